@@ -1,0 +1,1 @@
+//! Partitura's embedded durable broker: one file, no server.

@@ -1,0 +1,1 @@
+//! What Partitura's broker adapters share.

@@ -1,0 +1,1 @@
+//! Partitura's workers, turns and client on any broker.

@@ -1,0 +1,1 @@
+//! Per-key lanes, retry, parking and dead letters above any broker.

@@ -1,0 +1,1 @@
+//! Durable workflow orchestration in plain Rust on the message broker you already run.

@@ -1,0 +1,1 @@
+//! What workflow authors write, and its deterministic replay.
