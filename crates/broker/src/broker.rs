@@ -1,0 +1,323 @@
+use std::fmt::Debug;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::{
+    AckToken, Capabilities, Event, InboxAddress, Message, Partition, Receipt, Result, SubscriptionName, TopicName,
+    Topology, Transactions,
+};
+
+/// A connection to a message broker: the one trait that every adapter implements.
+///
+/// A `Broker` is shared (`Arc<dyn Broker>`), cheap to use from many tasks, and owns its connections: it reconnects by
+/// itself, and tells consumers with [`Event::Lost`] what a lost connection took from them.
+///
+/// Adapters never retry a request, never read payloads, never use the broker's own negative acknowledgement on an
+/// ordered path, and never block the async runtime, dropping included.
+#[async_trait]
+pub trait Broker: Debug + Send + Sync {
+    /// How this broker keeps the promises, and within which limits. Constant for the life of the connection.
+    ///
+    /// Conformance: `cap.honest`.
+    fn capabilities(&self) -> &Capabilities;
+
+    /// Creates, or verifies, topics and their durable subscriptions.
+    ///
+    /// **Contract.** Idempotent, also when two processes declare at once. What exists already is compared with what is
+    /// asked for. With [`DeclareMode::Verify`](crate::DeclareMode::Verify) nothing is created. Every message published
+    /// to a topic after `declare` returned is promised to each durable subscription declared with it; nothing is
+    /// promised of earlier ones.
+    ///
+    /// # Errors
+    /// [`Incompatible`](crate::ErrorKind::Incompatible) when something exists and differs (the message says what, what
+    /// was expected and what was found), [`NotFound`](crate::ErrorKind::NotFound) when it is missing and may not be
+    /// created, [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a topology that contradicts itself. All
+    /// final. Connection trouble is retryable, and declaring again is harmless.
+    ///
+    /// # Cancel safety
+    /// Dropping the future may leave a part of the topology declared. Declaring again completes it.
+    ///
+    /// Conformance: `admin.idempotent`, `admin.verify_only`, `order.repartition`.
+    async fn declare(&self, topology: &Topology) -> Result<()>;
+
+    /// Opens a producer. It serves any number of topics.
+    ///
+    /// # Errors
+    /// Those of connecting; retryable unless [`Unauthorized`](crate::ErrorKind::Unauthorized) or
+    /// [`Closed`](crate::ErrorKind::Closed).
+    ///
+    /// # Cancel safety
+    /// Safe.
+    async fn producer(&self, options: ProducerOptions) -> Result<Box<dyn Producer>>;
+
+    /// Joins a subscription as one more consumer.
+    ///
+    /// **Contract.** Of an ordered subscription the consumer receives whole partitions, balanced over the consumers;
+    /// of a shared one, single messages in competition; of a [broadcast](ConsumerOptions::broadcast) of a stream,
+    /// everything published from now on, without durability.
+    ///
+    /// # Errors
+    /// [`NotFound`](crate::ErrorKind::NotFound) when the subscription was not declared.
+    ///
+    /// # Cancel safety
+    /// Safe: a consumer that was not returned holds nothing.
+    ///
+    /// Conformance: `order.rebalance`, `shared.competing`, `group.broadcast`.
+    async fn consumer(&self, options: ConsumerOptions) -> Result<Box<dyn Consumer>>;
+
+    /// Opens a private, short-lived address for replies to this process.
+    ///
+    /// **Contract.** At most once, in memory, gone when dropped. Nothing durable may depend on it: who misses a reply
+    /// asks again.
+    ///
+    /// # Errors
+    /// Those of connecting.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    ///
+    /// Conformance: `inbox.reply`.
+    async fn inbox(&self) -> Result<Box<dyn Inbox>>;
+
+    /// One commit for settling, publishing and writing state, where the broker can.
+    ///
+    /// `None` is a declared answer, not a failure: above, a store and an outbox then do the same in two steps.
+    ///
+    /// Conformance: `transaction.atomic`, `transaction.fence`.
+    fn transactions(&self) -> Option<&dyn Transactions> {
+        None
+    }
+
+    /// Closes every producer, consumer and connection of this broker, after what was accepted is written.
+    ///
+    /// Afterwards every call answers [`Closed`](crate::ErrorKind::Closed). Closing twice is harmless.
+    ///
+    /// # Errors
+    /// What kept accepted work from being written.
+    ///
+    /// # Cancel safety
+    /// Safe to call again.
+    ///
+    /// Conformance: `close.closed`.
+    async fn close(&self) -> Result<()>;
+}
+
+/// Publishes messages to any topic.
+#[async_trait]
+pub trait Producer: Debug + Send + Sync {
+    /// Publishes a batch and answers when each message is confirmed or has failed, one result per message, in the
+    /// order given.
+    ///
+    /// **Ordering.** Per topic and key, messages are stored in the order in which their `publish` futures were first
+    /// polled, and inside a batch in its order. After a failure on a key, the later messages of that key in the batch
+    /// fail too, so that nothing overtakes it.
+    ///
+    /// **Durability.** A [`Receipt`] means what [`Capabilities::durability`] says.
+    ///
+    /// **Back-pressure.** The future waits while [`ProducerOptions::window`] messages are unconfirmed.
+    ///
+    /// # Errors
+    /// Per message. [`PayloadTooLarge`](crate::ErrorKind::PayloadTooLarge),
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) (delay beyond the maximum, too many headers) and
+    /// [`NotFound`](crate::ErrorKind::NotFound) are final and leave the others alone.
+    /// [`OutcomeUnknown`](crate::ErrorKind::OutcomeUnknown): it may or may not have been stored; publish it again with
+    /// the same [id](Message::id).
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the outcome of the batch unknown. It never reorders a key.
+    ///
+    /// Conformance: `publish.confirmed_is_delivered`, `publish.batch_results`, `publish.concurrent`,
+    /// `order.key_basic`, `confirm.durable`, `confirm.lost_then_retried`, `delay.over_max`, `cancel.safe`.
+    async fn publish(&self, batch: Vec<Message>) -> Vec<Result<Receipt>>;
+
+    /// Sends replies to inboxes, at most once and without confirmation. The topic of each message is ignored.
+    ///
+    /// An address that is gone is not an error.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    ///
+    /// # Cancel safety
+    /// Some of the replies may have been sent.
+    ///
+    /// Conformance: `inbox.reply`.
+    async fn reply(&self, replies: Vec<(InboxAddress, Message)>) -> Result<()>;
+}
+
+/// One member of a subscription.
+///
+/// ```text
+/// loop { match consumer.next().await? {
+///     Assigned(..)   => begin with these partitions, nothing of them is in flight
+///     Deliveries(..) => handle; settle each when it is done, in any order
+///     Revoking{..}   => take up nothing new of them, finish what runs, settle, release
+///     Lost(..)       => too late: stop, settle nothing of them
+/// }}
+/// ```
+///
+/// Dropping a consumer is a crash as far as the broker can tell: what is unsettled is delivered to another.
+#[async_trait]
+pub trait Consumer: Debug + Send {
+    /// Waits for the next event.
+    ///
+    /// **Contract.** The deliveries of a partition come between its [`Event::Assigned`] and its
+    /// [`release`](Self::release) or [`Event::Lost`]. No more than the [credit](ConsumerOptions::credit) is
+    /// outstanding; one message larger than the whole credit still comes, alone.
+    ///
+    /// # Errors
+    /// Retryable ones after the adapter has begun to reconnect: call again. [`Closed`](crate::ErrorKind::Closed) and
+    /// [`Unauthorized`](crate::ErrorKind::Unauthorized) end the consumer.
+    ///
+    /// # Cancel safety
+    /// Safe: dropping the future loses no event.
+    ///
+    /// Conformance: `order.key_basic`, `order.takeover_with_new`, `flow.credit_bound`, `delay.never_early`,
+    /// `cancel.safe`.
+    async fn next(&mut self) -> Result<Event>;
+
+    /// Settles deliveries: they will not come again. In any order; coalesced and sent in the background.
+    ///
+    /// A token of an epoch that has ended, of a slot that is settled already, or of another consumer is a counted
+    /// no-op. Does not allocate in proportion to anything but `tokens`, and cannot be half done.
+    ///
+    /// Conformance: `ack.out_of_order`, `ack.one_of_batch`, `ack.stale_epoch`, `ack.double`.
+    fn settle(&mut self, tokens: &[AckToken]);
+
+    /// Waits until the broker has taken every settlement so far, as durably as it keeps settlements.
+    ///
+    /// # Errors
+    /// Retryable ones of the connection; the deliveries concerned may come again.
+    ///
+    /// # Cancel safety
+    /// Safe to call again.
+    ///
+    /// Conformance: `ack.crash_redelivers`.
+    async fn flush(&mut self) -> Result<()>;
+
+    /// Ends the hand-over that [`Event::Revoking`] began: settlements are flushed, then the successor may start.
+    ///
+    /// What is unsettled then is delivered to the successor. Naming a partition that is not being revoked is a no-op.
+    ///
+    /// # Errors
+    /// Retryable ones of the connection; the partitions are given up in any case.
+    ///
+    /// # Cancel safety
+    /// The partitions are given up at the deadline at the latest.
+    ///
+    /// Conformance: `order.graceful_handover`, `shutdown.handoff_time`.
+    async fn release(&mut self, partitions: &[Partition]) -> Result<()>;
+
+    /// Leaves the subscription: flushes settlements, and hands everything over at once.
+    ///
+    /// # Errors
+    /// Those of the flush; the consumer is gone in any case.
+    ///
+    /// # Cancel safety
+    /// As dropping the consumer.
+    ///
+    /// Conformance: `shutdown.handoff_time`.
+    async fn close(self: Box<Self>) -> Result<()>;
+}
+
+/// A private address and what arrives at it.
+#[async_trait]
+pub trait Inbox: Debug + Send {
+    /// The address to put into requests. It is meaningful in every process that reaches the same broker.
+    fn address(&self) -> &InboxAddress;
+
+    /// Waits for the next reply. Bounded: where replies are not read, the oldest are dropped.
+    ///
+    /// # Errors
+    /// [`Closed`](crate::ErrorKind::Closed), or retryable ones of the connection.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    async fn next(&mut self) -> Result<Message>;
+}
+
+/// How a producer behaves.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ProducerOptions {
+    /// How many messages may be unconfirmed before [`Producer::publish`] waits.
+    pub window: NonZeroUsize,
+    /// How long a confirm may take before the outcome counts as unknown.
+    pub confirm_within: Duration,
+}
+
+impl Default for ProducerOptions {
+    /// A window of 10,000 messages, and 30 s for a confirm.
+    fn default() -> Self {
+        Self { window: NonZeroUsize::new(10_000).unwrap_or(NonZeroUsize::MIN), confirm_within: Duration::from_secs(30) }
+    }
+}
+
+/// Which subscription to join, and how.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ConsumerOptions {
+    /// The topics, all of them covered by one declared subscription of that name. For an ordered subscription they
+    /// have equally many partitions, and partition *n* of all of them has the same owner.
+    pub topics: Vec<TopicName>,
+    /// The durable subscription to join; `None` is a broadcast: everything from now on, to this consumer, not durable.
+    pub subscription: Option<SubscriptionName>,
+    /// How much may be unsettled at once.
+    pub credit: Credit,
+    /// How long a revoked partition may be held to finish what runs.
+    pub revoke_within: Duration,
+}
+
+impl ConsumerOptions {
+    /// Joins `subscription`, which covers `topics`.
+    pub fn new(subscription: SubscriptionName, topics: impl IntoIterator<Item = TopicName>) -> Self {
+        Self {
+            topics: topics.into_iter().collect(),
+            subscription: Some(subscription),
+            credit: Credit::default(),
+            revoke_within: Duration::from_secs(10),
+        }
+    }
+
+    /// Listens to everything published to the stream `topic` from now on.
+    pub fn broadcast(topic: TopicName) -> Self {
+        Self {
+            topics: vec![topic],
+            subscription: None,
+            credit: Credit::default(),
+            revoke_within: Duration::from_secs(10),
+        }
+    }
+
+    /// Sets how much may be unsettled at once.
+    #[must_use]
+    pub fn credit(mut self, credit: Credit) -> Self {
+        self.credit = credit;
+        self
+    }
+
+    /// Sets how long a revoked partition may be held.
+    #[must_use]
+    pub fn revoke_within(mut self, limit: Duration) -> Self {
+        self.revoke_within = limit;
+        self
+    }
+}
+
+/// The bound on what a consumer holds unsettled; the broker keeps the rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Credit {
+    /// Messages.
+    pub messages: NonZeroUsize,
+    /// Bytes of keys, headers and payloads.
+    pub bytes: NonZeroUsize,
+}
+
+impl Default for Credit {
+    /// 1,000 messages, 64 MiB.
+    fn default() -> Self {
+        let of = |n| NonZeroUsize::new(n).unwrap_or(NonZeroUsize::MIN);
+        Self { messages: of(1_000), bytes: of(64 << 20) }
+    }
+}
