@@ -1,1 +1,66 @@
 //! What workflow authors write, and its deterministic replay.
+//!
+//! A workflow is an `async fn` that this crate polls by itself. Whatever the function awaits (tasks, timers, children, signals,
+//! steps) is a future of ours; what it asks for comes out as *commands*, what happened to it goes in as *inputs*, and both
+//! are [`Event`]s of one append-only history. Feeding the history to the same code rebuilds the same instance.
+//!
+//! The crate is pure: no runtime, no clock, no system randomness, no broker, no I/O. The engine owns an [`Execution`] and drives it:
+//!
+//! ```text
+//!  Definition::of::<W>() ─► Execution::start(started) ─► Turn { events, steps }
+//!                           Execution::apply(input)   ─► Turn { events, steps }
+//!                           Execution::replay(history)─► Turn { what the code asks for beyond the history }
+//! ```
+//!
+//! * Authors: [`Cx`], [`Task`], [`Sleep`], [`Channel`], [`Child`], [`Saga`], [`Retry`].
+//! * Engine: [`Definition`], [`Execution`], [`Turn`], [`Stop`], [`Event`], [`Service`].
+
+#[doc(hidden)]
+pub mod __private;
+mod args;
+mod channel;
+mod child;
+mod core;
+mod cx;
+mod definition;
+mod duration;
+mod errors;
+mod event;
+mod event_display;
+mod execution;
+mod failure;
+mod options;
+mod payload;
+mod random;
+mod retry;
+mod saga;
+mod service;
+mod step;
+mod task;
+mod timer;
+mod until;
+mod workflow;
+
+pub use channel::{Channel, Receive};
+pub use child::{Child, ChildHandle, ChildRun};
+pub use cx::Cx;
+pub use definition::Definition;
+pub use duration::{days, hours, millis, minutes, seconds};
+pub use errors::{Cancelled, ChildError, QueryError, ReceiveError, TaskError};
+pub use event::{Event, EventKind, HISTORY_FORMAT, ParentRef, Started};
+pub use execution::{Execution, Step, Stop, StopReason, Turn};
+pub use failure::{Failure, FailureKind, Never};
+pub use options::TaskOptions;
+pub use payload::{Payload, PayloadError};
+pub use random::Random;
+pub use retry::Retry;
+pub use saga::Saga;
+pub use service::{MethodInfo, Service, ServiceStub, TaskFailure};
+pub use step::StepRun;
+pub use task::{Caller, Task, TaskHandle};
+pub use timer::Sleep;
+pub use until::Until;
+pub use workflow::{Query, Signal, Workflow};
+
+/// Awaits several futures of one workflow at the same time; results come in the order of the arguments.
+pub use futures::{future::join_all, future::try_join_all, join, try_join};

@@ -1,0 +1,158 @@
+//! Signals without a handler: kept by name until a receiver takes them, first come, first served.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+
+use super::{Core, State};
+use crate::{Cancelled, Payload};
+
+/// Whether a receiver wants a payload. Runs without the lock: it is code of the author.
+pub(crate) type Filter = Arc<dyn Fn(&Payload) -> bool + Send + Sync>;
+
+#[derive(Default)]
+pub(crate) struct ChannelState {
+    /// Signals that no waiting receiver wanted, oldest first.
+    kept: VecDeque<Payload>,
+    /// By ticket: in the order in which they began to wait.
+    receivers: BTreeMap<u64, Receiver>,
+}
+
+struct Receiver {
+    filter: Option<Filter>,
+    state: ReceiverState,
+}
+
+enum ReceiverState {
+    Waiting(Waker),
+    Delivered(Payload),
+    Cancelled,
+}
+
+impl Core {
+    /// Gives a signal to the first waiting receiver that wants it, or keeps it.
+    pub(crate) fn deliver(&self, channel: &str, payload: Payload) {
+        self.offer(channel, payload, VecDeque::push_back);
+    }
+
+    fn offer(&self, channel: &str, payload: Payload, keep: fn(&mut VecDeque<Payload>, Payload)) {
+        let waiting: Vec<(u64, Option<Filter>)> = match self.lock().channels.get(channel) {
+            Some(channel) => channel.waiting().collect(),
+            None => Vec::new(),
+        };
+        let taker = waiting.iter().find(|(_, filter)| filter.as_ref().is_none_or(|wants| wants(&payload)));
+        let mut state = self.lock();
+        let state = &mut *state;
+        let channel = state.channels.entry(channel.to_owned()).or_default();
+        let Some(receiver) = taker.and_then(|(ticket, _)| channel.receivers.get_mut(ticket)) else {
+            keep(&mut channel.kept, payload);
+            return;
+        };
+        let before = std::mem::replace(&mut receiver.state, ReceiverState::Delivered(payload));
+        if let ReceiverState::Waiting(waker) = before {
+            state.awaited -= 1;
+            waker.wake();
+        }
+    }
+
+    /// Takes a kept signal, or begins to wait under a new ticket.
+    pub(crate) fn receive(&self, channel: &str, filter: Option<&Filter>, waker: &Waker) -> Result<Payload, u64> {
+        if let Some(payload) = self.take_kept(channel, filter) {
+            return Ok(payload);
+        }
+        let mut state = self.enter();
+        let ticket = state.ticket();
+        let receiver = Receiver { filter: filter.cloned(), state: ReceiverState::Waiting(waker.clone()) };
+        state.channels.entry(channel.to_owned()).or_default().receivers.insert(ticket, receiver);
+        state.awaited += 1;
+        Err(ticket)
+    }
+
+    fn take_kept(&self, channel: &str, filter: Option<&Filter>) -> Option<Payload> {
+        let mut kept = {
+            let mut state = self.enter();
+            let channel = state.channels.get_mut(channel)?;
+            match filter {
+                None => {
+                    let taken = channel.kept.pop_front();
+                    state.progress += u64::from(taken.is_some());
+                    return taken;
+                }
+                Some(_) => std::mem::take(&mut channel.kept),
+            }
+        };
+        let wanted = kept.iter().position(|payload| filter.is_none_or(|wants| wants(payload)));
+        let taken = wanted.and_then(|index| kept.remove(index));
+        let mut state = self.enter();
+        state.progress += u64::from(taken.is_some());
+        if let Some(channel) = state.channels.get_mut(channel) {
+            channel.kept = kept;
+        }
+        taken
+    }
+
+    /// Whether a waiting receiver was served.
+    pub(crate) fn poll_receiver(&self, channel: &str, ticket: u64, waker: &Waker) -> Poll<Result<Payload, Cancelled>> {
+        let mut state = self.enter();
+        let Some(channel) = state.channels.get_mut(channel) else { return Poll::Pending };
+        if let Some(Receiver { state: ReceiverState::Waiting(known), .. }) = channel.receivers.get_mut(&ticket) {
+            known.clone_from(waker);
+            return Poll::Pending;
+        }
+        let served = channel.receivers.remove(&ticket);
+        state.progress += 1;
+        drop(state);
+        match served.map(|receiver| receiver.state) {
+            Some(ReceiverState::Delivered(payload)) => Poll::Ready(Ok(payload)),
+            _ => Poll::Ready(Err(Cancelled)),
+        }
+    }
+
+    /// A receiver is dropped; what was delivered to it goes to the next one.
+    pub(crate) fn leave(&self, channel: &str, ticket: u64) {
+        let mut state = self.lock();
+        let closing = state.closing;
+        let Some(left) = state.channels.get_mut(channel).and_then(|channel| channel.receivers.remove(&ticket)) else {
+            return;
+        };
+        state.awaited -= usize::from(matches!(left.state, ReceiverState::Waiting(_)));
+        drop(state);
+        if let ReceiverState::Delivered(payload) = left.state
+            && !closing
+            && !std::thread::panicking()
+        {
+            self.offer(channel, payload, VecDeque::push_front);
+        }
+    }
+}
+
+impl ChannelState {
+    /// The waiting receivers up to the first that takes everything.
+    fn waiting(&self) -> impl Iterator<Item = (u64, Option<Filter>)> + '_ {
+        let waits = |receiver: &Receiver| matches!(receiver.state, ReceiverState::Waiting(_));
+        let takes_everything = move |receiver: &Receiver| waits(receiver) && receiver.filter.is_none();
+        let last = self.receivers.iter().find(|(_, receiver)| takes_everything(receiver));
+        let last = last.map_or(u64::MAX, |(ticket, _)| *ticket);
+        self.receivers
+            .range(..=last)
+            .filter(move |(_, receiver)| waits(receiver))
+            .map(|(ticket, receiver)| (*ticket, receiver.filter.clone()))
+    }
+}
+
+impl State {
+    /// Resolves all waiting receivers with `Cancelled`.
+    pub(crate) fn cancel_receivers(&mut self) -> Vec<Waker> {
+        let mut wakers = BTreeMap::new();
+        for channel in self.channels.values_mut() {
+            for (ticket, receiver) in &mut channel.receivers {
+                if let ReceiverState::Waiting(waker) = &receiver.state {
+                    wakers.insert(*ticket, waker.clone());
+                    receiver.state = ReceiverState::Cancelled;
+                }
+            }
+        }
+        self.awaited -= wakers.len();
+        wakers.into_values().collect()
+    }
+}

@@ -1,0 +1,76 @@
+//! Futures that wait for the workflow's own state to change.
+
+use std::collections::BTreeMap;
+use std::task::{Poll, Waker};
+
+use super::{Core, State};
+use crate::Cancelled;
+
+/// By ticket.
+#[derive(Default)]
+pub(crate) struct Conditions(BTreeMap<u64, Condition>);
+
+enum Condition {
+    Waiting(Waker),
+    Cancelled,
+}
+
+impl Core {
+    /// Waits for the next change; the caller found its condition unmet.
+    pub(crate) fn wait_for_change(&self, ticket: &mut Option<u64>, waker: &Waker) -> Poll<Cancelled> {
+        let mut state = self.enter();
+        let key = *ticket.get_or_insert_with(|| state.ticket());
+        match state.conditions.0.get_mut(&key) {
+            Some(Condition::Cancelled) => {
+                state.conditions.0.remove(&key);
+                state.progress += 1;
+                Poll::Ready(Cancelled)
+            }
+            Some(Condition::Waiting(known)) => {
+                known.clone_from(waker);
+                Poll::Pending
+            }
+            None => {
+                state.conditions.0.insert(key, Condition::Waiting(waker.clone()));
+                state.awaited += 1;
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Nobody waits for this condition any more.
+    pub(crate) fn forget_condition(&self, ticket: u64) {
+        let mut state = self.lock();
+        if let Some(condition) = state.conditions.0.remove(&ticket) {
+            state.awaited -= usize::from(matches!(condition, Condition::Waiting(_)));
+        }
+    }
+
+    /// The workflow's state may have changed: everyone looks again.
+    pub(crate) fn state_changed(&self) {
+        let wakers: Vec<Waker> = self
+            .lock()
+            .conditions
+            .0
+            .values()
+            .filter_map(|condition| match condition {
+                Condition::Waiting(waker) => Some(waker.clone()),
+                Condition::Cancelled => None,
+            })
+            .collect();
+        wakers.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl State {
+    pub(crate) fn cancel_conditions(&mut self) -> Vec<Waker> {
+        let mut wakers = Vec::new();
+        for condition in self.conditions.0.values_mut() {
+            if let Condition::Waiting(waker) = std::mem::replace(condition, Condition::Cancelled) {
+                wakers.push(waker);
+            }
+        }
+        self.awaited -= wakers.len();
+        wakers
+    }
+}

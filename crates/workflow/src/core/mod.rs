@@ -1,0 +1,133 @@
+//! The shared heart of one live instance: what its code asked for and what it waits for.
+//!
+//! Every [`Cx`](crate::Cx) and every future of ours holds an `Arc<Core>`. The lock is never contended (one thread polls an instance)
+//! and never held while code of the author runs or a value of theirs is dropped.
+
+mod channels;
+mod conditions;
+mod slots;
+mod versions;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures::future::BoxFuture;
+
+pub(crate) use channels::Filter;
+pub(crate) use slots::{Leaf, Resolution, SlotKind};
+
+use crate::execution::RootWaker;
+use crate::random::Generator;
+use crate::{EventKind, Failure, Payload, Started, StopReason};
+
+/// The future of an inline step, which the engine runs.
+pub(crate) type StepFuture = BoxFuture<'static, Result<Payload, Failure>>;
+
+/// What undoes something; says how it failed.
+pub(crate) type CompensationFuture = BoxFuture<'static, Result<(), String>>;
+
+pub(crate) struct Core {
+    pub(crate) started: Box<Started>,
+    waker: Arc<RootWaker>,
+    state: Mutex<State>,
+}
+
+pub(crate) struct State {
+    /// The time of the input that is being applied.
+    pub(crate) now: u64,
+    pub(crate) random: Generator,
+    /// Commands that the code issued and that are not yet matched with the history or handed out.
+    pub(crate) commands: VecDeque<EventKind>,
+    /// The futures of steps that were issued and are neither handed out nor resolved.
+    pub(crate) steps: BTreeMap<u32, (String, StepFuture)>,
+    pub(crate) compensations: Vec<Compensation>,
+    pub(crate) failed_compensations: Vec<String>,
+    pub(crate) cancel_requested: Option<Option<String>>,
+    pub(crate) replaying: bool,
+    /// Something the code did wrong where it could not be told with an error.
+    pub(crate) fault: Option<StopReason>,
+    /// Moves with everything that counts as progress; tells a busy loop from work.
+    pub(crate) progress: u64,
+    /// How many of our futures somebody waits for right now.
+    pub(crate) awaited: usize,
+    /// The instance is being dropped.
+    pub(crate) closing: bool,
+    slots: slots::Slots,
+    channels: HashMap<String, channels::ChannelState>,
+    conditions: conditions::Conditions,
+    versions: versions::Versions,
+    tickets: u64,
+}
+
+pub(crate) struct Compensation {
+    pub(crate) saga: u64,
+    pub(crate) future: CompensationFuture,
+}
+
+impl Core {
+    pub(crate) fn new(started: Box<Started>, now: u64, waker: Arc<RootWaker>) -> Self {
+        let state = State {
+            now,
+            random: Generator::seeded(started.seed),
+            commands: VecDeque::new(),
+            steps: BTreeMap::new(),
+            compensations: Vec::new(),
+            failed_compensations: Vec::new(),
+            cancel_requested: None,
+            replaying: false,
+            fault: None,
+            progress: 0,
+            awaited: 0,
+            closing: false,
+            slots: slots::Slots::default(),
+            channels: HashMap::new(),
+            conditions: conditions::Conditions::default(),
+            versions: versions::Versions::default(),
+            tickets: 0,
+        };
+        Self { started, waker, state: Mutex::new(state) }
+    }
+
+    /// The state, for ourselves. A panic of the author's code cannot leave it half changed: none of it runs under the lock.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The state, for a call of the author's code.
+    ///
+    /// # Panics
+    /// When that code runs anywhere but inside this instance's turn: within a step, or in a task spawned elsewhere.
+    pub(crate) fn enter(&self) -> MutexGuard<'_, State> {
+        assert!(
+            self.waker.is_polling_here(),
+            "the context of workflow {}/{} was used outside of the workflow's own code (in a step, or in a spawned task); \
+             compute what you need before, and move the values in",
+            self.started.workflow,
+            self.started.id
+        );
+        self.lock()
+    }
+
+    /// Drops what keeps the core alive by pointing back to it.
+    pub(crate) fn close(&self) {
+        let (steps, compensations) = {
+            let mut state = self.lock();
+            state.closing = true;
+            (std::mem::take(&mut state.steps), std::mem::take(&mut state.compensations))
+        };
+        drop(compensations);
+        drop(steps);
+    }
+}
+
+impl State {
+    pub(crate) fn issue(&mut self, command: EventKind) {
+        self.progress += 1;
+        self.commands.push_back(command);
+    }
+
+    pub(crate) fn ticket(&mut self) -> u64 {
+        self.tickets += 1;
+        self.tickets
+    }
+}

@@ -1,0 +1,182 @@
+//! One slot per `seq`: built, open, resolved, done.
+
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use super::{Core, State};
+use crate::{EventKind, Failure, Payload};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SlotKind {
+    Task,
+    Timer,
+    Child,
+    Step,
+}
+
+#[derive(Debug)]
+pub(crate) enum Resolution {
+    Value(Payload),
+    Failed(Box<Failure>),
+    Fired,
+    Cancelled,
+}
+
+#[derive(Debug)]
+enum Slot {
+    /// The future was built; its command is not issued yet.
+    Claimed,
+    /// The command was issued; the waker is there while somebody waits.
+    Open(SlotKind, Option<Waker>),
+    Resolved(Resolution),
+    Done,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Slots(Vec<Slot>);
+
+impl Slots {
+    fn get_mut(&mut self, seq: u32) -> Option<&mut Slot> {
+        self.0.get_mut((seq as usize).checked_sub(1)?)
+    }
+}
+
+/// The part that all futures with a `seq` have in common.
+#[derive(Debug)]
+pub(crate) struct Leaf {
+    core: Arc<Core>,
+    seq: u32,
+}
+
+impl State {
+    /// The next `seq`.
+    pub(crate) fn claim(&mut self) -> u32 {
+        self.slots.0.push(Slot::Claimed);
+        u32::try_from(self.slots.0.len()).unwrap_or(u32::MAX)
+    }
+
+    /// The next `seq` for a command that has no result.
+    pub(crate) fn claim_done(&mut self) -> u32 {
+        self.slots.0.push(Slot::Done);
+        u32::try_from(self.slots.0.len()).unwrap_or(u32::MAX)
+    }
+
+    pub(crate) fn is_open(&self, seq: u32) -> bool {
+        (seq as usize).checked_sub(1).is_some_and(|index| matches!(self.slots.0.get(index), Some(Slot::Open(..))))
+    }
+
+    /// Gives an open slot its result. `None`: there is no such open slot. Otherwise whom to wake, once unlocked.
+    pub(crate) fn resolve(&mut self, seq: u32, kind: SlotKind, resolution: Resolution) -> Option<Option<Waker>> {
+        let slot = self.slots.get_mut(seq)?;
+        if !matches!(slot, Slot::Open(open, _) if *open == kind) {
+            return None;
+        }
+        let Slot::Open(_, waker) = std::mem::replace(slot, Slot::Resolved(resolution)) else { return None };
+        self.awaited -= usize::from(waker.is_some());
+        Some(waker)
+    }
+
+    /// Resolves everything open with `Cancelled`, in order of `seq`, and issues what tells the others.
+    pub(crate) fn cancel_open(&mut self) -> Vec<Waker> {
+        let open: Vec<(u32, SlotKind)> = (1..)
+            .zip(&self.slots.0)
+            .filter_map(|(seq, slot)| match slot {
+                Slot::Open(kind, _) => Some((seq, *kind)),
+                _ => None,
+            })
+            .collect();
+        open.into_iter().filter_map(|(seq, kind)| self.cancel(seq, kind).flatten()).collect()
+    }
+
+    fn cancel(&mut self, seq: u32, kind: SlotKind) -> Option<Option<Waker>> {
+        let waker = self.resolve(seq, kind, Resolution::Cancelled)?;
+        match kind {
+            SlotKind::Task => self.issue(EventKind::TaskCancelRequested { seq }),
+            SlotKind::Timer => self.issue(EventKind::TimerCancelled { seq }),
+            SlotKind::Child => self.issue(EventKind::ChildCancelRequested { seq }),
+            SlotKind::Step => {}
+        }
+        Some(waker)
+    }
+}
+
+impl Leaf {
+    pub(crate) fn claim(core: &Arc<Core>) -> Self {
+        let seq = core.enter().claim();
+        Self { core: Arc::clone(core), seq }
+    }
+
+    /// Issues the command and opens the slot.
+    pub(crate) fn issue(&self, kind: SlotKind, command: impl FnOnce(u32, &mut State) -> EventKind) {
+        let mut state = self.core.enter();
+        let command = command(self.seq, &mut state);
+        if let Some(slot @ Slot::Claimed) = state.slots.get_mut(self.seq) {
+            *slot = Slot::Open(kind, None);
+            state.issue(command);
+        }
+    }
+
+    pub(crate) fn poll(&self, cx: &Context<'_>) -> Poll<Resolution> {
+        let mut state = self.core.enter();
+        let mut replaced = None;
+        let mut newly_awaited = false;
+        let poll = match state.slots.get_mut(self.seq) {
+            Some(Slot::Open(_, waker)) => {
+                if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                    replaced = waker.replace(cx.waker().clone());
+                    newly_awaited = replaced.is_none();
+                }
+                Poll::Pending
+            }
+            Some(slot @ Slot::Resolved(_)) => match std::mem::replace(slot, Slot::Done) {
+                Slot::Resolved(resolution) => Poll::Ready(resolution),
+                _ => Poll::Pending,
+            },
+            _ => {
+                drop(state);
+                panic!("a future was polled after it had completed");
+            }
+        };
+        state.awaited += usize::from(newly_awaited);
+        state.progress += u64::from(poll.is_ready());
+        drop(state);
+        drop(replaced);
+        poll
+    }
+
+    /// Cancels what is open; the future resolves with `Cancelled`. Before the first poll no command goes out at all.
+    pub(crate) fn cancel(&self, kind: SlotKind) {
+        let mut state = self.core.enter();
+        if let Some(slot @ Slot::Claimed) = state.slots.get_mut(self.seq) {
+            *slot = Slot::Resolved(Resolution::Cancelled);
+            return;
+        }
+        let waker = state.cancel(self.seq, kind).flatten();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+/// Nobody waits any more; the command stands.
+impl Drop for Leaf {
+    fn drop(&mut self) {
+        let mut state = self.core.lock();
+        let Some(slot) = state.slots.get_mut(self.seq) else { return };
+        let (waker, resolution) = match slot {
+            Slot::Open(_, waker) => (waker.take(), None),
+            Slot::Claimed | Slot::Resolved(_) => (None, Some(std::mem::replace(slot, Slot::Done))),
+            Slot::Done => (None, None),
+        };
+        state.awaited -= usize::from(waker.is_some());
+        drop(state);
+        drop((waker, resolution));
+    }
+}
+
+impl std::fmt::Debug for Core {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.started.workflow, self.started.id)
+    }
+}

@@ -1,0 +1,43 @@
+//! Which version of a change this instance lives with.
+
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
+
+use super::State;
+use crate::{EventKind, StopReason};
+
+#[derive(Default)]
+pub(crate) struct Versions {
+    /// Markers found in the history.
+    recorded: HashMap<String, u32>,
+    /// What the code was told in this life of the instance; it is told the same for ever.
+    decided: HashMap<String, u32>,
+}
+
+impl State {
+    pub(crate) fn record_version(&mut self, change: &str, version: u32) {
+        self.versions.recorded.insert(change.to_owned(), version);
+    }
+
+    /// Decides once per change. New decisions leave a marker; code that ran before the change was made keeps the oldest version.
+    pub(crate) fn version(&mut self, change: &str, supported: RangeInclusive<u32>) -> u32 {
+        let version = match (self.versions.decided.get(change), self.versions.recorded.get(change)) {
+            (Some(decided), _) => *decided,
+            (None, Some(recorded)) => self.mark(change, *recorded),
+            (None, None) if self.replaying => *supported.start(),
+            (None, None) => self.mark(change, *supported.end()),
+        };
+        self.versions.decided.insert(change.to_owned(), version);
+        if !supported.contains(&version) {
+            let change = change.to_owned();
+            self.fault.get_or_insert(StopReason::UnsupportedVersion { change, version, supported });
+        }
+        version
+    }
+
+    fn mark(&mut self, change: &str, version: u32) -> u32 {
+        let seq = self.claim_done();
+        self.issue(EventKind::VersionMarked { seq, change: change.to_owned(), version });
+        version
+    }
+}

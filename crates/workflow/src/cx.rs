@@ -1,0 +1,210 @@
+use std::fmt;
+use std::future::Future;
+use std::ops::RangeInclusive;
+use std::sync::{Arc, Mutex, TryLockError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
+use crate::core::Core;
+use crate::duration::as_millis;
+use crate::{
+    Caller, Channel, Child, EventKind, ParentRef, Random, Saga, ServiceStub, Signal, Sleep, StepRun, Until, Workflow,
+};
+
+/// The context of a running workflow `W`: everything its code may ask of the world.
+///
+/// Cheap to clone, and to be used in the workflow's own code only (not within [steps](Cx::step)).
+///
+/// All futures are lazy: an id is claimed when one is built, the command goes out at its first poll or `start()`. Dropping a
+/// future is not cancellation: what was asked for stands, and its result is ignored.
+pub struct Cx<W> {
+    core: Arc<Core>,
+    state: Arc<Mutex<W>>,
+}
+
+impl<W> Cx<W> {
+    pub(crate) fn new(core: Arc<Core>, state: Arc<Mutex<W>>) -> Self {
+        Self { core, state }
+    }
+
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+
+    /// The methods of a service, to be called: `cx.service::<PaymentsStub>().charge(…).await`.
+    pub fn service<S: ServiceStub>(&self) -> S {
+        S::new(Caller::new(Arc::clone(&self.core)))
+    }
+
+    /// Waits. Durable: the process may be down meanwhile. Resolution is 1 ms, never early.
+    ///
+    /// # Errors
+    /// [`Cancelled`](crate::Cancelled) when the workflow is cancelled meanwhile, or [`Sleep::cancel`] is called.
+    pub fn sleep(&self, duration: Duration) -> Sleep {
+        Sleep::lasting(&self.core, as_millis(duration))
+    }
+
+    /// Waits until a point in time; ready at once when it has passed… with the next input, not before.
+    ///
+    /// # Errors
+    /// As for [`sleep`](Cx::sleep).
+    pub fn sleep_until(&self, time: Timestamp) -> Sleep {
+        Sleep::until(&self.core, u64::try_from(time.as_millisecond()).unwrap_or(0))
+    }
+
+    /// Waits until a condition on the workflow's state holds; it is looked at after every signal and every [`state`](Cx::state).
+    ///
+    /// # Errors
+    /// [`Cancelled`](crate::Cancelled) when the workflow is cancelled meanwhile.
+    pub fn until<F>(&self, condition: F) -> Until<W>
+    where
+        F: Fn(&W) -> bool + Send + 'static,
+    {
+        Until::new(Arc::clone(&self.core), Arc::clone(&self.state), Box::new(condition))
+    }
+
+    /// Reads or changes the workflow's state.
+    ///
+    /// # Panics
+    /// When called from within itself or within a condition.
+    pub fn state<R>(&self, access: impl FnOnce(&mut W) -> R) -> R {
+        drop(self.core.enter());
+        let result = access(&mut *lock_state(&self.state));
+        self.core.state_changed();
+        result
+    }
+
+    /// The signals called `name` that have no handler, in the order in which they came. Early ones are kept.
+    pub fn channel<T: DeserializeOwned>(&self, name: impl Into<String>) -> Channel<T> {
+        Channel::new(Arc::clone(&self.core), name.into())
+    }
+
+    /// Another workflow, to be run under this one: `cx.child::<Delivery>(order.id).run(address).await`.
+    pub fn child<C: Workflow>(&self, id: impl fmt::Display) -> Child<C> {
+        Child::new(Arc::clone(&self.core), id.to_string())
+    }
+
+    /// Sends a signal to another workflow. It goes out for sure, and nobody waits for it.
+    ///
+    /// # Panics
+    /// When the signal's arguments cannot be encoded.
+    pub fn signal<V: Workflow>(&self, id: impl fmt::Display, signal: Signal<V>) {
+        let (name, payload) = match signal.into_parts() {
+            Ok(parts) => parts,
+            Err(error) => panic!("a signal to {}: {error}", V::NAME),
+        };
+        let id = id.to_string();
+        let mut state = self.core.enter();
+        let seq = state.claim_done();
+        state.issue(EventKind::SignalSent { seq, workflow: V::NAME.to_owned(), id, name, payload });
+    }
+
+    /// Runs a piece of ordinary code once and records its result: a look at a clock, a file, a socket.
+    ///
+    /// The code returns a `Result`; its error and its value are recorded alike, and an error is final. It runs on the engine's
+    /// runtime, again after a crash that came before the record, and cannot use the context.
+    ///
+    /// # Errors
+    /// [`TaskError::Failed`](crate::TaskError::Failed) with the code's own error; `Panicked`, `Cancelled`, `Unknown`.
+    ///
+    /// ```
+    /// # use partitura_workflow::{Cx, TaskError};
+    /// # async fn example<W>(cx: Cx<W>) -> Result<(), TaskError<String>> {
+    /// let config = cx.step("read the config", async { Ok::<_, String>("…".to_owned()) }).await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn step<T, E, F>(&self, name: impl Into<String>, code: F) -> StepRun<T, E>
+    where
+        F: Future<Output = Result<T, E>> + Send + 'static,
+        T: Serialize + DeserializeOwned,
+        E: Serialize + DeserializeOwned + fmt::Debug,
+    {
+        StepRun::new(&self.core, name.into(), code)
+    }
+
+    /// A list of compensations to be run, newest first, if the workflow fails.
+    pub fn saga(&self) -> Saga {
+        Saga::new(Arc::clone(&self.core))
+    }
+
+    /// Which version of a change this instance lives with.
+    ///
+    /// Guards a change of the code under running instances: those that passed here before the change keep `supported.start()`, new
+    /// ones get `supported.end()`, and each keeps its answer for ever. Raise the start once no instance needs the old code.
+    pub fn version(&self, change: &str, supported: RangeInclusive<u32>) -> u32 {
+        self.core.enter().version(change, supported)
+    }
+
+    /// The time of the input that the code is reacting to.
+    pub fn now(&self) -> Timestamp {
+        let now = i64::try_from(self.core.enter().now).unwrap_or(i64::MAX);
+        Timestamp::from_millisecond(now).unwrap_or(Timestamp::MAX)
+    }
+
+    /// A random number that is the same in every replay: an integer of any value, a `bool`, or an `f64` from 0 up to 1.
+    pub fn random<T: Random>(&self) -> T {
+        self.core.enter().random.draw()
+    }
+
+    /// A random UUID (version 4) that is the same in every replay.
+    pub fn uuid(&self) -> Uuid {
+        self.core.enter().random.uuid()
+    }
+
+    /// The instance's id.
+    pub fn id(&self) -> &str {
+        &self.core.started.id
+    }
+
+    /// The UUID of this run of the id.
+    pub fn run_id(&self) -> &str {
+        &self.core.started.run
+    }
+
+    /// The workflow that started this one as its child.
+    pub fn parent(&self) -> Option<&ParentRef> {
+        self.core.started.parent.as_ref()
+    }
+
+    /// The labels given at the start.
+    pub fn tags(&self) -> &[String] {
+        &self.core.started.tags
+    }
+
+    /// Whether cancellation has been requested, ever. See [`Cancelled`](crate::Cancelled).
+    pub fn is_cancelled(&self) -> bool {
+        self.core.enter().cancel_requested.is_some()
+    }
+
+    /// Whether the code is repeating what it did before. For logs only: code must not behave differently.
+    pub fn is_replaying(&self) -> bool {
+        self.core.enter().replaying
+    }
+}
+
+impl<W> Clone for Cx<W> {
+    fn clone(&self) -> Self {
+        Self::new(Arc::clone(&self.core), Arc::clone(&self.state))
+    }
+}
+
+impl<W> fmt::Debug for Cx<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Cx").field(&self.core).finish()
+    }
+}
+
+/// The author's state. One thread polls an instance, so it can only be taken already if the author's code took it.
+pub(crate) fn lock_state<W>(state: &Mutex<W>) -> std::sync::MutexGuard<'_, W> {
+    match state.try_lock() {
+        Ok(guard) => guard,
+        Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+        Err(TryLockError::WouldBlock) => {
+            panic!("cx.state(…) was called from within cx.state(…) or cx.until(…); take the values out first")
+        }
+    }
+}

@@ -1,0 +1,95 @@
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures::future::BoxFuture;
+
+use crate::core::Core;
+use crate::saga::run_open_compensations;
+use crate::{Cx, Failure, FailureKind, Payload, PayloadError, QueryError, Workflow};
+
+/// A workflow's code, with its types erased: what a worker registers and an [`Execution`](crate::Execution) runs.
+#[derive(Clone, Copy)]
+pub struct Definition {
+    name: &'static str,
+    build: fn(&Arc<Core>) -> Built,
+}
+
+/// A new instance: its code, not yet polled, and its state.
+pub(crate) type Built = (RootFuture, Box<dyn Instance>);
+
+pub(crate) type RootFuture = BoxFuture<'static, Result<Payload, Failure>>;
+
+/// The author's state behind one instance.
+pub(crate) trait Instance: Send {
+    fn signal(&self, name: &str, payload: &Payload) -> Result<bool, PayloadError>;
+    fn query(&self, name: &str, args: &Payload) -> Result<Payload, QueryError>;
+}
+
+impl Definition {
+    /// The definition of `W`.
+    pub fn of<W: Workflow>() -> Self {
+        Self { name: W::NAME, build: build::<W> }
+    }
+
+    /// The workflow's name.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    pub(crate) fn build(&self, core: &Arc<Core>) -> Built {
+        (self.build)(core)
+    }
+}
+
+impl fmt::Debug for Definition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Definition").field(&self.name).finish()
+    }
+}
+
+fn build<W: Workflow>(core: &Arc<Core>) -> Built {
+    let state = Arc::new(Mutex::new(W::default()));
+    let cx = Cx::<W>::new(Arc::clone(core), Arc::clone(&state));
+    (Box::pin(root(cx)), Box::new(Typed(state)))
+}
+
+/// `run`, then the compensations if it failed.
+async fn root<W: Workflow>(cx: Cx<W>) -> Result<Payload, Failure> {
+    let core = Arc::clone(cx.core());
+    let input =
+        core.started.input.decode().map_err(|error| {
+            Failure::new(FailureKind::Unknown, format!("the input of workflow {}: {error}", W::NAME))
+        })?;
+    let returned = W::run(cx, input).await;
+    match returned {
+        Ok(output) => Payload::encode(&output).map_err(|error| {
+            Failure::new(FailureKind::Unknown, format!("the result of workflow {}: {error}", W::NAME))
+        }),
+        Err(error) => {
+            let mut failure = Failure::application(&error, W::describe(&error));
+            for failed in run_open_compensations(&core).await {
+                failure.message.push_str("; a compensation failed: ");
+                failure.message.push_str(&failed);
+            }
+            Err(failure)
+        }
+    }
+}
+
+struct Typed<W>(Arc<Mutex<W>>);
+
+impl<W> Typed<W> {
+    fn lock(&self) -> MutexGuard<'_, W> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<W: Workflow> Instance for Typed<W> {
+    fn signal(&self, name: &str, payload: &Payload) -> Result<bool, PayloadError> {
+        self.lock().signal(name, payload)
+    }
+
+    fn query(&self, name: &str, args: &Payload) -> Result<Payload, QueryError> {
+        self.lock().query(name, args)
+    }
+}

@@ -1,0 +1,316 @@
+use serde::{Deserialize, Serialize};
+
+use crate::{Failure, Payload, TaskOptions};
+
+/// The version of the history's format that this crate writes. It reads this one and all before it.
+pub const HISTORY_FORMAT: u32 = 1;
+
+/// One thing that happened to a workflow instance. Histories are append-only sequences of these, and readable for ever.
+///
+/// ```json
+/// {"at":1700000000000,"event":{"TimerFired":{"seq":3}}}
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Milliseconds since the Unix epoch. For a command, the time of the input that led to it.
+    pub at: u64,
+    /// What happened.
+    #[serde(rename = "event")]
+    pub kind: EventKind,
+}
+
+impl Event {
+    /// An event at a time in milliseconds since the Unix epoch.
+    pub fn new(at: u64, kind: EventKind) -> Self {
+        Self { at, kind }
+    }
+}
+
+/// What happened.
+///
+/// There are *inputs* (they come from outside and move the code), *commands* (what the code asked for, recorded as done) and
+/// *ends*. `seq` numbers what the code builds (tasks, timers, children, steps, …) from 1, in the order of building.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum EventKind {
+    /// Input: the first event of every history.
+    WorkflowStarted(Box<Started>),
+    /// Input: somebody sent a signal.
+    SignalReceived {
+        /// The signal's name.
+        name: String,
+        /// Its arguments.
+        payload: Payload,
+        /// Identifies the message; a second signal with the same id is ignored.
+        message_id: String,
+    },
+    /// Input: somebody asked for the instance's cancellation.
+    CancelRequested {
+        /// Why, for people.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// Input: a task gave its result.
+    TaskCompleted {
+        /// Of which task.
+        seq: u32,
+        /// What the method returned.
+        result: Payload,
+    },
+    /// Input: a task failed for good.
+    TaskFailed {
+        /// Of which task.
+        seq: u32,
+        /// How.
+        failure: Failure,
+        /// How many attempts were made.
+        #[serde(default = "one")]
+        attempts: u32,
+    },
+    /// Input, for the record only: a running task said that it is alive. Replay passes over it.
+    TaskHeartbeat {
+        /// Of which task.
+        seq: u32,
+        /// Of which attempt, from 1.
+        attempt: u32,
+        /// What the task said about its progress.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        details: Option<Payload>,
+    },
+    /// Input: a timer is due.
+    TimerFired {
+        /// Which timer.
+        seq: u32,
+    },
+    /// Input: a child workflow completed.
+    ChildCompleted {
+        /// Which child.
+        seq: u32,
+        /// What it returned.
+        result: Payload,
+    },
+    /// Input: a child workflow failed, was cancelled, or could not be started.
+    ChildFailed {
+        /// Which child.
+        seq: u32,
+        /// How.
+        failure: Failure,
+    },
+    /// Input: a step ran.
+    StepCompleted {
+        /// Which step.
+        seq: u32,
+        /// What it returned.
+        result: Payload,
+    },
+    /// Input: a step returned an error or panicked.
+    StepFailed {
+        /// Which step.
+        seq: u32,
+        /// How.
+        failure: Failure,
+    },
+
+    /// Command: run a service's method.
+    TaskScheduled {
+        /// The task's number.
+        seq: u32,
+        /// The service's name.
+        service: String,
+        /// The method's name.
+        method: String,
+        /// The arguments: a JSON object by argument name.
+        args: Payload,
+        /// How to run it.
+        #[serde(default, skip_serializing_if = "TaskOptions::is_default")]
+        options: TaskOptions,
+    },
+    /// Command: stop a task; its result is no longer awaited.
+    TaskCancelRequested {
+        /// Which task.
+        seq: u32,
+    },
+    /// Command: wake the code at a time.
+    TimerStarted {
+        /// The timer's number.
+        seq: u32,
+        /// When, in milliseconds since the Unix epoch.
+        due_at_ms: u64,
+    },
+    /// Command: a timer is no longer needed.
+    TimerCancelled {
+        /// Which timer.
+        seq: u32,
+    },
+    /// Command: start another workflow.
+    ChildStarted {
+        /// The child's number.
+        seq: u32,
+        /// The name of the child's workflow.
+        workflow: String,
+        /// The child's id.
+        id: String,
+        /// Its input.
+        input: Payload,
+        /// The parent neither awaits nor cancels it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        detached: bool,
+    },
+    /// Command: cancel a child; its result is no longer awaited.
+    ChildCancelRequested {
+        /// Which child.
+        seq: u32,
+    },
+    /// Command: run an inline step.
+    StepScheduled {
+        /// The step's number.
+        seq: u32,
+        /// Its name.
+        name: String,
+    },
+    /// Command: signal another workflow.
+    SignalSent {
+        /// The signal's number.
+        seq: u32,
+        /// The name of the receiving workflow.
+        workflow: String,
+        /// The receiving instance's id.
+        id: String,
+        /// The signal's name.
+        name: String,
+        /// Its arguments.
+        payload: Payload,
+    },
+    /// Command, for the record only: the code decided for a version of a change.
+    VersionMarked {
+        /// The marker's number.
+        seq: u32,
+        /// Which change.
+        change: String,
+        /// The version decided for.
+        version: u32,
+    },
+
+    /// End: the code returned `Ok`.
+    WorkflowCompleted {
+        /// What it returned.
+        result: Payload,
+    },
+    /// End: the code returned `Err`, or the engine ended the instance ([`is_imposed_end`](EventKind::is_imposed_end)).
+    WorkflowFailed {
+        /// How.
+        failure: Failure,
+    },
+    /// End: the code returned `Err` after it was asked to cancel.
+    WorkflowCancelled {
+        /// The reason given with the request.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+        /// What the code returned.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        failure: Option<Failure>,
+    },
+}
+
+/// How an instance began: everything its code may know about itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Started {
+    /// The workflow's name.
+    pub workflow: String,
+    /// The instance's id, chosen by whoever started it.
+    pub id: String,
+    /// This run of the id: a UUID.
+    pub run: String,
+    /// Feeds the instance's random numbers.
+    pub seed: u64,
+    /// The argument of `run`.
+    pub input: Payload,
+    /// The workflow that started this one as a child.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<ParentRef>,
+    /// Where a client waits for the outcome.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply_to: Option<String>,
+    /// Free labels to find the instance by.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+}
+
+/// Where the outcome of a child goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ParentRef {
+    /// The parent's workflow name.
+    pub workflow: String,
+    /// The parent's id.
+    pub id: String,
+    /// The parent's run.
+    pub run: String,
+    /// The `seq` of the parent's `ChildStarted`.
+    pub seq: u32,
+}
+
+impl EventKind {
+    /// Comes from outside and moves the code.
+    pub fn is_input(&self) -> bool {
+        !self.is_command() && !self.is_end()
+    }
+
+    /// Was asked for by the code.
+    pub fn is_command(&self) -> bool {
+        matches!(
+            self,
+            Self::TaskScheduled { .. }
+                | Self::TaskCancelRequested { .. }
+                | Self::TimerStarted { .. }
+                | Self::TimerCancelled { .. }
+                | Self::ChildStarted { .. }
+                | Self::ChildCancelRequested { .. }
+                | Self::StepScheduled { .. }
+                | Self::SignalSent { .. }
+                | Self::VersionMarked { .. }
+        )
+    }
+
+    /// Ends the instance.
+    pub fn is_end(&self) -> bool {
+        matches!(self, Self::WorkflowCompleted { .. } | Self::WorkflowFailed { .. } | Self::WorkflowCancelled { .. })
+    }
+
+    /// An end that the code had no part in: the engine terminated the instance or its time was up.
+    pub fn is_imposed_end(&self) -> bool {
+        use crate::FailureKind::{Terminated, TimedOut};
+        matches!(self, Self::WorkflowFailed { failure } if matches!(failure.kind, Terminated | TimedOut))
+    }
+
+    /// The number of what this is about, if it has one.
+    pub fn seq(&self) -> Option<u32> {
+        match self {
+            Self::TaskCompleted { seq, .. }
+            | Self::TaskFailed { seq, .. }
+            | Self::TaskHeartbeat { seq, .. }
+            | Self::TimerFired { seq }
+            | Self::ChildCompleted { seq, .. }
+            | Self::ChildFailed { seq, .. }
+            | Self::StepCompleted { seq, .. }
+            | Self::StepFailed { seq, .. }
+            | Self::TaskScheduled { seq, .. }
+            | Self::TaskCancelRequested { seq }
+            | Self::TimerStarted { seq, .. }
+            | Self::TimerCancelled { seq }
+            | Self::ChildStarted { seq, .. }
+            | Self::ChildCancelRequested { seq }
+            | Self::StepScheduled { seq, .. }
+            | Self::SignalSent { seq, .. }
+            | Self::VersionMarked { seq, .. } => Some(*seq),
+            Self::WorkflowStarted(_)
+            | Self::SignalReceived { .. }
+            | Self::CancelRequested { .. }
+            | Self::WorkflowCompleted { .. }
+            | Self::WorkflowFailed { .. }
+            | Self::WorkflowCancelled { .. } => None,
+        }
+    }
+}
+
+fn one() -> u32 {
+    1
+}

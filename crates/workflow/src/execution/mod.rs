@@ -1,0 +1,429 @@
+mod replay;
+mod stop;
+mod waker;
+
+use std::collections::HashSet;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use futures::future::BoxFuture;
+
+pub use stop::{Stop, StopReason};
+pub(crate) use waker::RootWaker;
+
+use crate::core::{Core, Resolution, SlotKind};
+use crate::definition::{Instance, RootFuture};
+use crate::failure::panic_message;
+use crate::{Definition, Event, EventKind, Failure, Payload, QueryError, Started};
+
+/// One live workflow instance. It is owned and driven from outside and does no I/O: inputs go in one at a time, what the code asks
+/// for comes out as a [`Turn`].
+///
+/// Dropping it loses nothing that is in the history; [`replay`](Execution::replay) brings it back.
+pub struct Execution {
+    core: Arc<Core>,
+    waker: Arc<RootWaker>,
+    /// Gone once the code has ended.
+    root: Option<RootFuture>,
+    instance: Box<dyn Instance>,
+    outcome: Option<EventKind>,
+    seen_messages: HashSet<String>,
+    stopped: Option<Stop>,
+}
+
+/// What one turn of an instance asks for.
+#[derive(Debug, Default)]
+pub struct Turn {
+    /// Commands in the order in which they were issued, then the end if the code ended. To be appended to the history after
+    /// the input, with whose time they are stamped.
+    pub events: Vec<Event>,
+    /// Steps to be run now; their results come back as `StepCompleted` or `StepFailed`.
+    pub steps: Vec<Step>,
+    /// The input had no effect and need not be recorded: a result that nobody awaits (any more), a signal seen before, anything
+    /// after the end.
+    pub ignored: bool,
+}
+
+/// An inline step to be run.
+pub struct Step {
+    /// The step's number.
+    pub seq: u32,
+    /// Its name.
+    pub name: String,
+    /// Its code. It catches its own panics and may be run on any runtime; drop it to abandon the step.
+    pub future: BoxFuture<'static, Result<Payload, Failure>>,
+}
+
+impl Execution {
+    /// Begins a new instance with its `WorkflowStarted` event and runs its code for the first time.
+    ///
+    /// An input that the code cannot decode does not stop the instance, it fails it: the turn ends with `WorkflowFailed`.
+    ///
+    /// # Errors
+    /// [`Stop`]; [`StopReason::BadInput`] when the event is another one or names another workflow.
+    pub fn start(definition: &Definition, started: Event) -> Result<(Self, Turn), Stop> {
+        let mut execution = Self::build(definition, started)?;
+        execution.run_code(true)?;
+        let turn = execution.take_turn();
+        Ok((execution, turn))
+    }
+
+    /// Rebuilds an instance from its complete history, whose first event is `WorkflowStarted`.
+    ///
+    /// The returned turn holds what the code asks for beyond the end of the history, and the steps that the history shows as
+    /// scheduled but not resolved; they are to be run again. For a history whose last turn was recorded completely, by
+    /// the same code, it has no events.
+    ///
+    /// # Errors
+    /// [`Stop`]; [`StopReason::NonDeterministic`] when the code does not do what the history says it did.
+    pub fn replay(definition: &Definition, history: impl IntoIterator<Item = Event>) -> Result<(Self, Turn), Stop> {
+        let history: Vec<Event> = history.into_iter().collect();
+        let mut events = history.into_iter();
+        let Some(started) = events.next() else {
+            return Err(Stop {
+                workflow: definition.name().to_owned(),
+                id: "?".to_owned(),
+                reason: StopReason::BadInput { problem: "its history is empty".to_owned() },
+            });
+        };
+        let mut execution = Self::build(definition, started)?;
+        execution.prepare_replay(events.as_slice());
+        execution.run_code(true)?;
+        for (index, event) in (1..).zip(events) {
+            execution.replay_event(index, event)?;
+        }
+        execution.core.lock().replaying = false;
+        let turn = execution.take_turn();
+        Ok((execution, turn))
+    }
+
+    /// Applies one more input and runs the code as far as it goes.
+    ///
+    /// An imposed end ([`EventKind::is_imposed_end`]) is taken as well: it closes the instance without running its code.
+    ///
+    /// # Errors
+    /// [`Stop`]. After [`StopReason::BadInput`] the instance is as before; after any other reason every call returns the same.
+    pub fn apply(&mut self, input: Event) -> Result<Turn, Stop> {
+        if let Some(stop) = &self.stopped {
+            return Err(stop.clone());
+        }
+        let applied = self.advance(input)?;
+        let mut turn = self.take_turn();
+        turn.ignored = !applied;
+        Ok(turn)
+    }
+
+    /// Asks the instance's state, without changing anything. Ended instances answer too.
+    ///
+    /// # Errors
+    /// [`QueryError`]; a panic of the query's code is one of them and does no harm.
+    pub fn query(&self, name: &str, args: &Payload) -> Result<Payload, QueryError> {
+        catch_unwind(AssertUnwindSafe(|| self.instance.query(name, args)))
+            .unwrap_or_else(|panic| Err(QueryError::Panicked(panic_message(&*panic))))
+    }
+
+    /// Whether the instance has ended.
+    pub fn is_closed(&self) -> bool {
+        self.outcome.is_some()
+    }
+
+    /// The end, once there is one: `WorkflowCompleted`, `WorkflowFailed` or `WorkflowCancelled`.
+    pub fn outcome(&self) -> Option<&EventKind> {
+        self.outcome.as_ref()
+    }
+
+    /// How the instance began.
+    pub fn started(&self) -> &Started {
+        &self.core.started
+    }
+
+    /// Whether a signal with this message id was applied before; [`apply`](Execution::apply) ignores a second one.
+    pub fn has_seen_message(&self, message_id: &str) -> bool {
+        self.seen_messages.contains(message_id)
+    }
+
+    /// Whether the task, timer, child or step `seq` was asked for and has neither a result nor been cancelled. Results for any other
+    /// are ignored by [`apply`](Execution::apply).
+    pub fn is_open(&self, seq: u32) -> bool {
+        !self.is_closed() && self.core.lock().is_open(seq)
+    }
+
+    /// Whether cancellation was requested.
+    pub fn is_cancel_requested(&self) -> bool {
+        self.core.lock().cancel_requested.is_some()
+    }
+
+    fn build(definition: &Definition, started: Event) -> Result<Self, Stop> {
+        let at = started.at;
+        let started = match started.kind {
+            EventKind::WorkflowStarted(started) if started.workflow == definition.name() => started,
+            kind => {
+                return Err(Stop {
+                    workflow: definition.name().to_owned(),
+                    id: "?".to_owned(),
+                    reason: StopReason::BadInput {
+                        problem: format!("its first event must be its WorkflowStarted, not {kind}"),
+                    },
+                });
+            }
+        };
+        let waker = Arc::new(RootWaker::default());
+        let core = Arc::new(Core::new(started, at, Arc::clone(&waker)));
+        let built = catch_unwind(AssertUnwindSafe(|| definition.build(&core)));
+        let (root, instance) = built.map_err(|panic| stop(&core, panicked(&*panic)))?;
+        let (outcome, stopped, seen_messages) = (None, None, HashSet::new());
+        Ok(Self { core, waker, root: Some(root), instance, outcome, seen_messages, stopped })
+    }
+
+    /// Markers are looked up ahead of their place in the history: an instance without one keeps the oldest version.
+    fn prepare_replay(&mut self, history: &[Event]) {
+        let mut state = self.core.lock();
+        state.replaying = true;
+        for event in history {
+            if let EventKind::VersionMarked { change, version, .. } = &event.kind {
+                state.record_version(change, *version);
+            }
+        }
+    }
+
+    fn replay_event(&mut self, index: usize, event: Event) -> Result<(), Stop> {
+        if event.kind.is_input() || event.kind.is_imposed_end() {
+            return self.advance(event).map(drop);
+        }
+        let issued = self.core.lock().commands.pop_front();
+        replay::check(index, &event, issued).map_err(|reason| self.stop(reason))?;
+        if event.kind.is_end() {
+            self.outcome = Some(event.kind);
+        }
+        Ok(())
+    }
+
+    /// Applies an input and runs the code. Whether it had an effect.
+    fn advance(&mut self, input: Event) -> Result<bool, Stop> {
+        if self.is_closed() {
+            return Ok(false);
+        }
+        if input.kind.is_imposed_end() {
+            self.close(input.kind);
+            return Ok(true);
+        }
+        let before = std::mem::replace(&mut self.core.lock().now, input.at);
+        let waker = Arc::clone(&self.waker);
+        let _turn = waker.begin_turn();
+        match catch_unwind(AssertUnwindSafe(|| self.take_in(input.kind))) {
+            Ok(Ok(false)) => {
+                self.core.lock().now = before;
+                return Ok(false);
+            }
+            Ok(Ok(true)) => {}
+            Ok(Err(problem)) => {
+                self.core.lock().now = before;
+                return Err(stop(&self.core, StopReason::BadInput { problem }));
+            }
+            Err(panic) => return Err(self.stop(panicked(&*panic))),
+        }
+        self.run_code(false)?;
+        Ok(true)
+    }
+
+    /// Whether the input had an effect; an error says what is wrong with it.
+    fn take_in(&mut self, input: EventKind) -> Result<bool, String> {
+        Ok(match input {
+            EventKind::SignalReceived { name, payload, message_id } => {
+                return self.take_in_signal(&name, payload, message_id);
+            }
+            EventKind::CancelRequested { reason } => self.take_in_cancellation(reason),
+            EventKind::TaskCompleted { seq, result } => self.resolve(seq, SlotKind::Task, Resolution::Value(result)),
+            EventKind::ChildCompleted { seq, result } => self.resolve(seq, SlotKind::Child, Resolution::Value(result)),
+            EventKind::StepCompleted { seq, result } => self.resolve(seq, SlotKind::Step, Resolution::Value(result)),
+            EventKind::TaskFailed { seq, failure, .. } => self.resolve(seq, SlotKind::Task, failed(failure)),
+            EventKind::ChildFailed { seq, failure } => self.resolve(seq, SlotKind::Child, failed(failure)),
+            EventKind::StepFailed { seq, failure } => self.resolve(seq, SlotKind::Step, failed(failure)),
+            EventKind::TimerFired { seq } => self.resolve(seq, SlotKind::Timer, Resolution::Fired),
+            EventKind::TaskHeartbeat { seq, .. } => self.core.lock().is_open(seq),
+            other => return Err(format!("{other} is not an input of a running instance")),
+        })
+    }
+
+    fn take_in_signal(&mut self, name: &str, payload: Payload, message_id: String) -> Result<bool, String> {
+        if self.seen_messages.contains(&message_id) {
+            return Ok(false);
+        }
+        let handled = self.instance.signal(name, &payload).map_err(|error| format!("signal {name}: {error}"))?;
+        self.seen_messages.insert(message_id);
+        if handled {
+            self.core.state_changed();
+        } else {
+            self.core.deliver(name, payload);
+        }
+        Ok(true)
+    }
+
+    /// The edge: everything pending resolves with `Cancelled`.
+    fn take_in_cancellation(&mut self, reason: Option<String>) -> bool {
+        let (wakers, abandoned) = {
+            let mut state = self.core.lock();
+            if state.cancel_requested.is_some() {
+                return false;
+            }
+            state.cancel_requested = Some(reason);
+            let mut wakers = state.cancel_open();
+            wakers.extend(state.cancel_receivers());
+            wakers.extend(state.cancel_conditions());
+            (wakers, std::mem::take(&mut state.steps))
+        };
+        wakers.into_iter().for_each(Waker::wake);
+        drop(abandoned);
+        true
+    }
+
+    fn resolve(&self, seq: u32, kind: SlotKind, resolution: Resolution) -> bool {
+        let (resolved, step) = {
+            let mut state = self.core.lock();
+            let resolved = state.resolve(seq, kind, resolution);
+            let step = if resolved.is_some() { state.steps.remove(&seq) } else { None };
+            (resolved, step)
+        };
+        drop(step);
+        let applied = resolved.is_some();
+        if let Some(waker) = resolved.flatten() {
+            waker.wake();
+        }
+        applied
+    }
+
+    /// Polls the code until it waits for an input, or has ended.
+    fn run_code(&mut self, mut due: bool) -> Result<(), Stop> {
+        let root_waker = Arc::clone(&self.waker);
+        let _turn = root_waker.begin_turn();
+        let waker = Waker::from(Arc::clone(&root_waker));
+        let mut cx = Context::from_waker(&waker);
+        let (mut progress, mut idle_polls) = (0, 0);
+        while std::mem::take(&mut due) | root_waker.take_woken() {
+            let Some(root) = &mut self.root else { return Ok(()) };
+            match catch_unwind(AssertUnwindSafe(|| root.as_mut().poll(&mut cx))) {
+                Ok(Poll::Ready(result)) => return self.end(result),
+                Ok(Poll::Pending) => {}
+                Err(panic) => return Err(self.stop(panicked(&*panic))),
+            }
+            let now = self.core.lock().progress;
+            idle_polls = if now == progress { idle_polls + 1 } else { 0 };
+            progress = now;
+            if idle_polls > MOST_IDLE_POLLS {
+                return Err(self.stop(StopReason::Spinning));
+            }
+        }
+        self.check_wait()
+    }
+
+    /// The code waits: is it for something that we can ever give it?
+    fn check_wait(&mut self) -> Result<(), Stop> {
+        let (awaited, fault) = {
+            let mut state = self.core.lock();
+            (state.awaited, state.fault.take())
+        };
+        if let Some(reason) = fault {
+            return Err(self.stop(reason));
+        }
+        let what = if self.waker.was_woken_from_outside() {
+            "its code was woken by something outside of the workflow"
+        } else if awaited == 0 {
+            "its code waits for something that is not of its context"
+        } else {
+            return Ok(());
+        };
+        Err(self.stop(StopReason::Foreign { what: what.to_owned() }))
+    }
+
+    fn end(&mut self, result: Result<Payload, Failure>) -> Result<(), Stop> {
+        let (cancel_requested, fault) = {
+            let mut state = self.core.lock();
+            (state.cancel_requested.clone(), state.fault.take())
+        };
+        if let Some(reason) = fault {
+            return Err(self.stop(reason));
+        }
+        let outcome = match (result, cancel_requested) {
+            (Ok(result), _) => EventKind::WorkflowCompleted { result },
+            (Err(failure), None) => EventKind::WorkflowFailed { failure },
+            (Err(failure), Some(reason)) => EventKind::WorkflowCancelled { reason, failure: Some(failure) },
+        };
+        self.core.lock().issue(outcome.clone());
+        self.close(outcome);
+        Ok(())
+    }
+
+    fn close(&mut self, outcome: EventKind) {
+        if outcome.is_imposed_end() {
+            self.core.lock().commands.clear();
+        }
+        self.outcome = Some(outcome);
+        self.abandon_code();
+    }
+
+    /// Drops the author's futures; a panic in one of their destructors is nobody's concern any more.
+    fn abandon_code(&mut self) {
+        let root = self.root.take();
+        let core = &self.core;
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(root)));
+        let _ = catch_unwind(AssertUnwindSafe(|| core.close()));
+    }
+
+    fn take_turn(&mut self) -> Turn {
+        let mut state = self.core.lock();
+        let at = state.now;
+        let events = state.commands.drain(..).map(|command| Event::new(at, command)).collect();
+        let steps = std::mem::take(&mut state.steps);
+        drop(state);
+        Turn {
+            events,
+            steps: steps.into_iter().map(|(seq, (name, future))| Step { seq, name, future }).collect(),
+            ignored: false,
+        }
+    }
+
+    fn stop(&mut self, reason: StopReason) -> Stop {
+        self.abandon_code();
+        let stop = stop(&self.core, reason);
+        self.stopped = Some(stop.clone());
+        stop
+    }
+}
+
+impl Drop for Execution {
+    fn drop(&mut self) {
+        self.abandon_code();
+    }
+}
+
+impl fmt::Debug for Execution {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Execution")
+            .field("instance", &self.core)
+            .field("outcome", &self.outcome)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Step").field("seq", &self.seq).field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Polls in a row that change nothing, before the code counts as spinning. Combinators poll again out of politeness, but not this often.
+const MOST_IDLE_POLLS: u32 = 1_000;
+
+fn failed(failure: Failure) -> Resolution {
+    Resolution::Failed(Box::new(failure))
+}
+
+fn panicked(panic: &(dyn std::any::Any + Send)) -> StopReason {
+    StopReason::Panicked { message: panic_message(panic) }
+}
+
+fn stop(core: &Core, reason: StopReason) -> Stop {
+    Stop { workflow: core.started.workflow.clone(), id: core.started.id.clone(), reason }
+}

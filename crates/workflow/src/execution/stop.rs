@@ -1,0 +1,89 @@
+use std::fmt;
+use std::ops::RangeInclusive;
+
+/// Why an instance cannot go on. Nothing is lost: its history stands, and with repaired code it is replayed and continues.
+///
+/// After a stop the [`Execution`](super::Execution) is of no more use, except after [`StopReason::BadInput`], which leaves it untouched.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("workflow {workflow}/{id} stopped: {reason}")]
+pub struct Stop {
+    /// The workflow's name.
+    pub workflow: String,
+    /// The instance's id.
+    pub id: String,
+    /// What happened.
+    pub reason: StopReason,
+}
+
+/// What happened, see [`Stop`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum StopReason {
+    /// The code does not do what the history says it did.
+    NonDeterministic {
+        /// Where in the history; the first event, `WorkflowStarted`, is 0.
+        event_index: usize,
+        /// What the history says.
+        history: String,
+        /// What the code did instead.
+        code: String,
+    },
+    /// The history holds a version of a change that the code no longer, or not yet, supports.
+    UnsupportedVersion {
+        /// The name of the change.
+        change: String,
+        /// The instance's version of it.
+        version: u32,
+        /// What the code supports.
+        supported: RangeInclusive<u32>,
+    },
+    /// The code panicked.
+    Panicked {
+        /// What the panic said.
+        message: String,
+    },
+    /// The code waits for something that is not of its context: a runtime's timer, a socket, a lock, a thread.
+    Foreign {
+        /// How it was noticed.
+        what: String,
+    },
+    /// The code is polled over and over without getting anywhere.
+    Spinning,
+    /// The input is not for this instance, or cannot be read; it was not applied, and the instance is as before.
+    BadInput {
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+impl fmt::Display for StopReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NonDeterministic { event_index, history, code } => write!(
+                f,
+                "non-deterministic at event {event_index}\n  history: {history}   code: {code}\n  \
+                 the code changed under a running instance; guard the change with cx.version(\"…\", 1..=2), or pin the instance: \
+                 partitura workflow pin …"
+            ),
+            Self::UnsupportedVersion { change, version, supported } => write!(
+                f,
+                "its history has version {version} of change {change:?}, the code supports {} to {}\n  \
+                 bring the code of that version back, or pin the instance: partitura workflow pin …",
+                supported.start(),
+                supported.end()
+            ),
+            Self::Panicked { message } => write!(
+                f,
+                "its code panicked: {message}\n  repair the code; the instance continues from its history with the next input"
+            ),
+            Self::Foreign { what } => write!(
+                f,
+                "{what}\n  a workflow awaits only what its context gives: cx.sleep for time, a service or cx.step for I/O, \
+                 cx.until or cx.channel for signals"
+            ),
+            Self::Spinning => f.write_str(
+                "its code is polled over and over without getting anywhere\n  wait for something instead: cx.until, cx.channel, cx.sleep",
+            ),
+            Self::BadInput { problem } => f.write_str(problem),
+        }
+    }
+}

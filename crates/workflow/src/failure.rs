@@ -1,0 +1,97 @@
+use std::any::Any;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Payload;
+
+/// How something failed, as it is kept in a history and sent between processes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Who or what is to blame.
+    pub kind: FailureKind,
+    /// For people.
+    pub message: String,
+    /// For programs: the application's own error value when the kind is [`FailureKind::Application`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub details: Option<Payload>,
+}
+
+impl Failure {
+    /// A failure without details.
+    pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), details: None }
+    }
+
+    /// An application's own error, which the other side gets back typed.
+    pub fn application<E: Serialize>(error: &E, message: impl Into<String>) -> Self {
+        match Payload::encode(error) {
+            Ok(details) => Self { kind: FailureKind::Application, message: message.into(), details: Some(details) },
+            Err(problem) => Self::new(FailureKind::Unknown, format!("{} ({problem})", message.into())),
+        }
+    }
+
+    /// What a caught panic said.
+    pub fn panic(panic: &(dyn Any + Send)) -> Self {
+        Self::new(FailureKind::Panic, panic_message(panic))
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kind {
+            FailureKind::Application => f.write_str(&self.message),
+            kind => write!(f, "{kind}: {}", self.message),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// Who or what is to blame for a [`Failure`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum FailureKind {
+    /// The application answered with an error of its own; [`Failure::details`] holds it.
+    Application,
+    /// The application's code panicked.
+    Panic,
+    /// No answer within the time-out.
+    TimedOut,
+    /// It was cancelled.
+    Cancelled,
+    /// It was ended by an operator, without running any more of its code.
+    Terminated,
+    /// The worker that ran it went silent (crashed, lost its connection, missed its heartbeats).
+    WorkerLost,
+    /// The worker does not know the service, method or workflow, or could not read the payload.
+    Unknown,
+}
+
+impl fmt::Display for FailureKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Application => "application error",
+            Self::Panic => "panicked",
+            Self::TimedOut => "timed out",
+            Self::Cancelled => "cancelled",
+            Self::Terminated => "terminated",
+            Self::WorkerLost => "worker lost",
+            Self::Unknown => "unknown",
+        })
+    }
+}
+
+/// The error type of what has no error of its own: a service method that returns `T` instead of `Result<T, E>`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Never {}
+
+/// The text of a panic, as far as it had one.
+pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
+    if let Some(text) = panic.downcast_ref::<&'static str>() {
+        (*text).to_owned()
+    } else if let Some(text) = panic.downcast_ref::<String>() {
+        text.clone()
+    } else {
+        "a panic without a message".to_owned()
+    }
+}

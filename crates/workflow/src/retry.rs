@@ -1,0 +1,126 @@
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::duration::{millis_serde, optional_millis_serde};
+
+/// When to try again, and when to give up. Plain data: it is written into the history with the task.
+///
+/// The wait before attempt *n + 1* is `initial × coefficient^(n - 1)`, at most `max_interval`, and then shortened by a random
+/// share of up to `jitter` so that many failures at once do not come back at once.
+///
+/// ```
+/// use std::time::Duration;
+/// use partitura_workflow::Retry;
+///
+/// let retry = Retry::exponential().max_attempts(3).jitter(0.0);
+/// assert_eq!(retry.delay(1, 0.5), Some(Duration::from_secs(1)));
+/// assert_eq!(retry.delay(2, 0.5), Some(Duration::from_secs(2)));
+/// assert_eq!(retry.delay(3, 0.5), None);
+/// ```
+///
+/// The policy that applies when none is stated is [`Retry::default`]: exponential, at most 10 attempts; it covers panics, time-outs
+/// and lost workers but never an error that the service returned, see [`TaskOptions`](crate::TaskOptions).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Retry {
+    #[serde(rename = "initial_ms", with = "millis_serde")]
+    initial: Duration,
+    coefficient: f64,
+    #[serde(
+        rename = "max_interval_ms",
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "optional_millis_serde"
+    )]
+    max_interval: Option<Duration>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    max_attempts: Option<u32>,
+    #[serde(default)]
+    jitter: f64,
+}
+
+impl Retry {
+    /// 1 s, 2 s, 4 s, … at most 60 s apart, shortened by up to a fifth, as many attempts as it takes.
+    pub fn exponential() -> Self {
+        Self {
+            initial: Duration::from_secs(1),
+            coefficient: 2.0,
+            max_interval: Some(Duration::from_secs(60)),
+            max_attempts: None,
+            jitter: 0.2,
+        }
+    }
+
+    /// The same interval between attempts, without jitter, as many attempts as it takes.
+    pub fn fixed(interval: Duration) -> Self {
+        Self { initial: interval, coefficient: 1.0, max_interval: None, max_attempts: None, jitter: 0.0 }
+    }
+
+    /// One attempt only.
+    pub fn none() -> Self {
+        Self::fixed(Duration::ZERO).max_attempts(1)
+    }
+
+    /// The wait before the second attempt.
+    #[must_use]
+    pub fn initial(mut self, interval: Duration) -> Self {
+        self.initial = interval;
+        self
+    }
+
+    /// By how much each wait is longer than the one before; values below 1 count as 1.
+    #[must_use]
+    pub fn coefficient(mut self, coefficient: f64) -> Self {
+        self.coefficient = coefficient;
+        self
+    }
+
+    /// The longest wait.
+    #[must_use]
+    pub fn max_interval(mut self, interval: Duration) -> Self {
+        self.max_interval = Some(interval);
+        self
+    }
+
+    /// How many attempts in all, the first one included; 0 counts as 1.
+    #[must_use]
+    pub fn max_attempts(mut self, attempts: u32) -> Self {
+        self.max_attempts = Some(attempts.max(1));
+        self
+    }
+
+    /// The largest share of a wait that may be taken off at random, from 0 (none) to 1.
+    #[must_use]
+    pub fn jitter(mut self, fraction: f64) -> Self {
+        self.jitter = fraction;
+        self
+    }
+
+    /// How long to wait after the failure of `attempt` (the first is 1), or `None` to give up.
+    ///
+    /// `random` is a number from 0 up to 1 that the caller draws.
+    pub fn delay(&self, attempt: u32, random: f64) -> Option<Duration> {
+        if self.max_attempts.is_some_and(|most| attempt >= most) {
+            return None;
+        }
+        let longest = self.max_interval.unwrap_or(LONGEST).min(LONGEST).as_secs_f64();
+        let exponent = i32::try_from(attempt.saturating_sub(1)).unwrap_or(i32::MAX);
+        let wait = self.initial.as_secs_f64() * finite_or(self.coefficient, 1.0).max(1.0).powi(exponent);
+        let kept = 1.0 - finite_or(self.jitter, 0.0).clamp(0.0, 1.0) * finite_or(random, 0.0).clamp(0.0, 1.0);
+        Some(Duration::from_secs_f64(finite_or(wait, longest).min(longest) * kept))
+    }
+}
+
+impl Default for Retry {
+    /// [`Retry::exponential`] with at most 10 attempts.
+    fn default() -> Self {
+        Self::exponential().max_attempts(10)
+    }
+}
+
+/// No wait is longer than ten years, the horizon of a delay.
+const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
+
+fn finite_or(number: f64, otherwise: f64) -> f64 {
+    if number.is_finite() { number } else { otherwise }
+}

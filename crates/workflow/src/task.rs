@@ -1,0 +1,151 @@
+use std::fmt;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+
+use crate::core::{Core, Leaf, Resolution, SlotKind};
+use crate::{EventKind, Payload, PayloadError, Retry, TaskError, TaskOptions};
+
+/// A call of a service's method. A plain, lazy future: the call goes out when it is first polled, or by [`start`](Task::start).
+///
+/// # Errors
+/// Resolves to a [`TaskError`]; see [`TaskOptions`] for what was retried before.
+#[must_use = "a task does nothing until it is awaited or started"]
+pub struct Task<T, E> {
+    leaf: Leaf,
+    request: Option<Request>,
+    output: PhantomData<fn() -> Result<T, E>>,
+}
+
+struct Request {
+    service: &'static str,
+    method: &'static str,
+    args: Result<Payload, PayloadError>,
+    options: TaskOptions,
+}
+
+impl<T, E> Task<T, E> {
+    /// When to run it again after a failure; a stated policy also covers the service's own errors.
+    pub fn retry(self, retry: Retry) -> Self {
+        self.with(|options| options.retry = Some(retry))
+    }
+
+    /// How long one attempt may take.
+    pub fn timeout(self, timeout: Duration) -> Self {
+        self.with(|options| options.timeout = Some(timeout))
+    }
+
+    /// How long all attempts may take together, waits included.
+    pub fn overall_timeout(self, timeout: Duration) -> Self {
+        self.with(|options| options.overall_timeout = Some(timeout))
+    }
+
+    /// How long an attempt may go without a heartbeat before its worker counts as lost.
+    pub fn heartbeat_timeout(self, timeout: Duration) -> Self {
+        self.with(|options| options.heartbeat_timeout = Some(timeout))
+    }
+
+    /// Higher goes first where the worker has a choice.
+    pub fn priority(self, priority: u8) -> Self {
+        self.with(|options| options.priority = Some(priority))
+    }
+
+    /// Begins the call now, to be awaited later.
+    pub fn start(mut self) -> TaskHandle<T, E> {
+        self.issue();
+        TaskHandle(self)
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut TaskOptions)) -> Self {
+        if let Some(request) = &mut self.request {
+            change(&mut request.options);
+        }
+        self
+    }
+
+    /// Sends the call unless it was sent before, or cannot be encoded (then the request stays, with the error).
+    fn issue(&mut self) {
+        let Some(Request { service, method, args: Ok(args), options }) = self.request.take_if(|r| r.args.is_ok())
+        else {
+            return;
+        };
+        let (service, method) = (service.to_owned(), method.to_owned());
+        self.leaf.issue(SlotKind::Task, |seq, _| EventKind::TaskScheduled { seq, service, method, args, options });
+    }
+}
+
+impl<T: DeserializeOwned, E: DeserializeOwned> Future for Task<T, E> {
+    type Output = Result<T, TaskError<E>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.issue();
+        if let Some(Request { service, method, args: Err(error), .. }) = &self.request {
+            return Poll::Ready(Err(TaskError::Unknown(format!("{service}.{method}: {error}"))));
+        }
+        Poll::Ready(task_output(ready!(self.leaf.poll(cx))))
+    }
+}
+
+impl<T, E> fmt::Debug for Task<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Task").field(&self.leaf).finish()
+    }
+}
+
+/// A task that was begun. Awaiting it gives the result; dropping it leaves the task running.
+#[must_use = "drop it explicitly if the result does not matter"]
+#[derive(Debug)]
+pub struct TaskHandle<T, E>(Task<T, E>);
+
+impl<T, E> TaskHandle<T, E> {
+    /// Asks the worker to stop it. The handle resolves with [`TaskError::Cancelled`], unless it has its result already.
+    pub fn cancel(&self) {
+        self.0.leaf.cancel(SlotKind::Task);
+    }
+}
+
+impl<T: DeserializeOwned, E: DeserializeOwned> Future for TaskHandle<T, E> {
+    type Output = Result<T, TaskError<E>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(cx)
+    }
+}
+
+/// Makes tasks; generated stubs are built around it.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    core: Arc<Core>,
+}
+
+impl Caller {
+    pub(crate) fn new(core: Arc<Core>) -> Self {
+        Self { core }
+    }
+
+    /// A task by the names of its service and method, for what no stub covers. Arguments are a JSON object by argument name.
+    pub fn task<T, E>(
+        &self,
+        service: &'static str,
+        method: &'static str,
+        args: Result<Payload, PayloadError>,
+        options: TaskOptions,
+    ) -> Task<T, E> {
+        let request = Some(Request { service, method, args, options });
+        Task { leaf: Leaf::claim(&self.core), request, output: PhantomData }
+    }
+}
+
+/// What a task or a step gives to the code that awaits it.
+pub(crate) fn task_output<T: DeserializeOwned, E: DeserializeOwned>(resolution: Resolution) -> Result<T, TaskError<E>> {
+    match resolution {
+        Resolution::Value(payload) => payload.decode().map_err(|error| TaskError::Unknown(error.to_string())),
+        Resolution::Failed(failure) => Err((*failure).into()),
+        Resolution::Fired | Resolution::Cancelled => Err(TaskError::Cancelled),
+    }
+}

@@ -1,0 +1,52 @@
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+
+use crate::Cancelled;
+use crate::core::Core;
+use crate::cx::lock_state;
+
+/// Waits for a condition on the workflow's state, see [`Cx::until`](crate::Cx::until).
+#[must_use = "a condition is not looked at until it is awaited"]
+pub struct Until<W> {
+    core: Arc<Core>,
+    state: Arc<Mutex<W>>,
+    condition: Box<dyn Fn(&W) -> bool + Send>,
+    ticket: Option<u64>,
+}
+
+impl<W> Until<W> {
+    pub(crate) fn new(core: Arc<Core>, state: Arc<Mutex<W>>, condition: Box<dyn Fn(&W) -> bool + Send>) -> Self {
+        Self { core, state, condition, ticket: None }
+    }
+}
+
+impl<W> Future for Until<W> {
+    type Output = Result<(), Cancelled>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        drop(this.core.enter());
+        if (this.condition)(&*lock_state(&this.state)) {
+            this.core.enter().progress += 1;
+            return Poll::Ready(Ok(()));
+        }
+        this.core.wait_for_change(&mut this.ticket, cx.waker()).map(Err)
+    }
+}
+
+impl<W> Drop for Until<W> {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket {
+            self.core.forget_condition(ticket);
+        }
+    }
+}
+
+impl<W> fmt::Debug for Until<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Until").field(&self.core).finish()
+    }
+}

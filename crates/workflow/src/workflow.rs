@@ -1,0 +1,137 @@
+use std::borrow::Cow;
+use std::fmt;
+use std::future::Future;
+use std::marker::PhantomData;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::{Cx, Payload, PayloadError, QueryError};
+
+/// A business process, written as plain code. Implemented by `#[workflow]`, seldom by hand.
+///
+/// The value itself is the instance's state: what signals change, conditions wait for and queries read.
+pub trait Workflow: Default + Send + 'static {
+    /// The name under which instances are started and found. It must not change while instances live.
+    const NAME: &'static str;
+
+    /// The argument of `run`; `()` when it has none.
+    type Input: Serialize + DeserializeOwned + Send + 'static;
+    /// What `run` returns when all went well.
+    type Output: Serialize + DeserializeOwned + Send + 'static;
+    /// What `run` returns when not.
+    type Error: Serialize + DeserializeOwned + Send + 'static;
+
+    /// The process, from its first line to its last.
+    ///
+    /// It must be deterministic: time, randomness, ids and everything awaited come from `cx`.
+    fn run(cx: Cx<Self>, input: Self::Input) -> impl Future<Output = Result<Self::Output, Self::Error>> + Send;
+
+    /// Handles a signal. `false`: there is no handler of that name, the signal goes to the channel of the name.
+    ///
+    /// # Errors
+    /// When the payload does not fit the handler's arguments; nothing was changed.
+    fn signal(&mut self, name: &str, payload: &Payload) -> Result<bool, PayloadError> {
+        let _ = (name, payload);
+        Ok(false)
+    }
+
+    /// Answers a query. It must not change anything, which `&self` makes hard to get wrong.
+    ///
+    /// # Errors
+    /// When there is no such query, or the arguments do not fit.
+    fn query(&self, name: &str, args: &Payload) -> Result<Payload, QueryError> {
+        let _ = args;
+        Err(QueryError::Unknown {
+            workflow: Self::NAME.to_owned(),
+            query: name.to_owned(),
+            known: Self::queries().iter().map(|&name| name.to_owned()).collect(),
+        })
+    }
+
+    /// What to say of an error, for people.
+    fn describe(error: &Self::Error) -> String;
+
+    /// The names of the signals that have handlers.
+    fn signals() -> &'static [&'static str] {
+        &[]
+    }
+
+    /// The names of the queries.
+    fn queries() -> &'static [&'static str] {
+        &[]
+    }
+}
+
+/// A signal to a workflow `W`: a name and arguments, ready to be sent.
+///
+/// `#[workflow]` generates a constructor for every handler (`CheckoutSignal::packed()`); [`Signal::to_channel`] makes one for a channel.
+pub struct Signal<W> {
+    name: Cow<'static, str>,
+    payload: Result<Payload, PayloadError>,
+    workflow: PhantomData<fn() -> W>,
+}
+
+impl<W> Signal<W> {
+    /// A signal that the workflow takes from `cx.channel(name)`.
+    pub fn to_channel<T: Serialize>(name: impl Into<Cow<'static, str>>, value: &T) -> Self {
+        Self::new(name, Payload::encode(value))
+    }
+
+    #[doc(hidden)]
+    pub fn new(name: impl Into<Cow<'static, str>>, payload: Result<Payload, PayloadError>) -> Self {
+        Self { name: name.into(), payload, workflow: PhantomData }
+    }
+
+    /// The signal's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The name and the encoded arguments.
+    ///
+    /// # Errors
+    /// When the arguments could not be encoded.
+    pub fn into_parts(self) -> Result<(String, Payload), PayloadError> {
+        Ok((self.name.into_owned(), self.payload?))
+    }
+}
+
+impl<W> fmt::Debug for Signal<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Signal").field("name", &self.name).field("payload", &self.payload).finish()
+    }
+}
+
+/// A query to a workflow `W` that is answered with an `R`. `#[workflow]` generates the constructors (`CheckoutQuery::is_packed()`).
+pub struct Query<W, R> {
+    name: Cow<'static, str>,
+    args: Result<Payload, PayloadError>,
+    types: PhantomData<fn() -> (W, R)>,
+}
+
+impl<W, R> Query<W, R> {
+    #[doc(hidden)]
+    pub fn new(name: impl Into<Cow<'static, str>>, args: Result<Payload, PayloadError>) -> Self {
+        Self { name: name.into(), args, types: PhantomData }
+    }
+
+    /// The query's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The name and the encoded arguments.
+    ///
+    /// # Errors
+    /// When the arguments could not be encoded.
+    pub fn into_parts(self) -> Result<(String, Payload), PayloadError> {
+        Ok((self.name.into_owned(), self.args?))
+    }
+}
+
+impl<W, R> fmt::Debug for Query<W, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Query").field("name", &self.name).field("args", &self.args).finish()
+    }
+}
