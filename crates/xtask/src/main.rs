@@ -1,3 +1,52 @@
-//! The repository's own commands.
+//! The repository's own commands: `cargo xtask --help`.
+//!
+//! | command | what it does |
+//! |---|---|
+//! | `test` | everything that CI runs, step by step, with a summary |
+//! | `tidy` | the house's rules that no compiler knows |
+//! | `bench` | the engine's benchmarks on the embedded broker |
 
-fn main() {}
+mod bench;
+mod repository;
+mod steps;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// What went wrong, said so that its reader knows what to do next.
+type Failure = Box<dyn std::error::Error>;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "The repository's own commands")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs everything that CI runs, and sums it up.
+    Test(test::Arguments),
+    /// Checks the house's rules: dependencies, code map, ADRs, vendor names, links, toolchain.
+    Tidy,
+    /// Runs the engine's benchmarks in release mode.
+    Bench(bench::Arguments),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Test(arguments) => test::run(&arguments),
+        Command::Tidy => tidy::run(),
+        Command::Bench(arguments) => bench::run(&arguments),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}

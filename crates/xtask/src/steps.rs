@@ -1,0 +1,51 @@
+//! What CI runs, as data. A later step (another suite, another broker) is one more entry here.
+
+/// One line of the summary.
+pub(crate) struct Step {
+    /// The name by which the step is chosen: `cargo xtask test clippy`.
+    pub(crate) name: &'static str,
+    /// The heading: what the step shows when it passes.
+    pub(crate) about: &'static str,
+    pub(crate) action: Action,
+}
+
+/// How a step is done.
+pub(crate) enum Action {
+    /// In this process.
+    Tidy,
+    /// By cargo, with the same profile and features as every other step, so that little is built twice.
+    Cargo { arguments: &'static [&'static str], environment: &'static [(&'static str, &'static str)] },
+}
+
+/// From the cheapest to the dearest, so that a slip shows early.
+pub(crate) const STEPS: &[Step] = &[
+    Step { name: "fmt", about: "the code is formatted", action: cargo(&["fmt", "--all", "--check"]) },
+    Step { name: "tidy", about: "the house's rules hold", action: Action::Tidy },
+    Step {
+        name: "clippy",
+        about: "no lint fires, in any target",
+        action: cargo(&["clippy", "--locked", "--workspace", "--all-targets", "--", "--deny", "warnings"]),
+    },
+    Step {
+        name: "features",
+        about: "the facade builds without its default features",
+        action: cargo(&["check", "--locked", "--package", "partitura", "--no-default-features"]),
+    },
+    Step {
+        name: "doc",
+        about: "the documentation builds without a warning",
+        action: Action::Cargo {
+            arguments: &["doc", "--locked", "--workspace", "--no-deps"],
+            environment: &[("RUSTDOCFLAGS", "--deny warnings")],
+        },
+    },
+    Step {
+        name: "test",
+        about: "unit, integration and documentation tests pass",
+        action: cargo(&["test", "--locked", "--workspace", "--no-fail-fast"]),
+    },
+];
+
+const fn cargo(arguments: &'static [&'static str]) -> Action {
+    Action::Cargo { arguments, environment: &[] }
+}

@@ -1,0 +1,70 @@
+//! `cargo xtask tidy`: the house's rules that no compiler knows.
+//!
+//! A check is a function from the [`Repository`] to the problems that it found.
+
+mod build_tools;
+mod code_map;
+mod decisions;
+mod dependencies;
+mod links;
+mod names;
+mod rooms;
+mod source;
+mod toolchain;
+
+use std::fmt;
+
+use crate::Failure;
+use crate::repository::Repository;
+
+struct Check {
+    name: &'static str,
+    run: fn(&Repository) -> Vec<Problem>,
+}
+
+const CHECKS: &[Check] = &[
+    Check { name: "dependencies", run: dependencies::check },
+    Check { name: "build tools", run: build_tools::check },
+    Check { name: "names", run: names::check },
+    Check { name: "toolchain", run: toolchain::check },
+    Check { name: "code map", run: code_map::check },
+    Check { name: "decisions", run: decisions::check },
+    Check { name: "links", run: links::check },
+];
+
+/// Something to mend: where, what is wrong, and what to do.
+#[derive(Debug, PartialEq, Eq)]
+struct Problem {
+    place: String,
+    what: String,
+}
+
+impl Problem {
+    fn new(place: impl Into<String>, what: impl Into<String>) -> Self {
+        Self { place: place.into(), what: what.into() }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.what)
+    }
+}
+
+/// Runs every check on the repository and prints all that is wrong.
+pub(crate) fn run() -> Result<(), Failure> {
+    let repository = Repository::load()?;
+    let mut count = 0;
+    for check in CHECKS {
+        for problem in (check.run)(&repository) {
+            println!("[{}] {problem}", check.name);
+            count += 1;
+        }
+    }
+    let (checks, crates, files) = (CHECKS.len(), repository.members.len(), repository.files.len());
+    if count > 0 {
+        return Err(format!("tidy found {count} problem(s) in {crates} crates and {files} files").into());
+    }
+    println!("tidy: {checks} checks on {crates} crates and {files} files, no problem");
+    Ok(())
+}

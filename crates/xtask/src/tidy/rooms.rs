@@ -1,0 +1,116 @@
+//! The table of docs/architecture.md: what each room of the house may use. Tests and benchmarks may use more.
+
+/// One row: the crates in `directory` may depend on these packages and on no other.
+pub(super) struct Room {
+    /// A crate's directory, or `adapters/*` for each of them.
+    pub(super) directory: &'static str,
+    pub(super) may_use: &'static [&'static str],
+    /// Why, for the reader of the error.
+    pub(super) because: &'static str,
+}
+
+pub(super) const ROOMS: &[Room] = &[
+    Room {
+        directory: "crates/broker",
+        may_use: &["async-trait", "bytes", "thiserror", "tracing"],
+        because: "the contract has no runtime, no vendor and no serialization format",
+    },
+    Room {
+        directory: "crates/adapter-kit",
+        may_use: &["partitura-broker", "bytes", "tokio"],
+        because: "the workbench serves any adapter, a stranger's too: no vendor, no lanes",
+    },
+    Room {
+        directory: "crates/lanes",
+        may_use: &[
+            "partitura-broker",
+            "async-trait",
+            "bytes",
+            "futures",
+            "serde",
+            "serde_json",
+            "thiserror",
+            "tokio",
+            "tracing",
+            "uuid",
+        ],
+        because: "the floor knows neither a vendor nor workflows",
+    },
+    Room {
+        directory: "crates/workflow",
+        may_use: &["futures", "jiff", "serde", "serde_json", "thiserror", "uuid"],
+        because: "the score is pure: no I/O, no clock, no randomness, no runtime, no broker",
+    },
+    Room {
+        directory: "crates/macros",
+        may_use: &["proc-macro2", "quote", "syn"],
+        because: "macros only rewrite source; what they expand to lives in the other crates",
+    },
+    Room {
+        directory: "crates/engine",
+        may_use: &[
+            "partitura-broker",
+            "partitura-lanes",
+            "partitura-workflow",
+            "async-trait",
+            "bytes",
+            "futures",
+            "jiff",
+            "lru",
+            "serde",
+            "serde_json",
+            "thiserror",
+            "tokio",
+            "tracing",
+            "uuid",
+        ],
+        because: "the conductor works on any broker: it knows the contract, never an adapter",
+    },
+    Room {
+        directory: "crates/partitura",
+        may_use: &[
+            "partitura-broker",
+            "partitura-embedded",
+            "partitura-engine",
+            "partitura-lanes",
+            "partitura-macros",
+            "partitura-workflow",
+            "serde",
+            "serde_json",
+        ],
+        because: "the front door re-exports and connects, and has no logic of its own",
+    },
+    Room {
+        directory: "crates/xtask",
+        may_use: &["cargo_metadata", "clap", "serde", "serde_json"],
+        because: "the repository's commands start quickly on a bare machine",
+    },
+    Room {
+        directory: "adapters/*",
+        may_use: &[
+            "partitura-adapter-kit",
+            "partitura-broker",
+            "async-trait",
+            "bytes",
+            "thiserror",
+            "tokio",
+            "tracing",
+            "uuid",
+        ],
+        because: "an adapter knows the contract, the workbench and its own client; never the engine, workflows, lanes or another adapter",
+    },
+    Room {
+        directory: "benches",
+        may_use: &["partitura", "clap", "serde", "serde_json", "tempfile", "tokio"],
+        because: "the scales weigh what users get: the public interface",
+    },
+];
+
+/// The client of each adapter's own vendor, in addition to the row of `adapters/*`.
+pub(super) const CLIENTS: &[(&str, &[&str])] = &[("adapters/embedded", &["rusqlite"])];
+
+/// The facade, in which adapters are optional.
+pub(super) const FACADE: &str = "crates/partitura";
+
+/// Where adapters live.
+pub(super) const ADAPTERS: &str = "adapters/";
