@@ -1,0 +1,112 @@
+use std::collections::VecDeque;
+
+/// The settled part of a log that is settled in any order but committed only as "everything up to here".
+///
+/// Deliveries are pushed in the order of the log, with positions that grow and may leave gaps. The floor is the last
+/// position up to which everything pushed is settled: what may be committed without losing anything. Pushing and
+/// settling take amortised constant time; memory is one entry per delivery above the floor.
+#[derive(Debug, Clone, Default)]
+pub struct Floor {
+    /// The index of the first entry.
+    first: u64,
+    entries: VecDeque<(u64, bool)>,
+    floor: Option<u64>,
+    /// How many entries are settled.
+    above: usize,
+}
+
+/// Names a delivery within its [`Floor`]: what to settle it with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Index(u64);
+
+impl Floor {
+    /// Nothing delivered, nothing settled.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes up a delivery. A position that does not lie above all earlier ones is a fault of the caller, who has to
+    /// begin a new floor when a log is read again; it is counted as lying there.
+    pub fn push(&mut self, position: u64) -> Index {
+        debug_assert!(self.entries.back().is_none_or(|(last, _)| *last < position), "positions grow");
+        self.entries.push_back((position, false));
+        Index(self.first + self.entries.len() as u64 - 1)
+    }
+
+    /// Settles a delivery. `false` where it was settled before.
+    pub fn settle(&mut self, index: Index) -> bool {
+        let Some(at) = index.0.checked_sub(self.first).and_then(|at| usize::try_from(at).ok()) else { return false };
+        match self.entries.get_mut(at) {
+            Some((_, settled @ false)) => *settled = true,
+            _ => return false,
+        }
+        self.above += 1;
+        while let Some((position, true)) = self.entries.front() {
+            self.floor = Some(*position);
+            self.entries.pop_front();
+            self.first += 1;
+            self.above -= 1;
+        }
+        true
+    }
+
+    /// The last position up to which everything is settled; `None` before there is one.
+    pub fn floor(&self) -> Option<u64> {
+        self.floor
+    }
+
+    /// The positions settled above the floor, ascending: what to remember beside it, so that it is not done again.
+    pub fn settled_above(&self) -> impl Iterator<Item = u64> {
+        self.entries.iter().filter(|(_, settled)| *settled).map(|(position, _)| *position)
+    }
+
+    /// How many are delivered and not settled.
+    pub fn unsettled(&self) -> usize {
+        self.entries.len() - self.above
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_is_settled_out_of_order_waits_for_what_is_below() {
+        let mut floor = Floor::new();
+        let [one, two, three] = [10, 11, 15].map(|position| floor.push(position));
+        assert!(floor.settle(three));
+        assert!(floor.settle(one));
+        assert_eq!((floor.floor(), floor.unsettled()), (Some(10), 1));
+        assert_eq!(floor.settled_above().collect::<Vec<_>>(), [15]);
+        assert!(floor.settle(two));
+        assert!(!floor.settle(two), "settled twice");
+        assert_eq!((floor.floor(), floor.unsettled()), (Some(15), 0));
+    }
+
+    proptest! {
+        #[test]
+        fn the_floor_never_passes_an_unsettled_one_and_never_lags(
+            gaps in prop::collection::vec(1_u64..5, 1..80),
+            order in prop::collection::vec(any::<prop::sample::Index>(), 0..120),
+        ) {
+            let mut floor = Floor::new();
+            let mut position = 0;
+            let pushed: Vec<(u64, Index)> = gaps.iter().map(|gap| { position += gap; (position, floor.push(position)) }).collect();
+            let mut unsettled: BTreeSet<u64> = pushed.iter().map(|(position, _)| *position).collect();
+            for which in order {
+                let (position, index) = pushed[which.index(pushed.len())];
+                prop_assert_eq!(floor.settle(index), unsettled.remove(&position));
+                let lowest = unsettled.first().copied().unwrap_or(u64::MAX);
+                let expected = pushed.iter().map(|(position, _)| *position).filter(|position| *position < lowest).max();
+                prop_assert_eq!(floor.floor(), expected);
+                prop_assert_eq!(floor.unsettled(), unsettled.len());
+                let above: Vec<u64> = pushed.iter().map(|(p, _)| *p).filter(|p| *p > lowest && !unsettled.contains(p)).collect();
+                prop_assert_eq!(floor.settled_above().collect::<Vec<_>>(), above);
+            }
+        }
+    }
+}
