@@ -63,7 +63,7 @@ pub fn rebalance(current: &[Option<Member>], members: &[Member]) -> Vec<Option<M
         }
     }
     for (partition, owner) in (0_u32..).zip(&mut owners).filter(|(_, owner)| owner.is_none()) {
-        let best = room.iter().enumerate().max_by_key(|(_, member)| (score(partition, *member), *member));
+        let best = room.iter().enumerate().max_by_key(|(_, member)| (score(partition, **member), **member));
         if let Some((at, _)) = best {
             *owner = Some(room.swap_remove(at));
         }
