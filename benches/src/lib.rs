@@ -1,1 +1,15 @@
-//! Partitura's benchmarks.
+//! The scales: what Partitura's benchmarks share.
+//!
+//! A benchmark is a [closed loop](closed_loop): so many clients, each with one request in flight, until so many requests are
+//! done. What comes out is a [`Measure`], in the line shape in which the peers' benchmarks report too, with who used the
+//! machine's processors meanwhile: a figure that was taken beside somebody else's work says so.
+//!
+//! The programs are in `src/bin`; `cargo xtask bench` runs them.
+
+mod closed_loop;
+mod measure;
+mod usage;
+
+pub use closed_loop::{Timed, closed_loop};
+pub use measure::{Latencies, Measure, table};
+pub use usage::Usage;

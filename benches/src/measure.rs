@@ -1,0 +1,123 @@
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::{Timed, Usage};
+
+/// The latencies of one run.
+#[derive(Debug, Clone)]
+pub struct Latencies {
+    sorted: Vec<Duration>,
+}
+
+impl Latencies {
+    /// In any order.
+    pub fn new(mut latencies: Vec<Duration>) -> Self {
+        latencies.sort_unstable();
+        Self { sorted: latencies }
+    }
+
+    /// The smallest latency that at least the share `p` (0 to 1) stays below, in milliseconds; 0 where there is none.
+    pub fn percentile_ms(&self, p: f64) -> f64 {
+        let index = (p * self.sorted.len() as f64) as usize;
+        let latency = self.sorted.get(index.min(self.sorted.len().saturating_sub(1)));
+        latency.map_or(0.0, |latency| (latency.as_secs_f64() * 1e6).round() / 1e3)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.sorted.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.sorted.is_empty()
+    }
+}
+
+/// One figure: a line of JSON in the shape that the peers' benchmarks print.
+#[derive(Debug, Clone, Serialize)]
+pub struct Measure {
+    /// Who was measured.
+    pub peer: String,
+    /// Doing what.
+    pub workload: String,
+    /// Requests in flight.
+    pub concurrency: usize,
+    /// Requests in all, warm-up not counted.
+    pub n: usize,
+    /// Requests done per second.
+    pub per_s: f64,
+    /// Half of the requests took no longer, in milliseconds.
+    pub p50_ms: f64,
+    /// All but a hundredth of them took no longer.
+    pub p99_ms: f64,
+    /// What else is to be known about the figure.
+    pub notes: String,
+}
+
+impl Measure {
+    /// A figure from what a closed loop measured and who used the machine meanwhile.
+    pub fn new(peer: &str, workload: &str, concurrency: usize, timed: &Timed, notes: &str, usage: &Usage) -> Self {
+        let n = timed.latencies.len();
+        let round = |value: f64| (value * 10.0).round() / 10.0;
+        let notes: Vec<_> = [notes.to_owned(), usage.to_string()].into_iter().filter(|note| !note.is_empty()).collect();
+        Self {
+            peer: peer.to_owned(),
+            workload: workload.to_owned(),
+            concurrency,
+            n,
+            per_s: round(n as f64 / timed.took.as_secs_f64()),
+            p50_ms: round(timed.latencies.percentile_ms(0.5)),
+            p99_ms: round(timed.latencies.percentile_ms(0.99)),
+            notes: notes.join("; "),
+        }
+    }
+}
+
+/// The figures as a table for a terminal, the notes below it.
+pub fn table(measures: &[Measure]) -> String {
+    let mut text = format!(
+        "{:<10} {:>9} {:>8} {:>12} {:>10} {:>10}\n",
+        "workload", "in flight", "n", "per second", "p50 ms", "p99 ms"
+    );
+    for measure in measures {
+        let Measure { workload, concurrency, n, per_s, p50_ms, p99_ms, .. } = measure;
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{workload:<10} {concurrency:>9} {n:>8} {per_s:>12.1} {p50_ms:>10.1} {p99_ms:>10.1}");
+    }
+    for measure in measures {
+        let _ = write!(text, "\n{} at {}: {}", measure.workload, measure.concurrency, measure.notes);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn millis(range: std::ops::RangeInclusive<u64>) -> Latencies {
+        Latencies::new(range.rev().map(Duration::from_millis).collect())
+    }
+
+    #[test]
+    fn percentiles_are_of_the_sorted_latencies() {
+        let latencies = millis(1..=100);
+        assert_eq!((latencies.percentile_ms(0.5), latencies.percentile_ms(0.99)), (51.0, 100.0));
+        assert_eq!(millis(7..=7).percentile_ms(0.5), 7.0);
+        assert_eq!(Latencies::new(Vec::new()).percentile_ms(0.99), 0.0);
+    }
+
+    #[test]
+    fn a_measure_has_the_peers_line_shape() {
+        let timed = Timed { took: Duration::from_secs(2), latencies: millis(1..=10) };
+        let measure = Measure::new("partitura-embedded", "seq", 50, &timed, "synced", &Usage::default());
+        let line = serde_json::to_value(&measure).expect("plain data");
+        let mut fields: Vec<_> = line.as_object().expect("an object").keys().cloned().collect();
+        fields.sort();
+        assert_eq!(fields, ["concurrency", "n", "notes", "p50_ms", "p99_ms", "peer", "per_s", "workload"]);
+        assert_eq!(line["per_s"], 5.0);
+        assert_eq!(line["notes"], "synced");
+    }
+}
