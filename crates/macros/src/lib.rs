@@ -1,1 +1,70 @@
-//! The #[service] and #[workflow] macros of Partitura.
+//! The macros of Partitura: `#[service]`, `#[workflow]` and `select!`.
+//!
+//! Use them through the `partitura` crate, which the generated code names.
+
+mod attributes;
+mod select;
+mod service;
+mod signature;
+mod workflow;
+
+use proc_macro::TokenStream;
+
+/// Makes a trait of async methods a service.
+///
+/// The trait becomes implementable with plain `async fn`s (their futures are `Send`), and for a trait `Payments` two types are
+/// generated:
+/// * `PaymentsStub`, which workflows call: `cx.service::<PaymentsStub>().charge(…).await`; every method returns a lazy
+///   `Task<T, E>`.
+/// * `PaymentsService<T>(pub T)`, which a worker runs: it wraps an implementation of the trait.
+///
+/// Methods take `&self` and owned, serializable arguments, and return `Result<T, E>` or a plain `T`. Arguments travel by name: adding
+/// an `Option` is compatible in both directions, reordering too, renaming is not.
+///
+/// `#[service(name = "payments")]` fixes the name on the wire; it is the trait's otherwise. On methods:
+///
+/// ```text
+/// #[task(
+///     name = "charge",                                  // on the wire
+///     retry = Retry::exponential().max_attempts(5),     // stated here, it also covers the method's own errors
+///     retry_if = Declined::is_transient,                // fn(&E) -> bool, asked in the worker
+///     timeout = minutes(1), overall_timeout = days(1), heartbeat_timeout = seconds(30), priority = 5,
+/// )]
+/// async fn charge(&self, order: OrderId, amount: Cents) -> Result<Receipt, Declined>;
+/// ```
+#[proc_macro_attribute]
+pub fn service(attributes: TokenStream, item: TokenStream) -> TokenStream {
+    service::expand(attributes.into(), item.into()).into()
+}
+
+/// Makes an `impl` block a workflow.
+///
+/// * `#[run] async fn run(cx: Cx<Self>, input: I) -> Result<T, E>`: the process. Exactly one; the input may be left out.
+/// * `#[signal] fn packed(&mut self, …)`: changes the state when a signal of that name comes.
+/// * `#[query] fn is_packed(&self, …) -> R`: answers without changing anything.
+///
+/// The methods stay what they are, to be unit-tested. For a type `Checkout` (which is `Default`, the state of a new instance) the
+/// constructors `CheckoutSignal::packed(…)` and `CheckoutQuery::is_packed(…)` are generated for those who send them.
+///
+/// `#[workflow(name = "checkout")]` fixes the name on the wire, it is the type's otherwise; `#[signal(name = "…")]` and
+/// `#[query(name = "…")]` do it for theirs.
+#[proc_macro_attribute]
+pub fn workflow(attributes: TokenStream, item: TokenStream) -> TokenStream {
+    workflow::expand(attributes.into(), item.into()).into()
+}
+
+/// Awaits several futures and takes the first that is ready; the others are dropped, which cancels nothing.
+///
+/// ```text
+/// let in_time = select! {
+///     receipt = &mut charge => receipt?,
+///     _ = cx.sleep(days(3)) => return saga.fail(CheckoutError::TooLate).await,
+/// };
+/// ```
+///
+/// Branches are looked at from top to bottom, always: when two are ready at once the upper one wins, in the first run and in every
+/// replay. The futures need be neither fused nor `Unpin`; a pattern must match whatever its future gives.
+#[proc_macro]
+pub fn select(branches: TokenStream) -> TokenStream {
+    select::expand(branches.into()).into()
+}

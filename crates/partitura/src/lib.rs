@@ -1,1 +1,17 @@
 //! Durable workflow orchestration in plain Rust on the message broker you already run.
+
+pub use partitura_macros::{select, service, workflow};
+#[doc(hidden)]
+pub use partitura_workflow::__private;
+pub use partitura_workflow::{
+    Cancelled, Channel, Child, ChildError, ChildHandle, ChildRun, Cx, Failure, FailureKind, Never, Payload, PayloadError,
+    Query, QueryError, Receive, ReceiveError, Retry, Saga, Service, Signal, Sleep, StepRun, Task, TaskError, TaskHandle,
+    TaskOptions, Until, Workflow, days, hours, join, join_all, millis, minutes, seconds, try_join, try_join_all,
+};
+
+/// Histories and their replay: for tools, and for tests that check recorded histories against today's code.
+pub mod history {
+    pub use partitura_workflow::{
+        Definition, Event, EventKind, Execution, HISTORY_FORMAT, ParentRef, Started, Step, Stop, StopReason, Turn,
+    };
+}

@@ -11,7 +11,7 @@ pub use crate::{
     Task, TaskFailure, TaskOptions, Workflow,
 };
 
-/// `Display` where the error has it, else `Debug`, else its type: chosen by auto-ref on `(&&Describe(&error)).describe()`.
+/// `Display` where the error has it, else `Debug`, else its type: chosen by auto-ref on `(&&&Describe(&error)).describe()`.
 pub struct Describe<'a, E>(pub &'a E);
 
 pub trait DescribeByDisplay {

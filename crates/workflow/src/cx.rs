@@ -48,7 +48,7 @@ impl<W> Cx<W> {
         Sleep::lasting(&self.core, as_millis(duration))
     }
 
-    /// Waits until a point in time; ready at once when it has passed… with the next input, not before.
+    /// Waits until a point in time. One that has passed already is a timer that is due at once.
     ///
     /// # Errors
     /// As for [`sleep`](Cx::sleep).
@@ -133,8 +133,19 @@ impl<W> Cx<W> {
 
     /// Which version of a change this instance lives with.
     ///
-    /// Guards a change of the code under running instances: those that passed here before the change keep `supported.start()`, new
-    /// ones get `supported.end()`, and each keeps its answer for ever. Raise the start once no instance needs the old code.
+    /// Guards a change of the code under running instances. Versions count from 1, the code as it was before the change: instances
+    /// that passed here then keep it, new ones get `supported.end()`, and each keeps its answer for ever.
+    ///
+    /// Raise `supported.start()` once no instance needs the old code; one that still does is stopped with
+    /// [`StopReason::UnsupportedVersion`](crate::StopReason::UnsupportedVersion), not run wrongly.
+    ///
+    /// ```
+    /// # use partitura_workflow::{Cx, Cancelled, days};
+    /// # async fn example<W>(cx: Cx<W>) -> Result<(), Cancelled> {
+    /// let patience = if cx.version("wait longer", 1..=2) == 1 { days(3) } else { days(30) };
+    /// cx.sleep(patience).await?;
+    /// # Ok(()) }
+    /// ```
     pub fn version(&self, change: &str, supported: RangeInclusive<u32>) -> u32 {
         self.core.enter().version(change, supported)
     }

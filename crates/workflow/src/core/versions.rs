@@ -6,6 +6,9 @@ use std::ops::RangeInclusive;
 use super::State;
 use crate::{EventKind, StopReason};
 
+/// What an instance lives with that passed before the change was made, unless the range counts from 0.
+const BEFORE_ALL_CHANGES: u32 = 1;
+
 #[derive(Default)]
 pub(crate) struct Versions {
     /// Markers found in the history.
@@ -24,7 +27,7 @@ impl State {
         let version = match (self.versions.decided.get(change), self.versions.recorded.get(change)) {
             (Some(decided), _) => *decided,
             (None, Some(recorded)) => self.mark(change, *recorded),
-            (None, None) if self.replaying => *supported.start(),
+            (None, None) if self.replaying => BEFORE_ALL_CHANGES.min(*supported.start()),
             (None, None) => self.mark(change, *supported.end()),
         };
         self.versions.decided.insert(change.to_owned(), version);

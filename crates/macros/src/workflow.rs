@@ -1,0 +1,405 @@
+use proc_macro2::TokenStream;
+use quote::{format_ident, quote};
+use syn::spanned::Spanned;
+use syn::{Attribute, Error, FnArg, Ident, ImplItem, ImplItemFn, ItemImpl, Result, ReturnType, Signature, Type};
+
+use crate::attributes::{method_name, wire_name};
+use crate::service::encode;
+use crate::signature::{Argument, Output, arguments, is_exclusive, is_shared, receiver, refuse_generics, unraw};
+
+pub(crate) fn expand(attributes: TokenStream, item: TokenStream) -> TokenStream {
+    let mut item: ItemImpl = match syn::parse2(item) {
+        Ok(item) => item,
+        Err(error) => {
+            let message = format!("`#[workflow]` goes on the `impl` block of the workflow's type ({error})");
+            return Error::new(error.span(), message).into_compile_error();
+        }
+    };
+    let generated = match Workflow::parse(attributes, &mut item) {
+        Ok(workflow) => workflow.expand(),
+        Err(error) => error.into_compile_error(),
+    };
+    quote! { #item #generated }
+}
+
+struct Workflow {
+    ty: Type,
+    ident: Ident,
+    wire_name: String,
+    run: Run,
+    signals: Vec<Handler>,
+    queries: Vec<Handler>,
+}
+
+struct Run {
+    name: Ident,
+    input: Option<Type>,
+    output: Type,
+    error: Type,
+}
+
+struct Handler {
+    name: Ident,
+    wire_name: String,
+    arguments: Vec<Argument>,
+    /// Of a query.
+    answer: TokenStream,
+    documentation: Vec<Attribute>,
+}
+
+impl Workflow {
+    /// Reads the block and takes our attributes out of it, also when something is wrong with it.
+    fn parse(attributes: TokenStream, item: &mut ItemImpl) -> Result<Self> {
+        let mut errors = Errors::default();
+        let (mut runs, mut signals, mut queries) = (Vec::new(), Vec::new(), Vec::new());
+        for item in &mut item.items {
+            let ImplItem::Fn(method) = item else { continue };
+            let (span, roles) = (method.sig.ident.span(), take_roles(method));
+            match roles.as_slice() {
+                [] => {}
+                [Role::Run] => runs.extend(errors.check(Run::parse(&method.sig)).map(|run| (span, run))),
+                [Role::Signal(attribute)] => signals.extend(errors.check(Handler::signal(attribute, method))),
+                [Role::Query(attribute)] => queries.extend(errors.check(Handler::query(attribute, method))),
+                _ => errors.add(Error::new(span, "a method is one of `#[run]`, `#[signal]` and `#[query]`")),
+            }
+        }
+        let ident = errors.check(type_name(item));
+        let wire_name = errors.check(wire_name(attributes, "workflow"));
+        if let Some((span, _)) = runs.get(1) {
+            errors.add(Error::new(*span, "a workflow has one `#[run]` method; this is the second"));
+        } else if runs.is_empty() && errors.is_empty() {
+            errors.add(Error::new(
+                item.self_ty.span(),
+                "a workflow has one `#[run]` method: write `#[run] async fn run(cx: Cx<Self>, input: I) -> Result<T, E>`",
+            ));
+        }
+        errors.finish()?;
+        let (Some(ident), Some(wire_name), Some((_, run))) = (ident, wire_name, runs.pop()) else {
+            return Err(Error::new(item.self_ty.span(), "`#[workflow]` could not read this block"));
+        };
+        let wire_name = wire_name.unwrap_or_else(|| unraw(&ident));
+        Ok(Self { ty: (*item.self_ty).clone(), ident, wire_name, run, signals, queries })
+    }
+
+    fn expand(&self) -> TokenStream {
+        let (implementation, signals, queries) = (self.implementation(), self.signals(), self.queries());
+        quote! { #implementation #signals #queries }
+    }
+
+    fn implementation(&self) -> TokenStream {
+        let Self { ty, wire_name, run: Run { name, input, output, error }, .. } = self;
+        let (input, argument) = match input {
+            Some(input) => (quote!(#input), quote!(, input)),
+            None => (quote!(()), quote!()),
+        };
+        let signal_names = self.signals.iter().map(|handler| &handler.wire_name);
+        let query_names: Vec<_> = self.queries.iter().map(|handler| &handler.wire_name).collect();
+        let signals = self.signals.iter().map(|handler| {
+            let call = handler.call();
+            let wire_name = &handler.wire_name;
+            quote!(#wire_name => { #call; ::core::result::Result::Ok(true) })
+        });
+        let queries = self.queries.iter().map(|handler| {
+            let call = handler.call();
+            let wire_name = &handler.wire_name;
+            quote!(#wire_name => ::core::result::Result::Ok(::partitura::__private::Payload::encode(&#call)?),)
+        });
+        quote! {
+            #[automatically_derived]
+            impl ::partitura::__private::Workflow for #ty {
+                const NAME: &'static str = #wire_name;
+                type Input = #input;
+                type Output = #output;
+                type Error = #error;
+
+                #[allow(unused_variables)]
+                fn run(cx: ::partitura::__private::Cx<Self>, input: Self::Input)
+                    -> impl ::core::future::Future<Output = ::core::result::Result<Self::Output, Self::Error>>
+                        + ::core::marker::Send
+                {
+                    <#ty>::#name(cx #argument)
+                }
+
+                #[allow(unused_variables, unused_mut)]
+                fn signal(&mut self, name: &str, payload: &::partitura::__private::Payload)
+                    -> ::core::result::Result<bool, ::partitura::__private::PayloadError>
+                {
+                    match name {
+                        #(#signals)*
+                        _ => ::core::result::Result::Ok(false),
+                    }
+                }
+
+                #[allow(unused_variables, unused_mut)]
+                fn query(&self, name: &str, payload: &::partitura::__private::Payload)
+                    -> ::core::result::Result<::partitura::__private::Payload, ::partitura::__private::QueryError>
+                {
+                    match name {
+                        #(#queries)*
+                        unknown => ::core::result::Result::Err(::partitura::__private::QueryError::Unknown {
+                            workflow: ::std::string::String::from(#wire_name),
+                            query: ::std::string::String::from(unknown),
+                            known: ::std::vec![#(::std::string::String::from(#query_names)),*],
+                        }),
+                    }
+                }
+
+                fn describe(error: &Self::Error) -> ::std::string::String {
+                    #[allow(unused_imports)]
+                    use ::partitura::__private::{DescribeByDebug as _, DescribeByDisplay as _, DescribeByType as _};
+                    let error: &#error = error;
+                    (&&&::partitura::__private::Describe(error)).describe()
+                }
+
+                fn signals() -> &'static [&'static str] {
+                    &[#(#signal_names),*]
+                }
+
+                fn queries() -> &'static [&'static str] {
+                    &[#(#query_names),*]
+                }
+            }
+        }
+    }
+
+    /// Constructors for those who send signals.
+    fn signals(&self) -> TokenStream {
+        let ty = &self.ty;
+        let constructors = self.signals.iter().map(|handler| {
+            let Handler { name, wire_name, arguments, .. } = handler;
+            let documentation = handler.documentation(&format!("The signal `{wire_name}`."));
+            let (parameters, args) = (arguments.iter().map(Argument::parameter), encode(arguments));
+            quote! {
+                #documentation
+                pub fn #name(#(#parameters),*) -> ::partitura::__private::Signal<#ty> {
+                    ::partitura::__private::Signal::new(#wire_name, #args)
+                }
+            }
+        });
+        self.constructors("Signal", "signals", constructors.collect())
+    }
+
+    /// Constructors for those who ask.
+    fn queries(&self) -> TokenStream {
+        let ty = &self.ty;
+        let constructors = self.queries.iter().map(|handler| {
+            let Handler { name, wire_name, arguments, answer, .. } = handler;
+            let documentation = handler.documentation(&format!("The query `{wire_name}`."));
+            let (parameters, args) = (arguments.iter().map(Argument::parameter), encode(arguments));
+            quote! {
+                #documentation
+                pub fn #name(#(#parameters),*) -> ::partitura::__private::Query<#ty, #answer> {
+                    ::partitura::__private::Query::new(#wire_name, #args)
+                }
+            }
+        });
+        self.constructors("Query", "queries", constructors.collect())
+    }
+
+    fn constructors(&self, suffix: &str, what: &str, constructors: Vec<TokenStream>) -> TokenStream {
+        if constructors.is_empty() {
+            return TokenStream::new();
+        }
+        let name = format_ident!("{}{suffix}", self.ident);
+        let documentation = format!("The {what} of the workflow [`{}`], to be sent to an instance.", self.ident);
+        quote! {
+            #[doc = #documentation]
+            #[derive(::core::fmt::Debug, ::core::clone::Clone, ::core::marker::Copy)]
+            #[allow(dead_code, unreachable_pub, private_interfaces)]
+            pub struct #name;
+
+            #[allow(dead_code, unreachable_pub, private_interfaces, clippy::too_many_arguments)]
+            impl #name { #(#constructors)* }
+        }
+    }
+}
+
+impl Run {
+    fn parse(signature: &Signature) -> Result<Self> {
+        const SHAPE: &str = "write `#[run] async fn run(cx: Cx<Self>, input: I) -> Result<T, E>`";
+        refuse_generics(signature, "`#[run]`")?;
+        if let Some(receiver) = receiver(signature) {
+            return Err(Error::new(
+                receiver.span(),
+                format!("`#[run]` takes the context instead of `self`, whose state is in `cx.state(…)`: {SHAPE}"),
+            ));
+        }
+        if signature.asyncness.is_none() {
+            return Err(Error::new(signature.fn_token.span(), format!("`#[run]` is async: {SHAPE}")));
+        }
+        let inputs: Vec<&FnArg> = signature.inputs.iter().collect();
+        let input = match inputs[..] {
+            [] => return Err(Error::new(signature.ident.span(), format!("`#[run]` takes the context: {SHAPE}"))),
+            [_] => None,
+            [_, FnArg::Typed(input)] => Some((*input.ty).clone()),
+            [_, _, second, ..] | [_, second] => {
+                return Err(Error::new(
+                    second.span(),
+                    "`#[run]` takes one input beside the context: put the values in a struct, to which more can be added later",
+                ));
+            }
+        };
+        let output = match &signature.output {
+            ReturnType::Default => None,
+            ReturnType::Type(..) => Some(Output::of(signature)?),
+        };
+        let Some(Output { value: output, error: Some(error) }) = output else {
+            let span = match &signature.output {
+                ReturnType::Default => signature.ident.span(),
+                ReturnType::Type(_, ty) => ty.span(),
+            };
+            return Err(Error::new(span, format!("`#[run]` returns a `Result` with both types: {SHAPE}")));
+        };
+        Ok(Self { name: signature.ident.clone(), input, output, error })
+    }
+}
+
+impl Handler {
+    fn signal(attribute: &Attribute, method: &ImplItemFn) -> Result<Self> {
+        let signature = &method.sig;
+        let receiver = receiver(signature);
+        if signature.asyncness.is_some() || !receiver.is_some_and(is_exclusive) {
+            return Err(Error::new(
+                signature.span(),
+                "`#[signal]` methods are synchronous and take `&mut self`: they note what happened, the code in `#[run]` acts on it",
+            ));
+        }
+        if let ReturnType::Type(_, ty) = &signature.output {
+            return Err(Error::new(
+                ty.span(),
+                "`#[signal]` methods return nothing: nobody waits for an answer to a signal; change the state, and let a `#[query]` \
+                 read it",
+            ));
+        }
+        Self::parse(attribute, method, "signal")
+    }
+
+    fn query(attribute: &Attribute, method: &ImplItemFn) -> Result<Self> {
+        let signature = &method.sig;
+        let receiver = receiver(signature);
+        if signature.asyncness.is_some() || !receiver.is_some_and(is_shared) {
+            return Err(Error::new(
+                signature.span(),
+                "`#[query]` methods are synchronous and take `&self`: a query must not change the instance",
+            ));
+        }
+        if matches!(signature.output, ReturnType::Default) {
+            return Err(Error::new(
+                signature.ident.span(),
+                "`#[query]` methods return what was asked for: write `-> R`",
+            ));
+        }
+        Self::parse(attribute, method, "query")
+    }
+
+    fn parse(attribute: &Attribute, method: &ImplItemFn, role: &str) -> Result<Self> {
+        let signature = &method.sig;
+        refuse_generics(signature, &format!("`#[{role}]`"))?;
+        let answer = match &signature.output {
+            ReturnType::Default => quote!(()),
+            ReturnType::Type(_, ty) if matches!(**ty, Type::Reference(_)) => {
+                return Err(Error::new(
+                    ty.span(),
+                    "the answer to a query travels over the broker, so it is owned: write `String` for `&str`, `T` for `&T`",
+                ));
+            }
+            ReturnType::Type(_, ty) => quote!(#ty),
+        };
+        Ok(Self {
+            name: signature.ident.clone(),
+            wire_name: method_name(attribute, role)?.unwrap_or_else(|| unraw(&signature.ident)),
+            arguments: arguments(signature)?,
+            answer,
+            documentation: method.attrs.iter().filter(|attribute| attribute.path().is_ident("doc")).cloned().collect(),
+        })
+    }
+
+    /// Calls the method with arguments out of `payload`.
+    fn call(&self) -> TokenStream {
+        let name = &self.name;
+        let takes = self.arguments.iter().map(|argument| {
+            let (ty, wire) = (&argument.ty, argument.wire_name());
+            quote!(args.take::<#ty>(#wire)?)
+        });
+        if self.arguments.is_empty() {
+            return quote!(self.#name());
+        }
+        quote!({
+            let mut args = ::partitura::__private::DecodeArgs::new(payload)?;
+            self.#name(#(#takes),*)
+        })
+    }
+
+    fn documentation(&self, otherwise: &str) -> TokenStream {
+        match &self.documentation[..] {
+            [] => quote!(#[doc = #otherwise]),
+            own => quote!(#(#own)*),
+        }
+    }
+}
+
+enum Role {
+    Run,
+    Signal(Attribute),
+    Query(Attribute),
+}
+
+fn take_roles(method: &mut ImplItemFn) -> Vec<Role> {
+    let mut roles = Vec::new();
+    method.attrs.retain(|attribute| {
+        let path = attribute.path();
+        if path.is_ident("run") {
+            roles.push(Role::Run);
+        } else if path.is_ident("signal") {
+            roles.push(Role::Signal(attribute.clone()));
+        } else if path.is_ident("query") {
+            roles.push(Role::Query(attribute.clone()));
+        } else {
+            return true;
+        }
+        false
+    });
+    roles
+}
+
+fn type_name(item: &ItemImpl) -> Result<Ident> {
+    if let Some((_, path, _)) = &item.trait_ {
+        return Err(Error::new(
+            path.span(),
+            "`#[workflow]` goes on an inherent `impl` block: write `impl Checkout { … }`",
+        ));
+    }
+    if let Some(generic) = item.generics.params.first() {
+        return Err(Error::new(generic.span(), "workflows are not generic: a history has one type, write it out"));
+    }
+    match &*item.self_ty {
+        Type::Path(path) if path.qself.is_none() => path.path.segments.last().map(|segment| segment.ident.clone()),
+        _ => None,
+    }
+    .ok_or_else(|| Error::new(item.self_ty.span(), "`#[workflow]` goes on the `impl` block of a struct or an enum"))
+}
+
+/// Collects errors, so that all are shown at once.
+#[derive(Default)]
+struct Errors(Option<Error>);
+
+impl Errors {
+    fn add(&mut self, error: Error) {
+        match &mut self.0 {
+            Some(errors) => errors.combine(error),
+            None => self.0 = Some(error),
+        }
+    }
+
+    fn check<T>(&mut self, result: Result<T>) -> Option<T> {
+        result.map_err(|error| self.add(error)).ok()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    fn finish(self) -> Result<()> {
+        self.0.map_or(Ok(()), Err)
+    }
+}

@@ -1,0 +1,19 @@
+//! The workflow crate from its users' side: what authors write, driven event by event without any runtime.
+
+#![allow(clippy::unwrap_used)]
+
+// Generated code names `::partitura`; here that is this crate itself.
+extern crate partitura_workflow as partitura;
+
+mod calls;
+mod cancellation;
+mod channels;
+mod format;
+mod harness;
+mod interleavings;
+mod macros;
+mod replay;
+mod sagas;
+mod scale;
+mod stops;
+mod versions;
