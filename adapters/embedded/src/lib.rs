@@ -1,1 +1,63 @@
 //! Partitura's embedded durable broker: one file, no server.
+//!
+//! [`Embedded::open`] keeps everything in one SQLite file; a confirmed message has been synced to the disk.
+//! [`Embedded::memory`] keeps the same promises for as long as the process lives, for tests and simulations, and runs
+//! under tokio's paused clock.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use partitura_broker::{Broker, ConsumerOptions, Event, Message, Ordering, ProducerOptions, Topology};
+//! use partitura_embedded::{Embedded, Options};
+//!
+//! let broker = Embedded::memory(Options::default())?; // or Embedded::open("data", Options::default())?
+//! let (orders, billing) = ("orders".parse()?, "billing".parse::<partitura_broker::SubscriptionName>()?);
+//! let orders: partitura_broker::TopicName = orders;
+//! let topology = Topology::new()
+//!     .queue(orders.clone(), Ordering::ByKey { partitions: 4 })
+//!     .subscription(billing.clone(), [orders.clone()]);
+//! broker.declare(&topology).await?;
+//!
+//! let producer = broker.producer(ProducerOptions::default()).await?;
+//! let message = Message::new(orders.clone(), "order-1", "one chair").key("customer-7");
+//! producer.publish(vec![message]).await.remove(0)?;
+//!
+//! let mut consumer = broker.consumer(ConsumerOptions::new(billing, [orders])).await?;
+//! loop {
+//!     if let Event::Deliveries(deliveries) = consumer.next().await? {
+//!         assert_eq!(&deliveries[0].message.payload[..], b"one chair");
+//!         consumer.settle(&[deliveries[0].token]);
+//!         break;
+//!     }
+//! }
+//! consumer.close().await?;
+//! broker.close().await?;
+//! # Ok(()) }
+//! ```
+//!
+//! # Who does what
+//!
+//! ```text
+//! producers, transactions ─► queue ─► writer thread ─► file        one transaction and one sync per batch;
+//!                                          │                       the next batch forms meanwhile
+//!                                          ▼
+//! consumers ◄──────────────────────────  state                     queues, owners, what is held, in memory
+//! ```
+
+mod catalog;
+mod codec;
+mod consumer;
+mod core;
+mod embedded;
+mod failure;
+mod file;
+mod inbox;
+mod producer;
+mod readers;
+mod request;
+mod state;
+mod storage;
+mod thread;
+mod transactions;
+mod writer;
+
+pub use embedded::{Embedded, Options};

@@ -1,0 +1,119 @@
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use partitura_broker::{AckToken, Consumer, Event, Partition, Result, telemetry};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::core::{Core, Desk};
+use crate::embedded::{Handle, SYSTEM};
+use crate::state::{Place, Taken, Wake};
+use crate::{codec, failure, storage};
+
+/// How long is slept at most before the clock is looked at again, lest it has jumped.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+/// In memory time is mostly virtual, and a month should take few steps.
+const LOOK_AGAIN_IN_MEMORY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// One member of a subscription. See [`Consumer`] for what it promises.
+#[derive(Debug)]
+pub(crate) struct EmbeddedConsumer {
+    handle: Arc<Handle>,
+    id: u32,
+    notify: Arc<Notify>,
+    /// Wakes any one of those who compete; never, where nobody does.
+    competing: Arc<Notify>,
+}
+
+impl EmbeddedConsumer {
+    pub(crate) fn new(handle: Arc<Handle>, id: u32, notify: Arc<Notify>, competing: Arc<Notify>) -> Self {
+        Self { handle, id, notify, competing }
+    }
+
+    fn core(&self) -> &Arc<Core> {
+        &self.handle.core
+    }
+
+    /// Reads contents that are not in memory. Dropped halfway, it has done nothing.
+    async fn load(&self, wanted: Vec<(u32, Place)>) -> Result<()> {
+        let seqs: Vec<u64> = wanted.iter().map(|(_, place)| place.seq).collect();
+        let bodies = self.core().read(move |connection| storage::bodies(connection, &seqs)).await?;
+        let mut state = self.core().state();
+        let mut contents = Vec::with_capacity(wanted.len());
+        for ((queue, place), body) in wanted.into_iter().zip(bodies) {
+            let message = codec::decode(&state.topic_of(queue), body);
+            contents.push((queue, place, message.ok_or_else(|| failure::damaged_message(place.seq))?));
+        }
+        state.fill(contents);
+        Ok(())
+    }
+
+    /// Sleeps until something may have fallen due.
+    async fn sleep(&self, wake: Wake) {
+        let core = self.core();
+        let limit = if matches!(core.desk, Desk::Inline(_)) { LOOK_AGAIN_IN_MEMORY } else { LOOK_AGAIN };
+        let due = wake.due.map(|due| Instant::now() + due.since(core.now()).min(limit));
+        match due.into_iter().chain(wake.deadline).min() {
+            Some(moment) => tokio::time::sleep_until(moment).await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+#[async_trait]
+impl Consumer for EmbeddedConsumer {
+    async fn next(&mut self) -> Result<Event> {
+        loop {
+            // Counted in before looking, so that nothing that comes after is missed; if it is then not needed, the
+            // wake-up goes to another.
+            let mut competing = pin!(self.competing.notified());
+            competing.as_mut().enable();
+            let taken = self.core().state().take(self.id, self.core().now(), Instant::now());
+            match taken {
+                Taken::Event(event) => return Ok(event),
+                Taken::Closed => return Err(failure::closed("consume")),
+                Taken::Load(wanted) => self.load(wanted).await?,
+                Taken::Wait(wake) => {
+                    tokio::select! {
+                        () = self.notify.notified() => {}
+                        () = competing => {}
+                        () = self.sleep(wake) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    fn settle(&mut self, tokens: &[AckToken]) {
+        let mut state = self.core().state();
+        let stale = state.settle(self.id, tokens);
+        let settled = state.has_settled();
+        drop(state);
+        telemetry::stale_settlements(SYSTEM, stale);
+        if settled {
+            self.core().settled();
+        }
+    }
+
+    async fn flush(&mut self) -> Result<()> {
+        self.core().flush().await
+    }
+
+    async fn release(&mut self, partitions: &[Partition]) -> Result<()> {
+        let flushed = self.core().flush().await;
+        self.core().state().release(self.id, partitions, Instant::now());
+        flushed
+    }
+
+    async fn close(self: Box<Self>) -> Result<()> {
+        self.core().flush().await
+    }
+}
+
+impl Drop for EmbeddedConsumer {
+    fn drop(&mut self) {
+        self.core().state().leave(self.id, Instant::now());
+    }
+}

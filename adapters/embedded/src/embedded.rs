@@ -1,0 +1,248 @@
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use partitura_broker::{
+    Broker, Capabilities, Clock, Consumer, ConsumerOptions, Delay, Durability, Error, ErrorKind, Inbox, Limits,
+    Producer, ProducerOptions, Result, Supports, SystemClock, Timestamp, TopicKind, Topology, Transactions,
+};
+use tokio::time::Instant;
+
+use crate::catalog::Catalog;
+use crate::consumer::EmbeddedConsumer;
+use crate::core::{Core, Desk, answered};
+use crate::failure;
+use crate::file::Directory;
+use crate::inbox::EmbeddedInbox;
+use crate::producer::EmbeddedProducer;
+use crate::readers::Readers;
+use crate::request::{Request, Work};
+use crate::state::State;
+use crate::storage::{self, Storage};
+use crate::thread::{self, Queue};
+use crate::writer::Writer;
+
+/// The name in telemetry.
+pub(crate) const SYSTEM: &str = "partitura_embedded";
+
+/// A durable broker in this process.
+///
+/// Cloning gives another handle to the same broker. When the last handle, producer and consumer is gone, what was
+/// accepted is still written, in the background; [`close`](Broker::close) waits for it.
+///
+/// # Durability
+/// Of a file: a [`Receipt`](partitura_broker::Receipt), and the result of a commit, mean that the data were synced to
+/// stable storage. Settlements are written within a few milliseconds; after a crash, what was settled just before it may
+/// be delivered again. In memory: nothing survives the process.
+///
+/// # One process at a time
+/// owns a file. Others may read it with any SQLite tool while it is in use.
+#[derive(Debug, Clone)]
+pub struct Embedded {
+    handle: Arc<Handle>,
+}
+
+/// How an [`Embedded`] broker behaves.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Options {
+    /// Where the time comes from. Delays are waited for on tokio's clock and checked on this one.
+    pub clock: Arc<dyn Clock>,
+    /// Bytes of messages kept in memory while they wait for a consumer; the others are read back from the storage.
+    pub resident_bytes: usize,
+    /// A file up to this size, in bytes, is read through when it is opened, to find damage before anything is written.
+    pub check_up_to: u64,
+}
+
+/// Stops the writer when nobody is left who could ask it anything.
+#[derive(Debug)]
+pub(crate) struct Handle {
+    pub(crate) core: Arc<Core>,
+}
+
+impl Default for Options {
+    /// The system's clock, 64 MiB of messages in memory, files up to 256 MiB checked.
+    fn default() -> Self {
+        Self { clock: Arc::new(SystemClock), resident_bytes: 64 << 20, check_up_to: 256 << 20 }
+    }
+}
+
+impl Options {
+    /// Sets where the time comes from.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Sets how many bytes of waiting messages are kept in memory.
+    #[must_use]
+    pub fn resident_bytes(mut self, bytes: usize) -> Self {
+        self.resident_bytes = bytes;
+        self
+    }
+
+    /// Sets up to which size a file is read through when it is opened.
+    #[must_use]
+    pub fn check_up_to(mut self, bytes: u64) -> Self {
+        self.check_up_to = bytes;
+        self
+    }
+}
+
+impl Embedded {
+    /// Opens the broker whose data are in `directory`, in the file `partitura.db`. Both are created where missing.
+    ///
+    /// Blocks while the file is checked and the places of its messages are read: of a million, about a second.
+    ///
+    /// # Errors
+    /// [`Busy`](ErrorKind::Busy): another process, or this one, has it open; the message says which.
+    /// [`Incompatible`](ErrorKind::Incompatible): the file is not one of ours, or was written by a newer version.
+    /// [`Corrupt`](ErrorKind::Corrupt): the file is damaged. [`Storage`](ErrorKind::Storage): it cannot be read or
+    /// written. In all cases the data are left as they were.
+    pub fn open(directory: impl AsRef<Path>, options: Options) -> Result<Self> {
+        let now = options.clock.now();
+        let directory = Directory::open(directory.as_ref(), now, options.check_up_to)?;
+        let storage = Storage::open(directory.file())?;
+        let (writer, state) = restore(storage, &options, now)?;
+        let readers = Readers::new(directory.file().to_path_buf());
+        let desk = Desk::Thread(Queue::new());
+        let core = Core::new(capabilities(Durability::Synced), options.clock, state, desk, readers);
+        let core = Arc::new(core);
+        thread::start(core.clone(), writer, directory)?;
+        Ok(Self { handle: Arc::new(Handle { core }) })
+    }
+
+    /// A broker that keeps everything in memory, and does everything in the calling task: no thread, no file.
+    ///
+    /// # Errors
+    /// [`Storage`](ErrorKind::Storage), when there is no memory for it.
+    pub fn memory(options: Options) -> Result<Self> {
+        let (writer, state) = restore(Storage::memory()?, &options, options.clock.now())?;
+        let desk = Desk::Inline(std::sync::Mutex::new(Some(writer)));
+        let readers = Readers::new(Default::default());
+        let core = Core::new(capabilities(Durability::Memory), options.clock, state, desk, readers);
+        Ok(Self { handle: Arc::new(Handle { core: Arc::new(core) }) })
+    }
+
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.handle.core
+    }
+
+    fn check_open(&self, operation: &'static str) -> Result<()> {
+        if self.core().state().is_closed() { Err(failure::closed(operation)) } else { Ok(()) }
+    }
+}
+
+/// Reads what there is.
+fn restore(storage: Storage, options: &Options, now: Timestamp) -> Result<(Writer, State)> {
+    let mut state = State::new(options.resident_bytes);
+    let mut rows = Vec::new();
+    let catalog = storage.read(|connection| {
+        storage::messages(connection, |row| rows.push(row))?;
+        Catalog::load(connection)
+    })?;
+    let next = rows.last().map_or(1, |row| row.seq + 1);
+    let latest = rows.iter().filter(|row| !row.delayed).map(|row| row.ready_at).max().unwrap_or_default();
+    state.set_catalog(Arc::new(catalog));
+    state.restore(rows, now);
+    Ok((Writer::new(storage, next, Timestamp::from_millis(latest)), state))
+}
+
+fn capabilities(durability: Durability) -> Capabilities {
+    const YEAR: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+    Capabilities {
+        broker: concat!("embedded ", env!("CARGO_PKG_VERSION")).into(),
+        durability,
+        delay: Delay { native: true, max: YEAR * 10, lateness: Duration::from_millis(20) },
+        hold: None,
+        limits: Limits::default(),
+        supports: Supports { transactions: true, deduplication: None },
+    }
+}
+
+/// Numbers are unique in the process, so that a token of a broker that was closed means nothing to one opened since.
+fn consumer_number() -> u32 {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+#[async_trait]
+impl Broker for Embedded {
+    fn capabilities(&self) -> &Capabilities {
+        &self.core().capabilities
+    }
+
+    async fn declare(&self, topology: &Topology) -> Result<()> {
+        topology.validate()?;
+        let (request, answer) = Request::one(Work::Declare(topology.clone()), Vec::new());
+        self.core().submit(request)?;
+        answered("declare", answer).await?
+    }
+
+    async fn producer(&self, options: ProducerOptions) -> Result<Box<dyn Producer>> {
+        self.check_open("open a producer")?;
+        Ok(Box::new(EmbeddedProducer::new(self.handle.clone(), &options)))
+    }
+
+    async fn consumer(&self, options: ConsumerOptions) -> Result<Box<dyn Consumer>> {
+        self.check_open("consume")?;
+        let id = consumer_number();
+        let mut state = self.core().state();
+        let (notify, competing) = match &options.subscription {
+            Some(name) => {
+                let group = state.catalog().group(name, &options.topics)?;
+                state.join(id, group, options.credit, options.revoke_within, Instant::now())
+            }
+            None => {
+                let [topic] = &options.topics[..] else {
+                    let message = "a broadcast is of one topic; open one consumer for each";
+                    return Err(Error::new(ErrorKind::InvalidArgument, "consume", message));
+                };
+                let found = state.catalog().topic("consume", topic)?.topic.clone();
+                if found.kind != TopicKind::Stream {
+                    let message = "a queue cannot be broadcast: each of its messages is for one consumer only";
+                    return Err(Error::new(ErrorKind::InvalidArgument, "consume", message).of(topic));
+                }
+                (state.listen(id, topic.clone(), found.ordering, options.credit), Arc::default())
+            }
+        };
+        drop(state);
+        Ok(Box::new(EmbeddedConsumer::new(self.handle.clone(), id, notify, competing)))
+    }
+
+    async fn inbox(&self) -> Result<Box<dyn Inbox>> {
+        self.check_open("open an inbox")?;
+        Ok(Box::new(EmbeddedInbox::new(self.handle.clone())))
+    }
+
+    fn transactions(&self) -> Option<&dyn Transactions> {
+        Some(self)
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.core().close().await
+    }
+}
+
+impl Core {
+    async fn close(&self) -> Result<()> {
+        let flushed = match self.flush().await {
+            Err(error) if error.kind() == ErrorKind::Closed => Ok(()),
+            flushed => flushed,
+        };
+        self.stop();
+        if let Desk::Thread(queue) = &self.desk {
+            queue.ended().await;
+        }
+        flushed
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.core.stop();
+    }
+}

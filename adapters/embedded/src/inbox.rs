@@ -1,0 +1,81 @@
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use partitura_broker::{Inbox, InboxAddress, Message, Result};
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+use crate::core::Core;
+use crate::embedded::Handle;
+use crate::failure;
+use crate::state::Mailbox;
+
+/// How many replies wait to be read; the oldest are dropped.
+const REPLIES: usize = 4_096;
+
+/// A private address, in this process only.
+#[derive(Debug)]
+pub(crate) struct EmbeddedInbox {
+    handle: Arc<Handle>,
+    name: Arc<str>,
+    address: InboxAddress,
+    notify: Arc<Notify>,
+}
+
+impl EmbeddedInbox {
+    pub(crate) fn new(handle: Arc<Handle>) -> Self {
+        let name: Arc<str> = format!("inbox-{}", Uuid::now_v7()).into();
+        let mailbox = Mailbox::default();
+        let notify = mailbox.notify.clone();
+        handle.core.state().inboxes.insert(name.clone(), mailbox);
+        Self { handle, address: InboxAddress::new(name.clone()), name, notify }
+    }
+}
+
+/// Puts replies into inboxes; one that is gone is none of our business.
+pub(crate) fn deliver(core: &Core, replies: Vec<(InboxAddress, Message)>) -> Result<()> {
+    let mut state = core.state();
+    if state.is_closed() {
+        return Err(failure::closed("reply"));
+    }
+    for (address, message) in replies {
+        if let Some(Mailbox { messages, notify }) = state.inboxes.get_mut(address.as_str()) {
+            if messages.len() == REPLIES {
+                messages.pop_front();
+            }
+            messages.push_back(message);
+            notify.notify_one();
+        }
+    }
+    Ok(())
+}
+
+#[async_trait]
+impl Inbox for EmbeddedInbox {
+    fn address(&self) -> &InboxAddress {
+        &self.address
+    }
+
+    async fn next(&mut self) -> Result<Message> {
+        loop {
+            {
+                let mut state = self.handle.core.state();
+                if state.is_closed() {
+                    return Err(failure::closed("wait for a reply"));
+                }
+                if let Some(message) =
+                    state.inboxes.get_mut(&self.name).and_then(|mailbox| mailbox.messages.pop_front())
+                {
+                    return Ok(message);
+                }
+            }
+            self.notify.notified().await;
+        }
+    }
+}
+
+impl Drop for EmbeddedInbox {
+    fn drop(&mut self) {
+        self.handle.core.state().inboxes.remove(&self.name);
+    }
+}

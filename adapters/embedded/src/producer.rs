@@ -1,0 +1,106 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use partitura_broker::{
+    Error, ErrorKind, InboxAddress, Message, Producer, ProducerOptions, Receipt, Result, telemetry,
+};
+use tokio::sync::Semaphore;
+use tracing::Instrument;
+
+use crate::core::answered;
+use crate::embedded::{Handle, SYSTEM};
+use crate::failure;
+use crate::inbox::deliver;
+use crate::request::{Prepared, Request, Work};
+
+/// Publishes. See [`Producer`] for what it promises.
+pub(crate) struct EmbeddedProducer {
+    handle: Arc<Handle>,
+    window: Arc<Semaphore>,
+    size: u32,
+    confirm_within: Duration,
+}
+
+impl EmbeddedProducer {
+    pub(crate) fn new(handle: Arc<Handle>, options: &ProducerOptions) -> Self {
+        let size = options.window.get().min(Semaphore::MAX_PERMITS).min(u32::MAX as usize);
+        let window = Arc::new(Semaphore::new(size));
+        Self { handle, window, size: size as u32, confirm_within: options.confirm_within }
+    }
+
+    async fn send(&self, batch: Vec<Message>) -> Vec<Result<Receipt>> {
+        let core = &self.handle.core;
+        let count = batch.len();
+        let all = |error: Error| (0..count).map(|_| Err(error.duplicate())).collect();
+        // A batch larger than the window has the window to itself.
+        let wanted = u32::try_from(count).unwrap_or(u32::MAX).min(self.size);
+        let Ok(window) = self.window.clone().acquire_many_owned(wanted).await else {
+            return all(failure::closed("publish"));
+        };
+        let bytes: usize = batch.iter().map(Message::size).sum();
+        let permit = match core.admit(bytes).await {
+            Ok(permit) => permit,
+            Err(_) => return all(failure::closed("publish")),
+        };
+        let (results, stored) = self.sort(batch);
+        if stored.is_empty() {
+            return results;
+        }
+        let (request, answer) = Request::one(Work::Publish(stored), vec![window, permit]);
+        if core.submit(request).is_err() {
+            return all(failure::closed("publish"));
+        }
+        let confirmed = match tokio::time::timeout(self.confirm_within, answered("publish", answer)).await {
+            Ok(answer) => answer.flatten(),
+            Err(_) => {
+                let message = format!("not confirmed within {:?}; publish again with the same id", self.confirm_within);
+                Err(Error::new(ErrorKind::OutcomeUnknown, "publish", message))
+            }
+        };
+        match confirmed {
+            Ok(()) => results,
+            Err(error) => results.into_iter().map(|result| result.and_then(|_| Err(error.duplicate()))).collect(),
+        }
+    }
+
+    /// Checks each message, gives those that nobody keeps to whoever listens, and returns those to be stored.
+    fn sort(&self, batch: Vec<Message>) -> (Vec<Result<Receipt>>, Vec<Prepared>) {
+        let core = &self.handle.core;
+        let now = core.now();
+        let catalog = core.state().catalog().clone();
+        let mut stored = Vec::with_capacity(batch.len());
+        let mut results = Vec::with_capacity(batch.len());
+        for message in batch {
+            results.push(core.prepare(&catalog, message, now).map(|prepared| {
+                let receipt = Receipt { partition: prepared.partition };
+                if prepared.is_stored() {
+                    stored.push(prepared);
+                } else {
+                    core.state().broadcast(prepared.partition, &prepared.message, now);
+                }
+                receipt
+            }));
+        }
+        (results, stored)
+    }
+}
+
+#[async_trait]
+impl Producer for EmbeddedProducer {
+    async fn publish(&self, batch: Vec<Message>) -> Vec<Result<Receipt>> {
+        let span = telemetry::publish_span(SYSTEM, batch.len());
+        self.send(batch).instrument(span).await
+    }
+
+    async fn reply(&self, replies: Vec<(InboxAddress, Message)>) -> Result<()> {
+        deliver(&self.handle.core, replies)
+    }
+}
+
+impl fmt::Debug for EmbeddedProducer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EmbeddedProducer").field("window", &self.size).finish_non_exhaustive()
+    }
+}

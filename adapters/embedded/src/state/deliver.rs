@@ -1,0 +1,193 @@
+use partitura_broker::{Delivery, Event, Message, Partition, Timestamp};
+use tokio::time::Instant;
+
+use super::member::{Held, Member, Role};
+use super::{Place, State};
+
+/// How many messages of one partition come before another has its turn.
+const TURN: usize = 64;
+/// How many deliveries one event has at most.
+const BATCH: usize = 512;
+
+/// What a consumer that asks for an event gets.
+#[derive(Debug)]
+pub(crate) enum Taken {
+    Event(Event),
+    /// First the contents of these messages have to be read: queue by queue, in order.
+    Load(Vec<(u32, Place)>),
+    /// Nothing yet.
+    Wait(Wake),
+    Closed,
+}
+
+/// When to ask again, unless woken before.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wake {
+    /// The next delayed message, by the clock on the wall.
+    pub(crate) due: Option<Timestamp>,
+    /// The next hand-over that takes too long.
+    pub(crate) deadline: Option<Instant>,
+}
+
+impl State {
+    /// The next event for a consumer.
+    pub(crate) fn take(&mut self, id: u32, now: Timestamp, instant: Instant) -> Taken {
+        if self.closed {
+            return Taken::Closed;
+        }
+        let Some(member) = self.members.get_mut(&id) else { return Taken::Closed };
+        let group = match &mut member.role {
+            Role::Of(group) => *group,
+            Role::Listener(..) => return member.listen(now),
+        };
+        self.expire(group, instant);
+        if let Some(news) = self.tell(id, group) {
+            return Taken::Event(news);
+        }
+        self.fire(group, now);
+        let mut taking = Taking::default();
+        if self.groups[group as usize].shared {
+            self.compete(id, group, &mut taking);
+        } else {
+            self.look(id, group, &mut taking);
+        }
+        if !taking.deliveries.is_empty() {
+            return Taken::Event(Event::Deliveries(taking.deliveries));
+        }
+        if !taking.absent.is_empty() {
+            return Taken::Load(taking.absent);
+        }
+        let group = &self.groups[group as usize];
+        Taken::Wait(Wake { due: group.next_due().map(Timestamp::from_millis), deadline: group.next_deadline() })
+    }
+
+    fn tell(&mut self, id: u32, group: u32) -> Option<Event> {
+        let news = self.members.get_mut(&id)?.news.pop_front()?;
+        if let Event::Assigned(assignments) = &news {
+            for assignment in assignments {
+                self.groups[group as usize].partitions[assignment.partition.0 as usize].announced = true;
+            }
+        }
+        Some(news)
+    }
+
+    /// Takes from the consumer's own partitions, each in its turn.
+    fn look(&mut self, id: u32, group: u32, taking: &mut Taking) {
+        let turns = self.members.get(&id).map_or(0, |member| member.hot.len());
+        for _ in 0..turns {
+            let Some(partition) = self.members.get_mut(&id).and_then(|member| member.hot.pop_front()) else { return };
+            let end = self.take_from(id, group, partition, TURN, taking);
+            let Some(member) = self.members.get_mut(&id) else { return };
+            match end {
+                End::Empty => self.groups[group as usize].partitions[partition as usize].hot = false,
+                End::More => member.hot.push_back(partition),
+                End::Full => return member.hot.push_front(partition),
+            }
+        }
+    }
+
+    /// Takes a fair part of what is there for all.
+    fn compete(&mut self, id: u32, group: u32, taking: &mut Taking) {
+        let this = &self.groups[group as usize];
+        let ready: usize = this.first_queues.iter().map(|queue| self.queues[*queue as usize].len()).sum();
+        let part = ready.div_ceil(this.members.len().max(1)).min(BATCH);
+        self.take_from(id, group, 0, part, taking);
+    }
+
+    /// Takes up to `turn` messages of one partition, of all topics in the order in which they became ready.
+    fn take_from(&mut self, id: u32, group: u32, partition: u32, turn: usize, taking: &mut Taking) -> End {
+        let group = &self.groups[group as usize];
+        let Some(member) = self.members.get_mut(&id) else { return End::Empty };
+        let epoch = group.partitions[partition as usize].epoch;
+        for _ in 0..turn {
+            let queues = group.first_queues.iter().map(|first| first + partition);
+            let firsts = queues.filter_map(|q| self.queues[q as usize].first().map(|ready| (ready.place, q)));
+            let Some((place, number)) = firsts.min() else { return End::Empty };
+            let queue = &mut self.queues[number as usize];
+            let Some(first) = queue.first() else { return End::Empty };
+            let size = first.size;
+            if taking.deliveries.len() == BATCH || !member.affords(size as usize) {
+                return End::Full;
+            }
+            if first.content.is_none() {
+                let room = (member.credit.messages.get() - member.held.len()).min(BATCH);
+                let bytes = member.credit.bytes.get().saturating_sub(member.held_bytes);
+                taking.absent.extend(queue.absent(room, bytes).into_iter().map(|place| (number, place)));
+                return End::More;
+            }
+            let Some(ready) = queue.pop() else { return End::Empty };
+            let Some(message) = ready.content else { return End::Empty };
+            self.resident = self.resident.saturating_sub(size as usize);
+            let held = Held { origin: Some((number, place)), size, committing: false };
+            taking.deliveries.push(member.hold(Partition(partition), epoch, held, *message, ready.redelivered));
+        }
+        End::More
+    }
+
+    /// Puts contents that were read in place.
+    pub(crate) fn fill(&mut self, contents: Vec<(u32, Place, Message)>) {
+        for (queue, place, message) in contents {
+            let size = message.size();
+            if self.queues[queue as usize].fill(place, message) {
+                self.resident += size;
+            }
+        }
+    }
+
+    /// The topic of a queue, which its stored messages do not repeat.
+    pub(crate) fn topic_of(&self, queue: u32) -> partitura_broker::TopicName {
+        self.queues[queue as usize].topic.clone()
+    }
+}
+
+impl Member {
+    fn hold(&mut self, partition: Partition, epoch: u32, held: Held, message: Message, redelivered: bool) -> Delivery {
+        self.held_bytes += held.size as usize;
+        let token = self.held.insert(partition, epoch, held);
+        Delivery { message, partition, redelivered, token }
+    }
+
+    fn listen(&mut self, now: Timestamp) -> Taken {
+        if let Some(news) = self.news.pop_front() {
+            return Taken::Event(news);
+        }
+        let mut deliveries = Vec::new();
+        loop {
+            let Role::Listener(_, feed) = &mut self.role else { break };
+            feed.fire(now);
+            let Some(size) = feed.next_size() else { break };
+            let size = u32::try_from(size).unwrap_or(u32::MAX);
+            if deliveries.len() == BATCH || !self.affords(size as usize) {
+                break;
+            }
+            let Role::Listener(_, feed) = &mut self.role else { break };
+            let Some((partition, message)) = feed.pop() else { break };
+            let held = Held { origin: None, size, committing: false };
+            deliveries.push(self.hold(partition, 1, held, message, false));
+        }
+        if !deliveries.is_empty() {
+            return Taken::Event(Event::Deliveries(deliveries));
+        }
+        let Role::Listener(topic, feed) = &mut self.role else { return Taken::Closed };
+        let dropped = feed.take_dropped();
+        if dropped > 0 {
+            tracing::warn!(target: partitura_broker::telemetry::TARGET, %topic, dropped, "a listener is too slow");
+        }
+        Taken::Wait(Wake { due: feed.next_due(), deadline: None })
+    }
+}
+
+#[derive(Debug, Default)]
+struct Taking {
+    deliveries: Vec<Delivery>,
+    absent: Vec<(u32, Place)>,
+}
+
+/// Why no more was taken of a partition.
+enum End {
+    Empty,
+    /// Its turn is over, or what comes next has to be read first.
+    More,
+    /// The consumer has all that it may have.
+    Full,
+}

@@ -1,0 +1,77 @@
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::queue::Place;
+
+/// A durable subscription while it is open.
+#[derive(Debug)]
+pub(super) struct Group {
+    /// Of each topic: partition `p` of it is the queue `first + p`.
+    pub(super) first_queues: Vec<u32>,
+    pub(super) shared: bool,
+    /// The consumers, in the order of joining.
+    pub(super) members: Vec<u32>,
+    pub(super) partitions: Vec<Tenure>,
+    pub(super) delayed: BinaryHeap<Reverse<Delayed>>,
+    /// Wakes competing consumers, as many as there are new messages. Unused where partitions have owners.
+    pub(super) competing: Arc<Notify>,
+}
+
+/// Who owns a partition, and how it changes hands.
+#[derive(Debug, Default)]
+pub(super) struct Tenure {
+    pub(super) owner: Option<u32>,
+    /// Who it is meant for; the owner, unless it is changing hands.
+    pub(super) heir: Option<u32>,
+    /// Of the present owner, or the last.
+    pub(super) epoch: u32,
+    /// Until when the owner may keep what is wanted elsewhere.
+    pub(super) revoked_until: Option<Instant>,
+    /// Whether the owner was told that it is theirs.
+    pub(super) announced: bool,
+    /// Whether the owner has it in its list of partitions to look at.
+    pub(super) hot: bool,
+    /// Deliveries of it that are being settled by a commit whose outcome is not known yet. They keep the next owner out.
+    pub(super) committing: u32,
+}
+
+/// A message that waits for its time: the time, the sequence, and where it then belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Delayed {
+    pub(super) place: Place,
+    pub(super) queue: u32,
+    pub(super) size: u32,
+}
+
+impl Group {
+    pub(super) fn new(first_queues: Vec<u32>, partitions: u32, shared: bool) -> Self {
+        Self {
+            first_queues,
+            shared,
+            members: Vec::new(),
+            partitions: (0..partitions).map(|_| Tenure::default()).collect(),
+            delayed: BinaryHeap::new(),
+            competing: Arc::new(Notify::new()),
+        }
+    }
+
+    /// When the next message falls due, in milliseconds.
+    pub(super) fn next_due(&self) -> Option<u64> {
+        self.delayed.peek().map(|first| first.0.place.ready_at)
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.partitions.iter().filter_map(|tenure| tenure.revoked_until).min()
+    }
+}
+
+impl Tenure {
+    /// Whether messages of it may go to its owner.
+    pub(super) fn is_open(&self) -> bool {
+        self.owner.is_some() && self.revoked_until.is_none()
+    }
+}

@@ -1,0 +1,261 @@
+//! Everything that is in memory: queues, owners, what is held. Pure: no I/O, no lock, no waiting; time comes in.
+//!
+//! What a message is worth keeping is on the disk before it is here, and what is settled here is on its way to the disk.
+
+mod broadcast;
+mod deliver;
+mod group;
+mod member;
+mod ownership;
+mod queue;
+mod settle;
+
+use std::cmp::Reverse;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use partitura_broker::{Message, Ordering, Partition, Timestamp, TopicName};
+use tokio::sync::Notify;
+
+use crate::catalog::Catalog;
+use crate::request::Outcome;
+use crate::storage::Row;
+pub(crate) use deliver::{Taken, Wake};
+use group::{Delayed, Group};
+use member::{Member, Role};
+pub(crate) use queue::Place;
+use queue::{Queue, Ready};
+pub(crate) use settle::Claim;
+
+#[derive(Debug)]
+pub(crate) struct State {
+    catalog: Arc<Catalog>,
+    /// By the number of the group in the catalog.
+    groups: Vec<Group>,
+    /// By number.
+    queues: Vec<Queue>,
+    members: HashMap<u32, Member>,
+    listeners: HashMap<TopicName, Vec<u32>>,
+    pub(crate) inboxes: HashMap<Arc<str>, Mailbox>,
+    /// Sequences that are settled and have to be removed from the storage.
+    settled: Vec<u64>,
+    /// The moment at which the batch that is being written joins its queues, while there is one: what falls due later
+    /// must not join before it, or the order after a restart would be another.
+    writing: Option<Timestamp>,
+    /// Groups in which something fell due while a batch was being written.
+    late: Vec<u32>,
+    /// Bytes of contents kept in memory, and how many there should be at most.
+    resident: usize,
+    resident_limit: usize,
+    closed: bool,
+}
+
+/// What waits in an inbox.
+#[derive(Debug, Default)]
+pub(crate) struct Mailbox {
+    pub(crate) messages: VecDeque<Message>,
+    pub(crate) notify: Arc<Notify>,
+}
+
+/// A message that was just stored, or that nobody keeps.
+#[derive(Debug)]
+pub(crate) struct Append {
+    pub(crate) row: Row,
+    pub(crate) message: Message,
+}
+
+impl State {
+    pub(crate) fn new(resident_limit: usize) -> Self {
+        Self {
+            catalog: Arc::default(),
+            groups: Vec::new(),
+            queues: Vec::new(),
+            members: HashMap::new(),
+            listeners: HashMap::new(),
+            inboxes: HashMap::new(),
+            settled: Vec::new(),
+            writing: None,
+            late: Vec::new(),
+            resident: 0,
+            resident_limit,
+            closed: false,
+        }
+    }
+
+    pub(crate) fn catalog(&self) -> &Arc<Catalog> {
+        &self.catalog
+    }
+
+    /// Takes over a larger catalog.
+    pub(crate) fn set_catalog(&mut self, catalog: Arc<Catalog>) {
+        for entry in &catalog.groups[self.groups.len()..] {
+            let number = self.groups.len() as u32;
+            let partitions = entry.ordering.partitions();
+            let mut first_queues = Vec::new();
+            for name in &entry.topics {
+                let routes = catalog.topics.get(name).map_or(&[][..], |topic| &topic.routes);
+                let Some(route) = routes.iter().find(|route| route.group == number) else { continue };
+                debug_assert_eq!(route.first_queue as usize, self.queues.len(), "queues are numbered as declared");
+                first_queues.push(route.first_queue);
+                self.queues.extend((0..partitions).map(|partition| Queue::new(name.clone(), number, partition)));
+            }
+            self.groups.push(Group::new(first_queues, partitions, entry.ordering == Ordering::Shared));
+        }
+        self.catalog = catalog;
+    }
+
+    /// Takes up what a file contained. What was ready then may have been delivered before.
+    pub(crate) fn restore(&mut self, rows: Vec<Row>, now: Timestamp) {
+        let mut ready: HashMap<u32, Vec<Ready>> = HashMap::new();
+        for row in rows {
+            let Some(queue) = self.queues.get(row.queue as usize) else { continue };
+            let place = Place { ready_at: row.ready_at, seq: row.seq };
+            if row.delayed && row.ready_at > now.as_millis() {
+                let delayed = Delayed { place, queue: row.queue, size: row.size };
+                self.groups[queue.group as usize].delayed.push(Reverse(delayed));
+            } else {
+                let back = Ready { place, size: row.size, redelivered: true, content: None };
+                ready.entry(row.queue).or_default().push(back);
+            }
+        }
+        for (queue, back) in ready {
+            self.queues[queue as usize].put_back(back);
+        }
+    }
+
+    /// Hands over to the caller what has to be removed, and holds back what falls due until the batch is in place.
+    pub(crate) fn begin_batch(&mut self, now: Timestamp) -> Vec<u64> {
+        self.writing = Some(now);
+        std::mem::take(&mut self.settled)
+    }
+
+    /// The batch is in the storage: what it changed happens here.
+    pub(crate) fn apply(&mut self, outcome: Outcome, now: Timestamp) {
+        if let Some(catalog) = outcome.catalog {
+            self.set_catalog(catalog);
+        }
+        self.settle_claims(outcome.claims);
+        for append in outcome.appends {
+            self.append(append, now);
+        }
+        for (partition, message) in outcome.broadcasts {
+            self.broadcast(partition, &message, now);
+        }
+    }
+
+    /// The batch is not in the storage. What was to be removed will be with the next.
+    pub(crate) fn revert(&mut self, mut outcome: Outcome) {
+        self.unclaim(outcome.claims);
+        outcome.removed.append(&mut self.settled);
+        self.settled = outcome.removed;
+    }
+
+    pub(crate) fn has_settled(&self) -> bool {
+        !self.settled.is_empty()
+    }
+
+    /// The batch is over, well or badly: what fell due meanwhile may follow.
+    pub(crate) fn end_batch(&mut self, now: Timestamp) {
+        self.writing = None;
+        for group in std::mem::take(&mut self.late) {
+            self.fire(group, now);
+        }
+    }
+
+    /// Puts a message that is stored into its queue, or among the delayed.
+    fn append(&mut self, Append { row, message }: Append, now: Timestamp) {
+        let Some(queue) = self.queues.get(row.queue as usize) else { return };
+        let number = queue.group;
+        let place = Place { ready_at: row.ready_at, seq: row.seq };
+        if row.delayed {
+            let group = &mut self.groups[number as usize];
+            let first = group.next_due().is_none_or(|due| row.ready_at < due);
+            group.delayed.push(Reverse(Delayed { place, queue: row.queue, size: row.size }));
+            if first {
+                self.wake_group(number);
+            }
+            return;
+        }
+        self.fire(number, now);
+        let size = row.size as usize;
+        let fits = self.resident + size <= self.resident_limit;
+        if fits {
+            self.resident += size;
+        }
+        let content = fits.then(|| Box::new(message));
+        self.enqueue(row.queue, Ready { place, size: row.size, redelivered: false, content });
+    }
+
+    /// Moves what has fallen due into its queue.
+    fn fire(&mut self, number: u32, now: Timestamp) {
+        let horizon = self.writing.map_or(now, |writing| writing.min(now)).as_millis();
+        let group = &mut self.groups[number as usize];
+        let mut due = Vec::new();
+        while group.next_due().is_some_and(|due| due <= horizon) {
+            due.extend(group.delayed.pop());
+        }
+        if group.next_due().is_some_and(|due| due <= now.as_millis()) && !self.late.contains(&number) {
+            self.late.push(number);
+        }
+        for Reverse(Delayed { place, queue, size }) in due {
+            self.enqueue(queue, Ready { place, size, redelivered: false, content: None });
+        }
+    }
+
+    fn enqueue(&mut self, queue: u32, ready: Ready) {
+        self.queues[queue as usize].insert(ready);
+        self.stir(queue);
+    }
+
+    /// Lets somebody look at a queue in which there is something.
+    fn stir(&mut self, queue: u32) {
+        let Queue { group, partition, .. } = self.queues[queue as usize];
+        let group = &mut self.groups[group as usize];
+        if group.shared {
+            return group.competing.notify_one();
+        }
+        let tenure = &mut group.partitions[partition as usize];
+        if tenure.hot || !tenure.is_open() {
+            return;
+        }
+        if let Some(member) = tenure.owner.and_then(|owner| self.members.get_mut(&owner)) {
+            tenure.hot = true;
+            member.hot.push_back(partition);
+            member.notify.notify_one();
+        }
+    }
+
+    fn wake_group(&self, number: u32) {
+        for member in &self.groups[number as usize].members {
+            if let Some(member) = self.members.get(member) {
+                member.notify.notify_one();
+            }
+        }
+    }
+
+    /// Gives a message to everybody who listens to its topic just now.
+    pub(crate) fn broadcast(&mut self, partition: Partition, message: &Message, now: Timestamp) {
+        let Some(listeners) = self.listeners.get(&message.topic) else { return };
+        for listener in listeners {
+            if let Some(Member { role: Role::Listener(_, feed), notify, .. }) = self.members.get_mut(listener) {
+                feed.push(partition, message.clone(), now);
+                notify.notify_one();
+            }
+        }
+    }
+
+    /// From now on nothing is delivered, and everybody who waits is told.
+    pub(crate) fn close(&mut self) {
+        self.closed = true;
+        for member in self.members.values() {
+            member.notify.notify_one();
+        }
+        for mailbox in self.inboxes.values() {
+            mailbox.notify.notify_one();
+        }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed
+    }
+}

@@ -1,0 +1,238 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use partitura_adapter_kit::rebalance;
+use partitura_broker::{Assignment, Credit, Event, Ordering, Partition, TopicName};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::State;
+use super::broadcast::Feed;
+use super::member::{Held, Member, Role};
+use super::queue::Ready;
+
+impl State {
+    /// Adds a consumer to a subscription. Gives what wakes it: itself, and where it competes, as one of many.
+    pub(crate) fn join(
+        &mut self,
+        id: u32,
+        group: u32,
+        credit: Credit,
+        revoke_within: Duration,
+        now: Instant,
+    ) -> (Arc<Notify>, Arc<Notify>) {
+        let member = Member::new(id, Role::Of(group), credit, revoke_within);
+        let notify = member.notify.clone();
+        self.members.insert(id, member);
+        let this = &mut self.groups[group as usize];
+        this.members.push(id);
+        let competing = this.competing.clone();
+        self.balance(group, now);
+        (notify, competing)
+    }
+
+    /// Adds a consumer that listens to a stream.
+    pub(crate) fn listen(&mut self, id: u32, topic: TopicName, ordering: Ordering, credit: Credit) -> Arc<Notify> {
+        let mut member = Member::new(id, Role::Listener(topic.clone(), Feed::default()), credit, Duration::ZERO);
+        if let Ordering::ByKey { partitions } = ordering {
+            let own = |partition| Assignment { partition: Partition(partition), epoch: 1 };
+            member.news.push_back(Event::Assigned((0..partitions).map(own).collect()));
+        }
+        let notify = member.notify.clone();
+        self.members.insert(id, member);
+        self.listeners.entry(topic).or_default().push(id);
+        notify
+    }
+
+    /// Removes a consumer; what it held goes to others.
+    pub(crate) fn leave(&mut self, id: u32, now: Instant) {
+        let Some(member) = self.members.get_mut(&id) else { return };
+        member.gone = true;
+        let group = match &member.role {
+            Role::Of(group) => *group,
+            Role::Listener(topic, _) => {
+                if let Some(listeners) = self.listeners.get_mut(topic) {
+                    listeners.retain(|listener| *listener != id);
+                }
+                self.members.remove(&id);
+                return;
+            }
+        };
+        self.groups[group as usize].members.retain(|member| *member != id);
+        let owned: Vec<u32> = (0..)
+            .zip(&self.groups[group as usize].partitions)
+            .filter_map(|(partition, tenure)| (tenure.owner == Some(id)).then_some(partition))
+            .collect();
+        self.take_back(id, |_| true);
+        for partition in owned {
+            self.vacate(group, partition);
+        }
+        self.bury(id);
+        self.balance(group, now);
+    }
+
+    /// Forgets a consumer that is gone, once no commit needs it any more.
+    pub(super) fn bury(&mut self, id: u32) {
+        if self.members.get(&id).is_some_and(|member| member.gone && member.held.is_empty()) {
+            self.members.remove(&id);
+        }
+    }
+
+    /// The owner is done with partitions that were asked back.
+    pub(crate) fn release(&mut self, id: u32, partitions: &[Partition], now: Instant) {
+        let Some(group) = self.members.get(&id).and_then(Member::group) else { return };
+        for partition in partitions {
+            let tenure = self.groups[group as usize].partitions.get(partition.0 as usize);
+            if tenure.is_some_and(|tenure| tenure.owner == Some(id) && tenure.revoked_until.is_some()) {
+                self.give_up(id, group, partition.0);
+            }
+        }
+        self.expire(group, now);
+    }
+
+    /// Takes away what was asked back and not given in time.
+    pub(super) fn expire(&mut self, group: u32, now: Instant) {
+        let expired: Vec<(u32, u32)> = (0..)
+            .zip(&self.groups[group as usize].partitions)
+            .filter(|(_, tenure)| tenure.revoked_until.is_some_and(|deadline| deadline <= now))
+            .filter_map(|(partition, tenure)| Some((partition, tenure.owner?)))
+            .collect();
+        let mut lost: HashMap<u32, Vec<Partition>> = HashMap::new();
+        for (partition, owner) in expired {
+            lost.entry(owner).or_default().push(Partition(partition));
+            self.give_up(owner, group, partition);
+        }
+        for (owner, partitions) in lost {
+            if let Some(member) = self.members.get_mut(&owner) {
+                member.news.push_back(Event::Lost(partitions));
+                member.notify.notify_one();
+            }
+        }
+    }
+
+    /// Decides who should own what, and begins the moves that this asks for.
+    fn balance(&mut self, number: u32, now: Instant) {
+        let group = &self.groups[number as usize];
+        if group.shared {
+            // Whoever is left may have missed what was meant for the one that went.
+            return (0..group.members.len()).for_each(|_| group.competing.notify_one());
+        }
+        let members: Vec<u64> = group.members.iter().map(|member| u64::from(*member)).collect();
+        let current: Vec<_> = group.partitions.iter().map(|tenure| tenure.heir.map(u64::from)).collect();
+        let heirs = rebalance(&current, &members);
+        let mut revoked: HashMap<u32, Vec<Partition>> = HashMap::new();
+        for (partition, heir) in (0_u32..).zip(heirs) {
+            let heir = heir.and_then(|heir| u32::try_from(heir).ok());
+            let tenure = &mut self.groups[number as usize].partitions[partition as usize];
+            tenure.heir = heir;
+            match tenure.owner {
+                None => self.install(number, partition),
+                Some(owner) if Some(owner) == heir || tenure.revoked_until.is_some() => {}
+                Some(owner) if !tenure.announced => self.give_up(owner, number, partition),
+                Some(owner) => revoked.entry(owner).or_default().push(Partition(partition)),
+            }
+        }
+        for (owner, partitions) in revoked {
+            self.revoke(number, owner, partitions, now);
+        }
+        // Everybody looks again: who waits for a hand-over has to know its deadline.
+        self.wake_group(number);
+    }
+
+    fn revoke(&mut self, group: u32, owner: u32, partitions: Vec<Partition>, now: Instant) {
+        let Some(member) = self.members.get_mut(&owner) else { return };
+        let within = member.revoke_within;
+        for partition in &partitions {
+            let tenure = &mut self.groups[group as usize].partitions[partition.0 as usize];
+            tenure.revoked_until = Some(now + within);
+            tenure.hot = false;
+        }
+        member.hot.retain(|partition| !partitions.contains(&Partition(*partition)));
+        member.news.push_back(Event::Revoking { partitions, within });
+        member.notify.notify_one();
+    }
+
+    /// Ends a term: what is unsettled goes back, and the heir may begin.
+    fn give_up(&mut self, owner: u32, group: u32, partition: u32) {
+        self.take_back(owner, |of| of == Partition(partition));
+        self.vacate(group, partition);
+        if let Some(member) = self.members.get_mut(&owner) {
+            member.hot.retain(|hot| *hot != partition);
+            for news in &mut member.news {
+                match news {
+                    // Not told yet: now it never was.
+                    Event::Assigned(assignments) => assignments.retain(|a| a.partition != Partition(partition)),
+                    Event::Revoking { partitions, .. } => partitions.retain(|p| *p != Partition(partition)),
+                    _ => {}
+                }
+            }
+            member.news.retain(|news| match news {
+                Event::Assigned(assignments) => !assignments.is_empty(),
+                Event::Revoking { partitions, .. } => !partitions.is_empty(),
+                _ => true,
+            });
+        }
+        self.install(group, partition);
+    }
+
+    fn vacate(&mut self, group: u32, partition: u32) {
+        let tenure = &mut self.groups[group as usize].partitions[partition as usize];
+        tenure.owner = None;
+        tenure.revoked_until = None;
+        tenure.announced = false;
+        tenure.hot = false;
+    }
+
+    /// Makes the heir the owner, as soon as nothing of the last term is under way.
+    pub(super) fn install(&mut self, group: u32, partition: u32) {
+        let this = &mut self.groups[group as usize];
+        let tenure = &mut this.partitions[partition as usize];
+        if tenure.owner.is_some() || tenure.committing > 0 {
+            return;
+        }
+        let Some((heir, member)) = tenure.heir.and_then(|heir| Some((heir, self.members.get_mut(&heir)?))) else {
+            return;
+        };
+        if member.gone {
+            return;
+        }
+        tenure.owner = Some(heir);
+        tenure.epoch += 1;
+        let assignment = Assignment { partition: Partition(partition), epoch: tenure.epoch };
+        match member.news.back_mut() {
+            Some(Event::Assigned(assignments)) => assignments.push(assignment),
+            _ => member.news.push_back(Event::Assigned(vec![assignment])),
+        }
+        member.notify.notify_one();
+        let queues: Vec<u32> = this.first_queues.iter().map(|first| first + partition).collect();
+        for queue in queues {
+            if !self.queues[queue as usize].is_empty() {
+                self.stir(queue);
+            }
+        }
+    }
+
+    /// Puts what a consumer holds of some partitions back into the queues, save what a commit is about to settle.
+    fn take_back(&mut self, id: u32, of: impl Fn(Partition) -> bool) {
+        let Some(member) = self.members.get_mut(&id) else { return };
+        let back = member.held.take_unless(|partition, held| !of(partition) || held.committing);
+        member.held_bytes -= back.iter().map(|held| held.size as usize).sum::<usize>();
+        self.return_to_queues(back);
+    }
+
+    pub(super) fn return_to_queues(&mut self, back: Vec<Held>) {
+        let mut queues: HashMap<u32, Vec<Ready>> = HashMap::new();
+        for held in back {
+            if let Some((queue, place)) = held.origin {
+                let ready = Ready { place, size: held.size, redelivered: true, content: None };
+                queues.entry(queue).or_default().push(ready);
+            }
+        }
+        for (queue, back) in queues {
+            let count = back.len();
+            self.queues[queue as usize].put_back(back);
+            (0..count).for_each(|_| self.stir(queue));
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! The thread that writes, and the queue in front of it.
+
+use std::collections::VecDeque;
+use std::mem;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use partitura_broker::{Error, ErrorKind, Result};
+use tokio::sync::watch;
+
+use crate::core::{Core, lock};
+use crate::failure;
+use crate::file::Directory;
+use crate::request::Request;
+use crate::writer::Writer;
+
+/// How long settlements alone wait for something to share a sync with.
+const LINGER: Duration = Duration::from_millis(2);
+
+/// Requests that wait for the writer. Bounded by the permits that they carry.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    waiting: Mutex<Waiting>,
+    arrived: Condvar,
+    ended: watch::Sender<bool>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    requests: VecDeque<Request>,
+    settled: bool,
+    /// The writer sleeps, and has to be woken.
+    idle: bool,
+    stopped: bool,
+}
+
+impl Queue {
+    pub(crate) fn new() -> Self {
+        Self { waiting: Mutex::default(), arrived: Condvar::new(), ended: watch::Sender::new(false) }
+    }
+
+    pub(crate) fn push(&self, request: Request) -> Result<()> {
+        let mut waiting = lock(&self.waiting);
+        if waiting.stopped {
+            return Err(failure::closed("submit"));
+        }
+        waiting.requests.push_back(request);
+        self.wake(waiting);
+        Ok(())
+    }
+
+    /// Something was settled.
+    pub(crate) fn nudge(&self) {
+        let mut waiting = lock(&self.waiting);
+        if !mem::replace(&mut waiting.settled, true) {
+            self.wake(waiting);
+        }
+    }
+
+    pub(crate) fn stop(&self) {
+        let mut waiting = lock(&self.waiting);
+        waiting.stopped = true;
+        self.wake(waiting);
+    }
+
+    fn wake(&self, mut waiting: std::sync::MutexGuard<'_, Waiting>) {
+        let idle = mem::take(&mut waiting.idle);
+        drop(waiting);
+        if idle {
+            self.arrived.notify_one();
+        }
+    }
+
+    /// Waits until the writer has written everything and given the file back.
+    pub(crate) async fn ended(&self) {
+        // The sender lives in self: it cannot have gone.
+        let _ = self.ended.subscribe().wait_for(|ended| *ended).await;
+    }
+
+    /// Everything that arrived while the last batch was being written; `None` at the end.
+    fn next(&self) -> Option<Vec<Request>> {
+        let mut waiting = lock(&self.waiting);
+        let mut lingered = false;
+        loop {
+            if !waiting.requests.is_empty() || (waiting.settled && (lingered || waiting.stopped)) {
+                waiting.settled = false;
+                waiting.idle = false;
+                return Some(mem::take(&mut waiting.requests).into());
+            }
+            if waiting.stopped {
+                return None;
+            }
+            waiting.idle = true;
+            let limit = if waiting.settled { LINGER } else { Duration::MAX };
+            let woken = self.arrived.wait_timeout(waiting, limit).unwrap_or_else(std::sync::PoisonError::into_inner);
+            lingered = woken.1.timed_out();
+            waiting = woken.0;
+        }
+    }
+}
+
+/// Starts the thread. It ends, and gives the directory back, when the queue is stopped and empty.
+pub(crate) fn start(core: Arc<Core>, writer: Writer, directory: Directory) -> Result<()> {
+    let run = move || {
+        let crate::core::Desk::Thread(queue) = &core.desk else { return };
+        // Also where the thread panics: nobody may wait for it in vain.
+        let end = End(queue);
+        let mut writer = writer;
+        while let Some(requests) = queue.next() {
+            writer.run(requests, &core);
+        }
+        drop(writer);
+        drop(directory);
+        drop(end);
+    };
+    let started = std::thread::Builder::new().name("partitura-embedded".into()).spawn(run);
+    started.map(drop).map_err(|error| {
+        Error::new(ErrorKind::Storage, "open", "the thread that writes could not be started").because(error)
+    })
+}
+
+struct End<'q>(&'q Queue);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        let mut waiting = lock(&self.0.waiting);
+        waiting.stopped = true;
+        // Whoever asked learns from the dropped answers that there will be none.
+        let rest = mem::take(&mut waiting.requests);
+        drop(waiting);
+        drop(rest);
+        self.0.ended.send_replace(true);
+    }
+}

@@ -1,0 +1,175 @@
+//! The one place that writes: a batch of requests becomes one transaction, and then a change of the state.
+
+use std::mem;
+use std::sync::Arc;
+
+use partitura_broker::{Error, Result, Timestamp, TopicKind, Topology, telemetry};
+
+use crate::core::Core;
+use crate::failure;
+use crate::request::{Done, Outcome, Prepared, PreparedUnit, Request, Work};
+use crate::state::Append;
+use crate::storage::{Batch, Row, Storage};
+
+/// Owns the connection that writes. Runs on its own thread, or in memory, in the calling task.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    storage: Storage,
+    /// The sequence of the next message.
+    next: u64,
+    /// The latest moment at which a message joined its queue. Moments never go back, even where the clock does, so that
+    /// the order by moment and sequence is the order of publishing.
+    latest: Timestamp,
+}
+
+impl Writer {
+    pub(crate) fn new(storage: Storage, next: u64, latest: Timestamp) -> Self {
+        Self { storage, next, latest }
+    }
+
+    pub(crate) fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
+    /// Applies requests in order, commits, and answers. Where storing fails, all are answered with the error and the
+    /// state is as it was.
+    pub(crate) fn run(&mut self, mut requests: Vec<Request>, core: &Core) {
+        let now = core.now();
+        self.latest = self.latest.max(now);
+        let mut outcome = Outcome { removed: core.state().begin_batch(now), ..Outcome::default() };
+        let result = self.write(&mut requests, core, &mut outcome);
+        let mut state = core.state();
+        match &result {
+            Ok(_) => state.apply(outcome, now),
+            Err(error) => {
+                tracing::warn!(target: telemetry::TARGET, %error, "a batch was not stored");
+                state.revert(outcome);
+            }
+        }
+        state.end_batch(core.now());
+        drop(state);
+        match result {
+            Ok(done) => requests.into_iter().zip(done).for_each(|(request, done)| request.answer.give(done)),
+            Err(error) => requests.into_iter().for_each(|request| request.answer.give(request.work.failed(&error))),
+        }
+    }
+
+    fn write(&mut self, requests: &mut [Request], core: &Core, outcome: &mut Outcome) -> Result<Vec<Done>> {
+        let Self { storage, next, latest } = self;
+        let batch = if !outcome.removed.is_empty() || requests.iter().any(|request| request.work.is_stored()) {
+            Some(storage.batch(requests.iter().flat_map(|request| request.work.spaces()))?)
+        } else {
+            None
+        };
+        let mut pass = Pass { batch, next, latest: *latest, core, outcome };
+        pass.remove()?;
+        let done = requests.iter_mut().map(|request| pass.perform(&mut request.work)).collect::<Result<_>>()?;
+        pass.batch.map_or(Ok(()), Batch::commit)?;
+        Ok(done)
+    }
+}
+
+/// One transaction on its way from begin to commit. An error of a method is the end of all of it.
+struct Pass<'p> {
+    /// Missing where nothing has to be stored.
+    batch: Option<Batch<'p>>,
+    next: &'p mut u64,
+    latest: Timestamp,
+    core: &'p Core,
+    outcome: &'p mut Outcome,
+}
+
+impl Pass<'_> {
+    fn remove(&mut self) -> Result<()> {
+        let Some(batch) = &mut self.batch else { return Ok(()) };
+        self.outcome.removed.iter().try_for_each(|seq| batch.delete(*seq))
+    }
+
+    /// Takes the messages out of the work; what is left of it is its shape.
+    fn perform(&mut self, work: &mut Work) -> Result<Done> {
+        Ok(match work {
+            Work::Publish(messages) => {
+                mem::take(messages).into_iter().try_for_each(|message| self.publish(message))?;
+                Done::One(Ok(()))
+            }
+            Work::Commit(units) => {
+                let mut results = Vec::with_capacity(units.len());
+                for unit in units {
+                    results.push(match mem::replace(unit, Err(failure::closed("commit"))) {
+                        Ok(unit) => self.commit(unit)?,
+                        Err(refused) => Err(refused),
+                    });
+                }
+                Done::Each(results)
+            }
+            Work::Declare(topology) => Done::One(self.declare(topology)?),
+            Work::Flush => Done::One(Ok(())),
+        })
+    }
+
+    fn publish(&mut self, prepared: Prepared) -> Result<()> {
+        let Prepared { topic, partition, message, body } = prepared;
+        if topic.topic.kind == TopicKind::Stream {
+            self.outcome.broadcasts.push((partition, message.clone()));
+        }
+        let due = message.not_before.filter(|due| *due > self.latest);
+        let size = u32::try_from(message.size()).unwrap_or(u32::MAX);
+        for route in &topic.routes {
+            let row = Row {
+                seq: *self.next,
+                queue: route.first_queue + partition.0,
+                ready_at: due.unwrap_or(self.latest).as_millis(),
+                delayed: due.is_some(),
+                size,
+            };
+            *self.next += 1;
+            if let Some(batch) = &mut self.batch {
+                batch.insert(&row, &body)?;
+            }
+            self.outcome.appends.push(Append { row, message: message.clone() });
+        }
+        Ok(())
+    }
+
+    /// First what may refuse the unit, then what cannot.
+    fn commit(&mut self, unit: PreparedUnit) -> Result<Result<()>> {
+        let PreparedUnit { settle, publish, put } = unit;
+        let first = self.outcome.claims.len();
+        if let Err(fenced) = self.core.state().claim(&settle, &mut self.outcome.claims) {
+            return Ok(Err(fenced));
+        }
+        if let Some(batch) = &mut self.batch {
+            if let Err(conflict) = batch.put(&put)? {
+                let undo = self.outcome.claims.drain(first..).collect();
+                self.core.state().unclaim(undo);
+                return Ok(Err(conflict));
+            }
+            let seqs = self.outcome.claims[first..].iter().filter_map(|claim| claim.seq);
+            seqs.into_iter().try_for_each(|seq| batch.delete(seq))?;
+        }
+        publish.into_iter().try_for_each(|message| self.publish(message)).map(Ok)
+    }
+
+    fn declare(&mut self, topology: &Topology) -> Result<Result<()>> {
+        let Some(batch) = &mut self.batch else { return Ok(Ok(())) };
+        let present = self.outcome.catalog.clone().unwrap_or_else(|| self.core.state().catalog().clone());
+        let mut catalog = (*present).clone();
+        let savepoint = |sql: &str| batch.connection().execute_batch(sql).map_err(|e| failure::storage("declare", e));
+        savepoint("SAVEPOINT declaring")?;
+        let declared = catalog.declare(topology, batch.connection());
+        match &declared {
+            Ok(()) => self.outcome.catalog = Some(Arc::new(catalog)),
+            Err(_) => savepoint("ROLLBACK TO declaring")?,
+        }
+        savepoint("RELEASE declaring")?;
+        match declared {
+            Err(error) if is_of_storage(&error) => Err(error),
+            declared => Ok(declared),
+        }
+    }
+}
+
+fn is_of_storage(error: &Error) -> bool {
+    use partitura_broker::ErrorKind::{Corrupt, OutcomeUnknown, Storage};
+    matches!(error.kind(), Storage | Corrupt | OutcomeUnknown)
+}

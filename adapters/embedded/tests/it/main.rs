@@ -1,0 +1,4 @@
+//! What the contract promises, tried on the embedded broker.
+
+mod order;
+mod support;
