@@ -61,9 +61,9 @@ impl Parse for Select {
                     "`select!` has no `else`: its futures are never disabled; to give up after a time, add `_ = cx.sleep(…) => …`",
                 ));
             }
-            let pattern = Pat::parse_multi_with_leading_vert(input)
-                .map_err(|error| Error::new(error.span(), format!("{SHAPE}: {error}")))?;
-            input.parse::<Token![=]>().map_err(|error| Error::new(error.span(), format!("{SHAPE}: {error}")))?;
+            let shape = |error: Error| Error::new(error.span(), SHAPE);
+            let pattern = Pat::parse_multi_with_leading_vert(input).map_err(shape)?;
+            input.parse::<Token![=]>().map_err(shape)?;
             let future: Expr = input.parse()?;
             if input.peek(Token![,]) && input.peek2(Token![if]) {
                 return Err(Error::new(
@@ -71,7 +71,9 @@ impl Parse for Select {
                     "`select!` has no `if`: build the futures to be awaited before it",
                 ));
             }
-            input.parse::<Token![=>]>().map_err(|error| Error::new(error.span(), format!("{SHAPE}: {error}")))?;
+            input
+                .parse::<Token![=>]>()
+                .map_err(|_| Error::new_spanned(&future, format!("{SHAPE}: `=>` is missing")))?;
             let body = Expr::parse_with_earlier_boundary_rule(input)?;
             let is_block = matches!(body, Expr::Block(_) | Expr::Match(_) | Expr::If(_));
             branches.push(Branch { pattern, future, body });

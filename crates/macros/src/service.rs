@@ -1,6 +1,5 @@
 use proc_macro2::TokenStream;
-use quote::{format_ident, quote};
-use syn::spanned::Spanned;
+use quote::{ToTokens, format_ident, quote};
 use syn::{Attribute, Error, Ident, ItemTrait, Result, TraitItem, TraitItemFn, Visibility};
 
 use crate::attributes::{TaskAttribute, wire_name};
@@ -33,7 +32,7 @@ impl Service {
         })?;
         let wire_name = wire_name(attributes, "service")?.unwrap_or_else(|| unraw(&item.ident));
         if let Some(generic) = item.generics.params.first() {
-            return Err(Error::new(generic.span(), "services are not generic: a message has one type, write it out"));
+            return Err(Error::new_spanned(generic, "services are not generic: a message has one type, write it out"));
         }
         let mut methods = Vec::new();
         let mut errors: Option<Error> = None;
@@ -165,25 +164,23 @@ impl Service {
 impl Method {
     fn parse(item: TraitItem) -> Result<Self> {
         let TraitItem::Fn(TraitItemFn { mut attrs, sig, default, .. }) = item else {
-            return Err(Error::new(item.span(), "a service has async methods, nothing else"));
+            return Err(Error::new_spanned(item, "a service has async methods, nothing else"));
         };
         if sig.asyncness.is_none() {
             let name = &sig.ident;
-            return Err(Error::new(
-                sig.fn_token.span(),
-                format!("`#[service]` methods are async: write `async fn {name}(&self, …) -> Result<T, E>;`"),
-            ));
+            let message = format!("`#[service]` methods are async: write `async fn {name}(&self, …) -> Result<T, E>;`");
+            return Err(Error::new_spanned(&sig, message));
         }
         if let Some(body) = default {
-            return Err(Error::new(body.span(), "`#[service]` methods have no body: implementations give it"));
+            return Err(Error::new_spanned(body, "`#[service]` methods have no body: implementations give it"));
         }
         refuse_generics(&sig, "`#[service]`")?;
         match receiver(&sig) {
             Some(receiver) if is_shared(receiver) => {}
             found => {
-                let span = found.map_or_else(|| sig.ident.span(), Spanned::span);
-                return Err(Error::new(
-                    span,
+                let tokens = found.map_or_else(|| sig.ident.to_token_stream(), ToTokens::to_token_stream);
+                return Err(Error::new_spanned(
+                    tokens,
                     "`#[service]` methods take `&self`: one implementation serves many calls at once",
                 ));
             }
@@ -191,8 +188,8 @@ impl Method {
         let task = TaskAttribute::take(&mut attrs)?;
         let output = Output::of(&sig)?;
         if let (Some(path), None) = (&task.retry_if, &output.error) {
-            return Err(Error::new(
-                path.span(),
+            return Err(Error::new_spanned(
+                path,
                 "`retry_if` looks at the method's error, so it returns a `Result<T, E>`",
             ));
         }

@@ -1,6 +1,6 @@
 //! What all methods that are called over the wire have in common: named, owned arguments and a known result.
 
-use syn::spanned::Spanned;
+use quote::ToTokens;
 use syn::{Error, FnArg, GenericArgument, Ident, Pat, PathArguments, Receiver, Result, ReturnType, Signature, Type};
 
 /// An argument by name.
@@ -28,11 +28,11 @@ pub(crate) fn arguments(signature: &Signature) -> Result<Vec<Argument>> {
     for input in &signature.inputs {
         let FnArg::Typed(input) = input else { continue };
         let Pat::Ident(pattern) = &*input.pat else {
-            return Err(Error::new(input.pat.span(), "arguments travel by name: write `name: Type`"));
+            return Err(Error::new_spanned(&input.pat, "arguments travel by name: write `name: Type`"));
         };
         if borrows(&input.ty) {
-            return Err(Error::new(
-                input.ty.span(),
+            return Err(Error::new_spanned(
+                &input.ty,
                 "arguments travel over the broker, so they are owned: write `String` for `&str`, `Vec<T>` for `&[T]`, `T` for `&T`",
             ));
         }
@@ -43,14 +43,17 @@ pub(crate) fn arguments(signature: &Signature) -> Result<Vec<Argument>> {
 
 /// Refuses what no method over the wire can have.
 pub(crate) fn refuse_generics(signature: &Signature, what: &str) -> Result<()> {
-    let generic = signature.generics.params.first().map(Spanned::span);
-    let hidden = signature.inputs.iter().find_map(|input| match input {
-        FnArg::Typed(input) if matches!(*input.ty, Type::ImplTrait(_)) => Some(input.ty.span()),
-        _ => None,
-    });
-    match generic.or(hidden) {
-        Some(span) => {
-            Err(Error::new(span, format!("{what} methods are not generic: a message has one type, write it out")))
+    let generic = signature.generics.params.first().map(ToTokens::to_token_stream);
+    let hidden = || {
+        signature.inputs.iter().find_map(|input| match input {
+            FnArg::Typed(input) if matches!(*input.ty, Type::ImplTrait(_)) => Some(input.ty.to_token_stream()),
+            _ => None,
+        })
+    };
+    match generic.or_else(hidden) {
+        Some(tokens) => {
+            let message = format!("{what} methods are not generic: a message has one type, write it out");
+            Err(Error::new_spanned(tokens, message))
         }
         None => Ok(()),
     }
@@ -104,8 +107,8 @@ impl Output {
         };
         match types[..] {
             [value, error] => Ok(Self { value: value.clone(), error: Some(error.clone()) }),
-            _ => Err(Error::new(
-                ty.span(),
+            _ => Err(Error::new_spanned(
+                ty,
                 "the error type travels too, so it must be known here: write `Result<T, E>` with both types",
             )),
         }

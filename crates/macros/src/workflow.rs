@@ -1,6 +1,5 @@
 use proc_macro2::TokenStream;
-use quote::{format_ident, quote};
-use syn::spanned::Spanned;
+use quote::{ToTokens, format_ident, quote};
 use syn::{Attribute, Error, FnArg, Ident, ImplItem, ImplItemFn, ItemImpl, Result, ReturnType, Signature, Type};
 
 use crate::attributes::{method_name, wire_name};
@@ -68,14 +67,14 @@ impl Workflow {
         if let Some((span, _)) = runs.get(1) {
             errors.add(Error::new(*span, "a workflow has one `#[run]` method; this is the second"));
         } else if runs.is_empty() && errors.is_empty() {
-            errors.add(Error::new(
-                item.self_ty.span(),
+            errors.add(Error::new_spanned(
+                &item.self_ty,
                 "a workflow has one `#[run]` method: write `#[run] async fn run(cx: Cx<Self>, input: I) -> Result<T, E>`",
             ));
         }
         errors.finish()?;
         let (Some(ident), Some(wire_name), Some((_, run))) = (ident, wire_name, runs.pop()) else {
-            return Err(Error::new(item.self_ty.span(), "`#[workflow]` could not read this block"));
+            return Err(Error::new_spanned(&item.self_ty, "`#[workflow]` could not read this block"));
         };
         let wire_name = wire_name.unwrap_or_else(|| unraw(&ident));
         Ok(Self { ty: (*item.self_ty).clone(), ident, wire_name, run, signals, queries })
@@ -219,13 +218,13 @@ impl Run {
         const SHAPE: &str = "write `#[run] async fn run(cx: Cx<Self>, input: I) -> Result<T, E>`";
         refuse_generics(signature, "`#[run]`")?;
         if let Some(receiver) = receiver(signature) {
-            return Err(Error::new(
-                receiver.span(),
+            return Err(Error::new_spanned(
+                receiver,
                 format!("`#[run]` takes the context instead of `self`, whose state is in `cx.state(…)`: {SHAPE}"),
             ));
         }
         if signature.asyncness.is_none() {
-            return Err(Error::new(signature.fn_token.span(), format!("`#[run]` is async: {SHAPE}")));
+            return Err(Error::new_spanned(signature, format!("`#[run]` is async: {SHAPE}")));
         }
         let inputs: Vec<&FnArg> = signature.inputs.iter().collect();
         let input = match inputs[..] {
@@ -233,8 +232,8 @@ impl Run {
             [_] => None,
             [_, FnArg::Typed(input)] => Some((*input.ty).clone()),
             [_, _, second, ..] | [_, second] => {
-                return Err(Error::new(
-                    second.span(),
+                return Err(Error::new_spanned(
+                    second,
                     "`#[run]` takes one input beside the context: put the values in a struct, to which more can be added later",
                 ));
             }
@@ -244,11 +243,11 @@ impl Run {
             ReturnType::Type(..) => Some(Output::of(signature)?),
         };
         let Some(Output { value: output, error: Some(error) }) = output else {
-            let span = match &signature.output {
-                ReturnType::Default => signature.ident.span(),
-                ReturnType::Type(_, ty) => ty.span(),
+            let tokens = match &signature.output {
+                ReturnType::Default => signature.ident.to_token_stream(),
+                ReturnType::Type(_, ty) => ty.to_token_stream(),
             };
-            return Err(Error::new(span, format!("`#[run]` returns a `Result` with both types: {SHAPE}")));
+            return Err(Error::new_spanned(tokens, format!("`#[run]` returns a `Result` with both types: {SHAPE}")));
         };
         Ok(Self { name: signature.ident.clone(), input, output, error })
     }
@@ -259,14 +258,14 @@ impl Handler {
         let signature = &method.sig;
         let receiver = receiver(signature);
         if signature.asyncness.is_some() || !receiver.is_some_and(is_exclusive) {
-            return Err(Error::new(
-                signature.span(),
+            return Err(Error::new_spanned(
+                signature,
                 "`#[signal]` methods are synchronous and take `&mut self`: they note what happened, the code in `#[run]` acts on it",
             ));
         }
         if let ReturnType::Type(_, ty) = &signature.output {
-            return Err(Error::new(
-                ty.span(),
+            return Err(Error::new_spanned(
+                ty,
                 "`#[signal]` methods return nothing: nobody waits for an answer to a signal; change the state, and let a `#[query]` \
                  read it",
             ));
@@ -278,8 +277,8 @@ impl Handler {
         let signature = &method.sig;
         let receiver = receiver(signature);
         if signature.asyncness.is_some() || !receiver.is_some_and(is_shared) {
-            return Err(Error::new(
-                signature.span(),
+            return Err(Error::new_spanned(
+                signature,
                 "`#[query]` methods are synchronous and take `&self`: a query must not change the instance",
             ));
         }
@@ -298,8 +297,8 @@ impl Handler {
         let answer = match &signature.output {
             ReturnType::Default => quote!(()),
             ReturnType::Type(_, ty) if matches!(**ty, Type::Reference(_)) => {
-                return Err(Error::new(
-                    ty.span(),
+                return Err(Error::new_spanned(
+                    ty,
                     "the answer to a query travels over the broker, so it is owned: write `String` for `&str`, `T` for `&T`",
                 ));
             }
@@ -364,19 +363,19 @@ fn take_roles(method: &mut ImplItemFn) -> Vec<Role> {
 
 fn type_name(item: &ItemImpl) -> Result<Ident> {
     if let Some((_, path, _)) = &item.trait_ {
-        return Err(Error::new(
-            path.span(),
+        return Err(Error::new_spanned(
+            path,
             "`#[workflow]` goes on an inherent `impl` block: write `impl Checkout { … }`",
         ));
     }
     if let Some(generic) = item.generics.params.first() {
-        return Err(Error::new(generic.span(), "workflows are not generic: a history has one type, write it out"));
+        return Err(Error::new_spanned(generic, "workflows are not generic: a history has one type, write it out"));
     }
     match &*item.self_ty {
         Type::Path(path) if path.qself.is_none() => path.path.segments.last().map(|segment| segment.ident.clone()),
         _ => None,
     }
-    .ok_or_else(|| Error::new(item.self_ty.span(), "`#[workflow]` goes on the `impl` block of a struct or an enum"))
+    .ok_or_else(|| Error::new_spanned(&item.self_ty, "`#[workflow]` goes on the `impl` block of a struct or an enum"))
 }
 
 /// Collects errors, so that all are shown at once.

@@ -1,6 +1,6 @@
 //! The format of histories, which must stay readable for ever: `tests/golden` holds one of each event.
 
-use partitura::{Event, EventKind, HISTORY_FORMAT, Retry, days, seconds};
+use partitura::{Event, HISTORY_FORMAT, Retry, days, seconds};
 
 const GOLDEN: &str = include_str!("../golden/history-1.json");
 
