@@ -3,6 +3,7 @@
 //! Use them through the `partitura` crate, which the generated code names.
 
 mod attributes;
+mod errors;
 mod select;
 mod service;
 mod signature;

@@ -3,6 +3,7 @@ use quote::{ToTokens, format_ident, quote};
 use syn::{Attribute, Error, Ident, ItemTrait, Result, TraitItem, TraitItemFn, Visibility};
 
 use crate::attributes::{TaskAttribute, wire_name};
+use crate::errors::Errors;
 use crate::signature::{Argument, Output, arguments, is_shared, receiver, refuse_generics, unraw};
 
 pub(crate) fn expand(attributes: TokenStream, item: TokenStream) -> TokenStream {
@@ -34,21 +35,11 @@ impl Service {
         if let Some(generic) = item.generics.params.first() {
             return Err(Error::new_spanned(generic, "services are not generic: a message has one type, write it out"));
         }
-        let mut methods = Vec::new();
-        let mut errors: Option<Error> = None;
-        for item in std::mem::take(&mut item.items) {
-            match Method::parse(item) {
-                Ok(method) => methods.push(method),
-                Err(error) => match &mut errors {
-                    Some(errors) => errors.combine(error),
-                    None => errors = Some(error),
-                },
-            }
-        }
-        match errors {
-            Some(errors) => Err(errors),
-            None => Ok(Self { item, wire_name, methods }),
-        }
+        let mut errors = Errors::default();
+        let methods =
+            std::mem::take(&mut item.items).into_iter().filter_map(|item| errors.check(Method::parse(item))).collect();
+        errors.finish()?;
+        Ok(Self { item, wire_name, methods })
     }
 
     fn expand(&self) -> TokenStream {

@@ -3,6 +3,7 @@ use quote::{ToTokens, format_ident, quote};
 use syn::{Attribute, Error, FnArg, Ident, ImplItem, ImplItemFn, ItemImpl, Result, ReturnType, Signature, Type};
 
 use crate::attributes::{method_name, wire_name};
+use crate::errors::Errors;
 use crate::service::encode;
 use crate::signature::{Argument, Output, arguments, is_exclusive, is_shared, receiver, refuse_generics, unraw};
 
@@ -376,29 +377,4 @@ fn type_name(item: &ItemImpl) -> Result<Ident> {
         _ => None,
     }
     .ok_or_else(|| Error::new_spanned(&item.self_ty, "`#[workflow]` goes on the `impl` block of a struct or an enum"))
-}
-
-/// Collects errors, so that all are shown at once.
-#[derive(Default)]
-struct Errors(Option<Error>);
-
-impl Errors {
-    fn add(&mut self, error: Error) {
-        match &mut self.0 {
-            Some(errors) => errors.combine(error),
-            None => self.0 = Some(error),
-        }
-    }
-
-    fn check<T>(&mut self, result: Result<T>) -> Option<T> {
-        result.map_err(|error| self.add(error)).ok()
-    }
-
-    fn is_empty(&self) -> bool {
-        self.0.is_none()
-    }
-
-    fn finish(self) -> Result<()> {
-        self.0.map_or(Ok(()), Err)
-    }
 }

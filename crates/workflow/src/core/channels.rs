@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
-use super::{Core, State};
+use super::{Core, State, replace_waker};
 use crate::{Cancelled, Payload};
 
 /// Whether a receiver wants a payload. Runs without the lock: it is code of the author.
@@ -41,8 +41,8 @@ impl Core {
             None => Vec::new(),
         };
         let taker = waiting.iter().find(|(_, filter)| filter.as_ref().is_none_or(|wants| wants(&payload)));
-        let mut state = self.lock();
-        let state = &mut *state;
+        let mut guard = self.lock();
+        let state = &mut *guard;
         let channel = state.channels.entry(channel.to_owned()).or_default();
         let Some(receiver) = taker.and_then(|(ticket, _)| channel.receivers.get_mut(ticket)) else {
             keep(&mut channel.kept, payload);
@@ -51,6 +51,7 @@ impl Core {
         let before = std::mem::replace(&mut receiver.state, ReceiverState::Delivered(payload));
         if let ReceiverState::Waiting(waker) = before {
             state.awaited -= 1;
+            drop(guard);
             waker.wake();
         }
     }
@@ -96,7 +97,9 @@ impl Core {
         let mut state = self.enter();
         let Some(channel) = state.channels.get_mut(channel) else { return Poll::Pending };
         if let Some(Receiver { state: ReceiverState::Waiting(known), .. }) = channel.receivers.get_mut(&ticket) {
-            known.clone_from(waker);
+            let replaced = replace_waker(known, waker);
+            drop(state);
+            drop(replaced);
             return Poll::Pending;
         }
         let served = channel.receivers.remove(&ticket);
@@ -146,9 +149,9 @@ impl State {
         let mut wakers = BTreeMap::new();
         for channel in self.channels.values_mut() {
             for (ticket, receiver) in &mut channel.receivers {
-                if let ReceiverState::Waiting(waker) = &receiver.state {
-                    wakers.insert(*ticket, waker.clone());
-                    receiver.state = ReceiverState::Cancelled;
+                match std::mem::replace(&mut receiver.state, ReceiverState::Cancelled) {
+                    ReceiverState::Waiting(waker) => drop(wakers.insert(*ticket, waker)),
+                    other => receiver.state = other,
                 }
             }
         }

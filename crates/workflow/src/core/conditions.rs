@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::task::{Poll, Waker};
 
-use super::{Core, State};
+use super::{Core, State, replace_waker};
 use crate::Cancelled;
 
 /// By ticket.
@@ -27,7 +27,9 @@ impl Core {
                 Poll::Ready(Cancelled)
             }
             Some(Condition::Waiting(known)) => {
-                known.clone_from(waker);
+                let replaced = replace_waker(known, waker);
+                drop(state);
+                drop(replaced);
                 Poll::Pending
             }
             None => {
@@ -41,9 +43,10 @@ impl Core {
     /// Nobody waits for this condition any more.
     pub(crate) fn forget_condition(&self, ticket: u64) {
         let mut state = self.lock();
-        if let Some(condition) = state.conditions.0.remove(&ticket) {
-            state.awaited -= usize::from(matches!(condition, Condition::Waiting(_)));
-        }
+        let forgotten = state.conditions.0.remove(&ticket);
+        state.awaited -= usize::from(matches!(forgotten, Some(Condition::Waiting(_))));
+        drop(state);
+        drop(forgotten);
     }
 
     /// The workflow's state may have changed: everyone looks again.

@@ -10,6 +10,7 @@ mod versions;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 
 use futures::future::BoxFuture;
 
@@ -130,4 +131,9 @@ impl State {
         self.tickets += 1;
         self.tickets
     }
+}
+
+/// Notes whom to wake from now on. The one before is handed back, to be dropped without the lock.
+fn replace_waker(known: &mut Waker, waker: &Waker) -> Option<Waker> {
+    (!known.will_wake(waker)).then(|| std::mem::replace(known, waker.clone()))
 }

@@ -1,0 +1,79 @@
+//! What each kind of input does to an instance before its code is polled.
+
+use std::task::Waker;
+
+use super::Execution;
+use crate::core::{Resolution, SlotKind};
+use crate::{EventKind, Failure, Payload};
+
+impl Execution {
+    /// Whether the input had an effect; an error says what is wrong with it.
+    pub(super) fn take_in(&mut self, input: EventKind) -> Result<bool, String> {
+        Ok(match input {
+            EventKind::SignalReceived { name, payload, message_id } => {
+                return self.take_in_signal(&name, payload, message_id);
+            }
+            EventKind::CancelRequested { reason } => self.take_in_cancellation(reason),
+            EventKind::TaskCompleted { seq, result } => self.resolve(seq, SlotKind::Task, Resolution::Value(result)),
+            EventKind::ChildCompleted { seq, result } => self.resolve(seq, SlotKind::Child, Resolution::Value(result)),
+            EventKind::StepCompleted { seq, result } => self.resolve(seq, SlotKind::Step, Resolution::Value(result)),
+            EventKind::TaskFailed { seq, failure, .. } => self.resolve(seq, SlotKind::Task, failed(failure)),
+            EventKind::ChildFailed { seq, failure } => self.resolve(seq, SlotKind::Child, failed(failure)),
+            EventKind::StepFailed { seq, failure } => self.resolve(seq, SlotKind::Step, failed(failure)),
+            EventKind::TimerFired { seq } => self.resolve(seq, SlotKind::Timer, Resolution::Fired),
+            EventKind::TaskHeartbeat { seq, .. } => self.core.lock().is_open(seq),
+            other => return Err(format!("{other} is not an input of a running instance")),
+        })
+    }
+
+    fn take_in_signal(&mut self, name: &str, payload: Payload, message_id: String) -> Result<bool, String> {
+        if self.seen_messages.contains(&message_id) {
+            return Ok(false);
+        }
+        let handled = self.instance.signal(name, &payload).map_err(|error| format!("signal {name}: {error}"))?;
+        self.seen_messages.insert(message_id);
+        if handled {
+            self.core.state_changed();
+        } else {
+            self.core.deliver(name, payload);
+        }
+        Ok(true)
+    }
+
+    /// The edge: everything pending resolves with `Cancelled`.
+    fn take_in_cancellation(&mut self, reason: Option<String>) -> bool {
+        let (wakers, abandoned) = {
+            let mut state = self.core.lock();
+            if state.cancel_requested.is_some() {
+                return false;
+            }
+            state.cancel_requested = Some(reason);
+            let mut wakers = state.cancel_open();
+            wakers.extend(state.cancel_receivers());
+            wakers.extend(state.cancel_conditions());
+            (wakers, std::mem::take(&mut state.steps))
+        };
+        wakers.into_iter().for_each(Waker::wake);
+        drop(abandoned);
+        true
+    }
+
+    fn resolve(&self, seq: u32, kind: SlotKind, resolution: Resolution) -> bool {
+        let (resolved, step) = {
+            let mut state = self.core.lock();
+            let resolved = state.resolve(seq, kind, resolution);
+            let step = if resolved.is_some() { state.steps.remove(&seq) } else { None };
+            (resolved, step)
+        };
+        drop(step);
+        let applied = resolved.is_some();
+        if let Some(waker) = resolved.flatten() {
+            waker.wake();
+        }
+        applied
+    }
+}
+
+fn failed(failure: Failure) -> Resolution {
+    Resolution::Failed(Box::new(failure))
+}
