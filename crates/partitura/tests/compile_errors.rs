@@ -3,5 +3,6 @@
 #[test]
 fn wrong_shapes_are_compile_errors_that_say_what_to_write() {
     let cases = trybuild::TestCases::new();
+    cases.pass("tests/ui/pass/*.rs");
     cases.compile_fail("tests/ui/*.rs");
 }
