@@ -77,6 +77,7 @@ pub(super) const ROOMS: &[Room] = &[
             "partitura-workflow",
             "serde",
             "serde_json",
+            "tokio",
         ],
         because: "the front door re-exports and connects, and has no logic of its own",
     },
