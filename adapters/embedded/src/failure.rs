@@ -15,9 +15,16 @@ pub(crate) fn storage(operation: &'static str, error: rusqlite::Error) -> Error 
         Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
             (ErrorKind::Storage, "the file cannot be written; check its permissions and those of its directory")
         }
+        None if is_of_content(&error) => (ErrorKind::Corrupt, "the file is damaged; restore it from a backup"),
         _ => (ErrorKind::Storage, "the storage failed; nothing was stored"),
     };
     Error::new(kind, operation, message).because(error)
+}
+
+/// Whether a column holds something that we never put there.
+fn is_of_content(error: &rusqlite::Error) -> bool {
+    use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, Utf8Error};
+    matches!(error, FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..) | Utf8Error(..))
 }
 
 /// Classifies an error of a commit: where the system failed while the log was being synced, nobody knows.

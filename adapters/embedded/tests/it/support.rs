@@ -48,10 +48,10 @@ pub(crate) fn credit(messages: usize) -> Credit {
     Credit { messages: messages.try_into().unwrap(), ..Credit::default() }
 }
 
-/// A message to `q`, whose id is its text.
+/// A message to `q`, whose id is much like its text.
 pub(crate) fn message(key: &str, text: impl ToString) -> Message {
     let text = text.to_string();
-    Message::new(topic("q"), text.clone(), text.into_bytes()).key(key.to_owned().into_bytes())
+    Message::new(topic("q"), text.replace(' ', "-"), text.into_bytes()).key(key.to_owned().into_bytes())
 }
 
 pub(crate) async fn producer(broker: &dyn Broker) -> Box<dyn Producer> {
@@ -132,5 +132,31 @@ impl TokioClock {
 impl Clock for TokioClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_millis(1_700_000_000_000 + self.0.elapsed().as_millis() as u64)
+    }
+}
+
+/// The next deliveries, at least so many.
+pub(crate) async fn receive_at_least(consumer: &mut Box<dyn Consumer>, count: usize) -> Vec<Delivery> {
+    let mut all = Vec::new();
+    while all.len() < count {
+        if let Event::Deliveries(deliveries) = next(consumer).await {
+            all.extend(deliveries);
+        }
+    }
+    all
+}
+
+/// The next event that is not deliveries.
+pub(crate) async fn news(consumer: &mut Box<dyn Consumer>) -> Event {
+    match next(consumer).await {
+        Event::Deliveries(deliveries) => panic!("not expected: {:?}", texts(&deliveries)),
+        event => event,
+    }
+}
+
+/// Every message must have been confirmed.
+pub(crate) fn all_confirmed(results: Vec<Result<Receipt>>) {
+    for result in results {
+        result.unwrap();
     }
 }
