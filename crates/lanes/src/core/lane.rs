@@ -1,0 +1,190 @@
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::Bytes;
+use partitura_broker::Delivery;
+
+use super::ranges::Ranges;
+
+/// The messages of one key, in the order in which they are run: `current`, then what is parked, then `main`.
+#[derive(Debug, Default)]
+pub(super) struct Lane {
+    /// Distinguishes this lane from those that had its index before.
+    pub(super) generation: u32,
+    pub(super) partition: u32,
+    /// `None`: of a message without a key, which is alone in its lane.
+    pub(super) key: Option<Bytes>,
+    pub(super) state: LaneState,
+    /// The partition was lost while something of the lane was under way: what comes of it means nothing.
+    pub(super) stale: bool,
+    /// What is being run, or waits for its next run.
+    pub(super) current: Option<Entry>,
+    /// What is being run together with `current`.
+    pub(super) more: Vec<Entry>,
+    /// What was received and has a place among the parked, by place; two copies of one place may occur.
+    pub(super) hand: VecDeque<Entry>,
+    /// What was received from the topic itself.
+    pub(super) main: VecDeque<Entry>,
+    /// The places that are parked and not done, `hand` and `current` included.
+    pub(super) parked: Ranges,
+    /// How many of `hand` are on their way to the parking topic.
+    pub(super) moving: usize,
+    /// So many of `main` are run one by one, because a batch with them failed.
+    pub(super) singly: usize,
+    /// When it is woken; zero: never.
+    pub(super) timer: Duration,
+    /// It waits to be used again.
+    pub(super) is_free: bool,
+    /// `current` is to become a dead letter.
+    pub(super) death: Option<Death>,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LaneState {
+    /// Nothing can be done now.
+    #[default]
+    Idle,
+    /// It is in the queue of those that can run.
+    Queued,
+    /// With the handler.
+    Running,
+    /// Its dead letter is being published.
+    Burying,
+}
+
+/// A message in a lane.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// As its topic had it: what parking added is taken off.
+    pub(super) delivery: Delivery,
+    /// When it came.
+    pub(super) since: Duration,
+    /// Failed runs.
+    pub(super) attempts: u32,
+    /// Not run before this moment.
+    pub(super) not_before: Duration,
+    /// Its place among the parked of its key; `None`: it was never parked.
+    pub(super) place: Option<u64>,
+    /// This copy came from the parking topic.
+    pub(super) from_parking: bool,
+    /// This copy is on its way to the parking topic.
+    pub(super) moving: bool,
+}
+
+/// Why a message is given up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Death {
+    pub(crate) reason: String,
+    pub(crate) error: Option<String>,
+}
+
+impl Lane {
+    /// Whether the lane is of no use any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.state == LaneState::Idle
+            && !self.stale
+            && self.current.is_none()
+            && self.main.is_empty()
+            && self.hand.is_empty()
+            && self.parked.is_empty()
+    }
+
+    /// Whether the handler, the producer or the parking topic has something of it.
+    pub(super) fn is_busy(&self) -> bool {
+        matches!(self.state, LaneState::Running | LaneState::Burying) || self.moving > 0
+    }
+
+    /// Whether its head has failed and waits, or parked messages come first.
+    pub(super) fn is_failing(&self) -> bool {
+        !self.parked.is_empty() || self.current.as_ref().is_some_and(|current| current.attempts > 0)
+    }
+
+    /// The parked message that comes next is not at hand: it is somewhere in the parking topic.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.state == LaneState::Idle
+            && self.current.is_none()
+            && self.moving == 0
+            && self.parked.first().is_some_and(|first| self.hand.front().is_none_or(|entry| entry.place != Some(first)))
+    }
+
+    /// What runs next, if it is at hand.
+    pub(super) fn front(&self) -> Option<&Entry> {
+        if self.current.is_some() {
+            return self.current.as_ref();
+        }
+        match self.parked.first() {
+            Some(first) => self.hand.front().filter(|entry| entry.place == Some(first)),
+            None => self.main.front(),
+        }
+    }
+
+    /// Takes what runs next, up to `batch`, into `current` and `more`.
+    pub(super) fn take(&mut self, batch: usize) {
+        if self.current.is_some() {
+            return;
+        }
+        if !self.parked.is_empty() {
+            self.current = self.hand.pop_front();
+            return;
+        }
+        self.current = self.main.pop_front();
+        if self.singly > 0 {
+            self.singly -= 1;
+            return;
+        }
+        let alone = |entry: &Entry| entry.attempts > 0 || !entry.not_before.is_zero();
+        if batch == 1 || self.current.as_ref().is_none_or(alone) {
+            return;
+        }
+        while self.more.len() + 1 < batch && self.main.front().is_some_and(|entry| !alone(entry)) {
+            self.more.extend(self.main.pop_front());
+        }
+    }
+
+    /// Puts a batch back, to be run one by one.
+    pub(super) fn break_up(&mut self) {
+        self.singly = self.more.len() + 1;
+        for entry in self.more.drain(..).rev() {
+            self.main.push_front(entry);
+        }
+        if let Some(current) = self.current.take() {
+            self.main.push_front(current);
+        }
+    }
+
+    /// Gives the head a place among the parked, before all others.
+    pub(super) fn put_back(&mut self, now: u64) {
+        let Some(mut current) = self.current.take() else { return };
+        self.death = None;
+        let place = current.place.unwrap_or_else(|| self.place_ahead(now));
+        current.place = Some(place);
+        self.parked.insert(place);
+        self.put(current);
+    }
+
+    /// Puts a parked message where its place is; copies stay in the order in which they came.
+    pub(super) fn put(&mut self, entry: Entry) {
+        let at = self.hand.partition_point(|other| other.place <= entry.place);
+        self.hand.insert(at, entry);
+    }
+
+    /// A place behind all that are parked.
+    pub(super) fn place_behind(&self, now: u64) -> u64 {
+        /// So that a failing head that follows its successors into parking finds a place before them.
+        const ROOM: u64 = 1_000;
+        self.parked.last().map_or(now.saturating_mul(1_000_000).saturating_add(ROOM), |last| last.saturating_add(1))
+    }
+
+    /// A place before all that are parked.
+    pub(super) fn place_ahead(&self, now: u64) -> u64 {
+        self.parked.first().map_or_else(|| self.place_behind(now), |first| first.saturating_sub(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn an_entry_is_small_enough_to_move_around() {
+        assert!(size_of::<super::Entry>() <= 256, "{}", size_of::<super::Entry>());
+    }
+}

@@ -1,0 +1,103 @@
+use std::time::Duration;
+
+use partitura_broker::{Delivery, Message, TopicName};
+
+use super::{Core, Entry, Now};
+use crate::headers::{MARKER, PARKED};
+
+impl Core {
+    /// Makes an entry of a delivery; `None` if it was a marker.
+    pub(super) fn unpack(&mut self, mut delivery: Delivery, now: Now) -> Option<Entry> {
+        let from_parking =
+            self.settings.parking.as_ref().is_some_and(|parking| parking.topic == delivery.message.topic);
+        let mut label = None;
+        if from_parking {
+            if let Some(number) = delivery.message.headers.get_str(MARKER) {
+                let number = number.parse().ok();
+                self.settle.push(delivery.token);
+                if let Some(number) = number {
+                    self.marker_returned(delivery.partition.0, number, now);
+                }
+                return None;
+            }
+            label = delivery.message.headers.get_str(PARKED).and_then(Label::parse);
+            delivery.message.headers.remove(PARKED);
+            if let Some(label) = &label {
+                delivery.message.topic = label.topic.clone();
+                delivery.redelivered = true;
+            }
+        }
+        let wait = label
+            .as_ref()
+            .map_or(Duration::ZERO, |label| Duration::from_millis(label.retry_at.saturating_sub(now.wall.as_millis())));
+        Some(Entry {
+            since: now.steady,
+            attempts: label.as_ref().map_or(0, |label| label.attempts),
+            not_before: if wait.is_zero() { Duration::ZERO } else { now.steady + wait },
+            place: label.filter(|_| delivery.message.key.is_some() && self.settings.ordered).map(|label| label.place),
+            from_parking,
+            moving: false,
+            delivery,
+        })
+    }
+
+    /// The message that takes the place of this one in the parking topic.
+    pub(super) fn pack(&self, entry: &Entry, parking: &TopicName, now: Now) -> Message {
+        let wait = entry.not_before.saturating_sub(now.steady);
+        let label = Label {
+            place: entry.place.unwrap_or_default(),
+            attempts: entry.attempts,
+            retry_at: if wait.is_zero() { 0 } else { (now.wall + wait).as_millis() },
+            topic: entry.delivery.message.topic.clone(),
+        };
+        let mut message = entry.delivery.message.clone();
+        message.topic = parking.clone();
+        // It has passed; naming it again would send the message through the broker's delay.
+        message.not_before = None;
+        message.headers.insert(PARKED, label.to_string());
+        message
+    }
+}
+
+/// The value of [`PARKED`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Label {
+    place: u64,
+    attempts: u32,
+    /// In milliseconds since the Unix epoch; 0: at once.
+    retry_at: u64,
+    topic: TopicName,
+}
+
+impl Label {
+    fn parse(text: &str) -> Option<Self> {
+        let mut words = text.split(' ');
+        let label = Self {
+            place: words.next()?.parse().ok()?,
+            attempts: words.next()?.parse().ok()?,
+            retry_at: words.next()?.parse().ok()?,
+            topic: words.next()?.parse().ok()?,
+        };
+        words.next().is_none().then_some(label)
+    }
+}
+
+impl std::fmt::Display for Label {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {} {} {}", self.place, self.attempts, self.retry_at, self.topic)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_survives_the_header() {
+        let label = Label { place: u64::MAX, attempts: 3, retry_at: 17, topic: "orders".parse().unwrap() };
+        assert_eq!(Label::parse(&label.to_string()), Some(label));
+        for broken in ["", "1 2 3", "1 2 3 a b", "1 2 3 a/b", "x 2 3 a"] {
+            assert_eq!(Label::parse(broken), None, "{broken}");
+        }
+    }
+}

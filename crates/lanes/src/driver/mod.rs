@@ -1,0 +1,271 @@
+//! Runs the [core](crate::core): gives it events and time, and does what it says.
+
+mod publish;
+mod tasks;
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+
+use partitura_broker::{AckToken, Capabilities, Clock, Consumer, Error, Event, Producer, Result};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
+
+use self::publish::Publisher;
+use self::tasks::Tasks;
+use crate::core::{Core, LaneId, Marker, Now, Parking, Settings};
+use crate::{Handler, LaneOptions, Outcome, Retry, Source};
+
+/// How many reports are taken up before the consumer is looked at again.
+const REPORTS: usize = 1_024;
+/// How long nothing happens at most before the clock is looked at again, lest it has jumped.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+
+pub(crate) struct Driver<H> {
+    consumer: Box<dyn Consumer>,
+    handler: Arc<H>,
+    core: Core,
+    tasks: Tasks,
+    publisher: Publisher,
+    reports: mpsc::UnboundedReceiver<Report>,
+    report: mpsc::UnboundedSender<Report>,
+    clock: Arc<dyn Clock>,
+    start: Instant,
+    revoke_within: Duration,
+    drain_within: Duration,
+}
+
+/// What a task tells when it has come to its end. Their number is bounded by the number of tasks.
+#[derive(Debug)]
+enum Report {
+    Finished(LaneId, Outcome),
+    Buried(LaneId, bool),
+    Moved(Vec<(LaneId, AckToken, bool)>),
+    Marked(Vec<(Marker, bool)>),
+}
+
+impl<H: Handler> Driver<H> {
+    pub(crate) fn new(
+        consumer: Box<dyn Consumer>,
+        producer: Arc<dyn Producer>,
+        capabilities: &Capabilities,
+        source: &Source,
+        options: &LaneOptions,
+        handler: Arc<H>,
+    ) -> Result<Self> {
+        let (report, reports) = mpsc::unbounded_channel();
+        Ok(Self {
+            consumer,
+            handler,
+            core: Core::new(settings(capabilities, source, options)?),
+            tasks: Tasks::default(),
+            publisher: Publisher::new(producer, source, options.clock.clone(), report.clone())?,
+            reports,
+            report,
+            clock: options.clock.clone(),
+            start: Instant::now(),
+            revoke_within: options.revoke_within,
+            drain_within: options.drain_within,
+        })
+    }
+
+    pub(crate) async fn run_until(mut self, shutdown: impl Future<Output = impl Sized> + Send) -> Result<()> {
+        let mut shutdown = pin!(shutdown);
+        let mut alarm = pin!(sleep_until(self.start));
+        let mut failures = Failures::default();
+        loop {
+            self.take_reports().await;
+            self.act().await;
+            let now = self.now();
+            self.set_alarm(alarm.as_mut(), now);
+            tokio::select! {
+                biased;
+                _ = &mut shutdown => return self.leave(Ok(())).await,
+                event = failures.next(&mut self.consumer) => match event {
+                    Ok(event) => self.event(event),
+                    Err(error) if error.is_retryable() => failures.wait(&error),
+                    Err(error) => return self.leave(Err(error)).await,
+                },
+                Some(report) = self.reports.recv() => self.take(report).await,
+                () = alarm.as_mut() => {}
+            }
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        let now = self.now();
+        match event {
+            Event::Deliveries(deliveries) => {
+                for delivery in deliveries {
+                    self.core.deliver(delivery, now);
+                }
+            }
+            Event::Assigned(assignments) => {
+                assignments.iter().for_each(|assignment| self.core.assigned(assignment.partition, now));
+            }
+            Event::Revoking { partitions, .. } => {
+                partitions.into_iter().for_each(|partition| self.core.revoking(partition));
+            }
+            Event::Lost(partitions) => {
+                partitions.iter().for_each(|partition| self.core.lost(*partition, now));
+                self.handler.released(&partitions);
+            }
+            other => tracing::debug!(?other, "an event of a newer contract was ignored"),
+        }
+    }
+
+    /// Does what the core says.
+    async fn act(&mut self) {
+        self.core.tick(self.now());
+        while let Some(start) = self.core.start() {
+            self.tasks.run(start, self.handler.clone(), self.report.clone());
+        }
+        self.publisher.bury(std::iter::from_fn(|| self.core.burial()));
+        self.publisher.mark(self.core.markers());
+        self.publisher.park(self.core.moves());
+        self.settle();
+        let released = self.core.released();
+        if !released.is_empty() {
+            self.handler.released(&released);
+            match timeout(self.revoke_within, self.consumer.release(&released)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::warn!(%error, ?released, "partitions were released without a clean end"),
+                Err(_) => tracing::warn!(?released, "the broker did not answer to a release in time"),
+            }
+        }
+    }
+
+    fn settle(&mut self) {
+        let tokens = self.core.settlements();
+        if !tokens.is_empty() {
+            self.consumer.settle(tokens);
+            tokens.clear();
+        }
+    }
+
+    async fn take_reports(&mut self) {
+        for _ in 0..REPORTS {
+            let Ok(report) = self.reports.try_recv() else { return };
+            self.take(report).await;
+        }
+    }
+
+    async fn take(&mut self, report: Report) {
+        let now = self.now();
+        match report {
+            Report::Finished(lane, outcome) => {
+                self.tasks.ended(lane);
+                self.core.finished(lane, outcome, now);
+            }
+            Report::Buried(lane, confirmed) => self.core.buried(lane, confirmed, now),
+            Report::Marked(markers) => {
+                let failed = markers.into_iter().filter(|(_, confirmed)| !confirmed);
+                failed.for_each(|(marker, _)| self.core.marker_failed(marker, now));
+            }
+            Report::Moved(moved) => {
+                let old = moved.iter().filter(|(_, _, confirmed)| *confirmed).map(|(_, token, _)| *token);
+                self.consumer.settle(&old.collect::<Vec<_>>());
+                // Not before the old copies are gone for good may the new ones run: else, after a crash, an old one
+                // would come behind its successors.
+                if let Err(error) = self.consumer.flush().await {
+                    tracing::warn!(%error, "parked messages may be run twice");
+                }
+                moved.into_iter().for_each(|(lane, token, confirmed)| self.core.moved(lane, token, confirmed, now));
+            }
+        }
+    }
+
+    /// Ends in good order.
+    async fn leave(mut self, result: Result<()>) -> Result<()> {
+        let within = self.drain_within;
+        self.core.drain();
+        let drained = async {
+            loop {
+                self.take_reports().await;
+                self.act().await;
+                if self.core.is_quiet() {
+                    break;
+                }
+                match self.reports.recv().await {
+                    Some(report) => self.take(report).await,
+                    None => break,
+                }
+            }
+        };
+        if timeout(within, drained).await.is_err() {
+            tracing::warn!(?within, "handlers were still running and are dropped");
+        }
+        self.tasks.abort();
+        self.settle();
+        result?;
+        match timeout(within, self.consumer.close()).await {
+            Ok(closed) => closed,
+            Err(_) => {
+                let message = "the broker did not take the last settlements in time; some messages will come again";
+                Err(Error::new(partitura_broker::ErrorKind::Timeout, "leave the subscription", message))
+            }
+        }
+    }
+
+    fn now(&self) -> Now {
+        Now { steady: self.start.elapsed(), wall: self.clock.now() }
+    }
+
+    fn set_alarm(&self, mut alarm: Pin<&mut Sleep>, now: Now) {
+        let at = self.start + now.steady + self.core.idle_for(now).unwrap_or(LOOK_AGAIN).min(LOOK_AGAIN);
+        // An alarm that comes too early does no harm, and setting one costs more than that.
+        if alarm.is_elapsed() || alarm.deadline() > at {
+            alarm.as_mut().reset(at);
+        }
+    }
+}
+
+/// The consumer's failures, and the pause after them.
+#[derive(Debug, Default)]
+struct Failures {
+    count: u32,
+    until: Option<Instant>,
+}
+
+impl Failures {
+    async fn next(&mut self, consumer: &mut Box<dyn Consumer>) -> Result<Event> {
+        if let Some(until) = self.until {
+            sleep_until(until).await;
+            self.until = None;
+        }
+        let event = consumer.next().await?;
+        self.count = 0;
+        Ok(event)
+    }
+
+    fn wait(&mut self, error: &Error) {
+        self.count = self.count.saturating_add(1);
+        let pause = Retry::exponential().max_interval(Duration::from_secs(10)).interval(self.count, 0.5);
+        tracing::warn!(%error, failures = self.count, ?pause, "the consumer failed and is asked again after a pause");
+        self.until = Some(Instant::now() + pause);
+    }
+}
+
+fn settings(capabilities: &Capabilities, source: &Source, options: &LaneOptions) -> Result<Settings> {
+    let parking = match source.parking_topic()?.filter(|_| options.parking) {
+        None => None,
+        Some(topic) => Some(Parking {
+            topic,
+            hold: options.holds(capabilities),
+            behind: options.behind,
+            full_messages: options.credit.messages.get().div_ceil(2),
+            full_bytes: options.credit.bytes.get().div_ceil(2),
+        }),
+    };
+    let ordered = source.ordering() != partitura_broker::Ordering::Shared;
+    Ok(Settings {
+        concurrency: options.concurrency.get(),
+        batch: options.batch.get(),
+        retry: options.retry,
+        ordered: ordered || source.subscription().is_none(),
+        assigned: ordered && source.subscription().is_some(),
+        parking,
+        seed: uuid::Uuid::now_v7().as_u64_pair().1,
+    })
+}

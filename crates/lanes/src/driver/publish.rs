@@ -1,0 +1,154 @@
+use std::sync::Arc;
+
+use partitura_broker::{
+    Clock, Error, ErrorKind, Message, Partition, Producer, Result, SubscriptionName, TopicName, partition_of,
+};
+use tokio::sync::mpsc;
+
+use super::Report;
+use crate::Source;
+use crate::core::{Burial, Marker, Move};
+use crate::headers::MARKER;
+use crate::letter;
+
+/// Publishes dead letters, parked messages and markers, each in a task of its own.
+pub(super) struct Publisher {
+    producer: Arc<dyn Producer>,
+    /// `None`: there are none, what is given up is dropped.
+    dead: Option<(TopicName, SubscriptionName)>,
+    parking: Option<TopicName>,
+    /// For each partition, a key that belongs to it: only keys decide where a message goes.
+    keys: Vec<String>,
+    partitions: u32,
+    clock: Arc<dyn Clock>,
+    report: mpsc::UnboundedSender<Report>,
+}
+
+impl Publisher {
+    pub(super) fn new(
+        producer: Arc<dyn Producer>,
+        source: &Source,
+        clock: Arc<dyn Clock>,
+        report: mpsc::UnboundedSender<Report>,
+    ) -> Result<Self> {
+        Ok(Self {
+            producer,
+            dead: source.dead_topic()?.zip(source.subscription().cloned()),
+            parking: source.parking_topic()?,
+            keys: Vec::new(),
+            partitions: source.ordering().partitions(),
+            clock,
+            report,
+        })
+    }
+
+    pub(super) fn bury(&self, burials: impl Iterator<Item = Burial>) {
+        for burial in burials {
+            let id = &burial.delivery.message.id;
+            let (reason, error) = (&burial.death.reason, burial.death.error.as_deref().unwrap_or_default());
+            let Some((topic, subscription)) = &self.dead else {
+                tracing::warn!(%id, reason, error, "dropped: a broadcast has no dead letters");
+                let _ = self.report.send(Report::Buried(burial.lane, true));
+                continue;
+            };
+            tracing::warn!(%id, %topic, reason, error, "becomes a dead letter");
+            let lane = burial.lane;
+            let letter = letter::write(burial, topic.clone(), subscription, self.clock.now());
+            let (producer, report) = (self.producer.clone(), self.report.clone());
+            tokio::spawn(async move {
+                let result = one(producer.publish(vec![letter]).await);
+                if let Err(error) = &result {
+                    tracing::warn!(%error, "a dead letter was not confirmed; its message stays, and its key waits");
+                }
+                let _ = report.send(Report::Buried(lane, result.is_ok()));
+            });
+        }
+    }
+
+    pub(super) fn park(&self, moves: Vec<Move>) {
+        if moves.is_empty() {
+            return;
+        }
+        let (producer, report) = (self.producer.clone(), self.report.clone());
+        tokio::spawn(async move {
+            let (tokens, messages): (Vec<_>, Vec<_>) =
+                moves.into_iter().map(|moved| ((moved.lane, moved.token), moved.message)).unzip();
+            let mut results = producer.publish(messages).await.into_iter();
+            let moved = tokens.into_iter().map(|(lane, token)| {
+                let result = results.next().unwrap_or_else(|| Err(no_result()));
+                if let Err(error) = &result {
+                    tracing::warn!(%error, "a message was not parked and is held on");
+                }
+                (lane, token, result.is_ok())
+            });
+            let moved = moved.collect();
+            let _ = report.send(Report::Moved(moved));
+        });
+    }
+
+    pub(super) fn mark(&mut self, markers: Vec<Marker>) {
+        let Some(topic) = self.parking.clone().filter(|_| !markers.is_empty()) else { return };
+        if self.keys.is_empty() {
+            self.keys = partition_keys(self.partitions);
+        }
+        let message = |marker: &Marker| {
+            let (partition, number) = (marker.partition, marker.number.to_string());
+            let key = self.keys.get(partition.0 as usize).cloned().unwrap_or_default();
+            Message::new(topic.clone(), format!("marker-{partition}-{number}"), "").key(key).header(MARKER, number)
+        };
+        let messages = markers.iter().map(message).collect::<Vec<_>>();
+        let (producer, report) = (self.producer.clone(), self.report.clone());
+        tokio::spawn(async move {
+            let mut results = producer.publish(messages).await.into_iter();
+            let marked = markers.into_iter().map(|marker| {
+                let result = results.next().unwrap_or_else(|| Err(no_result()));
+                if let Err(error) = &result {
+                    tracing::warn!(%error, partition = %marker.partition, "a partition waits for its marker");
+                }
+                (marker, result.is_ok())
+            });
+            let marked = marked.collect();
+            let _ = report.send(Report::Marked(marked));
+        });
+    }
+}
+
+/// For each partition the first of the keys "0", "1", … that belongs to it.
+fn partition_keys(partitions: u32) -> Vec<String> {
+    let mut keys = vec![String::new(); partitions as usize];
+    let mut missing = keys.len();
+    for number in 0u64.. {
+        if missing == 0 {
+            break;
+        }
+        let key = number.to_string();
+        let Partition(partition) = partition_of(key.as_bytes(), partitions);
+        if let Some(slot) = keys.get_mut(partition as usize).filter(|slot| slot.is_empty()) {
+            *slot = key;
+            missing -= 1;
+        }
+    }
+    keys
+}
+
+fn one<T>(results: Vec<Result<T>>) -> Result<T> {
+    results.into_iter().next().unwrap_or_else(|| Err(no_result()))
+}
+
+fn no_result() -> Error {
+    Error::new(ErrorKind::OutcomeUnknown, "publish", "the producer gave no result for a message")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_partition_has_a_key_of_its_own() {
+        for partitions in [1, 7, 256] {
+            let keys = partition_keys(partitions);
+            let found = keys.iter().map(|key| partition_of(key.as_bytes(), partitions).0);
+            assert!(found.eq(0..partitions));
+        }
+    }
+}

@@ -1,0 +1,61 @@
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures::FutureExt;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::Report;
+use crate::core::{LaneId, Start};
+use crate::{Handler, Outcome};
+
+/// The running handlers, one a lane. Dropping this drops them.
+#[derive(Debug, Default)]
+pub(super) struct Tasks {
+    /// By index of the lane, which at most one runs of.
+    handles: Vec<Option<JoinHandle<()>>>,
+}
+
+impl Tasks {
+    pub(super) fn run<H: Handler>(
+        &mut self,
+        Start { lane, batch }: Start,
+        handler: Arc<H>,
+        report: mpsc::UnboundedSender<Report>,
+    ) {
+        let task = tokio::spawn(async move {
+            // The handler is not used again by this task, and is asked to stand on its own feet.
+            let outcome = AssertUnwindSafe(async { handler.handle(batch).await }).catch_unwind().await;
+            let outcome = outcome.unwrap_or_else(|panic| Outcome::retry(format!("panicked: {}", text(&*panic))));
+            // Nobody listens: the lanes are gone, and the message will come again.
+            let _ = report.send(Report::Finished(lane, outcome));
+        });
+        let index = lane.index();
+        if self.handles.len() <= index {
+            self.handles.resize_with(index + 1, || None);
+        }
+        self.handles[index] = Some(task);
+    }
+
+    pub(super) fn ended(&mut self, lane: LaneId) {
+        if let Some(handle) = self.handles.get_mut(lane.index()) {
+            *handle = None;
+        }
+    }
+
+    pub(super) fn abort(&mut self) {
+        self.handles.drain(..).flatten().for_each(|handle| handle.abort());
+    }
+}
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        self.abort();
+    }
+}
+
+fn text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a message")
+}

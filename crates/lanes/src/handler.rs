@@ -1,0 +1,84 @@
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use partitura_broker::Partition;
+
+use crate::Batch;
+
+/// What is done with messages.
+///
+/// A handler is called from many tasks at once, but for each key from one at a time, in order. It may be called twice
+/// with the same message (a crash came between the work and its settlement), so its effects should be idempotent, by
+/// the [id](partitura_broker::Message::id) of the message for example.
+///
+/// A panic counts as [`Outcome::Retry`] with the reason "panicked: …". The future is never dropped half-way, except when
+/// a shutdown takes longer than [`LaneOptions::drain_within`](crate::LaneOptions::drain_within).
+pub trait Handler: Send + Sync + 'static {
+    /// Handles up to [`LaneOptions::batch`](crate::LaneOptions::batch) messages of one key, oldest first; one by default.
+    fn handle(&self, batch: Batch) -> impl Future<Output = Outcome> + Send;
+
+    /// These partitions are no longer ours: whatever was kept in memory for their keys is out of date from now on.
+    ///
+    /// Called before a successor may start where the broker lets us choose, and as soon as we know otherwise.
+    fn released(&self, partitions: &[Partition]) {
+        let _ = partitions;
+    }
+}
+
+impl<H: Handler> Handler for Arc<H> {
+    fn handle(&self, batch: Batch) -> impl Future<Output = Outcome> + Send {
+        (**self).handle(batch)
+    }
+
+    fn released(&self, partitions: &[Partition]) {
+        (**self).released(partitions);
+    }
+}
+
+/// What became of a batch.
+///
+/// Of a batch of several messages, anything but [`Done`](Self::Done) and [`Settled`](Self::Settled) says nothing about any single one of them: they
+/// come again one by one, so that the one to blame is found. That run does not count as an attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// It is done: settle all of the batch.
+    Done,
+    /// It is done, and the handler has settled it already, by a [transaction](partitura_broker::Transactions) that named
+    /// the tokens.
+    Settled,
+    /// Not yet: the message stays at the head of its lane, unsettled. Its key waits, the others flow.
+    Retry {
+        /// Why, for the log and for the dead letter, should it come to that.
+        reason: String,
+        /// How long to wait, in place of what the [policy](crate::Retry) says. The limit of attempts holds nevertheless.
+        after: Option<Duration>,
+    },
+    /// Never: publish it as a dead letter, and settle it when that is confirmed.
+    Dead {
+        /// Why, in a few words.
+        reason: String,
+        /// The error, where there is one.
+        error: Option<String>,
+    },
+    /// Another owns it by now: forget it, settle nothing.
+    Lost,
+}
+
+impl Outcome {
+    /// Try again as the policy says.
+    pub fn retry(reason: impl Into<String>) -> Self {
+        Self::Retry { reason: reason.into(), after: None }
+    }
+
+    /// Try again after a while of the handler's own choice.
+    pub fn retry_after(after: Duration, reason: impl Into<String>) -> Self {
+        Self::Retry { reason: reason.into(), after: Some(after) }
+    }
+
+    /// Give up on it.
+    pub fn dead(reason: impl Into<String>) -> Self {
+        Self::Dead { reason: reason.into(), error: None }
+    }
+}

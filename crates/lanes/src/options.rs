@@ -1,0 +1,145 @@
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use partitura_broker::{Capabilities, Clock, Credit, SystemClock};
+
+use crate::Retry;
+
+/// How [`Lanes`](crate::Lanes) behave.
+///
+/// ```
+/// use std::time::Duration;
+/// use partitura_lanes::{LaneOptions, Retry};
+///
+/// let options = LaneOptions::default().concurrency(64).retry(Retry::fixed(Duration::from_secs(1)).max_attempts(5));
+/// ```
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct LaneOptions {
+    /// How many batches are with the handler at once, each of another key.
+    pub concurrency: NonZeroUsize,
+    /// How many waiting messages of a key are handed over together.
+    pub batch: NonZeroUsize,
+    /// When to try again, and when to give up.
+    pub retry: Retry,
+    /// Whether what is held too long is parked.
+    pub parking: bool,
+    /// How long a message is held before it is parked; `None`: a third of what the broker allows, 5 minutes at most.
+    pub hold: Option<Duration>,
+    /// How many messages may wait in memory behind one that fails, before they are parked.
+    pub behind: usize,
+    /// How much may be held unsettled.
+    pub credit: Credit,
+    /// How long a partition that goes elsewhere may be held to finish what runs.
+    pub revoke_within: Duration,
+    /// How long a shutdown waits for what runs. What is not finished then is dropped, and delivered to another.
+    pub drain_within: Duration,
+    /// Where the wall-clock time comes from; only delays need it.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Default for LaneOptions {
+    /// 64 batches of one message at once, [`Retry::default`], no parking, 100 behind a failing one, the default
+    /// [`Credit`], 10 s for a hand-over and 30 s for a shutdown, the system's clock.
+    fn default() -> Self {
+        let of = |n| NonZeroUsize::new(n).unwrap_or(NonZeroUsize::MIN);
+        Self {
+            concurrency: of(64),
+            batch: of(1),
+            retry: Retry::default(),
+            parking: false,
+            hold: None,
+            behind: 100,
+            credit: Credit::default(),
+            revoke_within: Duration::from_secs(10),
+            drain_within: Duration::from_secs(30),
+            clock: Arc::new(SystemClock),
+        }
+    }
+}
+
+impl LaneOptions {
+    /// Sets how many batches are with the handler at once. Zero counts as one.
+    #[must_use]
+    pub fn concurrency(mut self, batches: usize) -> Self {
+        self.concurrency = NonZeroUsize::new(batches).unwrap_or(NonZeroUsize::MIN);
+        self
+    }
+
+    /// Sets how many waiting messages of a key are handed over together. Zero counts as one.
+    #[must_use]
+    pub fn batch(mut self, messages: usize) -> Self {
+        self.batch = NonZeroUsize::new(messages).unwrap_or(NonZeroUsize::MIN);
+        self
+    }
+
+    /// Sets when to try again, and when to give up.
+    #[must_use]
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.retry = retry;
+        self
+    }
+
+    /// Sets whether what is held too long is parked. The [source](crate::Source) must have been declared with parking.
+    #[must_use]
+    pub fn parking(mut self, on: bool) -> Self {
+        self.parking = on;
+        self
+    }
+
+    /// Sets how long a message is held before it is parked.
+    #[must_use]
+    pub fn hold(mut self, limit: Duration) -> Self {
+        self.hold = Some(limit);
+        self
+    }
+
+    /// Sets how many messages may wait in memory behind one that fails, before they are parked.
+    #[must_use]
+    pub fn behind(mut self, messages: usize) -> Self {
+        self.behind = messages;
+        self
+    }
+
+    /// Sets how much may be held unsettled.
+    #[must_use]
+    pub fn credit(mut self, credit: Credit) -> Self {
+        self.credit = credit;
+        self
+    }
+
+    /// Sets how long a partition that goes elsewhere may be held to finish what runs.
+    #[must_use]
+    pub fn revoke_within(mut self, limit: Duration) -> Self {
+        self.revoke_within = limit;
+        self
+    }
+
+    /// Sets how long a shutdown waits for what runs.
+    #[must_use]
+    pub fn drain_within(mut self, limit: Duration) -> Self {
+        self.drain_within = limit;
+        self
+    }
+
+    /// Sets where the wall-clock time comes from.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// The holding bound on a broker with these capabilities.
+    pub(crate) fn holds(&self, capabilities: &Capabilities) -> Duration {
+        const LONGEST: Duration = Duration::from_secs(300);
+        let third = |hold: Duration| hold / 3;
+        let allowed = capabilities.hold.map(third);
+        match (self.hold, allowed) {
+            (Some(wanted), Some(allowed)) => wanted.min(allowed),
+            (Some(wanted), None) => wanted,
+            (None, Some(allowed)) => allowed.min(LONGEST),
+            (None, None) => LONGEST,
+        }
+    }
+}

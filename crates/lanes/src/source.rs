@@ -1,0 +1,113 @@
+use partitura_broker::{ConsumerOptions, Ordering, Result, SubscriptionName, TopicKind, TopicName, Topology};
+
+use crate::LaneOptions;
+
+/// Where messages come from: a subscription, its topic, and the topics that go with them.
+///
+/// | topic | what for |
+/// |---|---|
+/// | `<topic>.<subscription>.parking` | what was held too long; partitioned as the topic, and owned together with it |
+/// | `<topic>.<subscription>.dead` | what was given up; one partition, read by the subscription `admin` |
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    topic: TopicName,
+    subscription: Option<SubscriptionName>,
+    ordering: Ordering,
+}
+
+impl Source {
+    /// The durable `subscription` of `topic`, which is ordered like this.
+    pub fn new(topic: TopicName, subscription: SubscriptionName, ordering: Ordering) -> Self {
+        Self { topic, subscription: Some(subscription), ordering }
+    }
+
+    /// Everything published to the stream `topic` from now on, not durable. There are no dead letters: what is given up
+    /// is logged and dropped.
+    pub fn broadcast(topic: TopicName) -> Self {
+        Self { topic, subscription: None, ordering: Ordering::Shared }
+    }
+
+    /// The topic.
+    pub fn topic(&self) -> &TopicName {
+        &self.topic
+    }
+
+    /// The subscription; `None` for a broadcast.
+    pub fn subscription(&self) -> Option<&SubscriptionName> {
+        self.subscription.as_ref()
+    }
+
+    /// How the topic is ordered.
+    pub fn ordering(&self) -> Ordering {
+        self.ordering
+    }
+
+    /// Where messages are parked; `None` for a broadcast.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](partitura_broker::ErrorKind::InvalidArgument): the name would be too long.
+    pub fn parking_topic(&self) -> Result<Option<TopicName>> {
+        self.derived("parking")
+    }
+
+    /// Where dead letters go; `None` for a broadcast.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](partitura_broker::ErrorKind::InvalidArgument): the name would be too long.
+    pub fn dead_topic(&self) -> Result<Option<TopicName>> {
+        self.derived("dead")
+    }
+
+    /// Adds the subscription, its dead letters, and its parking where wanted, to a topology. The topic itself has to be
+    /// in it, or declared already.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](partitura_broker::ErrorKind::InvalidArgument): a name would be too long.
+    pub fn declare(&self, mut topology: Topology, parking: bool) -> Result<Topology> {
+        let Some(subscription) = &self.subscription else { return Ok(topology) };
+        let mut covered = vec![self.topic.clone()];
+        if let (true, Some(parked)) = (parking, self.parking_topic()?) {
+            topology = topology.queue(parked.clone(), self.ordering);
+            covered.push(parked);
+        }
+        topology = topology.subscription(subscription.clone(), covered);
+        if let Some(dead) = self.dead_topic()? {
+            topology = topology.queue(dead.clone(), Ordering::ByKey { partitions: 1 }).subscription(admin()?, [dead]);
+        }
+        Ok(topology)
+    }
+
+    /// Adds a queue with this subscription, its dead letters, and its parking where wanted, to a topology.
+    ///
+    /// # Errors
+    /// As [`declare`](Self::declare).
+    pub fn declare_queue(&self, topology: Topology, parking: bool) -> Result<Topology> {
+        let Self { topic, ordering, .. } = self;
+        let kind = TopicKind::Queue;
+        self.declare(
+            topology.topic(partitura_broker::Topic { name: topic.clone(), kind, ordering: *ordering }),
+            parking,
+        )
+    }
+
+    pub(crate) fn consumer(&self, options: &LaneOptions) -> Result<ConsumerOptions> {
+        let joined = match &self.subscription {
+            None => ConsumerOptions::broadcast(self.topic.clone()),
+            Some(subscription) => {
+                let parking = if options.parking { self.parking_topic()? } else { None };
+                ConsumerOptions::new(subscription.clone(), [self.topic.clone()].into_iter().chain(parking))
+            }
+        };
+        Ok(joined.credit(options.credit).revoke_within(options.revoke_within))
+    }
+
+    fn derived(&self, what: &str) -> Result<Option<TopicName>> {
+        let name = |subscription| TopicName::new(format!("{}.{subscription}.{what}", self.topic));
+        Ok(self.subscription.as_ref().map(name).transpose()?)
+    }
+}
+
+/// The subscription of all dead-letter topics.
+pub(crate) fn admin() -> Result<SubscriptionName> {
+    Ok(SubscriptionName::new("admin")?)
+}
