@@ -44,6 +44,7 @@
 //! ```
 
 mod catalog;
+mod checkpoint;
 mod codec;
 mod consumer;
 mod core;

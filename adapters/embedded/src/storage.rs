@@ -1,5 +1,6 @@
 //! What is on the disk, and every statement that touches it. Nothing above knows that it is SQLite.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -44,6 +45,11 @@ pub(crate) struct Row {
     pub(crate) size: u32,
 }
 
+thread_local! {
+    /// How long the log was after this thread's last commit. SQLite calls a plain function, which has nowhere else to put it.
+    static LOG_PAGES: Cell<u32> = const { Cell::new(0) };
+}
+
 /// The one connection that writes.
 #[derive(Debug)]
 pub(crate) struct Storage {
@@ -84,15 +90,18 @@ impl Storage {
         let open = || {
             let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
             let connection = Connection::open_with_flags(path, flags)?;
-            // A checkpoint costs as many random writes as there are pages in the log: 32 MiB make them worth while.
             connection.execute_batch(
                 "PRAGMA journal_mode = WAL;
                  PRAGMA synchronous = FULL;
-                 PRAGMA wal_autocheckpoint = 8000;
+                 PRAGMA wal_autocheckpoint = 0;
                  PRAGMA journal_size_limit = 67108864;
                  PRAGMA cache_size = -65536;
                  PRAGMA temp_store = MEMORY;",
             )?;
+            connection.wal_hook(Some(|_, pages| {
+                LOG_PAGES.set(u32::try_from(pages).unwrap_or_default());
+                Ok(())
+            }));
             Ok(connection)
         };
         open().map(Self::over).map_err(|error| failure::storage("open", error).of(path.display()))
@@ -106,6 +115,16 @@ impl Storage {
     /// The same connection, to read from: in memory there is no other.
     pub(crate) fn read<T>(&self, read: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
         read(&self.connection)
+    }
+
+    /// How long the log is, as far as the calling thread has written it.
+    pub(crate) fn log_pages(&self) -> u32 {
+        LOG_PAGES.get()
+    }
+
+    /// Moves the log into the file. Gives how many of its pages could not be moved.
+    pub(crate) fn checkpoint(&self) -> Result<u32> {
+        checkpoint(&self.connection)
     }
 
     /// The number of a space, given to it when it is first written.
@@ -134,7 +153,7 @@ impl Storage {
                 insert: prepare(
                     "INSERT INTO message (seq, queue, ready_at, delayed, size, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
                 )?,
-                delete: prepare("DELETE FROM message WHERE seq = ?1")?,
+                delete: prepare("DELETE FROM message WHERE seq BETWEEN ?1 AND ?2")?,
                 version: prepare("SELECT version FROM value WHERE space = ?1 AND key = ?2")?,
                 add: prepare(
                     "INSERT INTO value (space, key, version, value) VALUES (?1, ?2, 1, ?3) ON CONFLICT DO NOTHING",
@@ -172,8 +191,15 @@ impl Batch<'_> {
         written(self.insert.execute(params![seq as i64, queue, moment, delayed, size, body])).map(drop)
     }
 
-    pub(crate) fn delete(&mut self, seq: u64) -> Result<()> {
-        written(self.delete.execute([seq as i64])).map(drop)
+    /// Removes messages. Sorts them, since those that follow each other go in one step.
+    pub(crate) fn delete(&mut self, seqs: &mut [u64]) -> Result<()> {
+        seqs.sort_unstable();
+        for run in seqs.chunk_by(|one, next| one + 1 == *next) {
+            if let (Some(first), Some(last)) = (run.first(), run.last()) {
+                written(self.delete.execute([*first as i64, *last as i64]))?;
+            }
+        }
+        Ok(())
     }
 
     /// Applies all writes, or none where an expectation does not hold. Expectations are about the values before all of
@@ -278,6 +304,35 @@ impl Reader {
     pub(crate) fn read<T>(&self, read: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
         read(&self.connection)
     }
+}
+
+/// A connection for moving the log into the file beside the writer.
+#[derive(Debug)]
+pub(crate) struct Checkpoints {
+    connection: Connection,
+}
+
+impl Checkpoints {
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let open = || {
+            let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            let connection = Connection::open_with_flags(path, flags)?;
+            connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0;")?;
+            Ok(Self { connection })
+        };
+        open().map_err(|error| failure::storage("open", error).of(path.display()))
+    }
+
+    pub(crate) fn checkpoint(&self) -> Result<u32> {
+        checkpoint(&self.connection)
+    }
+}
+
+fn checkpoint(connection: &Connection) -> Result<u32> {
+    let counts = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?));
+    let counts = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], counts);
+    let (log, moved) = counts.map_err(|error| failure::storage("checkpoint", error))?;
+    Ok(u32::try_from(log - moved).unwrap_or_default())
 }
 
 /// All messages, in the order of their sequence.

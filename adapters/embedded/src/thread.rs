@@ -8,7 +8,8 @@ use std::time::Duration;
 use partitura_broker::{Error, ErrorKind, Result};
 use tokio::sync::watch;
 
-use crate::core::{Core, lock};
+use crate::checkpoint::Checkpointer;
+use crate::core::{Core, Desk, lock};
 use crate::failure;
 use crate::file::Directory;
 use crate::request::Request;
@@ -101,14 +102,17 @@ impl Queue {
 
 /// Starts the thread. It ends, and gives the directory back, when the queue is stopped and empty.
 pub(crate) fn start(core: Arc<Core>, writer: Writer, directory: Directory) -> Result<()> {
+    let mut checkpointer = Checkpointer::start(directory.file())?;
     let run = move || {
-        let crate::core::Desk::Thread(queue) = &core.desk else { return };
+        let Desk::Thread(queue) = &core.desk else { return };
         // Also where the thread panics: nobody may wait for it in vain.
         let end = End(queue);
         let mut writer = writer;
         while let Some(requests) = queue.next() {
             writer.run(requests, &core);
+            checkpointer.turn(writer.storage());
         }
+        drop(checkpointer);
         drop(writer);
         drop(directory);
         drop(end);

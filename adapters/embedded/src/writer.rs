@@ -62,8 +62,8 @@ impl Writer {
             None
         };
         let mut pass = Pass { batch, next, latest: *latest, core, outcome };
-        pass.remove()?;
         let done = requests.iter_mut().map(|request| pass.perform(&mut request.work)).collect::<Result<_>>()?;
+        pass.remove()?;
         pass.batch.map_or(Ok(()), Batch::commit)?;
         Ok(done)
     }
@@ -80,9 +80,12 @@ struct Pass<'p> {
 }
 
 impl Pass<'_> {
+    /// Removes what was settled; nothing in the batch asks for it before.
     fn remove(&mut self) -> Result<()> {
         let Some(batch) = &mut self.batch else { return Ok(()) };
-        self.outcome.removed.iter().try_for_each(|seq| batch.delete(*seq))
+        let claimed = self.outcome.claims.iter().filter_map(|claim| claim.seq);
+        let mut seqs: Vec<u64> = self.outcome.removed.iter().copied().chain(claimed).collect();
+        batch.delete(&mut seqs)
     }
 
     /// Takes the messages out of the work; what is left of it is its shape.
@@ -144,8 +147,6 @@ impl Pass<'_> {
                 self.core.state().unclaim(undo);
                 return Ok(Err(conflict));
             }
-            let seqs = self.outcome.claims[first..].iter().filter_map(|claim| claim.seq);
-            seqs.into_iter().try_for_each(|seq| batch.delete(seq))?;
         }
         publish.into_iter().try_for_each(|message| self.publish(message)).map(Ok)
     }

@@ -1,0 +1,117 @@
+//! Moving what is in the log into the file, without stopping the writer for long.
+//!
+//! SQLite would do it all within the commit that makes the log too long, and that commit would take a hundred times as long
+//! as others. Here another thread does most of it beside the writer. What was written meanwhile the writer does itself,
+//! between two batches: it is little, and only when nobody writes can the log become empty and begin anew.
+
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use partitura_broker::{Error, ErrorKind, Result, telemetry};
+
+use crate::core::lock;
+use crate::storage::{Checkpoints, Storage};
+
+/// How long the log becomes, in pages of 4 KiB, before it is worth while: long enough for pages that change often to be
+/// copied once for many changes, short enough to be read quickly after a crash.
+const PAGES: u32 = 8_000;
+
+#[derive(Debug)]
+pub(crate) struct Checkpointer {
+    phase: Arc<Phase>,
+    thread: Option<JoinHandle<()>>,
+    /// How long the log was when it was last left with something in it.
+    before: u32,
+}
+
+#[derive(Debug, Default)]
+struct Phase {
+    now: Mutex<Now>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Now {
+    #[default]
+    Idle,
+    /// It is the other thread's turn.
+    Wanted,
+    /// It is the writer's turn.
+    Rest,
+    Stopped,
+}
+
+impl Checkpointer {
+    /// Starts the other thread.
+    pub(crate) fn start(file: &Path) -> Result<Self> {
+        let phase = Arc::new(Phase::default());
+        let connection = Checkpoints::open(file)?;
+        let theirs = phase.clone();
+        let work = move || {
+            while theirs.wait() {
+                report(connection.checkpoint());
+                theirs.change(Now::Wanted, Now::Rest);
+            }
+        };
+        let thread = std::thread::Builder::new()
+            .name("partitura-checkpoint".into())
+            .spawn(work)
+            .map_err(|error| Error::new(ErrorKind::Storage, "open", "a thread could not be started").because(error))?;
+        Ok(Self { phase, thread: Some(thread), before: 0 })
+    }
+
+    /// Does what there is to do, between two batches.
+    pub(crate) fn turn(&mut self, storage: &Storage) {
+        let pages = storage.log_pages();
+        if self.phase.change(Now::Rest, Now::Idle) {
+            let left = report(storage.checkpoint());
+            self.before = if left == 0 { 0 } else { pages };
+        } else if pages >= self.before.saturating_add(PAGES) {
+            self.phase.change(Now::Idle, Now::Wanted);
+        }
+    }
+}
+
+/// Somebody who reads for long can keep a part of the log needed: then it goes on growing, and all works as before.
+fn report(left: Result<u32>) -> u32 {
+    left.unwrap_or_else(|error| {
+        tracing::warn!(target: telemetry::TARGET, %error, "a checkpoint failed; the log goes on growing");
+        u32::MAX
+    })
+}
+
+impl Phase {
+    /// Whether there is something to do for the other thread.
+    fn wait(&self) -> bool {
+        let mut now = lock(&self.now);
+        loop {
+            match *now {
+                Now::Wanted => return true,
+                Now::Stopped => return false,
+                Now::Idle | Now::Rest => now = self.changed.wait(now).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+    }
+
+    fn change(&self, from: Now, to: Now) -> bool {
+        let mut now = lock(&self.now);
+        let changes = *now == from;
+        if changes {
+            *now = to;
+            self.changed.notify_one();
+        }
+        changes
+    }
+}
+
+impl Drop for Checkpointer {
+    fn drop(&mut self) {
+        *lock(&self.phase.now) = Now::Stopped;
+        self.phase.changed.notify_one();
+        // The file is closed last by the writer, which then empties the log.
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
