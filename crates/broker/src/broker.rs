@@ -163,8 +163,10 @@ pub trait Consumer: Debug + Send {
     /// Waits for the next event.
     ///
     /// **Contract.** The deliveries of a partition come between its [`Event::Assigned`] and its
-    /// [`release`](Self::release) or [`Event::Lost`]. No more than the [credit](ConsumerOptions::credit) is
-    /// outstanding; one message larger than the whole credit still comes, alone.
+    /// [`release`](Self::release) or [`Event::Lost`]. Of each topic, no more than the
+    /// [credit](ConsumerOptions::credit) is outstanding; one message larger than the whole credit still comes, alone of
+    /// its topic. What is outstanding of one topic never keeps back another: what is parked comes although the main
+    /// topic has used up its credit.
     ///
     /// # Errors
     /// Retryable ones after the adapter has begun to reconnect: call again. [`Closed`](crate::ErrorKind::Closed) and
@@ -263,7 +265,7 @@ pub struct ConsumerOptions {
     pub topics: Vec<TopicName>,
     /// The durable subscription to join; `None` is a broadcast: everything from now on, to this consumer, not durable.
     pub subscription: Option<SubscriptionName>,
-    /// How much may be unsettled at once.
+    /// How much may be unsettled at once, of each of the topics.
     pub credit: Credit,
     /// How long a revoked partition may be held to finish what runs.
     pub revoke_within: Duration,
@@ -290,7 +292,7 @@ impl ConsumerOptions {
         }
     }
 
-    /// Sets how much may be unsettled at once.
+    /// Sets how much may be unsettled at once, of each of the topics.
     #[must_use]
     pub fn credit(mut self, credit: Credit) -> Self {
         self.credit = credit;
@@ -305,7 +307,7 @@ impl ConsumerOptions {
     }
 }
 
-/// The bound on what a consumer holds unsettled; the broker keeps the rest.
+/// The bound on what a consumer holds unsettled of each of its topics; the broker keeps the rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Credit {
     /// Messages.

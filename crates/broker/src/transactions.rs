@@ -56,7 +56,7 @@ pub struct Unit {
     pub settle: Vec<AckToken>,
     /// Messages to publish, in this order.
     pub publish: Vec<Message>,
-    /// Values to write.
+    /// Values to write, each key at most once.
     pub put: Vec<Put>,
 }
 

@@ -1,1 +1,50 @@
-//! Partitura's workers, turns and client on any broker.
+//! Partitura's conductor: workers that run workflows and services on any broker, and the client that talks to them.
+//!
+//! One *turn* of a workflow, for the commands that arrive in its lane:
+//!
+//! ```text
+//! receive ─► load (cache, else replay) ─► advance the code ─► commit {history, summary, messages, settlement}
+//!                                                          └► without transactions: persist ─► publish ─► settle
+//! ```
+//!
+//! * Where the broker has [transactions](partitura_broker::Transactions), a turn is one atomic write. Elsewhere a
+//!   [`Store`] keeps history and outbox in one write, the outbox is published, then the input is settled; a crash in
+//!   between leaves the input unsettled, and whoever gets it next publishes the outbox again, under the same ids.
+//! * **The fence.** A turn's history is written under the next number of its run, which must not exist. Of two owners
+//!   who overlap, one gets a conflict and loads anew.
+//! * **Results** of tasks, timers, children and steps come back as commands keyed to the instance, so that it sees one
+//!   ordered stream.
+//!
+//! Start with [`Partitura`].
+
+mod client;
+mod conductor;
+mod context;
+mod directory;
+mod effects;
+mod error;
+mod events;
+#[allow(missing_docs, unreachable_pub, dead_code)]
+mod fake;
+mod history;
+mod instance;
+mod journal;
+mod mailbox;
+mod names;
+mod partitura;
+mod store;
+mod summary;
+mod task;
+mod turn;
+mod wire;
+mod worker;
+
+pub use client::{Client, Start, WorkflowHandle};
+pub use context::TaskContext;
+pub use error::{ClientError, WorkflowError};
+pub use events::{CloudEvent, TaskEvent};
+pub use partitura::{Builder, Partitura};
+pub use store::{BrokerStore, Store};
+pub use summary::{Filter, Status, Summary};
+pub use wire::StartPolicy;
+pub use worker::{RunningWorker, Worker};

@@ -1,0 +1,300 @@
+//! The handler of a workflow's commands: takes an instance from the cache or the store, advances it, commits, goes on.
+
+use std::collections::{HashMap, HashSet};
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use lru::LruCache;
+use partitura_broker::{AckToken, Clock, Delivery, ErrorKind, Partition, Producer};
+use crate::fake::{Batch, Handler, Outcome};
+use partitura_workflow::{Step, StopReason};
+use tokio::sync::Semaphore;
+
+use crate::instance::Live;
+use crate::journal::Settlement;
+use crate::names::InstanceKey;
+use crate::turn::{Abandoned, Context, Instance, Turn, is_conflict, key_of};
+use crate::wire::{self, Command, Outcome as Ended, ReplyBody, ReplyTo};
+
+/// How often a turn whose code panics is taken again before the instance counts as stopped.
+const PANICS: u32 = 5;
+/// How often a turn is taken again at once because another was faster.
+const CONFLICTS: u32 = 3;
+/// Clients that may wait for one instance; the eldest are forgotten beyond that, and ask again.
+const WAITERS: usize = 64;
+
+/// Conducts all instances of one workflow whose partitions this worker owns.
+#[derive(Debug, Clone)]
+pub(crate) struct Conductor(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    context: Context,
+    workflow: Arc<str>,
+    clock: Arc<dyn Clock>,
+    producer: Box<dyn Producer>,
+    live: Mutex<LruCache<InstanceKey, (Partition, Box<Live>)>>,
+    waiters: Mutex<HashMap<InstanceKey, Vec<ReplyTo>>>,
+    /// Bounds the inline steps that run at a time.
+    steps: Arc<Semaphore>,
+    /// Run and number of the steps that run now: an instance that is replayed meanwhile does not run them twice.
+    running: Mutex<HashSet<(String, u32)>>,
+}
+
+impl Conductor {
+    pub(crate) fn new(
+        context: Context,
+        clock: Arc<dyn Clock>,
+        producer: Box<dyn Producer>,
+        cache: NonZeroUsize,
+        steps: usize,
+    ) -> Self {
+        let workflow = context.definition.name().into();
+        Self(Arc::new(Inner {
+            context,
+            workflow,
+            clock,
+            producer,
+            live: Mutex::new(LruCache::new(cache)),
+            waiters: Mutex::default(),
+            steps: Arc::new(Semaphore::new(steps)),
+            running: Mutex::default(),
+        }))
+    }
+
+    fn live(&self) -> MutexGuard<'_, LruCache<InstanceKey, (Partition, Box<Live>)>> {
+        self.0.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn waiters(&self) -> MutexGuard<'_, HashMap<InstanceKey, Vec<ReplyTo>>> {
+        self.0.waiters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the turn that a batch of one instance's commands asks for.
+    async fn turn(&self, key: &InstanceKey, batch: &Batch) -> Outcome {
+        let cached = self.live().pop(key).map(|(_, live)| live);
+        let mut instance = cached.map_or(Instance::Unknown, Instance::Live);
+        for _ in 0..CONFLICTS {
+            let mut turn = Turn::new(&self.0.context, key, self.0.clock.now(), instance);
+            let outcome = match self.advance(&mut turn, batch).await {
+                Ok(()) => self.commit(key, batch, turn).await,
+                Err(refused) => return refused,
+            };
+            match outcome {
+                Ok(outcome) => return outcome,
+                Err(error) if is_conflict(&error) => {
+                    let mut fresh = Turn::new(&self.0.context, key, self.0.clock.now(), Instance::Unknown);
+                    match fresh.load().await {
+                        // What replay asks for beyond the history belongs to the turn that is taken now.
+                        Ok(()) if fresh.is_empty() => instance = fresh.instance,
+                        Ok(()) => instance = Instance::Unknown,
+                        Err(abandoned) => return self.give_up(key, batch, abandoned).await,
+                    }
+                }
+                Err(error) => return failed(key, &error),
+            }
+        }
+        Outcome::retry(format!("{key} is changed by another worker at the same time"))
+    }
+
+    async fn advance(&self, turn: &mut Turn<'_>, batch: &Batch) -> Result<(), Outcome> {
+        for delivery in batch.deliveries() {
+            let command = match wire::decode::<Command>(&delivery.message.payload) {
+                Ok(command) => command,
+                Err(error) => {
+                    return Err(Outcome::dead(format!("not a command to a workflow of this version: {error}")));
+                }
+            };
+            if let Err(abandoned) = turn.handle(command, delivery.message.id.as_str()).await {
+                return Err(self.give_up(turn.key(), batch, abandoned).await);
+            }
+        }
+        Ok(())
+    }
+
+    async fn commit(
+        &self,
+        key: &InstanceKey,
+        batch: &Batch,
+        mut turn: Turn<'_>,
+    ) -> partitura_broker::Result<Outcome> {
+        let tokens: Vec<AckToken> = batch.deliveries().iter().map(|delivery| delivery.token).collect();
+        let settlement = match turn.finish(tokens).await? {
+            Some(unit) => self.0.context.journal.commit(unit).await?,
+            None => Settlement::Due,
+        };
+        let partition = batch.deliveries().first().map(|delivery| delivery.partition).unwrap_or_default();
+        self.committed(key, partition, turn).await;
+        Ok(match settlement {
+            Settlement::Done => Outcome::Settled,
+            Settlement::Due => Outcome::Done,
+        })
+    }
+
+    /// All that follows a turn and need not be durable.
+    async fn committed(&self, key: &InstanceKey, partition: Partition, turn: Turn<'_>) {
+        let Turn { instance, mut replies, steps, waiters, ended, replaced, .. } = turn;
+        if let Instance::Live(live) = instance
+            && !live.summary.status.is_closed()
+        {
+            self.live().push(key.clone(), (partition, live));
+        }
+        if let Some((outcome, waiters)) = replaced {
+            self.remember(key, waiters, Some(&outcome), &mut replies);
+        }
+        self.remember(key, waiters, ended.as_ref(), &mut replies);
+        if !replies.is_empty() {
+            let topic = &self.0.context.topics.commands;
+            let replies = replies.into_iter().map(|(to, body)| wire::reply(topic, &to, body)).collect();
+            if let Err(error) = self.0.producer.reply(replies).await {
+                // Whoever waits asks again.
+                tracing::debug!(instance = %key, %error, "a reply was not sent");
+            }
+        }
+        for (run, step) in steps {
+            self.run_step(key, run, step);
+        }
+    }
+
+    fn remember(
+        &self,
+        key: &InstanceKey,
+        new: Vec<ReplyTo>,
+        ended: Option<&Ended>,
+        replies: &mut Vec<(ReplyTo, ReplyBody)>,
+    ) {
+        let Some(outcome) = ended else {
+            if !new.is_empty() {
+                let mut waiters = self.waiters();
+                let waiting = waiters.entry(key.clone()).or_default();
+                waiting.extend(new);
+                let excess = waiting.len().saturating_sub(WAITERS);
+                waiting.drain(..excess);
+            }
+            return;
+        };
+        let mut waiting = self.waiters().remove(key).unwrap_or_default();
+        for to in new {
+            if !waiting.contains(&to) {
+                waiting.push(to);
+            }
+        }
+        replies.extend(waiting.into_iter().map(|to| (to, ReplyBody::Ended(outcome.clone()))));
+    }
+
+    fn running(&self) -> MutexGuard<'_, HashSet<(String, u32)>> {
+        self.0.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs an inline step, and sends its result as a message of the instance's own stream.
+    fn run_step(&self, key: &InstanceKey, run: String, step: Step) {
+        let running = (run, step.seq);
+        if !self.running().insert(running.clone()) {
+            return;
+        }
+        let (conductor, key) = (self.clone(), key.clone());
+        tokio::spawn(async move {
+            if let Ok(_permit) = conductor.0.steps.clone().acquire_owned().await {
+                let outcome = match step.future.await {
+                    Ok(result) => Ended::Ok(result),
+                    Err(failure) => Ended::Err(failure),
+                };
+                conductor.step_done(&key, &running.0, step.seq, outcome).await;
+            }
+            conductor.running().remove(&running);
+        });
+    }
+
+    /// Sends the result of a step until it is taken. Should this process die first, replay runs the step again.
+    async fn step_done(&self, key: &InstanceKey, run: &str, seq: u32, outcome: Ended) {
+        let done = Command::StepDone { run: run.to_owned(), seq, outcome };
+        let message = wire::command(&self.0.context.topics.commands, &key.id, format!("{run}.{seq}.r"), &done);
+        let mut wait = Duration::from_millis(100);
+        while let Some(Err(error)) = self.0.producer.publish(vec![message.clone()]).await.pop() {
+            if !error.is_retryable() {
+                tracing::error!(instance = %key, seq, %error, "the result of a step is lost; the step runs again");
+                return;
+            }
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(Duration::from_secs(10));
+        }
+    }
+
+    async fn give_up(&self, key: &InstanceKey, batch: &Batch, abandoned: Abandoned) -> Outcome {
+        let [delivery] = batch.deliveries() else {
+            // One by one, so that the command it is about is known.
+            return Outcome::retry("to be taken one by one");
+        };
+        let stop = match abandoned {
+            Abandoned::Failed(error) => return failed(key, &error),
+            Abandoned::Refused(problem) => return Outcome::dead(problem),
+            Abandoned::Stopped(stop) => stop,
+        };
+        let panicked = matches!(stop.reason, StopReason::Panicked { .. });
+        if panicked && batch.attempt() < PANICS {
+            tracing::warn!(instance = %key, attempt = batch.attempt(), "{stop}");
+            return Outcome::retry(stop.to_string());
+        }
+        tracing::error!(instance = %key, "{stop}");
+        let Ok(command) = wire::decode::<Command>(&delivery.message.payload) else {
+            return Outcome::dead("not a command to a workflow of this version");
+        };
+        let now = self.0.clock.now();
+        let input = (command, delivery.message.id.as_str());
+        match Turn::stopped(&self.0.context, key, now, input, &stop).await {
+            Ok(turn) => match self.commit(key, batch, turn).await {
+                Ok(outcome) => outcome,
+                Err(error) => failed(key, &error),
+            },
+            Err(Abandoned::Failed(error)) => failed(key, &error),
+            Err(Abandoned::Refused(problem)) => Outcome::dead(problem),
+            Err(Abandoned::Stopped(stop)) => Outcome::retry(stop.to_string()),
+        }
+    }
+}
+
+impl Handler for Conductor {
+    async fn handle(&self, batch: Batch) -> Outcome {
+        let key = match batch.deliveries().first().map(|Delivery { message, .. }| key_of(&self.0.workflow, message)) {
+            Some(Ok(key)) => key,
+            Some(Err(problem)) => return Outcome::dead(problem),
+            None => return Outcome::Done,
+        };
+        self.turn(&key, &batch).await
+    }
+
+    /// Another worker goes on with these instances; what is kept of them here gets stale.
+    fn released(&self, partitions: &[Partition]) {
+        let mut live = self.live();
+        let gone: Vec<InstanceKey> = live
+            .iter()
+            .filter(|(_, (partition, _))| partitions.contains(partition))
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in &gone {
+            live.pop(key);
+        }
+        drop(live);
+        let mut waiters = self.waiters();
+        for key in &gone {
+            waiters.remove(key);
+        }
+    }
+}
+
+fn failed(key: &InstanceKey, error: &partitura_broker::Error) -> Outcome {
+    match error.kind() {
+        ErrorKind::Fenced => Outcome::Lost,
+        kind => {
+            let final_kind = !kind.is_retryable() && kind != ErrorKind::Conflict;
+            if final_kind {
+                tracing::error!(instance = %key, %error, "a turn failed; it is taken again later");
+            } else {
+                tracing::warn!(instance = %key, %error, "a turn failed; it is taken again");
+            }
+            Outcome::retry(error.to_string())
+        }
+    }
+}
+

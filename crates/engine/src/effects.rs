@@ -1,0 +1,150 @@
+//! What each recorded event asks the world to do: the messages of a turn.
+//!
+//! Ids are derived from the run and the event, so that a turn published twice is recognised by its receivers.
+
+use std::time::Duration;
+
+use partitura_broker::{Message, Result, Timestamp};
+use partitura_workflow::{Event, EventKind, ParentRef};
+use uuid::Uuid;
+
+use crate::directory::Destination;
+use crate::instance::Live;
+use crate::names::{InstanceKey, ServiceTopics, WorkflowTopics};
+use crate::wire::{self, Command, Outcome, Start, StartPolicy, TaskRequest};
+
+/// The messages that `event`, recorded by `live`, asks for.
+pub(crate) fn of(key: &InstanceKey, live: &Live, event: &Event, out: &mut Vec<Message>) -> Result<()> {
+    let run = &live.summary.run;
+    match &event.kind {
+        EventKind::TaskScheduled { seq, service, method, args, options } => {
+            let request = TaskRequest {
+                workflow: key.workflow.to_string(),
+                id: key.id.to_string(),
+                run: run.clone(),
+                seq: *seq,
+                service: service.clone(),
+                method: method.clone(),
+                args: args.clone(),
+                options: options.clone(),
+                attempt: 1,
+                scheduled_at: event.at,
+                heartbeat: None,
+            };
+            let topics = ServiceTopics::new(service)?;
+            out.push(Message::new(topics.tasks, request.message_id(), wire::encode(&request)));
+            if let Some(limit) = options.overall_timeout {
+                let expired = Command::TaskExpired { run: run.clone(), seq: *seq };
+                out.push(to_self(key, format!("{run}.{seq}.x"), &expired)?.not_before(after(event.at, limit)));
+            }
+        }
+        EventKind::TimerStarted { seq, due_at_ms } => {
+            let due = Command::TimerDue { run: run.clone(), seq: *seq };
+            out.push(to_self(key, format!("{run}.{seq}.t"), &due)?.not_before(Timestamp::from_millis(*due_at_ms)));
+        }
+        EventKind::ChildStarted { seq, workflow, id, input, detached } => {
+            let parent = ParentRef {
+                workflow: key.workflow.to_string(),
+                id: key.id.to_string(),
+                run: run.clone(),
+                seq: *seq,
+            };
+            let start = Command::Start(Box::new(Start {
+                run: child_run(run, *seq),
+                input: input.clone(),
+                parent: (!detached).then_some(parent),
+                tags: Vec::new(),
+                policy: StartPolicy::Reject,
+                reply_to: None,
+                accepted: None,
+            }));
+            out.push(to(workflow, id, format!("{run}.{seq}.c"), &start)?);
+        }
+        EventKind::ChildCancelRequested { seq } => {
+            if let Some(child) = live.notes.children.get(seq) {
+                out.push(cancel_child(run, *seq, &child.workflow, &child.id, &child.run)?);
+            }
+        }
+        EventKind::SignalSent { seq, workflow, id, name, payload } => {
+            let signal = Command::Signal { name: name.clone(), payload: payload.clone() };
+            out.push(to(workflow, id, format!("{run}.{seq}.s"), &signal)?);
+        }
+        end if end.is_end() => {
+            for (seq, child) in &live.notes.children {
+                out.push(cancel_child(run, *seq, &child.workflow, &child.id, &child.run)?);
+            }
+            if let (Some(parent), Some(outcome)) = (&live.summary.parent, Outcome::of_end(end)) {
+                out.push(child_done(parent, run, outcome)?);
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Whom an event sends something, other than to those that sent something before.
+pub(crate) fn destination(event: &EventKind) -> Option<Destination> {
+    match event {
+        EventKind::TaskScheduled { service, .. } => Some(Destination::Service(service.clone())),
+        EventKind::ChildStarted { workflow, .. } | EventKind::SignalSent { workflow, .. } => {
+            Some(Destination::Workflow(workflow.clone()))
+        }
+        _ => None,
+    }
+}
+
+/// Tells a parent how its child ended.
+pub(crate) fn child_done(parent: &ParentRef, child_run: &str, outcome: Outcome) -> Result<Message> {
+    let done = Command::ChildDone { run: parent.run.clone(), seq: parent.seq, outcome };
+    to(&parent.workflow, &parent.id, format!("{child_run}.e"), &done)
+}
+
+fn cancel_child(run: &str, seq: u32, workflow: &str, id: &str, child_run: &str) -> Result<Message> {
+    let reason = Some("its parent was cancelled or has ended".to_owned());
+    let cancel = Command::Cancel { run: Some(child_run.to_owned()), reason };
+    to(workflow, id, format!("{run}.{seq}.a"), &cancel)
+}
+
+fn to_self(key: &InstanceKey, message_id: String, command: &Command) -> Result<Message> {
+    to(&key.workflow, &key.id, message_id, command)
+}
+
+fn to(workflow: &str, id: &str, message_id: String, command: &Command) -> Result<Message> {
+    Ok(wire::command(&WorkflowTopics::new(workflow)?.commands, id, message_id, command))
+}
+
+fn after(at: u64, duration: Duration) -> Timestamp {
+    Timestamp::from_millis(at) + duration
+}
+
+/// The run of a child: always the same for the same call of the same parent run, so that a start sent twice is
+/// recognised.
+pub(crate) fn child_run(parent_run: &str, seq: u32) -> String {
+    // SplitMix64 (Steele, Lea, Flood 2014) over the parent's 128 bits and the number of the call.
+    fn mix(x: u64) -> u64 {
+        let mut z = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+    let (high, low) = Uuid::parse_str(parent_run).unwrap_or_default().as_u64_pair();
+    let first = mix(high ^ mix(low ^ mix(u64::from(seq))));
+    let second = mix(first ^ low);
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&first.to_be_bytes());
+    bytes[8..].copy_from_slice(&second.to_be_bytes());
+    Uuid::new_v8(bytes).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_has_the_same_run_each_time_and_another_one_for_each_call() {
+        let parent = Uuid::now_v7().to_string();
+        assert_eq!(child_run(&parent, 1), child_run(&parent, 1));
+        assert_ne!(child_run(&parent, 1), child_run(&parent, 2));
+        assert_ne!(child_run(&parent, 1), child_run(&Uuid::now_v7().to_string(), 1));
+    }
+}

@@ -1,0 +1,89 @@
+use std::time::Duration;
+
+use partitura_workflow::{Failure, FailureKind, Payload, PayloadError};
+use serde::de::DeserializeOwned;
+
+/// Why a client's request was not fulfilled.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// The broker.
+    #[error(transparent)]
+    Broker(#[from] partitura_broker::Error),
+    /// There is an instance of this id, and the start was to be [refused](crate::StartPolicy::Reject) then.
+    #[error("workflow {workflow}/{id} exists already, as run {run}")]
+    AlreadyExists {
+        /// The workflow's name.
+        workflow: String,
+        /// The instance's id.
+        id: String,
+        /// The run that exists.
+        run: String,
+    },
+    /// There is no such instance.
+    #[error("there is no workflow {workflow}/{id}; start it first")]
+    NotFound {
+        /// The workflow's name.
+        workflow: String,
+        /// The instance's id.
+        id: String,
+    },
+    /// No worker answered in time.
+    #[error("no worker of workflow {workflow} answered within {waited:?}; is one running?")]
+    NoAnswer {
+        /// The workflow's name.
+        workflow: String,
+        /// How long the client waited.
+        waited: Duration,
+    },
+    /// A worker answered that it cannot.
+    #[error("{0}")]
+    Refused(String),
+    /// The id cannot be used.
+    #[error("{0}")]
+    InvalidId(String),
+    /// A value could not be encoded, or the answer not be decoded.
+    #[error(transparent)]
+    Payload(#[from] PayloadError),
+}
+
+/// How a workflow ended without a result.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WorkflowError<E> {
+    /// Its code returned this error.
+    #[error("{0}")]
+    Failed(E),
+    /// It was cancelled.
+    #[error("cancelled: {0}")]
+    Cancelled(String),
+    /// It was ended by an operator or replaced.
+    #[error("terminated: {0}")]
+    Terminated(String),
+    /// Its time was up.
+    #[error("timed out: {0}")]
+    TimedOut(String),
+    /// Its input or its error could not be read, or something else that its code had no part in.
+    #[error("{0}")]
+    Unknown(String),
+    /// The outcome could not be learned; the workflow itself goes on.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+}
+
+impl<E: DeserializeOwned> WorkflowError<E> {
+    pub(crate) fn of(failure: Failure) -> Self {
+        match failure.kind {
+            FailureKind::Application => {
+                match failure.details.as_ref().unwrap_or(&Payload::null()).decode() {
+                    Ok(error) => Self::Failed(error),
+                    Err(problem) => Self::Unknown(format!("{} ({problem})", failure.message)),
+                }
+            }
+            FailureKind::Cancelled => Self::Cancelled(failure.message),
+            FailureKind::Terminated => Self::Terminated(failure.message),
+            FailureKind::TimedOut => Self::TimedOut(failure.message),
+            _ => Self::Unknown(failure.to_string()),
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! How instances are kept in the store: one row per turn, and one summary.
+
+use bytes::Bytes;
+use partitura_broker::{Error, ErrorKind, Expect, Put, Result, ScanRange, Space, Version};
+use partitura_workflow::{Event, HISTORY_FORMAT};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::journal::Journal;
+use crate::names::InstanceKey;
+use crate::summary::Summary;
+use crate::wire;
+
+/// `workflow NUL id NUL run turn` → the turn's events.
+pub(crate) const HISTORY: Space = "history";
+/// `workflow NUL id` → the summary of the latest run.
+const INSTANCES: Space = "instances";
+/// `workflow NUL id` of the instances that are stopped.
+const STOPPED: Space = "stopped";
+
+/// How many rows are read at a time.
+const PAGE: usize = 1_000;
+
+/// A value as it is stored: with the version of its format.
+#[derive(Serialize, Deserialize)]
+struct Row<T> {
+    format: u32,
+    body: T,
+}
+
+/// The key under which all turns of a run are kept; also the prefix of its outbox rows.
+pub(crate) fn run_prefix(key: &InstanceKey, run: &str) -> Bytes {
+    [key.workflow.as_bytes(), b"\0", key.id.as_bytes(), b"\0", run.as_bytes(), b"\0"].concat().into()
+}
+
+/// Appends a turn. This is the fence: the row must not exist yet.
+pub(crate) fn append(key: &InstanceKey, run: &str, turn: u32, events: &[Event]) -> Put {
+    let mut row = run_prefix(key, run).to_vec();
+    row.extend_from_slice(&turn.to_be_bytes());
+    let value = wire::encode(&Row { format: HISTORY_FORMAT, body: events });
+    Put { space: HISTORY, key: row.into(), expect: Expect::Absent, value: Some(value) }
+}
+
+/// Writes the summary.
+pub(crate) fn summarize(key: &InstanceKey, expect: Expect, summary: &Summary) -> Put {
+    let value = wire::encode(&Row { format: HISTORY_FORMAT, body: summary });
+    Put { space: INSTANCES, key: key.stored(), expect, value: Some(value) }
+}
+
+/// Notes that the instance is stopped, or no longer.
+pub(crate) fn mark_stopped(key: &InstanceKey, stopped: bool) -> Put {
+    Put { space: STOPPED, key: key.stored(), expect: Expect::Any, value: stopped.then(Bytes::new) }
+}
+
+/// The summary of the latest run with its version in the store, if there ever was one.
+pub(crate) async fn summary(journal: &Journal, key: &InstanceKey) -> Result<Option<(Version, Summary)>> {
+    let found = journal.get(INSTANCES, key.stored()).await?;
+    found.map(|(version, value)| Ok((version, decode(&value, key)?))).transpose()
+}
+
+/// The history of a run, and how many turns it has.
+pub(crate) async fn load(journal: &Journal, key: &InstanceKey, run: &str) -> Result<(Vec<Event>, u32)> {
+    let mut range = ScanRange::prefix(HISTORY, run_prefix(key, run));
+    let (mut events, mut turns) = (Vec::new(), 0);
+    loop {
+        let page = journal.scan(range.clone(), PAGE).await?;
+        let Some(last) = page.last() else { break };
+        range = range.after(&last.key);
+        let full = page.len() == PAGE;
+        for row in page {
+            events.append(&mut decode::<Vec<Event>>(&row.value, key)?);
+            turns += 1;
+        }
+        if !full {
+            break;
+        }
+    }
+    Ok((events, turns))
+}
+
+/// A page of the summaries of a workflow's instances behind the id `after`, in the order of their ids' bytes, and
+/// whether there may be more.
+pub(crate) async fn page(
+    journal: &Journal,
+    workflow: &str,
+    after: Option<&str>,
+) -> Result<(Vec<Summary>, bool)> {
+    let mut range = ScanRange::prefix(INSTANCES, [workflow.as_bytes(), b"\0"].concat());
+    if let Some(id) = after {
+        range = range.after(&InstanceKey::new(workflow, id).stored());
+    }
+    let page = journal.scan(range, PAGE).await?;
+    let more = page.len() == PAGE;
+    let summaries = page
+        .iter()
+        .map(|entry| decode(&entry.value, &InstanceKey::new(workflow, "…")))
+        .collect::<Result<_>>()?;
+    Ok((summaries, more))
+}
+
+/// The ids of a workflow's stopped instances.
+pub(crate) async fn stopped(journal: &Journal, workflow: &str) -> Result<Vec<String>> {
+    let prefix = [workflow.as_bytes(), b"\0"].concat();
+    let mut range = ScanRange::prefix(STOPPED, prefix.clone());
+    let mut ids = Vec::new();
+    loop {
+        let page = journal.scan(range.clone(), PAGE).await?;
+        let Some(last) = page.last() else { return Ok(ids) };
+        range = range.after(&last.key);
+        ids.extend(page.iter().map(|entry| String::from_utf8_lossy(&entry.key[prefix.len()..]).into_owned()));
+    }
+}
+
+fn decode<T: DeserializeOwned>(value: &Bytes, key: &InstanceKey) -> Result<T> {
+    // The format comes first: a newer one may have another body.
+    #[derive(Deserialize)]
+    struct Format {
+        format: u32,
+    }
+    let corrupt = |error: serde_json::Error| {
+        Error::new(ErrorKind::Corrupt, "load", format!("what is stored of it cannot be read: {error}")).of(key)
+    };
+    match wire::decode::<Row<T>>(value) {
+        Ok(row) if row.format <= HISTORY_FORMAT => return Ok(row.body),
+        Ok(_) => {}
+        Err(error) => match wire::decode::<Format>(value) {
+            Ok(Format { format }) if format > HISTORY_FORMAT => {}
+            _ => return Err(corrupt(error)),
+        },
+    }
+    let message = format!(
+        "its history was written by a newer Partitura, this program reads up to format {HISTORY_FORMAT}: update this \
+         worker"
+    );
+    Err(Error::new(ErrorKind::Incompatible, "load", message).of(key))
+}

@@ -1,0 +1,103 @@
+//! Which topics there are, what they are called, and how they are keyed.
+
+use bytes::Bytes;
+use partitura_broker::{InvalidName, Ordering, Result, SubscriptionName, TopicName, Topology};
+use crate::fake::Source;
+
+/// The longest id of an instance, in bytes.
+pub(crate) const MAX_ID: usize = 512;
+
+/// The one subscription of each command topic.
+const WORKERS: &str = "workers";
+
+/// The topics of one workflow: commands to its instances, and what happened to them.
+#[derive(Debug, Clone)]
+pub(crate) struct WorkflowTopics {
+    pub(crate) commands: TopicName,
+    pub(crate) events: TopicName,
+}
+
+impl WorkflowTopics {
+    pub(crate) fn new(workflow: &str) -> Result<Self, InvalidName> {
+        Ok(Self {
+            commands: TopicName::new(format!("workflow.{workflow}.commands"))?,
+            events: TopicName::new(format!("workflow.{workflow}.events"))?,
+        })
+    }
+
+    /// The commands, as workers take them.
+    pub(crate) fn source(&self, partitions: u32) -> Result<Source> {
+        let subscription = SubscriptionName::new(WORKERS)?;
+        Ok(Source::new(self.commands.clone(), subscription, Ordering::ByKey { partitions }))
+    }
+
+    pub(crate) fn topology(&self, partitions: u32) -> Result<Topology> {
+        let topology = Topology::new().stream(self.events.clone(), Ordering::ByKey { partitions });
+        self.source(partitions)?.declare_queue(topology, false)
+    }
+}
+
+/// The topics of one service: tasks for its workers, and what happened to them.
+#[derive(Debug, Clone)]
+pub(crate) struct ServiceTopics {
+    pub(crate) tasks: TopicName,
+    pub(crate) events: TopicName,
+}
+
+impl ServiceTopics {
+    pub(crate) fn new(service: &str) -> Result<Self, InvalidName> {
+        Ok(Self {
+            tasks: TopicName::new(format!("service.{service}.tasks"))?,
+            events: TopicName::new(format!("service.{service}.events"))?,
+        })
+    }
+
+    /// The tasks, as workers take them.
+    pub(crate) fn source(&self) -> Result<Source> {
+        Ok(Source::new(self.tasks.clone(), SubscriptionName::new(WORKERS)?, Ordering::Shared))
+    }
+
+    pub(crate) fn topology(&self, partitions: u32) -> Result<Topology> {
+        let topology = Topology::new().stream(self.events.clone(), Ordering::ByKey { partitions });
+        self.source()?.declare_queue(topology, false)
+    }
+}
+
+/// An instance of a workflow, named by the workflow and an id of the user's choice.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct InstanceKey {
+    pub(crate) workflow: std::sync::Arc<str>,
+    pub(crate) id: std::sync::Arc<str>,
+}
+
+impl InstanceKey {
+    pub(crate) fn new(workflow: &str, id: &str) -> Self {
+        Self { workflow: workflow.into(), id: id.into() }
+    }
+
+    /// Under which the store keeps the summary. Workflow names contain no NUL, so no two instances share one.
+    pub(crate) fn stored(&self) -> Bytes {
+        [self.workflow.as_bytes(), b"\0", self.id.as_bytes()].concat().into()
+    }
+}
+
+impl std::fmt::Display for InstanceKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.workflow, self.id)
+    }
+}
+
+/// Why an id cannot be that of an instance.
+pub(crate) fn check_id(id: &str) -> Result<(), String> {
+    let problem = if id.is_empty() {
+        "it is empty".to_owned()
+    } else if id.len() > MAX_ID {
+        format!("it has {} bytes", id.len())
+    } else if id.contains(char::is_control) {
+        "it contains a control character".to_owned()
+    } else {
+        return Ok(());
+    };
+    let shown: String = id.chars().take(64).collect();
+    Err(format!("{shown:?} cannot be the id of a workflow: {problem}; use 1 to {MAX_ID} bytes of printable text"))
+}

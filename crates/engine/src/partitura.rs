@@ -1,0 +1,135 @@
+use std::future::{Future, IntoFuture};
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::pin::Pin;
+use std::sync::Arc;
+
+use partitura_broker::{Broker, Clock, ProducerOptions, Result, SystemClock};
+
+use crate::client::Client;
+use crate::directory::Directory;
+use crate::mailbox::Mailbox;
+use crate::store::Store;
+use crate::worker::Worker;
+
+/// A broker, a place for state, and settings: what workers and clients are made from. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Partitura(pub(crate) Arc<Inner>);
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) store: Option<Arc<dyn Store>>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) mailbox: Arc<Mailbox>,
+    pub(crate) settings: Settings,
+    client: Client,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) cache: NonZeroUsize,
+    pub(crate) events: bool,
+}
+
+impl Partitura {
+    /// On this broker, with its own transactions for the state unless a [store](Builder::store) is given.
+    pub fn on(broker: Arc<dyn Broker>) -> Builder {
+        Builder {
+            broker,
+            store: None,
+            clock: Arc::new(SystemClock),
+            partitions: NonZeroU32::new(8).unwrap_or(NonZeroU32::MIN),
+            settings: Settings { cache: NonZeroUsize::new(10_000).unwrap_or(NonZeroUsize::MIN), events: true },
+        }
+    }
+
+    /// A worker, still without anything to do.
+    pub fn worker(&self) -> Worker {
+        Worker::new(self.clone())
+    }
+
+    /// The client: starts workflows and talks to them.
+    pub fn client(&self) -> Client {
+        self.0.client.clone()
+    }
+
+    /// The broker, for messaging beside workflows.
+    pub fn broker(&self) -> &Arc<dyn Broker> {
+        &self.0.broker
+    }
+
+    /// Closes the broker. Stop workers before.
+    ///
+    /// # Errors
+    /// What kept accepted work from being written.
+    ///
+    /// # Cancel safety
+    /// Safe to call again.
+    pub async fn close(&self) -> Result<()> {
+        self.0.broker.close().await
+    }
+}
+
+/// Settings of a [`Partitura`]: await it.
+#[derive(Debug)]
+#[must_use = "nothing is connected before this is awaited"]
+pub struct Builder {
+    broker: Arc<dyn Broker>,
+    store: Option<Arc<dyn Store>>,
+    clock: Arc<dyn Clock>,
+    partitions: NonZeroU32,
+    settings: Settings,
+}
+
+impl Builder {
+    /// Keeps the state of workflows here, instead of in the broker's own transactions.
+    pub fn store(mut self, store: Arc<dyn Store>) -> Self {
+        self.store = Some(store);
+        self
+    }
+
+    /// Takes the time from here.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// How many partitions a workflow's commands have: the largest number of workers that share one workflow. 8 unless
+    /// set. Fixed when the workflow's topics are first declared.
+    pub fn partitions(mut self, partitions: NonZeroU32) -> Self {
+        self.partitions = partitions;
+        self
+    }
+
+    /// How many instances of each workflow are kept in memory; the others are replayed when something arrives for
+    /// them. 10,000 unless set.
+    pub fn cache(mut self, instances: NonZeroUsize) -> Self {
+        self.settings.cache = instances;
+        self
+    }
+
+    /// Whether what happens is published on the event topics. It is, unless set otherwise.
+    pub fn events(mut self, publish: bool) -> Self {
+        self.settings.events = publish;
+        self
+    }
+
+    async fn connect(self) -> Result<Partitura> {
+        let Self { broker, store, clock, partitions, settings } = self;
+        let directory = Arc::new(Directory::new(broker.clone(), partitions.get()));
+        let mailbox = Arc::new(Mailbox::open(&*broker).await?);
+        let producer = broker.producer(ProducerOptions::default()).await?;
+        let client = Client::new(directory.clone(), producer, mailbox.clone());
+        Ok(Partitura(Arc::new(Inner { broker, store, clock, directory, mailbox, settings, client })))
+    }
+}
+
+impl IntoFuture for Builder {
+    type Output = Result<Partitura>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.connect())
+    }
+}

@@ -1,0 +1,87 @@
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use partitura_broker::{Broker, Entry, Error, ErrorKind, Put, Result, ScanRange, Space, Unit, Version};
+
+/// Where the state of workflows is kept when the broker cannot keep it itself: versioned key-values, nothing more.
+///
+/// The engine's fence is here: a turn's history is written under a key that must be absent, so that of two owners who
+/// overlap only one commits.
+#[async_trait]
+pub trait Store: Debug + Send + Sync {
+    /// Writes groups of values, each group entirely or not at all, independently of the others, durably when answered.
+    /// Groups of concurrent calls may share one commit.
+    ///
+    /// # Errors
+    /// Per group. [`Conflict`](ErrorKind::Conflict): an expectation did not hold; nothing of the group was written.
+    /// [`Storage`](ErrorKind::Storage), [`Disconnected`](ErrorKind::Disconnected),
+    /// [`OutcomeUnknown`](ErrorKind::OutcomeUnknown).
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the outcome unknown; each group is still written entirely or not at all.
+    async fn write(&self, groups: Vec<Vec<Put>>) -> Vec<Result<()>>;
+
+    /// Reads one value. Sees every write that was answered before.
+    ///
+    /// # Errors
+    /// Those of the storage or the connection to it.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    async fn get(&self, space: Space, key: Bytes) -> Result<Option<(Version, Bytes)>>;
+
+    /// Reads up to `limit` values of a range, in the order of their keys' bytes.
+    ///
+    /// # Errors
+    /// Those of the storage or the connection to it.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    async fn scan(&self, range: ScanRange, limit: usize) -> Result<Vec<Entry>>;
+}
+
+/// The key-values of a broker that has [transactions](Broker::transactions), as a store for another broker: an
+/// embedded file beside NATS, say.
+#[derive(Debug, Clone)]
+pub struct BrokerStore(Arc<dyn Broker>);
+
+impl BrokerStore {
+    /// Uses the key-values of `broker`.
+    ///
+    /// # Errors
+    /// [`Unsupported`](ErrorKind::Unsupported) when it has no transactions.
+    pub fn new(broker: Arc<dyn Broker>) -> Result<Self> {
+        match broker.transactions() {
+            Some(_) => Ok(Self(broker)),
+            None => Err(without_transactions(&*broker)),
+        }
+    }
+}
+
+fn without_transactions(broker: &dyn Broker) -> Error {
+    let message = "it has no transactions, so it cannot keep state; give the engine a store";
+    Error::new(ErrorKind::Unsupported, "store", message).of(&broker.capabilities().broker)
+}
+
+#[async_trait]
+impl Store for BrokerStore {
+    async fn write(&self, groups: Vec<Vec<Put>>) -> Vec<Result<()>> {
+        let units: Vec<_> = groups.into_iter().map(|put| Unit { put, ..Unit::default() }).collect();
+        match self.0.transactions() {
+            Some(transactions) => transactions.commit(units).await,
+            None => units.iter().map(|_| Err(without_transactions(&*self.0))).collect(),
+        }
+    }
+
+    async fn get(&self, space: Space, key: Bytes) -> Result<Option<(Version, Bytes)>> {
+        let transactions = self.0.transactions().ok_or_else(|| without_transactions(&*self.0))?;
+        transactions.get(space, key).await
+    }
+
+    async fn scan(&self, range: ScanRange, limit: usize) -> Result<Vec<Entry>> {
+        let transactions = self.0.transactions().ok_or_else(|| without_transactions(&*self.0))?;
+        transactions.scan(range, limit).await
+    }
+}

@@ -1,0 +1,279 @@
+//! The handler of a service's tasks: runs a method, reports its result, or arranges for another attempt.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use partitura_broker::{AckToken, Clock, Message, Producer, Timestamp, Unit};
+use crate::fake::{Batch, Handler, Outcome};
+use partitura_workflow::{Failure, FailureKind, Payload, Service, TaskFailure};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::context::TaskContext;
+use crate::events::{TaskEvent, of_task};
+use crate::journal::{Journal, Settlement};
+use crate::mailbox::Mailbox;
+use crate::names::{ServiceTopics, WorkflowTopics};
+use crate::wire::{self, Command, Outcome as Reported, ReplyBody, TaskRequest};
+
+/// How long an attempt that was delivered before asks the workflow for its last heartbeat.
+const ASK: Duration = Duration::from_secs(5);
+/// Heartbeats are sent at most this often, unless the time-out asks for more.
+const BEAT: Duration = Duration::from_secs(1);
+
+/// Runs the tasks of one service.
+#[derive(Clone)]
+pub(crate) struct TaskRunner(Arc<Inner>);
+
+struct Inner {
+    service: Box<dyn Service>,
+    topics: ServiceTopics,
+    journal: Journal,
+    producer: Box<dyn Producer>,
+    mailbox: Arc<Mailbox>,
+    clock: Arc<dyn Clock>,
+    publish_events: bool,
+}
+
+impl TaskRunner {
+    pub(crate) fn new(
+        service: Box<dyn Service>,
+        topics: ServiceTopics,
+        journal: Journal,
+        producer: Box<dyn Producer>,
+        mailbox: Arc<Mailbox>,
+        clock: Arc<dyn Clock>,
+        publish_events: bool,
+    ) -> Self {
+        Self(Arc::new(Inner { service, topics, journal, producer, mailbox, clock, publish_events }))
+    }
+
+    async fn run(&self, request: TaskRequest, delivered_before: bool, token: AckToken) -> Outcome {
+        let last = match (&request.heartbeat, delivered_before) {
+            (Some(details), _) => Some(details.clone()),
+            // The worker that had it went away; what it said last is with the workflow.
+            (None, true) if request.options.heartbeat_timeout.is_some() => self.ask(&request).await,
+            (None, _) => None,
+        };
+        let (beat, beats) = watch::channel(None);
+        let (result, ()) = tokio::join!(self.attempt(&request, last, beat), self.started(&request));
+        let now = self.0.clock.now();
+        let mut unit = Unit { settle: vec![token], ..Unit::default() };
+        let reported = match result {
+            Ok(result) => self.completed(&request, result, now, &mut unit),
+            Err(failure) => self.failed(request, failure, beats.borrow().clone(), now, &mut unit),
+        };
+        if let Err(error) = reported {
+            return Outcome::dead(error.to_string());
+        }
+        match self.0.journal.commit(unit).await {
+            Ok(Settlement::Done) => Outcome::Settled,
+            Ok(Settlement::Due) => Outcome::Done,
+            Err(error) if error.kind() == partitura_broker::ErrorKind::Fenced => Outcome::Lost,
+            Err(error) => Outcome::retry(error.to_string()),
+        }
+    }
+
+    /// Runs the method once, within its time-outs, and contains its panics.
+    async fn attempt(
+        &self,
+        request: &TaskRequest,
+        last: Option<Payload>,
+        beat: watch::Sender<Option<Payload>>,
+    ) -> Result<Payload, TaskFailure> {
+        let (wanted, is_wanted) = watch::channel(true);
+        let beats = beat.subscribe();
+        let context = TaskContext::new(request.clone(), last, beat, is_wanted);
+        let call = AssertUnwindSafe(self.0.service.call(&request.method, request.args.clone())).catch_unwind();
+        let call = context.scope(call);
+        let timed_out = |what: &str, limit: Duration| {
+            TaskFailure::from(Failure::new(FailureKind::TimedOut, format!("{what} within {limit:?}")))
+        };
+        tokio::select! {
+            result = call => result.unwrap_or_else(|panic| Err(Failure::panic(&*panic).into())),
+            limit = deadline(request.options.timeout) => Err(timed_out("no result", limit)),
+            limit = self.overdue(request) => Err(timed_out("no result of all attempts", limit)),
+            limit = self.heartbeats(request, beats, wanted) => {
+                let message = format!("no heartbeat within {limit:?}");
+                Err(Failure::new(FailureKind::WorkerLost, message).into())
+            }
+        }
+    }
+
+    async fn overdue(&self, request: &TaskRequest) -> Duration {
+        let Some(limit) = request.options.overall_timeout else { return std::future::pending().await };
+        let due = Timestamp::from_millis(request.scheduled_at) + limit;
+        tokio::time::sleep(due.since(self.0.clock.now())).await;
+        limit
+    }
+
+    /// Sends what the method says of its progress, and ends when it is silent for too long.
+    async fn heartbeats(
+        &self,
+        request: &TaskRequest,
+        mut beats: watch::Receiver<Option<Payload>>,
+        wanted: watch::Sender<bool>,
+    ) -> Duration {
+        let limit = request.options.heartbeat_timeout;
+        let interval = limit.map_or(BEAT, |limit| BEAT.min(limit / 3));
+        loop {
+            let silent = async {
+                match limit {
+                    Some(limit) => tokio::time::sleep(limit).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                changed = beats.changed() => if changed.is_err() { return std::future::pending().await },
+                () = silent => return limit.unwrap_or_default(),
+            }
+            let details = beats.borrow_and_update().clone();
+            if let Some(ReplyBody::Heartbeat { wanted: false, .. }) = self.beat(request, details, true, interval).await {
+                wanted.send_replace(false);
+            }
+            tokio::time::sleep(interval).await;
+        }
+    }
+
+    async fn ask(&self, request: &TaskRequest) -> Option<Payload> {
+        match self.beat(request, None, false, ASK).await {
+            Some(ReplyBody::Heartbeat { details, .. }) => details,
+            _ => None,
+        }
+    }
+
+    async fn beat(
+        &self,
+        request: &TaskRequest,
+        details: Option<Payload>,
+        alive: bool,
+        patience: Duration,
+    ) -> Option<ReplyBody> {
+        let (reply_to, reply) = self.0.mailbox.request();
+        let TaskRequest { run, seq, attempt, workflow, id, .. } = request;
+        let beat = Command::Heartbeat { run: run.clone(), seq: *seq, attempt: *attempt, details, alive, reply_to };
+        let topic = WorkflowTopics::new(workflow).ok()?.commands;
+        let message = wire::command(&topic, id, Uuid::now_v7().to_string(), &beat);
+        if let Some(Err(error)) = self.0.producer.publish(vec![message]).await.pop() {
+            tracing::warn!(task = request.idempotency_key(), %error, "a heartbeat was not sent");
+            return None;
+        }
+        tokio::time::timeout(patience, reply).await.ok().flatten()
+    }
+
+    fn event(&self, request: &TaskRequest, what: &str, now: Timestamp, detail: impl FnOnce(&mut TaskEvent)) -> Option<Message> {
+        self.0.publish_events.then(|| {
+            let mut data = TaskEvent {
+                service: request.service.clone(),
+                method: request.method.clone(),
+                idempotency_key: request.idempotency_key(),
+                attempt: request.attempt,
+                result: None,
+                failure: None,
+                retry_at: None,
+            };
+            detail(&mut data);
+            of_task(&self.0.topics.events, request, what, now, data)
+        })
+    }
+
+    /// Says that an attempt began, while it runs.
+    async fn started(&self, request: &TaskRequest) {
+        let Some(event) = self.event(request, "started", self.0.clock.now(), |_| {}) else { return };
+        if let Some(Err(error)) = self.0.producer.publish(vec![event]).await.pop() {
+            tracing::warn!(task = request.idempotency_key(), %error, "the event of a started task was not published");
+        }
+    }
+
+    fn completed(
+        &self,
+        request: &TaskRequest,
+        result: Payload,
+        now: Timestamp,
+        unit: &mut Unit,
+    ) -> partitura_broker::Result<()> {
+        unit.publish.extend(self.event(request, "completed", now, |data| data.result = Some(result.clone())));
+        unit.publish.push(done(request, Reported::Ok(result))?);
+        Ok(())
+    }
+
+    fn failed(
+        &self,
+        mut request: TaskRequest,
+        failure: TaskFailure,
+        heartbeat: Option<Payload>,
+        now: Timestamp,
+        unit: &mut Unit,
+    ) -> partitura_broker::Result<()> {
+        let again = request.options.retry_after(&failure, request.attempt, random()).map(|wait| now + wait);
+        let overall = request.options.overall_timeout.map(|limit| Timestamp::from_millis(request.scheduled_at) + limit);
+        let again = again.filter(|at| overall.is_none_or(|end| *at < end));
+        let failure_of = |data: &mut TaskEvent| data.failure = Some(failure.failure.clone());
+        if let Some(at) = again {
+            unit.publish.extend(self.event(&request, "retried", now, |data| {
+                failure_of(data);
+                data.retry_at = Some(at.as_millis());
+            }));
+            request.attempt += 1;
+            request.heartbeat = heartbeat.or(request.heartbeat);
+            let id = request.message_id();
+            unit.publish.push(Message::new(self.0.topics.tasks.clone(), id, wire::encode(&request)).not_before(at));
+            return Ok(());
+        }
+        unit.publish.extend(self.event(&request, "failed", now, failure_of));
+        if is_exhausted(&request, &failure) {
+            unit.publish.extend(self.dead_letter(&request, &failure.failure, now)?);
+        }
+        unit.publish.push(done(&request, Reported::Err(failure.failure))?);
+        Ok(())
+    }
+
+    fn dead_letter(&self, request: &TaskRequest, failure: &Failure, now: Timestamp) -> partitura_broker::Result<Option<Message>> {
+        let Some(topic) = self.0.topics.source()?.dead_topic()? else { return Ok(None) };
+        let fresh = TaskRequest { attempt: 1, heartbeat: None, ..request.clone() };
+        let text = |number: u64| Bytes::from(number.to_string());
+        let letter = Message::new(topic, request.message_id(), wire::encode(&fresh))
+            .header("partitura-dead-reason", "attempts-exhausted")
+            .header("partitura-dead-error", failure.to_string())
+            .header("partitura-dead-attempts", text(request.attempt.into()))
+            .header("partitura-dead-topic", self.0.topics.tasks.as_str().to_owned())
+            .header("partitura-dead-at", text(now.as_millis()));
+        Ok(Some(letter))
+    }
+}
+
+impl Handler for TaskRunner {
+    async fn handle(&self, batch: Batch) -> Outcome {
+        let [delivery] = batch.deliveries() else { return Outcome::retry("tasks are handled one by one") };
+        match wire::decode::<TaskRequest>(&delivery.message.payload) {
+            Ok(request) => self.run(request, delivery.redelivered, delivery.token).await,
+            Err(error) => Outcome::dead(format!("not a task for a service of this version: {error}")),
+        }
+    }
+}
+
+/// Whether it failed after all attempts, rather than by an answer that no attempt would change.
+fn is_exhausted(request: &TaskRequest, failure: &TaskFailure) -> bool {
+    let transient = matches!(failure.failure.kind, FailureKind::Panic | FailureKind::TimedOut | FailureKind::WorkerLost);
+    transient || (request.attempt > 1 && failure.retryable != Some(false))
+}
+
+fn done(request: &TaskRequest, outcome: Reported) -> partitura_broker::Result<Message> {
+    let TaskRequest { run, seq, attempt, workflow, id, .. } = request;
+    let done = Command::TaskDone { run: run.clone(), seq: *seq, attempts: *attempt, outcome };
+    Ok(wire::command(&WorkflowTopics::new(workflow)?.commands, id, format!("{run}.{seq}.d"), &done))
+}
+
+async fn deadline(limit: Option<Duration>) -> Duration {
+    let Some(limit) = limit else { return std::future::pending().await };
+    tokio::time::sleep(limit).await;
+    limit
+}
+
+/// From 0 up to 1: from the random part of a fresh UUID.
+fn random() -> f64 {
+    (Uuid::now_v7().as_u64_pair().1 & ((1 << 53) - 1)) as f64 / (1u64 << 53) as f64
+}

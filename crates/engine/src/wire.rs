@@ -1,0 +1,276 @@
+//! What travels on the command topics: JSON, readable by any language.
+
+use bytes::Bytes;
+use partitura_broker::{InboxAddress, Message, TopicName};
+use partitura_workflow::{Event, EventKind, Failure, ParentRef, Payload, TaskOptions};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::summary::{Filter, Summary};
+
+/// A command to one instance of a workflow, keyed by the instance's id.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum Command {
+    Start(Box<Start>),
+    Signal {
+        name: String,
+        payload: Payload,
+    },
+    Cancel {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        run: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    Terminate {
+        reason: String,
+    },
+    TaskDone {
+        run: String,
+        seq: u32,
+        attempts: u32,
+        outcome: Outcome,
+    },
+    /// The overall time-out of a task that may never have been picked up.
+    TaskExpired {
+        run: String,
+        seq: u32,
+    },
+    /// A running task is alive, or asks whether it is still wanted.
+    Heartbeat {
+        run: String,
+        seq: u32,
+        attempt: u32,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        details: Option<Payload>,
+        /// `false`: only asks.
+        alive: bool,
+        reply_to: ReplyTo,
+    },
+    TimerDue {
+        run: String,
+        seq: u32,
+    },
+    ChildDone {
+        run: String,
+        seq: u32,
+        outcome: Outcome,
+    },
+    StepDone {
+        run: String,
+        seq: u32,
+        outcome: Outcome,
+    },
+    /// Try a stopped instance again.
+    Resume,
+    Query {
+        name: String,
+        args: Payload,
+        reply_to: ReplyTo,
+    },
+    Await {
+        reply_to: ReplyTo,
+    },
+    Describe {
+        reply_to: ReplyTo,
+    },
+    History {
+        reply_to: ReplyTo,
+    },
+    /// Not about one instance: whichever worker owns the key answers from the shared store.
+    List {
+        filter: Filter,
+        reply_to: ReplyTo,
+    },
+}
+
+/// Starts an instance.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Start {
+    pub(crate) run: String,
+    pub(crate) input: Payload,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) parent: Option<ParentRef>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) tags: Vec<String>,
+    #[serde(default, skip_serializing_if = "StartPolicy::is_default")]
+    pub(crate) policy: StartPolicy,
+    /// Where the outcome is awaited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) reply_to: Option<ReplyTo>,
+    /// Where it is awaited whether the start was accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) accepted: Option<ReplyTo>,
+}
+
+/// What to do when an instance of the id exists already.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum StartPolicy {
+    /// Take the one that exists, running or closed: starting is idempotent by id.
+    #[default]
+    UseExisting,
+    /// Refuse.
+    Reject,
+    /// Terminate a running one, and start anew.
+    Replace,
+}
+
+impl StartPolicy {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A result, or how there is none.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Outcome {
+    Ok(Payload),
+    Err(Failure),
+}
+
+impl Outcome {
+    /// The outcome of a workflow, from the event that ended it.
+    pub(crate) fn of_end(end: &EventKind) -> Option<Self> {
+        use partitura_workflow::FailureKind::Cancelled;
+        match end {
+            EventKind::WorkflowCompleted { result } => Some(Self::Ok(result.clone())),
+            EventKind::WorkflowFailed { failure } => Some(Self::Err(failure.clone())),
+            EventKind::WorkflowCancelled { reason, .. } => {
+                let message = reason.clone().unwrap_or_else(|| "the workflow was cancelled".to_owned());
+                Some(Self::Err(Failure::new(Cancelled, message)))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A task for a worker of a service.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct TaskRequest {
+    pub(crate) workflow: String,
+    pub(crate) id: String,
+    pub(crate) run: String,
+    pub(crate) seq: u32,
+    pub(crate) service: String,
+    pub(crate) method: String,
+    pub(crate) args: Payload,
+    #[serde(default, skip_serializing_if = "TaskOptions::is_default")]
+    pub(crate) options: TaskOptions,
+    /// From 1.
+    pub(crate) attempt: u32,
+    /// When the workflow asked for it, in milliseconds since the Unix epoch.
+    pub(crate) scheduled_at: u64,
+    /// What the last heartbeat of an earlier attempt said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) heartbeat: Option<Payload>,
+}
+
+impl TaskRequest {
+    /// The same for every attempt: what an outside system deduplicates by.
+    pub(crate) fn idempotency_key(&self) -> String {
+        format!("{}.{}", self.run, self.seq)
+    }
+
+    /// The id of the message that carries this attempt.
+    pub(crate) fn message_id(&self) -> String {
+        format!("{}.{}.{}", self.run, self.seq, self.attempt)
+    }
+}
+
+/// An inbox, and the request there that waits for an answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub(crate) struct ReplyTo {
+    pub(crate) inbox: InboxAddress,
+    pub(crate) request: u64,
+}
+
+impl From<ReplyTo> for String {
+    fn from(reply_to: ReplyTo) -> Self {
+        format!("{}#{}", reply_to.inbox.as_str(), reply_to.request)
+    }
+}
+
+impl TryFrom<String> for ReplyTo {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let parsed = text.rsplit_once('#').and_then(|(inbox, request)| Some((inbox, request.parse().ok()?)));
+        let (inbox, request) = parsed.ok_or_else(|| format!("{text:?} is no reply address"))?;
+        Ok(Self { inbox: InboxAddress::new(inbox), request })
+    }
+}
+
+/// What an inbox receives.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Reply {
+    pub(crate) request: u64,
+    pub(crate) body: ReplyBody,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum ReplyBody {
+    /// To `Start`: this run was started, or was there.
+    Accepted { run: String },
+    /// To `Start` with [`StartPolicy::Reject`].
+    Rejected { run: String },
+    /// The workflow ended.
+    Ended(Outcome),
+    /// The answer to a query.
+    Answer(Payload),
+    /// To `Describe`.
+    Description(Box<Summary>),
+    /// To `History`.
+    History(Vec<Event>),
+    /// To `List`.
+    Listing(Vec<Summary>),
+    /// To `Heartbeat`.
+    Heartbeat { wanted: bool, details: Option<Payload> },
+    /// There is no such instance.
+    NotFound,
+    /// It cannot be answered, and why.
+    Refused(String),
+}
+
+/// Encodes what is serializable without failing: our own types, whose payloads are JSON already.
+pub(crate) fn encode<T: Serialize>(value: &T) -> Bytes {
+    // Our wire types hold strings, numbers and raw JSON; none of these can fail to serialize.
+    serde_json::to_vec(value).map(Bytes::from).unwrap_or_default()
+}
+
+/// Decodes what came from outside.
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::Error> {
+    serde_json::from_slice(bytes)
+}
+
+/// A command on its way to an instance.
+pub(crate) fn command(topic: &TopicName, id: &str, message_id: String, command: &Command) -> Message {
+    Message::new(topic.clone(), message_id, encode(command)).key(Bytes::copy_from_slice(id.as_bytes()))
+}
+
+/// A reply on its way to an inbox. Its topic is ignored.
+pub(crate) fn reply(topic: &TopicName, to: &ReplyTo, body: ReplyBody) -> (InboxAddress, Message) {
+    let payload = encode(&Reply { request: to.request, body });
+    (to.inbox.clone(), Message::new(topic.clone(), "reply", payload))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_survives_the_wire_with_its_payload_untouched() {
+        let json = r#"{"a": [1,  2]}"#;
+        let command = Command::Signal { name: "n".into(), payload: Payload::from_json(json).unwrap() };
+        let Command::Signal { payload, .. } = decode(&encode(&command)).unwrap() else { panic!("another command") };
+        assert_eq!(payload.as_json(), json);
+    }
+
+    #[test]
+    fn a_reply_address_survives_the_wire() {
+        let address = ReplyTo { inbox: InboxAddress::new("in#box"), request: 7 };
+        assert_eq!(ReplyTo::try_from(String::from(address.clone())), Ok(address));
+        assert!(ReplyTo::try_from("nonsense".to_owned()).is_err());
+    }
+}

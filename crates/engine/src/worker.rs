@@ -1,0 +1,270 @@
+use std::future::Future;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use futures::future::{select_all, try_join_all};
+use partitura_broker::{Error, ErrorKind, ProducerOptions, Result, TopicName};
+use crate::fake::{Handler, Lanes, Source};
+use partitura_workflow::{Definition, Service, Workflow};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+use crate::conductor::Conductor;
+use crate::directory::Destination;
+use crate::journal::Journal;
+use crate::names::{ServiceTopics, WorkflowTopics};
+use crate::partitura::Partitura;
+use crate::task::TaskRunner;
+use crate::turn::Context;
+use crate::wire::{self, Command};
+use crate::history;
+
+/// Commands to one instance that one turn takes together.
+const BATCH: usize = 64;
+/// How often messages are looked for that were decided and, by some crash, never sent.
+const SWEEP: Duration = Duration::from_secs(30);
+
+/// Runs workflows and services in this process.
+///
+/// ```ignore
+/// partitura.worker()
+///     .service(PaymentsService(Acquirer::new()))
+///     .workflow::<Checkout>()
+///     .run_until(shutdown_signal()).await?;
+/// ```
+pub struct Worker {
+    partitura: Partitura,
+    definitions: Vec<Definition>,
+    services: Vec<Box<dyn Service>>,
+    concurrency: NonZeroUsize,
+}
+
+impl Worker {
+    pub(crate) fn new(partitura: Partitura) -> Self {
+        let concurrency = NonZeroUsize::new(1_000).unwrap_or(NonZeroUsize::MIN);
+        Self { partitura, definitions: Vec::new(), services: Vec::new(), concurrency }
+    }
+
+    /// Runs the tasks of a service: `PaymentsService(implementation)`.
+    #[must_use]
+    pub fn service(mut self, service: impl Service) -> Self {
+        self.services.push(Box::new(service));
+        self
+    }
+
+    /// Runs the instances of a workflow.
+    #[must_use]
+    pub fn workflow<W: Workflow>(mut self) -> Self {
+        self.definitions.push(Definition::of::<W>());
+        self
+    }
+
+    /// How many tasks of each service, and how many turns of each workflow, run at a time. 1,000 unless set.
+    #[must_use]
+    pub fn concurrency(mut self, most: NonZeroUsize) -> Self {
+        self.concurrency = most;
+        self
+    }
+
+    /// Starts, and runs until `shutdown` resolves; then finishes what runs and leaves.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start), and what ended the worker early.
+    ///
+    /// # Cancel safety
+    /// Dropped, the worker is gone as if it had crashed: nothing is lost, and what ran runs again.
+    pub async fn run_until(self, shutdown: impl Future) -> Result<()> {
+        let mut running = self.start().await?;
+        tokio::select! {
+            _ = shutdown => running.stop().await,
+            ended = running.ended() => ended,
+        }
+    }
+
+    /// Declares the topics, joins the subscriptions and begins.
+    ///
+    /// # Errors
+    /// [`Incompatible`](ErrorKind::Incompatible) when topics exist with another number of partitions;
+    /// [`Unsupported`](ErrorKind::Unsupported) when the broker cannot keep state and no store was given;
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) for a service or workflow that is registered twice; those of
+    /// the broker.
+    ///
+    /// # Cancel safety
+    /// Dropped, nothing runs.
+    pub async fn start(self) -> Result<RunningWorker> {
+        self.check_names()?;
+        let (shutdown, is_shutdown) = watch::channel(false);
+        let mut tasks = Vec::new();
+        let inner = &self.partitura.0;
+        for definition in self.definitions {
+            tasks.extend(conduct(&self.partitura, definition, self.concurrency, &is_shutdown).await?);
+        }
+        for service in self.services {
+            let name = service.name();
+            inner.directory.declare(&Destination::Service(name.to_owned())).await?;
+            let topics = ServiceTopics::new(name)?;
+            let runner = TaskRunner::new(
+                service,
+                topics.clone(),
+                Journal::of_services(&inner.broker).await?,
+                inner.broker.producer(ProducerOptions::default()).await?,
+                inner.mailbox.clone(),
+                inner.clock.clone(),
+                inner.settings.events,
+            );
+            let lanes = lanes(&self.partitura, &topics.source()?, self.concurrency, 1, runner).await?;
+            tasks.push(tokio::spawn(lanes.run_until(until(is_shutdown.clone()))));
+        }
+        Ok(RunningWorker { shutdown, tasks })
+    }
+
+    fn check_names(&self) -> Result<()> {
+        let mut names: Vec<(&str, &str)> = self.definitions.iter().map(|d| ("workflow", d.name())).collect();
+        names.extend(self.services.iter().map(|service| ("service", service.name())));
+        for (i, (what, name)) in names.iter().enumerate() {
+            if names[..i].contains(&(what, name)) {
+                let message = format!("the {what} is registered twice with this worker; give one of them another name");
+                return Err(Error::new(ErrorKind::InvalidArgument, "start", message).of(name));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Worker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let services: Vec<_> = self.services.iter().map(|service| service.name()).collect();
+        f.debug_struct("Worker").field("workflows", &self.definitions).field("services", &services).finish()
+    }
+}
+
+/// Begins to conduct a workflow.
+async fn conduct(
+    partitura: &Partitura,
+    definition: Definition,
+    concurrency: NonZeroUsize,
+    shutdown: &watch::Receiver<bool>,
+) -> Result<Vec<JoinHandle<Result<()>>>> {
+    let inner = &partitura.0;
+    let workflow = definition.name();
+    inner.directory.declare(&Destination::Workflow(workflow.to_owned())).await?;
+    let topics = WorkflowTopics::new(workflow)?;
+    let journal = Journal::of_workflows(&inner.broker, inner.store.clone()).await?;
+    journal.recover(bytes::Bytes::new()).await?;
+    let producer = inner.broker.producer(ProducerOptions::default()).await?;
+    resume_stopped(&journal, &*producer, workflow, &topics.commands).await?;
+    let context = Context {
+        definition,
+        topics: topics.clone(),
+        journal: journal.clone(),
+        directory: inner.directory.clone(),
+        publish_events: inner.settings.events,
+    };
+    let conductor =
+        Conductor::new(context, inner.clock.clone(), producer, inner.settings.cache, concurrency.get());
+    let source = topics.source(inner.directory.partitions())?;
+    let lanes = lanes(partitura, &source, concurrency, BATCH, conductor).await?;
+    let conducting = tokio::spawn(lanes.run_until(until(shutdown.clone())));
+    let sweeping = tokio::spawn(sweep(journal, shutdown.clone()));
+    Ok(vec![conducting, sweeping])
+}
+
+/// The code of this process may be the repaired one.
+async fn resume_stopped(
+    journal: &Journal,
+    producer: &dyn partitura_broker::Producer,
+    workflow: &str,
+    commands: &TopicName,
+) -> Result<()> {
+    let ids = history::stopped(journal, workflow).await?;
+    let resume = |id: &String| wire::command(commands, id, Uuid::now_v7().to_string(), &Command::Resume);
+    let results = producer.publish(ids.iter().map(resume).collect()).await;
+    results.into_iter().try_for_each(|result| result.map(drop))
+}
+
+async fn sweep(journal: Journal, shutdown: watch::Receiver<bool>) -> Result<()> {
+    loop {
+        tokio::select! {
+            () = until(shutdown.clone()) => return Ok(()),
+            () = tokio::time::sleep(SWEEP) => {}
+        }
+        match journal.recover(bytes::Bytes::new()).await {
+            Ok(0) => {}
+            Ok(recovered) => tracing::info!(recovered, "turns had decided to send something that was not sent; it is now"),
+            Err(error) => tracing::warn!(%error, "the outbox was not swept"),
+        }
+    }
+}
+
+/// Joins a subscription. Whoever fails is retried without end: commands and tasks are never given up for want of a
+/// working store or broker.
+async fn lanes<H: Handler>(
+    partitura: &Partitura,
+    source: &Source,
+    concurrency: NonZeroUsize,
+    batch: usize,
+    handler: H,
+) -> Result<Lanes<H>> {
+    let _ = concurrency;
+    crate::fake::Lanes2::start(&*partitura.0.broker, source, batch, handler).await
+}
+
+async fn until(mut shutdown: watch::Receiver<bool>) {
+    // A worker that was dropped without being stopped is over as well.
+    let _ = shutdown.wait_for(|over| *over).await;
+}
+
+/// A worker at work. Dropping it stops the work as a crash would; [`stop`](Self::stop) finishes what runs.
+#[derive(Debug)]
+pub struct RunningWorker {
+    shutdown: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<Result<()>>>,
+}
+
+impl RunningWorker {
+    /// Takes up nothing new, finishes what runs, settles, and leaves.
+    ///
+    /// # Errors
+    /// What kept it from leaving cleanly. Nothing is lost then either; some of it is done again.
+    ///
+    /// # Cancel safety
+    /// Dropped, the rest is as after a crash.
+    pub async fn stop(mut self) -> Result<()> {
+        self.shutdown.send_replace(true);
+        let tasks = std::mem::take(&mut self.tasks);
+        try_join_all(tasks.into_iter().map(flat)).await.map(drop)
+    }
+
+    /// Waits until the worker ends by itself, which it does only when it cannot go on.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn ended(&mut self) -> Result<()> {
+        if self.tasks.is_empty() {
+            return std::future::pending().await;
+        }
+        let (ended, index, _) = select_all(self.tasks.iter_mut()).await;
+        drop(self.tasks.swap_remove(index));
+        ended.unwrap_or_else(|panic| Err(crashed(&panic)))
+    }
+}
+
+impl Drop for RunningWorker {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+async fn flat(task: JoinHandle<Result<()>>) -> Result<()> {
+    task.await.unwrap_or_else(|panic| Err(crashed(&panic)))
+}
+
+fn crashed(error: &tokio::task::JoinError) -> Error {
+    Error::new(ErrorKind::Closed, "run", format!("a task of the worker ended: {error}"))
+}

@@ -1,0 +1,173 @@
+//! Starting, finding, asking, cancelling and ending instances.
+
+use partitura::{ClientError, Cx, Filter, StartPolicy, Status, WorkflowError, minutes};
+
+use crate::support::{Oops, Waits, WaitsQuery, WaitsSignal, eventually, in_memory, soon};
+
+#[tokio::test]
+async fn starting_twice_is_starting_once() {
+    let partitura = in_memory().await;
+    let worker = partitura.worker().workflow::<Waits>().start().await.expect("a worker");
+    let client = partitura.client();
+    let (first, second) = (client.workflow::<Waits>("same"), client.workflow::<Waits>("same"));
+    first.start(()).await.expect("started");
+    second.start(()).await.expect("taken as it is");
+    first.signal(WaitsSignal::release("once".into())).await.expect("sent");
+    assert_eq!(soon(first.result()).await.expect("a result"), "once");
+    assert_eq!(soon(second.result()).await.expect("a result"), "once");
+    let third = client.workflow::<Waits>("same");
+    third.start(()).await.expect("it has ended, and is taken as it is");
+    assert_eq!(soon(third.result()).await.expect("a result"), "once");
+    worker.stop().await.expect("stopped");
+}
+
+#[tokio::test]
+async fn a_start_can_insist_on_a_new_instance() {
+    let partitura = in_memory().await;
+    let worker = partitura.worker().workflow::<Waits>().start().await.expect("a worker");
+    let client = partitura.client();
+    let first = client.workflow::<Waits>("same").start(()).policy(StartPolicy::Reject).await.expect("started");
+    let refused = client.workflow::<Waits>("same").start(()).policy(StartPolicy::Reject).await;
+    match refused.expect_err("it exists") {
+        ClientError::AlreadyExists { id, run, .. } => assert_eq!((id.as_str(), run), ("same", first)),
+        other => panic!("{other}"),
+    }
+    worker.stop().await.expect("stopped");
+}
+
+#[tokio::test]
+async fn a_start_can_replace_a_running_instance() {
+    let partitura = in_memory().await;
+    let worker = partitura.worker().workflow::<Waits>().start().await.expect("a worker");
+    let client = partitura.client();
+    let old = client.workflow::<Waits>("same");
+    old.start(()).await.expect("started");
+    let new = client.workflow::<Waits>("same");
+    new.start(()).policy(StartPolicy::Replace).await.expect("started anew");
+    assert!(matches!(soon(old.result()).await, Err(WorkflowError::Terminated(_))));
+    new.signal(WaitsSignal::release("new".into())).await.expect("sent");
+    assert_eq!(soon(new.result()).await.expect("a result"), "new");
+    // And one that has ended.
+    let third = client.workflow::<Waits>("same");
+    third.start(()).policy(StartPolicy::Replace).await.expect("started anew");
+    assert_eq!(soon(third.describe()).await.expect("known").status, Status::Running);
+    worker.stop().await.expect("stopped");
+}
+
+#[tokio::test]
+async fn a_query_reads_the_state_of_a_running_instance() {
+    let partitura = in_memory().await;
+    let worker = partitura.worker().workflow::<Waits>().start().await.expect("a worker");
+    let waits = partitura.client().workflow::<Waits>("asked");
+    let missing = soon(waits.query(WaitsQuery::is_released())).await;
+    assert!(matches!(missing, Err(ClientError::NotFound { .. })), "{missing:?}");
+    waits.start(()).await.expect("started");
+    assert!(!soon(waits.query(WaitsQuery::is_released())).await.expect("an answer"));
+    worker.stop().await.expect("stopped");
+}
+
+#[tokio::test]
+async fn a_cancelled_workflow_ends_as_cancelled() {
+    let partitura = in_memory().await;
+    let worker = partitura.worker().workflow::<Waits>().start().await.expect("a worker");
+    let waits = partitura.client().workflow::<Waits>("cancelled");
+    waits.start(()).await.expect("started");
+    waits.cancel("nobody wants it").await.expect("sent");
+    match soon(waits.result()).await {
+        Err(WorkflowError::Cancelled(reason)) => assert_eq!(reason, "nobody wants it"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(soon(waits.describe()).await.expect("known").status, Status::Cancelled);
+    worker.stop().await.expect("stopped");
+}
+
+#[derive(Debug, Default)]
+struct ParentOfWaits;
+
+#[partitura::workflow]
+impl ParentOfWaits {
+    #[run]
+    async fn run(cx: Cx<Self>) -> Result<String, Oops> {
+        cx.child::<Waits>("child").run(()).await.map_err(|error| Oops::Task(error.to_string()))
+    }
+}
+
+#[tokio::test]
+async fn cancelling_reaches_the_children() {
+    let partitura = in_memory().await;
+    let worker = partitura.worker().workflow::<Waits>().workflow::<ParentOfWaits>().start().await.expect("a worker");
+    let client = partitura.client();
+    let (parent, child) = (client.workflow::<ParentOfWaits>("parent"), client.workflow::<Waits>("child"));
+    parent.start(()).await.expect("started");
+    eventually(|| async { child.describe().await.ok() }).await;
+    parent.cancel("enough").await.expect("sent");
+    assert!(matches!(soon(parent.result()).await, Err(WorkflowError::Cancelled(_))));
+    assert!(matches!(soon(child.result()).await, Err(WorkflowError::Cancelled(_))));
+    worker.stop().await.expect("stopped");
+}
+
+#[tokio::test]
+async fn terminating_a_parent_cancels_its_children() {
+    let partitura = in_memory().await;
+    let worker = partitura.worker().workflow::<Waits>().workflow::<ParentOfWaits>().start().await.expect("a worker");
+    let client = partitura.client();
+    let (parent, child) = (client.workflow::<ParentOfWaits>("parent"), client.workflow::<Waits>("child"));
+    parent.start(()).await.expect("started");
+    eventually(|| async { child.describe().await.ok() }).await;
+    parent.terminate("now").await.expect("sent");
+    assert!(matches!(soon(parent.result()).await, Err(WorkflowError::Terminated(_))));
+    assert!(matches!(soon(child.result()).await, Err(WorkflowError::Cancelled(_))));
+    worker.stop().await.expect("stopped");
+}
+
+#[tokio::test]
+async fn instances_are_listed_by_status_and_tag_page_by_page() {
+    let partitura = in_memory().await;
+    let worker = partitura.worker().workflow::<Waits>().start().await.expect("a worker");
+    let client = partitura.client();
+    for i in 0..25 {
+        let tag = if i % 2 == 0 { "even" } else { "odd" };
+        client.workflow::<Waits>(format!("{i:02}")).start(()).tag(tag).await.expect("started");
+    }
+    let first = client.workflow::<Waits>("00");
+    first.signal(WaitsSignal::release("x".into())).await.expect("sent");
+    soon(first.result()).await.expect("a result");
+    for i in 0..25 {
+        soon(client.workflow::<Waits>(format!("{i:02}")).describe()).await.expect("known");
+    }
+    let ids = |summaries: Vec<partitura::Summary>| summaries.into_iter().map(|s| s.id).collect::<Vec<_>>();
+    let page = soon(client.list::<Waits>(Filter::first(10))).await.expect("a list");
+    assert_eq!(ids(page), (0..10).map(|i| format!("{i:02}")).collect::<Vec<_>>());
+    let page = soon(client.list::<Waits>(Filter::first(100).after("09"))).await.expect("a list");
+    assert_eq!(page.len(), 15);
+    let odd = soon(client.list::<Waits>(Filter::first(100).tag("odd"))).await.expect("a list");
+    assert_eq!(odd.len(), 12);
+    let done = soon(client.list::<Waits>(Filter::first(100).status("completed"))).await.expect("a list");
+    assert_eq!(ids(done), ["00"]);
+    worker.stop().await.expect("stopped");
+}
+
+#[derive(Debug, Default)]
+struct SleepsLong;
+
+#[partitura::workflow]
+impl SleepsLong {
+    #[run]
+    async fn run(cx: Cx<Self>) -> Result<(), Oops> {
+        cx.sleep(minutes(60)).await?;
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn the_history_tells_what_happened() {
+    let partitura = in_memory().await;
+    let worker = partitura.worker().workflow::<SleepsLong>().start().await.expect("a worker");
+    let sleeps = partitura.client().workflow::<SleepsLong>("s");
+    sleeps.start(()).await.expect("started");
+    let history = soon(sleeps.history()).await.expect("a history");
+    let said: Vec<String> = history.iter().map(ToString::to_string).collect();
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert!(said[1].starts_with("TimerStarted"), "{said:?}");
+    worker.stop().await.expect("stopped");
+}

@@ -1,0 +1,8 @@
+//! The engine through the front door, on the embedded broker.
+
+mod bad_input;
+mod lifecycle;
+mod recovery;
+mod scenarios;
+mod support;
+mod tasks;
