@@ -44,6 +44,22 @@ pub(crate) const STEPS: &[Step] = &[
         about: "unit, integration and documentation tests pass",
         action: cargo(&["test", "--locked", "--workspace", "--no-fail-fast"]),
     },
+    Step {
+        name: "crash",
+        about: "the checkout example goes on after kill -9 (once more, with its kills shown)",
+        action: cargo(&[
+            "test",
+            "--locked",
+            "--workspace",
+            "--test",
+            "checkout",
+            "--example",
+            "checkout",
+            "killed_at",
+            "--",
+            "--nocapture",
+        ]),
+    },
 ];
 
 const fn cargo(arguments: &'static [&'static str]) -> Action {
