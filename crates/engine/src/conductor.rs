@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use lru::LruCache;
 use partitura_broker::{AckToken, Clock, Delivery, ErrorKind, Partition, Producer};
-use crate::fake::{Batch, Handler, Outcome};
+use partitura_lanes::{Batch, Handler, Outcome};
 use partitura_workflow::{Step, StopReason};
 use tokio::sync::Semaphore;
 

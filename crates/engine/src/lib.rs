@@ -24,8 +24,6 @@ mod directory;
 mod effects;
 mod error;
 mod events;
-#[allow(missing_docs, unreachable_pub, dead_code)]
-mod fake;
 mod history;
 mod instance;
 mod journal;

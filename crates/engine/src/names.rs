@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use partitura_broker::{InvalidName, Ordering, Result, SubscriptionName, TopicName, Topology};
-use crate::fake::Source;
+use partitura_lanes::Source;
 
 /// The longest id of an instance, in bytes.
 pub(crate) const MAX_ID: usize = 512;

@@ -2,6 +2,7 @@ use std::future::{Future, IntoFuture};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use partitura_broker::{Broker, Clock, ProducerOptions, Result, SystemClock};
 
@@ -30,6 +31,7 @@ pub(crate) struct Inner {
 pub(crate) struct Settings {
     pub(crate) cache: NonZeroUsize,
     pub(crate) events: bool,
+    pub(crate) drain_within: Duration,
 }
 
 impl Partitura {
@@ -40,7 +42,11 @@ impl Partitura {
             store: None,
             clock: Arc::new(SystemClock),
             partitions: NonZeroU32::new(8).unwrap_or(NonZeroU32::MIN),
-            settings: Settings { cache: NonZeroUsize::new(10_000).unwrap_or(NonZeroUsize::MIN), events: true },
+            settings: Settings {
+                cache: NonZeroUsize::new(10_000).unwrap_or(NonZeroUsize::MIN),
+                events: true,
+                drain_within: Duration::from_secs(10),
+            },
         }
     }
 
@@ -112,6 +118,13 @@ impl Builder {
     /// Whether what happens is published on the event topics. It is, unless set otherwise.
     pub fn events(mut self, publish: bool) -> Self {
         self.settings.events = publish;
+        self
+    }
+
+    /// How long a worker that is stopped waits for the tasks that run. 10 s unless set. What is not finished then is
+    /// dropped, and runs again elsewhere.
+    pub fn drain_within(mut self, limit: Duration) -> Self {
+        self.settings.drain_within = limit;
         self
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::FutureExt;
 use partitura_broker::{AckToken, Clock, Message, Producer, Timestamp, Unit};
-use crate::fake::{Batch, Handler, Outcome};
+use partitura_lanes::{Batch, Handler, Outcome, headers};
 use partitura_workflow::{Failure, FailureKind, Payload, Service, TaskFailure};
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -236,11 +236,11 @@ impl TaskRunner {
         let fresh = TaskRequest { attempt: 1, heartbeat: None, ..request.clone() };
         let text = |number: u64| Bytes::from(number.to_string());
         let letter = Message::new(topic, request.message_id(), wire::encode(&fresh))
-            .header("partitura-dead-reason", "attempts-exhausted")
-            .header("partitura-dead-error", failure.to_string())
-            .header("partitura-dead-attempts", text(request.attempt.into()))
-            .header("partitura-dead-topic", self.0.topics.tasks.as_str().to_owned())
-            .header("partitura-dead-at", text(now.as_millis()));
+            .header(headers::DEAD_REASON, "attempts-exhausted")
+            .header(headers::DEAD_ERROR, failure.to_string())
+            .header(headers::DEAD_ATTEMPTS, text(request.attempt.into()))
+            .header(headers::DEAD_TOPIC, self.0.topics.tasks.as_str().to_owned())
+            .header(headers::DEAD_AT, text(now.as_millis()));
         Ok(Some(letter))
     }
 }

@@ -3,8 +3,8 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use futures::future::{select_all, try_join_all};
-use partitura_broker::{Error, ErrorKind, ProducerOptions, Result, TopicName};
-use crate::fake::{Handler, Lanes, Source};
+use partitura_broker::{Credit, Error, ErrorKind, ProducerOptions, Result, TopicName};
+use partitura_lanes::{Handler, LaneOptions, Lanes, Retry, Source};
 use partitura_workflow::{Definition, Service, Workflow};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -22,6 +22,8 @@ use crate::history;
 
 /// Commands to one instance that one turn takes together.
 const BATCH: usize = 64;
+/// Messages held, for each that is handled: the next ones are there when a handler is done.
+const TWO: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);
 /// How often messages are looked for that were decided and, by some crash, never sent.
 const SWEEP: Duration = Duration::from_secs(30);
 
@@ -113,7 +115,7 @@ impl Worker {
                 inner.clock.clone(),
                 inner.settings.events,
             );
-            let lanes = lanes(&self.partitura, &topics.source()?, self.concurrency, 1, runner).await?;
+            let lanes = lanes(&self.partitura, topics.source()?, self.concurrency, 1, runner).await?;
             tasks.push(tokio::spawn(lanes.run_until(until(is_shutdown.clone()))));
         }
         Ok(RunningWorker { shutdown, tasks })
@@ -164,7 +166,7 @@ async fn conduct(
     let conductor =
         Conductor::new(context, inner.clock.clone(), producer, inner.settings.cache, concurrency.get());
     let source = topics.source(inner.directory.partitions())?;
-    let lanes = lanes(partitura, &source, concurrency, BATCH, conductor).await?;
+    let lanes = lanes(partitura, source, concurrency, BATCH, conductor).await?;
     let conducting = tokio::spawn(lanes.run_until(until(shutdown.clone())));
     let sweeping = tokio::spawn(sweep(journal, shutdown.clone()));
     Ok(vec![conducting, sweeping])
@@ -201,13 +203,19 @@ async fn sweep(journal: Journal, shutdown: watch::Receiver<bool>) -> Result<()> 
 /// working store or broker.
 async fn lanes<H: Handler>(
     partitura: &Partitura,
-    source: &Source,
+    source: Source,
     concurrency: NonZeroUsize,
     batch: usize,
     handler: H,
 ) -> Result<Lanes<H>> {
-    let _ = concurrency;
-    crate::fake::Lanes2::start(&*partitura.0.broker, source, batch, handler).await
+    let options = LaneOptions::default()
+        .concurrency(concurrency.get())
+        .batch(batch)
+        .retry(Retry::exponential().initial(Duration::from_millis(20)).max_interval(Duration::from_secs(10)))
+        .credit(Credit { messages: concurrency.saturating_mul(TWO), ..Credit::default() })
+        .drain_within(partitura.0.settings.drain_within)
+        .clock(partitura.0.clock.clone());
+    Lanes::open(&*partitura.0.broker, source, options, handler).await
 }
 
 async fn until(mut shutdown: watch::Receiver<bool>) {

@@ -46,7 +46,7 @@ use crate::workflow::{Checkout, Delivery};
 async fn main() -> ExitCode {
     warnings::to_stderr();
     run(Arguments::parse()).await.unwrap_or_else(|error| {
-        eprintln!("checkout: {error}");
+        eprintln!("checkout: {}", with_causes(&*error));
         ExitCode::FAILURE
     })
 }
@@ -55,10 +55,10 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let intake = arguments.intake()?;
     intake.skipped.iter().for_each(|skipped| eprintln!("{skipped}"));
     let data = arguments.data()?;
-    println!("data     {} (run it again with --data {} to go on)", data.display(), data.display());
 
     // The one line that knows which broker there is. It fails if another process is using the directory.
     let partitura = partitura::connect(format!("embedded:{}", data.display())).await?;
+    println!("data     {} (run it again with --data {} to go on)", data.display(), data.display());
 
     let ledgers = data.join("ledger");
     let mut worker = partitura
@@ -110,4 +110,9 @@ async fn interrupted() {
             std::process::exit(130);
         }
     });
+}
+
+fn with_causes(error: &dyn Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

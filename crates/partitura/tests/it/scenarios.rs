@@ -7,7 +7,8 @@ use crate::support::{Oops, TextService, TextStub, Texts, Three, Waits, WaitsSign
 /// Runs one instance of `$workflow` beside the [`Text`] service.
 macro_rules! outcome_of {
     ($workflow:ty, $input:expr $(, also $other:ty)*) => {{
-        let partitura = in_memory().await;
+        let quick = |settings: partitura::Builder| settings.drain_within(millis(10));
+        let partitura = partitura::connect("memory:").with(quick).await.expect("a broker in memory");
         let worker = partitura.worker().service(TextService(Texts::default())).workflow::<$workflow>()$(.workflow::<$other>())*;
         let worker = worker.start().await.expect("a worker");
         let handle = partitura.client().workflow::<$workflow>("one");
