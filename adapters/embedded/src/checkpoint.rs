@@ -15,7 +15,7 @@ use crate::storage::{Checkpoints, Storage};
 
 /// How long the log becomes, in pages of 4 KiB, before it is worth while: long enough for pages that change often to be
 /// copied once for many changes, short enough to be read quickly after a crash.
-const PAGES: u32 = 8_000;
+const PAGES: u32 = 16_000;
 
 #[derive(Debug)]
 pub(crate) struct Checkpointer {

@@ -25,11 +25,13 @@ pub(crate) struct EmbeddedConsumer {
     notify: Arc<Notify>,
     /// Wakes any one of those who compete; never, where nobody does.
     competing: Arc<Notify>,
+    /// What has to be read before more is taken.
+    wanted: Vec<(u32, Place)>,
 }
 
 impl EmbeddedConsumer {
     pub(crate) fn new(handle: Arc<Handle>, id: u32, notify: Arc<Notify>, competing: Arc<Notify>) -> Self {
-        Self { handle, id, notify, competing }
+        Self { handle, id, notify, competing, wanted: Vec::new() }
     }
 
     fn core(&self) -> &Arc<Core> {
@@ -43,8 +45,11 @@ impl EmbeddedConsumer {
         let mut state = self.core().state();
         let mut contents = Vec::with_capacity(wanted.len());
         for ((queue, place), body) in wanted.into_iter().zip(bodies) {
-            let message = codec::decode(&state.topic_of(queue), body);
-            contents.push((queue, place, message.ok_or_else(|| failure::damaged_message(place.seq))?));
+            match body.and_then(|body| codec::decode(&state.topic_of(queue), body)) {
+                Some(message) => contents.push((queue, place, message)),
+                None if state.is_absent(queue, place) => return Err(failure::damaged_message(place.seq)),
+                None => {}
+            }
         }
         state.fill(contents);
         Ok(())
@@ -66,15 +71,23 @@ impl EmbeddedConsumer {
 impl Consumer for EmbeddedConsumer {
     async fn next(&mut self) -> Result<Event> {
         loop {
+            if !self.wanted.is_empty() {
+                // Taken out only when it is done: this future may be dropped.
+                self.load(self.wanted.clone()).await?;
+                self.wanted.clear();
+            }
             // Counted in before looking, so that nothing that comes after is missed; if it is then not needed, the
             // wake-up goes to another.
             let mut competing = pin!(self.competing.notified());
             competing.as_mut().enable();
             let taken = self.core().state().take(self.id, self.core().now(), Instant::now());
             match taken {
-                Taken::Event(event) => return Ok(event),
+                Taken::Event(event, wanted) => {
+                    self.wanted = wanted;
+                    return Ok(event);
+                }
                 Taken::Closed => return Err(failure::closed("consume")),
-                Taken::Load(wanted) => self.load(wanted).await?,
+                Taken::Load(wanted) => self.wanted = wanted,
                 Taken::Wait(wake) => {
                     tokio::select! {
                         () = self.notify.notified() => {}

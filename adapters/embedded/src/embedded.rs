@@ -147,7 +147,7 @@ fn restore(storage: Storage, options: &Options, now: Timestamp) -> Result<(Write
     let next = rows.last().map_or(1, |row| row.seq + 1);
     let latest = rows.iter().filter(|row| !row.delayed).map(|row| row.ready_at).max().unwrap_or_default();
     state.set_catalog(Arc::new(catalog));
-    state.restore(rows, now);
+    state.restore(rows, now)?;
     Ok((Writer::new(storage, next, Timestamp::from_millis(latest)), state))
 }
 

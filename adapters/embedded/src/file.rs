@@ -22,7 +22,10 @@ pub(crate) struct Directory {
 impl Directory {
     /// Creates what is missing, takes the lock, and checks what is there. Touches nothing that it refuses.
     pub(crate) fn open(directory: &Path, now: Timestamp, check_up_to: u64) -> Result<Self> {
-        fs::create_dir_all(directory).map_err(|e| io("the directory cannot be created", directory, e))?;
+        if !directory.is_dir() {
+            fs::create_dir_all(directory).map_err(|e| io("the directory cannot be created", directory, e))?;
+            directory.parent().map_or(Ok(()), sync)?;
+        }
         let lock = lock(&directory.join("partitura.lock"), now)?;
         let file = directory.join("partitura.db");
         match fs::metadata(&file) {
@@ -99,7 +102,13 @@ fn create(directory: &Path, file: &Path) -> Result<()> {
     }
     Storage::create(&new)?;
     fs::rename(&new, file).map_err(|e| io("the file cannot be created", file, e))?;
-    // Without this a power failure could take back the name, and with it everything stored.
+    sync(directory)
+}
+
+/// Without this a power failure could take back the name of what was created, and with it everything stored.
+fn sync(directory: &Path) -> Result<()> {
+    // The parent of a relative path may be empty, which is here.
+    let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
     File::open(directory).and_then(|d| d.sync_all()).map_err(|e| io("the directory cannot be synced", directory, e))
 }
 

@@ -106,7 +106,7 @@ pub(crate) fn start(core: Arc<Core>, writer: Writer, directory: Directory) -> Re
     let run = move || {
         let Desk::Thread(queue) = &core.desk else { return };
         // Also where the thread panics: nobody may wait for it in vain.
-        let end = End(queue);
+        let end = End(&core, queue);
         let mut writer = writer;
         while let Some(requests) = queue.next() {
             writer.run(requests, &core);
@@ -123,16 +123,15 @@ pub(crate) fn start(core: Arc<Core>, writer: Writer, directory: Directory) -> Re
     })
 }
 
-struct End<'q>(&'q Queue);
+struct End<'c>(&'c Core, &'c Queue);
 
 impl Drop for End<'_> {
     fn drop(&mut self) {
-        let mut waiting = lock(&self.0.waiting);
-        waiting.stopped = true;
+        let Self(core, queue) = self;
+        core.stop();
         // Whoever asked learns from the dropped answers that there will be none.
-        let rest = mem::take(&mut waiting.requests);
-        drop(waiting);
+        let rest = mem::take(&mut lock(&queue.waiting).requests);
         drop(rest);
-        self.0.ended.send_replace(true);
+        queue.ended.send_replace(true);
     }
 }

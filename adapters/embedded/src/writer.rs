@@ -37,7 +37,7 @@ impl Writer {
         let now = core.now();
         self.latest = self.latest.max(now);
         let mut outcome = Outcome { removed: core.state().begin_batch(now), ..Outcome::default() };
-        let result = self.write(&mut requests, core, &mut outcome);
+        let result = self.write(&mut requests, core, now, &mut outcome);
         let mut state = core.state();
         match &result {
             Ok(_) => state.apply(outcome, now),
@@ -54,14 +54,20 @@ impl Writer {
         }
     }
 
-    fn write(&mut self, requests: &mut [Request], core: &Core, outcome: &mut Outcome) -> Result<Vec<Done>> {
+    fn write(
+        &mut self,
+        requests: &mut [Request],
+        core: &Core,
+        now: Timestamp,
+        outcome: &mut Outcome,
+    ) -> Result<Vec<Done>> {
         let Self { storage, next, latest } = self;
         let batch = if !outcome.removed.is_empty() || requests.iter().any(|request| request.work.is_stored()) {
             Some(storage.batch(requests.iter().flat_map(|request| request.work.spaces()))?)
         } else {
             None
         };
-        let mut pass = Pass { batch, next, latest: *latest, core, outcome };
+        let mut pass = Pass { batch, next, now, latest: *latest, core, outcome };
         let done = requests.iter_mut().map(|request| pass.perform(&mut request.work)).collect::<Result<_>>()?;
         pass.remove()?;
         pass.batch.map_or(Ok(()), Batch::commit)?;
@@ -74,6 +80,7 @@ struct Pass<'p> {
     /// Missing where nothing has to be stored.
     batch: Option<Batch<'p>>,
     next: &'p mut u64,
+    now: Timestamp,
     latest: Timestamp,
     core: &'p Core,
     outcome: &'p mut Outcome,
@@ -115,7 +122,7 @@ impl Pass<'_> {
         if topic.topic.kind == TopicKind::Stream {
             self.outcome.broadcasts.push((partition, message.clone()));
         }
-        let due = message.not_before.filter(|due| *due > self.latest);
+        let due = message.not_before.filter(|due| *due > self.now);
         let size = u32::try_from(message.size()).unwrap_or(u32::MAX);
         for route in &topic.routes {
             let row = Row {
@@ -141,12 +148,12 @@ impl Pass<'_> {
         if let Err(fenced) = self.core.state().claim(&settle, &mut self.outcome.claims) {
             return Ok(Err(fenced));
         }
-        if let Some(batch) = &mut self.batch {
-            if let Err(conflict) = batch.put(&put)? {
-                let undo = self.outcome.claims.drain(first..).collect();
-                self.core.state().unclaim(undo);
-                return Ok(Err(conflict));
-            }
+        if let Some(batch) = &mut self.batch
+            && let Err(conflict) = batch.put(&put)?
+        {
+            let undo = self.outcome.claims.drain(first..).collect();
+            self.core.state().unclaim(undo);
+            return Ok(Err(conflict));
         }
         publish.into_iter().try_for_each(|message| self.publish(message)).map(Ok)
     }
@@ -173,4 +180,65 @@ impl Pass<'_> {
 fn is_of_storage(error: &Error) -> bool {
     use partitura_broker::ErrorKind::{Corrupt, OutcomeUnknown, Storage};
     matches!(error.kind(), Storage | Corrupt | OutcomeUnknown)
+}
+
+#[cfg(test)]
+mod tests {
+    use partitura_broker::{
+        Broker, Consumer, ConsumerOptions, ErrorKind, Event, Expect, Message, Ordering, ProducerOptions, Put, Topology,
+        Transactions, Unit,
+    };
+
+    use crate::core::{Desk, lock};
+    use crate::{Embedded, Options};
+
+    fn fill_disk_at(broker: &Embedded, pages: u32) {
+        let Desk::Inline(writer) = &broker.core().desk else { return };
+        let writer = lock(writer);
+        let storage = writer.as_ref().unwrap().storage();
+        let limited = storage.read(|connection| Ok(connection.pragma_update(None, "max_page_count", pages)));
+        limited.unwrap().unwrap();
+    }
+
+    async fn deliveries(consumer: &mut Box<dyn Consumer>) -> Vec<partitura_broker::Delivery> {
+        loop {
+            if let Event::Deliveries(deliveries) = consumer.next().await.unwrap() {
+                return deliveries;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_an_error_that_changes_nothing_and_passes() {
+        let broker = Embedded::memory(Options::default()).unwrap();
+        let (topic, subscription) = ("q".parse::<partitura_broker::TopicName>().unwrap(), "s".parse().unwrap());
+        let topology = Topology::new().queue(topic.clone(), Ordering::Shared);
+        broker.declare(&topology.subscription("s".parse().unwrap(), [topic.clone()])).await.unwrap();
+        let message = |id: &str, size| Message::new(topic.clone(), id, vec![0; size]);
+        let producer = broker.producer(ProducerOptions::default()).await.unwrap();
+        producer.publish(vec![message("first", 10)]).await.remove(0).unwrap();
+        let mut consumer = broker.consumer(ConsumerOptions::new(subscription, [topic.clone()])).await.unwrap();
+        let held = deliveries(&mut consumer).await;
+
+        fill_disk_at(&broker, 50);
+        let full = producer.publish(vec![message("small", 10), message("large", 1 << 20)]).await;
+        let kinds: Vec<_> = full.into_iter().map(|result| result.unwrap_err().kind()).collect();
+        assert_eq!(kinds, [ErrorKind::Storage; 2]);
+        let put = Put { space: "t", key: "k".into(), expect: Expect::Absent, value: Some("v".into()) };
+        let unit = Unit { settle: vec![held[0].token], publish: vec![message("large", 1 << 20)], put: vec![put] };
+        let error = broker.commit(vec![unit.clone()]).await.remove(0).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Storage);
+        assert!(error.is_retryable() && error.to_string().contains("disk is full"), "{error}");
+        assert_eq!(broker.get("t", "k".into()).await.unwrap(), None);
+
+        // There is room again, and the delivery is still ours to settle.
+        fill_disk_at(&broker, 5_000);
+        broker.commit(vec![unit]).await.remove(0).unwrap();
+        producer.publish(vec![message("last", 10)]).await.remove(0).unwrap();
+        let mut ids = Vec::new();
+        while ids.len() < 2 {
+            ids.extend(deliveries(&mut consumer).await.into_iter().map(|delivery| delivery.message.id.to_string()));
+        }
+        assert_eq!(ids, ["large", "last"]);
+    }
 }

@@ -1,4 +1,4 @@
-use partitura_broker::{Delivery, Event, Message, Partition, Timestamp};
+use partitura_broker::{Delivery, Event, Message, Partition, Timestamp, TopicName, telemetry};
 use tokio::time::Instant;
 
 use super::member::{Held, Member, Role};
@@ -12,8 +12,9 @@ const BATCH: usize = 512;
 /// What a consumer that asks for an event gets.
 #[derive(Debug)]
 pub(crate) enum Taken {
-    Event(Event),
-    /// First the contents of these messages have to be read: queue by queue, in order.
+    /// The event, and the messages whose contents have to be read before the next.
+    Event(Event, Vec<(u32, Place)>),
+    /// First the contents of these messages have to be read.
     Load(Vec<(u32, Place)>),
     /// Nothing yet.
     Wait(Wake),
@@ -42,7 +43,7 @@ impl State {
         };
         self.expire(group, instant);
         if let Some(news) = self.tell(id, group) {
-            return Taken::Event(news);
+            return Taken::Event(news, Vec::new());
         }
         self.fire(group, now);
         let mut taking = Taking::default();
@@ -52,7 +53,7 @@ impl State {
             self.look(id, group, &mut taking);
         }
         if !taking.deliveries.is_empty() {
-            return Taken::Event(Event::Deliveries(taking.deliveries));
+            return Taken::Event(Event::Deliveries(taking.deliveries), taking.absent);
         }
         if !taking.absent.is_empty() {
             return Taken::Load(taking.absent);
@@ -135,8 +136,13 @@ impl State {
     }
 
     /// The topic of a queue, which its stored messages do not repeat.
-    pub(crate) fn topic_of(&self, queue: u32) -> partitura_broker::TopicName {
+    pub(crate) fn topic_of(&self, queue: u32) -> TopicName {
         self.queues[queue as usize].topic.clone()
+    }
+
+    /// Whether a message still waits for its content. Another consumer may have had it meanwhile.
+    pub(crate) fn is_absent(&self, queue: u32, place: Place) -> bool {
+        self.queues[queue as usize].is_absent(place)
     }
 }
 
@@ -149,31 +155,36 @@ impl Member {
 
     fn listen(&mut self, now: Timestamp) -> Taken {
         if let Some(news) = self.news.pop_front() {
-            return Taken::Event(news);
+            return Taken::Event(news, Vec::new());
         }
         let mut deliveries = Vec::new();
-        loop {
-            let Role::Listener(_, feed) = &mut self.role else { break };
-            feed.fire(now);
-            let Some(size) = feed.next_size() else { break };
-            let size = u32::try_from(size).unwrap_or(u32::MAX);
-            if deliveries.len() == BATCH || !self.affords(size as usize) {
-                break;
-            }
-            let Role::Listener(_, feed) = &mut self.role else { break };
-            let Some((partition, message)) = feed.pop() else { break };
-            let held = Held { origin: None, size, committing: false };
+        while deliveries.len() < BATCH
+            && let Some((partition, message)) = self.hear(now)
+        {
+            let held =
+                Held { origin: None, size: u32::try_from(message.size()).unwrap_or(u32::MAX), committing: false };
             deliveries.push(self.hold(partition, 1, held, message, false));
         }
         if !deliveries.is_empty() {
-            return Taken::Event(Event::Deliveries(deliveries));
+            return Taken::Event(Event::Deliveries(deliveries), Vec::new());
         }
         let Role::Listener(topic, feed) = &mut self.role else { return Taken::Closed };
         let dropped = feed.take_dropped();
         if dropped > 0 {
-            tracing::warn!(target: partitura_broker::telemetry::TARGET, %topic, dropped, "a listener is too slow");
+            tracing::warn!(target: telemetry::TARGET, %topic, dropped, "a listener is too slow");
         }
         Taken::Wait(Wake { due: feed.next_due(), deadline: None })
+    }
+
+    fn hear(&mut self, now: Timestamp) -> Option<(Partition, Message)> {
+        let Role::Listener(_, feed) = &mut self.role else { return None };
+        feed.fire(now);
+        let size = feed.next_size()?;
+        if !self.affords(size) {
+            return None;
+        }
+        let Role::Listener(_, feed) = &mut self.role else { return None };
+        feed.pop()
     }
 }
 

@@ -14,7 +14,7 @@ use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use partitura_broker::{Message, Ordering, Partition, Timestamp, TopicName};
+use partitura_broker::{Error, ErrorKind, Message, Ordering, Partition, Result, Timestamp, TopicName};
 use tokio::sync::Notify;
 
 use crate::catalog::Catalog;
@@ -105,10 +105,16 @@ impl State {
     }
 
     /// Takes up what a file contained. What was ready then may have been delivered before.
-    pub(crate) fn restore(&mut self, rows: Vec<Row>, now: Timestamp) {
+    ///
+    /// # Errors
+    /// [`Corrupt`](ErrorKind::Corrupt), where a message belongs to no subscription.
+    pub(crate) fn restore(&mut self, rows: Vec<Row>, now: Timestamp) -> Result<()> {
         let mut ready: HashMap<u32, Vec<Ready>> = HashMap::new();
         for row in rows {
-            let Some(queue) = self.queues.get(row.queue as usize) else { continue };
+            let Some(queue) = self.queues.get(row.queue as usize) else {
+                let message = format!("message {} belongs to no subscription; restore the file from a backup", row.seq);
+                return Err(Error::new(ErrorKind::Corrupt, "open", message));
+            };
             let place = Place { ready_at: row.ready_at, seq: row.seq };
             if row.delayed && row.ready_at > now.as_millis() {
                 let delayed = Delayed { place, queue: row.queue, size: row.size };
@@ -121,6 +127,7 @@ impl State {
         for (queue, back) in ready {
             self.queues[queue as usize].put_back(back);
         }
+        Ok(())
     }
 
     /// Hands over to the caller what has to be removed, and holds back what falls due until the batch is in place.

@@ -92,6 +92,12 @@ impl Queue {
         places
     }
 
+    /// Whether this message is here without its content.
+    pub(super) fn is_absent(&self, place: Place) -> bool {
+        let found = self.ready.binary_search_by_key(&place, |ready| ready.place);
+        found.is_ok_and(|at| self.ready[at].content.is_none())
+    }
+
     /// Gives a waiting message its content. `false` where it is no longer waiting for it.
     pub(super) fn fill(&mut self, place: Place, message: Message) -> bool {
         let Ok(at) = self.ready.binary_search_by_key(&place, |ready| ready.place) else { return false };

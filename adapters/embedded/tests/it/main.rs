@@ -1,5 +1,8 @@
 //! What the contract promises, tried on the embedded broker.
 
+// Helpers may panic as tests may.
+#![allow(clippy::unwrap_used)]
+
 mod cancel;
 mod crash;
 mod delay;
