@@ -90,3 +90,12 @@ impl Iterator for OneOrMany {
 }
 
 impl ExactSizeIterator for OneOrMany {}
+
+impl<'a> IntoIterator for &'a Batch {
+    type Item = &'a Delivery;
+    type IntoIter = std::slice::Iter<'a, Delivery>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.deliveries().iter()
+    }
+}

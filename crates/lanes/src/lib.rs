@@ -56,7 +56,7 @@
 
 mod batch;
 mod core;
-//mod dead_letters;
+mod dead_letters;
 mod driver;
 mod handler;
 pub mod headers;
@@ -65,13 +65,16 @@ mod letter;
 mod options;
 mod retry;
 mod source;
-//mod typed;
+mod typed;
 
 pub use batch::Batch;
-//pub use dead_letters::{DeadLetters, Redriven};
+pub use dead_letters::{DeadLetters, Redriven};
 pub use handler::{Handler, Outcome};
 pub use lanes::Lanes;
 pub use letter::DeadLetter;
 pub use options::LaneOptions;
 pub use retry::Retry;
 pub use source::Source;
+pub use typed::{
+    Envelope, Handled, IntoOutcome, Messaging, Processing, Publish, Subscriber, Takes, Topic, TopicBuilder,
+};

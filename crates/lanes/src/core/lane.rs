@@ -152,11 +152,11 @@ impl Lane {
         }
     }
 
-    /// Gives the head a place among the parked, before all others.
+    /// Gives the head a place among the parked. If it has none yet, nothing of its key is parked: see `park`.
     pub(super) fn put_back(&mut self, now: u64) {
         let Some(mut current) = self.current.take() else { return };
         self.death = None;
-        let place = current.place.unwrap_or_else(|| self.place_ahead(now));
+        let place = current.place.unwrap_or_else(|| self.place_behind(now));
         current.place = Some(place);
         self.parked.insert(place);
         self.put(current);
@@ -168,16 +168,9 @@ impl Lane {
         self.hand.insert(at, entry);
     }
 
-    /// A place behind all that are parked.
+    /// A place behind all that are parked, and of all that ever were of this key.
     pub(super) fn place_behind(&self, now: u64) -> u64 {
-        /// So that a failing head that follows its successors into parking finds a place before them.
-        const ROOM: u64 = 1_000;
-        self.parked.last().map_or(now.saturating_mul(1_000_000).saturating_add(ROOM), |last| last.saturating_add(1))
-    }
-
-    /// A place before all that are parked.
-    pub(super) fn place_ahead(&self, now: u64) -> u64 {
-        self.parked.first().map_or_else(|| self.place_behind(now), |first| first.saturating_sub(1))
+        self.parked.last().map_or(now.saturating_mul(1_000_000), |last| last.saturating_add(1))
     }
 }
 

@@ -7,6 +7,10 @@ impl Core {
     /// Puts a message into its lane.
     pub(super) fn enqueue(&mut self, entry: Entry, now: Now) {
         let partition = entry.delivery.partition.0;
+        if !self.takes_up(partition) {
+            // It goes to the successor, as if it had never come.
+            return;
+        }
         let index = match &entry.delivery.message.key {
             Some(key) if self.settings.ordered => {
                 let key = (partition, key.clone());

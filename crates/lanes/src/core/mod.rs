@@ -30,6 +30,7 @@ use self::partition::Owned;
 use crate::{Batch, Retry};
 
 pub(crate) use self::lane::Death;
+pub(crate) use self::wire::unplaced;
 
 /// What the core needs to know of its options.
 #[derive(Debug, Clone)]
@@ -319,3 +320,8 @@ impl Ord for Early {
         self.order().cmp(&other.order())
     }
 }
+
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod tests;

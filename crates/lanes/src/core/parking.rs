@@ -169,12 +169,18 @@ impl Core {
     /// Parks what came from the topic, and with `all` the head and what is at hand of the parked as well.
     fn park(&mut self, index: u32, all: bool, now: Now) {
         let lane = &self.lanes[index as usize];
-        if lane.stale || !self.is_open(lane.partition) || self.draining {
+        if lane.stale || lane.moving > 0 || !self.is_open(lane.partition) || self.draining {
+            return;
+        }
+        let idle = matches!(lane.state, LaneState::Idle | LaneState::Queued);
+        let in_main = lane.current.as_ref().is_some_and(|current| !current.from_parking);
+        // What comes first must be parked first: a successor runs what is parked before what is not.
+        if in_main && !idle {
             return;
         }
         let wall = now.wall.as_millis();
         let lane = &mut self.lanes[index as usize];
-        if all && matches!(lane.state, LaneState::Idle | LaneState::Queued) {
+        if idle && (all || in_main) {
             lane.state = LaneState::Idle;
             lane.put_back(wall);
         }

@@ -119,6 +119,11 @@ impl Core {
         self.partitions.contains_key(&partition)
     }
 
+    /// Whether messages of it are taken in.
+    pub(super) fn takes_up(&self, partition: u32) -> bool {
+        self.partitions.get(&partition).is_some_and(|owned| owned.state != PartitionState::Revoking)
+    }
+
     pub(super) fn is_learning(&self, partition: u32) -> bool {
         let learning = |owned: &Owned| matches!(owned.state, PartitionState::Learning { .. });
         self.partitions.get(&partition).is_some_and(learning)

@@ -34,7 +34,9 @@ impl Core {
             since: now.steady,
             attempts: label.as_ref().map_or(0, |label| label.attempts),
             not_before: if wait.is_zero() { Duration::ZERO } else { now.steady + wait },
-            place: label.filter(|_| delivery.message.key.is_some() && self.settings.ordered).map(|label| label.place),
+            place: label
+                .filter(|label| label.place != 0 && delivery.message.key.is_some() && self.settings.ordered)
+                .map(|label| label.place),
             from_parking,
             moving: false,
             delivery,
@@ -59,9 +61,16 @@ impl Core {
     }
 }
 
+/// What a message of `topic` says when it is put into the parking topic from outside: it has no place of its own, and
+/// is handled as if it came from its topic now.
+pub(crate) fn unplaced(topic: &TopicName) -> String {
+    Label { place: 0, attempts: 0, retry_at: 0, topic: topic.clone() }.to_string()
+}
+
 /// The value of [`PARKED`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Label {
+    /// 0: none.
     place: u64,
     attempts: u32,
     /// In milliseconds since the Unix epoch; 0: at once.

@@ -74,12 +74,15 @@ impl Publisher {
             let (tokens, messages): (Vec<_>, Vec<_>) =
                 moves.into_iter().map(|moved| ((moved.lane, moved.token), moved.message)).unzip();
             let mut results = producer.publish(messages).await.into_iter();
+            let mut failed = None;
             let moved = tokens.into_iter().map(|(lane, token)| {
                 let result = results.next().unwrap_or_else(|| Err(no_result()));
                 if let Err(error) = &result {
                     tracing::warn!(%error, "a message was not parked and is held on");
+                    failed = Some(lane);
                 }
-                (lane, token, result.is_ok())
+                // What follows one that failed stays with it, whatever the producer says: see `Core::moved`.
+                (lane, token, failed != Some(lane))
             });
             let moved = moved.collect();
             let _ = report.send(Report::Moved(moved));

@@ -1,0 +1,112 @@
+use std::fmt::Display;
+use std::future::Future;
+
+use partitura_broker::{Delivery, Message};
+use serde::de::DeserializeOwned;
+
+use super::Envelope;
+use super::publish::JSON;
+use crate::headers::CONTENT_TYPE;
+use crate::{Batch, Handler, Outcome};
+
+/// What a handler may return: `Result<(), E>` with any error that can be shown, or an [`Outcome`] for those who want to
+/// say more.
+pub trait IntoOutcome {
+    /// What becomes of the message.
+    fn into_outcome(self) -> Outcome;
+}
+
+impl<E: Display> IntoOutcome for Result<(), E> {
+    /// An error is tried again, as the policy says.
+    fn into_outcome(self) -> Outcome {
+        match self {
+            Ok(()) => Outcome::Done,
+            Err(error) => Outcome::retry(error.to_string()),
+        }
+    }
+}
+
+impl IntoOutcome for Outcome {
+    fn into_outcome(self) -> Outcome {
+        self
+    }
+}
+
+/// A function that takes messages of type `T`: the payload alone, or its [`Envelope`].
+///
+/// `A` is what it takes, and is inferred: write the type of the argument, as in `|order: Order| …`.
+pub trait Takes<T, A>: Send + Sync + 'static {
+    /// Calls it.
+    fn call(&self, envelope: Envelope<T>) -> impl Future<Output = Outcome> + Send;
+}
+
+impl<T, F, R> Takes<T, T> for F
+where
+    F: Fn(T) -> R + Send + Sync + 'static,
+    R: Future<Output: IntoOutcome> + Send,
+    T: Send,
+{
+    async fn call(&self, envelope: Envelope<T>) -> Outcome {
+        self(envelope.into_payload()).await.into_outcome()
+    }
+}
+
+impl<T, F, R> Takes<T, Envelope<T>> for F
+where
+    F: Fn(Envelope<T>) -> R + Send + Sync + 'static,
+    R: Future<Output: IntoOutcome> + Send,
+    T: Send,
+{
+    async fn call(&self, envelope: Envelope<T>) -> Outcome {
+        self(envelope).await.into_outcome()
+    }
+}
+
+/// A typed function as a [`Handler`]: decodes, calls, answers.
+///
+/// What cannot be decoded becomes a dead letter at once.
+pub struct Handled<T, A, F> {
+    function: F,
+    types: std::marker::PhantomData<fn(T, A)>,
+}
+
+impl<T, A, F: Takes<T, A>> Handled<T, A, F> {
+    /// Wraps a function.
+    pub fn new(function: F) -> Self {
+        Self { function, types: std::marker::PhantomData }
+    }
+}
+
+impl<T: DeserializeOwned + Send + 'static, A: 'static, F: Takes<T, A>> Handler for Handled<T, A, F> {
+    async fn handle(&self, batch: Batch) -> Outcome {
+        let attempt = batch.attempt();
+        for delivery in batch.into_deliveries() {
+            match decode(&delivery) {
+                Ok(payload) => match self.function.call(Envelope::new(payload, delivery, attempt)).await {
+                    Outcome::Done => {}
+                    other => return other,
+                },
+                Err(error) => return Outcome::Dead { reason: "undecodable".into(), error: Some(error) },
+            }
+        }
+        Outcome::Done
+    }
+}
+
+impl<T, A, F> std::fmt::Debug for Handled<T, A, F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Handled").finish_non_exhaustive()
+    }
+}
+
+fn decode<T: DeserializeOwned>(delivery: &Delivery) -> Result<T, String> {
+    let message: &Message = &delivery.message;
+    let essence = |text: &str| text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    match message.headers.get_str(CONTENT_TYPE).map(essence) {
+        Some(found) if found != JSON && !found.ends_with("+json") => {
+            Err(format!("its content-type is {found:?}, {JSON:?} was expected"))
+        }
+        _ => serde_json::from_slice(&message.payload)
+            .map_err(|error| format!("not a {}: {error}", std::any::type_name::<T>())),
+    }
+}
