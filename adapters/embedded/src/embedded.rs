@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use partitura_broker::{
     Broker, Capabilities, Clock, Consumer, ConsumerOptions, Delay, Durability, Error, ErrorKind, Inbox, Limits,
-    Producer, ProducerOptions, Result, Supports, SystemClock, Timestamp, TopicKind, Topology, Transactions,
+    Producer, ProducerOptions, Result, Supports, SystemClock, Timestamp, TopicKind, TopicName, Topology, Transactions,
 };
 use tokio::time::Instant;
 
@@ -216,6 +216,10 @@ impl Broker for Embedded {
     async fn inbox(&self) -> Result<Box<dyn Inbox>> {
         self.check_open("open an inbox")?;
         Ok(Box::new(EmbeddedInbox::new(self.handle.clone())))
+    }
+
+    fn has_audience(&self, topic: &TopicName) -> bool {
+        self.handle.core.state().has_audience(topic)
     }
 
     fn transactions(&self) -> Option<&dyn Transactions> {

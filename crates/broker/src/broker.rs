@@ -81,6 +81,15 @@ pub trait Broker: Debug + Send + Sync {
     /// Conformance: `inbox.reply`.
     async fn inbox(&self) -> Result<Box<dyn Inbox>>;
 
+    /// Whether a message that is published to the stream `topic` now can reach anybody, durable subscription or
+    /// broadcast. Cheap: asked before a message is built.
+    ///
+    /// `false` only where the broker knows that the message would be dropped; one that keeps streams for their
+    /// retention, or cannot tell, answers `true`.
+    ///
+    /// Conformance: `publish.audience`.
+    fn has_audience(&self, topic: &TopicName) -> bool;
+
     /// One commit for settling, publishing and writing state, where the broker can.
     ///
     /// `None` is a declared answer, not a failure: above, a store and an outbox then do the same in two steps.

@@ -113,12 +113,7 @@ impl Conductor {
         Ok(())
     }
 
-    async fn commit(
-        &self,
-        key: &InstanceKey,
-        batch: &Batch,
-        mut turn: Turn<'_>,
-    ) -> partitura_broker::Result<Outcome> {
+    async fn commit(&self, key: &InstanceKey, batch: &Batch, mut turn: Turn<'_>) -> partitura_broker::Result<Outcome> {
         let tokens: Vec<AckToken> = batch.deliveries().iter().map(|delivery| delivery.token).collect();
         let settlement = match turn.finish(tokens).await? {
             Some(unit) => self.0.context.journal.commit(unit).await?,
@@ -297,4 +292,3 @@ fn failed(key: &InstanceKey, error: &partitura_broker::Error) -> Outcome {
         }
     }
 }
-

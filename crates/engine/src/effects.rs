@@ -43,12 +43,8 @@ pub(crate) fn of(key: &InstanceKey, live: &Live, event: &Event, out: &mut Vec<Me
             out.push(to_self(key, format!("{run}.{seq}.t"), &due)?.not_before(Timestamp::from_millis(*due_at_ms)));
         }
         EventKind::ChildStarted { seq, workflow, id, input, detached } => {
-            let parent = ParentRef {
-                workflow: key.workflow.to_string(),
-                id: key.id.to_string(),
-                run: run.clone(),
-                seq: *seq,
-            };
+            let parent =
+                ParentRef { workflow: key.workflow.to_string(), id: key.id.to_string(), run: run.clone(), seq: *seq };
             let start = Command::Start(Box::new(Start {
                 run: child_run(run, *seq),
                 input: input.clone(),

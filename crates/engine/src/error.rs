@@ -74,12 +74,10 @@ pub enum WorkflowError<E> {
 impl<E: DeserializeOwned> WorkflowError<E> {
     pub(crate) fn of(failure: Failure) -> Self {
         match failure.kind {
-            FailureKind::Application => {
-                match failure.details.as_ref().unwrap_or(&Payload::null()).decode() {
-                    Ok(error) => Self::Failed(error),
-                    Err(problem) => Self::Unknown(format!("{} ({problem})", failure.message)),
-                }
-            }
+            FailureKind::Application => match failure.details.as_ref().unwrap_or(&Payload::null()).decode() {
+                Ok(error) => Self::Failed(error),
+                Err(problem) => Self::Unknown(format!("{} ({problem})", failure.message)),
+            },
             FailureKind::Cancelled => Self::Cancelled(failure.message),
             FailureKind::Terminated => Self::Terminated(failure.message),
             FailureKind::TimedOut => Self::TimedOut(failure.message),

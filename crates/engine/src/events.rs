@@ -1,7 +1,9 @@
 //! What happened, for anybody who wants to know: CloudEvents 1.0 in JSON, on the event topics.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use partitura_broker::{Message, Timestamp, TopicName};
+use partitura_broker::{Broker, Message, Timestamp, TopicName};
 use partitura_workflow::{Event, EventKind, Failure, Payload};
 use serde::{Deserialize, Serialize};
 
@@ -56,6 +58,25 @@ pub struct TaskEvent {
     pub retry_at: Option<u64>,
 }
 
+/// The event topic of a workflow or service, and whether events are wanted there.
+#[derive(Debug, Clone)]
+pub(crate) struct EventTopic {
+    pub(crate) name: TopicName,
+    broker: Arc<dyn Broker>,
+    wanted: bool,
+}
+
+impl EventTopic {
+    pub(crate) fn new(broker: &Arc<dyn Broker>, name: TopicName, wanted: bool) -> Self {
+        Self { name, broker: broker.clone(), wanted }
+    }
+
+    /// Whether an event is worth building.
+    pub(crate) fn is_heard(&self) -> bool {
+        self.wanted && self.broker.has_audience(&self.name)
+    }
+}
+
 fn message<T: Serialize>(topic: &TopicName, event: CloudEvent<T>) -> Message {
     let key = Bytes::copy_from_slice(event.subject.as_bytes());
     let payload = wire::encode(&event);
@@ -90,7 +111,13 @@ pub(crate) fn of_workflow(
 }
 
 /// The event of a task's attempt; `what` is `started`, `completed`, `failed` or `retried`.
-pub(crate) fn of_task(topic: &TopicName, request: &TaskRequest, what: &str, now: Timestamp, data: TaskEvent) -> Message {
+pub(crate) fn of_task(
+    topic: &TopicName,
+    request: &TaskRequest,
+    what: &str,
+    now: Timestamp,
+    data: TaskEvent,
+) -> Message {
     let source = format!("/services/{}", request.service);
     let id = format!("{}.{what}", request.message_id());
     let subject = format!("{}/{}", request.workflow, request.id);

@@ -80,21 +80,15 @@ pub(crate) async fn load(journal: &Journal, key: &InstanceKey, run: &str) -> Res
 
 /// A page of the summaries of a workflow's instances behind the id `after`, in the order of their ids' bytes, and
 /// whether there may be more.
-pub(crate) async fn page(
-    journal: &Journal,
-    workflow: &str,
-    after: Option<&str>,
-) -> Result<(Vec<Summary>, bool)> {
+pub(crate) async fn page(journal: &Journal, workflow: &str, after: Option<&str>) -> Result<(Vec<Summary>, bool)> {
     let mut range = ScanRange::prefix(INSTANCES, [workflow.as_bytes(), b"\0"].concat());
     if let Some(id) = after {
         range = range.after(&InstanceKey::new(workflow, id).stored());
     }
     let page = journal.scan(range, PAGE).await?;
     let more = page.len() == PAGE;
-    let summaries = page
-        .iter()
-        .map(|entry| decode(&entry.value, &InstanceKey::new(workflow, "…")))
-        .collect::<Result<_>>()?;
+    let summaries =
+        page.iter().map(|entry| decode(&entry.value, &InstanceKey::new(workflow, "…"))).collect::<Result<_>>()?;
     Ok((summaries, more))
 }
 

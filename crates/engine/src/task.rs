@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::context::TaskContext;
-use crate::events::{TaskEvent, of_task};
+use crate::events::{EventTopic, TaskEvent, of_task};
 use crate::journal::{Journal, Settlement};
 use crate::mailbox::Mailbox;
 use crate::names::{ServiceTopics, WorkflowTopics};
@@ -35,7 +35,7 @@ struct Inner {
     producer: Box<dyn Producer>,
     mailbox: Arc<Mailbox>,
     clock: Arc<dyn Clock>,
-    publish_events: bool,
+    events: EventTopic,
 }
 
 impl TaskRunner {
@@ -46,9 +46,9 @@ impl TaskRunner {
         producer: Box<dyn Producer>,
         mailbox: Arc<Mailbox>,
         clock: Arc<dyn Clock>,
-        publish_events: bool,
+        events: EventTopic,
     ) -> Self {
-        Self(Arc::new(Inner { service, topics, journal, producer, mailbox, clock, publish_events }))
+        Self(Arc::new(Inner { service, topics, journal, producer, mailbox, clock, events }))
     }
 
     async fn run(&self, request: TaskRequest, delivered_before: bool, token: AckToken) -> Outcome {
@@ -131,7 +131,8 @@ impl TaskRunner {
                 () = silent => return limit.unwrap_or_default(),
             }
             let details = beats.borrow_and_update().clone();
-            if let Some(ReplyBody::Heartbeat { wanted: false, .. }) = self.beat(request, details, true, interval).await {
+            if let Some(ReplyBody::Heartbeat { wanted: false, .. }) = self.beat(request, details, true, interval).await
+            {
                 wanted.send_replace(false);
             }
             tokio::time::sleep(interval).await;
@@ -164,8 +165,14 @@ impl TaskRunner {
         tokio::time::timeout(patience, reply).await.ok().flatten()
     }
 
-    fn event(&self, request: &TaskRequest, what: &str, now: Timestamp, detail: impl FnOnce(&mut TaskEvent)) -> Option<Message> {
-        self.0.publish_events.then(|| {
+    fn event(
+        &self,
+        request: &TaskRequest,
+        what: &str,
+        now: Timestamp,
+        detail: impl FnOnce(&mut TaskEvent),
+    ) -> Option<Message> {
+        self.0.events.is_heard().then(|| {
             let mut data = TaskEvent {
                 service: request.service.clone(),
                 method: request.method.clone(),
@@ -176,7 +183,7 @@ impl TaskRunner {
                 retry_at: None,
             };
             detail(&mut data);
-            of_task(&self.0.topics.events, request, what, now, data)
+            of_task(&self.0.events.name, request, what, now, data)
         })
     }
 
@@ -231,7 +238,12 @@ impl TaskRunner {
         Ok(())
     }
 
-    fn dead_letter(&self, request: &TaskRequest, failure: &Failure, now: Timestamp) -> partitura_broker::Result<Option<Message>> {
+    fn dead_letter(
+        &self,
+        request: &TaskRequest,
+        failure: &Failure,
+        now: Timestamp,
+    ) -> partitura_broker::Result<Option<Message>> {
         let Some(topic) = self.0.topics.source()?.dead_topic()? else { return Ok(None) };
         let fresh = TaskRequest { attempt: 1, heartbeat: None, ..request.clone() };
         let text = |number: u64| Bytes::from(number.to_string());
@@ -257,7 +269,8 @@ impl Handler for TaskRunner {
 
 /// Whether it failed after all attempts, rather than by an answer that no attempt would change.
 fn is_exhausted(request: &TaskRequest, failure: &TaskFailure) -> bool {
-    let transient = matches!(failure.failure.kind, FailureKind::Panic | FailureKind::TimedOut | FailureKind::WorkerLost);
+    let transient =
+        matches!(failure.failure.kind, FailureKind::Panic | FailureKind::TimedOut | FailureKind::WorkerLost);
     transient || (request.attempt > 1 && failure.retryable != Some(false))
 }
 

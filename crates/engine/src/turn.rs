@@ -9,6 +9,7 @@ use partitura_workflow::{
 use uuid::Uuid;
 
 use crate::directory::{Destination, Directory};
+use crate::events::EventTopic;
 use crate::instance::{Live, Notes, beginning};
 use crate::journal::Journal;
 use crate::names::InstanceKey;
@@ -24,8 +25,14 @@ pub(crate) enum Instance {
     Absent,
     Live(Box<Live>),
     /// Its code cannot go on; inputs are kept.
-    Stopped { summary: Box<Summary>, next_turn: u32 },
-    Closed { summary: Box<Summary>, version: Version },
+    Stopped {
+        summary: Box<Summary>,
+        next_turn: u32,
+    },
+    Closed {
+        summary: Box<Summary>,
+        version: Version,
+    },
 }
 
 /// What a turn needs from outside and shares with all others of the workflow.
@@ -35,7 +42,7 @@ pub(crate) struct Context {
     pub(crate) topics: crate::names::WorkflowTopics,
     pub(crate) journal: Journal,
     pub(crate) directory: Arc<Directory>,
-    pub(crate) publish_events: bool,
+    pub(crate) events: EventTopic,
 }
 
 /// Collects what the commands of one batch lead to. Nothing has happened until [`Context`]'s journal has committed it.
@@ -168,7 +175,8 @@ impl<'a> Turn<'a> {
         match command {
             Command::Start(start) => self.start(*start).await,
             Command::Signal { name, payload } => {
-                let seen = matches!(&self.instance, Instance::Live(live) if live.execution.has_seen_message(message_id));
+                let seen =
+                    matches!(&self.instance, Instance::Live(live) if live.execution.has_seen_message(message_id));
                 let message_id = message_id.to_owned();
                 if seen { Ok(()) } else { self.input(None, EventKind::SignalReceived { name, payload, message_id }) }
             }
@@ -223,9 +231,9 @@ impl<'a> Turn<'a> {
                 Ok(())
             }
             Command::Describe { reply_to } => {
-                let body = self.summary().map_or(ReplyBody::NotFound, |summary| {
-                    ReplyBody::Description(Box::new(summary.clone()))
-                });
+                let body = self
+                    .summary()
+                    .map_or(ReplyBody::NotFound, |summary| ReplyBody::Description(Box::new(summary.clone())));
                 self.replies.push((reply_to, body));
                 Ok(())
             }
@@ -292,8 +300,7 @@ impl<'a> Turn<'a> {
     async fn replay(&mut self, summary: Summary) -> Result<Live, Abandoned> {
         let (events, next_turn) = history::load(&self.context.journal, self.key, &summary.run).await?;
         let notes = Notes::of(&summary.run, &events);
-        let (execution, turn) =
-            Execution::replay(&self.context.definition, events).map_err(Abandoned::Stopped)?;
+        let (execution, turn) = Execution::replay(&self.context.definition, events).map_err(Abandoned::Stopped)?;
         let mut live = Live { execution, summary, next_turn, notes };
         self.absorb(&mut live, turn);
         Ok(live)
@@ -431,7 +438,6 @@ impl<'a> Turn<'a> {
         self.waiters.extend(reply_to.and_then(|to| ReplyTo::try_from(to).ok()));
     }
 
-
     fn terminate(&mut self, reason: &str) -> Result<(), Abandoned> {
         let failure = Failure::new(FailureKind::Terminated, reason);
         let event = Event::new(self.now.as_millis(), EventKind::WorkflowFailed { failure });
@@ -547,13 +553,16 @@ impl<'a> Turn<'a> {
                 }
             }
         }
-        if self.context.publish_events
+        if self.context.events.is_heard()
             && let Some(summary) = self.summary()
         {
-            let topic = &self.context.topics.events;
-            messages.extend(recorded.iter().enumerate().map(|(index, event)| {
-                events::of_workflow(topic, self.key, (&summary.run, turn, index), event)
-            }));
+            let topic = &self.context.events.name;
+            messages.extend(
+                recorded
+                    .iter()
+                    .enumerate()
+                    .map(|(index, event)| events::of_workflow(topic, self.key, (&summary.run, turn, index), event)),
+            );
         }
         self.unit.publish.append(&mut messages);
         Ok(())

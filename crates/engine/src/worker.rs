@@ -12,13 +12,14 @@ use uuid::Uuid;
 
 use crate::conductor::Conductor;
 use crate::directory::Destination;
+use crate::events::EventTopic;
+use crate::history;
 use crate::journal::Journal;
 use crate::names::{ServiceTopics, WorkflowTopics};
 use crate::partitura::Partitura;
 use crate::task::TaskRunner;
 use crate::turn::Context;
 use crate::wire::{self, Command};
-use crate::history;
 
 /// Commands to one instance that one turn takes together.
 const BATCH: usize = 64;
@@ -113,7 +114,7 @@ impl Worker {
                 inner.broker.producer(ProducerOptions::default()).await?,
                 inner.mailbox.clone(),
                 inner.clock.clone(),
-                inner.settings.events,
+                EventTopic::new(&inner.broker, topics.events.clone(), inner.settings.events),
             );
             let lanes = lanes(&self.partitura, topics.source()?, self.concurrency, 1, runner).await?;
             tasks.push(tokio::spawn(lanes.run_until(until(is_shutdown.clone()))));
@@ -161,10 +162,9 @@ async fn conduct(
         topics: topics.clone(),
         journal: journal.clone(),
         directory: inner.directory.clone(),
-        publish_events: inner.settings.events,
+        events: EventTopic::new(&inner.broker, topics.events.clone(), inner.settings.events),
     };
-    let conductor =
-        Conductor::new(context, inner.clock.clone(), producer, inner.settings.cache, concurrency.get());
+    let conductor = Conductor::new(context, inner.clock.clone(), producer, inner.settings.cache, concurrency.get());
     let source = topics.source(inner.directory.partitions())?;
     let lanes = lanes(partitura, source, concurrency, BATCH, conductor).await?;
     let conducting = tokio::spawn(lanes.run_until(until(shutdown.clone())));
@@ -193,7 +193,9 @@ async fn sweep(journal: Journal, shutdown: watch::Receiver<bool>) -> Result<()> 
         }
         match journal.recover(bytes::Bytes::new()).await {
             Ok(0) => {}
-            Ok(recovered) => tracing::info!(recovered, "turns had decided to send something that was not sent; it is now"),
+            Ok(recovered) => {
+                tracing::info!(recovered, "turns had decided to send something that was not sent; it is now")
+            }
             Err(error) => tracing::warn!(%error, "the outbox was not swept"),
         }
     }

@@ -86,6 +86,12 @@ impl State {
         &self.catalog
     }
 
+    /// Whether anybody gets what is published to this topic.
+    pub(crate) fn has_audience(&self, topic: &TopicName) -> bool {
+        self.catalog.topics.get(topic).is_some_and(|topic| !topic.routes.is_empty())
+            || self.listeners.get(topic).is_some_and(|listeners| !listeners.is_empty())
+    }
+
     /// Takes over a larger catalog.
     pub(crate) fn set_catalog(&mut self, catalog: Arc<Catalog>) {
         for entry in &catalog.groups[self.groups.len()..] {
