@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::directory::{Destination, Directory};
 use crate::error::{ClientError, WorkflowError};
 use crate::mailbox::{Mailbox, PendingReply};
-use crate::names::{WorkflowTopics, check_id};
+use crate::names::check_id;
 use crate::summary::{Filter, Summary};
 use crate::turn::new_run;
 use crate::wire::{self, Command, Outcome, ReplyBody, ReplyTo, Start as StartCommand, StartPolicy};
@@ -62,7 +62,7 @@ impl Client {
     async fn send<W: Workflow>(&self, id: &str, message_id: String, command: &Command) -> Result<(), ClientError> {
         check_id(id).map_err(ClientError::InvalidId)?;
         self.0.directory.declare(&Destination::Workflow(W::NAME.to_owned())).await?;
-        let topic = WorkflowTopics::new(W::NAME).map_err(Error::from)?.commands;
+        let topic = self.0.directory.workflow(W::NAME)?.commands;
         let message = wire::command(&topic, id, message_id, command);
         let mut results = self.0.producer.publish(vec![message]).await;
         let lost = || Err(Error::new(ErrorKind::OutcomeUnknown, "publish", "the broker gave no result"));

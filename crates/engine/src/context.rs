@@ -30,7 +30,7 @@ tokio::task_local! {
 pub struct TaskContext(Arc<Inner>);
 
 struct Inner {
-    request: TaskRequest,
+    request: Arc<TaskRequest>,
     last_heartbeat: Option<Payload>,
     beat: watch::Sender<Option<Payload>>,
     wanted: watch::Receiver<bool>,
@@ -38,7 +38,7 @@ struct Inner {
 
 impl TaskContext {
     pub(crate) fn new(
-        request: TaskRequest,
+        request: Arc<TaskRequest>,
         last_heartbeat: Option<Payload>,
         beat: watch::Sender<Option<Payload>>,
         wanted: watch::Receiver<bool>,

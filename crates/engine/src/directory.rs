@@ -1,9 +1,9 @@
 //! Which topics are known to exist; declares the others before anything is sent to them.
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use partitura_broker::{Broker, Result};
+use partitura_broker::{Broker, InvalidName, Result};
 
 use crate::names::{ServiceTopics, WorkflowTopics};
 
@@ -14,26 +14,39 @@ pub(crate) enum Destination {
     Workflow(String),
 }
 
-/// Declares topics once per process.
+/// Knows the topics of workflows and services, and declares each once per process.
 #[derive(Debug)]
 pub(crate) struct Directory {
     broker: Arc<dyn Broker>,
     partitions: u32,
+    workflows: RwLock<HashMap<String, WorkflowTopics>>,
+    services: RwLock<HashMap<String, ServiceTopics>>,
     declared: Mutex<HashSet<Destination>>,
 }
 
 impl Directory {
     pub(crate) fn new(broker: Arc<dyn Broker>, partitions: u32) -> Self {
-        Self { broker, partitions, declared: Mutex::default() }
-    }
-
-    fn declared(&self) -> MutexGuard<'_, HashSet<Destination>> {
-        self.declared.lock().unwrap_or_else(PoisonError::into_inner)
+        let (workflows, services, declared) = Default::default();
+        Self { broker, partitions, workflows, services, declared }
     }
 
     /// How many partitions an ordered topic has.
     pub(crate) fn partitions(&self) -> u32 {
         self.partitions
+    }
+
+    /// The topics of a workflow, declared or not.
+    pub(crate) fn workflow(&self, name: &str) -> Result<WorkflowTopics> {
+        remembered(&self.workflows, name, WorkflowTopics::new)
+    }
+
+    /// The topics of a service, declared or not.
+    pub(crate) fn service(&self, name: &str) -> Result<ServiceTopics> {
+        remembered(&self.services, name, ServiceTopics::new)
+    }
+
+    fn declared(&self) -> MutexGuard<'_, HashSet<Destination>> {
+        self.declared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn knows(&self, destination: &Destination) -> bool {
@@ -46,11 +59,25 @@ impl Directory {
             return Ok(());
         }
         let topology = match destination {
-            Destination::Service(name) => ServiceTopics::new(name)?.topology(self.partitions)?,
-            Destination::Workflow(name) => WorkflowTopics::new(name)?.topology(self.partitions)?,
+            Destination::Service(name) => self.service(name)?.topology(self.partitions)?,
+            Destination::Workflow(name) => self.workflow(name)?.topology(self.partitions)?,
         };
         self.broker.declare(&topology).await?;
         self.declared().insert(destination.clone());
         Ok(())
     }
+}
+
+/// Names are checked and put together once; after that they are shared.
+fn remembered<T: Clone>(
+    known: &RwLock<HashMap<String, T>>,
+    name: &str,
+    make: impl FnOnce(&str) -> Result<T, InvalidName>,
+) -> Result<T> {
+    if let Some(found) = known.read().unwrap_or_else(PoisonError::into_inner).get(name) {
+        return Ok(found.clone());
+    }
+    let made = make(name)?;
+    known.write().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), made.clone());
+    Ok(made)
 }

@@ -8,13 +8,19 @@ use partitura_broker::{Message, Result, Timestamp};
 use partitura_workflow::{Event, EventKind, ParentRef};
 use uuid::Uuid;
 
-use crate::directory::Destination;
+use crate::directory::{Destination, Directory};
 use crate::instance::Live;
-use crate::names::{InstanceKey, ServiceTopics, WorkflowTopics};
+use crate::names::InstanceKey;
 use crate::wire::{self, Command, Outcome, Start, StartPolicy, TaskRequest};
 
 /// The messages that `event`, recorded by `live`, asks for.
-pub(crate) fn of(key: &InstanceKey, live: &Live, event: &Event, out: &mut Vec<Message>) -> Result<()> {
+pub(crate) fn of(
+    directory: &Directory,
+    key: &InstanceKey,
+    live: &Live,
+    event: &Event,
+    out: &mut Vec<Message>,
+) -> Result<()> {
     let run = &live.summary.run;
     match &event.kind {
         EventKind::TaskScheduled { seq, service, method, args, options } => {
@@ -31,16 +37,20 @@ pub(crate) fn of(key: &InstanceKey, live: &Live, event: &Event, out: &mut Vec<Me
                 scheduled_at: event.at,
                 heartbeat: None,
             };
-            let topics = ServiceTopics::new(service)?;
-            out.push(Message::new(topics.tasks, request.message_id(), wire::encode(&request)));
+            let tasks = directory.service(service)?.tasks;
+            out.push(Message::new(tasks, request.message_id(), wire::encode(&request)));
             if let Some(limit) = options.overall_timeout {
                 let expired = Command::TaskExpired { run: run.clone(), seq: *seq };
-                out.push(to_self(key, format!("{run}.{seq}.x"), &expired)?.not_before(after(event.at, limit)));
+                out.push(
+                    to_self(directory, key, format!("{run}.{seq}.x"), &expired)?.not_before(after(event.at, limit)),
+                );
             }
         }
         EventKind::TimerStarted { seq, due_at_ms } => {
             let due = Command::TimerDue { run: run.clone(), seq: *seq };
-            out.push(to_self(key, format!("{run}.{seq}.t"), &due)?.not_before(Timestamp::from_millis(*due_at_ms)));
+            out.push(
+                to_self(directory, key, format!("{run}.{seq}.t"), &due)?.not_before(Timestamp::from_millis(*due_at_ms)),
+            );
         }
         EventKind::ChildStarted { seq, workflow, id, input, detached } => {
             let parent =
@@ -54,23 +64,23 @@ pub(crate) fn of(key: &InstanceKey, live: &Live, event: &Event, out: &mut Vec<Me
                 reply_to: None,
                 accepted: None,
             }));
-            out.push(to(workflow, id, format!("{run}.{seq}.c"), &start)?);
+            out.push(to(directory, workflow, id, format!("{run}.{seq}.c"), &start)?);
         }
         EventKind::ChildCancelRequested { seq } => {
             if let Some(child) = live.notes.children.get(seq) {
-                out.push(cancel_child(run, *seq, &child.workflow, &child.id, &child.run)?);
+                out.push(cancel_child(directory, run, *seq, &child.workflow, &child.id, &child.run)?);
             }
         }
         EventKind::SignalSent { seq, workflow, id, name, payload } => {
             let signal = Command::Signal { name: name.clone(), payload: payload.clone() };
-            out.push(to(workflow, id, format!("{run}.{seq}.s"), &signal)?);
+            out.push(to(directory, workflow, id, format!("{run}.{seq}.s"), &signal)?);
         }
         end if end.is_end() => {
             for (seq, child) in &live.notes.children {
-                out.push(cancel_child(run, *seq, &child.workflow, &child.id, &child.run)?);
+                out.push(cancel_child(directory, run, *seq, &child.workflow, &child.id, &child.run)?);
             }
             if let (Some(parent), Some(outcome)) = (&live.summary.parent, Outcome::of_end(end)) {
-                out.push(child_done(parent, run, outcome)?);
+                out.push(child_done(directory, parent, run, outcome)?);
             }
         }
         _ => {}
@@ -90,23 +100,35 @@ pub(crate) fn destination(event: &EventKind) -> Option<Destination> {
 }
 
 /// Tells a parent how its child ended.
-pub(crate) fn child_done(parent: &ParentRef, child_run: &str, outcome: Outcome) -> Result<Message> {
+pub(crate) fn child_done(
+    directory: &Directory,
+    parent: &ParentRef,
+    child_run: &str,
+    outcome: Outcome,
+) -> Result<Message> {
     let done = Command::ChildDone { run: parent.run.clone(), seq: parent.seq, outcome };
-    to(&parent.workflow, &parent.id, format!("{child_run}.e"), &done)
+    to(directory, &parent.workflow, &parent.id, format!("{child_run}.e"), &done)
 }
 
-fn cancel_child(run: &str, seq: u32, workflow: &str, id: &str, child_run: &str) -> Result<Message> {
+fn cancel_child(
+    directory: &Directory,
+    run: &str,
+    seq: u32,
+    workflow: &str,
+    id: &str,
+    child_run: &str,
+) -> Result<Message> {
     let reason = Some("its parent was cancelled or has ended".to_owned());
     let cancel = Command::Cancel { run: Some(child_run.to_owned()), reason };
-    to(workflow, id, format!("{run}.{seq}.a"), &cancel)
+    to(directory, workflow, id, format!("{run}.{seq}.a"), &cancel)
 }
 
-fn to_self(key: &InstanceKey, message_id: String, command: &Command) -> Result<Message> {
-    to(&key.workflow, &key.id, message_id, command)
+fn to_self(directory: &Directory, key: &InstanceKey, message_id: String, command: &Command) -> Result<Message> {
+    to(directory, &key.workflow, &key.id, message_id, command)
 }
 
-fn to(workflow: &str, id: &str, message_id: String, command: &Command) -> Result<Message> {
-    Ok(wire::command(&WorkflowTopics::new(workflow)?.commands, id, message_id, command))
+fn to(directory: &Directory, workflow: &str, id: &str, message_id: String, command: &Command) -> Result<Message> {
+    Ok(wire::command(&directory.workflow(workflow)?.commands, id, message_id, command))
 }
 
 fn after(at: u64, duration: Duration) -> Timestamp {

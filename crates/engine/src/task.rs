@@ -13,10 +13,11 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::context::TaskContext;
+use crate::directory::Directory;
 use crate::events::{EventTopic, TaskEvent, of_task};
 use crate::journal::{Journal, Settlement};
 use crate::mailbox::Mailbox;
-use crate::names::{ServiceTopics, WorkflowTopics};
+use crate::names::ServiceTopics;
 use crate::wire::{self, Command, Outcome as Reported, ReplyBody, TaskRequest};
 
 /// How long an attempt that was delivered before asks the workflow for its last heartbeat.
@@ -35,6 +36,7 @@ struct Inner {
     producer: Box<dyn Producer>,
     mailbox: Arc<Mailbox>,
     clock: Arc<dyn Clock>,
+    directory: Arc<Directory>,
     events: EventTopic,
 }
 
@@ -46,12 +48,13 @@ impl TaskRunner {
         producer: Box<dyn Producer>,
         mailbox: Arc<Mailbox>,
         clock: Arc<dyn Clock>,
+        directory: Arc<Directory>,
         events: EventTopic,
     ) -> Self {
-        Self(Arc::new(Inner { service, topics, journal, producer, mailbox, clock, events }))
+        Self(Arc::new(Inner { service, topics, journal, producer, mailbox, clock, directory, events }))
     }
 
-    async fn run(&self, request: TaskRequest, delivered_before: bool, token: AckToken) -> Outcome {
+    async fn run(&self, request: Arc<TaskRequest>, delivered_before: bool, token: AckToken) -> Outcome {
         let last = match (&request.heartbeat, delivered_before) {
             (Some(details), _) => Some(details.clone()),
             // The worker that had it went away; what it said last is with the workflow.
@@ -64,7 +67,7 @@ impl TaskRunner {
         let mut unit = Unit { settle: vec![token], ..Unit::default() };
         let reported = match result {
             Ok(result) => self.completed(&request, result, now, &mut unit),
-            Err(failure) => self.failed(request, failure, beats.borrow().clone(), now, &mut unit),
+            Err(failure) => self.failed(&request, failure, beats.borrow().clone(), now, &mut unit),
         };
         if let Err(error) = reported {
             return Outcome::dead(error.to_string());
@@ -80,7 +83,7 @@ impl TaskRunner {
     /// Runs the method once, within its time-outs, and contains its panics.
     async fn attempt(
         &self,
-        request: &TaskRequest,
+        request: &Arc<TaskRequest>,
         last: Option<Payload>,
         beat: watch::Sender<Option<Payload>>,
     ) -> Result<Payload, TaskFailure> {
@@ -156,7 +159,7 @@ impl TaskRunner {
         let (reply_to, reply) = self.0.mailbox.request();
         let TaskRequest { run, seq, attempt, workflow, id, .. } = request;
         let beat = Command::Heartbeat { run: run.clone(), seq: *seq, attempt: *attempt, details, alive, reply_to };
-        let topic = WorkflowTopics::new(workflow).ok()?.commands;
+        let topic = self.0.directory.workflow(workflow).ok()?.commands;
         let message = wire::command(&topic, id, Uuid::now_v7().to_string(), &beat);
         if let Some(Err(error)) = self.0.producer.publish(vec![message]).await.pop() {
             tracing::warn!(task = request.idempotency_key(), %error, "a heartbeat was not sent");
@@ -203,13 +206,13 @@ impl TaskRunner {
         unit: &mut Unit,
     ) -> partitura_broker::Result<()> {
         unit.publish.extend(self.event(request, "completed", now, |data| data.result = Some(result.clone())));
-        unit.publish.push(done(request, Reported::Ok(result))?);
+        unit.publish.push(self.done(request, Reported::Ok(result))?);
         Ok(())
     }
 
     fn failed(
         &self,
-        mut request: TaskRequest,
+        request: &TaskRequest,
         failure: TaskFailure,
         heartbeat: Option<Payload>,
         now: Timestamp,
@@ -220,22 +223,29 @@ impl TaskRunner {
         let again = again.filter(|at| overall.is_none_or(|end| *at < end));
         let failure_of = |data: &mut TaskEvent| data.failure = Some(failure.failure.clone());
         if let Some(at) = again {
-            unit.publish.extend(self.event(&request, "retried", now, |data| {
+            unit.publish.extend(self.event(request, "retried", now, |data| {
                 failure_of(data);
                 data.retry_at = Some(at.as_millis());
             }));
+            let mut request = request.clone();
             request.attempt += 1;
             request.heartbeat = heartbeat.or(request.heartbeat);
             let id = request.message_id();
             unit.publish.push(Message::new(self.0.topics.tasks.clone(), id, wire::encode(&request)).not_before(at));
             return Ok(());
         }
-        unit.publish.extend(self.event(&request, "failed", now, failure_of));
-        if is_exhausted(&request, &failure) {
-            unit.publish.extend(self.dead_letter(&request, &failure.failure, now)?);
+        unit.publish.extend(self.event(request, "failed", now, failure_of));
+        if is_exhausted(request, &failure) {
+            unit.publish.extend(self.dead_letter(request, &failure.failure, now)?);
         }
-        unit.publish.push(done(&request, Reported::Err(failure.failure))?);
+        unit.publish.push(self.done(request, Reported::Err(failure.failure))?);
         Ok(())
+    }
+
+    fn done(&self, request: &TaskRequest, outcome: Reported) -> partitura_broker::Result<Message> {
+        let TaskRequest { run, seq, attempt, workflow, id, .. } = request;
+        let done = Command::TaskDone { run: run.clone(), seq: *seq, attempts: *attempt, outcome };
+        Ok(wire::command(&self.0.directory.workflow(workflow)?.commands, id, format!("{run}.{seq}.d"), &done))
     }
 
     fn dead_letter(
@@ -261,7 +271,7 @@ impl Handler for TaskRunner {
     async fn handle(&self, batch: Batch) -> Outcome {
         let [delivery] = batch.deliveries() else { return Outcome::retry("tasks are handled one by one") };
         match wire::decode::<TaskRequest>(&delivery.message.payload) {
-            Ok(request) => self.run(request, delivery.redelivered, delivery.token).await,
+            Ok(request) => self.run(Arc::new(request), delivery.redelivered, delivery.token).await,
             Err(error) => Outcome::dead(format!("not a task for a service of this version: {error}")),
         }
     }
@@ -272,12 +282,6 @@ fn is_exhausted(request: &TaskRequest, failure: &TaskFailure) -> bool {
     let transient =
         matches!(failure.failure.kind, FailureKind::Panic | FailureKind::TimedOut | FailureKind::WorkerLost);
     transient || (request.attempt > 1 && failure.retryable != Some(false))
-}
-
-fn done(request: &TaskRequest, outcome: Reported) -> partitura_broker::Result<Message> {
-    let TaskRequest { run, seq, attempt, workflow, id, .. } = request;
-    let done = Command::TaskDone { run: run.clone(), seq: *seq, attempts: *attempt, outcome };
-    Ok(wire::command(&WorkflowTopics::new(workflow)?.commands, id, format!("{run}.{seq}.d"), &done))
 }
 
 async fn deadline(limit: Option<Duration>) -> Duration {

@@ -316,7 +316,7 @@ impl<'a> Turn<'a> {
                 (StartPolicy::Reject, Some(parent)) => {
                     let message = format!("{} exists already; a child needs an id of its own", self.key);
                     let outcome = Outcome::Err(Failure::new(FailureKind::Unknown, message));
-                    self.unit.publish.push(effects::child_done(parent, &start.run, outcome)?);
+                    self.unit.publish.push(effects::child_done(&self.context.directory, parent, &start.run, outcome)?);
                     return Ok(());
                 }
                 (StartPolicy::Reject, None) => {
@@ -545,7 +545,7 @@ impl<'a> Turn<'a> {
         let mut messages: Vec<Message> = Vec::with_capacity(recorded.len());
         if let Instance::Live(live) = &mut self.instance {
             for event in &recorded {
-                effects::of(self.key, live, event, &mut messages)?;
+                effects::of(&self.context.directory, self.key, live, event, &mut messages)?;
                 self.strangers.extend(effects::destination(&event.kind).filter(|to| !self.context.directory.knows(to)));
                 if event.kind.is_command() {
                     let run = live.summary.run.clone();

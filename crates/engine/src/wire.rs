@@ -235,8 +235,13 @@ pub(crate) enum ReplyBody {
 
 /// Encodes what is serializable without failing: our own types, whose payloads are JSON already.
 pub(crate) fn encode<T: Serialize>(value: &T) -> Bytes {
+    // Most messages and rows fit, so that the buffer does not grow while it is written.
+    let mut buffer = Vec::with_capacity(512);
     // Our wire types hold strings, numbers and raw JSON; none of these can fail to serialize.
-    serde_json::to_vec(value).map(Bytes::from).unwrap_or_default()
+    if serde_json::to_writer(&mut buffer, value).is_err() {
+        buffer.clear();
+    }
+    buffer.into()
 }
 
 /// Decodes what came from outside.

@@ -15,7 +15,6 @@ use crate::directory::Destination;
 use crate::events::EventTopic;
 use crate::history;
 use crate::journal::Journal;
-use crate::names::{ServiceTopics, WorkflowTopics};
 use crate::partitura::Partitura;
 use crate::task::TaskRunner;
 use crate::turn::Context;
@@ -106,7 +105,7 @@ impl Worker {
         for service in self.services {
             let name = service.name();
             inner.directory.declare(&Destination::Service(name.to_owned())).await?;
-            let topics = ServiceTopics::new(name)?;
+            let topics = inner.directory.service(name)?;
             let runner = TaskRunner::new(
                 service,
                 topics.clone(),
@@ -114,6 +113,7 @@ impl Worker {
                 inner.broker.producer(ProducerOptions::default()).await?,
                 inner.mailbox.clone(),
                 inner.clock.clone(),
+                inner.directory.clone(),
                 EventTopic::new(&inner.broker, topics.events.clone(), inner.settings.events),
             );
             let lanes = lanes(&self.partitura, topics.source()?, self.concurrency, 1, runner).await?;
@@ -152,7 +152,7 @@ async fn conduct(
     let inner = &partitura.0;
     let workflow = definition.name();
     inner.directory.declare(&Destination::Workflow(workflow.to_owned())).await?;
-    let topics = WorkflowTopics::new(workflow)?;
+    let topics = inner.directory.workflow(workflow)?;
     let journal = Journal::of_workflows(&inner.broker, inner.store.clone()).await?;
     journal.recover(bytes::Bytes::new()).await?;
     let producer = inner.broker.producer(ProducerOptions::default()).await?;
