@@ -80,7 +80,8 @@ impl Consumer for EmbeddedConsumer {
             // wake-up goes to another.
             let mut competing = pin!(self.competing.notified());
             competing.as_mut().enable();
-            let taken = self.core().state().take(self.id, self.core().now(), Instant::now());
+            let now = self.core().now();
+            let taken = self.core().state().take(self.id, now, Instant::now());
             match taken {
                 Taken::Event(event, wanted) => {
                     self.wanted = wanted;

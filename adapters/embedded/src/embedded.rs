@@ -95,7 +95,9 @@ impl Options {
 impl Embedded {
     /// Opens the broker whose data are in `directory`, in the file `partitura.db`. Both are created where missing.
     ///
-    /// Blocks while the file is checked and the places of its messages are read: of a million, about a second.
+    /// Blocks while the file is checked and the places of its messages are read: of a million, about half a second. Not for
+    /// tokio's paused clock, which does not know that a thread is writing and lets confirms time out; see
+    /// [`memory`](Self::memory).
     ///
     /// # Errors
     /// [`Busy`](ErrorKind::Busy): another process, or this one, has it open; the message says which.

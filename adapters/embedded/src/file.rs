@@ -107,6 +107,10 @@ fn create(directory: &Path, file: &Path) -> Result<()> {
 
 /// Without this a power failure could take back the name of what was created, and with it everything stored.
 fn sync(directory: &Path) -> Result<()> {
+    if !cfg!(unix) {
+        // Elsewhere a directory cannot be opened, and need not be.
+        return Ok(());
+    }
     // The parent of a relative path may be empty, which is here.
     let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
     File::open(directory).and_then(|d| d.sync_all()).map_err(|e| io("the directory cannot be synced", directory, e))

@@ -38,6 +38,7 @@ impl Writer {
         self.latest = self.latest.max(now);
         let mut outcome = Outcome { removed: core.state().begin_batch(now), ..Outcome::default() };
         let result = self.write(&mut requests, core, now, &mut outcome);
+        let after = core.now();
         let mut state = core.state();
         match &result {
             Ok(_) => state.apply(outcome, now),
@@ -46,7 +47,7 @@ impl Writer {
                 state.revert(outcome);
             }
         }
-        state.end_batch(core.now());
+        state.end_batch(after);
         drop(state);
         match result {
             Ok(done) => requests.into_iter().zip(done).for_each(|(request, done)| request.answer.give(done)),

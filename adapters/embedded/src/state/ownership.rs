@@ -98,16 +98,16 @@ impl State {
             .filter(|(_, tenure)| tenure.revoked_until.is_some_and(|deadline| deadline <= now))
             .filter_map(|(partition, tenure)| Some((partition, tenure.owner?)))
             .collect();
-        let mut lost: HashMap<u32, Vec<Partition>> = HashMap::new();
         for (partition, owner) in expired {
-            lost.entry(owner).or_default().push(Partition(partition));
-            self.give_up(owner, group, partition);
-        }
-        for (owner, partitions) in lost {
+            // Told first: the heir may be the same consumer, and then hears of its new term afterwards.
             if let Some(member) = self.members.get_mut(&owner) {
-                member.news.push_back(Event::Lost(partitions));
+                match member.news.back_mut() {
+                    Some(Event::Lost(partitions)) => partitions.push(Partition(partition)),
+                    _ => member.news.push_back(Event::Lost(vec![Partition(partition)])),
+                }
                 member.notify.notify_one();
             }
+            self.give_up(owner, group, partition);
         }
     }
 

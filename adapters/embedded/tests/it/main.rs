@@ -9,6 +9,7 @@ mod delay;
 mod fanout;
 mod files;
 mod flow;
+mod model;
 mod order;
 mod ownership;
 mod support;
