@@ -120,8 +120,8 @@ pub trait Producer: Debug + Send + Sync {
     /// order given.
     ///
     /// **Ordering.** Per topic and key, messages are stored in the order in which their `publish` futures were first
-    /// polled, and inside a batch in its order. After a failure on a key, the later messages of that key in the batch
-    /// fail too, so that nothing overtakes it.
+    /// polled, and inside a batch in its order. After a retryable failure on a key, the later messages of that key in
+    /// the batch fail too, so that nothing overtakes it; a message that is refused for good leaves the others alone.
     ///
     /// **Durability.** A [`Receipt`] means what [`Capabilities::durability`] says.
     ///

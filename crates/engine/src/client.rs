@@ -19,7 +19,7 @@ use crate::wire::{self, Command, Outcome, ReplyBody, ReplyTo, Start as StartComm
 
 /// How long a question may go unanswered.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// After how long an outcome is asked for again: the worker that knew who waits may be gone.
+/// After how long an outcome is asked for again the first time; then twice as long each time, up to the limit that is set.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
 
 /// Starts workflows, and talks to them, from any process that reaches the broker. Cheap to clone.
@@ -31,11 +31,17 @@ struct Inner {
     directory: Arc<Directory>,
     producer: Box<dyn Producer>,
     mailbox: Arc<Mailbox>,
+    ask_again: Duration,
 }
 
 impl Client {
-    pub(crate) fn new(directory: Arc<Directory>, producer: Box<dyn Producer>, mailbox: Arc<Mailbox>) -> Self {
-        Self(Arc::new(Inner { directory, producer, mailbox }))
+    pub(crate) fn new(
+        directory: Arc<Directory>,
+        producer: Box<dyn Producer>,
+        mailbox: Arc<Mailbox>,
+        ask_again: Duration,
+    ) -> Self {
+        Self(Arc::new(Inner { directory, producer, mailbox, ask_again }))
     }
 
     /// The instance of the workflow `W` with this id, whether it exists or not.
@@ -137,6 +143,7 @@ impl<W: Workflow> WorkflowHandle<W> {
     /// Safe; ask again at any time.
     pub async fn result(&self) -> Result<W::Output, WorkflowError<W::Error>> {
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut patience = ASK_AGAIN;
         loop {
             let reply = match pending.take() {
                 Some(reply) => reply,
@@ -147,14 +154,14 @@ impl<W: Workflow> WorkflowHandle<W> {
                     reply
                 }
             };
-            match tokio::time::timeout(ASK_AGAIN, reply).await {
+            match tokio::time::timeout(patience, reply).await {
                 Ok(Some(ReplyBody::Ended(Outcome::Ok(result)))) => {
                     return result.decode().map_err(|error| ClientError::from(error).into());
                 }
                 Ok(Some(ReplyBody::Ended(Outcome::Err(failure)))) => return Err(WorkflowError::of(failure)),
                 Ok(Some(other)) => return Err(unexpected::<W>(&self.id, other).into()),
                 Ok(None) => return Err(ClientError::from(closed()).into()),
-                Err(_) => {}
+                Err(_) => patience = (patience * 2).min(self.client.0.ask_again),
             }
         }
     }

@@ -63,6 +63,11 @@ impl Journal {
         })))
     }
 
+    /// Whether there may be something to [`recover`](Self::recover).
+    pub(crate) fn has_outbox(&self) -> bool {
+        matches!(&*self.0, Mode::Outbox { .. })
+    }
+
     fn store(&self) -> Result<&dyn Store> {
         match &*self.0 {
             Mode::Atomic { store, .. } => Ok(store),

@@ -32,6 +32,7 @@ pub(crate) struct Settings {
     pub(crate) cache: NonZeroUsize,
     pub(crate) events: bool,
     pub(crate) drain_within: Duration,
+    ask_again: Duration,
 }
 
 impl Partitura {
@@ -46,6 +47,7 @@ impl Partitura {
                 cache: NonZeroUsize::new(10_000).unwrap_or(NonZeroUsize::MIN),
                 events: true,
                 drain_within: Duration::from_secs(10),
+                ask_again: Duration::from_secs(600),
             },
         }
     }
@@ -128,12 +130,19 @@ impl Builder {
         self
     }
 
+    /// How long a client that awaits an outcome waits at most before it asks again: the worker that knew who waits may
+    /// be gone. 10 minutes unless set; the first time it asks again after 5 seconds.
+    pub fn ask_again(mut self, at_most: Duration) -> Self {
+        self.settings.ask_again = at_most;
+        self
+    }
+
     async fn connect(self) -> Result<Partitura> {
         let Self { broker, store, clock, partitions, settings } = self;
         let directory = Arc::new(Directory::new(broker.clone(), partitions.get()));
         let mailbox = Arc::new(Mailbox::open(&*broker).await?);
         let producer = broker.producer(ProducerOptions::default()).await?;
-        let client = Client::new(directory.clone(), producer, mailbox.clone());
+        let client = Client::new(directory.clone(), producer, mailbox.clone(), settings.ask_again);
         Ok(Partitura(Arc::new(Inner { broker, store, clock, directory, mailbox, settings, client })))
     }
 }

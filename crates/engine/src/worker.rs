@@ -168,8 +168,8 @@ async fn conduct(
     let source = topics.source(inner.directory.partitions())?;
     let lanes = lanes(partitura, source, concurrency, BATCH, conductor).await?;
     let conducting = tokio::spawn(lanes.run_until(until(shutdown.clone())));
-    let sweeping = tokio::spawn(sweep(journal, shutdown.clone()));
-    Ok(vec![conducting, sweeping])
+    let sweeping = journal.has_outbox().then(|| tokio::spawn(sweep(journal, shutdown.clone())));
+    Ok([Some(conducting), sweeping].into_iter().flatten().collect())
 }
 
 /// The code of this process may be the repaired one.

@@ -113,7 +113,8 @@ impl TestEnv {
         let register = self.register.lock().unwrap_or_else(PoisonError::into_inner).take();
         let started = async {
             let broker = Arc::new(Embedded::memory(options)?);
-            let partitura = Partitura::on(broker).clock(self.clock.clone()).await?;
+            // In one process no reply is lost, so nobody has to ask again.
+            let partitura = Partitura::on(broker).clock(self.clock.clone()).ask_again(Duration::MAX).await?;
             let worker = register.into_iter().fold(partitura.worker(), |worker, register| register(worker));
             let running = worker.start().await?;
             Ok::<_, partitura_broker::Error>((partitura, running))

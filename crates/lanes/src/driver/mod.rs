@@ -19,8 +19,10 @@ use crate::{Handler, LaneOptions, Outcome, Retry, Source};
 
 /// How many reports are taken up before the consumer is looked at again.
 const REPORTS: usize = 1_024;
-/// How long nothing happens at most before the clock is looked at again, lest it has jumped.
+/// How long something that is due later waits at most before the clock is looked at again, lest it has jumped.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
+/// When to wake up where nothing waits for the time: never, as far as anybody here is concerned.
+const NEVER: Duration = Duration::from_secs(365 * 24 * 3_600);
 
 pub(crate) struct Driver<H> {
     consumer: Box<dyn Consumer>,
@@ -213,7 +215,7 @@ impl<H: Handler> Driver<H> {
     }
 
     fn set_alarm(&self, mut alarm: Pin<&mut Sleep>, now: Now) {
-        let at = self.start + now.steady + self.core.idle_for(now).unwrap_or(LOOK_AGAIN).min(LOOK_AGAIN);
+        let at = self.start + now.steady + self.core.idle_for(now).map_or(NEVER, |idle| idle.min(LOOK_AGAIN));
         // An alarm that comes too early does no harm, and setting one costs more than that.
         if alarm.is_elapsed() || alarm.deadline() > at {
             alarm.as_mut().reset(at);
@@ -248,16 +250,13 @@ impl Failures {
 }
 
 fn settings(capabilities: &Capabilities, source: &Source, options: &LaneOptions) -> Result<Settings> {
-    let parking = match source.parking_topic()?.filter(|_| options.parking) {
-        None => None,
-        Some(topic) => Some(Parking {
-            topic,
-            hold: options.holds(capabilities),
-            behind: options.behind,
-            full_messages: options.credit.messages.get().div_ceil(2),
-            full_bytes: options.credit.bytes.get().div_ceil(2),
-        }),
-    };
+    let parking = source.parking_topic()?.filter(|_| options.parking).map(|topic| Parking {
+        topic,
+        hold: options.holds(capabilities),
+        behind: options.behind,
+        full_messages: options.credit.messages.get().div_ceil(2),
+        full_bytes: options.credit.bytes.get().div_ceil(2),
+    });
     let ordered = source.ordering() != partitura_broker::Ordering::Shared;
     Ok(Settings {
         concurrency: options.concurrency.get(),

@@ -6,3 +6,4 @@ mod recovery;
 mod scenarios;
 mod support;
 mod tasks;
+mod virtual_time;
