@@ -18,7 +18,7 @@ pub const DEAD_AT: &str = "partitura-dead-at";
 pub const DEAD_ID: &str = "partitura-dead-id";
 /// On a message that was redriven, and on its dead letter should it fail again: how often, in decimal.
 pub const REDRIVEN: &str = "partitura-redriven";
-/// On a parked message: what its lane has to know, as `place attempts retry-at topic`.
+/// On a parked message: what its lane has to know, as `place attempts term retry-at topic`.
 pub const PARKED: &str = "partitura-parked";
 /// On a message that only shows how far a reader has come; its value names the reader.
 pub const MARKER: &str = "partitura-marker";

@@ -29,7 +29,7 @@ pub struct LaneOptions {
     pub hold: Option<Duration>,
     /// How many messages may wait in memory behind one that fails, before they are parked.
     pub behind: usize,
-    /// How much may be held unsettled.
+    /// How much may be held unsettled. With parking at least 8 messages for each partition.
     pub credit: Credit,
     /// How long a partition that goes elsewhere may be held to finish what runs.
     pub revoke_within: Duration,

@@ -1,4 +1,6 @@
-use partitura_broker::{ConsumerOptions, Ordering, Result, SubscriptionName, TopicKind, TopicName, Topology};
+use std::num::NonZeroUsize;
+
+use partitura_broker::{ConsumerOptions, Credit, Ordering, Result, SubscriptionName, TopicKind, TopicName, Topology};
 
 use crate::LaneOptions;
 
@@ -98,7 +100,15 @@ impl Source {
                 ConsumerOptions::new(subscription.clone(), [self.topic.clone()].into_iter().chain(parking))
             }
         };
-        Ok(joined.credit(options.credit).revoke_within(options.revoke_within))
+        Ok(joined.credit(self.credit(options)).revoke_within(options.revoke_within))
+    }
+
+    /// With parking a few markers for each partition have to fit in as well.
+    fn credit(&self, options: &LaneOptions) -> Credit {
+        const MARKERS: usize = 8;
+        let partitions = self.ordering.partitions() as usize;
+        let least = NonZeroUsize::new(if options.parking { MARKERS * partitions } else { 1 });
+        Credit { messages: options.credit.messages.max(least.unwrap_or(NonZeroUsize::MIN)), ..options.credit }
     }
 
     fn derived(&self, what: &str) -> Result<Option<TopicName>> {

@@ -153,13 +153,24 @@ impl Lane {
     }
 
     /// Gives the head a place among the parked. If it has none yet, nothing of its key is parked: see `park`.
-    pub(super) fn put_back(&mut self, now: u64) {
+    pub(super) fn put_back(&mut self, fresh: u64) {
         let Some(mut current) = self.current.take() else { return };
         self.death = None;
-        let place = current.place.unwrap_or_else(|| self.place_behind(now));
+        let place = current.place.unwrap_or_else(|| self.place_behind(fresh));
         current.place = Some(place);
         self.parked.insert(place);
         self.put(current);
+    }
+
+    /// Gives what came from the topic places behind all that are parked.
+    pub(super) fn put_behind(&mut self, fresh: u64) {
+        while let Some(mut entry) = self.main.pop_front() {
+            let place = self.place_behind(fresh);
+            entry.place = Some(place);
+            self.parked.insert(place);
+            self.hand.push_back(entry);
+        }
+        self.singly = 0;
     }
 
     /// Puts a parked message where its place is; copies stay in the order in which they came.
@@ -168,9 +179,9 @@ impl Lane {
         self.hand.insert(at, entry);
     }
 
-    /// A place behind all that are parked, and of all that ever were of this key.
-    pub(super) fn place_behind(&self, now: u64) -> u64 {
-        self.parked.last().map_or(now.saturating_mul(1_000_000), |last| last.saturating_add(1))
+    /// The first place that is behind all that are parked, and not before `fresh`.
+    fn place_behind(&self, fresh: u64) -> u64 {
+        self.parked.last().map_or(fresh, |last| fresh.max(last.saturating_add(1)))
     }
 }
 

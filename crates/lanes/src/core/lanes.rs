@@ -8,7 +8,7 @@ impl Core {
     pub(super) fn enqueue(&mut self, entry: Entry, now: Now) {
         let partition = entry.delivery.partition.0;
         if !self.takes_up(partition) {
-            // It goes to the successor, as if it had never come.
+            // It fell due too late.
             return;
         }
         let index = match &entry.delivery.message.key {

@@ -11,6 +11,7 @@
 
 mod lane;
 mod lanes;
+mod markers;
 mod outcome;
 mod parking;
 mod partition;
@@ -107,7 +108,8 @@ pub(crate) struct Move {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Marker {
     pub(crate) partition: Partition,
-    pub(crate) number: u64,
+    /// The term of ownership that it belongs to.
+    pub(crate) term: u64,
 }
 
 #[derive(Debug)]
@@ -122,6 +124,7 @@ pub(crate) struct Core {
     early: BinaryHeap<Reverse<Early>>,
     arrivals: u64,
     settle: Vec<AckToken>,
+    settle_late: Vec<AckToken>,
     burials: VecDeque<Burial>,
     markers: Vec<Marker>,
     released: Vec<Partition>,
@@ -154,6 +157,7 @@ impl Core {
             early: BinaryHeap::new(),
             arrivals: 0,
             settle: Vec::new(),
+            settle_late: Vec::new(),
             burials: VecDeque::new(),
             markers: Vec::new(),
             released: Vec::new(),
@@ -173,6 +177,10 @@ impl Core {
             return;
         }
         self.partition(partition, now);
+        if !self.takes_up(partition) {
+            // It goes to the successor, as if it had never come.
+            return;
+        }
         let entry = match self.unpack(delivery, now) {
             Some(entry) => entry,
             None => return,
@@ -248,6 +256,11 @@ impl Core {
     /// Tokens to settle, in no order.
     pub(crate) fn settlements(&mut self) -> &mut Vec<AckToken> {
         &mut self.settle
+    }
+
+    /// Tokens to settle when all other settlements so far are flushed.
+    pub(crate) fn late_settlements(&mut self) -> Vec<AckToken> {
+        std::mem::take(&mut self.settle_late)
     }
 
     /// A dead letter to publish.

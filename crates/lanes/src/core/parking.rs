@@ -16,6 +16,8 @@ pub(super) struct Moves {
     /// Parked messages at hand.
     messages: usize,
     bytes: usize,
+    /// The highest place that was given.
+    last_place: u64,
     next_sweep: Duration,
     next_round: Duration,
 }
@@ -97,12 +99,13 @@ impl Core {
         for index in 0..self.lanes.len() {
             let lane = &self.lanes[index];
             let waits = lane.state == LaneState::Idle && lane.current.is_some();
-            if lane.stale || !(lane.is_stuck() || waits || self.is_learning(lane.partition)) {
+            if lane.stale || !(lane.is_stuck() || waits || self.learns_behind_marker(lane.partition)) {
                 continue;
             }
             let takes_room = waits && lane.current.as_ref().is_some_and(|current| current.from_parking);
             if learning && takes_room {
-                self.lanes[index].put_back(now.wall.as_millis());
+                // It has a place: it came from there.
+                self.lanes[index].put_back(0);
             }
             self.move_hand(index as u32, |entry| entry.from_parking, now);
         }
@@ -178,21 +181,25 @@ impl Core {
         if in_main && !idle {
             return;
         }
-        let wall = now.wall.as_millis();
+        let fresh = self.fresh_place(lane.partition, now);
         let lane = &mut self.lanes[index as usize];
         if idle && (all || in_main) {
             lane.state = LaneState::Idle;
-            lane.put_back(wall);
+            lane.put_back(fresh);
         }
-        while let Some(mut entry) = lane.main.pop_front() {
-            let place = lane.place_behind(wall);
-            entry.place = Some(place);
-            lane.parked.insert(place);
-            lane.hand.push_back(entry);
-        }
-        lane.singly = 0;
+        lane.put_behind(fresh);
+        let last = lane.parked.last().unwrap_or_default();
+        self.moves.last_place = self.moves.last_place.max(last);
         let chosen = |entry: &Entry| all || !entry.from_parking;
         self.move_hand(index, chosen, now);
+    }
+
+    /// A place that was never given: not by us, and for all practical purposes not by another owner at the same time.
+    fn fresh_place(&self, partition: u32, now: Now) -> u64 {
+        const PER_MILLISECOND: u64 = 1_000_000;
+        let base = now.wall.as_millis().saturating_mul(PER_MILLISECOND);
+        let fresh = base.saturating_add(self.term(partition) % PER_MILLISECOND);
+        fresh.max(self.moves.last_place.saturating_add(1))
     }
 
     fn move_hand(&mut self, index: u32, chosen: impl Fn(&Entry) -> bool, now: Now) {

@@ -1,22 +1,25 @@
 use std::cmp::Reverse;
-use std::time::Duration;
 
 use partitura_broker::Partition;
 
+use super::markers::Markers;
 use super::{Core, LaneState, Marker, Now};
 
 /// A partition that is ours.
 #[derive(Debug)]
 pub(super) struct Owned {
     pub(super) state: PartitionState,
+    /// Distinguishes this term of ownership from all others, of all owners.
+    pub(super) term: u64,
     /// How many lanes and moves of it are under way.
     pub(super) busy: usize,
+    pub(super) markers: Markers,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PartitionState {
-    /// What is parked is not known yet: the marker with this number is awaited, or has to be published anew then.
-    Learning { number: u64, again: Option<Duration> },
+    /// What is parked is not known yet: the marker of this term is awaited.
+    Learning,
     /// Lanes run.
     Open,
     /// Lanes finish.
@@ -71,48 +74,27 @@ impl Core {
         }
     }
 
-    /// The marker was not published: it is tried again after a while.
-    pub(crate) fn marker_failed(&mut self, marker: Marker, now: Now) {
-        const PAUSE: Duration = Duration::from_millis(500);
-        if let Some(owned) = self.partitions.get_mut(&marker.partition.0)
-            && let PartitionState::Learning { number, again } = &mut owned.state
-            && *number == marker.number
-        {
-            *again = Some(now.steady + PAUSE);
-        }
-    }
-
-    /// A marker came back: if it is the one awaited, everything parked in the partition is known.
-    pub(super) fn marker_returned(&mut self, partition: u32, number: u64, now: Now) {
-        let Some(owned) = self.partitions.get_mut(&partition) else { return };
-        if !matches!(owned.state, PartitionState::Learning { number: awaited, .. } if awaited == number) {
-            return;
-        }
-        owned.state = PartitionState::Open;
-        for index in 0..self.lanes.len() {
-            if self.lanes[index].partition == partition {
-                self.schedule(index as u32, now);
-            }
-        }
-    }
-
     pub(super) fn partition(&mut self, partition: u32, now: Now) {
         if self.partitions.contains_key(&partition) {
             return;
         }
         let learn = self.settings.ordered && self.settings.parking.is_some();
-        let state = if learn {
-            let number = self.new_number(now);
-            self.markers.push(Marker { partition: Partition(partition), number });
-            PartitionState::Learning { number, again: None }
-        } else {
-            PartitionState::Open
-        };
-        self.partitions.insert(partition, Owned { state, busy: 0 });
+        let term = self.new_term(now);
+        let mut state = PartitionState::Open;
+        if learn {
+            state = PartitionState::Learning;
+            self.markers.push(Marker { partition: Partition(partition), term });
+        }
+        self.partitions.insert(partition, Owned { state, term, busy: 0, markers: Markers::default() });
     }
 
     pub(super) fn is_open(&self, partition: u32) -> bool {
         self.partitions.get(&partition).is_some_and(|owned| owned.state == PartitionState::Open)
+    }
+
+    /// The number of the current term; 0 if the partition is not ours.
+    pub(super) fn term(&self, partition: u32) -> u64 {
+        self.partitions.get(&partition).map_or(0, |owned| owned.term)
     }
 
     pub(super) fn is_ours(&self, partition: u32) -> bool {
@@ -125,12 +107,12 @@ impl Core {
     }
 
     pub(super) fn is_learning(&self, partition: u32) -> bool {
-        let learning = |owned: &Owned| matches!(owned.state, PartitionState::Learning { .. });
+        let learning = |owned: &Owned| owned.state == PartitionState::Learning;
         self.partitions.get(&partition).is_some_and(learning)
     }
 
     pub(super) fn is_learning_any(&self) -> bool {
-        self.partitions.values().any(|owned| matches!(owned.state, PartitionState::Learning { .. }))
+        self.partitions.values().any(|owned| owned.state == PartitionState::Learning)
     }
 
     pub(super) fn busy(&mut self, partition: u32) {
@@ -146,25 +128,6 @@ impl Core {
         }
     }
 
-    pub(super) fn remind_markers(&mut self, now: Now) {
-        for (partition, owned) in &mut self.partitions {
-            if let PartitionState::Learning { number, again } = &mut owned.state
-                && again.is_some_and(|at| at <= now.steady)
-            {
-                *again = None;
-                self.markers.push(Marker { partition: Partition(*partition), number: *number });
-            }
-        }
-    }
-
-    pub(super) fn next_marker(&self, now: Now) -> Option<Duration> {
-        let again = |owned: &Owned| match owned.state {
-            PartitionState::Learning { again, .. } => again,
-            _ => None,
-        };
-        self.partitions.values().filter_map(again).min().map(|at| at.saturating_sub(now.steady))
-    }
-
     fn release_if_quiet(&mut self, partition: u32) {
         let quiet = |owned: &Owned| owned.state == PartitionState::Revoking && owned.busy == 0;
         if self.partitions.get(&partition).is_some_and(quiet) {
@@ -172,11 +135,5 @@ impl Core {
             self.lost(Partition(partition), Now::default());
             self.released.push(Partition(partition));
         }
-    }
-
-    fn new_number(&mut self, now: Now) -> u64 {
-        // Unique over the consumers that may have left markers, for all practical purposes.
-        let low = (self.random() * f64::from(u32::MAX)) as u64;
-        (now.wall.as_millis() << 32) ^ low
     }
 }

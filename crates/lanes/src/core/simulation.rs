@@ -96,7 +96,7 @@ fn identity(message: &Message) -> (u8, u32) {
 impl World {
     fn new(parking: bool, batch: usize, credit: usize) -> Self {
         let mut world = Self {
-            core: new_core(parking, batch, credit, 1),
+            core: new_core(parking, batch, 1),
             seeds: 1,
             now: 1_000_000,
             logs: BTreeMap::new(),
@@ -195,6 +195,9 @@ impl World {
         for token in std::mem::take(self.core.settlements()) {
             self.settle(token);
         }
+        for token in self.core.late_settlements() {
+            self.settle(token);
+        }
         for Partition(partition) in self.core.released() {
             assert!(self.owned[partition as usize]);
             self.disown(partition);
@@ -280,8 +283,9 @@ impl World {
     fn mark(&mut self, confirmed: bool) {
         for marker in std::mem::take(&mut self.markers) {
             if confirmed {
-                let message = Message::new(topic(true), "marker", "").header(MARKER, marker.number.to_string());
+                let message = Message::new(topic(true), "marker", "").header(MARKER, marker.term.to_string());
                 self.logs.get_mut(&(true, marker.partition.0)).unwrap().messages.push((message, false));
+                self.core.marker_confirmed(marker);
             } else {
                 self.core.marker_failed(marker, self.now());
             }
@@ -321,7 +325,7 @@ impl World {
             }
             Step::Crash => {
                 self.seeds += 1;
-                self.core = new_core(parking, batch, self.credit, self.seeds);
+                self.core = new_core(parking, batch, self.seeds);
                 self.running.clear();
                 self.moves.clear();
                 self.burials.clear();
@@ -335,7 +339,8 @@ impl World {
 
     fn is_over(&self) -> bool {
         let all: usize = self.published.iter().map(|count| *count as usize).sum();
-        self.done.len() == all && self.logs.values().flat_map(|log| &log.messages).all(|(_, settled)| *settled)
+        let left = self.logs.values().flat_map(|log| &log.messages).filter(|(_, settled)| !settled);
+        self.done.len() == all && left.filter(|(message, _)| message.headers.get(MARKER).is_none()).count() == 0
     }
 
     /// Lets everything succeed, until all is done.
@@ -361,7 +366,7 @@ impl World {
     }
 }
 
-fn new_core(parking: bool, batch: usize, credit: usize, seed: u64) -> Core {
+fn new_core(parking: bool, batch: usize, seed: u64) -> Core {
     Core::new(Settings {
         concurrency: 3,
         batch,
@@ -372,7 +377,7 @@ fn new_core(parking: bool, batch: usize, credit: usize, seed: u64) -> Core {
             topic: topic(true),
             hold: Duration::from_millis(400),
             behind: 2,
-            full_messages: credit.div_ceil(2),
+            full_messages: 2,
             full_bytes: 1 << 20,
         }),
         // Mixed, as a random one would be.
@@ -402,7 +407,7 @@ proptest! {
     /// with failing publishes, lost partitions, hand-overs and crashes in any order.
     #[test]
     fn order_and_messages_survive_every_interleaving(
-        steps in steps(), parking in any::<bool>(), batch in 1..4usize, credit in 2..9usize,
+        steps in steps(), parking in any::<bool>(), batch in 1..4usize, credit in 14..24usize,
     ) {
         let mut world = World::new(parking, batch, credit);
         for step in steps {
@@ -414,7 +419,7 @@ proptest! {
     /// Without faults, parking and retry included, every message is done exactly once.
     #[test]
     fn without_faults_everything_is_done_exactly_once(
-        steps in steps(), parking in any::<bool>(), batch in 1..4usize, credit in 2..9usize,
+        steps in steps(), parking in any::<bool>(), batch in 1..4usize, credit in 14..24usize,
     ) {
         let mut world = World::new(parking, batch, credit);
         for step in steps.into_iter().filter(|step| !step.is_fault()) {

@@ -13,14 +13,19 @@ impl Core {
         let mut label = None;
         if from_parking {
             if let Some(number) = delivery.message.headers.get_str(MARKER) {
-                let number = number.parse().ok();
-                self.settle.push(delivery.token);
-                if let Some(number) = number {
-                    self.marker_returned(delivery.partition.0, number, now);
+                match number.parse() {
+                    Ok(term) if self.settings.ordered => self.marker_returned(term, delivery.token, now),
+                    _ => self.settle.push(delivery.token),
                 }
                 return None;
             }
             label = delivery.message.headers.get_str(PARKED).and_then(Label::parse);
+            let ordered = self.settings.ordered && delivery.message.key.is_some();
+            let placed = label.as_ref().filter(|label| ordered && label.place != 0);
+            if placed.is_some_and(|label| self.is_void(delivery.partition.0, label.term)) {
+                self.settle.push(delivery.token);
+                return None;
+            }
             delivery.message.headers.remove(PARKED);
             if let Some(label) = &label {
                 delivery.message.topic = label.topic.clone();
@@ -49,6 +54,7 @@ impl Core {
         let label = Label {
             place: entry.place.unwrap_or_default(),
             attempts: entry.attempts,
+            term: self.term(entry.delivery.partition.0),
             retry_at: if wait.is_zero() { 0 } else { (now.wall + wait).as_millis() },
             topic: entry.delivery.message.topic.clone(),
         };
@@ -64,7 +70,7 @@ impl Core {
 /// What a message of `topic` says when it is put into the parking topic from outside: it has no place of its own, and
 /// is handled as if it came from its topic now.
 pub(crate) fn unplaced(topic: &TopicName) -> String {
-    Label { place: 0, attempts: 0, retry_at: 0, topic: topic.clone() }.to_string()
+    Label { place: 0, attempts: 0, term: 0, retry_at: 0, topic: topic.clone() }.to_string()
 }
 
 /// The value of [`PARKED`].
@@ -73,6 +79,8 @@ struct Label {
     /// 0: none.
     place: u64,
     attempts: u32,
+    /// The term of ownership in which it was written.
+    term: u64,
     /// In milliseconds since the Unix epoch; 0: at once.
     retry_at: u64,
     topic: TopicName,
@@ -84,6 +92,7 @@ impl Label {
         let label = Self {
             place: words.next()?.parse().ok()?,
             attempts: words.next()?.parse().ok()?,
+            term: words.next()?.parse().ok()?,
             retry_at: words.next()?.parse().ok()?,
             topic: words.next()?.parse().ok()?,
         };
@@ -93,7 +102,7 @@ impl Label {
 
 impl std::fmt::Display for Label {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {} {} {}", self.place, self.attempts, self.retry_at, self.topic)
+        write!(f, "{} {} {} {} {}", self.place, self.attempts, self.term, self.retry_at, self.topic)
     }
 }
 
@@ -103,9 +112,9 @@ mod tests {
 
     #[test]
     fn a_label_survives_the_header() {
-        let label = Label { place: u64::MAX, attempts: 3, retry_at: 17, topic: "orders".parse().unwrap() };
+        let label = Label { place: u64::MAX, attempts: 3, term: 5, retry_at: 17, topic: "orders".parse().unwrap() };
         assert_eq!(Label::parse(&label.to_string()), Some(label));
-        for broken in ["", "1 2 3", "1 2 3 a b", "1 2 3 a/b", "x 2 3 a"] {
+        for broken in ["", "1 2 3 4", "1 2 3 4 a b", "1 2 3 4 a/b", "x 2 3 4 a"] {
             assert_eq!(Label::parse(broken), None, "{broken}");
         }
     }

@@ -127,6 +127,7 @@ impl<H: Handler> Driver<H> {
         self.publisher.mark(self.core.markers());
         self.publisher.park(self.core.moves());
         self.settle();
+        self.settle_late().await;
         let released = self.core.released();
         if !released.is_empty() {
             self.handler.released(&released);
@@ -146,6 +147,17 @@ impl<H: Handler> Driver<H> {
         }
     }
 
+    async fn settle_late(&mut self) {
+        let tokens = self.core.late_settlements();
+        if tokens.is_empty() {
+            return;
+        }
+        match self.consumer.flush().await {
+            Ok(()) => self.consumer.settle(&tokens),
+            Err(error) => tracing::debug!(%error, "old markers are left to the next owner"),
+        }
+    }
+
     async fn take_reports(&mut self) {
         for _ in 0..REPORTS {
             let Ok(report) = self.reports.try_recv() else { return };
@@ -162,8 +174,13 @@ impl<H: Handler> Driver<H> {
             }
             Report::Buried(lane, confirmed) => self.core.buried(lane, confirmed, now),
             Report::Marked(markers) => {
-                let failed = markers.into_iter().filter(|(_, confirmed)| !confirmed);
-                failed.for_each(|(marker, _)| self.core.marker_failed(marker, now));
+                for (marker, confirmed) in markers {
+                    if confirmed {
+                        self.core.marker_confirmed(marker);
+                    } else {
+                        self.core.marker_failed(marker, now);
+                    }
+                }
             }
             Report::Moved(moved) => {
                 let old = moved.iter().filter(|(_, _, confirmed)| *confirmed).map(|(_, token, _)| *token);

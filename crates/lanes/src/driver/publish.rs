@@ -95,9 +95,9 @@ impl Publisher {
             self.keys = partition_keys(self.partitions);
         }
         let message = |marker: &Marker| {
-            let (partition, number) = (marker.partition, marker.number.to_string());
+            let (partition, term) = (marker.partition, marker.term.to_string());
             let key = self.keys.get(partition.0 as usize).cloned().unwrap_or_default();
-            Message::new(topic.clone(), format!("marker-{partition}-{number}"), "").key(key).header(MARKER, number)
+            Message::new(topic.clone(), format!("marker-{partition}-{term}"), "").key(key).header(MARKER, term)
         };
         let messages = markers.iter().map(message).collect::<Vec<_>>();
         let (producer, report) = (self.producer.clone(), self.report.clone());
