@@ -139,16 +139,21 @@ impl Conductor {
             self.remember(key, waiters, Some(&outcome), &mut replies);
         }
         self.remember(key, waiters, ended.as_ref(), &mut replies);
-        if !replies.is_empty() {
-            let topic = &self.0.context.topics.commands;
-            let replies = replies.into_iter().map(|(to, body)| wire::reply(topic, &to, body)).collect();
-            if let Err(error) = self.0.producer.reply(replies).await {
-                // Whoever waits asks again.
-                tracing::debug!(instance = %key, %error, "a reply was not sent");
-            }
-        }
+        self.send(key, replies).await;
         for (run, step) in steps {
             self.run_step(key, run, step);
+        }
+    }
+
+    async fn send(&self, key: &InstanceKey, replies: Vec<(ReplyTo, ReplyBody)>) {
+        if replies.is_empty() {
+            return;
+        }
+        let topic = &self.0.context.topics.commands;
+        let replies = replies.into_iter().map(|(to, body)| wire::reply(topic, &to, body)).collect();
+        if let Err(error) = self.0.producer.reply(replies).await {
+            // Whoever waits asks again.
+            tracing::debug!(instance = %key, %error, "a reply was not sent");
         }
     }
 
@@ -222,7 +227,17 @@ impl Conductor {
             return Outcome::retry("to be taken one by one");
         };
         let stop = match abandoned {
-            Abandoned::Failed(error) => return failed(key, &error),
+            Abandoned::Failed(error) => {
+                let command = wire::decode::<Command>(&delivery.message.payload).ok();
+                return match command.as_ref().and_then(Command::asker) {
+                    // What changes something waits until it can be done; who only asks is told.
+                    Some(asker) if !error.is_retryable() => {
+                        self.send(key, vec![(asker.clone(), ReplyBody::Refused(error.to_string()))]).await;
+                        Outcome::Done
+                    }
+                    _ => failed(key, &error),
+                };
+            }
             Abandoned::Refused(problem) => return Outcome::dead(problem),
             Abandoned::Stopped(stop) => stop,
         };

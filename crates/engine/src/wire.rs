@@ -84,6 +84,20 @@ pub(crate) enum Command {
     },
 }
 
+impl Command {
+    /// Who waits for an answer, if this only asks and changes nothing.
+    pub(crate) fn asker(&self) -> Option<&ReplyTo> {
+        match self {
+            Self::Query { reply_to, .. }
+            | Self::Await { reply_to }
+            | Self::Describe { reply_to }
+            | Self::History { reply_to }
+            | Self::List { reply_to, .. } => Some(reply_to),
+            _ => None,
+        }
+    }
+}
+
 /// Starts an instance.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Start {

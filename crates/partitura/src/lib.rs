@@ -35,4 +35,5 @@ pub mod events {
 /// Messaging without workflows: the contract, and the lanes above it.
 pub mod messaging {
     pub use partitura_broker::*;
+    pub use partitura_lanes::*;
 }

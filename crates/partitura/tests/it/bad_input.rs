@@ -136,3 +136,58 @@ async fn an_input_of_another_type_fails_the_instance_with_the_reason() {
     }
     worker.stop().await.expect("stopped");
 }
+
+/// Overwrites what is stored of an instance, as another program might have.
+async fn store_summary(partitura: &partitura::Partitura, id: &str, value: &'static str) {
+    use partitura::messaging::{Expect, Put, Unit};
+    let key = format!("Waits\0{id}").into_bytes().into();
+    let put = Put { space: "instances", key, expect: Expect::Any, value: Some(value.into()) };
+    let unit = Unit { put: vec![put], ..Unit::default() };
+    let transactions = partitura.broker().transactions().expect("the embedded broker has them");
+    transactions.commit(vec![unit]).await.remove(0).expect("written");
+}
+
+#[tokio::test]
+async fn a_history_of_a_newer_format_is_refused_and_kept() {
+    let partitura = in_memory().await;
+    store_summary(&partitura, "new", r#"{"format":99,"body":{"of":"another kind"}}"#).await;
+    let worker = partitura.worker().workflow::<Waits>().start().await.expect("a worker");
+    let error = soon(partitura.client().workflow::<Waits>("new").describe()).await.expect_err("refused");
+    assert!(error.to_string().contains("written by a newer Partitura"), "{error}");
+    worker.stop().await.expect("stopped");
+}
+
+#[tokio::test]
+async fn a_damaged_history_is_refused_and_named() {
+    let partitura = in_memory().await;
+    store_summary(&partitura, "bad", "{").await;
+    let worker = partitura.worker().workflow::<Waits>().start().await.expect("a worker");
+    let error = soon(partitura.client().workflow::<Waits>("bad").describe()).await.expect_err("refused");
+    assert!(error.to_string().contains("Waits/bad"), "{error}");
+    assert!(error.to_string().contains("cannot be read"), "{error}");
+    worker.stop().await.expect("stopped");
+}
+
+#[tokio::test]
+async fn a_message_that_is_no_command_becomes_a_dead_letter_with_the_reason() {
+    use partitura::messaging::{Message, Messaging, ProducerOptions, TopicName};
+    let partitura = in_memory().await;
+    let worker = partitura.worker().workflow::<Waits>().start().await.expect("a worker");
+    let topic = TopicName::new("workflow.Waits.commands").expect("a name");
+    let producer = partitura.broker().producer(ProducerOptions::default()).await.expect("a producer");
+    let nonsense = Message::new(topic, "nonsense", "not JSON").key("w");
+    producer.publish(vec![nonsense]).await.remove(0).expect("published");
+    // The instance of the same key goes on.
+    let waits = partitura.client().workflow::<Waits>("w");
+    waits.start(()).await.expect("started");
+    waits.signal(WaitsSignal::release("fine".into())).await.expect("sent");
+    assert_eq!(soon(waits.result()).await.expect("a result"), "fine");
+    let messaging = Messaging::over(partitura.broker().clone()).await.expect("messaging");
+    let commands =
+        messaging.queue::<()>("workflow.Waits.commands").partitions(8).subscription("workers").parking(false);
+    let letters = commands.declare().await.expect("as it is").dead_letters("workers").expect("they have names");
+    let letters = soon(letters.list(10)).await.expect("a list");
+    assert_eq!(letters.len(), 1);
+    assert!(letters[0].reason.contains("not a command"), "{}", letters[0].reason);
+    worker.stop().await.expect("stopped");
+}

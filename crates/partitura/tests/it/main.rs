@@ -1,6 +1,7 @@
 //! The engine through the front door, on the embedded broker.
 
 mod bad_input;
+mod events;
 mod lifecycle;
 mod recovery;
 mod scenarios;
