@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_hash_is_that_of_kafka() {
+    fn the_hash_gives_the_reference_values() {
         // From Kafka's own UtilsTest.
         for (key, hash) in [
             ("21", -973_932_308),

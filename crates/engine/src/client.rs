@@ -119,7 +119,7 @@ impl<W: Workflow> WorkflowHandle<W> {
         &self.id
     }
 
-    /// Starts the instance. Awaiting gives its run once the start is durable: from then on nothing can lose it.
+    /// Starts the instance. Awaiting returns once the start is durable: from then on nothing can lose it.
     ///
     /// Idempotent by id unless [another policy](Start::policy) is set: an instance that exists, running or ended, is
     /// taken as it is, whatever its input was.
@@ -287,7 +287,7 @@ impl<W: Workflow> Start<'_, W> {
         self
     }
 
-    async fn send(self) -> Result<String, ClientError> {
+    async fn send(self) -> Result<(), ClientError> {
         let Self { handle, input, policy, tags } = self;
         let mailbox = &handle.client.0.mailbox;
         let run = new_run();
@@ -305,9 +305,9 @@ impl<W: Workflow> Start<'_, W> {
         };
         handle.client.send::<W>(&handle.id, run.clone(), &Command::Start(Box::new(start))).await?;
         *handle.pending.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
-        let Some(verdict) = verdict else { return Ok(run) };
+        let Some(verdict) = verdict else { return Ok(()) };
         match tokio::time::timeout(PATIENCE, verdict).await {
-            Ok(Some(ReplyBody::Accepted { run })) => Ok(run),
+            Ok(Some(ReplyBody::Accepted)) => Ok(()),
             Ok(Some(ReplyBody::Rejected { run })) => {
                 *handle.pending.lock().unwrap_or_else(PoisonError::into_inner) = None;
                 Err(ClientError::AlreadyExists { workflow: W::NAME.to_owned(), id: handle.id.clone(), run })
@@ -320,7 +320,7 @@ impl<W: Workflow> Start<'_, W> {
 }
 
 impl<'a, W: Workflow> IntoFuture for Start<'a, W> {
-    type Output = Result<String, ClientError>;
+    type Output = Result<(), ClientError>;
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
 
     fn into_future(self) -> Self::IntoFuture {

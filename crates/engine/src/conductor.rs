@@ -74,26 +74,18 @@ impl Conductor {
     /// Takes the turn that a batch of one instance's commands asks for.
     async fn turn(&self, key: &InstanceKey, batch: &Batch) -> Outcome {
         let cached = self.live().pop(key).map(|(_, live)| live);
-        let mut instance = cached.map_or(Instance::Unknown, Instance::Live);
+        let mut turn =
+            Turn::new(&self.0.context, key, self.0.clock.now(), cached.map_or(Instance::Unknown, Instance::Live));
         for _ in 0..CONFLICTS {
-            let mut turn = Turn::new(&self.0.context, key, self.0.clock.now(), instance);
-            let outcome = match self.advance(&mut turn, batch).await {
-                Ok(()) => self.commit(key, batch, turn).await,
-                Err(refused) => return refused,
-            };
-            match outcome {
+            if let Err(refused) = self.advance(&mut turn, batch).await {
+                return refused;
+            }
+            match self.commit(key, batch, turn).await {
                 Ok(outcome) => return outcome,
-                Err(error) if is_conflict(&error) => {
-                    let mut fresh = Turn::new(&self.0.context, key, self.0.clock.now(), Instance::Unknown);
-                    match fresh.load().await {
-                        // What replay asks for beyond the history belongs to the turn that is taken now.
-                        Ok(()) if fresh.is_empty() => instance = fresh.instance,
-                        Ok(()) => instance = Instance::Unknown,
-                        Err(abandoned) => return self.give_up(key, batch, abandoned).await,
-                    }
-                }
+                Err(error) if is_conflict(&error) => {}
                 Err(error) => return failed(key, &error),
             }
+            turn = Turn::new(&self.0.context, key, self.0.clock.now(), Instance::Unknown).certain();
         }
         Outcome::retry(format!("{key} is changed by another worker at the same time"))
     }

@@ -22,12 +22,13 @@ pub(crate) struct Directory {
     workflows: RwLock<HashMap<String, WorkflowTopics>>,
     services: RwLock<HashMap<String, ServiceTopics>>,
     declared: Mutex<HashSet<Destination>>,
+    served: Mutex<HashSet<Destination>>,
 }
 
 impl Directory {
     pub(crate) fn new(broker: Arc<dyn Broker>, partitions: u32) -> Self {
-        let (workflows, services, declared) = Default::default();
-        Self { broker, partitions, workflows, services, declared }
+        let (workflows, services, declared, served) = Default::default();
+        Self { broker, partitions, workflows, services, declared, served }
     }
 
     /// How many partitions an ordered topic has.
@@ -51,6 +52,24 @@ impl Directory {
 
     pub(crate) fn knows(&self, destination: &Destination) -> bool {
         self.declared().contains(destination)
+    }
+
+    /// Declares the topics of what a worker of this process runs.
+    pub(crate) async fn serve(&self, destination: Destination) -> Result<()> {
+        self.declare(&destination).await?;
+        self.served.lock().unwrap_or_else(PoisonError::into_inner).insert(destination);
+        Ok(())
+    }
+
+    /// Declares the topics of somebody that something is sent to for the first time.
+    pub(crate) async fn meet(&self, stranger: &Destination) -> Result<()> {
+        if !self.served.lock().unwrap_or_else(PoisonError::into_inner).contains(stranger) {
+            tracing::info!(
+                ?stranger,
+                "no worker of this process runs it: what is sent there waits until some worker does"
+            );
+        }
+        self.declare(stranger).await
     }
 
     /// Declares the topics of a destination, unless this process did so before.

@@ -50,6 +50,8 @@ pub(crate) struct Turn<'a> {
     context: &'a Context,
     key: &'a InstanceKey,
     now: Timestamp,
+    /// Whether a start may assume that there is no instance yet.
+    optimistic: bool,
     pub(crate) instance: Instance,
     /// Events of the present run that are not in `unit` yet.
     recorded: Vec<Event>,
@@ -92,6 +94,7 @@ impl<'a> Turn<'a> {
             context,
             key,
             now,
+            optimistic: true,
             instance,
             recorded: Vec::new(),
             summarize: None,
@@ -109,9 +112,11 @@ impl<'a> Turn<'a> {
         self.key
     }
 
-    /// Whether there is nothing to commit.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.recorded.is_empty() && self.unit.put.is_empty() && self.unit.publish.is_empty()
+    /// Takes nothing for granted: what is stored counts.
+    pub(crate) fn certain(mut self) -> Self {
+        self.optimistic = false;
+        self.instance = Instance::Unknown;
+        self
     }
 
     /// The turn of an instance that cannot go on: the input is kept, and the code goes on from there once it is repaired.
@@ -153,7 +158,7 @@ impl<'a> Turn<'a> {
     pub(crate) async fn finish(&mut self, settle: Vec<AckToken>) -> Result<Option<Unit>> {
         self.seal()?;
         for stranger in std::mem::take(&mut self.strangers) {
-            self.context.directory.declare(&stranger).await?;
+            self.context.directory.meet(&stranger).await?;
         }
         let mut unit = std::mem::take(&mut self.unit);
         if unit.put.is_empty() && unit.publish.is_empty() {
@@ -166,9 +171,11 @@ impl<'a> Turn<'a> {
     /// Handles one command. `message_id` is that of the message that carried it.
     pub(crate) async fn handle(&mut self, command: Command, message_id: &str) -> Result<(), Abandoned> {
         if matches!(self.instance, Instance::Unknown) {
-            // A new instance is the usual case; where it is not, the commit conflicts and the turn is taken again.
             match &command {
-                Command::Start(start) if start.policy != StartPolicy::Replace => self.instance = Instance::Absent,
+                // A new instance is the usual case; where it is not, the commit conflicts and the turn is taken again.
+                Command::Start(start) if self.optimistic && start.policy != StartPolicy::Replace => {
+                    self.instance = Instance::Absent;
+                }
                 _ => self.load().await?,
             }
         }
@@ -277,7 +284,7 @@ impl<'a> Turn<'a> {
     }
 
     /// Reads the instance from the store, and replays it if it is running.
-    pub(crate) async fn load(&mut self) -> Result<(), Abandoned> {
+    async fn load(&mut self) -> Result<(), Abandoned> {
         let journal = &self.context.journal;
         let Some((version, summary)) = history::summary(journal, self.key).await? else {
             self.instance = Instance::Absent;
@@ -310,9 +317,9 @@ impl<'a> Turn<'a> {
         let existing = self.summary().map(|summary| (summary.run.clone(), summary.status.is_closed()));
         let expect = match existing {
             None => Expect::Absent,
-            Some((run, _)) if run == start.run => return self.already_started(start, run),
+            Some((run, _)) if run == start.run => return self.already_started(start),
             Some((run, closed)) => match (start.policy, &start.parent) {
-                (StartPolicy::UseExisting, _) => return self.already_started(start, run),
+                (StartPolicy::UseExisting, _) => return self.already_started(start),
                 (StartPolicy::Reject, Some(parent)) => {
                     let message = format!("{} exists already; a child needs an id of its own", self.key);
                     let outcome = Outcome::Err(Failure::new(FailureKind::Unknown, message));
@@ -346,7 +353,7 @@ impl<'a> Turn<'a> {
             reply_to: start.reply_to.map(String::from),
             tags: start.tags,
         };
-        self.replies.extend(start.accepted.map(|to| (to, ReplyBody::Accepted { run: start.run })));
+        self.replies.extend(start.accepted.map(|to| (to, ReplyBody::Accepted)));
         let at = self.now.as_millis();
         let summary = beginning(&started, at);
         let event = Event::new(at, EventKind::WorkflowStarted(Box::new(started)));
@@ -367,8 +374,8 @@ impl<'a> Turn<'a> {
         }
     }
 
-    fn already_started(&mut self, start: Start, run: String) -> Result<(), Abandoned> {
-        self.replies.extend(start.accepted.map(|to| (to, ReplyBody::Accepted { run })));
+    fn already_started(&mut self, start: Start) -> Result<(), Abandoned> {
+        self.replies.extend(start.accepted.map(|to| (to, ReplyBody::Accepted)));
         match (start.reply_to, &self.instance, &self.ended) {
             (Some(to), Instance::Closed { summary, .. }, _) => {
                 self.replies.extend(summary.outcome().map(|outcome| (to, ReplyBody::Ended(outcome))));

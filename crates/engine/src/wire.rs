@@ -225,8 +225,8 @@ pub(crate) struct Reply {
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum ReplyBody {
-    /// To `Start`: this run was started, or was there.
-    Accepted { run: String },
+    /// To `Start`: an instance was started, or was there.
+    Accepted,
     /// To `Start` with [`StartPolicy::Reject`].
     Rejected { run: String },
     /// The workflow ended.

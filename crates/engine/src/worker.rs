@@ -22,14 +22,12 @@ use crate::wire::{self, Command};
 
 /// Commands to one instance that one turn takes together.
 const BATCH: usize = 64;
-/// Messages held, for each that is handled: the next ones are there when a handler is done.
-const TWO: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);
 /// How often messages are looked for that were decided and, by some crash, never sent.
 const SWEEP: Duration = Duration::from_secs(30);
 
 /// Runs workflows and services in this process.
 ///
-/// ```ignore
+/// ```text
 /// partitura.worker()
 ///     .service(PaymentsService(Acquirer::new()))
 ///     .workflow::<Checkout>()
@@ -104,7 +102,7 @@ impl Worker {
         }
         for service in self.services {
             let name = service.name();
-            inner.directory.declare(&Destination::Service(name.to_owned())).await?;
+            inner.directory.serve(Destination::Service(name.to_owned())).await?;
             let topics = inner.directory.service(name)?;
             let runner = TaskRunner::new(
                 service,
@@ -151,7 +149,7 @@ async fn conduct(
 ) -> Result<Vec<JoinHandle<Result<()>>>> {
     let inner = &partitura.0;
     let workflow = definition.name();
-    inner.directory.declare(&Destination::Workflow(workflow.to_owned())).await?;
+    inner.directory.serve(Destination::Workflow(workflow.to_owned())).await?;
     let topics = inner.directory.workflow(workflow)?;
     let journal = Journal::of_workflows(&inner.broker, inner.store.clone()).await?;
     journal.recover(bytes::Bytes::new()).await?;
@@ -214,7 +212,7 @@ async fn lanes<H: Handler>(
         .concurrency(concurrency.get())
         .batch(batch)
         .retry(Retry::exponential().initial(Duration::from_millis(20)).max_interval(Duration::from_secs(10)))
-        .credit(Credit { messages: concurrency.saturating_mul(TWO), ..Credit::default() })
+        .credit(Credit { messages: concurrency, ..Credit::default() })
         .drain_within(partitura.0.settings.drain_within)
         .clock(partitura.0.clock.clone());
     Lanes::open(&*partitura.0.broker, source, options, handler).await

@@ -139,7 +139,7 @@ async fn an_input_of_another_type_fails_the_instance_with_the_reason() {
 
 /// Overwrites what is stored of an instance, as another program might have.
 async fn store_summary(partitura: &partitura::Partitura, id: &str, value: &'static str) {
-    use partitura::messaging::{Expect, Put, Unit};
+    use partitura::contract::{Expect, Put, Unit};
     let key = format!("Waits\0{id}").into_bytes().into();
     let put = Put { space: "instances", key, expect: Expect::Any, value: Some(value.into()) };
     let unit = Unit { put: vec![put], ..Unit::default() };
@@ -170,7 +170,8 @@ async fn a_damaged_history_is_refused_and_named() {
 
 #[tokio::test]
 async fn a_message_that_is_no_command_becomes_a_dead_letter_with_the_reason() {
-    use partitura::messaging::{Message, Messaging, ProducerOptions, TopicName};
+    use partitura::contract::{Message, ProducerOptions, TopicName};
+    use partitura::messaging::Messaging;
     let partitura = in_memory().await;
     let worker = partitura.worker().workflow::<Waits>().start().await.expect("a worker");
     let topic = TopicName::new("workflow.Waits.commands").expect("a name");
@@ -189,5 +190,41 @@ async fn a_message_that_is_no_command_becomes_a_dead_letter_with_the_reason() {
     let letters = soon(letters.list(10)).await.expect("a list");
     assert_eq!(letters.len(), 1);
     assert!(letters[0].reason.contains("not a command"), "{}", letters[0].reason);
+    worker.stop().await.expect("stopped");
+}
+
+/// A service as a newer workflow knows it; the worker runs the older one.
+#[partitura::service(name = "Text")]
+trait NewerText {
+    async fn shout(&self, text: String) -> Result<String, Oops>;
+    #[task(name = "dot")]
+    async fn dot_of_number(&self, number: u32) -> Result<String, Oops>;
+}
+
+#[derive(Debug, Default)]
+struct AheadOfItsServices;
+
+#[partitura::workflow]
+impl AheadOfItsServices {
+    #[run]
+    async fn run(cx: Cx<Self>) -> Result<Vec<String>, Oops> {
+        let texts = cx.service::<NewerTextStub>();
+        let unknown = texts.shout("hey".into()).await.expect_err("there is no such method");
+        let unreadable = texts.dot_of_number(7).await.expect_err("it takes text");
+        Ok(vec![unknown.to_string(), unreadable.to_string()])
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_method_and_arguments_that_do_not_fit_fail_the_task_with_the_reason() {
+    use crate::support::{TextService, Texts};
+    let partitura = in_memory().await;
+    let worker = partitura.worker().service(TextService(Texts::default())).workflow::<AheadOfItsServices>();
+    let worker = worker.start().await.expect("a worker");
+    let ahead = partitura.client().workflow::<AheadOfItsServices>("a");
+    ahead.start(()).await.expect("started");
+    let reasons = soon(ahead.result()).await.expect("a result");
+    assert!(reasons[0].contains("shout"), "{reasons:?}");
+    assert!(reasons[1].contains("text"), "{reasons:?}");
     worker.stop().await.expect("stopped");
 }

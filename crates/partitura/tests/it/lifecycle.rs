@@ -26,7 +26,9 @@ async fn a_start_can_insist_on_a_new_instance() {
     let partitura = in_memory().await;
     let worker = partitura.worker().workflow::<Waits>().start().await.expect("a worker");
     let client = partitura.client();
-    let first = client.workflow::<Waits>("same").start(()).policy(StartPolicy::Reject).await.expect("started");
+    let first = client.workflow::<Waits>("same");
+    first.start(()).policy(StartPolicy::Reject).await.expect("started");
+    let first = soon(first.describe()).await.expect("known").run;
     let refused = client.workflow::<Waits>("same").start(()).policy(StartPolicy::Reject).await;
     match refused.expect_err("it exists") {
         ClientError::AlreadyExists { id, run, .. } => assert_eq!((id.as_str(), run), ("same", first)),
