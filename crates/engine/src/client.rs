@@ -14,7 +14,6 @@ use crate::error::{ClientError, WorkflowError};
 use crate::mailbox::{Mailbox, PendingReply};
 use crate::names::check_id;
 use crate::summary::{Filter, Summary};
-use crate::turn::new_run;
 use crate::wire::{self, Command, Outcome, ReplyBody, ReplyTo, Start as StartCommand, StartPolicy};
 
 /// How long a question may go unanswered.
@@ -290,7 +289,7 @@ impl<W: Workflow> Start<'_, W> {
     async fn send(self) -> Result<(), ClientError> {
         let Self { handle, input, policy, tags } = self;
         let mailbox = &handle.client.0.mailbox;
-        let run = new_run();
+        let run = Uuid::now_v7().to_string();
         let (reply_to, outcome) = mailbox.request();
         let verdict = (policy == StartPolicy::Reject).then(|| mailbox.request());
         let (accepted, verdict) = verdict.unzip();

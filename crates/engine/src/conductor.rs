@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use crate::instance::Live;
 use crate::journal::Settlement;
 use crate::names::InstanceKey;
-use crate::turn::{Abandoned, Context, Instance, Turn, is_conflict, key_of};
+use crate::turn::{Abandoned, Context, Instance, Turn};
 use crate::wire::{self, Command, Outcome as Ended, ReplyBody, ReplyTo};
 
 /// How often a turn whose code panics is taken again before the instance counts as stopped.
@@ -82,7 +82,7 @@ impl Conductor {
             }
             match self.commit(key, batch, turn).await {
                 Ok(outcome) => return outcome,
-                Err(error) if is_conflict(&error) => {}
+                Err(error) if error.kind() == ErrorKind::Conflict => {}
                 Err(error) => return failed(key, &error),
             }
             turn = Turn::new(&self.0.context, key, self.0.clock.now(), Instance::Unknown).certain();
@@ -258,11 +258,13 @@ impl Conductor {
 
 impl Handler for Conductor {
     async fn handle(&self, batch: Batch) -> Outcome {
-        let key = match batch.deliveries().first().map(|Delivery { message, .. }| key_of(&self.0.workflow, message)) {
-            Some(Ok(key)) => key,
-            Some(Err(problem)) => return Outcome::dead(problem),
-            None => return Outcome::Done,
-        };
+        let key =
+            match batch.deliveries().first().map(|Delivery { message, .. }| InstanceKey::of(&self.0.workflow, message))
+            {
+                Some(Ok(key)) => key,
+                Some(Err(problem)) => return Outcome::dead(problem),
+                None => return Outcome::Done,
+            };
         self.turn(&key, &batch).await
     }
 

@@ -1,7 +1,9 @@
 //! Which topics there are, what they are called, and how they are keyed.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use partitura_broker::{InvalidName, Ordering, Result, SubscriptionName, TopicName, Topology};
+use partitura_broker::{InvalidName, Message, Ordering, Result, SubscriptionName, TopicName, Topology};
 use partitura_lanes::Source;
 
 /// The longest id of an instance, in bytes.
@@ -66,13 +68,21 @@ impl ServiceTopics {
 /// An instance of a workflow, named by the workflow and an id of the user's choice.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct InstanceKey {
-    pub(crate) workflow: std::sync::Arc<str>,
-    pub(crate) id: std::sync::Arc<str>,
+    pub(crate) workflow: Arc<str>,
+    pub(crate) id: Arc<str>,
 }
 
 impl InstanceKey {
     pub(crate) fn new(workflow: &str, id: &str) -> Self {
         Self { workflow: workflow.into(), id: id.into() }
+    }
+
+    /// The instance that a command is for: the workflow is the topic's, the id is the message's key.
+    pub(crate) fn of(workflow: &Arc<str>, message: &Message) -> Result<Self, String> {
+        let id = message.key.as_deref().ok_or("the message has no key; it must be the id of an instance")?;
+        let id = std::str::from_utf8(id).map_err(|_| "the key is not UTF-8; it must be the id of an instance")?;
+        check_id(id)?;
+        Ok(Self { workflow: workflow.clone(), id: id.into() })
     }
 
     /// Under which the store keeps the summary. Workflow names contain no NUL, so no two instances share one.

@@ -1,0 +1,136 @@
+//! What each command does to an instance.
+
+use partitura_workflow::{Event, EventKind, Failure, FailureKind, Payload, Stop, StopReason};
+
+use super::{Abandoned, Instance, Turn};
+use crate::wire::{Command, Outcome, ReplyBody, ReplyTo, StartPolicy};
+
+impl Turn<'_> {
+    /// Handles one command. `message_id` is that of the message that carried it.
+    pub(crate) async fn handle(&mut self, command: Command, message_id: &str) -> Result<(), Abandoned> {
+        if matches!(self.instance, Instance::Unknown) {
+            match &command {
+                // A new instance is the usual case; where it is not, the commit conflicts and the turn is taken again.
+                Command::Start(start) if self.optimistic && start.policy != StartPolicy::Replace => {
+                    self.instance = Instance::Absent;
+                }
+                _ => self.load().await?,
+            }
+        }
+        match command {
+            Command::Start(start) => self.start(*start).await,
+            Command::Signal { name, payload } => {
+                let seen =
+                    matches!(&self.instance, Instance::Live(live) if live.execution.has_seen_message(message_id));
+                let message_id = message_id.to_owned();
+                if seen { Ok(()) } else { self.input(None, EventKind::SignalReceived { name, payload, message_id }) }
+            }
+            Command::Cancel { run, reason } => self.input(run.as_deref(), EventKind::CancelRequested { reason }),
+            Command::Terminate { reason } => self.terminate(&reason),
+            Command::TaskDone { run, seq, attempts, outcome } => {
+                let event = match outcome {
+                    Outcome::Ok(result) => EventKind::TaskCompleted { seq, result },
+                    Outcome::Err(failure) => EventKind::TaskFailed { seq, failure, attempts },
+                };
+                self.input(Some(&run), event)
+            }
+            Command::TaskExpired { run, seq } => {
+                let failure = Failure::new(FailureKind::TimedOut, "no result within the overall time-out");
+                self.input(Some(&run), EventKind::TaskFailed { seq, failure, attempts: 0 })
+            }
+            Command::TimerDue { run, seq } => self.input(Some(&run), EventKind::TimerFired { seq }),
+            Command::ChildDone { run, seq, outcome } => {
+                let event = match outcome {
+                    Outcome::Ok(result) => EventKind::ChildCompleted { seq, result },
+                    Outcome::Err(failure) => EventKind::ChildFailed { seq, failure },
+                };
+                self.input(Some(&run), event)
+            }
+            Command::StepDone { run, seq, outcome } => {
+                let event = match outcome {
+                    Outcome::Ok(result) => EventKind::StepCompleted { seq, result },
+                    Outcome::Err(failure) => EventKind::StepFailed { seq, failure },
+                };
+                self.input(Some(&run), event)
+            }
+            Command::Heartbeat { run, seq, attempt, details, alive, reply_to } => {
+                self.heartbeat(&run, seq, attempt, details, alive, reply_to)
+            }
+            Command::Resume => self.resume().await,
+            Command::Query { .. }
+            | Command::Await { .. }
+            | Command::Describe { .. }
+            | Command::History { .. }
+            | Command::List { .. } => self.answer(command).await,
+        }
+    }
+
+    /// Applies an input, if it is for this run and the instance is open.
+    pub(super) fn input(&mut self, run: Option<&str>, kind: EventKind) -> Result<(), Abandoned> {
+        let event = Event::new(self.now.as_millis(), kind);
+        match &mut self.instance {
+            Instance::Unknown | Instance::Absent | Instance::Closed { .. } => Ok(()),
+            Instance::Stopped { summary, .. } => {
+                if run.is_none_or(|run| run == summary.run) {
+                    self.recorded.push(event);
+                }
+                Ok(())
+            }
+            Instance::Live(live) => {
+                if run.is_some_and(|run| run != live.summary.run) || live.summary.status.is_closed() {
+                    return Ok(());
+                }
+                let turn = match live.execution.apply(event.clone()) {
+                    Ok(turn) => turn,
+                    // It was not applied, and the instance is as before.
+                    Err(Stop { reason: StopReason::BadInput { problem }, .. }) => {
+                        return Err(Abandoned::Refused(problem));
+                    }
+                    Err(stop) => return Err(Abandoned::Stopped(stop)),
+                };
+                if turn.ignored {
+                    return Ok(());
+                }
+                let Instance::Live(mut live) = std::mem::replace(&mut self.instance, Instance::Unknown) else {
+                    return Ok(());
+                };
+                live.notes.record(&live.summary.run, &event.kind);
+                self.recorded.push(event);
+                self.absorb(&mut live, turn);
+                self.instance = Instance::Live(live);
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn heartbeat(
+        &mut self,
+        run: &str,
+        seq: u32,
+        attempt: u32,
+        details: Option<Payload>,
+        alive: bool,
+        reply_to: ReplyTo,
+    ) -> Result<(), Abandoned> {
+        let (wanted, last) = match &self.instance {
+            Instance::Live(live) if live.summary.run == run => {
+                let last = live.notes.heartbeats.get(&seq).cloned().flatten();
+                (live.execution.is_open(seq), last)
+            }
+            // It is not known before the code runs again.
+            Instance::Stopped { .. } => (true, None),
+            _ => (false, None),
+        };
+        self.replies.push((reply_to, ReplyBody::Heartbeat { wanted, details: last }));
+        if !(alive && wanted) {
+            return Ok(());
+        }
+        // Replay passes over heartbeats, so the code is not asked.
+        let event = Event::new(self.now.as_millis(), EventKind::TaskHeartbeat { seq, attempt, details });
+        if let Instance::Live(live) = &mut self.instance {
+            live.notes.record(run, &event.kind);
+        }
+        self.recorded.push(event);
+        Ok(())
+    }
+}

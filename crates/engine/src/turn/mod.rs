@@ -1,0 +1,250 @@
+//! One turn of an instance: commands in, one commit out.
+
+mod commands;
+mod lifecycle;
+mod questions;
+
+use std::sync::Arc;
+
+use partitura_broker::{AckToken, Expect, Message, Put, Result, Timestamp, Unit, Version};
+use partitura_workflow::{Definition, Event, Execution, Step, Stop};
+
+use crate::directory::{Destination, Directory};
+use crate::events::EventTopic;
+use crate::instance::{Live, Notes};
+use crate::journal::Journal;
+use crate::names::InstanceKey;
+use crate::summary::{Status, Summary};
+use crate::wire::{Outcome, ReplyBody, ReplyTo};
+use crate::{effects, events, history};
+
+/// What a turn works on.
+pub(crate) enum Instance {
+    /// Nothing is known yet.
+    Unknown,
+    /// There is none: for certain, or assumed of a start, which the store then confirms.
+    Absent,
+    Live(Box<Live>),
+    /// Its code cannot go on; inputs are kept.
+    Stopped {
+        summary: Box<Summary>,
+        next_turn: u32,
+    },
+    Closed {
+        summary: Box<Summary>,
+        version: Version,
+    },
+}
+
+/// What a turn needs from outside and shares with all others of the workflow.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) definition: Definition,
+    pub(crate) topics: crate::names::WorkflowTopics,
+    pub(crate) journal: Journal,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) events: EventTopic,
+}
+
+/// Collects what the commands of one batch lead to. Nothing has happened until [`Context`]'s journal has committed it.
+pub(crate) struct Turn<'a> {
+    context: &'a Context,
+    key: &'a InstanceKey,
+    now: Timestamp,
+    /// Whether a start may assume that there is no instance yet.
+    optimistic: bool,
+    pub(crate) instance: Instance,
+    /// Events of the present run that are not in `unit` yet.
+    recorded: Vec<Event>,
+    /// The summary is to be written with them, if this holds.
+    summarize: Option<Expect>,
+    unit: Unit,
+    /// To be sent once the turn is committed.
+    pub(crate) replies: Vec<(ReplyTo, ReplyBody)>,
+    /// To be run once the turn is committed.
+    pub(crate) steps: Vec<(String, Step)>,
+    /// Who is to be told the outcome later.
+    pub(crate) waiters: Vec<ReplyTo>,
+    /// The outcome, if the turn ended the instance.
+    pub(crate) ended: Option<Outcome>,
+    /// The outcome of an earlier run that a new one replaced, and who of this turn waits for it.
+    pub(crate) replaced: Option<(Outcome, Vec<ReplyTo>)>,
+    /// Whom the turn sends something for the first time in this process.
+    strangers: Vec<Destination>,
+}
+
+/// Why a turn was given up; nothing of it was committed.
+pub(crate) enum Abandoned {
+    /// The store, or what is stored.
+    Failed(partitura_broker::Error),
+    /// The code.
+    Stopped(Stop),
+    /// The command: it does not fit the instance, and never will.
+    Refused(String),
+}
+
+impl From<partitura_broker::Error> for Abandoned {
+    fn from(error: partitura_broker::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl<'a> Turn<'a> {
+    pub(crate) fn new(context: &'a Context, key: &'a InstanceKey, now: Timestamp, instance: Instance) -> Self {
+        Self {
+            context,
+            key,
+            now,
+            optimistic: true,
+            instance,
+            recorded: Vec::new(),
+            summarize: None,
+            unit: Unit::default(),
+            replies: Vec::new(),
+            steps: Vec::new(),
+            waiters: Vec::new(),
+            ended: None,
+            replaced: None,
+            strangers: Vec::new(),
+        }
+    }
+
+    pub(crate) fn key(&self) -> &'a InstanceKey {
+        self.key
+    }
+
+    /// Takes nothing for granted: what is stored counts.
+    pub(crate) fn certain(mut self) -> Self {
+        self.optimistic = false;
+        self.instance = Instance::Unknown;
+        self
+    }
+
+    /// What is to be committed, with the deliveries that it settles. `None`: nothing changed.
+    pub(crate) async fn finish(&mut self, settle: Vec<AckToken>) -> Result<Option<Unit>> {
+        self.seal()?;
+        for stranger in std::mem::take(&mut self.strangers) {
+            self.context.directory.meet(&stranger).await?;
+        }
+        let mut unit = std::mem::take(&mut self.unit);
+        if unit.put.is_empty() && unit.publish.is_empty() {
+            return Ok(None);
+        }
+        unit.settle = settle;
+        Ok(Some(unit))
+    }
+
+    pub(crate) fn summary(&self) -> Option<&Summary> {
+        match &self.instance {
+            Instance::Unknown | Instance::Absent => None,
+            Instance::Live(live) => Some(&live.summary),
+            Instance::Stopped { summary, .. } | Instance::Closed { summary, .. } => Some(summary),
+        }
+    }
+
+    /// Reads the instance from the store, and replays it if it is running.
+    async fn load(&mut self) -> Result<(), Abandoned> {
+        let journal = &self.context.journal;
+        let Some((version, summary)) = history::summary(journal, self.key).await? else {
+            self.instance = Instance::Absent;
+            return Ok(());
+        };
+        journal.recover(history::run_prefix(self.key, &summary.run)).await?;
+        let summary = Box::new(summary);
+        self.instance = match summary.status {
+            Status::Running => Instance::Live(Box::new(self.replay(*summary).await?)),
+            Status::Stopped { .. } => {
+                let (_, next_turn) = history::load(journal, self.key, &summary.run).await?;
+                Instance::Stopped { summary, next_turn }
+            }
+            _ => Instance::Closed { summary, version },
+        };
+        Ok(())
+    }
+
+    /// Rebuilds a live instance. What its code asks for beyond the history is recorded in this turn.
+    async fn replay(&mut self, summary: Summary) -> Result<Live, Abandoned> {
+        let (events, next_turn) = history::load(&self.context.journal, self.key, &summary.run).await?;
+        let notes = Notes::of(&summary.run, &events);
+        let (execution, turn) = Execution::replay(&self.context.definition, events).map_err(Abandoned::Stopped)?;
+        let mut live = Live { execution, summary, next_turn, notes };
+        self.absorb(&mut live, turn);
+        Ok(live)
+    }
+
+    /// Takes over what the code asked for.
+    fn absorb(&mut self, live: &mut Live, turn: partitura_workflow::Turn) {
+        for event in &turn.events {
+            if event.kind.is_end() {
+                self.end(live, event);
+            }
+        }
+        let run = &live.summary.run;
+        self.steps.extend(turn.steps.into_iter().map(|step| (run.clone(), step)));
+        self.recorded.extend(turn.events);
+    }
+
+    fn end(&mut self, live: &mut Live, event: &Event) {
+        live.summary.close(event.at, &event.kind);
+        self.ended = Outcome::of_end(&event.kind);
+        self.summarize.get_or_insert(Expect::Any);
+        let reply_to = live.execution.started().reply_to.clone();
+        self.waiters.extend(reply_to.and_then(|to| ReplyTo::try_from(to).ok()));
+    }
+
+    /// Turns the recorded events into a row of the history, the messages that they ask for, and the summary.
+    fn seal(&mut self) -> Result<()> {
+        if self.recorded.is_empty() && self.summarize.is_none() {
+            return Ok(());
+        }
+        let recorded = std::mem::take(&mut self.recorded);
+        let (summary, turn) = match &mut self.instance {
+            Instance::Live(live) => {
+                live.next_turn += 1;
+                (&live.summary, live.next_turn - 1)
+            }
+            Instance::Stopped { summary, next_turn } => {
+                *next_turn += 1;
+                (&**summary, *next_turn - 1)
+            }
+            _ => return Ok(()),
+        };
+        let row = history::append(self.key, &summary.run, turn, &recorded);
+        let summarized = self.summarize.take().map(|expect| history::summarize(self.key, expect, summary));
+        for put in [Some(row), summarized].into_iter().flatten() {
+            write(&mut self.unit, put);
+        }
+        let mut messages: Vec<Message> = Vec::with_capacity(recorded.len());
+        if let Instance::Live(live) = &mut self.instance {
+            for event in &recorded {
+                effects::of(&self.context.directory, self.key, live, event, &mut messages)?;
+                self.strangers.extend(effects::destination(&event.kind).filter(|to| !self.context.directory.knows(to)));
+                if event.kind.is_command() {
+                    let run = live.summary.run.clone();
+                    live.notes.record(&run, &event.kind);
+                }
+            }
+        }
+        if self.context.events.is_heard()
+            && let Some(summary) = self.summary()
+        {
+            let topic = &self.context.events.name;
+            messages.extend(
+                recorded
+                    .iter()
+                    .enumerate()
+                    .map(|(index, event)| events::of_workflow(topic, self.key, (&summary.run, turn, index), event)),
+            );
+        }
+        self.unit.publish.append(&mut messages);
+        Ok(())
+    }
+}
+
+/// Adds a write. Of two to the same key the later value counts, on the earlier condition: a unit names a key once.
+fn write(unit: &mut Unit, put: Put) {
+    match unit.put.iter_mut().find(|earlier| earlier.space == put.space && earlier.key == put.key) {
+        Some(earlier) => earlier.value = put.value,
+        None => unit.put.push(put),
+    }
+}

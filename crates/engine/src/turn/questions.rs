@@ -1,0 +1,81 @@
+//! What instances are asked, without being changed by it.
+
+use partitura_workflow::Payload;
+
+use super::{Abandoned, Instance, Turn};
+use crate::history;
+use crate::summary::{Filter, Status, Summary};
+use crate::wire::{Command, ReplyBody};
+
+impl Turn<'_> {
+    /// Answers a question. One for the outcome of an instance that has not ended is kept.
+    pub(super) async fn answer(&mut self, question: Command) -> Result<(), Abandoned> {
+        let (reply_to, body) = match question {
+            Command::Query { name, args, reply_to } => (reply_to, self.query(&name, &args)),
+            Command::Await { reply_to } => match self.outcome() {
+                Some(body) => (reply_to, body),
+                None => {
+                    self.waiters.push(reply_to);
+                    return Ok(());
+                }
+            },
+            Command::Describe { reply_to } => {
+                let describe = |summary: &Summary| ReplyBody::Description(Box::new(summary.clone()));
+                (reply_to, self.summary().map_or(ReplyBody::NotFound, describe))
+            }
+            Command::History { reply_to } => (reply_to, self.history().await?),
+            Command::List { filter, reply_to } => (reply_to, self.list(&filter).await?),
+            _ => return Ok(()),
+        };
+        self.replies.push((reply_to, body));
+        Ok(())
+    }
+
+    /// `None`: it has not ended.
+    fn outcome(&self) -> Option<ReplyBody> {
+        match &self.instance {
+            Instance::Absent | Instance::Unknown => Some(ReplyBody::NotFound),
+            Instance::Closed { summary, .. } => summary.outcome().map(ReplyBody::Ended),
+            Instance::Live(_) | Instance::Stopped { .. } => self.ended.clone().map(ReplyBody::Ended),
+        }
+    }
+
+    fn query(&self, name: &str, args: &Payload) -> ReplyBody {
+        match &self.instance {
+            Instance::Live(live) => match live.execution.query(name, args) {
+                Ok(answer) => ReplyBody::Answer(answer),
+                Err(error) => ReplyBody::Refused(error.to_string()),
+            },
+            Instance::Stopped { summary, .. } => {
+                let Status::Stopped { reason } = &summary.status else { return ReplyBody::NotFound };
+                ReplyBody::Refused(reason.clone())
+            }
+            Instance::Closed { .. } => {
+                ReplyBody::Refused(format!("{} has ended; its outcome is what is left of it", self.key))
+            }
+            Instance::Unknown | Instance::Absent => ReplyBody::NotFound,
+        }
+    }
+
+    // `&mut`: a live instance may be sent to another thread, but not be shared with one.
+    async fn history(&mut self) -> Result<ReplyBody, Abandoned> {
+        let Some(run) = self.summary().map(|summary| summary.run.clone()) else { return Ok(ReplyBody::NotFound) };
+        let (mut events, _) = history::load(&self.context.journal, self.key, &run).await?;
+        events.extend(self.recorded.iter().cloned());
+        Ok(ReplyBody::History(events))
+    }
+
+    async fn list(&mut self, filter: &Filter) -> Result<ReplyBody, Abandoned> {
+        let limit = filter.limit.clamp(1, 1_000);
+        let (mut found, mut after) = (Vec::new(), filter.after.clone());
+        loop {
+            let (page, more) = history::page(&self.context.journal, &self.key.workflow, after.as_deref()).await?;
+            after = page.last().map(|summary| summary.id.clone());
+            found.extend(page.into_iter().filter(|summary| filter.matches(summary)));
+            if !more || found.len() >= limit {
+                found.truncate(limit);
+                return Ok(ReplyBody::Listing(found));
+            }
+        }
+    }
+}
