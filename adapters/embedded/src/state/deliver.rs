@@ -82,7 +82,9 @@ impl State {
             match end {
                 End::Empty => self.groups[group as usize].partitions[partition as usize].hot = false,
                 End::More => member.hot.push_back(partition),
-                End::Full => return member.hot.push_front(partition),
+                End::Full if taking.deliveries.len() == BATCH => return member.hot.push_front(partition),
+                // Of another partition there may be something of a topic whose credit is not used up.
+                End::Full => member.hot.push_back(partition),
             }
         }
     }
@@ -101,25 +103,33 @@ impl State {
         let Some(member) = self.members.get_mut(&id) else { return End::Empty };
         let epoch = group.partitions[partition as usize].epoch;
         for _ in 0..turn {
-            let queues = group.first_queues.iter().map(|first| first + partition);
-            let firsts = queues.filter_map(|q| self.queues[q as usize].first().map(|ready| (ready.place, q)));
-            let Some((place, number)) = firsts.min() else { return End::Empty };
-            let queue = &mut self.queues[number as usize];
-            let Some(first) = queue.first() else { return End::Empty };
-            let size = first.size;
-            if taking.deliveries.len() == BATCH || !member.affords(size as usize) {
-                return End::Full;
+            let queues = group.first_queues.iter().enumerate().map(|(topic, first)| (topic, first + partition));
+            let firsts = queues.filter_map(|(topic, q)| {
+                let ready = self.queues[q as usize].first()?;
+                Some((ready.place, q, topic, ready.size))
+            });
+            let (mut next, mut full) = (None, taking.deliveries.len() == BATCH);
+            for first in firsts {
+                if !member.affords(first.2, first.3 as usize) {
+                    full = true;
+                } else if next.is_none_or(|next| first < next) {
+                    next = Some(first);
+                }
             }
-            if first.content.is_none() {
-                let room = (member.credit.messages.get() - member.held.len()).min(BATCH);
-                let bytes = member.credit.bytes.get().saturating_sub(member.held_bytes);
-                taking.absent.extend(queue.absent(room, bytes).into_iter().map(|place| (number, place)));
+            let Some((place, number, topic, size)) = next.filter(|_| taking.deliveries.len() < BATCH) else {
+                return if full { End::Full } else { End::Empty };
+            };
+            let queue = &mut self.queues[number as usize];
+            if queue.first().is_some_and(|first| first.content.is_none()) {
+                let (messages, bytes) = member.room(topic);
+                let absent = queue.absent(messages.min(BATCH), bytes);
+                taking.absent.extend(absent.into_iter().map(|place| (number, place)));
                 return End::More;
             }
             let Some(ready) = queue.pop() else { return End::Empty };
             let Some(message) = ready.content else { return End::Empty };
             self.resident = self.resident.saturating_sub(size as usize);
-            let held = Held { origin: Some((number, place)), size, committing: false };
+            let held = Held { origin: Some((number, place)), topic, size, committing: false };
             taking.deliveries.push(member.hold(Partition(partition), epoch, held, *message, ready.redelivered));
         }
         End::More
@@ -148,7 +158,7 @@ impl State {
 
 impl Member {
     fn hold(&mut self, partition: Partition, epoch: u32, held: Held, message: Message, redelivered: bool) -> Delivery {
-        self.held_bytes += held.size as usize;
+        self.take_on(&held);
         let token = self.held.insert(partition, epoch, held);
         Delivery { message, partition, redelivered, token }
     }
@@ -161,8 +171,12 @@ impl Member {
         while deliveries.len() < BATCH
             && let Some((partition, message)) = self.hear(now)
         {
-            let held =
-                Held { origin: None, size: u32::try_from(message.size()).unwrap_or(u32::MAX), committing: false };
+            let held = Held {
+                origin: None,
+                topic: 0,
+                size: u32::try_from(message.size()).unwrap_or(u32::MAX),
+                committing: false,
+            };
             deliveries.push(self.hold(partition, 1, held, message, false));
         }
         if !deliveries.is_empty() {
@@ -180,7 +194,7 @@ impl Member {
         let Role::Listener(_, feed) = &mut self.role else { return None };
         feed.fire(now);
         let size = feed.next_size()?;
-        if !self.affords(size) {
+        if !self.affords(0, size) {
             return None;
         }
         let Role::Listener(_, feed) = &mut self.role else { return None };
@@ -199,6 +213,6 @@ enum End {
     Empty,
     /// Its turn is over, or what comes next has to be read first.
     More,
-    /// The consumer has all that it may have.
+    /// The consumer has all that it may have, of some topic at least.
     Full,
 }

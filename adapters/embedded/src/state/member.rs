@@ -17,7 +17,8 @@ pub(super) struct Member {
     pub(super) revoke_within: Duration,
     /// What it has been given and has not settled.
     pub(super) held: TokenSlab<Held>,
-    pub(super) held_bytes: usize,
+    /// How much of that is of each topic: credit is counted by topic, so that none of them uses up another's.
+    holding: Vec<Holding>,
     /// What it has to be told before anything else is delivered.
     pub(super) news: VecDeque<Event>,
     /// Partitions of its own that may have something.
@@ -40,9 +41,17 @@ pub(super) enum Role {
 pub(super) struct Held {
     /// Where it came from; `None` for a broadcast, which nobody keeps.
     pub(super) origin: Option<(u32, Place)>,
+    /// The place of its topic among those of the subscription.
+    pub(super) topic: usize,
     pub(super) size: u32,
     /// A commit that settles it is under way.
     pub(super) committing: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Holding {
+    messages: usize,
+    bytes: usize,
 }
 
 impl Member {
@@ -52,7 +61,7 @@ impl Member {
             credit,
             revoke_within,
             held: TokenSlab::new(id),
-            held_bytes: 0,
+            holding: Vec::new(),
             news: VecDeque::new(),
             hot: VecDeque::new(),
             notify: Arc::new(Notify::new()),
@@ -67,9 +76,32 @@ impl Member {
         }
     }
 
-    /// Whether one more message of that size is within the credit. The first always is.
-    pub(super) fn affords(&self, size: usize) -> bool {
-        self.held.is_empty()
-            || (self.held.len() < self.credit.messages.get() && self.held_bytes + size <= self.credit.bytes.get())
+    /// How many more messages and bytes of a topic are within the credit.
+    pub(super) fn room(&self, topic: usize) -> (usize, usize) {
+        let Holding { messages, bytes } = self.holding.get(topic).copied().unwrap_or_default();
+        (self.credit.messages.get().saturating_sub(messages), self.credit.bytes.get().saturating_sub(bytes))
+    }
+
+    /// Whether one more message of that size of the topic is within the credit. The first always is.
+    pub(super) fn affords(&self, topic: usize, size: usize) -> bool {
+        let (messages, bytes) = self.room(topic);
+        self.holding.get(topic).is_none_or(|holding| holding.messages == 0) || (messages > 0 && size <= bytes)
+    }
+
+    /// Counts what it is given.
+    pub(super) fn take_on(&mut self, held: &Held) {
+        if self.holding.len() <= held.topic {
+            self.holding.resize(held.topic + 1, Holding::default());
+        }
+        let holding = &mut self.holding[held.topic];
+        holding.messages += 1;
+        holding.bytes += held.size as usize;
+    }
+
+    /// Counts what it has no longer.
+    pub(super) fn give_back(&mut self, held: &Held) {
+        let holding = &mut self.holding[held.topic];
+        holding.messages -= 1;
+        holding.bytes -= held.size as usize;
     }
 }

@@ -217,7 +217,7 @@ impl State {
     fn take_back(&mut self, id: u32, of: impl Fn(Partition) -> bool) {
         let Some(member) = self.members.get_mut(&id) else { return };
         let back = member.held.take_unless(|partition, held| !of(partition) || held.committing);
-        member.held_bytes -= back.iter().map(|held| held.size as usize).sum::<usize>();
+        back.iter().for_each(|held| member.give_back(held));
         self.return_to_queues(back);
     }
 

@@ -16,9 +16,9 @@ impl State {
         let Some(member) = self.members.get_mut(&id) else { return tokens.len() as u64 };
         let mut stale = 0;
         for token in tokens {
-            match member.held.get(token) {
+            match member.held.get(token).copied() {
                 Some(held) if !held.committing => {
-                    member.held_bytes -= held.size as usize;
+                    member.give_back(&held);
                     self.settled.extend(held.origin.map(|(_, place)| place.seq));
                     member.held.remove(token);
                 }
@@ -58,7 +58,7 @@ impl State {
             if let Some(member) = self.members.get_mut(&token.consumer)
                 && let Some(held) = member.held.remove(&token)
             {
-                member.held_bytes -= held.size as usize;
+                member.give_back(&held);
                 member.notify.notify_one();
             }
             self.after_commit(token);
@@ -76,7 +76,7 @@ impl State {
                         held.committing = false;
                     }
                 } else if let Some(held) = member.held.remove(&token) {
-                    member.held_bytes -= held.size as usize;
+                    member.give_back(&held);
                     self.return_to_queues(vec![held]);
                 }
             }

@@ -106,7 +106,6 @@ async fn a_key_without_order_is_parked_as_well_and_comes_back() {
 }
 
 #[tokio::test(start_paused = true)]
-#[ignore = "the embedded broker counts credit over all topics of a consumer; the contract wants it for each topic"]
 async fn a_backlog_larger_than_the_credit_does_not_keep_back_what_is_parked() {
     let world = World::new(true).await;
     let messages = (0..3_000).map(|n| world.message(&format!("k{}", n % 100), &n.to_string()));
