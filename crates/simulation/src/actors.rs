@@ -1,0 +1,75 @@
+//! The processes of a world: workers that come and go, and one client that stays.
+
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::sync::Arc;
+use std::time::Duration;
+
+use partitura::{Builder, Partitura};
+use partitura_broker::Result;
+use tokio::time::sleep;
+
+use crate::broker::SimBroker;
+use crate::catalogue;
+use crate::plan::{Keeper, Plan};
+use crate::process::Process;
+use crate::service::{Musician, PlayerService};
+use crate::store::SimStore;
+use crate::world::World;
+
+/// One worker after the other, each until it dies or is told to leave.
+pub(crate) async fn worker(world: World, number: usize) {
+    for life in 1.. {
+        let process = world.process(format!("w{number}.{life}"), true);
+        let why = tokio::select! {
+            biased;
+            () = process.died() => "died",
+            why = work(&process) => why,
+        };
+        process.exit();
+        let rest = {
+            let mut state = world.lock();
+            state.note(&format!("w{number}.{life}"), format_args!("is over: {why}"));
+            let longest = if state.chaos { 5_000 } else { 500 };
+            state.random.between(1, longest)
+        };
+        sleep(Duration::from_millis(rest)).await;
+    }
+}
+
+async fn work(process: &Process) -> &'static str {
+    let Ok(partitura) = connect(process).await else { return "no connection" };
+    let service = PlayerService(Musician(process.clone()));
+    let concurrency = process.world.lock().plan.concurrency;
+    let worker = partitura.worker().service(service).concurrency(at_least_one(concurrency));
+    let Ok(mut running) = catalogue::register(worker).start().await else { return "no start" };
+    tokio::select! {
+        biased;
+        () = process.leaves() => match running.stop().await {
+            Ok(()) => "it left",
+            Err(_) => "it left, not cleanly",
+        },
+        _ = running.ended() => "it cannot go on",
+    }
+}
+
+/// Joins the world's broker, and its store where it has one.
+pub(crate) async fn connect(process: &Process) -> Result<Partitura> {
+    let plan = process.world.lock().plan.clone();
+    settings(process, &plan).await
+}
+
+fn settings(process: &Process, plan: &Plan) -> Builder {
+    let mut builder = Partitura::on(Arc::new(SimBroker::connect(process)))
+        .clock(Arc::new(process.world.clone()))
+        .partitions(NonZeroU32::new(plan.partitions).unwrap_or(NonZeroU32::MIN))
+        .cache(at_least_one(plan.cache))
+        .drain_within(Duration::from_secs(2));
+    if plan.keeper != Keeper::Broker {
+        builder = builder.store(Arc::new(SimStore::connect(process)));
+    }
+    builder
+}
+
+fn at_least_one(number: usize) -> NonZeroUsize {
+    NonZeroUsize::new(number).unwrap_or(NonZeroUsize::MIN)
+}

@@ -1,0 +1,120 @@
+//! A broker in memory that keeps the contract to the letter, and no more: everything that the contract leaves open is
+//! decided against whoever relies on it.
+
+mod consumer;
+mod group;
+mod inbox;
+mod member;
+mod producer;
+mod topic;
+mod transactions;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use partitura_broker::{
+    Broker, Capabilities, Consumer, ConsumerOptions, Delay, Durability, Error, ErrorKind, Inbox, Limits, Producer,
+    ProducerOptions, Result, Supports, TopicName, Topology, Transactions,
+};
+
+use self::consumer::SimConsumer;
+pub(crate) use self::group::Group;
+pub(crate) use self::inbox::Inboxes;
+use self::inbox::SimInbox;
+pub(crate) use self::member::Member;
+use self::producer::SimProducer;
+pub(crate) use self::topic::Topic;
+use crate::plan::Keeper;
+use crate::process::Process;
+use crate::world::State;
+
+/// One process' connection to the world's broker.
+#[derive(Debug)]
+pub(crate) struct SimBroker {
+    process: Process,
+    capabilities: Capabilities,
+}
+
+impl SimBroker {
+    pub(crate) fn connect(process: &Process) -> Self {
+        let capabilities = Capabilities {
+            broker: "simulated".into(),
+            durability: Durability::Replicated,
+            delay: Delay { native: true, max: Duration::from_secs(10 * 365 * 86_400), lateness: Duration::ZERO },
+            hold: None,
+            limits: Limits::default(),
+            supports: Supports { transactions: process.world.lock().plan.keeper != Keeper::Store, deduplication: None },
+        };
+        Self { process: process.clone(), capabilities }
+    }
+
+    async fn request(&self, what: &'static str) -> Result<()> {
+        self.process.effect(format!("{what}"), |state| state.answer(what)).await
+    }
+}
+
+impl State {
+    /// Whether a request without effect fails.
+    pub(crate) fn answer(&mut self, what: &'static str) -> Result<()> {
+        let rate = self.plan.unread;
+        if self.mishap(rate) {
+            Err(Error::new(ErrorKind::Disconnected, what, "the connection was reset"))
+        } else {
+            Ok(())
+        }
+    }
+}
+
+#[async_trait]
+impl Broker for SimBroker {
+    fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    async fn declare(&self, topology: &Topology) -> Result<()> {
+        topology.validate()?;
+        self.process
+            .effect(format!("declares {} topics", topology.topics.len()), |state| {
+                state.answer("declare")?;
+                state.declare(topology)
+            })
+            .await
+    }
+
+    async fn producer(&self, _: ProducerOptions) -> Result<Box<dyn Producer>> {
+        self.request("opens a producer").await?;
+        Ok(Box::new(SimProducer::new(self.process.clone(), self.capabilities.clone())))
+    }
+
+    async fn consumer(&self, options: ConsumerOptions) -> Result<Box<dyn Consumer>> {
+        let process = self.process.id;
+        let topic = options.topics.first().map_or("", TopicName::as_str).to_owned();
+        let joined = self.process.effect(format!("consumes {topic}"), |state| {
+            state.answer("consume")?;
+            state.join(process, &options)
+        });
+        // Dropped by a crash, it holds nothing: its session ends with the process.
+        let (member, events) = joined.await?;
+        Ok(Box::new(SimConsumer::new(self.process.clone(), member, events)))
+    }
+
+    async fn inbox(&self) -> Result<Box<dyn Inbox>> {
+        let process = self.process.id;
+        let open = |state: &mut State| state.answer("open an inbox").map(|()| state.inboxes.open(process));
+        let (address, waiting) = self.process.effect("opens an inbox", open).await?;
+        Ok(Box::new(SimInbox::new(self.process.clone(), address, waiting)))
+    }
+
+    fn has_audience(&self, _: &TopicName) -> bool {
+        // The audit listens to all of them.
+        true
+    }
+
+    fn transactions(&self) -> Option<&dyn Transactions> {
+        self.capabilities.supports.transactions.then_some(self)
+    }
+
+    async fn close(&self) -> Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,96 @@
+//! Several things at once.
+
+use partitura::history::Definition;
+use partitura::{Cx, Worker, join_all, millis, minutes, select};
+
+use super::solos::{Sequence, in_sequence};
+use super::{Expected, Outcome, Piece, Upset, piece};
+use crate::random::Random;
+use crate::service::{Call, PlayerStub};
+
+pub(super) const DEFINITIONS: &[fn() -> Definition] =
+    &[Definition::of::<Together>, Definition::of::<Race>, Definition::of::<Family>];
+
+pub(super) fn register(worker: Worker) -> Worker {
+    worker.workflow::<Together>().workflow::<Race>().workflow::<Family>()
+}
+
+/// Tasks at once, all of them awaited.
+#[derive(Debug, Default)]
+struct Together;
+
+#[partitura::workflow]
+impl Together {
+    #[run]
+    async fn run(cx: Cx<Self>, calls: Vec<Call>) -> Result<Vec<Result<String, Upset>>, Upset> {
+        let player = cx.service::<PlayerStub>();
+        let played = join_all(calls.into_iter().map(|call| player.play(call))).await;
+        Ok(played.into_iter().map(|answer| answer.map_err(Upset::from)).collect())
+    }
+}
+
+pub(super) fn together(random: &mut Random, id: String, begin: u64) -> Piece {
+    let calls = Call::draw_some(random, 9);
+    let input = calls.clone();
+    piece::<Together>(id, begin, input, Vec::new(), move |_| Expected {
+        outcome: Outcome::ok(&calls.iter().map(Call::answer).collect::<Vec<_>>()),
+        calls: calls.iter().map(Call::played).collect(),
+    })
+}
+
+/// A task against a timer, of which one is far slower.
+#[derive(Debug, Default)]
+struct Race;
+
+#[partitura::workflow]
+impl Race {
+    #[run]
+    async fn run(cx: Cx<Self>, call: Option<Call>) -> Result<String, Upset> {
+        let player = cx.service::<PlayerStub>();
+        match call {
+            Some(call) => select! {
+                played = player.play(call) => Ok(played?),
+                _ = cx.sleep(minutes(90)) => Ok("timer".to_owned()),
+            },
+            None => select! {
+                _ = player.hold("race".to_owned()) => Ok("task".to_owned()),
+                _ = cx.sleep(millis(700)) => Ok("timer".to_owned()),
+            },
+        }
+    }
+}
+
+pub(super) fn race(random: &mut Random, id: String, begin: u64) -> Piece {
+    let call = random.coin().then(|| Call::draw(random, 0));
+    let input = call.clone();
+    piece::<Race>(id, begin, input, Vec::new(), move |_| match &call {
+        Some(call) => {
+            let outcome = call.answer().map_or_else(|upset| Outcome::err(&upset), |played| Outcome::ok(&played));
+            Expected { outcome, calls: vec![call.played()] }
+        }
+        None => Expected { outcome: Outcome::ok(&"timer"), calls: vec!["hold(race)".to_owned()] },
+    })
+}
+
+/// Children at once, of which some fail.
+#[derive(Debug, Default)]
+struct Family;
+
+#[partitura::workflow]
+impl Family {
+    #[run]
+    async fn run(cx: Cx<Self>, children: Vec<Vec<Call>>) -> Result<Vec<Result<usize, String>>, Upset> {
+        let child = |(number, calls)| cx.child::<Sequence>(format!("{}-{number}", cx.id())).run(calls);
+        let done = join_all(children.into_iter().enumerate().map(child)).await;
+        Ok(done.into_iter().map(|played| played.map(|p| p.len()).map_err(|error| error.to_string())).collect())
+    }
+}
+
+pub(super) fn family(random: &mut Random, id: String, begin: u64) -> Piece {
+    let children: Vec<Vec<Call>> = (0..random.between(1, 3)).map(|_| Call::draw_some(random, 2)).collect();
+    let input = children.clone();
+    piece::<Family>(id, begin, input, Vec::new(), move |_| {
+        let child = |calls: &Vec<Call>| in_sequence(calls).0.map(|p| p.len()).map_err(|upset| upset.to_string());
+        Expected { outcome: Outcome::ok(&children.iter().map(child).collect::<Vec<_>>()), calls: Vec::new() }
+    })
+}

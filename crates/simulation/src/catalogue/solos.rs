@@ -1,0 +1,129 @@
+//! One thing after another.
+
+use std::cell::Cell;
+
+use partitura::history::{Definition, Event, EventKind};
+use partitura::{Cx, Worker, millis};
+
+use super::{Expected, Outcome, Piece, Upset, piece};
+use crate::random::Random;
+use crate::service::{Call, PlayerStub};
+
+pub(super) const DEFINITIONS: &[fn() -> Definition] =
+    &[Definition::of::<Sequence>, Definition::of::<Steps>, Definition::of::<Timers>];
+
+pub(super) fn register(worker: Worker) -> Worker {
+    worker.workflow::<Sequence>().workflow::<Steps>().workflow::<Timers>()
+}
+
+/// Tasks, until one fails.
+#[derive(Debug, Default)]
+pub(super) struct Sequence;
+
+#[partitura::workflow]
+impl Sequence {
+    #[run]
+    async fn run(cx: Cx<Self>, calls: Vec<Call>) -> Result<Vec<String>, Upset> {
+        let player = cx.service::<PlayerStub>();
+        let mut played = Vec::new();
+        for call in calls {
+            played.push(player.play(call).await?);
+        }
+        Ok(played)
+    }
+}
+
+/// The model of [`Sequence`].
+pub(super) fn in_sequence(calls: &[Call]) -> (Result<Vec<String>, Upset>, Vec<String>) {
+    let answers: Result<Vec<_>, _> = calls.iter().map(Call::answer).collect();
+    let tried = calls.iter().position(|call| call.answer().is_err()).map_or(calls.len(), |failed| failed + 1);
+    (answers, calls[..tried].iter().map(Call::played).collect())
+}
+
+pub(super) fn sequence(random: &mut Random, id: String, begin: u64) -> Piece {
+    let calls = Call::draw_some(random, 5);
+    let input = calls.clone();
+    piece::<Sequence>(id, begin, input, Vec::new(), move |_| {
+        let (answers, calls) = in_sequence(&calls);
+        let outcome = match answers {
+            Ok(played) => Outcome::ok(&played),
+            Err(upset) => Outcome::err(&upset),
+        };
+        Expected { outcome, calls }
+    })
+}
+
+thread_local! {
+    /// What steps read: it changes with every look. A world has a thread of its own.
+    static GAUGE: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Every world begins with the same.
+pub(crate) fn reset_gauge() {
+    GAUGE.set(0);
+}
+
+/// Looks at the world outside, and goes by what was seen first.
+#[derive(Debug, Default)]
+pub(super) struct Steps;
+
+#[partitura::workflow]
+impl Steps {
+    #[run]
+    async fn run(cx: Cx<Self>, steps: Vec<u64>) -> Result<Vec<u64>, Upset> {
+        let player = cx.service::<PlayerStub>();
+        let mut seen = Vec::new();
+        for takes in steps {
+            let look = async move {
+                tokio::time::sleep(millis(takes)).await;
+                GAUGE.set(GAUGE.get() + 1);
+                Ok::<u64, String>(GAUGE.get())
+            };
+            let gauge = cx.step("look", look).await.map_err(|error| Upset::Other(error.to_string()))?;
+            let call = Call { name: gauge.to_string(), fails: 0, panics: false, refused: false, millis: 0 };
+            player.play(call).await?;
+            seen.push(gauge);
+        }
+        Ok(seen)
+    }
+}
+
+pub(super) fn steps(random: &mut Random, id: String, begin: u64) -> Piece {
+    let steps: Vec<u64> = (0..random.between(1, 3)).map(|_| random.pick(&[0, 20, 1_500])).collect();
+    piece::<Steps>(id, begin, steps, Vec::new(), |history| {
+        let look = |event: &Event| match &event.kind {
+            EventKind::StepCompleted { result, .. } => result.decode::<u64>().ok(),
+            _ => None,
+        };
+        let seen: Vec<u64> = history.iter().filter_map(look).collect();
+        let calls = seen.iter().map(|gauge| format!("play({gauge})")).collect();
+        Expected { outcome: Outcome::ok(&seen), calls }
+    })
+}
+
+/// Sleeps, and looks at the clock.
+#[derive(Debug, Default)]
+pub(super) struct Timers;
+
+#[partitura::workflow]
+impl Timers {
+    #[run]
+    async fn run(cx: Cx<Self>, naps: Vec<u64>) -> Result<Vec<bool>, Upset> {
+        let mut long_enough = Vec::new();
+        for nap in naps {
+            let before = cx.now().as_millisecond();
+            cx.sleep(millis(nap)).await?;
+            long_enough.push(cx.now().as_millisecond() >= before + nap as i64);
+        }
+        Ok(long_enough)
+    }
+}
+
+pub(super) fn timers(random: &mut Random, id: String, begin: u64) -> Piece {
+    let naps: Vec<u64> = (0..random.between(1, 4)).map(|_| random.pick(&[0, 1, 40, 900, 6_000])).collect();
+    let count = naps.len();
+    piece::<Timers>(id, begin, naps, Vec::new(), move |_| Expected {
+        outcome: Outcome::ok(&vec![true; count]),
+        calls: Vec::new(),
+    })
+}

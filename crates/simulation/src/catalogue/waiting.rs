@@ -1,0 +1,83 @@
+//! What comes from outside, when it likes.
+
+use partitura::history::Definition;
+use partitura::{Cx, Signal, Worker};
+
+use super::{Act, Expected, Outcome, Piece, Upset, piece};
+use crate::random::Random;
+use crate::service::{Call, PlayerStub};
+
+pub(super) const DEFINITIONS: &[fn() -> Definition] = &[Definition::of::<Collected>, Definition::of::<Counted>];
+
+pub(super) fn register(worker: Worker) -> Worker {
+    worker.workflow::<Collected>().workflow::<Counted>()
+}
+
+/// Takes signals from a channel, of which some come before it looks.
+#[derive(Debug, Default)]
+struct Collected;
+
+#[partitura::workflow]
+impl Collected {
+    #[run]
+    async fn run(cx: Cx<Self>, (call, count): (Call, usize)) -> Result<Vec<u64>, Upset> {
+        let _ = cx.service::<PlayerStub>().play(call).await;
+        let notes = cx.channel::<u64>("notes");
+        let mut heard = Vec::new();
+        while heard.len() < count {
+            heard.push(notes.recv().await.map_err(|error| Upset::Other(error.to_string()))?);
+        }
+        Ok(heard)
+    }
+}
+
+pub(super) fn collected(random: &mut Random, id: String, begin: u64) -> Piece {
+    let (call, count) = (Call::draw(random, 0), random.between(1, 5));
+    let acts = (0..count)
+        .map(|note| {
+            let after = random.pick(&[0, 0, 5, 400, 3_000]);
+            Act::Signal(after, Box::new(move || Signal::to_channel("notes", &note)))
+        })
+        .collect();
+    let input = (call.clone(), count as usize);
+    piece::<Collected>(id, begin, input, acts, move |_| Expected {
+        outcome: Outcome::ok(&(0..count).collect::<Vec<_>>()),
+        calls: vec![call.played()],
+    })
+}
+
+/// Waits for its state to be changed by signals.
+#[derive(Debug, Default)]
+struct Counted {
+    total: u64,
+    signals: u64,
+}
+
+#[partitura::workflow]
+impl Counted {
+    #[run]
+    async fn run(cx: Cx<Self>, enough: u64) -> Result<u64, Upset> {
+        cx.until(move |counted: &Counted| counted.signals >= enough).await?;
+        Ok(cx.state(|counted| counted.total))
+    }
+
+    #[signal]
+    fn add(&mut self, number: u64) {
+        self.total += number;
+        self.signals += 1;
+    }
+}
+
+pub(super) fn counted(random: &mut Random, id: String, begin: u64) -> Piece {
+    let numbers: Vec<u64> = (0..random.between(1, 5)).map(|_| random.between(1, 99)).collect();
+    let total: u64 = numbers.iter().sum();
+    let enough = numbers.len() as u64;
+    let acts = numbers
+        .into_iter()
+        .map(|number| {
+            let after = random.pick(&[0, 0, 5, 400, 3_000]);
+            Act::Signal(after, Box::new(move || CountedSignal::add(number)))
+        })
+        .collect();
+    piece::<Counted>(id, begin, enough, acts, move |_| Expected { outcome: Outcome::ok(&total), calls: Vec::new() })
+}

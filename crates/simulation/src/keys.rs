@@ -1,0 +1,105 @@
+//! Versioned key-values: the state of workflows, in the broker or in a store.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use partitura_broker::{Entry, Error, ErrorKind, Expect, Put, Result, ScanRange, Space, Version};
+
+use crate::mutant::Mutant;
+use crate::world::State;
+
+/// Everything that is kept, by space and key.
+#[derive(Debug, Default)]
+pub(crate) struct Keys {
+    kept: BTreeMap<(Space, Bytes), (Version, Bytes)>,
+    /// What a lagging copy does not have yet.
+    latest: Option<(Space, Bytes)>,
+}
+
+impl Keys {
+    pub(crate) fn space(&self, space: Space) -> impl Iterator<Item = (&Bytes, &Bytes)> {
+        let from = (space, Bytes::new());
+        self.kept.range(from..).take_while(move |((s, _), _)| *s == space).map(|((_, key), (_, value))| (key, value))
+    }
+}
+
+impl State {
+    /// Writes all of a group, or nothing. What is decided here is final: the audit looks at it.
+    pub(crate) fn write(&mut self, group: &[Put]) -> Result<()> {
+        if let Some(put) = group.iter().find(|put| !self.holds(put))
+            && !self.is_mutant(Mutant::FenceOff)
+        {
+            let key = show(put);
+            self.note("keeper", format_args!("conflict at {key}"));
+            return Err(Error::new(ErrorKind::Conflict, "write", "it is not what was expected").of(key));
+        }
+        for put in group {
+            if put.space == "outbox" && put.value.is_some() && self.is_mutant(Mutant::OutboxLost) {
+                continue;
+            }
+            self.put(put);
+        }
+        Ok(())
+    }
+
+    /// Writes one value.
+    pub(crate) fn put(&mut self, put: &Put) {
+        let (key, text) = ((put.space, put.key.clone()), show(put));
+        self.note("keeper", format_args!("{} {text}", if put.value.is_some() { "keeps" } else { "forgets" }));
+        match &put.value {
+            Some(value) => {
+                let version = self.keys.kept.get(&key).map_or(1, |(version, _)| version + 1);
+                if put.space == "history" {
+                    self.history_was_written(&put.key, version);
+                }
+                self.keys.latest = Some(key.clone());
+                self.keys.kept.insert(key, (version, value.clone()));
+            }
+            None => drop(self.keys.kept.remove(&key)),
+        }
+    }
+
+    fn holds(&self, put: &Put) -> bool {
+        let found = self.keys.kept.get(&(put.space, put.key.clone())).map(|(version, _)| *version);
+        match put.expect {
+            Expect::Any => true,
+            Expect::Absent => found.is_none(),
+            Expect::Version(version) => found == Some(version),
+        }
+    }
+
+    pub(crate) fn read(&self, space: Space, key: Bytes) -> Option<(Version, Bytes)> {
+        self.keys.kept.get(&(space, key)).cloned()
+    }
+
+    pub(crate) fn scan(&self, range: &ScanRange, limit: usize) -> Vec<Entry> {
+        let from = (range.space, range.from.clone());
+        let within = |key: &Bytes| range.to.as_ref().is_none_or(|to| key < to);
+        let mut found: Vec<Entry> = self
+            .keys
+            .kept
+            .range(from..)
+            .take_while(|((space, key), _)| *space == range.space && within(key))
+            .take(limit)
+            .map(|((_, key), (version, value))| Entry { key: key.clone(), version: *version, value: value.clone() })
+            .collect();
+        if self.is_mutant(Mutant::StaleReads) {
+            found.retain(|entry| self.keys.latest.as_ref() != Some(&(range.space, entry.key.clone())));
+        }
+        found
+    }
+}
+
+/// A key, for people.
+pub(crate) fn show(put: &Put) -> String {
+    let mut text = format!("{}:", put.space);
+    let name = match put.space {
+        "history" | "outbox" if put.key.len() > 4 => put.key.split_at(put.key.len() - 4),
+        _ => (&put.key[..], &[][..]),
+    };
+    text.push_str(&String::from_utf8_lossy(name.0).replace('\0', "/"));
+    if let Ok(turn) = <[u8; 4]>::try_from(name.1) {
+        text.push_str(&u32::from_be_bytes(turn).to_string());
+    }
+    text
+}

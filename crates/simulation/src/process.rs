@@ -1,0 +1,228 @@
+//! Processes: what they are allowed to do to the world, and how they die.
+//!
+//! A process is a name under which tasks have effects. Dead, its tasks wait for ever at their next effect, which is as
+//! dead as a task can be: whatever of it is still in memory can do nothing to anybody.
+
+use std::fmt;
+use std::future::pending;
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+use tokio::time::{Duration, sleep};
+
+use crate::agenda::Deed;
+use crate::world::{State, World};
+
+/// A process, as its own tasks see it.
+#[derive(Clone)]
+pub(crate) struct Process {
+    pub(crate) world: World,
+    pub(crate) id: usize,
+    died: Arc<Notify>,
+    leaves: Arc<Notify>,
+}
+
+/// A process, as the world sees it.
+#[derive(Debug)]
+pub(crate) struct ProcessState {
+    pub(crate) name: String,
+    pub(crate) dead: bool,
+    /// Whether things may befall it: the client's process is spared.
+    mortal: bool,
+    paused_until: u64,
+    /// It dies with this effect from now, before or after it has happened.
+    crash: Option<(u64, bool)>,
+    died: Arc<Notify>,
+    leaves: Arc<Notify>,
+    resumed: Arc<Notify>,
+}
+
+impl ProcessState {
+    pub(crate) fn is_mortal(&self) -> bool {
+        self.mortal && !self.dead
+    }
+
+    pub(crate) fn ask_to_leave(&self) {
+        self.leaves.notify_one();
+    }
+
+    /// It will not crash any more.
+    pub(crate) fn spare(&mut self) {
+        self.crash = None;
+    }
+}
+
+impl World {
+    /// A new process. A mortal one may be fated to die.
+    pub(crate) fn process(&self, name: String, mortal: bool) -> Process {
+        let mut state = self.lock();
+        let crash = match state.plan.crash_after {
+            Some(effects) if mortal && state.chaos => {
+                let effects = state.random.between(1, 2 * effects);
+                Some((effects, state.random.coin()))
+            }
+            _ => None,
+        };
+        let (died, leaves) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        state.note(&name, format_args!("begins"));
+        state.processes.push(ProcessState {
+            name,
+            dead: false,
+            mortal,
+            paused_until: 0,
+            crash,
+            died: died.clone(),
+            leaves: leaves.clone(),
+            resumed: Arc::new(Notify::new()),
+        });
+        Process { world: self.clone(), id: state.processes.len() - 1, died, leaves }
+    }
+}
+
+impl Process {
+    /// Waits until the process has died.
+    pub(crate) async fn died(&self) {
+        self.died.notified().await;
+    }
+
+    /// Waits until somebody asks the process to shut down.
+    pub(crate) async fn leaves(&self) {
+        self.leaves.notified().await;
+    }
+
+    /// The process ends, and all that it still has in memory.
+    pub(crate) fn exit(&self) {
+        self.world.lock().die(self.id, "exits");
+    }
+
+    /// Waits while the process stands still; for ever if it is dead.
+    pub(crate) async fn ready(&self) {
+        loop {
+            let resumed = {
+                let state = self.world.lock();
+                let process = &state.processes[self.id];
+                if !process.dead && process.paused_until <= state.now() {
+                    return;
+                }
+                (!process.dead).then(|| process.resumed.clone())
+            };
+            match resumed {
+                Some(resumed) => resumed.notified().await,
+                None => return pending().await,
+            }
+        }
+    }
+
+    /// Does something to the world, at once where the process runs: the first poll decides about order. The process may
+    /// die of it, before or after it has happened; the answer takes its time.
+    pub(crate) async fn effect<T>(&self, what: impl fmt::Display + Send, act: impl FnOnce(&mut State) -> T) -> T {
+        self.ready().await;
+        let done = {
+            let mut state = self.world.lock();
+            match state.fate(self.id) {
+                Fate::DiesBefore => {
+                    state.die(self.id, format_args!("crashes before: {what}"));
+                    None
+                }
+                fate => {
+                    let name = state.processes[self.id].name.clone();
+                    state.note(&name, format_args!("{what}"));
+                    let result = act(&mut state);
+                    let latency = state.latency();
+                    if fate == Fate::DiesAfter {
+                        state.die(self.id, format_args!("crashes after: {what}"));
+                    }
+                    (fate == Fate::Lives).then_some((result, latency))
+                }
+            }
+        };
+        let Some((result, latency)) = done else { return pending().await };
+        if latency > 0 {
+            sleep(Duration::from_millis(latency)).await;
+        }
+        self.ready().await;
+        result
+    }
+
+    /// Does something to the world that has no answer; nothing if the process is dead.
+    pub(crate) fn effect_now(&self, what: impl fmt::Display, act: impl FnOnce(&mut State)) {
+        let mut state = self.world.lock();
+        if state.processes[self.id].dead {
+            return;
+        }
+        let fate = state.fate(self.id);
+        if fate == Fate::DiesBefore {
+            return state.die(self.id, format_args!("crashes before: {what}"));
+        }
+        let name = state.processes[self.id].name.clone();
+        state.note(&name, format_args!("{what}"));
+        act(&mut state);
+        if fate == Fate::DiesAfter {
+            state.die(self.id, format_args!("crashes after: {what}"));
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Lives,
+    DiesBefore,
+    DiesAfter,
+}
+
+impl State {
+    fn fate(&mut self, process: usize) -> Fate {
+        match &mut self.processes[process].crash {
+            Some((left @ 1.., _)) if *left > 1 => {
+                *left -= 1;
+                Fate::Lives
+            }
+            Some((_, true)) => Fate::DiesAfter,
+            Some((_, false)) => Fate::DiesBefore,
+            None => Fate::Lives,
+        }
+    }
+
+    fn latency(&mut self) -> u64 {
+        let longest = self.plan.latency;
+        self.random.between(0, longest)
+    }
+
+    fn die(&mut self, process: usize, how: impl fmt::Display) {
+        if std::mem::replace(&mut self.processes[process].dead, true) {
+            return;
+        }
+        let name = self.processes[process].name.clone();
+        self.note(&name, format_args!("{how}"));
+        self.processes[process].died.notify_one();
+        let longest = self.plan.session;
+        let after = self.random.between(0, longest);
+        self.later(after, Deed::EndSession { process });
+    }
+
+    /// Nothing of the process moves for a while. Past its session, the broker gives its partitions to others.
+    pub(crate) fn pause(&mut self, process: usize, pause: u64) {
+        self.processes[process].paused_until = self.now() + pause;
+        self.later(pause, Deed::Resume { process });
+        if pause > self.plan.session {
+            let rest = pause - self.plan.session;
+            self.cut_off(process, rest);
+        }
+    }
+
+    pub(crate) fn resume(&mut self, process: usize) {
+        let process = &mut self.processes[process];
+        process.paused_until = 0;
+        process.resumed.notify_waiters();
+    }
+
+    pub(crate) fn is_paused(&self, process: usize) -> bool {
+        self.processes[process].paused_until > self.now()
+    }
+}
+
+impl fmt::Debug for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Process({})", self.id)
+    }
+}

@@ -1,0 +1,105 @@
+//! The service that all workflows call. What it answers is written in the call, so that a model can know it.
+
+use std::time::Duration;
+
+use partitura::{Retry, TaskContext, millis};
+use serde::{Deserialize, Serialize};
+
+use crate::process::Process;
+
+/// One call, and how it goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Call {
+    pub(crate) name: String,
+    /// So many attempts fail before one succeeds.
+    pub(crate) fails: u32,
+    /// They fail by a panic rather than by an error.
+    pub(crate) panics: bool,
+    /// The attempt that does not fail answers with an error.
+    pub(crate) refused: bool,
+    pub(crate) millis: u64,
+}
+
+/// How the service says no.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub(crate) enum Refusal {
+    #[error("busy")]
+    Busy,
+    #[error("no: {0}")]
+    No(String),
+}
+
+impl Refusal {
+    pub(crate) fn is_transient(&self) -> bool {
+        *self == Self::Busy
+    }
+}
+
+/// Attempts that a call is given.
+pub(crate) const ATTEMPTS: u32 = 3;
+
+/// What a panic says.
+pub(crate) const PANIC: &str = "out of tune";
+
+#[partitura::service]
+pub(crate) trait Player {
+    /// Goes as the call says.
+    #[task(retry = Retry::fixed(millis(50)).max_attempts(ATTEMPTS), retry_if = Refusal::is_transient)]
+    async fn play(&self, call: Call) -> Result<String, Refusal>;
+    /// Undoes a call; at the second attempt where the name says so.
+    #[task(retry = Retry::exponential().initial(millis(20)).max_attempts(9), retry_if = Refusal::is_transient)]
+    async fn undo(&self, name: String) -> Result<(), Refusal>;
+    /// Goes on until nobody wants it any more.
+    #[task(heartbeat_timeout = millis(60_000))]
+    async fn hold(&self, name: String) -> Result<(), Refusal>;
+}
+
+/// The service in one process.
+#[derive(Debug)]
+pub(crate) struct Musician(pub(crate) Process);
+
+impl Musician {
+    /// The call has an effect on the world outside. Gives its attempt.
+    async fn called(&self, what: String) -> u32 {
+        let task = TaskContext::current();
+        let (key, attempt) = task.map_or_else(Default::default, |task| (task.idempotency_key(), task.attempt()));
+        let noted = what.clone();
+        self.0.effect(format!("runs {what}, attempt {attempt}"), |state| state.service_was_called(&key, noted)).await;
+        attempt
+    }
+}
+
+impl Player for Musician {
+    async fn play(&self, call: Call) -> Result<String, Refusal> {
+        let attempt = self.called(format!("play({})", call.name)).await;
+        tokio::time::sleep(Duration::from_millis(call.millis)).await;
+        if attempt <= call.fails {
+            if call.panics {
+                // Without the noise of the hook.
+                std::panic::resume_unwind(Box::new(PANIC));
+            }
+            return Err(Refusal::Busy);
+        }
+        if call.refused { Err(Refusal::No(call.name)) } else { Ok(call.name + ".") }
+    }
+
+    async fn undo(&self, name: String) -> Result<(), Refusal> {
+        let late = name.ends_with('3');
+        let attempt = self.called(format!("undo({name})")).await;
+        if late && attempt < 2 { Err(Refusal::Busy) } else { Ok(()) }
+    }
+
+    async fn hold(&self, name: String) -> Result<(), Refusal> {
+        self.called(format!("hold({name})")).await;
+        let Some(task) = TaskContext::current() else { return Ok(()) };
+        loop {
+            // The name is no trouble to encode.
+            let _ = task.heartbeat(&name);
+            tokio::select! {
+                biased;
+                () = task.unwanted() => return Ok(()),
+                () = tokio::time::sleep(millis(500)) => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,131 @@
+use std::time::Duration;
+
+use tokio::runtime::Builder;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use crate::actors;
+use crate::agenda::Deed;
+use crate::catalogue::{self, Outcome, Piece};
+use crate::checks::{self, Ended};
+use crate::mutant::Mutant;
+use crate::report::Report;
+use crate::world::World;
+
+/// How long a calm world may take to come to rest, in milliseconds.
+const PATIENCE: u64 = 600_000;
+
+/// How to run a world.
+#[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
+pub struct Options {
+    /// A bug to build in.
+    pub mutant: Option<Mutant>,
+    /// Keep what happens as text.
+    pub trace: bool,
+}
+
+impl Options {
+    /// Builds in a bug.
+    #[must_use]
+    pub fn mutant(mut self, mutant: Mutant) -> Self {
+        self.mutant = Some(mutant);
+        self
+    }
+
+    /// Keeps what happens as text.
+    #[must_use]
+    pub fn trace(mut self) -> Self {
+        self.trace = true;
+        self
+    }
+}
+
+/// Runs the world of a seed from its beginning to its rest, or to the first violation.
+pub fn simulate(seed: u64, options: Options) -> Report {
+    catalogue::solos::reset_gauge();
+    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
+    let Ok(runtime) = runtime else { unreachable!("a runtime without I/O needs nothing of the system") };
+    // Whatever is left of dead processes goes with the runtime.
+    runtime.block_on(async {
+        let world = World::new(seed, options.mutant, options.trace);
+        run(&world).await;
+        let mut state = world.lock();
+        Report {
+            seed,
+            violation: state.violation.take(),
+            hash: state.trace.hash(),
+            happenings: state.trace.count(),
+            lasted: state.now(),
+            trace: state.trace.take_lines(),
+        }
+    })
+}
+
+async fn run(world: &World) {
+    let (pieces, workers, limit) = {
+        let mut state = world.lock();
+        let chaos = state.plan.chaos;
+        state.later(chaos, Deed::Calm);
+        state.plan_mishap();
+        let count = state.random.between(1, 6) as usize;
+        let pieces: Vec<Piece> = (0..count).map(|number| catalogue::draw(&mut state.random, number)).collect();
+        for piece in &pieces {
+            state.note("world", format_args!("{} is a {}", piece.id, piece.workflow));
+        }
+        (pieces, state.plan.workers, chaos + PATIENCE)
+    };
+    let mut actors = JoinSet::new();
+    let keeper = world.clone();
+    actors.spawn(async move { keeper.turn().await });
+    for number in 1..=workers {
+        actors.spawn(actors::worker(world.clone(), number));
+    }
+    tokio::select! {
+        biased;
+        () = world.violated() => {}
+        ended = perform(world, pieces) => checks::run(&mut world.lock(), &ended),
+        () = world.until(limit) => {
+            let mut state = world.lock();
+            let waiting = state.undone().unwrap_or_else(|| "no message waits".to_owned());
+            state.violate("nothing is stuck", format!("no rest {PATIENCE} ms after the last fault; {waiting}"));
+        }
+    }
+}
+
+/// Has every piece performed, and waits until nothing is left to do.
+async fn perform(world: &World, pieces: Vec<Piece>) -> Vec<Ended> {
+    let process = world.process("client".to_owned(), false);
+    let client = loop {
+        match actors::connect(&process).await {
+            Ok(partitura) => break partitura.client(),
+            Err(_) => sleep(Duration::from_millis(100)).await,
+        }
+    };
+    let mut performances = JoinSet::new();
+    for piece in pieces {
+        let (client, world) = (client.clone(), world.clone());
+        performances.spawn(async move {
+            let Piece { id, workflow, model, perform } = piece;
+            let outcome = perform(client, world.clone()).await;
+            world.lock().note("client", format_args!("knows how {id} ended: {outcome:?}"));
+            Ended { id, workflow, model, outcome: outcome.unwrap_or_else(Outcome::Other) }
+        });
+    }
+    let mut ended = Vec::new();
+    while let Some(performed) = performances.join_next().await {
+        match performed {
+            Ok(performed) => ended.push(performed),
+            Err(panic) => world.lock().violate("the client does not panic", panic.to_string()),
+        }
+    }
+    while !is_at_rest(world) {
+        sleep(Duration::from_millis(250)).await;
+    }
+    ended
+}
+
+fn is_at_rest(world: &World) -> bool {
+    let state = world.lock();
+    !state.chaos && state.undone().is_none() && state.keys.space("outbox").next().is_none()
+}
