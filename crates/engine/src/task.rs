@@ -27,31 +27,23 @@ const BEAT: Duration = Duration::from_secs(1);
 
 /// Runs the tasks of one service.
 #[derive(Clone)]
-pub(crate) struct TaskRunner(Arc<Inner>);
+pub(crate) struct TaskRunner(Arc<Parts>);
 
-struct Inner {
-    service: Box<dyn Service>,
-    topics: ServiceTopics,
-    journal: Journal,
-    producer: Box<dyn Producer>,
-    mailbox: Arc<Mailbox>,
-    clock: Arc<dyn Clock>,
-    directory: Arc<Directory>,
-    events: EventTopic,
+/// What it takes to run tasks.
+pub(crate) struct Parts {
+    pub(crate) service: Box<dyn Service>,
+    pub(crate) topics: ServiceTopics,
+    pub(crate) journal: Journal,
+    pub(crate) producer: Box<dyn Producer>,
+    pub(crate) mailbox: Arc<Mailbox>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) events: EventTopic,
 }
 
 impl TaskRunner {
-    pub(crate) fn new(
-        service: Box<dyn Service>,
-        topics: ServiceTopics,
-        journal: Journal,
-        producer: Box<dyn Producer>,
-        mailbox: Arc<Mailbox>,
-        clock: Arc<dyn Clock>,
-        directory: Arc<Directory>,
-        events: EventTopic,
-    ) -> Self {
-        Self(Arc::new(Inner { service, topics, journal, producer, mailbox, clock, directory, events }))
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
     }
 
     async fn run(&self, request: Arc<TaskRequest>, delivered_before: bool, token: AckToken) -> Outcome {

@@ -16,7 +16,7 @@ use crate::events::EventTopic;
 use crate::history;
 use crate::journal::Journal;
 use crate::partitura::Partitura;
-use crate::task::TaskRunner;
+use crate::task::{Parts, TaskRunner};
 use crate::turn::Context;
 use crate::wire::{self, Command};
 
@@ -104,16 +104,16 @@ impl Worker {
             let name = service.name();
             inner.directory.serve(Destination::Service(name.to_owned())).await?;
             let topics = inner.directory.service(name)?;
-            let runner = TaskRunner::new(
+            let runner = TaskRunner::new(Parts {
                 service,
-                topics.clone(),
-                Journal::of_services(&inner.broker).await?,
-                inner.broker.producer(ProducerOptions::default()).await?,
-                inner.mailbox.clone(),
-                inner.clock.clone(),
-                inner.directory.clone(),
-                EventTopic::new(&inner.broker, topics.events.clone(), inner.settings.events),
-            );
+                topics: topics.clone(),
+                journal: Journal::of_services(&inner.broker).await?,
+                producer: inner.broker.producer(ProducerOptions::default()).await?,
+                mailbox: inner.mailbox.clone(),
+                clock: inner.clock.clone(),
+                directory: inner.directory.clone(),
+                events: EventTopic::new(&inner.broker, topics.events.clone(), inner.settings.events),
+            });
             let lanes = lanes(&self.partitura, topics.source()?, self.concurrency, 1, runner).await?;
             tasks.push(tokio::spawn(lanes.run_until(until(is_shutdown.clone()))));
         }
