@@ -7,10 +7,10 @@ use std::time::Duration;
 use partitura_broker::{Error, ErrorKind, Producer};
 use partitura_workflow::{Event, Payload, Query, Signal, Workflow};
 use serde::de::DeserializeOwned;
-use uuid::Uuid;
 
 use crate::directory::{Destination, Directory};
 use crate::error::{ClientError, WorkflowError};
+use crate::ids::Ids;
 use crate::mailbox::{Mailbox, PendingReply};
 use crate::names::check_id;
 use crate::summary::{Filter, Summary};
@@ -30,6 +30,7 @@ struct Inner {
     directory: Arc<Directory>,
     producer: Box<dyn Producer>,
     mailbox: Arc<Mailbox>,
+    ids: Arc<dyn Ids>,
     ask_again: Duration,
 }
 
@@ -38,9 +39,10 @@ impl Client {
         directory: Arc<Directory>,
         producer: Box<dyn Producer>,
         mailbox: Arc<Mailbox>,
+        ids: Arc<dyn Ids>,
         ask_again: Duration,
     ) -> Self {
-        Self(Arc::new(Inner { directory, producer, mailbox, ask_again }))
+        Self(Arc::new(Inner { directory, producer, mailbox, ids, ask_again }))
     }
 
     /// The instance of the workflow `W` with this id, whether it exists or not.
@@ -58,10 +60,14 @@ impl Client {
     pub async fn list<W: Workflow>(&self, filter: Filter) -> Result<Vec<Summary>, ClientError> {
         // Any worker answers from the store; a key of its own each time spreads the work.
         let question = |reply_to| Command::List { filter: filter.clone(), reply_to };
-        match self.ask::<W>(&Uuid::now_v7().to_string(), question).await? {
+        match self.ask::<W>(&self.fresh(), question).await? {
             ReplyBody::Listing(summaries) => Ok(summaries),
             other => Err(unexpected::<W>("", other)),
         }
+    }
+
+    fn fresh(&self) -> String {
+        self.0.ids.fresh().to_string()
     }
 
     async fn send<W: Workflow>(&self, id: &str, message_id: String, command: &Command) -> Result<(), ClientError> {
@@ -81,7 +87,7 @@ impl Client {
         question: impl FnOnce(ReplyTo) -> Command,
     ) -> Result<ReplyBody, ClientError> {
         let (reply_to, reply) = self.0.mailbox.request();
-        self.send::<W>(id, Uuid::now_v7().to_string(), &question(reply_to)).await?;
+        self.send::<W>(id, self.fresh(), &question(reply_to)).await?;
         match tokio::time::timeout(PATIENCE, reply).await {
             Ok(Some(body)) => Ok(body),
             Ok(None) => Err(closed().into()),
@@ -149,7 +155,7 @@ impl<W: Workflow> WorkflowHandle<W> {
                 None => {
                     let (reply_to, reply) = self.client.0.mailbox.request();
                     let question = Command::Await { reply_to };
-                    self.client.send::<W>(&self.id, Uuid::now_v7().to_string(), &question).await?;
+                    self.client.send::<W>(&self.id, self.client.fresh(), &question).await?;
                     reply
                 }
             };
@@ -177,7 +183,7 @@ impl<W: Workflow> WorkflowHandle<W> {
     pub async fn signal(&self, signal: Signal<W>) -> Result<(), ClientError> {
         let (name, payload) = signal.into_parts()?;
         let command = Command::Signal { name, payload };
-        self.client.send::<W>(&self.id, Uuid::now_v7().to_string(), &command).await
+        self.client.send::<W>(&self.id, self.client.fresh(), &command).await
     }
 
     /// Asks the running workflow something; it is not changed by that.
@@ -207,7 +213,7 @@ impl<W: Workflow> WorkflowHandle<W> {
     /// Dropped while awaited, the request may or may not have been sent.
     pub async fn cancel(&self, reason: impl Into<String>) -> Result<(), ClientError> {
         let command = Command::Cancel { run: None, reason: Some(reason.into()) };
-        self.client.send::<W>(&self.id, Uuid::now_v7().to_string(), &command).await
+        self.client.send::<W>(&self.id, self.client.fresh(), &command).await
     }
 
     /// Ends the workflow at once, without running any more of its code: nothing is compensated.
@@ -219,7 +225,7 @@ impl<W: Workflow> WorkflowHandle<W> {
     /// Dropped while awaited, the request may or may not have been sent.
     pub async fn terminate(&self, reason: impl Into<String>) -> Result<(), ClientError> {
         let command = Command::Terminate { reason: reason.into() };
-        self.client.send::<W>(&self.id, Uuid::now_v7().to_string(), &command).await
+        self.client.send::<W>(&self.id, self.client.fresh(), &command).await
     }
 
     /// Tries a stopped instance again. Workers do that by themselves when they start.
@@ -230,7 +236,7 @@ impl<W: Workflow> WorkflowHandle<W> {
     /// # Cancel safety
     /// Dropped while awaited, the request may or may not have been sent.
     pub async fn resume(&self) -> Result<(), ClientError> {
-        self.client.send::<W>(&self.id, Uuid::now_v7().to_string(), &Command::Resume).await
+        self.client.send::<W>(&self.id, self.client.fresh(), &Command::Resume).await
     }
 
     /// Where the instance stands.
@@ -289,7 +295,7 @@ impl<W: Workflow> Start<'_, W> {
     async fn send(self) -> Result<(), ClientError> {
         let Self { handle, input, policy, tags } = self;
         let mailbox = &handle.client.0.mailbox;
-        let run = Uuid::now_v7().to_string();
+        let run = handle.client.fresh();
         let (reply_to, outcome) = mailbox.request();
         let verdict = (policy == StartPolicy::Reject).then(|| mailbox.request());
         let (accepted, verdict) = verdict.unzip();

@@ -1,6 +1,6 @@
 //! The handler of a workflow's commands: takes an instance from the cache or the store, advances it, commits, goes on.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -21,8 +21,10 @@ use crate::wire::{self, Command, Outcome as Ended, ReplyBody, ReplyTo};
 const PANICS: u32 = 5;
 /// How often a turn is taken again at once because another was faster.
 const CONFLICTS: u32 = 3;
-/// Clients that may wait for one instance; the eldest are forgotten beyond that, and ask again.
+/// Clients that may wait for one instance, and instances that may be waited for. Whoever waited longest is forgotten
+/// beyond that, and asks again.
 const WAITERS: usize = 64;
+const WAITED_FOR: NonZeroUsize = NonZeroUsize::MIN.saturating_add(100_000 - 1);
 
 /// Conducts all instances of one workflow whose partitions this worker owns.
 #[derive(Debug, Clone)]
@@ -35,7 +37,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     producer: Box<dyn Producer>,
     live: Mutex<LruCache<InstanceKey, (Partition, Box<Live>)>>,
-    waiters: Mutex<HashMap<InstanceKey, Vec<ReplyTo>>>,
+    waiters: Mutex<LruCache<InstanceKey, (Partition, Vec<ReplyTo>)>>,
     /// Bounds the inline steps that run at a time.
     steps: Arc<Semaphore>,
     /// Run and number of the steps that run now: an instance that is replayed meanwhile does not run them twice.
@@ -57,7 +59,7 @@ impl Conductor {
             clock,
             producer,
             live: Mutex::new(LruCache::new(cache)),
-            waiters: Mutex::default(),
+            waiters: Mutex::new(LruCache::new(WAITED_FOR)),
             steps: Arc::new(Semaphore::new(steps)),
             running: Mutex::default(),
         }))
@@ -67,7 +69,7 @@ impl Conductor {
         self.0.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn waiters(&self) -> MutexGuard<'_, HashMap<InstanceKey, Vec<ReplyTo>>> {
+    fn waiters(&self) -> MutexGuard<'_, LruCache<InstanceKey, (Partition, Vec<ReplyTo>)>> {
         self.0.waiters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -128,9 +130,9 @@ impl Conductor {
             self.live().push(key.clone(), (partition, live));
         }
         if let Some((outcome, waiters)) = replaced {
-            self.remember(key, waiters, Some(&outcome), &mut replies);
+            self.remember(key, partition, waiters, Some(&outcome), &mut replies);
         }
-        self.remember(key, waiters, ended.as_ref(), &mut replies);
+        self.remember(key, partition, waiters, ended.as_ref(), &mut replies);
         self.send(key, replies).await;
         for (run, step) in steps {
             self.run_step(key, run, step);
@@ -152,6 +154,7 @@ impl Conductor {
     fn remember(
         &self,
         key: &InstanceKey,
+        partition: Partition,
         new: Vec<ReplyTo>,
         ended: Option<&Ended>,
         replies: &mut Vec<(ReplyTo, ReplyBody)>,
@@ -159,14 +162,14 @@ impl Conductor {
         let Some(outcome) = ended else {
             if !new.is_empty() {
                 let mut waiters = self.waiters();
-                let waiting = waiters.entry(key.clone()).or_default();
+                let (_, waiting) = waiters.get_or_insert_mut(key.clone(), || (partition, Vec::new()));
                 waiting.extend(new);
                 let excess = waiting.len().saturating_sub(WAITERS);
                 waiting.drain(..excess);
             }
             return;
         };
-        let mut waiting = self.waiters().remove(key).unwrap_or_default();
+        let mut waiting = self.waiters().pop(key).map(|(_, waiting)| waiting).unwrap_or_default();
         for to in new {
             if !waiting.contains(&to) {
                 waiting.push(to);
@@ -270,20 +273,18 @@ impl Handler for Conductor {
 
     /// Another worker goes on with these instances; what is kept of them here gets stale.
     fn released(&self, partitions: &[Partition]) {
-        let mut live = self.live();
-        let gone: Vec<InstanceKey> = live
-            .iter()
-            .filter(|(_, (partition, _))| partitions.contains(partition))
-            .map(|(key, _)| key.clone())
-            .collect();
-        for key in &gone {
-            live.pop(key);
-        }
-        drop(live);
-        let mut waiters = self.waiters();
-        for key in &gone {
-            waiters.remove(key);
-        }
+        forget(&mut self.live(), partitions);
+        forget(&mut self.waiters(), partitions);
+    }
+}
+
+/// Removes what belongs to these partitions.
+fn forget<T>(kept: &mut LruCache<InstanceKey, (Partition, T)>, partitions: &[Partition]) {
+    let of =
+        |(key, (partition, _)): (&InstanceKey, &(Partition, T))| partitions.contains(partition).then(|| key.clone());
+    let gone: Vec<InstanceKey> = kept.iter().filter_map(of).collect();
+    for key in gone {
+        kept.pop(&key);
     }
 }
 

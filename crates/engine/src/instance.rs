@@ -1,6 +1,6 @@
 //! One live instance in memory, and what the engine keeps beside its code.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use partitura_workflow::{Event, EventKind, Execution, Payload, Started};
 
@@ -21,7 +21,7 @@ pub(crate) struct Live {
 #[derive(Debug, Default)]
 pub(crate) struct Notes {
     /// Children that have not ended and are to be cancelled when the parent ends.
-    pub(crate) children: HashMap<u32, ChildNote>,
+    pub(crate) children: BTreeMap<u32, ChildNote>,
     /// The last sign of life of each running task.
     pub(crate) heartbeats: HashMap<u32, Option<Payload>>,
 }

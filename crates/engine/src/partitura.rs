@@ -8,6 +8,7 @@ use partitura_broker::{Broker, Clock, ProducerOptions, Result, SystemClock};
 
 use crate::client::Client;
 use crate::directory::Directory;
+use crate::ids::{Ids, SystemIds};
 use crate::mailbox::Mailbox;
 use crate::store::Store;
 use crate::worker::Worker;
@@ -21,6 +22,7 @@ pub(crate) struct Inner {
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) store: Option<Arc<dyn Store>>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) ids: Arc<dyn Ids>,
     pub(crate) directory: Arc<Directory>,
     pub(crate) mailbox: Arc<Mailbox>,
     pub(crate) settings: Settings,
@@ -42,6 +44,7 @@ impl Partitura {
             broker,
             store: None,
             clock: Arc::new(SystemClock),
+            ids: Arc::new(SystemIds),
             partitions: NonZeroU32::new(8).unwrap_or(NonZeroU32::MIN),
             settings: Settings {
                 cache: NonZeroUsize::new(10_000).unwrap_or(NonZeroUsize::MIN),
@@ -86,6 +89,7 @@ pub struct Builder {
     broker: Arc<dyn Broker>,
     store: Option<Arc<dyn Store>>,
     clock: Arc<dyn Clock>,
+    ids: Arc<dyn Ids>,
     partitions: NonZeroU32,
     settings: Settings,
 }
@@ -100,6 +104,12 @@ impl Builder {
     /// Takes the time from here.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
+        self
+    }
+
+    /// Takes new ids, and with them all that is left to chance, from here.
+    pub fn ids(mut self, ids: Arc<dyn Ids>) -> Self {
+        self.ids = ids;
         self
     }
 
@@ -138,12 +148,12 @@ impl Builder {
     }
 
     async fn connect(self) -> Result<Partitura> {
-        let Self { broker, store, clock, partitions, settings } = self;
+        let Self { broker, store, clock, ids, partitions, settings } = self;
         let directory = Arc::new(Directory::new(broker.clone(), partitions.get()));
         let mailbox = Arc::new(Mailbox::open(&*broker).await?);
         let producer = broker.producer(ProducerOptions::default()).await?;
-        let client = Client::new(directory.clone(), producer, mailbox.clone(), settings.ask_again);
-        Ok(Partitura(Arc::new(Inner { broker, store, clock, directory, mailbox, settings, client })))
+        let client = Client::new(directory.clone(), producer, mailbox.clone(), ids.clone(), settings.ask_again);
+        Ok(Partitura(Arc::new(Inner { broker, store, clock, ids, directory, mailbox, settings, client })))
     }
 }
 

@@ -10,11 +10,11 @@ use partitura_broker::{AckToken, Clock, Message, Producer, Timestamp, Unit};
 use partitura_lanes::{Batch, Handler, Outcome, headers};
 use partitura_workflow::{Failure, FailureKind, Payload, Service, TaskFailure};
 use tokio::sync::watch;
-use uuid::Uuid;
 
 use crate::context::TaskContext;
 use crate::directory::Directory;
 use crate::events::{EventTopic, TaskEvent, of_task};
+use crate::ids::{Ids, random};
 use crate::journal::{Journal, Settlement};
 use crate::mailbox::Mailbox;
 use crate::names::ServiceTopics;
@@ -37,6 +37,7 @@ pub(crate) struct Parts {
     pub(crate) producer: Box<dyn Producer>,
     pub(crate) mailbox: Arc<Mailbox>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) ids: Arc<dyn Ids>,
     pub(crate) directory: Arc<Directory>,
     pub(crate) events: EventTopic,
 }
@@ -88,6 +89,7 @@ impl TaskRunner {
             TaskFailure::from(Failure::new(FailureKind::TimedOut, format!("{what} within {limit:?}")))
         };
         tokio::select! {
+            biased;
             result = call => result.unwrap_or_else(|panic| Err(Failure::panic(&*panic).into())),
             limit = deadline(request.options.timeout) => Err(timed_out("no result", limit)),
             limit = self.overdue(request) => Err(timed_out("no result of all attempts", limit)),
@@ -122,6 +124,7 @@ impl TaskRunner {
                 }
             };
             tokio::select! {
+                biased;
                 changed = beats.changed() => if changed.is_err() { return std::future::pending().await },
                 () = silent => return limit.unwrap_or_default(),
             }
@@ -152,7 +155,7 @@ impl TaskRunner {
         let TaskRequest { run, seq, attempt, workflow, id, .. } = request;
         let beat = Command::Heartbeat { run: run.clone(), seq: *seq, attempt: *attempt, details, alive, reply_to };
         let topic = self.0.directory.workflow(workflow).ok()?.commands;
-        let message = wire::command(&topic, id, Uuid::now_v7().to_string(), &beat);
+        let message = wire::command(&topic, id, self.0.ids.fresh().to_string(), &beat);
         if let Some(Err(error)) = self.0.producer.publish(vec![message]).await.pop() {
             tracing::warn!(task = request.idempotency_key(), %error, "a heartbeat was not sent");
             return None;
@@ -210,7 +213,7 @@ impl TaskRunner {
         now: Timestamp,
         unit: &mut Unit,
     ) -> partitura_broker::Result<()> {
-        let again = request.options.retry_after(&failure, request.attempt, random()).map(|wait| now + wait);
+        let again = request.options.retry_after(&failure, request.attempt, random(&*self.0.ids)).map(|wait| now + wait);
         let overall = request.options.overall_timeout.map(|limit| Timestamp::from_millis(request.scheduled_at) + limit);
         let again = again.filter(|at| overall.is_none_or(|end| *at < end));
         let failure_of = |data: &mut TaskEvent| data.failure = Some(failure.failure.clone());
@@ -280,9 +283,4 @@ async fn deadline(limit: Option<Duration>) -> Duration {
     let Some(limit) = limit else { return std::future::pending().await };
     tokio::time::sleep(limit).await;
     limit
-}
-
-/// From 0 up to 1: from the random part of a fresh UUID.
-fn random() -> f64 {
-    (Uuid::now_v7().as_u64_pair().1 & ((1 << 53) - 1)) as f64 / (1u64 << 53) as f64
 }

@@ -8,12 +8,12 @@ use partitura_lanes::{Handler, LaneOptions, Lanes, Retry, Source};
 use partitura_workflow::{Definition, Service, Workflow};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use uuid::Uuid;
 
 use crate::conductor::Conductor;
 use crate::directory::Destination;
 use crate::events::EventTopic;
 use crate::history;
+use crate::ids::{self, Ids};
 use crate::journal::Journal;
 use crate::partitura::Partitura;
 use crate::task::{Parts, TaskRunner};
@@ -77,6 +77,7 @@ impl Worker {
     pub async fn run_until(self, shutdown: impl Future) -> Result<()> {
         let mut running = self.start().await?;
         tokio::select! {
+            biased;
             _ = shutdown => running.stop().await,
             ended = running.ended() => ended,
         }
@@ -111,6 +112,7 @@ impl Worker {
                 producer: inner.broker.producer(ProducerOptions::default()).await?,
                 mailbox: inner.mailbox.clone(),
                 clock: inner.clock.clone(),
+                ids: inner.ids.clone(),
                 directory: inner.directory.clone(),
                 events: EventTopic::new(&inner.broker, topics.events.clone(), inner.settings.events),
             });
@@ -154,7 +156,7 @@ async fn conduct(
     let journal = Journal::of_workflows(&inner.broker, inner.store.clone()).await?;
     journal.recover(bytes::Bytes::new()).await?;
     let producer = inner.broker.producer(ProducerOptions::default()).await?;
-    resume_stopped(&journal, &*producer, workflow, &topics.commands).await?;
+    resume_stopped(&journal, &*producer, &*inner.ids, workflow, &topics.commands).await?;
     let context = Context {
         definition,
         topics: topics.clone(),
@@ -174,18 +176,20 @@ async fn conduct(
 async fn resume_stopped(
     journal: &Journal,
     producer: &dyn partitura_broker::Producer,
+    ids: &dyn Ids,
     workflow: &str,
     commands: &TopicName,
 ) -> Result<()> {
-    let ids = history::stopped(journal, workflow).await?;
-    let resume = |id: &String| wire::command(commands, id, Uuid::now_v7().to_string(), &Command::Resume);
-    let results = producer.publish(ids.iter().map(resume).collect()).await;
+    let stopped = history::stopped(journal, workflow).await?;
+    let resume = |id: &String| wire::command(commands, id, ids.fresh().to_string(), &Command::Resume);
+    let results = producer.publish(stopped.iter().map(resume).collect()).await;
     results.into_iter().try_for_each(|result| result.map(drop))
 }
 
 async fn sweep(journal: Journal, shutdown: watch::Receiver<bool>) -> Result<()> {
     loop {
         tokio::select! {
+            biased;
             () = until(shutdown.clone()) => return Ok(()),
             () = tokio::time::sleep(SWEEP) => {}
         }
@@ -214,7 +218,8 @@ async fn lanes<H: Handler>(
         .retry(Retry::exponential().initial(Duration::from_millis(20)).max_interval(Duration::from_secs(10)))
         .credit(Credit { messages: concurrency, ..Credit::default() })
         .drain_within(partitura.0.settings.drain_within)
-        .clock(partitura.0.clock.clone());
+        .clock(partitura.0.clock.clone())
+        .seed(ids::seed(&*partitura.0.ids));
     Lanes::open(&*partitura.0.broker, source, options, handler).await
 }
 
