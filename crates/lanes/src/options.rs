@@ -37,6 +37,8 @@ pub struct LaneOptions {
     pub drain_within: Duration,
     /// Where the wall-clock time comes from; only delays need it.
     pub clock: Arc<dyn Clock>,
+    /// Decides about jitter; `None`: the system's randomness does.
+    pub seed: Option<u64>,
 }
 
 impl Default for LaneOptions {
@@ -55,6 +57,7 @@ impl Default for LaneOptions {
             revoke_within: Duration::from_secs(10),
             drain_within: Duration::from_secs(30),
             clock: Arc::new(SystemClock),
+            seed: None,
         }
     }
 }
@@ -127,6 +130,13 @@ impl LaneOptions {
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
+        self
+    }
+
+    /// Sets what decides about jitter, for lanes that do the same each time.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
         self
     }
 

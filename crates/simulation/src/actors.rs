@@ -61,6 +61,7 @@ pub(crate) async fn connect(process: &Process) -> Result<Partitura> {
 fn settings(process: &Process, plan: &Plan) -> Builder {
     let mut builder = Partitura::on(Arc::new(SimBroker::connect(process)))
         .clock(Arc::new(process.world.clone()))
+        .ids(Arc::new(process.world.clone()))
         .partitions(NonZeroU32::new(plan.partitions).unwrap_or(NonZeroU32::MIN))
         .cache(at_least_one(plan.cache))
         .drain_within(Duration::from_secs(2));

@@ -24,6 +24,7 @@ mod audit;
 mod broker;
 mod catalogue;
 mod checks;
+mod ids;
 mod keys;
 mod mutant;
 mod plan;

@@ -282,6 +282,6 @@ fn settings(capabilities: &Capabilities, source: &Source, options: &LaneOptions)
         ordered: ordered || source.subscription().is_none(),
         assigned: ordered && source.subscription().is_some(),
         parking,
-        seed: uuid::Uuid::now_v7().as_u64_pair().1,
+        seed: options.seed.unwrap_or_else(|| uuid::Uuid::now_v7().as_u64_pair().1),
     })
 }
