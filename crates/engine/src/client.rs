@@ -4,9 +4,10 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use partitura_broker::{Error, ErrorKind, Producer};
+use partitura_broker::{Error, ErrorKind, Message, Producer};
 use partitura_workflow::{Event, Payload, Query, Signal, Workflow};
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 
 use crate::directory::{Destination, Directory};
 use crate::error::{ClientError, WorkflowError};
@@ -70,15 +71,31 @@ impl Client {
         self.0.ids.fresh().to_string()
     }
 
+    /// Publishes a command until it is confirmed, for a while: under one id, so that it counts once however often it is
+    /// stored. Whoever called could not try again like this.
     async fn send<W: Workflow>(&self, id: &str, message_id: String, command: &Command) -> Result<(), ClientError> {
         check_id(id).map_err(ClientError::InvalidId)?;
-        self.0.directory.declare(&Destination::Workflow(W::NAME.to_owned())).await?;
         let topic = self.0.directory.workflow(W::NAME)?.commands;
         let message = wire::command(&topic, id, message_id, command);
+        let give_up = Instant::now() + PATIENCE;
+        let mut pause = Duration::from_millis(50);
+        loop {
+            match self.publish(W::NAME, message.clone()).await {
+                Err(error) if error.is_retryable() && Instant::now() + pause < give_up => {
+                    tracing::debug!(%error, ?pause, "a command was not confirmed and is sent again");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(Duration::from_secs(5));
+                }
+                sent => return Ok(sent?),
+            }
+        }
+    }
+
+    async fn publish(&self, workflow: &str, message: Message) -> Result<(), Error> {
+        self.0.directory.declare(&Destination::Workflow(workflow.to_owned())).await?;
         let mut results = self.0.producer.publish(vec![message]).await;
         let lost = || Err(Error::new(ErrorKind::OutcomeUnknown, "publish", "the broker gave no result"));
-        results.pop().unwrap_or_else(lost)?;
-        Ok(())
+        results.pop().unwrap_or_else(lost).map(drop)
     }
 
     async fn ask<W: Workflow>(

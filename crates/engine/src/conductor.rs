@@ -85,6 +85,13 @@ impl Conductor {
             match self.commit(key, batch, turn).await {
                 Ok(outcome) => return outcome,
                 Err(error) if error.kind() == ErrorKind::Conflict => {}
+                Err(error) if is_unsendable(&error) => {
+                    let reason = format!(
+                        "workflow {key} stopped: the broker refuses what it sends: {error}\n  repair the code; the instance \
+                         continues from its history with the next input"
+                    );
+                    return self.stop(key, batch, reason).await;
+                }
                 Err(error) => return failed(key, &error),
             }
             turn = Turn::new(&self.0.context, key, self.0.clock.now(), Instance::Unknown).certain();
@@ -241,22 +248,29 @@ impl Conductor {
             tracing::warn!(instance = %key, attempt = batch.attempt(), "{stop}");
             return Outcome::retry(stop.to_string());
         }
-        tracing::error!(instance = %key, "{stop}");
+        self.stop(key, batch, stop.to_string()).await
+    }
+
+    /// Keeps the input, and notes that the code cannot go on.
+    async fn stop(&self, key: &InstanceKey, batch: &Batch, reason: String) -> Outcome {
+        let [delivery] = batch.deliveries() else { return Outcome::retry("to be taken one by one") };
         let Ok(command) = wire::decode::<Command>(&delivery.message.payload) else {
             return Outcome::dead("not a command to a workflow of this version");
         };
-        let now = self.0.clock.now();
+        tracing::error!(instance = %key, "{reason}");
         let input = (command, delivery.message.id.as_str());
-        match Turn::stopped(&self.0.context, key, now, input, &stop).await {
-            Ok(turn) => match self.commit(key, batch, turn).await {
-                Ok(outcome) => outcome,
-                Err(error) => failed(key, &error),
-            },
+        match Turn::stopped(&self.0.context, key, self.0.clock.now(), input, reason).await {
+            Ok(turn) => self.commit(key, batch, turn).await.unwrap_or_else(|error| failed(key, &error)),
             Err(Abandoned::Failed(error)) => failed(key, &error),
             Err(Abandoned::Refused(problem)) => Outcome::dead(problem),
             Err(Abandoned::Stopped(stop)) => Outcome::retry(stop.to_string()),
         }
     }
+}
+
+/// Whether the broker will never take what the turn sends.
+fn is_unsendable(error: &partitura_broker::Error) -> bool {
+    matches!(error.kind(), ErrorKind::PayloadTooLarge | ErrorKind::InvalidArgument)
 }
 
 impl Handler for Conductor {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
-use partitura_broker::{AckToken, Clock, Message, Producer, Timestamp, Unit};
+use partitura_broker::{AckToken, Clock, ErrorKind, Message, Producer, Timestamp, Unit};
 use partitura_lanes::{Batch, Handler, Outcome, headers};
 use partitura_workflow::{Failure, FailureKind, Payload, Service, TaskFailure};
 use tokio::sync::watch;
@@ -65,11 +65,33 @@ impl TaskRunner {
         if let Err(error) = reported {
             return Outcome::dead(error.to_string());
         }
+        match self.commit(unit).await {
+            Err(error) if matches!(error.kind(), ErrorKind::PayloadTooLarge | ErrorKind::InvalidArgument) => {
+                self.unsendable(&request, &error, token).await
+            }
+            outcome => outcome.unwrap_or_else(|error| Outcome::retry(error.to_string())),
+        }
+    }
+
+    async fn commit(&self, unit: Unit) -> partitura_broker::Result<Outcome> {
         match self.0.journal.commit(unit).await {
-            Ok(Settlement::Done) => Outcome::Settled,
-            Ok(Settlement::Due) => Outcome::Done,
-            Err(error) if error.kind() == partitura_broker::ErrorKind::Fenced => Outcome::Lost,
-            Err(error) => Outcome::retry(error.to_string()),
+            Ok(Settlement::Done) => Ok(Outcome::Settled),
+            Ok(Settlement::Due) => Ok(Outcome::Done),
+            Err(error) if error.kind() == ErrorKind::Fenced => Ok(Outcome::Lost),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The broker refuses the report, and would each time: the workflow is told that instead.
+    async fn unsendable(&self, request: &TaskRequest, error: &partitura_broker::Error, token: AckToken) -> Outcome {
+        let message = format!("the task ended, but the broker refuses what it returned: {error}");
+        let failed = Reported::Err(Failure::new(FailureKind::Unknown, message));
+        match self.done(request, failed) {
+            Ok(done) => {
+                let unit = Unit { settle: vec![token], publish: vec![done], ..Unit::default() };
+                self.commit(unit).await.unwrap_or_else(|error| Outcome::retry(error.to_string()))
+            }
+            Err(error) => Outcome::dead(error.to_string()),
         }
     }
 

@@ -1,7 +1,7 @@
 //! How instances begin, stop, go on and are ended.
 
 use partitura_broker::{Expect, Timestamp};
-use partitura_workflow::{Event, EventKind, Execution, Failure, FailureKind, Started, Stop};
+use partitura_workflow::{Event, EventKind, Execution, Failure, FailureKind, Started};
 use uuid::Uuid;
 
 use super::{Abandoned, Context, Instance, Turn, write};
@@ -58,19 +58,16 @@ impl<'a> Turn<'a> {
         let event = Event::new(at, EventKind::WorkflowStarted(Box::new(started)));
         self.summarize = Some(expect);
         self.recorded.push(event.clone());
-        match Execution::start(&self.context.definition, event) {
-            Ok((execution, turn)) => {
-                let mut live = Live { execution, summary, next_turn: 0, notes: Notes::default() };
-                self.absorb(&mut live, turn);
-                self.instance = Instance::Live(Box::new(live));
-                Ok(())
-            }
-            Err(stop) => {
-                // Kept here so that `stop` can record the start and the reason.
-                self.instance = Instance::Stopped { summary: Box::new(summary), next_turn: 0 };
-                Err(Abandoned::Stopped(stop))
-            }
+        if let Some(status) = &self.inert {
+            let summary = Summary { status: status.clone(), ..summary };
+            self.instance = Instance::Stopped { summary: Box::new(summary), next_turn: 0 };
+            return Ok(());
         }
+        let (execution, turn) = Execution::start(&self.context.definition, event).map_err(Abandoned::Stopped)?;
+        let mut live = Live { execution, summary, next_turn: 0, notes: Notes::default() };
+        self.absorb(&mut live, turn);
+        self.instance = Instance::Live(Box::new(live));
+        Ok(())
     }
 
     pub(super) fn already_started(&mut self, start: Start) -> Result<(), Abandoned> {
@@ -120,35 +117,31 @@ impl<'a> Turn<'a> {
         Ok(())
     }
 
-    /// The turn of an instance that cannot go on: the input is kept, and the code goes on from there once it is repaired.
+    /// The turn of an instance whose code cannot go on: the input is kept, no code runs. It goes on from there once it is
+    /// repaired.
     pub(crate) async fn stopped(
         context: &'a Context,
         key: &'a InstanceKey,
         now: Timestamp,
         (command, message_id): (Command, &str),
-        stop: &Stop,
+        reason: String,
     ) -> Result<Self, Abandoned> {
-        let mut turn = Self::new(context, key, now, Instance::Unknown);
-        let status = Status::Stopped { reason: stop.to_string() };
+        let status = Status::Stopped { reason };
+        let mut turn = Self::new(context, key, now, Instance::Absent);
+        turn.inert = Some(status.clone());
         match history::summary(&context.journal, key).await? {
-            None => match turn.handle(command, message_id).await {
-                // It went well this time.
-                Ok(()) => return Ok(turn),
-                Err(Abandoned::Stopped(_)) => {
-                    if let Instance::Stopped { summary, .. } = &mut turn.instance {
-                        summary.status = status;
-                    }
-                }
-                Err(failed) => return Err(failed),
-            },
+            None => {}
+            Some((version, summary)) if summary.status.is_closed() => {
+                turn.instance = Instance::Closed { summary: Box::new(summary), version };
+            }
             Some((_, summary)) => {
                 let (_, next_turn) = history::load(&context.journal, key, &summary.run).await?;
                 turn.instance = Instance::Stopped { summary: Box::new(Summary { status, ..summary }), next_turn };
                 turn.summarize = Some(Expect::Any);
-                if !matches!(command, Command::Resume) {
-                    turn.handle(command, message_id).await?;
-                }
             }
+        }
+        if !matches!(command, Command::Resume) {
+            turn.handle(command, message_id).await?;
         }
         let still = turn.summary().is_some_and(|summary| matches!(summary.status, Status::Stopped { .. }));
         write(&mut turn.unit, history::mark_stopped(key, still));

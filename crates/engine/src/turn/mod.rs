@@ -53,6 +53,8 @@ pub(crate) struct Turn<'a> {
     now: Timestamp,
     /// Whether a start may assume that there is no instance yet.
     optimistic: bool,
+    /// No code runs: what is stored from now on has this status.
+    inert: Option<Status>,
     pub(crate) instance: Instance,
     /// Events of the present run that are not in `unit` yet.
     recorded: Vec<Event>,
@@ -96,6 +98,7 @@ impl<'a> Turn<'a> {
             key,
             now,
             optimistic: true,
+            inert: None,
             instance,
             recorded: Vec::new(),
             summarize: None,
