@@ -88,7 +88,7 @@ impl Conductor {
                 Err(error) if is_unsendable(&error) => {
                     let reason = format!(
                         "workflow {key} stopped: the broker refuses what it sends: {error}\n  repair the code; the instance \
-                         continues from its history with the next input"
+                         goes on from its history when a worker with it starts"
                     );
                     return self.stop(key, batch, reason).await;
                 }

@@ -164,12 +164,14 @@ fn lost_result() -> Result<()> {
     Err(Error::new(ErrorKind::OutcomeUnknown, "commit", "the store gave no result"))
 }
 
-/// A message as the outbox keeps it. The engine's payloads are JSON text and its messages have no headers.
+/// A message as the outbox keeps it. The engine's payloads are JSON, its keys and headers are text.
 #[derive(Serialize, Deserialize)]
 struct Kept {
     topic: String,
     id: String,
     key: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    headers: Vec<(String, String)>,
     payload: String,
     not_before: Option<u64>,
 }
@@ -182,6 +184,7 @@ fn encode_outbox(messages: &[Message]) -> Bytes {
             topic: message.topic.as_str().to_owned(),
             id: message.id.as_str().to_owned(),
             key: message.key.as_ref().map(text),
+            headers: message.headers.iter().map(|(name, value)| (name.to_owned(), text(value))).collect(),
             payload: text(&message.payload),
             not_before: message.not_before.map(Timestamp::as_millis),
         })
@@ -200,6 +203,7 @@ fn decode_outbox(key: &Bytes, value: &Bytes) -> Result<Vec<Message>> {
             let topic = TopicName::new(&kept.topic).map_err(|error| damaged(error.to_string()))?;
             let mut message = Message::new(topic, kept.id, kept.payload);
             message.key = kept.key.map(Bytes::from);
+            kept.headers.into_iter().for_each(|(name, value)| message.headers.append(&name, value));
             message.not_before = kept.not_before.map(Timestamp::from_millis);
             Ok(message)
         })

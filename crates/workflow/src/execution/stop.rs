@@ -61,19 +61,19 @@ impl fmt::Display for StopReason {
             Self::NonDeterministic { event_index, history, code } => write!(
                 f,
                 "non-deterministic at event {event_index}\n  history: {history}   code: {code}\n  \
-                 the code changed under a running instance; guard the change with cx.version(\"…\", 1..=2), or pin the instance: \
-                 partitura workflow pin …"
+                 the code changed under a running instance; guard the change with cx.version(\"…\", 1..=2), and the instance goes \
+                 on when a worker with that code starts"
             ),
             Self::UnsupportedVersion { change, version, supported } => write!(
                 f,
                 "its history has version {version} of change {change:?}, the code supports {} to {}\n  \
-                 bring the code of that version back, or pin the instance: partitura workflow pin …",
+                 bring the code of that version back, and the instance goes on when a worker with it starts",
                 supported.start(),
                 supported.end()
             ),
             Self::Panicked { message } => write!(
                 f,
-                "its code panicked: {message}\n  repair the code; the instance continues from its history with the next input"
+                "its code panicked: {message}\n  repair the code; the instance goes on from its history when a worker with it starts"
             ),
             Self::Foreign { what } => write!(
                 f,

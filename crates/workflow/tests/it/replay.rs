@@ -91,8 +91,8 @@ fn changed_code_is_stopped_with_both_sides_and_advice() {
         stop.to_string(),
         "workflow Changing/order-42 stopped: non-deterministic at event 3\n  \
          history: TaskScheduled Payments.rate   code: TimerStarted 3d\n  \
-         the code changed under a running instance; guard the change with cx.version(\"…\", 1..=2), or pin the instance: partitura \
-         workflow pin …"
+         the code changed under a running instance; guard the change with cx.version(\"…\", 1..=2), and the instance \
+         goes on when a worker with that code starts"
     );
 }
 
