@@ -34,7 +34,7 @@ fn a_panic_stops_the_instance_and_says_so_every_time() {
     assert_eq!(
         stop.to_string(),
         "workflow Panics/order-42 stopped: its code panicked: index out of bounds, say\n  \
-         repair the code; the instance continues from its history with the next input"
+         repair the code; the instance goes on from its history when a worker with it starts"
     );
     assert_eq!(live.try_apply(EventKind::TimerFired { seq: 1 }).unwrap_err(), stop);
     assert!(!live.execution.is_closed());
