@@ -70,32 +70,50 @@ impl EmbeddedConsumer {
 #[async_trait]
 impl Consumer for EmbeddedConsumer {
     async fn next(&mut self) -> Result<Event> {
+        // Whether this was woken in the place of another.
+        let mut chosen = false;
         loop {
             if !self.wanted.is_empty() {
                 // Taken out only when it is done: this future may be dropped.
                 self.load(self.wanted.clone()).await?;
                 self.wanted.clear();
             }
-            // Counted in before looking, so that nothing that comes after is missed; if it is then not needed, the
-            // wake-up goes to another.
-            let mut competing = pin!(self.competing.notified());
-            competing.as_mut().enable();
-            let now = self.core().now();
-            let taken = self.core().state().take(self.id, now, Instant::now());
-            match taken {
-                Taken::Event(event, wanted) => {
-                    self.wanted = wanted;
-                    return Ok(event);
-                }
-                Taken::Closed => return Err(failure::closed("consume")),
-                Taken::Load(wanted) => self.wanted = wanted,
-                Taken::Wait(wake) => {
-                    tokio::select! {
-                        () = self.notify.notified() => {}
-                        () = competing => {}
-                        () = self.sleep(wake) => {}
+            let wake = {
+                // Counted in before looking, so that nothing that comes after is missed; if it is then not needed, the
+                // wake-up goes to another.
+                let mut competing = pin!(self.competing.notified());
+                chosen |= competing.as_mut().enable();
+                let now = self.core().now();
+                let taken = self.core().state().take(self.id, now, Instant::now());
+                match taken {
+                    Taken::Event(event, wanted) => {
+                        self.wanted = wanted;
+                        return Ok(event);
+                    }
+                    Taken::Closed => return Err(failure::closed("consume")),
+                    Taken::Load(wanted) => {
+                        self.wanted = wanted;
+                        continue;
+                    }
+                    Taken::Wait(wake) if wake.full => wake,
+                    Taken::Wait(wake) => {
+                        chosen = false;
+                        tokio::select! {
+                            () = self.notify.notified() => {}
+                            () = competing => chosen = true,
+                            () = self.sleep(wake) => {}
+                        }
+                        continue;
                     }
                 }
+            };
+            // What it may not have is for another: it passes its turn on, and waits until it may have more.
+            if std::mem::take(&mut chosen) {
+                self.competing.notify_one();
+            }
+            tokio::select! {
+                () = self.notify.notified() => {}
+                () = self.sleep(wake) => {}
             }
         }
     }

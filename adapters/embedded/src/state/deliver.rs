@@ -28,6 +28,9 @@ pub(crate) struct Wake {
     pub(crate) due: Option<Timestamp>,
     /// The next hand-over that takes too long.
     pub(crate) deadline: Option<Instant>,
+    /// Whether there is something that it may not have before it has settled something: what is for any one of those
+    /// who compete is then for another.
+    pub(crate) full: bool,
 }
 
 impl State {
@@ -47,10 +50,14 @@ impl State {
         }
         self.fire(group, now);
         let mut taking = Taking::default();
+        let mut full = false;
         if self.groups[group as usize].shared {
-            self.compete(id, group, &mut taking);
+            full = matches!(self.compete(id, group, &mut taking), End::Full);
         } else {
             self.look(id, group, &mut taking);
+        }
+        if let Some(member) = self.members.get_mut(&id) {
+            member.full = full;
         }
         if !taking.deliveries.is_empty() {
             return Taken::Event(Event::Deliveries(taking.deliveries), taking.absent);
@@ -59,7 +66,7 @@ impl State {
             return Taken::Load(taking.absent);
         }
         let group = &self.groups[group as usize];
-        Taken::Wait(Wake { due: group.next_due().map(Timestamp::from_millis), deadline: group.next_deadline() })
+        Taken::Wait(Wake { due: group.next_due().map(Timestamp::from_millis), deadline: group.next_deadline(), full })
     }
 
     fn tell(&mut self, id: u32, group: u32) -> Option<Event> {
@@ -90,11 +97,11 @@ impl State {
     }
 
     /// Takes a fair part of what is there for all.
-    fn compete(&mut self, id: u32, group: u32, taking: &mut Taking) {
+    fn compete(&mut self, id: u32, group: u32, taking: &mut Taking) -> End {
         let this = &self.groups[group as usize];
         let ready: usize = this.first_queues.iter().map(|queue| self.queues[*queue as usize].len()).sum();
         let part = ready.div_ceil(this.members.len().max(1)).min(BATCH);
-        self.take_from(id, group, 0, part, taking);
+        self.take_from(id, group, 0, part, taking)
     }
 
     /// Takes up to `turn` messages of one partition, of all topics in the order in which they became ready.
@@ -187,7 +194,7 @@ impl Member {
         if dropped > 0 {
             tracing::warn!(target: telemetry::TARGET, %topic, dropped, "a listener is too slow");
         }
-        Taken::Wait(Wake { due: feed.next_due(), deadline: None })
+        Taken::Wait(Wake { due: feed.next_due(), deadline: None, full: false })
     }
 
     fn hear(&mut self, now: Timestamp) -> Option<(Partition, Message)> {

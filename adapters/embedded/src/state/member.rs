@@ -24,6 +24,8 @@ pub(super) struct Member {
     /// Partitions of its own that may have something.
     pub(super) hot: VecDeque<u32>,
     pub(super) notify: Arc<Notify>,
+    /// Competes, and could not take what there was when it last looked: its hands are full.
+    pub(super) full: bool,
     /// Dropped, but a commit that settles deliveries of it is under way.
     pub(super) gone: bool,
 }
@@ -65,6 +67,7 @@ impl Member {
             news: VecDeque::new(),
             hot: VecDeque::new(),
             notify: Arc::new(Notify::new()),
+            full: false,
             gone: false,
         }
     }

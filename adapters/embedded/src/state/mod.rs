@@ -225,7 +225,10 @@ impl State {
         let Queue { group, partition, .. } = self.queues[queue as usize];
         let group = &mut self.groups[group as usize];
         if group.shared {
-            return group.competing.notify_one();
+            group.competing.notify_one();
+            // It may be of a topic of which these hold less.
+            let full = group.members.iter().filter_map(|member| self.members.get(member)).filter(|member| member.full);
+            return full.for_each(|member| member.notify.notify_one());
         }
         let tenure = &mut group.partitions[partition as usize];
         if tenure.hot || !tenure.is_open() {

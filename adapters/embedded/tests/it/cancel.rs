@@ -74,6 +74,31 @@ async fn a_competitor_that_stops_waiting_passes_its_turn_on() {
     }
 }
 
+#[tokio::test]
+async fn a_competitor_whose_hands_are_full_passes_its_turn_on() {
+    let broker = memory(&queue(partitura_broker::Ordering::Shared)).await;
+    let mut full = broker.consumer(options().credit(credit(1))).await.unwrap();
+    publish(&broker, vec![message("k", 0)]).await;
+    let held = receive(&mut full, 1).await;
+    let mut second = broker.consumer(options()).await.unwrap();
+    {
+        let mut wanting = Box::pin(full.next());
+        for i in 1..50 {
+            let mut waiting = Box::pin(second.next());
+            assert!(futures_poll(&mut wanting).is_none());
+            assert!(futures_poll(&mut waiting).is_none());
+            publish(&broker, vec![message("k", i)]).await;
+            assert!(futures_poll(&mut wanting).is_none(), "more than its credit");
+            let event = tokio::time::timeout(PATIENCE, waiting).await.expect("woken in the other's place").unwrap();
+            let Event::Deliveries(deliveries) = event else { panic!() };
+            second.settle(&tokens(&deliveries));
+        }
+    }
+    full.settle(&tokens(&held));
+    publish(&broker, vec![message("k", 50)]).await;
+    receive(&mut full, 1).await;
+}
+
 /// Polls once.
 fn futures_poll<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());

@@ -1,0 +1,165 @@
+use std::fmt;
+
+use futures::future::BoxFuture;
+use partitura_broker::{Capabilities, Durability};
+
+use crate::check::Violation;
+use crate::{Env, Harness};
+
+/// One property, and the way to try it.
+#[derive(Debug, Clone, Copy)]
+pub struct Case {
+    /// `area.case`. The same here, in `docs/conformance.md`, and where the contract promises it.
+    pub id: &'static str,
+    /// How much it asks for.
+    pub tier: Tier,
+    /// What has to be there for it.
+    pub needs: &'static [Need],
+    /// The property, in a sentence.
+    pub property: &'static str,
+    pub(crate) run: Play,
+    /// Parts that are played in other processes, by name.
+    pub(crate) parts: &'static [(&'static str, Play)],
+}
+
+/// A part of a case.
+pub(crate) type Play = for<'e> fn(&'e Env) -> BoxFuture<'e, CaseResult>;
+
+/// How a case ends.
+pub(crate) type CaseResult = Result<(), Stop>;
+
+/// How much a case asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tier {
+    /// No faults.
+    One = 1,
+    /// A client dies.
+    Two = 2,
+    /// The broker or the network fails.
+    Three = 3,
+    /// Load.
+    Four = 4,
+}
+
+/// What a case needs beyond the contract's obligations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// The capability `supports.transactions`.
+    Transactions,
+    /// The capability `supports.deduplication`.
+    Deduplication,
+    /// A receipt that survives the broker's process.
+    Durability,
+    /// A bound on how long a delivery may be held.
+    Hold,
+    /// The hook to start and kill processes.
+    Processes,
+    /// Processes whose death the broker survives.
+    SeparateBroker,
+    /// A way to kill the broker and to start it again.
+    Restart,
+    /// No other case at the same time: it measures time.
+    Quiet,
+}
+
+/// Why a case cannot be run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Lack {
+    /// The broker declares that it cannot.
+    Unsupported(&'static str),
+    /// The harness has no such hook.
+    NotVerified(&'static str),
+}
+
+impl Need {
+    /// What is lacking, if it is.
+    pub(crate) fn lacking(self, harness: &dyn Harness, capabilities: &Capabilities) -> Option<Lack> {
+        let processes = harness.processes();
+        let contained = processes.is_some_and(|processes| processes.contain_the_broker());
+        let (there, lack) = match self {
+            Self::Transactions => (capabilities.supports.transactions, Lack::Unsupported("declares no transactions")),
+            Self::Deduplication => {
+                (capabilities.supports.deduplication.is_some(), Lack::Unsupported("declares no deduplication"))
+            }
+            Self::Durability => (
+                capabilities.durability > Durability::Memory,
+                Lack::Unsupported("declares that a receipt survives nothing"),
+            ),
+            Self::Hold => (capabilities.hold.is_some(), Lack::Unsupported("declares no bound on holding a delivery")),
+            Self::Processes => (processes.is_some(), Lack::NotVerified("the harness starts no processes")),
+            Self::SeparateBroker => {
+                (!contained, Lack::Unsupported("the broker lives and dies with its client's process"))
+            }
+            Self::Restart => {
+                (contained || harness.restart().is_some(), Lack::NotVerified("the harness cannot restart the broker"))
+            }
+            Self::Quiet => return None,
+        };
+        (!there).then_some(lack)
+    }
+}
+
+/// Why a case ended before its end: the property does not hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Stop(pub(crate) String);
+
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<Violation> for Stop {
+    fn from(violation: Violation) -> Self {
+        Self(violation.to_string())
+    }
+}
+
+impl From<partitura_broker::Error> for Stop {
+    fn from(error: partitura_broker::Error) -> Self {
+        Self(format!("{:?}: {error}", error.kind()))
+    }
+}
+
+impl From<std::io::Error> for Stop {
+    fn from(error: std::io::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl From<String> for Stop {
+    fn from(why: String) -> Self {
+        Self(why)
+    }
+}
+
+impl From<&str> for Stop {
+    fn from(why: &str) -> Self {
+        Self(why.to_owned())
+    }
+}
+
+/// Ends the case, where a condition does not hold.
+macro_rules! ensure {
+    ($condition:expr, $($why:tt)+) => {
+        if !$condition {
+            return Err($crate::Stop(format!($($why)+)));
+        }
+    };
+}
+pub(crate) use ensure;
+
+/// Writes a [`Case`] down: id, tier, needs, property, the function that tries it, and the parts of other processes.
+macro_rules! case {
+    ($id:literal, $tier:ident, [$($need:ident),*], $property:literal, $run:ident $(, $part:ident)* $(,)?) => {
+        $crate::Case {
+            id: $id,
+            tier: $crate::Tier::$tier,
+            needs: &[$($crate::Need::$need),*],
+            property: $property,
+            run: |env| Box::pin($run(env)),
+            parts: &[$((stringify!($part), |env| Box::pin($part(env)))),*],
+        }
+    };
+}
+pub(crate) use case;

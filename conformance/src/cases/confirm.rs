@@ -1,0 +1,170 @@
+use std::time::Duration;
+
+use partitura_broker::{ErrorKind, ProducerOptions};
+
+use crate::case::{case, ensure};
+use crate::client::{by_key, ids};
+use crate::{Case, CaseResult, Env, check};
+
+pub(super) const CASES: &[Case] = &[
+    case!(
+        "confirm.durable",
+        Three,
+        [Processes, Restart, Durability],
+        "what was confirmed before kill -9 of the broker is delivered after it",
+        durable,
+        publishes_without_end
+    ),
+    case!(
+        "confirm.lost_then_retried",
+        One,
+        [],
+        "a publisher that lost the confirm retries under the same id: the key's order holds, and nothing is lost",
+        lost_then_retried
+    ),
+    case!(
+        "reconnect.broker_restart",
+        Three,
+        [Processes, Restart, Durability],
+        "10,000 messages across several kills of the broker: nothing confirmed is lost, each key in order",
+        broker_restart,
+        publishes_its_share
+    ),
+    case!("dedupe.window", One, [Deduplication], "the same id within the declared window arrives once", dedupe),
+    case!(
+        "hold.beyond_timeout",
+        One,
+        [Hold],
+        "what is held longer than half of the broker's bound is still owned",
+        hold
+    ),
+];
+
+async fn durable(env: &Env) -> CaseResult {
+    for round in 1..=3 {
+        let before = env.recorder.counts().borrow().confirmed;
+        let part = env.start("publishes_without_end").await?;
+        env.until("confirms", |counts| counts.confirmed >= before + 300 * round).await?;
+        env.kill_broker(part).await?;
+    }
+    let (queue, client) = (env.orders(), env.connect().await?);
+    client.declare(&queue.topology()).await?;
+    let end = || (0..8).map(|key| format!("k{key}"));
+    client.publish(end().map(|key| queue.message(&key, usize::MAX)).collect()).await?;
+    let mut member = client.join(queue.options()).await?;
+    member.drain_until(end().map(|key| format!("{key}-{}", usize::MAX))).await?;
+    Ok(check::nothing_lost(&env.history())?)
+}
+
+/// Publishes batches to several keys, several at once.
+async fn publishes_without_end(env: &Env) -> CaseResult {
+    let (queue, client) = (env.orders(), env.connect().await?);
+    client.declare(&queue.topology()).await?;
+    // Numbers that grow from life to life.
+    let first = crate::client::now().as_millis() as usize * 1_000;
+    let publishers = (0..8).map(|key| {
+        let (queue, client, key) = (queue.clone(), client.clone(), format!("k{key}"));
+        async move {
+            for number in (first..).step_by(5) {
+                client.publish(queue.messages(&key, number..number + 5)).await?;
+            }
+            CaseResult::Ok(())
+        }
+    });
+    futures::future::try_join_all(publishers).await.map(drop)
+}
+
+async fn lost_then_retried(env: &Env) -> CaseResult {
+    const EACH: usize = 200;
+    let (queue, client) = (env.queue("orders", by_key(2)), env.connect().await?);
+    client.declare(&queue.topology()).await?;
+    let mut impatient = ProducerOptions::default();
+    impatient.confirm_within = Duration::from_micros(30);
+    let (hasty, calm) = (client.broker().producer(impatient).await?, client.producer().await?);
+    let mut lost = 0;
+    for message in queue.messages("k", 0..EACH) {
+        match hasty.publish(vec![message.clone()]).await.remove(0) {
+            Ok(_) => continue,
+            Err(error) if error.kind() == ErrorKind::OutcomeUnknown => lost += 1,
+            Err(error) => return Err(error.into()),
+        }
+        // Nothing of the key is published before this is confirmed.
+        calm.publish(vec![message]).await.remove(0)?;
+    }
+    env.note(format!("{lost} of {EACH} confirms were lost"));
+    let mut member = client.join(queue.options()).await?;
+    let mut first = Vec::new();
+    while first.len() < EACH {
+        let got = member.deliveries().await?;
+        member.settle(&got);
+        for id in ids(&got) {
+            if !first.contains(&id.to_owned()) {
+                first.push(id.to_owned());
+            }
+        }
+    }
+    let expected: Vec<String> = (0..EACH).map(|number| format!("k-{number}")).collect();
+    ensure!(first == expected, "first deliveries are out of order: {first:?}");
+    Ok(check::nothing_lost(&env.history())?)
+}
+
+const SHARE: usize = 2_500;
+const KEYS: usize = 10;
+
+async fn broker_restart(env: &Env) -> CaseResult {
+    for _ in 0..4 {
+        let before = env.recorder.counts().borrow().confirmed;
+        let part = env.start("publishes_its_share").await?;
+        env.until("a share", |counts| counts.confirmed >= before + SHARE).await?;
+        env.kill_broker(part).await?;
+    }
+    let (queue, client) = (env.orders(), env.connect().await?);
+    client.declare(&queue.topology()).await?;
+    client.publish(queue.spread(KEYS, 1).into_iter().map(|m| crate::client::renamed(m, "end")).collect()).await?;
+    let mut member = client.join(queue.options()).await?;
+    member.drain_until((0..KEYS).map(|key| format!("end-k{key}-0"))).await?;
+    check::in_order(&env.history())?;
+    Ok(check::nothing_lost(&env.history())?)
+}
+
+/// Publishes 2,500 messages to ten keys, and consumes at the same time.
+async fn publishes_its_share(env: &Env) -> CaseResult {
+    let (queue, client) = (env.orders(), env.connect().await?);
+    client.declare(&queue.topology()).await?;
+    let first = crate::client::now().as_millis() as usize * 1_000;
+    let consumer = (client.clone(), queue.clone());
+    tokio::spawn(async move { consumer.0.join(consumer.1.options()).await?.drain(usize::MAX).await.map(drop) });
+    for number in first..first + SHARE / KEYS {
+        client.publish((0..KEYS).map(|key| queue.message(&format!("k{key}"), number)).collect()).await?;
+    }
+    env.hold().await
+}
+
+async fn dedupe(env: &Env) -> CaseResult {
+    let (queue, client) = (env.orders(), env.connect().await?);
+    client.declare(&queue.topology()).await?;
+    for _ in 0..3 {
+        client.publish(queue.spread(4, 5)).await?;
+    }
+    client.publish((0..4).map(|key| queue.message(&format!("k{key}"), 5)).collect()).await?;
+    let mut member = client.join(queue.options()).await?;
+    member.drain_until((0..4).map(|key| format!("k{key}-5"))).await?;
+    Ok(check::each_once(&env.history())?)
+}
+
+async fn hold(env: &Env) -> CaseResult {
+    let (queue, client) = (env.orders(), env.connect().await?);
+    client.declare(&queue.topology()).await?;
+    client.publish(queue.messages("k", 0..3)).await?;
+    let mut member = client.join(queue.options()).await?;
+    let held = member.take(3).await?;
+    let bound = env.capabilities().hold.unwrap_or_default();
+    ensure!(member.next_within(bound.mul_f64(0.6)).await?.is_none(), "something changed while the messages were held");
+    member.settle(&held);
+    member.flush().await?;
+    drop(member);
+    client.publish(queue.messages("k", [3])).await?;
+    let rest = client.join(queue.options()).await?.drain(1).await?;
+    ensure!(ids(&rest) == ["k-3"], "k-3 was expected, {:?} came", ids(&rest));
+    Ok(())
+}

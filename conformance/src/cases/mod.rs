@@ -1,0 +1,36 @@
+//! The cases, one file for each area.
+
+mod ack;
+mod admin;
+mod churn;
+mod confirm;
+mod delay;
+mod edges;
+mod flow;
+mod group;
+mod lifecycle;
+mod order;
+mod publish;
+mod transaction;
+
+use crate::Case;
+
+const AREAS: &[&[Case]] = &[
+    publish::CASES,
+    order::CASES,
+    churn::CASES,
+    confirm::CASES,
+    ack::CASES,
+    delay::CASES,
+    flow::CASES,
+    edges::CASES,
+    group::CASES,
+    lifecycle::CASES,
+    admin::CASES,
+    transaction::CASES,
+];
+
+/// All cases, by area.
+pub fn all() -> impl Iterator<Item = &'static Case> {
+    AREAS.iter().copied().flatten()
+}

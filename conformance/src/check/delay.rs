@@ -1,0 +1,101 @@
+use super::Violation;
+use crate::history::History;
+
+/// Nothing is delivered before its time, on the wall clock of the process that receives it.
+///
+/// # Errors
+/// The first delivery that is early, and by how much.
+pub fn never_early(history: &History) -> Result<(), Violation> {
+    for (entry, delivered) in history.deliveries() {
+        if let Some(due) = delivered.message.due.filter(|due| entry.wall < *due) {
+            let what = format!("{} comes {} ms early", delivered.message.id, due - entry.wall);
+            return Err(Violation::new("never_early", what).at(entry));
+        }
+    }
+    Ok(())
+}
+
+/// How late delayed messages were, in milliseconds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Lateness {
+    sorted: Vec<u64>,
+}
+
+impl Lateness {
+    /// The value below which this part of all lies, from 0 to 1. 0 where there is none.
+    pub fn quantile(&self, part: f64) -> u64 {
+        let last = self.sorted.len().saturating_sub(1);
+        self.sorted.get(((last as f64) * part).ceil() as usize).copied().unwrap_or_default()
+    }
+
+    /// All values, from the least to the greatest.
+    pub fn values(&self) -> &[u64] {
+        &self.sorted
+    }
+}
+
+/// The lateness of the first delivery of every delayed message that had not fallen due when it was published.
+pub fn lateness(history: &History) -> Lateness {
+    use std::collections::{HashMap, HashSet};
+
+    use crate::history::Record;
+    let mut published: HashMap<&str, u64> = HashMap::new();
+    let mut seen: HashSet<&str> = HashSet::new();
+    let mut sorted = Vec::new();
+    for entry in history.entries() {
+        match &entry.record {
+            Record::Publishing { sent, .. } => {
+                published.entry(&sent.id).or_insert(entry.wall);
+            }
+            Record::Delivered(got) => {
+                let Some(due) = got.message.due else { continue };
+                let waited = published.get(got.message.id.as_str()).is_some_and(|at| *at < due);
+                if waited && seen.insert(&got.message.id) {
+                    sorted.push(entry.wall.saturating_sub(due));
+                }
+            }
+            _ => {}
+        }
+    }
+    sorted.sort_unstable();
+    Lateness { sorted }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::testing::Script;
+    use crate::history::Sent;
+
+    /// Published at about 1,000,003 ms, due at `due`, delivered `wait` ms after the assignment at 1,000,007.
+    fn delayed(due: u64, wait: u64) -> History {
+        let script = Script::queue(1);
+        let sent = Sent { due: Some(due), ..script.sent("k-1") };
+        let waiting = script.publish_as(sent.clone(), true).join(0).assigned(0, 0, 1).wait(wait);
+        waiting.deliver_as(0, sent, 1, false).done()
+    }
+
+    #[test]
+    fn what_comes_when_it_is_due_or_later_passes() {
+        assert_eq!(never_early(&delayed(1_000_100, 100)), Ok(()));
+        assert_eq!(never_early(&delayed(1_000_107, 100)), Ok(()));
+    }
+
+    #[test]
+    fn a_millisecond_too_early_is_found() {
+        assert!(never_early(&delayed(1_000_108, 100)).unwrap_err().what.contains("1 ms early"));
+    }
+
+    #[test]
+    fn lateness_counts_from_the_due_moment_and_leaves_out_what_was_due_when_published() {
+        assert_eq!(lateness(&delayed(1_000_100, 100)).values(), [7]);
+        assert!(lateness(&delayed(999_999, 100)).values().is_empty());
+    }
+
+    #[test]
+    fn quantiles_are_of_the_sorted_values() {
+        let lateness = Lateness { sorted: (1..=100).collect() };
+        assert_eq!([0.0, 0.5, 0.99, 1.0].map(|part| lateness.quantile(part)), [1, 51, 100, 100]);
+        assert_eq!(Lateness::default().quantile(0.5), 0);
+    }
+}

@@ -1,0 +1,80 @@
+//! What a history must look like. Each check is a pure function, with tests of its own.
+//!
+//! Those of [`CONTRACT`] hold for every history, faults included, and run after every case; the others are asked for
+//! by the cases to which they apply.
+
+mod delay;
+mod delivery;
+mod flow;
+mod handlers;
+mod members;
+mod order;
+mod ownership;
+#[cfg(test)]
+mod testing;
+
+use std::fmt;
+
+pub use delay::{Lateness, lateness, never_early};
+pub use delivery::{as_published, each_once, flagged, nothing_lost, settled_stays_settled};
+pub use flow::within_credit;
+pub use handlers::{attempts_count, one_at_a_time};
+pub use order::in_order;
+pub use ownership::{one_owner, within_term};
+
+use crate::history::{Entry, History};
+
+/// A named check.
+pub type Check = fn(&History) -> Result<(), Violation>;
+
+/// What holds for every history.
+pub const CONTRACT: &[Check] = &[
+    as_published,
+    flagged,
+    settled_stays_settled,
+    in_order,
+    one_owner,
+    within_term,
+    within_credit,
+    never_early,
+    one_at_a_time,
+];
+
+/// Runs the checks of [`CONTRACT`].
+///
+/// # Errors
+/// The first violation.
+pub fn contract(history: &History) -> Result<(), Violation> {
+    CONTRACT.iter().try_for_each(|check| check(history))
+}
+
+/// A promise that was broken, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// Which check says so.
+    pub check: &'static str,
+    /// What was found.
+    pub what: String,
+    /// The entry that shows it, where there is one.
+    pub entry: Option<Box<Entry>>,
+}
+
+impl Violation {
+    pub(crate) fn new(check: &'static str, what: impl Into<String>) -> Self {
+        Self { check, what: what.into(), entry: None }
+    }
+
+    pub(crate) fn at(mut self, entry: &Entry) -> Self {
+        self.entry = Some(Box::new(entry.clone()));
+        self
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.check, self.what)?;
+        self.entry.as_ref().map_or(Ok(()), |entry| write!(f, "\n  at {entry}"))
+    }
+}
+
+impl std::error::Error for Violation {}

@@ -1,0 +1,238 @@
+//! Clients as the cases use them: what must come is waited for, what fails ends the case.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use partitura_broker::{
+    AckToken, Broker, Consumer, ConsumerOptions, Credit, Delivery, Error, Event, Message, Ordering, Producer,
+    ProducerOptions, Receipt, SubscriptionName, Timestamp, TopicName, Topology,
+};
+
+use crate::Stop;
+
+/// A queue, or a stream, and one subscription of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Queue {
+    pub(crate) topic: TopicName,
+    pub(crate) subscription: SubscriptionName,
+    pub(crate) ordering: Ordering,
+}
+
+impl Queue {
+    pub(crate) fn new(namespace: &str, name: &str, ordering: Ordering) -> Self {
+        let named = |what: &str| format!("{namespace}.{what}");
+        Self {
+            topic: TopicName::new(named(name)).expect("a case's names are valid"),
+            subscription: SubscriptionName::new(named(&format!("{name}-reader"))).expect("a case's names are valid"),
+            ordering,
+        }
+    }
+
+    pub(crate) fn topology(&self) -> Topology {
+        Topology::new()
+            .queue(self.topic.clone(), self.ordering)
+            .subscription(self.subscription.clone(), [self.topic.clone()])
+    }
+
+    pub(crate) fn stream(&self) -> Topology {
+        Topology::new()
+            .stream(self.topic.clone(), self.ordering)
+            .subscription(self.subscription.clone(), [self.topic.clone()])
+    }
+
+    pub(crate) fn options(&self) -> ConsumerOptions {
+        ConsumerOptions::new(self.subscription.clone(), [self.topic.clone()])
+    }
+
+    /// The message `number` of `key`, with the id `key-number`.
+    pub(crate) fn message(&self, key: &str, number: usize) -> Message {
+        let id = format!("{key}-{number}");
+        Message::new(self.topic.clone(), id.clone(), id).key(key.to_owned().into_bytes())
+    }
+
+    /// Messages of one key.
+    pub(crate) fn messages(&self, key: &str, numbers: impl IntoIterator<Item = usize>) -> Vec<Message> {
+        numbers.into_iter().map(|number| self.message(key, number)).collect()
+    }
+
+    /// So many messages of each of so many keys, the keys taking turns.
+    pub(crate) fn spread(&self, keys: usize, each: usize) -> Vec<Message> {
+        let all = (0..each).flat_map(|number| (0..keys).map(move |key| (key, number)));
+        all.map(|(key, number)| self.message(&format!("k{key}"), number)).collect()
+    }
+}
+
+/// A connection.
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    broker: Arc<dyn Broker>,
+    patience: Duration,
+}
+
+impl Client {
+    pub(crate) fn new(broker: Arc<dyn Broker>, patience: Duration) -> Self {
+        Self { broker, patience }
+    }
+
+    pub(crate) fn broker(&self) -> &dyn Broker {
+        &*self.broker
+    }
+
+    pub(crate) async fn declare(&self, topology: &Topology) -> Result<(), Stop> {
+        within(self.patience, "declare", self.broker.declare(topology)).await??;
+        Ok(())
+    }
+
+    pub(crate) async fn producer(&self) -> Result<Arc<dyn Producer>, Stop> {
+        Ok(within(self.patience, "a producer", self.broker.producer(ProducerOptions::default())).await??.into())
+    }
+
+    /// Publishes; all has to be confirmed.
+    pub(crate) async fn publish(&self, batch: Vec<Message>) -> Result<Vec<Receipt>, Stop> {
+        let results = self.try_publish(batch).await?;
+        Ok(results.into_iter().collect::<Result<Vec<_>, Error>>()?)
+    }
+
+    pub(crate) async fn try_publish(&self, batch: Vec<Message>) -> Result<Vec<Result<Receipt, Error>>, Stop> {
+        let count = batch.len();
+        let producer = self.producer().await?;
+        let results = within(self.patience, "confirms", producer.publish(batch)).await?;
+        if results.len() != count {
+            return Err(format!("{} results for {count} messages", results.len()).into());
+        }
+        Ok(results)
+    }
+
+    pub(crate) async fn join(&self, options: ConsumerOptions) -> Result<Member, Stop> {
+        let consumer = within(self.patience, "a consumer", self.broker.consumer(options)).await??;
+        Ok(Member { consumer, patience: self.patience })
+    }
+}
+
+/// A consumer.
+#[derive(Debug)]
+pub(crate) struct Member {
+    consumer: Box<dyn Consumer>,
+    patience: Duration,
+}
+
+impl Member {
+    /// The next event.
+    pub(crate) async fn next(&mut self) -> Result<Event, Stop> {
+        Ok(within(self.patience, "the next event", self.consumer.next()).await??)
+    }
+
+    /// The next event, as long as it takes.
+    pub(crate) async fn next_patiently(&mut self) -> Result<Event, Stop> {
+        Ok(self.consumer.next().await?)
+    }
+
+    /// The next event, or none within so long.
+    pub(crate) async fn next_within(&mut self, limit: Duration) -> Result<Option<Event>, Stop> {
+        match tokio::time::timeout(limit, self.consumer.next()).await {
+            Ok(event) => Ok(Some(event?)),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// The next deliveries. Gives back what is asked for meanwhile.
+    pub(crate) async fn deliveries(&mut self) -> Result<Vec<Delivery>, Stop> {
+        loop {
+            match self.next().await? {
+                Event::Deliveries(deliveries) => return Ok(deliveries),
+                Event::Revoking { partitions, .. } => self.consumer.release(&partitions).await?,
+                _ => {}
+            }
+        }
+    }
+
+    /// Deliveries, held, until there are at least so many.
+    pub(crate) async fn take(&mut self, count: usize) -> Result<Vec<Delivery>, Stop> {
+        let mut all = Vec::new();
+        while all.len() < count {
+            let more = self.deliveries().await.map_err(|stop| missing(stop, all.len(), count))?;
+            all.extend(more);
+        }
+        Ok(all)
+    }
+
+    /// Deliveries, each settled as it comes, until there are at least so many.
+    pub(crate) async fn drain(&mut self, count: usize) -> Result<Vec<Delivery>, Stop> {
+        let mut all = Vec::new();
+        while all.len() < count {
+            let more = self.deliveries().await.map_err(|stop| missing(stop, all.len(), count))?;
+            self.settle(&more);
+            all.extend(more);
+        }
+        Ok(all)
+    }
+
+    /// Deliveries, each settled as it comes, until one of each of these ids has come.
+    pub(crate) async fn drain_until(&mut self, ids: impl IntoIterator<Item = String>) -> Result<Vec<Delivery>, Stop> {
+        let mut missing: std::collections::HashSet<String> = ids.into_iter().collect();
+        let mut all = Vec::new();
+        while !missing.is_empty() {
+            let more = self.deliveries().await.map_err(|stop| {
+                let example = missing.iter().next().cloned().unwrap_or_default();
+                Stop(format!("{stop}; {} messages did not come, {example} for one", missing.len()))
+            })?;
+            self.settle(&more);
+            for delivery in &more {
+                missing.remove(delivery.message.id.as_str());
+            }
+            all.extend(more);
+        }
+        Ok(all)
+    }
+
+    pub(crate) fn settle(&mut self, deliveries: &[Delivery]) {
+        self.consumer.settle(&tokens(deliveries));
+    }
+
+    pub(crate) async fn flush(&mut self) -> Result<(), Stop> {
+        Ok(within(self.patience, "a flush", self.consumer.flush()).await??)
+    }
+
+    pub(crate) async fn close(self) -> Result<(), Stop> {
+        Ok(within(self.patience, "the consumer to close", self.consumer.close()).await??)
+    }
+
+    pub(crate) fn consumer(&mut self) -> &mut Box<dyn Consumer> {
+        &mut self.consumer
+    }
+}
+
+fn missing(stop: Stop, found: usize, expected: usize) -> Stop {
+    Stop(format!("{stop}; {found} of {expected} messages came"))
+}
+
+async fn within<T>(patience: Duration, what: &str, future: impl Future<Output = T>) -> Result<T, Stop> {
+    let answer = tokio::time::timeout(patience, future).await;
+    answer.map_err(|_| Stop(format!("waited {patience:?} in vain: {what}")))
+}
+
+pub(crate) fn tokens(deliveries: &[Delivery]) -> Vec<AckToken> {
+    deliveries.iter().map(|delivery| delivery.token).collect()
+}
+
+pub(crate) fn ids(deliveries: &[Delivery]) -> Vec<&str> {
+    deliveries.iter().map(|delivery| delivery.message.id.as_str()).collect()
+}
+
+pub(crate) fn credit(messages: usize) -> Credit {
+    Credit { messages: messages.try_into().unwrap_or(std::num::NonZeroUsize::MIN), ..Credit::default() }
+}
+
+pub(crate) fn by_key(partitions: u32) -> Ordering {
+    Ordering::ByKey { partitions }
+}
+
+pub(crate) fn now() -> Timestamp {
+    std::time::SystemTime::now().into()
+}
+
+/// The same message under another id.
+pub(crate) fn renamed(mut message: Message, prefix: &str) -> Message {
+    message.id = format!("{prefix}-{}", message.id).into();
+    message
+}

@@ -1,0 +1,144 @@
+//! What a case has at hand.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicU32, Ordering as Atomic};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use partitura_broker::{Broker, Capabilities, Ordering, Producer, ProducerOptions, Result};
+use tokio::sync::watch;
+
+use crate::client::{Client, Queue};
+use crate::process::Part;
+use crate::{Case, Counts, Harness, History, Record, Recorder, Stop};
+
+/// What stands between the recorder and the broker: nothing, or a mutant.
+pub(crate) type Wrap = Arc<dyn Fn(Arc<dyn Broker>) -> Arc<dyn Broker> + Send + Sync>;
+
+/// What a case has at hand: a namespace of its own, connections that record, and processes to kill.
+pub(crate) struct Env {
+    pub(crate) case: &'static Case,
+    pub(crate) harness: Arc<dyn Harness>,
+    pub(crate) namespace: String,
+    pub(crate) capabilities: Capabilities,
+    pub(crate) recorder: Recorder,
+    /// How long is waited for something that must come. No measure of speed: only what is stuck exceeds it.
+    pub(crate) patience: Duration,
+    pub(crate) wrap: Option<Wrap>,
+    pub(crate) processes: AtomicU32,
+    pub(crate) lateness: Mutex<Vec<u64>>,
+}
+
+impl Env {
+    /// What the broker declares.
+    pub(crate) fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    /// Opens a connection to this case's namespace. Everything done through it is recorded.
+    ///
+    /// # Errors
+    /// Those of the harness.
+    pub(crate) async fn connect(&self) -> Result<Client> {
+        let broker = self.harness.connect(&self.namespace).await?;
+        let broker = self.wrap.as_ref().map_or(broker.clone(), |wrap| wrap(broker));
+        Ok(Client::new(self.recorder.wrap(broker), self.patience))
+    }
+
+    /// The queue `name` with a subscription, by key in so many partitions, or shared.
+    pub(crate) fn queue(&self, name: &str, ordering: Ordering) -> Queue {
+        Queue::new(&self.namespace, name, ordering)
+    }
+
+    /// An ordered queue in a few partitions: what most cases use.
+    pub(crate) fn orders(&self) -> Queue {
+        self.queue("orders", Ordering::ByKey { partitions: 4 })
+    }
+
+    /// What has happened so far.
+    pub(crate) fn history(&self) -> History {
+        self.recorder.history()
+    }
+
+    /// Says something in the history: for the reader, and for [`until`](Self::until).
+    pub(crate) fn note(&self, text: impl Into<String>) {
+        self.recorder.note(Record::Note(text.into()));
+    }
+
+    /// Waits until so much has happened, in all processes together.
+    pub(crate) async fn until(&self, what: &str, reached: impl FnMut(&Counts) -> bool) -> Result<(), Stop> {
+        let mut counts: watch::Receiver<Counts> = self.recorder.counts();
+        self.within(what, counts.wait_for(reached)).await?.map_err(|_| Stop("the recorder is gone".into()))?;
+        Ok(())
+    }
+
+    /// Waits for something that must come.
+    pub(crate) async fn within<T>(&self, what: &str, future: impl Future<Output = T>) -> Result<T, Stop> {
+        let answer = tokio::time::timeout(self.patience, future).await;
+        answer.map_err(|_| Stop(format!("waited {:?} in vain: {what}", self.patience)))
+    }
+
+    /// Starts another process that plays `part` of this case.
+    pub(crate) async fn start(&self, part: &str) -> Result<Part, Stop> {
+        let number = self.processes.fetch_add(1, Atomic::Relaxed) + 1;
+        Part::start(self, part, number).await
+    }
+
+    /// Kills the broker (kill -9) and starts it again. Where it lives in its client, that is `part`; elsewhere `part`
+    /// is killed with it, so that what it still wanted to do does not come between.
+    pub(crate) async fn kill_broker(&self, part: Part) -> Result<(), Stop> {
+        if let Some(restart) = self.harness.restart() {
+            restart.kill().await?;
+            part.kill().await?;
+            restart.start().await?;
+            return Ok(());
+        }
+        part.kill().await
+    }
+
+    /// A producer whose messages are not in the history: for load.
+    pub(crate) async fn unrecorded(&self) -> Result<Box<dyn Producer>> {
+        self.harness.connect(&self.namespace).await?.producer(ProducerOptions::default()).await
+    }
+
+    /// For a part: does nothing until the process is killed.
+    pub(crate) async fn hold(&self) -> Result<(), Stop> {
+        std::future::pending().await
+    }
+
+    /// Keeps measured lateness, in milliseconds, for the report.
+    pub(crate) fn report_lateness(&self, values: &[u64]) {
+        self.lateness.lock().unwrap_or_else(PoisonError::into_inner).extend(values);
+    }
+
+    /// A sequence of numbers that looks like chance and is the same in each run of this case.
+    pub(crate) fn chance(&self) -> Chance {
+        Chance(self.case.id.bytes().fold(7, |seed: u64, byte| seed.wrapping_mul(31).wrapping_add(u64::from(byte))))
+    }
+}
+
+impl std::fmt::Debug for Env {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Env").field("case", &self.case.id).field("namespace", &self.namespace).finish_non_exhaustive()
+    }
+}
+
+/// Numbers that look like chance: SplitMix64.
+#[derive(Debug, Clone)]
+pub(crate) struct Chance(u64);
+
+impl Chance {
+    /// Another sequence, for one of several.
+    pub(crate) fn of(mut self, number: usize) -> Self {
+        Self(self.below(u64::MAX) ^ number as u64)
+    }
+
+    /// A number below `end`.
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % end.max(1)
+    }
+}

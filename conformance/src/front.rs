@@ -1,0 +1,120 @@
+//! The front door: a test binary with a name for each case, and reports at the end.
+
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+
+use crate::mutants::{self, Mutant};
+use crate::process::Role;
+use crate::report::{CaseReport, MutantReport, Report};
+use crate::runner::{Bench, LITTLE_PATIENCE, PATIENCE, Verdict};
+use crate::settings::Settings;
+use crate::{Case, Harness, cases};
+
+/// How many entries of a failure's history are printed.
+const TAIL: usize = 40;
+
+/// Makes the `main` of a test with `harness = false`: every case on every harness given.
+///
+/// The harnesses are ways to run one broker. Filters, `--list`, `--exact` and so on are those of `cargo test`;
+/// `PARTITURA_CONFORMANCE_TIER` (3 where it is not set), `…_ONLY` (ids of cases) and `…_REPORT` (a directory) do the rest.
+#[macro_export]
+macro_rules! main {
+    ($($harness:expr),+ $(,)?) => {
+        fn main() -> ::std::process::ExitCode {
+            $crate::run(vec![$(::std::sync::Arc::new($harness)),+])
+        }
+    };
+}
+
+/// What [`main!`](crate::main) calls.
+pub fn run(harnesses: Vec<Arc<dyn Harness>>) -> ExitCode {
+    match Role::of_this_process(&harnesses) {
+        Some(role) => play(role),
+        None => conduct(harnesses),
+    }
+}
+
+fn play(role: Result<Role, String>) -> ExitCode {
+    match role.and_then(|role| role.play().map_err(|stop| stop.to_string())) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn conduct(harnesses: Vec<Arc<dyn Harness>>) -> ExitCode {
+    let settings = match Settings::from_environment() {
+        Ok(settings) => settings,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let mut arguments = Arguments::from_args();
+    // Cases wait more than they compute.
+    arguments.test_threads = arguments.test_threads.or(Some(settings.threads));
+    let benches: Vec<Bench> = harnesses.into_iter().map(Bench::new).collect();
+    let report = Arc::new(Mutex::new(Report::new(&benches, settings.tier)));
+    let conclusion = libtest_mimic::run(&arguments, trials(&benches, &settings, &report));
+    if arguments.list {
+        return ExitCode::SUCCESS;
+    }
+    if conclusion.num_passed + conclusion.num_failed == 0 {
+        eprintln!("error: nothing was verified: no case ran; see the names with --list");
+        return ExitCode::FAILURE;
+    }
+    let report = report.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(directory) = &settings.report
+        && let Err(error) = report.write(directory)
+    {
+        eprintln!("error: cannot write the report to {}: {error}", directory.display());
+        return ExitCode::FAILURE;
+    }
+    conclusion.exit_code()
+}
+
+fn trials(benches: &[Bench], settings: &Settings, report: &Arc<Mutex<Report>>) -> Vec<Trial> {
+    let mut trials = Vec::new();
+    for bench in benches {
+        for case in cases::all().filter(|case| settings.wants(case.id, case.tier)) {
+            trials.push(case_trial(bench.clone(), case, report.clone()));
+        }
+    }
+    let tried: Vec<Bench> = benches.iter().filter(|bench| bench.harness.tries_mutants()).cloned().collect();
+    for mutant in mutants::ALL.iter().filter(|mutant| settings.wants_mutant(mutant)) {
+        if !tried.is_empty() {
+            trials.push(mutant_trial(tried.clone(), mutant, report.clone()));
+        }
+    }
+    trials
+}
+
+fn case_trial(bench: Bench, case: &'static Case, report: Arc<Mutex<Report>>) -> Trial {
+    let variant = bench.harness.variant().to_owned();
+    let name = if variant.is_empty() { case.id.to_owned() } else { format!("{variant}::{}", case.id) };
+    Trial::ignorable_test(name, move || {
+        let outcome = bench.run(case, PATIENCE, None);
+        report.lock().unwrap_or_else(PoisonError::into_inner).add_case(CaseReport::new(case, &variant, &outcome));
+        match outcome.verdict {
+            Verdict::Passed => Ok(Completion::Completed),
+            Verdict::Failed(why) => {
+                let history = outcome.history.tail(TAIL);
+                Err(Failed::from(format!("{}\n{why}\n\n{history}", case.property)))
+            }
+            Verdict::Unsupported(why) => Ok(Completion::ignored_with(format!("unsupported: {why}"))),
+            Verdict::NotVerified(why) => Ok(Completion::ignored_with(format!("not verified: {why}"))),
+        }
+    })
+}
+
+fn mutant_trial(benches: Vec<Bench>, mutant: &'static Mutant, report: Arc<Mutex<Report>>) -> Trial {
+    Trial::test(format!("mutant::{}", mutant.name), move || {
+        let caught = mutants::try_on(&benches, mutant, PATIENCE, LITTLE_PATIENCE);
+        report.lock().unwrap_or_else(PoisonError::into_inner).add_mutant(MutantReport::new(mutant, &caught));
+        caught.map(drop).map_err(Failed::from)
+    })
+}

@@ -1,0 +1,90 @@
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use partitura_broker::{Broker, Result};
+
+/// How the suite reaches a broker. The one thing that an adapter's author writes.
+///
+/// Only [`broker`](Self::broker) and [`connect`](Self::connect) are required. Each hook that is missing leaves its cases
+/// *not verified*, which is not *passed*.
+///
+/// ```no_run
+/// # use std::sync::Arc;
+/// # use partitura_broker::{Broker, Result};
+/// # async fn open(url: &str) -> Result<Arc<dyn Broker>> { unimplemented!() }
+/// struct Mine;
+///
+/// #[async_trait::async_trait]
+/// impl partitura_conformance::Harness for Mine {
+///     fn broker(&self) -> &str { "mine" }
+///     async fn connect(&self, _namespace: &str) -> Result<Arc<dyn Broker>> { open("mine://localhost").await }
+/// }
+///
+/// partitura_conformance::main!(Mine);
+/// ```
+#[async_trait]
+pub trait Harness: Send + Sync + 'static {
+    /// The broker's name: letters and digits.
+    fn broker(&self) -> &str;
+
+    /// Which of several ways to run it this is ("memory", "file", "cluster"); each way runs every case.
+    fn variant(&self) -> &str {
+        ""
+    }
+
+    /// Connects. Called once or more for each case, in any process that was started through [`Processes`].
+    ///
+    /// Every name of a topic or subscription that a case uses begins with its namespace, so that all may share one
+    /// broker. Where giving each namespace a broker of its own is cheap, this is the place to do so; connecting to the
+    /// same namespace again leads to the same messages.
+    ///
+    /// # Errors
+    /// Those of connecting.
+    async fn connect(&self, namespace: &str) -> Result<Arc<dyn Broker>>;
+
+    /// The hook to start processes that connect, which are then killed.
+    fn processes(&self) -> Option<&dyn Processes> {
+        None
+    }
+
+    /// The hook to kill the broker and to start it again. Not needed where the broker lives in its client.
+    fn restart(&self) -> Option<&dyn Restart> {
+        None
+    }
+
+    /// Whether the mutants are tried on this way to run the broker: once for each broker, where it is quick.
+    fn tries_mutants(&self) -> bool {
+        false
+    }
+}
+
+/// The hook to start processes that connect, which are then killed.
+///
+/// The suite starts the test's own binary again; there the front door of [`main!`](crate::main) finds the same harness
+/// and plays a part of the case.
+pub trait Processes: Send + Sync {
+    /// Environment variables by which the harness in the new process finds the same broker.
+    fn environment(&self) -> Vec<(String, String)>;
+
+    /// Whether the broker lives in the process that connects, and is killed with it. Then the suite lets no two
+    /// processes connect at once, and to kill the broker is to kill that process.
+    fn contain_the_broker(&self) -> bool {
+        false
+    }
+}
+
+/// The hook to kill the broker (`kill -9`) and to start it again.
+#[async_trait]
+pub trait Restart: Send + Sync {
+    /// Kills it, and returns when it is dead.
+    ///
+    /// # Errors
+    /// What kept it from being killed.
+    async fn kill(&self) -> std::io::Result<()>;
+
+    /// Starts it, and returns when it accepts connections.
+    ///
+    /// # Errors
+    /// What kept it from starting.
+    async fn start(&self) -> std::io::Result<()>;
+}

@@ -1,0 +1,178 @@
+//! The one instrument: it wraps the broker under test and writes down what is asked, answered and delivered.
+
+use std::io::Write;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use partitura_broker::Broker;
+use tokio::sync::watch;
+
+use crate::history::{Entry, History, Record};
+use crate::recording::RecordingBroker;
+
+/// Writes the [`History`] of a case. Cloning gives another pen for the same paper.
+#[derive(Debug, Clone)]
+pub struct Recorder(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    process: u32,
+    start: Instant,
+    /// From the beginning of the case to `start`, in microseconds.
+    offset: u64,
+    /// The beginning of the case on the wall clock, in microseconds since the Unix epoch.
+    origin: u64,
+    entries: Mutex<Vec<Entry>>,
+    counts: watch::Sender<Counts>,
+    /// Where a child process tells its entries to the one that runs the case.
+    told: bool,
+    numbers: AtomicU32,
+    calls: AtomicU64,
+}
+
+/// How much has happened so far: cheap to wait for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counts {
+    /// Messages confirmed.
+    pub confirmed: usize,
+    /// Messages delivered.
+    pub delivered: usize,
+    /// Deliveries settled.
+    pub settled: usize,
+    /// Flushes that were answered.
+    pub flushed: usize,
+    /// Handlers that have begun.
+    pub started: usize,
+    /// Handlers that have ended.
+    pub ended: usize,
+    /// Notes.
+    pub notes: usize,
+}
+
+impl Default for Recorder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Recorder {
+    /// For a case that begins now.
+    pub fn new() -> Self {
+        Self::start(0, now_micros(), false)
+    }
+
+    /// For a child process of a case that began at `origin`: what it records it also prints, one line of JSON each.
+    pub(crate) fn of_child(process: u32, origin: u64) -> Self {
+        Self::start(process, origin, true)
+    }
+
+    fn start(process: u32, origin: u64, told: bool) -> Self {
+        Self(Arc::new(Inner {
+            process,
+            start: Instant::now(),
+            offset: now_micros().saturating_sub(origin),
+            origin,
+            entries: Mutex::default(),
+            counts: watch::Sender::default(),
+            told,
+            numbers: AtomicU32::new(0),
+            calls: AtomicU64::new(0),
+        }))
+    }
+
+    /// A broker that does what `broker` does, and records it.
+    pub fn wrap(&self, broker: Arc<dyn Broker>) -> Arc<dyn Broker> {
+        Arc::new(RecordingBroker::new(broker, self.clone()))
+    }
+
+    /// Records something that happens now.
+    pub fn note(&self, record: Record) {
+        let inner = &self.0;
+        let mut entries = self.entries();
+        let at = inner.offset + micros(inner.start.elapsed());
+        let entry = Entry { at, wall: now_micros() / 1_000, process: inner.process, record };
+        if inner.told {
+            tell(&entry);
+        }
+        self.count(&entry.record);
+        entries.push(entry);
+    }
+
+    /// Records something that happens now to another process.
+    pub(crate) fn note_of(&self, process: u32, record: Record) {
+        let inner = &self.0;
+        let at = inner.offset + micros(inner.start.elapsed());
+        self.take_up(Entry { at, wall: now_micros() / 1_000, process, record });
+    }
+
+    /// Takes up what another process recorded.
+    pub(crate) fn take_up(&self, entry: Entry) {
+        let mut entries = self.entries();
+        self.count(&entry.record);
+        entries.push(entry);
+    }
+
+    /// What happened so far.
+    pub fn history(&self) -> History {
+        History::new(self.entries().clone())
+    }
+
+    /// How much has happened so far, in all processes, and the news of more.
+    pub fn counts(&self) -> watch::Receiver<Counts> {
+        self.0.counts.subscribe()
+    }
+
+    pub(crate) fn origin(&self) -> u64 {
+        self.0.origin
+    }
+
+    /// A number for a consumer, or for lanes.
+    pub(crate) fn number(&self) -> u32 {
+        self.0.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A number for a call, unique in all processes.
+    pub(crate) fn call(&self) -> u64 {
+        (u64::from(self.0.process) << 40) + self.0.calls.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn entries(&self) -> MutexGuard<'_, Vec<Entry>> {
+        self.0.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn count(&self, record: &Record) {
+        self.0.counts.send_if_modified(|counts| {
+            let counter = match record {
+                Record::Published { outcome: Ok(_), .. } => &mut counts.confirmed,
+                Record::Delivered(_) => &mut counts.delivered,
+                Record::Settling { .. } => &mut counts.settled,
+                Record::Flushed { .. } => &mut counts.flushed,
+                Record::Started { .. } => &mut counts.started,
+                Record::Ended { .. } => &mut counts.ended,
+                Record::Note(_) => &mut counts.notes,
+                _ => return false,
+            };
+            *counter += 1;
+            true
+        });
+    }
+}
+
+/// A line that could not be written was meant for somebody who is gone.
+fn tell(entry: &Entry) {
+    if let Ok(mut line) = serde_json::to_string(entry) {
+        line.push('\n');
+        let mut out = std::io::stdout().lock();
+        let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
+    }
+}
+
+fn now_micros() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, micros)
+}
+
+pub(crate) fn micros(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

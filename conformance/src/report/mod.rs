@@ -1,0 +1,237 @@
+//! What a run found, as data, and written for machines and for people.
+
+mod html;
+mod junit;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::mutants::Mutant;
+use crate::runner::{Bench, Outcome, Verdict};
+use crate::{Case, Tier};
+
+/// How many entries of a failure's history are kept.
+const KEPT: usize = 400;
+
+/// A run of the suite on one broker.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Report {
+    /// The suite's version.
+    pub(crate) suite: String,
+    pub(crate) broker: String,
+    /// What each way to run it says of itself.
+    pub(crate) servers: BTreeMap<String, String>,
+    pub(crate) tier: u8,
+    pub(crate) cases: Vec<CaseReport>,
+    pub(crate) mutants: Vec<MutantReport>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct CaseReport {
+    pub(crate) id: String,
+    pub(crate) variant: String,
+    pub(crate) tier: u8,
+    pub(crate) property: String,
+    pub(crate) verdict: Name,
+    pub(crate) why: Option<String>,
+    pub(crate) seconds: f64,
+    /// Sorted, in milliseconds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) lateness: Vec<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) history: Option<String>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct MutantReport {
+    pub(crate) name: String,
+    pub(crate) breaks: String,
+    pub(crate) what: String,
+    pub(crate) caught: bool,
+    /// How it was found, or why it was not.
+    pub(crate) how: String,
+}
+
+/// A verdict without its reason; a later one outweighs an earlier one, when several ways to run a broker are one answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Name {
+    Unsupported,
+    NotVerified,
+    Passed,
+    Failed,
+}
+
+/// The closing line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Summary {
+    pub(crate) broker: String,
+    pub(crate) passed: usize,
+    pub(crate) failed: usize,
+    pub(crate) not_verified: usize,
+    pub(crate) unsupported: usize,
+    pub(crate) mutants_caught: usize,
+    pub(crate) mutants_total: usize,
+}
+
+impl Report {
+    pub(crate) fn new(benches: &[Bench], tier: Tier) -> Self {
+        let server = |bench: &Bench| {
+            let told = bench.capabilities().map_or_else(|error| error, |capabilities| capabilities.broker);
+            (bench.harness.variant().to_owned(), told)
+        };
+        Self {
+            suite: env!("CARGO_PKG_VERSION").into(),
+            broker: benches.first().map(|bench| bench.harness.broker().to_owned()).unwrap_or_default(),
+            servers: benches.iter().map(server).collect(),
+            tier: tier as u8,
+            cases: Vec::new(),
+            mutants: Vec::new(),
+        }
+    }
+
+    pub(crate) fn add_case(&mut self, case: CaseReport) {
+        self.cases.push(case);
+    }
+
+    pub(crate) fn add_mutant(&mut self, mutant: MutantReport) {
+        self.mutants.push(mutant);
+    }
+
+    /// Each case counts once: passed, where one way to run the broker passed it and none failed it.
+    pub(crate) fn summary(&self) -> Summary {
+        let mut verdicts: BTreeMap<&str, Name> = BTreeMap::new();
+        for case in &self.cases {
+            let verdict = verdicts.entry(&case.id).or_insert(case.verdict);
+            *verdict = case.verdict.max(*verdict);
+        }
+        let count = |name| verdicts.values().filter(|verdict| **verdict == name).count();
+        Summary {
+            broker: self.broker.clone(),
+            passed: count(Name::Passed),
+            failed: count(Name::Failed),
+            not_verified: count(Name::NotVerified),
+            unsupported: count(Name::Unsupported),
+            mutants_caught: self.mutants.iter().filter(|mutant| mutant.caught).count(),
+            mutants_total: self.mutants.len(),
+        }
+    }
+
+    /// Writes `<broker>.json`, `<broker>.xml` (JUnit), `<broker>.summary.json`, and `index.html` about all brokers whose
+    /// reports lie in the directory.
+    pub(crate) fn write(&self, directory: &Path) -> io::Result<()> {
+        fs::create_dir_all(directory)?;
+        let file = |ending: &str| directory.join(format!("{}.{ending}", self.broker));
+        let mut sorted = self.clone();
+        sorted.cases.sort_by(|a, b| (&a.id, &a.variant).cmp(&(&b.id, &b.variant)));
+        sorted.mutants.sort_by(|a, b| a.name.cmp(&b.name));
+        fs::write(file("json"), serde_json::to_vec_pretty(&sorted)?)?;
+        fs::write(file("xml"), junit::write(&sorted))?;
+        fs::write(file("summary.json"), serde_json::to_vec(&sorted.summary())?)?;
+        fs::write(directory.join("index.html"), html::write(&Self::read_all(directory)?))
+    }
+
+    fn read_all(directory: &Path) -> io::Result<Vec<Self>> {
+        let mut all = Vec::new();
+        for entry in fs::read_dir(directory)? {
+            let path = entry?.path();
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            if name.ends_with(".json") && !name.ends_with(".summary.json") {
+                all.extend(serde_json::from_slice::<Self>(&fs::read(path)?));
+            }
+        }
+        all.sort_by(|a, b| a.broker.cmp(&b.broker));
+        Ok(all)
+    }
+}
+
+impl CaseReport {
+    pub(crate) fn new(case: &Case, variant: &str, outcome: &Outcome) -> Self {
+        let (verdict, why) = match &outcome.verdict {
+            Verdict::Passed => (Name::Passed, None),
+            Verdict::Failed(why) => (Name::Failed, Some(why.clone())),
+            Verdict::Unsupported(why) => (Name::Unsupported, Some(why.clone())),
+            Verdict::NotVerified(why) => (Name::NotVerified, Some(why.clone())),
+        };
+        let mut lateness = outcome.lateness.clone();
+        lateness.sort_unstable();
+        Self {
+            id: case.id.into(),
+            variant: variant.into(),
+            tier: case.tier as u8,
+            property: case.property.into(),
+            verdict,
+            why,
+            seconds: outcome.took.as_secs_f64(),
+            lateness,
+            history: (verdict == Name::Failed).then(|| outcome.history.tail(KEPT)),
+        }
+    }
+}
+
+impl MutantReport {
+    pub(crate) fn new(mutant: &Mutant, caught: &Result<String, String>) -> Self {
+        let (Ok(how) | Err(how)) = caught.clone();
+        Self {
+            name: mutant.name.into(),
+            breaks: mutant.breaks.into(),
+            what: mutant.what.into(),
+            caught: caught.is_ok(),
+            how,
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn report(cases: &[(&str, &str, Name)]) -> Report {
+        let case = |(id, variant, verdict): &(&str, &str, Name)| CaseReport {
+            id: (*id).into(),
+            variant: (*variant).into(),
+            tier: 1,
+            property: "a < b & \"c\"".into(),
+            verdict: *verdict,
+            why: (*verdict != Name::Passed).then(|| "<why>".into()),
+            seconds: 0.25,
+            lateness: vec![1, 2, 30],
+            history: (*verdict == Name::Failed).then(|| "publish <x>\n".into()),
+        };
+        Report {
+            suite: "1".into(),
+            broker: "b".into(),
+            servers: [("file".to_owned(), "b 1".to_owned())].into(),
+            tier: 3,
+            cases: cases.iter().map(case).collect(),
+            mutants: vec![],
+        }
+    }
+
+    #[test]
+    fn a_case_counts_once_and_a_failure_outweighs_all() {
+        use Name::{Failed, NotVerified, Passed, Unsupported};
+        let report = report(&[
+            ("a.a", "file", Passed),
+            ("a.a", "memory", Unsupported),
+            ("a.b", "file", Failed),
+            ("a.b", "memory", Passed),
+            ("a.c", "file", NotVerified),
+            ("a.c", "memory", Unsupported),
+            ("a.d", "memory", Unsupported),
+        ]);
+        let summary = report.summary();
+        assert_eq!((summary.passed, summary.failed, summary.not_verified, summary.unsupported), (1, 1, 1, 1));
+    }
+
+    #[test]
+    fn the_closing_line_has_the_fields_in_their_order() {
+        let line = serde_json::to_string(&report(&[("a.a", "", Name::Passed)]).summary()).unwrap();
+        let expected = r#"{"broker":"b","passed":1,"failed":0,"not_verified":0,"unsupported":0,"mutants_caught":0,"mutants_total":0}"#;
+        assert_eq!(line, expected);
+    }
+}

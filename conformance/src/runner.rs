@@ -1,0 +1,150 @@
+//! Runs one case on one broker.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use futures::FutureExt;
+use partitura_broker::Capabilities;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::case::Lack;
+use crate::env::Wrap;
+use crate::{Case, CaseResult, Env, Harness, History, Need, Recorder, Stop, check};
+
+/// How long is waited for something that must come.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// The same on a mutant, of which much never comes.
+pub(crate) const LITTLE_PATIENCE: Duration = Duration::from_secs(3);
+/// After this a case is stuck.
+const LIMIT: Duration = Duration::from_secs(180);
+/// The same for load.
+const LIMIT_UNDER_LOAD: Duration = Duration::from_secs(1_800);
+
+/// Read by every case while it runs, written by one that has to be alone.
+static QUIET: RwLock<()> = RwLock::new(());
+
+/// A way to run a broker, with what it declares.
+#[derive(Clone)]
+pub(crate) struct Bench {
+    pub(crate) harness: Arc<dyn Harness>,
+    capabilities: Arc<OnceLock<Result<Capabilities, String>>>,
+}
+
+/// What became of a case.
+#[derive(Debug, Clone)]
+pub(crate) struct Outcome {
+    pub(crate) verdict: Verdict,
+    pub(crate) took: Duration,
+    pub(crate) history: History,
+    pub(crate) lateness: Vec<u64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Passed,
+    Failed(String),
+    /// The broker declares that it cannot.
+    Unsupported(String),
+    /// The harness lacks a hook. This is not passed.
+    NotVerified(String),
+}
+
+impl Bench {
+    pub(crate) fn new(harness: Arc<dyn Harness>) -> Self {
+        Self { harness, capabilities: Arc::default() }
+    }
+
+    pub(crate) fn capabilities(&self) -> Result<Capabilities, String> {
+        let ask = || {
+            let runtime = runtime().map_err(|error| error.to_string())?;
+            let connected = runtime.block_on(self.harness.connect(&namespace("capabilities")));
+            let broker = connected.map_err(|error| format!("cannot connect: {error}"))?;
+            let capabilities = broker.capabilities().clone();
+            runtime.block_on(broker.close()).map_err(|error| format!("cannot close: {error}"))?;
+            Ok(capabilities)
+        };
+        self.capabilities.get_or_init(ask).clone()
+    }
+
+    /// Why the case cannot be run here, if it cannot.
+    pub(crate) fn lacking(&self, case: &Case) -> Result<Option<Verdict>, String> {
+        let capabilities = self.capabilities()?;
+        let lacking = || case.needs.iter().filter_map(|need| need.lacking(&*self.harness, &capabilities));
+        // What the broker cannot do needs no hook.
+        let declared = lacking().find(|lack| matches!(lack, Lack::Unsupported(_)));
+        Ok(declared.or_else(|| lacking().next()).map(|lack| match lack {
+            Lack::Unsupported(why) => Verdict::Unsupported(why.into()),
+            Lack::NotVerified(why) => Verdict::NotVerified(why.into()),
+        }))
+    }
+
+    /// Runs the case, and then checks the history against the contract.
+    pub(crate) fn run(&self, case: &'static Case, patience: Duration, wrap: Option<Wrap>) -> Outcome {
+        let began = Instant::now();
+        let skipped =
+            |verdict| Outcome { verdict, took: began.elapsed(), history: History::default(), lateness: vec![] };
+        match self.lacking(case) {
+            Err(error) => return skipped(Verdict::Failed(error)),
+            Ok(Some(verdict)) => return skipped(verdict),
+            Ok(None) => {}
+        }
+        let (capabilities, runtime) = match (self.capabilities(), runtime()) {
+            (Ok(capabilities), Ok(runtime)) => (capabilities, runtime),
+            (Err(error), _) => return skipped(Verdict::Failed(error)),
+            (_, Err(error)) => return skipped(Verdict::Failed(error.to_string())),
+        };
+        let env = Env {
+            case,
+            harness: self.harness.clone(),
+            namespace: namespace(case.id),
+            capabilities,
+            recorder: Recorder::new(),
+            patience,
+            wrap,
+            processes: AtomicU32::new(0),
+            lateness: Default::default(),
+        };
+        let alone = case.needs.contains(&Need::Quiet);
+        let _others = (!alone).then(|| QUIET.read().unwrap_or_else(PoisonError::into_inner));
+        let _nobody = alone.then(|| QUIET.write().unwrap_or_else(PoisonError::into_inner));
+        let limit = if case.tier == crate::Tier::Four { LIMIT_UNDER_LOAD } else { LIMIT };
+        let result = runtime.block_on(play(case, &env, limit));
+        runtime.shutdown_background();
+        let history = env.history();
+        let verdict = match result.and_then(|()| Ok(check::contract(&history)?)) {
+            Ok(()) => Verdict::Passed,
+            Err(Stop(why)) => Verdict::Failed(why),
+        };
+        let lateness = env.lateness.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Outcome { verdict, took: began.elapsed(), history, lateness }
+    }
+}
+
+async fn play(case: &Case, env: &Env, limit: Duration) -> CaseResult {
+    let playing = AssertUnwindSafe((case.run)(env)).catch_unwind();
+    match tokio::time::timeout(limit, playing).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(panic)) => Err(Stop(format!("panicked: {}", text(&*panic)))),
+        Err(_) => Err(Stop(format!("did not end within {limit:?}"))),
+    }
+}
+
+fn runtime() -> std::io::Result<Runtime> {
+    Builder::new_multi_thread().worker_threads(2).enable_all().build()
+}
+
+/// A prefix of names that nobody used before: cases run side by side, and again on the same broker.
+fn namespace(id: &str) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let seconds = crate::client::now().as_millis() / 1_000;
+    format!("{}-{seconds:x}-{}-{number}", id.replace(['.', '_'], "-"), std::process::id())
+}
+
+fn text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a message")
+}
