@@ -2,11 +2,12 @@ use std::future::Future;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use futures::future::{select_all, try_join_all};
+use futures::FutureExt;
+use futures::future::{Shared, select_all, try_join_all};
 use partitura_broker::{Credit, Error, ErrorKind, ProducerOptions, Result, TopicName};
 use partitura_lanes::{Handler, LaneOptions, Lanes, Retry, Source};
 use partitura_workflow::{Definition, Service, Workflow};
-use tokio::sync::watch;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::conductor::Conductor;
@@ -95,7 +96,8 @@ impl Worker {
     /// Dropped, nothing runs.
     pub async fn start(self) -> Result<RunningWorker> {
         self.check_names()?;
-        let (shutdown, is_shutdown) = watch::channel(false);
+        let (shutdown, is_shutdown) = oneshot::channel();
+        let is_shutdown = is_shutdown.shared();
         let mut tasks = Vec::new();
         let inner = &self.partitura.0;
         for definition in self.definitions {
@@ -119,7 +121,7 @@ impl Worker {
             let lanes = lanes(&self.partitura, topics.source()?, self.concurrency, 1, runner).await?;
             tasks.push(tokio::spawn(lanes.run_until(until(is_shutdown.clone()))));
         }
-        Ok(RunningWorker { shutdown, tasks })
+        Ok(RunningWorker { shutdown: Some(shutdown), tasks })
     }
 
     fn check_names(&self) -> Result<()> {
@@ -147,7 +149,7 @@ async fn conduct(
     partitura: &Partitura,
     definition: Definition,
     concurrency: NonZeroUsize,
-    shutdown: &watch::Receiver<bool>,
+    shutdown: &Shutdown,
 ) -> Result<Vec<JoinHandle<Result<()>>>> {
     let inner = &partitura.0;
     let workflow = definition.name();
@@ -186,7 +188,7 @@ async fn resume_stopped(
     results.into_iter().try_for_each(|result| result.map(drop))
 }
 
-async fn sweep(journal: Journal, shutdown: watch::Receiver<bool>) -> Result<()> {
+async fn sweep(journal: Journal, shutdown: Shutdown) -> Result<()> {
     loop {
         tokio::select! {
             biased;
@@ -223,15 +225,18 @@ async fn lanes<H: Handler>(
     Lanes::open(&*partitura.0.broker, source, options, handler).await
 }
 
-async fn until(mut shutdown: watch::Receiver<bool>) {
+/// Wakes those who wait in the order in which they began to.
+type Shutdown = Shared<oneshot::Receiver<()>>;
+
+async fn until(shutdown: Shutdown) {
     // A worker that was dropped without being stopped is over as well.
-    let _ = shutdown.wait_for(|over| *over).await;
+    let _ = shutdown.await;
 }
 
 /// A worker at work. Dropping it stops the work as a crash would; [`stop`](Self::stop) finishes what runs.
 #[derive(Debug)]
 pub struct RunningWorker {
-    shutdown: watch::Sender<bool>,
+    shutdown: Option<oneshot::Sender<()>>,
     tasks: Vec<JoinHandle<Result<()>>>,
 }
 
@@ -244,7 +249,7 @@ impl RunningWorker {
     /// # Cancel safety
     /// Dropped, the rest is as after a crash.
     pub async fn stop(mut self) -> Result<()> {
-        self.shutdown.send_replace(true);
+        drop(self.shutdown.take());
         let tasks = std::mem::take(&mut self.tasks);
         try_join_all(tasks.into_iter().map(flat)).await.map(drop)
     }
