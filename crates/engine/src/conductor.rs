@@ -1,6 +1,5 @@
 //! The handler of a workflow's commands: takes an instance from the cache or the store, advances it, commits, goes on.
 
-use std::collections::HashSet;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -40,8 +39,6 @@ struct Inner {
     waiters: Mutex<LruCache<InstanceKey, (Partition, Vec<ReplyTo>)>>,
     /// Bounds the inline steps that run at a time.
     steps: Arc<Semaphore>,
-    /// Run and number of the steps that run now: an instance that is replayed meanwhile does not run them twice.
-    running: Mutex<HashSet<(String, u32)>>,
 }
 
 impl Conductor {
@@ -61,7 +58,6 @@ impl Conductor {
             live: Mutex::new(LruCache::new(cache)),
             waiters: Mutex::new(LruCache::new(WAITED_FOR)),
             steps: Arc::new(Semaphore::new(steps)),
-            running: Mutex::default(),
         }))
     }
 
@@ -185,14 +181,10 @@ impl Conductor {
         replies.extend(waiting.into_iter().map(|to| (to, ReplyBody::Ended(outcome.clone()))));
     }
 
-    fn running(&self) -> MutexGuard<'_, HashSet<(String, u32)>> {
-        self.0.running.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Runs an inline step, and sends its result as a message of the instance's own stream.
     fn run_step(&self, key: &InstanceKey, run: String, step: Step) {
         let running = (run, step.seq);
-        if !self.running().insert(running.clone()) {
+        if !self.0.context.running.begin(running.clone()) {
             return;
         }
         let (conductor, key) = (self.clone(), key.clone());
@@ -204,11 +196,12 @@ impl Conductor {
                 };
                 conductor.step_done(&key, &running.0, step.seq, outcome).await;
             }
-            conductor.running().remove(&running);
+            conductor.0.context.running.end(&running);
         });
     }
 
-    /// Sends the result of a step until it is taken. Should this process die first, replay runs the step again.
+    /// Sends the result of a step until it is taken. Should this process die first, the step runs again: see
+    /// [`steps`](crate::steps).
     async fn step_done(&self, key: &InstanceKey, run: &str, seq: u32, outcome: Ended) {
         let done = Command::StepDone { run: run.to_owned(), seq, outcome };
         let message = wire::command(&self.0.context.topics.commands, &key.id, format!("{run}.{seq}.r"), &done);

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use crate::directory::{Destination, Directory};
 use crate::instance::Live;
 use crate::names::InstanceKey;
+use crate::steps;
 use crate::wire::{self, Command, Outcome, Start, StartPolicy, TaskRequest};
 
 /// The messages that `event`, recorded by `live`, asks for.
@@ -45,6 +46,10 @@ pub(crate) fn of(
                     to_self(directory, key, format!("{run}.{seq}.x"), &expired)?.not_before(after(event.at, limit)),
                 );
             }
+        }
+        EventKind::StepScheduled { seq, .. } => {
+            let from = Timestamp::from_millis(event.at);
+            out.push(step_overdue(directory, key, run, (*seq, 0), from)?);
         }
         EventKind::TimerStarted { seq, due_at_ms } => {
             let due = Command::TimerDue { run: run.clone(), seq: *seq };
@@ -97,6 +102,19 @@ pub(crate) fn destination(event: &EventKind) -> Option<Destination> {
         }
         _ => None,
     }
+}
+
+/// Has an instance look after a step of its own, for the `asked`th time.
+pub(crate) fn step_overdue(
+    directory: &Directory,
+    key: &InstanceKey,
+    run: &str,
+    (seq, asked): (u32, u32),
+    from: Timestamp,
+) -> Result<Message> {
+    let overdue = Command::StepOverdue { run: run.to_owned(), seq, asked };
+    let message = to_self(directory, key, format!("{run}.{seq}.o{asked}"), &overdue)?;
+    Ok(message.not_before(from + steps::PATIENCE))
 }
 
 /// Tells a parent how its child ended.

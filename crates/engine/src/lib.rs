@@ -31,6 +31,7 @@ mod journal;
 mod mailbox;
 mod names;
 mod partitura;
+mod steps;
 mod store;
 mod summary;
 mod task;

@@ -61,6 +61,14 @@ pub(crate) enum Command {
         seq: u32,
         outcome: Outcome,
     },
+    /// A step was scheduled a while ago: does it still run?
+    StepOverdue {
+        run: String,
+        seq: u32,
+        /// How often that was asked before.
+        #[serde(default)]
+        asked: u32,
+    },
     /// Try a stopped instance again.
     Resume,
     Query {

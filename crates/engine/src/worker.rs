@@ -17,6 +17,7 @@ use crate::history;
 use crate::ids::{self, Ids};
 use crate::journal::Journal;
 use crate::partitura::Partitura;
+use crate::steps::Running;
 use crate::task::{Parts, TaskRunner};
 use crate::turn::Context;
 use crate::wire::{self, Command};
@@ -165,6 +166,7 @@ async fn conduct(
         journal: journal.clone(),
         directory: inner.directory.clone(),
         events: EventTopic::new(&inner.broker, topics.events.clone(), inner.settings.events),
+        running: Running::default(),
     };
     let conductor = Conductor::new(context, inner.clock.clone(), producer, inner.settings.cache, concurrency.get());
     let source = topics.source(inner.directory.partitions())?;

@@ -39,9 +39,13 @@ pub(crate) async fn worker(world: World, number: usize) {
 async fn work(process: &Process) -> &'static str {
     let Ok(partitura) = connect(process).await else { return "no connection" };
     let service = PlayerService(Musician(process.clone()));
-    let concurrency = process.world.lock().plan.concurrency;
+    let (concurrency, workflows) = {
+        let state = process.world.lock();
+        (state.plan.concurrency, state.workflows.clone())
+    };
     let worker = partitura.worker().service(service).concurrency(at_least_one(concurrency));
-    let Ok(mut running) = catalogue::register(worker).start().await else { return "no start" };
+    let Ok(mut running) = catalogue::register(worker, &workflows).start().await else { return "no start" };
+    process.begins_to_count();
     tokio::select! {
         biased;
         () = process.leaves() => match running.stop().await {
@@ -64,6 +68,7 @@ fn settings(process: &Process, plan: &Plan) -> Builder {
         .ids(Arc::new(process.world.clone()))
         .partitions(NonZeroU32::new(plan.partitions).unwrap_or(NonZeroU32::MIN))
         .cache(at_least_one(plan.cache))
+        .ask_again(Duration::from_secs(10))
         .drain_within(Duration::from_secs(2));
     if plan.keeper != Keeper::Broker {
         builder = builder.store(Arc::new(SimStore::connect(process)));

@@ -30,6 +30,8 @@ pub(crate) struct ProcessState {
     /// Whether things may befall it: the client's process is spared.
     mortal: bool,
     paused_until: u64,
+    /// Whether its effects count.
+    counts: bool,
     /// It dies with this effect from now, before or after it has happened.
     crash: Option<(u64, bool)>,
     died: Arc<Notify>,
@@ -63,6 +65,8 @@ impl World {
             }
             _ => None,
         };
+        // Most die at work; some never get so far.
+        let counts = state.random.chance(150);
         let (died, leaves) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         state.note(&name, format_args!("begins"));
         state.processes.push(ProcessState {
@@ -70,6 +74,7 @@ impl World {
             dead: false,
             mortal,
             paused_until: 0,
+            counts,
             crash,
             died: died.clone(),
             leaves: leaves.clone(),
@@ -88,6 +93,11 @@ impl Process {
     /// Waits until somebody asks the process to shut down.
     pub(crate) async fn leaves(&self) {
         self.leaves.notified().await;
+    }
+
+    /// It has started: from now on, its effects count, if they did not before.
+    pub(crate) fn begins_to_count(&self) {
+        self.world.lock().processes[self.id].counts = true;
     }
 
     /// The process ends, and all that it still has in memory.
@@ -172,7 +182,9 @@ enum Fate {
 
 impl State {
     fn fate(&mut self, process: usize) -> Fate {
-        match &mut self.processes[process].crash {
+        let process = &mut self.processes[process];
+        match &mut process.crash {
+            _ if !process.counts => Fate::Lives,
             Some((left @ 1.., _)) if *left > 1 => {
                 *left -= 1;
                 Fate::Lives

@@ -6,7 +6,7 @@ use tokio::time::sleep;
 
 use crate::actors;
 use crate::agenda::Deed;
-use crate::catalogue::{self, Outcome, Piece};
+use crate::catalogue::{self, Piece};
 use crate::checks::{self, Ended};
 use crate::mutant::Mutant;
 use crate::report::Report;
@@ -72,6 +72,7 @@ async fn run(world: &World) {
         let pieces: Vec<Piece> = (0..count).map(|number| catalogue::draw(&mut state.random, number)).collect();
         for piece in &pieces {
             state.note("world", format_args!("{} is a {}", piece.id, piece.workflow));
+            state.workflows.insert(piece.workflow);
         }
         (pieces, state.plan.workers, chaos + PATIENCE)
     };
@@ -87,8 +88,10 @@ async fn run(world: &World) {
         ended = perform(world, pieces) => checks::run(&mut world.lock(), &ended),
         () = world.until(limit) => {
             let mut state = world.lock();
-            let waiting = state.undone().unwrap_or_else(|| "no message waits".to_owned());
-            state.violate("nothing is stuck", format!("no rest {PATIENCE} ms after the last fault; {waiting}"));
+            let message = state.undone().unwrap_or_else(|| "no message".to_owned());
+            let open = checks::still_open(&state);
+            let what = format!("no rest {PATIENCE} ms after the last fault; what waits: {message}\n{open}");
+            state.violate("nothing is stuck", what);
         }
     }
 }
@@ -108,8 +111,13 @@ async fn perform(world: &World, pieces: Vec<Piece>) -> Vec<Ended> {
         performances.spawn(async move {
             let Piece { id, workflow, model, perform } = piece;
             let outcome = perform(client, world.clone()).await;
-            world.lock().note("client", format_args!("knows how {id} ended: {outcome:?}"));
-            Ended { id, workflow, model, outcome: outcome.unwrap_or_else(Outcome::Other) }
+            let mut state = world.lock();
+            match &outcome {
+                Ok(Some(outcome)) => state.note("client", format_args!("knows how {id} ended: {outcome:?}")),
+                Ok(None) => state.note("client", format_args!("leaves {id} alone")),
+                Err(problem) => state.violate("what a client asks for is done", problem.clone()),
+            }
+            Ended { id, workflow, model, outcome: outcome.unwrap_or_default() }
         });
     }
     let mut ended = Vec::new();
@@ -127,5 +135,8 @@ async fn perform(world: &World, pieces: Vec<Piece>) -> Vec<Ended> {
 
 fn is_at_rest(world: &World) -> bool {
     let state = world.lock();
-    !state.chaos && state.undone().is_none() && state.keys.space("outbox").next().is_none()
+    !state.chaos
+        && state.undone().is_none()
+        && state.keys.space("outbox").next().is_none()
+        && checks::all_closed(&state)
 }

@@ -1,6 +1,6 @@
 //! The world: everything outside of the processes, under one lock, moved by one seed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -42,6 +42,8 @@ pub(crate) struct State {
     pub(crate) trace: Trace,
     pub(crate) plan: Plan,
     pub(crate) mutant: Option<Mutant>,
+    /// What workers conduct.
+    pub(crate) workflows: BTreeSet<&'static str>,
     /// Whether things still go wrong.
     pub(crate) chaos: bool,
     /// How far the wall clock has jumped ahead.
@@ -69,6 +71,7 @@ impl World {
             trace: Trace::new(keep_trace),
             plan,
             mutant,
+            workflows: BTreeSet::new(),
             chaos: true,
             jumped: 0,
             processes: Vec::new(),

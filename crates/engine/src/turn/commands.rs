@@ -3,6 +3,7 @@
 use partitura_workflow::{Event, EventKind, Failure, FailureKind, Payload, Stop, StopReason};
 
 use super::{Abandoned, Instance, Turn};
+use crate::effects;
 use crate::wire::{Command, Outcome, ReplyBody, ReplyTo, StartPolicy};
 
 impl Turn<'_> {
@@ -53,6 +54,7 @@ impl Turn<'_> {
                 };
                 self.input(Some(&run), event)
             }
+            Command::StepOverdue { run, seq, asked } => self.look_after_step(&run, seq, asked).await,
             Command::Heartbeat { run, seq, attempt, details, alive, reply_to } => {
                 self.heartbeat(&run, seq, attempt, details, alive, reply_to)
             }
@@ -101,6 +103,28 @@ impl Turn<'_> {
                 Ok(())
             }
         }
+    }
+
+    /// Sees to it that a step without a result is run, and looks again later.
+    async fn look_after_step(&mut self, run: &str, seq: u32, asked: u32) -> Result<(), Abandoned> {
+        let wanted = match &self.instance {
+            Instance::Live(live) => live.summary.run == run && live.execution.is_open(seq),
+            // It is not known before the code runs again.
+            Instance::Stopped { summary, .. } => summary.run == run,
+            Instance::Unknown | Instance::Absent | Instance::Closed { .. } => false,
+        };
+        if !wanted {
+            return Ok(());
+        }
+        let runs = self.context.running.contains(run, seq) || self.steps.iter().any(|(_, step)| step.seq == seq);
+        // What this batch has changed already is not in the store yet: next time.
+        if !runs && matches!(self.instance, Instance::Live(_)) && self.recorded.is_empty() && self.steps.is_empty() {
+            tracing::info!(instance = %self.key, seq, "a step was lost with its process and runs again");
+            self.load().await?;
+        }
+        let again = effects::step_overdue(&self.context.directory, self.key, run, (seq, asked + 1), self.now)?;
+        self.unit.publish.push(again);
+        Ok(())
     }
 
     pub(super) fn heartbeat(

@@ -14,6 +14,7 @@ use crate::events::EventTopic;
 use crate::instance::{Live, Notes};
 use crate::journal::Journal;
 use crate::names::InstanceKey;
+use crate::steps::Running;
 use crate::summary::{Status, Summary};
 use crate::wire::{Outcome, ReplyBody, ReplyTo};
 use crate::{effects, events, history};
@@ -44,6 +45,7 @@ pub(crate) struct Context {
     pub(crate) journal: Journal,
     pub(crate) directory: Arc<Directory>,
     pub(crate) events: EventTopic,
+    pub(crate) running: Running,
 }
 
 /// Collects what the commands of one batch lead to. Nothing has happened until [`Context`]'s journal has committed it.

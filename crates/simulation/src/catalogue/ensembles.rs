@@ -1,19 +1,13 @@
 //! Several things at once.
 
-use partitura::history::Definition;
-use partitura::{Cx, Worker, join_all, millis, minutes, select};
+use partitura::{Cx, join_all, millis, minutes, select};
 
 use super::solos::{Sequence, in_sequence};
-use super::{Expected, Outcome, Piece, Upset, piece};
+use super::{Entry, Expected, Outcome, Piece, Upset, entry, piece};
 use crate::random::Random;
 use crate::service::{Call, PlayerStub};
 
-pub(super) const DEFINITIONS: &[fn() -> Definition] =
-    &[Definition::of::<Together>, Definition::of::<Race>, Definition::of::<Family>];
-
-pub(super) fn register(worker: Worker) -> Worker {
-    worker.workflow::<Together>().workflow::<Race>().workflow::<Family>()
-}
+pub(super) const WORKFLOWS: &[Entry] = &[entry::<Together>(), entry::<Race>(), entry::<Family>()];
 
 /// Tasks at once, all of them awaited.
 #[derive(Debug, Default)]

@@ -1,17 +1,13 @@
 //! What does not come to its end, and what is undone then.
 
-use partitura::history::{Definition, Event, EventKind};
-use partitura::{Cx, Worker};
+use partitura::Cx;
+use partitura::history::{Event, EventKind};
 
-use super::{Act, Expected, Outcome, Piece, REASON, Upset, piece};
+use super::{Act, Entry, Expected, Outcome, Piece, REASON, Upset, entry, piece};
 use crate::random::Random;
 use crate::service::{Call, PlayerStub};
 
-pub(super) const DEFINITIONS: &[fn() -> Definition] = &[Definition::of::<Journey>, Definition::of::<Cascade>];
-
-pub(super) fn register(worker: Worker) -> Worker {
-    worker.workflow::<Journey>().workflow::<Cascade>()
-}
+pub(super) const WORKFLOWS: &[Entry] = &[entry::<Journey>(), entry::<Cascade>()];
 
 /// Tasks that are undone, newest first, if one of them fails; then, perhaps, waiting for ever.
 #[derive(Debug, Default)]

@@ -5,6 +5,7 @@ mod interrupted;
 pub(crate) mod solos;
 mod waiting;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
@@ -23,9 +24,12 @@ pub(crate) struct Piece {
     pub(crate) workflow: &'static str,
     /// How it has to end, by its input, and where chance decides, by what the history says of that.
     pub(crate) model: Model,
-    /// Starts it, does to it what is to be done, and waits for its end.
-    pub(crate) perform: Box<dyn FnOnce(Client, World) -> BoxFuture<'static, Result<Outcome, String>> + Send>,
+    /// Starts it, does to it what is to be done, and waits for its end, unless nobody does.
+    pub(crate) perform: Box<dyn FnOnce(Client, World) -> Performance + Send>,
 }
+
+/// What the client learns: the outcome, if it waits for it.
+pub(crate) type Performance = BoxFuture<'static, Result<Option<Outcome>, String>>;
 
 pub(crate) type Model = Arc<dyn Fn(&[Event]) -> Expected + Send + Sync>;
 
@@ -142,7 +146,7 @@ where
     W::Input: Clone,
 {
     let name = id.clone();
-    let perform = move |client: Client, world: World| -> BoxFuture<'static, Result<Outcome, String>> {
+    let perform = move |client: Client, world: World| -> Performance {
         Box::pin(async move {
             let pause = |ms: u64| tokio::time::sleep(std::time::Duration::from_millis(ms));
             pause(begin).await;
@@ -164,11 +168,15 @@ where
                 };
                 done.map_err(|error| format!("the client gave up on {name}: {error}"))?;
             }
+            // Whoever waits keeps an instance awake by asking: many are left alone.
+            if world.lock().random.coin() {
+                return Ok(None);
+            }
             loop {
                 match handle.result().await {
-                    Ok(result) => return Ok(Outcome::ok(&result)),
-                    Err(WorkflowError::Failed(error)) => return Ok(Outcome::err(&error)),
-                    Err(WorkflowError::Cancelled(reason)) => return Ok(Outcome::Cancelled(reason)),
+                    Ok(result) => return Ok(Some(Outcome::ok(&result))),
+                    Err(WorkflowError::Failed(error)) => return Ok(Some(Outcome::err(&error))),
+                    Err(WorkflowError::Cancelled(reason)) => return Ok(Some(Outcome::Cancelled(reason))),
                     Err(WorkflowError::Client(error)) => {
                         world.lock().note("client", format_args!("asks for {name} again: {error}"));
                         pause(100).await;
@@ -176,9 +184,9 @@ where
                     Err(
                         WorkflowError::Terminated(what) | WorkflowError::TimedOut(what) | WorkflowError::Unknown(what),
                     ) => {
-                        return Ok(Outcome::Other(what));
+                        return Ok(Some(Outcome::Other(what)));
                     }
-                    Err(_) => return Ok(Outcome::Other("an error of a newer engine".to_owned())),
+                    Err(_) => return Ok(Some(Outcome::Other("an error of a newer engine".to_owned()))),
                 }
             }
         })
@@ -186,15 +194,37 @@ where
     Piece { id, workflow: W::NAME, model: Arc::new(model), perform: Box::new(perform) }
 }
 
-/// The definition of every workflow that a world may start.
-pub(crate) fn definition(workflow: &str) -> Option<Definition> {
-    let all = [solos::DEFINITIONS, ensembles::DEFINITIONS, waiting::DEFINITIONS, interrupted::DEFINITIONS];
-    all.into_iter().flatten().map(|definition| definition()).find(|definition| definition.name() == workflow)
+/// A workflow of the catalogue.
+struct Entry {
+    name: &'static str,
+    definition: fn() -> Definition,
+    register: fn(Worker) -> Worker,
 }
 
-/// A worker for all of them.
-pub(crate) fn register(worker: Worker) -> Worker {
-    interrupted::register(waiting::register(ensembles::register(solos::register(worker))))
+const fn entry<W: Workflow>() -> Entry {
+    Entry { name: W::NAME, definition: Definition::of::<W>, register: |worker| worker.workflow::<W>() }
+}
+
+fn entries() -> impl Iterator<Item = &'static Entry> {
+    [solos::WORKFLOWS, ensembles::WORKFLOWS, waiting::WORKFLOWS, interrupted::WORKFLOWS].into_iter().flatten()
+}
+
+/// The definition of a workflow, to replay its histories.
+pub(crate) fn definition(workflow: &str) -> Option<Definition> {
+    entries().find(|entry| entry.name == workflow).map(|entry| (entry.definition)())
+}
+
+/// Has a worker conduct these workflows, and those that they start.
+pub(crate) fn register(worker: Worker, workflows: &BTreeSet<&'static str>) -> Worker {
+    let wanted = |entry: &&Entry| {
+        let parents = match entry.name {
+            "Sequence" => "Family",
+            "Journey" => "Cascade",
+            _ => entry.name,
+        };
+        workflows.contains(entry.name) || workflows.contains(parents)
+    };
+    entries().filter(wanted).fold(worker, |worker, entry| (entry.register)(worker))
 }
 
 /// Draws one instance.

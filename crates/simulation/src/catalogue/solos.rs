@@ -2,19 +2,14 @@
 
 use std::cell::Cell;
 
-use partitura::history::{Definition, Event, EventKind};
-use partitura::{Cx, Worker, millis};
+use partitura::history::{Event, EventKind};
+use partitura::{Cx, millis};
 
-use super::{Expected, Outcome, Piece, Upset, piece};
+use super::{Entry, Expected, Outcome, Piece, Upset, entry, piece};
 use crate::random::Random;
 use crate::service::{Call, PlayerStub};
 
-pub(super) const DEFINITIONS: &[fn() -> Definition] =
-    &[Definition::of::<Sequence>, Definition::of::<Steps>, Definition::of::<Timers>];
-
-pub(super) fn register(worker: Worker) -> Worker {
-    worker.workflow::<Sequence>().workflow::<Steps>().workflow::<Timers>()
-}
+pub(super) const WORKFLOWS: &[Entry] = &[entry::<Sequence>(), entry::<Steps>(), entry::<Timers>()];
 
 /// Tasks, until one fails.
 #[derive(Debug, Default)]

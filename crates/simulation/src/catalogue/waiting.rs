@@ -1,17 +1,12 @@
 //! What comes from outside, when it likes.
 
-use partitura::history::Definition;
-use partitura::{Cx, Signal, Worker};
+use partitura::{Cx, Signal};
 
-use super::{Act, Expected, Outcome, Piece, Upset, piece};
+use super::{Act, Entry, Expected, Outcome, Piece, Upset, entry, piece};
 use crate::random::Random;
 use crate::service::{Call, PlayerStub};
 
-pub(super) const DEFINITIONS: &[fn() -> Definition] = &[Definition::of::<Collected>, Definition::of::<Counted>];
-
-pub(super) fn register(worker: Worker) -> Worker {
-    worker.workflow::<Collected>().workflow::<Counted>()
-}
+pub(super) const WORKFLOWS: &[Entry] = &[entry::<Collected>(), entry::<Counted>()];
 
 /// Takes signals from a channel, of which some come before it looks.
 #[derive(Debug, Default)]
