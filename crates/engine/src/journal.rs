@@ -121,7 +121,7 @@ impl Journal {
     /// Sends what earlier turns decided to send and may not have sent: those whose history keys begin with `prefix`,
     /// or, with an empty prefix, all. The receivers ignore what they had already.
     pub(crate) async fn recover(&self, prefix: Bytes) -> Result<usize> {
-        let Mode::Outbox { store, producer, .. } = &*self.0 else { return Ok(0) };
+        let Mode::Outbox { store, producer, sent } = &*self.0 else { return Ok(0) };
         let mut range = ScanRange::prefix(OUTBOX, prefix);
         let mut recovered = 0;
         loop {
@@ -130,8 +130,12 @@ impl Journal {
             range = range.after(&last.key);
             let full = page.len() == PAGE;
             for Entry { key, value, .. } in page {
-                send(&**producer, decode_outbox(&key, &value)?).await?;
-                recovered += 1;
+                // Confirmed by this process, and only still there because nothing was written since.
+                let is_sent = sent.lock().unwrap_or_else(PoisonError::into_inner).contains(&key);
+                if !is_sent {
+                    send(&**producer, decode_outbox(&key, &value)?).await?;
+                    recovered += 1;
+                }
                 store.write(vec![vec![removal(key)]]).await.pop().unwrap_or_else(lost_result)?;
             }
             if !full {
