@@ -1,5 +1,6 @@
 //! The handler of a workflow's commands: takes an instance from the cache or the store, advances it, commits, goes on.
 
+use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -35,10 +36,33 @@ struct Inner {
     workflow: Arc<str>,
     clock: Arc<dyn Clock>,
     producer: Box<dyn Producer>,
-    live: Mutex<LruCache<InstanceKey, (Partition, Box<Live>)>>,
+    live: Mutex<Kept>,
     waiters: Mutex<LruCache<InstanceKey, (Partition, Vec<ReplyTo>)>>,
     /// Bounds the inline steps that run at a time.
     steps: Arc<Semaphore>,
+}
+
+/// The instances that are kept in memory between their turns.
+#[derive(Debug)]
+struct Kept {
+    instances: LruCache<InstanceKey, (Partition, Box<Live>)>,
+    /// How often each partition has gone elsewhere. A turn that began before that must not leave its instance behind:
+    /// should the partition come back, it would be out of date, and pass over what it does not expect.
+    terms: HashMap<Partition, u64>,
+}
+
+impl Kept {
+    fn term(&self, partition: Partition) -> u64 {
+        self.terms.get(&partition).copied().unwrap_or_default()
+    }
+}
+
+/// What a turn is about: a batch of commands, and the term in which its partition was ours when it began.
+#[derive(Clone, Copy)]
+struct Work<'a> {
+    batch: &'a Batch,
+    partition: Partition,
+    term: u64,
 }
 
 impl Conductor {
@@ -55,13 +79,13 @@ impl Conductor {
             workflow,
             clock,
             producer,
-            live: Mutex::new(LruCache::new(cache)),
+            live: Mutex::new(Kept { instances: LruCache::new(cache), terms: HashMap::new() }),
             waiters: Mutex::new(LruCache::new(WAITED_FOR)),
             steps: Arc::new(Semaphore::new(steps)),
         }))
     }
 
-    fn live(&self) -> MutexGuard<'_, LruCache<InstanceKey, (Partition, Box<Live>)>> {
+    fn live(&self) -> MutexGuard<'_, Kept> {
         self.0.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -71,14 +95,19 @@ impl Conductor {
 
     /// Takes the turn that a batch of one instance's commands asks for.
     async fn turn(&self, key: &InstanceKey, batch: &Batch) -> Outcome {
-        let cached = self.live().pop(key).map(|(_, live)| live);
+        let partition = batch.deliveries().first().map(|delivery| delivery.partition).unwrap_or_default();
+        let (cached, term) = {
+            let mut kept = self.live();
+            (kept.instances.pop(key).map(|(_, live)| live), kept.term(partition))
+        };
+        let work = Work { batch, partition, term };
         let mut turn =
             Turn::new(&self.0.context, key, self.0.clock.now(), cached.map_or(Instance::Unknown, Instance::Live));
         for _ in 0..CONFLICTS {
-            if let Err(refused) = self.advance(&mut turn, batch).await {
+            if let Err(refused) = self.advance(&mut turn, work).await {
                 return refused;
             }
-            match self.commit(key, batch, turn).await {
+            match self.commit(key, work, turn).await {
                 Ok(outcome) => return outcome,
                 Err(error) if error.kind() == ErrorKind::Conflict => {}
                 Err(error) if is_unsendable(&error) => {
@@ -86,7 +115,7 @@ impl Conductor {
                         "workflow {key} stopped: the broker refuses what it sends: {error}\n  repair the code; the instance \
                          goes on from its history when a worker with it starts"
                     );
-                    return self.stop(key, batch, reason).await;
+                    return self.stop(key, work, reason).await;
                 }
                 Err(error) => return failed(key, &error),
             }
@@ -95,8 +124,8 @@ impl Conductor {
         Outcome::retry(format!("{key} is changed by another worker at the same time"))
     }
 
-    async fn advance(&self, turn: &mut Turn<'_>, batch: &Batch) -> Result<(), Outcome> {
-        for delivery in batch.deliveries() {
+    async fn advance(&self, turn: &mut Turn<'_>, work: Work<'_>) -> Result<(), Outcome> {
+        for delivery in work.batch.deliveries() {
             let command = match wire::decode::<Command>(&delivery.message.payload) {
                 Ok(command) => command,
                 Err(error) => {
@@ -104,20 +133,19 @@ impl Conductor {
                 }
             };
             if let Err(abandoned) = turn.handle(command, delivery.message.id.as_str()).await {
-                return Err(self.give_up(turn.key(), batch, abandoned).await);
+                return Err(self.give_up(turn.key(), work, abandoned).await);
             }
         }
         Ok(())
     }
 
-    async fn commit(&self, key: &InstanceKey, batch: &Batch, mut turn: Turn<'_>) -> partitura_broker::Result<Outcome> {
-        let tokens: Vec<AckToken> = batch.deliveries().iter().map(|delivery| delivery.token).collect();
+    async fn commit(&self, key: &InstanceKey, work: Work<'_>, mut turn: Turn<'_>) -> partitura_broker::Result<Outcome> {
+        let tokens: Vec<AckToken> = work.batch.deliveries().iter().map(|delivery| delivery.token).collect();
         let settlement = match turn.finish(tokens).await? {
             Some(unit) => self.0.context.journal.commit(unit).await?,
             None => Settlement::Due,
         };
-        let partition = batch.deliveries().first().map(|delivery| delivery.partition).unwrap_or_default();
-        self.committed(key, partition, turn).await;
+        self.committed(key, work, turn).await;
         Ok(match settlement {
             Settlement::Done => Outcome::Settled,
             Settlement::Due => Outcome::Done,
@@ -125,12 +153,15 @@ impl Conductor {
     }
 
     /// All that follows a turn and need not be durable.
-    async fn committed(&self, key: &InstanceKey, partition: Partition, turn: Turn<'_>) {
+    async fn committed(&self, key: &InstanceKey, Work { partition, term, .. }: Work<'_>, turn: Turn<'_>) {
         let Turn { instance, mut replies, steps, waiters, ended, replaced, .. } = turn;
         if let Instance::Live(live) = instance
             && !live.summary.status.is_closed()
         {
-            self.live().push(key.clone(), (partition, live));
+            let mut kept = self.live();
+            if kept.term(partition) == term {
+                kept.instances.push(key.clone(), (partition, live));
+            }
         }
         if let Some((outcome, waiters)) = replaced {
             self.remember(key, partition, waiters, Some(&outcome), &mut replies);
@@ -216,8 +247,8 @@ impl Conductor {
         }
     }
 
-    async fn give_up(&self, key: &InstanceKey, batch: &Batch, abandoned: Abandoned) -> Outcome {
-        let [delivery] = batch.deliveries() else {
+    async fn give_up(&self, key: &InstanceKey, work: Work<'_>, abandoned: Abandoned) -> Outcome {
+        let [delivery] = work.batch.deliveries() else {
             // One by one, so that the command it is about is known.
             return Outcome::retry("to be taken one by one");
         };
@@ -237,23 +268,23 @@ impl Conductor {
             Abandoned::Stopped(stop) => stop,
         };
         let panicked = matches!(stop.reason, StopReason::Panicked { .. });
-        if panicked && batch.attempt() < PANICS {
-            tracing::warn!(instance = %key, attempt = batch.attempt(), "{stop}");
+        if panicked && work.batch.attempt() < PANICS {
+            tracing::warn!(instance = %key, attempt = work.batch.attempt(), "{stop}");
             return Outcome::retry(stop.to_string());
         }
-        self.stop(key, batch, stop.to_string()).await
+        self.stop(key, work, stop.to_string()).await
     }
 
     /// Keeps the input, and notes that the code cannot go on.
-    async fn stop(&self, key: &InstanceKey, batch: &Batch, reason: String) -> Outcome {
-        let [delivery] = batch.deliveries() else { return Outcome::retry("to be taken one by one") };
+    async fn stop(&self, key: &InstanceKey, work: Work<'_>, reason: String) -> Outcome {
+        let [delivery] = work.batch.deliveries() else { return Outcome::retry("to be taken one by one") };
         let Ok(command) = wire::decode::<Command>(&delivery.message.payload) else {
             return Outcome::dead("not a command to a workflow of this version");
         };
         tracing::error!(instance = %key, "{reason}");
         let input = (command, delivery.message.id.as_str());
         match Turn::stopped(&self.0.context, key, self.0.clock.now(), input, reason).await {
-            Ok(turn) => self.commit(key, batch, turn).await.unwrap_or_else(|error| failed(key, &error)),
+            Ok(turn) => self.commit(key, work, turn).await.unwrap_or_else(|error| failed(key, &error)),
             Err(Abandoned::Failed(error)) => failed(key, &error),
             Err(Abandoned::Refused(problem)) => Outcome::dead(problem),
             Err(Abandoned::Stopped(stop)) => Outcome::retry(stop.to_string()),
@@ -280,7 +311,10 @@ impl Handler for Conductor {
 
     /// Another worker goes on with these instances; what is kept of them here gets stale.
     fn released(&self, partitions: &[Partition]) {
-        forget(&mut self.live(), partitions);
+        let mut kept = self.live();
+        partitions.iter().for_each(|partition| *kept.terms.entry(*partition).or_default() += 1);
+        forget(&mut kept.instances, partitions);
+        drop(kept);
         forget(&mut self.waiters(), partitions);
     }
 }

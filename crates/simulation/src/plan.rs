@@ -85,7 +85,7 @@ impl Plan {
         let (duplicated, passed_over) = (rate(&[10, 50, 200]), rate(&[100, 500]));
         let (lost_replies, early) = (rate(&[50, 300, 800]), rate(&[1, 50, 3_000]));
         let crash_after = Some(rate(&[20, 60, 200, 600])).filter(|effects| *effects > 0);
-        let mishap_every = Some(rate(&[500, 2_000, 5_000])).filter(|interval| *interval > 0);
+        let mishap_every = Some(rate(&[150, 500, 2_000, 5_000])).filter(|interval| *interval > 0);
         let kinds = [
             Mishap::Pause,
             Mishap::Zombie,
@@ -106,7 +106,7 @@ impl Plan {
             cache: random.pick(&[1, 2, 100]),
             concurrency: random.pick(&[4, 16]),
             chaos: random.between(3_000, 25_000),
-            latency: random.pick(&[0, 2, 2, 30]),
+            latency: random.pick(&[0, 2, 2, 30, 400]),
             visible_after: random.pick(&[0, 5, 200]),
             settle_after: random.pick(&[0, 10, 500]),
             early,
