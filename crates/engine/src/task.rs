@@ -137,7 +137,9 @@ impl TaskRunner {
         wanted: watch::Sender<bool>,
     ) -> Duration {
         let limit = request.options.heartbeat_timeout;
-        let interval = limit.map_or(BEAT, |limit| BEAT.min(limit / 3));
+        let third = limit.map_or(ASK, |limit| limit / 3);
+        // A workflow that is slow to answer is not asked again at once: beats would only queue up before it.
+        let (interval, patience) = (BEAT.min(third), ASK.min(third));
         loop {
             let silent = async {
                 match limit {
@@ -151,7 +153,7 @@ impl TaskRunner {
                 () = silent => return limit.unwrap_or_default(),
             }
             let details = beats.borrow_and_update().clone();
-            if let Some(ReplyBody::Heartbeat { wanted: false, .. }) = self.beat(request, details, true, interval).await
+            if let Some(ReplyBody::Heartbeat { wanted: false, .. }) = self.beat(request, details, true, patience).await
             {
                 wanted.send_replace(false);
             }
