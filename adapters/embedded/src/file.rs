@@ -94,11 +94,14 @@ fn create(directory: &Path, file: &Path) -> Result<()> {
         return Err(Error::new(ErrorKind::Corrupt, "open", message).of(log.display()));
     }
     let new = file.with_extension("db-new");
-    match fs::remove_file(&new) {
-        Err(error) if error.kind() != IoErrorKind::NotFound => {
-            return Err(io("a remainder cannot be removed", &new, error));
+    // What is left of a creation that was cut short, its logs included: they must not get into this one.
+    for remainder in ["db-new", "db-new-journal", "db-new-wal", "db-new-shm"].map(|end| file.with_extension(end)) {
+        match fs::remove_file(&remainder) {
+            Err(error) if error.kind() != IoErrorKind::NotFound => {
+                return Err(io("a remainder cannot be removed", &remainder, error));
+            }
+            _ => {}
         }
-        _ => {}
     }
     Storage::create(&new)?;
     fs::rename(&new, file).map_err(|e| io("the file cannot be created", file, e))?;

@@ -69,17 +69,23 @@ impl Storage {
     }
 
     /// Writes a new, empty file, all of it synced. Nothing else is beside it afterwards.
+    ///
+    /// It has a log from the beginning. Were it given one when it is first opened, under its own name, that would be a
+    /// transaction with a rollback journal, and one that is cut short can only be undone by writing: before the file
+    /// was looked at.
     pub(crate) fn create(path: &Path) -> Result<()> {
         let create = || {
             let connection = Connection::open(path)?;
             connection.execute_batch(&format!(
                 "PRAGMA synchronous = FULL;
+                 PRAGMA journal_mode = WAL;
                  BEGIN;
                  PRAGMA application_id = {APPLICATION_ID};
                  PRAGMA user_version = {FORMAT};
                  {SCHEMA}
                  COMMIT;"
-            ))
+            ))?;
+            connection.close().map_err(|(_, error)| error)
         };
         create().map_err(|error| failure::storage("open", error).of(path.display()))
     }
@@ -174,4 +180,32 @@ fn checkpoint(connection: &Connection) -> Result<u32> {
     let counts = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], counts);
     let (log, moved) = counts.map_err(|error| failure::storage("checkpoint", error))?;
     Ok(u32::try_from(log - moved).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_file_has_a_log_and_nothing_else_beside_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("new");
+        Storage::create(&path).unwrap();
+        // The versions of the format for writing and reading: 2 is with a log, 1 with a rollback journal.
+        assert_eq!(std::fs::read(&path).unwrap()[18..20], [2, 2]);
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    /// What a confirm promises rests on these two, and cannot be seen from outside.
+    #[test]
+    fn every_commit_and_every_checkpoint_is_synced() {
+        const FULL: i64 = 2;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("new");
+        Storage::create(&path).unwrap();
+        let synchronous =
+            |connection: &Connection| connection.pragma_query_value(None, "synchronous", |row| row.get(0));
+        assert_eq!(synchronous(&Storage::open(&path).unwrap().connection), Ok(FULL));
+        assert_eq!(synchronous(&Checkpoints::open(&path).unwrap().connection), Ok(FULL));
+    }
 }

@@ -70,7 +70,7 @@ impl Fuse {
         let mut carried_out = pin!(carried_out);
         if self.reaches() {
             // From the first poll on it is under way, on a thread of its own.
-            poll_fn(|context| Poll::Ready(drop(carried_out.as_mut().poll(context)))).await;
+            poll_fn(|context| Poll::Ready(carried_out.as_mut().poll(context).is_ready())).await;
             // Not to wait for anything: to catch that thread at another moment each time.
             thread::sleep(Duration::from_micros(u64::from(self.passed()) * 37 % 1_000));
             self.blow(Moment::Amid, effect);

@@ -115,9 +115,8 @@ fn samples(mode: Mode) {
     let mut chance = Chance(seed);
     let whole = Case { mode, only: None, crashes: Vec::new() };
     let points = whole.run().unwrap_or_else(|problem| panic!("{problem}")).points;
-    let mut case = |depth: u32| Case { crashes: (0..depth).map(|_| chance.up_to(points)).collect(), ..whole.clone() };
-    let cases: Vec<Case> =
-        (0..CRASHES).map(|_| 1).chain((0..DOUBLE_CRASHES).map(|_| 2)).map(|depth| case(depth)).collect();
+    let case = |depth: u32| Case { crashes: (0..depth).map(|_| chance.up_to(points)).collect(), ..whole.clone() };
+    let cases: Vec<Case> = (0..CRASHES).map(|_| 1).chain((0..DOUBLE_CRASHES).map(|_| 2)).map(case).collect();
     let began = Instant::now();
     report(&format!("{} of {points} points", cases.len()), mode, began, &all_of(&cases));
 }
