@@ -21,7 +21,7 @@ impl Trace {
     pub(crate) fn note(&mut self, at: u64, actor: &str, what: fmt::Arguments<'_>) {
         self.count += 1;
         // A hash takes whatever is written.
-        let _ = write!(Hasher(&mut self.hash), "{at} {actor} {what}\n");
+        let _ = writeln!(Hasher(&mut self.hash), "{at} {actor} {what}");
         if let Some(lines) = &mut self.lines {
             if lines.len() == KEPT {
                 lines.pop_front();

@@ -60,6 +60,11 @@ pub(crate) const STEPS: &[Step] = &[
             "--nocapture",
         ]),
     },
+    Step {
+        name: "simulate",
+        about: "2,000 seeded worlds come to rest with nothing lost, doubled or stuck",
+        action: cargo(&["run", "--locked", "--package", "partitura-simulation", "--", "--seeds", "2000"]),
+    },
 ];
 
 const fn cargo(arguments: &'static [&'static str]) -> Action {

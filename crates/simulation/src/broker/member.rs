@@ -87,8 +87,11 @@ impl State {
                 self.members[member].away = true;
                 self.members[member].deaf = true;
                 let lost = self.take_all(member);
-                let error = Error::new(ErrorKind::Disconnected, "consume", "the connection was reset");
-                self.members[member].events.push_back(Err(error));
+                // One error says it, however often it happened before the consumer looked.
+                if !self.members[member].events.iter().any(Result::is_err) {
+                    let error = Error::new(ErrorKind::Disconnected, "consume", "the connection was reset");
+                    self.members[member].events.push_back(Err(error));
+                }
                 if !lost.is_empty() {
                     self.members[member].events.push_back(Ok(Event::Lost(lost)));
                 }

@@ -49,7 +49,7 @@ impl SimBroker {
     }
 
     async fn request(&self, what: &'static str) -> Result<()> {
-        self.process.effect(format!("{what}"), |state| state.answer(what)).await
+        self.process.effect(what, |state| state.answer(what)).await
     }
 }
 

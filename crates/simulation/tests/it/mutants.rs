@@ -1,0 +1,46 @@
+//! Each deliberate bug is found, within a thousand seeds.
+
+use partitura_simulation::{Mutant, Options, simulate};
+
+const WITHIN: u64 = 1_000;
+
+/// The seed at which a mutant is found, and the violated invariant.
+fn found(mutant: Mutant) -> Option<(u64, &'static str)> {
+    (0..WITHIN).find_map(|seed| {
+        let violation = simulate(seed, Options::default().mutant(mutant)).violation?;
+        Some((seed, violation.invariant))
+    })
+}
+
+macro_rules! mutants {
+    ($($name:ident: $mutant:ident,)*) => {
+        $(
+            #[test]
+            fn $name() {
+                match found(Mutant::$mutant) {
+                    Some((seed, invariant)) => println!("{}: at seed {seed}, by “{invariant}”", Mutant::$mutant),
+                    None => panic!("{} was not found within {WITHIN} seeds", Mutant::$mutant),
+                }
+            }
+        )*
+
+        #[test]
+        fn every_mutant_is_tried() {
+            assert_eq!(Mutant::ALL, [$(Mutant::$mutant),*]);
+        }
+    };
+}
+
+mutants! {
+    a_store_without_the_fence_is_found: FenceOff,
+    settling_before_the_commit_is_found: SettleAtDelivery,
+    honoured_stale_tokens_are_found: StaleTokens,
+    an_outbox_that_is_not_recovered_is_found: OutboxLost,
+    messages_that_are_not_recognised_again_are_found: DedupeOff,
+    half_a_write_is_found: TornWrite,
+    a_confirm_before_the_store_is_found: LostPublish,
+    a_key_out_of_order_is_found: KeyReordered,
+    a_missing_redelivery_is_found: NoRedelivery,
+    stale_reads_are_found: StaleReads,
+    half_a_unit_is_found: TornUnit,
+}

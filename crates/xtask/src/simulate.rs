@@ -1,0 +1,27 @@
+//! `cargo xtask simulate`: the engine and the lanes in seeded worlds, built and run in release mode.
+
+use std::ffi::OsString;
+use std::process::Command;
+
+use crate::Failure;
+
+/// Passed on to the simulation as they are; `cargo xtask simulate -- --help` lists them.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// `--seeds N`, `--from SEED`, `--json`, `--trace`, `--mutant NAME`.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTION")]
+    arguments: Vec<OsString>,
+}
+
+/// Builds the simulation and hands its terminal over: what failed on stderr, with `--json` one line on stdout.
+pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let status = Command::new(env!("CARGO"))
+        .args(["run", "--quiet", "--release", "--locked", "--package", "partitura-simulation", "--"])
+        .args(&arguments.arguments)
+        .status()
+        .map_err(|error| format!("cannot start cargo for the simulation: {error}"))?;
+    if status.success() {
+        return Ok(());
+    }
+    Err("a world went wrong; its seed is above, and shows the same each time".into())
+}
