@@ -11,25 +11,27 @@ use partitura_broker::{
 };
 use partitura_engine::Store;
 
+use crate::flaw::Flaw;
 use crate::fuse::Fuse;
 
 #[derive(Debug)]
 pub(crate) struct FusedBroker {
     inner: Arc<dyn Broker>,
     fuse: Fuse,
+    flaw: Option<Flaw>,
     capabilities: Capabilities,
 }
 
 impl FusedBroker {
     /// All of `inner`.
-    pub(crate) fn new(inner: Arc<dyn Broker>, fuse: Fuse) -> Self {
+    pub(crate) fn new(inner: Arc<dyn Broker>, fuse: Fuse, flaw: Option<Flaw>) -> Self {
         let capabilities = inner.capabilities().clone();
-        Self { inner, fuse, capabilities }
+        Self { inner, fuse, flaw, capabilities }
     }
 
     /// `inner` as one of those brokers that have no transactions.
     pub(crate) fn without_transactions(inner: Arc<dyn Broker>, fuse: Fuse) -> Self {
-        let mut broker = Self::new(inner, fuse);
+        let mut broker = Self::new(inner, fuse, None);
         broker.capabilities.supports.transactions = false;
         broker
     }
@@ -80,7 +82,15 @@ impl Broker for FusedBroker {
 #[async_trait]
 impl Transactions for FusedBroker {
     async fn commit(&self, units: Vec<Unit>) -> Vec<Result<()>> {
-        self.fuse.around("commit", self.inner_transactions().commit(units)).await
+        let commits = match self.flaw {
+            None => vec![units],
+            Some(flaw) => flaw.split(units),
+        };
+        let mut results = Vec::new();
+        for units in commits {
+            results = self.fuse.around("commit", self.inner_transactions().commit(units)).await;
+        }
+        results
     }
 
     async fn get(&self, space: Space, key: Bytes) -> Result<Option<(Version, Bytes)>> {
@@ -177,17 +187,19 @@ impl Inbox for FusedInbox {
 pub(crate) struct FusedStore {
     inner: Arc<dyn Store>,
     fuse: Fuse,
+    flaw: Option<Flaw>,
 }
 
 impl FusedStore {
-    pub(crate) fn new(inner: Arc<dyn Store>, fuse: Fuse) -> Self {
-        Self { inner, fuse }
+    pub(crate) fn new(inner: Arc<dyn Store>, fuse: Fuse, flaw: Option<Flaw>) -> Self {
+        Self { inner, fuse, flaw }
     }
 }
 
 #[async_trait]
 impl Store for FusedStore {
-    async fn write(&self, groups: Vec<Vec<Put>>) -> Vec<Result<()>> {
+    async fn write(&self, mut groups: Vec<Vec<Put>>) -> Vec<Result<()>> {
+        self.flaw.into_iter().for_each(|flaw| flaw.forget(&mut groups));
         if groups.len() > 1 {
             let half = || self.inner.write(groups[..groups.len() / 2].to_vec());
             self.fuse.halfway("write", half);

@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use crate::check::{left_over, what_happened};
+use crate::flaw::Flaw;
 use crate::program::PROGRAM;
 use crate::stage::{Ending, Mode, Plan};
 
@@ -16,6 +17,7 @@ pub(crate) struct Case {
     pub(crate) mode: Mode,
     pub(crate) only: Option<String>,
     pub(crate) crashes: Vec<u32>,
+    pub(crate) flaw: Option<Flaw>,
 }
 
 /// Written so that it can be given back: `two-steps saga 17 4`.
@@ -41,7 +43,8 @@ impl std::str::FromStr for Case {
             return Err(format!("there is no number {only:?} in the program"));
         }
         let crashes = points.iter().map(|point| point.parse().map_err(|error| format!("{point:?}: {error}")));
-        Ok(Self { mode, only: (only != "all").then(|| only.to_owned()), crashes: crashes.collect::<Result<_, _>>()? })
+        let crashes = crashes.collect::<Result<_, _>>()?;
+        Ok(Self { mode, only: (only != "all").then(|| only.to_owned()), crashes, flaw: None })
     }
 }
 
@@ -58,7 +61,7 @@ impl Case {
     pub(crate) fn run(&self) -> Result<Outcome, String> {
         let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
         let (mode, only) = (self.mode, self.only.clone());
-        let mut plan = Plan { directory: directory.path().to_owned(), mode, only, crash_at: None };
+        let mut plan = Plan { directory: directory.path().to_owned(), mode, only, crash_at: None, flaw: self.flaw };
         let mut crashed = Vec::new();
         let failed = |crashed: &Vec<String>, problem: String| {
             format!("after crashes {crashed:?}: {problem}\nTo try it again: CRASH_MATRIX='{self}'")
@@ -127,12 +130,12 @@ impl Findings {
 const ENOUGH: u32 = 6;
 
 /// Crashes at every point there is: at the first, the second, and so on, until runs end before they come so far.
-pub(crate) fn at_every_point(mode: Mode, only: Option<&str>) -> Findings {
+pub(crate) fn at_every_point(mode: Mode, only: Option<&str>, flaw: Option<Flaw>) -> Findings {
     let (next, missed) = (AtomicU32::new(1), AtomicU32::new(0));
     in_parallel(|findings| {
         while missed.load(Ordering::Relaxed) < ENOUGH && locked(findings).problems.is_empty() {
             let point = next.fetch_add(1, Ordering::Relaxed);
-            let result = Case { mode, only: only.map(str::to_owned), crashes: vec![point] }.run();
+            let result = Case { mode, only: only.map(str::to_owned), crashes: vec![point], flaw }.run();
             if result.as_ref().is_ok_and(|outcome| outcome.crashed.is_empty()) {
                 missed.fetch_add(1, Ordering::Relaxed);
             } else {

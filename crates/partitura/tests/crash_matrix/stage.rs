@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::broker::{FusedBroker, FusedStore};
 use crate::diary::{Diary, Entry, Ledger};
+use crate::flaw::Flaw;
 use crate::fuse::Fuse;
 use crate::program::{BandService, Fault, Form, Number, PROGRAM, Piece, PieceSignal, Players};
 
@@ -22,6 +23,8 @@ use crate::program::{BandService, Fault, Form, Number, PROGRAM, Piece, PieceSign
 pub(crate) const PLAN: &str = "CRASH_MATRIX_PLAN";
 /// Nothing takes as long on any machine; a process that does is stuck.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Many flaws show in that somebody waits in vain.
+const PATIENCE_WITH_FLAWS: Duration = Duration::from_secs(5);
 pub(crate) const PARTITIONS: u32 = 2;
 
 /// How a turn is committed.
@@ -42,6 +45,8 @@ pub(crate) struct Plan {
     pub(crate) only: Option<String>,
     /// Crash there; `None`: come to the end.
     pub(crate) crash_at: Option<u32>,
+    /// What is wrong on purpose.
+    pub(crate) flaw: Option<Flaw>,
 }
 
 /// How it ended.
@@ -74,6 +79,7 @@ impl Plan {
 
     /// Runs it in a process of its own.
     pub(crate) fn run(&self) -> std::result::Result<Ending, String> {
+        let entries = Diary::read(&self.diary()).len();
         let program = std::env::current_exe().map_err(|error| error.to_string())?;
         let plan = serde_json::to_string(self).map_err(|error| error.to_string())?;
         let mut process = Command::new(program);
@@ -81,7 +87,7 @@ impl Plan {
         process.stdin(Stdio::null());
         let output = process.output().map_err(|error| error.to_string())?;
         let said = || String::from_utf8_lossy(&[output.stdout.as_slice(), &output.stderr].concat()).into_owned();
-        match Diary::read(&self.diary()).pop() {
+        match Diary::read(&self.diary()).split_off(entries).pop() {
             Some(Entry::Crashed(at)) if !output.status.success() => Ok(Ending::Crashed { at }),
             Some(Entry::Finished(points)) if output.status.success() => Ok(Ending::Finished { points }),
             last => Err(format!("it ended with {} after {last:?} and said:\n{}", output.status, said())),
@@ -105,9 +111,10 @@ pub(crate) fn audited() -> Result<ConsumerOptions> {
 /// Does what the plan says, up to the end or to the crash.
 pub(crate) fn perform(plan: &Plan) {
     // Should the runtime itself be stuck, nobody else could say so.
-    thread::spawn(|| {
-        thread::sleep(PATIENCE);
-        eprintln!("stuck for {PATIENCE:?}");
+    let patience = if plan.flaw.is_none() { PATIENCE } else { PATIENCE_WITH_FLAWS };
+    thread::spawn(move || {
+        thread::sleep(patience);
+        eprintln!("stuck for {patience:?}");
         std::process::exit(3);
     });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -139,11 +146,11 @@ async fn connect(plan: &Plan, fuse: &Fuse) -> Result<Partitura> {
     let messages = open(&plan.messages())?;
     let partitions = PARTITIONS.try_into().expect("not zero");
     if plan.mode == Mode::OneStep {
-        let broker = FusedBroker::new(messages, fuse.clone());
+        let broker = FusedBroker::new(messages, fuse.clone(), plan.flaw);
         return Partitura::on(Arc::new(broker)).partitions(partitions).drain_within(millis(1_000)).await;
     }
     let state = open(&plan.state())?;
-    let store = FusedStore::new(Arc::new(BrokerStore::new(state)?), fuse.clone());
+    let store = FusedStore::new(Arc::new(BrokerStore::new(state)?), fuse.clone(), plan.flaw);
     let broker = FusedBroker::without_transactions(messages, fuse.clone());
     Partitura::on(Arc::new(broker)).store(Arc::new(store)).partitions(partitions).drain_within(millis(1_000)).await
 }

@@ -1,0 +1,35 @@
+//! Promises broken on purpose: a matrix that does not find these finds nothing.
+
+use partitura_broker::{Put, Unit};
+use serde::{Deserialize, Serialize};
+
+/// What is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Flaw {
+    /// The input is settled before what it led to is stored.
+    SettlesFirst,
+    /// Messages are published before the turn that sends them is stored.
+    PublishesFirst,
+    /// What is to be sent is not stored with the turn.
+    ForgetsTheOutbox,
+}
+
+impl Flaw {
+    /// The commits that are made of one.
+    pub(crate) fn split(self, units: Vec<Unit>) -> Vec<Vec<Unit>> {
+        let first = |unit: &mut Unit| match self {
+            Self::SettlesFirst => Unit { settle: std::mem::take(&mut unit.settle), ..Unit::default() },
+            Self::PublishesFirst => Unit { publish: std::mem::take(&mut unit.publish), ..Unit::default() },
+            Self::ForgetsTheOutbox => Unit::default(),
+        };
+        let mut rest = units;
+        vec![rest.iter_mut().map(first).collect(), rest]
+    }
+
+    /// What is left of a write.
+    pub(crate) fn forget(self, groups: &mut [Vec<Put>]) {
+        if self == Self::ForgetsTheOutbox {
+            groups.iter_mut().for_each(|group| group.retain(|put| put.space != "outbox" || put.value.is_none()));
+        }
+    }
+}
