@@ -78,6 +78,10 @@ impl Client {
         &*self.broker
     }
 
+    pub(crate) fn shared(&self) -> Arc<dyn Broker> {
+        self.broker.clone()
+    }
+
     pub(crate) async fn declare(&self, topology: &Topology) -> Result<(), Stop> {
         within(self.patience, "declare", self.broker.declare(topology)).await??;
         Ok(())

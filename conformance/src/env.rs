@@ -5,15 +5,13 @@ use std::sync::atomic::{AtomicU32, Ordering as Atomic};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use partitura_broker::{Broker, Capabilities, Ordering, Producer, ProducerOptions, Result};
+use partitura_broker::{Capabilities, Ordering, Producer, ProducerOptions, Result};
 use tokio::sync::watch;
 
 use crate::client::{Client, Queue};
+use crate::mutants::Mutant;
 use crate::process::Part;
 use crate::{Case, Counts, Harness, History, Record, Recorder, Stop};
-
-/// What stands between the recorder and the broker: nothing, or a mutant.
-pub(crate) type Wrap = Arc<dyn Fn(Arc<dyn Broker>) -> Arc<dyn Broker> + Send + Sync>;
 
 /// What a case has at hand: a namespace of its own, connections that record, and processes to kill.
 pub(crate) struct Env {
@@ -24,7 +22,8 @@ pub(crate) struct Env {
     pub(crate) recorder: Recorder,
     /// How long is waited for something that must come. No measure of speed: only what is stuck exceeds it.
     pub(crate) patience: Duration,
-    pub(crate) wrap: Option<Wrap>,
+    /// What stands between the recorder and the broker, where this is a trial of the suite itself.
+    pub(crate) mutant: Option<&'static Mutant>,
     pub(crate) processes: AtomicU32,
     pub(crate) lateness: Mutex<Vec<u64>>,
 }
@@ -41,7 +40,7 @@ impl Env {
     /// Those of the harness.
     pub(crate) async fn connect(&self) -> Result<Client> {
         let broker = self.harness.connect(&self.namespace).await?;
-        let broker = self.wrap.as_ref().map_or(broker.clone(), |wrap| wrap(broker));
+        let broker = self.mutant.map_or(broker.clone(), |mutant| (mutant.wrap)(broker));
         Ok(Client::new(self.recorder.wrap(broker), self.patience))
     }
 
@@ -70,6 +69,17 @@ impl Env {
         let mut counts: watch::Receiver<Counts> = self.recorder.counts();
         self.within(what, counts.wait_for(reached)).await?.map_err(|_| Stop("the recorder is gone".into()))?;
         Ok(())
+    }
+
+    /// Waits until the history looks like this. Dearer than [`until`](Self::until).
+    pub(crate) async fn reaches(&self, what: &str, reached: impl Fn(&History) -> bool) -> Result<(), Stop> {
+        let reaches = async {
+            while !reached(&self.history()) {
+                // Not for every single entry.
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        self.within(what, reaches).await
     }
 
     /// Waits for something that must come.

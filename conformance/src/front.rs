@@ -85,7 +85,7 @@ fn trials(benches: &[Bench], settings: &Settings, report: &Arc<Mutex<Report>>) -
         }
     }
     let tried: Vec<Bench> = benches.iter().filter(|bench| bench.harness.tries_mutants()).cloned().collect();
-    for mutant in mutants::ALL.iter().filter(|mutant| settings.wants_mutant(mutant)) {
+    for mutant in mutants::all().filter(|mutant| settings.wants_mutant(mutant)) {
         if !tried.is_empty() {
             trials.push(mutant_trial(tried.clone(), mutant, report.clone()));
         }

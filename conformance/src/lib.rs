@@ -7,7 +7,7 @@
 //!   delivered, when, and by which process.
 //! * **Pure judgement.** The functions of [`check`] look at a history and at nothing else, and have tests of their own.
 //!   Those of [`check::CONTRACT`] run after every case.
-//! * **Mutants.** Some thirty brokers that break one promise each ([`mutants::ALL`]) must fail a case named beforehand.
+//! * **Mutants.** Some thirty brokers that break one promise each ([`mutants::all`]) must fail a case named beforehand.
 //! * **Honest answers.** A case passes, fails, is *unsupported* (the broker declares that it cannot) or *not verified* (the
 //!   harness has no such hook). A run without a case is a failure.
 //!
@@ -18,6 +18,7 @@ pub mod cases;
 pub mod check;
 mod client;
 mod env;
+mod floor;
 mod front;
 mod harness;
 mod history;

@@ -11,6 +11,7 @@ use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
 use crate::history::{Entry, Record};
+use crate::mutants::{self, Mutant};
 use crate::{Case, Env, Harness, Recorder, Stop};
 
 /// Says that this process is a part, and of what: see [`Role`].
@@ -40,6 +41,7 @@ impl Part {
             &env.namespace,
             &number.to_string(),
             &env.recorder.origin().to_string(),
+            env.mutant.map_or("", |mutant| mutant.name),
         ];
         let mut child = Command::new(std::env::current_exe()?)
             .env(ROLE, role.join("\n"))
@@ -81,6 +83,7 @@ pub(crate) struct Role {
     namespace: String,
     number: u32,
     origin: u64,
+    mutant: Option<&'static Mutant>,
 }
 
 impl Role {
@@ -89,7 +92,7 @@ impl Role {
         let role = std::env::var(ROLE).ok()?;
         let parse = || {
             let parts: Vec<&str> = role.split('\n').collect();
-            let [broker, variant, case, part, namespace, number, origin] = parts[..] else { return None };
+            let [broker, variant, case, part, namespace, number, origin, mutant] = parts[..] else { return None };
             Some(Self {
                 harness: harnesses.iter().find(|h| h.broker() == broker && h.variant() == variant)?.clone(),
                 case: crate::cases::all().find(|known| known.id == case)?,
@@ -97,6 +100,7 @@ impl Role {
                 namespace: namespace.to_owned(),
                 number: number.parse().ok()?,
                 origin: origin.parse().ok()?,
+                mutant: mutants::named(mutant),
             })
         };
         Some(parse().ok_or_else(|| format!("there is no such part: {role:?}")))
@@ -109,7 +113,7 @@ impl Role {
             std::io::stdin().lock().lines().for_each(drop);
             std::process::exit(0);
         });
-        let Self { harness, case, part, namespace, number, origin } = self;
+        let Self { harness, case, part, namespace, number, origin, mutant } = self;
         let (_, play) = case.parts.iter().find(|(name, _)| *name == part).ok_or("no such part")?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         runtime.block_on(async {
@@ -121,7 +125,7 @@ impl Role {
                 capabilities,
                 recorder: Recorder::of_child(number, origin),
                 patience: Duration::from_secs(30),
-                wrap: None,
+                mutant,
                 processes: AtomicU32::new(0),
                 lateness: Default::default(),
             };

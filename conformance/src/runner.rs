@@ -11,13 +11,13 @@ use partitura_broker::Capabilities;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::case::Lack;
-use crate::env::Wrap;
+use crate::mutants::Mutant;
 use crate::{Case, CaseResult, Env, Harness, History, Need, Recorder, Stop, check};
 
 /// How long is waited for something that must come.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// The same on a mutant, of which much never comes.
-pub(crate) const LITTLE_PATIENCE: Duration = Duration::from_secs(3);
+pub(crate) const LITTLE_PATIENCE: Duration = Duration::from_secs(2);
 /// After this a case is stuck.
 const LIMIT: Duration = Duration::from_secs(180);
 /// The same for load.
@@ -82,7 +82,7 @@ impl Bench {
     }
 
     /// Runs the case, and then checks the history against the contract.
-    pub(crate) fn run(&self, case: &'static Case, patience: Duration, wrap: Option<Wrap>) -> Outcome {
+    pub(crate) fn run(&self, case: &'static Case, patience: Duration, mutant: Option<&'static Mutant>) -> Outcome {
         let began = Instant::now();
         let skipped =
             |verdict| Outcome { verdict, took: began.elapsed(), history: History::default(), lateness: vec![] };
@@ -103,7 +103,7 @@ impl Bench {
             capabilities,
             recorder: Recorder::new(),
             patience,
-            wrap,
+            mutant,
             processes: AtomicU32::new(0),
             lateness: Default::default(),
         };

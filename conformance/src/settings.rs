@@ -23,7 +23,7 @@ impl Settings {
         if let Some(stranger) = only.iter().find(|id| !is_known(id)) {
             return Err(format!("no case is called {stranger}; docs/conformance.md lists them"));
         }
-        let threads = std::thread::available_parallelism().map_or(4, |cores| 2 * cores.get()).max(4);
+        let threads = std::thread::available_parallelism().map_or(4, |cores| 6 * cores.get()).max(8);
         Ok(Self { tier, only, report: variable("REPORT").map(PathBuf::from), threads })
     }
 

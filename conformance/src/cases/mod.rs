@@ -4,8 +4,10 @@ mod ack;
 mod admin;
 mod churn;
 mod confirm;
+mod dead;
 mod delay;
 mod edges;
+mod floor;
 mod flow;
 mod group;
 mod lifecycle;
@@ -20,6 +22,8 @@ const AREAS: &[&[Case]] = &[
     order::CASES,
     churn::CASES,
     confirm::CASES,
+    floor::CASES,
+    dead::CASES,
     ack::CASES,
     delay::CASES,
     flow::CASES,

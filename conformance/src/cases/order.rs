@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use partitura_broker::{ErrorKind, Event};
 
 use crate::case::{case, ensure};
@@ -107,6 +109,8 @@ async fn graceful_handover(env: &Env) -> CaseResult {
             break partitions;
         }
     };
+    let early = second.next_within(Duration::from_millis(100)).await?;
+    ensure!(early.is_none(), "before the release the successor is told {early:?}");
     ensure!(!moving.is_empty() && moving.len() < 4, "of 4 partitions {} go to the second consumer", moving.len());
     // New messages come meanwhile, and neither may have those of a partition that is changing hands.
     client.publish(queue.spread(40, 4).split_off(120)).await?;

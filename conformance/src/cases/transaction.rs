@@ -174,9 +174,11 @@ const MOVED: usize = 300;
 
 async fn survives_kill(env: &Env) -> CaseResult {
     let (from, to) = (env.queue("from", by_key(4)), env.queue("to", by_key(4)));
-    let part = env.start("moves_messages").await?;
-    env.until("some commits", |counts| counts.notes >= MOVED / 3).await?;
-    part.kill().await?;
+    for life in 1..=3 {
+        let part = env.start("moves_messages").await?;
+        env.until("some commits", |counts| counts.notes >= life * MOVED / 5).await?;
+        part.kill().await?;
+    }
     let answered: Vec<String> = env
         .history()
         .entries()
@@ -216,7 +218,13 @@ async fn moves_messages(env: &Env) -> CaseResult {
     let (from, to, client) = (env.queue("from", by_key(4)), env.queue("to", by_key(4)), env.connect().await?);
     client.declare(&from.topology()).await?;
     client.declare(&to.topology()).await?;
-    client.publish(from.spread(8, MOVED.div_ceil(8))).await?;
+    // In its first life only, whenever that ended.
+    let first = Unit {
+        publish: from.spread(8, MOVED.div_ceil(8)),
+        put: vec![put("first", Expect::Absent, "")],
+        ..Unit::default()
+    };
+    kinds(&client, vec![first]).await?;
     let mut member = client.join(from.options()).await?;
     loop {
         for delivery in member.take(1).await? {

@@ -114,6 +114,19 @@ pub fn each_once(history: &History) -> Result<(), Violation> {
     Ok(())
 }
 
+/// The same, of one topic.
+///
+/// # Errors
+/// The first second delivery.
+pub fn each_once_of(history: &History, topic: &str) -> Result<(), Violation> {
+    let of_topic = |record: &Record| match record {
+        Record::Delivered(got) => got.message.topic == topic,
+        _ => true,
+    };
+    let entries = history.entries().iter().filter(|entry| of_topic(&entry.record)).cloned();
+    each_once(&History::new(entries.collect()))
+}
+
 /// What was delivered before to a subscription is flagged when it comes again. Messages that were published more than
 /// once are left out: their second copy comes for the first time.
 ///

@@ -46,6 +46,35 @@ pub fn attempts_count(history: &History) -> Result<(), Violation> {
     Ok(())
 }
 
+/// Per subscription and key, first runs follow the order of publishing, and a run is over for good before the next
+/// message of its key has its first.
+///
+/// # Errors
+/// The first run that comes too soon.
+pub fn runs_in_order(history: &History) -> Result<(), Violation> {
+    let mut places: HashMap<&str, usize> = HashMap::new();
+    let mut furthest: HashMap<(&str, &str), (usize, &str)> = HashMap::new();
+    for entry in history.entries() {
+        match &entry.record {
+            Record::Publishing { sent, .. } => {
+                let next = places.len();
+                places.entry(&sent.id).or_insert(next);
+            }
+            Record::Started { subscription, key: Some(key), id, .. } => {
+                let Some(place) = places.get(id.as_str()).copied() else { continue };
+                let (before, other) = furthest.entry((subscription, key)).or_insert((place, id));
+                if place < *before {
+                    let what = format!("{id} runs after {other}, which was published later");
+                    return Err(Violation::new("runs_in_order", what).at(entry));
+                }
+                (*before, *other) = (place, id);
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,5 +100,15 @@ mod tests {
         assert_eq!(attempts_count(&Script::queue(1).started("k-1", 1).ended("k-1").started("k-1", 2).done()), Ok(()));
         assert!(attempts_count(&Script::queue(1).started("k-1", 1).ended("k-1").started("k-1", 3).done()).is_err());
         assert!(attempts_count(&Script::queue(1).started("k-1", 0).done()).is_err());
+    }
+
+    #[test]
+    fn a_message_does_not_run_after_one_that_was_published_later() {
+        let published = || Script::queue(1).publish(&["k-1", "k-2", "j-1"]);
+        let retried = published().started("k-1", 1).ended("k-1").started("k-1", 2).ended("k-1").started("k-2", 1);
+        assert_eq!(runs_in_order(&retried.done()), Ok(()));
+        assert_eq!(runs_in_order(&published().started("j-1", 1).started("k-1", 1).done()), Ok(()));
+        let overtaken = published().started("k-1", 1).ended("k-1").started("k-2", 1).ended("k-2").started("k-1", 2);
+        assert!(runs_in_order(&overtaken.done()).unwrap_err().what.contains("k-1 runs after k-2"));
     }
 }

@@ -16,9 +16,9 @@ mod testing;
 use std::fmt;
 
 pub use delay::{Lateness, lateness, never_early};
-pub use delivery::{as_published, each_once, flagged, nothing_lost, settled_stays_settled};
+pub use delivery::{as_published, each_once, each_once_of, flagged, nothing_lost, settled_stays_settled};
 pub use flow::within_credit;
-pub use handlers::{attempts_count, one_at_a_time};
+pub use handlers::{attempts_count, one_at_a_time, runs_in_order};
 pub use order::in_order;
 pub use ownership::{one_owner, within_term};
 

@@ -1,5 +1,13 @@
 //! Brokers that break one promise each. What a suite cannot find in them, it cannot find in anything.
 
+mod delaying;
+mod delivering;
+mod owning;
+mod promising;
+mod publishing;
+mod settling;
+mod twist;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,8 +28,32 @@ pub struct Mutant {
     pub(crate) wrap: fn(Arc<dyn Broker>) -> Arc<dyn Broker>,
 }
 
+const KINDS: &[&[Mutant]] = &[
+    publishing::MUTANTS,
+    delaying::MUTANTS,
+    delivering::MUTANTS,
+    settling::MUTANTS,
+    owning::MUTANTS,
+    promising::MUTANTS,
+];
+
 /// All of them.
-pub const ALL: &[Mutant] = &[];
+pub fn all() -> impl Iterator<Item = &'static Mutant> {
+    KINDS.iter().copied().flatten()
+}
+
+/// The mutant of that name.
+pub(crate) fn named(name: &str) -> Option<&'static Mutant> {
+    all().find(|mutant| mutant.name == name)
+}
+
+/// Writes a [`Mutant`] down: its name, the case that it fails, what it does, and the twist that does it.
+macro_rules! mutant {
+    ($name:literal, $breaks:literal, $what:literal, $twist:expr) => {
+        $crate::mutants::Mutant { name: $name, breaks: $breaks, what: $what, wrap: |broker| wrap(broker, $twist) }
+    };
+}
+use mutant;
 
 /// Runs the named case on the broker as it is, which must pass, and on the mutant, which must fail. Gives how it failed.
 pub(crate) fn try_on(
@@ -38,9 +70,25 @@ pub(crate) fn try_on(
     if sound.verdict != Verdict::Passed {
         return Err(format!("{} does not pass on the broker as it is: {:?}", case.id, sound.verdict));
     }
-    let wrap = mutant.wrap;
-    match bench.run(case, little_patience, Some(Arc::new(wrap))).verdict {
+    match bench.run(case, little_patience, Some(mutant)).verdict {
         Verdict::Failed(how) => Ok(how),
         other => Err(format!("{} does not notice that this broker {}: {other:?}", case.id, mutant.what)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn each_mutant_has_a_name_of_its_own_and_names_a_case() {
+        let mut names = HashSet::new();
+        for mutant in all() {
+            assert!(names.insert(mutant.name), "{} occurs twice", mutant.name);
+            assert!(cases::all().any(|case| case.id == mutant.breaks), "{}: no case {}", mutant.name, mutant.breaks);
+        }
+        assert!(names.len() >= 30, "{}", names.len());
     }
 }

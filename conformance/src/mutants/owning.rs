@@ -1,0 +1,166 @@
+//! Mutants that hand over wrongly.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use partitura_broker::{AckToken, Event, Partition, Result};
+
+use super::twist::{Own, Twist, wrap};
+use super::{Mutant, mutant};
+
+pub(super) const MUTANTS: &[Mutant] = &[
+    mutant!(
+        "does_not_wait_for_release",
+        "order.graceful_handover",
+        "lets the successor start before the release",
+        DoesNotWait
+    ),
+    mutant!("ignores_release", "order.graceful_handover", "does nothing on release", IgnoresRelease),
+    mutant!("takes_without_asking", "order.rebalance", "takes partitions away without a word", TakesWithoutAsking),
+    mutant!("epochs_stand_still", "order.rebalance", "counts no epochs", EpochsStandStill),
+    mutant!(
+        "two_owners_by_turns",
+        "order.rebalance_killed",
+        "takes partitions away without a word, and processes die",
+        TakesWithoutAsking
+    ),
+    mutant!("does_not_tell_a_loss", "order.revoke_deadline", "does not tell what is lost", DoesNotTellLoss),
+    mutant!(
+        "drops_settlements_on_release",
+        "scale.churn",
+        "drops settlements when a partition changes hands",
+        DropsOnRelease
+    ),
+    mutant!(
+        "leaves_slowly",
+        "shutdown.handoff_time",
+        "keeps the partitions of a consumer that has left for a while",
+        LeavesSlowly
+    ),
+    mutant!("idle_newcomers", "group.balanced", "gives newcomers nothing", IdleNewcomers),
+    mutant!("splits_topics", "group.several_topics", "lets the parking topic have other owners", SplitsTopics),
+];
+
+#[derive(Debug)]
+struct DoesNotWait;
+
+#[async_trait]
+impl Twist for DoesNotWait {
+    async fn next(&self, own: &mut Own) -> Result<Event> {
+        let event = own.next().await?;
+        if let Event::Revoking { partitions, .. } = &event {
+            own.inner.release(partitions).await?;
+        }
+        Ok(event)
+    }
+}
+
+#[derive(Debug)]
+struct IgnoresRelease;
+
+#[async_trait]
+impl Twist for IgnoresRelease {
+    async fn release(&self, _own: &mut Own, _partitions: &[Partition]) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct TakesWithoutAsking;
+
+#[async_trait]
+impl Twist for TakesWithoutAsking {
+    async fn next(&self, own: &mut Own) -> Result<Event> {
+        loop {
+            match own.next().await? {
+                Event::Revoking { partitions, .. } => own.inner.release(&partitions).await?,
+                event => return Ok(event),
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+struct EpochsStandStill;
+
+#[async_trait]
+impl Twist for EpochsStandStill {
+    async fn next(&self, own: &mut Own) -> Result<Event> {
+        Ok(match own.next().await? {
+            Event::Assigned(mut assignments) => {
+                assignments.iter_mut().for_each(|assignment| assignment.epoch = 1);
+                Event::Assigned(assignments)
+            }
+            event => event,
+        })
+    }
+}
+
+#[derive(Debug)]
+struct DoesNotTellLoss;
+
+#[async_trait]
+impl Twist for DoesNotTellLoss {
+    async fn next(&self, own: &mut Own) -> Result<Event> {
+        loop {
+            match own.next().await? {
+                Event::Lost(_) => {}
+                event => return Ok(event),
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+struct DropsOnRelease;
+
+#[async_trait]
+impl Twist for DropsOnRelease {
+    fn settle(&self, own: &mut Own, tokens: &[AckToken]) {
+        // The last batch waits for the next, and is forgotten where there is none.
+        let before = std::mem::replace(&mut own.tokens, tokens.to_vec());
+        own.inner.settle(&before);
+    }
+}
+
+#[derive(Debug)]
+struct LeavesSlowly;
+
+#[async_trait]
+impl Twist for LeavesSlowly {
+    async fn leave(&self, mut own: Own) -> Result<()> {
+        own.inner.flush().await?;
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_secs(8)).await;
+            drop(own);
+        });
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct IdleNewcomers;
+
+#[async_trait]
+impl Twist for IdleNewcomers {
+    async fn next(&self, own: &mut Own) -> Result<Event> {
+        if own.number == 0 { own.next().await } else { std::future::pending().await }
+    }
+}
+
+/// Swaps what two members get of the second topic, by claiming other partitions for it.
+#[derive(Debug)]
+struct SplitsTopics;
+
+#[async_trait]
+impl Twist for SplitsTopics {
+    async fn next(&self, own: &mut Own) -> Result<Event> {
+        let second = own.options.topics.get(1).cloned();
+        own.map(|mut all| {
+            let of_second = all.iter_mut().filter(|delivery| second.as_ref() == Some(&delivery.message.topic));
+            of_second.for_each(|delivery| delivery.partition.0 = 3 - delivery.partition.0);
+            all
+        })
+        .await
+    }
+}

@@ -1,0 +1,232 @@
+//! A wrapper that does everything right, save what a twist does otherwise.
+
+use std::collections::VecDeque;
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use partitura_broker::{
+    AckToken, Broker, Capabilities, Consumer, ConsumerOptions, Delivery, Entry, Event, Inbox, InboxAddress, Message,
+    Partition, Producer, ProducerOptions, Receipt, Result, ScanRange, Space, TopicName, Topology, Transactions, Unit,
+    Version,
+};
+
+/// What a mutant does otherwise than the broker it wraps. Each method does the right thing unless it is overridden.
+#[async_trait]
+pub(super) trait Twist: Debug + Send + Sync + 'static {
+    fn capabilities(&self, honest: Capabilities) -> Capabilities {
+        honest
+    }
+
+    async fn declare(&self, inner: &dyn Broker, topology: &Topology) -> Result<()> {
+        inner.declare(topology).await
+    }
+
+    fn join(&self, options: ConsumerOptions) -> ConsumerOptions {
+        options
+    }
+
+    async fn publish(&self, inner: &Arc<dyn Producer>, batch: Vec<Message>) -> Vec<Result<Receipt>> {
+        inner.publish(batch).await
+    }
+
+    async fn reply(&self, inner: &Arc<dyn Producer>, replies: Vec<(InboxAddress, Message)>) -> Result<()> {
+        inner.reply(replies).await
+    }
+
+    async fn next(&self, own: &mut Own) -> Result<Event> {
+        own.next().await
+    }
+
+    fn settle(&self, own: &mut Own, tokens: &[AckToken]) {
+        own.inner.settle(tokens);
+    }
+
+    async fn release(&self, own: &mut Own, partitions: &[Partition]) -> Result<()> {
+        own.inner.release(partitions).await
+    }
+
+    async fn leave(&self, own: Own) -> Result<()> {
+        own.inner.close().await
+    }
+
+    async fn commit(&self, inner: &dyn Transactions, units: Vec<Unit>) -> Vec<Result<()>> {
+        inner.commit(units).await
+    }
+
+    fn has_audience(&self, inner: &dyn Broker, topic: &TopicName) -> bool {
+        inner.has_audience(topic)
+    }
+
+    async fn close(&self, inner: &dyn Broker) -> Result<()> {
+        inner.close().await
+    }
+}
+
+/// A consumer in a twist's hands.
+#[derive(Debug)]
+pub(super) struct Own {
+    pub(super) inner: Box<dyn Consumer>,
+    pub(super) options: ConsumerOptions,
+    /// Which consumer of this broker it is, from 0.
+    pub(super) number: u32,
+    /// What was handed out, settled or not.
+    pub(super) handed_out: Vec<Delivery>,
+    /// What comes before anything else.
+    pub(super) later: VecDeque<Event>,
+    /// Whatever the twist wants to remember.
+    pub(super) tokens: Vec<AckToken>,
+}
+
+impl Own {
+    pub(super) async fn next(&mut self) -> Result<Event> {
+        let event = match self.later.pop_front() {
+            Some(event) => event,
+            None => self.inner.next().await?,
+        };
+        if let Event::Deliveries(deliveries) = &event {
+            self.handed_out.extend(deliveries.iter().cloned());
+        }
+        Ok(event)
+    }
+
+    /// The next event, its deliveries changed. Where none are left, the next one.
+    pub(super) async fn map(&mut self, mut change: impl FnMut(Vec<Delivery>) -> Vec<Delivery> + Send) -> Result<Event> {
+        loop {
+            match self.next().await? {
+                Event::Deliveries(deliveries) => {
+                    let left = change(deliveries);
+                    if !left.is_empty() {
+                        return Ok(Event::Deliveries(left));
+                    }
+                }
+                event => return Ok(event),
+            }
+        }
+    }
+}
+
+/// Wraps `broker` in a twist.
+pub(super) fn wrap(broker: Arc<dyn Broker>, twist: impl Twist) -> Arc<dyn Broker> {
+    let twist: Arc<dyn Twist> = Arc::new(twist);
+    let capabilities = twist.capabilities(broker.capabilities().clone());
+    Arc::new(Twisted { inner: broker, twist, capabilities, consumers: AtomicU32::new(0) })
+}
+
+#[derive(Debug)]
+struct Twisted {
+    inner: Arc<dyn Broker>,
+    twist: Arc<dyn Twist>,
+    capabilities: Capabilities,
+    consumers: AtomicU32,
+}
+
+#[async_trait]
+impl Broker for Twisted {
+    fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    async fn declare(&self, topology: &Topology) -> Result<()> {
+        self.twist.declare(&*self.inner, topology).await
+    }
+
+    async fn producer(&self, options: ProducerOptions) -> Result<Box<dyn Producer>> {
+        let inner: Arc<dyn Producer> = self.inner.producer(options).await?.into();
+        Ok(Box::new(TwistedProducer { inner, twist: self.twist.clone() }))
+    }
+
+    async fn consumer(&self, options: ConsumerOptions) -> Result<Box<dyn Consumer>> {
+        let inner = self.inner.consumer(self.twist.join(options.clone())).await?;
+        let number = self.consumers.fetch_add(1, Ordering::Relaxed);
+        let (handed_out, later, tokens) = Default::default();
+        let own = Own { inner, options, number, handed_out, later, tokens };
+        Ok(Box::new(TwistedConsumer { own, twist: self.twist.clone() }))
+    }
+
+    async fn inbox(&self) -> Result<Box<dyn Inbox>> {
+        self.inner.inbox().await
+    }
+
+    fn has_audience(&self, topic: &TopicName) -> bool {
+        self.twist.has_audience(&*self.inner, topic)
+    }
+
+    fn transactions(&self) -> Option<&dyn Transactions> {
+        self.inner.transactions().map(|_| self as &dyn Transactions)
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.twist.close(&*self.inner).await
+    }
+}
+
+impl Twisted {
+    fn inner(&self) -> &dyn Transactions {
+        self.inner.transactions().expect("asked for only where the broker has them")
+    }
+}
+
+#[async_trait]
+impl Transactions for Twisted {
+    async fn commit(&self, units: Vec<Unit>) -> Vec<Result<()>> {
+        self.twist.commit(self.inner(), units).await
+    }
+
+    async fn get(&self, space: Space, key: Bytes) -> Result<Option<(Version, Bytes)>> {
+        self.inner().get(space, key).await
+    }
+
+    async fn scan(&self, range: ScanRange, limit: usize) -> Result<Vec<Entry>> {
+        self.inner().scan(range, limit).await
+    }
+}
+
+#[derive(Debug)]
+struct TwistedProducer {
+    inner: Arc<dyn Producer>,
+    twist: Arc<dyn Twist>,
+}
+
+#[async_trait]
+impl Producer for TwistedProducer {
+    async fn publish(&self, batch: Vec<Message>) -> Vec<Result<Receipt>> {
+        self.twist.publish(&self.inner, batch).await
+    }
+
+    async fn reply(&self, replies: Vec<(InboxAddress, Message)>) -> Result<()> {
+        self.twist.reply(&self.inner, replies).await
+    }
+}
+
+#[derive(Debug)]
+struct TwistedConsumer {
+    own: Own,
+    twist: Arc<dyn Twist>,
+}
+
+#[async_trait]
+impl Consumer for TwistedConsumer {
+    async fn next(&mut self) -> Result<Event> {
+        self.twist.next(&mut self.own).await
+    }
+
+    fn settle(&mut self, tokens: &[AckToken]) {
+        self.twist.settle(&mut self.own, tokens);
+    }
+
+    async fn flush(&mut self) -> Result<()> {
+        self.own.inner.flush().await
+    }
+
+    async fn release(&mut self, partitions: &[Partition]) -> Result<()> {
+        self.twist.release(&mut self.own, partitions).await
+    }
+
+    async fn close(self: Box<Self>) -> Result<()> {
+        let Self { own, twist } = *self;
+        twist.leave(own).await
+    }
+}
