@@ -252,6 +252,7 @@ fn outcome_of(end: &EventKind) -> Outcome {
             Outcome::Err(details.unwrap_or(Value::Null))
         }
         EventKind::WorkflowCancelled { reason, .. } => Outcome::Cancelled(reason.clone().unwrap_or_default()),
+        EventKind::WorkflowFailed { failure } => Outcome::Other(failure.message.clone()),
         other => Outcome::Other(format!("{other:?}")),
     }
 }

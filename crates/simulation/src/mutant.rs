@@ -29,6 +29,8 @@ pub enum Mutant {
     StaleReads,
     /// A transaction publishes and settles, and writes its values on another day.
     TornUnit,
+    /// Nobody looks after steps: the messages that would have it done are not stored. As the engine was, once.
+    StepsForgotten,
 }
 
 impl Mutant {
@@ -45,6 +47,7 @@ impl Mutant {
         Self::NoRedelivery,
         Self::StaleReads,
         Self::TornUnit,
+        Self::StepsForgotten,
     ];
 
     /// As the command line names it.
@@ -61,6 +64,7 @@ impl Mutant {
             Self::NoRedelivery => "no-redelivery",
             Self::StaleReads => "stale-reads",
             Self::TornUnit => "torn-unit",
+            Self::StepsForgotten => "steps-forgotten",
         }
     }
 }

@@ -130,6 +130,9 @@ impl State {
         if self.is_mutant(Mutant::LostPublish) && self.random.chance(10) {
             return Ok(Receipt { partition: Partition(0) });
         }
+        if self.is_mutant(Mutant::StepsForgotten) && message.id.as_str().contains(".o") {
+            return Ok(Receipt { partition: Partition(0) });
+        }
         let partitions = topic.queues.len() as u32;
         let partition = match (&message.key, topic.ordering) {
             (Some(key), Ordering::ByKey { .. }) => partition_of(key, partitions),

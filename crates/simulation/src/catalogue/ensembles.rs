@@ -1,13 +1,15 @@
 //! Several things at once.
 
-use partitura::{Cx, join_all, millis, minutes, select};
+use partitura::{Cx, TaskError, join_all, millis, minutes, select};
 
 use super::solos::{Sequence, in_sequence};
+use super::waiting::{Counted, CountedSignal};
 use super::{Entry, Expected, Outcome, Piece, Upset, entry, piece};
 use crate::random::Random;
 use crate::service::{Call, PlayerStub};
 
-pub(super) const WORKFLOWS: &[Entry] = &[entry::<Together>(), entry::<Race>(), entry::<Family>()];
+pub(super) const WORKFLOWS: &[Entry] =
+    &[entry::<Together>(), entry::<Race>(), entry::<Family>(), entry::<Duet>(), entry::<Late>()];
 
 /// Tasks at once, all of them awaited.
 #[derive(Debug, Default)]
@@ -86,5 +88,54 @@ pub(super) fn family(random: &mut Random, id: String, begin: u64) -> Piece {
     piece::<Family>(id, begin, input, Vec::new(), move |_| {
         let child = |calls: &Vec<Call>| in_sequence(calls).0.map(|p| p.len()).map_err(|upset| upset.to_string());
         Expected { outcome: Outcome::ok(&children.iter().map(child).collect::<Vec<_>>()), calls: Vec::new() }
+    })
+}
+
+/// Plays, and tells a child of each call: signals from one workflow to another.
+#[derive(Debug, Default)]
+struct Duet;
+
+#[partitura::workflow]
+impl Duet {
+    #[run]
+    async fn run(cx: Cx<Self>, calls: Vec<Call>) -> Result<u64, Upset> {
+        let player = cx.service::<PlayerStub>();
+        let id = format!("{}-second", cx.id());
+        let second = cx.child::<Counted>(&id).start(calls.len() as u64);
+        for (number, call) in (1..).zip(calls) {
+            let _ = player.play(call).await;
+            cx.signal(&id, CountedSignal::add(number));
+        }
+        second.await.map_err(|error| Upset::Other(error.to_string()))
+    }
+}
+
+pub(super) fn duet(random: &mut Random, id: String, begin: u64) -> Piece {
+    let calls = Call::draw_some(random, 4);
+    let input = calls.clone();
+    piece::<Duet>(id, begin, input, Vec::new(), move |_| Expected {
+        outcome: Outcome::ok(&(1..=calls.len() as u64).sum::<u64>()),
+        calls: calls.iter().map(Call::played).collect(),
+    })
+}
+
+/// Gives up on a task that takes too long.
+#[derive(Debug, Default)]
+struct Late;
+
+#[partitura::workflow]
+impl Late {
+    #[run]
+    async fn run(cx: Cx<Self>, limit: u64) -> Result<bool, Upset> {
+        let held = cx.service::<PlayerStub>().hold("late".to_owned()).overall_timeout(millis(limit)).await;
+        Ok(matches!(held, Err(TaskError::TimedOut)))
+    }
+}
+
+pub(super) fn late(random: &mut Random, id: String, begin: u64) -> Piece {
+    let limit = random.pick(&[1, 300, 4_000]);
+    piece::<Late>(id, begin, limit, Vec::new(), |_| Expected {
+        outcome: Outcome::ok(&true),
+        calls: vec!["hold(late)".to_owned()],
     })
 }

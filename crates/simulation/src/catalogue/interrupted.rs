@@ -69,6 +69,19 @@ pub(super) fn cancelled(random: &mut Random, id: String, begin: u64) -> Piece {
     })
 }
 
+/// A journey that is ended from outside: nothing is undone.
+pub(super) fn terminated(random: &mut Random, id: String, begin: u64) -> Piece {
+    let mut calls = Call::draw_some(random, 4);
+    calls.iter_mut().for_each(|call| (call.fails, call.refused) = (call.fails % 3, false));
+    let input = (calls.clone(), true);
+    let acts = vec![Act::Terminate(random.pick(&[0, 10, 400, 3_000]))];
+    piece::<Journey>(id, begin, input, acts, move |history| {
+        let tried = history.iter().filter(|event| matches!(event.kind, EventKind::TaskScheduled { .. })).count();
+        let calls = there_and_back(&calls, tried.min(calls.len()), 0);
+        Expected { outcome: Outcome::Other(REASON.to_owned()), calls }
+    })
+}
+
 /// Waits for a child that waits for ever.
 #[derive(Debug, Default)]
 struct Cascade;

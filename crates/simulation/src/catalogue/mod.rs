@@ -130,9 +130,10 @@ impl Call {
 pub(crate) enum Act<W> {
     Signal(u64, Box<dyn FnOnce() -> Signal<W> + Send>),
     Cancel(u64),
+    Terminate(u64),
 }
 
-/// Why the catalogue's instances are cancelled.
+/// Why the catalogue's instances are cancelled or terminated.
 pub(crate) const REASON: &str = "the hall is closed";
 
 fn piece<W: Workflow>(
@@ -164,6 +165,10 @@ where
                     Act::Cancel(after) => {
                         pause(after).await;
                         handle.cancel(REASON).await
+                    }
+                    Act::Terminate(after) => {
+                        pause(after).await;
+                        handle.terminate(REASON).await
                     }
                 };
                 done.map_err(|error| format!("the client gave up on {name}: {error}"))?;
@@ -220,6 +225,7 @@ pub(crate) fn register(worker: Worker, workflows: &BTreeSet<&'static str>) -> Wo
         let parents = match entry.name {
             "Sequence" => "Family",
             "Journey" => "Cascade",
+            "Counted" => "Duet",
             _ => entry.name,
         };
         workflows.contains(entry.name) || workflows.contains(parents)
@@ -238,11 +244,14 @@ pub(crate) fn draw(random: &mut Random, number: usize) -> Piece {
         ensembles::together,
         ensembles::race,
         ensembles::family,
+        ensembles::duet,
+        ensembles::late,
         waiting::collected,
         waiting::counted,
         interrupted::saga,
         interrupted::cancelled,
         interrupted::cascade,
+        interrupted::terminated,
     ]);
     draw(random, id, begin)
 }

@@ -43,7 +43,7 @@ pub(super) fn collected(random: &mut Random, id: String, begin: u64) -> Piece {
 
 /// Waits for its state to be changed by signals.
 #[derive(Debug, Default)]
-struct Counted {
+pub(super) struct Counted {
     total: u64,
     signals: u64,
 }

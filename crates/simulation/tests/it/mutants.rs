@@ -43,4 +43,5 @@ mutants! {
     a_missing_redelivery_is_found: NoRedelivery,
     stale_reads_are_found: StaleReads,
     half_a_unit_is_found: TornUnit,
+    a_step_that_nobody_looks_after_is_found: StepsForgotten,
 }

@@ -25,11 +25,9 @@ fn neighbouring_seeds_have_different_worlds() {
     assert_eq!(hashes.len(), 50);
 }
 
-/// Each of these found a bug, when worlds were like this: steps lost with their process, instances kept in memory after
-/// their partition had gone, heartbeats that queued up before their own answers.
 #[test]
-fn seeds_that_found_something_find_nothing_now() {
-    for seed in [10, 31, 206, 211, 212, 298, 382, 396, 403, 435, 3269, 7106, 10130, 15701, 30903] {
+fn worlds_come_to_rest_with_nothing_lost_doubled_or_stuck() {
+    for seed in 5_000..5_200 {
         let report = simulate(seed, Options::default());
         assert_eq!(report.violation, None, "seed {seed}: cargo xtask simulate --seeds 1 --from {seed} --trace");
     }
