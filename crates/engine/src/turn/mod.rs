@@ -6,7 +6,7 @@ mod questions;
 
 use std::sync::Arc;
 
-use partitura_broker::{AckToken, Expect, Message, Put, Result, Timestamp, Unit, Version};
+use partitura_broker::{AckToken, Error, ErrorKind, Expect, Message, Put, Result, Timestamp, Unit, Version};
 use partitura_workflow::{Definition, Event, Execution, Step, Stop};
 
 use crate::directory::{Destination, Directory};
@@ -18,6 +18,9 @@ use crate::steps::Running;
 use crate::summary::{Status, Summary};
 use crate::wire::{Outcome, ReplyBody, ReplyTo};
 use crate::{effects, events, history};
+
+/// How often an instance is read that changes while it is read.
+const READS: u32 = 3;
 
 /// What a turn works on.
 pub(crate) enum Instance {
@@ -150,21 +153,33 @@ impl<'a> Turn<'a> {
     /// Reads the instance from the store, and replays it if it is running.
     async fn load(&mut self) -> Result<(), Abandoned> {
         let journal = &self.context.journal;
-        let Some((version, summary)) = history::summary(journal, self.key).await? else {
-            self.instance = Instance::Absent;
+        for _ in 0..READS {
+            let Some((version, summary)) = history::summary(journal, self.key).await? else {
+                self.instance = Instance::Absent;
+                return Ok(());
+            };
+            journal.recover(history::run_prefix(self.key, &summary.run)).await?;
+            let summary = Box::new(summary);
+            self.instance = match summary.status {
+                Status::Running => {
+                    let live = self.replay(*summary).await?;
+                    if live.execution.is_closed() && !live.summary.status.is_closed() {
+                        // It ended between the two reads, in the hands of an owner who is no longer: the summary that
+                        // was written with the end is there by now.
+                        continue;
+                    }
+                    Instance::Live(Box::new(live))
+                }
+                Status::Stopped { .. } => {
+                    let (_, next_turn) = history::load(journal, self.key, &summary.run).await?;
+                    Instance::Stopped { summary, next_turn }
+                }
+                _ => Instance::Closed { summary, version },
+            };
             return Ok(());
-        };
-        journal.recover(history::run_prefix(self.key, &summary.run)).await?;
-        let summary = Box::new(summary);
-        self.instance = match summary.status {
-            Status::Running => Instance::Live(Box::new(self.replay(*summary).await?)),
-            Status::Stopped { .. } => {
-                let (_, next_turn) = history::load(journal, self.key, &summary.run).await?;
-                Instance::Stopped { summary, next_turn }
-            }
-            _ => Instance::Closed { summary, version },
-        };
-        Ok(())
+        }
+        let message = "its history has an end that its summary does not know of; the store answers from the past";
+        Err(Error::new(ErrorKind::Storage, "load", message).of(self.key).into())
     }
 
     /// Rebuilds a live instance. What its code asks for beyond the history is recorded in this turn.
