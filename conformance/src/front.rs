@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
@@ -113,8 +114,13 @@ fn case_trial(bench: Bench, case: &'static Case, report: Arc<Mutex<Report>>) -> 
 
 fn mutant_trial(benches: Vec<Bench>, mutant: &'static Mutant, report: Arc<Mutex<Report>>) -> Trial {
     Trial::test(format!("mutant::{}", mutant.name), move || {
+        let began = Instant::now();
         let caught = mutants::try_on(&benches, mutant, PATIENCE, LITTLE_PATIENCE);
-        report.lock().unwrap_or_else(PoisonError::into_inner).add_mutant(MutantReport::new(mutant, &caught));
+        report.lock().unwrap_or_else(PoisonError::into_inner).add_mutant(MutantReport::new(
+            mutant,
+            &caught,
+            began.elapsed(),
+        ));
         caught.map(drop).map_err(Failed::from)
     })
 }

@@ -91,7 +91,8 @@ async fn closed(env: &Env) -> CaseResult {
             }
         }
     };
-    let (closed, told, inbox) = tokio::join!(client.broker().close(), told, waiting.next());
+    let all = async { tokio::join!(client.broker().close(), told, waiting.next()) };
+    let (closed, told, inbox) = env.within("who waits to be told of the close", all).await?;
     closed?;
     ensure!(told == ErrorKind::Closed, "a consumer that waited was told {told:?}");
     let inbox = inbox.err().map(|error| error.kind());

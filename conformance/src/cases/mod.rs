@@ -13,6 +13,7 @@ mod group;
 mod lifecycle;
 mod order;
 mod publish;
+mod scale;
 mod transaction;
 
 use crate::Case;
@@ -32,6 +33,7 @@ const AREAS: &[&[Case]] = &[
     lifecycle::CASES,
     admin::CASES,
     transaction::CASES,
+    scale::CASES,
 ];
 
 /// All cases, by area.

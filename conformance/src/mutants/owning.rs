@@ -158,7 +158,7 @@ impl Twist for SplitsTopics {
         let second = own.options.topics.get(1).cloned();
         own.map(|mut all| {
             let of_second = all.iter_mut().filter(|delivery| second.as_ref() == Some(&delivery.message.topic));
-            of_second.for_each(|delivery| delivery.partition.0 = 3 - delivery.partition.0);
+            of_second.for_each(|delivery| delivery.partition.0 = (delivery.partition.0 + 1) % 4);
             all
         })
         .await

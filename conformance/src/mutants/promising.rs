@@ -180,7 +180,7 @@ impl Twist for CommitsHalves {
             let [publish, put, settle] = parts(&unit);
             inner.commit(vec![publish]).await;
             // Wide enough for a process to die in.
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
             let rest = Unit { settle: settle.settle, ..put };
             results.extend(inner.commit(vec![rest]).await);
         }

@@ -34,7 +34,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         Every(Fault::Change)
     ),
     mutant!(
-        "loses_a_duplicate_free_few",
+        "loses_some_in_a_crowd",
         "publish.concurrent",
         "loses every 100th message that it confirms, with many at once",
         Every(Fault::Lose)

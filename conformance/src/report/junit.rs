@@ -25,7 +25,7 @@ pub(super) fn write(report: &Report) -> String {
     for mutant in &report.mutants {
         let missed = format!("<failure message=\"{}\"/>", escape(&mutant.how));
         let inside = if mutant.caught { "" } else { &missed };
-        xml += &test(&format!("{}.mutants", report.broker), &mutant.name, 0.0, inside);
+        xml += &test(&format!("{}.mutants", report.broker), &mutant.name, mutant.seconds, inside);
     }
     xml + "</testsuite>\n"
 }

@@ -1,5 +1,6 @@
 //! What a run found, as data, and written for machines and for people.
 
+mod chart;
 mod html;
 mod junit;
 
@@ -7,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +56,7 @@ pub(crate) struct MutantReport {
     pub(crate) caught: bool,
     /// How it was found, or why it was not.
     pub(crate) how: String,
+    pub(crate) seconds: f64,
 }
 
 /// A verdict without its reason; a later one outweighs an earlier one, when several ways to run a broker are one answer.
@@ -174,7 +177,7 @@ impl CaseReport {
 }
 
 impl MutantReport {
-    pub(crate) fn new(mutant: &Mutant, caught: &Result<String, String>) -> Self {
+    pub(crate) fn new(mutant: &Mutant, caught: &Result<String, String>, took: Duration) -> Self {
         let (Ok(how) | Err(how)) = caught.clone();
         Self {
             name: mutant.name.into(),
@@ -182,6 +185,7 @@ impl MutantReport {
             what: mutant.what.into(),
             caught: caught.is_ok(),
             how,
+            seconds: took.as_secs_f64(),
         }
     }
 }

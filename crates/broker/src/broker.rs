@@ -39,7 +39,7 @@ pub trait Broker: Debug + Send + Sync {
     /// # Cancel safety
     /// Dropping the future may leave a part of the topology declared. Declaring again completes it.
     ///
-    /// Conformance: `admin.idempotent`, `admin.verify_only`, `order.repartition`.
+    /// Conformance: `admin.idempotent`, `admin.verify_only`, `order.repartition`, `scale.topics`.
     async fn declare(&self, topology: &Topology) -> Result<()>;
 
     /// Opens a producer. It serves any number of topics.
@@ -64,7 +64,8 @@ pub trait Broker: Debug + Send + Sync {
     /// # Cancel safety
     /// Safe: a consumer that was not returned holds nothing.
     ///
-    /// Conformance: `order.rebalance`, `shared.competing`, `group.broadcast`.
+    /// Conformance: `order.rebalance`, `order.rebalance_killed`, `shared.competing`, `group.broadcast`, `group.balanced`,
+    /// `group.several_topics`, `scale.churn`.
     async fn consumer(&self, options: ConsumerOptions) -> Result<Box<dyn Consumer>>;
 
     /// Opens a private, short-lived address for replies to this process.
@@ -137,8 +138,9 @@ pub trait Producer: Debug + Send + Sync {
     /// # Cancel safety
     /// Dropping the future leaves the outcome of the batch unknown. It never reorders a key.
     ///
-    /// Conformance: `publish.confirmed_is_delivered`, `publish.batch_results`, `publish.concurrent`,
-    /// `order.key_basic`, `confirm.durable`, `confirm.lost_then_retried`, `delay.over_max`, `cancel.safe`.
+    /// Conformance: `publish.confirmed_is_delivered`, `publish.batch_results`, `publish.concurrent`, `publish.many_topics`,
+    /// `publish.partition`, `order.key_basic`, `flow.window`, `confirm.durable`, `confirm.lost_then_retried`,
+    /// `reconnect.broker_restart`, `delay.over_max`, `cancel.safe`, `scale.keys`.
     async fn publish(&self, batch: Vec<Message>) -> Vec<Result<Receipt>>;
 
     /// Sends replies to inboxes, at most once and without confirmation. The topic of each message is ignored.
@@ -184,8 +186,8 @@ pub trait Consumer: Debug + Send {
     /// # Cancel safety
     /// Safe: dropping the future loses no event.
     ///
-    /// Conformance: `order.key_basic`, `order.takeover_with_new`, `flow.credit_bound`, `delay.never_early`,
-    /// `cancel.safe`.
+    /// Conformance: `order.key_basic`, `order.takeover_with_new`, `flow.credit_bound`, `flow.credit_bytes`,
+    /// `flow.fair_topics`, `delay.never_early`, `cancel.safe`.
     async fn next(&mut self) -> Result<Event>;
 
     /// Settles deliveries: they will not come again. In any order; coalesced and sent in the background.
@@ -217,7 +219,7 @@ pub trait Consumer: Debug + Send {
     /// # Cancel safety
     /// The partitions are given up at the deadline at the latest.
     ///
-    /// Conformance: `order.graceful_handover`, `shutdown.handoff_time`.
+    /// Conformance: `order.graceful_handover`, `order.revoke_deadline`, `shutdown.handoff_time`.
     async fn release(&mut self, partitions: &[Partition]) -> Result<()>;
 
     /// Leaves the subscription: flushes settlements, and hands everything over at once.

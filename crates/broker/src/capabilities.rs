@@ -16,6 +16,8 @@ pub struct Capabilities {
     pub delay: Delay,
     /// How long a delivery may be held unsettled before the broker takes it away; `None`: for as long as the consumer
     /// lives. The layer above parks well before that.
+    ///
+    /// Conformance: `hold.beyond_timeout`.
     pub hold: Option<Duration>,
     /// Sizes and counts, enforced by the adapter before the broker sees a message.
     pub limits: Limits,
@@ -44,6 +46,8 @@ pub struct Delay {
     /// The longest delay; beyond it, publishing is refused.
     pub max: Duration,
     /// How late the 99th percentile may be with little load.
+    ///
+    /// Conformance: `delay.accuracy`.
     pub lateness: Duration,
 }
 
@@ -73,6 +77,8 @@ pub struct Supports {
     /// [`Broker::transactions`](crate::Broker::transactions).
     pub transactions: bool,
     /// The same message id within this window is stored once.
+    ///
+    /// Conformance: `dedupe.window`.
     pub deduplication: Option<Duration>,
 }
 

@@ -13,14 +13,25 @@ pub struct Message {
     /// Where it goes, or where it came from.
     pub topic: TopicName,
     /// Given by the sender and kept for ever, redelivery and republishing included: what to deduplicate by.
+    ///
+    /// Conformance: `id.edges`.
     pub id: MessageId,
     /// Decides the partition and thereby the order. `None` is not the empty key: it has no order at all.
+    ///
+    /// Conformance: `key.edges`.
     pub key: Option<Bytes>,
     /// Names and values, in order.
+    ///
+    /// Conformance: `header.edges`.
     pub headers: Headers,
     /// Any bytes. Adapters never look into them.
+    ///
+    /// Conformance: `payload.edges`.
     pub payload: Bytes,
     /// Not delivered before this moment; in the past or `None`: at once.
+    ///
+    /// Conformance: `delay.never_early`, `delay.mixed`, `delay.joins_order`, `delay.past_due`, `delay.same_tick`,
+    /// `delay.consumer_absent`, `delay.survives_restart`, `delay.backlog`.
     pub not_before: Option<Timestamp>,
 }
 

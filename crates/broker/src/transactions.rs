@@ -27,7 +27,7 @@ pub trait Transactions: Debug + Send + Sync {
     /// # Cancel safety
     /// Dropping the future leaves the outcome unknown; each unit is still stored entirely or not at all.
     ///
-    /// Conformance: `transaction.atomic`, `transaction.fence`, `transaction.conflict`.
+    /// Conformance: `transaction.atomic`, `transaction.fence`, `transaction.conflict`, `transaction.survives_kill`.
     async fn commit(&self, units: Vec<Unit>) -> Vec<Result<()>>;
 
     /// Reads one value, with its version. Sees every commit that was answered before.
@@ -46,6 +46,8 @@ pub trait Transactions: Debug + Send + Sync {
     ///
     /// # Cancel safety
     /// Safe.
+    ///
+    /// Conformance: `transaction.scan`.
     async fn scan(&self, range: ScanRange, limit: usize) -> Result<Vec<Entry>>;
 }
 

@@ -5,9 +5,11 @@
 //! | `test` | everything that CI runs, step by step, with a summary |
 //! | `tidy` | the house's rules that no compiler knows |
 //! | `bench` | the engine's benchmarks on the embedded broker |
+//! | `conformance` | the conformance suite on each broker |
 //! | `simulate` | the engine and the lanes in seeded worlds |
 
 mod bench;
+mod conformance;
 mod repository;
 mod simulate;
 mod steps;
@@ -36,6 +38,8 @@ enum Command {
     Tidy,
     /// Runs the engine's benchmarks in release mode.
     Bench(bench::Arguments),
+    /// Runs the conformance suite: [NAME…] [--tier N] [--json] [--report DIR].
+    Conformance(conformance::Arguments),
     /// Runs the engine and the lanes in seeded worlds, where everything goes wrong: --seeds N [--from SEED] [--json].
     Simulate(simulate::Arguments),
 }
@@ -45,6 +49,7 @@ fn main() -> ExitCode {
         Command::Test(arguments) => test::run(&arguments),
         Command::Tidy => tidy::run(),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Conformance(arguments) => conformance::run(&arguments),
         Command::Simulate(arguments) => simulate::run(&arguments),
     };
     match outcome {

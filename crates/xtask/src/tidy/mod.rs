@@ -4,6 +4,7 @@
 
 mod build_tools;
 mod code_map;
+mod conformance;
 mod decisions;
 mod dependencies;
 mod links;
@@ -30,6 +31,7 @@ const CHECKS: &[Check] = &[
     Check { name: "code map", run: code_map::check },
     Check { name: "decisions", run: decisions::check },
     Check { name: "links", run: links::check },
+    Check { name: "conformance", run: conformance::check },
 ];
 
 /// Something to mend: where, what is wrong, and what to do.
