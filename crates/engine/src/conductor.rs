@@ -12,7 +12,7 @@ use partitura_workflow::{Step, StopReason};
 use tokio::sync::Semaphore;
 
 use crate::instance::Live;
-use crate::journal::Settlement;
+use crate::journal::{Settlement, is_unsendable};
 use crate::names::InstanceKey;
 use crate::turn::{Abandoned, Context, Instance, Turn};
 use crate::wire::{self, Command, Outcome as Ended, ReplyBody, ReplyTo};
@@ -290,11 +290,6 @@ impl Conductor {
             Err(Abandoned::Stopped(stop)) => Outcome::retry(stop.to_string()),
         }
     }
-}
-
-/// Whether the broker will never take what the turn sends.
-fn is_unsendable(error: &partitura_broker::Error) -> bool {
-    matches!(error.kind(), ErrorKind::PayloadTooLarge | ErrorKind::InvalidArgument)
 }
 
 impl Handler for Conductor {

@@ -153,6 +153,11 @@ impl Journal {
     }
 }
 
+/// Whether the broker will never take what a commit sends, however often it is tried.
+pub(crate) fn is_unsendable(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::PayloadTooLarge | ErrorKind::InvalidArgument)
+}
+
 async fn send(producer: &dyn Producer, messages: Vec<Message>) -> Result<()> {
     if messages.is_empty() {
         return Ok(());

@@ -15,7 +15,7 @@ use crate::context::TaskContext;
 use crate::directory::Directory;
 use crate::events::{EventTopic, TaskEvent, of_task};
 use crate::ids::{Ids, random};
-use crate::journal::{Journal, Settlement};
+use crate::journal::{Journal, Settlement, is_unsendable};
 use crate::mailbox::Mailbox;
 use crate::names::ServiceTopics;
 use crate::wire::{self, Command, Outcome as Reported, ReplyBody, TaskRequest};
@@ -66,9 +66,7 @@ impl TaskRunner {
             return Outcome::dead(error.to_string());
         }
         match self.commit(unit).await {
-            Err(error) if matches!(error.kind(), ErrorKind::PayloadTooLarge | ErrorKind::InvalidArgument) => {
-                self.unsendable(&request, &error, token).await
-            }
+            Err(error) if is_unsendable(&error) => self.unsendable(&request, &error, token).await,
             outcome => outcome.unwrap_or_else(|error| Outcome::retry(error.to_string())),
         }
     }

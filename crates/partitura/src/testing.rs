@@ -82,6 +82,9 @@ impl TestEnv {
     ///
     /// # Panics
     /// When it cannot be started; the message says why.
+    ///
+    /// # Cancel safety
+    /// Dropped, it may or may not have started; starting again is harmless.
     pub async fn start<W: Workflow>(&self, id: &str, input: W::Input) -> WorkflowHandle<W> {
         let handle = self.client().await.workflow::<W>(id);
         match handle.start(input).await {
@@ -94,11 +97,17 @@ impl TestEnv {
     ///
     /// # Panics
     /// When the engine cannot be started; the message says why.
+    ///
+    /// # Cancel safety
+    /// Safe.
     pub async fn client(&self) -> Client {
         self.running.get_or_init(|| self.run()).await.0.client()
     }
 
     /// Lets time pass. What falls due meanwhile happens in its order, and is finished when this returns.
+    ///
+    /// # Cancel safety
+    /// Dropped, some of the time has passed.
     pub async fn advance(&self, duration: Duration) {
         tokio::time::sleep(duration).await;
     }

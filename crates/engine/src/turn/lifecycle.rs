@@ -97,6 +97,11 @@ impl<'a> Turn<'a> {
                 self.ended = Outcome::of_end(&event.kind);
                 self.summarize = Some(Expect::Any);
                 write(&mut self.unit, history::mark_stopped(self.key, false));
+                // Without live code there are no effects of its end, but whoever started it as a child still waits.
+                if let (Some(parent), Some(outcome)) = (&summary.parent, &self.ended) {
+                    let done = effects::child_done(&self.context.directory, parent, &summary.run, outcome.clone())?;
+                    self.unit.publish.push(done);
+                }
                 self.recorded.push(event);
                 self.instance = Instance::Stopped { summary, next_turn };
             }

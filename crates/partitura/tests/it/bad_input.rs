@@ -286,3 +286,40 @@ async fn what_is_too_large_for_the_broker_fails_a_task_and_stops_a_workflow_with
     assert!(matches!(soon(sends.result()).await, Err(WorkflowError::Terminated(_))));
     worker.stop().await.expect("stopped");
 }
+
+#[derive(Debug, Default)]
+struct AlwaysPanics;
+
+#[partitura::workflow]
+impl AlwaysPanics {
+    #[run]
+    async fn run(_cx: Cx<Self>) -> Result<(), Oops> {
+        panic!("beyond repair")
+    }
+}
+
+#[derive(Debug, Default)]
+struct ParentOfPanics;
+
+#[partitura::workflow]
+impl ParentOfPanics {
+    #[run]
+    async fn run(cx: Cx<Self>) -> Result<String, Oops> {
+        Ok(cx.child::<AlwaysPanics>("child").run(()).await.expect_err("it cannot end well").to_string())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stopped_child_that_is_terminated_fails_in_its_parent() {
+    let partitura = in_memory().await;
+    let worker = partitura.worker().workflow::<AlwaysPanics>().workflow::<ParentOfPanics>();
+    let worker = worker.start().await.expect("a worker");
+    let client = partitura.client();
+    let (parent, child) = (client.workflow::<ParentOfPanics>("parent"), client.workflow::<AlwaysPanics>("child"));
+    parent.start(()).await.expect("started");
+    eventually(|| async { matches!(child.describe().await.ok()?.status, Status::Stopped { .. }).then_some(()) }).await;
+    child.terminate("give it up").await.expect("sent");
+    let reason = soon(parent.result()).await.expect("a result");
+    assert!(reason.contains("give it up"), "{reason}");
+    worker.stop().await.expect("stopped");
+}
