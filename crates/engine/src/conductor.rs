@@ -8,7 +8,7 @@ use std::time::Duration;
 use lru::LruCache;
 use partitura_broker::{AckToken, Clock, Delivery, ErrorKind, Partition, Producer};
 use partitura_lanes::{Batch, Handler, Outcome};
-use partitura_workflow::{Step, StopReason};
+use partitura_workflow::{Failure, FailureKind, Step, StopReason};
 use tokio::sync::Semaphore;
 
 use crate::instance::Live;
@@ -234,10 +234,21 @@ impl Conductor {
     /// Sends the result of a step until it is taken. Should this process die first, the step runs again: see
     /// [`steps`](crate::steps).
     async fn step_done(&self, key: &InstanceKey, run: &str, seq: u32, outcome: Ended) {
-        let done = Command::StepDone { run: run.to_owned(), seq, outcome };
-        let message = wire::command(&self.0.context.topics.commands, &key.id, format!("{run}.{seq}.r"), &done);
+        let message = |outcome| {
+            let done = Command::StepDone { run: run.to_owned(), seq, outcome };
+            wire::command(&self.0.context.topics.commands, &key.id, format!("{run}.{seq}.r"), &done)
+        };
+        let mut done = message(outcome);
+        let mut told = false;
         let mut wait = Duration::from_millis(100);
-        while let Some(Err(error)) = self.0.producer.publish(vec![message.clone()]).await.pop() {
+        while let Some(Err(error)) = self.0.producer.publish(vec![done.clone()]).await.pop() {
+            if is_unsendable(&error) && !told {
+                // It would be no other if the step ran again: the workflow is told that instead.
+                let problem = format!("the step ended, but the broker refuses what it returned: {error}");
+                done = message(Ended::Err(Failure::new(FailureKind::Unknown, problem)));
+                told = true;
+                continue;
+            }
             if !error.is_retryable() {
                 tracing::error!(instance = %key, seq, %error, "the result of a step is lost; the step runs again");
                 return;

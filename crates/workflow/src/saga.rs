@@ -51,6 +51,9 @@ impl Saga {
     ///
     /// # Errors
     /// Always `error`.
+    ///
+    /// # Cancel safety
+    /// Dropped, the compensations that have not begun are run when the workflow's `run` returns an error.
     pub async fn fail<T, E>(self, error: E) -> Result<T, E> {
         while let Some(compensation) = newest(&self.core, Some(self.id)) {
             run(&self.core, compensation).await;
