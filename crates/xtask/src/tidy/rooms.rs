@@ -17,7 +17,7 @@ pub(super) const ROOMS: &[Room] = &[
     },
     Room {
         directory: "crates/adapter-kit",
-        may_use: &["partitura-broker", "bytes", "tokio"],
+        may_use: &["partitura-broker", "async-trait", "bytes", "futures", "tokio", "tracing"],
         because: "the workbench serves any adapter, a stranger's too: no vendor, no lanes",
     },
     Room {
@@ -72,8 +72,13 @@ pub(super) const ROOMS: &[Room] = &[
             "partitura-broker",
             "partitura-embedded",
             "partitura-engine",
+            "partitura-kafka",
             "partitura-lanes",
             "partitura-macros",
+            "partitura-nats",
+            "partitura-pulsar",
+            "partitura-rabbitmq",
+            "partitura-store-postgres",
             "partitura-workflow",
             "serde",
             "serde_json",
@@ -83,8 +88,18 @@ pub(super) const ROOMS: &[Room] = &[
     },
     Room {
         directory: "crates/xtask",
-        may_use: &["cargo_metadata", "clap", "serde", "serde_json"],
+        may_use: &["partitura-servers", "cargo_metadata", "clap", "serde", "serde_json"],
         because: "the repository's commands start quickly on a bare machine",
+    },
+    Room {
+        directory: "crates/servers",
+        may_use: &["serde", "serde_json", "thiserror"],
+        because: "it starts other people's programs, and knows nothing of ours",
+    },
+    Room {
+        directory: "crates/store-postgres",
+        may_use: &["partitura-broker", "partitura-engine", "async-trait", "bytes", "sqlx", "tokio", "tracing"],
+        because: "a store knows the engine's trait and its database, never a broker",
     },
     Room {
         directory: "adapters/*",
@@ -93,6 +108,7 @@ pub(super) const ROOMS: &[Room] = &[
             "partitura-broker",
             "async-trait",
             "bytes",
+            "futures",
             "thiserror",
             "tokio",
             "tracing",
@@ -144,7 +160,13 @@ pub(super) const ROOMS: &[Room] = &[
 ];
 
 /// The client of each adapter's own vendor, in addition to the row of `adapters/*`.
-pub(super) const CLIENTS: &[(&str, &[&str])] = &[("adapters/embedded", &["rusqlite"])];
+pub(super) const CLIENTS: &[(&str, &[&str])] = &[
+    ("adapters/embedded", &["rusqlite"]),
+    ("adapters/kafka", &["rdkafka"]),
+    ("adapters/nats", &["async-nats"]),
+    ("adapters/pulsar", &["pulsar", "reqwest", "serde", "serde_json"]),
+    ("adapters/rabbitmq", &["lapin"]),
+];
 
 /// The facade, in which adapters are optional.
 pub(super) const FACADE: &str = "crates/partitura";

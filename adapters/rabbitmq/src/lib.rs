@@ -1,0 +1,1 @@
+//! Partitura on RabbitMQ.

@@ -1,0 +1,1 @@
+//! Real brokers and Postgres on this machine, for tests and trials.

@@ -1,0 +1,1 @@
+//! The state of Partitura's workflows in Postgres.
