@@ -20,7 +20,7 @@ pub(crate) struct Env {
     pub(crate) namespace: String,
     pub(crate) capabilities: Capabilities,
     pub(crate) recorder: Recorder,
-    /// How long is waited for something that must come. No measure of speed: only what is stuck exceeds it.
+    /// How long is waited for something that must come: see [`Harness::patience`].
     pub(crate) patience: Duration,
     /// What stands between the recorder and the broker, where this is a trial of the suite itself.
     pub(crate) mutant: Option<&'static Mutant>,
@@ -116,9 +116,9 @@ impl Env {
         std::future::pending().await
     }
 
-    /// Keeps measured lateness, in milliseconds, for the report.
+    /// Keeps measured lateness, in milliseconds, for the report; only the last that is given.
     pub(crate) fn report_lateness(&self, values: &[u64]) {
-        self.lateness.lock().unwrap_or_else(PoisonError::into_inner).extend(values);
+        *self.lateness.lock().unwrap_or_else(PoisonError::into_inner) = values.to_vec();
     }
 
     /// A sequence of numbers that looks like chance and is the same in each run of this case.

@@ -9,7 +9,7 @@ use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use crate::mutants::{self, Mutant};
 use crate::process::Role;
 use crate::report::{CaseReport, MutantReport, Report};
-use crate::runner::{Bench, LITTLE_PATIENCE, PATIENCE, Verdict};
+use crate::runner::{Bench, Verdict};
 use crate::settings::Settings;
 use crate::{Case, Harness, cases};
 
@@ -56,8 +56,8 @@ fn conduct(harnesses: Vec<Arc<dyn Harness>>) -> ExitCode {
         }
     };
     let mut arguments = Arguments::from_args();
-    // Cases wait more than they compute.
-    arguments.test_threads = arguments.test_threads.or(Some(settings.threads));
+    let threads = harnesses.iter().map(|harness| harness.parallelism().max(1)).min();
+    arguments.test_threads = arguments.test_threads.or(threads);
     let benches: Vec<Bench> = harnesses.into_iter().map(Bench::new).collect();
     let report = Arc::new(Mutex::new(Report::new(&benches, settings.tier)));
     let conclusion = libtest_mimic::run(&arguments, trials(&benches, &settings, &report));
@@ -79,9 +79,10 @@ fn conduct(harnesses: Vec<Arc<dyn Harness>>) -> ExitCode {
 }
 
 fn trials(benches: &[Bench], settings: &Settings, report: &Arc<Mutex<Report>>) -> Vec<Trial> {
-    let mut trials = Vec::new();
+    let (mut trials, mut alone) = (Vec::new(), Vec::new());
     for bench in benches {
         for case in cases::all().filter(|case| settings.wants(case.id, case.tier)) {
+            let trials = if bench.runs_alone(case) { &mut alone } else { &mut trials };
             trials.push(case_trial(bench.clone(), case, report.clone()));
         }
     }
@@ -91,6 +92,8 @@ fn trials(benches: &[Bench], settings: &Settings, report: &Arc<Mutex<Report>>) -
             trials.push(mutant_trial(tried.clone(), mutant, report.clone()));
         }
     }
+    // One after another, when nothing else runs any more.
+    trials.extend(alone);
     trials
 }
 
@@ -98,7 +101,7 @@ fn case_trial(bench: Bench, case: &'static Case, report: Arc<Mutex<Report>>) -> 
     let variant = bench.harness.variant().to_owned();
     let name = if variant.is_empty() { case.id.to_owned() } else { format!("{variant}::{}", case.id) };
     Trial::ignorable_test(name, move || {
-        let outcome = bench.run(case, PATIENCE, None);
+        let outcome = bench.run(case, None);
         report.lock().unwrap_or_else(PoisonError::into_inner).add_case(CaseReport::new(case, &variant, &outcome));
         match outcome.verdict {
             Verdict::Passed => Ok(Completion::Completed),
@@ -115,7 +118,7 @@ fn case_trial(bench: Bench, case: &'static Case, report: Arc<Mutex<Report>>) -> 
 fn mutant_trial(benches: Vec<Bench>, mutant: &'static Mutant, report: Arc<Mutex<Report>>) -> Trial {
     Trial::test(format!("mutant::{}", mutant.name), move || {
         let began = Instant::now();
-        let caught = mutants::try_on(&benches, mutant, PATIENCE, LITTLE_PATIENCE);
+        let caught = mutants::try_on(&benches, mutant);
         report.lock().unwrap_or_else(PoisonError::into_inner).add_mutant(MutantReport::new(
             mutant,
             &caught,

@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use partitura_broker::{Broker, Result};
@@ -50,6 +51,17 @@ pub trait Harness: Send + Sync + 'static {
     /// The hook to kill the broker and to start it again. Not needed where the broker lives in its client.
     fn restart(&self) -> Option<&dyn Restart> {
         None
+    }
+
+    /// How long the suite waits for something that must come. No measure of speed: only what is stuck exceeds it. A case
+    /// is given six times as long in all, one under load sixty times.
+    fn patience(&self) -> Duration {
+        Duration::from_secs(30)
+    }
+
+    /// How many cases may run at the same time. They wait more than they compute.
+    fn parallelism(&self) -> usize {
+        std::thread::available_parallelism().map_or(8, |cores| 6 * cores.get()).max(8)
     }
 
     /// Whether the mutants are tried on this way to run the broker: once for each broker, where it is quick.

@@ -4,7 +4,6 @@ use std::io::BufRead;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
-use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
@@ -118,13 +117,14 @@ impl Role {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         runtime.block_on(async {
             let capabilities = harness.connect(&format!("{namespace}-capabilities")).await?.capabilities().clone();
+            let patience = harness.patience();
             let env = Env {
                 case,
                 harness,
                 namespace,
                 capabilities,
                 recorder: Recorder::of_child(number, origin),
-                patience: Duration::from_secs(30),
+                patience,
                 mutant,
                 processes: AtomicU32::new(0),
                 lateness: Default::default(),

@@ -14,14 +14,8 @@ use crate::case::Lack;
 use crate::mutants::Mutant;
 use crate::{Case, CaseResult, Env, Harness, History, Need, Recorder, Stop, check};
 
-/// How long is waited for something that must come.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
-/// The same on a mutant, of which much never comes.
-pub(crate) const LITTLE_PATIENCE: Duration = Duration::from_secs(2);
-/// After this a case is stuck.
-const LIMIT: Duration = Duration::from_secs(180);
-/// The same for load.
-const LIMIT_UNDER_LOAD: Duration = Duration::from_secs(1_800);
+/// How long is waited on a mutant, of which much never comes.
+const LITTLE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Read by every case while it runs, written by one that has to be alone.
 static QUIET: RwLock<()> = RwLock::new(());
@@ -81,8 +75,14 @@ impl Bench {
         }))
     }
 
+    /// Whether the case must not run beside others: it measures time, or kills a broker that others use, too.
+    pub(crate) fn runs_alone(&self, case: &Case) -> bool {
+        let contained = self.harness.processes().is_some_and(|processes| processes.contain_the_broker());
+        case.needs.contains(&Need::Quiet) || (case.needs.contains(&Need::Restart) && !contained)
+    }
+
     /// Runs the case, and then checks the history against the contract.
-    pub(crate) fn run(&self, case: &'static Case, patience: Duration, mutant: Option<&'static Mutant>) -> Outcome {
+    pub(crate) fn run(&self, case: &'static Case, mutant: Option<&'static Mutant>) -> Outcome {
         let began = Instant::now();
         let skipped =
             |verdict| Outcome { verdict, took: began.elapsed(), history: History::default(), lateness: vec![] };
@@ -96,6 +96,7 @@ impl Bench {
             (Err(error), _) => return skipped(Verdict::Failed(error)),
             (_, Err(error)) => return skipped(Verdict::Failed(error.to_string())),
         };
+        let patience = if mutant.is_some() { LITTLE_PATIENCE } else { self.harness.patience() };
         let env = Env {
             case,
             harness: self.harness.clone(),
@@ -107,10 +108,11 @@ impl Bench {
             processes: AtomicU32::new(0),
             lateness: Default::default(),
         };
-        let alone = case.needs.contains(&Need::Quiet);
+        let alone = self.runs_alone(case);
         let _others = (!alone).then(|| QUIET.read().unwrap_or_else(PoisonError::into_inner));
         let _nobody = alone.then(|| QUIET.write().unwrap_or_else(PoisonError::into_inner));
-        let limit = if case.tier == crate::Tier::Four { LIMIT_UNDER_LOAD } else { LIMIT };
+        // After this a case is stuck.
+        let limit = self.harness.patience() * if case.tier == crate::Tier::Four { 60 } else { 6 };
         let result = runtime.block_on(play(case, &env, limit));
         runtime.shutdown_background();
         let history = env.history();

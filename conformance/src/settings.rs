@@ -9,7 +9,6 @@ pub(crate) struct Settings {
     pub(crate) tier: Tier,
     only: Vec<String>,
     pub(crate) report: Option<PathBuf>,
-    pub(crate) threads: usize,
 }
 
 impl Settings {
@@ -23,8 +22,7 @@ impl Settings {
         if let Some(stranger) = only.iter().find(|id| !is_known(id)) {
             return Err(format!("no case is called {stranger}; docs/conformance.md lists them"));
         }
-        let threads = std::thread::available_parallelism().map_or(4, |cores| 6 * cores.get()).max(8);
-        Ok(Self { tier, only, report: variable("REPORT").map(PathBuf::from), threads })
+        Ok(Self { tier, only, report: variable("REPORT").map(PathBuf::from) })
     }
 
     pub(crate) fn wants(&self, id: &str, tier: Tier) -> bool {

@@ -33,7 +33,7 @@ pub(super) const CASES: &[Case] = &[
     case!("dedupe.window", One, [Deduplication], "the same id within the declared window arrives once", dedupe),
     case!(
         "hold.beyond_timeout",
-        One,
+        Four,
         [Hold],
         "what is held longer than half of the broker's bound is still owned",
         hold

@@ -18,7 +18,7 @@ pub(super) const CASES: &[Case] = &[
         "delay.accuracy",
         One,
         [Quiet],
-        "with little load, the 99th percentile of lateness is within the declared bound",
+        "with little load, the 99th percentile of lateness is within the declared bound, a busy machine's second allowed",
         accuracy
     ),
     case!(
@@ -43,6 +43,10 @@ pub(super) const CASES: &[Case] = &[
     ),
     case!("delay.backlog", Four, [Quiet], "with a million messages pending, those that fall due come in time", backlog),
 ];
+
+/// By how much a machine that is busy with something else may make a broker later than it declares. How late it is on a
+/// quiet one is reported, and is a matter for benchmarks.
+const ALLOWANCE: Duration = Duration::from_secs(1);
 
 fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -75,16 +79,16 @@ async fn never_early(env: &Env) -> CaseResult {
 
 async fn accuracy(env: &Env) -> CaseResult {
     const ROUNDS: usize = 3;
-    let bound = env.capabilities().delay.lateness;
+    let bound = env.capabilities().delay.lateness + ALLOWANCE;
     let (queue, client) = (env.queue("orders", by_key(8)), env.connect().await?);
     client.declare(&queue.topology()).await?;
     let mut member = client.join(queue.options()).await?;
     let (mut chance, mut best) = (env.chance(), u64::MAX);
-    // A machine that is busy with something else only adds to lateness: the best round tells.
+    // Whatever else the machine does only adds to lateness: the best round tells.
     for round in 0..ROUNDS {
         let batch = queue.spread(50, 66).into_iter().map(|mut message| {
             message.id = format!("{round}-{}", message.id).into();
-            message.not_before(now() + ms(200 + chance.below(1_500)))
+            message.not_before(now() + ms(200 + chance.below(1_000)))
         });
         let batch: Vec<Message> = batch.collect();
         let expected: Vec<String> = texts(&batch).collect();
@@ -103,7 +107,7 @@ async fn accuracy(env: &Env) -> CaseResult {
             return Ok(());
         }
     }
-    Err(format!("the 99th percentile is {best} ms late, {bound:?} are declared").into())
+    Err(format!("the 99th percentile is {best} ms late, {bound:?} are allowed").into())
 }
 
 fn is_of(entry: &crate::Entry, prefix: &str) -> bool {
@@ -131,7 +135,7 @@ async fn joins_order(env: &Env) -> CaseResult {
     let (queue, client) = (env.queue("orders", by_key(1)), env.connect().await?);
     client.declare(&queue.topology()).await?;
     let mut member = client.join(queue.options()).await?;
-    client.publish(vec![queue.message("k", 0).not_before(now() + ms(400)), queue.message("k", 1)]).await?;
+    client.publish(vec![queue.message("k", 0).not_before(now() + ms(1_500)), queue.message("k", 1)]).await?;
     let first = member.take(1).await?;
     ensure!(ids(&first) == ["k-1"], "what is not delayed waits: {:?}", ids(&first));
     let delayed = member.take(1).await?;
@@ -245,10 +249,7 @@ async fn backlog(env: &Env) -> CaseResult {
     member.drain_until(expected).await?;
     let lateness = check::lateness(&env.history());
     env.report_lateness(lateness.values());
-    let (p99, bound) = (lateness.quantile(0.99), 20 * env.capabilities().delay.lateness.as_millis());
-    ensure!(
-        u128::from(p99) <= bound,
-        "the 99th percentile is {p99} ms late; {bound} ms, twenty times the bound, are allowed"
-    );
+    let (p99, bound) = (lateness.quantile(0.99), 20 * env.capabilities().delay.lateness + ALLOWANCE);
+    ensure!(u128::from(p99) <= bound.as_millis(), "the 99th percentile is {p99} ms late, {bound:?} are allowed");
     Ok(())
 }

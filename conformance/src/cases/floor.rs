@@ -238,7 +238,7 @@ async fn drain(env: &Env) -> CaseResult {
     env.within("the first handler", begun.notified()).await?;
     let stopping = running.stopping();
     // Nothing says that they have heard of it.
-    tokio::time::sleep(ms(50)).await;
+    tokio::time::sleep(ms(500)).await;
     go.notify_one();
     stopping.await?;
     ensure!(env.recorder.counts().borrow().ended == 1, "more than what ran was run to its end");

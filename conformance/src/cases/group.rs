@@ -1,11 +1,11 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use partitura_broker::{ConsumerOptions, ErrorKind, Ordering, TopicKind};
+use partitura_broker::{ConsumerOptions, ErrorKind, Event, Message, Ordering, TopicKind};
 
 use crate::case::{case, ensure};
-use crate::client::{by_key, credit, ids};
-use crate::{Case, CaseResult, Env, check};
+use crate::client::{Client, Member, by_key, credit, ids, renamed};
+use crate::{Case, CaseResult, Env, Stop, check};
 
 pub(super) const CASES: &[Case] = &[
     case!(
@@ -84,23 +84,45 @@ async fn balanced(env: &Env) -> CaseResult {
     for _ in 0..3 {
         members.push(client.join(queue.options()).await?);
     }
-    client.publish(queue.spread(200, 1)).await?;
-    let mut partitions: [HashSet<u32>; 3] = Default::default();
-    let consuming = members.iter_mut().zip(&mut partitions).map(async |(member, own)| -> CaseResult {
-        loop {
-            let got = member.deliveries().await?;
-            member.settle(&got);
-            own.extend(got.iter().map(|got| got.partition.0));
+    // They settle in as fast as the broker lets them, which a round of messages shows sooner or later.
+    let settling_in = async {
+        for round in 0.. {
+            let batch = queue.spread(200, 1).into_iter().map(|message| renamed(message, &round.to_string()));
+            let shares: Vec<usize> =
+                sources(&client, &mut members, batch.collect()).await?.iter().map(HashSet::len).collect();
+            env.note(format!("12 partitions are shared out as {shares:?}"));
+            if shares.iter().sum::<usize>() == 12 && shares.iter().all(|share| (3..=5).contains(share)) {
+                break;
+            }
         }
-    });
-    tokio::select! {
-        done = env.until("200 messages", |counts| counts.delivered >= 200) => done?,
-        failed = futures::future::try_join_all(consuming) => drop(failed?),
-    }
-    let shares: Vec<usize> = partitions.iter().map(HashSet::len).collect();
-    ensure!(shares.iter().sum::<usize>() == 12, "12 partitions are shared out as {shares:?}");
-    ensure!(shares.iter().all(|share| (3..=5).contains(share)), "12 partitions are shared out as {shares:?}");
+        CaseResult::Ok(())
+    };
+    env.within("12 partitions to be shared out evenly among 3 consumers", settling_in).await??;
     Ok(check::one_owner(&env.history())?)
+}
+
+/// Publishes a batch, and says from which partitions each of the members got messages until all of it had come.
+async fn sources(client: &Client, members: &mut [Member], batch: Vec<Message>) -> Result<Vec<HashSet<u32>>, Stop> {
+    let named = |message: &Message| (message.topic.clone(), message.id.clone());
+    let mut missing: HashSet<_> = batch.iter().map(named).collect();
+    client.publish(batch).await?;
+    let mut sources = vec![HashSet::new(); members.len()];
+    while !missing.is_empty() {
+        let waiting = members.iter_mut().map(|member| Box::pin(member.next_patiently()));
+        let (event, which, _) = futures::future::select_all(waiting).await;
+        match event? {
+            Event::Deliveries(got) => {
+                members[which].settle(&got);
+                sources[which].extend(got.iter().map(|got| got.partition.0));
+                for got in &got {
+                    missing.remove(&named(&got.message));
+                }
+            }
+            Event::Revoking { partitions, .. } => members[which].consumer().release(&partitions).await?,
+            _ => {}
+        }
+    }
+    Ok(sources)
 }
 
 async fn several_topics(env: &Env) -> CaseResult {
@@ -110,25 +132,21 @@ async fn several_topics(env: &Env) -> CaseResult {
     let topology = partitura_broker::Topology { subscriptions: vec![], ..topology };
     client.declare(&topology.subscription(main.subscription.clone(), both.clone())).await?;
     let options = || ConsumerOptions::new(main.subscription.clone(), both.clone());
-    let (mut one, mut two) = (client.join(options()).await?, client.join(options()).await?);
-    client.publish(main.spread(30, 1)).await?;
-    client.publish(parking.spread(30, 1).into_iter().map(|m| m.header("parked", "yes")).collect()).await?;
-    let mut owners: [HashSet<u32>; 2] = Default::default();
-    let mut count = 0;
-    while count < 60 {
-        let (owner, got) = tokio::select! {
-            got = one.deliveries() => (0, got?),
-            got = two.deliveries() => (1, got?),
-        };
-        if owner == 0 {
-            one.settle(&got)
-        } else {
-            two.settle(&got)
+    let mut members = [client.join(options()).await?, client.join(options()).await?];
+    let settling_in = async {
+        for round in 0.. {
+            let batch = [main.spread(30, 1), parking.spread(30, 1)].concat();
+            let batch = batch.into_iter().map(|message| renamed(message, &round.to_string())).collect();
+            let owned = sources(&client, &mut members, batch).await?;
+            env.note(format!("the partitions of both topics: {owned:?}"));
+            if owned.iter().all(|owned| !owned.is_empty()) && owned[0].is_disjoint(&owned[1]) {
+                break;
+            }
         }
-        count += got.len();
-        owners[owner].extend(got.iter().map(|got| got.partition.0));
-    }
-    ensure!(owners[0].is_disjoint(&owners[1]), "a partition has two owners: {owners:?}");
+        CaseResult::Ok(())
+    };
+    env.within("each partition, of both topics, to have one of two owners", settling_in).await??;
+    check::one_owner(&env.history())?;
     Ok(check::nothing_lost(&env.history())?)
 }
 

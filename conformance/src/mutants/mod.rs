@@ -9,7 +9,6 @@ mod settling;
 mod twist;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use partitura_broker::Broker;
 
@@ -56,21 +55,16 @@ macro_rules! mutant {
 use mutant;
 
 /// Runs the named case on the broker as it is, which must pass, and on the mutant, which must fail. Gives how it failed.
-pub(crate) fn try_on(
-    benches: &[Bench],
-    mutant: &'static Mutant,
-    patience: Duration,
-    little_patience: Duration,
-) -> Result<String, String> {
+pub(crate) fn try_on(benches: &[Bench], mutant: &'static Mutant) -> Result<String, String> {
     let case = cases::all().find(|case| case.id == mutant.breaks);
     let case = case.ok_or_else(|| format!("no case is called {}", mutant.breaks))?;
     let bench = benches.iter().find(|bench| bench.lacking(case) == Ok(None));
     let bench = bench.ok_or_else(|| format!("{} runs on none of the harnesses", case.id))?;
-    let sound = bench.run(case, patience, None);
+    let sound = bench.run(case, None);
     if sound.verdict != Verdict::Passed {
         return Err(format!("{} does not pass on the broker as it is: {:?}", case.id, sound.verdict));
     }
-    match bench.run(case, little_patience, Some(mutant)).verdict {
+    match bench.run(case, Some(mutant)).verdict {
         Verdict::Failed(how) => Ok(how),
         other => Err(format!("{} does not notice that this broker {}: {other:?}", case.id, mutant.what)),
     }

@@ -131,7 +131,7 @@ impl Twist for LeavesSlowly {
     async fn leave(&self, mut own: Own) -> Result<()> {
         own.inner.flush().await?;
         tokio::spawn(async move {
-            tokio::time::sleep(Duration::from_secs(8)).await;
+            tokio::time::sleep(Duration::from_secs(60)).await;
             drop(own);
         });
         Ok(())
