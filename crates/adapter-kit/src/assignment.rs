@@ -2,7 +2,7 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 
 /// A consumer, by any number that is unique among those it competes with.
-pub type Member = u64;
+pub type MemberId = u64;
 
 /// Who should own each partition, from the members alone: everyone who knows the same members finds the same owners.
 ///
@@ -12,12 +12,12 @@ pub type Member = u64;
 /// not matter. Without members nobody owns anything.
 ///
 /// Source: highest random weight hashing (Thaler, Ravishankar, 1996), made balanced by a greedy choice over all pairs.
-pub fn rendezvous(partitions: u32, members: &[Member]) -> Vec<Option<Member>> {
+pub fn rendezvous(partitions: u32, members: &[MemberId]) -> Vec<Option<MemberId>> {
     let members = unique(members);
     let mut owners = vec![None; partitions as usize];
     let mut quota = Quota::new(partitions, members.len());
-    let mut loads: HashMap<Member, u32> = HashMap::new();
-    let mut pairs: Vec<(u64, u32, Member)> =
+    let mut loads: HashMap<MemberId, u32> = HashMap::new();
+    let mut pairs: Vec<(u64, u32, MemberId)> =
         (0..partitions).flat_map(|p| members.iter().map(move |m| (score(p, *m), p, *m))).collect();
     pairs.sort_unstable_by_key(|pair| Reverse(*pair));
     for (_, partition, member) in pairs {
@@ -36,9 +36,9 @@ pub fn rendezvous(partitions: u32, members: &[Member]) -> Vec<Option<Member>> {
 /// For whoever sees the whole membership. Loads differ by at most one afterwards; only what has no living owner, and what
 /// is above an owner's share, moves. What moves, and where to, follows the scores of [`rendezvous`], so that it is the same
 /// at every call. The order and repetition of `members` do not matter.
-pub fn rebalance(current: &[Option<Member>], members: &[Member]) -> Vec<Option<Member>> {
+pub fn rebalance(current: &[Option<MemberId>], members: &[MemberId]) -> Vec<Option<MemberId>> {
     let mut members = unique(members);
-    let mut held: HashMap<Member, Vec<u32>> = members.iter().map(|member| (*member, Vec::new())).collect();
+    let mut held: HashMap<MemberId, Vec<u32>> = members.iter().map(|member| (*member, Vec::new())).collect();
     for (partition, owner) in (0_u32..).zip(current) {
         if let Some(partitions) = owner.and_then(|owner| held.get_mut(&owner)) {
             partitions.push(partition);
@@ -48,7 +48,7 @@ pub fn rebalance(current: &[Option<Member>], members: &[Member]) -> Vec<Option<M
     members.sort_by_key(|member| (Reverse(held[member].len()), *member));
     let mut quota = Quota::new(current.len() as u32, members.len());
     let mut owners = vec![None; current.len()];
-    let mut room: Vec<Member> = Vec::new();
+    let mut room: Vec<MemberId> = Vec::new();
     for member in members {
         let mut partitions = held.remove(&member).unwrap_or_default();
         partitions.sort_by_key(|partition| Reverse((score(*partition, member), *partition)));
@@ -96,7 +96,7 @@ impl Quota {
     }
 }
 
-fn unique(members: &[Member]) -> Vec<Member> {
+fn unique(members: &[MemberId]) -> Vec<MemberId> {
     let mut members = members.to_vec();
     members.sort_unstable();
     members.dedup();
@@ -104,7 +104,7 @@ fn unique(members: &[Member]) -> Vec<Member> {
 }
 
 /// The finish of SplitMix64 over both numbers: fixed for ever, since different processes have to agree on it.
-fn score(partition: u32, member: Member) -> u64 {
+fn score(partition: u32, member: MemberId) -> u64 {
     let mut x = member ^ u64::from(partition).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -117,9 +117,9 @@ mod tests {
 
     use super::*;
 
-    type Owners = Vec<Option<Member>>;
+    type Owners = Vec<Option<MemberId>>;
 
-    fn loads(owners: &Owners, members: &[Member]) -> Vec<usize> {
+    fn loads(owners: &Owners, members: &[MemberId]) -> Vec<usize> {
         unique(members).iter().map(|member| owners.iter().filter(|owner| **owner == Some(*member)).count()).collect()
     }
 
@@ -127,7 +127,7 @@ mod tests {
         before.iter().zip(after).filter(|(before, after)| before != after).count()
     }
 
-    fn is_balanced(owners: &Owners, members: &[Member]) -> bool {
+    fn is_balanced(owners: &Owners, members: &[MemberId]) -> bool {
         let loads = loads(owners, members);
         let spread = loads.iter().max().unwrap_or(&0) - loads.iter().min().unwrap_or(&0);
         spread <= 1 && (members.is_empty() || owners.iter().all(Option::is_some))
@@ -149,7 +149,7 @@ mod tests {
     proptest! {
         #[test]
         fn rendezvous_is_balanced_and_independent_of_order(
-            partitions in 0_u32..130, mut members in prop::collection::vec(any::<Member>(), 0..12),
+            partitions in 0_u32..130, mut members in prop::collection::vec(any::<MemberId>(), 0..12),
         ) {
             let owners = rendezvous(partitions, &members);
             prop_assert!(is_balanced(&owners, &members), "{:?}", loads(&owners, &members));
@@ -185,7 +185,7 @@ mod tests {
 
         #[test]
         fn rendezvous_moves_little_more_than_balance_needs(
-            members in prop::collection::btree_set(any::<Member>(), 2..10), newcomer: Member,
+            members in prop::collection::btree_set(any::<MemberId>(), 2..10), newcomer: MemberId,
         ) {
             let partitions = 120;
             let mut members: Vec<_> = members.into_iter().collect();

@@ -1,0 +1,104 @@
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use partitura_broker::{Error, Partition, Result};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::News;
+use super::pool::Pool;
+use crate::{Claim, Claimed};
+
+/// What a reader does for its consumer.
+#[derive(Debug)]
+pub(super) enum Task<H> {
+    Settle(Vec<H>),
+    Flush(oneshot::Sender<Result<()>>),
+}
+
+/// Where a tenure stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Messages are given out.
+    Reading,
+    /// Nothing new is given out; what is out is waited for.
+    Draining,
+    /// Settlements are sent, and the partition is given up.
+    Releasing,
+}
+
+/// Reads one topic of one partition, as far as the credit goes, and settles.
+#[derive(Debug)]
+pub(super) struct Reader<C: Claim> {
+    pub(super) claim: C,
+    /// The topic's place among those of the subscription.
+    pub(super) topic: usize,
+    pub(super) partition: Partition,
+    pub(super) epoch: u32,
+    pub(super) pool: Arc<Pool>,
+    /// Unbounded, and yet bounded by the credit: nothing is settled that was not given out.
+    pub(super) tasks: mpsc::UnboundedReceiver<Task<C::Handle>>,
+    /// Bounded by the credit, too.
+    pub(super) news: mpsc::UnboundedSender<News<C::Handle>>,
+    pub(super) phase: watch::Receiver<Phase>,
+}
+
+impl<C: Claim> Reader<C> {
+    /// Works until the partition is released, or lost: then it ends with the error.
+    pub(super) async fn run(mut self) -> Result<()> {
+        // Read ahead, and not yet paid for. At most what one call of `next` gives.
+        let mut waiting: VecDeque<Claimed<C::Handle>> = VecDeque::new();
+        loop {
+            match *self.phase.borrow_and_update() {
+                Phase::Reading => {}
+                Phase::Draining => waiting.clear(),
+                Phase::Releasing => break,
+            }
+            let reading = *self.phase.borrow() == Phase::Reading;
+            let next_size = waiting.front().map(|claimed| claimed.message.size());
+            tokio::select! {
+                biased;
+                Some(task) = self.tasks.recv() => perform(&mut self.claim, task).await?,
+                changed = self.phase.changed() => if changed.is_err() { break },
+                () = self.pool.take(next_size.unwrap_or(0)), if next_size.is_some() => {
+                    self.give_out(&mut waiting);
+                }
+                batch = self.claim.next(), if reading && next_size.is_none() => {
+                    waiting.extend(batch?);
+                    if waiting.front().is_some_and(|first| self.pool.try_take(first.message.size())) {
+                        self.give_out(&mut waiting);
+                    }
+                }
+            }
+        }
+        while let Ok(task) = self.tasks.try_recv() {
+            perform(&mut self.claim, task).await?;
+        }
+        self.claim.release().await
+    }
+
+    /// Gives out the first, which is paid for, and what else can be paid for.
+    fn give_out(&self, waiting: &mut VecDeque<Claimed<C::Handle>>) {
+        let rest = waiting.iter().skip(1);
+        let paid = 1 + rest.take_while(|claimed| self.pool.try_take(claimed.message.size())).count();
+        let messages = waiting.drain(..paid).collect();
+        // Nobody to give it to: then the tenure is about to end.
+        let Self { topic, partition, epoch, .. } = *self;
+        let _ = self.news.send(News::Deliveries { topic, partition, epoch, messages });
+    }
+}
+
+async fn perform<C: Claim>(claim: &mut C, task: Task<C::Handle>) -> Result<()> {
+    match task {
+        Task::Settle(handles) => {
+            claim.settle(handles);
+            Ok(())
+        }
+        Task::Flush(reply) => {
+            let flushed = claim.flush().await;
+            // An error goes to both: to who waits, and to the tenure, which is lost with it.
+            let answer = flushed.as_ref().map(|()| ()).map_err(Error::duplicate);
+            let _ = reply.send(answer);
+            flushed
+        }
+    }
+}
