@@ -96,7 +96,7 @@ async fn perform<C: Claim>(claim: &mut C, task: Task<C::Handle>) -> Result<()> {
         Task::Flush(reply) => {
             let flushed = claim.flush().await;
             // An error goes to both: to who waits, and to the tenure, which is lost with it.
-            let answer = flushed.as_ref().map(|()| ()).map_err(Error::duplicate);
+            let answer = flushed.as_ref().copied().map_err(Error::duplicate);
             let _ = reply.send(answer);
             flushed
         }
