@@ -79,7 +79,8 @@ fn conduct(harnesses: Vec<Arc<dyn Harness>>) -> ExitCode {
 }
 
 fn trials(benches: &[Bench], settings: &Settings, report: &Arc<Mutex<Report>>) -> Vec<Trial> {
-    let (mut trials, mut alone) = (Vec::new(), Vec::new());
+    // Those that run alone are the first, when nothing has to end before.
+    let (mut alone, mut trials) = (Vec::new(), Vec::new());
     for bench in benches {
         for case in cases::all().filter(|case| settings.wants(case.id, case.tier)) {
             let trials = if bench.runs_alone(case) { &mut alone } else { &mut trials };
@@ -92,16 +93,15 @@ fn trials(benches: &[Bench], settings: &Settings, report: &Arc<Mutex<Report>>) -
             trials.push(mutant_trial(tried.clone(), mutant, report.clone()));
         }
     }
-    // One after another, when nothing else runs any more.
-    trials.extend(alone);
-    trials
+    alone.extend(trials);
+    alone
 }
 
 fn case_trial(bench: Bench, case: &'static Case, report: Arc<Mutex<Report>>) -> Trial {
     let variant = bench.harness.variant().to_owned();
     let name = if variant.is_empty() { case.id.to_owned() } else { format!("{variant}::{}", case.id) };
     Trial::ignorable_test(name, move || {
-        let outcome = bench.run(case, None);
+        let outcome = bench.sound(case);
         report.lock().unwrap_or_else(PoisonError::into_inner).add_case(CaseReport::new(case, &variant, &outcome));
         match outcome.verdict {
             Verdict::Passed => Ok(Completion::Completed),

@@ -1,9 +1,10 @@
 //! Runs one case on one broker.
 
 use std::any::Any;
+use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
@@ -25,13 +26,18 @@ static QUIET: RwLock<()> = RwLock::new(());
 pub(crate) struct Bench {
     pub(crate) harness: Arc<dyn Harness>,
     capabilities: Arc<OnceLock<Result<Capabilities, String>>>,
+    /// By case, what became of it on the broker as it is: each of its mutants asks.
+    sound: Arc<Mutex<HashMap<&'static str, Once>>>,
 }
+
+type Once = Arc<OnceLock<Outcome>>;
 
 /// What became of a case.
 #[derive(Debug, Clone)]
 pub(crate) struct Outcome {
     pub(crate) verdict: Verdict,
     pub(crate) took: Duration,
+    /// Of a failure.
     pub(crate) history: History,
     pub(crate) lateness: Vec<u64>,
 }
@@ -48,7 +54,7 @@ pub(crate) enum Verdict {
 
 impl Bench {
     pub(crate) fn new(harness: Arc<dyn Harness>) -> Self {
-        Self { harness, capabilities: Arc::default() }
+        Self { harness, capabilities: Arc::default(), sound: Arc::default() }
     }
 
     pub(crate) fn capabilities(&self) -> Result<Capabilities, String> {
@@ -77,8 +83,18 @@ impl Bench {
 
     /// Whether the case must not run beside others: it measures time, or kills a broker that others use, too.
     pub(crate) fn runs_alone(&self, case: &Case) -> bool {
+        case.needs.contains(&Need::Quiet) || self.disturbs(case)
+    }
+
+    fn disturbs(&self, case: &Case) -> bool {
         let contained = self.harness.processes().is_some_and(|processes| processes.contain_the_broker());
-        case.needs.contains(&Need::Quiet) || (case.needs.contains(&Need::Restart) && !contained)
+        case.needs.contains(&Need::Restart) && !contained
+    }
+
+    /// Runs the case on the broker as it is, the first time that this is asked for.
+    pub(crate) fn sound(&self, case: &'static Case) -> Outcome {
+        let outcome = self.sound.lock().unwrap_or_else(PoisonError::into_inner).entry(case.id).or_default().clone();
+        outcome.get_or_init(|| self.run(case, None)).clone()
     }
 
     /// Runs the case, and then checks the history against the contract.
@@ -108,7 +124,8 @@ impl Bench {
             processes: AtomicU32::new(0),
             lateness: Default::default(),
         };
-        let alone = self.runs_alone(case);
+        // Noise does not make a mutant pass.
+        let alone = if mutant.is_some() { self.disturbs(case) } else { self.runs_alone(case) };
         let _others = (!alone).then(|| QUIET.read().unwrap_or_else(PoisonError::into_inner));
         let _nobody = alone.then(|| QUIET.write().unwrap_or_else(PoisonError::into_inner));
         // After this a case is stuck.
@@ -121,6 +138,7 @@ impl Bench {
             Err(Stop(why)) => Verdict::Failed(why),
         };
         let lateness = env.lateness.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let history = if verdict == Verdict::Passed { History::default() } else { history };
         Outcome { verdict, took: began.elapsed(), history, lateness }
     }
 }

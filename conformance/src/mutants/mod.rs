@@ -60,7 +60,7 @@ pub(crate) fn try_on(benches: &[Bench], mutant: &'static Mutant) -> Result<Strin
     let case = case.ok_or_else(|| format!("no case is called {}", mutant.breaks))?;
     let bench = benches.iter().find(|bench| bench.lacking(case) == Ok(None));
     let bench = bench.ok_or_else(|| format!("{} runs on none of the harnesses", case.id))?;
-    let sound = bench.run(case, None);
+    let sound = bench.sound(case);
     if sound.verdict != Verdict::Passed {
         return Err(format!("{} does not pass on the broker as it is: {:?}", case.id, sound.verdict));
     }
