@@ -11,6 +11,13 @@ use partitura_engine::{BrokerStore, Builder, Partitura, Store};
 /// |---|---|---|
 /// | `embedded:DIR` | the embedded one, durable in one file in this directory | `embedded` (default) |
 /// | `memory:` | the embedded one, in memory: everything is gone at the end | `embedded` (default) |
+/// | `kafka://HOST:PORT,…` | Apache Kafka | `kafka` |
+/// | `nats://HOST:PORT,…`, `tls://…` | NATS JetStream | `nats` |
+/// | `pulsar://HOST:PORT`, `pulsar+ssl://…` | Apache Pulsar | `pulsar` |
+/// | `amqp://HOST:PORT/VHOST`, `amqps://…` | RabbitMQ | `rabbitmq` |
+///
+/// Credentials and TLS are part of the URL, or come from the environment; each adapter's `Options` say how. All but the
+/// embedded one need a [`store`](Connect::store).
 ///
 /// ```
 /// # async fn example() -> Result<(), partitura::Error> {
@@ -21,6 +28,15 @@ pub fn connect(url: impl Into<String>) -> Connect {
     Connect { url: url.into(), store: None, configure: Box::new(|builder| builder) }
 }
 
+/// The schemes of brokers' URLs, the feature that each needs, and whether it is on.
+const BROKERS: &[(&[&str], &str, bool)] = &[
+    (&["embedded", "memory"], "embedded", cfg!(feature = "embedded")),
+    (&["kafka"], "kafka", cfg!(feature = "kafka")),
+    (&["nats", "tls"], "nats", cfg!(feature = "nats")),
+    (&["pulsar", "pulsar+ssl"], "pulsar", cfg!(feature = "pulsar")),
+    (&["amqp", "amqps"], "rabbitmq", cfg!(feature = "rabbitmq")),
+];
+
 /// Connects to a broker by URL, for messaging alone. The URLs are those of [`connect`].
 ///
 /// # Errors
@@ -30,11 +46,11 @@ pub fn connect(url: impl Into<String>) -> Connect {
 /// # Cancel safety
 /// Safe.
 pub async fn broker(url: &str) -> Result<Arc<dyn Broker>> {
-    let (scheme, rest) = url.split_once(':').unwrap_or((url, ""));
+    let (scheme, _rest) = url.split_once(':').unwrap_or((url, ""));
     match scheme {
         #[cfg(feature = "embedded")]
-        "embedded" if !rest.is_empty() => {
-            let directory = std::path::PathBuf::from(rest);
+        "embedded" if !_rest.is_empty() => {
+            let directory = std::path::PathBuf::from(_rest);
             let open = move || partitura_embedded::Embedded::open(directory, partitura_embedded::Options::default());
             let opened = tokio::task::spawn_blocking(open).await.map_err(|error| {
                 Error::new(ErrorKind::Closed, "connect", "the runtime is shutting down").because(error)
@@ -42,20 +58,59 @@ pub async fn broker(url: &str) -> Result<Arc<dyn Broker>> {
             Ok(Arc::new(opened?))
         }
         #[cfg(feature = "embedded")]
-        "memory" if rest.is_empty() => {
+        "memory" if _rest.is_empty() => {
             Ok(Arc::new(partitura_embedded::Embedded::memory(partitura_embedded::Options::default())?))
         }
-        _ => {
-            let scheme: String = scheme.chars().take(32).collect();
-            let known = if cfg!(feature = "embedded") { "embedded:DIR, memory:" } else { "none" };
-            let message = format!(
-                "no broker is known by the URL scheme {scheme:?}; this build knows: {known} (each broker is a feature of \
-                 the crate partitura)"
-            );
-            // The rest of the URL may hold a password.
-            Err(Error::new(ErrorKind::InvalidArgument, "connect", message))
+        #[cfg(feature = "kafka")]
+        "kafka" => Ok(Arc::new(partitura_kafka::Kafka::connect(url, partitura_kafka::Options::default()).await?)),
+        #[cfg(feature = "nats")]
+        "nats" | "tls" => Ok(Arc::new(partitura_nats::Nats::connect(url, partitura_nats::Options::default()).await?)),
+        #[cfg(feature = "pulsar")]
+        "pulsar" | "pulsar+ssl" => {
+            Ok(Arc::new(partitura_pulsar::Pulsar::connect(url, partitura_pulsar::Options::default()).await?))
         }
+        #[cfg(feature = "rabbitmq")]
+        "amqp" | "amqps" => {
+            Ok(Arc::new(partitura_rabbitmq::Rabbitmq::connect(url, partitura_rabbitmq::Options::default()).await?))
+        }
+        _ => Err(unknown("connect", scheme, BROKERS)),
     }
+}
+
+/// Opens a store by URL: `postgres://…`, or a broker that has transactions, as `embedded:DIR`.
+async fn store(url: &str) -> Result<Arc<dyn Store>> {
+    match url.split_once(':') {
+        #[cfg(feature = "postgres")]
+        Some(("postgres" | "postgresql", _)) => {
+            let options = partitura_store_postgres::Options::default();
+            Ok(Arc::new(partitura_store_postgres::PostgresStore::connect(url, options).await?))
+        }
+        #[cfg(not(feature = "postgres"))]
+        Some((scheme @ ("postgres" | "postgresql"), _)) => {
+            Err(unknown("open a store", scheme, &[(&["postgres"], "postgres", false)]))
+        }
+        _ => Ok(Arc::new(BrokerStore::new(broker(url).await?)?)),
+    }
+}
+
+/// A URL that cannot be used in this build. Its rest is not repeated: it may hold a password.
+fn unknown(operation: &'static str, scheme: &str, known: &[(&[&str], &str, bool)]) -> Error {
+    let message = match known.iter().find(|(schemes, ..)| schemes.contains(&scheme)) {
+        Some((_, feature, false)) => {
+            format!("{scheme}: needs the feature `{feature}` of the crate partitura, which is off in this build")
+        }
+        Some((schemes, ..)) => {
+            format!("a URL that begins with {scheme}: is not complete; see `connect` for {schemes:?}")
+        }
+        None => {
+            let scheme: String = scheme.chars().take(32).collect();
+            let on =
+                known.iter().filter(|(.., on)| *on).flat_map(|(schemes, ..)| *schemes).copied().collect::<Vec<_>>();
+            let off = known.iter().filter(|(.., on)| !on).map(|(_, feature, _)| *feature).collect::<Vec<_>>();
+            format!("no broker is known by the URL scheme {scheme:?}; known are {on:?}, and with more features {off:?}")
+        }
+    };
+    Error::new(ErrorKind::InvalidArgument, operation, message)
 }
 
 /// A connection about to be made: await it.
@@ -67,7 +122,8 @@ pub struct Connect {
 }
 
 impl Connect {
-    /// Keeps the state of workflows here, instead of with the broker itself. `embedded:DIR` is a store, too.
+    /// Keeps the state of workflows here, instead of with the broker itself: `postgres://…` (feature `postgres`), or
+    /// `embedded:DIR` for a single process.
     pub fn store(mut self, url: impl Into<String>) -> Self {
         self.store = Some(url.into());
         self
@@ -83,8 +139,7 @@ impl Connect {
     async fn connect(self) -> Result<Partitura> {
         let mut builder = (self.configure)(Partitura::on(broker(&self.url).await?));
         if let Some(url) = self.store {
-            let store: Arc<dyn Store> = Arc::new(BrokerStore::new(broker(&url).await?)?);
-            builder = builder.store(store);
+            builder = builder.store(store(&url).await?);
         }
         builder.await
     }
