@@ -98,7 +98,7 @@ pub(super) const ROOMS: &[Room] = &[
     },
     Room {
         directory: "crates/store-postgres",
-        may_use: &["partitura-broker", "partitura-engine", "async-trait", "bytes", "sqlx", "tokio", "tracing"],
+        may_use: &["partitura-broker", "partitura-engine", "async-trait", "bytes", "futures", "sqlx", "tokio", "tracing"],
         because: "a store knows the engine's trait and its database, never a broker",
     },
     Room {

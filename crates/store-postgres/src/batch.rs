@@ -1,0 +1,207 @@
+//! Groups that go to the server together.
+
+use std::collections::HashSet;
+
+use bytes::Bytes;
+use partitura_broker::{Error, ErrorKind, Expect, Put, Result, Space};
+use tokio::sync::oneshot;
+
+/// What one statement carries at most. A single group may be larger.
+const PUTS: usize = 4_096;
+const BYTES: usize = 8 << 20;
+/// The longest key: a page of the index holds three of them.
+const KEY: usize = 2_000;
+/// The largest value that leaves room for the protocol's gigabyte.
+const VALUE: usize = 128 << 20;
+
+/// A group, and who waits for it.
+#[derive(Debug)]
+pub(crate) struct Group {
+    pub(crate) puts: Vec<Put>,
+    pub(crate) answer: oneshot::Sender<Result<()>>,
+}
+
+/// What keeps a group from being written, whoever sends it with what.
+pub(crate) fn check(puts: &[Put]) -> Result<()> {
+    let mut keys = HashSet::with_capacity(puts.len());
+    for put in puts {
+        let refuse = |kind, message: &str| Err(Error::new(kind, "write", message).of(name(put)));
+        if !keys.insert((put.space, &put.key)) {
+            return refuse(ErrorKind::InvalidArgument, "the key occurs twice in one group; write it once");
+        }
+        if put.key.len() > KEY {
+            return refuse(ErrorKind::InvalidArgument, "the key has more than 2,000 bytes");
+        }
+        if put.value.as_ref().is_some_and(|value| value.len() > VALUE) {
+            return refuse(ErrorKind::PayloadTooLarge, "the value has more than 128 MiB");
+        }
+    }
+    Ok(())
+}
+
+/// Groups that share no key.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    groups: Vec<Group>,
+    keys: HashSet<(Space, Bytes)>,
+    bytes: usize,
+}
+
+impl Batch {
+    pub(crate) fn of(group: Group) -> Self {
+        let mut batch = Self::default();
+        batch.add(group);
+        batch
+    }
+
+    /// Takes a group in, or gives it back: it belongs into the next batch.
+    pub(crate) fn try_add(&mut self, group: Group) -> Result<(), Group> {
+        let is_full = self.keys.len() + group.puts.len() > PUTS || self.bytes + size(&group) > BYTES;
+        if is_full || group.puts.iter().any(|put| self.keys.contains(&(put.space, put.key.clone()))) {
+            return Err(group);
+        }
+        self.add(group);
+        Ok(())
+    }
+
+    fn add(&mut self, group: Group) {
+        self.bytes += size(&group);
+        self.keys.extend(group.puts.iter().map(|put| (put.space, put.key.clone())));
+        self.groups.push(group);
+    }
+
+    /// The statement's arrays.
+    pub(crate) fn columns(&self) -> Columns<'_> {
+        let numbered =
+            self.groups.iter().zip(0..).flat_map(|(group, unit)| group.puts.iter().map(move |put| (unit, put)));
+        let mut puts: Vec<(i32, &Put)> = numbered.collect();
+        // Whoever locks the same keys locks them in the same order.
+        puts.sort_unstable_by(|(_, one), (_, other)| (one.space, &one.key).cmp(&(other.space, &other.key)));
+        Columns {
+            units: puts.iter().map(|(unit, _)| *unit).collect(),
+            spaces: puts.iter().map(|(_, put)| put.space).collect(),
+            keys: puts.iter().map(|(_, put)| &put.key[..]).collect(),
+            expected: puts.iter().map(|(_, put)| expected(put.expect)).collect(),
+            values: puts.iter().map(|(_, put)| put.value.as_deref()).collect(),
+            puts,
+        }
+    }
+
+    /// Tells everybody: `Ok`, except for the refused groups.
+    pub(crate) fn written(self, refused: Vec<(i32, Error)>) {
+        let mut results: Vec<Result<()>> = self.groups.iter().map(|_| Ok(())).collect();
+        for (unit, error) in refused {
+            if let Some(result) = usize::try_from(unit).ok().and_then(|unit| results.get_mut(unit)) {
+                *result = Err(error);
+            }
+        }
+        for (group, result) in self.groups.into_iter().zip(results) {
+            // Whoever no longer waits has no use for it.
+            let _ = group.answer.send(result);
+        }
+    }
+
+    /// Tells everybody the same. The first gets the source, too.
+    pub(crate) fn failed(self, error: Error) {
+        let mut error = Some(error);
+        let copy = error.as_ref().map(Error::duplicate);
+        for group in self.groups {
+            if let Some(error) = error.take().or_else(|| copy.as_ref().map(Error::duplicate)) {
+                let _ = group.answer.send(Err(error));
+            }
+        }
+    }
+}
+
+/// A batch as the statement takes it, sorted by space and key.
+#[derive(Debug)]
+pub(crate) struct Columns<'b> {
+    pub(crate) units: Vec<i32>,
+    pub(crate) spaces: Vec<&'b str>,
+    pub(crate) keys: Vec<&'b [u8]>,
+    pub(crate) expected: Vec<Option<i64>>,
+    pub(crate) values: Vec<Option<&'b [u8]>>,
+    puts: Vec<(i32, &'b Put)>,
+}
+
+impl Columns<'_> {
+    /// The group of the put at this place, from 1, and what to tell it.
+    pub(crate) fn refusal(&self, place: i64) -> Option<(i32, Error)> {
+        let (unit, put) = self.puts.get(usize::try_from(place).ok()?.checked_sub(1)?)?;
+        let message = format!("{:?} was expected and does not hold; load again", put.expect);
+        Some((*unit, Error::new(ErrorKind::Conflict, "write", message).of(name(put))))
+    }
+}
+
+fn expected(expect: Expect) -> Option<i64> {
+    match expect {
+        Expect::Any => None,
+        Expect::Absent => Some(0),
+        // Versions count from 1, and no key was ever written that often.
+        Expect::Version(version) => Some(i64::try_from(version).ok().filter(|version| *version > 0).unwrap_or(-1)),
+    }
+}
+
+fn size(group: &Group) -> usize {
+    group.puts.iter().map(|put| put.key.len() + put.value.as_ref().map_or(0, Bytes::len)).sum()
+}
+
+fn name(put: &Put) -> String {
+    format!("{}/{}", put.space, put.key.escape_ascii())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(key: &'static str, expect: Expect) -> Put {
+        Put { space: "s", key: key.into(), expect, value: Some("v".into()) }
+    }
+
+    fn group(keys: &[&'static str]) -> (Group, oneshot::Receiver<Result<()>>) {
+        let (answer, answered) = oneshot::channel();
+        (Group { puts: keys.iter().map(|key| put(key, Expect::Absent)).collect(), answer }, answered)
+    }
+
+    #[test]
+    fn a_group_that_touches_a_key_of_the_batch_waits_for_the_next() {
+        let mut batch = Batch::of(group(&["a", "b"]).0);
+        batch.try_add(group(&["c"]).0).expect("no key in common");
+        let back = batch.try_add(group(&["d", "b"]).0).expect_err("b is there");
+        assert_eq!(back.puts.len(), 2);
+        batch.try_add(group(&["d"]).0).expect("nothing of the refused group was kept");
+    }
+
+    #[test]
+    fn a_refusal_reaches_its_own_group_alone() {
+        let (one, mut first) = group(&["z"]);
+        let (other, mut second) = group(&["a"]);
+        let mut batch = Batch::of(one);
+        batch.try_add(other).expect("no key in common");
+        let columns = batch.columns();
+        assert_eq!(columns.keys, [b"a", b"z"]);
+        let refused: Vec<_> = columns.refusal(2).into_iter().collect();
+        assert!(columns.refusal(0).is_none() && columns.refusal(3).is_none());
+        batch.written(refused);
+        let error = first.try_recv().expect("an answer").expect_err("refused");
+        assert_eq!((error.kind(), error.subject()), (ErrorKind::Conflict, Some("s/z")));
+        second.try_recv().expect("an answer").expect("written");
+    }
+
+    #[test]
+    fn no_version_below_one_or_beyond_all_counting_is_mistaken_for_absence() {
+        for version in [0, u64::MAX] {
+            assert_eq!(expected(Expect::Version(version)), Some(-1));
+        }
+        assert_eq!(expected(Expect::Version(7)), Some(7));
+    }
+
+    #[test]
+    fn a_group_must_not_name_a_key_twice() {
+        let error = check(&[put("a", Expect::Any), put("a", Expect::Any)]).expect_err("twice");
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+        let long = Put { key: vec![0; KEY + 1].into(), ..put("", Expect::Any) };
+        assert_eq!(check(&[long]).expect_err("too long").kind(), ErrorKind::InvalidArgument);
+        check(&[put("a", Expect::Any), Put { space: "t", ..put("a", Expect::Any) }]).expect("two spaces, two keys");
+    }
+}

@@ -1,0 +1,116 @@
+//! What an error of the client or the server means to the engine.
+
+use partitura_broker::{Error, ErrorKind};
+use sqlx::error::DatabaseError;
+
+/// A URL that is none. The client's error may quote it, so only what it is about is kept.
+pub(crate) fn address(error: &sqlx::Error) -> Error {
+    tracing::trace!(is_configuration = matches!(error, sqlx::Error::Configuration(_)), "not a URL of Postgres");
+    let message = "not a URL of Postgres, or with a setting that it does not know: write \
+                   postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=verify-full&sslrootcert=FILE";
+    Error::new(ErrorKind::InvalidArgument, "connect", message)
+}
+
+/// While connecting, reading or migrating: nothing depends on the outcome.
+pub(crate) fn of(operation: &'static str, error: sqlx::Error) -> Error {
+    let (kind, advice) = classify(&error);
+    with_source(kind, operation, advice, error)
+}
+
+/// While writing. A connection that breaks then leaves the outcome open.
+pub(crate) fn of_write(error: sqlx::Error) -> Error {
+    match classify(&error) {
+        (ErrorKind::Disconnected, _) => {
+            let advice = "the connection broke before the answer came; load again to see what was written";
+            with_source(ErrorKind::OutcomeUnknown, "write", advice, error)
+        }
+        (kind, advice) => with_source(kind, "write", advice, error),
+    }
+}
+
+/// Whether the statement was undone because of what others did at the same moment, and is worth sending again.
+pub(crate) fn is_overtaken(error: &sqlx::Error) -> bool {
+    // unique_violation: of a key that was absent when it was looked for; serialization_failure; deadlock_detected.
+    matches!(code(error).as_deref(), Some("23505" | "40001" | "40P01"))
+}
+
+/// Whether the connection can be used again.
+pub(crate) fn is_broken(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_none() || classify(error).0 == ErrorKind::Disconnected
+}
+
+fn with_source(kind: ErrorKind, operation: &'static str, advice: &str, error: sqlx::Error) -> Error {
+    let said = error.as_database_error().map(DatabaseError::message).map(str::to_owned);
+    let message = match said {
+        Some(said) => format!("{said}; {advice}"),
+        None => advice.to_owned(),
+    };
+    Error::new(kind, operation, message).because(error)
+}
+
+fn code(error: &sqlx::Error) -> Option<String> {
+    error.as_database_error().and_then(|error| error.code().map(|code| code.into_owned()))
+}
+
+fn classify(error: &sqlx::Error) -> (ErrorKind, &'static str) {
+    match error {
+        sqlx::Error::Database(_) => of_code(&code(error).unwrap_or_default()),
+        sqlx::Error::Tls(_) => {
+            (ErrorKind::Unauthorized, "TLS was refused: check sslmode, sslrootcert and the server's certificate")
+        }
+        sqlx::Error::PoolTimedOut => (ErrorKind::Timeout, "no connection became free, or none could be made, in time"),
+        sqlx::Error::PoolClosed => (ErrorKind::Closed, "the store was closed"),
+        sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => {
+            (ErrorKind::Corrupt, "the table holds what it cannot hold")
+        }
+        _ => (ErrorKind::Disconnected, "there is no connection to the server; is it running?"),
+    }
+}
+
+/// By SQLSTATE, as in Postgres' Appendix A.
+fn of_code(code: &str) -> (ErrorKind, &'static str) {
+    match code {
+        "3D000" => (ErrorKind::NotFound, "create the database first"),
+        "42501" => (ErrorKind::Unauthorized, "grant the role what it needs, or let another create the tables"),
+        "3F000" | "42P01" | "42703" => {
+            (ErrorKind::Incompatible, "the tables are missing or differ; connect with migrate")
+        }
+        "53300" => (ErrorKind::Throttled, "the server has no connection left; raise max_connections or lower readers"),
+        "57014" => (ErrorKind::Timeout, "the server cancelled the statement: see statement_timeout"),
+        "25006" => (ErrorKind::Disconnected, "the server takes no writes; is it a standby?"),
+        "XX001" | "XX002" => (ErrorKind::Corrupt, "the server found damaged data"),
+        "54000" | "22001" => (ErrorKind::PayloadTooLarge, "the server does not take a value of this size"),
+        _ if code.starts_with("28") => (ErrorKind::Unauthorized, "check user, password and pg_hba.conf"),
+        // Shutting down, crashed, or starting; and all of class 08, connection exceptions.
+        "57P01" | "57P02" | "57P03" | "57P05" => (ErrorKind::Disconnected, "the server ended the connection"),
+        _ if code.starts_with("08") => (ErrorKind::Disconnected, "the server ended the connection"),
+        _ => (ErrorKind::Storage, "nothing was written"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_code_means_decides_whether_to_try_again() {
+        for (code, kind) in [
+            ("28P01", ErrorKind::Unauthorized),
+            ("57P01", ErrorKind::Disconnected),
+            ("08006", ErrorKind::Disconnected),
+            ("53100", ErrorKind::Storage),
+            ("53300", ErrorKind::Throttled),
+            ("42P01", ErrorKind::Incompatible),
+        ] {
+            assert_eq!(of_code(code).0, kind, "{code}");
+        }
+    }
+
+    #[test]
+    fn a_connection_that_breaks_while_writing_leaves_the_outcome_open() {
+        let broken = || sqlx::Error::Io(std::io::ErrorKind::BrokenPipe.into());
+        assert_eq!(of_write(broken()).kind(), ErrorKind::OutcomeUnknown);
+        assert_eq!(of("get", broken()).kind(), ErrorKind::Disconnected);
+        assert!(is_broken(&broken()) && !is_overtaken(&broken()));
+    }
+}

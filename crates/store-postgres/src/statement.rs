@@ -1,0 +1,63 @@
+//! Every statement that touches the table.
+
+/// The statements, for one schema.
+#[derive(Debug)]
+pub(crate) struct Statements {
+    pub(crate) write: String,
+    pub(crate) get: String,
+    pub(crate) scan: String,
+    pub(crate) scan_to_the_end: String,
+}
+
+impl Statements {
+    pub(crate) fn of(schema: &str) -> Self {
+        let with_schema = |statement: &str| statement.replace("$schema", schema);
+        Self {
+            write: with_schema(WRITE),
+            get: with_schema("SELECT version, value FROM $schema.entry WHERE space = $1 AND key = $2"),
+            scan: with_schema(
+                "SELECT key, version, value FROM $schema.entry
+                 WHERE space = $1 AND key >= $2 AND key < $4 ORDER BY key LIMIT $3",
+            ),
+            scan_to_the_end: with_schema(
+                "SELECT key, version, value FROM $schema.entry WHERE space = $1 AND key >= $2 ORDER BY key LIMIT $3",
+            ),
+        }
+    }
+}
+
+/// Takes a batch of puts as arrays, in which each key occurs once: the number of the group, space, key, what is expected (null:
+/// anything; 0: no value; else this version) and the value (null: remove). Gives the first put of each group that was
+/// refused, as its place in the arrays from 1.
+///
+/// * `put` compares every expectation with the row as it is now, and locks the row until the commit. Under `READ
+///   COMMITTED`, locking waits for whoever has it and then reads what they left.
+/// * A row that somebody adds between the comparison and `added` is a violation of the primary key, which undoes the
+///   whole statement: nothing here says `DO NOTHING`.
+/// * `replaced` without an expectation takes what it finds, and whoever else writes the same row comes before or after.
+/// * No key occurs twice, so no part sees, or needs to see, what another wrote.
+const WRITE: &str = "
+    WITH put AS MATERIALIZED (
+        SELECT place, unit, space, key, value, expected,
+               expected IS NOT NULL AND expected <> coalesce((
+                   SELECT version FROM $schema.entry
+                   WHERE entry.space = given.space AND entry.key = given.key FOR UPDATE
+               ), 0) AS refused
+        FROM unnest($1::int4[], $2::text[], $3::bytea[], $4::int8[], $5::bytea[]) WITH ORDINALITY
+             AS given (unit, space, key, expected, value, place)
+    ), refused AS MATERIALIZED (
+        SELECT unit, min(place) AS place FROM put WHERE refused GROUP BY unit
+    ), accepted AS MATERIALIZED (
+        SELECT * FROM put WHERE unit NOT IN (SELECT unit FROM refused)
+    ), added AS (
+        INSERT INTO $schema.entry (space, key, version, value)
+        SELECT space, key, 1, value FROM accepted WHERE value IS NOT NULL AND expected = 0
+    ), replaced AS (
+        INSERT INTO $schema.entry (space, key, version, value)
+        SELECT space, key, 1, value FROM accepted WHERE value IS NOT NULL AND expected IS DISTINCT FROM 0
+        ON CONFLICT (space, key) DO UPDATE SET version = entry.version + 1, value = excluded.value
+    ), removed AS (
+        DELETE FROM $schema.entry USING accepted
+        WHERE accepted.value IS NULL AND entry.space = accepted.space AND entry.key = accepted.key
+    )
+    SELECT place FROM refused";

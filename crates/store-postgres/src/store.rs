@@ -1,0 +1,162 @@
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::future::join_all;
+use partitura_broker::{Entry, Error, ErrorKind, Put, Result, ScanRange, Space, Version};
+use partitura_engine::Store;
+use sqlx::postgres::{PgPoolOptions, PgRow};
+use sqlx::{PgPool, Row};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use crate::batch::{self, Group};
+use crate::options::{Address, Options};
+use crate::statement::Statements;
+use crate::writer::{Desk, Writer};
+use crate::{error, schema};
+
+/// Groups that wait for their turn; whoever writes more waits to be let in.
+const WAITING: usize = 4_096;
+
+/// The state of workflows, in tables of a Postgres database. Cheap to clone; the last clone that is dropped closes the
+/// connections, after what was given to it is written.
+#[derive(Clone)]
+pub struct PostgresStore {
+    desk: Arc<Desk>,
+    groups: mpsc::Sender<Group>,
+    readers: PgPool,
+}
+
+impl PostgresStore {
+    /// Connects by URL, as [`connect_with`](Self::connect_with) does with the usual options.
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn connect(url: &str) -> Result<Self> {
+        Self::connect_with(url, Options::default()).await
+    }
+
+    /// Connects by URL: `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, with whatever parameters libpq knows of: `sslmode`
+    /// (`verify-full` for anything but this machine), `sslrootcert`, `sslcert`, `sslkey`; and `schema`. Creates the
+    /// tables or verifies them; any number of processes may do so at once.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) for the URL or the schema's name;
+    /// [`Unauthorized`](ErrorKind::Unauthorized) for credentials, rights, and certificates;
+    /// [`Disconnected`](ErrorKind::Disconnected) where no server answers; [`NotFound`](ErrorKind::NotFound) when it has
+    /// no such database; [`Incompatible`](ErrorKind::Incompatible) for a server older than 12, for tables that a newer version wrote,
+    /// and, without [`migrate`](Options::migrate), for old or missing ones.
+    ///
+    /// # Cancel safety
+    /// Safe: tables are created in one transaction.
+    pub async fn connect_with(url: &str, mut options: Options) -> Result<Self> {
+        let address = Address::parse(url, &mut options)?;
+        let statements = Statements::of(&options.schema);
+        let desk = Arc::new(Desk { address, statements, patience: options.patience });
+        let mut first = desk.connect().await?;
+        schema::prepare(&mut first, &options).await?;
+
+        // Only what was idle for a while may have died unnoticed: a connection that failed is not taken back.
+        let readers = PgPoolOptions::new()
+            .max_connections(options.readers.get())
+            .acquire_timeout(options.patience)
+            .test_before_acquire(false)
+            .before_acquire(|connection, about| {
+                Box::pin(async move {
+                    if about.idle_for.as_secs() > 0 {
+                        sqlx::Connection::ping(connection).await?;
+                    }
+                    Ok(true)
+                })
+            })
+            .connect_lazy_with(desk.address.0.clone());
+        let (groups, waiting) = mpsc::channel(WAITING);
+        let mut writers = vec![Writer::over(first)];
+        writers.resize_with(options.writers.get() as usize, Writer::default);
+        tokio::spawn(desk.clone().serve(waiting, writers));
+        Ok(Self { desk, groups, readers })
+    }
+
+    async fn read<T>(
+        &self,
+        operation: &'static str,
+        read: impl Future<Output = Result<T, sqlx::Error>> + Send,
+    ) -> Result<T> {
+        match timeout(self.desk.patience, read).await {
+            Ok(read) => read.map_err(|source| error::of(operation, source).of(&self.desk.address)),
+            Err(_) => {
+                let message = format!("the server did not answer for {:?}", self.desk.patience);
+                Err(Error::new(ErrorKind::Timeout, operation, message).of(&self.desk.address))
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Store for PostgresStore {
+    async fn write(&self, groups: Vec<Vec<Put>>) -> Vec<Result<()>> {
+        let mut answers = Vec::with_capacity(groups.len());
+        for puts in groups {
+            let (answer, answered) = oneshot::channel();
+            answers.push(answered);
+            match batch::check(&puts) {
+                Ok(()) if puts.is_empty() => drop(answer.send(Ok(()))),
+                Ok(()) => drop(self.groups.send(Group { puts, answer }).await),
+                Err(refused) => drop(answer.send(Err(refused))),
+            }
+        }
+        join_all(answers).await.into_iter().map(|answer| answer.unwrap_or_else(|_| Err(gone()))).collect()
+    }
+
+    async fn get(&self, space: Space, key: Bytes) -> Result<Option<(Version, Bytes)>> {
+        let query = sqlx::query(&self.desk.statements.get).bind(space).bind(&key[..]);
+        self.read("get", async {
+            let row = query.fetch_optional(&self.readers).await?;
+            row.map(|row| Ok((version(&row, 0)?, bytes(&row, 1)?))).transpose()
+        })
+        .await
+    }
+
+    async fn scan(&self, range: ScanRange, limit: usize) -> Result<Vec<Entry>> {
+        let ScanRange { space, from, to } = &range;
+        let statements = &self.desk.statements;
+        let statement = if to.is_some() { &statements.scan } else { &statements.scan_to_the_end };
+        let query = sqlx::query(statement).bind(space).bind(&from[..]).bind(i64::try_from(limit).unwrap_or(i64::MAX));
+        let query = match to {
+            Some(to) => query.bind(&to[..]),
+            None => query,
+        };
+        self.read("scan", async {
+            let rows = query.fetch_all(&self.readers).await?;
+            let entry =
+                |row: &PgRow| Ok(Entry { key: bytes(row, 0)?, version: version(row, 1)?, value: bytes(row, 2)? });
+            rows.iter().map(entry).collect()
+        })
+        .await
+    }
+}
+
+impl fmt::Debug for PostgresStore {
+    /// Without credentials.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresStore").field("address", &self.desk.address).finish_non_exhaustive()
+    }
+}
+
+fn version(row: &PgRow, column: usize) -> Result<Version, sqlx::Error> {
+    row.try_get::<i64, _>(column).map(|version| version.unsigned_abs())
+}
+
+fn bytes(row: &PgRow, column: usize) -> Result<Bytes, sqlx::Error> {
+    row.try_get::<Vec<u8>, _>(column).map(Bytes::from)
+}
+
+/// The task that writes ends only with the runtime.
+fn gone() -> Error {
+    Error::new(ErrorKind::OutcomeUnknown, "write", "the runtime ended before the answer came")
+}
