@@ -1,1 +1,48 @@
 //! Real brokers and Postgres on this machine, for tests and trials.
+//!
+//! ```no_run
+//! use partitura_servers::{Kind, Server};
+//!
+//! let server = Server::new(Kind::Nats);
+//! server.up()?; // installs what is missing, starts, waits until it answers; nothing to do if it is up
+//! println!("{}", server.url());
+//! server.kill()?; // SIGKILL, as a crash would have it
+//! server.start()?; // with the data that it had
+//! # Ok::<_, partitura_servers::Error>(())
+//! ```
+//!
+//! There is one *standing* instance of each kind, on fixed ports of the loopback interface, below
+//! `target/brokers/<kind>`. It outlives the process that started it, and every process that asks for it shares it: take
+//! names of your own on it. It offers everything that an adapter's tests ask of a broker at once, which
+//! [`Endpoints`] lists: access without credentials, credentials that are checked, TLS, and an entrance whose clients are
+//! told the address of a proxy.
+//!
+//! The programs are the vendors' own. Kafka and Pulsar come as jars from Maven, NATS from its source by Go, RabbitMQ and
+//! Postgres from Debian. What is downloaded is kept under `target/brokers/software`, by its version.
+//!
+//! Passwords and keys in this crate are public, and worth nothing: the servers listen on the loopback interface only.
+//!
+//! Everything here blocks its thread. In an async test, call it from `spawn_blocking`. It needs Linux.
+
+mod endpoints;
+mod error;
+mod http;
+mod install;
+mod instance;
+mod kind;
+mod process;
+mod server;
+mod software;
+mod tls;
+
+mod java;
+mod kafka;
+mod nats;
+mod postgres;
+mod pulsar;
+mod rabbitmq;
+
+pub use endpoints::{Endpoints, Login, Proxied, Tls};
+pub use error::{Error, Result};
+pub use kind::{Kind, UnknownKind};
+pub use server::{Server, Status};

@@ -6,9 +6,11 @@
 //! | `tidy` | the house's rules that no compiler knows |
 //! | `bench` | the engine's benchmarks on the embedded broker |
 //! | `conformance` | the conformance suite on each broker |
+//! | `brokers` | real brokers and Postgres on this machine: up, down, status |
 //! | `simulate` | the engine and the lanes in seeded worlds |
 
 mod bench;
+mod brokers;
 mod conformance;
 mod repository;
 mod simulate;
@@ -40,6 +42,8 @@ enum Command {
     Bench(bench::Arguments),
     /// Runs the conformance suite: [NAME…] [--tier N] [--json] [--report DIR].
     Conformance(conformance::Arguments),
+    /// Runs real brokers and Postgres on this machine: up|down|status [NAME…] [--wipe] [--json].
+    Brokers(brokers::Arguments),
     /// Runs the engine and the lanes in seeded worlds, where everything goes wrong: --seeds N [--from SEED] [--json].
     Simulate(simulate::Arguments),
 }
@@ -50,6 +54,7 @@ fn main() -> ExitCode {
         Command::Tidy => tidy::run(),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Conformance(arguments) => conformance::run(&arguments),
+        Command::Brokers(arguments) => brokers::run(&arguments),
         Command::Simulate(arguments) => simulate::run(&arguments),
     };
     match outcome {

@@ -1,0 +1,107 @@
+//! What can go wrong, and what to do about it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The result of what this crate does.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why a server is not as it was asked to be. Its text says what to do next.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A program that cannot be installed from here is not on the machine.
+    #[error("{server} needs `{program}`, which is not on this machine: {remedy}")]
+    Missing {
+        /// Who needs it.
+        server: String,
+        /// What is missing.
+        program: &'static str,
+        /// How to get it.
+        remedy: String,
+    },
+    /// A program that prepares or installs the server did not do it.
+    #[error("{server}: `{command}` failed, {status}:\n{output}")]
+    Command {
+        /// For whom.
+        server: String,
+        /// The command as one would type it.
+        command: String,
+        /// How it ended.
+        status: String,
+        /// The last lines that it wrote.
+        output: String,
+    },
+    /// A program could not be started at all.
+    #[error("{server}: cannot start `{program}`")]
+    Spawn {
+        /// For whom.
+        server: String,
+        /// Which program.
+        program: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file of the server could not be read or written.
+    #[error("cannot {action} {}", path.display())]
+    File {
+        /// `read`, `write` and the like.
+        action: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Another program listens where the server would.
+    #[error("{server}: port {port} of 127.0.0.1 is taken by another program; stop that, then try again")]
+    PortTaken {
+        /// Who wanted it.
+        server: String,
+        /// Which port.
+        port: u16,
+    },
+    /// The server ended before it was ready.
+    #[error("{server} ended while it started; the end of {}:\n{tail}", log.display())]
+    Ended {
+        /// Which server.
+        server: String,
+        /// Its whole log.
+        log: PathBuf,
+        /// The last lines of the log.
+        tail: String,
+    },
+    /// The server runs, and does not answer.
+    #[error("{server} was not ready after {} s; the end of {}:\n{tail}", patience.as_secs(), log.display())]
+    NotReady {
+        /// Which server.
+        server: String,
+        /// How long it was waited for.
+        patience: Duration,
+        /// Its whole log.
+        log: PathBuf,
+        /// The last lines of the log.
+        tail: String,
+    },
+    /// The server was to be killed, and does not run.
+    #[error("{server} is not running; start it with `up`")]
+    NotRunning {
+        /// Which server.
+        server: String,
+    },
+    /// The process does not end, even after SIGKILL.
+    #[error("{server}: process {pid} does not end")]
+    Immortal {
+        /// Which server.
+        server: String,
+        /// Its process.
+        pid: u32,
+    },
+}
+
+impl Error {
+    /// For `map_err` on what is done to a file.
+    pub(crate) fn file(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::File { action, path, source }
+    }
+}

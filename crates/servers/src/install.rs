@@ -1,0 +1,215 @@
+//! Getting software: jars by Maven, Go programs from source, packages from Debian.
+
+use std::env;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::error::{Error, Result};
+use crate::instance::{Instance, lock};
+use crate::server::last_lines;
+
+/// A program that must be on the machine already.
+#[derive(Clone, Copy)]
+pub(crate) struct Tool {
+    pub(crate) program: &'static str,
+    /// What to do when it is missing.
+    pub(crate) remedy: &'static str,
+}
+
+pub(crate) const JAVA: Tool =
+    Tool { program: "java", remedy: "install a JDK, 17 or newer (`apt-get install openjdk-17-jdk-headless`)" };
+const MAVEN: Tool = Tool { program: "mvn", remedy: "install Apache Maven (`apt-get install maven`)" };
+const GO: Tool = Tool { program: "go", remedy: "install Go, 1.24 or newer, and put its bin directory on the PATH" };
+
+impl Tool {
+    pub(crate) fn path(&self, instance: &Instance) -> Result<PathBuf> {
+        find(self.program).ok_or_else(|| Error::Missing {
+            server: instance.name.clone(),
+            program: self.program,
+            remedy: self.remedy.to_owned(),
+        })
+    }
+
+    pub(crate) fn command(&self, instance: &Instance) -> Result<Command> {
+        Ok(Command::new(self.path(instance)?))
+    }
+
+    pub(crate) fn run(&self, instance: &Instance, command: Command) -> Result<()> {
+        run(instance, command)
+    }
+}
+
+/// The program's path, by the PATH.
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    env::split_paths(&path).map(|directory| directory.join(program)).find(|path| is_executable(path))
+}
+
+pub(crate) fn is_executable(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+}
+
+/// Runs it to its end. What it wrote is shown only if it fails.
+pub(crate) fn run(instance: &Instance, mut command: Command) -> Result<()> {
+    let server = || instance.name.clone();
+    let program = || command.get_program().to_string_lossy().into_owned();
+    let (shown, program) = (shown(&command), program());
+    let output = command.stdin(Stdio::null()).output();
+    let output = output.map_err(|source| Error::Spawn { server: server(), program, source })?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let status = output.status.to_string();
+    Err(Error::Command { server: server(), command: shown, status, output: last_lines(&text, 30) })
+}
+
+fn shown(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+}
+
+/// Runs it again once if it fails: what comes over a network fails now and then.
+fn run_over_network(instance: &Instance, mut command: impl FnMut() -> Command) -> Result<()> {
+    run(instance, command()).or_else(|failure| {
+        instance.report(&format!("trying again after: {failure}"));
+        run(instance, command())
+    })
+}
+
+/// The jars that `pom` depends on, in `lib` of the software's directory.
+pub(crate) fn jars(instance: &Instance, version: &str, pom: &str) -> Result<()> {
+    let directory = instance.software(version);
+    let _lock = lock(&directory.with_extension("lock"))?;
+    // Written last: that it is there and the same says that the jars are complete.
+    let complete = directory.join("installed.xml");
+    if fs::read_to_string(&complete).is_ok_and(|installed| installed == pom) {
+        return Ok(());
+    }
+    MAVEN.path(instance)?;
+    instance.report(&format!("fetching the jars of {version}"));
+    if directory.exists() {
+        fs::remove_dir_all(&directory).map_err(Error::file("remove", &directory))?;
+    }
+    crate::instance::create_directory(&directory)?;
+    let written = directory.join("pom.xml");
+    fs::write(&written, pom).map_err(Error::file("write", &written))?;
+    run_over_network(instance, || {
+        let mut command = Command::new(MAVEN.program);
+        command.current_dir(&directory).args([
+            "--batch-mode",
+            "--quiet",
+            "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies",
+            "-DincludeScope=runtime",
+            "-DoutputDirectory=lib",
+        ]);
+        command
+    })?;
+    fs::write(&complete, pom).map_err(Error::file("write", &complete))
+}
+
+/// The program that a Go module builds, in the software's directory.
+pub(crate) fn go_program(instance: &Instance, version: &str, program: &str, module: &str) -> Result<()> {
+    let directory = instance.software(version);
+    let _lock = lock(&directory.with_extension("lock"))?;
+    if is_executable(&directory.join(program)) {
+        return Ok(());
+    }
+    GO.path(instance)?;
+    instance.report(&format!("building {module}"));
+    run_over_network(instance, || {
+        let mut command = Command::new(GO.program);
+        command.env("GOBIN", &directory).env("GOFLAGS", "").args(["install", module]);
+        command
+    })
+}
+
+/// Installs a Debian package without starting the service that comes with it. `program` is what was missing.
+pub(crate) fn debian_package(instance: &Instance, package: &str, program: &'static str) -> Result<()> {
+    let remedy = |why: &str| Error::Missing {
+        server: instance.name.clone(),
+        program,
+        remedy: format!("install the Debian package {package} (`apt-get install {package}`); {why}"),
+    };
+    if find("apt-get").is_none() {
+        return Err(remedy("this machine has no apt-get, so install it in this system's way"));
+    }
+    if !is_root() {
+        return Err(remedy("only root may do that, and this process is not"));
+    }
+    let _lock = lock(&instance.software("apt.lock"))?;
+    instance.report(&format!("installing the Debian package {package}"));
+    let _policy = NoServices::declare()?;
+    let apt = |arguments: &[&str]| {
+        let mut command = Command::new("apt-get");
+        command.env("DEBIAN_FRONTEND", "noninteractive").args(["-o", "DPkg::Lock::Timeout=300", "-q"]).args(arguments);
+        command
+    };
+    run_over_network(instance, || apt(&["update"]))?;
+    run_over_network(instance, || apt(&["install", "--yes", "--no-install-recommends", package]))
+}
+
+pub(crate) fn is_root() -> bool {
+    // The owner of what a process has in /proc is the user as whom it acts.
+    use std::os::unix::fs::MetadataExt;
+    fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0)
+}
+
+/// While it lives, no package starts a service: Debian's invoke-rc.d asks this script, and 101 means "forbidden".
+struct NoServices {
+    script: Option<PathBuf>,
+}
+
+impl NoServices {
+    fn declare() -> Result<Self> {
+        let script = Path::new("/usr/sbin/policy-rc.d");
+        if script.exists() {
+            // Somebody, a container's image for one, has said already what may start.
+            return Ok(Self { script: None });
+        }
+        fs::write(script, "#!/bin/sh\nexit 101\n").map_err(Error::file("write", script))?;
+        let policy = Self { script: Some(script.to_owned()) };
+        fs::set_permissions(script, fs::Permissions::from_mode(0o755))
+            .map_err(Error::file("make executable", script))?;
+        Ok(policy)
+    }
+}
+
+impl Drop for NoServices {
+    fn drop(&mut self) {
+        if let Some(script) = &self.script {
+            // If it stays, the machine's own packages start no services: a nuisance, and nothing that we could mend here.
+            let _ = fs::remove_file(script);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::instance::Ports;
+    use crate::kind::Kind;
+
+    fn instance() -> Instance {
+        Instance::new(Kind::Nats, "nats-install".to_owned(), Ports::from(40100))
+    }
+
+    #[test]
+    fn a_missing_tool_is_named_with_its_remedy() {
+        let tool = Tool { program: "no-such-program-anywhere", remedy: "write it" };
+        let text = tool.path(&instance()).expect_err("it does not exist").to_string();
+        assert!(text.contains("no-such-program-anywhere") && text.contains("write it"), "{text}");
+    }
+
+    #[test]
+    fn a_failing_command_shows_what_it_was_and_what_it_wrote() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo told; echo warned >&2; exit 3"]);
+        let text = run(&instance(), command).expect_err("it fails").to_string();
+        for part in ["sh -c", "told", "warned", "3"] {
+            assert!(text.contains(part), "{text} lacks {part}");
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! One installation of a server: its name, its directory, its ports.
+
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::kind::Kind;
+
+/// Takes lines about what goes on.
+pub(crate) type Report = Arc<dyn Fn(&str) + Send + Sync>;
+
+#[derive(Clone)]
+pub(crate) struct Instance {
+    pub(crate) kind: Kind,
+    /// What messages call it, and its directory: the kind, or that with something added.
+    pub(crate) name: String,
+    pub(crate) ports: Ports,
+    /// Below which all instances and their software are.
+    brokers: PathBuf,
+    report: Report,
+}
+
+impl Instance {
+    pub(crate) fn new(kind: Kind, name: String, ports: Ports) -> Self {
+        let report = {
+            let name = name.clone();
+            move |line: &str| eprintln!("{name}: {line}")
+        };
+        Self { kind, name, ports, brokers: target().join("brokers"), report: Arc::new(report) }
+    }
+
+    pub(crate) fn with_report(self, report: Report) -> Self {
+        Self { report, ..self }
+    }
+
+    pub(crate) fn report(&self, line: &str) {
+        (self.report)(line);
+    }
+
+    /// What this instance has on the disk, and `down` wipes.
+    pub(crate) fn directory(&self) -> PathBuf {
+        self.brokers.join(&self.name)
+    }
+
+    /// A file or directory of this instance.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory().join(name)
+    }
+
+    pub(crate) fn log(&self) -> PathBuf {
+        self.path("log")
+    }
+
+    /// Where an installed program is; `version` is of the form `name-1.2.3`.
+    pub(crate) fn software(&self, version: &str) -> PathBuf {
+        self.brokers.join("software").join(version)
+    }
+
+    /// Waits until no other process changes this instance.
+    pub(crate) fn lock(&self) -> Result<File> {
+        lock(&self.brokers.join(format!("{}.lock", self.name)))
+    }
+
+    /// Writes a file of this instance, with its directory.
+    pub(crate) fn write(&self, name: &str, text: &str) -> Result<PathBuf> {
+        let path = self.path(name);
+        create_directory(&self.directory())?;
+        fs::write(&path, text).map_err(Error::file("write", &path))?;
+        Ok(path)
+    }
+
+    /// Fills a template: `@DIRECTORY@` and the ports by name, `@MAIN@`.
+    pub(crate) fn fill(&self, template: &str) -> String {
+        let ports = &self.ports;
+        [
+            ("@DIRECTORY@", self.directory().display().to_string()),
+            ("@MAIN@", ports.main.to_string()),
+            ("@HTTP@", ports.http.to_string()),
+            ("@TLS@", ports.tls.to_string()),
+            ("@LOGIN@", ports.login.to_string()),
+            ("@INNER@", ports.inner.to_string()),
+            ("@PROXIED@", ports.proxied.to_string()),
+            ("@ADVERTISED@", ports.advertised.to_string()),
+        ]
+        .iter()
+        .fold(template.to_owned(), |text, (name, value)| text.replace(name, value))
+    }
+
+    /// An error now tells more than the server's own log would.
+    pub(crate) fn expect_free_port(&self) -> Result<()> {
+        let port = self.ports.main;
+        match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(Error::PortTaken { server: self.name.clone(), port }),
+        }
+    }
+}
+
+/// The ports of one instance. Not every kind has a use for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ports {
+    pub(crate) main: u16,
+    pub(crate) http: u16,
+    pub(crate) tls: u16,
+    /// Where credentials are asked for.
+    pub(crate) login: u16,
+    /// For the server's parts among themselves; the port above it is taken too.
+    pub(crate) inner: u16,
+    pub(crate) proxied: u16,
+    /// Left free for a proxy.
+    pub(crate) advertised: u16,
+}
+
+impl Ports {
+    /// Those of the standing instance.
+    pub(crate) fn standing(kind: Kind) -> Self {
+        match kind {
+            Kind::Kafka => Self::from(19092),
+            Kind::Pulsar => Self { http: 18080, ..Self::from(16650) },
+            Kind::Rabbitmq => Self::from(17672),
+            Kind::Nats => Self { http: 18222, ..Self::from(14222) },
+            Kind::Postgres => Self::from(15432),
+        }
+    }
+
+    /// Eight in a row.
+    pub(crate) fn from(first: u16) -> Self {
+        Self {
+            main: first,
+            http: first + 1,
+            tls: first + 2,
+            login: first + 3,
+            proxied: first + 4,
+            advertised: first + 5,
+            inner: first + 6,
+        }
+    }
+}
+
+/// Cargo's target directory, from whichever crate's test this runs in.
+fn target() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new("."));
+    root.join(std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
+}
+
+pub(crate) fn create_directory(path: &Path) -> Result<()> {
+    fs::create_dir_all(path).map_err(Error::file("create", path))
+}
+
+/// Waits for the lock; it is freed when the file is dropped, and when this process ends.
+pub(crate) fn lock(path: &Path) -> Result<File> {
+    if let Some(directory) = path.parent() {
+        create_directory(directory)?;
+    }
+    let file = File::create(path).map_err(Error::file("open", path))?;
+    file.lock().map_err(Error::file("lock", path))?;
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn no_two_standing_instances_share_a_port() {
+        let mut seen = HashSet::new();
+        for kind in Kind::all() {
+            let Ports { main, http, tls, login, inner, proxied, advertised } = Ports::standing(kind);
+            for port in [main, http, tls, login, inner, inner + 1, proxied, advertised] {
+                assert!(seen.insert(port), "{kind} shares port {port}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_template_is_filled_with_the_directory_and_the_ports() {
+        let instance = Instance::new(Kind::Nats, "nats-template".to_owned(), Ports::from(100));
+        let filled = instance.fill("@DIRECTORY@/data @MAIN@ @INNER@ @MAIN@");
+        assert_eq!(filled, format!("{}/data 100 106 100", instance.directory().display()));
+    }
+}

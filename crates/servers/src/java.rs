@@ -1,0 +1,38 @@
+//! What the brokers that run on a JVM have in common.
+
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+
+use crate::error::Result;
+use crate::install;
+use crate::instance::Instance;
+use crate::process::Launch;
+
+/// For the file `log4j2.properties` of the instance.
+pub(crate) const LOGGING: &str = include_str!("log4j2.properties");
+
+/// All jars of the software.
+pub(crate) fn class_path(instance: &Instance, software: &str) -> PathBuf {
+    instance.software(software).join("lib").join("*")
+}
+
+pub(crate) fn is_installed(instance: &Instance, software: &str) -> bool {
+    instance.software(software).join("installed.xml").exists()
+}
+
+/// A JVM of its own with these options; `main` is the class and its arguments.
+pub(crate) fn launch(
+    instance: &Instance,
+    software: &str,
+    options: &[impl AsRef<OsStr>],
+    main: &[OsString],
+) -> Result<Launch> {
+    let logging = format!("-Dlog4j2.configurationFile={}", instance.path("log4j2.properties").display());
+    // The serial collector has the smallest footprint, and the heaps are small.
+    let mut arguments: Vec<OsString> =
+        vec!["-XX:+UseSerialGC".into(), "-XX:+ExitOnOutOfMemoryError".into(), logging.into()];
+    arguments.extend(options.iter().map(|option| option.as_ref().to_owned()));
+    arguments.extend(["-cp".into(), class_path(instance, software).into()]);
+    arguments.extend_from_slice(main);
+    Ok(Launch { program: install::JAVA.path(instance)?, arguments, environment: Vec::new(), user: None })
+}

@@ -1,0 +1,93 @@
+//! Kafka: one node, from its jars.
+
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::endpoints::{Endpoints, Login, Proxied};
+use crate::error::Result;
+use crate::instance::Instance;
+use crate::process::Launch;
+use crate::software::Software;
+use crate::{http, install, java, tls};
+
+const VERSION: &str = "4.4.0";
+const JARS: &str = include_str!("kafka/pom.xml");
+const CONFIGURATION: &str = include_str!("kafka/server.properties");
+/// Any will do, for the one node is the whole cluster.
+const CLUSTER: &str = "UGFydGl0dXJhLXRlc3RzLg";
+
+const USER: &str = "partitura";
+const PASSWORD: &str = "partitura-secret";
+
+pub(crate) struct Kafka;
+
+impl Kafka {
+    fn software() -> String {
+        format!("kafka-{VERSION}")
+    }
+
+    /// Gives the data directory its identity and the users of SCRAM.
+    fn format(instance: &Instance) -> Result<()> {
+        instance.report("formatting the data directory");
+        let mut command = Command::new(install::JAVA.path(instance)?);
+        command
+            .args(["-Xmx128m", "-XX:TieredStopAtLevel=1", "-cp"])
+            .arg(java::class_path(instance, &Self::software()))
+            .args(["kafka.tools.StorageTool", "format", "--ignore-formatted", "--cluster-id", CLUSTER, "--config"])
+            .arg(instance.path("server.properties"))
+            .args(["--add-scram", &format!("SCRAM-SHA-256=[name={USER},password={PASSWORD}]")]);
+        install::run(instance, command)
+    }
+}
+
+impl Software for Kafka {
+    fn install(&self, instance: &Instance) -> Result<()> {
+        install::JAVA.path(instance)?;
+        install::jars(instance, &Self::software(), &JARS.replace("@VERSION@", VERSION))
+    }
+
+    fn prepare(&self, instance: &Instance) -> Result<()> {
+        tls::prepare(instance)?;
+        instance.write("log4j2.properties", java::LOGGING)?;
+        let configuration = instance.fill(CONFIGURATION).replace("@USER@", USER).replace("@PASSWORD@", PASSWORD);
+        instance.write("server.properties", &configuration)?;
+        if instance.path("data/meta.properties").exists() { Ok(()) } else { Self::format(instance) }
+    }
+
+    fn launch(&self, instance: &Instance) -> Result<Launch> {
+        let options = ["-Xms128m", "-Xmx512m", "-XX:MaxDirectMemorySize=128m"];
+        let main = ["kafka.Kafka".into(), instance.path("server.properties").into()];
+        java::launch(instance, &Self::software(), &options, &main)
+    }
+
+    fn is_ready(&self, instance: &Instance) -> bool {
+        // The log is of this start. It listens well before it serves, and says when it does.
+        let log = fs::read(instance.log()).unwrap_or_default();
+        String::from_utf8_lossy(&log).contains("Kafka Server started") && http::listens(instance.ports.main)
+    }
+
+    fn patience(&self) -> Duration {
+        Duration::from_secs(90)
+    }
+
+    fn endpoints(&self, instance: &Instance) -> Endpoints {
+        let ports = &instance.ports;
+        Endpoints {
+            url: format!("kafka://127.0.0.1:{}", ports.main),
+            admin: None,
+            login: Some(Login {
+                url: format!("kafka://127.0.0.1:{}", ports.login),
+                user: USER.to_owned(),
+                password: PASSWORD.to_owned(),
+            }),
+            token: None,
+            tls: Some(tls::endpoint(instance, format!("kafka://localhost:{}", ports.tls))),
+            proxied: Some(Proxied::new(ports)),
+        }
+    }
+
+    fn version(&self, instance: &Instance) -> Option<String> {
+        java::is_installed(instance, &Self::software()).then(|| VERSION.to_owned())
+    }
+}

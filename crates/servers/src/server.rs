@@ -1,0 +1,231 @@
+//! A server, from its installation to its end.
+
+use std::fs;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use crate::endpoints::Endpoints;
+use crate::error::{Error, Result};
+use crate::instance::{Instance, Ports};
+use crate::kind::Kind;
+use crate::process::Process;
+use crate::software::Software;
+
+/// How often a starting server is asked whether it is ready.
+const POLL: Duration = Duration::from_millis(100);
+/// After which a server that was asked to end is killed.
+const FAREWELL: Duration = Duration::from_secs(30);
+
+/// A server on this machine, which may run or not. Cheap to make, and it can be made anywhere any number of times: what
+/// it stands for is on the disk. Calls on one instance wait for each other, in other processes too.
+#[derive(Clone)]
+pub struct Server {
+    instance: Instance,
+    software: &'static dyn Software,
+}
+
+impl Server {
+    /// The standing instance, which all processes on this machine share.
+    pub fn new(kind: Kind) -> Self {
+        Self::of(Instance::new(kind, kind.name().to_owned(), Ports::standing(kind)))
+    }
+
+    /// An instance of one's own: its directory is `target/brokers/<kind>-<name>`, its ports are the eight from `first_port`.
+    pub fn private(kind: Kind, name: &str, first_port: u16) -> Self {
+        Self::of(Instance::new(kind, format!("{kind}-{name}"), Ports::from(first_port)))
+    }
+
+    fn of(instance: Instance) -> Self {
+        Self { software: instance.kind.software(), instance }
+    }
+
+    /// Takes the lines about what goes on, which otherwise go to the standard error under the server's name.
+    #[must_use]
+    pub fn with_report(self, report: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Self { instance: self.instance.with_report(Arc::new(report)), ..self }
+    }
+
+    /// What it is.
+    pub fn kind(&self) -> Kind {
+        self.instance.kind
+    }
+
+    /// Installs it if it is not there, starts it if it does not run, and waits until it is ready.
+    ///
+    /// # Errors
+    ///
+    /// What is missing and cannot be installed from here, and all errors of [`start`](Self::start).
+    pub fn up(&self) -> Result<()> {
+        let _lock = self.instance.lock()?;
+        if Process::find(&self.instance).is_none() {
+            self.software.install(&self.instance)?;
+        }
+        self.start_locked()
+    }
+
+    /// Starts it with the data that it has, and waits until it is ready. Does nothing if it is.
+    ///
+    /// # Errors
+    ///
+    /// It is not installed, another program has its port, it ended, or it was not ready in time; the latter two with the end
+    /// of its log.
+    pub fn start(&self) -> Result<()> {
+        let _lock = self.instance.lock()?;
+        self.start_locked()
+    }
+
+    fn start_locked(&self) -> Result<()> {
+        let begun = Instant::now();
+        let process = match Process::find(&self.instance) {
+            Some(_) if self.software.is_ready(&self.instance) => return Ok(()),
+            Some(process) => process,
+            None => {
+                self.instance.expect_free_port()?;
+                self.software.prepare(&self.instance)?;
+                Process::launch(&self.instance, self.software.launch(&self.instance)?)?
+            }
+        };
+        self.await_ready(process)?;
+        let (url, seconds) = (self.url(), begun.elapsed().as_secs_f64());
+        self.instance.report(&format!("ready after {seconds:.1} s: {url}, process {}", process.pid));
+        Ok(())
+    }
+
+    fn await_ready(&self, process: Process) -> Result<()> {
+        let (server, log, patience) = (self.instance.name.clone(), self.instance.log(), self.software.patience());
+        let deadline = Instant::now() + patience;
+        while !self.software.is_ready(&self.instance) {
+            if !process.is_alive() {
+                return Err(Error::Ended { server, tail: self.log_tail(), log });
+            }
+            if Instant::now() > deadline {
+                return Err(Error::NotReady { server, patience, tail: self.log_tail(), log });
+            }
+            thread::sleep(POLL);
+        }
+        Ok(())
+    }
+
+    fn log_tail(&self) -> String {
+        let text = fs::read(self.instance.log()).unwrap_or_default();
+        last_lines(&String::from_utf8_lossy(&text), 30)
+    }
+
+    /// Ends it by SIGKILL, as a crash would. Its data stays as it is. Returns when its process is gone.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotRunning`] if there is nothing to kill.
+    pub fn kill(&self) -> Result<()> {
+        let _lock = self.instance.lock()?;
+        let process = Process::find(&self.instance);
+        process.ok_or_else(|| Error::NotRunning { server: self.instance.name.clone() })?.kill(&self.instance)
+    }
+
+    /// Ends it in good order, or by SIGKILL after 30 s, and with `wipe` removes all that it has on the disk except installed
+    /// software. Does nothing to a server that does not run.
+    ///
+    /// # Errors
+    ///
+    /// Its process does not end, or its files cannot be removed.
+    pub fn down(&self, wipe: bool) -> Result<()> {
+        let _lock = self.instance.lock()?;
+        if let Some(process) = Process::find(&self.instance) {
+            process.stop(&self.instance, self.software.stop_signal(), FAREWELL)?;
+            self.instance.report("is down");
+        }
+        self.software.clean(&self.instance, wipe)?;
+        let directory = self.instance.directory();
+        if wipe && directory.exists() {
+            fs::remove_dir_all(&directory).map_err(Error::file("remove", &directory))?;
+            self.instance.report("its data is gone");
+        }
+        Ok(())
+    }
+
+    /// How it is now.
+    pub fn status(&self) -> Status {
+        let process = Process::find(&self.instance);
+        Status {
+            name: self.instance.name.clone(),
+            url: self.url(),
+            up: process.is_some() && self.software.is_ready(&self.instance),
+            version: self.software.version(&self.instance),
+            pid: process.map(|process| process.pid),
+        }
+    }
+
+    /// Where every client is let in: [`Endpoints::url`].
+    pub fn url(&self) -> String {
+        self.endpoints().url
+    }
+
+    /// All its entrances, known before it runs. The files that they name exist once it was up.
+    pub fn endpoints(&self) -> Endpoints {
+        self.software.endpoints(&self.instance)
+    }
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Server").field(&self.instance.name).finish()
+    }
+}
+
+/// How a server is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Status {
+    /// The kind's name, of a private instance with its own name added.
+    pub name: String,
+    /// Where it is reached.
+    pub url: String,
+    /// Whether it serves its clients.
+    pub up: bool,
+    /// Which version runs, or is installed.
+    pub version: Option<String>,
+    /// Its process, if it runs.
+    pub pid: Option<u32>,
+}
+
+pub(crate) fn last_lines(text: &str, count: usize) -> String {
+    let lines: Vec<&str> = text.trim_end().lines().collect();
+    lines[lines.len().saturating_sub(count)..].join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_written_with_the_names_that_scripts_read() {
+        let status = Status {
+            name: "nats".to_owned(),
+            url: "nats://127.0.0.1:14222".to_owned(),
+            up: false,
+            version: None,
+            pid: None,
+        };
+        let json = serde_json::to_string(&status).expect("plain data");
+        assert_eq!(json, r#"{"name":"nats","url":"nats://127.0.0.1:14222","up":false,"version":null,"pid":null}"#);
+    }
+
+    #[test]
+    fn the_end_of_a_log_is_its_last_lines_or_all_of_it() {
+        assert_eq!(last_lines("a\nb\nc\n", 2), "b\nc");
+        assert_eq!(last_lines("a\n", 2), "a");
+        assert_eq!(last_lines("", 2), "");
+    }
+
+    #[test]
+    fn what_does_not_run_cannot_be_killed_and_is_shown_as_down() {
+        let server = Server::private(Kind::Nats, "never-started", 40000);
+        assert!(matches!(server.kill(), Err(Error::NotRunning { .. })));
+        let status = server.status();
+        assert!(!status.up);
+        assert_eq!(status.pid, None);
+    }
+}

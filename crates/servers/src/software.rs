@@ -1,0 +1,55 @@
+//! What differs between the kinds.
+
+use std::time::Duration;
+
+use crate::endpoints::Endpoints;
+use crate::error::Result;
+use crate::instance::Instance;
+use crate::kind::Kind;
+use crate::process::Launch;
+use crate::{kafka, nats, postgres, pulsar, rabbitmq};
+
+/// A program that can be installed, prepared, started and asked.
+pub(crate) trait Software: Sync {
+    /// Gets what is missing on this machine.
+    fn install(&self, instance: &Instance) -> Result<()>;
+
+    /// Writes configuration and, the first time, the beginnings of the data.
+    fn prepare(&self, instance: &Instance) -> Result<()>;
+
+    /// How the prepared server is started.
+    fn launch(&self, instance: &Instance) -> Result<Launch>;
+
+    /// Whether it serves its clients now. Asked again and again.
+    fn is_ready(&self, instance: &Instance) -> bool;
+
+    /// Within which time it is ready, on a busy machine too.
+    fn patience(&self) -> Duration;
+
+    fn endpoints(&self, instance: &Instance) -> Endpoints;
+
+    /// The version that runs, or would run. None if it is not installed.
+    fn version(&self, instance: &Instance) -> Option<String>;
+
+    /// The signal that ends it in good order.
+    fn stop_signal(&self) -> &'static str {
+        "TERM"
+    }
+
+    /// Removes what it leaves outside the instance's directory; `wipe` if its data goes too.
+    fn clean(&self, _instance: &Instance, _wipe: bool) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl Kind {
+    pub(crate) fn software(self) -> &'static dyn Software {
+        match self {
+            Self::Kafka => &kafka::Kafka,
+            Self::Pulsar => &pulsar::Pulsar,
+            Self::Rabbitmq => &rabbitmq::Rabbitmq,
+            Self::Nats => &nats::Nats,
+            Self::Postgres => &postgres::Postgres,
+        }
+    }
+}

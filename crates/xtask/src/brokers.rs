@@ -1,0 +1,124 @@
+//! `cargo xtask brokers`: real brokers and Postgres on this machine.
+
+use std::thread;
+use std::time::Instant;
+
+use clap::{Args, Subcommand};
+use partitura_servers::{Kind, Server, Status};
+
+use crate::Failure;
+
+/// Starts, stops and shows them. Their state is below `target/brokers`.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Installs what is missing, starts them, and waits until they are ready.
+    Up {
+        #[command(flatten)]
+        names: Names,
+        /// Begins without the data that they have.
+        #[arg(long)]
+        wipe: bool,
+    },
+    /// Stops them.
+    Down {
+        #[command(flatten)]
+        names: Names,
+        /// Removes their data, too.
+        #[arg(long)]
+        wipe: bool,
+    },
+    /// Shows how they are.
+    Status {
+        #[command(flatten)]
+        names: Names,
+        /// A list of {"name","url","up","version","pid"}.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Args)]
+struct Names {
+    /// kafka, pulsar, rabbitmq, nats, postgres; all of them without a name.
+    #[arg(value_name = "NAME")]
+    names: Vec<Kind>,
+}
+
+impl Names {
+    fn servers(&self) -> Vec<Server> {
+        let kinds = if self.names.is_empty() { Kind::all().to_vec() } else { self.names.clone() };
+        kinds.into_iter().map(Server::new).collect()
+    }
+}
+
+/// Fails if one of them is not as it was asked to be; the others are, nevertheless.
+pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    match &arguments.command {
+        Command::Up { names, wipe } => {
+            up(&names.servers(), *wipe)?;
+            show(&names.servers());
+        }
+        Command::Down { names, wipe } => {
+            let wipe = *wipe;
+            each(&names.servers(), move |server| server.down(wipe))?;
+        }
+        Command::Status { names, json: false } => show(&names.servers()),
+        Command::Status { names, json: true } => {
+            let statuses: Vec<Status> = names.servers().iter().map(Server::status).collect();
+            println!("{}", serde_json::to_string(&statuses)?);
+        }
+    }
+    Ok(())
+}
+
+fn up(servers: &[Server], wipe: bool) -> Result<(), Failure> {
+    each(servers, move |server| {
+        if wipe {
+            server.down(true)?;
+        }
+        server.up()
+    })
+}
+
+/// All at once: they mostly wait, for a disk or for a network.
+fn each(
+    servers: &[Server],
+    action: impl Fn(&Server) -> partitura_servers::Result<()> + Copy + Send + 'static,
+) -> Result<(), Failure> {
+    let begun = Instant::now();
+    let start = |server: &Server| {
+        let kind = server.kind();
+        let report = move |line: &str| eprintln!("[{:>5.1} s] {kind}: {line}", begun.elapsed().as_secs_f64());
+        let server = server.clone().with_report(report);
+        thread::spawn(move || action(&server).map_err(|error| explain(&error)))
+    };
+    let running: Vec<_> = servers.iter().map(start).collect();
+    let outcomes = running.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err("it panicked".to_owned())));
+    let failures: Vec<String> = outcomes.filter_map(Result::err).collect();
+    if failures.is_empty() { Ok(()) } else { Err(failures.join("\n").into()) }
+}
+
+/// The error and what caused it, in one line.
+fn explain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+fn show(servers: &[Server]) {
+    for status in servers.iter().map(Server::status) {
+        println!("{}", line(&status));
+    }
+}
+
+fn line(status: &Status) -> String {
+    let state = if status.up { "up" } else { "down" };
+    let version = status.version.as_deref().unwrap_or("not installed");
+    let process = status.pid.map_or_else(|| "-".to_owned(), |pid| format!("process {pid}"));
+    format!("{:<9} {state:<5} {version:<14} {process:<16} {}", status.name, status.url)
+}
