@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use partitura_broker::{Broker, InvalidName, Result};
 
 use crate::names::{ServiceTopics, WorkflowTopics};
+use crate::namespace::Namespace;
 
 /// Somebody that commands are sent to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -18,6 +19,7 @@ pub(crate) enum Destination {
 #[derive(Debug)]
 pub(crate) struct Directory {
     broker: Arc<dyn Broker>,
+    namespace: Namespace,
     partitions: u32,
     workflows: RwLock<HashMap<String, WorkflowTopics>>,
     services: RwLock<HashMap<String, ServiceTopics>>,
@@ -26,9 +28,9 @@ pub(crate) struct Directory {
 }
 
 impl Directory {
-    pub(crate) fn new(broker: Arc<dyn Broker>, partitions: u32) -> Self {
+    pub(crate) fn new(broker: Arc<dyn Broker>, namespace: Namespace, partitions: u32) -> Self {
         let (workflows, services, declared, served) = Default::default();
-        Self { broker, partitions, workflows, services, declared, served }
+        Self { broker, namespace, partitions, workflows, services, declared, served }
     }
 
     /// How many partitions an ordered topic has.
@@ -38,12 +40,12 @@ impl Directory {
 
     /// The topics of a workflow, declared or not.
     pub(crate) fn workflow(&self, name: &str) -> Result<WorkflowTopics> {
-        remembered(&self.workflows, name, WorkflowTopics::new)
+        remembered(&self.workflows, name, |name| WorkflowTopics::new(&self.namespace, name))
     }
 
     /// The topics of a service, declared or not.
     pub(crate) fn service(&self, name: &str) -> Result<ServiceTopics> {
-        remembered(&self.services, name, ServiceTopics::new)
+        remembered(&self.services, name, |name| ServiceTopics::new(&self.namespace, name))
     }
 
     fn declared(&self) -> MutexGuard<'_, HashSet<Destination>> {

@@ -11,6 +11,7 @@ use partitura_broker::{
 use serde::{Deserialize, Serialize};
 
 use crate::history::HISTORY;
+use crate::namespace::Namespace;
 use crate::store::{BrokerStore, Store};
 use crate::wire;
 
@@ -31,7 +32,10 @@ pub(crate) enum Settlement {
 
 /// Commits turns.
 #[derive(Debug, Clone)]
-pub(crate) struct Journal(Arc<Mode>);
+pub(crate) struct Journal {
+    mode: Arc<Mode>,
+    namespace: Namespace,
+}
 
 #[derive(Debug)]
 enum Mode {
@@ -45,31 +49,37 @@ enum Mode {
 
 impl Journal {
     /// For workflows: uses `store` where one is given, else the broker's own transactions.
-    pub(crate) async fn of_workflows(broker: &Arc<dyn Broker>, store: Option<Arc<dyn Store>>) -> Result<Self> {
-        Ok(Self(Arc::new(match store {
+    pub(crate) async fn of_workflows(
+        broker: &Arc<dyn Broker>,
+        store: Option<Arc<dyn Store>>,
+        namespace: Namespace,
+    ) -> Result<Self> {
+        let mode = match store {
             None => Mode::Atomic { broker: broker.clone(), store: BrokerStore::new(broker.clone())? },
             Some(store) => {
                 let producer = broker.producer(ProducerOptions::default()).await?;
                 Mode::Outbox { store, producer, sent: Mutex::default() }
             }
-        })))
+        };
+        Ok(Self { mode: Arc::new(mode), namespace })
     }
 
     /// For services, which keep no state.
     pub(crate) async fn of_services(broker: &Arc<dyn Broker>) -> Result<Self> {
-        Ok(Self(Arc::new(match BrokerStore::new(broker.clone()) {
+        let mode = match BrokerStore::new(broker.clone()) {
             Ok(store) => Mode::Atomic { broker: broker.clone(), store },
             Err(_) => Mode::Publish { producer: broker.producer(ProducerOptions::default()).await? },
-        })))
+        };
+        Ok(Self { mode: Arc::new(mode), namespace: Namespace::default() })
     }
 
     /// Whether there may be something to [`recover`](Self::recover).
     pub(crate) fn has_outbox(&self) -> bool {
-        matches!(&*self.0, Mode::Outbox { .. })
+        matches!(&*self.mode, Mode::Outbox { .. })
     }
 
     fn store(&self) -> Result<&dyn Store> {
-        match &*self.0 {
+        match &*self.mode {
             Mode::Atomic { store, .. } => Ok(store),
             Mode::Outbox { store, .. } => Ok(&**store),
             Mode::Publish { .. } => Err(Error::new(ErrorKind::Unsupported, "load", "services keep no state")),
@@ -80,8 +90,9 @@ impl Journal {
     ///
     /// `Conflict`: nothing happened, another owner was faster. `Fenced`: nothing happened, the input is another's now.
     /// Any other error: load the instance again; [`recover`](Self::recover) sends what was decided and not sent.
-    pub(crate) async fn commit(&self, unit: Unit) -> Result<Settlement> {
-        match &*self.0 {
+    pub(crate) async fn commit(&self, mut unit: Unit) -> Result<Settlement> {
+        unit.put.iter_mut().for_each(|put| put.key = self.namespace.key(&put.key));
+        match &*self.mode {
             Mode::Atomic { broker, .. } => {
                 let Some(transactions) = broker.transactions() else {
                     return Err(Error::new(ErrorKind::Unsupported, "commit", "the broker has no transactions"));
@@ -121,8 +132,8 @@ impl Journal {
     /// Sends what earlier turns decided to send and may not have sent: those whose history keys begin with `prefix`,
     /// or, with an empty prefix, all. The receivers ignore what they had already.
     pub(crate) async fn recover(&self, prefix: Bytes) -> Result<usize> {
-        let Mode::Outbox { store, producer, sent } = &*self.0 else { return Ok(0) };
-        let mut range = ScanRange::prefix(OUTBOX, prefix);
+        let Mode::Outbox { store, producer, sent } = &*self.mode else { return Ok(0) };
+        let mut range = self.namespace.range(ScanRange::prefix(OUTBOX, prefix));
         let mut recovered = 0;
         loop {
             let page = store.scan(range.clone(), PAGE).await?;
@@ -145,11 +156,15 @@ impl Journal {
     }
 
     pub(crate) async fn get(&self, space: Space, key: Bytes) -> Result<Option<(Version, Bytes)>> {
-        self.store()?.get(space, key).await
+        self.store()?.get(space, self.namespace.key(&key)).await
     }
 
     pub(crate) async fn scan(&self, range: ScanRange, limit: usize) -> Result<Vec<Entry>> {
-        self.store()?.scan(range, limit).await
+        let mut entries = self.store()?.scan(self.namespace.range(range), limit).await?;
+        for entry in &mut entries {
+            entry.key = self.namespace.strip(std::mem::take(&mut entry.key));
+        }
+        Ok(entries)
     }
 }
 

@@ -30,6 +30,7 @@ mod instance;
 mod journal;
 mod mailbox;
 mod names;
+mod namespace;
 mod partitura;
 mod steps;
 mod store;

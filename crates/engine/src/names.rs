@@ -6,6 +6,8 @@ use bytes::Bytes;
 use partitura_broker::{InvalidName, Message, Ordering, Result, SubscriptionName, TopicName, Topology};
 use partitura_lanes::Source;
 
+use crate::namespace::Namespace;
+
 /// The longest id of an instance, in bytes.
 pub(crate) const MAX_ID: usize = 512;
 
@@ -20,10 +22,10 @@ pub(crate) struct WorkflowTopics {
 }
 
 impl WorkflowTopics {
-    pub(crate) fn new(workflow: &str) -> Result<Self, InvalidName> {
+    pub(crate) fn new(namespace: &Namespace, workflow: &str) -> Result<Self, InvalidName> {
         Ok(Self {
-            commands: TopicName::new(format!("workflow.{workflow}.commands"))?,
-            events: TopicName::new(format!("workflow.{workflow}.events"))?,
+            commands: TopicName::new(namespace.topic(format!("workflow.{workflow}.commands")))?,
+            events: TopicName::new(namespace.topic(format!("workflow.{workflow}.events")))?,
         })
     }
 
@@ -47,10 +49,10 @@ pub(crate) struct ServiceTopics {
 }
 
 impl ServiceTopics {
-    pub(crate) fn new(service: &str) -> Result<Self, InvalidName> {
+    pub(crate) fn new(namespace: &Namespace, service: &str) -> Result<Self, InvalidName> {
         Ok(Self {
-            tasks: TopicName::new(format!("service.{service}.tasks"))?,
-            events: TopicName::new(format!("service.{service}.events"))?,
+            tasks: TopicName::new(namespace.topic(format!("service.{service}.tasks")))?,
+            events: TopicName::new(namespace.topic(format!("service.{service}.events")))?,
         })
     }
 

@@ -10,6 +10,7 @@ use crate::client::Client;
 use crate::directory::Directory;
 use crate::ids::{Ids, SystemIds};
 use crate::mailbox::Mailbox;
+use crate::namespace::Namespace;
 use crate::store::Store;
 use crate::worker::Worker;
 
@@ -23,6 +24,7 @@ pub(crate) struct Inner {
     pub(crate) store: Option<Arc<dyn Store>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Arc<dyn Ids>,
+    pub(crate) namespace: Namespace,
     pub(crate) directory: Arc<Directory>,
     pub(crate) mailbox: Arc<Mailbox>,
     pub(crate) settings: Settings,
@@ -45,6 +47,7 @@ impl Partitura {
             store: None,
             clock: Arc::new(SystemClock),
             ids: Arc::new(SystemIds),
+            namespace: Namespace::default(),
             partitions: NonZeroU32::new(8).unwrap_or(NonZeroU32::MIN),
             settings: Settings {
                 cache: NonZeroUsize::new(10_000).unwrap_or(NonZeroUsize::MIN),
@@ -90,6 +93,7 @@ pub struct Builder {
     store: Option<Arc<dyn Store>>,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
+    namespace: Namespace,
     partitions: NonZeroU32,
     settings: Settings,
 }
@@ -110,6 +114,13 @@ impl Builder {
     /// Takes new ids, and with them all that is left to chance, from here.
     pub fn ids(mut self, ids: Arc<dyn Ids>) -> Self {
         self.ids = ids;
+        self
+    }
+
+    /// Puts this name, and a dot, before the names of all topics, and keeps the state apart from that of other names: for
+    /// several applications, or stages of one, on one broker and one store. Of letters, digits, `.`, `_` and `-`. None unless set.
+    pub fn namespace(mut self, name: impl Into<String>) -> Self {
+        self.namespace = Namespace::new(name.into());
         self
     }
 
@@ -148,12 +159,12 @@ impl Builder {
     }
 
     async fn connect(self) -> Result<Partitura> {
-        let Self { broker, store, clock, ids, partitions, settings } = self;
-        let directory = Arc::new(Directory::new(broker.clone(), partitions.get()));
+        let Self { broker, store, clock, ids, namespace, partitions, settings } = self;
+        let directory = Arc::new(Directory::new(broker.clone(), namespace.clone(), partitions.get()));
         let mailbox = Arc::new(Mailbox::open(&*broker).await?);
         let producer = broker.producer(ProducerOptions::default()).await?;
         let client = Client::new(directory.clone(), producer, mailbox.clone(), ids.clone(), settings.ask_again);
-        Ok(Partitura(Arc::new(Inner { broker, store, clock, ids, directory, mailbox, settings, client })))
+        Ok(Partitura(Arc::new(Inner { broker, store, clock, ids, namespace, directory, mailbox, settings, client })))
     }
 }
 

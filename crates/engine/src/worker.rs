@@ -156,7 +156,7 @@ async fn conduct(
     let workflow = definition.name();
     inner.directory.serve(Destination::Workflow(workflow.to_owned())).await?;
     let topics = inner.directory.workflow(workflow)?;
-    let journal = Journal::of_workflows(&inner.broker, inner.store.clone()).await?;
+    let journal = Journal::of_workflows(&inner.broker, inner.store.clone(), inner.namespace.clone()).await?;
     journal.recover(bytes::Bytes::new()).await?;
     let producer = inner.broker.producer(ProducerOptions::default()).await?;
     resume_stopped(&journal, &*producer, &*inner.ids, workflow, &topics.commands).await?;
