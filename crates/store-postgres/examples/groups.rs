@@ -16,7 +16,7 @@ use bytes::Bytes;
 use partitura_broker::{Expect, Put};
 use partitura_embedded::Embedded;
 use partitura_engine::{BrokerStore, Store};
-use partitura_store_postgres::PostgresStore;
+use partitura_store_postgres::{Options, PostgresStore};
 use tokio::task::JoinSet;
 
 #[tokio::main]
@@ -27,7 +27,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let directory = tempfile::tempdir_in(".")?;
     let embedded = Embedded::open(directory.path().to_owned(), partitura_embedded::Options::default())?;
     let stores: [(&str, Arc<dyn Store>); 2] = [
-        ("postgres", Arc::new(PostgresStore::connect(&url).await?)),
+        ("postgres", Arc::new(PostgresStore::connect(&url, Options::default()).await?)),
         ("embedded", Arc::new(BrokerStore::new(Arc::new(embedded))?)),
     ];
     for in_flight in [1, 50, 500] {

@@ -30,17 +30,6 @@ pub struct PostgresStore {
 }
 
 impl PostgresStore {
-    /// Connects by URL, as [`connect_with`](Self::connect_with) does with the usual options.
-    ///
-    /// # Errors
-    /// As there.
-    ///
-    /// # Cancel safety
-    /// Safe.
-    pub async fn connect(url: &str) -> Result<Self> {
-        Self::connect_with(url, Options::default()).await
-    }
-
     /// Connects by URL: `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, with whatever parameters libpq knows of: `sslmode`
     /// (`verify-full` for anything but this machine), `sslrootcert`, `sslcert`, `sslkey`; and `schema`. Creates the
     /// tables or verifies them; any number of processes may do so at once.
@@ -54,7 +43,7 @@ impl PostgresStore {
     ///
     /// # Cancel safety
     /// Safe: tables are created in one transaction.
-    pub async fn connect_with(url: &str, mut options: Options) -> Result<Self> {
+    pub async fn connect(url: &str, mut options: Options) -> Result<Self> {
         let address = Address::parse(url, &mut options)?;
         let statements = Statements::of(&options.schema);
         let desk = Arc::new(Desk { address, statements, patience: options.patience });

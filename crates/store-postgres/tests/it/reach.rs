@@ -1,0 +1,69 @@
+//! Connecting: tables that are there, missing or too new, and what is wrong said without secrets.
+
+use partitura_broker::{ErrorKind, Expect};
+use partitura_store_postgres::{Options, PostgresStore};
+use sqlx::{Connection, PgConnection};
+use tokio::task::JoinSet;
+
+use crate::support::*;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn any_number_of_processes_may_start_at_once() {
+    let (url, schema) = (server_url().await, fresh_schema());
+    let mut starting = JoinSet::new();
+    for number in 0..12 {
+        let (url, schema) = (url.clone(), schema.clone());
+        starting.spawn(async move {
+            let store = open(&url, &schema).await.expect("a store");
+            write(&store, vec![put(format!("{number}"), Expect::Absent, Some("here"))]).await.expect("written");
+        });
+    }
+    starting.join_all().await;
+}
+
+#[tokio::test]
+async fn without_migrating_tables_are_only_verified() {
+    let (url, schema) = (server_url().await, fresh_schema());
+    let verify = || PostgresStore::connect(&url, Options::default().schema(&*schema).migrate(false));
+    let missing = verify().await.expect_err("there are none");
+    assert_eq!(missing.kind(), ErrorKind::Incompatible);
+    assert!(missing.to_string().contains("`migrate`"), "{missing}");
+    drop(open(&url, &schema).await.expect("a store"));
+    verify().await.expect("now there are");
+}
+
+#[tokio::test]
+async fn tables_of_a_newer_version_are_left_alone() {
+    let (url, schema) = (server_url().await, fresh_schema());
+    drop(open(&url, &schema).await.expect("a store"));
+    let mut connection = PgConnection::connect(&url).await.expect("connected");
+    let newer = format!("INSERT INTO {schema}.migration (version) VALUES (1000)");
+    sqlx::query(&newer).execute(&mut connection).await.expect("inserted");
+    let refused = open(&url, &schema).await.expect_err("too new");
+    assert_eq!(refused.kind(), ErrorKind::Incompatible);
+    assert!(refused.to_string().contains("1000") && refused.to_string().contains("update"), "{refused}");
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_told_apart_and_without_the_password() {
+    let url = server_url().await;
+    let (_, place) = url.rsplit_once('@').expect("a URL with a user");
+    let (address, _) = place.split_once('/').expect("a URL with a database");
+    for (url, kind) in [
+        (format!("postgres://nobody_at_all:hidden@{place}"), ErrorKind::Unauthorized),
+        (format!("{}/no_such_database", url.rsplit_once('/').expect("a path").0), ErrorKind::NotFound),
+        ("postgres://ada:hidden@127.0.0.1:1/db".to_owned(), ErrorKind::Disconnected),
+        (format!("postgres://ada:hidden@{address}/db?sslmode=perhaps"), ErrorKind::InvalidArgument),
+    ] {
+        let error = PostgresStore::connect(&url, Options::default()).await.expect_err("it cannot");
+        assert_eq!(error.kind(), kind, "{error}");
+        assert!(!format!("{error} {error:?}").contains("hidden"), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_store_does_not_show_its_password() {
+    let store = fresh().await;
+    let shown = format!("{store:?}");
+    assert!(shown.contains("127.0.0.1") && !shown.contains('@'), "{shown}");
+}
