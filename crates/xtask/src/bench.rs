@@ -1,23 +1,52 @@
-//! `cargo xtask bench`: the engine's benchmarks, built and run in release mode.
+//! `cargo xtask bench`: the benchmarks, built and run in release mode.
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::Command;
+
+use partitura_servers::{Kind, Server};
 
 use crate::Failure;
 
-/// Passed on to the benchmark as they are; `cargo xtask bench -- --help` lists them.
+/// Without a broker's name: the engine's workloads on the embedded broker; options are passed on to them, and
+/// `cargo xtask bench -- --help` lists them. With names of brokers: each adapter against its raw client.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Workloads to run (all of them without a name), and the benchmark's own options, such as --json.
+    /// Brokers to measure an adapter on; else workloads of the engine (all without a name), and options such as --json.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "NAME|OPTION")]
     arguments: Vec<OsString>,
 }
 
-/// Builds the benchmark and hands its terminal over: a table on stderr, with `--json` one line per measure on stdout.
+/// Builds the benchmarks and hands its terminal over: a table on stderr, one line of JSON per measure on stdout.
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let brokers = brokers(&arguments.arguments);
+    if brokers.is_empty() {
+        return cargo(
+            ["--package", "partitura-benches", "--bin", "engine", "--"].map(OsString::from),
+            &arguments.arguments,
+        );
+    }
+    for broker in brokers {
+        if let Ok(kind) = broker.parse::<Kind>() {
+            Server::new(kind).up()?;
+        }
+        let package = format!("partitura-{broker}");
+        cargo(["--package", &package, "--example", "against_raw"].map(OsString::from), &[])?;
+    }
+    Ok(())
+}
+
+/// Those of the arguments that name an adapter with such a benchmark.
+fn brokers(arguments: &[OsString]) -> Vec<&str> {
+    let names = arguments.iter().filter_map(|argument| argument.to_str());
+    names.filter(|name| Path::new("adapters").join(name).join("examples/against_raw.rs").exists()).collect()
+}
+
+fn cargo<const N: usize>(what: [OsString; N], arguments: &[OsString]) -> Result<(), Failure> {
     let status = Command::new(env!("CARGO"))
-        .args(["run", "--release", "--locked", "--package", "partitura-benches", "--bin", "engine", "--"])
-        .args(&arguments.arguments)
+        .args(["run", "--release", "--locked"])
+        .args(what)
+        .args(arguments)
         .status()
         .map_err(|error| format!("cannot start cargo for the benchmark: {error}"))?;
     if status.success() {

@@ -98,7 +98,16 @@ pub(super) const ROOMS: &[Room] = &[
     },
     Room {
         directory: "crates/store-postgres",
-        may_use: &["partitura-broker", "partitura-engine", "async-trait", "bytes", "futures", "sqlx", "tokio", "tracing"],
+        may_use: &[
+            "partitura-broker",
+            "partitura-engine",
+            "async-trait",
+            "bytes",
+            "futures",
+            "sqlx",
+            "tokio",
+            "tracing",
+        ],
         because: "a store knows the engine's trait and its database, never a broker",
     },
     Room {
@@ -154,7 +163,7 @@ pub(super) const ROOMS: &[Room] = &[
     },
     Room {
         directory: "benches",
-        may_use: &["partitura", "clap", "serde", "serde_json", "tempfile", "tokio"],
+        may_use: &["partitura", "async-trait", "bytes", "clap", "futures", "serde", "serde_json", "tempfile", "tokio"],
         because: "the scales weigh what users get: the public interface",
     },
 ];
