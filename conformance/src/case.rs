@@ -54,10 +54,12 @@ pub enum Need {
     Hold,
     /// The hook to start and kill processes.
     Processes,
-    /// Processes whose death the broker survives.
-    SeparateBroker,
     /// A way to kill the broker and to start it again.
     Restart,
+    /// The hook to connect through a proxy.
+    Network,
+    /// The hook to connect with right and wrong credentials.
+    Access,
     /// No other case at the same time: it measures time.
     Quiet,
 }
@@ -69,13 +71,15 @@ pub(crate) enum Lack {
     Unsupported(&'static str),
     /// The harness has no such hook.
     NotVerified(&'static str),
+    /// There is nothing that could be tried: what the case is about does not exist here.
+    NotApplicable(&'static str),
 }
 
 impl Need {
     /// What is lacking, if it is.
     pub(crate) fn lacking(self, harness: &dyn Harness, capabilities: &Capabilities) -> Option<Lack> {
-        let processes = harness.processes();
-        let contained = processes.is_some_and(|processes| processes.contain_the_broker());
+        let contained = harness.lives_in_its_client();
+        let no_network = Lack::NotApplicable("the broker lives in its client's process, and has no network");
         let (there, lack) = match self {
             Self::Transactions => (capabilities.supports.transactions, Lack::Unsupported("declares no transactions")),
             Self::Deduplication => {
@@ -86,13 +90,15 @@ impl Need {
                 Lack::Unsupported("declares that a receipt survives nothing"),
             ),
             Self::Hold => (capabilities.hold.is_some(), Lack::Unsupported("declares no bound on holding a delivery")),
-            Self::Processes => (processes.is_some(), Lack::NotVerified("the harness starts no processes")),
-            Self::SeparateBroker => {
-                (!contained, Lack::Unsupported("the broker lives and dies with its client's process"))
-            }
+            Self::Processes => (harness.processes().is_some(), Lack::NotVerified("the harness starts no processes")),
             Self::Restart => {
                 (contained || harness.restart().is_some(), Lack::NotVerified("the harness cannot restart the broker"))
             }
+            Self::Network | Self::Access if contained => (false, no_network),
+            Self::Network => {
+                (harness.network().is_some(), Lack::NotVerified("the harness does not connect through a proxy"))
+            }
+            Self::Access => (harness.access().is_some(), Lack::NotVerified("the harness tries no credentials")),
             Self::Quiet => return None,
         };
         (!there).then_some(lack)

@@ -9,6 +9,7 @@ use partitura_broker::{
 };
 
 use crate::Stop;
+use crate::env::A_MOMENT;
 
 /// A queue, or a stream, and one subscription of it.
 #[derive(Debug, Clone)]
@@ -129,6 +130,19 @@ impl Member {
     /// The next event, as long as it takes.
     pub(crate) async fn next_patiently(&mut self) -> Result<Event, Stop> {
         Ok(self.consumer.next().await?)
+    }
+
+    /// The next event, however often the connection breaks before it.
+    pub(crate) async fn next_at_last(&mut self) -> Result<Event, Stop> {
+        let waiting = async {
+            loop {
+                match self.consumer.next().await {
+                    Err(error) if error.is_retryable() => tokio::time::sleep(A_MOMENT).await,
+                    result => return result,
+                }
+            }
+        };
+        Ok(within(self.patience, "the next event", waiting).await??)
     }
 
     /// The next event, or none within so long.

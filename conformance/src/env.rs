@@ -1,6 +1,7 @@
 //! What a case has at hand.
 
 use std::future::Future;
+use std::io::ErrorKind;
 use std::sync::atomic::{AtomicU32, Ordering as Atomic};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,7 +12,11 @@ use tokio::sync::watch;
 use crate::client::{Client, Queue};
 use crate::mutants::Mutant;
 use crate::process::Part;
+use crate::proxy::Proxy;
 use crate::{Case, Counts, Harness, History, Record, Recorder, Stop};
+
+/// How long to wait before something that failed is tried again.
+pub(crate) const A_MOMENT: Duration = Duration::from_millis(50);
 
 /// What a case has at hand: a namespace of its own, connections that record, and processes to kill.
 pub(crate) struct Env {
@@ -42,6 +47,32 @@ impl Env {
         let broker = self.harness.connect(&self.namespace).await?;
         let broker = self.mutant.map_or(broker.clone(), |mutant| (mutant.wrap)(broker));
         Ok(Client::new(self.recorder.wrap(broker), self.patience))
+    }
+
+    /// A proxy before the broker.
+    pub(crate) async fn proxy(&self) -> Result<Proxy, Stop> {
+        let network = self.harness.network().ok_or("the case uses a proxy and does not say that it needs to")?;
+        let starting = async {
+            loop {
+                match Proxy::start(network.listen(), network.upstream()).await {
+                    // The one of the case before goes with its runtime.
+                    Err(error) if error.kind() == ErrorKind::AddrInUse => tokio::time::sleep(A_MOMENT).await,
+                    result => return result,
+                }
+            }
+        };
+        Ok(self.within("the proxy's address to be free", starting).await??)
+    }
+
+    /// Opens a connection to this case's namespace by way of a proxy. What goes wrong there is noticed only when the
+    /// broker's, or the client's, time-outs are over; so there is more patience with it.
+    ///
+    /// # Errors
+    /// Those of the harness.
+    pub(crate) async fn connect_through(&self, proxy: &Proxy) -> Result<Client, Stop> {
+        let network = self.harness.network().ok_or("the case uses a proxy and does not say that it needs to")?;
+        let broker = network.connect(&self.namespace, proxy.address()).await?;
+        Ok(Client::new(self.recorder.wrap(broker), 4 * self.patience))
     }
 
     /// The queue `name` with a subscription, by key in so many partitions, or shared.

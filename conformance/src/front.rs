@@ -79,11 +79,12 @@ fn conduct(harnesses: Vec<Arc<dyn Harness>>) -> ExitCode {
 }
 
 fn trials(benches: &[Bench], settings: &Settings, report: &Arc<Mutex<Report>>) -> Vec<Trial> {
-    // Those that run alone are the first, when nothing has to end before.
+    // Those that cannot run side by side are the first, when nothing has to end before.
     let (mut alone, mut trials) = (Vec::new(), Vec::new());
     for bench in benches {
         for case in cases::all().filter(|case| settings.wants(case.id, case.tier)) {
-            let trials = if bench.runs_alone(case) { &mut alone } else { &mut trials };
+            let first = bench.runs_alone(case) || bench.takes_turns(case);
+            let trials = if first { &mut alone } else { &mut trials };
             trials.push(case_trial(bench.clone(), case, report.clone()));
         }
     }
@@ -111,6 +112,7 @@ fn case_trial(bench: Bench, case: &'static Case, report: Arc<Mutex<Report>>) -> 
             }
             Verdict::Unsupported(why) => Ok(Completion::ignored_with(format!("unsupported: {why}"))),
             Verdict::NotVerified(why) => Ok(Completion::ignored_with(format!("not verified: {why}"))),
+            Verdict::NotApplicable(why) => Ok(Completion::ignored_with(format!("not applicable: {why}"))),
         }
     })
 }

@@ -1,3 +1,4 @@
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,6 +44,13 @@ pub trait Harness: Send + Sync + 'static {
     /// Those of connecting.
     async fn connect(&self, namespace: &str) -> Result<Arc<dyn Broker>>;
 
+    /// Whether the broker lives in the process that connects, and is killed with it. Then the suite lets no two processes
+    /// connect at once, to kill the broker is to kill that process, and what is about connections and credentials does
+    /// not apply.
+    fn lives_in_its_client(&self) -> bool {
+        false
+    }
+
     /// The hook to start processes that connect, which are then killed.
     fn processes(&self) -> Option<&dyn Processes> {
         None
@@ -50,6 +58,16 @@ pub trait Harness: Send + Sync + 'static {
 
     /// The hook to kill the broker and to start it again. Not needed where the broker lives in its client.
     fn restart(&self) -> Option<&dyn Restart> {
+        None
+    }
+
+    /// The hook to connect through a TCP proxy of the suite, which cuts and slows connections.
+    fn network(&self) -> Option<&dyn Network> {
+        None
+    }
+
+    /// The hook to connect with right and wrong credentials and certificates.
+    fn access(&self) -> Option<&dyn Access> {
         None
     }
 
@@ -77,12 +95,6 @@ pub trait Harness: Send + Sync + 'static {
 pub trait Processes: Send + Sync {
     /// Environment variables by which the harness in the new process finds the same broker.
     fn environment(&self) -> Vec<(String, String)>;
-
-    /// Whether the broker lives in the process that connects, and is killed with it. Then the suite lets no two
-    /// processes connect at once, and to kill the broker is to kill that process.
-    fn contain_the_broker(&self) -> bool {
-        false
-    }
 }
 
 /// The hook to kill the broker (`kill -9`) and to start it again.
@@ -99,4 +111,54 @@ pub trait Restart: Send + Sync {
     /// # Errors
     /// What kept it from starting.
     async fn start(&self) -> std::io::Result<()>;
+}
+
+/// The hook to connect through a TCP proxy of the suite, which cuts, silences, stalls and slows connections.
+///
+/// A case starts a proxy of its own before [`upstream`](Self::upstream), and connects to where the proxy listens. Clients
+/// that are told by the broker where to connect must be told the proxy's address, which is then the same for all cases:
+/// see [`listen`](Self::listen).
+#[async_trait]
+pub trait Network: Send + Sync {
+    /// Where the broker listens for what comes through the proxy.
+    fn upstream(&self) -> SocketAddr;
+
+    /// Where the proxy listens. Port 0 is any port, for brokers that do not care how they are reached. A fixed port is the
+    /// one that the broker's `upstream` listener advertises; then cases through the proxy run one at a time.
+    fn listen(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], 0))
+    }
+
+    /// Connects to the same namespace as [`Harness::connect`] and leads to the same messages, by way of `proxy`.
+    ///
+    /// # Errors
+    /// Those of connecting.
+    async fn connect(&self, namespace: &str, proxy: SocketAddr) -> Result<Arc<dyn Broker>>;
+}
+
+/// The hook to connect with right and wrong credentials and certificates.
+#[async_trait]
+pub trait Access: Send + Sync {
+    /// Connects in this way. May succeed where it should not: the suite then uses the connection, and expects the refusal
+    /// there.
+    ///
+    /// # Errors
+    /// What the broker, or the client, has against it.
+    async fn connect(&self, namespace: &str, attempt: Attempt) -> Result<Arc<dyn Broker>>;
+
+    /// The passwords and tokens of the attempts, wrong ones included: what no error and no `Debug` may show.
+    fn secrets(&self) -> Vec<String>;
+}
+
+/// A way to connect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attempt {
+    /// With a password, or a token, which the broker knows.
+    RightPassword,
+    /// With one that it does not know.
+    WrongPassword,
+    /// By TLS, with the authority that signed the broker's certificate.
+    Tls,
+    /// By TLS, with another authority.
+    TlsWithWrongAuthority,
 }

@@ -20,6 +20,8 @@ const LITTLE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Read by every case while it runs, written by one that has to be alone.
 static QUIET: RwLock<()> = RwLock::new(());
+/// Held by a case while it uses the one address at which a proxy can listen.
+static PROXY: Mutex<()> = Mutex::new(());
 
 /// A way to run a broker, with what it declares.
 #[derive(Clone)]
@@ -50,6 +52,8 @@ pub(crate) enum Verdict {
     Unsupported(String),
     /// The harness lacks a hook. This is not passed.
     NotVerified(String),
+    /// What the case is about does not exist here.
+    NotApplicable(String),
 }
 
 impl Bench {
@@ -72,12 +76,17 @@ impl Bench {
     /// Why the case cannot be run here, if it cannot.
     pub(crate) fn lacking(&self, case: &Case) -> Result<Option<Verdict>, String> {
         let capabilities = self.capabilities()?;
-        let lacking = || case.needs.iter().filter_map(|need| need.lacking(&*self.harness, &capabilities));
-        // What the broker cannot do needs no hook.
-        let declared = lacking().find(|lack| matches!(lack, Lack::Unsupported(_)));
-        Ok(declared.or_else(|| lacking().next()).map(|lack| match lack {
+        let lacking = case.needs.iter().filter_map(|need| need.lacking(&*self.harness, &capabilities));
+        // What does not apply is not missing, and what the broker cannot do needs no hook.
+        let gravest = lacking.max_by_key(|lack| match lack {
+            Lack::NotApplicable(_) => 2,
+            Lack::Unsupported(_) => 1,
+            Lack::NotVerified(_) => 0,
+        });
+        Ok(gravest.map(|lack| match lack {
             Lack::Unsupported(why) => Verdict::Unsupported(why.into()),
             Lack::NotVerified(why) => Verdict::NotVerified(why.into()),
+            Lack::NotApplicable(why) => Verdict::NotApplicable(why.into()),
         }))
     }
 
@@ -87,8 +96,13 @@ impl Bench {
     }
 
     fn disturbs(&self, case: &Case) -> bool {
-        let contained = self.harness.processes().is_some_and(|processes| processes.contain_the_broker());
-        case.needs.contains(&Need::Restart) && !contained
+        case.needs.contains(&Need::Restart) && !self.harness.lives_in_its_client()
+    }
+
+    /// Whether only one such case can run at a time: the broker tells clients one address, which is the proxy's.
+    pub(crate) fn takes_turns(&self, case: &Case) -> bool {
+        case.needs.contains(&Need::Network)
+            && self.harness.network().is_some_and(|network| network.listen().port() != 0)
     }
 
     /// Runs the case on the broker as it is, the first time that this is asked for.
@@ -129,6 +143,7 @@ impl Bench {
         let _others = (!alone).then(|| QUIET.read().unwrap_or_else(PoisonError::into_inner));
         let _nobody = alone.then(|| QUIET.write().unwrap_or_else(PoisonError::into_inner));
         // After this a case is stuck.
+        let _turn = self.takes_turns(case).then(|| PROXY.lock().unwrap_or_else(PoisonError::into_inner));
         let limit = self.harness.patience() * if case.tier == crate::Tier::Four { 60 } else { 6 };
         let result = runtime.block_on(play(case, &env, limit));
         runtime.shutdown_background();

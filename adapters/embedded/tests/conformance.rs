@@ -34,6 +34,10 @@ impl Harness for InMemory {
         self.open.get(namespace, || Embedded::memory(Options::default())).await
     }
 
+    fn lives_in_its_client(&self) -> bool {
+        true
+    }
+
     fn tries_mutants(&self) -> bool {
         true
     }
@@ -71,6 +75,10 @@ impl Harness for InFiles {
         self.open.get(namespace, || Embedded::open(self.root.join(namespace), Options::default())).await
     }
 
+    fn lives_in_its_client(&self) -> bool {
+        true
+    }
+
     fn processes(&self) -> Option<&dyn Processes> {
         Some(self)
     }
@@ -83,10 +91,6 @@ impl Harness for InFiles {
 impl Processes for InFiles {
     fn environment(&self) -> Vec<(String, String)> {
         vec![(DIRECTORY.into(), self.root.display().to_string())]
-    }
-
-    fn contain_the_broker(&self) -> bool {
-        true
     }
 }
 

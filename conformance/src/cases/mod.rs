@@ -1,5 +1,6 @@
 //! The cases, one file for each area.
 
+mod access;
 mod ack;
 mod admin;
 mod churn;
@@ -11,6 +12,7 @@ mod floor;
 mod flow;
 mod group;
 mod lifecycle;
+mod network;
 mod order;
 mod publish;
 mod scale;
@@ -23,6 +25,7 @@ const AREAS: &[&[Case]] = &[
     order::CASES,
     churn::CASES,
     confirm::CASES,
+    network::CASES,
     floor::CASES,
     dead::CASES,
     ack::CASES,
@@ -32,6 +35,7 @@ const AREAS: &[&[Case]] = &[
     group::CASES,
     lifecycle::CASES,
     admin::CASES,
+    access::CASES,
     transaction::CASES,
     scale::CASES,
 ];

@@ -53,9 +53,12 @@ fn heading(reports: &[Report]) -> String {
 
 fn counts(summary: &super::Summary) -> String {
     let mut parts = vec![format!("<b>{}</b> passed", summary.passed)];
-    for (count, what) in
-        [(summary.failed, "failed"), (summary.not_verified, "not verified"), (summary.unsupported, "unsupported")]
-    {
+    for (count, what) in [
+        (summary.failed, "failed"),
+        (summary.not_verified, "not verified"),
+        (summary.unsupported, "unsupported"),
+        (summary.not_applicable, "not applicable"),
+    ] {
         if count > 0 {
             parts.push(format!("<b class=\"{}\">{count}</b> {what}", what.replace(' ', "_")));
         }
@@ -129,6 +132,7 @@ fn cell(report: &Report, variant: &str, case: &CaseReport) -> String {
         }
         Name::Unsupported => format!("<td class=\"unsupported\" title=\"{why}\">unsupported</td>"),
         Name::NotVerified => format!("<td class=\"not_verified\" title=\"{why}\">not verified</td>"),
+        Name::NotApplicable => format!("<td class=\"unsupported\" title=\"{why}\">not applicable</td>"),
     }
 }
 

@@ -9,7 +9,7 @@ pub(super) fn write(report: &Report) -> String {
         escape(&report.broker),
         report.cases.len() + report.mutants.len(),
         count(&[Name::Failed]) + missed,
-        count(&[Name::Unsupported, Name::NotVerified]),
+        count(&[Name::Unsupported, Name::NotVerified, Name::NotApplicable]),
     );
     for case in &report.cases {
         let class = format!("{}.{}", report.broker, if case.variant.is_empty() { "cases" } else { &case.variant });
@@ -19,6 +19,7 @@ pub(super) fn write(report: &Report) -> String {
             Name::Failed => format!("<failure message=\"{}\">{}</failure>", escape(why), escape(history)),
             Name::Unsupported => format!("<skipped message=\"unsupported: {}\"/>", escape(why)),
             Name::NotVerified => format!("<skipped message=\"not verified: {}\"/>", escape(why)),
+            Name::NotApplicable => format!("<skipped message=\"not applicable: {}\"/>", escape(why)),
         };
         xml += &test(&class, &case.id, case.seconds, &inside);
     }

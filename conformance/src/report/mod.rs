@@ -4,7 +4,7 @@ mod chart;
 mod html;
 mod junit;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -63,6 +63,7 @@ pub(crate) struct MutantReport {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Name {
+    NotApplicable,
     Unsupported,
     NotVerified,
     Passed,
@@ -79,6 +80,9 @@ pub(crate) struct Summary {
     pub(crate) unsupported: usize,
     pub(crate) mutants_caught: usize,
     pub(crate) mutants_total: usize,
+    pub(crate) not_applicable: usize,
+    /// What each way to run the broker says of itself, its version included.
+    pub(crate) versions: Vec<String>,
 }
 
 impl Report {
@@ -121,6 +125,8 @@ impl Report {
             unsupported: count(Name::Unsupported),
             mutants_caught: self.mutants.iter().filter(|mutant| mutant.caught).count(),
             mutants_total: self.mutants.len(),
+            not_applicable: count(Name::NotApplicable),
+            versions: self.servers.values().cloned().collect::<BTreeSet<_>>().into_iter().collect(),
         }
     }
 
@@ -159,6 +165,7 @@ impl CaseReport {
             Verdict::Failed(why) => (Name::Failed, Some(why.clone())),
             Verdict::Unsupported(why) => (Name::Unsupported, Some(why.clone())),
             Verdict::NotVerified(why) => (Name::NotVerified, Some(why.clone())),
+            Verdict::NotApplicable(why) => (Name::NotApplicable, Some(why.clone())),
         };
         let mut lateness = outcome.lateness.clone();
         lateness.sort_unstable();
@@ -218,7 +225,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_case_counts_once_and_a_failure_outweighs_all() {
-        use Name::{Failed, NotVerified, Passed, Unsupported};
+        use Name::{Failed, NotApplicable, NotVerified, Passed, Unsupported};
         let report = report(&[
             ("a.a", "file", Passed),
             ("a.a", "memory", Unsupported),
@@ -227,15 +234,17 @@ pub(crate) mod tests {
             ("a.c", "file", NotVerified),
             ("a.c", "memory", Unsupported),
             ("a.d", "memory", Unsupported),
+            ("a.e", "memory", NotApplicable),
         ]);
         let summary = report.summary();
         assert_eq!((summary.passed, summary.failed, summary.not_verified, summary.unsupported), (1, 1, 1, 1));
+        assert_eq!(summary.not_applicable, 1);
     }
 
     #[test]
     fn the_closing_line_has_the_fields_in_their_order() {
         let line = serde_json::to_string(&report(&[("a.a", "", Name::Passed)]).summary()).unwrap();
-        let expected = r#"{"broker":"b","passed":1,"failed":0,"not_verified":0,"unsupported":0,"mutants_caught":0,"mutants_total":0}"#;
+        let expected = r#"{"broker":"b","passed":1,"failed":0,"not_verified":0,"unsupported":0,"mutants_caught":0,"mutants_total":0,"not_applicable":0,"versions":["b 1"]}"#;
         assert_eq!(line, expected);
     }
 }

@@ -15,7 +15,11 @@ use crate::{
 /// itself, and tells consumers with [`Event::Lost`] what a lost connection took from them.
 ///
 /// Adapters never retry a request, never read payloads, never use the broker's own negative acknowledgement on an
-/// ordered path, and never block the async runtime, dropping included.
+/// ordered path, and never block the async runtime, dropping included. They answer wrong credentials with
+/// [`Unauthorized`](crate::ErrorKind::Unauthorized) when connecting or at first use, refuse certificates of another
+/// authority, and show secrets nowhere.
+///
+/// Conformance: `reconnect.cut`, `reconnect.half_open`, `auth.refused`, `tls.required`.
 #[async_trait]
 pub trait Broker: Debug + Send + Sync {
     /// How this broker keeps the promises, and within which limits. Constant for the life of the connection.
@@ -139,8 +143,9 @@ pub trait Producer: Debug + Send + Sync {
     /// Dropping the future leaves the outcome of the batch unknown. It never reorders a key.
     ///
     /// Conformance: `publish.confirmed_is_delivered`, `publish.batch_results`, `publish.concurrent`, `publish.many_topics`,
-    /// `publish.partition`, `order.key_basic`, `flow.window`, `confirm.durable`, `confirm.lost_then_retried`,
-    /// `reconnect.broker_restart`, `delay.over_max`, `cancel.safe`, `scale.keys`.
+    /// `publish.partition`, `order.key_basic`, `order.slow_network`, `flow.window`, `flow.blocked_broker`,
+    /// `confirm.durable`, `confirm.lost_then_retried`, `confirm.swallowed`, `reconnect.broker_restart`,
+    /// `delay.over_max`, `cancel.safe`, `scale.keys`.
     async fn publish(&self, batch: Vec<Message>) -> Vec<Result<Receipt>>;
 
     /// Sends replies to inboxes, at most once and without confirmation. The topic of each message is ignored.

@@ -1,0 +1,263 @@
+//! What happens between a client and the broker: connections that are cut, silent, stalled or slow.
+
+use std::collections::HashSet;
+
+use partitura_broker::{Delivery, Event, Message, Partition, Producer, ProducerOptions};
+
+use crate::case::{case, ensure};
+use crate::client::{Client, Member, Queue, by_key, credit, renamed, tokens};
+use crate::env::A_MOMENT;
+use crate::{Case, CaseResult, Env, Stop, check};
+
+pub(super) const CASES: &[Case] = &[
+    case!(
+        "reconnect.cut",
+        Three,
+        [Network],
+        "a connection that is cut is built anew: what it held is still its own or comes again, and nothing is lost",
+        cut
+    ),
+    case!(
+        "reconnect.half_open",
+        Three,
+        [Network],
+        "a connection on which nothing gets through any more is noticed in bounded time, and nothing is lost",
+        half_open
+    ),
+    case!(
+        "confirm.swallowed",
+        Three,
+        [Network],
+        "the confirm is swallowed, then the connection cut: publishing again under the same id keeps the key's order",
+        swallowed
+    ),
+    case!(
+        "order.slow_network",
+        Three,
+        [Network],
+        "on a slow network, with many calls under way at once, each key stays in order",
+        slow_network
+    ),
+    case!(
+        "flow.blocked_broker",
+        Three,
+        [Network],
+        "while the broker takes nothing publishing waits or fails retryably; then settlements pass, and nothing is lost",
+        blocked_broker
+    ),
+];
+
+const KEYS: usize = 8;
+
+/// Messages of all keys, in the order of the rounds.
+fn round(queue: &Queue, number: usize) -> Vec<Message> {
+    const EACH: usize = 5;
+    (0..EACH).flat_map(|i| (0..KEYS).map(move |key| queue.message(&format!("k{key}"), number * EACH + i))).collect()
+}
+
+fn marks(queue: &Queue, name: &str) -> Vec<Message> {
+    queue.spread(KEYS, 1).into_iter().map(|message| renamed(message, name)).collect()
+}
+
+fn texts(messages: &[Message]) -> Vec<String> {
+    messages.iter().map(|message| message.id.to_string()).collect()
+}
+
+async fn cut(env: &Env) -> CaseResult {
+    let (queue, near, proxy) = (env.orders(), env.connect().await?, env.proxy().await?);
+    near.declare(&queue.topology()).await?;
+    let far = env.connect_through(&proxy).await?;
+    let (mut reader, producer) = (Reader::join(&far, &queue).await?, far.producer().await?);
+    for number in 0..3 {
+        publish_at_last(env, &*producer, round(&queue, number)).await?;
+        reader.until_seen(texts(&round(&queue, number))).await?;
+        reader.settle(|held| held.token.slot % 3 > 0);
+        proxy.cut();
+        let hopeless = producer.publish(vec![queue.message("hopeless", number)]);
+        let confirmed = tokio::time::timeout(10 * A_MOMENT, hopeless).await;
+        ensure!(
+            !confirmed.is_ok_and(|results| results[0].is_ok()),
+            "a message is confirmed while the connection is cut: it does not lead through the proxy"
+        );
+        proxy.heal();
+    }
+    finish(env, &near, &queue, reader).await
+}
+
+async fn half_open(env: &Env) -> CaseResult {
+    let (queue, near, proxy) = (env.orders(), env.connect().await?, env.proxy().await?);
+    near.declare(&queue.topology()).await?;
+    let far = env.connect_through(&proxy).await?;
+    let mut impatient = ProducerOptions::default();
+    impatient.confirm_within = env.patience / 6;
+    let (mut reader, producer) = (Reader::join(&far, &queue).await?, far.broker().producer(impatient).await?);
+    publish_at_last(env, &*producer, round(&queue, 0)).await?;
+    reader.until_seen(texts(&round(&queue, 0))).await?;
+    reader.settle(|held| held.token.slot % 3 > 0);
+    // Nobody is told. Each has to find out: who speaks and is not answered, and who listens and hears nothing.
+    proxy.silence();
+    let before = proxy.connections();
+    let batch = round(&queue, 1);
+    let listening = reader.until_seen(texts(&batch));
+    tokio::try_join!(publish_at_last(env, &*producer, batch), listening)?;
+    ensure!(proxy.connections() > before, "messages come, and not through the proxy");
+    finish(env, &near, &queue, reader).await
+}
+
+async fn swallowed(env: &Env) -> CaseResult {
+    let (queue, near, proxy) = (env.queue("orders", by_key(2)), env.connect().await?, env.proxy().await?);
+    near.declare(&queue.topology()).await?;
+    let (producer, mut member) =
+        (env.connect_through(&proxy).await?.producer().await?, near.join(queue.options()).await?);
+    for number in 0..3 {
+        let first = 20 * number;
+        publish_at_last(env, &*producer, queue.messages("k", first..first + 10)).await?;
+        proxy.deafen();
+        let unconfirmed = queue.messages("k", first + 10..first + 20);
+        let last = texts(&unconfirmed).pop();
+        let cutting = async {
+            // All of it is stored, which its publisher does not learn.
+            member.drain_until(last).await?;
+            proxy.cut();
+            proxy.heal();
+            Ok(())
+        };
+        tokio::try_join!(publish_at_last(env, &*producer, unconfirmed), cutting)?;
+    }
+    near.publish(queue.messages("k", [60])).await?;
+    member.drain_until(["k-60".to_owned()]).await?;
+    // That first deliveries are in order, whatever was stored twice, is part of the contract's checks.
+    Ok(check::nothing_lost(&env.history())?)
+}
+
+async fn slow_network(env: &Env) -> CaseResult {
+    const BATCHES: usize = 20;
+    let (queue, near, proxy) = (env.orders(), env.connect().await?, env.proxy().await?);
+    near.declare(&queue.topology()).await?;
+    proxy.delay(A_MOMENT);
+    let far = env.connect_through(&proxy).await?;
+    let producer = far.producer().await?;
+    let mut member = far.join(queue.options().credit(credit(100))).await?;
+    // None waits for the one before.
+    let publishing = futures::future::join_all((0..BATCHES).map(|number| producer.publish(round(&queue, number))));
+    let confirms = async {
+        for result in publishing.await.into_iter().flatten() {
+            result?;
+        }
+        Ok::<_, Stop>(())
+    };
+    let expected = (0..BATCHES).flat_map(|number| texts(&round(&queue, number)));
+    tokio::try_join!(confirms, member.drain_until(expected))?;
+    ensure!(proxy.connections() > 0, "messages come, and not through the proxy");
+    check::in_order(&env.history())?;
+    check::nothing_lost(&env.history())?;
+    Ok(check::each_once(&env.history())?)
+}
+
+async fn blocked_broker(env: &Env) -> CaseResult {
+    let (queue, near, proxy) = (env.orders(), env.connect().await?, env.proxy().await?);
+    near.declare(&queue.topology()).await?;
+    let far = env.connect_through(&proxy).await?;
+    let (mut reader, producer) = (Reader::join(&far, &queue).await?, far.producer().await?);
+    publish_at_last(env, &*producer, round(&queue, 0)).await?;
+    reader.until_seen(texts(&round(&queue, 0))).await?;
+    proxy.stall();
+    let waiting = async {
+        // Nothing says that nothing happens.
+        tokio::time::sleep(10 * A_MOMENT).await;
+        env.note("settles while the broker takes nothing");
+        reader.settle(|held| held.token.slot % 3 > 0);
+        let confirmed = env.recorder.counts().borrow().confirmed;
+        ensure!(confirmed == 5 * KEYS, "messages are confirmed while the broker takes nothing");
+        proxy.heal();
+        Ok(())
+    };
+    tokio::try_join!(publish_at_last(env, &*producer, round(&queue, 1)), waiting)?;
+    reader.until_seen(texts(&round(&queue, 1))).await?;
+    finish(env, &near, &queue, reader).await
+}
+
+/// Publishes until all is confirmed: what fails retryably again, under the same ids and in the same order.
+async fn publish_at_last(env: &Env, producer: &dyn Producer, mut batch: Vec<Message>) -> CaseResult {
+    let publishing = async {
+        while !batch.is_empty() {
+            let results = producer.publish(batch.clone()).await;
+            let mut left = Vec::new();
+            for (message, result) in batch.into_iter().zip(results) {
+                match result {
+                    Ok(_) => {}
+                    Err(error) if error.is_retryable() => left.push(message),
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            batch = left;
+            if !batch.is_empty() {
+                tokio::time::sleep(A_MOMENT).await;
+            }
+        }
+        Ok(())
+    };
+    let answer = tokio::time::timeout(4 * env.patience, publishing).await;
+    answer.map_err(|_| Stop(format!("waited {:?} in vain: confirms", 4 * env.patience)))?
+}
+
+/// A consumer as lanes are: it holds what it was given until it settles it, and forgets what is lost.
+struct Reader {
+    member: Member,
+    held: Vec<Delivery>,
+    seen: HashSet<String>,
+}
+
+impl Reader {
+    async fn join(client: &Client, queue: &Queue) -> Result<Self, Stop> {
+        Ok(Self { member: client.join(queue.options()).await?, held: Vec::new(), seen: HashSet::new() })
+    }
+
+    /// Reads until it has seen these, however often the connection breaks meanwhile.
+    async fn until_seen(&mut self, ids: Vec<String>) -> CaseResult {
+        while !ids.iter().all(|id| self.seen.contains(id)) {
+            match self.member.next_at_last().await? {
+                Event::Deliveries(got) => {
+                    self.seen.extend(got.iter().map(|got| got.message.id.to_string()));
+                    self.held.extend(got);
+                }
+                Event::Lost(partitions) => self.forget(&partitions),
+                Event::Assigned(terms) => {
+                    self.forget(&terms.iter().map(|term| term.partition).collect::<Vec<_>>());
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn forget(&mut self, partitions: &[Partition]) {
+        self.held.retain(|held| !partitions.contains(&held.partition));
+    }
+
+    /// Settles those of what it holds that are chosen.
+    fn settle(&mut self, chosen: impl Fn(&Delivery) -> bool) {
+        let (done, held): (Vec<_>, Vec<_>) = std::mem::take(&mut self.held).into_iter().partition(chosen);
+        self.held = held;
+        self.member.consumer().settle(&tokens(&done));
+    }
+}
+
+/// Whatever happened, in the end the reader holds exactly what it has not settled. It settles that and leaves, and nothing
+/// is left.
+async fn finish(env: &Env, near: &Client, queue: &Queue, mut reader: Reader) -> CaseResult {
+    let end = marks(queue, "end");
+    near.publish(end.clone()).await?;
+    reader.until_seen(texts(&end)).await?;
+    reader.settle(|_| true);
+    reader.member.flush().await?;
+    reader.member.close().await?;
+    let rest = marks(queue, "rest");
+    near.publish(rest.clone()).await?;
+    let left = near.join(queue.options()).await?.drain_until(texts(&rest)).await?;
+    // What was hopeless was never confirmed, and may have been stored at any time.
+    let settled =
+        left.iter().find(|left| !["rest", "hopeless"].iter().any(|new| left.message.id.as_str().starts_with(new)));
+    ensure!(settled.is_none(), "{} was settled, and comes again", settled.map_or("", |left| left.message.id.as_str()));
+    Ok(check::nothing_lost(&env.history())?)
+}
