@@ -25,7 +25,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let url = arguments.next().ok_or("usage: groups postgres://USER:PASSWORD@HOST:PORT/DATABASE [SECONDS]")?;
     let seconds = arguments.next().map_or(Ok(5), |seconds| seconds.parse())?;
     let directory = tempfile::tempdir_in(".")?;
-    let embedded = Embedded::open(directory.path().to_owned(), partitura_embedded::Options::default())?;
+    let embedded = Embedded::open(directory.path(), partitura_embedded::Options::default())?;
     let stores: [(&str, Arc<dyn Store>); 2] = [
         ("postgres", Arc::new(PostgresStore::connect(&url, Options::default()).await?)),
         ("embedded", Arc::new(BrokerStore::new(Arc::new(embedded))?)),

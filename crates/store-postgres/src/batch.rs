@@ -39,35 +39,50 @@ pub(crate) fn check(puts: &[Put]) -> Result<()> {
     Ok(())
 }
 
+/// Where a value is.
+pub(crate) type Key = (Space, Bytes);
+
+/// Keys that are being written.
+pub(crate) type Keys = HashSet<Key>;
+
+impl Group {
+    pub(crate) fn touches(&self, keys: &Keys) -> bool {
+        !keys.is_empty() && self.puts.iter().any(|put| keys.contains(&(put.space, put.key.clone())))
+    }
+
+    pub(crate) fn keys(&self) -> impl Iterator<Item = Key> {
+        self.puts.iter().map(|put| (put.space, put.key.clone()))
+    }
+
+    fn size(&self) -> usize {
+        self.puts.iter().map(|put| put.key.len() + put.value.as_ref().map_or(0, Bytes::len)).sum()
+    }
+}
+
 /// Groups that share no key.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     groups: Vec<Group>,
-    keys: HashSet<(Space, Bytes)>,
+    puts: usize,
     bytes: usize,
 }
 
 impl Batch {
-    pub(crate) fn of(group: Group) -> Self {
-        let mut batch = Self::default();
-        batch.add(group);
-        batch
+    /// Whether the group is too much for what is in the batch already.
+    pub(crate) fn is_full_for(&self, group: &Group) -> bool {
+        !self.groups.is_empty() && (self.puts + group.puts.len() > PUTS || self.bytes + group.size() > BYTES)
     }
 
-    /// Takes a group in, or gives it back: it belongs into the next batch.
-    pub(crate) fn try_add(&mut self, group: Group) -> Result<(), Group> {
-        let is_full = self.keys.len() + group.puts.len() > PUTS || self.bytes + size(&group) > BYTES;
-        if is_full || group.puts.iter().any(|put| self.keys.contains(&(put.space, put.key.clone()))) {
-            return Err(group);
-        }
-        self.add(group);
-        Ok(())
-    }
-
-    fn add(&mut self, group: Group) {
-        self.bytes += size(&group);
-        self.keys.extend(group.puts.iter().map(|put| (put.space, put.key.clone())));
+    /// Takes a group in, none of whose keys is in the batch.
+    pub(crate) fn add(&mut self, group: Group) {
+        self.puts += group.puts.len();
+        self.bytes += group.size();
         self.groups.push(group);
+    }
+
+    /// The keys that it writes.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = Key> {
+        self.groups.iter().flat_map(Group::keys)
     }
 
     /// The statement's arrays.
@@ -142,10 +157,6 @@ fn expected(expect: Expect) -> Option<i64> {
     }
 }
 
-fn size(group: &Group) -> usize {
-    group.puts.iter().map(|put| put.key.len() + put.value.as_ref().map_or(0, Bytes::len)).sum()
-}
-
 fn name(put: &Put) -> String {
     format!("{}/{}", put.space, put.key.escape_ascii())
 }
@@ -164,20 +175,31 @@ mod tests {
     }
 
     #[test]
-    fn a_group_that_touches_a_key_of_the_batch_waits_for_the_next() {
-        let mut batch = Batch::of(group(&["a", "b"]).0);
-        batch.try_add(group(&["c"]).0).expect("no key in common");
-        let back = batch.try_add(group(&["d", "b"]).0).expect_err("b is there");
-        assert_eq!(back.puts.len(), 2);
-        batch.try_add(group(&["d"]).0).expect("nothing of the refused group was kept");
+    fn a_batch_is_full_at_a_number_of_puts_but_takes_any_one_group() {
+        let large = || {
+            let (answer, _) = oneshot::channel();
+            Group { puts: vec![put("k", Expect::Any); PUTS + 1], answer }
+        };
+        let mut batch = Batch::default();
+        assert!(!batch.is_full_for(&large()));
+        batch.add(group(&["a"]).0);
+        assert!(batch.is_full_for(&large()) && !batch.is_full_for(&group(&["b"]).0));
+    }
+
+    #[test]
+    fn a_group_touches_the_keys_that_it_writes() {
+        let keys: Keys = group(&["a", "b"]).0.keys().collect();
+        assert!(group(&["c", "b"]).0.touches(&keys));
+        assert!(!group(&["c", "d"]).0.touches(&keys));
     }
 
     #[test]
     fn a_refusal_reaches_its_own_group_alone() {
         let (one, mut first) = group(&["z"]);
         let (other, mut second) = group(&["a"]);
-        let mut batch = Batch::of(one);
-        batch.try_add(other).expect("no key in common");
+        let mut batch = Batch::default();
+        batch.add(one);
+        batch.add(other);
         let columns = batch.columns();
         assert_eq!(columns.keys, [b"a", b"z"]);
         let refused: Vec<_> = columns.refusal(2).into_iter().collect();

@@ -10,12 +10,12 @@
 //!   absent is claimed by the primary key. Somebody who comes between the two makes the whole statement fail, and it
 //!   is sent again: nothing is ever written on the strength of what was true once.
 //! * **Each group by itself.** A batch holds every key once, so what one group writes cannot depend on whether another
-//!   was refused. A group whose key is in the batch already begins the next one.
+//!   was refused. A group whose key is being written already waits for the answer to that.
 //! * **Durable when answered.** The connection insists on `synchronous_commit`; a stricter setting of the server's is kept.
 //! * **Keys are `bytea`**, whose order is that of the bytes.
 //!
 //! There is one table, `entry`, partitioned by space, so that the short-lived rows of the outbox do not slow down the vacuum of
-//! histories. [`Options::migrate`] creates it or only verifies it; see docs/adr/0007-one-statement-per-commit.md for
+//! histories. [`Options::migrate`] creates it or only verifies it; see docs/adr/0008-one-statement-per-commit.md for
 //! what else was tried.
 //!
 //! One thing is weaker than in the embedded store: a [`Put`](partitura_broker::Put) that expects a key to be
@@ -23,6 +23,7 @@
 //! beginning of the commit and keeps nobody from adding the key meanwhile. The engine writes no such thing.
 
 mod batch;
+mod desk;
 mod error;
 mod options;
 mod schema;

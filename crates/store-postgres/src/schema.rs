@@ -1,7 +1,7 @@
 //! The tables: created, brought up to date, or only verified.
 
 use partitura_broker::{Error, ErrorKind, Result};
-use sqlx::{Connection, PgConnection};
+use sqlx::{Connection, Executor, PgConnection};
 
 use crate::error;
 use crate::options::Options;
@@ -63,9 +63,10 @@ async fn check_server(connection: &mut PgConnection) -> Result<()> {
 /// How many migrations were applied.
 async fn version(connection: &mut PgConnection, schema: &str) -> Result<usize> {
     let read = async {
-        let table = format!("{schema}.migration");
-        let exists: bool =
-            sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL").bind(table).fetch_one(&mut *connection).await?;
+        // Read from the catalog itself: what `to_regclass` sees may be older than a lock that was just granted.
+        let exists =
+            "SELECT EXISTS (SELECT FROM pg_catalog.pg_tables WHERE schemaname = $1 AND tablename = 'migration')";
+        let exists: bool = sqlx::query_scalar(exists).bind(schema).fetch_one(&mut *connection).await?;
         if !exists {
             return Ok(0);
         }
@@ -86,19 +87,20 @@ async fn migrate(connection: &mut PgConnection, schema: &str) -> Result<()> {
     let found = version(&mut transaction, schema).await?;
     let Some(missing) = MIGRATIONS.get(found..) else { return Err(too_new(schema, found)) };
     if found == 0 {
-        let exists = "SELECT to_regnamespace($1) IS NOT NULL";
-        let exists = sqlx::query_scalar(exists).bind(schema).fetch_one(&mut *transaction).await.map_err(failed)?;
+        let exists = "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1)";
+        let exists: bool =
+            sqlx::query_scalar(exists).bind(schema).fetch_one(&mut *transaction).await.map_err(failed)?;
         // Where somebody else made the schema for us, we may not have the right to.
         let create = if exists { String::new() } else { format!("CREATE SCHEMA {schema};") };
         let table = "migration (version int4 PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now());";
         let create = format!("{create} CREATE TABLE IF NOT EXISTS {schema}.{table}");
-        sqlx::raw_sql(&create).execute(&mut *transaction).await.map_err(failed)?;
+        transaction.execute(create.as_str()).await.map_err(failed)?;
     }
     for (migration, version) in missing.iter().zip(found + 1..) {
         let migration = migration.replace("$schema", schema);
-        sqlx::raw_sql(&migration).execute(&mut *transaction).await.map_err(failed)?;
+        transaction.execute(migration.as_str()).await.map_err(failed)?;
         let note = format!("INSERT INTO {schema}.migration (version) VALUES ({version})");
-        sqlx::raw_sql(&note).execute(&mut *transaction).await.map_err(failed)?;
+        transaction.execute(note.as_str()).await.map_err(failed)?;
     }
     transaction.commit().await.map_err(failed)
 }

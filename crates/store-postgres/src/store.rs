@@ -12,9 +12,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use crate::batch::{self, Group};
+use crate::desk::Desk;
 use crate::options::{Address, Options};
 use crate::statement::Statements;
-use crate::writer::{Desk, Writer};
+use crate::writer::{Target, Writer};
 use crate::{error, schema};
 
 /// Groups that wait for their turn; whoever writes more waits to be let in.
@@ -24,7 +25,7 @@ const WAITING: usize = 4_096;
 /// connections, after what was given to it is written.
 #[derive(Clone)]
 pub struct PostgresStore {
-    desk: Arc<Desk>,
+    target: Arc<Target>,
     groups: mpsc::Sender<Group>,
     readers: PgPool,
 }
@@ -46,8 +47,8 @@ impl PostgresStore {
     pub async fn connect(url: &str, mut options: Options) -> Result<Self> {
         let address = Address::parse(url, &mut options)?;
         let statements = Statements::of(&options.schema);
-        let desk = Arc::new(Desk { address, statements, patience: options.patience });
-        let mut first = desk.connect().await?;
+        let target = Arc::new(Target { address, statements, patience: options.patience });
+        let mut first = target.connect().await?;
         schema::prepare(&mut first, &options).await?;
 
         // Only what was idle for a while may have died unnoticed: a connection that failed is not taken back.
@@ -63,12 +64,12 @@ impl PostgresStore {
                     Ok(true)
                 })
             })
-            .connect_lazy_with(desk.address.0.clone());
+            .connect_lazy_with(target.address.0.clone());
         let (groups, waiting) = mpsc::channel(WAITING);
         let mut writers = vec![Writer::over(first)];
         writers.resize_with(options.writers.get() as usize, Writer::default);
-        tokio::spawn(desk.clone().serve(waiting, writers));
-        Ok(Self { desk, groups, readers })
+        tokio::spawn(Desk::new(target.clone(), writers).serve(waiting));
+        Ok(Self { target, groups, readers })
     }
 
     async fn read<T>(
@@ -76,11 +77,11 @@ impl PostgresStore {
         operation: &'static str,
         read: impl Future<Output = Result<T, sqlx::Error>> + Send,
     ) -> Result<T> {
-        match timeout(self.desk.patience, read).await {
-            Ok(read) => read.map_err(|source| error::of(operation, source).of(&self.desk.address)),
+        match timeout(self.target.patience, read).await {
+            Ok(read) => read.map_err(|source| error::of(operation, source).of(&self.target.address)),
             Err(_) => {
-                let message = format!("the server did not answer for {:?}", self.desk.patience);
-                Err(Error::new(ErrorKind::Timeout, operation, message).of(&self.desk.address))
+                let message = format!("the server did not answer for {:?}", self.target.patience);
+                Err(Error::new(ErrorKind::Timeout, operation, message).of(&self.target.address))
             }
         }
     }
@@ -103,7 +104,7 @@ impl Store for PostgresStore {
     }
 
     async fn get(&self, space: Space, key: Bytes) -> Result<Option<(Version, Bytes)>> {
-        let query = sqlx::query(&self.desk.statements.get).bind(space).bind(&key[..]);
+        let query = sqlx::query(&self.target.statements.get).bind(space).bind(&key[..]);
         self.read("get", async {
             let row = query.fetch_optional(&self.readers).await?;
             row.map(|row| Ok((version(&row, 0)?, bytes(&row, 1)?))).transpose()
@@ -113,7 +114,7 @@ impl Store for PostgresStore {
 
     async fn scan(&self, range: ScanRange, limit: usize) -> Result<Vec<Entry>> {
         let ScanRange { space, from, to } = &range;
-        let statements = &self.desk.statements;
+        let statements = &self.target.statements;
         let statement = if to.is_some() { &statements.scan } else { &statements.scan_to_the_end };
         let query = sqlx::query(statement).bind(space).bind(&from[..]).bind(i64::try_from(limit).unwrap_or(i64::MAX));
         let query = match to {
@@ -133,7 +134,7 @@ impl Store for PostgresStore {
 impl fmt::Debug for PostgresStore {
     /// Without credentials.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PostgresStore").field("address", &self.desk.address).finish_non_exhaustive()
+        f.debug_struct("PostgresStore").field("address", &self.target.address).finish_non_exhaustive()
     }
 }
 

@@ -1,14 +1,12 @@
-//! Group commit: while batches are on their way, the next one forms.
+//! One connection that writes, made anew when it broke.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use partitura_broker::{Error, ErrorKind, Result};
 use sqlx::{ConnectOptions, Connection, PgConnection};
-use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::batch::{Batch, Group};
+use crate::batch::Batch;
 use crate::error;
 use crate::options::Address;
 use crate::statement::Statements;
@@ -16,52 +14,15 @@ use crate::statement::Statements;
 /// How often a statement is sent again that others' writes undid.
 const OVERTAKEN: u32 = 8;
 
-/// What every writer needs to know.
+/// Where to write, and how.
 #[derive(Debug)]
-pub(crate) struct Desk {
+pub(crate) struct Target {
     pub(crate) address: Address,
     pub(crate) statements: Statements,
     pub(crate) patience: Duration,
 }
 
-impl Desk {
-    /// Hands batches to the writers until there is nobody left to write for; then closes their connections.
-    pub(crate) async fn serve(self: Arc<Self>, mut groups: mpsc::Receiver<Group>, writers: Vec<Writer>) {
-        let all = writers.len();
-        let (back, mut idle) = mpsc::channel(all.max(1));
-        for writer in writers {
-            // There is room for all of them.
-            let _ = back.try_send(writer);
-        }
-        let mut held = None;
-        loop {
-            let next = match held.take() {
-                Some(group) => Some(group),
-                None => groups.recv().await,
-            };
-            let Some(first) = next else { break };
-            let Some(mut writer) = idle.recv().await else { break };
-            // Whatever came while all writers were away goes together.
-            let mut batch = Batch::of(first);
-            while let Ok(group) = groups.try_recv() {
-                if let Err(group) = batch.try_add(group) {
-                    held = Some(group);
-                    break;
-                }
-            }
-            let (desk, back) = (self.clone(), back.clone());
-            tokio::spawn(async move {
-                writer.write(&desk, batch).await;
-                let _ = back.send(writer).await;
-            });
-        }
-        for _ in 0..all {
-            if let Some(writer) = idle.recv().await {
-                writer.close().await;
-            }
-        }
-    }
-
+impl Target {
     /// A connection that writes durably.
     pub(crate) async fn connect(&self) -> Result<PgConnection> {
         let connect = async {
@@ -79,7 +40,7 @@ impl Desk {
     }
 }
 
-/// One connection, made anew when it broke.
+/// A connection, or none yet.
 #[derive(Debug, Default)]
 pub(crate) struct Writer(Option<PgConnection>);
 
@@ -88,8 +49,9 @@ impl Writer {
         Self(Some(connection))
     }
 
-    async fn write(&mut self, desk: &Desk, batch: Batch) {
-        match self.try_write(desk, &batch).await {
+    /// Writes a batch, and tells everybody.
+    pub(crate) async fn write(&mut self, target: &Target, batch: Batch) {
+        match self.try_write(target, &batch).await {
             Ok(refused) => batch.written(refused),
             Err(error) => {
                 tracing::warn!(%error, "a batch was not written");
@@ -99,24 +61,24 @@ impl Writer {
     }
 
     /// Gives the groups that were refused.
-    async fn try_write(&mut self, desk: &Desk, batch: &Batch) -> Result<Vec<(i32, Error)>> {
+    async fn try_write(&mut self, target: &Target, batch: &Batch) -> Result<Vec<(i32, Error)>> {
         let columns = batch.columns();
         let mut attempt = 0;
         loop {
             // Kept again only when it is known to be whole, also should this future be dropped.
             let mut connection = match self.0.take() {
                 Some(connection) => connection,
-                None => desk.connect().await?,
+                None => target.connect().await?,
             };
-            let query = sqlx::query_scalar::<_, i64>(&desk.statements.write)
+            let query = sqlx::query_scalar::<_, i64>(&target.statements.write)
                 .bind(&columns.units)
                 .bind(&columns.spaces)
                 .bind(&columns.keys)
                 .bind(&columns.expected)
                 .bind(&columns.values);
-            let answer = timeout(desk.patience, query.fetch_all(&mut connection)).await;
+            let answer = timeout(target.patience, query.fetch_all(&mut connection)).await;
             let Ok(answer) = answer else {
-                return Err(silent(ErrorKind::OutcomeUnknown, "write", desk.patience).of(&desk.address));
+                return Err(silent(ErrorKind::OutcomeUnknown, "write", target.patience).of(&target.address));
             };
             match answer {
                 Ok(places) => {
@@ -132,7 +94,7 @@ impl Writer {
                     if !error::is_broken(&source) {
                         self.0 = Some(connection);
                     }
-                    return Err(error::of_write(source).of(&desk.address));
+                    return Err(error::of_write(source).of(&target.address));
                 }
             }
         }

@@ -137,7 +137,7 @@ async fn ten_thousand_rows_are_read_page_by_page_in_order() {
         (0..ROWS).rev().collect::<Vec<_>>().chunks(100).map(|page| page.iter().map(|n| row(*n)).collect()).collect();
     assert!(kinds(&store, groups).await.iter().all(Option::is_none));
     let mut range = ScanRange { space: SPACE, from: Bytes::new(), to: None };
-    let mut expected = 0;
+    let mut expected = 0u32;
     loop {
         let page = store.scan(range.clone(), 700).await.expect("a page");
         let Some(last) = page.last() else { break };
