@@ -19,7 +19,7 @@ pub struct Endpoints {
     /// and Postgres. Other ones are refused.
     pub login: Option<Login>,
     /// A token for [`url`](Self::url): for Pulsar a JWT of the role `admin`, for NATS the seed of a user's nkey. Another one
-    /// is refused.
+    /// is refused; only Pulsar's admin API takes whoever brings a wrong one for nobody in particular.
     pub token: Option<String>,
     /// The entrance by TLS. It asks for no certificate of the client.
     pub tls: Option<Tls>,

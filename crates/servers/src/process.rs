@@ -72,7 +72,7 @@ impl Process {
     }
 
     pub(crate) fn is_alive(self) -> bool {
-        stat(self.pid).is_some_and(|stat| stat.begun == self.begun && !stat.is_zombie)
+        stat(self.pid).is_some_and(|stat| stat.begun == self.begun && !stat.has_ended)
     }
 
     /// SIGKILL, for it and for whatever it started that does not end by itself then. Returns when all of them are gone.
@@ -146,7 +146,8 @@ fn signal(instance: &Instance, name: &str, pid: u32) -> Result<()> {
 }
 
 struct Stat {
-    is_zombie: bool,
+    /// Nobody has taken note of its end yet, but it is over.
+    has_ended: bool,
     parent: u32,
     begun: u64,
 }
@@ -158,8 +159,10 @@ fn stat(pid: u32) -> Option<Stat> {
 /// See proc_pid_stat(5). The second field is the program's name in parentheses, and may itself hold anything.
 fn parse_stat(line: &str) -> Option<Stat> {
     let fields: Vec<&str> = line.rsplit_once(')')?.1.split_whitespace().collect();
-    let (state, parent, begun) = (fields.first()?, fields.get(1)?, fields.get(19)?);
-    Some(Stat { is_zombie: matches!(*state, "Z" | "X"), parent: parent.parse().ok()?, begun: begun.parse().ok()? })
+    let (state, parent, threads, begun) = (fields.first()?, fields.get(1)?, fields.get(17)?, fields.get(19)?);
+    // The first thread may be a zombie while others still hold the ports.
+    let has_ended = matches!(*state, "Z" | "X") && matches!(*threads, "0" | "1");
+    Some(Stat { has_ended, parent: parent.parse().ok()?, begun: begun.parse().ok()? })
 }
 
 #[cfg(test)]
@@ -183,10 +186,10 @@ mod tests {
 
     #[test]
     fn a_name_with_parentheses_and_spaces_does_not_shift_the_fields() {
-        let after = "Z 7 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 4711 0";
-        let stat = parse_stat(&format!("12 (a) (b c) {after}")).expect("well formed");
-        assert!(stat.is_zombie);
-        assert_eq!((stat.parent, stat.begun), (7, 4711));
+        let line = |threads| format!("12 (a) (b c) Z 7 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 {threads} 0 4711 0");
+        let stat = parse_stat(&line(1)).expect("well formed");
+        assert_eq!((stat.parent, stat.begun, stat.has_ended), (7, 4711, true));
+        assert!(!parse_stat(&line(2)).expect("well formed").has_ended, "a thread of it goes on");
     }
 
     #[test]
