@@ -1,0 +1,83 @@
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use partitura_broker::telemetry::TARGET;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{ClientContext, TopicPartitionList};
+
+use crate::client::{self, Health};
+
+/// What librdkafka asks of a consumer. It waits for the answer: an assignment is not complete before it is taken, a
+/// revoked partition is not given to another before it is unassigned. So nothing is done in the callback; the polling
+/// thread takes it up when it is ready. This is what makes a hand-over a conversation.
+#[derive(Debug)]
+pub(crate) enum Change {
+    Assign(Vec<u32>),
+    Revoke { partitions: Vec<u32>, lost: bool },
+}
+
+/// The callbacks of a consumer of a group.
+#[derive(Debug, Default)]
+pub(crate) struct Callbacks {
+    changes: Mutex<VecDeque<Change>>,
+    commits: Mutex<VecDeque<KafkaResult<()>>>,
+    /// Nobody answers any more: everything is unassigned at once.
+    closing: AtomicBool,
+    pub(crate) health: Health,
+}
+
+impl Callbacks {
+    pub(crate) fn change(&self) -> Option<Change> {
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+
+    pub(crate) fn commit(&self) -> Option<KafkaResult<()>> {
+        self.commits.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+
+    pub(crate) fn close(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+    }
+}
+
+impl ClientContext for Callbacks {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        client::log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.health.error(error, reason);
+    }
+}
+
+impl ConsumerContext for Callbacks {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, asked: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        let assign = asked == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+        tracing::debug!(target: TARGET, assign, ?list, "rebalance");
+        if self.closing.load(Ordering::Relaxed) {
+            let done = if assign { consumer.incremental_assign(list) } else { consumer.incremental_unassign(list) };
+            if let Err(error) = done {
+                tracing::debug!(target: TARGET, %error, "leaving the group");
+            }
+            return;
+        }
+        let mut partitions: Vec<u32> =
+            list.elements().iter().filter_map(|element| u32::try_from(element.partition()).ok()).collect();
+        partitions.sort_unstable();
+        let change = if assign {
+            Change::Assign(partitions)
+        } else {
+            Change::Revoke { partitions, lost: consumer.assignment_lost() }
+        };
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner).push_back(change);
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
+        let each = offsets.elements().iter().try_for_each(|element| element.error());
+        self.commits.lock().unwrap_or_else(PoisonError::into_inner).push_back(result.and(each));
+    }
+}

@@ -1,0 +1,96 @@
+//! Replies: one small topic for everybody. An inbox reads one of its partitions and picks out its own.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use async_trait::async_trait;
+use partitura_broker::{Error, ErrorKind, Inbox, InboxAddress, Message, Result, TopicName};
+use rdkafka::admin::{NewTopic, TopicReplication};
+use rdkafka::message::BorrowedMessage;
+
+use crate::core::Core;
+use crate::outgoing::{Outgoing, Record};
+use crate::tail::{From, Tail};
+use crate::{error, names, topology, wire};
+
+/// How many partitions the topic has: so many times fewer strangers' replies does each inbox read.
+const PARTITIONS: u32 = 8;
+/// How long a reply is kept, in milliseconds: nobody comes back for one.
+const KEPT: &str = "600000";
+
+/// The topic that a reply says it came from.
+const FROM: &str = "replies";
+
+/// An inbox.
+#[derive(Debug)]
+pub(crate) struct Mailbox {
+    address: InboxAddress,
+    tail: Tail<Message>,
+    waiting: std::vec::IntoIter<Message>,
+}
+
+impl Mailbox {
+    pub(crate) async fn open(core: &Arc<Core>) -> Result<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let partitions = partitions(core).await?;
+        let name = uuid::Uuid::now_v7().simple().to_string();
+        let seed = name.bytes().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
+        let partition = seed.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % partitions.max(1);
+        let address = InboxAddress::new(format!("{partition}/{name}"));
+        let topic = TopicName::new(FROM)?;
+        let read = move |record: &BorrowedMessage<'_>| {
+            wire::is_for(&name, record).then(|| wire::message(&topic, record))
+        };
+        let tail = Tail::open(core, names::REPLIES, [partition], From::Now, read).await?;
+        Ok(Self { address, tail, waiting: Vec::new().into_iter() })
+    }
+}
+
+#[async_trait]
+impl Inbox for Mailbox {
+    fn address(&self) -> &InboxAddress {
+        &self.address
+    }
+
+    async fn next(&mut self) -> Result<Message> {
+        loop {
+            if let Some(message) = self.waiting.next() {
+                return Ok(message);
+            }
+            self.waiting = self.tail.next().await?.into_iter();
+        }
+    }
+}
+
+/// Sends a reply, and does not ask what became of it.
+pub(crate) fn reply(outgoing: &Outgoing, address: &InboxAddress, message: &Message) -> Result<()> {
+    let parsed = address.as_str().split_once('/').and_then(|(partition, name)| Some((partition.parse().ok()?, name)));
+    // An address of another broker is gone, as far as we can tell.
+    let Some((partition, name)) = parsed else { return Ok(()) };
+    let headers = wire::reply_headers(name, message);
+    let (key, payload) = (message.key.as_deref(), Some(&message.payload[..]));
+    let record = Record { topic: names::REPLIES, partition, key, payload, headers };
+    match outgoing.send(record, Box::new(|_| {})) {
+        Err(refused) if error::kind(refused.code) != ErrorKind::NotFound => Err(error::refused("reply", refused.code)),
+        _ => Ok(()),
+    }
+}
+
+/// How many partitions the topic of replies has; it is created by whoever first needs it.
+async fn partitions(core: &Core) -> Result<u32> {
+    match topology::partitions(core, names::REPLIES).await {
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        found => return found,
+    }
+    let count = i32::try_from(PARTITIONS).unwrap_or(1);
+    let replication = core.target().options.replication.map_or(-1, i32::from);
+    let largest = topology::MAX_RECORD.to_string();
+    let topic = NewTopic::new(names::REPLIES, count, TopicReplication::Fixed(replication))
+        .set("cleanup.policy", "delete")
+        .set("retention.ms", KEPT)
+        .set("segment.ms", KEPT)
+        .set("max.message.bytes", &largest);
+    topology::create_all(core, &[topic]).await?;
+    let created = topology::partitions(core, names::REPLIES).await;
+    created.map_err(|error| Error::new(error.kind(), "inbox", "the topic of replies could not be created").because(error))
+}

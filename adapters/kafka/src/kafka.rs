@@ -1,0 +1,189 @@
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use partitura_adapter_kit::Member as Claimant;
+use partitura_broker::{
+    Broker, Capabilities, Consumer, ConsumerOptions, Delay, Durability, Error, ErrorKind, Inbox, Limits, Producer,
+    ProducerOptions, Result, Supports, TopicKind, TopicName, Topology,
+};
+use rdkafka::admin::{AdminOptions, ConfigResource, ResourceSpecifier};
+use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::producer::Producer as _;
+
+use crate::client::Health;
+use crate::consumer::Member;
+use crate::core::{Admin, Core, Logs};
+use crate::delay::Timers;
+use crate::inbox::Mailbox;
+use crate::listener::Listening;
+use crate::options::{Options, Target};
+use crate::outgoing::Outgoing;
+use crate::producer::Publisher;
+use crate::with_timers::WithTimers;
+use crate::{error, names, topology};
+
+/// How long connecting may take.
+const CONNECT: Duration = Duration::from_secs(10);
+/// After this long with nothing but refusals, they are believed.
+const REFUSED: Duration = Duration::from_millis(300);
+/// The longest delay.
+const LONGEST_DELAY: Duration = Duration::from_secs(3_652 * 86_400);
+/// How late the 99th percentile of delayed messages is at most, with little load.
+const LATENESS: Duration = Duration::from_millis(100);
+
+/// A connection to Apache Kafka, 3.7 or later.
+#[derive(Debug)]
+pub struct Kafka(Arc<Core>);
+
+impl Kafka {
+    /// Connects to the brokers that the URL names: see [`Options`].
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) for a URL or a setting that cannot be,
+    /// [`Unauthorized`](ErrorKind::Unauthorized) where the brokers refuse the credentials or their certificate is not
+    /// trusted, [`Disconnected`](ErrorKind::Disconnected) where none answers within ten seconds.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn connect(url: &str, options: Options) -> Result<Self> {
+        let target = Target::new(url, options)?;
+        let connect = move || {
+            let health = Arc::new(Health::default());
+            let mut config = target.config();
+            // Nobody reads the admin client's queue of logs.
+            config.set_log_level(RDKafkaLogLevel::Emerg);
+            let admin = Admin::from_config_and_context(&target.finish(config), Logs);
+            let admin = Arc::new(admin.map_err(|source| error::error("connect", source))?);
+            let outgoing = Outgoing::start(&target, health.clone(), admin.clone())?;
+            let broker = reach(&outgoing, &health)?;
+            Ok::<_, Error>((target, admin, outgoing, health, broker))
+        };
+        let connected = tokio::task::spawn_blocking(connect).await.map_err(|_| error::closed("connect"))?;
+        let (target, admin, outgoing, health, broker) = connected?;
+        let capabilities = capabilities(&admin, broker).await;
+        Ok(Self(Arc::new(Core::new(target, capabilities, admin, outgoing, health))))
+    }
+
+    /// The admin client that this connection uses, for what the contract does not offer. `None` after the close.
+    pub fn vendor(&self) -> Option<Arc<rdkafka::admin::AdminClient<impl rdkafka::ClientContext + use<>>>> {
+        self.0.admin().ok()
+    }
+}
+
+/// Waits for the first answer of a broker, and says which broker it was. Blocks.
+fn reach(outgoing: &Outgoing, health: &Health) -> Result<i32> {
+    let began = Instant::now();
+    loop {
+        let client = outgoing.producer().client();
+        let failed = match client.fetch_metadata(Some(names::REPLIES), REFUSED) {
+            Ok(metadata) => return Ok(metadata.orig_broker_id()),
+            Err(failed) => failed,
+        };
+        if health.unauthorized() {
+            let text = "the brokers refuse the credentials; check user, password and mechanism";
+            return Err(Error::new(ErrorKind::Unauthorized, "connect", text).because(failed));
+        }
+        if health.untrusted() {
+            let text = "no secure connection: check that the URL's ca is the one that signed the brokers' certificates";
+            return Err(Error::new(ErrorKind::Unauthorized, "connect", text).because(failed));
+        }
+        if began.elapsed() > CONNECT {
+            let text = "no broker answered within 10 s; check the servers in the URL and the security protocol";
+            return Err(Error::new(ErrorKind::Disconnected, "connect", text).because(failed));
+        }
+    }
+}
+
+/// What the brokers say of themselves. Who may not ask gets the least that holds everywhere.
+async fn capabilities(admin: &Admin, broker: i32) -> Capabilities {
+    let options = AdminOptions::new().request_timeout(Some(topology::PATIENCE));
+    let described = admin.describe_configs([&ResourceSpecifier::Broker(broker)], &options).await;
+    let config = described.ok().and_then(|all| all.into_iter().next()?.ok());
+    let value = |name: &str| config.as_ref().and_then(|config: &ConfigResource| config.get(name)?.value.clone());
+    let replicated = value("min.insync.replicas").and_then(|count| count.parse().ok()).is_some_and(|count: u32| count > 1);
+    let version = value("inter.broker.protocol.version").unwrap_or_else(|| "(version not told)".into());
+    Capabilities {
+        broker: format!("kafka {version}"),
+        durability: if replicated { Durability::Replicated } else { Durability::Written },
+        delay: Delay { native: false, max: LONGEST_DELAY, lateness: LATENESS },
+        hold: None,
+        limits: Limits::default(),
+        supports: Supports::default(),
+    }
+}
+
+#[async_trait]
+impl Broker for Kafka {
+    fn capabilities(&self) -> &Capabilities {
+        self.0.capabilities()
+    }
+
+    async fn declare(&self, topology: &Topology) -> Result<()> {
+        if self.0.is_closed() {
+            return Err(error::closed("declare"));
+        }
+        topology::declare(&self.0, topology).await
+    }
+
+    async fn producer(&self, options: ProducerOptions) -> Result<Box<dyn Producer>> {
+        if self.0.is_closed() {
+            return Err(error::closed("producer"));
+        }
+        Ok(Box::new(Publisher::new(self.0.clone(), options)))
+    }
+
+    async fn consumer(&self, options: ConsumerOptions) -> Result<Box<dyn Consumer>> {
+        if self.0.is_closed() {
+            return Err(error::closed("consumer"));
+        }
+        let Some(first) = options.topics.first() else {
+            return Err(Error::new(ErrorKind::InvalidArgument, "consumer", "a consumer needs at least one topic"));
+        };
+        let shared = self.0.route(first).await?.shared;
+        let timers = self.timers(&options.topics).await?;
+        let consumer: Box<dyn Consumer> = match &options.subscription {
+            None => {
+                let listening = Arc::new(Listening::to(self.0.clone(), &options.topics).await?);
+                let partitions = self.0.route(first).await?;
+                let count = if partitions.shared { 0 } else { partitions.partitions };
+                Box::new(Claimant::listening(listening, &options, count, "kafka"))
+            }
+            Some(subscription) if shared => {
+                let _ = subscription;
+                return Err(Error::new(ErrorKind::Unsupported, "consumer", "not yet"));
+            }
+            Some(subscription) => Box::new(Member::join(&self.0, &options, subscription).await?),
+        };
+        Ok(Box::new(WithTimers::new(consumer, timers)))
+    }
+
+    async fn inbox(&self) -> Result<Box<dyn Inbox>> {
+        if self.0.is_closed() {
+            return Err(error::closed("inbox"));
+        }
+        Ok(Box::new(Mailbox::open(&self.0).await?))
+    }
+
+    fn has_audience(&self, _topic: &TopicName) -> bool {
+        // Streams are kept for their retention: somebody may come for it.
+        true
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.0.close().await
+    }
+}
+
+impl Kafka {
+    /// Runs the timers of these topics for as long as they are consumed.
+    async fn timers(&self, topics: &[TopicName]) -> Result<Vec<Arc<Timers>>> {
+        let mut timers = Vec::with_capacity(topics.len());
+        for topic in topics {
+            let kind = self.0.route(topic).await?.kind;
+            let _ = kind == Some(TopicKind::Queue);
+            timers.push(self.0.timers(topic)?);
+        }
+        Ok(timers)
+    }
+}

@@ -1,0 +1,150 @@
+//! The one librdkafka producer of a connection, and the thread that hears what became of its records.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use partitura_broker::telemetry::TARGET;
+use partitura_broker::{Error, Result};
+use rdkafka::ClientContext;
+use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::OwnedHeaders;
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, NoCustomPartitioner, Producer, ProducerContext};
+
+use crate::client::{self, Health};
+use crate::error;
+use crate::options::Target;
+
+/// How long is waited for an event at a time. Events wake the thread at once; this bounds the way out.
+const TICK: Duration = Duration::from_millis(50);
+/// How long what was accepted may take to be written when the connection is closed.
+const LAST: Duration = Duration::from_secs(5);
+
+/// Where to say what became of a record.
+pub(crate) type Confirm = Box<dyn FnOnce(Result<(), RDKafkaErrorCode>) + Send + Sync>;
+
+/// A record on its way.
+pub(crate) struct Record<'r> {
+    pub(crate) topic: &'r str,
+    pub(crate) partition: u32,
+    pub(crate) key: Option<&'r [u8]>,
+    /// `None` is a tombstone.
+    pub(crate) payload: Option<&'r [u8]>,
+    pub(crate) headers: OwnedHeaders,
+}
+
+/// A record that was not taken.
+pub(crate) struct Refused {
+    pub(crate) code: RDKafkaErrorCode,
+    pub(crate) headers: OwnedHeaders,
+    pub(crate) confirm: Confirm,
+}
+
+/// Sends records. One for everybody on a connection, so that the order of calls is the order of a partition.
+pub(crate) struct Outgoing {
+    producer: Arc<BaseProducer<Reports>>,
+    stop: Arc<AtomicBool>,
+}
+
+pub(crate) struct Reports(Arc<Health>);
+
+impl ClientContext for Reports {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        client::log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.0.error(error, reason);
+    }
+}
+
+impl ProducerContext<NoCustomPartitioner> for Reports {
+    type DeliveryOpaque = Box<Confirm>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, confirm: Self::DeliveryOpaque) {
+        let result = result.as_ref().map(drop).map_err(|(error, _)| {
+            let code = error.rdkafka_error_code();
+            self.0.note(code);
+            code.unwrap_or(RDKafkaErrorCode::Unknown)
+        });
+        confirm(result);
+    }
+}
+
+impl Outgoing {
+    /// Starts a producer and its thread, which holds `keep` until everything is written.
+    ///
+    /// Records never time out in the client: it goes on trying, in order, for as long as the connection is open. Who
+    /// waits no longer for a confirm may publish again, and that copy comes behind the first.
+    pub(crate) fn start(target: &Target, health: Arc<Health>, keep: impl Send + 'static) -> Result<Self> {
+        let mut config = target.config();
+        config
+            .set("enable.idempotence", "true")
+            .set("acks", "all")
+            .set("message.timeout.ms", "0")
+            .set("linger.ms", "1")
+            .set("message.max.bytes", crate::topology::MAX_RECORD.to_string());
+        let config = target.finish(config);
+        let producer = BaseProducer::from_config_and_context(&config, Reports(health))
+            .map_err(|source| error::error("connect", source))?;
+        let (producer, stop) = (Arc::new(producer), Arc::new(AtomicBool::new(false)));
+        let (polled, stopped) = (producer.clone(), stop.clone());
+        thread::Builder::new()
+            .name("kafka-producer".into())
+            .spawn(move || {
+                while !stopped.load(Ordering::Relaxed) {
+                    polled.poll(TICK);
+                }
+                if let Err(error) = polled.flush(LAST) {
+                    tracing::warn!(target: TARGET, %error, "closing with unconfirmed records");
+                }
+                drop(polled);
+                drop(keep);
+            })
+            .map_err(|source| error::thread("connect", source))?;
+        Ok(Self { producer, stop })
+    }
+
+    pub(crate) fn producer(&self) -> &Arc<BaseProducer<Reports>> {
+        &self.producer
+    }
+
+    /// Puts a record into the producer's queue. Does not wait.
+    ///
+    /// # Errors
+    /// Gives headers and `confirm` back where the record was not taken.
+    pub(crate) fn send(&self, record: Record<'_>, confirm: Confirm) -> Result<(), Refused> {
+        let Record { topic, partition, key, payload, headers } = record;
+        let mut base = BaseRecord::<[u8], [u8], _>::with_opaque_to(topic, Box::new(confirm));
+        base.partition = Some(i32::try_from(partition).unwrap_or(i32::MAX));
+        base.key = key;
+        base.payload = payload;
+        base.headers = Some(headers);
+        self.producer.send(base).map_err(|(error, record)| Refused {
+            code: error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail),
+            headers: record.headers.unwrap_or_default(),
+            confirm: *record.delivery_opaque,
+        })
+    }
+}
+
+impl std::fmt::Debug for Outgoing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Outgoing").field("in_flight", &self.producer.in_flight_count()).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        // The thread holds the last reference: librdkafka's own end may take a while.
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The error of a message.
+pub(crate) fn unconfirmed(code: RDKafkaErrorCode) -> Error {
+    let kind = error::kind_of_message(code);
+    Error::new(kind, "publish", format!("the record was not confirmed: {code}"))
+}

@@ -1,0 +1,155 @@
+//! What a subscription remembers of one partition: an offset, and in the commit's metadata what the offset cannot say.
+//!
+//! Everything before the offset is settled. The metadata is text, so that `kafka-consumer-groups.sh` can show it:
+//!
+//! ```text
+//! p1 <o|c> <high> <runs>
+//! ```
+//!
+//! *high* is the offset up to which messages have been delivered; `o` (open) says that an owner is at work, who may
+//! deliver more without writing it down; `c` (closed) that it left, and *high* is exact. *runs* are the lengths of the
+//! stretches from the offset on that are unsettled, settled, unsettled …, five bits to a character.
+
+/// The longest metadata that brokers take by default.
+const LONGEST: usize = 4_096;
+/// What is kept free for everything but the runs.
+const PROLOGUE: usize = 64;
+/// Above this, no more is delivered until something below is settled.
+const CROWDED: usize = 3_072;
+
+const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+-";
+
+/// Where a subscription is in a partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Position {
+    /// The first offset that may be unsettled.
+    pub(crate) offset: i64,
+    /// Nothing from here on was delivered, if this is closed.
+    pub(crate) high: i64,
+    /// Whether more may have been delivered than this says.
+    pub(crate) open: bool,
+    /// What is settled above the offset: ranges, ascending, ends excluded.
+    pub(crate) settled: Vec<(i64, i64)>,
+}
+
+impl Position {
+    /// That of a subscription that has had nothing.
+    pub(crate) fn fresh(offset: i64) -> Self {
+        Self { offset, high: offset, open: false, settled: Vec::new() }
+    }
+
+    /// The metadata. Settled ranges for which there is no room are left out: they would be delivered again.
+    pub(crate) fn encode(&self) -> String {
+        let state = if self.open { 'o' } else { 'c' };
+        let mut text = format!("p1 {state} {} ", self.high);
+        let mut at = self.offset;
+        for (from, to) in &self.settled {
+            if text.len() > LONGEST - PROLOGUE / 2 {
+                break;
+            }
+            push_run(&mut text, from - at);
+            push_run(&mut text, to - from);
+            at = *to;
+        }
+        text
+    }
+
+    /// Reads a commit. One of another program says nothing of what lies above the offset.
+    pub(crate) fn decode(offset: i64, metadata: &str) -> Self {
+        let unknown = || Self { offset, high: offset, open: true, settled: Vec::new() };
+        let mut words = metadata.split(' ');
+        let (Some("p1"), Some(state), Some(Ok(high))) = (words.next(), words.next(), words.next().map(str::parse)) else {
+            return unknown();
+        };
+        let Some(runs) = words.next().and_then(|runs| read_runs(runs.as_bytes())) else { return unknown() };
+        let mut settled = Vec::with_capacity(runs.len() / 2);
+        let mut at = offset;
+        for pair in runs.chunks_exact(2) {
+            settled.push((at + pair[0], at + pair[0] + pair[1]));
+            at += pair[0] + pair[1];
+        }
+        Self { offset, high, open: state != "c", settled }
+    }
+
+    /// Whether the metadata is so long that nothing more should be delivered for now.
+    pub(crate) fn is_crowded(&self) -> bool {
+        // A range takes at least two characters and hardly ever more than six.
+        self.settled.len() > CROWDED / 6 && self.encode().len() > CROWDED
+    }
+}
+
+/// Joins ascending offsets to ranges.
+pub(crate) fn ranges(offsets: impl Iterator<Item = i64>) -> Vec<(i64, i64)> {
+    let mut ranges: Vec<(i64, i64)> = Vec::new();
+    for offset in offsets {
+        match ranges.last_mut() {
+            Some((_, end)) if *end == offset => *end += 1,
+            _ => ranges.push((offset, offset + 1)),
+        }
+    }
+    ranges
+}
+
+fn push_run(text: &mut String, length: i64) {
+    let mut rest = length.unsigned_abs();
+    loop {
+        let more = if rest >= 32 { 32 } else { 0 };
+        text.push(ALPHABET[(rest % 32 + more) as usize] as char);
+        rest /= 32;
+        if more == 0 {
+            return;
+        }
+    }
+}
+
+fn read_runs(text: &[u8]) -> Option<Vec<i64>> {
+    let (mut runs, mut value, mut shift) = (Vec::new(), 0_i64, 0);
+    for byte in text {
+        let digit = ALPHABET.iter().position(|letter| letter == byte)? as i64;
+        value |= (digit % 32).checked_shl(shift).filter(|_| shift < 60)?;
+        shift += 5;
+        if digit < 32 {
+            runs.push(value);
+            (value, shift) = (0, 0);
+        }
+    }
+    Some(runs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_is_read_as_it_was_written() {
+        for settled in [vec![], vec![(12, 13), (15, 18)], vec![(10, 11)], vec![(1_000_000, 5_000_000_000)]] {
+            for open in [true, false] {
+                let position = Position { offset: 10, high: 6_000_000_000, open, settled: settled.clone() };
+                assert_eq!(Position::decode(10, &position.encode()), position);
+            }
+        }
+    }
+
+    #[test]
+    fn a_strangers_commit_is_taken_for_an_open_one() {
+        for metadata in ["", "p1", "p1 c x ", "p2 c 1 ", "p1 c 1 ä", "by hand"] {
+            let expected = Position { offset: 7, high: 7, open: true, settled: vec![] };
+            assert_eq!(Position::decode(7, metadata), expected, "{metadata:?}");
+        }
+    }
+
+    #[test]
+    fn however_much_is_settled_the_metadata_fits_and_the_lowest_are_in_it() {
+        let settled: Vec<(i64, i64)> = (0..100_000).map(|i| (40 * i + 1, 40 * i + 2)).collect();
+        let position = Position { offset: 0, high: 9, open: true, settled };
+        assert!(position.encode().len() <= LONGEST);
+        assert!(position.is_crowded());
+        let read = Position::decode(0, &position.encode());
+        assert!(read.settled.len() > 500 && position.settled.starts_with(&read.settled), "{}", read.settled.len());
+    }
+
+    #[test]
+    fn neighbours_become_one_range() {
+        assert_eq!(ranges([1, 2, 3, 5, 7, 8].into_iter()), [(1, 4), (5, 6), (7, 9)]);
+    }
+}

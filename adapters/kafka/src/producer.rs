@@ -1,0 +1,199 @@
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use partitura_broker::{
+    Error, ErrorKind, InboxAddress, Message, Partition, Producer, ProducerOptions, Receipt, Result, TopicName,
+    partition_of, telemetry,
+};
+use rdkafka::error::RDKafkaErrorCode;
+use tokio::sync::{Mutex as Turns, Notify, Semaphore};
+use tracing::Instrument;
+
+use crate::core::Core;
+use crate::outgoing::{self, Confirm, Record};
+use crate::topology::Route;
+use crate::{delay, error, inbox, wire};
+
+/// How long to wait where librdkafka's queue is full before looking again.
+const FULL: Duration = Duration::from_millis(2);
+
+/// Publishes through the connection's one librdkafka producer.
+pub(crate) struct Publisher {
+    core: Arc<Core>,
+    options: ProducerOptions,
+    /// Held while a batch is queued: batches do not mix, and their order is that of the first polls.
+    turns: Turns<()>,
+    window: Arc<Semaphore>,
+    keyless: AtomicUsize,
+}
+
+impl Publisher {
+    pub(crate) fn new(core: Arc<Core>, options: ProducerOptions) -> Self {
+        let window = Arc::new(Semaphore::new(options.window.get().min(Semaphore::MAX_PERMITS)));
+        Self { core, options, turns: Turns::new(()), window, keyless: AtomicUsize::new(0) }
+    }
+
+    /// Queues the batch in order. Results are put into `pending` as they come.
+    async fn queue(&self, batch: &[Message], pending: &Arc<Pending>) {
+        let _turn = self.turns.lock().await;
+        // Nothing overtakes what may still be retried.
+        let mut held: HashSet<(&TopicName, &Bytes)> = HashSet::new();
+        for (at, message) in batch.iter().enumerate() {
+            let key = message.key.as_ref().map(|key| (&message.topic, key));
+            let result = if key.as_ref().is_some_and(|key| held.contains(key)) {
+                let text = "an earlier message of this key failed; publish both again, in order";
+                Err(Error::new(ErrorKind::OutcomeUnknown, "publish", text).of(&message.topic))
+            } else {
+                self.send(message, at, pending).await
+            };
+            if let Err(error) = result {
+                if error.is_retryable() {
+                    held.extend(key);
+                }
+                pending.finish(at, Err(error));
+            }
+        }
+    }
+
+    async fn send(&self, message: &Message, at: usize, pending: &Arc<Pending>) -> Result<()> {
+        let now = self.core.now();
+        self.core.capabilities().check(message, now)?;
+        let route = tokio::time::timeout(self.options.confirm_within, self.core.route(&message.topic))
+            .await
+            .map_err(|_| Error::new(ErrorKind::Timeout, "publish", "the topic could not be looked up in time"))
+            .and_then(|route| route)
+            .map_err(|error| error.of(&message.topic))?;
+        let permit = self.window.clone().acquire_owned().await.map_err(|_| error::closed("publish"))?;
+        let partition = self.partition(message, &route);
+        let receipt = Receipt { partition: if route.shared { Partition(0) } else { Partition(partition) } };
+        let pending = pending.clone();
+        let confirmed: Confirm = Box::new(move |result| {
+            drop(permit);
+            pending.finish(at, result.map(|()| receipt).map_err(outgoing::unconfirmed));
+        });
+        let delayed = message.not_before.is_some_and(|due| due > now);
+        let (waits, payload) = (delay::key(message), Some(&message.payload[..]));
+        let record = if delayed {
+            Record { topic: &route.timers, partition, key: Some(waits.as_bytes()), payload, headers: wire::waiting(message) }
+        } else {
+            let (topic, key) = (message.topic.as_str(), message.key.as_deref());
+            Record { topic, partition, key, payload, headers: wire::headers(message) }
+        };
+        self.put(record, confirmed).await.map_err(|error| error.of(&message.topic))
+    }
+
+    /// Gives a record to librdkafka, which refuses it while its queue is full.
+    async fn put(&self, mut record: Record<'_>, mut confirm: Confirm) -> Result<()> {
+        let began = std::time::Instant::now();
+        loop {
+            let Record { topic, partition, key, payload, .. } = record;
+            match self.core.outgoing()?.send(record, confirm) {
+                Ok(()) => return Ok(()),
+                Err(refused) if refused.code == RDKafkaErrorCode::QueueFull && began.elapsed() < self.options.confirm_within => {
+                    confirm = refused.confirm;
+                    record = Record { topic, partition, key, payload, headers: refused.headers };
+                    tokio::time::sleep(FULL).await;
+                }
+                Err(refused) => return Err(error::refused("publish", refused.code)),
+            }
+        }
+    }
+
+    fn partition(&self, message: &Message, route: &Route) -> u32 {
+        match &message.key {
+            Some(key) => partition_of(key, route.partitions).0,
+            None => self.keyless.fetch_add(1, Ordering::Relaxed) as u32 % route.partitions.max(1),
+        }
+    }
+}
+
+#[async_trait]
+impl Producer for Publisher {
+    async fn publish(&self, batch: Vec<Message>) -> Vec<Result<Receipt>> {
+        if self.core.is_closed() {
+            return batch.iter().map(|_| Err(error::closed("publish"))).collect();
+        }
+        let pending = Arc::new(Pending::new(batch.len()));
+        async {
+            self.queue(&batch, &pending).await;
+            // At the end of the time what has no result stays without: its outcome is unknown.
+            let _in_time = tokio::time::timeout(self.options.confirm_within, pending.done()).await;
+        }
+        .instrument(telemetry::publish_span("kafka", batch.len()))
+        .await;
+        pending.results(&batch)
+    }
+
+    async fn reply(&self, replies: Vec<(InboxAddress, Message)>) -> Result<()> {
+        if self.core.is_closed() {
+            return Err(error::closed("reply"));
+        }
+        let outgoing = self.core.outgoing()?;
+        for (address, message) in replies {
+            inbox::reply(&outgoing, &address, &message)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Publisher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Publisher").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+/// The results of a batch, as they come.
+struct Pending {
+    results: Mutex<Vec<Option<Result<Receipt>>>>,
+    left: AtomicUsize,
+    all: Notify,
+}
+
+impl Pending {
+    fn new(count: usize) -> Self {
+        Self {
+            results: Mutex::new((0..count).map(|_| None).collect()),
+            left: AtomicUsize::new(count),
+            all: Notify::new(),
+        }
+    }
+
+    fn finish(&self, at: usize, result: Result<Receipt>) {
+        if let Some(place) = self.results.lock().unwrap_or_else(PoisonError::into_inner).get_mut(at) {
+            *place = Some(result);
+        }
+        if self.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.all.notify_one();
+        }
+    }
+
+    async fn done(&self) {
+        while self.left.load(Ordering::Acquire) > 0 {
+            self.all.notified().await;
+        }
+    }
+
+    /// One result for each message. Behind a failure that may be retried, everything of its key is to be retried too.
+    fn results(&self, batch: &[Message]) -> Vec<Result<Receipt>> {
+        let mut results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held: HashSet<(&TopicName, &Bytes)> = HashSet::new();
+        let of = |message: &Message, text: &str| Error::new(ErrorKind::OutcomeUnknown, "publish", text).of(&message.topic);
+        let each = batch.iter().zip(results.iter_mut()).map(|(message, result)| {
+            let key = message.key.as_ref().map(|key| (&message.topic, key));
+            let mut result = result.take().unwrap_or_else(|| Err(of(message, "not confirmed in time")));
+            if result.is_ok() && key.as_ref().is_some_and(|key| held.contains(key)) {
+                result = Err(of(message, "an earlier message of this key is unconfirmed"));
+            }
+            if result.as_ref().is_err_and(Error::is_retryable) {
+                held.extend(key);
+            }
+            result
+        });
+        each.collect()
+    }
+}

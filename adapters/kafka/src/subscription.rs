@@ -1,0 +1,105 @@
+//! Durable subscriptions: consumer groups with a committed offset for each partition.
+
+use std::collections::BTreeMap;
+
+use partitura_broker::{DeclareMode, Error, ErrorKind, Result, Subscription, TopicKind, TopicName, Topology};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, DefaultConsumerContext};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+
+use crate::core::Core;
+use crate::position::Position;
+use crate::topology::PATIENCE;
+use crate::{error, names};
+
+/// Gives a subscription its place in each of its topics, where it has none.
+///
+/// The ends of the topics are read *before* it is looked whether there is a place: so, if two declare at once, neither
+/// skips what was published after the other had returned.
+pub(crate) async fn declare(core: &Core, subscription: &Subscription, topology: &Topology) -> Result<()> {
+    let group = names::group(&subscription.name, &subscription.topics);
+    let mut topics = BTreeMap::new();
+    for topic in &subscription.topics {
+        let route = core.route(topic).await?;
+        topics.insert(topic.to_string(), (route.partitions, route.kind == Some(TopicKind::Queue)));
+    }
+    let verify = topology.mode == DeclareMode::Verify;
+    let config = config(core, &group);
+    let task = move || place(&config, &topics, verify);
+    let placed = core.blocking("declare", task).await?;
+    match placed.map_err(|source| error::error("declare", source).of(&subscription.name))? {
+        Found::Everything => Ok(()),
+        Found::Missing => Err(missing("declare", &group).of(&subscription.name)),
+    }
+}
+
+/// Checks that a subscription was declared.
+pub(crate) async fn verify(core: &Core, group: &str, topics: &[TopicName]) -> Result<()> {
+    let mut all = BTreeMap::new();
+    for topic in topics {
+        all.insert(topic.to_string(), (core.route(topic).await?.partitions, false));
+    }
+    let config = config(core, group);
+    match core.blocking("subscribe", move || place(&config, &all, true)).await?.map_err(|e| error::error("subscribe", e))? {
+        Found::Everything => Ok(()),
+        Found::Missing => Err(missing("subscribe", group)),
+    }
+}
+
+fn missing(operation: &'static str, group: &str) -> Error {
+    let text = format!("the consumer group {group} has no offset for some partition; declare the subscription first");
+    Error::new(ErrorKind::NotFound, operation, text)
+}
+
+fn config(core: &Core, group: &str) -> ClientConfig {
+    let mut config = core.target().config();
+    config.set("group.id", group).set("enable.auto.commit", "false");
+    core.target().finish(config)
+}
+
+enum Found {
+    Everything,
+    Missing,
+}
+
+/// Blocks. `topics` say how many partitions there are, and whether everything is promised, or only what comes now.
+fn place(config: &ClientConfig, topics: &BTreeMap<String, (u32, bool)>, verify: bool) -> KafkaResult<Found> {
+    let consumer: BaseConsumer<DefaultConsumerContext> = config.create()?;
+    let mut all = TopicPartitionList::new();
+    let mut streams = TopicPartitionList::new();
+    for (topic, (partitions, everything)) in topics {
+        for partition in 0..i32::try_from(*partitions).unwrap_or(i32::MAX) {
+            all.add_partition(topic, partition);
+            if !everything && !verify {
+                streams.add_partition_offset(topic, partition, Offset::End)?;
+            }
+        }
+    }
+    let ends = if streams.count() > 0 { consumer.offsets_for_times(streams, PATIENCE)? } else { streams };
+    let committed = consumer.committed_offsets(all, PATIENCE)?;
+    let mut missing = TopicPartitionList::new();
+    for element in committed.elements() {
+        element.error()?;
+        if element.offset() != Offset::Invalid {
+            continue;
+        }
+        let end = ends.find_partition(element.topic(), element.partition()).map(|end| end.offset());
+        let start = match end {
+            Some(Offset::Offset(end)) => end,
+            Some(_) => return Err(KafkaError::OffsetFetch(rdkafka::error::RDKafkaErrorCode::RequestTimedOut)),
+            // Of a queue everything is promised that is still there.
+            None => 0,
+        };
+        let mut place = missing.add_partition(element.topic(), element.partition());
+        place.set_offset(Offset::Offset(start))?;
+        place.set_metadata(Position::fresh(start).encode());
+    }
+    if missing.count() == 0 {
+        return Ok(Found::Everything);
+    }
+    if verify {
+        return Ok(Found::Missing);
+    }
+    consumer.commit(&missing, CommitMode::Sync)?;
+    Ok(Found::Everything)
+}

@@ -1,0 +1,161 @@
+//! Reads partitions without a group, on a thread of its own.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use partitura_broker::telemetry::TARGET;
+use partitura_broker::{Error, ErrorKind, Result};
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaResult;
+use rdkafka::message::BorrowedMessage;
+use rdkafka::{Offset, TopicPartitionList};
+use tokio::sync::{mpsc, watch};
+
+use crate::consumer::Callbacks;
+use crate::core::Core;
+use crate::error;
+use crate::topology::PATIENCE;
+
+/// The longest wait for a record, and thereby for the way out.
+const TICK: Duration = Duration::from_millis(20);
+/// The most records of one batch, and how many batches wait to be taken.
+const BATCH: usize = 500;
+const BATCHES: usize = 4;
+
+/// Where to begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum From {
+    /// With what is written from now on.
+    Now,
+    /// With this offset, or the first behind it that is still there.
+    Offset(i64),
+}
+
+/// Tells a reader to stop.
+#[derive(Debug)]
+pub(crate) struct Stop {
+    stop: AtomicBool,
+    told: watch::Sender<bool>,
+}
+
+impl Stop {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self { stop: AtomicBool::new(false), told: watch::Sender::new(false) })
+    }
+
+    pub(crate) fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.told.send_replace(true);
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    async fn stopped(&self) {
+        // The sender lives as long as this.
+        let mut told = self.told.subscribe();
+        let _told = told.wait_for(|told| *told).await.is_ok();
+    }
+}
+
+/// Records as they come. Dropping it ends the reading.
+#[derive(Debug)]
+pub(crate) struct Tail<T> {
+    records: mpsc::Receiver<Vec<T>>,
+    stop: Arc<Stop>,
+}
+
+impl<T: Send + 'static> Tail<T> {
+    /// Reads partitions `0..partitions` of a topic. Where it begins is settled when this returns.
+    pub(crate) async fn open(
+        core: &Core,
+        topic: &str,
+        partitions: impl IntoIterator<Item = u32>,
+        from: From,
+        read: impl Fn(&BorrowedMessage<'_>) -> Option<T> + Send + 'static,
+    ) -> Result<Self> {
+        let (config, stop) = (core.reader_config(), Stop::new());
+        let mut list = TopicPartitionList::new();
+        for partition in partitions {
+            list.add_partition(topic, i32::try_from(partition).unwrap_or(i32::MAX));
+        }
+        let (sender, records) = mpsc::channel(BATCHES);
+        let stopped = stop.clone();
+        let start = move || {
+            let failed = |source| error::error("subscribe", source);
+            let consumer = BaseConsumer::from_config_and_context(&config, Callbacks::default()).map_err(failed)?;
+            begin(&consumer, list, from).map_err(failed)?;
+            let reading = move || run(&consumer, &sender, &stopped, read);
+            let thread = thread::Builder::new().name("kafka-reader".into()).spawn(reading);
+            thread.map(drop).map_err(|source| error::thread("subscribe", source))
+        };
+        let tail = Self { records, stop };
+        core.watch_tail(&tail.stop);
+        core.blocking("subscribe", start).await??;
+        Ok(tail)
+    }
+
+    /// Waits for records.
+    ///
+    /// # Errors
+    /// `Closed` after the connection was closed.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub(crate) async fn next(&mut self) -> Result<Vec<T>> {
+        tokio::select! {
+            biased;
+            () = self.stop.stopped() => Err(error::closed("consume")),
+            records = self.records.recv() => {
+                records.ok_or_else(|| Error::new(ErrorKind::Disconnected, "consume", "the reader ended"))
+            }
+        }
+    }
+}
+
+impl<T> Drop for Tail<T> {
+    fn drop(&mut self) {
+        self.stop.stop();
+    }
+}
+
+fn begin(consumer: &BaseConsumer<Callbacks>, mut list: TopicPartitionList, from: From) -> KafkaResult<()> {
+    match from {
+        From::Offset(offset) => list.set_all_offsets(Offset::Offset(offset))?,
+        From::Now => {
+            list.set_all_offsets(Offset::End)?;
+            list = consumer.offsets_for_times(list, PATIENCE)?;
+            list.elements().iter().try_for_each(|element| element.error())?;
+        }
+    }
+    consumer.assign(&list)
+}
+
+fn run<T>(
+    consumer: &BaseConsumer<Callbacks>,
+    sender: &mpsc::Sender<Vec<T>>,
+    stop: &Stop,
+    read: impl Fn(&BorrowedMessage<'_>) -> Option<T>,
+) {
+    consumer.context().close();
+    while !stop.is_stopped() {
+        let (mut batch, mut wait) = (Vec::new(), TICK);
+        while batch.len() < BATCH {
+            match consumer.poll(wait) {
+                Some(Ok(record)) => batch.extend(read(&record)),
+                // The client reconnects by itself.
+                Some(Err(error)) => tracing::debug!(target: TARGET, %error, "reading"),
+                None => break,
+            }
+            wait = Duration::ZERO;
+        }
+        // A full channel holds the reading up: what is behind waits in the brokers.
+        if !batch.is_empty() && sender.blocking_send(batch).is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! A message as a record, and back.
+//!
+//! The record's key, value and headers are the message's. The first headers are ours: `partitura-id`, then
+//! `partitura-due` (milliseconds since the epoch) where the message is delayed; in the topic where delayed messages wait,
+//! whose records have keys of their own, `partitura-key`; and in a reply, before everything, `partitura-inbox`.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use partitura_broker::{Headers, Message, MessageId, Timestamp, TopicName};
+use rdkafka::message::{BorrowedMessage, Header, Headers as _, Message as _, OwnedHeaders};
+
+const ID: &str = "partitura-id";
+const DUE: &str = "partitura-due";
+const KEY: &str = "partitura-key";
+const INBOX: &str = "partitura-inbox";
+
+/// The headers of a record.
+pub(crate) fn headers(message: &Message) -> OwnedHeaders {
+    let headers = ours(message, message.headers.len() + 2);
+    message.headers.iter().fold(headers, |headers, (name, value)| with(headers, name, value))
+}
+
+/// The headers of a reply to the inbox of that name.
+pub(crate) fn reply_headers(inbox: &str, message: &Message) -> OwnedHeaders {
+    let headers = with(OwnedHeaders::new_with_capacity(message.headers.len() + 2), INBOX, inbox.as_bytes());
+    let headers = with(headers, ID, message.id.as_str().as_bytes());
+    message.headers.iter().fold(headers, |headers, (name, value)| with(headers, name, value))
+}
+
+/// Whether a record is a reply to the inbox of that name.
+pub(crate) fn is_for(inbox: &str, record: &BorrowedMessage<'_>) -> bool {
+    let first = record.headers().and_then(|headers| headers.iter().next());
+    first.is_some_and(|header| header.key == INBOX && header.value == Some(inbox.as_bytes()))
+}
+
+/// The headers of a record that waits under the message's id.
+pub(crate) fn waiting(message: &Message) -> OwnedHeaders {
+    let headers = ours(message, message.headers.len() + 3);
+    let headers = message.key.iter().fold(headers, |headers, key| with(headers, KEY, key));
+    message.headers.iter().fold(headers, |headers, (name, value)| with(headers, name, value))
+}
+
+fn ours(message: &Message, capacity: usize) -> OwnedHeaders {
+    let headers = with(OwnedHeaders::new_with_capacity(capacity), ID, message.id.as_str().as_bytes());
+    match message.not_before {
+        Some(due) => with(headers, DUE, due.as_millis().to_string().as_bytes()),
+        None => headers,
+    }
+}
+
+pub(crate) fn with(headers: OwnedHeaders, name: &str, value: &[u8]) -> OwnedHeaders {
+    headers.insert(Header { key: name, value: Some(value) })
+}
+
+/// The message of a record. One that another program wrote, without an id, gets one from its place.
+pub(crate) fn message(topic: &TopicName, record: &BorrowedMessage<'_>) -> Message {
+    let (id, due, _, headers) = parse(record);
+    let (key, payload) = copy(record.key(), record.payload().unwrap_or_default());
+    Message { topic: topic.clone(), id, key, headers, payload, not_before: due }
+}
+
+/// The message of a record that waits.
+pub(crate) fn message_of_waiting(topic: &TopicName, record: &BorrowedMessage<'_>) -> Message {
+    let (id, due, key, headers) = parse(record);
+    let payload = Bytes::copy_from_slice(record.payload().unwrap_or_default());
+    Message { topic: topic.clone(), id, key, headers, payload, not_before: due }
+}
+
+type Parsed = (MessageId, Option<Timestamp>, Option<Bytes>, Headers);
+
+fn parse(record: &BorrowedMessage<'_>) -> Parsed {
+    let (mut id, mut due, mut key, mut headers) = (None, None, None, Headers::default());
+    let mut leading = true;
+    for header in record.headers().into_iter().flat_map(|headers| headers.iter()) {
+        let value = header.value.unwrap_or_default();
+        match header.key {
+            ID if leading && id.is_none() => id = std::str::from_utf8(value).ok().map(Arc::<str>::from),
+            DUE if leading && due.is_none() => due = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()),
+            INBOX if leading => {}
+            KEY if leading && key.is_none() => key = Some(Bytes::copy_from_slice(value)),
+            name => {
+                leading = false;
+                headers.append(name, Bytes::copy_from_slice(value));
+            }
+        }
+    }
+    let place = || format!("{}/{}/{}", record.topic(), record.partition(), record.offset()).into();
+    (id.unwrap_or_else(place).into(), due.map(Timestamp::from_millis), key, headers)
+}
+
+/// Key and payload in one allocation.
+fn copy(key: Option<&[u8]>, payload: &[u8]) -> (Option<Bytes>, Bytes) {
+    let Some(key) = key else { return (None, Bytes::copy_from_slice(payload)) };
+    let mut both = Vec::with_capacity(key.len() + payload.len());
+    both.extend_from_slice(key);
+    both.extend_from_slice(payload);
+    let both = Bytes::from(both);
+    (Some(both.slice(..key.len())), both.slice(key.len()..))
+}
