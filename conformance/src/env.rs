@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicU32, Ordering as Atomic};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use partitura_broker::{Capabilities, Ordering, Producer, ProducerOptions, Result};
+use partitura_broker::{Broker, Capabilities, Ordering, Result};
 use tokio::sync::watch;
 
 use crate::client::{Client, Queue};
-use crate::mutants::Mutant;
+use crate::mutants::Subject;
 use crate::process::Part;
 use crate::proxy::Proxy;
 use crate::{Case, Counts, Harness, History, Record, Recorder, Stop};
@@ -27,8 +27,8 @@ pub(crate) struct Env {
     pub(crate) recorder: Recorder,
     /// How long is waited for something that must come: see [`Harness::patience`].
     pub(crate) patience: Duration,
-    /// What stands between the recorder and the broker, where this is a trial of the suite itself.
-    pub(crate) mutant: Option<&'static Mutant>,
+    /// What is tried: the broker, or the suite itself.
+    pub(crate) subject: Subject,
     pub(crate) processes: AtomicU32,
     pub(crate) lateness: Mutex<Vec<u64>>,
 }
@@ -44,9 +44,17 @@ impl Env {
     /// # Errors
     /// Those of the harness.
     pub(crate) async fn connect(&self) -> Result<Client> {
-        let broker = self.harness.connect(&self.namespace).await?;
-        let broker = self.mutant.map_or(broker.clone(), |mutant| (mutant.wrap)(broker));
-        Ok(Client::new(self.recorder.wrap(broker), self.patience))
+        Ok(Client::new(self.recorder.wrap(self.unrecorded().await?), self.patience))
+    }
+
+    /// The same without a record: for load.
+    pub(crate) async fn unrecorded(&self) -> Result<Arc<dyn Broker>> {
+        Ok(self.subject.broker(self.harness.connect(&self.namespace).await?))
+    }
+
+    /// How much load there is: less where the suite itself is tried.
+    pub(crate) fn load(&self, full: usize, little: usize) -> usize {
+        if matches!(self.subject, Subject::Broker) { full } else { little }
     }
 
     /// A proxy before the broker.
@@ -135,11 +143,6 @@ impl Env {
             return Ok(());
         }
         part.kill().await
-    }
-
-    /// A producer whose messages are not in the history: for load.
-    pub(crate) async fn unrecorded(&self) -> Result<Box<dyn Producer>> {
-        self.harness.connect(&self.namespace).await?.producer(ProducerOptions::default()).await
     }
 
     /// For a part: does nothing until the process is killed.

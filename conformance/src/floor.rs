@@ -48,7 +48,8 @@ impl Floor {
     {
         let subscription = self.queue.subscription.to_string();
         let handler = Recorded { handle, recorder: env.recorder.clone(), number: env.recorder.number(), subscription };
-        let lanes = Lanes::open(client.broker(), self.source.clone(), options, handler).await?;
+        let (view, options) = (env.subject.broker_of_lanes(client.shared()), env.subject.options(options));
+        let lanes = Lanes::open(&*view, self.source.clone(), options, handler).await?;
         let (stop, stopped) = oneshot::channel::<()>();
         Ok(Running { stop, task: tokio::spawn(lanes.run_until(stopped)) })
     }
@@ -59,8 +60,8 @@ impl Floor {
         Ok(ConsumerOptions::new(self.queue.subscription.clone(), topics))
     }
 
-    pub(crate) fn dead_letters(&self, client: &Client) -> Result<DeadLetters, Stop> {
-        Ok(DeadLetters::new(client.shared(), self.source.clone())?)
+    pub(crate) fn dead_letters(&self, env: &Env, client: &Client) -> Result<DeadLetters, Stop> {
+        Ok(DeadLetters::new(env.subject.broker_of_lanes(client.shared()), self.source.clone())?)
     }
 }
 
@@ -98,7 +99,8 @@ where
 {
     async fn handle(&self, batch: Batch) -> Outcome {
         let attempt = batch.attempt();
-        let Some(delivery) = batch.into_deliveries().next() else { return Outcome::Done };
+        let Some(mut delivery) = batch.into_deliveries().next() else { return Outcome::Done };
+        crate::mutants::restore_key(&mut delivery.message);
         let id = delivery.message.id.to_string();
         self.recorder.note(Record::Started {
             lanes: self.number,

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
-use crate::mutants::{self, Mutant};
+use crate::mutants::{self, Mutant, Subject};
 use crate::process::Role;
 use crate::report::{CaseReport, MutantReport, Report};
 use crate::runner::{Bench, Verdict};
@@ -80,29 +80,29 @@ fn conduct(harnesses: Vec<Arc<dyn Harness>>) -> ExitCode {
 
 fn trials(benches: &[Bench], settings: &Settings, report: &Arc<Mutex<Report>>) -> Vec<Trial> {
     // Those that cannot run side by side are the first, when nothing has to end before.
-    let (mut alone, mut trials) = (Vec::new(), Vec::new());
+    let (mut first, mut others) = (Vec::new(), Vec::new());
     for bench in benches {
         for case in cases::all().filter(|case| settings.wants(case.id, case.tier)) {
-            let first = bench.runs_alone(case) || bench.takes_turns(case);
-            let trials = if first { &mut alone } else { &mut trials };
+            let trials = if bench.takes_turns(case) { &mut first } else { &mut others };
             trials.push(case_trial(bench.clone(), case, report.clone()));
         }
     }
     let tried: Vec<Bench> = benches.iter().filter(|bench| bench.harness.tries_mutants()).cloned().collect();
-    for mutant in mutants::all().filter(|mutant| settings.wants_mutant(mutant)) {
-        if !tried.is_empty() {
-            trials.push(mutant_trial(tried.clone(), mutant, report.clone()));
-        }
+    for mutant in mutants::all().filter(|mutant| !tried.is_empty() && settings.wants_mutant(mutant)) {
+        let case = cases::all().find(|case| case.id == mutant.breaks);
+        let turns = case.is_some_and(|case| tried.iter().any(|bench| bench.takes_turns(case)));
+        let trials = if turns { &mut first } else { &mut others };
+        trials.push(mutant_trial(tried.clone(), mutant, report.clone()));
     }
-    alone.extend(trials);
-    alone
+    first.extend(others);
+    first
 }
 
 fn case_trial(bench: Bench, case: &'static Case, report: Arc<Mutex<Report>>) -> Trial {
     let variant = bench.harness.variant().to_owned();
     let name = if variant.is_empty() { case.id.to_owned() } else { format!("{variant}::{}", case.id) };
     Trial::ignorable_test(name, move || {
-        let outcome = bench.sound(case);
+        let outcome = bench.sound(case, Subject::Broker);
         report.lock().unwrap_or_else(PoisonError::into_inner).add_case(CaseReport::new(case, &variant, &outcome));
         match outcome.verdict {
             Verdict::Passed => Ok(Completion::Completed),

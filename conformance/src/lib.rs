@@ -7,9 +7,10 @@
 //!   delivered, when, and by which process.
 //! * **Pure judgement.** The functions of [`check`] look at a history and at nothing else, and have tests of their own.
 //!   Those of [`check::CONTRACT`] run after every case.
-//! * **Mutants.** Some thirty brokers that break one promise each ([`mutants::all`]) must fail a case named beforehand.
-//! * **Honest answers.** A case passes, fails, is *unsupported* (the broker declares that it cannot) or *not verified* (the
-//!   harness has no such hook). A run without a case is a failure.
+//! * **Mutants.** A hundred brokers, and lanes, that break one promise each ([`mutants::all`]) must fail a case named
+//!   beforehand.
+//! * **Honest answers.** A case passes, fails, is *unsupported* (the broker declares that it cannot) *not verified* (the
+//!   harness has no such hook) or *not applicable* (there is no network whose connections could be cut). A run without a case is a failure.
 //!
 //! `docs/conformance.md` is the specification: every case, its property, its tier and what it needs.
 

@@ -10,7 +10,7 @@ use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
 use crate::history::{Entry, Record};
-use crate::mutants::{self, Mutant};
+use crate::mutants::{self, Mutant, Subject};
 use crate::{Case, Env, Harness, Recorder, Stop};
 
 /// Says that this process is a part, and of what: see [`Role`].
@@ -40,7 +40,7 @@ impl Part {
             &env.namespace,
             &number.to_string(),
             &env.recorder.origin().to_string(),
-            env.mutant.map_or("", |mutant| mutant.name),
+            env.subject.mutant().map_or("", |mutant| mutant.name),
         ];
         let mut child = Command::new(std::env::current_exe()?)
             .env(ROLE, role.join("\n"))
@@ -125,7 +125,7 @@ impl Role {
                 capabilities,
                 recorder: Recorder::of_child(number, origin),
                 patience,
-                mutant,
+                subject: mutant.map_or(Subject::Broker, Subject::Broken),
                 processes: AtomicU32::new(0),
                 lateness: Default::default(),
             };

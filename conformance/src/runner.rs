@@ -12,7 +12,7 @@ use partitura_broker::Capabilities;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::case::Lack;
-use crate::mutants::Mutant;
+use crate::mutants::Subject;
 use crate::{Case, CaseResult, Env, Harness, History, Need, Recorder, Stop, check};
 
 /// How long is waited on a mutant, of which much never comes.
@@ -28,8 +28,8 @@ static PROXY: Mutex<()> = Mutex::new(());
 pub(crate) struct Bench {
     pub(crate) harness: Arc<dyn Harness>,
     capabilities: Arc<OnceLock<Result<Capabilities, String>>>,
-    /// By case, what became of it on the broker as it is: each of its mutants asks.
-    sound: Arc<Mutex<HashMap<&'static str, Once>>>,
+    /// By case and subject, what became of it on what is no mutant: each of its mutants asks.
+    sound: Arc<Mutex<HashMap<(&'static str, &'static str), Once>>>,
 }
 
 type Once = Arc<OnceLock<Outcome>>;
@@ -61,21 +61,30 @@ impl Bench {
         Self { harness, capabilities: Arc::default(), sound: Arc::default() }
     }
 
+    /// What the broker declares.
     pub(crate) fn capabilities(&self) -> Result<Capabilities, String> {
-        let ask = || {
-            let runtime = runtime().map_err(|error| error.to_string())?;
-            let connected = runtime.block_on(self.harness.connect(&namespace("capabilities")));
-            let broker = connected.map_err(|error| format!("cannot connect: {error}"))?;
-            let capabilities = broker.capabilities().clone();
-            runtime.block_on(broker.close()).map_err(|error| format!("cannot close: {error}"))?;
-            Ok(capabilities)
-        };
-        self.capabilities.get_or_init(ask).clone()
+        self.capabilities.get_or_init(|| self.ask(Subject::Broker)).clone()
+    }
+
+    fn capabilities_of(&self, subject: Subject) -> Result<Capabilities, String> {
+        match subject {
+            Subject::Broker | Subject::Little => self.capabilities(),
+            Subject::Sound(_) | Subject::Broken(_) => self.ask(subject),
+        }
+    }
+
+    fn ask(&self, subject: Subject) -> Result<Capabilities, String> {
+        let runtime = runtime().map_err(|error| error.to_string())?;
+        let connected = runtime.block_on(self.harness.connect(&namespace("capabilities")));
+        let broker = connected.map_err(|error| format!("cannot connect: {error}"))?;
+        let capabilities = subject.broker(broker.clone()).capabilities().clone();
+        runtime.block_on(broker.close()).map_err(|error| format!("cannot close: {error}"))?;
+        Ok(capabilities)
     }
 
     /// Why the case cannot be run here, if it cannot.
-    pub(crate) fn lacking(&self, case: &Case) -> Result<Option<Verdict>, String> {
-        let capabilities = self.capabilities()?;
+    pub(crate) fn lacking(&self, case: &Case, subject: Subject) -> Result<Option<Verdict>, String> {
+        let capabilities = self.capabilities_of(subject)?;
         let lacking = case.needs.iter().filter_map(|need| need.lacking(&*self.harness, &capabilities));
         // What does not apply is not missing, and what the broker cannot do needs no hook.
         let gravest = lacking.max_by_key(|lack| match lack {
@@ -90,42 +99,46 @@ impl Bench {
         }))
     }
 
-    /// Whether the case must not run beside others: it measures time, or kills a broker that others use, too.
-    pub(crate) fn runs_alone(&self, case: &Case) -> bool {
-        case.needs.contains(&Need::Quiet) || self.disturbs(case)
+    /// Whether the case cannot run beside all others.
+    pub(crate) fn takes_turns(&self, case: &Case) -> bool {
+        case.needs.contains(&Need::Quiet) || self.disturbs(case) || self.shares_a_port(case)
     }
 
+    /// Whether the case kills a broker that others use.
     fn disturbs(&self, case: &Case) -> bool {
         case.needs.contains(&Need::Restart) && !self.harness.lives_in_its_client()
     }
 
-    /// Whether only one such case can run at a time: the broker tells clients one address, which is the proxy's.
-    pub(crate) fn takes_turns(&self, case: &Case) -> bool {
+    /// Whether the case needs the one port at which a proxy can listen: the broker tells clients its address.
+    fn shares_a_port(&self, case: &Case) -> bool {
         case.needs.contains(&Need::Network)
             && self.harness.network().is_some_and(|network| network.listen().port() != 0)
     }
 
-    /// Runs the case on the broker as it is, the first time that this is asked for.
-    pub(crate) fn sound(&self, case: &'static Case) -> Outcome {
-        let outcome = self.sound.lock().unwrap_or_else(PoisonError::into_inner).entry(case.id).or_default().clone();
-        outcome.get_or_init(|| self.run(case, None)).clone()
+    /// Runs the case on what is no mutant, the first time that this is asked for.
+    pub(crate) fn sound(&self, case: &'static Case, subject: Subject) -> Outcome {
+        let mut sound = self.sound.lock().unwrap_or_else(PoisonError::into_inner);
+        let outcome = sound.entry((case.id, subject.name())).or_default().clone();
+        drop(sound);
+        outcome.get_or_init(|| self.run(case, subject)).clone()
     }
 
     /// Runs the case, and then checks the history against the contract.
-    pub(crate) fn run(&self, case: &'static Case, mutant: Option<&'static Mutant>) -> Outcome {
+    pub(crate) fn run(&self, case: &'static Case, subject: Subject) -> Outcome {
         let began = Instant::now();
         let skipped =
             |verdict| Outcome { verdict, took: began.elapsed(), history: History::default(), lateness: vec![] };
-        match self.lacking(case) {
+        match self.lacking(case, subject) {
             Err(error) => return skipped(Verdict::Failed(error)),
             Ok(Some(verdict)) => return skipped(verdict),
             Ok(None) => {}
         }
-        let (capabilities, runtime) = match (self.capabilities(), runtime()) {
+        let (capabilities, runtime) = match (self.capabilities_of(subject), runtime()) {
             (Ok(capabilities), Ok(runtime)) => (capabilities, runtime),
             (Err(error), _) => return skipped(Verdict::Failed(error)),
             (_, Err(error)) => return skipped(Verdict::Failed(error.to_string())),
         };
+        let mutant = subject.mutant();
         let patience = if mutant.is_some() { LITTLE_PATIENCE } else { self.harness.patience() };
         let env = Env {
             case,
@@ -134,16 +147,16 @@ impl Bench {
             capabilities,
             recorder: Recorder::new(),
             patience,
-            mutant,
+            subject,
             processes: AtomicU32::new(0),
             lateness: Default::default(),
         };
         // Noise does not make a mutant pass.
-        let alone = if mutant.is_some() { self.disturbs(case) } else { self.runs_alone(case) };
+        let alone = self.disturbs(case) || (case.needs.contains(&Need::Quiet) && mutant.is_none());
         let _others = (!alone).then(|| QUIET.read().unwrap_or_else(PoisonError::into_inner));
         let _nobody = alone.then(|| QUIET.write().unwrap_or_else(PoisonError::into_inner));
         // After this a case is stuck.
-        let _turn = self.takes_turns(case).then(|| PROXY.lock().unwrap_or_else(PoisonError::into_inner));
+        let _turn = self.shares_a_port(case).then(|| PROXY.lock().unwrap_or_else(PoisonError::into_inner));
         let limit = self.harness.patience() * if case.tier == crate::Tier::Four { 60 } else { 6 };
         let result = runtime.block_on(play(case, &env, limit));
         runtime.shutdown_background();

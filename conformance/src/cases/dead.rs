@@ -66,7 +66,7 @@ async fn metadata(env: &Env) -> CaseResult {
     sent.headers.append("twice", "2");
     sent.payload = (0..=255).cycle().take(5_000).collect::<Vec<u8>>().into();
     let partition = client.publish(vec![sent.clone()]).await?[0].partition;
-    let letters = floor.dead_letters(&client)?;
+    let letters = floor.dead_letters(env, &client)?;
     let dead = until_dead(env, &letters, 1).await?.remove(0);
     running.stop().await?;
     ensure!(dead.message == sent, "the message changed: {:?}", dead.message);
@@ -92,7 +92,7 @@ async fn atomic(env: &Env) -> CaseResult {
     client.publish(floor.queue.spread(8, 1).into_iter().map(|m| crate::client::renamed(m, "end")).collect()).await?;
     let ends = (0..8).map(|key| format!("end-k{key}-0"));
     let left = client.join(floor.both_topics()?).await?.drain_until(ends).await?;
-    let dead = floor.dead_letters(&client)?.list(10 * MANY).await?;
+    let dead = floor.dead_letters(env, &client)?.list(10 * MANY).await?;
     let mut found: HashSet<String> = ids(&left).into_iter().map(str::to_owned).collect();
     found.extend(dead.iter().map(|dead| dead.id().to_string()));
     let lost: Vec<Message> =
@@ -115,7 +115,7 @@ async fn buries(env: &Env) -> CaseResult {
 async fn redrive(env: &Env) -> CaseResult {
     let (floor, client) = (Floor::new(env), env.connect().await?);
     floor.declare(&client).await?;
-    let letters = floor.dead_letters(&client)?.max_redrives(2);
+    let letters = floor.dead_letters(env, &client)?.max_redrives(2);
     let poison = floor.run(env, &client, Floor::options(), |_, _| async { Outcome::dead("poison") }).await?;
     client.publish(floor.queue.spread(3, 4)).await?;
     until_dead(env, &letters, 12).await?;
@@ -214,7 +214,7 @@ async fn trace(env: &Env) -> CaseResult {
         |number| TRACE.iter().fold(floor.queue.message("k", number), |m, (name, value)| m.header(name, *value));
     let delayed = traced(1).not_before(now() + Duration::from_millis(200));
     client.publish(vec![traced(0), delayed]).await?;
-    let letters = floor.dead_letters(&client)?;
+    let letters = floor.dead_letters(env, &client)?;
     let dead = until_dead(env, &letters, 2).await?;
     running.stop().await?;
     ensure!(seen.load(Ordering::SeqCst) == 6, "{} of 6 runs had the headers", seen.load(Ordering::SeqCst));

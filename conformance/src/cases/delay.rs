@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use partitura_broker::{ErrorKind, Message};
+use partitura_broker::{ErrorKind, Message, ProducerOptions};
 
 use crate::case::{case, ensure};
 use crate::client::{by_key, ids, now};
@@ -228,12 +228,12 @@ async fn publishes_delayed(env: &Env) -> CaseResult {
 }
 
 async fn backlog(env: &Env) -> CaseResult {
-    const PENDING: usize = 1_000_000;
+    let pending = env.load(1_000_000, 5_000);
     let (queue, client) = (env.queue("orders", by_key(16)), env.connect().await?);
     client.declare(&queue.topology()).await?;
-    let producer = env.unrecorded().await?;
+    let producer = env.unrecorded().await?.producer(ProducerOptions::default()).await?;
     let mut chance = env.chance();
-    for chunk in 0..PENDING / 1_000 {
+    for chunk in 0..pending / 1_000 {
         let far = |i| queue.message(&format!("far{}", i % 512), chunk * 1_000 + i);
         let batch = (0..1_000).map(|i| far(i).not_before(now() + ms(3_600_000 + chance.below(3_600_000)))).collect();
         for result in producer.publish(batch).await {

@@ -158,7 +158,7 @@ async fn dlq_continue(env: &Env) -> CaseResult {
     client.publish(floor.queue.messages("k", 0..10)).await?;
     env.reaches("the others to be done", |history| ended(history, "done") >= 9).await?;
     running.stop().await?;
-    let dead = floor.dead_letters(&client)?.list(10).await?;
+    let dead = floor.dead_letters(env, &client)?.list(10).await?;
     ensure!(dead.len() == 1 && dead[0].id().as_str() == "k-5", "k-5 should be the dead letter: {dead:?}");
     check::runs_in_order(&env.history())?;
     ensure!(ended(&env.history(), "dead") == 1, "k-5 was given up more than once");
@@ -195,7 +195,7 @@ async fn backoff_shape(env: &Env) -> CaseResult {
     let running = floor.run(env, &client, options, |_, _| async { Outcome::retry("always") }).await?;
     client.publish(floor.queue.spread(4, 2)).await?;
     env.until("all runs", |counts| counts.ended >= 8 * RUNS as usize).await?;
-    let letters = floor.dead_letters(&client)?;
+    let letters = floor.dead_letters(env, &client)?;
     let dead = super::dead::until_dead(env, &letters, 8).await?;
     running.stop().await?;
     ensure!(dead.iter().all(|dead| dead.attempts == RUNS), "a dead letter does not say {RUNS} attempts: {dead:?}");
@@ -242,7 +242,10 @@ async fn drain(env: &Env) -> CaseResult {
     go.notify_one();
     stopping.await?;
     ensure!(env.recorder.counts().borrow().ended == 1, "more than what ran was run to its end");
-    ensure!(floor.dead_letters(&client)?.list(10).await?.is_empty(), "a message that was never run is a dead letter");
+    ensure!(
+        floor.dead_letters(env, &client)?.list(10).await?.is_empty(),
+        "a message that was never run is a dead letter"
+    );
 
     let rest = floor.run(env, &client, Floor::options(), |_, _| async { Outcome::Done }).await?;
     env.until("the rest", |counts| counts.ended >= 20).await?;

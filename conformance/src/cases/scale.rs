@@ -1,4 +1,4 @@
-use partitura_broker::{Event, Topology};
+use partitura_broker::{Event, ProducerOptions, Topology};
 
 use crate::case::{case, ensure};
 use crate::client::by_key;
@@ -11,7 +11,7 @@ pub(super) const CASES: &[Case] = &[
 
 async fn topics(env: &Env) -> CaseResult {
     let client = env.connect().await?;
-    let queues: Vec<_> = (0..1_000).map(|i| env.queue(&format!("topic{i}"), by_key(2))).collect();
+    let queues: Vec<_> = (0..env.load(1_000, 60)).map(|i| env.queue(&format!("topic{i}"), by_key(2))).collect();
     for some in queues.chunks(50) {
         let topology = some.iter().fold(Topology::new(), |topology, queue| {
             topology
@@ -31,15 +31,15 @@ async fn topics(env: &Env) -> CaseResult {
 }
 
 async fn keys(env: &Env) -> CaseResult {
-    const KEYS: usize = 1_000_000;
+    let count_of_keys = env.load(1_000_000, 5_000);
     let (queue, client) = (env.queue("orders", by_key(16)), env.connect().await?);
     client.declare(&queue.topology()).await?;
     // Not recorded: the history of two million events would be larger than what is tried.
-    let broker = env.harness.connect(&env.namespace).await?;
-    let producer = env.unrecorded().await?;
+    let broker = env.unrecorded().await?;
+    let producer = broker.producer(ProducerOptions::default()).await?;
     let mut consumer = broker.consumer(queue.options()).await?;
     let publishing = async {
-        for chunk in 0..KEYS / 1_000 {
+        for chunk in 0..count_of_keys / 1_000 {
             let batch = (0..1_000).map(|i| queue.message(&format!("key{}", chunk * 1_000 + i), 0)).collect();
             for result in producer.publish(batch).await {
                 result?;
@@ -48,9 +48,9 @@ async fn keys(env: &Env) -> CaseResult {
         CaseResult::Ok(())
     };
     let consuming = async {
-        let mut seen = vec![false; KEYS];
+        let mut seen = vec![false; count_of_keys];
         let mut count = 0;
-        while count < KEYS {
+        while count < count_of_keys {
             let Event::Deliveries(got) = env.within("more keys", consumer.next()).await?? else { continue };
             for delivery in &got {
                 let id = delivery.message.id.as_str();

@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use partitura_broker::{
-    Broker, Capabilities, DeclareMode, Error, ErrorKind, Expect, Result, TopicName, Topology, Transactions, Unit,
+    Broker, Capabilities, DeclareMode, Entry, Error, ErrorKind, Expect, Result, ScanRange, TopicName, Topology,
+    Transactions, Unit,
 };
 
 use super::twist::{Twist, wrap};
@@ -41,6 +42,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     mutant!("ignores_versions", "transaction.conflict", "writes whatever version is there", IgnoresVersions),
     mutant!("ignores_fences", "transaction.fence", "commits what it may not settle", IgnoresFences),
+    mutant!("scans_backwards", "transaction.scan", "scans from the last key to the first", ScansBackwards),
+    mutant!("scans_by_prefix", "transaction.scan", "begins a scan anew where it should read on", ScansAnew),
     mutant!(
         "commits_halves",
         "transaction.survives_kill",
@@ -185,5 +188,30 @@ impl Twist for CommitsHalves {
             results.extend(inner.commit(vec![rest]).await);
         }
         results
+    }
+}
+
+#[derive(Debug)]
+struct ScansBackwards;
+
+#[async_trait]
+impl Twist for ScansBackwards {
+    async fn scan(&self, inner: &dyn Transactions, range: ScanRange, limit: usize) -> Result<Vec<Entry>> {
+        let mut entries = inner.scan(range, limit).await?;
+        entries.reverse();
+        Ok(entries)
+    }
+}
+
+/// Takes up to the last slash for what a range begins with.
+#[derive(Debug)]
+struct ScansAnew;
+
+#[async_trait]
+impl Twist for ScansAnew {
+    async fn scan(&self, inner: &dyn Transactions, mut range: ScanRange, limit: usize) -> Result<Vec<Entry>> {
+        let slash = range.from.iter().rposition(|byte| *byte == b'/');
+        range.from.truncate(slash.map_or(0, |at| at + 1));
+        inner.scan(range, limit).await
     }
 }

@@ -40,6 +40,19 @@ pub(super) const MUTANTS: &[Mutant] = &[
         Every(Fault::Lose)
     ),
     mutant!(
+        "duplicates_some_keys",
+        "scale.keys",
+        "stores every 100th message twice, with many keys",
+        Every(Fault::Duplicate)
+    ),
+    mutant!(
+        "mixes_many_topics",
+        "scale.topics",
+        "sends every 50th message to the topic of the one before",
+        MixesTopics(Mutex::default())
+    ),
+    mutant!("has_no_room", "flow.window", "waits without end for room for a large batch", HasNoRoom(10)),
+    mutant!(
         "mixes_topics",
         "publish.many_topics",
         "sends every 50th message to the topic of the one before",
@@ -87,7 +100,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant!("loses_dead_letters", "dlq.metadata", "confirms dead letters that it does not store", LosesDeadLetters),
 ];
 
-fn to(topic: &TopicName, what: &str) -> bool {
+pub(super) fn to(topic: &TopicName, what: &str) -> bool {
     topic.as_str().ends_with(what)
 }
 
@@ -161,6 +174,20 @@ impl Twist for MixesTopics {
             if let Some(before) = before.filter(|_| last.0.is_multiple_of(50)) {
                 message.topic = before;
             }
+        }
+        inner.publish(batch).await
+    }
+}
+
+/// Waits for room for a whole batch, and there is less.
+#[derive(Debug)]
+struct HasNoRoom(usize);
+
+#[async_trait]
+impl Twist for HasNoRoom {
+    async fn publish(&self, inner: &Arc<dyn Producer>, batch: Vec<Message>) -> Vec<Result<Receipt>> {
+        if batch.len() > self.0 {
+            std::future::pending::<()>().await;
         }
         inner.publish(batch).await
     }

@@ -56,6 +56,10 @@ pub(super) trait Twist: Debug + Send + Sync + 'static {
         inner.commit(units).await
     }
 
+    async fn scan(&self, inner: &dyn Transactions, range: ScanRange, limit: usize) -> Result<Vec<Entry>> {
+        inner.scan(range, limit).await
+    }
+
     fn has_audience(&self, inner: &dyn Broker, topic: &TopicName) -> bool {
         inner.has_audience(topic)
     }
@@ -180,7 +184,7 @@ impl Transactions for Twisted {
     }
 
     async fn scan(&self, range: ScanRange, limit: usize) -> Result<Vec<Entry>> {
-        self.inner().scan(range, limit).await
+        self.twist.scan(self.inner(), range, limit).await
     }
 }
 

@@ -1,0 +1,86 @@
+//! Mutants of what a broker may lack: a twin that adds it soundly, and one that only says so.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use partitura_broker::{Capabilities, Event, Message, MessageId, Producer, Receipt, Result, TopicName};
+use tokio::time::Instant;
+
+use super::publishing::publish_some;
+use super::twist::{Own, Twist, wrap};
+use super::{Mutant, mutant};
+
+pub(super) const MUTANTS: &[Mutant] = &[
+    mutant!(
+        twin "stores_again",
+        "dedupe.window",
+        "forgets within the window which ids it has stored",
+        Deduplicates::within(WINDOW),
+        Deduplicates::within(Duration::ZERO)
+    ),
+    mutant!(
+        twin "takes_back_too_soon",
+        "hold.beyond_timeout",
+        "takes back what is held for half of the declared time",
+        Holds(HOLD),
+        Holds(HOLD / 2)
+    ),
+];
+
+const WINDOW: Duration = Duration::from_secs(60);
+const HOLD: Duration = Duration::from_secs(2);
+
+/// Declares a window, and stores the same id once within another.
+#[derive(Debug)]
+struct Deduplicates {
+    window: Duration,
+    stored: Mutex<HashMap<(TopicName, MessageId), Instant>>,
+}
+
+impl Deduplicates {
+    fn within(window: Duration) -> Self {
+        Self { window, stored: Mutex::default() }
+    }
+}
+
+#[async_trait]
+impl Twist for Deduplicates {
+    fn capabilities(&self, mut honest: Capabilities) -> Capabilities {
+        honest.supports.deduplication = Some(WINDOW);
+        honest
+    }
+
+    async fn publish(&self, inner: &Arc<dyn Producer>, batch: Vec<Message>) -> Vec<Result<Receipt>> {
+        let is_new = |message: &Message| {
+            let mut stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
+            let before = stored.insert((message.topic.clone(), message.id.clone()), Instant::now());
+            before.is_none_or(|before| before.elapsed() >= self.window)
+        };
+        publish_some(inner, batch, is_new).await
+    }
+}
+
+/// Declares a bound, and takes everything back after another.
+#[derive(Debug)]
+struct Holds(Duration);
+
+#[async_trait]
+impl Twist for Holds {
+    fn capabilities(&self, mut honest: Capabilities) -> Capabilities {
+        honest.hold = Some(HOLD);
+        honest
+    }
+
+    async fn next(&self, own: &mut Own) -> Result<Event> {
+        let held = own.handed_out.iter().map(|delivery| delivery.partition).collect::<Vec<_>>();
+        if held.is_empty() {
+            return own.next().await;
+        }
+        tokio::select! {
+            event = own.next() => event,
+            () = tokio::time::sleep(self.0) => Ok(Event::Lost(held)),
+        }
+    }
+}
