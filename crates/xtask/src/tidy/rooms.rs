@@ -172,8 +172,11 @@ pub(super) const ROOMS: &[Room] = &[
 pub(super) const CLIENTS: &[(&str, &[&str])] = &[
     ("adapters/embedded", &["rusqlite"]),
     ("adapters/kafka", &["rdkafka"]),
-    ("adapters/nats", &["async-nats"]),
-    ("adapters/pulsar", &["pulsar", "reqwest", "serde", "serde_json"]),
+    ("adapters/nats", &["async-nats", "serde", "serde_json"]),
+    (
+        "adapters/pulsar",
+        &["base64", "prost", "pulsar", "reqwest", "serde", "serde_json", "tokio-rustls", "tokio-util", "webpki-roots"],
+    ),
     ("adapters/rabbitmq", &["lapin"]),
 ];
 

@@ -1,0 +1,189 @@
+//! The few calls of the admin API that declaring needs; the broker's own protocol cannot create a partitioned topic.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use partitura_broker::{Partition, Result, SubscriptionName};
+use reqwest::header::{CONTENT_TYPE, LOCATION};
+use reqwest::{Client, Method, Response, StatusCode, Url};
+use serde::{Deserialize, Serialize};
+use tokio_rustls::rustls::ClientConfig;
+
+use crate::error;
+use crate::identity::Identity;
+use crate::names::{FullName, encoded};
+
+/// How long a call may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How often a call is sent on from one broker to another.
+const REDIRECTS: usize = 5;
+
+/// The HTTP client for the admin API and for issuers of tokens.
+pub(crate) fn http(tls: &ClientConfig) -> Result<Client> {
+    // Redirections are followed by us: the client would leave out the token.
+    let builder = Client::builder().timeout(PATIENCE).redirect(reqwest::redirect::Policy::none());
+    builder.use_preconfigured_tls(tls.clone()).build().map_err(|error| error::of_http("connect", error))
+}
+
+/// The admin API of a cluster.
+#[derive(Debug)]
+pub(crate) struct Admin {
+    base: Url,
+    http: Client,
+    identity: Arc<Identity>,
+}
+
+/// What the cluster keeps about a partitioned topic.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Partitioned {
+    pub(crate) partitions: u32,
+    #[serde(default)]
+    pub(crate) properties: BTreeMap<String, String>,
+}
+
+/// Where a subscription begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Begin {
+    Earliest,
+    Latest,
+}
+
+impl Admin {
+    pub(crate) fn new(base: Url, http: Client, identity: Arc<Identity>) -> Self {
+        Self { base, http, identity }
+    }
+
+    /// The version of the broker that answers.
+    pub(crate) async fn version(&self) -> Result<String> {
+        let response = self.call("connect", Method::GET, "brokers/version", None).await?;
+        accepted("connect", response).await?.text().await.map_err(|error| error::of_http("connect", error))
+    }
+
+    /// A setting of the broker that answers; `None` where it is not there or not for our eyes.
+    pub(crate) async fn setting(&self, name: &str) -> Result<Option<String>> {
+        let response = self.call("connect", Method::GET, "brokers/configuration/runtime", None).await?;
+        if response.status().is_client_error() {
+            return Ok(None);
+        }
+        let all: BTreeMap<String, serde_json::Value> =
+            accepted("connect", response).await?.json().await.map_err(|error| error::of_http("connect", error))?;
+        Ok(all.get(name).and_then(|value| value.as_str().map(str::to_owned)))
+    }
+
+    /// A partitioned topic, where there is one.
+    pub(crate) async fn partitioned(&self, operation: &'static str, topic: &FullName) -> Result<Option<Partitioned>> {
+        let path = format!("{}/partitions", topic.path());
+        let response = self.call(operation, Method::GET, &path, None).await?;
+        if response.status() == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        let found: Partitioned =
+            accepted(operation, response).await?.json().await.map_err(|error| error::of_http(operation, error))?;
+        // Older brokers say so of a topic that does not exist.
+        Ok(Some(found).filter(|found| found.partitions > 0))
+    }
+
+    /// Creates a partitioned topic; nothing happens where it exists.
+    pub(crate) async fn create(&self, operation: &'static str, topic: &FullName, wanted: &Partitioned) -> Result<()> {
+        let path = format!("{}/partitions", topic.path());
+        let body = serde_json::to_vec(wanted).unwrap_or_default();
+        let body = Some(("application/vnd.partitioned-topic-metadata+json", body));
+        self.put(operation, &path, body).await
+    }
+
+    /// Creates a durable subscription of all partitions; nothing happens where it exists.
+    pub(crate) async fn subscribe(
+        &self,
+        operation: &'static str,
+        topic: &FullName,
+        subscription: &str,
+        begin: Begin,
+    ) -> Result<()> {
+        let path = format!("{}/subscription/{}", topic.path(), encoded(subscription));
+        // The numbers by which Pulsar knows both ends.
+        let position = match begin {
+            Begin::Earliest => r#"{"ledgerId":-1,"entryId":-1,"partitionIndex":-1}"#,
+            Begin::Latest => r#"{"ledgerId":9223372036854775807,"entryId":9223372036854775807,"partitionIndex":-1}"#,
+        };
+        self.put(operation, &path, Some(("application/json", position.into()))).await
+    }
+
+    /// Whether partition 0 of a topic has a durable subscription.
+    pub(crate) async fn has_subscription(
+        &self,
+        operation: &'static str,
+        topic: &FullName,
+        subscription: &SubscriptionName,
+    ) -> Result<bool> {
+        let path = format!("{}/subscriptions", topic.partition(Partition(0)).path());
+        let response = self.call(operation, Method::GET, &path, None).await?;
+        if response.status() == StatusCode::NOT_FOUND {
+            return Ok(false);
+        }
+        let all: Vec<String> =
+            accepted(operation, response).await?.json().await.map_err(|error| error::of_http(operation, error))?;
+        Ok(all.iter().any(|name| name == subscription.as_str()))
+    }
+
+    /// Creates a topic that lives in memory; nothing happens where it exists.
+    pub(crate) async fn create_volatile(&self, operation: &'static str, topic: &FullName) -> Result<()> {
+        self.put(operation, &topic.path(), None).await
+    }
+
+    /// Deletes a topic, whoever uses it.
+    pub(crate) async fn delete(&self, operation: &'static str, topic: &FullName) -> Result<()> {
+        let path = format!("{}?force=true", topic.path());
+        let response = self.call(operation, Method::DELETE, &path, None).await?;
+        if response.status() == StatusCode::NOT_FOUND {
+            return Ok(());
+        }
+        accepted(operation, response).await.map(drop)
+    }
+
+    async fn put(&self, operation: &'static str, path: &str, body: Option<(&str, Vec<u8>)>) -> Result<()> {
+        let response = self.call(operation, Method::PUT, path, body).await?;
+        if response.status() == StatusCode::CONFLICT {
+            return Ok(());
+        }
+        accepted(operation, response).await.map(drop)
+    }
+
+    async fn call(
+        &self,
+        operation: &'static str,
+        method: Method,
+        path: &str,
+        body: Option<(&str, Vec<u8>)>,
+    ) -> Result<Response> {
+        let token = self.identity.token().await?;
+        let mut url =
+            self.base.join(&format!("/admin/v2/{path}")).map_err(|error| error::unexpected(operation, error))?;
+        for _ in 0..REDIRECTS {
+            let mut request = self.http.request(method.clone(), url.clone());
+            if let Some(token) = &token {
+                request = request.bearer_auth(token);
+            }
+            if let Some((kind, body)) = &body {
+                request = request.header(CONTENT_TYPE, *kind).body(body.clone());
+            }
+            let response = request.send().await.map_err(|error| error::of_http(operation, error))?;
+            let elsewhere = response.status().is_redirection().then(|| response.headers().get(LOCATION)).flatten();
+            match elsewhere.and_then(|location| location.to_str().ok()).and_then(|location| url.join(location).ok()) {
+                Some(location) => url = location,
+                None => return Ok(response),
+            }
+        }
+        Err(error::unexpected(operation, "the brokers send an admin call around in a circle"))
+    }
+}
+
+async fn accepted(operation: &'static str, response: Response) -> Result<Response> {
+    let status = response.status();
+    if status.is_success() {
+        return Ok(response);
+    }
+    let text = response.text().await.unwrap_or_default();
+    let reason = serde_json::from_str::<BTreeMap<String, String>>(&text).ok().and_then(|mut all| all.remove("reason"));
+    Err(error::of_status(operation, status, reason.as_deref().unwrap_or(&text)))
+}

@@ -1,0 +1,122 @@
+//! From Pulsar's errors to the contract's.
+
+use partitura_broker::{Error, ErrorKind};
+use pulsar::proto::ServerError;
+use reqwest::StatusCode;
+
+/// The connection is gone, or was never there.
+pub(crate) fn disconnected(operation: &'static str) -> Error {
+    Error::new(
+        ErrorKind::Disconnected,
+        operation,
+        "the connection to the broker was lost; it is made again when needed",
+    )
+}
+
+/// After [`close`](partitura_broker::Broker::close).
+pub(crate) fn closed(operation: &'static str) -> Error {
+    Error::new(ErrorKind::Closed, operation, "the broker was closed")
+}
+
+/// No answer in time to a request without effect.
+pub(crate) fn timeout(operation: &'static str) -> Error {
+    Error::new(ErrorKind::Timeout, operation, "the broker did not answer in time")
+}
+
+/// Something that the protocol does not foresee.
+pub(crate) fn unexpected(operation: &'static str, what: impl std::fmt::Display) -> Error {
+    Error::new(ErrorKind::Incompatible, operation, format!("the broker answered with something unexpected: {what}"))
+}
+
+/// What the broker answered to a command.
+pub(crate) fn of_server(operation: &'static str, code: i32, text: &str) -> Error {
+    use ServerError as Code;
+    let code = ServerError::try_from(code).unwrap_or(ServerError::UnknownError);
+    let (kind, hint) = match code {
+        Code::AuthenticationError => (ErrorKind::Unauthorized, "check the credentials"),
+        Code::AuthorizationError => (ErrorKind::Unauthorized, "check the role's rights in the namespace"),
+        Code::ConsumerBusy => (ErrorKind::Busy, "another consumer holds it"),
+        Code::TopicNotFound | Code::SubscriptionNotFound => (ErrorKind::NotFound, "declare it first"),
+        Code::ProducerBlockedQuotaExceededError | Code::ProducerBlockedQuotaExceededException => {
+            (ErrorKind::Throttled, "the namespace's backlog quota is used up")
+        }
+        Code::TooManyRequests => (ErrorKind::Throttled, "try again later"),
+        Code::InvalidTopicName => (ErrorKind::InvalidArgument, "the name of the topic"),
+        Code::IncompatibleSchema
+        | Code::UnsupportedVersionError
+        | Code::TopicTerminatedError
+        | Code::NotAllowedError => (ErrorKind::Incompatible, "the topic or its namespace does not allow it"),
+        // A topic moves, a broker starts, the metadata store is away: what comes and goes.
+        _ => (ErrorKind::Disconnected, "try again"),
+    };
+    // A stack trace may follow.
+    let text = text.lines().next().unwrap_or_default();
+    Error::new(kind, operation, format!("the broker answered {}: {text} ({hint})", code.as_str_name()))
+}
+
+/// What the admin API answered.
+pub(crate) fn of_status(operation: &'static str, status: StatusCode, text: &str) -> Error {
+    let (kind, hint) = match status {
+        StatusCode::UNAUTHORIZED => (ErrorKind::Unauthorized, "check the credentials"),
+        StatusCode::FORBIDDEN => (ErrorKind::Unauthorized, "check the role's rights in the namespace"),
+        StatusCode::NOT_FOUND => (ErrorKind::NotFound, "declare it first, and see that the namespace exists"),
+        StatusCode::TOO_MANY_REQUESTS => (ErrorKind::Throttled, "try again later"),
+        StatusCode::PRECONDITION_FAILED => (ErrorKind::InvalidArgument, "the broker refuses it"),
+        status if status.is_server_error() => (ErrorKind::Disconnected, "try again"),
+        _ => (ErrorKind::Incompatible, "this is no admin API that is known"),
+    };
+    let text: String = text.lines().next().unwrap_or_default().chars().take(300).collect();
+    Error::new(kind, operation, format!("the admin API answered {status}: {text} ({hint})"))
+}
+
+/// The admin API, or an issuer of tokens, could not be asked.
+pub(crate) fn of_http(operation: &'static str, error: reqwest::Error) -> Error {
+    let (kind, message) = match &error {
+        error if error.is_timeout() => (ErrorKind::Timeout, "the HTTP server did not answer in time"),
+        error if error.is_decode() => (ErrorKind::Incompatible, "the HTTP server's answer cannot be read"),
+        error if error.is_builder() => (ErrorKind::InvalidArgument, "the HTTP request cannot be made"),
+        error if is_of_tls(error) => (ErrorKind::Unauthorized, "the HTTP server's certificate is not trusted"),
+        _ => (ErrorKind::Disconnected, "the HTTP server cannot be reached; see that the admin URL is right"),
+    };
+    Error::new(kind, operation, message).because(error.without_url())
+}
+
+fn is_of_tls(error: &reqwest::Error) -> bool {
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        if error.downcast_ref::<tokio_rustls::rustls::Error>().is_some() {
+            return true;
+        }
+        if let Some(io) = error.downcast_ref::<std::io::Error>()
+            && io.get_ref().is_some_and(|inner| inner.is::<tokio_rustls::rustls::Error>())
+        {
+            return true;
+        }
+        source = error.source();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_broker_says_decides_whether_to_try_again() {
+        for (code, kind) in [
+            (ServerError::AuthenticationError, ErrorKind::Unauthorized),
+            (ServerError::AuthorizationError, ErrorKind::Unauthorized),
+            (ServerError::ConsumerBusy, ErrorKind::Busy),
+            (ServerError::TopicNotFound, ErrorKind::NotFound),
+            (ServerError::ServiceNotReady, ErrorKind::Disconnected),
+            (ServerError::MetadataError, ErrorKind::Disconnected),
+            (ServerError::ProducerBlockedQuotaExceededError, ErrorKind::Throttled),
+        ] {
+            let error = of_server("publish", code as i32, "because\n\tat java.lang.Thread.run");
+            assert_eq!(error.kind(), kind);
+            assert!(error.to_string().contains("because") && !error.to_string().contains("Thread"), "{error}");
+        }
+        assert_eq!(of_status("declare", StatusCode::FORBIDDEN, "").kind(), ErrorKind::Unauthorized);
+        assert_eq!(of_status("declare", StatusCode::BAD_GATEWAY, "").kind(), ErrorKind::Disconnected);
+    }
+}

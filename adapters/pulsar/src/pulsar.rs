@@ -1,0 +1,142 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use partitura_broker::{
+    Broker, Capabilities, Consumer, ConsumerOptions, Delay, Durability, Error, ErrorKind, Inbox, Limits, Producer,
+    ProducerOptions, Result, Supports, TopicName, Topology,
+};
+use tokio::time::timeout;
+
+use crate::admin::{self, Admin};
+use crate::consumer;
+use crate::core::Core;
+use crate::delay::{self, Forwarders};
+use crate::error;
+use crate::identity::Identity;
+use crate::inbox::PulsarInbox;
+use crate::lanes::Lanes;
+use crate::options::{Batching, Options, Target};
+use crate::producer::PulsarProducer;
+use crate::session::Cluster;
+use crate::tls;
+use crate::topology::Catalog;
+use crate::vendor;
+
+/// The broker's setting on which batches depend.
+const BY_INDEX: &str = "acknowledgmentAtBatchIndexLevelEnabled";
+/// How long closing waits for what was accepted.
+const CLOSE: Duration = Duration::from_secs(20);
+
+/// Apache Pulsar. See [the crate](crate) for how it keeps the contract.
+#[derive(Debug)]
+pub struct Pulsar {
+    core: Arc<Core>,
+    target: Target,
+    identity: Arc<Identity>,
+}
+
+impl Pulsar {
+    /// Connects: `pulsar://host[:port][,host…][/tenant/namespace][?option=value…]`, or `pulsar+ssl://…`. The options of the
+    /// URL go before those given here; docs/brokers/pulsar.md lists them.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) for a URL or an option that cannot be used,
+    /// [`Unauthorized`](ErrorKind::Unauthorized) for credentials or a certificate that are not accepted, and those of
+    /// connecting, which are retryable.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn connect(url: &str, options: Options) -> Result<Self> {
+        let target = Target::parse(url, options)?;
+        let tls = tls::config(target.options.ca_file.as_deref())?;
+        let http = admin::http(&tls)?;
+        let identity = Arc::new(Identity::new(target.options.credentials.clone(), http.clone()));
+        let cluster = Arc::new(Cluster::new(target.clone(), tls, identity.clone()));
+        cluster.reach().await?;
+        let admin = Admin::new(target.admin.clone(), http, identity.clone());
+        let version = admin.version().await.map_err(|error| error.of(&target.admin))?;
+        let settles_by_index = match target.options.batching {
+            Batching::On => true,
+            Batching::Off => false,
+            Batching::Auto => admin.setting(BY_INDEX).await?.as_deref() == Some("true"),
+        };
+        let clock = target.options.clock.clone();
+        let core = Core {
+            capabilities: capabilities(version.trim()),
+            clock: clock.clone(),
+            lanes: Lanes::new(cluster.clone(), clock),
+            cluster,
+            catalog: Arc::new(Catalog::new(admin, target.namespace.clone())),
+            forwarders: Forwarders::default(),
+            settles_by_index,
+        };
+        Ok(Self { core: Arc::new(core), target, identity })
+    }
+
+    /// Another connection of Pulsar's own client, to the same cluster and as the same role: for what this crate does not do.
+    ///
+    /// # Errors
+    /// Those of connecting.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn vendor(&self) -> Result<pulsar::Pulsar<pulsar::TokioExecutor>> {
+        self.core.cluster.check("connect")?;
+        vendor::client(&self.target, self.identity.clone()).await
+    }
+}
+
+fn capabilities(version: &str) -> Capabilities {
+    Capabilities {
+        broker: format!("pulsar {version}"),
+        // A bookie answers after it has synced its journal, as it does unless told otherwise.
+        durability: Durability::Synced,
+        delay: Delay { native: true, max: delay::MAX, lateness: Duration::from_millis(200) },
+        hold: None,
+        limits: Limits::default(),
+        supports: Supports::default(),
+    }
+}
+
+#[async_trait]
+impl Broker for Pulsar {
+    fn capabilities(&self) -> &Capabilities {
+        &self.core.capabilities
+    }
+
+    async fn declare(&self, topology: &Topology) -> Result<()> {
+        self.core.cluster.check("declare")?;
+        self.core.catalog.declare(topology).await
+    }
+
+    async fn producer(&self, options: ProducerOptions) -> Result<Box<dyn Producer>> {
+        self.core.cluster.check("open a producer")?;
+        Ok(Box::new(PulsarProducer::new(self.core.clone(), &options)))
+    }
+
+    async fn consumer(&self, options: ConsumerOptions) -> Result<Box<dyn Consumer>> {
+        consumer::join(&self.core, &options).await
+    }
+
+    async fn inbox(&self) -> Result<Box<dyn Inbox>> {
+        Ok(Box::new(PulsarInbox::new(self.core.clone()).await?))
+    }
+
+    /// Pulsar knows who listens, and does not tell without being asked over the network.
+    fn has_audience(&self, _topic: &TopicName) -> bool {
+        true
+    }
+
+    async fn close(&self) -> Result<()> {
+        if self.core.cluster.check("close").is_err() {
+            return Ok(());
+        }
+        let written = timeout(CLOSE, self.core.lanes.close()).await;
+        self.core.cluster.close().await;
+        written.map_err(|_| {
+            let message = format!("what was published last was not confirmed within {CLOSE:?}");
+            Error::new(ErrorKind::OutcomeUnknown, "close", message).because(error::timeout("close"))
+        })
+    }
+}

@@ -1,0 +1,22 @@
+//! Pulsar's binary protocol, in the words of the client's own codec ([`pulsar::message`]).
+//!
+//! The client's consumers and producers hide what the contract depends on (docs/brokers/pulsar.md says what, and why), so
+//! that this module keeps the connections itself:
+//!
+//! ```text
+//! Cluster ── which broker serves a topic, and the connections to brokers
+//!   └ Connection ── one socket: commands out, answers and messages in
+//!       └ Table ── who waits for which of them
+//! ```
+//!
+//! Nothing here tries again or connects again: what is lost is told, and made anew by whoever needs it.
+
+mod cluster;
+pub(crate) mod command;
+mod connection;
+mod socket;
+mod table;
+
+pub(crate) use cluster::{Cluster, Purpose};
+pub(crate) use connection::{Registered, acknowledged};
+pub(crate) use table::{Incoming, Outcome};
