@@ -1,26 +1,29 @@
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::path::Path;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use partitura::TaskContext;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 
-/// A service's own book on disk: append-only, and each task writes into it at most once.
+/// A service's own book on disk: append-only, and each task writes into it at most once, whichever of the service's
+/// processes it runs in, and however often.
 ///
 /// It stands for whatever a real service keeps (a database, an acquirer's API), and shows what such a service needs to be safe with
 /// tasks that may run more than once: to remember what it did under the task's idempotency key.
 #[derive(Debug)]
 pub struct Ledger {
+    path: PathBuf,
     book: Mutex<Book>,
 }
 
 #[derive(Debug)]
 struct Book {
     file: File,
-    length: u64,
+    /// How much of it is known: other processes append as well.
+    read: u64,
     /// The number of the entry that each task wrote, by idempotency key.
     numbers: HashMap<String, u64>,
 }
@@ -32,18 +35,13 @@ struct Line<E> {
 }
 
 impl Ledger {
-    /// Opens or creates it. A last line that was cut short by a crash is removed: nobody was told of it.
+    /// Opens or creates it.
     pub fn open(path: &Path) -> io::Result<Self> {
         if let Some(directory) = path.parent() {
             fs::create_dir_all(directory)?;
         }
-        let file = OpenOptions::new().append(true).create(true).open(path)?;
-        let written = fs::read(path)?;
-        let whole = whole_lines(&written);
-        file.set_len(whole.len() as u64)?;
-        let lines = parse::<IgnoredAny>(path, whole)?;
-        let numbers = lines.into_iter().map(|line| line.key).zip(1..).collect();
-        Ok(Self { book: Mutex::new(Book { file, length: whole.len() as u64, numbers }) })
+        let file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
+        Ok(Self { path: path.to_owned(), book: Mutex::new(Book { file, read: 0, numbers: HashMap::new() }) })
     }
 
     /// Enters what the current task did and gives the number of the entry; that of the earlier one if the task was here before.
@@ -56,30 +54,57 @@ impl Ledger {
         let mut bytes = serde_json::to_vec(&line)?;
         bytes.push(b'\n');
         let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
-        match book.numbers.get(&line.key) {
-            Some(number) => Ok(*number),
-            None => book.append(line.key, &bytes),
-        }
+        // One process at a time. The lock of a process that is killed is free again.
+        book.file.lock()?;
+        let number = book.enter(&self.path, line.key, &bytes);
+        book.file.unlock()?;
+        number
     }
 
     /// All entries of a ledger on disk.
     pub fn read<E: DeserializeOwned>(path: &Path) -> io::Result<Vec<E>> {
-        let written = fs::read(path)?;
+        let written = fs::read(path).map_err(|error| {
+            io::Error::new(error.kind(), format!("the ledger {} cannot be read: {error}", path.display()))
+        })?;
         Ok(parse(path, whole_lines(&written))?.into_iter().map(|line| line.entry).collect())
     }
 }
 
 impl Book {
-    fn append(&mut self, key: String, line: &[u8]) -> io::Result<u64> {
+    fn enter(&mut self, path: &Path, key: String, line: &[u8]) -> io::Result<u64> {
+        self.read_on(path)?;
+        if let Some(number) = self.numbers.get(&key) {
+            return Ok(*number);
+        }
         if let Err(error) = self.file.write_all(line) {
             // Half a line must not get company.
-            self.file.set_len(self.length)?;
+            self.file.set_len(self.read)?;
             return Err(error);
         }
-        self.length += line.len() as u64;
+        self.read += line.len() as u64;
+        Ok(self.note(key))
+    }
+
+    /// Learns what others entered. A last line that was cut short is removed: whoever wrote it is dead, and told nobody.
+    fn read_on(&mut self, path: &Path) -> io::Result<()> {
+        if self.file.metadata()?.len() == self.read {
+            return Ok(());
+        }
+        let mut new = Vec::new();
+        self.file.seek(SeekFrom::Start(self.read))?;
+        self.file.read_to_end(&mut new)?;
+        let whole = whole_lines(&new);
+        for line in parse::<IgnoredAny>(path, whole)? {
+            self.note(line.key);
+        }
+        self.read += whole.len() as u64;
+        self.file.set_len(self.read)
+    }
+
+    fn note(&mut self, key: String) -> u64 {
         let number = self.numbers.len() as u64 + 1;
         self.numbers.insert(key, number);
-        Ok(number)
+        number
     }
 }
 

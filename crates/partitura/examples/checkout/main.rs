@@ -8,6 +8,14 @@
 //! Kill it at any moment (`kill -9`, too) and run it again with the same `--data`: it finishes what it began, and nobody is
 //! charged twice.
 //!
+//! The same on a broker that you run, as many processes as you like (`--features nats,postgres`, say):
+//!
+//! ```text
+//! checkout --role workflows --broker nats://localhost --store postgres://postgres@localhost/shop
+//! checkout --role services  --broker nats://localhost --data ./shop
+//! checkout --role client    --broker nats://localhost --data ./shop --orders 5000 --json
+//! ```
+//!
 //! Read on in `workflow.rs` (the business process) and `services/` (what it calls). The rest is a shop around them, to try it with.
 
 // An example reads better with `pub` than with `pub(crate)` on every line.
@@ -27,13 +35,17 @@ mod warnings;
 mod workflow;
 
 use std::error::Error;
+use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
+use partitura::{Client, Partitura, RunningWorker, Worker, seconds};
 
-use crate::arguments::Arguments;
+use crate::arguments::{Arguments, Role};
 use crate::audit::Audit;
+use crate::intake::Intake;
 use crate::progress::Progress;
 use crate::report::Report;
 use crate::services::inventory::{InventoryService, Stockroom};
@@ -52,64 +64,107 @@ async fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
-    let intake = arguments.intake()?;
-    intake.skipped.iter().for_each(|skipped| eprintln!("{skipped}"));
+    let intake = arguments.role.serves_customers().then(|| arguments.intake()).transpose()?;
     let data = arguments.data()?;
+    let partitura = connect(&arguments, &data).await?;
+    let worker = employ(arguments.role, &partitura, &data.join("ledger"))?;
+    let exit = match intake {
+        Some(intake) => serve(&arguments, &data, &intake, partitura.client(), worker.start().await?).await?,
+        None => {
+            worker.run_until(told_to_stop()).await?;
+            ExitCode::SUCCESS
+        }
+    };
+    partitura.close().await?;
+    Ok(exit)
+}
 
-    // The one line that knows which broker there is. It fails if another process is using the directory.
-    let partitura = partitura::connect(format!("embedded:{}", data.display())).await?;
-    println!("data     {} (run it again with --data {} to go on)", data.display(), data.display());
+/// The embedded broker keeps the state of workflows, too; only one process at a time can use its directory.
+async fn connect(arguments: &Arguments, data: &Path) -> Result<Partitura, partitura::Error> {
+    let run = arguments.run.clone();
+    let mut connect =
+        partitura::connect(arguments.broker(data)).with(|settings| settings.namespace(run).ask_again(seconds(10)));
+    if let Some(store) = arguments.store.clone().filter(|_| arguments.role.conducts_workflows()) {
+        connect = connect.store(store);
+    }
+    connect.await
+}
 
-    let ledgers = data.join("ledger");
-    let mut worker = partitura
-        .worker()
-        .service(InventoryService(Stockroom::open(&ledgers)?))
-        .service(PaymentsService(Acquirer::open(&ledgers)?))
-        .service(ShippingService(Couriers::open(&ledgers)?))
-        .service(NotificationsService(Mailer::open(&ledgers)?))
-        .workflow::<Checkout>()
-        .workflow::<Delivery>()
-        .start()
-        .await?;
+/// A worker with what this process does; it may be nothing.
+fn employ(role: Role, partitura: &Partitura, ledgers: &Path) -> io::Result<Worker> {
+    let mut worker = partitura.worker();
+    if role.runs_services() {
+        worker = worker
+            .service(InventoryService(Stockroom::open(ledgers)?))
+            .service(PaymentsService(Acquirer::open(ledgers)?))
+            .service(ShippingService(Couriers::open(ledgers)?))
+            .service(NotificationsService(Mailer::open(ledgers)?));
+    }
+    if role.conducts_workflows() {
+        worker = worker.workflow::<Checkout>().workflow::<Delivery>();
+    }
+    Ok(worker)
+}
 
-    let mut report = Report::of(&intake);
+/// Has all orders carried out, and compares what became of them with the ledgers.
+async fn serve(
+    arguments: &Arguments,
+    data: &Path,
+    intake: &Intake,
+    client: Client,
+    mut worker: RunningWorker,
+) -> Result<ExitCode, Box<dyn Error>> {
+    intake.skipped.iter().for_each(|skipped| eprintln!("{skipped}"));
+    println!("data     {0} (run it again with --data {0} to go on)", data.display());
+
+    let mut report = Report::of(intake);
     let progress = Progress::of(intake.orders.len());
     let began = Instant::now();
-    let served = shop::serve(partitura.client(), &intake.orders, arguments.in_flight, |settled| {
+    let served = shop::serve(client, &intake.orders, arguments.in_flight, |settled| {
         progress.one_more();
         report.add(settled);
     });
     let finished = tokio::select! {
         () = served => true,
         never = progress.lines() => match never {},
-        () = interrupted() => false,
+        () = told_to_stop() => false,
         ended = worker.ended() => return Err(ended.map_or_else(Into::into, |()| "the worker ended by itself".into())),
     };
     let took = began.elapsed();
     progress.finish();
     worker.stop().await?;
-    partitura.close().await?;
 
     if !finished {
         println!("stopped with {} of {} orders settled", report.settled(), intake.orders.len());
         println!("to go on, run it again with the same orders and --data {}", data.display());
         return Ok(ExitCode::from(130));
     }
-    let audit = Audit::of(&ledgers, &intake.orders, report.outcomes())?;
+    let audit = Audit::of(&data.join("ledger"), &intake.orders, report.outcomes())?;
     report.print(&audit, took, arguments.json)
 }
 
-/// Resolves at the first Ctrl-C, for a clean end; the second ends the process at once, which loses nothing either.
-async fn interrupted() {
-    if tokio::signal::ctrl_c().await.is_err() {
-        return std::future::pending().await;
-    }
+/// Resolves at the first Ctrl-C or SIGTERM, for a clean end; the second ends the process at once, which loses nothing either.
+async fn told_to_stop() {
+    signal().await;
     eprintln!("finishing what runs …");
     tokio::spawn(async {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            std::process::exit(130);
-        }
+        signal().await;
+        std::process::exit(130);
     });
+}
+
+async fn signal() {
+    #[cfg(unix)]
+    if let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        tokio::select! {
+            Ok(()) = tokio::signal::ctrl_c() => return,
+            Some(()) = terminate.recv() => return,
+            else => {}
+        }
+    }
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending().await
+    }
 }
 
 fn with_causes(error: &dyn Error) -> String {

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
-use partitura::{Client, ClientError, WorkflowError, WorkflowHandle, millis};
+use partitura::{Client, ClientError, WorkflowError, WorkflowHandle, millis, seconds};
 use tokio::task::JoinSet;
 
 use crate::chance;
@@ -44,16 +44,29 @@ pub async fn serve(client: Client, orders: &[Order], in_flight: NonZeroUsize, mu
 
 async fn check_out(checkout: WorkflowHandle<Checkout>, index: usize, order: Order) -> Settled {
     let began = Instant::now();
-    let outcome = async {
-        checkout.start(order.clone()).await?;
-        tokio::select! {
-            outcome = checkout.result() => outcome,
-            // Packed: this branch is done, the other goes on.
-            Err(error) = pack(&checkout, &order) => Err(error.into()),
+    let outcome = loop {
+        match carry_out(&checkout, &order).await {
+            // The broker is away for long. An order that was started before is taken up where it is.
+            Err(WorkflowError::Client(ClientError::Broker(error))) if error.is_retryable() => {
+                eprintln!("order {}: {error}; trying again", order.id);
+                tokio::time::sleep(seconds(1)).await;
+            }
+            outcome => break outcome,
         }
     };
-    let outcome = outcome.await;
     Settled { index, order: order.id, outcome, took: began.elapsed() }
+}
+
+async fn carry_out(
+    checkout: &WorkflowHandle<Checkout>,
+    order: &Order,
+) -> Result<Receipt, WorkflowError<CheckoutError>> {
+    checkout.start(order.clone()).await?;
+    tokio::select! {
+        outcome = checkout.result() => outcome,
+        // Packed: this branch is done, the other goes on.
+        Err(error) = pack(checkout, order) => Err(error.into()),
+    }
 }
 
 /// The warehouse: packs everything that fits through its door, and says so.
