@@ -1,7 +1,8 @@
-use std::cmp::Reverse;
+use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
+use partitura_broker::Message;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -16,7 +17,7 @@ pub(super) struct Group {
     /// The consumers, in the order of joining.
     pub(super) members: Vec<u32>,
     pub(super) partitions: Vec<Tenure>,
-    pub(super) delayed: BinaryHeap<Reverse<Delayed>>,
+    pub(super) delayed: BinaryHeap<Delayed>,
     /// Wakes competing consumers, as many as there are new messages. Unused where partitions have owners.
     pub(super) competing: Arc<Notify>,
 }
@@ -39,13 +40,41 @@ pub(super) struct Tenure {
     pub(super) committing: u32,
 }
 
-/// A message that waits for its time: the time, the sequence, and where it then belongs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// A message that waits for its time, and where it then belongs. What is first due is the greatest, for the heap.
+#[derive(Debug)]
 pub(super) struct Delayed {
     pub(super) place: Place,
     pub(super) queue: u32,
     pub(super) size: u32,
+    /// Kept where it is due soon; of the others only the place is in memory.
+    pub(super) content: Option<Box<Message>>,
 }
+
+impl Delayed {
+    fn order(&self) -> (Place, u32) {
+        (self.place, self.queue)
+    }
+}
+
+impl Ord for Delayed {
+    fn cmp(&self, other: &Self) -> Ordering {
+        other.order().cmp(&self.order())
+    }
+}
+
+impl PartialOrd for Delayed {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Delayed {
+    fn eq(&self, other: &Self) -> bool {
+        self.order() == other.order()
+    }
+}
+
+impl Eq for Delayed {}
 
 impl Group {
     pub(super) fn new(first_queues: Vec<u32>, partitions: u32, shared: bool) -> Self {
@@ -61,7 +90,7 @@ impl Group {
 
     /// When the next message falls due, in milliseconds.
     pub(super) fn next_due(&self) -> Option<u64> {
-        self.delayed.peek().map(|first| first.0.place.ready_at)
+        self.delayed.peek().map(|first| first.place.ready_at)
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {

@@ -10,7 +10,6 @@ mod ownership;
 mod queue;
 mod settle;
 
-use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -26,6 +25,9 @@ use member::{Member, Role};
 pub(crate) use queue::Place;
 use queue::{Queue, Ready};
 pub(crate) use settle::Claim;
+
+/// What falls due within so many milliseconds is kept in memory meanwhile: reading it back would make it late.
+const SOON: u64 = 30_000;
 
 #[derive(Debug)]
 pub(crate) struct State {
@@ -123,8 +125,8 @@ impl State {
             };
             let place = Place { ready_at: row.ready_at, seq: row.seq };
             if row.delayed && row.ready_at > now.as_millis() {
-                let delayed = Delayed { place, queue: row.queue, size: row.size };
-                self.groups[queue.group as usize].delayed.push(Reverse(delayed));
+                let delayed = Delayed { place, queue: row.queue, size: row.size, content: None };
+                self.groups[queue.group as usize].delayed.push(delayed);
             } else {
                 let back = Ready { place, size: row.size, redelivered: true, content: None };
                 ready.entry(row.queue).or_default().push(back);
@@ -181,22 +183,28 @@ impl State {
         let number = queue.group;
         let place = Place { ready_at: row.ready_at, seq: row.seq };
         if row.delayed {
+            let soon = row.ready_at < now.as_millis() + SOON;
+            let content = if soon { self.keep(message, row.size) } else { None };
             let group = &mut self.groups[number as usize];
             let first = group.next_due().is_none_or(|due| row.ready_at < due);
-            group.delayed.push(Reverse(Delayed { place, queue: row.queue, size: row.size }));
+            group.delayed.push(Delayed { place, queue: row.queue, size: row.size, content });
             if first {
                 self.wake_group(number);
             }
             return;
         }
         self.fire(number, now);
-        let size = row.size as usize;
-        let fits = self.resident + size <= self.resident_limit;
-        if fits {
-            self.resident += size;
-        }
-        let content = fits.then(|| Box::new(message));
+        let content = self.keep(message, row.size);
         self.enqueue(row.queue, Ready { place, size: row.size, redelivered: false, content });
+    }
+
+    /// Keeps a content in memory, if there is room.
+    fn keep(&mut self, message: Message, size: u32) -> Option<Box<Message>> {
+        let resident = self.resident + size as usize;
+        (resident <= self.resident_limit).then(|| {
+            self.resident = resident;
+            Box::new(message)
+        })
     }
 
     /// Moves what has fallen due into its queue.
@@ -210,8 +218,8 @@ impl State {
         if group.next_due().is_some_and(|due| due <= now.as_millis()) && !self.late.contains(&number) {
             self.late.push(number);
         }
-        for Reverse(Delayed { place, queue, size }) in due {
-            self.enqueue(queue, Ready { place, size, redelivered: false, content: None });
+        for Delayed { place, queue, size, content } in due {
+            self.enqueue(queue, Ready { place, size, redelivered: false, content });
         }
     }
 
