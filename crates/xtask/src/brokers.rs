@@ -43,7 +43,7 @@ enum Command {
     },
 }
 
-#[derive(Args)]
+#[derive(Args, Default)]
 struct Names {
     /// kafka, pulsar, rabbitmq, nats, postgres; all of them without a name.
     #[arg(value_name = "NAME")]
@@ -84,6 +84,26 @@ fn up(servers: &[Server], wipe: bool) -> Result<(), Failure> {
         }
         server.up()
     })
+}
+
+/// What CI needs: all of them, and a line about each.
+pub(crate) fn up_all() -> Result<(), Failure> {
+    let servers = Names::default().servers();
+    up(&servers, false)?;
+    show(&servers);
+    Ok(())
+}
+
+/// Those that do not run.
+pub(crate) fn idle() -> Vec<Server> {
+    Names::default().servers().into_iter().filter(|server| server.status().pid.is_none()).collect()
+}
+
+/// That one does not stop is said, and is no failure of what it was used for.
+pub(crate) fn stop(servers: &[Server]) {
+    if let Err(failure) = each(servers, |server| server.down(false)) {
+        eprintln!("{failure}");
+    }
 }
 
 /// All at once: they mostly wait, for a disk or for a network.

@@ -13,6 +13,8 @@ pub(crate) struct Step {
 pub(crate) enum Action {
     /// In this process.
     Tidy,
+    /// In this process; what it starts is stopped after the last step.
+    Brokers,
     /// By cargo, with the same profile and features as every other step, so that little is built twice.
     Cargo { arguments: &'static [&'static str], environment: &'static [(&'static str, &'static str)] },
 }
@@ -39,6 +41,7 @@ pub(crate) const STEPS: &[Step] = &[
             environment: &[("RUSTDOCFLAGS", "--deny warnings")],
         },
     },
+    Step { name: "brokers", about: "the real brokers and Postgres are up", action: Action::Brokers },
     Step {
         name: "test",
         about: "unit, integration and documentation tests pass",

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::steps::{Action, STEPS, Step};
-use crate::{Failure, tidy};
+use crate::{Failure, brokers, tidy};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -19,10 +19,14 @@ pub(crate) struct Arguments {
 /// Runs the chosen steps in their order. Fails if one of them failed.
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let chosen = choose(&arguments.steps)?;
+    let idle = brokers::idle();
     let results = run_all(&chosen, arguments.fail_fast, |number, step| {
         heading(&format!("{}/{} {}: {}", number + 1, chosen.len(), step.name, step.about));
         perform(&step.action)
     });
+    if chosen.iter().any(|step| matches!(step.action, Action::Brokers)) {
+        brokers::stop(&idle);
+    }
     heading("summary");
     for result in &results {
         println!("{result}");
@@ -94,6 +98,7 @@ fn run_all(
 fn perform(action: &Action) -> Result<(), Failure> {
     let (arguments, environment) = match action {
         Action::Tidy => return tidy::run(),
+        Action::Brokers => return brokers::up_all(),
         Action::Cargo { arguments, environment } => (*arguments, *environment),
     };
     println!("$ cargo {}", arguments.join(" "));
