@@ -1,0 +1,128 @@
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use partitura_broker::{Error, ErrorKind, Message, Receipt, Result, TopicName};
+use tokio::sync::oneshot;
+
+/// The results of one call of `publish`, as they come in.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    /// What each message must not be overtaken in.
+    lines: Vec<Option<Line>>,
+    results: Vec<Option<Result<Receipt>>>,
+    missing: usize,
+    answer: oneshot::Sender<Vec<Result<Receipt>>>,
+}
+
+/// A topic and a key.
+type Line = (TopicName, Bytes);
+
+impl Batch {
+    pub(crate) fn new<'a>(
+        messages: impl ExactSizeIterator<Item = &'a Message>,
+        answer: oneshot::Sender<Vec<Result<Receipt>>>,
+    ) -> Self {
+        let missing = messages.len();
+        let lines = messages.map(|message| Some((message.topic.clone(), message.key.clone()?))).collect();
+        Self { lines, results: (0..missing).map(|_| None).collect(), missing, answer }
+    }
+
+    /// The failure of an earlier message because of which this one must not be sent.
+    pub(crate) fn blocked_by(&self, index: usize) -> Option<Error> {
+        let line = self.lines[index].as_ref()?;
+        let earlier = self.lines[..index].iter().zip(&self.results);
+        earlier.filter(|(other, _)| other.as_ref() == Some(line)).find_map(|(_, result)| retryable(result.as_ref()?))
+    }
+
+    /// Whether anything has failed so far.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.results.iter().flatten().any(Result::is_err)
+    }
+
+    /// Takes down a result. Whether it was the last.
+    pub(crate) fn resolve(&mut self, index: usize, result: Result<Receipt>) -> bool {
+        if self.results[index].replace(result).is_none() {
+            self.missing -= 1;
+        }
+        self.missing == 0
+    }
+
+    /// Gives the results to who waits for them.
+    pub(crate) fn answer(self) {
+        let mut failed: HashMap<&Line, Error> = HashMap::new();
+        let mut results = Vec::with_capacity(self.results.len());
+        for (line, result) in self.lines.iter().zip(self.results) {
+            let missing = || Err(Error::new(ErrorKind::OutcomeUnknown, "publish", "no answer came"));
+            let mut result = result.unwrap_or_else(missing);
+            if let Some(line) = line {
+                if let Some(error) = failed.get(line).filter(|_| result.is_ok()) {
+                    // It was stored, behind one of which that is not known: published again after that one, it is in order.
+                    result = Err(error.duplicate());
+                }
+                if let Some(error) = retryable(&result) {
+                    failed.entry(line).or_insert(error);
+                }
+            }
+            results.push(result);
+        }
+        // Who has dropped the future does not want to know.
+        let _ = self.answer.send(results);
+    }
+}
+
+fn retryable(result: &Result<Receipt>) -> Option<Error> {
+    result.as_ref().err().filter(|error| error.is_retryable()).map(Error::duplicate)
+}
+
+#[cfg(test)]
+mod tests {
+    use partitura_broker::Partition;
+
+    use super::*;
+
+    fn messages() -> Vec<Message> {
+        let topic = TopicName::new("orders").expect("a name");
+        let message = |key: &str| Message::new(topic.clone(), "id", "").key(key.to_owned());
+        vec![message("a"), message("b"), message("a"), Message::new(topic, "id", "")]
+    }
+
+    const RECEIPT: Receipt = Receipt { partition: Partition(0) };
+
+    fn kinds(results: Vec<Result<Receipt>>) -> Vec<Option<ErrorKind>> {
+        results.into_iter().map(|result| result.err().map(|error| error.kind())).collect()
+    }
+
+    fn failing(kind: ErrorKind) -> Vec<Option<ErrorKind>> {
+        let (answer, mut answered) = oneshot::channel();
+        let messages = messages();
+        let mut batch = Batch::new(messages.iter(), answer);
+        assert!(!batch.resolve(3, Ok(RECEIPT)));
+        assert!(!batch.resolve(2, Ok(RECEIPT)));
+        assert!(!batch.resolve(0, Err(Error::new(kind, "publish", ""))));
+        assert!(batch.resolve(1, Ok(RECEIPT)));
+        batch.answer();
+        kinds(answered.try_recv().expect("an answer"))
+    }
+
+    #[test]
+    fn after_a_retryable_failure_the_later_ones_of_the_key_fail_too() {
+        let lost = Some(ErrorKind::OutcomeUnknown);
+        assert_eq!(failing(ErrorKind::OutcomeUnknown), [lost, None, lost, None]);
+    }
+
+    #[test]
+    fn what_is_refused_for_good_leaves_the_others_alone() {
+        let refused = Some(ErrorKind::PayloadTooLarge);
+        assert_eq!(failing(ErrorKind::PayloadTooLarge), [refused, None, None, None]);
+    }
+
+    #[test]
+    fn what_would_overtake_is_not_sent() {
+        let (answer, _answered) = oneshot::channel();
+        let messages = messages();
+        let mut batch = Batch::new(messages.iter(), answer);
+        batch.resolve(0, Err(Error::new(ErrorKind::Disconnected, "publish", "")));
+        assert!(batch.blocked_by(1).is_none() && batch.blocked_by(3).is_none());
+        assert_eq!(batch.blocked_by(2).map(|error| error.kind()), Some(ErrorKind::Disconnected));
+    }
+}

@@ -1,0 +1,211 @@
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use futures::{FutureExt, StreamExt};
+use lapin::message::Delivery;
+use lapin::options::{BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{Channel, Connection, Consumer};
+use partitura_adapter_kit::{Claim, Claimed};
+use partitura_broker::{Error, ErrorKind, Partition, Result, TopicName};
+
+use crate::error::closed;
+use crate::link::Link;
+use crate::settled::{Settled, Tag};
+use crate::topology::look_at;
+use crate::{names, wire};
+
+/// How many messages are given out at once.
+const BATCH: usize = 256;
+
+/// A queue that this process consumes, and the lock on it where it excludes others.
+#[derive(Debug)]
+pub(crate) struct QueueClaim {
+    link: Arc<Link>,
+    topic: TopicName,
+    queue: String,
+    /// `None`: the routing key of each message tells.
+    partition: Option<Partition>,
+    /// `None` once it was given up.
+    hold: Option<Hold>,
+    settled: Settled,
+}
+
+/// What holds a queue.
+#[derive(Debug)]
+struct Hold {
+    channel: Channel,
+    consumer: Consumer,
+    lock: Option<Lock>,
+}
+
+impl QueueClaim {
+    /// Consumes a queue, with at most `ahead` messages unsettled.
+    pub(crate) async fn consume(
+        link: Arc<Link>,
+        channel: Channel,
+        topic: TopicName,
+        queue: String,
+        partition: Option<Partition>,
+        ahead: usize,
+        lock: Option<Lock>,
+    ) -> Result<Self> {
+        let explain = |error| link.explain(error, "consume").of(&topic);
+        // The client reads whatever comes, so this is the only bound.
+        let prefetch = u16::try_from(ahead).unwrap_or(u16::MAX).max(1);
+        let consuming = async {
+            channel.basic_qos(prefetch, BasicQosOptions::default()).await?;
+            let options = BasicConsumeOptions::default();
+            channel.basic_consume(queue.as_str().into(), "".into(), options, FieldTable::default()).await
+        };
+        let consumer = consuming.await.map_err(explain)?;
+        let hold = Some(Hold { channel, consumer, lock });
+        Ok(Self { link, topic, queue, partition, hold, settled: Settled::default() })
+    }
+
+    fn claimed(&self, delivery: Delivery) -> Claimed<Tag> {
+        let (message, again) = wire::message(self.topic.clone(), &delivery.properties, delivery.data);
+        let routed = || delivery.routing_key.as_str().parse().unwrap_or_default();
+        Claimed {
+            partition: self.partition.unwrap_or_else(|| Partition(routed())),
+            message,
+            redelivered: delivery.redelivered || again,
+            handle: delivery.delivery_tag,
+        }
+    }
+
+    fn lost(&self, error: Option<lapin::Error>) -> Error {
+        match error {
+            Some(error) => self.link.explain(error, "consume").of(&self.topic),
+            None if self.link.dial().is_closed() => closed("consume"),
+            None => {
+                let message = format!("the broker ended it: {:?} was deleted, or its node is gone", self.queue);
+                Error::new(ErrorKind::Disconnected, "consume", message).of(&self.topic)
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Claim for QueueClaim {
+    type Handle = Tag;
+
+    async fn next(&mut self) -> Result<Vec<Claimed<Tag>>> {
+        let Some(hold) = &mut self.hold else { return Err(closed("consume")) };
+        let first = match hold.consumer.next().await {
+            Some(Ok(first)) => first,
+            ended => return Err(self.lost(ended.and_then(lapin::Result::err))),
+        };
+        let mut deliveries = vec![first];
+        while deliveries.len() < BATCH {
+            // The end of the stream is met again at the next call.
+            let Some(Some(Ok(next))) = hold.consumer.next().now_or_never() else { break };
+            deliveries.push(next);
+        }
+        Ok(deliveries.into_iter().map(|delivery| self.claimed(delivery)).collect())
+    }
+
+    fn settle(&mut self, tags: Vec<Tag>) {
+        if let Some(hold) = &self.hold {
+            self.settled.acknowledge(&hold.channel, tags);
+        }
+    }
+
+    async fn flush(&mut self) -> Result<()> {
+        let Some(hold) = &self.hold else { return Err(closed("flush settlements")) };
+        // The broker answers on the way that the settlements went, behind them: from the channel, through the queue.
+        let answered = look_at(&hold.channel, &self.queue).await;
+        answered.map_err(|error| self.link.explain(error, "flush settlements").of(&self.topic))
+    }
+
+    async fn release(mut self) -> Result<()> {
+        let Some(hold) = self.hold.take() else { return Ok(()) };
+        let given_up = hold.give_up().await;
+        given_up.map_err(|error| self.link.explain(error, "flush settlements").of(&self.topic))
+    }
+}
+
+impl Drop for QueueClaim {
+    fn drop(&mut self) {
+        let Some(hold) = self.hold.take() else { return };
+        // Without a runtime the process is ending, and the connection with it.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(hold.give_up());
+        }
+    }
+}
+
+impl Hold {
+    /// Closes the channel, upon which the broker puts back what is unsettled, in order; then frees the lock.
+    ///
+    /// The consumer must outlive the channel: when it is dropped before, the client cancels it, and the broker serves a
+    /// successor with later messages while the earlier ones are still held here.
+    async fn give_up(self) -> lapin::Result<()> {
+        let closed = self.channel.close(200, "given up".into()).await;
+        drop(self.consumer);
+        if let Some(lock) = self.lock {
+            lock.free().await;
+        }
+        closed
+    }
+}
+
+/// The lock of a partition: an exclusive queue, which only one connection can have, and which goes with it. Within the
+/// connection, that is within one consumer, the names that are held say who has it.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    connection: Arc<Connection>,
+    name: String,
+    held: Held,
+}
+
+/// The locks that one consumer holds.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Held(Arc<Mutex<HashSet<String>>>);
+
+impl Lock {
+    /// Takes the lock of a queue.
+    ///
+    /// # Errors
+    /// [`Busy`](ErrorKind::Busy) while another has it.
+    pub(crate) async fn take(link: &Link, connection: Arc<Connection>, held: &Held, queue: &str) -> Result<Self> {
+        let name = names::owner(queue);
+        let busy = || Error::new(ErrorKind::Busy, "consume", "another consumer owns this partition").of(queue);
+        if !held.names().insert(name.clone()) {
+            return Err(busy());
+        }
+        // From here on dropping it frees the name.
+        let lock = Self { connection, name, held: held.clone() };
+        let channel = lock.connection.create_channel().await.map_err(|error| link.explain(error, "consume"))?;
+        let mut arguments = FieldTable::default();
+        arguments.insert("x-queue-type".into(), AMQPValue::LongString("classic".into()));
+        let options = QueueDeclareOptions { exclusive: true, ..Default::default() };
+        match channel.queue_declare(lock.name.as_str().into(), options, arguments).await {
+            Ok(_) => Ok(lock),
+            Err(error) => match link.explain(error, "consume") {
+                error if error.kind() == ErrorKind::Busy => Err(busy().because(error)),
+                error => Err(error.of(queue)),
+            },
+        }
+    }
+
+    /// Gives it back. If that fails then because the connection is gone, and the lock with it.
+    async fn free(self) {
+        if let Ok(channel) = self.connection.create_channel().await {
+            let _ = channel.queue_delete(self.name.as_str().into(), QueueDeleteOptions::default()).await;
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        self.held.names().remove(&self.name);
+    }
+}
+
+impl Held {
+    fn names(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

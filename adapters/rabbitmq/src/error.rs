@@ -1,0 +1,70 @@
+use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
+use partitura_broker::{Error, ErrorKind};
+
+/// What an error of the client means for the caller.
+pub(crate) fn classify(error: lapin::Error, operation: &'static str) -> Error {
+    let (kind, message) = meaning(&error);
+    Error::new(kind, operation, message).because(error)
+}
+
+fn meaning(error: &lapin::Error) -> (ErrorKind, String) {
+    let protocol = match error.kind() {
+        lapin::ErrorKind::ProtocolError(protocol) => protocol,
+        lapin::ErrorKind::IOError(io) if is_untrusted(io) => {
+            let message = format!("the server's certificate is refused ({io}); name its authority with Options::ca");
+            return (ErrorKind::Unauthorized, message);
+        }
+        lapin::ErrorKind::ChannelsLimitReached => {
+            let message = "the connection has as many channels as the server allows: raise its channel_max, or spread \
+                           the partitions over more consumers";
+            return (ErrorKind::Disconnected, message.into());
+        }
+        _ => return (ErrorKind::Disconnected, "there is no connection to the broker".into()),
+    };
+    let text = protocol.get_message().as_str();
+    let kind = match protocol.kind() {
+        AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED) => ErrorKind::Unauthorized,
+        AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND) => ErrorKind::NotFound,
+        AMQPErrorKind::Soft(AMQPSoftError::RESOURCELOCKED) => ErrorKind::Busy,
+        // The same code for a delivery that was held longer than the server's consumer_timeout.
+        AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED) if text.contains("timed out") => ErrorKind::Disconnected,
+        AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED) => ErrorKind::Incompatible,
+        AMQPErrorKind::Hard(AMQPHardError::NOTALLOWED) if text.contains("not found") => ErrorKind::NotFound,
+        AMQPErrorKind::Hard(AMQPHardError::NOTALLOWED) => ErrorKind::Unauthorized,
+        _ => ErrorKind::Disconnected,
+    };
+    (kind, format!("the broker says {text:?}"))
+}
+
+/// Whether TLS failed for want of trust. What the TLS library says comes wrapped as an I/O error.
+fn is_untrusted(error: &std::io::Error) -> bool {
+    let text = error.to_string();
+    error.kind() == std::io::ErrorKind::InvalidData && text.contains("certificate")
+}
+
+/// What the caller of a closed broker hears.
+pub(crate) fn closed(operation: &'static str) -> Error {
+    Error::new(ErrorKind::Closed, operation, "this broker was closed")
+}
+
+#[cfg(test)]
+mod tests {
+    use lapin::protocol::AMQPError;
+
+    use super::*;
+
+    #[test]
+    fn errors_say_whether_to_try_again() {
+        let soft = |kind: AMQPSoftError, text: &str| {
+            classify(lapin::ErrorKind::ProtocolError(AMQPError::new(kind.into(), text.into())).into(), "test")
+        };
+        let refused = soft(AMQPSoftError::ACCESSREFUSED, "ACCESS_REFUSED - Login was refused");
+        assert_eq!(refused.kind(), ErrorKind::Unauthorized);
+        assert!(refused.to_string().contains("Login was refused"), "{refused}");
+        assert_eq!(soft(AMQPSoftError::NOTFOUND, "no queue").kind(), ErrorKind::NotFound);
+        let late = soft(AMQPSoftError::PRECONDITIONFAILED, "delivery acknowledgement on channel 1 timed out");
+        assert!(late.is_retryable(), "{late}");
+        let io = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+        assert!(classify(io.into(), "test").is_retryable());
+    }
+}

@@ -1,0 +1,164 @@
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use lapin::uri::AMQPUri;
+use partitura_broker::{Error, ErrorKind, Result};
+
+/// How to reach RabbitMQ, and how to use it.
+///
+/// What the URL says comes first, then these options, then the environment: `PARTITURA_RABBITMQ_USERNAME`,
+/// `PARTITURA_RABBITMQ_PASSWORD` and `PARTITURA_RABBITMQ_CA`.
+///
+/// ```text
+/// amqp://host
+/// amqps://user:password@host:5671/vhost?cacertfile=/etc/rabbitmq/ca.pem&heartbeat=10
+/// ```
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct Options {
+    /// Who connects. Unset everywhere: `guest`.
+    pub username: Option<String>,
+    /// Their password.
+    pub password: Option<String>,
+    /// PEM file of authorities that are trusted beside those of the system.
+    pub ca: Option<PathBuf>,
+    /// How long connecting may take.
+    pub connect_within: Duration,
+    /// How often each side says that it is there; a connection that is silent for twice as long counts as lost.
+    pub heartbeat: Duration,
+    /// How long the server lets a delivery be held: its `consumer_timeout`. RabbitMQ's default is 30 min.
+    pub hold: Duration,
+}
+
+impl Default for Options {
+    /// 10 s to connect, a heartbeat of 5 s, 30 min to hold a delivery.
+    fn default() -> Self {
+        Self {
+            username: None,
+            password: None,
+            ca: None,
+            connect_within: Duration::from_secs(10),
+            heartbeat: Duration::from_secs(5),
+            hold: Duration::from_secs(30 * 60),
+        }
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("username", &self.username)
+            .field("password", &self.password.as_ref().map(|_| "…"))
+            .field("ca", &self.ca)
+            .field("connect_within", &self.connect_within)
+            .field("heartbeat", &self.heartbeat)
+            .field("hold", &self.hold)
+            .finish()
+    }
+}
+
+/// Where to connect, and with what.
+pub(crate) struct Target {
+    pub(crate) uri: AMQPUri,
+    /// PEM of the authorities, read from the file.
+    pub(crate) authorities: Option<String>,
+    pub(crate) connect_within: Duration,
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.address())
+    }
+}
+
+impl Target {
+    /// Reads a URL, then the options, then the environment.
+    pub(crate) fn new(url: &str, options: &Options) -> Result<Self> {
+        let invalid = |what: String| Error::new(ErrorKind::InvalidArgument, "connect", what);
+        // What the parser says may repeat the URL, and with it a password.
+        let mut uri: AMQPUri =
+            url.parse().map_err(|_| invalid("the URL is not of the form amqp://user:password@host:port/vhost".into()))?;
+        let (authority, query) = parts(url);
+        let environment = |name: &str| std::env::var(format!("PARTITURA_RABBITMQ_{name}")).ok();
+        if !authority.contains('@') {
+            let user = &mut uri.authority.userinfo;
+            if let Some(username) = options.username.clone().or_else(|| environment("USERNAME")) {
+                user.username = username;
+            }
+            if let Some(password) = options.password.clone().or_else(|| environment("PASSWORD")) {
+                user.password = password;
+            }
+        }
+        if uri.vhost.is_empty() {
+            // What RabbitMQ's own specification reads as the virtual host "", which nobody means.
+            uri.vhost = "/".into();
+        }
+        let heartbeat = u16::try_from(options.heartbeat.as_secs()).unwrap_or(u16::MAX).max(1);
+        uri.query.heartbeat.get_or_insert(heartbeat);
+        let named = query.split('&').find_map(|pair| pair.strip_prefix("cacertfile=")).map(PathBuf::from);
+        let file = named.or_else(|| options.ca.clone()).or_else(|| environment("CA").map(PathBuf::from));
+        let authorities = file.map(|file| {
+            std::fs::read_to_string(&file).map_err(|error| {
+                invalid("the file of trusted authorities cannot be read".into()).of(file.display()).because(error)
+            })
+        });
+        Ok(Self { uri, authorities: authorities.transpose()?, connect_within: options.connect_within })
+    }
+
+    /// For people, without credentials.
+    pub(crate) fn address(&self) -> String {
+        format!("{}://{}:{}", self.uri.scheme, self.uri.authority.host, self.uri.authority.port)
+    }
+}
+
+/// The authority and the query of a URL, as they stand there.
+fn parts(url: &str) -> (&str, &str) {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+    (rest.split('/').next().unwrap_or_default(), query)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(url: &str, options: &Options) -> Target {
+        Target::new(url, options).expect("a good URL")
+    }
+
+    #[test]
+    fn the_url_comes_before_the_options() {
+        let options = Options { username: Some("ann".into()), password: Some("a".into()), ..Options::default() };
+        let user = |url| {
+            let user = target(url, &options).uri.authority.userinfo;
+            (user.username, user.password)
+        };
+        assert_eq!(user("amqp://host"), ("ann".into(), "a".into()));
+        assert_eq!(user("amqp://bob:b%40@host/v"), ("bob".into(), "b@".into()));
+    }
+
+    #[test]
+    fn the_virtual_host_is_the_default_one_unless_it_is_named() {
+        let vhost = |url| target(url, &Options::default()).uri.vhost;
+        assert_eq!(vhost("amqp://host"), "/");
+        assert_eq!(vhost("amqp://host/"), "/");
+        assert_eq!(vhost("amqp://host/%2f"), "/");
+        assert_eq!(vhost("amqp://host/shop?heartbeat=7"), "shop");
+    }
+
+    #[test]
+    fn nothing_shows_a_password() {
+        let options = Options { password: Some("secret".into()), ..Options::default() };
+        let shown = format!("{options:?} {:?}", target("amqp://ann:secret@host", &options));
+        assert!(shown.contains("amqp://host:5672") && !shown.contains("secret"), "{shown}");
+        let error = Target::new("amqp:secret", &options).expect_err("no host");
+        assert!(!format!("{error} {error:?}").contains("secret"), "{error:?}");
+    }
+
+    #[test]
+    fn a_missing_file_of_authorities_is_named() {
+        let error = Target::new("amqps://host?cacertfile=/no/such.pem", &Options::default()).expect_err("no file");
+        assert!(error.to_string().contains("/no/such.pem"), "{error}");
+    }
+}

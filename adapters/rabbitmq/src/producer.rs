@@ -1,0 +1,75 @@
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::future::try_join_all;
+use lapin::Channel;
+use lapin::options::BasicPublishOptions;
+use lapin::types::ShortString;
+use partitura_broker::{
+    Clock, Error, ErrorKind, InboxAddress, Message, Producer, ProducerOptions, Receipt, Result, SystemClock, telemetry,
+};
+use tokio::time::timeout;
+use tracing::Instrument;
+
+use crate::SYSTEM;
+use crate::core::Core;
+use crate::publisher::{Outgoing, Publisher};
+use crate::wire;
+
+/// How long replies may wait to be written to the connection.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(5);
+
+#[derive(Debug)]
+pub(crate) struct RabbitmqProducer {
+    core: Arc<Core>,
+    publisher: Publisher,
+    /// The channel of replies, which are not confirmed.
+    replies: Mutex<Option<Channel>>,
+}
+
+impl RabbitmqProducer {
+    pub(crate) fn new(core: Arc<Core>, options: &ProducerOptions) -> Self {
+        Self { publisher: Publisher::start(core.clone(), options), core, replies: Mutex::default() }
+    }
+
+    async fn reply_channel(&self) -> Result<Channel> {
+        let open = self.replies.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(channel) = open.filter(|channel| channel.status().connected()) {
+            return Ok(channel);
+        }
+        let channel = self.core.publishing.channel().await?;
+        *self.replies.lock().unwrap_or_else(PoisonError::into_inner) = Some(channel.clone());
+        Ok(channel)
+    }
+}
+
+#[async_trait]
+impl Producer for RabbitmqProducer {
+    async fn publish(&self, batch: Vec<Message>) -> Vec<Result<Receipt>> {
+        let span = telemetry::publish_span(SYSTEM, batch.len());
+        let outgoing = batch.into_iter().map(|message| Outgoing { message, again: false }).collect();
+        self.publisher.publish(outgoing).instrument(span).await
+    }
+
+    async fn reply(&self, replies: Vec<(InboxAddress, Message)>) -> Result<()> {
+        let channel = self.reply_channel().await?;
+        let now = SystemClock.now();
+        let mut written = Vec::with_capacity(replies.len());
+        for (address, message) in &replies {
+            self.core.capabilities.check(message, now)?;
+            // One that is too long to be the name of a queue leads nowhere, like one that is gone.
+            let Ok(queue) = ShortString::try_new(address.as_str()) else { continue };
+            let properties = wire::properties(message, false).with_delivery_mode(1);
+            let options = BasicPublishOptions::default();
+            written.push(channel.basic_publish("".into(), queue, options, &message.payload, properties));
+        }
+        match timeout(WRITTEN_WITHIN, try_join_all(written)).await {
+            Ok(sent) => sent.map(drop).map_err(|error| self.core.publishing.explain(error, "reply")),
+            Err(_) => {
+                let message = "the broker takes no messages, for its memory or its disk is short; see its log";
+                Err(Error::new(ErrorKind::Throttled, "reply", message))
+            }
+        }
+    }
+}

@@ -1,0 +1,199 @@
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::future::try_join_all;
+use lapin::options::{
+    BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, QueueBindOptions, QueueDeclareOptions,
+};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{BasicProperties, Channel, Consumer};
+use partitura_adapter_kit::Claims;
+use partitura_broker::{
+    ConsumerOptions, Error, ErrorKind, Ordering, Partition, Result, SubscriptionName, TopicName,
+};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::claim::{Held, Lock, QueueClaim};
+use crate::core::Core;
+use crate::error::closed;
+use crate::forwarder::forward;
+use crate::link::Link;
+use crate::names;
+
+/// How much waits at the broker for somebody who listens and is slow; then the oldest is dropped.
+const LAG: i64 = 65_536;
+const LAG_BYTES: i64 = 64 << 20;
+/// How many words of other members wait.
+const WORDS: i64 = 1_024;
+const WORDS_AHEAD: u16 = 256;
+/// How long a word may wait to be written to the connection.
+const SAID_WITHIN: Duration = Duration::from_secs(2);
+
+/// One member of one subscription, or one who listens to a stream. Its connection is its own: the locks of its partitions
+/// belong to it.
+#[derive(Debug)]
+pub(crate) struct Subscriber {
+    core: Arc<Core>,
+    link: Arc<Link>,
+    subscription: Option<SubscriptionName>,
+    ordering: Ordering,
+    /// Where the members meet: the first of the topics by name, for it has to be the same for all of them.
+    meeting: TopicName,
+    locks: Held,
+    hearing: Mutex<Option<Consumer>>,
+    saying: Mutex<Option<Channel>>,
+    /// Who consumes a topic forwards what falls due of it. Aborted when this is dropped.
+    _forwarders: JoinSet<()>,
+}
+
+impl Subscriber {
+    pub(crate) async fn open(
+        core: Arc<Core>,
+        options: &ConsumerOptions,
+        meeting: TopicName,
+        ordering: Ordering,
+    ) -> Result<Self> {
+        let link = core.dial.link("consuming");
+        link.connection().await?;
+        let mut forwarders = JoinSet::new();
+        for topic in &options.topics {
+            forwarders.spawn(forward(core.clone(), link.clone(), topic.clone()));
+        }
+        Ok(Self {
+            subscription: options.subscription.clone(),
+            locks: Held::default(),
+            hearing: Mutex::default(),
+            saying: Mutex::default(),
+            _forwarders: forwarders,
+            core,
+            link,
+            ordering,
+            meeting,
+        })
+    }
+
+    /// A queue of everything that is published to a topic from now on, for this one alone.
+    async fn listen(&self, channel: &Channel, topic: &TopicName) -> lapin::Result<String> {
+        let limits = [("x-max-length", LAG), ("x-max-length-bytes", LAG_BYTES)];
+        let queue = own_queue(channel, &limits).await?;
+        let exchange = names::exchange(topic);
+        let bindings = (0..self.ordering.partitions()).map(|partition| {
+            let (options, key) = (QueueBindOptions::default(), partition.to_string());
+            channel.queue_bind(queue.as_str().into(), exchange.as_str().into(), key.into(), options, FieldTable::default())
+        });
+        try_join_all(bindings).await?;
+        Ok(queue)
+    }
+
+    /// A queue of what the members say.
+    async fn attend(&self, subscription: &SubscriptionName) -> Result<Consumer> {
+        let channel = self.link.channel().await?;
+        let (exchange, key) = (names::exchange(&self.meeting), names::members(subscription));
+        let attending = async {
+            let queue = own_queue(&channel, &[("x-max-length", WORDS)]).await?;
+            let options = QueueBindOptions::default();
+            channel
+                .queue_bind(queue.as_str().into(), exchange.into(), key.into(), options, FieldTable::default())
+                .await?;
+            channel.basic_qos(WORDS_AHEAD, BasicQosOptions::default()).await?;
+            let options = BasicConsumeOptions::default();
+            channel.basic_consume(queue.into(), "".into(), options, FieldTable::default()).await
+        };
+        attending.await.map_err(|error| self.link.explain(error, "hear the other members").of(subscription))
+    }
+
+    /// The channel to speak on: of the connection that publishes, since the broker may stop reading from a connection
+    /// that does, and would not hear settlements then.
+    async fn speech(&self) -> Result<Channel> {
+        let connection = self.core.publishing.connection().await?;
+        if connection.status().blocked() {
+            let message = "the broker takes no messages, for its memory or its disk is short";
+            return Err(Error::new(ErrorKind::Throttled, "tell the other members", message));
+        }
+        let open = self.saying.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(channel) = open.filter(|channel| channel.status().connected()) {
+            return Ok(channel);
+        }
+        let channel = self.core.publishing.channel().await?;
+        *self.saying.lock().unwrap_or_else(PoisonError::into_inner) = Some(channel.clone());
+        Ok(channel)
+    }
+}
+
+/// A queue that belongs to the channel's connection, and is deleted with its consumer.
+async fn own_queue(channel: &Channel, limits: &[(&str, i64)]) -> lapin::Result<String> {
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-queue-type".into(), AMQPValue::LongString("classic".into()));
+    for (name, limit) in limits {
+        arguments.insert((*name).into(), AMQPValue::LongLongInt(*limit));
+    }
+    let options = QueueDeclareOptions { exclusive: true, auto_delete: true, ..Default::default() };
+    let queue = channel.queue_declare("".into(), options, arguments).await?;
+    Ok(queue.name().as_str().to_owned())
+}
+
+#[async_trait]
+impl Claims for Subscriber {
+    type Claim = QueueClaim;
+
+    async fn claim(&self, topic: &TopicName, partition: Partition, ahead: usize) -> Result<QueueClaim> {
+        let explain = |error| self.link.explain(error, "consume").of(topic);
+        let connection = self.link.connection().await?;
+        let channel = connection.create_channel().await.map_err(explain)?;
+        let (queue, partition, lock) = match (&self.subscription, self.ordering) {
+            (None, _) => (self.listen(&channel, topic).await.map_err(explain)?, None, None),
+            (Some(subscription), Ordering::Shared) => {
+                (names::queue(topic, subscription, partition), Some(partition), None)
+            }
+            (Some(subscription), Ordering::ByKey { .. }) => {
+                let queue = names::queue(topic, subscription, partition);
+                let lock = Lock::take(&self.link, connection, &self.locks, &queue).await?;
+                (queue, Some(partition), Some(lock))
+            }
+        };
+        QueueClaim::consume(self.link.clone(), channel, topic.clone(), queue, partition, ahead, lock).await
+    }
+
+    async fn say(&self, beat: Bytes) -> Result<()> {
+        let Some(subscription) = &self.subscription else { return Ok(()) };
+        let channel = self.speech().await?;
+        let (exchange, key) = (names::exchange(&self.meeting), names::members(subscription));
+        let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default());
+        let said = channel.basic_publish(exchange.into(), key.into(), options, &beat, properties);
+        match timeout(SAID_WITHIN, said).await {
+            Ok(said) => said.map(drop).map_err(|error| self.link.explain(error, "tell the other members")),
+            Err(_) => Err(Error::new(ErrorKind::Timeout, "tell the other members", "the connection takes nothing")),
+        }
+    }
+
+    async fn hear(&self) -> Result<Bytes> {
+        let Some(subscription) = &self.subscription else { return std::future::pending().await };
+        let open = self.hearing.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut consumer = match open {
+            Some(consumer) => consumer,
+            None => {
+                let consumer = self.attend(subscription).await?;
+                self.hearing.lock().unwrap_or_else(PoisonError::into_inner).insert(consumer).clone()
+            }
+        };
+        match consumer.next().await {
+            Some(Ok(word)) => {
+                // Queued at once; whether it arrives does not matter.
+                let _ = futures::poll!(std::pin::pin!(word.acker.ack(BasicAckOptions::default())));
+                Ok(word.data.into())
+            }
+            ended => {
+                *self.hearing.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                Err(match ended {
+                    Some(Err(error)) => self.link.explain(error, "hear the other members"),
+                    _ if self.link.dial().is_closed() => closed("hear the other members"),
+                    _ => Error::new(ErrorKind::Disconnected, "hear the other members", "the broker ended it"),
+                })
+            }
+        }
+    }
+}
