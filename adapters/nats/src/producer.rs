@@ -1,0 +1,266 @@
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::{HeaderMap, Subject};
+use async_trait::async_trait;
+use bytes::Bytes;
+use partitura_broker::{
+    Clock, Error, ErrorKind, InboxAddress, Message, Partition, Producer, ProducerOptions, Receipt, Result, SystemClock,
+    TopicName, partition_of, telemetry,
+};
+use tokio::sync::{Mutex, Semaphore};
+use tokio::time::{Instant, timeout_at};
+use tracing::Instrument;
+
+use crate::confirms::{Answer, Confirm};
+use crate::link::Link;
+use crate::nats::{Core, SYSTEM};
+use crate::topics::Known;
+use crate::{delay, error, inbox, names, wire};
+
+const PUBLISH: &str = "publish";
+
+/// Publishes to JetStream: many messages under way, one connection, in order.
+///
+/// What is written to one connection is stored in that order or not at all, so a lost connection leaves no gap. Where a
+/// cluster may refuse one message and take the next, a message waits for the confirm of the one before it of its key.
+pub(crate) struct NatsProducer {
+    core: Arc<Core>,
+    /// Whose turn it is to send: batches are sent in the order in which they were first polled. Held across awaits for just
+    /// this reason.
+    turn: Mutex<()>,
+    window: Arc<Semaphore>,
+    confirm_within: Duration,
+}
+
+/// The order that a message has to keep: none without a key.
+type Lane<'a> = Option<(&'a TopicName, &'a Bytes)>;
+
+fn lane(message: &Message) -> Lane<'_> {
+    message.key.as_ref().map(|key| (&message.topic, key))
+}
+
+/// A message on its way.
+struct Sent {
+    at: usize,
+    partition: Partition,
+    confirm: Confirm,
+    deadline: Instant,
+}
+
+impl NatsProducer {
+    pub(crate) fn new(core: Arc<Core>, options: &ProducerOptions) -> Self {
+        let window = options.window.get().min(Semaphore::MAX_PERMITS);
+        let (turn, window) = (Mutex::new(()), Arc::new(Semaphore::new(window)));
+        Self { core, turn, window, confirm_within: options.confirm_within }
+    }
+
+    async fn publish_all(&self, batch: &[Message]) -> Vec<Result<Receipt>> {
+        let now = SystemClock.now();
+        let check = |message: &Message| self.core.capabilities.check(message, now).err();
+        let mut batch = Batch::new(batch, batch.iter().map(check));
+        let sent = {
+            let _turn = self.turn.lock().await;
+            match self.core.publishing.link(PUBLISH).await {
+                Ok(link) => self.send(&link, &mut batch, now).await,
+                Err(error) => {
+                    batch.fail_the_rest(&error);
+                    Vec::new()
+                }
+            }
+        };
+        for sent in sent {
+            self.confirmed(&mut batch, sent).await;
+        }
+        batch.into_results()
+    }
+
+    /// Sends what may be sent, as far as the connection carries it.
+    async fn send(&self, link: &Link, batch: &mut Batch<'_>, now: partitura_broker::Timestamp) -> Vec<Sent> {
+        let mut all: Vec<Sent> = Vec::with_capacity(batch.messages.len());
+        // Of each lane the one that is not confirmed yet.
+        let mut last: HashMap<(&TopicName, &Bytes), Sent> = HashMap::new();
+        let one_by_one = link.info.cluster.is_some();
+        for (at, message) in batch.messages.iter().enumerate() {
+            if batch.is_decided(at) {
+                continue;
+            }
+            if let Some(before) = lane(message).and_then(|lane| last.remove(&lane)) {
+                self.confirmed(batch, before).await;
+            }
+            if batch.fail_behind(at) {
+                continue;
+            }
+            match self.send_one(link, message, at, now).await {
+                Ok(sent) => match lane(message).filter(|_| one_by_one) {
+                    Some(lane) => drop(last.insert(lane, sent)),
+                    None => all.push(sent),
+                },
+                Err(error) if error.kind() == ErrorKind::Disconnected => {
+                    batch.fail_the_rest(&error);
+                    break;
+                }
+                Err(error) => batch.decide(at, Err(error)),
+            }
+        }
+        all.extend(last.into_values());
+        all
+    }
+
+    async fn send_one(
+        &self,
+        link: &Link,
+        message: &Message,
+        at: usize,
+        now: partitura_broker::Timestamp,
+    ) -> Result<Sent> {
+        let known = self.core.topics.get(link, PUBLISH, &message.topic).await?;
+        let lost = || error::disconnected(PUBLISH).of(&message.topic);
+        let window = self.window.clone().acquire_owned().await.map_err(|e| error::closed(PUBLISH).because(e))?;
+        let (reply, confirm) = link.confirms().await?.expect(window).ok_or_else(lost)?;
+        let partition = partition(&known, message);
+        let (subject, headers) = addressed(&known, partition, message, now);
+        let deadline = Instant::now() + self.confirm_within;
+        let published =
+            link.client.publish_with_reply_and_headers(subject, reply, headers, message.payload.clone()).await;
+        published.map_err(|error| lost().because(error))?;
+        Ok(Sent { at, partition, confirm, deadline })
+    }
+
+    /// Waits for the confirm of a message, and decides it.
+    async fn confirmed(&self, batch: &mut Batch<'_>, mut sent: Sent) {
+        let messages = batch.messages;
+        let topic = &messages[sent.at].topic;
+        let unknown = |message| Error::new(ErrorKind::OutcomeUnknown, PUBLISH, message).of(topic);
+        let result = match timeout_at(sent.deadline, sent.confirm.answer()).await {
+            Ok(Some(Answer::Stored)) => Ok(Receipt { partition: sent.partition }),
+            Ok(Some(Answer::Refused(error))) => Err(error::refused(PUBLISH, topic, error)),
+            Ok(Some(Answer::Nobody)) => Err(self.without_stream(topic).await),
+            Ok(None) => Err(unknown("the connection was lost before the confirm; publish it again with the same id")),
+            Err(_) => Err(unknown("no confirm came in time; publish it again with the same id")),
+        };
+        batch.decide(sent.at, result);
+    }
+
+    /// Why no stream took a message of this topic: it is gone, or has no leader at the moment.
+    async fn without_stream(&self, topic: &TopicName) -> Error {
+        self.core.topics.forget(topic);
+        let looked = async {
+            let link = self.core.publishing.link(PUBLISH).await?;
+            self.core.topics.get(&link, PUBLISH, topic).await
+        };
+        match looked.await {
+            Ok(_) => Error::new(ErrorKind::Disconnected, PUBLISH, "no server takes it at the moment").of(topic),
+            Err(error) => error,
+        }
+    }
+}
+
+/// The partition of a message. Without a key any would do; the id's is the same when it is published again.
+fn partition(known: &Known, message: &Message) -> Partition {
+    let by = message.key.as_deref().unwrap_or_else(|| message.id.as_str().as_bytes());
+    partition_of(by, known.partitions())
+}
+
+/// Where a message goes, and with which headers: to its partition, or to wait until it is due.
+fn addressed(
+    known: &Known,
+    partition: Partition,
+    message: &Message,
+    now: partitura_broker::Timestamp,
+) -> (Subject, HeaderMap) {
+    let target = &known.subjects[partition.0 as usize];
+    let mut headers = wire::headers(message);
+    match message.not_before.filter(|due| *due > now) {
+        None => (target.clone(), headers),
+        Some(due) => {
+            delay::hold_back(&mut headers, message, due, target);
+            (names::schedule(target, &message.id).into(), headers)
+        }
+    }
+}
+
+/// A batch, and what became of each of its messages.
+struct Batch<'a> {
+    messages: &'a [Message],
+    results: Vec<Option<Result<Receipt>>>,
+    /// Lanes in which a message failed and may be published again: what is behind it must not overtake it.
+    stopped: HashSet<(&'a TopicName, &'a Bytes)>,
+}
+
+impl<'a> Batch<'a> {
+    fn new(messages: &'a [Message], refused: impl Iterator<Item = Option<Error>>) -> Self {
+        let results = refused.map(|error| error.map(Err)).collect();
+        Self { messages, results, stopped: HashSet::new() }
+    }
+
+    fn is_decided(&self, at: usize) -> bool {
+        self.results[at].is_some()
+    }
+
+    fn decide(&mut self, at: usize, result: Result<Receipt>) {
+        if result.as_ref().is_err_and(Error::is_retryable) {
+            self.stopped.extend(lane(&self.messages[at]));
+        }
+        self.results[at] = Some(result);
+    }
+
+    /// Whether the message fails because one before it of its key did.
+    fn fail_behind(&mut self, at: usize) -> bool {
+        let behind = lane(&self.messages[at]).is_some_and(|lane| self.stopped.contains(&lane));
+        if behind {
+            self.results[at] = Some(Err(overtaking(&self.messages[at])));
+        }
+        behind
+    }
+
+    fn fail_the_rest(&mut self, error: &Error) {
+        for (message, result) in self.messages.iter().zip(&mut self.results).filter(|(_, result)| result.is_none()) {
+            *result = Some(Err(error.duplicate().of(&message.topic)));
+        }
+    }
+
+    fn into_results(mut self) -> Vec<Result<Receipt>> {
+        // What was sent behind one that failed after all may be stored; it has to be published again, too, behind it.
+        self.stopped.clear();
+        for at in 0..self.messages.len() {
+            match self.results[at].take() {
+                Some(Err(error)) if !error.is_retryable() => self.results[at] = Some(Err(error)),
+                Some(Ok(_)) if self.fail_behind(at) => {}
+                Some(result) => self.decide(at, result),
+                None => self.decide(at, Err(error::disconnected(PUBLISH))),
+            }
+        }
+        self.results.into_iter().flatten().collect()
+    }
+}
+
+fn overtaking(message: &Message) -> Error {
+    let text = "an earlier message of its key failed; publish both again, in order and with the same ids";
+    Error::new(ErrorKind::OutcomeUnknown, PUBLISH, text).of(&message.topic)
+}
+
+#[async_trait]
+impl Producer for NatsProducer {
+    async fn publish(&self, batch: Vec<Message>) -> Vec<Result<Receipt>> {
+        let span = telemetry::publish_span(SYSTEM, batch.len());
+        self.publish_all(&batch).instrument(span).await
+    }
+
+    async fn reply(&self, replies: Vec<(InboxAddress, Message)>) -> Result<()> {
+        let link = self.core.publishing.link("reply").await?;
+        for (address, message) in replies {
+            inbox::reply(&link, &address, message).await?;
+        }
+        link.client.flush().await.map_err(|error| error::disconnected("reply").because(error))
+    }
+}
+
+impl fmt::Debug for NatsProducer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NatsProducer").field("window", &self.window.available_permits()).finish_non_exhaustive()
+    }
+}
+

@@ -1,0 +1,235 @@
+//! Declaring topics and subscriptions: what is missing is created, what exists is compared.
+
+use std::sync::Arc;
+
+use async_nats::jetstream::ErrorCode;
+use async_nats::jetstream::consumer::Config as ConsumerConfig;
+use async_nats::jetstream::stream::{self, Config, RetentionPolicy, StorageType};
+use futures::future::try_join_all;
+use partitura_broker::{
+    DeclareMode, Error, ErrorKind, Ordering, Partition, Result, Subscription, SubscriptionName, Topic, TopicKind, Topology,
+};
+
+use crate::consumers::{self, Action};
+use crate::link::Link;
+use crate::options::Settings;
+use crate::topics::{Known, Topics};
+use crate::{error, names, topics};
+
+const DECLARE: &str = "declare";
+
+/// How many requests are under way at once.
+const AT_ONCE: usize = 32;
+
+pub(crate) struct Declaring<'a> {
+    pub(crate) link: &'a Link,
+    pub(crate) settings: &'a Settings,
+    pub(crate) topics: &'a Topics,
+    pub(crate) mode: DeclareMode,
+}
+
+impl Declaring<'_> {
+    pub(crate) async fn all(&self, topology: &Topology) -> Result<()> {
+        for some in topology.topics.chunks(AT_ONCE) {
+            try_join_all(some.iter().map(|topic| self.topic(topic))).await?;
+        }
+        for subscription in &topology.subscriptions {
+            self.subscription(subscription).await?;
+        }
+        Ok(())
+    }
+
+    async fn topic(&self, topic: &Topic) -> Result<()> {
+        let config = match self.topics.stream(self.link, DECLARE, &topic.name).await? {
+            Some(config) => config,
+            None if self.mode == DeclareMode::Verify => return Err(missing(topic, "there is no such topic")),
+            None => self.create(topic).await?,
+        };
+        compare(topic, &config)?;
+        if topic.kind == TopicKind::Stream {
+            let known = Known::new(self.topics.prefix(), topic.clone());
+            let keeper = consumers::keeper(names::schedules(self.topics.prefix(), &topic.name));
+            self.consumer(&known, keeper, "the keeper of its schedules").await?;
+        }
+        Ok(())
+    }
+
+    async fn create(&self, topic: &Topic) -> Result<Config> {
+        let config = self.stream(topic);
+        let request = format!("STREAM.CREATE.{}", config.name);
+        match self.link.ask::<stream::Info>(DECLARE, &topic.name, request, &config).await? {
+            Ok(info) => Ok(info.config),
+            // Another has created it just now, and not quite the same.
+            Err(e) if e.error_code() == ErrorCode::STREAM_NAME_EXIST => {
+                let found = self.topics.stream(self.link, DECLARE, &topic.name).await?;
+                found.ok_or_else(|| error::refused(DECLARE, &topic.name, e))
+            }
+            Err(e) => Err(error::refused(DECLARE, &topic.name, e)),
+        }
+    }
+
+    fn stream(&self, topic: &Topic) -> Config {
+        let prefix = self.topics.prefix();
+        Config {
+            name: names::stream(prefix, &topic.name),
+            description: Some(format!("topic {} of Partitura", topic.name)),
+            subjects: vec![names::subjects(prefix, &topic.name), names::schedules(prefix, &topic.name)],
+            retention: retention(topic.kind),
+            storage: StorageType::File,
+            num_replicas: self.settings.replicas,
+            duplicate_window: self.settings.duplicate_window,
+            allow_message_schedules: true,
+            // A schedule replaces the one before on its subject.
+            allow_rollup: true,
+            metadata: topics::describe(topic),
+            ..Config::default()
+        }
+    }
+
+    async fn subscription(&self, subscription: &Subscription) -> Result<()> {
+        let mut covered: Vec<Arc<Known>> = Vec::with_capacity(subscription.topics.len());
+        for name in &subscription.topics {
+            covered.push(self.topics.get(self.link, DECLARE, name).await?);
+        }
+        // What this topology does not contain could not be checked before.
+        if let Some(other) = covered.iter().find(|known| known.topic.ordering != covered[0].topic.ordering) {
+            let message = format!(
+                "covers {} ({:?}) and {} ({:?}); topics of one subscription are ordered alike",
+                covered[0].topic.name, covered[0].topic.ordering, other.topic.name, other.topic.ordering
+            );
+            return Err(Error::new(ErrorKind::InvalidArgument, DECLARE, message).of(&subscription.name));
+        }
+        for known in &covered {
+            let configs = expected(known, &subscription.name);
+            for some in configs.chunks(AT_ONCE) {
+                let what = subscription.name.as_str();
+                try_join_all(some.iter().map(|config| self.consumer(known, config.clone(), what))).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Creates a consumer, or compares the one that is there. One that is in use is not touched.
+    async fn consumer(&self, known: &Known, config: ConsumerConfig, what: &str) -> Result<()> {
+        let topic = &known.topic;
+        let name = config.durable_name.clone().unwrap_or_default();
+        if let Some(info) = consumers::find(self.link, DECLARE, known, &name).await? {
+            return compare_consumer(topic, &name, &config, &info.config);
+        }
+        if self.mode == DeclareMode::Verify {
+            return Err(missing(topic, &format!("there is no subscription {what}")));
+        }
+        match consumers::write(self.link, DECLARE, known, &config, Action::Create).await? {
+            Ok(info) => compare_consumer(topic, &name, &config, &info.config),
+            // Another has created it just now, and perhaps an owner has it already.
+            Err(e) if e.error_code() == ErrorCode::CONSUMER_ALREADY_EXISTS => Ok(()),
+            Err(e) if e.error_code() == ErrorCode::CONSUMER_WQ_CONSUMER_NOT_UNIQUE => {
+                let message = "is a queue and has another subscription; declare it as a stream to give it several";
+                Err(Error::new(ErrorKind::Incompatible, DECLARE, message).of(&topic.name).because(e))
+            }
+            Err(e) => Err(error::refused(DECLARE, &topic.name, e)),
+        }
+    }
+}
+
+/// The consumers of a subscription in one of its topics.
+fn expected(known: &Known, subscription: &SubscriptionName) -> Vec<ConsumerConfig> {
+    match known.topic.ordering {
+        Ordering::Shared => vec![consumers::shared(known, subscription, None)],
+        Ordering::ByKey { partitions } => (0..partitions)
+            .map(Partition)
+            .map(|p| consumers::owned(known, names::owned_consumer(subscription, p), p, None))
+            .collect(),
+    }
+}
+
+fn retention(kind: TopicKind) -> RetentionPolicy {
+    match kind {
+        TopicKind::Queue => RetentionPolicy::WorkQueue,
+        TopicKind::Stream => RetentionPolicy::Interest,
+    }
+}
+
+fn compare(topic: &Topic, config: &Config) -> Result<()> {
+    let Some(found) = topics::read(&topic.name, config) else {
+        return Err(differs(topic, &format!("the stream {} exists and is none of ours", config.name)));
+    };
+    if found.kind != topic.kind {
+        return Err(differs(topic, &format!("a {:?} was asked for, it is a {:?}", topic.kind, found.kind)));
+    }
+    if found.ordering != topic.ordering {
+        let text = |ordering| match ordering {
+            Ordering::ByKey { partitions } => format!("{partitions} partitions ordered by key"),
+            Ordering::Shared => "a shared topic without order".to_owned(),
+        };
+        let message = format!("{} were asked for, it has {}", text(topic.ordering), text(found.ordering));
+        return Err(differs(topic, &message));
+    }
+    if config.retention != retention(topic.kind) {
+        let (expected, found) = (retention(topic.kind), config.retention);
+        return Err(differs(topic, &format!("its stream's retention is {found:?}, {expected:?} is needed")));
+    }
+    if !config.allow_message_schedules {
+        return Err(differs(topic, "its stream does not allow message schedules"));
+    }
+    Ok(())
+}
+
+fn compare_consumer(topic: &Topic, name: &str, expected: &ConsumerConfig, found: &ConsumerConfig) -> Result<()> {
+    let kind = |config: &ConsumerConfig| if config.deliver_subject.is_some() { "push" } else { "pull" };
+    for (what, expected, found) in [
+        ("kind", kind(expected).to_owned(), kind(found).to_owned()),
+        ("filter subject", expected.filter_subject.clone(), found.filter_subject.clone()),
+        ("ack policy", format!("{:?}", expected.ack_policy), format!("{:?}", found.ack_policy)),
+        ("deliver policy", format!("{:?}", expected.deliver_policy), format!("{:?}", found.deliver_policy)),
+    ] {
+        if expected != found {
+            return Err(differs(topic, &format!("the {what} of its consumer {name} is {found}, {expected} is needed")));
+        }
+    }
+    Ok(())
+}
+
+fn missing(topic: &Topic, message: &str) -> Error {
+    Error::new(ErrorKind::NotFound, DECLARE, message).of(&topic.name)
+}
+
+fn differs(topic: &Topic, message: &str) -> Error {
+    Error::new(ErrorKind::Incompatible, DECLARE, message).of(&topic.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use partitura_broker::TopicName;
+
+    use super::*;
+
+    fn topic(kind: TopicKind, ordering: Ordering) -> Topic {
+        Topic { name: TopicName::new("orders").expect("a valid name"), kind, ordering }
+    }
+
+    #[test]
+    fn a_difference_is_named_with_both_sides() {
+        let four = Ordering::ByKey { partitions: 4 };
+        let asked = topic(TopicKind::Queue, four);
+        let config = |found: &Topic, schedules| Config {
+            metadata: topics::describe(found),
+            retention: retention(found.kind),
+            allow_message_schedules: schedules,
+            ..Config::default()
+        };
+        assert!(compare(&asked, &config(&asked, true)).is_ok());
+        for (found, schedules, text) in [
+            (topic(TopicKind::Queue, Ordering::ByKey { partitions: 8 }), true, "4 partitions ordered by key were asked for, it has 8"),
+            (topic(TopicKind::Queue, Ordering::Shared), true, "without order"),
+            (topic(TopicKind::Stream, four), true, "a Queue was asked for, it is a Stream"),
+            (asked.clone(), false, "schedules"),
+        ] {
+            let error = compare(&asked, &config(&found, schedules)).expect_err(text);
+            assert_eq!(error.kind(), ErrorKind::Incompatible);
+            assert!(error.to_string().contains(text), "{error}");
+        }
+        let error = compare(&asked, &Config { name: "theirs".into(), ..Config::default() }).expect_err("theirs");
+        assert!(error.to_string().contains("none of ours"), "{error}");
+    }
+}

@@ -1,0 +1,202 @@
+//! A message as the server keeps it.
+//!
+//! ```text
+//! Nats-Msg-Id: order-1/charge          what the server deduplicates by
+//! Partitura-Key: customer-7            absent where there is no key
+//! Partitura-Headers: a=1&b=%00&a=2     in order, repetitions included; absent where there are none
+//! Partitura-Due: 1790000000000         milliseconds; absent where there is no delay
+//! Partitura-Id: order-1/charge         of delayed messages only: the server takes Nats-Msg-Id away when they fall due
+//! ```
+//!
+//! A header of NATS is text without line breaks, and its client keeps neither their order nor names beyond ASCII. Ours are
+//! any bytes: what is not plain text is percent-encoded.
+
+use std::borrow::Cow;
+
+use async_nats::header::{HeaderMap, NATS_MESSAGE_ID};
+use async_nats::{HeaderName, Subject};
+use bytes::Bytes;
+use partitura_broker::{Headers, Message, MessageId, Timestamp, TopicName};
+
+const KEY: HeaderName = HeaderName::from_static("Partitura-Key");
+const HEADERS: HeaderName = HeaderName::from_static("Partitura-Headers");
+const DUE: HeaderName = HeaderName::from_static("Partitura-Due");
+pub(crate) const ID: HeaderName = HeaderName::from_static("Partitura-Id");
+
+/// More than the headers of any message within the limits, in bytes: its own ones and its key at three bytes each, its id
+/// twice with the subject it waits on, and the names.
+pub(crate) const OVERHEAD: usize = 64 << 10;
+
+/// The headers of a message. What it needs beyond them to be delayed is in [`delay`](crate::delay).
+pub(crate) fn headers(message: &Message) -> HeaderMap {
+    let mut map = HeaderMap::new();
+    map.insert(NATS_MESSAGE_ID, message.id.as_str());
+    if let Some(key) = &message.key {
+        map.insert(KEY, escape(key).into_owned());
+    }
+    if !message.headers.is_empty() {
+        map.insert(HEADERS, join(&message.headers));
+    }
+    if let Some(due) = message.not_before {
+        map.insert(DUE, due.as_millis().to_string());
+    }
+    map
+}
+
+/// The message that was stored, or what is wrong with it.
+pub(crate) fn message(topic: &TopicName, headers: Option<&HeaderMap>, payload: Bytes) -> Result<Message, &'static str> {
+    let headers = headers.ok_or("it has no headers")?;
+    let id = headers.get(ID).or_else(|| headers.get(NATS_MESSAGE_ID)).ok_or("it has no id")?;
+    let mut message = Message::new(topic.clone(), MessageId::from(id.as_str()), payload);
+    if let Some(key) = headers.get(KEY) {
+        message.key = Some(unescape(key.as_str()).ok_or("its key cannot be read")?);
+    }
+    if let Some(all) = headers.get(HEADERS) {
+        message.headers = split(all.as_str()).ok_or("its headers cannot be read")?;
+    }
+    if let Some(due) = headers.get(DUE) {
+        message.not_before =
+            Some(Timestamp::from_millis(due.as_str().parse().map_err(|_| "its delay cannot be read")?));
+    }
+    Ok(message)
+}
+
+/// What was delivered, and where to acknowledge it. What is not one of ours is passed on as it is, so that it is seen and
+/// settled instead of blocking its partition for ever.
+pub(crate) fn delivered(topic: &TopicName, sequence: u64, message: async_nats::Message) -> (Message, Subject) {
+    let async_nats::Message { subject, payload, headers, reply, .. } = message;
+    let read = self::message(topic, headers.as_ref(), payload.clone()).unwrap_or_else(|reason| {
+        tracing::warn!(%topic, sequence, reason, "a message that was not published by Partitura");
+        Message::new(topic.clone(), format!("foreign-{}-{sequence}", subject.as_str()), payload)
+    });
+    (read, reply.unwrap_or_else(|| Subject::from_static("")))
+}
+
+fn join(headers: &Headers) -> String {
+    let mut text = String::with_capacity(headers.size() + 2 * headers.len());
+    for (i, (name, value)) in headers.iter().enumerate() {
+        if i > 0 {
+            text.push('&');
+        }
+        text.push_str(&escape(name.as_bytes()));
+        text.push('=');
+        text.push_str(&escape(value));
+    }
+    text
+}
+
+fn split(text: &str) -> Option<Headers> {
+    let mut headers = Headers::default();
+    for pair in text.split('&') {
+        let (name, value) = pair.split_once('=')?;
+        let name = unescape(name)?;
+        headers.append(std::str::from_utf8(&name).ok()?, unescape(value)?);
+    }
+    Some(headers)
+}
+
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-_.~:/,;@$!*()+#".contains(&byte)
+}
+
+fn escape(bytes: &[u8]) -> Cow<'_, str> {
+    if let (true, Ok(text)) = (bytes.iter().copied().all(is_plain), std::str::from_utf8(bytes)) {
+        return Cow::Borrowed(text);
+    }
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    let mut text = String::with_capacity(bytes.len() * 3);
+    for byte in bytes {
+        if is_plain(*byte) {
+            text.push(char::from(*byte));
+        } else {
+            text.push('%');
+            text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+            text.push(char::from(DIGITS[usize::from(byte & 15)]));
+        }
+    }
+    Cow::Owned(text)
+}
+
+fn unescape(text: &str) -> Option<Bytes> {
+    if !text.contains('%') {
+        return Some(Bytes::copy_from_slice(text.as_bytes()));
+    }
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((byte, after)) = rest.split_first() {
+        rest = after;
+        if *byte != b'%' {
+            bytes.push(*byte);
+            continue;
+        }
+        let digit = |at: usize| char::from(*after.get(at)?).to_digit(16);
+        bytes.push((digit(0)? * 16 + digit(1)?) as u8);
+        rest = &after[2..];
+    }
+    Some(bytes.into())
+}
+
+/// Undoes percent-encoding in a URL.
+pub(crate) fn decode_url(text: &str) -> Option<String> {
+    String::from_utf8(unescape(text)?.into()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn topic() -> TopicName {
+        TopicName::new("t").expect("a valid name")
+    }
+
+    fn back_and_forth(message: &Message) -> Message {
+        let map = headers(message);
+        super::message(&topic(), Some(&map), message.payload.clone()).expect("it was just written")
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let plain = Message::new(topic(), "id", "payload");
+        let mut full = plain.clone().key(vec![0, 0xff, b'%', b'&', b'=']).not_before(Timestamp::from_millis(7));
+        for (name, value) in
+            [("größe", &b"\r\n"[..]), ("twice", b"1"), ("twice", b""), ("", b"unnamed"), ("a b: c", b"&=%")]
+        {
+            full.headers.append(name, value.to_vec());
+        }
+        for message in [plain.clone(), plain.clone().key(""), full] {
+            assert_eq!(back_and_forth(&message), message);
+        }
+    }
+
+    #[test]
+    fn a_delayed_message_keeps_its_id_without_the_servers_header() {
+        let mut map = HeaderMap::new();
+        map.insert(ID, "id");
+        let read = message(&topic(), Some(&map), Bytes::new()).expect("it has an id");
+        assert_eq!(read.id.as_str(), "id");
+    }
+
+    #[test]
+    fn what_others_wrote_is_refused_with_a_reason() {
+        assert_eq!(message(&topic(), None, Bytes::new()), Err("it has no headers"));
+        let mut map = HeaderMap::new();
+        map.insert(KEY, "k");
+        assert_eq!(message(&topic(), Some(&map), Bytes::new()), Err("it has no id"));
+        map.insert(ID, "id");
+        for broken in ["%", "%4", "%zz"] {
+            map.insert(KEY, broken);
+            assert_eq!(message(&topic(), Some(&map), Bytes::new()), Err("its key cannot be read"), "{broken}");
+        }
+    }
+
+    #[test]
+    fn the_largest_headers_fit_the_overhead() {
+        let limits = partitura_broker::Limits::default();
+        let message = Message::new(topic(), "i".repeat(255), "")
+            .key(vec![0; limits.key])
+            .header("h", vec![0; limits.header_bytes - 1]);
+        let size: usize = headers(&message).iter().map(|(name, all)| name.to_string().len() + all[0].as_str().len()).sum();
+        // With the names and values that a delay adds: the id twice more, escaped, and a subject.
+        assert!(size + 4 * 255 + 1_024 < OVERHEAD, "{size}");
+    }
+}
