@@ -9,8 +9,9 @@
 //!   Those of [`check::CONTRACT`] run after every case.
 //! * **Mutants.** A hundred brokers, and lanes, that break one promise each ([`mutants::all`]) must fail a case named
 //!   beforehand.
-//! * **Honest answers.** A case passes, fails, is *unsupported* (the broker declares that it cannot) *not verified* (the
-//!   harness has no such hook) or *not applicable* (there is no network whose connections could be cut). A run without a case is a failure.
+//! * **Honest answers.** A case passes, fails, is *unsupported* (the broker declares that it cannot), *not verified* (the
+//!   harness has no such hook) or *not applicable* (there is no network whose connections could be cut). A run without a
+//!   case is a failure.
 //!
 //! `docs/conformance.md` is the specification: every case, its property, its tier and what it needs.
 

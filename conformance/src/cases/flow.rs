@@ -43,10 +43,10 @@ pub(super) const CASES: &[Case] = &[
 const A_MOMENT: Duration = Duration::from_millis(100);
 
 async fn credit_bound(env: &Env) -> CaseResult {
-    const BACKLOG: usize = 5_000;
+    let backlog = env.load(10_000, 2_000);
     let (queue, client) = (env.orders(), env.connect().await?);
     client.declare(&queue.topology()).await?;
-    for batch in queue.spread(50, BACKLOG / 50).chunks(1_000) {
+    for batch in queue.spread(50, backlog / 50).chunks(1_000) {
         client.publish(batch.to_vec()).await?;
     }
     let mut member = client.join(queue.options().credit(credit(100))).await?;
@@ -59,7 +59,7 @@ async fn credit_bound(env: &Env) -> CaseResult {
     let more = member.take(40).await?;
     member.settle(&held[40..]);
     member.settle(&more);
-    member.drain(BACKLOG - 140).await?;
+    member.drain(backlog - 140).await?;
     check::within_credit(&env.history())?;
     Ok(check::nothing_lost(&env.history())?)
 }

@@ -34,18 +34,19 @@ pub(super) const CASES: &[Case] = &[
 
 async fn key_basic(env: &Env) -> CaseResult {
     const KEYS: usize = 64;
-    const EACH: usize = 100;
+    let each = env.load(300, 100);
     let (queue, client) = (env.queue("orders", by_key(8)), env.connect().await?);
     client.declare(&queue.topology()).await?;
     // Eight publishers with keys of their own, in batches in which each key occurs several times, while two consume.
     let publishing = (0..8).map(|publisher| {
         let keys = (0..KEYS).filter(move |key| key % 8 == publisher);
-        let each = |number| keys.clone().map(move |key| (key, number));
-        let batch: Vec<_> = (0..EACH).flat_map(each).map(|(key, n)| queue.message(&format!("k{key}"), n)).collect();
+        let of_each_key = |number| keys.clone().map(move |key| (key, number));
+        let batch: Vec<_> =
+            (0..each).flat_map(of_each_key).map(|(key, n)| queue.message(&format!("k{key}"), n)).collect();
         let client = client.clone();
         tokio::spawn(async move {
             let producer = client.producer().await?;
-            for chunk in batch.chunks(33) {
+            for chunk in batch.chunks(99) {
                 for result in producer.publish(chunk.to_vec()).await {
                     result?;
                 }
@@ -55,7 +56,7 @@ async fn key_basic(env: &Env) -> CaseResult {
     });
     let publishing: Vec<_> = publishing.collect();
     let (mut first, mut second) = (client.join(queue.options()).await?, client.join(queue.options()).await?);
-    let done = env.until("all messages", |counts| counts.delivered >= KEYS * EACH);
+    let done = env.until("all messages", |counts| counts.delivered >= KEYS * each);
     let consuming = async { tokio::try_join!(first.drain(usize::MAX), second.drain(usize::MAX)).map(drop) };
     tokio::select! {
         done = done => done?,
