@@ -22,7 +22,11 @@ pub(crate) struct Acks(mpsc::UnboundedSender<Task>);
 #[derive(Debug)]
 pub(crate) enum Task {
     Say(Bytes, Vec<Subject>),
-    Ask { subject: Subject, reply: Subject, payload: Bytes },
+    Ask {
+        subject: Subject,
+        reply: Subject,
+        payload: Bytes,
+    },
     /// Everything before this was sent.
     Sent(oneshot::Sender<()>),
 }

@@ -137,7 +137,7 @@ pub(crate) async fn doubt(link: &Link, operation: &'static str, known: &Known, n
         Some(before) if *before == server => metadata.get(DOUBTED).and_then(|text| text.parse().ok()).unwrap_or(0),
         Some(_) => {
             let request = format!("STREAM.INFO.{}", known.stream);
-            match link.ask::<stream::Info>(operation, &known.topic.name, request, &()).await? {
+            match link.ask::<stream::Info>(operation, &known.topic.name, request, &json!({})).await? {
                 Ok(info) => info.state.last_sequence,
                 Err(e) => return Err(error::refused(operation, &known.topic.name, e)),
             }
@@ -149,7 +149,7 @@ pub(crate) async fn doubt(link: &Link, operation: &'static str, known: &Known, n
 /// A consumer as it is, if it is.
 pub(crate) async fn find(link: &Link, operation: &'static str, known: &Known, name: &str) -> Result<Option<Info>> {
     let request = format!("CONSUMER.INFO.{}.{name}", known.stream);
-    match link.ask(operation, &known.topic.name, request, &()).await? {
+    match link.ask(operation, &known.topic.name, request, &json!({})).await? {
         Ok(info) => Ok(Some(info)),
         Err(e) if matches!(e.error_code(), ErrorCode::CONSUMER_NOT_FOUND | ErrorCode::STREAM_NOT_FOUND) => Ok(None),
         Err(e) => Err(error::refused(operation, &known.topic.name, e)),

@@ -27,9 +27,8 @@ pub(crate) fn connecting(server: &str, error: ConnectError) -> Error {
 fn is_about_certificates(error: &(dyn StdError + 'static)) -> bool {
     let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
     let tls = error.downcast_ref().or_else(|| inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()));
-    let refused = tls.is_some_and(|tls| {
-        matches!(tls, rustls::Error::InvalidCertificate(_) | rustls::Error::AlertReceived(_))
-    });
+    let refused =
+        tls.is_some_and(|tls| matches!(tls, rustls::Error::InvalidCertificate(_) | rustls::Error::AlertReceived(_)));
     refused || error.source().is_some_and(is_about_certificates)
 }
 
@@ -43,17 +42,15 @@ pub(crate) fn unanswered(
         RequestErrorKind::TimedOut => (ErrorKind::Timeout, "the server did not answer in time"),
         RequestErrorKind::NoResponders => (ErrorKind::Disconnected, "no server answers for JetStream at the moment"),
         RequestErrorKind::InvalidSubject => (ErrorKind::InvalidArgument, "the server does not take such a name"),
-        RequestErrorKind::Other => (ErrorKind::Disconnected, "the connection was lost"),
+        RequestErrorKind::Other => {
+            (ErrorKind::Disconnected, "the connection was lost, or the answer is not understood")
+        }
     };
     Error::new(kind, operation, message).of(subject).because(error)
 }
 
 /// The server answered with an error that nobody expects here.
-pub(crate) fn refused(
-    operation: &'static str,
-    subject: impl Display,
-    error: async_nats::jetstream::Error,
-) -> Error {
+pub(crate) fn refused(operation: &'static str, subject: impl Display, error: async_nats::jetstream::Error) -> Error {
     let kind = match error.error_code() {
         ErrorCode::STREAM_NOT_FOUND | ErrorCode::CONSUMER_NOT_FOUND | ErrorCode::CONSUMER_DOES_NOT_EXIST => {
             ErrorKind::NotFound

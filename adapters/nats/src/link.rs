@@ -4,6 +4,7 @@
 //! next who needs one opens another. The client would rather reconnect silently, and send then what had waited meanwhile; but
 //! what was written just before is gone, and what comes later would overtake its repetition.
 
+use serde_json::json;
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
@@ -145,7 +146,9 @@ impl Link {
         let client = options.connect(server).await.map_err(|error| error::connecting(server, error))?;
         // The client cannot be told not to reconnect. It has nowhere to go instead, and ends.
         let pool = client.set_server_pool(NOWHERE).await;
-        pool.map_err(|e| Error::new(ErrorKind::Disconnected, "connect", "the connection was lost").of(server).because(e))?;
+        pool.map_err(|e| {
+            Error::new(ErrorKind::Disconnected, "connect", "the connection was lost").of(server).because(e)
+        })?;
         let (acks, tasks) = mpsc::unbounded_channel();
         Ok(Self {
             jetstream: jetstream::new(client.clone()),
@@ -177,7 +180,7 @@ impl Link {
     /// Returns when the server has taken what was sent before.
     pub(crate) async fn arrived(&self, operation: &'static str) -> Result<()> {
         // Any question will do: it is answered after that.
-        self.ask::<serde_json::Value>(operation, &"the server", "INFO".to_owned(), &()).await.map(drop)
+        self.ask::<serde_json::Value>(operation, &"the server", "INFO".to_owned(), &json!({})).await.map(drop)
     }
 
     /// Asks JetStream. Within the result is what the server answered, its refusal included.

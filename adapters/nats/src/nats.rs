@@ -1,3 +1,4 @@
+use serde_json::json;
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
@@ -7,7 +8,8 @@ use async_trait::async_trait;
 use partitura_adapter_kit::Member;
 use partitura_broker::{
     Broker, Capabilities, Consumer, ConsumerOptions, Delay, Durability, Error, ErrorKind, Inbox, Limits, Ordering,
-    Partition, Producer, ProducerOptions, Result, SubscriptionName, Supports, TopicKind, TopicName, Topology, telemetry,
+    Partition, Producer, ProducerOptions, Result, SubscriptionName, Supports, TopicKind, TopicName, Topology,
+    telemetry,
 };
 use tokio::sync::watch;
 use tracing::Instrument;
@@ -168,18 +170,19 @@ async fn check_declared(link: &Link, known: &Known, subscription: &SubscriptionN
 }
 
 async fn check_server(link: &Link) -> Result<()> {
-    let incompatible = |message: String| {
-        Err(Error::new(ErrorKind::Incompatible, "connect", message).of(&link.info.server_name))
-    };
+    let incompatible =
+        |message: String| Err(Error::new(ErrorKind::Incompatible, "connect", message).of(&link.info.server_name));
     let (major, minor) = OLDEST;
     if !link.client.is_server_compatible(major, minor, 0) {
         let found = &link.info.version;
-        return incompatible(format!("the server is NATS {found}; {major}.{minor} or later has the delays that are needed"));
+        return incompatible(format!(
+            "the server is NATS {found}; {major}.{minor} or later has the delays that are needed"
+        ));
     }
     if !link.info.jetstream {
         return incompatible("JetStream is off; start the server with -js, or connect to one that has it".to_owned());
     }
-    match link.ask::<serde_json::Value>("connect", &link.info.server_name, "INFO".to_owned(), &()).await? {
+    match link.ask::<serde_json::Value>("connect", &link.info.server_name, "INFO".to_owned(), &json!({})).await? {
         Ok(_) => Ok(()),
         Err(refused) => incompatible(format!("JetStream is off for this account: {refused}")),
     }
@@ -211,8 +214,7 @@ impl Broker for Nats {
         topology.validate()?;
         let core = &self.core;
         let link = core.publishing.link("declare").await?;
-        let declaring =
-            Declaring { link: &link, settings: &core.settings, topics: &core.topics, mode: topology.mode };
+        let declaring = Declaring { link: &link, settings: &core.settings, topics: &core.topics, mode: topology.mode };
         declaring.all(topology).await
     }
 
@@ -258,4 +260,3 @@ impl fmt::Debug for Core {
         f.debug_struct("Core").field("settings", &self.settings).finish_non_exhaustive()
     }
 }
-

@@ -129,9 +129,7 @@ impl Settings {
             tls,
             auth,
             tls_ca: options.tls_ca.or_else(|| path("tls_ca", "NATS_CA")),
-            tls_client: options
-                .tls_client
-                .or_else(|| path("tls_cert", "NATS_CERT").zip(path("tls_key", "NATS_KEY"))),
+            tls_client: options.tls_client.or_else(|| path("tls_cert", "NATS_CERT").zip(path("tls_key", "NATS_KEY"))),
             name: options.name.unwrap_or_else(|| "partitura".into()),
             prefix,
             replicas: options.replicas.or(replicas).unwrap_or(1),
@@ -162,7 +160,8 @@ const PARAMETERS: [&str; 8] = ["creds", "nkey", "prefix", "replicas", "tls_ca", 
 
 impl Address {
     fn parse(url: &str) -> Result<Self> {
-        let (scheme, rest) = url.split_once("://").ok_or_else(|| invalid("the URL begins neither nats:// nor tls://"))?;
+        let (scheme, rest) =
+            url.split_once("://").ok_or_else(|| invalid("the URL begins neither nats:// nor tls://"))?;
         let tls = match scheme {
             "nats" => false,
             "tls" => true,
@@ -239,7 +238,9 @@ mod tests {
 
     #[test]
     fn a_wrong_url_is_refused_without_repeating_it() {
-        for url in ["amqp://secret@h", "h:4222", "nats://secret@", "nats://h?secrets=1", "nats://h?replicas=x", "nats://%zz@h"] {
+        for url in
+            ["amqp://secret@h", "h:4222", "nats://secret@", "nats://h?secrets=1", "nats://h?replicas=x", "nats://%zz@h"]
+        {
             let error = settings(url).expect_err(url);
             assert_eq!(error.kind(), ErrorKind::InvalidArgument);
             assert!(!error.to_string().contains("secret@"), "{error}");

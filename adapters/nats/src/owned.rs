@@ -187,8 +187,11 @@ impl Claim for Owned {
     }
 
     fn settle(&mut self, handles: Vec<Handle>) {
-        let replies: Vec<Subject> =
-            handles.into_iter().filter(|handle| self.replay.settle(handle.sequence)).map(|handle| handle.reply).collect();
+        let replies: Vec<Subject> = handles
+            .into_iter()
+            .filter(|handle| self.replay.settle(handle.sequence))
+            .map(|handle| handle.reply)
+            .collect();
         if let Some(last) = replies.last() {
             self.unconfirmed = Some(last.clone());
             self.link.acks.acknowledge(replies);

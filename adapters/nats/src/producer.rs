@@ -263,4 +263,3 @@ impl fmt::Debug for NatsProducer {
         f.debug_struct("NatsProducer").field("window", &self.window.available_permits()).finish_non_exhaustive()
     }
 }
-

@@ -1,5 +1,6 @@
 //! What is known of topics. It is kept with their streams, as metadata, and does not change.
 
+use serde_json::json;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -113,7 +114,7 @@ impl Topics {
         name: &TopicName,
     ) -> Result<Option<stream::Config>> {
         let request = format!("STREAM.INFO.{}", names::stream(&self.prefix, name));
-        match link.ask::<stream::Info>(operation, name, request, &()).await? {
+        match link.ask::<stream::Info>(operation, name, request, &json!({})).await? {
             Ok(info) => Ok(Some(info.config)),
             Err(e) if e.error_code() == async_nats::jetstream::ErrorCode::STREAM_NOT_FOUND => Ok(None),
             Err(e) => Err(error::refused(operation, name, e)),

@@ -7,7 +7,8 @@ use async_nats::jetstream::consumer::Config as ConsumerConfig;
 use async_nats::jetstream::stream::{self, Config, RetentionPolicy, StorageType};
 use futures::future::try_join_all;
 use partitura_broker::{
-    DeclareMode, Error, ErrorKind, Ordering, Partition, Result, Subscription, SubscriptionName, Topic, TopicKind, Topology,
+    DeclareMode, Error, ErrorKind, Ordering, Partition, Result, Subscription, SubscriptionName, Topic, TopicKind,
+    Topology,
 };
 
 use crate::consumers::{self, Action};
@@ -220,7 +221,11 @@ mod tests {
         };
         assert!(compare(&asked, &config(&asked, true)).is_ok());
         for (found, schedules, text) in [
-            (topic(TopicKind::Queue, Ordering::ByKey { partitions: 8 }), true, "4 partitions ordered by key were asked for, it has 8"),
+            (
+                topic(TopicKind::Queue, Ordering::ByKey { partitions: 8 }),
+                true,
+                "4 partitions ordered by key were asked for, it has 8",
+            ),
             (topic(TopicKind::Queue, Ordering::Shared), true, "without order"),
             (topic(TopicKind::Stream, four), true, "a Queue was asked for, it is a Stream"),
             (asked.clone(), false, "schedules"),

@@ -195,7 +195,8 @@ mod tests {
         let message = Message::new(topic(), "i".repeat(255), "")
             .key(vec![0; limits.key])
             .header("h", vec![0; limits.header_bytes - 1]);
-        let size: usize = headers(&message).iter().map(|(name, all)| name.to_string().len() + all[0].as_str().len()).sum();
+        let size: usize =
+            headers(&message).iter().map(|(name, all)| name.to_string().len() + all[0].as_str().len()).sum();
         // With the names and values that a delay adds: the id twice more, escaped, and a subject.
         assert!(size + 4 * 255 + 1_024 < OVERHEAD, "{size}");
     }
