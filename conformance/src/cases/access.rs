@@ -6,7 +6,7 @@ use std::sync::Arc;
 use partitura_broker::{Broker, Error, ErrorKind, ProducerOptions};
 
 use crate::case::{case, ensure};
-use crate::client::{Client, ids};
+use crate::client::Client;
 use crate::{Access, Attempt, Case, CaseResult, Env, Stop};
 
 pub(super) const CASES: &[Case] = &[
@@ -34,7 +34,7 @@ fn access(env: &Env) -> Result<&dyn Access, Stop> {
 async fn use_once(env: &Env, attempt: Attempt) -> Result<Result<Arc<dyn Broker>, Error>, Stop> {
     let (access, queue) = (access(env)?, env.orders());
     let using = async {
-        let broker = access.connect(&env.namespace, attempt).await?;
+        let broker = env.recorder.wrap(access.connect(&env.namespace, attempt).await?);
         broker.declare(&queue.topology()).await?;
         let producer = broker.producer(ProducerOptions::default()).await?;
         producer.publish(queue.messages("k", [0])).await.remove(0)?;
@@ -72,11 +72,10 @@ async fn refused(env: &Env) -> CaseResult {
 async fn tls(env: &Env) -> CaseResult {
     const WORDS: &[&str] = &["certificate", "issuer", "authority", "tls", "ssl"];
     let broker = use_once(env, Attempt::Tls).await??;
-    let client = Client::new(env.recorder.wrap(broker), env.patience);
+    let client = Client::new(broker, env.patience);
     let mut member = client.join(env.orders().options()).await?;
     client.publish(env.orders().messages("k", [1])).await?;
-    let got = member.drain_until(["k-1".to_owned()]).await?;
-    ensure!(got.len() <= 2, "k-0 and k-1 were published, {:?} came", ids(&got));
+    member.drain_until(["k-1".to_owned()]).await?;
     let Err(error) = use_once(env, Attempt::TlsWithWrongAuthority).await? else {
         return Err("a certificate that another authority signed is accepted".into());
     };

@@ -161,7 +161,8 @@ pub fn flagged(history: &History) -> Result<(), Violation> {
 /// The first delivery of something settled.
 pub fn settled_stays_settled(history: &History) -> Result<(), Violation> {
     let mut members = Members::default();
-    let mut of_token: HashMap<(u32, Token), (String, &str, &str)> = HashMap::new();
+    // Whose it is, and what: a token settles nothing in the hands of another consumer.
+    let mut of_token: HashMap<(u32, Token), (Id, (String, &str, &str))> = HashMap::new();
     let mut pending: HashMap<Id, Vec<Token>> = HashMap::new();
     let mut settled: HashSet<(String, &str, &str)> = HashSet::new();
     let mut published: HashSet<(&str, &str)> = HashSet::new();
@@ -182,9 +183,12 @@ pub fn settled_stays_settled(history: &History) -> Result<(), Violation> {
                     !ordered || (term && members.other_owner(id, token.partition, entry.at).is_none())
                 };
                 let tokens = pending.remove(&id).unwrap_or_default().into_iter().filter(owned);
-                settled.extend(tokens.filter_map(|token| of_token.get(&(entry.process, token)).cloned()));
+                let given = tokens.filter_map(|token| of_token.get(&(entry.process, token)));
+                settled.extend(given.filter(|(to, _)| *to == id).map(|(_, message)| message.clone()));
             }
-            Record::Committed { token } => settled.extend(of_token.get(&(entry.process, *token)).cloned()),
+            Record::Committed { token } => {
+                settled.extend(of_token.get(&(entry.process, *token)).map(|(_, message)| message.clone()));
+            }
             Record::Delivered(got) => {
                 let member = members.get(id(&got.consumer));
                 let Some((subscription, _)) = member.and_then(|member| member.group.as_ref()) else { continue };
@@ -193,7 +197,7 @@ pub fn settled_stays_settled(history: &History) -> Result<(), Violation> {
                     let what = format!("{} comes although it was settled", message.2);
                     return Err(Violation::new("settled_stays_settled", what).at(entry));
                 }
-                of_token.insert((entry.process, got.token), message);
+                of_token.insert((entry.process, got.token), (id(&got.consumer), message));
             }
             _ => {}
         }
@@ -274,6 +278,16 @@ mod tests {
         };
         assert!(settled_stays_settled(&successor(settled().flushed(0)).deliver_again(1, "k-1", 2).done()).is_err());
         assert_eq!(settled_stays_settled(&successor(settled()).deliver_again(1, "k-1", 2).done()), Ok(()));
+    }
+
+    #[test]
+    fn a_token_settles_nothing_in_the_hands_of_another_consumer() {
+        let Partition(partition) = partition_of(b"k", 4);
+        let stolen = Token { consumer: 0, partition, epoch: 1, slot: 1 };
+        let script = term().deliver(0, "k-1", 1).leave(0).join(1).assigned(1, partition, 1);
+        let settling = Record::Settling { consumer: 1, token: stolen };
+        let history = script.then(settling).flushed(1).deliver_again(1, "k-1", 1).done();
+        assert_eq!(settled_stays_settled(&history), Ok(()));
     }
 
     #[test]
