@@ -163,7 +163,7 @@ impl Conductor {
                 kept.instances.push(key.clone(), (partition, live));
             }
         }
-        if let Some((outcome, waiters)) = replaced {
+        for (outcome, waiters) in replaced {
             self.remember(key, partition, waiters, Some(&outcome), &mut replies);
         }
         self.remember(key, partition, waiters, ended.as_ref(), &mut replies);

@@ -9,20 +9,21 @@ use partitura_workflow::{Event, EventKind, ParentRef};
 use uuid::Uuid;
 
 use crate::directory::{Destination, Directory};
-use crate::instance::Live;
+use crate::instance::Notes;
 use crate::names::InstanceKey;
 use crate::steps;
+use crate::summary::Summary;
 use crate::wire::{self, Command, Outcome, Start, StartPolicy, TaskRequest};
 
-/// The messages that `event`, recorded by `live`, asks for.
+/// The messages that `event` asks for, recorded by an instance of which this is known.
 pub(crate) fn of(
     directory: &Directory,
     key: &InstanceKey,
-    live: &Live,
+    (summary, notes): (&Summary, &Notes),
     event: &Event,
     out: &mut Vec<Message>,
 ) -> Result<()> {
-    let run = &live.summary.run;
+    let run = &summary.run;
     match &event.kind {
         EventKind::TaskScheduled { seq, service, method, args, options } => {
             let request = TaskRequest {
@@ -72,7 +73,7 @@ pub(crate) fn of(
             out.push(to(directory, workflow, id, format!("{run}.{seq}.c"), &start)?);
         }
         EventKind::ChildCancelRequested { seq } => {
-            if let Some(child) = live.notes.children.get(seq) {
+            if let Some(child) = notes.children.get(seq) {
                 out.push(cancel_child(directory, run, *seq, &child.workflow, &child.id, &child.run)?);
             }
         }
@@ -81,10 +82,10 @@ pub(crate) fn of(
             out.push(to(directory, workflow, id, format!("{run}.{seq}.s"), &signal)?);
         }
         end if end.is_end() => {
-            for (seq, child) in &live.notes.children {
+            for (seq, child) in &notes.children {
                 out.push(cancel_child(directory, run, *seq, &child.workflow, &child.id, &child.run)?);
             }
-            if let (Some(parent), Some(outcome)) = (&live.summary.parent, Outcome::of_end(end)) {
+            if let (Some(parent), Some(outcome)) = (&summary.parent, Outcome::of_end(end)) {
                 out.push(child_done(directory, parent, run, outcome)?);
             }
         }
@@ -115,6 +116,25 @@ pub(crate) fn step_overdue(
     let overdue = Command::StepOverdue { run: run.to_owned(), seq, asked };
     let message = to_self(directory, key, format!("{run}.{seq}.o{asked}"), &overdue)?;
     Ok(message.not_before(from + steps::PATIENCE))
+}
+
+/// How soon an instance whose code cannot go on tries again, and how seldom at last: another worker's code may do.
+const TRY_AGAIN: Duration = Duration::from_secs(30);
+const TRY_AGAIN_AT_MOST: Duration = Duration::from_secs(600);
+
+/// Has a stopped instance try again by itself, when it was tried so often before. `turn` makes one stop of a run
+/// different from the next.
+pub(crate) fn try_again(
+    directory: &Directory,
+    key: &InstanceKey,
+    run: &str,
+    (turn, tried): (u32, u32),
+    from: Timestamp,
+) -> Result<Message> {
+    let again = Command::TryAgain { run: run.to_owned(), tried };
+    let message = to_self(directory, key, format!("{run}.{turn}.w{tried}"), &again)?;
+    let wait = TRY_AGAIN.saturating_mul(2_u32.saturating_pow(tried)).min(TRY_AGAIN_AT_MOST);
+    Ok(message.not_before(from + wait))
 }
 
 /// Tells a parent how its child ended.

@@ -78,6 +78,11 @@ pub(crate) async fn load(journal: &Journal, key: &InstanceKey, run: &str) -> Res
     Ok((events, turns))
 }
 
+/// Whether a run was ever started.
+pub(crate) async fn exists(journal: &Journal, key: &InstanceKey, run: &str) -> Result<bool> {
+    Ok(!journal.scan(ScanRange::prefix(HISTORY, run_prefix(key, run)), 1).await?.is_empty())
+}
+
 /// A page of the summaries of a workflow's instances behind the id `after`, in the order of their ids' bytes, and
 /// whether there may be more.
 pub(crate) async fn page(journal: &Journal, workflow: &str, after: Option<&str>) -> Result<(Vec<Summary>, bool)> {

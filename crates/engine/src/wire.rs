@@ -71,6 +71,12 @@ pub(crate) enum Command {
     },
     /// Try a stopped instance again.
     Resume,
+    /// The code of a run could not go on a while ago. Perhaps it can in the worker that gets this.
+    TryAgain {
+        run: String,
+        /// How often that was tried before.
+        tried: u32,
+    },
     Query {
         name: String,
         args: Payload,

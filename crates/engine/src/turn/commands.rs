@@ -27,7 +27,10 @@ impl Turn<'_> {
                 if seen { Ok(()) } else { self.input(None, EventKind::SignalReceived { name, payload, message_id }) }
             }
             Command::Cancel { run, reason } => self.input(run.as_deref(), EventKind::CancelRequested { reason }),
-            Command::Terminate { reason } => self.terminate(&reason),
+            Command::Terminate { reason } => {
+                self.terminate(&reason);
+                Ok(())
+            }
             Command::TaskDone { run, seq, attempts, outcome } => {
                 let event = match outcome {
                     Outcome::Ok(result) => EventKind::TaskCompleted { seq, result },
@@ -59,6 +62,10 @@ impl Turn<'_> {
                 self.heartbeat(&run, seq, attempt, details, alive, reply_to)
             }
             Command::Resume => self.resume().await,
+            Command::TryAgain { run, .. } => match self.summary() {
+                Some(summary) if summary.run == run => self.resume().await,
+                _ => Ok(()),
+            },
             Command::Query { .. }
             | Command::Await { .. }
             | Command::Describe { .. }
@@ -72,8 +79,9 @@ impl Turn<'_> {
         let event = Event::new(self.now.as_millis(), kind);
         match &mut self.instance {
             Instance::Unknown | Instance::Absent | Instance::Closed { .. } => Ok(()),
-            Instance::Stopped { summary, .. } => {
-                if run.is_none_or(|run| run == summary.run) {
+            Instance::Stopped { summary, notes, .. } => {
+                if run.is_none_or(|run| run == summary.run) && !summary.status.is_closed() {
+                    notes.record(&summary.run, &event.kind);
                     self.recorded.push(event);
                 }
                 Ok(())
@@ -110,7 +118,7 @@ impl Turn<'_> {
         let wanted = match &self.instance {
             Instance::Live(live) => live.summary.run == run && live.execution.is_open(seq),
             // It is not known before the code runs again.
-            Instance::Stopped { summary, .. } => summary.run == run,
+            Instance::Stopped { summary, .. } => summary.run == run && !summary.status.is_closed(),
             Instance::Unknown | Instance::Absent | Instance::Closed { .. } => false,
         };
         if !wanted {
@@ -142,7 +150,7 @@ impl Turn<'_> {
                 (live.execution.is_open(seq), last)
             }
             // It is not known before the code runs again.
-            Instance::Stopped { .. } => (true, None),
+            Instance::Stopped { summary, .. } => (summary.run == run && !summary.status.is_closed(), None),
             _ => (false, None),
         };
         self.replies.push((reply_to, ReplyBody::Heartbeat { wanted, details: last }));

@@ -5,6 +5,7 @@ use partitura_workflow::{Event, EventKind, Execution, Failure, FailureKind, Star
 use uuid::Uuid;
 
 use super::{Abandoned, Context, Instance, Turn, write};
+use crate::history::HISTORY;
 use crate::instance::{Live, Notes, beginning};
 use crate::names::InstanceKey;
 use crate::summary::{Status, Summary};
@@ -13,11 +14,15 @@ use crate::{effects, history};
 
 impl<'a> Turn<'a> {
     pub(super) async fn start(&mut self, start: Start) -> Result<(), Abandoned> {
-        let existing = self.summary().map(|summary| (summary.run.clone(), summary.status.is_closed()));
+        let existing = self.summary().map(|summary| summary.run.clone());
         let expect = match existing {
             None => Expect::Absent,
-            Some((run, _)) if run == start.run => return self.already_started(start),
-            Some((run, closed)) => match (start.policy, &start.parent) {
+            Some(run) if run == start.run => return self.already_started(start),
+            // A copy of a start whose run was replaced since.
+            Some(_) if start.policy != StartPolicy::UseExisting && self.has_begun(&start.run).await? => {
+                return self.already_started(start);
+            }
+            Some(run) => match (start.policy, &start.parent) {
                 (StartPolicy::UseExisting, _) => return self.already_started(start),
                 (StartPolicy::Reject, Some(parent)) => {
                     let message = format!("{} exists already; a child needs an id of its own", self.key);
@@ -29,17 +34,7 @@ impl<'a> Turn<'a> {
                     self.replies.extend(start.accepted.map(|to| (to, ReplyBody::Rejected { run })));
                     return Ok(());
                 }
-                (StartPolicy::Replace, _) => {
-                    if !closed {
-                        self.terminate("it was replaced by a new start of the same id")?;
-                        self.seal()?;
-                        self.replaced = self.ended.take().map(|outcome| (outcome, std::mem::take(&mut self.waiters)));
-                    }
-                    match &self.instance {
-                        Instance::Closed { version, .. } => Expect::Version(*version),
-                        _ => Expect::Any,
-                    }
-                }
+                (StartPolicy::Replace, _) => self.make_way()?,
             },
         };
         let started = Started {
@@ -60,7 +55,7 @@ impl<'a> Turn<'a> {
         self.recorded.push(event.clone());
         if let Some(status) = &self.inert {
             let summary = Summary { status: status.clone(), ..summary };
-            self.instance = Instance::Stopped { summary: Box::new(summary), next_turn: 0 };
+            self.instance = Instance::Stopped { summary: Box::new(summary), next_turn: 0, notes: Notes::default() };
             return Ok(());
         }
         let (execution, turn) = Execution::start(&self.context.definition, event).map_err(Abandoned::Stopped)?;
@@ -68,6 +63,28 @@ impl<'a> Turn<'a> {
         self.absorb(&mut live, turn);
         self.instance = Instance::Live(Box::new(live));
         Ok(())
+    }
+
+    /// Whether a run of this id was ever started under this name.
+    async fn has_begun(&mut self, run: &str) -> Result<bool, Abandoned> {
+        let prefix = history::run_prefix(self.key, run);
+        let in_this_turn = self.unit.put.iter().any(|put| put.space == HISTORY && put.key.starts_with(&prefix));
+        Ok(in_this_turn || history::exists(&self.context.journal, self.key, run).await?)
+    }
+
+    /// Ends the present run, if it has not ended, and closes its books: what comes now belongs to the next. What the
+    /// summary has to be for that.
+    fn make_way(&mut self) -> Result<Expect, Abandoned> {
+        let expect = match &self.instance {
+            Instance::Closed { version, .. } => Expect::Version(*version),
+            _ => Expect::Any,
+        };
+        self.terminate("it was replaced by a new start of the same id");
+        self.seal()?;
+        if let Some(outcome) = self.ended.take() {
+            self.replaced.push((outcome, std::mem::take(&mut self.waiters)));
+        }
+        Ok(expect)
     }
 
     pub(super) fn already_started(&mut self, start: Start) -> Result<(), Abandoned> {
@@ -83,7 +100,8 @@ impl<'a> Turn<'a> {
         Ok(())
     }
 
-    pub(super) fn terminate(&mut self, reason: &str) -> Result<(), Abandoned> {
+    /// Ends the instance, if there is one that has not ended.
+    pub(super) fn terminate(&mut self, reason: &str) {
         let failure = Failure::new(FailureKind::Terminated, reason);
         let event = Event::new(self.now.as_millis(), EventKind::WorkflowFailed { failure });
         match std::mem::replace(&mut self.instance, Instance::Unknown) {
@@ -92,30 +110,25 @@ impl<'a> Turn<'a> {
                 self.recorded.push(event);
                 self.instance = Instance::Live(live);
             }
-            Instance::Stopped { mut summary, next_turn } => {
+            Instance::Stopped { mut summary, next_turn, notes } if !summary.status.is_closed() => {
                 summary.close(event.at, &event.kind);
                 self.ended = Outcome::of_end(&event.kind);
                 self.summarize = Some(Expect::Any);
                 write(&mut self.unit, history::mark_stopped(self.key, false));
-                // Without live code there are no effects of its end, but whoever started it as a child still waits.
-                if let (Some(parent), Some(outcome)) = (&summary.parent, &self.ended) {
-                    let done = effects::child_done(&self.context.directory, parent, &summary.run, outcome.clone())?;
-                    self.unit.publish.push(done);
-                }
                 self.recorded.push(event);
-                self.instance = Instance::Stopped { summary, next_turn };
+                self.instance = Instance::Stopped { summary, next_turn, notes };
             }
             other => self.instance = other,
         }
-        Ok(())
     }
 
+    /// Runs the code of a stopped instance again, from its history.
     pub(super) async fn resume(&mut self) -> Result<(), Abandoned> {
-        let Instance::Stopped { summary, .. } = &self.instance else { return Ok(()) };
-        let mut summary = (**summary).clone();
-        summary.status = Status::Running;
-        self.seal()?;
-        let live = self.replay(summary).await?;
+        let summary = match &self.instance {
+            Instance::Stopped { summary, .. } if !summary.status.is_closed() => (**summary).clone(),
+            _ => return Ok(()),
+        };
+        let live = self.replay(Summary { status: Status::Running, ..summary }).await?;
         self.instance = Instance::Live(Box::new(live));
         self.summarize = Some(Expect::Any);
         write(&mut self.unit, history::mark_stopped(self.key, false));
@@ -134,22 +147,56 @@ impl<'a> Turn<'a> {
         let status = Status::Stopped { reason };
         let mut turn = Self::new(context, key, now, Instance::Absent);
         turn.inert = Some(status.clone());
+        let mut before = None;
         match history::summary(&context.journal, key).await? {
             None => {}
             Some((version, summary)) if summary.status.is_closed() => {
                 turn.instance = Instance::Closed { summary: Box::new(summary), version };
             }
             Some((_, summary)) => {
-                let (_, next_turn) = history::load(&context.journal, key, &summary.run).await?;
-                turn.instance = Instance::Stopped { summary: Box::new(Summary { status, ..summary }), next_turn };
-                turn.summarize = Some(Expect::Any);
+                if matches!(summary.status, Status::Stopped { .. }) {
+                    before = Some(summary.run.clone());
+                }
+                // A stopped instance that is tried again in vain leaves no trace of that.
+                turn.summarize = (summary.status != status).then_some(Expect::Any);
+                let (events, next_turn) = history::load(&context.journal, key, &summary.run).await?;
+                let (notes, summary) = (Notes::of(&summary.run, &events), Box::new(Summary { status, ..summary }));
+                turn.instance = Instance::Stopped { summary, next_turn, notes };
             }
         }
-        if !matches!(command, Command::Resume) {
+        let tried = match &command {
+            Command::TryAgain { run, tried } => Some((run.clone(), tried + 1)),
+            _ => None,
+        };
+        if !matches!(command, Command::Resume | Command::TryAgain { .. }) {
             turn.handle(command, message_id).await?;
         }
-        let still = turn.summary().is_some_and(|summary| matches!(summary.status, Status::Stopped { .. }));
-        write(&mut turn.unit, history::mark_stopped(key, still));
+        turn.try_again(before, tried)?;
         Ok(turn)
+    }
+
+    /// Notes whether the instance is stopped, and has it try again later: as a new attempt of one that was `tried` so
+    /// often, as the first of one that was not stopped `before`.
+    fn try_again(&mut self, before: Option<String>, tried: Option<(String, u32)>) -> Result<(), Abandoned> {
+        let after = match &self.instance {
+            Instance::Stopped { summary, next_turn, .. } if !summary.status.is_closed() => {
+                Some((summary.run.clone(), *next_turn))
+            }
+            _ => None,
+        };
+        let unchanged = before.as_ref() == after.as_ref().map(|(run, _)| run);
+        if !unchanged {
+            write(&mut self.unit, history::mark_stopped(self.key, after.is_some()));
+        }
+        let Some((run, turn)) = after else { return Ok(()) };
+        let tried = match tried {
+            Some((of, tried)) if of == run => tried,
+            // Its next attempt is on its way already.
+            _ if unchanged => return Ok(()),
+            _ => 0,
+        };
+        let again = effects::try_again(&self.context.directory, self.key, &run, (turn, tried), self.now)?;
+        self.unit.publish.push(again);
+        Ok(())
     }
 }

@@ -33,6 +33,7 @@ pub(crate) enum Instance {
     Stopped {
         summary: Box<Summary>,
         next_turn: u32,
+        notes: Notes,
     },
     Closed {
         summary: Box<Summary>,
@@ -74,8 +75,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) waiters: Vec<ReplyTo>,
     /// The outcome, if the turn ended the instance.
     pub(crate) ended: Option<Outcome>,
-    /// The outcome of an earlier run that a new one replaced, and who of this turn waits for it.
-    pub(crate) replaced: Option<(Outcome, Vec<ReplyTo>)>,
+    /// The outcomes of earlier runs that new ones replaced, and who of this turn waits for them.
+    pub(crate) replaced: Vec<(Outcome, Vec<ReplyTo>)>,
     /// Whom the turn sends something for the first time in this process.
     strangers: Vec<Destination>,
 }
@@ -112,7 +113,7 @@ impl<'a> Turn<'a> {
             steps: Vec::new(),
             waiters: Vec::new(),
             ended: None,
-            replaced: None,
+            replaced: Vec::new(),
             strangers: Vec::new(),
         }
     }
@@ -171,8 +172,9 @@ impl<'a> Turn<'a> {
                     Instance::Live(Box::new(live))
                 }
                 Status::Stopped { .. } => {
-                    let (_, next_turn) = history::load(journal, self.key, &summary.run).await?;
-                    Instance::Stopped { summary, next_turn }
+                    let (events, next_turn) = history::load(journal, self.key, &summary.run).await?;
+                    let notes = Notes::of(&summary.run, &events);
+                    Instance::Stopped { summary, next_turn, notes }
                 }
                 _ => Instance::Closed { summary, version },
             };
@@ -182,9 +184,11 @@ impl<'a> Turn<'a> {
         Err(Error::new(ErrorKind::Storage, "load", message).of(self.key).into())
     }
 
-    /// Rebuilds a live instance. What its code asks for beyond the history is recorded in this turn.
+    /// Rebuilds a live instance from its history and what this turn has recorded. What its code asks for beyond that is
+    /// recorded in this turn, too.
     async fn replay(&mut self, summary: Summary) -> Result<Live, Abandoned> {
-        let (events, next_turn) = history::load(&self.context.journal, self.key, &summary.run).await?;
+        let (mut events, next_turn) = history::load(&self.context.journal, self.key, &summary.run).await?;
+        events.extend(self.recorded.iter().cloned());
         let notes = Notes::of(&summary.run, &events);
         let (execution, turn) = Execution::replay(&self.context.definition, events).map_err(Abandoned::Stopped)?;
         let mut live = Live { execution, summary, next_turn, notes };
@@ -218,36 +222,30 @@ impl<'a> Turn<'a> {
             return Ok(());
         }
         let recorded = std::mem::take(&mut self.recorded);
-        let (summary, turn) = match &mut self.instance {
+        let (summary, next_turn, notes) = match &mut self.instance {
             Instance::Live(live) => {
-                live.next_turn += 1;
-                (&live.summary, live.next_turn - 1)
+                let Live { summary, next_turn, notes, .. } = &mut **live;
+                (&*summary, next_turn, notes)
             }
-            Instance::Stopped { summary, next_turn } => {
-                *next_turn += 1;
-                (&**summary, *next_turn - 1)
-            }
+            Instance::Stopped { summary, next_turn, notes } => (&**summary, next_turn, notes),
             _ => return Ok(()),
         };
+        let turn = *next_turn;
+        *next_turn += 1;
         let row = history::append(self.key, &summary.run, turn, &recorded);
         let summarized = self.summarize.take().map(|expect| history::summarize(self.key, expect, summary));
         for put in [Some(row), summarized].into_iter().flatten() {
             write(&mut self.unit, put);
         }
         let mut messages: Vec<Message> = Vec::with_capacity(recorded.len());
-        if let Instance::Live(live) = &mut self.instance {
-            for event in &recorded {
-                effects::of(&self.context.directory, self.key, live, event, &mut messages)?;
-                self.strangers.extend(effects::destination(&event.kind).filter(|to| !self.context.directory.knows(to)));
-                if event.kind.is_command() {
-                    let run = live.summary.run.clone();
-                    live.notes.record(&run, &event.kind);
-                }
+        for event in &recorded {
+            effects::of(&self.context.directory, self.key, (summary, notes), event, &mut messages)?;
+            self.strangers.extend(effects::destination(&event.kind).filter(|to| !self.context.directory.knows(to)));
+            if event.kind.is_command() {
+                notes.record(&summary.run, &event.kind);
             }
         }
-        if self.context.events.is_heard()
-            && let Some(summary) = self.summary()
-        {
+        if self.context.events.is_heard() {
             let topic = &self.context.events.name;
             messages.extend(
                 recorded
