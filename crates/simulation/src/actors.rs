@@ -1,15 +1,15 @@
-//! The processes of a world: workers that come and go, and one client that stays.
+//! The processes of a world: workers that come and go, and clients, of which one stays.
 
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 use std::time::Duration;
 
-use partitura::{Builder, Partitura};
+use partitura::{Builder, Client, Partitura};
 use partitura_broker::Result;
 use tokio::time::sleep;
 
 use crate::broker::SimBroker;
-use crate::catalogue;
+use crate::catalogue::{self, Heard, Part};
 use crate::plan::{Keeper, Plan};
 use crate::process::Process;
 use crate::service::{Musician, PlayerService};
@@ -44,7 +44,8 @@ async fn work(process: &Process) -> &'static str {
         (state.plan.concurrency, state.workflows.clone())
     };
     let worker = partitura.worker().service(service).concurrency(at_least_one(concurrency));
-    let Ok(mut running) = catalogue::register(worker, &workflows).start().await else { return "no start" };
+    let worker = catalogue::register(worker, &workflows, process.generation());
+    let Ok(mut running) = worker.start().await else { return "no start" };
     process.begins_to_count();
     tokio::select! {
         biased;
@@ -56,15 +57,52 @@ async fn work(process: &Process) -> &'static str {
     }
 }
 
+/// What one client does, in one life after the other if it may crash; the others share a process that is spared.
+pub(crate) async fn client(world: World, name: String, part: Part, spared: Client) -> Result<Heard, String> {
+    if !(part.may_crash && world.lock().plan.clients_crash) {
+        return (part.perform)(spared, world).await;
+    }
+    for life in 1.. {
+        let process = world.process(format!("{name}.{life}"), true);
+        let performance = async {
+            let client = persistent(&process).await;
+            process.begins_to_count();
+            (part.perform)(client, world.clone()).await
+        };
+        let heard = tokio::select! {
+            biased;
+            () = process.died() => None,
+            heard = performance => Some(heard),
+        };
+        process.exit();
+        if let Some(heard) = heard {
+            return heard;
+        }
+        let rest = world.lock().random.between(1, 2_000);
+        sleep(Duration::from_millis(rest)).await;
+    }
+    Err("a client has many lives".to_owned())
+}
+
+/// A client, as soon as there is a connection.
+pub(crate) async fn persistent(process: &Process) -> Client {
+    loop {
+        match connect(process).await {
+            Ok(partitura) => return partitura.client(),
+            Err(_) => sleep(Duration::from_millis(100)).await,
+        }
+    }
+}
+
 /// Joins the world's broker, and its store where it has one.
-pub(crate) async fn connect(process: &Process) -> Result<Partitura> {
+async fn connect(process: &Process) -> Result<Partitura> {
     let plan = process.world.lock().plan.clone();
     settings(process, &plan).await
 }
 
 fn settings(process: &Process, plan: &Plan) -> Builder {
     let mut builder = Partitura::on(Arc::new(SimBroker::connect(process)))
-        .clock(Arc::new(process.world.clone()))
+        .clock(Arc::new(process.clone()))
         .ids(Arc::new(process.world.clone()))
         .partitions(NonZeroU32::new(plan.partitions).unwrap_or(NonZeroU32::MIN))
         .cache(at_least_one(plan.cache))

@@ -124,6 +124,12 @@ impl State {
                 self.note("clock", format_args!("jumps {jump} ms ahead"));
                 self.wake_all();
             }
+            Mishap::ClockSkew => {
+                let jump = self.random.pick(&[1, 50, 1_000, 30_000]);
+                let jump = if self.random.coin() { jump } else { -jump };
+                self.note(&name, format_args!("has its clock put forward by {jump} ms"));
+                self.put_clock_forward(victim, jump);
+            }
             Mishap::Shutdown => {
                 self.note(&name, format_args!("is asked to shut down"));
                 self.processes[victim].ask_to_leave();
@@ -136,7 +142,7 @@ impl State {
         self.chaos = false;
         for process in 0..self.processes.len() {
             self.resume(process);
-            self.processes[process].spare();
+            self.processes[process].calm_down();
         }
     }
 }

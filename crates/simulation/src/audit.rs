@@ -1,9 +1,13 @@
 //! What is noted of a world as it goes, to be checked then or at its end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use partitura::history::{Event, EventKind};
+use partitura::{StartPolicy, Status, Summary};
 use partitura_broker::{Message, Version};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use crate::world::State;
 
@@ -12,25 +16,114 @@ use crate::world::State;
 pub(crate) struct Audit {
     /// Turns in each run's history.
     turns: BTreeMap<Bytes, u32>,
+    /// The history keys of runs, in the order in which they began.
+    pub(crate) begun: Vec<Bytes>,
+    /// Runs that were stopped once: what came meanwhile is kept as it came.
+    pub(crate) stopped: BTreeSet<String>,
+    /// When timers are due, by run and number.
+    timers: BTreeMap<(Bytes, u32), u64>,
+    /// The starts that were stored: how each was meant, by its run.
+    pub(crate) starts: BTreeMap<String, Start>,
     /// The events of workflows by id, as they were published first.
     pub(crate) events: BTreeMap<String, Bytes>,
     /// The calls of services by idempotency key: what was called, and how often.
     pub(crate) calls: BTreeMap<String, (String, u32)>,
 }
 
+/// What the audit reads of a command that starts an instance.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Start {
+    run: String,
+    #[serde(default)]
+    pub(crate) policy: StartPolicy,
+    /// Of which instance.
+    #[serde(skip)]
+    pub(crate) id: String,
+}
+
+/// A value, as the engine stores it.
+#[derive(Deserialize)]
+struct Row<T> {
+    body: T,
+}
+
+/// What is stored of an instance, without its envelope.
+pub(crate) fn body<T: DeserializeOwned>(value: &[u8]) -> Result<T, serde_json::Error> {
+    serde_json::from_slice(value).map(|row: Row<T>| row.body)
+}
+
+/// Whether a text is in a value: before it is worth decoding.
+fn mentions(value: &[u8], text: &str) -> bool {
+    std::str::from_utf8(value).is_ok_and(|value| value.contains(text))
+}
+
+impl Audit {
+    pub(crate) fn command_was_stored(&mut self, message: &Message) {
+        #[derive(Deserialize)]
+        struct Command {
+            #[serde(rename = "Start")]
+            start: Start,
+        }
+        if message.payload.starts_with(b"{\"Start\"")
+            && let Ok(Command { mut start }) = serde_json::from_slice(&message.payload)
+        {
+            start.id = message.key.as_deref().map(String::from_utf8_lossy).unwrap_or_default().into_owned();
+            self.starts.insert(start.run.clone(), start);
+        }
+    }
+
+    pub(crate) fn summary_was_written(&mut self, value: &Bytes) {
+        if mentions(value, "\"Stopped\"")
+            && let Ok(summary) = body::<Summary>(value)
+            && matches!(summary.status, Status::Stopped { .. })
+        {
+            self.stopped.insert(summary.run);
+        }
+    }
+}
+
 impl State {
     /// A turn is committed: the only one of its number, and the next one of its run.
-    pub(crate) fn history_was_written(&mut self, key: &Bytes, version: Version) {
+    pub(crate) fn history_was_written(&mut self, key: &Bytes, version: Version, value: &Bytes) {
         let (run, turn) = key.split_at(key.len().saturating_sub(4));
         let turn = <[u8; 4]>::try_from(turn).map(u32::from_be_bytes).unwrap_or(u32::MAX);
-        let next = self.audit.turns.entry(Bytes::copy_from_slice(run)).or_default();
+        let run = key.slice(..run.len());
+        let next = self.audit.turns.entry(run.clone()).or_default();
         let expected = *next;
         *next = turn.saturating_add(1);
-        let name = String::from_utf8_lossy(run).replace('\0', "/");
+        if turn == 0 {
+            self.audit.begun.push(run.clone());
+        }
+        let name = String::from_utf8_lossy(&run).replace('\0', "/");
         if version > 1 {
             self.violate("a turn is committed once", format!("turn {turn} of {name} was written again"));
         } else if turn != expected {
             self.violate("turns have no gaps", format!("turn {turn} of {name} follows turn {expected} − 1"));
+        }
+        if mentions(value, "\"Timer") {
+            self.timers_are_never_early(&run, value);
+        }
+    }
+
+    /// A timer fires when the broker's clock has reached its time; where the broker is itself too early, when the clock
+    /// of a worker has.
+    fn timers_are_never_early(&mut self, run: &Bytes, value: &Bytes) {
+        let latest = self.wall().as_millis() + if self.plan.early > 0 { self.ahead } else { 0 };
+        for event in body::<Vec<Event>>(value).unwrap_or_default() {
+            match event.kind {
+                EventKind::TimerStarted { seq, due_at_ms } => {
+                    self.audit.timers.insert((run.clone(), seq), due_at_ms);
+                }
+                EventKind::TimerFired { seq } => {
+                    let due = self.audit.timers.get(&(run.clone(), seq)).copied().unwrap_or_default();
+                    if due > latest {
+                        let name = String::from_utf8_lossy(run).replace('\0', "/");
+                        let text = format!("timer {seq} of {name} fires {} ms before it is due", due - latest);
+                        self.violate("no timer is early", text);
+                    }
+                }
+                _ => {}
+            }
         }
     }
 
@@ -54,5 +147,12 @@ impl State {
             let text = format!("{key} is that of {known} and of {what}");
             self.violate("an idempotency key belongs to one task", text);
         }
+    }
+
+    /// All that is committed of an instance, in the order of its runs' keys.
+    pub(crate) fn history(&self, workflow: &str, id: &str) -> Vec<Event> {
+        let prefix = format!("{workflow}\0{id}\0");
+        let rows = self.keys.space("history").filter(|(key, _)| key.starts_with(prefix.as_bytes()));
+        rows.flat_map(|(_, value)| body::<Vec<Event>>(value).unwrap_or_default()).collect()
     }
 }

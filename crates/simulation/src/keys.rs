@@ -50,7 +50,10 @@ impl State {
             Some(value) => {
                 let version = self.keys.kept.get(&key).map_or(1, |(version, _)| version + 1);
                 if put.space == "history" {
-                    self.history_was_written(&put.key, version);
+                    self.history_was_written(&put.key, version, value);
+                }
+                if put.space == "instances" {
+                    self.audit.summary_was_written(value);
                 }
                 self.keys.latest = Some(key.clone());
                 self.keys.kept.insert(key, (version, value.clone()));

@@ -1,3 +1,4 @@
+use crate::catalogue::changed::Generation;
 use crate::random::Random;
 
 /// How a world goes wrong, drawn from its seed.
@@ -36,6 +37,10 @@ pub(crate) struct Plan {
     pub(crate) lost_replies: u64,
     /// A process dies after about so many effects.
     pub(crate) crash_after: Option<u64>,
+    /// Whether clients die, too.
+    pub(crate) clients_crash: bool,
+    /// The code that workers have until the last of it is rolled out.
+    pub(crate) generations: Vec<Generation>,
     /// Something befalls a process, or the subscription, about this often; and what.
     pub(crate) mishap_every: Option<u64>,
     pub(crate) mishaps: Vec<Mishap>,
@@ -67,8 +72,10 @@ pub(crate) enum Mishap {
     Rebalance,
     /// Of each shared subscription, the delivery that was held longest goes to another.
     TakeBack,
-    /// The wall clock jumps.
+    /// The wall clock jumps, everybody's.
     ClockJump,
+    /// The clock of one process is put forward or back.
+    ClockSkew,
     /// A process is shut down in good order.
     Shutdown,
 }
@@ -93,11 +100,16 @@ impl Plan {
             Mishap::Rebalance,
             Mishap::TakeBack,
             Mishap::ClockJump,
+            Mishap::ClockSkew,
             Mishap::Shutdown,
         ];
         let mut mishaps: Vec<_> = kinds.into_iter().filter(|_| random.coin()).collect();
         if mishaps.is_empty() {
             mishaps.push(random.pick(&kinds));
+        }
+        let mut generations: Vec<_> = Generation::ALL.into_iter().filter(|_| random.coin() && !calm).collect();
+        if generations.is_empty() {
+            generations.push(Generation::Fixed);
         }
         Self {
             keeper: random.pick(&[Keeper::Broker, Keeper::Broker, Keeper::Store, Keeper::Store, Keeper::Both]),
@@ -117,6 +129,8 @@ impl Plan {
             passed_over,
             lost_replies,
             crash_after,
+            clients_crash: random.coin(),
+            generations,
             mishap_every,
             mishaps,
             session: random.pick(&[200, 2_000, 6_000]),

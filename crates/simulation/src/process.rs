@@ -7,10 +7,12 @@ use std::fmt;
 use std::future::pending;
 use std::sync::Arc;
 
+use partitura_broker::{Clock, Timestamp};
 use tokio::sync::Notify;
 use tokio::time::{Duration, sleep};
 
 use crate::agenda::Deed;
+use crate::catalogue::changed::Generation;
 use crate::world::{State, World};
 
 /// A process, as its own tasks see it.
@@ -27,8 +29,12 @@ pub(crate) struct Process {
 pub(crate) struct ProcessState {
     pub(crate) name: String,
     pub(crate) dead: bool,
-    /// Whether things may befall it: the client's process is spared.
+    /// Whether things may befall it: the process of most clients is spared.
     mortal: bool,
+    /// How far its clock is ahead of the wall's, in milliseconds.
+    clock: i64,
+    /// Whether its code is to be replaced.
+    outdated: bool,
     paused_until: u64,
     /// Whether its effects count.
     counts: bool,
@@ -48,9 +54,12 @@ impl ProcessState {
         self.leaves.notify_one();
     }
 
-    /// It will not crash any more.
-    pub(crate) fn spare(&mut self) {
+    /// It will not crash any more, and makes way for one with the last generation of the code.
+    pub(crate) fn calm_down(&mut self) {
         self.crash = None;
+        if self.outdated {
+            self.ask_to_leave();
+        }
     }
 }
 
@@ -73,6 +82,8 @@ impl World {
             name,
             dead: false,
             mortal,
+            clock: 0,
+            outdated: false,
             paused_until: 0,
             counts,
             crash,
@@ -93,6 +104,19 @@ impl Process {
     /// Waits until somebody asks the process to shut down.
     pub(crate) async fn leaves(&self) {
         self.leaves.notified().await;
+    }
+
+    /// Which code it has.
+    pub(crate) fn generation(&self) -> Generation {
+        let mut state = self.world.lock();
+        let drawn = state.plan.generations.clone();
+        let drawn = state.random.pick(&drawn);
+        let generation = if state.chaos { drawn } else { Generation::Fixed };
+        let process = &mut state.processes[self.id];
+        process.outdated = generation != Generation::Fixed;
+        let name = process.name.clone();
+        state.note(&name, format_args!("has {generation:?} code"));
+        generation
     }
 
     /// It has started: from now on, its effects count, if they did not before.
@@ -173,6 +197,15 @@ impl Process {
     }
 }
 
+/// The clock of a process: the wall's, and how far it is off.
+impl Clock for Process {
+    fn now(&self) -> Timestamp {
+        let state = self.world.lock();
+        let wall = state.wall().as_millis();
+        Timestamp::from_millis(wall.saturating_add_signed(state.processes[self.id].clock))
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
     Lives,
@@ -210,6 +243,14 @@ impl State {
         let longest = self.plan.session;
         let after = self.random.between(0, longest);
         self.later(after, Deed::EndSession { process });
+    }
+
+    /// Puts a clock forward, or back; it is never off by more than a minute.
+    pub(crate) fn put_clock_forward(&mut self, process: usize, jump: i64) {
+        const MOST: i64 = 60_000;
+        let clock = &mut self.processes[process].clock;
+        *clock = (*clock + jump).clamp(-MOST, MOST);
+        self.ahead = self.ahead.max(clock.unsigned_abs());
     }
 
     /// Nothing of the process moves for a while. Past its session, the broker gives its partitions to others.

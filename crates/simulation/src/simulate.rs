@@ -7,7 +7,7 @@ use tokio::time::sleep;
 use crate::actors;
 use crate::agenda::Deed;
 use crate::catalogue::{self, Piece};
-use crate::checks::{self, Ended};
+use crate::checks::{self, Ended, Told};
 use crate::mutant::Mutant;
 use crate::report::Report;
 use crate::world::World;
@@ -72,7 +72,7 @@ async fn run(world: &World) {
         let pieces: Vec<Piece> = (0..count).map(|number| catalogue::draw(&mut state.random, number)).collect();
         for piece in &pieces {
             state.note("world", format_args!("{} is a {}", piece.id, piece.workflow));
-            state.workflows.insert(piece.workflow);
+            catalogue::include(&mut state.workflows, piece.workflow);
         }
         (pieces, state.plan.workers, chaos + PATIENCE)
     };
@@ -98,32 +98,29 @@ async fn run(world: &World) {
 
 /// Has every piece performed, and waits until nothing is left to do.
 async fn perform(world: &World, pieces: Vec<Piece>) -> Vec<Ended> {
-    let process = world.process("client".to_owned(), false);
-    let client = loop {
-        match actors::connect(&process).await {
-            Ok(partitura) => break partitura.client(),
-            Err(_) => sleep(Duration::from_millis(100)).await,
-        }
-    };
+    let client = actors::persistent(&world.process("client".to_owned(), false)).await;
     let mut performances = JoinSet::new();
-    for piece in pieces {
-        let (client, world) = (client.clone(), world.clone());
-        performances.spawn(async move {
-            let Piece { id, workflow, model, perform } = piece;
-            let outcome = perform(client, world.clone()).await;
-            let mut state = world.lock();
-            match &outcome {
-                Ok(Some(outcome)) => state.note("client", format_args!("knows how {id} ended: {outcome:?}")),
-                Ok(None) => state.note("client", format_args!("leaves {id} alone")),
-                Err(problem) => state.violate("what a client asks for is done", problem.clone()),
-            }
-            Ended { id, workflow, model, outcome: outcome.unwrap_or_default() }
-        });
-    }
     let mut ended = Vec::new();
+    for Piece { id, workflow, model, parts } in pieces {
+        let piece = ended.len();
+        for (number, part) in parts.into_iter().enumerate() {
+            let (name, policy) = (format!("{id}/{number}"), part.policy);
+            let (client, world) = (client.clone(), world.clone());
+            performances.spawn(async move {
+                let heard = actors::client(world.clone(), name.clone(), part, client).await;
+                let mut state = world.lock();
+                match &heard {
+                    Ok(heard) => state.note(&name, format_args!("has {heard:?}")),
+                    Err(problem) => state.violate("what a client asks for is done", problem.clone()),
+                }
+                (piece, heard.ok().map(|heard| Told { number, policy, heard }))
+            });
+        }
+        ended.push(Ended { id, workflow, model, told: Vec::new() });
+    }
     while let Some(performed) = performances.join_next().await {
         match performed {
-            Ok(performed) => ended.push(performed),
+            Ok((piece, told)) => ended[piece].told.extend(told),
             Err(panic) => world.lock().violate("the client does not panic", panic.to_string()),
         }
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use partitura_broker::{Clock, Timestamp, TopicName};
+use partitura_broker::{Timestamp, TopicName};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
@@ -48,6 +48,8 @@ pub(crate) struct State {
     pub(crate) chaos: bool,
     /// How far the wall clock has jumped ahead.
     pub(crate) jumped: u64,
+    /// How far the clock of any process was ever off.
+    pub(crate) ahead: u64,
     pub(crate) processes: Vec<ProcessState>,
     pub(crate) topics: BTreeMap<TopicName, Topic>,
     pub(crate) groups: Vec<Group>,
@@ -74,6 +76,7 @@ impl World {
             workflows: BTreeSet::new(),
             chaos: true,
             jumped: 0,
+            ahead: 0,
             processes: Vec::new(),
             topics: BTreeMap::new(),
             groups: Vec::new(),
@@ -165,7 +168,7 @@ impl State {
         self.start.elapsed().as_millis() as u64
     }
 
-    /// What the clocks on the wall say.
+    /// What the clock on the wall says, the broker's: tokio's, and the jumps of the seed.
     pub(crate) fn wall(&self) -> Timestamp {
         Timestamp::from_millis(ORIGIN + self.now() + self.jumped)
     }
@@ -194,12 +197,5 @@ impl State {
 impl fmt::Debug for World {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("World")
-    }
-}
-
-/// The clock on every wall of a world: tokio's, and the jumps of the seed.
-impl Clock for World {
-    fn now(&self) -> Timestamp {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner).wall()
     }
 }

@@ -127,6 +127,7 @@ impl State {
             self.event_was_published(message);
             return Ok(Receipt { partition: Partition(0) });
         }
+        self.audit.command_was_stored(&message);
         if self.is_mutant(Mutant::LostPublish) && self.random.chance(10) {
             return Ok(Receipt { partition: Partition(0) });
         }

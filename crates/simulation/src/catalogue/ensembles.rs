@@ -1,15 +1,21 @@
 //! Several things at once.
 
-use partitura::{Cx, TaskError, join_all, millis, minutes, select};
+use partitura::{Cx, TaskError, Workflow, join_all, millis, minutes, select};
 
 use super::solos::{Sequence, in_sequence};
 use super::waiting::{Counted, CountedSignal};
-use super::{Entry, Expected, Outcome, Piece, Upset, entry, piece};
+use super::{Act, Entry, Expected, Outcome, Piece, REASON, Upset, entry, piece};
 use crate::random::Random;
 use crate::service::{Call, PlayerStub};
 
-pub(super) const WORKFLOWS: &[Entry] =
-    &[entry::<Together>(), entry::<Race>(), entry::<Family>(), entry::<Duet>(), entry::<Late>()];
+pub(super) const WORKFLOWS: &[Entry] = &[
+    entry::<Together>(),
+    entry::<Race>(),
+    entry::<Family>().of(&[Sequence::NAME]),
+    entry::<Duet>().of(&[Counted::NAME]),
+    entry::<Late>(),
+    entry::<Herald>().of(&[Sequence::NAME]),
+];
 
 /// Tasks at once, all of them awaited.
 #[derive(Debug, Default)]
@@ -28,9 +34,11 @@ impl Together {
 pub(super) fn together(random: &mut Random, id: String, begin: u64) -> Piece {
     let calls = Call::draw_some(random, 9);
     let input = calls.clone();
-    piece::<Together>(id, begin, input, Vec::new(), move |_| Expected {
-        outcome: Outcome::ok(&calls.iter().map(Call::answer).collect::<Vec<_>>()),
-        calls: calls.iter().map(Call::played).collect(),
+    piece::<Together>(id, begin, input, Vec::new(), move |_| {
+        Expected::new(
+            Outcome::ok(&calls.iter().map(Call::answer).collect::<Vec<_>>()),
+            calls.iter().map(Call::played).collect(),
+        )
     })
 }
 
@@ -62,9 +70,9 @@ pub(super) fn race(random: &mut Random, id: String, begin: u64) -> Piece {
     piece::<Race>(id, begin, input, Vec::new(), move |_| match &call {
         Some(call) => {
             let outcome = call.answer().map_or_else(|upset| Outcome::err(&upset), |played| Outcome::ok(&played));
-            Expected { outcome, calls: vec![call.played()] }
+            Expected::new(outcome, vec![call.played()])
         }
-        None => Expected { outcome: Outcome::ok(&"timer"), calls: vec!["hold(race)".to_owned()] },
+        None => Expected::new(Outcome::ok(&"timer"), vec!["hold(race)".to_owned()]),
     })
 }
 
@@ -87,7 +95,7 @@ pub(super) fn family(random: &mut Random, id: String, begin: u64) -> Piece {
     let input = children.clone();
     piece::<Family>(id, begin, input, Vec::new(), move |_| {
         let child = |calls: &Vec<Call>| in_sequence(calls).0.map(|p| p.len()).map_err(|upset| upset.to_string());
-        Expected { outcome: Outcome::ok(&children.iter().map(child).collect::<Vec<_>>()), calls: Vec::new() }
+        Expected::new(Outcome::ok(&children.iter().map(child).collect::<Vec<_>>()), Vec::new())
     })
 }
 
@@ -113,9 +121,8 @@ impl Duet {
 pub(super) fn duet(random: &mut Random, id: String, begin: u64) -> Piece {
     let calls = Call::draw_some(random, 4);
     let input = calls.clone();
-    piece::<Duet>(id, begin, input, Vec::new(), move |_| Expected {
-        outcome: Outcome::ok(&(1..=calls.len() as u64).sum::<u64>()),
-        calls: calls.iter().map(Call::played).collect(),
+    piece::<Duet>(id, begin, input, Vec::new(), move |_| {
+        Expected::new(Outcome::ok(&(1..=calls.len() as u64).sum::<u64>()), calls.iter().map(Call::played).collect())
     })
 }
 
@@ -134,8 +141,41 @@ impl Late {
 
 pub(super) fn late(random: &mut Random, id: String, begin: u64) -> Piece {
     let limit = random.pick(&[1, 300, 4_000]);
-    piece::<Late>(id, begin, limit, Vec::new(), |_| Expected {
-        outcome: Outcome::ok(&true),
-        calls: vec!["hold(late)".to_owned()],
+    piece::<Late>(id, begin, limit, Vec::new(), |_| Expected::new(Outcome::ok(&true), vec!["hold(late)".to_owned()]))
+}
+
+/// Starts children and lets them go; then, perhaps, waits for ever.
+#[derive(Debug, Default)]
+struct Herald;
+
+#[partitura::workflow]
+impl Herald {
+    #[run]
+    async fn run(cx: Cx<Self>, (children, waits): (Vec<Vec<Call>>, bool)) -> Result<usize, Upset> {
+        let count = children.len();
+        for (number, calls) in children.into_iter().enumerate() {
+            cx.child::<Sequence>(format!("{}-{number}", cx.id())).detach(calls);
+        }
+        if waits {
+            cx.channel::<()>("never").recv().await.map_err(|_| Upset::Cancelled)?;
+        }
+        Ok(count)
+    }
+}
+
+/// Neither its end nor its cancellation reaches the children.
+pub(super) fn herald(random: &mut Random, id: String, begin: u64) -> Piece {
+    let children: Vec<Vec<Call>> = (0..random.between(1, 3)).map(|_| Call::draw_some(random, 2)).collect();
+    let waits = random.coin();
+    let acts = if waits { vec![Act::Cancel(random.pick(&[0, 10, 400, 3_000]))] } else { Vec::new() };
+    let input = (children.clone(), waits);
+    let name = id.clone();
+    piece::<Herald>(id, begin, input, acts, move |_| {
+        let outcome = if waits { Outcome::Cancelled(REASON.to_owned()) } else { Outcome::ok(&children.len()) };
+        let expected = Expected::new(outcome, Vec::new());
+        children.iter().enumerate().fold(expected, |expected, (number, calls)| {
+            let outcome = in_sequence(calls).0.map_or_else(|upset| Outcome::err(&upset), |played| Outcome::ok(&played));
+            expected.and::<Sequence>(format!("{name}-{number}"), outcome)
+        })
     })
 }

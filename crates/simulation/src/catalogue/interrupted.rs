@@ -1,17 +1,17 @@
 //! What does not come to its end, and what is undone then.
 
-use partitura::Cx;
 use partitura::history::{Event, EventKind};
+use partitura::{Cx, Workflow};
 
 use super::{Act, Entry, Expected, Outcome, Piece, REASON, Upset, entry, piece};
 use crate::random::Random;
 use crate::service::{Call, PlayerStub};
 
-pub(super) const WORKFLOWS: &[Entry] = &[entry::<Journey>(), entry::<Cascade>()];
+pub(super) const WORKFLOWS: &[Entry] = &[entry::<Journey>(), entry::<Cascade>().of(&[Journey::NAME])];
 
 /// Tasks that are undone, newest first, if one of them fails; then, perhaps, waiting for ever.
 #[derive(Debug, Default)]
-struct Journey;
+pub(super) struct Journey;
 
 #[partitura::workflow]
 impl Journey {
@@ -45,9 +45,9 @@ pub(super) fn saga(random: &mut Random, id: String, begin: u64) -> Piece {
         match calls.iter().enumerate().find_map(|(at, call)| Some((at, call.answer().err()?))) {
             None => {
                 let played = there_and_back(&calls, calls.len(), 0);
-                Expected { outcome: Outcome::ok(&calls.len()), calls: played }
+                Expected::new(Outcome::ok(&calls.len()), played)
             }
-            Some((at, upset)) => Expected { outcome: Outcome::err(&upset), calls: there_and_back(&calls, at + 1, at) },
+            Some((at, upset)) => Expected::new(Outcome::err(&upset), there_and_back(&calls, at + 1, at)),
         }
     })
 }
@@ -65,7 +65,7 @@ pub(super) fn cancelled(random: &mut Random, id: String, begin: u64) -> Piece {
         let done = before.iter().filter(|event| matches!(event.kind, EventKind::TaskCompleted { .. })).count();
         let tried = before.iter().filter(|event| matches!(event.kind, EventKind::TaskScheduled { .. })).count();
         let calls = there_and_back(&calls, tried.min(calls.len()), done.min(calls.len()));
-        Expected { outcome: Outcome::Cancelled(REASON.to_owned()), calls }
+        Expected::new(Outcome::Cancelled(REASON.to_owned()), calls)
     })
 }
 
@@ -78,7 +78,7 @@ pub(super) fn terminated(random: &mut Random, id: String, begin: u64) -> Piece {
     piece::<Journey>(id, begin, input, acts, move |history| {
         let tried = history.iter().filter(|event| matches!(event.kind, EventKind::TaskScheduled { .. })).count();
         let calls = there_and_back(&calls, tried.min(calls.len()), 0);
-        Expected { outcome: Outcome::Other(REASON.to_owned()), calls }
+        Expected::new(Outcome::Other(REASON.to_owned()), calls)
     })
 }
 
@@ -99,8 +99,5 @@ pub(super) fn cascade(random: &mut Random, id: String, begin: u64) -> Piece {
     let mut calls = Call::draw_some(random, 2);
     calls.iter_mut().for_each(|call| (call.fails, call.refused) = (0, false));
     let acts = vec![Act::Cancel(random.pick(&[0, 10, 400, 3_000]))];
-    piece::<Cascade>(id, begin, calls, acts, |_| Expected {
-        outcome: Outcome::Cancelled(REASON.to_owned()),
-        calls: Vec::new(),
-    })
+    piece::<Cascade>(id, begin, calls, acts, |_| Expected::new(Outcome::Cancelled(REASON.to_owned()), Vec::new()))
 }

@@ -1,44 +1,46 @@
 //! The workflows of every world. Each comes with its model: how it has to end, said without the engine.
 
+mod asked;
+pub(crate) mod changed;
+mod contests;
 mod ensembles;
 mod interrupted;
+mod performing;
 pub(crate) mod solos;
 mod waiting;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
-use futures::future::BoxFuture;
-use partitura::history::{Definition, Event};
-use partitura::{Client, Signal, TaskError, Worker, Workflow, WorkflowError};
+use partitura::history::Definition;
+use partitura::{TaskError, Worker, Workflow};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use self::changed::Generation;
+use self::performing::{Act, piece};
+pub(crate) use self::performing::{Heard, Model, Part, Piece, Verdict};
 use crate::random::Random;
 use crate::service::{ATTEMPTS, Call, PANIC, Refusal};
-use crate::world::World;
 
-/// One instance that a world starts.
-pub(crate) struct Piece {
-    pub(crate) id: String,
-    pub(crate) workflow: &'static str,
-    /// How it has to end, by its input, and where chance decides, by what the history says of that.
-    pub(crate) model: Model,
-    /// Starts it, does to it what is to be done, and waits for its end, unless nobody does.
-    pub(crate) perform: Box<dyn FnOnce(Client, World) -> Performance + Send>,
-}
-
-/// What the client learns: the outcome, if it waits for it.
-pub(crate) type Performance = BoxFuture<'static, Result<Option<Outcome>, String>>;
-
-pub(crate) type Model = Arc<dyn Fn(&[Event]) -> Expected + Send + Sync>;
-
-/// What a model says.
+/// What a model says of a run.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Expected {
     pub(crate) outcome: Outcome,
     /// The tasks that are scheduled, in their order.
     pub(crate) calls: Vec<String>,
+    /// Other instances that it leads to, by workflow and id, and how they end.
+    pub(crate) others: Vec<(&'static str, String, Outcome)>,
+}
+
+impl Expected {
+    fn new(outcome: Outcome, calls: Vec<String>) -> Self {
+        Self { outcome, calls, others: Vec::new() }
+    }
+
+    fn and<W: Workflow>(mut self, id: String, outcome: Outcome) -> Self {
+        self.others.push((W::NAME, id, outcome));
+        self
+    }
 }
 
 /// How an instance ends.
@@ -126,92 +128,45 @@ impl Call {
     }
 }
 
-/// What a client does to an instance, after a while.
-pub(crate) enum Act<W> {
-    Signal(u64, Box<dyn FnOnce() -> Signal<W> + Send>),
-    Cancel(u64),
-    Terminate(u64),
-}
-
 /// Why the catalogue's instances are cancelled or terminated.
 pub(crate) const REASON: &str = "the hall is closed";
-
-fn piece<W: Workflow>(
-    id: String,
-    begin: u64,
-    input: W::Input,
-    acts: Vec<Act<W>>,
-    model: impl Fn(&[Event]) -> Expected + Send + Sync + 'static,
-) -> Piece
-where
-    W::Input: Clone,
-{
-    let name = id.clone();
-    let perform = move |client: Client, world: World| -> Performance {
-        Box::pin(async move {
-            let pause = |ms: u64| tokio::time::sleep(std::time::Duration::from_millis(ms));
-            pause(begin).await;
-            let handle = client.workflow::<W>(name.clone());
-            while let Err(error) = handle.start(input.clone()).await {
-                world.lock().note("client", format_args!("starts {name} again: {error}"));
-                pause(100).await;
-            }
-            for act in acts {
-                let done = match act {
-                    Act::Signal(after, signal) => {
-                        pause(after).await;
-                        handle.signal(signal()).await
-                    }
-                    Act::Cancel(after) => {
-                        pause(after).await;
-                        handle.cancel(REASON).await
-                    }
-                    Act::Terminate(after) => {
-                        pause(after).await;
-                        handle.terminate(REASON).await
-                    }
-                };
-                done.map_err(|error| format!("the client gave up on {name}: {error}"))?;
-            }
-            // Whoever waits keeps an instance awake by asking: many are left alone.
-            if world.lock().random.coin() {
-                return Ok(None);
-            }
-            loop {
-                match handle.result().await {
-                    Ok(result) => return Ok(Some(Outcome::ok(&result))),
-                    Err(WorkflowError::Failed(error)) => return Ok(Some(Outcome::err(&error))),
-                    Err(WorkflowError::Cancelled(reason)) => return Ok(Some(Outcome::Cancelled(reason))),
-                    Err(WorkflowError::Client(error)) => {
-                        world.lock().note("client", format_args!("asks for {name} again: {error}"));
-                        pause(100).await;
-                    }
-                    Err(
-                        WorkflowError::Terminated(what) | WorkflowError::TimedOut(what) | WorkflowError::Unknown(what),
-                    ) => {
-                        return Ok(Some(Outcome::Other(what)));
-                    }
-                    Err(_) => return Ok(Some(Outcome::Other("an error of a newer engine".to_owned()))),
-                }
-            }
-        })
-    };
-    Piece { id, workflow: W::NAME, model: Arc::new(model), perform: Box::new(perform) }
-}
 
 /// A workflow of the catalogue.
 struct Entry {
     name: &'static str,
+    /// As the last generation of the code has it.
     definition: fn() -> Definition,
-    register: fn(Worker) -> Worker,
+    register: fn(Worker, Generation) -> Worker,
+    /// The workflows that it starts.
+    children: &'static [&'static str],
 }
 
 const fn entry<W: Workflow>() -> Entry {
-    Entry { name: W::NAME, definition: Definition::of::<W>, register: |worker| worker.workflow::<W>() }
+    Entry {
+        name: W::NAME,
+        definition: Definition::of::<W>,
+        register: |worker, _| worker.workflow::<W>(),
+        children: &[],
+    }
+}
+
+impl Entry {
+    const fn of(mut self, children: &'static [&'static str]) -> Self {
+        self.children = children;
+        self
+    }
 }
 
 fn entries() -> impl Iterator<Item = &'static Entry> {
-    [solos::WORKFLOWS, ensembles::WORKFLOWS, waiting::WORKFLOWS, interrupted::WORKFLOWS].into_iter().flatten()
+    let rooms = [
+        solos::WORKFLOWS,
+        ensembles::WORKFLOWS,
+        waiting::WORKFLOWS,
+        interrupted::WORKFLOWS,
+        asked::WORKFLOWS,
+        changed::WORKFLOWS,
+    ];
+    rooms.into_iter().flatten()
 }
 
 /// The definition of a workflow, to replay its histories.
@@ -219,18 +174,19 @@ pub(crate) fn definition(workflow: &str) -> Option<Definition> {
     entries().find(|entry| entry.name == workflow).map(|entry| (entry.definition)())
 }
 
-/// Has a worker conduct these workflows, and those that they start.
-pub(crate) fn register(worker: Worker, workflows: &BTreeSet<&'static str>) -> Worker {
-    let wanted = |entry: &&Entry| {
-        let parents = match entry.name {
-            "Sequence" => "Family",
-            "Journey" => "Cascade",
-            "Counted" => "Duet",
-            _ => entry.name,
-        };
-        workflows.contains(entry.name) || workflows.contains(parents)
-    };
-    entries().filter(wanted).fold(worker, |worker, entry| (entry.register)(worker))
+/// Adds a workflow to those that are conducted, and all that it starts.
+pub(crate) fn include(workflows: &mut BTreeSet<&'static str>, workflow: &'static str) {
+    if workflows.insert(workflow)
+        && let Some(entry) = entries().find(|entry| entry.name == workflow)
+    {
+        entry.children.iter().for_each(|child| include(workflows, child));
+    }
+}
+
+/// Has a worker conduct these workflows, with the code of its generation.
+pub(crate) fn register(worker: Worker, workflows: &BTreeSet<&'static str>, generation: Generation) -> Worker {
+    let wanted = entries().filter(|entry| workflows.contains(entry.name));
+    wanted.fold(worker, |worker, entry| (entry.register)(worker, generation))
 }
 
 /// Draws one instance.
@@ -246,12 +202,20 @@ pub(crate) fn draw(random: &mut Random, number: usize) -> Piece {
         ensembles::family,
         ensembles::duet,
         ensembles::late,
+        ensembles::herald,
         waiting::collected,
         waiting::counted,
         interrupted::saga,
         interrupted::cancelled,
         interrupted::cascade,
         interrupted::terminated,
+        asked::ledger,
+        changed::change,
+        changed::change,
+        changed::patron,
+        changed::abandoned,
+        contests::sequences,
+        contests::changes,
     ]);
     draw(random, id, begin)
 }

@@ -35,9 +35,8 @@ pub(super) fn collected(random: &mut Random, id: String, begin: u64) -> Piece {
         })
         .collect();
     let input = (call.clone(), count as usize);
-    piece::<Collected>(id, begin, input, acts, move |_| Expected {
-        outcome: Outcome::ok(&(0..count).collect::<Vec<_>>()),
-        calls: vec![call.played()],
+    piece::<Collected>(id, begin, input, acts, move |_| {
+        Expected::new(Outcome::ok(&(0..count).collect::<Vec<_>>()), vec![call.played()])
     })
 }
 
@@ -74,5 +73,5 @@ pub(super) fn counted(random: &mut Random, id: String, begin: u64) -> Piece {
             Act::Signal(after, Box::new(move || CountedSignal::add(number)))
         })
         .collect();
-    piece::<Counted>(id, begin, enough, acts, move |_| Expected { outcome: Outcome::ok(&total), calls: Vec::new() })
+    piece::<Counted>(id, begin, enough, acts, move |_| Expected::new(Outcome::ok(&total), Vec::new()))
 }

@@ -1,25 +1,33 @@
 //! What has to hold of a world at rest.
 
+mod contests;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use partitura::FailureKind;
-use partitura::Summary;
 use partitura::events::CloudEvent;
 use partitura::history::{Event, EventKind, Execution};
-use serde::Deserialize;
+use partitura::{FailureKind, StartPolicy, Summary};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::catalogue::{Expected, Model, Outcome, definition};
+use crate::audit::body;
+use crate::catalogue::{Expected, Heard, Model, Outcome, definition};
 use crate::world::State;
 
-/// A piece that was performed, and what the client heard of its end.
+/// A piece that was performed, and what its clients heard.
 pub(crate) struct Ended {
     pub(crate) id: String,
     pub(crate) workflow: &'static str,
     pub(crate) model: Model,
-    pub(crate) outcome: Option<Outcome>,
+    pub(crate) told: Vec<Told>,
+}
+
+/// What one of its clients heard, and how it started.
+pub(crate) struct Told {
+    pub(crate) number: usize,
+    pub(crate) policy: StartPolicy,
+    pub(crate) heard: Heard,
 }
 
 /// A run of an instance, as it is kept.
@@ -28,13 +36,10 @@ struct Run {
     workflow: String,
     id: String,
     run: String,
+    /// Whether its code could not go on at some time.
+    stopped: bool,
     turns: Vec<Vec<Event>>,
     events: Vec<Event>,
-}
-
-#[derive(Deserialize)]
-struct Row<T> {
-    body: T,
 }
 
 type Found = Result<(), (&'static str, String)>;
@@ -61,7 +66,7 @@ fn all(state: &State, ended: &[Ended]) -> Found {
     summaries(state, &runs)?;
     tasks_were_run(state, &runs)?;
     for piece in ended {
-        as_the_model_says(piece, &runs)?;
+        contests::is_decided(state, piece, &runs)?;
     }
     match state.contents(".commands.workers.dead").first() {
         Some(letter) => Err(("no command is given up", format!("{} is a dead letter", letter.id))),
@@ -73,22 +78,28 @@ fn decode<T: DeserializeOwned>(value: &[u8]) -> Result<T, (&'static str, String)
     serde_json::from_slice(value).map_err(|error| ("what is stored can be read", error.to_string()))
 }
 
+fn stored<T: DeserializeOwned>(value: &[u8]) -> Result<T, (&'static str, String)> {
+    body(value).map_err(|error| ("what is stored can be read", error.to_string()))
+}
+
+/// All runs, in the order in which they began.
 fn runs(state: &State) -> Result<Vec<Run>, (&'static str, String)> {
     let mut runs: BTreeMap<Bytes, Run> = BTreeMap::new();
     for (key, value) in state.keys.space("history") {
         let prefix = key.slice(..key.len().saturating_sub(4));
-        let turn: Row<Vec<Event>> = decode(value)?;
+        let turn: Vec<Event> = stored(value)?;
         let run = runs.entry(prefix.clone()).or_insert_with(|| {
             let text = String::from_utf8_lossy(&prefix).into_owned();
             let mut parts = text.trim_end_matches('\0').split('\0').map(str::to_owned);
             let mut next = || parts.next().unwrap_or_default();
             let (workflow, id, run) = (next(), next(), next());
-            Run { name: format!("{workflow}/{id}"), workflow, id, run, turns: Vec::new(), events: Vec::new() }
+            let (name, stopped) = (format!("{workflow}/{id}"), state.audit.stopped.contains(&run));
+            Run { name, workflow, id, run, stopped, turns: Vec::new(), events: Vec::new() }
         });
-        run.events.extend(turn.body.iter().cloned());
-        run.turns.push(turn.body);
+        run.events.extend(turn.iter().cloned());
+        run.turns.push(turn);
     }
-    Ok(runs.into_values().collect())
+    Ok(state.audit.begun.iter().filter_map(|key| runs.remove(key)).collect())
 }
 
 fn ends_once(run: &Run) -> Found {
@@ -102,8 +113,12 @@ fn ends_once(run: &Run) -> Found {
     Ok(())
 }
 
-/// Results, timers, children, steps: one each. Signals: one per message.
+/// Results, timers, children, steps: one each. Signals: one per message. While the code of a run cannot go on, nobody
+/// knows what it takes: what comes is kept as it comes, and the replay passes over what it had before.
 fn inputs_are_applied_once(run: &Run) -> Found {
+    if run.stopped {
+        return Ok(());
+    }
     let (mut results, mut messages, mut asked) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for event in &run.events {
         let (fresh, asked_for) = match &event.kind {
@@ -169,7 +184,7 @@ fn no_other_events(state: &State, runs: &[Run]) -> Found {
 
 /// Whether every instance has ended, as far as its summary says.
 pub(crate) fn all_closed(state: &State) -> bool {
-    let closed = |value: &Bytes| decode::<Row<Summary>>(value).is_ok_and(|row| row.body.status.is_closed());
+    let closed = |value: &Bytes| body::<Summary>(value).is_ok_and(|summary| summary.status.is_closed());
     state.keys.space("instances").all(|(_, value)| closed(value))
 }
 
@@ -180,18 +195,24 @@ pub(crate) fn still_open(state: &State) -> String {
     open.map(|run| format!("{} is open:\n{}", run.name, story(&run.events))).collect()
 }
 
-/// One summary per instance, of its one run, and closed.
+/// One summary per instance, of its latest run, and closed.
 fn summaries(state: &State, runs: &[Run]) -> Found {
-    let summaries = state.keys.space("instances").map(|(_, value)| decode::<Row<Summary>>(value).map(|row| row.body));
+    let summaries = state.keys.space("instances").map(|(_, value)| stored::<Summary>(value));
     let summaries = summaries.collect::<Result<Vec<_>, _>>()?;
-    for run in runs {
+    let latest: BTreeMap<&str, &Run> = runs.iter().map(|run| (run.name.as_str(), run)).collect();
+    for run in latest.into_values() {
         let of_run = summaries.iter().find(|summary| summary.workflow == run.workflow && summary.id == run.id);
         match of_run {
             Some(summary) if summary.run == run.run && summary.status.is_closed() => {}
-            other => return Err(("an instance has one run, and its summary", format!("{}: {other:?}", run.name))),
+            other => {
+                return Err(("an instance's summary is that of its latest run", format!("{}: {other:?}", run.name)));
+            }
         }
     }
-    Ok(())
+    match state.keys.space("stopped").next() {
+        Some((key, _)) => Err(("what has ended is not stopped", String::from_utf8_lossy(key).replace('\0', "/"))),
+        None => Ok(()),
+    }
 }
 
 /// Whatever has a result was run, and whatever was run had been asked for.
@@ -221,27 +242,36 @@ fn tasks_were_run(state: &State, runs: &[Run]) -> Found {
     Ok(())
 }
 
-fn as_the_model_says(piece: &Ended, runs: &[Run]) -> Found {
-    let name = format!("{}/{}", piece.workflow, piece.id);
-    let Some(run) = runs.iter().find(|run| run.name == name) else {
-        return Err(("what is started is there", name));
-    };
-    let Expected { outcome, calls } = (piece.model)(&run.events);
+/// A run against its model.
+fn as_the_model_says(run: &Run, Expected { outcome, calls, others }: Expected, runs: &[Run]) -> Found {
     let told = || story(&run.events);
-    if piece.outcome.as_ref().is_some_and(|heard| *heard != outcome) {
-        let text = format!("{name}: the client was told {:?} instead of {outcome:?}:\n{}", piece.outcome, told());
+    let ended = end_of(run);
+    if ended.as_ref() != Some(&outcome) {
+        let text = format!("{}: {ended:?} instead of {outcome:?}:\n{}", run.name, told());
         return Err(("a workflow ends as its model says", text));
     }
-    let ended = run.events.last().map(|event| outcome_of(&event.kind));
-    if ended.as_ref() != Some(&outcome) {
-        return Err(("a workflow ends as its model says", format!("{name}: {ended:?} instead of {outcome:?}")));
-    }
-    let scheduled: Vec<_> = run.events.iter().filter_map(|event| call(&event.kind)).collect();
+    let scheduled = calls_of(run);
     if scheduled != calls {
-        let text = format!("{name}: {scheduled:?} instead of {calls:?}:\n{}", told());
+        let text = format!("{}: {scheduled:?} instead of {calls:?}:\n{}", run.name, told());
         return Err(("tasks and compensations are called exactly when due", text));
     }
+    for (workflow, id, outcome) in others {
+        let name = format!("{workflow}/{id}");
+        let found: Vec<_> = runs.iter().filter(|run| run.name == name).map(end_of).collect();
+        if found != [Some(outcome.clone())] {
+            let text = format!("{name}, of {}: {found:?} instead of {outcome:?}", run.name);
+            return Err(("what a workflow starts ends as its model says", text));
+        }
+    }
     Ok(())
+}
+
+fn end_of(run: &Run) -> Option<Outcome> {
+    run.events.last().map(|event| outcome_of(&event.kind))
+}
+
+fn calls_of(run: &Run) -> Vec<String> {
+    run.events.iter().filter_map(|event| call(&event.kind)).collect()
 }
 
 fn outcome_of(end: &EventKind) -> Outcome {

@@ -1,0 +1,113 @@
+//! What is asked while it runs.
+
+use std::sync::Arc;
+
+use partitura::history::{Event, EventKind};
+use partitura::{Client, ClientError, Cx, StartPolicy, Workflow, WorkflowHandle};
+
+use super::performing::{Performance, outcome, pause};
+use super::{Entry, Expected, Heard, Outcome, Part, Piece, Upset, Verdict, entry};
+use crate::random::Random;
+use crate::service::{Call, PlayerStub};
+use crate::world::World;
+
+pub(super) const WORKFLOWS: &[Entry] = &[entry::<Ledger>()];
+
+/// Enters numbers, each once however often it is told, until there are enough.
+#[derive(Debug, Default)]
+struct Ledger {
+    entries: Vec<u64>,
+}
+
+#[partitura::workflow]
+impl Ledger {
+    #[run]
+    async fn run(cx: Cx<Self>, (enough, call): (usize, Call)) -> Result<Vec<u64>, Upset> {
+        cx.until(move |ledger: &Ledger| ledger.entries.len() >= enough).await?;
+        let _ = cx.service::<PlayerStub>().play(call).await;
+        Ok(cx.state(|ledger| ledger.entries.clone()))
+    }
+
+    #[signal]
+    fn enter(&mut self, number: u64) {
+        if !self.entries.contains(&number) {
+            self.entries.push(number);
+        }
+    }
+
+    #[query]
+    fn entries(&self) -> Vec<u64> {
+        self.entries.clone()
+    }
+}
+
+/// What a history has entered.
+fn entered<'a>(history: impl IntoIterator<Item = &'a Event>) -> Vec<u64> {
+    let mut ledger = Ledger::default();
+    for event in history {
+        if let EventKind::SignalReceived { name, payload, .. } = &event.kind {
+            let _ = ledger.signal(name, payload);
+        }
+    }
+    ledger.entries
+}
+
+/// One client enters, and looks now and then; it may crash, and tells all again from the first number that it does not
+/// know to have arrived.
+pub(super) fn ledger(random: &mut Random, id: String, begin: u64) -> Piece {
+    let (call, count) = (Call::draw(random, 0), random.between(1, 5));
+    let pauses: Vec<u64> = (0..count).map(|_| random.pick(&[0, 0, 5, 400, 3_000])).collect();
+    let looks: Vec<bool> = (0..count).map(|_| random.coin()).collect();
+    let (name, input, plan) = (id.clone(), (count as usize, call.clone()), Arc::new((pauses, looks)));
+    let perform = move |client: Client, world: World| -> Performance {
+        let (name, input, plan) = (name.clone(), input.clone(), plan.clone());
+        Box::pin(async move {
+            pause(begin).await;
+            let handle = client.workflow::<Ledger>(name);
+            while handle.start(input.clone()).await.is_err() {
+                pause(100).await;
+            }
+            for (number, (rest, looks)) in (1..).zip(plan.0.iter().zip(&plan.1)) {
+                if *looks {
+                    look(&handle, &world, number - 1).await?;
+                }
+                pause(*rest).await;
+                let sent = handle.signal(LedgerSignal::enter(number)).await;
+                sent.map_err(|error| format!("the client gave up on {}: {error}", handle.id()))?;
+            }
+            look(&handle, &world, count).await?;
+            Ok(Heard { verdict: Verdict::Accepted, outcome: outcome(&handle, &world).await? })
+        })
+    };
+    let part = Part { perform: Box::new(perform), policy: StartPolicy::UseExisting, may_crash: true };
+    let model = move |history: &[Event]| {
+        let asked = |event: &&Event| matches!(&event.kind, EventKind::SignalReceived { name, .. } if name != "enter");
+        let outcome = match history.iter().find(asked) {
+            Some(event) => Outcome::Other(format!("a question that is in its history: {event}")),
+            None => Outcome::ok(&(1..=count).collect::<Vec<_>>()),
+        };
+        Expected::new(outcome, vec![call.played()])
+    };
+    Piece { id, workflow: Ledger::NAME, model: Arc::new(model), parts: vec![part] }
+}
+
+/// Asks for the entries: all that were confirmed before have to be there, and none that is not committed.
+async fn look(handle: &WorkflowHandle<Ledger>, world: &World, confirmed: u64) -> Result<(), String> {
+    let in_chaos = world.lock().chaos;
+    let answer = match handle.query(LedgerQuery::entries()).await {
+        Ok(answer) => answer,
+        // It has ended.
+        Err(ClientError::Refused(_)) => return Ok(()),
+        // Nobody hears a question, or its answer, for sure.
+        Err(error @ (ClientError::NoAnswer { .. } | ClientError::Broker(_))) if in_chaos => {
+            world.lock().note("client", format_args!("has no answer: {error}"));
+            return Ok(());
+        }
+        Err(error) => return Err(format!("{} was asked: {error}", handle.id())),
+    };
+    let committed = entered(&world.lock().history(Ledger::NAME, handle.id()));
+    if committed.starts_with(&answer) && answer.len() as u64 >= confirmed {
+        return Ok(());
+    }
+    Err(format!("{} answers {answer:?}; {confirmed} were confirmed, committed are {committed:?}", handle.id()))
+}

@@ -1,0 +1,147 @@
+//! What clients do to an instance, and what they hear of it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use partitura::history::Event;
+use partitura::{Client, ClientError, Signal, StartPolicy, Workflow, WorkflowError, WorkflowHandle};
+
+use super::{Expected, Outcome, REASON};
+use crate::world::World;
+
+/// What a world starts under one id.
+pub(crate) struct Piece {
+    pub(crate) id: String,
+    pub(crate) workflow: &'static str,
+    /// How a run has to end, by its input, and where chance decides, by what the history says of that.
+    pub(crate) model: Model,
+    /// What clients do, at the same time.
+    pub(crate) parts: Vec<Part>,
+}
+
+/// What one client does.
+pub(crate) struct Part {
+    /// Starts the instance, does to it what is to be done, and waits for its end, unless nobody does. Begun again, it
+    /// comes back with the same id, after a crash for example.
+    pub(crate) perform: Box<dyn Fn(Client, World) -> Performance + Send + Sync>,
+    /// How it starts.
+    pub(crate) policy: StartPolicy,
+    /// Whether doing it twice is doing it once, so that the client may crash half-way.
+    pub(crate) may_crash: bool,
+}
+
+pub(crate) type Performance = BoxFuture<'static, Result<Heard, String>>;
+
+pub(crate) type Model = Arc<dyn Fn(&[Event]) -> Expected + Send + Sync>;
+
+/// What a client learned.
+#[derive(Debug)]
+pub(crate) struct Heard {
+    pub(crate) verdict: Verdict,
+    /// The outcome, if it waited for it.
+    pub(crate) outcome: Option<Outcome>,
+}
+
+/// What became of a start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Accepted,
+    /// There was this run.
+    Exists(String),
+}
+
+/// What a client does to an instance, after a while.
+pub(super) enum Act<W> {
+    Signal(u64, Box<dyn Fn() -> Signal<W> + Send + Sync>),
+    Cancel(u64),
+    Terminate(u64),
+}
+
+impl<W: Workflow> Act<W> {
+    async fn perform(&self, handle: &WorkflowHandle<W>) -> Result<(), ClientError> {
+        match self {
+            Self::Signal(after, signal) => {
+                pause(*after).await;
+                handle.signal(signal()).await
+            }
+            Self::Cancel(after) => {
+                pause(*after).await;
+                handle.cancel(REASON).await
+            }
+            Self::Terminate(after) => {
+                pause(*after).await;
+                handle.terminate(REASON).await
+            }
+        }
+    }
+}
+
+pub(super) async fn pause(ms: u64) {
+    tokio::time::sleep(Duration::from_millis(ms)).await;
+}
+
+/// An instance of which one client takes care.
+pub(super) fn piece<W: Workflow>(
+    id: String,
+    begin: u64,
+    input: W::Input,
+    acts: Vec<Act<W>>,
+    model: impl Fn(&[Event]) -> Expected + Send + Sync + 'static,
+) -> Piece
+where
+    W::Input: Clone + Sync,
+{
+    let name = id.clone();
+    // A signal that is sent again is another signal.
+    let may_crash = !acts.iter().any(|act| matches!(act, Act::Signal(..)));
+    // What the client has written down.
+    let acts = Arc::new((acts, AtomicUsize::new(0)));
+    let perform = move |client: Client, world: World| -> Performance {
+        let (name, input, acts) = (name.clone(), input.clone(), acts.clone());
+        Box::pin(async move {
+            pause(begin).await;
+            let handle = client.workflow::<W>(name.clone());
+            while let Err(error) = handle.start(input.clone()).await {
+                world.lock().note("client", format_args!("starts {name} again: {error}"));
+                pause(100).await;
+            }
+            let (acts, done) = &*acts;
+            while let Some(act) = acts.get(done.load(Ordering::Relaxed)) {
+                act.perform(&handle).await.map_err(|error| format!("the client gave up on {name}: {error}"))?;
+                done.fetch_add(1, Ordering::Relaxed);
+            }
+            Ok(Heard { verdict: Verdict::Accepted, outcome: outcome(&handle, &world).await? })
+        })
+    };
+    let part = Part { perform: Box::new(perform), policy: StartPolicy::UseExisting, may_crash };
+    Piece { id, workflow: W::NAME, model: Arc::new(model), parts: vec![part] }
+}
+
+/// Waits for the end of what was started, or not: whoever waits keeps an instance awake by asking, so many are left
+/// alone.
+pub(super) async fn outcome<W: Workflow>(handle: &WorkflowHandle<W>, world: &World) -> Result<Option<Outcome>, String> {
+    if world.lock().random.coin() {
+        return Ok(None);
+    }
+    loop {
+        return Ok(Some(match handle.result().await {
+            Ok(result) => Outcome::ok(&result),
+            Err(WorkflowError::Failed(error)) => Outcome::err(&error),
+            Err(WorkflowError::Cancelled(reason)) => Outcome::Cancelled(reason),
+            Err(WorkflowError::Client(ClientError::NotFound { .. })) => {
+                return Err(format!("{} was started, and is not found", handle.id()));
+            }
+            Err(WorkflowError::Client(error)) => {
+                world.lock().note("client", format_args!("asks for {} again: {error}", handle.id()));
+                pause(100).await;
+                continue;
+            }
+            Err(WorkflowError::Terminated(what) | WorkflowError::TimedOut(what) | WorkflowError::Unknown(what)) => {
+                Outcome::Other(what)
+            }
+            Err(_) => Outcome::Other("an error of a newer engine".to_owned()),
+        }));
+    }
+}

@@ -1,0 +1,102 @@
+//! Which of several starts counts.
+
+use std::collections::BTreeSet;
+
+use partitura::StartPolicy;
+use partitura::history::EventKind;
+
+use super::{Ended, Found, Run, Told, as_the_model_says, calls_of, end_of, story};
+use crate::catalogue::{Expected, Outcome, Verdict};
+use crate::world::State;
+
+/// How a run ends that a new one takes the place of.
+const REPLACED: &str = "it was replaced by a new start of the same id";
+
+/// The runs of a piece against its starts, each run against its model, and all of it against what its clients heard.
+pub(super) fn is_decided(state: &State, piece: &Ended, runs: &[Run]) -> Found {
+    let name = format!("{}/{}", piece.workflow, piece.id);
+    let own: Vec<&Run> = runs.iter().filter(|run| run.name == name).collect();
+    if own.is_empty() {
+        return Err(("what is started is there", name));
+    }
+    starts_count_once(state, piece, &own)?;
+    for (place, run) in own.iter().enumerate() {
+        let expected = (piece.model)(&run.events);
+        match own.get(place + 1) {
+            Some(next) if end_of(run) == Some(Outcome::Other(REPLACED.to_owned())) => {
+                is_replaced(run, &expected, next)?;
+            }
+            _ => as_the_model_says(run, expected, runs)?,
+        }
+    }
+    piece.told.iter().try_for_each(|told| is_true(told, &own))
+}
+
+/// Every start that replaces leads to one run. Of the others, at most the first of all does.
+fn starts_count_once(state: &State, piece: &Ended, own: &[&Run]) -> Found {
+    let starts: Vec<(&String, StartPolicy)> = state
+        .audit
+        .starts
+        .iter()
+        .filter(|(_, start)| start.id == piece.id)
+        .map(|(run, start)| (run, start.policy))
+        .collect();
+    let policy_of = |run: &Run| starts.iter().find(|(id, _)| **id == run.run).map(|(_, policy)| *policy);
+    let policies: Vec<_> = own.iter().map(|run| policy_of(run)).collect();
+    let replacing = starts.iter().filter(|(_, policy)| *policy == StartPolicy::Replace).count();
+    let came_later = policies.iter().skip(1).all(|policy| *policy == Some(StartPolicy::Replace));
+    let first = usize::from(policies[0].is_some_and(|policy| policy != StartPolicy::Replace));
+    let distinct: BTreeSet<_> = own.iter().map(|run| &run.run).collect();
+    if policies[0].is_some() && came_later && own.len() == replacing + first && distinct.len() == own.len() {
+        return Ok(());
+    }
+    Err(("each start counts once", format!("{} has runs by {policies:?} of {starts:?}", own[0].name)))
+}
+
+/// A run that was replaced did nothing else than its model up to then, and made way in the turn in which the next began.
+fn is_replaced(run: &Run, expected: &Expected, next: &Run) -> Found {
+    let calls = calls_of(run);
+    if !expected.calls.starts_with(&calls) {
+        let text = format!("{}: {calls:?} instead of {:?}:\n{}", run.name, expected.calls, story(&run.events));
+        return Err(("tasks and compensations are called exactly when due", text));
+    }
+    let (end, begin) = (run.events.last().map(|event| event.at), next.events.first().map(|event| event.at));
+    if end != begin {
+        return Err(("a run is replaced at once", format!("{}: {end:?}, {begin:?}", run.name)));
+    }
+    Ok(())
+}
+
+/// What a client was told of its start and of the outcome.
+fn is_true(Told { number, policy, heard }: &Told, own: &[&Run]) -> Found {
+    let is_by = |run: &&&Run| {
+        let Some(EventKind::WorkflowStarted(started)) = run.events.first().map(|event| &event.kind) else {
+            return false;
+        };
+        started.tags.iter().any(|tag| tag.starts_with(&format!("{number}.")))
+    };
+    let wrong = |what: &str| {
+        let runs: Vec<_> = own.iter().map(|run| (&run.run, end_of(run))).collect();
+        let text = format!("{}, client {number}, {policy:?}: {heard:?}, {what}; there are {runs:?}", own[0].name);
+        Err(("a client is told what is", text))
+    };
+    match &heard.verdict {
+        Verdict::Accepted if *policy == StartPolicy::Reject && !own.iter().take(1).any(|run| is_by(&run)) => {
+            return wrong("which was not the first");
+        }
+        Verdict::Exists(run) if !own.iter().any(|other| other.run == *run) => return wrong("which does not exist"),
+        _ => {}
+    }
+    // Who replaces hears of its own run, or of a later one.
+    let from = match policy {
+        StartPolicy::Replace => own.iter().rposition(|run| is_by(&run)),
+        _ => Some(0),
+    };
+    let Some(from) = from else { return wrong("which left no run") };
+    match &heard.outcome {
+        Some(outcome) if !own[from..].iter().any(|run| end_of(run).as_ref() == Some(outcome)) => {
+            wrong("which is no outcome of it")
+        }
+        _ => Ok(()),
+    }
+}
