@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use partitura_broker::{Partition, Result, SubscriptionName};
+use partitura_broker::Result;
 use reqwest::header::{CONTENT_TYPE, LOCATION};
 use reqwest::{Client, Method, Response, StatusCode, Url};
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ use tokio_rustls::rustls::ClientConfig;
 
 use crate::error;
 use crate::identity::Identity;
-use crate::names::{FullName, encoded};
+use crate::names::FullName;
 
 /// How long a call may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -40,13 +40,6 @@ pub(crate) struct Partitioned {
     pub(crate) partitions: u32,
     #[serde(default)]
     pub(crate) properties: BTreeMap<String, String>,
-}
-
-/// Where a subscription begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Begin {
-    Earliest,
-    Latest,
 }
 
 impl Admin {
@@ -92,38 +85,21 @@ impl Admin {
         self.put(operation, &path, body).await
     }
 
-    /// Creates a durable subscription of all partitions; nothing happens where it exists.
-    pub(crate) async fn subscribe(
-        &self,
-        operation: &'static str,
-        topic: &FullName,
-        subscription: &str,
-        begin: Begin,
-    ) -> Result<()> {
-        let path = format!("{}/subscription/{}", topic.path(), encoded(subscription));
-        // The numbers by which Pulsar knows both ends.
-        let position = match begin {
-            Begin::Earliest => r#"{"ledgerId":-1,"entryId":-1,"partitionIndex":-1}"#,
-            Begin::Latest => r#"{"ledgerId":9223372036854775807,"entryId":9223372036854775807,"partitionIndex":-1}"#,
-        };
-        self.put(operation, &path, Some(("application/json", position.into()))).await
-    }
-
-    /// Whether partition 0 of a topic has a durable subscription.
+    /// Whether a topic, a single partition, has a subscription.
     pub(crate) async fn has_subscription(
         &self,
         operation: &'static str,
         topic: &FullName,
-        subscription: &SubscriptionName,
+        subscription: &str,
     ) -> Result<bool> {
-        let path = format!("{}/subscriptions", topic.partition(Partition(0)).path());
+        let path = format!("{}/subscriptions", topic.path());
         let response = self.call(operation, Method::GET, &path, None).await?;
         if response.status() == StatusCode::NOT_FOUND {
             return Ok(false);
         }
         let all: Vec<String> =
             accepted(operation, response).await?.json().await.map_err(|error| error::of_http(operation, error))?;
-        Ok(all.iter().any(|name| name == subscription.as_str()))
+        Ok(all.iter().any(|name| name == subscription))
     }
 
     /// Creates a topic that lives in memory; nothing happens where it exists.

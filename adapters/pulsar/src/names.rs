@@ -88,7 +88,7 @@ impl std::fmt::Display for FullName {
 }
 
 /// A segment of a path. All that our names contain may stand there, save the `=`, which some proxies do not like.
-pub(crate) fn encoded(segment: &str) -> String {
+fn encoded(segment: &str) -> String {
     segment.replace('=', "%3D")
 }
 

@@ -66,8 +66,8 @@ impl Pulsar {
             capabilities: capabilities(version.trim()),
             clock: clock.clone(),
             lanes: Lanes::new(cluster.clone(), clock),
+            catalog: Arc::new(Catalog::new(admin, cluster.clone(), target.namespace.clone())),
             cluster,
-            catalog: Arc::new(Catalog::new(admin, target.namespace.clone())),
             forwarders: Forwarders::default(),
             settles_by_index,
         };

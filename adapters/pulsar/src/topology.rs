@@ -1,15 +1,19 @@
 //! Declaring topics and subscriptions, and what is known of topics.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use partitura_broker::{
-    DeclareMode, Error, ErrorKind, Ordering, Result, SubscriptionName, Topic, TopicKind, TopicName, Topology,
+    DeclareMode, Error, ErrorKind, Ordering, Partition, Result, SubscriptionName, Topic, TopicKind, TopicName, Topology,
 };
+use pulsar::proto::command_subscribe::SubType;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::admin::{Admin, Begin, Partitioned};
-use crate::names::{Namespace, TIMERS};
+use crate::admin::{Admin, Partitioned};
+use crate::names::{FullName, Namespace, TIMERS};
+use crate::session::command::Subscribe;
+use crate::session::{Cluster, Purpose};
 
 /// The properties by which a topic says what it was declared as.
 const KIND: &str = "partitura-kind";
@@ -22,13 +26,14 @@ const AT_ONCE: usize = 16;
 #[derive(Debug)]
 pub(crate) struct Catalog {
     admin: Admin,
+    cluster: Arc<Cluster>,
     namespace: Namespace,
     known: Mutex<HashMap<TopicName, Topic>>,
 }
 
 impl Catalog {
-    pub(crate) fn new(admin: Admin, namespace: Namespace) -> Self {
-        Self { admin, namespace, known: Mutex::default() }
+    pub(crate) fn new(admin: Admin, cluster: Arc<Cluster>, namespace: Namespace) -> Self {
+        Self { admin, cluster, namespace, known: Mutex::default() }
     }
 
     pub(crate) fn admin(&self) -> &Admin {
@@ -69,7 +74,8 @@ impl Catalog {
         topic: &TopicName,
         subscription: &SubscriptionName,
     ) -> Result<()> {
-        match self.admin.has_subscription(operation, &self.namespace.topic(topic), subscription).await? {
+        let name = self.namespace.topic(topic).partition(Partition(0));
+        match self.admin.has_subscription(operation, &name, subscription.as_str()).await? {
             true => Ok(()),
             false => {
                 let message = format!("there is no subscription {subscription}; declare it first");
@@ -83,7 +89,7 @@ impl Catalog {
     }
 
     /// Creates, or verifies. See [`Broker::declare`](partitura_broker::Broker::declare).
-    pub(crate) async fn declare(self: &std::sync::Arc<Self>, topology: &Topology) -> Result<()> {
+    pub(crate) async fn declare(self: &Arc<Self>, topology: &Topology) -> Result<()> {
         topology.validate()?;
         let mode = topology.mode;
         let mut jobs: JoinSet<Result<()>> = JoinSet::new();
@@ -115,7 +121,7 @@ impl Catalog {
             let timers = self.namespace.timers(&topic.name);
             let one = Partitioned { partitions: 1, properties: BTreeMap::new() };
             self.admin.create(OPERATION, &timers, &one).await?;
-            self.admin.subscribe(OPERATION, &timers, TIMERS, Begin::Earliest).await?;
+            self.subscribe(timers.partition(Partition(0)), TIMERS, SubType::Shared).await?;
         }
         self.remember(topic);
         Ok(())
@@ -127,14 +133,43 @@ impl Catalog {
         topic: &TopicName,
         subscription: &SubscriptionName,
     ) -> Result<()> {
-        // The broker would create a topic of another form.
-        self.find(OPERATION, topic).await?;
+        let found = self.find(OPERATION, topic).await?;
         match mode {
             DeclareMode::Verify => self.find_subscription(OPERATION, topic, subscription).await,
             DeclareMode::Create => {
+                let partitions = (0..found.ordering.partitions()).map(Partition);
                 let name = self.namespace.topic(topic);
-                self.admin.subscribe(OPERATION, &name, subscription.as_str(), Begin::Latest).await
+                let kind = if found.ordering == Ordering::Shared { SubType::Shared } else { SubType::Exclusive };
+                for partition in partitions {
+                    self.subscribe(name.partition(partition), subscription.as_str(), kind).await?;
+                }
+                Ok(())
             }
+        }
+    }
+
+    /// Creates a durable subscription where there is none. It begins with what is published next.
+    ///
+    /// By the broker's protocol: the admin API sets one that another creates at this moment to its beginning again, past
+    /// what was published to it meanwhile.
+    async fn subscribe(&self, topic: FullName, subscription: &str, kind: SubType) -> Result<()> {
+        if self.admin.has_subscription(OPERATION, &topic, subscription).await? {
+            return Ok(());
+        }
+        let connection = self.cluster.serving(OPERATION, &topic, Purpose::Consume).await?;
+        let subscribe = Subscribe {
+            topic: topic.to_string(),
+            subscription: subscription.to_owned(),
+            kind,
+            durable: true,
+            create: true,
+        };
+        let (nobody, _) = mpsc::unbounded_channel();
+        match connection.subscribe(OPERATION, &subscribe, 0, nobody).await {
+            Ok(registered) => registered.close(OPERATION).await,
+            // Then it is there, and somebody has it.
+            Err(error) if error.kind() == ErrorKind::Busy => Ok(()),
+            Err(error) => Err(error.of(topic)),
         }
     }
 }
