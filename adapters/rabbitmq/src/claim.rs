@@ -11,7 +11,7 @@ use partitura_adapter_kit::{Claim, Claimed};
 use partitura_broker::{Error, ErrorKind, Partition, Result, TopicName};
 
 use crate::error::closed;
-use crate::link::Link;
+use crate::link::{Link, open_channel};
 use crate::settled::{Settled, Tag};
 use crate::topology::look_at;
 use crate::{names, wire};
@@ -165,26 +165,30 @@ pub(crate) struct Lock {
 pub(crate) struct Held(Arc<Mutex<HashSet<String>>>);
 
 impl Lock {
-    /// Takes the lock of a queue.
+    /// Takes the lock of a queue, by way of a channel that is of no use if this fails.
     ///
     /// # Errors
     /// [`Busy`](ErrorKind::Busy) while another has it.
-    pub(crate) async fn take(link: &Link, connection: Arc<Connection>, held: &Held, queue: &str) -> Result<Self> {
+    pub(crate) async fn take(
+        link: &Link,
+        connection: Arc<Connection>,
+        channel: &Channel,
+        held: &Held,
+        queue: &str,
+    ) -> Result<Self> {
         let name = names::owner(queue);
-        let busy = || Error::new(ErrorKind::Busy, "consume", "another consumer owns this partition").of(queue);
         if !held.names().insert(name.clone()) {
-            return Err(busy());
+            return Err(busy(queue));
         }
         // From here on dropping it frees the name.
         let lock = Self { connection, name, held: held.clone() };
-        let channel = lock.connection.create_channel().await.map_err(|error| link.explain(error, "consume"))?;
         let mut arguments = FieldTable::default();
         arguments.insert("x-queue-type".into(), AMQPValue::LongString("classic".into()));
         let options = QueueDeclareOptions { exclusive: true, ..Default::default() };
         match channel.queue_declare(lock.name.as_str().into(), options, arguments).await {
             Ok(_) => Ok(lock),
             Err(error) => match link.explain(error, "consume") {
-                error if error.kind() == ErrorKind::Busy => Err(busy().because(error)),
+                error if error.kind() == ErrorKind::Busy => Err(busy(queue).because(error)),
                 error => Err(error.of(queue)),
             },
         }
@@ -192,7 +196,7 @@ impl Lock {
 
     /// Gives it back. If that fails then because the connection is gone, and the lock with it.
     async fn free(self) {
-        if let Ok(channel) = self.connection.create_channel().await {
+        if let Ok(channel) = open_channel(&self.connection).await {
             let _ = channel.queue_delete(self.name.as_str().into(), QueueDeleteOptions::default()).await;
         }
     }
@@ -208,4 +212,9 @@ impl Held {
     fn names(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// That another consumer owns a partition.
+pub(crate) fn busy(queue: &str) -> Error {
+    Error::new(ErrorKind::Busy, "consume", "another consumer owns this partition").of(queue)
 }

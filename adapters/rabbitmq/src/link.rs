@@ -109,7 +109,12 @@ impl Link {
     /// A new channel.
     pub(crate) async fn channel(&self) -> Result<Channel> {
         let connection = self.connection().await?;
-        connection.create_channel().await.map_err(|error| classify(error, "open a channel"))
+        let opened = open_channel(&connection).await;
+        if opened.as_ref().is_err_and(|error| matches!(error.kind(), lapin::ErrorKind::ChannelsLimitReached)) {
+            // Its numbers are used up: the next one who asks gets another connection.
+            self.open.lock().await.take_if(|open| Arc::ptr_eq(open, &connection));
+        }
+        opened.map_err(|error| self.explain(error, "open a channel"))
     }
 
     /// The same error, or that the broker was closed, if it was.
@@ -119,5 +124,19 @@ impl Link {
 
     pub(crate) fn dial(&self) -> &Arc<Dial> {
         &self.dial
+    }
+}
+
+/// Opens a channel.
+///
+/// When the broker closes a channel for an error, the client (lapin 4.12) answers every later channel of the same number
+/// with that error, and gives numbers out again after 2,047. Such an answer comes at once, the broker is not asked, and
+/// the number is not given out a third time: so the next one is tried.
+pub(crate) async fn open_channel(connection: &Connection) -> lapin::Result<Channel> {
+    loop {
+        match connection.create_channel().await {
+            Err(error) if error.is_amqp_soft_error() => {}
+            opened => return opened,
+        }
     }
 }

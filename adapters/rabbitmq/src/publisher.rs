@@ -21,6 +21,7 @@ use crate::batch::Batch;
 use crate::core::{Core, PublisherGuard};
 use crate::delay::Wait;
 use crate::error::{classify, closed};
+use crate::link::open_channel;
 use crate::{names, wire};
 
 /// How many calls may wait for the task; further ones wait before it, in turn.
@@ -250,7 +251,7 @@ impl Task {
         }
         let failed = |error| classify(error, "publish");
         let connection = self.core.publishing.connection().await?;
-        let channel = connection.create_channel().await.map_err(failed)?;
+        let channel = open_channel(&connection).await.map_err(failed)?;
         channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(failed)?;
         Ok(self.session.insert(Session { connection, channel }).clone())
     }

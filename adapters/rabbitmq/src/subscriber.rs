@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,11 +18,11 @@ use partitura_broker::{
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::claim::{Held, Lock, QueueClaim};
+use crate::claim::{Held, Lock, QueueClaim, busy};
 use crate::core::Core;
 use crate::error::closed;
 use crate::forwarder::forward;
-use crate::link::Link;
+use crate::link::{Link, open_channel};
 use crate::names;
 
 /// How much waits at the broker for somebody who listens and is slow; then the oldest is dropped.
@@ -44,6 +45,9 @@ pub(crate) struct Subscriber {
     /// Where the members meet: the first of the topics by name, for it has to be the same for all of them.
     meeting: TopicName,
     locks: Held,
+    /// Of a listener: its queues, bound before it was given out, until they are consumed.
+    prepared: Mutex<HashMap<TopicName, (Channel, String)>>,
+    looking: Mutex<Option<Channel>>,
     hearing: Mutex<Option<Consumer>>,
     saying: Mutex<Option<Channel>>,
     /// Who consumes a topic forwards what falls due of it. Aborted when this is dropped.
@@ -59,13 +63,19 @@ impl Subscriber {
     ) -> Result<Self> {
         let link = core.dial.link("consuming");
         link.connection().await?;
+        let mut prepared = HashMap::new();
         let mut forwarders = JoinSet::new();
         for topic in &options.topics {
+            if options.subscription.is_none() {
+                prepared.insert(topic.clone(), listen(&link, topic, ordering).await?);
+            }
             forwarders.spawn(forward(core.clone(), link.clone(), topic.clone()));
         }
         Ok(Self {
             subscription: options.subscription.clone(),
             locks: Held::default(),
+            prepared: Mutex::new(prepared),
+            looking: Mutex::default(),
             hearing: Mutex::default(),
             saying: Mutex::default(),
             _forwarders: forwarders,
@@ -76,17 +86,16 @@ impl Subscriber {
         })
     }
 
-    /// A queue of everything that is published to a topic from now on, for this one alone.
-    async fn listen(&self, channel: &Channel, topic: &TopicName) -> lapin::Result<String> {
-        let limits = [("x-max-length", LAG), ("x-max-length-bytes", LAG_BYTES)];
-        let queue = own_queue(channel, &limits).await?;
-        let exchange = names::exchange(topic);
-        let bindings = (0..self.ordering.partitions()).map(|partition| {
-            let (options, key) = (QueueBindOptions::default(), partition.to_string());
-            channel.queue_bind(queue.as_str().into(), exchange.as_str().into(), key.into(), options, FieldTable::default())
-        });
-        try_join_all(bindings).await?;
-        Ok(queue)
+    /// Whether somebody consumes a partition's queue. Asked first, since asking for a lock that is taken costs the channel.
+    async fn is_consumed(&self, queue: &str) -> Result<bool> {
+        let open = cached(&self.looking);
+        let channel = match open {
+            Some(channel) => channel,
+            None => keep(&self.looking, self.link.channel().await?),
+        };
+        let options = QueueDeclareOptions { passive: true, ..Default::default() };
+        let found = channel.queue_declare(queue.into(), options, FieldTable::default()).await;
+        Ok(found.map_err(|error| self.link.explain(error, "consume").of(queue))?.consumer_count() > 0)
     }
 
     /// A queue of what the members say.
@@ -114,14 +123,38 @@ impl Subscriber {
             let message = "the broker takes no messages, for its memory or its disk is short";
             return Err(Error::new(ErrorKind::Throttled, "tell the other members", message));
         }
-        let open = self.saying.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(channel) = open.filter(|channel| channel.status().connected()) {
-            return Ok(channel);
+        match cached(&self.saying) {
+            Some(channel) => Ok(channel),
+            None => Ok(keep(&self.saying, self.core.publishing.channel().await?)),
         }
-        let channel = self.core.publishing.channel().await?;
-        *self.saying.lock().unwrap_or_else(PoisonError::into_inner) = Some(channel.clone());
-        Ok(channel)
     }
+}
+
+/// The channel that is kept there, if it can still be used.
+fn cached(place: &Mutex<Option<Channel>>) -> Option<Channel> {
+    let open = place.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    open.filter(|channel| channel.status().connected())
+}
+
+fn keep(place: &Mutex<Option<Channel>>, channel: Channel) -> Channel {
+    place.lock().unwrap_or_else(PoisonError::into_inner).insert(channel).clone()
+}
+
+/// A queue of everything that is published to a topic from now on, for one listener alone, and its channel.
+async fn listen(link: &Link, topic: &TopicName, ordering: Ordering) -> Result<(Channel, String)> {
+    let channel = link.channel().await?;
+    let exchange = names::exchange(topic);
+    let binding = async {
+        let queue = own_queue(&channel, &[("x-max-length", LAG), ("x-max-length-bytes", LAG_BYTES)]).await?;
+        let bindings = (0..ordering.partitions()).map(|partition| {
+            let (options, key) = (QueueBindOptions::default(), partition.to_string());
+            channel.queue_bind(queue.as_str().into(), exchange.as_str().into(), key.into(), options, FieldTable::default())
+        });
+        try_join_all(bindings).await?;
+        Ok(queue)
+    };
+    let queue = binding.await.map_err(|error| link.explain(error, "consume").of(topic))?;
+    Ok((channel, queue))
 }
 
 /// A queue that belongs to the channel's connection, and is deleted with its consumer.
@@ -141,21 +174,26 @@ impl Claims for Subscriber {
     type Claim = QueueClaim;
 
     async fn claim(&self, topic: &TopicName, partition: Partition, ahead: usize) -> Result<QueueClaim> {
-        let explain = |error| self.link.explain(error, "consume").of(topic);
-        let connection = self.link.connection().await?;
-        let channel = connection.create_channel().await.map_err(explain)?;
-        let (queue, partition, lock) = match (&self.subscription, self.ordering) {
-            (None, _) => (self.listen(&channel, topic).await.map_err(explain)?, None, None),
-            (Some(subscription), Ordering::Shared) => {
-                (names::queue(topic, subscription, partition), Some(partition), None)
-            }
-            (Some(subscription), Ordering::ByKey { .. }) => {
-                let queue = names::queue(topic, subscription, partition);
-                let lock = Lock::take(&self.link, connection, &self.locks, &queue).await?;
-                (queue, Some(partition), Some(lock))
-            }
+        let Some(subscription) = &self.subscription else {
+            let prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner).remove(topic);
+            let (channel, queue) = match prepared.filter(|(channel, _)| channel.status().connected()) {
+                Some(prepared) => prepared,
+                None => listen(&self.link, topic, self.ordering).await?,
+            };
+            return QueueClaim::consume(self.link.clone(), channel, topic.clone(), queue, None, ahead, None).await;
         };
-        QueueClaim::consume(self.link.clone(), channel, topic.clone(), queue, partition, ahead, lock).await
+        let queue = names::queue(topic, subscription, partition);
+        let ordered = matches!(self.ordering, Ordering::ByKey { .. });
+        if ordered && self.is_consumed(&queue).await? {
+            return Err(busy(&queue));
+        }
+        let connection = self.link.connection().await?;
+        let channel = open_channel(&connection).await.map_err(|error| self.link.explain(error, "consume").of(topic))?;
+        let lock = match ordered {
+            true => Some(Lock::take(&self.link, connection, &channel, &self.locks, &queue).await?),
+            false => None,
+        };
+        QueueClaim::consume(self.link.clone(), channel, topic.clone(), queue, Some(partition), ahead, lock).await
     }
 
     async fn say(&self, beat: Bytes) -> Result<()> {
