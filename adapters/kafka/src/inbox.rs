@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
-use partitura_broker::{Error, ErrorKind, Inbox, InboxAddress, Message, Result, TopicName};
+use partitura_broker::{ErrorKind, Inbox, InboxAddress, Message, Result, TopicName};
 use rdkafka::admin::{NewTopic, TopicReplication};
 use rdkafka::message::BorrowedMessage;
 
@@ -91,6 +91,5 @@ async fn partitions(core: &Core) -> Result<u32> {
         .set("segment.ms", KEPT)
         .set("max.message.bytes", &largest);
     topology::create_all(core, &[topic]).await?;
-    let created = topology::partitions(core, names::REPLIES).await;
-    created.map_err(|error| Error::new(error.kind(), "inbox", "the topic of replies could not be created").because(error))
+    topology::created(core, names::REPLIES).await
 }

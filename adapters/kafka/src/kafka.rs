@@ -20,8 +20,9 @@ use crate::listener::Listening;
 use crate::options::{Options, Target};
 use crate::outgoing::Outgoing;
 use crate::producer::Publisher;
+use crate::shared::Competing;
 use crate::with_timers::WithTimers;
-use crate::{error, names, topology};
+use crate::{error, names, subscription, topology};
 
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -144,14 +145,17 @@ impl Broker for Kafka {
         let timers = self.timers(&options.topics).await?;
         let consumer: Box<dyn Consumer> = match &options.subscription {
             None => {
+                self.check_streams(&options.topics).await?;
                 let listening = Arc::new(Listening::to(self.0.clone(), &options.topics).await?);
                 let partitions = self.0.route(first).await?;
                 let count = if partitions.shared { 0 } else { partitions.partitions };
                 Box::new(Claimant::listening(listening, &options, count, "kafka"))
             }
             Some(subscription) if shared => {
-                let _ = subscription;
-                return Err(Error::new(ErrorKind::Unsupported, "consumer", "not yet"));
+                let group = names::group(subscription, &options.topics);
+                subscription::verify(&self.0, &group, &options.topics).await?;
+                let competing = Competing { core: self.0.clone(), subscription: subscription.clone(), group };
+                Box::new(Claimant::competing(Arc::new(competing), &options, "kafka"))
             }
             Some(subscription) => Box::new(Member::join(&self.0, &options, subscription).await?),
         };
@@ -180,10 +184,19 @@ impl Kafka {
     async fn timers(&self, topics: &[TopicName]) -> Result<Vec<Arc<Timers>>> {
         let mut timers = Vec::with_capacity(topics.len());
         for topic in topics {
-            let kind = self.0.route(topic).await?.kind;
-            let _ = kind == Some(TopicKind::Queue);
+            self.0.route(topic).await?;
             timers.push(self.0.timers(topic)?);
         }
         Ok(timers)
+    }
+
+    async fn check_streams(&self, topics: &[TopicName]) -> Result<()> {
+        for topic in topics {
+            if self.0.route(topic).await?.kind == Some(TopicKind::Queue) {
+                let text = "a queue has one subscription and cannot be listened to; declare a stream";
+                return Err(Error::new(ErrorKind::InvalidArgument, "consumer", text).of(topic));
+            }
+        }
+        Ok(())
     }
 }

@@ -13,6 +13,7 @@ mod options;
 mod outgoing;
 mod position;
 mod producer;
+mod shared;
 mod subscription;
 mod tail;
 mod topology;

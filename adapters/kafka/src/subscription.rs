@@ -10,7 +10,7 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use crate::core::Core;
 use crate::position::Position;
 use crate::topology::PATIENCE;
-use crate::{error, names};
+use crate::{error, names, shared};
 
 /// Gives a subscription its place in each of its topics, where it has none.
 ///
@@ -21,6 +21,9 @@ pub(crate) async fn declare(core: &Core, subscription: &Subscription, topology: 
     let mut topics = BTreeMap::new();
     for topic in &subscription.topics {
         let route = core.route(topic).await?;
+        if route.shared {
+            shared::declare(core, topic, &subscription.name, topology.mode).await?;
+        }
         topics.insert(topic.to_string(), (route.partitions, route.kind == Some(TopicKind::Queue)));
     }
     let verify = topology.mode == DeclareMode::Verify;
@@ -44,6 +47,34 @@ pub(crate) async fn verify(core: &Core, group: &str, topics: &[TopicName]) -> Re
         Found::Everything => Ok(()),
         Found::Missing => Err(missing("subscribe", group)),
     }
+}
+
+/// The offset of a shared topic's subscription.
+pub(crate) async fn offset(core: &Core, group: &str, topic: &TopicName) -> Result<i64> {
+    let (config, name) = (config(core, group), topic.to_string());
+    let read = move || -> KafkaResult<Offset> {
+        let consumer: BaseConsumer<DefaultConsumerContext> = config.create()?;
+        let mut list = TopicPartitionList::new();
+        list.add_partition(&name, 0);
+        let committed = consumer.committed_offsets(list, PATIENCE)?;
+        Ok(committed.find_partition(&name, 0).map_or(Offset::Invalid, |place| place.offset()))
+    };
+    match core.blocking("subscribe", read).await?.map_err(|source| error::error("subscribe", source).of(topic))? {
+        Offset::Offset(offset) => Ok(offset),
+        _ => Err(missing("subscribe", group)),
+    }
+}
+
+/// Moves the offset of a shared topic's subscription on. Nobody is a member of its group.
+pub(crate) async fn move_to(core: &Core, group: &str, topic: &TopicName, offset: i64) -> Result<()> {
+    let (config, name) = (config(core, group), topic.to_string());
+    let write = move || -> KafkaResult<()> {
+        let consumer: BaseConsumer<DefaultConsumerContext> = config.create()?;
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(&name, 0, Offset::Offset(offset))?;
+        consumer.commit(&list, CommitMode::Sync)
+    };
+    core.blocking("settle", write).await?.map_err(|source| error::error("settle", source).of(topic))
 }
 
 fn missing(operation: &'static str, group: &str) -> Error {

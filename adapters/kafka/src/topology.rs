@@ -26,6 +26,9 @@ const RETENTION: &str = "retention.ms";
 /// How long a request to the brokers may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long to wait before looking again.
+const AGAIN: Duration = Duration::from_millis(20);
+
 /// What a producer or a consumer has to know of a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Route {
@@ -54,8 +57,18 @@ pub(crate) async fn declare(core: &Core, topology: &Topology) -> Result<()> {
     if topology.mode == DeclareMode::Create {
         create(core, &topology.topics).await?;
     }
+    let began = Instant::now();
     for topic in &topology.topics {
-        verify(core, topic).await?;
+        // What was created a moment ago is not known to every broker yet.
+        let patience = if topology.mode == DeclareMode::Create { PATIENCE } else { Duration::ZERO };
+        loop {
+            match verify(core, topic).await {
+                Err(error) if error.kind() == ErrorKind::NotFound && began.elapsed() < patience => {
+                    tokio::time::sleep(AGAIN).await;
+                }
+                verified => break verified?,
+            }
+        }
     }
     for subscription in &topology.subscriptions {
         subscription::declare(core, subscription, topology).await?;
@@ -198,7 +211,20 @@ pub(crate) async fn partitions(core: &Core, topic: &str) -> Result<u32> {
             _ if began.elapsed() > PATIENCE => {
                 return Err(Error::new(ErrorKind::Disconnected, "look up", "a partition has no leader"));
             }
-            _ => tokio::time::sleep(Duration::from_millis(20)).await,
+            _ => tokio::time::sleep(AGAIN).await,
+        }
+    }
+}
+
+/// The same of a topic that was created a moment ago, which not every broker knows yet.
+pub(crate) async fn created(core: &Core, topic: &str) -> Result<u32> {
+    let began = Instant::now();
+    loop {
+        match partitions(core, topic).await {
+            Err(error) if error.kind() == ErrorKind::NotFound && began.elapsed() < PATIENCE => {
+                tokio::time::sleep(AGAIN).await;
+            }
+            found => return found,
         }
     }
 }

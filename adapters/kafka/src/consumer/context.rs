@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use partitura_broker::telemetry::TARGET;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, TopicPartitionList};
 
@@ -24,7 +24,6 @@ pub(crate) enum Change {
 #[derive(Debug, Default)]
 pub(crate) struct Callbacks {
     changes: Mutex<VecDeque<Change>>,
-    commits: Mutex<VecDeque<KafkaResult<()>>>,
     /// Nobody answers any more: everything is unassigned at once.
     closing: AtomicBool,
     pub(crate) health: Health,
@@ -33,10 +32,6 @@ pub(crate) struct Callbacks {
 impl Callbacks {
     pub(crate) fn change(&self) -> Option<Change> {
         self.changes.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
-    }
-
-    pub(crate) fn commit(&self) -> Option<KafkaResult<()>> {
-        self.commits.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }
 
     pub(crate) fn close(&self) {
@@ -74,10 +69,5 @@ impl ConsumerContext for Callbacks {
             Change::Revoke { partitions, lost: consumer.assignment_lost() }
         };
         self.changes.lock().unwrap_or_else(PoisonError::into_inner).push_back(change);
-    }
-
-    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
-        let each = offsets.elements().iter().try_for_each(|element| element.error());
-        self.commits.lock().unwrap_or_else(PoisonError::into_inner).push_back(result.and(each));
     }
 }

@@ -1,5 +1,6 @@
 //! A consumer of a durable, ordered subscription: a member of a consumer group.
 
+mod committer;
 mod context;
 mod log;
 mod state;
@@ -106,8 +107,8 @@ impl Member {
             let consumer = BaseConsumer::from_config_and_context(&config, Callbacks::default())
                 .map_err(|source| error::error("subscribe", source))?;
             let worker = Worker::new(consumer, started, topics, within);
-            let thread = thread::Builder::new().name("kafka-consumer".into()).spawn(move || worker.run());
-            thread.map(drop).map_err(|source| error::thread("subscribe", source))
+            let spawn = |worker: Worker| thread::Builder::new().name("kafka-consumer".into()).spawn(move || worker.run());
+            worker.and_then(spawn).map(drop).map_err(|source| error::thread("subscribe", source))
         };
         // From here on, dropping it leaves the group.
         let member = Self { shared, span: telemetry::consumer_span("kafka", &options.topics, Some(subscription)) };
@@ -191,6 +192,7 @@ impl Drop for Member {
 
 impl fmt::Debug for Member {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Member").field("topics", &self.shared.state().topics).finish_non_exhaustive()
+        let topics: Vec<_> = self.shared.state().names().cloned().collect();
+        f.debug_struct("Member").field("topics", &topics).finish_non_exhaustive()
     }
 }

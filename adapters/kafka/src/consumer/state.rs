@@ -30,7 +30,7 @@ pub(super) struct State {
 /// One of the consumer's topics: what is out, and what waits to be given out.
 #[derive(Debug)]
 pub(super) struct Topic {
-    pub(super) name: TopicName,
+    name: TopicName,
     out: Amount,
     ready: Amount,
     pub(super) paused: bool,
@@ -84,6 +84,11 @@ struct Held {
 }
 
 impl State {
+    /// The names of its topics, in order.
+    pub(super) fn names(&self) -> impl Iterator<Item = &TopicName> {
+        self.topics.iter().map(|topic| &topic.name)
+    }
+
     pub(super) fn new(consumer: u32, topics: Vec<TopicName>, credit: Credit) -> Self {
         let topic = |name| Topic { name, out: Amount::default(), ready: Amount::default(), paused: false };
         Self {

@@ -4,12 +4,13 @@ use std::time::{Duration, Instant};
 
 use partitura_broker::telemetry::{self, TARGET};
 use partitura_broker::{Error, ErrorKind, Message, TopicName};
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::Shared;
+use super::committer::Committer;
 use super::context::{Callbacks, Change};
 use super::log::Log;
 use crate::position::Position;
@@ -30,7 +31,8 @@ const BATCH: usize = 500;
 
 /// Drives one librdkafka consumer, on a thread of its own.
 pub(super) struct Worker {
-    consumer: BaseConsumer<Callbacks>,
+    consumer: Arc<BaseConsumer<Callbacks>>,
+    committer: Committer,
     shared: Arc<Shared>,
     /// The topics, in order of name. The group is balanced over the first one's partitions; the others follow.
     topics: Vec<TopicName>,
@@ -62,9 +64,11 @@ impl Worker {
         shared: Arc<Shared>,
         topics: Vec<TopicName>,
         within: Duration,
-    ) -> Self {
-        let (assigning, revoking, commit) = (None, None, None);
-        Self { consumer, shared, topics, within, assigning, revoking, commit, commit_next: Instant::now() }
+    ) -> std::io::Result<Self> {
+        let (assigning, revoking, commit, commit_next) = (None, None, None, Instant::now());
+        let consumer = Arc::new(consumer);
+        let committer = Committer::start(consumer.clone())?;
+        Ok(Self { consumer, committer, shared, topics, within, assigning, revoking, commit, commit_next })
     }
 
     /// Works until it is stopped, and then leaves the group.
@@ -85,7 +89,7 @@ impl Worker {
 
     fn fetch(&self) {
         let mut batch: Vec<(usize, u32, i64, Message)> = Vec::new();
-        let mut wait = TICK;
+        let mut wait = if self.commit.is_some() { TICK / 10 } else { TICK };
         while batch.len() < BATCH {
             match self.consumer.poll(wait) {
                 Some(Ok(record)) => batch.extend(self.read(&record)),
@@ -239,9 +243,7 @@ impl Worker {
 
     /// Hears what became of the last commit, and sends the next.
     fn commit(&mut self) {
-        while let Some(result) = self.consumer.context().commit() {
-            self.answered(result);
-        }
+        self.hear();
         let hurry = self.shared.hurry.load(Ordering::Relaxed);
         let now = Instant::now();
         let closing = self.revoking.as_ref().is_some_and(|revocation| revocation.closing.is_some());
@@ -271,12 +273,12 @@ impl Worker {
             }
         }
         self.commit = Some(Commit { settled, positions, last });
-        if let Err(error) = self.consumer.commit(&list, CommitMode::Async) {
-            self.answered(Err(error));
-        }
+        self.committer.send(list);
     }
 
-    fn answered(&mut self, result: KafkaResult<()>) {
+    /// Hears what became of the commit, if it has come to an end.
+    fn hear(&mut self) {
+        let Some(result) = self.commit.as_ref().and_then(|_| self.committer.answer()) else { return };
         let Some(commit) = self.commit.take() else { return };
         let mut state = self.shared.state();
         match result {
@@ -341,21 +343,16 @@ impl Worker {
         }
         let all = self.shared.state().owned();
         let until = Instant::now() + LAST_COMMIT;
-        let mut sent = false;
-        while Instant::now() < until && !all.is_empty() {
+        let mut sent = all.is_empty();
+        while Instant::now() < until && (self.commit.is_some() || !sent) {
             if self.commit.is_none() {
-                if sent {
-                    break;
-                }
                 let positions = self.shared.state().closing(&all);
                 self.send(positions, false);
                 sent = true;
             }
-            if let Some(Ok(_)) = self.consumer.poll(TICK) {}
-            while let Some(result) = self.consumer.context().commit() {
-                sent &= result.is_ok();
-                self.answered(result);
-            }
+            // What still comes is not ours any more.
+            drop(self.consumer.poll(TICK / 10));
+            self.hear();
         }
         if let Some(Revocation { partitions, .. }) = self.revoking.take() {
             self.unassign(&partitions);
@@ -372,7 +369,8 @@ impl Worker {
         }
         self.shared.state().forget(&all);
         self.shared.left.store(true, Ordering::Relaxed);
-        let Self { consumer, shared, .. } = self;
+        let Self { consumer, committer, shared, .. } = self;
+        committer.end();
         // Leaves the group. Waits for librdkafka's threads.
         drop(consumer);
         shared.gone.store(true, Ordering::Relaxed);

@@ -1,0 +1,415 @@
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use partitura_adapter_kit::Claimed;
+use partitura_broker::{Error, ErrorKind, Message, Partition, Result, SubscriptionName, TopicName};
+use rdkafka::admin::AdminOptions;
+use rdkafka::message::{BorrowedMessage, Message as _, OwnedHeaders};
+use rdkafka::{Offset, TopicPartitionList};
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::entry::{Entry, Name, pack, unpack};
+use super::ledger::{Change, Ledger};
+use crate::core::Core;
+use crate::outgoing::{Outgoing, Record};
+use crate::tail::{From, Tail};
+use crate::topology::PATIENCE;
+use crate::{names, subscription, wire};
+
+/// How often a member says that it is there, and looks for those who do not.
+const BEAT: Duration = Duration::from_secs(1);
+/// Members take turns at messages. One that a member left lying this long is everybody's.
+const TURN: Duration = Duration::from_millis(30);
+/// How many unclaimed messages are kept at hand, and of how many bytes.
+const AT_HAND: usize = 2_000;
+const BYTES_AT_HAND: usize = 8 << 20;
+/// The most messages of one claim.
+const CLAIM: usize = 500;
+/// After so many entries one member writes down what they amount to, and deletes them.
+const TIDY: i64 = 10_000;
+
+type Answer = oneshot::Sender<Result<()>>;
+
+/// What the consumer asks for.
+#[derive(Debug)]
+pub(super) enum Task {
+    Settle(Vec<i64>),
+    Flush(Answer),
+    Leave(Answer),
+}
+
+/// Follows the log of one topic of a shared subscription, claims and settles.
+pub(super) struct Desk {
+    core: Arc<Core>,
+    topic: TopicName,
+    log: String,
+    group: String,
+    /// Outlives the close of the connection, so that a last word can be said.
+    outgoing: Arc<Outgoing>,
+    me: Name,
+    ahead: usize,
+    entries: Tail<(i64, Option<Entry>)>,
+    messages: Tail<(i64, Message)>,
+    ledger: Ledger,
+    /// Free messages, and since when they are here.
+    at_hand: BTreeMap<i64, (Message, Instant)>,
+    bytes_at_hand: usize,
+    /// Claimed, and not yet decided.
+    asked: BTreeSet<i64>,
+    /// Granted, and not yet settled.
+    held: BTreeSet<i64>,
+    /// Who is there, and when they were last heard.
+    members: HashMap<Name, Instant>,
+    /// The offset behind the last entry that was read, and the one from which the log is kept.
+    read: i64,
+    kept: i64,
+    unconfirmed: Arc<Unconfirmed>,
+}
+
+/// Settlements that the brokers have not confirmed.
+#[derive(Debug, Default)]
+struct Unconfirmed {
+    count: AtomicUsize,
+    failed: AtomicBool,
+    changed: Notify,
+}
+
+impl Desk {
+    /// Reads the log to its end, and then the messages from the floor on.
+    pub(super) async fn open(
+        core: &Arc<Core>,
+        topic: &TopicName,
+        subscription: &SubscriptionName,
+        group: &str,
+        ahead: usize,
+    ) -> Result<Self> {
+        let (log, outgoing) = (names::claims(topic, subscription), core.outgoing()?);
+        let (first, end) = {
+            let name = log.clone();
+            core.ask("subscribe", move |client| client.fetch_watermarks(&name, 0, PATIENCE)).await?
+        };
+        let read = |record: &BorrowedMessage<'_>| {
+            let entry = record.payload().and_then(|text| Entry::decode(std::str::from_utf8(text).ok()?));
+            Some((record.offset(), entry))
+        };
+        let mut entries = Tail::open(core, &log, [0], From::Offset(first), read).await?;
+        let start = subscription::offset(core, group, topic).await?;
+        let (ledger, read) = replay(&mut entries, Ledger::new(start), first, end).await?;
+        let messages = read_messages(core, topic, ledger.floor()).await?;
+        Ok(Self {
+            core: core.clone(),
+            topic: topic.clone(),
+            log,
+            group: group.to_owned(),
+            outgoing,
+            me: uuid::Uuid::now_v7().simple().to_string(),
+            ahead,
+            entries,
+            messages,
+            ledger,
+            at_hand: BTreeMap::new(),
+            bytes_at_hand: 0,
+            asked: BTreeSet::new(),
+            held: BTreeSet::new(),
+            members: HashMap::new(),
+            read,
+            kept: first,
+            unconfirmed: Arc::default(),
+        })
+    }
+
+    /// Works until the consumer has gone, or the log tells that this member has.
+    pub(super) async fn work(
+        mut self,
+        mut tasks: mpsc::UnboundedReceiver<Task>,
+        granted: mpsc::UnboundedSender<Result<Vec<Claimed<i64>>>>,
+    ) {
+        let mut beat = interval(BEAT);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let room = self.at_hand.len() < AT_HAND && self.bytes_at_hand < BYTES_AT_HAND;
+            let done = tokio::select! {
+                task = tasks.recv() => match task {
+                    Some(Task::Leave(answer)) => {
+                        self.leave();
+                        return drop(answer.send(self.unconfirmed.all().await));
+                    }
+                    Some(task) => self.perform(task),
+                    // Dropped: what it held is free at once.
+                    None => return self.leave(),
+                },
+                entries = self.entries.next() => self.follow(entries, &granted).await,
+                messages = self.messages.next(), if room => self.arrive(messages),
+                _ = beat.tick() => self.beat().await,
+                () = tokio::time::sleep(TURN), if self.may_claim() => Ok(()),
+            };
+            if let Err(error) = done.and_then(|()| self.claim()) {
+                self.leave();
+                let _gone = granted.send(Err(error));
+                return;
+            }
+        }
+    }
+
+    fn perform(&mut self, task: Task) -> Result<()> {
+        match task {
+            Task::Settle(offsets) => {
+                let mut done: Vec<i64> = offsets.into_iter().filter(|offset| self.held.remove(offset)).collect();
+                done.sort_unstable();
+                if !done.is_empty() {
+                    self.append(&Entry::Settle(self.me.clone(), pack(done)))?;
+                }
+            }
+            Task::Flush(answer) | Task::Leave(answer) => {
+                let unconfirmed = self.unconfirmed.clone();
+                tokio::spawn(async move { drop(answer.send(unconfirmed.all().await)) });
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes up what was written into the log.
+    async fn follow(
+        &mut self,
+        entries: Result<Vec<(i64, Option<Entry>)>>,
+        granted: &mpsc::UnboundedSender<Result<Vec<Claimed<i64>>>>,
+    ) -> Result<()> {
+        let mut mine = Vec::new();
+        let mut freed: Option<i64> = None;
+        for (offset, entry) in entries? {
+            self.read = offset + 1;
+            let Some(entry) = entry else { continue };
+            match &entry {
+                Entry::Beat(name) | Entry::Claim(name, _) | Entry::Settle(name, _) => {
+                    self.members.insert(name.clone(), Instant::now());
+                }
+                Entry::Gone(name) if *name == self.me => {
+                    let text = "the others took this member for dead; its messages went to them";
+                    return Err(Error::new(ErrorKind::Disconnected, "consume", text).of(&self.topic));
+                }
+                Entry::Gone(name) => drop(self.members.remove(name)),
+                Entry::Snapshot(snapshot) => self.kept = self.kept.max(snapshot.as_of),
+            }
+            match self.ledger.apply(&entry) {
+                Change::Granted(name, offsets) if name == self.me => mine.extend(self.granted(&entry, &offsets)),
+                Change::Granted(_, offsets) => offsets.iter().for_each(|(offset, _)| drop(self.forget(*offset))),
+                Change::Freed(offsets) => freed = freed.into_iter().chain(offsets).min(),
+                Change::None => {}
+            }
+        }
+        if !mine.is_empty() {
+            let _gone = granted.send(Ok(mine));
+        }
+        if let Some(first) = freed {
+            // They were let go of when they were claimed: read them again.
+            self.messages = read_messages(&self.core, &self.topic, first).await?;
+        }
+        Ok(())
+    }
+
+    /// This member's own claim was decided.
+    fn granted(&mut self, claim: &Entry, offsets: &[(i64, bool)]) -> Vec<Claimed<i64>> {
+        if let Entry::Claim(_, asked) = claim {
+            for offset in unpack(asked) {
+                self.asked.remove(&offset);
+            }
+        }
+        let mut mine = Vec::with_capacity(offsets.len());
+        for (offset, redelivered) in offsets {
+            let Some(message) = self.forget(*offset) else { continue };
+            self.held.insert(*offset);
+            mine.push(Claimed { partition: Partition(0), message, redelivered: *redelivered, handle: *offset });
+        }
+        mine
+    }
+
+    fn forget(&mut self, offset: i64) -> Option<Message> {
+        let (message, _) = self.at_hand.remove(&offset)?;
+        self.bytes_at_hand = self.bytes_at_hand.saturating_sub(message.size());
+        Some(message)
+    }
+
+    fn arrive(&mut self, messages: Result<Vec<(i64, Message)>>) -> Result<()> {
+        let messages = messages?;
+        if let Some((first, _)) = messages.first()
+            && self.at_hand.is_empty()
+            && self.held.is_empty()
+            && self.asked.is_empty()
+        {
+            // Retention took what lay before.
+            self.ledger.truncated(*first);
+        }
+        let now = Instant::now();
+        for (offset, message) in messages {
+            if self.ledger.is_free(offset) && !self.at_hand.contains_key(&offset) {
+                self.bytes_at_hand += message.size();
+                self.at_hand.insert(offset, (message, now));
+            }
+        }
+        Ok(())
+    }
+
+    fn free_hands(&self) -> usize {
+        self.ahead.saturating_sub(self.held.len() + self.asked.len())
+    }
+
+    fn may_claim(&self) -> bool {
+        self.free_hands() > 0 && self.at_hand.len() > self.asked.len()
+    }
+
+    /// Claims what is free: what it is this member's turn to take, and what was left lying.
+    fn claim(&mut self) -> Result<()> {
+        let free = self.free_hands().min(CLAIM);
+        if free == 0 || self.at_hand.len() <= self.asked.len() {
+            return Ok(());
+        }
+        let mut members: Vec<&Name> = self.members.keys().collect();
+        members.sort_unstable();
+        let (turn, turns) = match members.binary_search(&&self.me) {
+            Ok(turn) => (turn, members.len()),
+            Err(_) => (0, 1),
+        };
+        let mine = |offset: i64, since: &Instant| {
+            usize::try_from(offset).unwrap_or_default() % turns == turn || since.elapsed() > TURN
+        };
+        let wanted = self.at_hand.iter().filter(|(offset, (_, since))| {
+            !self.asked.contains(offset) && mine(**offset, since)
+        });
+        let wanted: Vec<i64> = wanted.map(|(offset, _)| *offset).take(free).collect();
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        self.asked.extend(&wanted);
+        self.append(&Entry::Claim(self.me.clone(), pack(wanted)))
+    }
+
+    async fn beat(&mut self) -> Result<()> {
+        let now = Instant::now();
+        let session = self.core.target().session();
+        // Who does not hear itself cannot judge others: the brokers may have been away.
+        let heard = self.members.get(&self.me).is_some_and(|heard| now - *heard < 2 * BEAT);
+        self.append(&Entry::Beat(self.me.clone()))?;
+        if !heard {
+            self.members.values_mut().for_each(|heard| *heard = now);
+            return Ok(());
+        }
+        let holders: Vec<Name> = self.ledger.holders().into_iter().cloned().collect();
+        for name in holders {
+            // A holder from before this member came is given a session from now on.
+            let heard = *self.members.entry(name.clone()).or_insert(now);
+            if name != self.me && now - heard > session {
+                tracing::warn!(topic = %self.topic, member = name, "a silent member is declared gone");
+                self.append(&Entry::Gone(name))?;
+            }
+        }
+        self.members.retain(|_, heard| now - *heard <= session);
+        if self.members.keys().min() == Some(&self.me) && self.read - self.kept > TIDY {
+            self.tidy().await?;
+        }
+        Ok(())
+    }
+
+    /// Writes down what the log amounts to, and deletes what is before; and of the messages, those that are settled.
+    async fn tidy(&mut self) -> Result<()> {
+        let snapshot = self.ledger.snapshot(self.read);
+        let (as_of, floor) = (snapshot.as_of, snapshot.floor);
+        self.append(&Entry::Snapshot(snapshot))?;
+        self.unconfirmed.all().await?;
+        self.kept = as_of;
+        subscription::move_to(&self.core, &self.group, &self.topic, floor).await?;
+        let mut before = TopicPartitionList::new();
+        let _set = before.add_partition_offset(&self.log, 0, Offset::Offset(as_of));
+        let options = AdminOptions::new().request_timeout(Some(PATIENCE));
+        if let Err(error) = self.core.admin()?.delete_records(&before, &options).await {
+            tracing::debug!(topic = self.log, %error, "old entries stay for now");
+        }
+        Ok(())
+    }
+
+    /// Gives back what is held.
+    fn leave(&self) {
+        if let Err(error) = self.append(&Entry::Gone(self.me.clone())) {
+            tracing::debug!(topic = %self.topic, %error, "leaving without a word; the others notice");
+        }
+    }
+
+    fn append(&self, entry: &Entry) -> Result<()> {
+        let text = entry.encode();
+        let record = Record {
+            topic: &self.log,
+            partition: 0,
+            key: None,
+            payload: Some(text.as_bytes()),
+            headers: OwnedHeaders::new_with_capacity(0),
+        };
+        let unconfirmed = self.unconfirmed.clone();
+        unconfirmed.count.fetch_add(1, Ordering::AcqRel);
+        let confirm = Box::new(move |result: Result<(), _>| unconfirmed.confirmed(result.is_err()));
+        self.outgoing.send(record, confirm).map_err(|refused| {
+            self.unconfirmed.confirmed(true);
+            crate::error::refused("settle", refused.code).of(&self.log)
+        })
+    }
+}
+
+impl Unconfirmed {
+    fn confirmed(&self, failed: bool) {
+        self.failed.fetch_or(failed, Ordering::AcqRel);
+        self.count.fetch_sub(1, Ordering::AcqRel);
+        self.changed.notify_waiters();
+    }
+
+    /// Waits until everything up to now is confirmed, or has failed.
+    async fn all(&self) -> Result<()> {
+        loop {
+            let changed = self.changed.notified();
+            if self.count.load(Ordering::Acquire) == 0 {
+                break;
+            }
+            changed.await;
+        }
+        if self.failed.swap(false, Ordering::AcqRel) {
+            let text = "a settlement was not confirmed; its message comes again";
+            return Err(Error::new(ErrorKind::Disconnected, "settle", text));
+        }
+        Ok(())
+    }
+}
+
+async fn read_messages(core: &Core, topic: &TopicName, from: i64) -> Result<Tail<(i64, Message)>> {
+    let named = topic.clone();
+    let read = move |record: &BorrowedMessage<'_>| Some((record.offset(), wire::message(&named, record)));
+    Tail::open(core, topic.as_str(), [0], From::Offset(from), read).await
+}
+
+/// What the log amounts to up to `end`. A log whose beginning was deleted begins with a snapshot, soon.
+async fn replay(
+    entries: &mut Tail<(i64, Option<Entry>)>,
+    mut ledger: Ledger,
+    first: i64,
+    end: i64,
+) -> Result<(Ledger, i64)> {
+    let mut before: Option<Vec<(i64, Entry)>> = (first > 0).then(Vec::new);
+    let mut read = first;
+    while read < end {
+        for (offset, entry) in entries.next().await? {
+            read = offset + 1;
+            match (entry, &mut before) {
+                (Some(Entry::Snapshot(snapshot)), Some(waiting)) => {
+                    ledger = Ledger::of(&snapshot);
+                    for (_, entry) in waiting.drain(..).filter(|(offset, _)| *offset >= snapshot.as_of) {
+                        ledger.apply(&entry);
+                    }
+                    before = None;
+                }
+                (Some(entry), Some(waiting)) => waiting.push((offset, entry)),
+                (Some(entry), None) => drop(ledger.apply(&entry)),
+                (None, _) => {}
+            }
+        }
+    }
+    Ok((ledger, read))
+}

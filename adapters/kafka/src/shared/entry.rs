@@ -1,0 +1,136 @@
+//! What members of a shared subscription write into its log, as text.
+
+use std::fmt::Write;
+
+use crate::position::ranges;
+
+/// The name of a member, for as long as it holds a claim.
+pub(super) type Name = String;
+
+/// One line of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Entry {
+    /// The member is there.
+    Beat(Name),
+    /// It takes these messages, as far as they are free.
+    Claim(Name, Vec<(i64, i64)>),
+    /// It has done with these.
+    Settle(Name, Vec<(i64, i64)>),
+    /// It left, or was not heard for too long: what it holds is free again.
+    Gone(Name),
+    /// What all entries before the offset `as_of` of the log amount to.
+    Snapshot(Snapshot),
+}
+
+/// The state of a subscription.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Snapshot {
+    pub(super) as_of: i64,
+    pub(super) floor: i64,
+    pub(super) settled: Vec<(i64, i64)>,
+    /// What was delivered before, and is free again.
+    pub(super) again: Vec<(i64, i64)>,
+    pub(super) claims: Vec<(Name, Vec<(i64, i64)>)>,
+    pub(super) gone: Vec<Name>,
+}
+
+impl Entry {
+    pub(super) fn encode(&self) -> String {
+        match self {
+            Self::Beat(name) => format!("beat {name}"),
+            Self::Gone(name) => format!("gone {name}"),
+            Self::Claim(name, offsets) => format!("claim {name} {}", list(offsets)),
+            Self::Settle(name, offsets) => format!("settle {name} {}", list(offsets)),
+            Self::Snapshot(Snapshot { as_of, floor, settled, again, claims, gone }) => {
+                let mut text = format!("snapshot {as_of} {floor} {} {} {}", list(settled), list(again), gone.join(","));
+                for (name, offsets) in claims {
+                    // Writing into a string does not fail.
+                    let _ = write!(text, " {name} {}", list(offsets));
+                }
+                text
+            }
+        }
+    }
+
+    /// `None` for what this version does not know.
+    pub(super) fn decode(text: &str) -> Option<Self> {
+        let mut words = text.split(' ');
+        let (word, first) = (words.next()?, words.next()?);
+        Some(match word {
+            "beat" => Self::Beat(first.into()),
+            "gone" => Self::Gone(first.into()),
+            "claim" => Self::Claim(first.into(), read_list(words.next()?)?),
+            "settle" => Self::Settle(first.into(), read_list(words.next()?)?),
+            "snapshot" => {
+                let (as_of, floor) = (first.parse().ok()?, words.next()?.parse().ok()?);
+                let (settled, again) = (read_list(words.next()?)?, read_list(words.next()?)?);
+                let gone = words.next()?.split(',').filter(|name| !name.is_empty()).map(Into::into).collect();
+                let mut claims = Vec::new();
+                while let Some(name) = words.next() {
+                    claims.push((name.into(), read_list(words.next()?)?));
+                }
+                Self::Snapshot(Snapshot { as_of, floor, settled, again, claims, gone })
+            }
+            _ => return None,
+        })
+    }
+}
+
+/// `3-5,9-10`, ends excluded; `-` is nothing.
+fn list(offsets: &[(i64, i64)]) -> String {
+    if offsets.is_empty() {
+        return "-".into();
+    }
+    let each: Vec<String> = offsets.iter().map(|(from, to)| format!("{from}-{to}")).collect();
+    each.join(",")
+}
+
+fn read_list(text: &str) -> Option<Vec<(i64, i64)>> {
+    if text == "-" {
+        return Some(Vec::new());
+    }
+    let read = |range: &str| {
+        let (from, to) = range.split_once('-')?;
+        Some((from.parse().ok()?, to.parse().ok()?))
+    };
+    text.split(',').map(read).collect()
+}
+
+/// Ascending offsets as ranges.
+pub(super) fn pack(offsets: impl IntoIterator<Item = i64>) -> Vec<(i64, i64)> {
+    ranges(offsets.into_iter())
+}
+
+/// The offsets of ranges.
+pub(super) fn unpack(ranges: &[(i64, i64)]) -> impl Iterator<Item = i64> + '_ {
+    ranges.iter().flat_map(|(from, to)| *from..*to)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_is_read_as_it_was_written_and_noise_is_not() {
+        let snapshot = Snapshot {
+            as_of: 7,
+            floor: 3,
+            settled: vec![(4, 6)],
+            again: vec![],
+            claims: vec![("a".into(), vec![(3, 4)]), ("b".into(), vec![(8, 9), (11, 12)])],
+            gone: vec!["c".into(), "d".into()],
+        };
+        for entry in [
+            Entry::Beat("a".into()),
+            Entry::Gone("a".into()),
+            Entry::Claim("a".into(), vec![(1, 2), (5, 9)]),
+            Entry::Settle("a".into(), vec![(1, 2)]),
+            Entry::Snapshot(snapshot),
+        ] {
+            assert_eq!(Entry::decode(&entry.encode()), Some(entry));
+        }
+        for noise in ["", "beat", "claim a x-1", "claim a 1", "dance a", "snapshot 1 2 -"] {
+            assert_eq!(Entry::decode(noise), None, "{noise:?}");
+        }
+    }
+}

@@ -1,0 +1,183 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::entry::{Entry, Name, Snapshot, pack, unpack};
+
+/// How many of those who have gone are remembered: nobody's last words are that late.
+const GONE: usize = 1_000;
+
+/// What the log of a shared subscription amounts to: who holds which message, and what is settled. Everybody who reads
+/// the same entries has the same ledger, which is how a claim is decided without asking anyone.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    /// Everything before it is settled.
+    floor: i64,
+    settled: BTreeSet<i64>,
+    again: BTreeSet<i64>,
+    claims: BTreeMap<i64, Name>,
+    /// They claim nothing more: their entries may still be on the way.
+    gone: BTreeSet<Name>,
+}
+
+/// What an entry changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Change {
+    None,
+    /// The member got these; whether they were delivered before.
+    Granted(Name, Vec<(i64, bool)>),
+    /// These are free again.
+    Freed(Vec<i64>),
+}
+
+impl Ledger {
+    /// Nothing was claimed, and everything from `floor` on is to be done.
+    pub(super) fn new(floor: i64) -> Self {
+        Self { floor, ..Self::default() }
+    }
+
+    pub(super) fn of(snapshot: &Snapshot) -> Self {
+        let claims = snapshot.claims.iter().flat_map(|(name, offsets)| unpack(offsets).map(|o| (o, name.clone())));
+        Self {
+            floor: snapshot.floor,
+            settled: unpack(&snapshot.settled).collect(),
+            again: unpack(&snapshot.again).collect(),
+            claims: claims.collect(),
+            gone: snapshot.gone.iter().cloned().collect(),
+        }
+    }
+
+    pub(super) fn snapshot(&self, as_of: i64) -> Snapshot {
+        let mut claims: BTreeMap<&Name, Vec<i64>> = BTreeMap::new();
+        for (offset, name) in &self.claims {
+            claims.entry(name).or_default().push(*offset);
+        }
+        Snapshot {
+            as_of,
+            floor: self.floor,
+            settled: pack(self.settled.iter().copied()),
+            again: pack(self.again.iter().copied()),
+            claims: claims.into_iter().map(|(name, offsets)| (name.clone(), pack(offsets))).collect(),
+            gone: self.gone.iter().cloned().collect(),
+        }
+    }
+
+    pub(super) fn floor(&self) -> i64 {
+        self.floor
+    }
+
+    /// Whether a message may be claimed.
+    pub(super) fn is_free(&self, offset: i64) -> bool {
+        offset >= self.floor && !self.settled.contains(&offset) && !self.claims.contains_key(&offset)
+    }
+
+    /// Those who hold something.
+    pub(super) fn holders(&self) -> BTreeSet<&Name> {
+        self.claims.values().collect()
+    }
+
+    /// Nothing before `offset` exists any more.
+    pub(super) fn truncated(&mut self, offset: i64) {
+        if offset > self.floor && self.claims.range(..offset).next().is_none() {
+            self.floor = offset;
+            self.settled = self.settled.split_off(&offset);
+            self.again = self.again.split_off(&offset);
+            self.advance();
+        }
+    }
+
+    pub(super) fn apply(&mut self, entry: &Entry) -> Change {
+        match entry {
+            Entry::Claim(name, offsets) if !self.gone.contains(name) => {
+                let free: Vec<i64> = unpack(offsets).filter(|offset| self.is_free(*offset)).collect();
+                self.claims.extend(free.iter().map(|offset| (*offset, name.clone())));
+                let again = |offset: i64| (offset, self.again.contains(&offset));
+                Change::Granted(name.clone(), free.into_iter().map(again).collect())
+            }
+            Entry::Settle(name, offsets) => {
+                for offset in unpack(offsets) {
+                    if self.claims.get(&offset) == Some(name) {
+                        self.claims.remove(&offset);
+                        self.again.remove(&offset);
+                        self.settled.insert(offset);
+                    }
+                }
+                self.advance();
+                Change::None
+            }
+            Entry::Gone(name) => {
+                self.gone.insert(name.clone());
+                if self.gone.len() > GONE {
+                    // Names begin with the time at which they were given.
+                    self.gone.pop_first();
+                }
+                let freed: Vec<i64> =
+                    self.claims.iter().filter(|(_, holder)| *holder == name).map(|(offset, _)| *offset).collect();
+                self.claims.retain(|_, holder| holder != name);
+                self.again.extend(&freed);
+                Change::Freed(freed)
+            }
+            Entry::Beat(_) | Entry::Claim(..) | Entry::Snapshot(_) => Change::None,
+        }
+    }
+
+    fn advance(&mut self) {
+        while self.settled.remove(&self.floor) {
+            self.floor += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claim(name: &str, offsets: &[i64]) -> Entry {
+        Entry::Claim(name.into(), pack(offsets.iter().copied()))
+    }
+
+    fn settle(name: &str, offsets: &[i64]) -> Entry {
+        Entry::Settle(name.into(), pack(offsets.iter().copied()))
+    }
+
+    #[test]
+    fn who_comes_first_gets_it() {
+        let mut ledger = Ledger::new(5);
+        assert_eq!(ledger.apply(&claim("a", &[5, 6])), Change::Granted("a".into(), vec![(5, false), (6, false)]));
+        assert_eq!(ledger.apply(&claim("b", &[4, 6, 7])), Change::Granted("b".into(), vec![(7, false)]));
+    }
+
+    #[test]
+    fn only_the_holder_settles_and_the_floor_never_passes_what_is_held() {
+        let mut ledger = Ledger::new(0);
+        ledger.apply(&claim("a", &[0, 1, 2]));
+        ledger.apply(&settle("b", &[0]));
+        ledger.apply(&settle("a", &[1, 2]));
+        assert_eq!(ledger.floor(), 0);
+        ledger.apply(&settle("a", &[0]));
+        assert_eq!((ledger.floor(), ledger.is_free(2), ledger.is_free(3)), (3, false, true));
+    }
+
+    #[test]
+    fn what_the_dead_held_is_free_and_flagged_and_what_they_still_say_is_void() {
+        let mut ledger = Ledger::new(0);
+        ledger.apply(&claim("a", &[0, 1]));
+        ledger.apply(&settle("a", &[0]));
+        assert_eq!(ledger.apply(&Entry::Gone("a".into())), Change::Freed(vec![1]));
+        assert_eq!(ledger.apply(&claim("a", &[2])), Change::None);
+        assert_eq!(ledger.apply(&claim("b", &[1, 2])), Change::Granted("b".into(), vec![(1, true), (2, false)]));
+        ledger.apply(&settle("a", &[1]));
+        assert!(ledger.holders().contains(&"b".to_owned()) && !ledger.is_free(1));
+    }
+
+    #[test]
+    fn a_ledger_goes_on_from_its_snapshot() {
+        let mut ledger = Ledger::new(0);
+        for entry in [claim("a", &[0, 1, 2, 3]), settle("a", &[1, 3]), claim("b", &[4, 5]), Entry::Gone("b".into())] {
+            ledger.apply(&entry);
+        }
+        let snapshot = ledger.snapshot(9);
+        let mut copy = Ledger::of(&snapshot);
+        assert_eq!(copy.snapshot(9), snapshot);
+        let next = claim("c", &[0, 4, 6]);
+        assert_eq!(copy.apply(&next), ledger.apply(&next));
+    }
+}
