@@ -6,15 +6,12 @@
 
 use async_nats::HeaderMap;
 use async_nats::header::{NATS_SCHEDULE, NATS_SCHEDULE_TARGET};
-use partitura_broker::{Message, Timestamp};
-
-use crate::wire;
+use partitura_broker::Timestamp;
 
 /// Adds what makes the server hold the message back until `due`, and publish it to `target` then.
-pub(crate) fn hold_back(headers: &mut HeaderMap, message: &Message, due: Timestamp, target: &str) {
+pub(crate) fn hold_back(headers: &mut HeaderMap, due: Timestamp, target: &str) {
     headers.insert(NATS_SCHEDULE, format!("@at {}", rfc3339(due)));
     headers.insert(NATS_SCHEDULE_TARGET, target);
-    headers.insert(wire::ID, message.id.as_str());
 }
 
 /// The moment as text, to the millisecond, in UTC.

@@ -1,6 +1,5 @@
 use std::fmt;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use partitura_broker::{Error, ErrorKind, Result};
 
@@ -37,9 +36,6 @@ pub struct Options {
     pub prefix: Option<String>,
     /// On how many servers of a cluster new streams are kept: 1 (default), 3 or 5.
     pub replicas: Option<usize>,
-    /// For how long new streams remember ids, to store a repeated message once. By default two minutes. It costs the server
-    /// memory: about 100 bytes for each message published within it.
-    pub duplicate_window: Option<Duration>,
 }
 
 /// Who we are.
@@ -98,7 +94,6 @@ pub(crate) struct Settings {
     pub(crate) name: String,
     pub(crate) prefix: String,
     pub(crate) replicas: usize,
-    pub(crate) duplicate_window: Duration,
 }
 
 impl Settings {
@@ -133,7 +128,6 @@ impl Settings {
             name: options.name.unwrap_or_else(|| "partitura".into()),
             prefix,
             replicas: options.replicas.or(replicas).unwrap_or(1),
-            duplicate_window: options.duplicate_window.unwrap_or(Duration::from_secs(120)),
         })
     }
 }

@@ -176,7 +176,7 @@ fn addressed(
     match message.not_before.filter(|due| *due > now) {
         None => (target.clone(), headers),
         Some(due) => {
-            delay::hold_back(&mut headers, message, due, target);
+            delay::hold_back(&mut headers, due, target);
             (names::schedule(target, &message.id).into(), headers)
         }
     }

@@ -78,7 +78,6 @@ impl Declaring<'_> {
             retention: retention(topic.kind),
             storage: StorageType::File,
             num_replicas: self.settings.replicas,
-            duplicate_window: self.settings.duplicate_window,
             allow_message_schedules: true,
             // A schedule replaces the one before on its subject.
             allow_rollup: true,

@@ -1,36 +1,37 @@
 //! A message as the server keeps it.
 //!
 //! ```text
-//! Nats-Msg-Id: order-1/charge          what the server deduplicates by
+//! Partitura-Id: order-1/charge
 //! Partitura-Key: customer-7            absent where there is no key
 //! Partitura-Headers: a=1&b=%00&a=2     in order, repetitions included; absent where there are none
 //! Partitura-Due: 1790000000000         milliseconds; absent where there is no delay
-//! Partitura-Id: order-1/charge         of delayed messages only: the server takes Nats-Msg-Id away when they fall due
 //! ```
 //!
 //! A header of NATS is text without line breaks, and its client keeps neither their order nor names beyond ASCII. Ours are
 //! any bytes: what is not plain text is percent-encoded.
+//!
+//! The id is in no `Nats-Msg-Id`, by which the server would store it once in two minutes. Whoever parks a message, or sends
+//! a dead letter again, publishes its id to the same topic again and means it; the server would confirm that and drop it.
 
 use std::borrow::Cow;
 
-use async_nats::header::{HeaderMap, NATS_MESSAGE_ID};
-use async_nats::{HeaderName, Subject};
+use async_nats::{HeaderMap, HeaderName, Subject};
 use bytes::Bytes;
 use partitura_broker::{Headers, Message, MessageId, Timestamp, TopicName};
 
 const KEY: HeaderName = HeaderName::from_static("Partitura-Key");
 const HEADERS: HeaderName = HeaderName::from_static("Partitura-Headers");
 const DUE: HeaderName = HeaderName::from_static("Partitura-Due");
-pub(crate) const ID: HeaderName = HeaderName::from_static("Partitura-Id");
+const ID: HeaderName = HeaderName::from_static("Partitura-Id");
 
 /// More than the headers of any message within the limits, in bytes: its own ones and its key at three bytes each, its id
-/// twice with the subject it waits on, and the names.
+/// with the subject it waits on, and the names.
 pub(crate) const OVERHEAD: usize = 64 << 10;
 
 /// The headers of a message. What it needs beyond them to be delayed is in [`delay`](crate::delay).
 pub(crate) fn headers(message: &Message) -> HeaderMap {
     let mut map = HeaderMap::new();
-    map.insert(NATS_MESSAGE_ID, message.id.as_str());
+    map.insert(ID, message.id.as_str());
     if let Some(key) = &message.key {
         map.insert(KEY, escape(key).into_owned());
     }
@@ -46,7 +47,7 @@ pub(crate) fn headers(message: &Message) -> HeaderMap {
 /// The message that was stored, or what is wrong with it.
 pub(crate) fn message(topic: &TopicName, headers: Option<&HeaderMap>, payload: Bytes) -> Result<Message, &'static str> {
     let headers = headers.ok_or("it has no headers")?;
-    let id = headers.get(ID).or_else(|| headers.get(NATS_MESSAGE_ID)).ok_or("it has no id")?;
+    let id = headers.get(ID).ok_or("it has no id")?;
     let mut message = Message::new(topic.clone(), MessageId::from(id.as_str()), payload);
     if let Some(key) = headers.get(KEY) {
         message.key = Some(unescape(key.as_str()).ok_or("its key cannot be read")?);
@@ -169,14 +170,6 @@ mod tests {
     }
 
     #[test]
-    fn a_delayed_message_keeps_its_id_without_the_servers_header() {
-        let mut map = HeaderMap::new();
-        map.insert(ID, "id");
-        let read = message(&topic(), Some(&map), Bytes::new()).expect("it has an id");
-        assert_eq!(read.id.as_str(), "id");
-    }
-
-    #[test]
     fn what_others_wrote_is_refused_with_a_reason() {
         assert_eq!(message(&topic(), None, Bytes::new()), Err("it has no headers"));
         let mut map = HeaderMap::new();
@@ -197,7 +190,7 @@ mod tests {
             .header("h", vec![0; limits.header_bytes - 1]);
         let size: usize =
             headers(&message).iter().map(|(name, all)| name.to_string().len() + all[0].as_str().len()).sum();
-        // With the names and values that a delay adds: the id twice more, escaped, and a subject.
+        // With what a delay adds: its names, a moment and a subject, which a lookup of the message repeats with the id.
         assert!(size + 4 * 255 + 1_024 < OVERHEAD, "{size}");
     }
 }
