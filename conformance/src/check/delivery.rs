@@ -155,25 +155,26 @@ pub fn flagged(history: &History) -> Result<(), Violation> {
     Ok(())
 }
 
-/// What a consumer settled in its term and flushed, or a transaction committed, does not come again.
+/// Whose a delivery is, and which message of which subscription and topic: a token settles nothing in the hands of another
+/// consumer.
+type Given<'h> = (Id, (String, &'h str, &'h str));
+
+/// What a consumer settled in its term and flushed, or a transaction committed, does not come again. What was published
+/// several times under its id is settled when it was settled as often.
 ///
 /// # Errors
 /// The first delivery of something settled.
 pub fn settled_stays_settled(history: &History) -> Result<(), Violation> {
     let mut members = Members::default();
-    // Whose it is, and what: a token settles nothing in the hands of another consumer.
-    let mut of_token: HashMap<(u32, Token), (Id, (String, &str, &str))> = HashMap::new();
+    let mut of_token: HashMap<(u32, Token), Given<'_>> = HashMap::new();
     let mut pending: HashMap<Id, Vec<Token>> = HashMap::new();
-    let mut settled: HashSet<(String, &str, &str)> = HashSet::new();
-    let mut published: HashSet<(&str, &str)> = HashSet::new();
+    let mut settled: HashMap<(String, &str, &str), HashSet<(u32, Token)>> = HashMap::new();
+    let mut published: HashMap<(&str, &str), usize> = HashMap::new();
     for entry in history.entries() {
         members.apply(entry);
         let id = |consumer: &u32| (entry.process, *consumer);
         match &entry.record {
-            // Published again under its id, it may come again.
-            Record::Publishing { sent, .. } if !published.insert((sent.topic.as_str(), sent.id.as_str())) => {
-                settled.retain(|(_, topic, message)| (*topic, *message) != (sent.topic.as_str(), sent.id.as_str()));
-            }
+            Record::Publishing { sent, .. } => *published.entry((&sent.topic, &sent.id)).or_default() += 1,
             Record::Settling { consumer, token } => pending.entry(id(consumer)).or_default().push(*token),
             Record::Flushed { consumer } => {
                 let id = id(consumer);
@@ -183,17 +184,24 @@ pub fn settled_stays_settled(history: &History) -> Result<(), Violation> {
                     !ordered || (term && members.other_owner(id, token.partition, entry.at).is_none())
                 };
                 let tokens = pending.remove(&id).unwrap_or_default().into_iter().filter(owned);
-                let given = tokens.filter_map(|token| of_token.get(&(entry.process, token)));
-                settled.extend(given.filter(|(to, _)| *to == id).map(|(_, message)| message.clone()));
+                for token in tokens.map(|token| (entry.process, token)) {
+                    if let Some((_, message)) = of_token.get(&token).filter(|(to, _)| *to == id) {
+                        settled.entry(message.clone()).or_default().insert(token);
+                    }
+                }
             }
             Record::Committed { token } => {
-                settled.extend(of_token.get(&(entry.process, *token)).map(|(_, message)| message.clone()));
+                let token = (entry.process, *token);
+                if let Some((_, message)) = of_token.get(&token) {
+                    settled.entry(message.clone()).or_default().insert(token);
+                }
             }
             Record::Delivered(got) => {
                 let member = members.get(id(&got.consumer));
                 let Some((subscription, _)) = member.and_then(|member| member.group.as_ref()) else { continue };
                 let message = (subscription.clone(), got.message.topic.as_str(), got.message.id.as_str());
-                if settled.contains(&message) {
+                let copies = published.get(&(message.1, message.2)).copied().unwrap_or_default();
+                if settled.get(&message).is_some_and(|settled| settled.len() >= copies) {
                     let what = format!("{} comes although it was settled", message.2);
                     return Err(Violation::new("settled_stays_settled", what).at(entry));
                 }
@@ -278,6 +286,14 @@ mod tests {
         };
         assert!(settled_stays_settled(&successor(settled().flushed(0)).deliver_again(1, "k-1", 2).done()).is_err());
         assert_eq!(settled_stays_settled(&successor(settled()).deliver_again(1, "k-1", 2).done()), Ok(()));
+    }
+
+    #[test]
+    fn what_was_published_twice_and_settled_once_may_come_again() {
+        let twice = || term().publish(&["k-1"]).deliver(0, "k-1", 1).settle(0, "k-1").flushed(0).deliver(0, "k-1", 1);
+        assert_eq!(settled_stays_settled(&twice().done()), Ok(()));
+        let thrice = twice().settle(0, "k-1").flushed(0).deliver(0, "k-1", 1);
+        assert!(settled_stays_settled(&thrice.done()).is_err());
     }
 
     #[test]
