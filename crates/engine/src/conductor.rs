@@ -57,10 +57,11 @@ impl Kept {
     }
 }
 
-/// What a turn is about: a batch of commands, and the term in which its partition was ours when it began.
+/// What a turn is about: commands to one instance, and the term in which their partition was ours when it began.
 #[derive(Clone, Copy)]
 struct Work<'a> {
-    batch: &'a Batch,
+    deliveries: &'a [Delivery],
+    attempt: u32,
     partition: Partition,
     term: u64,
 }
@@ -93,14 +94,14 @@ impl Conductor {
         self.0.waiters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the turn that a batch of one instance's commands asks for.
-    async fn turn(&self, key: &InstanceKey, batch: &Batch) -> Outcome {
-        let partition = batch.deliveries().first().map(|delivery| delivery.partition).unwrap_or_default();
+    /// Takes the turn that commands to one instance ask for.
+    async fn turn(&self, key: &InstanceKey, deliveries: &[Delivery], attempt: u32) -> Outcome {
+        let partition = deliveries.first().map(|delivery| delivery.partition).unwrap_or_default();
         let (cached, term) = {
             let mut kept = self.live();
             (kept.instances.pop(key).map(|(_, live)| live), kept.term(partition))
         };
-        let work = Work { batch, partition, term };
+        let work = Work { deliveries, attempt, partition, term };
         let mut turn =
             Turn::new(&self.0.context, key, self.0.clock.now(), cached.map_or(Instance::Unknown, Instance::Live));
         for _ in 0..CONFLICTS {
@@ -125,7 +126,7 @@ impl Conductor {
     }
 
     async fn advance(&self, turn: &mut Turn<'_>, work: Work<'_>) -> Result<(), Outcome> {
-        for delivery in work.batch.deliveries() {
+        for delivery in work.deliveries {
             let command = match wire::decode::<Command>(&delivery.message.payload) {
                 Ok(command) => command,
                 Err(error) => {
@@ -140,7 +141,7 @@ impl Conductor {
     }
 
     async fn commit(&self, key: &InstanceKey, work: Work<'_>, mut turn: Turn<'_>) -> partitura_broker::Result<Outcome> {
-        let tokens: Vec<AckToken> = work.batch.deliveries().iter().map(|delivery| delivery.token).collect();
+        let tokens: Vec<AckToken> = work.deliveries.iter().map(|delivery| delivery.token).collect();
         let settlement = match turn.finish(tokens).await? {
             Some(unit) => self.0.context.journal.commit(unit).await?,
             None => Settlement::Due,
@@ -259,7 +260,7 @@ impl Conductor {
     }
 
     async fn give_up(&self, key: &InstanceKey, work: Work<'_>, abandoned: Abandoned) -> Outcome {
-        let [delivery] = work.batch.deliveries() else {
+        let [delivery] = work.deliveries else {
             // One by one, so that the command it is about is known.
             return Outcome::retry("to be taken one by one");
         };
@@ -279,8 +280,8 @@ impl Conductor {
             Abandoned::Stopped(stop) => stop,
         };
         let panicked = matches!(stop.reason, StopReason::Panicked { .. });
-        if panicked && work.batch.attempt() < PANICS {
-            tracing::warn!(instance = %key, attempt = work.batch.attempt(), "{stop}");
+        if panicked && work.attempt < PANICS {
+            tracing::warn!(instance = %key, attempt = work.attempt, "{stop}");
             return Outcome::retry(stop.to_string());
         }
         self.stop(key, work, stop.to_string()).await
@@ -288,7 +289,7 @@ impl Conductor {
 
     /// Keeps the input, and notes that the code cannot go on.
     async fn stop(&self, key: &InstanceKey, work: Work<'_>, reason: String) -> Outcome {
-        let [delivery] = work.batch.deliveries() else { return Outcome::retry("to be taken one by one") };
+        let [delivery] = work.deliveries else { return Outcome::retry("to be taken one by one") };
         let Ok(command) = wire::decode::<Command>(&delivery.message.payload) else {
             return Outcome::dead("not a command to a workflow of this version");
         };
@@ -312,7 +313,7 @@ impl Handler for Conductor {
                 Some(Err(problem)) => return Outcome::dead(problem),
                 None => return Outcome::Done,
             };
-        self.turn(&key, &batch).await
+        self.turn(&key, batch.deliveries(), batch.attempt()).await
     }
 
     /// Another worker goes on with these instances; what is kept of them here gets stale.
@@ -349,3 +350,6 @@ fn failed(key: &InstanceKey, error: &partitura_broker::Error) -> Outcome {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
