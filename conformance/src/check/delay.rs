@@ -22,6 +22,12 @@ pub struct Lateness {
 }
 
 impl Lateness {
+    /// Of these values, in milliseconds.
+    pub fn of(mut values: Vec<u64>) -> Self {
+        values.sort_unstable();
+        Self { sorted: values }
+    }
+
     /// The value below which this part of all lies, from 0 to 1. 0 where there is none.
     pub fn quantile(&self, part: f64) -> u64 {
         let last = self.sorted.len().saturating_sub(1);
@@ -57,8 +63,7 @@ pub fn lateness(history: &History) -> Lateness {
             _ => {}
         }
     }
-    sorted.sort_unstable();
-    Lateness { sorted }
+    Lateness::of(sorted)
 }
 
 #[cfg(test)]

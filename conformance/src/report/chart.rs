@@ -1,13 +1,13 @@
+use crate::check::Lateness;
+
 /// How many bars a chart has at most.
 const BARS: usize = 24;
 const WIDTH: f64 = 420.0;
 const HEIGHT: f64 = 120.0;
 
-/// A histogram of values in milliseconds, as SVG, with its quantiles. The values are sorted, and there is one at least.
-pub(super) fn lateness_chart(sorted: &[u64]) -> String {
-    let quantile =
-        |part: f64| sorted.get(((sorted.len() - 1) as f64 * part).ceil() as usize).copied().unwrap_or_default();
-    let (p50, p99, max) = (quantile(0.5), quantile(0.99), quantile(1.0));
+/// A histogram as SVG, with its quantiles.
+pub(super) fn lateness_chart(lateness: &Lateness) -> String {
+    let (sorted, [p50, p99, max]) = (lateness.values(), [0.5, 0.99, 1.0].map(|part| lateness.quantile(part)));
     let wide = (max + 1).div_ceil(BARS as u64).max(1);
     let mut bars = vec![0_usize; (max / wide) as usize + 1];
     sorted.iter().for_each(|value| bars[(value / wide) as usize] += 1);
@@ -43,9 +43,9 @@ mod tests {
 
     #[test]
     fn every_value_is_in_a_bar_and_the_quantiles_are_written_below() {
-        let svg = lateness_chart(&[0, 0, 1, 2, 2, 95]);
+        let svg = lateness_chart(&Lateness::of(vec![2, 0, 1, 2, 0, 95]));
         assert!(svg.contains("0–4 ms: 5") && svg.contains("92–96 ms: 1"), "{svg}");
         assert!(svg.contains("6 messages · p50 2 ms · p99 95 ms · max 95 ms"), "{svg}");
-        assert!(lateness_chart(&[0]).contains("1 messages"));
+        assert!(lateness_chart(&Lateness::of(vec![0])).contains("1 messages"));
     }
 }

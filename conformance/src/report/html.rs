@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::chart::lateness_chart;
 use super::junit::escape;
 use super::{CaseReport, Name, Report};
+use crate::check::Lateness;
 
 /// A column: a broker, and a way to run it.
 type Column<'r> = (&'r Report, &'r str);
@@ -40,29 +41,21 @@ fn heading(reports: &[Report]) -> String {
             .collect();
         let verdict = if summary.failed == 0 { "passed" } else { "failed" };
         html += &format!(
-            "<div class=\"card {verdict}\"><h2>{}</h2><p>{}</p><p class=\"count\">{}</p><p>tiers 1–{} · suite {}</p></div>\n",
+            "<div class=\"card {verdict}\"><h2>{}</h2><p>{}</p><p class=\"count\">{}</p><p>tiers 1–{} · suite {} · {}</p></div>\n",
             escape(&report.broker),
             escape(&servers.join(" · ")),
-            counts(&summary),
+            counted(&summary),
             report.tier,
             escape(&report.suite),
+            escape(&report.date),
         );
     }
     html + "</div>\n"
 }
 
-fn counts(summary: &super::Summary) -> String {
-    let mut parts = vec![format!("<b>{}</b> passed", summary.passed)];
-    for (count, what) in [
-        (summary.failed, "failed"),
-        (summary.not_verified, "not verified"),
-        (summary.unsupported, "unsupported"),
-        (summary.not_applicable, "not applicable"),
-    ] {
-        if count > 0 {
-            parts.push(format!("<b class=\"{}\">{count}</b> {what}", what.replace(' ', "_")));
-        }
-    }
+fn counted(summary: &super::Summary) -> String {
+    let part = |count, what: &str| format!("<b class=\"{}\">{count}</b> {what}", what.replace(' ', "_"));
+    let mut parts = super::counts(summary, part);
     if summary.mutants_total > 0 {
         parts.push(format!("<b>{}</b> of {} mutants caught", summary.mutants_caught, summary.mutants_total));
     }
@@ -145,7 +138,7 @@ fn delays(columns: &[Column<'_>]) -> String {
                 escape(&case.id),
                 escape(&report.broker),
                 escape(variant),
-                lateness_chart(&case.lateness),
+                lateness_chart(&Lateness::of(case.lateness.clone())),
             );
         }
     }

@@ -3,6 +3,7 @@
 mod chart;
 mod html;
 mod junit;
+mod matrix;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -27,6 +28,12 @@ pub(crate) struct Report {
     pub(crate) broker: String,
     /// What each way to run it says of itself.
     pub(crate) servers: BTreeMap<String, String>,
+    /// By how much its delayed messages may be late, as each way to run it declares, in milliseconds.
+    #[serde(default)]
+    pub(crate) declared_lateness: BTreeMap<String, u64>,
+    /// The day of the run, as in 2026-11-23.
+    #[serde(default)]
+    pub(crate) date: String,
     pub(crate) tier: u8,
     pub(crate) cases: Vec<CaseReport>,
     pub(crate) mutants: Vec<MutantReport>,
@@ -91,7 +98,13 @@ impl Report {
             let told = bench.capabilities().map_or_else(|error| error, |capabilities| capabilities.broker);
             (bench.harness.variant().to_owned(), told)
         };
+        let lateness = |bench: &Bench| {
+            let declared = bench.capabilities().ok()?.delay.lateness.as_millis();
+            Some((bench.harness.variant().to_owned(), u64::try_from(declared).ok()?))
+        };
         Self {
+            declared_lateness: benches.iter().filter_map(lateness).collect(),
+            date: date(crate::client::now().as_millis() / 86_400_000),
             suite: env!("CARGO_PKG_VERSION").into(),
             broker: benches.first().map(|bench| bench.harness.broker().to_owned()).unwrap_or_default(),
             servers: benches.iter().map(server).collect(),
@@ -110,12 +123,22 @@ impl Report {
     }
 
     /// Each case counts once: passed, where one way to run the broker passed it and none failed it.
-    pub(crate) fn summary(&self) -> Summary {
+    pub(crate) fn verdicts(&self) -> BTreeMap<&str, Name> {
         let mut verdicts: BTreeMap<&str, Name> = BTreeMap::new();
         for case in &self.cases {
             let verdict = verdicts.entry(&case.id).or_insert(case.verdict);
             *verdict = case.verdict.max(*verdict);
         }
+        verdicts
+    }
+
+    /// What the broker says of itself, once where all ways to run it say the same.
+    pub(crate) fn versions(&self) -> Vec<String> {
+        self.servers.values().cloned().collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    pub(crate) fn summary(&self) -> Summary {
+        let verdicts = self.verdicts();
         let count = |name| verdicts.values().filter(|verdict| **verdict == name).count();
         Summary {
             broker: self.broker.clone(),
@@ -126,12 +149,12 @@ impl Report {
             mutants_caught: self.mutants.iter().filter(|mutant| mutant.caught).count(),
             mutants_total: self.mutants.len(),
             not_applicable: count(Name::NotApplicable),
-            versions: self.servers.values().cloned().collect::<BTreeSet<_>>().into_iter().collect(),
+            versions: self.versions(),
         }
     }
 
-    /// Writes `<broker>.json`, `<broker>.xml` (JUnit), `<broker>.summary.json`, and `index.html` about all brokers whose
-    /// reports lie in the directory.
+    /// Writes `<broker>.json`, `<broker>.xml` (JUnit), `<broker>.summary.json`, and `index.html` and `matrix.md` about all
+    /// brokers whose reports lie in the directory.
     pub(crate) fn write(&self, directory: &Path) -> io::Result<()> {
         fs::create_dir_all(directory)?;
         let file = |ending: &str| directory.join(format!("{}.{ending}", self.broker));
@@ -141,7 +164,9 @@ impl Report {
         fs::write(file("json"), serde_json::to_vec_pretty(&sorted)?)?;
         fs::write(file("xml"), junit::write(&sorted))?;
         fs::write(file("summary.json"), serde_json::to_vec(&sorted.summary())?)?;
-        fs::write(directory.join("index.html"), html::write(&Self::read_all(directory)?))
+        let all = Self::read_all(directory)?;
+        fs::write(directory.join("index.html"), html::write(&all))?;
+        fs::write(directory.join("matrix.md"), matrix::write(&all))
     }
 
     fn read_all(directory: &Path) -> io::Result<Vec<Self>> {
@@ -156,6 +181,32 @@ impl Report {
         all.sort_by(|a, b| a.broker.cmp(&b.broker));
         Ok(all)
     }
+}
+
+/// The parts of a summary that are not nothing, `passed` in any case.
+fn counts(summary: &Summary, part: impl Fn(usize, &str) -> String) -> Vec<String> {
+    let Summary { passed, failed, not_verified, unsupported, not_applicable, .. } = *summary;
+    let others = [
+        (failed, "failed"),
+        (not_verified, "not verified"),
+        (unsupported, "unsupported"),
+        (not_applicable, "not applicable"),
+    ];
+    let others = others.into_iter().filter(|(count, _)| *count > 0);
+    [(passed, "passed")].into_iter().chain(others).map(|(count, what)| part(count, what)).collect()
+}
+
+/// The date of a day since the Unix epoch, in the Gregorian calendar: the year begins in March, and 400 of them have as
+/// many days as any other 400.
+fn date(day: u64) -> String {
+    let day = day + 719_468;
+    let (era, of_era) = (day / 146_097, day % 146_097);
+    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let month = (5 * of_year + 2) / 153;
+    let of_month = of_year - (153 * month + 2) / 5 + 1;
+    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    format!("{:04}-{month:02}-{of_month:02}", era * 400 + year + next)
 }
 
 impl CaseReport {
@@ -217,6 +268,8 @@ pub(crate) mod tests {
             suite: "1".into(),
             broker: "b".into(),
             servers: [("file".to_owned(), "b 1".to_owned())].into(),
+            declared_lateness: [("file".to_owned(), 5)].into(),
+            date: "2026-11-23".into(),
             tier: 3,
             cases: cases.iter().map(case).collect(),
             mutants: vec![],
@@ -239,6 +292,11 @@ pub(crate) mod tests {
         let summary = report.summary();
         assert_eq!((summary.passed, summary.failed, summary.not_verified, summary.unsupported), (1, 1, 1, 1));
         assert_eq!(summary.not_applicable, 1);
+    }
+
+    #[test]
+    fn days_have_dates() {
+        assert_eq!([0, 11_016, 19_782, 20_780].map(date), ["1970-01-01", "2000-02-29", "2024-02-29", "2026-11-23"]);
     }
 
     #[test]

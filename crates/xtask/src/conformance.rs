@@ -1,17 +1,27 @@
-//! `cargo xtask conformance`: the suite on each broker, its closing line as JSON, its reports.
+//! `cargo xtask conformance`: the suite on each broker, its closing line as JSON, its reports, the matrix in the docs.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use partitura_servers::{Kind, Server};
+
 use crate::Failure;
 
-/// Runs an adapter's `tests/conformance.rs`, and passes on what it reported.
+/// Where the matrix is shown, between the markers.
+const PAGE: &str = "docs/conformance.md";
+const BEGIN: &str = "<!-- matrix: written by cargo xtask conformance --all -->\n";
+const END: &str = "<!-- end of matrix -->\n";
+
+/// Runs an adapter's `tests/conformance.rs`, and passes on what it reported. Starts the servers that it needs.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// Brokers to try (all of them without a name), and cases or areas to choose, as in `embedded order.key_basic delay`.
     names: Vec<String>,
-    /// How much to ask for: 1 no faults, 2 a client dies, 3 the broker fails, 4 load.
+    /// Tries all cases on every broker, and writes the matrix of docs/conformance.md.
+    #[arg(long, conflicts_with = "names")]
+    all: bool,
+    /// How much to ask for: 1 no faults, 2 a client dies, 3 the broker or the network fails, 4 load.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=4))]
     tier: u8,
     /// Keeps everything but the closing lines off the standard output.
@@ -28,33 +38,68 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let (chosen, only) = choose(&known, &arguments.names);
     fs::create_dir_all(&arguments.report)?;
     let report = fs::canonicalize(&arguments.report)?;
+    if arguments.all {
+        // What is there afterwards is of this run.
+        for broker in &known {
+            forget(&report.join(format!("{broker}.json")))?;
+        }
+    }
     let mut failed = Vec::new();
     for broker in chosen {
-        let summary = report.join(format!("{broker}.summary.json"));
-        // What is there afterwards is of this run.
-        if summary.exists() {
-            fs::remove_file(&summary)?;
-        }
-        let mut command = Command::new(env!("CARGO"));
-        command
-            .args(["test", "--locked", "--package", &format!("partitura-{broker}"), "--test", "conformance"])
-            .env("PARTITURA_CONFORMANCE_TIER", arguments.tier.to_string())
-            .env("PARTITURA_CONFORMANCE_ONLY", only.join(" "))
-            .env("PARTITURA_CONFORMANCE_REPORT", &report);
-        if arguments.json {
-            command.stdout(Stdio::from(std::io::stderr()));
-        }
-        let status = command.status().map_err(|error| format!("cannot start cargo: {error}"))?;
-        match fs::read_to_string(&summary) {
-            Ok(line) => println!("{}", line.trim_end()),
-            Err(_) => eprintln!("{broker} gave no summary"),
-        }
-        if !status.success() {
-            failed.push(broker);
+        match try_on(&broker, &only, arguments, &report) {
+            Ok(summary) => println!("{}", summary.trim_end()),
+            Err(error) => {
+                eprintln!("{broker}: {error}");
+                failed.push(broker);
+            }
         }
     }
     eprintln!("reports: {}", arguments.report.join("index.html").display());
+    if arguments.all {
+        let page = fs::read_to_string(PAGE)?;
+        fs::write(PAGE, with_matrix(&page, &fs::read_to_string(report.join("matrix.md"))?)?)?;
+        eprintln!("the matrix: {PAGE}");
+    }
     if failed.is_empty() { Ok(()) } else { Err(format!("not conformant: {}", failed.join(", ")).into()) }
+}
+
+/// Runs one adapter's suite, and gives its closing line, which is printed in any case.
+fn try_on(broker: &str, only: &[String], arguments: &Arguments, report: &Path) -> Result<String, Failure> {
+    if let Ok(kind) = broker.parse::<Kind>() {
+        Server::new(kind).with_report(|progress| eprintln!("{progress}")).up()?;
+    }
+    let summary = report.join(format!("{broker}.summary.json"));
+    forget(&summary)?;
+    let mut command = Command::new(env!("CARGO"));
+    command
+        .args(["test", "--locked", "--package", &format!("partitura-{broker}"), "--test", "conformance"])
+        .env("PARTITURA_CONFORMANCE_TIER", arguments.tier.to_string())
+        .env("PARTITURA_CONFORMANCE_ONLY", only.join(" "))
+        .env("PARTITURA_CONFORMANCE_REPORT", report);
+    if arguments.json {
+        command.stdout(Stdio::from(std::io::stderr()));
+    }
+    let status = command.status().map_err(|error| format!("cannot start cargo: {error}"))?;
+    let line = fs::read_to_string(&summary).map_err(|_| "gave no summary")?;
+    if status.success() {
+        return Ok(line);
+    }
+    println!("{}", line.trim_end());
+    Err("a case failed, or a mutant got away".into())
+}
+
+fn forget(file: &Path) -> Result<(), Failure> {
+    if file.exists() {
+        fs::remove_file(file)?;
+    }
+    Ok(())
+}
+
+/// The page with another matrix between its markers.
+fn with_matrix(page: &str, matrix: &str) -> Result<String, Failure> {
+    let parts = page.split_once(BEGIN).and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
+    let (before, after) = parts.ok_or_else(|| format!("{PAGE} lacks the lines {BEGIN}{END}"))?;
+    Ok(format!("{before}{BEGIN}\n{}\n\n{END}{after}", matrix.trim()))
 }
 
 /// The adapters that have the suite among their tests.
@@ -81,6 +126,14 @@ fn choose(known: &[String], names: &[String]) -> (Vec<String>, Vec<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_matrix_takes_the_place_of_the_one_before() {
+        let page = format!("a\n{BEGIN}old\n{END}b\n");
+        let expected = format!("a\n{BEGIN}\nnew\n\n{END}b\n");
+        assert_eq!(with_matrix(&page, "new\n").expect("the markers are there"), expected);
+        assert!(with_matrix("a\n", "new").is_err());
+    }
 
     #[test]
     fn brokers_and_cases_are_told_apart_and_no_broker_means_all() {

@@ -40,7 +40,7 @@ enum Command {
     Tidy,
     /// Runs the engine's benchmarks in release mode.
     Bench(bench::Arguments),
-    /// Runs the conformance suite: [NAME…] [--tier N] [--json] [--report DIR].
+    /// Runs the conformance suite: [NAME…] [--all] [--tier N] [--json] [--report DIR].
     Conformance(conformance::Arguments),
     /// Runs real brokers and Postgres on this machine: up|down|status [NAME…] [--wipe] [--json].
     Brokers(brokers::Arguments),
