@@ -62,7 +62,10 @@ pub(crate) fn start(core: &Arc<Core>, topic: &TopicName) -> Result<Arc<Timers>> 
         };
         Runner::new(weak, consumer, topic).run(&stopped);
     };
-    thread::Builder::new().name("kafka-timers".into()).spawn(run).map_err(|source| error::thread("subscribe", source))?;
+    thread::Builder::new()
+        .name("kafka-timers".into())
+        .spawn(run)
+        .map_err(|source| error::thread("subscribe", source))?;
     Ok(Arc::new(Timers(stop)))
 }
 
@@ -203,8 +206,7 @@ impl Runner {
             }
             let key = key(&message);
             let headers = wire::with(OwnedHeaders::new(), DONE, format!("{} {}", due.0, due.1).as_bytes());
-            let record =
-                Record { topic: &self.timers, partition, key: Some(key.as_bytes()), payload: None, headers };
+            let record = Record { topic: &self.timers, partition, key: Some(key.as_bytes()), payload: None, headers };
             // Without its tombstone it is published again after the next change of the owner.
             let _sent = outgoing.send(record, Box::new(|_| {}));
         }

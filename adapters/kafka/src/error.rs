@@ -48,7 +48,7 @@ pub(crate) fn error(operation: &'static str, source: KafkaError) -> Error {
         (_, Some(code)) => kind(code),
         _ => ErrorKind::Disconnected,
     };
-    Error::new(kind, operation, hint(kind)).because(source)
+    Error::new(kind, operation, format!("{}: {source}", hint(kind))).because(source)
 }
 
 /// A refusal by code.
@@ -77,7 +77,7 @@ fn hint(kind: ErrorKind) -> &'static str {
         ErrorKind::Throttled => "the producer's queue is full, or a quota is used up; try again later",
         ErrorKind::Timeout => "no answer in time",
         ErrorKind::Storage => "a broker cannot write to its disk",
-        _ => "no broker could be reached; the client goes on trying to connect",
+        _ => "the brokers cannot be reached, or are not ready; the client goes on trying",
     }
 }
 

@@ -38,9 +38,8 @@ impl Mailbox {
         let partition = seed.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % partitions.max(1);
         let address = InboxAddress::new(format!("{partition}/{name}"));
         let topic = TopicName::new(FROM)?;
-        let read = move |record: &BorrowedMessage<'_>| {
-            wire::is_for(&name, record).then(|| wire::message(&topic, record))
-        };
+        let read =
+            move |record: &BorrowedMessage<'_>| wire::is_for(&name, record).then(|| wire::message(&topic, record));
         let tail = Tail::open(core, names::REPLIES, [partition], From::Now, read).await?;
         Ok(Self { address, tail, waiting: Vec::new().into_iter() })
     }

@@ -102,7 +102,8 @@ async fn capabilities(admin: &Admin, broker: i32) -> Capabilities {
     let described = admin.describe_configs([&ResourceSpecifier::Broker(broker)], &options).await;
     let config = described.ok().and_then(|all| all.into_iter().next()?.ok());
     let value = |name: &str| config.as_ref().and_then(|config: &ConfigResource| config.get(name)?.value.clone());
-    let replicated = value("min.insync.replicas").and_then(|count| count.parse().ok()).is_some_and(|count: u32| count > 1);
+    let replicated =
+        value("min.insync.replicas").and_then(|count| count.parse().ok()).is_some_and(|count: u32| count > 1);
     let version = value("inter.broker.protocol.version").unwrap_or_else(|| "(version not told)".into());
     Capabilities {
         broker: format!("kafka {version}"),

@@ -123,8 +123,11 @@ impl Target {
             config.set("sasl.mechanism", options.sasl.as_deref().unwrap_or("PLAIN"));
             config.set("sasl.username", username).set("sasl.password", password);
         }
-        let files =
-            [("ssl.ca.location", &options.ca), ("ssl.certificate.location", &options.certificate), ("ssl.key.location", &options.key)];
+        let files = [
+            ("ssl.ca.location", &options.ca),
+            ("ssl.certificate.location", &options.certificate),
+            ("ssl.key.location", &options.key),
+        ];
         for (name, file) in files {
             if let Some(file) = file {
                 config.set(name, file.to_string_lossy());

@@ -58,7 +58,8 @@ impl Position {
     pub(crate) fn decode(offset: i64, metadata: &str) -> Self {
         let unknown = || Self { offset, high: offset, open: true, settled: Vec::new() };
         let mut words = metadata.split(' ');
-        let (Some("p1"), Some(state), Some(Ok(high))) = (words.next(), words.next(), words.next().map(str::parse)) else {
+        let (Some("p1"), Some(state), Some(Ok(high))) = (words.next(), words.next(), words.next().map(str::parse))
+        else {
             return unknown();
         };
         let Some(runs) = words.next().and_then(|runs| read_runs(runs.as_bytes())) else { return unknown() };

@@ -79,7 +79,13 @@ impl Publisher {
         let delayed = message.not_before.is_some_and(|due| due > now);
         let (waits, payload) = (delay::key(message), Some(&message.payload[..]));
         let record = if delayed {
-            Record { topic: &route.timers, partition, key: Some(waits.as_bytes()), payload, headers: wire::waiting(message) }
+            Record {
+                topic: &route.timers,
+                partition,
+                key: Some(waits.as_bytes()),
+                payload,
+                headers: wire::waiting(message),
+            }
         } else {
             let (topic, key) = (message.topic.as_str(), message.key.as_deref());
             Record { topic, partition, key, payload, headers: wire::headers(message) }
@@ -94,7 +100,9 @@ impl Publisher {
             let Record { topic, partition, key, payload, .. } = record;
             match self.core.outgoing()?.send(record, confirm) {
                 Ok(()) => return Ok(()),
-                Err(refused) if refused.code == RDKafkaErrorCode::QueueFull && began.elapsed() < self.options.confirm_within => {
+                Err(refused)
+                    if refused.code == RDKafkaErrorCode::QueueFull && began.elapsed() < self.options.confirm_within =>
+                {
                     confirm = refused.confirm;
                     record = Record { topic, partition, key, payload, headers: refused.headers };
                     tokio::time::sleep(FULL).await;
@@ -182,7 +190,8 @@ impl Pending {
     fn results(&self, batch: &[Message]) -> Vec<Result<Receipt>> {
         let mut results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
         let mut held: HashSet<(&TopicName, &Bytes)> = HashSet::new();
-        let of = |message: &Message, text: &str| Error::new(ErrorKind::OutcomeUnknown, "publish", text).of(&message.topic);
+        let of =
+            |message: &Message, text: &str| Error::new(ErrorKind::OutcomeUnknown, "publish", text).of(&message.topic);
         let each = batch.iter().zip(results.iter_mut()).map(|(message, result)| {
             let key = message.key.as_ref().map(|key| (&message.topic, key));
             let mut result = result.take().unwrap_or_else(|| Err(of(message, "not confirmed in time")));

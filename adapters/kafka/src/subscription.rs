@@ -43,7 +43,11 @@ pub(crate) async fn verify(core: &Core, group: &str, topics: &[TopicName]) -> Re
         all.insert(topic.to_string(), (core.route(topic).await?.partitions, false));
     }
     let config = config(core, group);
-    match core.blocking("subscribe", move || place(&config, &all, true)).await?.map_err(|e| error::error("subscribe", e))? {
+    match core
+        .blocking("subscribe", move || place(&config, &all, true))
+        .await?
+        .map_err(|e| error::error("subscribe", e))?
+    {
         Found::Everything => Ok(()),
         Found::Missing => Err(missing("subscribe", group)),
     }

@@ -26,6 +26,9 @@ const RETENTION: &str = "retention.ms";
 /// How long a request to the brokers may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long creating topics may take, which is more work than answering.
+const CREATE: Duration = Duration::from_secs(30);
+
 /// How long to wait before looking again.
 const AGAIN: Duration = Duration::from_millis(20);
 
@@ -108,7 +111,7 @@ fn compacted(topic: NewTopic<'_>) -> NewTopic<'_> {
 
 /// Creates topics that are not there yet.
 pub(crate) async fn create_all(core: &Core, topics: &[NewTopic<'_>]) -> Result<()> {
-    let options = AdminOptions::new().operation_timeout(Some(PATIENCE)).request_timeout(Some(PATIENCE));
+    let options = AdminOptions::new().operation_timeout(Some(CREATE)).request_timeout(Some(CREATE));
     let made = core.admin()?.create_topics(topics, &options).await.map_err(|source| error::error("declare", source))?;
     for result in made {
         match result {
@@ -201,7 +204,8 @@ pub(crate) async fn partitions(core: &Core, topic: &str) -> Result<u32> {
     let began = Instant::now();
     loop {
         let name = topic.to_owned();
-        let ask = move |client: &Client<Reports>| client.fetch_metadata(Some(&name), PATIENCE).map(|all| count(&all, &name));
+        let ask =
+            move |client: &Client<Reports>| client.fetch_metadata(Some(&name), PATIENCE).map(|all| count(&all, &name));
         match core.ask("look up", ask).await? {
             Ok(Some(count)) => return Ok(count),
             Err(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {

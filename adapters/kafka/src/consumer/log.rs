@@ -104,7 +104,8 @@ impl Log {
         let mut settled = ranges(self.floor.settled_above().map(offset_of));
         // What earlier owners settled beyond what was fetched so far.
         let beyond = settled.last().map_or(offset, |(_, end)| *end);
-        settled.extend(self.settled.iter().map(|(from, end)| (*from.max(&beyond), *end)).filter(|(from, end)| from < end));
+        settled
+            .extend(self.settled.iter().map(|(from, end)| (*from.max(&beyond), *end)).filter(|(from, end)| from < end));
         Position { offset, high: self.high.max(self.replayed), open, settled }
     }
 

@@ -107,7 +107,8 @@ impl Member {
             let consumer = BaseConsumer::from_config_and_context(&config, Callbacks::default())
                 .map_err(|source| error::error("subscribe", source))?;
             let worker = Worker::new(consumer, started, topics, within);
-            let spawn = |worker: Worker| thread::Builder::new().name("kafka-consumer".into()).spawn(move || worker.run());
+            let spawn =
+                |worker: Worker| thread::Builder::new().name("kafka-consumer".into()).spawn(move || worker.run());
             worker.and_then(spawn).map(drop).map_err(|source| error::thread("subscribe", source))
         };
         // From here on, dropping it leaves the group.

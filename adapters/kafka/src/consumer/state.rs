@@ -149,7 +149,13 @@ impl State {
         let (messages, bytes) = (self.credit.messages.get().clamp(500, 20_000), self.credit.bytes.get().min(16 << 20));
         let full = ready.messages >= messages || ready.bytes >= bytes;
         let low = ready.messages <= messages / 2 && ready.bytes <= bytes / 2;
-        if !paused && full { Some(true) } else if *paused && low { Some(false) } else { None }
+        if !paused && full {
+            Some(true)
+        } else if *paused && low {
+            Some(false)
+        } else {
+            None
+        }
     }
 
     /// Begins to give partitions back. Gives back those about which the consumer has to be asked.
@@ -218,7 +224,11 @@ impl State {
         self.collect(|_| true, Some(partitions))
     }
 
-    fn collect(&mut self, mut wanted: impl FnMut(&mut Log) -> bool, last: Option<&[u32]>) -> Vec<(usize, u32, Position)> {
+    fn collect(
+        &mut self,
+        mut wanted: impl FnMut(&mut Log) -> bool,
+        last: Option<&[u32]>,
+    ) -> Vec<(usize, u32, Position)> {
         let mut changes = Vec::new();
         for (partition, owned) in &mut self.partitions {
             if last.is_some_and(|last| !last.contains(partition)) {
@@ -283,7 +293,8 @@ impl State {
         }
         let mut deliveries = Vec::new();
         let after = self.partitions.range(self.turn..).map(|(partition, _)| *partition);
-        let order: Vec<u32> = after.chain(self.partitions.range(..self.turn).map(|(partition, _)| *partition)).collect();
+        let order: Vec<u32> =
+            after.chain(self.partitions.range(..self.turn).map(|(partition, _)| *partition)).collect();
         for partition in order {
             self.deliver(partition, &mut deliveries);
             if deliveries.len() >= BATCH {

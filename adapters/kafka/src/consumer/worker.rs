@@ -41,6 +41,8 @@ pub(super) struct Worker {
     revoking: Option<Revocation>,
     commit: Option<Commit>,
     commit_next: Instant,
+    /// How many commits failed.
+    failures: u64,
 }
 
 /// Partitions that the group wants back.
@@ -65,10 +67,10 @@ impl Worker {
         topics: Vec<TopicName>,
         within: Duration,
     ) -> std::io::Result<Self> {
-        let (assigning, revoking, commit, commit_next) = (None, None, None, Instant::now());
+        let (assigning, revoking, commit, commit_next, failures) = (None, None, None, Instant::now(), 0);
         let consumer = Arc::new(consumer);
         let committer = Committer::start(consumer.clone())?;
-        Ok(Self { consumer, committer, shared, topics, within, assigning, revoking, commit, commit_next })
+        Ok(Self { consumer, committer, shared, topics, within, assigning, revoking, commit, commit_next, failures })
     }
 
     /// Works until it is stopped, and then leaves the group.
@@ -297,6 +299,7 @@ impl Worker {
             Err(error) => {
                 tracing::debug!(target: TARGET, %error, "a commit is tried again");
                 state.undo(&commit.positions);
+                self.failures += 1;
                 self.commit_next = Instant::now() + AGAIN;
             }
         }
@@ -331,6 +334,8 @@ impl Worker {
 
     /// Commits what is settled, and leaves the group at once.
     fn leave(mut self) {
+        let all = self.shared.state().owned();
+        self.commit_all(&all);
         self.consumer.context().close();
         if let Some(partitions) = self.assigning.take() {
             self.unanswered(&partitions);
@@ -341,22 +346,40 @@ impl Worker {
                 Change::Revoke { partitions, .. } => self.unassign(&partitions),
             }
         }
-        let all = self.shared.state().owned();
+        if let Some(Revocation { partitions, .. }) = self.revoking.take() {
+            self.unassign(&partitions);
+        }
+        self.unassign_followers();
+        self.shared.state().forget(&all);
+        self.shared.left.store(true, Ordering::Relaxed);
+        let Self { consumer, committer, shared, .. } = self;
+        committer.end();
+        // Leaves the group. Waits for librdkafka's threads.
+        drop(consumer);
+        shared.gone.store(true, Ordering::Relaxed);
+        shared.progress.send_replace(());
+    }
+
+    /// Commits for the last time. The group is not answered before, so that nobody else begins meanwhile.
+    fn commit_all(&mut self, all: &[u32]) {
         let until = Instant::now() + LAST_COMMIT;
         let mut sent = all.is_empty();
         while Instant::now() < until && (self.commit.is_some() || !sent) {
             if self.commit.is_none() {
-                let positions = self.shared.state().closing(&all);
+                let positions = self.shared.state().closing(all);
                 self.send(positions, false);
-                sent = true;
             }
             // What still comes is not ours any more.
             drop(self.consumer.poll(TICK / 10));
+            let failed = self.failures;
             self.hear();
+            sent = self.commit.is_none() && self.failures == failed;
         }
-        if let Some(Revocation { partitions, .. }) = self.revoking.take() {
-            self.unassign(&partitions);
-        }
+    }
+
+    /// Gives up the topics that the group does not know of. No list of librdkafka's may outlive this: the consumer could
+    /// not be dropped.
+    fn unassign_followers(&self) {
         let rest = self.consumer.assignment().unwrap_or_default();
         let mut followers = TopicPartitionList::new();
         for element in rest.elements().iter().filter(|element| element.topic() != self.topics[0].as_str()) {
@@ -367,14 +390,6 @@ impl Worker {
         {
             tracing::debug!(target: TARGET, %error, "leaving the group");
         }
-        self.shared.state().forget(&all);
-        self.shared.left.store(true, Ordering::Relaxed);
-        let Self { consumer, committer, shared, .. } = self;
-        committer.end();
-        // Leaves the group. Waits for librdkafka's threads.
-        drop(consumer);
-        shared.gone.store(true, Ordering::Relaxed);
-        shared.progress.send_replace(());
     }
 
     fn unanswered(&self, partitions: &[u32]) {
@@ -390,7 +405,12 @@ fn number(partition: u32) -> i32 {
 }
 
 /// Where a partition is to be taken up.
-fn read_place(committed: &TopicPartitionList, ends: &TopicPartitionList, topic: &str, partition: i32) -> KafkaResult<Log> {
+fn read_place(
+    committed: &TopicPartitionList,
+    ends: &TopicPartitionList,
+    topic: &str,
+    partition: i32,
+) -> KafkaResult<Log> {
     let missing = || KafkaError::OffsetFetch(RDKafkaErrorCode::NoOffset);
     let place = committed.find_partition(topic, partition).ok_or_else(missing)?;
     place.error()?;

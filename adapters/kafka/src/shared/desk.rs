@@ -275,9 +275,8 @@ impl Desk {
         let mine = |offset: i64, since: &Instant| {
             usize::try_from(offset).unwrap_or_default() % turns == turn || since.elapsed() > TURN
         };
-        let wanted = self.at_hand.iter().filter(|(offset, (_, since))| {
-            !self.asked.contains(offset) && mine(**offset, since)
-        });
+        let wanted =
+            self.at_hand.iter().filter(|(offset, (_, since))| !self.asked.contains(offset) && mine(**offset, since));
         let wanted: Vec<i64> = wanted.map(|(offset, _)| *offset).take(free).collect();
         if wanted.is_empty() {
             return Ok(());

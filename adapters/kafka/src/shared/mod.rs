@@ -99,7 +99,8 @@ impl Claim for Counter {
     type Handle = i64;
 
     async fn next(&mut self) -> Result<Vec<Claimed<i64>>> {
-        let ended = || Err(Error::new(ErrorKind::Disconnected, "consume", "the subscription's log could not be followed"));
+        let ended =
+            || Err(Error::new(ErrorKind::Disconnected, "consume", "the subscription's log could not be followed"));
         self.granted.recv().await.unwrap_or_else(ended)
     }
 
