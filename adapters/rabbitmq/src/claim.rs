@@ -59,7 +59,15 @@ impl QueueClaim {
             let options = BasicConsumeOptions::default();
             channel.basic_consume(queue.as_str().into(), "".into(), options, FieldTable::default()).await
         };
-        let consumer = consuming.await.map_err(explain)?;
+        let consumer = match consuming.await {
+            Ok(consumer) => consumer,
+            Err(error) => {
+                if let Some(lock) = lock {
+                    lock.free().await;
+                }
+                return Err(explain(error));
+            }
+        };
         let hold = Some(Hold { channel, consumer, lock });
         Ok(Self { link, topic, queue, partition, hold, settled: Settled::default() })
     }
@@ -77,7 +85,7 @@ impl QueueClaim {
 
     fn lost(&self, error: Option<lapin::Error>) -> Error {
         match error {
-            Some(error) => self.link.explain(error, "consume").of(&self.topic),
+            Some(error) => self.link.lost(error, "consume").of(&self.topic),
             None if self.link.dial().is_closed() => closed("consume"),
             None => {
                 let message = format!("the broker ended it: {:?} was deleted, or its node is gone", self.queue);
@@ -116,13 +124,13 @@ impl Claim for QueueClaim {
         let Some(hold) = &self.hold else { return Err(closed("flush settlements")) };
         // The broker answers on the way that the settlements went, behind them: from the channel, through the queue.
         let answered = look_at(&hold.channel, &self.queue).await;
-        answered.map_err(|error| self.link.explain(error, "flush settlements").of(&self.topic))
+        answered.map_err(|error| self.link.lost(error, "flush settlements").of(&self.topic))
     }
 
     async fn release(mut self) -> Result<()> {
         let Some(hold) = self.hold.take() else { return Ok(()) };
         let given_up = hold.give_up().await;
-        given_up.map_err(|error| self.link.explain(error, "flush settlements").of(&self.topic))
+        given_up.map_err(|error| self.link.lost(error, "flush settlements").of(&self.topic))
     }
 }
 

@@ -86,7 +86,7 @@ impl Desk {
                         self.add(delivery);
                         self.collect();
                     }
-                    Some(Err(error)) => return link.explain(error, "forward").of(&self.topic),
+                    Some(Err(error)) => return link.lost(error, "forward").of(&self.topic),
                     None => {
                         let message = "the broker ended it: the queue was deleted, or its node is gone";
                         return Error::new(ErrorKind::Disconnected, "forward", message).of(&self.topic);

@@ -122,6 +122,16 @@ impl Link {
         if self.dial.is_closed() { closed(operation) } else { classify(error, operation) }
     }
 
+    /// That what was held by way of this connection is lost, whatever ended it: the client fails everything that waits on
+    /// a connection with the first error that it meets there, be it another one's.
+    pub(crate) fn lost(&self, error: lapin::Error, operation: &'static str) -> Error {
+        match self.explain(error, operation) {
+            error if matches!(error.kind(), ErrorKind::Closed | ErrorKind::Unauthorized) => error,
+            error if error.is_retryable() => error,
+            error => Error::new(ErrorKind::Disconnected, operation, "the channel was lost").because(error),
+        }
+    }
+
     pub(crate) fn dial(&self) -> &Arc<Dial> {
         &self.dial
     }
@@ -139,4 +149,14 @@ pub(crate) async fn open_channel(connection: &Connection) -> lapin::Result<Chann
             opened => return opened,
         }
     }
+}
+
+/// Runs to its end although the caller may be dropped: for requests that the broker may refuse by closing the channel. If
+/// the client gives up the same channel at that moment, it (lapin 4.12) takes the whole connection for broken.
+pub(crate) async fn uncancelled<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+    let ended = tokio::spawn(work).await;
+    ended.unwrap_or_else(|ended| {
+        let message = "the runtime is shutting down, or the adapter panicked";
+        Err(Error::new(ErrorKind::Closed, "ask the broker", message).because(ended))
+    })
 }

@@ -11,6 +11,7 @@ use crate::SYSTEM;
 use crate::core::Core;
 use crate::error::closed;
 use crate::inbox::RabbitmqInbox;
+use crate::link::uncancelled;
 use crate::names;
 use crate::options::Options;
 use crate::producer::RabbitmqProducer;
@@ -55,7 +56,7 @@ impl Rabbitmq {
     }
 
     /// The ordering that all topics of a consumer have.
-    async fn ordering(&self, options: &ConsumerOptions) -> Result<Ordering> {
+    async fn ordering(self, options: ConsumerOptions) -> Result<Ordering> {
         let invalid = |message: String| Err(Error::new(ErrorKind::InvalidArgument, "consume", message));
         let Some(first) = options.topics.first() else { return invalid("a consumer needs at least one topic".into()) };
         let first = self.core.topics.get(first, "consume").await?;
@@ -87,7 +88,7 @@ impl Broker for Rabbitmq {
 
     async fn declare(&self, topology: &Topology) -> Result<()> {
         self.ensure_open("declare")?;
-        topology::declare(&self.core.control, &self.core.topics, topology).await
+        uncancelled(topology::declare(self.core.clone(), topology.clone())).await
     }
 
     async fn producer(&self, options: ProducerOptions) -> Result<Box<dyn Producer>> {
@@ -98,7 +99,7 @@ impl Broker for Rabbitmq {
 
     async fn consumer(&self, options: ConsumerOptions) -> Result<Box<dyn Consumer>> {
         self.ensure_open("consume")?;
-        let ordering = self.ordering(&options).await?;
+        let ordering = uncancelled(self.clone().ordering(options.clone())).await?;
         let Some(meeting) = options.topics.iter().min().cloned() else {
             return Err(Error::new(ErrorKind::InvalidArgument, "consume", "a consumer needs at least one topic"));
         };

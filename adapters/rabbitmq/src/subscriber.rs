@@ -22,7 +22,7 @@ use crate::claim::{Held, Lock, QueueClaim, busy};
 use crate::core::Core;
 use crate::error::closed;
 use crate::forwarder::forward;
-use crate::link::{Link, open_channel};
+use crate::link::{Link, open_channel, uncancelled};
 use crate::names;
 
 /// How much waits at the broker for somebody who listens and is slow; then the oldest is dropped.
@@ -112,7 +112,7 @@ impl Subscriber {
             let options = BasicConsumeOptions::default();
             channel.basic_consume(queue.into(), "".into(), options, FieldTable::default()).await
         };
-        attending.await.map_err(|error| self.link.explain(error, "hear the other members").of(subscription))
+        attending.await.map_err(|error| self.link.lost(error, "hear the other members").of(subscription))
     }
 
     /// The channel to speak on: of the connection that publishes, since the broker may stop reading from a connection
@@ -187,13 +187,18 @@ impl Claims for Subscriber {
         if ordered && self.is_consumed(&queue).await? {
             return Err(busy(&queue));
         }
-        let connection = self.link.connection().await?;
-        let channel = open_channel(&connection).await.map_err(|error| self.link.explain(error, "consume").of(topic))?;
-        let lock = match ordered {
-            true => Some(Lock::take(&self.link, connection, &channel, &self.locks, &queue).await?),
-            false => None,
-        };
-        QueueClaim::consume(self.link.clone(), channel, topic.clone(), queue, Some(partition), ahead, lock).await
+        let (link, topic, locks) = (self.link.clone(), topic.clone(), self.locks.clone());
+        // A claim that nobody waits for any more is dropped when it is there, and thereby given up.
+        uncancelled(async move {
+            let connection = link.connection().await?;
+            let channel = open_channel(&connection).await.map_err(|error| link.explain(error, "consume").of(&topic))?;
+            let lock = match ordered {
+                true => Some(Lock::take(&link, connection, &channel, &locks, &queue).await?),
+                false => None,
+            };
+            QueueClaim::consume(link, channel, topic, queue, Some(partition), ahead, lock).await
+        })
+        .await
     }
 
     async fn say(&self, beat: Bytes) -> Result<()> {
@@ -203,7 +208,7 @@ impl Claims for Subscriber {
         let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default());
         let said = channel.basic_publish(exchange.into(), key.into(), options, &beat, properties);
         match timeout(SAID_WITHIN, said).await {
-            Ok(said) => said.map(drop).map_err(|error| self.link.explain(error, "tell the other members")),
+            Ok(said) => said.map(drop).map_err(|error| self.link.lost(error, "tell the other members")),
             Err(_) => Err(Error::new(ErrorKind::Timeout, "tell the other members", "the connection takes nothing")),
         }
     }
@@ -227,7 +232,7 @@ impl Claims for Subscriber {
             ended => {
                 *self.hearing.lock().unwrap_or_else(PoisonError::into_inner) = None;
                 Err(match ended {
-                    Some(Err(error)) => self.link.explain(error, "hear the other members"),
+                    Some(Err(error)) => self.link.lost(error, "hear the other members"),
                     _ if self.link.dial().is_closed() => closed("hear the other members"),
                     _ => Error::new(ErrorKind::Disconnected, "hear the other members", "the broker ended it"),
                 })

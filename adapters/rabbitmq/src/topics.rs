@@ -14,7 +14,7 @@ use lapin::{Channel, ExchangeKind};
 use partitura_broker::{Error, ErrorKind, Ordering, Result, Topic, TopicKind, TopicName};
 
 use crate::error::classify;
-use crate::link::Link;
+use crate::link::{Link, uncancelled};
 use crate::names;
 
 const ALTERNATE: &str = "alternate-exchange";
@@ -39,7 +39,7 @@ impl Topics {
         if let Some(topic) = self.known().get(name) {
             return Ok(topic.clone());
         }
-        let topic = find(&self.link, name, operation).await?;
+        let topic = uncancelled(find(self.link.clone(), name.clone(), operation)).await?;
         self.learn(topic.clone());
         Ok(topic)
     }
@@ -81,7 +81,8 @@ pub(crate) async fn create(channel: &Channel, topic: &Topic) -> Result<()> {
 }
 
 /// Asks the broker what a topic is.
-pub(crate) async fn find(link: &Link, name: &TopicName, operation: &'static str) -> Result<Topic> {
+pub(crate) async fn find(link: Arc<Link>, name: TopicName, operation: &'static str) -> Result<Topic> {
+    let name = &name;
     let exchange = names::exchange(name);
     let channel = link.channel().await?;
     let declare = |passive| {

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use futures::future::try_join_all;
 use lapin::options::{QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
@@ -6,6 +8,7 @@ use partitura_broker::{
     DeclareMode, Error, ErrorKind, Ordering, Partition, Result, Subscription, SubscriptionName, Topic, TopicName, Topology,
 };
 
+use crate::core::Core;
 use crate::delay;
 use crate::link::Link;
 use crate::names;
@@ -16,15 +19,15 @@ use crate::topics::{self, Topics};
 pub(crate) const DELIVERY_LIMIT: i64 = i32::MAX as i64;
 
 /// Creates or verifies a topology.
-pub(crate) async fn declare(link: &Link, topics: &Topics, topology: &Topology) -> Result<()> {
+pub(crate) async fn declare(core: Arc<Core>, topology: Topology) -> Result<()> {
     topology.validate()?;
     match topology.mode {
-        DeclareMode::Create => create(link, topics, topology).await,
-        DeclareMode::Verify => verify(link, topics, topology).await,
+        DeclareMode::Create => create(&core.control, &core.topics, &topology).await,
+        DeclareMode::Verify => verify(&core.control, &core.topics, &topology).await,
     }
 }
 
-async fn create(link: &Link, topics: &Topics, topology: &Topology) -> Result<()> {
+async fn create(link: &Arc<Link>, topics: &Topics, topology: &Topology) -> Result<()> {
     let channel = link.channel().await?;
     if !delay::exists(link).await? {
         delay::create(&channel).await?;
@@ -104,9 +107,9 @@ pub(crate) async fn create_queue(
     bound.await.map_err(classify)
 }
 
-async fn verify(link: &Link, topics: &Topics, topology: &Topology) -> Result<()> {
+async fn verify(link: &Arc<Link>, topics: &Topics, topology: &Topology) -> Result<()> {
     for topic in &topology.topics {
-        let found = topics::find(link, &topic.name, "declare").await?;
+        let found = topics::find(link.clone(), topic.name.clone(), "declare").await?;
         if found != *topic {
             return Err(topics::differs(topic, &found));
         }
