@@ -1,4 +1,36 @@
 //! Partitura on Apache Pulsar, 3.0 to 4.x.
+//!
+//! ```no_run
+//! # async fn example() -> partitura_broker::Result<()> {
+//! use partitura_pulsar::{Options, Pulsar};
+//!
+//! let broker = Pulsar::connect("pulsar://localhost:6650", Options::default()).await?;
+//! # Ok(()) }
+//! ```
+//!
+//! # How the promises are kept
+//!
+//! * A topic is a partitioned topic, and the partition of a key is ours. For each partition there is one producer in this
+//!   process, whose entries follow each other on one connection, and at most one consumer anywhere, by an *Exclusive*
+//!   subscription: the broker refuses a second one, and gives what is unsettled to the next, in order.
+//! * Messages are settled one by one, also those of a batch: the broker is told which indexes of an entry are done, and
+//!   tells the next owner which are left.
+//! * Who should own what, the members of a subscription agree on: [`Member`](partitura_adapter_kit::Member).
+//! * What is not due waits in the timers of its topic, a *Shared* subscription of which delays; whoever consumes the topic
+//!   forwards them, at their time, to where their order begins.
+//!
+//! # Who does what
+//!
+//! ```text
+//! producer ─► lanes, one per partition ─┐                    ┌─► claim, one per partition ─► member: the consumer
+//!               ▲                       ├─► session ◄──► broker
+//!           forwarder ◄─────────────────┘  one connection to each broker for publishing, one for consuming
+//! catalog ─► admin API                     topics, properties
+//! ```
+//!
+//! The page docs/brokers/pulsar.md says what exists on the broker, what a receipt means, and why the crate `pulsar` is used
+//! for its codec and not for its consumers and producers.
+
 mod admin;
 mod claim;
 mod consumer;

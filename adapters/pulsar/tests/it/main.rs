@@ -1,0 +1,6 @@
+//! What the conformance suite does not ask, on the standing instance of `cargo xtask brokers`.
+
+mod declaring;
+mod identity;
+mod support;
+mod wire;
