@@ -1,5 +1,7 @@
 //! What can go wrong, and what to do about it.
 
+use std::error::Error as _;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -7,7 +9,7 @@ use std::time::Duration;
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// Why a server is not as it was asked to be. Its text says what to do next.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A program that cannot be installed from here is not on the machine.
@@ -98,10 +100,37 @@ pub enum Error {
     },
 }
 
+/// The text with its causes, line by line: this is what a test that returns the error shows.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")?;
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
 impl Error {
     /// For `map_err` on what is done to a file.
     pub(crate) fn file(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::File { action, path, source }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_shown_with_its_cause_and_its_line_breaks() {
+        let file = Error::file("read", Path::new("a"))(std::io::Error::other("no"));
+        assert_eq!(format!("{file:?}"), "cannot read a: no");
+        let (server, log, tail) = ("nats".to_owned(), PathBuf::from("log"), "one\ntwo".to_owned());
+        let ended = Error::Ended { server, log, tail };
+        assert_eq!(format!("{ended:?}"), "nats ended while it started; the end of log:\none\ntwo");
     }
 }

@@ -17,6 +17,10 @@ pub(crate) struct Instance {
     /// What messages call it, and its directory: the kind, or that with something added.
     pub(crate) name: String,
     pub(crate) ports: Ports,
+    /// From 1.
+    pub(crate) node: usize,
+    /// The ports of all nodes of its cluster: its own only, if it is alone.
+    pub(crate) nodes: Vec<Ports>,
     /// Below which all instances and their software are.
     brokers: PathBuf,
     report: Report,
@@ -28,7 +32,13 @@ impl Instance {
             let name = name.clone();
             move |line: &str| eprintln!("{name}: {line}")
         };
-        Self { kind, name, ports, brokers: target().join("brokers"), report: Arc::new(report) }
+        let brokers = target().join("brokers");
+        Self { kind, name, ports, node: 1, nodes: vec![ports], brokers, report: Arc::new(report) }
+    }
+
+    /// One of several that know each other.
+    pub(crate) fn in_cluster(self, node: usize, nodes: Vec<Ports>) -> Self {
+        Self { node, nodes, ..self }
     }
 
     pub(crate) fn with_report(self, report: Report) -> Self {
@@ -76,6 +86,7 @@ impl Instance {
         let ports = &self.ports;
         [
             ("@DIRECTORY@", self.directory().display().to_string()),
+            ("@NODE@", self.node.to_string()),
             ("@MAIN@", ports.main.to_string()),
             ("@HTTP@", ports.http.to_string()),
             ("@TLS@", ports.tls.to_string()),
@@ -125,6 +136,15 @@ impl Ports {
         }
     }
 
+    /// Those of a standing cluster's nodes, for the kinds that have one.
+    pub(crate) fn cluster(kind: Kind) -> Vec<Self> {
+        match kind {
+            Kind::Kafka => [20092, 20102, 20112].map(Self::from).to_vec(),
+            Kind::Nats => [15222, 15232, 15242].map(Self::from).to_vec(),
+            Kind::Pulsar | Kind::Rabbitmq | Kind::Postgres => Vec::new(),
+        }
+    }
+
     /// Eight in a row.
     pub(crate) fn from(first: u16) -> Self {
         Self {
@@ -168,10 +188,10 @@ mod tests {
     #[test]
     fn no_two_standing_instances_share_a_port() {
         let mut seen = HashSet::new();
-        for kind in Kind::all() {
-            let Ports { main, http, tls, login, inner, proxied, advertised } = Ports::standing(kind);
+        let all = Kind::all().into_iter().flat_map(|kind| [vec![Ports::standing(kind)], Ports::cluster(kind)].concat());
+        for Ports { main, http, tls, login, inner, proxied, advertised } in all {
             for port in [main, http, tls, login, inner, inner + 1, proxied, advertised] {
-                assert!(seen.insert(port), "{kind} shares port {port}");
+                assert!(seen.insert(port), "port {port} has two users");
             }
         }
     }

@@ -1,11 +1,12 @@
 //! What the brokers that run on a JVM have in common.
 
 use std::ffi::{OsStr, OsString};
+use std::fs;
 use std::path::PathBuf;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::install;
-use crate::instance::Instance;
+use crate::instance::{Instance, create_directory};
 use crate::process::Launch;
 
 /// For the file `log4j2.properties` of the instance.
@@ -27,10 +28,17 @@ pub(crate) fn launch(
     options: &[impl AsRef<OsStr>],
     main: &[OsString],
 ) -> Result<Launch> {
+    // Native libraries are unpacked there, and stay after SIGKILL.
+    let temporary = instance.path("tmp");
+    if temporary.exists() {
+        fs::remove_dir_all(&temporary).map_err(Error::file("remove", &temporary))?;
+    }
+    create_directory(&temporary)?;
+    let temporary = format!("-Djava.io.tmpdir={}", temporary.display());
     let logging = format!("-Dlog4j2.configurationFile={}", instance.path("log4j2.properties").display());
     // The serial collector has the smallest footprint, and the heaps are small.
     let mut arguments: Vec<OsString> =
-        vec!["-XX:+UseSerialGC".into(), "-XX:+ExitOnOutOfMemoryError".into(), logging.into()];
+        vec!["-XX:+UseSerialGC".into(), "-XX:+ExitOnOutOfMemoryError".into(), temporary.into(), logging.into()];
     arguments.extend(options.iter().map(|option| option.as_ref().to_owned()));
     arguments.extend(["-cp".into(), class_path(instance, software).into()]);
     arguments.extend_from_slice(main);

@@ -1,4 +1,4 @@
-//! Kafka: one node, from its jars.
+//! Kafka: nodes that are broker and controller in one, from the broker's jars.
 
 use std::fs;
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::endpoints::{Endpoints, Login, Proxied};
 use crate::error::Result;
-use crate::instance::Instance;
+use crate::instance::{Instance, Ports};
 use crate::process::Launch;
 use crate::software::Software;
 use crate::{http, install, java, tls};
@@ -14,7 +14,7 @@ use crate::{http, install, java, tls};
 const VERSION: &str = "4.4.0";
 const JARS: &str = include_str!("kafka/pom.xml");
 const CONFIGURATION: &str = include_str!("kafka/server.properties");
-/// Any will do, for the one node is the whole cluster.
+/// Any will do: what differs are the ports.
 const CLUSTER: &str = "UGFydGl0dXJhLXRlc3RzLg";
 
 const USER: &str = "partitura";
@@ -25,6 +25,19 @@ pub(crate) struct Kafka;
 impl Kafka {
     fn software() -> String {
         format!("kafka-{VERSION}")
+    }
+
+    fn configuration(instance: &Instance) -> String {
+        let voter = |(id, node): (usize, &Ports)| format!("{id}@127.0.0.1:{}", node.inner);
+        let voters = (1..).zip(&instance.nodes).map(voter).collect::<Vec<_>>().join(",");
+        let count = instance.nodes.len();
+        instance
+            .fill(CONFIGURATION)
+            .replace("@VOTERS@", &voters)
+            .replace("@REPLICAS@", &count.to_string())
+            .replace("@MAJORITY@", &(count / 2 + 1).to_string())
+            .replace("@USER@", USER)
+            .replace("@PASSWORD@", PASSWORD)
     }
 
     /// Gives the data directory its identity and the users of SCRAM.
@@ -50,8 +63,7 @@ impl Software for Kafka {
     fn prepare(&self, instance: &Instance) -> Result<()> {
         tls::prepare(instance)?;
         instance.write("log4j2.properties", java::LOGGING)?;
-        let configuration = instance.fill(CONFIGURATION).replace("@USER@", USER).replace("@PASSWORD@", PASSWORD);
-        instance.write("server.properties", &configuration)?;
+        instance.write("server.properties", &Self::configuration(instance))?;
         if instance.path("data/meta.properties").exists() { Ok(()) } else { Self::format(instance) }
     }
 
@@ -89,5 +101,33 @@ impl Software for Kafka {
 
     fn version(&self, instance: &Instance) -> Option<String> {
         java::is_installed(instance, &Self::software()).then(|| VERSION.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kind::Kind;
+
+    #[test]
+    fn a_node_that_is_alone_keeps_one_replica() {
+        let instance = Instance::new(Kind::Kafka, "kafka-render".to_owned(), Ports::from(100));
+        let configuration = Kafka::configuration(&instance);
+        for line in
+            ["controller.quorum.voters=1@127.0.0.1:106", "default.replication.factor=1", "min.insync.replicas=1"]
+        {
+            assert!(configuration.lines().any(|found| found == line), "{configuration}");
+        }
+    }
+
+    #[test]
+    fn a_node_of_a_cluster_knows_all_voters_and_waits_for_a_majority() {
+        let nodes = [100, 200, 300].map(Ports::from).to_vec();
+        let instance = Instance::new(Kind::Kafka, "kafka-render".to_owned(), nodes[1]).in_cluster(2, nodes);
+        let configuration = Kafka::configuration(&instance);
+        let voters = "controller.quorum.voters=1@127.0.0.1:106,2@127.0.0.1:206,3@127.0.0.1:306";
+        for line in ["node.id=2", voters, "default.replication.factor=3", "min.insync.replicas=2"] {
+            assert!(configuration.lines().any(|found| found == line), "{configuration}");
+        }
     }
 }

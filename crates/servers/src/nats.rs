@@ -11,6 +11,7 @@ use crate::{http, install, tls};
 
 const VERSION: &str = "2.15.2";
 const CONFIGURATION: &str = include_str!("nats/server.conf");
+const CLUSTER: &str = include_str!("nats/cluster.conf");
 
 const USER: &str = "partitura";
 const PASSWORD: &str = "partitura-secret";
@@ -26,6 +27,18 @@ impl Nats {
     fn software() -> String {
         format!("nats-{VERSION}")
     }
+
+    fn configuration(instance: &Instance) -> String {
+        let routes = instance.nodes.iter().map(|node| format!("\"nats://127.0.0.1:{}\"", node.inner));
+        let cluster = CLUSTER.replace("@ROUTES@", &routes.collect::<Vec<_>>().join(", "));
+        let template = CONFIGURATION.replace("@CLUSTER@", if instance.nodes.len() > 1 { &cluster } else { "" });
+        instance
+            .fill(&template)
+            .replace("@USER@", USER)
+            .replace("@PASSWORD@", PASSWORD)
+            .replace("@ANONYMOUS_PASSWORD@", ANONYMOUS_PASSWORD)
+            .replace("@NKEY@", NKEY)
+    }
 }
 
 impl Software for Nats {
@@ -36,13 +49,7 @@ impl Software for Nats {
 
     fn prepare(&self, instance: &Instance) -> Result<()> {
         tls::prepare(instance)?;
-        let configuration = instance
-            .fill(CONFIGURATION)
-            .replace("@USER@", USER)
-            .replace("@PASSWORD@", PASSWORD)
-            .replace("@ANONYMOUS_PASSWORD@", ANONYMOUS_PASSWORD)
-            .replace("@NKEY@", NKEY);
-        instance.write("server.conf", &configuration)?;
+        instance.write("server.conf", &Self::configuration(instance))?;
         Ok(())
     }
 
@@ -82,5 +89,35 @@ impl Software for Nats {
     fn stop_signal(&self) -> &'static str {
         // SIGTERM lets it end the same way, and with a status that says failure.
         "INT"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::instance::Ports;
+    use crate::kind::Kind;
+
+    fn instance() -> Instance {
+        Instance::new(Kind::Nats, "nats-render".to_owned(), Ports::from(100))
+    }
+
+    #[test]
+    fn a_node_that_is_alone_has_no_routes() {
+        let configuration = Nats::configuration(&instance());
+        assert!(configuration.contains("listen: \"127.0.0.1:100\""), "{configuration}");
+        assert!(!configuration.contains("routes"), "{configuration}");
+        assert!(configuration.lines().all(|line| line.starts_with('#') || !line.contains('@')), "{configuration}");
+    }
+
+    #[test]
+    fn a_node_of_a_cluster_has_a_route_to_each() {
+        let nodes = vec![Ports::from(100), Ports::from(200)];
+        let configuration = Nats::configuration(&instance().in_cluster(2, nodes));
+        assert!(
+            configuration.contains(r#"routes: ["nats://127.0.0.1:106", "nats://127.0.0.1:206"]"#),
+            "{configuration}"
+        );
+        assert!(configuration.contains("server_name: partitura-2"), "{configuration}");
     }
 }

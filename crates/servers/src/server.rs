@@ -38,6 +38,17 @@ impl Server {
         Self::of(Instance::new(kind, format!("{kind}-{name}"), Ports::from(first_port)))
     }
 
+    /// The three nodes of the standing cluster, below `target/brokers/<kind>-cluster`: of Kafka and NATS, and none of the
+    /// others. Bring them up at once, from a thread each: a node is ready when it sees a majority.
+    pub fn cluster(kind: Kind) -> Vec<Self> {
+        let nodes = Ports::cluster(kind);
+        let node = |(number, ports): (usize, &Ports)| {
+            let name = format!("{kind}-cluster/{number}");
+            Self::of(Instance::new(kind, name, *ports).in_cluster(number, nodes.clone()))
+        };
+        (1..).zip(&nodes).map(node).collect()
+    }
+
     fn of(instance: Instance) -> Self {
         Self { software: instance.kind.software(), instance }
     }
@@ -46,6 +57,11 @@ impl Server {
     #[must_use]
     pub fn with_report(self, report: impl Fn(&str) + Send + Sync + 'static) -> Self {
         Self { instance: self.instance.with_report(Arc::new(report)), ..self }
+    }
+
+    /// Its name in messages and in `target/brokers`: the kind's, or that with something added.
+    pub fn name(&self) -> &str {
+        &self.instance.name
     }
 
     /// What it is.
@@ -179,7 +195,7 @@ impl std::fmt::Debug for Server {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Status {
-    /// The kind's name, of a private instance with its own name added.
+    /// [`Server::name`].
     pub name: String,
     /// Where it is reached.
     pub url: String,

@@ -10,7 +10,7 @@ type TestResult = Result<(), Box<dyn std::error::Error>>;
 
 #[test]
 fn a_server_is_installed_started_killed_started_again_and_wiped() -> TestResult {
-    let server = Server::private(Kind::Nats, "test", 24222);
+    let server = Server::private(Kind::Nats, "test", 31422);
     server.down(true)?;
 
     server.up()?;
@@ -62,7 +62,7 @@ fn greet(server: &Server, introduction: &str) -> Result<String, Box<dyn std::err
 
 #[test]
 fn several_may_start_the_same_server_at_once() -> TestResult {
-    let server = Server::private(Kind::Nats, "rush", 24242);
+    let server = Server::private(Kind::Nats, "rush", 31442);
     server.down(true)?;
     let rush: Vec<_> = (0..4)
         .map(|_| {
@@ -79,23 +79,23 @@ fn several_may_start_the_same_server_at_once() -> TestResult {
 
 #[test]
 fn a_port_that_is_taken_is_named() -> TestResult {
-    let server = Server::private(Kind::Nats, "taken", 24262);
-    let _other = std::net::TcpListener::bind("127.0.0.1:24262")?;
+    let server = Server::private(Kind::Nats, "taken", 31462);
+    let _other = std::net::TcpListener::bind("127.0.0.1:31462")?;
     let refusal = server.up().expect_err("the port is taken");
-    assert!(matches!(refusal, Error::PortTaken { port: 24262, .. }), "{refusal}");
+    assert!(matches!(refusal, Error::PortTaken { port: 31462, .. }), "{refusal}");
     Ok(())
 }
 
 #[test]
 fn a_server_that_cannot_start_shows_the_end_of_its_log() -> TestResult {
-    let server = Server::private(Kind::Nats, "ends", 24282);
+    let server = Server::private(Kind::Nats, "ends", 31482);
     server.down(true)?;
     // It is not the one that is looked at first, and the server needs it as well.
-    let _other = std::net::TcpListener::bind("127.0.0.1:24283")?;
+    let _other = std::net::TcpListener::bind("127.0.0.1:31483")?;
     let refusal = server.up().expect_err("it cannot listen");
     let shown = refusal.to_string();
     server.down(true)?;
     assert!(matches!(refusal, Error::Ended { .. }), "{refusal}");
-    assert!(shown.contains("24283"), "{shown}");
+    assert!(shown.contains("31483"), "{shown}");
     Ok(())
 }

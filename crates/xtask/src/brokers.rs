@@ -48,11 +48,17 @@ struct Names {
     /// kafka, pulsar, rabbitmq, nats, postgres; all of them without a name.
     #[arg(value_name = "NAME")]
     names: Vec<Kind>,
+    /// The three nodes of a cluster instead, on ports of their own: kafka, nats.
+    #[arg(long)]
+    cluster: bool,
 }
 
 impl Names {
     fn servers(&self) -> Vec<Server> {
         let kinds = if self.names.is_empty() { Kind::all().to_vec() } else { self.names.clone() };
+        if self.cluster {
+            return kinds.into_iter().flat_map(Server::cluster).collect();
+        }
         kinds.into_iter().map(Server::new).collect()
     }
 }
@@ -113,21 +119,15 @@ fn each(
 ) -> Result<(), Failure> {
     let begun = Instant::now();
     let start = |server: &Server| {
-        let kind = server.kind();
-        let report = move |line: &str| eprintln!("[{:>5.1} s] {kind}: {line}", begun.elapsed().as_secs_f64());
+        let name = server.name().to_owned();
+        let report = move |line: &str| eprintln!("[{:>5.1} s] {name}: {line}", begun.elapsed().as_secs_f64());
         let server = server.clone().with_report(report);
-        thread::spawn(move || action(&server).map_err(|error| explain(&error)))
+        thread::spawn(move || action(&server).map_err(|error| format!("{error:?}")))
     };
     let running: Vec<_> = servers.iter().map(start).collect();
     let outcomes = running.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err("it panicked".to_owned())));
     let failures: Vec<String> = outcomes.filter_map(Result::err).collect();
     if failures.is_empty() { Ok(()) } else { Err(failures.join("\n").into()) }
-}
-
-/// The error and what caused it, in one line.
-fn explain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 fn show(servers: &[Server]) {
@@ -140,5 +140,5 @@ fn line(status: &Status) -> String {
     let state = if status.up { "up" } else { "down" };
     let version = status.version.as_deref().unwrap_or("not installed");
     let process = status.pid.map_or_else(|| "-".to_owned(), |pid| format!("process {pid}"));
-    format!("{:<9} {state:<5} {version:<14} {process:<16} {}", status.name, status.url)
+    format!("{:<15} {state:<5} {version:<14} {process:<16} {}", status.name, status.url)
 }
