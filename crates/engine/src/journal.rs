@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use partitura_broker::{
-    Broker, Entry, Error, ErrorKind, Expect, Message, Producer, ProducerOptions, Put, Result, ScanRange, Space,
+    Broker, Clock, Entry, Error, ErrorKind, Expect, Message, Producer, ProducerOptions, Put, Result, ScanRange, Space,
     Timestamp, TopicName, Unit, Version,
 };
 use serde::{Deserialize, Serialize};
@@ -42,7 +42,14 @@ enum Mode {
     /// The broker settles, publishes and writes state in one transaction.
     Atomic { broker: Arc<dyn Broker>, store: BrokerStore },
     /// The state and the outbox are one write to the store; then the outbox is published; then the input is settled.
-    Outbox { store: Arc<dyn Store>, producer: Box<dyn Producer>, sent: Mutex<Vec<Bytes>> },
+    Outbox {
+        broker: Arc<dyn Broker>,
+        store: Arc<dyn Store>,
+        producer: Box<dyn Producer>,
+        clock: Arc<dyn Clock>,
+        /// Rows of the outbox that were sent and are still there.
+        sent: Mutex<Vec<Bytes>>,
+    },
     /// Without state: what is decided is published, then the input is settled.
     Publish { producer: Box<dyn Producer> },
 }
@@ -52,13 +59,14 @@ impl Journal {
     pub(crate) async fn of_workflows(
         broker: &Arc<dyn Broker>,
         store: Option<Arc<dyn Store>>,
+        clock: Arc<dyn Clock>,
         namespace: Namespace,
     ) -> Result<Self> {
         let mode = match store {
             None => Mode::Atomic { broker: broker.clone(), store: BrokerStore::new(broker.clone())? },
             Some(store) => {
                 let producer = broker.producer(ProducerOptions::default()).await?;
-                Mode::Outbox { store, producer, sent: Mutex::default() }
+                Mode::Outbox { broker: broker.clone(), store, producer, clock, sent: Mutex::default() }
             }
         };
         Ok(Self { mode: Arc::new(mode), namespace })
@@ -101,8 +109,10 @@ impl Journal {
                 debug_assert_eq!(results.len(), 1, "one result per unit");
                 results.pop().unwrap_or_else(lost_result).map(|()| Settlement::Done)
             }
-            Mode::Outbox { store, producer, sent } => {
+            Mode::Outbox { broker, store, producer, clock, sent } => {
                 let Unit { publish, mut put, .. } = unit;
+                // What the broker will never take must not become history.
+                publish.iter().try_for_each(|message| broker.capabilities().check(message, clock.now()))?;
                 // Beside the turn's own row, so that loading the run finds it.
                 let row = put.iter().rfind(|put| put.space == HISTORY);
                 let outbox = row.filter(|_| !publish.is_empty()).map(|row| row.key.clone());
@@ -132,7 +142,7 @@ impl Journal {
     /// Sends what earlier turns decided to send and may not have sent: those whose history keys begin with `prefix`,
     /// or, with an empty prefix, all. The receivers ignore what they had already.
     pub(crate) async fn recover(&self, prefix: Bytes) -> Result<usize> {
-        let Mode::Outbox { store, producer, sent } = &*self.mode else { return Ok(0) };
+        let Mode::Outbox { store, producer, sent, .. } = &*self.mode else { return Ok(0) };
         let mut range = self.namespace.range(ScanRange::prefix(OUTBOX, prefix));
         let mut recovered = 0;
         loop {
@@ -140,15 +150,18 @@ impl Journal {
             let Some(last) = page.last() else { return Ok(recovered) };
             range = range.after(&last.key);
             let full = page.len() == PAGE;
+            let (mut unsent, mut removals) = (Vec::new(), Vec::with_capacity(page.len()));
             for Entry { key, value, .. } in page {
                 // Confirmed by this process, and only still there because nothing was written since.
                 let is_sent = sent.lock().unwrap_or_else(PoisonError::into_inner).contains(&key);
                 if !is_sent {
-                    send(&**producer, decode_outbox(&key, &value)?).await?;
+                    unsent.extend(decode_outbox(&key, &value)?);
                     recovered += 1;
                 }
-                store.write(vec![vec![removal(key)]]).await.pop().unwrap_or_else(lost_result)?;
+                removals.push(removal(key));
             }
+            send(&**producer, unsent).await?;
+            store.write(vec![removals]).await.pop().unwrap_or_else(lost_result)?;
             if !full {
                 return Ok(recovered);
             }

@@ -156,7 +156,8 @@ async fn conduct(
     let workflow = definition.name();
     inner.directory.serve(Destination::Workflow(workflow.to_owned())).await?;
     let topics = inner.directory.workflow(workflow)?;
-    let journal = Journal::of_workflows(&inner.broker, inner.store.clone(), inner.namespace.clone()).await?;
+    let (store, clock, namespace) = (inner.store.clone(), inner.clock.clone(), inner.namespace.clone());
+    let journal = Journal::of_workflows(&inner.broker, store, clock, namespace).await?;
     journal.recover(bytes::Bytes::new()).await?;
     let producer = inner.broker.producer(ProducerOptions::default()).await?;
     resume_stopped(&journal, &*producer, &*inner.ids, workflow, &topics.commands).await?;
