@@ -4,6 +4,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use partitura_broker::{Error, ErrorKind, Result};
+use sqlx::ConnectOptions;
 use sqlx::postgres::PgConnectOptions;
 
 use crate::error;
@@ -95,7 +96,7 @@ impl Address {
             ("enable_hashjoin", "off"),
             ("enable_mergejoin", "off"),
         ];
-        Ok(Self(address.application_name("partitura").options(settings)))
+        Ok(Self(address.application_name("partitura").options(settings).disable_statement_logging()))
     }
 }
 

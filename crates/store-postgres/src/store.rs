@@ -55,6 +55,7 @@ impl PostgresStore {
         let readers = PgPoolOptions::new()
             .max_connections(options.readers.get())
             .acquire_timeout(options.patience)
+            .acquire_slow_threshold(options.patience)
             .test_before_acquire(false)
             .before_acquire(|connection, about| {
                 Box::pin(async move {

@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use partitura::{ClientError, Cx, Signal, Status, WorkflowError};
 
-use crate::support::{Oops, Waits, WaitsSignal, eventually, in_memory, soon};
+use crate::in_memory;
+use crate::support::{Oops, Waits, WaitsSignal, eventually, soon};
 
 #[tokio::test]
 async fn an_id_that_cannot_be_used_is_refused_with_the_reason() {
@@ -226,66 +227,6 @@ async fn an_unknown_method_and_arguments_that_do_not_fit_fail_the_task_with_the_
     let reasons = soon(ahead.result()).await.expect("a result");
     assert!(reasons[0].contains("shout"), "{reasons:?}");
     assert!(reasons[1].contains("text"), "{reasons:?}");
-    worker.stop().await.expect("stopped");
-}
-
-#[partitura::service]
-trait Large {
-    async fn make(&self, bytes: usize) -> String;
-    async fn take(&self, text: String) -> usize;
-}
-
-struct Larges;
-
-impl Large for Larges {
-    async fn make(&self, bytes: usize) -> String {
-        "x".repeat(bytes)
-    }
-
-    async fn take(&self, text: String) -> usize {
-        text.len()
-    }
-}
-
-#[derive(Debug, Default)]
-struct Overdoes;
-
-#[partitura::workflow]
-impl Overdoes {
-    #[run]
-    async fn run(cx: Cx<Self>, sends: bool) -> Result<String, Oops> {
-        let large = cx.service::<LargeStub>();
-        if sends {
-            large.take("x".repeat(2 << 20)).await?;
-        }
-        let step = cx.step("large", async { Ok::<_, Oops>("x".repeat(2 << 20)) });
-        let step = step.await.expect_err("too large").to_string();
-        Ok(format!("{step}; {}", large.make(2 << 20).await.expect_err("too large")))
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_is_too_large_for_the_broker_fails_a_task_and_stops_a_workflow_with_the_reason() {
-    let partitura = in_memory().await;
-    let worker =
-        partitura.worker().service(LargeService(Larges)).workflow::<Overdoes>().start().await.expect("a worker");
-    let client = partitura.client();
-    let receives = client.workflow::<Overdoes>("receives");
-    receives.start(false).await.expect("started");
-    let reasons = soon(receives.result()).await.expect("a result");
-    assert!(reasons.split("; ").filter(|reason| reason.contains("a payload of")).count() == 2, "{reasons}");
-    let sends = client.workflow::<Overdoes>("sends");
-    sends.start(true).await.expect("started");
-    let reason = eventually(|| async {
-        match sends.describe().await.ok()?.status {
-            Status::Stopped { reason } => Some(reason),
-            _ => None,
-        }
-    })
-    .await;
-    assert!(reason.contains("a payload of"), "{reason}");
-    sends.terminate("hopeless").await.expect("sent");
-    assert!(matches!(soon(sends.result()).await, Err(WorkflowError::Terminated(_))));
     worker.stop().await.expect("stopped");
 }
 

@@ -7,7 +7,8 @@ use partitura::history::EventKind;
 use partitura::messaging::Messaging;
 use tokio::sync::mpsc;
 
-use crate::support::{TextService, Texts, Three, in_memory, soon};
+use crate::in_memory;
+use crate::support::{TextService, Texts, Three, soon};
 
 #[tokio::test]
 async fn what_happens_to_workflows_and_tasks_is_published_as_cloud_events() {

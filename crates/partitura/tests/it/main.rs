@@ -2,9 +2,12 @@
 
 mod bad_input;
 mod events;
-mod lifecycle;
 mod recovery;
-mod scenarios;
 mod support;
 mod tasks;
 mod virtual_time;
+
+/// Everything in memory.
+async fn in_memory() -> partitura::Partitura {
+    partitura::connect("memory:").await.expect("an embedded broker in memory")
+}

@@ -1,11 +1,10 @@
 //! Workers that go away, state that is read again, and the two ways to commit.
 
-use std::num::NonZeroUsize;
 use std::path::Path;
 
 use partitura::{Cx, Partitura, Status, join_all, millis};
 
-use crate::support::{Oops, TextService, TextStub, Texts, Three, Waits, WaitsSignal, eventually, soon};
+use crate::support::{Oops, TextService, TextStub, Texts, Three, eventually, soon};
 
 /// The broker in one directory, the state with the broker or, in two steps, in another file.
 async fn on_disk(dir: &Path, two_steps: bool) -> Partitura {
@@ -81,46 +80,6 @@ async fn workflows_go_on_after_every_interruption_with_one_transaction_per_turn(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn workflows_go_on_after_every_interruption_with_a_separate_store_and_outbox() {
     goes_on_after_every_interruption(true).await;
-}
-
-#[tokio::test]
-async fn an_instance_that_fell_out_of_the_cache_is_replayed() {
-    let tiny = NonZeroUsize::new(1).expect("one");
-    let partitura = partitura::connect("memory:").with(move |settings| settings.cache(tiny)).await.expect("a broker");
-    let worker = partitura.worker().workflow::<Waits>().start().await.expect("a worker");
-    let client = partitura.client();
-    for i in 0..50 {
-        client.workflow::<Waits>(i.to_string()).start(()).await.expect("started");
-    }
-    for i in 0..50 {
-        let waits = client.workflow::<Waits>(i.to_string());
-        waits.signal(WaitsSignal::release(format!("r{i}"))).await.expect("sent");
-        assert_eq!(soon(waits.result()).await.expect("a result"), format!("r{i}"));
-    }
-    worker.stop().await.expect("stopped");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_workers_share_the_work_and_one_may_leave() {
-    let partitura = partitura::connect("memory:").await.expect("a broker");
-    let start = || async {
-        let worker = partitura.worker().service(TextService(Texts::default())).workflow::<Three>();
-        worker.start().await.expect("a worker")
-    };
-    let (first, second) = (start().await, start().await);
-    let client = partitura.client();
-    let handles: Vec<_> = (0..200).map(|i| client.workflow::<Three>(i.to_string())).collect();
-    for handle in &handles[..100] {
-        handle.start("a".into()).await.expect("started");
-    }
-    first.stop().await.expect("stopped");
-    for handle in &handles[100..] {
-        handle.start("a".into()).await.expect("started");
-    }
-    for handle in &handles {
-        assert_eq!(soon(handle.result()).await.expect("a result"), "a...");
-    }
-    second.stop().await.expect("stopped");
 }
 
 #[tokio::test]

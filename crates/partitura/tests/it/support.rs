@@ -4,16 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use partitura::{Cancelled, Cx, Partitura, Retry, TaskError, millis};
+use partitura::{Cancelled, Cx, Retry, TaskError, millis};
 use serde::{Deserialize, Serialize};
 
 /// Far longer than anything here takes; only a hang reaches it.
-pub(crate) const LIVENESS: Duration = Duration::from_secs(6);
-
-/// Everything in memory.
-pub(crate) async fn in_memory() -> Partitura {
-    partitura::connect("memory:").await.expect("an embedded broker in memory")
-}
+pub(crate) const LIVENESS: Duration = Duration::from_secs(60);
 
 /// Awaits with a limit that only a hang reaches.
 pub(crate) async fn soon<F: Future>(future: F) -> F::Output {
@@ -79,12 +74,6 @@ pub(crate) trait Text {
 pub(crate) struct Texts {
     pub(crate) hanging: Arc<AtomicU32>,
     pub(crate) notes: Arc<std::sync::Mutex<Vec<String>>>,
-}
-
-impl Texts {
-    pub(crate) fn notes(&self) -> Vec<String> {
-        self.notes.lock().expect("notes").clone()
-    }
 }
 
 fn attempt() -> u32 {

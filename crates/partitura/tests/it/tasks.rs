@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use partitura::{Cx, Retry, TaskContext, TaskError, millis, seconds};
 
-use crate::support::{Oops, TextService, TextStub, Texts, eventually, in_memory, soon};
+use crate::in_memory;
+use crate::support::{Oops, TextService, TextStub, Texts, eventually, soon};
 
 #[derive(Debug, Default)]
 struct Retries;

@@ -1,14 +1,14 @@
 //! What workflow code can do, each in the smallest workflow that shows it.
 
-use partitura::{Cx, Payload, Signal, WorkflowError, join_all, millis, minutes, select};
+use partitura::{Cx, Signal, WorkflowError, join_all, millis, minutes, select};
 
-use crate::support::{Oops, TextService, TextStub, Texts, Three, Waits, WaitsSignal, in_memory, soon};
+use crate::stage::Stage;
+use crate::support::{Oops, TextService, TextStub, Texts, Three, Waits, WaitsSignal, soon};
 
 /// Runs one instance of `$workflow` beside the [`Text`] service.
 macro_rules! outcome_of {
-    ($workflow:ty, $input:expr $(, also $other:ty)*) => {{
-        let quick = |settings: partitura::Builder| settings.drain_within(millis(10));
-        let partitura = partitura::connect("memory:").with(quick).await.expect("a broker in memory");
+    ($stage:expr, $workflow:ty, $input:expr $(, also $other:ty)*) => {{
+        let partitura = $stage.application().await;
         let worker = partitura.worker().service(TextService(Texts::default())).workflow::<$workflow>()$(.workflow::<$other>())*;
         let worker = worker.start().await.expect("a worker");
         let handle = partitura.client().workflow::<$workflow>("one");
@@ -19,9 +19,8 @@ macro_rules! outcome_of {
     }};
 }
 
-#[tokio::test]
-async fn tasks_run_one_after_the_other() {
-    assert_eq!(outcome_of!(Three, "abc".to_owned()).expect("a result"), "abc...");
+pub(crate) async fn tasks_run_one_after_the_other(stage: Stage) {
+    assert_eq!(outcome_of!(stage, Three, "abc".to_owned()).expect("a result"), "abc...");
 }
 
 #[derive(Debug, Default)]
@@ -37,10 +36,9 @@ impl Wide {
     }
 }
 
-#[tokio::test]
-async fn many_tasks_run_at_once_and_are_joined() {
+pub(crate) async fn many_tasks_run_at_once_and_are_joined(stage: Stage) {
     let lengths: usize = (0..300).map(|i: usize| i.to_string().len() + 1).sum();
-    assert_eq!(outcome_of!(Wide, 300).expect("a result"), lengths);
+    assert_eq!(outcome_of!(stage, Wide, 300).expect("a result"), lengths);
 }
 
 #[derive(Debug, Default)]
@@ -58,9 +56,8 @@ impl OutOfOrder {
     }
 }
 
-#[tokio::test]
-async fn tasks_that_were_started_are_awaited_in_any_order() {
-    assert_eq!(outcome_of!(OutOfOrder, ()).expect("a result"), "2.1.");
+pub(crate) async fn tasks_that_were_started_are_awaited_in_any_order(stage: Stage) {
+    assert_eq!(outcome_of!(stage, OutOfOrder, ()).expect("a result"), "2.1.");
 }
 
 #[derive(Debug, Default)]
@@ -84,10 +81,9 @@ impl Races {
     }
 }
 
-#[tokio::test]
-async fn a_task_and_a_timer_race_and_the_first_wins() {
-    assert_eq!(outcome_of!(Races, true).expect("a result"), "task.");
-    assert_eq!(outcome_of!(Races, false).expect("a result"), "timer");
+pub(crate) async fn a_task_and_a_timer_race_and_the_first_wins(stage: Stage) {
+    assert_eq!(outcome_of!(stage, Races, true).expect("a result"), "task.");
+    assert_eq!(outcome_of!(stage, Races, false).expect("a result"), "timer");
 }
 
 #[derive(Debug, Default)]
@@ -114,9 +110,8 @@ impl Parent {
     }
 }
 
-#[tokio::test]
-async fn a_parent_gets_the_results_and_the_errors_of_its_children() {
-    let (fine, failed) = outcome_of!(Parent, (), also Child).expect("a result");
+pub(crate) async fn a_parent_gets_the_results_and_the_errors_of_its_children(stage: Stage) {
+    let (fine, failed) = outcome_of!(stage, Parent, (), also Child).expect("a result");
     assert_eq!((fine.as_str(), failed.as_str()), ("fine", "no: child"));
 }
 
@@ -133,9 +128,8 @@ impl SameChildTwice {
     }
 }
 
-#[tokio::test]
-async fn a_child_whose_id_is_taken_fails_in_the_parent() {
-    let message = outcome_of!(SameChildTwice, (), also Child).expect("a result");
+pub(crate) async fn a_child_whose_id_is_taken_fails_in_the_parent(stage: Stage) {
+    let message = outcome_of!(stage, SameChildTwice, (), also Child).expect("a result");
     assert!(message.contains("exists already"), "{message}");
 }
 
@@ -157,9 +151,8 @@ impl Steps {
     }
 }
 
-#[tokio::test]
-async fn inline_steps_run_on_the_runtime_and_are_recorded() {
-    assert_eq!(outcome_of!(Steps, ()).expect("a result"), 2);
+pub(crate) async fn inline_steps_run_on_the_runtime_and_are_recorded(stage: Stage) {
+    assert_eq!(outcome_of!(stage, Steps, ()).expect("a result"), 2);
 }
 
 #[derive(Debug, Default)]
@@ -180,9 +173,8 @@ impl Compensates {
     }
 }
 
-#[tokio::test]
-async fn a_failed_workflow_runs_its_compensations_in_reverse() {
-    let partitura = in_memory().await;
+pub(crate) async fn a_failed_workflow_runs_its_compensations_in_reverse(stage: Stage) {
+    let partitura = stage.application().await;
     let texts = Texts::default();
     let worker = partitura.worker().service(TextService(texts.clone())).workflow::<Compensates>();
     let worker = worker.start().await.expect("a worker");
@@ -190,7 +182,7 @@ async fn a_failed_workflow_runs_its_compensations_in_reverse() {
     handle.start(()).await.expect("started");
     let error = soon(handle.result()).await.expect_err("it fails");
     assert!(matches!(error, WorkflowError::Failed(Oops::Task(_))), "{error}");
-    assert_eq!(texts.notes(), ["do a", "do b", "do c", "undo c", "undo b", "undo a"]);
+    assert_eq!(*texts.notes.lock().expect("notes"), ["do a", "do b", "do c", "undo c", "undo b", "undo a"]);
     worker.stop().await.expect("stopped");
 }
 
@@ -210,9 +202,8 @@ impl Receives {
     }
 }
 
-#[tokio::test]
-async fn signals_to_a_channel_are_kept_in_order_also_when_they_come_early() {
-    let partitura = in_memory().await;
+pub(crate) async fn signals_to_a_channel_are_kept_in_order_also_when_they_come_early(stage: Stage) {
+    let partitura = stage.application().await;
     let handle = partitura.client().workflow::<Receives>("channel");
     handle.start(()).await.expect("started");
     for number in 1..=3u32 {
@@ -235,18 +226,12 @@ impl Releases {
     }
 }
 
-#[tokio::test]
-async fn a_workflow_signals_another() {
-    let partitura = in_memory().await;
+pub(crate) async fn a_workflow_signals_another(stage: Stage) {
+    let partitura = stage.application().await;
     let worker = partitura.worker().workflow::<Waits>().workflow::<Releases>().start().await.expect("a worker");
     let waits = partitura.client().workflow::<Waits>("waits");
     waits.start(()).await.expect("started");
     partitura.client().workflow::<Releases>("releases").start("waits".into()).await.expect("started");
     assert_eq!(soon(waits.result()).await.expect("a result"), "by another");
     worker.stop().await.expect("stopped");
-}
-
-#[tokio::test]
-async fn payloads_are_json() {
-    assert_eq!(Payload::encode(&("a", 1)).expect("json").as_json(), r#"["a",1]"#);
 }

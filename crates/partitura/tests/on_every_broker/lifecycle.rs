@@ -2,11 +2,11 @@
 
 use partitura::{ClientError, Cx, Filter, StartPolicy, Status, WorkflowError, minutes};
 
-use crate::support::{Oops, Waits, WaitsQuery, WaitsSignal, eventually, in_memory, soon};
+use crate::stage::Stage;
+use crate::support::{Oops, Waits, WaitsQuery, WaitsSignal, eventually, soon};
 
-#[tokio::test]
-async fn starting_twice_is_starting_once() {
-    let partitura = in_memory().await;
+pub(crate) async fn starting_twice_is_starting_once(stage: Stage) {
+    let partitura = stage.application().await;
     let worker = partitura.worker().workflow::<Waits>().start().await.expect("a worker");
     let client = partitura.client();
     let (first, second) = (client.workflow::<Waits>("same"), client.workflow::<Waits>("same"));
@@ -21,9 +21,8 @@ async fn starting_twice_is_starting_once() {
     worker.stop().await.expect("stopped");
 }
 
-#[tokio::test]
-async fn a_start_can_insist_on_a_new_instance() {
-    let partitura = in_memory().await;
+pub(crate) async fn a_start_can_insist_on_a_new_instance(stage: Stage) {
+    let partitura = stage.application().await;
     let worker = partitura.worker().workflow::<Waits>().start().await.expect("a worker");
     let client = partitura.client();
     let first = client.workflow::<Waits>("same");
@@ -37,9 +36,8 @@ async fn a_start_can_insist_on_a_new_instance() {
     worker.stop().await.expect("stopped");
 }
 
-#[tokio::test]
-async fn a_start_can_replace_a_running_instance() {
-    let partitura = in_memory().await;
+pub(crate) async fn a_start_can_replace_a_running_instance(stage: Stage) {
+    let partitura = stage.application().await;
     let worker = partitura.worker().workflow::<Waits>().start().await.expect("a worker");
     let client = partitura.client();
     let old = client.workflow::<Waits>("same");
@@ -56,9 +54,8 @@ async fn a_start_can_replace_a_running_instance() {
     worker.stop().await.expect("stopped");
 }
 
-#[tokio::test]
-async fn a_query_reads_the_state_of_a_running_instance() {
-    let partitura = in_memory().await;
+pub(crate) async fn a_query_reads_the_state_of_a_running_instance(stage: Stage) {
+    let partitura = stage.application().await;
     let worker = partitura.worker().workflow::<Waits>().start().await.expect("a worker");
     let waits = partitura.client().workflow::<Waits>("asked");
     let missing = soon(waits.query(WaitsQuery::is_released())).await;
@@ -68,9 +65,8 @@ async fn a_query_reads_the_state_of_a_running_instance() {
     worker.stop().await.expect("stopped");
 }
 
-#[tokio::test]
-async fn a_cancelled_workflow_ends_as_cancelled() {
-    let partitura = in_memory().await;
+pub(crate) async fn a_cancelled_workflow_ends_as_cancelled(stage: Stage) {
+    let partitura = stage.application().await;
     let worker = partitura.worker().workflow::<Waits>().start().await.expect("a worker");
     let waits = partitura.client().workflow::<Waits>("cancelled");
     waits.start(()).await.expect("started");
@@ -94,9 +90,8 @@ impl ParentOfWaits {
     }
 }
 
-#[tokio::test]
-async fn cancelling_reaches_the_children() {
-    let partitura = in_memory().await;
+pub(crate) async fn cancelling_reaches_the_children(stage: Stage) {
+    let partitura = stage.application().await;
     let worker = partitura.worker().workflow::<Waits>().workflow::<ParentOfWaits>().start().await.expect("a worker");
     let client = partitura.client();
     let (parent, child) = (client.workflow::<ParentOfWaits>("parent"), client.workflow::<Waits>("child"));
@@ -108,9 +103,8 @@ async fn cancelling_reaches_the_children() {
     worker.stop().await.expect("stopped");
 }
 
-#[tokio::test]
-async fn terminating_a_parent_cancels_its_children() {
-    let partitura = in_memory().await;
+pub(crate) async fn terminating_a_parent_cancels_its_children(stage: Stage) {
+    let partitura = stage.application().await;
     let worker = partitura.worker().workflow::<Waits>().workflow::<ParentOfWaits>().start().await.expect("a worker");
     let client = partitura.client();
     let (parent, child) = (client.workflow::<ParentOfWaits>("parent"), client.workflow::<Waits>("child"));
@@ -122,9 +116,8 @@ async fn terminating_a_parent_cancels_its_children() {
     worker.stop().await.expect("stopped");
 }
 
-#[tokio::test]
-async fn instances_are_listed_by_status_and_tag_page_by_page() {
-    let partitura = in_memory().await;
+pub(crate) async fn instances_are_listed_by_status_and_tag_page_by_page(stage: Stage) {
+    let partitura = stage.application().await;
     let worker = partitura.worker().workflow::<Waits>().start().await.expect("a worker");
     let client = partitura.client();
     for i in 0..25 {
@@ -161,9 +154,8 @@ impl SleepsLong {
     }
 }
 
-#[tokio::test]
-async fn the_history_tells_what_happened() {
-    let partitura = in_memory().await;
+pub(crate) async fn the_history_tells_what_happened(stage: Stage) {
+    let partitura = stage.application().await;
     let worker = partitura.worker().workflow::<SleepsLong>().start().await.expect("a worker");
     let sleeps = partitura.client().workflow::<SleepsLong>("s");
     sleeps.start(()).await.expect("started");

@@ -1,0 +1,49 @@
+//! What workflows can do and what becomes of workers, the same on every broker.
+//!
+//! `PARTITURA_BROKERS` names the brokers, separated by spaces, for which the facade's features must be on; their servers, and
+//! the one for the store, are the standing ones. Without it, the broker that needs no server is tried, in memory.
+
+mod lifecycle;
+mod limits;
+mod scenarios;
+mod stage;
+#[path = "../it/support.rs"]
+mod support;
+mod workers;
+
+use std::error::Error;
+
+use libtest_mimic::{Arguments, Trial};
+
+use crate::stage::Backend;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments = Arguments::from_args();
+    let brokers = std::env::var("PARTITURA_BROKERS").unwrap_or_else(|_| stage::IN_MEMORY.to_owned());
+    let mut trials = Vec::new();
+    for broker in brokers.split_whitespace() {
+        trials.extend(trials_on(&Backend::named(broker)?));
+    }
+    libtest_mimic::run(&arguments, trials).exit();
+}
+
+/// A trial for each function. One that is not listed is unused, which the compiler says.
+macro_rules! trials {
+    ($backend:expr, $($module:ident: $($test:ident),* ;)*) => {
+        vec![$($({
+            let backend = $backend.clone();
+            let name = format!("{}::{}::{}", backend.name(), stringify!($module), stringify!($test));
+            Trial::test(name, move || backend.run($module::$test))
+        }),*),*]
+    };
+}
+
+fn trials_on(backend: &Backend) -> Vec<Trial> {
+    trials![
+        backend,
+        scenarios: tasks_run_one_after_the_other, many_tasks_run_at_once_and_are_joined, tasks_that_were_started_are_awaited_in_any_order, a_task_and_a_timer_race_and_the_first_wins, a_parent_gets_the_results_and_the_errors_of_its_children, a_child_whose_id_is_taken_fails_in_the_parent, inline_steps_run_on_the_runtime_and_are_recorded, a_failed_workflow_runs_its_compensations_in_reverse, signals_to_a_channel_are_kept_in_order_also_when_they_come_early, a_workflow_signals_another;
+        lifecycle: starting_twice_is_starting_once, a_start_can_insist_on_a_new_instance, a_start_can_replace_a_running_instance, a_query_reads_the_state_of_a_running_instance, a_cancelled_workflow_ends_as_cancelled, cancelling_reaches_the_children, terminating_a_parent_cancels_its_children, instances_are_listed_by_status_and_tag_page_by_page, the_history_tells_what_happened;
+        limits: what_is_too_large_for_the_broker_fails_a_task_and_stops_a_workflow_with_the_reason;
+        workers: two_processes_share_the_work_and_one_may_leave, a_process_that_vanishes_is_replaced, what_fell_out_of_memory_is_read_again, what_was_started_before_any_worker_runs_once_there_is_one;
+    ]
+}

@@ -1,0 +1,110 @@
+use std::error::Error;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use libtest_mimic::Failed;
+use partitura::contract::Broker;
+use partitura::{Builder, Partitura, millis, seconds};
+use partitura_servers::{Kind, Server};
+
+/// The broker without a server.
+pub(crate) const IN_MEMORY: &str = "embedded";
+
+/// Nothing here takes as long; a trial that does hangs.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A broker to try, and where the state is kept beside it.
+#[derive(Debug, Clone)]
+pub(crate) struct Backend {
+    name: String,
+    servers: Option<Urls>,
+}
+
+#[derive(Debug, Clone)]
+struct Urls {
+    broker: String,
+    store: String,
+}
+
+impl Backend {
+    /// Starts the servers.
+    pub(crate) fn named(name: &str) -> Result<Self, Box<dyn Error>> {
+        let servers = if name == IN_MEMORY {
+            None
+        } else {
+            let (broker, store) = (Server::new(name.parse::<Kind>()?), Server::new(Kind::Postgres));
+            broker.up()?;
+            store.up()?;
+            Some(Urls { broker: broker.url(), store: store.url() })
+        };
+        Ok(Self { name: name.to_owned(), servers })
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A trial, in a runtime of its own.
+    pub(crate) fn run<F: Future<Output = ()>>(&self, test: fn(Stage) -> F) -> Result<(), Failed> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        let stage = Stage { servers: self.servers.clone() };
+        let ended = runtime.block_on(async { tokio::time::timeout(PATIENCE, test(stage)).await });
+        runtime.shutdown_background();
+        Ok(ended?)
+    }
+}
+
+/// Where one trial takes place.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    servers: Option<Urls>,
+}
+
+impl Stage {
+    /// An application in one process. Each has names of its own.
+    pub(crate) async fn application(&self) -> Partitura {
+        let [process] = self.processes(|settings| settings).await;
+        process
+    }
+
+    /// An application in several processes: each with connections of its own, where there is a server to connect to.
+    pub(crate) async fn processes<const N: usize>(&self, configure: fn(Builder) -> Builder) -> [Partitura; N] {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_micros();
+        let namespace = format!("t{now:x}x{:x}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        let settings = move |builder: Builder| {
+            let few = NonZeroU32::new(4).expect("four");
+            let builder = builder.namespace(namespace.clone()).partitions(few).drain_within(millis(100));
+            configure(builder.ask_again(seconds(5)))
+        };
+        let mut processes = Vec::new();
+        let memory = match self.servers {
+            Some(_) => None,
+            None => Some(partitura::broker("memory:").await.expect("a broker in memory")),
+        };
+        for _ in 0..N {
+            processes.push(self.connect(memory.clone(), settings.clone()).await);
+        }
+        processes.try_into().expect("as many as asked for")
+    }
+
+    async fn connect(
+        &self,
+        memory: Option<Arc<dyn Broker>>,
+        settings: impl FnOnce(Builder) -> Builder + Send + 'static,
+    ) -> Partitura {
+        let connected = match (&self.servers, memory) {
+            (Some(Urls { broker, store }), _) => partitura::connect(broker).store(store).with(settings).await,
+            (None, Some(broker)) => settings(Partitura::on(broker)).await,
+            (None, None) => unreachable!("without servers there is a broker in memory"),
+        };
+        connected.expect("a broker")
+    }
+}
+
+/// As few instances in memory as there can be.
+pub(crate) fn forgetful(settings: Builder) -> Builder {
+    settings.cache(NonZeroUsize::MIN)
+}

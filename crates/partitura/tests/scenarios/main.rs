@@ -1,0 +1,61 @@
+//! The example `checkout` as several processes on real brokers, while workers and the broker itself are killed with
+//! `kill -9` and started again: nothing is lost, nobody is charged twice.
+//!
+//! `PARTITURA_SCENARIO_BROKERS` names the brokers, separated by spaces; without it, the one that needs no server is tried, in
+//! one process. `PARTITURA_SCENARIO_ORDERS` says how many orders there are. The servers are private ones: others that run
+//! are left alone.
+
+mod chaos;
+mod process;
+mod world;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use partitura_servers::Kind;
+
+use crate::chaos::Chaos;
+use crate::process::{Figures, Program};
+use crate::world::World;
+
+/// Without a server of its own.
+const EMBEDDED: &str = "embedded";
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let brokers = std::env::var("PARTITURA_SCENARIO_BROKERS").unwrap_or_else(|_| EMBEDDED.to_owned());
+    let trials = brokers.split_whitespace().map(|broker| {
+        let broker = broker.to_owned();
+        Trial::test(format!("{broker}::orders_survive_kills_of_workers_clients_and_the_broker"), move || {
+            let broker = if broker == EMBEDDED { None } else { Some(broker.parse::<Kind>()?) };
+            scenario(broker)
+        })
+    });
+    // One after the other: each has the machine to itself.
+    let arguments = Arguments { test_threads: Some(1), ..arguments };
+    libtest_mimic::run(&arguments, trials.collect()).exit();
+}
+
+fn scenario(broker: Option<Kind>) -> Result<(), Failed> {
+    let orders = match std::env::var("PARTITURA_SCENARIO_ORDERS") {
+        Ok(orders) => orders.parse()?,
+        Err(_) => 300,
+    };
+    let world = World::create(broker, orders)?;
+    let program = Program::build(broker)?;
+    let (figures, workers) = Chaos::new(&world, &program).run()?;
+    judge(&figures, orders)?;
+    // Asked to, they finish what they do and leave.
+    for worker in workers {
+        worker.stop()?;
+    }
+    println!("{}", serde_json::to_string(&figures)?);
+    Ok(())
+}
+
+fn judge(figures: &Figures, orders: usize) -> Result<(), Failed> {
+    let is_well = figures.orders == orders
+        && figures.lost == 0
+        && figures.failed == 0
+        && figures.reconciled
+        && figures.completed + figures.compensated == orders;
+    if is_well { Ok(()) } else { Err(format!("of {orders} orders: {figures:?}").into()) }
+}
