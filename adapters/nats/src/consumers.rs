@@ -101,6 +101,7 @@ pub(crate) fn listener(known: &Known, name: String, all: String, delivery: Deliv
         idle_heartbeat: HEARTBEAT,
         inactive_threshold: LISTENER_FOR,
         memory_storage: true,
+        num_replicas: 1,
         filter_subject: all,
         ..durable(known)
     }
@@ -128,13 +129,13 @@ fn durable(known: &Known) -> Config {
     }
 }
 
-/// What a consumer's next claim has to doubt.
-pub(crate) async fn doubt(link: &Link, operation: &'static str, known: &Known, name: &str) -> Result<Doubt> {
+/// What the next claim of a consumer has to doubt.
+pub(crate) async fn doubt(link: &Link, operation: &'static str, known: &Known, before: Option<&Info>) -> Result<Doubt> {
     let server = link.info.server_id.clone();
-    let metadata = find(link, operation, known, name).await?.map(|info| info.config.metadata).unwrap_or_default();
-    let up_to = match metadata.get(SERVER) {
+    let metadata = before.map(|info| &info.config.metadata);
+    let up_to = match metadata.and_then(|metadata| metadata.get(SERVER)) {
         None => 0,
-        Some(before) if *before == server => metadata.get(DOUBTED).and_then(|text| text.parse().ok()).unwrap_or(0),
+        Some(run) if *run == server => metadata.and_then(|metadata| metadata.get(DOUBTED)?.parse().ok()).unwrap_or(0),
         Some(_) => {
             let request = format!("STREAM.INFO.{}", known.stream);
             match link.ask::<stream::Info>(operation, &known.topic.name, request, &json!({})).await? {

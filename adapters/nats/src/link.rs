@@ -17,7 +17,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::{Mutex, OnceCell, mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::acks::{self, Acks};
 use crate::confirms::Confirms;
@@ -30,6 +30,8 @@ const CONNECT: Duration = Duration::from_secs(3);
 const PING: Duration = Duration::from_secs(3);
 /// How long the server may take for a request.
 const REQUEST: Duration = Duration::from_secs(10);
+/// How long closing waits for what was given to the connection.
+const FAREWELL: Duration = Duration::from_secs(5);
 /// An address that nobody answers at.
 const NOWHERE: &str = "nats://127.0.0.1:0";
 
@@ -87,8 +89,8 @@ impl Connection {
     /// Lets go of the link, after what was given to it is written.
     pub(crate) async fn close(&self) {
         if let Some(link) = self.state.lock().await.link.take() {
-            // Nobody could do anything about what is lost now.
-            let _ = link.client.flush().await;
+            // Nobody could do anything about what is lost now, or stuck.
+            let _ = timeout(FAREWELL, link.client.flush()).await;
         }
     }
 }

@@ -2,6 +2,7 @@ use serde_json::json;
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -52,6 +53,8 @@ pub(crate) struct Core {
     pub(crate) publishing: Connection,
     pub(crate) consuming: Connection,
     close: watch::Sender<bool>,
+    /// That a stranger keeps partitions from being claimed is said once.
+    pub(crate) warned: AtomicBool,
 }
 
 /// Waits for the broker to be closed.
@@ -90,7 +93,17 @@ impl Nats {
         check_server(&link).await?;
         let capabilities = capabilities(&link, &settings)?;
         let topics = Topics::new(settings.prefix.clone());
-        Ok(Self { core: Arc::new(Core { settings, capabilities, topics, publishing, consuming, close }) })
+        Ok(Self {
+            core: Arc::new(Core {
+                settings,
+                capabilities,
+                topics,
+                publishing,
+                consuming,
+                close,
+                warned: AtomicBool::new(false),
+            }),
+        })
     }
 
     /// The client's own connection, for what the contract does not have. It is not replaced when it is lost: ask again.

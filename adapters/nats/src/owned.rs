@@ -7,6 +7,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use async_nats::{Message, Subject, Subscriber};
 use async_trait::async_trait;
 use futures::StreamExt;
 use partitura_adapter_kit::{Claim, Claimed};
-use partitura_broker::{Error, ErrorKind, Partition, Result};
+use partitura_broker::{Error, ErrorKind, Partition, Result, telemetry};
 use tokio::time::timeout;
 
 use crate::acks::{self, Handle, Place};
@@ -65,13 +66,17 @@ pub(crate) struct Owned {
 impl Owned {
     pub(crate) async fn claim(core: Arc<Core>, known: Arc<Known>, of: &Of, ahead: usize) -> Result<Self> {
         let link = core.consuming.link(CLAIM).await?;
-        let to = link.client.new_inbox();
-        let subscribed = link.client.queue_subscribe(to.clone(), consumers::OWNER.to_owned()).await;
-        let arriving = subscribed.map_err(|e| error::disconnected(CLAIM).because(e))?;
         let name = match of {
             Of::Partition(name, _) | Of::Stream(name) => name.clone(),
         };
-        let doubt = consumers::doubt(&link, CLAIM, &known, &name).await?;
+        let before = consumers::find(&link, CLAIM, &known, &name).await?;
+        if before.as_ref().is_some_and(|info| info.push_bound) {
+            return Err(busy(&known));
+        }
+        let doubt = consumers::doubt(&link, CLAIM, &known, before.as_ref()).await?;
+        let to = link.client.new_inbox();
+        let subscribed = link.client.queue_subscribe(to.clone(), consumers::OWNER.to_owned()).await;
+        let arriving = subscribed.map_err(|e| error::disconnected(CLAIM).because(e))?;
         let doubted = doubt.up_to;
         let delivery = Delivery { to: &to, ahead, doubt };
         let (partition, config, action) = match of {
@@ -84,7 +89,7 @@ impl Owned {
                 (Partition(0), consumers::listener(&known, name.clone(), all, delivery), Action::Either)
             }
         };
-        let info = bind(&link, &known, &name, &config, action).await?;
+        let info = bind(&core, &link, &known, &name, &config, action).await?;
         let replay = Replay::new(info.num_ack_pending);
         Ok(Self { core, link, known, consumer: name, partition, ahead, arriving, replay, doubted, unconfirmed: None })
     }
@@ -135,7 +140,7 @@ impl Owned {
 }
 
 /// Has the server deliver to us, unless somebody else is there.
-async fn bind(link: &Link, known: &Known, name: &str, config: &Config, action: Action) -> Result<Info> {
+async fn bind(core: &Core, link: &Link, known: &Known, name: &str, config: &Config, action: Action) -> Result<Info> {
     let topic = &known.topic.name;
     let refused = match consumers::write(link, CLAIM, known, config, action).await? {
         Ok(info) => return Ok(info),
@@ -145,14 +150,21 @@ async fn bind(link: &Link, known: &Known, name: &str, config: &Config, action: A
         return Err(error::refused(CLAIM, topic, refused));
     }
     let owner = consumers::find(link, CLAIM, known, name).await?;
-    if owner.is_some_and(|owner| !owner.push_bound) {
-        // Not an owner: those are in their queue group. Or it went away just now.
+    if owner.is_some_and(|owner| !owner.push_bound) && !core.warned.swap(true, Ordering::Relaxed) {
+        // Not an owner: those are in their queue group. Unless it went away just now.
         tracing::warn!(
-            %topic, consumer = name,
-            "a subscription to everything, such as `nats sub '>'`, keeps a partition from being claimed; end it"
+            target: telemetry::TARGET,
+            %topic,
+            consumer = name,
+            "a partition cannot be claimed although nobody owns it; if this lasts, end subscriptions to everything, as \
+             `nats sub '>'`, which the server takes for its owner"
         );
     }
-    Err(Error::new(ErrorKind::Busy, CLAIM, "another owns it").of(topic))
+    Err(busy(known))
+}
+
+fn busy(known: &Known) -> Error {
+    Error::new(ErrorKind::Busy, CLAIM, "another owns it").of(&known.topic.name)
 }
 
 /// What has arrived, at least one message; `None` where nothing will any more.

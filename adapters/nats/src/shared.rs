@@ -75,7 +75,8 @@ impl Shared {
     ) -> Result<Self> {
         let link = core.consuming.link(CONSUME).await?;
         let consumer = names::shared_consumer(subscription);
-        let doubt = consumers::doubt(&link, CONSUME, &known, &consumer).await?;
+        let before = consumers::find(&link, CONSUME, &known, &consumer).await?;
+        let doubt = consumers::doubt(&link, CONSUME, &known, before.as_ref()).await?;
         let config = consumers::shared(&known, subscription, Some(&doubt));
         let written = consumers::write(&link, CONSUME, &known, &config, Action::Update).await?;
         written.map_err(|e| error::refused(CONSUME, &known.topic.name, e))?;
