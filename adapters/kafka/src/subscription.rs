@@ -1,16 +1,20 @@
 //! Durable subscriptions: consumer groups with a committed offset for each partition.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use partitura_broker::{DeclareMode, Error, ErrorKind, Result, Subscription, TopicKind, TopicName, Topology};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, DefaultConsumerContext};
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use crate::core::Core;
 use crate::position::Position;
 use crate::topology::PATIENCE;
 use crate::{error, names, shared};
+
+/// How long to wait before asking again.
+const AGAIN: Duration = Duration::from_millis(50);
 
 /// Gives a subscription its place in each of its topics, where it has none.
 ///
@@ -58,9 +62,11 @@ pub(crate) async fn offset(core: &Core, group: &str, topic: &TopicName) -> Resul
     let (config, name) = (config(core, group), topic.to_string());
     let read = move || -> KafkaResult<Offset> {
         let consumer: BaseConsumer<DefaultConsumerContext> = config.create()?;
-        let mut list = TopicPartitionList::new();
-        list.add_partition(&name, 0);
-        let committed = consumer.committed_offsets(list, PATIENCE)?;
+        let committed = once_ready(|| {
+            let mut list = TopicPartitionList::new();
+            list.add_partition(&name, 0);
+            consumer.committed_offsets(list, PATIENCE)
+        })?;
         Ok(committed.find_partition(&name, 0).map_or(Offset::Invalid, |place| place.offset()))
     };
     match core.blocking("subscribe", read).await?.map_err(|source| error::error("subscribe", source).of(topic))? {
@@ -100,28 +106,36 @@ enum Found {
 /// Blocks. `topics` say how many partitions there are, and whether everything is promised, or only what comes now.
 fn place(config: &ClientConfig, topics: &BTreeMap<String, (u32, bool)>, verify: bool) -> KafkaResult<Found> {
     let consumer: BaseConsumer<DefaultConsumerContext> = config.create()?;
-    let mut all = TopicPartitionList::new();
     let mut streams = TopicPartitionList::new();
     for (topic, (partitions, everything)) in topics {
-        for partition in 0..i32::try_from(*partitions).unwrap_or(i32::MAX) {
-            all.add_partition(topic, partition);
+        for partition in 0..number(*partitions) {
             if !everything && !verify {
                 streams.add_partition_offset(topic, partition, Offset::End)?;
             }
         }
     }
-    let ends = if streams.count() > 0 { consumer.offsets_for_times(streams, PATIENCE)? } else { streams };
-    let committed = consumer.committed_offsets(all, PATIENCE)?;
+    let ends = once_ready(|| match streams.count() {
+        0 => Ok(TopicPartitionList::new()),
+        _ => consumer.offsets_for_times(streams.clone(), PATIENCE),
+    })?;
+    let committed = once_ready(|| {
+        let mut all = TopicPartitionList::new();
+        for (topic, (partitions, _)) in topics {
+            (0..number(*partitions)).for_each(|partition| drop(all.add_partition(topic, partition)));
+        }
+        let committed = consumer.committed_offsets(all, PATIENCE)?;
+        committed.elements().iter().try_for_each(|element| element.error())?;
+        Ok(committed)
+    })?;
     let mut missing = TopicPartitionList::new();
     for element in committed.elements() {
-        element.error()?;
         if element.offset() != Offset::Invalid {
             continue;
         }
         let end = ends.find_partition(element.topic(), element.partition()).map(|end| end.offset());
         let start = match end {
             Some(Offset::Offset(end)) => end,
-            Some(_) => return Err(KafkaError::OffsetFetch(rdkafka::error::RDKafkaErrorCode::RequestTimedOut)),
+            Some(_) => return Err(KafkaError::OffsetFetch(RDKafkaErrorCode::RequestTimedOut)),
             // Of a queue everything is promised that is still there.
             None => 0,
         };
@@ -135,6 +149,32 @@ fn place(config: &ClientConfig, topics: &BTreeMap<String, (u32, bool)>, verify: 
     if verify {
         return Ok(Found::Missing);
     }
-    consumer.commit(&missing, CommitMode::Sync)?;
+    once_ready(|| consumer.commit(&missing, CommitMode::Sync))?;
     Ok(Found::Everything)
+}
+
+/// Asks the group's coordinator, which after a start of its broker needs a moment to read what it knows. Blocks.
+fn once_ready<T>(ask: impl Fn() -> KafkaResult<T>) -> KafkaResult<T> {
+    use RDKafkaErrorCode::{
+        CoordinatorLoadInProgress, CoordinatorNotAvailable, LeaderNotAvailable, NotCoordinator, NotLeaderForPartition,
+        UnknownTopicOrPartition, WaitingForCoordinator,
+    };
+    let began = Instant::now();
+    loop {
+        match ask() {
+            Err(error) if began.elapsed() < PATIENCE => match error.rdkafka_error_code() {
+                Some(
+                    CoordinatorLoadInProgress | CoordinatorNotAvailable | NotCoordinator | WaitingForCoordinator
+                    // They do not know of a topic that was created a moment ago.
+                    | LeaderNotAvailable | NotLeaderForPartition | UnknownTopicOrPartition,
+                ) => std::thread::sleep(AGAIN),
+                _ => return Err(error),
+            },
+            answer => return answer,
+        }
+    }
+}
+
+fn number(partitions: u32) -> i32 {
+    i32::try_from(partitions).unwrap_or(i32::MAX)
 }

@@ -63,7 +63,7 @@ pub(crate) async fn declare(core: &Core, topology: &Topology) -> Result<()> {
     let began = Instant::now();
     for topic in &topology.topics {
         // What was created a moment ago is not known to every broker yet.
-        let patience = if topology.mode == DeclareMode::Create { PATIENCE } else { Duration::ZERO };
+        let patience = if topology.mode == DeclareMode::Create { CREATE } else { Duration::ZERO };
         loop {
             match verify(core, topic).await {
                 Err(error) if error.kind() == ErrorKind::NotFound && began.elapsed() < patience => {
@@ -225,7 +225,7 @@ pub(crate) async fn created(core: &Core, topic: &str) -> Result<u32> {
     let began = Instant::now();
     loop {
         match partitions(core, topic).await {
-            Err(error) if error.kind() == ErrorKind::NotFound && began.elapsed() < PATIENCE => {
+            Err(error) if error.kind() == ErrorKind::NotFound && began.elapsed() < CREATE => {
                 tokio::time::sleep(AGAIN).await;
             }
             found => return found,

@@ -44,6 +44,11 @@ impl Harness for OnKafka {
         Some(self)
     }
 
+    fn parallelism(&self) -> usize {
+        // One broker of half a gigabyte, which every case has create topics and groups.
+        8
+    }
+
     fn restart(&self) -> Option<&dyn Restart> {
         Some(self)
     }

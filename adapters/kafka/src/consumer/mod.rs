@@ -2,6 +2,7 @@
 
 mod committer;
 mod context;
+mod janitor;
 mod log;
 mod state;
 mod worker;
@@ -21,6 +22,7 @@ use rdkafka::consumer::BaseConsumer;
 use tokio::sync::{Notify, watch};
 use tracing::Span;
 
+use self::janitor::Janitor;
 use self::state::State;
 use self::worker::Worker;
 use crate::core::Core;
@@ -102,11 +104,12 @@ impl Member {
             left: AtomicBool::new(false),
             gone: AtomicBool::new(false),
         });
+        let janitor = Janitor::new(core, &topics).await?;
         let (started, within) = (shared.clone(), options.revoke_within);
         let start = move || {
             let consumer = BaseConsumer::from_config_and_context(&config, Callbacks::default())
                 .map_err(|source| error::error("subscribe", source))?;
-            let worker = Worker::new(consumer, started, topics, within);
+            let worker = Worker::new(consumer, started, topics, janitor, within);
             let spawn =
                 |worker: Worker| thread::Builder::new().name("kafka-consumer".into()).spawn(move || worker.run());
             worker.and_then(spawn).map(drop).map_err(|source| error::thread("subscribe", source))

@@ -12,6 +12,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::Shared;
 use super::committer::Committer;
 use super::context::{Callbacks, Change};
+use super::janitor::Janitor;
 use super::log::Log;
 use crate::position::Position;
 use crate::{error, wire};
@@ -25,7 +26,7 @@ const AGAIN: Duration = Duration::from_millis(50);
 /// How long a request may take that the thread waits for.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long the last commit of partitions that go may take.
-const LAST_COMMIT: Duration = Duration::from_secs(3);
+const LAST_COMMIT: Duration = Duration::from_secs(10);
 /// The most messages that are taken up at once.
 const BATCH: usize = 500;
 
@@ -36,6 +37,7 @@ pub(super) struct Worker {
     shared: Arc<Shared>,
     /// The topics, in order of name. The group is balanced over the first one's partitions; the others follow.
     topics: Vec<TopicName>,
+    janitor: Janitor,
     within: Duration,
     assigning: Option<Vec<u32>>,
     revoking: Option<Revocation>,
@@ -65,12 +67,25 @@ impl Worker {
         consumer: BaseConsumer<Callbacks>,
         shared: Arc<Shared>,
         topics: Vec<TopicName>,
+        janitor: Janitor,
         within: Duration,
     ) -> std::io::Result<Self> {
         let (assigning, revoking, commit, commit_next, failures) = (None, None, None, Instant::now(), 0);
         let consumer = Arc::new(consumer);
         let committer = Committer::start(consumer.clone())?;
-        Ok(Self { consumer, committer, shared, topics, within, assigning, revoking, commit, commit_next, failures })
+        Ok(Self {
+            consumer,
+            committer,
+            shared,
+            topics,
+            janitor,
+            within,
+            assigning,
+            revoking,
+            commit,
+            commit_next,
+            failures,
+        })
     }
 
     /// Works until it is stopped, and then leaves the group.
@@ -84,6 +99,7 @@ impl Worker {
             self.revoke();
             self.commit();
             self.pause_and_resume();
+            self.janitor.clean(&self.topics);
             self.shared.progress.send_replace(());
         }
         self.leave();
@@ -286,6 +302,9 @@ impl Worker {
         match result {
             Ok(()) => {
                 state.committed = state.committed.max(commit.settled);
+                for (topic, partition, position) in &commit.positions {
+                    self.janitor.committed(*topic, *partition, position.offset);
+                }
                 if !commit.last {
                     let partitions: Vec<u32> = commit.positions.iter().map(|(_, partition, _)| *partition).collect();
                     state.opened(&partitions);
@@ -368,6 +387,13 @@ impl Worker {
             if self.commit.is_none() {
                 let positions = self.shared.state().closing(all);
                 self.send(positions, false);
+            }
+            if self.consumer.assignment_lost() {
+                // Then there is nothing to commit: it comes again, to others.
+                let mut state = self.shared.state();
+                state.forget(all);
+                state.committed = state.settled;
+                return;
             }
             // What still comes is not ours any more.
             drop(self.consumer.poll(TICK / 10));

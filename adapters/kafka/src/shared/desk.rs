@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use partitura_adapter_kit::Claimed;
-use partitura_broker::{Error, ErrorKind, Message, Partition, Result, SubscriptionName, TopicName};
+use partitura_broker::{Error, ErrorKind, Message, Partition, Result, SubscriptionName, TopicKind, TopicName};
 use rdkafka::admin::AdminOptions;
 use rdkafka::message::{BorrowedMessage, Message as _, OwnedHeaders};
 use rdkafka::{Offset, TopicPartitionList};
@@ -320,7 +320,11 @@ impl Desk {
         self.kept = as_of;
         subscription::move_to(&self.core, &self.group, &self.topic, floor).await?;
         let mut before = TopicPartitionList::new();
-        let _set = before.add_partition_offset(&self.log, 0, Offset::Offset(as_of));
+        let failed = |source| crate::error::error("settle", source);
+        before.add_partition_offset(&self.log, 0, Offset::Offset(as_of)).map_err(failed)?;
+        if self.core.route(&self.topic).await?.kind == Some(TopicKind::Queue) {
+            before.add_partition_offset(self.topic.as_str(), 0, Offset::Offset(floor)).map_err(failed)?;
+        }
         let options = AdminOptions::new().request_timeout(Some(PATIENCE));
         if let Err(error) = self.core.admin()?.delete_records(&before, &options).await {
             tracing::debug!(topic = self.log, %error, "old entries stay for now");
