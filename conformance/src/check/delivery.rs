@@ -157,7 +157,10 @@ pub fn flagged(history: &History) -> Result<(), Violation> {
 
 /// Whose a delivery is, and which message of which subscription and topic: a token settles nothing in the hands of another
 /// consumer.
-type Given<'h> = (Id, (String, &'h str, &'h str));
+type Given<'h> = (Id, Due<'h>);
+
+/// A subscription, a topic, and a message of it.
+type Due<'h> = (String, &'h str, &'h str);
 
 /// What a consumer settled in its term and flushed, or a transaction committed, does not come again. What was published
 /// several times under its id is settled when it was settled as often.
@@ -168,7 +171,7 @@ pub fn settled_stays_settled(history: &History) -> Result<(), Violation> {
     let mut members = Members::default();
     let mut of_token: HashMap<(u32, Token), Given<'_>> = HashMap::new();
     let mut pending: HashMap<Id, Vec<Token>> = HashMap::new();
-    let mut settled: HashMap<(String, &str, &str), HashSet<(u32, Token)>> = HashMap::new();
+    let mut settled: HashMap<Due<'_>, HashSet<(u32, Token)>> = HashMap::new();
     let mut published: HashMap<(&str, &str), usize> = HashMap::new();
     for entry in history.entries() {
         members.apply(entry);
