@@ -93,7 +93,7 @@ impl PulsarClaim {
             Incoming::Lost => Err(error::disconnected(OPERATION)),
             Incoming::Entry(entry, payload) => {
                 let source = &mut self.sources[number];
-                source.take(number, &self.topic, entry, payload, &mut self.ready)
+                source.take(number, &self.topic, entry, *payload, &mut self.ready)
             }
         }
     }

@@ -117,7 +117,7 @@ impl Ear {
                 registered.connection().command(command::flow(registered.id(), since_grant));
                 since_grant = 0;
             }
-            match wire::messages(&self.topic, &entry.message_id, payload) {
+            match wire::messages(&self.topic, &entry.message_id, *payload) {
                 Ok(messages) => messages.into_iter().for_each(|message| heard.put(Ok(message))),
                 // Somebody else's: not for us.
                 Err(error) => tracing::debug!(%error, "a message that cannot be read was dropped"),

@@ -47,7 +47,7 @@ pub(crate) struct Connection {
 #[derive(Debug)]
 enum Outgoing {
     Command(Box<BaseCommand>),
-    Entry(CommandSend, Payload),
+    Entry(CommandSend, Box<Payload>),
     /// Gathered with those of the same consumer that follow at once.
     Acknowledge(u64, Vec<MessageIdData>),
     /// Everything before it has been written.
@@ -105,7 +105,7 @@ impl Connection {
 
     /// Sends an entry of a producer.
     pub(crate) fn publish(&self, send: CommandSend, payload: Payload) {
-        self.send(Outgoing::Entry(send, payload));
+        self.send(Outgoing::Entry(send, Box::new(payload)));
     }
 
     /// Acknowledges, sooner or later.
@@ -275,7 +275,7 @@ async fn write_all(
             flush_acks(&mut acks, &mut bytes);
             match outgoing {
                 Outgoing::Command(command) => encode(*command, None, &mut bytes),
-                Outgoing::Entry(send, payload) => encode(command::send(send), Some(payload), &mut bytes),
+                Outgoing::Entry(send, payload) => encode(command::send(send), Some(*payload), &mut bytes),
                 Outgoing::Close(done) => written = Some(done),
                 Outgoing::Acknowledge(..) => {}
             }
@@ -350,7 +350,7 @@ impl Reader {
         match (Type::try_from(command.r#type), payload) {
             (Ok(Type::Message), Some(payload)) => {
                 if let Some(message) = command.message {
-                    self.table.tell_consumer(message.consumer_id, Incoming::Entry(message, payload));
+                    self.table.tell_consumer(message.consumer_id, Incoming::Entry(message, Box::new(payload)));
                 }
             }
             (Ok(Type::SendReceipt), _) => {

@@ -12,7 +12,7 @@ use crate::error;
 #[derive(Debug)]
 pub(crate) enum Incoming {
     /// One entry of the log: a message, or a batch of them.
-    Entry(CommandMessage, Payload),
+    Entry(CommandMessage, Box<Payload>),
     /// The broker closed the consumer, or the connection is gone.
     Lost,
 }

@@ -28,7 +28,7 @@ async fn who_declares_later_sets_nobody_back() {
     let topology = place.topology();
     // All of them make it at the same moment; whoever is done first publishes, while others still declare.
     let declaring = (0..4).map(|_| broker.declare(&topology));
-    let (first, rest, _) = futures::future::select_all(declaring).await;
+    let (first, _, rest) = futures::future::select_all(declaring).await;
     first.expect("declared");
     publish(&broker, place.messages(0..10)).await;
     for declared in futures::future::join_all(rest).await {
