@@ -69,7 +69,8 @@ impl Side for Raw {
                 flying.try_next().await?;
             }
             let subject = self.subject();
-            flying.push(self.jetstream.publish(subject, payload.clone()).await?.into_future());
+            let confirm = self.jetstream.publish(subject, payload.clone()).await?;
+            flying.push(confirm.into_future());
         }
         while flying.try_next().await?.is_some() {}
         Ok(())
