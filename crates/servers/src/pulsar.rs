@@ -91,7 +91,7 @@ impl Software for Pulsar {
     }
 
     fn patience(&self) -> Duration {
-        Duration::from_secs(180)
+        Duration::from_secs(300)
     }
 
     fn endpoints(&self, instance: &Instance) -> Endpoints {

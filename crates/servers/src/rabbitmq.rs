@@ -41,7 +41,13 @@ impl Rabbitmq {
             ("RABBITMQ_DIST_PORT", ports.inner.to_string().into()),
             ("ERL_EPMD_ADDRESS", "127.0.0.1".into()),
             ("ERL_EPMD_PORT", (ports.inner + 1).to_string().into()),
-            ("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "-kernel inet_dist_use_interface {127,0,0,1}".into()),
+            // The second one: how soon a message that expired while its next queue was still starting is moved again, which
+            // is 3 min otherwise.
+            (
+                "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
+                "-kernel inet_dist_use_interface {127,0,0,1} -rabbit dead_letter_worker_publisher_confirm_timeout 3000"
+                    .into(),
+            ),
             // So the script becomes the node by exec: its process is the broker's, and a signal reaches it.
             ("RUNNING_UNDER_SYSTEMD", "true".into()),
         ]

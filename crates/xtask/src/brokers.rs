@@ -137,8 +137,12 @@ fn show(servers: &[Server]) {
 }
 
 fn line(status: &Status) -> String {
-    let state = if status.up { "up" } else { "down" };
+    let state = match status.pid {
+        Some(_) if status.up => "up",
+        Some(_) => "starting",
+        None => "down",
+    };
     let version = status.version.as_deref().unwrap_or("not installed");
     let process = status.pid.map_or_else(|| "-".to_owned(), |pid| format!("process {pid}"));
-    format!("{:<15} {state:<5} {version:<14} {process:<16} {}", status.name, status.url)
+    format!("{:<15} {state:<8} {version:<14} {process:<16} {}", status.name, status.url)
 }
