@@ -245,7 +245,7 @@ impl<W: Workflow> WorkflowHandle<W> {
         self.client.send::<W>(&self.id, self.client.fresh(), &command).await
     }
 
-    /// Tries a stopped instance again. Workers do that by themselves when they start.
+    /// Tries a stopped instance again, now: it does that by itself from time to time.
     ///
     /// # Errors
     /// Those of the broker.

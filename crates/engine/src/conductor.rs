@@ -1,12 +1,12 @@
 //! The handler of a workflow's commands: takes an instance from the cache or the store, advances it, commits, goes on.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use lru::LruCache;
-use partitura_broker::{AckToken, Clock, Delivery, ErrorKind, Partition, Producer};
+use partitura_broker::{AckToken, Clock, Delivery, ErrorKind, Partition, Producer, Unit};
 use partitura_lanes::{Batch, Handler, Outcome};
 use partitura_workflow::{Failure, FailureKind, Step, StopReason};
 use tokio::sync::Semaphore;
@@ -49,6 +49,8 @@ struct Kept {
     /// How often each partition has gone elsewhere. A turn that began before that must not leave its instance behind:
     /// should the partition come back, it would be out of date, and pass over what it does not expect.
     terms: HashMap<Partition, u64>,
+    /// Partitions in which the broker has refused a settlement: perhaps another has them, and we are yet to hear of it.
+    suspects: HashSet<Partition>,
 }
 
 impl Kept {
@@ -80,7 +82,7 @@ impl Conductor {
             workflow,
             clock,
             producer,
-            live: Mutex::new(Kept { instances: LruCache::new(cache), terms: HashMap::new() }),
+            live: Mutex::new(Kept { instances: LruCache::new(cache), terms: HashMap::new(), suspects: HashSet::new() }),
             waiters: Mutex::new(LruCache::new(WAITED_FOR)),
             steps: Arc::new(Semaphore::new(steps)),
         }))
@@ -141,9 +143,14 @@ impl Conductor {
     }
 
     async fn commit(&self, key: &InstanceKey, work: Work<'_>, mut turn: Turn<'_>) -> partitura_broker::Result<Outcome> {
-        let tokens: Vec<AckToken> = work.deliveries.iter().map(|delivery| delivery.token).collect();
-        let settlement = match turn.finish(tokens).await? {
-            Some(unit) => self.0.context.journal.commit(unit).await?,
+        let settle: Vec<AckToken> = work.deliveries.iter().map(|delivery| delivery.token).collect();
+        let unit = match turn.finish(settle.clone()).await? {
+            // What was asked behind a command that was refused is not answered from before it: another may have it.
+            None if self.live().suspects.contains(&work.partition) => Some(Unit { settle, ..Unit::default() }),
+            unit => unit,
+        };
+        let settlement = match unit {
+            Some(unit) => self.0.context.journal.commit(unit).await.inspect_err(|error| self.suspect(work, error))?,
             None => Settlement::Due,
         };
         self.committed(key, work, turn).await;
@@ -151,6 +158,13 @@ impl Conductor {
             Settlement::Done => Outcome::Settled,
             Settlement::Due => Outcome::Done,
         })
+    }
+
+    fn suspect(&self, work: Work<'_>, error: &partitura_broker::Error) {
+        let mut kept = self.live();
+        if error.kind() == ErrorKind::Fenced && kept.term(work.partition) == work.term {
+            kept.suspects.insert(work.partition);
+        }
     }
 
     /// All that follows a turn and need not be durable.
@@ -319,7 +333,10 @@ impl Handler for Conductor {
     /// Another worker goes on with these instances; what is kept of them here gets stale.
     fn released(&self, partitions: &[Partition]) {
         let mut kept = self.live();
-        partitions.iter().for_each(|partition| *kept.terms.entry(*partition).or_default() += 1);
+        for partition in partitions {
+            *kept.terms.entry(*partition).or_default() += 1;
+            kept.suspects.remove(partition);
+        }
         forget(&mut kept.instances, partitions);
         drop(kept);
         forget(&mut self.waiters(), partitions);

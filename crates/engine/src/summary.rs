@@ -53,8 +53,9 @@ impl Summary {
 pub enum Status {
     /// It has not ended.
     Running,
-    /// Its code cannot go on: it panics, or does not fit the history. What arrives is kept; it goes on when the code
-    /// is repaired and a worker starts, or when somebody resumes it.
+    /// Its code cannot go on: it panics, or does not fit the history. What arrives is kept. It is tried again by every
+    /// worker that starts, by itself after 30 seconds and then ever more seldom, every 10 minutes at last, and when
+    /// somebody resumes it; with repaired code it goes on.
     Stopped {
         /// What is wrong, and what to do.
         reason: String,

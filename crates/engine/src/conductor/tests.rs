@@ -148,15 +148,21 @@ impl Stage {
     }
 
     async fn owner<W: Workflow>(&self) -> Owner {
+        self.owner_by::<W>(true).await
+    }
+
+    /// An owner that keeps state in a store beside the broker, or by the broker's own transactions.
+    async fn owner_by<W: Workflow>(&self, beside: bool) -> Owner {
         let store = BrokerStore::new(self.broker.clone()).expect("the embedded broker keeps state");
         let gate = Arc::new(Gate { store, closed: Mutex::default(), reached: Notify::new(), opened: Notify::new() });
+        let store = beside.then(|| gate.clone() as Arc<dyn Store>);
         let (one, names) = (NonZeroUsize::MIN, Namespace::default());
         let directory = Arc::new(Directory::new(self.broker.clone(), names.clone(), 1));
         directory.serve(Destination::Workflow(W::NAME.to_owned())).await.expect("declared");
         let topics = directory.workflow(W::NAME).expect("a name");
         let context = Context {
             definition: Definition::of::<W>(),
-            journal: Journal::of_workflows(&self.broker, Some(gate.clone()), names).await.expect("a journal"),
+            journal: Journal::of_workflows(&self.broker, store, Arc::new(SystemClock), names).await.expect("a journal"),
             directory,
             events: EventTopic::new(&self.broker, topics.events.clone(), false),
             topics,
@@ -267,6 +273,19 @@ async fn an_instance_that_ends_between_two_reads_has_ended() {
     };
     tokio::join!(slow, ending);
     assert!(matches!(answer(reply).await, ReplyBody::Ended(Ended::Ok(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_that_was_fenced_does_not_answer_from_the_past() {
+    let stage = Stage::new().await;
+    let owner = stage.owner_by::<Tally>(false).await;
+    // The broker never gave out such tokens.
+    let refused = stage.turn(&owner, [("s", start(FIRST, 9, StartPolicy::UseExisting))]).await;
+    assert_eq!(refused, Outcome::Lost);
+    let (reply_to, reply) = stage.mailbox.request();
+    assert_eq!(stage.turn(&owner, [("q", Command::Describe { reply_to })]).await, Outcome::Lost);
+    let silence = tokio::time::timeout(Duration::from_secs(10), reply).await;
+    assert!(silence.is_err(), "{silence:?}");
 }
 
 #[tokio::test(start_paused = true)]
