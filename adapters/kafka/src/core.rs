@@ -8,14 +8,13 @@ use std::time::Duration;
 
 use partitura_broker::telemetry::TARGET;
 use partitura_broker::{Capabilities, Clock, Result, SystemClock, Timestamp, TopicName};
+use rdkafka::ClientConfig;
 use rdkafka::admin::AdminClient;
-use rdkafka::client::Client;
-use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::client::{Client, DefaultClientContext};
 use rdkafka::error::KafkaResult;
 use rdkafka::producer::Producer;
-use rdkafka::{ClientConfig, ClientContext};
 
-use crate::client::{self, Health};
+use crate::client::Health;
 use crate::consumer::Shared;
 use crate::delay::Timers;
 use crate::options::Target;
@@ -39,17 +38,8 @@ pub(crate) struct Core {
     closed: AtomicBool,
 }
 
-pub(crate) type Admin = AdminClient<Logs>;
-
-/// The admin client only logs; its failures are answers to its requests.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Logs;
-
-impl ClientContext for Logs {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        client::log(level, facility, message);
-    }
-}
+/// The admin client. It tells nothing but answers.
+pub(crate) type Admin = AdminClient<DefaultClientContext>;
 
 impl Core {
     pub(crate) fn new(

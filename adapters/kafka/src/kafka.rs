@@ -7,13 +7,14 @@ use partitura_broker::{
     Broker, Capabilities, Consumer, ConsumerOptions, Delay, Durability, Error, ErrorKind, Inbox, Limits, Producer,
     ProducerOptions, Result, Supports, TopicKind, TopicName, Topology,
 };
-use rdkafka::admin::{AdminOptions, ConfigResource, ResourceSpecifier};
-use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, ResourceSpecifier};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::{FromClientConfig, RDKafkaLogLevel};
 use rdkafka::producer::Producer as _;
 
 use crate::client::Health;
 use crate::consumer::Member;
-use crate::core::{Admin, Core, Logs};
+use crate::core::{Admin, Core};
 use crate::delay::Timers;
 use crate::inbox::Mailbox;
 use crate::listener::Listening;
@@ -54,7 +55,7 @@ impl Kafka {
             let mut config = target.config();
             // Nobody reads the admin client's queue of logs.
             config.set_log_level(RDKafkaLogLevel::Emerg);
-            let admin = Admin::from_config_and_context(&target.finish(config), Logs);
+            let admin = Admin::from_config(&target.finish(config));
             let admin = Arc::new(admin.map_err(|source| error::error("connect", source))?);
             let outgoing = Outgoing::start(&target, health.clone(), admin.clone())?;
             let broker = reach(&outgoing, &health)?;
@@ -67,7 +68,7 @@ impl Kafka {
     }
 
     /// The admin client that this connection uses, for what the contract does not offer. `None` after the close.
-    pub fn vendor(&self) -> Option<Arc<rdkafka::admin::AdminClient<impl rdkafka::ClientContext + use<>>>> {
+    pub fn vendor(&self) -> Option<Arc<AdminClient<DefaultClientContext>>> {
         self.0.admin().ok()
     }
 }
@@ -104,7 +105,8 @@ async fn capabilities(admin: &Admin, broker: i32) -> Capabilities {
     let value = |name: &str| config.as_ref().and_then(|config: &ConfigResource| config.get(name)?.value.clone());
     let replicated =
         value("min.insync.replicas").and_then(|count| count.parse().ok()).is_some_and(|count: u32| count > 1);
-    let version = value("inter.broker.protocol.version").unwrap_or_else(|| "(version not told)".into());
+    // Brokers tell their version to nobody. Before 4.0 this setting had it, give or take an upgrade under way.
+    let version = value("inter.broker.protocol.version").unwrap_or_else(|| "4 or later".into());
     Capabilities {
         broker: format!("kafka {version}"),
         durability: if replicated { Durability::Replicated } else { Durability::Written },

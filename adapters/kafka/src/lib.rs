@@ -1,4 +1,23 @@
 //! Partitura on Apache Kafka.
+//!
+//! ```text
+//! Kafka ── one connection: `core`
+//!   ├ producer ── one idempotent librdkafka producer for everybody: `outgoing`
+//!   ├ consumer ── ordered: a member of a consumer group, on a thread of its own: `consumer`
+//!   │             shared: a claimant in a log of claims: `shared`
+//!   │             broadcast: a reader without a group: `listener`, `tail`
+//!   │             and the timers of its topics: `delay`
+//!   └ inbox ── a reader of the topic of replies: `inbox`
+//! ```
+//!
+//! * **Order and receipts.** Records are queued in the order of the calls and never given up by the client, so that no
+//!   record overtakes another of its partition; a caller that waits no longer gets `OutcomeUnknown`.
+//! * **Ownership** is the group protocol's. Its callbacks only take notes: librdkafka waits until a partition is assigned
+//!   or unassigned, and that wait is the hand-over.
+//! * **Settlement** in any order is an offset and a `position` in its metadata.
+//! * **Topology**: a topic's kind and ordering are its label, in a setting that means nothing else: `topology`.
+//!
+//! `docs/brokers/kafka.md` tells operators what they find on their brokers.
 
 mod client;
 mod consumer;

@@ -121,7 +121,9 @@ fn place(config: &ClientConfig, topics: &BTreeMap<String, (u32, bool)>, verify: 
     let committed = once_ready(|| {
         let mut all = TopicPartitionList::new();
         for (topic, (partitions, _)) in topics {
-            (0..number(*partitions)).for_each(|partition| drop(all.add_partition(topic, partition)));
+            for partition in 0..number(*partitions) {
+                all.add_partition(topic, partition);
+            }
         }
         let committed = consumer.committed_offsets(all, PATIENCE)?;
         committed.elements().iter().try_for_each(|element| element.error())?;

@@ -3,7 +3,7 @@
 //! A partition of Kafka has one reader per group, and whoever is slow holds up what lies behind. Here a slow consumer may
 //! hold only what it was given. So a shared topic is one partition that every member reads, and a log beside it decides
 //! who gets what: a member appends a *claim* for messages, and in the order of that log the first claim to a message
-//! counts. Everybody reads the log, so everybody comes to the same [`ledger`]. Settling is another entry. Members beat; one
+//! counts. Everybody reads the log, so everybody comes to the same `ledger`. Settling is another entry. Members beat; one
 //! that is silent for the length of a session is declared gone by whoever notices, and what it held is free again.
 //!
 //! This needs nothing of the brokers but appending and reading in order, and holds on every version. Share groups
