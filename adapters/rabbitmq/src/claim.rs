@@ -4,7 +4,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use futures::{FutureExt, StreamExt};
 use lapin::message::Delivery;
-use lapin::options::{BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::options::{
+    BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions, QueueDeleteOptions,
+};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, Consumer};
 use partitura_adapter_kit::{Claim, Claimed};
@@ -122,15 +124,16 @@ impl Claim for QueueClaim {
 
     async fn flush(&mut self) -> Result<()> {
         let Some(hold) = &self.hold else { return Err(closed("flush settlements")) };
-        // The broker answers on the way that the settlements went, behind them: from the channel, through the queue.
-        let answered = look_at(&hold.channel, &self.queue).await;
+        let answered = hold.sync(&self.queue).await;
         answered.map_err(|error| self.link.lost(error, "flush settlements").of(&self.topic))
     }
 
     async fn release(mut self) -> Result<()> {
         let Some(hold) = self.hold.take() else { return Ok(()) };
+        // What the broker has not passed on to the queue when the channel is closed would come again.
+        let synced = hold.sync(&self.queue).await;
         let given_up = hold.give_up().await;
-        given_up.map_err(|error| self.link.lost(error, "flush settlements").of(&self.topic))
+        synced.and(given_up).map_err(|error| self.link.lost(error, "flush settlements").of(&self.topic))
     }
 }
 
@@ -145,6 +148,23 @@ impl Drop for QueueClaim {
 }
 
 impl Hold {
+    /// Waits until the queue has taken all settlements, and written them.
+    ///
+    /// The broker's channel keeps settlements back while 32 of them are on their way to a quorum queue, so that its answers
+    /// say nothing about them. To begin and to end consuming are entries of the queue's log, like settlements, and are
+    /// answered when they are written: at the first the channel learns that it may send what it kept back, and the second
+    /// is behind that. This second consumer gets nothing, since a single one is active.
+    ///
+    /// A shared queue would serve it, so there the answer of the queue's process has to do.
+    async fn sync(&self, queue: &str) -> lapin::Result<()> {
+        if self.lock.is_none() {
+            return look_at(&self.channel, queue).await;
+        }
+        let options = BasicConsumeOptions::default();
+        let second = self.channel.basic_consume(queue.into(), "".into(), options, FieldTable::default()).await?;
+        self.channel.basic_cancel(second.tag(), BasicCancelOptions::default()).await
+    }
+
     /// Closes the channel, upon which the broker puts back what is unsettled, in order; then frees the lock.
     ///
     /// The consumer must outlive the channel: when it is dropped before, the client cancels it, and the broker serves a

@@ -7,7 +7,7 @@
 //! by the clock of that moment, so that nothing adds up.
 
 use futures::future::try_join_all;
-use lapin::options::{ExchangeDeclareOptions};
+use lapin::options::ExchangeDeclareOptions;
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, ExchangeKind};
 use partitura_broker::{ErrorKind, Result, TopicName};

@@ -121,7 +121,8 @@ impl Desk {
 
     /// Publishes and settles; keeps what could not be published. Whether all could.
     async fn publish(&mut self, publisher: &Publisher, ready: Vec<(Tag, Outgoing)>) -> bool {
-        let copies = ready.iter().map(|(_, Outgoing { message, again })| Outgoing { message: message.clone(), again: *again });
+        let copies =
+            ready.iter().map(|(_, Outgoing { message, again })| Outgoing { message: message.clone(), again: *again });
         let results = publisher.publish(copies.collect()).await;
         let (mut done, mut failed) = (Vec::with_capacity(ready.len()), None);
         for ((tag, outgoing), result) in ready.into_iter().zip(results) {

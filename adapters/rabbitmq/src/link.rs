@@ -153,7 +153,9 @@ pub(crate) async fn open_channel(connection: &Connection) -> lapin::Result<Chann
 
 /// Runs to its end although the caller may be dropped: for requests that the broker may refuse by closing the channel. If
 /// the client gives up the same channel at that moment, it (lapin 4.12) takes the whole connection for broken.
-pub(crate) async fn uncancelled<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+pub(crate) async fn uncancelled<T: Send + 'static>(
+    work: impl Future<Output = Result<T>> + Send + 'static,
+) -> Result<T> {
     let ended = tokio::spawn(work).await;
     ended.unwrap_or_else(|ended| {
         let message = "the runtime is shutting down, or the adapter panicked";

@@ -77,8 +77,9 @@ impl Target {
     pub(crate) fn new(url: &str, options: &Options) -> Result<Self> {
         let invalid = |what: String| Error::new(ErrorKind::InvalidArgument, "connect", what);
         // What the parser says may repeat the URL, and with it a password.
-        let mut uri: AMQPUri =
-            url.parse().map_err(|_| invalid("the URL is not of the form amqp://user:password@host:port/vhost".into()))?;
+        let mut uri: AMQPUri = url
+            .parse()
+            .map_err(|_| invalid("the URL is not of the form amqp://user:password@host:port/vhost".into()))?;
         let (authority, query) = parts(url);
         let environment = |name: &str| std::env::var(format!("PARTITURA_RABBITMQ_{name}")).ok();
         if !authority.contains('@') {

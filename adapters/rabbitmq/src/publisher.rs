@@ -163,7 +163,9 @@ impl Task {
             }
             let sent = match &session {
                 Ok(session) => self.send(session, number, index, outgoing).await,
-                Err(error) => self.core.capabilities.check(&outgoing.message, SystemClock.now()).and(Err(error.duplicate())),
+                Err(error) => {
+                    self.core.capabilities.check(&outgoing.message, SystemClock.now()).and(Err(error.duplicate()))
+                }
             };
             if let Err(error) = sent {
                 self.resolve(number, index, Err(error));
@@ -175,7 +177,9 @@ impl Task {
     async fn send(&mut self, session: &Session, batch: u64, index: usize, outgoing: Outgoing) -> Result<()> {
         let Outgoing { message, again } = outgoing;
         self.core.capabilities.check(&message, SystemClock.now())?;
-        if let Some(error) = self.batches.get(&batch).filter(|batch| batch.has_failed()).and_then(|b| b.blocked_by(index)) {
+        if let Some(error) =
+            self.batches.get(&batch).filter(|batch| batch.has_failed()).and_then(|b| b.blocked_by(index))
+        {
             return Err(error);
         }
         let topic = match self.core.topics.get_known(&message.topic) {
@@ -309,7 +313,8 @@ impl Task {
                 None => Ok(()),
                 Some(at) => {
                     self.returned.swap_remove(at);
-                    let message = format!("no queue is bound to {:?} with {:?}: declare a subscription", address.0, address.1);
+                    let message =
+                        format!("no queue is bound to {:?} with {:?}: declare a subscription", address.0, address.1);
                     Err(Error::new(ErrorKind::NotFound, "publish", message))
                 }
             },

@@ -71,7 +71,9 @@ impl Rabbitmq {
                     topology::exists(&self.core.control, &queue, subscription, "consume").await?;
                 }
                 None if topic.kind == TopicKind::Queue => {
-                    return invalid(format!("{name} is a queue; only a stream can be listened to without a subscription"));
+                    return invalid(format!(
+                        "{name} is a queue; only a stream can be listened to without a subscription"
+                    ));
                 }
                 None => {}
             }

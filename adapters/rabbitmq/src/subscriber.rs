@@ -12,9 +12,7 @@ use lapin::options::{
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Consumer};
 use partitura_adapter_kit::Claims;
-use partitura_broker::{
-    ConsumerOptions, Error, ErrorKind, Ordering, Partition, Result, SubscriptionName, TopicName,
-};
+use partitura_broker::{ConsumerOptions, Error, ErrorKind, Ordering, Partition, Result, SubscriptionName, TopicName};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -148,7 +146,13 @@ async fn listen(link: &Link, topic: &TopicName, ordering: Ordering) -> Result<(C
         let queue = own_queue(&channel, &[("x-max-length", LAG), ("x-max-length-bytes", LAG_BYTES)]).await?;
         let bindings = (0..ordering.partitions()).map(|partition| {
             let (options, key) = (QueueBindOptions::default(), partition.to_string());
-            channel.queue_bind(queue.as_str().into(), exchange.as_str().into(), key.into(), options, FieldTable::default())
+            channel.queue_bind(
+                queue.as_str().into(),
+                exchange.as_str().into(),
+                key.into(),
+                options,
+                FieldTable::default(),
+            )
         });
         try_join_all(bindings).await?;
         Ok(queue)

@@ -1,11 +1,12 @@
 use std::sync::Arc;
 
 use futures::future::try_join_all;
+use lapin::Channel;
 use lapin::options::{QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::Channel;
 use partitura_broker::{
-    DeclareMode, Error, ErrorKind, Ordering, Partition, Result, Subscription, SubscriptionName, Topic, TopicName, Topology,
+    DeclareMode, Error, ErrorKind, Ordering, Partition, Result, Subscription, SubscriptionName, Topic, TopicName,
+    Topology,
 };
 
 use crate::core::Core;
