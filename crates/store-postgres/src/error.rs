@@ -19,13 +19,11 @@ pub(crate) fn of(operation: &'static str, error: sqlx::Error) -> Error {
 
 /// While writing. A connection that breaks then leaves the outcome open.
 pub(crate) fn of_write(error: sqlx::Error) -> Error {
-    match classify(&error) {
-        (ErrorKind::Disconnected, _) => {
-            let advice = "the connection broke before the answer came; load again to see what was written";
-            with_source(ErrorKind::OutcomeUnknown, "write", advice, error)
-        }
-        (kind, advice) => with_source(kind, "write", advice, error),
+    if is_broken(&error) {
+        let advice = "the connection broke before the answer came; load again to see what was written";
+        return with_source(ErrorKind::OutcomeUnknown, "write", advice, error);
     }
+    of("write", error)
 }
 
 /// Whether the statement was undone because of what others did at the same moment, and is worth sending again.
@@ -34,7 +32,7 @@ pub(crate) fn is_overtaken(error: &sqlx::Error) -> bool {
     matches!(code(error).as_deref(), Some("23505" | "40001" | "40P01"))
 }
 
-/// Whether the connection can be used again.
+/// Whether the connection is of no further use.
 pub(crate) fn is_broken(error: &sqlx::Error) -> bool {
     error.as_database_error().is_none() || classify(error).0 == ErrorKind::Disconnected
 }
@@ -52,12 +50,15 @@ fn code(error: &sqlx::Error) -> Option<String> {
     error.as_database_error().and_then(|error| error.code().map(|code| code.into_owned()))
 }
 
+const TLS: (ErrorKind, &str) =
+    (ErrorKind::Unauthorized, "TLS was refused: check sslmode, sslrootcert and the server's certificate");
+
 fn classify(error: &sqlx::Error) -> (ErrorKind, &'static str) {
     match error {
         sqlx::Error::Database(_) => of_code(&code(error).unwrap_or_default()),
-        sqlx::Error::Tls(_) => {
-            (ErrorKind::Unauthorized, "TLS was refused: check sslmode, sslrootcert and the server's certificate")
-        }
+        sqlx::Error::Tls(_) => TLS,
+        // How the client passes on that the other side's certificate does not do.
+        sqlx::Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => TLS,
         sqlx::Error::PoolTimedOut => (ErrorKind::Timeout, "no connection became free, or none could be made, in time"),
         sqlx::Error::PoolClosed => (ErrorKind::Closed, "the store was closed"),
         sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => {
@@ -112,5 +113,12 @@ mod tests {
         assert_eq!(of_write(broken()).kind(), ErrorKind::OutcomeUnknown);
         assert_eq!(of("get", broken()).kind(), ErrorKind::Disconnected);
         assert!(is_broken(&broken()) && !is_overtaken(&broken()));
+    }
+
+    #[test]
+    fn a_certificate_that_is_refused_is_not_taken_for_a_server_that_is_away() {
+        let refused = || sqlx::Error::Io(std::io::ErrorKind::InvalidData.into());
+        assert_eq!(of("connect", refused()).kind(), ErrorKind::Unauthorized);
+        assert_eq!(of_write(refused()).kind(), ErrorKind::OutcomeUnknown);
     }
 }
