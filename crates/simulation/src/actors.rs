@@ -29,6 +29,9 @@ pub(crate) async fn worker(world: World, number: usize) {
         let rest = {
             let mut state = world.lock();
             state.note(&format!("w{number}.{life}"), format_args!("is over: {why}"));
+            if state.can_do_without(process.id) && state.random.coin() {
+                return;
+            }
             let longest = if state.chaos { 5_000 } else { 500 };
             state.random.between(1, longest)
         };

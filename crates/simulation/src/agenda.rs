@@ -27,6 +27,8 @@ pub(crate) enum Deed {
     Return { member: usize },
     /// A process that stood still goes on.
     Resume { process: usize },
+    /// A process is asked to shut down: it has old code.
+    Retire { process: usize },
     /// A message is stored: the second copy of one.
     Store { message: Message },
     /// Something goes wrong, and something else will.
@@ -64,6 +66,7 @@ impl State {
             Deed::Settle { member } => self.settlements_arrive(member),
             Deed::Return { member } => self.bring_back(member),
             Deed::Resume { process } => self.resume(process),
+            Deed::Retire { process } => self.processes[process].ask_to_leave(),
             Deed::Store { message } => {
                 // The topic was there when the first copy came.
                 let _ = self.store(message, false);
@@ -143,6 +146,10 @@ impl State {
         for process in 0..self.processes.len() {
             self.resume(process);
             self.processes[process].calm_down();
+            if self.processes[process].is_outdated() {
+                let after = self.random.between(0, 20_000);
+                self.later(after, Deed::Retire { process });
+            }
         }
     }
 }

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use partitura::history::{Event, EventKind};
+use partitura::history::{Event, EventKind, HISTORY_FORMAT};
 use partitura::{StartPolicy, Status, Summary};
 use partitura_broker::{Message, Version};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::world::State;
 
@@ -42,9 +42,15 @@ pub(crate) struct Start {
 }
 
 /// A value, as the engine stores it.
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 struct Row<T> {
+    format: u32,
     body: T,
+}
+
+/// The other way round, for mutants.
+pub(crate) fn row<T: Serialize>(body: T) -> Bytes {
+    serde_json::to_vec(&Row { format: HISTORY_FORMAT, body }).unwrap_or_default().into()
 }
 
 /// What is stored of an instance, without its envelope.
@@ -53,7 +59,7 @@ pub(crate) fn body<T: DeserializeOwned>(value: &[u8]) -> Result<T, serde_json::E
 }
 
 /// Whether a text is in a value: before it is worth decoding.
-fn mentions(value: &[u8], text: &str) -> bool {
+pub(crate) fn mentions(value: &[u8], text: &str) -> bool {
     std::str::from_utf8(value).is_ok_and(|value| value.contains(text))
 }
 

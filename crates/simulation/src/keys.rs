@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use partitura::history::{Event, EventKind};
 use partitura_broker::{Entry, Error, ErrorKind, Expect, Put, Result, ScanRange, Space, Version};
 
+use crate::audit::{body, row};
 use crate::mutant::Mutant;
 use crate::world::State;
 
@@ -14,6 +16,8 @@ pub(crate) struct Keys {
     kept: BTreeMap<(Space, Bytes), (Version, Bytes)>,
     /// What a lagging copy does not have yet.
     latest: Option<(Space, Bytes)>,
+    /// What summaries were one write before.
+    before: BTreeMap<(Space, Bytes), (Version, Bytes)>,
 }
 
 impl Keys {
@@ -48,6 +52,7 @@ impl State {
         self.note("keeper", format_args!("{} {text}", if put.value.is_some() { "keeps" } else { "forgets" }));
         match &put.value {
             Some(value) => {
+                let value = &self.sabotaged(put.space, value);
                 let version = self.keys.kept.get(&key).map_or(1, |(version, _)| version + 1);
                 if put.space == "history" {
                     self.history_was_written(&put.key, version, value);
@@ -56,7 +61,11 @@ impl State {
                     self.audit.summary_was_written(value);
                 }
                 self.keys.latest = Some(key.clone());
-                self.keys.kept.insert(key, (version, value.clone()));
+                if let Some(before) = self.keys.kept.insert(key.clone(), (version, value.clone()))
+                    && self.is_mutant(Mutant::TornReads)
+                {
+                    self.keys.before.insert(key, before);
+                }
             }
             None => drop(self.keys.kept.remove(&key)),
         }
@@ -71,8 +80,20 @@ impl State {
         }
     }
 
+    /// What a mutant makes of a value.
+    fn sabotaged(&self, space: Space, value: &Bytes) -> Bytes {
+        if space != "history" || !self.is_mutant(Mutant::VersionsForgotten) {
+            return value.clone();
+        }
+        let mut turn: Vec<Event> = body(value).unwrap_or_default();
+        turn.retain(|event| !matches!(event.kind, EventKind::VersionMarked { .. }));
+        row(turn)
+    }
+
     pub(crate) fn read(&self, space: Space, key: Bytes) -> Option<(Version, Bytes)> {
-        self.keys.kept.get(&(space, key)).cloned()
+        let key = (space, key);
+        let before = self.keys.before.get(&key).filter(|_| space == "instances");
+        before.or_else(|| self.keys.kept.get(&key)).cloned()
     }
 
     pub(crate) fn scan(&self, range: &ScanRange, limit: usize) -> Vec<Entry> {

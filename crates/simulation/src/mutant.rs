@@ -31,6 +31,21 @@ pub enum Mutant {
     TornUnit,
     /// Nobody looks after steps: the messages that would have it done are not stored. As the engine was, once.
     StepsForgotten,
+    /// Nobody tries a stopped instance again: the messages that would have it done are not stored. As the engine was.
+    StopsForgotten,
+    /// What a run asked for comes back to whichever run has its id by then: what a replaced one began gets through.
+    RunsConfused,
+    /// The markers of versions are not kept.
+    VersionsForgotten,
+    /// A question is recorded as if it were a signal.
+    QueriesRecorded,
+    /// A consumer does not hear that partitions were taken from it: what it keeps of them is out of date when they come
+    /// back.
+    LossUntold,
+    /// Summaries are read as they were one write before, histories as they are.
+    TornReads,
+    /// The time before which a timer must not fire is ignored.
+    TimersEarly,
 }
 
 impl Mutant {
@@ -48,6 +63,13 @@ impl Mutant {
         Self::StaleReads,
         Self::TornUnit,
         Self::StepsForgotten,
+        Self::StopsForgotten,
+        Self::RunsConfused,
+        Self::VersionsForgotten,
+        Self::QueriesRecorded,
+        Self::LossUntold,
+        Self::TornReads,
+        Self::TimersEarly,
     ];
 
     /// As the command line names it.
@@ -65,6 +87,13 @@ impl Mutant {
             Self::StaleReads => "stale-reads",
             Self::TornUnit => "torn-unit",
             Self::StepsForgotten => "steps-forgotten",
+            Self::StopsForgotten => "stops-forgotten",
+            Self::RunsConfused => "runs-confused",
+            Self::VersionsForgotten => "versions-forgotten",
+            Self::QueriesRecorded => "queries-recorded",
+            Self::LossUntold => "loss-untold",
+            Self::TornReads => "torn-reads",
+            Self::TimersEarly => "timers-early",
         }
     }
 }

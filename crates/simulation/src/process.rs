@@ -33,8 +33,8 @@ pub(crate) struct ProcessState {
     mortal: bool,
     /// How far its clock is ahead of the wall's, in milliseconds.
     clock: i64,
-    /// Whether its code is to be replaced.
-    outdated: bool,
+    /// Which code it has, if it works.
+    generation: Option<Generation>,
     paused_until: u64,
     /// Whether its effects count.
     counts: bool,
@@ -54,12 +54,15 @@ impl ProcessState {
         self.leaves.notify_one();
     }
 
-    /// It will not crash any more, and makes way for one with the last generation of the code.
+    /// It will not crash any more, and its clock is put right.
     pub(crate) fn calm_down(&mut self) {
         self.crash = None;
-        if self.outdated {
-            self.ask_to_leave();
-        }
+        self.clock = 0;
+    }
+
+    /// Whether its code is to be replaced.
+    pub(crate) fn is_outdated(&self) -> bool {
+        self.generation.is_some_and(|generation| generation != Generation::Fixed)
     }
 }
 
@@ -83,7 +86,7 @@ impl World {
             dead: false,
             mortal,
             clock: 0,
-            outdated: false,
+            generation: None,
             paused_until: 0,
             counts,
             crash,
@@ -113,7 +116,7 @@ impl Process {
         let drawn = state.random.pick(&drawn);
         let generation = if state.chaos { drawn } else { Generation::Fixed };
         let process = &mut state.processes[self.id];
-        process.outdated = generation != Generation::Fixed;
+        process.generation = Some(generation);
         let name = process.name.clone();
         state.note(&name, format_args!("has {generation:?} code"));
         generation
@@ -214,6 +217,12 @@ enum Fate {
 }
 
 impl State {
+    /// Whether, of the workers that there are in the end, one is left when this process is gone.
+    pub(crate) fn can_do_without(&self, process: usize) -> bool {
+        let goes_on = |other: &ProcessState| !other.dead && other.generation == Some(Generation::Fixed);
+        !self.chaos && self.processes[process].is_outdated() && self.processes.iter().any(goes_on)
+    }
+
     fn fate(&mut self, process: usize) -> Fate {
         let process = &mut self.processes[process];
         match &mut process.crash {

@@ -68,7 +68,7 @@ async fn run(world: &World) {
         let chaos = state.plan.chaos;
         state.later(chaos, Deed::Calm);
         state.plan_mishap();
-        let count = state.random.between(1, 6) as usize;
+        let count = state.random.between(1, 5) as usize;
         let pieces: Vec<Piece> = (0..count).map(|number| catalogue::draw(&mut state.random, number)).collect();
         for piece in &pieces {
             state.note("world", format_args!("{} is a {}", piece.id, piece.workflow));

@@ -125,7 +125,9 @@ impl State {
         let part = &self.groups[group].parts[partition as usize];
         let Some(owner) = part.owner.filter(|_| part.revoking && part.epoch == epoch) else { return };
         self.free(group, partition as usize);
-        self.tell(owner, Event::Lost(vec![Partition(partition)]));
+        if !self.is_mutant(Mutant::LossUntold) {
+            self.tell(owner, Event::Lost(vec![Partition(partition)]));
+        }
         self.balance(group);
     }
 
@@ -177,6 +179,11 @@ impl State {
         self.note("broker", format_args!("delivers {id} to member {member}, epoch {epoch}, slot {slot}"));
         if self.is_mutant(Mutant::DedupeOff) {
             message.id = format!("{id}-{slot}-{epoch}").into();
+        }
+        if self.is_mutant(Mutant::RunsConfused)
+            && let Some(confused) = self.confused(&message)
+        {
+            message.payload = confused;
         }
         let partition = Partition(index as u32);
         let token = AckToken { consumer: member as u32, partition, epoch, slot };

@@ -8,6 +8,7 @@ use partitura_broker::{AckToken, ConsumerOptions, Error, ErrorKind, Event, Parti
 use tokio::sync::Notify;
 
 use crate::agenda::Deed;
+use crate::mutant::Mutant;
 use crate::world::State;
 
 /// Wakes one consumer.
@@ -92,7 +93,7 @@ impl State {
                     let error = Error::new(ErrorKind::Disconnected, "consume", "the connection was reset");
                     self.members[member].events.push_back(Err(error));
                 }
-                if !lost.is_empty() {
+                if !lost.is_empty() && !self.is_mutant(Mutant::LossUntold) {
                     self.members[member].events.push_back(Ok(Event::Lost(lost)));
                 }
                 self.later(after, Deed::Return { member });

@@ -6,6 +6,7 @@ mod group;
 mod inbox;
 mod member;
 mod producer;
+mod sabotage;
 mod topic;
 mod transactions;
 

@@ -9,7 +9,6 @@ use partitura_broker::{
 
 use super::group::Group;
 use crate::agenda::Deed;
-use crate::mutant::Mutant;
 use crate::world::State;
 
 #[derive(Debug)]
@@ -118,7 +117,7 @@ impl State {
     }
 
     /// Stores a message, and by chance a second copy of it some time later.
-    pub(crate) fn store(&mut self, message: Message, may_double: bool) -> Result<Receipt> {
+    pub(crate) fn store(&mut self, mut message: Message, may_double: bool) -> Result<Receipt> {
         let chance = self.random.next();
         let Some(topic) = self.topics.get(&message.topic) else {
             return Err(Error::new(ErrorKind::NotFound, "publish", "there is no such topic").of(&message.topic));
@@ -128,14 +127,11 @@ impl State {
             return Ok(Receipt { partition: Partition(0) });
         }
         self.audit.command_was_stored(&message);
-        if self.is_mutant(Mutant::LostPublish) && self.random.chance(10) {
+        let (partitions, ordering) = (topic.queues.len() as u32, topic.ordering);
+        if !self.passes_the_mutant(&mut message)? {
             return Ok(Receipt { partition: Partition(0) });
         }
-        if self.is_mutant(Mutant::StepsForgotten) && message.id.as_str().contains(".o") {
-            return Ok(Receipt { partition: Partition(0) });
-        }
-        let partitions = topic.queues.len() as u32;
-        let partition = match (&message.key, topic.ordering) {
+        let partition = match (&message.key, ordering) {
             (Some(key), Ordering::ByKey { .. }) => partition_of(key, partitions),
             _ => Partition((chance % u64::from(partitions)) as u32),
         };

@@ -44,4 +44,11 @@ mutants! {
     stale_reads_are_found: StaleReads,
     half_a_unit_is_found: TornUnit,
     a_step_that_nobody_looks_after_is_found: StepsForgotten,
+    a_stopped_instance_that_nobody_tries_again_is_found: StopsForgotten,
+    the_result_of_a_replaced_run_is_found: RunsConfused,
+    a_forgotten_marker_of_a_version_is_found: VersionsForgotten,
+    a_question_in_the_history_is_found: QueriesRecorded,
+    an_instance_kept_past_the_loss_of_its_partition_is_found: LossUntold,
+    a_summary_that_lags_behind_its_history_is_found: TornReads,
+    a_timer_that_is_early_is_found: TimersEarly,
 }

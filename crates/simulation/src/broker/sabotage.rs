@@ -1,0 +1,41 @@
+//! What mutants do to messages.
+
+use bytes::Bytes;
+use partitura::Summary;
+use partitura_broker::{Message, Result};
+use serde_json::{Value, json};
+
+use crate::audit::body;
+use crate::mutant::Mutant;
+use crate::world::State;
+
+impl State {
+    /// Whether a message is stored at all, and as what.
+    pub(super) fn passes_the_mutant(&mut self, message: &mut Message) -> Result<bool> {
+        let id = message.id.as_str();
+        match self.mutant {
+            Some(Mutant::LostPublish) => return Ok(!self.random.chance(10)),
+            Some(Mutant::StepsForgotten) => return Ok(!id.contains(".o")),
+            Some(Mutant::StopsForgotten) => return Ok(!id.contains(".w")),
+            Some(Mutant::TimersEarly) if id.ends_with(".t") => message.not_before = None,
+            Some(Mutant::QueriesRecorded) if message.payload.starts_with(b"{\"Query\"") => {
+                let mut signal = message.clone();
+                signal.id = format!("{id}.q").into();
+                signal.payload = json!({"Signal": {"name": "asked", "payload": null}}).to_string().into();
+                self.store(signal, false)?;
+            }
+            _ => {}
+        }
+        Ok(true)
+    }
+
+    /// The result of a task, as that of a task of the instance's present run.
+    pub(super) fn confused(&self, message: &Message) -> Option<Bytes> {
+        let workflow = message.topic.as_str().strip_prefix("workflow.")?.strip_suffix(".commands")?;
+        let mut command: Value = serde_json::from_slice(&message.payload).ok()?;
+        let key = [workflow.as_bytes(), b"\0", message.key.as_deref()?].concat();
+        let (_, summary) = self.read("instances", key.into())?;
+        *command.pointer_mut("/TaskDone/run")? = body::<Summary>(&summary).ok()?.run.into();
+        Some(command.to_string().into())
+    }
+}
