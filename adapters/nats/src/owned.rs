@@ -220,8 +220,8 @@ impl Claim for Owned {
 
     async fn release(mut self) -> Result<()> {
         let flushed = self.flush().await;
+        // Whatever this member says next comes behind it.
         let left = self.arriving.unsubscribe().await;
-        self.link.arrived("release a partition").await?;
         left.map_err(|error| error::disconnected("release a partition").because(error))?;
         flushed
     }

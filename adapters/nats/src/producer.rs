@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use partitura_broker::{
     Clock, Error, ErrorKind, InboxAddress, Message, Partition, Producer, ProducerOptions, Receipt, Result, SystemClock,
-    TopicName, partition_of, telemetry,
+    Timestamp, TopicName, partition_of, telemetry,
 };
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::{Instant, timeout_at};
@@ -78,22 +78,33 @@ impl NatsProducer {
     }
 
     /// Sends what may be sent, as far as the connection carries it.
-    async fn send(&self, link: &Link, batch: &mut Batch<'_>, now: partitura_broker::Timestamp) -> Vec<Sent> {
+    async fn send(&self, link: &Link, batch: &mut Batch<'_>, now: Timestamp) -> Vec<Sent> {
         let mut all: Vec<Sent> = Vec::with_capacity(batch.messages.len());
         // Of each lane the one that is not confirmed yet.
         let mut last: HashMap<(&TopicName, &Bytes), Sent> = HashMap::new();
         let one_by_one = link.info.cluster.is_some();
+        let mut known: Option<Arc<Known>> = None;
         for (at, message) in batch.messages.iter().enumerate() {
             if batch.is_decided(at) {
                 continue;
             }
-            if let Some(before) = lane(message).and_then(|lane| last.remove(&lane)) {
+            if let Some(before) = lane(message).filter(|_| one_by_one).and_then(|lane| last.remove(&lane)) {
                 self.confirmed(batch, before).await;
             }
             if batch.fail_behind(at) {
                 continue;
             }
-            match self.send_one(link, message, at, now).await {
+            // Most batches are of one topic.
+            let topic = known.take().filter(|known| known.topic.name == message.topic);
+            let looked = match topic {
+                Some(topic) => Ok(topic),
+                None => self.core.topics.get(link, PUBLISH, &message.topic).await,
+            };
+            let sent = match looked {
+                Ok(topic) => self.send_one(link, known.insert(topic), message, at, now).await,
+                Err(error) => Err(error),
+            };
+            match sent {
                 Ok(sent) => match lane(message).filter(|_| one_by_one) {
                     Some(lane) => drop(last.insert(lane, sent)),
                     None => all.push(sent),
@@ -109,19 +120,12 @@ impl NatsProducer {
         all
     }
 
-    async fn send_one(
-        &self,
-        link: &Link,
-        message: &Message,
-        at: usize,
-        now: partitura_broker::Timestamp,
-    ) -> Result<Sent> {
-        let known = self.core.topics.get(link, PUBLISH, &message.topic).await?;
+    async fn send_one(&self, link: &Link, known: &Known, message: &Message, at: usize, now: Timestamp) -> Result<Sent> {
         let lost = || error::disconnected(PUBLISH).of(&message.topic);
         let window = self.window.clone().acquire_owned().await.map_err(|e| error::closed(PUBLISH).because(e))?;
         let (reply, confirm) = link.confirms().await?.expect(window).ok_or_else(lost)?;
-        let partition = partition(&known, message);
-        let (subject, headers) = addressed(&known, partition, message, now);
+        let partition = partition(known, message);
+        let (subject, headers) = addressed(known, partition, message, now);
         let deadline = Instant::now() + self.confirm_within;
         let published =
             link.client.publish_with_reply_and_headers(subject, reply, headers, message.payload.clone()).await;
@@ -165,12 +169,7 @@ fn partition(known: &Known, message: &Message) -> Partition {
 }
 
 /// Where a message goes, and with which headers: to its partition, or to wait until it is due.
-fn addressed(
-    known: &Known,
-    partition: Partition,
-    message: &Message,
-    now: partitura_broker::Timestamp,
-) -> (Subject, HeaderMap) {
+fn addressed(known: &Known, partition: Partition, message: &Message, now: Timestamp) -> (Subject, HeaderMap) {
     let target = &known.subjects[partition.0 as usize];
     let mut headers = wire::headers(message);
     match message.not_before.filter(|due| *due > now) {
