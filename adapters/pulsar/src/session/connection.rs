@@ -5,33 +5,26 @@ use std::time::Duration;
 use bytes::BytesMut;
 use partitura_broker::{Error, ErrorKind, Result};
 use pulsar::Payload;
-use pulsar::message::{Codec, Message as Frame};
-use pulsar::proto::base_command::Type;
+use pulsar::message::Codec;
 use pulsar::proto::{BaseCommand, CommandSend, MessageIdData};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf, split};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, split};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tokio_rustls::rustls::ClientConfig;
-use tokio_util::codec::{Decoder, Encoder};
+use tokio_util::codec::Decoder;
 
 use super::command::{self, Subscribe};
+use super::reader::Reader;
 use super::socket::{self, Socket};
 use super::table::{Incoming, Outcome, Table};
+use super::writer::{Outgoing, encode, write_all};
 use crate::error;
 use crate::identity::Identity;
 use crate::options::Host;
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// After so long without a word from the broker it is asked for one.
-const QUIET: Duration = Duration::from_secs(5);
-/// After so many times [`QUIET`] without any, the connection counts as lost.
-const SILENCES: u32 = 3;
-/// How much is gathered before it is written.
-const CHUNK: usize = 1 << 20;
-/// How many commands are taken up at once.
-const COMMANDS: usize = 512;
 
 /// One connection to one broker. What is written to it is written in order.
 #[derive(Debug)]
@@ -42,16 +35,6 @@ pub(crate) struct Connection {
     ids: AtomicU64,
     reader: AbortHandle,
     writer: AbortHandle,
-}
-
-#[derive(Debug)]
-enum Outgoing {
-    Command(Box<BaseCommand>),
-    Entry(CommandSend, Box<Payload>),
-    /// Gathered with those of the same consumer that follow at once.
-    Acknowledge(u64, Vec<MessageIdData>),
-    /// Everything before it has been written.
-    Close(oneshot::Sender<()>),
 }
 
 impl Connection {
@@ -242,174 +225,6 @@ async fn greet(socket: &mut dyn Socket, received: &mut BytesMut, connect: BaseCo
             Err(error) => return Err(error::disconnected("connect").because(error)),
         }
     }
-}
-
-fn encode(command: BaseCommand, payload: Option<Payload>, to: &mut BytesMut) {
-    if let Err(error) = Codec.encode(Frame { command, payload }, to) {
-        // Writing to memory does not fail.
-        tracing::error!(%error, "a command could not be encoded");
-    }
-}
-
-/// Writes commands until the connection is dropped or broken.
-async fn write_all(
-    mut socket: WriteHalf<Box<dyn Socket>>,
-    mut commands: mpsc::UnboundedReceiver<Outgoing>,
-    table: Arc<Table>,
-) {
-    let (mut batch, mut bytes) = (Vec::with_capacity(COMMANDS), BytesMut::new());
-    while commands.recv_many(&mut batch, COMMANDS).await > 0 {
-        let mut acks: Option<(u64, Vec<MessageIdData>)> = None;
-        let mut written = None;
-        for outgoing in batch.drain(..) {
-            if let Outgoing::Acknowledge(consumer, ids) = outgoing {
-                match &mut acks {
-                    Some((same, all)) if *same == consumer => all.extend(ids),
-                    _ => {
-                        flush_acks(&mut acks, &mut bytes);
-                        acks = Some((consumer, ids));
-                    }
-                }
-                continue;
-            }
-            flush_acks(&mut acks, &mut bytes);
-            match outgoing {
-                Outgoing::Command(command) => encode(*command, None, &mut bytes),
-                Outgoing::Entry(send, payload) => encode(command::send(send), Some(*payload), &mut bytes),
-                Outgoing::Close(done) => written = Some(done),
-                Outgoing::Acknowledge(..) => {}
-            }
-            if bytes.len() >= CHUNK && socket.write_all_buf(&mut bytes).await.is_err() {
-                return table.close();
-            }
-        }
-        flush_acks(&mut acks, &mut bytes);
-        if socket.write_all_buf(&mut bytes).await.is_err() || socket.flush().await.is_err() {
-            return table.close();
-        }
-        if let Some(written) = written {
-            let _ = socket.shutdown().await;
-            let _ = written.send(());
-            return;
-        }
-    }
-}
-
-fn flush_acks(acks: &mut Option<(u64, Vec<MessageIdData>)>, to: &mut BytesMut) {
-    if let Some((consumer, ids)) = acks.take() {
-        encode(command::acknowledge(None, consumer, ids), None, to);
-    }
-}
-
-/// Reads what comes and passes it on. Never waits for who it goes to: their credit bounds it.
-struct Reader {
-    socket: ReadHalf<Box<dyn Socket>>,
-    received: BytesMut,
-    table: Arc<Table>,
-    outgoing: mpsc::WeakUnboundedSender<Outgoing>,
-    identity: Arc<Identity>,
-}
-
-impl Reader {
-    async fn run(mut self) {
-        if let Err(error) = self.read().await {
-            tracing::debug!(%error, "a connection ended");
-        }
-        self.table.close();
-    }
-
-    async fn read(&mut self) -> Result<()> {
-        let mut silences = 0;
-        loop {
-            while let Some(frame) =
-                Codec.decode(&mut self.received).map_err(|error| error::unexpected("read", error))?
-            {
-                self.take(frame);
-            }
-            match timeout(QUIET, self.socket.read_buf(&mut self.received)).await {
-                Ok(Ok(0)) => return Err(error::disconnected("read")),
-                Ok(Ok(_)) => silences = 0,
-                Ok(Err(error)) => return Err(error::disconnected("read").because(error)),
-                Err(_) if silences + 1 >= SILENCES => return Err(error::timeout("read")),
-                Err(_) => {
-                    silences += 1;
-                    self.send(command::ping());
-                }
-            }
-        }
-    }
-
-    fn send(&self, command: BaseCommand) {
-        if let Some(outgoing) = self.outgoing.upgrade() {
-            let _ = outgoing.send(Outgoing::Command(Box::new(command)));
-        }
-    }
-
-    fn take(&self, frame: Frame) {
-        let Frame { command, payload } = frame;
-        match (Type::try_from(command.r#type), payload) {
-            (Ok(Type::Message), Some(payload)) => {
-                if let Some(message) = command.message {
-                    self.table.tell_consumer(message.consumer_id, Incoming::Entry(message, Box::new(payload)));
-                }
-            }
-            (Ok(Type::SendReceipt), _) => {
-                if let Some(receipt) = command.send_receipt {
-                    self.table.tell_producer(receipt.producer_id, Outcome::Stored(receipt.sequence_id));
-                }
-            }
-            (Ok(Type::SendError), _) => {
-                if let Some(refused) = command.send_error {
-                    let error = error::of_server("publish", refused.error, &refused.message);
-                    self.table.tell_producer(refused.producer_id, Outcome::Refused(refused.sequence_id, error));
-                }
-            }
-            (Ok(Type::CloseConsumer), _) => {
-                if let Some(closed) = command.close_consumer {
-                    self.table.tell_consumer(closed.consumer_id, Incoming::Lost);
-                }
-            }
-            (Ok(Type::CloseProducer), _) => {
-                if let Some(closed) = command.close_producer {
-                    self.table.tell_producer(closed.producer_id, Outcome::Lost);
-                }
-            }
-            (Ok(Type::Ping), _) => self.send(command::pong()),
-            (Ok(Type::AuthChallenge), _) => self.authenticate(),
-            _ => match answered(&command) {
-                Some(request) => self.table.answer(request, Box::new(command)),
-                None => tracing::trace!(r#type = command.r#type, "a command of no use to us"),
-            },
-        }
-    }
-
-    /// The broker wants to see a fresh token.
-    fn authenticate(&self) {
-        let (identity, outgoing) = (self.identity.clone(), self.outgoing.clone());
-        tokio::spawn(async move {
-            match identity.token().await {
-                Ok(token) => {
-                    let command = command::authenticate(token.unwrap_or_default());
-                    let _ = outgoing.upgrade().map(|outgoing| outgoing.send(Outgoing::Command(Box::new(command))));
-                }
-                // The broker closes the connection, and the next one fails with this.
-                Err(error) => tracing::warn!(%error, "no fresh token for the broker"),
-            }
-        });
-    }
-}
-
-/// Which request a command answers.
-fn answered(command: &BaseCommand) -> Option<u64> {
-    let BaseCommand { success, error, producer_success, lookup_topic_response, .. } = command;
-    success
-        .as_ref()
-        .map(|answer| answer.request_id)
-        .or_else(|| error.as_ref().map(|answer| answer.request_id))
-        .or_else(|| producer_success.as_ref().map(|answer| answer.request_id))
-        .or_else(|| lookup_topic_response.as_ref().map(|answer| answer.request_id))
-        .or_else(|| command.get_last_message_id_response.as_ref().map(|answer| answer.request_id))
-        .or_else(|| command.ack_response.as_ref().and_then(|answer| answer.request_id))
 }
 
 /// What an answer that is no error says about acknowledgements.

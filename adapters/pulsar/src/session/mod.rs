@@ -14,8 +14,10 @@
 mod cluster;
 pub(crate) mod command;
 mod connection;
+mod reader;
 mod socket;
 mod table;
+mod writer;
 
 pub(crate) use cluster::{Cluster, Purpose};
 pub(crate) use connection::{Registered, acknowledged};

@@ -1,0 +1,86 @@
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use pulsar::Payload;
+use pulsar::message::{Codec, Message as Frame};
+use pulsar::proto::{BaseCommand, CommandSend, MessageIdData};
+use tokio::io::{AsyncWriteExt, WriteHalf};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::codec::Encoder;
+
+use super::command;
+use super::socket::Socket;
+use super::table::Table;
+
+/// How much is gathered before it is written.
+const CHUNK: usize = 1 << 20;
+/// How many commands are taken up at once.
+const COMMANDS: usize = 512;
+
+/// What is to be written.
+#[derive(Debug)]
+pub(super) enum Outgoing {
+    Command(Box<BaseCommand>),
+    Entry(CommandSend, Box<Payload>),
+    /// Gathered with those of the same consumer that follow at once.
+    Acknowledge(u64, Vec<MessageIdData>),
+    /// Everything before it has been written.
+    Close(oneshot::Sender<()>),
+}
+
+/// Writes commands until the connection is dropped or broken.
+pub(super) async fn write_all(
+    mut socket: WriteHalf<Box<dyn Socket>>,
+    mut commands: mpsc::UnboundedReceiver<Outgoing>,
+    table: Arc<Table>,
+) {
+    let (mut batch, mut bytes) = (Vec::with_capacity(COMMANDS), BytesMut::new());
+    while commands.recv_many(&mut batch, COMMANDS).await > 0 {
+        let mut acks: Option<(u64, Vec<MessageIdData>)> = None;
+        let mut written = None;
+        for outgoing in batch.drain(..) {
+            if let Outgoing::Acknowledge(consumer, ids) = outgoing {
+                match &mut acks {
+                    Some((same, all)) if *same == consumer => all.extend(ids),
+                    _ => {
+                        flush_acks(&mut acks, &mut bytes);
+                        acks = Some((consumer, ids));
+                    }
+                }
+                continue;
+            }
+            flush_acks(&mut acks, &mut bytes);
+            match outgoing {
+                Outgoing::Command(command) => encode(*command, None, &mut bytes),
+                Outgoing::Entry(send, payload) => encode(command::send(send), Some(*payload), &mut bytes),
+                Outgoing::Close(done) => written = Some(done),
+                Outgoing::Acknowledge(..) => {}
+            }
+            if bytes.len() >= CHUNK && socket.write_all_buf(&mut bytes).await.is_err() {
+                return table.close();
+            }
+        }
+        flush_acks(&mut acks, &mut bytes);
+        if socket.write_all_buf(&mut bytes).await.is_err() || socket.flush().await.is_err() {
+            return table.close();
+        }
+        if let Some(written) = written {
+            let _ = socket.shutdown().await;
+            let _ = written.send(());
+            return;
+        }
+    }
+}
+
+fn flush_acks(acks: &mut Option<(u64, Vec<MessageIdData>)>, to: &mut BytesMut) {
+    if let Some((consumer, ids)) = acks.take() {
+        encode(command::acknowledge(None, consumer, ids), None, to);
+    }
+}
+
+pub(super) fn encode(command: BaseCommand, payload: Option<Payload>, to: &mut BytesMut) {
+    if let Err(error) = Codec.encode(Frame { command, payload }, to) {
+        // Writing to memory does not fail.
+        tracing::error!(%error, "a command could not be encoded");
+    }
+}
