@@ -35,8 +35,8 @@ pub struct Options {
     pub replication: Option<u16>,
     /// How long streams keep their messages; unset: 7 days. Queues keep theirs until they are settled.
     pub retention: Option<Duration>,
-    /// After how long without a sign of life a consumer is taken for dead; unset: 8 s. Brokers allow 6 s and
-    /// more.
+    /// After how long without a sign of life a consumer is taken for dead; unset: 6 s, the least that brokers
+    /// allow unless told otherwise.
     pub session: Option<Duration>,
     /// How often it gives one, and hears of others; unset: a tenth of a second to half a second, by the session.
     pub heartbeat: Option<Duration>,
@@ -146,7 +146,7 @@ impl Target {
     }
 
     pub(crate) fn session(&self) -> Duration {
-        self.options.session.unwrap_or(Duration::from_secs(8))
+        self.options.session.unwrap_or(Duration::from_secs(6))
     }
 
     pub(crate) fn heartbeat(&self) -> Duration {

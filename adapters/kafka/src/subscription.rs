@@ -155,8 +155,8 @@ fn place(config: &ClientConfig, topics: &BTreeMap<String, (u32, bool)>, verify: 
     Ok(Found::Everything)
 }
 
-/// Asks the group's coordinator, which after a start of its broker needs a moment to read what it knows. Blocks.
-fn once_ready<T>(ask: impl Fn() -> KafkaResult<T>) -> KafkaResult<T> {
+/// Asks a coordinator or a leader, which after a start of its broker needs a moment to read what it knows. Blocks.
+pub(crate) fn once_ready<T>(ask: impl Fn() -> KafkaResult<T>) -> KafkaResult<T> {
     use RDKafkaErrorCode::{
         CoordinatorLoadInProgress, CoordinatorNotAvailable, LeaderNotAvailable, NotCoordinator, NotLeaderForPartition,
         UnknownTopicOrPartition, WaitingForCoordinator,

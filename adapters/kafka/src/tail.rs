@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, watch};
 use crate::consumer::Callbacks;
 use crate::core::Core;
 use crate::error;
+use crate::subscription::once_ready;
 use crate::topology::PATIENCE;
 
 /// The longest wait for a record, and thereby for the way out.
@@ -128,8 +129,11 @@ fn begin(consumer: &BaseConsumer<Callbacks>, mut list: TopicPartitionList, from:
         From::Offset(offset) => list.set_all_offsets(Offset::Offset(offset))?,
         From::Now => {
             list.set_all_offsets(Offset::End)?;
-            list = consumer.offsets_for_times(list, PATIENCE)?;
-            list.elements().iter().try_for_each(|element| element.error())?;
+            list = once_ready(|| {
+                let ends = consumer.offsets_for_times(list.clone(), PATIENCE)?;
+                ends.elements().iter().try_for_each(|element| element.error())?;
+                Ok(ends)
+            })?;
         }
     }
     consumer.assign(&list)

@@ -382,12 +382,9 @@ impl Worker {
     /// Commits for the last time. The group is not answered before, so that nobody else begins meanwhile.
     fn commit_all(&mut self, all: &[u32]) {
         let until = Instant::now() + LAST_COMMIT;
-        let mut sent = all.is_empty();
-        while Instant::now() < until && (self.commit.is_some() || !sent) {
-            if self.commit.is_none() {
-                let positions = self.shared.state().closing(all);
-                self.send(positions, false);
-            }
+        // The failures before the commit that says everything; none before it was sent.
+        let mut last = None;
+        while Instant::now() < until && !all.is_empty() {
             if self.consumer.assignment_lost() {
                 // Then there is nothing to commit: it comes again, to others.
                 let mut state = self.shared.state();
@@ -395,11 +392,17 @@ impl Worker {
                 state.committed = state.settled;
                 return;
             }
+            if self.commit.is_none() {
+                if last == Some(self.failures) {
+                    return;
+                }
+                last = Some(self.failures);
+                let positions = self.shared.state().closing(all);
+                self.send(positions, false);
+            }
             // What still comes is not ours any more.
             drop(self.consumer.poll(TICK / 10));
-            let failed = self.failures;
             self.hear();
-            sent = self.commit.is_none() && self.failures == failed;
         }
     }
 
