@@ -7,12 +7,14 @@
 //! | `bench` | the engine's benchmarks on the embedded broker |
 //! | `conformance` | the conformance suite on each broker |
 //! | `brokers` | real brokers and Postgres on this machine: up, down, status |
+//! | `scenarios` | the engine's tests, and processes that are killed, on each broker |
 //! | `simulate` | the engine and the lanes in seeded worlds |
 
 mod bench;
 mod brokers;
 mod conformance;
 mod repository;
+mod scenarios;
 mod simulate;
 mod steps;
 mod test;
@@ -44,6 +46,8 @@ enum Command {
     Conformance(conformance::Arguments),
     /// Runs real brokers and Postgres on this machine: up|down|status [NAME…] [--wipe] [--json].
     Brokers(brokers::Arguments),
+    /// Runs the engine's tests, and an example whose processes are killed, on each broker: [NAME…] [--orders N].
+    Scenarios(scenarios::Arguments),
     /// Runs the engine and the lanes in seeded worlds, where everything goes wrong: --seeds N [--from SEED] [--json].
     Simulate(simulate::Arguments),
 }
@@ -55,6 +59,7 @@ fn main() -> ExitCode {
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Conformance(arguments) => conformance::run(&arguments),
         Command::Brokers(arguments) => brokers::run(&arguments),
+        Command::Scenarios(arguments) => scenarios::run(&arguments),
         Command::Simulate(arguments) => simulate::run(&arguments),
     };
     match outcome {

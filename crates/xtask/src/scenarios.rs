@@ -1,0 +1,59 @@
+//! `cargo xtask scenarios`: what workflows can do, and an example whose processes are killed, on each broker.
+
+use std::process::Command;
+
+use crate::Failure;
+
+/// The names that the facade's tests know. The first one needs no server.
+const BROKERS: [&str; 5] = ["embedded", "kafka", "nats", "pulsar", "rabbitmq"];
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Brokers to run on; all of them without a name.
+    #[arg(value_parser = BROKERS)]
+    names: Vec<String>,
+    /// How many orders the example takes while its processes and its broker are killed.
+    #[arg(long)]
+    orders: Option<usize>,
+}
+
+/// The engine's tests on the standing servers, then the example on private ones. Both start what they need.
+pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let names = brokers(&arguments.names);
+    let mut command = Command::new(env!("CARGO"));
+    command
+        .args(["test", "--locked", "--package", "partitura", "--features", &features(&names), "--no-fail-fast"])
+        .args(["--test", "on_every_broker", "--test", "scenarios"])
+        .env("PARTITURA_BROKERS", names.join(" "))
+        .env("PARTITURA_SCENARIO_BROKERS", names.join(" "));
+    if let Some(orders) = arguments.orders {
+        command.env("PARTITURA_SCENARIO_ORDERS", orders.to_string());
+    }
+    let status = command.status().map_err(|error| format!("cannot start cargo: {error}"))?;
+    if status.success() { Ok(()) } else { Err(format!("a scenario failed on {}: {status}", names.join(", ")).into()) }
+}
+
+fn brokers(names: &[String]) -> Vec<String> {
+    if names.is_empty() { BROKERS.map(str::to_owned).to_vec() } else { names.to_vec() }
+}
+
+/// What the facade must be built with. The state is in Postgres wherever the broker cannot keep it.
+fn features(names: &[String]) -> String {
+    names.iter().map(String::as_str).chain(["postgres"]).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_name_every_broker_is_tried() {
+        assert_eq!(brokers(&[]), BROKERS);
+        assert_eq!(brokers(&["nats".to_owned()]), ["nats"]);
+    }
+
+    #[test]
+    fn only_the_chosen_adapters_are_built() {
+        assert_eq!(features(&["nats".to_owned(), "kafka".to_owned()]), "nats,kafka,postgres");
+    }
+}
