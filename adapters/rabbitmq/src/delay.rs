@@ -1,6 +1,6 @@
 //! Messages that are not due yet.
 //!
-//! RabbitMQ moves a message on when it has been in a queue for that queue's time. So there are waiting rooms, of 2¹⁰ to 2³¹
+//! RabbitMQ moves a message on when it has been in a queue for that queue's time. So there are waiting rooms, of 2¹¹ to 2³¹
 //! ms: a message goes to the largest one that does not outlast its delay, comes out of it into the `due` queue of its
 //! topic, and whoever consumes the topic [forwards](crate::forwarder) it: to its partition, or to the next room. In each
 //! room all wait equally long, so that nobody waits for anybody; each round takes at least half of the delay that is left,
@@ -19,7 +19,7 @@ use crate::names;
 use crate::topology::{create_queue, look_at, quorum};
 
 /// The shortest time in a room, as a power of two of milliseconds. A shorter delay is waited out by the forwarder.
-const SHORTEST: u32 = 10;
+const SHORTEST: u32 = 11;
 /// The longest: the broker takes times below 2³² ms. What is due later goes round again.
 const LONGEST: u32 = 31;
 
@@ -124,8 +124,8 @@ mod tests {
         assert!(rounds < 200, "{rounds} rounds for ten years");
         assert_eq!(Wait::of(Duration::ZERO), Wait::None);
         assert_eq!(Wait::of(Duration::from_nanos(1)), Wait::Brief);
-        assert_eq!(Wait::of(Duration::from_millis(1_023)), Wait::Brief);
-        assert_eq!(Wait::of(Duration::from_millis(1_024)), Wait::Room(1_024));
-        assert_eq!(Wait::of(Duration::from_millis(2_000)), Wait::Room(1_024));
+        assert_eq!(Wait::of(Duration::from_millis(2_047)), Wait::Brief);
+        assert_eq!(Wait::of(Duration::from_millis(2_048)), Wait::Room(2_048));
+        assert_eq!(Wait::of(Duration::from_millis(4_000)), Wait::Room(2_048));
     }
 }

@@ -18,8 +18,8 @@ use crate::publisher::{Outgoing, Publisher};
 use crate::settled::{Settled, Tag};
 use crate::{names, wire};
 
-/// How many messages that are due within a second wait here.
-const AHEAD: u16 = 4_096;
+/// How many messages that are due within two seconds wait here.
+const AHEAD: u16 = 8_192;
 /// How soon is tried again what could not be published.
 const AGAIN: Duration = Duration::from_millis(100);
 /// How soon after a lost connection.
