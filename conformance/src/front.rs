@@ -59,7 +59,8 @@ fn conduct(harnesses: Vec<Arc<dyn Harness>>) -> ExitCode {
     let threads = harnesses.iter().map(|harness| harness.parallelism().max(1)).min();
     arguments.test_threads = arguments.test_threads.or(threads);
     let benches: Vec<Bench> = harnesses.into_iter().map(Bench::new).collect();
-    let report = Arc::new(Mutex::new(Report::new(&benches, settings.tier)));
+    let broker = benches.first().map_or("", |bench| bench.harness.broker());
+    let report = Arc::new(Mutex::new(Report::new(broker, settings.tier)));
     let conclusion = libtest_mimic::run(&arguments, trials(&benches, &settings, &report));
     if arguments.list {
         return ExitCode::SUCCESS;
@@ -68,7 +69,8 @@ fn conduct(harnesses: Vec<Arc<dyn Harness>>) -> ExitCode {
         eprintln!("error: nothing was verified: no case ran; see the names with --list");
         return ExitCode::FAILURE;
     }
-    let report = report.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
+    benches.iter().for_each(|bench| report.describe(bench));
     if let Some(directory) = &settings.report
         && let Err(error) = report.write(directory)
     {

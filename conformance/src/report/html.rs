@@ -154,7 +154,7 @@ fn mutants(report: &Report) -> String {
         return String::new();
     }
     let mut html = format!(
-        "<h2>Mutants of {}</h2>\n<p>Each is the broker with one promise broken, and has to fail the case named beforehand.</p>\n\
+        "<h2>Mutants of {}</h2>\n<p>Each is the broker, or lanes on it, with one promise broken, and has to fail the case named beforehand.</p>\n\
          <table>\n<thead><tr><th>mutant</th><th>what it does</th><th>case</th><th></th><th>how it was found</th></tr></thead>\n<tbody>\n",
         escape(&report.broker)
     );

@@ -93,25 +93,29 @@ pub(crate) struct Summary {
 }
 
 impl Report {
-    pub(crate) fn new(benches: &[Bench], tier: Tier) -> Self {
-        let server = |bench: &Bench| {
-            let told = bench.capabilities().map_or_else(|error| error, |capabilities| capabilities.broker);
-            (bench.harness.variant().to_owned(), told)
-        };
-        let lateness = |bench: &Bench| {
-            let declared = bench.capabilities().ok()?.delay.lateness.as_millis();
-            Some((bench.harness.variant().to_owned(), u64::try_from(declared).ok()?))
-        };
+    /// Of a run that begins.
+    pub(crate) fn new(broker: &str, tier: Tier) -> Self {
         Self {
-            declared_lateness: benches.iter().filter_map(lateness).collect(),
-            date: date(crate::client::now().as_millis() / 86_400_000),
             suite: env!("CARGO_PKG_VERSION").into(),
-            broker: benches.first().map(|bench| bench.harness.broker().to_owned()).unwrap_or_default(),
-            servers: benches.iter().map(server).collect(),
+            broker: broker.into(),
+            servers: BTreeMap::new(),
+            declared_lateness: BTreeMap::new(),
+            date: date(crate::client::now().as_millis() / 86_400_000),
             tier: tier as u8,
             cases: Vec::new(),
             mutants: Vec::new(),
         }
+    }
+
+    /// Notes what a way to run the broker says of itself.
+    pub(crate) fn describe(&mut self, bench: &Bench) {
+        let variant = bench.harness.variant();
+        let told = bench.capabilities().map(|capabilities| {
+            let lateness = u64::try_from(capabilities.delay.lateness.as_millis()).unwrap_or(u64::MAX);
+            self.declared_lateness.insert(variant.into(), lateness);
+            capabilities.broker
+        });
+        self.servers.insert(variant.into(), told.unwrap_or_else(|error| error));
     }
 
     pub(crate) fn add_case(&mut self, case: CaseReport) {
