@@ -104,8 +104,13 @@ impl Log {
         let mut settled = ranges(self.floor.settled_above().map(offset_of));
         // What earlier owners settled beyond what was fetched so far.
         let beyond = settled.last().map_or(offset, |(_, end)| *end);
-        settled
-            .extend(self.settled.iter().map(|(from, end)| (*from.max(&beyond), *end)).filter(|(from, end)| from < end));
+        for (from, end) in self.settled.iter().map(|(from, end)| (*from.max(&beyond), *end)) {
+            match settled.last_mut() {
+                Some((_, last)) if *last == from => *last = end.max(from),
+                _ if from < end => settled.push((from, end)),
+                _ => {}
+            }
+        }
         Position { offset, high: self.high.max(self.replayed), open, settled }
     }
 
