@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use partitura_broker::{Broker, Error, ErrorKind, Result};
 use partitura_conformance::{Access, Attempt, Harness, Network, Processes, Restart};
@@ -42,6 +43,11 @@ impl Harness for OnKafka {
 
     fn processes(&self) -> Option<&dyn Processes> {
         Some(self)
+    }
+
+    /// A member that was killed is missed after a session, and only then does its group go on.
+    fn patience(&self) -> Duration {
+        Duration::from_secs(60)
     }
 
     fn parallelism(&self) -> usize {

@@ -51,6 +51,15 @@ impl Harness for Standing {
         connect(&server().url(), options()).await
     }
 
+    fn patience(&self) -> Duration {
+        Duration::from_secs(60)
+    }
+
+    /// Queues that keep a log of their own are dear to make.
+    fn parallelism(&self) -> usize {
+        6
+    }
+
     fn processes(&self) -> Option<&dyn Processes> {
         Some(self)
     }

@@ -44,11 +44,15 @@ pub(super) const CASES: &[Case] = &[
 
 const KEYS: usize = 32;
 
+/// How long a life waits for its share: members that vanished have to be missed first.
+const GROW_UP: Duration = Duration::from_secs(8);
+
 /// A consumer that obeys, for a while: settles most of what it gets, holds the rest, and then leaves or vanishes.
 async fn live(client: &Client, queue: &Queue, chance: &mut Chance, leaves: bool) -> CaseResult {
     let mut member = client.join(queue.options().credit(credit(40))).await?;
+    let mut event = member.next_within(GROW_UP).await?;
     for _ in 0..10 + chance.below(20) {
-        match member.next_within(Duration::from_millis(10)).await? {
+        match event.take() {
             Some(Event::Deliveries(got)) => {
                 tokio::task::yield_now().await;
                 let settled = got.len() - chance.below(3).min(got.len() as u64) as usize;
@@ -57,6 +61,7 @@ async fn live(client: &Client, queue: &Queue, chance: &mut Chance, leaves: bool)
             Some(Event::Revoking { partitions, .. }) => member.consumer().release(&partitions).await?,
             _ => {}
         }
+        event = member.next_within(Duration::from_millis(10)).await?;
     }
     if leaves { member.close().await } else { Ok(()) }
 }

@@ -31,7 +31,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
             Server::new(kind).up()?;
         }
         let package = format!("partitura-{broker}");
-        cargo(["--package", &package, "--example", "against_raw"].map(OsString::from), &[])?;
+        let example = format!("{broker}_against_raw");
+        cargo(["--package", &package, "--example", &example].map(OsString::from), &[])?;
     }
     Ok(())
 }
@@ -39,7 +40,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
 /// Those of the arguments that name an adapter with such a benchmark.
 fn brokers(arguments: &[OsString]) -> Vec<&str> {
     let names = arguments.iter().filter_map(|argument| argument.to_str());
-    names.filter(|name| Path::new("adapters").join(name).join("examples/against_raw.rs").exists()).collect()
+    let example = |name: &str| Path::new("adapters").join(name).join(format!("examples/{name}_against_raw.rs"));
+    names.filter(|name| example(name).exists()).collect()
 }
 
 fn cargo<const N: usize>(what: [OsString; N], arguments: &[OsString]) -> Result<(), Failure> {

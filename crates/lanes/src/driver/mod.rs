@@ -21,6 +21,8 @@ use crate::{Handler, LaneOptions, Outcome, Retry, Source};
 const REPORTS: usize = 1_024;
 /// How long something that is due later waits at most before the clock is looked at again, lest it has jumped.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
+/// How long the broker has at least to take the last settlements.
+const LAST_SETTLEMENTS: Duration = Duration::from_secs(10);
 /// When to wake up where nothing waits for the time: never, as far as anybody here is concerned.
 const NEVER: Duration = Duration::from_secs(365 * 24 * 3_600);
 
@@ -218,7 +220,8 @@ impl<H: Handler> Driver<H> {
         self.tasks.abort();
         self.settle();
         result?;
-        match timeout(within, self.consumer.close()).await {
+        // What was done is settled, however short a time there was to finish the rest.
+        match timeout(within.max(LAST_SETTLEMENTS), self.consumer.close()).await {
             Ok(closed) => closed,
             Err(_) => {
                 let message = "the broker did not take the last settlements in time; some messages will come again";
