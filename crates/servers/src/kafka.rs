@@ -1,7 +1,5 @@
 //! Kafka: nodes that are broker and controller in one, from the broker's jars.
 
-use std::fs::File;
-use std::io::Read;
 use std::process::Command;
 use std::time::Duration;
 
@@ -75,12 +73,9 @@ impl Software for Kafka {
     }
 
     fn is_ready(&self, instance: &Instance) -> bool {
-        // It listens well before it serves, and says when it does. The log is of this start, and that line near its top.
-        let mut log = Vec::new();
-        let read = File::open(instance.log()).and_then(|file| file.take(8 << 20).read_to_end(&mut log));
-        read.is_ok()
-            && String::from_utf8_lossy(&log).contains("Kafka Server started")
-            && http::listens(instance.ports.main)
+        // It listens well before it serves, and says when it does. The log is of this start.
+        let log = std::fs::read(instance.log()).unwrap_or_default();
+        String::from_utf8_lossy(&log).contains("Kafka Server started") && http::listens(instance.ports.main)
     }
 
     fn patience(&self) -> Duration {
