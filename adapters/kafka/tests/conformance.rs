@@ -52,7 +52,7 @@ impl Harness for OnKafka {
 
     fn parallelism(&self) -> usize {
         // One broker of half a gigabyte, which every case has create topics and groups.
-        8
+        6
     }
 
     fn restart(&self) -> Option<&dyn Restart> {
