@@ -4,7 +4,7 @@
 //! done. What comes out is a [`Measure`], in the line shape in which the peers' benchmarks report too, with who used the
 //! machine's processors meanwhile: a figure that was taken beside somebody else's work says so.
 //!
-//! An adapter is measured [against](against) the raw client below it, in turns on the same broker, by an example of its crate.
+//! An adapter is measured [against] the raw client below it, in turns on the same broker, by an example of its crate.
 //!
 //! The programs are in `src/bin`; `cargo xtask bench` runs them.
 
