@@ -52,7 +52,7 @@ impl Raw {
             .subscription(subscription, [topic]);
         broker.declare(&topology).await?;
         let retry = OperationRetryOptions { max_retries: Some(0), ..OperationRetryOptions::default() };
-        let client: Client = Client::builder(url, TokioExecutor)
+        let client: Client = Client::builder(url.split_once('?').map_or(url, |(url, _)| url), TokioExecutor)
             .with_operation_retry_options(retry)
             .with_outbound_channel_size(10_000)
             .build()

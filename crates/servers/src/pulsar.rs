@@ -97,7 +97,8 @@ impl Software for Pulsar {
     fn endpoints(&self, instance: &Instance) -> Endpoints {
         let ports = &instance.ports;
         Endpoints {
-            url: format!("pulsar://127.0.0.1:{}", ports.main),
+            // The adapter looks for the admin API at its usual port, which is not ours.
+            url: format!("pulsar://127.0.0.1:{}?admin=http://127.0.0.1:{}", ports.main, ports.http),
             admin: Some(format!("http://127.0.0.1:{}", ports.http)),
             login: None,
             token: Some(TOKEN.to_owned()),
