@@ -93,8 +93,10 @@ pub trait Harness: Send + Sync + 'static {
 /// The suite starts the test's own binary again; there the front door of [`main!`](crate::main) finds the same harness
 /// and plays a part of the case.
 pub trait Processes: Send + Sync {
-    /// Environment variables by which the harness in the new process finds the same broker.
-    fn environment(&self) -> Vec<(String, String)>;
+    /// Environment variables by which the harness in the new process finds the same broker. None where it is found anyway.
+    fn environment(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
 }
 
 /// The hook to kill the broker (`kill -9`) and to start it again.

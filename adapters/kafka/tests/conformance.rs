@@ -68,12 +68,7 @@ impl Harness for OnKafka {
     }
 }
 
-impl Processes for OnKafka {
-    fn environment(&self) -> Vec<(String, String)> {
-        // The standing instance is the same for everybody.
-        Vec::new()
-    }
-}
+impl Processes for OnKafka {}
 
 #[async_trait::async_trait]
 impl Restart for OnKafka {

@@ -89,11 +89,7 @@ impl Harness for Standing {
     }
 }
 
-impl Processes for Standing {
-    fn environment(&self) -> Vec<(String, String)> {
-        Vec::new()
-    }
-}
+impl Processes for Standing {}
 
 #[async_trait::async_trait]
 impl Restart for Standing {

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `test` | everything that CI runs, step by step, with a summary |
 //! | `tidy` | the house's rules that no compiler knows |
-//! | `bench` | the engine's benchmarks on the embedded broker |
+//! | `bench` | the engine on the embedded broker, or adapters against their raw clients |
 //! | `conformance` | the conformance suite on each broker |
 //! | `brokers` | real brokers and Postgres on this machine: up, down, status |
 //! | `scenarios` | the engine's tests, and processes that are killed, on each broker |
