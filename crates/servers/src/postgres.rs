@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use crate::endpoints::{Endpoints, Login};
 use crate::error::{Error, Result};
-use crate::install;
 use crate::instance::{Instance, create_directory};
 use crate::process::Launch;
 use crate::software::Software;
+use crate::{install, tls};
 
 const CONFIGURATION: &str = include_str!("postgres/postgresql.conf");
 const DATABASE: &str = "partitura";
@@ -36,6 +36,8 @@ impl Software for Postgres {
         if !data.join("partitura.conf").exists() {
             initialise(instance, &data)?;
         }
+        tls::prepare(instance)?;
+        give_certificate(instance, &data)?;
         let configuration = data.join("partitura.conf");
         fs::write(&configuration, instance.fill(CONFIGURATION)).map_err(Error::file("write", &configuration))
     }
@@ -67,7 +69,8 @@ impl Software for Postgres {
     fn endpoints(&self, instance: &Instance) -> Endpoints {
         let address = format!("127.0.0.1:{}/{DATABASE}", instance.ports.main);
         Endpoints {
-            url: format!("postgres://{USER}:{PASSWORD}@{address}"),
+            // Without TLS, which would slow down whoever measures.
+            url: format!("postgres://{USER}:{PASSWORD}@{address}?sslmode=disable"),
             admin: None,
             login: Some(Login {
                 url: format!("postgres://{address}"),
@@ -75,7 +78,11 @@ impl Software for Postgres {
                 password: PASSWORD.to_owned(),
             }),
             token: None,
-            tls: None,
+            // On the same port: the client asks for it.
+            tls: Some(tls::endpoint(
+                instance,
+                format!("postgres://{USER}:{PASSWORD}@localhost:{}/{DATABASE}", instance.ports.main),
+            )),
             proxied: None,
         }
     }
@@ -150,6 +157,20 @@ fn data(instance: &Instance) -> PathBuf {
     let mut hasher = DefaultHasher::new();
     data.hash(&mut hasher);
     std::env::temp_dir().join(format!("partitura-{:016x}", hasher.finish()))
+}
+
+/// Puts the certificate and its key where the server may read them, and nobody else, which it insists on.
+fn give_certificate(instance: &Instance, data: &Path) -> Result<()> {
+    let user = user()?;
+    for name in ["server.crt", "server.key"] {
+        let (from, to) = (instance.path("tls").join(name), data.join(name));
+        fs::copy(&from, &to).map_err(Error::file("copy", &from))?;
+        fs::set_permissions(&to, fs::Permissions::from_mode(0o600)).map_err(Error::file("protect", &to))?;
+        if let Some((user, group)) = user {
+            chown(&to, Some(user), Some(group)).map_err(Error::file("give away", &to))?;
+        }
+    }
+    Ok(())
 }
 
 /// Makes the cluster and the database.

@@ -80,6 +80,7 @@ impl Process {
         let descendants = self.descendants();
         signal(instance, "KILL", self.pid)?;
         self.await_end(instance, Duration::from_secs(30))?;
+        self.await_number(Duration::from_secs(5));
         for child in descendants {
             if child.await_end(instance, Duration::from_secs(5)).is_err() {
                 signal(instance, "KILL", child.pid)?;
@@ -110,6 +111,15 @@ impl Process {
             thread::sleep(Duration::from_millis(10));
         }
         Ok(())
+    }
+
+    /// Waits until its number is free, which is when somebody took note of its end: until then Postgres, whose lock file holds
+    /// that number, takes it for running. Where nobody ever does, this gives up.
+    fn await_number(self, patience: Duration) {
+        let deadline = Instant::now() + patience;
+        while stat(self.pid).is_some_and(|stat| stat.begun == self.begun) && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(10));
+        }
     }
 
     fn descendants(self) -> Vec<Self> {
