@@ -178,6 +178,7 @@ pub(super) const CLIENTS: &[(&str, &[&str])] = &[
         &["base64", "prost", "pulsar", "reqwest", "serde", "serde_json", "tokio-rustls", "tokio-util", "webpki-roots"],
     ),
     ("adapters/rabbitmq", &["lapin"]),
+    ("adapters/template", &["sqlx"]),
 ];
 
 /// The facade, in which adapters are optional.

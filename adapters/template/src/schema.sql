@@ -1,0 +1,112 @@
+-- All that this broker keeps. Created once, by whoever comes first; see `topology::prepare`.
+
+CREATE TABLE topic (
+    name text PRIMARY KEY,
+    kind text NOT NULL,
+    partitions int -- NULL: shared
+);
+
+-- What one reader reads: a partition of a topic, for one subscription. The messages of a topic are copied to each of its lines,
+-- so that every subscription settles by deleting.
+CREATE TABLE line (
+    id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    topic text NOT NULL, -- or the address of an inbox
+    subscription text, -- NULL: a listener's, or an inbox
+    partition int, -- NULL: all of them
+    owner bigint, -- of a line that lives no longer than its owner
+    UNIQUE (topic, subscription, partition)
+);
+
+-- The order within a line is the order of `place`. What is not due yet has none.
+CREATE SEQUENCE place;
+
+CREATE TABLE message (
+    number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    line int NOT NULL REFERENCES line ON DELETE CASCADE,
+    place bigint,
+    partition int NOT NULL,
+    id text NOT NULL,
+    key bytea,
+    headers bytea NOT NULL,
+    payload bytea NOT NULL,
+    due bigint, -- milliseconds since 1970
+    deliveries int NOT NULL DEFAULT 0,
+    owner bigint -- who has it and has not settled it
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
+
+CREATE INDEX message_free ON message (line, place) WHERE owner IS NULL AND place IS NOT NULL;
+CREATE INDEX message_delayed ON message (line, due, number) WHERE place IS NULL;
+CREATE INDEX message_held ON message (line, owner);
+
+CREATE FUNCTION now_in_millis() RETURNS bigint LANGUAGE sql AS $$
+    SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint
+$$;
+
+-- An owner is the key of an advisory lock that its session holds. The server drops the lock when it drops the session: then
+-- the owner is dead, and nobody has to be asked.
+CREATE FUNCTION living_owners() RETURNS SETOF bigint LANGUAGE sql AS $$
+    SELECT (classid::bigint << 32) | objid::bigint FROM pg_locks
+    WHERE locktype = 'advisory' AND objsubid = 1
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+$$;
+
+-- Each statement of a function sees what was committed before it began. So places are drawn while nobody else can draw any
+-- for the same lines, until the commit: whoever sees a place has seen all those before it.
+CREATE FUNCTION publish(
+    topics text[], partitions int[], ids text[], keys bytea[], header_lists bytea[], payloads bytea[], dues bigint[]
+) RETURNS void LANGUAGE sql AS $$
+    SELECT FROM line
+    WHERE topic = ANY (topics)
+        AND (partition IS NULL OR (topic, partition) IN (SELECT * FROM unnest(topics, partitions)))
+    ORDER BY id FOR UPDATE;
+
+    INSERT INTO message (line, place, partition, id, key, headers, payload, due)
+    SELECT line.id, CASE WHEN m.due IS NULL OR m.due <= now_in_millis() THEN nextval('place') END,
+        m.partition, m.id, m.key, m.headers, m.payload, m.due
+    FROM unnest(topics, partitions, ids, keys, header_lists, payloads, dues) WITH ORDINALITY
+            AS m (topic, partition, id, key, headers, payload, due, position)
+        JOIN line ON line.topic = m.topic AND (line.partition IS NULL OR line.partition = m.partition)
+    ORDER BY m.position;
+$$;
+
+-- The next messages of a line, which are the owner's from now on. First, what has become due joins the line, at its end.
+CREATE FUNCTION take(of_line int, by_owner bigint, most int, our_now bigint) RETURNS SETOF message LANGUAGE sql AS $$
+    WITH due AS MATERIALIZED (
+        SELECT number FROM message
+        WHERE line = of_line AND place IS NULL AND due <= least(now_in_millis(), our_now)
+        ORDER BY due, number FOR UPDATE SKIP LOCKED
+    ), placed AS MATERIALIZED (SELECT number, nextval('place') AS place FROM due)
+    UPDATE message SET place = placed.place FROM placed WHERE message.number = placed.number;
+
+    WITH free AS MATERIALIZED (
+        SELECT number FROM message WHERE line = of_line AND owner IS NULL AND place IS NOT NULL
+        ORDER BY place LIMIT most FOR UPDATE SKIP LOCKED
+    ), taken AS (
+        UPDATE message SET owner = by_owner, deliveries = deliveries + 1 FROM free
+        WHERE message.number = free.number RETURNING message.*
+    )
+    SELECT * FROM taken ORDER BY place;
+$$;
+
+-- What the dead had of a line is free again, and the lines that lived with them are gone.
+CREATE FUNCTION sweep(of_line int) RETURNS void LANGUAGE sql AS $$
+    WITH dead AS MATERIALIZED (
+        SELECT DISTINCT owner FROM message WHERE line = of_line AND owner IS NOT NULL EXCEPT SELECT * FROM living_owners()
+    )
+    UPDATE message SET owner = NULL WHERE number IN (
+        SELECT number FROM message WHERE line = of_line AND owner IN (SELECT owner FROM dead) FOR UPDATE SKIP LOCKED
+    );
+
+    WITH dead AS MATERIALIZED (
+        SELECT owner FROM line WHERE owner IS NOT NULL EXCEPT SELECT * FROM living_owners()
+    )
+    DELETE FROM line WHERE id IN (
+        SELECT id FROM line WHERE owner IN (SELECT owner FROM dead) ORDER BY id FOR UPDATE SKIP LOCKED
+    );
+$$;
+
+-- The end of a lease: what it had and did not settle is free.
+CREATE FUNCTION give_up(of_line int, by_owner bigint) RETURNS void LANGUAGE sql AS $$
+    UPDATE message SET owner = NULL WHERE line = of_line AND owner = by_owner;
+    DELETE FROM line WHERE id = of_line AND owner = by_owner;
+$$;

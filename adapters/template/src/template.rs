@@ -1,0 +1,224 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use partitura_adapter_kit::Member;
+use partitura_broker::{
+    Broker, Capabilities, Consumer, ConsumerOptions, Delay, Durability, Error, ErrorKind, Inbox, Limits, Ordering,
+    Producer, ProducerOptions, Result, Supports, Topic, TopicKind, TopicName, Topology, telemetry,
+};
+use sqlx::PgConnection;
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+use tracing::Instrument;
+
+use crate::claim::{Group, Kind};
+use crate::error;
+use crate::inbox::TemplateInbox;
+use crate::notices::Notices;
+use crate::options::{Address, Options};
+use crate::producer::{TemplateProducer, Topics};
+use crate::session::{Host, Session};
+use crate::topology;
+
+/// The name in telemetry.
+pub(crate) const SYSTEM: &str = "template";
+
+const YEAR: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+/// Tables of Postgres as a broker.
+///
+/// Cloning gives another handle to the same connections.
+///
+/// # Durability
+/// A [`Receipt`](partitura_broker::Receipt) means that the message was committed. With the server's usual settings that is
+/// on its disk.
+#[derive(Clone)]
+pub struct Template {
+    core: Arc<Core>,
+}
+
+/// What everything that comes from one [`Template`] shares.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) host: Host,
+    pub(crate) capabilities: Capabilities,
+    pub(crate) notices: Notices,
+    pub(crate) topics: Topics,
+    publishing: Mutex<Option<Arc<Session>>>,
+}
+
+impl Core {
+    /// The session that messages go out by; a new one, if it has ended.
+    pub(crate) async fn publishing(&self, operation: &'static str) -> Result<Arc<Session>> {
+        let mut publishing = self.publishing.lock().await;
+        if self.host.is_closed() {
+            return Err(error::closed(operation));
+        }
+        if let Some(session) = publishing.as_ref().filter(|session| !session.has_ended()) {
+            return Ok(session.clone());
+        }
+        Ok(publishing.insert(Arc::new(Session::open(&self.host, operation).await?)).clone())
+    }
+}
+
+impl Template {
+    /// Connects by URL, `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, with whatever parameters libpq knows of, as `sslmode`
+    /// and `sslrootcert`; and `schema`. Creates the tables if they are not there.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument): the URL. [`Unauthorized`](ErrorKind::Unauthorized): credentials,
+    /// rights, or the server's certificate. [`NotFound`](ErrorKind::NotFound): the database.
+    /// [`Incompatible`](ErrorKind::Incompatible): the server is older than 14. [`Disconnected`](ErrorKind::Disconnected) and
+    /// [`Timeout`](ErrorKind::Timeout): no server answers.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn connect(url: &str, options: Options) -> Result<Self> {
+        let host = Host::new(Address::parse(url, options)?);
+        let prepared = timeout(host.address.patience, prepare(&host.address)).await;
+        let capabilities = prepared.map_err(|_| error::silent("connect").of(&host.address))??;
+        let notices = Notices::listen(&host).await?;
+        let (topics, publishing) = (Topics::default(), Mutex::default());
+        Ok(Self { core: Arc::new(Core { host, capabilities, notices, topics, publishing }) })
+    }
+
+    /// A connection of the client's own, with the tables on its search path, for what the contract does not have.
+    ///
+    /// # Errors
+    /// Those of connecting.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn vendor(&self) -> Result<PgConnection> {
+        self.open("get the client")?;
+        self.core.host.address.connect("get the client").await
+    }
+
+    fn open(&self, operation: &'static str) -> Result<()> {
+        if self.core.host.is_closed() { Err(error::closed(operation)) } else { Ok(()) }
+    }
+}
+
+/// Sees to the tables, and to what the server promises.
+async fn prepare(address: &Address) -> Result<Capabilities> {
+    let mut connection = address.connect("connect").await?;
+    let prepared = topology::prepare(&mut connection, &address.schema).await;
+    prepared.map_err(|source| error::of("create tables", source).of(address))?;
+    let query = "SELECT current_setting('server_version'),
+                        current_setting('fsync') = 'on' AND current_setting('synchronous_commit') <> 'off'";
+    let (version, synced): (String, bool) =
+        sqlx::query_as(query).fetch_one(&mut connection).await.map_err(|source| error::of("connect", source))?;
+    Ok(Capabilities {
+        broker: format!("template on postgres {version}"),
+        durability: if synced { Durability::Synced } else { Durability::Written },
+        delay: Delay { native: true, max: YEAR, lateness: Duration::from_millis(100) },
+        hold: None,
+        limits: Limits::default(),
+        supports: Supports::default(),
+    })
+}
+
+/// The topics of a consumer, which are ordered alike.
+async fn look_up(session: &Session, options: &ConsumerOptions) -> Result<Topic> {
+    let (names, subscription) = (options.topics.clone(), options.subscription.clone());
+    let looking = session.ask("consume", move |connection| {
+        Box::pin(async move {
+            let mut topics: Vec<Topic> = Vec::new();
+            for name in &names {
+                let Some(topic) = topology::find(connection, name).await? else {
+                    return Ok(Err(topology::no_topic("consume", name)));
+                };
+                topics.push(topic);
+                let there = topology::subscriptions(connection, name).await?;
+                if let Some(subscription) = &subscription
+                    && !there.iter().any(|there| there == subscription.as_str())
+                {
+                    return Ok(Err(topology::no_subscription("consume", subscription, name)));
+                }
+            }
+            Ok(Ok(topics))
+        })
+    });
+    let mut topics = looking.arrive().await??;
+    let invalid = |message| Error::new(ErrorKind::InvalidArgument, "consume", message);
+    let first = topics.pop().ok_or_else(|| invalid("a consumer needs at least one topic"))?;
+    if topics.iter().any(|topic| topic.ordering != first.ordering) {
+        return Err(invalid("the topics of one subscription are ordered alike, and these are not").of(&first.name));
+    }
+    if options.subscription.is_none() && (first.kind == TopicKind::Queue || !topics.is_empty()) {
+        return Err(
+            invalid("a broadcast is of one stream: a queue's messages are for one consumer only").of(&first.name)
+        );
+    }
+    Ok(first)
+}
+
+#[async_trait]
+impl Broker for Template {
+    fn capabilities(&self) -> &Capabilities {
+        &self.core.capabilities
+    }
+
+    async fn declare(&self, topology: &Topology) -> Result<()> {
+        self.open("declare")?;
+        let address = &self.core.host.address;
+        let mut connection = address.connect("declare").await?;
+        let declared = timeout(address.patience, topology::declare(&mut connection, &address.schema, topology)).await;
+        declared.map_err(|_| error::silent("declare").of(address))?
+    }
+
+    async fn producer(&self, options: ProducerOptions) -> Result<Box<dyn Producer>> {
+        self.core.publishing("open a producer").await?;
+        Ok(Box::new(TemplateProducer::new(self.core.clone(), options)))
+    }
+
+    async fn consumer(&self, options: ConsumerOptions) -> Result<Box<dyn Consumer>> {
+        let span = telemetry::consumer_span(SYSTEM, &options.topics, options.subscription.as_ref());
+        async {
+            let session = Session::open(&self.core.host, "consume").await?;
+            let topic = look_up(&session, &options).await?;
+            let kind = match (&options.subscription, topic.ordering) {
+                (None, _) => Kind::Listening,
+                (Some(name), Ordering::ByKey { .. }) => Kind::Ordered(name.clone()),
+                (Some(name), Ordering::Shared) => Kind::Shared(name.clone()),
+            };
+            let group = Arc::new(Group::new(self.core.clone(), session, kind.clone(), &options.topics));
+            Ok(Box::new(match (kind, topic.ordering) {
+                (Kind::Listening, ordering) => {
+                    group.open(&topic.name, options.credit.messages.get()).await?;
+                    let partitions = if ordering == Ordering::Shared { 0 } else { ordering.partitions() };
+                    Member::listening(group, &options, partitions, SYSTEM)
+                }
+                (Kind::Ordered(_), ordering) => Member::ordered(group, &options, ordering.partitions(), SYSTEM),
+                (Kind::Shared(_), _) => Member::competing(group, &options, SYSTEM),
+            }) as Box<dyn Consumer>)
+        }
+        .instrument(span)
+        .await
+    }
+
+    async fn inbox(&self) -> Result<Box<dyn Inbox>> {
+        Ok(Box::new(TemplateInbox::open(self.core.clone()).await?))
+    }
+
+    /// It could be known, but not without asking.
+    fn has_audience(&self, _topic: &TopicName) -> bool {
+        true
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.core.host.closing.send_replace(true);
+        // What was accepted is still written: each session ends when it has done what it was asked for.
+        self.core.host.running.closed().await;
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Template {
+    /// Without credentials.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Template").field("address", &self.core.host.address).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,88 @@
+//! A message as a row, and back. Key, headers and payload may be any bytes.
+
+use bytes::{Buf, BufMut, Bytes};
+use partitura_broker::{Headers, Message, Partition, Timestamp, TopicName};
+use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, Row};
+
+/// Reads the next messages of a line.
+pub(crate) const TAKE: &str = "SELECT number, partition, id, key, headers, payload, due, deliveries > 1 AS again
+                               FROM take($1, $2, $3, $4)";
+
+/// Stores messages, in this order, each on the topic that stands before it: one statement, and so one transaction.
+pub(crate) async fn publish(connection: &mut PgConnection, rows: &[(&str, Partition, &Message)]) -> sqlx::Result<()> {
+    let headers: Vec<Vec<u8>> = rows.iter().map(|(_, _, message)| encode_headers(&message.headers)).collect();
+    let each = || rows.iter().map(|(_, _, message)| *message);
+    sqlx::query("SELECT publish($1, $2, $3, $4, $5, $6, $7)")
+        .bind(rows.iter().map(|(topic, ..)| *topic).collect::<Vec<_>>())
+        .bind(rows.iter().map(|(_, partition, _)| partition.0.cast_signed()).collect::<Vec<_>>())
+        .bind(each().map(|message| message.id.as_str()).collect::<Vec<_>>())
+        .bind(each().map(|message| message.key.as_deref()).collect::<Vec<Option<&[u8]>>>())
+        .bind(&headers)
+        .bind(each().map(|message| &*message.payload).collect::<Vec<&[u8]>>())
+        .bind(each().map(|message| message.not_before.map(millis)).collect::<Vec<Option<i64>>>())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Reads what [`TAKE`] gave.
+pub(crate) fn message(topic: &TopicName, row: &PgRow) -> sqlx::Result<Message> {
+    let mut message =
+        Message::new(topic.clone(), row.try_get::<String, _>("id")?, row.try_get::<Vec<u8>, _>("payload")?);
+    message.key = row.try_get::<Option<Vec<u8>>, _>("key")?.map(Bytes::from);
+    message.headers = decode_headers(row.try_get::<Vec<u8>, _>("headers")?.into())
+        .ok_or_else(|| sqlx::Error::Decode("headers that are none".into()))?;
+    let due: Option<i64> = row.try_get("due")?;
+    message.not_before = due.map(|due| Timestamp::from_millis(due.unsigned_abs()));
+    Ok(message)
+}
+
+/// Postgres knows no unsigned numbers. What lies beyond is refused before, as too long a delay.
+pub(crate) fn millis(moment: Timestamp) -> i64 {
+    i64::try_from(moment.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Name and value of each, in order, with their lengths before them.
+fn encode_headers(headers: &Headers) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(headers.size() + 8 * headers.len());
+    for (name, value) in headers.iter() {
+        for part in [name.as_bytes(), value] {
+            // Their sizes were checked against limits far below.
+            bytes.put_u32(u32::try_from(part.len()).unwrap_or(u32::MAX));
+            bytes.put_slice(part);
+        }
+    }
+    bytes
+}
+
+fn decode_headers(mut bytes: Bytes) -> Option<Headers> {
+    let mut headers = Headers::default();
+    while !bytes.is_empty() {
+        let name = decode_part(&mut bytes)?;
+        headers.append(std::str::from_utf8(&name).ok()?, decode_part(&mut bytes)?);
+    }
+    Some(headers)
+}
+
+fn decode_part(bytes: &mut Bytes) -> Option<Bytes> {
+    let length = usize::try_from(bytes.try_get_u32().ok()?).ok()?;
+    (length <= bytes.len()).then(|| bytes.split_to(length))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_come_back_as_they_were_and_damaged_ones_are_noticed() {
+        let mut headers = Headers::default();
+        for (name, value) in [("", &b""[..]), ("ü", b"\0\xff"), ("twice", b"1"), ("twice", b"2")] {
+            headers.append(name, value);
+        }
+        let bytes = encode_headers(&headers);
+        assert_eq!(decode_headers(bytes.clone().into()), Some(headers));
+        assert_eq!(decode_headers(Bytes::from(bytes).slice(..9)), None);
+        assert_eq!(decode_headers(Bytes::new()), Some(Headers::default()));
+    }
+}

@@ -1,0 +1,111 @@
+//! The conformance suite on a real Postgres.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use partitura_broker::{Broker, Error, ErrorKind, Result};
+use partitura_conformance::{Access, Attempt, Harness, Network, Processes, Restart};
+use partitura_servers::{Kind, Server};
+use partitura_template::{Options, Template};
+
+partitura_conformance::main!(OnPostgres);
+
+/// A password that nobody has.
+const WRONG: &str = "not-the-password";
+
+/// A server of this suite's own, which it may kill.
+#[derive(Debug)]
+struct OnPostgres;
+
+fn server() -> Server {
+    Server::private(Kind::Postgres, "template", 25432)
+}
+
+async fn connect(url: &str) -> Result<Arc<dyn Broker>> {
+    let up = on_a_thread(|| server().up()).await;
+    up.map_err(|error| Error::new(ErrorKind::Disconnected, "start Postgres", error.to_string()))?;
+    Ok(Arc::new(Template::connect(url, Options::default()).await?))
+}
+
+#[async_trait::async_trait]
+impl Harness for OnPostgres {
+    fn broker(&self) -> &str {
+        "template"
+    }
+
+    async fn connect(&self, _namespace: &str) -> Result<Arc<dyn Broker>> {
+        connect(&server().url()).await
+    }
+
+    fn processes(&self) -> Option<&dyn Processes> {
+        Some(self)
+    }
+
+    fn restart(&self) -> Option<&dyn Restart> {
+        Some(self)
+    }
+
+    fn network(&self) -> Option<&dyn Network> {
+        Some(self)
+    }
+
+    fn access(&self) -> Option<&dyn Access> {
+        Some(self)
+    }
+}
+
+impl Processes for OnPostgres {}
+
+#[async_trait::async_trait]
+impl Restart for OnPostgres {
+    async fn kill(&self) -> io::Result<()> {
+        on_a_thread(|| server().kill()).await
+    }
+
+    async fn start(&self) -> io::Result<()> {
+        on_a_thread(|| server().start()).await
+    }
+}
+
+#[async_trait::async_trait]
+impl Network for OnPostgres {
+    fn upstream(&self) -> SocketAddr {
+        let url = server().endpoints().login.expect("the server checks passwords").url;
+        let address = url.trim_start_matches("postgres://").split('/').next();
+        address.and_then(|address| address.parse().ok()).expect("an address of this machine")
+    }
+
+    async fn connect(&self, _namespace: &str, proxy: SocketAddr) -> Result<Arc<dyn Broker>> {
+        connect(&server().url().replace(&self.upstream().to_string(), &proxy.to_string())).await
+    }
+}
+
+#[async_trait::async_trait]
+impl Access for OnPostgres {
+    async fn connect(&self, _namespace: &str, attempt: Attempt) -> Result<Arc<dyn Broker>> {
+        let endpoints = server().endpoints();
+        let tls = endpoints.tls.expect("the server speaks TLS");
+        let by_tls = |authority: &std::path::Path| {
+            format!("{}?sslmode=verify-full&sslrootcert={}", tls.url, authority.display())
+        };
+        let url = match attempt {
+            Attempt::RightPassword => endpoints.url,
+            Attempt::WrongPassword => endpoints.url.replace(&self.secrets()[0], WRONG),
+            Attempt::Tls => by_tls(&tls.authority),
+            Attempt::TlsWithWrongAuthority => by_tls(&tls.stranger),
+        };
+        connect(&url).await
+    }
+
+    fn secrets(&self) -> Vec<String> {
+        let password = server().endpoints().login.map(|login| login.password);
+        password.into_iter().chain([WRONG.to_owned()]).collect()
+    }
+}
+
+async fn on_a_thread<T: Send + 'static>(
+    task: impl FnOnce() -> partitura_servers::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    tokio::task::spawn_blocking(task).await.map_err(io::Error::other)?.map_err(io::Error::other)
+}
