@@ -4,17 +4,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use partitura_adapter_kit::{Claim, Claimed, Claims};
-use partitura_broker::{Clock, Error, ErrorKind, Partition, Result, SubscriptionName, SystemClock, TopicName};
+use partitura_broker::{Error, Partition, Result, SubscriptionName, TopicName};
+use sqlx::Row;
 use sqlx::postgres::PgRow;
-use sqlx::{PgConnection, Row};
 use tokio::time::{Instant, sleep_until};
-use uuid::Uuid;
 
-use crate::error;
+use crate::lease::Lease;
 use crate::notices::{self, Ear, Notice};
 use crate::session::{Answer, Session};
 use crate::template::Core;
-use crate::{topology, wire};
+use crate::{error, wire};
 
 /// How many messages are read at once.
 const MOST: usize = 100;
@@ -27,7 +26,7 @@ pub(crate) struct Group {
     core: Arc<Core>,
     kind: Kind,
     /// One for all claims of this member. It is lost with all of them, and never revived.
-    session: tokio::sync::Mutex<Option<Arc<Session>>>,
+    session: tokio::sync::Mutex<Arc<Session>>,
     /// The key of what this group's members say.
     beats: String,
     ear: tokio::sync::Mutex<Ear>,
@@ -46,15 +45,14 @@ pub(crate) enum Kind {
 }
 
 impl Group {
-    pub(crate) fn new(core: Arc<Core>, session: Session, kind: Kind, topics: &[TopicName]) -> Self {
+    pub(crate) fn new(core: Arc<Core>, session: Arc<Session>, kind: Kind, topics: &[TopicName]) -> Self {
         let first = topics.iter().min().map_or("", TopicName::as_str);
         let beats = match &kind {
             Kind::Ordered(name) | Kind::Shared(name) => format!("beat {name} {first}"),
             Kind::Listening => "listener".to_owned(),
         };
         let ear = tokio::sync::Mutex::new(core.notices.ear(&beats));
-        let session = tokio::sync::Mutex::new(Some(Arc::new(session)));
-        Self { core, kind, session, beats, ear, opened: Mutex::new(None) }
+        Self { core, kind, session: tokio::sync::Mutex::new(session), beats, ear, opened: Mutex::new(None) }
     }
 
     /// Opens a listener's line now.
@@ -66,10 +64,10 @@ impl Group {
 
     async fn session(&self, operation: &'static str) -> Result<Arc<Session>> {
         let mut session = self.session.lock().await;
-        if let Some(session) = session.as_ref().filter(|session| !session.has_ended()) {
-            return Ok(session.clone());
+        if session.has_ended() {
+            *session = Session::open(&self.core.host, operation).await?;
         }
-        Ok(session.insert(Arc::new(Session::open(&self.core.host, operation).await?)).clone())
+        Ok(session.clone())
     }
 }
 
@@ -81,21 +79,23 @@ impl Claims for Group {
         if let Some(opened) = self.opened.lock().unwrap_or_else(PoisonError::into_inner).take() {
             return Ok(opened);
         }
-        let session = self.session("claim").await?;
-        let lease = match &self.kind {
-            Kind::Listening => Lease::open(&session, topic.as_str()).await?,
-            Kind::Ordered(name) => Lease::claim(&session, topic, name, partition, true).await?,
-            Kind::Shared(name) => Lease::claim(&session, topic, name, partition, false).await?,
-        };
-        Ok(LineClaim::new(self.core.clone(), lease, topic.clone(), ahead))
+        let (session, topic, kind) = (self.session("claim").await?, topic.clone(), self.kind.clone());
+        // A task of its own ends also when nobody waits for it any more; then its lease is dropped.
+        let leasing = tokio::spawn(async move {
+            let lease = match kind {
+                Kind::Listening => Lease::open(session, topic.to_string()).await?,
+                Kind::Ordered(name) => Lease::claim(session, topic.clone(), name, partition, true).await?,
+                Kind::Shared(name) => Lease::claim(session, topic.clone(), name, partition, false).await?,
+            };
+            Ok::<_, Error>((lease, topic))
+        });
+        let (lease, topic) = leasing.await.map_err(|_| error::closed("claim"))??;
+        Ok(LineClaim::new(self.core.clone(), lease, topic, ahead))
     }
 
     async fn say(&self, beat: Bytes) -> Result<()> {
-        let text = beat.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
-        let (session, key) = (self.session("say").await?, self.beats.clone());
-        let saying =
-            session.ask("say", |connection| Box::pin(async move { notices::say(connection, &key, &text).await }));
-        saying.arrive().await
+        let text = beat.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        self.session("say").await?.ask("say", notices::say(&self.beats, &text)).arrive().await.map(drop)
     }
 
     async fn hear(&self) -> Result<Bytes> {
@@ -121,104 +121,6 @@ fn decode(hex: &str) -> Option<Bytes> {
     pairs.iter().map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
 }
 
-/// The right to a line: an advisory lock, held by the session.
-#[derive(Debug)]
-pub(crate) struct Lease {
-    session: Arc<Session>,
-    /// What is published to: a topic, or an inbox.
-    address: String,
-    line: i32,
-    /// The key of the lock.
-    owner: i64,
-    is_given_up: bool,
-}
-
-impl Lease {
-    /// The lock of an ordered line is the line's: only one can have it. That of a shared one is the member's own, and only says
-    /// that it lives.
-    async fn claim(
-        session: &Arc<Session>,
-        topic: &TopicName,
-        name: &SubscriptionName,
-        partition: Partition,
-        exclusive: bool,
-    ) -> Result<Self> {
-        let (of, address, its) = (session.clone(), topic.to_string(), name.to_string());
-        let claiming = session.ask("claim", move |connection| {
-            Box::pin(async move {
-                let find = "SELECT id, hashtextextended(current_schema() || ' ' || id, 0) FROM line
-                            WHERE topic = $1 AND subscription = $2 AND partition = $3";
-                let find = sqlx::query_as(find).bind(&address).bind(its).bind(partition.0.cast_signed());
-                let Some((line, key)) = find.fetch_optional(&mut *connection).await? else { return Ok(None) };
-                let owner = if exclusive { key } else { new_key() };
-                let lock = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)").bind(owner);
-                if !lock.fetch_one(&mut *connection).await? {
-                    return Ok(Some(None));
-                }
-                // From here on it is unlocked when it is dropped, be it that nobody waits for it any more.
-                let lease = Self { session: of, address, line, owner, is_given_up: false };
-                if exclusive {
-                    // Whatever a predecessor had and did not settle.
-                    let free = "UPDATE message SET owner = NULL WHERE line = $1 AND owner IS NOT NULL";
-                    sqlx::query(free).bind(line).execute(connection).await?;
-                }
-                Ok(Some(Some(lease)))
-            })
-        });
-        match claiming.arrive().await? {
-            Some(Some(lease)) => Ok(lease),
-            Some(None) => {
-                let message = format!("another owns partition {partition}");
-                Err(Error::new(ErrorKind::Busy, "claim", message).of(topic))
-            }
-            None => Err(topology::no_subscription("claim", name, topic)),
-        }
-    }
-
-    /// A new line, which ends with the lease: all that is published to `address` from now on.
-    pub(crate) async fn open(session: &Arc<Session>, address: &str) -> Result<Self> {
-        let (of, address) = (session.clone(), address.to_owned());
-        let opening = session.ask("listen", move |connection| {
-            Box::pin(async move {
-                let owner = new_key();
-                sqlx::query("SELECT pg_advisory_lock($1)").bind(owner).execute(&mut *connection).await?;
-                let insert = "INSERT INTO line (topic, owner) VALUES ($1, $2) RETURNING id";
-                let line = sqlx::query_scalar(insert).bind(&address).bind(owner).fetch_one(connection).await?;
-                Ok(Self { session: of, address, line, owner, is_given_up: false })
-            })
-        });
-        opening.arrive().await
-    }
-
-    /// Gives up the line, and what is held of it, once. It is asked for after every settlement, and so done after them.
-    fn give_up(&mut self) -> Answer<()> {
-        self.is_given_up = true;
-        let (line, owner, ring) = (self.line, self.owner, notices::ring(&self.address));
-        self.session.ask("release", move |connection| {
-            Box::pin(async move {
-                sqlx::query("SELECT give_up($1, $2)").bind(line).bind(owner).execute(&mut *connection).await?;
-                let unlock = sqlx::query("SELECT pg_advisory_unlock($1)").bind(owner);
-                unlock.execute(&mut *connection).await?;
-                notices::say(connection, &ring, "").await
-            })
-        })
-    }
-}
-
-impl Drop for Lease {
-    /// Nothing waits here: it is asked for. If the session ends before, the server does the same.
-    fn drop(&mut self) {
-        if !self.is_given_up {
-            drop(self.give_up());
-        }
-    }
-}
-
-/// Any number that nobody else has.
-fn new_key() -> i64 {
-    Uuid::now_v7().as_u64_pair().1.cast_signed()
-}
-
 /// A line in the hands of one member.
 #[derive(Debug)]
 pub(crate) struct LineClaim {
@@ -231,84 +133,71 @@ pub(crate) struct LineClaim {
     ahead: usize,
     held: usize,
     /// What is being read. It stays here when whoever waits for it goes away, so that nothing is lost.
-    taking: Option<Answer<Taken>>,
-    /// When to look again.
+    taking: Option<Answer>,
+    /// When to look again, and when was last looked for the dead.
     look_at: Instant,
     swept: Instant,
-    /// Settled, and not yet asked of the session. What is settled meanwhile goes with it.
-    settled: Arc<Mutex<Vec<i64>>>,
-}
-
-/// What was read, or in how many milliseconds there will be something.
-#[derive(Debug)]
-struct Taken {
-    messages: Vec<Claimed<i64>>,
-    due_in: Option<i64>,
+    /// What is being settled, and what goes next, at once.
+    settling: Option<Answer>,
+    settled: Vec<i64>,
 }
 
 impl LineClaim {
     /// `topic` is what its messages are said to be of.
     pub(crate) fn new(core: Arc<Core>, lease: Lease, topic: TopicName, ahead: usize) -> Self {
-        let (ear, now) = (core.notices.ear(&notices::ring(&lease.address)), Instant::now());
-        let (held, settled) = (0, Arc::default());
-        Self { core, lease, topic, ear, ahead, held, taking: None, look_at: now, swept: now, settled }
+        let (ear, now) = (core.notices.ear(&notices::ring_key(&lease.address)), Instant::now());
+        let (taking, settling, settled) = (None, None, Vec::new());
+        Self { core, lease, topic, ear, ahead, held: 0, taking, look_at: now, swept: now, settling, settled }
     }
 
-    /// Asks for what is there, as far as there is room.
-    fn take(&mut self, room: usize) -> Answer<Taken> {
-        let Lease { line, owner, .. } = self.lease;
-        let (most, topic) = (i32::try_from(room.min(MOST)).unwrap_or(i32::MAX), self.topic.clone());
-        let now = Instant::now();
-        let sweep = now - self.swept >= LOOK;
-        if sweep {
-            self.swept = now;
+    /// Asks for what is there, if there is room for it.
+    fn take(&mut self) -> Option<Answer> {
+        let room = i32::try_from(self.ahead.saturating_sub(self.held).min(MOST)).ok().filter(|room| *room > 0)?;
+        let Lease { session, line, owner, .. } = &self.lease;
+        if self.swept.elapsed() >= LOOK {
+            self.swept = Instant::now();
+            session.ask("sweep", sqlx::query("SELECT sweep($1)").bind(*line));
         }
         // What is said from here on may be about something that this does not see.
         self.ear.clear();
-        self.lease.session.ask("read", move |connection| {
-            Box::pin(async move {
-                if sweep {
-                    sqlx::query("SELECT sweep($1)").bind(line).execute(&mut *connection).await?;
-                }
-                take(connection, (line, owner), most, &topic).await
-            })
-        })
+        Some(session.ask("read", wire::take(*line, *owner, room)))
     }
 
-    /// Waits until there is reason to look.
-    async fn wait(&mut self) -> Result<()> {
-        tokio::select! {
-            () = self.core.host.closed() => Err(error::closed("read")),
-            () = self.lease.session.ended() => Err(error::disconnected("read")),
-            () = sleep_until(self.look_at) => Ok(()),
-            // Whatever was said, it means the same.
-            _ = self.ear.next() => Ok(()),
+    /// Takes up what was read; and decides when to look again.
+    fn taken(&mut self, rows: &[PgRow]) -> sqlx::Result<Vec<Claimed<i64>>> {
+        let mut messages = Vec::with_capacity(rows.len());
+        for row in rows {
+            messages.extend(wire::claimed(&self.topic, row)?);
+        }
+        self.held += messages.len();
+        let due_in = rows.first().map_or(Ok(None), |row| row.try_get::<Option<i64>, _>("due_in"))?;
+        let due_in = due_in.map_or(LOOK, |millis| Duration::from_millis(millis.max(1).unsigned_abs()));
+        // Where there was something, there may be more.
+        let wait = if messages.is_empty() { due_in.min(LOOK) } else { Duration::ZERO };
+        self.look_at = Instant::now() + wait;
+        Ok(messages)
+    }
+
+    /// Asks for what was settled to be deleted, one statement at a time.
+    fn send_settled(&mut self) {
+        if self.settling.is_none() && !self.settled.is_empty() {
+            let delete = "DELETE FROM message WHERE number = ANY ($1) AND owner = $2";
+            let delete = sqlx::query(delete).bind(std::mem::take(&mut self.settled)).bind(self.lease.owner);
+            self.settling = Some(self.lease.session.ask("settle", delete));
         }
     }
 }
 
-/// Reads the next messages. The second of the two queries is only for when there are none.
-async fn take(
-    connection: &mut PgConnection,
-    (line, owner): (i32, i64),
-    most: i32,
-    topic: &TopicName,
-) -> sqlx::Result<Taken> {
-    // Never early: by the server's clock, and not by ours either.
-    let now = wire::millis(SystemClock.now());
-    let rows = sqlx::query(wire::TAKE).bind(line).bind(owner).bind(most).bind(now).fetch_all(&mut *connection).await?;
-    let claimed = |row: &PgRow| {
-        let partition = Partition(row.try_get::<i32, _>("partition")?.cast_unsigned());
-        let (redelivered, handle) = (row.try_get("again")?, row.try_get("number")?);
-        Ok(Claimed { partition, message: wire::message(topic, row)?, redelivered, handle })
-    };
-    let messages: Vec<_> = rows.iter().map(claimed).collect::<sqlx::Result<_>>()?;
-    if !messages.is_empty() {
-        return Ok(Taken { messages, due_in: None });
+/// Waits for an answer that may be under way. Dropping the future loses nothing.
+async fn arrived(answer: &mut Option<Answer>) -> Result<Vec<PgRow>> {
+    match answer {
+        Some(pending) => {
+            let rows = pending.wait().await;
+            *answer = None;
+            rows
+        }
+        None => std::future::pending().await,
     }
-    let query = "SELECT min(due) - least(now_in_millis(), $2) FROM message WHERE line = $1 AND place IS NULL";
-    let due_in = sqlx::query_scalar(query).bind(line).bind(now).fetch_one(connection).await?;
-    Ok(Taken { messages, due_in })
 }
 
 #[async_trait]
@@ -317,57 +206,46 @@ impl Claim for LineClaim {
 
     async fn next(&mut self) -> Result<Vec<Claimed<i64>>> {
         loop {
-            if self.taking.is_none() {
-                let room = self.ahead.saturating_sub(self.held);
-                if room == 0 {
-                    // Called again when something was settled.
-                    self.lease.session.ended().await;
-                    return Err(error::disconnected("read"));
+            let is_idle = self.taking.is_none();
+            // Without room, this is called again when something was settled.
+            let has_room = self.held < self.ahead;
+            tokio::select! {
+                () = self.core.host.closed() => return Err(error::closed("read")),
+                () = self.lease.session.ended(), if is_idle => return Err(error::disconnected("read")),
+                settled = arrived(&mut self.settling) => {
+                    settled?;
+                    self.send_settled();
                 }
-                self.wait().await?;
-                self.taking = Some(self.take(room));
-            }
-            if let Some(taking) = &mut self.taking {
-                let taken = taking.wait().await?;
-                self.taking = None;
-                if !taken.messages.is_empty() {
-                    // There may be more.
-                    self.look_at = Instant::now();
-                    self.held += taken.messages.len();
-                    return Ok(taken.messages);
+                rows = arrived(&mut self.taking) => {
+                    let messages = self.taken(&rows?).map_err(|source| error::of("read", source).of(&self.topic))?;
+                    if !messages.is_empty() {
+                        return Ok(messages);
+                    }
                 }
-                let due_in = taken.due_in.map_or(LOOK, |millis| Duration::from_millis(millis.max(1).unsigned_abs()));
-                self.look_at = Instant::now() + due_in.min(LOOK);
+                () = sleep_until(self.look_at), if is_idle && has_room => self.taking = self.take(),
+                // Whatever was said, it means the same.
+                _ = self.ear.next(), if is_idle => self.look_at = Instant::now(),
             }
         }
     }
 
     fn settle(&mut self, handles: Vec<i64>) {
-        let mut settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_first = settled.is_empty();
         self.held = self.held.saturating_sub(handles.len());
-        settled.extend(handles);
-        if !is_first || settled.is_empty() {
-            return;
-        }
-        let (settled, owner) = (self.settled.clone(), self.lease.owner);
-        let settling = self.lease.session.ask("settle", move |connection| {
-            Box::pin(async move {
-                let numbers = std::mem::take(&mut *settled.lock().unwrap_or_else(PoisonError::into_inner));
-                let delete = "DELETE FROM message WHERE number = ANY ($1) AND owner = $2";
-                sqlx::query(delete).bind(numbers).bind(owner).execute(connection).await.map(drop)
-            })
-        });
-        // How it ends shows in the session.
-        drop(settling);
+        self.settled.extend(handles);
+        self.send_settled();
     }
 
     async fn flush(&mut self) -> Result<()> {
-        // Jobs are done in order, and one that fails ends the session: this one is reached only by way of all before it.
-        self.lease.session.ask("flush settlements", |_| Box::pin(async { Ok(()) })).arrive().await
+        while self.settling.is_some() {
+            arrived(&mut self.settling).await?;
+            self.send_settled();
+        }
+        Ok(())
     }
 
     async fn release(mut self) -> Result<()> {
-        self.lease.give_up().arrive().await
+        let flushed = self.flush().await;
+        self.lease.give_up().arrive().await?;
+        flushed
     }
 }

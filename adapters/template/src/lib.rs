@@ -48,6 +48,7 @@
 mod claim;
 mod error;
 mod inbox;
+mod lease;
 mod notices;
 mod options;
 mod producer;

@@ -2,20 +2,20 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use partitura_adapter_kit::Backoff;
-use partitura_broker::{Result, telemetry};
-use sqlx::PgConnection;
+use partitura_broker::{Error, Result, telemetry};
 use sqlx::postgres::{PgListener, PgPoolOptions};
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::error;
-use crate::session::Host;
+use crate::session::{Host, Statement};
 use crate::template::SYSTEM;
 
 /// How many notices may wait for each who hears them. Whoever missed some looks for itself.
 const CAPACITY: usize = 256;
+/// How long to wait before listening again.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// What the server tells all clients: that there is something to read, and what members say. One connection for each broker.
 ///
@@ -42,16 +42,14 @@ pub(crate) struct Ear(broadcast::Receiver<Notice>);
 
 impl Notices {
     pub(crate) async fn listen(host: &Host) -> Result<Self> {
-        let listener = connect(host).await?;
-        let ears = Arc::default();
-        let listening = tokio::spawn(hear(host.clone(), listener, Arc::clone(&ears)));
+        let (listener, ears) = (connect(host).await?, Arc::default());
+        let listening = tokio::spawn(hear(host.clone(), Some(listener), Arc::clone(&ears)));
         Ok(Self { ears, listening })
     }
 
     pub(crate) fn ear(&self, key: &str) -> Ear {
         let mut ears = self.ears.lock().unwrap_or_else(PoisonError::into_inner);
-        let sender = ears.entry(key.to_owned()).or_insert_with(|| broadcast::channel(CAPACITY).0);
-        Ear(sender.subscribe())
+        Ear(ears.entry(key.to_owned()).or_insert_with(|| broadcast::channel(CAPACITY).0).subscribe())
     }
 }
 
@@ -78,30 +76,18 @@ impl Ear {
     }
 }
 
+/// Tells all clients that there is something to read at an address: a topic, or an inbox.
+pub(crate) fn ring(address: &str) -> Statement {
+    say(&ring_key(address), "")
+}
+
+pub(crate) fn ring_key(address: &str) -> String {
+    format!("ring {address}")
+}
+
 /// Tells all clients of a key.
-pub(crate) async fn say(connection: &mut PgConnection, key: &str, text: &str) -> sqlx::Result<()> {
-    let say = sqlx::query("SELECT pg_notify(current_schema(), $1)").bind(format!("{key}|{text}"));
-    say.execute(connection).await.map(drop)
-}
-
-/// The key under which is said that there is something to read of a topic, or for an inbox.
-pub(crate) fn ring(topic: &str) -> String {
-    format!("ring {topic}")
-}
-
-/// Passes a notice on to those who have an ear for it.
-fn tell(ears: &Ears, notice: &str) {
-    let Some((key, text)) = notice.split_once('|') else { return };
-    let mut ears = ears.lock().unwrap_or_else(PoisonError::into_inner);
-    if ears.get(key).is_some_and(|ear| ear.send(Notice::Said(text.to_owned())).is_err()) {
-        ears.remove(key);
-    }
-}
-
-/// Tells everybody that something was missed.
-fn tell_deaf(ears: &Ears) {
-    let mut ears = ears.lock().unwrap_or_else(PoisonError::into_inner);
-    ears.retain(|_, ear| ear.send(Notice::Deaf).is_ok());
+pub(crate) fn say(key: &str, text: &str) -> Statement {
+    sqlx::query("SELECT pg_notify(current_schema(), $1)").bind(format!("{key}|{text}"))
 }
 
 async fn connect(host: &Host) -> Result<PgListener> {
@@ -120,54 +106,62 @@ async fn connect(host: &Host) -> Result<PgListener> {
 }
 
 /// Passes on what is heard, and listens again when the connection is lost, until the broker is closed.
-async fn hear(host: Host, listener: PgListener, ears: Arc<Ears>) {
-    let mut listener = Some(listener);
-    let mut attempt = 0;
-    loop {
-        let lost = match listener.take() {
-            Some(listener) => {
-                attempt = 0;
-                tokio::select! {
-                    () = host.closed() => return,
-                    () = pass_on(listener, host.address.patience, &ears) => error::disconnected("listen"),
-                }
-            }
-            None => match connect(&host).await {
-                Ok(new) => {
-                    // It may have missed something before it was there.
-                    tell_deaf(&ears);
-                    listener = Some(new);
-                    continue;
-                }
+async fn hear(host: Host, mut first: Option<PgListener>, ears: Arc<Ears>) {
+    for attempt in 1.. {
+        let listening = async {
+            let listener = match first.take() {
+                Some(listener) => Ok(listener),
+                None => connect(&host).await,
+            };
+            // Between two connections something may have been missed.
+            tell_deaf(&ears);
+            match listener {
+                Ok(listener) => pass_on(listener, host.address.patience, &ears).await,
                 Err(error) => error,
-            },
+            }
+        };
+        let lost = tokio::select! {
+            () = host.closed() => return,
+            lost = listening => lost,
         };
         tell_deaf(&ears);
-        attempt += 1;
         telemetry::reconnecting(SYSTEM, &lost, attempt);
-        tokio::select! {
-            () = host.closed() => return,
-            () = sleep(Backoff { longest: Duration::from_secs(2), ..Backoff::default() }.delay(attempt, 0)) => {}
-        }
+        sleep(PAUSE).await;
     }
 }
 
-/// Returns when the connection is lost. A silent one is asked now and then whether it still is one.
-async fn pass_on(mut listener: PgListener, patience: Duration, ears: &Ears) {
+/// Ends when the connection is lost. A silent one is asked now and then whether it still is one.
+async fn pass_on(mut listener: PgListener, patience: Duration, ears: &Ears) -> Error {
     let mut ask_at = Instant::now() + patience / 4;
     loop {
         tokio::select! {
             notification = listener.try_recv() => match notification {
                 Ok(Some(notice)) => tell(ears, notice.payload()),
-                Ok(None) | Err(_) => return,
+                Ok(None) => return error::disconnected("listen"),
+                Err(source) => return error::of("listen", source),
             },
             () = sleep_until(ask_at) => {
-                let asked = timeout(patience, sqlx::query("SELECT 1").execute(&mut listener)).await;
-                if !matches!(asked, Ok(Ok(_))) {
-                    return;
+                match timeout(patience, sqlx::query("SELECT 1").execute(&mut listener)).await {
+                    Ok(Ok(_)) => ask_at = Instant::now() + patience / 4,
+                    Ok(Err(source)) => return error::of("listen", source),
+                    Err(_) => return error::silent("listen"),
                 }
-                ask_at = Instant::now() + patience / 4;
             }
         }
     }
+}
+
+/// Passes a notice on to those who have an ear for it.
+fn tell(ears: &Ears, notice: &str) {
+    let Some((key, text)) = notice.split_once('|') else { return };
+    let mut ears = ears.lock().unwrap_or_else(PoisonError::into_inner);
+    if ears.get(key).is_some_and(|ear| ear.send(Notice::Said(text.to_owned())).is_err()) {
+        ears.remove(key);
+    }
+}
+
+/// Tells everybody that something was missed.
+fn tell_deaf(ears: &Ears) {
+    let mut ears = ears.lock().unwrap_or_else(PoisonError::into_inner);
+    ears.retain(|_, ear| ear.send(Notice::Deaf).is_ok());
 }

@@ -7,16 +7,14 @@ use partitura_broker::{
     Clock, Error, ErrorKind, InboxAddress, Message, Ordering, Partition, Producer, ProducerOptions, Receipt, Result,
     SystemClock, TopicKind, TopicName, partition_of, telemetry,
 };
-use sqlx::PgConnection;
-use tokio::sync::{Mutex, Semaphore};
-use tokio::time::timeout;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
 use tracing::Instrument;
 
-use crate::error;
-use crate::inbox;
-use crate::session::{Answer, Session};
+use crate::session::{Host, Session};
 use crate::template::{Core, SYSTEM};
-use crate::{notices, topology, wire};
+use crate::topology::Found;
+use crate::{error, inbox, notices, wire};
 
 /// How much goes into one statement, unless a single message is larger.
 const MOST_MESSAGES: usize = 1_000;
@@ -29,55 +27,106 @@ pub(crate) struct TemplateProducer {
     window: Semaphore,
 }
 
+/// Where messages go out, one call after another.
+#[derive(Debug)]
+pub(crate) struct Desk {
+    session: Arc<Session>,
+    /// How topics are ordered. That is fixed, so it is asked for once.
+    topics: HashMap<TopicName, Ordering>,
+}
+
+impl Desk {
+    pub(crate) fn over(session: Arc<Session>) -> Self {
+        Self { session, topics: HashMap::new() }
+    }
+
+    /// The session; a new one, if the last has ended.
+    pub(crate) async fn session(&mut self, host: &Host, operation: &'static str) -> Result<Arc<Session>> {
+        if self.session.has_ended() || host.is_closed() {
+            self.session = Session::open(host, operation).await?;
+        }
+        Ok(self.session.clone())
+    }
+
+    /// The partition that a message belongs to; or why it cannot be published.
+    async fn place(&mut self, session: &Session, message: &Message) -> Result<Partition> {
+        let ordering = match self.topics.entry(message.topic.clone()) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(unknown) => {
+                let rows = session.ask("publish", Found::query(unknown.key())).arrive().await?;
+                let found = Found::read("publish", unknown.key(), &rows)?;
+                if found.topic.kind == TopicKind::Queue && found.subscriptions.is_empty() {
+                    let text = "the queue has no subscription, so nobody would receive it; declare one";
+                    return Err(Error::new(ErrorKind::NotFound, "publish", text).of(unknown.key()));
+                }
+                *unknown.insert(found.topic.ordering)
+            }
+        };
+        // What has no key may lie anywhere.
+        let key = message.key.as_deref().unwrap_or(message.id.as_str().as_bytes());
+        Ok(partition_of(key, ordering.partitions()))
+    }
+}
+
 impl TemplateProducer {
     pub(crate) fn new(core: Arc<Core>, options: ProducerOptions) -> Self {
         let window = Semaphore::new(options.window.get().min(Semaphore::MAX_PERMITS));
         Self { core, options, window }
     }
 
-    /// Publishes messages that are within the limits: one result for each, in order.
-    async fn store(&self, messages: Vec<Message>) -> Result<Vec<Result<Receipt>>> {
-        // A batch larger than the window has it for itself. Both queues are served in turn, so calls keep their order.
-        let share = messages.len().min(self.options.window.get());
-        let share = u32::try_from(share).unwrap_or(u32::MAX);
+    async fn store(&self, batch: &[Message]) -> Result<Vec<Result<Receipt>>> {
+        // A batch larger than the window has it for itself. This queue and the desk's are served in turn: calls keep their order.
+        let share = u32::try_from(batch.len().min(self.options.window.get())).unwrap_or(u32::MAX);
         let _window = self.window.acquire_many(share).await.map_err(|_| error::closed("publish"))?;
-        let session = self.core.publishing("publish").await?;
-        let answers: Vec<_> = in_parts(messages).into_iter().map(|part| self.ask(&session, part)).collect();
-        let waiting = async {
-            let mut results = Vec::new();
-            for (count, answer) in answers {
-                match answer.arrive().await {
-                    Ok(done) => results.extend(done),
-                    Err(error) => results.extend(refused(&unknown(error), count)),
-                }
+        let deadline = Instant::now() + self.options.confirm_within;
+        let mut desk = self.core.desk.lock().await;
+        let session = desk.session(&self.core.host, "publish").await?;
+        let mut results = Vec::with_capacity(batch.len());
+        for message in batch {
+            let place = match self.core.capabilities.check(message, SystemClock.now()) {
+                Ok(()) => desk.place(&session, message).await,
+                refused => refused.map(|()| Partition(0)),
+            };
+            results.push(place.map(|partition| Receipt { partition }));
+        }
+        let mut answers = Vec::new();
+        for part in in_parts(batch, &results) {
+            let row =
+                |at: &usize| Some((batch[*at].topic.as_str(), results[*at].as_ref().ok()?.partition, &batch[*at]));
+            let rows: Vec<_> = part.iter().filter_map(row).collect();
+            answers.push((session.ask("publish", wire::publish(&rows)), part));
+        }
+        // By itself: a transaction that says something keeps others from committing at the same time. Should it get lost, readers
+        // look after a while.
+        for topic in batch.iter().map(|message| message.topic.as_str()).collect::<HashSet<_>>() {
+            session.ask("ring", notices::ring(topic));
+        }
+        drop(desk);
+        for (answer, part) in answers {
+            let answer = timeout_at(deadline, answer.arrive()).await;
+            if let Err(failed) = answer.unwrap_or_else(|_| Err(error::silent("publish"))).map_err(unknown) {
+                part.iter().for_each(|at| results[*at] = Err(failed.duplicate()));
+                results[part[0]] = Err(failed);
             }
-            results
-        };
-        timeout(self.options.confirm_within, waiting).await.map_err(|_| unknown(error::silent("publish")))
-    }
-
-    fn ask(&self, session: &Session, part: Vec<Message>) -> (usize, Answer<Vec<Result<Receipt>>>) {
-        let (count, core) = (part.len(), self.core.clone());
-        let topics: HashSet<String> = part.iter().map(|message| message.topic.to_string()).collect();
-        let answer = session.ask("publish", |connection| Box::pin(insert(connection, core, part)));
-        ring(session, topics);
-        (count, answer)
+        }
+        Ok(results)
     }
 }
 
-/// Says that there is something to read. By itself, since a transaction that says something keeps others from committing at the
-/// same time. If it gets lost, readers look after a while.
-fn ring(session: &Session, topics: HashSet<String>) {
-    let ringing = session.ask("ring", |connection| {
-        Box::pin(async move {
-            for topic in topics {
-                notices::say(connection, &notices::ring(&topic), "").await?;
+/// The messages that can be stored, by their places in the batch, cut into statements.
+fn in_parts(batch: &[Message], results: &[Result<Receipt>]) -> Vec<Vec<usize>> {
+    let (mut parts, mut bytes) = (Vec::<Vec<usize>>::new(), 0);
+    for (at, message) in batch.iter().enumerate().filter(|(at, _)| results[*at].is_ok()) {
+        bytes += message.size();
+        match parts.last_mut() {
+            Some(part) if part.len() < MOST_MESSAGES && bytes <= MOST_BYTES => part.push(at),
+            _ => {
+                bytes = message.size();
+                parts.push(vec![at]);
             }
-            Ok(())
-        })
-    });
-    // Nobody waits for it.
-    drop(ringing);
+        }
+    }
+    parts
 }
 
 /// It may have been carried out, and whoever publishes again has to know.
@@ -89,100 +138,27 @@ fn unknown(error: Error) -> Error {
     Error::new(ErrorKind::OutcomeUnknown, "publish", message).because(error)
 }
 
-fn refused(error: &Error, count: usize) -> impl Iterator<Item = Result<Receipt>> {
-    std::iter::repeat_with(|| Err(error.duplicate())).take(count)
-}
-
-fn in_parts(messages: Vec<Message>) -> Vec<Vec<Message>> {
-    let (mut parts, mut bytes) = (Vec::<Vec<Message>>::new(), 0);
-    for message in messages {
-        bytes += message.size();
-        match parts.last_mut() {
-            Some(part) if part.len() < MOST_MESSAGES && bytes <= MOST_BYTES => part.push(message),
-            _ => {
-                bytes = message.size();
-                parts.push(vec![message]);
-            }
-        }
-    }
-    parts
-}
-
-/// Stores those messages whose topics exist, all at once.
-async fn insert(
-    connection: &mut PgConnection,
-    core: Arc<Core>,
-    part: Vec<Message>,
-) -> sqlx::Result<Vec<Result<Receipt>>> {
-    let mut places = Vec::with_capacity(part.len());
-    for message in &part {
-        places.push(core.topics.place(connection, message).await?);
-    }
-    let rows: Vec<_> = part
-        .iter()
-        .zip(&places)
-        .filter_map(|(message, place)| Some((message.topic.as_str(), *place.as_ref().ok()?, message)))
-        .collect();
-    if !rows.is_empty() {
-        wire::publish(connection, &rows).await?;
-    }
-    Ok(places.into_iter().map(|place| place.map(|partition| Receipt { partition })).collect())
-}
-
-/// How the topics are ordered that were published to. That is fixed, so it is asked for once.
-#[derive(Debug, Default)]
-pub(crate) struct Topics(Mutex<HashMap<TopicName, Ordering>>);
-
-impl Topics {
-    /// The partition that a message belongs to; or why it cannot be published.
-    async fn place(&self, connection: &mut PgConnection, message: &Message) -> sqlx::Result<Result<Partition>> {
-        let ordering = match self.0.lock().await.entry(message.topic.clone()) {
-            Entry::Occupied(known) => *known.get(),
-            Entry::Vacant(unknown) => {
-                let Some(topic) = topology::find(connection, &message.topic).await? else {
-                    return Ok(Err(topology::no_topic("publish", &message.topic)));
-                };
-                if topic.kind == TopicKind::Queue && topology::subscriptions(connection, &topic.name).await?.is_empty()
-                {
-                    let text = "the queue has no subscription, so nobody would receive it; declare one";
-                    return Ok(Err(Error::new(ErrorKind::NotFound, "publish", text).of(&topic.name)));
-                }
-                *unknown.insert(topic.ordering)
-            }
-        };
-        // What has no key may lie anywhere.
-        let key = message.key.as_deref().unwrap_or(message.id.as_str().as_bytes());
-        Ok(Ok(partition_of(key, ordering.partitions())))
-    }
-}
-
 #[async_trait]
 impl Producer for TemplateProducer {
     async fn publish(&self, batch: Vec<Message>) -> Vec<Result<Receipt>> {
         let span = telemetry::publish_span(SYSTEM, batch.len());
-        let now = SystemClock.now();
-        let checked: Vec<_> =
-            batch.into_iter().map(|message| self.core.capabilities.check(&message, now).map(|()| message)).collect();
-        let (mut places, mut messages) = (Vec::with_capacity(checked.len()), Vec::new());
-        for message in checked {
-            places.push(message.map(|message| messages.push(message)));
+        match self.store(&batch).instrument(span).await {
+            Ok(results) => results,
+            Err(error) => batch.iter().map(|_| Err(error.duplicate())).collect(),
         }
-        let count = messages.len();
-        let mut results = match self.store(messages).instrument(span).await {
-            Ok(results) => results.into_iter(),
-            Err(error) => refused(&error, count).collect::<Vec<_>>().into_iter(),
-        };
-        let result =
-            |place: Result<()>| place.and_then(|()| results.next().unwrap_or_else(|| Err(error::closed("publish"))));
-        places.into_iter().map(result).collect()
     }
 
     async fn reply(&self, replies: Vec<(InboxAddress, Message)>) -> Result<()> {
-        let session = self.core.publishing("reply").await?;
-        let addresses = replies.iter().map(|(address, _)| address.as_str().to_owned()).collect();
-        let answer = session.ask("reply", |connection| Box::pin(inbox::reply(connection, replies)));
-        ring(&session, addresses);
-        answer.arrive().await
+        let rows = inbox::rows(&replies);
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let session = self.core.desk.lock().await.session(&self.core.host, "reply").await?;
+        let sent = session.ask("reply", wire::publish(&rows));
+        for address in rows.iter().map(|(address, ..)| *address).collect::<HashSet<_>>() {
+            session.ask("ring", notices::ring(address));
+        }
+        sent.arrive().await.map(drop)
     }
 }
 

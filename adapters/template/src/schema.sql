@@ -69,23 +69,30 @@ CREATE FUNCTION publish(
     ORDER BY m.position;
 $$;
 
--- The next messages of a line, which are the owner's from now on. First, what has become due joins the line, at its end.
-CREATE FUNCTION take(of_line int, by_owner bigint, most int, our_now bigint) RETURNS SETOF message LANGUAGE sql AS $$
+-- The next messages of a line, which are the owner's from now on; and in how many milliseconds the next will be due, which is
+-- a row of its own when there are none. First, what has become due joins the line, at its end.
+CREATE FUNCTION take(of_line int, by_owner bigint, most int, our_now bigint) RETURNS TABLE (
+    due_in bigint, number bigint, partition int, id text, key bytea, headers bytea, payload bytea, due bigint, deliveries int
+) LANGUAGE sql AS $$
     WITH due AS MATERIALIZED (
-        SELECT number FROM message
-        WHERE line = of_line AND place IS NULL AND due <= least(now_in_millis(), our_now)
-        ORDER BY due, number FOR UPDATE SKIP LOCKED
-    ), placed AS MATERIALIZED (SELECT number, nextval('place') AS place FROM due)
-    UPDATE message SET place = placed.place FROM placed WHERE message.number = placed.number;
+        SELECT m.number FROM message m
+        WHERE m.line = of_line AND m.place IS NULL AND m.due <= least(now_in_millis(), our_now)
+        ORDER BY m.due, m.number FOR UPDATE SKIP LOCKED
+    ), placed AS MATERIALIZED (SELECT due.number, nextval('place') AS place FROM due)
+    UPDATE message m SET place = placed.place FROM placed WHERE m.number = placed.number;
 
     WITH free AS MATERIALIZED (
-        SELECT number FROM message WHERE line = of_line AND owner IS NULL AND place IS NOT NULL
-        ORDER BY place LIMIT most FOR UPDATE SKIP LOCKED
+        SELECT m.number FROM message m WHERE m.line = of_line AND m.owner IS NULL AND m.place IS NOT NULL
+        ORDER BY m.place LIMIT most FOR UPDATE SKIP LOCKED
     ), taken AS (
-        UPDATE message SET owner = by_owner, deliveries = deliveries + 1 FROM free
-        WHERE message.number = free.number RETURNING message.*
+        UPDATE message m SET owner = by_owner, deliveries = m.deliveries + 1 FROM free
+        WHERE m.number = free.number RETURNING m.*
+    ), delayed AS (
+        SELECT min(m.due) - least(now_in_millis(), our_now) AS due_in FROM message m
+        WHERE m.line = of_line AND m.place IS NULL
     )
-    SELECT * FROM taken ORDER BY place;
+    SELECT d.due_in, t.number, t.partition, t.id, t.key, t.headers, t.payload, t.due, t.deliveries
+    FROM delayed d LEFT JOIN taken t ON true ORDER BY t.place;
 $$;
 
 -- What the dead had of a line is free again, and the lines that lived with them are gone.

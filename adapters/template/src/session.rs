@@ -2,14 +2,18 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::BoxFuture;
 use partitura_broker::Result;
-use sqlx::{Connection, PgConnection};
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::query::Query;
+use sqlx::{Connection, PgConnection, Postgres};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 
 use crate::error;
 use crate::options::Address;
+
+/// A statement with its arguments.
+pub(crate) type Statement = Query<'static, Postgres, PgArguments>;
 
 /// What every connection needs to know of its broker.
 #[derive(Debug, Clone)]
@@ -39,64 +43,55 @@ impl Host {
 
 /// A connection, and a task that alone speaks on it, so that dropping whoever waits for an answer interrupts nothing.
 ///
-/// Jobs are done in the order in which they were asked for. The first that fails or has no answer in time ends the session: the
-/// connection is closed and never revived, the jobs behind it fail, and the server drops every lock that it held. The
-/// latter is what ownership rests on. Without jobs a session says now and then that it is there.
+/// Statements are carried out in the order in which they were asked for. The first that fails or has no answer in time ends the
+/// session: the connection is closed and never revived, the statements behind it fail, and the server drops every lock
+/// that it held, on which ownership rests. When there is nothing to ask, a session says now and then that it is there.
 pub(crate) struct Session {
     host: Host,
     /// Unbounded, and yet bounded: by the window of producers, by the credit of consumers.
     jobs: mpsc::UnboundedSender<Job>,
 }
 
-/// Says whether the connection is still good.
-type Job = Box<dyn for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, bool> + Send>;
+struct Job {
+    operation: &'static str,
+    statement: Statement,
+    reply: oneshot::Sender<Result<Vec<PgRow>>>,
+}
 
-/// What will have come of a job.
+/// What will have come of a statement.
 #[derive(Debug)]
-pub(crate) struct Answer<T> {
+pub(crate) struct Answer {
     operation: &'static str,
     host: Host,
-    answer: oneshot::Receiver<Result<T>>,
+    rows: oneshot::Receiver<Result<Vec<PgRow>>>,
 }
 
 impl Session {
-    pub(crate) async fn open(host: &Host, operation: &'static str) -> Result<Self> {
+    pub(crate) async fn open(host: &Host, operation: &'static str) -> Result<Arc<Self>> {
         if host.is_closed() {
             return Err(error::closed(operation));
         }
+        Ok(Self::over(host, host.address.connect(operation).await?))
+    }
+
+    /// A session over a connection that is there.
+    pub(crate) fn over(host: &Host, connection: PgConnection) -> Arc<Self> {
         let running = host.running.subscribe();
-        let connection = host.address.connect(operation).await?;
         let (jobs, asked) = mpsc::unbounded_channel();
         let serving = serve(connection, asked, host.clone());
         tokio::spawn(async move {
             serving.await;
             drop(running);
         });
-        Ok(Self { host: host.clone(), jobs })
+        Arc::new(Self { host: host.clone(), jobs })
     }
 
-    /// Asks for a job to be done after those before it, whether anybody waits for the answer or not.
-    pub(crate) fn ask<T, W>(&self, operation: &'static str, work: W) -> Answer<T>
-    where
-        T: Send + 'static,
-        W: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, sqlx::Result<T>> + Send + 'static,
-    {
-        let (reply, answer) = oneshot::channel();
-        let patience = self.host.address.patience;
-        let job: Job = Box::new(move |connection| {
-            Box::pin(async move {
-                let result = match timeout(patience, work(connection)).await {
-                    Ok(done) => done.map_err(|source| error::of(operation, source)),
-                    Err(_) => Err(error::silent(operation)),
-                };
-                let is_good = result.is_ok();
-                let _ = reply.send(result);
-                is_good
-            })
-        });
+    /// Asks for a statement to be carried out after those before it, whether anybody waits for the answer or not.
+    pub(crate) fn ask(&self, operation: &'static str, statement: Statement) -> Answer {
+        let (reply, rows) = oneshot::channel();
         // Of a session that has ended, the answer says so.
-        let _ = self.jobs.send(job);
-        Answer { operation, host: self.host.clone(), answer }
+        let _ = self.jobs.send(Job { operation, statement, reply });
+        Answer { operation, host: self.host.clone(), rows }
     }
 
     pub(crate) fn has_ended(&self) -> bool {
@@ -109,16 +104,16 @@ impl Session {
     }
 }
 
-impl<T> Answer<T> {
+impl Answer {
     /// Waits for it.
-    pub(crate) async fn arrive(mut self) -> Result<T> {
+    pub(crate) async fn arrive(mut self) -> Result<Vec<PgRow>> {
         self.wait().await
     }
 
     /// Waits for it, once. Dropping the future loses nothing: call it again.
-    pub(crate) async fn wait(&mut self) -> Result<T> {
-        match (&mut self.answer).await {
-            Ok(answer) => answer,
+    pub(crate) async fn wait(&mut self) -> Result<Vec<PgRow>> {
+        match (&mut self.rows).await {
+            Ok(rows) => rows,
             Err(_) if self.host.is_closed() => Err(error::closed(self.operation)),
             Err(_) => Err(error::disconnected(self.operation)),
         }
@@ -133,8 +128,15 @@ async fn serve(mut connection: PgConnection, mut jobs: mpsc::UnboundedReceiver<J
         tokio::select! {
             biased;
             job = jobs.recv() => {
-                let Some(job) = job else { break };
-                if !job(&mut connection).await {
+                let Some(Job { operation, statement, reply }) = job else { break };
+                let rows = match timeout(patience, statement.fetch_all(&mut connection)).await {
+                    Ok(rows) => rows.map_err(|source| error::of(operation, source)),
+                    Err(_) => Err(error::silent(operation)),
+                };
+                let has_failed = rows.is_err();
+                // Whoever asked may have gone.
+                let _ = reply.send(rows);
+                if has_failed {
                     // Dropping the connection closes it, whatever is still under way in it.
                     return;
                 }

@@ -18,9 +18,9 @@ use crate::error;
 use crate::inbox::TemplateInbox;
 use crate::notices::Notices;
 use crate::options::{Address, Options};
-use crate::producer::{TemplateProducer, Topics};
+use crate::producer::{Desk, TemplateProducer};
 use crate::session::{Host, Session};
-use crate::topology;
+use crate::topology::{self, Found};
 
 /// The name in telemetry.
 pub(crate) const SYSTEM: &str = "template";
@@ -45,22 +45,7 @@ pub(crate) struct Core {
     pub(crate) host: Host,
     pub(crate) capabilities: Capabilities,
     pub(crate) notices: Notices,
-    pub(crate) topics: Topics,
-    publishing: Mutex<Option<Arc<Session>>>,
-}
-
-impl Core {
-    /// The session that messages go out by; a new one, if it has ended.
-    pub(crate) async fn publishing(&self, operation: &'static str) -> Result<Arc<Session>> {
-        let mut publishing = self.publishing.lock().await;
-        if self.host.is_closed() {
-            return Err(error::closed(operation));
-        }
-        if let Some(session) = publishing.as_ref().filter(|session| !session.has_ended()) {
-            return Ok(session.clone());
-        }
-        Ok(publishing.insert(Arc::new(Session::open(&self.host, operation).await?)).clone())
-    }
+    pub(crate) desk: Mutex<Desk>,
 }
 
 impl Template {
@@ -78,10 +63,10 @@ impl Template {
     pub async fn connect(url: &str, options: Options) -> Result<Self> {
         let host = Host::new(Address::parse(url, options)?);
         let prepared = timeout(host.address.patience, prepare(&host.address)).await;
-        let capabilities = prepared.map_err(|_| error::silent("connect").of(&host.address))??;
+        let (capabilities, first) = prepared.map_err(|_| error::silent("connect").of(&host.address))??;
+        let desk = Mutex::new(Desk::over(Session::over(&host, first)));
         let notices = Notices::listen(&host).await?;
-        let (topics, publishing) = (Topics::default(), Mutex::default());
-        Ok(Self { core: Arc::new(Core { host, capabilities, notices, topics, publishing }) })
+        Ok(Self { core: Arc::new(Core { host, capabilities, notices, desk }) })
     }
 
     /// A connection of the client's own, with the tables on its search path, for what the contract does not have.
@@ -101,8 +86,8 @@ impl Template {
     }
 }
 
-/// Sees to the tables, and to what the server promises.
-async fn prepare(address: &Address) -> Result<Capabilities> {
+/// Connects, and sees to the tables and to what the server promises.
+async fn prepare(address: &Address) -> Result<(Capabilities, PgConnection)> {
     let mut connection = address.connect("connect").await?;
     let prepared = topology::prepare(&mut connection, &address.schema).await;
     prepared.map_err(|source| error::of("create tables", source).of(address))?;
@@ -110,38 +95,28 @@ async fn prepare(address: &Address) -> Result<Capabilities> {
                         current_setting('fsync') = 'on' AND current_setting('synchronous_commit') <> 'off'";
     let (version, synced): (String, bool) =
         sqlx::query_as(query).fetch_one(&mut connection).await.map_err(|source| error::of("connect", source))?;
-    Ok(Capabilities {
+    let capabilities = Capabilities {
         broker: format!("template on postgres {version}"),
         durability: if synced { Durability::Synced } else { Durability::Written },
         delay: Delay { native: true, max: YEAR, lateness: Duration::from_millis(100) },
         hold: None,
         limits: Limits::default(),
         supports: Supports::default(),
-    })
+    };
+    Ok((capabilities, connection))
 }
 
 /// The topics of a consumer, which are ordered alike.
 async fn look_up(session: &Session, options: &ConsumerOptions) -> Result<Topic> {
-    let (names, subscription) = (options.topics.clone(), options.subscription.clone());
-    let looking = session.ask("consume", move |connection| {
-        Box::pin(async move {
-            let mut topics: Vec<Topic> = Vec::new();
-            for name in &names {
-                let Some(topic) = topology::find(connection, name).await? else {
-                    return Ok(Err(topology::no_topic("consume", name)));
-                };
-                topics.push(topic);
-                let there = topology::subscriptions(connection, name).await?;
-                if let Some(subscription) = &subscription
-                    && !there.iter().any(|there| there == subscription.as_str())
-                {
-                    return Ok(Err(topology::no_subscription("consume", subscription, name)));
-                }
-            }
-            Ok(Ok(topics))
-        })
-    });
-    let mut topics = looking.arrive().await??;
+    let mut topics = Vec::new();
+    for name in &options.topics {
+        let rows = session.ask("consume", Found::query(name)).arrive().await?;
+        let found = Found::read("consume", name, &rows)?;
+        if let Some(subscription) = options.subscription.as_ref().filter(|subscription| !found.has(subscription)) {
+            return Err(topology::no_subscription("consume", subscription, name));
+        }
+        topics.push(found.topic);
+    }
     let invalid = |message| Error::new(ErrorKind::InvalidArgument, "consume", message);
     let first = topics.pop().ok_or_else(|| invalid("a consumer needs at least one topic"))?;
     if topics.iter().any(|topic| topic.ordering != first.ordering) {
@@ -170,7 +145,7 @@ impl Broker for Template {
     }
 
     async fn producer(&self, options: ProducerOptions) -> Result<Box<dyn Producer>> {
-        self.core.publishing("open a producer").await?;
+        self.core.desk.lock().await.session(&self.core.host, "open a producer").await?;
         Ok(Box::new(TemplateProducer::new(self.core.clone(), options)))
     }
 

@@ -4,9 +4,11 @@ use partitura_broker::{
     DeclareMode, Error, ErrorKind, Ordering, Result, Subscription, SubscriptionName, Topic, TopicKind, TopicName,
     Topology,
 };
-use sqlx::{Connection, Executor, PgConnection};
+use sqlx::postgres::PgRow;
+use sqlx::{Connection, Executor, PgConnection, Row};
 
 use crate::error;
+use crate::session::Statement;
 
 /// Held to the end of a transaction that creates something, so that two do not create the same.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtextextended('declare ' || $1, 0))";
@@ -30,26 +32,42 @@ async fn are_there(connection: &mut PgConnection, schema: &str) -> sqlx::Result<
     sqlx::query_scalar(query).bind(schema).fetch_one(connection).await
 }
 
-/// What was declared of a topic.
-pub(crate) async fn find(connection: &mut PgConnection, name: &TopicName) -> sqlx::Result<Option<Topic>> {
-    let query = "SELECT kind, partitions FROM topic WHERE name = $1";
-    let found: Option<(String, Option<i32>)> =
-        sqlx::query_as(query).bind(name.as_str()).fetch_optional(connection).await?;
-    Ok(found.map(|(kind, partitions)| Topic {
-        name: name.clone(),
-        kind: if kind == "queue" { TopicKind::Queue } else { TopicKind::Stream },
-        ordering: partitions.map_or(Ordering::Shared, |count| Ordering::ByKey { partitions: count.cast_unsigned() }),
-    }))
+/// A topic as it was declared, with the names of its durable subscriptions.
+#[derive(Debug, Clone)]
+pub(crate) struct Found {
+    pub(crate) topic: Topic,
+    pub(crate) subscriptions: Vec<String>,
 }
 
-/// The durable subscriptions of a topic.
-pub(crate) async fn subscriptions(connection: &mut PgConnection, topic: &TopicName) -> sqlx::Result<Vec<String>> {
-    let query = "SELECT DISTINCT subscription FROM line WHERE topic = $1 AND subscription IS NOT NULL";
-    sqlx::query_scalar(query).bind(topic.as_str()).fetch_all(connection).await
-}
+impl Found {
+    /// What is asked to find it.
+    pub(crate) fn query(name: &TopicName) -> Statement {
+        let query = "SELECT kind, partitions, ARRAY (SELECT DISTINCT subscription FROM line
+                         WHERE topic = name AND subscription IS NOT NULL) AS subscriptions FROM topic WHERE name = $1";
+        sqlx::query(query).bind(name.to_string())
+    }
 
-pub(crate) fn no_topic(operation: &'static str, name: &TopicName) -> Error {
-    Error::new(ErrorKind::NotFound, operation, "there is no such topic; declare it first").of(name)
+    /// What came of it.
+    pub(crate) fn read(operation: &'static str, name: &TopicName, rows: &[PgRow]) -> Result<Self> {
+        let missing =
+            || Error::new(ErrorKind::NotFound, operation, "there is no such topic; declare it first").of(name);
+        let row = rows.first().ok_or_else(missing)?;
+        let read = || {
+            let is_queue = row.try_get::<&str, _>("kind")? == "queue";
+            let kind = if is_queue { TopicKind::Queue } else { TopicKind::Stream };
+            let ordering = match row.try_get::<Option<i32>, _>("partitions")? {
+                Some(count) => Ordering::ByKey { partitions: count.cast_unsigned() },
+                None => Ordering::Shared,
+            };
+            let topic = Topic { name: name.clone(), kind, ordering };
+            Ok(Self { topic, subscriptions: row.try_get("subscriptions")? })
+        };
+        read().map_err(|source| error::of(operation, source).of(name))
+    }
+
+    pub(crate) fn has(&self, subscription: &SubscriptionName) -> bool {
+        self.subscriptions.iter().any(|there| there == subscription.as_str())
+    }
 }
 
 pub(crate) fn no_subscription(operation: &'static str, name: &SubscriptionName, topic: &TopicName) -> Error {
@@ -65,18 +83,25 @@ pub(crate) async fn declare(connection: &mut PgConnection, schema: &str, topolog
     let mut transaction = connection.begin().await.map_err(failed)?;
     sqlx::query(LOCK).bind(schema).execute(&mut *transaction).await.map_err(failed)?;
     for topic in &topology.topics {
-        match find(&mut transaction, &topic.name).await.map_err(failed)? {
-            Some(found) => same(topic, &found)?,
-            None if create => add_topic(&mut transaction, topic).await.map_err(failed)?,
-            None => return Err(no_topic("declare", &topic.name)),
+        match find(&mut transaction, &topic.name).await {
+            Ok(found) => same(topic, &found.topic)?,
+            Err(error) if error.kind() == ErrorKind::NotFound && create => {
+                add_topic(&mut transaction, topic).await.map_err(failed)?;
+            }
+            Err(error) => return Err(error),
         }
     }
     for subscription in &topology.subscriptions {
-        for name in &subscription.topics {
-            declare_subscription(&mut transaction, subscription, name, create).await?;
+        for topic in &subscription.topics {
+            declare_subscription(&mut transaction, subscription, topic, create).await?;
         }
     }
     transaction.commit().await.map_err(failed)
+}
+
+async fn find(connection: &mut PgConnection, name: &TopicName) -> Result<Found> {
+    let rows = Found::query(name).fetch_all(connection).await;
+    Found::read("declare", name, &rows.map_err(|source| error::of("declare", source).of(name))?)
 }
 
 async fn add_topic(connection: &mut PgConnection, topic: &Topic) -> sqlx::Result<()> {
@@ -96,31 +121,31 @@ async fn declare_subscription(
     topic: &TopicName,
     create: bool,
 ) -> Result<()> {
-    let failed = |source| error::of("declare", source).of(name);
-    let found = find(connection, topic).await.map_err(failed)?.ok_or_else(|| no_topic("declare", topic))?;
-    if let Some(first) = topics.first().filter(|first| *first != topic)
-        && let Some(first) = find(connection, first).await.map_err(failed)?
-        && first.ordering != found.ordering
-    {
-        let message =
-            format!("{topic} is {:?}, {} is {:?}; make them alike", found.ordering, first.name, first.ordering);
-        return Err(Error::new(ErrorKind::InvalidArgument, "declare", message).of(name));
+    let refuse = |kind, message| Err(Error::new(kind, "declare", message).of(name));
+    let found = find(connection, topic).await?;
+    let is_there = found.has(name);
+    let Found { topic: found, subscriptions } = found;
+    if let Some(first) = topics.first().filter(|first| *first != topic) {
+        let first = find(connection, first).await?.topic;
+        if first.ordering != found.ordering {
+            let (a, b) = (found.ordering, first.ordering);
+            let message = format!("{topic} is {a:?}, {} is {b:?}; topics of one subscription are alike", first.name);
+            return refuse(ErrorKind::InvalidArgument, message);
+        }
     }
-    let there = subscriptions(connection, topic).await.map_err(failed)?;
-    if there.iter().any(|there| there == name.as_str()) {
-        return Ok(());
-    }
-    if !create {
-        return Err(no_subscription("declare", name, topic));
-    }
-    if let (TopicKind::Queue, Some(other)) = (found.kind, there.first()) {
-        let message = format!("{topic} is a queue and has the subscription {other} already; a queue has only one");
-        return Err(Error::new(ErrorKind::Incompatible, "declare", message).of(name));
+    match subscriptions.first() {
+        _ if is_there => return Ok(()),
+        _ if !create => return Err(no_subscription("declare", name, topic)),
+        Some(other) if found.kind == TopicKind::Queue => {
+            let message = format!("{topic} is a queue and has the subscription {other} already; a queue has only one");
+            return refuse(ErrorKind::Incompatible, message);
+        }
+        _ => {}
     }
     let insert = "INSERT INTO line (topic, subscription, partition) SELECT $1, $2, generate_series(0, $3 - 1)";
     let partitions = found.ordering.partitions().cast_signed();
     let inserted = sqlx::query(insert).bind(topic.as_str()).bind(name.as_str()).bind(partitions).execute(connection);
-    inserted.await.map(drop).map_err(failed)
+    inserted.await.map(drop).map_err(|source| error::of("declare", source).of(name))
 }
 
 /// Says what differs.

@@ -1,33 +1,38 @@
 //! A message as a row, and back. Key, headers and payload may be any bytes.
 
 use bytes::{Buf, BufMut, Bytes};
-use partitura_broker::{Headers, Message, Partition, Timestamp, TopicName};
+use partitura_adapter_kit::Claimed;
+use partitura_broker::{Clock, Headers, Message, Partition, SystemClock, Timestamp, TopicName};
+use sqlx::Row;
 use sqlx::postgres::PgRow;
-use sqlx::{PgConnection, Row};
 
-/// Reads the next messages of a line.
-pub(crate) const TAKE: &str = "SELECT number, partition, id, key, headers, payload, due, deliveries > 1 AS again
-                               FROM take($1, $2, $3, $4)";
+use crate::session::Statement;
 
-/// Stores messages, in this order, each on the topic that stands before it: one statement, and so one transaction.
-pub(crate) async fn publish(connection: &mut PgConnection, rows: &[(&str, Partition, &Message)]) -> sqlx::Result<()> {
-    let headers: Vec<Vec<u8>> = rows.iter().map(|(_, _, message)| encode_headers(&message.headers)).collect();
+/// Stores messages, in this order, each at the address and in the partition that stand before it: one statement, and so one
+/// transaction.
+pub(crate) fn publish(rows: &[(&str, Partition, &Message)]) -> Statement {
     let each = || rows.iter().map(|(_, _, message)| *message);
+    let headers: Vec<Vec<u8>> = each().map(|message| encode_headers(&message.headers)).collect();
     sqlx::query("SELECT publish($1, $2, $3, $4, $5, $6, $7)")
-        .bind(rows.iter().map(|(topic, ..)| *topic).collect::<Vec<_>>())
+        .bind(rows.iter().map(|(address, ..)| (*address).to_owned()).collect::<Vec<_>>())
         .bind(rows.iter().map(|(_, partition, _)| partition.0.cast_signed()).collect::<Vec<_>>())
-        .bind(each().map(|message| message.id.as_str()).collect::<Vec<_>>())
-        .bind(each().map(|message| message.key.as_deref()).collect::<Vec<Option<&[u8]>>>())
-        .bind(&headers)
-        .bind(each().map(|message| &*message.payload).collect::<Vec<&[u8]>>())
-        .bind(each().map(|message| message.not_before.map(millis)).collect::<Vec<Option<i64>>>())
-        .execute(connection)
-        .await?;
-    Ok(())
+        .bind(each().map(|message| message.id.to_string()).collect::<Vec<_>>())
+        .bind(each().map(|message| message.key.as_ref().map(|key| key.to_vec())).collect::<Vec<_>>())
+        .bind(headers)
+        .bind(each().map(|message| message.payload.to_vec()).collect::<Vec<_>>())
+        .bind(each().map(|message| message.not_before.map(millis)).collect::<Vec<_>>())
 }
 
-/// Reads what [`TAKE`] gave.
-pub(crate) fn message(topic: &TopicName, row: &PgRow) -> sqlx::Result<Message> {
+/// Reads the next messages of a line, and in how many milliseconds the next delayed one will be due.
+pub(crate) fn take(line: i32, owner: i64, most: i32) -> Statement {
+    // Never early: by the server's clock, and not by ours either.
+    let now = millis(SystemClock.now());
+    sqlx::query("SELECT * FROM take($1, $2, $3, $4)").bind(line).bind(owner).bind(most).bind(now)
+}
+
+/// Reads a row of what [`take`] gives; `None` is the one that has no message.
+pub(crate) fn claimed(topic: &TopicName, row: &PgRow) -> sqlx::Result<Option<Claimed<i64>>> {
+    let Some(handle) = row.try_get("number")? else { return Ok(None) };
     let mut message =
         Message::new(topic.clone(), row.try_get::<String, _>("id")?, row.try_get::<Vec<u8>, _>("payload")?);
     message.key = row.try_get::<Option<Vec<u8>>, _>("key")?.map(Bytes::from);
@@ -35,11 +40,13 @@ pub(crate) fn message(topic: &TopicName, row: &PgRow) -> sqlx::Result<Message> {
         .ok_or_else(|| sqlx::Error::Decode("headers that are none".into()))?;
     let due: Option<i64> = row.try_get("due")?;
     message.not_before = due.map(|due| Timestamp::from_millis(due.unsigned_abs()));
-    Ok(message)
+    let partition = Partition(row.try_get::<i32, _>("partition")?.cast_unsigned());
+    let redelivered = row.try_get::<i32, _>("deliveries")? > 1;
+    Ok(Some(Claimed { partition, message, redelivered, handle }))
 }
 
 /// Postgres knows no unsigned numbers. What lies beyond is refused before, as too long a delay.
-pub(crate) fn millis(moment: Timestamp) -> i64 {
+fn millis(moment: Timestamp) -> i64 {
     i64::try_from(moment.as_millis()).unwrap_or(i64::MAX)
 }
 

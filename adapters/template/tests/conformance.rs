@@ -38,6 +38,11 @@ impl Harness for OnPostgres {
         connect(&server().url()).await
     }
 
+    fn parallelism(&self) -> usize {
+        // Signing in is work, without optimization even more so; and the server has 200 connections.
+        6
+    }
+
     fn processes(&self) -> Option<&dyn Processes> {
         Some(self)
     }

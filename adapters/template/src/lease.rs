@@ -1,0 +1,93 @@
+use std::sync::Arc;
+
+use partitura_broker::{Error, ErrorKind, Partition, Result, SubscriptionName, TopicName};
+use sqlx::Row;
+use uuid::Uuid;
+
+use crate::session::{Answer, Session};
+use crate::{error, notices, topology};
+
+/// The right to a line: an advisory lock, held by a session. The server drops it with the session.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    pub(crate) session: Arc<Session>,
+    /// What is published to: a topic, or an inbox.
+    pub(crate) address: String,
+    pub(crate) line: i32,
+    /// The key of the lock, by which messages are marked that were read and not settled.
+    pub(crate) owner: i64,
+    is_given_up: bool,
+}
+
+impl Lease {
+    /// The lock of an ordered line is the line's: only one can have it. That of a shared one is the member's own, and only says
+    /// that it lives.
+    ///
+    /// Must not be dropped before it ends, or the lock stays with the session.
+    pub(crate) async fn claim(
+        session: Arc<Session>,
+        topic: TopicName,
+        subscription: SubscriptionName,
+        partition: Partition,
+        is_ordered: bool,
+    ) -> Result<Self> {
+        let claim = "SELECT id, key, pg_try_advisory_lock(key) AS is_locked FROM (
+                         SELECT id, coalesce($4, hashtextextended(current_schema() || ' ' || id, 0)) AS key FROM line
+                         WHERE topic = $1 AND subscription = $2 AND partition = $3) AS line";
+        let claim = sqlx::query(claim)
+            .bind(topic.to_string())
+            .bind(subscription.to_string())
+            .bind(partition.0.cast_signed())
+            .bind((!is_ordered).then(new_key));
+        let rows = session.ask("claim", claim).arrive().await?;
+        let row = rows.first().ok_or_else(|| topology::no_subscription("claim", &subscription, &topic))?;
+        let read = || Ok((row.try_get("id")?, row.try_get("key")?, row.try_get("is_locked")?));
+        let (line, owner, is_locked): (_, _, bool) = read().map_err(|source| error::of("claim", source))?;
+        if !is_locked {
+            let message = format!("another owns partition {partition}; it is tried again");
+            return Err(Error::new(ErrorKind::Busy, "claim", message).of(topic));
+        }
+        if is_ordered {
+            // Whatever a predecessor had and did not settle.
+            let free = "UPDATE message SET owner = NULL WHERE line = $1 AND owner IS NOT NULL";
+            session.ask("claim", sqlx::query(free).bind(line));
+        }
+        Ok(Self { session, address: topic.to_string(), line, owner, is_given_up: false })
+    }
+
+    /// A new line, which ends with the lease: all that is published to `address` from now on.
+    pub(crate) async fn open(session: Arc<Session>, address: String) -> Result<Self> {
+        let owner = new_key();
+        session.ask("listen", sqlx::query("SELECT pg_advisory_lock($1)").bind(owner));
+        let insert = "INSERT INTO line (topic, owner) VALUES ($1, $2) RETURNING id";
+        let insert = sqlx::query(insert).bind(address.clone()).bind(owner);
+        let rows = session.ask("listen", insert).arrive().await?;
+        let line = rows.first().map_or(Ok(0), |row| row.try_get(0)).map_err(|source| error::of("listen", source))?;
+        Ok(Self { session, address, line, owner, is_given_up: false })
+    }
+
+    /// Gives up the line, and what is held of it, once. It is asked for after every settlement, and so done after them.
+    pub(crate) fn give_up(&mut self) -> Answer {
+        self.is_given_up = true;
+        self.session.ask("release", sqlx::query("SELECT give_up($1, $2)").bind(self.line).bind(self.owner));
+        let unlock = sqlx::query("SELECT pg_advisory_unlock($1)").bind(self.owner);
+        let answer = self.session.ask("release", unlock);
+        // Whoever shares the line may take what was held.
+        self.session.ask("release", notices::ring(&self.address));
+        answer
+    }
+}
+
+impl Drop for Lease {
+    /// Nothing waits here: it is asked for. If the session ends before, the server does the same.
+    fn drop(&mut self) {
+        if !self.is_given_up {
+            self.give_up();
+        }
+    }
+}
+
+/// Any number that nobody else has.
+fn new_key() -> i64 {
+    Uuid::now_v7().as_u64_pair().1.cast_signed()
+}
