@@ -7,13 +7,13 @@ use std::time::Duration;
 use partitura_broker::{Error, ErrorKind, Message, Producer};
 use partitura_workflow::{Event, Payload, Query, Signal, Workflow};
 use serde::de::DeserializeOwned;
-use tokio::time::Instant;
 
 use crate::directory::{Destination, Directory};
 use crate::error::{ClientError, WorkflowError};
 use crate::ids::Ids;
 use crate::mailbox::{Mailbox, PendingReply};
 use crate::names::check_id;
+use crate::patience::patiently;
 use crate::summary::{Filter, Summary};
 use crate::wire::{self, Command, Outcome, ReplyBody, ReplyTo, Start as StartCommand, StartPolicy};
 
@@ -77,18 +77,7 @@ impl Client {
         check_id(id).map_err(ClientError::InvalidId)?;
         let topic = self.0.directory.workflow(W::NAME)?.commands;
         let message = wire::command(&topic, id, message_id, command);
-        let give_up = Instant::now() + PATIENCE;
-        let mut pause = Duration::from_millis(50);
-        loop {
-            match self.publish(W::NAME, message.clone()).await {
-                Err(error) if error.is_retryable() && Instant::now() + pause < give_up => {
-                    tracing::debug!(%error, ?pause, "a command was not confirmed and is sent again");
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(Duration::from_secs(5));
-                }
-                sent => return Ok(sent?),
-            }
-        }
+        Ok(patiently("send a command", PATIENCE, || self.publish(W::NAME, message.clone())).await?)
     }
 
     async fn publish(&self, workflow: &str, message: Message) -> Result<(), Error> {

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use partitura_broker::{Broker, InvalidName, Result};
+use tokio::sync::OnceCell;
 
 use crate::names::{ServiceTopics, WorkflowTopics};
 use crate::namespace::Namespace;
@@ -23,7 +24,7 @@ pub(crate) struct Directory {
     partitions: u32,
     workflows: RwLock<HashMap<String, WorkflowTopics>>,
     services: RwLock<HashMap<String, ServiceTopics>>,
-    declared: Mutex<HashSet<Destination>>,
+    declared: Mutex<HashMap<Destination, Arc<OnceCell<()>>>>,
     served: Mutex<HashSet<Destination>>,
 }
 
@@ -48,12 +49,12 @@ impl Directory {
         remembered(&self.services, name, |name| ServiceTopics::new(&self.namespace, name))
     }
 
-    fn declared(&self) -> MutexGuard<'_, HashSet<Destination>> {
+    fn declared(&self) -> MutexGuard<'_, HashMap<Destination, Arc<OnceCell<()>>>> {
         self.declared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn knows(&self, destination: &Destination) -> bool {
-        self.declared().contains(destination)
+        self.declared().get(destination).is_some_and(|once| once.initialized())
     }
 
     /// Declares the topics of what a worker of this process runs.
@@ -74,18 +75,22 @@ impl Directory {
         self.declare(stranger).await
     }
 
-    /// Declares the topics of a destination, unless this process did so before.
+    /// Declares the topics of a destination, unless this process did so before. Of many who ask at once, one declares and
+    /// the others wait: brokers take their time over it.
     pub(crate) async fn declare(&self, destination: &Destination) -> Result<()> {
         if self.knows(destination) {
             return Ok(());
         }
-        let topology = match destination {
-            Destination::Service(name) => self.service(name)?.topology(self.partitions)?,
-            Destination::Workflow(name) => self.workflow(name)?.topology(self.partitions)?,
-        };
-        self.broker.declare(&topology).await?;
-        self.declared().insert(destination.clone());
-        Ok(())
+        let once = self.declared().entry(destination.clone()).or_default().clone();
+        once.get_or_try_init(|| async {
+            let topology = match destination {
+                Destination::Service(name) => self.service(name)?.topology(self.partitions)?,
+                Destination::Workflow(name) => self.workflow(name)?.topology(self.partitions)?,
+            };
+            self.broker.declare(&topology).await
+        })
+        .await
+        .copied()
     }
 }
 

@@ -32,6 +32,7 @@ mod mailbox;
 mod names;
 mod namespace;
 mod partitura;
+mod patience;
 mod steps;
 mod store;
 mod summary;

@@ -3,7 +3,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use futures::FutureExt;
-use futures::future::{Shared, select_all, try_join_all};
+use futures::future::{Shared, select_all, try_join, try_join_all};
 use partitura_broker::{Credit, Error, ErrorKind, ProducerOptions, Result, TopicName};
 use partitura_lanes::{Handler, LaneOptions, Lanes, Retry, Source};
 use partitura_workflow::{Definition, Service, Workflow};
@@ -17,6 +17,7 @@ use crate::history;
 use crate::ids::{self, Ids};
 use crate::journal::Journal;
 use crate::partitura::Partitura;
+use crate::patience::patiently;
 use crate::steps::Running;
 use crate::task::{Parts, TaskRunner};
 use crate::turn::Context;
@@ -24,6 +25,8 @@ use crate::wire::{self, Command};
 
 /// Commands to one instance that one turn takes together.
 const BATCH: usize = 64;
+/// How long a worker that starts waits for a broker or a store that is not there yet, or not any more.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How often messages are looked for that were decided and, by some crash, never sent.
 const SWEEP: Duration = Duration::from_secs(30);
 
@@ -91,37 +94,21 @@ impl Worker {
     /// [`Incompatible`](ErrorKind::Incompatible) when topics exist with another number of partitions;
     /// [`Unsupported`](ErrorKind::Unsupported) when the broker cannot keep state and no store was given;
     /// [`InvalidArgument`](ErrorKind::InvalidArgument) for a service or workflow that is registered twice; those of
-    /// the broker.
+    /// the broker. Retryable ones are waited out for a minute: a worker is often started together with its broker.
     ///
     /// # Cancel safety
     /// Dropped, nothing runs.
     pub async fn start(self) -> Result<RunningWorker> {
         self.check_names()?;
+        let Self { partitura, definitions, services, concurrency } = self;
         let (shutdown, is_shutdown) = oneshot::channel();
         let is_shutdown = is_shutdown.shared();
-        let mut tasks = Vec::new();
-        let inner = &self.partitura.0;
-        for definition in self.definitions {
-            tasks.extend(conduct(&self.partitura, definition, self.concurrency, &is_shutdown).await?);
-        }
-        for service in self.services {
-            let name = service.name();
-            inner.directory.serve(Destination::Service(name.to_owned())).await?;
-            let topics = inner.directory.service(name)?;
-            let runner = TaskRunner::new(Parts {
-                service,
-                topics: topics.clone(),
-                journal: Journal::of_services(&inner.broker).await?,
-                producer: inner.broker.producer(ProducerOptions::default()).await?,
-                mailbox: inner.mailbox.clone(),
-                clock: inner.clock.clone(),
-                ids: inner.ids.clone(),
-                directory: inner.directory.clone(),
-                events: EventTopic::new(&inner.broker, topics.events.clone(), inner.settings.events),
-            });
-            let lanes = lanes(&self.partitura, topics.source()?, self.concurrency, 1, runner).await?;
-            tasks.push(tokio::spawn(lanes.run_until(until(is_shutdown.clone()))));
-        }
+        // All at once: joining takes some brokers seconds.
+        let conducting =
+            definitions.into_iter().map(|definition| conduct(&partitura, definition, concurrency, &is_shutdown));
+        let serving = services.into_iter().map(|service| serve(&partitura, service, concurrency, &is_shutdown));
+        let (conducting, serving) = try_join(try_join_all(conducting), try_join_all(serving)).await?;
+        let tasks = conducting.into_iter().flatten().chain(serving).collect();
         Ok(RunningWorker { shutdown: Some(shutdown), tasks })
     }
 
@@ -145,6 +132,35 @@ impl std::fmt::Debug for Worker {
     }
 }
 
+/// Begins to run the tasks of a service.
+async fn serve(
+    partitura: &Partitura,
+    service: Box<dyn Service>,
+    concurrency: NonZeroUsize,
+    shutdown: &Shutdown,
+) -> Result<JoinHandle<Result<()>>> {
+    let (inner, name) = (&partitura.0, service.name());
+    declare(partitura, Destination::Service(name.to_owned())).await?;
+    let topics = inner.directory.service(name)?;
+    let runner = TaskRunner::new(Parts {
+        service,
+        topics: topics.clone(),
+        journal: Journal::of_services(&inner.broker).await?,
+        producer: inner.broker.producer(ProducerOptions::default()).await?,
+        mailbox: inner.mailbox.clone(),
+        clock: inner.clock.clone(),
+        ids: inner.ids.clone(),
+        directory: inner.directory.clone(),
+        events: EventTopic::new(&inner.broker, topics.events.clone(), inner.settings.events),
+    });
+    let lanes = lanes(partitura, topics.source()?, concurrency, 1, runner).await?;
+    Ok(tokio::spawn(lanes.run_until(until(shutdown.clone()))))
+}
+
+async fn declare(partitura: &Partitura, destination: Destination) -> Result<()> {
+    patiently("declare topics", PATIENCE, || partitura.0.directory.serve(destination.clone())).await
+}
+
 /// Begins to conduct a workflow.
 async fn conduct(
     partitura: &Partitura,
@@ -154,13 +170,14 @@ async fn conduct(
 ) -> Result<Vec<JoinHandle<Result<()>>>> {
     let inner = &partitura.0;
     let workflow = definition.name();
-    inner.directory.serve(Destination::Workflow(workflow.to_owned())).await?;
+    declare(partitura, Destination::Workflow(workflow.to_owned())).await?;
     let topics = inner.directory.workflow(workflow)?;
     let (store, clock, namespace) = (inner.store.clone(), inner.clock.clone(), inner.namespace.clone());
     let journal = Journal::of_workflows(&inner.broker, store, clock, namespace).await?;
-    journal.recover(bytes::Bytes::new()).await?;
+    patiently("send what was left unsent", PATIENCE, || journal.recover(bytes::Bytes::new())).await?;
     let producer = inner.broker.producer(ProducerOptions::default()).await?;
-    resume_stopped(&journal, &*producer, &*inner.ids, workflow, &topics.commands).await?;
+    let resume = || resume_stopped(&journal, &*producer, &*inner.ids, workflow, &topics.commands);
+    patiently("resume what was stopped", PATIENCE, resume).await?;
     let context = Context {
         definition,
         topics: topics.clone(),
@@ -210,7 +227,7 @@ async fn sweep(journal: Journal, shutdown: Shutdown) -> Result<()> {
 
 /// Joins a subscription. Whoever fails is retried without end: commands and tasks are never given up for want of a
 /// working store or broker.
-async fn lanes<H: Handler>(
+async fn lanes<H: Handler + Clone>(
     partitura: &Partitura,
     source: Source,
     concurrency: NonZeroUsize,
@@ -225,7 +242,8 @@ async fn lanes<H: Handler>(
         .drain_within(partitura.0.settings.drain_within)
         .clock(partitura.0.clock.clone())
         .seed(ids::seed(&*partitura.0.ids));
-    Lanes::open(&*partitura.0.broker, source, options, handler).await
+    let open = || Lanes::open(&*partitura.0.broker, source.clone(), options.clone(), handler.clone());
+    patiently("join a subscription", PATIENCE, open).await
 }
 
 /// Wakes those who wait in the order in which they began to.
