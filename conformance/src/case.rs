@@ -50,8 +50,6 @@ pub enum Need {
     Deduplication,
     /// A receipt that survives the broker's process.
     Durability,
-    /// A bound on how long a delivery may be held.
-    Hold,
     /// The hook to start and kill processes.
     Processes,
     /// A way to kill the broker and to start it again.
@@ -89,7 +87,6 @@ impl Need {
                 capabilities.durability > Durability::Memory,
                 Lack::Unsupported("declares that a receipt survives nothing"),
             ),
-            Self::Hold => (capabilities.hold.is_some(), Lack::Unsupported("declares no bound on holding a delivery")),
             Self::Processes => (harness.processes().is_some(), Lack::NotVerified("the harness starts no processes")),
             Self::Restart => {
                 (contained || harness.restart().is_some(), Lack::NotVerified("the harness cannot restart the broker"))

@@ -84,7 +84,12 @@ pub(crate) struct Summary {
     pub(crate) passed: usize,
     pub(crate) failed: usize,
     pub(crate) not_verified: usize,
+    /// Capabilities that the broker declares not to have.
     pub(crate) unsupported: usize,
+    /// Which they are.
+    pub(crate) lacks: Vec<String>,
+    /// The cases that were not run for that.
+    pub(crate) unsupported_cases: usize,
     pub(crate) mutants_caught: usize,
     pub(crate) mutants_total: usize,
     pub(crate) not_applicable: usize,
@@ -144,17 +149,29 @@ impl Report {
     pub(crate) fn summary(&self) -> Summary {
         let verdicts = self.verdicts();
         let count = |name| verdicts.values().filter(|verdict| **verdict == name).count();
+        let lacks = self.lacks(&verdicts);
         Summary {
             broker: self.broker.clone(),
             passed: count(Name::Passed),
             failed: count(Name::Failed),
             not_verified: count(Name::NotVerified),
-            unsupported: count(Name::Unsupported),
+            unsupported: lacks.len(),
+            lacks,
+            unsupported_cases: count(Name::Unsupported),
             mutants_caught: self.mutants.iter().filter(|mutant| mutant.caught).count(),
             mutants_total: self.mutants.len(),
             not_applicable: count(Name::NotApplicable),
             versions: self.versions(),
         }
+    }
+
+    /// Why cases are unsupported, each reason once: several cases may be about one capability.
+    fn lacks(&self, verdicts: &BTreeMap<&str, Name>) -> Vec<String> {
+        let unsupported = |case: &&CaseReport| {
+            case.verdict == Name::Unsupported && verdicts.get(&*case.id) == Some(&Name::Unsupported)
+        };
+        let reasons = self.cases.iter().filter(unsupported).filter_map(|case| case.why.clone());
+        reasons.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     /// Writes `<broker>.json`, `<broker>.xml` (JUnit), `<broker>.summary.json`, and `index.html` and `matrix.md` about all
@@ -189,11 +206,11 @@ impl Report {
 
 /// The parts of a summary that are not nothing, `passed` in any case.
 fn counts(summary: &Summary, part: impl Fn(usize, &str) -> String) -> Vec<String> {
-    let Summary { passed, failed, not_verified, unsupported, not_applicable, .. } = *summary;
+    let Summary { passed, failed, not_verified, unsupported_cases, not_applicable, .. } = *summary;
     let others = [
         (failed, "failed"),
         (not_verified, "not verified"),
-        (unsupported, "unsupported"),
+        (unsupported_cases, "unsupported"),
         (not_applicable, "not applicable"),
     ];
     let others = others.into_iter().filter(|(count, _)| *count > 0);
@@ -292,10 +309,13 @@ pub(crate) mod tests {
             ("a.c", "memory", Unsupported),
             ("a.d", "memory", Unsupported),
             ("a.e", "memory", NotApplicable),
+            ("a.f", "file", Unsupported),
         ]);
         let summary = report.summary();
-        assert_eq!((summary.passed, summary.failed, summary.not_verified, summary.unsupported), (1, 1, 1, 1));
-        assert_eq!(summary.not_applicable, 1);
+        assert_eq!((summary.passed, summary.failed, summary.not_verified, summary.not_applicable), (1, 1, 1, 1));
+        // Two cases about one thing that the broker lacks.
+        assert_eq!((summary.unsupported, summary.unsupported_cases), (1, 2));
+        assert_eq!(summary.lacks, ["<why>"]);
     }
 
     #[test]
@@ -306,7 +326,7 @@ pub(crate) mod tests {
     #[test]
     fn the_closing_line_has_the_fields_in_their_order() {
         let line = serde_json::to_string(&report(&[("a.a", "", Name::Passed)]).summary()).unwrap();
-        let expected = r#"{"broker":"b","passed":1,"failed":0,"not_verified":0,"unsupported":0,"mutants_caught":0,"mutants_total":0,"not_applicable":0,"versions":["b 1"]}"#;
+        let expected = r#"{"broker":"b","passed":1,"failed":0,"not_verified":0,"unsupported":0,"lacks":[],"unsupported_cases":0,"mutants_caught":0,"mutants_total":0,"not_applicable":0,"versions":["b 1"]}"#;
         assert_eq!(line, expected);
     }
 }
