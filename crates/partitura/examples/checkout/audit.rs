@@ -10,7 +10,8 @@ use crate::services::notifications::{Letter, Mailer, Sent};
 use crate::services::payments::{Acquirer, Posting};
 use crate::services::shipping::{Booking, Couriers};
 
-/// Whether the services' ledgers, read again from disk, agree with what the workflows say.
+/// Whether the services' ledgers, read again from disk, agree with what the workflows say, and whether everything was
+/// done once, and in the order in which the workflow does it.
 #[derive(Debug)]
 pub struct Audit {
     /// Over the orders of this run, in cents.
@@ -22,16 +23,19 @@ pub struct Audit {
     pub mismatches: Vec<String>,
 }
 
-/// What the ledgers say of one order.
-#[derive(Debug, Clone, Default, PartialEq)]
-struct Account {
-    charges: Vec<u64>,
-    refunds: Vec<u64>,
-    reserved: Vec<u32>,
-    released: Vec<u32>,
-    shipments: usize,
-    good_news: usize,
-    apologies: usize,
+/// What was done for one order, in the order in which it was done: each entry has its moment.
+#[derive(Debug, Clone, Default)]
+struct Account(Vec<(u64, Step)>);
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Step {
+    Reserved(u32),
+    Charged(Cents),
+    Booked,
+    Announced,
+    Refunded(Cents),
+    Released(u32),
+    Apologized,
 }
 
 impl Audit {
@@ -42,8 +46,13 @@ impl Audit {
         let mut audit = Self { charged: 0, refunded: 0, owed: 0, mismatches: Vec::new() };
         for (order, outcome) in orders.iter().zip(outcomes) {
             let account = accounts.get(&order.id).unwrap_or(&nothing);
-            audit.charged += sum(&account.charges);
-            audit.refunded += sum(&account.refunds);
+            for step in account.steps() {
+                match step {
+                    Step::Charged(amount) => audit.charged += u128::from(amount.0),
+                    Step::Refunded(amount) => audit.refunded += u128::from(amount.0),
+                    _ => {}
+                }
+            }
             if matches!(outcome, Some(Outcome::Completed)) {
                 audit.owed += u128::from(order.total.0);
             }
@@ -62,62 +71,59 @@ impl Audit {
 }
 
 impl Account {
+    fn steps(&self) -> impl Iterator<Item = Step> {
+        self.0.iter().map(|(_, step)| *step)
+    }
+
     fn problem(&self, order: &Order, outcome: &Outcome) -> Option<String> {
+        let steps: Vec<Step> = self.steps().collect();
         let fits = match outcome {
-            Outcome::Completed => *self == Self::of_completed(order),
-            Outcome::Compensated(_) => self.is_undone() && self.apologies == 1,
+            Outcome::Completed => steps == completed(order),
+            Outcome::Compensated(_) => (0..=2).any(|far| steps == compensated(order, far)),
             // Where it stopped is anyone's guess; twice is wrong anyhow.
-            Outcome::Failed(_) => self.charges.len() <= 1 && self.reserved.len() <= 1 && self.shipments <= 1,
+            Outcome::Failed(_) => (1..steps.len()).all(|at| !steps[..at].contains(&steps[at])),
         };
-        (!fits).then(|| format!("it {outcome}, but the ledgers say {self:?}, for {order:?}"))
-    }
-
-    /// Everything once, and nothing taken back.
-    fn of_completed(order: &Order) -> Self {
-        Self {
-            charges: vec![order.total.0],
-            reserved: vec![order.units],
-            shipments: 1,
-            good_news: 1,
-            ..Self::default()
-        }
-    }
-
-    /// Done once at most, and taken back as often.
-    fn is_undone(&self) -> bool {
-        let money = self.charges.len() <= 1 && self.charges == self.refunds;
-        let stock = self.reserved.len() <= 1 && self.reserved == self.released;
-        money && stock && self.shipments == 0 && self.good_news == 0
+        (!fits).then(|| format!("it {outcome}, but the ledgers say {steps:?}, for {order:?}"))
     }
 }
 
-fn sum(amounts: &[u64]) -> u128 {
-    amounts.iter().map(|amount| u128::from(*amount)).sum()
+/// Everything once, one after the other, and nothing taken back.
+fn completed(order: &Order) -> Vec<Step> {
+    vec![Step::Reserved(order.units), Step::Charged(order.total), Step::Booked, Step::Announced]
+}
+
+/// So many things done, the same taken back in reverse, and an apology.
+fn compensated(order: &Order, far: usize) -> Vec<Step> {
+    let done = [Step::Reserved(order.units), Step::Charged(order.total)];
+    let undone = [Step::Released(order.units), Step::Refunded(order.total)];
+    let both = done.into_iter().take(far).chain(undone.into_iter().take(far).rev());
+    both.chain([Step::Apologized]).collect()
 }
 
 fn accounts(ledgers: &Path) -> io::Result<HashMap<OrderId, Account>> {
     let mut accounts: HashMap<OrderId, Account> = HashMap::new();
-    for movement in Ledger::read(&ledgers.join(Stockroom::LEDGER))? {
+    let mut note = |order: OrderId, at: u64, step: Step| accounts.entry(order).or_default().0.push((at, step));
+    for (at, movement) in Ledger::read(&ledgers.join(Stockroom::LEDGER))? {
         match movement {
-            Movement::Reserved { order, units } => accounts.entry(order).or_default().reserved.push(units),
-            Movement::Released { order, units } => accounts.entry(order).or_default().released.push(units),
+            Movement::Reserved { order, units } => note(order, at, Step::Reserved(units)),
+            Movement::Released { order, units } => note(order, at, Step::Released(units)),
         }
     }
-    for posting in Ledger::read(&ledgers.join(Acquirer::LEDGER))? {
+    for (at, posting) in Ledger::read(&ledgers.join(Acquirer::LEDGER))? {
         match posting {
-            Posting::Charged { order, amount: Cents(cents) } => accounts.entry(order).or_default().charges.push(cents),
-            Posting::Refunded { order, amount: Cents(cents) } => accounts.entry(order).or_default().refunds.push(cents),
+            Posting::Charged { order, amount } => note(order, at, Step::Charged(amount)),
+            Posting::Refunded { order, amount } => note(order, at, Step::Refunded(amount)),
         }
     }
-    for Booking { order, .. } in Ledger::read(&ledgers.join(Couriers::LEDGER))? {
-        accounts.entry(order).or_default().shipments += 1;
+    for (at, Booking { order, .. }) in Ledger::read(&ledgers.join(Couriers::LEDGER))? {
+        note(order, at, Step::Booked);
     }
-    for Sent { order, letter } in Ledger::read(&ledgers.join(Mailer::LEDGER))? {
-        let account = accounts.entry(order).or_default();
+    for (at, Sent { order, letter }) in Ledger::read(&ledgers.join(Mailer::LEDGER))? {
         match letter {
-            Letter::OnItsWay(_) => account.good_news += 1,
-            Letter::Apology => account.apologies += 1,
+            Letter::OnItsWay(_) => note(order, at, Step::Announced),
+            Letter::Apology => note(order, at, Step::Apologized),
         }
     }
+    accounts.values_mut().for_each(|account| account.0.sort_by_key(|(at, _)| *at));
     Ok(accounts)
 }

@@ -3,6 +3,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use partitura::TaskContext;
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -31,6 +32,8 @@ struct Book {
 #[derive(Debug, Serialize, Deserialize)]
 struct Line<E> {
     key: String,
+    /// When it was entered, in microseconds since the Unix epoch.
+    at: u64,
     entry: E,
 }
 
@@ -50,7 +53,8 @@ impl Ledger {
     /// would sync as well.
     pub fn once(&self, entry: &impl Serialize) -> io::Result<u64> {
         let key = TaskContext::current().ok_or_else(|| io::Error::other("not within a task"))?.idempotency_key();
-        let line = Line { key, entry };
+        let at = SystemTime::now().duration_since(UNIX_EPOCH).map_err(io::Error::other)?.as_micros();
+        let line = Line { key, at: u64::try_from(at).map_err(io::Error::other)?, entry };
         let mut bytes = serde_json::to_vec(&line)?;
         bytes.push(b'\n');
         let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
@@ -61,12 +65,12 @@ impl Ledger {
         number
     }
 
-    /// All entries of a ledger on disk.
-    pub fn read<E: DeserializeOwned>(path: &Path) -> io::Result<Vec<E>> {
+    /// All entries of a ledger on disk, with the moments at which they were made.
+    pub fn read<E: DeserializeOwned>(path: &Path) -> io::Result<Vec<(u64, E)>> {
         let written = fs::read(path).map_err(|error| {
             io::Error::new(error.kind(), format!("the ledger {} cannot be read: {error}", path.display()))
         })?;
-        Ok(parse(path, whole_lines(&written))?.into_iter().map(|line| line.entry).collect())
+        Ok(parse(path, whole_lines(&written))?.into_iter().map(|line| (line.at, line.entry)).collect())
     }
 }
 

@@ -12,7 +12,8 @@ const PATIENCE: Duration = Duration::from_secs(180);
 
 type Problem = Box<dyn Error + Send + Sync>;
 
-/// Two processes that conduct the workflows, two that run the services, and a client; and what befalls them.
+/// Two processes that conduct the workflows, two that run the services, a client, later a third of each; and what befalls
+/// them.
 pub(crate) struct Chaos<'w> {
     world: &'w World,
     program: &'w Program,
@@ -36,7 +37,7 @@ impl<'w> Chaos<'w> {
             }
         }
         let mut client = self.start_client()?;
-        let (mut client_was_killed, mut broker_was_killed) = (false, false);
+        let (mut others_joined, mut client_was_killed, mut broker_was_killed) = (false, false, false);
         let (mut begun, mut progress) = (0, Instant::now());
         loop {
             thread::sleep(Duration::from_millis(50));
@@ -54,6 +55,13 @@ impl<'w> Chaos<'w> {
                 (begun, progress) = (self.world.orders_begun(), Instant::now());
             } else if progress.elapsed() > PATIENCE {
                 return Err(format!("stuck at {begun} entries in the stockroom:\n{}", self.said(&mut client)).into());
+            }
+            if !others_joined && begun > self.world.orders / 8 && !self.workers.is_empty() {
+                others_joined = true;
+                for role in ["workflows", "services"] {
+                    let worker = self.start(role)?;
+                    self.workers.push((role, worker));
+                }
             }
             if !client_was_killed && begun > self.world.orders / 4 {
                 client_was_killed = true;
