@@ -17,9 +17,8 @@
 //!
 //! # How each promise is kept
 //!
-//! [`schema.sql`](https://github.com/partitura/partitura/blob/main/adapters/template/src/schema.sql) has the four statements that
-//! matter. A *line* is what one reader reads: a partition of a topic, for one subscription. A message is copied to each line
-//! of its topic.
+//! `schema.sql` has the tables, and the statements that matter. A *line* is what one reader reads: a partition of a topic, for
+//! one subscription. A message is copied to each line of its topic.
 //!
 //! * **One owner.** To claim a partition is to take an advisory lock, in a session. The server drops the lock with the
 //!   session: at once when its process ends, after `idle_session_timeout` when its machine is silent. Settlements go by

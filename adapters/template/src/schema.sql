@@ -50,8 +50,8 @@ CREATE FUNCTION living_owners() RETURNS SETOF bigint LANGUAGE sql AS $$
         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 $$;
 
--- Each statement of a function sees what was committed before it began. So places are drawn while nobody else can draw any
--- for the same lines, until the commit: whoever sees a place has seen all those before it.
+-- A sequence is drawn from before the commit, so that a reader may see 8, and later 7. Hence the rule: places are drawn only by
+-- whoever has locked the line, until it commits. (Each statement of a function sees what was committed before that statement.)
 CREATE FUNCTION publish(
     topics text[], partitions int[], ids text[], keys bytea[], header_lists bytea[], payloads bytea[], dues bigint[]
 ) RETURNS void LANGUAGE sql AS $$
@@ -74,6 +74,10 @@ $$;
 CREATE FUNCTION take(of_line int, by_owner bigint, most int, our_now bigint) RETURNS TABLE (
     due_in bigint, number bigint, partition int, id text, key bytea, headers bytea, payload bytea, due bigint, deliveries int
 ) LANGUAGE sql AS $$
+    SELECT FROM line WHERE line.id = of_line AND EXISTS (
+        SELECT FROM message m WHERE m.line = of_line AND m.place IS NULL AND m.due <= least(now_in_millis(), our_now)
+    ) FOR UPDATE;
+
     WITH due AS MATERIALIZED (
         SELECT m.number FROM message m
         WHERE m.line = of_line AND m.place IS NULL AND m.due <= least(now_in_millis(), our_now)
