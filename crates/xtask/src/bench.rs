@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: the benchmarks, built and run in release mode.
 
 use std::ffi::OsString;
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 
@@ -8,21 +9,30 @@ use partitura_servers::{Kind, Server};
 
 use crate::Failure;
 
-/// Without a broker's name: the engine's workloads on the embedded broker; options are passed on to them, and
-/// `cargo xtask bench -- --help` lists them. With names of brokers: each adapter against its raw client.
+/// The benchmark of the pure core.
+const REPLAY: &str = "replay";
+/// Where it leaves what it measured.
+const CRITERION: &str = "target/criterion";
+
+/// Without a name: the engine's workloads on the embedded broker; options are passed on to them, and
+/// `cargo xtask bench -- --help` lists them. With names of brokers: each adapter against its raw client. With `replay`: how long
+/// an instance takes to be rebuilt.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Brokers to measure an adapter on; else workloads of the engine (all without a name), and options such as --json.
+    /// `replay`; or brokers to measure an adapter on; else workloads of the engine (all without a name), and options such as --json.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "NAME|OPTION")]
     arguments: Vec<OsString>,
 }
 
 /// Builds the benchmarks and hands its terminal over: a table on stderr, one line of JSON per measure on stdout.
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    if arguments.arguments.first().is_some_and(|name| name == REPLAY) {
+        return replay(&arguments.arguments[1..]);
+    }
     let brokers = brokers(&arguments.arguments);
     if brokers.is_empty() {
         return cargo(
-            ["--package", "partitura-benches", "--bin", "engine", "--"].map(OsString::from),
+            ["run", "--release", "--package", "partitura-benches", "--bin", "engine", "--"],
             &arguments.arguments,
         );
     }
@@ -30,9 +40,27 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         if let Ok(kind) = broker.parse::<Kind>() {
             Server::new(kind).up()?;
         }
-        let package = format!("partitura-{broker}");
-        let example = format!("{broker}_against_raw");
-        cargo(["--package", &package, "--example", &example].map(OsString::from), &[])?;
+        let (package, example) = (format!("partitura-{broker}"), format!("{broker}_against_raw"));
+        cargo(["run", "--release", "--package", &package, "--example", &example], &[])?;
+    }
+    Ok(())
+}
+
+/// Runs Criterion, whose report is for people, and tells programs the medians.
+fn replay(options: &[OsString]) -> Result<(), Failure> {
+    cargo(["bench", "--package", "partitura-benches", "--bench", REPLAY, "--"], options)?;
+    for group in fs::read_dir(CRITERION)? {
+        let group = group?;
+        for function in ["decode", "replay"] {
+            let Ok(text) = fs::read(group.path().join(function).join("new/estimates.json")) else { continue };
+            let estimates: serde_json::Value = serde_json::from_slice(&text)?;
+            let nanoseconds = estimates["median"]["point_estimate"].as_f64().unwrap_or_default();
+            let (workload, p50_ms) = (group.file_name(), (nanoseconds / 1e3).round() / 1e3);
+            let line = serde_json::json!({
+                "peer": "partitura", "workload": workload.to_string_lossy(), "measure": function, "p50_ms": p50_ms,
+            });
+            println!("{line}");
+        }
     }
     Ok(())
 }
@@ -44,9 +72,10 @@ fn brokers(arguments: &[OsString]) -> Vec<&str> {
     names.filter(|name| example(name).exists()).collect()
 }
 
-fn cargo<const N: usize>(what: [OsString; N], arguments: &[OsString]) -> Result<(), Failure> {
+fn cargo<const N: usize>(what: [&str; N], arguments: &[OsString]) -> Result<(), Failure> {
+    let (command, what) = what.split_first().ok_or("a command")?;
     let status = Command::new(env!("CARGO"))
-        .args(["run", "--release", "--locked"])
+        .args([command, "--locked"])
         .args(what)
         .args(arguments)
         .status()
