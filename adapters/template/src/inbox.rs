@@ -77,9 +77,11 @@ async fn read(core: Arc<Core>, address: String, mut first: Option<LineClaim>, re
     }
 }
 
-/// Those replies that go to inboxes. If there is no line of the address any more, they go nowhere.
+/// Those replies that go to inboxes; an address is what some request said, and may be anything. If there is no line of it any
+/// more, the reply goes nowhere.
 pub(crate) fn rows(replies: &[(InboxAddress, Message)]) -> Vec<(&str, Partition, &Message)> {
-    let to_inboxes = replies.iter().filter(|(address, _)| address.as_str().starts_with(PREFIX));
+    let is_inbox = |address: &str| address.strip_prefix(PREFIX).is_some_and(|id| Uuid::try_parse(id).is_ok());
+    let to_inboxes = replies.iter().filter(|(address, _)| is_inbox(address.as_str()));
     to_inboxes.map(|(address, message)| (address.as_str(), Partition(0), message)).collect()
 }
 
@@ -108,5 +110,19 @@ impl Inbox for TemplateInbox {
 impl Drop for TemplateInbox {
     fn drop(&mut self) {
         self.reading.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reply_goes_to_an_inbox_or_nowhere() {
+        let inbox = format!("{PREFIX}{}", Uuid::now_v7());
+        let message = || Message::new(TopicName::new("t").expect("a name"), "id", "");
+        let to = |address: &str| (InboxAddress::new(address), message());
+        let replies = [to(&inbox), to("orders"), to("~"), to(&"~".repeat(10_000)), to("~a|b\0")];
+        assert_eq!(rows(&replies).iter().map(|(address, ..)| *address).collect::<Vec<_>>(), [inbox]);
     }
 }

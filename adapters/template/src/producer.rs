@@ -149,6 +149,9 @@ impl Producer for TemplateProducer {
     }
 
     async fn reply(&self, replies: Vec<(InboxAddress, Message)>) -> Result<()> {
+        for (_, reply) in &replies {
+            self.core.capabilities.check(reply, SystemClock.now())?;
+        }
         let rows = inbox::rows(&replies);
         if rows.is_empty() {
             return Ok(());
@@ -165,5 +168,28 @@ impl Producer for TemplateProducer {
 impl fmt::Debug for TemplateProducer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TemplateProducer").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_cut_by_number_and_by_size_and_what_is_refused_is_left_out() {
+        let topic = TopicName::new("t").expect("a name");
+        let of = |size: usize| Message::new(topic.clone(), "id", vec![0; size]);
+        let stored = || Ok(Receipt { partition: Partition(0) });
+        let lengths = |batch: &[Message], results: &[Result<Receipt>]| {
+            in_parts(batch, results).iter().map(Vec::len).collect::<Vec<_>>()
+        };
+        let many = vec![of(1); 2 * MOST_MESSAGES + 1];
+        let mut results: Vec<_> = many.iter().map(|_| stored()).collect();
+        assert_eq!(lengths(&many, &results), [MOST_MESSAGES, MOST_MESSAGES, 1]);
+        results[0] = Err(error::closed("publish"));
+        assert_eq!(lengths(&many, &results), [MOST_MESSAGES, MOST_MESSAGES]);
+        let large = [of(MOST_BYTES / 2), of(MOST_BYTES / 2), of(2 * MOST_BYTES), of(1)];
+        assert_eq!(lengths(&large, &[stored(), stored(), stored(), stored()]), [2, 1, 1]);
+        assert!(in_parts(&[], &[]).is_empty());
     }
 }

@@ -8,6 +8,7 @@ use partitura_broker::{Broker, Error, ErrorKind, Result};
 use partitura_conformance::{Access, Attempt, Harness, Network, Processes, Restart};
 use partitura_servers::{Kind, Server};
 use partitura_template::{Options, Template};
+use tokio::sync::OnceCell;
 
 partitura_conformance::main!(OnPostgres);
 
@@ -23,7 +24,8 @@ fn server() -> Server {
 }
 
 async fn connect(url: &str) -> Result<Arc<dyn Broker>> {
-    let up = on_a_thread(|| server().up()).await;
+    static UP: OnceCell<()> = OnceCell::const_new();
+    let up = UP.get_or_try_init(|| on_a_thread(|| server().up())).await;
     up.map_err(|error| Error::new(ErrorKind::Disconnected, "start Postgres", error.to_string()))?;
     Ok(Arc::new(Template::connect(url, Options::default()).await?))
 }
