@@ -135,7 +135,8 @@ async fn joins_order(env: &Env) -> CaseResult {
     let (queue, client) = (env.queue("orders", by_key(1)), env.connect().await?);
     client.declare(&queue.topology()).await?;
     let mut member = client.join(queue.options()).await?;
-    client.publish(vec![queue.message("k", 0).not_before(now() + ms(1_500)), queue.message("k", 1)]).await?;
+    // Long enough for a busy machine to open a producer meanwhile.
+    client.publish(vec![queue.message("k", 0).not_before(now() + ms(5_000)), queue.message("k", 1)]).await?;
     let first = member.take(1).await?;
     ensure!(ids(&first) == ["k-1"], "what is not delayed waits: {:?}", ids(&first));
     let delayed = member.take(1).await?;
