@@ -1,11 +1,15 @@
 //! An adapter against the raw client below it: the same work, the same broker, in turns.
+//!
+//! Both sides do the same job: a message has a payload, a key and an id, all three of its own, and whoever consumes it
+//! gets all three to keep. The key decides about the partition. Both have the same window of unconfirmed messages, the same
+//! bound of unsettled ones, and the durability that the adapter asks for.
 
 use std::error::Error;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use partitura::contract::{
@@ -14,7 +18,8 @@ use partitura::contract::{
 };
 use serde::Serialize;
 
-use crate::Latencies;
+use crate::usage::own_seconds;
+use crate::{Latencies, Usage};
 
 /// The result of an exercise.
 pub type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
@@ -39,7 +44,7 @@ pub struct Work {
 }
 
 impl Default for Work {
-    /// 50,000 messages of 256 bytes, 1,000 unconfirmed, 8 partitions; 200 pings, one each 10 ms; 3 rounds.
+    /// 50,000 messages of 256 bytes, 1,000 unconfirmed, 8 partitions; 200 pings, one each 10 ms; 5 rounds.
     fn default() -> Self {
         Self {
             messages: 50_000,
@@ -48,9 +53,47 @@ impl Default for Work {
             partitions: 8,
             pings: 200,
             pause: Duration::from_millis(10),
-            rounds: 3,
+            rounds: 5,
         }
     }
+}
+
+/// What a side publishes: the same for both, built one by one.
+#[derive(Debug, Clone, Copy)]
+pub struct Letters {
+    payload: usize,
+    written: u64,
+}
+
+impl Letters {
+    /// Letters of so many bytes.
+    pub fn new(payload: usize) -> Self {
+        Self { payload, written: 0 }
+    }
+}
+
+impl Iterator for Letters {
+    type Item = Letter;
+
+    fn next(&mut self) -> Option<Letter> {
+        self.written += 1;
+        let (id, key) = (self.written.to_string(), (self.written % KEYS).to_string());
+        Some(Letter { id, key, payload: vec![7; self.payload] })
+    }
+}
+
+/// How many keys there are.
+const KEYS: u64 = 1_000;
+
+/// What a message is, whoever publishes it.
+#[derive(Debug, Clone)]
+pub struct Letter {
+    /// By which a duplicate is recognised.
+    pub id: String,
+    /// Letters of one key are in one partition.
+    pub key: String,
+    /// The content.
+    pub payload: Vec<u8>,
 }
 
 /// One of the two sides. It keeps its own topic, whose messages are durable and confirmed, and settles what it consumes.
@@ -73,7 +116,7 @@ pub struct Adapter {
     work: Work,
     producer: Box<dyn Producer>,
     consumer: Box<dyn Consumer>,
-    published: u64,
+    letters: Letters,
 }
 
 /// How many messages one call of `publish` takes.
@@ -91,7 +134,9 @@ impl Adapter {
             .queue(topic.clone(), Ordering::ByKey { partitions: work.partitions })
             .subscription(subscription.clone(), [topic.clone()]);
         broker.declare(&topology).await?;
-        let producer = broker.producer(ProducerOptions::default()).await?;
+        let mut options = ProducerOptions::default();
+        options.window = NonZeroUsize::new(work.window).ok_or("a window of nothing")?;
+        let producer = broker.producer(options).await?;
         let mut consumer = broker.consumer(ConsumerOptions::new(subscription, [topic.clone()])).await?;
         let mut assigned = 0;
         while assigned < work.partitions as usize {
@@ -99,27 +144,31 @@ impl Adapter {
                 assigned += assignments.len();
             }
         }
-        Ok(Self { topic, work, producer, consumer, published: 0 })
+        Ok(Self { topic, work, producer, consumer, letters: Letters::new(work.payload) })
     }
 
-    fn message(&mut self) -> Message {
-        self.published += 1;
-        let payload = Bytes::from(vec![7; self.work.payload]);
-        Message::new(self.topic.clone(), self.published.to_string(), payload).key((self.published % 1_000).to_string())
+    /// Where it publishes to.
+    pub fn topic(&self) -> &TopicName {
+        &self.topic
     }
+}
+
+fn message(topic: &TopicName, Letter { id, key, payload }: Letter) -> Message {
+    Message::new(topic.clone(), id, payload).key(key)
 }
 
 #[async_trait]
 impl Side for Adapter {
     async fn publish(&mut self, messages: usize) -> Result<()> {
-        let batches: Vec<Vec<Message>> =
-            (0..messages.div_ceil(BATCH)).map(|_| (0..BATCH).map(|_| self.message()).collect()).collect();
+        let Self { topic, work, producer, letters, .. } = self;
         let mut flying = FuturesUnordered::new();
-        for batch in batches {
-            if flying.len() * BATCH >= self.work.window {
+        for _ in 0..messages.div_ceil(BATCH) {
+            // The producer keeps to its window itself; so many calls always have it full.
+            if flying.len() * BATCH >= 2 * work.window {
                 confirmed(flying.next().await)?;
             }
-            flying.push(self.producer.publish(batch));
+            let batch = letters.by_ref().take(BATCH).map(|letter| message(topic, letter)).collect();
+            flying.push(producer.publish(batch));
         }
         while !flying.is_empty() {
             confirmed(flying.next().await)?;
@@ -141,8 +190,8 @@ impl Side for Adapter {
     }
 
     async fn ping(&mut self) -> Result<()> {
-        let message = self.message();
-        let (sent, got) = futures::join!(self.producer.publish(vec![message]), async {
+        let letter = self.letters.next().ok_or("letters do not end")?;
+        let (sent, got) = futures::join!(self.producer.publish(vec![message(&self.topic, letter)]), async {
             loop {
                 if let Event::Deliveries(deliveries) = self.consumer.next().await? {
                     self.consumer.settle(&[deliveries[0].token]);
@@ -167,81 +216,75 @@ fn confirmed<R, E: Error + Send + Sync + 'static>(results: Option<Vec<std::resul
 pub struct Comparison {
     /// The broker with its version.
     pub broker: String,
-    /// `publish`, `consume` (messages per second; a ratio above 1 is better) or `p50_ms`, `p99_ms` of a ping (below 1).
+    /// `publish`, `consume` (messages per second; a ratio above 1 is better) or `p50_ms`, `p99_ms` of a ping (below 1);
+    /// `publish_cpu_us`, `consume_cpu_us`: processor time of this process for each message, which varies less than the
+    /// clock where others use the machine, and in which the broker's own work has no part.
     pub measure: &'static str,
-    /// The raw client's median over the rounds.
+    /// The raw client's median over the rounds; of a ping, that of all rounds together.
     pub raw: f64,
     /// The adapter's.
     pub adapter: f64,
-    /// The adapter's by the raw client's.
+    /// The adapter's by the raw client's: the median of the rounds' ratios, or of all pings.
     pub ratio: f64,
     /// The settings.
     pub notes: String,
 }
 
-/// Lets both sides do the work, in turns, and compares the medians.
+/// Lets both sides do the work, in turns, and compares them. Who comes first changes with each round.
 ///
 /// # Errors
 /// Those of either side.
 pub async fn compare(broker: &str, work: Work, raw: &mut dyn Side, adapter: &mut dyn Side) -> Result<Vec<Comparison>> {
-    let mut rounds = [Vec::new(), Vec::new()];
-    warm_up(raw).await?;
-    warm_up(adapter).await?;
+    let mut sides: [&mut dyn Side; 2] = [raw, adapter];
+    for side in &mut sides {
+        // Connections, producers' ids and caches are built at the first use.
+        side.publish(BATCH).await?;
+        side.consume(BATCH).await?;
+    }
+    // Of both sides: publish, consume, and the processor time of each; then pings.
+    let mut scores: [[Vec<f64>; 4]; 2] = Default::default();
+    let mut pings = [Vec::new(), Vec::new()];
+    let watch = Usage::watch();
     for round in 0..work.rounds {
         eprintln!("{broker}: round {} of {}", round + 1, work.rounds);
-        rounds[0].push(exercise(work, raw).await?);
-        rounds[1].push(exercise(work, adapter).await?);
-    }
-    let notes = format!("{work:?}");
-    let compare = |measure, of: fn(&Figures) -> f64| {
-        let [raw, adapter] = [0, 1].map(|side| median(rounds[side].iter().map(of).collect()));
-        let round = |value: f64| (value * 1_000.0).round() / 1_000.0;
-        let ratio = round(adapter / raw);
-        Comparison {
-            broker: broker.to_owned(),
-            measure,
-            raw: round(raw),
-            adapter: round(adapter),
-            ratio,
-            notes: notes.clone(),
+        let turns = if round % 2 == 0 { [0, 1] } else { [1, 0] };
+        for (exercise, at) in [(0, turns[0]), (0, turns[1]), (1, turns[0]), (1, turns[1])] {
+            let (began, used) = (Instant::now(), own_seconds());
+            match exercise {
+                0 => sides[at].publish(work.messages).await?,
+                _ => sides[at].consume(work.messages).await?,
+            }
+            let messages = work.messages as f64;
+            scores[at][exercise].push(messages / began.elapsed().as_secs_f64());
+            scores[at][exercise + 2].push((own_seconds() - used) * 1e6 / messages);
         }
-    };
-    Ok(vec![
-        compare("publish", |figures| figures.published),
-        compare("consume", |figures| figures.consumed),
-        compare("p50_ms", |figures| figures.pings.percentile_ms(0.5)),
-        compare("p99_ms", |figures| figures.pings.percentile_ms(0.99)),
-    ])
-}
-
-/// Connections, producers' ids and caches are built at the first use.
-async fn warm_up(side: &mut dyn Side) -> Result<()> {
-    side.publish(BATCH).await?;
-    side.consume(BATCH).await
-}
-
-struct Figures {
-    published: f64,
-    consumed: f64,
-    pings: Latencies,
-}
-
-async fn exercise(work: Work, side: &mut dyn Side) -> Result<Figures> {
-    let rate = |began: Instant| work.messages as f64 / began.elapsed().as_secs_f64();
-    let began = Instant::now();
-    side.publish(work.messages).await?;
-    let published = rate(began);
-    let began = Instant::now();
-    side.consume(work.messages).await?;
-    let consumed = rate(began);
-    let mut pings = Vec::with_capacity(work.pings);
-    for _ in 0..work.pings {
-        tokio::time::sleep(work.pause).await;
-        let began = Instant::now();
-        side.ping().await?;
-        pings.push(began.elapsed());
+        for _ in 0..work.pings {
+            for at in turns {
+                tokio::time::sleep(work.pause).await;
+                let began = Instant::now();
+                sides[at].ping().await?;
+                pings[at].push(began.elapsed());
+            }
+        }
     }
-    Ok(Figures { published, consumed, pings: Latencies::new(pings) })
+    let notes = format!("{work:?}; {}", watch());
+    let line = |measure, [raw, adapter]: [f64; 2], ratio: f64| {
+        let round = |value: f64| (value * 1_000.0).round() / 1_000.0;
+        let (raw, adapter, ratio) = (round(raw), round(adapter), round(ratio));
+        Comparison { broker: broker.to_owned(), measure, raw, adapter, ratio, notes: notes.clone() }
+    };
+    let mut lines = Vec::new();
+    for (at, measure) in ["publish", "consume", "publish_cpu_us", "consume_cpu_us"].into_iter().enumerate() {
+        let [raw, adapter] = [0, 1].map(|side| &scores[side][at]);
+        let ratios = raw.iter().zip(adapter).map(|(raw, adapter)| adapter / raw).collect();
+        lines.push(line(measure, [raw, adapter].map(|scores| median(scores.clone())), median(ratios)));
+    }
+    let pings = pings.map(Latencies::new);
+    for (measure, share) in [("p50_ms", 0.5), ("p99_ms", 0.99)] {
+        let [raw, adapter] = [0, 1].map(|side| pings[side].percentile_ms(share));
+        lines.push(line(measure, [raw, adapter], adapter / raw));
+    }
+    Ok(lines)
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -251,9 +294,9 @@ fn median(mut values: Vec<f64>) -> f64 {
 
 /// Prints the comparisons: a table for people on standard error, a line of JSON each on standard output.
 pub fn report(comparisons: &[Comparison]) {
-    eprintln!("{:<28} {:<10} {:>12} {:>12} {:>7}", "broker", "measure", "raw", "adapter", "ratio");
+    eprintln!("{:<28} {:<14} {:>12} {:>12} {:>7}", "broker", "measure", "raw", "adapter", "ratio");
     for Comparison { broker, measure, raw, adapter, ratio, .. } in comparisons {
-        eprintln!("{broker:<28} {measure:<10} {raw:>12.1} {adapter:>12.1} {ratio:>7.2}");
+        eprintln!("{broker:<28} {measure:<14} {raw:>12.2} {adapter:>12.2} {ratio:>7.2}");
     }
     for comparison in comparisons {
         // Plain data.

@@ -28,6 +28,18 @@ impl Usage {
     }
 }
 
+/// The processor time that this process has used so far, in seconds; 0 where there is no `/proc`.
+pub(crate) fn own_seconds() -> f64 {
+    std::fs::read_to_string("/proc/self/stat").ok().and_then(|stat| own(&stat)).unwrap_or_default()
+}
+
+/// User and system time from `/proc/self/stat`. After the name, which may contain anything, state is field 0, and they
+/// are 11 and 12.
+fn own(stat: &str) -> Option<f64> {
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    Some(seconds(fields.get(11)?) + seconds(fields.get(12)?))
+}
+
 /// Processor time in seconds, bytes, MiB.
 #[derive(Clone, Copy)]
 struct Counters {
@@ -42,15 +54,13 @@ struct Counters {
 impl Counters {
     fn read() -> Option<Self> {
         let read = |path: &str| std::fs::read_to_string(path).ok();
-        let (machine, own) = (read("/proc/stat")?, read("/proc/self/stat")?);
+        let machine = read("/proc/stat")?;
         // user, nice, system, idle, iowait, irq, softirq, steal
         let all: Vec<f64> = machine.lines().next()?.split_whitespace().skip(1).take(8).map(seconds).collect();
         let (idle, waiting) = (*all.get(3)?, *all.get(4)?);
-        // After the name, which may contain anything: state is field 0, user and system time are 11 and 12.
-        let own: Vec<&str> = own.rsplit_once(')')?.1.split_whitespace().collect();
         Some(Self {
             cores: machine.lines().filter(|line| line.starts_with("cpu")).count() as f64 - 1.0,
-            own: seconds(own.get(11)?) + seconds(own.get(12)?),
+            own: own(&read("/proc/self/stat")?)?,
             busy: all.iter().sum::<f64>() - idle - waiting,
             waiting,
             written: field(&read("/proc/self/io").unwrap_or_default(), "write_bytes:"),

@@ -1,16 +1,20 @@
 //! The adapter against async-nats: `cargo xtask bench nats`, or with the server's URL as the argument.
+//!
+//! The raw side is the client as its documentation uses it, with the adapter's settings. As on all brokers, its messages
+//! carry an id and a key, here as headers.
 
 use std::sync::Arc;
 
+use async_nats::HeaderMap;
 use async_nats::jetstream::consumer::PullConsumer;
 use async_nats::jetstream::consumer::pull::{Config as ConsumerConfig, Stream};
+use async_nats::jetstream::context::PublishAckFuture;
 use async_nats::jetstream::stream::{Config, RetentionPolicy};
-use async_nats::jetstream::{self, Context, ContextBuilder};
+use async_nats::jetstream::{self, Context, ContextBuilder, Message};
 use async_trait::async_trait;
-use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
-use partitura_benches::against::{Adapter, Result, Side, Work, compare, report};
-use partitura_broker::Broker;
+use partitura_benches::against::{Adapter, Letter, Letters, Result, Side, Work, compare, report};
+use partitura_broker::{Broker, partition_of};
 use partitura_nats::{Nats, Options};
 use partitura_servers::{Kind, Server};
 use std::future::IntoFuture;
@@ -23,7 +27,7 @@ struct Raw {
     stream: String,
     arriving: futures::stream::SelectAll<Stream>,
     work: Work,
-    published: u64,
+    letters: Letters,
 }
 
 impl Raw {
@@ -50,26 +54,35 @@ impl Raw {
             let consumer: PullConsumer = created.create_consumer(config).await?;
             arriving.push(consumer.stream().max_messages_per_batch(1_000).messages().await?);
         }
-        Ok(Self { jetstream, consuming, stream, arriving, work, published: 0 })
+        Ok(Self { jetstream, consuming, stream, arriving, work, letters: Letters::new(work.payload) })
     }
 
-    fn subject(&mut self) -> String {
-        self.published += 1;
-        format!("{}.{}", self.stream, self.published % u64::from(self.work.partitions))
+    /// Sends the next message; what comes back is its confirm.
+    async fn send(&mut self) -> Result<PublishAckFuture> {
+        let Letter { id, key, payload } = self.letters.next().ok_or("letters do not end")?;
+        let subject = format!("{}.{}", self.stream, partition_of(key.as_bytes(), self.work.partitions));
+        let mut headers = HeaderMap::new();
+        headers.insert("Id", id);
+        headers.insert("Key", key);
+        Ok(self.jetstream.publish_with_headers(subject, headers, payload.into()).await?)
     }
+}
+
+/// What a handler needs. The payload is the message's own.
+fn letter(message: &Message) -> Option<(String, String)> {
+    let headers = message.headers.as_ref()?;
+    Some((headers.get("Id")?.to_string(), headers.get("Key")?.to_string()))
 }
 
 #[async_trait]
 impl Side for Raw {
     async fn publish(&mut self, messages: usize) -> Result<()> {
-        let payload = Bytes::from(vec![7; self.work.payload]);
         let mut flying = futures::stream::FuturesUnordered::new();
         for _ in 0..messages {
             if flying.len() >= self.work.window {
                 flying.try_next().await?;
             }
-            let subject = self.subject();
-            let confirm = self.jetstream.publish(subject, payload.clone()).await?;
+            let confirm = self.send().await?;
             flying.push(confirm.into_future());
         }
         while flying.try_next().await?.is_some() {}
@@ -79,6 +92,7 @@ impl Side for Raw {
     async fn consume(&mut self, messages: usize) -> Result<()> {
         for consumed in 1..=messages {
             let message = self.arriving.next().await.ok_or("the consumer ended")??;
+            std::hint::black_box(letter(&message));
             if consumed == messages {
                 message.double_ack().await?;
             } else {
@@ -89,8 +103,7 @@ impl Side for Raw {
     }
 
     async fn ping(&mut self) -> Result<()> {
-        let subject = self.subject();
-        let confirm = self.jetstream.publish(subject, Bytes::from(vec![7; self.work.payload])).await?;
+        let confirm = self.send().await?;
         let (confirmed, message) = futures::join!(confirm.into_future(), self.arriving.next());
         confirmed?;
         Ok(message.ok_or("the consumer ended")??.ack().await?)

@@ -1,14 +1,15 @@
 //! The adapter against the crate `pulsar` itself: `cargo xtask bench pulsar`.
 //!
 //! The raw side has what the crate offers for speed: a producer with batches for each partition, an exclusive consumer for
-//! each, and one acknowledgement for each entry.
+//! each, and one acknowledgement for each entry. As on all brokers, its messages carry an id, here as a property, and a key.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::{FuturesUnordered, SelectAll};
-use partitura_benches::against::{Adapter, Result, Side, Work, compare, report};
+use partitura_benches::against::{Adapter, Letter, Letters, Result, Side, Work, compare, report};
 use partitura_broker::{Broker, Ordering, SubscriptionName, TopicName, Topology, partition_of};
 use partitura_pulsar::{Options, Pulsar};
 use partitura_servers::{Kind, Server};
@@ -39,7 +40,7 @@ struct Raw {
     work: Work,
     producers: Vec<Producer<TokioExecutor>>,
     consumers: Vec<Consumer>,
-    published: u64,
+    letters: Letters,
 }
 
 impl Raw {
@@ -76,15 +77,14 @@ impl Raw {
                 .with_options(ConsumerOptions::default().durable(true));
             consumers.push(consumer.build().await?);
         }
-        Ok(Self { work, producers, consumers, published: 0 })
+        Ok(Self { work, producers, consumers, letters: Letters::new(work.payload) })
     }
 
     async fn send(&mut self) -> Result<SendFuture> {
-        self.published += 1;
-        let key = (self.published % 1_000).to_string();
+        let Letter { id, key, payload } = self.letters.next().ok_or("letters do not end")?;
         let partition = partition_of(key.as_bytes(), self.work.partitions).0 as usize;
-        let payload = vec![7; self.work.payload];
-        let message = Message { payload, partition_key: Some(key), ..Message::default() };
+        let properties = HashMap::from([("id".to_owned(), id)]);
+        let message = Message { payload, partition_key: Some(key), properties, ..Message::default() };
         Ok(self.producers[partition].send_non_blocking(message).await?)
     }
 
@@ -96,6 +96,7 @@ impl Raw {
         for _ in 0..messages {
             let (consumer, got) = streams.next().await.ok_or("the stream ended")?;
             let got: Got<Vec<u8>> = got?;
+            std::hint::black_box(letter(&got));
             let (id, size) = (&got.message_id.id, got.message_id.batch_size.unwrap_or(1));
             if id.batch_index.is_none_or(|index| index + 1 == size) {
                 done.push((consumer, MessageIdData { batch_index: None, ..id.clone() }));
@@ -108,6 +109,13 @@ impl Raw {
         }
         Ok(())
     }
+}
+
+/// What a handler needs. The payload is the message's own.
+fn letter(got: &Got<Vec<u8>>) -> Option<(&str, String)> {
+    let metadata = got.metadata();
+    let id = metadata.properties.iter().find(|property| property.key == "id");
+    Some((&id?.value, got.key()?))
 }
 
 #[async_trait]
