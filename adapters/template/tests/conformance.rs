@@ -1,4 +1,4 @@
-//! The conformance suite on a real Postgres.
+//! The conformance suite on a real Postgres, with every hook.
 
 use std::io;
 use std::net::SocketAddr;
@@ -92,9 +92,10 @@ impl Network for OnPostgres {
 impl Access for OnPostgres {
     async fn connect(&self, _namespace: &str, attempt: Attempt) -> Result<Arc<dyn Broker>> {
         let endpoints = server().endpoints();
-        let tls = endpoints.tls.expect("the server speaks TLS");
+        let (login, tls) = endpoints.login.zip(endpoints.tls).expect("the server checks passwords and speaks TLS");
         let by_tls = |authority: &std::path::Path| {
-            format!("{}?sslmode=verify-full&sslrootcert={}", tls.url, authority.display())
+            let url = tls.url.replace("://", &format!("://{}:{}@", login.user, login.password));
+            format!("{url}?sslmode=verify-full&sslrootcert={}", authority.display())
         };
         let url = match attempt {
             Attempt::RightPassword => endpoints.url,

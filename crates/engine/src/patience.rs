@@ -60,8 +60,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn patience_has_an_end() {
         let began = Instant::now();
-        let error =
-            patiently("test", Duration::from_secs(60), || async { failure(ErrorKind::Timeout) }).await.expect_err("late");
+        let error = patiently("test", Duration::from_secs(60), || async { failure(ErrorKind::Timeout) })
+            .await
+            .expect_err("late");
         assert_eq!(error.kind(), ErrorKind::Timeout);
         assert!(began.elapsed() <= Duration::from_secs(60));
     }

@@ -50,8 +50,8 @@ impl fmt::Debug for Login {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Tls {
-    /// By the name `localhost`. What it checks beyond TLS: with Kafka [`Endpoints::login`] by SASL, with RabbitMQ and Postgres
-    /// a user, with the others nothing.
+    /// By the name `localhost`, and without credentials. What it checks beyond TLS: with Kafka [`Endpoints::login`] by SASL, with
+    /// RabbitMQ and Postgres too, with the others nothing.
     pub url: String,
     /// The authority that signed the server's certificate, in PEM.
     pub authority: PathBuf,

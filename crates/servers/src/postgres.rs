@@ -79,10 +79,7 @@ impl Software for Postgres {
             }),
             token: None,
             // On the same port: the client asks for it.
-            tls: Some(tls::endpoint(
-                instance,
-                format!("postgres://{USER}:{PASSWORD}@localhost:{}/{DATABASE}", instance.ports.main),
-            )),
+            tls: Some(tls::endpoint(instance, format!("postgres://localhost:{}/{DATABASE}", instance.ports.main))),
             proxied: None,
         }
     }

@@ -97,7 +97,7 @@ impl Software for Rabbitmq {
                 password: PASSWORD.to_owned(),
             }),
             token: None,
-            tls: Some(tls::endpoint(instance, format!("amqps://guest:guest@localhost:{}", ports.tls))),
+            tls: Some(tls::endpoint(instance, format!("amqps://localhost:{}", ports.tls))),
             proxied: None,
         }
     }

@@ -97,6 +97,11 @@ pub(super) const ROOMS: &[Room] = &[
         because: "it starts other people's programs, and knows nothing of ours",
     },
     Room {
+        directory: "crates/proving-ground",
+        may_use: &["partitura-broker", "partitura-conformance", "partitura-servers", "async-trait", "tokio"],
+        because: "it brings the exam and the servers together, and knows no adapter",
+    },
+    Room {
         directory: "crates/store-postgres",
         may_use: &[
             "partitura-broker",

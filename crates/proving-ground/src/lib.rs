@@ -1,0 +1,249 @@
+//! The conformance suite on the real servers of this machine: what the tests of the adapters here have in common.
+//!
+//! An adapter says which [server](Opens::server) it is tried on, and how it is [opened](Opens::open) there; [`OnServer`] has all
+//! the hooks of the suite: it starts the server when it is first needed, kills it, puts the suite's proxy before it, and tries
+//! right and wrong credentials and certificates.
+//!
+//! ```no_run
+//! # use std::sync::Arc;
+//! # use partitura_broker::{Broker, Result};
+//! # use partitura_proving_ground::{Entrance, OnServer, Opens};
+//! # use partitura_servers::{Kind, Server};
+//! # async fn connect(url: &str) -> Result<Arc<dyn Broker>> { unimplemented!() }
+//! struct OnNats;
+//!
+//! #[async_trait::async_trait]
+//! impl Opens for OnNats {
+//!     fn name(&self) -> &str { "nats" }
+//!     fn server(&self) -> Server { Server::new(Kind::Nats) }
+//!     async fn open(&self, entrance: Entrance) -> Result<Arc<dyn Broker>> { connect(&entrance.url).await }
+//! }
+//!
+//! partitura_conformance::main!(OnServer::new(OnNats));
+//! ```
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use partitura_broker::{Broker, Error, ErrorKind, Result};
+use partitura_conformance::{Access, Attempt, Harness, Network, Processes, Restart};
+use partitura_servers::{Endpoints, Server};
+use tokio::sync::OnceCell;
+
+/// No server knows it. As a token it has a header, an empty body, and no signature.
+const WRONG: &str = "eyJhbGciOiJIUzI1NiJ9.e30.bm90LXRoZS1zaWduYXR1cmUtb2YtYW55Ym9keQ";
+
+/// An adapter, and the server on which it is tried.
+#[async_trait]
+pub trait Opens: Send + Sync + 'static {
+    /// The broker's name in reports.
+    fn name(&self) -> &str;
+
+    /// The server. It is asked for often, and need not run.
+    fn server(&self) -> Server;
+
+    /// Connects.
+    ///
+    /// # Errors
+    /// Those of the adapter.
+    async fn open(&self, entrance: Entrance) -> Result<Arc<dyn Broker>>;
+
+    /// As [`Harness::patience`]: a server that shares the machine with much else is slow.
+    fn patience(&self) -> Duration {
+        Duration::from_secs(60)
+    }
+
+    /// As [`Harness::parallelism`]: fewer where topics are dear to make.
+    fn parallelism(&self) -> usize {
+        6
+    }
+}
+
+/// A way in.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Entrance {
+    /// Where. Without credentials, unless the server knows nobody without them and none are given below.
+    pub url: String,
+    /// Who it says that it is; `None` where nobody asks.
+    pub credentials: Option<Credentials>,
+    /// By TLS, trusting this authority and no other; `None` is without.
+    pub authority: Option<PathBuf>,
+}
+
+/// Who a client says that it is, rightly or not.
+#[derive(Debug, Clone)]
+pub enum Credentials {
+    /// A user and a password.
+    Password {
+        /// Their name.
+        user: String,
+        /// Worth nothing elsewhere.
+        password: String,
+    },
+    /// A token.
+    Token(String),
+}
+
+impl Entrance {
+    fn to(url: String) -> Self {
+        Self { url, credentials: None, authority: None }
+    }
+}
+
+/// A harness with all hooks.
+#[derive(Debug)]
+pub struct OnServer<O> {
+    opens: O,
+    up: OnceCell<()>,
+}
+
+impl<O: Opens> OnServer<O> {
+    /// Nothing is started before it is needed.
+    pub fn new(opens: O) -> Self {
+        Self { opens, up: OnceCell::new() }
+    }
+
+    /// Sees to it, once, that the server is up: the suite may kill it later.
+    async fn open(&self, entrance: Entrance) -> Result<Arc<dyn Broker>> {
+        let server = self.opens.server();
+        let up = self.up.get_or_try_init(|| on_a_thread(move || server.up())).await;
+        up.map_err(|error| Error::new(ErrorKind::Disconnected, "start the server", error.to_string()))?;
+        self.opens.open(entrance).await
+    }
+
+    fn endpoints(&self) -> Endpoints {
+        self.opens.server().endpoints()
+    }
+}
+
+#[async_trait]
+impl<O: Opens> Harness for OnServer<O> {
+    fn broker(&self) -> &str {
+        self.opens.name()
+    }
+
+    async fn connect(&self, _namespace: &str) -> Result<Arc<dyn Broker>> {
+        self.open(Entrance::to(self.endpoints().url)).await
+    }
+
+    fn processes(&self) -> Option<&dyn Processes> {
+        Some(self)
+    }
+
+    fn restart(&self) -> Option<&dyn Restart> {
+        Some(self)
+    }
+
+    fn network(&self) -> Option<&dyn Network> {
+        Some(self)
+    }
+
+    fn access(&self) -> Option<&dyn Access> {
+        Some(self)
+    }
+
+    fn patience(&self) -> Duration {
+        self.opens.patience()
+    }
+
+    fn parallelism(&self) -> usize {
+        self.opens.parallelism()
+    }
+}
+
+impl<O: Opens> Processes for OnServer<O> {}
+
+#[async_trait]
+impl<O: Opens> Restart for OnServer<O> {
+    async fn kill(&self) -> io::Result<()> {
+        let server = self.opens.server();
+        on_a_thread(move || server.kill()).await
+    }
+
+    async fn start(&self) -> io::Result<()> {
+        let server = self.opens.server();
+        on_a_thread(move || server.start()).await
+    }
+}
+
+#[async_trait]
+impl<O: Opens> Network for OnServer<O> {
+    fn upstream(&self) -> SocketAddr {
+        let Endpoints { url, proxied, .. } = self.endpoints();
+        match proxied {
+            Some(proxied) => proxied.upstream,
+            None => address(&url).parse().unwrap_or_else(|_| panic!("{} is no address of this machine", address(&url))),
+        }
+    }
+
+    fn listen(&self) -> SocketAddr {
+        self.endpoints().proxied.map_or((Ipv4Addr::LOCALHOST, 0).into(), |proxied| proxied.advertised)
+    }
+
+    async fn connect(&self, _namespace: &str, proxy: SocketAddr) -> Result<Arc<dyn Broker>> {
+        let url = self.endpoints().url;
+        self.open(Entrance::to(url.replacen(address(&url), &proxy.to_string(), 1))).await
+    }
+}
+
+#[async_trait]
+impl<O: Opens> Access for OnServer<O> {
+    async fn connect(&self, _namespace: &str, attempt: Attempt) -> Result<Arc<dyn Broker>> {
+        let endpoints = self.endpoints();
+        let is_wrong = attempt == Attempt::WrongPassword;
+        let given = |right: &str| if is_wrong { WRONG.to_owned() } else { right.to_owned() };
+        let (plain, credentials) = match (&endpoints.login, &endpoints.token) {
+            (Some(login), _) => {
+                let (user, password) = (login.user.clone(), given(&login.password));
+                (login.url.clone(), Some(Credentials::Password { user, password }))
+            }
+            (None, Some(token)) => (endpoints.url.clone(), Some(Credentials::Token(given(token)))),
+            (None, None) => return Err(lacking("credentials")),
+        };
+        let tls = endpoints.tls.ok_or_else(|| lacking("TLS"))?;
+        let (url, authority) = match attempt {
+            Attempt::RightPassword | Attempt::WrongPassword => (plain, None),
+            Attempt::Tls => (tls.url, Some(tls.authority)),
+            Attempt::TlsWithWrongAuthority => (tls.url, Some(tls.stranger)),
+        };
+        self.open(Entrance { url, credentials, authority }).await
+    }
+
+    fn secrets(&self) -> Vec<String> {
+        let Endpoints { login, token, .. } = self.endpoints();
+        let right = login.map(|login| login.password).or(token);
+        right.into_iter().chain([WRONG.to_owned()]).collect()
+    }
+}
+
+fn lacking(what: &str) -> Error {
+    Error::new(ErrorKind::Unsupported, "connect", format!("the server has no entrance with {what}"))
+}
+
+/// Host and port of a URL.
+fn address(url: &str) -> &str {
+    let (_, rest) = url.split_once("://").unwrap_or(("", url));
+    let rest = rest.split(['/', '?']).next().unwrap_or_default();
+    rest.rsplit_once('@').map_or(rest, |(_, address)| address)
+}
+
+async fn on_a_thread(task: impl FnOnce() -> partitura_servers::Result<()> + Send + 'static) -> io::Result<()> {
+    tokio::task::spawn_blocking(task).await?.map_err(io::Error::other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_of_a_url_is_found_beside_credentials_path_and_parameters() {
+        for url in ["a://h:1", "a://h:1/", "a://u:p@h:1/db?x=y", "a://h:1?admin=http://h:2"] {
+            assert_eq!(address(url), "h:1", "{url}");
+        }
+    }
+}
