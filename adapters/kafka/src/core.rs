@@ -127,10 +127,14 @@ impl Core {
         tokio::task::spawn_blocking(task).await.map_err(|_| error::closed(operation))
     }
 
+    /// What the topic is, if that is remembered.
+    pub(crate) fn known_route(&self, topic: &TopicName) -> Option<Arc<Route>> {
+        self.routes.read().unwrap_or_else(PoisonError::into_inner).get(topic).cloned()
+    }
+
     /// What the topic is: remembered, or looked up.
     pub(crate) async fn route(&self, topic: &TopicName) -> Result<Arc<Route>> {
-        let known = self.routes.read().unwrap_or_else(PoisonError::into_inner).get(topic).cloned();
-        match known {
+        match self.known_route(topic) {
             Some(route) => Ok(route),
             None => Ok(self.remember(topic, topology::look_up(self, topic).await?)),
         }

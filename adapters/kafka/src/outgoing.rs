@@ -17,8 +17,9 @@ use crate::client::{self, Health};
 use crate::error;
 use crate::options::Target;
 
-/// How long is waited for an event at a time. Events wake the thread at once; this bounds the way out.
-const TICK: Duration = Duration::from_millis(50);
+/// How long is waited for an event at a time. Events wake the thread at once; this bounds the way out. rdkafka spins for the
+/// last millisecond of it, so it is long.
+const TICK: Duration = Duration::from_millis(250);
 /// How long what was accepted may take to be written when the connection is closed.
 const LAST: Duration = Duration::from_secs(5);
 

@@ -11,7 +11,7 @@ use partitura_broker::{
     partition_of, telemetry,
 };
 use rdkafka::error::RDKafkaErrorCode;
-use tokio::sync::{Mutex as Turns, Notify, Semaphore};
+use tokio::sync::{Mutex as Turns, Notify, OwnedSemaphorePermit, Semaphore};
 use tracing::Instrument;
 
 use crate::core::Core;
@@ -21,6 +21,10 @@ use crate::{delay, error, inbox, wire};
 
 /// How long to wait where librdkafka's queue is full before looking again.
 const FULL: Duration = Duration::from_millis(2);
+/// The largest part of the window that is waited for at once, and how many of them the window has at least. Whoever waits
+/// is woken once for each.
+const PART: usize = 100;
+const PARTS: usize = 8;
 
 /// Publishes through the connection's one librdkafka producer.
 pub(crate) struct Publisher {
@@ -43,13 +47,15 @@ impl Publisher {
         let _turn = self.turns.lock().await;
         // Nothing overtakes what may still be retried.
         let mut held: HashSet<(&TopicName, &Bytes)> = HashSet::new();
+        // Places in the window that are ours and not used yet.
+        let mut places = None;
         for (at, message) in batch.iter().enumerate() {
             let key = message.key.as_ref().map(|key| (&message.topic, key));
             let result = if key.as_ref().is_some_and(|key| held.contains(key)) {
                 let text = "an earlier message of this key failed; publish both again, in order";
                 Err(Error::new(ErrorKind::OutcomeUnknown, "publish", text).of(&message.topic))
             } else {
-                self.send(message, at, pending).await
+                self.send(message, at, batch.len() - at, &mut places, pending).await
             };
             if let Err(error) = result {
                 if error.is_retryable() {
@@ -60,37 +66,59 @@ impl Publisher {
         }
     }
 
-    async fn send(&self, message: &Message, at: usize, pending: &Arc<Pending>) -> Result<()> {
+    /// Queues one message, behind which so many of its batch are `left`, itself included.
+    async fn send(
+        &self,
+        message: &Message,
+        at: usize,
+        left: usize,
+        places: &mut Option<OwnedSemaphorePermit>,
+        pending: &Arc<Pending>,
+    ) -> Result<()> {
         let now = self.core.now();
         self.core.capabilities().check(message, now)?;
-        let route = tokio::time::timeout(self.options.confirm_within, self.core.route(&message.topic))
-            .await
-            .map_err(|_| Error::new(ErrorKind::Timeout, "publish", "the topic could not be looked up in time"))
-            .and_then(|route| route)
-            .map_err(|error| error.of(&message.topic))?;
-        let permit = self.window.clone().acquire_owned().await.map_err(|_| error::closed("publish"))?;
+        let route = match self.core.known_route(&message.topic) {
+            Some(route) => route,
+            None => self.look_up(&message.topic).await?,
+        };
+        let place = match places.as_mut().and_then(|places| places.split(1)) {
+            Some(place) => place,
+            None => self.place(left, places).await?,
+        };
         let partition = self.partition(message, &route);
         let receipt = Receipt { partition: if route.shared { Partition(0) } else { Partition(partition) } };
         let pending = pending.clone();
         let confirmed: Confirm = Box::new(move |result| {
-            drop(permit);
+            drop(place);
             pending.finish(at, result.map(|()| receipt).map_err(outgoing::unconfirmed));
         });
         let delayed = message.not_before.is_some_and(|due| due > now);
-        let (waits, payload) = (delay::key(message), Some(&message.payload[..]));
-        let record = if delayed {
-            Record {
-                topic: &route.timers,
-                partition,
-                key: Some(waits.as_bytes()),
-                payload,
-                headers: wire::waiting(message),
-            }
+        let payload = Some(&message.payload[..]);
+        let waits = delayed.then(|| delay::key(message));
+        let record = if let Some(key) = &waits {
+            let (topic, key) = (route.timers.as_str(), Some(key.as_bytes()));
+            Record { topic, partition, key, payload, headers: wire::waiting(message) }
         } else {
             let (topic, key) = (message.topic.as_str(), message.key.as_deref());
             Record { topic, partition, key, payload, headers: wire::headers(message) }
         };
         self.put(record, confirmed).await.map_err(|error| error.of(&message.topic))
+    }
+
+    async fn look_up(&self, topic: &TopicName) -> Result<Arc<Route>> {
+        tokio::time::timeout(self.options.confirm_within, self.core.route(topic))
+            .await
+            .map_err(|_| Error::new(ErrorKind::Timeout, "publish", "the topic could not be looked up in time"))
+            .and_then(|route| route)
+            .map_err(|error| error.of(topic))
+    }
+
+    /// Waits for a place in the window, and takes what else of the batch may follow at once.
+    async fn place(&self, left: usize, places: &mut Option<OwnedSemaphorePermit>) -> Result<OwnedSemaphorePermit> {
+        let part = left.min(PART).min(self.options.window.get().div_ceil(PARTS));
+        let part = u32::try_from(part).unwrap_or(1);
+        let taken = self.window.clone().acquire_many_owned(part).await.map_err(|_| error::closed("publish"))?;
+        places.insert(taken).split(1).ok_or_else(|| error::closed("publish"))
     }
 
     /// Gives a record to librdkafka, which refuses it while its queue is full.

@@ -22,6 +22,9 @@ pub(crate) enum Action {
 /// Every broker and store behind the facade. The same in each step, so that little is built twice.
 const ALL: &str = "partitura/all";
 
+/// Those with servers. What needs none is tried by the step before.
+const BROKERS: &str = "kafka nats pulsar rabbitmq";
+
 /// From the cheapest to the dearest, so that a slip shows early.
 pub(crate) const STEPS: &[Step] = &[
     Step { name: "fmt", about: "the code is formatted", action: cargo(&["fmt", "--all", "--check"]) },
@@ -59,6 +62,25 @@ pub(crate) const STEPS: &[Step] = &[
         name: "test",
         about: "unit, integration and documentation tests pass",
         action: cargo(&["test", "--locked", "--workspace", "--features", ALL, "--no-fail-fast"]),
+    },
+    Step {
+        name: "scenarios",
+        about: "workflows do the same on every broker, also while processes and the broker are killed",
+        action: Action::Cargo {
+            arguments: &[
+                "test",
+                "--locked",
+                "--workspace",
+                "--features",
+                ALL,
+                "--no-fail-fast",
+                "--test",
+                "on_every_broker",
+                "--test",
+                "scenarios",
+            ],
+            environment: &[("PARTITURA_BROKERS", BROKERS), ("PARTITURA_SCENARIO_BROKERS", BROKERS)],
+        },
     },
     Step {
         name: "crash",

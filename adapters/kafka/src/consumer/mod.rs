@@ -9,7 +9,7 @@ mod worker;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -38,6 +38,8 @@ pub(crate) struct Shared {
     state: Mutex<State>,
     /// There may be an event.
     arrived: Notify,
+    /// There may be room for more messages.
+    room: Condvar,
     /// The thread went round once more.
     progress: watch::Sender<()>,
     /// Settlements are to be committed now.
@@ -98,6 +100,7 @@ impl Member {
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
             arrived: Notify::new(),
+            room: Condvar::new(),
             progress: watch::Sender::new(()),
             hurry: AtomicBool::new(false),
             stop: AtomicBool::new(false),
@@ -153,6 +156,7 @@ impl Consumer for Member {
                     return Err(error.duplicate());
                 }
                 if let Some(event) = state.next() {
+                    self.shared.room.notify_one();
                     return Ok(event);
                 }
             }

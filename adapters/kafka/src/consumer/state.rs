@@ -8,6 +8,9 @@ use crate::position::Position;
 
 /// The most messages of one event.
 const BATCH: usize = 1_000;
+/// How much of a topic is read ahead of the credit.
+const AHEAD: usize = 20_000;
+const BYTES_AHEAD: usize = 16 << 20;
 
 /// What a consumer owns and holds. The polling thread fills it, the task that calls `next` empties it.
 #[derive(Debug)]
@@ -34,6 +37,17 @@ pub(super) struct Topic {
     out: Amount,
     ready: Amount,
     pub(super) paused: bool,
+}
+
+impl Topic {
+    pub(super) fn is_full(&self) -> bool {
+        self.ready.messages >= AHEAD || self.ready.bytes >= BYTES_AHEAD
+    }
+
+    /// Whether fetching is worth while again.
+    pub(super) fn is_low(&self) -> bool {
+        self.ready.messages <= AHEAD / 2 && self.ready.bytes <= BYTES_AHEAD / 2
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -143,19 +157,9 @@ impl State {
         }
     }
 
-    /// Whether so much of a topic waits that no more should be fetched, or so little that it should.
-    pub(super) fn should_pause(&self, topic: usize) -> Option<bool> {
-        let Topic { ready, paused, .. } = &self.topics[topic];
-        let (messages, bytes) = (self.credit.messages.get().clamp(500, 20_000), self.credit.bytes.get().min(16 << 20));
-        let full = ready.messages >= messages || ready.bytes >= bytes;
-        let low = ready.messages <= messages / 2 && ready.bytes <= bytes / 2;
-        if !paused && full {
-            Some(true)
-        } else if *paused && low {
-            Some(false)
-        } else {
-            None
-        }
+    /// Whether so much of a topic waits that no more should be fetched.
+    pub(super) fn is_full(&self) -> bool {
+        self.topics.iter().any(|topic| !topic.paused && topic.is_full())
     }
 
     /// Begins to give partitions back. Gives back those about which the consumer has to be asked.

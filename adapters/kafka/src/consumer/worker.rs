@@ -1,5 +1,5 @@
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use partitura_broker::telemetry::{self, TARGET};
@@ -27,6 +27,8 @@ const AGAIN: Duration = Duration::from_millis(50);
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long the last commit of partitions that go may take.
 const LAST_COMMIT: Duration = Duration::from_secs(10);
+/// How long a topic may be full before its partitions are paused.
+const PATIENT: Duration = Duration::from_millis(200);
 /// The most messages that are taken up at once.
 const BATCH: usize = 500;
 
@@ -45,6 +47,8 @@ pub(super) struct Worker {
     commit_next: Instant,
     /// How many commits failed.
     failures: u64,
+    /// Since when more has been read ahead than there should be.
+    full: Option<Instant>,
 }
 
 /// Partitions that the group wants back.
@@ -85,6 +89,7 @@ impl Worker {
             commit,
             commit_next,
             failures,
+            full: None,
         })
     }
 
@@ -105,9 +110,12 @@ impl Worker {
         self.leave();
     }
 
-    fn fetch(&self) {
-        let mut batch: Vec<(usize, u32, i64, Message)> = Vec::new();
+    fn fetch(&mut self) {
         let mut wait = if self.commit.is_some() { TICK / 10 } else { TICK };
+        if self.waits_for_room(wait) {
+            return;
+        }
+        let mut batch: Vec<(usize, u32, i64, Message)> = Vec::new();
         while batch.len() < BATCH {
             match self.consumer.poll(wait) {
                 Some(Ok(record)) => batch.extend(self.read(&record)),
@@ -125,6 +133,23 @@ impl Worker {
         }
         drop(state);
         self.shared.arrived.notify_one();
+    }
+
+    /// Whether a topic is full; waits a moment until it is not. Not to poll holds the fetching up, and costs nothing, whereas
+    /// a pause makes librdkafka throw away what it has fetched. But who does not poll hears nothing from the group: so who
+    /// is full for long is paused.
+    fn waits_for_room(&mut self, wait: Duration) -> bool {
+        let state = self.shared.state();
+        if !state.is_full() {
+            self.full = None;
+            return false;
+        }
+        if self.full.get_or_insert_with(Instant::now).elapsed() > PATIENT {
+            return false;
+        }
+        let waited = self.shared.room.wait_timeout_while(state, wait, |state| state.is_full());
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+        true
     }
 
     fn read(&self, record: &BorrowedMessage<'_>) -> Option<(usize, u32, i64, Message)> {
@@ -327,7 +352,15 @@ impl Worker {
     fn pause_and_resume(&self) {
         let mut state = self.shared.state();
         for (at, topic) in self.topics.iter().enumerate() {
-            let Some(pause) = state.should_pause(at) else { continue };
+            let pause = match &state.topics[at] {
+                topic
+                    if !topic.paused && topic.is_full() && self.full.is_some_and(|since| since.elapsed() > PATIENT) =>
+                {
+                    true
+                }
+                topic if topic.paused && topic.is_low() => false,
+                _ => continue,
+            };
             let mut list = TopicPartitionList::new();
             for partition in state.owned() {
                 list.add_partition(topic.as_str(), number(partition));

@@ -41,9 +41,18 @@ impl Program {
             return Ok(Self(program.into()));
         }
         let features = broker.into_iter().map(Kind::name).chain(["postgres"]).collect::<Vec<_>>().join(",");
+        // As this test was built, so that nothing is built anew for it.
+        let everything = cfg!(all(feature = "kafka", feature = "nats", feature = "pulsar", feature = "rabbitmq"));
+        let what = if everything {
+            ["--workspace", "--features=partitura/all"]
+        } else {
+            ["--package=partitura", "--features"]
+        };
         let profile: &[&str] = if cfg!(debug_assertions) { &[] } else { &["--release"] };
         let status = Command::new(env!("CARGO"))
-            .args(["build", "-p", "partitura", "--example", "checkout", "--features", &features])
+            .args(["build", "--example", "checkout"])
+            .args(what)
+            .args((!everything).then_some(features))
             .args(profile)
             .status()?;
         if !status.success() {
