@@ -350,17 +350,14 @@ impl Worker {
     }
 
     fn pause_and_resume(&self) {
+        let tired = self.full.is_some_and(|since| since.elapsed() > PATIENT);
         let mut state = self.shared.state();
         for (at, topic) in self.topics.iter().enumerate() {
-            let pause = match &state.topics[at] {
-                topic
-                    if !topic.paused && topic.is_full() && self.full.is_some_and(|since| since.elapsed() > PATIENT) =>
-                {
-                    true
-                }
-                topic if topic.paused && topic.is_low() => false,
-                _ => continue,
-            };
+            let pause = !state.topics[at].paused;
+            let due = if pause { tired && state.topics[at].is_full() } else { state.topics[at].is_low() };
+            if !due {
+                continue;
+            }
             let mut list = TopicPartitionList::new();
             for partition in state.owned() {
                 list.add_partition(topic.as_str(), number(partition));
