@@ -13,7 +13,7 @@ use partitura_adapter_kit::{Claim, Claimed};
 use partitura_broker::{Error, ErrorKind, Partition, Result, TopicName};
 
 use crate::error::closed;
-use crate::link::{Link, open_channel};
+use crate::link::{Link, open_channel, uncancelled};
 use crate::settled::{Settled, Tag};
 use crate::topology::look_at;
 use crate::{names, wire};
@@ -129,11 +129,16 @@ impl Claim for QueueClaim {
     }
 
     async fn release(mut self) -> Result<()> {
-        let Some(hold) = self.hold.take() else { return Ok(()) };
-        // What the broker has not passed on to the queue when the channel is closed would come again.
-        let synced = hold.sync(&self.queue).await;
-        let given_up = hold.give_up().await;
-        synced.and(given_up).map_err(|error| self.link.lost(error, "flush settlements").of(&self.topic))
+        // What the broker has not passed on to the queue when the channel is closed would come again. If this is dropped
+        // meanwhile, for it takes too long, dropping the claim gives it up.
+        let synced = self.flush().await;
+        let Some(hold) = self.hold.take() else { return synced };
+        let (link, topic) = (self.link.clone(), self.topic.clone());
+        // From here on to its end: a lock that nobody frees is the connection's for as long as that lives.
+        let given_up = uncancelled(async move {
+            hold.give_up().await.map_err(|error| link.lost(error, "give a partition up").of(&topic))
+        });
+        synced.and(given_up.await)
     }
 }
 

@@ -1,0 +1,63 @@
+//! What is RabbitMQ's own, on a real server.
+
+use std::time::Duration;
+
+use partitura_broker::{
+    Broker, Clock, Consumer, ConsumerOptions, Event, Ordering, SubscriptionName, SystemClock, TopicName, Topology,
+};
+use partitura_rabbitmq::{Options, Rabbitmq};
+use partitura_servers::{Kind, Server};
+use tokio::time::timeout;
+
+const PARTITIONS: u32 = 4;
+/// Only what is stuck takes this long.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_that_its_deadline_cuts_short_frees_the_partitions_all_the_same() {
+    let server = Server::new(Kind::Rabbitmq);
+    tokio::task::spawn_blocking(move || server.up()).await.expect("no panic").expect("a server");
+    let broker = Rabbitmq::connect(&Server::new(Kind::Rabbitmq).url(), Options::default()).await.expect("connected");
+    // How long a release takes is the server's affair: one of these is over in the middle of it.
+    for millis in [1, 2, 3, 5, 8, 12, 18, 27, 40] {
+        let topic = TopicName::new(format!("cut-short-{}-{millis}", SystemClock.now().as_millis())).expect("a name");
+        let subscription = SubscriptionName::new("readers").expect("a name");
+        let topology = Topology::new()
+            .queue(topic.clone(), Ordering::ByKey { partitions: PARTITIONS })
+            .subscription(subscription.clone(), [topic.clone()]);
+        broker.declare(&topology).await.expect("declared");
+        let options = ConsumerOptions::new(subscription, [topic]);
+        let hasty = options.clone().revoke_within(Duration::from_millis(millis));
+        let mut first = broker.consumer(hasty).await.expect("a member");
+        timeout(PATIENCE, owns(&mut first, PARTITIONS)).await.expect("all of it is the only member's");
+        let releasing = tokio::spawn(release_all_that_is_asked_for(first));
+        let mut second = broker.consumer(options).await.expect("a member");
+        let share = timeout(PATIENCE, owns(&mut second, 1)).await;
+        share.unwrap_or_else(|_| panic!("revoked within {millis} ms, a partition stayed locked"));
+        // Alone, it gets the rest, too: nothing stayed behind with the first.
+        releasing.abort();
+        let rest = timeout(PATIENCE, owns(&mut second, PARTITIONS - 1)).await;
+        rest.unwrap_or_else(|_| panic!("revoked within {millis} ms, a partition stayed locked"));
+    }
+    broker.close().await.expect("closed");
+}
+
+/// Returns when so many partitions were assigned.
+async fn owns(member: &mut Box<dyn Consumer>, partitions: u32) {
+    let mut owned = 0;
+    while owned < partitions {
+        match member.next().await.expect("an event") {
+            Event::Assigned(assigned) => owned += u32::try_from(assigned.len()).expect("few"),
+            other => panic!("{other:?} was not expected"),
+        }
+    }
+}
+
+async fn release_all_that_is_asked_for(mut member: Box<dyn Consumer>) {
+    loop {
+        if let Event::Revoking { partitions, .. } = member.next().await.expect("an event") {
+            // Cut short or not, they are given up.
+            let _ = member.release(&partitions).await;
+        }
+    }
+}
