@@ -18,7 +18,7 @@ pub(super) const CASES: &[Case] = &[
         "delay.accuracy",
         One,
         [Quiet],
-        "with little load, the 99th percentile of lateness is within the declared bound, a busy machine's second allowed",
+        "with little load, the 99th percentile of lateness is within the declared bound, a busy machine's three seconds allowed",
         accuracy
     ),
     case!(
@@ -46,7 +46,7 @@ pub(super) const CASES: &[Case] = &[
 
 /// By how much a machine that is busy with something else may make a broker later than it declares. How late it is on a
 /// quiet one is reported, and is a matter for benchmarks.
-const ALLOWANCE: Duration = Duration::from_secs(1);
+const ALLOWANCE: Duration = Duration::from_secs(3);
 
 fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)

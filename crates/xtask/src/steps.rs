@@ -79,7 +79,11 @@ pub(crate) const STEPS: &[Step] = &[
                 "--test",
                 "scenarios",
             ],
-            environment: &[("PARTITURA_BROKERS", BROKERS), ("PARTITURA_SCENARIO_BROKERS", BROKERS)],
+            environment: &[
+                ("PARTITURA_BROKERS", BROKERS),
+                ("PARTITURA_SCENARIO_BROKERS", BROKERS),
+                ("PARTITURA_SCENARIO_FEATURES", ALL),
+            ],
         },
     },
     Step {
