@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// How long the last commit of partitions that go may take.
 const LAST_COMMIT: Duration = Duration::from_secs(10);
 /// How long a topic may be full before its partitions are paused.
-const PATIENT: Duration = Duration::from_millis(200);
+const FULL_FOR: Duration = Duration::from_millis(200);
 /// The most messages that are taken up at once.
 const BATCH: usize = 500;
 
@@ -144,12 +144,17 @@ impl Worker {
             self.full = None;
             return false;
         }
-        if self.full.get_or_insert_with(Instant::now).elapsed() > PATIENT {
+        self.full.get_or_insert_with(Instant::now);
+        if self.is_full_for_long() {
             return false;
         }
         let waited = self.shared.room.wait_timeout_while(state, wait, |state| state.is_full());
         drop(waited.unwrap_or_else(PoisonError::into_inner));
         true
+    }
+
+    fn is_full_for_long(&self) -> bool {
+        self.full.is_some_and(|since| since.elapsed() > FULL_FOR)
     }
 
     fn read(&self, record: &BorrowedMessage<'_>) -> Option<(usize, u32, i64, Message)> {
@@ -350,11 +355,11 @@ impl Worker {
     }
 
     fn pause_and_resume(&self) {
-        let tired = self.full.is_some_and(|since| since.elapsed() > PATIENT);
+        let full_for_long = self.is_full_for_long();
         let mut state = self.shared.state();
         for (at, topic) in self.topics.iter().enumerate() {
             let pause = !state.topics[at].paused;
-            let due = if pause { tired && state.topics[at].is_full() } else { state.topics[at].is_low() };
+            let due = if pause { full_for_long && state.topics[at].is_full() } else { state.topics[at].is_low() };
             if !due {
                 continue;
             }
