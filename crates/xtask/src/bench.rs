@@ -31,30 +31,28 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     let brokers = brokers(&arguments.arguments);
     if brokers.is_empty() {
-        return cargo(
-            ["run", "--release", "--package", "partitura-benches", "--bin", "engine", "--"],
-            &arguments.arguments,
-        );
+        let engine = ["--release", "--package", "partitura-benches", "--bin", "engine", "--"];
+        return cargo("run", &engine, &arguments.arguments);
     }
     for broker in brokers {
         if let Ok(kind) = broker.parse::<Kind>() {
             Server::new(kind).up()?;
         }
         let (package, example) = (format!("partitura-{broker}"), format!("{broker}_against_raw"));
-        cargo(["run", "--release", "--package", &package, "--example", &example], &[])?;
+        cargo("run", &["--release", "--package", &package, "--example", &example], &[])?;
     }
     Ok(())
 }
 
 /// Runs Criterion, whose report is for people, and tells programs the medians.
 fn replay(options: &[OsString]) -> Result<(), Failure> {
-    cargo(["bench", "--package", "partitura-benches", "--bench", REPLAY, "--"], options)?;
+    cargo("bench", &["--package", "partitura-benches", "--bench", REPLAY, "--"], options)?;
     for group in fs::read_dir(CRITERION)? {
         let group = group?;
         for function in ["decode", "replay"] {
             let Ok(text) = fs::read(group.path().join(function).join("new/estimates.json")) else { continue };
             let estimates: serde_json::Value = serde_json::from_slice(&text)?;
-            let nanoseconds = estimates["median"]["point_estimate"].as_f64().unwrap_or_default();
+            let Some(nanoseconds) = estimates["median"]["point_estimate"].as_f64() else { continue };
             let (workload, p50_ms) = (group.file_name(), (nanoseconds / 1e3).round() / 1e3);
             let line = serde_json::json!({
                 "peer": "partitura", "workload": workload.to_string_lossy(), "measure": function, "p50_ms": p50_ms,
@@ -72,8 +70,7 @@ fn brokers(arguments: &[OsString]) -> Vec<&str> {
     names.filter(|name| example(name).exists()).collect()
 }
 
-fn cargo<const N: usize>(what: [&str; N], arguments: &[OsString]) -> Result<(), Failure> {
-    let (command, what) = what.split_first().ok_or("a command")?;
+fn cargo(command: &str, what: &[&str], arguments: &[OsString]) -> Result<(), Failure> {
     let status = Command::new(env!("CARGO"))
         .args([command, "--locked"])
         .args(what)
