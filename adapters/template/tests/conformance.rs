@@ -1,4 +1,4 @@
-//! The conformance suite on a real Postgres, with every hook.
+//! The conformance suite on a real Postgres, with every hook. Unlike the adapters beside it, it writes them out: to be copied.
 
 use std::io;
 use std::net::SocketAddr;
