@@ -50,6 +50,9 @@ pub trait Opens: Send + Sync + 'static {
     ///
     /// # Errors
     /// Those of the adapter.
+    ///
+    /// # Cancel safety
+    /// That of the adapter's own way to connect.
     async fn open(&self, entrance: Entrance) -> Result<Arc<dyn Broker>>;
 
     /// As [`Harness::patience`]: a server that shares the machine with much else is slow.
@@ -63,8 +66,8 @@ pub trait Opens: Send + Sync + 'static {
     }
 }
 
-/// A way in.
-#[derive(Debug, Clone)]
+/// A way in. It has no `Debug`, in which credentials would show.
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct Entrance {
     /// Where. Without credentials, unless the server knows nobody without them and none are given below.
@@ -76,7 +79,7 @@ pub struct Entrance {
 }
 
 /// Who a client says that it is, rightly or not.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub enum Credentials {
     /// A user and a password.
     Password {
