@@ -1,5 +1,6 @@
 use std::future::Future;
 use std::num::NonZeroUsize;
+use std::pin::pin;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -72,7 +73,8 @@ impl Worker {
         self
     }
 
-    /// Starts, and runs until `shutdown` resolves; then finishes what runs and leaves.
+    /// Starts, and runs until `shutdown` resolves; then finishes what runs and leaves. Told so while it starts, it starts no
+    /// further.
     ///
     /// # Errors
     /// As [`start`](Self::start), and what ended the worker early.
@@ -80,7 +82,12 @@ impl Worker {
     /// # Cancel safety
     /// Dropped, the worker is gone as if it had crashed: nothing is lost, and what ran runs again.
     pub async fn run_until(self, shutdown: impl Future) -> Result<()> {
-        let mut running = self.start().await?;
+        let mut shutdown = pin!(shutdown);
+        let mut running = tokio::select! {
+            biased;
+            _ = &mut shutdown => return Ok(()),
+            running = self.start() => running?,
+        };
         tokio::select! {
             biased;
             _ = shutdown => running.stop().await,

@@ -31,6 +31,7 @@ mod progress;
 mod report;
 mod services;
 mod shop;
+mod stop;
 mod warnings;
 mod workflow;
 
@@ -52,7 +53,11 @@ use crate::services::inventory::{InventoryService, Stockroom};
 use crate::services::notifications::{Mailer, NotificationsService};
 use crate::services::payments::{Acquirer, PaymentsService};
 use crate::services::shipping::{Couriers, ShippingService};
+use crate::stop::Stop;
 use crate::workflow::{Checkout, Delivery};
+
+/// The exit code of who was told to stop before all orders were settled.
+const UNFINISHED: u8 = 130;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -66,12 +71,22 @@ async fn main() -> ExitCode {
 async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let intake = arguments.role.serves_customers().then(|| arguments.intake()).transpose()?;
     let data = arguments.data()?;
-    let partitura = connect(&arguments, &data).await?;
+    let stop = Stop::listen()?;
+    let partitura = tokio::select! {
+        connected = connect(&arguments, &data) => connected?,
+        () = stop.clone().told() => return Ok(if intake.is_some() { UNFINISHED.into() } else { ExitCode::SUCCESS }),
+    };
     let worker = employ(arguments.role, &partitura, &data.join("ledger"))?;
     let exit = match intake {
-        Some(intake) => serve(&arguments, &data, &intake, partitura.client(), worker.start().await?).await?,
+        Some(intake) => {
+            let client = partitura.client();
+            tokio::select! {
+                worker = worker.start() => serve(&arguments, &data, &intake, client, worker?, stop).await?,
+                () = stop.clone().told() => UNFINISHED.into(),
+            }
+        }
         None => {
-            worker.run_until(told_to_stop()).await?;
+            worker.run_until(stop.told()).await?;
             ExitCode::SUCCESS
         }
     };
@@ -113,6 +128,7 @@ async fn serve(
     intake: &Intake,
     client: Client,
     mut worker: RunningWorker,
+    stop: Stop,
 ) -> Result<ExitCode, Box<dyn Error>> {
     intake.skipped.iter().for_each(|skipped| eprintln!("{skipped}"));
     println!("data     {0} (run it again with --data {0} to go on)", data.display());
@@ -127,7 +143,7 @@ async fn serve(
     let finished = tokio::select! {
         () = served => true,
         never = progress.lines() => match never {},
-        () = told_to_stop() => false,
+        () = stop.told() => false,
         ended = worker.ended() => return Err(ended.map_or_else(Into::into, |()| "the worker ended by itself".into())),
     };
     let took = began.elapsed();
@@ -137,34 +153,10 @@ async fn serve(
     if !finished {
         println!("stopped with {} of {} orders settled", report.settled(), intake.orders.len());
         println!("to go on, run it again with the same orders and --data {}", data.display());
-        return Ok(ExitCode::from(130));
+        return Ok(UNFINISHED.into());
     }
     let audit = Audit::of(&data.join("ledger"), &intake.orders, report.outcomes())?;
     report.print(&audit, took, arguments.json)
-}
-
-/// Resolves at the first Ctrl-C or SIGTERM, for a clean end; the second ends the process at once, which loses nothing either.
-async fn told_to_stop() {
-    signal().await;
-    eprintln!("finishing what runs …");
-    tokio::spawn(async {
-        signal().await;
-        std::process::exit(130);
-    });
-}
-
-async fn signal() {
-    #[cfg(unix)]
-    if let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-        tokio::select! {
-            Ok(()) = tokio::signal::ctrl_c() => return,
-            Some(()) = terminate.recv() => return,
-            else => {}
-        }
-    }
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending().await
-    }
 }
 
 fn with_causes(error: &dyn Error) -> String {

@@ -26,7 +26,8 @@ fn main() {
         let broker = broker.to_owned();
         Trial::test(format!("{broker}::orders_survive_kills_of_workers_clients_and_the_broker"), move || {
             let broker = if broker == EMBEDDED { None } else { Some(broker.parse::<Kind>()?) };
-            scenario(broker)
+            // At once: what follows may be long.
+            scenario(broker).inspect_err(|failed| eprintln!("{}", failed.message().unwrap_or("failed")))
         })
     });
     // One after the other: each has the machine to itself.
@@ -42,13 +43,10 @@ fn scenario(broker: Option<Kind>) -> Result<(), Failed> {
     let world = World::create(broker, orders)?;
     let program = Program::build(broker)?;
     let (figures, workers) = Chaos::new(&world, &program).run()?;
+    println!("{}", serde_json::to_string(&figures)?);
     judge(&figures, orders)?;
     // Asked to, they finish what they do and leave.
-    for worker in workers {
-        worker.stop()?;
-    }
-    println!("{}", serde_json::to_string(&figures)?);
-    Ok(())
+    workers.into_iter().try_for_each(|worker| worker.stop().map_err(Failed::from))
 }
 
 fn judge(figures: &Figures, orders: usize) -> Result<(), Failed> {
