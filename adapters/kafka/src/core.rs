@@ -155,7 +155,9 @@ impl Core {
             .set("partition.assignment.strategy", "cooperative-sticky")
             .set("session.timeout.ms", self.target.session().as_millis().to_string())
             .set("heartbeat.interval.ms", self.target.heartbeat().as_millis().to_string())
-            .set("max.poll.interval.ms", longest.as_millis().to_string());
+            .set("max.poll.interval.ms", longest.as_millis().to_string())
+            // Of each partition, for each has a queue of its own.
+            .set("queued.max.messages.kbytes", "4096");
         self.target.finish(config)
     }
 

@@ -56,7 +56,8 @@ pub(crate) fn with(headers: OwnedHeaders, name: &str, value: &[u8]) -> OwnedHead
 /// The message of a record. One that another program wrote, without an id, gets one from its place.
 pub(crate) fn message(topic: &TopicName, record: &BorrowedMessage<'_>) -> Message {
     let (id, due, _, headers) = parse(record);
-    let (key, payload) = copy(record.key(), record.payload().unwrap_or_default());
+    let key = record.key().map(Bytes::copy_from_slice);
+    let payload = Bytes::copy_from_slice(record.payload().unwrap_or_default());
     Message { topic: topic.clone(), id, key, headers, payload, not_before: due }
 }
 
@@ -87,14 +88,4 @@ fn parse(record: &BorrowedMessage<'_>) -> Parsed {
     }
     let place = || format!("{}/{}/{}", record.topic(), record.partition(), record.offset()).into();
     (id.unwrap_or_else(place).into(), due.map(Timestamp::from_millis), key, headers)
-}
-
-/// Key and payload in one allocation.
-fn copy(key: Option<&[u8]>, payload: &[u8]) -> (Option<Bytes>, Bytes) {
-    let Some(key) = key else { return (None, Bytes::copy_from_slice(payload)) };
-    let mut both = Vec::with_capacity(key.len() + payload.len());
-    both.extend_from_slice(key);
-    both.extend_from_slice(payload);
-    let both = Bytes::from(both);
-    (Some(both.slice(..key.len())), both.slice(key.len()..))
 }

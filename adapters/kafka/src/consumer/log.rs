@@ -1,11 +1,10 @@
 use std::collections::VecDeque;
 
 use partitura_adapter_kit::{Floor, Index};
-use partitura_broker::Message;
 
 use crate::position::{Position, ranges};
 
-/// One partition of one topic in the hands of a consumer: what was fetched, delivered and settled of it.
+/// One partition of one topic in the hands of a consumer: what was delivered and settled of it.
 #[derive(Debug)]
 pub(super) struct Log {
     /// Where this owner began.
@@ -16,10 +15,9 @@ pub(super) struct Log {
     replayed: i64,
     /// The offset behind the last that was delivered, by anybody.
     high: i64,
-    /// The offset behind the last that was fetched.
+    /// The offset behind the last that was taken up.
     next: i64,
     floor: Floor,
-    ready: VecDeque<(i64, Message)>,
     /// Whether something is to be committed.
     pub(super) dirty: bool,
 }
@@ -35,7 +33,6 @@ impl Log {
             high: position.high,
             next: position.offset,
             floor: Floor::new(),
-            ready: VecDeque::new(),
             dirty: true,
         }
     }
@@ -44,46 +41,30 @@ impl Log {
         self.start
     }
 
-    /// Takes up a message that was fetched. `false` where it is not to be delivered.
-    pub(super) fn arrive(&mut self, offset: i64, message: Message) -> bool {
+    /// Whether the message at this offset is to be delivered: not if it was taken up before, nor if an earlier owner settled
+    /// it.
+    pub(super) fn wants(&mut self, offset: i64) -> bool {
         if offset < self.next {
             return false;
         }
-        self.next = offset + 1;
-        self.ready.push_back((offset, message));
-        true
-    }
-
-    /// Leaves out what earlier owners settled; gives back how many messages, and of which size.
-    pub(super) fn skip(&mut self) -> (usize, usize) {
-        let (mut count, mut bytes) = (0, 0);
-        while let Some((offset, message)) = self.ready.front() {
-            while self.settled.front().is_some_and(|(_, end)| end <= offset) {
-                self.settled.pop_front();
-            }
-            if self.settled.front().is_none_or(|(from, _)| from > offset) {
-                break;
-            }
-            (count, bytes) = (count + 1, bytes + message.size());
-            let index = self.floor.push(position_of(*offset));
-            self.floor.settle(index);
-            self.dirty = true;
-            self.ready.pop_front();
+        while self.settled.front().is_some_and(|(_, end)| *end <= offset) {
+            self.settled.pop_front();
         }
-        (count, bytes)
+        if self.settled.front().is_none_or(|(from, _)| *from > offset) {
+            return true;
+        }
+        self.next = offset + 1;
+        let index = self.floor.push(position_of(offset));
+        self.floor.settle(index);
+        self.dirty = true;
+        false
     }
 
-    /// The next message to deliver.
-    pub(super) fn peek(&self) -> Option<&Message> {
-        self.ready.front().map(|(_, message)| message)
-    }
-
-    /// Delivers it: with whether it may have been delivered before.
-    pub(super) fn deliver(&mut self) -> Option<(Message, Index, bool)> {
-        let (offset, message) = self.ready.pop_front()?;
-        let again = offset < self.replayed;
-        self.high = self.high.max(offset + 1);
-        Some((message, self.floor.push(position_of(offset)), again))
+    /// The message at this offset, which is wanted, is delivered. Gives back whether it may have been before.
+    pub(super) fn deliver(&mut self, offset: i64) -> (Index, bool) {
+        self.next = offset + 1;
+        self.high = self.high.max(self.next);
+        (self.floor.push(position_of(offset)), offset < self.replayed)
     }
 
     pub(super) fn settle(&mut self, index: Index) -> bool {
@@ -92,17 +73,11 @@ impl Log {
         settled
     }
 
-    /// Forgets what was fetched and not delivered; gives back how many messages, and of which size.
-    pub(super) fn clear(&mut self) -> (usize, usize) {
-        let all = std::mem::take(&mut self.ready);
-        (all.len(), all.iter().map(|(_, message)| message.size()).sum())
-    }
-
     /// What to commit. `open`: more may be delivered before the next commit.
     pub(super) fn position(&self, open: bool) -> Position {
         let offset = self.floor.floor().map_or(self.start, |floor| offset_of(floor) + 1);
         let mut settled = ranges(self.floor.settled_above().map(offset_of));
-        // What earlier owners settled beyond what was fetched so far.
+        // What earlier owners settled beyond what was taken up so far.
         let beyond = settled.last().map_or(offset, |(_, end)| *end);
         for (from, end) in self.settled.iter().map(|(from, end)| (*from.max(&beyond), *end)) {
             match settled.last_mut() {
@@ -131,33 +106,24 @@ fn offset_of(position: u64) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use partitura_broker::TopicName;
-
     use super::*;
 
-    fn message(offset: i64) -> Message {
-        Message::new(TopicName::new("t").expect("a valid name"), format!("{offset}"), "")
-    }
-
-    fn fetched(position: Position, offsets: std::ops::Range<i64>) -> Log {
-        let mut log = Log::new(position, offsets.end);
-        offsets.for_each(|offset| assert!(log.arrive(offset, message(offset))));
-        log
-    }
-
-    fn deliver_all(log: &mut Log) -> Vec<(String, Index, bool)> {
+    /// Takes up what lies at these offsets: which were delivered, and whether that may have happened before.
+    fn deliver(log: &mut Log, offsets: std::ops::Range<i64>) -> Vec<(i64, Index, bool)> {
         let mut all = Vec::new();
-        loop {
-            log.skip();
-            let Some((message, index, again)) = log.deliver() else { return all };
-            all.push((message.id.to_string(), index, again));
+        for offset in offsets {
+            if log.wants(offset) {
+                let (index, again) = log.deliver(offset);
+                all.push((offset, index, again));
+            }
         }
+        all
     }
 
     #[test]
     fn a_successor_gets_what_was_not_settled_and_nothing_else() {
-        let mut first = fetched(Position::fresh(10), 10..20);
-        let held = deliver_all(&mut first);
+        let mut first = Log::new(Position::fresh(10), 20);
+        let held = deliver(&mut first, 10..20);
         assert!(held.iter().all(|(_, _, again)| !again), "a first delivery");
         for which in [0, 1, 4, 6] {
             assert!(first.settle(held[which].1));
@@ -165,10 +131,10 @@ mod tests {
         let left = first.position(false);
         assert_eq!(left, Position { offset: 12, high: 20, open: false, settled: vec![(14, 15), (16, 17)] });
 
-        let mut second = fetched(left, 12..23);
-        let got = deliver_all(&mut second);
-        let again: Vec<&str> = got.iter().filter(|(_, _, again)| *again).map(|(id, _, _)| id.as_str()).collect();
-        assert_eq!(again, ["12", "13", "15", "17", "18", "19"]);
+        let mut second = Log::new(left, 23);
+        let got = deliver(&mut second, 12..23);
+        let again: Vec<i64> = got.iter().filter(|(_, _, again)| *again).map(|(offset, _, _)| *offset).collect();
+        assert_eq!(again, [12, 13, 15, 17, 18, 19]);
         assert_eq!(got.len(), again.len() + 3, "what came after it comes for the first time");
         for (_, index, _) in &got {
             second.settle(*index);
@@ -179,9 +145,9 @@ mod tests {
     #[test]
     fn what_an_earlier_owner_settled_is_not_forgotten_before_it_is_reached() {
         let before = Position { offset: 3, high: 9, open: true, settled: vec![(5, 7), (8, 9)] };
-        let mut log = fetched(before.clone(), 3..6);
+        let mut log = Log::new(before.clone(), 6);
         assert_eq!(log.position(true).settled, before.settled);
-        let got = deliver_all(&mut log);
+        let got = deliver(&mut log, 3..6);
         assert_eq!(log.position(true).settled, before.settled);
         log.settle(got[0].1);
         log.settle(got[1].1);
@@ -191,8 +157,15 @@ mod tests {
     #[test]
     fn after_a_crash_everything_that_was_there_may_have_been_delivered() {
         let mut log = Log::new(Position { open: true, ..Position::fresh(0) }, 2);
-        (0..3).for_each(|offset| assert!(log.arrive(offset, message(offset))));
-        let again: Vec<bool> = deliver_all(&mut log).into_iter().map(|(_, _, again)| again).collect();
+        let again: Vec<bool> = deliver(&mut log, 0..3).into_iter().map(|(_, _, again)| again).collect();
         assert_eq!(again, [true, true, false]);
+    }
+
+    #[test]
+    fn what_was_taken_up_is_not_taken_up_again() {
+        let mut log = Log::new(Position { settled: vec![(1, 2)], ..Position::fresh(0) }, 3);
+        assert_eq!(deliver(&mut log, 0..3).len(), 2);
+        assert!((0..3).all(|offset| !log.wants(offset)));
+        assert!(log.wants(3));
     }
 }

@@ -4,12 +4,13 @@ mod committer;
 mod context;
 mod janitor;
 mod log;
+mod source;
 mod state;
 mod worker;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -37,9 +38,7 @@ const JOIN: Duration = Duration::from_secs(5);
 pub(crate) struct Shared {
     state: Mutex<State>,
     /// There may be an event.
-    arrived: Notify,
-    /// There may be room for more messages.
-    room: Condvar,
+    arrived: Arc<Notify>,
     /// The thread went round once more.
     progress: watch::Sender<()>,
     /// Settlements are to be committed now.
@@ -99,8 +98,7 @@ impl Member {
         let state = State::new(core.next_consumer(), topics.clone(), options.credit);
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
-            arrived: Notify::new(),
-            room: Condvar::new(),
+            arrived: Arc::default(),
             progress: watch::Sender::new(()),
             hurry: AtomicBool::new(false),
             stop: AtomicBool::new(false),
@@ -156,7 +154,6 @@ impl Consumer for Member {
                     return Err(error.duplicate());
                 }
                 if let Some(event) = state.next() {
-                    self.shared.room.notify_one();
                     return Ok(event);
                 }
             }

@@ -1,21 +1,21 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::Duration;
 
 use partitura_adapter_kit::{Index, TokenSlab};
-use partitura_broker::{AckToken, Assignment, Credit, Delivery, Error, Event, Message, Partition, TopicName};
+use partitura_broker::{AckToken, Assignment, Credit, Delivery, Error, Event, Partition, TopicName};
+use rdkafka::error::KafkaError;
 
 use super::log::Log;
+use super::source::Source;
 use crate::position::Position;
 
 /// The most messages of one event.
-const BATCH: usize = 1_000;
-/// How much of a topic is read ahead of the credit.
-const AHEAD: usize = 20_000;
-const BYTES_AHEAD: usize = 16 << 20;
+const BATCH: usize = 250;
 
-/// What a consumer owns and holds. The polling thread fills it, the task that calls `next` empties it.
+/// What a consumer owns and holds. The polling thread says what is owned, the task that calls `next` takes messages from it.
 #[derive(Debug)]
 pub(super) struct State {
-    pub(super) topics: Vec<Topic>,
+    topics: Vec<Topic>,
     partitions: BTreeMap<u32, Owned>,
     epochs: HashMap<u32, u32>,
     slab: TokenSlab<Held>,
@@ -23,6 +23,8 @@ pub(super) struct State {
     /// Which partition comes first next time.
     turn: u32,
     credit: Credit,
+    /// What went wrong with reading, for the polling thread.
+    troubles: Vec<KafkaError>,
     /// Settlements so far, and how many of them the brokers have.
     pub(super) settled: u64,
     pub(super) committed: u64,
@@ -30,24 +32,11 @@ pub(super) struct State {
     pub(super) end: Option<Error>,
 }
 
-/// One of the consumer's topics: what is out, and what waits to be given out.
+/// One of the consumer's topics, and what is out of it.
 #[derive(Debug)]
-pub(super) struct Topic {
+struct Topic {
     name: TopicName,
     out: Amount,
-    ready: Amount,
-    pub(super) paused: bool,
-}
-
-impl Topic {
-    pub(super) fn is_full(&self) -> bool {
-        self.ready.messages >= AHEAD || self.ready.bytes >= BYTES_AHEAD
-    }
-
-    /// Whether fetching is worth while again.
-    pub(super) fn is_low(&self) -> bool {
-        self.ready.messages <= AHEAD / 2 && self.ready.bytes <= BYTES_AHEAD / 2
-    }
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -72,7 +61,14 @@ impl Amount {
 struct Owned {
     epoch: u32,
     phase: Phase,
-    logs: Vec<Log>,
+    shares: Vec<Share>,
+}
+
+/// One of the topics in an owned partition.
+#[derive(Debug)]
+struct Share {
+    log: Log,
+    source: Source,
 }
 
 /// How far the ownership of a partition has come.
@@ -104,15 +100,15 @@ impl State {
     }
 
     pub(super) fn new(consumer: u32, topics: Vec<TopicName>, credit: Credit) -> Self {
-        let topic = |name| Topic { name, out: Amount::default(), ready: Amount::default(), paused: false };
         Self {
-            topics: topics.into_iter().map(topic).collect(),
+            topics: topics.into_iter().map(|name| Topic { name, out: Amount::default() }).collect(),
             partitions: BTreeMap::new(),
             epochs: HashMap::new(),
             slab: TokenSlab::new(consumer),
             notices: VecDeque::new(),
             turn: 0,
             credit,
+            troubles: Vec::new(),
             settled: 0,
             committed: 0,
             joined: false,
@@ -123,9 +119,10 @@ impl State {
     // What the polling thread does.
 
     /// Takes over a partition; nothing of it is given out before it is [opened](Self::opened).
-    pub(super) fn take_over(&mut self, partition: u32, logs: Vec<Log>) {
-        let epoch = self.epochs.entry(partition).and_modify(|epoch| *epoch += 1).or_insert(1);
-        self.partitions.insert(partition, Owned { epoch: *epoch, phase: Phase::Opening, logs });
+    pub(super) fn take_over(&mut self, partition: u32, shares: Vec<(Log, Source)>) {
+        let epoch = *self.epochs.entry(partition).and_modify(|epoch| *epoch += 1).or_insert(1);
+        let shares = shares.into_iter().map(|(log, source)| Share { log, source }).collect();
+        self.partitions.insert(partition, Owned { epoch, phase: Phase::Opening, shares });
     }
 
     /// The brokers know that an owner is at work in all partitions for which this was committed.
@@ -146,40 +143,26 @@ impl State {
         self.partitions.values().any(|owned| owned.phase == Phase::Opening)
     }
 
-    /// Takes up a message that was fetched; one of a partition that is not owned any more is dropped.
-    pub(super) fn arrive(&mut self, topic: usize, partition: u32, offset: i64, message: Message) {
-        let Some(owned) = self.partitions.get_mut(&partition).filter(|owned| owned.phase < Phase::Revoking) else {
-            return;
-        };
-        let size = message.size();
-        if owned.logs.get_mut(topic).is_some_and(|log| log.arrive(offset, message)) {
-            self.topics[topic].ready.add(1, size);
-        }
+    /// What went wrong with reading since it was last asked for.
+    pub(super) fn troubles(&mut self) -> Vec<KafkaError> {
+        std::mem::take(&mut self.troubles)
     }
 
-    /// Whether so much of a topic waits that no more should be fetched.
-    pub(super) fn is_full(&self) -> bool {
-        self.topics.iter().any(|topic| !topic.paused && topic.is_full())
-    }
-
-    /// Begins to give partitions back. Gives back those about which the consumer has to be asked.
-    pub(super) fn revoke(&mut self, partitions: &[u32], within: std::time::Duration) -> Vec<u32> {
+    /// Begins to give partitions back. The consumer is asked for those that it was told of.
+    pub(super) fn revoke(&mut self, partitions: &[u32], within: Duration) {
         self.withdraw(partitions);
         let mut asked = Vec::new();
         for partition in partitions {
-            self.drop_ready(*partition);
             if let Some(owned) = self.partitions.get_mut(partition) {
                 // Of what it was not told, the consumer has nothing to give back.
                 let told = owned.phase == Phase::Owned;
                 owned.phase = if told { Phase::Revoking } else { Phase::Released };
-                asked.extend(told.then_some(*partition));
+                asked.extend(told.then_some(Partition(*partition)));
             }
         }
         if !asked.is_empty() {
-            let partitions = asked.iter().copied().map(Partition).collect();
-            self.notices.push_back(Event::Revoking { partitions, within });
+            self.notices.push_back(Event::Revoking { partitions: asked, within });
         }
-        asked
     }
 
     /// Takes partitions away. The consumer is told of those that it still has.
@@ -187,7 +170,6 @@ impl State {
         self.withdraw(partitions);
         let mut lost = Vec::new();
         for partition in partitions {
-            self.drop_ready(*partition);
             let Some(owned) = self.partitions.get_mut(partition) else { continue };
             if matches!(owned.phase, Phase::Owned | Phase::Revoking) {
                 lost.push(Partition(*partition));
@@ -203,7 +185,6 @@ impl State {
     /// Forgets partitions that somebody else may own from now on.
     pub(super) fn forget(&mut self, partitions: &[u32]) {
         for partition in partitions {
-            self.drop_ready(*partition);
             self.partitions.remove(partition);
         }
         self.void(partitions);
@@ -238,7 +219,7 @@ impl State {
             if last.is_some_and(|last| !last.contains(partition)) {
                 continue;
             }
-            for (topic, log) in owned.logs.iter_mut().enumerate() {
+            for (topic, Share { log, .. }) in owned.shares.iter_mut().enumerate() {
                 if wanted(log) {
                     changes.push((topic, *partition, log.position(last.is_none())));
                 }
@@ -250,7 +231,7 @@ impl State {
     /// A commit failed: its content is to be committed again.
     pub(super) fn undo(&mut self, positions: &[(usize, u32, Position)]) {
         for (topic, partition, _) in positions {
-            if let Some(log) = self.partitions.get_mut(partition).and_then(|owned| owned.logs.get_mut(*topic)) {
+            if let Some(log) = self.log(*partition, *topic) {
                 log.dirty = true;
             }
         }
@@ -266,12 +247,8 @@ impl State {
         self.notices.retain(|notice| !matches!(notice, Event::Assigned(assigned) if assigned.is_empty()));
     }
 
-    fn drop_ready(&mut self, partition: u32) {
-        let Some(owned) = self.partitions.get_mut(&partition) else { return };
-        for (log, topic) in owned.logs.iter_mut().zip(&mut self.topics) {
-            let (messages, bytes) = log.clear();
-            topic.ready.take(messages, bytes);
-        }
+    fn log(&mut self, partition: u32, topic: usize) -> Option<&mut Log> {
+        self.partitions.get_mut(&partition)?.shares.get_mut(topic).map(|share| &mut share.log)
     }
 
     /// Makes the tokens of these partitions stale.
@@ -310,19 +287,31 @@ impl State {
     }
 
     fn deliver(&mut self, partition: u32, deliveries: &mut Vec<Delivery>) {
-        let Self { partitions, topics, slab, credit, .. } = self;
+        let Self { partitions, topics, slab, credit, troubles, .. } = self;
         let Some(owned) = partitions.get_mut(&partition).filter(|owned| owned.phase == Phase::Owned) else { return };
-        for (at, (log, topic)) in owned.logs.iter_mut().zip(topics).enumerate() {
+        for (at, (Share { log, source }, topic)) in owned.shares.iter_mut().zip(topics).enumerate() {
+            if log.is_crowded() {
+                continue;
+            }
             while deliveries.len() < BATCH {
-                let (messages, bytes) = log.skip();
-                topic.ready.take(messages, bytes);
-                let Some(size) = log.peek().map(Message::size) else { break };
+                let (offset, size) = match source.peek(&topic.name) {
+                    Some(Ok((offset, message))) => (*offset, message.size()),
+                    Some(Err(error)) => {
+                        troubles.push(error);
+                        continue;
+                    }
+                    None => break,
+                };
+                if !log.wants(offset) {
+                    source.take();
+                    continue;
+                }
                 let fits = topic.out.messages < credit.messages.get() && topic.out.bytes + size <= credit.bytes.get();
-                if (topic.out.messages > 0 && !fits) || log.is_crowded() {
+                if topic.out.messages > 0 && !fits {
                     break;
                 }
-                let Some((message, index, redelivered)) = log.deliver() else { break };
-                topic.ready.take(1, size);
+                let Some((_, message)) = source.take() else { break };
+                let (index, redelivered) = log.deliver(offset);
                 topic.out.add(1, size);
                 let token = slab.insert(Partition(partition), owned.epoch, Held { topic: at, index, size });
                 deliveries.push(Delivery { message, partition: Partition(partition), redelivered, token });
@@ -339,7 +328,7 @@ impl State {
                 continue;
             };
             self.topics[held.topic].out.take(1, held.size);
-            let log = self.partitions.get_mut(&token.partition.0).and_then(|owned| owned.logs.get_mut(held.topic));
+            let log = self.log(token.partition.0, held.topic);
             if log.is_some_and(|log| log.settle(held.index)) {
                 self.settled += 1;
             }

@@ -1,12 +1,12 @@
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use partitura_broker::telemetry::{self, TARGET};
-use partitura_broker::{Error, ErrorKind, Message, TopicName};
+use partitura_broker::{Error, ErrorKind, TopicName};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Message as _};
+use rdkafka::message::Message as _;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::Shared;
@@ -14,10 +14,11 @@ use super::committer::Committer;
 use super::context::{Callbacks, Change};
 use super::janitor::Janitor;
 use super::log::Log;
+use super::source::Source;
+use crate::error;
 use crate::position::Position;
-use crate::{error, wire};
 
-/// The longest wait for an event. Messages and rebalances wake the thread at once; flushing and releasing wait for it.
+/// The longest wait for an event. Rebalances wake the thread at once; flushing and releasing wait for it.
 const TICK: Duration = Duration::from_millis(10);
 /// How often settlements are committed.
 const COMMIT_EVERY: Duration = Duration::from_millis(150);
@@ -27,12 +28,9 @@ const AGAIN: Duration = Duration::from_millis(50);
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long the last commit of partitions that go may take.
 const LAST_COMMIT: Duration = Duration::from_secs(10);
-/// How long a topic may be full before its partitions are paused.
-const FULL_FOR: Duration = Duration::from_millis(200);
-/// The most messages that are taken up at once.
-const BATCH: usize = 500;
 
-/// Drives one librdkafka consumer, on a thread of its own.
+/// Drives one librdkafka consumer, on a thread of its own: hears the group and commits. Messages do not come by here; each
+/// partition has its [source](Source).
 pub(super) struct Worker {
     consumer: Arc<BaseConsumer<Callbacks>>,
     committer: Committer,
@@ -47,8 +45,6 @@ pub(super) struct Worker {
     commit_next: Instant,
     /// How many commits failed.
     failures: u64,
-    /// Since when more has been read ahead than there should be.
-    full: Option<Instant>,
 }
 
 /// Partitions that the group wants back.
@@ -89,7 +85,6 @@ impl Worker {
             commit,
             commit_next,
             failures,
-            full: None,
         })
     }
 
@@ -99,68 +94,31 @@ impl Worker {
             self.end(error::error("subscribe", source));
         }
         while !self.shared.stop.load(Ordering::Relaxed) {
-            self.fetch();
+            self.listen();
             self.take_up_changes();
             self.revoke();
             self.commit();
-            self.pause_and_resume();
             self.janitor.clean(&self.topics);
             self.shared.progress.send_replace(());
         }
         self.leave();
     }
 
-    fn fetch(&mut self) {
-        let mut wait = if self.commit.is_some() { TICK / 10 } else { TICK };
-        if self.waits_for_room(wait) {
-            return;
-        }
-        let mut batch: Vec<(usize, u32, i64, Message)> = Vec::new();
-        while batch.len() < BATCH {
-            match self.consumer.poll(wait) {
-                Some(Ok(record)) => batch.extend(self.read(&record)),
-                Some(Err(error)) => self.failed(error),
-                None => break,
+    /// Hears what the group says, which comes as a callback, and what goes wrong.
+    fn listen(&self) {
+        let wait = if self.commit.is_some() { TICK / 10 } else { TICK };
+        match self.consumer.poll(wait) {
+            Some(Ok(record)) => {
+                // To skip it would be to lose it.
+                let place = format!("{}/{}/{}", record.topic(), record.partition(), record.offset());
+                let text = format!("the message {place} did not come by its partition's queue");
+                self.end(Error::new(ErrorKind::Disconnected, "consume", text));
             }
-            wait = Duration::ZERO;
+            Some(Err(error)) => self.failed(error),
+            None => {}
         }
-        if batch.is_empty() {
-            return;
-        }
-        let mut state = self.shared.state();
-        for (topic, partition, offset, message) in batch {
-            state.arrive(topic, partition, offset, message);
-        }
-        drop(state);
-        self.shared.arrived.notify_one();
-    }
-
-    /// Whether a topic is full; waits a moment until it is not. Not to poll holds the fetching up, and costs nothing, whereas
-    /// a pause makes librdkafka throw away what it has fetched. But who does not poll hears nothing from the group: so who
-    /// is full for long is paused.
-    fn waits_for_room(&mut self, wait: Duration) -> bool {
-        let state = self.shared.state();
-        if !state.is_full() {
-            self.full = None;
-            return false;
-        }
-        self.full.get_or_insert_with(Instant::now);
-        if self.is_full_for_long() {
-            return false;
-        }
-        let waited = self.shared.room.wait_timeout_while(state, wait, |state| state.is_full());
-        drop(waited.unwrap_or_else(PoisonError::into_inner));
-        true
-    }
-
-    fn is_full_for_long(&self) -> bool {
-        self.full.is_some_and(|since| since.elapsed() > FULL_FOR)
-    }
-
-    fn read(&self, record: &BorrowedMessage<'_>) -> Option<(usize, u32, i64, Message)> {
-        let at = self.topics.iter().position(|topic| topic.as_str() == record.topic())?;
-        let partition = u32::try_from(record.partition()).ok()?;
-        Some((at, partition, record.offset(), wire::message(&self.topics[at], record)))
+        let troubles = self.shared.state().troubles();
+        troubles.into_iter().for_each(|error| self.failed(error));
     }
 
     /// librdkafka goes on by itself after most failures.
@@ -205,6 +163,8 @@ impl Worker {
     /// Finds out where earlier owners were, and begins there.
     fn assign(&mut self, partitions: &[u32]) -> KafkaResult<()> {
         let mut start = self.list(partitions)?;
+        // After a first try that failed.
+        self.shared.state().forget(partitions);
         if !partitions.is_empty() {
             let committed = self.consumer.committed_offsets(self.list(partitions)?, PATIENCE)?;
             let mut ends = self.list(partitions)?;
@@ -212,13 +172,15 @@ impl Worker {
             let ends = self.consumer.offsets_for_times(ends, PATIENCE)?;
             let mut state = self.shared.state();
             for partition in partitions {
-                let mut logs = Vec::with_capacity(self.topics.len());
+                let mut shares = Vec::with_capacity(self.topics.len());
                 for topic in &self.topics {
-                    let log = read_place(&committed, &ends, topic.as_str(), number(*partition))?;
-                    start.set_partition_offset(topic.as_str(), number(*partition), Offset::Offset(log.start()))?;
-                    logs.push(log);
+                    let number = number(*partition);
+                    let log = read_place(&committed, &ends, topic.as_str(), number)?;
+                    start.set_partition_offset(topic.as_str(), number, Offset::Offset(log.start()))?;
+                    let source = Source::split(&self.consumer, topic, number, &self.shared.arrived);
+                    shares.push((log, source.ok_or(KafkaError::Subscription(topic.to_string()))?));
                 }
-                state.take_over(*partition, logs);
+                state.take_over(*partition, shares);
             }
         }
         self.consumer.incremental_assign(&start)?;
@@ -229,15 +191,8 @@ impl Worker {
     }
 
     fn asked_back(&mut self, partitions: Vec<u32>) {
-        let asked = self.shared.state().revoke(&partitions, self.within);
+        self.shared.state().revoke(&partitions, self.within);
         self.shared.arrived.notify_one();
-        if !asked.is_empty()
-            && let Ok(list) = self.list(&partitions)
-            && let Err(error) = self.consumer.pause(&list)
-        {
-            // What is fetched nevertheless is dropped.
-            tracing::debug!(target: TARGET, %error, "pausing");
-        }
         self.revoking = Some(Revocation { partitions, deadline: Instant::now() + self.within, closing: None });
     }
 
@@ -350,27 +305,6 @@ impl Worker {
                 state.undo(&commit.positions);
                 self.failures += 1;
                 self.commit_next = Instant::now() + AGAIN;
-            }
-        }
-    }
-
-    fn pause_and_resume(&self) {
-        let full_for_long = self.is_full_for_long();
-        let mut state = self.shared.state();
-        for (at, topic) in self.topics.iter().enumerate() {
-            let pause = !state.topics[at].paused;
-            let due = if pause { full_for_long && state.topics[at].is_full() } else { state.topics[at].is_low() };
-            if !due {
-                continue;
-            }
-            let mut list = TopicPartitionList::new();
-            for partition in state.owned() {
-                list.add_partition(topic.as_str(), number(partition));
-            }
-            let done = if pause { self.consumer.pause(&list) } else { self.consumer.resume(&list) };
-            match done {
-                Ok(()) => state.topics[at].paused = pause,
-                Err(error) => tracing::debug!(target: TARGET, %error, pause, "pausing"),
             }
         }
     }
