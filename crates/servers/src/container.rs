@@ -109,15 +109,20 @@ fn rendered(directory: &Path, users: &Path, (user, group): (u32, u32), launch: &
     arguments
 }
 
-pub(crate) fn published(image: &Image, nodes: &[Ports]) -> Vec<OsString> {
+/// A network of its own, by which the ports of these nodes are reached.
+///
+/// Its host is called `localhost`, since a server may know itself, and its data, by the address of its host: Pulsar's bookie
+/// does. The container's other address may be another one after each start.
+pub(crate) fn network(image: &Image, nodes: &[Ports]) -> Vec<OsString> {
     let ports = nodes.iter().flat_map(image.ports);
-    ports.flat_map(|port| ["--publish".into(), format!("127.0.0.1:{port}:{port}").into()]).collect()
+    let publish = |port| ["--publish".into(), format!("127.0.0.1:{port}:{port}").into()];
+    ["--hostname", "localhost"].map(OsString::from).into_iter().chain(ports.flat_map(publish)).collect()
 }
 
 /// It holds the network of a cluster's nodes, of which each may die and be made again.
 pub(crate) fn pod_of(instance: &Instance) -> Vec<OsString> {
     let image = Image::of(instance);
-    let mut arguments = published(&image, &instance.nodes);
+    let mut arguments = network(&image, &instance.nodes);
     arguments.extend(["--entrypoint", "sleep", &image.name, "2147483647"].map(OsString::from));
     arguments
 }
@@ -154,7 +159,7 @@ mod tests {
         for kind in Kind::all() {
             let ports = Ports::standing(kind);
             let instance = Instance::new(kind, format!("{kind}-ports"), ports);
-            let published = published(&Image::of(&instance), &[ports]);
+            let published = network(&Image::of(&instance), &[ports]);
             assert!(words(&published).contains(&format!("--publish 127.0.0.1:{0}:{0}", ports.main)), "{published:?}");
             assert!(!words(&published).contains(&ports.advertised.to_string()), "that is the proxy's: {published:?}");
         }

@@ -14,7 +14,7 @@ use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::container::{Container, INSIDE, MADE_BY, POD, container_name, digest, made_of, name, pod_of, published};
+use crate::container::{Container, INSIDE, MADE_BY, POD, container_name, digest, made_of, name, network, pod_of};
 use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::instance::{Instance, lock};
@@ -110,6 +110,14 @@ impl Runtime for Docker {
         docker(instance, &[&run, &*made_of(instance, &tool)?].concat())
     }
 
+    fn expect_free_port(&self, instance: &Instance) -> Result<()> {
+        match Self::pod(instance)? {
+            // It is what listens, for its nodes.
+            Some((pod, _lock)) if Container::find(&pod).is_some_and(|pod| pod.runs()) => Ok(()),
+            _ => instance.expect_free_port(),
+        }
+    }
+
     fn start(&self, instance: &Instance, launch: Launch) -> Result<u32> {
         mark(instance)?;
         let name = name(instance);
@@ -124,7 +132,7 @@ impl Runtime for Docker {
                     format!("{POD}={pod}").into(),
                 ]
             }
-            None => published(&Image::of(instance), &[instance.ports]),
+            None => network(&Image::of(instance), &[instance.ports]),
         };
         let signal = instance.kind.software().stop_signal();
         let end = ["--stop-signal", signal].map(OsString::from);

@@ -106,7 +106,7 @@ pub enum Error {
     },
     /// The data is of a server that ran another way, in another version perhaps.
     #[error(
-        "{server} was begun as {begun}, and PARTITURA_SERVERS asks for {chosen}: remove its data with \
+        "{server} was begun the {begun} way, and PARTITURA_SERVERS asks for the {chosen} one: remove its data with \
          `cargo xtask brokers down --wipe` (with `Server::down(true)` if it is a test's own), or do without the variable"
     )]
     BegunElsewhere {

@@ -63,7 +63,9 @@ impl Software for Postgres {
         }
         tls::prepare(instance)?;
         give_certificate(instance, &data)?;
-        for (name, text) in [("partitura.conf", &*instance.fill(CONFIGURATION)), ("partitura_hba.conf", ACCESS)] {
+        let seen = instance.seen(&data).display().to_string();
+        let configuration = instance.fill(CONFIGURATION).replace("@DATA@", &seen);
+        for (name, text) in [("partitura.conf", &*configuration), ("partitura_hba.conf", ACCESS)] {
             let path = data.join(name);
             fs::write(&path, text).map_err(Error::file("write", &path))?;
         }

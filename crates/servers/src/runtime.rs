@@ -41,6 +41,11 @@ pub(crate) trait Runtime: Sync {
     /// Runs a program that prepares something to its end. What it wrote is shown only if it fails.
     fn run(&self, instance: &Instance, tool: Launch) -> Result<()>;
 
+    /// That nobody else listens where the server would: the error tells more than the server's own log.
+    fn expect_free_port(&self, instance: &Instance) -> Result<()> {
+        instance.expect_free_port()
+    }
+
     /// Starts the server, so that it outlives us, and gives its process.
     fn start(&self, instance: &Instance, launch: Launch) -> Result<u32>;
 

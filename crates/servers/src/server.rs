@@ -99,7 +99,7 @@ impl Server {
             Some(_) if self.software.is_ready(instance) => return Ok(()),
             Some(process) => process,
             None => {
-                instance.expect_free_port()?;
+                instance.runtime.expect_free_port(instance)?;
                 self.software.prepare(instance)?;
                 instance.runtime.start(instance, self.software.launch(instance)?)?
             }
