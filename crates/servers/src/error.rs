@@ -90,6 +90,33 @@ pub enum Error {
         /// Which server.
         server: String,
     },
+    /// The environment variable `PARTITURA_SERVERS` names no way to run servers.
+    #[error("PARTITURA_SERVERS is {choice:?}; it may be `native` or `docker`, or not be set at all")]
+    UnknownChoice {
+        /// What it says.
+        choice: String,
+    },
+    /// Servers are to run in containers, and there is no engine for them.
+    #[error("{server} is to run in a container, but {reason}; start a Docker engine, or set PARTITURA_SERVERS=native")]
+    NoEngine {
+        /// Which server.
+        server: String,
+        /// What was found instead.
+        reason: String,
+    },
+    /// The data is of a server that ran another way, in another version perhaps.
+    #[error(
+        "{server} was begun the {begun} way, and PARTITURA_SERVERS asks for the {chosen} one: remove its data with \
+         `cargo xtask brokers down --wipe` (with `Server::down(true)` if it is a test's own), or do without the variable"
+    )]
+    BegunElsewhere {
+        /// Which server.
+        server: String,
+        /// How it was begun.
+        begun: &'static str,
+        /// How it was to go on.
+        chosen: &'static str,
+    },
     /// The process does not end, even after SIGKILL.
     #[error("{server}: process {pid} does not end")]
     Immortal {

@@ -52,14 +52,19 @@ pub(crate) fn is_executable(path: &Path) -> bool {
 }
 
 /// Runs it to its end. What it wrote is shown only if it fails.
-pub(crate) fn run(instance: &Instance, mut command: Command) -> Result<()> {
+pub(crate) fn run(instance: &Instance, command: Command) -> Result<()> {
+    output(instance, command).map(|_| ())
+}
+
+/// Runs it to its end, and gives what it wrote to its standard output.
+pub(crate) fn output(instance: &Instance, mut command: Command) -> Result<String> {
     let server = || instance.name.clone();
     let program = || command.get_program().to_string_lossy().into_owned();
     let (shown, program) = (shown(&command), program());
     let output = command.stdin(Stdio::null()).output();
     let output = output.map_err(|source| Error::Spawn { server: server(), program, source })?;
     if output.status.success() {
-        return Ok(());
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     let status = output.status.to_string();
@@ -72,7 +77,7 @@ fn shown(command: &Command) -> String {
 }
 
 /// Runs it again once if it fails: what comes over a network fails now and then.
-fn run_over_network(instance: &Instance, mut command: impl FnMut() -> Command) -> Result<()> {
+pub(crate) fn run_over_network(instance: &Instance, mut command: impl FnMut() -> Command) -> Result<()> {
     run(instance, command()).or_else(|failure| {
         instance.report(&format!("trying again after: {failure}"));
         run(instance, command())

@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::kind::Kind;
+use crate::native::Native;
+use crate::runtime::{self, Runtime};
 
 /// Takes lines about what goes on.
 pub(crate) type Report = Arc<dyn Fn(&str) + Send + Sync>;
@@ -21,6 +23,8 @@ pub(crate) struct Instance {
     pub(crate) node: usize,
     /// The ports of all nodes of its cluster: its own only, if it is alone.
     pub(crate) nodes: Vec<Ports>,
+    /// How its server runs: natively, until somebody has looked.
+    pub(crate) runtime: &'static dyn Runtime,
     /// Below which all instances and their software are.
     brokers: PathBuf,
     report: Report,
@@ -33,7 +37,7 @@ impl Instance {
             move |line: &str| eprintln!("{name}: {line}")
         };
         let brokers = target().join("brokers");
-        Self { kind, name, ports, node: 1, nodes: vec![ports], brokers, report: Arc::new(report) }
+        Self { kind, name, ports, node: 1, nodes: vec![ports], runtime: &Native, brokers, report: Arc::new(report) }
     }
 
     /// One of several that know each other.
@@ -43,6 +47,17 @@ impl Instance {
 
     pub(crate) fn with_report(self, report: Report) -> Self {
         Self { report, ..self }
+    }
+
+    /// As it is to run, or does.
+    pub(crate) fn to_run(&self) -> Result<Self> {
+        Ok(Self { runtime: runtime::of(self)?, ..self.clone() })
+    }
+
+    /// As it was begun, for whoever looks at it or ends it.
+    pub(crate) fn as_begun(&self) -> Self {
+        let runtime = runtime::begun(&self.directory()).or_else(|| runtime::of(self).ok()).unwrap_or(&Native);
+        Self { runtime, ..self.clone() }
     }
 
     pub(crate) fn report(&self, line: &str) {
@@ -57,6 +72,22 @@ impl Instance {
     /// A file or directory of this instance.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory().join(name)
+    }
+
+    /// Such a file or directory, as the server sees it.
+    pub(crate) fn inside(&self, name: &str) -> PathBuf {
+        self.runtime.directory(self).join(name)
+    }
+
+    /// Any file or directory, as the server sees it.
+    pub(crate) fn seen(&self, path: &Path) -> PathBuf {
+        path.strip_prefix(self.directory())
+            .map_or_else(|_| path.to_owned(), |below| self.runtime.directory(self).join(below))
+    }
+
+    /// Where the software's programs are, or its jars, as the server sees them.
+    pub(crate) fn home(&self) -> Result<PathBuf> {
+        self.runtime.home(self)
     }
 
     pub(crate) fn log(&self) -> PathBuf {
@@ -81,11 +112,12 @@ impl Instance {
         Ok(path)
     }
 
-    /// Fills a template: `@DIRECTORY@` and the ports by name, `@MAIN@`.
+    /// Fills a template: `@DIRECTORY@` as the server sees it, the address `@LISTEN@`, and the ports by name, `@MAIN@`.
     pub(crate) fn fill(&self, template: &str) -> String {
         let ports = &self.ports;
         [
-            ("@DIRECTORY@", self.directory().display().to_string()),
+            ("@DIRECTORY@", self.runtime.directory(self).display().to_string()),
+            ("@LISTEN@", self.runtime.listen().to_owned()),
             ("@NODE@", self.node.to_string()),
             ("@MAIN@", ports.main.to_string()),
             ("@HTTP@", ports.http.to_string()),

@@ -12,9 +12,15 @@ use crate::process::Launch;
 /// For the file `log4j2.properties` of the instance.
 pub(crate) const LOGGING: &str = include_str!("log4j2.properties");
 
-/// All jars of the software.
-pub(crate) fn class_path(instance: &Instance, software: &str) -> PathBuf {
-    instance.software(software).join("lib").join("*")
+/// Natively, where the jars of the software are; a JVM is on the PATH.
+pub(crate) fn home(instance: &Instance, software: &str) -> Result<PathBuf> {
+    install::JAVA.path(instance)?;
+    Ok(instance.software(software).join("lib"))
+}
+
+/// All jars.
+pub(crate) fn class_path(instance: &Instance) -> Result<PathBuf> {
+    Ok(instance.home()?.join("*"))
 }
 
 pub(crate) fn is_installed(instance: &Instance, software: &str) -> bool {
@@ -22,25 +28,20 @@ pub(crate) fn is_installed(instance: &Instance, software: &str) -> bool {
 }
 
 /// A JVM of its own with these options; `main` is the class and its arguments.
-pub(crate) fn launch(
-    instance: &Instance,
-    software: &str,
-    options: &[impl AsRef<OsStr>],
-    main: &[OsString],
-) -> Result<Launch> {
+pub(crate) fn launch(instance: &Instance, options: &[impl AsRef<OsStr>], main: &[OsString]) -> Result<Launch> {
     // Native libraries are unpacked there, and stay after SIGKILL.
     let temporary = instance.path("tmp");
     if temporary.exists() {
         fs::remove_dir_all(&temporary).map_err(Error::file("remove", &temporary))?;
     }
     create_directory(&temporary)?;
-    let temporary = format!("-Djava.io.tmpdir={}", temporary.display());
-    let logging = format!("-Dlog4j2.configurationFile={}", instance.path("log4j2.properties").display());
+    let temporary = format!("-Djava.io.tmpdir={}", instance.inside("tmp").display());
+    let logging = format!("-Dlog4j2.configurationFile={}", instance.inside("log4j2.properties").display());
     // The serial collector has the smallest footprint, and the heaps are small.
     let mut arguments: Vec<OsString> =
         vec!["-XX:+UseSerialGC".into(), "-XX:+ExitOnOutOfMemoryError".into(), temporary.into(), logging.into()];
     arguments.extend(options.iter().map(|option| option.as_ref().to_owned()));
-    arguments.extend(["-cp".into(), class_path(instance, software).into()]);
+    arguments.extend(["-cp".into(), class_path(instance)?.into()]);
     arguments.extend_from_slice(main);
-    Ok(Launch { program: install::JAVA.path(instance)?, arguments, environment: Vec::new(), user: None })
+    Ok(Launch { program: install::JAVA.program.into(), arguments, environment: Vec::new(), user: None })
 }

@@ -1,10 +1,12 @@
 //! Kafka: nodes that are broker and controller in one, from the broker's jars.
 
-use std::process::Command;
+use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::endpoints::{Endpoints, Login, Proxied};
 use crate::error::Result;
+use crate::image::Image;
 use crate::instance::{Instance, Ports};
 use crate::process::Launch;
 use crate::software::Software;
@@ -42,14 +44,17 @@ impl Kafka {
     /// Gives the data directory its identity and the users of SCRAM.
     fn format(instance: &Instance) -> Result<()> {
         instance.report("formatting the data directory");
-        let mut command = Command::new(install::JAVA.path(instance)?);
-        command
-            .args(["-Xmx128m", "-XX:TieredStopAtLevel=1", "-cp"])
-            .arg(java::class_path(instance, &Self::software()))
-            .args(["kafka.tools.StorageTool", "format", "--ignore-formatted", "--cluster-id", CLUSTER, "--config"])
-            .arg(instance.path("server.properties"))
-            .args(["--add-scram", &format!("SCRAM-SHA-256=[name={USER},password={PASSWORD}]")]);
-        install::run(instance, command)
+        let options = ["-Xmx128m", "-XX:TieredStopAtLevel=1"];
+        let scram = format!("SCRAM-SHA-256=[name={USER},password={PASSWORD}]");
+        let tool = ["kafka.tools.StorageTool", "format", "--ignore-formatted", "--cluster-id", CLUSTER];
+        let mut main = tool.map(OsString::from).to_vec();
+        main.extend([
+            "--config".into(),
+            instance.inside("server.properties").into(),
+            "--add-scram".into(),
+            scram.into(),
+        ]);
+        instance.runtime.run(instance, java::launch(instance, &options, &main)?)
     }
 }
 
@@ -57,6 +62,18 @@ impl Software for Kafka {
     fn install(&self, instance: &Instance) -> Result<()> {
         install::JAVA.path(instance)?;
         install::jars(instance, &Self::software(), &JARS.replace("@VERSION@", VERSION))
+    }
+
+    fn home(&self, instance: &Instance) -> Result<PathBuf> {
+        java::home(instance, &Self::software())
+    }
+
+    fn image(&self, _instance: &Instance) -> Image {
+        Image {
+            name: format!("apache/kafka:{VERSION}"),
+            home: "/opt/kafka/libs",
+            ports: |ports| vec![ports.main, ports.login, ports.tls, ports.proxied],
+        }
     }
 
     fn prepare(&self, instance: &Instance) -> Result<()> {
@@ -68,14 +85,13 @@ impl Software for Kafka {
 
     fn launch(&self, instance: &Instance) -> Result<Launch> {
         let options = ["-Xms128m", "-Xmx512m", "-XX:MaxDirectMemorySize=128m"];
-        let main = ["kafka.Kafka".into(), instance.path("server.properties").into()];
-        java::launch(instance, &Self::software(), &options, &main)
+        let main = ["kafka.Kafka".into(), instance.inside("server.properties").into()];
+        java::launch(instance, &options, &main)
     }
 
     fn is_ready(&self, instance: &Instance) -> bool {
         // It listens well before it serves, and says when it does. The log is of this start.
-        let log = std::fs::read(instance.log()).unwrap_or_default();
-        String::from_utf8_lossy(&log).contains("Kafka Server started") && http::listens(instance.ports.main)
+        instance.runtime.log(instance).contains("Kafka Server started") && http::listens(instance.ports.main)
     }
 
     fn patience(&self) -> Duration {

@@ -17,20 +17,30 @@
 //! [`Endpoints`] lists: access without credentials, credentials that are checked, TLS, and an entrance whose clients are
 //! told the address of a proxy.
 //!
-//! The programs are the vendors' own. Kafka and Pulsar come as jars from Maven, NATS from its source by Go, RabbitMQ and
-//! Postgres from Debian. What is downloaded is kept under `target/brokers/software`, by its version.
+//! The programs are the vendors' own, and run in one of two ways, with the same configuration, ports, credentials and
+//! certificates. Where a Docker engine of this machine answers, a server is a container of the vendor's image. Elsewhere it is
+//! a process: Kafka and Pulsar come as jars from Maven, NATS from its source by Go, RabbitMQ and Postgres from Debian, and what
+//! is downloaded is kept under `target/brokers/software`, by its version. `PARTITURA_SERVERS=native` or `=docker` decides it
+//! otherwise. An instance stays where it was begun until it is wiped. What runs and how is in `software.rs` and below, where
+//! it runs in `runtime.rs`.
 //!
 //! Passwords and keys in this crate are public, and worth nothing: the servers listen on the loopback interface only.
 //!
-//! Everything here blocks its thread. In an async test, call it from `spawn_blocking`. It needs Linux.
+//! Everything here blocks its thread. In an async test, call it from `spawn_blocking`. Natively it needs Linux.
 
+mod container;
+mod docker;
 mod endpoints;
+mod engine;
 mod error;
 mod http;
+mod image;
 mod install;
 mod instance;
 mod kind;
+mod native;
 mod process;
+mod runtime;
 mod server;
 mod software;
 mod tls;

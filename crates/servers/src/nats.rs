@@ -1,9 +1,11 @@
 //! NATS with JetStream: one port for everything, TLS and credentials where the client offers them.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::endpoints::{Endpoints, Login};
 use crate::error::Result;
+use crate::image::Image;
 use crate::instance::Instance;
 use crate::process::Launch;
 use crate::software::Software;
@@ -47,6 +49,19 @@ impl Software for Nats {
         install::go_program(instance, &Self::software(), "nats-server", &module)
     }
 
+    fn home(&self, instance: &Instance) -> Result<PathBuf> {
+        Ok(instance.software(&Self::software()))
+    }
+
+    fn image(&self, _instance: &Instance) -> Image {
+        // The one with more in it than the server: a cluster's pod needs something that sleeps.
+        Image {
+            name: format!("nats:{VERSION}-alpine"),
+            home: "/usr/local/bin",
+            ports: |ports| vec![ports.main, ports.http],
+        }
+    }
+
     fn prepare(&self, instance: &Instance) -> Result<()> {
         tls::prepare(instance)?;
         instance.write("server.conf", &Self::configuration(instance))?;
@@ -55,8 +70,8 @@ impl Software for Nats {
 
     fn launch(&self, instance: &Instance) -> Result<Launch> {
         Ok(Launch {
-            program: instance.software(&Self::software()).join("nats-server"),
-            arguments: vec!["-c".into(), instance.path("server.conf").into()],
+            program: instance.home()?.join("nats-server"),
+            arguments: vec!["-c".into(), instance.inside("server.conf").into()],
             environment: Vec::new(),
             user: None,
         })

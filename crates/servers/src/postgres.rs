@@ -1,16 +1,18 @@
-//! Postgres as Debian has it, without its service. It refuses to run as root, so then it runs as Debian's `postgres`.
+//! Postgres: natively as Debian has it, without its service. It refuses to run as root, so then it runs as `postgres`.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::fs::{PermissionsExt, chown};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use crate::endpoints::{Endpoints, Login};
 use crate::error::{Error, Result};
+use crate::image::Image;
 use crate::instance::{Instance, create_directory};
 use crate::process::Launch;
 use crate::software::Software;
@@ -20,6 +22,12 @@ const CONFIGURATION: &str = include_str!("postgres/postgresql.conf");
 const DATABASE: &str = "partitura";
 const USER: &str = "partitura";
 const PASSWORD: &str = "partitura-secret";
+/// Its major version, which is in a path, and the minor one. In a container it is the version that Debian has.
+const VERSION: (u32, u32) = (15, 18);
+/// As whom it runs for root where nobody is called `postgres`. In a container that user has no need to exist outside.
+const NOBODY: (u32, u32) = (999, 999);
+/// Who must bring a password: everybody, from wherever they can come.
+const ACCESS: &str = "host all all all scram-sha-256\n";
 
 pub(crate) struct Postgres;
 
@@ -31,6 +39,23 @@ impl Software for Postgres {
         install::debian_package(instance, "postgresql", "postgres")
     }
 
+    fn home(&self, instance: &Instance) -> Result<PathBuf> {
+        binaries().ok_or_else(|| Error::Missing {
+            server: instance.name.clone(),
+            program: "postgres",
+            remedy: "`cargo xtask brokers up postgres` installs it where it can".to_owned(),
+        })
+    }
+
+    fn image(&self, _instance: &Instance) -> Image {
+        let (major, minor) = VERSION;
+        Image {
+            name: format!("postgres:{major}.{minor}"),
+            home: "/usr/lib/postgresql/15/bin",
+            ports: |ports| vec![ports.main],
+        }
+    }
+
     fn prepare(&self, instance: &Instance) -> Result<()> {
         let data = data(instance);
         if !data.join("partitura.conf").exists() {
@@ -38,28 +63,25 @@ impl Software for Postgres {
         }
         tls::prepare(instance)?;
         give_certificate(instance, &data)?;
-        let configuration = data.join("partitura.conf");
-        fs::write(&configuration, instance.fill(CONFIGURATION)).map_err(Error::file("write", &configuration))
+        let seen = instance.seen(&data).display().to_string();
+        let configuration = instance.fill(CONFIGURATION).replace("@DATA@", &seen);
+        for (name, text) in [("partitura.conf", &*configuration), ("partitura_hba.conf", ACCESS)] {
+            let path = data.join(name);
+            fs::write(&path, text).map_err(Error::file("write", &path))?;
+        }
+        Ok(())
     }
 
     fn launch(&self, instance: &Instance) -> Result<Launch> {
-        let settings = OsString::from(format!("--config-file={}/partitura.conf", data(instance).display()));
-        Ok(Launch {
-            program: program(instance, "postgres")?,
-            arguments: vec!["-D".into(), data(instance).into(), settings],
-            environment: vec![("LC_ALL", "C".into())],
-            user: user()?,
-        })
+        let data = instance.seen(&data(instance));
+        let settings = OsString::from(format!("--config-file={}/partitura.conf", data.display()));
+        let program = instance.home()?.join("postgres");
+        let (arguments, environment) = (vec!["-D".into(), data.into(), settings], vec![("LC_ALL", "C".into())]);
+        Ok(Launch { program, arguments, environment, user: user()? })
     }
 
     fn is_ready(&self, instance: &Instance) -> bool {
-        let Ok(program) = program(instance, "pg_isready") else { return false };
-        let port = instance.ports.main.to_string();
-        let asked = Command::new(program)
-            .args(["--quiet", "--host", "127.0.0.1", "--port", &port, "--timeout", "5"])
-            .stdin(Stdio::null())
-            .status();
-        asked.is_ok_and(|status| status.success())
+        asks_for_password(instance.ports.main).unwrap_or(false)
     }
 
     fn patience(&self) -> Duration {
@@ -113,12 +135,24 @@ fn binaries() -> Option<PathBuf> {
     newest.map(|(_, binaries)| binaries).or_else(|| Some(install::find("postgres")?.parent()?.to_owned()))
 }
 
-fn program(instance: &Instance, name: &'static str) -> Result<PathBuf> {
-    binaries().map(|binaries| binaries.join(name)).ok_or_else(|| Error::Missing {
-        server: instance.name.clone(),
-        program: name,
-        remedy: "`cargo xtask brokers up postgres` installs it where it can".to_owned(),
-    })
+/// Whether the server lets somebody in who then shows a password. While it starts it refuses everybody.
+fn asks_for_password(port: u16) -> io::Result<bool> {
+    let patience = Duration::from_secs(5);
+    let mut stream = TcpStream::connect_timeout(&(Ipv4Addr::LOCALHOST, port).into(), patience)?;
+    stream.set_read_timeout(Some(patience))?;
+    stream.set_write_timeout(Some(patience))?;
+    stream.write_all(&introduction())?;
+    let mut answer = [0];
+    stream.read_exact(&mut answer)?;
+    // An error would be an E.
+    Ok(answer == *b"R")
+}
+
+/// A StartupMessage of version 3.0 of the protocol: its length, the version, names and values.
+fn introduction() -> Vec<u8> {
+    let body = format!("user\0{USER}\0database\0{DATABASE}\0\0");
+    let length = 8 + u32::try_from(body.len()).unwrap_or_default();
+    [&length.to_be_bytes(), &196_608_u32.to_be_bytes(), body.as_bytes()].concat()
 }
 
 /// `postgres (PostgreSQL) 15.18 (Debian …)`
@@ -133,7 +167,7 @@ fn user() -> Result<Option<(u32, u32)>> {
     }
     let users = Path::new("/etc/passwd");
     let text = fs::read_to_string(users).map_err(Error::file("read", users))?;
-    Ok(parse_user(&text, "postgres"))
+    Ok(Some(parse_user(&text, "postgres").unwrap_or(NOBODY)))
 }
 
 fn parse_user(passwd: &str, name: &str) -> Option<(u32, u32)> {
@@ -143,11 +177,11 @@ fn parse_user(passwd: &str, name: &str) -> Option<(u32, u32)> {
 }
 
 /// In the instance's directory, unless that lies where the other user may not go, as below root's home. Then it is in
-/// the system's directory for temporary files, by the name of where it should be.
+/// the system's directory for temporary files, by the name of where it should be. A container's is never out of the way.
 fn data(instance: &Instance) -> PathBuf {
     let data = instance.path("data");
     let may_enter = |path: &Path| fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o001 != 0);
-    let reachable = instance.directory().ancestors().filter(|path| path.exists()).all(may_enter);
+    let reachable = instance.runtime.directory(instance).ancestors().filter(|path| path.exists()).all(may_enter);
     if !install::is_root() || reachable {
         return data;
     }
@@ -184,16 +218,10 @@ fn initialise(instance: &Instance, data: &Path) -> Result<()> {
     // Outside the directory, which must be empty; readable for whoever runs initdb.
     let password = data.with_extension("password");
     fs::write(&password, PASSWORD).map_err(Error::file("write", &password))?;
-    let run = |name, arguments: &[&str]| {
-        let mut command = Command::new(program(instance, name)?);
-        command.args(arguments).arg(data).current_dir("/").env("LC_ALL", "C");
-        if let Some((user, group)) = user {
-            command.uid(user).gid(group);
-        }
-        install::run(instance, command)
-    };
-    let pwfile = format!("--pwfile={}", password.display());
-    run("initdb", &["--username", USER, "--auth=scram-sha-256", &pwfile, "--encoding=UTF8", "--locale=C", "-D"])?;
+    let pwfile = format!("--pwfile={}", instance.seen(&password).display());
+    let initdb = instance.home()?.join("initdb");
+    let options = ["--username", USER, "--auth=scram-sha-256", &pwfile, "--encoding=UTF8", "--locale=C", "-D"];
+    run(instance, &initdb, &options, instance.seen(data).as_os_str(), user)?;
     fs::remove_file(&password).map_err(Error::file("remove", &password))?;
     create_database(instance, data, user)
 }
@@ -204,15 +232,38 @@ fn create_database(instance: &Instance, data: &Path, user: Option<(u32, u32)>) -
     fs::write(&statement, format!("CREATE DATABASE {DATABASE}\n")).map_err(Error::file("write", &statement))?;
     let script = format!(
         "exec {} --single -j -D {} postgres < {}",
-        program(instance, "postgres")?.display(),
-        data.display(),
-        statement.display()
+        instance.home()?.join("postgres").display(),
+        instance.seen(data).display(),
+        instance.seen(&statement).display()
     );
-    let mut command = Command::new("sh");
-    command.args(["-c", &script]).current_dir("/");
-    if let Some((user, group)) = user {
-        command.uid(user).gid(group);
-    }
-    install::run(instance, command)?;
+    run(instance, Path::new("sh"), &["-c"], OsStr::new(&script), user)?;
     fs::remove_file(&statement).map_err(Error::file("remove", &statement))
+}
+
+/// Runs a tool of it to its end.
+fn run(instance: &Instance, program: &Path, options: &[&str], last: &OsStr, user: Option<(u32, u32)>) -> Result<()> {
+    let mut arguments: Vec<OsString> = options.iter().map(OsString::from).collect();
+    arguments.push(last.to_owned());
+    let (program, environment) = (program.to_owned(), vec![("LC_ALL", "C".into())]);
+    instance.runtime.run(instance, Launch { program, arguments, environment, user })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_introduction_says_how_long_it_is_and_who_comes() {
+        let introduction = introduction();
+        assert_eq!(introduction[..8], [0, 0, 0, 43, 0, 3, 0, 0]);
+        assert_eq!(introduction.len(), 43);
+        assert_eq!(introduction[8..], *b"user\0partitura\0database\0partitura\0\0");
+    }
+
+    #[test]
+    fn a_user_is_found_by_name() {
+        let users = "root:x:0:0:root:/root:/bin/sh\npostgres:x:104:112::/var/lib:/bin/sh\n";
+        assert_eq!(parse_user(users, "postgres"), Some((104, 112)));
+        assert_eq!(parse_user(users, "post"), None);
+    }
 }

@@ -12,13 +12,26 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, Result};
 use crate::instance::{Instance, create_directory};
 
-/// How a server's own process is started. The program must become the server by `exec`: its process is what is killed.
+/// How a program is started, with all paths as it sees them itself. That of a server must become the server by `exec`: its
+/// process is what is killed.
 pub(crate) struct Launch {
     pub(crate) program: PathBuf,
     pub(crate) arguments: Vec<OsString>,
     pub(crate) environment: Vec<(&'static str, OsString)>,
     /// The user and group as whom it runs, if not as us.
     pub(crate) user: Option<(u32, u32)>,
+}
+
+impl Launch {
+    /// On this machine.
+    pub(crate) fn command(self) -> Command {
+        let mut command = Command::new(self.program);
+        command.args(self.arguments).envs(self.environment);
+        if let Some((user, group)) = self.user {
+            command.uid(user).gid(group).current_dir("/");
+        }
+        command
+    }
 }
 
 /// A process, told apart from a later one with the same number by the moment at which it began.
@@ -30,6 +43,9 @@ pub(crate) struct Process {
 }
 
 impl Process {
+    /// The file of an instance in which its process is noted.
+    pub(crate) const NOTE: &str = "pid";
+
     /// Starts the server in a process group of its own, so that it survives us, and notes its process in the file `pid`.
     pub(crate) fn launch(instance: &Instance, launch: Launch) -> Result<Self> {
         create_directory(&instance.directory())?;
@@ -40,30 +56,24 @@ impl Process {
         }
         let output = File::create(&log).map_err(Error::file("create", &log))?;
         let errors = output.try_clone().map_err(Error::file("open", &log))?;
-        let mut command = Command::new(&launch.program);
-        command.args(&launch.arguments).envs(launch.environment).process_group(0);
+        let program = launch.program.display().to_string();
+        let mut command = launch.command();
+        command.process_group(0);
         // Not a session of its own: Linux shares the processors out among sessions first (`sched_autogroup_enabled`), and
         // on a busy machine a server alone in its session was seen to get one second in 150.
         command.stdin(Stdio::null()).stdout(output).stderr(errors);
-        if let Some((user, group)) = launch.user {
-            command.uid(user).gid(group).current_dir("/");
-        }
-        let spawned = command.spawn().map_err(|source| Error::Spawn {
-            server: instance.name.clone(),
-            program: launch.program.display().to_string(),
-            source,
-        });
-        let mut child = spawned?;
+        let spawned = command.spawn();
+        let mut child = spawned.map_err(|source| Error::Spawn { server: instance.name.clone(), program, source })?;
         let process = Self { pid: child.id(), begun: stat(child.id()).map_or(0, |stat| stat.begun) };
         // Once it has ended somebody must take note, or it stays a zombie for as long as we live.
         thread::spawn(move || child.wait());
-        instance.write("pid", &format!("{} {}\n", process.pid, process.begun))?;
+        instance.write(Self::NOTE, &format!("{} {}\n", process.pid, process.begun))?;
         Ok(process)
     }
 
     /// The process that was noted, if it still runs.
     pub(crate) fn find(instance: &Instance) -> Option<Self> {
-        let noted = fs::read_to_string(instance.path("pid")).ok()?;
+        let noted = fs::read_to_string(instance.path(Self::NOTE)).ok()?;
         Self::parse(&noted).filter(|process| process.is_alive())
     }
 

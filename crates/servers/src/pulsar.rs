@@ -1,9 +1,11 @@
 //! Pulsar: broker and bookie in one process, from their jars.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::endpoints::{Endpoints, Proxied};
 use crate::error::Result;
+use crate::image::Image;
 use crate::instance::Instance;
 use crate::process::Launch;
 use crate::software::Software;
@@ -46,6 +48,18 @@ impl Software for Pulsar {
         install::jars(instance, &Self::software(), &JARS.replace("@VERSION@", VERSION))
     }
 
+    fn home(&self, instance: &Instance) -> Result<PathBuf> {
+        java::home(instance, &Self::software())
+    }
+
+    fn image(&self, _instance: &Instance) -> Image {
+        Image {
+            name: format!("apachepulsar/pulsar:{VERSION}"),
+            home: "/pulsar/lib",
+            ports: |ports| vec![ports.main, ports.http, ports.tls, ports.proxied],
+        }
+    }
+
     fn prepare(&self, instance: &Instance) -> Result<()> {
         tls::prepare(instance)?;
         instance.write("log4j2.properties", java::LOGGING)?;
@@ -72,15 +86,15 @@ impl Software for Pulsar {
             "--no-functions-worker".into(),
             "--no-stream-storage".into(),
             "--config".into(),
-            instance.path("standalone.conf").into(),
+            instance.inside("standalone.conf").into(),
             "--metadata-dir".into(),
-            instance.path("data/metadata").into(),
+            instance.inside("data/metadata").into(),
             "--bookkeeper-dir".into(),
-            instance.path("data/bookkeeper").into(),
+            instance.inside("data/bookkeeper").into(),
             "--bookkeeper-port".into(),
             instance.ports.inner.to_string().into(),
         ];
-        java::launch(instance, &Self::software(), &options, &main)
+        java::launch(instance, &options, &main)
     }
 
     fn is_ready(&self, instance: &Instance) -> bool {

