@@ -72,7 +72,7 @@ fn shown(command: &Command) -> String {
 }
 
 /// Runs it again once if it fails: what comes over a network fails now and then.
-fn run_over_network(instance: &Instance, mut command: impl FnMut() -> Command) -> Result<()> {
+pub(crate) fn run_over_network(instance: &Instance, mut command: impl FnMut() -> Command) -> Result<()> {
     run(instance, command()).or_else(|failure| {
         instance.report(&format!("trying again after: {failure}"));
         run(instance, command())

@@ -22,8 +22,12 @@ const PASSWORD: &str = "partitura-secret";
 pub(crate) struct Kafka;
 
 impl Kafka {
-    fn software() -> String {
-        format!("kafka-{VERSION}")
+    fn version(instance: &Instance) -> &str {
+        instance.release.version().unwrap_or(VERSION)
+    }
+
+    fn software(instance: &Instance) -> String {
+        format!("kafka-{}", Self::version(instance))
     }
 
     fn configuration(instance: &Instance) -> String {
@@ -45,7 +49,7 @@ impl Kafka {
         let mut command = Command::new(install::JAVA.path(instance)?);
         command
             .args(["-Xmx128m", "-XX:TieredStopAtLevel=1", "-cp"])
-            .arg(java::class_path(instance, &Self::software()))
+            .arg(java::class_path(instance, &Self::software(instance)))
             .args(["kafka.tools.StorageTool", "format", "--ignore-formatted", "--cluster-id", CLUSTER, "--config"])
             .arg(instance.path("server.properties"))
             .args(["--add-scram", &format!("SCRAM-SHA-256=[name={USER},password={PASSWORD}]")]);
@@ -56,7 +60,7 @@ impl Kafka {
 impl Software for Kafka {
     fn install(&self, instance: &Instance) -> Result<()> {
         install::JAVA.path(instance)?;
-        install::jars(instance, &Self::software(), &JARS.replace("@VERSION@", VERSION))
+        install::jars(instance, &Self::software(instance), &JARS.replace("@VERSION@", Self::version(instance)))
     }
 
     fn prepare(&self, instance: &Instance) -> Result<()> {
@@ -69,7 +73,7 @@ impl Software for Kafka {
     fn launch(&self, instance: &Instance) -> Result<Launch> {
         let options = ["-Xms128m", "-Xmx512m", "-XX:MaxDirectMemorySize=128m"];
         let main = ["kafka.Kafka".into(), instance.path("server.properties").into()];
-        java::launch(instance, &Self::software(), &options, &main)
+        java::launch(instance, &Self::software(instance), &options, &main)
     }
 
     fn is_ready(&self, instance: &Instance) -> bool {
@@ -99,7 +103,7 @@ impl Software for Kafka {
     }
 
     fn version(&self, instance: &Instance) -> Option<String> {
-        java::is_installed(instance, &Self::software()).then(|| VERSION.to_owned())
+        java::is_installed(instance, &Self::software(instance)).then(|| Self::version(instance).to_owned())
     }
 }
 

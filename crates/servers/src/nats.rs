@@ -24,8 +24,12 @@ const NKEY: &str = "UDJKAVS6MKA4B4LT3N4GKELKQGS2XHQKSZQJQD3ITWRVUOHELU7HTSWV";
 pub(crate) struct Nats;
 
 impl Nats {
-    fn software() -> String {
-        format!("nats-{VERSION}")
+    fn version(instance: &Instance) -> &str {
+        instance.release.version().unwrap_or(VERSION)
+    }
+
+    fn software(instance: &Instance) -> String {
+        format!("nats-{}", Self::version(instance))
     }
 
     fn configuration(instance: &Instance) -> String {
@@ -43,8 +47,8 @@ impl Nats {
 
 impl Software for Nats {
     fn install(&self, instance: &Instance) -> Result<()> {
-        let module = format!("github.com/nats-io/nats-server/v2@v{VERSION}");
-        install::go_program(instance, &Self::software(), "nats-server", &module)
+        let module = format!("github.com/nats-io/nats-server/v2@v{}", Self::version(instance));
+        install::go_program(instance, &Self::software(instance), "nats-server", &module)
     }
 
     fn prepare(&self, instance: &Instance) -> Result<()> {
@@ -55,7 +59,7 @@ impl Software for Nats {
 
     fn launch(&self, instance: &Instance) -> Result<Launch> {
         Ok(Launch {
-            program: instance.software(&Self::software()).join("nats-server"),
+            program: instance.software(&Self::software(instance)).join("nats-server"),
             arguments: vec!["-c".into(), instance.path("server.conf").into()],
             environment: Vec::new(),
             user: None,
@@ -83,7 +87,8 @@ impl Software for Nats {
     }
 
     fn version(&self, instance: &Instance) -> Option<String> {
-        install::is_executable(&instance.software(&Self::software()).join("nats-server")).then(|| VERSION.to_owned())
+        install::is_executable(&instance.software(&Self::software(instance)).join("nats-server"))
+            .then(|| Self::version(instance).to_owned())
     }
 
     fn stop_signal(&self) -> &'static str {

@@ -25,6 +25,10 @@ pub(crate) struct Postgres;
 
 impl Software for Postgres {
     fn install(&self, instance: &Instance) -> Result<()> {
+        if instance.release.version().is_some() {
+            let remedy = "it is the machine's own, whichever that has; leave the version out".to_owned();
+            return Err(Error::NoSuchVersion { server: instance.release.to_string(), remedy });
+        }
         if binaries().is_some() {
             return Ok(());
         }
@@ -84,7 +88,10 @@ impl Software for Postgres {
         }
     }
 
-    fn version(&self, _instance: &Instance) -> Option<String> {
+    fn version(&self, instance: &Instance) -> Option<String> {
+        if instance.release.version().is_some() {
+            return None;
+        }
         let output = Command::new(binaries()?.join("postgres")).arg("--version").output().ok()?;
         parse_version(&String::from_utf8_lossy(&output.stdout))
     }

@@ -35,15 +35,19 @@ const OPENED: &[&str] = &[
 pub(crate) struct Pulsar;
 
 impl Pulsar {
-    fn software() -> String {
-        format!("pulsar-{VERSION}")
+    fn version(instance: &Instance) -> &str {
+        instance.release.version().unwrap_or(VERSION)
+    }
+
+    fn software(instance: &Instance) -> String {
+        format!("pulsar-{}", Self::version(instance))
     }
 }
 
 impl Software for Pulsar {
     fn install(&self, instance: &Instance) -> Result<()> {
         install::JAVA.path(instance)?;
-        install::jars(instance, &Self::software(), &JARS.replace("@VERSION@", VERSION))
+        install::jars(instance, &Self::software(instance), &JARS.replace("@VERSION@", Self::version(instance)))
     }
 
     fn prepare(&self, instance: &Instance) -> Result<()> {
@@ -80,7 +84,7 @@ impl Software for Pulsar {
             "--bookkeeper-port".into(),
             instance.ports.inner.to_string().into(),
         ];
-        java::launch(instance, &Self::software(), &options, &main)
+        java::launch(instance, &Self::software(instance), &options, &main)
     }
 
     fn is_ready(&self, instance: &Instance) -> bool {
@@ -108,6 +112,6 @@ impl Software for Pulsar {
     }
 
     fn version(&self, instance: &Instance) -> Option<String> {
-        java::is_installed(instance, &Self::software()).then(|| VERSION.to_owned())
+        java::is_installed(instance, &Self::software(instance)).then(|| Self::version(instance).to_owned())
     }
 }

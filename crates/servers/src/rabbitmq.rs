@@ -1,16 +1,16 @@
 //! RabbitMQ as Debian has it, without its service: a node with a name, a cookie, data and an epmd of its own.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use crate::endpoints::{Endpoints, Login};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::instance::Instance;
-use crate::process::Launch;
+use crate::process::{Launch, Process};
 use crate::software::Software;
-use crate::{http, install, tls};
+use crate::{http, install, suite, tls};
 
 const CONFIGURATION: &str = include_str!("rabbitmq/rabbitmq.conf");
 const DEFINITIONS: &str = include_str!("rabbitmq/definitions.json");
@@ -18,6 +18,9 @@ const PLUGINS: &str = "[rabbitmq_management,rabbitmq_consistent_hash_exchange].\
 
 /// Not the one on the PATH, which changes the user and stays in front of the node.
 const PROGRAM: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
+
+/// Where Debian has which versions that this machine may not have.
+const SUITES: &[(&str, &str)] = &[("4.0.", "trixie"), ("4.3.", "forky")];
 
 const USER: &str = "partitura";
 const PASSWORD: &str = "partitura-secret";
@@ -27,13 +30,33 @@ const AS_GUEST: &str = "Authorization: Basic Z3Vlc3Q6Z3Vlc3Q=";
 pub(crate) struct Rabbitmq;
 
 impl Rabbitmq {
+    /// How the program is run, the machine's own or that of the chosen version, and what it is told first.
+    fn program(instance: &Instance, program: &str) -> Result<(PathBuf, Vec<OsString>)> {
+        match instance.release.version() {
+            Some(_) => suite::within(instance, &instance.release.name(), program),
+            None => Ok((program.into(), Vec::new())),
+        }
+    }
+
+    fn unpack(instance: &Instance, version: &str) -> Result<()> {
+        let (_, suite) = SUITES.iter().find(|(series, _)| version.starts_with(series)).ok_or_else(|| {
+            let known = SUITES.iter().map(|(series, suite)| format!("{series}x (Debian's {suite})"));
+            let known = known.collect::<Vec<_>>().join(" and ");
+            let remedy = format!("besides the machine's own there are {known}");
+            Error::NoSuchVersion { server: instance.release.to_string(), remedy }
+        })?;
+        suite::unpack(instance, &instance.release.name(), suite, &format!("rabbitmq-server={version}-*"))
+    }
+
     fn environment(instance: &Instance) -> Vec<(&'static str, OsString)> {
         let ports = &instance.ports;
+        // Erlang takes no dot before the host.
+        let node = instance.name.replace('.', "_");
         vec![
             // The cookie is made here.
             ("HOME", instance.directory().into()),
             ("RABBITMQ_CONF_ENV_FILE", "/dev/null".into()),
-            ("RABBITMQ_NODENAME", format!("partitura-{}@localhost", instance.name).into()),
+            ("RABBITMQ_NODENAME", format!("partitura-{node}@localhost").into()),
             ("RABBITMQ_MNESIA_BASE", instance.path("data").into()),
             ("RABBITMQ_LOG_BASE", instance.path("logs").into()),
             ("RABBITMQ_CONFIG_FILE", instance.path("rabbitmq.conf").into()),
@@ -56,6 +79,9 @@ impl Rabbitmq {
 
 impl Software for Rabbitmq {
     fn install(&self, instance: &Instance) -> Result<()> {
+        if let Some(version) = instance.release.version() {
+            return Self::unpack(instance, version);
+        }
         if install::is_executable(Path::new(PROGRAM)) {
             return Ok(());
         }
@@ -71,8 +97,8 @@ impl Software for Rabbitmq {
     }
 
     fn launch(&self, instance: &Instance) -> Result<Launch> {
-        let environment = Self::environment(instance);
-        Ok(Launch { program: PROGRAM.into(), arguments: Vec::new(), environment, user: None })
+        let (program, arguments) = Self::program(instance, PROGRAM)?;
+        Ok(Launch { program, arguments, environment: Self::environment(instance), user: None })
     }
 
     fn is_ready(&self, instance: &Instance) -> bool {
@@ -103,15 +129,21 @@ impl Software for Rabbitmq {
     }
 
     fn version(&self, instance: &Instance) -> Option<String> {
-        let running = http::get(instance.ports.http, "/api/overview", AS_GUEST).ok();
-        running.and_then(|overview| running_version(&overview)).or_else(installed_version)
+        // Somebody else's answers at the same port when it does not run itself.
+        let running =
+            Process::find(instance).and_then(|_| http::get(instance.ports.http, "/api/overview", AS_GUEST).ok());
+        running.and_then(|overview| running_version(&overview)).or_else(|| match instance.release.version() {
+            Some(version) => instance.software(&instance.release.name()).exists().then(|| version.to_owned()),
+            None => installed_version(),
+        })
     }
 
     fn clean(&self, instance: &Instance, _wipe: bool) -> Result<()> {
         // Its epmd outlives the node on purpose, and serves nobody else. That there is none is no failure.
-        if let Some(epmd) = install::find("epmd").filter(|_| http::listens(instance.ports.inner + 1)) {
+        if http::listens(instance.ports.inner + 1) {
+            let (epmd, arguments) = Self::program(instance, "epmd")?;
             let mut command = Command::new(epmd);
-            command.env("ERL_EPMD_PORT", (instance.ports.inner + 1).to_string()).arg("-kill");
+            command.args(arguments).env("ERL_EPMD_PORT", (instance.ports.inner + 1).to_string()).arg("-kill");
             install::run(instance, command)?;
         }
         Ok(())

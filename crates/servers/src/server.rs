@@ -9,9 +9,10 @@ use serde::Serialize;
 
 use crate::endpoints::Endpoints;
 use crate::error::{Error, Result};
-use crate::instance::{Instance, Ports};
+use crate::instance::{self, Instance, Ports};
 use crate::kind::Kind;
 use crate::process::Process;
+use crate::release::Release;
 use crate::software::Software;
 
 /// How often a starting server is asked whether it is ready.
@@ -28,29 +29,50 @@ pub struct Server {
 }
 
 impl Server {
-    /// The standing instance, which all processes on this machine share.
-    pub fn new(kind: Kind) -> Self {
-        Self::of(Instance::new(kind, kind.name().to_owned(), Ports::standing(kind)))
+    /// The standing instance, which all processes on this machine share: a [`Kind`], or a [`Release`] of it. The instances of
+    /// several versions have data of their own and the same ports: one is up at a time.
+    pub fn new(release: impl Into<Release>) -> Self {
+        Self::standing(release.into().or_chosen())
+    }
+
+    /// The standing instances of a kind: that of [`new`](Self::new), the usual version's, and whichever else there ever was here.
+    pub fn versions(kind: Kind) -> Vec<Self> {
+        let entries = fs::read_dir(instance::brokers()).into_iter().flatten().flatten();
+        let known = entries.filter_map(|entry| Release::named(entry.file_name().to_str()?));
+        let others = known.filter(|release| release.kind() == kind).chain([kind.into()]).map(Self::standing);
+        let mut all: Vec<Self> = [Self::new(kind)].into_iter().chain(others).collect();
+        all.sort_by(|a, b| a.name().cmp(b.name()));
+        all.dedup_by(|a, b| a.name() == b.name());
+        all
+    }
+
+    fn standing(release: Release) -> Self {
+        let ports = Ports::standing(release.kind());
+        let name = release.name();
+        Self::of(Instance::new(release, name, ports))
     }
 
     /// An instance of one's own: its directory is `target/brokers/<kind>-<name>`, its ports are the eight from `first_port`.
     pub fn private(kind: Kind, name: &str, first_port: u16) -> Self {
-        Self::of(Instance::new(kind, format!("{kind}-{name}"), Ports::from(first_port)))
+        let release = Release::from(kind).or_chosen();
+        let name = format!("{}-{name}", release.name());
+        Self::of(Instance::new(release, name, Ports::from(first_port)))
     }
 
     /// The three nodes of the standing cluster, below `target/brokers/<kind>-cluster`: of Kafka and NATS, and none of the
     /// others. Bring them up at once, from a thread each: a node is ready when it sees a majority.
-    pub fn cluster(kind: Kind) -> Vec<Self> {
-        let nodes = Ports::cluster(kind);
+    pub fn cluster(release: impl Into<Release>) -> Vec<Self> {
+        let release = release.into().or_chosen();
+        let nodes = Ports::cluster(release.kind());
         let node = |(number, ports): (usize, &Ports)| {
-            let name = format!("{kind}-cluster/{number}");
-            Self::of(Instance::new(kind, name, *ports).in_cluster(number, nodes.clone()))
+            let name = format!("{}-cluster/{number}", release.name());
+            Self::of(Instance::new(release.clone(), name, *ports).in_cluster(number, nodes.clone()))
         };
         (1..).zip(&nodes).map(node).collect()
     }
 
     fn of(instance: Instance) -> Self {
-        Self { software: instance.kind.software(), instance }
+        Self { software: instance.release.kind().software(), instance }
     }
 
     /// Takes the lines about what goes on, which otherwise go to the standard error under the server's name.
@@ -66,7 +88,7 @@ impl Server {
 
     /// What it is.
     pub fn kind(&self) -> Kind {
-        self.instance.kind
+        self.instance.release.kind()
     }
 
     /// Installs it if it is not there, starts it if it does not run, and waits until it is ready.
@@ -99,6 +121,7 @@ impl Server {
             Some(_) if self.software.is_ready(&self.instance) => return Ok(()),
             Some(process) => process,
             None => {
+                self.expect_no_rival()?;
                 self.instance.expect_free_port()?;
                 self.software.prepare(&self.instance)?;
                 Process::launch(&self.instance, self.software.launch(&self.instance)?)?
@@ -108,6 +131,19 @@ impl Server {
         let (url, seconds) = (self.url(), begun.elapsed().as_secs_f64());
         self.instance.report(&format!("ready after {seconds:.1} s: {url}, process {}", process.pid));
         Ok(())
+    }
+
+    /// An error now names what has the ports.
+    fn expect_no_rival(&self) -> Result<()> {
+        let of = |server: &Self| server.instance.release.to_string();
+        self.rival().map_or(Ok(()), |rival| Err(Error::Rival { server: of(self), rival: of(&rival) }))
+    }
+
+    /// Another version that is up on the same ports.
+    fn rival(&self) -> Option<Self> {
+        let is_other = |other: &Self| other.name() != self.name() && other.instance.ports == self.instance.ports;
+        let others = Self::versions(self.kind()).into_iter().filter(is_other);
+        others.into_iter().find(|other| Process::find(&other.instance).is_some())
     }
 
     fn await_ready(&self, process: Process) -> Result<()> {
@@ -153,7 +189,9 @@ impl Server {
             process.stop(&self.instance, self.software.stop_signal(), FAREWELL)?;
             self.instance.report("is down");
         }
-        self.software.clean(&self.instance, wipe)?;
+        if self.rival().is_none() {
+            self.software.clean(&self.instance, wipe)?;
+        }
         let directory = self.instance.directory();
         if wipe && directory.exists() {
             fs::remove_dir_all(&directory).map_err(Error::file("remove", &directory))?;
