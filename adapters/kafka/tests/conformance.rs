@@ -14,10 +14,6 @@ struct OnKafka;
 
 #[async_trait::async_trait]
 impl Opens for OnKafka {
-    fn name(&self) -> &str {
-        "kafka"
-    }
-
     fn server(&self) -> Server {
         Server::new(Kind::Kafka)
     }

@@ -14,10 +14,6 @@ struct OnNats;
 
 #[async_trait::async_trait]
 impl Opens for OnNats {
-    fn name(&self) -> &str {
-        "nats"
-    }
-
     fn server(&self) -> Server {
         Server::new(Kind::Nats)
     }

@@ -13,10 +13,6 @@ struct OnPulsar;
 
 #[async_trait::async_trait]
 impl Opens for OnPulsar {
-    fn name(&self) -> &str {
-        "pulsar"
-    }
-
     fn server(&self) -> Server {
         Server::new(Kind::Pulsar)
     }

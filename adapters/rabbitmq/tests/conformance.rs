@@ -15,10 +15,6 @@ struct OnRabbitmq;
 
 #[async_trait::async_trait]
 impl Opens for OnRabbitmq {
-    fn name(&self) -> &str {
-        "rabbitmq"
-    }
-
     fn server(&self) -> Server {
         Server::new(Kind::Rabbitmq)
     }

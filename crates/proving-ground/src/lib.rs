@@ -14,7 +14,6 @@
 //!
 //! #[async_trait::async_trait]
 //! impl Opens for OnNats {
-//!     fn name(&self) -> &str { "nats" }
 //!     fn server(&self) -> Server { Server::new(Kind::Nats) }
 //!     async fn open(&self, entrance: Entrance) -> Result<Arc<dyn Broker>> { connect(&entrance.url).await }
 //! }
@@ -40,10 +39,7 @@ const WRONG: &str = "eyJhbGciOiJIUzI1NiJ9.e30.bm90LXRoZS1zaWduYXR1cmUtb2YtYW55Ym
 /// An adapter, and the server on which it is tried.
 #[async_trait]
 pub trait Opens: Send + Sync + 'static {
-    /// The broker's name in reports.
-    fn name(&self) -> &str;
-
-    /// The server. It is asked for often, and need not run.
+    /// The server, after which reports are called. It is asked for often, and need not run.
     fn server(&self) -> Server;
 
     /// Connects.
@@ -102,13 +98,14 @@ impl Entrance {
 #[derive(Debug)]
 pub struct OnServer<O> {
     opens: O,
+    name: String,
     up: OnceCell<()>,
 }
 
 impl<O: Opens> OnServer<O> {
     /// Nothing is started before it is needed.
     pub fn new(opens: O) -> Self {
-        Self { opens, up: OnceCell::new() }
+        Self { name: opens.server().name().to_owned(), opens, up: OnceCell::new() }
     }
 
     /// Sees to it, once, that the server is up: the suite may kill it later.
@@ -127,7 +124,7 @@ impl<O: Opens> OnServer<O> {
 #[async_trait]
 impl<O: Opens> Harness for OnServer<O> {
     fn broker(&self) -> &str {
-        self.opens.name()
+        &self.name
     }
 
     async fn connect(&self, _namespace: &str) -> Result<Arc<dyn Broker>> {

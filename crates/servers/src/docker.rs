@@ -57,7 +57,7 @@ impl Docker {
         match directory.parent() {
             Some(cluster) if instance.nodes.len() > 1 => {
                 let lock = lock(&cluster.join("pod.lock"))?;
-                Ok(Some((container_name(&format!("{}-cluster", instance.kind), cluster), lock)))
+                Ok(Some((container_name(&format!("{}-cluster", instance.release.name()), cluster), lock)))
             }
             _ => Ok(None),
         }
@@ -134,7 +134,7 @@ impl Runtime for Docker {
             }
             None => network(&Image::of(instance), &[instance.ports]),
         };
-        let signal = instance.kind.software().stop_signal();
+        let signal = instance.release.kind().software().stop_signal();
         let end = ["--stop-signal", signal].map(OsString::from);
         Self::bring_up(instance, &name, &[&end, &*network, &*made_of(instance, &launch)?].concat())?;
         Ok(Container::find(&name).map_or(0, |container| container.pid))

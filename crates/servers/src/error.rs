@@ -54,6 +54,24 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// A version was chosen that is not to be had.
+    #[error("{server}: there is no such version to choose: {remedy}")]
+    NoSuchVersion {
+        /// The server.
+        server: String,
+        /// Which there are.
+        remedy: String,
+    },
+    /// Another version of the server is up, and has the ports.
+    #[error(
+        "{server} and {rival} have the same ports, and {rival} is up; stop that first (`cargo xtask brokers down {rival}`)"
+    )]
+    Rival {
+        /// Who wanted them.
+        server: String,
+        /// Who has them.
+        rival: String,
+    },
     /// Another program listens where the server would.
     #[error("{server}: port {port} of 127.0.0.1 is taken by another program; stop that, then try again")]
     PortTaken {

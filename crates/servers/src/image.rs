@@ -18,7 +18,7 @@ impl Image {
     }
 
     pub(crate) fn of(instance: &Instance) -> Self {
-        instance.kind.software().image(instance)
+        instance.release.kind().software().image(instance)
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::native::Native;
+use crate::release::Release;
 use crate::runtime::{self, Runtime};
 
 /// Takes lines about what goes on.
@@ -15,8 +16,8 @@ pub(crate) type Report = Arc<dyn Fn(&str) + Send + Sync>;
 
 #[derive(Clone)]
 pub(crate) struct Instance {
-    pub(crate) kind: Kind,
-    /// What messages call it, and its directory: the kind, or that with something added.
+    pub(crate) release: Release,
+    /// What messages call it, and its directory: the release, or that with something added.
     pub(crate) name: String,
     pub(crate) ports: Ports,
     /// From 1.
@@ -31,13 +32,13 @@ pub(crate) struct Instance {
 }
 
 impl Instance {
-    pub(crate) fn new(kind: Kind, name: String, ports: Ports) -> Self {
+    pub(crate) fn new(release: impl Into<Release>, name: String, ports: Ports) -> Self {
         let report = {
             let name = name.clone();
             move |line: &str| eprintln!("{name}: {line}")
         };
-        let brokers = target().join("brokers");
-        Self { kind, name, ports, node: 1, nodes: vec![ports], runtime: &Native, brokers, report: Arc::new(report) }
+        let (release, brokers) = (release.into(), brokers());
+        Self { release, name, ports, node: 1, nodes: vec![ports], runtime: &Native, brokers, report: Arc::new(report) }
     }
 
     /// One of several that know each other.
@@ -189,6 +190,11 @@ impl Ports {
             inner: first + 6,
         }
     }
+}
+
+/// Below which all instances and their software are.
+pub(crate) fn brokers() -> PathBuf {
+    target().join("brokers")
 }
 
 /// Cargo's target directory, from whichever crate's test this runs in.

@@ -24,8 +24,12 @@ const PASSWORD: &str = "partitura-secret";
 pub(crate) struct Kafka;
 
 impl Kafka {
-    fn software() -> String {
-        format!("kafka-{VERSION}")
+    fn version(instance: &Instance) -> &str {
+        instance.release.version().unwrap_or(VERSION)
+    }
+
+    fn software(instance: &Instance) -> String {
+        format!("kafka-{}", Self::version(instance))
     }
 
     fn configuration(instance: &Instance) -> String {
@@ -61,16 +65,16 @@ impl Kafka {
 impl Software for Kafka {
     fn install(&self, instance: &Instance) -> Result<()> {
         install::JAVA.path(instance)?;
-        install::jars(instance, &Self::software(), &JARS.replace("@VERSION@", VERSION))
+        install::jars(instance, &Self::software(instance), &JARS.replace("@VERSION@", Self::version(instance)))
     }
 
     fn home(&self, instance: &Instance) -> Result<PathBuf> {
-        java::home(instance, &Self::software())
+        java::home(instance, &Self::software(instance))
     }
 
-    fn image(&self, _instance: &Instance) -> Image {
+    fn image(&self, instance: &Instance) -> Image {
         Image {
-            name: format!("apache/kafka:{VERSION}"),
+            name: format!("apache/kafka:{}", Self::version(instance)),
             home: "/opt/kafka/libs",
             ports: |ports| vec![ports.main, ports.login, ports.tls, ports.proxied],
         }
@@ -115,7 +119,7 @@ impl Software for Kafka {
     }
 
     fn version(&self, instance: &Instance) -> Option<String> {
-        java::is_installed(instance, &Self::software()).then(|| VERSION.to_owned())
+        java::is_installed(instance, &Self::software(instance)).then(|| Self::version(instance).to_owned())
     }
 }
 

@@ -11,7 +11,7 @@ pub enum Kind {
     Kafka,
     /// Apache Pulsar, standalone.
     Pulsar,
-    /// RabbitMQ, as Debian has it.
+    /// RabbitMQ, as Debian has it, this machine's or another.
     Rabbitmq,
     /// NATS with JetStream.
     Nats,

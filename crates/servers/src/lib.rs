@@ -17,6 +17,9 @@
 //! [`Endpoints`] lists: access without credentials, credentials that are checked, TLS, and an entrance whose clients are
 //! told the address of a proxy.
 //!
+//! There is one version of each that is tried with every change; [`Release`] says how another is chosen. A standing instance of
+//! another version has data of its own and the same ports, so that one of them is up at a time.
+//!
 //! The programs are the vendors' own, and run in one of two ways, with the same configuration, ports, credentials and
 //! certificates. Where a Docker engine of this machine answers, a server is a container of the vendor's image. Elsewhere it is
 //! a process: Kafka and Pulsar come as jars from Maven, NATS from its source by Go, RabbitMQ and Postgres from Debian, and what
@@ -40,9 +43,11 @@ mod instance;
 mod kind;
 mod native;
 mod process;
+mod release;
 mod runtime;
 mod server;
 mod software;
+mod suite;
 mod tls;
 
 mod java;
@@ -55,4 +60,5 @@ mod rabbitmq;
 pub use endpoints::{Endpoints, Login, Proxied, Tls};
 pub use error::{Error, Result};
 pub use kind::{Kind, UnknownKind};
+pub use release::{Release, UnknownRelease, VERSIONS};
 pub use server::{Server, Status};

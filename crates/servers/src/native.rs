@@ -30,22 +30,23 @@ impl Runtime for Native {
     }
 
     fn install(&self, instance: &Instance) -> Result<()> {
-        instance.kind.software().install(instance)
+        instance.release.kind().software().install(instance)
     }
 
     fn home(&self, instance: &Instance) -> Result<PathBuf> {
-        instance.kind.software().home(instance)
+        instance.release.kind().software().home(instance)
     }
 
     fn version(&self, instance: &Instance) -> Option<String> {
-        instance.kind.software().version(instance)
+        instance.release.kind().software().version(instance)
     }
 
     fn run(&self, instance: &Instance, tool: Launch) -> Result<()> {
-        install::run(instance, tool.command())
+        install::run(instance, instance.release.kind().software().natively(instance, tool)?.command())
     }
 
     fn start(&self, instance: &Instance, launch: Launch) -> Result<u32> {
+        let launch = instance.release.kind().software().natively(instance, launch)?;
         Ok(Process::launch(instance, launch)?.pid)
     }
 
@@ -67,12 +68,12 @@ impl Runtime for Native {
 
     fn stop(&self, instance: &Instance, patience: Duration) -> Result<()> {
         match Process::find(instance) {
-            Some(process) => process.stop(instance, instance.kind.software().stop_signal(), patience),
+            Some(process) => process.stop(instance, instance.release.kind().software().stop_signal(), patience),
             None => Ok(()),
         }
     }
 
     fn clean(&self, instance: &Instance, wipe: bool) -> Result<()> {
-        instance.kind.software().clean(instance, wipe)
+        instance.release.kind().software().clean(instance, wipe)
     }
 }

@@ -26,8 +26,12 @@ const NKEY: &str = "UDJKAVS6MKA4B4LT3N4GKELKQGS2XHQKSZQJQD3ITWRVUOHELU7HTSWV";
 pub(crate) struct Nats;
 
 impl Nats {
-    fn software() -> String {
-        format!("nats-{VERSION}")
+    fn version(instance: &Instance) -> &str {
+        instance.release.version().unwrap_or(VERSION)
+    }
+
+    fn software(instance: &Instance) -> String {
+        format!("nats-{}", Self::version(instance))
     }
 
     fn configuration(instance: &Instance) -> String {
@@ -45,18 +49,18 @@ impl Nats {
 
 impl Software for Nats {
     fn install(&self, instance: &Instance) -> Result<()> {
-        let module = format!("github.com/nats-io/nats-server/v2@v{VERSION}");
-        install::go_program(instance, &Self::software(), "nats-server", &module)
+        let module = format!("github.com/nats-io/nats-server/v2@v{}", Self::version(instance));
+        install::go_program(instance, &Self::software(instance), "nats-server", &module)
     }
 
     fn home(&self, instance: &Instance) -> Result<PathBuf> {
-        Ok(instance.software(&Self::software()))
+        Ok(instance.software(&Self::software(instance)))
     }
 
-    fn image(&self, _instance: &Instance) -> Image {
+    fn image(&self, instance: &Instance) -> Image {
         // The one with more in it than the server: a cluster's pod needs something that sleeps.
         Image {
-            name: format!("nats:{VERSION}-alpine"),
+            name: format!("nats:{}-alpine", Self::version(instance)),
             home: "/usr/local/bin",
             ports: |ports| vec![ports.main, ports.http],
         }
@@ -98,7 +102,8 @@ impl Software for Nats {
     }
 
     fn version(&self, instance: &Instance) -> Option<String> {
-        install::is_executable(&instance.software(&Self::software()).join("nats-server")).then(|| VERSION.to_owned())
+        install::is_executable(&instance.software(&Self::software(instance)).join("nats-server"))
+            .then(|| Self::version(instance).to_owned())
     }
 
     fn stop_signal(&self) -> &'static str {

@@ -32,6 +32,14 @@ const ACCESS: &str = "host all all all scram-sha-256\n";
 pub(crate) struct Postgres;
 
 impl Software for Postgres {
+    fn expect_version(&self, instance: &Instance) -> Result<()> {
+        if instance.release.version().is_none() {
+            return Ok(());
+        }
+        let remedy = "there is one, the machine's own or that of the image; leave the version out".to_owned();
+        Err(Error::NoSuchVersion { server: instance.release.to_string(), remedy })
+    }
+
     fn install(&self, instance: &Instance) -> Result<()> {
         if binaries().is_some() {
             return Ok(());
@@ -106,7 +114,10 @@ impl Software for Postgres {
         }
     }
 
-    fn version(&self, _instance: &Instance) -> Option<String> {
+    fn version(&self, instance: &Instance) -> Option<String> {
+        if instance.release.version().is_some() {
+            return None;
+        }
         let output = Command::new(binaries()?.join("postgres")).arg("--version").output().ok()?;
         parse_version(&String::from_utf8_lossy(&output.stdout))
     }

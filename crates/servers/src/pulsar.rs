@@ -37,24 +37,28 @@ const OPENED: &[&str] = &[
 pub(crate) struct Pulsar;
 
 impl Pulsar {
-    fn software() -> String {
-        format!("pulsar-{VERSION}")
+    fn version(instance: &Instance) -> &str {
+        instance.release.version().unwrap_or(VERSION)
+    }
+
+    fn software(instance: &Instance) -> String {
+        format!("pulsar-{}", Self::version(instance))
     }
 }
 
 impl Software for Pulsar {
     fn install(&self, instance: &Instance) -> Result<()> {
         install::JAVA.path(instance)?;
-        install::jars(instance, &Self::software(), &JARS.replace("@VERSION@", VERSION))
+        install::jars(instance, &Self::software(instance), &JARS.replace("@VERSION@", Self::version(instance)))
     }
 
     fn home(&self, instance: &Instance) -> Result<PathBuf> {
-        java::home(instance, &Self::software())
+        java::home(instance, &Self::software(instance))
     }
 
-    fn image(&self, _instance: &Instance) -> Image {
+    fn image(&self, instance: &Instance) -> Image {
         Image {
-            name: format!("apachepulsar/pulsar:{VERSION}"),
+            name: format!("apachepulsar/pulsar:{}", Self::version(instance)),
             home: "/pulsar/lib",
             ports: |ports| vec![ports.main, ports.http, ports.tls, ports.proxied],
         }
@@ -122,6 +126,6 @@ impl Software for Pulsar {
     }
 
     fn version(&self, instance: &Instance) -> Option<String> {
-        java::is_installed(instance, &Self::software()).then(|| VERSION.to_owned())
+        java::is_installed(instance, &Self::software(instance)).then(|| Self::version(instance).to_owned())
     }
 }

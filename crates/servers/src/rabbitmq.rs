@@ -2,16 +2,15 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use crate::endpoints::{Endpoints, Login};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::instance::Instance;
-use crate::process::Launch;
+use crate::process::{Launch, Process};
 use crate::software::Software;
-use crate::{http, install, tls};
+use crate::{http, install, suite, tls};
 
 const CONFIGURATION: &str = include_str!("rabbitmq/rabbitmq.conf");
 const DEFINITIONS: &str = include_str!("rabbitmq/definitions.json");
@@ -23,6 +22,9 @@ const DEBIAN: &str = "/usr/lib/rabbitmq/bin";
 /// In a container it is the version that Debian has.
 const VERSION: &str = "3.10.8";
 
+/// Where Debian has which versions that this machine may not have.
+const SUITES: &[(&str, &str)] = &[("4.0.", "trixie"), ("4.3.", "forky")];
+
 const USER: &str = "partitura";
 const PASSWORD: &str = "partitura-secret";
 /// guest:guest
@@ -31,13 +33,25 @@ const AS_GUEST: &str = "Authorization: Basic Z3Vlc3Q6Z3Vlc3Q=";
 pub(crate) struct Rabbitmq;
 
 impl Rabbitmq {
+    fn unpack(instance: &Instance, version: &str) -> Result<()> {
+        let (_, suite) = SUITES.iter().find(|(series, _)| version.starts_with(series)).ok_or_else(|| {
+            let known = SUITES.iter().map(|(series, suite)| format!("{series}x (Debian's {suite})"));
+            let known = known.collect::<Vec<_>>().join(" and ");
+            let remedy = format!("besides the machine's own there are {known}");
+            Error::NoSuchVersion { server: instance.release.to_string(), remedy }
+        })?;
+        suite::unpack(instance, &instance.release.name(), suite, &format!("rabbitmq-server={version}-*"))
+    }
+
     fn environment(instance: &Instance) -> Vec<(&'static str, OsString)> {
         let ports = &instance.ports;
+        // Erlang takes no dot before the host.
+        let node = instance.name.replace('.', "_");
         vec![
             // The cookie is made here.
             ("HOME", instance.runtime.directory(instance).into()),
             ("RABBITMQ_CONF_ENV_FILE", "/dev/null".into()),
-            ("RABBITMQ_NODENAME", format!("partitura-{}@localhost", instance.name).into()),
+            ("RABBITMQ_NODENAME", format!("partitura-{node}@localhost").into()),
             ("RABBITMQ_MNESIA_BASE", instance.inside("data").into()),
             ("RABBITMQ_LOG_BASE", instance.inside("logs").into()),
             ("RABBITMQ_CONFIG_FILE", instance.inside("rabbitmq.conf").into()),
@@ -62,6 +76,9 @@ impl Rabbitmq {
 
 impl Software for Rabbitmq {
     fn install(&self, instance: &Instance) -> Result<()> {
+        if let Some(version) = instance.release.version() {
+            return Self::unpack(instance, version);
+        }
         if install::is_executable(&Path::new(DEBIAN).join(PROGRAM)) {
             return Ok(());
         }
@@ -72,9 +89,9 @@ impl Software for Rabbitmq {
         Ok(DEBIAN.into())
     }
 
-    fn image(&self, _instance: &Instance) -> Image {
+    fn image(&self, instance: &Instance) -> Image {
         Image {
-            name: format!("rabbitmq:{VERSION}-management"),
+            name: format!("rabbitmq:{}-management", instance.release.version().unwrap_or(VERSION)),
             home: "/opt/rabbitmq/sbin",
             ports: |ports| vec![ports.main, ports.http, ports.tls],
         }
@@ -121,16 +138,31 @@ impl Software for Rabbitmq {
     }
 
     fn version(&self, instance: &Instance) -> Option<String> {
-        let running = http::get(instance.ports.http, "/api/overview", AS_GUEST).ok();
-        running.and_then(|overview| running_version(&overview)).or_else(installed_version)
+        // Somebody else's answers at the same port when it does not run itself.
+        let running =
+            Process::find(instance).and_then(|_| http::get(instance.ports.http, "/api/overview", AS_GUEST).ok());
+        running.and_then(|overview| running_version(&overview)).or_else(|| match instance.release.version() {
+            Some(version) => instance.software(&instance.release.name()).exists().then(|| version.to_owned()),
+            None => installed_version(),
+        })
+    }
+
+    fn natively(&self, instance: &Instance, launch: Launch) -> Result<Launch> {
+        match instance.release.version() {
+            Some(_) => suite::within(instance, &instance.release.name(), launch),
+            None => Ok(launch),
+        }
     }
 
     fn clean(&self, instance: &Instance, _wipe: bool) -> Result<()> {
-        // Its epmd outlives the node on purpose, and serves nobody else. That there is none is no failure.
-        if let Some(epmd) = install::find("epmd").filter(|_| http::listens(instance.ports.inner + 1)) {
-            let mut command = Command::new(epmd);
-            command.env("ERL_EPMD_PORT", (instance.ports.inner + 1).to_string()).arg("-kill");
-            install::run(instance, command)?;
+        // Its epmd outlives the node on purpose.
+        if http::listens(instance.ports.inner + 1) {
+            let environment = vec![("ERL_EPMD_PORT", (instance.ports.inner + 1).to_string().into())];
+            let launch = Launch { program: "epmd".into(), arguments: vec!["-kill".into()], environment, user: None };
+            // It refuses while a node of another version, which is up in the meantime, uses it too.
+            if let Err(refusal) = install::run(instance, self.natively(instance, launch)?.command()) {
+                instance.report(&format!("leaves its epmd: {refusal}"));
+            }
         }
         Ok(())
     }

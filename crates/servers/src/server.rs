@@ -9,8 +9,9 @@ use serde::Serialize;
 
 use crate::endpoints::Endpoints;
 use crate::error::{Error, Result};
-use crate::instance::{Instance, Ports};
+use crate::instance::{self, Instance, Ports};
 use crate::kind::Kind;
+use crate::release::Release;
 use crate::software::Software;
 
 /// How often a starting server is asked whether it is ready.
@@ -27,29 +28,50 @@ pub struct Server {
 }
 
 impl Server {
-    /// The standing instance, which all processes on this machine share.
-    pub fn new(kind: Kind) -> Self {
-        Self::of(Instance::new(kind, kind.name().to_owned(), Ports::standing(kind)))
+    /// The standing instance, which all processes on this machine share: a [`Kind`], or a [`Release`] of it. The instances of
+    /// several versions have data of their own and the same ports: one is up at a time.
+    pub fn new(release: impl Into<Release>) -> Self {
+        Self::standing(release.into().or_chosen())
+    }
+
+    /// The standing instances of a kind: that of [`new`](Self::new), the usual version's, and whichever else there ever was here.
+    pub fn versions(kind: Kind) -> Vec<Self> {
+        let entries = fs::read_dir(instance::brokers()).into_iter().flatten().flatten();
+        let known = entries.filter_map(|entry| Release::named(entry.file_name().to_str()?));
+        let others = known.filter(|release| release.kind() == kind).chain([kind.into()]).map(Self::standing);
+        let mut all: Vec<Self> = [Self::new(kind)].into_iter().chain(others).collect();
+        all.sort_by(|a, b| a.name().cmp(b.name()));
+        all.dedup_by(|a, b| a.name() == b.name());
+        all
+    }
+
+    fn standing(release: Release) -> Self {
+        let ports = Ports::standing(release.kind());
+        let name = release.name();
+        Self::of(Instance::new(release, name, ports))
     }
 
     /// An instance of one's own: its directory is `target/brokers/<kind>-<name>`, its ports are the eight from `first_port`.
     pub fn private(kind: Kind, name: &str, first_port: u16) -> Self {
-        Self::of(Instance::new(kind, format!("{kind}-{name}"), Ports::from(first_port)))
+        let release = Release::from(kind).or_chosen();
+        let name = format!("{}-{name}", release.name());
+        Self::of(Instance::new(release, name, Ports::from(first_port)))
     }
 
     /// The three nodes of the standing cluster, below `target/brokers/<kind>-cluster`: of Kafka and NATS, and none of the
     /// others. Bring them up at once, from a thread each: a node is ready when it sees a majority.
-    pub fn cluster(kind: Kind) -> Vec<Self> {
-        let nodes = Ports::cluster(kind);
+    pub fn cluster(release: impl Into<Release>) -> Vec<Self> {
+        let release = release.into().or_chosen();
+        let nodes = Ports::cluster(release.kind());
         let node = |(number, ports): (usize, &Ports)| {
-            let name = format!("{kind}-cluster/{number}");
-            Self::of(Instance::new(kind, name, *ports).in_cluster(number, nodes.clone()))
+            let name = format!("{}-cluster/{number}", release.name());
+            Self::of(Instance::new(release.clone(), name, *ports).in_cluster(number, nodes.clone()))
         };
         (1..).zip(&nodes).map(node).collect()
     }
 
     fn of(instance: Instance) -> Self {
-        Self { software: instance.kind.software(), instance }
+        Self { software: instance.release.kind().software(), instance }
     }
 
     /// Takes the lines about what goes on, which otherwise go to the standard error under the server's name.
@@ -65,7 +87,7 @@ impl Server {
 
     /// What it is.
     pub fn kind(&self) -> Kind {
-        self.instance.kind
+        self.instance.release.kind()
     }
 
     /// Installs it if it is not there, starts it if it does not run, and waits until it is ready.
@@ -75,6 +97,7 @@ impl Server {
     /// What is missing and cannot be installed from here, and all errors of [`start`](Self::start).
     pub fn up(&self) -> Result<()> {
         let _lock = self.instance.lock()?;
+        self.software.expect_version(&self.instance)?;
         let instance = self.instance.to_run()?;
         if instance.runtime.find(&instance).is_none() {
             instance.runtime.install(&instance)?;
@@ -99,6 +122,7 @@ impl Server {
             Some(_) if self.software.is_ready(instance) => return Ok(()),
             Some(process) => process,
             None => {
+                self.expect_no_rival()?;
                 instance.runtime.expect_free_port(instance)?;
                 self.software.prepare(instance)?;
                 instance.runtime.start(instance, self.software.launch(instance)?)?
@@ -108,6 +132,25 @@ impl Server {
         let (url, seconds, way) = (self.url(), begun.elapsed().as_secs_f64(), instance.runtime.name());
         instance.report(&format!("ready after {seconds:.1} s: {url}, process {process}, {way}"));
         Ok(())
+    }
+
+    /// An error now names what has the ports.
+    fn expect_no_rival(&self) -> Result<()> {
+        let of = |server: &Self| server.instance.release.to_string();
+        self.rival().map_or(Ok(()), |rival| Err(Error::Rival { server: of(self), rival: of(&rival) }))
+    }
+
+    /// Another version that is up on the same ports.
+    fn rival(&self) -> Option<Self> {
+        let is_other = |other: &Self| other.name() != self.name() && other.instance.ports == self.instance.ports;
+        let others = Self::versions(self.kind()).into_iter().filter(is_other);
+        others.into_iter().find(|other| other.process().is_some())
+    }
+
+    /// Its process, however it runs.
+    fn process(&self) -> Option<u32> {
+        let instance = self.instance.as_begun();
+        instance.runtime.find(&instance)
     }
 
     fn await_ready(&self, instance: &Instance, process: u32) -> Result<()> {

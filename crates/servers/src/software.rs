@@ -13,6 +13,11 @@ use crate::{kafka, nats, postgres, pulsar, rabbitmq};
 
 /// A program that can be installed, prepared, started and asked.
 pub(crate) trait Software: Sync {
+    /// That there is such a version of it, as far as that is known before it is looked for.
+    fn expect_version(&self, _instance: &Instance) -> Result<()> {
+        Ok(())
+    }
+
     /// Gets what is missing on this machine to run it natively.
     fn install(&self, instance: &Instance) -> Result<()>;
 
@@ -38,6 +43,11 @@ pub(crate) trait Software: Sync {
 
     /// The version that runs, or would run natively. None if it is not installed.
     fn version(&self, instance: &Instance) -> Option<String>;
+
+    /// What has to be put around its programs natively.
+    fn natively(&self, _instance: &Instance, launch: Launch) -> Result<Launch> {
+        Ok(launch)
+    }
 
     /// The signal that ends it in good order.
     fn stop_signal(&self) -> &'static str {

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::Instant;
 
 use clap::{Args, Subcommand};
-use partitura_servers::{Kind, Server, Status};
+use partitura_servers::{Kind, Release, Server, Status};
 
 use crate::Failure;
 
@@ -45,21 +45,31 @@ enum Command {
 
 #[derive(Args, Default)]
 struct Names {
-    /// kafka, pulsar, rabbitmq, nats, postgres; all of them without a name.
-    #[arg(value_name = "NAME")]
-    names: Vec<Kind>,
+    /// kafka, pulsar, rabbitmq, nats, postgres, or kafka@3.7.2 for another version; all of them without a name.
+    #[arg(value_name = "NAME[@VERSION]")]
+    names: Vec<Release>,
     /// The three nodes of a cluster instead, on ports of their own: kafka, nats.
     #[arg(long)]
     cluster: bool,
 }
 
 impl Names {
+    /// Those that are named, or one of each kind.
     fn servers(&self) -> Vec<Server> {
-        let kinds = if self.names.is_empty() { Kind::all().to_vec() } else { self.names.clone() };
+        let all = || Kind::all().map(Release::from).to_vec();
+        let releases = if self.names.is_empty() { all() } else { self.names.clone() };
         if self.cluster {
-            return kinds.into_iter().flat_map(Server::cluster).collect();
+            return releases.into_iter().flat_map(Server::cluster).collect();
         }
-        kinds.into_iter().map(Server::new).collect()
+        releases.into_iter().map(Server::new).collect()
+    }
+
+    /// Those that are named, or all that there are, in every version.
+    fn existing(&self) -> Vec<Server> {
+        if self.names.is_empty() && !self.cluster {
+            return Kind::all().into_iter().flat_map(Server::versions).collect();
+        }
+        self.servers()
     }
 }
 
@@ -72,11 +82,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         }
         Command::Down { names, wipe } => {
             let wipe = *wipe;
-            each(&names.servers(), move |server| server.down(wipe))?;
+            each(&names.existing(), move |server| server.down(wipe))?;
         }
-        Command::Status { names, json: false } => show(&names.servers()),
+        Command::Status { names, json: false } => show(&names.existing()),
         Command::Status { names, json: true } => {
-            let statuses: Vec<Status> = names.servers().iter().map(Server::status).collect();
+            let statuses: Vec<Status> = names.existing().iter().map(Server::status).collect();
             println!("{}", serde_json::to_string(&statuses)?);
         }
     }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use partitura_servers::{Kind, Server};
+use partitura_servers::{Release, Server, VERSIONS};
 
 use crate::Failure;
 
@@ -16,7 +16,8 @@ const END: &str = "<!-- end of matrix -->\n";
 /// Runs an adapter's `tests/conformance.rs`, and passes on what it reported. Starts the servers that it needs.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Brokers to try (all of them without a name), and cases or areas to choose, as in `embedded order.key_basic delay`.
+    /// Brokers to try (all of them without a name), and cases or areas to choose, as in `embedded order.key_basic delay`. A
+    /// broker with a server may have a version: `kafka@3.7.2`.
     names: Vec<String>,
     /// Tries all cases on every broker, and writes the matrix of docs/conformance.md.
     #[arg(long, conflicts_with = "names")]
@@ -40,8 +41,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let report = fs::canonicalize(&arguments.report)?;
     if arguments.all {
         // What is there afterwards is of this run.
-        for broker in &known {
-            forget(&report.join(format!("{broker}.json")))?;
+        for entry in fs::read_dir(&report)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "json") {
+                fs::remove_file(path)?;
+            }
         }
     }
     let mut failed = Vec::new();
@@ -65,14 +69,26 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
 
 /// Runs one adapter's suite, and gives its closing line, which is printed in any case.
 fn try_on(broker: &str, only: &[String], arguments: &Arguments, report: &Path) -> Result<String, Failure> {
-    if let Ok(kind) = broker.parse::<Kind>() {
-        Server::new(kind).with_report(|progress| eprintln!("{progress}")).up()?;
-    }
-    let summary = report.join(format!("{broker}.summary.json"));
-    forget(&summary)?;
+    let adapter = adapter(broker);
+    let mut name = broker.to_owned();
     let mut command = Command::new(env!("CARGO"));
+    match broker.parse::<Release>() {
+        Ok(release) => {
+            let server = Server::new(release).with_report(|progress| eprintln!("{progress}"));
+            server.up()?;
+            // Its reports are kept apart from those of other versions.
+            server.name().clone_into(&mut name);
+            if broker != adapter {
+                command.env(VERSIONS, broker);
+            }
+        }
+        Err(unknown) if broker != adapter => return Err(unknown.into()),
+        Err(_) => {}
+    }
+    let summary = report.join(format!("{name}.summary.json"));
+    forget(&summary)?;
     command
-        .args(["test", "--locked", "--package", &format!("partitura-{broker}"), "--test", "conformance"])
+        .args(["test", "--locked", "--package", &format!("partitura-{adapter}"), "--test", "conformance"])
         .env("PARTITURA_CONFORMANCE_TIER", arguments.tier.to_string())
         .env("PARTITURA_CONFORMANCE_ONLY", only.join(" "))
         .env("PARTITURA_CONFORMANCE_REPORT", report);
@@ -117,9 +133,15 @@ fn brokers(adapters: &Path) -> Result<Vec<String>, Failure> {
     Ok(names)
 }
 
+/// Without the version.
+pub(crate) fn adapter(broker: &str) -> &str {
+    broker.split_once('@').map_or(broker, |(adapter, _)| adapter)
+}
+
 /// Names of brokers, and what is left: names of cases, which the suite itself knows best.
 fn choose(known: &[String], names: &[String]) -> (Vec<String>, Vec<String>) {
-    let (brokers, only): (Vec<_>, Vec<_>) = names.iter().cloned().partition(|name| known.contains(name));
+    let is_broker = |name: &String| known.iter().any(|known| known == adapter(name));
+    let (brokers, only): (Vec<_>, Vec<_>) = names.iter().cloned().partition(is_broker);
     if brokers.is_empty() { (known.to_vec(), only) } else { (brokers, only) }
 }
 
@@ -140,6 +162,7 @@ mod tests {
         let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
         let known = names(&["embedded", "other"]);
         assert_eq!(choose(&known, &names(&["embedded", "delay"])), (names(&["embedded"]), names(&["delay"])));
+        assert_eq!(choose(&known, &names(&["other@1.2"])), (names(&["other@1.2"]), names(&[])));
         assert_eq!(choose(&known, &names(&["delay"])), (known.clone(), names(&["delay"])));
     }
 }

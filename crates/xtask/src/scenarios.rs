@@ -2,15 +2,18 @@
 
 use std::process::Command;
 
+use partitura_servers::{Release, VERSIONS};
+
 use crate::Failure;
+use crate::conformance::adapter;
 
 /// The names that the facade's tests know. The first one needs no server.
 const BROKERS: [&str; 5] = ["embedded", "kafka", "nats", "pulsar", "rabbitmq"];
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Brokers to run on; all of them without a name.
-    #[arg(value_parser = BROKERS)]
+    /// Brokers to run on, as kafka or kafka@3.7.2; all of them without a name.
+    #[arg(value_parser = known)]
     names: Vec<String>,
     /// How many orders the example takes while its processes and its broker are killed.
     #[arg(long)]
@@ -20,12 +23,16 @@ pub(crate) struct Arguments {
 /// The engine's tests on the standing servers, then the example on private ones. Both start what they need.
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let names = brokers(&arguments.names);
+    let adapters = names.iter().map(|name| adapter(name)).collect::<Vec<_>>();
     let mut command = Command::new(env!("CARGO"));
     command
-        .args(["test", "--locked", "--package", "partitura", "--features", &features(&names), "--no-fail-fast"])
+        .args(["test", "--locked", "--package", "partitura", "--features", &features(&adapters), "--no-fail-fast"])
         .args(["--test", "on_every_broker", "--test", "scenarios"])
-        .env("PARTITURA_BROKERS", names.join(" "))
-        .env("PARTITURA_SCENARIO_BROKERS", names.join(" "));
+        .env("PARTITURA_BROKERS", adapters.join(" "))
+        .env("PARTITURA_SCENARIO_BROKERS", adapters.join(" "));
+    if adapters != names {
+        command.env(VERSIONS, names.join(" "));
+    }
     if let Some(orders) = arguments.orders {
         command.env("PARTITURA_SCENARIO_ORDERS", orders.to_string());
     }
@@ -37,9 +44,14 @@ fn brokers(names: &[String]) -> Vec<String> {
     if names.is_empty() { BROKERS.map(str::to_owned).to_vec() } else { names.to_vec() }
 }
 
+fn known(name: &str) -> Result<String, String> {
+    let is_known = BROKERS.contains(&adapter(name)) && (!name.contains('@') || name.parse::<Release>().is_ok());
+    is_known.then(|| name.to_owned()).ok_or_else(|| format!("there are {}, or kafka@3.7.2", BROKERS.join(", ")))
+}
+
 /// What the facade must be built with. The state is in Postgres wherever the broker cannot keep it.
-fn features(names: &[String]) -> String {
-    names.iter().map(String::as_str).chain(["postgres"]).collect::<Vec<_>>().join(",")
+fn features(adapters: &[&str]) -> String {
+    adapters.iter().copied().chain(["postgres"]).collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]
@@ -53,7 +65,15 @@ mod tests {
     }
 
     #[test]
+    fn a_broker_with_a_server_may_have_a_version() {
+        assert_eq!(known("kafka@3.7.2").as_deref(), Ok("kafka@3.7.2"));
+        for stranger in ["rabbit", "embedded@1", "kafka@new"] {
+            assert!(known(stranger).is_err(), "{stranger}");
+        }
+    }
+
+    #[test]
     fn only_the_chosen_adapters_are_built() {
-        assert_eq!(features(&["nats".to_owned(), "kafka".to_owned()]), "nats,kafka,postgres");
+        assert_eq!(features(&["nats", "kafka"]), "nats,kafka,postgres");
     }
 }

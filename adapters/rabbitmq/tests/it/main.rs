@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use partitura_broker::{
-    Broker, Clock, Consumer, ConsumerOptions, Event, Ordering, SubscriptionName, SystemClock, TopicName, Topology,
+    Broker, Clock, Consumer, ConsumerOptions, Event, Message, Ordering, ProducerOptions, SubscriptionName, SystemClock,
+    TopicName, Topology,
 };
 use partitura_rabbitmq::{Options, Rabbitmq};
 use partitura_servers::{Kind, Server};
@@ -13,11 +14,45 @@ const PARTITIONS: u32 = 4;
 /// Only what is stuck takes this long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_release_that_its_deadline_cuts_short_frees_the_partitions_all_the_same() {
+/// Since 4.0 the server's own limit is 20.
+const OWNERS: usize = 30;
+
+async fn broker() -> Rabbitmq {
     let server = Server::new(Kind::Rabbitmq);
     tokio::task::spawn_blocking(move || server.up()).await.expect("no panic").expect("a server");
-    let broker = Rabbitmq::connect(&Server::new(Kind::Rabbitmq).url(), Options::default()).await.expect("connected");
+    Rabbitmq::connect(&Server::new(Kind::Rabbitmq).url(), Options::default()).await.expect("connected")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_back_more_often_than_the_server_would_have_it_is_not_dropped() {
+    let broker = broker().await;
+    let topic = TopicName::new(format!("comes-back-{}", SystemClock.now().as_millis())).expect("a name");
+    let subscription = SubscriptionName::new("readers").expect("a name");
+    let topology = Topology::new()
+        .queue(topic.clone(), Ordering::ByKey { partitions: 1 })
+        .subscription(subscription.clone(), [topic.clone()]);
+    broker.declare(&topology).await.expect("declared");
+    let producer = broker.producer(ProducerOptions::default()).await.expect("a producer");
+    let sent = producer.publish(vec![Message::new(topic.clone(), "poison", "").key("a")]).await;
+    sent.into_iter().collect::<Result<Vec<_>, _>>().expect("published");
+    for owner in 0..OWNERS {
+        let options = ConsumerOptions::new(subscription.clone(), [topic.clone()]);
+        let mut consumer = broker.consumer(options).await.expect("a member");
+        let delivered = timeout(PATIENCE, is_delivered(&mut consumer)).await;
+        delivered.unwrap_or_else(|_| panic!("owner {owner} does not get it"));
+        // It settles nothing: the broker puts the message back.
+        drop(consumer);
+    }
+    broker.close().await.expect("closed");
+}
+
+async fn is_delivered(member: &mut Box<dyn Consumer>) {
+    while !matches!(member.next().await.expect("an event"), Event::Deliveries(_)) {}
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_that_its_deadline_cuts_short_frees_the_partitions_all_the_same() {
+    let broker = broker().await;
     // How long a release takes is the server's affair: one of these is over in the middle of it.
     for millis in [1, 2, 3, 5, 8, 12, 18, 27, 40] {
         let topic = TopicName::new(format!("cut-short-{}-{millis}", SystemClock.now().as_millis())).expect("a name");
