@@ -48,6 +48,8 @@ pub enum Need {
     Transactions,
     /// The capability `supports.deduplication`.
     Deduplication,
+    /// The capability `supports.cancellation`.
+    Cancellation,
     /// A receipt that survives the broker's process.
     Durability,
     /// The hook to start and kill processes.
@@ -83,6 +85,10 @@ impl Need {
             Self::Deduplication => {
                 (capabilities.supports.deduplication.is_some(), Lack::Unsupported("declares no deduplication"))
             }
+            Self::Cancellation => (
+                capabilities.supports.cancellation,
+                Lack::Unsupported("declares that it cannot cancel what is delayed"),
+            ),
             Self::Durability => (
                 capabilities.durability > Durability::Memory,
                 Lack::Unsupported("declares that a receipt survives nothing"),

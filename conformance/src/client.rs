@@ -108,6 +108,18 @@ impl Client {
         Ok(results)
     }
 
+    /// Cancels what is delayed; each has to be answered.
+    pub(crate) async fn cancel<'m>(&self, messages: impl IntoIterator<Item = &'m Message>) -> Result<Vec<bool>, Stop> {
+        let delayed: Vec<_> = messages.into_iter().filter_map(Message::delayed).collect();
+        let count = delayed.len();
+        let producer = self.producer().await?;
+        let results = within(self.patience, "answers", producer.cancel(delayed)).await?;
+        if results.len() != count {
+            return Err(format!("{} answers for {count} messages", results.len()).into());
+        }
+        Ok(results.into_iter().collect::<Result<_, Error>>()?)
+    }
+
     pub(crate) async fn join(&self, options: ConsumerOptions) -> Result<Member, Stop> {
         let consumer = within(self.patience, "a consumer", self.broker.consumer(options)).await??;
         Ok(Member { consumer, patience: self.patience })

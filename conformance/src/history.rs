@@ -89,6 +89,26 @@ pub enum Record {
         /// The partition it went to, or the kind of the error.
         outcome: Result<u32, String>,
     },
+    /// A delayed message is about to be cancelled.
+    Cancelling {
+        /// Which call; what is cancelled together shares it.
+        call: u64,
+        /// The topic.
+        topic: String,
+        /// Its id.
+        id: String,
+    },
+    /// The answer to it.
+    Cancelled {
+        /// Which call.
+        call: u64,
+        /// The topic.
+        topic: String,
+        /// Of which message.
+        id: String,
+        /// Whether it was waiting, or the kind of the error.
+        outcome: Result<bool, String>,
+    },
     /// A consumer was opened.
     Joined {
         /// The recorder's number of it, unique in the process.
@@ -287,6 +307,10 @@ impl fmt::Display for Record {
             Self::Publishing { call, sent } => write!(f, "publish #{call} {sent}"),
             Self::Published { call, id, outcome: Ok(p) } => write!(f, "confirmed #{call} {id} in partition {p}"),
             Self::Published { call, id, outcome: Err(kind) } => write!(f, "failed #{call} {id}: {kind}"),
+            Self::Cancelling { call, topic, id } => write!(f, "cancel #{call} {id} on {topic}"),
+            Self::Cancelled { call, id, outcome: Ok(true), .. } => write!(f, "cancelled #{call} {id}"),
+            Self::Cancelled { call, id, outcome: Ok(false), .. } => write!(f, "nothing to cancel #{call} {id}"),
+            Self::Cancelled { call, id, outcome: Err(kind), .. } => write!(f, "not cancelled #{call} {id}: {kind}"),
             Self::Joined { consumer, topics, subscription, messages, bytes } => {
                 let subscription = subscription.as_deref().unwrap_or("a broadcast");
                 write!(f, "c{consumer} joins {subscription} of {topics:?}, credit {messages} / {bytes} B")

@@ -37,6 +37,8 @@ struct Inner {
 pub struct Counts {
     /// Messages confirmed.
     pub confirmed: usize,
+    /// Messages cancelled.
+    pub cancelled: usize,
     /// Messages delivered.
     pub delivered: usize,
     /// Deliveries settled.
@@ -146,6 +148,7 @@ impl Recorder {
         self.0.counts.send_if_modified(|counts| {
             let counter = match record {
                 Record::Published { outcome: Ok(_), .. } => &mut counts.confirmed,
+                Record::Cancelled { outcome: Ok(true), .. } => &mut counts.cancelled,
                 Record::Delivered(_) => &mut counts.delivered,
                 Record::Settling { .. } => &mut counts.settled,
                 Record::Flushed { .. } => &mut counts.flushed,

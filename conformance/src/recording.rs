@@ -5,8 +5,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use partitura_broker::{
-    AckToken, Broker, Capabilities, Consumer, ConsumerOptions, Entry, Event, Inbox, InboxAddress, Message, Partition,
-    Producer, ProducerOptions, Receipt, Result, ScanRange, Space, TopicName, Topology, Transactions, Unit, Version,
+    AckToken, Broker, Capabilities, Consumer, ConsumerOptions, Delayed, Entry, Event, Inbox, InboxAddress, Message,
+    Partition, Producer, ProducerOptions, Receipt, Result, ScanRange, Space, TopicName, Topology, Transactions, Unit,
+    Version,
 };
 
 use crate::history::{Delivered, Record, Sent, Token};
@@ -106,6 +107,21 @@ impl Producer for RecordingProducer {
             let outcome = result.as_ref().map(|receipt| receipt.partition.0);
             let outcome = outcome.map_err(|error| format!("{:?}", error.kind()));
             self.recorder.note(Record::Published { call, id, outcome });
+        }
+        results
+    }
+
+    async fn cancel(&self, delayed: Vec<Delayed>) -> Vec<Result<bool>> {
+        let call = self.recorder.call();
+        let named = |delayed: &Delayed| (delayed.topic.to_string(), delayed.id.to_string());
+        let names: Vec<_> = delayed.iter().map(named).collect();
+        for (topic, id) in names.iter().cloned() {
+            self.recorder.note(Record::Cancelling { call, topic, id });
+        }
+        let results = self.inner.cancel(delayed).await;
+        for ((topic, id), result) in names.into_iter().zip(&results) {
+            let outcome = result.as_ref().copied().map_err(|error| format!("{:?}", error.kind()));
+            self.recorder.note(Record::Cancelled { call, topic, id, outcome });
         }
         results
     }

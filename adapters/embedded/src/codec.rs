@@ -68,6 +68,12 @@ pub(crate) fn decode(topic: &TopicName, blob: Vec<u8>) -> Option<Message> {
     Some(Message { topic: topic.clone(), id, key, headers, payload: rest, not_before })
 }
 
+/// The id of a stored message, without the rest of it; `None` where the blob is damaged.
+pub(crate) fn id(blob: &[u8]) -> Option<&str> {
+    let length = usize::from(*blob.get(PREFIX + 1)?);
+    text(blob.get(PREFIX + 2..PREFIX + 2 + length)?)
+}
+
 fn text(bytes: &[u8]) -> Option<&str> {
     std::str::from_utf8(bytes).ok()
 }
@@ -138,6 +144,8 @@ mod tests {
         let golden = b"\x01\xd9\x20\xe9\x2b\x03\x03m-1\x02\x01\0\0\0\0\0\0\x01k\x01\x01h\x01vpayload";
         assert_eq!(encode(&message), golden, "{:x?}", &encode(&message)[..5]);
         assert_eq!(decode(&topic(), golden.to_vec()), Some(message));
+        assert_eq!(id(golden), Some("m-1"));
+        assert_eq!(id(&golden[..8]), None);
     }
 
     proptest! {

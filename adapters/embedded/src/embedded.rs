@@ -161,7 +161,7 @@ fn capabilities(durability: Durability) -> Capabilities {
         delay: Delay { native: true, max: YEAR * 10, lateness: Duration::from_millis(20) },
         hold: None,
         limits: Limits::default(),
-        supports: Supports { transactions: true, deduplication: None },
+        supports: Supports { transactions: true, deduplication: None, cancellation: true },
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use partitura_broker::{
-    Error, ErrorKind, InboxAddress, Message, Producer, ProducerOptions, Receipt, Result, telemetry,
+    Delayed, Error, ErrorKind, InboxAddress, Message, Producer, ProducerOptions, Receipt, Result, telemetry,
 };
 use tokio::sync::Semaphore;
 use tracing::Instrument;
@@ -13,7 +13,10 @@ use crate::core::answered;
 use crate::embedded::{Handle, SYSTEM};
 use crate::failure;
 use crate::inbox::deliver;
-use crate::request::{Prepared, Request, Work};
+use crate::request::{Prepared, Request, Wanted, Work};
+
+/// What a message to be cancelled weighs.
+const WANTED: usize = 64;
 
 /// Publishes. See [`Producer`] for what it promises.
 pub(crate) struct EmbeddedProducer {
@@ -65,6 +68,40 @@ impl EmbeddedProducer {
         }
     }
 
+    /// Takes back what waits, in the same order as everything else that is written.
+    async fn withdraw(&self, delayed: Vec<Delayed>) -> Vec<Result<bool>> {
+        let core = &self.handle.core;
+        let count = delayed.len();
+        let all = |error: Error| (0..count).map(|_| Err(error.duplicate())).collect();
+        let Ok(permit) = core.admit(WANTED * count).await else { return all(failure::closed("cancel")) };
+        let catalog = core.state().catalog().clone();
+        let mut wanted = Vec::with_capacity(count);
+        let known: Vec<Result<()>> = delayed
+            .into_iter()
+            .map(|delayed| {
+                let topic = catalog.topic("cancel", &delayed.topic)?.clone();
+                wanted.push(Wanted::new(topic, delayed));
+                Ok(())
+            })
+            .collect();
+        let (request, answer) = Request::cancel(wanted, vec![permit]);
+        if core.submit(request).is_err() {
+            return all(failure::closed("cancel"));
+        }
+        let answered = match tokio::time::timeout(self.confirm_within, answered("cancel", answer)).await {
+            Ok(answer) => answer.flatten(),
+            Err(_) => {
+                let message = format!("no answer within {:?}; cancel again", self.confirm_within);
+                Err(Error::new(ErrorKind::OutcomeUnknown, "cancel", message))
+            }
+        };
+        let mut answers = match answered {
+            Ok(answers) => answers.into_iter(),
+            Err(error) => return all(error),
+        };
+        known.into_iter().map(|known| known.map(|()| answers.next().unwrap_or_default())).collect()
+    }
+
     /// Checks each message, gives those that nobody keeps to whoever listens, and returns those to be stored.
     fn sort(&self, batch: Vec<Message>) -> (Vec<Result<Receipt>>, Vec<Prepared>) {
         let core = &self.handle.core;
@@ -92,6 +129,10 @@ impl Producer for EmbeddedProducer {
     async fn publish(&self, batch: Vec<Message>) -> Vec<Result<Receipt>> {
         let span = telemetry::publish_span(SYSTEM, batch.len());
         self.send(batch).instrument(span).await
+    }
+
+    async fn cancel(&self, delayed: Vec<Delayed>) -> Vec<Result<bool>> {
+        self.withdraw(delayed).await
     }
 
     async fn reply(&self, replies: Vec<(InboxAddress, Message)>) -> Result<()> {

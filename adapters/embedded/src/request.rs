@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
-use partitura_broker::{AckToken, Error, ErrorKind, Message, Partition, Put, Result, Space, Topology, Unit};
+use partitura_broker::{
+    AckToken, Delayed, Error, ErrorKind, Message, MessageId, Partition, Put, Result, Space, Topology, Unit,
+    partition_of,
+};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::catalog::{Catalog, TopicEntry};
 use crate::codec;
-use crate::state::{Append, Claim};
+use crate::state::{Append, Claim, Withdrawn};
 
 /// One call, and where its answer goes.
 #[derive(Debug)]
@@ -24,6 +27,7 @@ pub(crate) enum Work {
     /// What was refused already is an error, and keeps its place among the results.
     Commit(Vec<Result<PreparedUnit>>),
     Declare(Topology),
+    Cancel(Vec<Wanted>),
     /// Everything before it is written when this is answered.
     Flush,
 }
@@ -32,6 +36,7 @@ pub(crate) enum Work {
 pub(crate) enum Answer {
     One(oneshot::Sender<Result<()>>),
     Each(oneshot::Sender<Vec<Result<()>>>),
+    Cancelled(oneshot::Sender<Result<Vec<bool>>>),
 }
 
 /// What an answer says.
@@ -39,6 +44,7 @@ pub(crate) enum Answer {
 pub(crate) enum Done {
     One(Result<()>),
     Each(Vec<Result<()>>),
+    Cancelled(Result<Vec<bool>>),
 }
 
 impl Request {
@@ -53,6 +59,15 @@ impl Request {
         let (answer, receiver) = oneshot::channel();
         (Self { work, answer: Answer::Each(answer), _permits: permits }, receiver)
     }
+
+    /// Takes back what is delayed.
+    pub(crate) fn cancel(
+        wanted: Vec<Wanted>,
+        permits: Vec<OwnedSemaphorePermit>,
+    ) -> (Self, oneshot::Receiver<Result<Vec<bool>>>) {
+        let (answer, receiver) = oneshot::channel();
+        (Self { work: Work::Cancel(wanted), answer: Answer::Cancelled(answer), _permits: permits }, receiver)
+    }
 }
 
 impl Answer {
@@ -63,7 +78,43 @@ impl Answer {
             (Self::Each(answer), Done::Each(results)) => drop(answer.send(results)),
             (Self::One(answer), Done::Each(results)) => drop(answer.send(results.into_iter().collect())),
             (Self::Each(answer), Done::One(result)) => drop(answer.send(vec![result])),
+            (Self::Cancelled(answer), Done::Cancelled(result)) => drop(answer.send(result)),
+            // Nothing of the kind is ever put together; whoever waits learns that there is no answer.
+            (Self::Cancelled(_), _) | (_, Done::Cancelled(_)) => {}
         }
+    }
+}
+
+/// A delayed message that is to be cancelled.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    pub(crate) topic: Arc<TopicEntry>,
+    pub(crate) id: MessageId,
+    /// In milliseconds.
+    pub(crate) due: u64,
+    /// Where it lies; without a key it may be anywhere.
+    partition: Option<Partition>,
+}
+
+impl Wanted {
+    pub(crate) fn new(topic: Arc<TopicEntry>, delayed: Delayed) -> Self {
+        let partition = delayed.key.map(|key| partition_of(&key, topic.topic.ordering.partitions()));
+        Self { topic, id: delayed.id, due: delayed.not_before.as_millis(), partition }
+    }
+
+    /// Whether it may lie in this queue, which is that of a group.
+    pub(crate) fn is_in(&self, queue: u32) -> bool {
+        self.topic.routes.iter().any(|route| match self.partition {
+            Some(Partition(partition)) => queue == route.first_queue + partition,
+            None => (route.first_queue..route.first_queue + self.topic.topic.ordering.partitions()).contains(&queue),
+        })
+    }
+
+    /// Whether it is this message.
+    pub(crate) fn is(&self, message: &Message) -> bool {
+        message.id == self.id
+            && message.topic == self.topic.topic.name
+            && message.not_before.is_some_and(|due| due.as_millis() == self.due)
     }
 }
 
@@ -128,6 +179,7 @@ impl Work {
         match self {
             Self::Publish(messages) => messages.iter().any(Prepared::is_stored),
             Self::Commit(units) => units.iter().flatten().any(PreparedUnit::is_stored),
+            Self::Cancel(wanted) => wanted.iter().any(|wanted| !wanted.topic.routes.is_empty()),
             Self::Declare(_) => true,
             Self::Flush => false,
         }
@@ -143,7 +195,8 @@ impl Work {
     pub(crate) fn failed(&self, error: &Error) -> Done {
         match self {
             Self::Commit(units) => Done::Each(units.iter().map(|_| Err(error.duplicate())).collect()),
-            _ => Done::One(Err(error.duplicate())),
+            Self::Cancel(_) => Done::Cancelled(Err(error.duplicate())),
+            Self::Publish(_) | Self::Declare(_) | Self::Flush => Done::One(Err(error.duplicate())),
         }
     }
 }
@@ -156,4 +209,5 @@ pub(crate) struct Outcome {
     pub(crate) appends: Vec<Append>,
     pub(crate) broadcasts: Vec<(Partition, Message)>,
     pub(crate) claims: Vec<Claim>,
+    pub(crate) withdrawn: Vec<Withdrawn>,
 }

@@ -3,13 +3,14 @@
 use std::mem;
 use std::sync::Arc;
 
-use partitura_broker::{Error, Result, Timestamp, TopicKind, Topology, telemetry};
+use partitura_broker::{Error, MessageId, Result, Timestamp, TopicKind, Topology, telemetry};
 
+use crate::codec;
 use crate::core::Core;
 use crate::failure;
-use crate::request::{Done, Outcome, Prepared, PreparedUnit, Request, Work};
-use crate::state::Append;
-use crate::storage::{Batch, Row, Storage};
+use crate::request::{Done, Outcome, Prepared, PreparedUnit, Request, Wanted, Work};
+use crate::state::{Append, Withdrawn};
+use crate::storage::{self, Batch, Row, Storage};
 
 /// Owns the connection that writes. Runs on its own thread, or in memory, in the calling task.
 #[derive(Debug)]
@@ -92,7 +93,8 @@ impl Pass<'_> {
     fn remove(&mut self) -> Result<()> {
         let Some(batch) = &mut self.batch else { return Ok(()) };
         let claimed = self.outcome.claims.iter().filter_map(|claim| claim.seq);
-        let mut seqs: Vec<u64> = self.outcome.removed.iter().copied().chain(claimed).collect();
+        let withdrawn = self.outcome.withdrawn.iter().filter_map(Withdrawn::seq);
+        let mut seqs: Vec<u64> = self.outcome.removed.iter().copied().chain(claimed).chain(withdrawn).collect();
         batch.delete(&mut seqs)
     }
 
@@ -113,6 +115,7 @@ impl Pass<'_> {
                 }
                 Done::Each(results)
             }
+            Work::Cancel(wanted) => Done::Cancelled(Ok(self.cancel(wanted)?)),
             Work::Declare(topology) => Done::One(self.declare(topology)?),
             Work::Flush => Done::One(Ok(())),
         })
@@ -140,6 +143,40 @@ impl Pass<'_> {
             self.outcome.appends.push(Append { row, message: message.clone() });
         }
         Ok(())
+    }
+
+    fn cancel(&mut self, wanted: &[Wanted]) -> Result<Vec<bool>> {
+        wanted.iter().map(|wanted| self.cancel_one(wanted)).collect()
+    }
+
+    /// Takes a message from where it waits; before this batch is over nobody gets it, should it fall due meanwhile.
+    fn cancel_one(&mut self, wanted: &Wanted) -> Result<bool> {
+        if wanted.due <= self.now.as_millis() {
+            return Ok(false);
+        }
+        let (mut found, unread) = self.core.state().waiting(wanted);
+        if let Some(batch) = self.batch.as_ref().filter(|_| !unread.is_empty()) {
+            let seqs: Vec<u64> = unread.iter().map(|place| place.seq).collect();
+            let bodies = storage::bodies(batch.connection(), &seqs)?;
+            let read = unread.into_iter().zip(bodies).filter_map(|(place, body)| Some((place, body?)));
+            let read: Vec<_> = read.map(|(place, body)| (place, codec::id(&body).map(MessageId::from))).collect();
+            found.extend(read.iter().filter(|(_, id)| id.as_ref() == Some(&wanted.id)).map(|(place, _)| *place));
+            self.core.state().recognise(wanted, &read);
+        }
+        let Outcome { appends, broadcasts, withdrawn, .. } = &mut *self.outcome;
+        let before = withdrawn.len();
+        if !self.core.state().withdraw(wanted, &found, withdrawn) {
+            return Ok(false);
+        }
+        // What the same batch has published is nowhere yet.
+        appends.retain(|append| {
+            let is_it = append.row.delayed && wanted.is(&append.message);
+            withdrawn.extend(is_it.then_some(Withdrawn::Appended(append.row.seq)));
+            !is_it
+        });
+        let listened = broadcasts.len();
+        broadcasts.retain(|(_, message)| !wanted.is(message));
+        Ok(withdrawn.len() > before || broadcasts.len() < listened)
     }
 
     /// First what may refuse the unit, then what cannot.
@@ -191,6 +228,7 @@ mod tests {
     };
 
     use crate::core::{Desk, lock};
+    use crate::request::{Request, Wanted, Work};
     use crate::{Embedded, Options};
 
     fn fill_disk_at(broker: &Embedded, pages: u32) {
@@ -207,6 +245,55 @@ mod tests {
                 return deliveries;
             }
         }
+    }
+
+    #[tokio::test]
+    async fn what_a_batch_that_failed_has_cancelled_still_comes_and_what_one_has_published_and_cancelled_does_not() {
+        let broker = Embedded::memory(Options::default()).unwrap();
+        let topic = "q".parse::<partitura_broker::TopicName>().unwrap();
+        let topology = Topology::new().queue(topic.clone(), Ordering::Shared);
+        broker.declare(&topology.subscription("s".parse().unwrap(), [topic.clone()])).await.unwrap();
+        let due = broker.core().now() + std::time::Duration::from_secs(2);
+        let delayed = |id: &str| Message::new(topic.clone(), id, "").not_before(due);
+        let producer = broker.producer(ProducerOptions::default()).await.unwrap();
+        producer.publish(vec![delayed("waits")]).await.remove(0).unwrap();
+        let core = broker.core();
+        let catalog = core.state().catalog().clone();
+        let publish = |message| {
+            let prepared = core.prepare(&catalog, message, core.now()).unwrap();
+            Request::one(Work::Publish(vec![prepared]), Vec::new())
+        };
+        let cancel = |id: &str| {
+            let wanted = Wanted::new(catalog.topic("cancel", &topic).unwrap().clone(), delayed(id).delayed().unwrap());
+            Request::cancel(vec![wanted], Vec::new())
+        };
+        let run = |requests| {
+            let Desk::Inline(writer) = &core.desk else { panic!("in memory") };
+            lock(writer).as_mut().unwrap().run(requests, core);
+        };
+
+        fill_disk_at(&broker, 50);
+        let ((one, cancelled), (two, published)) =
+            (cancel("waits"), publish(Message::new(topic.clone(), "l", vec![0; 1 << 20])));
+        run(vec![one, two]);
+        assert_eq!(cancelled.await.unwrap().unwrap_err().kind(), ErrorKind::Storage);
+        assert_eq!(published.await.unwrap().unwrap_err().kind(), ErrorKind::Storage);
+        fill_disk_at(&broker, 5_000);
+        let ((one, published), (two, cancelled)) = (publish(delayed("both")), cancel("both"));
+        run(vec![one, two]);
+        published.await.unwrap().unwrap();
+        assert_eq!(cancelled.await.unwrap().unwrap(), [true]);
+        let rows = |broker: &Embedded| {
+            let Desk::Inline(writer) = &broker.core().desk else { panic!("in memory") };
+            let count = |connection: &rusqlite::Connection| {
+                Ok(connection.query_row("SELECT count(*) FROM message", [], |row| row.get::<_, u32>(0)).unwrap())
+            };
+            lock(writer).as_ref().unwrap().storage().read(count).unwrap()
+        };
+        assert_eq!(rows(&broker), 1);
+        let mut consumer = broker.consumer(ConsumerOptions::new("s".parse().unwrap(), [topic.clone()])).await.unwrap();
+        let came = deliveries(&mut consumer).await;
+        assert_eq!(came.iter().map(|delivery| delivery.message.id.as_str()).collect::<Vec<_>>(), ["waits"]);
     }
 
     #[tokio::test]

@@ -17,7 +17,7 @@ pub(crate) fn hold_back(headers: &mut HeaderMap, due: Timestamp, target: &str) {
 /// The moment as text, to the millisecond, in UTC.
 ///
 /// Source of the calendar: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`.
-fn rfc3339(moment: Timestamp) -> String {
+pub(crate) fn rfc3339(moment: Timestamp) -> String {
     let (days, millis) = (moment.as_millis() / 86_400_000, moment.as_millis() % 86_400_000);
     // Years begin in March, so that the leap day is their last; eras of 400 years are all alike.
     let shifted = days + 719_468;

@@ -22,7 +22,8 @@
 //!   order or, when it breaks, not at all from some message on. A connection is never revived: everything in it fails, and a
 //!   new one is opened. In a cluster a message waits for the confirm of the one before it of its key.
 //! * **Settlement** is the acknowledgement of single messages, in any order; a flush is an acknowledgement with an answer.
-//! * **Delay** is the server's message schedules. A message that is not due yet lies on a subject of its own.
+//! * **Delay** is the server's message schedules. A message that is not due yet lies on a subject of its own, which is purged
+//!   to cancel it.
 //! * **Shared topics** have one pull consumer for all. What a member holds it says so of every few seconds.
 //! * **Broadcasts** are consumers that go away after their listener; **inboxes** and the members' beats are core NATS.
 //!
@@ -38,6 +39,7 @@
 //! ```
 
 mod acks;
+mod cancel;
 mod confirms;
 mod consumers;
 mod delay;

@@ -213,7 +213,7 @@ fn capabilities(link: &Link, settings: &Settings) -> Result<Capabilities> {
         delay: Delay { native: true, max: YEAR * 10, lateness: Duration::from_millis(100) },
         hold: None,
         limits: Limits { payload, ..Limits::default() },
-        supports: Supports { transactions: false, deduplication: None },
+        supports: Supports { cancellation: true, ..Supports::default() },
     })
 }
 

@@ -7,8 +7,8 @@ use async_nats::{HeaderMap, Subject};
 use async_trait::async_trait;
 use bytes::Bytes;
 use partitura_broker::{
-    Clock, Error, ErrorKind, InboxAddress, Message, Partition, Producer, ProducerOptions, Receipt, Result, SystemClock,
-    Timestamp, TopicName, partition_of, telemetry,
+    Clock, Delayed, Error, ErrorKind, InboxAddress, Message, MessageId, Partition, Producer, ProducerOptions, Receipt,
+    Result, SystemClock, Timestamp, TopicName, partition_of, telemetry,
 };
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::{Instant, timeout_at};
@@ -18,7 +18,7 @@ use crate::confirms::{Answer, Confirm};
 use crate::link::Link;
 use crate::nats::{Core, SYSTEM};
 use crate::topics::Known;
-use crate::{delay, error, inbox, names, wire};
+use crate::{cancel, delay, error, inbox, names, wire};
 
 const PUBLISH: &str = "publish";
 
@@ -124,7 +124,7 @@ impl NatsProducer {
         let lost = || error::disconnected(PUBLISH).of(&message.topic);
         let window = self.window.clone().acquire_owned().await.map_err(|e| error::closed(PUBLISH).because(e))?;
         let (reply, confirm) = link.confirms().await?.expect(window).ok_or_else(lost)?;
-        let partition = partition(known, message);
+        let partition = partition(known, message.key.as_ref(), &message.id);
         let (subject, headers) = addressed(known, partition, message, now);
         let deadline = Instant::now() + self.confirm_within;
         let published =
@@ -163,9 +163,8 @@ impl NatsProducer {
 }
 
 /// The partition of a message. Without a key any would do; the id's is the same when it is published again.
-fn partition(known: &Known, message: &Message) -> Partition {
-    let by = message.key.as_deref().unwrap_or_else(|| message.id.as_str().as_bytes());
-    partition_of(by, known.partitions())
+pub(crate) fn partition(known: &Known, key: Option<&Bytes>, id: &MessageId) -> Partition {
+    partition_of(key.map_or(id.as_str().as_bytes(), |key| key), known.partitions())
 }
 
 /// Where a message goes, and with which headers: to its partition, or to wait until it is due.
@@ -246,6 +245,10 @@ impl Producer for NatsProducer {
     async fn publish(&self, batch: Vec<Message>) -> Vec<Result<Receipt>> {
         let span = telemetry::publish_span(SYSTEM, batch.len());
         self.publish_all(&batch).instrument(span).await
+    }
+
+    async fn cancel(&self, delayed: Vec<Delayed>) -> Vec<Result<bool>> {
+        cancel::all(&self.core, delayed).await
     }
 
     async fn reply(&self, replies: Vec<(InboxAddress, Message)>) -> Result<()> {

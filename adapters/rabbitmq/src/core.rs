@@ -80,6 +80,6 @@ fn capabilities(version: &str, options: &Options) -> Capabilities {
         delay: Delay { native: true, max: delay::MAX, lateness: delay::LATENESS },
         hold: Some(options.hold),
         limits: Limits::default(),
-        supports: Supports { transactions: false, deduplication: None },
+        supports: Supports::default(),
     }
 }

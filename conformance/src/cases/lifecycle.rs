@@ -3,7 +3,7 @@ use std::time::Duration;
 use partitura_broker::{ConsumerOptions, ErrorKind, Event, Message, ProducerOptions, Topology};
 
 use crate::case::{case, ensure};
-use crate::client::{by_key, ids};
+use crate::client::{Client, Queue, by_key, ids, now};
 use crate::{Case, CaseResult, Env, check};
 
 pub(super) const CASES: &[Case] = &[
@@ -152,6 +152,16 @@ async fn cancel(env: &Env) -> CaseResult {
     Ok(check::nothing_lost(&env.history())?)
 }
 
+/// What is declared is answered, what is not is refused.
+async fn cancels_as_declared(client: &Client, queue: &Queue, declared: bool) -> CaseResult {
+    let delayed = queue.message("k", 0).not_before(now() + Duration::from_secs(3_600)).delayed();
+    let answers = client.producer().await?.cancel(delayed.into_iter().collect()).await;
+    let kinds: Vec<_> = answers.into_iter().map(|answer| answer.map_err(|error| error.kind())).collect();
+    let expected = if declared { Ok(false) } else { Err(ErrorKind::Unsupported) };
+    ensure!(kinds == [expected], "to cancel what was never there gives {kinds:?}, declared: {declared}");
+    Ok(())
+}
+
 async fn honest(env: &Env) -> CaseResult {
     let client = env.connect().await?;
     let (capabilities, floor) = (env.capabilities(), partitura_broker::Limits::default());
@@ -176,6 +186,7 @@ async fn honest(env: &Env) -> CaseResult {
     let kind = client.broker().declare(&none).await.err().map(|error| error.kind());
     ensure!(kind == Some(ErrorKind::InvalidArgument), "no partitions: {kind:?}");
     client.declare(&queue.topology()).await?;
+    cancels_as_declared(&client, &queue, capabilities.supports.cancellation).await?;
     let empty = ConsumerOptions::new(queue.subscription.clone(), []);
     let kind = client.broker().consumer(empty).await.err().map(|error| error.kind());
     ensure!(kind == Some(ErrorKind::InvalidArgument), "a consumer of no topic: {kind:?}");

@@ -3,6 +3,7 @@
 mod access;
 mod ack;
 mod admin;
+mod cancel;
 mod churn;
 mod confirm;
 mod dead;
@@ -30,6 +31,7 @@ const AREAS: &[&[Case]] = &[
     dead::CASES,
     ack::CASES,
     delay::CASES,
+    cancel::CASES,
     flow::CASES,
     edges::CASES,
     group::CASES,

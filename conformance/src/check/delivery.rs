@@ -49,7 +49,8 @@ fn misplaced(got: &Sent, token: Token, partitions: &HashMap<&str, u32>) -> Optio
     wrong.then(|| format!("came from partition {}, and its key belongs to {expected}", token.partition))
 }
 
-/// Every message that was confirmed was delivered to every durable subscription its topic had when it was published.
+/// Every message that was confirmed was delivered to every durable subscription its topic had when it was published, unless
+/// it was cancelled, or may have been.
 ///
 /// # Errors
 /// Says how many are missing, and which.
@@ -58,6 +59,9 @@ pub fn nothing_lost(history: &History) -> Result<(), Violation> {
     let mut promised: HashMap<(u64, &str), (&Sent, Vec<&str>)> = HashMap::new();
     let mut missing: HashMap<(&str, &str, &str), usize> = HashMap::new();
     let mut delivered: HashSet<(String, &str, &str)> = HashSet::new();
+    // Where each was published last, and where its cancellation was answered, if it was.
+    let mut published: HashMap<(&str, &str), usize> = HashMap::new();
+    let mut cancelled: HashMap<(u64, &str, &str), usize> = HashMap::new();
     let mut members = Members::default();
     for (at, entry) in history.entries().iter().enumerate() {
         match &entry.record {
@@ -69,6 +73,7 @@ pub fn nothing_lost(history: &History) -> Result<(), Violation> {
             }
             Record::Publishing { call, sent } => {
                 let to = subscriptions.get(sent.topic.as_str()).cloned().unwrap_or_default();
+                published.insert((&sent.topic, &sent.id), at);
                 promised.insert((*call, &sent.id), (sent, to));
             }
             Record::Published { call, id, outcome: Ok(_) } => {
@@ -76,6 +81,14 @@ pub fn nothing_lost(history: &History) -> Result<(), Violation> {
                     missing.extend(to.iter().map(|subscription| ((*subscription, &*sent.topic, &*sent.id), at)));
                 }
             }
+            Record::Cancelling { call, topic, id } => {
+                cancelled.insert((*call, topic, id), usize::MAX);
+            }
+            Record::Cancelled { call, topic, id, outcome } => match outcome.as_ref().map_err(String::as_str) {
+                Ok(false) | Err("Unsupported" | "NotFound") => drop(cancelled.remove(&(*call, topic, id))),
+                // Without an answer it may have been.
+                Ok(true) | Err(_) => drop(cancelled.insert((*call, topic, id), at)),
+            },
             Record::Delivered(got) => {
                 let member = members.get((entry.process, got.consumer));
                 if let Some((subscription, _)) = member.and_then(|member| member.group.as_ref()) {
@@ -85,6 +98,11 @@ pub fn nothing_lost(history: &History) -> Result<(), Violation> {
             _ => members.apply(entry),
         }
     }
+    let since =
+        |(_, topic, id): &(u64, &str, &str), at: usize| published.get(&(*topic, *id)).is_none_or(|last| *last < at);
+    cancelled.retain(|of, at| since(of, *at));
+    let cancelled: HashSet<(&str, &str)> = cancelled.into_keys().map(|(_, topic, id)| (topic, id)).collect();
+    missing.retain(|(_, topic, id), _| !cancelled.contains(&(*topic, *id)));
     missing.retain(|(subscription, topic, id), _| !delivered.contains(&((*subscription).to_owned(), *topic, *id)));
     let Some(((subscription, topic, id), at)) = missing.iter().min_by_key(|(_, at)| **at) else { return Ok(()) };
     let what =
@@ -262,6 +280,21 @@ mod tests {
         assert_eq!(nothing_lost(&all.publish_as(unknown, false).done()), Ok(()));
         let found = nothing_lost(&term().deliver(0, "k-2", 1).done()).unwrap_err();
         assert!(found.what.contains("1 confirmed messages were not delivered, first k-1"), "{found}");
+    }
+
+    #[test]
+    fn what_was_cancelled_is_not_lost_and_what_could_not_be_is() {
+        let (topic, id) = ("q".to_owned(), "k-1".to_owned());
+        let asked = || term().then(Record::Cancelling { call: 9, topic: topic.clone(), id: id.clone() });
+        let answered = |outcome| {
+            let (topic, id) = (topic.clone(), id.clone());
+            asked().then(Record::Cancelled { call: 9, topic, id, outcome }).deliver(0, "k-2", 1)
+        };
+        assert_eq!(nothing_lost(&answered(Ok(true)).done()), Ok(()));
+        assert_eq!(nothing_lost(&answered(Err("OutcomeUnknown".to_owned())).done()), Ok(()));
+        assert_eq!(nothing_lost(&asked().deliver(0, "k-2", 1).done()), Ok(()));
+        assert!(nothing_lost(&answered(Ok(false)).done()).is_err());
+        assert!(nothing_lost(&answered(Ok(true)).publish(&["k-1"]).done()).is_err(), "a new one");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Those of [`CONTRACT`] hold for every history, faults included, and run after every case; the others are asked for
 //! by the cases to which they apply.
 
+mod cancel;
 mod delay;
 mod delivery;
 mod flow;
@@ -15,6 +16,7 @@ mod testing;
 
 use std::fmt;
 
+pub use cancel::cancelled_stays_away;
 pub use delay::{Lateness, lateness, never_early};
 pub use delivery::{as_published, each_once, each_once_of, flagged, nothing_lost, settled_stays_settled};
 pub use flow::within_credit;
@@ -37,6 +39,7 @@ pub const CONTRACT: &[Check] = &[
     within_term,
     within_credit,
     never_early,
+    cancelled_stays_away,
     one_at_a_time,
 ];
 

@@ -1,6 +1,7 @@
 //! Brokers that break one promise each. What a suite cannot find in them, it cannot find in anything.
 
 mod adding;
+mod cancelling;
 mod delaying;
 mod delivering;
 mod handling;
@@ -52,6 +53,7 @@ pub(crate) type Wrap = fn(Arc<dyn Broker>) -> Arc<dyn Broker>;
 const KINDS: &[&[Mutant]] = &[
     publishing::MUTANTS,
     delaying::MUTANTS,
+    cancelling::MUTANTS,
     delivering::MUTANTS,
     settling::MUTANTS,
     owning::MUTANTS,
@@ -125,7 +127,7 @@ mod tests {
             assert!(names.insert(mutant.name), "{} occurs twice", mutant.name);
             assert!(cases::all().any(|case| case.id == mutant.breaks), "{}: no case {}", mutant.name, mutant.breaks);
         }
-        assert!(names.len() >= 90, "{}", names.len());
+        assert!(names.len() >= 100, "{}", names.len());
     }
 
     #[test]

@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use async_trait::async_trait;
 use bytes::Bytes;
 use partitura_broker::{
-    AckToken, Broker, Capabilities, Consumer, ConsumerOptions, Delivery, Entry, Event, Inbox, InboxAddress, Message,
-    Partition, Producer, ProducerOptions, Receipt, Result, ScanRange, Space, TopicName, Topology, Transactions, Unit,
-    Version,
+    AckToken, Broker, Capabilities, Consumer, ConsumerOptions, Delayed, Delivery, Entry, Event, Inbox, InboxAddress,
+    Message, Partition, Producer, ProducerOptions, Receipt, Result, ScanRange, Space, TopicName, Topology,
+    Transactions, Unit, Version,
 };
 
 /// What a mutant does otherwise than the broker it wraps. Each method does the right thing unless it is overridden.
@@ -30,6 +30,10 @@ pub(super) trait Twist: Debug + Send + Sync + 'static {
 
     async fn publish(&self, inner: &Arc<dyn Producer>, batch: Vec<Message>) -> Vec<Result<Receipt>> {
         inner.publish(batch).await
+    }
+
+    async fn cancel(&self, inner: &Arc<dyn Producer>, delayed: Vec<Delayed>) -> Vec<Result<bool>> {
+        inner.cancel(delayed).await
     }
 
     async fn reply(&self, inner: &Arc<dyn Producer>, replies: Vec<(InboxAddress, Message)>) -> Result<()> {
@@ -198,6 +202,10 @@ struct TwistedProducer {
 impl Producer for TwistedProducer {
     async fn publish(&self, batch: Vec<Message>) -> Vec<Result<Receipt>> {
         self.twist.publish(&self.inner, batch).await
+    }
+
+    async fn cancel(&self, delayed: Vec<Delayed>) -> Vec<Result<bool>> {
+        self.twist.cancel(&self.inner, delayed).await
     }
 
     async fn reply(&self, replies: Vec<(InboxAddress, Message)>) -> Result<()> {

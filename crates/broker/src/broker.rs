@@ -5,8 +5,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::{
-    AckToken, Capabilities, Event, InboxAddress, Message, Partition, Receipt, Result, SubscriptionName, TopicName,
-    Topology, Transactions,
+    AckToken, Capabilities, Delayed, Error, ErrorKind, Event, InboxAddress, Message, Partition, Receipt, Result,
+    SubscriptionName, TopicName, Topology, Transactions,
 };
 
 /// A connection to a message broker: the one trait that every adapter implements.
@@ -147,6 +147,29 @@ pub trait Producer: Debug + Send + Sync {
     /// `confirm.durable`, `confirm.lost_then_retried`, `confirm.swallowed`, `reconnect.broker_restart`,
     /// `delay.over_max`, `cancel.safe`, `scale.keys`.
     async fn publish(&self, batch: Vec<Message>) -> Vec<Result<Receipt>>;
+
+    /// Cancels delayed messages that still wait, and answers for each, in the order given.
+    ///
+    /// **Contract.** `true`: it was waiting, and nobody will ever get it, whichever the subscription; that survives what
+    /// a [`Receipt`] survives. `false`: there was nothing to cancel, and nothing has changed: it was delivered or is about
+    /// to be, it was cancelled before, or it was never there. Copies that were published under the same id and moment are
+    /// cancelled together. What is published afterwards is a new message, the same id or not. While a message is not
+    /// confirmed, either may come first.
+    ///
+    /// # Errors
+    /// Per message. [`Unsupported`](ErrorKind::Unsupported) where
+    /// [`Supports::cancellation`](crate::Supports::cancellation) is not declared, and [`NotFound`](ErrorKind::NotFound)
+    /// are final. The others are retryable: it may or may not have been cancelled, and cancelling again is harmless.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves open which were cancelled.
+    ///
+    /// Conformance: `delay.cancel`, `delay.cancel_race`, `delay.cancel_survives_restart`.
+    async fn cancel(&self, delayed: Vec<Delayed>) -> Vec<Result<bool>> {
+        let message = "this broker cannot take back what is delayed: let it come, and ignore it";
+        let refused = |delayed: Delayed| Err(Error::new(ErrorKind::Unsupported, "cancel", message).of(delayed.topic));
+        delayed.into_iter().map(refused).collect()
+    }
 
     /// Sends replies to inboxes, at most once and without confirmation. The topic of each message is ignored.
     ///

@@ -80,6 +80,10 @@ pub struct Supports {
     ///
     /// Conformance: `dedupe.window`.
     pub deduplication: Option<Duration>,
+    /// [`Producer::cancel`](crate::Producer::cancel).
+    ///
+    /// Conformance: `cap.honest`.
+    pub cancellation: bool,
 }
 
 impl Capabilities {

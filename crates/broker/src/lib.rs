@@ -24,7 +24,7 @@
 //!   no negative acknowledgement: who wants to try again keeps the delivery and tries again. What was not settled when
 //!   its owner went away is delivered again, in order, flagged [`redelivered`](Delivery::redelivered).
 //! * **Delay** is a property of a message, [`not_before`](Message::not_before), on any topic. It joins the order of
-//!   its key when it falls due.
+//!   its key when it falls due, and can be [cancelled](Producer::cancel) until then, where the broker can.
 //! * **Retry, dead letters, parking** are written once above this contract, in `partitura-lanes`.
 //!
 //! # Delivery guarantees
@@ -60,7 +60,7 @@ pub use capabilities::{Capabilities, Delay, Durability, Limits, Supports};
 pub use clock::{Clock, SystemClock, Timestamp};
 pub use delivery::{AckToken, Assignment, Delivery, Event, Partition};
 pub use error::{Error, ErrorKind, Result};
-pub use message::{Headers, InboxAddress, Message, MessageId, Receipt};
+pub use message::{Delayed, Headers, InboxAddress, Message, MessageId, Receipt};
 pub use name::{InvalidName, MAX_NAME, SubscriptionName, TopicName};
 pub use partition::partition_of;
 pub use topology::{DeclareMode, Ordering, Subscription, Topic, TopicKind, Topology};

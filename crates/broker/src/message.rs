@@ -62,10 +62,29 @@ impl Message {
         self
     }
 
+    /// What it is [cancelled](crate::Producer::cancel) by; `None` where it is not delayed.
+    pub fn delayed(&self) -> Option<Delayed> {
+        let Self { topic, key, id, not_before, .. } = self;
+        (*not_before).map(|not_before| Delayed { topic: topic.clone(), key: key.clone(), id: id.clone(), not_before })
+    }
+
     /// Its size against [credit](crate::Credit) and [limits](crate::Limits): key, headers and payload, in bytes.
     pub fn size(&self) -> usize {
         self.key.as_ref().map_or(0, Bytes::len) + self.headers.size() + self.payload.len()
     }
+}
+
+/// A message that waits for its moment, as it was published: all that it takes to find it again.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Delayed {
+    /// Where it goes.
+    pub topic: TopicName,
+    /// Its key.
+    pub key: Option<Bytes>,
+    /// Its id.
+    pub id: MessageId,
+    /// When it is due.
+    pub not_before: Timestamp,
 }
 
 /// The identity of a message: up to 255 bytes of visible ASCII, unique for ever.

@@ -15,6 +15,7 @@ use crate::instance::Live;
 use crate::journal::{Settlement, is_unsendable};
 use crate::names::InstanceKey;
 use crate::turn::{Abandoned, Context, Instance, Turn};
+use crate::unneeded::Unneeded;
 use crate::wire::{self, Command, Outcome as Ended, ReplyBody, ReplyTo};
 
 /// How often a turn whose code panics is taken again before the instance counts as stopped.
@@ -35,7 +36,8 @@ struct Inner {
     context: Context,
     workflow: Arc<str>,
     clock: Arc<dyn Clock>,
-    producer: Box<dyn Producer>,
+    producer: Arc<dyn Producer>,
+    unneeded: Unneeded,
     live: Mutex<Kept>,
     waiters: Mutex<LruCache<InstanceKey, (Partition, Vec<ReplyTo>)>>,
     /// Bounds the inline steps that run at a time.
@@ -72,7 +74,8 @@ impl Conductor {
     pub(crate) fn new(
         context: Context,
         clock: Arc<dyn Clock>,
-        producer: Box<dyn Producer>,
+        producer: Arc<dyn Producer>,
+        unneeded: Unneeded,
         cache: NonZeroUsize,
         steps: usize,
     ) -> Self {
@@ -82,6 +85,7 @@ impl Conductor {
             workflow,
             clock,
             producer,
+            unneeded,
             live: Mutex::new(Kept { instances: LruCache::new(cache), terms: HashMap::new(), suspects: HashSet::new() }),
             waiters: Mutex::new(LruCache::new(WAITED_FOR)),
             steps: Arc::new(Semaphore::new(steps)),
@@ -169,7 +173,7 @@ impl Conductor {
 
     /// All that follows a turn and need not be durable.
     async fn committed(&self, key: &InstanceKey, Work { partition, term, .. }: Work<'_>, turn: Turn<'_>) {
-        let Turn { instance, mut replies, steps, waiters, ended, replaced, .. } = turn;
+        let Turn { instance, mut replies, steps, unneeded, waiters, ended, replaced, .. } = turn;
         if let Instance::Live(live) = instance
             && !live.summary.status.is_closed()
         {
@@ -183,6 +187,7 @@ impl Conductor {
         }
         self.remember(key, partition, waiters, ended.as_ref(), &mut replies);
         self.send(key, replies).await;
+        self.0.unneeded.cancel(unneeded);
         for (run, step) in steps {
             self.run_step(key, run, step);
         }

@@ -4,12 +4,13 @@
 
 use std::time::Duration;
 
-use partitura_broker::{Message, Result, Timestamp};
+use bytes::Bytes;
+use partitura_broker::{Delayed, Message, Result, Timestamp, TopicName};
 use partitura_workflow::{Event, EventKind, ParentRef};
 use uuid::Uuid;
 
 use crate::directory::{Destination, Directory};
-use crate::instance::Notes;
+use crate::instance::{Delay, Notes, Purpose};
 use crate::names::InstanceKey;
 use crate::steps;
 use crate::summary::Summary;
@@ -43,9 +44,7 @@ pub(crate) fn of(
             out.push(Message::new(tasks, request.message_id(), wire::encode(&request)));
             if let Some(limit) = options.overall_timeout {
                 let expired = Command::TaskExpired { run: run.clone(), seq: *seq };
-                out.push(
-                    to_self(directory, key, format!("{run}.{seq}.x"), &expired)?.not_before(after(event.at, limit)),
-                );
+                out.push(to_self(directory, key, expiry_id(run, *seq), &expired)?.not_before(after(event.at, limit)));
             }
         }
         EventKind::StepScheduled { seq, .. } => {
@@ -55,7 +54,7 @@ pub(crate) fn of(
         EventKind::TimerStarted { seq, due_at_ms } => {
             let due = Command::TimerDue { run: run.clone(), seq: *seq };
             out.push(
-                to_self(directory, key, format!("{run}.{seq}.t"), &due)?.not_before(Timestamp::from_millis(*due_at_ms)),
+                to_self(directory, key, timer_id(run, *seq), &due)?.not_before(Timestamp::from_millis(*due_at_ms)),
             );
         }
         EventKind::ChildStarted { seq, workflow, id, input, detached } => {
@@ -94,6 +93,33 @@ pub(crate) fn of(
     Ok(())
 }
 
+fn timer_id(run: &str, seq: u32) -> String {
+    format!("{run}.{seq}.t")
+}
+
+fn expiry_id(run: &str, seq: u32) -> String {
+    format!("{run}.{seq}.x")
+}
+
+fn overdue_id(run: &str, seq: u32, asked: u32) -> String {
+    format!("{run}.{seq}.o{asked}")
+}
+
+/// A delayed message that an instance has sent to itself, as it was published.
+pub(crate) fn delayed(commands: &TopicName, key: &InstanceKey, run: &str, seq: u32, delay: Delay) -> Delayed {
+    let id = match delay.purpose {
+        Purpose::Timer => timer_id(run, seq),
+        Purpose::TaskExpiry => expiry_id(run, seq),
+        Purpose::StepOverdue => overdue_id(run, seq, 0),
+    };
+    Delayed {
+        topic: commands.clone(),
+        key: Some(Bytes::copy_from_slice(key.id.as_bytes())),
+        id: id.into(),
+        not_before: Timestamp::from_millis(delay.due),
+    }
+}
+
 /// Whom an event sends something, other than to those that sent something before.
 pub(crate) fn destination(event: &EventKind) -> Option<Destination> {
     match event {
@@ -114,7 +140,7 @@ pub(crate) fn step_overdue(
     from: Timestamp,
 ) -> Result<Message> {
     let overdue = Command::StepOverdue { run: run.to_owned(), seq, asked };
-    let message = to_self(directory, key, format!("{run}.{seq}.o{asked}"), &overdue)?;
+    let message = to_self(directory, key, overdue_id(run, seq, asked), &overdue)?;
     Ok(message.not_before(from + steps::PATIENCE))
 }
 

@@ -1,10 +1,12 @@
 //! One live instance in memory, and what the engine keeps beside its code.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use partitura_workflow::{Event, EventKind, Execution, Payload, Started};
 
 use crate::effects::child_run;
+use crate::steps::PATIENCE;
 use crate::summary::{Status, Summary};
 
 /// A live instance: the code at its present await, and the engine's own notes. All of it can be rebuilt from history.
@@ -24,6 +26,30 @@ pub(crate) struct Notes {
     pub(crate) children: BTreeMap<u32, ChildNote>,
     /// The last sign of life of each running task.
     pub(crate) heartbeats: HashMap<u32, Option<Payload>>,
+    /// What it has sent to itself to come later, and may still need.
+    delays: BTreeMap<u32, Delay>,
+    /// Timers that its code has let go in this turn.
+    abandoned: Vec<u32>,
+    /// What it needs no longer since its last turn.
+    unneeded: Vec<(u32, Delay)>,
+}
+
+/// A delayed message of an instance to itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Delay {
+    pub(crate) purpose: Purpose,
+    /// In milliseconds.
+    pub(crate) due: u64,
+}
+
+/// What a delayed message is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Timer,
+    /// The overall time-out of a task.
+    TaskExpiry,
+    /// The first look after a step.
+    StepOverdue,
 }
 
 #[derive(Debug)]
@@ -37,13 +63,16 @@ impl Notes {
     pub(crate) fn of(run: &str, history: &[Event]) -> Self {
         let mut notes = Self::default();
         for event in history {
-            notes.record(run, &event.kind);
+            notes.record(run, event);
         }
+        // Whoever took those turns has seen to it.
+        notes.unneeded.clear();
         notes
     }
 
-    pub(crate) fn record(&mut self, run: &str, event: &EventKind) {
-        match event {
+    pub(crate) fn record(&mut self, run: &str, event: &Event) {
+        self.record_delays(event);
+        match &event.kind {
             EventKind::ChildStarted { seq, workflow, id, detached: false, .. } => {
                 let note = ChildNote { workflow: workflow.clone(), id: id.clone(), run: child_run(run, *seq) };
                 self.children.insert(*seq, note);
@@ -61,6 +90,48 @@ impl Notes {
             }
             _ => {}
         }
+    }
+
+    fn record_delays(&mut self, event: &Event) {
+        let after = |limit: Duration| event.at.saturating_add(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
+        let (seq, purpose, due) = match &event.kind {
+            EventKind::TimerStarted { seq, due_at_ms } => (seq, Purpose::Timer, *due_at_ms),
+            EventKind::TaskScheduled { seq, options, .. } => match options.overall_timeout {
+                Some(limit) => (seq, Purpose::TaskExpiry, after(limit)),
+                None => return,
+            },
+            EventKind::StepScheduled { seq, .. } => (seq, Purpose::StepOverdue, after(PATIENCE)),
+            EventKind::TimerFired { seq } => {
+                self.delays.remove(seq);
+                return;
+            }
+            EventKind::TimerCancelled { seq }
+            | EventKind::TaskCompleted { seq, .. }
+            | EventKind::TaskFailed { seq, .. }
+            | EventKind::TaskCancelRequested { seq }
+            | EventKind::StepCompleted { seq, .. }
+            | EventKind::StepFailed { seq, .. } => return self.let_go(*seq),
+            end if end.is_end() => return self.unneeded.extend(std::mem::take(&mut self.delays)),
+            _ => return,
+        };
+        self.delays.insert(*seq, Delay { purpose, due });
+    }
+
+    fn let_go(&mut self, seq: u32) {
+        self.unneeded.extend(self.delays.remove(&seq).map(|delay| (seq, delay)));
+    }
+
+    /// The code has let go of timers, which may have been started in the same turn.
+    pub(crate) fn abandon(&mut self, timers: Vec<u32>) {
+        self.abandoned.extend(timers);
+    }
+
+    /// What is needed no longer, once all events of a turn are recorded.
+    pub(crate) fn take_unneeded(&mut self) -> Vec<(u32, Delay)> {
+        for seq in std::mem::take(&mut self.abandoned) {
+            self.let_go(seq);
+        }
+        std::mem::take(&mut self.unneeded)
     }
 }
 

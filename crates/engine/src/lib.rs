@@ -38,6 +38,7 @@ mod store;
 mod summary;
 mod task;
 mod turn;
+mod unneeded;
 mod wire;
 mod worker;
 

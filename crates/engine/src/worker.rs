@@ -1,11 +1,12 @@
 use std::future::Future;
 use std::num::NonZeroUsize;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::{Shared, select_all, try_join, try_join_all};
-use partitura_broker::{Credit, Error, ErrorKind, ProducerOptions, Result, TopicName};
+use partitura_broker::{Credit, Error, ErrorKind, Producer, ProducerOptions, Result, TopicName};
 use partitura_lanes::{Handler, LaneOptions, Lanes, Retry, Source};
 use partitura_workflow::{Definition, Service, Workflow};
 use tokio::sync::oneshot;
@@ -22,6 +23,7 @@ use crate::patience::patiently;
 use crate::steps::Running;
 use crate::task::{Parts, TaskRunner};
 use crate::turn::Context;
+use crate::unneeded::Unneeded;
 use crate::wire::{self, Command};
 
 /// Commands to one instance that one turn takes together.
@@ -182,7 +184,7 @@ async fn conduct(
     let (store, clock, namespace) = (inner.store.clone(), inner.clock.clone(), inner.namespace.clone());
     let journal = Journal::of_workflows(&inner.broker, store, clock, namespace).await?;
     patiently("send what was left unsent", PATIENCE, || journal.recover(bytes::Bytes::new())).await?;
-    let producer = inner.broker.producer(ProducerOptions::default()).await?;
+    let producer: Arc<dyn Producer> = inner.broker.producer(ProducerOptions::default()).await?.into();
     let resume = || resume_stopped(&journal, &*producer, &*inner.ids, workflow, &topics.commands);
     patiently("resume what was stopped", PATIENCE, resume).await?;
     let context = Context {
@@ -193,7 +195,9 @@ async fn conduct(
         events: EventTopic::new(&inner.broker, topics.events.clone(), inner.settings.events),
         running: Running::default(),
     };
-    let conductor = Conductor::new(context, inner.clock.clone(), producer, inner.settings.cache, concurrency.get());
+    let unneeded = Unneeded::of(&*inner.broker, &producer);
+    let (clock, cache) = (inner.clock.clone(), inner.settings.cache);
+    let conductor = Conductor::new(context, clock, producer, unneeded, cache, concurrency.get());
     let source = topics.source(inner.directory.partitions())?;
     let lanes = lanes(partitura, source, concurrency, BATCH, conductor).await?;
     let conducting = tokio::spawn(lanes.run_until(until(shutdown.clone())));

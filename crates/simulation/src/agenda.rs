@@ -43,6 +43,11 @@ impl Agenda {
         self.deeds.keys().next().map(|(at, _)| *at)
     }
 
+    /// Gives up storing messages.
+    pub(crate) fn forget(&mut self, which: impl Fn(&Message) -> bool) {
+        self.deeds.retain(|_, deed| !matches!(deed, Deed::Store { message } if which(message)));
+    }
+
     /// The next deed, if it is due.
     pub(crate) fn take(&mut self, now: u64) -> Option<Deed> {
         let entry = self.deeds.first_entry().filter(|entry| entry.key().0 <= now)?;

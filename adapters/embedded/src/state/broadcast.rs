@@ -1,5 +1,4 @@
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use partitura_broker::{Message, Partition, Timestamp};
 
@@ -11,7 +10,8 @@ const BYTES: usize = 64 << 20;
 #[derive(Debug, Default)]
 pub(super) struct Feed {
     ready: VecDeque<(Partition, Message)>,
-    delayed: BinaryHeap<Reverse<Delayed>>,
+    /// By the moment when they are due, then in the order of publishing.
+    delayed: BTreeMap<(Timestamp, u64), (Partition, Message)>,
     bytes: usize,
     count: u64,
     dropped: u64,
@@ -21,13 +21,15 @@ impl Feed {
     pub(super) fn push(&mut self, partition: Partition, message: Message, now: Timestamp) {
         self.bytes += message.size();
         match message.not_before.filter(|due| *due > now) {
-            Some(due) => self.delayed.push(Reverse(Delayed { due, count: self.count, partition, message })),
+            Some(due) => drop(self.delayed.insert((due, self.count), (partition, message))),
             None => self.ready.push_back((partition, message)),
         }
         self.count += 1;
         while self.bytes > BYTES || self.ready.len() + self.delayed.len() > MESSAGES {
             let oldest = self.ready.pop_front().map(|(_, message)| message);
-            let Some(message) = oldest.or_else(|| self.delayed.pop().map(|first| first.0.message)) else { break };
+            let Some(message) = oldest.or_else(|| self.delayed.pop_first().map(|(_, (_, message))| message)) else {
+                break;
+            };
             self.bytes -= message.size();
             self.dropped += 1;
         }
@@ -35,15 +37,29 @@ impl Feed {
 
     /// Moves what has fallen due.
     pub(super) fn fire(&mut self, now: Timestamp) {
-        while self.delayed.peek().is_some_and(|first| first.0.due <= now) {
-            if let Some(Reverse(first)) = self.delayed.pop() {
-                self.ready.push_back((first.partition, first.message));
-            }
+        while let Some(first) = self.delayed.first_entry().filter(|first| first.key().0 <= now) {
+            self.ready.push_back(first.remove());
         }
     }
 
     pub(super) fn next_due(&self) -> Option<Timestamp> {
-        self.delayed.peek().map(|first| first.0.due)
+        self.delayed.keys().next().map(|(due, _)| *due)
+    }
+
+    /// Takes back messages that are due at this moment.
+    pub(super) fn withdraw(
+        &mut self,
+        due: Timestamp,
+        mut which: impl FnMut(&Message) -> bool,
+    ) -> Vec<(Partition, Message)> {
+        let at: Vec<_> =
+            self.delayed.range((due, 0)..=(due, u64::MAX)).map(|(at, (_, message))| (*at, which(message))).collect();
+        let mut taken = Vec::new();
+        for (at, _) in at.into_iter().filter(|(_, which)| *which) {
+            taken.extend(self.delayed.remove(&at));
+        }
+        self.bytes -= taken.iter().map(|(_, message)| message.size()).sum::<usize>();
+        taken
     }
 
     pub(super) fn next_size(&self) -> Option<usize> {
@@ -59,33 +75,5 @@ impl Feed {
     /// How many were dropped since the last time this was asked.
     pub(super) fn take_dropped(&mut self) -> u64 {
         std::mem::take(&mut self.dropped)
-    }
-}
-
-#[derive(Debug)]
-struct Delayed {
-    due: Timestamp,
-    count: u64,
-    partition: Partition,
-    message: Message,
-}
-
-impl PartialEq for Delayed {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl Eq for Delayed {}
-
-impl PartialOrd for Delayed {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Delayed {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.due, self.count).cmp(&(other.due, other.count))
     }
 }

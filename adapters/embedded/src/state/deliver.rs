@@ -42,7 +42,10 @@ impl State {
         let Some(member) = self.members.get_mut(&id) else { return Taken::Closed };
         let group = match &mut member.role {
             Role::Of(group) => *group,
-            Role::Listener(..) => return member.listen(now),
+            Role::Listener(..) => {
+                self.fired = self.fired.max(now);
+                return member.listen(now);
+            }
         };
         self.expire(group, instant);
         if let Some(news) = self.tell(id, group) {

@@ -1,8 +1,8 @@
-use std::cmp::Ordering;
-use std::collections::BinaryHeap;
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use partitura_broker::Message;
+use partitura_broker::{Message, MessageId};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -17,7 +17,7 @@ pub(super) struct Group {
     /// The consumers, in the order of joining.
     pub(super) members: Vec<u32>,
     pub(super) partitions: Vec<Tenure>,
-    pub(super) delayed: BinaryHeap<Delayed>,
+    pub(super) delayed: BTreeMap<Place, Delayed>,
     /// Wakes competing consumers, as many as there are new messages. Unused where partitions have owners.
     pub(super) competing: Arc<Notify>,
 }
@@ -40,41 +40,28 @@ pub(super) struct Tenure {
     pub(super) committing: u32,
 }
 
-/// A message that waits for its time, and where it then belongs. What is first due is the greatest, for the heap.
+/// A message that waits for its time, and where it then belongs.
 #[derive(Debug)]
 pub(super) struct Delayed {
-    pub(super) place: Place,
     pub(super) queue: u32,
     pub(super) size: u32,
+    /// What tells it from others that are due at the same moment; missing until it is read where the file had it.
+    pub(super) mark: Option<Mark>,
     /// Kept where it is due soon; of the others only the place is in memory.
     pub(super) content: Option<Box<Message>>,
 }
 
-impl Delayed {
-    fn order(&self) -> (Place, u32) {
-        (self.place, self.queue)
+/// A few bits of a message's id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Mark(u32);
+
+impl Mark {
+    pub(super) fn of(id: &MessageId) -> Self {
+        let mut hasher = DefaultHasher::new();
+        id.as_str().hash(&mut hasher);
+        Self(hasher.finish() as u32)
     }
 }
-
-impl Ord for Delayed {
-    fn cmp(&self, other: &Self) -> Ordering {
-        other.order().cmp(&self.order())
-    }
-}
-
-impl PartialOrd for Delayed {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Delayed {
-    fn eq(&self, other: &Self) -> bool {
-        self.order() == other.order()
-    }
-}
-
-impl Eq for Delayed {}
 
 impl Group {
     pub(super) fn new(first_queues: Vec<u32>, partitions: u32, shared: bool) -> Self {
@@ -83,14 +70,14 @@ impl Group {
             shared,
             members: Vec::new(),
             partitions: (0..partitions).map(|_| Tenure::default()).collect(),
-            delayed: BinaryHeap::new(),
+            delayed: BTreeMap::new(),
             competing: Arc::new(Notify::new()),
         }
     }
 
     /// When the next message falls due, in milliseconds.
     pub(super) fn next_due(&self) -> Option<u64> {
-        self.delayed.peek().map(|first| first.place.ready_at)
+        self.delayed.keys().next().map(|first| first.ready_at)
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {

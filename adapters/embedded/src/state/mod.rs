@@ -9,6 +9,7 @@ mod member;
 mod ownership;
 mod queue;
 mod settle;
+mod withdraw;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -20,11 +21,12 @@ use crate::catalog::Catalog;
 use crate::request::Outcome;
 use crate::storage::Row;
 pub(crate) use deliver::{Taken, Wake};
-use group::{Delayed, Group};
+use group::{Delayed, Group, Mark};
 use member::{Member, Role};
 pub(crate) use queue::Place;
 use queue::{Queue, Ready};
 pub(crate) use settle::Claim;
+pub(crate) use withdraw::Withdrawn;
 
 /// What falls due within so many milliseconds is kept in memory meanwhile: reading it back would make it late.
 const SOON: u64 = 30_000;
@@ -44,6 +46,8 @@ pub(crate) struct State {
     /// The moment at which the batch that is being written joins its queues, while there is one: what falls due later
     /// must not join before it, or the order after a restart would be another.
     writing: Option<Timestamp>,
+    /// The latest moment at which anybody may have got what was due: whatever is due later waits everywhere.
+    fired: Timestamp,
     /// Groups in which something fell due while a batch was being written.
     late: Vec<u32>,
     /// Bytes of contents kept in memory, and how many there should be at most.
@@ -77,6 +81,7 @@ impl State {
             inboxes: HashMap::new(),
             settled: Vec::new(),
             writing: None,
+            fired: Timestamp::default(),
             late: Vec::new(),
             resident: 0,
             resident_limit,
@@ -117,6 +122,7 @@ impl State {
     /// # Errors
     /// [`Corrupt`](ErrorKind::Corrupt), where a message belongs to no subscription.
     pub(crate) fn restore(&mut self, rows: Vec<Row>, now: Timestamp) -> Result<()> {
+        self.fired = now;
         let mut ready: HashMap<u32, Vec<Ready>> = HashMap::new();
         for row in rows {
             let Some(queue) = self.queues.get(row.queue as usize) else {
@@ -125,8 +131,8 @@ impl State {
             };
             let place = Place { ready_at: row.ready_at, seq: row.seq };
             if row.delayed && row.ready_at > now.as_millis() {
-                let delayed = Delayed { place, queue: row.queue, size: row.size, content: None };
-                self.groups[queue.group as usize].delayed.push(delayed);
+                let delayed = Delayed { queue: row.queue, size: row.size, mark: None, content: None };
+                self.groups[queue.group as usize].delayed.insert(place, delayed);
             } else {
                 let back = Ready { place, size: row.size, redelivered: true, content: None };
                 ready.entry(row.queue).or_default().push(back);
@@ -150,6 +156,7 @@ impl State {
             self.set_catalog(catalog);
         }
         self.settle_claims(outcome.claims);
+        self.forget(outcome.withdrawn);
         for append in outcome.appends {
             self.append(append, now);
         }
@@ -161,6 +168,7 @@ impl State {
     /// The batch is not in the storage. What was to be removed will be with the next.
     pub(crate) fn revert(&mut self, mut outcome: Outcome) {
         self.unclaim(outcome.claims);
+        self.put_back(outcome.withdrawn);
         outcome.removed.append(&mut self.settled);
         self.settled = outcome.removed;
     }
@@ -183,11 +191,12 @@ impl State {
         let number = queue.group;
         let place = Place { ready_at: row.ready_at, seq: row.seq };
         if row.delayed {
+            let mark = Some(Mark::of(&message.id));
             let soon = row.ready_at < now.as_millis() + SOON;
             let content = if soon { self.keep(message, row.size) } else { None };
             let group = &mut self.groups[number as usize];
             let first = group.next_due().is_none_or(|due| row.ready_at < due);
-            group.delayed.push(Delayed { place, queue: row.queue, size: row.size, content });
+            group.delayed.insert(place, Delayed { queue: row.queue, size: row.size, mark, content });
             if first {
                 self.wake_group(number);
             }
@@ -209,16 +218,18 @@ impl State {
 
     /// Moves what has fallen due into its queue.
     fn fire(&mut self, number: u32, now: Timestamp) {
-        let horizon = self.writing.map_or(now, |writing| writing.min(now)).as_millis();
+        let horizon = self.writing.map_or(now, |writing| writing.min(now));
+        self.fired = self.fired.max(horizon);
+        let horizon = horizon.as_millis();
         let group = &mut self.groups[number as usize];
         let mut due = Vec::new();
         while group.next_due().is_some_and(|due| due <= horizon) {
-            due.extend(group.delayed.pop());
+            due.extend(group.delayed.pop_first());
         }
         if group.next_due().is_some_and(|due| due <= now.as_millis()) && !self.late.contains(&number) {
             self.late.push(number);
         }
-        for Delayed { place, queue, size, content } in due {
+        for (place, Delayed { queue, size, content, .. }) in due {
             self.enqueue(queue, Ready { place, size, redelivered: false, content });
         }
     }

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod cancel;
+mod cancelled;
 mod crash;
 mod delay;
 mod fanout;

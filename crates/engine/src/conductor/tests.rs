@@ -168,8 +168,10 @@ impl Stage {
             topics,
             running: Running::default(),
         };
-        let producer = self.broker.producer(ProducerOptions::default()).await.expect("a producer");
-        Owner { conductor: Conductor::new(context, Arc::new(SystemClock), producer, one, 1), gate }
+        let producer: Arc<dyn Producer> =
+            self.broker.producer(ProducerOptions::default()).await.expect("a producer").into();
+        let unneeded = Unneeded::of(&*self.broker, &producer);
+        Owner { conductor: Conductor::new(context, Arc::new(SystemClock), producer, unneeded, one, 1), gate }
     }
 
     /// Has an owner take a turn with these commands, each under an id of its own.

@@ -81,7 +81,7 @@ impl Turn<'_> {
             Instance::Unknown | Instance::Absent | Instance::Closed { .. } => Ok(()),
             Instance::Stopped { summary, notes, .. } => {
                 if run.is_none_or(|run| run == summary.run) && !summary.status.is_closed() {
-                    notes.record(&summary.run, &event.kind);
+                    notes.record(&summary.run, &event);
                     self.recorded.push(event);
                 }
                 Ok(())
@@ -104,7 +104,7 @@ impl Turn<'_> {
                 let Instance::Live(mut live) = std::mem::replace(&mut self.instance, Instance::Unknown) else {
                     return Ok(());
                 };
-                live.notes.record(&live.summary.run, &event.kind);
+                live.notes.record(&live.summary.run, &event);
                 self.recorded.push(event);
                 self.absorb(&mut live, turn);
                 self.instance = Instance::Live(live);
@@ -160,7 +160,7 @@ impl Turn<'_> {
         // Replay passes over heartbeats, so the code is not asked.
         let event = Event::new(self.now.as_millis(), EventKind::TaskHeartbeat { seq, attempt, details });
         if let Instance::Live(live) = &mut self.instance {
-            live.notes.record(run, &event.kind);
+            live.notes.record(run, &event);
         }
         self.recorded.push(event);
         Ok(())

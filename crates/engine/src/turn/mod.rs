@@ -6,12 +6,12 @@ mod questions;
 
 use std::sync::Arc;
 
-use partitura_broker::{AckToken, Error, ErrorKind, Expect, Message, Put, Result, Timestamp, Unit, Version};
+use partitura_broker::{AckToken, Delayed, Error, ErrorKind, Expect, Message, Put, Result, Timestamp, Unit, Version};
 use partitura_workflow::{Definition, Event, Execution, Step, Stop};
 
 use crate::directory::{Destination, Directory};
 use crate::events::EventTopic;
-use crate::instance::{Live, Notes};
+use crate::instance::{Delay, Live, Notes};
 use crate::journal::Journal;
 use crate::names::InstanceKey;
 use crate::steps::Running;
@@ -71,6 +71,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) replies: Vec<(ReplyTo, ReplyBody)>,
     /// To be run once the turn is committed.
     pub(crate) steps: Vec<(String, Step)>,
+    /// Delayed messages of the instance to itself that nobody needs once the turn is committed.
+    pub(crate) unneeded: Vec<Delayed>,
     /// Who is to be told the outcome later.
     pub(crate) waiters: Vec<ReplyTo>,
     /// The outcome, if the turn ended the instance.
@@ -111,6 +113,7 @@ impl<'a> Turn<'a> {
             unit: Unit::default(),
             replies: Vec::new(),
             steps: Vec::new(),
+            unneeded: Vec::new(),
             waiters: Vec::new(),
             ended: None,
             replaced: Vec::new(),
@@ -190,8 +193,11 @@ impl<'a> Turn<'a> {
         let (mut events, next_turn) = history::load(&self.context.journal, self.key, &summary.run).await?;
         events.extend(self.recorded.iter().cloned());
         let notes = Notes::of(&summary.run, &events);
-        let (execution, turn) = Execution::replay(&self.context.definition, events).map_err(Abandoned::Stopped)?;
+        let (execution, mut turn) = Execution::replay(&self.context.definition, events).map_err(Abandoned::Stopped)?;
         let mut live = Live { execution, summary, next_turn, notes };
+        // Those of earlier turns were cancelled then, or will fire and be ignored.
+        live.notes.abandon(std::mem::take(&mut turn.abandoned));
+        live.notes.take_unneeded();
         self.absorb(&mut live, turn);
         Ok(live)
     }
@@ -203,6 +209,7 @@ impl<'a> Turn<'a> {
                 self.end(live, event);
             }
         }
+        live.notes.abandon(turn.abandoned);
         let run = &live.summary.run;
         self.steps.extend(turn.steps.into_iter().map(|step| (run.clone(), step)));
         self.recorded.extend(turn.events);
@@ -241,10 +248,15 @@ impl<'a> Turn<'a> {
         for event in &recorded {
             effects::of(&self.context.directory, self.key, (summary, notes), event, &mut messages)?;
             self.strangers.extend(effects::destination(&event.kind).filter(|to| !self.context.directory.knows(to)));
-            if event.kind.is_command() {
-                notes.record(&summary.run, &event.kind);
+            if event.kind.is_command() || event.kind.is_end() {
+                notes.record(&summary.run, event);
             }
         }
+        let due_later = |(_, delay): &(u32, Delay)| delay.due > self.now.as_millis();
+        let unneeded = notes.take_unneeded().into_iter().filter(due_later);
+        let commands = &self.context.topics.commands;
+        self.unneeded
+            .extend(unneeded.map(|(seq, delay)| effects::delayed(commands, self.key, &summary.run, seq, delay)));
         if self.context.events.is_heard() {
             let topic = &self.context.events.name;
             messages.extend(

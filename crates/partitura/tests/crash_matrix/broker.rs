@@ -5,9 +5,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use partitura_broker::{
-    AckToken, Broker, Capabilities, Consumer, ConsumerOptions, Entry, Event, Inbox, InboxAddress, Message, Partition,
-    Producer, ProducerOptions, Put, Receipt, Result, ScanRange, Space, TopicName, Topology, Transactions, Unit,
-    Version,
+    AckToken, Broker, Capabilities, Consumer, ConsumerOptions, Delayed, Entry, Event, Inbox, InboxAddress, Message,
+    Partition, Producer, ProducerOptions, Put, Receipt, Result, ScanRange, Space, TopicName, Topology, Transactions,
+    Unit, Version,
 };
 use partitura_engine::Store;
 
@@ -116,6 +116,11 @@ impl Producer for FusedProducer {
             self.fuse.halfway("publish", half);
         }
         self.fuse.around("publish", self.inner.publish(batch)).await
+    }
+
+    /// Nothing rests on it, and when it is asked for is nobody's promise: no points.
+    async fn cancel(&self, delayed: Vec<Delayed>) -> Vec<Result<bool>> {
+        self.inner.cancel(delayed).await
     }
 
     async fn reply(&self, replies: Vec<(InboxAddress, Message)>) -> Result<()> {

@@ -5,6 +5,7 @@ mod events;
 mod recovery;
 mod support;
 mod tasks;
+mod unneeded;
 mod virtual_time;
 
 /// Everything in memory.

@@ -44,7 +44,11 @@ impl SimBroker {
             delay: Delay { native: true, max: Duration::from_secs(10 * 365 * 86_400), lateness: Duration::ZERO },
             hold: None,
             limits: Limits::default(),
-            supports: Supports { transactions: process.world.lock().plan.keeper != Keeper::Store, deduplication: None },
+            supports: Supports {
+                transactions: process.world.lock().plan.keeper != Keeper::Store,
+                cancellation: true,
+                ..Supports::default()
+            },
         };
         Self { process: process.clone(), capabilities }
     }

@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 
 use async_trait::async_trait;
-use partitura_broker::{Capabilities, Error, ErrorKind, InboxAddress, Message, Producer, Receipt, Result};
+use partitura_broker::{Capabilities, Delayed, Error, ErrorKind, InboxAddress, Message, Producer, Receipt, Result};
 
 use crate::process::Process;
 use crate::world::State;
@@ -25,6 +25,12 @@ impl Producer for SimProducer {
         self.process.effect(format!("publishes {what}"), |state| state.publish(&self.capabilities, batch)).await
     }
 
+    async fn cancel(&self, delayed: Vec<Delayed>) -> Vec<Result<bool>> {
+        let what = delayed.iter().map(|delayed| delayed.id.as_str()).collect::<Vec<_>>().join(" ");
+        let cancel = |state: &mut State| delayed.iter().map(|delayed| state.cancel(delayed)).collect();
+        self.process.effect(format!("cancels {what}"), cancel).await
+    }
+
     async fn reply(&self, replies: Vec<(InboxAddress, Message)>) -> Result<()> {
         self.process
             .effect(format!("replies {}", replies.len()), |state| {
@@ -41,6 +47,21 @@ impl Producer for SimProducer {
 }
 
 impl State {
+    /// Takes back a message that waits, and its copies. Of what has happened the caller may not hear.
+    fn cancel(&mut self, delayed: &Delayed) -> Result<bool> {
+        let (refused, unknown) = (self.plan.refused, self.plan.unknown);
+        if self.mishap(refused) {
+            return Err(Error::new(ErrorKind::Disconnected, "cancel", "refused").of(&delayed.topic));
+        }
+        let unheard = self.mishap(unknown);
+        let cancelled = if unheard && self.random.coin() { false } else { self.withdraw(delayed)? };
+        self.note("broker", format_args!("takes back {}: {cancelled}", delayed.id));
+        if unheard {
+            return Err(Error::new(ErrorKind::OutcomeUnknown, "cancel", "no answer").of(&delayed.topic));
+        }
+        Ok(cancelled)
+    }
+
     /// One result per message. After a failure on a key, the later messages of that key fail too.
     fn publish(&mut self, capabilities: &Capabilities, batch: Vec<Message>) -> Vec<Result<Receipt>> {
         let mut failed = BTreeSet::new();

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use partitura_broker::{
-    Error, ErrorKind, Message, Ordering, Partition, Receipt, Result, Timestamp, TopicKind, Topology, partition_of,
+    Delayed, Error, ErrorKind, Message, Ordering, Partition, Receipt, Result, Timestamp, TopicKind, Topology,
+    partition_of,
 };
 
 use super::group::Group;
@@ -160,6 +161,24 @@ impl State {
             }
         }
         Ok(Receipt { partition })
+    }
+
+    /// Removes a message from where it waits.
+    pub(super) fn withdraw(&mut self, delayed: &Delayed) -> Result<bool> {
+        let Delayed { topic, id, not_before, .. } = delayed;
+        let missing = || Error::new(ErrorKind::NotFound, "cancel", "there is no such topic").of(topic);
+        let found = self.topics.get_mut(topic).ok_or_else(missing)?;
+        let mut cancelled = false;
+        for queue in &mut found.queues {
+            let before = queue.delayed.len();
+            queue.delayed.retain(|(due, _), message| due != not_before || message.id != *id);
+            cancelled |= queue.delayed.len() < before;
+        }
+        if cancelled {
+            // A second copy that would come later goes with it.
+            self.agenda.forget(|message| message.topic == *topic && message.id == *id);
+        }
+        Ok(cancelled)
     }
 
     /// Lets what is due join the order of its key. Brokers whose clocks differ from ours are too early.

@@ -41,6 +41,8 @@ pub(crate) struct State {
     pub(crate) commands: VecDeque<EventKind>,
     /// The futures of steps that were issued and are neither handed out nor resolved.
     pub(crate) steps: BTreeMap<u32, (String, StepFuture)>,
+    /// Open timers whose futures are gone.
+    pub(crate) abandoned: Vec<u32>,
     pub(crate) compensations: Vec<Compensation>,
     pub(crate) failed_compensations: Vec<String>,
     pub(crate) cancel_requested: Option<Option<String>>,
@@ -72,6 +74,7 @@ impl Core {
             random: Generator::seeded(started.seed),
             commands: VecDeque::new(),
             steps: BTreeMap::new(),
+            abandoned: Vec::new(),
             compensations: Vec::new(),
             failed_compensations: Vec::new(),
             cancel_requested: None,

@@ -165,7 +165,12 @@ impl Drop for Leaf {
         let mut state = self.core.lock();
         let Some(slot) = state.slots.get_mut(self.seq) else { return };
         let (waker, resolution) = match slot {
-            Slot::Open(_, waker) => (waker.take(), None),
+            Slot::Open(kind, waker) => {
+                let abandoned = (*kind == SlotKind::Timer).then_some(self.seq);
+                let waker = waker.take();
+                state.abandoned.extend(abandoned);
+                (waker, None)
+            }
             Slot::Claimed | Slot::Resolved(_) => (None, Some(std::mem::replace(slot, Slot::Done))),
             Slot::Done => (None, None),
         };

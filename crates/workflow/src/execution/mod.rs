@@ -42,6 +42,9 @@ pub struct Turn {
     pub events: Vec<Event>,
     /// Steps to be run now; their results come back as `StepCompleted` or `StepFailed`.
     pub steps: Vec<Step>,
+    /// Timers that were started and have not fired, and that nobody waits for any more: their futures are gone, as those that
+    /// lost a `select!` are. Should they fire, nothing happens. Not part of the history; of a replay, all that there were.
+    pub abandoned: Vec<u32>,
     /// The input had no effect and need not be recorded: a result that nobody awaits (any more), a signal seen before, anything
     /// after the end.
     pub ignored: bool,
@@ -311,10 +314,13 @@ impl Execution {
         let at = state.now;
         let events = state.commands.drain(..).map(|command| Event::new(at, command)).collect();
         let steps = std::mem::take(&mut state.steps);
+        let mut abandoned = std::mem::take(&mut state.abandoned);
+        abandoned.retain(|seq| state.is_open(*seq));
         drop(state);
         Turn {
             events,
             steps: steps.into_iter().map(|(seq, (name, future))| Step { seq, name, future }).collect(),
+            abandoned,
             ignored: false,
         }
     }

@@ -1,0 +1,126 @@
+use partitura_broker::{Message, MessageId, Partition, Timestamp};
+
+use super::group::{Delayed, Mark};
+use super::member::{Member, Role};
+use super::{Place, State};
+use crate::request::Wanted;
+
+/// A delayed message that a batch is about to cancel. Nobody gets it meanwhile.
+#[derive(Debug)]
+pub(crate) enum Withdrawn {
+    /// It waited for a subscription.
+    Waiting { group: u32, place: Place, delayed: DelayedMessage },
+    /// It waited for a listener.
+    Heard { listener: u32, partition: Partition, message: Message },
+    /// The same batch has published it.
+    Appended(u64),
+}
+
+/// What the state keeps of it.
+#[derive(Debug)]
+pub(crate) struct DelayedMessage(Delayed);
+
+impl Withdrawn {
+    /// Where it is in the storage.
+    pub(crate) fn seq(&self) -> Option<u64> {
+        match self {
+            Self::Waiting { place, .. } => Some(place.seq),
+            Self::Heard { .. } => None,
+            Self::Appended(seq) => Some(*seq),
+        }
+    }
+}
+
+impl State {
+    /// The places of a message that waits; and those of others that may be it, where only the storage can tell.
+    pub(crate) fn waiting(&self, wanted: &Wanted) -> (Vec<Place>, Vec<Place>) {
+        let (mut found, mut unread) = (Vec::new(), Vec::new());
+        let mark = Mark::of(&wanted.id);
+        for route in &wanted.topic.routes {
+            for (place, delayed) in self.groups[route.group as usize].delayed.range(at(wanted.due)) {
+                match &delayed.content {
+                    _ if !wanted.is_in(delayed.queue) => {}
+                    Some(message) => found.extend((message.id == wanted.id).then_some(*place)),
+                    None => unread.extend(delayed.mark.is_none_or(|known| known == mark).then_some(*place)),
+                }
+            }
+        }
+        (found, unread)
+    }
+
+    /// Remembers what was read, so that it need not be read again.
+    pub(crate) fn recognise(&mut self, wanted: &Wanted, read: &[(Place, Option<MessageId>)]) {
+        for route in &wanted.topic.routes {
+            let delayed = &mut self.groups[route.group as usize].delayed;
+            for (place, id) in read {
+                if let (Some(delayed), Some(id)) = (delayed.get_mut(place), id) {
+                    delayed.mark = Some(Mark::of(id));
+                }
+            }
+        }
+    }
+
+    /// Takes a message from all these places, and from whoever listens to its topic. `false`, and nothing is taken, where
+    /// somebody may have got it already: then everybody gets it.
+    pub(crate) fn withdraw(&mut self, wanted: &Wanted, places: &[Place], out: &mut Vec<Withdrawn>) -> bool {
+        let due = Timestamp::from_millis(wanted.due);
+        if due <= self.fired {
+            return false;
+        }
+        for route in &wanted.topic.routes {
+            for place in places {
+                if let Some(delayed) = self.groups[route.group as usize].delayed.remove(place) {
+                    let delayed = DelayedMessage(delayed);
+                    out.push(Withdrawn::Waiting { group: route.group, place: *place, delayed });
+                }
+            }
+        }
+        for listener in self.listeners.get(&wanted.topic.topic.name).into_iter().flatten() {
+            if let Some(Member { role: Role::Listener(_, feed), .. }) = self.members.get_mut(listener) {
+                let taken = feed.withdraw(due, |message| message.id == wanted.id).into_iter();
+                out.extend(taken.map(|(partition, message)| Withdrawn::Heard {
+                    listener: *listener,
+                    partition,
+                    message,
+                }));
+            }
+        }
+        true
+    }
+
+    /// The batch is in the storage.
+    pub(super) fn forget(&mut self, withdrawn: Vec<Withdrawn>) {
+        for withdrawn in withdrawn {
+            if let Withdrawn::Waiting { delayed: DelayedMessage(Delayed { size, content: Some(_), .. }), .. } =
+                withdrawn
+            {
+                self.resident = self.resident.saturating_sub(size as usize);
+            }
+        }
+    }
+
+    /// The batch is not in the storage.
+    pub(super) fn put_back(&mut self, withdrawn: Vec<Withdrawn>) {
+        for withdrawn in withdrawn {
+            match withdrawn {
+                Withdrawn::Waiting { group, place, delayed: DelayedMessage(delayed) } => {
+                    self.groups[group as usize].delayed.insert(place, delayed);
+                    self.wake_group(group);
+                }
+                Withdrawn::Heard { listener, partition, message } => {
+                    if let Some(Member { role: Role::Listener(_, feed), notify, .. }) = self.members.get_mut(&listener)
+                    {
+                        feed.push(partition, message, self.fired);
+                        notify.notify_one();
+                    }
+                }
+                Withdrawn::Appended(_) => {}
+            }
+        }
+    }
+}
+
+/// All places of this moment.
+fn at(due: u64) -> std::ops::RangeInclusive<Place> {
+    Place { ready_at: due, seq: 0 }..=Place { ready_at: due, seq: u64::MAX }
+}
