@@ -159,7 +159,7 @@ fn place(config: &ClientConfig, topics: &BTreeMap<String, (u32, bool)>, verify: 
 pub(crate) fn once_ready<T>(ask: impl Fn() -> KafkaResult<T>) -> KafkaResult<T> {
     use RDKafkaErrorCode::{
         CoordinatorLoadInProgress, CoordinatorNotAvailable, LeaderNotAvailable, NotCoordinator, NotLeaderForPartition,
-        UnknownTopicOrPartition, WaitingForCoordinator,
+        UnknownLeaderEpoch, UnknownTopicOrPartition, WaitingForCoordinator,
     };
     let began = Instant::now();
     loop {
@@ -168,7 +168,7 @@ pub(crate) fn once_ready<T>(ask: impl Fn() -> KafkaResult<T>) -> KafkaResult<T> 
                 Some(
                     CoordinatorLoadInProgress | CoordinatorNotAvailable | NotCoordinator | WaitingForCoordinator
                     // They do not know of a topic that was created a moment ago.
-                    | LeaderNotAvailable | NotLeaderForPartition | UnknownTopicOrPartition,
+                    | LeaderNotAvailable | NotLeaderForPartition | UnknownLeaderEpoch | UnknownTopicOrPartition,
                 ) => std::thread::sleep(AGAIN),
                 _ => return Err(error),
             },
@@ -179,4 +179,27 @@ pub(crate) fn once_ready<T>(ask: impl Fn() -> KafkaResult<T>) -> KafkaResult<T> 
 
 fn number(partitions: u32) -> i32 {
     i32::try_from(partitions).unwrap_or(i32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn a_leader_that_does_not_lead_yet_is_asked_again_and_a_refusal_is_not() {
+        for (code, asked) in [
+            (RDKafkaErrorCode::UnknownLeaderEpoch, 2),
+            (RDKafkaErrorCode::UnknownTopicOrPartition, 2),
+            (RDKafkaErrorCode::TopicAuthorizationFailed, 1),
+        ] {
+            let times = Cell::new(0);
+            let _ = once_ready(|| {
+                times.set(times.get() + 1);
+                if times.get() == 1 { Err(KafkaError::MetadataFetch(code)) } else { Ok(()) }
+            });
+            assert_eq!(times.get(), asked, "{code:?}");
+        }
+    }
 }

@@ -89,7 +89,10 @@ impl Desk {
         let (log, outgoing) = (names::claims(topic, subscription), core.outgoing()?);
         let (first, end) = {
             let name = log.clone();
-            core.ask("subscribe", move |client| client.fetch_watermarks(&name, 0, PATIENCE)).await?
+            core.ask("subscribe", move |client| {
+                subscription::once_ready(|| client.fetch_watermarks(&name, 0, PATIENCE))
+            })
+            .await?
         };
         let read = |record: &BorrowedMessage<'_>| {
             let entry = record.payload().and_then(|text| Entry::decode(std::str::from_utf8(text).ok()?));
