@@ -120,7 +120,7 @@ async fn soon(env: &Env, client: &Client, round: u32, wait: Duration) -> Result<
     client.declare(&queue.topology()).await?;
     client.declare(&stream.stream()).await?;
     client.declare(&second.stream()).await?;
-    let mut members = vec![
+    let mut members = [
         client.join(queue.options()).await?,
         client.join(stream.options()).await?,
         client.join(second.options()).await?,
