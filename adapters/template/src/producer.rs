@@ -3,9 +3,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use partitura_broker::{
-    Clock, Error, ErrorKind, InboxAddress, Message, Ordering, Partition, Producer, ProducerOptions, Receipt, Result,
-    SystemClock, TopicKind, TopicName, partition_of, telemetry,
+    Clock, Delayed, Error, ErrorKind, InboxAddress, Message, MessageId, Ordering, Partition, Producer, ProducerOptions,
+    Receipt, Result, SystemClock, TopicKind, TopicName, partition_of, telemetry,
 };
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
@@ -49,22 +50,26 @@ impl Desk {
     }
 
     /// The partition that a message belongs to; or why it cannot be published.
-    async fn place(&mut self, session: &Session, message: &Message) -> Result<Partition> {
-        let ordering = match self.topics.entry(message.topic.clone()) {
+    async fn place(
+        &mut self,
+        session: &Session,
+        operation: &'static str,
+        (topic, key, id): (&TopicName, Option<&Bytes>, &MessageId),
+    ) -> Result<Partition> {
+        let ordering = match self.topics.entry(topic.clone()) {
             Entry::Occupied(known) => *known.get(),
             Entry::Vacant(unknown) => {
-                let rows = session.ask("publish", Found::query(unknown.key())).arrive().await?;
-                let found = Found::read("publish", unknown.key(), &rows)?;
+                let rows = session.ask(operation, Found::query(unknown.key())).arrive().await?;
+                let found = Found::read(operation, unknown.key(), &rows)?;
                 if found.topic.kind == TopicKind::Queue && found.subscriptions.is_empty() {
                     let text = "the queue has no subscription, so nobody would receive it; declare one";
-                    return Err(Error::new(ErrorKind::NotFound, "publish", text).of(unknown.key()));
+                    return Err(Error::new(ErrorKind::NotFound, operation, text).of(unknown.key()));
                 }
                 *unknown.insert(found.topic.ordering)
             }
         };
         // What has no key may lie anywhere.
-        let key = message.key.as_deref().unwrap_or(message.id.as_str().as_bytes());
-        Ok(partition_of(key, ordering.partitions()))
+        Ok(partition_of(key.map_or(id.as_str().as_bytes(), |key| key), ordering.partitions()))
     }
 }
 
@@ -84,7 +89,7 @@ impl TemplateProducer {
         let mut results = Vec::with_capacity(batch.len());
         for message in batch {
             let place = match self.core.capabilities.check(message, SystemClock.now()) {
-                Ok(()) => desk.place(&session, message).await,
+                Ok(()) => desk.place(&session, "publish", (&message.topic, message.key.as_ref(), &message.id)).await,
                 refused => refused.map(|()| Partition(0)),
             };
             results.push(place.map(|partition| Receipt { partition }));
@@ -104,9 +109,38 @@ impl TemplateProducer {
         drop(desk);
         for (answer, part) in answers {
             let answer = timeout_at(deadline, answer.arrive()).await;
-            if let Err(failed) = answer.unwrap_or_else(|_| Err(error::silent("publish"))).map_err(unknown) {
+            if let Err(failed) =
+                answer.unwrap_or_else(|_| Err(error::silent("publish"))).map_err(|error| unknown("publish", error))
+            {
                 part.iter().for_each(|at| results[*at] = Err(failed.duplicate()));
                 results[part[0]] = Err(failed);
+            }
+        }
+        Ok(results)
+    }
+
+    async fn take_back(&self, delayed: &[Delayed]) -> Result<Vec<Result<bool>>> {
+        let deadline = Instant::now() + self.options.confirm_within;
+        let mut desk = self.core.desk.lock().await;
+        let session = desk.session(&self.core.host, "cancel").await?;
+        let (mut results, mut wanted, mut places) = (Vec::with_capacity(delayed.len()), Vec::new(), Vec::new());
+        for (at, each) in delayed.iter().enumerate() {
+            let place = desk.place(&session, "cancel", (&each.topic, each.key.as_ref(), &each.id)).await;
+            results.push(place.map(|partition| {
+                wanted.push((partition, each));
+                places.push(at);
+                false
+            }));
+        }
+        let answers: Vec<_> =
+            wanted.chunks(MOST_MESSAGES).map(|part| session.ask("cancel", wire::cancel(part))).collect();
+        drop(desk);
+        for (answer, part) in answers.into_iter().zip(places.chunks(MOST_MESSAGES)) {
+            let rows = timeout_at(deadline, answer.arrive()).await.unwrap_or_else(|_| Err(error::silent("cancel")));
+            let rows = rows.and_then(|rows| wire::cancelled(&rows).map_err(|source| error::of("cancel", source)));
+            let gone = rows.map_err(|error| unknown("cancel", error));
+            for (i, at) in part.iter().enumerate() {
+                results[*at] = gone.as_ref().map(|gone| gone.contains(&i)).map_err(Error::duplicate);
             }
         }
         Ok(results)
@@ -129,13 +163,13 @@ fn in_parts(batch: &[Message], results: &[Result<Receipt>]) -> Vec<Vec<usize>> {
     parts
 }
 
-/// It may have been carried out, and whoever publishes again has to know.
-fn unknown(error: Error) -> Error {
+/// It may have been carried out, and whoever asks again has to know.
+fn unknown(operation: &'static str, error: Error) -> Error {
     if !matches!(error.kind(), ErrorKind::Disconnected | ErrorKind::Timeout) {
         return error;
     }
-    let message = "the connection broke before the confirm came; publish again under the same id";
-    Error::new(ErrorKind::OutcomeUnknown, "publish", message).because(error)
+    let message = "the connection broke before the answer came; do it again under the same id";
+    Error::new(ErrorKind::OutcomeUnknown, operation, message).because(error)
 }
 
 #[async_trait]
@@ -145,6 +179,13 @@ impl Producer for TemplateProducer {
         match self.store(&batch).instrument(span).await {
             Ok(results) => results,
             Err(error) => batch.iter().map(|_| Err(error.duplicate())).collect(),
+        }
+    }
+
+    async fn cancel(&self, delayed: Vec<Delayed>) -> Vec<Result<bool>> {
+        match self.take_back(&delayed).await {
+            Ok(results) => results,
+            Err(error) => delayed.iter().map(|_| Err(error.duplicate())).collect(),
         }
     }
 

@@ -69,13 +69,33 @@ CREATE FUNCTION publish(
     ORDER BY m.position;
 $$;
 
+-- Takes back what waits, and says which of the wanted it was, by their positions. With the lines locked nothing becomes due in one
+-- of them and is deleted in another.
+CREATE FUNCTION cancel(topics text[], partitions int[], ids text[], dues bigint[]) RETURNS TABLE (which bigint) LANGUAGE sql AS $$
+    SELECT FROM line
+    WHERE topic = ANY (topics)
+        AND (partition IS NULL OR (topic, partition) IN (SELECT * FROM unnest(topics, partitions)))
+    ORDER BY id FOR UPDATE;
+
+    WITH gone AS (
+        DELETE FROM message m
+        USING unnest(topics, partitions, ids, dues) WITH ORDINALITY AS wanted (topic, partition, id, due, position)
+            JOIN line ON line.topic = wanted.topic AND (line.partition IS NULL OR line.partition = wanted.partition)
+        WHERE m.line = line.id AND m.place IS NULL AND m.due = wanted.due AND m.id = wanted.id
+            AND wanted.due > (SELECT now_in_millis())
+        RETURNING wanted.position
+    )
+    SELECT DISTINCT position FROM gone;
+$$;
+
 -- The next messages of a line, which are the owner's from now on; and in how many milliseconds the next will be due, which is
 -- a row of its own when there are none. First, what has become due joins the line, at its end.
 CREATE FUNCTION take(of_line int, by_owner bigint, most int, our_now bigint) RETURNS TABLE (
     due_in bigint, number bigint, partition int, id text, key bytea, headers bytea, payload bytea, due bigint, deliveries int
 ) LANGUAGE sql AS $$
     SELECT FROM line WHERE line.id = of_line AND EXISTS (
-        SELECT FROM message m WHERE m.line = of_line AND m.place IS NULL AND m.due <= least(now_in_millis(), our_now)
+        -- Whatever may become due while this runs: what gets a place below gets it with the line locked.
+        SELECT FROM message m WHERE m.line = of_line AND m.place IS NULL AND m.due <= our_now
     ) FOR UPDATE;
 
     WITH due AS MATERIALIZED (

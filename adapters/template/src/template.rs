@@ -101,7 +101,7 @@ async fn prepare(address: &Address) -> Result<(Capabilities, PgConnection)> {
         delay: Delay { native: true, max: YEAR, lateness: Duration::from_millis(100) },
         hold: None,
         limits: Limits::default(),
-        supports: Supports::default(),
+        supports: Supports { cancellation: true, ..Supports::default() },
     };
     Ok((capabilities, connection))
 }

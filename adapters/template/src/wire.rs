@@ -1,8 +1,10 @@
 //! A message as a row, and back. Key, headers and payload may be any bytes.
 
+use std::collections::HashSet;
+
 use bytes::{Buf, BufMut, Bytes};
 use partitura_adapter_kit::Claimed;
-use partitura_broker::{Clock, Headers, Message, Partition, SystemClock, Timestamp, TopicName};
+use partitura_broker::{Clock, Delayed, Headers, Message, Partition, SystemClock, Timestamp, TopicName};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 
@@ -21,6 +23,22 @@ pub(crate) fn publish(rows: &[(&str, Partition, &Message)]) -> Statement {
         .bind(headers)
         .bind(each().map(|message| message.payload.to_vec()).collect::<Vec<_>>())
         .bind(each().map(|message| message.not_before.map(millis)).collect::<Vec<_>>())
+}
+
+/// Takes back messages that wait, each in the partition that stands before it.
+pub(crate) fn cancel(wanted: &[(Partition, &Delayed)]) -> Statement {
+    let each = || wanted.iter().map(|(_, delayed)| *delayed);
+    sqlx::query("SELECT which FROM cancel($1, $2, $3, $4)")
+        .bind(each().map(|delayed| delayed.topic.to_string()).collect::<Vec<_>>())
+        .bind(wanted.iter().map(|(partition, _)| partition.0.cast_signed()).collect::<Vec<_>>())
+        .bind(each().map(|delayed| delayed.id.to_string()).collect::<Vec<_>>())
+        .bind(each().map(|delayed| millis(delayed.not_before)).collect::<Vec<_>>())
+}
+
+/// Which of those that were wanted were taken back, by their places.
+pub(crate) fn cancelled(rows: &[PgRow]) -> sqlx::Result<HashSet<usize>> {
+    let place = |row: &PgRow| Ok(usize::try_from(row.try_get::<i64, _>("which")?).unwrap_or_default().wrapping_sub(1));
+    rows.iter().map(place).collect()
 }
 
 /// Reads the next messages of a line, and in how many milliseconds the next delayed one will be due.

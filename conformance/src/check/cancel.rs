@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use super::Violation;
 use crate::history::{History, Record};
@@ -10,18 +10,21 @@ use crate::history::{History, Record};
 /// The first delivery of something cancelled.
 pub fn cancelled_stays_away(history: &History) -> Result<(), Violation> {
     let mut messages: HashMap<(&str, &str), Story> = HashMap::new();
-    let mut topics: HashMap<(u64, &str), &str> = HashMap::new();
+    // Answers name no topic, and come in the order of the batch.
+    let mut topics: HashMap<(u64, &str), VecDeque<&str>> = HashMap::new();
     for (at, entry) in history.entries().iter().enumerate() {
         match &entry.record {
             Record::Publishing { call, sent } => {
-                topics.insert((*call, &sent.id), &sent.topic);
+                topics.entry((*call, &sent.id)).or_default().push_back(&sent.topic);
                 let story = messages.entry((&sent.topic, &sent.id)).or_default();
                 story.published += 1;
                 story.open += 1;
                 story.cancelled = None;
             }
-            Record::Published { call, id, outcome: Ok(_) } => {
-                if let Some(story) = topics.get(&(*call, &**id)).and_then(|topic| messages.get_mut(&(*topic, &**id))) {
+            Record::Published { call, id, outcome } => {
+                let topic = topics.get_mut(&(*call, &**id)).and_then(VecDeque::pop_front);
+                let story = topic.and_then(|topic| messages.get_mut(&(topic, &**id)));
+                if let Some(story) = story.filter(|_| outcome.is_ok()) {
                     story.open -= 1;
                 }
             }
@@ -98,6 +101,19 @@ mod tests {
         let again = || cancelled(published(), 1, true).publish(&["k-1"]);
         assert_eq!(cancelled_stays_away(&again().deliver(0, "k-1", 1).done()), Ok(()));
         assert!(cancelled_stays_away(&cancelled(again(), 2, true).deliver(0, "k-1", 1).done()).is_err());
+    }
+
+    #[test]
+    fn one_id_on_two_topics_is_two_messages() {
+        let script = published();
+        let (here, there) = (script.sent("k-2"), crate::history::Sent { topic: "p".into(), ..script.sent("k-2") });
+        let both = [here, there].map(|sent| Record::Publishing { call: 7, sent });
+        let answer = || Record::Published { call: 7, id: "k-2".into(), outcome: Ok(0) };
+        let script = both.into_iter().fold(script, Script::then).then(answer()).then(answer());
+        let (topic, id) = ("p".to_owned(), "k-2".to_owned());
+        let script = script.then(Record::Cancelling { call: 8, topic: topic.clone(), id: id.clone() });
+        let script = script.then(Record::Cancelled { call: 8, topic, id, outcome: Ok(true) });
+        assert_eq!(cancelled_stays_away(&script.deliver(0, "k-2", 1).done()), Ok(()));
     }
 
     #[test]
