@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -12,6 +12,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::entry::{Entry, Name, pack, unpack};
+use super::hands::{Hands, TURN};
 use super::ledger::{Change, Ledger};
 use crate::core::Core;
 use crate::outgoing::{Outgoing, Record};
@@ -21,13 +22,6 @@ use crate::{names, subscription, wire};
 
 /// How often a member says that it is there, and looks for those who do not.
 const BEAT: Duration = Duration::from_secs(1);
-/// Members take turns at messages. One that a member left lying this long is everybody's.
-const TURN: Duration = Duration::from_millis(30);
-/// How many unclaimed messages are kept at hand, and of how many bytes.
-const AT_HAND: usize = 2_000;
-const BYTES_AT_HAND: usize = 8 << 20;
-/// The most messages of one claim.
-const CLAIM: usize = 500;
 /// After so many entries one member writes down what they amount to, and deletes them.
 const TIDY: i64 = 10_000;
 
@@ -54,13 +48,7 @@ pub(super) struct Desk {
     entries: Tail<(i64, Option<Entry>)>,
     messages: Tail<(i64, Message)>,
     ledger: Ledger,
-    /// Free messages, and since when they are here.
-    at_hand: BTreeMap<i64, (Message, Instant)>,
-    bytes_at_hand: usize,
-    /// Claimed, and not yet decided.
-    asked: BTreeSet<i64>,
-    /// Granted, and not yet settled.
-    held: BTreeSet<i64>,
+    hands: Hands,
     /// Who is there, and when they were last heard.
     members: HashMap<Name, Instant>,
     /// The offset behind the last entry that was read, and the one from which the log is kept.
@@ -113,10 +101,7 @@ impl Desk {
             entries,
             messages,
             ledger,
-            at_hand: BTreeMap::new(),
-            bytes_at_hand: 0,
-            asked: BTreeSet::new(),
-            held: BTreeSet::new(),
+            hands: Hands::default(),
             members: HashMap::new(),
             read,
             kept: first,
@@ -133,7 +118,6 @@ impl Desk {
         let mut beat = interval(BEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let room = self.at_hand.len() < AT_HAND && self.bytes_at_hand < BYTES_AT_HAND;
             let done = tokio::select! {
                 task = tasks.recv() => match task {
                     Some(Task::Leave(answer)) => {
@@ -145,9 +129,9 @@ impl Desk {
                     None => return self.leave(),
                 },
                 entries = self.entries.next() => self.follow(entries, &granted).await,
-                messages = self.messages.next(), if room => self.arrive(messages),
+                messages = self.messages.next(), if self.hands.have_room() => self.arrive(messages),
                 _ = beat.tick() => self.beat().await,
-                () = tokio::time::sleep(TURN), if self.may_claim() => Ok(()),
+                () = tokio::time::sleep(TURN), if self.hands.may_claim(self.ahead) => Ok(()),
             };
             if let Err(error) = done.and_then(|()| self.claim()) {
                 self.leave();
@@ -160,7 +144,7 @@ impl Desk {
     fn perform(&mut self, task: Task) -> Result<()> {
         match task {
             Task::Settle(offsets) => {
-                let mut done: Vec<i64> = offsets.into_iter().filter(|offset| self.held.remove(offset)).collect();
+                let mut done: Vec<i64> = offsets.into_iter().filter(|offset| self.hands.settle(*offset)).collect();
                 done.sort_unstable();
                 if !done.is_empty() {
                     self.append(&Entry::Settle(self.me.clone(), pack(done)))?;
@@ -198,7 +182,7 @@ impl Desk {
             }
             match self.ledger.apply(&entry) {
                 Change::Granted(name, offsets) if name == self.me => mine.extend(self.granted(&entry, &offsets)),
-                Change::Granted(_, offsets) => offsets.iter().for_each(|(offset, _)| drop(self.forget(*offset))),
+                Change::Granted(_, offsets) => offsets.iter().for_each(|(offset, _)| self.hands.is_elsewhere(*offset)),
                 Change::Freed(offsets) => freed = freed.into_iter().chain(offsets).min(),
                 Change::None => {}
             }
@@ -215,58 +199,33 @@ impl Desk {
 
     /// This member's own claim was decided.
     fn granted(&mut self, claim: &Entry, offsets: &[(i64, bool)]) -> Vec<Claimed<i64>> {
-        if let Entry::Claim(_, asked) = claim {
-            for offset in unpack(asked) {
-                self.asked.remove(&offset);
-            }
-        }
-        let mut mine = Vec::with_capacity(offsets.len());
-        for (offset, redelivered) in offsets {
-            let Some(message) = self.forget(*offset) else { continue };
-            self.held.insert(*offset);
-            mine.push(Claimed { partition: Partition(0), message, redelivered: *redelivered, handle: *offset });
-        }
-        mine
-    }
-
-    fn forget(&mut self, offset: i64) -> Option<Message> {
-        let (message, _) = self.at_hand.remove(&offset)?;
-        self.bytes_at_hand = self.bytes_at_hand.saturating_sub(message.size());
-        Some(message)
+        let Entry::Claim(_, asked) = claim else { return Vec::new() };
+        let mine = self.hands.decided(unpack(asked), offsets).into_iter();
+        let claimed =
+            |(handle, message, redelivered)| Claimed { partition: Partition(0), message, redelivered, handle };
+        mine.map(claimed).collect()
     }
 
     fn arrive(&mut self, messages: Result<Vec<(i64, Message)>>) -> Result<()> {
         let messages = messages?;
         if let Some((first, _)) = messages.first()
-            && self.at_hand.is_empty()
-            && self.held.is_empty()
-            && self.asked.is_empty()
+            && self.hands.are_empty()
         {
             // Retention took what lay before.
             self.ledger.truncated(*first);
         }
         let now = Instant::now();
         for (offset, message) in messages {
-            if self.ledger.is_free(offset) && !self.at_hand.contains_key(&offset) {
-                self.bytes_at_hand += message.size();
-                self.at_hand.insert(offset, (message, now));
+            if self.ledger.is_free(offset) {
+                self.hands.take(offset, message, now);
             }
         }
         Ok(())
     }
 
-    fn free_hands(&self) -> usize {
-        self.ahead.saturating_sub(self.held.len() + self.asked.len())
-    }
-
-    fn may_claim(&self) -> bool {
-        self.free_hands() > 0 && self.at_hand.len() > self.asked.len()
-    }
-
-    /// Claims what is free: what it is this member's turn to take, and what was left lying.
+    /// Claims what is free.
     fn claim(&mut self) -> Result<()> {
-        let free = self.free_hands().min(CLAIM);
-        if free == 0 || self.at_hand.len() <= self.asked.len() {
+        if !self.hands.may_claim(self.ahead) {
             return Ok(());
         }
         let mut members: Vec<&Name> = self.members.keys().collect();
@@ -275,17 +234,8 @@ impl Desk {
             Ok(turn) => (turn, members.len()),
             Err(_) => (0, 1),
         };
-        let mine = |offset: i64, since: &Instant| {
-            usize::try_from(offset).unwrap_or_default() % turns == turn || since.elapsed() > TURN
-        };
-        let wanted =
-            self.at_hand.iter().filter(|(offset, (_, since))| !self.asked.contains(offset) && mine(**offset, since));
-        let wanted: Vec<i64> = wanted.map(|(offset, _)| *offset).take(free).collect();
-        if wanted.is_empty() {
-            return Ok(());
-        }
-        self.asked.extend(&wanted);
-        self.append(&Entry::Claim(self.me.clone(), pack(wanted)))
+        let wanted = self.hands.claim(self.ahead, turn, turns);
+        if wanted.is_empty() { Ok(()) } else { self.append(&Entry::Claim(self.me.clone(), pack(wanted))) }
     }
 
     async fn beat(&mut self) -> Result<()> {

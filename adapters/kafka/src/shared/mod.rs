@@ -11,6 +11,7 @@
 
 mod desk;
 mod entry;
+mod hands;
 mod ledger;
 
 use std::sync::Arc;

@@ -1,0 +1,150 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use partitura_broker::Message;
+
+/// How many unclaimed messages are kept at hand, and of how many bytes.
+const AT_HAND: usize = 2_000;
+const BYTES_AT_HAND: usize = 8 << 20;
+/// The most messages of one claim.
+const CLAIM: usize = 500;
+/// Members take turns at messages. One that a member left lying this long is everybody's.
+pub(super) const TURN: Duration = Duration::from_millis(30);
+
+/// What one member has of the messages: those that it may claim, has claimed, and holds.
+#[derive(Debug, Default)]
+pub(super) struct Hands {
+    /// Read and not granted to anybody, as far as this member knows; and since when they are here.
+    at_hand: BTreeMap<i64, (Message, Instant)>,
+    bytes: usize,
+    /// Claimed, and not yet decided. All of them are at hand.
+    asked: BTreeSet<i64>,
+    /// Granted, and not yet settled.
+    held: BTreeSet<i64>,
+}
+
+impl Hands {
+    pub(super) fn have_room(&self) -> bool {
+        self.at_hand.len() < AT_HAND && self.bytes < BYTES_AT_HAND
+    }
+
+    pub(super) fn are_empty(&self) -> bool {
+        self.at_hand.is_empty() && self.asked.is_empty() && self.held.is_empty()
+    }
+
+    /// Takes up a message that is free.
+    pub(super) fn take(&mut self, offset: i64, message: Message, now: Instant) {
+        if !self.at_hand.contains_key(&offset) {
+            self.bytes += message.size();
+            self.at_hand.insert(offset, (message, now));
+        }
+    }
+
+    /// Whether anything can be claimed, now or when it was left lying. `ahead` is the most that may be held.
+    pub(super) fn may_claim(&self, ahead: usize) -> bool {
+        self.free(ahead) > 0 && self.at_hand.len() > self.asked.len()
+    }
+
+    /// What to claim: of what is at hand, what it is this member's turn to take, and what was left lying.
+    pub(super) fn claim(&mut self, ahead: usize, turn: usize, turns: usize) -> Vec<i64> {
+        let mine = |offset: i64, since: &Instant| {
+            usize::try_from(offset).unwrap_or_default() % turns == turn || since.elapsed() > TURN
+        };
+        let wanted =
+            self.at_hand.iter().filter(|(offset, (_, since))| !self.asked.contains(offset) && mine(**offset, since));
+        let wanted: Vec<i64> = wanted.map(|(offset, _)| *offset).take(self.free(ahead).min(CLAIM)).collect();
+        self.asked.extend(&wanted);
+        wanted
+    }
+
+    /// A claim was decided: the messages that were granted, of those that were asked for. The others are somebody else's.
+    pub(super) fn decided(
+        &mut self,
+        asked: impl Iterator<Item = i64>,
+        granted: &[(i64, bool)],
+    ) -> Vec<(i64, Message, bool)> {
+        let mut mine = Vec::with_capacity(granted.len());
+        for offset in asked {
+            self.asked.remove(&offset);
+            let Some(message) = self.forget(offset) else { continue };
+            if let Some((_, again)) = granted.iter().find(|(granted, _)| *granted == offset) {
+                self.held.insert(offset);
+                mine.push((offset, message, *again));
+            }
+        }
+        mine
+    }
+
+    /// Another member got it. What this one has asked for stays at hand until that is decided: if the other is gone by
+    /// then, it is granted.
+    pub(super) fn is_elsewhere(&mut self, offset: i64) {
+        if !self.asked.contains(&offset) {
+            self.forget(offset);
+        }
+    }
+
+    /// Whether this member held it until now.
+    pub(super) fn settle(&mut self, offset: i64) -> bool {
+        self.held.remove(&offset)
+    }
+
+    fn free(&self, ahead: usize) -> usize {
+        ahead.saturating_sub(self.held.len() + self.asked.len())
+    }
+
+    fn forget(&mut self, offset: i64) -> Option<Message> {
+        let (message, _) = self.at_hand.remove(&offset)?;
+        self.bytes = self.bytes.saturating_sub(message.size());
+        Some(message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use partitura_broker::TopicName;
+
+    use super::super::entry::{Entry, pack};
+    use super::super::ledger::{Change, Ledger};
+    use super::*;
+
+    fn with(offsets: impl Iterator<Item = i64>) -> Hands {
+        let topic = TopicName::new("shared").expect("a name");
+        let mut hands = Hands::default();
+        for offset in offsets {
+            hands.take(offset, Message::new(topic.clone(), offset.to_string(), "x"), Instant::now());
+        }
+        hands
+    }
+
+    #[test]
+    fn what_was_asked_for_and_went_to_others_is_let_go() {
+        let mut hands = with(0..3);
+        assert_eq!(hands.claim(10, 0, 1), [0, 1, 2]);
+        let mine = hands.decided(0..3, &[(1, false)]);
+        assert_eq!(mine.iter().map(|(offset, ..)| *offset).collect::<Vec<_>>(), [1]);
+        assert!(hands.settle(1) && hands.are_empty());
+    }
+
+    #[test]
+    fn what_is_held_and_asked_for_counts_against_what_may_be_held() {
+        let mut hands = with(0..10);
+        assert_eq!(hands.claim(4, 1, 2), [1, 3, 5, 7]);
+        assert!(!hands.may_claim(4));
+        hands.decided([1, 3, 5, 7].into_iter(), &[(1, false)]);
+        assert_eq!(hands.claim(4, 1, 2), [9]);
+    }
+
+    #[test]
+    fn what_another_got_and_gave_back_before_the_own_claim_counts_is_granted_with_its_message() {
+        let (mut hands, mut ledger) = (with(0..1), Ledger::new(0));
+        assert_eq!(hands.claim(10, 0, 1), [0]);
+        // All three are read after the claim was made, in this order.
+        let claim = |name: &str| Entry::Claim(name.into(), pack([0]));
+        assert_eq!(ledger.apply(&claim("other")), Change::Granted("other".into(), vec![(0, false)]));
+        hands.is_elsewhere(0);
+        assert_eq!(ledger.apply(&Entry::Gone("other".into())), Change::Freed(vec![0]));
+        let Change::Granted(_, granted) = ledger.apply(&claim("me")) else { panic!("it is free") };
+        let mine = hands.decided(0..1, &granted);
+        assert!(matches!(&mine[..], [(0, message, true)] if message.id.as_str() == "0"), "{mine:?}");
+    }
+}
