@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use partitura_broker::{
     Delayed, Error, ErrorKind, InboxAddress, Message, Producer, ProducerOptions, Receipt, Result, telemetry,
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use tracing::Instrument;
 
 use crate::core::answered;
@@ -55,14 +55,7 @@ impl EmbeddedProducer {
         if core.submit(request).is_err() {
             return all(failure::closed("publish"));
         }
-        let confirmed = match tokio::time::timeout(self.confirm_within, answered("publish", answer)).await {
-            Ok(answer) => answer.flatten(),
-            Err(_) => {
-                let message = format!("not confirmed within {:?}; publish again with the same id", self.confirm_within);
-                Err(Error::new(ErrorKind::OutcomeUnknown, "publish", message))
-            }
-        };
-        match confirmed {
+        match self.in_time("publish", answer, "publish again with the same id").await {
             Ok(()) => results,
             Err(error) => results.into_iter().map(|result| result.and_then(|_| Err(error.duplicate()))).collect(),
         }
@@ -88,18 +81,27 @@ impl EmbeddedProducer {
         if core.submit(request).is_err() {
             return all(failure::closed("cancel"));
         }
-        let answered = match tokio::time::timeout(self.confirm_within, answered("cancel", answer)).await {
-            Ok(answer) => answer.flatten(),
-            Err(_) => {
-                let message = format!("no answer within {:?}; cancel again", self.confirm_within);
-                Err(Error::new(ErrorKind::OutcomeUnknown, "cancel", message))
-            }
-        };
-        let mut answers = match answered {
+        let mut answers = match self.in_time("cancel", answer, "cancel again").await {
             Ok(answers) => answers.into_iter(),
             Err(error) => return all(error),
         };
         known.into_iter().map(|known| known.map(|()| answers.next().unwrap_or_default())).collect()
+    }
+
+    /// What the writer answers. If that takes too long, nobody knows what it did, and `remedy` helps.
+    async fn in_time<T>(
+        &self,
+        operation: &'static str,
+        answer: oneshot::Receiver<Result<T>>,
+        remedy: &str,
+    ) -> Result<T> {
+        match tokio::time::timeout(self.confirm_within, answered(operation, answer)).await {
+            Ok(answer) => answer.flatten(),
+            Err(_) => {
+                let message = format!("not confirmed within {:?}; {remedy}", self.confirm_within);
+                Err(Error::new(ErrorKind::OutcomeUnknown, operation, message))
+            }
+        }
     }
 
     /// Checks each message, gives those that nobody keeps to whoever listens, and returns those to be stored.

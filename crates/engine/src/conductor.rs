@@ -15,7 +15,6 @@ use crate::instance::Live;
 use crate::journal::{Settlement, is_unsendable};
 use crate::names::InstanceKey;
 use crate::turn::{Abandoned, Context, Instance, Turn};
-use crate::unneeded::Unneeded;
 use crate::wire::{self, Command, Outcome as Ended, ReplyBody, ReplyTo};
 
 /// How often a turn whose code panics is taken again before the instance counts as stopped.
@@ -37,7 +36,6 @@ struct Inner {
     workflow: Arc<str>,
     clock: Arc<dyn Clock>,
     producer: Arc<dyn Producer>,
-    unneeded: Unneeded,
     live: Mutex<Kept>,
     waiters: Mutex<LruCache<InstanceKey, (Partition, Vec<ReplyTo>)>>,
     /// Bounds the inline steps that run at a time.
@@ -75,7 +73,6 @@ impl Conductor {
         context: Context,
         clock: Arc<dyn Clock>,
         producer: Arc<dyn Producer>,
-        unneeded: Unneeded,
         cache: NonZeroUsize,
         steps: usize,
     ) -> Self {
@@ -85,7 +82,6 @@ impl Conductor {
             workflow,
             clock,
             producer,
-            unneeded,
             live: Mutex::new(Kept { instances: LruCache::new(cache), terms: HashMap::new(), suspects: HashSet::new() }),
             waiters: Mutex::new(LruCache::new(WAITED_FOR)),
             steps: Arc::new(Semaphore::new(steps)),
@@ -187,7 +183,7 @@ impl Conductor {
         }
         self.remember(key, partition, waiters, ended.as_ref(), &mut replies);
         self.send(key, replies).await;
-        self.0.unneeded.cancel(unneeded);
+        self.0.context.unneeded.cancel(unneeded);
         for (run, step) in steps {
             self.run_step(key, run, step);
         }

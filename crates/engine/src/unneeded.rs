@@ -27,6 +27,11 @@ impl Unneeded {
         Self(Some(sender))
     }
 
+    /// Whether the broker can.
+    pub(crate) fn is_possible(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Does not wait.
     pub(crate) fn cancel(&self, delayed: Vec<Delayed>) {
         let Some(sender) = &self.0 else { return };

@@ -194,10 +194,9 @@ async fn conduct(
         directory: inner.directory.clone(),
         events: EventTopic::new(&inner.broker, topics.events.clone(), inner.settings.events),
         running: Running::default(),
+        unneeded: Unneeded::of(&*inner.broker, &producer),
     };
-    let unneeded = Unneeded::of(&*inner.broker, &producer);
-    let (clock, cache) = (inner.clock.clone(), inner.settings.cache);
-    let conductor = Conductor::new(context, clock, producer, unneeded, cache, concurrency.get());
+    let conductor = Conductor::new(context, inner.clock.clone(), producer, inner.settings.cache, concurrency.get());
     let source = topics.source(inner.directory.partitions())?;
     let lanes = lanes(partitura, source, concurrency, BATCH, conductor).await?;
     let conducting = tokio::spawn(lanes.run_until(until(shutdown.clone())));

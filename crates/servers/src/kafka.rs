@@ -24,14 +24,6 @@ const PASSWORD: &str = "partitura-secret";
 pub(crate) struct Kafka;
 
 impl Kafka {
-    fn version(instance: &Instance) -> &str {
-        instance.release.version().unwrap_or(VERSION)
-    }
-
-    fn software(instance: &Instance) -> String {
-        format!("kafka-{}", Self::version(instance))
-    }
-
     fn configuration(instance: &Instance) -> String {
         let voter = |(id, node): (usize, &Ports)| format!("{id}@127.0.0.1:{}", node.inner);
         let voters = (1..).zip(&instance.nodes).map(voter).collect::<Vec<_>>().join(",");
@@ -65,16 +57,20 @@ impl Kafka {
 impl Software for Kafka {
     fn install(&self, instance: &Instance) -> Result<()> {
         install::JAVA.path(instance)?;
-        install::jars(instance, &Self::software(instance), &JARS.replace("@VERSION@", Self::version(instance)))
+        install::jars(
+            instance,
+            &instance.release.software(VERSION),
+            &JARS.replace("@VERSION@", instance.release.version_or(VERSION)),
+        )
     }
 
     fn home(&self, instance: &Instance) -> Result<PathBuf> {
-        java::home(instance, &Self::software(instance))
+        java::home(instance, &instance.release.software(VERSION))
     }
 
     fn image(&self, instance: &Instance) -> Image {
         Image {
-            name: format!("apache/kafka:{}", Self::version(instance)),
+            name: format!("apache/kafka:{}", instance.release.version_or(VERSION)),
             home: "/opt/kafka/libs",
             ports: |ports| vec![ports.main, ports.login, ports.tls, ports.proxied],
         }
@@ -119,7 +115,8 @@ impl Software for Kafka {
     }
 
     fn version(&self, instance: &Instance) -> Option<String> {
-        java::is_installed(instance, &Self::software(instance)).then(|| Self::version(instance).to_owned())
+        java::is_installed(instance, &instance.release.software(VERSION))
+            .then(|| instance.release.version_or(VERSION).to_owned())
     }
 }
 

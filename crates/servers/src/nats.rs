@@ -26,14 +26,6 @@ const NKEY: &str = "UDJKAVS6MKA4B4LT3N4GKELKQGS2XHQKSZQJQD3ITWRVUOHELU7HTSWV";
 pub(crate) struct Nats;
 
 impl Nats {
-    fn version(instance: &Instance) -> &str {
-        instance.release.version().unwrap_or(VERSION)
-    }
-
-    fn software(instance: &Instance) -> String {
-        format!("nats-{}", Self::version(instance))
-    }
-
     fn configuration(instance: &Instance) -> String {
         let routes = instance.nodes.iter().map(|node| format!("\"nats://127.0.0.1:{}\"", node.inner));
         let cluster = CLUSTER.replace("@ROUTES@", &routes.collect::<Vec<_>>().join(", "));
@@ -49,18 +41,18 @@ impl Nats {
 
 impl Software for Nats {
     fn install(&self, instance: &Instance) -> Result<()> {
-        let module = format!("github.com/nats-io/nats-server/v2@v{}", Self::version(instance));
-        install::go_program(instance, &Self::software(instance), "nats-server", &module)
+        let module = format!("github.com/nats-io/nats-server/v2@v{}", instance.release.version_or(VERSION));
+        install::go_program(instance, &instance.release.software(VERSION), "nats-server", &module)
     }
 
     fn home(&self, instance: &Instance) -> Result<PathBuf> {
-        Ok(instance.software(&Self::software(instance)))
+        Ok(instance.software(&instance.release.software(VERSION)))
     }
 
     fn image(&self, instance: &Instance) -> Image {
         // The one with more in it than the server: a cluster's pod needs something that sleeps.
         Image {
-            name: format!("nats:{}-alpine", Self::version(instance)),
+            name: format!("nats:{}-alpine", instance.release.version_or(VERSION)),
             home: "/usr/local/bin",
             ports: |ports| vec![ports.main, ports.http],
         }
@@ -102,8 +94,8 @@ impl Software for Nats {
     }
 
     fn version(&self, instance: &Instance) -> Option<String> {
-        install::is_executable(&instance.software(&Self::software(instance)).join("nats-server"))
-            .then(|| Self::version(instance).to_owned())
+        install::is_executable(&instance.software(&instance.release.software(VERSION)).join("nats-server"))
+            .then(|| instance.release.version_or(VERSION).to_owned())
     }
 
     fn stop_signal(&self) -> &'static str {

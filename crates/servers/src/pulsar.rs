@@ -36,29 +36,23 @@ const OPENED: &[&str] = &[
 
 pub(crate) struct Pulsar;
 
-impl Pulsar {
-    fn version(instance: &Instance) -> &str {
-        instance.release.version().unwrap_or(VERSION)
-    }
-
-    fn software(instance: &Instance) -> String {
-        format!("pulsar-{}", Self::version(instance))
-    }
-}
-
 impl Software for Pulsar {
     fn install(&self, instance: &Instance) -> Result<()> {
         install::JAVA.path(instance)?;
-        install::jars(instance, &Self::software(instance), &JARS.replace("@VERSION@", Self::version(instance)))
+        install::jars(
+            instance,
+            &instance.release.software(VERSION),
+            &JARS.replace("@VERSION@", instance.release.version_or(VERSION)),
+        )
     }
 
     fn home(&self, instance: &Instance) -> Result<PathBuf> {
-        java::home(instance, &Self::software(instance))
+        java::home(instance, &instance.release.software(VERSION))
     }
 
     fn image(&self, instance: &Instance) -> Image {
         Image {
-            name: format!("apachepulsar/pulsar:{}", Self::version(instance)),
+            name: format!("apachepulsar/pulsar:{}", instance.release.version_or(VERSION)),
             home: "/pulsar/lib",
             ports: |ports| vec![ports.main, ports.http, ports.tls, ports.proxied],
         }
@@ -126,6 +120,7 @@ impl Software for Pulsar {
     }
 
     fn version(&self, instance: &Instance) -> Option<String> {
-        java::is_installed(instance, &Self::software(instance)).then(|| Self::version(instance).to_owned())
+        java::is_installed(instance, &instance.release.software(VERSION))
+            .then(|| instance.release.version_or(VERSION).to_owned())
     }
 }

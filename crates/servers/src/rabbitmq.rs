@@ -91,7 +91,7 @@ impl Software for Rabbitmq {
 
     fn image(&self, instance: &Instance) -> Image {
         Image {
-            name: format!("rabbitmq:{}-management", instance.release.version().unwrap_or(VERSION)),
+            name: format!("rabbitmq:{}-management", instance.release.version_or(VERSION)),
             home: "/opt/rabbitmq/sbin",
             ports: |ports| vec![ports.main, ports.http, ports.tls],
         }

@@ -29,6 +29,16 @@ impl Release {
         self.version.as_deref()
     }
 
+    /// Its version, if one was chosen, or else the usual one.
+    pub(crate) fn version_or<'r>(&'r self, usual: &'r str) -> &'r str {
+        self.version().unwrap_or(usual)
+    }
+
+    /// What its software of that version is called, below which it is installed.
+    pub(crate) fn software(&self, usual: &str) -> String {
+        format!("{}-{}", self.kind, self.version_or(usual))
+    }
+
     /// With what the environment says, if this says nothing.
     pub(crate) fn or_chosen(self) -> Self {
         let chosen = std::env::var(VERSIONS).unwrap_or_default();

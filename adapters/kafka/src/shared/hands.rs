@@ -64,13 +64,14 @@ impl Hands {
         granted: &[(i64, bool)],
     ) -> Vec<(i64, Message, bool)> {
         let mut mine = Vec::with_capacity(granted.len());
+        for (offset, again) in granted {
+            let Some(message) = self.forget(*offset) else { continue };
+            self.held.insert(*offset);
+            mine.push((*offset, message, *again));
+        }
         for offset in asked {
             self.asked.remove(&offset);
-            let Some(message) = self.forget(offset) else { continue };
-            if let Some((_, again)) = granted.iter().find(|(granted, _)| *granted == offset) {
-                self.held.insert(offset);
-                mine.push((offset, message, *again));
-            }
+            self.forget(offset);
         }
         mine
     }

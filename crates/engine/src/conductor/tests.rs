@@ -19,6 +19,7 @@ use crate::namespace::Namespace;
 use crate::steps::Running;
 use crate::store::{BrokerStore, Store};
 use crate::summary::Status;
+use crate::unneeded::Unneeded;
 use crate::wire::{Start, StartPolicy};
 
 /// Counts signals until there are enough.
@@ -160,6 +161,8 @@ impl Stage {
         let directory = Arc::new(Directory::new(self.broker.clone(), names.clone(), 1));
         directory.serve(Destination::Workflow(W::NAME.to_owned())).await.expect("declared");
         let topics = directory.workflow(W::NAME).expect("a name");
+        let producer: Arc<dyn Producer> =
+            self.broker.producer(ProducerOptions::default()).await.expect("a producer").into();
         let context = Context {
             definition: Definition::of::<W>(),
             journal: Journal::of_workflows(&self.broker, store, Arc::new(SystemClock), names).await.expect("a journal"),
@@ -167,11 +170,9 @@ impl Stage {
             events: EventTopic::new(&self.broker, topics.events.clone(), false),
             topics,
             running: Running::default(),
+            unneeded: Unneeded::of(&*self.broker, &producer),
         };
-        let producer: Arc<dyn Producer> =
-            self.broker.producer(ProducerOptions::default()).await.expect("a producer").into();
-        let unneeded = Unneeded::of(&*self.broker, &producer);
-        Owner { conductor: Conductor::new(context, Arc::new(SystemClock), producer, unneeded, one, 1), gate }
+        Owner { conductor: Conductor::new(context, Arc::new(SystemClock), producer, one, 1), gate }
     }
 
     /// Has an owner take a turn with these commands, each under an id of its own.

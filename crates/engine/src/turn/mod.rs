@@ -16,6 +16,7 @@ use crate::journal::Journal;
 use crate::names::InstanceKey;
 use crate::steps::Running;
 use crate::summary::{Status, Summary};
+use crate::unneeded::Unneeded;
 use crate::wire::{Outcome, ReplyBody, ReplyTo};
 use crate::{effects, events, history};
 
@@ -50,6 +51,7 @@ pub(crate) struct Context {
     pub(crate) directory: Arc<Directory>,
     pub(crate) events: EventTopic,
     pub(crate) running: Running,
+    pub(crate) unneeded: Unneeded,
 }
 
 /// Collects what the commands of one batch lead to. Nothing has happened until [`Context`]'s journal has committed it.
@@ -252,11 +254,13 @@ impl<'a> Turn<'a> {
                 notes.record(&summary.run, event);
             }
         }
-        let due_later = |(_, delay): &(u32, Delay)| delay.due > self.now.as_millis();
-        let unneeded = notes.take_unneeded().into_iter().filter(due_later);
-        let commands = &self.context.topics.commands;
-        self.unneeded
-            .extend(unneeded.map(|(seq, delay)| effects::delayed(commands, self.key, &summary.run, seq, delay)));
+        let unneeded = notes.take_unneeded();
+        if self.context.unneeded.is_possible() {
+            let due_later = |(_, delay): &(u32, Delay)| delay.due > self.now.as_millis();
+            let commands = &self.context.topics.commands;
+            let delayed = |(seq, delay)| effects::delayed(commands, self.key, &summary.run, seq, delay);
+            self.unneeded.extend(unneeded.into_iter().filter(due_later).map(delayed));
+        }
         if self.context.events.is_heard() {
             let topic = &self.context.events.name;
             messages.extend(
