@@ -11,6 +11,7 @@ pub(crate) struct Batch {
     lines: Vec<Option<Line>>,
     results: Vec<Option<Result<Receipt>>>,
     missing: usize,
+    has_failed: bool,
     answer: oneshot::Sender<Vec<Result<Receipt>>>,
 }
 
@@ -24,23 +25,22 @@ impl Batch {
     ) -> Self {
         let missing = messages.len();
         let lines = messages.map(|message| Some((message.topic.clone(), message.key.clone()?))).collect();
-        Self { lines, results: (0..missing).map(|_| None).collect(), missing, answer }
+        Self { lines, results: (0..missing).map(|_| None).collect(), missing, has_failed: false, answer }
     }
 
     /// The failure of an earlier message because of which this one must not be sent.
     pub(crate) fn blocked_by(&self, index: usize) -> Option<Error> {
+        if !self.has_failed {
+            return None;
+        }
         let line = self.lines[index].as_ref()?;
         let earlier = self.lines[..index].iter().zip(&self.results);
         earlier.filter(|(other, _)| other.as_ref() == Some(line)).find_map(|(_, result)| retryable(result.as_ref()?))
     }
 
-    /// Whether anything has failed so far.
-    pub(crate) fn has_failed(&self) -> bool {
-        self.results.iter().flatten().any(Result::is_err)
-    }
-
     /// Takes down a result. Whether it was the last.
     pub(crate) fn resolve(&mut self, index: usize, result: Result<Receipt>) -> bool {
+        self.has_failed |= result.is_err();
         if self.results[index].replace(result).is_none() {
             self.missing -= 1;
         }

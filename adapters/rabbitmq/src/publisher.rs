@@ -177,9 +177,7 @@ impl Task {
     async fn send(&mut self, session: &Session, batch: u64, index: usize, outgoing: Outgoing) -> Result<()> {
         let Outgoing { message, again } = outgoing;
         self.core.capabilities.check(&message, SystemClock.now())?;
-        if let Some(error) =
-            self.batches.get(&batch).filter(|batch| batch.has_failed()).and_then(|b| b.blocked_by(index))
-        {
+        if let Some(error) = self.batches.get(&batch).and_then(|batch| batch.blocked_by(index)) {
             return Err(error);
         }
         let topic = match self.core.topics.get_known(&message.topic) {

@@ -2,12 +2,12 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
 use partitura_servers::{Kind, Server};
 
 use crate::Failure;
+use crate::build::{build, directory};
 
 /// The benchmark of the pure core.
 const REPLAY: &str = "replay";
@@ -34,12 +34,20 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         let engine = ["--release", "--package", "partitura-benches", "--bin", "engine", "--"];
         return cargo("run", &engine, &arguments.arguments);
     }
+    against_raw(&brokers)
+}
+
+/// Measures one after the other, so that each has the machine to itself.
+fn against_raw(brokers: &[&str]) -> Result<(), Failure> {
+    let examples = brokers.iter().map(|broker| format!("--example={}", against_raw_of(broker)));
+    let arguments = ["build", "--release"].map(str::to_owned).into_iter().chain(examples);
+    let executables = build(brokers.iter().copied(), &arguments.collect::<Vec<_>>())?;
     for broker in brokers {
         if let Ok(kind) = broker.parse::<Kind>() {
             Server::new(kind).up()?;
         }
-        let (package, example) = (format!("partitura-{broker}"), format!("{broker}_against_raw"));
-        cargo("run", &["--release", "--package", &package, "--example", &example], &[])?;
+        let executable = executables.get(*broker).ok_or_else(|| format!("cargo built no benchmark of {broker}"))?;
+        succeed(&mut Command::new(executable))?;
     }
     Ok(())
 }
@@ -66,17 +74,21 @@ fn replay(options: &[OsString]) -> Result<(), Failure> {
 /// Those of the arguments that name an adapter with such a benchmark.
 fn brokers(arguments: &[OsString]) -> Vec<&str> {
     let names = arguments.iter().filter_map(|argument| argument.to_str());
-    let example = |name: &str| Path::new("adapters").join(name).join(format!("examples/{name}_against_raw.rs"));
-    names.filter(|name| example(name).exists()).collect()
+    let source = |name: &str| directory(name).join("examples").join(against_raw_of(name) + ".rs");
+    names.filter(|name| source(name).exists()).collect()
+}
+
+fn against_raw_of(broker: &str) -> String {
+    format!("{broker}_against_raw")
 }
 
 fn cargo(command: &str, what: &[&str], arguments: &[OsString]) -> Result<(), Failure> {
-    let status = Command::new(env!("CARGO"))
-        .args([command, "--locked"])
-        .args(what)
-        .args(arguments)
-        .status()
-        .map_err(|error| format!("cannot start cargo for the benchmark: {error}"))?;
+    succeed(Command::new(env!("CARGO")).args([command, "--locked"]).args(what).args(arguments))
+}
+
+fn succeed(command: &mut Command) -> Result<(), Failure> {
+    let program = command.get_program().display().to_string();
+    let status = command.status().map_err(|error| format!("cannot start {program}: {error}"))?;
     if status.success() {
         return Ok(());
     }

@@ -12,6 +12,7 @@
 
 mod bench;
 mod brokers;
+mod build;
 mod conformance;
 mod repository;
 mod scenarios;
