@@ -7,7 +7,7 @@ use std::process::Command;
 use partitura_servers::{Kind, Server};
 
 use crate::Failure;
-use crate::build::{build, directory};
+use crate::cargo::{self, build, directory};
 
 /// The benchmark of the pure core.
 const REPLAY: &str = "replay";
@@ -83,7 +83,7 @@ fn against_raw_of(broker: &str) -> String {
 }
 
 fn cargo(command: &str, what: &[&str], arguments: &[OsString]) -> Result<(), Failure> {
-    succeed(Command::new(env!("CARGO")).args([command, "--locked"]).args(what).args(arguments))
+    succeed(cargo::cargo().args([command, "--locked"]).args(what).args(arguments))
 }
 
 fn succeed(command: &mut Command) -> Result<(), Failure> {

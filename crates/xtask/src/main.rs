@@ -12,7 +12,7 @@
 
 mod bench;
 mod brokers;
-mod build;
+mod cargo;
 mod conformance;
 mod repository;
 mod scenarios;

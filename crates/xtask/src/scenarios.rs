@@ -1,10 +1,9 @@
 //! `cargo xtask scenarios`: what workflows can do, and an example whose processes are killed, on each broker.
 
-use std::process::Command;
-
 use partitura_servers::{Release, VERSIONS};
 
 use crate::Failure;
+use crate::cargo::cargo;
 use crate::conformance::adapter;
 
 /// The names that the facade's tests know. The first one needs no server.
@@ -18,16 +17,22 @@ pub(crate) struct Arguments {
     /// How many orders the example takes while its processes and its broker are killed.
     #[arg(long)]
     orders: Option<usize>,
+    /// Builds everything in release mode: to see how fast it is.
+    #[arg(long)]
+    release: bool,
 }
 
 /// The engine's tests on the standing servers, then the example on private ones. Both start what they need.
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let names = brokers(&arguments.names);
     let adapters = names.iter().map(|name| adapter(name)).collect::<Vec<_>>();
-    let mut command = Command::new(env!("CARGO"));
+    let selection = format!("--package=partitura --features={}", features(&adapters));
+    let mut command = cargo();
     command
-        .args(["test", "--locked", "--package", "partitura", "--features", &features(&adapters), "--no-fail-fast"])
-        .args(["--test", "on_every_broker", "--test", "scenarios"])
+        .args(["test", "--locked", "--no-fail-fast", "--test=on_every_broker", "--test=scenarios"])
+        .args(selection.split_whitespace())
+        .args(arguments.release.then_some("--release"))
+        .env("PARTITURA_SCENARIO_BUILD", &selection)
         .env("PARTITURA_BROKERS", adapters.join(" "))
         .env("PARTITURA_SCENARIO_BROKERS", adapters.join(" "));
     if adapters != names {

@@ -1,9 +1,9 @@
 //! `cargo xtask simulate`: the engine and the lanes in seeded worlds, built and run in release mode.
 
 use std::ffi::OsString;
-use std::process::Command;
 
 use crate::Failure;
+use crate::cargo::cargo;
 
 /// Passed on to the simulation as they are; `cargo xtask simulate -- --help` lists them.
 #[derive(clap::Args)]
@@ -15,7 +15,7 @@ pub(crate) struct Arguments {
 
 /// Builds the simulation and hands its terminal over: what failed on stderr, with `--json` one line on stdout.
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let status = Command::new(env!("CARGO"))
+    let status = cargo()
         .args(["run", "--quiet", "--release", "--locked", "--package", "partitura-simulation", "--"])
         .args(&arguments.arguments)
         .status()

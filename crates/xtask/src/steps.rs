@@ -82,7 +82,7 @@ pub(crate) const STEPS: &[Step] = &[
             environment: &[
                 ("PARTITURA_BROKERS", BROKERS),
                 ("PARTITURA_SCENARIO_BROKERS", BROKERS),
-                ("PARTITURA_SCENARIO_FEATURES", ALL),
+                ("PARTITURA_SCENARIO_BUILD", "--workspace --features partitura/all"),
             ],
         },
     },

@@ -1,9 +1,9 @@
 //! `cargo xtask test`: runs the steps, each under a heading and timed, and sums them up.
 
 use std::fmt;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
+use crate::cargo::cargo;
 use crate::steps::{Action, STEPS, Step};
 use crate::{Failure, brokers, tidy};
 
@@ -102,7 +102,7 @@ fn perform(action: &Action) -> Result<(), Failure> {
         Action::Cargo { arguments, environment } => (*arguments, *environment),
     };
     println!("$ cargo {}", arguments.join(" "));
-    let status = Command::new(env!("CARGO"))
+    let status = cargo()
         .args(arguments)
         .envs(environment.iter().copied())
         .status()

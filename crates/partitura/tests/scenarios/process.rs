@@ -42,12 +42,11 @@ impl Program {
         if let Some(program) = std::env::var_os("PARTITURA_SCENARIO_PROGRAM") {
             return Ok(Self(program.into()));
         }
-        let features = broker.into_iter().map(Kind::name).chain(["postgres"]).collect::<Vec<_>>().join(",");
         // As this test was built, where somebody says how, so that nothing is built anew for it.
-        let (what, features) = match std::env::var("PARTITURA_SCENARIO_FEATURES") {
-            Ok(features) => ("--workspace", features),
-            Err(_) => ("--package=partitura", features),
-        };
+        let selection = std::env::var("PARTITURA_SCENARIO_BUILD").unwrap_or_else(|_| {
+            let features = broker.into_iter().map(Kind::name).chain(["postgres"]).collect::<Vec<_>>();
+            format!("--package=partitura --features={}", features.join(","))
+        });
         let profile: &[&str] = if cfg!(debug_assertions) { &[] } else { &["--release"] };
         let mut cargo = Command::new(env!("CARGO"));
         // What cargo tells this test about its package would have build scripts that look at it run again.
@@ -56,8 +55,8 @@ impl Program {
                 cargo.env_remove(name);
             }
         }
-        let status =
-            cargo.args(["build", what, "--example", "checkout", "--features", &features]).args(profile).status()?;
+        cargo.args(["build", "--example", "checkout"]).args(selection.split_whitespace()).args(profile);
+        let status = cargo.status()?;
         if !status.success() {
             return Err(format!("the example was not built: {status}").into());
         }

@@ -1,4 +1,4 @@
-//! Tests and examples of several adapters, built in one go.
+//! How cargo is called, so that nothing is built twice.
 
 use std::collections::HashMap;
 use std::io::BufReader;
@@ -12,6 +12,19 @@ use crate::Failure;
 /// Where the packages of adapters are, each in a directory that is called like its broker.
 pub(crate) const ADAPTERS: &str = "adapters";
 
+/// Cargo, as somebody would call it by hand: what it has told this program about its package is taken out of the
+/// environment, since build scripts that look at that (ring's) would run again, and all that rests on them be built anew.
+pub(crate) fn cargo() -> Command {
+    let mut cargo = Command::new(env!("CARGO"));
+    for (name, _) in std::env::vars_os() {
+        let is_told = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+        if name.to_str().is_some_and(is_told) {
+            cargo.env_remove(name);
+        }
+    }
+    cargo
+}
+
 /// Has cargo build what `arguments` select of these brokers' adapters, and gives the executables by the name of the broker.
 ///
 /// Cargo is asked once for all of them: for each by itself it would choose other features of what they depend on, and build
@@ -20,7 +33,7 @@ pub(crate) fn build<'a>(
     brokers: impl IntoIterator<Item = &'a str>,
     arguments: &[String],
 ) -> Result<HashMap<String, PathBuf>, Failure> {
-    let mut cargo = Command::new(env!("CARGO"))
+    let mut cargo = cargo()
         .args(arguments)
         .args(brokers.into_iter().map(|broker| format!("--package=partitura-{broker}")))
         .args(["--locked", "--message-format=json-render-diagnostics"])
