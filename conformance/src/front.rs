@@ -102,7 +102,9 @@ fn trials(benches: &[Bench], settings: &Settings, report: &Arc<Mutex<Report>>) -
 
 fn case_trial(bench: Bench, case: &'static Case, report: Arc<Mutex<Report>>) -> Trial {
     let variant = bench.harness.variant().to_owned();
-    let name = if variant.is_empty() { case.id.to_owned() } else { format!("{variant}::{}", case.id) };
+    // With the broker, since the suites of several stand in one log.
+    let parts = [bench.harness.broker(), &variant, case.id];
+    let name = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("::");
     Trial::ignorable_test(name, move || {
         let outcome = bench.sound(case, Subject::Broker);
         report.lock().unwrap_or_else(PoisonError::into_inner).add_case(CaseReport::new(case, &variant, &outcome));

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use partitura_broker::{ErrorKind, Event};
+use partitura_broker::{Delivery, ErrorKind, Event, Partition};
 
 use crate::case::{case, ensure};
 use crate::client::{by_key, ids};
@@ -122,7 +122,17 @@ async fn graceful_handover(env: &Env) -> CaseResult {
     // New messages come meanwhile, and neither may have those of a partition that is changing hands.
     client.publish(queue.spread(40, 4).split_off(120)).await?;
     let (going, staying): (Vec<_>, Vec<_>) = held.into_iter().partition(|held| moving.contains(&held.partition));
-    let kept = first.take(staying.len() / 3).await?;
+    // What is asked back only now waits until the rest has gone over.
+    let (mut kept, mut later): (Vec<Delivery>, Vec<Partition>) = (Vec::new(), Vec::new());
+    let of_what_stays =
+        |all: &[Delivery], later: &[Partition]| all.iter().filter(|d| !later.contains(&d.partition)).count();
+    while of_what_stays(&kept, &later) < of_what_stays(&staying, &later) / 3 {
+        match first.next().await? {
+            Event::Deliveries(new) => kept.extend(new),
+            Event::Revoking { partitions, .. } => later.extend(partitions),
+            _ => {}
+        }
+    }
     ensure!(kept.iter().all(|new| !moving.contains(&new.partition)), "a partition that is given up gets new messages");
     // Settle all but the last of each key, then release: exactly that and the new ones go over, in order.
     let (last, done): (Vec<_>, Vec<_>) = going.into_iter().partition(|held| held.message.id.as_str().ends_with("-2"));
@@ -137,7 +147,7 @@ async fn graceful_handover(env: &Env) -> CaseResult {
     });
     ensure!(started > released, "the successor started before the hand-over was done");
     ensure!(got.iter().all(|got| moving.contains(&got.partition)), "the successor has what is not its own");
-    first.drain_until([]).await?;
+    first.consumer().release(&later).await?;
     Ok(check::one_owner(&env.history())?)
 }
 

@@ -70,7 +70,8 @@ fn failures(columns: &[Column<'_>]) -> String {
         for case in failed {
             html += &format!(
                 "<section class=\"failure\" id=\"{}\"><h3><code>{}</code> on {} {}</h3><p>{}</p><pre class=\"why\">{}</pre>\
-                 <details><summary>the history, to its end</summary><pre>{}</pre></details></section>\n",
+                 <details><summary>the history's end</summary><pre>{}</pre></details><p><a href=\"{}\">the whole history</a></p>\
+                 </section>\n",
                 anchor(report, variant, &case.id),
                 escape(&case.id),
                 escape(&report.broker),
@@ -78,6 +79,7 @@ fn failures(columns: &[Column<'_>]) -> String {
                 escape(&case.property),
                 escape(case.why.as_deref().unwrap_or_default()),
                 escape(case.history.as_deref().unwrap_or_default()),
+                escape(&case.history_file(&report.broker)),
             );
         }
     }
@@ -212,6 +214,7 @@ mod tests {
             ">passed</td>",
             "#b-file-order.bad",
             "publish &lt;x&gt;",
+            "href=\"b.file.order.bad.history.txt\"",
             ">not verified</td>",
             "title=\"&lt;why&gt;\"",
             "<svg",

@@ -15,9 +15,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::mutants::Mutant;
 use crate::runner::{Bench, Outcome, Verdict};
-use crate::{Case, Tier};
+use crate::{Case, History, Tier};
 
-/// How many entries of a failure's history are kept.
+/// How many entries of a failure's history the page shows.
 const KEPT: usize = 400;
 
 /// A run of the suite on one broker.
@@ -51,8 +51,12 @@ pub(crate) struct CaseReport {
     /// Sorted, in milliseconds.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) lateness: Vec<u64>,
+    /// The end of a failure's history.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) history: Option<String>,
+    /// All of it, which has a file of its own.
+    #[serde(skip)]
+    pub(crate) whole: Option<History>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -174,8 +178,8 @@ impl Report {
         reasons.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
-    /// Writes `<broker>.json`, `<broker>.xml` (JUnit), `<broker>.summary.json`, and `index.html` and `matrix.md` about all
-    /// brokers whose reports lie in the directory.
+    /// Writes `<broker>.json`, `<broker>.xml` (JUnit), `<broker>.summary.json`, a [history](CaseReport::history_file) of each
+    /// failure, and `index.html` and `matrix.md` about all brokers whose reports lie in the directory.
     pub(crate) fn write(&self, directory: &Path) -> io::Result<()> {
         fs::create_dir_all(directory)?;
         let file = |ending: &str| directory.join(format!("{}.{ending}", self.broker));
@@ -185,6 +189,11 @@ impl Report {
         fs::write(file("json"), serde_json::to_vec_pretty(&sorted)?)?;
         fs::write(file("xml"), junit::write(&sorted))?;
         fs::write(file("summary.json"), serde_json::to_vec(&sorted.summary())?)?;
+        for case in &sorted.cases {
+            if let Some(whole) = &case.whole {
+                fs::write(directory.join(case.history_file(&self.broker)), whole.tail(usize::MAX))?;
+            }
+        }
         let all = Self::read_all(directory)?;
         fs::write(directory.join("index.html"), html::write(&all))?;
         fs::write(directory.join("matrix.md"), matrix::write(&all))
@@ -251,7 +260,14 @@ impl CaseReport {
             seconds: outcome.took.as_secs_f64(),
             lateness,
             history: (verdict == Name::Failed).then(|| outcome.history.tail(KEPT)),
+            whole: (verdict == Name::Failed).then(|| outcome.history.clone()),
         }
+    }
+
+    /// Where the whole history of a failure lies, beside the page.
+    pub(crate) fn history_file(&self, broker: &str) -> String {
+        let variant = if self.variant.is_empty() { String::new() } else { format!("{}.", self.variant) };
+        format!("{broker}.{variant}{}.history.txt", self.id)
     }
 }
 
@@ -284,6 +300,7 @@ pub(crate) mod tests {
             seconds: 0.25,
             lateness: vec![1, 2, 30],
             history: (*verdict == Name::Failed).then(|| "publish <x>\n".into()),
+            whole: None,
         };
         Report {
             suite: "1".into(),
