@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use partitura_broker::{Broker, ErrorKind, Ordering};
 use partitura_pulsar::{Credentials, OAuth2, Options, Pulsar};
+use tempfile::NamedTempFile;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -40,27 +41,32 @@ async fn issuer(token: String) -> (String, Arc<AtomicUsize>) {
     (issuer, asked)
 }
 
-fn with(issuer: &str, secret: &str) -> Options {
-    let key_file = std::env::temp_dir().join(format!("partitura-pulsar-{}-{secret}.json", std::process::id()));
+/// A key file, and options that name it. The file lives as long as it is held.
+fn with(issuer: &str, secret: &str) -> (NamedTempFile, Options) {
+    let key_file = NamedTempFile::new().expect("a temporary file");
     let key = format!(r#"{{"type":"client_credentials","client_id":"we","client_secret":"{secret}"}}"#);
     std::fs::write(&key_file, key).expect("a key file");
-    let mut options = options();
-    let issuer = issuer.to_owned();
-    options.credentials =
-        Some(Credentials::OAuth2(OAuth2 { issuer, key_file, audience: Some("urn:broker".into()), scope: None }));
-    options
+    let credentials = OAuth2 {
+        issuer: issuer.to_owned(),
+        key_file: key_file.path().to_owned(),
+        audience: Some("urn:broker".into()),
+        scope: None,
+    };
+    (key_file, Options { credentials: Some(Credentials::OAuth2(credentials)), ..options() })
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_of_a_provider_lets_us_in_and_is_asked_for_once() {
     let endpoints = tokio::task::spawn_blocking(endpoints).await.expect("not cancelled");
     let (issuer, asked) = issuer(endpoints.token.expect("Pulsar has a token")).await;
-    let broker = Pulsar::connect(&endpoints.url, with(&issuer, "right")).await.expect("a connection");
+    let (_key_file, right) = with(&issuer, "right");
+    let broker = Pulsar::connect(&endpoints.url, right).await.expect("a connection");
     let place = Place::new("oauth2", Ordering::Shared);
     broker.declare(&place.topology()).await.expect("declared");
     assert_eq!(asked.load(SeqCst), 1);
 
-    let error = Pulsar::connect(&endpoints.url, with(&issuer, "wrong")).await.expect_err("a wrong secret");
+    let (_key_file, wrong) = with(&issuer, "wrong");
+    let error = Pulsar::connect(&endpoints.url, wrong).await.expect_err("a wrong secret");
     assert_eq!(error.kind(), ErrorKind::Unauthorized, "{error}");
     assert!(!format!("{error:?}").contains("wrong"), "the error shows the secret");
 }
