@@ -10,6 +10,8 @@ use partitura_broker::{
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::{FromClientConfig, RDKafkaLogLevel};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::metadata::MetadataBroker;
 use rdkafka::producer::Producer as _;
 
 use crate::client::Health;
@@ -29,6 +31,8 @@ use crate::{error, names, subscription, topology};
 const CONNECT: Duration = Duration::from_secs(10);
 /// After this long with nothing but refusals, they are believed.
 const REFUSED: Duration = Duration::from_millis(300);
+/// How long a broker is given to tell its settings, before another is asked.
+const ASKED: Duration = Duration::from_secs(5);
 /// The longest delay.
 const LONGEST_DELAY: Duration = Duration::from_secs(3_652 * 86_400);
 /// How late the 99th percentile of delayed messages is at most, with little load.
@@ -58,12 +62,12 @@ impl Kafka {
             let admin = Admin::from_config(&target.finish(config));
             let admin = Arc::new(admin.map_err(|source| error::error("connect", source))?);
             let outgoing = Outgoing::start(&target, health.clone(), admin.clone())?;
-            let broker = reach(&outgoing, &health)?;
-            Ok::<_, Error>((target, admin, outgoing, health, broker))
+            let brokers = reach(&outgoing, &health)?;
+            Ok::<_, Error>((target, admin, outgoing, health, brokers))
         };
         let connected = tokio::task::spawn_blocking(connect).await.map_err(|_| error::closed("connect"))?;
-        let (target, admin, outgoing, health, broker) = connected?;
-        let capabilities = capabilities(&admin, broker).await;
+        let (target, admin, outgoing, health, brokers) = connected?;
+        let capabilities = capabilities(&admin, &brokers).await?;
         Ok(Self(Arc::new(Core::new(target, capabilities, admin, outgoing, health))))
     }
 
@@ -73,13 +77,19 @@ impl Kafka {
     }
 }
 
-/// Waits for the first answer of a broker, and says which broker it was. Blocks.
-fn reach(outgoing: &Outgoing, health: &Health) -> Result<i32> {
+/// Waits for the first answer, and names the brokers that are there. Blocks.
+fn reach(outgoing: &Outgoing, health: &Health) -> Result<Vec<i32>> {
     let began = Instant::now();
     loop {
         let client = outgoing.producer().client();
         let failed = match client.fetch_metadata(Some(names::REPLIES), REFUSED) {
-            Ok(metadata) => return Ok(metadata.orig_broker_id()),
+            Ok(metadata) if !metadata.brokers().is_empty() => {
+                let mut brokers: Vec<i32> = metadata.brokers().iter().map(MetadataBroker::id).collect();
+                // First the one that answered. The client may not know yet which that was.
+                brokers.sort_unstable_by_key(|broker| (*broker != metadata.orig_broker_id(), *broker));
+                return Ok(brokers);
+            }
+            Ok(_) => KafkaError::MetadataFetch(RDKafkaErrorCode::BrokerNotAvailable),
             Err(failed) => failed,
         };
         if health.unauthorized() {
@@ -98,23 +108,40 @@ fn reach(outgoing: &Outgoing, health: &Health) -> Result<i32> {
 }
 
 /// What the brokers say of themselves. Who may not ask gets the least that holds everywhere.
-async fn capabilities(admin: &Admin, broker: i32) -> Capabilities {
-    let options = AdminOptions::new().request_timeout(Some(topology::PATIENCE));
-    let described = admin.describe_configs([&ResourceSpecifier::Broker(broker)], &options).await;
-    let config = described.ok().and_then(|all| all.into_iter().next()?.ok());
+async fn capabilities(admin: &Admin, brokers: &[i32]) -> Result<Capabilities> {
+    let config = settings(admin, brokers).await?;
     let value = |name: &str| config.as_ref().and_then(|config: &ConfigResource| config.get(name)?.value.clone());
     let replicated =
         value("min.insync.replicas").and_then(|count| count.parse().ok()).is_some_and(|count: u32| count > 1);
     // Brokers tell their version to nobody. Before 4.0 this setting had it, give or take an upgrade under way.
     let version = value("inter.broker.protocol.version").unwrap_or_else(|| "4 or later".into());
-    Capabilities {
+    Ok(Capabilities {
         broker: format!("kafka {version}"),
         durability: if replicated { Durability::Replicated } else { Durability::Written },
         delay: Delay { native: false, max: LONGEST_DELAY, lateness: LATENESS },
         hold: None,
         limits: Limits::default(),
         supports: Supports::default(),
+    })
+}
+
+/// The settings of the first broker that tells them. `None`: they are not for everybody.
+async fn settings(admin: &Admin, brokers: &[i32]) -> Result<Option<ConfigResource>> {
+    let options = AdminOptions::new().request_timeout(Some(ASKED));
+    let mut failure = None;
+    for broker in brokers {
+        let described = admin.describe_configs([&ResourceSpecifier::Broker(*broker)], &options).await;
+        failure = match described.map(|all| all.into_iter().next()) {
+            Ok(Some(Ok(config))) => return Ok(Some(config)),
+            Ok(Some(Err(code))) if error::kind(code) != ErrorKind::Unauthorized => {
+                Some(error::refused("connect", code))
+            }
+            Ok(_) => return Ok(None),
+            // It may have gone a moment ago.
+            Err(failed) => Some(error::error("connect", failed)),
+        };
     }
+    failure.map_or(Ok(None), Err)
 }
 
 #[async_trait]

@@ -26,6 +26,7 @@ mod delay;
 mod error;
 mod inbox;
 mod kafka;
+mod leads;
 mod listener;
 mod names;
 mod options;

@@ -15,6 +15,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, NoCustomPartit
 
 use crate::client::{self, Health};
 use crate::error;
+use crate::leads::{Lead, Leads};
 use crate::options::Target;
 
 /// How long is waited for an event at a time. Events wake the thread at once; this bounds the way out. rdkafka spins for the
@@ -46,10 +47,21 @@ pub(crate) struct Refused {
 /// Sends records. One for everybody on a connection, so that the order of calls is the order of a partition.
 pub(crate) struct Outgoing {
     producer: Arc<BaseProducer<Reports>>,
+    leads: Arc<Leads>,
     stop: Arc<AtomicBool>,
 }
 
-pub(crate) struct Reports(Arc<Health>);
+/// What librdkafka keeps with a record.
+pub(crate) struct Sent {
+    pub(crate) confirm: Confirm,
+    /// Of the first record of a partition.
+    pub(crate) lead: Option<Arc<Lead>>,
+}
+
+pub(crate) struct Reports {
+    health: Arc<Health>,
+    leads: Arc<Leads>,
+}
 
 impl ClientContext for Reports {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -57,20 +69,24 @@ impl ClientContext for Reports {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.0.error(error, reason);
+        self.health.error(error, reason);
     }
 }
 
 impl ProducerContext<NoCustomPartitioner> for Reports {
-    type DeliveryOpaque = Box<Confirm>;
+    type DeliveryOpaque = Box<Sent>;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, confirm: Self::DeliveryOpaque) {
+    fn delivery(&self, result: &DeliveryResult<'_>, sent: Self::DeliveryOpaque) {
         let result = result.as_ref().map(drop).map_err(|(error, _)| {
             let code = error.rdkafka_error_code();
-            self.0.note(code);
+            self.health.note(code);
             code.unwrap_or(RDKafkaErrorCode::Unknown)
         });
-        confirm(result);
+        if let Some(lead) = &sent.lead {
+            self.leads.heard(lead, result.is_ok());
+        }
+        (sent.confirm)(result);
+        self.leads.unblock();
     }
 }
 
@@ -88,9 +104,12 @@ impl Outgoing {
             .set("linger.ms", "1")
             .set("message.max.bytes", crate::topology::MAX_RECORD.to_string());
         let config = target.finish(config);
-        let producer = BaseProducer::from_config_and_context(&config, Reports(health))
+        let leads = Arc::new(Leads::default());
+        let reports = Reports { health, leads: leads.clone() };
+        let producer = BaseProducer::from_config_and_context(&config, reports)
             .map_err(|source| error::error("connect", source))?;
         let (producer, stop) = (Arc::new(producer), Arc::new(AtomicBool::new(false)));
+        leads.serve(&producer);
         let (polled, stopped) = (producer.clone(), stop.clone());
         thread::Builder::new()
             .name("kafka-producer".into())
@@ -105,30 +124,35 @@ impl Outgoing {
                 drop(keep);
             })
             .map_err(|source| error::thread("connect", source))?;
-        Ok(Self { producer, stop })
+        Ok(Self { producer, leads, stop })
     }
 
     pub(crate) fn producer(&self) -> &Arc<BaseProducer<Reports>> {
         &self.producer
     }
 
-    /// Puts a record into the producer's queue. Does not wait.
+    /// Puts a record into the producer's queue, or behind the [first](Leads) of its partition. Does not wait.
     ///
     /// # Errors
     /// Gives headers and `confirm` back where the record was not taken.
     pub(crate) fn send(&self, record: Record<'_>, confirm: Confirm) -> Result<(), Refused> {
-        let Record { topic, partition, key, payload, headers } = record;
-        let mut base = BaseRecord::<[u8], [u8], _>::with_opaque_to(topic, Box::new(confirm));
-        base.partition = Some(i32::try_from(partition).unwrap_or(i32::MAX));
-        base.key = key;
-        base.payload = payload;
-        base.headers = Some(headers);
-        self.producer.send(base).map_err(|(error, record)| Refused {
-            code: error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail),
-            headers: record.headers.unwrap_or_default(),
-            confirm: *record.delivery_opaque,
-        })
+        self.leads.send(&self.producer, record, confirm)
     }
+}
+
+/// Puts a record into librdkafka's queue.
+pub(crate) fn push(producer: &BaseProducer<Reports>, record: Record<'_>, sent: Sent) -> Result<(), Refused> {
+    let Record { topic, partition, key, payload, headers } = record;
+    let mut base = BaseRecord::<[u8], [u8], _>::with_opaque_to(topic, Box::new(sent));
+    base.partition = Some(i32::try_from(partition).unwrap_or(i32::MAX));
+    base.key = key;
+    base.payload = payload;
+    base.headers = Some(headers);
+    producer.send(base).map_err(|(error, record)| Refused {
+        code: error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail),
+        headers: record.headers.unwrap_or_default(),
+        confirm: record.delivery_opaque.confirm,
+    })
 }
 
 impl std::fmt::Debug for Outgoing {

@@ -1,0 +1,263 @@
+//! The first record of a partition travels alone.
+//!
+//! A broker that knows nothing of a producer in a partition takes its records from whatever sequence number they begin with.
+//! So where the first request is refused (the broker does not lead the partition yet) and the second, which was on its way
+//! already, is not, the first has no place any more: [KAFKA-15591](https://issues.apache.org/jira/browse/KAFKA-15591).
+//! librdkafka takes the second's confirm for that of both, and a record that was never written is confirmed. With only one
+//! record on its way until the broker knows the producer, there is nothing that could overtake it.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
+use std::time::{Duration, Instant};
+
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::message::OwnedHeaders;
+use rdkafka::producer::BaseProducer;
+
+use crate::outgoing::{Confirm, Record, Refused, Reports, Sent, push};
+
+/// After so long without a record a broker may have forgotten the producer (`producer.id.expiration.ms`, a day unless
+/// somebody changed it).
+const REMEMBERED: Duration = Duration::from_secs(3_600);
+
+/// What the brokers know of one producer.
+#[derive(Default)]
+pub(crate) struct Leads {
+    partitions: RwLock<HashMap<Box<str>, Vec<Arc<Lead>>>>,
+    /// librdkafka's queue was full when they were to go on.
+    stuck: Mutex<Vec<Arc<Lead>>>,
+    is_stuck: AtomicBool,
+    producer: OnceLock<Weak<BaseProducer<Reports>>>,
+    clock: Clock,
+}
+
+/// A partition of a topic.
+pub(crate) struct Lead {
+    topic: Box<str>,
+    partition: u32,
+    /// When it was last written to, on the [clock](Clock); 0 while the brokers do not know the producer.
+    known: AtomicU64,
+    behind: Mutex<Behind>,
+}
+
+/// Records that wait until the first one is confirmed.
+#[derive(Default)]
+struct Behind {
+    is_out: bool,
+    /// The first one was confirmed.
+    is_known: bool,
+    waiting: VecDeque<Kept>,
+}
+
+struct Kept {
+    key: Option<Vec<u8>>,
+    payload: Option<Vec<u8>>,
+    headers: OwnedHeaders,
+    confirm: Confirm,
+}
+
+/// Counts seconds, from 1.
+struct Clock(Instant);
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self(Instant::now())
+    }
+}
+
+impl Clock {
+    fn now(&self) -> u64 {
+        self.0.elapsed().as_secs() + 1
+    }
+}
+
+impl Leads {
+    /// To be called once, before anything is sent.
+    pub(crate) fn serve(&self, producer: &Arc<BaseProducer<Reports>>) {
+        self.producer.get_or_init(|| Arc::downgrade(producer));
+    }
+
+    /// Sends a record, or keeps it until it may be sent. Does not wait.
+    pub(crate) fn send(
+        &self,
+        producer: &BaseProducer<Reports>,
+        record: Record<'_>,
+        confirm: Confirm,
+    ) -> Result<(), Refused> {
+        let lead = self.lead(record.topic, record.partition);
+        if lead.is_known(self.clock.now()) {
+            return push(producer, record, Sent { confirm, lead: None });
+        }
+        let mut behind = lead.behind();
+        // It may have become known meanwhile.
+        if lead.is_known(self.clock.now()) {
+            return push(producer, record, Sent { confirm, lead: None });
+        }
+        if behind.is_out || !behind.waiting.is_empty() {
+            behind.waiting.push_back(Kept::of(&record, confirm));
+            return Ok(());
+        }
+        behind.is_known = false;
+        lead.known.store(0, Ordering::Release);
+        push(producer, record, Sent { confirm, lead: Some(lead.clone()) })?;
+        behind.is_out = true;
+        Ok(())
+    }
+
+    /// Hears what became of a partition's first record: what waits behind it follows.
+    pub(crate) fn heard(&self, lead: &Arc<Lead>, is_written: bool) {
+        let mut behind = lead.behind();
+        behind.is_out = false;
+        behind.is_known = is_written;
+        self.go_on(lead, behind);
+    }
+
+    /// Goes on where a full queue stopped it. To be called when there may be a place in the queue.
+    pub(crate) fn unblock(&self) {
+        if self.is_stuck.swap(false, Ordering::AcqRel) {
+            let stuck = std::mem::take(&mut *self.stuck.lock().unwrap_or_else(PoisonError::into_inner));
+            stuck.iter().for_each(|lead| self.go_on(lead, lead.behind()));
+        }
+    }
+
+    /// Sends what waits: everything where the brokers know the producer, else one record.
+    fn go_on(&self, lead: &Arc<Lead>, mut behind: MutexGuard<'_, Behind>) {
+        let Some(producer) = self.producer.get().and_then(Weak::upgrade) else { return };
+        let mut refused = Vec::new();
+        while !behind.is_out
+            && let Some(Kept { key, payload, headers, confirm }) = behind.waiting.pop_front()
+        {
+            let (topic, partition) = (&*lead.topic, lead.partition);
+            let record = Record { topic, partition, key: key.as_deref(), payload: payload.as_deref(), headers };
+            let first = (!behind.is_known).then(|| lead.clone());
+            match push(&producer, record, Sent { confirm, lead: first }) {
+                Ok(()) => behind.is_out = !behind.is_known,
+                Err(Refused { code: RDKafkaErrorCode::QueueFull, headers, confirm }) => {
+                    behind.waiting.push_front(Kept { key, payload, headers, confirm });
+                    drop(behind);
+                    self.stuck.lock().unwrap_or_else(PoisonError::into_inner).push(lead.clone());
+                    self.is_stuck.store(true, Ordering::Release);
+                    return tell(refused);
+                }
+                Err(Refused { code, confirm, .. }) => refused.push((confirm, code)),
+            }
+        }
+        if behind.is_known {
+            lead.known.store(self.clock.now(), Ordering::Release);
+        }
+        drop(behind);
+        tell(refused);
+    }
+
+    fn lead(&self, topic: &str, partition: u32) -> Arc<Lead> {
+        let at = partition as usize;
+        let known = self.partitions.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lead) = known.get(topic).and_then(|partitions| partitions.get(at)) {
+            return lead.clone();
+        }
+        drop(known);
+        let mut known = self.partitions.write().unwrap_or_else(PoisonError::into_inner);
+        let partitions = known.entry(topic.into()).or_default();
+        for partition in partitions.len()..=at {
+            partitions.push(Arc::new(Lead::new(topic, partition as u32)));
+        }
+        partitions[at].clone()
+    }
+}
+
+/// Outside of the lock: it may call whoever published.
+fn tell(refused: Vec<(Confirm, RDKafkaErrorCode)>) {
+    refused.into_iter().for_each(|(confirm, code)| confirm(Err(code)));
+}
+
+impl Lead {
+    fn new(topic: &str, partition: u32) -> Self {
+        Self { topic: topic.into(), partition, known: AtomicU64::new(0), behind: Mutex::default() }
+    }
+
+    fn behind(&self) -> MutexGuard<'_, Behind> {
+        self.behind.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the brokers know the producer. If so, it counts as written to now.
+    fn is_known(&self, now: u64) -> bool {
+        let last = self.known.load(Ordering::Acquire);
+        if last == 0 || now - last > REMEMBERED.as_secs() {
+            return false;
+        }
+        // Who was quicker has said as much, or that it is not known any more.
+        last == now || self.known.compare_exchange(last, now, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+}
+
+impl Kept {
+    fn of(record: &Record<'_>, confirm: Confirm) -> Self {
+        let Record { key, payload, headers, .. } = record;
+        let (key, payload) = (key.map(<[u8]>::to_vec), payload.map(<[u8]>::to_vec));
+        Self { key, payload, headers: headers.clone(), confirm }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error;
+    use std::sync::mpsc;
+
+    use rdkafka::consumer::{BaseConsumer, Consumer};
+    use rdkafka::mocking::MockCluster;
+    use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+    use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
+
+    use super::*;
+    use crate::options::{Options, Target};
+    use crate::outgoing::Outgoing;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    #[test]
+    fn a_first_record_that_is_refused_at_first_is_not_lost_behind_those_that_follow() -> Result<(), Box<dyn Error>> {
+        let cluster = MockCluster::new(1)?;
+        cluster.create_topic("orders", 2, 1)?;
+        let servers = cluster.bootstrap_servers();
+        let target = Target::new(&format!("kafka://{servers}"), Options::default())?;
+        let outgoing = Outgoing::start(&target, Arc::default(), ())?;
+        let (confirmed, confirms) = mpsc::channel();
+        let send = |partition, payload: &str| {
+            let (confirmed, headers) = (confirmed.clone(), OwnedHeaders::new());
+            let record = Record { topic: "orders", partition, key: None, payload: Some(payload.as_bytes()), headers };
+            let confirm = move |result| {
+                let _heard = confirmed.send(result);
+            };
+            assert!(outgoing.send(record, Box::new(confirm)).is_ok());
+        };
+        // Into another partition: the producer has its number then.
+        send(1, "first of all");
+        confirms.recv_timeout(PATIENCE)??;
+        // So slow that all are on their way before the first one is refused.
+        cluster.broker_round_trip_time(1, Duration::from_millis(200))?;
+        cluster.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION]);
+        let expected: Vec<String> = (0..5).map(|number| number.to_string()).collect();
+        for payload in &expected {
+            send(0, payload);
+            // Longer than a request gathers.
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        for _ in &expected {
+            confirms.recv_timeout(PATIENCE)??;
+        }
+        let consumer: BaseConsumer =
+            ClientConfig::new().set("bootstrap.servers", servers).set("group.id", "reader").create()?;
+        let mut start = TopicPartitionList::new();
+        start.add_partition_offset("orders", 0, Offset::Beginning)?;
+        consumer.assign(&start)?;
+        let mut written = Vec::new();
+        while written.len() < expected.len() {
+            let record =
+                consumer.poll(PATIENCE).ok_or(format!("confirmed, but not written; there are {written:?}"))??;
+            written.push(String::from_utf8(record.payload().unwrap_or_default().to_vec())?);
+        }
+        assert_eq!(written, expected);
+        Ok(())
+    }
+}
