@@ -21,10 +21,13 @@ use crate::outgoing::{Confirm, Record, Refused, Reports, Sent, push};
 /// somebody changed it).
 const REMEMBERED: Duration = Duration::from_secs(3_600);
 
+/// By topic and number.
+type Partitions = HashMap<Box<str>, HashMap<u32, Arc<Lead>>>;
+
 /// What the brokers know of one producer.
 #[derive(Default)]
 pub(crate) struct Leads {
-    partitions: RwLock<HashMap<Box<str>, Vec<Arc<Lead>>>>,
+    partitions: RwLock<Partitions>,
     /// librdkafka's queue was full when they were to go on.
     stuck: Mutex<Vec<Arc<Lead>>>,
     is_stuck: AtomicBool,
@@ -57,18 +60,25 @@ struct Kept {
     confirm: Confirm,
 }
 
-/// Counts seconds, from 1.
-struct Clock(Instant);
+/// Counts seconds, from 1. It is put on by the thread that polls: asking the system for each record would cost more than all else here.
+struct Clock {
+    began: Instant,
+    seconds: AtomicU64,
+}
 
 impl Default for Clock {
     fn default() -> Self {
-        Self(Instant::now())
+        Self { began: Instant::now(), seconds: AtomicU64::new(1) }
     }
 }
 
 impl Clock {
     fn now(&self) -> u64 {
-        self.0.elapsed().as_secs() + 1
+        self.seconds.load(Ordering::Relaxed)
+    }
+
+    fn tick(&self) {
+        self.seconds.store(self.began.elapsed().as_secs() + 1, Ordering::Relaxed);
     }
 }
 
@@ -85,13 +95,14 @@ impl Leads {
         record: Record<'_>,
         confirm: Confirm,
     ) -> Result<(), Refused> {
-        let lead = self.lead(record.topic, record.partition);
-        if lead.is_known(self.clock.now()) {
+        let now = self.clock.now();
+        if self.is_known(record.topic, record.partition, now) {
             return push(producer, record, Sent { confirm, lead: None });
         }
+        let lead = self.lead(record.topic, record.partition);
         let mut behind = lead.behind();
         // It may have become known meanwhile.
-        if lead.is_known(self.clock.now()) {
+        if lead.is_known(now) {
             return push(producer, record, Sent { confirm, lead: None });
         }
         if behind.is_out || !behind.waiting.is_empty() {
@@ -115,10 +126,16 @@ impl Leads {
 
     /// Goes on where a full queue stopped it. To be called when there may be a place in the queue.
     pub(crate) fn unblock(&self) {
-        if self.is_stuck.swap(false, Ordering::AcqRel) {
+        if self.is_stuck.load(Ordering::Acquire) {
+            self.is_stuck.store(false, Ordering::Release);
             let stuck = std::mem::take(&mut *self.stuck.lock().unwrap_or_else(PoisonError::into_inner));
             stuck.iter().for_each(|lead| self.go_on(lead, lead.behind()));
         }
+    }
+
+    /// Puts the clock on: to be called several times in a second.
+    pub(crate) fn tick(&self) {
+        self.clock.tick();
     }
 
     /// Sends what waits: everything where the brokers know the producer, else one record.
@@ -150,19 +167,15 @@ impl Leads {
         tell(refused);
     }
 
+    fn is_known(&self, topic: &str, partition: u32, now: u64) -> bool {
+        let partitions = self.partitions.read().unwrap_or_else(PoisonError::into_inner);
+        partitions.get(topic).and_then(|partitions| partitions.get(&partition)).is_some_and(|lead| lead.is_known(now))
+    }
+
     fn lead(&self, topic: &str, partition: u32) -> Arc<Lead> {
-        let at = partition as usize;
-        let known = self.partitions.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(lead) = known.get(topic).and_then(|partitions| partitions.get(at)) {
-            return lead.clone();
-        }
-        drop(known);
         let mut known = self.partitions.write().unwrap_or_else(PoisonError::into_inner);
         let partitions = known.entry(topic.into()).or_default();
-        for partition in partitions.len()..=at {
-            partitions.push(Arc::new(Lead::new(topic, partition as u32)));
-        }
-        partitions[at].clone()
+        partitions.entry(partition).or_insert_with(|| Arc::new(Lead::new(topic, partition))).clone()
     }
 }
 
@@ -183,11 +196,11 @@ impl Lead {
     /// Whether the brokers know the producer. If so, it counts as written to now.
     fn is_known(&self, now: u64) -> bool {
         let last = self.known.load(Ordering::Acquire);
-        if last == 0 || now - last > REMEMBERED.as_secs() {
+        if last == 0 || now.saturating_sub(last) > REMEMBERED.as_secs() {
             return false;
         }
-        // Who was quicker has said as much, or that it is not known any more.
-        last == now || self.known.compare_exchange(last, now, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        // Whoever was quicker may have said that it is not known any more.
+        last >= now || self.known.compare_exchange(last, now, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 }
 

@@ -110,12 +110,13 @@ impl Outgoing {
             .map_err(|source| error::error("connect", source))?;
         let (producer, stop) = (Arc::new(producer), Arc::new(AtomicBool::new(false)));
         leads.serve(&producer);
-        let (polled, stopped) = (producer.clone(), stop.clone());
+        let (polled, ticked, stopped) = (producer.clone(), leads.clone(), stop.clone());
         thread::Builder::new()
             .name("kafka-producer".into())
             .spawn(move || {
                 while !stopped.load(Ordering::Relaxed) {
                     polled.poll(TICK);
+                    ticked.tick();
                 }
                 if let Err(error) = polled.flush(LAST) {
                     tracing::warn!(target: TARGET, %error, "closing with unconfirmed records");
