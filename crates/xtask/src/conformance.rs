@@ -70,6 +70,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         let page = fs::read_to_string(PAGE)?;
         fs::write(PAGE, with_matrix(&page, &fs::read_to_string(report.join("matrix.md"))?)?)?;
         eprintln!("the matrix: {PAGE}");
+    } else if arguments.all {
+        eprintln!("the matrix of {PAGE} is left as it is: no summary of {}", untold.join(", "));
     }
     failed.extend(untold);
     if failed.is_empty() { Ok(()) } else { Err(format!("not conformant: {}", failed.join(", ")).into()) }
