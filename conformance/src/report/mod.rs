@@ -190,8 +190,11 @@ impl Report {
         fs::write(file("xml"), junit::write(&sorted))?;
         fs::write(file("summary.json"), serde_json::to_vec(&sorted.summary())?)?;
         for case in &sorted.cases {
-            if let Some(whole) = &case.whole {
-                fs::write(directory.join(case.history_file(&self.broker)), whole.tail(usize::MAX))?;
+            let history = directory.join(case.history_file(&self.broker));
+            match &case.whole {
+                Some(whole) => fs::write(history, whole.tail(usize::MAX))?,
+                None if history.exists() => fs::remove_file(history)?,
+                None => {}
             }
         }
         let all = Self::read_all(directory)?;

@@ -52,7 +52,9 @@ fn with(issuer: &str, secret: &str) -> (NamedTempFile, Options) {
         audience: Some("urn:broker".into()),
         scope: None,
     };
-    (key_file, Options { credentials: Some(Credentials::OAuth2(credentials)), ..options() })
+    let mut options = options();
+    options.credentials = Some(Credentials::OAuth2(credentials));
+    (key_file, options)
 }
 
 #[tokio::test(flavor = "multi_thread")]
