@@ -48,7 +48,8 @@ impl Kafka {
     /// # Errors
     /// [`InvalidArgument`](ErrorKind::InvalidArgument) for a URL or a setting that cannot be,
     /// [`Unauthorized`](ErrorKind::Unauthorized) where the brokers refuse the credentials or their certificate is not
-    /// trusted, [`Disconnected`](ErrorKind::Disconnected) where none answers within ten seconds.
+    /// trusted, [`Disconnected`](ErrorKind::Disconnected) where none answers within ten seconds,
+    /// [`Timeout`](ErrorKind::Timeout) where they answer, but none tells its settings; each is given five seconds for that.
     ///
     /// # Cancel safety
     /// Safe.

@@ -60,7 +60,8 @@ struct Kept {
     confirm: Confirm,
 }
 
-/// Counts seconds, from 1. It is put on by the thread that polls: asking the system for each record would cost more than all else here.
+/// Counts seconds, from 1. The thread that polls puts it on: to ask the system for each record would cost more than all else
+/// here.
 struct Clock {
     began: Instant,
     seconds: AtomicU64,

@@ -11,7 +11,8 @@
 //! ```
 //!
 //! * **Order and receipts.** Records are queued in the order of the calls and never given up by the client, so that no
-//!   record overtakes another of its partition; a caller that waits no longer gets `OutcomeUnknown`.
+//!   record overtakes another of its partition; a caller that waits no longer gets `OutcomeUnknown`. The first record of a
+//!   partition travels alone, lest it be confirmed and not written: `leads`.
 //! * **Ownership** is the group protocol's. Its callbacks only take notes: librdkafka waits until a partition is assigned
 //!   or unassigned, and that wait is the hand-over.
 //! * **Settlement** in any order is an offset and a `position` in its metadata.

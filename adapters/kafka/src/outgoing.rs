@@ -47,7 +47,6 @@ pub(crate) struct Refused {
 /// Sends records. One for everybody on a connection, so that the order of calls is the order of a partition.
 pub(crate) struct Outgoing {
     producer: Arc<BaseProducer<Reports>>,
-    leads: Arc<Leads>,
     stop: Arc<AtomicBool>,
 }
 
@@ -60,7 +59,7 @@ pub(crate) struct Sent {
 
 pub(crate) struct Reports {
     health: Arc<Health>,
-    leads: Arc<Leads>,
+    leads: Leads,
 }
 
 impl ClientContext for Reports {
@@ -104,19 +103,18 @@ impl Outgoing {
             .set("linger.ms", "1")
             .set("message.max.bytes", crate::topology::MAX_RECORD.to_string());
         let config = target.finish(config);
-        let leads = Arc::new(Leads::default());
-        let reports = Reports { health, leads: leads.clone() };
+        let reports = Reports { health, leads: Leads::default() };
         let producer = BaseProducer::from_config_and_context(&config, reports)
             .map_err(|source| error::error("connect", source))?;
         let (producer, stop) = (Arc::new(producer), Arc::new(AtomicBool::new(false)));
-        leads.serve(&producer);
-        let (polled, ticked, stopped) = (producer.clone(), leads.clone(), stop.clone());
+        leads(&producer).serve(&producer);
+        let (polled, stopped) = (producer.clone(), stop.clone());
         thread::Builder::new()
             .name("kafka-producer".into())
             .spawn(move || {
                 while !stopped.load(Ordering::Relaxed) {
                     polled.poll(TICK);
-                    ticked.tick();
+                    leads(&polled).tick();
                 }
                 if let Err(error) = polled.flush(LAST) {
                     tracing::warn!(target: TARGET, %error, "closing with unconfirmed records");
@@ -125,7 +123,7 @@ impl Outgoing {
                 drop(keep);
             })
             .map_err(|source| error::thread("connect", source))?;
-        Ok(Self { producer, leads, stop })
+        Ok(Self { producer, stop })
     }
 
     pub(crate) fn producer(&self) -> &Arc<BaseProducer<Reports>> {
@@ -137,8 +135,12 @@ impl Outgoing {
     /// # Errors
     /// Gives headers and `confirm` back where the record was not taken.
     pub(crate) fn send(&self, record: Record<'_>, confirm: Confirm) -> Result<(), Refused> {
-        self.leads.send(&self.producer, record, confirm)
+        leads(&self.producer).send(&self.producer, record, confirm)
     }
+}
+
+fn leads(producer: &BaseProducer<Reports>) -> &Leads {
+    &producer.client().context().leads
 }
 
 /// Puts a record into librdkafka's queue.
