@@ -25,6 +25,9 @@ pub(crate) fn of(
     out: &mut Vec<Message>,
 ) -> Result<()> {
     let run = &summary.run;
+    for (seq, service) in notes.unwanted_by(&event.kind) {
+        tracing::debug!(instance = %key, seq, service, "a task is no longer wanted");
+    }
     match &event.kind {
         EventKind::TaskScheduled { seq, service, method, args, options } => {
             let request = TaskRequest {
@@ -39,6 +42,7 @@ pub(crate) fn of(
                 attempt: 1,
                 scheduled_at: event.at,
                 heartbeat: None,
+                detached: notes.detached.contains(seq),
             };
             let tasks = directory.service(service)?.tasks;
             out.push(Message::new(tasks, request.message_id(), wire::encode(&request)));
@@ -63,7 +67,7 @@ pub(crate) fn of(
             let start = Command::Start(Box::new(Start {
                 run: child_run(run, *seq),
                 input: input.clone(),
-                parent: (!detached).then_some(parent),
+                parent: (!detached && !notes.detached.contains(seq)).then_some(parent),
                 tags: Vec::new(),
                 policy: StartPolicy::Reject,
                 reply_to: None,

@@ -140,6 +140,7 @@ fn name_of(kind: &EventKind) -> &'static str {
         EventKind::StepFailed { .. } => "StepFailed",
         EventKind::TaskScheduled { .. } => "TaskScheduled",
         EventKind::TaskCancelRequested { .. } => "TaskCancelRequested",
+        EventKind::Detached { .. } => "Detached",
         EventKind::TimerStarted { .. } => "TimerStarted",
         EventKind::TimerCancelled { .. } => "TimerCancelled",
         EventKind::ChildStarted { .. } => "ChildStarted",

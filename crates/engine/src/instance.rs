@@ -1,6 +1,6 @@
 //! One live instance in memory, and what the engine keeps beside its code.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use partitura_workflow::{Event, EventKind, Execution, Payload, Started};
@@ -24,6 +24,11 @@ pub(crate) struct Live {
 pub(crate) struct Notes {
     /// Children that have not ended and are to be cancelled when the parent ends.
     pub(crate) children: BTreeMap<u32, ChildNote>,
+    /// Tasks that have neither a result nor were cancelled, with their services. Those that were not detached are to be told when
+    /// the workflow ends.
+    pub(crate) tasks: BTreeMap<u32, String>,
+    /// Tasks that outlive the workflow.
+    pub(crate) detached: BTreeSet<u32>,
     /// The last sign of life of each running task.
     pub(crate) heartbeats: HashMap<u32, Option<Payload>>,
     /// What it has sent to itself to come later, and may still need.
@@ -73,7 +78,7 @@ impl Notes {
     pub(crate) fn record(&mut self, run: &str, event: &Event) {
         self.record_delays(event);
         match &event.kind {
-            EventKind::ChildStarted { seq, workflow, id, detached: false, .. } => {
+            EventKind::ChildStarted { seq, workflow, id, detached: false, .. } if !self.detached.contains(seq) => {
                 let note = ChildNote { workflow: workflow.clone(), id: id.clone(), run: child_run(run, *seq) };
                 self.children.insert(*seq, note);
             }
@@ -82,10 +87,19 @@ impl Notes {
             | EventKind::ChildCancelRequested { seq } => {
                 self.children.remove(seq);
             }
+            EventKind::TaskScheduled { seq, service, .. } if !self.detached.contains(seq) => {
+                self.tasks.insert(*seq, service.clone());
+            }
+            EventKind::Detached { seq } => self.detach(*seq),
+            EventKind::TaskCancelRequested { seq } => {
+                self.tasks.remove(seq);
+                self.heartbeats.remove(seq);
+            }
             EventKind::TaskHeartbeat { seq, details, .. } => {
                 self.heartbeats.insert(*seq, details.clone());
             }
             EventKind::TaskCompleted { seq, .. } | EventKind::TaskFailed { seq, .. } => {
+                self.tasks.remove(seq);
                 self.heartbeats.remove(seq);
             }
             _ => {}
@@ -115,6 +129,24 @@ impl Notes {
             _ => return,
         };
         self.delays.insert(*seq, Delay { purpose, due });
+    }
+
+    /// The tasks, and their services, that nobody wants any more because of `event`, which is yet to be recorded.
+    pub(crate) fn unwanted_by(&self, event: &EventKind) -> Vec<(u32, &str)> {
+        match event {
+            EventKind::TaskCancelRequested { seq } => {
+                self.tasks.get_key_value(seq).map(|(seq, service)| (*seq, service.as_str())).into_iter().collect()
+            }
+            end if end.is_end() => self.tasks.iter().map(|(seq, service)| (*seq, service.as_str())).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// A task or child is to outlive the workflow. Known ahead of the other events of its turn: requests say it.
+    pub(crate) fn detach(&mut self, seq: u32) {
+        self.children.remove(&seq);
+        self.tasks.remove(&seq);
+        self.detached.insert(seq);
     }
 
     fn let_go(&mut self, seq: u32) {
@@ -147,5 +179,6 @@ pub(crate) fn beginning(started: &Started, at: u64) -> Summary {
         tags: started.tags.clone(),
         parent: started.parent.clone(),
         end: None,
+        detached: Vec::new(),
     }
 }

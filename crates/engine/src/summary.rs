@@ -29,6 +29,9 @@ pub struct Summary {
     /// The event that ended it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<EventKind>,
+    /// Numbers of the tasks that it has detached, once it has ended: they are wanted still.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub detached: Vec<u32>,
 }
 
 impl Summary {

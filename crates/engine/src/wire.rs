@@ -192,6 +192,9 @@ pub(crate) struct TaskRequest {
     /// What the last heartbeat of an earlier attempt said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) heartbeat: Option<Payload>,
+    /// It outlives its workflow: it is wanted whatever becomes of that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) detached: bool,
 }
 
 impl TaskRequest {

@@ -54,9 +54,11 @@ pub fn workflow(attributes: TokenStream, item: TokenStream) -> TokenStream {
     workflow::expand(attributes.into(), item.into()).into()
 }
 
-/// Awaits several futures and takes the first that is ready; the others are dropped, which cancels nothing.
+/// Awaits several futures and takes the first that is ready; the others are dropped, which cancels what they began: their tasks,
+/// timers and children. What shall go on, or be awaited again, is started before and awaited by `&mut`:
 ///
 /// ```text
+/// let mut charge = payments.charge(order, cents).start();     // a handle: not cancelled when it loses
 /// let in_time = select! {
 ///     receipt = &mut charge => receipt?,
 ///     _ = cx.sleep(days(3)) => return saga.fail(CheckoutError::TooLate).await,

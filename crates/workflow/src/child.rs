@@ -54,7 +54,7 @@ impl<W> fmt::Debug for Child<W> {
     }
 }
 
-/// The run of a child workflow: a lazy future of its outcome.
+/// The run of a child workflow: a lazy future of its outcome. Dropped before it has it, it cancels the child.
 ///
 /// # Errors
 /// Resolves to a [`ChildError`].
@@ -71,9 +71,10 @@ struct Request {
 }
 
 impl<W: Workflow> ChildRun<W> {
-    /// Starts the child now, to be awaited later.
+    /// Starts the child now, to be awaited later. Dropping the handle does not cancel the child.
     pub fn start(mut self) -> ChildHandle<W> {
         self.issue();
+        self.leaf.keep();
         ChildHandle(self)
     }
 
@@ -114,7 +115,8 @@ impl<W> fmt::Debug for ChildRun<W> {
     }
 }
 
-/// A child that was started. Awaiting it gives its outcome; dropping it leaves the child running.
+/// A child that was started. Awaiting it gives its outcome. Dropping it leaves the child running, until this workflow ends: what is
+/// open then is cancelled, unless it was [detached](ChildHandle::detach).
 #[must_use = "drop it explicitly if the outcome does not matter"]
 #[derive(Debug)]
 pub struct ChildHandle<W>(ChildRun<W>);
@@ -123,6 +125,17 @@ impl<W: Workflow> ChildHandle<W> {
     /// Asks for the child's cancellation. The handle resolves with [`ChildError::Cancelled`], unless it has its outcome already.
     pub fn cancel(&self) {
         self.0.leaf.cancel(SlotKind::Child);
+    }
+
+    /// Lets the child outlive this workflow, which from now on neither awaits nor cancels it.
+    ///
+    /// # Panics
+    /// When the input could not be encoded.
+    pub fn detach(self) {
+        if let Some(Request { id, input: Err(error) }) = &self.0.request {
+            panic!("the input of {}/{id}: {error}", W::NAME);
+        }
+        self.0.leaf.detach();
     }
 }
 

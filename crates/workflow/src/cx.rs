@@ -19,8 +19,31 @@ use crate::{
 ///
 /// Cheap to clone, and to be used in the workflow's own code only (not within [steps](Cx::step)).
 ///
-/// All futures are lazy: an id is claimed when one is built, the command goes out at its first poll or `start()`. Dropping a
-/// future is not cancellation: what was asked for stands, and its result is ignored.
+/// All futures are lazy: an id is claimed when one is built, the command goes out at its first poll or `start()`.
+///
+/// # Dropping a future
+/// Dropping a future cancels what it began, as everywhere in Rust: the losers of a `select!`, the elements of a dropped `join_all`.
+/// The task is told, the child is cancelled, the timer is taken back.
+///
+/// ```
+/// # use partitura_workflow::{Cx, Never, Task, TaskError, hours};
+/// # use futures::future::{Either, select};
+/// # fn quote<W>(cx: &Cx<W>, _: &str) -> Task<u32, Never> { unimplemented!() }
+/// # async fn example<W>(cx: Cx<W>) -> Result<u32, TaskError<Never>> {
+/// let quote = quote(&cx, "slow supplier");
+/// match select(quote, cx.sleep(hours(1))).await {
+///     Either::Left((price, _)) => price,
+///     // `quote` is dropped here: the task is cancelled, and makes no further attempt.
+///     Either::Right(_) => Ok(100),
+/// }
+/// # }
+/// ```
+///
+/// A handle, made by `start()`, only looks on: dropping it cancels nothing, and `select!` takes it by `&mut` to try again later. When
+/// the workflow ends, all that is open is cancelled. [`TaskHandle::detach`](crate::TaskHandle::detach),
+/// [`ChildHandle::detach`](crate::ChildHandle::detach) and [`Child::detach`] are for what should outlive it.
+///
+/// The cancellations of one turn are recorded in the order in which the futures were built, at the end of the turn.
 pub struct Cx<W> {
     core: Arc<Core>,
     state: Arc<Mutex<W>>,

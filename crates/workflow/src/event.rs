@@ -5,6 +5,13 @@ use crate::{Failure, Payload, TaskOptions};
 /// The version of the history's format that this crate writes. It reads this one and all before it.
 pub const HISTORY_FORMAT: u32 = 1;
 
+/// The version of the rules that instances live by which begin now; it is kept in [`Started::rules`]. Instances that began under
+/// earlier rules keep those.
+///
+/// * 0: dropping a future leaves standing what it began.
+/// * 1: dropping a future cancels what it began; compensations are shielded from cancellation.
+pub const RULES: u32 = 1;
+
 /// One thing that happened to a workflow instance. Histories are append-only sequences of these, and readable for ever.
 ///
 /// ```json
@@ -129,6 +136,11 @@ pub enum EventKind {
         /// Which task.
         seq: u32,
     },
+    /// Command, for the record only: a task or a child is to outlive this workflow, which no longer awaits it.
+    Detached {
+        /// Of which task or child.
+        seq: u32,
+    },
     /// Command: wake the code at a time.
     TimerStarted {
         /// The timer's number.
@@ -233,6 +245,9 @@ pub struct Started {
     /// Free labels to find the instance by.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
+    /// The [`RULES`] that this run lives by.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rules: u32,
 }
 
 /// Where the outcome of a child goes.
@@ -260,6 +275,7 @@ impl EventKind {
             self,
             Self::TaskScheduled { .. }
                 | Self::TaskCancelRequested { .. }
+                | Self::Detached { .. }
                 | Self::TimerStarted { .. }
                 | Self::TimerCancelled { .. }
                 | Self::ChildStarted { .. }
@@ -294,6 +310,7 @@ impl EventKind {
             | Self::StepFailed { seq, .. }
             | Self::TaskScheduled { seq, .. }
             | Self::TaskCancelRequested { seq }
+            | Self::Detached { seq }
             | Self::TimerStarted { seq, .. }
             | Self::TimerCancelled { seq }
             | Self::ChildStarted { seq, .. }
@@ -313,4 +330,8 @@ impl EventKind {
 
 fn one() -> u32 {
     1
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }

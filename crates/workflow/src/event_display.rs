@@ -32,6 +32,7 @@ impl fmt::Display for EventKind {
             Self::StepFailed { seq, failure } => write!(f, "StepFailed #{seq} ({failure})"),
             Self::TaskScheduled { service, method, .. } => write!(f, "TaskScheduled {service}.{method}"),
             Self::TaskCancelRequested { seq } => write!(f, "TaskCancelRequested #{seq}"),
+            Self::Detached { seq } => write!(f, "Detached #{seq}"),
             Self::TimerStarted { due_at_ms, .. } => write!(f, "TimerStarted until {due_at_ms} ms"),
             Self::TimerCancelled { seq } => write!(f, "TimerCancelled #{seq}"),
             Self::ChildStarted { workflow, id, .. } => write!(f, "ChildStarted {workflow}/{id}"),

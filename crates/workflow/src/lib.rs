@@ -47,7 +47,7 @@ pub use cx::Cx;
 pub use definition::Definition;
 pub use duration::{days, hours, millis, minutes, seconds};
 pub use errors::{Cancelled, ChildError, QueryError, ReceiveError, TaskError};
-pub use event::{Event, EventKind, HISTORY_FORMAT, ParentRef, Started};
+pub use event::{Event, EventKind, HISTORY_FORMAT, ParentRef, RULES, Started};
 pub use execution::{Execution, Step, Stop, StopReason, Turn};
 pub use failure::{Failure, FailureKind, Never};
 pub use options::TaskOptions;

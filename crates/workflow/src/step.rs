@@ -14,7 +14,7 @@ use crate::core::{Core, Leaf, SlotKind, StepFuture};
 use crate::task::task_output;
 use crate::{EventKind, Failure, FailureKind, Payload, TaskError};
 
-/// An inline step, see [`Cx::step`](crate::Cx::step).
+/// An inline step, see [`Cx::step`](crate::Cx::step). Once it is dropped its result is ignored; code that runs already is not stopped.
 #[must_use = "a step does nothing until it is awaited or started"]
 pub struct StepRun<T, E> {
     leaf: Leaf,
@@ -40,6 +40,7 @@ impl<T, E> StepRun<T, E> {
     /// Begins the step now, to be awaited later.
     pub fn start(mut self) -> Self {
         self.issue();
+        self.leaf.keep();
         self
     }
 

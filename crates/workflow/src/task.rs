@@ -13,6 +13,8 @@ use crate::{EventKind, Payload, PayloadError, Retry, TaskError, TaskOptions};
 
 /// A call of a service's method. A plain, lazy future: the call goes out when it is first polled, or by [`start`](Task::start).
 ///
+/// Dropped before it has its result, it cancels the task, as the loser of a `select!` is; see [`Cx`](crate::Cx#dropping-a-future).
+///
 /// # Errors
 /// Resolves to a [`TaskError`]; see [`TaskOptions`] for what was retried before.
 #[must_use = "a task does nothing until it is awaited or started"]
@@ -55,9 +57,10 @@ impl<T, E> Task<T, E> {
         self.with(|options| options.priority = Some(priority))
     }
 
-    /// Begins the call now, to be awaited later.
+    /// Begins the call now, to be awaited later. Dropping the handle does not cancel the task.
     pub fn start(mut self) -> TaskHandle<T, E> {
         self.issue();
+        self.leaf.keep();
         TaskHandle(self)
     }
 
@@ -97,7 +100,8 @@ impl<T, E> fmt::Debug for Task<T, E> {
     }
 }
 
-/// A task that was begun. Awaiting it gives the result; dropping it leaves the task running.
+/// A task that was begun. Awaiting it gives the result. Dropping it leaves the task running, until the workflow ends: what is open
+/// then is cancelled, unless it was [detached](TaskHandle::detach).
 #[must_use = "drop it explicitly if the result does not matter"]
 #[derive(Debug)]
 pub struct TaskHandle<T, E>(Task<T, E>);
@@ -106,6 +110,25 @@ impl<T, E> TaskHandle<T, E> {
     /// Asks the worker to stop it. The handle resolves with [`TaskError::Cancelled`], unless it has its result already.
     pub fn cancel(&self) {
         self.0.leaf.cancel(SlotKind::Task);
+    }
+
+    /// Lets the task outlive the workflow: neither its cancellation nor its end stops the task, and nobody awaits its result.
+    ///
+    /// ```
+    /// # use partitura_workflow::{Cx, Never, Task};
+    /// # fn mail<W>(cx: &Cx<W>) -> Task<(), Never> { unimplemented!() }
+    /// # async fn example<W>(cx: Cx<W>) {
+    /// mail(&cx).start().detach();
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    /// When the arguments could not be encoded.
+    pub fn detach(self) {
+        if let Some(Request { service, method, args: Err(error), .. }) = &self.0.request {
+            panic!("{service}.{method}: {error}");
+        }
+        self.0.leaf.detach();
     }
 }
 

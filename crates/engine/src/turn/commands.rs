@@ -144,14 +144,10 @@ impl Turn<'_> {
         alive: bool,
         reply_to: ReplyTo,
     ) -> Result<(), Abandoned> {
-        let (wanted, last) = match &self.instance {
-            Instance::Live(live) if live.summary.run == run => {
-                let last = live.notes.heartbeats.get(&seq).cloned().flatten();
-                (live.execution.is_open(seq), last)
-            }
-            // It is not known before the code runs again.
-            Instance::Stopped { summary, .. } => (summary.run == run && !summary.status.is_closed(), None),
-            _ => (false, None),
+        let wanted = self.wants_task(run, seq);
+        let last = match &self.instance {
+            Instance::Live(live) if live.summary.run == run => live.notes.heartbeats.get(&seq).cloned().flatten(),
+            _ => None,
         };
         self.replies.push((reply_to, ReplyBody::Heartbeat { wanted, details: last }));
         if !(alive && wanted) {

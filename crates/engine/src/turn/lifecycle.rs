@@ -1,7 +1,7 @@
 //! How instances begin, stop, go on and are ended.
 
 use partitura_broker::{Expect, Timestamp};
-use partitura_workflow::{Event, EventKind, Execution, Failure, FailureKind, Started};
+use partitura_workflow::{Event, EventKind, Execution, Failure, FailureKind, RULES, Started};
 use uuid::Uuid;
 
 use super::{Abandoned, Context, Instance, Turn, write};
@@ -46,6 +46,7 @@ impl<'a> Turn<'a> {
             parent: start.parent,
             reply_to: start.reply_to.map(String::from),
             tags: start.tags,
+            rules: RULES,
         };
         self.replies.extend(start.accepted.map(|to| (to, ReplyBody::Accepted)));
         let at = self.now.as_millis();

@@ -7,7 +7,7 @@ mod questions;
 use std::sync::Arc;
 
 use partitura_broker::{AckToken, Delayed, Error, ErrorKind, Expect, Message, Put, Result, Timestamp, Unit, Version};
-use partitura_workflow::{Definition, Event, Execution, Step, Stop};
+use partitura_workflow::{Definition, Event, EventKind, Execution, Step, Stop};
 
 use crate::directory::{Destination, Directory};
 use crate::events::EventTopic;
@@ -156,6 +156,22 @@ impl<'a> Turn<'a> {
         }
     }
 
+    /// Whether a task of `run` is still wanted: its result is awaited, or it was detached and needs nobody. Of a stopped instance it
+    /// is not known before the code runs again what it awaits: all that is open counts.
+    pub(crate) fn wants_task(&self, run: &str, seq: u32) -> bool {
+        match &self.instance {
+            Instance::Live(live) if live.summary.run == run => {
+                live.execution.is_open(seq) || live.notes.detached.contains(&seq)
+            }
+            Instance::Stopped { summary, notes, .. } if summary.run == run => {
+                let open = !summary.status.is_closed() && notes.tasks.contains_key(&seq);
+                open || notes.detached.contains(&seq)
+            }
+            Instance::Closed { summary, .. } if summary.run == run => summary.detached.contains(&seq),
+            _ => false,
+        }
+    }
+
     /// Reads the instance from the store, and replays it if it is running.
     async fn load(&mut self) -> Result<(), Abandoned> {
         let journal = &self.context.journal;
@@ -234,11 +250,19 @@ impl<'a> Turn<'a> {
         let (summary, next_turn, notes) = match &mut self.instance {
             Instance::Live(live) => {
                 let Live { summary, next_turn, notes, .. } = &mut **live;
-                (&*summary, next_turn, notes)
+                (summary, next_turn, notes)
             }
-            Instance::Stopped { summary, next_turn, notes } => (&**summary, next_turn, notes),
+            Instance::Stopped { summary, next_turn, notes } => (&mut **summary, next_turn, notes),
             _ => return Ok(()),
         };
+        for event in &recorded {
+            if let EventKind::Detached { seq } = event.kind {
+                notes.detach(seq);
+            }
+        }
+        if summary.status.is_closed() {
+            summary.detached = notes.detached.iter().copied().collect();
+        }
         let turn = *next_turn;
         *next_turn += 1;
         let row = history::append(self.key, &summary.run, turn, &recorded);

@@ -41,8 +41,10 @@ pub(crate) struct State {
     pub(crate) commands: VecDeque<EventKind>,
     /// The futures of steps that were issued and are neither handed out nor resolved.
     pub(crate) steps: BTreeMap<u32, (String, StepFuture)>,
-    /// Open timers whose futures are gone.
+    /// Open timers whose futures are gone, and which were not cancelled by that.
     pub(crate) abandoned: Vec<u32>,
+    /// What was open when its future was dropped in this turn, and is to be cancelled.
+    dropped: BTreeMap<u32, SlotKind>,
     pub(crate) compensations: Vec<Compensation>,
     pub(crate) failed_compensations: Vec<String>,
     pub(crate) cancel_requested: Option<Option<String>>,
@@ -75,6 +77,7 @@ impl Core {
             commands: VecDeque::new(),
             steps: BTreeMap::new(),
             abandoned: Vec::new(),
+            dropped: BTreeMap::new(),
             compensations: Vec::new(),
             failed_compensations: Vec::new(),
             cancel_requested: None,
@@ -90,6 +93,16 @@ impl Core {
             tickets: 0,
         };
         Self { started, waker, state: Mutex::new(state) }
+    }
+
+    /// Whether dropping a future cancels what it began.
+    pub(crate) fn drop_cancels(&self) -> bool {
+        self.started.rules >= 1
+    }
+
+    /// Whether this instance's turn is on this thread.
+    pub(crate) fn is_in_turn(&self) -> bool {
+        self.waker.is_polling_here()
     }
 
     /// The state, for ourselves. A panic of the author's code cannot leave it half changed: none of it runs under the lock.
@@ -110,6 +123,11 @@ impl Core {
             self.started.id
         );
         self.lock()
+    }
+
+    /// From now on futures are dropped because the instance is, which asks for nothing.
+    pub(crate) fn begin_closing(&self) {
+        self.lock().closing = true;
     }
 
     /// Drops what keeps the core alive by pointing back to it.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use super::{Core, State};
+use super::{Core, State, StepFuture};
 use crate::{EventKind, Failure, Payload};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +46,8 @@ impl Slots {
 pub(crate) struct Leaf {
     core: Arc<Core>,
     seq: u32,
+    /// It was started by hand: dropping it cancels nothing.
+    kept: bool,
 }
 
 impl State {
@@ -90,20 +92,63 @@ impl State {
 
     fn cancel(&mut self, seq: u32, kind: SlotKind) -> Option<Option<Waker>> {
         let waker = self.resolve(seq, kind, Resolution::Cancelled)?;
+        self.issue_cancellation(seq, kind);
+        Some(waker)
+    }
+
+    /// Issues what stops that which dropped futures began, in order of `seq`: the order of the drops is the author's affair.
+    pub(crate) fn cancel_dropped(&mut self) {
+        for (seq, kind) in std::mem::take(&mut self.dropped) {
+            self.issue_cancellation(seq, kind);
+        }
+    }
+
+    /// The future of `seq` is gone. What it leaves behind is to be dropped without the lock.
+    fn leave(&mut self, seq: u32, cancels: bool) -> (Option<Waker>, Option<Slot>, Option<(String, StepFuture)>) {
+        let cancels = cancels && !self.closing;
+        let Some(slot) = self.slots.get_mut(seq) else { return (None, None, None) };
+        let Slot::Open(kind, waker) = slot else { return (None, Some(std::mem::replace(slot, Slot::Done)), None) };
+        let (kind, waker) = (*kind, waker.take());
+        self.awaited -= usize::from(waker.is_some());
+        if cancels {
+            *slot = Slot::Done;
+            self.dropped.insert(seq, kind);
+            return (waker, None, self.steps.remove(&seq));
+        }
+        self.abandoned.extend((kind == SlotKind::Timer).then_some(seq));
+        (waker, None, None)
+    }
+
+    fn issue_cancellation(&mut self, seq: u32, kind: SlotKind) {
         match kind {
             SlotKind::Task => self.issue(EventKind::TaskCancelRequested { seq }),
             SlotKind::Timer => self.issue(EventKind::TimerCancelled { seq }),
             SlotKind::Child => self.issue(EventKind::ChildCancelRequested { seq }),
             SlotKind::Step => {}
         }
-        Some(waker)
     }
 }
 
 impl Leaf {
     pub(crate) fn claim(core: &Arc<Core>) -> Self {
         let seq = core.enter().claim();
-        Self { core: Arc::clone(core), seq }
+        Self { core: Arc::clone(core), seq, kept: false }
+    }
+
+    /// What this has begun goes on when it is dropped.
+    pub(crate) fn keep(&mut self) {
+        self.kept = true;
+    }
+
+    /// What this has begun goes on when the workflow is cancelled or ends; its result is no longer awaited.
+    pub(crate) fn detach(&self) {
+        let mut state = self.core.enter();
+        let Some(slot @ Slot::Open(..)) = state.slots.get_mut(self.seq) else { return };
+        let open = std::mem::replace(slot, Slot::Done);
+        state.awaited -= usize::from(matches!(open, Slot::Open(_, Some(_))));
+        state.issue(EventKind::Detached { seq: self.seq });
+        drop(state);
+        drop(open);
     }
 
     /// Issues the command and opens the slot.
@@ -159,24 +204,14 @@ impl Leaf {
     }
 }
 
-/// Nobody waits any more; the command stands.
+/// Nobody waits any more. What is open is cancelled at the end of the turn, unless the whole instance is being dropped.
 impl Drop for Leaf {
     fn drop(&mut self) {
+        let cancels = !self.kept && self.core.drop_cancels() && self.core.is_in_turn();
         let mut state = self.core.lock();
-        let Some(slot) = state.slots.get_mut(self.seq) else { return };
-        let (waker, resolution) = match slot {
-            Slot::Open(kind, waker) => {
-                let abandoned = (*kind == SlotKind::Timer).then_some(self.seq);
-                let waker = waker.take();
-                state.abandoned.extend(abandoned);
-                (waker, None)
-            }
-            Slot::Claimed | Slot::Resolved(_) => (None, Some(std::mem::replace(slot, Slot::Done))),
-            Slot::Done => (None, None),
-        };
-        state.awaited -= usize::from(waker.is_some());
+        let (waker, resolution, step) = state.leave(self.seq, cancels);
         drop(state);
-        drop((waker, resolution));
+        drop((waker, resolution, step));
     }
 }
 

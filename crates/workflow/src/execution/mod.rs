@@ -17,7 +17,7 @@ pub(crate) use waker::RootWaker;
 use crate::core::Core;
 use crate::definition::{Instance, RootFuture};
 use crate::failure::panic_message;
-use crate::{Definition, Event, EventKind, Failure, Payload, QueryError, Started};
+use crate::{Definition, Event, EventKind, Failure, Payload, QueryError, RULES, Started};
 
 /// One live workflow instance. It is owned and driven from outside and does no I/O: inputs go in one at a time, what the code asks
 /// for comes out as a [`Turn`].
@@ -42,8 +42,8 @@ pub struct Turn {
     pub events: Vec<Event>,
     /// Steps to be run now; their results come back as `StepCompleted` or `StepFailed`.
     pub steps: Vec<Step>,
-    /// Timers that were started and have not fired, and that nobody waits for any more: their futures are gone, as those that
-    /// lost a `select!` are. Should they fire, nothing happens. Not part of the history; of a replay, all that there were.
+    /// Timers that run on though nobody waits for them any more: their handles are gone. Should they fire, nothing happens. Under
+    /// the [`RULES`](crate::RULES) 0, also those whose futures are gone. Not part of the history; of a replay, all that there were.
     pub abandoned: Vec<u32>,
     /// The input had no effect and need not be recorded: a result that nobody awaits (any more), a signal seen before, anything
     /// after the end.
@@ -173,6 +173,11 @@ impl Execution {
                 });
             }
         };
+        if started.rules > RULES {
+            let problem = format!("it lives by rules {}; this build knows those up to {RULES}", started.rules);
+            let (workflow, id) = (started.workflow.clone(), started.id.clone());
+            return Err(Stop { workflow, id, reason: StopReason::BadInput { problem } });
+        }
         let waker = Arc::new(RootWaker::default());
         let core = Arc::new(Core::new(started, at, Arc::clone(&waker)));
         let built = catch_unwind(AssertUnwindSafe(|| definition.build(&core)));
@@ -253,6 +258,7 @@ impl Execution {
                 return Err(self.stop(StopReason::Spinning));
             }
         }
+        self.core.lock().cancel_dropped();
         self.check_wait()
     }
 
@@ -288,7 +294,11 @@ impl Execution {
             (Err(failure), None) => EventKind::WorkflowFailed { failure },
             (Err(failure), Some(reason)) => EventKind::WorkflowCancelled { reason, failure: Some(failure) },
         };
-        self.core.lock().issue(outcome.clone());
+        {
+            let mut state = self.core.lock();
+            state.cancel_dropped();
+            state.issue(outcome.clone());
+        }
         self.close(outcome);
         Ok(())
     }
@@ -305,6 +315,7 @@ impl Execution {
     fn abandon_code(&mut self) {
         let root = self.root.take();
         let core = &self.core;
+        core.begin_closing();
         let _ = catch_unwind(AssertUnwindSafe(|| drop(root)));
         let _ = catch_unwind(AssertUnwindSafe(|| core.close()));
     }

@@ -136,13 +136,6 @@ fn select_takes_what_history_brings_first() {
     assert_eq!(live.result(), "receipt");
 }
 
-#[test]
-fn dropping_a_future_cancels_nothing() {
-    let mut live = Live::<Race>::start(());
-    live.fire(3);
-    assert_eq!(live.commands(), ["TaskScheduled Payments.charge", "TaskScheduled Payments.rate", "TimerStarted 1d"]);
-}
-
 #[derive(Default)]
 struct Joined;
 

@@ -2,8 +2,8 @@ use std::marker::PhantomData;
 
 use futures::FutureExt;
 use partitura::{
-    Definition, Event, EventKind, Execution, Failure, FailureKind, Payload, Started, Step, Stop, StopReason, Turn,
-    Workflow,
+    Definition, Event, EventKind, Execution, Failure, FailureKind, Payload, RULES, Started, Step, Stop, StopReason,
+    Turn, Workflow,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -38,6 +38,7 @@ pub(crate) fn started<W: Workflow>(input: &W::Input) -> Event {
             parent: None,
             reply_to: None,
             tags: Vec::new(),
+            rules: RULES,
         })),
     )
 }
