@@ -138,6 +138,8 @@ fn name_of(kind: &EventKind) -> &'static str {
         EventKind::ChildFailed { .. } => "ChildFailed",
         EventKind::StepCompleted { .. } => "StepCompleted",
         EventKind::StepFailed { .. } => "StepFailed",
+        EventKind::WorkflowStopped { .. } => "WorkflowStopped",
+        EventKind::WorkflowResumed { .. } => "WorkflowResumed",
         EventKind::TaskScheduled { .. } => "TaskScheduled",
         EventKind::TaskCancelRequested { .. } => "TaskCancelRequested",
         EventKind::Detached { .. } => "Detached",

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{Failure, Payload, TaskOptions};
@@ -115,6 +117,19 @@ pub enum EventKind {
         seq: u32,
         /// How.
         failure: Failure,
+    },
+
+    /// Input, for the record: the code cannot go on. Signals that come from here to [`WorkflowResumed`](Self::WorkflowResumed)
+    /// are kept unread.
+    WorkflowStopped {
+        /// What is wrong, and what to do.
+        reason: String,
+    },
+    /// Input, for the record: the code goes on, and has read what was kept.
+    WorkflowResumed {
+        /// Signals among it that the code cannot read: what is wrong with each, by its message id. Replay passes over them.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        refused: BTreeMap<String, String>,
     },
 
     /// Command: run a service's method.
@@ -321,6 +336,8 @@ impl EventKind {
             Self::WorkflowStarted(_)
             | Self::SignalReceived { .. }
             | Self::CancelRequested { .. }
+            | Self::WorkflowStopped { .. }
+            | Self::WorkflowResumed { .. }
             | Self::WorkflowCompleted { .. }
             | Self::WorkflowFailed { .. }
             | Self::WorkflowCancelled { .. } => None,

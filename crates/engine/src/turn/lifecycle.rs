@@ -55,6 +55,7 @@ impl<'a> Turn<'a> {
         self.summarize = Some(expect);
         self.recorded.push(event.clone());
         if let Some(status) = &self.inert {
+            self.recorded.extend(stopped_event(at, status));
             let summary = Summary { status: status.clone(), ..summary };
             self.instance = Instance::Stopped { summary: Box::new(summary), next_turn: 0, notes: Notes::default() };
             return Ok(());
@@ -130,6 +131,16 @@ impl<'a> Turn<'a> {
             _ => return Ok(()),
         };
         let live = self.replay(Summary { status: Status::Running, ..summary }).await?;
+        if let Some(EventKind::WorkflowResumed { refused }) = self
+            .recorded
+            .iter()
+            .rev()
+            .map(|event| &event.kind)
+            .find(|kind| matches!(kind, EventKind::WorkflowResumed { .. }))
+            && !refused.is_empty()
+        {
+            tracing::warn!(instance = %self.key, ?refused, "signals that came while it was stopped cannot be read");
+        }
         self.instance = Instance::Live(Box::new(live));
         self.summarize = Some(Expect::Any);
         write(&mut self.unit, history::mark_stopped(self.key, false));
@@ -161,6 +172,9 @@ impl<'a> Turn<'a> {
                 // A stopped instance that is tried again in vain leaves no trace of that.
                 turn.summarize = (summary.status != status).then_some(Expect::Any);
                 let (events, next_turn) = history::load(&context.journal, key, &summary.run).await?;
+                if before.is_none() {
+                    turn.recorded.extend(stopped_event(now.as_millis(), &status));
+                }
                 let (notes, summary) = (Notes::of(&summary.run, &events), Box::new(Summary { status, ..summary }));
                 turn.instance = Instance::Stopped { summary, next_turn, notes };
             }
@@ -200,4 +214,10 @@ impl<'a> Turn<'a> {
         self.unit.publish.push(again);
         Ok(())
     }
+}
+
+/// What the history says of a stop.
+fn stopped_event(at: u64, status: &Status) -> Option<Event> {
+    let Status::Stopped { reason } = status else { return None };
+    Some(Event::new(at, EventKind::WorkflowStopped { reason: reason.clone() }))
 }

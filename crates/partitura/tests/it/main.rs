@@ -3,6 +3,7 @@
 mod bad_input;
 mod events;
 mod recovery;
+mod stopped;
 mod support;
 mod tasks;
 mod unneeded;

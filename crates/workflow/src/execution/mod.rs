@@ -11,6 +11,7 @@ use std::task::{Context, Poll, Waker};
 
 use futures::future::BoxFuture;
 
+use replay::Kept;
 pub use stop::{Stop, StopReason};
 pub(crate) use waker::RootWaker;
 
@@ -78,7 +79,8 @@ impl Execution {
     ///
     /// The returned turn holds what the code asks for beyond the end of the history, and the steps that the history shows as
     /// scheduled but not resolved; they are to be run again. For a history whose last turn was recorded completely, by
-    /// the same code, it has no events.
+    /// the same code, it has no events. An instance that was stopped goes on: the first event is then `WorkflowResumed`, which names
+    /// the signals that were kept meanwhile and that the code cannot read.
     ///
     /// # Errors
     /// [`Stop`]; [`StopReason::NonDeterministic`] when the code does not do what the history says it did.
@@ -94,12 +96,24 @@ impl Execution {
         };
         let mut execution = Self::build(definition, started)?;
         execution.prepare_replay(events.as_slice());
+        let mut kept = Kept::of(events.as_slice());
         execution.run_code(true)?;
         for (index, event) in (1..).zip(events) {
-            execution.replay_event(index, event)?;
+            match kept.id_of_signal(index, &event.kind) {
+                None => execution.replay_event(index, event)?,
+                Some(id) if kept.is_refused(&id) => drop(execution.seen_messages.insert(id)),
+                Some(id) => match execution.replay_event(index, event) {
+                    Err(Stop { reason: StopReason::BadInput { problem }, .. }) => {
+                        execution.seen_messages.insert(id.clone());
+                        kept.refuse(id, problem);
+                    }
+                    replayed => replayed?,
+                },
+            }
         }
         execution.core.lock().replaying = false;
-        let turn = execution.take_turn();
+        let mut turn = execution.take_turn();
+        turn.events.splice(0..0, kept.resumed());
         Ok((execution, turn))
     }
 

@@ -1,6 +1,60 @@
 //! Events against commands: is the code still the code that wrote this history?
 
+use std::collections::{BTreeMap, HashSet};
+
 use crate::{Event, EventKind, StopReason};
+
+/// The signals that came while the code could not go on. They were recorded unread: code that runs again refuses those that it
+/// cannot read, once, and every later replay refuses the same.
+#[derive(Default)]
+pub(super) struct Kept {
+    /// From where on the history waits for its code to go on.
+    stopped_at: Option<usize>,
+    /// The time of the last event.
+    until: u64,
+    refused_before: HashSet<String>,
+    refused_now: BTreeMap<String, String>,
+}
+
+impl Kept {
+    /// `events` are those behind the first of the history.
+    pub(super) fn of(events: &[Event]) -> Self {
+        let mut kept = Self::default();
+        for (index, event) in (1..).zip(events) {
+            kept.until = event.at;
+            match &event.kind {
+                EventKind::WorkflowStopped { .. } => kept.stopped_at = kept.stopped_at.or(Some(index)),
+                EventKind::WorkflowResumed { refused } => {
+                    kept.stopped_at = None;
+                    kept.refused_before.extend(refused.keys().cloned());
+                }
+                end if end.is_end() => kept.stopped_at = None,
+                _ => {}
+            }
+        }
+        kept
+    }
+
+    /// The message id of the event at `index`, if it is a signal that was refused or may be refused now.
+    pub(super) fn id_of_signal(&self, index: usize, event: &EventKind) -> Option<String> {
+        let EventKind::SignalReceived { message_id, .. } = event else { return None };
+        let unread = self.stopped_at.is_some_and(|stopped_at| index > stopped_at);
+        (unread || self.is_refused(message_id)).then(|| message_id.clone())
+    }
+
+    pub(super) fn is_refused(&self, message_id: &str) -> bool {
+        self.refused_before.contains(message_id)
+    }
+
+    pub(super) fn refuse(&mut self, message_id: String, problem: String) {
+        self.refused_now.insert(message_id, problem);
+    }
+
+    /// What the history says when the code goes on. `None`: it was not stopped.
+    pub(super) fn resumed(self) -> Option<Event> {
+        self.stopped_at.map(|_| Event::new(self.until, EventKind::WorkflowResumed { refused: self.refused_now }))
+    }
+}
 
 /// Compares a command or an end in the history with what the code issued in its place.
 pub(super) fn check(event_index: usize, history: &Event, code: Option<EventKind>) -> Result<(), StopReason> {

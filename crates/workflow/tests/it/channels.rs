@@ -1,7 +1,7 @@
-use partitura::{Cx, EventKind, Never, Payload, QueryError, ReceiveError, Signal, StopReason, days, join};
+use partitura::{Cx, Event, EventKind, Never, Payload, QueryError, ReceiveError, Signal, StopReason, days, join};
 use partitura_macros::{select, workflow};
 
-use crate::harness::{Live, payload, reason};
+use crate::harness::{Live, START, payload, reason, replay};
 
 #[derive(Default)]
 struct Approvals {
@@ -81,6 +81,48 @@ fn a_signal_that_its_handler_cannot_read_is_refused_and_harms_nothing() {
     );
     live.signal("open", ()).signal("numbers", 1).signal("numbers", 20).signal("numbers", 3);
     assert_eq!(live.result(), [1, 20, 3]);
+}
+
+#[test]
+fn a_signal_that_came_while_the_instance_was_stopped_and_cannot_be_read_is_refused_once_and_passed_over_ever_after() {
+    let mut live = Live::<Approvals>::start(());
+    let mut history = std::mem::take(&mut live.history);
+    let signal = |name: &str, json: &str, id: &str| EventKind::SignalReceived {
+        name: name.to_owned(),
+        payload: Payload::from_json(json).unwrap(),
+        message_id: id.to_owned(),
+    };
+    let kept = [
+        EventKind::WorkflowStopped { reason: "a flaw".to_owned() },
+        signal("note", r#"{"text":5}"#, "bad"),
+        signal("open", "null", "good"),
+        signal("note", r#"{"text":5}"#, "bad"),
+    ];
+    history.extend(kept.map(|kind| Event::new(START + 1_000, kind)));
+    let (mut resumed, turn) = replay::<Approvals>(&history).unwrap();
+    let Some(EventKind::WorkflowResumed { refused }) = turn.events.first().map(|event| &event.kind) else {
+        panic!("{:?}", turn.events)
+    };
+    assert_eq!(refused.keys().collect::<Vec<_>>(), ["bad"]);
+    assert!(refused["bad"].contains("argument `text`"), "{refused:?}");
+    // A copy of it that comes later is ignored, by this instance and by its replays.
+    let copy = Event::new(START + 2_000, signal("note", r#"{"text":"late"}"#, "bad"));
+    assert!(resumed.apply(copy.clone()).unwrap().ignored);
+    history.extend(turn.events);
+    let (mut again, turn) = replay::<Approvals>(&history).unwrap();
+    assert_eq!(turn.events, []);
+    assert!(again.apply(copy).unwrap().ignored);
+}
+
+#[test]
+fn a_signal_that_was_read_before_must_be_readable_when_its_history_is_replayed() {
+    let live = Live::<Approvals>::start(());
+    let mut history = live.history.clone();
+    let (name, payload) = ("note".to_owned(), Payload::from_json(r#"{"text":5}"#).unwrap());
+    history.push(Event::new(START, EventKind::SignalReceived { name, payload, message_id: "read".to_owned() }));
+    history.push(Event::new(START, EventKind::WorkflowStopped { reason: "a flaw".to_owned() }));
+    let stop = replay::<Approvals>(&history).unwrap_err();
+    assert!(stop.to_string().contains("argument `text`"), "{stop}");
 }
 
 #[test]
