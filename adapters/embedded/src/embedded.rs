@@ -54,6 +54,8 @@ pub struct Options {
     pub resident_bytes: usize,
     /// A file up to this size, in bytes, is read through when it is opened, to find damage before anything is written.
     pub check_up_to: u64,
+    /// Sizes beyond which messages are refused. Smaller ones show in a test what another broker would refuse.
+    pub limits: Limits,
 }
 
 /// Stops the writer when nobody is left who could ask it anything.
@@ -63,9 +65,10 @@ pub(crate) struct Handle {
 }
 
 impl Default for Options {
-    /// The system's clock, 64 MiB of messages in memory, files up to 256 MiB checked.
+    /// The system's clock, 64 MiB of messages in memory, files up to 256 MiB checked, and the contract's limits.
     fn default() -> Self {
-        Self { clock: Arc::new(SystemClock), resident_bytes: 64 << 20, check_up_to: 256 << 20 }
+        let (resident_bytes, check_up_to, limits) = (64 << 20, 256 << 20, Limits::default());
+        Self { clock: Arc::new(SystemClock), resident_bytes, check_up_to, limits }
     }
 }
 
@@ -81,6 +84,13 @@ impl Options {
     #[must_use]
     pub fn resident_bytes(mut self, bytes: usize) -> Self {
         self.resident_bytes = bytes;
+        self
+    }
+
+    /// Sets the sizes beyond which messages are refused.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
         self
     }
 
@@ -111,7 +121,7 @@ impl Embedded {
         let (writer, state) = restore(storage, &options, now)?;
         let readers = Readers::new(directory.file().to_path_buf());
         let desk = Desk::Thread(Queue::new());
-        let core = Core::new(capabilities(Durability::Synced), options.clock, state, desk, readers);
+        let core = Core::new(capabilities(Durability::Synced, options.limits), options.clock, state, desk, readers);
         let core = Arc::new(core);
         thread::start(core.clone(), writer, directory)?;
         Ok(Self { handle: Arc::new(Handle { core }) })
@@ -125,7 +135,7 @@ impl Embedded {
         let (writer, state) = restore(Storage::memory()?, &options, options.clock.now())?;
         let desk = Desk::Inline(std::sync::Mutex::new(Some(writer)));
         let readers = Readers::new(Default::default());
-        let core = Core::new(capabilities(Durability::Memory), options.clock, state, desk, readers);
+        let core = Core::new(capabilities(Durability::Memory, options.limits), options.clock, state, desk, readers);
         Ok(Self { handle: Arc::new(Handle { core: Arc::new(core) }) })
     }
 
@@ -153,14 +163,14 @@ fn restore(storage: Storage, options: &Options, now: Timestamp) -> Result<(Write
     Ok((Writer::new(storage, next, Timestamp::from_millis(latest)), state))
 }
 
-fn capabilities(durability: Durability) -> Capabilities {
+fn capabilities(durability: Durability, limits: Limits) -> Capabilities {
     const YEAR: Duration = Duration::from_secs(366 * 24 * 60 * 60);
     Capabilities {
         broker: concat!("embedded ", env!("CARGO_PKG_VERSION")).into(),
         durability,
         delay: Delay { native: true, max: YEAR * 10, lateness: Duration::from_millis(20) },
         hold: None,
-        limits: Limits::default(),
+        limits,
         supports: Supports { transactions: true, deduplication: None, cancellation: true },
     }
 }

@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use clap::Parser;
-use partitura::{Cancelled, Cx, Filter, days};
+use partitura::{Cancelled, Cx, Filter, StatusKind, days};
 use partitura_benches::closed_loop;
 
 type Failure = Box<dyn Error + Send + Sync>;
@@ -47,7 +47,7 @@ async fn main() -> Result<(), Failure> {
         }
     })
     .await?;
-    let running = client.list::<Sleeper>(Filter::first(1_000).status("running")).await?.len();
+    let running = client.list::<Sleeper>(Filter::first(1_000).status(StatusKind::Running)).await?.len();
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let of = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name));

@@ -169,7 +169,7 @@ impl Conductor {
 
     /// All that follows a turn and need not be durable.
     async fn committed(&self, key: &InstanceKey, Work { partition, term, .. }: Work<'_>, turn: Turn<'_>) {
-        let Turn { instance, mut replies, steps, unneeded, waiters, ended, replaced, .. } = turn;
+        let Turn { instance, mut replies, steps, unneeded, waiters, ended, stops, replaced, .. } = turn;
         if let Instance::Live(live) = instance
             && !live.summary.status.is_closed()
         {
@@ -182,6 +182,10 @@ impl Conductor {
             self.remember(key, partition, waiters, Some(&outcome), &mut replies);
         }
         self.remember(key, partition, waiters, ended.as_ref(), &mut replies);
+        if let Some(reason) = stops {
+            let waiting = self.waiters().pop(key).map(|(_, waiting)| waiting).unwrap_or_default();
+            replies.extend(waiting.into_iter().map(|to| (to, ReplyBody::Stopped { reason: reason.clone() })));
+        }
         self.send(key, replies).await;
         self.0.context.unneeded.cancel(unneeded);
         for (run, step) in steps {
@@ -193,8 +197,8 @@ impl Conductor {
         if replies.is_empty() {
             return;
         }
-        let topic = &self.0.context.topics.commands;
-        let replies = replies.into_iter().map(|(to, body)| wire::reply(topic, &to, body)).collect();
+        let (topic, limit) = (&self.0.context.topics.commands, self.0.context.directory.payload_limit());
+        let replies = replies.into_iter().map(|(to, body)| wire::reply(topic, &to, body, limit)).collect();
         if let Err(error) = self.0.producer.reply(replies).await {
             // Whoever waits asks again.
             tracing::debug!(instance = %key, %error, "a reply was not sent");

@@ -39,6 +39,11 @@ impl Directory {
         self.partitions
     }
 
+    /// How many bytes the payload of a message may have.
+    pub(crate) fn payload_limit(&self) -> usize {
+        self.broker.capabilities().limits.payload
+    }
+
     /// The topics of a workflow, declared or not.
     pub(crate) fn workflow(&self, name: &str) -> Result<WorkflowTopics> {
         remembered(&self.workflows, name, |name| WorkflowTopics::new(&self.namespace, name))

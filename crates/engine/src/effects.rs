@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use partitura_broker::{Delayed, Message, Result, Timestamp, TopicName};
-use partitura_workflow::{Event, EventKind, ParentRef};
+use partitura_workflow::{Event, EventKind, Failure, FailureKind, ParentRef};
 use uuid::Uuid;
 
 use crate::directory::{Destination, Directory};
 use crate::instance::{Delay, Notes, Purpose};
-use crate::names::InstanceKey;
-use crate::steps;
+use crate::names::{InstanceKey, check_id};
 use crate::summary::Summary;
-use crate::wire::{self, Command, Outcome, Start, StartPolicy, TaskRequest};
+use crate::wire::{self, Command, Outcome, Request, Start, StartPolicy, TaskRequest};
+use crate::{sizes, steps};
 
 /// The messages that `event` asks for, recorded by an instance of which this is known.
 pub(crate) fn of(
@@ -45,7 +45,11 @@ pub(crate) fn of(
                 detached: notes.detached.contains(seq),
             };
             let tasks = directory.service(service)?.tasks;
-            out.push(Message::new(tasks, request.message_id(), wire::encode(&request)));
+            let task = Message::new(tasks, request.message_id(), wire::encode(&request));
+            match sizes::check(directory, "its arguments", task.payload.len() + sizes::NEXT_ATTEMPT) {
+                Ok(()) => out.push(task),
+                Err(problem) => out.push(refused_task(directory, key, &request, problem)?),
+            }
             if let Some(limit) = options.overall_timeout {
                 let expired = Command::TaskExpired { run: run.clone(), seq: *seq };
                 out.push(to_self(directory, key, expiry_id(run, *seq), &expired)?.not_before(after(event.at, limit)));
@@ -73,7 +77,23 @@ pub(crate) fn of(
                 reply_to: None,
                 accepted: None,
             }));
-            out.push(to(directory, workflow, id, format!("{run}.{seq}.c"), &start)?);
+            let start = to(directory, workflow, id, format!("{run}.{seq}.c"), &start)?;
+            let problem = check_id(id).and_then(|()| sizes::check(directory, "its input", start.payload.len()));
+            match problem {
+                Ok(()) => out.push(start),
+                Err(problem) if *detached => tracing::error!(instance = %key, seq, problem, "a child is not started"),
+                Err(problem) => {
+                    let parent = ParentRef {
+                        workflow: key.workflow.to_string(),
+                        id: key.id.to_string(),
+                        run: run.clone(),
+                        seq: *seq,
+                    };
+                    let outcome =
+                        Outcome::Err(Failure::new(FailureKind::Unknown, format!("{workflow}/{id}: {problem}")));
+                    out.push(child_done(directory, &parent, &child_run(run, *seq), outcome)?);
+                }
+            }
         }
         EventKind::ChildCancelRequested { seq } => {
             if let Some(child) = notes.children.get(seq) {
@@ -81,7 +101,8 @@ pub(crate) fn of(
             }
         }
         EventKind::SignalSent { seq, workflow, id, name, payload } => {
-            let signal = Command::Signal { name: name.clone(), payload: payload.clone() };
+            let request = Request::default();
+            let signal = Command::Signal { name: name.clone(), payload: payload.clone(), request };
             out.push(to(directory, workflow, id, format!("{run}.{seq}.s"), &signal)?);
         }
         end if end.is_end() => {
@@ -174,8 +195,27 @@ pub(crate) fn child_done(
     child_run: &str,
     outcome: Outcome,
 ) -> Result<Message> {
-    let done = Command::ChildDone { run: parent.run.clone(), seq: parent.seq, outcome };
-    to(directory, &parent.workflow, &parent.id, format!("{child_run}.e"), &done)
+    let done = |outcome| {
+        let done = Command::ChildDone { run: parent.run.clone(), seq: parent.seq, outcome };
+        to(directory, &parent.workflow, &parent.id, format!("{child_run}.e"), &done)
+    };
+    let kind = match &outcome {
+        Outcome::Ok(_) => FailureKind::Unknown,
+        Outcome::Err(failure) => failure.kind,
+    };
+    let message = done(outcome)?;
+    match sizes::check(directory, "the child ended, but its outcome and what goes with it", message.payload.len()) {
+        Ok(()) => Ok(message),
+        Err(problem) => done(Outcome::Err(Failure::new(kind, format!("{problem}; the child's history has it")))),
+    }
+}
+
+/// Tells a workflow that the broker would not take a task of it.
+fn refused_task(directory: &Directory, key: &InstanceKey, task: &TaskRequest, problem: String) -> Result<Message> {
+    let TaskRequest { run, seq, service, method, .. } = task;
+    let outcome = Outcome::Err(Failure::new(FailureKind::Unknown, format!("{service}.{method}: {problem}")));
+    let done = Command::TaskDone { run: run.clone(), seq: *seq, attempts: 0, outcome };
+    to_self(directory, key, format!("{run}.{seq}.d"), &done)
 }
 
 fn cancel_child(
@@ -187,7 +227,8 @@ fn cancel_child(
     child_run: &str,
 ) -> Result<Message> {
     let reason = Some("its parent was cancelled or has ended".to_owned());
-    let cancel = Command::Cancel { run: Some(child_run.to_owned()), reason };
+    let request = Request { run: Some(child_run.to_owned()), ..Request::default() };
+    let cancel = Command::Cancel { reason, request };
     to(directory, workflow, id, format!("{run}.{seq}.a"), &cancel)
 }
 

@@ -28,6 +28,58 @@ pub enum ClientError {
         /// The instance's id.
         id: String,
     },
+    /// The instance has ended, so that what was sent had no effect.
+    #[error("workflow {workflow}/{id} has ended, as run {run}")]
+    Ended {
+        /// The workflow's name.
+        workflow: String,
+        /// The instance's id.
+        id: String,
+        /// The run that has ended.
+        run: String,
+    },
+    /// Another run was meant than the one there is.
+    #[error("the run of workflow {workflow}/{id} is {run}, not the one that was named")]
+    AnotherRun {
+        /// The workflow's name.
+        workflow: String,
+        /// The instance's id.
+        id: String,
+        /// Its latest run.
+        run: String,
+    },
+    /// What was to be sent is too large. Nothing was sent.
+    #[error(
+        "what is sent to {workflow}/{id} has {bytes} bytes, {limit} are allowed: the broker takes {taken}, and the engine needs some \
+         of them; keep large data elsewhere and send a reference"
+    )]
+    TooLarge {
+        /// The workflow's name.
+        workflow: String,
+        /// The instance's id.
+        id: String,
+        /// Its size.
+        bytes: usize,
+        /// How many bytes may be sent to an instance of this name.
+        limit: usize,
+        /// How many the broker takes in one message.
+        taken: usize,
+    },
+    /// The answer is larger than the broker takes.
+    #[error(
+        "the answer of {workflow}/{id} has {bytes} bytes, the broker takes {limit}; what is recorded can be read by `history()`, which \
+         comes in parts; let a query return less"
+    )]
+    AnswerTooLarge {
+        /// The workflow's name.
+        workflow: String,
+        /// The instance's id.
+        id: String,
+        /// Its size.
+        bytes: usize,
+        /// How many bytes the broker takes in one message.
+        limit: usize,
+    },
     /// No worker answered in time.
     #[error("no worker of workflow {workflow} answered within {waited:?}; is one running?")]
     NoAnswer {
@@ -63,6 +115,12 @@ pub enum WorkflowError<E> {
     /// Its time was up.
     #[error("timed out: {0}")]
     TimedOut(String),
+    /// It has not ended: its code cannot go on for now. It is tried again from time to time, and goes on once it is repaired.
+    #[error("stopped: {reason}")]
+    Stopped {
+        /// What is wrong, and what to do.
+        reason: String,
+    },
     /// Its input or its error could not be read, or something else that its code had no part in.
     #[error("{0}")]
     Unknown(String),

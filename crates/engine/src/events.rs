@@ -1,5 +1,6 @@
 //! What happened, for anybody who wants to know: CloudEvents 1.0 in JSON, on the event topics.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -31,6 +32,10 @@ pub struct CloudEvent<T> {
     pub time: String,
     /// `application/json`.
     pub datacontenttype: String,
+    /// An extension attribute: with its payloads the event is too large for the broker, so they are left out (`null`), and long texts
+    /// are cut. An instance's history has all of it.
+    #[serde(default, rename = "partituratruncated", skip_serializing_if = "std::ops::Not::not")]
+    pub truncated: bool,
     /// What happened.
     pub data: T,
 }
@@ -61,26 +66,42 @@ pub struct TaskEvent {
 /// The event topic of a workflow or service, and whether events are wanted there.
 #[derive(Debug, Clone)]
 pub(crate) struct EventTopic {
-    pub(crate) name: TopicName,
+    pub(crate) name: Address,
     broker: Arc<dyn Broker>,
     wanted: bool,
 }
 
+/// Where events are published, and how large they may be there.
+#[derive(Debug, Clone)]
+pub(crate) struct Address {
+    topic: TopicName,
+    limit: usize,
+}
+
 impl EventTopic {
     pub(crate) fn new(broker: &Arc<dyn Broker>, name: TopicName, wanted: bool) -> Self {
-        Self { name, broker: broker.clone(), wanted }
+        let limit = broker.capabilities().limits.payload;
+        Self { name: Address { topic: name, limit }, broker: broker.clone(), wanted }
     }
 
     /// Whether an event is worth building.
     pub(crate) fn is_heard(&self) -> bool {
-        self.wanted && self.broker.has_audience(&self.name)
+        self.wanted && self.broker.has_audience(&self.name.topic)
     }
 }
 
-fn message<T: Serialize>(topic: &TopicName, event: CloudEvent<T>) -> Message {
+/// An event that is too large is published without its payloads: no event may keep a turn from being committed.
+fn message<T: Serialize>(address: &Address, mut event: CloudEvent<T>, shorten: impl FnOnce(&mut T)) -> Message {
     let key = Bytes::copy_from_slice(event.subject.as_bytes());
-    let payload = wire::encode(&event);
-    Message::new(topic.clone(), event.id, payload).key(key).header("content-type", "application/cloudevents+json")
+    let mut payload = wire::encode(&event);
+    if payload.len() > address.limit {
+        event.truncated = true;
+        shorten(&mut event.data);
+        payload = wire::encode(&event);
+    }
+    Message::new(address.topic.clone(), event.id, payload)
+        .key(key)
+        .header("content-type", "application/cloudevents+json")
 }
 
 fn envelope<T>(id: String, source: String, kind: String, subject: String, at: u64, data: T) -> CloudEvent<T> {
@@ -93,13 +114,14 @@ fn envelope<T>(id: String, source: String, kind: String, subject: String, at: u6
         subject,
         time: time.map(|time| time.to_string()).unwrap_or_default(),
         datacontenttype: "application/json".into(),
+        truncated: false,
         data,
     }
 }
 
 /// The event of one entry of a history. `index` counts inside the turn.
 pub(crate) fn of_workflow(
-    topic: &TopicName,
+    topic: &Address,
     key: &InstanceKey,
     (run, turn, index): (&str, u32, usize),
     event: &Event,
@@ -107,22 +129,69 @@ pub(crate) fn of_workflow(
     let kind = format!("partitura.workflow.{}", name_of(&event.kind));
     let source = format!("/workflows/{}", key.workflow);
     let id = format!("{run}.{turn}.{index}");
-    message(topic, envelope(id, source, kind, key.to_string(), event.at, &event.kind))
+    let envelope = envelope(id, source, kind, key.to_string(), event.at, Cow::Borrowed(&event.kind));
+    message(topic, envelope, |kind| *kind = Cow::Owned(shortened(kind)))
 }
 
 /// The event of a task's attempt; `what` is `started`, `completed`, `failed` or `retried`.
-pub(crate) fn of_task(
-    topic: &TopicName,
-    request: &TaskRequest,
-    what: &str,
-    now: Timestamp,
-    data: TaskEvent,
-) -> Message {
+pub(crate) fn of_task(topic: &Address, request: &TaskRequest, what: &str, now: Timestamp, data: TaskEvent) -> Message {
     let source = format!("/services/{}", request.service);
     let id = format!("{}.{what}", request.message_id());
     let subject = format!("{}/{}", request.workflow, request.id);
     let at = now.as_millis();
-    message(topic, envelope(id, source, format!("partitura.task.{what}"), subject, at, data))
+    let envelope = envelope(id, source, format!("partitura.task.{what}"), subject, at, data);
+    message(topic, envelope, |data| {
+        data.result = None;
+        data.failure.iter_mut().for_each(shorten_failure);
+    })
+}
+
+/// The longest text, in bytes, that an event keeps which is too large as it is.
+const SHORT: usize = 256;
+
+/// The event without its payloads, and with its texts cut.
+pub(crate) fn shortened(kind: &EventKind) -> EventKind {
+    use EventKind as E;
+    let mut kind = kind.clone();
+    match &mut kind {
+        E::WorkflowStarted(started) => {
+            started.input = Payload::null();
+            started.tags.clear();
+        }
+        E::SignalReceived { payload, .. } | E::SignalSent { payload, .. } => *payload = Payload::null(),
+        E::TaskScheduled { args: payload, .. } | E::ChildStarted { input: payload, .. } => *payload = Payload::null(),
+        E::TaskCompleted { result, .. }
+        | E::ChildCompleted { result, .. }
+        | E::StepCompleted { result, .. }
+        | E::WorkflowCompleted { result } => *result = Payload::null(),
+        E::TaskFailed { failure, .. }
+        | E::ChildFailed { failure, .. }
+        | E::StepFailed { failure, .. }
+        | E::WorkflowFailed { failure } => shorten_failure(failure),
+        E::WorkflowCancelled { reason, failure } => {
+            reason.iter_mut().for_each(|reason| shorten(reason, SHORT));
+            failure.iter_mut().for_each(shorten_failure);
+        }
+        E::CancelRequested { reason } => reason.iter_mut().for_each(|reason| shorten(reason, SHORT)),
+        E::WorkflowStopped { reason } => shorten(reason, SHORT),
+        E::WorkflowResumed { refused } => refused.clear(),
+        E::TaskHeartbeat { details, .. } => *details = None,
+        _ => {}
+    }
+    kind
+}
+
+fn shorten_failure(failure: &mut Failure) {
+    failure.details = None;
+    shorten(&mut failure.message, SHORT);
+}
+
+/// Cuts a text to at most `most` bytes, at a character's boundary.
+pub(crate) fn shorten(text: &mut String, most: usize) {
+    if text.len() > most {
+        text.truncate(text.floor_char_boundary(most.saturating_sub('…'.len_utf8())));
+        text.push('…');
+    }
 }
 
 fn name_of(kind: &EventKind) -> &'static str {

@@ -1,6 +1,7 @@
 use partitura_workflow::{EventKind, ParentRef};
 use serde::{Deserialize, Serialize};
 
+use crate::events::{shorten, shortened};
 use crate::wire::Outcome;
 
 /// What is known of an instance without its history.
@@ -26,7 +27,8 @@ pub struct Summary {
     /// The workflow that started it as a child.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<ParentRef>,
-    /// The event that ended it.
+    /// The event that ended it. [Lists](crate::Client::list) leave it out unless [asked](Filter::with_ends), and payloads that the broker
+    /// does not take are missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<EventKind>,
     /// Numbers of the tasks that it has detached, once it has ended: they are wanted still.
@@ -35,6 +37,15 @@ pub struct Summary {
 }
 
 impl Summary {
+    /// Leaves out payloads and tags, and cuts what is said.
+    pub(crate) fn shorten(&mut self) {
+        self.tags.clear();
+        self.end = self.end.as_ref().map(shortened);
+        if let Status::Stopped { reason } = &mut self.status {
+            shorten(reason, 512);
+        }
+    }
+
     pub(crate) fn outcome(&self) -> Option<Outcome> {
         self.end.as_ref().and_then(Outcome::of_end)
     }
@@ -77,6 +88,25 @@ impl Status {
         matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
     }
 
+    /// Why it is stopped, if it is.
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Stopped { reason } => Some(reason),
+            _ => None,
+        }
+    }
+
+    /// Without details.
+    pub fn kind(&self) -> StatusKind {
+        match self {
+            Self::Running => StatusKind::Running,
+            Self::Stopped { .. } => StatusKind::Stopped,
+            Self::Completed => StatusKind::Completed,
+            Self::Failed => StatusKind::Failed,
+            Self::Cancelled => StatusKind::Cancelled,
+        }
+    }
+
     /// In one word.
     pub fn name(&self) -> &'static str {
         match self {
@@ -89,21 +119,41 @@ impl Status {
     }
 }
 
+/// A [`Status`] without details: what one lists by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum StatusKind {
+    /// It has not ended.
+    Running,
+    /// Its code cannot go on.
+    Stopped,
+    /// It returned `Ok`.
+    Completed,
+    /// It returned `Err`, or was terminated.
+    Failed,
+    /// It ended after it was cancelled.
+    Cancelled,
+}
+
 /// Which instances to list. Everything that is `None` matches all.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Filter {
-    /// [`Status::name`].
+    /// Where they stand.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub status: Option<String>,
+    pub status: Option<StatusKind>,
     /// One of the tags.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tag: Option<String>,
     /// Only ids behind this one, in the order of their bytes: how one reads on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
-    /// At most so many; 1,000 at the most.
+    /// At most so many.
     pub limit: usize,
+    /// With the events that ended them, and so with results.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ends: bool,
 }
 
 impl Filter {
@@ -112,10 +162,17 @@ impl Filter {
         Self { limit, ..Self::default() }
     }
 
-    /// Only those of a status, by its [name](Status::name).
+    /// Only those that stand here.
     #[must_use]
-    pub fn status(mut self, name: impl Into<String>) -> Self {
-        self.status = Some(name.into());
+    pub fn status(mut self, status: StatusKind) -> Self {
+        self.status = Some(status);
+        self
+    }
+
+    /// With the [events that ended them](Summary::end), and so with results.
+    #[must_use]
+    pub fn with_ends(mut self) -> Self {
+        self.ends = true;
         self
     }
 
@@ -134,7 +191,7 @@ impl Filter {
     }
 
     pub(crate) fn matches(&self, summary: &Summary) -> bool {
-        self.status.as_deref().is_none_or(|status| status == summary.status.name())
+        self.status.is_none_or(|status| status == summary.status.kind())
             && self.tag.as_ref().is_none_or(|tag| summary.tags.contains(tag))
     }
 }

@@ -15,15 +15,19 @@ pub(crate) enum Command {
     Signal {
         name: String,
         payload: Payload,
+        #[serde(default, skip_serializing_if = "Request::is_default")]
+        request: Request,
     },
     Cancel {
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        run: Option<String>,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
+        #[serde(default, skip_serializing_if = "Request::is_default")]
+        request: Request,
     },
     Terminate {
         reason: String,
+        #[serde(default, skip_serializing_if = "Request::is_default")]
+        request: Request,
     },
     TaskDone {
         run: String,
@@ -84,11 +88,23 @@ pub(crate) enum Command {
     },
     Await {
         reply_to: ReplyTo,
+        /// That it is stopped is an answer, too.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        stops: bool,
     },
     Describe {
         reply_to: ReplyTo,
     },
     History {
+        /// Of this run, else of the latest.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        run: Option<String>,
+        /// From this event on, counted from 0.
+        #[serde(default)]
+        from: usize,
+        /// From this byte of it on.
+        #[serde(default)]
+        offset: usize,
         reply_to: ReplyTo,
     },
     /// Not about one instance: whichever worker owns the key answers from the shared store.
@@ -103,12 +119,32 @@ impl Command {
     pub(crate) fn asker(&self) -> Option<&ReplyTo> {
         match self {
             Self::Query { reply_to, .. }
-            | Self::Await { reply_to }
+            | Self::Await { reply_to, .. }
             | Self::Describe { reply_to }
-            | Self::History { reply_to }
+            | Self::History { reply_to, .. }
             | Self::List { reply_to, .. } => Some(reply_to),
             _ => None,
         }
+    }
+}
+
+/// What goes with a signal, a cancellation or a termination.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Request {
+    /// The sender's own name for it: a signal of the same id is applied once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) id: Option<String>,
+    /// For this run only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) run: Option<String>,
+    /// Who waits for an answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) reply_to: Option<ReplyTo>,
+}
+
+impl Request {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
     }
 }
 
@@ -242,26 +278,36 @@ pub(crate) struct Reply {
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum ReplyBody {
-    /// To `Start`: an instance was started, or was there.
+    /// To `Start`: an instance was started, or was there. To `Signal`, `Cancel` and `Terminate`: it is recorded.
     Accepted,
     /// To `Start` with [`StartPolicy::Reject`].
     Rejected { run: String },
+    /// To `Signal`, `Cancel` and `Terminate`: the run has ended.
+    Closed { run: String },
+    /// To `Signal`, `Cancel` and `Terminate`: the latest run is another.
+    AnotherRun { run: String },
     /// The workflow ended.
     Ended(Outcome),
+    /// To `Await`: its code cannot go on for now.
+    Stopped { reason: String },
     /// The answer to a query.
     Answer(Payload),
     /// To `Describe`.
     Description(Box<Summary>),
-    /// To `History`.
-    History(Vec<Event>),
-    /// To `List`.
-    Listing(Vec<Summary>),
+    /// To `History`: events, and the number of the next one if there are more.
+    HistoryPage { run: String, events: Vec<Event>, next: Option<usize> },
+    /// To `History`: a part of the JSON text of one event that is too large for one reply.
+    HistoryPart { run: String, text: String, last: bool },
+    /// To `List`: summaries, and whether there are more behind them.
+    Listing { page: Vec<Summary>, more: bool },
     /// To `Heartbeat`.
     Heartbeat { wanted: bool, details: Option<Payload> },
     /// There is no such instance.
     NotFound,
     /// It cannot be answered, and why.
     Refused(String),
+    /// The answer is larger than the broker takes.
+    TooLarge { bytes: usize, limit: usize },
 }
 
 /// Encodes what is serializable without failing: our own types, whose payloads are JSON already.
@@ -285,9 +331,13 @@ pub(crate) fn command(topic: &TopicName, id: &str, message_id: String, command: 
     Message::new(topic.clone(), message_id, encode(command)).key(Bytes::copy_from_slice(id.as_bytes()))
 }
 
-/// A reply on its way to an inbox. Its topic is ignored.
-pub(crate) fn reply(topic: &TopicName, to: &ReplyTo, body: ReplyBody) -> (InboxAddress, Message) {
-    let payload = encode(&Reply { request: to.request, body });
+/// A reply on its way to an inbox. Its topic is ignored. Whoever asked is told when it is larger than `limit`.
+pub(crate) fn reply(topic: &TopicName, to: &ReplyTo, body: ReplyBody, limit: usize) -> (InboxAddress, Message) {
+    let mut payload = encode(&Reply { request: to.request, body });
+    if payload.len() > limit {
+        let body = ReplyBody::TooLarge { bytes: payload.len(), limit };
+        payload = encode(&Reply { request: to.request, body });
+    }
     (to.inbox.clone(), Message::new(topic.clone(), "reply", payload))
 }
 
@@ -298,7 +348,8 @@ mod tests {
     #[test]
     fn a_command_survives_the_wire_with_its_payload_untouched() {
         let json = r#"{"a": [1,  2]}"#;
-        let command = Command::Signal { name: "n".into(), payload: Payload::from_json(json).unwrap() };
+        let payload = Payload::from_json(json).unwrap();
+        let command = Command::Signal { name: "n".into(), payload, request: Request::default() };
         let Command::Signal { payload, .. } = decode(&encode(&command)).unwrap() else { panic!("another command") };
         assert_eq!(payload.as_json(), json);
     }

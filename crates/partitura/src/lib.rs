@@ -62,8 +62,8 @@ pub mod testing;
 pub use connect::{Connect, broker, connect};
 pub use partitura_broker::{Error, ErrorKind};
 pub use partitura_engine::{
-    Builder, Client, ClientError, Filter, Partitura, RunningWorker, Start, StartPolicy, Status, Summary, TaskContext,
-    Worker, WorkflowError, WorkflowHandle,
+    Builder, Client, ClientError, Filter, Partitura, Request, RunningWorker, Start, StartPolicy, Status, StatusKind,
+    Summary, TaskContext, Worker, WorkflowError, WorkflowHandle,
 };
 pub use partitura_macros::{select, service, workflow};
 #[doc(hidden)]

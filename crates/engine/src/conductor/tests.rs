@@ -20,7 +20,7 @@ use crate::steps::Running;
 use crate::store::{BrokerStore, Store};
 use crate::summary::Status;
 use crate::unneeded::Unneeded;
-use crate::wire::{Start, StartPolicy};
+use crate::wire::{Request, Start, StartPolicy};
 
 /// Counts signals until there are enough.
 #[derive(Debug, Default)]
@@ -240,7 +240,7 @@ fn start(run: &str, enough: u64, policy: StartPolicy) -> Command {
 
 fn signal() -> Command {
     let (name, payload) = Signal::<Tally>::to_channel("one more", &()).into_parts().expect("a signal");
-    Command::Signal { name, payload }
+    Command::Signal { name, payload, request: Request::default() }
 }
 
 #[tokio::test(start_paused = true)]
@@ -268,7 +268,7 @@ async fn an_instance_that_ends_between_two_reads_has_ended() {
     stage.turn(&second, [("s", start(FIRST, 1, StartPolicy::UseExisting))]).await;
     first.gate.close(Point::BeforeHistory);
     let (reply_to, reply) = stage.mailbox.request();
-    let slow = stage.turn(&first, [("q", Command::Await { reply_to })]);
+    let slow = stage.turn(&first, [("q", Command::Await { reply_to, stops: false })]);
     let ending = async {
         first.gate.reached.notified().await;
         assert_eq!(stage.turn(&second, [("a", signal())]).await, Outcome::Done);
@@ -297,7 +297,11 @@ async fn a_run_that_ends_in_the_turn_that_replaces_it_keeps_its_end() {
     let (owner, other) = (stage.owner::<Tally>().await, stage.owner::<Tally>().await);
     stage.turn(&owner, [("s", start(FIRST, 1, StartPolicy::Replace))]).await;
     let (reply_to, reply) = stage.mailbox.request();
-    let batch = [("q", Command::Await { reply_to }), ("a", signal()), ("r", start(SECOND, 1, StartPolicy::Replace))];
+    let batch = [
+        ("q", Command::Await { reply_to, stops: false }),
+        ("a", signal()),
+        ("r", start(SECOND, 1, StartPolicy::Replace)),
+    ];
     assert_eq!(stage.turn(&owner, batch).await, Outcome::Done);
     assert!(matches!(answer(reply).await, ReplyBody::Ended(Ended::Ok(_))));
     assert_eq!(stage.summary(&other).await, (SECOND.to_owned(), Status::Running));
@@ -335,11 +339,16 @@ async fn nothing_follows_the_end_of_a_stopped_instance() {
     let flawed = stage.owner::<Flawed>().await;
     stage.turn(&flawed, [("s", start(FIRST, 9, StartPolicy::UseExisting))]).await;
     stage.turn(&flawed, [("a", signal())]).await;
-    let batch = [("t", Command::Terminate { reason: "enough".into() }), ("b", signal()), ("r", Command::Resume)];
+    let batch = [
+        ("t", Command::Terminate { reason: "enough".into(), request: Request::default() }),
+        ("b", signal()),
+        ("r", Command::Resume),
+    ];
     assert_eq!(stage.turn(&flawed, batch).await, Outcome::Done);
     assert_eq!(stage.summary(&flawed).await.1, Status::Failed);
-    match stage.ask(&flawed, |reply_to| Command::History { reply_to }).await {
-        ReplyBody::History(events) => {
+    let history = |reply_to| Command::History { run: None, from: 0, offset: 0, reply_to };
+    match stage.ask(&flawed, history).await {
+        ReplyBody::HistoryPage { events, .. } => {
             assert!(matches!(events.last().map(|event| &event.kind), Some(EventKind::WorkflowFailed { .. })));
         }
         other => panic!("{other:?}"),

@@ -20,15 +20,10 @@ impl Turn<'_> {
         }
         match command {
             Command::Start(start) => self.start(*start).await,
-            Command::Signal { name, payload } => {
-                let seen =
-                    matches!(&self.instance, Instance::Live(live) if live.execution.has_seen_message(message_id));
-                let message_id = message_id.to_owned();
-                if seen { Ok(()) } else { self.input(None, EventKind::SignalReceived { name, payload, message_id }) }
-            }
-            Command::Cancel { run, reason } => self.input(run.as_deref(), EventKind::CancelRequested { reason }),
-            Command::Terminate { reason } => {
-                self.terminate(&reason);
+            Command::Signal { name, payload, request } => self.signal(name, payload, request, message_id).await,
+            Command::Cancel { reason, request } => self.cancel(reason, request),
+            Command::Terminate { reason, request } => {
+                self.terminate_for(&reason, request);
                 Ok(())
             }
             Command::TaskDone { run, seq, attempts, outcome } => {

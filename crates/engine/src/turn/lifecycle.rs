@@ -173,6 +173,7 @@ impl<'a> Turn<'a> {
                 turn.summarize = (summary.status != status).then_some(Expect::Any);
                 let (events, next_turn) = history::load(&context.journal, key, &summary.run).await?;
                 if before.is_none() {
+                    turn.stops = status.reason().map(str::to_owned);
                     turn.recorded.extend(stopped_event(now.as_millis(), &status));
                 }
                 let (notes, summary) = (Notes::of(&summary.run, &events), Box::new(Summary { status, ..summary }));
@@ -218,6 +219,6 @@ impl<'a> Turn<'a> {
 
 /// What the history says of a stop.
 fn stopped_event(at: u64, status: &Status) -> Option<Event> {
-    let Status::Stopped { reason } = status else { return None };
-    Some(Event::new(at, EventKind::WorkflowStopped { reason: reason.clone() }))
+    let reason = status.reason()?.to_owned();
+    Some(Event::new(at, EventKind::WorkflowStopped { reason }))
 }

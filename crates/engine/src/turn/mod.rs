@@ -3,6 +3,7 @@
 mod commands;
 mod lifecycle;
 mod questions;
+mod requests;
 
 use std::sync::Arc;
 
@@ -79,6 +80,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) waiters: Vec<ReplyTo>,
     /// The outcome, if the turn ended the instance.
     pub(crate) ended: Option<Outcome>,
+    /// Why, if the turn stopped the instance.
+    pub(crate) stops: Option<String>,
     /// The outcomes of earlier runs that new ones replaced, and who of this turn waits for them.
     pub(crate) replaced: Vec<(Outcome, Vec<ReplyTo>)>,
     /// Whom the turn sends something for the first time in this process.
@@ -118,6 +121,7 @@ impl<'a> Turn<'a> {
             unneeded: Vec::new(),
             waiters: Vec::new(),
             ended: None,
+            stops: None,
             replaced: Vec::new(),
             strangers: Vec::new(),
         }

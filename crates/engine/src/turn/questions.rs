@@ -3,16 +3,16 @@
 use partitura_workflow::Payload;
 
 use super::{Abandoned, Instance, Turn};
-use crate::history;
 use crate::summary::{Filter, Status, Summary};
 use crate::wire::{Command, ReplyBody};
+use crate::{history, sizes};
 
 impl Turn<'_> {
     /// Answers a question. One for the outcome of an instance that has not ended is kept.
     pub(super) async fn answer(&mut self, question: Command) -> Result<(), Abandoned> {
         let (reply_to, body) = match question {
             Command::Query { name, args, reply_to } => (reply_to, self.query(&name, &args)),
-            Command::Await { reply_to } => match self.outcome() {
+            Command::Await { reply_to, stops } => match self.outcome(stops) {
                 Some(body) => (reply_to, body),
                 None => {
                     self.waiters.push(reply_to);
@@ -20,10 +20,12 @@ impl Turn<'_> {
                 }
             },
             Command::Describe { reply_to } => {
-                let describe = |summary: &Summary| ReplyBody::Description(Box::new(summary.clone()));
+                let most = sizes::page(&self.context.directory);
+                let describe =
+                    |summary: &Summary| ReplyBody::Description(Box::new(sizes::fitting(summary.clone(), most)));
                 (reply_to, self.summary().map_or(ReplyBody::NotFound, describe))
             }
-            Command::History { reply_to } => (reply_to, self.history().await?),
+            Command::History { run, from, offset, reply_to } => (reply_to, self.history(run, (from, offset)).await?),
             Command::List { filter, reply_to } => (reply_to, self.list(&filter).await?),
             _ => return Ok(()),
         };
@@ -31,12 +33,16 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// `None`: it has not ended.
-    fn outcome(&self) -> Option<ReplyBody> {
+    /// `None`: it has not ended. That it is stopped counts if `stops`.
+    fn outcome(&self, stops: bool) -> Option<ReplyBody> {
         match &self.instance {
             Instance::Absent | Instance::Unknown => Some(ReplyBody::NotFound),
             Instance::Closed { summary, .. } => summary.outcome().map(ReplyBody::Ended),
-            Instance::Live(_) | Instance::Stopped { .. } => self.ended.clone().map(ReplyBody::Ended),
+            Instance::Live(_) => self.ended.clone().map(ReplyBody::Ended),
+            Instance::Stopped { summary, .. } => self.ended.clone().map(ReplyBody::Ended).or_else(|| {
+                let reason = summary.status.reason().filter(|_| stops)?;
+                Some(ReplyBody::Stopped { reason: reason.to_owned() })
+            }),
         }
     }
 
@@ -58,11 +64,14 @@ impl Turn<'_> {
     }
 
     // `&mut`: a live instance may be sent to another thread, but not be shared with one.
-    async fn history(&mut self) -> Result<ReplyBody, Abandoned> {
-        let Some(run) = self.summary().map(|summary| summary.run.clone()) else { return Ok(ReplyBody::NotFound) };
+    async fn history(&mut self, run: Option<String>, from: (usize, usize)) -> Result<ReplyBody, Abandoned> {
+        let Some(latest) = self.summary().map(|summary| summary.run.clone()) else { return Ok(ReplyBody::NotFound) };
+        let run = run.unwrap_or_else(|| latest.clone());
         let (mut events, _) = history::load(&self.context.journal, self.key, &run).await?;
-        events.extend(self.recorded.iter().cloned());
-        Ok(ReplyBody::History(events))
+        if run == latest {
+            events.extend(self.recorded.iter().cloned());
+        }
+        Ok(sizes::page_of_history(run, events, from, sizes::page(&self.context.directory)))
     }
 
     async fn list(&mut self, filter: &Filter) -> Result<ReplyBody, Abandoned> {
@@ -71,10 +80,12 @@ impl Turn<'_> {
         loop {
             let (page, more) = history::page(&self.context.journal, &self.key.workflow, after.as_deref()).await?;
             after = page.last().map(|summary| summary.id.clone());
-            found.extend(page.into_iter().filter(|summary| filter.matches(summary)));
+            let end = |summary: Summary| Summary { end: summary.end.filter(|_| filter.ends), ..summary };
+            found.extend(page.into_iter().filter(|summary| filter.matches(summary)).map(end));
             if !more || found.len() >= limit {
+                let more = more || found.len() > limit;
                 found.truncate(limit);
-                return Ok(ReplyBody::Listing(found));
+                return Ok(sizes::page_of_list(found, more, sizes::page(&self.context.directory)));
             }
         }
     }

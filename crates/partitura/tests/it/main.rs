@@ -3,6 +3,8 @@
 mod bad_input;
 mod events;
 mod recovery;
+mod requests;
+mod sizes;
 mod stopped;
 mod support;
 mod tasks;

@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use partitura::history::EventKind;
-use partitura::{Cx, Signal, Status, WorkflowHandle, seconds};
+use partitura::testing::TestEnv;
+use partitura::{Cx, Signal, Status, WorkflowError, WorkflowHandle, seconds};
 
 use crate::in_memory;
 use crate::support::{Oops, eventually, soon};
@@ -68,4 +69,25 @@ async fn a_signal_to_a_stopped_instance_that_cannot_be_read_is_refused_when_its_
     });
     assert_eq!(refused, Some(1), "{history:?}");
     worker.stop().await.expect("stopped");
+}
+
+flawed!(Awaited, AWAITED_IS_REPAIRED);
+
+#[tokio::test]
+async fn those_who_wait_for_a_stopped_instance_are_told_why_unless_they_wait_on() {
+    let env = TestEnv::new().workflow::<Awaited>();
+    let awaited = env.start::<Awaited>("a", ()).await;
+    let patient = tokio::spawn({
+        let awaited = awaited.clone();
+        async move { awaited.result_through_stops().await }
+    });
+    match soon(awaited.result()).await {
+        Err(WorkflowError::Stopped { reason }) => assert!(reason.contains("not repaired yet"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+    awaited.signal(AwaitedSignal::release("late".into())).confirmed().await.expect("kept");
+    AWAITED_IS_REPAIRED.store(true, Ordering::SeqCst);
+    awaited.resume().await.expect("sent");
+    assert_eq!(soon(patient).await.expect("no panic").expect("a result"), "late");
+    assert_eq!(soon(awaited.result()).await.expect("a result"), "late");
 }

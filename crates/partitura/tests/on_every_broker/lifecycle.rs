@@ -1,6 +1,6 @@
 //! Starting, finding, asking, cancelling and ending instances.
 
-use partitura::{ClientError, Cx, Filter, StartPolicy, Status, WorkflowError, minutes};
+use partitura::{ClientError, Cx, Filter, StartPolicy, Status, StatusKind, WorkflowError, minutes};
 
 use crate::stage::Stage;
 use crate::support::{Oops, Waits, WaitsQuery, WaitsSignal, eventually, soon};
@@ -137,7 +137,7 @@ pub(crate) async fn instances_are_listed_by_status_and_tag_page_by_page(stage: S
     assert_eq!(page.len(), 15);
     let odd = soon(client.list::<Waits>(Filter::first(100).tag("odd"))).await.expect("a list");
     assert_eq!(odd.len(), 12);
-    let done = soon(client.list::<Waits>(Filter::first(100).status("completed"))).await.expect("a list");
+    let done = soon(client.list::<Waits>(Filter::first(100).status(StatusKind::Completed))).await.expect("a list");
     assert_eq!(ids(done), ["00"]);
     worker.stop().await.expect("stopped");
 }

@@ -1,9 +1,9 @@
 //! What a broker does not take.
 
-use partitura::{Cx, Status, WorkflowError};
+use partitura::{ClientError, Cx, Signal, WorkflowError};
 
 use crate::stage::Stage;
-use crate::support::{Oops, eventually, soon};
+use crate::support::{Oops, soon};
 
 #[partitura::service]
 trait Large {
@@ -29,41 +29,85 @@ struct Overdoes;
 #[partitura::workflow]
 impl Overdoes {
     #[run]
-    async fn run(cx: Cx<Self>, (sends, bytes): (bool, usize)) -> Result<String, Oops> {
+    async fn run(cx: Cx<Self>, bytes: usize) -> Result<String, Oops> {
         let large = cx.service::<LargeStub>();
-        if sends {
-            large.take("x".repeat(bytes)).await?;
-        }
+        let sent = large.take("x".repeat(bytes)).await.expect_err("too large").to_string();
         let step = cx.step("large", async move { Ok::<_, Oops>("x".repeat(bytes)) });
         let step = step.await.expect_err("too large").to_string();
-        Ok(format!("{step}; {}", large.make(bytes).await.expect_err("too large")))
+        let child = cx.child::<Returns>("large").run(bytes).await.expect_err("too large").to_string();
+        let grandchild = cx.child::<Takes>("larger").run("x".repeat(bytes)).await.expect_err("too large").to_string();
+        let made = large.make(bytes).await.expect_err("too large").to_string();
+        Ok([sent, step, child, grandchild, made].join("; "))
     }
 }
 
-pub(crate) async fn what_is_too_large_for_the_broker_fails_a_task_and_stops_a_workflow_with_the_reason(stage: Stage) {
+/// Its outcome is large.
+#[derive(Debug, Default)]
+struct Returns;
+
+#[partitura::workflow]
+impl Returns {
+    #[run]
+    async fn run(_cx: Cx<Self>, bytes: usize) -> Result<String, Oops> {
+        Ok("x".repeat(bytes))
+    }
+}
+
+#[derive(Debug, Default)]
+struct Takes;
+
+#[partitura::workflow]
+impl Takes {
+    #[run]
+    async fn run(_cx: Cx<Self>, text: String) -> Result<usize, Oops> {
+        Ok(text.len())
+    }
+}
+
+/// Nobody is there who could tell its code that what it sends is too large.
+#[derive(Debug, Default)]
+struct Shouts;
+
+#[partitura::workflow]
+impl Shouts {
+    #[run]
+    async fn run(cx: Cx<Self>, bytes: usize) -> Result<(), Oops> {
+        cx.signal("large", Signal::<Returns>::to_channel("louder", &"x".repeat(bytes)));
+        Ok(())
+    }
+}
+
+pub(crate) async fn what_is_too_large_for_the_broker_fails_tasks_and_children_with_the_reason(stage: Stage) {
     let partitura = stage.application().await;
     let bytes = partitura.broker().capabilities().limits.payload + 1;
-    let worker =
-        partitura.worker().service(LargeService(Larges)).workflow::<Overdoes>().start().await.expect("a worker");
+    let worker = partitura.worker().service(LargeService(Larges)).workflow::<Overdoes>();
+    let worker = worker.workflow::<Returns>().workflow::<Takes>().start().await.expect("a worker");
     let client = partitura.client();
-    let receives = client.workflow::<Overdoes>("receives");
-    receives.start((false, bytes)).await.expect("started");
-    let reasons = soon(receives.result()).await.expect("a result");
-    assert!(reasons.split("; ").filter(|reason| reason.contains("a payload of")).count() == 2, "{reasons}");
-    let sends = client.workflow::<Overdoes>("sends");
-    sends.start((true, bytes)).await.expect("started");
-    let reason = eventually(|| async {
-        match sends.describe().await.ok()?.status {
-            Status::Stopped { reason } => Some(reason),
-            _ => None,
-        }
-    })
-    .await;
-    assert!(reason.contains("a payload of"), "{reason}");
-    sends.terminate("hopeless").await.expect("sent");
-    assert!(matches!(soon(sends.result()).await, Err(WorkflowError::Terminated(_))));
+    let overdoes = client.workflow::<Overdoes>("o");
+    overdoes.start(bytes).await.expect("started");
+    let reasons = soon(overdoes.result()).await.expect("a result");
+    assert!(reasons.split("; ").filter(|reason| reason.contains("a payload of")).count() == 5, "{reasons}");
+    // What a child returned is there for whoever asks for it.
+    assert_eq!(soon(client.workflow::<Returns>("large").result()).await.expect("a result").len(), bytes);
+    let refused = client.workflow::<Takes>("mine").start("x".repeat(bytes)).await;
+    assert!(matches!(refused, Err(ClientError::TooLarge { bytes: size, .. }) if size > bytes), "{refused:?}");
+    worker.stop().await.expect("stopped");
+}
+
+pub(crate) async fn a_signal_that_is_too_large_stops_the_workflow_that_sends_it_with_the_reason(stage: Stage) {
+    let partitura = stage.application().await;
+    let bytes = partitura.broker().capabilities().limits.payload + 1;
+    let worker = partitura.worker().workflow::<Shouts>().start().await.expect("a worker");
+    let shouts = partitura.client().workflow::<Shouts>("s");
+    shouts.start(bytes).await.expect("started");
+    match soon(shouts.result()).await {
+        Err(WorkflowError::Stopped { reason }) => assert!(reason.contains("a payload of"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+    shouts.terminate("hopeless").confirmed().await.expect("terminated");
+    assert!(matches!(soon(shouts.result()).await, Err(WorkflowError::Terminated(_))));
     worker.stop().await.expect("stopped");
     // Nothing of it is left that would keep a worker from starting.
-    let worker = partitura.worker().workflow::<Overdoes>().start().await.expect("a worker");
+    let worker = partitura.worker().workflow::<Shouts>().start().await.expect("a worker");
     worker.stop().await.expect("stopped");
 }

@@ -43,7 +43,7 @@ fn trials_on(backend: &Backend) -> Vec<Trial> {
         backend,
         scenarios: tasks_run_one_after_the_other, many_tasks_run_at_once_and_are_joined, tasks_that_were_started_are_awaited_in_any_order, a_task_and_a_timer_race_and_the_first_wins, a_parent_gets_the_results_and_the_errors_of_its_children, a_child_whose_id_is_taken_fails_in_the_parent, inline_steps_run_on_the_runtime_and_are_recorded, a_failed_workflow_runs_its_compensations_in_reverse, signals_to_a_channel_are_kept_in_order_also_when_they_come_early, a_workflow_signals_another;
         lifecycle: starting_twice_is_starting_once, a_start_can_insist_on_a_new_instance, a_start_can_replace_a_running_instance, a_query_reads_the_state_of_a_running_instance, a_cancelled_workflow_ends_as_cancelled, cancelling_reaches_the_children, terminating_a_parent_cancels_its_children, instances_are_listed_by_status_and_tag_page_by_page, the_history_tells_what_happened;
-        limits: what_is_too_large_for_the_broker_fails_a_task_and_stops_a_workflow_with_the_reason;
+        limits: what_is_too_large_for_the_broker_fails_tasks_and_children_with_the_reason, a_signal_that_is_too_large_stops_the_workflow_that_sends_it_with_the_reason;
         workers: two_processes_share_the_work_and_one_may_leave, a_process_that_vanishes_is_replaced, what_fell_out_of_memory_is_read_again, what_was_started_before_any_worker_runs_once_there_is_one;
     ]
 }

@@ -126,7 +126,7 @@ pub(super) async fn outcome<W: Workflow>(handle: &WorkflowHandle<W>, world: &Wor
         return Ok(None);
     }
     loop {
-        return Ok(Some(match handle.result().await {
+        return Ok(Some(match handle.result_through_stops().await {
             Ok(result) => Outcome::ok(&result),
             Err(WorkflowError::Failed(error)) => Outcome::err(&error),
             Err(WorkflowError::Cancelled(reason)) => Outcome::Cancelled(reason),

@@ -1,0 +1,260 @@
+use std::marker::PhantomData;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use partitura_workflow::{Event, Payload, Query, Signal, Workflow};
+use serde::de::DeserializeOwned;
+
+use crate::client::{Client, closed, unexpected};
+use crate::error::{ClientError, WorkflowError};
+use crate::mailbox::PendingReply;
+use crate::requests::{Demand, Request, Start};
+use crate::summary::Summary;
+use crate::wire::{self, Command, Outcome, ReplyBody};
+
+/// After how long an outcome is asked for again the first time; then twice as long each time, up to the limit that is set.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
+/// How long an instance must be stopped before those who wait for its outcome are told.
+const MOMENT: Duration = Duration::from_secs(2);
+
+/// One instance of the workflow `W`, named by its id.
+///
+/// Cheap to clone.
+pub struct WorkflowHandle<W> {
+    pub(crate) client: Client,
+    pub(crate) id: Arc<str>,
+    /// The outcome that a start by this handle awaits already.
+    pub(crate) pending: Arc<Mutex<Option<PendingReply>>>,
+    workflow: PhantomData<fn() -> W>,
+}
+
+impl<W> WorkflowHandle<W> {
+    pub(crate) fn new(client: Client, id: String) -> Self {
+        Self { client, id: id.into(), pending: Arc::default(), workflow: PhantomData }
+    }
+
+    pub(crate) fn pending(&self) -> MutexGuard<'_, Option<PendingReply>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<W> Clone for WorkflowHandle<W> {
+    fn clone(&self) -> Self {
+        let (client, id, pending) = (self.client.clone(), self.id.clone(), self.pending.clone());
+        Self { client, id, pending, workflow: PhantomData }
+    }
+}
+
+impl<W: Workflow> std::fmt::Debug for WorkflowHandle<W> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WorkflowHandle").field("workflow", &W::NAME).field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl<W: Workflow> WorkflowHandle<W> {
+    /// The instance's id.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Starts the instance. Awaiting returns once the start is durable: from then on nothing can lose it.
+    ///
+    /// Idempotent by id unless [another policy](Start::policy) is set: an instance that exists, running or ended, is
+    /// taken as it is, whatever its input was.
+    ///
+    /// # Errors
+    /// [`AlreadyExists`](ClientError::AlreadyExists) where the policy refuses; [`InvalidId`](ClientError::InvalidId);
+    /// [`Payload`](ClientError::Payload) when the input cannot be encoded; those of the broker.
+    ///
+    /// # Cancel safety
+    /// Dropped while awaited, it may or may not have started. Starting again is harmless.
+    pub fn start(&self, input: W::Input) -> Start<'_, W> {
+        Start::new(self, input)
+    }
+
+    /// Waits for the outcome, however long it takes, and whichever worker is killed meanwhile.
+    ///
+    /// An instance whose code cannot go on is an error after a moment: see [`result_through_stops`](Self::result_through_stops).
+    ///
+    /// # Errors
+    /// How the workflow ended, if not with a result; [`Stopped`](WorkflowError::Stopped) with the reason, while it cannot go on.
+    /// [`Client`](WorkflowError::Client) when that could not be learned.
+    ///
+    /// # Cancel safety
+    /// Safe; ask again at any time.
+    pub async fn result(&self) -> Result<W::Output, WorkflowError<W::Error>> {
+        self.outcome(true).await
+    }
+
+    /// Waits for the outcome as [`result`](Self::result) does, also while the instance is stopped: until somebody repairs or ends it.
+    ///
+    /// # Errors
+    /// How the workflow ended, if not with a result. [`Client`](WorkflowError::Client) when that could not be learned.
+    ///
+    /// # Cancel safety
+    /// Safe; ask again at any time.
+    pub async fn result_through_stops(&self) -> Result<W::Output, WorkflowError<W::Error>> {
+        self.outcome(false).await
+    }
+
+    async fn outcome(&self, stops: bool) -> Result<W::Output, WorkflowError<W::Error>> {
+        let mut pending = self.pending().take();
+        let mut patience = ASK_AGAIN;
+        let mut was_stopped = false;
+        let outcome = loop {
+            let reply = match pending.take() {
+                Some(reply) => reply,
+                None => {
+                    let (reply_to, reply) = self.client.mailbox().request();
+                    self.client.send::<W>(&self.id, self.client.fresh(), &Command::Await { reply_to, stops }).await?;
+                    reply
+                }
+            };
+            match tokio::time::timeout(patience, reply).await {
+                Ok(Some(ReplyBody::Ended(outcome))) => break outcome,
+                // What is too large for one reply is in the history, which comes in parts.
+                Ok(Some(ReplyBody::TooLarge { .. })) => {
+                    let history = self.history().await?;
+                    let end = history.last().and_then(|event| Outcome::of_end(&event.kind));
+                    break end.ok_or_else(|| unexpected::<W>(&self.id, ReplyBody::NotFound))?;
+                }
+                // It may be repaired already: workers that start try it at once.
+                Ok(Some(ReplyBody::Stopped { reason })) => {
+                    if stops && was_stopped {
+                        return Err(WorkflowError::Stopped { reason });
+                    }
+                    was_stopped = true;
+                    tokio::time::sleep(MOMENT).await;
+                }
+                Ok(Some(other)) => return Err(unexpected::<W>(&self.id, other).into()),
+                Ok(None) => return Err(ClientError::from(closed()).into()),
+                Err(_) => {
+                    was_stopped = false;
+                    patience = (patience * 2).min(self.client.ask_again());
+                }
+            }
+        };
+        match outcome {
+            Outcome::Ok(result) => result.decode().map_err(|error| ClientError::from(error).into()),
+            Outcome::Err(failure) => Err(WorkflowError::of(failure)),
+        }
+    }
+
+    /// Sends a signal. It is kept, also when the workflow does not wait for it yet.
+    ///
+    /// Awaiting returns once the signal is durable. One to an instance that does not exist, or has ended, has no effect; ask for
+    /// an answer with [`confirmed`](Request::confirmed). Sent again under the same [`id`](Request::id), it counts once.
+    ///
+    /// # Errors
+    /// [`Payload`](ClientError::Payload) when the arguments cannot be encoded; [`TooLarge`](ClientError::TooLarge); those of the
+    /// broker.
+    ///
+    /// # Cancel safety
+    /// Dropped while awaited, the signal may or may not have been sent.
+    pub fn signal(&self, signal: Signal<W>) -> Request<'_, W> {
+        Request::new(self, Demand::Signal(signal))
+    }
+
+    /// Asks the running workflow something; it is not changed by that.
+    ///
+    /// # Errors
+    /// [`NotFound`](ClientError::NotFound); [`Refused`](ClientError::Refused) with the reason (unknown query, ended,
+    /// stopped); [`NoAnswer`](ClientError::NoAnswer).
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn query<R: DeserializeOwned>(&self, query: Query<W, R>) -> Result<R, ClientError> {
+        let (name, args) = query.into_parts()?;
+        match self.client.ask::<W>(&self.id, |reply_to| Command::Query { name, args, reply_to }).await? {
+            ReplyBody::Answer(answer) => Ok(Payload::decode(&answer)?),
+            other => Err(unexpected::<W>(&self.id, other)),
+        }
+    }
+
+    /// Asks the workflow to stop: whatever it awaits resolves as cancelled, and its code decides what to undo.
+    ///
+    /// Awaiting returns once the request is durable; ask for an answer with [`confirmed`](Request::confirmed). A run is
+    /// cancelled once, however often that is asked for.
+    ///
+    /// # Errors
+    /// Those of the broker.
+    ///
+    /// # Cancel safety
+    /// Dropped while awaited, the request may or may not have been sent.
+    pub fn cancel(&self, reason: impl Into<String>) -> Request<'_, W> {
+        Request::new(self, Demand::Cancel(reason.into()))
+    }
+
+    /// Ends the workflow at once, without running any more of its code: nothing is compensated.
+    ///
+    /// Awaiting returns once the request is durable; ask for an answer with [`confirmed`](Request::confirmed).
+    ///
+    /// # Errors
+    /// Those of the broker.
+    ///
+    /// # Cancel safety
+    /// Dropped while awaited, the request may or may not have been sent.
+    pub fn terminate(&self, reason: impl Into<String>) -> Request<'_, W> {
+        Request::new(self, Demand::Terminate(reason.into()))
+    }
+
+    /// Tries a stopped instance again, now: it does that by itself from time to time.
+    ///
+    /// # Errors
+    /// Those of the broker.
+    ///
+    /// # Cancel safety
+    /// Dropped while awaited, the request may or may not have been sent.
+    pub async fn resume(&self) -> Result<(), ClientError> {
+        self.client.send::<W>(&self.id, self.client.fresh(), &Command::Resume).await
+    }
+
+    /// Where the instance stands.
+    ///
+    /// # Errors
+    /// [`NotFound`](ClientError::NotFound), [`NoAnswer`](ClientError::NoAnswer); those of the broker.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn describe(&self) -> Result<Summary, ClientError> {
+        match self.client.ask::<W>(&self.id, |reply_to| Command::Describe { reply_to }).await? {
+            ReplyBody::Description(summary) => Ok(*summary),
+            other => Err(unexpected::<W>(&self.id, other)),
+        }
+    }
+
+    /// Everything that happened to the instance's latest run, read page by page, however long it is.
+    ///
+    /// # Errors
+    /// [`NotFound`](ClientError::NotFound), [`NoAnswer`](ClientError::NoAnswer); those of the broker.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn history(&self) -> Result<Vec<Event>, ClientError> {
+        let (mut history, mut run, mut text) = (Vec::new(), None, String::new());
+        loop {
+            let (from, offset) = (history.len(), text.len());
+            let question = |reply_to| Command::History { run: run.take(), from, offset, reply_to };
+            match self.client.ask::<W>(&self.id, question).await? {
+                ReplyBody::HistoryPage { run: of, mut events, next } => {
+                    run = Some(of);
+                    history.append(&mut events);
+                    if next.is_none_or(|next| next != history.len()) {
+                        return Ok(history);
+                    }
+                }
+                // One event, too large for one reply.
+                ReplyBody::HistoryPart { run: of, text: part, last } => {
+                    run = Some(of);
+                    text.push_str(&part);
+                    if last {
+                        let event = wire::decode(text.as_bytes());
+                        history.push(event.map_err(|error| ClientError::Refused(format!("an event: {error}")))?);
+                        text.clear();
+                    }
+                }
+                other => return Err(unexpected::<W>(&self.id, other)),
+            }
+        }
+    }
+}

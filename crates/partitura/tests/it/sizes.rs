@@ -1,0 +1,201 @@
+//! A broker that takes little: whatever is accepted takes effect and can be answered, at every size.
+
+use std::sync::{Arc, Mutex};
+
+use partitura::contract::Limits;
+use partitura::events::CloudEvent;
+use partitura::history::EventKind;
+use partitura::messaging::Messaging;
+use partitura::{ClientError, Cx, Filter, Partitura, WorkflowError};
+use partitura_embedded::{Embedded, Options};
+
+use crate::support::{Oops, TextService, TextStub, Texts, eventually, soon};
+
+const LIMIT: usize = 4 << 10;
+
+async fn on_a_small_broker() -> Partitura {
+    let limits = Limits { payload: LIMIT, ..Limits::default() };
+    let broker = Embedded::memory(Options::default().limits(limits)).expect("a broker in memory");
+    Partitura::on(Arc::new(broker)).await.expect("connected")
+}
+
+/// Sizes around the limit, in the steps in which envelopes differ, and some far from it.
+fn sizes() -> impl Iterator<Item = usize> {
+    [0, 1, LIMIT / 2].into_iter().chain((LIMIT - 1_300..LIMIT + 100).step_by(23)).chain([3 * LIMIT])
+}
+
+/// Keeps what it is sent, and tells it.
+#[derive(Debug, Default)]
+struct Keeps {
+    texts: Vec<String>,
+}
+
+#[partitura::workflow]
+impl Keeps {
+    #[run]
+    async fn run(cx: Cx<Self>, _input: String) -> Result<(), Oops> {
+        cx.until(|keeps: &Keeps| keeps.texts.iter().any(|text| text == "end")).await?;
+        Ok(())
+    }
+
+    #[signal]
+    fn keep(&mut self, text: String) {
+        self.texts.push(text);
+    }
+
+    #[query]
+    fn lengths(&self) -> Vec<usize> {
+        self.texts.iter().map(String::len).collect()
+    }
+
+    #[query]
+    fn all(&self) -> String {
+        self.texts.concat()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_signal_of_any_size_is_refused_to_its_sender_or_takes_effect() {
+    let partitura = on_a_small_broker().await;
+    let worker = partitura.worker().workflow::<Keeps>().start().await.expect("a worker");
+    let keeps = partitura.client().workflow::<Keeps>("k");
+    keeps.start(String::new()).await.expect("started");
+    let mut accepted = Vec::new();
+    for size in sizes() {
+        match keeps.signal(KeepsSignal::keep("\"".repeat(size / 2))).confirmed().await {
+            Ok(()) => accepted.push(size / 2),
+            Err(ClientError::TooLarge { bytes, limit, taken, .. }) => assert!(bytes > limit && taken == LIMIT),
+            Err(error) => panic!("{size}: {error}"),
+        }
+    }
+    assert!(accepted.len() > 2 && accepted.len() < sizes().count(), "{accepted:?}");
+    assert_eq!(soon(keeps.query(KeepsQuery::lengths())).await.expect("an answer"), accepted);
+    let error = soon(keeps.query(KeepsQuery::all())).await.expect_err("too large");
+    assert!(matches!(error, ClientError::AnswerTooLarge { bytes, limit: LIMIT, .. } if bytes > LIMIT), "{error}");
+    soon(keeps.describe()).await.expect("a description");
+    let history = soon(keeps.history()).await.expect("a history");
+    assert_eq!(history.len(), 1 + accepted.len());
+    keeps.terminate("enough").confirmed().await.expect("terminated");
+    assert!(matches!(soon(keeps.result()).await, Err(WorkflowError::Terminated(_))));
+    worker.stop().await.expect("stopped");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_input_of_any_size_is_refused_to_its_sender_or_starts_an_instance() {
+    let partitura = on_a_small_broker().await;
+    let worker = partitura.worker().workflow::<Keeps>().start().await.expect("a worker");
+    let mut started = 0;
+    for size in sizes() {
+        let keeps = partitura.client().workflow::<Keeps>(format!("k{size}"));
+        match keeps.start("x".repeat(size)).tag("tag").await {
+            Ok(()) => started += 1,
+            Err(ClientError::TooLarge { .. }) => continue,
+            Err(error) => panic!("{size}: {error}"),
+        }
+        keeps.signal(KeepsSignal::keep("end".into())).confirmed().await.expect("taken");
+        soon(keeps.result()).await.expect("a result");
+        assert_eq!(soon(keeps.history()).await.expect("a history").len(), 3);
+    }
+    assert!(started > 2 && started < sizes().count(), "{started}");
+    worker.stop().await.expect("stopped");
+}
+
+/// Returns a text of this size, which a step has made.
+#[derive(Debug, Default)]
+struct Makes;
+
+#[partitura::workflow]
+impl Makes {
+    #[run]
+    async fn run(cx: Cx<Self>, size: usize) -> Result<String, Oops> {
+        // What is too large for a message fails the step.
+        let made = cx.step("make", async move { Ok::<_, Oops>("x".repeat(size)) }).await;
+        Ok(made.unwrap_or_else(|_| "x".repeat(size)))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_result_of_any_size_is_read_and_its_events_are_published_without_what_is_too_large() {
+    let partitura = on_a_small_broker().await;
+    let messaging = Messaging::over(partitura.broker().clone()).await.expect("messaging");
+    let events = messaging.stream::<CloudEvent<EventKind>>("workflow.Makes.events").partitions(8).subscription("audit");
+    let events = events.declare().await.expect("declared");
+    let heard = Arc::<Mutex<Vec<CloudEvent<EventKind>>>>::default();
+    let hear = {
+        let heard = heard.clone();
+        move |event: CloudEvent<EventKind>| {
+            heard.lock().expect("heard").push(event);
+            std::future::ready(Ok::<_, Oops>(()))
+        }
+    };
+    let listening = tokio::spawn(events.subscribe("audit").process(hear).run_until(std::future::pending::<()>()));
+    let worker = partitura.worker().workflow::<Makes>().start().await.expect("a worker");
+    for size in sizes() {
+        let makes = partitura.client().workflow::<Makes>(format!("m{size}"));
+        makes.start(size).await.expect("started");
+        assert_eq!(soon(makes.result()).await.expect("a result").len(), size);
+        soon(makes.describe()).await.expect("a description");
+        assert_eq!(soon(makes.history()).await.expect("a history").len(), 4);
+    }
+    let listed = soon(partitura.client().list::<Makes>(Filter::first(1_000))).await.expect("a list");
+    assert_eq!(listed.len(), sizes().count());
+    assert!(listed.iter().all(|summary| summary.end.is_none()));
+    let listed = soon(partitura.client().list::<Makes>(Filter::first(1_000).with_ends())).await.expect("a list");
+    assert_eq!(listed.iter().filter(|summary| summary.end.is_some()).count(), sizes().count());
+    let published = || heard.lock().expect("heard").len();
+    eventually(|| async { (published() >= 4 * sizes().count()).then_some(()) }).await;
+    for event in heard.lock().expect("heard").iter() {
+        if let EventKind::WorkflowCompleted { result } = &event.data {
+            assert_eq!(event.truncated, result.as_json() == "null", "{event:?}");
+        }
+    }
+    assert!(heard.lock().expect("heard").iter().any(|event| event.truncated));
+    listening.abort();
+    worker.stop().await.expect("stopped");
+}
+
+/// Calls a service with an argument of this size.
+#[derive(Debug, Default)]
+struct Calls;
+
+#[partitura::workflow]
+impl Calls {
+    #[run]
+    async fn run(cx: Cx<Self>, size: usize) -> Result<bool, Oops> {
+        Ok(cx.service::<TextStub>().dot("x".repeat(size)).await.is_ok())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_of_any_size_runs_or_fails_with_the_reason() {
+    let partitura = on_a_small_broker().await;
+    let worker = partitura.worker().service(TextService(Texts::default())).workflow::<Calls>();
+    let worker = worker.start().await.expect("a worker");
+    let mut ran = 0;
+    for size in sizes() {
+        let calls = partitura.client().workflow::<Calls>(format!("c{size}"));
+        calls.start(size).await.expect("started");
+        ran += usize::from(soon(calls.result()).await.expect("a result"));
+        soon(calls.history()).await.expect("a history");
+    }
+    assert!(ran > 2 && ran < sizes().count(), "{ran}");
+    worker.stop().await.expect("stopped");
+}
+
+#[tokio::test(start_paused = true)]
+async fn long_lists_are_read_page_by_page() {
+    let partitura = on_a_small_broker().await;
+    let worker = partitura.worker().workflow::<Keeps>().start().await.expect("a worker");
+    let client = partitura.client();
+    for i in 0..50 {
+        client.workflow::<Keeps>(format!("{i:02}")).start(String::new()).tag("t".repeat(300)).await.expect("started");
+        soon(client.workflow::<Keeps>(format!("{i:02}")).describe()).await.expect("known");
+    }
+    let listed = |limit| client.list::<Keeps>(Filter::first(limit));
+    let all = soon(listed(1_000)).await.expect("a list");
+    assert_eq!(all.iter().map(|summary| summary.id.clone()).collect::<Vec<_>>(), {
+        (0..50).map(|i| format!("{i:02}")).collect::<Vec<_>>()
+    });
+    assert_eq!(soon(listed(33)).await.expect("a list").len(), 33);
+    worker.stop().await.expect("stopped");
+}
