@@ -179,6 +179,8 @@ pub(crate) fn beginning(started: &Started, at: u64) -> Summary {
         tags: started.tags.clone(),
         parent: started.parent.clone(),
         end: None,
+        waiting: Vec::new(),
+        waits_for: 0,
         detached: Vec::new(),
     }
 }

@@ -42,6 +42,7 @@ mod summary;
 mod task;
 mod turn;
 mod unneeded;
+mod waiting;
 mod wire;
 mod worker;
 
@@ -52,8 +53,11 @@ pub use events::{CloudEvent, TaskEvent};
 pub use handle::WorkflowHandle;
 pub use ids::{Ids, SystemIds};
 pub use partitura::{Builder, Partitura};
+#[doc(hidden)]
+pub use patience::patiently;
 pub use requests::{Request, Start};
 pub use store::{BrokerStore, Store};
 pub use summary::{Filter, Status, StatusKind, Summary};
+pub use waiting::Waiting;
 pub use wire::StartPolicy;
 pub use worker::{RunningWorker, Worker};

@@ -11,6 +11,7 @@ use crate::directory::Directory;
 use crate::ids::{Ids, SystemIds};
 use crate::mailbox::Mailbox;
 use crate::namespace::Namespace;
+use crate::patience::patiently;
 use crate::store::Store;
 use crate::worker::Worker;
 
@@ -37,6 +38,8 @@ pub(crate) struct Settings {
     pub(crate) events: bool,
     pub(crate) drain_within: Duration,
     ask_again: Duration,
+    /// How long to wait for the broker.
+    wait: Duration,
 }
 
 impl Partitura {
@@ -54,6 +57,7 @@ impl Partitura {
                 events: true,
                 drain_within: Duration::from_secs(10),
                 ask_again: Duration::from_secs(600),
+                wait: Duration::ZERO,
             },
         }
     }
@@ -158,11 +162,17 @@ impl Builder {
         self
     }
 
+    /// How long to wait for a broker that is not there yet, or not any more, as workers do when they start. Not at all unless set.
+    pub fn wait(mut self, limit: Duration) -> Self {
+        self.settings.wait = limit;
+        self
+    }
+
     async fn connect(self) -> Result<Partitura> {
         let Self { broker, store, clock, ids, namespace, partitions, settings } = self;
         let directory = Arc::new(Directory::new(broker.clone(), namespace.clone(), partitions.get()));
-        let mailbox = Arc::new(Mailbox::open(&*broker).await?);
-        let producer = broker.producer(ProducerOptions::default()).await?;
+        let mailbox = patiently("open an inbox", settings.wait, || Mailbox::open(&*broker)).await?;
+        let (mailbox, producer) = (Arc::new(mailbox), broker.producer(ProducerOptions::default()).await?);
         let client = Client::new(directory.clone(), producer, mailbox.clone(), ids.clone(), settings.ask_again);
         Ok(Partitura(Arc::new(Inner { broker, store, clock, ids, namespace, directory, mailbox, settings, client })))
     }

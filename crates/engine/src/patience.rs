@@ -11,7 +11,13 @@ const FIRST: Duration = Duration::from_millis(50);
 const LONGEST: Duration = Duration::from_secs(5);
 
 /// Tries until it succeeds, until it fails for good, or until `limit` has passed: then it gives the last failure.
-pub(crate) async fn patiently<T, F>(what: &str, limit: Duration, mut attempt: impl FnMut() -> F) -> Result<T>
+///
+/// # Errors
+/// The last failure of `attempt`.
+///
+/// # Cancel safety
+/// As safe as `attempt`.
+pub async fn patiently<T, F>(what: &str, limit: Duration, mut attempt: impl FnMut() -> F) -> Result<T>
 where
     F: Future<Output = Result<T>>,
 {

@@ -86,6 +86,9 @@ pub(crate) fn page_of_list(found: Vec<Summary>, more: bool, most: usize) -> Repl
 
 /// The summary, without what makes it too large for a reply.
 pub(crate) fn fitting(mut summary: Summary, most: usize) -> Summary {
+    while wire::encode(&summary).len() > most && summary.waiting.len() > 3 {
+        summary.waiting.truncate(summary.waiting.len() / 2);
+    }
     if wire::encode(&summary).len() > most {
         summary.shorten();
     }

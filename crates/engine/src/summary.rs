@@ -2,6 +2,7 @@ use partitura_workflow::{EventKind, ParentRef};
 use serde::{Deserialize, Serialize};
 
 use crate::events::{shorten, shortened};
+use crate::waiting::Waiting;
 use crate::wire::Outcome;
 
 /// What is known of an instance without its history.
@@ -31,15 +32,22 @@ pub struct Summary {
     /// does not take are missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<EventKind>,
+    /// What it waits for: the first 100 things. Only [descriptions](crate::WorkflowHandle::describe) say it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waiting: Vec<Waiting>,
+    /// How many things it waits for in all.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub waits_for: usize,
     /// Numbers of the tasks that it has detached, once it has ended: they are wanted still.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub detached: Vec<u32>,
 }
 
 impl Summary {
-    /// Leaves out payloads and tags, and cuts what is said.
+    /// Leaves out payloads, tags and all but a few of the things that it waits for, and cuts what is said.
     pub(crate) fn shorten(&mut self) {
         self.tags.clear();
+        self.waiting.truncate(3);
         self.end = self.end.as_ref().map(shortened);
         if let Status::Stopped { reason } = &mut self.status {
             shorten(reason, 512);
@@ -194,4 +202,8 @@ impl Filter {
         self.status.is_none_or(|status| status == summary.status.kind())
             && self.tag.as_ref().is_none_or(|tag| summary.tags.contains(tag))
     }
+}
+
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }

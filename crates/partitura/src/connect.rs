@@ -1,9 +1,11 @@
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use partitura_broker::{Broker, Error, ErrorKind, Result};
-use partitura_engine::{BrokerStore, Builder, Partitura, Store};
+use partitura_engine::{BrokerStore, Builder, Partitura, Store, patiently};
+use tokio::time::Instant;
 
 /// Connects to a broker by URL, ready to run workflows: await it.
 ///
@@ -25,7 +27,7 @@ use partitura_engine::{BrokerStore, Builder, Partitura, Store};
 /// # Ok(()) }
 /// ```
 pub fn connect(url: impl Into<String>) -> Connect {
-    Connect { url: url.into(), store: None, configure: Box::new(|builder| builder) }
+    Connect { url: url.into(), store: None, wait: Duration::ZERO, configure: Box::new(|builder| builder) }
 }
 
 /// The schemes of brokers' URLs, the feature that each needs, and whether it is on.
@@ -118,6 +120,7 @@ fn unknown(operation: &'static str, scheme: &str, known: &[(&[&str], &str, bool)
 pub struct Connect {
     url: String,
     store: Option<String>,
+    wait: Duration,
     configure: Box<dyn FnOnce(Builder) -> Builder + Send>,
 }
 
@@ -129,6 +132,13 @@ impl Connect {
         self
     }
 
+    /// Waits up to this long for a broker and a store that are not there yet: a program is often started together with them. Unless set,
+    /// one that is not there is an error at once.
+    pub fn wait(mut self, limit: Duration) -> Self {
+        self.wait = limit;
+        self
+    }
+
     /// Changes settings: `.with(|settings| settings.partitions(16))`.
     pub fn with(mut self, configure: impl FnOnce(Builder) -> Builder + Send + 'static) -> Self {
         let earlier = self.configure;
@@ -137,9 +147,13 @@ impl Connect {
     }
 
     async fn connect(self) -> Result<Partitura> {
-        let mut builder = (self.configure)(Partitura::on(broker(&self.url).await?));
-        if let Some(url) = self.store {
-            builder = builder.store(store(&url).await?);
+        let Self { url, store: state, wait, configure } = self;
+        let began = Instant::now();
+        let left = || wait.saturating_sub(began.elapsed());
+        let broker = patiently("connect to the broker", left(), || broker(&url)).await?;
+        let mut builder = configure(Partitura::on(broker).wait(left()));
+        if let Some(url) = state {
+            builder = builder.store(patiently("open the store", left(), || store(&url)).await?);
         }
         builder.await
     }

@@ -63,7 +63,7 @@ pub use connect::{Connect, broker, connect};
 pub use partitura_broker::{Error, ErrorKind};
 pub use partitura_engine::{
     Builder, Client, ClientError, Filter, Partitura, Request, RunningWorker, Start, StartPolicy, Status, StatusKind,
-    Summary, TaskContext, Worker, WorkflowError, WorkflowHandle,
+    Summary, TaskContext, Waiting, Worker, WorkflowError, WorkflowHandle,
 };
 pub use partitura_macros::{select, service, workflow};
 #[doc(hidden)]

@@ -5,7 +5,7 @@ use partitura_workflow::Payload;
 use super::{Abandoned, Instance, Turn};
 use crate::summary::{Filter, Status, Summary};
 use crate::wire::{Command, ReplyBody};
-use crate::{history, sizes};
+use crate::{history, sizes, waiting};
 
 impl Turn<'_> {
     /// Answers a question. One for the outcome of an instance that has not ended is kept.
@@ -19,12 +19,7 @@ impl Turn<'_> {
                     return Ok(());
                 }
             },
-            Command::Describe { reply_to } => {
-                let most = sizes::page(&self.context.directory);
-                let describe =
-                    |summary: &Summary| ReplyBody::Description(Box::new(sizes::fitting(summary.clone(), most)));
-                (reply_to, self.summary().map_or(ReplyBody::NotFound, describe))
-            }
+            Command::Describe { reply_to } => (reply_to, self.describe().await?),
             Command::History { run, from, offset, reply_to } => (reply_to, self.history(run, (from, offset)).await?),
             Command::List { filter, reply_to } => (reply_to, self.list(&filter).await?),
             _ => return Ok(()),
@@ -61,6 +56,26 @@ impl Turn<'_> {
             }
             Instance::Unknown | Instance::Absent => ReplyBody::NotFound,
         }
+    }
+
+    async fn describe(&mut self) -> Result<ReplyBody, Abandoned> {
+        let Some(mut summary) = self.summary().cloned() else { return Ok(ReplyBody::NotFound) };
+        if !summary.status.is_closed() {
+            let mut history = match history::load(&self.context.journal, self.key, &summary.run).await {
+                Ok((history, _)) => history,
+                Err(error) if error.is_retryable() => return Err(error.into()),
+                // What is wrong with it must not keep the rest from being told.
+                Err(_) => Vec::new(),
+            };
+            history.extend(self.recorded.iter().cloned());
+            let execution = match &self.instance {
+                Instance::Live(live) => Some(&live.execution),
+                _ => None,
+            };
+            (summary.waiting, summary.waits_for) = waiting::of(&history, execution);
+        }
+        let summary = sizes::fitting(summary, sizes::page(&self.context.directory));
+        Ok(ReplyBody::Description(Box::new(summary)))
     }
 
     // `&mut`: a live instance may be sent to another thread, but not be shared with one.

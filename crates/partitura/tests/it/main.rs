@@ -10,6 +10,7 @@ mod support;
 mod tasks;
 mod unneeded;
 mod virtual_time;
+mod waiting;
 
 /// Everything in memory.
 async fn in_memory() -> partitura::Partitura {

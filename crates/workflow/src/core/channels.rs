@@ -144,6 +144,14 @@ impl ChannelState {
 }
 
 impl State {
+    /// The channels on which somebody waits.
+    pub(crate) fn awaited_channels(&self) -> Vec<String> {
+        let awaited = self.channels.iter().filter(|(_, channel)| channel.waiting().next().is_some());
+        let mut names: Vec<String> = awaited.map(|(name, _)| name.clone()).collect();
+        names.sort();
+        names
+    }
+
     /// Resolves all waiting receivers with `Cancelled`.
     pub(crate) fn cancel_receivers(&mut self) -> Vec<Waker> {
         let mut wakers = BTreeMap::new();

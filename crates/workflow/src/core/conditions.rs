@@ -66,6 +66,11 @@ impl Core {
 }
 
 impl State {
+    /// How many conditions somebody waits for.
+    pub(crate) fn awaited_conditions(&self) -> usize {
+        self.conditions.0.values().filter(|condition| matches!(condition, Condition::Waiting(_))).count()
+    }
+
     pub(crate) fn cancel_conditions(&mut self) -> Vec<Waker> {
         let mut wakers = Vec::new();
         for condition in self.conditions.0.values_mut() {

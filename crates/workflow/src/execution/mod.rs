@@ -168,6 +168,16 @@ impl Execution {
         !self.is_closed() && self.core.lock().is_open(seq)
     }
 
+    /// The names of the channels on which the code waits for a signal now, in alphabetical order.
+    pub fn awaited_channels(&self) -> Vec<String> {
+        self.core.lock().awaited_channels()
+    }
+
+    /// How many conditions on the instance's own state the code waits for now.
+    pub fn awaited_conditions(&self) -> usize {
+        self.core.lock().awaited_conditions()
+    }
+
     /// Whether cancellation was requested.
     pub fn is_cancel_requested(&self) -> bool {
         self.core.lock().cancel_requested.is_some()

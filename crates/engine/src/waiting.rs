@@ -1,0 +1,111 @@
+use std::collections::BTreeMap;
+
+use partitura_workflow::{Event, EventKind, Execution};
+use serde::{Deserialize, Serialize};
+
+/// How many things a description names.
+const MOST: usize = 100;
+
+/// Something that an instance waits for. Times are milliseconds since the Unix epoch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Waiting {
+    /// The result of a task. Without an attempt that reported itself, it may be that no worker runs the service.
+    Task {
+        /// The number of the call.
+        seq: u32,
+        /// The service's name.
+        service: String,
+        /// The method's name.
+        method: String,
+        /// When the workflow asked for it.
+        scheduled_at: u64,
+        /// The latest attempt that sent a heartbeat, from 1.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        attempt: Option<u32>,
+    },
+    /// A moment.
+    Timer {
+        /// The number of the timer.
+        seq: u32,
+        /// When it comes.
+        due_at: u64,
+    },
+    /// The outcome of a child.
+    Child {
+        /// The number of the call.
+        seq: u32,
+        /// The name of the child's workflow.
+        workflow: String,
+        /// The child's id.
+        id: String,
+        /// When the workflow asked for it.
+        started_at: u64,
+    },
+    /// The result of an inline step.
+    Step {
+        /// The number of the step.
+        seq: u32,
+        /// Its name.
+        name: String,
+        /// When the workflow asked for it.
+        scheduled_at: u64,
+    },
+    /// A signal to a channel.
+    Channel {
+        /// The channel's name.
+        name: String,
+    },
+    /// A condition on its own state, which signals change.
+    Condition,
+}
+
+/// What an instance with this history waits for, and how many things these are in all; `execution` is its code, unless
+/// that cannot run.
+pub(crate) fn of(history: &[Event], execution: Option<&Execution>) -> (Vec<Waiting>, usize) {
+    let mut open = BTreeMap::new();
+    for Event { at, kind } in history {
+        record(&mut open, *at, kind);
+    }
+    open.retain(|seq, _| execution.is_none_or(|execution| execution.is_open(*seq)));
+    let mut waiting: Vec<Waiting> = open.into_values().collect();
+    if let Some(execution) = execution {
+        waiting.extend(execution.awaited_channels().into_iter().map(|name| Waiting::Channel { name }));
+        waiting.extend(std::iter::repeat_n(Waiting::Condition, execution.awaited_conditions()));
+    }
+    let all = waiting.len();
+    waiting.truncate(MOST);
+    (waiting, all)
+}
+
+fn record(open: &mut BTreeMap<u32, Waiting>, at: u64, kind: &EventKind) {
+    match kind {
+        EventKind::TaskScheduled { seq, service, method, .. } => {
+            let (service, method) = (service.clone(), method.clone());
+            open.insert(*seq, Waiting::Task { seq: *seq, service, method, scheduled_at: at, attempt: None });
+        }
+        EventKind::TaskHeartbeat { seq, attempt: beat, .. } => {
+            if let Some(Waiting::Task { attempt, .. }) = open.get_mut(seq) {
+                *attempt = (*attempt).max(Some(*beat));
+            }
+        }
+        EventKind::TimerStarted { seq, due_at_ms } => {
+            open.insert(*seq, Waiting::Timer { seq: *seq, due_at: *due_at_ms });
+        }
+        EventKind::ChildStarted { seq, workflow, id, detached: false, .. } => {
+            let (workflow, id) = (workflow.clone(), id.clone());
+            open.insert(*seq, Waiting::Child { seq: *seq, workflow, id, started_at: at });
+        }
+        EventKind::StepScheduled { seq, name } => {
+            open.insert(*seq, Waiting::Step { seq: *seq, name: name.clone(), scheduled_at: at });
+        }
+        // A signal that was sent and a version that was marked await nothing; all else that has a number ends something.
+        EventKind::SignalSent { .. } | EventKind::VersionMarked { .. } => {}
+        end if end.is_end() => open.clear(),
+        other => {
+            if let Some(seq) = other.seq() {
+                open.remove(&seq);
+            }
+        }
+    }
+}
