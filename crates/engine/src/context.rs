@@ -82,7 +82,7 @@ impl TaskContext {
     /// # Errors
     /// When `details` cannot be encoded as JSON.
     pub fn heartbeat<T: Serialize>(&self, details: &T) -> Result<(), PayloadError> {
-        self.0.beat.send_replace(Some(Payload::encode(details)?));
+        self.0.beat.send_replace(Some(Payload::encode_unproven(details)?));
         Ok(())
     }
 

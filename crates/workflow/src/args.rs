@@ -2,9 +2,8 @@
 
 use std::collections::HashMap;
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::ser::{Serialize, SerializeMap, Serializer};
-use serde_json::value::RawValue;
 
 use crate::{Payload, PayloadError};
 
@@ -18,7 +17,7 @@ pub struct EncodeArgs {
 impl EncodeArgs {
     /// Adds an argument.
     #[must_use]
-    pub fn arg<T: Serialize>(mut self, name: &'static str, value: &T) -> Self {
+    pub fn arg<T: Serialize + DeserializeOwned>(mut self, name: &'static str, value: &T) -> Self {
         match Payload::encode(value) {
             Ok(payload) => self.fields.push((name, payload)),
             Err(error) => self.error = self.error.or(Some(error.in_context(&format!("argument `{name}`")))),
@@ -31,20 +30,10 @@ impl EncodeArgs {
     /// # Errors
     /// The first argument that could not be encoded.
     pub fn finish(self) -> Result<Payload, PayloadError> {
-        match &self.error {
-            Some(error) => Err(error.clone()),
-            None => Payload::encode(&self),
+        match self.error {
+            Some(error) => Err(error),
+            None => Ok(Payload::object(&self.fields)),
         }
-    }
-}
-
-impl Serialize for EncodeArgs {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.fields.len()))?;
-        for (name, payload) in &self.fields {
-            map.serialize_entry(name, payload)?;
-        }
-        map.end()
     }
 }
 
@@ -68,7 +57,7 @@ impl DecodeArgs {
     pub fn take<T: DeserializeOwned>(&mut self, name: &'static str) -> Result<T, PayloadError> {
         match self.0.remove(name) {
             Some(payload) => payload.decode().map_err(|error| error.in_context(&format!("argument `{name}`"))),
-            None => serde_json::from_str(RawValue::NULL.get()).map_err(|_| PayloadError::missing_argument::<T>(name)),
+            None => Payload::null().decode().map_err(|_| PayloadError::missing_argument::<T>(name)),
         }
     }
 }

@@ -1,6 +1,7 @@
 use std::any::Any;
 use std::fmt;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::Payload;
@@ -24,7 +25,7 @@ impl Failure {
     }
 
     /// An application's own error, which the other side gets back typed.
-    pub fn application<E: Serialize>(error: &E, message: impl Into<String>) -> Self {
+    pub fn application<E: Serialize + DeserializeOwned>(error: &E, message: impl Into<String>) -> Self {
         match Payload::encode(error) {
             Ok(details) => Self { kind: FailureKind::Application, message: message.into(), details: Some(details) },
             Err(problem) => Self::new(FailureKind::Unknown, format!("{} ({problem})", message.into())),

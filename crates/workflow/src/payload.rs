@@ -1,18 +1,21 @@
 use std::any::type_name;
 
+use partitura_codec::EncodeError;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::RawValue;
 
-/// A JSON value that is carried without being looked at: an argument, a result, a signal.
+/// A value that is carried without being looked at: an argument, a result, a signal. The only place that knows how values
+/// are written, which is JSON.
 ///
-/// It keeps the text it was made from, so a history is written back byte by byte as it was read. Two payloads are equal
-/// if their texts are.
+/// What is encoded decodes to the same value, or encoding is the error: see [`encode`](Self::encode). A payload keeps the
+/// text it was made from, so a history is written back byte by byte as it was read. Two payloads are equal if their
+/// texts are.
 ///
 /// ```
 /// use partitura_workflow::Payload;
 ///
-/// let payload = Payload::encode(&("order-42", 3))?;
+/// let payload = Payload::encode(&("order-42".to_owned(), 3))?;
 /// assert_eq!(payload.as_json(), r#"["order-42",3]"#);
 /// assert_eq!(payload.decode::<(String, u32)>()?, ("order-42".to_owned(), 3));
 /// # Ok::<(), partitura_workflow::PayloadError>(())
@@ -22,12 +25,44 @@ use serde_json::value::{RawValue, to_raw_value};
 pub struct Payload(Box<RawValue>);
 
 impl Payload {
-    /// Encodes a value as JSON.
+    /// Encodes a value that decodes to the same value: floats keep every bit, bytes get a compact form.
     ///
     /// # Errors
-    /// When the value's `Serialize` fails, or it holds a map whose keys are not strings.
-    pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Self, PayloadError> {
-        to_raw_value(value).map(Self).map_err(|error| PayloadError::new::<T>("encoded", &error))
+    /// When the value's `Serialize` fails, or JSON cannot carry it, with the path of the field: `NaN` and infinities,
+    /// `Some(None)` and `Some(())`, more than 127 levels of nesting, and what serde cannot read inside of untagged and
+    /// internally tagged enums and flattened fields (128-bit numbers, map keys that are not text).
+    pub fn encode<T: Serialize + DeserializeOwned>(value: &T) -> Result<Self, PayloadError> {
+        Self::written::<T>(partitura_codec::encode(value))
+    }
+
+    /// Encodes a value that is read as another type than its own, as a `&str` is read as a `String`. What no type can read
+    /// back is refused as by [`encode`](Self::encode); whether the reader's can is not known here.
+    ///
+    /// # Errors
+    /// As for [`encode`](Self::encode).
+    pub fn encode_unproven<T: Serialize + ?Sized>(value: &T) -> Result<Self, PayloadError> {
+        Self::written::<T>(partitura_codec::encode_unproven(value))
+    }
+
+    fn written<T: ?Sized>(json: Result<String, EncodeError>) -> Result<Self, PayloadError> {
+        match json {
+            Ok(json) => Ok(Self(partitura_codec::to_raw(&json))),
+            Err(error) => Err(PayloadError::new::<T>("encoded", &error)),
+        }
+    }
+
+    /// An object of these fields.
+    pub(crate) fn object(fields: &[(&'static str, Self)]) -> Self {
+        let mut json = String::with_capacity(fields.iter().map(|(name, value)| name.len() + value.as_json().len() + 4).sum());
+        for (name, value) in fields {
+            json.push(if json.is_empty() { '{' } else { ',' });
+            // Argument names are identifiers, or literals of an attribute.
+            json.push_str(&serde_json::Value::from(*name).to_string());
+            json.push(':');
+            json.push_str(value.as_json());
+        }
+        json.push_str(if json.is_empty() { "{}" } else { "}" });
+        Self(partitura_codec::to_raw(&json))
     }
 
     /// Decodes the value.
@@ -35,7 +70,7 @@ impl Payload {
     /// # Errors
     /// When the JSON does not fit `T`; the error names the type and the position.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, PayloadError> {
-        serde_json::from_str(self.0.get()).map_err(|error| PayloadError::new::<T>("decoded", &error))
+        partitura_codec::decode(self.as_json()).map_err(|error| PayloadError::new::<T>("decoded", &error))
     }
 
     /// Takes JSON text as it is.
@@ -81,7 +116,7 @@ pub struct PayloadError {
 }
 
 impl PayloadError {
-    fn new<T: ?Sized>(attempted: &str, error: &serde_json::Error) -> Self {
+    fn new<T: ?Sized>(attempted: &str, error: &dyn std::error::Error) -> Self {
         Self { expected: type_name::<T>().to_owned(), attempted: attempted.to_owned(), problem: error.to_string() }
     }
 

@@ -26,8 +26,8 @@ impl<T, E> StepRun<T, E> {
     pub(crate) fn new<F>(core: &Arc<Core>, name: String, code: F) -> Self
     where
         F: Future<Output = Result<T, E>> + Send + 'static,
-        T: Serialize,
-        E: Serialize + fmt::Debug,
+        T: Serialize + DeserializeOwned,
+        E: Serialize + DeserializeOwned + fmt::Debug,
     {
         let future = AssertUnwindSafe(code).catch_unwind().map(|outcome| match outcome {
             Ok(Ok(value)) => Payload::encode(&value).map_err(|e| Failure::new(FailureKind::Unknown, e.to_string())),

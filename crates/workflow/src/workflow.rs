@@ -74,7 +74,7 @@ pub struct Signal<W> {
 
 impl<W> Signal<W> {
     /// A signal that the workflow takes from `cx.channel(name)`.
-    pub fn to_channel<T: Serialize>(name: impl Into<Cow<'static, str>>, value: &T) -> Self {
+    pub fn to_channel<T: Serialize + DeserializeOwned>(name: impl Into<Cow<'static, str>>, value: &T) -> Self {
         Self::new(name, Payload::encode(value))
     }
 

@@ -106,7 +106,7 @@ fn decode<T: DeserializeOwned>(delivery: &Delivery) -> Result<T, String> {
         Some(found) if found != JSON && !found.ends_with("+json") => {
             Err(format!("its content-type is {found:?}, {JSON:?} was expected"))
         }
-        _ => serde_json::from_slice(&message.payload)
+        _ => partitura_codec::decode_slice(&message.payload)
             .map_err(|error| format!("not a {}: {error}", std::any::type_name::<T>())),
     }
 }

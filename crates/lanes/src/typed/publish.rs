@@ -4,7 +4,8 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
-use partitura_broker::{Error, ErrorKind, Message, MessageId, Receipt, Result, Timestamp, TopicName};
+use partitura_broker::{Error, ErrorKind, Message, MessageId, Receipt, Timestamp, TopicName};
+use partitura_codec::EncodeError;
 
 use super::Messaging;
 use crate::headers::CONTENT_TYPE;
@@ -15,7 +16,7 @@ pub(super) const JSON: &str = "application/json";
 ///
 /// # Errors
 /// When awaited: those of [`Producer::publish`](partitura_broker::Producer::publish), and
-/// [`InvalidArgument`](ErrorKind::InvalidArgument) when the payload cannot be written as JSON. After
+/// [`InvalidArgument`](ErrorKind::InvalidArgument) when the payload cannot be written as JSON that decodes to the same value. After
 /// [`OutcomeUnknown`](ErrorKind::OutcomeUnknown) publish it again with the same [id](Self::id), which whoever receives it
 /// can deduplicate by.
 ///
@@ -24,11 +25,11 @@ pub(super) const JSON: &str = "application/json";
 #[must_use = "a message is published when this is awaited"]
 pub struct Publish {
     messaging: Messaging,
-    message: Result<Message>,
+    message: partitura_broker::Result<Message>,
 }
 
 impl Publish {
-    pub(super) fn new(messaging: Messaging, topic: TopicName, payload: serde_json::Result<Vec<u8>>) -> Self {
+    pub(super) fn new(messaging: Messaging, topic: TopicName, payload: Result<String, EncodeError>) -> Self {
         let id = || uuid::Uuid::now_v7().to_string();
         let message = match payload {
             Ok(payload) => Ok(Message::new(topic, id(), payload).header(CONTENT_TYPE, JSON)),
@@ -73,8 +74,8 @@ impl Publish {
 }
 
 impl IntoFuture for Publish {
-    type Output = Result<Receipt>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Result<Receipt>> + Send>>;
+    type Output = partitura_broker::Result<Receipt>;
+    type IntoFuture = Pin<Box<dyn Future<Output = partitura_broker::Result<Receipt>> + Send>>;
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {

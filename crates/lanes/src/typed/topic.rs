@@ -5,6 +5,7 @@ use partitura_broker::{
     DeclareMode, Error, ErrorKind, Ordering, Result, SubscriptionName, TopicKind, TopicName, Topology,
 };
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::{Messaging, Publish, Subscriber};
 use crate::{DeadLetters, Source};
@@ -153,8 +154,10 @@ impl<T> Topic<T> {
     }
 }
 
-impl<T: Serialize> Topic<T> {
+impl<T: Serialize + DeserializeOwned> Topic<T> {
     /// Publishes a message: awaits its confirm. Without a [key](Publish::key) it has no order.
+    ///
+    /// Its payload decodes to the same value, or is refused: see [`partitura_codec`].
     ///
     /// ```no_run
     /// # async fn example(orders: partitura_lanes::Topic<String>) -> Result<(), partitura_broker::Error> {
@@ -163,7 +166,7 @@ impl<T: Serialize> Topic<T> {
     /// # Ok(()) }
     /// ```
     pub fn publish(&self, payload: &T) -> Publish {
-        Publish::new(self.messaging.clone(), self.name.clone(), serde_json::to_vec(payload))
+        Publish::new(self.messaging.clone(), self.name.clone(), partitura_codec::encode(payload))
     }
 }
 

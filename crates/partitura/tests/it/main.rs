@@ -9,6 +9,7 @@ mod stopped;
 mod support;
 mod tasks;
 mod unneeded;
+mod values;
 mod virtual_time;
 mod waiting;
 

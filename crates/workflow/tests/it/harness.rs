@@ -23,7 +23,7 @@ pub(crate) struct Live<W> {
 pub(crate) const START: u64 = 1_700_000_000_000;
 
 pub(crate) fn payload<T: Serialize>(value: &T) -> Payload {
-    Payload::encode(value).unwrap()
+    Payload::encode_unproven(value).unwrap()
 }
 
 pub(crate) fn started<W: Workflow>(input: &W::Input) -> Event {

@@ -21,9 +21,15 @@ pub(super) const ROOMS: &[Room] = &[
         because: "the workbench serves any adapter, a stranger's too: no vendor, no lanes",
     },
     Room {
+        directory: "crates/codec",
+        may_use: &["base64", "serde", "serde_json"],
+        because: "it knows values and their text, and nothing of who sends them",
+    },
+    Room {
         directory: "crates/lanes",
         may_use: &[
             "partitura-broker",
+            "partitura-codec",
             "async-trait",
             "bytes",
             "futures",
@@ -38,7 +44,7 @@ pub(super) const ROOMS: &[Room] = &[
     },
     Room {
         directory: "crates/workflow",
-        may_use: &["futures", "jiff", "serde", "serde_json", "thiserror", "uuid"],
+        may_use: &["partitura-codec", "futures", "jiff", "serde", "serde_json", "thiserror", "uuid"],
         because: "the score is pure: no I/O, no clock, no randomness, no runtime, no broker",
     },
     Room {
@@ -50,6 +56,7 @@ pub(super) const ROOMS: &[Room] = &[
         directory: "crates/engine",
         may_use: &[
             "partitura-broker",
+            "partitura-codec",
             "partitura-lanes",
             "partitura-workflow",
             "async-trait",

@@ -1,0 +1,86 @@
+//! What JSON carries for some types, and not for others.
+
+/// A kind of value of which only the type that reads it tells whether it comes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Doubt {
+    /// `Some(None)`, `Some(())`: null, which is read as `None`.
+    SomeOfNothing,
+    /// A 128-bit number.
+    Wide,
+    /// A map key that is not text.
+    Key,
+    /// JSON that is embedded as it is.
+    Raw,
+    /// A map of unknown length: what a struct with a flattened field is written as.
+    Flattened,
+    /// Bytes in their compact form.
+    Bytes,
+}
+
+impl Doubt {
+    const ALL: [Self; 6] = [Self::SomeOfNothing, Self::Wide, Self::Key, Self::Raw, Self::Flattened, Self::Bytes];
+
+    /// What some types cannot read, in the order in which it is suspected.
+    pub(crate) const UNREADABLE: [Self; 5] = [Self::Wide, Self::Key, Self::Raw, Self::Flattened, Self::Bytes];
+
+    pub(crate) fn problem(self) -> &'static str {
+        match self {
+            Self::SomeOfNothing => {
+                "`Some` of nothing, such as `Some(None)` or `Some(())`, is null in JSON, which is read as `None`; use an \
+                 enum with a variant for each case"
+            }
+            Self::Wide => {
+                "serde cannot read a 128-bit number inside of an untagged or internally tagged enum or a flattened field; \
+                 send it as text, or tag the enum externally"
+            }
+            Self::Key => {
+                "serde cannot read map keys that are not text inside of an untagged or internally tagged enum or a \
+                 flattened field; use text as key, or tag the enum externally"
+            }
+            Self::Raw => {
+                "serde cannot read embedded JSON inside of an untagged or internally tagged enum or a flattened field; tag \
+                 the enum externally"
+            }
+            Self::Flattened => "a flattened field does not come back as it was; name it instead of flattening it",
+            Self::Bytes => "these bytes do not come back as they were",
+        }
+    }
+}
+
+/// How often there was which doubt.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Doubts([u32; 6]);
+
+impl Doubts {
+    pub(crate) fn add(&mut self, doubt: Doubt) {
+        self.0[doubt as usize] += 1;
+    }
+
+    pub(crate) fn has(&self, doubt: Doubt) -> bool {
+        self.0[doubt as usize] > 0
+    }
+
+    /// The first kind of which there were more or fewer, or else the first that there was.
+    pub(crate) fn first_difference(&self, other: &Self) -> Option<Doubt> {
+        let differs = |doubt: &Doubt| self.0[*doubt as usize] != other.0[*doubt as usize];
+        Doubt::ALL.into_iter().find(differs).or_else(|| Doubt::ALL.into_iter().find(|doubt| self.has(*doubt)))
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Tells texts apart, whatever the order of their parts: that of a hash map is another each time.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Fingerprint {
+    length: usize,
+    sum: u64,
+}
+
+impl Fingerprint {
+    pub(crate) fn of(text: &str) -> Self {
+        let sum = text.bytes().fold(0_u64, |sum, byte| sum + u64::from(byte));
+        Self { length: text.len(), sum }
+    }
+}

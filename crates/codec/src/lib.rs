@@ -1,0 +1,130 @@
+//! Values as JSON, by serde: what is encoded decodes to the same value, or encoding is the error.
+//!
+//! JSON does not carry everything that serde does, and serde_json writes some of it as something else: `NaN` becomes
+//! `null`, `Some(None)` comes back as `None`, a map with number keys cannot be read inside of an untagged enum.
+//! [`encode`] refuses what would not come back, and names the field. Whatever uses JSON between processes goes through
+//! this one door.
+//!
+//! * Floats keep every bit, `-0.0` too. `NaN` and the infinities are refused.
+//! * Values are nested 127 levels deep at most: that is what [`decode`] reads without risk to the stack.
+//! * Bytes (`serialize_bytes`, and sequences of `u8`) of [a certain length](COMPACT_FROM) are one string,
+//!   `"base64:…"`; shorter ones are numbers. Both are read.
+//! * Where it depends on the type whether JSON carries a value (128-bit numbers, keys that are not text, `Some` of
+//!   nothing, flattened fields, bytes), [`encode`] decodes what it wrote and compares. Everything else costs one pass.
+//!
+//! ```
+//! assert_eq!(partitura_codec::encode(&("order-42".to_owned(), 0.01 * 1.19))?, r#"["order-42",0.011899999999999999]"#);
+//! let error = partitura_codec::encode(&vec![0.5, f64::NAN]).unwrap_err();
+//! assert_eq!(error.path(), "[1]");
+//! # Ok::<(), partitura_codec::EncodeError>(())
+//! ```
+
+mod bytes;
+mod doubts;
+mod error;
+mod reader;
+mod writer;
+
+use serde::de::DeserializeOwned;
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
+use serde_json::value::{RawValue, to_raw_value};
+
+pub use self::bytes::COMPACT_FROM;
+pub use self::error::EncodeError;
+
+use self::doubts::{Doubt, Fingerprint};
+use self::reader::Reader;
+use self::writer::{Bytes, RAW_VALUE, Written, write};
+
+/// Encodes a value that decodes as the same value.
+///
+/// # Errors
+/// When the value, or its `Serialize`, has no form in JSON that comes back as it is; the error names the field.
+pub fn encode<T: Serialize + DeserializeOwned>(value: &T) -> Result<String, EncodeError> {
+    let compact = write(value, Bytes::Compact, None)?;
+    let Err(disproof) = prove::<T>(&compact, Bytes::Compact) else { return Ok(compact.text) };
+    if compact.doubts.has(Doubt::Bytes) {
+        // The type cannot be read with compact bytes: serde buffers them as text.
+        let plain = write(value, Bytes::Plain, None)?;
+        if prove::<T>(&plain, Bytes::Plain).is_ok() {
+            return Ok(plain.text);
+        }
+    }
+    Err(explain(value, disproof))
+}
+
+/// Encodes a value that is read as another type than its own, for example a `&str`.
+///
+/// What comes back as another value in any type is refused. That the reader's type can read it is not proven.
+///
+/// # Errors
+/// As for [`encode`].
+pub fn encode_unproven<T: Serialize + ?Sized>(value: &T) -> Result<String, EncodeError> {
+    write(value, Bytes::Plain, Some(Doubt::SomeOfNothing)).map(|written| written.text)
+}
+
+/// Decodes a value.
+///
+/// # Errors
+/// When the text is not JSON, or does not fit `T`.
+pub fn decode<T: DeserializeOwned>(json: &str) -> Result<T, serde_json::Error> {
+    let mut deserializer = serde_json::Deserializer::from_str(json);
+    let value = T::deserialize(Reader(&mut deserializer))?;
+    deserializer.end().map(|()| value)
+}
+
+/// Decodes a value from bytes.
+///
+/// # Errors
+/// As for [`decode`], and when the bytes are not UTF-8.
+pub fn decode_slice<T: DeserializeOwned>(json: &[u8]) -> Result<T, serde_json::Error> {
+    let mut deserializer = serde_json::Deserializer::from_slice(json);
+    let value = T::deserialize(Reader(&mut deserializer))?;
+    deserializer.end().map(|()| value)
+}
+
+/// Takes text that [`encode`] has written as a value to embed in other JSON, without reading it again.
+pub fn to_raw(json: &str) -> Box<RawValue> {
+    struct Verbatim<'a>(&'a str);
+    impl Serialize for Verbatim<'_> {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let mut raw = serializer.serialize_struct(RAW_VALUE, 1)?;
+            raw.serialize_field(RAW_VALUE, self.0)?;
+            raw.end()
+        }
+    }
+    to_raw_value(&Verbatim(json)).unwrap_or_else(|_| RawValue::NULL.to_owned())
+}
+
+/// A value that does not come back.
+struct Disproof {
+    suspect: Option<Doubt>,
+    problem: String,
+}
+
+/// Whether what was written comes back as it was. What is beyond doubt is not tried.
+fn prove<T: Serialize + DeserializeOwned>(written: &Written, bytes: Bytes) -> Result<(), Disproof> {
+    let Written { text, doubts } = written;
+    if doubts.is_empty() {
+        return Ok(());
+    }
+    let decoded: T = decode(text).map_err(|error| {
+        let suspect = Doubt::UNREADABLE.into_iter().find(|doubt| doubts.has(*doubt));
+        Disproof { suspect, problem: format!("it cannot be read back: {error}") }
+    })?;
+    let changed = |suspect| Disproof { suspect, problem: "it comes back as another value".to_owned() };
+    let again = write(&decoded, bytes, None).map_err(|_| changed(None))?;
+    if again.doubts == *doubts && Fingerprint::of(&again.text) == Fingerprint::of(text) {
+        return Ok(());
+    }
+    Err(changed(doubts.first_difference(&again.doubts)))
+}
+
+/// The error, with the first field that can be to blame.
+fn explain<T: Serialize>(value: &T, Disproof { suspect, problem }: Disproof) -> EncodeError {
+    match write(value, Bytes::Compact, suspect) {
+        Err(error) => error.because(&problem),
+        Ok(_) => EncodeError::new(problem),
+    }
+}

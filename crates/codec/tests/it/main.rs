@@ -1,0 +1,7 @@
+//! Values, there and back.
+
+#![allow(clippy::unwrap_used)]
+
+mod generated;
+mod seen;
+mod values;
