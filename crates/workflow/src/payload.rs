@@ -53,7 +53,8 @@ impl Payload {
 
     /// An object of these fields.
     pub(crate) fn object(fields: &[(&'static str, Self)]) -> Self {
-        let mut json = String::with_capacity(fields.iter().map(|(name, value)| name.len() + value.as_json().len() + 4).sum());
+        let mut json =
+            String::with_capacity(fields.iter().map(|(name, value)| name.len() + value.as_json().len() + 4).sum());
         for (name, value) in fields {
             json.push(if json.is_empty() { '{' } else { ',' });
             // Argument names are identifiers, or literals of an attribute.

@@ -19,7 +19,7 @@ pub use self::topic::{Topic, TopicBuilder};
 
 /// Typed messages over any broker, without workflows.
 ///
-/// Payloads are JSON, by serde. Cloning gives another handle to the same connection.
+/// Payloads are JSON, by serde: they arrive as they were sent, or are [refused](partitura_codec). Cloning gives another handle to the same connection.
 #[derive(Clone)]
 pub struct Messaging {
     broker: Arc<dyn Broker>,
