@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     fn event(text: &str) -> Event {
-        let payload = Payload::encode(text).expect("text");
+        let payload = Payload::encode_unproven(text).expect("text");
         let (name, message_id) = ("n".to_owned(), "m".to_owned());
         Event::new(1, EventKind::SignalReceived { name, payload, message_id })
     }
