@@ -1,26 +1,29 @@
 //! The handler of a workflow's commands: takes an instance from the cache or the store, advances it, commits, goes on.
 
-use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use lru::LruCache;
-use partitura_broker::{AckToken, Clock, Delivery, ErrorKind, Partition, Producer, Unit};
+use partitura_broker::{AckToken, Clock, Delivery, Error, ErrorKind, Partition, Producer, Unit};
 use partitura_lanes::{Batch, Handler, Outcome};
-use partitura_workflow::{Failure, FailureKind, Step, StopReason};
-use tokio::sync::Semaphore;
+use tokio::sync::oneshot;
 
-use crate::instance::Live;
+use self::kept::Kept;
 use crate::journal::{Settlement, is_unsendable};
 use crate::names::InstanceKey;
-use crate::turn::{Abandoned, Context, Instance, Turn};
+use crate::outbox::is_refusal;
+use crate::turn::{Context, Instance, Turn};
 use crate::wire::{self, Command, Outcome as Ended, ReplyBody, ReplyTo};
 
-/// How often a turn whose code panics is taken again before the instance counts as stopped.
-const PANICS: u32 = 5;
+mod kept;
+mod step;
+mod stopping;
+
 /// How often a turn is taken again at once because another was faster.
 const CONFLICTS: u32 = 3;
+/// How soon an instance is looked at again that waits for its earlier messages to be sent.
+const BEHIND: Duration = Duration::from_millis(200);
 /// Clients that may wait for one instance, and instances that may be waited for. Whoever waited longest is forgotten
 /// beyond that, and asks again.
 const WAITERS: usize = 64;
@@ -38,25 +41,6 @@ struct Inner {
     producer: Arc<dyn Producer>,
     live: Mutex<Kept>,
     waiters: Mutex<LruCache<InstanceKey, (Partition, Vec<ReplyTo>)>>,
-    /// Bounds the inline steps that run at a time.
-    steps: Arc<Semaphore>,
-}
-
-/// The instances that are kept in memory between their turns.
-#[derive(Debug)]
-struct Kept {
-    instances: LruCache<InstanceKey, (Partition, Box<Live>)>,
-    /// How often each partition has gone elsewhere. A turn that began before that must not leave its instance behind:
-    /// should the partition come back, it would be out of date, and pass over what it does not expect.
-    terms: HashMap<Partition, u64>,
-    /// Partitions in which the broker has refused a settlement: perhaps another has them, and we are yet to hear of it.
-    suspects: HashSet<Partition>,
-}
-
-impl Kept {
-    fn term(&self, partition: Partition) -> u64 {
-        self.terms.get(&partition).copied().unwrap_or_default()
-    }
 }
 
 /// What a turn is about: commands to one instance, and the term in which their partition was ours when it began.
@@ -74,7 +58,6 @@ impl Conductor {
         clock: Arc<dyn Clock>,
         producer: Arc<dyn Producer>,
         cache: NonZeroUsize,
-        steps: usize,
     ) -> Self {
         let workflow = context.definition.name().into();
         Self(Arc::new(Inner {
@@ -82,9 +65,8 @@ impl Conductor {
             workflow,
             clock,
             producer,
-            live: Mutex::new(Kept { instances: LruCache::new(cache), terms: HashMap::new(), suspects: HashSet::new() }),
+            live: Mutex::new(Kept::new(cache)),
             waiters: Mutex::new(LruCache::new(WAITED_FOR)),
-            steps: Arc::new(Semaphore::new(steps)),
         }))
     }
 
@@ -99,32 +81,61 @@ impl Conductor {
     /// Takes the turn that commands to one instance ask for.
     async fn turn(&self, key: &InstanceKey, deliveries: &[Delivery], attempt: u32) -> Outcome {
         let partition = deliveries.first().map(|delivery| delivery.partition).unwrap_or_default();
-        let (cached, term) = {
+        if let Err(not_yet) = self.is_ready(key, partition).await {
+            return not_yet;
+        }
+        let (cached, term, ours_since) = {
             let mut kept = self.live();
-            (kept.instances.pop(key).map(|(_, live)| live), kept.term(partition))
+            let cached = kept.instances.pop(key).map(|(_, instance)| instance);
+            (cached, kept.term(partition), kept.since(partition))
         };
         let work = Work { deliveries, attempt, partition, term };
-        let mut turn =
-            Turn::new(&self.0.context, key, self.0.clock.now(), cached.map_or(Instance::Unknown, Instance::Live));
+        let context = &self.0.context;
+        let mut turn = Turn::new(context, key, self.0.clock.now(), cached.unwrap_or(Instance::Unknown));
         for _ in 0..CONFLICTS {
+            turn.ours_since = ours_since;
             if let Err(refused) = self.advance(&mut turn, work).await {
                 return refused;
             }
             match self.commit(key, work, turn).await {
                 Ok(outcome) => return outcome,
                 Err(error) if error.kind() == ErrorKind::Conflict => {}
-                Err(error) if is_unsendable(&error) => {
+                Err(error) if is_unsendable(&error) || is_refusal(error.kind()) => {
                     let reason = format!(
-                        "workflow {key} stopped: the broker refuses what it sends: {error}\n  repair the code; the instance \
-                         goes on from its history when a worker with it starts"
+                        "workflow {key} stopped: the broker or the store refuses its turn: {error}\n  mend the cause, or \
+                         the code; the instance goes on from its history by itself, or at once when it is resumed"
                     );
                     return self.stop(key, work, reason).await;
                 }
                 Err(error) => return failed(key, &error),
             }
-            turn = Turn::new(&self.0.context, key, self.0.clock.now(), Instance::Unknown).certain();
+            turn = Turn::new(context, key, self.0.clock.now(), Instance::Unknown).certain();
         }
         Outcome::retry(format!("{key} is changed by another worker at the same time"))
+    }
+
+    /// Waits until what earlier turns decided to send is sent.
+    async fn is_ready(&self, key: &InstanceKey, partition: Partition) -> Result<(), Outcome> {
+        let Some(outbox) = self.0.context.journal.outbox() else { return Ok(()) };
+        let (recovered, term) = {
+            let kept = self.live();
+            (kept.recovered(partition), kept.term(partition))
+        };
+        if let Some(recovered) = recovered
+            && recovered.await.is_err()
+        {
+            return Err(Outcome::Lost);
+        }
+        if outbox.is_behind(partition, &key.id) {
+            let reason = "the broker does not take what an earlier turn has sent";
+            return Err(Outcome::retry_after(BEHIND, reason));
+        }
+        let is_ours = || self.is_ours(partition, term);
+        outbox.resolve_doubts(partition, &key.id, &is_ours).await.map_err(|error| failed(key, &error))
+    }
+
+    fn is_ours(&self, partition: Partition, term: u64) -> bool {
+        self.live().term(partition) == term
     }
 
     async fn advance(&self, turn: &mut Turn<'_>, work: Work<'_>) -> Result<(), Outcome> {
@@ -142,7 +153,7 @@ impl Conductor {
         Ok(())
     }
 
-    async fn commit(&self, key: &InstanceKey, work: Work<'_>, mut turn: Turn<'_>) -> partitura_broker::Result<Outcome> {
+    async fn commit(&self, key: &InstanceKey, work: Work<'_>, mut turn: Turn<'_>) -> Result<Outcome, Error> {
         let settle: Vec<AckToken> = work.deliveries.iter().map(|delivery| delivery.token).collect();
         let unit = match turn.finish(settle.clone()).await? {
             // What was asked behind a command that was refused is not answered from before it: another may have it.
@@ -150,7 +161,11 @@ impl Conductor {
             unit => unit,
         };
         let settlement = match unit {
-            Some(unit) => self.0.context.journal.commit(unit).await.inspect_err(|error| self.suspect(work, error))?,
+            Some(unit) => {
+                let is_ours = || self.is_ours(work.partition, work.term);
+                let committed = self.0.context.journal.commit(unit, work.partition, &is_ours).await;
+                committed.inspect_err(|error| self.suspect(work, error))?
+            }
             None => Settlement::Due,
         };
         self.committed(key, work, turn).await;
@@ -160,7 +175,7 @@ impl Conductor {
         })
     }
 
-    fn suspect(&self, work: Work<'_>, error: &partitura_broker::Error) {
+    fn suspect(&self, work: Work<'_>, error: &Error) {
         let mut kept = self.live();
         if error.kind() == ErrorKind::Fenced && kept.term(work.partition) == work.term {
             kept.suspects.insert(work.partition);
@@ -170,12 +185,10 @@ impl Conductor {
     /// All that follows a turn and need not be durable.
     async fn committed(&self, key: &InstanceKey, Work { partition, term, .. }: Work<'_>, turn: Turn<'_>) {
         let Turn { instance, mut replies, steps, unneeded, waiters, ended, stops, replaced, .. } = turn;
-        if let Instance::Live(live) = instance
-            && !live.summary.status.is_closed()
-        {
+        if instance.is_worth_keeping() {
             let mut kept = self.live();
             if kept.term(partition) == term {
-                kept.instances.push(key.clone(), (partition, live));
+                kept.instances.push(key.clone(), (partition, instance));
             }
         }
         for (outcome, waiters) in replaced {
@@ -231,96 +244,6 @@ impl Conductor {
         }
         replies.extend(waiting.into_iter().map(|to| (to, ReplyBody::Ended(outcome.clone()))));
     }
-
-    /// Runs an inline step, and sends its result as a message of the instance's own stream.
-    fn run_step(&self, key: &InstanceKey, run: String, step: Step) {
-        let running = (run, step.seq);
-        if !self.0.context.running.begin(running.clone()) {
-            return;
-        }
-        let (conductor, key) = (self.clone(), key.clone());
-        tokio::spawn(async move {
-            if let Ok(_permit) = conductor.0.steps.clone().acquire_owned().await {
-                let outcome = match step.future.await {
-                    Ok(result) => Ended::Ok(result),
-                    Err(failure) => Ended::Err(failure),
-                };
-                conductor.step_done(&key, &running.0, step.seq, outcome).await;
-            }
-            conductor.0.context.running.end(&running);
-        });
-    }
-
-    /// Sends the result of a step until it is taken. Should this process die first, the step runs again: see
-    /// [`steps`](crate::steps).
-    async fn step_done(&self, key: &InstanceKey, run: &str, seq: u32, outcome: Ended) {
-        let message = |outcome| {
-            let done = Command::StepDone { run: run.to_owned(), seq, outcome };
-            wire::command(&self.0.context.topics.commands, &key.id, format!("{run}.{seq}.r"), &done)
-        };
-        let mut done = message(outcome);
-        let mut told = false;
-        let mut wait = Duration::from_millis(100);
-        while let Some(Err(error)) = self.0.producer.publish(vec![done.clone()]).await.pop() {
-            if is_unsendable(&error) && !told {
-                // It would be no other if the step ran again: the workflow is told that instead.
-                let problem = format!("the step ended, but the broker refuses what it returned: {error}");
-                done = message(Ended::Err(Failure::new(FailureKind::Unknown, problem)));
-                told = true;
-                continue;
-            }
-            if !error.is_retryable() {
-                tracing::error!(instance = %key, seq, %error, "the result of a step is lost; the step runs again");
-                return;
-            }
-            tokio::time::sleep(wait).await;
-            wait = (wait * 2).min(Duration::from_secs(10));
-        }
-    }
-
-    async fn give_up(&self, key: &InstanceKey, work: Work<'_>, abandoned: Abandoned) -> Outcome {
-        let [delivery] = work.deliveries else {
-            // One by one, so that the command it is about is known.
-            return Outcome::retry("to be taken one by one");
-        };
-        let stop = match abandoned {
-            Abandoned::Failed(error) => {
-                let command = wire::decode::<Command>(&delivery.message.payload).ok();
-                return match command.as_ref().and_then(Command::asker) {
-                    // What changes something waits until it can be done; who only asks is told.
-                    Some(asker) if !error.is_retryable() => {
-                        self.send(key, vec![(asker.clone(), ReplyBody::Refused(error.to_string()))]).await;
-                        Outcome::Done
-                    }
-                    _ => failed(key, &error),
-                };
-            }
-            Abandoned::Refused(problem) => return Outcome::dead(problem),
-            Abandoned::Stopped(stop) => stop,
-        };
-        let panicked = matches!(stop.reason, StopReason::Panicked { .. });
-        if panicked && work.attempt < PANICS {
-            tracing::warn!(instance = %key, attempt = work.attempt, "{stop}");
-            return Outcome::retry(stop.to_string());
-        }
-        self.stop(key, work, stop.to_string()).await
-    }
-
-    /// Keeps the input, and notes that the code cannot go on.
-    async fn stop(&self, key: &InstanceKey, work: Work<'_>, reason: String) -> Outcome {
-        let [delivery] = work.deliveries else { return Outcome::retry("to be taken one by one") };
-        let Ok(command) = wire::decode::<Command>(&delivery.message.payload) else {
-            return Outcome::dead("not a command to a workflow of this version");
-        };
-        tracing::error!(instance = %key, "{reason}");
-        let input = (command, delivery.message.id.as_str());
-        match Turn::stopped(&self.0.context, key, self.0.clock.now(), input, reason).await {
-            Ok(turn) => self.commit(key, work, turn).await.unwrap_or_else(|error| failed(key, &error)),
-            Err(Abandoned::Failed(error)) => failed(key, &error),
-            Err(Abandoned::Refused(problem)) => Outcome::dead(problem),
-            Err(Abandoned::Stopped(stop)) => Outcome::retry(stop.to_string()),
-        }
-    }
 }
 
 impl Handler for Conductor {
@@ -329,22 +252,74 @@ impl Handler for Conductor {
             match batch.deliveries().first().map(|Delivery { message, .. }| InstanceKey::of(&self.0.workflow, message))
             {
                 Some(Ok(key)) => key,
-                Some(Err(problem)) => return Outcome::dead(problem),
+                Some(Err(problem)) => return self.refuse(&batch.deliveries()[0], problem).await,
                 None => return Outcome::Done,
             };
         self.turn(&key, batch.deliveries(), batch.attempt()).await
     }
 
+    /// What earlier owners decided to send goes out first.
+    fn assigned(&self, partitions: &[Partition]) {
+        if self.0.context.journal.outbox().is_none() {
+            partitions.iter().for_each(|partition| drop(self.live().take_over(*partition)));
+            return;
+        }
+        for partition in partitions.iter().copied() {
+            let (term, recovered) = self.live().take_over(partition);
+            let conductor = self.clone();
+            tokio::spawn(async move { conductor.recover(partition, term, recovered).await });
+        }
+    }
+
+    /// The next owner would send again what is still in the outbox.
+    async fn releasing(&self, _: &[Partition]) {
+        if let Some(outbox) = self.0.context.journal.outbox() {
+            outbox.flush().await;
+        }
+    }
+
     /// Another worker goes on with these instances; what is kept of them here gets stale.
     fn released(&self, partitions: &[Partition]) {
         let mut kept = self.live();
-        for partition in partitions {
-            *kept.terms.entry(*partition).or_default() += 1;
-            kept.suspects.remove(partition);
-        }
+        partitions.iter().for_each(|partition| kept.let_go(*partition));
         forget(&mut kept.instances, partitions);
         drop(kept);
+        if let Some(outbox) = self.0.context.journal.outbox() {
+            partitions.iter().for_each(|partition| outbox.released(*partition));
+        }
         forget(&mut self.waiters(), partitions);
+    }
+}
+
+impl Conductor {
+    /// Drops what runs beside turns, as a crash would.
+    pub(crate) fn abandon(&self) {
+        self.0.context.steps.abort();
+        self.live().let_go_of_all();
+    }
+
+    /// Waits until the steps that run here have ended.
+    pub(crate) async fn drained(&self) {
+        self.0.context.steps.drained().await;
+    }
+
+    /// Sends what earlier owners of a partition decided to send, for as long as it is ours.
+    async fn recover(&self, partition: Partition, term: u64, recovered: oneshot::Sender<()>) {
+        let Some(outbox) = self.0.context.journal.outbox() else { return };
+        let is_ours = || self.is_ours(partition, term);
+        let mut pause = Duration::from_millis(50);
+        while is_ours() {
+            match outbox.recover(partition, &is_ours).await {
+                Ok(left) => {
+                    // Perhaps nobody waits.
+                    let _ = recovered.send(());
+                    return outbox.finish(left, &is_ours).await;
+                }
+                Err(error) => tracing::warn!(%partition, %error, ?pause, "reading the outbox of a partition again"),
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(5));
+        }
     }
 }
 
@@ -358,7 +333,7 @@ fn forget<T>(kept: &mut LruCache<InstanceKey, (Partition, T)>, partitions: &[Par
     }
 }
 
-fn failed(key: &InstanceKey, error: &partitura_broker::Error) -> Outcome {
+fn failed(key: &InstanceKey, error: &Error) -> Outcome {
     match error.kind() {
         ErrorKind::Fenced => Outcome::Lost,
         kind => {

@@ -56,8 +56,8 @@ pub(crate) fn of(
             }
         }
         EventKind::StepScheduled { seq, .. } => {
-            let from = Timestamp::from_millis(event.at);
-            out.push(step_overdue(directory, key, run, (*seq, 0), from)?);
+            let due = Timestamp::from_millis(event.at) + steps::PATIENCE;
+            out.push(step_overdue(directory, key, run, (*seq, 0), due)?);
         }
         EventKind::TimerStarted { seq, due_at_ms } => {
             let due = Command::TimerDue { run: run.clone(), seq: *seq };
@@ -156,17 +156,17 @@ pub(crate) fn destination(event: &EventKind) -> Option<Destination> {
     }
 }
 
-/// Has an instance look after a step of its own, for the `asked`th time.
+/// Has an instance look after a step of its own when it is `due`, for the `asked`th time.
 pub(crate) fn step_overdue(
     directory: &Directory,
     key: &InstanceKey,
     run: &str,
     (seq, asked): (u32, u32),
-    from: Timestamp,
+    due: Timestamp,
 ) -> Result<Message> {
     let overdue = Command::StepOverdue { run: run.to_owned(), seq, asked };
     let message = to_self(directory, key, overdue_id(run, seq, asked), &overdue)?;
-    Ok(message.not_before(from + steps::PATIENCE))
+    Ok(message.not_before(due))
 }
 
 /// How soon an instance whose code cannot go on tries again, and how seldom at last: another worker's code may do.

@@ -78,6 +78,20 @@ pub(crate) async fn load(journal: &Journal, key: &InstanceKey, run: &str) -> Res
     Ok((events, turns))
 }
 
+/// How many turns a run has, whatever is in them.
+pub(crate) async fn turns(journal: &Journal, key: &InstanceKey, run: &str) -> Result<u32> {
+    let prefix = run_prefix(key, run);
+    let mut range = ScanRange::prefix(HISTORY, prefix.clone());
+    let mut turns = 0;
+    loop {
+        let page = journal.scan(range.clone(), PAGE).await?;
+        let Some(last) = page.last() else { return Ok(turns) };
+        let number = last.key.get(prefix.len()..).and_then(|turn| turn.try_into().ok()).map(u32::from_be_bytes);
+        turns = number.map_or(turns, |number| number + 1);
+        range = range.after(&last.key);
+    }
+}
+
 /// Whether a run was ever started.
 pub(crate) async fn exists(journal: &Journal, key: &InstanceKey, run: &str) -> Result<bool> {
     Ok(!journal.scan(ScanRange::prefix(HISTORY, run_prefix(key, run)), 1).await?.is_empty())

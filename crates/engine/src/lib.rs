@@ -32,6 +32,7 @@ mod journal;
 mod mailbox;
 mod names;
 mod namespace;
+mod outbox;
 mod partitura;
 mod patience;
 mod requests;

@@ -1,36 +1,106 @@
 //! Inline steps: they run in the memory of one process, and a message of their instance sees to it that they do.
 //!
 //! A step leaves with its process. So the turn that schedules one also sends its own instance a [`StepOverdue`]
-//! (delayed), which whoever owns the instance then answers: the step has a result, or it runs here, or it is run again.
+//! (delayed), which the owner of the instance then answers: the step has a result, or it runs somewhere, or it is run
+//! again. A step runs on where it began, also when the instance has another owner by then, and tells the owner so.
 //!
 //! [`StepOverdue`]: crate::wire::Command::StepOverdue
 
-use std::collections::HashSet;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// How long a step may go without a result before somebody looks whether it still runs.
+use lru::LruCache;
+use tokio::sync::{Notify, Semaphore};
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+/// How long a step may go without a result or a sign of life before it is run again.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// How often a step that runs for long gives a sign of life.
+pub(crate) const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
+/// Of how many steps the last sign of life is known.
+const SIGNS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(10_000 - 1);
 
-/// Run and number of the steps that run in this process now.
-#[derive(Debug, Default)]
-pub(crate) struct Running(Mutex<HashSet<(String, u32)>>);
+/// Run and number of a step.
+pub(crate) type StepId = (String, u32);
 
-impl Running {
-    fn lock(&self) -> MutexGuard<'_, HashSet<(String, u32)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+/// The steps of a workflow that run in this process now, and signs of life of others.
+#[derive(Debug)]
+pub(crate) struct Steps {
+    running: Mutex<BTreeMap<StepId, Option<AbortHandle>>>,
+    signs: Mutex<LruCache<StepId, Instant>>,
+    /// Bounds those that run at a time.
+    pub(crate) permits: Arc<Semaphore>,
+    ended: Notify,
+}
+
+impl Steps {
+    pub(crate) fn new(at_once: usize) -> Self {
+        Self {
+            running: Mutex::default(),
+            signs: Mutex::new(LruCache::new(SIGNS)),
+            permits: Arc::new(Semaphore::new(at_once)),
+            ended: Notify::new(),
+        }
     }
 
-    /// `false`: it runs already. An instance that is replayed meanwhile does not run it twice.
-    pub(crate) fn begin(&self, step: (String, u32)) -> bool {
-        self.lock().insert(step)
+    fn running(&self) -> MutexGuard<'_, BTreeMap<StepId, Option<AbortHandle>>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn end(&self, step: &(String, u32)) {
-        self.lock().remove(step);
+    /// Runs a step, unless it runs already: an instance that is replayed meanwhile does not run it twice.
+    pub(crate) fn begin<F>(&self, step: StepId, run: impl FnOnce() -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        if self.running().insert(step.clone(), None).is_none() {
+            let task = tokio::spawn(run());
+            // It may have ended by now.
+            if let Some(handle) = self.running().get_mut(&step) {
+                *handle = Some(task.abort_handle());
+            }
+        }
     }
 
-    pub(crate) fn contains(&self, run: &str, seq: u32) -> bool {
-        self.lock().contains(&(run.to_owned(), seq))
+    /// The step has ended here; its result is on its way.
+    pub(crate) fn end(&self, step: StepId) {
+        self.is_alive(step.clone());
+        self.running().remove(&step);
+        self.ended.notify_waiters();
+    }
+
+    /// The step runs somewhere, or its result is on its way.
+    pub(crate) fn is_alive(&self, step: StepId) {
+        self.signs.lock().unwrap_or_else(PoisonError::into_inner).put(step, Instant::now());
+    }
+
+    /// How long to wait before the step counts as lost with its process; zero: it does. Signs of life are heard since
+    /// the partition is ours.
+    pub(crate) fn wait_for(&self, step: &StepId, ours_since: Option<Instant>) -> Duration {
+        if self.running().contains_key(step) {
+            return PATIENCE;
+        }
+        let last = self.signs.lock().unwrap_or_else(PoisonError::into_inner).peek(step).copied();
+        let last = last.max(ours_since);
+        last.map_or(Duration::ZERO, |last| PATIENCE.saturating_sub(last.elapsed()))
+    }
+
+    /// Waits until no step runs here.
+    pub(crate) async fn drained(&self) {
+        loop {
+            let ended = self.ended.notified();
+            if self.running().is_empty() {
+                return;
+            }
+            ended.await;
+        }
+    }
+
+    /// Drops all that run here, as a crash would.
+    pub(crate) fn abort(&self) {
+        std::mem::take(&mut *self.running()).into_values().flatten().for_each(|task| task.abort());
     }
 }

@@ -72,7 +72,7 @@ impl TaskRunner {
     }
 
     async fn commit(&self, unit: Unit) -> partitura_broker::Result<Outcome> {
-        match self.0.journal.commit(unit).await {
+        match self.0.journal.report(unit).await {
             Ok(Settlement::Done) => Ok(Outcome::Settled),
             Ok(Settlement::Due) => Ok(Outcome::Done),
             Err(error) if error.kind() == ErrorKind::Fenced => Ok(Outcome::Lost),

@@ -73,6 +73,16 @@ pub(crate) enum Command {
         #[serde(default)]
         asked: u32,
     },
+    /// A step runs for long, and still does.
+    StepAlive {
+        run: String,
+        seq: u32,
+    },
+    /// The broker refuses for good what a turn of this run decided to send. It is set aside.
+    Undelivered {
+        run: String,
+        reason: String,
+    },
     /// Try a stopped instance again.
     Resume,
     /// The code of a run could not go on a while ago. Perhaps it can in the worker that gets this.

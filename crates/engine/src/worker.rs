@@ -20,7 +20,7 @@ use crate::ids::{self, Ids};
 use crate::journal::Journal;
 use crate::partitura::Partitura;
 use crate::patience::patiently;
-use crate::steps::Running;
+use crate::steps::Steps;
 use crate::task::{Parts, TaskRunner};
 use crate::turn::Context;
 use crate::unneeded::Unneeded;
@@ -30,8 +30,6 @@ use crate::wire::{self, Command};
 const BATCH: usize = 64;
 /// How long a worker that starts waits for a broker or a store that is not there yet, or not any more.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How often messages are looked for that were decided and, by some crash, never sent.
-const SWEEP: Duration = Duration::from_secs(30);
 
 /// Runs workflows and services in this process.
 ///
@@ -117,7 +115,7 @@ impl Worker {
             definitions.into_iter().map(|definition| conduct(&partitura, definition, concurrency, &is_shutdown));
         let serving = services.into_iter().map(|service| serve(&partitura, service, concurrency, &is_shutdown));
         let (conducting, serving) = try_join(try_join_all(conducting), try_join_all(serving)).await?;
-        let tasks = conducting.into_iter().flatten().chain(serving).collect();
+        let tasks = conducting.into_iter().chain(serving).collect();
         Ok(RunningWorker { shutdown: Some(shutdown), tasks })
     }
 
@@ -176,14 +174,14 @@ async fn conduct(
     definition: Definition,
     concurrency: NonZeroUsize,
     shutdown: &Shutdown,
-) -> Result<Vec<JoinHandle<Result<()>>>> {
+) -> Result<JoinHandle<Result<()>>> {
     let inner = &partitura.0;
     let workflow = definition.name();
     declare(partitura, Destination::Workflow(workflow.to_owned())).await?;
     let topics = inner.directory.workflow(workflow)?;
     let (store, clock, namespace) = (inner.store.clone(), inner.clock.clone(), inner.namespace.clone());
-    let journal = Journal::of_workflows(&inner.broker, store, clock, namespace).await?;
-    patiently("send what was left unsent", PATIENCE, || journal.recover(bytes::Bytes::new())).await?;
+    let named = (workflow, topics.commands.clone());
+    let journal = Journal::of_workflow(&inner.broker, store, clock, namespace, named).await?;
     let producer: Arc<dyn Producer> = inner.broker.producer(ProducerOptions::default()).await?.into();
     let resume = || resume_stopped(&journal, &*producer, &*inner.ids, workflow, &topics.commands);
     patiently("resume what was stopped", PATIENCE, resume).await?;
@@ -193,15 +191,33 @@ async fn conduct(
         journal: journal.clone(),
         directory: inner.directory.clone(),
         events: EventTopic::new(&inner.broker, topics.events.clone(), inner.settings.events),
-        running: Running::default(),
+        steps: Steps::new(concurrency.get()),
         unneeded: Unneeded::of(&*inner.broker, &producer),
     };
-    let conductor = Conductor::new(context, inner.clock.clone(), producer, inner.settings.cache, concurrency.get());
+    let conductor = Conductor::new(context, inner.clock.clone(), producer, inner.settings.cache);
     let source = topics.source(inner.directory.partitions())?;
-    let lanes = lanes(partitura, source, concurrency, BATCH, conductor).await?;
-    let conducting = tokio::spawn(lanes.run_until(until(shutdown.clone())));
-    let sweeping = journal.has_outbox().then(|| tokio::spawn(sweep(journal, shutdown.clone())));
-    Ok([Some(conducting), sweeping].into_iter().flatten().collect())
+    let lanes = lanes(partitura, source, concurrency, BATCH, conductor.clone()).await?;
+    let (shutdown, drain_within) = (shutdown.clone(), inner.settings.drain_within);
+    Ok(tokio::spawn(async move {
+        let conductor = Abandoned(conductor);
+        let drained = async {
+            until(shutdown.clone()).await;
+            if tokio::time::timeout(drain_within, conductor.0.drained()).await.is_err() {
+                tracing::warn!(within = ?drain_within, "steps were still running and are dropped");
+            }
+        };
+        let lanes = lanes.run_until(until(shutdown.clone()));
+        tokio::try_join!(lanes, drained.map(Ok)).map(|((), ())| ())
+    }))
+}
+
+/// Drops what runs beside the lanes of a workflow together with them.
+struct Abandoned(Conductor);
+
+impl Drop for Abandoned {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
 }
 
 /// The code of this process may be the repaired one.
@@ -216,23 +232,6 @@ async fn resume_stopped(
     let resume = |id: &String| wire::command(commands, id, ids.fresh().to_string(), &Command::Resume);
     let results = producer.publish(stopped.iter().map(resume).collect()).await;
     results.into_iter().try_for_each(|result| result.map(drop))
-}
-
-async fn sweep(journal: Journal, shutdown: Shutdown) -> Result<()> {
-    loop {
-        tokio::select! {
-            biased;
-            () = until(shutdown.clone()) => return Ok(()),
-            () = tokio::time::sleep(SWEEP) => {}
-        }
-        match journal.recover(bytes::Bytes::new()).await {
-            Ok(0) => {}
-            Ok(recovered) => {
-                tracing::info!(recovered, "turns had decided to send something that was not sent; it is now")
-            }
-            Err(error) => tracing::warn!(%error, "the outbox was not swept"),
-        }
-    }
 }
 
 /// Joins a subscription. Whoever fails is retried without end: commands and tasks are never given up for want of a

@@ -18,6 +18,19 @@ pub trait Handler: Send + Sync + 'static {
     /// Handles up to [`LaneOptions::batch`](crate::LaneOptions::batch) messages of one key, oldest first; one by default.
     fn handle(&self, batch: Batch) -> impl Future<Output = Outcome> + Send;
 
+    /// These partitions are owned from now on. Called before any of their messages is handled.
+    fn assigned(&self, partitions: &[Partition]) {
+        let _ = partitions;
+    }
+
+    /// These partitions are about to be given up in good order: nothing of them runs any more, and no successor has
+    /// begun. The last chance to finish what was left for later. It is dropped after
+    /// [`LaneOptions::revoke_within`](crate::LaneOptions::revoke_within). [`released`](Self::released) follows.
+    fn releasing(&self, partitions: &[Partition]) -> impl Future<Output = ()> + Send {
+        let _ = partitions;
+        async {}
+    }
+
     /// These partitions are no longer ours: whatever was kept in memory for their keys is out of date from now on.
     ///
     /// Called before a successor may start where the broker lets us choose, and as soon as we know otherwise.
@@ -29,6 +42,14 @@ pub trait Handler: Send + Sync + 'static {
 impl<H: Handler> Handler for Arc<H> {
     fn handle(&self, batch: Batch) -> impl Future<Output = Outcome> + Send {
         (**self).handle(batch)
+    }
+
+    fn assigned(&self, partitions: &[Partition]) {
+        (**self).assigned(partitions);
+    }
+
+    fn releasing(&self, partitions: &[Partition]) -> impl Future<Output = ()> + Send {
+        (**self).releasing(partitions)
     }
 
     fn released(&self, partitions: &[Partition]) {

@@ -10,13 +10,14 @@ use partitura_embedded::{Embedded, Options};
 use partitura_workflow::{Cx, Definition, EventKind, Payload, PayloadError, Query, QueryError, Signal, Workflow};
 use tokio::sync::Notify;
 
+use super::stopping::PANICS;
 use super::*;
 use crate::directory::{Destination, Directory};
 use crate::events::EventTopic;
 use crate::journal::Journal;
 use crate::mailbox::{Mailbox, PendingReply};
 use crate::namespace::Namespace;
-use crate::steps::Running;
+use crate::steps::Steps;
 use crate::store::{BrokerStore, Store};
 use crate::summary::Status;
 use crate::unneeded::Unneeded;
@@ -163,16 +164,19 @@ impl Stage {
         let topics = directory.workflow(W::NAME).expect("a name");
         let producer: Arc<dyn Producer> =
             self.broker.producer(ProducerOptions::default()).await.expect("a producer").into();
+        let named = (W::NAME, topics.commands.clone());
         let context = Context {
             definition: Definition::of::<W>(),
-            journal: Journal::of_workflows(&self.broker, store, Arc::new(SystemClock), names).await.expect("a journal"),
+            journal: Journal::of_workflow(&self.broker, store, Arc::new(SystemClock), names, named)
+                .await
+                .expect("a journal"),
             directory,
             events: EventTopic::new(&self.broker, topics.events.clone(), false),
             topics,
-            running: Running::default(),
+            steps: Steps::new(8),
             unneeded: Unneeded::of(&*self.broker, &producer),
         };
-        Owner { conductor: Conductor::new(context, Arc::new(SystemClock), producer, one, 1), gate }
+        Owner { conductor: Conductor::new(context, Arc::new(SystemClock), producer, one), gate }
     }
 
     /// Has an owner take a turn with these commands, each under an id of its own.

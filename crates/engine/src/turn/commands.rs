@@ -2,20 +2,22 @@
 
 use partitura_workflow::{Event, EventKind, Failure, FailureKind, Payload, Stop, StopReason};
 
-use super::{Abandoned, Instance, Turn};
-use crate::effects;
+use super::{Abandoned, Instance, Reading, Turn};
+use crate::summary::Status;
 use crate::wire::{Command, Outcome, ReplyBody, ReplyTo, StartPolicy};
+use crate::{effects, steps};
 
 impl Turn<'_> {
     /// Handles one command. `message_id` is that of the message that carried it.
     pub(crate) async fn handle(&mut self, command: Command, message_id: &str) -> Result<(), Abandoned> {
+        self.forget_inert();
         if matches!(self.instance, Instance::Unknown) {
             match &command {
+                Command::Start(start) if start.policy == StartPolicy::Replace => self.load(Reading::Inert).await?,
                 // A new instance is the usual case; where it is not, the commit conflicts and the turn is taken again.
-                Command::Start(start) if self.optimistic && start.policy != StartPolicy::Replace => {
-                    self.instance = Instance::Absent;
-                }
-                _ => self.load().await?,
+                Command::Start(_) if self.optimistic => self.instance = Instance::Absent,
+                Command::Terminate { .. } => self.load(Reading::Inert).await?,
+                _ => self.load(Reading::Live).await?,
             }
         }
         match command {
@@ -56,6 +58,16 @@ impl Turn<'_> {
             Command::Heartbeat { run, seq, attempt, details, alive, reply_to } => {
                 self.heartbeat(&run, seq, attempt, details, alive, reply_to)
             }
+            Command::StepAlive { run, seq } => {
+                self.context.steps.is_alive((run, seq));
+                Ok(())
+            }
+            Command::Undelivered { run, reason } => match self.summary() {
+                Some(summary) if summary.run == run && !summary.status.is_closed() => {
+                    Err(Abandoned::Undelivered(reason))
+                }
+                _ => Ok(()),
+            },
             Command::Resume => self.resume().await,
             Command::TryAgain { run, .. } => match self.summary() {
                 Some(summary) if summary.run == run => self.resume().await,
@@ -108,6 +120,15 @@ impl Turn<'_> {
         }
     }
 
+    /// An instance that was read to be ended, and was not, is read again for what comes next.
+    fn forget_inert(&mut self) {
+        let is_running =
+            matches!(&self.instance, Instance::Stopped { summary, .. } if summary.status == Status::Running);
+        if is_running && self.inert.is_none() {
+            self.instance = Instance::Unknown;
+        }
+    }
+
     /// Sees to it that a step without a result is run, and looks again later.
     async fn look_after_step(&mut self, run: &str, seq: u32, asked: u32) -> Result<(), Abandoned> {
         let wanted = match &self.instance {
@@ -119,13 +140,18 @@ impl Turn<'_> {
         if !wanted {
             return Ok(());
         }
-        let runs = self.context.running.contains(run, seq) || self.steps.iter().any(|(_, step)| step.seq == seq);
+        let step = (run.to_owned(), seq);
+        let mut wait = self.context.steps.wait_for(&step, self.ours_since);
         // What this batch has changed already is not in the store yet: next time.
-        if !runs && matches!(self.instance, Instance::Live(_)) && self.recorded.is_empty() && self.steps.is_empty() {
+        let is_live = matches!(self.instance, Instance::Live(_)) && self.recorded.is_empty() && self.steps.is_empty();
+        if wait.is_zero() && is_live {
             tracing::info!(instance = %self.key, seq, "a step was lost with its process and runs again");
-            self.load().await?;
+            self.load(Reading::Step(seq)).await?;
         }
-        let again = effects::step_overdue(&self.context.directory, self.key, run, (seq, asked + 1), self.now)?;
+        if wait.is_zero() {
+            wait = steps::PATIENCE;
+        }
+        let again = effects::step_overdue(&self.context.directory, self.key, run, (seq, asked + 1), self.now + wait)?;
         self.unit.publish.push(again);
         Ok(())
     }

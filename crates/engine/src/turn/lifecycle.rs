@@ -4,10 +4,11 @@ use partitura_broker::{Expect, Timestamp};
 use partitura_workflow::{Event, EventKind, Execution, Failure, FailureKind, RULES, Started};
 use uuid::Uuid;
 
-use super::{Abandoned, Context, Instance, Turn, write};
+use super::{Abandoned, Context, Instance, Known, Reading, Turn, known, write};
 use crate::history::HISTORY;
 use crate::instance::{Live, Notes, beginning};
 use crate::names::InstanceKey;
+use crate::outbox::is_refusal;
 use crate::summary::{Status, Summary};
 use crate::wire::{Command, Outcome, ReplyBody, Start, StartPolicy};
 use crate::{effects, history};
@@ -124,13 +125,14 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// Runs the code of a stopped instance again, from its history.
+    /// Runs the code of a stopped instance again, from its history, once what the broker has refused of it is sent.
     pub(super) async fn resume(&mut self) -> Result<(), Abandoned> {
+        self.send_what_was_set_aside().await?;
         let summary = match &self.instance {
             Instance::Stopped { summary, .. } if !summary.status.is_closed() => (**summary).clone(),
             _ => return Ok(()),
         };
-        let live = self.replay(Summary { status: Status::Running, ..summary }).await?;
+        let live = self.replay(Summary { status: Status::Running, ..summary }, Reading::Live).await?;
         if let Some(EventKind::WorkflowResumed { refused }) = self
             .recorded
             .iter()
@@ -145,6 +147,24 @@ impl<'a> Turn<'a> {
         self.summarize = Some(Expect::Any);
         write(&mut self.unit, history::mark_stopped(self.key, false));
         Ok(())
+    }
+
+    async fn send_what_was_set_aside(&mut self) -> Result<(), Abandoned> {
+        let Some(outbox) = self.context.journal.outbox() else { return Ok(()) };
+        let (messages, removals) = outbox.set_aside_of(self.key).await?;
+        if messages.is_empty() {
+            return Ok(());
+        }
+        match outbox.publish(messages).await {
+            Ok(()) => {
+                removals.into_iter().for_each(|removal| write(&mut self.unit, removal));
+                Ok(())
+            }
+            Err(error) if is_refusal(error.kind()) => {
+                Err(Abandoned::Undelivered(format!("the broker still refuses what is set aside: {error}")))
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// The turn of an instance whose code cannot go on: the input is kept, no code runs. It goes on from there once it is
@@ -171,12 +191,12 @@ impl<'a> Turn<'a> {
                 }
                 // A stopped instance that is tried again in vain leaves no trace of that.
                 turn.summarize = (summary.status != status).then_some(Expect::Any);
-                let (events, next_turn) = history::load(&context.journal, key, &summary.run).await?;
+                let Known { notes, next_turn, .. } = known(context, key, &summary.run).await?;
                 if before.is_none() {
                     turn.stops = status.reason().map(str::to_owned);
                     turn.recorded.extend(stopped_event(now.as_millis(), &status));
                 }
-                let (notes, summary) = (Notes::of(&summary.run, &events), Box::new(Summary { status, ..summary }));
+                let summary = Box::new(Summary { status, ..summary });
                 turn.instance = Instance::Stopped { summary, next_turn, notes };
             }
         }
@@ -184,7 +204,7 @@ impl<'a> Turn<'a> {
             Command::TryAgain { run, tried } => Some((run.clone(), tried + 1)),
             _ => None,
         };
-        if !matches!(command, Command::Resume | Command::TryAgain { .. }) {
+        if !matches!(command, Command::Resume | Command::TryAgain { .. } | Command::Undelivered { .. }) {
             turn.handle(command, message_id).await?;
         }
         turn.try_again(before, tried)?;

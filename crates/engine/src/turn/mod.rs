@@ -9,13 +9,14 @@ use std::sync::Arc;
 
 use partitura_broker::{AckToken, Delayed, Error, ErrorKind, Expect, Message, Put, Result, Timestamp, Unit, Version};
 use partitura_workflow::{Definition, Event, EventKind, Execution, Step, Stop};
+use tokio::time::Instant;
 
 use crate::directory::{Destination, Directory};
 use crate::events::EventTopic;
 use crate::instance::{Delay, Live, Notes};
 use crate::journal::Journal;
 use crate::names::InstanceKey;
-use crate::steps::Running;
+use crate::steps::Steps;
 use crate::summary::{Status, Summary};
 use crate::unneeded::Unneeded;
 use crate::wire::{Outcome, ReplyBody, ReplyTo};
@@ -25,13 +26,14 @@ use crate::{effects, events, history};
 const READS: u32 = 3;
 
 /// What a turn works on.
+#[derive(Debug)]
 pub(crate) enum Instance {
     /// Nothing is known yet.
     Unknown,
     /// There is none: for certain, or assumed of a start, which the store then confirms.
     Absent,
     Live(Box<Live>),
-    /// Its code cannot go on; inputs are kept.
+    /// No code runs; inputs are kept. Its code cannot go on, or it is ended without being asked.
     Stopped {
         summary: Box<Summary>,
         next_turn: u32,
@@ -43,6 +45,28 @@ pub(crate) enum Instance {
     },
 }
 
+impl Instance {
+    /// Whether it saves reading it again: it has not ended, and what is known of it is what is stored.
+    pub(crate) fn is_worth_keeping(&self) -> bool {
+        match self {
+            Self::Live(live) => !live.summary.status.is_closed(),
+            Self::Stopped { summary, .. } => matches!(summary.status, Status::Stopped { .. }),
+            Self::Unknown | Self::Absent | Self::Closed { .. } => false,
+        }
+    }
+}
+
+/// How an instance is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    /// To run its code.
+    Live,
+    /// To run its code, and this step of it again.
+    Step(u32),
+    /// To end it, whatever is wrong with its code or its history.
+    Inert,
+}
+
 /// What a turn needs from outside and shares with all others of the workflow.
 #[derive(Debug)]
 pub(crate) struct Context {
@@ -51,7 +75,7 @@ pub(crate) struct Context {
     pub(crate) journal: Journal,
     pub(crate) directory: Arc<Directory>,
     pub(crate) events: EventTopic,
-    pub(crate) running: Running,
+    pub(crate) steps: Steps,
     pub(crate) unneeded: Unneeded,
 }
 
@@ -64,6 +88,8 @@ pub(crate) struct Turn<'a> {
     optimistic: bool,
     /// No code runs: what is stored from now on has this status.
     inert: Option<Status>,
+    /// Since when the partition is ours, where that is known.
+    pub(crate) ours_since: Option<Instant>,
     pub(crate) instance: Instance,
     /// Events of the present run that are not in `unit` yet.
     recorded: Vec<Event>,
@@ -96,6 +122,8 @@ pub(crate) enum Abandoned {
     Stopped(Stop),
     /// The command: it does not fit the instance, and never will.
     Refused(String),
+    /// The broker refuses what an earlier turn decided to send, and why.
+    Undelivered(String),
 }
 
 impl From<partitura_broker::Error> for Abandoned {
@@ -112,6 +140,7 @@ impl<'a> Turn<'a> {
             now,
             optimistic: true,
             inert: None,
+            ours_since: None,
             instance,
             recorded: Vec::new(),
             summarize: None,
@@ -144,6 +173,11 @@ impl<'a> Turn<'a> {
         for stranger in std::mem::take(&mut self.strangers) {
             self.context.directory.meet(&stranger).await?;
         }
+        let open = |(run, step): &(String, Step)| match &self.instance {
+            Instance::Live(live) => live.summary.run == *run && live.execution.is_open(step.seq),
+            _ => false,
+        };
+        self.steps.retain(open);
         let mut unit = std::mem::take(&mut self.unit);
         if unit.put.is_empty() && unit.publish.is_empty() {
             return Ok(None);
@@ -176,19 +210,18 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// Reads the instance from the store, and replays it if it is running.
-    async fn load(&mut self) -> Result<(), Abandoned> {
+    /// Reads the instance from the store, and replays it if it is running and its code is to run.
+    async fn load(&mut self, reading: Reading) -> Result<(), Abandoned> {
         let journal = &self.context.journal;
         for _ in 0..READS {
             let Some((version, summary)) = history::summary(journal, self.key).await? else {
                 self.instance = Instance::Absent;
                 return Ok(());
             };
-            journal.recover(history::run_prefix(self.key, &summary.run)).await?;
             let summary = Box::new(summary);
             self.instance = match summary.status {
-                Status::Running => {
-                    let live = self.replay(*summary).await?;
+                Status::Running if reading != Reading::Inert => {
+                    let live = self.replay(*summary, reading).await?;
                     if live.execution.is_closed() && !live.summary.status.is_closed() {
                         // It ended between the two reads, in the hands of an owner who is no longer: the summary that
                         // was written with the end is there by now.
@@ -196,9 +229,11 @@ impl<'a> Turn<'a> {
                     }
                     Instance::Live(Box::new(live))
                 }
-                Status::Stopped { .. } => {
-                    let (events, next_turn) = history::load(journal, self.key, &summary.run).await?;
-                    let notes = Notes::of(&summary.run, &events);
+                Status::Running | Status::Stopped { .. } => {
+                    let Known { notes, next_turn, has_ended } = known(self.context, self.key, &summary.run).await?;
+                    if has_ended {
+                        continue;
+                    }
                     Instance::Stopped { summary, next_turn, notes }
                 }
                 _ => Instance::Closed { summary, version },
@@ -211,12 +246,15 @@ impl<'a> Turn<'a> {
 
     /// Rebuilds a live instance from its history and what this turn has recorded. What its code asks for beyond that is
     /// recorded in this turn, too.
-    async fn replay(&mut self, summary: Summary) -> Result<Live, Abandoned> {
+    async fn replay(&mut self, summary: Summary, reading: Reading) -> Result<Live, Abandoned> {
         let (mut events, next_turn) = history::load(&self.context.journal, self.key, &summary.run).await?;
         events.extend(self.recorded.iter().cloned());
         let notes = Notes::of(&summary.run, &events);
         let (execution, mut turn) = Execution::replay(&self.context.definition, events).map_err(Abandoned::Stopped)?;
         let mut live = Live { execution, summary, next_turn, notes };
+        // The steps of earlier turns run already, here or elsewhere, or are looked after.
+        let begun: Vec<u32> = turn.events.iter().filter_map(begun_step).collect();
+        turn.steps.retain(|step| begun.contains(&step.seq) || reading == Reading::Step(step.seq));
         // Those of earlier turns were cancelled then, or will fire and be ignored.
         live.notes.abandon(std::mem::take(&mut turn.abandoned));
         live.notes.take_unneeded();
@@ -300,6 +338,39 @@ impl<'a> Turn<'a> {
         }
         self.unit.publish.append(&mut messages);
         Ok(())
+    }
+}
+
+/// What the engine knows of a run without its code.
+struct Known {
+    notes: Notes,
+    next_turn: u32,
+    /// Its history has an end.
+    has_ended: bool,
+}
+
+/// Reads a run without its code. A history that cannot be read leaves the notes empty: what the run has begun is not told
+/// of its end.
+async fn known(context: &Context, key: &InstanceKey, run: &str) -> Result<Known> {
+    match history::load(&context.journal, key, run).await {
+        Ok((events, next_turn)) => {
+            let has_ended = events.last().is_some_and(|event| event.kind.is_end());
+            Ok(Known { notes: Notes::of(run, &events), next_turn, has_ended })
+        }
+        Err(error) if error.is_retryable() => Err(error),
+        Err(error) => {
+            tracing::warn!(instance = %key, %error, "going on without what is known of its children and tasks");
+            let next_turn = history::turns(&context.journal, key, run).await?;
+            Ok(Known { notes: Notes::default(), next_turn, has_ended: false })
+        }
+    }
+}
+
+/// The step that an event begins.
+fn begun_step(event: &Event) -> Option<u32> {
+    match &event.kind {
+        EventKind::StepScheduled { seq, .. } => Some(*seq),
+        _ => None,
     }
 }
 

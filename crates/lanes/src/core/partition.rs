@@ -97,6 +97,11 @@ impl Core {
         self.partitions.get(&partition).map_or(0, |owned| owned.term)
     }
 
+    /// All partitions that are ours.
+    pub(crate) fn owned(&self) -> Vec<Partition> {
+        self.partitions.keys().copied().map(Partition).collect()
+    }
+
     pub(super) fn is_ours(&self, partition: u32) -> bool {
         self.partitions.contains_key(&partition)
     }

@@ -8,7 +8,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use partitura_broker::{AckToken, Capabilities, Clock, Consumer, Error, Event, Producer, Result};
+use partitura_broker::{AckToken, Capabilities, Clock, Consumer, Error, Event, Partition, Producer, Result};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
@@ -106,7 +106,9 @@ impl<H: Handler> Driver<H> {
                 }
             }
             Event::Assigned(assignments) => {
-                assignments.iter().for_each(|assignment| self.core.assigned(assignment.partition, now));
+                let partitions: Vec<_> = assignments.iter().map(|assignment| assignment.partition).collect();
+                partitions.iter().for_each(|partition| self.core.assigned(*partition, now));
+                self.handler.assigned(&partitions);
             }
             Event::Revoking { partitions, .. } => {
                 partitions.into_iter().for_each(|partition| self.core.revoking(partition));
@@ -132,13 +134,21 @@ impl<H: Handler> Driver<H> {
         self.settle_late().await;
         let released = self.core.released();
         if !released.is_empty() {
-            self.handler.released(&released);
+            self.let_go(&released).await;
             match timeout(self.revoke_within, self.consumer.release(&released)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::warn!(%error, ?released, "partitions were released without a clean end"),
                 Err(_) => tracing::warn!(?released, "the broker did not answer to a release in time"),
             }
         }
+    }
+
+    /// Has the handler let go of partitions of which nothing runs any more.
+    async fn let_go(&mut self, partitions: &[Partition]) {
+        if timeout(self.revoke_within, self.handler.releasing(partitions)).await.is_err() {
+            tracing::warn!(?partitions, "the handler did not finish its work on partitions that are given up");
+        }
+        self.handler.released(partitions);
     }
 
     fn settle(&mut self) {
@@ -218,6 +228,8 @@ impl<H: Handler> Driver<H> {
             tracing::warn!(?within, "handlers were still running and are dropped");
         }
         self.tasks.abort();
+        let owned = self.core.owned();
+        self.let_go(&owned).await;
         self.settle();
         result?;
         // What was done is settled, however short a time there was to finish the rest.

@@ -1,7 +1,9 @@
 //! The engine through the front door, on the embedded broker.
 
 mod bad_input;
+mod between;
 mod events;
+mod once;
 mod recovery;
 mod requests;
 mod sizes;

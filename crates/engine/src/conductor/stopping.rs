@@ -1,0 +1,97 @@
+//! What becomes of an instance that cannot go on.
+
+use partitura_broker::{Delivery, ErrorKind};
+use partitura_lanes::Outcome;
+use partitura_workflow::{Failure, FailureKind, StopReason};
+
+use super::{Conductor, Work, failed};
+use crate::effects;
+use crate::names::InstanceKey;
+use crate::outbox::{is_refusal, publish};
+use crate::turn::{Abandoned, Turn};
+use crate::wire::{self, Command, Outcome as Ended, ReplyBody};
+
+/// How often a turn whose code panics is taken again before the instance counts as stopped.
+pub(super) const PANICS: u32 = 5;
+
+impl Conductor {
+    /// Decides what becomes of the commands of a turn that was given up.
+    pub(super) async fn give_up(&self, key: &InstanceKey, work: Work<'_>, abandoned: Abandoned) -> Outcome {
+        let [delivery] = work.deliveries else {
+            // One by one, so that the command it is about is known.
+            return Outcome::retry("to be taken one by one");
+        };
+        let stop = match abandoned {
+            Abandoned::Failed(error) => {
+                let command = wire::decode::<Command>(&delivery.message.payload).ok();
+                return match command.as_ref().and_then(Command::asker) {
+                    // What changes something waits until it can be done; who only asks is told.
+                    Some(asker) if !error.is_retryable() => {
+                        self.send(key, vec![(asker.clone(), ReplyBody::Refused(error.to_string()))]).await;
+                        Outcome::Done
+                    }
+                    None if is_final(error.kind()) => {
+                        let reason = format!("workflow {key} stopped: it cannot be read: {error}");
+                        self.stop(key, work, reason).await
+                    }
+                    _ => failed(key, &error),
+                };
+            }
+            Abandoned::Refused(problem) => return self.refuse(delivery, problem).await,
+            Abandoned::Undelivered(reason) => {
+                return self.stop(key, work, format!("workflow {key} stopped: {reason}")).await;
+            }
+            Abandoned::Stopped(stop) => stop,
+        };
+        let panicked = matches!(stop.reason, StopReason::Panicked { .. });
+        if panicked && work.attempt < PANICS {
+            tracing::warn!(instance = %key, attempt = work.attempt, "{stop}");
+            return Outcome::retry(stop.to_string());
+        }
+        self.stop(key, work, stop.to_string()).await
+    }
+
+    /// Keeps the input, and notes that the code cannot go on.
+    pub(super) async fn stop(&self, key: &InstanceKey, work: Work<'_>, reason: String) -> Outcome {
+        let [delivery] = work.deliveries else { return Outcome::retry("to be taken one by one") };
+        let Ok(command) = wire::decode::<Command>(&delivery.message.payload) else {
+            return Outcome::dead("not a command to a workflow of this version");
+        };
+        tracing::error!(instance = %key, "{reason}");
+        let input = (command, delivery.message.id.as_str());
+        match Turn::stopped(&self.0.context, key, self.0.clock.now(), input, reason).await {
+            Ok(turn) => self.commit(key, work, turn).await.unwrap_or_else(|error| failed(key, &error)),
+            // Its summary is damaged: nothing can be noted there, and the command must not be lost.
+            Err(Abandoned::Failed(error)) if error.kind() == ErrorKind::Corrupt => {
+                self.refuse(delivery, error.to_string()).await
+            }
+            Err(Abandoned::Failed(error)) => failed(key, &error),
+            Err(Abandoned::Refused(problem) | Abandoned::Undelivered(problem)) => self.refuse(delivery, problem).await,
+            Err(Abandoned::Stopped(stop)) => Outcome::retry(stop.to_string()),
+        }
+    }
+
+    /// Makes a command a dead letter. The parent of a child that can never start is told.
+    pub(super) async fn refuse(&self, delivery: &Delivery, problem: String) -> Outcome {
+        if let Ok(Command::Start(start)) = wire::decode::<Command>(&delivery.message.payload)
+            && let Some(parent) = &start.parent
+        {
+            let outcome = Ended::Err(Failure::new(FailureKind::Unknown, problem.clone()));
+            let told = match effects::child_done(&self.0.context.directory, parent, &start.run, outcome) {
+                Ok(done) => publish(&*self.0.producer, vec![done]).await,
+                Err(error) => Err(error),
+            };
+            match told {
+                Err(error) if error.is_retryable() => return Outcome::retry(error.to_string()),
+                Err(error) => tracing::error!(%error, "the parent of a child that cannot start is not told"),
+                Ok(()) => {}
+            }
+        }
+        Outcome::dead(problem)
+    }
+}
+
+/// Whether reading the instance again gives the same error.
+fn is_final(kind: ErrorKind) -> bool {
+    kind == ErrorKind::Corrupt || is_refusal(kind)
+}
