@@ -240,6 +240,8 @@ async fn what_was_refused_goes_out_by_itself_when_the_cause_is_mended() {
     patient.start((1, 5)).await.expect("started");
     tokio::time::sleep(seconds(3_600)).await;
     place.accept();
+    // Longer than a stopped instance ever waits before it tries again.
+    tokio::time::sleep(seconds(700)).await;
     assert_eq!(patient.result().await.expect("a result"), 5);
     counted.assert_once_each(1);
     worker.stop().await.expect("stopped");
