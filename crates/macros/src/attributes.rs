@@ -1,16 +1,33 @@
 //! `name = "…", key = expression` lists.
 
+use std::collections::HashMap;
+
 use proc_macro2::TokenStream;
 use syn::meta::ParseNestedMeta;
 use syn::parse::Parser;
-use syn::{Attribute, Expr, LitStr, Path, Result};
+use syn::{Attribute, Expr, Ident, LitStr, Path, Result};
 
-/// The wire name out of `#[service(…)]` or `#[workflow(…)]`.
-pub(crate) fn wire_name(attributes: TokenStream, macro_name: &str) -> Result<Option<String>> {
+use crate::signature::unraw;
+
+/// The longest name of a service or workflow, in bytes: topics are called after it, with more before and behind.
+const MAX_NAME: usize = 128;
+
+/// The wire name out of `#[service(…)]` or `#[workflow(…)]`, else that of the item.
+pub(crate) fn wire_name(attributes: TokenStream, macro_name: &str, item: &Ident) -> Result<String> {
     let mut name = None;
     let parser = syn::meta::parser(|meta| read_name(&meta, &mut name, macro_name));
     parser.parse2(attributes)?;
-    Ok(name)
+    let (name, span) = name.map_or_else(|| (unraw(item), item.span()), |text| (text.value(), text.span()));
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if name.len() <= MAX_NAME && name.chars().all(allowed) {
+        return Ok(name);
+    }
+    let shown: String = name.chars().take(MAX_NAME).collect();
+    let message = format!(
+        "{shown:?} cannot be the name of a {macro_name}, after which its topics are called: write \
+         `#[{macro_name}(name = \"…\")]` with 1 to {MAX_NAME} of the characters A–Z a–z 0–9 . _ -"
+    );
+    Err(syn::Error::new(span, message))
 }
 
 /// The wire name out of `#[signal(…)]` or `#[query(…)]`, both of which may stand alone.
@@ -19,23 +36,37 @@ pub(crate) fn method_name(attribute: &Attribute, macro_name: &str) -> Result<Opt
     if !matches!(attribute.meta, syn::Meta::Path(_)) {
         attribute.parse_nested_meta(|meta| read_name(&meta, &mut name, macro_name))?;
     }
-    Ok(name)
+    Ok(name.map(|text| text.value()))
 }
 
-fn read_name(meta: &ParseNestedMeta<'_>, name: &mut Option<String>, macro_name: &str) -> Result<()> {
-    if !meta.path.is_ident("name") {
-        return Err(meta.error(format!("`#[{macro_name}]` knows one option: `name = \"…\"`")));
+/// Refuses a second method under one name: it would never be called.
+pub(crate) fn check_distinct<'a>(names: impl IntoIterator<Item = (&'a Ident, &'a str)>, attribute: &str) -> Result<()> {
+    let mut known: HashMap<&str, &Ident> = HashMap::new();
+    for (method, wire_name) in names {
+        if let Some(earlier) = known.insert(wire_name, method) {
+            let message = format!(
+                "`{earlier}` and `{method}` have one name on the wire, {wire_name:?}: give one of them another, \
+                 `#[{attribute}(name = \"…\")]`"
+            );
+            return Err(syn::Error::new(method.span(), message));
+        }
     }
-    let text: LitStr = meta.value()?.parse()?;
-    *name = Some(checked_name(&text)?);
     Ok(())
 }
 
-fn checked_name(text: &LitStr) -> Result<String> {
-    match text.value() {
-        empty if empty.is_empty() => Err(syn::Error::new(text.span(), "a name on the wire cannot be empty")),
-        name => Ok(name),
+fn read_name(meta: &ParseNestedMeta<'_>, name: &mut Option<LitStr>, macro_name: &str) -> Result<()> {
+    if !meta.path.is_ident("name") {
+        return Err(meta.error(format!("`#[{macro_name}]` knows one option: `name = \"…\"`")));
     }
+    *name = Some(checked_name(meta.value()?.parse()?)?);
+    Ok(())
+}
+
+fn checked_name(text: LitStr) -> Result<LitStr> {
+    if text.value().is_empty() {
+        return Err(syn::Error::new(text.span(), "a name on the wire cannot be empty"));
+    }
+    Ok(text)
 }
 
 /// What `#[task(…)]` states.
@@ -60,7 +91,7 @@ impl TaskAttribute {
     fn read(&mut self, meta: &ParseNestedMeta<'_>) -> Result<()> {
         const OPTIONS: [&str; 5] = ["retry", "timeout", "overall_timeout", "heartbeat_timeout", "priority"];
         if meta.path.is_ident("name") {
-            self.name = Some(checked_name(&meta.value()?.parse()?)?);
+            self.name = Some(checked_name(meta.value()?.parse()?)?.value());
         } else if meta.path.is_ident("retry_if") {
             self.retry_if = Some(meta.value()?.parse()?);
         } else if let Some(option) = meta.path.get_ident().filter(|ident| OPTIONS.iter().any(|known| ident == known)) {

@@ -7,6 +7,7 @@ mod errors;
 mod select;
 mod service;
 mod signature;
+mod types;
 mod workflow;
 
 use proc_macro::TokenStream;
@@ -20,9 +21,11 @@ use proc_macro::TokenStream;
 /// * `PaymentsService<T>(pub T)`, which a worker runs: it wraps an implementation of the trait.
 ///
 /// Methods take `&self` and owned, serializable arguments, and return `Result<T, E>` or a plain `T`. Arguments travel by name: adding
-/// an `Option` is compatible in both directions, reordering too, renaming is not.
+/// an `Option` is compatible in both directions, reordering too, renaming is not. `Result<T, E>` is written out: an alias hides the
+/// error's type.
 ///
-/// `#[service(name = "payments")]` fixes the name on the wire; it is the trait's otherwise. On methods:
+/// `#[service(name = "payments")]` fixes the name on the wire; it is the trait's otherwise. Topics are called after it, so it has 1 to
+/// 128 of the characters `A–Z a–z 0–9 . _ -`. On methods, each of another name:
 ///
 /// ```text
 /// #[task(

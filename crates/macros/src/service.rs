@@ -2,9 +2,9 @@ use proc_macro2::TokenStream;
 use quote::{ToTokens, format_ident, quote};
 use syn::{Attribute, Error, Ident, ItemTrait, Result, TraitItem, TraitItemFn, Visibility};
 
-use crate::attributes::{TaskAttribute, wire_name};
+use crate::attributes::{TaskAttribute, check_distinct, wire_name};
 use crate::errors::Errors;
-use crate::signature::{Argument, Output, arguments, is_shared, receiver, refuse_generics, unraw};
+use crate::signature::{Argument, Output, arguments, is_shared, receiver, refuse_generics, travels, unraw};
 
 pub(crate) fn expand(attributes: TokenStream, item: TokenStream) -> TokenStream {
     Service::parse(attributes, item).map_or_else(Error::into_compile_error, |service| service.expand())
@@ -31,20 +31,29 @@ impl Service {
         let mut item: ItemTrait = syn::parse2(item).map_err(|error| {
             Error::new(error.span(), format!("`#[service]` goes on a trait of async methods ({error})"))
         })?;
-        let wire_name = wire_name(attributes, "service")?.unwrap_or_else(|| unraw(&item.ident));
+        let wire_name = wire_name(attributes, "service", &item.ident)?;
         if let Some(generic) = item.generics.params.first() {
             return Err(Error::new_spanned(generic, "services are not generic: a message has one type, write it out"));
         }
         let mut errors = Errors::default();
-        let methods =
+        let methods: Vec<Method> =
             std::mem::take(&mut item.items).into_iter().filter_map(|item| errors.check(Method::parse(item))).collect();
+        errors.check(check_distinct(methods.iter().map(|method| (&method.name, method.wire_name.as_str())), "task"));
         errors.finish()?;
         Ok(Self { item, wire_name, methods })
     }
 
     fn expand(&self) -> TokenStream {
         let (definition, stub, service) = (self.definition(), self.stub(), self.service());
-        quote! { #definition #stub #service }
+        let assertions = self.methods.iter().map(|Method { name, arguments, output, .. }| {
+            let arguments = arguments.iter().map(|argument| travels(&argument.ty));
+            let output = output.assertions(&name.to_string());
+            quote!(#(#arguments)* #output)
+        });
+        quote! {
+            const _: fn() = || { #(#assertions)* };
+            #definition #stub #service
+        }
     }
 
     /// The trait itself, with futures that are `Send`.
@@ -88,6 +97,8 @@ impl Service {
 
             #[automatically_derived]
             impl ::partitura::__private::ServiceStub for #stub {
+                const NAME: &'static str = #service_name;
+
                 fn new(caller: ::partitura::__private::Caller) -> Self {
                     Self { caller }
                 }

@@ -1,7 +1,13 @@
 //! What all methods that are called over the wire have in common: named, owned arguments and a known result.
 
-use quote::ToTokens;
-use syn::{Error, FnArg, GenericArgument, Ident, Pat, PathArguments, Receiver, Result, ReturnType, Signature, Type};
+use proc_macro2::TokenStream;
+use quote::{ToTokens, quote, quote_spanned};
+use syn::spanned::Spanned;
+use syn::{
+    Error, FnArg, GenericArgument, Ident, LitStr, Pat, PathArguments, Receiver, Result, ReturnType, Signature, Type,
+};
+
+use crate::types;
 
 /// An argument by name.
 pub(crate) struct Argument {
@@ -30,12 +36,7 @@ pub(crate) fn arguments(signature: &Signature) -> Result<Vec<Argument>> {
         let Pat::Ident(pattern) = &*input.pat else {
             return Err(Error::new_spanned(&input.pat, "arguments travel by name: write `name: Type`"));
         };
-        if borrows(&input.ty) {
-            return Err(Error::new_spanned(
-                &input.ty,
-                "arguments travel over the broker, so they are owned: write `String` for `&str`, `Vec<T>` for `&[T]`, `T` for `&T`",
-            ));
-        }
+        types::check(&input.ty, "arguments")?;
         arguments.push(Argument { name: pattern.ident.clone(), ty: (*input.ty).clone() });
     }
     Ok(arguments)
@@ -87,6 +88,13 @@ pub(crate) struct Output {
 impl Output {
     /// By its name: a `Result` must show both of its types.
     pub(crate) fn of(signature: &Signature) -> Result<Self> {
+        let output = Self::parse(signature)?;
+        types::check(&output.value, "results")?;
+        output.error.iter().try_for_each(|error| types::check(error, "errors"))?;
+        Ok(output)
+    }
+
+    fn parse(signature: &Signature) -> Result<Self> {
         let ReturnType::Type(_, ty) = &signature.output else {
             return Ok(Self::plain(syn::parse_quote!(())));
         };
@@ -114,23 +122,34 @@ impl Output {
         }
     }
 
+    /// Code that asserts what only the compiler knows: that the types can be sent, and that none hides a `Result`.
+    pub(crate) fn assertions(&self, method: &str) -> TokenStream {
+        let travel = self.error.iter().chain([&self.value]).map(travels);
+        let is_plain = self.error.is_none().then(|| {
+            let (value, span) = (&self.value, self.value.span());
+            let message = format!(
+                "`{method}` returns a `Result` under another name, which hides its error type from the macro: write \
+                 `Result<T, E>` with both types"
+            );
+            // A literal of the message at the type, so that the error is shown there.
+            let message = LitStr::new(&message, span);
+            quote_spanned! { span=>
+                const _: () = {
+                    #[allow(unused_imports)]
+                    use ::partitura::__private::NotAResult as _;
+                    ::core::assert!(!<::partitura::__private::Shape<#value>>::IS_RESULT, #message);
+                };
+            }
+        });
+        quote!(#(#travel)* #is_plain)
+    }
+
     fn plain(value: Type) -> Self {
         Self { value, error: None }
     }
 }
 
-fn borrows(ty: &Type) -> bool {
-    match ty {
-        Type::Reference(_) => true,
-        Type::Paren(inner) => borrows(&inner.elem),
-        Type::Tuple(tuple) => tuple.elems.iter().any(borrows),
-        Type::Path(path) => path.path.segments.iter().any(|segment| match &segment.arguments {
-            PathArguments::AngleBracketed(generic) => generic.args.iter().any(|argument| match argument {
-                GenericArgument::Type(ty) => borrows(ty),
-                _ => false,
-            }),
-            _ => false,
-        }),
-        _ => false,
-    }
+/// A statement that asserts that a type can be sent and read again.
+pub(crate) fn travels(ty: &Type) -> TokenStream {
+    quote_spanned!(ty.span()=> ::partitura::__private::travels::<#ty>();)
 }

@@ -2,10 +2,13 @@ use proc_macro2::TokenStream;
 use quote::{ToTokens, format_ident, quote};
 use syn::{Attribute, Error, FnArg, Ident, ImplItem, ImplItemFn, ItemImpl, Result, ReturnType, Signature, Type};
 
-use crate::attributes::{method_name, wire_name};
+use crate::attributes::{check_distinct, method_name, wire_name};
 use crate::errors::Errors;
 use crate::service::encode;
-use crate::signature::{Argument, Output, arguments, is_exclusive, is_shared, receiver, refuse_generics, unraw};
+use crate::signature::{
+    Argument, Output, arguments, is_exclusive, is_shared, receiver, refuse_generics, travels, unraw,
+};
+use crate::types;
 
 pub(crate) fn expand(attributes: TokenStream, item: TokenStream) -> TokenStream {
     let mut item: ItemImpl = match syn::parse2(item) {
@@ -43,7 +46,7 @@ struct Handler {
     wire_name: String,
     arguments: Vec<Argument>,
     /// Of a query.
-    answer: TokenStream,
+    answer: Option<Type>,
     documentation: Vec<Attribute>,
 }
 
@@ -64,7 +67,11 @@ impl Workflow {
             }
         }
         let ident = errors.check(type_name(item));
-        let wire_name = errors.check(wire_name(attributes, "workflow"));
+        let wire_name = ident.as_ref().and_then(|ident| errors.check(wire_name(attributes, "workflow", ident)));
+        for (handlers, role) in [(&signals, "signal"), (&queries, "query")] {
+            let names = handlers.iter().map(|handler: &Handler| (&handler.name, handler.wire_name.as_str()));
+            errors.check(check_distinct(names, role));
+        }
         if let Some((span, _)) = runs.get(1) {
             errors.add(Error::new(*span, "a workflow has one `#[run]` method; this is the second"));
         } else if runs.is_empty() && errors.is_empty() {
@@ -77,7 +84,6 @@ impl Workflow {
         let (Some(ident), Some(wire_name), Some((_, run))) = (ident, wire_name, runs.pop()) else {
             return Err(Error::new_spanned(&item.self_ty, "`#[workflow]` could not read this block"));
         };
-        let wire_name = wire_name.unwrap_or_else(|| unraw(&ident));
         Ok(Self { ty: (*item.self_ty).clone(), ident, wire_name, run, signals, queries })
     }
 
@@ -92,6 +98,9 @@ impl Workflow {
             Some(input) => (quote!(#input), quote!(, input)),
             None => (quote!(()), quote!()),
         };
+        let input_type: Type = syn::parse_quote!(#input);
+        let sent = [&input_type, output, error].into_iter();
+        let sent = sent.chain(self.signals.iter().chain(&self.queries).flat_map(Handler::sent)).map(travels);
         let signal_names = self.signals.iter().map(|handler| &handler.wire_name);
         let query_names: Vec<_> = self.queries.iter().map(|handler| &handler.wire_name).collect();
         let signals = self.signals.iter().map(|handler| {
@@ -117,6 +126,7 @@ impl Workflow {
                     -> impl ::core::future::Future<Output = ::core::result::Result<Self::Output, Self::Error>>
                         + ::core::marker::Send
                 {
+                    #(#sent)*
                     <#ty>::#name(cx #argument)
                 }
 
@@ -231,7 +241,10 @@ impl Run {
         let input = match inputs[..] {
             [] => return Err(Error::new(signature.ident.span(), format!("`#[run]` takes the context: {SHAPE}"))),
             [_] => None,
-            [_, FnArg::Typed(input)] => Some((*input.ty).clone()),
+            [_, FnArg::Typed(input)] => {
+                types::check(&input.ty, "inputs")?;
+                Some((*input.ty).clone())
+            }
             [_, _, second, ..] | [_, second] => {
                 return Err(Error::new_spanned(
                     second,
@@ -296,14 +309,11 @@ impl Handler {
         let signature = &method.sig;
         refuse_generics(signature, &format!("`#[{role}]`"))?;
         let answer = match &signature.output {
-            ReturnType::Default => quote!(()),
-            ReturnType::Type(_, ty) if matches!(**ty, Type::Reference(_)) => {
-                return Err(Error::new_spanned(
-                    ty,
-                    "the answer to a query travels over the broker, so it is owned: write `String` for `&str`, `T` for `&T`",
-                ));
+            ReturnType::Default => None,
+            ReturnType::Type(_, ty) => {
+                types::check(ty, "answers")?;
+                Some((**ty).clone())
             }
-            ReturnType::Type(_, ty) => quote!(#ty),
         };
         Ok(Self {
             name: signature.ident.clone(),
@@ -312,6 +322,11 @@ impl Handler {
             answer,
             documentation: method.attrs.iter().filter(|attribute| attribute.path().is_ident("doc")).cloned().collect(),
         })
+    }
+
+    /// The types that have to be sent for it.
+    fn sent(&self) -> impl Iterator<Item = &Type> {
+        self.arguments.iter().map(|argument| &argument.ty).chain(&self.answer)
     }
 
     /// Calls the method with arguments out of `payload`.

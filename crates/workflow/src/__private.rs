@@ -43,3 +43,31 @@ impl<E> DescribeByType for Describe<'_, E> {
         std::any::type_name::<E>().to_owned()
     }
 }
+
+/// What can be sent in a message and read again. It exists for its diagnostic.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot travel over the broker",
+    label = "cannot be written to a message and read again",
+    note = "derive `Serialize` and `Deserialize` for it, and let it be `Send` and without borrowed parts",
+    note = "for an error type of another crate write `String`, or an enum of your own with what its receiver wants to know"
+)]
+pub trait Travels {}
+
+#[diagnostic::do_not_recommend]
+impl<T: serde::Serialize + serde::de::DeserializeOwned + Send + 'static> Travels for T {}
+
+/// Asserts that a type can be sent and read again.
+pub fn travels<T: Travels>() {}
+
+/// Tells a `Result` under another name, which a macro cannot: the inherent constant comes first.
+pub struct Shape<T>(std::marker::PhantomData<T>);
+
+pub trait NotAResult {
+    const IS_RESULT: bool = false;
+}
+
+impl<T> NotAResult for Shape<T> {}
+
+impl<T, E> Shape<Result<T, E>> {
+    pub const IS_RESULT: bool = true;
+}

@@ -140,6 +140,9 @@ impl<W> Cx<W> {
     /// let config = cx.step("read the config", async { Ok::<_, String>("…".to_owned()) }).await?;
     /// # Ok(()) }
     /// ```
+    ///
+    /// The error type has to be known: `Ok(1)` alone leaves it open. Code that cannot fail says so with
+    /// [`Never`](crate::Never): `Ok::<_, Never>(1)`.
     pub fn step<T, E, F>(&self, name: impl Into<String>, code: F) -> StepRun<T, E>
     where
         F: Future<Output = Result<T, E>> + Send + 'static,

@@ -24,4 +24,20 @@ trait Options {
     async fn infallible(&self) -> u64;
 }
 
+#[service]
+trait SameName {
+    async fn f(&self);
+    #[task(name = "f")]
+    async fn g(&self);
+}
+
+#[service]
+trait Zahlungä {}
+
+#[service(name = "pay ments")]
+trait WithASpace {}
+
+#[service(name = "a-name-that-is-too-long-xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx")]
+trait TooLong {}
+
 fn main() {}

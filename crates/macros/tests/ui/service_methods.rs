@@ -17,6 +17,11 @@ trait Payments {
     async fn body(&self) -> u64 {
         1
     }
+    async fn find_both(&self, names: [&str; 2]) -> Result<(), String>;
+    async fn find_within(&self, names: Option<Vec<(u8, [&'static str; 2])>>) -> Result<(), String>;
+    async fn name(&self) -> &'static str;
+    async fn label(&self) -> Result<String, &'static str>;
+    async fn open(&self) -> Result<(), Box<dyn std::error::Error + Send + Sync>>;
     const LIMIT: u64;
 }
 

@@ -64,4 +64,31 @@ impl Checkout {
     }
 }
 
+#[derive(Default)]
+struct SameNames;
+
+#[workflow]
+impl SameNames {
+    #[run]
+    async fn run(cx: Cx<Self>) -> Result<(), String> {
+        Ok(())
+    }
+
+    #[signal]
+    fn f(&mut self) {}
+
+    #[signal(name = "f")]
+    fn g(&mut self) {}
+
+    #[query]
+    fn h(&self) -> u32 {
+        1
+    }
+
+    #[query(name = "h")]
+    fn i(&self) -> u32 {
+        2
+    }
+}
+
 fn main() {}

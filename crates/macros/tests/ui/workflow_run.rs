@@ -103,4 +103,61 @@ impl HalfResult {
     }
 }
 
+#[derive(Default)]
+struct BorrowedResult;
+
+#[workflow]
+impl BorrowedResult {
+    #[run]
+    async fn run(cx: Cx<Self>) -> Result<&'static str, String> {
+        Ok("done")
+    }
+}
+
+#[derive(Default)]
+struct BorrowedInput;
+
+#[workflow]
+impl BorrowedInput {
+    #[run]
+    async fn run(cx: Cx<Self>, names: [&'static str; 2]) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct DynamicError;
+
+#[workflow]
+impl DynamicError {
+    #[run]
+    async fn run(cx: Cx<Self>) -> Result<(), Box<dyn std::error::Error>> {
+        Ok(())
+    }
+}
+
+type Outcome = Result<(), String>;
+
+#[derive(Default)]
+struct AliasedResult;
+
+#[workflow]
+impl AliasedResult {
+    #[run]
+    async fn run(cx: Cx<Self>) -> Outcome {
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct Zahlungä;
+
+#[workflow]
+impl Zahlungä {
+    #[run]
+    async fn run(cx: Cx<Self>) -> Result<(), String> {
+        Ok(())
+    }
+}
+
 fn main() {}
