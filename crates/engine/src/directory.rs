@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use partitura_broker::{Broker, InvalidName, Result};
+use partitura_broker::{Broker, Result};
 use tokio::sync::OnceCell;
 
 use crate::names::{ServiceTopics, WorkflowTopics};
@@ -103,7 +103,7 @@ impl Directory {
 fn remembered<T: Clone>(
     known: &RwLock<HashMap<String, T>>,
     name: &str,
-    make: impl FnOnce(&str) -> Result<T, InvalidName>,
+    make: impl FnOnce(&str) -> Result<T>,
 ) -> Result<T> {
     if let Some(found) = known.read().unwrap_or_else(PoisonError::into_inner).get(name) {
         return Ok(found.clone());

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use partitura_broker::{InvalidName, Message, Ordering, Result, SubscriptionName, TopicName, Topology};
+use partitura_broker::{Error, ErrorKind, MAX_NAME, Message, Ordering, Result, SubscriptionName, TopicName, Topology};
 use partitura_lanes::Source;
 
 use crate::namespace::Namespace;
@@ -22,11 +22,9 @@ pub(crate) struct WorkflowTopics {
 }
 
 impl WorkflowTopics {
-    pub(crate) fn new(namespace: &Namespace, workflow: &str) -> Result<Self, InvalidName> {
-        Ok(Self {
-            commands: TopicName::new(namespace.topic(format!("workflow.{workflow}.commands")))?,
-            events: TopicName::new(namespace.topic(format!("workflow.{workflow}.events")))?,
-        })
+    pub(crate) fn new(namespace: &Namespace, workflow: &str) -> Result<Self> {
+        let topic = |of| topic(namespace, "workflow", workflow, of);
+        Ok(Self { commands: topic("commands")?, events: topic("events")? })
     }
 
     /// The commands, as workers take them.
@@ -49,11 +47,9 @@ pub(crate) struct ServiceTopics {
 }
 
 impl ServiceTopics {
-    pub(crate) fn new(namespace: &Namespace, service: &str) -> Result<Self, InvalidName> {
-        Ok(Self {
-            tasks: TopicName::new(namespace.topic(format!("service.{service}.tasks")))?,
-            events: TopicName::new(namespace.topic(format!("service.{service}.events")))?,
-        })
+    pub(crate) fn new(namespace: &Namespace, service: &str) -> Result<Self> {
+        let topic = |of| topic(namespace, "service", service, of);
+        Ok(Self { tasks: topic("tasks")?, events: topic("events")? })
     }
 
     /// The tasks, as workers take them.
@@ -65,6 +61,28 @@ impl ServiceTopics {
         let topology = Topology::new().stream(self.events.clone(), Ordering::ByKey { partitions });
         self.source()?.declare_queue(topology, false)
     }
+}
+
+/// One of the topics of a workflow or service. What is wrong with a name is said of the name that the user gave.
+fn topic(namespace: &Namespace, what: &'static str, name: &str, of: &str) -> Result<TopicName> {
+    /// The longest ending that lanes and users put behind a topic's name: a subscription and what it keeps.
+    const ENDING: &str = ".workers.parking";
+    let full = namespace.topic(format!("{what}.{name}.{of}"));
+    let excess = (full.len() + ENDING.len()).saturating_sub(MAX_NAME);
+    let problem = if name.is_empty() {
+        "it is empty".to_owned()
+    } else if name.contains(|c: char| !(c.is_ascii_alphanumeric() || "._-".contains(c))) {
+        "topics are called after it, with no other characters than A–Z a–z 0–9 . _ -".to_owned()
+    } else if excess > 0 {
+        format!(
+            "topics are called after it, and their names get too long: shorten it or the namespace by {excess} bytes"
+        )
+    } else {
+        return Ok(TopicName::new(full)?);
+    };
+    let shown: String = name.chars().take(MAX_NAME).collect();
+    let message = format!("{shown:?} cannot be the name of a {what}: {problem}");
+    Err(Error::new(ErrorKind::InvalidArgument, "name", message))
 }
 
 /// An instance of a workflow, named by the workflow and an id of the user's choice.
@@ -112,4 +130,35 @@ pub(crate) fn check_id(id: &str) -> Result<(), String> {
     };
     let shown: String = id.chars().take(64).collect();
     Err(format!("{shown:?} cannot be the id of a workflow: {problem}; use 1 to {MAX_ID} bytes of printable text"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_about_a_name_tells_the_name_that_the_user_gave() {
+        let (short, long) = (Namespace::default(), Namespace::new("n".repeat(60)));
+        for (namespace, name, problem) in [
+            (&short, "", "it is empty"),
+            (&short, "Zahlüng", "no other characters"),
+            (&short, "pay ments", "no other characters"),
+            (&long, &*"x".repeat(128), "shorten it or the namespace by"),
+        ] {
+            let of_workflow = WorkflowTopics::new(namespace, name).map(drop);
+            let of_service = ServiceTopics::new(namespace, name).map(drop);
+            for (error, what) in [(of_workflow, "workflow"), (of_service, "service")] {
+                let error = error.expect_err("refused").to_string();
+                assert!(error.contains(&format!("{name:?} cannot be the name of a {what}")), "{error}");
+                assert!(error.contains(problem), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_of_the_length_that_the_macros_allow_is_taken_with_all_that_is_put_behind_it() {
+        let (name, partitions) = ("x".repeat(128), 8);
+        WorkflowTopics::new(&Namespace::default(), &name).unwrap().topology(partitions).expect("a workflow");
+        ServiceTopics::new(&Namespace::default(), &name).unwrap().topology(partitions).expect("a service");
+    }
 }

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use partitura_broker::ScanRange;
+use partitura_broker::{Error, ErrorKind, InvalidName, Result, ScanRange, TopicName};
 
 /// Keeps apart the topics, and the stored keys, of applications that share a broker or a store.
 ///
@@ -13,6 +13,18 @@ pub(crate) struct Namespace(Option<Arc<str>>);
 impl Namespace {
     pub(crate) fn new(name: String) -> Self {
         Self(Some(name.into()))
+    }
+
+    /// Refuses a name that topics cannot be called after.
+    pub(crate) fn check(&self) -> Result<()> {
+        let Some(name) = &self.0 else { return Ok(()) };
+        TopicName::new(name).map(drop).map_err(|InvalidName { name, reason, .. }| {
+            let message = format!(
+                "{name:?} cannot be a namespace: {reason}; use the characters A–Z a–z 0–9 . _ -, beginning with a letter \
+                 or digit"
+            );
+            Error::new(ErrorKind::InvalidArgument, "connect", message)
+        })
     }
 
     /// The full name of a topic.

@@ -4,10 +4,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use partitura_broker::{Broker, Clock, ProducerOptions, Result, SystemClock};
+use partitura_broker::{Broker, Clock, Error, ErrorKind, ProducerOptions, Result, SystemClock};
 
 use crate::client::Client;
 use crate::directory::Directory;
+use crate::event_streams::Events;
 use crate::ids::{Ids, SystemIds};
 use crate::mailbox::Mailbox;
 use crate::namespace::Namespace;
@@ -59,6 +60,7 @@ impl Partitura {
                 ask_again: Duration::from_secs(600),
                 wait: Duration::ZERO,
             },
+            refused: None,
         }
     }
 
@@ -70,6 +72,11 @@ impl Partitura {
     /// The client: starts workflows and talks to them.
     pub fn client(&self) -> Client {
         self.0.client.clone()
+    }
+
+    /// What happens to workflows and tasks, to subscribe to.
+    pub fn events(&self) -> Events {
+        Events::new(self.clone())
     }
 
     /// The broker, for messaging beside workflows.
@@ -100,6 +107,7 @@ pub struct Builder {
     namespace: Namespace,
     partitions: NonZeroU32,
     settings: Settings,
+    refused: Option<&'static str>,
 }
 
 impl Builder {
@@ -129,17 +137,28 @@ impl Builder {
     }
 
     /// How many partitions a workflow's commands have: the largest number of workers that share one workflow. 8 unless
-    /// set. Fixed when the workflow's topics are first declared.
-    pub fn partitions(mut self, partitions: NonZeroU32) -> Self {
-        self.partitions = partitions;
+    /// set, at least 1. Fixed when the workflow's topics are first declared.
+    pub fn partitions(mut self, partitions: impl TryInto<NonZeroU32>) -> Self {
+        match partitions.try_into() {
+            Ok(partitions) => self.partitions = partitions,
+            Err(_) => self.refuse("a workflow has at least one partition: write .partitions(1) or more"),
+        }
         self
     }
 
     /// How many instances of each workflow are kept in memory; the others are replayed when something arrives for
-    /// them. 10,000 unless set.
-    pub fn cache(mut self, instances: NonZeroUsize) -> Self {
-        self.settings.cache = instances;
+    /// them. 10,000 unless set, at least 1.
+    pub fn cache(mut self, instances: impl TryInto<NonZeroUsize>) -> Self {
+        match instances.try_into() {
+            Ok(instances) => self.settings.cache = instances,
+            Err(_) => self.refuse("at least one instance is kept in memory: write .cache(1) or more"),
+        }
         self
+    }
+
+    /// Keeps the first complaint about a setting, for whoever awaits the connection.
+    fn refuse(&mut self, problem: &'static str) {
+        self.refused.get_or_insert(problem);
     }
 
     /// Whether what happens is published on the event topics. It is, unless set otherwise.
@@ -169,7 +188,11 @@ impl Builder {
     }
 
     async fn connect(self) -> Result<Partitura> {
-        let Self { broker, store, clock, ids, namespace, partitions, settings } = self;
+        let Self { broker, store, clock, ids, namespace, partitions, settings, refused } = self;
+        if let Some(problem) = refused {
+            return Err(Error::new(ErrorKind::InvalidArgument, "connect", problem));
+        }
+        namespace.check()?;
         let directory = Arc::new(Directory::new(broker.clone(), namespace.clone(), partitions.get()));
         let mailbox = patiently("open an inbox", settings.wait, || Mailbox::open(&*broker)).await?;
         let (mailbox, producer) = (Arc::new(mailbox), broker.producer(ProducerOptions::default()).await?);

@@ -43,12 +43,13 @@ pub struct Worker {
     partitura: Partitura,
     definitions: Vec<Definition>,
     services: Vec<Box<dyn Service>>,
-    concurrency: NonZeroUsize,
+    /// `None`: what was asked for is refused.
+    concurrency: Option<NonZeroUsize>,
 }
 
 impl Worker {
     pub(crate) fn new(partitura: Partitura) -> Self {
-        let concurrency = NonZeroUsize::new(1_000).unwrap_or(NonZeroUsize::MIN);
+        let concurrency = NonZeroUsize::new(1_000);
         Self { partitura, definitions: Vec::new(), services: Vec::new(), concurrency }
     }
 
@@ -66,10 +67,10 @@ impl Worker {
         self
     }
 
-    /// How many tasks of each service, and how many turns of each workflow, run at a time. 1,000 unless set.
+    /// How many tasks of each service, and how many turns of each workflow, run at a time. 1,000 unless set, at least 1.
     #[must_use]
-    pub fn concurrency(mut self, most: NonZeroUsize) -> Self {
-        self.concurrency = most;
+    pub fn concurrency(mut self, most: impl TryInto<NonZeroUsize>) -> Self {
+        self.concurrency = most.try_into().ok();
         self
     }
 
@@ -108,6 +109,10 @@ impl Worker {
     pub async fn start(self) -> Result<RunningWorker> {
         self.check_names()?;
         let Self { partitura, definitions, services, concurrency } = self;
+        let concurrency = concurrency.ok_or_else(|| {
+            let message = "a worker runs at least one task at a time: write .concurrency(1) or more";
+            Error::new(ErrorKind::InvalidArgument, "start", message)
+        })?;
         let (shutdown, is_shutdown) = oneshot::channel();
         let is_shutdown = is_shutdown.shared();
         // All at once: joining takes some brokers seconds.

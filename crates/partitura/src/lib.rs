@@ -82,9 +82,44 @@ pub mod history {
     };
 }
 
-/// The events that workflows and services publish: CloudEvents, for any subscriber.
+/// The events that workflows and services publish: CloudEvents, for any subscriber. [`Partitura::events`] subscribes to them.
+///
+/// ```
+/// # #[partitura::service] pub trait Payments { async fn charge(&self, order: String); }
+/// # struct Acquirer;
+/// # impl Payments for Acquirer { async fn charge(&self, _order: String) {} }
+/// # #[derive(Default)] pub struct Checkout;
+/// # #[partitura::workflow] impl Checkout {
+/// #     #[run] async fn run(cx: partitura::Cx<Self>, order: String) -> Result<(), partitura::TaskError<partitura::Never>> {
+/// #         cx.service::<PaymentsStub>().charge(order).await
+/// #     }
+/// # }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use partitura::events::{CloudEvent, TaskEvent};
+/// use tokio::sync::mpsc;
+///
+/// let partitura = partitura::connect("memory:").await?;
+/// let charges = partitura.events().tasks::<PaymentsStub>("audit").await?;
+///
+/// let (seen, mut audit) = mpsc::unbounded_channel();
+/// let auditing = charges.process(move |event: CloudEvent<TaskEvent>| {
+///     let seen = seen.clone();
+///     async move { seen.send(format!("{} {}", event.kind, event.data.method)) } // an error is tried again
+/// });
+/// let auditing = tokio::spawn(auditing.run_until(std::future::pending::<()>()));
+///
+/// let worker = partitura.worker().service(PaymentsService(Acquirer)).workflow::<Checkout>().start().await?;
+/// let checkout = partitura.client().workflow::<Checkout>("order-42");
+/// checkout.start("order-42".to_owned()).await?;
+/// checkout.result().await?;
+/// assert_eq!(audit.recv().await.as_deref(), Some("partitura.task.started charge"));
+/// assert_eq!(audit.recv().await.as_deref(), Some("partitura.task.completed charge"));
+/// # auditing.abort();
+/// # worker.stop().await?;
+/// # Ok(()) }
+/// ```
 pub mod events {
-    pub use partitura_engine::{CloudEvent, TaskEvent};
+    pub use partitura_engine::{CloudEvent, Events, TaskEvent};
 }
 
 /// Messaging without workflows: typed queues and streams, retries, dead letters.

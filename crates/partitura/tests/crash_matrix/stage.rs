@@ -144,15 +144,14 @@ async fn run(plan: &Plan, fuse: &Fuse) -> Result<()> {
 
 async fn connect(plan: &Plan, fuse: &Fuse) -> Result<Partitura> {
     let messages = open(&plan.messages())?;
-    let partitions = PARTITIONS.try_into().expect("not zero");
     if plan.mode == Mode::OneStep {
         let broker = FusedBroker::new(messages, fuse.clone(), plan.flaw);
-        return Partitura::on(Arc::new(broker)).partitions(partitions).drain_within(millis(1_000)).await;
+        return Partitura::on(Arc::new(broker)).partitions(PARTITIONS).drain_within(millis(1_000)).await;
     }
     let state = open(&plan.state())?;
     let store = FusedStore::new(Arc::new(BrokerStore::new(state)?), fuse.clone(), plan.flaw);
     let broker = FusedBroker::without_transactions(messages, fuse.clone());
-    Partitura::on(Arc::new(broker)).store(Arc::new(store)).partitions(partitions).drain_within(millis(1_000)).await
+    Partitura::on(Arc::new(broker)).store(Arc::new(store)).partitions(PARTITIONS).drain_within(millis(1_000)).await
 }
 
 /// The test itself has looked into the file before. It has closed it, but a process that another of its threads is just

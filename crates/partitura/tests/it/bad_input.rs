@@ -96,6 +96,32 @@ async fn a_workflow_that_is_registered_twice_is_refused() {
 }
 
 #[tokio::test]
+async fn plain_numbers_are_taken_as_settings_and_zero_is_refused_with_what_to_write() {
+    let partitura = partitura::connect("memory:").with(|settings| settings.partitions(16).cache(100)).await;
+    let worker = partitura.expect("connected").worker().workflow::<Waits>().concurrency(5).start().await;
+    worker.expect("a worker").stop().await.expect("stopped");
+
+    let error = partitura::connect("memory:").with(|settings| settings.partitions(0)).await.expect_err("refused");
+    assert!(error.to_string().contains(".partitions(1) or more"), "{error}");
+    let error = partitura::connect("memory:").with(|settings| settings.cache(0)).await.expect_err("refused");
+    assert!(error.to_string().contains(".cache(1) or more"), "{error}");
+    let worker = in_memory().await.worker().workflow::<Waits>().concurrency(0);
+    let error = worker.start().await.expect_err("refused");
+    assert!(error.to_string().contains(".concurrency(1) or more"), "{error}");
+}
+
+#[tokio::test]
+async fn a_name_that_no_broker_takes_is_refused_by_the_name_that_the_user_gave() {
+    let error = partitura::connect("memory:").with(|settings| settings.namespace("my app")).await.expect_err("refused");
+    assert!(error.to_string().contains("\"my app\" cannot be a namespace"), "{error}");
+    let long = "n".repeat(170);
+    let partitura = partitura::connect("memory:").with(move |settings| settings.namespace(long)).await;
+    let error = partitura.expect("connected").worker().workflow::<Waits>().start().await.expect_err("refused");
+    assert!(error.to_string().contains("\"Waits\" cannot be the name of a workflow"), "{error}");
+    assert!(error.to_string().contains("shorten it or the namespace"), "{error}");
+}
+
+#[tokio::test]
 async fn a_url_that_names_no_broker_is_refused_without_repeating_its_secrets() {
     let error = partitura::connect("carrier-pigeon://user:secret@host").await.expect_err("refused");
     assert!(error.to_string().contains("carrier-pigeon"), "{error}");

@@ -4,20 +4,16 @@ use std::sync::{Arc, Mutex};
 
 use partitura::events::{CloudEvent, TaskEvent};
 use partitura::history::EventKind;
-use partitura::messaging::Messaging;
 use tokio::sync::mpsc;
 
 use crate::in_memory;
-use crate::support::{TextService, Texts, Three, soon};
+use crate::support::{TextService, TextStub, Texts, Three, soon};
 
 #[tokio::test]
 async fn what_happens_to_workflows_and_tasks_is_published_as_cloud_events() {
     let partitura = in_memory().await;
-    let messaging = Messaging::over(partitura.broker().clone()).await.expect("messaging");
-    let workflows = messaging.stream::<CloudEvent<EventKind>>("workflow.Three.events").partitions(8);
-    let workflows = workflows.subscription("audit").declare().await.expect("declared");
-    let tasks = messaging.stream::<CloudEvent<TaskEvent>>("service.Text.events").partitions(8);
-    let tasks = tasks.subscription("audit").declare().await.expect("declared");
+    let workflows = partitura.events().workflow::<Three>("audit").await.expect("a subscription");
+    let tasks = partitura.events().tasks::<TextStub>("audit").await.expect("a subscription");
 
     let (heard, mut hearing) = mpsc::unbounded_channel();
     let seen = Arc::new(Mutex::new(Vec::new()));
@@ -25,14 +21,14 @@ async fn what_happens_to_workflows_and_tasks_is_published_as_cloud_events() {
     let until = |mut stopped: tokio::sync::watch::Receiver<bool>| async move {
         let _ = stopped.wait_for(|stop| *stop).await;
     };
-    let listen_to_workflows = workflows.subscribe("audit").process({
+    let listen_to_workflows = workflows.process({
         let heard = heard.clone();
         move |event: CloudEvent<EventKind>| {
             let heard = heard.clone();
             async move { heard.send((event.kind, event.subject, event.id)) }
         }
     });
-    let listen_to_tasks = tasks.subscribe("audit").process({
+    let listen_to_tasks = tasks.process({
         let seen = seen.clone();
         move |event: CloudEvent<TaskEvent>| {
             let (heard, seen) = (heard.clone(), seen.clone());
@@ -77,4 +73,33 @@ async fn what_happens_to_workflows_and_tasks_is_published_as_cloud_events() {
     stop.send_replace(true);
     listening.await.expect("no panic").expect("stopped");
     listening_too.await.expect("no panic").expect("stopped");
+}
+
+#[tokio::test]
+async fn who_subscribes_knows_namespace_and_partitions_and_keeps_no_worker_from_starting() {
+    let connect = || partitura::connect("memory:").with(|settings| settings.namespace("staging").partitions(3));
+    for subscribes_first in [true, false] {
+        let partitura = connect().await.expect("an embedded broker in memory");
+        let start = || partitura.worker().service(TextService(Texts::default())).workflow::<Three>().start();
+        let mut worker = None;
+        if !subscribes_first {
+            worker = Some(start().await.expect("a worker"));
+        }
+        let events = partitura.events().workflow::<Three>("audit").await.expect("a subscription");
+        drop(partitura.events().tasks::<TextStub>("audit").await.expect("a subscription"));
+        let worker = match worker {
+            Some(worker) => worker,
+            None => start().await.expect("a worker, after the subscriptions"),
+        };
+        let (heard, mut hearing) = mpsc::unbounded_channel();
+        let listening = events.process(move |event: CloudEvent<EventKind>| {
+            let heard = heard.clone();
+            async move { heard.send(event.kind) }
+        });
+        let listening = tokio::spawn(listening.run_until(std::future::pending::<()>()));
+        partitura.client().workflow::<Three>("t").start("x".into()).await.expect("started");
+        assert_eq!(soon(hearing.recv()).await.as_deref(), Some("partitura.workflow.WorkflowStarted"));
+        listening.abort();
+        worker.stop().await.expect("stopped");
+    }
 }
