@@ -53,6 +53,13 @@ impl<E> TaskError<E> {
     }
 }
 
+impl<E> From<Cancelled> for TaskError<E> {
+    /// For code that awaits tasks and timers: `cx.sleep(…).await?`.
+    fn from(Cancelled: Cancelled) -> Self {
+        Self::Cancelled
+    }
+}
+
 impl<E: DeserializeOwned> From<Failure> for TaskError<E> {
     fn from(failure: Failure) -> Self {
         match failure.kind {

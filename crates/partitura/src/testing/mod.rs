@@ -27,23 +27,82 @@
 //! # });
 //! ```
 
+mod attempts;
+mod handle;
+mod standing;
+mod watch;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use partitura_broker::{Clock, SystemClock, Timestamp};
 use partitura_embedded::{Embedded, Options};
-use partitura_engine::{Client, Partitura, RunningWorker, Worker, WorkflowHandle};
+use partitura_engine::{Partitura, RunningWorker, Worker};
 use partitura_workflow::{Service, Workflow};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
+use self::attempts::{Attempts, Counted};
+pub use self::handle::{TestClient, TestHandle};
+use self::standing::{Kind, Registered};
+use self::watch::Watch;
+
+/// After how many failures of a task whose retries have no end a test fails, unless it sets another number.
+const ATTEMPTS: u32 = 100;
+
+/// How long in real time a test waits for a workflow that goes on and on, unless it sets another time.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(30);
+
 type Register = Box<dyn FnOnce(Worker) -> Worker + Send>;
 
 /// An engine of its own on a broker in memory, for one test.
+///
+/// A test never hangs for what cannot come. Where a workflow will not end ([`TestHandle::result`] says when), the test fails
+/// with the reason, and with what to write:
+///
+/// ```should_panic
+/// # use partitura::testing::TestEnv;
+/// # use partitura::{Cancelled, Cx};
+/// #[derive(Default)]
+/// struct Packing { packed: bool }
+///
+/// #[partitura::workflow]
+/// impl Packing {
+///     #[run]
+///     async fn run(cx: Cx<Self>) -> Result<(), Cancelled> {
+///         cx.until(|packing: &Packing| packing.packed).await
+///     }
+///
+///     #[signal]
+///     fn packed(&mut self) { self.packed = true }
+/// }
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let env = TestEnv::new().workflow::<Packing>();
+/// let packing = env.start::<Packing>("p-1", ()).await;
+/// // Nobody sends `PackingSignal::packed()`: "workflow Packing/p-1 will not end: …".
+/// packing.result().await.unwrap();
+/// # });
+/// ```
 pub struct TestEnv {
-    register: Mutex<Option<Register>>,
+    setup: Mutex<Option<Setup>>,
+    attempts: Arc<Attempts>,
+    give_up_after: Duration,
     clock: Arc<VirtualClock>,
-    running: OnceCell<(Partitura, RunningWorker)>,
+    running: OnceCell<Running>,
+}
+
+/// What is registered before the engine starts.
+struct Setup {
+    register: Register,
+    registered: Registered,
+}
+
+struct Running {
+    client: TestClient,
+    watch: Arc<Watch>,
+    /// Runs until it is dropped.
+    _worker: RunningWorker,
 }
 
 impl TestEnv {
@@ -55,38 +114,73 @@ impl TestEnv {
     pub fn new() -> Self {
         tokio::time::pause();
         let clock = Arc::new(VirtualClock { start: Instant::now(), origin: SystemClock.now() });
-        Self { register: Mutex::new(Some(Box::new(|worker| worker))), clock, running: OnceCell::new() }
+        let setup = Setup { register: Box::new(|worker| worker), registered: Registered::default() };
+        let attempts = Arc::new(Attempts::new(ATTEMPTS));
+        let (setup, running) = (Mutex::new(Some(setup)), OnceCell::new());
+        Self { setup, attempts, give_up_after: GIVE_UP_AFTER, clock, running }
     }
 
-    fn register(self, add: impl FnOnce(Worker) -> Worker + Send + 'static) -> Self {
-        let mut register = self.register.lock().unwrap_or_else(PoisonError::into_inner);
-        let earlier = register.take();
-        *register = Some(Box::new(move |worker| add(earlier.into_iter().fold(worker, |worker, add| add(worker)))));
-        drop(register);
+    /// How much real time a test gives to a workflow that goes on and on, or to others that do while it waits, before the
+    /// test fails: a loop that asks once a minute, of a fake that never says yes, has no end. Counts only once a day of virtual
+    /// time has passed. 30 s unless set.
+    #[must_use]
+    pub fn give_up_after(mut self, real_time: Duration) -> Self {
+        self.give_up_after = real_time;
+        self
+    }
+
+    fn register(
+        mut self,
+        add: impl FnOnce(Worker) -> Worker + Send + 'static,
+        note: impl FnOnce(&mut Registered),
+    ) -> Self {
+        let setup = self.setup.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Setup { register, mut registered }) = setup.take() {
+            note(&mut registered);
+            *setup = Some(Setup { register: Box::new(move |worker| add(register(worker))), registered });
+        }
         self
     }
 
     /// Runs this service: the real one, or a fake that implements the same trait.
     #[must_use]
     pub fn service(self, service: impl Service) -> Self {
-        self.register(|worker| worker.service(service))
+        let (name, attempts) = (service.name(), self.attempts.clone());
+        self.register(
+            move |worker| worker.service(Counted { service, attempts }),
+            |registered| {
+                registered.services.insert(name);
+            },
+        )
     }
 
     /// Runs this workflow.
     #[must_use]
     pub fn workflow<W: Workflow>(self) -> Self {
-        self.register(|worker| worker.workflow::<W>())
+        self.register(
+            |worker| worker.workflow::<W>(),
+            |registered| {
+                registered.workflows.insert(W::NAME, Kind::of::<W>());
+            },
+        )
+    }
+
+    /// How often a task may fail whose retries have no end, before the test fails: they take no time here. 100 unless set.
+    #[must_use]
+    pub fn attempts(self, most: u32) -> Self {
+        self.attempts.limit(most);
+        self
     }
 
     /// Starts an instance.
     ///
     /// # Panics
-    /// When it cannot be started; the message says why.
+    /// When it cannot be started, or its workflow is not registered; the message says why, and what to write.
     ///
     /// # Cancel safety
     /// Dropped, it may or may not have started; starting again is harmless.
-    pub async fn start<W: Workflow>(&self, id: &str, input: W::Input) -> WorkflowHandle<W> {
-        let handle = self.client().await.workflow::<W>(id);
+    pub async fn start<W: Workflow>(&self, id: &str, input: W::Input) -> TestHandle<W> {
+        let handle = self.running().await.client.workflow::<W>(id);
         match handle.start(input).await {
             Ok(_) => handle,
             Err(error) => panic!("workflow {}/{id} was not started: {error}", W::NAME),
@@ -100,16 +194,25 @@ impl TestEnv {
     ///
     /// # Cancel safety
     /// Safe.
-    pub async fn client(&self) -> Client {
-        self.running.get_or_init(|| self.run()).await.0.client()
+    pub async fn client(&self) -> TestClient {
+        self.running().await.client.clone()
     }
 
     /// Lets time pass. What falls due meanwhile happens in its order, and is finished when this returns.
     ///
+    /// # Panics
+    /// When a task fails whose retries have no end, more often than [`attempts`](Self::attempts) allows.
+    ///
     /// # Cancel safety
     /// Dropped, some of the time has passed.
     pub async fn advance(&self, duration: Duration) {
-        tokio::time::sleep(duration).await;
+        let mut repeated = self.attempts.subscribe();
+        let Running { client, watch, .. } = self.running().await;
+        tokio::select! {
+            biased;
+            () = tokio::time::sleep(duration) => {}
+            reason = watch.endless(client, &mut repeated) => panic!("{reason}"),
+        }
     }
 
     /// The time that workflows see.
@@ -117,16 +220,29 @@ impl TestEnv {
         self.clock.now()
     }
 
-    async fn run(&self) -> (Partitura, RunningWorker) {
+    async fn running(&self) -> &Running {
+        self.running.get_or_init(|| self.run()).await
+    }
+
+    async fn run(&self) -> Running {
         let options = Options::default().clock(self.clock.clone());
-        let register = self.register.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let setup = self.setup.lock().unwrap_or_else(PoisonError::into_inner).take();
         let started = async {
             let broker = Arc::new(Embedded::memory(options)?);
             // In one process no reply is lost, so nobody has to ask again.
             let partitura = Partitura::on(broker).clock(self.clock.clone()).ask_again(Duration::MAX).await?;
-            let worker = register.into_iter().fold(partitura.worker(), |worker, register| register(worker));
-            let running = worker.start().await?;
-            Ok::<_, partitura_broker::Error>((partitura, running))
+            let (mut worker, mut registered) = (partitura.worker(), Registered::default());
+            if let Some(setup) = setup {
+                (worker, registered) = ((setup.register)(worker), setup.registered);
+            }
+            let watch = Arc::new(Watch {
+                registered,
+                attempts: self.attempts.clone(),
+                clock: self.clock.clone(),
+                give_up_after: self.give_up_after,
+            });
+            let client = TestClient::new(partitura.client(), watch.clone());
+            Ok::<_, partitura_broker::Error>(Running { client, watch, _worker: worker.start().await? })
         };
         match started.await {
             Ok(running) => running,

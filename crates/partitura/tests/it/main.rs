@@ -10,6 +10,7 @@ mod sizes;
 mod stopped;
 mod support;
 mod tasks;
+mod testing;
 mod unneeded;
 mod values;
 mod virtual_time;

@@ -76,7 +76,7 @@ flawed!(Awaited, AWAITED_IS_REPAIRED);
 #[tokio::test]
 async fn those_who_wait_for_a_stopped_instance_are_told_why_unless_they_wait_on() {
     let env = TestEnv::new().workflow::<Awaited>();
-    let awaited = env.start::<Awaited>("a", ()).await;
+    let awaited = env.start::<Awaited>("a", ()).await.unwatched().clone();
     let patient = tokio::spawn({
         let awaited = awaited.clone();
         async move { awaited.result_through_stops().await }

@@ -1,0 +1,218 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use partitura_broker::Timestamp;
+use partitura_engine::{Client, ClientError, Filter, Status, StatusKind, Summary};
+use partitura_workflow::__private::{BoxFuture, FutureExt};
+use partitura_workflow::{Event, EventKind, Workflow};
+
+/// An instance and its history.
+type Seen = (Summary, Vec<Event>);
+type Asked<T> = BoxFuture<'static, Result<T, ClientError>>;
+
+/// What a test runs, by the names on the wire.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Registered {
+    pub(super) services: BTreeSet<&'static str>,
+    pub(super) workflows: BTreeMap<&'static str, Kind>,
+}
+
+/// How instances of one workflow are asked, without its type.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Kind {
+    inspect: fn(Client, String) -> Asked<Seen>,
+    list: fn(Client, Filter) -> Asked<Vec<Summary>>,
+    signals: &'static [&'static str],
+}
+
+impl Kind {
+    pub(super) fn of<W: Workflow>() -> Self {
+        Self { inspect: inspect::<W>, list: list::<W>, signals: W::signals() }
+    }
+}
+
+fn inspect<W: Workflow>(client: Client, id: String) -> Asked<Seen> {
+    let asked = async move {
+        let handle = client.workflow::<W>(id);
+        Ok((handle.describe().await?, handle.history().await?))
+    };
+    asked.boxed()
+}
+
+fn list<W: Workflow>(client: Client, filter: Filter) -> Asked<Vec<Summary>> {
+    async move { client.list::<W>(filter).await }.boxed()
+}
+
+/// Where an instance and its children stand.
+#[derive(Debug, Default)]
+pub(super) struct Standing {
+    /// How many instances that are.
+    pub(super) instances: usize,
+    /// How many events the instance and its children have: more of them are progress.
+    pub(super) events: usize,
+    /// What it waits for, each a phrase.
+    pub(super) waits: Vec<String>,
+    /// Something that it waits for cannot come, whatever the test does.
+    pub(super) misses: bool,
+    /// In how much time the next of its timers is due.
+    pub(super) next_timer: Option<Duration>,
+    /// Why it, or one of its children, cannot go on.
+    pub(super) stopped: Option<String>,
+}
+
+/// What instances do that are not awaited.
+#[derive(Debug, Default)]
+pub(super) struct Others {
+    /// Why one of them is stopped.
+    pub(super) stopped: Option<String>,
+    /// Whether some of them have not ended.
+    pub(super) run: bool,
+}
+
+/// Something that an instance asked for and has not got.
+enum Open<'a> {
+    Task { service: &'a str, method: &'a str },
+    Timer { due: u64 },
+    Child { workflow: &'a str, id: &'a str },
+    Step { name: &'a str },
+}
+
+impl Registered {
+    /// Looks at an instance and its children.
+    pub(super) fn look<'a>(
+        &'a self,
+        client: &'a Client,
+        now: Timestamp,
+        (workflow, id): (&'a str, &'a str),
+    ) -> BoxFuture<'a, Standing> {
+        let look = async move {
+            let mut standing = Standing::default();
+            let Some(kind) = self.workflows.get(workflow) else { return standing };
+            let (summary, history) = match (kind.inspect)(client.clone(), id.to_owned()).await {
+                Ok(seen) => seen,
+                Err(error) => {
+                    standing.waits.push(format!("an answer to the question where it stands: {error}"));
+                    return standing;
+                }
+            };
+            (standing.instances, standing.events) = (1, history.len());
+            if let Status::Stopped { reason } = summary.status {
+                standing.stopped = Some(reason);
+                return standing;
+            }
+            for open in open(&history).into_values() {
+                self.note(client, now, open, &mut standing).await;
+            }
+            if standing.waits.is_empty() {
+                standing.waits.push(match kind.signals {
+                    [] => "a condition (cx.until) or a channel, and no signal of the test comes".to_owned(),
+                    names => format!("a signal; it has handlers for these: {}", names.join(", ")),
+                });
+            }
+            standing
+        };
+        look.boxed()
+    }
+
+    async fn note(&self, client: &Client, now: Timestamp, open: Open<'_>, standing: &mut Standing) {
+        let (what, is_missing) = match open {
+            Open::Task { service, method } if !self.services.contains(service) => {
+                let advice =
+                    "`TestEnv::new().service(…)`, with an implementation in its wrapper: `PaymentsService(Acquirer)`";
+                (format!("the task {service}.{method}: the service {service} is not registered; write {advice}"), true)
+            }
+            Open::Child { workflow, id } if !self.workflows.contains_key(workflow) => {
+                let advice = format!("`TestEnv::new().workflow::<{workflow}>()`");
+                (format!("its child {workflow}/{id}: the workflow {workflow} is not registered; write {advice}"), true)
+            }
+            Open::Task { service, method } => (format!("the task {service}.{method}, which does not return"), false),
+            Open::Step { name } => (format!("the step {name:?}, which does not return"), false),
+            // One that nobody waits for any more fires without a trace.
+            Open::Timer { due } if due <= now.as_millis() => return,
+            Open::Timer { due } => {
+                let due_in = Timestamp::from_millis(due).since(now);
+                standing.next_timer = earlier(standing.next_timer, Some(due_in));
+                (format!("a timer that is due in {due_in:?}"), false)
+            }
+            Open::Child { workflow, id } => {
+                let child = self.look(client, now, (workflow, id)).await;
+                standing.instances += child.instances;
+                standing.events += child.events;
+                standing.next_timer = earlier(standing.next_timer, child.next_timer);
+                standing.stopped = standing.stopped.take().or(child.stopped);
+                (format!("its child {workflow}/{id}, which waits for {}", child.waits.join(", and for ")), child.misses)
+            }
+        };
+        standing.waits.push(what);
+        standing.misses |= is_missing;
+    }
+
+    /// Looks at all instances of the test, of which so many are those of a standing.
+    pub(super) async fn others(&self, client: &Client, known: usize) -> Others {
+        let (mut others, mut running) = (Others::default(), 0);
+        for kind in self.workflows.values() {
+            let list = |filter| async { (kind.list)(client.clone(), filter).await.unwrap_or_default() };
+            let stopped = list(Filter::first(1).status(StatusKind::Stopped)).await.pop();
+            if let Some(Status::Stopped { reason }) = stopped.map(|summary| summary.status) {
+                others.stopped = Some(reason);
+            }
+            running += list(Filter::first(known + 1).status(StatusKind::Running)).await.len();
+        }
+        others.run = running > known;
+        others
+    }
+
+    /// Whether a task of this method is open in an instance and is tried again without an end.
+    pub(super) async fn is_endless(&self, client: &Client, (workflow, id): (&str, &str), task: (&str, &str)) -> bool {
+        let Some(kind) = self.workflows.get(workflow) else { return false };
+        let Ok((_, history)) = (kind.inspect)(client.clone(), id.to_owned()).await else { return false };
+        let open = open(&history);
+        history.iter().any(|event| match &event.kind {
+            EventKind::TaskScheduled { seq, service, method, options, .. } => {
+                let has_end = options.overall_timeout.is_some()
+                    || options.retry.clone().unwrap_or_default().delay(u32::MAX - 1, 0.0).is_none();
+                (service.as_str(), method.as_str()) == task && open.contains_key(seq) && !has_end
+            }
+            _ => false,
+        })
+    }
+}
+
+fn earlier(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
+    one.into_iter().chain(other).min()
+}
+
+fn open(history: &[Event]) -> BTreeMap<u32, Open<'_>> {
+    let mut open = BTreeMap::new();
+    for event in history {
+        match &event.kind {
+            EventKind::TaskScheduled { seq, service, method, .. } => {
+                open.insert(*seq, Open::Task { service, method });
+            }
+            EventKind::TimerStarted { seq, due_at_ms } => {
+                open.insert(*seq, Open::Timer { due: *due_at_ms });
+            }
+            EventKind::ChildStarted { seq, workflow, id, detached: false, .. } => {
+                open.insert(*seq, Open::Child { workflow, id });
+            }
+            EventKind::StepScheduled { seq, name } => {
+                open.insert(*seq, Open::Step { name });
+            }
+            EventKind::TaskCompleted { seq, .. }
+            | EventKind::TaskFailed { seq, .. }
+            | EventKind::TaskCancelRequested { seq }
+            | EventKind::Detached { seq }
+            | EventKind::TimerFired { seq }
+            | EventKind::TimerCancelled { seq }
+            | EventKind::ChildCompleted { seq, .. }
+            | EventKind::ChildFailed { seq, .. }
+            | EventKind::ChildCancelRequested { seq }
+            | EventKind::StepCompleted { seq, .. }
+            | EventKind::StepFailed { seq, .. } => {
+                open.remove(seq);
+            }
+            _ => {}
+        }
+    }
+    open
+}
