@@ -128,7 +128,8 @@ impl<'a, W: Workflow> Request<'a, W> {
     /// What awaiting it returns then:
     /// * `Ok`: it is recorded. A stopped instance will read it when its code goes on.
     /// * [`NotFound`](ClientError::NotFound), [`Ended`](ClientError::Ended), [`AnotherRun`](ClientError::AnotherRun): it had no
-    ///   effect.
+    ///   effect. A run that has ended by a cancellation or termination with the same reason counts as `Ok`, so that one whose
+    ///   answer was lost can be sent again.
     /// * [`Refused`](ClientError::Refused): the code cannot read the signal, which is dropped.
     /// * [`NoAnswer`](ClientError::NoAnswer): no worker runs the workflow. It is durable, and takes effect when one does.
     pub fn confirmed(mut self) -> Self {

@@ -1,6 +1,6 @@
 //! Signals, cancellations and terminations: what they do, and what their senders are told.
 
-use partitura_workflow::{EventKind, Payload};
+use partitura_workflow::{EventKind, FailureKind, Payload};
 
 use super::{Abandoned, Instance, Turn};
 use crate::history;
@@ -46,6 +46,14 @@ impl Turn<'_> {
                 self.input(run.as_deref(), EventKind::CancelRequested { reason })?;
                 ReplyBody::Accepted
             }
+            // A copy of the request that has ended it.
+            Err(ReplyBody::Closed { .. })
+                if self.has_ended(
+                    |end| matches!(end, EventKind::WorkflowCancelled { reason: known, .. } if *known == reason),
+                ) =>
+            {
+                ReplyBody::Accepted
+            }
             Err(body) => body,
         };
         self.tell(reply_to, body);
@@ -56,6 +64,15 @@ impl Turn<'_> {
         let body = match self.receives(run.as_deref()) {
             Ok(()) => {
                 self.terminate(reason);
+                ReplyBody::Accepted
+            }
+            // A copy of the request that has ended it.
+            Err(ReplyBody::Closed { .. })
+                if self.has_ended(|end| {
+                    matches!(end, EventKind::WorkflowFailed { failure }
+                    if failure.kind == FailureKind::Terminated && failure.message == reason)
+                }) =>
+            {
                 ReplyBody::Accepted
             }
             Err(body) => body,
@@ -77,6 +94,10 @@ impl Turn<'_> {
             Some(summary) if summary.status.is_closed() => Err(ReplyBody::Closed { run: summary.run.clone() }),
             Some(_) => Ok(()),
         }
+    }
+
+    fn has_ended(&self, so: impl FnOnce(&EventKind) -> bool) -> bool {
+        self.summary().and_then(|summary| summary.end.as_ref()).is_some_and(so)
     }
 
     fn has_seen(&self, message_id: &str) -> bool {

@@ -292,3 +292,28 @@ async fn a_stopped_child_that_is_terminated_fails_in_its_parent() {
     assert!(reason.contains("give it up"), "{reason}");
     worker.stop().await.expect("stopped");
 }
+
+/// Runs a child under this id.
+#[derive(Debug, Default)]
+struct ParentOf;
+
+#[partitura::workflow]
+impl ParentOf {
+    #[run]
+    async fn run(cx: Cx<Self>, id: String) -> Result<String, Oops> {
+        Ok(cx.child::<Waits>(id).run(()).await.expect_err("it cannot be started").to_string())
+    }
+}
+
+#[tokio::test]
+async fn a_child_whose_id_cannot_be_one_fails_in_its_parent_with_the_reason() {
+    let partitura = in_memory().await;
+    let worker = partitura.worker().workflow::<ParentOf>().workflow::<Waits>().start().await.expect("a worker");
+    for (number, id) in ["", "a\nb", &"x".repeat(513)].into_iter().enumerate() {
+        let parent = partitura.client().workflow::<ParentOf>(format!("p{number}"));
+        parent.start(id.to_owned()).await.expect("started");
+        let reason = soon(parent.result()).await.expect("a result");
+        assert!(reason.contains("cannot be the id"), "{reason}");
+    }
+    worker.stop().await.expect("stopped");
+}

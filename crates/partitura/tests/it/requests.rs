@@ -79,6 +79,22 @@ async fn a_signal_counts_once_under_the_id_that_its_sender_gave_it_also_after_th
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_termination_whose_answer_was_lost_can_be_asked_for_again() {
+    let partitura = in_memory().await;
+    let worker = partitura.worker().workflow::<Waits>().start().await.expect("a worker");
+    for (id, ends) in [("terminated", true), ("cancelled", false)] {
+        let waits = partitura.client().workflow::<Waits>(id);
+        let request = |reason: &str| if ends { waits.terminate(reason) } else { waits.cancel(reason) };
+        waits.start(()).await.expect("started");
+        request("enough").confirmed().await.expect("taken");
+        soon(waits.result()).await.expect_err("ended early");
+        request("enough").confirmed().await.expect("it was taken");
+        assert!(matches!(request("more").confirmed().await, Err(ClientError::Ended { .. })));
+    }
+    worker.stop().await.expect("stopped");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_request_to_a_run_spares_its_successor() {
     let partitura = in_memory().await;
     let worker = partitura.worker().workflow::<Waits>().start().await.expect("a worker");
