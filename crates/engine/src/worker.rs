@@ -11,6 +11,7 @@ use partitura_lanes::{Handler, LaneOptions, Lanes, Retry, Source};
 use partitura_workflow::{Definition, Service, Workflow};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::conductor::Conductor;
 use crate::directory::Destination;
@@ -205,14 +206,17 @@ async fn conduct(
     let (shutdown, drain_within) = (shutdown.clone(), inner.settings.drain_within);
     Ok(tokio::spawn(async move {
         let conductor = Abandoned(conductor);
-        let drained = async {
-            until(shutdown.clone()).await;
-            if tokio::time::timeout(drain_within, conductor.0.drained()).await.is_err() {
-                tracing::warn!(within = ?drain_within, "steps were still running and are dropped");
-            }
+        let mut limit = Instant::now();
+        let told = async {
+            until(shutdown).await;
+            limit = Instant::now() + drain_within;
         };
-        let lanes = lanes.run_until(until(shutdown.clone()));
-        tokio::try_join!(lanes, drained.map(Ok)).map(|((), ())| ())
+        lanes.run_until(told).await?;
+        // The last turns may have begun steps.
+        if tokio::time::timeout_at(limit, conductor.0.drained()).await.is_err() {
+            tracing::warn!(within = ?drain_within, "steps were still running and are dropped");
+        }
+        Ok(())
     }))
 }
 
