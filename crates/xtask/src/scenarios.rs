@@ -1,4 +1,7 @@
-//! `cargo xtask scenarios`: what workflows can do, and an example whose processes are killed, on each broker.
+//! `cargo xtask scenarios`: what workflows can do, workers that come and go, and an example whose processes are killed, on
+//! each broker.
+
+use std::path::Path;
 
 use partitura_servers::{Release, VERSIONS};
 
@@ -20,16 +23,43 @@ pub(crate) struct Arguments {
     /// Builds everything in release mode: to see how fast it is.
     #[arg(long)]
     release: bool,
+    /// Only the run without faults, with tasks of 45 s: about five minutes for each broker.
+    #[arg(long)]
+    calm: bool,
+    /// One line of JSON on stdout for each broker: the calls and the tasks of the run without faults. All else goes to
+    /// stderr.
+    #[arg(long)]
+    json: bool,
 }
+
+/// How long tasks take in the long run without faults, in seconds.
+const LONG_TASK: &str = "45";
+/// What the name of the run without faults ends with.
+const CALM: &str = "tasks_are_called_once_while_workers_join_and_leave";
 
 /// The engine's tests on the standing servers, then the example on private ones. Both start what they need.
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    if !arguments.json {
+        return test(arguments, None);
+    }
+    let report = std::env::temp_dir().join(format!("partitura-scenarios-{}.jsonl", std::process::id()));
+    let tested = test(arguments, Some(&report));
+    let figures = std::fs::read_to_string(&report).unwrap_or_default();
+    print!("{figures}");
+    // It may not have come to a line.
+    let _ = std::fs::remove_file(&report);
+    tested
+}
+
+/// Figures are added to `report`, if there is one; then stdout is for them alone.
+fn test(arguments: &Arguments, report: Option<&Path>) -> Result<(), Failure> {
     let names = brokers(&arguments.names);
     let adapters = names.iter().map(|name| adapter(name)).collect::<Vec<_>>();
     let selection = format!("--package=partitura --features={}", features(&adapters));
     let mut command = cargo();
     command
-        .args(["test", "--locked", "--no-fail-fast", "--test=on_every_broker", "--test=scenarios"])
+        .args(["test", "--locked", "--no-fail-fast", "--test=scenarios"])
+        .args((!arguments.calm).then_some("--test=on_every_broker"))
         .args(selection.split_whitespace())
         .args(arguments.release.then_some("--release"))
         .env("PARTITURA_SCENARIO_BUILD", &selection)
@@ -40,6 +70,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     if let Some(orders) = arguments.orders {
         command.env("PARTITURA_SCENARIO_ORDERS", orders.to_string());
+    }
+    if let Some(report) = report {
+        command.env("PARTITURA_SCENARIO_REPORT", report).stdout(std::io::stderr());
+    }
+    if arguments.calm {
+        command.env("PARTITURA_SCENARIO_TASK", LONG_TASK).args(["--", CALM]);
     }
     let status = command.status().map_err(|error| format!("cannot start cargo: {error}"))?;
     if status.success() { Ok(()) } else { Err(format!("a scenario failed on {}: {status}", names.join(", ")).into()) }

@@ -4,10 +4,17 @@
 //! `PARTITURA_SCENARIO_BROKERS` names the brokers, separated by spaces; without it, the one that needs no server is tried, in
 //! one process. `PARTITURA_SCENARIO_ORDERS` says how many orders there are. The servers are private ones: others that run
 //! are left alone.
+//!
+//! Then the same without any fault: workers join and leave in good order, and each task is called once.
+//! `PARTITURA_SCENARIO_TASK` says how many seconds a task takes there, `PARTITURA_SCENARIO_REPORT` names a file to which
+//! the figures are added, a line of JSON for each broker.
 
+mod calm;
 mod chaos;
 mod process;
 mod world;
+
+use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use partitura_servers::Kind;
@@ -19,20 +26,42 @@ use crate::world::World;
 /// Without a server of its own.
 const EMBEDDED: &str = "embedded";
 
-fn main() {
+/// What this program is told first where it is to be a worker.
+const WORK: &str = "work";
+
+fn main() -> ExitCode {
+    let mut told = std::env::args().skip(1);
+    if told.next().as_deref() == Some(WORK) {
+        return match calm::work(told.collect()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(problem) => {
+                eprintln!("{problem}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     let arguments = Arguments::from_args();
     let brokers = std::env::var("PARTITURA_SCENARIO_BROKERS").unwrap_or_else(|_| EMBEDDED.to_owned());
-    let trials = brokers.split_whitespace().map(|broker| {
-        let broker = broker.to_owned();
-        Trial::test(format!("{broker}::orders_survive_kills_of_workers_clients_and_the_broker"), move || {
-            let broker = if broker == EMBEDDED { None } else { Some(broker.parse::<Kind>()?) };
-            // At once: what follows may be long.
-            scenario(broker).inspect_err(|failed| eprintln!("{}", failed.message().unwrap_or("failed")))
-        })
+    let trials = brokers.split_whitespace().flat_map(|broker| {
+        [
+            trial(broker, "tasks_are_called_once_while_workers_join_and_leave", |broker| {
+                calm::run(broker).map_err(Failed::from)
+            }),
+            trial(broker, "orders_survive_kills_of_workers_clients_and_the_broker", scenario),
+        ]
     });
     // One after the other: each has the machine to itself.
     let arguments = Arguments { test_threads: Some(1), ..arguments };
-    libtest_mimic::run(&arguments, trials.collect()).exit();
+    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+}
+
+fn trial(broker: &str, name: &str, run: fn(Option<Kind>) -> Result<(), Failed>) -> Trial {
+    let broker = broker.to_owned();
+    Trial::test(format!("{broker}::{name}"), move || {
+        let broker = if broker == EMBEDDED { None } else { Some(broker.parse::<Kind>()?) };
+        // At once: what follows may be long.
+        run(broker).inspect_err(|failed| eprintln!("{}", failed.message().unwrap_or("failed")))
+    })
 }
 
 fn scenario(broker: Option<Kind>) -> Result<(), Failed> {

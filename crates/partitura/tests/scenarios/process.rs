@@ -65,6 +65,11 @@ impl Program {
         Ok(Self(target.join("examples").join(format!("checkout{}", std::env::consts::EXE_SUFFIX))))
     }
 
+    /// This one: it is a worker, too.
+    pub(crate) fn this() -> Result<Self, Problem> {
+        Ok(Self(std::env::current_exe()?))
+    }
+
     pub(crate) fn start(&self, name: &'static str, arguments: &[String]) -> Result<Process, Problem> {
         // Files, unlike pipes, do not make anybody wait who writes much.
         let (out, err) = (tempfile::tempfile()?, tempfile::tempfile()?);
@@ -100,7 +105,12 @@ impl Process {
     }
 
     /// Asks it to end, and waits until it did, well.
-    pub(crate) fn stop(mut self) -> Result<(), Problem> {
+    pub(crate) fn stop(self) -> Result<(), Problem> {
+        self.stop_within(FAREWELL)
+    }
+
+    /// As [`stop`](Self::stop), with another limit.
+    pub(crate) fn stop_within(mut self, limit: Duration) -> Result<(), Problem> {
         let name = self.name;
         thread::sleep(YOUTH.saturating_sub(self.since.elapsed()));
         let asked = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status()?;
@@ -109,7 +119,7 @@ impl Process {
             match self.ended()? {
                 Some(status) if status.success() => return Ok(()),
                 Some(status) => return Err(format!("{} ended with {status}:\n{}", name, self.said()).into()),
-                None if begun.elapsed() > FAREWELL => {
+                None if begun.elapsed() > limit => {
                     return Err(format!("{}, asked to end ({asked}), did not:\n{}", name, self.said()).into());
                 }
                 None => thread::sleep(Duration::from_millis(20)),
