@@ -20,12 +20,12 @@ use crate::world::World;
 pub(crate) async fn worker(world: World, number: usize) {
     for life in 1.. {
         let process = world.process(format!("w{number}.{life}"), true);
-        let why = tokio::select! {
+        let (why, in_good_order) = tokio::select! {
             biased;
-            () = process.died() => "died",
-            why = work(&process) => why,
+            () = process.died() => ("died", false),
+            ended = work(&process) => ended,
         };
-        process.exit();
+        process.exit(in_good_order);
         let rest = {
             let mut state = world.lock();
             state.note(&format!("w{number}.{life}"), format_args!("is over: {why}"));
@@ -39,8 +39,9 @@ pub(crate) async fn worker(world: World, number: usize) {
     }
 }
 
-async fn work(process: &Process) -> &'static str {
-    let Ok(partitura) = connect(process).await else { return "no connection" };
+/// Why it ended, and whether in good order.
+async fn work(process: &Process) -> (&'static str, bool) {
+    let Ok(partitura) = connect(process).await else { return ("no connection", false) };
     let service = PlayerService(Musician(process.clone()));
     let (concurrency, workflows) = {
         let state = process.world.lock();
@@ -48,15 +49,15 @@ async fn work(process: &Process) -> &'static str {
     };
     let worker = partitura.worker().service(service).concurrency(at_least_one(concurrency));
     let worker = catalogue::register(worker, &workflows, process.generation());
-    let Ok(mut running) = worker.start().await else { return "no start" };
+    let Ok(mut running) = worker.start().await else { return ("no start", false) };
     process.begins_to_count();
     tokio::select! {
         biased;
         () = process.leaves() => match running.stop().await {
-            Ok(()) => "it left",
-            Err(_) => "it left, not cleanly",
+            Ok(()) => ("it left", true),
+            Err(_) => ("it left, not cleanly", false),
         },
-        _ = running.ended() => "it cannot go on",
+        _ = running.ended() => ("it cannot go on", false),
     }
 }
 
@@ -77,7 +78,7 @@ pub(crate) async fn client(world: World, name: String, part: Part, spared: Clien
             () = process.died() => None,
             heard = performance => Some(heard),
         };
-        process.exit();
+        process.exit(heard.is_some());
         if let Some(heard) = heard {
             return heard;
         }
@@ -110,7 +111,7 @@ fn settings(process: &Process, plan: &Plan) -> Builder {
         .partitions(NonZeroU32::new(plan.partitions).unwrap_or(NonZeroU32::MIN))
         .cache(at_least_one(plan.cache))
         .ask_again(Duration::from_secs(10))
-        .drain_within(Duration::from_secs(2));
+        .drain_within(Duration::from_secs(if plan.faultless { 30 } else { 2 }));
     if plan.keeper != Keeper::Broker {
         builder = builder.store(Arc::new(SimStore::connect(process)));
     }

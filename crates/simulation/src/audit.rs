@@ -9,6 +9,7 @@ use partitura_broker::{Message, Version};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::calls::Calls;
 use crate::world::State;
 
 /// Everything that was observed from outside of the engine.
@@ -26,8 +27,8 @@ pub(crate) struct Audit {
     pub(crate) starts: BTreeMap<String, Start>,
     /// The events of workflows by id, as they were published first.
     pub(crate) events: BTreeMap<String, Bytes>,
-    /// The calls of services by idempotency key: what was called, and how often.
-    pub(crate) calls: BTreeMap<String, (String, u32)>,
+    /// The calls of services and steps.
+    pub(crate) calls: Calls,
 }
 
 /// What the audit reads of a command that starts an instance.
@@ -50,7 +51,12 @@ struct Row<T> {
 
 /// The other way round, for mutants.
 pub(crate) fn row<T: Serialize>(body: T) -> Bytes {
-    serde_json::to_vec(&Row { format: HISTORY_FORMAT, body }).unwrap_or_default().into()
+    row_of(HISTORY_FORMAT, body)
+}
+
+/// The same, of another format.
+pub(crate) fn row_of<T: Serialize>(format: u32, body: T) -> Bytes {
+    serde_json::to_vec(&Row { format, body }).unwrap_or_default().into()
 }
 
 /// What is stored of an instance, without its envelope.
@@ -106,6 +112,8 @@ impl State {
         } else if turn != expected {
             self.violate("turns have no gaps", format!("turn {turn} of {name} follows turn {expected} − 1"));
         }
+        let words = name.trim_end_matches('/');
+        self.turn_was_written(value, words.rsplit('/').next().unwrap_or(words));
         if mentions(value, "\"Timer") {
             self.timers_are_never_early(&run, value);
         }
@@ -142,16 +150,6 @@ impl State {
         let known = self.audit.events.entry(id.clone()).or_insert_with(|| message.payload.clone());
         if *known != message.payload {
             self.violate("an event is published as it was first", format!("{id} differs"));
-        }
-    }
-
-    /// A task keeps its key over all attempts, and a key its task.
-    pub(crate) fn service_was_called(&mut self, key: &str, what: String) {
-        let (known, count) = self.audit.calls.entry(key.to_owned()).or_insert_with(|| (what.clone(), 0));
-        *count += 1;
-        if *known != what {
-            let text = format!("{key} is that of {known} and of {what}");
-            self.violate("an idempotency key belongs to one task", text);
         }
     }
 

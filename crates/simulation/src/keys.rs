@@ -67,6 +67,7 @@ impl State {
                     self.keys.before.insert(key, before);
                 }
             }
+            None if put.space == "outbox" && self.is_mutant(Mutant::OutboxKept) => {}
             None => drop(self.keys.kept.remove(&key)),
         }
     }

@@ -11,7 +11,8 @@
 //!                                  processes: the real engine on the real lanes, crashing and coming back
 //! ```
 //!
-//! Things go wrong for a while; then the world calms down, and has to come to rest: every workflow ended, once, as its
+//! In one world of four nothing goes wrong: workers join, leave and share, and every task and step is called once.
+//! Elsewhere things go wrong for a while; then the world calms down, and has to come to rest: every workflow ended, once, as its
 //! model says. The audit looks at what was committed, published and called, never at the engine.
 //!
 //! [`Mutant`]s are worlds that break a promise which the engine builds upon. They show that the audit would notice.
@@ -21,7 +22,9 @@
 mod actors;
 mod agenda;
 mod audit;
+mod broken;
 mod broker;
+mod calls;
 mod catalogue;
 mod checks;
 mod ids;

@@ -9,9 +9,6 @@ use std::time::Instant;
 use clap::Parser;
 use partitura_simulation::{Mutant, Options, Report, simulate};
 
-/// So many failing seeds are enough to look at.
-const ENOUGH: usize = 10;
-
 /// Partitura's engine and lanes in seeded worlds.
 #[derive(Parser)]
 struct Arguments {
@@ -30,6 +27,9 @@ struct Arguments {
     /// Builds in a bug: the exit code tells whether none was found, as always.
     #[arg(long)]
     mutant: Option<Mutant>,
+    /// Stops after this many failing seeds.
+    #[arg(long, default_value_t = 10)]
+    failures: usize,
     /// Threads; as many as there are processors unless set.
     #[arg(long)]
     jobs: Option<usize>,
@@ -79,7 +79,7 @@ fn run(arguments: &Arguments) -> Vec<Report> {
                     if report.violation.is_some() {
                         let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
                         failed.push(report);
-                        enough.store(failed.len() >= ENOUGH, Ordering::Relaxed);
+                        enough.store(failed.len() >= arguments.failures, Ordering::Relaxed);
                     }
                 }
             });

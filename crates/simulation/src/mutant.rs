@@ -46,6 +46,14 @@ pub enum Mutant {
     TornReads,
     /// The time before which a timer must not fire is ignored.
     TimersEarly,
+    /// Rows of the outbox are never removed: whoever takes a partition over sends all of them again. As the engine did.
+    OutboxKept,
+    /// The result of one step in five is lost.
+    StepResultsLost,
+    /// What a consumer settled last before it left is delivered again.
+    FlushForgotten,
+    /// One task in a hundred is asked for twice.
+    TasksDoubled,
 }
 
 impl Mutant {
@@ -70,6 +78,10 @@ impl Mutant {
         Self::LossUntold,
         Self::TornReads,
         Self::TimersEarly,
+        Self::OutboxKept,
+        Self::StepResultsLost,
+        Self::FlushForgotten,
+        Self::TasksDoubled,
     ];
 
     /// As the command line names it.
@@ -94,6 +106,10 @@ impl Mutant {
             Self::LossUntold => "loss-untold",
             Self::TornReads => "torn-reads",
             Self::TimersEarly => "timers-early",
+            Self::OutboxKept => "outbox-kept",
+            Self::StepResultsLost => "step-results-lost",
+            Self::FlushForgotten => "flush-forgotten",
+            Self::TasksDoubled => "tasks-doubled",
         }
     }
 }

@@ -1,3 +1,5 @@
+use partitura_broker::ErrorKind;
+
 use crate::catalogue::changed::Generation;
 use crate::random::Random;
 
@@ -7,6 +9,8 @@ use crate::random::Random;
 /// alone would show ("swarm testing", Groce et al. 2012). Rates are in thousandths, times in milliseconds.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
+    /// Nothing goes wrong: requests take their time, and workers join, leave and share as they do every day.
+    pub(crate) faultless: bool,
     /// Who keeps the state of workflows.
     pub(crate) keeper: Keeper,
     pub(crate) workers: usize,
@@ -33,6 +37,8 @@ pub(crate) struct Plan {
     pub(crate) duplicated: u64,
     /// Keys that a batch of deliveries passes over.
     pub(crate) passed_over: u64,
+    /// What is refused as if for good, until somebody mends it.
+    pub(crate) broken: Option<Broken>,
     /// Replies that do not arrive.
     pub(crate) lost_replies: u64,
     /// A process dies after about so many effects.
@@ -59,6 +65,22 @@ pub(crate) enum Keeper {
     Both,
 }
 
+/// What gives final errors for as long as things go wrong, and is mended then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Broken {
+    /// Nobody may ask for tasks.
+    Tasks(ErrorKind),
+    /// The history of the first instance cannot be read: it is damaged.
+    Damaged,
+    /// It was written by a newer engine.
+    Newer,
+}
+
+impl Broken {
+    const ALL: &[Self] =
+        &[Self::Tasks(ErrorKind::Unauthorized), Self::Tasks(ErrorKind::NotFound), Self::Damaged, Self::Newer];
+}
+
 /// What befalls a world now and then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mishap {
@@ -80,38 +102,48 @@ pub(crate) enum Mishap {
     Shutdown,
 }
 
+impl Mishap {
+    const ALL: &[Self] = &[
+        Self::Pause,
+        Self::Zombie,
+        Self::Disconnect,
+        Self::Rebalance,
+        Self::TakeBack,
+        Self::ClockJump,
+        Self::ClockSkew,
+        Self::Shutdown,
+    ];
+    /// What is no fault.
+    const EVERYDAY: &[Self] = &[Self::Rebalance, Self::Shutdown];
+}
+
 impl Plan {
     pub(crate) fn draw(random: &mut Random) -> Self {
-        let calm = random.chance(60);
+        let faultless = random.chance(250);
         let mut rate = |choices: &[u64]| {
-            let wanted = random.chance(550) && !calm;
+            let wanted = random.chance(550) && !faultless;
             let rate = random.pick(choices);
             if wanted { rate } else { 0 }
         };
         let (refused, unknown, unread) = (rate(&[5, 20, 80]), rate(&[5, 20, 80]), rate(&[5, 20, 80]));
-        let (duplicated, passed_over) = (rate(&[10, 50, 200]), rate(&[100, 500]));
+        let duplicated = rate(&[10, 50, 200]);
         let (lost_replies, early) = (rate(&[50, 300, 800]), rate(&[1, 50, 3_000]));
         let crash_after = Some(rate(&[20, 60, 200, 600])).filter(|effects| *effects > 0);
         let mishap_every = Some(rate(&[150, 500, 2_000, 5_000])).filter(|interval| *interval > 0);
-        let kinds = [
-            Mishap::Pause,
-            Mishap::Zombie,
-            Mishap::Disconnect,
-            Mishap::Rebalance,
-            Mishap::TakeBack,
-            Mishap::ClockJump,
-            Mishap::ClockSkew,
-            Mishap::Shutdown,
-        ];
-        let mut mishaps: Vec<_> = kinds.into_iter().filter(|_| random.coin()).collect();
+        let everyday = Some(random.pick(&[0, 500, 2_000, 5_000])).filter(|interval| *interval > 0 && faultless);
+        let kinds = if faultless { Mishap::EVERYDAY } else { Mishap::ALL };
+        let passed_over = random.pick(&[0, 0, 100, 500]);
+        let broken = Some(random.pick(Broken::ALL)).filter(|_| random.chance(100) && !faultless);
+        let mut mishaps: Vec<_> = kinds.iter().copied().filter(|_| random.coin()).collect();
         if mishaps.is_empty() {
-            mishaps.push(random.pick(&kinds));
+            mishaps.push(random.pick(kinds));
         }
-        let mut generations: Vec<_> = Generation::ALL.into_iter().filter(|_| random.coin() && !calm).collect();
+        let mut generations: Vec<_> = Generation::ALL.into_iter().filter(|_| random.coin() && !faultless).collect();
         if generations.is_empty() {
             generations.push(Generation::Fixed);
         }
         Self {
+            faultless,
             keeper: random.pick(&[Keeper::Broker, Keeper::Broker, Keeper::Store, Keeper::Store, Keeper::Both]),
             workers: random.pick(&[1, 2, 2, 3]),
             partitions: random.pick(&[1, 2, 4]),
@@ -127,11 +159,12 @@ impl Plan {
             unread,
             duplicated,
             passed_over,
+            broken,
             lost_replies,
             crash_after,
             clients_crash: random.coin(),
             generations,
-            mishap_every,
+            mishap_every: mishap_every.or(everyday),
             mishaps,
             session: random.pick(&[200, 2_000, 6_000]),
         }

@@ -127,9 +127,13 @@ impl Process {
         self.world.lock().processes[self.id].counts = true;
     }
 
-    /// The process ends, and all that it still has in memory.
-    pub(crate) fn exit(&self) {
-        self.world.lock().die(self.id, "exits");
+    /// The process ends, and all that it still has in memory; in good order, or not.
+    pub(crate) fn exit(&self, in_good_order: bool) {
+        let mut state = self.world.lock();
+        if !in_good_order {
+            state.is_lost(self.id);
+        }
+        state.die(self.id, "exits");
     }
 
     /// Waits while the process stands still; for ever if it is dead.
@@ -158,7 +162,7 @@ impl Process {
             let mut state = self.world.lock();
             match state.fate(self.id) {
                 Fate::DiesBefore => {
-                    state.die(self.id, format_args!("crashes before: {what}"));
+                    state.crash(self.id, format_args!("crashes before: {what}"));
                     None
                 }
                 fate => {
@@ -167,7 +171,7 @@ impl Process {
                     let result = act(&mut state);
                     let latency = state.latency();
                     if fate == Fate::DiesAfter {
-                        state.die(self.id, format_args!("crashes after: {what}"));
+                        state.crash(self.id, format_args!("crashes after: {what}"));
                     }
                     (fate == Fate::Lives).then_some((result, latency))
                 }
@@ -189,13 +193,13 @@ impl Process {
         }
         let fate = state.fate(self.id);
         if fate == Fate::DiesBefore {
-            return state.die(self.id, format_args!("crashes before: {what}"));
+            return state.crash(self.id, format_args!("crashes before: {what}"));
         }
         let name = state.processes[self.id].name.clone();
         state.note(&name, format_args!("{what}"));
         act(&mut state);
         if fate == Fate::DiesAfter {
-            state.die(self.id, format_args!("crashes after: {what}"));
+            state.crash(self.id, format_args!("crashes after: {what}"));
         }
     }
 }
@@ -240,6 +244,18 @@ impl State {
     fn latency(&mut self) -> u64 {
         let longest = self.plan.latency;
         self.random.between(0, longest)
+    }
+
+    fn crash(&mut self, process: usize, how: impl fmt::Display) {
+        self.is_lost(process);
+        self.die(process, how);
+    }
+
+    /// A worker is lost to the others, if it is one, and not lost already.
+    fn is_lost(&mut self, process: usize) {
+        if self.processes[process].generation.is_some() && !self.processes[process].dead {
+            self.upheaval();
+        }
     }
 
     fn die(&mut self, process: usize, how: impl fmt::Display) {

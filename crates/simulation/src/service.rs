@@ -60,18 +60,23 @@ pub(crate) struct Musician(pub(crate) Process);
 
 impl Musician {
     /// The call has an effect on the world outside. Gives its attempt.
-    async fn called(&self, what: String) -> u32 {
+    /// `last` is the attempt that ends it, if that is known.
+    async fn called(&self, what: String, last: Option<u32>) -> u32 {
         let task = TaskContext::current();
         let (key, attempt) = task.map_or_else(Default::default, |task| (task.idempotency_key(), task.attempt()));
         let noted = what.clone();
-        self.0.effect(format!("runs {what}, attempt {attempt}"), |state| state.service_was_called(&key, noted)).await;
+        self.0
+            .effect(format!("runs {what}, attempt {attempt}"), |state| {
+                state.service_was_called((&key, attempt), noted, last);
+            })
+            .await;
         attempt
     }
 }
 
 impl Player for Musician {
     async fn play(&self, call: Call) -> Result<String, Refusal> {
-        let attempt = self.called(format!("play({})", call.name)).await;
+        let attempt = self.called(format!("play({})", call.name), Some(ATTEMPTS.min(call.fails + 1))).await;
         tokio::time::sleep(Duration::from_millis(call.millis)).await;
         if attempt <= call.fails {
             if call.panics {
@@ -85,12 +90,14 @@ impl Player for Musician {
 
     async fn undo(&self, name: String) -> Result<(), Refusal> {
         let late = name.ends_with('3');
-        let attempt = self.called(format!("undo({name})")).await;
+        let attempt = self.called(format!("undo({name})"), Some(if late { 2 } else { 1 })).await;
         if late && attempt < 2 { Err(Refusal::Busy) } else { Ok(()) }
     }
 
     async fn hold(&self, name: String) -> Result<(), Refusal> {
-        self.called(format!("hold({name})")).await;
+        // Its worker counts as lost when it was silent for long.
+        let may_be_lost = !self.0.world.lock().plan.faultless;
+        self.called(format!("hold({name})"), (!may_be_lost).then_some(1)).await;
         let Some(task) = TaskContext::current() else { return Ok(()) };
         loop {
             // The name is no trouble to encode.

@@ -43,13 +43,14 @@ impl Options {
 
 /// Runs the world of a seed from its beginning to its rest, or to the first violation.
 pub fn simulate(seed: u64, options: Options) -> Report {
-    catalogue::solos::reset_gauge();
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
     let Ok(runtime) = runtime else { unreachable!("a runtime without I/O needs nothing of the system") };
     // Whatever is left of dead processes goes with the runtime.
     runtime.block_on(async {
         let world = World::new(seed, options.mutant, options.trace);
+        catalogue::solos::set_gauge(Some(world.clone()));
         run(&world).await;
+        catalogue::solos::set_gauge(None);
         let mut state = world.lock();
         Report {
             seed,
@@ -134,6 +135,6 @@ fn is_at_rest(world: &World) -> bool {
     let state = world.lock();
     !state.chaos
         && state.undone().is_none()
-        && state.keys.space("outbox").next().is_none()
+        && (state.keys.space("outbox").next().is_none() || state.is_mutant(Mutant::OutboxKept))
         && checks::all_closed(&state)
 }

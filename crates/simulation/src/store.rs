@@ -40,7 +40,7 @@ impl Store for SimStore {
         self.0
             .effect(format!("scans {}", range.space), |state| {
                 state.answer("scan")?;
-                Ok(state.scan(&range, limit))
+                Ok(state.scan(&range, limit).into_iter().map(|entry| state.as_read(range.space, entry)).collect())
             })
             .await
     }
@@ -50,6 +50,7 @@ impl State {
     fn write_group(&mut self, group: &[Put]) -> Result<()> {
         let (refused, unknown) = (self.plan.refused, self.plan.unknown);
         if self.mishap(refused) {
+            self.trouble_with_write(group);
             if let (true, Some(first)) = (self.is_mutant(Mutant::TornWrite), group.first()) {
                 self.put(first);
             }
@@ -57,6 +58,9 @@ impl State {
             return Err(Error::new(kind, "write", "nothing was written"));
         }
         let unheard = self.mishap(unknown);
+        if unheard {
+            self.trouble_with_write(group);
+        }
         if unheard && self.random.coin() {
             return Err(Error::new(ErrorKind::OutcomeUnknown, "write", "no answer, and nothing was written"));
         }

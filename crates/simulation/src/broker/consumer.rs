@@ -2,6 +2,7 @@ use async_trait::async_trait;
 use partitura_broker::{AckToken, Consumer, Event, Partition, Result};
 
 use super::member::Signals;
+use crate::mutant::Mutant;
 use crate::process::Process;
 
 #[derive(Debug)]
@@ -70,7 +71,9 @@ impl Consumer for SimConsumer {
         let member = self.member;
         self.process
             .effect("leaves", |state| {
-                state.settle_pending(member);
+                if !state.is_mutant(Mutant::FlushForgotten) {
+                    state.settle_pending(member);
+                }
                 state.leave(member);
                 Ok(())
             })

@@ -118,12 +118,15 @@ impl State {
             stored.remove(&seq);
         } else if let Some(stored) = stored.get_mut(&seq) {
             stored.out = false;
+            let id = stored.message.id.clone();
+            self.comes_again(id.as_str());
         }
     }
 
     pub(crate) fn end_revoking(&mut self, group: usize, partition: u32, epoch: u32) {
         let part = &self.groups[group].parts[partition as usize];
         let Some(owner) = part.owner.filter(|_| part.revoking && part.epoch == epoch) else { return };
+        self.upheaval();
         self.free(group, partition as usize);
         if !self.is_mutant(Mutant::LossUntold) {
             self.tell(owner, Event::Lost(vec![Partition(partition)]));

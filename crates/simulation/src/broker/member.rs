@@ -87,6 +87,7 @@ impl State {
             if self.members[member].process == process && !self.members[member].away {
                 self.members[member].away = true;
                 self.members[member].deaf = true;
+                self.upheaval();
                 let lost = self.take_all(member);
                 // One error says it, however often it happened before the consumer looked.
                 if !self.members[member].events.iter().any(Result::is_err) {
@@ -107,6 +108,7 @@ impl State {
             return self.later(10, Deed::Return { member });
         }
         self.members[member].deaf = false;
+        self.upheaval();
         let group = self.members[member].group;
         if self.groups[group].members.contains(&member) {
             self.members[member].away = false;

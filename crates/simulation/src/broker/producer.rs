@@ -66,6 +66,7 @@ impl State {
     fn publish(&mut self, capabilities: &Capabilities, batch: Vec<Message>) -> Vec<Result<Receipt>> {
         let mut failed = BTreeSet::new();
         let mut results = Vec::with_capacity(batch.len());
+        let whole = batch.clone();
         for message in batch {
             let key = (message.topic.clone(), message.key.clone());
             let result = if key.1.is_some() && failed.contains(&key) {
@@ -78,12 +79,15 @@ impl State {
             }
             results.push(result);
         }
+        let troubles = results.iter().filter(|result| result.is_err()).count();
+        (0..troubles).for_each(|_| self.trouble_with(&whole));
         results
     }
 
     fn publish_one(&mut self, capabilities: &Capabilities, message: Message) -> Result<Receipt> {
         capabilities.check(&message, self.wall())?;
         let (refused, unknown) = (self.plan.refused, self.plan.unknown);
+        self.admits(&message.topic, "publish")?;
         if self.mishap(refused) {
             let kind = self.random.pick(&[ErrorKind::Disconnected, ErrorKind::Throttled, ErrorKind::Timeout]);
             self.note("broker", format_args!("refuses {}", message.id));

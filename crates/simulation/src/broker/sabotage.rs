@@ -5,6 +5,7 @@ use partitura::Summary;
 use partitura_broker::{Message, Result};
 use serde_json::{Value, json};
 
+use crate::agenda::Deed;
 use crate::audit::body;
 use crate::mutant::Mutant;
 use crate::world::State;
@@ -17,6 +18,11 @@ impl State {
             Some(Mutant::LostPublish) => return Ok(!self.random.chance(10)),
             Some(Mutant::StepsForgotten) => return Ok(!id.contains(".o")),
             Some(Mutant::StopsForgotten) => return Ok(!id.contains(".w")),
+            Some(Mutant::StepResultsLost) if id.ends_with(".r") => return Ok(!self.random.chance(200)),
+            Some(Mutant::TasksDoubled) if message.topic.as_str().ends_with(".tasks") && self.random.chance(10) => {
+                let copy = message.clone();
+                self.later(1, Deed::Store { message: copy });
+            }
             Some(Mutant::TimersEarly) if id.ends_with(".t") => message.not_before = None,
             Some(Mutant::QueriesRecorded) if message.payload.starts_with(b"{\"Query\"") => {
                 let mut signal = message.clone();

@@ -139,6 +139,7 @@ impl State {
         let rate = self.plan.duplicated;
         if may_double && self.mishap(rate) {
             let after = self.random.between(0, 3_000);
+            self.comes_again(message.id.as_str());
             self.later(after, Deed::Store { message: message.clone() });
         }
         let (now, wall) = (self.now(), self.wall());

@@ -29,7 +29,7 @@ impl Transactions for SimBroker {
         self.process
             .effect(format!("scans {}", range.space), |state| {
                 state.answer("scan")?;
-                Ok(state.scan(&range, limit))
+                Ok(state.scan(&range, limit).into_iter().map(|entry| state.as_read(range.space, entry)).collect())
             })
             .await
     }
@@ -40,9 +40,13 @@ impl State {
     fn commit(&mut self, unit: Unit) -> Result<()> {
         let (refused, unknown) = (self.plan.refused, self.plan.unknown);
         if self.mishap(refused) {
+            self.trouble_with(&unit.publish);
             return Err(Error::new(ErrorKind::Storage, "commit", "nothing was written"));
         }
         let unheard = self.mishap(unknown);
+        if unheard {
+            self.trouble_with(&unit.publish);
+        }
         if unheard && self.random.coin() {
             return Err(Error::new(ErrorKind::OutcomeUnknown, "commit", "no answer, and nothing was written"));
         }
@@ -66,6 +70,10 @@ impl State {
                     return Err(Error::new(ErrorKind::Fenced, "commit", "a delivery belongs to another by now"));
                 }
             }
+        }
+        if let Some(error) = publish.iter().find_map(|message| self.admits(&message.topic, "commit").err()) {
+            self.trouble_with(&publish);
+            return Err(error);
         }
         if let Some(message) = publish.iter().find(|message| !self.topics.contains_key(&message.topic)) {
             return Err(Error::new(ErrorKind::NotFound, "commit", "there is no such topic").of(&message.topic));

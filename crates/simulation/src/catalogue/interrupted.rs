@@ -3,7 +3,9 @@
 use partitura::history::{Event, EventKind};
 use partitura::{Cx, Workflow};
 
+use super::solos::firsts;
 use super::{Act, Entry, Expected, Outcome, Piece, REASON, Upset, entry, piece};
+use crate::checks::call;
 use crate::random::Random;
 use crate::service::{Call, PlayerStub};
 
@@ -62,8 +64,12 @@ pub(super) fn cancelled(random: &mut Random, id: String, begin: u64) -> Piece {
     piece::<Journey>(id, begin, input, acts, move |history| {
         let cancelled = |event: &Event| matches!(event.kind, EventKind::CancelRequested { .. });
         let before = &history[..history.iter().position(cancelled).unwrap_or(history.len())];
-        let done = before.iter().filter(|event| matches!(event.kind, EventKind::TaskCompleted { .. })).count();
-        let tried = before.iter().filter(|event| matches!(event.kind, EventKind::TaskScheduled { .. })).count();
+        let done = firsts(before).filter(|event| matches!(event.kind, EventKind::TaskCompleted { .. })).count();
+        let stopped = |event: &Event| matches!(event.kind, EventKind::WorkflowStopped { .. });
+        // One that goes on hears of a cancellation after whatever its code did first.
+        let looked_at = if before.iter().any(stopped) { history } else { before };
+        let played = |event: &&Event| call(&event.kind).is_some_and(|call| call.starts_with("play"));
+        let tried = looked_at.iter().filter(played).count();
         let calls = there_and_back(&calls, tried.min(calls.len()), done.min(calls.len()));
         Expected::new(Outcome::Cancelled(REASON.to_owned()), calls)
     })

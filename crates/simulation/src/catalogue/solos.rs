@@ -1,6 +1,7 @@
 //! One thing after another.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 
 use partitura::history::{Event, EventKind};
 use partitura::{Cx, millis};
@@ -8,6 +9,7 @@ use partitura::{Cx, millis};
 use super::{Entry, Expected, Outcome, Piece, Upset, entry, piece};
 use crate::random::Random;
 use crate::service::{Call, PlayerStub};
+use crate::world::World;
 
 pub(super) const WORKFLOWS: &[Entry] = &[entry::<Sequence>(), entry::<Steps>(), entry::<Timers>()];
 
@@ -51,11 +53,22 @@ pub(super) fn sequence(random: &mut Random, id: String, begin: u64) -> Piece {
 thread_local! {
     /// What steps read: it changes with every look. A world has a thread of its own.
     static GAUGE: Cell<u64> = const { Cell::new(0) };
+    /// The world that notes what steps do.
+    static WORLD: RefCell<Option<World>> = const { RefCell::new(None) };
 }
 
 /// Every world begins with the same.
-pub(crate) fn reset_gauge() {
+pub(crate) fn set_gauge(world: Option<World>) {
     GAUGE.set(0);
+    WORLD.set(world);
+}
+
+fn looks(run: &str, number: usize) {
+    WORLD.with_borrow(|world| {
+        if let Some(world) = world {
+            world.lock().step_was_run(run, number);
+        }
+    });
 }
 
 /// Looks at the world outside, and goes by what was seen first.
@@ -69,7 +82,9 @@ impl Steps {
         let player = cx.service::<PlayerStub>();
         let mut seen = Vec::new();
         for takes in steps {
+            let (run, number) = (cx.run_id().to_owned(), seen.len());
             let look = async move {
+                looks(&run, number);
                 tokio::time::sleep(millis(takes)).await;
                 GAUGE.set(GAUGE.get() + 1);
                 Ok::<u64, String>(GAUGE.get())
@@ -90,9 +105,18 @@ pub(super) fn steps(random: &mut Random, id: String, begin: u64) -> Piece {
             EventKind::StepCompleted { result, .. } => result.decode::<u64>().ok(),
             _ => None,
         };
-        let seen: Vec<u64> = history.iter().filter_map(look).collect();
+        let seen: Vec<u64> = firsts(history).filter_map(look).collect();
         let calls = seen.iter().map(|gauge| format!("play({gauge})")).collect();
         Expected::new(Outcome::ok(&seen), calls)
+    })
+}
+
+/// Inputs without their copies: those that came while the code could not go on are kept as they came.
+pub(super) fn firsts(history: &[Event]) -> impl Iterator<Item = &Event> {
+    let mut seen = BTreeSet::new();
+    history.iter().filter(move |event| match event.kind.seq().filter(|_| event.kind.is_input()) {
+        Some(seq) => seen.insert(seq),
+        None => true,
     })
 }
 
@@ -121,7 +145,7 @@ pub(super) fn timers(random: &mut Random, id: String, begin: u64) -> Piece {
         // By the clocks of the nodes, of which any may jump; that none is early by the broker's is looked at elsewhere.
         let started = |event: &Event| matches!(event.kind, EventKind::TimerStarted { .. }).then_some(event.at);
         let fired = |event: &Event| matches!(event.kind, EventKind::TimerFired { .. }).then_some(event.at);
-        let times = history.iter().filter_map(started).zip(history.iter().filter_map(fired));
+        let times = history.iter().filter_map(started).zip(firsts(history).filter_map(fired));
         let long_enough: Vec<bool> = times.zip(&naps).map(|((from, to), nap)| to >= from + nap).collect();
         Expected::new(Outcome::ok(&long_enough), Vec::new())
     })

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::audit::{body, mentions};
+use crate::calls::Task;
 use crate::catalogue::{Expected, Heard, Model, Outcome, definition};
 use crate::world::State;
 
@@ -65,6 +66,7 @@ fn all(state: &State, ended: &[Ended]) -> Found {
     no_other_events(state, &runs)?;
     summaries(state, &runs)?;
     tasks_were_run(state, &runs)?;
+    steps_were_run(state, &runs)?;
     for piece in ended {
         contests::is_decided(state, piece, &runs)?;
     }
@@ -228,17 +230,37 @@ fn tasks_were_run(state: &State, runs: &[Run]) -> Found {
                 }
                 EventKind::TaskCompleted { seq, .. } => {
                     let key = format!("{}.{seq}", run.run);
-                    if !state.audit.calls.contains_key(&key) {
-                        return Err(("a task with a result was run", format!("{}: {key}", run.name)));
+                    let task = state.audit.calls.tasks.get(&key);
+                    if !task.is_some_and(|task| {
+                        (1..=task.last.unwrap_or(1)).all(|attempt| task.attempts.contains_key(&attempt))
+                    }) {
+                        return Err(("a task with a result was run", format!("{}: {key}, {task:?}", run.name)));
                     }
                 }
                 _ => {}
             }
         }
     }
-    for (key, (what, _)) in &state.audit.calls {
+    for (key, Task { what, .. }) in &state.audit.calls.tasks {
         if asked.get(key).and_then(Option::as_ref) != Some(what) {
             return Err(("a task that is run was asked for", format!("{key}: {what}")));
+        }
+    }
+    Ok(())
+}
+
+/// Whatever step has a result was run.
+fn steps_were_run(state: &State, runs: &[Run]) -> Found {
+    for run in runs {
+        let with_result = |event: &Event| match event.kind {
+            EventKind::StepCompleted { seq, .. } => Some(seq),
+            _ => None,
+        };
+        let with_result = run.events.iter().filter_map(with_result).collect::<BTreeSet<_>>().len();
+        let missing =
+            (0..with_result).find(|number| !state.audit.calls.steps.contains_key(&format!("{}.{number}", run.run)));
+        if let Some(number) = missing {
+            return Err(("a step with a result was run", format!("{}: step {number}", run.name)));
         }
     }
     Ok(())
@@ -290,7 +312,7 @@ fn outcome_of(end: &EventKind) -> Outcome {
 }
 
 /// A scheduled task as models write it.
-fn call(event: &EventKind) -> Option<String> {
+pub(crate) fn call(event: &EventKind) -> Option<String> {
     let EventKind::TaskScheduled { method, args, .. } = event else { return None };
     let args: Value = args.decode().ok()?;
     let name = args.pointer("/call/name").or_else(|| args.get("name"))?;

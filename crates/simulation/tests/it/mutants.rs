@@ -51,4 +51,8 @@ mutants! {
     an_instance_kept_past_the_loss_of_its_partition_is_found: LossUntold,
     a_summary_that_lags_behind_its_history_is_found: TornReads,
     a_timer_that_is_early_is_found: TimersEarly,
+    rows_that_are_sent_again_are_found: OutboxKept,
+    a_lost_result_of_a_step_is_found: StepResultsLost,
+    what_is_settled_and_comes_again_is_found: FlushForgotten,
+    a_task_that_is_asked_for_twice_is_found: TasksDoubled,
 }

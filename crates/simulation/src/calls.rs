@@ -1,0 +1,184 @@
+//! How often tasks and steps are called: once, unless something that went wrong explains another call.
+//!
+//! A call is looked at when it is made. What may explain it came before, and is counted as it happens, each time for
+//! those whom it concerns:
+//!
+//! * a delivery that the broker gives once more, and a second copy of a message: for that message;
+//! * a request of which nobody knows, or which failed: for the run whose messages or rows it was about;
+//! * a worker that is lost, cut off, or late to give a partition back: for everything that was asked for before.
+//!
+//! Where nothing goes wrong, nothing explains another call: workers that leave in good order finish what they do, or
+//! hand it over.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use partitura::history::{Event, EventKind};
+use partitura_broker::{Message, Put};
+
+use crate::audit::{body, mentions};
+use crate::world::State;
+
+/// The length of a run's name, which is a UUID.
+const RUN: usize = 36;
+/// A turn of a worker that was cut off may be committed this much later, in milliseconds.
+const LATE: u64 = 20_000;
+
+/// What was called, and what explains it.
+#[derive(Debug, Default)]
+pub(crate) struct Calls {
+    /// By idempotency key.
+    pub(crate) tasks: BTreeMap<String, Task>,
+    /// By run and number: how often a step was run.
+    pub(crate) steps: BTreeMap<String, u32>,
+    /// By the id of a message: how often more than once it may come.
+    copies: BTreeMap<String, u32>,
+    /// By run: requests about it that failed, or of which nobody knows.
+    troubles: BTreeMap<String, u32>,
+    /// Requests that failed, about whichever run.
+    other_troubles: u32,
+    /// When workers were lost, cut off, heard of that, or were late.
+    upheavals: Vec<u64>,
+    /// When tasks were asked for, by run and number; the first step, by run.
+    asked: BTreeMap<String, u64>,
+}
+
+/// The calls of one task.
+#[derive(Debug)]
+pub(crate) struct Task {
+    pub(crate) what: String,
+    /// How often each attempt was called.
+    pub(crate) attempts: BTreeMap<u32, u32>,
+    /// The attempt that is the last one by what the call says, if it says so.
+    pub(crate) last: Option<u32>,
+}
+
+impl Calls {
+    /// Requests about these runs failed, or nobody knows of them.
+    fn trouble(&mut self, runs: BTreeSet<String>) {
+        if runs.is_empty() {
+            self.other_troubles += 1;
+        }
+        for run in runs {
+            *self.troubles.entry(run).or_default() += 1;
+        }
+    }
+
+    fn copies(&self, message: &str) -> u32 {
+        self.copies.get(message).copied().unwrap_or_default()
+    }
+
+    /// What concerns everything of a run that was asked for under `key`.
+    fn of_all(&self, key: &str) -> u32 {
+        let run = key.get(..RUN).unwrap_or(key);
+        let troubles = self.troubles.get(run).copied().unwrap_or_default() + self.other_troubles;
+        let since = self.asked.get(key).copied().unwrap_or_default().saturating_sub(LATE);
+        troubles + self.upheavals.iter().filter(|at| **at >= since).count() as u32
+    }
+
+    /// How often an attempt may have been called.
+    fn explained(&self, key: &str, attempt: u32) -> u32 {
+        let task = self.tasks.get(key);
+        let before = attempt.checked_sub(1).and_then(|before| task?.attempts.get(&before).copied());
+        // The attempt before asks for this one each time that it is called.
+        let asked = before.unwrap_or(1);
+        asked + self.copies(&format!("{key}.{attempt}")) + self.of_all(key)
+    }
+}
+
+impl State {
+    /// A task keeps its key over all attempts, and a key its task. An attempt is called once unless something explains
+    /// another call, and `last` is the last one, unless its worker was lost.
+    pub(crate) fn service_was_called(&mut self, (key, attempt): (&str, u32), what: String, last: Option<u32>) {
+        let fresh = || Task { what: what.clone(), attempts: BTreeMap::new(), last };
+        let task = self.audit.calls.tasks.entry(key.to_owned()).or_insert_with(fresh);
+        let count = task.attempts.entry(attempt).or_default();
+        *count += 1;
+        let (count, known) = (*count, task.what.clone());
+        if known != what {
+            let text = format!("{key} is that of {known} and of {what}");
+            self.violate("an idempotency key belongs to one task", text);
+        }
+        if let Some(last) = last.filter(|last| attempt > *last) {
+            let text = format!("{key}: {what}, attempt {attempt}, of which {last} is the last");
+            self.violate("a task is not tried again without a reason", text);
+        }
+        let explained = self.audit.calls.explained(key, attempt);
+        if count > explained {
+            let text = format!("{key}: {what}, attempt {attempt}, is called {count} times; {explained} are explained");
+            self.violate("a task is called once", text);
+        }
+    }
+
+    /// A step runs once unless something explains another run.
+    pub(crate) fn step_was_run(&mut self, run: &str, number: usize) {
+        let key = format!("{run}.{number}");
+        self.note("step", format_args!("{key} runs"));
+        let count = self.audit.calls.steps.entry(key.clone()).or_default();
+        *count += 1;
+        let count = *count;
+        let explained = 1 + self.audit.calls.of_all(run) + self.clock_was_wrong();
+        if count > explained {
+            let text = format!("{key} runs for the {count}th time; {explained} are explained");
+            self.violate("a step runs once", text);
+        }
+    }
+
+    /// Whether patience may have ended early.
+    fn clock_was_wrong(&self) -> u32 {
+        u32::from(self.jumped > 0 || self.ahead > 0 || self.plan.early > 0)
+    }
+
+    /// A turn asks for tasks and steps.
+    pub(crate) fn turn_was_written(&mut self, value: &[u8], run: &str) {
+        let asks = ["\"TaskScheduled\"", "\"StepScheduled\""];
+        if !asks.iter().any(|ask| mentions(value, ask)) {
+            return;
+        }
+        let now = self.now();
+        let calls = &mut self.audit.calls;
+        for event in body::<Vec<Event>>(value).unwrap_or_default() {
+            match event.kind {
+                EventKind::TaskScheduled { seq, .. } => {
+                    calls.asked.insert(format!("{run}.{seq}"), now);
+                }
+                EventKind::StepScheduled { .. } => {
+                    calls.asked.entry(run.to_owned()).or_insert(now);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// A request failed, or nobody knows of it, that was about these messages.
+    pub(crate) fn trouble_with<'a>(&mut self, messages: impl IntoIterator<Item = &'a Message>) {
+        let runs = messages.into_iter().flat_map(|message| runs_in(message.id.as_str())).collect();
+        self.audit.calls.trouble(runs);
+    }
+
+    /// A write failed, or nobody knows of it.
+    pub(crate) fn trouble_with_write(&mut self, group: &[Put]) {
+        let runs = group.iter().flat_map(|put| runs_in(&String::from_utf8_lossy(&put.key))).collect();
+        self.audit.calls.trouble(runs);
+    }
+
+    /// The broker has a message twice, or gives it once more.
+    pub(crate) fn comes_again(&mut self, message: &str) {
+        if !self.plan.faultless {
+            *self.audit.calls.copies.entry(message.to_owned()).or_default() += 1;
+        }
+    }
+
+    /// A worker is lost, cut off, hears of that, or is late to give back what it had.
+    pub(crate) fn upheaval(&mut self) {
+        let now = self.now();
+        if !self.plan.faultless {
+            self.audit.calls.upheavals.push(now);
+        }
+    }
+}
+
+/// The runs that a text names.
+fn runs_in(text: &str) -> Vec<String> {
+    let words = text.split(|letter: char| !(letter.is_ascii_hexdigit() || letter == '-'));
+    words.filter(|word| word.len() == RUN).map(str::to_owned).collect()
+}
