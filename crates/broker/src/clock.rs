@@ -51,8 +51,15 @@ impl fmt::Display for Timestamp {
 ///
 /// It may jump; whoever waits for a moment looks again after waking up.
 pub trait Clock: fmt::Debug + Send + Sync {
-    /// Now.
+    /// Now, rounded down to the millisecond: the moment to judge by whether something is due.
     fn now(&self) -> Timestamp;
+
+    /// Now, rounded up to the millisecond: the moment to add a duration to, so that its end is not a fraction of a millisecond early.
+    ///
+    /// Unless a clock knows better, [`now`](Self::now) may have been cut short by anything less than a millisecond.
+    fn now_rounded_up(&self) -> Timestamp {
+        self.now() + Duration::from_millis(1)
+    }
 }
 
 /// The system's clock.
@@ -63,11 +70,26 @@ impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         SystemTime::now().into()
     }
+
+    fn now_rounded_up(&self) -> Timestamp {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Timestamp(0) + since
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_lasts_from_now_rounded_up_ends_late_rather_than_early() {
+        for _ in 0..1_000 {
+            let begun = SystemTime::now();
+            let due = SystemClock.now_rounded_up() + Duration::from_millis(5);
+            let due = UNIX_EPOCH + Duration::from_millis(due.as_millis());
+            assert!(due >= begun + Duration::from_millis(5));
+        }
+    }
 
     #[test]
     fn a_delay_is_never_rounded_down() {

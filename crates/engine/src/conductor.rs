@@ -91,7 +91,7 @@ impl Conductor {
         };
         let work = Work { deliveries, attempt, partition, term };
         let context = &self.0.context;
-        let mut turn = Turn::new(context, key, self.0.clock.now(), cached.unwrap_or(Instance::Unknown));
+        let mut turn = Turn::new(context, key, self.0.clock.now_rounded_up(), cached.unwrap_or(Instance::Unknown));
         for _ in 0..CONFLICTS {
             turn.ours_since = ours_since;
             if let Err(refused) = self.advance(&mut turn, work).await {
@@ -109,7 +109,7 @@ impl Conductor {
                 }
                 Err(error) => return failed(key, &error),
             }
-            turn = Turn::new(context, key, self.0.clock.now(), Instance::Unknown).certain();
+            turn = Turn::new(context, key, self.0.clock.now_rounded_up(), Instance::Unknown).certain();
         }
         Outcome::retry(format!("{key} is changed by another worker at the same time"))
     }

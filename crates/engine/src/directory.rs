@@ -2,12 +2,16 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
 
-use partitura_broker::{Broker, Result};
+use partitura_broker::{Broker, Result, Timestamp};
 use tokio::sync::OnceCell;
 
 use crate::names::{ServiceTopics, WorkflowTopics};
 use crate::namespace::Namespace;
+
+/// How far the broker's clock may be behind before it refuses a delay up to its horizon.
+const CLOCKS_DIFFER_BY: Duration = Duration::from_secs(3_600);
 
 /// Somebody that commands are sent to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -42,6 +46,12 @@ impl Directory {
     /// How many bytes the payload of a message may have.
     pub(crate) fn payload_limit(&self) -> usize {
         self.broker.capabilities().limits.payload
+    }
+
+    /// The latest moment, seen from `now`, for which a message can be delayed for certain. The broker's clock may be an hour behind.
+    pub(crate) fn horizon(&self, now: Timestamp) -> Timestamp {
+        let longest = self.broker.capabilities().delay.max;
+        now + longest.saturating_sub(CLOCKS_DIFFER_BY.min(longest / 10))
     }
 
     /// The topics of a workflow, declared or not.

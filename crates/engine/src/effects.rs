@@ -13,7 +13,7 @@ use crate::directory::{Destination, Directory};
 use crate::instance::{Delay, Notes, Purpose};
 use crate::names::{InstanceKey, check_id};
 use crate::summary::Summary;
-use crate::wire::{self, Command, Outcome, Request, Start, StartPolicy, TaskRequest};
+use crate::wire::{self, Command, Later, Outcome, Request, Start, StartPolicy, TaskRequest};
 use crate::{sizes, steps};
 
 /// The messages that `event` asks for, recorded by an instance of which this is known.
@@ -51,8 +51,8 @@ pub(crate) fn of(
                 Err(problem) => out.push(refused_task(directory, key, &request, problem)?),
             }
             if let Some(limit) = options.overall_timeout {
-                let expired = Command::TaskExpired { run: run.clone(), seq: *seq };
-                out.push(to_self(directory, key, expiry_id(run, *seq), &expired)?.not_before(after(event.at, limit)));
+                let moment = Moment { purpose: Purpose::TaskExpiry, seq: *seq, due: after(event.at, limit), waits: 0 };
+                out.push(wait(directory, key, run, moment, Timestamp::from_millis(event.at))?);
             }
         }
         EventKind::StepScheduled { seq, .. } => {
@@ -60,10 +60,9 @@ pub(crate) fn of(
             out.push(step_overdue(directory, key, run, (*seq, 0), due)?);
         }
         EventKind::TimerStarted { seq, due_at_ms } => {
-            let due = Command::TimerDue { run: run.clone(), seq: *seq };
-            out.push(
-                to_self(directory, key, timer_id(run, *seq), &due)?.not_before(Timestamp::from_millis(*due_at_ms)),
-            );
+            let due = Timestamp::from_millis(*due_at_ms);
+            let moment = Moment { purpose: Purpose::Timer, seq: *seq, due, waits: 0 };
+            out.push(wait(directory, key, run, moment, Timestamp::from_millis(event.at))?);
         }
         EventKind::ChildStarted { seq, workflow, id, input, detached } => {
             let parent =
@@ -116,6 +115,38 @@ pub(crate) fn of(
         _ => {}
     }
     Ok(())
+}
+
+/// A moment that an instance waits for.
+pub(crate) struct Moment {
+    /// A timer's, or the overall time-out of a task.
+    pub(crate) purpose: Purpose,
+    pub(crate) seq: u32,
+    pub(crate) due: Timestamp,
+    /// How often the broker's longest delay was waited for already.
+    pub(crate) waits: u32,
+}
+
+/// Has an instance told that a moment has come. What lies beyond the broker's horizon is waited for again and again.
+pub(crate) fn wait(
+    directory: &Directory,
+    key: &InstanceKey,
+    run: &str,
+    moment: Moment,
+    now: Timestamp,
+) -> Result<Message> {
+    let Moment { purpose, seq, due, waits } = moment;
+    let horizon = directory.horizon(now);
+    let later = (due > horizon).then(|| Later { due: due.as_millis(), waits: waits + 1 });
+    let run = run.to_owned();
+    let (mut id, command) = match purpose {
+        Purpose::TaskExpiry => (expiry_id(&run, seq), Command::TaskExpired { run, seq, later }),
+        _ => (timer_id(&run, seq), Command::TimerDue { run, seq, later }),
+    };
+    if waits > 0 {
+        id.push_str(&waits.to_string());
+    }
+    Ok(to_self(directory, key, id, &command)?.not_before(due.min(horizon)))
 }
 
 fn timer_id(run: &str, seq: u32) -> String {

@@ -29,6 +29,8 @@ pub(crate) struct Notes {
     pub(crate) tasks: BTreeMap<u32, String>,
     /// Tasks that outlive the workflow.
     pub(crate) detached: BTreeSet<u32>,
+    /// The time of the latest event, in milliseconds.
+    pub(crate) latest: u64,
     /// The last sign of life of each running task.
     pub(crate) heartbeats: HashMap<u32, Option<Payload>>,
     /// What it has sent to itself to come later, and may still need.
@@ -76,6 +78,7 @@ impl Notes {
     }
 
     pub(crate) fn record(&mut self, run: &str, event: &Event) {
+        self.latest = self.latest.max(event.at);
         self.record_delays(event);
         match &event.kind {
             EventKind::ChildStarted { seq, workflow, id, detached: false, .. } if !self.detached.contains(seq) => {

@@ -39,6 +39,8 @@ pub(crate) enum Command {
     TaskExpired {
         run: String,
         seq: u32,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        later: Option<Later>,
     },
     /// A running task is alive, or asks whether it is still wanted.
     Heartbeat {
@@ -54,6 +56,8 @@ pub(crate) enum Command {
     TimerDue {
         run: String,
         seq: u32,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        later: Option<Later>,
     },
     ChildDone {
         run: String,
@@ -156,6 +160,15 @@ impl Request {
     fn is_default(&self) -> bool {
         *self == Self::default()
     }
+}
+
+/// A moment was beyond the horizon of the broker, whose longest delay is over: it is not due yet, and the rest is to be waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Later {
+    /// In milliseconds since the Unix epoch.
+    pub(crate) due: u64,
+    /// How many such waits there were, this one included.
+    pub(crate) waits: u32,
 }
 
 /// Starts an instance.

@@ -211,6 +211,11 @@ impl Clock for Process {
         let wall = state.wall().as_millis();
         Timestamp::from_millis(wall.saturating_add_signed(state.processes[self.id].clock))
     }
+
+    /// The world's time is whole milliseconds.
+    fn now_rounded_up(&self) -> Timestamp {
+        self.now()
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -63,7 +63,8 @@ impl<W> Cx<W> {
         S::new(Caller::new(Arc::clone(&self.core)))
     }
 
-    /// Waits. Durable: the process may be down meanwhile. Resolution is 1 ms, never early.
+    /// Waits. Durable: the process may be down meanwhile. Resolution is 1 ms, never early. There is no longest wait: a century is one,
+    /// and [`Duration::MAX`] is for ever.
     ///
     /// # Errors
     /// [`Cancelled`](crate::Cancelled) when the workflow is cancelled meanwhile, or [`Sleep::cancel`] is called.
@@ -176,7 +177,7 @@ impl<W> Cx<W> {
         self.core.enter().version(change, supported)
     }
 
-    /// The time of the input that the code is reacting to.
+    /// The time of the input that the code is reacting to. It never goes backwards.
     pub fn now(&self) -> Timestamp {
         let now = i64::try_from(self.core.enter().now).unwrap_or(i64::MAX);
         Timestamp::from_millisecond(now).unwrap_or(Timestamp::MAX)

@@ -11,7 +11,8 @@ pub const HISTORY_FORMAT: u32 = 1;
 /// earlier rules keep those.
 ///
 /// * 0: dropping a future leaves standing what it began.
-/// * 1: dropping a future cancels what it began; compensations are shielded from cancellation.
+/// * 1: dropping a future cancels what it began; compensations are shielded from cancellation; time never goes backwards; ids that
+///   nobody can have are refused.
 pub const RULES: u32 = 1;
 
 /// One thing that happened to a workflow instance. Histories are append-only sequences of these, and readable for ever.

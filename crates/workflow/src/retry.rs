@@ -61,17 +61,18 @@ impl Retry {
         Self::fixed(Duration::ZERO).max_attempts(1)
     }
 
-    /// The wait before the second attempt.
+    /// The wait before the second attempt. Zero: every attempt follows at once.
     #[must_use]
     pub fn initial(mut self, interval: Duration) -> Self {
         self.initial = interval;
         self
     }
 
-    /// By how much each wait is longer than the one before; values below 1 count as 1.
+    /// By how much each wait is longer than the one before. What is below 1 or no number counts as 1, infinity as the largest number.
     #[must_use]
     pub fn coefficient(mut self, coefficient: f64) -> Self {
-        self.coefficient = coefficient;
+        // `max` ignores what is no number. What is kept can be written into a history.
+        self.coefficient = 1.0_f64.max(coefficient).min(f64::MAX);
         self
     }
 
@@ -89,10 +90,11 @@ impl Retry {
         self
     }
 
-    /// The largest share of a wait that may be taken off at random, from 0 (none) to 1.
+    /// The largest share of a wait that may be taken off at random, from 0 (none) to 1. What is outside counts as the nearer of
+    /// these, what is no number as 0.
     #[must_use]
     pub fn jitter(mut self, fraction: f64) -> Self {
-        self.jitter = fraction;
+        self.jitter = 0.0_f64.max(fraction).min(1.0);
         self
     }
 
@@ -105,6 +107,9 @@ impl Retry {
         }
         let longest = self.max_interval.unwrap_or(LONGEST).min(LONGEST).as_secs_f64();
         let exponent = i32::try_from(attempt.saturating_sub(1)).unwrap_or(i32::MAX);
+        if self.initial.is_zero() {
+            return Some(Duration::ZERO);
+        }
         let wait = self.initial.as_secs_f64() * finite_or(self.coefficient, 1.0).max(1.0).powi(exponent);
         let kept = 1.0 - finite_or(self.jitter, 0.0).clamp(0.0, 1.0) * finite_or(random, 0.0).clamp(0.0, 1.0);
         Some(Duration::from_secs_f64(finite_or(wait, longest).min(longest) * kept))
@@ -118,8 +123,8 @@ impl Default for Retry {
     }
 }
 
-/// No wait is longer than ten years, the horizon of a delay.
-const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
+/// No wait is longer than this: a day less than ten years, the horizon of a delay, since a broker's clock may be behind.
+const LONGEST: Duration = Duration::from_secs((10 * 365 - 1) * 86_400);
 
 fn finite_or(number: f64, otherwise: f64) -> f64 {
     if number.is_finite() { number } else { otherwise }

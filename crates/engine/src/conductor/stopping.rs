@@ -59,7 +59,7 @@ impl Conductor {
         };
         tracing::error!(instance = %key, "{reason}");
         let input = (command, delivery.message.id.as_str());
-        match Turn::stopped(&self.0.context, key, self.0.clock.now(), input, reason).await {
+        match Turn::stopped(&self.0.context, key, self.0.clock.now_rounded_up(), input, reason).await {
             Ok(turn) => self.commit(key, work, turn).await.unwrap_or_else(|error| failed(key, &error)),
             // Its summary is damaged: nothing can be noted there, and the command must not be lost.
             Err(Abandoned::Failed(error)) if error.kind() == ErrorKind::Corrupt => {

@@ -1,11 +1,14 @@
 //! What each command does to an instance.
 
+use partitura_broker::Timestamp;
 use partitura_workflow::{Event, EventKind, Failure, FailureKind, Payload, Stop, StopReason};
 
 use super::{Abandoned, Instance, Reading, Turn};
+use crate::effects::{self, Moment};
+use crate::instance::Purpose;
+use crate::steps;
 use crate::summary::Status;
-use crate::wire::{Command, Outcome, ReplyBody, ReplyTo, StartPolicy};
-use crate::{effects, steps};
+use crate::wire::{Command, Later, Outcome, ReplyBody, ReplyTo, StartPolicy};
 
 impl Turn<'_> {
     /// Handles one command. `message_id` is that of the message that carried it.
@@ -35,11 +38,15 @@ impl Turn<'_> {
                 };
                 self.input(Some(&run), event)
             }
-            Command::TaskExpired { run, seq } => {
+            Command::TaskExpired { run, seq, later: Some(later) } => {
+                self.wait_again(&run, seq, Purpose::TaskExpiry, later)
+            }
+            Command::TimerDue { run, seq, later: Some(later) } => self.wait_again(&run, seq, Purpose::Timer, later),
+            Command::TaskExpired { run, seq, later: None } => {
                 let failure = Failure::new(FailureKind::TimedOut, "no result within the overall time-out");
                 self.input(Some(&run), EventKind::TaskFailed { seq, failure, attempts: 0 })
             }
-            Command::TimerDue { run, seq } => self.input(Some(&run), EventKind::TimerFired { seq }),
+            Command::TimerDue { run, seq, later: None } => self.input(Some(&run), EventKind::TimerFired { seq }),
             Command::ChildDone { run, seq, outcome } => {
                 let event = match outcome {
                     Outcome::Ok(result) => EventKind::ChildCompleted { seq, result },
@@ -83,7 +90,7 @@ impl Turn<'_> {
 
     /// Applies an input, if it is for this run and the instance is open.
     pub(super) fn input(&mut self, run: Option<&str>, kind: EventKind) -> Result<(), Abandoned> {
-        let event = Event::new(self.now.as_millis(), kind);
+        let event = Event::new(self.moment(), kind);
         match &mut self.instance {
             Instance::Unknown | Instance::Absent | Instance::Closed { .. } => Ok(()),
             Instance::Stopped { summary, notes, .. } => {
@@ -127,6 +134,21 @@ impl Turn<'_> {
         if is_running && self.inert.is_none() {
             self.instance = Instance::Unknown;
         }
+    }
+
+    /// The broker's longest delay is over, and the moment has not come.
+    fn wait_again(&mut self, run: &str, seq: u32, purpose: Purpose, later: Later) -> Result<(), Abandoned> {
+        let wanted = match &self.instance {
+            Instance::Live(live) => live.summary.run == run && live.execution.is_open(seq),
+            // It is not known before the code runs again.
+            Instance::Stopped { summary, .. } => summary.run == run && !summary.status.is_closed(),
+            Instance::Unknown | Instance::Absent | Instance::Closed { .. } => false,
+        };
+        if wanted {
+            let moment = Moment { purpose, seq, due: Timestamp::from_millis(later.due), waits: later.waits };
+            self.unit.publish.push(effects::wait(&self.context.directory, self.key, run, moment, self.now)?);
+        }
+        Ok(())
     }
 
     /// Sees to it that a step without a result is run, and looks again later.

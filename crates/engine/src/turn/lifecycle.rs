@@ -106,7 +106,7 @@ impl<'a> Turn<'a> {
     /// Ends the instance, if there is one that has not ended.
     pub(super) fn terminate(&mut self, reason: &str) {
         let failure = Failure::new(FailureKind::Terminated, reason);
-        let event = Event::new(self.now.as_millis(), EventKind::WorkflowFailed { failure });
+        let event = Event::new(self.moment(), EventKind::WorkflowFailed { failure });
         match std::mem::replace(&mut self.instance, Instance::Unknown) {
             Instance::Live(mut live) if !live.summary.status.is_closed() => {
                 self.end(&mut live, &event);

@@ -194,6 +194,16 @@ impl<'a> Turn<'a> {
         }
     }
 
+    /// When what happens now happens: within an instance time never goes backwards, whatever the clocks of its owners show.
+    fn moment(&self) -> u64 {
+        let latest = match &self.instance {
+            Instance::Live(live) => live.notes.latest,
+            Instance::Stopped { notes, .. } => notes.latest,
+            Instance::Unknown | Instance::Absent | Instance::Closed { .. } => 0,
+        };
+        self.now.as_millis().max(latest)
+    }
+
     /// Whether a task of `run` is still wanted: its result is awaited, or it was detached and needs nobody. Of a stopped instance it
     /// is not known before the code runs again what it awaits: all that is open counts.
     pub(crate) fn wants_task(&self, run: &str, seq: u32) -> bool {
@@ -298,6 +308,7 @@ impl<'a> Turn<'a> {
             _ => return Ok(()),
         };
         for event in &recorded {
+            notes.latest = notes.latest.max(event.at);
             if let EventKind::Detached { seq } = event.kind {
                 notes.detach(seq);
             }
@@ -322,7 +333,9 @@ impl<'a> Turn<'a> {
         }
         let unneeded = notes.take_unneeded();
         if self.context.unneeded.is_possible() {
-            let due_later = |(_, delay): &(u32, Delay)| delay.due > self.now.as_millis();
+            // What lies beyond the broker's horizon was sent for an earlier moment: it comes then, and ends there.
+            let horizon = self.context.directory.horizon(self.now).as_millis();
+            let due_later = |(_, delay): &(u32, Delay)| delay.due > self.now.as_millis() && delay.due <= horizon;
             let commands = &self.context.topics.commands;
             let delayed = |(seq, delay)| effects::delayed(commands, self.key, &summary.run, seq, delay);
             self.unneeded.extend(unneeded.into_iter().filter(due_later).map(delayed));

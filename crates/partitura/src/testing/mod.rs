@@ -268,4 +268,8 @@ impl Clock for VirtualClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_millis(self.origin.as_millis() + u64::try_from(self.start.elapsed().as_millis()).unwrap_or(0))
     }
+
+    fn now_rounded_up(&self) -> Timestamp {
+        self.origin + self.start.elapsed()
+    }
 }

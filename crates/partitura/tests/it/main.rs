@@ -2,7 +2,9 @@
 
 mod bad_input;
 mod between;
+mod detached;
 mod events;
+mod far;
 mod once;
 mod recovery;
 mod requests;

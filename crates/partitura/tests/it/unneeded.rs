@@ -78,6 +78,10 @@ impl Clock for Virtual {
     fn now(&self) -> Timestamp {
         self.origin + self.start.elapsed()
     }
+
+    fn now_rounded_up(&self) -> Timestamp {
+        self.now()
+    }
 }
 
 /// Notes what is delivered.

@@ -143,6 +143,13 @@ impl Core {
 }
 
 impl State {
+    /// The time of an input, for which clocks that differ may show less than for an earlier one. Returns the time before.
+    pub(crate) fn advance_to(&mut self, at: u64, rules: u32) -> u64 {
+        let before = self.now;
+        self.now = if rules >= 1 { at.max(before) } else { at };
+        before
+    }
+
     pub(crate) fn issue(&mut self, command: EventKind) {
         self.progress += 1;
         self.commands.push_back(command);

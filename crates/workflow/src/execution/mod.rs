@@ -242,7 +242,7 @@ impl Execution {
             self.close(input.kind);
             return Ok(true);
         }
-        let before = std::mem::replace(&mut self.core.lock().now, input.at);
+        let before = self.core.lock().advance_to(input.at, self.core.started.rules);
         let waker = Arc::clone(&self.waker);
         let _turn = waker.begin_turn();
         match catch_unwind(AssertUnwindSafe(|| self.take_in(input.kind))) {

@@ -17,4 +17,5 @@ mod replay;
 mod sagas;
 mod scale;
 mod stops;
+mod time;
 mod versions;
