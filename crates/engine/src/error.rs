@@ -106,9 +106,23 @@ pub enum WorkflowError<E> {
     /// Its code returned this error.
     #[error("{0}")]
     Failed(E),
+    /// Its code returned this error, and compensations failed: not all is undone that it had done.
+    #[error("{error}; {} of its compensations failed", .compensations.len())]
+    Uncompensated {
+        /// Its own error.
+        error: E,
+        /// How its compensations failed, in the order in which they ran.
+        compensations: Vec<Failure>,
+    },
     /// It was cancelled.
-    #[error("cancelled: {0}")]
-    Cancelled(String),
+    #[error("cancelled: {reason}")]
+    Cancelled {
+        /// The reason given with the request.
+        reason: String,
+        /// What its code returned, if it was asked: why it had failed where it failed before the request came, and how its
+        /// [compensations](Failure::compensations) failed.
+        failure: Option<Box<Failure>>,
+    },
     /// It was ended by an operator or replaced.
     #[error("terminated: {0}")]
     Terminated(String),
@@ -133,10 +147,11 @@ impl<E: DeserializeOwned> WorkflowError<E> {
     pub(crate) fn of(failure: Failure) -> Self {
         match failure.kind {
             FailureKind::Application => match failure.details.as_ref().unwrap_or(&Payload::null()).decode() {
-                Ok(error) => Self::Failed(error),
+                Ok(error) if failure.compensations.is_empty() => Self::Failed(error),
+                Ok(error) => Self::Uncompensated { error, compensations: failure.compensations },
                 Err(problem) => Self::Unknown(format!("{} ({problem})", failure.message)),
             },
-            FailureKind::Cancelled => Self::Cancelled(failure.message),
+            FailureKind::Cancelled => Self::Cancelled { reason: failure.message, failure: failure.cause },
             FailureKind::Terminated => Self::Terminated(failure.message),
             FailureKind::TimedOut => Self::TimedOut(failure.message),
             _ => Self::Unknown(failure.to_string()),

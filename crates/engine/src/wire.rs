@@ -223,9 +223,10 @@ impl Outcome {
         match end {
             EventKind::WorkflowCompleted { result } => Some(Self::Ok(result.clone())),
             EventKind::WorkflowFailed { failure } => Some(Self::Err(failure.clone())),
-            EventKind::WorkflowCancelled { reason, .. } => {
+            EventKind::WorkflowCancelled { reason, failure } => {
                 let message = reason.clone().unwrap_or_else(|| "the workflow was cancelled".to_owned());
-                Some(Self::Err(Failure::new(Cancelled, message)))
+                let cause = failure.clone().map(Box::new);
+                Some(Self::Err(Failure { cause, ..Failure::new(Cancelled, message) }))
             }
             _ => None,
         }

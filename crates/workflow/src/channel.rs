@@ -95,7 +95,7 @@ impl<T: DeserializeOwned> Future for Receive<T> {
                 served?
             }
             None => match this.core.receive(&this.channel, this.filter.as_ref(), cx.waker()) {
-                Ok(payload) => payload,
+                Ok(taken) => taken?,
                 Err(ticket) => {
                     this.ticket = Some(ticket);
                     return Poll::Pending;

@@ -12,7 +12,8 @@ use uuid::Uuid;
 use crate::core::Core;
 use crate::duration::as_millis;
 use crate::{
-    Caller, Channel, Child, EventKind, ParentRef, Random, Saga, ServiceStub, Signal, Sleep, StepRun, Until, Workflow,
+    Caller, Channel, Child, EventKind, ParentRef, Random, Saga, ServiceStub, Shielded, Signal, Sleep, StepRun, Until,
+    Workflow,
 };
 
 /// The context of a running workflow `W`: everything its code may ask of the world.
@@ -151,6 +152,31 @@ impl<W> Cx<W> {
         E: Serialize + DeserializeOwned + fmt::Debug,
     {
         StepRun::new(&self.core, name.into(), code)
+    }
+
+    /// Runs a future to its end whatever is cancelled meanwhile: what it begins and awaits goes on when the workflow's cancellation is
+    /// requested. Compensations are shielded by themselves, see [`saga`](Cx::saga).
+    ///
+    /// The cancellation is not lost: what is awaited beside the shield gets it, else what the code awaits next without one.
+    ///
+    /// ```
+    /// # use partitura_workflow::{Cx, Never, Task, TaskError};
+    /// # fn charge<W>(cx: &Cx<W>) -> Task<String, Never> { unimplemented!() }
+    /// # fn book<W>(cx: &Cx<W>, receipt: String) -> Task<(), Never> { unimplemented!() }
+    /// # async fn example<W>(cx: Cx<W>) -> Result<(), TaskError<Never>> {
+    /// // Either both or, where the charge itself fails, none of them.
+    /// cx.shielded(async {
+    ///     let receipt = charge(&cx).await?;
+    ///     book(&cx, receipt).await
+    /// })
+    /// .await
+    /// # }
+    /// ```
+    ///
+    /// # Cancel safety
+    /// Dropping it is dropping the future within: a shield does not help the loser of a `select!`.
+    pub fn shielded<F: Future>(&self, future: F) -> Shielded<F> {
+        Shielded::new(Arc::clone(&self.core), future)
     }
 
     /// A list of compensations to be run, newest first, if the workflow fails.

@@ -67,10 +67,7 @@ async fn root<W: Workflow>(cx: Cx<W>) -> Result<Payload, Failure> {
         }),
         Err(error) => {
             let mut failure = Failure::application(&error, W::describe(&error));
-            for failed in run_open_compensations(&core).await {
-                failure.message.push_str("; a compensation failed: ");
-                failure.message.push_str(&failed);
-            }
+            failure.compensations = run_open_compensations(&core).await;
             Err(failure)
         }
     }

@@ -79,6 +79,14 @@ pub enum ChildError<E> {
     /// The workflow returned its own error.
     #[error("{0}")]
     Failed(E),
+    /// The workflow returned its own error, and compensations failed: not all is undone that it had done.
+    #[error("{error}; {} of its compensations failed", .compensations.len())]
+    Uncompensated {
+        /// The workflow's own error.
+        error: E,
+        /// How its compensations failed, in the order in which they ran.
+        compensations: Vec<Failure>,
+    },
     /// The workflow ran longer than it was allowed to.
     #[error("the workflow timed out")]
     TimedOut,
@@ -94,9 +102,16 @@ pub enum ChildError<E> {
 }
 
 impl<E: DeserializeOwned> From<Failure> for ChildError<E> {
-    fn from(failure: Failure) -> Self {
+    fn from(mut failure: Failure) -> Self {
         match failure.kind {
-            FailureKind::Application => typed(failure).map_or_else(Self::Unknown, Self::Failed),
+            FailureKind::Application => {
+                let compensations = std::mem::take(&mut failure.compensations);
+                match typed(failure) {
+                    Ok(error) if compensations.is_empty() => Self::Failed(error),
+                    Ok(error) => Self::Uncompensated { error, compensations },
+                    Err(problem) => Self::Unknown(problem),
+                }
+            }
             FailureKind::TimedOut => Self::TimedOut,
             FailureKind::Cancelled => Self::Cancelled,
             FailureKind::Terminated => Self::Terminated(failure.message),

@@ -16,18 +16,24 @@ pub struct Failure {
     /// For programs: the application's own error value when the kind is [`FailureKind::Application`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub details: Option<Payload>,
+    /// Of a workflow: how the compensations failed that were to undo what it had done.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub compensations: Vec<Failure>,
+    /// Of a workflow that was cancelled: what its code returned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Box<Failure>>,
 }
 
 impl Failure {
     /// A failure without details.
     pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), details: None }
+        Self { kind, message: message.into(), details: None, compensations: Vec::new(), cause: None }
     }
 
     /// An application's own error, which the other side gets back typed.
     pub fn application<E: Serialize + DeserializeOwned>(error: &E, message: impl Into<String>) -> Self {
         match Payload::encode(error) {
-            Ok(details) => Self { kind: FailureKind::Application, message: message.into(), details: Some(details) },
+            Ok(details) => Self { details: Some(details), ..Self::new(FailureKind::Application, message) },
             Err(problem) => Self::new(FailureKind::Unknown, format!("{} ({problem})", message.into())),
         }
     }
@@ -41,9 +47,13 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.kind {
-            FailureKind::Application => f.write_str(&self.message),
-            kind => write!(f, "{kind}: {}", self.message),
+            FailureKind::Application => f.write_str(&self.message)?,
+            kind => write!(f, "{kind}: {}", self.message)?,
         }
+        if let Some(cause) = &self.cause {
+            write!(f, "; its code returned: {cause}")?;
+        }
+        self.compensations.iter().try_for_each(|failed| write!(f, "; a compensation failed: {failed}"))
     }
 }
 

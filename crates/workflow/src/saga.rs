@@ -1,14 +1,17 @@
 use std::fmt;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use crate::core::{Compensation, CompensationFuture, Core};
+use crate::{Failure, FailureKind};
 
 /// A list of compensations, run newest first if the workflow fails. See [`Cx::saga`](crate::Cx::saga).
 ///
 /// They are run when `run` returns `Err`, by `?` as well, before the instance ends; [`fail`](Saga::fail) runs them right where it is called.
-/// When `run` returns `Ok` they are dropped. A compensation that fails does not keep the others from running; its error is added
-/// to the message of the workflow's failure.
+/// When `run` returns `Ok` they are dropped. A compensation that fails does not keep the others from running; its failure stands
+/// beside the workflow's own, in [`Failure::compensations`].
 ///
 /// ```
 /// # use partitura_workflow::{Cx, Task, Never, TaskError};
@@ -32,7 +35,8 @@ impl Saga {
         Self { core, id }
     }
 
-    /// Adds what undoes what was just done: any future of a `Result`. It is lazy; nothing happens before a failure.
+    /// Adds what undoes what was just done: any future of a `Result`. It is lazy; nothing happens before a failure. Once it runs, it
+    /// runs to its end: the workflow's cancellation does not reach it.
     pub fn on_failure<F, T, E>(&mut self, undo: F)
     where
         F: Future<Output = Result<T, E>> + Send + 'static,
@@ -41,7 +45,7 @@ impl Saga {
         let future: CompensationFuture = Box::pin(async move {
             match undo.await {
                 Ok(_) => Ok(()),
-                Err(error) => Err(format!("{error:?}")),
+                Err(error) => Err(Failure::new(FailureKind::Application, format!("{error:?}"))),
             }
         });
         self.core.enter().compensations.push(Compensation { saga: self.id, future });
@@ -53,7 +57,7 @@ impl Saga {
     /// Always `error`.
     ///
     /// # Cancel safety
-    /// Dropped, the compensations that have not begun are run when the workflow's `run` returns an error.
+    /// Dropped, the compensations that have not ended go on when the workflow's `run` returns an error.
     pub async fn fail<T, E>(self, error: E) -> Result<T, E> {
         while let Some(compensation) = newest(&self.core, Some(self.id)) {
             run(&self.core, compensation).await;
@@ -72,7 +76,7 @@ impl Saga {
 }
 
 /// Runs what is left of all sagas, newest first. Returns how compensations failed, these and earlier ones.
-pub(crate) async fn run_open_compensations(core: &Core) -> Vec<String> {
+pub(crate) async fn run_open_compensations(core: &Core) -> Vec<Failure> {
     while let Some(compensation) = newest(core, None) {
         run(core, compensation).await;
     }
@@ -80,8 +84,38 @@ pub(crate) async fn run_open_compensations(core: &Core) -> Vec<String> {
 }
 
 async fn run(core: &Core, compensation: Compensation) {
-    if let Err(failed) = compensation.future.await {
-        core.lock().failed_compensations.push(failed);
+    Running { core, compensation: Some(compensation) }.await;
+}
+
+/// A compensation that runs, shielded.
+struct Running<'a> {
+    core: &'a Core,
+    compensation: Option<Compensation>,
+}
+
+impl Future for Running<'_> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let core = self.core;
+        let Some(compensation) = &mut self.compensation else { return Poll::Ready(()) };
+        let shield = core.shields_compensations().then(|| core.shield());
+        let undone = ready!(compensation.future.as_mut().poll(cx));
+        drop(shield);
+        let ended = self.compensation.take();
+        core.lock().failed_compensations.extend(undone.err());
+        drop(ended);
+        Poll::Ready(())
+    }
+}
+
+/// Whoever ran it is gone: it goes on if the workflow fails.
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        let mut state = self.core.lock();
+        if self.core.shields_compensations() && !state.closing {
+            state.compensations.extend(self.compensation.take());
+        }
     }
 }
 

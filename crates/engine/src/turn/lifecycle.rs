@@ -194,7 +194,7 @@ impl<'a> Turn<'a> {
                 let Known { notes, next_turn, .. } = known(context, key, &summary.run).await?;
                 if before.is_none() {
                     turn.stops = status.reason().map(str::to_owned);
-                    turn.recorded.extend(stopped_event(now.as_millis(), &status));
+                    turn.recorded.extend(stopped_event(now.as_millis().max(notes.latest), &status));
                 }
                 let summary = Box::new(Summary { status, ..summary });
                 turn.instance = Instance::Stopped { summary, next_turn, notes };

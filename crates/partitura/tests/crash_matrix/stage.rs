@@ -204,7 +204,7 @@ fn outcome(result: std::result::Result<String, WorkflowError<Fault>>) -> String 
     match result {
         Ok(text) => format!("ok: {text}"),
         Err(WorkflowError::Failed(fault)) => format!("failed: {fault}"),
-        Err(WorkflowError::Cancelled(_)) => "cancelled".into(),
+        Err(WorkflowError::Cancelled { .. }) => "cancelled".into(),
         Err(other) => format!("unexpected: {other:?}"),
     }
 }

@@ -40,10 +40,10 @@ async fn a_child_ends_with_its_parent_unless_it_was_detached() {
     env.advance(seconds(1) + partitura::millis(500)).await;
     let client = env.client().await;
     let lost = client.workflow::<Child>("lost");
-    assert!(matches!(lost.result().await, Err(WorkflowError::Cancelled(_))));
+    assert!(matches!(lost.result().await, Err(WorkflowError::Cancelled { .. })));
     let open = client.workflow::<Child>("open");
     assert_eq!(open.describe().await.expect("an answer").status, Status::Running);
     parent.result().await.expect("a result");
-    assert!(matches!(open.result().await, Err(WorkflowError::Cancelled(_))));
+    assert!(matches!(open.result().await, Err(WorkflowError::Cancelled { .. })));
     assert_eq!(client.workflow::<Child>("detached").result().await.expect("a result"), 7);
 }

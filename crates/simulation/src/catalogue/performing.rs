@@ -129,7 +129,7 @@ pub(super) async fn outcome<W: Workflow>(handle: &WorkflowHandle<W>, world: &Wor
         return Ok(Some(match handle.result_through_stops().await {
             Ok(result) => Outcome::ok(&result),
             Err(WorkflowError::Failed(error)) => Outcome::err(&error),
-            Err(WorkflowError::Cancelled(reason)) => Outcome::Cancelled(reason),
+            Err(WorkflowError::Cancelled { reason, .. }) => Outcome::Cancelled(reason),
             Err(WorkflowError::Client(ClientError::NotFound { .. })) => {
                 return Err(format!("{} was started, and is not found", handle.id()));
             }

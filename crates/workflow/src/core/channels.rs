@@ -20,6 +20,7 @@ pub(crate) struct ChannelState {
 
 struct Receiver {
     filter: Option<Filter>,
+    shielded: bool,
     state: ReceiverState,
 }
 
@@ -57,13 +58,23 @@ impl Core {
     }
 
     /// Takes a kept signal, or begins to wait under a new ticket.
-    pub(crate) fn receive(&self, channel: &str, filter: Option<&Filter>, waker: &Waker) -> Result<Payload, u64> {
+    pub(crate) fn receive(
+        &self,
+        channel: &str,
+        filter: Option<&Filter>,
+        waker: &Waker,
+    ) -> Result<Result<Payload, Cancelled>, u64> {
         if let Some(payload) = self.take_kept(channel, filter) {
-            return Ok(payload);
+            return Ok(Ok(payload));
         }
         let mut state = self.enter();
+        if state.take_cancellation() {
+            state.progress += 1;
+            return Ok(Err(Cancelled));
+        }
         let ticket = state.ticket();
-        let receiver = Receiver { filter: filter.cloned(), state: ReceiverState::Waiting(waker.clone()) };
+        let (filter, shielded) = (filter.cloned(), state.is_shielded());
+        let receiver = Receiver { filter, shielded, state: ReceiverState::Waiting(waker.clone()) };
         state.channels.entry(channel.to_owned()).or_default().receivers.insert(ticket, receiver);
         state.awaited += 1;
         Err(ticket)
@@ -94,17 +105,25 @@ impl Core {
 
     /// Whether a waiting receiver was served.
     pub(crate) fn poll_receiver(&self, channel: &str, ticket: u64, waker: &Waker) -> Poll<Result<Payload, Cancelled>> {
-        let mut state = self.enter();
+        let mut guard = self.enter();
+        let state = &mut *guard;
+        let shielded_now = state.is_shielded();
         let Some(channel) = state.channels.get_mut(channel) else { return Poll::Pending };
-        if let Some(Receiver { state: ReceiverState::Waiting(known), .. }) = channel.receivers.get_mut(&ticket) {
+        if let Some(Receiver { state: ReceiverState::Waiting(known), shielded, .. }) =
+            channel.receivers.get_mut(&ticket)
+            && (shielded_now || !std::mem::take(&mut state.cancellation_waits))
+        {
+            *shielded = shielded_now;
             let replaced = replace_waker(known, waker);
-            drop(state);
+            drop(guard);
             drop(replaced);
             return Poll::Pending;
         }
         let served = channel.receivers.remove(&ticket);
+        state.awaited -=
+            usize::from(served.as_ref().is_some_and(|receiver| matches!(receiver.state, ReceiverState::Waiting(_))));
         state.progress += 1;
-        drop(state);
+        drop(guard);
         match served.map(|receiver| receiver.state) {
             Some(ReceiverState::Delivered(payload)) => Poll::Ready(Ok(payload)),
             _ => Poll::Ready(Err(Cancelled)),
@@ -152,11 +171,11 @@ impl State {
         names
     }
 
-    /// Resolves all waiting receivers with `Cancelled`.
+    /// Resolves all waiting receivers that are not shielded with `Cancelled`.
     pub(crate) fn cancel_receivers(&mut self) -> Vec<Waker> {
         let mut wakers = BTreeMap::new();
         for channel in self.channels.values_mut() {
-            for (ticket, receiver) in &mut channel.receivers {
+            for (ticket, receiver) in channel.receivers.iter_mut().filter(|(_, receiver)| !receiver.shielded) {
                 match std::mem::replace(&mut receiver.state, ReceiverState::Cancelled) {
                     ReceiverState::Waiting(waker) => drop(wakers.insert(*ticket, waker)),
                     other => receiver.state = other,

@@ -11,7 +11,7 @@ use crate::Cancelled;
 pub(crate) struct Conditions(BTreeMap<u64, Condition>);
 
 enum Condition {
-    Waiting(Waker),
+    Waiting { waker: Waker, shielded: bool },
     Cancelled,
 }
 
@@ -20,20 +20,26 @@ impl Core {
     pub(crate) fn wait_for_change(&self, ticket: &mut Option<u64>, waker: &Waker) -> Poll<Cancelled> {
         let mut state = self.enter();
         let key = *ticket.get_or_insert_with(|| state.ticket());
+        let shielded_now = state.is_shielded();
+        if state.take_cancellation() {
+            let waited = state.conditions.0.insert(key, Condition::Cancelled);
+            state.awaited -= usize::from(matches!(waited, Some(Condition::Waiting { .. })));
+        }
         match state.conditions.0.get_mut(&key) {
             Some(Condition::Cancelled) => {
                 state.conditions.0.remove(&key);
                 state.progress += 1;
                 Poll::Ready(Cancelled)
             }
-            Some(Condition::Waiting(known)) => {
+            Some(Condition::Waiting { waker: known, shielded }) => {
+                *shielded = shielded_now;
                 let replaced = replace_waker(known, waker);
                 drop(state);
                 drop(replaced);
                 Poll::Pending
             }
             None => {
-                state.conditions.0.insert(key, Condition::Waiting(waker.clone()));
+                state.conditions.0.insert(key, Condition::Waiting { waker: waker.clone(), shielded: shielded_now });
                 state.awaited += 1;
                 Poll::Pending
             }
@@ -44,7 +50,7 @@ impl Core {
     pub(crate) fn forget_condition(&self, ticket: u64) {
         let mut state = self.lock();
         let forgotten = state.conditions.0.remove(&ticket);
-        state.awaited -= usize::from(matches!(forgotten, Some(Condition::Waiting(_))));
+        state.awaited -= usize::from(matches!(forgotten, Some(Condition::Waiting { .. })));
         drop(state);
         drop(forgotten);
     }
@@ -57,7 +63,7 @@ impl Core {
             .0
             .values()
             .filter_map(|condition| match condition {
-                Condition::Waiting(waker) => Some(waker.clone()),
+                Condition::Waiting { waker, .. } => Some(waker.clone()),
                 Condition::Cancelled => None,
             })
             .collect();
@@ -74,8 +80,9 @@ impl State {
     pub(crate) fn cancel_conditions(&mut self) -> Vec<Waker> {
         let mut wakers = Vec::new();
         for condition in self.conditions.0.values_mut() {
-            if let Condition::Waiting(waker) = std::mem::replace(condition, Condition::Cancelled) {
-                wakers.push(waker);
+            match std::mem::replace(condition, Condition::Cancelled) {
+                Condition::Waiting { waker, shielded: false } => wakers.push(waker),
+                other => *condition = other,
             }
         }
         self.awaited -= wakers.len();

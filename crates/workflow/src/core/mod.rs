@@ -25,7 +25,7 @@ use crate::{EventKind, Failure, Payload, Started, StopReason};
 pub(crate) type StepFuture = BoxFuture<'static, Result<Payload, Failure>>;
 
 /// What undoes something; says how it failed.
-pub(crate) type CompensationFuture = BoxFuture<'static, Result<(), String>>;
+pub(crate) type CompensationFuture = BoxFuture<'static, Result<(), Failure>>;
 
 pub(crate) struct Core {
     pub(crate) started: Box<Started>,
@@ -46,8 +46,12 @@ pub(crate) struct State {
     /// What was open when its future was dropped in this turn, and is to be cancelled.
     dropped: BTreeMap<u32, SlotKind>,
     pub(crate) compensations: Vec<Compensation>,
-    pub(crate) failed_compensations: Vec<String>,
+    pub(crate) failed_compensations: Vec<Failure>,
     pub(crate) cancel_requested: Option<Option<String>>,
+    /// Cancellation was requested while all that was awaited was shielded. What is begun or awaited next without a shield gets it.
+    cancellation_waits: bool,
+    /// How many shields the code that is polled right now is under.
+    shields: u32,
     pub(crate) replaying: bool,
     /// Something the code did wrong where it could not be told with an error.
     pub(crate) fault: Option<StopReason>,
@@ -81,6 +85,8 @@ impl Core {
             compensations: Vec::new(),
             failed_compensations: Vec::new(),
             cancel_requested: None,
+            cancellation_waits: false,
+            shields: 0,
             replaying: false,
             fault: None,
             progress: 0,
@@ -103,6 +109,17 @@ impl Core {
     /// Whether this instance's turn is on this thread.
     pub(crate) fn is_in_turn(&self) -> bool {
         self.waker.is_polling_here()
+    }
+
+    /// Whether compensations are shielded.
+    pub(crate) fn shields_compensations(&self) -> bool {
+        self.started.rules >= 1
+    }
+
+    /// What is polled while this is held is under a shield.
+    pub(crate) fn shield(&self) -> Shield<'_> {
+        self.lock().shields += 1;
+        Shield(self)
     }
 
     /// The state, for ourselves. A panic of the author's code cannot leave it half changed: none of it runs under the lock.
@@ -142,7 +159,34 @@ impl Core {
     }
 }
 
+/// Held while code is polled that cancellation is not to reach.
+pub(crate) struct Shield<'a>(&'a Core);
+
+impl Drop for Shield<'_> {
+    fn drop(&mut self) {
+        self.0.lock().shields -= 1;
+    }
+}
+
 impl State {
+    pub(crate) fn is_shielded(&self) -> bool {
+        self.shields > 0
+    }
+
+    /// Cancels all that is awaited without a shield; where there is nothing, the cancellation waits for it.
+    pub(crate) fn cancel_awaited(&mut self) -> Vec<Waker> {
+        let mut wakers = self.cancel_open();
+        wakers.extend(self.cancel_receivers());
+        wakers.extend(self.cancel_conditions());
+        self.cancellation_waits = wakers.is_empty();
+        wakers
+    }
+
+    /// Whether a cancellation that waits is for what is begun or awaited now.
+    pub(crate) fn take_cancellation(&mut self) -> bool {
+        !self.is_shielded() && std::mem::take(&mut self.cancellation_waits)
+    }
+
     /// The time of an input, for which clocks that differ may show less than for an earlier one. Returns the time before.
     pub(crate) fn advance_to(&mut self, at: u64, rules: u32) -> u64 {
         let before = self.now;

@@ -26,10 +26,19 @@ pub(crate) enum Resolution {
 enum Slot {
     /// The future was built; its command is not issued yet.
     Claimed,
-    /// The command was issued; the waker is there while somebody waits.
-    Open(SlotKind, Option<Waker>),
+    /// The command was issued.
+    Open(Open),
     Resolved(Resolution),
     Done,
+}
+
+#[derive(Debug)]
+struct Open {
+    kind: SlotKind,
+    /// There while somebody waits.
+    waker: Option<Waker>,
+    /// It was begun or last awaited under a shield: cancellation passes over it.
+    shielded: bool,
 }
 
 #[derive(Debug, Default)]
@@ -70,20 +79,20 @@ impl State {
     /// Gives an open slot its result. `None`: there is no such open slot. Otherwise whom to wake, once unlocked.
     pub(crate) fn resolve(&mut self, seq: u32, kind: SlotKind, resolution: Resolution) -> Option<Option<Waker>> {
         let slot = self.slots.get_mut(seq)?;
-        if !matches!(slot, Slot::Open(open, _) if *open == kind) {
+        if !matches!(slot, Slot::Open(open) if open.kind == kind) {
             return None;
         }
-        let Slot::Open(_, waker) = std::mem::replace(slot, Slot::Resolved(resolution)) else { return None };
+        let Slot::Open(Open { waker, .. }) = std::mem::replace(slot, Slot::Resolved(resolution)) else { return None };
         self.awaited -= usize::from(waker.is_some());
         Some(waker)
     }
 
-    /// Resolves everything open with `Cancelled`, in order of `seq`, and issues what tells the others.
+    /// Resolves everything open that is not shielded with `Cancelled`, in order of `seq`, and issues what tells the others.
     pub(crate) fn cancel_open(&mut self) -> Vec<Waker> {
         let open: Vec<(u32, SlotKind)> = (1..)
             .zip(&self.slots.0)
             .filter_map(|(seq, slot)| match slot {
-                Slot::Open(kind, _) => Some((seq, *kind)),
+                Slot::Open(open) if !open.shielded => Some((seq, open.kind)),
                 _ => None,
             })
             .collect();
@@ -107,8 +116,8 @@ impl State {
     fn leave(&mut self, seq: u32, cancels: bool) -> (Option<Waker>, Option<Slot>, Option<(String, StepFuture)>) {
         let cancels = cancels && !self.closing;
         let Some(slot) = self.slots.get_mut(seq) else { return (None, None, None) };
-        let Slot::Open(kind, waker) = slot else { return (None, Some(std::mem::replace(slot, Slot::Done)), None) };
-        let (kind, waker) = (*kind, waker.take());
+        let Slot::Open(open) = slot else { return (None, Some(std::mem::replace(slot, Slot::Done)), None) };
+        let (kind, waker) = (open.kind, open.waker.take());
         self.awaited -= usize::from(waker.is_some());
         if cancels {
             *slot = Slot::Done;
@@ -145,7 +154,7 @@ impl Leaf {
         let mut state = self.core.enter();
         let Some(slot @ Slot::Open(..)) = state.slots.get_mut(self.seq) else { return };
         let open = std::mem::replace(slot, Slot::Done);
-        state.awaited -= usize::from(matches!(open, Slot::Open(_, Some(_))));
+        state.awaited -= usize::from(matches!(open, Slot::Open(Open { waker: Some(_), .. })));
         state.issue(EventKind::Detached { seq: self.seq });
         drop(state);
         drop(open);
@@ -154,9 +163,16 @@ impl Leaf {
     /// Issues the command and opens the slot.
     pub(crate) fn issue(&self, kind: SlotKind, command: impl FnOnce(u32, &mut State) -> EventKind) {
         let mut state = self.core.enter();
+        if state.take_cancellation() {
+            if let Some(slot @ Slot::Claimed) = state.slots.get_mut(self.seq) {
+                *slot = Slot::Resolved(Resolution::Cancelled);
+            }
+            return;
+        }
         let command = command(self.seq, &mut state);
+        let shielded = state.is_shielded();
         if let Some(slot @ Slot::Claimed) = state.slots.get_mut(self.seq) {
-            *slot = Slot::Open(kind, None);
+            *slot = Slot::Open(Open { kind, waker: None, shielded });
             state.issue(command);
         }
     }
@@ -165,10 +181,18 @@ impl Leaf {
         let mut state = self.core.enter();
         let mut replaced = None;
         let mut newly_awaited = false;
+        let shielded = state.is_shielded();
+        if let Some(Slot::Open(Open { kind, .. })) = state.slots.get_mut(self.seq) {
+            let kind = *kind;
+            if state.take_cancellation() {
+                replaced = state.cancel(self.seq, kind).flatten();
+            }
+        }
         let poll = match state.slots.get_mut(self.seq) {
-            Some(Slot::Open(_, waker)) => {
-                if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-                    replaced = waker.replace(cx.waker().clone());
+            Some(Slot::Open(open)) => {
+                open.shielded = shielded;
+                if !open.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                    replaced = open.waker.replace(cx.waker().clone());
                     newly_awaited = replaced.is_none();
                 }
                 Poll::Pending

@@ -1,5 +1,6 @@
 //! What each kind of input does to an instance before its code is polled.
 
+use std::collections::BTreeMap;
 use std::task::Waker;
 
 use super::Execution;
@@ -41,18 +42,19 @@ impl Execution {
         Ok(true)
     }
 
-    /// The edge: everything pending resolves with `Cancelled`.
+    /// The edge: everything pending that is not shielded resolves with `Cancelled`.
     fn take_in_cancellation(&mut self, reason: Option<String>) -> bool {
-        let (wakers, abandoned) = {
+        let (wakers, abandoned): (_, BTreeMap<_, _>) = {
             let mut state = self.core.lock();
             if state.cancel_requested.is_some() {
                 return false;
             }
             state.cancel_requested = Some(reason);
-            let mut wakers = state.cancel_open();
-            wakers.extend(state.cancel_receivers());
-            wakers.extend(state.cancel_conditions());
-            (wakers, std::mem::take(&mut state.steps))
+            let wakers = state.cancel_awaited();
+            let steps = std::mem::take(&mut state.steps);
+            let (shielded, abandoned) = steps.into_iter().partition(|(seq, _)| state.is_open(*seq));
+            state.steps = shielded;
+            (wakers, abandoned)
         };
         wakers.into_iter().for_each(Waker::wake);
         drop(abandoned);

@@ -16,6 +16,7 @@ mod macros;
 mod replay;
 mod sagas;
 mod scale;
+mod shielded;
 mod stops;
 mod time;
 mod versions;
