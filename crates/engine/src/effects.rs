@@ -59,7 +59,7 @@ pub(crate) fn of(
             let due = Timestamp::from_millis(event.at) + steps::PATIENCE;
             out.push(step_overdue(directory, key, run, (*seq, 0), due)?);
         }
-        EventKind::TimerStarted { seq, due_at_ms } => {
+        EventKind::TimerStarted { seq, due_at_ms, .. } => {
             let due = Timestamp::from_millis(*due_at_ms);
             let moment = Moment { purpose: Purpose::Timer, seq: *seq, due, waits: 0 };
             out.push(wait(directory, key, run, moment, Timestamp::from_millis(event.at))?);

@@ -112,7 +112,7 @@ impl Notes {
     fn record_delays(&mut self, event: &Event) {
         let after = |limit: Duration| event.at.saturating_add(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
         let (seq, purpose, due) = match &event.kind {
-            EventKind::TimerStarted { seq, due_at_ms } => (seq, Purpose::Timer, *due_at_ms),
+            EventKind::TimerStarted { seq, due_at_ms, .. } => (seq, Purpose::Timer, *due_at_ms),
             EventKind::TaskScheduled { seq, options, .. } => match options.overall_timeout {
                 Some(limit) => (seq, Purpose::TaskExpiry, after(limit)),
                 None => return,

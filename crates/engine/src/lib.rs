@@ -55,7 +55,7 @@ pub use event_streams::Events;
 pub use events::{CloudEvent, TaskEvent};
 pub use handle::WorkflowHandle;
 pub use ids::{Ids, SystemIds};
-pub use partitura::{Builder, Partitura};
+pub use partitura::{Builder, Partitura, ReplayValues};
 #[doc(hidden)]
 pub use patience::patiently;
 pub use requests::{Request, Start};

@@ -38,9 +38,23 @@ pub(crate) struct Settings {
     pub(crate) cache: NonZeroUsize,
     pub(crate) events: bool,
     pub(crate) drain_within: Duration,
+    pub(crate) replay_values: ReplayValues,
     ask_again: Duration,
     /// How long to wait for the broker.
     wait: Duration,
+}
+
+/// What to do with an instance whose replay shows that its code asks for the same as before with other values: other arguments of a
+/// task, another input of a child, another payload of a signal, another duration. Its code is not deterministic (a loop over a
+/// `HashMap`, say) or was changed; what is recorded counts, and was sent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ReplayValues {
+    /// Log a warning with both values, and go on.
+    #[default]
+    Warn,
+    /// Stop the instance, as where it asks for something else. [`TestEnv`](https://docs.rs/partitura) does.
+    Stop,
 }
 
 impl Partitura {
@@ -57,6 +71,7 @@ impl Partitura {
                 cache: NonZeroUsize::new(10_000).unwrap_or(NonZeroUsize::MIN),
                 events: true,
                 drain_within: Duration::from_secs(10),
+                replay_values: ReplayValues::default(),
                 ask_again: Duration::from_secs(600),
                 wait: Duration::ZERO,
             },
@@ -184,6 +199,12 @@ impl Builder {
     /// How long to wait for a broker that is not there yet, or not any more, as workers do when they start. Not at all unless set.
     pub fn wait(mut self, limit: Duration) -> Self {
         self.settings.wait = limit;
+        self
+    }
+
+    /// What to do with an instance whose code, replayed, asks for the same with other values. It is warned about unless set.
+    pub fn replay_values(mut self, values: ReplayValues) -> Self {
+        self.settings.replay_values = values;
         self
     }
 

@@ -198,6 +198,7 @@ async fn conduct(
         directory: inner.directory.clone(),
         events: EventTopic::new(&inner.broker, topics.events.clone(), inner.settings.events),
         steps: Steps::new(concurrency.get()),
+        replay_values: inner.settings.replay_values,
         unneeded: Unneeded::of(&*inner.broker, &producer),
     };
     let conductor = Conductor::new(context, inner.clock.clone(), producer, inner.settings.cache);

@@ -163,6 +163,9 @@ pub enum EventKind {
         seq: u32,
         /// When, in milliseconds since the Unix epoch.
         due_at_ms: u64,
+        /// How long it lasts, where the code said that and not a moment. Replay compares it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after_ms: Option<u64>,
     },
     /// Command: a timer is no longer needed.
     TimerCancelled {

@@ -8,8 +8,9 @@ use crate::{Event, EventKind};
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
-            EventKind::TimerStarted { due_at_ms, .. } => {
-                write!(f, "TimerStarted {}", readable(due_at_ms.saturating_sub(self.at)))
+            EventKind::TimerStarted { due_at_ms, after_ms, .. } => {
+                let lasts = after_ms.unwrap_or_else(|| due_at_ms.saturating_sub(self.at));
+                write!(f, "TimerStarted {}", readable(lasts))
             }
             kind => write!(f, "{kind}"),
         }

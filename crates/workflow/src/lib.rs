@@ -49,7 +49,7 @@ pub use definition::Definition;
 pub use duration::{days, hours, millis, minutes, seconds};
 pub use errors::{Cancelled, ChildError, QueryError, ReceiveError, TaskError};
 pub use event::{Event, EventKind, HISTORY_FORMAT, ParentRef, RULES, Started};
-pub use execution::{Execution, Step, Stop, StopReason, Turn};
+pub use execution::{Difference, Execution, Step, Stop, StopReason, Turn};
 pub use failure::{Failure, FailureKind, Never};
 pub use options::TaskOptions;
 pub use payload::{Payload, PayloadError};

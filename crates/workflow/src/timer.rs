@@ -46,11 +46,11 @@ impl Sleep {
     fn issue(&mut self) {
         let Some(due) = self.pending.take() else { return };
         self.leaf.issue(SlotKind::Timer, |seq, state| {
-            let due_at_ms = match due {
-                Due::After(ms) => state.now.saturating_add(ms),
-                Due::At(at) => at,
+            let (due_at_ms, after_ms) = match due {
+                Due::After(ms) => (state.now.saturating_add(ms), Some(ms)),
+                Due::At(at) => (at, None),
             };
-            EventKind::TimerStarted { seq, due_at_ms }
+            EventKind::TimerStarted { seq, due_at_ms, after_ms }
         });
     }
 }

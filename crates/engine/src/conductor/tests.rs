@@ -17,6 +17,7 @@ use crate::events::EventTopic;
 use crate::journal::Journal;
 use crate::mailbox::{Mailbox, PendingReply};
 use crate::namespace::Namespace;
+use crate::partitura::ReplayValues;
 use crate::steps::Steps;
 use crate::store::{BrokerStore, Store};
 use crate::summary::Status;
@@ -175,6 +176,7 @@ impl Stage {
             topics,
             steps: Steps::new(8),
             unneeded: Unneeded::of(&*self.broker, &producer),
+            replay_values: ReplayValues::default(),
         };
         Owner { conductor: Conductor::new(context, Arc::new(SystemClock), producer, one), gate }
     }

@@ -16,6 +16,7 @@ use crate::events::EventTopic;
 use crate::instance::{Delay, Live, Notes};
 use crate::journal::Journal;
 use crate::names::InstanceKey;
+use crate::partitura::ReplayValues;
 use crate::steps::Steps;
 use crate::summary::{Status, Summary};
 use crate::unneeded::Unneeded;
@@ -24,6 +25,9 @@ use crate::{effects, events, history};
 
 /// How often an instance is read that changes while it is read.
 const READS: u32 = 3;
+
+/// How many differences of one replay are logged.
+const WARNINGS: usize = 3;
 
 /// What a turn works on.
 #[derive(Debug)]
@@ -77,6 +81,7 @@ pub(crate) struct Context {
     pub(crate) events: EventTopic,
     pub(crate) steps: Steps,
     pub(crate) unneeded: Unneeded,
+    pub(crate) replay_values: ReplayValues,
 }
 
 /// Collects what the commands of one batch lead to. Nothing has happened until [`Context`]'s journal has committed it.
@@ -260,7 +265,7 @@ impl<'a> Turn<'a> {
         let (mut events, next_turn) = history::load(&self.context.journal, self.key, &summary.run).await?;
         events.extend(self.recorded.iter().cloned());
         let notes = Notes::of(&summary.run, &events);
-        let (execution, mut turn) = Execution::replay(&self.context.definition, events).map_err(Abandoned::Stopped)?;
+        let (execution, mut turn) = self.run_again(events).map_err(Abandoned::Stopped)?;
         let mut live = Live { execution, summary, next_turn, notes };
         // The steps of earlier turns run already, here or elsewhere, or are looked after.
         let begun: Vec<u32> = turn.events.iter().filter_map(begun_step).collect();
@@ -270,6 +275,22 @@ impl<'a> Turn<'a> {
         live.notes.take_unneeded();
         self.absorb(&mut live, turn);
         Ok(live)
+    }
+
+    fn run_again(&self, events: Vec<Event>) -> Result<(Execution, partitura_workflow::Turn), Stop> {
+        let definition = &self.context.definition;
+        if self.context.replay_values == ReplayValues::Stop {
+            return Execution::replay(definition, events);
+        }
+        let (execution, turn, differences) = Execution::replay_and_compare(definition, events)?;
+        for difference in differences.iter().take(WARNINGS) {
+            tracing::warn!(
+                instance = %self.key,
+                differences = differences.len(),
+                "the code is not deterministic, or was changed: the values of its replay differ at {difference}"
+            );
+        }
+        Ok((execution, turn))
     }
 
     /// Takes over what the code asked for.

@@ -37,7 +37,7 @@ use std::time::Duration;
 
 use partitura_broker::{Clock, SystemClock, Timestamp};
 use partitura_embedded::{Embedded, Options};
-use partitura_engine::{Partitura, RunningWorker, Worker};
+use partitura_engine::{Partitura, ReplayValues, RunningWorker, Worker};
 use partitura_workflow::{Service, Workflow};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
@@ -230,7 +230,7 @@ impl TestEnv {
         let started = async {
             let broker = Arc::new(Embedded::memory(options)?);
             // In one process no reply is lost, so nobody has to ask again.
-            let partitura = Partitura::on(broker).clock(self.clock.clone()).ask_again(Duration::MAX).await?;
+            let partitura = Partitura::on(broker).clock(self.clock.clone()).ask_again(Duration::MAX).replay_values(ReplayValues::Stop).await?;
             let (mut worker, mut registered) = (partitura.worker(), Registered::default());
             if let Some(setup) = setup {
                 (worker, registered) = ((setup.register)(worker), setup.registered);

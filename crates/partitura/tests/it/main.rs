@@ -7,6 +7,7 @@ mod events;
 mod far;
 mod once;
 mod recovery;
+mod replay_values;
 mod requests;
 mod sizes;
 mod stopped;

@@ -1,6 +1,7 @@
 mod inputs;
 mod replay;
 mod stop;
+mod values;
 mod waker;
 
 use std::collections::HashSet;
@@ -12,7 +13,7 @@ use std::task::{Context, Poll, Waker};
 use futures::future::BoxFuture;
 
 use replay::Kept;
-pub use stop::{Stop, StopReason};
+pub use stop::{Difference, Stop, StopReason};
 pub(crate) use waker::RootWaker;
 
 use crate::core::Core;
@@ -33,6 +34,8 @@ pub struct Execution {
     outcome: Option<EventKind>,
     seen_messages: HashSet<String>,
     stopped: Option<Stop>,
+    /// Where a replay collects how the values of the code differ from those of the history, unless that is a stop.
+    differences: Option<Vec<Difference>>,
 }
 
 /// What one turn of an instance asks for.
@@ -83,8 +86,28 @@ impl Execution {
     /// the signals that were kept meanwhile and that the code cannot read.
     ///
     /// # Errors
-    /// [`Stop`]; [`StopReason::NonDeterministic`] when the code does not do what the history says it did.
+    /// [`Stop`]; [`StopReason::NonDeterministic`] when the code does not do what the history says it did, or not with the same values.
     pub fn replay(definition: &Definition, history: impl IntoIterator<Item = Event>) -> Result<(Self, Turn), Stop> {
+        Self::replay_by(definition, history, None).map(|(execution, turn, _)| (execution, turn))
+    }
+
+    /// As [`replay`](Execution::replay), but does not stop where only values differ: it says where. What the history has counts.
+    ///
+    /// # Errors
+    /// [`Stop`]; [`StopReason::NonDeterministic`] when the code does something else than the history says.
+    pub fn replay_and_compare(
+        definition: &Definition,
+        history: impl IntoIterator<Item = Event>,
+    ) -> Result<(Self, Turn, Vec<Difference>), Stop> {
+        Self::replay_by(definition, history, Some(Vec::new()))
+    }
+
+    /// Collects differences where there is a place for them; else the first is a stop.
+    fn replay_by(
+        definition: &Definition,
+        history: impl IntoIterator<Item = Event>,
+        differences: Option<Vec<Difference>>,
+    ) -> Result<(Self, Turn, Vec<Difference>), Stop> {
         let history: Vec<Event> = history.into_iter().collect();
         let mut events = history.into_iter();
         let Some(started) = events.next() else {
@@ -95,6 +118,7 @@ impl Execution {
             });
         };
         let mut execution = Self::build(definition, started)?;
+        execution.differences = differences;
         execution.prepare_replay(events.as_slice());
         let mut kept = Kept::of(events.as_slice());
         execution.run_code(true)?;
@@ -114,7 +138,8 @@ impl Execution {
         execution.core.lock().replaying = false;
         let mut turn = execution.take_turn();
         turn.events.splice(0..0, kept.resumed());
-        Ok((execution, turn))
+        let differences = execution.differences.take().unwrap_or_default();
+        Ok((execution, turn, differences))
     }
 
     /// Applies one more input and runs the code as far as it goes.
@@ -207,7 +232,7 @@ impl Execution {
         let built = catch_unwind(AssertUnwindSafe(|| definition.build(&core)));
         let (root, instance) = built.map_err(|panic| stop(&core, panicked(&*panic)))?;
         let (outcome, stopped, seen_messages) = (None, None, HashSet::new());
-        Ok(Self { core, waker, root: Some(root), instance, outcome, seen_messages, stopped })
+        Ok(Self { core, waker, root: Some(root), instance, outcome, seen_messages, stopped, differences: None })
     }
 
     /// Markers are looked up ahead of their place in the history: an instance without one keeps the oldest version.
@@ -226,7 +251,12 @@ impl Execution {
             return self.advance(event).map(drop);
         }
         let issued = self.core.lock().commands.pop_front();
-        replay::check(index, &event, issued).map_err(|reason| self.stop(reason))?;
+        let difference = replay::check(index, &event, issued).map_err(|reason| self.stop(reason))?;
+        match (difference, &mut self.differences) {
+            (None, _) => {}
+            (Some(difference), Some(differences)) => differences.push(difference),
+            (Some(difference), None) => return Err(self.stop(difference.into())),
+        }
         if event.kind.is_end() {
             self.outcome = Some(event.kind);
         }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use super::{Difference, values};
 use crate::{Event, EventKind, StopReason};
 
 /// The signals that came while the code could not go on. They were recorded unread: code that runs again refuses those that it
@@ -56,15 +57,21 @@ impl Kept {
     }
 }
 
-/// Compares a command or an end in the history with what the code issued in its place.
-pub(super) fn check(event_index: usize, history: &Event, code: Option<EventKind>) -> Result<(), StopReason> {
+/// Compares a command or an end in the history with what the code issued in its place. `Some`: they differ in their values only.
+pub(super) fn check(
+    event_index: usize,
+    history: &Event,
+    code: Option<EventKind>,
+) -> Result<Option<Difference>, StopReason> {
     match code {
-        Some(code) if is_same(&history.kind, &code) => Ok(()),
+        Some(code) if is_same(&history.kind, &code) => {
+            Ok((!values::are_same(&history.kind, &code)).then(|| values::difference(event_index, history, code)))
+        }
         code => Err(difference(event_index, history, code)),
     }
 }
 
-/// The kind and what identifies it. Arguments, options, due times and results may differ: the history's count.
+/// The kind and what identifies it.
 fn is_same(history: &EventKind, code: &EventKind) -> bool {
     use EventKind as E;
     if history.seq() != code.seq() {

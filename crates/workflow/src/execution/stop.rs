@@ -18,7 +18,7 @@ pub struct Stop {
 /// What happened, see [`Stop`].
 #[derive(Debug, Clone, PartialEq)]
 pub enum StopReason {
-    /// The code does not do what the history says it did.
+    /// The code does not do what the history says it did, or not with the same values.
     NonDeterministic {
         /// Where in the history; the first event, `WorkflowStarted`, is 0.
         event_index: usize,
@@ -53,6 +53,30 @@ pub enum StopReason {
         /// What is wrong with it.
         problem: String,
     },
+}
+
+/// The code does at its place what the history says, but with other values: other arguments of a task, another input of a child, another
+/// payload of a signal, another duration. What is recorded counts, and was sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// Where in the history; the first event, `WorkflowStarted`, is 0.
+    pub event_index: usize,
+    /// What the history says.
+    pub history: String,
+    /// What the code asks for now.
+    pub code: String,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "event {}\n  history: {}   code: {}", self.event_index, self.history, self.code)
+    }
+}
+
+impl From<Difference> for StopReason {
+    fn from(Difference { event_index, history, code }: Difference) -> Self {
+        Self::NonDeterministic { event_index, history, code }
+    }
 }
 
 impl fmt::Display for StopReason {

@@ -233,7 +233,7 @@ fn signals_to_others_and_detached_children_go_out_at_once() {
 #[test]
 fn what_is_not_an_input_is_refused() {
     let mut live = Live::<Many>::start(());
-    let refused = reason(live.try_apply(EventKind::TimerStarted { seq: 1, due_at_ms: 3 }));
+    let refused = reason(live.try_apply(EventKind::TimerStarted { seq: 1, due_at_ms: 3, after_ms: None }));
     assert!(matches!(refused, StopReason::BadInput { .. }));
     live.signal("numbers", 1);
 }

@@ -19,4 +19,5 @@ mod scale;
 mod shielded;
 mod stops;
 mod time;
+mod values;
 mod versions;

@@ -110,7 +110,7 @@ fn code_that_ends_early_or_waits_or_counts_otherwise_is_stopped_too() {
     assert_eq!((said.as_str(), did.as_str()), ("TaskScheduled Payments.rate (#1)", "TaskScheduled Payments.rate (#2)"));
 
     let mut longer = history();
-    longer.push(Event::new(START, EventKind::TimerStarted { seq: 3, due_at_ms: START }));
+    longer.push(Event::new(START, EventKind::TimerStarted { seq: 3, due_at_ms: START, after_ms: None }));
     let (index, _, code) = stopped(reason(replay::<Charging>(&longer)));
     assert_eq!((index, code.as_str()), (4, "nothing, it waits"));
 }
