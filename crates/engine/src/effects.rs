@@ -64,15 +64,15 @@ pub(crate) fn of(
             let moment = Moment { purpose: Purpose::Timer, seq: *seq, due, waits: 0 };
             out.push(wait(directory, key, run, moment, Timestamp::from_millis(event.at))?);
         }
-        EventKind::ChildStarted { seq, workflow, id, input, detached } => {
+        EventKind::ChildStarted { seq, workflow, id, input, detached, tags, replace, .. } => {
             let parent =
                 ParentRef { workflow: key.workflow.to_string(), id: key.id.to_string(), run: run.clone(), seq: *seq };
             let start = Command::Start(Box::new(Start {
                 run: child_run(run, *seq),
                 input: input.clone(),
                 parent: (!detached && !notes.detached.contains(seq)).then_some(parent),
-                tags: Vec::new(),
-                policy: StartPolicy::Reject,
+                tags: tags.clone(),
+                policy: if *replace { StartPolicy::Replace } else { StartPolicy::Reject },
                 reply_to: None,
                 accepted: None,
             }));
@@ -105,7 +105,7 @@ pub(crate) fn of(
             out.push(to(directory, workflow, id, format!("{run}.{seq}.s"), &signal)?);
         }
         end if end.is_end() => {
-            for (seq, child) in &notes.children {
+            for (seq, child) in notes.children.iter().filter(|(_, child)| !child.abandoned) {
                 out.push(cancel_child(directory, run, *seq, &child.workflow, &child.id, &child.run)?);
             }
             if let (Some(parent), Some(outcome)) = (&summary.parent, Outcome::of_end(end)) {

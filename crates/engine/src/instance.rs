@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use partitura_workflow::{Event, EventKind, Execution, Payload, Started};
+use partitura_workflow::{Event, EventKind, Execution, ParentEnd, Payload, Started};
 
 use crate::effects::child_run;
 use crate::steps::PATIENCE;
@@ -64,6 +64,8 @@ pub(crate) struct ChildNote {
     pub(crate) workflow: String,
     pub(crate) id: String,
     pub(crate) run: String,
+    /// It goes on when the parent ends.
+    pub(crate) abandoned: bool,
 }
 
 impl Notes {
@@ -81,8 +83,11 @@ impl Notes {
         self.latest = self.latest.max(event.at);
         self.record_delays(event);
         match &event.kind {
-            EventKind::ChildStarted { seq, workflow, id, detached: false, .. } if !self.detached.contains(seq) => {
-                let note = ChildNote { workflow: workflow.clone(), id: id.clone(), run: child_run(run, *seq) };
+            EventKind::ChildStarted { seq, workflow, id, detached: false, on_parent_end, .. }
+                if !self.detached.contains(seq) =>
+            {
+                let (workflow, id, run) = (workflow.clone(), id.clone(), child_run(run, *seq));
+                let note = ChildNote { workflow, id, run, abandoned: *on_parent_end == ParentEnd::Abandon };
                 self.children.insert(*seq, note);
             }
             EventKind::ChildCompleted { seq, .. }

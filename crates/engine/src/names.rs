@@ -8,9 +8,6 @@ use partitura_lanes::Source;
 
 use crate::namespace::Namespace;
 
-/// The longest id of an instance, in bytes.
-pub(crate) const MAX_ID: usize = 512;
-
 /// The one subscription of each command topic.
 const WORKERS: &str = "workers";
 
@@ -119,17 +116,7 @@ impl std::fmt::Display for InstanceKey {
 
 /// Why an id cannot be that of an instance.
 pub(crate) fn check_id(id: &str) -> Result<(), String> {
-    let problem = if id.is_empty() {
-        "it is empty".to_owned()
-    } else if id.len() > MAX_ID {
-        format!("it has {} bytes", id.len())
-    } else if id.contains(char::is_control) {
-        "it contains a control character".to_owned()
-    } else {
-        return Ok(());
-    };
-    let shown: String = id.chars().take(64).collect();
-    Err(format!("{shown:?} cannot be the id of a workflow: {problem}; use 1 to {MAX_ID} bytes of printable text"))
+    partitura_workflow::check_id(id).map_err(|invalid| invalid.to_string())
 }
 
 #[cfg(test)]

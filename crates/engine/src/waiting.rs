@@ -89,7 +89,7 @@ fn record(open: &mut BTreeMap<u32, Waiting>, at: u64, kind: &EventKind) {
                 *attempt = (*attempt).max(Some(*beat));
             }
         }
-        EventKind::TimerStarted { seq, due_at_ms } => {
+        EventKind::TimerStarted { seq, due_at_ms, .. } => {
             open.insert(*seq, Waiting::Timer { seq: *seq, due_at: *due_at_ms });
         }
         EventKind::ChildStarted { seq, workflow, id, detached: false, .. } => {

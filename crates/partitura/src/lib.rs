@@ -69,10 +69,10 @@ pub use partitura_macros::{select, service, workflow};
 #[doc(hidden)]
 pub use partitura_workflow::__private;
 pub use partitura_workflow::{
-    Cancelled, Channel, Child, ChildError, ChildHandle, ChildRun, Cx, Failure, FailureKind, Never, Payload,
-    PayloadError, Query, QueryError, Receive, ReceiveError, Retry, Saga, Service, Shielded, Signal, Sleep, StepRun,
-    Task, TaskError, TaskHandle, TaskOptions, Until, Workflow, days, hours, join, join_all, millis, minutes, seconds,
-    try_join, try_join_all,
+    Cancelled, Channel, Child, ChildError, ChildHandle, ChildRun, Cx, Failure, FailureKind, InvalidId, Never,
+    ParentEnd, Payload, PayloadError, Query, QueryError, Receive, ReceiveError, Retry, Saga, SendError, Service,
+    Shielded, Signal, Sleep, StepRun, Task, TaskError, TaskHandle, TaskOptions, Until, Workflow, days, hours, join,
+    join_all, millis, minutes, seconds, try_join, try_join_all,
 };
 
 /// Histories and their replay: for tools, and for tests that check recorded histories against today's code.

@@ -125,7 +125,7 @@ impl State {
         let latest = self.wall().as_millis() + if self.plan.early > 0 { self.ahead } else { 0 };
         for event in body::<Vec<Event>>(value).unwrap_or_default() {
             match event.kind {
-                EventKind::TimerStarted { seq, due_at_ms } => {
+                EventKind::TimerStarted { seq, due_at_ms, .. } => {
                     self.audit.timers.insert((run.clone(), seq), due_at_ms);
                 }
                 EventKind::TimerFired { seq } => {

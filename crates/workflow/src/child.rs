@@ -5,26 +5,65 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
 use crate::core::{Core, Leaf, Resolution, SlotKind};
-use crate::{ChildError, EventKind, Payload, PayloadError, Workflow};
+use crate::{ChildError, EventKind, ParentEnd, Payload, SendError, Workflow};
 
 /// A workflow `W` to be run under this one, by its id. See [`Cx::child`](crate::Cx::child).
+///
+/// ```
+/// # use partitura_workflow::{ChildError, Cx, ParentEnd, Workflow};
+/// # async fn example<W, C: Workflow<Input = ()>>(cx: Cx<W>) -> Result<C::Output, ChildError<C::Error>> {
+/// cx.child::<C>("delivery-42").tags(["express"]).on_parent_end(ParentEnd::Abandon).run(()).await
+/// # }
+/// ```
 #[must_use = "a child does nothing until it is run"]
 pub struct Child<W> {
     core: Arc<Core>,
     id: String,
+    options: Options,
     workflow: PhantomData<fn() -> W>,
+}
+
+#[derive(Debug, Default)]
+struct Options {
+    tags: Vec<String>,
+    replace: bool,
+    on_parent_end: ParentEnd,
 }
 
 impl<W: Workflow> Child<W> {
     pub(crate) fn new(core: Arc<Core>, id: String) -> Self {
-        Self { core, id, workflow: PhantomData }
+        Self { core, id, options: Options::default(), workflow: PhantomData }
+    }
+
+    /// Labels to find the child by.
+    pub fn tags<T: Into<String>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
+        self.options.tags.extend(tags.into_iter().map(Into::into));
+        self
+    }
+
+    /// Where an instance of the child's id exists already, ends it and starts anew; else the child fails with
+    /// [`ChildError::Unknown`]. A child that an earlier run of this workflow's id has left is replaced in any case.
+    pub fn replace_existing(mut self) -> Self {
+        self.options.replace = true;
+        self
+    }
+
+    /// What becomes of the child when this workflow ends before it. [`ParentEnd::Cancel`] unless set.
+    pub fn on_parent_end(mut self, policy: ParentEnd) -> Self {
+        self.options.on_parent_end = policy;
+        self
     }
 
     /// Runs it: a lazy future of its outcome.
     pub fn run(self, input: W::Input) -> ChildRun<W> {
-        let request = Some(Request { id: self.id, input: Payload::encode(&input) });
-        ChildRun { leaf: Leaf::claim(&self.core), request, workflow: PhantomData }
+        let Self { core, id, options, .. } = self;
+        let input = encode(&core, &id, &input);
+        let request = Some(Request { id, input, options });
+        ChildRun { leaf: Leaf::claim(&core), request, workflow: PhantomData }
     }
 
     /// Starts it now, to be awaited later.
@@ -34,18 +73,26 @@ impl<W: Workflow> Child<W> {
 
     /// Starts it now and lets it go: this workflow neither awaits it nor cancels it.
     ///
-    /// # Panics
-    /// When the input cannot be encoded.
-    pub fn detach(self, input: W::Input) {
-        let input = match Payload::encode(&input) {
-            Ok(input) => input,
-            Err(error) => panic!("the input of {}/{}: {error}", W::NAME, self.id),
-        };
-        let mut state = self.core.enter();
+    /// # Errors
+    /// [`SendError`] at once, when the id cannot be that of an instance or the input cannot be encoded.
+    pub fn detach(self, input: W::Input) -> Result<(), SendError> {
+        let Self { core, id, options, .. } = self;
+        let input = encode(&core, &id, &input)?;
+        let mut state = core.enter();
         let seq = state.claim_done();
-        let workflow = W::NAME.to_owned();
-        state.issue(EventKind::ChildStarted { seq, workflow, id: self.id, input, detached: true });
+        state.issue(started::<W>(seq, id, input, options, true));
+        Ok(())
     }
+}
+
+fn encode<T: Serialize + DeserializeOwned>(core: &Core, id: &str, input: &T) -> Result<Payload, SendError> {
+    core.check_id(id)?;
+    Ok(Payload::encode(input)?)
+}
+
+fn started<W: Workflow>(seq: u32, id: String, input: Payload, options: Options, detached: bool) -> EventKind {
+    let Options { tags, replace, on_parent_end } = options;
+    EventKind::ChildStarted { seq, workflow: W::NAME.to_owned(), id, input, detached, tags, replace, on_parent_end }
 }
 
 impl<W> fmt::Debug for Child<W> {
@@ -67,7 +114,8 @@ pub struct ChildRun<W> {
 
 struct Request {
     id: String,
-    input: Result<Payload, PayloadError>,
+    input: Result<Payload, SendError>,
+    options: Options,
 }
 
 impl<W: Workflow> ChildRun<W> {
@@ -79,17 +127,11 @@ impl<W: Workflow> ChildRun<W> {
     }
 
     fn issue(&mut self) {
-        let Some(Request { id, input: Ok(input) }) = self.request.take_if(|request| request.input.is_ok()) else {
+        let Some(Request { id, input: Ok(input), options }) = self.request.take_if(|request| request.input.is_ok())
+        else {
             return;
         };
-        let workflow = W::NAME.to_owned();
-        self.leaf.issue(SlotKind::Child, |seq, _| EventKind::ChildStarted {
-            seq,
-            workflow,
-            id,
-            input,
-            detached: false,
-        });
+        self.leaf.issue(SlotKind::Child, |seq, _| started::<W>(seq, id, input, options, false));
     }
 }
 
@@ -98,7 +140,7 @@ impl<W: Workflow> Future for ChildRun<W> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.issue();
-        if let Some(Request { id, input: Err(error) }) = &self.request {
+        if let Some(Request { id, input: Err(error), .. }) = &self.request {
             return Poll::Ready(Err(ChildError::Unknown(format!("{}/{id}: {error}", W::NAME))));
         }
         Poll::Ready(match ready!(self.leaf.poll(cx)) {
@@ -129,13 +171,14 @@ impl<W: Workflow> ChildHandle<W> {
 
     /// Lets the child outlive this workflow, which from now on neither awaits nor cancels it.
     ///
-    /// # Panics
-    /// When the input could not be encoded.
-    pub fn detach(self) {
-        if let Some(Request { id, input: Err(error) }) = &self.0.request {
-            panic!("the input of {}/{id}: {error}", W::NAME);
+    /// # Errors
+    /// [`SendError`] when the child was never started: its id cannot be that of an instance, or its input could not be encoded.
+    pub fn detach(mut self) -> Result<(), SendError> {
+        if let Some(Request { input: Err(error), .. }) = self.0.request.take() {
+            return Err(error);
         }
         self.0.leaf.detach();
+        Ok(())
     }
 }
 

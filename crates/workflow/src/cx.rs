@@ -12,8 +12,8 @@ use uuid::Uuid;
 use crate::core::Core;
 use crate::duration::as_millis;
 use crate::{
-    Caller, Channel, Child, EventKind, ParentRef, Random, Saga, ServiceStub, Shielded, Signal, Sleep, StepRun, Until,
-    Workflow,
+    Caller, Channel, Child, EventKind, ParentRef, Random, Saga, SendError, ServiceStub, Shielded, Signal, Sleep,
+    StepRun, Until, Workflow,
 };
 
 /// The context of a running workflow `W`: everything its code may ask of the world.
@@ -115,17 +115,16 @@ impl<W> Cx<W> {
 
     /// Sends a signal to another workflow. It goes out for sure, and nobody waits for it.
     ///
-    /// # Panics
-    /// When the signal's arguments cannot be encoded.
-    pub fn signal<V: Workflow>(&self, id: impl fmt::Display, signal: Signal<V>) {
-        let (name, payload) = match signal.into_parts() {
-            Ok(parts) => parts,
-            Err(error) => panic!("a signal to {}: {error}", V::NAME),
-        };
+    /// # Errors
+    /// [`SendError`] at once, when the id cannot be that of an instance or the signal's arguments cannot be encoded.
+    pub fn signal<V: Workflow>(&self, id: impl fmt::Display, signal: Signal<V>) -> Result<(), SendError> {
+        let (name, payload) = signal.into_parts()?;
         let id = id.to_string();
+        self.core.check_id(&id)?;
         let mut state = self.core.enter();
         let seq = state.claim_done();
         state.issue(EventKind::SignalSent { seq, workflow: V::NAME.to_owned(), id, name, payload });
+        Ok(())
     }
 
     /// Runs a piece of ordinary code once and records its result: a look at a clock, a file, a socket.

@@ -1,7 +1,7 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::{Failure, FailureKind, Payload, PayloadError};
+use crate::{Failure, FailureKind, InvalidId, Payload, PayloadError};
 
 /// Why a task or a step gave no result.
 ///
@@ -148,6 +148,17 @@ pub enum ReceiveError {
         /// What did not fit.
         error: PayloadError,
     },
+}
+
+/// Why something was not sent to another workflow. Nothing was recorded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum SendError {
+    /// Nobody can have this id.
+    #[error(transparent)]
+    InvalidId(#[from] InvalidId),
+    /// The value could not be encoded.
+    #[error(transparent)]
+    Payload(#[from] PayloadError),
 }
 
 /// Why a query gave no answer. A query never changes the instance, whatever its outcome.

@@ -185,6 +185,15 @@ pub enum EventKind {
         /// The parent neither awaits nor cancels it.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         detached: bool,
+        /// Labels to find it by.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        tags: Vec<String>,
+        /// An instance of its id that exists already makes way for it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        replace: bool,
+        /// What becomes of it when the parent ends first.
+        #[serde(default, skip_serializing_if = "ParentEnd::is_default")]
+        on_parent_end: ParentEnd,
     },
     /// Command: cancel a child; its result is no longer awaited.
     ChildCancelRequested {
@@ -240,6 +249,23 @@ pub enum EventKind {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         failure: Option<Failure>,
     },
+}
+
+/// What becomes of a child when its parent ends before it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum ParentEnd {
+    /// It is cancelled, and may clean up.
+    #[default]
+    Cancel,
+    /// It goes on. A cancellation of the parent still reaches it while the parent awaits it.
+    Abandon,
+}
+
+impl ParentEnd {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// How an instance began: everything its code may know about itself.

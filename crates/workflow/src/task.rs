@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 
 use crate::core::{Core, Leaf, Resolution, SlotKind};
-use crate::{EventKind, Payload, PayloadError, Retry, TaskError, TaskOptions};
+use crate::{EventKind, Payload, PayloadError, Retry, SendError, TaskError, TaskOptions};
 
 /// A call of a service's method. A plain, lazy future: the call goes out when it is first polled, or by [`start`](Task::start).
 ///
@@ -117,18 +117,19 @@ impl<T, E> TaskHandle<T, E> {
     /// ```
     /// # use partitura_workflow::{Cx, Never, Task};
     /// # fn mail<W>(cx: &Cx<W>) -> Task<(), Never> { unimplemented!() }
-    /// # async fn example<W>(cx: Cx<W>) {
-    /// mail(&cx).start().detach();
-    /// # }
+    /// # async fn example<W>(cx: Cx<W>) -> Result<(), partitura_workflow::SendError> {
+    /// mail(&cx).start().detach()?;
+    /// # Ok(()) }
     /// ```
     ///
-    /// # Panics
-    /// When the arguments could not be encoded.
-    pub fn detach(self) {
-        if let Some(Request { service, method, args: Err(error), .. }) = &self.0.request {
-            panic!("{service}.{method}: {error}");
+    /// # Errors
+    /// [`SendError::Payload`] when the arguments could not be encoded: the task was never begun.
+    pub fn detach(mut self) -> Result<(), SendError> {
+        if let Some(Request { args: Err(error), .. }) = self.0.request.take() {
+            return Err(error.into());
         }
         self.0.leaf.detach();
+        Ok(())
     }
 }
 

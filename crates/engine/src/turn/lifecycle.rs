@@ -1,7 +1,7 @@
 //! How instances begin, stop, go on and are ended.
 
 use partitura_broker::{Expect, Timestamp};
-use partitura_workflow::{Event, EventKind, Execution, Failure, FailureKind, RULES, Started};
+use partitura_workflow::{Event, EventKind, Execution, Failure, FailureKind, ParentRef, RULES, Started};
 use uuid::Uuid;
 
 use super::{Abandoned, Context, Instance, Known, Reading, Turn, known, write};
@@ -25,6 +25,7 @@ impl<'a> Turn<'a> {
             }
             Some(run) => match (start.policy, &start.parent) {
                 (StartPolicy::UseExisting, _) => return self.already_started(start),
+                (StartPolicy::Reject, Some(parent)) if self.is_left_by_earlier_run(parent) => self.make_way()?,
                 (StartPolicy::Reject, Some(parent)) => {
                     let message = format!("{} exists already; a child needs an id of its own", self.key);
                     let outcome = Outcome::Err(Failure::new(FailureKind::Unknown, message));
@@ -66,6 +67,16 @@ impl<'a> Turn<'a> {
         self.absorb(&mut live, turn);
         self.instance = Instance::Live(Box::new(live));
         Ok(())
+    }
+
+    /// Whether what exists is the child of an earlier run of the same parent, which was started anew under its id.
+    fn is_left_by_earlier_run(&self, parent: &ParentRef) -> bool {
+        let Some(of) = self.summary().and_then(|summary| summary.parent.as_ref()) else { return false };
+        let same = (&of.workflow, &of.id) == (&parent.workflow, &parent.id) && of.run != parent.run;
+        // A start of the earlier run may come late. Where runs tell their age, the later one counts.
+        let runs = [&of.run, &parent.run].map(|run| Uuid::parse_str(run).ok().filter(|run| run.get_version_num() == 7));
+        let is_late = matches!(runs, [Some(existing), Some(new)] if new < existing);
+        same && !is_late
     }
 
     /// Whether a run of this id was ever started under this name.

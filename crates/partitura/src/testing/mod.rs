@@ -230,7 +230,11 @@ impl TestEnv {
         let started = async {
             let broker = Arc::new(Embedded::memory(options)?);
             // In one process no reply is lost, so nobody has to ask again.
-            let partitura = Partitura::on(broker).clock(self.clock.clone()).ask_again(Duration::MAX).replay_values(ReplayValues::Stop).await?;
+            let partitura = Partitura::on(broker)
+                .clock(self.clock.clone())
+                .ask_again(Duration::MAX)
+                .replay_values(ReplayValues::Stop)
+                .await?;
             let (mut worker, mut registered) = (partitura.worker(), Registered::default());
             if let Some(setup) = setup {
                 (worker, registered) = ((setup.register)(worker), setup.registered);

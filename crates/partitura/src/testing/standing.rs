@@ -189,7 +189,7 @@ fn open(history: &[Event]) -> BTreeMap<u32, Open<'_>> {
             EventKind::TaskScheduled { seq, service, method, .. } => {
                 open.insert(*seq, Open::Task { service, method });
             }
-            EventKind::TimerStarted { seq, due_at_ms } => {
+            EventKind::TimerStarted { seq, due_at_ms, .. } => {
                 open.insert(*seq, Open::Timer { due: *due_at_ms });
             }
             EventKind::ChildStarted { seq, workflow, id, detached: false, .. } => {

@@ -23,7 +23,7 @@ impl Parent {
     #[run]
     async fn run(cx: Cx<Self>) -> Result<(), Never> {
         drop(cx.child::<Child>("open").start(()));
-        cx.child::<Child>("detached").start(()).detach();
+        cx.child::<Child>("detached").start(()).detach().expect("started");
         select! {
             _ = cx.child::<Child>("lost").run(()) => {},
             _ = cx.sleep(seconds(1)) => {},

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod between;
+mod children;
 mod detached;
 mod events;
 mod far;

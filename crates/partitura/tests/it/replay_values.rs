@@ -46,12 +46,12 @@ async fn replayed(values: ReplayValues) -> Status {
     let worker = worker.start().await.expect("a worker");
     let client = partitura.client();
     let counts = client.workflow::<Counts>("c-1");
-    soon(counts.start(())).await.expect("started");
+    soon(counts.start(()).into_future()).await.expect("started");
     // Another instance takes its place in memory.
     let other = client.workflow::<Counts>("c-2");
-    soon(other.start(())).await.expect("started");
+    soon(other.start(()).into_future()).await.expect("started");
     soon(other.query(CountsQuery::is_there())).await.expect("an answer");
-    soon(counts.signal(CountsSignal::go())).await.expect("sent");
+    soon(counts.signal(CountsSignal::go()).into_future()).await.expect("sent");
     let ended = eventually(|| async {
         let status = counts.describe().await.ok()?.status;
         (status != Status::Running).then_some(status)

@@ -109,6 +109,6 @@ async fn a_request_to_a_run_spares_its_successor() {
     }
     assert_eq!(waits.describe().await.expect("known").status, Status::Running);
     waits.cancel("this one").run(waits.describe().await.expect("known").run.clone()).confirmed().await.expect("taken");
-    assert!(matches!(soon(waits.result()).await, Err(WorkflowError::Cancelled(_))));
+    assert!(matches!(soon(waits.result()).await, Err(WorkflowError::Cancelled { .. })));
     worker.stop().await.expect("stopped");
 }

@@ -72,7 +72,7 @@ struct Shouts;
 impl Shouts {
     #[run]
     async fn run(cx: Cx<Self>, bytes: usize) -> Result<(), Oops> {
-        cx.signal("large", Signal::<Returns>::to_channel("louder", &"x".repeat(bytes)));
+        cx.signal("large", Signal::<Returns>::to_channel("louder", &"x".repeat(bytes))).expect("an id");
         Ok(())
     }
 }

@@ -221,7 +221,7 @@ struct Releases;
 impl Releases {
     #[run]
     async fn run(cx: Cx<Self>, whom: String) -> Result<(), Oops> {
-        cx.signal::<Waits>(whom, WaitsSignal::release("by another".into()));
+        cx.signal::<Waits>(whom, WaitsSignal::release("by another".into())).expect("an id");
         Ok(())
     }
 }

@@ -112,7 +112,7 @@ impl Duet {
         let second = cx.child::<Counted>(&id).start(calls.len() as u64);
         for (number, call) in (1..).zip(calls) {
             let _ = player.play(call).await;
-            cx.signal(&id, CountedSignal::add(number));
+            cx.signal(&id, CountedSignal::add(number))?;
         }
         second.await.map_err(|error| Upset::Other(error.to_string()))
     }
@@ -154,7 +154,7 @@ impl Herald {
     async fn run(cx: Cx<Self>, (children, waits): (Vec<Vec<Call>>, bool)) -> Result<usize, Upset> {
         let count = children.len();
         for (number, calls) in children.into_iter().enumerate() {
-            cx.child::<Sequence>(format!("{}-{number}", cx.id())).detach(calls);
+            cx.child::<Sequence>(format!("{}-{number}", cx.id())).detach(calls)?;
         }
         if waits {
             cx.channel::<()>("never").recv().await.map_err(|_| Upset::Cancelled)?;

@@ -94,6 +94,12 @@ impl From<TaskError<Refusal>> for Upset {
     }
 }
 
+impl From<partitura::SendError> for Upset {
+    fn from(error: partitura::SendError) -> Self {
+        Self::Other(error.to_string())
+    }
+}
+
 impl From<partitura::Cancelled> for Upset {
     fn from(_: partitura::Cancelled) -> Self {
         Self::Cancelled

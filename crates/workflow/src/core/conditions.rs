@@ -74,7 +74,7 @@ impl Core {
 impl State {
     /// How many conditions somebody waits for.
     pub(crate) fn awaited_conditions(&self) -> usize {
-        self.conditions.0.values().filter(|condition| matches!(condition, Condition::Waiting(_))).count()
+        self.conditions.0.values().filter(|condition| matches!(condition, Condition::Waiting { .. })).count()
     }
 
     pub(crate) fn cancel_conditions(&mut self) -> Vec<Waker> {

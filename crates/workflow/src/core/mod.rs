@@ -19,7 +19,7 @@ pub(crate) use slots::{Leaf, Resolution, SlotKind};
 
 use crate::execution::RootWaker;
 use crate::random::Generator;
-use crate::{EventKind, Failure, Payload, Started, StopReason};
+use crate::{EventKind, Failure, InvalidId, Payload, Started, StopReason, check_id};
 
 /// The future of an inline step, which the engine runs.
 pub(crate) type StepFuture = BoxFuture<'static, Result<Payload, Failure>>;
@@ -109,6 +109,11 @@ impl Core {
     /// Whether this instance's turn is on this thread.
     pub(crate) fn is_in_turn(&self) -> bool {
         self.waker.is_polling_here()
+    }
+
+    /// Refuses an id that nobody can have.
+    pub(crate) fn check_id(&self, id: &str) -> Result<(), InvalidId> {
+        if self.started.rules >= 1 { check_id(id) } else { Ok(()) }
     }
 
     /// Whether compensations are shielded.

@@ -206,9 +206,9 @@ struct Sender;
 impl Sender {
     #[run]
     async fn run(cx: Cx<Self>) -> Result<(), Never> {
-        cx.signal("a-1", ApprovalsSignal::open());
-        cx.signal("a-1", Signal::<Approvals>::to_channel("numbers", &3));
-        cx.child::<Many>("detached").detach(());
+        cx.signal("a-1", ApprovalsSignal::open()).unwrap();
+        cx.signal("a-1", Signal::<Approvals>::to_channel("numbers", &3)).unwrap();
+        cx.child::<Many>("detached").detach(()).unwrap();
         let _ = cx.sleep(days(1)).await;
         Ok(())
     }

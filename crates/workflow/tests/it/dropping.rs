@@ -103,8 +103,8 @@ impl Handles {
             _ = &mut kept => {},
             _ = cx.sleep(days(1)) => {},
         }
-        payments.rate("detached".to_owned()).start().detach();
-        cx.child::<Race>("detached").start(()).detach();
+        payments.rate("detached".to_owned()).start().detach().unwrap();
+        cx.child::<Race>("detached").start(()).detach().unwrap();
         let _ = cx.sleep(days(1)).await;
         Ok(7)
     }

@@ -11,6 +11,7 @@ mod channels;
 mod dropping;
 mod format;
 mod harness;
+mod ids;
 mod interleavings;
 mod macros;
 mod replay;

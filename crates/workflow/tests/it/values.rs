@@ -32,7 +32,7 @@ impl Leaky {
         let timer = cx.sleep(days(1) + seconds(value(2))).start();
         let at = partitura_jiff(START + 1_000 * (10 + value(3)));
         let moment = cx.sleep_until(at).start();
-        cx.signal("other", Signal::<Inner>::to_channel("numbers", &value(4)));
+        cx.signal("other", Signal::<Inner>::to_channel("numbers", &value(4))).unwrap();
         let _ = cx.until(|_| false).await;
         drop((task, child, timer, moment));
         Ok(())
@@ -135,7 +135,7 @@ impl Sends {
     #[run]
     async fn run(cx: Cx<Self>) -> Result<(), Never> {
         let map: HashMap<u32, f64> = (0..20).map(|n| (n, f64::from(n) / 3.0)).collect();
-        cx.signal("other", Signal::<Inner>::to_channel("maps", &(map, None::<u32>)));
+        cx.signal("other", Signal::<Inner>::to_channel("maps", &(map, None::<u32>))).unwrap();
         Ok(())
     }
 }
