@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures::FutureExt;
 use lru::LruCache;
 use partitura_broker::{AckToken, Clock, Delivery, Error, ErrorKind, Partition, Producer, Unit};
 use partitura_lanes::{Batch, Handler, Outcome};
@@ -12,7 +13,7 @@ use tokio::sync::oneshot;
 use self::kept::Kept;
 use crate::journal::{Settlement, is_unsendable};
 use crate::names::InstanceKey;
-use crate::outbox::is_refusal;
+use crate::outbox::{Outbox, is_refusal};
 use crate::turn::{Context, Instance, Turn};
 use crate::wire::{self, Command, Outcome as Ended, ReplyBody, ReplyTo};
 
@@ -22,8 +23,6 @@ mod stopping;
 
 /// How often a turn is taken again at once because another was faster.
 const CONFLICTS: u32 = 3;
-/// How soon an instance is looked at again that waits for its earlier messages to be sent.
-const BEHIND: Duration = Duration::from_millis(200);
 /// Clients that may wait for one instance, and instances that may be waited for. Whoever waited longest is forgotten
 /// beyond that, and asks again.
 const WAITERS: usize = 64;
@@ -81,8 +80,8 @@ impl Conductor {
     /// Takes the turn that commands to one instance ask for.
     async fn turn(&self, key: &InstanceKey, deliveries: &[Delivery], attempt: u32) -> Outcome {
         let partition = deliveries.first().map(|delivery| delivery.partition).unwrap_or_default();
-        if let Err(not_yet) = self.is_ready(key, partition).await {
-            return not_yet;
+        if let Err(lost) = self.is_recovered(partition).await {
+            return lost;
         }
         let (cached, term, ours_since) = {
             let mut kept = self.live();
@@ -114,28 +113,13 @@ impl Conductor {
         Outcome::retry(format!("{key} is changed by another worker at the same time"))
     }
 
-    /// Waits until what earlier turns decided to send is sent.
-    async fn is_ready(&self, key: &InstanceKey, partition: Partition) -> Result<(), Outcome> {
-        let Some(outbox) = self.0.context.journal.outbox() else { return Ok(()) };
-        let (recovered, term) = {
-            let kept = self.live();
-            (kept.recovered(partition), kept.term(partition))
-        };
-        if let Some(recovered) = recovered
-            && recovered.await.is_err()
-        {
-            return Err(Outcome::Lost);
+    /// Waits until what earlier owners of the partition decided to send went out: nothing must overtake it.
+    async fn is_recovered(&self, partition: Partition) -> Result<(), Outcome> {
+        let recovered = self.live().recovered(partition);
+        match recovered {
+            Some(recovered) => recovered.await.map_err(|_| Outcome::Lost),
+            None => Ok(()),
         }
-        if outbox.is_behind(partition, &key.id) {
-            let reason = "the broker does not take what an earlier turn has sent";
-            return Err(Outcome::retry_after(BEHIND, reason));
-        }
-        let is_ours = || self.is_ours(partition, term);
-        outbox.resolve_doubts(partition, &key.id, &is_ours).await.map_err(|error| failed(key, &error))
-    }
-
-    fn is_ours(&self, partition: Partition, term: u64) -> bool {
-        self.live().term(partition) == term
     }
 
     async fn advance(&self, turn: &mut Turn<'_>, work: Work<'_>) -> Result<(), Outcome> {
@@ -162,12 +146,14 @@ impl Conductor {
         };
         let settlement = match unit {
             Some(unit) => {
-                let is_ours = || self.is_ours(work.partition, work.term);
-                let committed = self.0.context.journal.commit(unit, work.partition, &is_ours).await;
+                let committed = self.0.context.journal.commit(unit, work.partition).await;
                 committed.inspect_err(|error| self.suspect(work, error))?
             }
             None => Settlement::Due,
         };
+        if let Some(outbox) = self.0.context.journal.outbox() {
+            outbox.resolve_doubts(work.partition, &key.id).await?;
+        }
         self.committed(key, work, turn).await;
         Ok(match settlement {
             Settlement::Done => Outcome::Settled,
@@ -260,14 +246,15 @@ impl Handler for Conductor {
 
     /// What earlier owners decided to send goes out first.
     fn assigned(&self, partitions: &[Partition]) {
-        if self.0.context.journal.outbox().is_none() {
-            partitions.iter().for_each(|partition| drop(self.live().take_over(*partition)));
-            return;
-        }
         for partition in partitions.iter().copied() {
-            let (term, recovered) = self.live().take_over(partition);
+            let Some(outbox) = self.0.context.journal.outbox().cloned() else {
+                self.live().take_over(partition, None);
+                continue;
+            };
+            let (sender, recovered) = oneshot::channel();
+            let term = self.live().take_over(partition, Some(recovered.shared()));
             let conductor = self.clone();
-            tokio::spawn(async move { conductor.recover(partition, term, recovered).await });
+            tokio::spawn(async move { conductor.recover(&outbox, partition, term, sender).await });
         }
     }
 
@@ -295,7 +282,8 @@ impl Conductor {
     /// Drops what runs beside turns, as a crash would.
     pub(crate) fn abandon(&self) {
         self.0.context.steps.abort();
-        self.live().let_go_of_all();
+        let partitions = self.live().owned();
+        self.released(&partitions);
     }
 
     /// Waits until the steps that run here have ended.
@@ -304,16 +292,14 @@ impl Conductor {
     }
 
     /// Sends what earlier owners of a partition decided to send, for as long as it is ours.
-    async fn recover(&self, partition: Partition, term: u64, recovered: oneshot::Sender<()>) {
-        let Some(outbox) = self.0.context.journal.outbox() else { return };
-        let is_ours = || self.is_ours(partition, term);
+    async fn recover(&self, outbox: &Outbox, partition: Partition, term: u64, recovered: oneshot::Sender<()>) {
         let mut pause = Duration::from_millis(50);
-        while is_ours() {
-            match outbox.recover(partition, &is_ours).await {
-                Ok(left) => {
+        while self.live().term(partition) == term {
+            match outbox.recover(partition).await {
+                Ok(()) => {
                     // Perhaps nobody waits.
                     let _ = recovered.send(());
-                    return outbox.finish(left, &is_ours).await;
+                    return;
                 }
                 Err(error) => tracing::warn!(%partition, %error, ?pause, "reading the outbox of a partition again"),
             }

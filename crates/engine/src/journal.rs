@@ -11,7 +11,7 @@ use partitura_broker::{
 
 use crate::history::HISTORY;
 use crate::namespace::Namespace;
-use crate::outbox::{IsOurs, Outbox, lost_result, publish};
+use crate::outbox::{Outbox, lost_result, publish};
 use crate::store::{BrokerStore, Store};
 
 /// What is left to do for the input after a commit.
@@ -95,17 +95,17 @@ impl Journal {
                 debug_assert!(unit.put.is_empty(), "services keep no state");
                 publish(&**producer, unit.publish).await.map(|()| Settlement::Due)
             }
-            _ => self.commit(unit, Partition::default(), &|| true).await,
+            _ => self.commit(unit, Partition::default()).await,
         }
     }
 
-    /// Makes one turn durable and sends what it decided to send. It tries again without end what the broker may take
-    /// later, for as long as the turn's partition is ours.
+    /// Makes one turn durable and sends what it decided to send. What the broker does not take now is kept in the outbox,
+    /// and sent later.
     ///
     /// # Errors
-    /// `Conflict`: nothing happened, another owner was faster. `Fenced`: the input is another's now, and with it what the
-    /// turn decided to send. Any other error: load the instance again.
-    pub(crate) async fn commit(&self, mut unit: Unit, partition: Partition, is_ours: IsOurs<'_>) -> Result<Settlement> {
+    /// `Conflict`: nothing happened, another owner was faster. `Fenced`: nothing happened, the input is another's now. Any
+    /// other error: load the instance again.
+    pub(crate) async fn commit(&self, mut unit: Unit, partition: Partition) -> Result<Settlement> {
         match &*self.mode {
             Mode::Atomic { broker, .. } => {
                 let Some(transactions) = broker.transactions() else {
@@ -117,28 +117,39 @@ impl Journal {
                 results.pop().unwrap_or_else(lost_result).map(|()| Settlement::Done)
             }
             Mode::Outbox { broker, outbox, clock } => {
-                let Unit { publish, mut put, .. } = unit;
                 // What the broker will never take must not become history.
-                publish.iter().try_for_each(|message| broker.capabilities().check(message, clock.now()))?;
-                let history = put.iter().rfind(|put| put.space == HISTORY).filter(|_| !publish.is_empty());
-                let row = history.map(|history| outbox.row(partition, &history.key, &publish));
-                put.iter_mut().for_each(|put| put.key = self.namespace.key(&put.key));
-                let row = row.map(|(row, of_outbox)| {
-                    put.push(of_outbox);
-                    row
-                });
-                if !put.is_empty()
-                    && let Err(error) = outbox.store().write(vec![put]).await.pop().unwrap_or_else(lost_result)
-                {
-                    if let Some(row) = row.filter(|_| error.kind() != ErrorKind::Conflict) {
-                        outbox.doubt(partition, row);
-                    }
-                    return Err(error);
-                }
-                outbox.send(row, publish, is_ours).await?;
-                Ok(Settlement::Due)
+                unit.publish.iter().try_for_each(|message| broker.capabilities().check(message, clock.now()))?;
+                self.commit_with_outbox(outbox, unit, partition).await.map(|()| Settlement::Due)
             }
             Mode::Publish { .. } => Err(Error::new(ErrorKind::Unsupported, "commit", "services keep no state")),
+        }
+    }
+
+    async fn commit_with_outbox(&self, outbox: &Outbox, unit: Unit, partition: Partition) -> Result<()> {
+        let Unit { publish, mut put, .. } = unit;
+        let history = put.iter().rfind(|put| put.space == HISTORY).filter(|_| !publish.is_empty());
+        let row = history.map(|history| outbox.row(partition, &history.key, &publish));
+        put.iter_mut().for_each(|put| put.key = self.namespace.key(&put.key));
+        let row = row.map(|(row, kept)| {
+            put.push(kept);
+            row
+        });
+        if !put.is_empty()
+            && let Err(error) = outbox.store().write(vec![put]).await.pop().unwrap_or_else(lost_result)
+        {
+            if let Some(row) = row.filter(|_| error.kind() != ErrorKind::Conflict) {
+                outbox.doubt(row);
+            }
+            return Err(error);
+        }
+        match row {
+            Some(row) => {
+                outbox.is_written(&row);
+                outbox.send(row, publish).await;
+                Ok(())
+            }
+            // Nothing is kept of these: they are decided anew when the input comes again.
+            None => outbox.publish(publish).await,
         }
     }
 

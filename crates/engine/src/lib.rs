@@ -8,8 +8,8 @@
 //! ```
 //!
 //! * Where the broker has [transactions](partitura_broker::Transactions), a turn is one atomic write. Elsewhere a
-//!   [`Store`] keeps history and outbox in one write, the outbox is published, then the input is settled; a crash in
-//!   between leaves the input unsettled, and whoever gets it next publishes the outbox again, under the same ids.
+//!   [`Store`] keeps history and outbox in one write, the outbox is published, then the input is settled. The outbox
+//!   belongs to the partition: the next owner sends what a crash left unsent, under the same ids.
 //! * **The fence.** A turn's history is written under the next number of its run, which must not exist. Of two owners
 //!   who overlap, one gets a conflict and loads anew.
 //! * **Results** of tasks, timers, children and steps come back as commands keyed to the instance, so that it sees one

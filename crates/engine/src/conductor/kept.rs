@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashSet};
 use std::num::NonZeroUsize;
 
-use futures::FutureExt;
 use futures::future::Shared;
 use lru::LruCache;
 use partitura_broker::Partition;
@@ -56,13 +55,12 @@ impl Kept {
         self.ownerships.get(&partition).and_then(|ownership| ownership.recovered.clone())
     }
 
-    /// The partition is ours. Gives its term, and where to tell that the outbox was sent.
-    pub(super) fn take_over(&mut self, partition: Partition) -> (u64, oneshot::Sender<()>) {
+    /// The partition is ours. Gives its term.
+    pub(super) fn take_over(&mut self, partition: Partition, recovered: Option<Recovered>) -> u64 {
         let ownership = self.ownerships.entry(partition).or_default();
-        let (sender, receiver) = oneshot::channel();
         ownership.since = Some(Instant::now());
-        ownership.recovered = Some(receiver.shared());
-        (ownership.term, sender)
+        ownership.recovered = recovered;
+        ownership.term
     }
 
     /// The partition is no longer ours.
@@ -72,9 +70,12 @@ impl Kept {
         self.suspects.remove(&partition);
     }
 
-    /// No partition is ours any more.
-    pub(super) fn let_go_of_all(&mut self) {
-        let partitions: Vec<Partition> = self.ownerships.keys().copied().collect();
-        partitions.into_iter().for_each(|partition| self.let_go(partition));
+    /// The partitions that are ours.
+    pub(super) fn owned(&self) -> Vec<Partition> {
+        self.ownerships
+            .iter()
+            .filter(|(_, ownership)| ownership.since.is_some())
+            .map(|(partition, _)| *partition)
+            .collect()
     }
 }

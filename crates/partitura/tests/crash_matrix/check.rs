@@ -35,7 +35,7 @@ pub(crate) fn what_happened(plan: &Plan) -> Finding {
     })
 }
 
-/// Commands and tasks that nobody has received, and entries of the outbox. What was sent stays there until the next write.
+/// Commands and tasks that nobody has received, and entries of the outbox. Confirmed entries leave it soon.
 pub(crate) fn left_over(plan: &Plan) -> Result<Vec<String>, String> {
     on_files(plan, async |messages, state| {
         let mut left: Vec<String> =

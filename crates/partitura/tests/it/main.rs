@@ -6,6 +6,7 @@ mod children;
 mod detached;
 mod events;
 mod far;
+mod held_up;
 mod once;
 mod recovery;
 mod replay_values;

@@ -1,0 +1,78 @@
+//! One instance that cannot go on holds up nobody.
+
+use std::num::NonZeroUsize;
+
+use partitura::{Cx, Status, join_all};
+use partitura_broker::ErrorKind;
+
+use crate::between::Place;
+use crate::support::{Oops, TextService, TextStub, Texts, eventually, soon};
+
+/// Calls a service, then panics at once when it is told to.
+#[derive(Debug, Default)]
+struct Fragile {
+    told: u32,
+}
+
+#[partitura::workflow]
+impl Fragile {
+    #[run]
+    async fn run(cx: Cx<Self>) -> Result<u32, Oops> {
+        cx.service::<TextStub>().dot("x".into()).await?;
+        cx.until(|fragile: &Fragile| fragile.told > 0).await?;
+        // Without the noise of the hook.
+        std::panic::resume_unwind(Box::new("it breaks"));
+    }
+
+    #[signal]
+    fn tell(&mut self) {
+        self.told += 1;
+    }
+}
+
+/// How many signals come to the instance that cannot go on; far more than a worker takes up at a time.
+const SIGNALS: usize = 10_000;
+
+async fn signals_hold_up_nobody(place: &Place, prepare: impl AsyncFn(&Place)) {
+    let process = place.process().await;
+    let worker = process.worker().service(TextService(Texts::default())).workflow::<Fragile>();
+    let worker = worker.concurrency(NonZeroUsize::new(100).expect("not zero")).start().await.expect("a worker");
+    let client = place.process().await.client();
+    let fragile = client.workflow::<Fragile>("f");
+    prepare(place).await;
+    fragile.start(()).await.expect("started");
+    for _ in 0..SIGNALS / 1_000 {
+        let sent = join_all((0..1_000).map(|_| async { fragile.signal(FragileSignal::tell()).await })).await;
+        sent.into_iter().collect::<Result<Vec<_>, _>>().expect("sent");
+    }
+    let others: Vec<_> = (0..20).map(|i| client.workflow::<Fragile>(format!("o{i}"))).collect();
+    for other in &others {
+        other.start(()).await.expect("started");
+        soon(other.describe()).await.expect("an answer");
+    }
+    worker.stop().await.expect("stopped");
+}
+
+#[tokio::test(start_paused = true)]
+async fn signals_to_a_stopped_instance_are_kept_and_hold_up_nobody() {
+    let place = Place::new();
+    signals_hold_up_nobody(&place, async |_| {}).await;
+    let process = place.process().await;
+    let worker = process.worker().workflow::<Fragile>().start().await.expect("a worker");
+    let fragile = process.client().workflow::<Fragile>("f");
+    let stopped = eventually(|| async { fragile.describe().await.ok() }).await;
+    assert!(matches!(stopped.status, Status::Stopped { .. }), "{stopped:?}");
+    let kept = soon(fragile.history()).await.expect("a history");
+    let signals = kept.iter().filter(|event| event.to_string().starts_with("SignalReceived")).count();
+    assert_eq!(signals, SIGNALS);
+    worker.stop().await.expect("stopped");
+}
+
+#[tokio::test(start_paused = true)]
+async fn signals_to_an_instance_whose_messages_the_broker_does_not_take_hold_up_nobody() {
+    let place = Place::new();
+    signals_hold_up_nobody(&place, async |place| {
+        place.refuse(|message| message.topic.as_str().ends_with(".tasks").then_some(ErrorKind::Timeout));
+    })
+    .await;
+}
