@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use partitura_broker::Timestamp;
-use partitura_engine::{Client, ClientError, Filter, Status, StatusKind, Summary};
+use partitura_engine::{Client, ClientError, Filter, Status, StatusKind, Summary, Waiting};
 use partitura_workflow::__private::{BoxFuture, FutureExt};
 use partitura_workflow::{Event, EventKind, Workflow};
 
@@ -69,14 +69,6 @@ pub(super) struct Others {
     pub(super) run: bool,
 }
 
-/// Something that an instance asked for and has not got.
-enum Open<'a> {
-    Task { service: &'a str, method: &'a str },
-    Timer { due: u64 },
-    Child { workflow: &'a str, id: &'a str },
-    Step { name: &'a str },
-}
-
 impl Registered {
     /// Looks at an instance and its children.
     pub(super) fn look<'a>(
@@ -100,41 +92,37 @@ impl Registered {
                 standing.stopped = Some(reason);
                 return standing;
             }
-            for open in open(&history).into_values() {
-                self.note(client, now, open, &mut standing).await;
+            for waiting in &summary.waiting {
+                self.note(client, now, kind, waiting, &mut standing).await;
             }
-            if standing.waits.is_empty() {
-                standing.waits.push(match kind.signals {
-                    [] => "a condition (cx.until) or a channel, and no signal of the test comes".to_owned(),
-                    names => format!("a signal; it has handlers for these: {}", names.join(", ")),
-                });
-            }
+            let unnamed = summary.waits_for.saturating_sub(summary.waiting.len());
+            standing.waits.extend((unnamed > 0).then(|| format!("{unnamed} more")));
             standing
         };
         look.boxed()
     }
 
-    async fn note(&self, client: &Client, now: Timestamp, open: Open<'_>, standing: &mut Standing) {
-        let (what, is_missing) = match open {
-            Open::Task { service, method } if !self.services.contains(service) => {
+    async fn note(&self, client: &Client, now: Timestamp, kind: &Kind, waiting: &Waiting, standing: &mut Standing) {
+        let (what, is_missing) = match waiting {
+            Waiting::Task { service, method, .. } if !self.services.contains(&**service) => {
                 let advice =
                     "`TestEnv::new().service(…)`, with an implementation in its wrapper: `PaymentsService(Acquirer)`";
                 (format!("the task {service}.{method}: the service {service} is not registered; write {advice}"), true)
             }
-            Open::Child { workflow, id } if !self.workflows.contains_key(workflow) => {
+            Waiting::Child { workflow, id, .. } if !self.workflows.contains_key(&**workflow) => {
                 let advice = format!("`TestEnv::new().workflow::<{workflow}>()`");
                 (format!("its child {workflow}/{id}: the workflow {workflow} is not registered; write {advice}"), true)
             }
-            Open::Task { service, method } => (format!("the task {service}.{method}, which does not return"), false),
-            Open::Step { name } => (format!("the step {name:?}, which does not return"), false),
-            // One that nobody waits for any more fires without a trace.
-            Open::Timer { due } if due <= now.as_millis() => return,
-            Open::Timer { due } => {
-                let due_in = Timestamp::from_millis(due).since(now);
+            Waiting::Task { service, method, .. } => {
+                (format!("the task {service}.{method}, which does not return"), false)
+            }
+            Waiting::Step { name, .. } => (format!("the step {name:?}, which does not return"), false),
+            Waiting::Timer { due_at, .. } => {
+                let due_in = Timestamp::from_millis(*due_at).since(now);
                 standing.next_timer = earlier(standing.next_timer, Some(due_in));
                 (format!("a timer that is due in {due_in:?}"), false)
             }
-            Open::Child { workflow, id } => {
+            Waiting::Child { workflow, id, .. } => {
                 let child = self.look(client, now, (workflow, id)).await;
                 standing.instances += child.instances;
                 standing.events += child.events;
@@ -142,6 +130,14 @@ impl Registered {
                 standing.stopped = standing.stopped.take().or(child.stopped);
                 (format!("its child {workflow}/{id}, which waits for {}", child.waits.join(", and for ")), child.misses)
             }
+            Waiting::Channel { name } => (format!("a signal to the channel {name:?}"), false),
+            Waiting::Condition => match kind.signals {
+                [] => ("a condition on its state, which has no signal that could change it".to_owned(), false),
+                names => {
+                    (format!("a condition on its state, which these signals may change: {}", names.join(", ")), false)
+                }
+            },
+            other => (format!("{other:?}"), false),
         };
         standing.waits.push(what);
         standing.misses |= is_missing;
@@ -165,13 +161,20 @@ impl Registered {
     /// Whether a task of this method is open in an instance and is tried again without an end.
     pub(super) async fn is_endless(&self, client: &Client, (workflow, id): (&str, &str), task: (&str, &str)) -> bool {
         let Some(kind) = self.workflows.get(workflow) else { return false };
-        let Ok((_, history)) = (kind.inspect)(client.clone(), id.to_owned()).await else { return false };
-        let open = open(&history);
+        let Ok((summary, history)) = (kind.inspect)(client.clone(), id.to_owned()).await else { return false };
+        let is_open = |call: &u32| {
+            summary.waiting.iter().any(|waiting| match waiting {
+                Waiting::Task { seq, service, method, .. } => {
+                    seq == call && (service.as_str(), method.as_str()) == task
+                }
+                _ => false,
+            })
+        };
         history.iter().any(|event| match &event.kind {
-            EventKind::TaskScheduled { seq, service, method, options, .. } => {
+            EventKind::TaskScheduled { seq, options, .. } => {
                 let has_end = options.overall_timeout.is_some()
                     || options.retry.clone().unwrap_or_default().delay(u32::MAX - 1, 0.0).is_none();
-                (service.as_str(), method.as_str()) == task && open.contains_key(seq) && !has_end
+                is_open(seq) && !has_end
             }
             _ => false,
         })
@@ -180,39 +183,4 @@ impl Registered {
 
 fn earlier(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
     one.into_iter().chain(other).min()
-}
-
-fn open(history: &[Event]) -> BTreeMap<u32, Open<'_>> {
-    let mut open = BTreeMap::new();
-    for event in history {
-        match &event.kind {
-            EventKind::TaskScheduled { seq, service, method, .. } => {
-                open.insert(*seq, Open::Task { service, method });
-            }
-            EventKind::TimerStarted { seq, due_at_ms, .. } => {
-                open.insert(*seq, Open::Timer { due: *due_at_ms });
-            }
-            EventKind::ChildStarted { seq, workflow, id, detached: false, .. } => {
-                open.insert(*seq, Open::Child { workflow, id });
-            }
-            EventKind::StepScheduled { seq, name } => {
-                open.insert(*seq, Open::Step { name });
-            }
-            EventKind::TaskCompleted { seq, .. }
-            | EventKind::TaskFailed { seq, .. }
-            | EventKind::TaskCancelRequested { seq }
-            | EventKind::Detached { seq }
-            | EventKind::TimerFired { seq }
-            | EventKind::TimerCancelled { seq }
-            | EventKind::ChildCompleted { seq, .. }
-            | EventKind::ChildFailed { seq, .. }
-            | EventKind::ChildCancelRequested { seq }
-            | EventKind::StepCompleted { seq, .. }
-            | EventKind::StepFailed { seq, .. } => {
-                open.remove(seq);
-            }
-            _ => {}
-        }
-    }
-    open
 }

@@ -182,12 +182,12 @@ fn a_signal_that_never_comes_fails_the_test_with_those_that_could() {
         env.start::<Waits>("w", ()).await.result().await
     });
     assert!(reason.contains("workflow Waits/w will not end"), "{reason}");
-    assert!(reason.contains("a signal; it has handlers for these: release"), "{reason}");
+    assert!(reason.contains("a condition on its state, which these signals may change: release"), "{reason}");
     let reason = failure(async || {
         let env = TestEnv::new().workflow::<Waits>().workflow::<Parent>();
         env.start::<Parent>("p", ()).await.result().await
     });
-    assert!(reason.contains("its child Waits/child, which waits for a signal"), "{reason}");
+    assert!(reason.contains("its child Waits/child, which waits for a condition"), "{reason}");
 }
 
 #[tokio::test]
@@ -211,6 +211,26 @@ async fn a_signal_that_the_test_sends_years_later_or_from_a_thread_comes_in_time
         waits.signal(WaitsSignal::release(text)).await.expect("sent");
     });
     assert_eq!(result.expect("a result"), "from a thread");
+}
+
+#[derive(Debug, Default)]
+struct Receives;
+
+#[partitura::workflow]
+impl Receives {
+    #[run]
+    async fn run(cx: Cx<Self>) -> Result<u32, Oops> {
+        cx.channel::<u32>("numbers").recv().await.map_err(|error| Oops::No(error.to_string()))
+    }
+}
+
+#[test]
+fn a_channel_that_stays_empty_fails_the_test_with_its_name() {
+    let reason = failure(async || {
+        let env = TestEnv::new().workflow::<Receives>();
+        env.start::<Receives>("r", ()).await.result().await
+    });
+    assert!(reason.contains("a signal to the channel \"numbers\""), "{reason}");
 }
 
 /// Asks once a minute whether it may go on.
