@@ -159,7 +159,11 @@ pub(crate) fn shortened(kind: &EventKind) -> EventKind {
             started.tags.clear();
         }
         E::SignalReceived { payload, .. } | E::SignalSent { payload, .. } => *payload = Payload::null(),
-        E::TaskScheduled { args: payload, .. } | E::ChildStarted { input: payload, .. } => *payload = Payload::null(),
+        E::TaskScheduled { args, .. } => *args = Payload::null(),
+        E::ChildStarted { input, tags, .. } => {
+            *input = Payload::null();
+            tags.clear();
+        }
         E::TaskCompleted { result, .. }
         | E::ChildCompleted { result, .. }
         | E::StepCompleted { result, .. }
@@ -183,6 +187,8 @@ pub(crate) fn shortened(kind: &EventKind) -> EventKind {
 
 fn shorten_failure(failure: &mut Failure) {
     failure.details = None;
+    failure.compensations.clear();
+    failure.cause = None;
     shorten(&mut failure.message, SHORT);
 }
 
