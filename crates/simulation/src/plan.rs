@@ -47,6 +47,8 @@ pub(crate) struct Plan {
     pub(crate) clients_crash: bool,
     /// The code that workers have until the last of it is rolled out.
     pub(crate) generations: Vec<Generation>,
+    /// An operator does something about this often.
+    pub(crate) operator: Option<u64>,
     /// Something befalls a process, or the subscription, about this often; and what.
     pub(crate) mishap_every: Option<u64>,
     pub(crate) mishaps: Vec<Mishap>,
@@ -164,6 +166,7 @@ impl Plan {
             crash_after,
             clients_crash: random.coin(),
             generations,
+            operator: Some(random.pick(&[500, 3_000])).filter(|_| random.chance(200)),
             mishap_every: mishap_every.or(everyday),
             mishaps,
             session: random.pick(&[200, 2_000, 6_000]),

@@ -6,7 +6,7 @@ use tokio::time::sleep;
 
 use crate::actors;
 use crate::agenda::Deed;
-use crate::catalogue::{self, Piece};
+use crate::catalogue::{self, Piece, operating};
 use crate::checks::{self, Ended, Told};
 use crate::mutant::Mutant;
 use crate::report::Report;
@@ -102,7 +102,9 @@ async fn perform(world: &World, pieces: Vec<Piece>) -> Vec<Ended> {
     let client = actors::persistent(&world.process("client".to_owned(), false)).await;
     let mut performances = JoinSet::new();
     let mut ended = Vec::new();
-    for Piece { id, workflow, model, parts } in pieces {
+    let mut instances = Vec::new();
+    for Piece { id, workflow, model, operate, parts } in pieces {
+        instances.push((id.clone(), operate));
         let piece = ended.len();
         for (number, part) in parts.into_iter().enumerate() {
             let (name, policy) = (format!("{id}/{number}"), part.policy);
@@ -119,6 +121,9 @@ async fn perform(world: &World, pieces: Vec<Piece>) -> Vec<Ended> {
         }
         ended.push(Ended { id, workflow, model, told: Vec::new() });
     }
+    // Dropped with it, an operator is gone.
+    let mut operators = JoinSet::new();
+    operators.spawn(operating::operator(world.clone(), client, instances));
     while let Some(performed) = performances.join_next().await {
         match performed {
             Ok((piece, told)) => ended[piece].told.extend(told),

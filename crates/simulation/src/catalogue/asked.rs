@@ -5,6 +5,7 @@ use std::sync::Arc;
 use partitura::history::{Event, EventKind};
 use partitura::{Client, ClientError, Cx, StartPolicy, Workflow, WorkflowHandle};
 
+use super::operating::operated;
 use super::performing::{Performance, outcome, pause};
 use super::{Entry, Expected, Heard, Outcome, Part, Piece, Upset, Verdict, entry};
 use crate::random::Random;
@@ -88,7 +89,8 @@ pub(super) fn ledger(random: &mut Random, id: String, begin: u64) -> Piece {
         };
         Expected::new(outcome, vec![call.played()])
     };
-    Piece { id, workflow: Ledger::NAME, model: Arc::new(model), parts: vec![part] }
+    let operate = operated::<Ledger>(id.clone());
+    Piece { id, workflow: Ledger::NAME, model: Arc::new(model), operate, parts: vec![part] }
 }
 
 /// Asks for the entries: all that were confirmed before have to be there, and none that is not committed.

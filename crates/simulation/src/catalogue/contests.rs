@@ -7,6 +7,7 @@ use partitura::history::{Event, EventKind};
 use partitura::{Client, ClientError, StartPolicy, Workflow};
 
 use super::changed::{Fixed, Score, in_one_tune};
+use super::operating::operated;
 use super::performing::{Performance, outcome, pause};
 use super::solos::{Sequence, in_sequence};
 use super::{Expected, Heard, Outcome, Part, Piece, Verdict};
@@ -84,5 +85,6 @@ fn contest<W: Workflow>(
         Part { perform: Box::new(perform), policy, may_crash: true }
     });
     let parts = parts.collect();
-    Piece { id, workflow: W::NAME, model: Arc::new(model), parts }
+    let operate = operated::<W>(id.clone());
+    Piece { id, workflow: W::NAME, model: Arc::new(model), operate, parts }
 }

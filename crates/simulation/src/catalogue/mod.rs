@@ -5,6 +5,7 @@ pub(crate) mod changed;
 mod contests;
 mod ensembles;
 mod interrupted;
+pub(crate) mod operating;
 mod performing;
 pub(crate) mod solos;
 mod waiting;

@@ -8,6 +8,7 @@ use futures::future::BoxFuture;
 use partitura::history::Event;
 use partitura::{Client, ClientError, Signal, StartPolicy, Workflow, WorkflowError, WorkflowHandle};
 
+use super::operating::{Operate, operated};
 use super::{Expected, Outcome, REASON};
 use crate::world::World;
 
@@ -17,6 +18,8 @@ pub(crate) struct Piece {
     pub(crate) workflow: &'static str,
     /// How a run has to end, by its input, and where chance decides, by what the history says of that.
     pub(crate) model: Model,
+    /// Does to it what an operator does.
+    pub(crate) operate: Operate,
     /// What clients do, at the same time.
     pub(crate) parts: Vec<Part>,
 }
@@ -116,7 +119,8 @@ where
         })
     };
     let part = Part { perform: Box::new(perform), policy: StartPolicy::UseExisting, may_crash };
-    Piece { id, workflow: W::NAME, model: Arc::new(model), parts: vec![part] }
+    let operate = operated::<W>(id.clone());
+    Piece { id, workflow: W::NAME, model: Arc::new(model), operate, parts: vec![part] }
 }
 
 /// Waits for the end of what was started, or not: whoever waits keeps an instance awake by asking, so many are left

@@ -6,6 +6,7 @@ use partitura::StartPolicy;
 use partitura::history::EventKind;
 
 use super::{Ended, Found, Run, Told, as_the_model_says, calls_of, end_of, story};
+use crate::catalogue::operating::CLOSED;
 use crate::catalogue::{Expected, Outcome, Verdict};
 use crate::world::State;
 
@@ -22,6 +23,10 @@ pub(super) fn is_decided(state: &State, piece: &Ended, runs: &[Run]) -> Found {
     starts_count_once(state, piece, &own)?;
     for (place, run) in own.iter().enumerate() {
         let expected = (piece.model)(&run.events);
+        if end_of(run) == Some(Outcome::Other(CLOSED.to_owned())) {
+            goes_as_far(run, &expected)?;
+            continue;
+        }
         match own.get(place + 1) {
             Some(next) if end_of(run) == Some(Outcome::Other(REPLACED.to_owned())) => {
                 is_replaced(run, &expected, next)?;
@@ -55,16 +60,22 @@ fn starts_count_once(state: &State, piece: &Ended, own: &[&Run]) -> Found {
 
 /// A run that was replaced did nothing else than its model up to then, and made way in the turn in which the next began.
 fn is_replaced(run: &Run, expected: &Expected, next: &Run) -> Found {
-    let calls = calls_of(run);
-    if !expected.calls.starts_with(&calls) {
-        let text = format!("{}: {calls:?} instead of {:?}:\n{}", run.name, expected.calls, story(&run.events));
-        return Err(("tasks and compensations are called exactly when due", text));
-    }
+    goes_as_far(run, expected)?;
     let (end, begin) = (run.events.last().map(|event| event.at), next.events.first().map(|event| event.at));
     if end != begin {
         return Err(("a run is replaced at once", format!("{}: {end:?}, {begin:?}", run.name)));
     }
     Ok(())
+}
+
+/// A run that was ended from outside did nothing else than its model up to then.
+fn goes_as_far(run: &Run, expected: &Expected) -> Found {
+    let calls = calls_of(run);
+    if expected.calls.starts_with(&calls) {
+        return Ok(());
+    }
+    let text = format!("{}: {calls:?} instead of {:?}:\n{}", run.name, expected.calls, story(&run.events));
+    Err(("tasks and compensations are called exactly when due", text))
 }
 
 /// What a client was told of its start and of the outcome.

@@ -1,0 +1,55 @@
+//! Somebody who looks after instances, and ends one now and then.
+
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use partitura::{Client, ClientError, Workflow};
+use tokio::time::sleep;
+
+use crate::world::World;
+
+/// Why an operator ends an instance.
+pub(crate) const CLOSED: &str = "the operator has closed it";
+
+/// What an operator does to an instance.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Order {
+    Resume,
+    Describe,
+    History,
+    Terminate,
+}
+
+/// Does it to one instance.
+pub(crate) type Operate = Box<dyn Fn(Client, Order) -> BoxFuture<'static, Result<(), ClientError>> + Send + Sync>;
+
+pub(super) fn operated<W: Workflow>(id: String) -> Operate {
+    Box::new(move |client, order| {
+        let handle = client.workflow::<W>(id.clone());
+        Box::pin(async move {
+            match order {
+                Order::Resume => handle.resume().await,
+                Order::Describe => handle.describe().await.map(drop),
+                Order::History => handle.history().await.map(drop),
+                Order::Terminate => handle.terminate(CLOSED).confirmed().await,
+            }
+        })
+    })
+}
+
+/// Does this and that to the instances of a world, for as long as it is not at peace.
+pub(crate) async fn operator(world: World, client: Client, instances: Vec<(String, Operate)>) {
+    loop {
+        let (rest, at, order) = {
+            let mut state = world.lock();
+            let Some(interval) = state.plan.operator.filter(|_| state.chaos) else { return };
+            let order = state.random.pick(&[Order::Resume, Order::Describe, Order::History, Order::Terminate]);
+            (state.random.between(1, 2 * interval), state.random.below(instances.len() as u64) as usize, order)
+        };
+        sleep(Duration::from_millis(rest)).await;
+        let (id, operate) = &instances[at];
+        // There may be no such instance yet, or no worker to answer.
+        let done = operate(client.clone(), order).await.map_err(|error| error.to_string());
+        world.lock().note("operator", format_args!("{order:?} {id}: {done:?}"));
+    }
+}
