@@ -111,7 +111,7 @@ fn settings(process: &Process, plan: &Plan) -> Builder {
         .partitions(NonZeroU32::new(plan.partitions).unwrap_or(NonZeroU32::MIN))
         .cache(at_least_one(plan.cache))
         .ask_again(Duration::from_secs(10))
-        .drain_within(Duration::from_secs(if plan.faultless { 30 } else { 2 }));
+        .drain_within(Duration::from_millis(plan.drain_within()));
     if plan.keeper != Keeper::Broker {
         builder = builder.store(Arc::new(SimStore::connect(process)));
     }

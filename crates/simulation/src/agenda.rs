@@ -71,7 +71,10 @@ impl State {
             Deed::Settle { member } => self.settlements_arrive(member),
             Deed::Return { member } => self.bring_back(member),
             Deed::Resume { process } => self.resume(process),
-            Deed::Retire { process } => self.processes[process].ask_to_leave(),
+            Deed::Retire { process } => {
+                let now = self.now();
+                self.processes[process].ask_to_leave(now);
+            }
             Deed::Store { message } => {
                 // The topic was there when the first copy came.
                 let _ = self.store(message, false);
@@ -140,7 +143,8 @@ impl State {
             }
             Mishap::Shutdown => {
                 self.note(&name, format_args!("is asked to shut down"));
-                self.processes[victim].ask_to_leave();
+                let now = self.now();
+                self.processes[victim].ask_to_leave(now);
             }
         }
     }

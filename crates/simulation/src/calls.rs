@@ -168,6 +168,11 @@ impl State {
         }
     }
 
+    /// A task ran for longer than its worker, which left, could wait.
+    pub(crate) fn was_cut_short(&mut self, message: &str) {
+        *self.audit.calls.copies.entry(message.to_owned()).or_default() += 1;
+    }
+
     /// A worker is lost, cut off, hears of that, or is late to give back what it had.
     pub(crate) fn upheaval(&mut self) {
         let now = self.now();

@@ -120,6 +120,12 @@ impl Mishap {
 }
 
 impl Plan {
+    /// How long a worker that leaves waits for what runs, in milliseconds. Where nothing goes wrong, nothing is cut short
+    /// but what goes on until it is told to end.
+    pub(crate) fn drain_within(&self) -> u64 {
+        if self.faultless { 30_000 } else { 2_000 }
+    }
+
     pub(crate) fn draw(random: &mut Random) -> Self {
         let faultless = random.chance(250);
         let mut rate = |choices: &[u64]| {

@@ -36,6 +36,8 @@ pub(crate) struct ProcessState {
     /// Which code it has, if it works.
     generation: Option<Generation>,
     paused_until: u64,
+    /// When it was asked to shut down.
+    leaves_since: Option<u64>,
     /// Whether its effects count.
     counts: bool,
     /// It dies with this effect from now, before or after it has happened.
@@ -50,7 +52,8 @@ impl ProcessState {
         self.mortal && !self.dead
     }
 
-    pub(crate) fn ask_to_leave(&self) {
+    pub(crate) fn ask_to_leave(&mut self, now: u64) {
+        self.leaves_since.get_or_insert(now);
         self.leaves.notify_one();
     }
 
@@ -88,6 +91,7 @@ impl World {
             clock: 0,
             generation: None,
             paused_until: 0,
+            leaves_since: None,
             counts,
             crash,
             died: died.clone(),
@@ -230,6 +234,12 @@ impl State {
     pub(crate) fn can_do_without(&self, process: usize) -> bool {
         let goes_on = |other: &ProcessState| !other.dead && other.generation == Some(Generation::Fixed);
         !self.chaos && self.processes[process].is_outdated() && self.processes.iter().any(goes_on)
+    }
+
+    /// Whether a process has waited for what runs for as long as it waits.
+    pub(crate) fn has_drained(&self, process: usize) -> bool {
+        let limit = self.plan.drain_within();
+        self.processes[process].leaves_since.is_some_and(|since| self.now() >= since + limit)
     }
 
     fn fate(&mut self, process: usize) -> Fate {

@@ -74,6 +74,7 @@ impl Consumer for SimConsumer {
                 if !state.is_mutant(Mutant::FlushForgotten) {
                     state.settle_pending(member);
                 }
+                state.cuts_short(member);
                 state.leave(member);
                 Ok(())
             })

@@ -162,6 +162,22 @@ impl State {
         }
     }
 
+    /// A member that leaves has waited long enough for what it still has.
+    pub(super) fn cuts_short(&mut self, member: usize) {
+        let Member { process, group, .. } = self.members[member];
+        if !self.has_drained(process) {
+            return;
+        }
+        let mut ids = Vec::new();
+        for (index, part) in self.groups[group].parts.iter().enumerate() {
+            for (_, (topic, seq)) in part.outs.iter().filter(|((out, ..), _)| *out as usize == member) {
+                let topic = self.topics.get(&self.groups[group].topics[*topic]);
+                ids.extend(topic.and_then(|topic| Some(topic.queues[index].stored.get(seq)?.message.id.clone())));
+            }
+        }
+        ids.iter().for_each(|id| self.was_cut_short(id.as_str()));
+    }
+
     /// A member is gone for good.
     pub(super) fn leave(&mut self, member: usize) {
         let group = self.members[member].group;
