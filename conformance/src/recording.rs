@@ -5,9 +5,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use partitura_broker::{
-    AckToken, Broker, Capabilities, Consumer, ConsumerOptions, Delayed, Entry, Event, Inbox, InboxAddress, Message,
-    Partition, Producer, ProducerOptions, Receipt, Result, ScanRange, Space, TopicName, Topology, Transactions, Unit,
-    Version,
+    AckToken, Broker, Capabilities, Consumer, ConsumerOptions, CorrectedClock, Delayed, Entry, Event, Inbox,
+    InboxAddress, Message, Partition, Producer, ProducerOptions, Receipt, Result, ScanRange, Space, TopicName,
+    Topology, Transactions, Unit, Version,
 };
 
 use crate::history::{Delivered, Record, Sent, Token};
@@ -32,6 +32,10 @@ impl RecordingBroker {
 impl Broker for RecordingBroker {
     fn capabilities(&self) -> &Capabilities {
         self.inner.capabilities()
+    }
+
+    fn clock(&self) -> CorrectedClock {
+        self.inner.clock()
     }
 
     async fn declare(&self, topology: &Topology) -> Result<()> {

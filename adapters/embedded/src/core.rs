@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use partitura_broker::{Capabilities, Clock, Error, ErrorKind, Message, Result, Timestamp};
+use partitura_broker::{Capabilities, Clock, CorrectedClock, Error, ErrorKind, Message, Result, Timestamp};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::catalog::Catalog;
@@ -20,7 +20,7 @@ const ADMITTED: u32 = 64 << 10;
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) capabilities: Capabilities,
-    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) clock: CorrectedClock,
     pub(crate) desk: Desk,
     pub(crate) readers: Readers,
     state: Mutex<State>,
@@ -45,7 +45,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Core {
     pub(crate) fn new(
         capabilities: Capabilities,
-        clock: Arc<dyn Clock>,
+        clock: CorrectedClock,
         state: State,
         desk: Desk,
         readers: Readers,

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use partitura_broker::{
-    Broker, Capabilities, Clock, Consumer, ConsumerOptions, Delay, Durability, Error, ErrorKind, Inbox, Limits,
-    Producer, ProducerOptions, Result, Supports, SystemClock, Timestamp, TopicKind, TopicName, Topology, Transactions,
+    Broker, Capabilities, Clock, Consumer, ConsumerOptions, CorrectedClock, Delay, Durability, Error, ErrorKind, Inbox,
+    Limits, Producer, ProducerOptions, Result, Supports, SystemClock, Timestamp, TopicKind, TopicName, Topology,
+    Transactions,
 };
 use tokio::time::Instant;
 
@@ -121,7 +122,13 @@ impl Embedded {
         let (writer, state) = restore(storage, &options, now)?;
         let readers = Readers::new(directory.file().to_path_buf());
         let desk = Desk::Thread(Queue::new());
-        let core = Core::new(capabilities(Durability::Synced, options.limits), options.clock, state, desk, readers);
+        let core = Core::new(
+            capabilities(Durability::Synced, options.limits),
+            CorrectedClock::over(options.clock),
+            state,
+            desk,
+            readers,
+        );
         let core = Arc::new(core);
         thread::start(core.clone(), writer, directory)?;
         Ok(Self { handle: Arc::new(Handle { core }) })
@@ -135,7 +142,13 @@ impl Embedded {
         let (writer, state) = restore(Storage::memory()?, &options, options.clock.now())?;
         let desk = Desk::Inline(std::sync::Mutex::new(Some(writer)));
         let readers = Readers::new(Default::default());
-        let core = Core::new(capabilities(Durability::Memory, options.limits), options.clock, state, desk, readers);
+        let core = Core::new(
+            capabilities(Durability::Memory, options.limits),
+            CorrectedClock::over(options.clock),
+            state,
+            desk,
+            readers,
+        );
         Ok(Self { handle: Arc::new(Handle { core: Arc::new(core) }) })
     }
 
@@ -185,6 +198,10 @@ fn consumer_number() -> u32 {
 impl Broker for Embedded {
     fn capabilities(&self) -> &Capabilities {
         &self.core().capabilities
+    }
+
+    fn clock(&self) -> CorrectedClock {
+        self.core().clock.clone()
     }
 
     async fn declare(&self, topology: &Topology) -> Result<()> {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use partitura_broker::telemetry::TARGET;
-use partitura_broker::{Capabilities, Clock, Result, SystemClock, Timestamp, TopicName};
+use partitura_broker::{Capabilities, Clock, CorrectedClock, Result, Timestamp, TopicName};
 use rdkafka::ClientConfig;
 use rdkafka::admin::AdminClient;
 use rdkafka::client::{Client, DefaultClientContext};
@@ -27,6 +27,7 @@ use crate::{delay, error};
 pub(crate) struct Core {
     target: Target,
     capabilities: Capabilities,
+    clock: CorrectedClock,
     admin: Arc<Admin>,
     outgoing: Mutex<Arc<Outgoing>>,
     health: Mutex<Arc<Health>>,
@@ -52,6 +53,7 @@ impl Core {
         Self {
             target,
             capabilities,
+            clock: CorrectedClock::default(),
             admin,
             outgoing: Mutex::new(Arc::new(outgoing)),
             health: Mutex::new(health),
@@ -72,8 +74,12 @@ impl Core {
         &self.capabilities
     }
 
+    pub(crate) fn clock(&self) -> &CorrectedClock {
+        &self.clock
+    }
+
     pub(crate) fn now(&self) -> Timestamp {
-        SystemClock.now()
+        self.clock.now()
     }
 
     pub(crate) fn is_closed(&self) -> bool {

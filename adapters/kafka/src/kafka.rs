@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use partitura_adapter_kit::Member as Claimant;
 use partitura_broker::{
-    Broker, Capabilities, Consumer, ConsumerOptions, Delay, Durability, Error, ErrorKind, Inbox, Limits, Producer,
-    ProducerOptions, Result, Supports, TopicKind, TopicName, Topology,
+    Broker, Capabilities, Consumer, ConsumerOptions, CorrectedClock, Delay, Durability, Error, ErrorKind, Inbox,
+    Limits, Producer, ProducerOptions, Result, Supports, TopicKind, TopicName, Topology,
 };
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
@@ -149,6 +149,10 @@ async fn settings(admin: &Admin, brokers: &[i32]) -> Result<Option<ConfigResourc
 impl Broker for Kafka {
     fn capabilities(&self) -> &Capabilities {
         self.0.capabilities()
+    }
+
+    fn clock(&self) -> CorrectedClock {
+        self.0.clock().clone()
     }
 
     async fn declare(&self, topology: &Topology) -> Result<()> {

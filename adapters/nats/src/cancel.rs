@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt};
-use partitura_broker::{Clock, Delayed, Error, ErrorKind, Result, SystemClock, Timestamp};
+use partitura_broker::{Clock, Delayed, Error, ErrorKind, Result, Timestamp};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -47,7 +47,7 @@ pub(crate) async fn all(core: &Core, delayed: Vec<Delayed>) -> Vec<Result<bool>>
 async fn one(core: &Core, link: &Link, delayed: Delayed) -> Result<bool> {
     let Delayed { topic, key, id, not_before: due } = &delayed;
     let known = core.topics.get(link, CANCEL, topic).await?;
-    if *due <= SystemClock.now() + ON_ITS_WAY {
+    if *due <= core.clock.now() + ON_ITS_WAY {
         return Ok(false);
     }
     let partition = producer::partition(&known, key.as_ref(), id);
@@ -57,7 +57,7 @@ async fn one(core: &Core, link: &Link, delayed: Delayed) -> Result<bool> {
     if purged.map_err(|e| error::refused(CANCEL, topic, e))?.purged == 0 {
         return Ok(false);
     }
-    if *due > SystemClock.now() + SKEW {
+    if *due > core.clock.now() + SKEW {
         return Ok(true);
     }
     let info = format!("STREAM.INFO.{}", known.stream);

@@ -8,9 +8,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use partitura_adapter_kit::Member;
 use partitura_broker::{
-    Broker, Capabilities, Consumer, ConsumerOptions, Delay, Durability, Error, ErrorKind, Inbox, Limits, Ordering,
-    Partition, Producer, ProducerOptions, Result, SubscriptionName, Supports, TopicKind, TopicName, Topology,
-    telemetry,
+    Broker, Capabilities, Consumer, ConsumerOptions, CorrectedClock, Delay, Durability, Error, ErrorKind, Inbox,
+    Limits, Ordering, Partition, Producer, ProducerOptions, Result, SubscriptionName, Supports, TopicKind, TopicName,
+    Topology, telemetry,
 };
 use tokio::sync::watch;
 use tracing::Instrument;
@@ -48,6 +48,7 @@ pub struct Nats {
 pub(crate) struct Core {
     pub(crate) settings: Arc<Settings>,
     pub(crate) capabilities: Capabilities,
+    pub(crate) clock: CorrectedClock,
     pub(crate) topics: Topics,
     /// Messages go out over one connection and come in over another, so that neither waits for the other.
     pub(crate) publishing: Connection,
@@ -97,6 +98,7 @@ impl Nats {
             core: Arc::new(Core {
                 settings,
                 capabilities,
+                clock: CorrectedClock::default(),
                 topics,
                 publishing,
                 consuming,
@@ -221,6 +223,10 @@ fn capabilities(link: &Link, settings: &Settings) -> Result<Capabilities> {
 impl Broker for Nats {
     fn capabilities(&self) -> &Capabilities {
         &self.core.capabilities
+    }
+
+    fn clock(&self) -> CorrectedClock {
+        self.core.clock.clone()
     }
 
     async fn declare(&self, topology: &Topology) -> Result<()> {

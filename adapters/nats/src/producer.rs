@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use partitura_broker::{
     Clock, Delayed, Error, ErrorKind, InboxAddress, Message, MessageId, Partition, Producer, ProducerOptions, Receipt,
-    Result, SystemClock, Timestamp, TopicName, partition_of, telemetry,
+    Result, Timestamp, TopicName, partition_of, telemetry,
 };
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::{Instant, timeout_at};
@@ -58,7 +58,7 @@ impl NatsProducer {
     }
 
     async fn publish_all(&self, batch: &[Message]) -> Vec<Result<Receipt>> {
-        let now = SystemClock.now();
+        let now = self.core.clock.now();
         let check = |message: &Message| self.core.capabilities.check(message, now).err();
         let mut batch = Batch::new(batch, batch.iter().map(check));
         let sent = {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use partitura_broker::{Capabilities, Clock};
+use partitura_broker::{Capabilities, CorrectedClock};
 
 use crate::delay::Forwarders;
 use crate::lanes::Lanes;
@@ -16,7 +16,7 @@ pub(crate) const SYSTEM: &str = "pulsar";
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) capabilities: Capabilities,
-    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) clock: CorrectedClock,
     pub(crate) cluster: Arc<Cluster>,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) lanes: Arc<Lanes>,

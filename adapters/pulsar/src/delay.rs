@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use partitura_adapter_kit::{Backoff, Claim, Claimed};
 use partitura_broker::{
-    ErrorKind, Message, Partition, Producer, ProducerOptions, Result, Timestamp, TopicName, telemetry,
+    Clock, ErrorKind, Message, Partition, Producer, ProducerOptions, Result, Timestamp, TopicName, telemetry,
 };
 use pulsar::proto::command_subscribe::SubType;
 use tokio::task::AbortHandle;

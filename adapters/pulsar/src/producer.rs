@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use partitura_broker::{
-    Error, InboxAddress, Message, Ordering, Partition, Producer, ProducerOptions, Receipt, Result, Timestamp, Topic,
-    partition_of, telemetry,
+    Clock, Error, InboxAddress, Message, Ordering, Partition, Producer, ProducerOptions, Receipt, Result, Timestamp,
+    Topic, partition_of, telemetry,
 };
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::AbortHandle;

@@ -3,8 +3,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use partitura_broker::{
-    Broker, Capabilities, Consumer, ConsumerOptions, Delay, Durability, Error, ErrorKind, Inbox, Limits, Producer,
-    ProducerOptions, Result, Supports, TopicName, Topology,
+    Broker, Capabilities, Consumer, ConsumerOptions, CorrectedClock, Delay, Durability, Error, ErrorKind, Inbox,
+    Limits, Producer, ProducerOptions, Result, Supports, TopicName, Topology,
 };
 use tokio::time::timeout;
 
@@ -61,11 +61,11 @@ impl Pulsar {
             Batching::Off => false,
             Batching::Auto => admin.setting(BY_INDEX).await?.as_deref() == Some("true"),
         };
-        let clock = target.options.clock.clone();
+        let clock = CorrectedClock::over(target.options.clock.clone());
         let core = Core {
             capabilities: capabilities(version.trim()),
             clock: clock.clone(),
-            lanes: Lanes::new(cluster.clone(), clock),
+            lanes: Lanes::new(cluster.clone(), Arc::new(clock)),
             catalog: Arc::new(Catalog::new(admin, cluster.clone(), target.namespace.clone())),
             cluster,
             forwarders: Forwarders::default(),
@@ -103,6 +103,10 @@ fn capabilities(version: &str) -> Capabilities {
 impl Broker for Pulsar {
     fn capabilities(&self) -> &Capabilities {
         &self.core.capabilities
+    }
+
+    fn clock(&self) -> CorrectedClock {
+        self.core.clock.clone()
     }
 
     async fn declare(&self, topology: &Topology) -> Result<()> {

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use partitura_broker::{Capabilities, Delay, Durability, Limits, Result, Supports};
+use partitura_broker::{Capabilities, CorrectedClock, Delay, Durability, Limits, Result, Supports};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -18,6 +18,7 @@ const LAST_CONFIRMS: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) capabilities: Capabilities,
+    pub(crate) clock: CorrectedClock,
     pub(crate) dial: Arc<Dial>,
     /// Declares, asks, and receives replies.
     pub(crate) control: Arc<Link>,
@@ -38,6 +39,7 @@ impl Core {
         control.connection().await?;
         Ok(Arc::new(Self {
             capabilities: capabilities(&version, options),
+            clock: CorrectedClock::default(),
             topics: Topics::new(control.clone()),
             dial,
             control,

@@ -7,7 +7,7 @@ use lapin::options::{BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, Consumer};
 use partitura_adapter_kit::Backoff;
-use partitura_broker::{Clock, Error, ErrorKind, ProducerOptions, Result, SystemClock, TopicName, telemetry};
+use partitura_broker::{Clock, CorrectedClock, Error, ErrorKind, ProducerOptions, Result, TopicName, telemetry};
 use tokio::time::sleep;
 
 use crate::SYSTEM;
@@ -28,10 +28,11 @@ const BACKOFF: Backoff = Backoff { first: Duration::from_millis(50), longest: Du
 /// Takes what may be due of a topic and publishes it: what is due to the topic, the rest to its next room. Runs in whoever
 /// consumes the topic, until it is aborted or the broker is closed; of all that run, the broker serves one.
 pub(crate) async fn forward(core: Arc<Core>, link: Arc<Link>, topic: TopicName) {
+    let clock = core.clock.clone();
     let publisher = Publisher::start(core, &ProducerOptions::default());
     let mut attempt = 0;
     loop {
-        let error = match Desk::open(&link, &topic).await {
+        let error = match Desk::open(&link, &topic, clock.clone()).await {
             Ok(desk) => {
                 attempt = 0;
                 desk.serve(&publisher, &link).await
@@ -50,6 +51,7 @@ pub(crate) async fn forward(core: Arc<Core>, link: Arc<Link>, topic: TopicName) 
 /// The messages at hand.
 struct Desk {
     topic: TopicName,
+    clock: CorrectedClock,
     channel: Channel,
     consumer: Consumer,
     settled: Settled,
@@ -57,14 +59,14 @@ struct Desk {
 }
 
 impl Desk {
-    async fn open(link: &Link, topic: &TopicName) -> Result<Self> {
+    async fn open(link: &Link, topic: &TopicName, clock: CorrectedClock) -> Result<Self> {
         let explain = |error| link.explain(error, "forward").of(topic);
         let channel = link.channel().await?;
         channel.basic_qos(AHEAD, BasicQosOptions::default()).await.map_err(explain)?;
         let (queue, options) = (names::due(topic), BasicConsumeOptions::default());
         let consumer = channel.basic_consume(queue.into(), "".into(), options, FieldTable::default());
         let consumer = consumer.await.map_err(explain)?;
-        Ok(Self { topic: topic.clone(), channel, consumer, settled: Settled::default(), waiting: Vec::new() })
+        Ok(Self { topic: topic.clone(), clock, channel, consumer, settled: Settled::default(), waiting: Vec::new() })
     }
 
     /// Forwards until the connection is lost.
@@ -78,7 +80,7 @@ impl Desk {
                 self.collect();
                 continue;
             }
-            let next = self.waiting.iter().map(|(_, outgoing)| delay(outgoing)).min();
+            let next = self.waiting.iter().map(|(_, outgoing)| delay(&self.clock, outgoing)).min();
             tokio::select! {
                 () = sleep(next.unwrap_or_default()), if next.is_some() => {}
                 delivery = self.consumer.next() => match delivery {
@@ -113,8 +115,9 @@ impl Desk {
 
     /// What is due, or not due for so long that it goes to another room, in the order in which it falls due.
     fn take_ready(&mut self) -> Vec<(Tag, Outgoing)> {
-        let mut ready: Vec<_> =
-            self.waiting.extract_if(.., |(_, outgoing)| Wait::of(delay(outgoing)) != Wait::Brief).collect();
+        let clock = &self.clock;
+        let is_ready = |(_, outgoing): &mut (Tag, Outgoing)| Wait::of(delay(clock, outgoing)) != Wait::Brief;
+        let mut ready: Vec<_> = self.waiting.extract_if(.., is_ready).collect();
         ready.sort_by_key(|(_, outgoing)| outgoing.message.not_before);
         ready
     }
@@ -143,6 +146,6 @@ impl Desk {
 }
 
 /// How long until it is due.
-fn delay(outgoing: &Outgoing) -> Duration {
-    outgoing.message.not_before.map(|due| due.since(SystemClock.now())).unwrap_or_default()
+fn delay(clock: &CorrectedClock, outgoing: &Outgoing) -> Duration {
+    outgoing.message.not_before.map(|due| due.since(clock.now())).unwrap_or_default()
 }

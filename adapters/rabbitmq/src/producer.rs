@@ -7,7 +7,7 @@ use lapin::Channel;
 use lapin::options::BasicPublishOptions;
 use lapin::types::ShortString;
 use partitura_broker::{
-    Clock, Error, ErrorKind, InboxAddress, Message, Producer, ProducerOptions, Receipt, Result, SystemClock, telemetry,
+    Clock, Error, ErrorKind, InboxAddress, Message, Producer, ProducerOptions, Receipt, Result, telemetry,
 };
 use tokio::time::timeout;
 use tracing::Instrument;
@@ -54,7 +54,7 @@ impl Producer for RabbitmqProducer {
 
     async fn reply(&self, replies: Vec<(InboxAddress, Message)>) -> Result<()> {
         let channel = self.reply_channel().await?;
-        let now = SystemClock.now();
+        let now = self.core.clock.now();
         let mut written = Vec::with_capacity(replies.len());
         for (address, message) in &replies {
             self.core.capabilities.check(message, now)?;

@@ -11,8 +11,8 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{Channel, Confirmation, Connection};
 use partitura_broker::{
-    Clock, Error, ErrorKind, Message, Ordering, Partition, ProducerOptions, Receipt, Result, SystemClock, Topic,
-    TopicKind, partition_of,
+    Clock, Error, ErrorKind, Message, Ordering, Partition, ProducerOptions, Receipt, Result, Topic, TopicKind,
+    partition_of,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout};
@@ -164,7 +164,7 @@ impl Task {
             let sent = match &session {
                 Ok(session) => self.send(session, number, index, outgoing).await,
                 Err(error) => {
-                    self.core.capabilities.check(&outgoing.message, SystemClock.now()).and(Err(error.duplicate()))
+                    self.core.capabilities.check(&outgoing.message, self.core.clock.now()).and(Err(error.duplicate()))
                 }
             };
             if let Err(error) = sent {
@@ -176,7 +176,7 @@ impl Task {
     /// Sends a message. Its confirm lands later.
     async fn send(&mut self, session: &Session, batch: u64, index: usize, outgoing: Outgoing) -> Result<()> {
         let Outgoing { message, again } = outgoing;
-        self.core.capabilities.check(&message, SystemClock.now())?;
+        self.core.capabilities.check(&message, self.core.clock.now())?;
         if let Some(error) = self.batches.get(&batch).and_then(|batch| batch.blocked_by(index)) {
             return Err(error);
         }
@@ -220,7 +220,7 @@ impl Task {
             }
             (_, Ordering::Shared) => Partition(0),
         };
-        let delay = message.not_before.map(|due| due.since(SystemClock.now())).unwrap_or_default();
+        let delay = message.not_before.map(|due| due.since(self.core.clock.now())).unwrap_or_default();
         let (exchange, key) = match Wait::of(delay) {
             Wait::None => (names::exchange(&topic.name), partition.to_string()),
             Wait::Brief => (names::DUE.to_owned(), names::delayed(0, &topic.name)),

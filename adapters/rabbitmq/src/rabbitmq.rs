@@ -3,8 +3,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use partitura_adapter_kit::Member;
 use partitura_broker::{
-    Broker, Capabilities, Consumer, ConsumerOptions, Error, ErrorKind, Inbox, Ordering, Partition, Producer,
-    ProducerOptions, Result, TopicKind, TopicName, Topology,
+    Broker, Capabilities, Consumer, ConsumerOptions, CorrectedClock, Error, ErrorKind, Inbox, Ordering, Partition,
+    Producer, ProducerOptions, Result, TopicKind, TopicName, Topology,
 };
 
 use crate::SYSTEM;
@@ -86,6 +86,10 @@ impl Rabbitmq {
 impl Broker for Rabbitmq {
     fn capabilities(&self) -> &Capabilities {
         &self.core.capabilities
+    }
+
+    fn clock(&self) -> CorrectedClock {
+        self.core.clock.clone()
     }
 
     async fn declare(&self, topology: &Topology) -> Result<()> {

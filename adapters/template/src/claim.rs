@@ -4,7 +4,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use partitura_adapter_kit::{Claim, Claimed, Claims};
-use partitura_broker::{Error, Partition, Result, SubscriptionName, TopicName};
+use partitura_broker::{Clock, Error, Partition, Result, SubscriptionName, TopicName};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 use tokio::time::{Instant, sleep_until};
@@ -160,7 +160,7 @@ impl LineClaim {
         }
         // What is said from here on may be about something that this does not see.
         self.ear.clear();
-        Some(session.ask("read", wire::take(*line, *owner, room)))
+        Some(session.ask("read", wire::take(*line, *owner, room, self.core.clock.now())))
     }
 
     /// Takes up what was read; and decides when to look again.

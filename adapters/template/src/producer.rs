@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use partitura_broker::{
     Clock, Delayed, Error, ErrorKind, InboxAddress, Message, MessageId, Ordering, Partition, Producer, ProducerOptions,
-    Receipt, Result, SystemClock, TopicKind, TopicName, partition_of, telemetry,
+    Receipt, Result, TopicKind, TopicName, partition_of, telemetry,
 };
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
@@ -88,7 +88,7 @@ impl TemplateProducer {
         let session = desk.session(&self.core.host, "publish").await?;
         let mut results = Vec::with_capacity(batch.len());
         for message in batch {
-            let place = match self.core.capabilities.check(message, SystemClock.now()) {
+            let place = match self.core.capabilities.check(message, self.core.clock.now()) {
                 Ok(()) => desk.place(&session, "publish", (&message.topic, message.key.as_ref(), &message.id)).await,
                 refused => refused.map(|()| Partition(0)),
             };
@@ -191,7 +191,7 @@ impl Producer for TemplateProducer {
 
     async fn reply(&self, replies: Vec<(InboxAddress, Message)>) -> Result<()> {
         for (_, reply) in &replies {
-            self.core.capabilities.check(reply, SystemClock.now())?;
+            self.core.capabilities.check(reply, self.core.clock.now())?;
         }
         let rows = inbox::rows(&replies);
         if rows.is_empty() {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use partitura_adapter_kit::Member;
 use partitura_broker::{
-    Broker, Capabilities, Consumer, ConsumerOptions, Delay, Durability, Error, ErrorKind, Inbox, Limits, Ordering,
-    Producer, ProducerOptions, Result, Supports, Topic, TopicKind, TopicName, Topology, telemetry,
+    Broker, Capabilities, Consumer, ConsumerOptions, CorrectedClock, Delay, Durability, Error, ErrorKind, Inbox,
+    Limits, Ordering, Producer, ProducerOptions, Result, Supports, Topic, TopicKind, TopicName, Topology, telemetry,
 };
 use sqlx::PgConnection;
 use tokio::sync::Mutex;
@@ -44,6 +44,7 @@ pub struct Template {
 pub(crate) struct Core {
     pub(crate) host: Host,
     pub(crate) capabilities: Capabilities,
+    pub(crate) clock: CorrectedClock,
     pub(crate) notices: Notices,
     pub(crate) desk: Mutex<Desk>,
 }
@@ -66,7 +67,7 @@ impl Template {
         let (capabilities, first) = prepared.map_err(|_| error::silent("connect").of(&host.address))??;
         let desk = Mutex::new(Desk::over(Session::over(&host, first)));
         let notices = Notices::listen(&host).await?;
-        Ok(Self { core: Arc::new(Core { host, capabilities, notices, desk }) })
+        Ok(Self { core: Arc::new(Core { host, capabilities, clock: CorrectedClock::default(), notices, desk }) })
     }
 
     /// A connection of the client's own, with the tables on its search path, for what the contract does not have.
@@ -134,6 +135,10 @@ async fn look_up(session: &Session, options: &ConsumerOptions) -> Result<Topic> 
 impl Broker for Template {
     fn capabilities(&self) -> &Capabilities {
         &self.core.capabilities
+    }
+
+    fn clock(&self) -> CorrectedClock {
+        self.core.clock.clone()
     }
 
     async fn declare(&self, topology: &Topology) -> Result<()> {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use bytes::{Buf, BufMut, Bytes};
 use partitura_adapter_kit::Claimed;
-use partitura_broker::{Clock, Delayed, Headers, Message, Partition, SystemClock, Timestamp, TopicName};
+use partitura_broker::{Delayed, Headers, Message, Partition, Timestamp, TopicName};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 
@@ -42,10 +42,9 @@ pub(crate) fn cancelled(rows: &[PgRow]) -> sqlx::Result<HashSet<usize>> {
 }
 
 /// Reads the next messages of a line, and in how many milliseconds the next delayed one will be due.
-pub(crate) fn take(line: i32, owner: i64, most: i32) -> Statement {
+pub(crate) fn take(line: i32, owner: i64, most: i32, now: Timestamp) -> Statement {
     // Never early: by the server's clock, and not by ours either.
-    let now = millis(SystemClock.now());
-    sqlx::query("SELECT * FROM take($1, $2, $3, $4)").bind(line).bind(owner).bind(most).bind(now)
+    sqlx::query("SELECT * FROM take($1, $2, $3, $4)").bind(line).bind(owner).bind(most).bind(millis(now))
 }
 
 /// Reads a row of what [`take`] gives; `None` is the one that has no message.

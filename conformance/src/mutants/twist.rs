@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use async_trait::async_trait;
 use bytes::Bytes;
 use partitura_broker::{
-    AckToken, Broker, Capabilities, Consumer, ConsumerOptions, Delayed, Delivery, Entry, Event, Inbox, InboxAddress,
-    Message, Partition, Producer, ProducerOptions, Receipt, Result, ScanRange, Space, TopicName, Topology,
-    Transactions, Unit, Version,
+    AckToken, Broker, Capabilities, Consumer, ConsumerOptions, CorrectedClock, Delayed, Delivery, Entry, Event, Inbox,
+    InboxAddress, Message, Partition, Producer, ProducerOptions, Receipt, Result, ScanRange, Space, TopicName,
+    Topology, Transactions, Unit, Version,
 };
 
 /// What a mutant does otherwise than the broker it wraps. Each method does the right thing unless it is overridden.
@@ -135,6 +135,10 @@ struct Twisted {
 impl Broker for Twisted {
     fn capabilities(&self) -> &Capabilities {
         &self.capabilities
+    }
+
+    fn clock(&self) -> CorrectedClock {
+        self.inner.clock()
     }
 
     async fn declare(&self, topology: &Topology) -> Result<()> {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::{
-    AckToken, Capabilities, Delayed, Error, ErrorKind, Event, InboxAddress, Message, Partition, Receipt, Result,
-    SubscriptionName, TopicName, Topology, Transactions,
+    AckToken, Capabilities, CorrectedClock, Delayed, Error, ErrorKind, Event, InboxAddress, Message, Partition,
+    Receipt, Result, SubscriptionName, TopicName, Topology, Transactions,
 };
 
 /// A connection to a message broker: the one trait that every adapter implements.
@@ -94,6 +94,15 @@ pub trait Broker: Debug + Send + Sync {
     ///
     /// Conformance: `publish.audience`.
     fn has_audience(&self, topic: &TopicName) -> bool;
+
+    /// The clock by which this connection judges whether a message is due, and for how long it has to wait.
+    ///
+    /// **Contract.** Every call gives a handle to the same clock. The layer above corrects it when it knows how far it is
+    /// off, and takes its own moments from it, so that the two never disagree. An adapter that leaves every such judgment
+    /// to the server may keep the default: a clock of which it knows nothing.
+    fn clock(&self) -> CorrectedClock {
+        CorrectedClock::default()
+    }
 
     /// One commit for settling, publishing and writing state, where the broker can.
     ///

@@ -1,5 +1,7 @@
 use std::fmt;
 use std::ops::Add;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A moment of wall-clock time, in milliseconds since the Unix epoch.
@@ -77,6 +79,55 @@ impl Clock for SystemClock {
     }
 }
 
+/// Another clock, and by how much it differs from the one that all processes of a deployment go by.
+///
+/// Cloning gives another handle to the same clock: a correction through one of them counts for all.
+#[derive(Debug, Clone)]
+pub struct CorrectedClock {
+    base: Arc<dyn Clock>,
+    /// In milliseconds.
+    offset: Arc<AtomicI64>,
+}
+
+impl CorrectedClock {
+    /// A clock that shows what `base` shows, until it is corrected.
+    pub fn over(base: Arc<dyn Clock>) -> Self {
+        Self { base, offset: Arc::default() }
+    }
+
+    /// What the clock below shows.
+    pub fn uncorrected(&self) -> Timestamp {
+        self.base.now()
+    }
+
+    /// Adds so many milliseconds to what the clock below shows, from now on. Negative: the clock below is ahead.
+    pub fn correct(&self, millis: i64) {
+        self.offset.store(millis, Ordering::Relaxed);
+    }
+
+    /// How many milliseconds are added to what the clock below shows.
+    pub fn offset(&self) -> i64 {
+        self.offset.load(Ordering::Relaxed)
+    }
+}
+
+impl Default for CorrectedClock {
+    /// The system's clock, not corrected.
+    fn default() -> Self {
+        Self::over(Arc::new(SystemClock))
+    }
+}
+
+impl Clock for CorrectedClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.base.now().0.saturating_add_signed(self.offset()))
+    }
+
+    fn now_rounded_up(&self) -> Timestamp {
+        Timestamp(self.base.now_rounded_up().0.saturating_add_signed(self.offset()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,6 +140,24 @@ mod tests {
             let due = UNIX_EPOCH + Duration::from_millis(due.as_millis());
             assert!(due >= begun + Duration::from_millis(5));
         }
+    }
+
+    #[test]
+    fn a_correction_counts_for_every_handle() {
+        #[derive(Debug)]
+        struct Noon;
+        impl Clock for Noon {
+            fn now(&self) -> Timestamp {
+                Timestamp::from_millis(43_200_000)
+            }
+        }
+        let clock = CorrectedClock::over(Arc::new(Noon));
+        let other = clock.clone();
+        clock.correct(-200_000);
+        assert_eq!((other.now(), other.offset()), (Timestamp::from_millis(43_000_000), -200_000));
+        assert_eq!(other.uncorrected(), Timestamp::from_millis(43_200_000));
+        other.correct(5);
+        assert_eq!(clock.now(), Timestamp::from_millis(43_200_005));
     }
 
     #[test]

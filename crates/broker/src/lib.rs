@@ -57,7 +57,7 @@ mod transactions;
 
 pub use broker::{Broker, Consumer, ConsumerOptions, Credit, Inbox, Producer, ProducerOptions};
 pub use capabilities::{Capabilities, Delay, Durability, Limits, Supports};
-pub use clock::{Clock, SystemClock, Timestamp};
+pub use clock::{Clock, CorrectedClock, SystemClock, Timestamp};
 pub use delivery::{AckToken, Assignment, Delivery, Event, Partition};
 pub use error::{Error, ErrorKind, Result};
 pub use message::{Delayed, Headers, InboxAddress, Message, MessageId, Receipt};

@@ -1,10 +1,10 @@
 //! Which topics are known to exist; declares the others before anything is sent to them.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
-use partitura_broker::{Broker, Result, Timestamp};
+use partitura_broker::{Broker, InboxAddress, Result, Timestamp};
 use tokio::sync::OnceCell;
 
 use crate::names::{ServiceTopics, WorkflowTopics};
@@ -26,6 +26,7 @@ pub(crate) struct Directory {
     broker: Arc<dyn Broker>,
     namespace: Namespace,
     partitions: u32,
+    time_at: OnceLock<InboxAddress>,
     workflows: RwLock<HashMap<String, WorkflowTopics>>,
     services: RwLock<HashMap<String, ServiceTopics>>,
     declared: Mutex<HashMap<Destination, Arc<OnceCell<()>>>>,
@@ -35,7 +36,19 @@ pub(crate) struct Directory {
 impl Directory {
     pub(crate) fn new(broker: Arc<dyn Broker>, namespace: Namespace, partitions: u32) -> Self {
         let (workflows, services, declared, served) = Default::default();
-        Self { broker, namespace, partitions, workflows, services, declared, served }
+        let time_at = OnceLock::new();
+        Self { broker, namespace, partitions, time_at, workflows, services, declared, served }
+    }
+
+    /// Has those who get tasks from here ask at this inbox for the time.
+    pub(crate) fn tell_time_at(&self, inbox: InboxAddress) {
+        // It is the same each time.
+        let _ = self.time_at.set(inbox);
+    }
+
+    /// Where to ask for the time, if here.
+    pub(crate) fn time_at(&self) -> Option<&str> {
+        self.time_at.get().map(InboxAddress::as_str)
     }
 
     /// How many partitions an ordered topic has.

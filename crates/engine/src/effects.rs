@@ -43,6 +43,7 @@ pub(crate) fn of(
                 scheduled_at: event.at,
                 heartbeat: None,
                 detached: notes.detached.contains(seq),
+                time_at: directory.time_at().map(str::to_owned),
             };
             let tasks = directory.service(service)?.tasks;
             let task = Message::new(tasks, request.message_id(), wire::encode(&request));

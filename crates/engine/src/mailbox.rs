@@ -4,21 +4,22 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use partitura_broker::{Broker, InboxAddress, Result};
+use partitura_broker::{Broker, Clock, InboxAddress, Producer, Result, TopicName};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::wire::{self, Reply, ReplyBody, ReplyTo};
+use crate::wire::{self, Reply, ReplyBody, ReplyTo, TimeQuestion};
 
 /// An inbox and the requests that wait at it. Closes when dropped.
 #[derive(Debug)]
 pub(crate) struct Mailbox {
     address: InboxAddress,
     waiting: Arc<Waiting>,
+    time: Arc<OnceLock<Time>>,
     next: AtomicU64,
     pump: JoinHandle<()>,
 }
@@ -32,17 +33,25 @@ impl Waiting {
     }
 }
 
+/// What it takes to tell others the time.
+#[derive(Debug)]
+struct Time {
+    producer: Box<dyn Producer>,
+    clock: Arc<dyn Clock>,
+}
+
 impl Mailbox {
     pub(crate) async fn open(broker: &dyn Broker) -> Result<Self> {
         let mut inbox = broker.inbox().await?;
         let address = inbox.address().clone();
         let waiting = Arc::<Waiting>::default();
+        let time = Arc::<OnceLock<Time>>::default();
         let pump = tokio::spawn({
-            let waiting = waiting.clone();
+            let (waiting, time) = (waiting.clone(), time.clone());
             async move {
                 loop {
                     match inbox.next().await {
-                        Ok(message) => deliver(&waiting, &message.payload),
+                        Ok(message) => deliver(&waiting, &time, &message.payload),
                         Err(error) if error.is_retryable() => tokio::time::sleep(Duration::from_millis(100)).await,
                         Err(error) => {
                             tracing::debug!(%error, "the inbox is closed");
@@ -54,7 +63,14 @@ impl Mailbox {
                 }
             }
         });
-        Ok(Self { address, waiting, next: AtomicU64::new(1), pump })
+        Ok(Self { address, waiting, time, next: AtomicU64::new(1), pump })
+    }
+
+    /// Tells the time by this clock to whoever asks at the address that comes back.
+    pub(crate) fn tell_time(&self, producer: Box<dyn Producer>, clock: Arc<dyn Clock>) -> InboxAddress {
+        // Told already: by the same clock.
+        let _ = self.time.set(Time { producer, clock });
+        self.address.clone()
     }
 
     /// An address for one reply, and the future of it.
@@ -73,7 +89,7 @@ impl Drop for Mailbox {
     }
 }
 
-fn deliver(waiting: &Waiting, payload: &[u8]) {
+fn deliver(waiting: &Waiting, time: &Arc<OnceLock<Time>>, payload: &[u8]) {
     match wire::decode::<Reply>(payload) {
         Ok(Reply { request, body }) => {
             if let Some(sender) = waiting.lock().remove(&request) {
@@ -81,8 +97,26 @@ fn deliver(waiting: &Waiting, payload: &[u8]) {
                 let _ = sender.send(body);
             }
         }
-        Err(error) => tracing::warn!(%error, "a reply could not be read; is the worker of a newer version?"),
+        Err(error) => match wire::decode::<TimeQuestion>(payload) {
+            Ok(TimeQuestion { time_for }) => tell_time(time, time_for),
+            Err(_) => tracing::warn!(%error, "a reply could not be read; is the worker of a newer version?"),
+        },
     }
+}
+
+/// Beside the replies, which do not wait for it.
+fn tell_time(time: &Arc<OnceLock<Time>>, to: ReplyTo) {
+    let time = time.clone();
+    tokio::spawn(async move {
+        let Some(Time { producer, clock }) = time.get() else { return };
+        let told = match TopicName::new("time") {
+            Ok(topic) => producer.reply(vec![wire::reply(&topic, &to, ReplyBody::Time(clock.now().as_millis()))]).await,
+            Err(error) => Err(error.into()),
+        };
+        if let Err(error) = told {
+            tracing::debug!(%error, "a question for the time was not answered; it is asked again");
+        }
+    });
 }
 
 /// Resolves with the reply, or `None` when the inbox was closed. Dropping it forgets the request.

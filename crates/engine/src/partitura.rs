@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use partitura_broker::{Broker, Clock, Error, ErrorKind, ProducerOptions, Result, SystemClock};
+use partitura_broker::{Broker, Clock, Error, ErrorKind, ProducerOptions, Result};
 
 use crate::client::Client;
 use crate::directory::Directory;
@@ -14,6 +14,7 @@ use crate::mailbox::Mailbox;
 use crate::namespace::Namespace;
 use crate::patience::patiently;
 use crate::store::Store;
+use crate::timekeeper::{ClockOffset, Reference, Timekeeper};
 use crate::worker::Worker;
 
 /// A broker, a place for state, and settings: what workers and clients are made from. Cheap to clone.
@@ -25,6 +26,7 @@ pub(crate) struct Inner {
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) store: Option<Arc<dyn Store>>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) time: Arc<Timekeeper>,
     pub(crate) ids: Arc<dyn Ids>,
     pub(crate) namespace: Namespace,
     pub(crate) directory: Arc<Directory>,
@@ -63,7 +65,7 @@ impl Partitura {
         Builder {
             broker,
             store: None,
-            clock: Arc::new(SystemClock),
+            clock: None,
             ids: Arc::new(SystemIds),
             namespace: Namespace::default(),
             partitions: NonZeroU32::new(8).unwrap_or(NonZeroU32::MIN),
@@ -99,6 +101,15 @@ impl Partitura {
         &self.0.broker
     }
 
+    /// How far the clock of the deployment is from that of this machine, as last estimated; it is added to every moment that
+    /// a worker of this process sets or judges. `None`: no worker has compared them, or there is nothing to compare with.
+    ///
+    /// Workers compare when they start, and once a minute: with the server of the [store](Builder::store), or, without a
+    /// store, with whoever sends them tasks. More than a second is warned about, too.
+    pub fn clock_offset(&self) -> Option<ClockOffset> {
+        self.0.time.offset()
+    }
+
     /// Closes the broker. Stop workers before.
     ///
     /// # Errors
@@ -117,7 +128,7 @@ impl Partitura {
 pub struct Builder {
     broker: Arc<dyn Broker>,
     store: Option<Arc<dyn Store>>,
-    clock: Arc<dyn Clock>,
+    clock: Option<Arc<dyn Clock>>,
     ids: Arc<dyn Ids>,
     namespace: Namespace,
     partitions: NonZeroU32,
@@ -132,9 +143,10 @@ impl Builder {
         self
     }
 
-    /// Takes the time from here.
+    /// Takes the time from here, as it is. Otherwise it is that of [the broker's connection](Broker::clock), corrected by the
+    /// clock of the store where that can be read: see [`clock_offset`](Partitura::clock_offset).
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.clock = clock;
+        self.clock = Some(clock);
         self
     }
 
@@ -217,8 +229,28 @@ impl Builder {
         let directory = Arc::new(Directory::new(broker.clone(), namespace.clone(), partitions.get()));
         let mailbox = patiently("open an inbox", settings.wait, || Mailbox::open(&*broker)).await?;
         let (mailbox, producer) = (Arc::new(mailbox), broker.producer(ProducerOptions::default()).await?);
+        let corrected = broker.clock();
+        let reference = match (&clock, &store) {
+            (Some(_), _) => Reference::Own,
+            (None, Some(store)) => Reference::Store(store.clone()),
+            (None, None) if broker.transactions().is_some() => Reference::Own,
+            (None, None) => Reference::conductors(mailbox.clone()),
+        };
+        let clock = clock.unwrap_or_else(|| Arc::new(corrected.clone()));
+        let time = Timekeeper::new(corrected, reference);
         let client = Client::new(directory.clone(), producer, mailbox.clone(), ids.clone(), settings.ask_again);
-        Ok(Partitura(Arc::new(Inner { broker, store, clock, ids, namespace, directory, mailbox, settings, client })))
+        Ok(Partitura(Arc::new(Inner {
+            broker,
+            store,
+            clock,
+            time,
+            ids,
+            namespace,
+            directory,
+            mailbox,
+            settings,
+            client,
+        })))
     }
 }
 

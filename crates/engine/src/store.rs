@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use partitura_broker::{Broker, Entry, Error, ErrorKind, Put, Result, ScanRange, Space, Unit, Version};
+use partitura_broker::{Broker, Entry, Error, ErrorKind, Put, Result, ScanRange, Space, Timestamp, Unit, Version};
 
 /// Where the state of workflows is kept when the broker cannot keep it itself: versioned key-values, nothing more.
 ///
@@ -40,6 +40,20 @@ pub trait Store: Debug + Send + Sync {
     /// # Cancel safety
     /// Safe.
     async fn scan(&self, range: ScanRange, limit: usize) -> Result<Vec<Entry>>;
+
+    /// Reads the clock of the server that keeps the values: the one by which all workers go. `None`: there is no such
+    /// server, and the clock of the worker counts.
+    ///
+    /// Read several times when a worker starts, and once a minute. The shorter it takes, the better is the estimate.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    async fn now(&self) -> Result<Option<Timestamp>> {
+        Ok(None)
+    }
 }
 
 /// The key-values of a broker that has [transactions](Broker::transactions), as a store for another broker: an

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
-use partitura_broker::{AckToken, Clock, ErrorKind, Message, Producer, Timestamp, Unit};
+use partitura_broker::{AckToken, Broker, Clock, Delivery, ErrorKind, Message, Producer, Timestamp, Unit};
 use partitura_lanes::{Batch, Handler, Outcome, headers};
 use partitura_workflow::{Failure, FailureKind, Payload, Service, TaskFailure};
 use tokio::sync::watch;
@@ -18,6 +18,7 @@ use crate::ids::{Ids, random};
 use crate::journal::{Journal, Settlement, is_unsendable};
 use crate::mailbox::Mailbox;
 use crate::names::ServiceTopics;
+use crate::timekeeper::Timekeeper;
 use crate::wire::{self, Command, Outcome as Reported, ReplyBody, TaskRequest};
 
 /// How long an attempt that was delivered before asks the workflow for its last heartbeat.
@@ -37,6 +38,8 @@ pub(crate) struct Parts {
     pub(crate) producer: Box<dyn Producer>,
     pub(crate) mailbox: Arc<Mailbox>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) time: Arc<Timekeeper>,
     pub(crate) ids: Arc<dyn Ids>,
     pub(crate) directory: Arc<Directory>,
     pub(crate) events: EventTopic,
@@ -48,6 +51,7 @@ impl TaskRunner {
     }
 
     async fn run(&self, request: Arc<TaskRequest>, delivered_before: bool, token: AckToken) -> Outcome {
+        self.0.time.learn(&self.0.broker, request.time_at.as_deref()).await;
         let last = match (&request.heartbeat, delivered_before) {
             (Some(details), _) => Some(details.clone()),
             // The worker that had it went away; what it said last is with the workflow.
@@ -291,6 +295,16 @@ impl Handler for TaskRunner {
             Ok(request) => self.run(Arc::new(request), delivery.redelivered, delivery.token).await,
             Err(error) => Outcome::dead(format!("not a task for a service of this version: {error}")),
         }
+    }
+
+    /// Perhaps it is our clock that is wrong.
+    fn early(&self, delivery: &Delivery) {
+        if !self.0.time.is_learnt_from_tasks() {
+            return;
+        }
+        let Ok(TaskRequest { time_at, .. }) = wire::decode(&delivery.message.payload) else { return };
+        let runner = self.clone();
+        tokio::spawn(async move { runner.0.time.learn(&runner.0.broker, time_at.as_deref()).await });
     }
 }
 

@@ -255,6 +255,9 @@ pub(crate) struct TaskRequest {
     /// It outlives its workflow: it is wanted whatever becomes of that.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) detached: bool,
+    /// The inbox at which a worker without a store may ask for the time: that of whoever scheduled the task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) time_at: Option<String>,
 }
 
 impl TaskRequest {
@@ -300,8 +303,16 @@ pub(crate) struct Reply {
     pub(crate) body: ReplyBody,
 }
 
+/// Asks at an inbox for the time.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct TimeQuestion {
+    pub(crate) time_for: ReplyTo,
+}
+
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum ReplyBody {
+    /// To a [`TimeQuestion`], in milliseconds since the Unix epoch.
+    Time(u64),
     /// To `Start`: an instance was started, or was there. To `Signal`, `Cancel` and `Terminate`: it is recorded.
     Accepted,
     /// To `Start` with [`StartPolicy::Reject`].

@@ -116,6 +116,9 @@ impl Worker {
         })?;
         let (shutdown, is_shutdown) = oneshot::channel();
         let is_shutdown = is_shutdown.shared();
+        let inner = &partitura.0;
+        let begin = || inner.time.begin(&*inner.broker, &inner.mailbox, &inner.directory);
+        patiently("compare clocks", PATIENCE, begin).await?;
         // All at once: joining takes some brokers seconds.
         let conducting =
             definitions.into_iter().map(|definition| conduct(&partitura, definition, concurrency, &is_shutdown));
@@ -162,6 +165,8 @@ async fn serve(
         producer: inner.broker.producer(ProducerOptions::default()).await?,
         mailbox: inner.mailbox.clone(),
         clock: inner.clock.clone(),
+        broker: inner.broker.clone(),
+        time: inner.time.clone(),
         ids: inner.ids.clone(),
         directory: inner.directory.clone(),
         events: EventTopic::new(&inner.broker, topics.events.clone(), inner.settings.events),

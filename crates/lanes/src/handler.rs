@@ -2,7 +2,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use partitura_broker::Partition;
+use partitura_broker::{Delivery, Partition};
 
 use crate::Batch;
 
@@ -37,6 +37,12 @@ pub trait Handler: Send + Sync + 'static {
     fn released(&self, partitions: &[Partition]) {
         let _ = partitions;
     }
+
+    /// This message came before it was due by [our clock](crate::LaneOptions::clock), and is held back until then. It is a
+    /// sign that clocks differ; there is nothing else to do.
+    fn early(&self, delivery: &Delivery) {
+        let _ = delivery;
+    }
 }
 
 impl<H: Handler> Handler for Arc<H> {
@@ -54,6 +60,10 @@ impl<H: Handler> Handler for Arc<H> {
 
     fn released(&self, partitions: &[Partition]) {
         (**self).released(partitions);
+    }
+
+    fn early(&self, delivery: &Delivery) {
+        (**self).early(delivery);
     }
 }
 

@@ -79,8 +79,16 @@ pub async fn broker(url: &str) -> Result<Arc<dyn Broker>> {
     }
 }
 
-/// Opens a store by URL: `postgres://…`, or a broker that has transactions, as `embedded:DIR`.
-async fn store(url: &str) -> Result<Arc<dyn Store>> {
+/// Opens a store by URL, for [`Builder::store`]: `postgres://…` (feature `postgres`), or a broker that has transactions, as
+/// `embedded:DIR`. [`Connect::store`] does both.
+///
+/// # Errors
+/// [`InvalidArgument`](ErrorKind::InvalidArgument) for a URL that names no store, or one whose feature is off; those of the
+/// store.
+///
+/// # Cancel safety
+/// Safe.
+pub async fn store(url: &str) -> Result<Arc<dyn Store>> {
     match url.split_once(':') {
         #[cfg(feature = "postgres")]
         Some(("postgres" | "postgresql", _)) => {

@@ -59,11 +59,11 @@ mod connect;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use connect::{Connect, broker, connect};
+pub use connect::{Connect, broker, connect, store};
 pub use partitura_broker::{Error, ErrorKind};
 pub use partitura_engine::{
-    Builder, Client, ClientError, Filter, Partitura, ReplayValues, Request, RunningWorker, Start, StartPolicy, Status,
-    StatusKind, Summary, TaskContext, Waiting, Worker, WorkflowError, WorkflowHandle,
+    Builder, Client, ClientError, ClockOffset, Filter, Partitura, ReplayValues, Request, RunningWorker, Start,
+    StartPolicy, Status, StatusKind, Store, Summary, TaskContext, Waiting, Worker, WorkflowError, WorkflowHandle,
 };
 pub use partitura_macros::{select, service, workflow};
 #[doc(hidden)]

@@ -1,4 +1,4 @@
-//! Every statement that touches the table.
+//! Every statement of the store, except for those that make its tables.
 
 /// The statements, for one schema.
 #[derive(Debug)]
@@ -25,6 +25,9 @@ impl Statements {
         }
     }
 }
+
+/// Reads the server's clock, in milliseconds since the Unix epoch: that of the statement, not of its transaction.
+pub(crate) const NOW: &str = "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::int8";
 
 /// Takes a batch of puts as arrays, in which each key occurs once: the number of the group, space, key, what is expected (null:
 /// anything; 0: no value; else this version) and the value (null: remove). Gives the first put of each group that was

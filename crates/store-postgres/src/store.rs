@@ -4,7 +4,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::join_all;
-use partitura_broker::{Entry, Error, ErrorKind, Put, Result, ScanRange, Space, Version};
+use partitura_broker::{Entry, Error, ErrorKind, Put, Result, ScanRange, Space, Timestamp, Version};
 use partitura_engine::Store;
 use sqlx::postgres::{PgPoolOptions, PgRow};
 use sqlx::{PgPool, Row};
@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use crate::batch::{self, Group};
 use crate::desk::Desk;
 use crate::options::{Address, Options};
-use crate::statement::Statements;
+use crate::statement::{self, Statements};
 use crate::writer::{Target, Writer};
 use crate::{error, schema};
 
@@ -127,6 +127,14 @@ impl Store for PostgresStore {
             let entry =
                 |row: &PgRow| Ok(Entry { key: bytes(row, 0)?, version: version(row, 1)?, value: bytes(row, 2)? });
             rows.iter().map(entry).collect()
+        })
+        .await
+    }
+
+    async fn now(&self) -> Result<Option<Timestamp>> {
+        self.read("read the clock", async {
+            let row = sqlx::query(statement::NOW).fetch_one(&self.readers).await?;
+            Ok(Some(Timestamp::from_millis(row.try_get::<i64, _>(0)?.unsigned_abs())))
         })
         .await
     }

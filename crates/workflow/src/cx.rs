@@ -67,6 +67,10 @@ impl<W> Cx<W> {
     /// Waits. Durable: the process may be down meanwhile. Resolution is 1 ms, never early. There is no longest wait: a century is one,
     /// and [`Duration::MAX`] is for ever.
     ///
+    /// "Early" is by the clock that all workers go by: that of the store, as each worker estimates it when it starts and once a
+    /// minute, to half a round trip. On the embedded broker, and with a store that tells no time, it is the machine's own: if
+    /// that is put forward meanwhile, the wait is shorter by as much.
+    ///
     /// # Errors
     /// [`Cancelled`](crate::Cancelled) when the workflow is cancelled meanwhile, or [`Sleep::cancel`] is called.
     pub fn sleep(&self, duration: Duration) -> Sleep {

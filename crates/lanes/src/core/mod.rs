@@ -220,6 +220,11 @@ impl Core {
         [timer, early, self.next_marker(now), self.next_sweep(now)].into_iter().flatten().min()
     }
 
+    /// Whether a message came too early and is held back.
+    pub(crate) fn holds_early(&self) -> bool {
+        !self.early.is_empty()
+    }
+
     /// A batch to run now, if there is one and room for it.
     pub(crate) fn start(&mut self) -> Option<Start> {
         while !self.draining && self.running < self.settings.concurrency {

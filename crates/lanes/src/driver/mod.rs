@@ -19,8 +19,10 @@ use crate::{Handler, LaneOptions, Outcome, Retry, Source};
 
 /// How many reports are taken up before the consumer is looked at again.
 const REPORTS: usize = 1_024;
-/// How long something that is due later waits at most before the clock is looked at again, lest it has jumped.
+/// How long a wait lasts at most before the clock is looked at again: it may have jumped, or have been corrected.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
+/// The same where a message came too early, for then some clock is off.
+const LOOK_SOON: Duration = Duration::from_secs(1);
 /// How long the broker has at least to take the last settlements.
 const LAST_SETTLEMENTS: Duration = Duration::from_secs(10);
 /// When to wake up where nothing waits for the time: never, as far as anybody here is concerned.
@@ -102,6 +104,9 @@ impl<H: Handler> Driver<H> {
         match event {
             Event::Deliveries(deliveries) => {
                 for delivery in deliveries {
+                    if delivery.message.not_before.is_some_and(|due| due > now.wall) {
+                        self.handler.early(&delivery);
+                    }
                     self.core.deliver(delivery, now);
                 }
             }
@@ -247,7 +252,8 @@ impl<H: Handler> Driver<H> {
     }
 
     fn set_alarm(&self, mut alarm: Pin<&mut Sleep>, now: Now) {
-        let at = self.start + now.steady + self.core.idle_for(now).map_or(NEVER, |idle| idle.min(LOOK_AGAIN));
+        let look = if self.core.holds_early() { LOOK_SOON } else { LOOK_AGAIN };
+        let at = self.start + now.steady + self.core.idle_for(now).map_or(NEVER, |idle| idle.min(look));
         // An alarm that comes too early does no harm, and setting one costs more than that.
         if alarm.is_elapsed() || alarm.deadline() > at {
             alarm.as_mut().reset(at);

@@ -9,7 +9,7 @@ mod topic;
 use std::fmt;
 use std::sync::Arc;
 
-use partitura_broker::{Broker, Clock, Producer, ProducerOptions, Result, SystemClock, TopicKind};
+use partitura_broker::{Broker, Clock, Producer, ProducerOptions, Result, TopicKind};
 
 pub use self::envelope::Envelope;
 pub use self::process::{Handled, IntoOutcome, Takes};
@@ -48,10 +48,11 @@ impl Messaging {
     /// Safe.
     pub async fn over(broker: Arc<dyn Broker>) -> Result<Self> {
         let producer = broker.producer(ProducerOptions::default()).await?.into();
-        Ok(Self { broker, producer, clock: Arc::new(SystemClock) })
+        let clock = Arc::new(broker.clock());
+        Ok(Self { broker, producer, clock })
     }
 
-    /// Takes the time from elsewhere.
+    /// Takes the time from elsewhere than [the broker's connection](Broker::clock).
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;

@@ -171,6 +171,10 @@ impl Broker for Failing {
         self.inner.capabilities()
     }
 
+    fn clock(&self) -> CorrectedClock {
+        self.inner.clock()
+    }
+
     async fn declare(&self, topology: &Topology) -> Result<()> {
         self.inner.declare(topology).await
     }

@@ -99,7 +99,9 @@ async fn connect(arguments: &Arguments, data: &Path) -> Result<Partitura, partit
     let run = arguments.run.clone();
     let mut connect =
         partitura::connect(arguments.broker(data)).with(|settings| settings.namespace(run).ask_again(seconds(10)));
-    if let Some(store) = arguments.store.clone().filter(|_| arguments.role.conducts_workflows()) {
+    // Services keep nothing there, but learn from it what time it is.
+    let works = arguments.role.conducts_workflows() || arguments.role.runs_services();
+    if let Some(store) = arguments.store.clone().filter(|_| works) {
         connect = connect.store(store);
     }
     connect.await

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use partitura_broker::{
-    AckToken, Broker, Capabilities, Consumer, ConsumerOptions, Delayed, Entry, Event, Inbox, InboxAddress, Message,
-    Partition, Producer, ProducerOptions, Put, Receipt, Result, ScanRange, Space, TopicName, Topology, Transactions,
-    Unit, Version,
+    AckToken, Broker, Capabilities, Consumer, ConsumerOptions, CorrectedClock, Delayed, Entry, Event, Inbox,
+    InboxAddress, Message, Partition, Producer, ProducerOptions, Put, Receipt, Result, ScanRange, Space, TopicName,
+    Topology, Transactions, Unit, Version,
 };
 use partitura_engine::Store;
 
@@ -45,6 +45,10 @@ impl FusedBroker {
 impl Broker for FusedBroker {
     fn capabilities(&self) -> &Capabilities {
         &self.capabilities
+    }
+
+    fn clock(&self) -> CorrectedClock {
+        self.inner.clock()
     }
 
     async fn declare(&self, topology: &Topology) -> Result<()> {

@@ -3,6 +3,7 @@
 mod bad_input;
 mod between;
 mod children;
+mod clocks;
 mod detached;
 mod events;
 mod far;

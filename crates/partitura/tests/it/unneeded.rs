@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use partitura::{Cx, Partitura, days, select};
 use partitura_broker::{
-    AckToken, Broker, Capabilities, Clock, Consumer, ConsumerOptions, Event, Inbox, Partition, Producer,
-    ProducerOptions, Result, SystemClock, Timestamp, TopicName, Topology, Transactions,
+    AckToken, Broker, Capabilities, Clock, Consumer, ConsumerOptions, CorrectedClock, Event, Inbox, Partition,
+    Producer, ProducerOptions, Result, SystemClock, Timestamp, TopicName, Topology, Transactions,
 };
 use partitura_embedded::{Embedded, Options};
 use tokio::time::Instant;
@@ -95,6 +95,10 @@ struct Watched {
 impl Broker for Watched {
     fn capabilities(&self) -> &Capabilities {
         self.inner.capabilities()
+    }
+
+    fn clock(&self) -> CorrectedClock {
+        self.inner.clock()
     }
 
     async fn declare(&self, topology: &Topology) -> Result<()> {
