@@ -14,8 +14,8 @@ const REPLAY: &str = "replay";
 /// Where it leaves what it measured.
 const CRITERION: &str = "target/criterion";
 
-/// Without a name: the engine's workloads on the embedded broker; options are passed on to them, and
-/// `cargo xtask bench -- --help` lists them. With names of brokers: each adapter against its raw client. With `replay`: how long
+/// Without a name: the engine's workloads, on the embedded broker or on that of `--broker URL --store URL`; options are passed on
+/// to them, and `cargo xtask bench -- --help` lists them. With names of brokers: each adapter against its raw client. With `replay`: how long
 /// an instance takes to be rebuilt.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -31,7 +31,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     let brokers = brokers(&arguments.arguments);
     if brokers.is_empty() {
-        let engine = ["--release", "--package", "partitura-benches", "--bin", "engine", "--"];
+        let features = format!("--features={}", features(&arguments.arguments).join(","));
+        let engine = ["--release", "--package", "partitura-benches", "--bin", "engine", &features, "--"];
         return cargo("run", &engine, &arguments.arguments);
     }
     against_raw(&brokers)
@@ -78,6 +79,24 @@ fn brokers(arguments: &[OsString]) -> Vec<&str> {
     names.filter(|name| source(name).exists()).collect()
 }
 
+/// What the engine's benchmark must be built with, to reach what the URLs among the arguments name.
+fn features(arguments: &[OsString]) -> Vec<&'static str> {
+    let texts = arguments.iter().filter_map(|argument| argument.to_str());
+    // `--broker URL` and `--broker=URL`.
+    let scheme =
+        |text: &'_ str| text.split_once("://").and_then(|(before, _)| before.rsplit('=').next().map(str::to_owned));
+    let schemes = texts.filter_map(scheme);
+    let feature = |scheme: String| match &*scheme {
+        "amqp" | "amqps" => Some("rabbitmq"),
+        "kafka" => Some("kafka"),
+        "nats" | "tls" => Some("nats"),
+        "postgres" | "postgresql" => Some("postgres"),
+        "pulsar" | "pulsar+ssl" => Some("pulsar"),
+        _ => None,
+    };
+    schemes.filter_map(feature).collect()
+}
+
 fn against_raw_of(broker: &str) -> String {
     format!("{broker}_against_raw")
 }
@@ -93,4 +112,18 @@ fn succeed(command: &mut Command) -> Result<(), Failure> {
         return Ok(());
     }
     Err(format!("the benchmark ended with {status}; what it said is above").into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_urls_name_is_built() {
+        let of = |arguments: &[&str]| features(&arguments.iter().map(OsString::from).collect::<Vec<_>>());
+        assert_eq!(of(&["seq", "--json"]), [""; 0]);
+        let both = ["--broker", "amqp://guest@localhost/%2f?a=b", "--store=postgres://u:p@h/d?sslmode=disable"];
+        assert_eq!(of(&both), ["rabbitmq", "postgres"]);
+        assert_eq!(of(&["--broker=tls://h"]), ["nats"]);
+    }
 }

@@ -1,26 +1,29 @@
-//! The engine on the embedded broker, in the peers' workloads, through the public interface.
+//! The engine in the peers' workloads, through the public interface: on the embedded broker, or on any other.
 //!
-//! Workflows, tasks, client and broker share this process. Every task is a message to its service's topic, and what is
-//! confirmed was synced to the file.
+//! Workflows, tasks and client share this process; so does the embedded broker. Every task is a message to its service's
+//! topic, and what is confirmed was synced to the file.
 
 mod drive;
+mod idle;
 mod plan;
 mod work;
 
 use std::error::Error;
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Parser;
 use partitura::Partitura;
-use partitura_benches::{Measure, Usage, table};
+use partitura_benches::{Latencies, Measure, Timed, Usage, table};
 use tempfile::TempDir;
 
-use crate::plan::{Name, Plan, Sizes, plans};
+use crate::idle::{Calls, Counted, IDLE};
+use crate::plan::{Name, Plan, Sizes, plans, rests};
 
 type Failure = Box<dyn Error + Send + Sync>;
 
-/// The engine on the embedded broker, in the peers' workloads.
+/// The engine in the peers' workloads, on the embedded broker unless another is named.
 #[derive(Parser)]
 #[command(name = "cargo xtask bench")]
 struct Arguments {
@@ -38,12 +41,18 @@ struct Arguments {
     /// Prints each figure as a line of JSON on standard output.
     #[arg(long)]
     json: bool,
-    /// What the figures are called: partitura-embedded unless said otherwise.
+    /// What the figures are called: partitura-embedded, or by the broker, unless said otherwise.
     #[arg(long)]
     peer: Option<String>,
     /// Where the store is, and stays. Otherwise it is made below target/bench, and removed.
-    #[arg(long, conflicts_with = "memory")]
+    #[arg(long, conflicts_with_all = ["memory", "broker"])]
     data: Option<PathBuf>,
+    /// Another broker, which runs: nats://…, kafka://…, amqp://…, pulsar://…. Topics are left on it, in the namespace `bench`.
+    #[arg(long, value_name = "URL", requires = "store", conflicts_with = "memory")]
+    broker: Option<String>,
+    /// Where the state of workflows is kept: postgres://….
+    #[arg(long, value_name = "URL")]
+    store: Option<String>,
     /// In memory: nothing is synced and nothing survives. For comparison only.
     #[arg(long)]
     memory: bool,
@@ -52,24 +61,27 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
     let arguments = Arguments::parse();
+    let chosen: Vec<Name> = arguments.names.iter().chain(&arguments.workload).copied().collect();
     // Dropped at the end, it removes what is in it.
     let scratch = scratch(&arguments)?;
     let directory = scratch.as_ref().map(TempDir::path).or(arguments.data.as_deref());
-    let url = directory.map_or("memory:".to_owned(), |directory| format!("embedded:{}", directory.display()));
-    let partitura = partitura::connect(url).await?;
+    let embedded = || directory.map_or("memory:".to_owned(), |directory| format!("embedded:{}", directory.display()));
+    let store = match &arguments.store {
+        Some(url) => Some(Counted::over(partitura::store(url).await?)),
+        None if chosen.iter().any(|name| matches!(name, Name::Idle)) => return Err("idle: give it a --store".into()),
+        None => None,
+    };
+    let partitura = connect(arguments.broker.clone().unwrap_or_else(embedded), store.clone()).await?;
     let worker = work::register(partitura.worker()).start().await?;
 
-    let chosen: Vec<Name> = arguments.names.iter().chain(&arguments.workload).copied().collect();
     let mut measures = Vec::new();
     for _ in 0..arguments.repeat {
         for plan in plans(&chosen, &arguments.sizes) {
             let measure = measure(&arguments, &partitura, &plan).await?;
-            eprintln!("{} at {}: {:.0}/s", measure.workload, measure.concurrency, measure.per_s);
-            if arguments.json {
-                println!("{}", serde_json::to_string(&measure)?);
-                std::io::stdout().flush()?;
-            }
-            measures.push(measure);
+            report(&arguments, measure, &mut measures)?;
+        }
+        if let Some(store) = store.as_ref().filter(|_| rests(&chosen)) {
+            report(&arguments, at_rest(&arguments, store.at_rest().await), &mut measures)?;
         }
     }
     worker.stop().await?;
@@ -78,8 +90,26 @@ async fn main() -> Result<(), Failure> {
     Ok(())
 }
 
+async fn connect(url: String, store: Option<Arc<Counted>>) -> Result<Partitura, partitura::Error> {
+    let connect = partitura::connect(url);
+    match store {
+        Some(store) => connect.with(|settings| settings.store(store).namespace("bench")).await,
+        None => connect.await,
+    }
+}
+
+fn report(arguments: &Arguments, measure: Measure, measures: &mut Vec<Measure>) -> Result<(), Failure> {
+    eprintln!("{} at {}: {:.0}/s", measure.workload, measure.concurrency, measure.per_s);
+    if arguments.json {
+        println!("{}", serde_json::to_string(&measure)?);
+        std::io::stdout().flush()?;
+    }
+    measures.push(measure);
+    Ok(())
+}
+
 fn scratch(arguments: &Arguments) -> Result<Option<TempDir>, Failure> {
-    if arguments.memory || arguments.data.is_some() {
+    if arguments.memory || arguments.data.is_some() || arguments.broker.is_some() {
         return Ok(None);
     }
     // Not in the system's temporary directory: that may be memory, and nothing would be synced.
@@ -89,10 +119,32 @@ fn scratch(arguments: &Arguments) -> Result<Option<TempDir>, Failure> {
     Ok(Some(made.map_err(say)?))
 }
 
+/// What the figures are called.
+fn peer(arguments: &Arguments) -> String {
+    let usual = || match arguments.broker.as_deref().and_then(|url| url.split_once(':')) {
+        Some(("amqp" | "amqps", _)) => "partitura-rabbitmq".to_owned(),
+        Some(("tls", _)) => "partitura-nats".to_owned(),
+        Some((scheme, _)) => format!("partitura-{}", scheme.trim_end_matches("+ssl")),
+        None if arguments.memory => "partitura-memory".to_owned(),
+        None => "partitura-embedded".to_owned(),
+    };
+    arguments.peer.clone().unwrap_or_else(usual)
+}
+
 async fn measure(arguments: &Arguments, partitura: &Partitura, plan: &Plan) -> Result<Measure, Failure> {
-    let usual = if arguments.memory { "partitura-memory" } else { "partitura-embedded" };
-    let peer = arguments.peer.as_deref().unwrap_or(usual);
     let usage = Usage::watch();
     let figures = drive::drive(&partitura.client(), plan).await?;
-    Ok(Measure::new(peer, plan.workload.name(), plan.in_flight, &figures.timed, &figures.notes, &usage()))
+    let peer = peer(arguments);
+    Ok(Measure::new(&peer, plan.workload.name(), plan.in_flight, &figures.timed, &figures.notes, &usage()))
+}
+
+/// The calls of the store as a figure: how many there were, and how many a second.
+fn at_rest(arguments: &Arguments, Calls { writes, reads, clock }: Calls) -> Measure {
+    let timed = Timed { took: IDLE, latencies: Latencies::new(Vec::new()) };
+    let notes = format!(
+        "calls of the store in {IDLE:?} without work: {writes} writes, {reads} reads; its clock, which is not counted, was read {clock} times"
+    );
+    let calls = (writes + reads) as usize;
+    let measure = Measure::new(&peer(arguments), "idle", 0, &timed, &notes, &Usage::default());
+    Measure { n: calls, per_s: calls as f64 / IDLE.as_secs_f64(), ..measure }
 }

@@ -13,7 +13,9 @@ pub(crate) enum Name {
     Timer,
     /// Waiting instances are signalled; signal sent to result seen.
     Signal,
-    /// All of these.
+    /// What the store is asked in ten seconds without work; needs --store.
+    Idle,
+    /// All of these, and the last one where there is a store.
     Engine,
 }
 
@@ -24,6 +26,7 @@ impl Name {
             Self::Fan => &[Workload::Fan],
             Self::Timer => &[Workload::Timer],
             Self::Signal => &[Workload::Signal],
+            Self::Idle => &[],
             Self::Engine => &[Workload::Seq, Workload::Fan, Workload::Timer, Workload::Signal],
         }
     }
@@ -89,6 +92,11 @@ pub(crate) struct Plan {
     pub(crate) in_flight: usize,
     pub(crate) n: usize,
     pub(crate) warmup: usize,
+}
+
+/// Whether what the store is asked at rest is one of the figures.
+pub(crate) fn rests(names: &[Name]) -> bool {
+    names.is_empty() || names.iter().any(|name| matches!(name, Name::Idle | Name::Engine))
 }
 
 /// The figures to take, in order; no name stands for all of them.
