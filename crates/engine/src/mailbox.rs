@@ -110,7 +110,11 @@ fn tell_time(time: &Arc<OnceLock<Time>>, to: ReplyTo) {
     tokio::spawn(async move {
         let Some(Time { producer, clock }) = time.get() else { return };
         let told = match TopicName::new("time") {
-            Ok(topic) => producer.reply(vec![wire::reply(&topic, &to, ReplyBody::Time(clock.now().as_millis()))]).await,
+            Ok(topic) => {
+                producer
+                    .reply(vec![wire::reply(&topic, &to, ReplyBody::Time(clock.now().as_millis()), usize::MAX)])
+                    .await
+            }
             Err(error) => Err(error.into()),
         };
         if let Err(error) = told {

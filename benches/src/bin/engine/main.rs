@@ -81,7 +81,7 @@ async fn main() -> Result<(), Failure> {
             report(&arguments, measure, &mut measures)?;
         }
         if let Some(store) = store.as_ref().filter(|_| rests(&chosen)) {
-            report(&arguments, at_rest(&arguments, store.at_rest().await), &mut measures)?;
+            report(&arguments, at_rest(&peer(&arguments, &partitura), store.at_rest().await), &mut measures)?;
         }
     }
     worker.stop().await?;
@@ -120,31 +120,26 @@ fn scratch(arguments: &Arguments) -> Result<Option<TempDir>, Failure> {
 }
 
 /// What the figures are called.
-fn peer(arguments: &Arguments) -> String {
-    let usual = || match arguments.broker.as_deref().and_then(|url| url.split_once(':')) {
-        Some(("amqp" | "amqps", _)) => "partitura-rabbitmq".to_owned(),
-        Some(("tls", _)) => "partitura-nats".to_owned(),
-        Some((scheme, _)) => format!("partitura-{}", scheme.trim_end_matches("+ssl")),
-        None if arguments.memory => "partitura-memory".to_owned(),
-        None => "partitura-embedded".to_owned(),
-    };
-    arguments.peer.clone().unwrap_or_else(usual)
+fn peer(arguments: &Arguments, partitura: &Partitura) -> String {
+    let broker = &partitura.broker().capabilities().broker;
+    let broker = if arguments.memory { "memory" } else { broker.split(' ').next().unwrap_or_default() };
+    arguments.peer.clone().unwrap_or_else(|| format!("partitura-{broker}"))
 }
 
 async fn measure(arguments: &Arguments, partitura: &Partitura, plan: &Plan) -> Result<Measure, Failure> {
     let usage = Usage::watch();
     let figures = drive::drive(&partitura.client(), plan).await?;
-    let peer = peer(arguments);
+    let peer = peer(arguments, partitura);
     Ok(Measure::new(&peer, plan.workload.name(), plan.in_flight, &figures.timed, &figures.notes, &usage()))
 }
 
 /// The calls of the store as a figure: how many there were, and how many a second.
-fn at_rest(arguments: &Arguments, Calls { writes, reads, clock }: Calls) -> Measure {
+fn at_rest(peer: &str, Calls { writes, reads, clock }: Calls) -> Measure {
     let timed = Timed { took: IDLE, latencies: Latencies::new(Vec::new()) };
     let notes = format!(
         "calls of the store in {IDLE:?} without work: {writes} writes, {reads} reads; its clock, which is not counted, was read {clock} times"
     );
     let calls = (writes + reads) as usize;
-    let measure = Measure::new(&peer(arguments), "idle", 0, &timed, &notes, &Usage::default());
+    let measure = Measure::new(peer, "idle", 0, &timed, &notes, &Usage::default());
     Measure { n: calls, per_s: calls as f64 / IDLE.as_secs_f64(), ..measure }
 }
