@@ -6,7 +6,7 @@ use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use partitura::{Cx, Never, TaskError, join_all};
-use partitura_workflow::{Definition, Event, EventKind, Execution, Payload, Started, Workflow};
+use partitura_workflow::{Definition, Event, EventKind, Execution, Payload, RULES, Started, Workflow};
 
 /// So many tasks: each is one event when it is scheduled and one when it has ended.
 const TASKS: u32 = 5_000;
@@ -60,6 +60,7 @@ fn history<W: Workflow<Input = u32>>() -> Vec<Event> {
             parent: None,
             reply_to: None,
             tags: Vec::new(),
+            rules: RULES,
         })),
     );
     let (mut execution, turn) = Execution::start(&Definition::of::<W>(), started.clone()).expect("it starts");

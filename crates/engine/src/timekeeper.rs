@@ -2,7 +2,7 @@
 //!
 //! Moments are set by one process and judged by another: a retry, a timer, a limit for all attempts. So all go by one clock:
 //! that of the store, which every conductor of workflows reaches. A worker without a store asks the conductor from which
-//! it got a task. See `docs/adr/0021-one-clock-for-all-workers.md`.
+//! it got a task. See `docs/adr/0017-one-clock-for-all-workers.md`.
 //!
 //! Source of the estimate: the clock filter of NTP (RFC 5905, section 10), reduced to its core. A reading is as old as half its round
 //! trip, give or take the other half, so the shortest round trip of several knows best.
