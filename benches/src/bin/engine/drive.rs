@@ -127,7 +127,7 @@ async fn signal(client: &Client, plan: &Plan) -> Result<Figures, Failure> {
         let instance = instances(number);
         async move {
             let begun = Instant::now();
-            instance.signal(Signal::to_channel("go", &"x")).await?;
+            instance.signal(Signal::to_channel("go", &"x".to_owned())).await?;
             let result = instance.result().await.map_err(|error| error.to_string())?;
             let took = begun.elapsed();
             if result == "x" { Ok(took) } else { Err(Failure::from(WRONG)) }
