@@ -246,7 +246,14 @@ async fn resume_stopped(
     let stopped = history::stopped(journal, workflow).await?;
     let resume = |id: &String| wire::command(commands, id, ids.fresh().to_string(), &Command::Resume);
     let results = producer.publish(stopped.iter().map(resume).collect()).await;
-    results.into_iter().try_for_each(|result| result.map(drop))
+    for error in results.into_iter().filter_map(Result::err) {
+        if error.is_retryable() {
+            return Err(error);
+        }
+        // They try again by themselves.
+        tracing::warn!(workflow, %error, "a stopped instance was not asked to go on");
+    }
+    Ok(())
 }
 
 /// Joins a subscription. Whoever fails is retried without end: commands and tasks are never given up for want of a

@@ -9,7 +9,7 @@ use crate::effects;
 use crate::names::InstanceKey;
 use crate::outbox::{is_refusal, publish};
 use crate::turn::{Abandoned, Turn};
-use crate::wire::{self, Command, Outcome as Ended, ReplyBody};
+use crate::wire::{self, Command, Outcome as Ended, ReplyBody, Request};
 
 /// How often a turn whose code panics is taken again before the instance counts as stopped.
 pub(super) const PANICS: u32 = 5;
@@ -43,12 +43,24 @@ impl Conductor {
             }
             Abandoned::Stopped(stop) => stop,
         };
-        let panicked = matches!(stop.reason, StopReason::Panicked { .. });
-        if panicked && work.attempt < PANICS {
+        let of_handler = matches!(stop.reason, StopReason::HandlerPanicked { .. });
+        if (of_handler || matches!(stop.reason, StopReason::Panicked { .. })) && work.attempt < PANICS {
             tracing::warn!(instance = %key, attempt = work.attempt, "{stop}");
             return Outcome::retry(stop.to_string());
         }
+        if let (true, Ok(Command::Signal { request, .. })) = (of_handler, wire::decode(&delivery.message.payload)) {
+            return self.refuse_signal(key, request, stop.to_string()).await;
+        }
         self.stop(key, work, stop.to_string()).await
+    }
+
+    /// A signal whose handler panics is not applied, and the instance goes on without it. Its sender is told; without one
+    /// that waits, the signal becomes a dead letter.
+    async fn refuse_signal(&self, key: &InstanceKey, request: Request, problem: String) -> Outcome {
+        tracing::error!(instance = %key, "a signal is refused: {problem}");
+        let Some(sender) = request.reply_to else { return Outcome::dead(problem) };
+        self.send(key, vec![(sender, ReplyBody::Refused(problem))]).await;
+        Outcome::Done
     }
 
     /// Keeps the input, and notes that the code cannot go on.

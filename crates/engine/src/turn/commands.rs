@@ -3,7 +3,7 @@
 use partitura_broker::Timestamp;
 use partitura_workflow::{Event, EventKind, Failure, FailureKind, Payload, Stop, StopReason};
 
-use super::{Abandoned, Instance, Reading, Turn};
+use super::{Abandoned, Instance, Reading, Turn, code};
 use crate::effects::{self, Moment};
 use crate::instance::Purpose;
 use crate::steps;
@@ -104,7 +104,7 @@ impl Turn<'_> {
                 if run.is_some_and(|run| run != live.summary.run) || live.summary.status.is_closed() {
                     return Ok(());
                 }
-                let turn = match live.execution.apply(event.clone()) {
+                let turn = match code::call(self.key, || live.execution.apply(event.clone())) {
                     Ok(turn) => turn,
                     // It was not applied, and the instance is as before.
                     Err(Stop { reason: StopReason::BadInput { problem }, .. }) => {

@@ -4,7 +4,7 @@ use partitura_broker::{Expect, Timestamp};
 use partitura_workflow::{Event, EventKind, Execution, Failure, FailureKind, ParentRef, RULES, Started};
 use uuid::Uuid;
 
-use super::{Abandoned, Context, Instance, Known, Reading, Turn, known, write};
+use super::{Abandoned, Context, Instance, Known, Reading, Turn, code, known, write};
 use crate::history::HISTORY;
 use crate::instance::{Live, Notes, beginning};
 use crate::names::InstanceKey;
@@ -62,7 +62,8 @@ impl<'a> Turn<'a> {
             self.instance = Instance::Stopped { summary: Box::new(summary), next_turn: 0, notes: Notes::default() };
             return Ok(());
         }
-        let (execution, turn) = Execution::start(&self.context.definition, event).map_err(Abandoned::Stopped)?;
+        let (execution, turn) =
+            code::call(self.key, || Execution::start(&self.context.definition, event)).map_err(Abandoned::Stopped)?;
         let mut live = Live { execution, summary, next_turn: 0, notes: Notes::default() };
         self.absorb(&mut live, turn);
         self.instance = Instance::Live(Box::new(live));

@@ -1,5 +1,6 @@
 //! One turn of an instance: commands in, one commit out.
 
+mod code;
 mod commands;
 mod lifecycle;
 mod questions;
@@ -265,7 +266,7 @@ impl<'a> Turn<'a> {
         let (mut events, next_turn) = history::load(&self.context.journal, self.key, &summary.run).await?;
         events.extend(self.recorded.iter().cloned());
         let notes = Notes::of(&summary.run, &events);
-        let (execution, mut turn) = self.run_again(events).map_err(Abandoned::Stopped)?;
+        let (execution, mut turn) = code::call(self.key, || self.run_again(events)).map_err(Abandoned::Stopped)?;
         let mut live = Live { execution, summary, next_turn, notes };
         // The steps of earlier turns run already, here or elsewhere, or are looked after.
         let begun: Vec<u32> = turn.events.iter().filter_map(begun_step).collect();

@@ -2,7 +2,7 @@
 
 use partitura_workflow::Payload;
 
-use super::{Abandoned, Instance, Turn};
+use super::{Abandoned, Instance, Turn, code};
 use crate::summary::{Filter, Status, Summary};
 use crate::wire::{Command, ReplyBody};
 use crate::{history, sizes, waiting};
@@ -43,7 +43,7 @@ impl Turn<'_> {
 
     fn query(&self, name: &str, args: &Payload) -> ReplyBody {
         match &self.instance {
-            Instance::Live(live) => match live.execution.query(name, args) {
+            Instance::Live(live) => match code::call(self.key, || live.execution.query(name, args)) {
                 Ok(answer) => ReplyBody::Answer(answer),
                 Err(error) => ReplyBody::Refused(error.to_string()),
             },

@@ -1,5 +1,6 @@
 //! The engine through the front door, on the embedded broker.
 
+mod bad_code;
 mod bad_input;
 mod between;
 mod children;

@@ -275,6 +275,10 @@ impl Execution {
         let before = self.core.lock().advance_to(input.at, self.core.started.rules);
         let waker = Arc::clone(&self.waker);
         let _turn = waker.begin_turn();
+        let signal = match &input.kind {
+            EventKind::SignalReceived { name, .. } => Some(name.clone()),
+            _ => None,
+        };
         match catch_unwind(AssertUnwindSafe(|| self.take_in(input.kind))) {
             Ok(Ok(false)) => {
                 self.core.lock().now = before;
@@ -285,7 +289,13 @@ impl Execution {
                 self.core.lock().now = before;
                 return Err(stop(&self.core, StopReason::BadInput { problem }));
             }
-            Err(panic) => return Err(self.stop(panicked(&*panic))),
+            Err(panic) => {
+                let reason = match signal {
+                    Some(signal) => StopReason::HandlerPanicked { signal, message: panic_message(&*panic) },
+                    None => panicked(&*panic),
+                };
+                return Err(self.stop(reason));
+            }
         }
         self.run_code(false)?;
         Ok(true)

@@ -41,6 +41,13 @@ pub enum StopReason {
         /// What the panic said.
         message: String,
     },
+    /// The handler of a signal panicked. The code had no part in it.
+    HandlerPanicked {
+        /// The signal's name.
+        signal: String,
+        /// What the panic said.
+        message: String,
+    },
     /// The code waits for something that is not of its context: a runtime's timer, a socket, a lock, a thread.
     Foreign {
         /// How it was noticed.
@@ -98,6 +105,11 @@ impl fmt::Display for StopReason {
             Self::Panicked { message } => write!(
                 f,
                 "its code panicked: {message}\n  repair the code; the instance goes on from its history when a worker with it starts"
+            ),
+            Self::HandlerPanicked { signal, message } => write!(
+                f,
+                "the handler of signal {signal} panicked: {message}\n  repair the code; the instance goes on from its history \
+                 when a worker with it starts"
             ),
             Self::Foreign { what } => write!(
                 f,

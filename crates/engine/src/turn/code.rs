@@ -1,0 +1,134 @@
+//! Runs an author's code so that an endless loop in it, or a blocking call, is noticed and freezes nothing else.
+//!
+//! Code of a workflow takes microseconds, so it runs on the thread of its turn. That must never be the last thread that
+//! the runtime has: then the runtime is told beforehand that the thread may be gone for a while.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+use tokio::runtime::{Handle, RuntimeFlavor};
+
+use crate::names::InstanceKey;
+
+/// After how long it is told that code does not come back, and how often that is looked for while code runs.
+const STUCK_AFTER: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How many calls hold a thread of the runtime.
+static ON_THREADS: AtomicUsize = AtomicUsize::new(0);
+static WATCH: LazyLock<Watch> = LazyLock::new(Watch::start);
+
+/// Calls code of the instance.
+pub(crate) fn call<T>(key: &InstanceKey, code: impl FnOnce() -> T) -> T {
+    let _watched = WATCH.watch(key);
+    let _held = Held::one_more();
+    match threads() {
+        Some(threads) if ON_THREADS.load(Ordering::Relaxed) >= threads => tokio::task::block_in_place(code),
+        _ => code(),
+    }
+}
+
+/// How many threads the runtime has that can be told of a blocking call.
+fn threads() -> Option<usize> {
+    let handle = Handle::try_current().ok()?;
+    (handle.runtime_flavor() == RuntimeFlavor::MultiThread).then(|| handle.metrics().num_workers())
+}
+
+/// Counts a call for as long as it lasts.
+struct Held;
+
+impl Held {
+    fn one_more() -> Self {
+        ON_THREADS.fetch_add(1, Ordering::Relaxed);
+        Self
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        ON_THREADS.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The calls under way in this process, and the thread that looks at them. It sleeps while there are none.
+struct Watch {
+    calls: Mutex<BTreeMap<u64, Call>>,
+    next: AtomicU64,
+    is_awake: AtomicBool,
+    /// `None`: the system gave no thread.
+    thread: Option<Thread>,
+}
+
+struct Call {
+    instance: InstanceKey,
+    since: Instant,
+    is_told: bool,
+}
+
+/// A call that is watched until this is dropped.
+struct Watched(u64);
+
+impl Watch {
+    fn start() -> Self {
+        let look = || {
+            loop {
+                thread::park_timeout(LOOK_EVERY);
+                WATCH.look();
+            }
+        };
+        let thread = thread::Builder::new().name("partitura-watch".into()).spawn(look);
+        let thread = thread.ok().map(|handle| handle.thread().clone());
+        Self { calls: Mutex::default(), next: AtomicU64::new(0), is_awake: AtomicBool::new(true), thread }
+    }
+
+    fn calls(&self) -> MutexGuard<'_, BTreeMap<u64, Call>> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn watch(&self, instance: &InstanceKey) -> Watched {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let call = Call { instance: instance.clone(), since: Instant::now(), is_told: false };
+        self.calls().insert(number, call);
+        if !self.is_awake.swap(true, Ordering::Relaxed)
+            && let Some(thread) = &self.thread
+        {
+            thread.unpark();
+        }
+        Watched(number)
+    }
+
+    /// Tells of calls that take too long; sleeps if there are no calls.
+    fn look(&self) {
+        let mut calls = self.calls();
+        for call in calls.values_mut().filter(|call| !call.is_told && call.since.elapsed() >= STUCK_AFTER) {
+            call.is_told = true;
+            tracing::error!(
+                instance = %call.instance,
+                "its code has not come back for {STUCK_AFTER:?}: an endless loop, or a blocking call; what comes for it waits. \
+                 Put blocking work into a task or a step, and wait with cx.sleep, cx.until or cx.channel"
+            );
+        }
+        let is_idle = calls.is_empty();
+        drop(calls);
+        if is_idle {
+            self.is_awake.store(false, Ordering::Relaxed);
+            // A call that began just now has woken this thread, or is seen here.
+            if self.calls().is_empty() {
+                thread::park();
+            }
+        }
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if let Some(call) = WATCH.calls().remove(&self.0)
+            && call.is_told
+        {
+            tracing::warn!(instance = %call.instance, took = ?call.since.elapsed(), "its code has come back");
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Code that panics or does not come back harms its own instance alone.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use partitura::{ClientError, Cx, WorkflowError, millis};
+
+use crate::in_memory;
+use crate::support::{Oops, soon};
+
+/// Cannot bear one of its signals, and ends by another.
+#[derive(Debug, Default)]
+struct Touchy {
+    touched: u32,
+}
+
+#[partitura::workflow]
+impl Touchy {
+    #[run]
+    async fn run(cx: Cx<Self>) -> Result<u32, Oops> {
+        cx.until(|touchy: &Touchy| touchy.touched > 1).await?;
+        Ok(cx.state(|touchy| touchy.touched))
+    }
+
+    #[signal]
+    fn touch(&mut self, gently: bool) {
+        self.touched += 1;
+        if !gently {
+            // Without the noise of the hook.
+            std::panic::resume_unwind(Box::new("too rough"));
+        }
+    }
+
+    #[query]
+    fn touched(&self) -> u32 {
+        self.touched
+    }
+}
+
+#[tokio::test]
+async fn a_signal_whose_handler_panics_is_refused_and_the_instance_goes_on() {
+    let partitura = in_memory().await;
+    let worker = partitura.worker().workflow::<Touchy>().start().await.expect("a worker");
+    let touchy = partitura.client().workflow::<Touchy>("t");
+    touchy.start(()).await.expect("started");
+    touchy.signal(TouchySignal::touch(true)).await.expect("sent");
+    let refused = soon(async { touchy.signal(TouchySignal::touch(false)).confirmed().await }).await;
+    let Err(ClientError::Refused(reason)) = refused else { panic!("{refused:?}") };
+    assert!(reason.contains("touch") && reason.contains("too rough"), "{reason}");
+    touchy.signal(TouchySignal::touch(false)).await.expect("sent, and a dead letter");
+    // What the handlers changed before they panicked is undone.
+    assert_eq!(soon(touchy.query(TouchyQuery::touched())).await.expect("an answer"), 1);
+    touchy.cancel("it is enough").await.expect("sent");
+    assert!(matches!(soon(touchy.result()).await, Err(WorkflowError::Cancelled { .. })));
+    worker.stop().await.expect("stopped");
+}
+
+static LET_GO: AtomicBool = AtomicBool::new(false);
+
+/// Blocks its thread until it is let go; no code should.
+#[derive(Debug, Default)]
+struct Blocking;
+
+#[partitura::workflow]
+impl Blocking {
+    #[run]
+    async fn run(_cx: Cx<Self>) -> Result<(), Oops> {
+        while !LET_GO.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+}
+
+/// Waits for two timers.
+#[derive(Debug, Default)]
+struct Sound;
+
+#[partitura::workflow]
+impl Sound {
+    #[run]
+    async fn run(cx: Cx<Self>) -> Result<(), Oops> {
+        cx.sleep(millis(10)).await?;
+        Ok(cx.sleep(millis(10)).await?)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn code_that_does_not_come_back_freezes_no_other_instance() {
+    let partitura = in_memory().await;
+    let worker = partitura.worker().workflow::<Blocking>().workflow::<Sound>().start().await.expect("a worker");
+    let client = partitura.client();
+    let blocking: Vec<_> = (0..6).map(|i| client.workflow::<Blocking>(format!("b{i}"))).collect();
+    for blocking in &blocking {
+        blocking.start(()).await.expect("started");
+    }
+    for i in 0..20 {
+        let sound = client.workflow::<Sound>(format!("s{i}"));
+        sound.start(()).await.expect("started");
+        soon(sound.result()).await.expect("a result");
+    }
+    LET_GO.store(true, Ordering::Relaxed);
+    for blocking in &blocking {
+        soon(blocking.result()).await.expect("a result");
+    }
+    worker.stop().await.expect("stopped");
+}
