@@ -71,7 +71,7 @@ pub use batch::Batch;
 pub use dead_letters::{DeadLetters, Redriven};
 pub use handler::{Handler, Outcome};
 pub use lanes::Lanes;
-pub use letter::DeadLetter;
+pub use letter::{DeadLetter, GivenUp};
 pub use options::LaneOptions;
 pub use retry::Retry;
 pub use source::Source;

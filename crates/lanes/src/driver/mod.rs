@@ -66,7 +66,7 @@ impl<H: Handler> Driver<H> {
             handler,
             core: Core::new(settings(capabilities, source, options)?),
             tasks: Tasks::default(),
-            publisher: Publisher::new(producer, source, options.clock.clone(), report.clone())?,
+            publisher: Publisher::new(producer, source, capabilities.limits, options.clock.clone(), report.clone())?,
             reports,
             report,
             clock: options.clock.clone(),

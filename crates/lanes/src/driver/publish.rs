@@ -1,15 +1,15 @@
 use std::sync::Arc;
 
 use partitura_broker::{
-    Clock, Error, ErrorKind, Message, Partition, Producer, Result, SubscriptionName, TopicName, partition_of,
+    Clock, Error, ErrorKind, Limits, Message, Partition, Producer, Result, SubscriptionName, TopicName, partition_of,
 };
 use tokio::sync::mpsc;
 
 use super::Report;
 use crate::Source;
-use crate::core::{Burial, Marker, Move};
+use crate::core::{Burial, Death, Marker, Move};
 use crate::headers::MARKER;
-use crate::letter;
+use crate::letter::{self, GivenUp};
 
 /// Publishes dead letters, parked messages and markers, each in a task of its own.
 pub(super) struct Publisher {
@@ -20,6 +20,7 @@ pub(super) struct Publisher {
     /// For each partition, a key that belongs to it: only keys decide where a message goes.
     keys: Vec<String>,
     partitions: u32,
+    limits: Limits,
     clock: Arc<dyn Clock>,
     report: mpsc::UnboundedSender<Report>,
 }
@@ -28,6 +29,7 @@ impl Publisher {
     pub(super) fn new(
         producer: Arc<dyn Producer>,
         source: &Source,
+        limits: Limits,
         clock: Arc<dyn Clock>,
         report: mpsc::UnboundedSender<Report>,
     ) -> Result<Self> {
@@ -37,6 +39,7 @@ impl Publisher {
             parking: source.parking_topic()?,
             keys: Vec::new(),
             partitions: source.ordering().partitions(),
+            limits,
             clock,
             report,
         })
@@ -52,8 +55,9 @@ impl Publisher {
                 continue;
             };
             tracing::warn!(%id, %topic, reason, error, "becomes a dead letter");
-            let lane = burial.lane;
-            let letter = letter::write(burial, topic.clone(), subscription, self.clock.now());
+            let Burial { lane, delivery, attempts, death: Death { reason, error } } = burial;
+            let given_up = GivenUp { reason, error, attempts, partition: delivery.partition, at: self.clock.now() };
+            let letter = letter::write(delivery.message, topic.clone(), subscription, given_up, &self.limits);
             let (producer, report) = (self.producer.clone(), self.report.clone());
             tokio::spawn(async move {
                 let result = one(producer.publish(vec![letter]).await);
