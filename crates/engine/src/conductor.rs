@@ -170,6 +170,7 @@ impl Conductor {
 
     /// All that follows a turn and need not be durable.
     async fn committed(&self, key: &InstanceKey, Work { partition, term, .. }: Work<'_>, turn: Turn<'_>) {
+        let Turn { listening, unwanted, .. } = turn;
         let Turn { instance, mut replies, steps, unneeded, waiters, ended, stops, replaced, .. } = turn;
         if instance.is_worth_keeping() {
             let mut kept = self.live();
@@ -185,6 +186,8 @@ impl Conductor {
             let waiting = self.waiters().pop(key).map(|(_, waiting)| waiting).unwrap_or_default();
             replies.extend(waiting.into_iter().map(|to| (to, ReplyBody::Stopped { reason: reason.clone() })));
         }
+        self.0.context.listeners.add(key, partition, listening);
+        replies.extend(self.0.context.listeners.take(key, unwanted));
         self.send(key, replies).await;
         self.0.context.unneeded.cancel(unneeded);
         for (run, step) in steps {
@@ -275,6 +278,7 @@ impl Handler for Conductor {
             partitions.iter().for_each(|partition| outbox.released(*partition));
         }
         forget(&mut self.waiters(), partitions);
+        self.0.context.listeners.forget(partitions);
     }
 }
 

@@ -1,14 +1,18 @@
+//! What a method can know about its task.
+
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use partitura_workflow::{Payload, PayloadError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 use crate::wire::TaskRequest;
+use crate::worker::Shutdown;
 
 tokio::task_local! {
     static CURRENT: TaskContext;
@@ -33,7 +37,8 @@ struct Inner {
     request: Arc<TaskRequest>,
     last_heartbeat: Option<Payload>,
     beat: watch::Sender<Option<Payload>>,
-    wanted: watch::Receiver<bool>,
+    cancelled: watch::Receiver<bool>,
+    shutdown: Shutdown,
 }
 
 impl TaskContext {
@@ -41,9 +46,10 @@ impl TaskContext {
         request: Arc<TaskRequest>,
         last_heartbeat: Option<Payload>,
         beat: watch::Sender<Option<Payload>>,
-        wanted: watch::Receiver<bool>,
+        cancelled: watch::Receiver<bool>,
+        shutdown: Shutdown,
     ) -> Self {
-        Self(Arc::new(Inner { request, last_heartbeat, beat, wanted }))
+        Self(Arc::new(Inner { request, last_heartbeat, beat, cancelled, shutdown }))
     }
 
     pub(crate) async fn scope<F: Future>(self, future: F) -> F::Output {
@@ -94,20 +100,55 @@ impl TaskContext {
         self.0.last_heartbeat.as_ref().map(Payload::decode).transpose()
     }
 
-    /// Whether the workflow still wants the result. Learned from heartbeats: a task that sends none never sees `false`.
-    pub fn is_wanted(&self) -> bool {
-        *self.0.wanted.borrow()
+    /// Whether the workflow no longer wants the result: the call was cancelled or its future dropped, the workflow has ended, or
+    /// another attempt has taken the place of this one.
+    ///
+    /// A method that returns after that is not called again. One that does not look runs to its end as if nothing had
+    /// happened. Learned within moments by a method that has run for a few seconds, from its workflow; later, at the next
+    /// heartbeat or within half a minute, where the workflow has changed its worker meanwhile.
+    pub fn is_cancelled(&self) -> bool {
+        *self.0.cancelled.borrow()
     }
 
-    /// Waits until the workflow no longer wants the result: it was cancelled, or has ended.
+    /// Waits until the task [is cancelled](Self::is_cancelled).
+    ///
+    /// ```
+    /// # use partitura_engine::TaskContext;
+    /// # async fn next_page() -> Option<u32> { None }
+    /// async fn export() -> Result<(), String> {
+    ///     let task = TaskContext::current().ok_or("not called as a task")?;
+    ///     loop {
+    ///         tokio::select! {
+    ///             () = task.cancelled() => return Err("nobody wants it any more".to_owned()),
+    ///             page = next_page() => if page.is_none() { return Ok(()) },
+    ///         }
+    ///     }
+    /// }
+    /// ```
     ///
     /// # Cancel safety
     /// Safe.
-    pub async fn unwanted(&self) {
-        let mut wanted = self.0.wanted.clone();
-        if wanted.wait_for(|wanted| !wanted).await.is_err() {
+    pub async fn cancelled(&self) {
+        let mut cancelled = self.0.cancelled.clone();
+        if cancelled.wait_for(|cancelled| *cancelled).await.is_err() {
             std::future::pending::<()>().await;
         }
+    }
+
+    /// Whether the worker is being stopped. It waits for its tasks for as long as
+    /// [`Builder::drain_within`](crate::Builder::drain_within) says; those that are not finished then run again elsewhere.
+    pub fn is_draining(&self) -> bool {
+        self.0.shutdown.clone().now_or_never().is_some()
+    }
+
+    /// Waits until the worker [is being stopped](Self::is_draining): the moment to save what is done, by a
+    /// [heartbeat](Self::heartbeat) for example, and to return.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn draining(&self) {
+        // A worker that was dropped is over as well.
+        let _ = self.0.shutdown.clone().await;
     }
 
     /// How long one attempt may take, where it was stated.

@@ -25,31 +25,17 @@ pub(crate) fn of(
     out: &mut Vec<Message>,
 ) -> Result<()> {
     let run = &summary.run;
-    for (seq, service) in notes.unwanted_by(&event.kind) {
-        tracing::debug!(instance = %key, seq, service, "a task is no longer wanted");
-    }
     match &event.kind {
-        EventKind::TaskScheduled { seq, service, method, args, options } => {
-            let request = TaskRequest {
-                workflow: key.workflow.to_string(),
-                id: key.id.to_string(),
-                run: run.clone(),
-                seq: *seq,
-                service: service.clone(),
-                method: method.clone(),
-                args: args.clone(),
-                options: options.clone(),
-                attempt: 1,
-                scheduled_at: event.at,
-                heartbeat: None,
-                detached: notes.detached.contains(seq),
-                time_at: directory.time_at().map(str::to_owned),
-            };
-            let tasks = directory.service(service)?.tasks;
-            let task = Message::new(tasks, request.message_id(), wire::encode(&request));
-            match sizes::check(directory, "its arguments", task.payload.len() + sizes::NEXT_ATTEMPT) {
-                Ok(()) => out.push(task),
-                Err(problem) => out.push(refused_task(directory, key, &request, problem)?),
+        EventKind::TaskScheduled { seq, service, options, .. } => {
+            if let Some(first) = TaskRequest::first(key, run, event) {
+                let time_at = directory.time_at().map(str::to_owned);
+                let request = TaskRequest { detached: notes.detached.contains(seq), time_at, ..first };
+                let tasks = directory.service(service)?.tasks;
+                let task = Message::new(tasks, request.message_id(), wire::encode(&request));
+                match sizes::check(directory, "its arguments", task.payload.len() + sizes::NEXT_ATTEMPT) {
+                    Ok(()) => out.push(task),
+                    Err(problem) => out.push(refused_task(directory, key, &request, problem)?),
+                }
             }
             if let Some(limit) = options.overall_timeout {
                 let moment = Moment { purpose: Purpose::TaskExpiry, seq: *seq, due: after(event.at, limit), waits: 0 };
@@ -162,12 +148,28 @@ fn overdue_id(run: &str, seq: u32, asked: u32) -> String {
     format!("{run}.{seq}.o{asked}")
 }
 
+fn heartbeat_id(run: &str, seq: u32, due: u64) -> String {
+    format!("{run}.{seq}.b{due}")
+}
+
+/// Has an instance look after the heartbeats of a task of its own.
+pub(crate) fn heartbeat_due(
+    directory: &Directory,
+    key: &InstanceKey,
+    run: &str,
+    (seq, due): (u32, u64),
+) -> Result<Message> {
+    let command = Command::HeartbeatDue { run: run.to_owned(), seq, due };
+    Ok(to_self(directory, key, heartbeat_id(run, seq, due), &command)?.not_before(Timestamp::from_millis(due)))
+}
+
 /// A delayed message that an instance has sent to itself, as it was published.
 pub(crate) fn delayed(commands: &TopicName, key: &InstanceKey, run: &str, seq: u32, delay: Delay) -> Delayed {
     let id = match delay.purpose {
         Purpose::Timer => timer_id(run, seq),
         Purpose::TaskExpiry => expiry_id(run, seq),
         Purpose::StepOverdue => overdue_id(run, seq, 0),
+        Purpose::HeartbeatDue => heartbeat_id(run, seq, delay.due),
     };
     Delayed {
         topic: commands.clone(),

@@ -3,11 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use partitura_workflow::{Event, EventKind, Execution, ParentEnd, Payload, Started};
+use partitura_broker::Timestamp;
+use partitura_workflow::{Event, EventKind, Execution, ParentEnd, Started};
 
 use crate::effects::child_run;
+use crate::heartbeats::Beat;
+use crate::names::InstanceKey;
 use crate::steps::PATIENCE;
 use crate::summary::{Status, Summary};
+use crate::wire::TaskRequest;
 
 /// A live instance: the code at its present await, and the engine's own notes. All of it can be rebuilt from history.
 #[derive(Debug)]
@@ -31,8 +35,16 @@ pub(crate) struct Notes {
     pub(crate) detached: BTreeSet<u32>,
     /// The time of the latest event, in milliseconds.
     pub(crate) latest: u64,
+    /// Tasks with a heartbeat time-out that have no result, as they were first sent.
+    watched: HashMap<u32, Box<TaskRequest>>,
     /// The last sign of life of each running task.
-    pub(crate) heartbeats: HashMap<u32, Option<Payload>>,
+    beats: HashMap<u32, Beat>,
+    /// When the instance looks after the heartbeats of a task, in milliseconds.
+    looks: HashMap<u32, u64>,
+    /// Tasks of which heartbeats were kept, and that ended in this turn.
+    silenced: Vec<u32>,
+    /// Tasks that nobody wants any more since this turn.
+    unwanted: Vec<u32>,
     /// What it has sent to itself to come later, and may still need.
     delays: BTreeMap<u32, Delay>,
     /// Timers that its code has let go in this turn.
@@ -57,6 +69,8 @@ pub(crate) enum Purpose {
     TaskExpiry,
     /// The first look after a step.
     StepOverdue,
+    /// A look after a task's heartbeats.
+    HeartbeatDue,
 }
 
 #[derive(Debug)]
@@ -69,19 +83,22 @@ pub(crate) struct ChildNote {
 }
 
 impl Notes {
-    pub(crate) fn of(run: &str, history: &[Event]) -> Self {
+    pub(crate) fn of(key: &InstanceKey, run: &str, history: &[Event]) -> Self {
         let mut notes = Self::default();
         for event in history {
-            notes.record(run, event);
+            notes.record(key, run, event);
         }
         // Whoever took those turns has seen to it.
         notes.unneeded.clear();
+        notes.silenced.clear();
+        notes.unwanted.clear();
         notes
     }
 
-    pub(crate) fn record(&mut self, run: &str, event: &Event) {
+    pub(crate) fn record(&mut self, key: &InstanceKey, run: &str, event: &Event) {
         self.latest = self.latest.max(event.at);
         self.record_delays(event);
+        self.record_tasks(key, run, event);
         match &event.kind {
             EventKind::ChildStarted { seq, workflow, id, detached: false, on_parent_end, .. }
                 if !self.detached.contains(seq) =>
@@ -95,23 +112,81 @@ impl Notes {
             | EventKind::ChildCancelRequested { seq } => {
                 self.children.remove(seq);
             }
-            EventKind::TaskScheduled { seq, service, .. } if !self.detached.contains(seq) => {
-                self.tasks.insert(*seq, service.clone());
-            }
             EventKind::Detached { seq } => self.detach(*seq),
-            EventKind::TaskCancelRequested { seq } => {
-                self.tasks.remove(seq);
-                self.heartbeats.remove(seq);
+            _ => {}
+        }
+    }
+
+    fn record_tasks(&mut self, key: &InstanceKey, run: &str, event: &Event) {
+        match &event.kind {
+            EventKind::TaskScheduled { seq, service, options, .. } => {
+                if !self.detached.contains(seq) {
+                    self.tasks.insert(*seq, service.clone());
+                }
+                let watched = TaskRequest::first(key, run, event).filter(|_| options.heartbeat_timeout.is_some());
+                self.watched.extend(watched.map(|request| (*seq, Box::new(request))));
             }
-            EventKind::TaskHeartbeat { seq, details, .. } => {
-                self.heartbeats.insert(*seq, details.clone());
+            // Heartbeats were once part of the history.
+            EventKind::TaskHeartbeat { seq, attempt, details } => {
+                let beat = self.beats.entry(*seq).or_insert_with(|| Beat::of(*attempt, Timestamp::default()));
+                (beat.attempt, beat.at) = (*attempt, event.at);
+                beat.progressed(*attempt, details.clone());
             }
-            EventKind::TaskCompleted { seq, .. } | EventKind::TaskFailed { seq, .. } => {
-                self.tasks.remove(seq);
-                self.heartbeats.remove(seq);
+            EventKind::TaskCompleted { seq, .. } => self.end_task(*seq),
+            EventKind::TaskFailed { seq, .. } | EventKind::TaskCancelRequested { seq } => {
+                self.end_task(*seq);
+                self.unwanted.push(*seq);
+            }
+            end if end.is_end() => {
+                self.unwanted.extend(self.tasks.keys());
+                let known: Vec<u32> = self.tasks.keys().chain(self.beats.keys()).copied().collect();
+                known.into_iter().for_each(|seq| self.end_task(seq));
             }
             _ => {}
         }
+    }
+
+    fn end_task(&mut self, seq: u32) {
+        self.tasks.remove(&seq);
+        self.watched.remove(&seq);
+        if self.beats.remove(&seq).is_some_and(|beat| beat.version > 0) {
+            self.silenced.push(seq);
+        }
+        let look = self.looks.remove(&seq).map(|due| (seq, Delay { purpose: Purpose::HeartbeatDue, due }));
+        self.unneeded.extend(look);
+    }
+
+    /// Whether a task may be running.
+    pub(crate) fn has_open_tasks(&self) -> bool {
+        !(self.tasks.is_empty() && self.detached.is_empty())
+    }
+
+    /// A task with a heartbeat time-out, as it was first sent.
+    pub(crate) fn watched(&self, seq: u32) -> Option<&TaskRequest> {
+        self.watched.get(&seq).map(|request| &**request)
+    }
+
+    /// The last sign of life of each running task.
+    pub(crate) fn beats(&mut self) -> &mut HashMap<u32, Beat> {
+        &mut self.beats
+    }
+
+    /// When it looks after the heartbeats of a task, where that is known.
+    pub(crate) fn looks(&mut self) -> &mut HashMap<u32, u64> {
+        &mut self.looks
+    }
+
+    /// Adds what was kept of a task beside the history.
+    pub(crate) fn restore(&mut self, seq: u32, beat: Beat) {
+        if self.tasks.contains_key(&seq) || self.detached.contains(&seq) {
+            self.beats.insert(seq, beat);
+        }
+    }
+
+    /// The tasks whose heartbeats are to be removed, and those that are to be told that they are not wanted, once all
+    /// events of a turn are recorded.
+    pub(crate) fn take_ended(&mut self) -> (Vec<u32>, Vec<u32>) {
+        (std::mem::take(&mut self.silenced), std::mem::take(&mut self.unwanted))
     }
 
     fn record_delays(&mut self, event: &Event) {
@@ -137,17 +212,6 @@ impl Notes {
             _ => return,
         };
         self.delays.insert(*seq, Delay { purpose, due });
-    }
-
-    /// The tasks, and their services, that nobody wants any more because of `event`, which is yet to be recorded.
-    pub(crate) fn unwanted_by(&self, event: &EventKind) -> Vec<(u32, &str)> {
-        match event {
-            EventKind::TaskCancelRequested { seq } => {
-                self.tasks.get_key_value(seq).map(|(seq, service)| (*seq, service.as_str())).into_iter().collect()
-            }
-            end if end.is_end() => self.tasks.iter().map(|(seq, service)| (*seq, service.as_str())).collect(),
-            _ => Vec::new(),
-        }
     }
 
     /// A task or child is to outlive the workflow. Known ahead of the other events of its turn: requests say it.

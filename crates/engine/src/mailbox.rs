@@ -9,10 +9,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use partitura_broker::{Broker, Clock, InboxAddress, Producer, Result, TopicName};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::wire::{self, Reply, ReplyBody, ReplyTo, TimeQuestion};
+
+/// How many messages to one line may wait. Those beyond are dropped, as a reply that comes too late is.
+const LINE: usize = 16;
 
 /// An inbox and the requests that wait at it. Closes when dropped.
 #[derive(Debug)]
@@ -25,10 +28,18 @@ pub(crate) struct Mailbox {
 }
 
 #[derive(Debug, Default)]
-struct Waiting(Mutex<HashMap<u64, oneshot::Sender<ReplyBody>>>);
+struct Waiting(Mutex<HashMap<u64, Waiter>>);
+
+#[derive(Debug)]
+enum Waiter {
+    /// For one reply.
+    Request(oneshot::Sender<ReplyBody>),
+    /// For any number.
+    Line(mpsc::Sender<ReplyBody>),
+}
 
 impl Waiting {
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<ReplyBody>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Waiter>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -77,9 +88,18 @@ impl Mailbox {
     pub(crate) fn request(&self) -> (ReplyTo, PendingReply) {
         let request = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, receiver) = oneshot::channel();
-        self.waiting.lock().insert(request, sender);
+        self.waiting.lock().insert(request, Waiter::Request(sender));
         let pending = PendingReply { request, receiver, waiting: self.waiting.clone() };
         (ReplyTo { inbox: self.address.clone(), request }, pending)
+    }
+
+    /// An address for any number of messages, until it is dropped.
+    pub(crate) fn line(&self) -> Line {
+        let request = self.next.fetch_add(1, Ordering::Relaxed);
+        let (sender, messages) = mpsc::channel(LINE);
+        self.waiting.lock().insert(request, Waiter::Line(sender));
+        let address = ReplyTo { inbox: self.address.clone(), request };
+        Line { address, messages, waiting: self.waiting.clone() }
     }
 }
 
@@ -90,17 +110,26 @@ impl Drop for Mailbox {
 }
 
 fn deliver(waiting: &Waiting, time: &Arc<OnceLock<Time>>, payload: &[u8]) {
-    match wire::decode::<Reply>(payload) {
-        Ok(Reply { request, body }) => {
-            if let Some(sender) = waiting.lock().remove(&request) {
-                // Who gave up waiting meanwhile does not mind.
-                let _ = sender.send(body);
-            }
+    let Reply { request, body } = match wire::decode::<Reply>(payload) {
+        Ok(reply) => reply,
+        Err(error) => {
+            return match wire::decode::<TimeQuestion>(payload) {
+                Ok(TimeQuestion { time_for }) => tell_time(time, time_for),
+                Err(_) => tracing::warn!(%error, "a reply could not be read; is the worker of a newer version?"),
+            };
         }
-        Err(error) => match wire::decode::<TimeQuestion>(payload) {
-            Ok(TimeQuestion { time_for }) => tell_time(time, time_for),
-            Err(_) => tracing::warn!(%error, "a reply could not be read; is the worker of a newer version?"),
-        },
+    };
+    let mut waiting = waiting.lock();
+    match waiting.remove(&request) {
+        // A receiver that gave up waiting needs no reply.
+        Some(Waiter::Request(sender)) => drop(sender.send(body)),
+        Some(Waiter::Line(sender)) => {
+            if let Err(error) = sender.try_send(body) {
+                tracing::debug!(%error, "a message to a line was dropped");
+            }
+            waiting.insert(request, Waiter::Line(sender));
+        }
+        None => {}
     }
 }
 
@@ -142,5 +171,33 @@ impl Future for PendingReply {
 impl Drop for PendingReply {
     fn drop(&mut self) {
         self.waiting.lock().remove(&self.request);
+    }
+}
+
+/// An address that receives messages until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Line {
+    address: ReplyTo,
+    messages: mpsc::Receiver<ReplyBody>,
+    waiting: Arc<Waiting>,
+}
+
+impl Line {
+    pub(crate) fn address(&self) -> &ReplyTo {
+        &self.address
+    }
+
+    /// The next message. Waits for ever once the inbox is closed. Cancel safe.
+    pub(crate) async fn next(&mut self) -> ReplyBody {
+        match self.messages.recv().await {
+            Some(body) => body,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.waiting.lock().remove(&self.address.request);
     }
 }

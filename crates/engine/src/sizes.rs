@@ -6,8 +6,8 @@ use crate::directory::Directory;
 use crate::summary::Summary;
 use crate::wire::{self, ReplyBody};
 
-/// What the attempts of a task add to its message: a longer number.
-pub(crate) const NEXT_ATTEMPT: usize = 16;
+/// What the attempts of a task add to its message: a longer number, and the address of the process that runs it.
+pub(crate) const NEXT_ATTEMPT: usize = 512;
 
 /// What the engine may add to an accepted command: run, time, message id, reply address.
 const ENVELOPE: usize = 1_024;

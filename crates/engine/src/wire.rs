@@ -1,11 +1,14 @@
 //! What travels on the command topics: JSON, readable by any language.
 
+mod task;
+
 use bytes::Bytes;
 use partitura_broker::{InboxAddress, Message, TopicName};
-use partitura_workflow::{Event, EventKind, Failure, ParentRef, Payload, TaskOptions};
+use partitura_workflow::{Event, EventKind, Failure, ParentRef, Payload};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::task::TaskRequest;
 use crate::summary::{Filter, Summary};
 
 /// A command to one instance of a workflow, keyed by the instance's id.
@@ -52,6 +55,25 @@ pub(crate) enum Command {
         /// `false`: only asks.
         alive: bool,
         reply_to: ReplyTo,
+    },
+    /// The heartbeat time-out of a task may have passed. An instance sends it to itself.
+    HeartbeatDue {
+        run: String,
+        seq: u32,
+        /// When it was to come, in milliseconds since the Unix epoch.
+        due: u64,
+    },
+    /// An attempt of a task with a heartbeat time-out failed and is to be followed by another: the instance, which may have
+    /// given the attempt up already, starts it.
+    AttemptFailed {
+        /// The attempt.
+        request: Box<TaskRequest>,
+        failure: Failure,
+        /// When the next attempt is to begin, in milliseconds since the Unix epoch.
+        retry_at: u64,
+        /// What the last heartbeat of the attempt said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        details: Option<Payload>,
     },
     TimerDue {
         run: String,
@@ -233,45 +255,6 @@ impl Outcome {
     }
 }
 
-/// A task for a worker of a service.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct TaskRequest {
-    pub(crate) workflow: String,
-    pub(crate) id: String,
-    pub(crate) run: String,
-    pub(crate) seq: u32,
-    pub(crate) service: String,
-    pub(crate) method: String,
-    pub(crate) args: Payload,
-    #[serde(default, skip_serializing_if = "TaskOptions::is_default")]
-    pub(crate) options: TaskOptions,
-    /// From 1.
-    pub(crate) attempt: u32,
-    /// When the workflow asked for it, in milliseconds since the Unix epoch.
-    pub(crate) scheduled_at: u64,
-    /// What the last heartbeat of an earlier attempt said.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) heartbeat: Option<Payload>,
-    /// It outlives its workflow: it is wanted whatever becomes of that.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub(crate) detached: bool,
-    /// The inbox at which a worker without a store may ask for the time: that of whoever scheduled the task.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) time_at: Option<String>,
-}
-
-impl TaskRequest {
-    /// The same for every attempt: what an outside system deduplicates by.
-    pub(crate) fn idempotency_key(&self) -> String {
-        format!("{}.{}", self.run, self.seq)
-    }
-
-    /// The id of the message that carries this attempt.
-    pub(crate) fn message_id(&self) -> String {
-        format!("{}.{}.{}", self.run, self.seq, self.attempt)
-    }
-}
-
 /// An inbox, and the request there that waits for an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
@@ -335,8 +318,18 @@ pub(crate) enum ReplyBody {
     HistoryPart { run: String, text: String, last: bool },
     /// To `List`: summaries, and whether there are more behind them.
     Listing { page: Vec<Summary>, more: bool },
-    /// To `Heartbeat`.
-    Heartbeat { wanted: bool, details: Option<Payload> },
+    /// To `Heartbeat`; also sent unasked, once the task is no longer wanted.
+    Heartbeat {
+        wanted: bool,
+        details: Option<Payload>,
+        /// The attempt that the details are of.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        attempt: Option<u32>,
+    },
+    /// Asks whether an attempt of a task still runs.
+    StillRuns { reply_to: ReplyTo },
+    /// To `StillRuns`: it does. There is no answer otherwise.
+    Runs,
     /// There is no such instance.
     NotFound,
     /// It cannot be answered, and why.

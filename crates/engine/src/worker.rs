@@ -19,6 +19,7 @@ use crate::events::EventTopic;
 use crate::history;
 use crate::ids::{self, Ids};
 use crate::journal::Journal;
+use crate::listeners::Listeners;
 use crate::partitura::Partitura;
 use crate::patience::patiently;
 use crate::steps::Steps;
@@ -31,6 +32,8 @@ use crate::wire::{self, Command};
 const BATCH: usize = 64;
 /// How long a worker that starts waits for a broker or a store that is not there yet, or not any more.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// For how long a task that this build does not know is left to others, unless set.
+const ELSEWHERE: Duration = Duration::from_secs(300);
 
 /// Runs workflows and services in this process.
 ///
@@ -46,12 +49,14 @@ pub struct Worker {
     services: Vec<Box<dyn Service>>,
     /// `None`: what was asked for is refused.
     concurrency: Option<NonZeroUsize>,
+    build: Arc<str>,
+    elsewhere: Duration,
 }
 
 impl Worker {
     pub(crate) fn new(partitura: Partitura) -> Self {
-        let concurrency = NonZeroUsize::new(1_000);
-        Self { partitura, definitions: Vec::new(), services: Vec::new(), concurrency }
+        let (concurrency, build) = (NonZeroUsize::new(1_000), env!("CARGO_PKG_VERSION").into());
+        Self { partitura, definitions: Vec::new(), services: Vec::new(), concurrency, build, elsewhere: ELSEWHERE }
     }
 
     /// Runs the tasks of a service: `PaymentsService(implementation)`.
@@ -72,6 +77,23 @@ impl Worker {
     #[must_use]
     pub fn concurrency(mut self, most: impl TryInto<NonZeroUsize>) -> Self {
         self.concurrency = most.try_into().ok();
+        self
+    }
+
+    /// Which build of the program this is, for messages about what one build knows and another does not: `env!("CARGO_PKG_VERSION")`
+    /// of the program, or the hash of its commit. The version of Partitura unless set.
+    #[must_use]
+    pub fn build_id(mut self, build: impl Into<Arc<str>>) -> Self {
+        self.build = build.into();
+        self
+    }
+
+    /// For how long a task whose method or arguments this build does not know is left to other workers, before its workflow
+    /// gets an error: while a new version is rolled out, its tasks reach the old one as well. 5 minutes unless set; zero:
+    /// not at all.
+    #[must_use]
+    pub fn try_elsewhere(mut self, limit: Duration) -> Self {
+        self.elsewhere = limit;
         self
     }
 
@@ -109,7 +131,7 @@ impl Worker {
     /// Dropped, nothing runs.
     pub async fn start(self) -> Result<RunningWorker> {
         self.check_names()?;
-        let Self { partitura, definitions, services, concurrency } = self;
+        let Self { partitura, definitions, services, concurrency, build, elsewhere } = self;
         let concurrency = concurrency.ok_or_else(|| {
             let message = "a worker runs at least one task at a time: write .concurrency(1) or more";
             Error::new(ErrorKind::InvalidArgument, "start", message)
@@ -122,7 +144,9 @@ impl Worker {
         // All at once: joining takes some brokers seconds.
         let conducting =
             definitions.into_iter().map(|definition| conduct(&partitura, definition, concurrency, &is_shutdown));
-        let serving = services.into_iter().map(|service| serve(&partitura, service, concurrency, &is_shutdown));
+        let serving = services
+            .into_iter()
+            .map(|service| serve(&partitura, service, (&build, elsewhere), concurrency, &is_shutdown));
         let (conducting, serving) = try_join(try_join_all(conducting), try_join_all(serving)).await?;
         let tasks = conducting.into_iter().chain(serving).collect();
         Ok(RunningWorker { shutdown: Some(shutdown), tasks })
@@ -152,6 +176,7 @@ impl std::fmt::Debug for Worker {
 async fn serve(
     partitura: &Partitura,
     service: Box<dyn Service>,
+    (build, elsewhere): (&Arc<str>, Duration),
     concurrency: NonZeroUsize,
     shutdown: &Shutdown,
 ) -> Result<JoinHandle<Result<()>>> {
@@ -170,9 +195,28 @@ async fn serve(
         ids: inner.ids.clone(),
         directory: inner.directory.clone(),
         events: EventTopic::new(&inner.broker, topics.events.clone(), inner.settings.events),
+        capabilities: inner.broker.capabilities().clone(),
+        build: build.clone(),
+        elsewhere,
+        concurrency: concurrency.get(),
+        shutdown: shutdown.clone(),
     });
-    let lanes = lanes(partitura, topics.source()?, concurrency, 1, runner).await?;
-    Ok(tokio::spawn(lanes.run_until(until(shutdown.clone()))))
+    let lanes = lanes(partitura, topics.source()?, concurrency, 1, runner.clone()).await?;
+    let (shutdown, drain_within) = (shutdown.clone(), inner.settings.drain_within);
+    Ok(tokio::spawn(async move {
+        let _running = runner.until_dropped();
+        let serving = lanes.run_until(until(shutdown.clone()));
+        let draining = async {
+            until(shutdown).await;
+            tokio::time::Instant::now() + drain_within
+        };
+        let (ended, limit) = tokio::join!(serving, draining);
+        // Those that hold no delivery any more, which lanes know nothing of.
+        if tokio::time::timeout_at(limit, runner.idle()).await.is_err() {
+            tracing::warn!(?drain_within, "long tasks were still running and are dropped");
+        }
+        ended
+    }))
 }
 
 async fn declare(partitura: &Partitura, destination: Destination) -> Result<()> {
@@ -205,6 +249,7 @@ async fn conduct(
         steps: Steps::new(concurrency.get()),
         replay_values: inner.settings.replay_values,
         unneeded: Unneeded::of(&*inner.broker, &producer),
+        listeners: Listeners::default(),
     };
     let conductor = Conductor::new(context, inner.clock.clone(), producer, inner.settings.cache);
     let source = topics.source(inner.directory.partitions())?;
@@ -278,7 +323,7 @@ async fn lanes<H: Handler + Clone>(
 }
 
 /// Wakes those who wait in the order in which they began to.
-type Shutdown = Shared<oneshot::Receiver<()>>;
+pub(crate) type Shutdown = Shared<oneshot::Receiver<()>>;
 
 async fn until(shutdown: Shutdown) {
     // A worker that was dropped without being stopped is over as well.

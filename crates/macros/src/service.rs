@@ -241,7 +241,10 @@ impl Method {
                 let wire = argument.wire_name();
                 quote!(let #name: #ty = __args.take(#wire).map_err(__unknown)?;)
             });
-        let answer = quote!(::partitura::__private::Payload::encode(&__value).map_err(__unknown));
+        let answer = quote!(
+            ::partitura::__private::Payload::encode(&__value)
+                .map_err(|error| { ::partitura::__private::TaskFailure::unencodable(::std::format!(#what, error)) })
+        );
         let called = quote!(<T as #service_trait>::#name(&self.0, #(#names),*).await);
         let value = &self.output.value;
         let called = match &self.output.error {

@@ -104,7 +104,7 @@ impl Player for Musician {
             let _ = task.heartbeat(&name);
             tokio::select! {
                 biased;
-                () = task.unwanted() => return Ok(()),
+                () = task.cancelled() => return Ok(()),
                 () = tokio::time::sleep(millis(500)) => {}
             }
         }

@@ -40,14 +40,26 @@ pub struct MethodInfo {
 pub struct TaskFailure {
     /// What to report when there is no other attempt.
     pub failure: Failure,
-    /// What `retry_if` said of the error; `None` without one. [`TaskOptions::retry_after`] takes it into account.
+    /// What `retry_if` said of the error; `None` without one. [`TaskOptions::retry_after`] takes it into account. Of a failure
+    /// of the kind [`FailureKind::Unknown`], `Some(true)`: the method was not called.
     pub retryable: Option<bool>,
 }
 
 impl TaskFailure {
-    /// The worker knows no such service or method, or cannot read or write a payload.
+    /// This program knows no such method, or cannot read its arguments. The method was not called, and a process that runs
+    /// another version of the program may be able to.
     pub fn unknown(message: impl Into<String>) -> Self {
+        Self { failure: Failure::new(FailureKind::Unknown, message), retryable: Some(true) }
+    }
+
+    /// The method was called, and what it returned cannot be encoded.
+    pub fn unencodable(message: impl Into<String>) -> Self {
         Failure::new(FailureKind::Unknown, message).into()
+    }
+
+    /// Whether the method was not called, and another version of the program may be able to.
+    pub fn is_foreign(&self) -> bool {
+        self.failure.kind == FailureKind::Unknown && self.retryable == Some(true)
     }
 }
 

@@ -15,6 +15,7 @@ use super::*;
 use crate::directory::{Destination, Directory};
 use crate::events::EventTopic;
 use crate::journal::Journal;
+use crate::listeners::Listeners;
 use crate::mailbox::{Mailbox, PendingReply};
 use crate::namespace::Namespace;
 use crate::partitura::ReplayValues;
@@ -177,6 +178,7 @@ impl Stage {
             steps: Steps::new(8),
             unneeded: Unneeded::of(&*self.broker, &producer),
             replay_values: ReplayValues::default(),
+            listeners: Listeners::default(),
         };
         Owner { conductor: Conductor::new(context, Arc::new(SystemClock), producer, one), gate }
     }

@@ -1,14 +1,15 @@
 //! What each command does to an instance.
 
 use partitura_broker::Timestamp;
-use partitura_workflow::{Event, EventKind, Failure, FailureKind, Payload, Stop, StopReason};
+use partitura_workflow::{Event, EventKind, Failure, FailureKind, Stop, StopReason};
 
+use super::signs::Attempt;
 use super::{Abandoned, Instance, Reading, Turn, code};
 use crate::effects::{self, Moment};
 use crate::instance::Purpose;
 use crate::steps;
 use crate::summary::Status;
-use crate::wire::{Command, Later, Outcome, ReplyBody, ReplyTo, StartPolicy};
+use crate::wire::{Command, Later, Outcome, StartPolicy};
 
 impl Turn<'_> {
     /// Handles one command. `message_id` is that of the message that carried it.
@@ -63,7 +64,11 @@ impl Turn<'_> {
             }
             Command::StepOverdue { run, seq, asked } => self.look_after_step(&run, seq, asked).await,
             Command::Heartbeat { run, seq, attempt, details, alive, reply_to } => {
-                self.heartbeat(&run, seq, attempt, details, alive, reply_to)
+                self.heartbeat(Attempt { run: &run, seq, attempt }, details, alive, reply_to)
+            }
+            Command::HeartbeatDue { run, seq, due } => self.heartbeat_due((&run, seq), due, message_id),
+            Command::AttemptFailed { request, retry_at, details, .. } => {
+                self.next_attempt(*request, Timestamp::from_millis(retry_at), details, message_id)
             }
             Command::StepAlive { run, seq } => {
                 self.context.steps.is_alive((run, seq));
@@ -95,7 +100,7 @@ impl Turn<'_> {
             Instance::Unknown | Instance::Absent | Instance::Closed { .. } => Ok(()),
             Instance::Stopped { summary, notes, .. } => {
                 if run.is_none_or(|run| run == summary.run) && !summary.status.is_closed() {
-                    notes.record(&summary.run, &event);
+                    notes.record(self.key, &summary.run, &event);
                     self.recorded.push(event);
                 }
                 Ok(())
@@ -118,7 +123,7 @@ impl Turn<'_> {
                 let Instance::Live(mut live) = std::mem::replace(&mut self.instance, Instance::Unknown) else {
                     return Ok(());
                 };
-                live.notes.record(&live.summary.run, &event);
+                live.notes.record(self.key, &live.summary.run, &event);
                 self.recorded.push(event);
                 self.absorb(&mut live, turn);
                 self.instance = Instance::Live(live);
@@ -175,33 +180,6 @@ impl Turn<'_> {
         }
         let again = effects::step_overdue(&self.context.directory, self.key, run, (seq, asked + 1), self.now + wait)?;
         self.unit.publish.push(again);
-        Ok(())
-    }
-
-    pub(super) fn heartbeat(
-        &mut self,
-        run: &str,
-        seq: u32,
-        attempt: u32,
-        details: Option<Payload>,
-        alive: bool,
-        reply_to: ReplyTo,
-    ) -> Result<(), Abandoned> {
-        let wanted = self.wants_task(run, seq);
-        let last = match &self.instance {
-            Instance::Live(live) if live.summary.run == run => live.notes.heartbeats.get(&seq).cloned().flatten(),
-            _ => None,
-        };
-        self.replies.push((reply_to, ReplyBody::Heartbeat { wanted, details: last }));
-        if !(alive && wanted) {
-            return Ok(());
-        }
-        // Replay passes over heartbeats, so the code is not asked.
-        let event = Event::new(self.now.as_millis(), EventKind::TaskHeartbeat { seq, attempt, details });
-        if let Instance::Live(live) = &mut self.instance {
-            live.notes.record(run, &event);
-        }
-        self.recorded.push(event);
         Ok(())
     }
 }

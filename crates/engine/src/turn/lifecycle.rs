@@ -59,7 +59,7 @@ impl<'a> Turn<'a> {
         if let Some(status) = &self.inert {
             self.recorded.extend(stopped_event(at, status));
             let summary = Summary { status: status.clone(), ..summary };
-            self.instance = Instance::Stopped { summary: Box::new(summary), next_turn: 0, notes: Notes::default() };
+            self.instance = Instance::Stopped { summary: Box::new(summary), next_turn: 0, notes: Box::default() };
             return Ok(());
         }
         let (execution, turn) =

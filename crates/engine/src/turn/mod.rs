@@ -5,6 +5,7 @@ mod commands;
 mod lifecycle;
 mod questions;
 mod requests;
+mod signs;
 
 use std::sync::Arc;
 
@@ -16,13 +17,14 @@ use crate::directory::{Destination, Directory};
 use crate::events::EventTopic;
 use crate::instance::{Delay, Live, Notes};
 use crate::journal::Journal;
+use crate::listeners::{Listener, Listeners, Unwanted};
 use crate::names::InstanceKey;
 use crate::partitura::ReplayValues;
 use crate::steps::Steps;
 use crate::summary::{Status, Summary};
 use crate::unneeded::Unneeded;
 use crate::wire::{Outcome, ReplyBody, ReplyTo};
-use crate::{effects, events, history};
+use crate::{effects, events, heartbeats, history};
 
 /// How often an instance is read that changes while it is read.
 const READS: u32 = 3;
@@ -42,7 +44,7 @@ pub(crate) enum Instance {
     Stopped {
         summary: Box<Summary>,
         next_turn: u32,
-        notes: Notes,
+        notes: Box<Notes>,
     },
     Closed {
         summary: Box<Summary>,
@@ -83,6 +85,7 @@ pub(crate) struct Context {
     pub(crate) steps: Steps,
     pub(crate) unneeded: Unneeded,
     pub(crate) replay_values: ReplayValues,
+    pub(crate) listeners: Listeners,
 }
 
 /// Collects what the commands of one batch lead to. Nothing has happened until [`Context`]'s journal has committed it.
@@ -108,6 +111,10 @@ pub(crate) struct Turn<'a> {
     pub(crate) steps: Vec<(String, Step)>,
     /// Delayed messages of the instance to itself that nobody needs once the turn is committed.
     pub(crate) unneeded: Vec<Delayed>,
+    /// Tasks that run and are to be told when they are no longer wanted.
+    pub(crate) listening: Vec<Listener>,
+    /// Tasks that are no longer wanted once the turn is committed.
+    pub(crate) unwanted: Vec<Unwanted>,
     /// Who is to be told the outcome later.
     pub(crate) waiters: Vec<ReplyTo>,
     /// The outcome, if the turn ended the instance.
@@ -154,6 +161,8 @@ impl<'a> Turn<'a> {
             replies: Vec::new(),
             steps: Vec::new(),
             unneeded: Vec::new(),
+            listening: Vec::new(),
+            unwanted: Vec::new(),
             waiters: Vec::new(),
             ended: None,
             stops: None,
@@ -265,7 +274,8 @@ impl<'a> Turn<'a> {
     async fn replay(&mut self, summary: Summary, reading: Reading) -> Result<Live, Abandoned> {
         let (mut events, next_turn) = history::load(&self.context.journal, self.key, &summary.run).await?;
         events.extend(self.recorded.iter().cloned());
-        let notes = Notes::of(&summary.run, &events);
+        let mut notes = Notes::of(self.key, &summary.run, &events);
+        heartbeats::restore(&self.context.journal, self.key, &summary.run, &mut notes).await?;
         let (execution, mut turn) = code::call(self.key, || self.run_again(events)).map_err(Abandoned::Stopped)?;
         let mut live = Live { execution, summary, next_turn, notes };
         // The steps of earlier turns run already, here or elsewhere, or are looked after.
@@ -326,7 +336,7 @@ impl<'a> Turn<'a> {
                 let Live { summary, next_turn, notes, .. } = &mut **live;
                 (summary, next_turn, notes)
             }
-            Instance::Stopped { summary, next_turn, notes } => (&mut **summary, next_turn, notes),
+            Instance::Stopped { summary, next_turn, notes } => (&mut **summary, next_turn, &mut **notes),
             _ => return Ok(()),
         };
         for event in &recorded {
@@ -350,9 +360,10 @@ impl<'a> Turn<'a> {
             effects::of(&self.context.directory, self.key, (summary, notes), event, &mut messages)?;
             self.strangers.extend(effects::destination(&event.kind).filter(|to| !self.context.directory.knows(to)));
             if event.kind.is_command() || event.kind.is_end() {
-                notes.record(&summary.run, event);
+                notes.record(self.key, &summary.run, event);
             }
         }
+        let ended = notes.take_ended();
         let unneeded = notes.take_unneeded();
         if self.context.unneeded.is_possible() {
             // What lies beyond the broker's horizon was sent for an earlier moment: it comes then, and ends there.
@@ -372,13 +383,15 @@ impl<'a> Turn<'a> {
             );
         }
         self.unit.publish.append(&mut messages);
+        let run = summary.run.clone();
+        self.end_tasks(&run, ended);
         Ok(())
     }
 }
 
 /// What the engine knows of a run without its code.
 struct Known {
-    notes: Notes,
+    notes: Box<Notes>,
     next_turn: u32,
     /// Its history has an end.
     has_ended: bool,
@@ -390,13 +403,15 @@ async fn known(context: &Context, key: &InstanceKey, run: &str) -> Result<Known>
     match history::load(&context.journal, key, run).await {
         Ok((events, next_turn)) => {
             let has_ended = events.last().is_some_and(|event| event.kind.is_end());
-            Ok(Known { notes: Notes::of(run, &events), next_turn, has_ended })
+            let mut notes = Box::new(Notes::of(key, run, &events));
+            heartbeats::restore(&context.journal, key, run, &mut notes).await?;
+            Ok(Known { notes, next_turn, has_ended })
         }
         Err(error) if error.is_retryable() => Err(error),
         Err(error) => {
             tracing::warn!(instance = %key, %error, "going on without what is known of its children and tasks");
             let next_turn = history::turns(&context.journal, key, run).await?;
-            Ok(Known { notes: Notes::default(), next_turn, has_ended: false })
+            Ok(Known { notes: Box::default(), next_turn, has_ended: false })
         }
     }
 }

@@ -247,6 +247,7 @@ async fn an_unknown_method_and_arguments_that_do_not_fit_fail_the_task_with_the_
     use crate::support::{TextService, Texts};
     let partitura = in_memory().await;
     let worker = partitura.worker().service(TextService(Texts::default())).workflow::<AheadOfItsServices>();
+    let worker = worker.try_elsewhere(std::time::Duration::ZERO);
     let worker = worker.start().await.expect("a worker");
     let ahead = partitura.client().workflow::<AheadOfItsServices>("a");
     ahead.start(()).await.expect("started");

@@ -6,13 +6,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use partitura::{Cx, Partitura, days, select};
 use partitura_broker::{
-    AckToken, Broker, Capabilities, Clock, Consumer, ConsumerOptions, CorrectedClock, Event, Inbox, Partition,
-    Producer, ProducerOptions, Result, SystemClock, Timestamp, TopicName, Topology, Transactions,
+    AckToken, Broker, Capabilities, Consumer, ConsumerOptions, CorrectedClock, Event, Inbox, Partition, Producer,
+    ProducerOptions, Result, TopicName, Topology, Transactions,
 };
 use partitura_embedded::{Embedded, Options};
-use tokio::time::Instant;
 
 use crate::support::{Oops, eventually};
+use crate::troubled::Virtual;
 
 /// Three timers and a step. One timer loses, one fires, and one is there when the workflow ends.
 #[derive(Debug, Default)]
@@ -49,7 +49,7 @@ impl Packing {
 
 #[tokio::test(start_paused = true)]
 async fn a_timer_that_lost_a_select_or_outlived_its_workflow_is_gone_from_the_broker() {
-    let clock = Arc::new(Virtual { start: Instant::now(), origin: SystemClock.now() });
+    let clock = Virtual::new();
     let embedded = Embedded::memory(Options::default().clock(clock.clone())).expect("a broker in memory");
     let delivered = Arc::new(Mutex::new(Vec::new()));
     let broker = Arc::new(Watched { inner: Arc::new(embedded), delivered: delivered.clone() });
@@ -66,22 +66,6 @@ async fn a_timer_that_lost_a_select_or_outlived_its_workflow_is_gone_from_the_br
     let ending = |end: &str| came.iter().filter(|id| id.ends_with(end)).count();
     assert_eq!((ending(".t"), ending(".o0")), (1, 0), "{came:?}");
     worker.stop().await.expect("an orderly end");
-}
-
-#[derive(Debug)]
-struct Virtual {
-    start: Instant,
-    origin: Timestamp,
-}
-
-impl Clock for Virtual {
-    fn now(&self) -> Timestamp {
-        self.origin + self.start.elapsed()
-    }
-
-    fn now_rounded_up(&self) -> Timestamp {
-        self.now()
-    }
 }
 
 /// Notes what is delivered.

@@ -1,0 +1,28 @@
+//! The dead letter of a task that has no attempt left.
+
+use partitura_broker::{Limits, Message, Partition, Result, Timestamp};
+use partitura_lanes::{DeadLetter, GivenUp, Source};
+use partitura_workflow::Failure;
+
+use crate::wire::{self, TaskRequest};
+
+/// The letter: sent again, the task begins anew.
+pub(crate) fn write(
+    request: &TaskRequest,
+    source: &Source,
+    failure: &Failure,
+    limits: &Limits,
+    now: Timestamp,
+) -> Result<Option<Message>> {
+    let attempts = request.attempt;
+    let given_up = GivenUp {
+        reason: format!("gave up after {attempts} attempts"),
+        error: Some(failure.to_string()),
+        attempts,
+        partition: Partition(0),
+        at: now,
+    };
+    let fresh = TaskRequest { attempt: 1, heartbeat: None, holder: None, copies: 0, ..request.clone() };
+    let message = Message::new(source.topic().clone(), request.message_id(), wire::encode(&fresh));
+    DeadLetter::write(message, source, given_up, limits)
+}
