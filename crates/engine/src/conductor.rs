@@ -10,6 +10,7 @@ use partitura_broker::{AckToken, Clock, Delivery, Error, ErrorKind, Partition, P
 use partitura_lanes::{Batch, Handler, Outcome};
 use tokio::sync::oneshot;
 
+use self::elsewhere::Elsewhere;
 use self::kept::Kept;
 use crate::journal::{Settlement, is_unsendable};
 use crate::names::InstanceKey;
@@ -17,6 +18,7 @@ use crate::outbox::{Outbox, is_refusal};
 use crate::turn::{Context, Instance, Turn};
 use crate::wire::{self, Command, Outcome as Ended, ReplyBody, ReplyTo};
 
+mod elsewhere;
 mod kept;
 mod step;
 mod stopping;
@@ -39,6 +41,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     producer: Arc<dyn Producer>,
     live: Mutex<Kept>,
+    elsewhere: Elsewhere,
     waiters: Mutex<LruCache<InstanceKey, (Partition, Vec<ReplyTo>)>>,
 }
 
@@ -57,9 +60,12 @@ impl Conductor {
         clock: Arc<dyn Clock>,
         producer: Arc<dyn Producer>,
         cache: NonZeroUsize,
+        elsewhere: Duration,
     ) -> Self {
         let workflow = context.definition.name().into();
+        let elsewhere = Elsewhere::new(elsewhere, context.build.clone());
         Self(Arc::new(Inner {
+            elsewhere,
             context,
             workflow,
             clock,
@@ -93,6 +99,7 @@ impl Conductor {
         let mut turn = Turn::new(context, key, self.0.clock.now_rounded_up(), cached.unwrap_or(Instance::Unknown));
         for _ in 0..CONFLICTS {
             turn.ours_since = ours_since;
+            turn.is_last_chance = self.is_last_chance(key, work);
             if let Err(refused) = self.advance(&mut turn, work).await {
                 return refused;
             }
@@ -127,7 +134,7 @@ impl Conductor {
             let command = match wire::decode::<Command>(&delivery.message.payload) {
                 Ok(command) => command,
                 Err(error) => {
-                    return Err(Outcome::dead(format!("not a command to a workflow of this version: {error}")));
+                    return Err(self.give_up_unknown(turn.key(), work, &error).await);
                 }
             };
             if let Err(abandoned) = turn.handle(command, delivery.message.id.as_str()).await {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use partitura_broker::{Error, ErrorKind, Expect, Put, Result, ScanRange, Space, Version};
 use partitura_workflow::{Event, HISTORY_FORMAT};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 
 use crate::journal::Journal;
@@ -25,6 +25,9 @@ const PAGE: usize = 1_000;
 #[derive(Serialize, Deserialize)]
 struct Row<T> {
     format: u32,
+    /// Which build of the program has written it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    build: Option<String>,
     body: T,
 }
 
@@ -33,17 +36,17 @@ pub(crate) fn run_prefix(key: &InstanceKey, run: &str) -> Bytes {
     [key.workflow.as_bytes(), b"\0", key.id.as_bytes(), b"\0", run.as_bytes(), b"\0"].concat().into()
 }
 
-/// Appends a turn. This is the fence: the row must not exist yet.
-pub(crate) fn append(key: &InstanceKey, run: &str, turn: u32, events: &[Event]) -> Put {
+/// Appends a turn that this build took. This is the fence: the row must not exist yet.
+pub(crate) fn append(key: &InstanceKey, run: &str, (turn, build): (u32, &str), events: &[Event]) -> Put {
     let mut row = run_prefix(key, run).to_vec();
     row.extend_from_slice(&turn.to_be_bytes());
-    let value = wire::encode(&Row { format: HISTORY_FORMAT, body: events });
+    let value = wire::encode(&Row { format: HISTORY_FORMAT, build: Some(build.to_owned()), body: events });
     Put { space: HISTORY, key: row.into(), expect: Expect::Absent, value: Some(value) }
 }
 
 /// Writes the summary.
 pub(crate) fn summarize(key: &InstanceKey, expect: Expect, summary: &Summary) -> Put {
-    let value = wire::encode(&Row { format: HISTORY_FORMAT, body: summary });
+    let value = wire::encode(&Row { format: HISTORY_FORMAT, build: None, body: summary });
     Put { space: INSTANCES, key: key.stored(), expect, value: Some(value) }
 }
 
@@ -76,6 +79,23 @@ pub(crate) async fn load(journal: &Journal, key: &InstanceKey, run: &str) -> Res
         }
     }
     Ok((events, turns))
+}
+
+/// The builds that took the turns of a run, in the order of their first. Turns of before this was recorded have none.
+pub(crate) async fn builds(journal: &Journal, key: &InstanceKey, run: &str) -> Result<Vec<String>> {
+    let mut range = ScanRange::prefix(HISTORY, run_prefix(key, run));
+    let mut builds: Vec<String> = Vec::new();
+    loop {
+        let page = journal.scan(range.clone(), PAGE).await?;
+        let Some(last) = page.last() else { return Ok(builds) };
+        range = range.after(&last.key);
+        let rows = page.iter().filter_map(|row| wire::decode::<Row<IgnoredAny>>(&row.value).ok());
+        for build in rows.filter_map(|row| row.build) {
+            if !builds.contains(&build) {
+                builds.push(build);
+            }
+        }
+    }
 }
 
 /// How many turns a run has, whatever is in them.

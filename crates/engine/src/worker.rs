@@ -32,7 +32,7 @@ use crate::wire::{self, Command};
 const BATCH: usize = 64;
 /// How long a worker that starts waits for a broker or a store that is not there yet, or not any more.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// For how long a task that this build does not know is left to others, unless set.
+/// For how long what this build does not know is left to others, unless set.
 const ELSEWHERE: Duration = Duration::from_secs(300);
 
 /// Runs workflows and services in this process.
@@ -80,17 +80,19 @@ impl Worker {
         self
     }
 
-    /// Which build of the program this is, for messages about what one build knows and another does not: `env!("CARGO_PKG_VERSION")`
-    /// of the program, or the hash of its commit. The version of Partitura unless set.
+    /// Which build of the program this is, for messages about what one build knows and another does not, and in the
+    /// histories of workflows: `env!("CARGO_PKG_VERSION")` of the program, or the hash of its commit. The version of Partitura
+    /// unless set.
     #[must_use]
     pub fn build_id(mut self, build: impl Into<Arc<str>>) -> Self {
         self.build = build.into();
         self
     }
 
-    /// For how long a task whose method or arguments this build does not know is left to other workers, before its workflow
-    /// gets an error: while a new version is rolled out, its tasks reach the old one as well. 5 minutes unless set; zero:
-    /// not at all.
+    /// For how long what this build does not know is left to other workers before it is reported: while a new version is
+    /// rolled out, what is meant for it reaches the old one as well. That is a task's method or arguments, and of a workflow
+    /// commands, signals and inputs; what comes behind them for the same instance waits with them. 5 minutes unless set;
+    /// zero: not at all.
     #[must_use]
     pub fn try_elsewhere(mut self, limit: Duration) -> Self {
         self.elsewhere = limit;
@@ -142,8 +144,9 @@ impl Worker {
         let begin = || inner.time.begin(&*inner.broker, &inner.mailbox, &inner.directory);
         patiently("compare clocks", PATIENCE, begin).await?;
         // All at once: joining takes some brokers seconds.
-        let conducting =
-            definitions.into_iter().map(|definition| conduct(&partitura, definition, concurrency, &is_shutdown));
+        let conducting = definitions
+            .into_iter()
+            .map(|definition| conduct(&partitura, definition, (&build, elsewhere), concurrency, &is_shutdown));
         let serving = services
             .into_iter()
             .map(|service| serve(&partitura, service, (&build, elsewhere), concurrency, &is_shutdown));
@@ -227,6 +230,7 @@ async fn declare(partitura: &Partitura, destination: Destination) -> Result<()> 
 async fn conduct(
     partitura: &Partitura,
     definition: Definition,
+    (build, elsewhere): (&Arc<str>, Duration),
     concurrency: NonZeroUsize,
     shutdown: &Shutdown,
 ) -> Result<JoinHandle<Result<()>>> {
@@ -242,6 +246,7 @@ async fn conduct(
     patiently("resume what was stopped", PATIENCE, resume).await?;
     let context = Context {
         definition,
+        build: build.clone(),
         topics: topics.clone(),
         journal: journal.clone(),
         directory: inner.directory.clone(),
@@ -251,7 +256,7 @@ async fn conduct(
         unneeded: Unneeded::of(&*inner.broker, &producer),
         listeners: Listeners::default(),
     };
-    let conductor = Conductor::new(context, inner.clock.clone(), producer, inner.settings.cache);
+    let conductor = Conductor::new(context, inner.clock.clone(), producer, inner.settings.cache, elsewhere);
     let source = topics.source(inner.directory.partitions())?;
     let lanes = lanes(partitura, source, concurrency, BATCH, conductor.clone()).await?;
     let (shutdown, drain_within) = (shutdown.clone(), inner.settings.drain_within);

@@ -56,10 +56,11 @@ fn build<W: Workflow>(core: &Arc<Core>) -> Built {
 /// `run`, then the compensations if it failed.
 async fn root<W: Workflow>(cx: Cx<W>) -> Result<Payload, Failure> {
     let core = Arc::clone(cx.core());
-    let input =
-        core.started.input.decode().map_err(|error| {
-            Failure::new(FailureKind::Unknown, format!("the input of workflow {}: {error}", W::NAME))
-        })?;
+    let input = core.started.input.decode().map_err(|error| {
+        let problem = format!("the input of workflow {}: {error}", W::NAME);
+        core.lock().unread_input = Some(problem.clone());
+        Failure::new(FailureKind::Unknown, problem)
+    })?;
     let returned = W::run(cx, input).await;
     match returned {
         Ok(output) => Payload::encode(&output).map_err(|error| {

@@ -5,11 +5,11 @@ use partitura_lanes::Outcome;
 use partitura_workflow::{Failure, FailureKind, StopReason};
 
 use super::{Conductor, Work, failed};
-use crate::effects;
 use crate::names::InstanceKey;
 use crate::outbox::{is_refusal, publish};
-use crate::turn::{Abandoned, Turn};
+use crate::turn::{Abandoned, Context, Turn};
 use crate::wire::{self, Command, Outcome as Ended, ReplyBody, Request};
+use crate::{effects, history};
 
 /// How often a turn whose code panics is taken again before the instance counts as stopped.
 pub(super) const PANICS: u32 = 5;
@@ -37,7 +37,7 @@ impl Conductor {
                     _ => failed(key, &error),
                 };
             }
-            Abandoned::Refused(problem) => return self.refuse(delivery, problem).await,
+            Abandoned::Refused(problem) => return self.leave_or_refuse(key, delivery, &problem).await,
             Abandoned::Undelivered(reason) => {
                 return self.stop(key, work, format!("workflow {key} stopped: {reason}")).await;
             }
@@ -63,11 +63,46 @@ impl Conductor {
         Outcome::Done
     }
 
+    /// A command that this build does not know. What is no JSON at all is of no build.
+    pub(super) async fn give_up_unknown(
+        &self,
+        key: &InstanceKey,
+        work: Work<'_>,
+        error: &serde_json::Error,
+    ) -> Outcome {
+        let [delivery] = work.deliveries else { return Outcome::retry("to be taken one by one") };
+        let problem = format!("not a command to a workflow of this version: {error}");
+        if error.is_data() {
+            return self.leave_or_refuse(key, delivery, &problem).await;
+        }
+        Outcome::dead(problem)
+    }
+
+    /// Whether what this build cannot read is reported now, instead of being left to others.
+    pub(super) fn is_last_chance(&self, key: &InstanceKey, work: Work<'_>) -> bool {
+        matches!(work.deliveries, [only] if self.0.elsewhere.is_over(key, only.message.id.as_str()))
+    }
+
+    /// Leaves a command to other builds for a time, and refuses it then. What comes behind it waits in its order.
+    async fn leave_or_refuse(&self, key: &InstanceKey, delivery: &Delivery, problem: &str) -> Outcome {
+        let elsewhere = &self.0.elsewhere;
+        let message_id = delivery.message.id.as_str();
+        if elsewhere.is_over(key, message_id) {
+            return self.refuse(delivery, elsewhere.report(key, problem)).await;
+        }
+        elsewhere.begin(key, message_id, problem);
+        Outcome::retry(problem)
+    }
+
     /// Keeps the input, and notes that the code cannot go on.
     pub(super) async fn stop(&self, key: &InstanceKey, work: Work<'_>, reason: String) -> Outcome {
         let [delivery] = work.deliveries else { return Outcome::retry("to be taken one by one") };
         let Ok(command) = wire::decode::<Command>(&delivery.message.payload) else {
             return Outcome::dead("not a command to a workflow of this version");
+        };
+        let reason = match self.builds(key).await {
+            Some(builds) => format!("{reason}\n  {builds}"),
+            None => reason,
         };
         tracing::error!(instance = %key, "{reason}");
         let input = (command, delivery.message.id.as_str());
@@ -81,6 +116,15 @@ impl Conductor {
             Err(Abandoned::Refused(problem) | Abandoned::Undelivered(problem)) => self.refuse(delivery, problem).await,
             Err(Abandoned::Stopped(stop)) => Outcome::retry(stop.to_string()),
         }
+    }
+
+    /// Which builds took the instance's turns, as far as that can be read.
+    async fn builds(&self, key: &InstanceKey) -> Option<String> {
+        let Context { journal, build, .. } = &self.0.context;
+        let (_, summary) = history::summary(journal, key).await.ok()??;
+        let builds = history::builds(journal, key, &summary.run).await.ok()?;
+        (!builds.is_empty())
+            .then(|| format!("its turns were taken by builds {}; this is build {build}", builds.join(", ")))
     }
 
     /// Makes a command a dead letter. The parent of a child that can never start is told.

@@ -169,6 +169,7 @@ impl Stage {
         let named = (W::NAME, topics.commands.clone());
         let context = Context {
             definition: Definition::of::<W>(),
+            build: "1".into(),
             journal: Journal::of_workflow(&self.broker, store, Arc::new(SystemClock), names, named)
                 .await
                 .expect("a journal"),
@@ -180,7 +181,7 @@ impl Stage {
             replay_values: ReplayValues::default(),
             listeners: Listeners::default(),
         };
-        Owner { conductor: Conductor::new(context, Arc::new(SystemClock), producer, one), gate }
+        Owner { conductor: Conductor::new(context, Arc::new(SystemClock), producer, one, Duration::ZERO), gate }
     }
 
     /// Has an owner take a turn with these commands, each under an id of its own.

@@ -64,6 +64,11 @@ impl<'a> Turn<'a> {
         }
         let (execution, turn) =
             code::call(self.key, || Execution::start(&self.context.definition, event)).map_err(Abandoned::Stopped)?;
+        if let Some(problem) = execution.unread_input()
+            && !self.is_last_chance
+        {
+            return Err(Abandoned::Refused(problem));
+        }
         let mut live = Live { execution, summary, next_turn: 0, notes: Notes::default() };
         self.absorb(&mut live, turn);
         self.instance = Instance::Live(Box::new(live));

@@ -78,6 +78,8 @@ enum Reading {
 #[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) definition: Definition,
+    /// Which build of the program this is.
+    pub(crate) build: Arc<str>,
     pub(crate) topics: crate::names::WorkflowTopics,
     pub(crate) journal: Journal,
     pub(crate) directory: Arc<Directory>,
@@ -99,6 +101,8 @@ pub(crate) struct Turn<'a> {
     inert: Option<Status>,
     /// Since when the partition is ours, where that is known.
     pub(crate) ours_since: Option<Instant>,
+    /// What this build cannot read is not left to others any more.
+    pub(crate) is_last_chance: bool,
     pub(crate) instance: Instance,
     /// Events of the present run that are not in `unit` yet.
     recorded: Vec<Event>,
@@ -154,6 +158,7 @@ impl<'a> Turn<'a> {
             optimistic: true,
             inert: None,
             ours_since: None,
+            is_last_chance: false,
             instance,
             recorded: Vec::new(),
             summarize: None,
@@ -350,7 +355,7 @@ impl<'a> Turn<'a> {
         }
         let turn = *next_turn;
         *next_turn += 1;
-        let row = history::append(self.key, &summary.run, turn, &recorded);
+        let row = history::append(self.key, &summary.run, (turn, &self.context.build), &recorded);
         let summarized = self.summarize.take().map(|expect| history::summarize(self.key, expect, summary));
         for put in [Some(row), summarized].into_iter().flatten() {
             write(&mut self.unit, put);

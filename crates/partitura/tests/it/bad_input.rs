@@ -20,7 +20,13 @@ async fn an_id_that_cannot_be_used_is_refused_with_the_reason() {
 #[tokio::test]
 async fn a_signal_that_does_not_fit_does_not_hold_up_the_others() {
     let partitura = in_memory().await;
-    let worker = partitura.worker().workflow::<Waits>().start().await.expect("a worker");
+    let worker = partitura
+        .worker()
+        .workflow::<Waits>()
+        .try_elsewhere(std::time::Duration::ZERO)
+        .start()
+        .await
+        .expect("a worker");
     let waits = partitura.client().workflow::<Waits>("w");
     waits.start(()).await.expect("started");
     waits.signal(Signal::to_channel("release", &[1, 2, 3])).await.expect("sent");
@@ -154,7 +160,8 @@ impl TookText {
 #[tokio::test]
 async fn an_input_of_another_type_fails_the_instance_with_the_reason() {
     let partitura = in_memory().await;
-    let worker = partitura.worker().workflow::<TakesNumber>().start().await.expect("a worker");
+    let worker = partitura.worker().workflow::<TakesNumber>().try_elsewhere(std::time::Duration::ZERO);
+    let worker = worker.start().await.expect("a worker");
     let old = partitura.client().workflow::<TookText>("t");
     old.start("seven".into()).await.expect("started");
     match soon(old.result()).await {

@@ -7,6 +7,7 @@ mod calls;
 mod children;
 mod clocks;
 mod detached;
+mod deployments;
 mod events;
 mod far;
 mod heartbeats;

@@ -55,6 +55,8 @@ pub(crate) struct State {
     pub(crate) replaying: bool,
     /// Something the code did wrong where it could not be told with an error.
     pub(crate) fault: Option<StopReason>,
+    /// Why the code could not read its input.
+    pub(crate) unread_input: Option<String>,
     /// Moves with everything that counts as progress; tells a busy loop from work.
     pub(crate) progress: u64,
     /// How many of our futures somebody waits for right now.
@@ -89,6 +91,7 @@ impl Core {
             shields: 0,
             replaying: false,
             fault: None,
+            unread_input: None,
             progress: 0,
             awaited: 0,
             closing: false,

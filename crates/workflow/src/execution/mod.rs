@@ -177,6 +177,12 @@ impl Execution {
         self.outcome.as_ref()
     }
 
+    /// Why the code could not read its input, if that is so: the instance has failed then, but another build of the code may
+    /// have been meant.
+    pub fn unread_input(&self) -> Option<String> {
+        self.core.lock().unread_input.clone()
+    }
+
     /// How the instance began.
     pub fn started(&self) -> &Started {
         &self.core.started
