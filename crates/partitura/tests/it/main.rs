@@ -8,6 +8,7 @@ mod children;
 mod clocks;
 mod detached;
 mod deployments;
+mod detached;
 mod events;
 mod far;
 mod heartbeats;
