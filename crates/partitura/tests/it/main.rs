@@ -6,7 +6,6 @@ mod between;
 mod calls;
 mod children;
 mod clocks;
-mod detached;
 mod deployments;
 mod detached;
 mod events;
