@@ -30,6 +30,8 @@ pub(crate) struct Calls {
     pub(crate) tasks: BTreeMap<String, Task>,
     /// By run and number: how often a step was run.
     pub(crate) steps: BTreeMap<String, u32>,
+    /// By the id of a message: how often it was delivered.
+    delivered: BTreeMap<String, u32>,
     /// By the id of a message: how often more than once it may come.
     copies: BTreeMap<String, u32>,
     /// By run: requests about it that failed, or of which nobody knows.
@@ -40,6 +42,8 @@ pub(crate) struct Calls {
     upheavals: Vec<u64>,
     /// When tasks were asked for, by run and number; the first step, by run.
     asked: BTreeMap<String, u64>,
+    /// When runs ended.
+    ended: BTreeMap<String, u64>,
 }
 
 /// The calls of one task.
@@ -81,7 +85,10 @@ impl Calls {
         let before = attempt.checked_sub(1).and_then(|before| task?.attempts.get(&before).copied());
         // The attempt before asks for this one each time that it is called.
         let asked = before.unwrap_or(1);
-        asked + self.copies(&format!("{key}.{attempt}")) + self.of_all(key)
+        let message = format!("{key}.{attempt}");
+        let explained = asked + self.copies(&message) + self.of_all(key);
+        // What a task returned is kept until it is reported: only another delivery calls it again.
+        explained.min(self.delivered.get(&message).copied().unwrap_or_default())
     }
 }
 
@@ -107,6 +114,19 @@ impl State {
             let text = format!("{key}: {what}, attempt {attempt}, is called {count} times; {explained} are explained");
             self.violate("a task is called once", text);
         }
+        self.is_wanted(key, attempt, &what);
+    }
+
+    /// Where nothing fails, a workflow that has ended has no task tried again.
+    fn is_wanted(&mut self, key: &str, attempt: u32, what: &str) {
+        let run = key.get(..RUN).unwrap_or(key);
+        let Some(ended) = self.audit.calls.ended.get(run).copied().filter(|_| self.plan.faultless) else { return };
+        // The answer was under way.
+        let grace = 3 * self.plan.latency + self.plan.visible_after + 10;
+        if attempt > 1 && self.now() > ended + grace {
+            let text = format!("{key}: {what}, attempt {attempt}, {} ms after the end", self.now() - ended);
+            self.violate("nothing is tried again for a workflow that has ended", text);
+        }
     }
 
     /// A step runs once unless something explains another run.
@@ -128,9 +148,9 @@ impl State {
         u32::from(self.jumped > 0 || self.ahead > 0 || self.plan.early > 0)
     }
 
-    /// A turn asks for tasks and steps.
+    /// A turn asks for tasks and steps, or ends.
     pub(crate) fn turn_was_written(&mut self, value: &[u8], run: &str) {
-        let asks = ["\"TaskScheduled\"", "\"StepScheduled\""];
+        let asks = ["\"TaskScheduled\"", "\"StepScheduled\"", "\"Workflow"];
         if !asks.iter().any(|ask| mentions(value, ask)) {
             return;
         }
@@ -144,6 +164,7 @@ impl State {
                 EventKind::StepScheduled { .. } => {
                     calls.asked.entry(run.to_owned()).or_insert(now);
                 }
+                end if end.is_end() => drop(calls.ended.insert(run.to_owned(), now)),
                 _ => {}
             }
         }
@@ -159,6 +180,11 @@ impl State {
     pub(crate) fn trouble_with_write(&mut self, group: &[Put]) {
         let runs = group.iter().flat_map(|put| runs_in(&String::from_utf8_lossy(&put.key))).collect();
         self.audit.calls.trouble(runs);
+    }
+
+    /// A message is with a consumer.
+    pub(crate) fn was_delivered(&mut self, message: &str) {
+        *self.audit.calls.delivered.entry(message.to_owned()).or_default() += 1;
     }
 
     /// The broker has a message twice, or gives it once more.

@@ -180,6 +180,7 @@ impl State {
         self.members[member].held += 1;
         let id = message.id.clone();
         self.note("broker", format_args!("delivers {id} to member {member}, epoch {epoch}, slot {slot}"));
+        self.was_delivered(id.as_str());
         if self.is_mutant(Mutant::DedupeOff) {
             message.id = format!("{id}-{slot}-{epoch}").into();
         }
