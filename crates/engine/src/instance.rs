@@ -33,6 +33,8 @@ pub(crate) struct Notes {
     pub(crate) tasks: BTreeMap<u32, String>,
     /// Tasks that outlive the workflow.
     pub(crate) detached: BTreeSet<u32>,
+    /// The history cannot be read: what is open is not known.
+    pub(crate) unread: bool,
     /// The time of the latest event, in milliseconds.
     pub(crate) latest: u64,
     /// Tasks with a heartbeat time-out that have no result, as they were first sent.

@@ -225,14 +225,15 @@ impl<'a> Turn<'a> {
     }
 
     /// Whether a task of `run` is still wanted: its result is awaited, or it was detached and needs nobody. Of a stopped instance it
-    /// is not known before the code runs again what it awaits: all that is open counts.
+    /// is not known before the code runs again what it awaits: all that is open counts, and all where its history cannot be
+    /// read.
     pub(crate) fn wants_task(&self, run: &str, seq: u32) -> bool {
         match &self.instance {
             Instance::Live(live) if live.summary.run == run => {
                 live.execution.is_open(seq) || live.notes.detached.contains(&seq)
             }
             Instance::Stopped { summary, notes, .. } if summary.run == run => {
-                let open = !summary.status.is_closed() && notes.tasks.contains_key(&seq);
+                let open = !summary.status.is_closed() && (notes.unread || notes.tasks.contains_key(&seq));
                 open || notes.detached.contains(&seq)
             }
             Instance::Closed { summary, .. } if summary.run == run => summary.detached.contains(&seq),
@@ -416,7 +417,9 @@ async fn known(context: &Context, key: &InstanceKey, run: &str) -> Result<Known>
         Err(error) => {
             tracing::warn!(instance = %key, %error, "going on without what is known of its children and tasks");
             let next_turn = history::turns(&context.journal, key, run).await?;
-            Ok(Known { notes: Box::default(), next_turn, has_ended: false })
+            let mut notes = Box::<Notes>::default();
+            notes.unread = true;
+            Ok(Known { notes, next_turn, has_ended: false })
         }
     }
 }
