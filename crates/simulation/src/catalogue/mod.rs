@@ -181,6 +181,11 @@ pub(crate) fn definition(workflow: &str) -> Option<Definition> {
     entries().find(|entry| entry.name == workflow).map(|entry| (entry.definition)())
 }
 
+/// Whether a workflow starts others.
+pub(crate) fn has_children(workflow: &[u8]) -> bool {
+    entries().any(|entry| entry.name.as_bytes() == workflow && !entry.children.is_empty())
+}
+
 /// Adds a workflow to those that are conducted, and all that it starts.
 pub(crate) fn include(workflows: &mut BTreeSet<&'static str>, workflow: &'static str) {
     if workflows.insert(workflow)
