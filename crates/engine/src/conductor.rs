@@ -145,6 +145,11 @@ impl Conductor {
     }
 
     async fn commit(&self, key: &InstanceKey, work: Work<'_>, mut turn: Turn<'_>) -> Result<Outcome, Error> {
+        if let Some(outbox) = self.0.context.journal.outbox()
+            && work.deliveries.iter().any(|delivery| delivery.redelivered)
+        {
+            outbox.recover_late(work.partition, &key.id).await?;
+        }
         let settle: Vec<AckToken> = work.deliveries.iter().map(|delivery| delivery.token).collect();
         let unit = match turn.finish(settle.clone()).await? {
             // What was asked behind a command that was refused is not answered from before it: another may have it.

@@ -7,6 +7,7 @@
 //! [`StepOverdue`]: crate::wire::Command::StepOverdue
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::future::Future;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -56,12 +57,15 @@ impl Steps {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        if self.running().insert(step.clone(), None).is_none() {
-            let task = tokio::spawn(run());
-            // It may have ended by now.
-            if let Some(handle) = self.running().get_mut(&step) {
-                *handle = Some(task.abort_handle());
-            }
+        if let Entry::Vacant(vacant) = self.running().entry(step.clone()) {
+            vacant.insert(None);
+        } else {
+            return;
+        }
+        let task = tokio::spawn(run());
+        // It may have ended by now.
+        if let Some(handle) = self.running().get_mut(&step) {
+            *handle = Some(task.abort_handle());
         }
     }
 

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::time::Duration;
 
+use partitura_broker::ErrorKind;
 use partitura_workflow::{Failure, FailureKind, Step};
 use tokio::time::{Instant, interval_at};
 
@@ -18,13 +19,17 @@ impl Conductor {
     pub(super) fn run_step(&self, key: &InstanceKey, run: String, step: Step) {
         let (conductor, key, id) = (self.clone(), key.clone(), (run, step.seq));
         self.0.context.steps.begin(id.clone(), || async move {
-            if let Ok(_permit) = conductor.0.context.steps.permits.clone().acquire_owned().await {
-                let outcome = match conductor.while_alive(&key, &id, step.future).await {
-                    Ok(result) => Ended::Ok(result),
-                    Err(failure) => Ended::Err(failure),
-                };
-                conductor.step_done(&key, &id.0, id.1, outcome).await;
-            }
+            // One that waits for its turn is not lost either.
+            let in_turn = async {
+                let permit = conductor.0.context.steps.permits.clone().acquire_owned().await;
+                (permit, step.future.await)
+            };
+            let (_permit, result) = conductor.while_alive(&key, &id, in_turn).await;
+            let outcome = match result {
+                Ok(result) => Ended::Ok(result),
+                Err(failure) => Ended::Err(failure),
+            };
+            conductor.step_done(&key, &id.0, id.1, outcome).await;
             conductor.0.context.steps.end(id);
         });
     }
@@ -73,7 +78,7 @@ impl Conductor {
                 told = true;
                 continue;
             }
-            if !error.is_retryable() {
+            if error.kind() == ErrorKind::Closed || is_unsendable(&error) {
                 tracing::error!(instance = %key, seq, %error, "the result of a step is lost; the step runs again");
                 return;
             }

@@ -2,7 +2,8 @@
 //!
 //! A row is written together with its turn, published at once, and removed soon after the confirm. It belongs to the
 //! partition whose input led to the turn. Only the owner of that partition sends it: the owner that wrote it, or the next
-//! one when it takes the partition over. Nobody reads rows at any other time.
+//! one when it takes the partition over. After that rows are read only of an instance whose input comes again: a write of
+//! the earlier owner may have been under way then.
 //!
 //! What the broker does not take at once waits in a queue of its instance, which a task of its own works off in order.
 //! Turns go on meanwhile, and their messages join the queue, so that a destination that is away holds up nothing else.
@@ -25,7 +26,7 @@ use partitura_broker::{
 };
 
 use self::removal::Removals;
-use self::row::{Aside, Origin, damaged, decode, encode, outbox_key};
+use self::row::{Aside, Kept, Origin, damaged, decode, encode, outbox_key};
 use self::unsent::Unsent;
 pub(crate) use self::unsent::is_refusal;
 use crate::names::InstanceKey;
@@ -170,6 +171,26 @@ impl Outbox {
         Ok(())
     }
 
+    /// Sends what an earlier owner has written of an instance since the partition was taken over: the write was under way
+    /// then. To be called when input comes again, and the instance may have had it.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(crate) async fn recover_late(&self, partition: Partition, id: &str) -> Result<()> {
+        self.0.removals.flush().await;
+        let prefix = [&outbox_key(&self.0.workflow, partition, &Bytes::new())[..], id.as_bytes(), b"\0"].concat();
+        let range = self.0.namespace.range(ScanRange::prefix(OUTBOX, prefix));
+        let mut late = self.0.store.scan(range, PAGE).await?;
+        let waiting = self.state().queues.get(&(partition, id.to_owned())).cloned().unwrap_or_default();
+        late.retain(|row| !waiting.contains(&row.key));
+        if !late.is_empty() {
+            let workflow = &*self.0.workflow;
+            tracing::info!(workflow, id, turns = late.len(), "sent what an earlier owner wrote after it had gone");
+            self.send_page(partition, late).await;
+        }
+        Ok(())
+    }
+
     /// Publishes rows of earlier owners together; each has a result of its own.
     async fn send_page(&self, partition: Partition, page: Vec<Entry>) {
         let (mut rows, mut messages) = (Vec::with_capacity(page.len()), Vec::new());
@@ -244,24 +265,44 @@ impl Outbox {
         Ok(())
     }
 
-    /// What was set aside of an instance: the messages, and what to write with the turn that sends them again.
+    /// Sends what was set aside of an instance and is `wanted` still. What the broker takes is not set aside any more. The
+    /// first problem with the rest, if there is any.
     ///
     /// # Errors
     /// Those of the store; [`Corrupt`](ErrorKind::Corrupt).
-    pub(crate) async fn set_aside_of(&self, key: &InstanceKey) -> Result<(Vec<Message>, Vec<Put>)> {
+    pub(crate) async fn send_set_aside(
+        &self,
+        key: &InstanceKey,
+        wanted: impl Fn(&Message) -> bool,
+    ) -> Result<Option<Error>> {
         let prefix = [self.0.workflow.as_bytes(), b"\0", key.id.as_bytes(), b"\0"].concat();
         let range = self.0.namespace.range(ScanRange::prefix(REFUSED, prefix));
-        let (mut messages, mut puts) = (Vec::new(), Vec::new());
+        let mut problem = None;
         // More than a page waits for the next time.
         for Entry { key, value, .. } in self.0.store.scan(range, PAGE).await? {
-            let aside: Aside = wire::decode(&value).map_err(|error| damaged(&key, &error.to_string()))?;
-            for kept in aside.messages {
-                messages.push(kept.message(&key)?);
+            let Aside { reason, messages } = wire::decode(&value).map_err(|error| damaged(&key, &error.to_string()))?;
+            let all = messages.len();
+            let mut messages = messages.into_iter().map(|kept| kept.message(&key)).collect::<Result<Vec<_>>>()?;
+            messages.retain(&wanted);
+            let mut results = match messages.is_empty() {
+                true => Vec::new(),
+                false => self.0.producer.publish(messages.clone()).await,
             }
-            let key = self.0.namespace.strip(key);
-            puts.push(Put { space: REFUSED, key, expect: Expect::Any, value: None });
+            .into_iter();
+            let mut left = Vec::new();
+            for message in &messages {
+                if let Err(error) = results.next().map_or_else(lost_result, |result| result.map(drop)) {
+                    left.push(Kept::of(message));
+                    problem.get_or_insert(error);
+                }
+            }
+            if left.len() < all {
+                let value = (!left.is_empty()).then(|| wire::encode(&Aside { reason, messages: left }));
+                let put = Put { space: REFUSED, key, expect: Expect::Any, value };
+                self.0.store.write(vec![vec![put]]).await.pop().unwrap_or_else(lost_result)?;
+            }
         }
-        Ok((messages, puts))
+        Ok(problem)
     }
 }
 

@@ -64,7 +64,7 @@ impl Outbox {
             let mut pause = PAUSE;
             let found = loop {
                 match self.0.store.get(OUTBOX, key.clone()).await {
-                    Err(error) if error.is_retryable() => {
+                    Err(error) if error.kind() != ErrorKind::Closed => {
                         tracing::warn!(%error, ?pause, "reading a row of the outbox again");
                         sleep(pause).await;
                         pause = (pause * 2).min(LONGEST_PAUSE);
@@ -73,9 +73,12 @@ impl Outbox {
                     found => break found?,
                 }
             };
-            if let Some((_, value)) = found {
-                let unsent = Unsent { again: decode(&key, &value)?, ..Unsent::default() };
-                return Ok(Some((key, unsent)));
+            match found.map(|(_, value)| decode(&key, &value)) {
+                Some(Ok(again)) => return Ok(Some((key, Unsent { again, ..Unsent::default() }))),
+                Some(Err(error)) => {
+                    tracing::error!(%error, "a row of the outbox is left as it is; the others are sent")
+                }
+                None => {}
             }
         }
     }
@@ -143,7 +146,8 @@ impl Outbox {
                 Err(error) => Err(error),
             };
             match told {
-                Err(error) if error.is_retryable() => {
+                // Whatever it is: nothing else of the instance is sent before.
+                Err(error) if error.kind() != ErrorKind::Closed => {
                     tracing::warn!(%error, ?pause, "setting a refused message aside again");
                     sleep(pause).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);

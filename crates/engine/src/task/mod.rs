@@ -163,7 +163,11 @@ impl TaskRunner {
             }
         }
         let (ended, ()) = tokio::join!(self.attempt(&call, last, &mut line, begun), self.started(request));
-        let outcome = self.report(&call, ended).await;
+        let outcome = tokio::select! {
+            biased;
+            outcome = self.report(&call, ended) => outcome,
+            never = self.answer_askers(&mut line) => match never {},
+        };
         place.reported(matches!(outcome, Outcome::Done | Outcome::Settled));
         outcome
     }

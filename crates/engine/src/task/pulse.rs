@@ -1,7 +1,9 @@
 //! What a running task and the owner of its instance say to each other.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
+use partitura_broker::Result;
 use partitura_workflow::Payload;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -52,19 +54,31 @@ impl TaskRunner {
     /// Asks whoever sent a copy of an attempt whether it still runs there.
     pub(super) async fn still_runs(&self, holder: &ReplyTo) -> bool {
         let (reply_to, reply) = self.mailbox.request();
-        self.tell(holder, ReplyBody::StillRuns { reply_to }).await;
-        matches!(timeout(ASK, reply).await, Ok(Some(ReplyBody::Runs)))
+        match self.tell(holder, ReplyBody::StillRuns { reply_to }).await {
+            // Nobody was asked.
+            Err(error) if error.is_retryable() => true,
+            _ => matches!(timeout(ASK, reply).await, Ok(Some(ReplyBody::Runs))),
+        }
+    }
+
+    /// Tells whoever asks that the attempt is here, and does nothing else.
+    pub(super) async fn answer_askers(&self, line: &mut Line) -> Infallible {
+        loop {
+            if let ReplyBody::StillRuns { reply_to } = line.next().await {
+                self.tell_that_it_runs(&reply_to).await;
+            }
+        }
     }
 
     async fn tell_that_it_runs(&self, reply_to: &ReplyTo) {
-        self.tell(reply_to, ReplyBody::Runs).await;
+        // Whoever asked does so again, or runs it.
+        let _ = self.tell(reply_to, ReplyBody::Runs).await;
     }
 
-    async fn tell(&self, to: &ReplyTo, body: ReplyBody) {
+    async fn tell(&self, to: &ReplyTo, body: ReplyBody) -> Result<()> {
         let message = wire::reply(&self.topics.tasks, to, body, self.directory.payload_limit());
-        if let Err(error) = self.producer.reply(vec![message]).await {
-            tracing::debug!(%error, "a message to another worker was not sent");
-        }
+        let told = self.producer.reply(vec![message]).await;
+        told.inspect_err(|error| tracing::debug!(%error, "a message to another worker was not sent"))
     }
 
     /// Sends a sign of life, or only a question, to the instance. Whether it was sent.

@@ -78,12 +78,18 @@ impl Turn<'_> {
                 Some(summary) if summary.run == run && !summary.status.is_closed() => {
                     Err(Abandoned::Undelivered(reason))
                 }
-                _ => Ok(()),
+                // It has ended: there is nothing to stop, and others wait for its last words.
+                Some(_) => self.send_again_later(0),
+                None => Ok(()),
             },
             Command::Resume => self.resume().await,
-            Command::TryAgain { run, .. } => match self.summary() {
-                Some(summary) if summary.run == run => self.resume().await,
-                _ => Ok(()),
+            Command::TryAgain { run, tried } => match self.summary() {
+                Some(summary) if summary.run == run && !summary.status.is_closed() => self.resume().await,
+                Some(_) => match self.send_what_was_set_aside().await {
+                    Err(Abandoned::Undelivered(_)) => self.send_again_later(tried + 1),
+                    sent => sent,
+                },
+                None => Ok(()),
             },
             Command::Query { .. }
             | Command::Await { .. }

@@ -1,6 +1,6 @@
 //! How instances begin, stop, go on and are ended.
 
-use partitura_broker::{Expect, Timestamp};
+use partitura_broker::{Expect, Message, Timestamp};
 use partitura_workflow::{Event, EventKind, Execution, Failure, FailureKind, ParentRef, RULES, Started};
 use uuid::Uuid;
 
@@ -8,9 +8,8 @@ use super::{Abandoned, Context, Instance, Known, Reading, Turn, code, known, wri
 use crate::history::HISTORY;
 use crate::instance::{Live, Notes, beginning};
 use crate::names::InstanceKey;
-use crate::outbox::is_refusal;
 use crate::summary::{Status, Summary};
-use crate::wire::{Command, Outcome, ReplyBody, Start, StartPolicy};
+use crate::wire::{self, Command, Outcome, ReplyBody, Start, StartPolicy, TaskRequest};
 use crate::{effects, history};
 
 impl<'a> Turn<'a> {
@@ -166,22 +165,29 @@ impl<'a> Turn<'a> {
         Ok(())
     }
 
-    async fn send_what_was_set_aside(&mut self) -> Result<(), Abandoned> {
+    /// Sends what the broker has refused, except for tasks of runs that have ended.
+    pub(super) async fn send_what_was_set_aside(&mut self) -> Result<(), Abandoned> {
         let Some(outbox) = self.context.journal.outbox() else { return Ok(()) };
-        let (messages, removals) = outbox.set_aside_of(self.key).await?;
-        if messages.is_empty() {
-            return Ok(());
-        }
-        match outbox.publish(messages).await {
-            Ok(()) => {
-                removals.into_iter().for_each(|removal| write(&mut self.unit, removal));
-                Ok(())
+        let open = self.summary().filter(|summary| !summary.status.is_closed()).map(|summary| summary.run.clone());
+        let wanted = move |message: &Message| match wire::decode::<TaskRequest>(&message.payload) {
+            Ok(task) => task.detached || open.as_ref() == Some(&task.run),
+            Err(_) => true,
+        };
+        match outbox.send_set_aside(self.key, wanted).await? {
+            None => Ok(()),
+            Some(problem) => {
+                Err(Abandoned::Undelivered(format!("the broker still does not take what is set aside: {problem}")))
             }
-            Err(error) if is_refusal(error.kind()) => {
-                Err(Abandoned::Undelivered(format!("the broker still refuses what is set aside: {error}")))
-            }
-            Err(error) => Err(error.into()),
         }
+    }
+
+    /// Has what was set aside of a run that has ended sent again by itself, when it was tried so often before.
+    pub(super) fn send_again_later(&mut self, tried: u32) -> Result<(), Abandoned> {
+        let Some(run) = self.summary().map(|summary| summary.run.clone()) else { return Ok(()) };
+        // No turn has this number.
+        let again = effects::try_again(&self.context.directory, self.key, &run, (u32::MAX, tried), self.now)?;
+        self.unit.publish.push(again);
+        Ok(())
     }
 
     /// The turn of an instance whose code cannot go on: the input is kept, no code runs. It goes on from there once it is
