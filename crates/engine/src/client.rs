@@ -18,7 +18,8 @@ use crate::wire::{self, Command, ReplyBody, ReplyTo};
 /// How long a question may go unanswered.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Starts workflows, and talks to them, from any process that reaches the broker. Cheap to clone.
+/// Starts workflows, and talks to them, from any process that is connected to the broker (the embedded broker: the one process that
+/// has its file open). Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Client(Arc<Inner>);
 

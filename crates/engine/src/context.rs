@@ -66,7 +66,8 @@ impl TaskContext {
         self.0.request.idempotency_key()
     }
 
-    /// From 1. A task whose worker was lost comes again with the same number.
+    /// From 1. If the worker of a task was lost, the broker delivers the task again with the same number; if the task has a
+    /// heartbeat time-out, its workflow starts the next attempt instead, with the next number.
     pub fn attempt(&self) -> u32 {
         self.0.request.attempt
     }
@@ -81,9 +82,10 @@ impl TaskContext {
         &self.0.request.id
     }
 
-    /// Says that the task is alive, and how far it is: kept for the next attempt should this one be lost.
+    /// Says that the task is alive, and how far it is. The details are kept for the next attempt; see
+    /// [`last_heartbeat`](Self::last_heartbeat).
     ///
-    /// Sent in the background, the latest of several at a time: call it as often as is convenient.
+    /// It is sent in the background, the latest of several at a time: call it as often as is convenient.
     ///
     /// # Errors
     /// When `details` cannot be encoded as JSON.
@@ -103,9 +105,9 @@ impl TaskContext {
     /// Whether the workflow no longer wants the result: the call was cancelled or its future dropped, the workflow has ended, or
     /// another attempt has taken the place of this one.
     ///
-    /// A method that returns after that is not called again. One that does not look runs to its end as if nothing had
-    /// happened. Learned within moments by a method that has run for a few seconds, from its workflow; later, at the next
-    /// heartbeat or within half a minute, where the workflow has changed its worker meanwhile.
+    /// A method that returns after that is not called again. A method that does not look runs to its end as if nothing had
+    /// happened. The workflow tells a method that has run for two seconds or more within moments. If another worker has taken
+    /// over the workflow meanwhile, the method learns it with its next heartbeat, or within half a minute.
     pub fn is_cancelled(&self) -> bool {
         *self.0.cancelled.borrow()
     }

@@ -74,7 +74,8 @@ impl<W: Workflow> WorkflowHandle<W> {
 
     /// Waits for the outcome, however long it takes, and whichever worker is killed meanwhile.
     ///
-    /// An instance whose code cannot go on is an error after a moment: see [`result_through_stops`](Self::result_through_stops).
+    /// While the instance is stopped, because its code cannot go on, this is an error after a few seconds. To wait until it is
+    /// repaired, call [`result_through_stops`](Self::result_through_stops).
     ///
     /// # Errors
     /// How the workflow ended, if not with a result; [`Stopped`](WorkflowError::Stopped) with the reason, while it cannot go on.
@@ -86,7 +87,8 @@ impl<W: Workflow> WorkflowHandle<W> {
         self.outcome(true).await
     }
 
-    /// Waits for the outcome as [`result`](Self::result) does, also while the instance is stopped: until somebody repairs or ends it.
+    /// Waits for the outcome as [`result`](Self::result) does, and goes on waiting while the instance is stopped, until somebody
+    /// repairs or ends it.
     ///
     /// # Errors
     /// How the workflow ended, if not with a result. [`Client`](WorkflowError::Client) when that could not be learned.

@@ -91,7 +91,7 @@ pub(crate) enum Demand<W> {
 /// # async fn example<W: Workflow>(order: WorkflowHandle<W>) -> Result<(), ClientError> {
 /// // Returns once it is durable.
 /// order.cancel("out of stock").await?;
-/// // Returns once it has had its effect, or says why it has none.
+/// // Returns once the instance has recorded it, or says why it has no effect.
 /// order.cancel("out of stock").confirmed().await?;
 /// # Ok(()) }
 /// ```
@@ -126,7 +126,8 @@ impl<'a, W: Workflow> Request<'a, W> {
     /// Waits until the instance has taken it, for up to 30 seconds.
     ///
     /// What awaiting it returns then:
-    /// * `Ok`: it is recorded. A stopped instance will read it when its code goes on.
+    /// * `Ok`: it is recorded. A stopped instance will read it when its code goes on. A signal whose [`id`](Self::id) the run has
+    ///   had already is `Ok` too, also after the run has ended.
     /// * [`NotFound`](ClientError::NotFound), [`Ended`](ClientError::Ended), [`AnotherRun`](ClientError::AnotherRun): it had no
     ///   effect. A run that has ended by a cancellation or termination with the same reason counts as `Ok`, so that one whose
     ///   answer was lost can be sent again.

@@ -59,14 +59,15 @@ impl Worker {
         Self { partitura, definitions: Vec::new(), services: Vec::new(), concurrency, build, elsewhere: ELSEWHERE }
     }
 
-    /// Runs the tasks of a service: `PaymentsService(implementation)`.
+    /// Runs the tasks of a service: `PaymentsService(implementation)`. A task of a service that no worker runs waits until one does.
     #[must_use]
     pub fn service(mut self, service: impl Service) -> Self {
         self.services.push(Box::new(service));
         self
     }
 
-    /// Runs the instances of a workflow.
+    /// Runs the instances of a workflow. Register the workflows of children, too: a child whose workflow no worker runs waits, and its
+    /// parent with it.
     #[must_use]
     pub fn workflow<W: Workflow>(mut self) -> Self {
         self.definitions.push(Definition::of::<W>());

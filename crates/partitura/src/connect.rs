@@ -11,8 +11,8 @@ use tokio::time::Instant;
 ///
 /// | URL | broker | feature |
 /// |---|---|---|
-/// | `embedded:DIR` | the embedded one, durable in one file in this directory | `embedded` (default) |
-/// | `memory:` | the embedded one, in memory: everything is gone at the end | `embedded` (default) |
+/// | `embedded:DIR` | the embedded one, durable in one file in this directory, for one process at a time | `embedded` (default) |
+/// | `memory:` | the embedded one, in memory: everything is gone when the process ends | `embedded` (default) |
 /// | `kafka://HOST:PORT,…` | Apache Kafka | `kafka` |
 /// | `nats://HOST:PORT,…`, `tls://…` | NATS JetStream | `nats` |
 /// | `pulsar://HOST:PORT`, `pulsar+ssl://…` | Apache Pulsar | `pulsar` |

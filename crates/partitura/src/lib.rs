@@ -1,8 +1,8 @@
 //! Durable workflow orchestration in plain Rust on the message broker you already run.
 //!
-//! A workflow is an async function that survives crashes, deployments and months of waiting. It calls services, plain
-//! traits with plain implementations; every call, timer and signal is a message through the broker, and every step is
-//! recorded before it counts.
+//! A workflow is an async function that survives crashes, deployments and months of waiting. It calls services, which are
+//! plain traits with plain implementations. Every call, timer and signal is a message through the broker, and everything
+//! that the function awaits is recorded in its history.
 //!
 //! ```
 //! use partitura::{Cx, TaskError, minutes, select};
@@ -53,7 +53,7 @@
 //! * [`connect`] opens a broker by URL; [`Partitura`] makes [workers](Worker) and [clients](Client) from it.
 //! * [`service`] and [`workflow`] are the two macros; [`Cx`] is what a workflow may ask of the world.
 //! * `testing` (with the feature of that name) runs the real engine in virtual time.
-//! * [`messaging`] is for whoever wants queues and streams alone, [`contract`] for who writes an adapter.
+//! * [`messaging`] has queues and streams without workflows; [`contract`] is what an adapter implements.
 
 mod connect;
 #[cfg(feature = "testing")]
@@ -83,7 +83,7 @@ pub mod history {
     };
 }
 
-/// The events that workflows and services publish: CloudEvents, for any subscriber. [`Partitura::events`] subscribes to them.
+/// The events that workflows and services publish, as CloudEvents. [`Partitura::events`] makes subscriptions to them.
 ///
 /// ```
 /// # #[partitura::service] pub trait Payments { async fn charge(&self, order: String); }
@@ -128,7 +128,7 @@ pub mod messaging {
     pub use partitura_lanes::*;
 }
 
-/// What every broker promises: for adapters, and for whoever needs to go below [`messaging`].
+/// What every broker promises: for adapters, and for programs that need more than [`messaging`] offers.
 pub mod contract {
     pub use partitura_broker::*;
 }

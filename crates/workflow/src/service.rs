@@ -6,7 +6,7 @@ use crate::{Caller, Failure, FailureKind, Payload, TaskOptions};
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a service that a worker can run",
     label = "not wrapped into its service",
-    note = "`#[service] trait Payments` generates `PaymentsService`, which wraps an implementation: write \
+    note = "for example, `#[service] trait Payments` generates `PaymentsService`, which wraps an implementation: write \
             `.service(PaymentsService({Self} …))`"
 )]
 pub trait Service: Send + Sync + 'static {
