@@ -95,9 +95,12 @@ impl Directory {
     /// Declares the topics of somebody that something is sent to for the first time.
     pub(crate) async fn meet(&self, stranger: &Destination) -> Result<()> {
         if !self.served.lock().unwrap_or_else(PoisonError::into_inner).contains(stranger) {
+            let (kind, name) = match stranger {
+                Destination::Service(name) => ("service", name),
+                Destination::Workflow(name) => ("workflow", name),
+            };
             tracing::info!(
-                ?stranger,
-                "no worker of this process runs it: what is sent there waits until some worker does"
+                "no worker of this process runs the {kind} {name}: what is sent to it waits until a worker does"
             );
         }
         self.declare(stranger).await

@@ -173,6 +173,11 @@ impl Notes {
         &mut self.beats
     }
 
+    /// The latest attempt of a task that is known here.
+    pub(crate) fn attempt_of(&self, task: u32) -> Option<u32> {
+        self.beats.get(&task).map(|beat| beat.attempt)
+    }
+
     /// When it looks after the heartbeats of a task, where that is known.
     pub(crate) fn looks(&mut self) -> &mut HashMap<u32, u64> {
         &mut self.looks

@@ -20,7 +20,7 @@ pub enum Waiting {
         method: String,
         /// When the workflow asked for it.
         scheduled_at: u64,
-        /// The latest attempt that sent a heartbeat, from 1.
+        /// The latest attempt that is known to the workflow, from 1: of a task that has sent a sign of life.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         attempt: Option<u32>,
     },
@@ -61,13 +61,22 @@ pub enum Waiting {
 }
 
 /// What an instance with this history waits for, and how many things these are in all; `execution` is its code, unless
-/// that cannot run.
-pub(crate) fn of(history: &[Event], execution: Option<&Execution>) -> (Vec<Waiting>, usize) {
+/// that cannot run. `attempt_of` gives the latest attempt that is known of a task.
+pub(crate) fn of(
+    history: &[Event],
+    execution: Option<&Execution>,
+    attempt_of: impl Fn(u32) -> Option<u32>,
+) -> (Vec<Waiting>, usize) {
     let mut open = BTreeMap::new();
     for Event { at, kind } in history {
         record(&mut open, *at, kind);
     }
     open.retain(|seq, _| execution.is_none_or(|execution| execution.is_open(*seq)));
+    for (seq, waiting) in &mut open {
+        if let Waiting::Task { attempt, .. } = waiting {
+            *attempt = attempt_of(*seq).max(*attempt);
+        }
+    }
     let mut waiting: Vec<Waiting> = open.into_values().collect();
     if let Some(execution) = execution {
         waiting.extend(execution.awaited_channels().into_iter().map(|name| Waiting::Channel { name }));

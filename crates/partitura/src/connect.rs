@@ -110,7 +110,11 @@ fn unknown(operation: &'static str, scheme: &str, known: &[(&[&str], &str, bool)
             format!("{scheme}: needs the feature `{feature}` of the crate partitura, which is off in this build")
         }
         Some((schemes, ..)) => {
-            format!("a URL that begins with {scheme}: is not complete; see `connect` for {schemes:?}")
+            let example = match *schemes {
+                ["embedded", ..] => "`embedded:./data`, or `memory:`".to_owned(),
+                schemes => format!("`{}://HOST:PORT`", schemes.first().unwrap_or(&scheme)),
+            };
+            format!("a URL that begins with {scheme} is not complete; write {example}")
         }
         None => {
             let scheme: String = scheme.chars().take(32).collect();

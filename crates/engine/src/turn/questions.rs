@@ -68,11 +68,13 @@ impl Turn<'_> {
                 Err(_) => Vec::new(),
             };
             history.extend(self.recorded.iter().cloned());
-            let execution = match &self.instance {
-                Instance::Live(live) => Some(&live.execution),
-                _ => None,
+            let (execution, notes) = match &self.instance {
+                Instance::Live(live) => (Some(&live.execution), Some(&live.notes)),
+                Instance::Stopped { notes, .. } => (None, Some(&**notes)),
+                _ => (None, None),
             };
-            (summary.waiting, summary.waits_for) = waiting::of(&history, execution);
+            let attempt_of = |seq| notes.and_then(|notes| notes.attempt_of(seq));
+            (summary.waiting, summary.waits_for) = waiting::of(&history, execution, attempt_of);
         }
         let summary = sizes::fitting(summary, sizes::page(&self.context.directory));
         Ok(ReplyBody::Description(Box::new(summary)))
