@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 
 use self::elsewhere::Elsewhere;
 use self::kept::Kept;
+use crate::history::run_prefix;
 use crate::journal::{Settlement, is_unsendable};
 use crate::names::InstanceKey;
 use crate::outbox::{Outbox, is_refusal};
@@ -158,7 +159,9 @@ impl Conductor {
         };
         let settlement = match unit {
             Some(unit) => {
-                let committed = self.0.context.journal.commit(unit, work.partition).await;
+                let run = turn.summary().map(|summary| summary.run.as_str()).unwrap_or_default();
+                let run = run_prefix(key, run);
+                let committed = self.0.context.journal.commit(unit, work.partition, &run).await;
                 committed.inspect_err(|error| self.suspect(work, error))?
             }
             None => Settlement::Due,

@@ -95,17 +95,17 @@ impl Journal {
                 debug_assert!(unit.put.is_empty(), "services keep no state");
                 publish(&**producer, unit.publish).await.map(|()| Settlement::Due)
             }
-            _ => self.commit(unit, Partition::default()).await,
+            _ => self.commit(unit, Partition::default(), &Bytes::new()).await,
         }
     }
 
-    /// Makes one turn durable and sends what it decided to send. What the broker does not take now is kept in the outbox,
+    /// Makes one turn durable and sends what it decided to send. `run` is what the keys of its run's history begin with. What the broker does not take now is kept in the outbox,
     /// and sent later.
     ///
     /// # Errors
     /// `Conflict`: nothing happened, another owner was faster. `Fenced`: nothing happened, the input is another's now. Any
     /// other error: load the instance again.
-    pub(crate) async fn commit(&self, mut unit: Unit, partition: Partition) -> Result<Settlement> {
+    pub(crate) async fn commit(&self, mut unit: Unit, partition: Partition, run: &Bytes) -> Result<Settlement> {
         match &*self.mode {
             Mode::Atomic { broker, .. } => {
                 let Some(transactions) = broker.transactions() else {
@@ -119,16 +119,16 @@ impl Journal {
             Mode::Outbox { broker, outbox, clock } => {
                 // What the broker will never take must not become history.
                 unit.publish.iter().try_for_each(|message| broker.capabilities().check(message, clock.now()))?;
-                self.commit_with_outbox(outbox, unit, partition).await.map(|()| Settlement::Due)
+                self.commit_with_outbox(outbox, unit, partition, run).await.map(|()| Settlement::Due)
             }
             Mode::Publish { .. } => Err(Error::new(ErrorKind::Unsupported, "commit", "services keep no state")),
         }
     }
 
-    async fn commit_with_outbox(&self, outbox: &Outbox, unit: Unit, partition: Partition) -> Result<()> {
+    async fn commit_with_outbox(&self, outbox: &Outbox, unit: Unit, partition: Partition, run: &Bytes) -> Result<()> {
         let Unit { publish, mut put, .. } = unit;
-        let history = put.iter().rfind(|put| put.space == HISTORY).filter(|_| !publish.is_empty());
-        let row = history.map(|history| outbox.row(partition, &history.key, &publish));
+        let history = put.iter().rfind(|put| put.space == HISTORY).map(|put| &put.key);
+        let row = outbox.row(partition, run, history, &publish);
         put.iter_mut().for_each(|put| put.key = self.namespace.key(&put.key));
         let row = row.map(|(row, kept)| {
             put.push(kept);
@@ -142,15 +142,11 @@ impl Journal {
             }
             return Err(error);
         }
-        match row {
-            Some(row) => {
-                outbox.is_written(&row);
-                outbox.send(row, publish).await;
-                Ok(())
-            }
-            // Nothing is kept of these: they are decided anew when the input comes again.
-            None => outbox.publish(publish).await,
+        if let Some(row) = row {
+            outbox.is_written(&row);
+            outbox.send(row, publish).await;
         }
+        Ok(())
     }
 
     pub(crate) async fn get(&self, space: Space, key: Bytes) -> Result<Option<(Version, Bytes)>> {

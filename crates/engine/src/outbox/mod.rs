@@ -26,7 +26,7 @@ use partitura_broker::{
 };
 
 use self::removal::Removals;
-use self::row::{Aside, Kept, Origin, damaged, decode, encode, outbox_key};
+use self::row::{Aside, Kept, Origin, damaged, decode, encode, outbox_key, without_turn};
 use self::unsent::Unsent;
 pub(crate) use self::unsent::is_refusal;
 use crate::names::InstanceKey;
@@ -102,14 +102,22 @@ impl Outbox {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The row that keeps the messages of a turn, to be written with the turn's own row of the history, whose key this
-    /// is.
-    pub(crate) fn row(&self, partition: Partition, history: &Bytes, messages: &[Message]) -> (Row, Put) {
-        let key = outbox_key(&self.0.workflow, partition, history);
+    /// The row that keeps the messages of a turn of a run, to be written with the turn's own row of the history, if it has
+    /// one, whose key this is. `None`: there are no messages.
+    pub(crate) fn row(
+        &self,
+        partition: Partition,
+        run_prefix: &Bytes,
+        history: Option<&Bytes>,
+        messages: &[Message],
+    ) -> Option<(Row, Put)> {
+        let first = messages.first()?;
+        let turn = history.cloned().unwrap_or_else(|| without_turn(run_prefix, first));
+        let key = outbox_key(&self.0.workflow, partition, &turn);
         let row =
             Row { sender: self.sender(partition, &key), key: self.0.namespace.key(&key), value: encode(messages) };
         let (key, value) = (row.key.clone(), Some(row.value.clone()));
-        (row, Put { space: OUTBOX, key, expect: Expect::Any, value })
+        Some((row, Put { space: OUTBOX, key, expect: Expect::Any, value }))
     }
 
     fn sender(&self, partition: Partition, key: &Bytes) -> Sender {
@@ -132,14 +140,6 @@ impl Outbox {
             Err(error) => return tracing::error!(%error, "the messages of a turn are left to the next owner"),
         };
         self.send_later(row.sender, row.key, Unsent::of(messages, results));
-    }
-
-    /// Publishes messages of a turn of which nothing is kept.
-    ///
-    /// # Errors
-    /// The first of their errors.
-    pub(crate) async fn publish(&self, messages: Vec<Message>) -> Result<()> {
-        publish(&*self.0.producer, messages).await
     }
 
     /// Sends what earlier owners of a partition decided to send and may not have sent. The receivers ignore what they had

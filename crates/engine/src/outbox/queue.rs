@@ -132,10 +132,10 @@ impl Outbox {
         );
         tracing::error!(workflow = &*self.0.workflow, id = origin.id, "{reason}");
         let undelivered = Command::Undelivered { run: origin.run.to_owned(), reason: reason.clone() };
-        let id = format!("{}.{}.u", origin.run, origin.turn);
+        let id = format!("{}.u", origin.name());
         let undelivered = wire::command(&self.0.commands, origin.id, id, &undelivered);
         let value = wire::encode(&Aside { reason, messages: refused.iter().map(Kept::of).collect() });
-        let aside = self.0.namespace.key(&origin.history(&self.0.workflow));
+        let aside = self.0.namespace.key(&origin.aside(&self.0.workflow));
         let put = Put { space: REFUSED, key: aside, expect: Expect::Any, value: Some(value) };
         let mut pause = PAUSE;
         loop {

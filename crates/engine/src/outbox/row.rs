@@ -6,27 +6,49 @@ use serde::{Deserialize, Serialize};
 
 use crate::wire;
 
+/// The number in the key of a row whose turn has none, since it left no events. The name of a message tells such rows apart.
+const NO_TURN: u32 = u32::MAX;
+
 /// The turn that a row belongs to.
 pub(super) struct Origin<'a> {
     pub(super) id: &'a str,
     pub(super) run: &'a str,
-    pub(super) turn: u32,
+    turn: u32,
+    message: &'a str,
+    /// The key without workflow and partition.
+    rest: &'a [u8],
 }
 
 impl<'a> Origin<'a> {
     pub(super) fn of(workflow: &str, key: &'a Bytes) -> Option<Self> {
         let rest = key.get(workflow.len() + 1 + size_of::<u32>()..)?;
-        let (names, turn) = rest.split_at_checked(rest.len().checked_sub(size_of::<u32>())?)?;
-        let (id, run) = std::str::from_utf8(names).ok()?.strip_suffix('\0')?.split_once('\0')?;
-        Some(Self { id, run, turn: u32::from_be_bytes(turn.try_into().ok()?) })
+        let (id, behind) = name(rest)?;
+        let (run, behind) = name(behind)?;
+        let (turn, message) = behind.split_at_checked(size_of::<u32>())?;
+        let (turn, message) = (u32::from_be_bytes(turn.try_into().ok()?), std::str::from_utf8(message).ok()?);
+        Some(Self { id, run, turn, message, rest })
     }
 
-    /// The key of the turn's row in the history.
-    pub(super) fn history(&self, workflow: &str) -> Bytes {
-        let turn = self.turn.to_be_bytes();
-        let names = [workflow, self.id, self.run].map(|name| [name.as_bytes(), b"\0"].concat()).concat();
-        [&names[..], &turn].concat().into()
+    /// Names the row among all of its workflow.
+    pub(super) fn name(&self) -> String {
+        if self.turn == NO_TURN { self.message.to_owned() } else { format!("{}.{}", self.run, self.turn) }
     }
+
+    /// The key under which is kept what the broker refuses of it.
+    pub(super) fn aside(&self, workflow: &str) -> Bytes {
+        [workflow.as_bytes(), b"\0", self.rest].concat().into()
+    }
+}
+
+/// A text that ends with NUL, and what is behind it.
+fn name(key: &[u8]) -> Option<(&str, &[u8])> {
+    let end = key.iter().position(|byte| *byte == 0)?;
+    Some((std::str::from_utf8(&key[..end]).ok()?, &key[end + 1..]))
+}
+
+/// What stands for the key of the turn's row in the history where the turn left no events.
+pub(super) fn without_turn(run_prefix: &Bytes, message: &Message) -> Bytes {
+    [&run_prefix[..], &NO_TURN.to_be_bytes(), message.id.as_str().as_bytes()].concat().into()
 }
 
 /// The key of an outbox row, from that of the turn's row in the history; of an empty one, the prefix of a partition.

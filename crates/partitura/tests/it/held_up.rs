@@ -2,10 +2,11 @@
 
 use std::num::NonZeroUsize;
 
-use partitura::{Cx, Status, join_all};
+use partitura::{Cx, Status, join_all, seconds};
 use partitura_broker::ErrorKind;
 
 use crate::between::Place;
+use crate::interrupted::{Bells, Rings, SecondService};
 use crate::support::{Oops, TextService, TextStub, Texts, eventually, soon};
 
 /// Calls a service, then panics at once when it is told to.
@@ -75,4 +76,22 @@ async fn signals_to_an_instance_whose_messages_the_broker_does_not_take_hold_up_
         place.refuse(|message| message.topic.as_str().ends_with(".tasks").then_some(ErrorKind::Timeout));
     })
     .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_answers_though_the_next_attempt_of_its_task_cannot_be_sent() {
+    let (place, bells) = (Place::new(), Bells::default());
+    let process = place.process().await;
+    let worker = process.worker().workflow::<Rings>().service(SecondService(bells.clone()));
+    let worker = worker.start().await.expect("a worker");
+    let rings = place.process().await.client().workflow::<Rings>("b");
+    rings.start("fail".into()).await.expect("started");
+    tokio::time::sleep(seconds(1)).await;
+    assert!(bells.calls() > 0);
+    place.refuse(|message| message.topic.as_str().ends_with(".tasks").then_some(ErrorKind::Timeout));
+    tokio::time::sleep(seconds(10)).await;
+    soon(rings.describe()).await.expect("described");
+    soon(async { rings.terminate("enough").await }).await.expect("sent");
+    soon(rings.result()).await.expect_err("it is terminated");
+    worker.stop().await.expect("stopped");
 }
