@@ -61,7 +61,8 @@ impl Case {
     pub(crate) fn run(&self) -> Result<Outcome, String> {
         let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
         let (mode, only) = (self.mode, self.only.clone());
-        let mut plan = Plan { directory: directory.path().to_owned(), mode, only, crash_at: None, flaw: self.flaw };
+        let mut plan =
+            Plan { directory: directory.path().to_owned(), mode, only, crash_at: None, flaw: self.flaw, linger: false };
         let mut crashed = Vec::new();
         let failed = |crashed: &Vec<String>, problem: String| {
             format!("after crashes {crashed:?}: {problem}\nTo try it again: CRASH_MATRIX='{self}'")
@@ -84,18 +85,18 @@ const LAST_RUNS: u32 = 3;
 
 /// Gives how many points the run passed.
 fn come_to_the_end(plan: &Plan) -> Result<u32, String> {
-    let finish = || match plan.run()? {
+    let finish = |linger| match (Plan { linger, ..plan.clone() }).run()? {
         Ending::Finished { points } => Ok(points),
         Ending::Crashed { at } => Err(format!("crashed {at} without being told to")),
     };
-    let points = finish()?;
+    let points = finish(false)?;
     what_happened(plan)?;
     for _ in 1..LAST_RUNS {
         if left_over(plan)?.is_empty() {
             return Ok(points);
         }
         // What was sent a second time: it is received by those who had it before, and changes nothing.
-        finish()?;
+        finish(true)?;
         what_happened(plan).map_err(|problem| format!("after what was left over: {problem}"))?;
     }
     let left = left_over(plan)?;

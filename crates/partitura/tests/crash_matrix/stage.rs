@@ -47,7 +47,12 @@ pub(crate) struct Plan {
     pub(crate) crash_at: Option<u32>,
     /// What is wrong on purpose.
     pub(crate) flaw: Option<Flaw>,
+    /// Stay a while when all has ended: a task that is delivered again asks its workflow first whether it is wanted.
+    pub(crate) linger: bool,
 }
+
+/// Far longer than a question to a workflow takes.
+const LINGER: std::time::Duration = std::time::Duration::from_secs(3);
 
 /// How it ended.
 pub(crate) enum Ending {
@@ -138,6 +143,9 @@ async fn run(plan: &Plan, fuse: &Fuse) -> Result<()> {
     let players = Players { ledger: Arc::new(Ledger::open(&plan.ledger())), fuse: fuse.clone() };
     let worker = partitura.worker().service(BandService(players)).workflow::<Piece>().start().await?;
     conduct(plan, &partitura.client()).await;
+    if plan.linger {
+        tokio::time::sleep(LINGER).await;
+    }
     worker.stop().await?;
     partitura.close().await
 }
