@@ -1,6 +1,6 @@
 //! One live instance in memory, and what the engine keeps beside its code.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use partitura_broker::Timestamp;
@@ -38,11 +38,11 @@ pub(crate) struct Notes {
     /// The time of the latest event, in milliseconds.
     pub(crate) latest: u64,
     /// Tasks with a heartbeat time-out that have no result, as they were first sent.
-    watched: HashMap<u32, Box<TaskRequest>>,
+    watched: BTreeMap<u32, Box<TaskRequest>>,
     /// The last sign of life of each running task.
-    beats: HashMap<u32, Beat>,
+    beats: BTreeMap<u32, Beat>,
     /// When the instance looks after the heartbeats of a task, in milliseconds.
-    looks: HashMap<u32, u64>,
+    looks: BTreeMap<u32, u64>,
     /// Tasks of which heartbeats were kept, and that ended in this turn.
     silenced: Vec<u32>,
     /// Tasks that nobody wants any more since this turn.
@@ -169,7 +169,7 @@ impl Notes {
     }
 
     /// The last sign of life of each running task.
-    pub(crate) fn beats(&mut self) -> &mut HashMap<u32, Beat> {
+    pub(crate) fn beats(&mut self) -> &mut BTreeMap<u32, Beat> {
         &mut self.beats
     }
 
@@ -179,7 +179,7 @@ impl Notes {
     }
 
     /// When it looks after the heartbeats of a task, where that is known.
-    pub(crate) fn looks(&mut self) -> &mut HashMap<u32, u64> {
+    pub(crate) fn looks(&mut self) -> &mut BTreeMap<u32, u64> {
         &mut self.looks
     }
 

@@ -3,7 +3,7 @@
 //! In the memory of the instance's owner only: a task says every now and then where it listens, so that a new owner learns
 //! it, and asks by the same message whether it missed anything.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -31,7 +31,7 @@ struct Known {
 struct Listening {
     partition: Partition,
     run: String,
-    tasks: HashMap<u32, ReplyTo>,
+    tasks: BTreeMap<u32, ReplyTo>,
 }
 
 /// A task, by the run and the number of its call, that listens at an address.
@@ -110,7 +110,7 @@ impl Known {
         if self.instances.len() == INSTANCES.get() && !self.instances.contains(key) {
             self.forget_oldest();
         }
-        let none = || Listening { partition, run, tasks: HashMap::new() };
+        let none = || Listening { partition, run, tasks: BTreeMap::new() };
         let listening = self.instances.get_or_insert_mut(key.clone(), none);
         listening.partition = partition;
         self.tasks += usize::from(listening.tasks.insert(seq, to).is_none());

@@ -1,6 +1,6 @@
 //! Requests that wait for a reply at this process' inbox.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,7 +28,7 @@ pub(crate) struct Mailbox {
 }
 
 #[derive(Debug, Default)]
-struct Waiting(Mutex<HashMap<u64, Waiter>>);
+struct Waiting(Mutex<BTreeMap<u64, Waiter>>);
 
 #[derive(Debug)]
 enum Waiter {
@@ -39,7 +39,7 @@ enum Waiter {
 }
 
 impl Waiting {
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Waiter>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Waiter>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -126,13 +126,11 @@ impl TaskRunner {
         let line = self.mailbox.line();
         match self.0.running.begin(call.request.message_id(), line.address()) {
             Begun::Here(place) => self.hold(Arc::new(call), place, line).await,
-            Begun::Before { address, mut reported } => {
+            Begun::Before { address, reported } => {
                 if self.capabilities.hold.is_some() {
                     return self.send_copy(&call, address).await;
                 }
-                // Waits until the other copy has ended: then its place is gone.
-                while reported.changed().await.is_ok() {}
-                if *reported.borrow() {
+                if reported.await.unwrap_or(false) {
                     return Outcome::Done;
                 }
                 Outcome::retry_after(Duration::ZERO, "the copy of it that ran here was not reported")
@@ -168,7 +166,7 @@ impl TaskRunner {
             outcome = self.report(&call, ended) => outcome,
             never = self.answer_askers(&mut line) => match never {},
         };
-        place.reported(matches!(outcome, Outcome::Done | Outcome::Settled));
+        place.end(matches!(outcome, Outcome::Done | Outcome::Settled));
         outcome
     }
 

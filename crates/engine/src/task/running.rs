@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::watch;
+use futures::FutureExt;
+use futures::future::Shared;
+use tokio::sync::oneshot;
 
 use crate::wire::ReplyTo;
 
@@ -14,8 +16,12 @@ pub(super) struct Running(Arc<Mutex<HashMap<String, Runs>>>);
 #[derive(Debug)]
 struct Runs {
     address: ReplyTo,
-    reported: watch::Receiver<bool>,
+    reported: Reported,
 }
+
+/// Resolves when an attempt has ended: whether its result is with the broker. Those who wait go on in the order in which they
+/// began to.
+type Reported = Shared<oneshot::Receiver<bool>>;
 
 pub(super) enum Begun {
     /// It runs here from now on, until the place is dropped.
@@ -24,8 +30,7 @@ pub(super) enum Begun {
     Before {
         /// Where that one listens.
         address: ReplyTo,
-        /// Whether it was reported. Closed when it has ended.
-        reported: watch::Receiver<bool>,
+        reported: Reported,
     },
 }
 
@@ -41,10 +46,10 @@ impl Running {
                 Begun::Before { address: address.clone(), reported: reported.clone() }
             }
             Entry::Vacant(vacant) => {
-                let (sender, reported) = watch::channel(false);
+                let (sender, reported) = oneshot::channel();
                 let attempt = vacant.key().clone();
-                vacant.insert(Runs { address: address.clone(), reported });
-                Begun::Here(Place { running: self.clone(), attempt, reported: sender })
+                vacant.insert(Runs { address: address.clone(), reported: reported.shared() });
+                Begun::Here(Place { running: self.clone(), attempt, reported: Some(sender) })
             }
         }
     }
@@ -54,13 +59,15 @@ impl Running {
 pub(super) struct Place {
     running: Running,
     attempt: String,
-    reported: watch::Sender<bool>,
+    reported: Option<oneshot::Sender<bool>>,
 }
 
 impl Place {
-    /// Says whether its result is with the broker.
-    pub(super) fn reported(&self, reported: bool) {
-        self.reported.send_replace(reported);
+    /// The attempt has ended. `reported`: its result is with the broker.
+    pub(super) fn end(mut self, reported: bool) {
+        self.running.lock().remove(&self.attempt);
+        // Nobody waits for it, as a rule.
+        let _ = self.reported.take().map(|sender| sender.send(reported));
     }
 }
 
