@@ -65,14 +65,18 @@ pub(super) struct Place {
 impl Place {
     /// The attempt has ended. `reported`: its result is with the broker.
     pub(super) fn end(mut self, reported: bool) {
+        let sender = self.reported.take();
         self.running.lock().remove(&self.attempt);
         // Nobody waits for it, as a rule.
-        let _ = self.reported.take().map(|sender| sender.send(reported));
+        let _ = sender.map(|sender| sender.send(reported));
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.running.lock().remove(&self.attempt);
+        // Once it has ended, the place may be another's.
+        if self.reported.is_some() {
+            self.running.lock().remove(&self.attempt);
+        }
     }
 }
