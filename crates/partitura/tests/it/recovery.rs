@@ -2,15 +2,24 @@
 
 use std::path::Path;
 
-use partitura::{Cx, Partitura, Status, join_all, millis};
+use partitura::{Cx, ErrorKind, Partitura, Status, join_all, millis};
 
 use crate::support::{Oops, TextService, TextStub, Texts, Three, eventually, soon};
 
 /// The broker in one directory, the state with the broker or, in two steps, in another file.
 async fn on_disk(dir: &Path, two_steps: bool) -> Partitura {
-    let connect = partitura::connect(format!("embedded:{}", dir.join("broker").display()));
-    let connect = if two_steps { connect.store(format!("embedded:{}", dir.join("store").display())) } else { connect };
-    connect.await.expect("an embedded broker")
+    let connect = || {
+        let connect = partitura::connect(format!("embedded:{}", dir.join("broker").display()));
+        if two_steps { connect.store(format!("embedded:{}", dir.join("store").display())) } else { connect }
+    };
+    // What a dropped worker left running holds its files until it is dropped, too.
+    eventually(|| async {
+        match connect().await {
+            Err(error) if error.kind() == ErrorKind::Busy => None,
+            opened => Some(opened.expect("an embedded broker")),
+        }
+    })
+    .await
 }
 
 /// A call, a timer, a signal, a call.
