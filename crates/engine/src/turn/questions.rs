@@ -3,6 +3,7 @@
 use partitura_workflow::Payload;
 
 use super::{Abandoned, Instance, Turn, code};
+use crate::names::InstanceKey;
 use crate::summary::{Filter, Status, Summary};
 use crate::wire::{Command, ReplyBody};
 use crate::{history, sizes, waiting};
@@ -47,13 +48,12 @@ impl Turn<'_> {
                 Ok(answer) => ReplyBody::Answer(answer),
                 Err(error) => ReplyBody::Refused(error.to_string()),
             },
-            Instance::Stopped { summary, .. } => {
-                let Status::Stopped { reason } = &summary.status else { return ReplyBody::NotFound };
-                ReplyBody::Refused(reason.clone())
-            }
-            Instance::Closed { .. } => {
-                ReplyBody::Refused(format!("{} has ended; its outcome is what is left of it", self.key))
-            }
+            Instance::Stopped { summary, .. } => match &summary.status {
+                Status::Stopped { reason } => ReplyBody::Refused(reason.clone()),
+                // It was ended in this turn, without its code.
+                _ => ReplyBody::Refused(has_ended(self.key)),
+            },
+            Instance::Closed { .. } => ReplyBody::Refused(has_ended(self.key)),
             Instance::Unknown | Instance::Absent => ReplyBody::NotFound,
         }
     }
@@ -106,4 +106,9 @@ impl Turn<'_> {
             }
         }
     }
+}
+
+/// What is answered for code that runs no more.
+fn has_ended(key: &InstanceKey) -> String {
+    format!("{key} has ended; its outcome is what is left of it")
 }
