@@ -77,7 +77,7 @@ impl Mailbox {
         Ok(Self { address, waiting, time, next: AtomicU64::new(1), pump })
     }
 
-    /// Tells the time by this clock to whoever asks at the address that comes back.
+    /// Tells the time by this clock to workers that ask at the address that comes back.
     pub(crate) fn tell_time(&self, producer: Box<dyn Producer>, clock: Arc<dyn Clock>) -> InboxAddress {
         // Told already: by the same clock.
         let _ = self.time.set(Time { producer, clock });

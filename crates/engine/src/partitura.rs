@@ -105,7 +105,7 @@ impl Partitura {
     /// a worker of this process sets or judges. `None`: no worker has compared them, or there is nothing to compare with.
     ///
     /// Workers compare when they start, and once a minute: with the server of the [store](Builder::store), or, without a
-    /// store, with whoever sends them tasks. More than a second is warned about, too.
+    /// store, with the workers that send them tasks. More than a second is warned about, too.
     pub fn clock_offset(&self) -> Option<ClockOffset> {
         self.0.time.offset()
     }
@@ -183,7 +183,7 @@ impl Builder {
         self
     }
 
-    /// Keeps the first complaint about a setting, for whoever awaits the connection.
+    /// Keeps the first complaint about a setting, for the caller that awaits the connection.
     fn refuse(&mut self, problem: &'static str) {
         self.refused.get_or_insert(problem);
     }

@@ -142,7 +142,7 @@ impl Timekeeper {
         matches!(self.reference, Reference::Conductors(_))
     }
 
-    /// Learns the time from whoever sent a task, where this is the only way to learn it: waits for the first estimate,
+    /// Learns the time from the worker that sent a task, where this is the only way to learn it: waits for the first estimate,
     /// and has later ones made beside it.
     pub(crate) async fn learn(self: &Arc<Self>, broker: &Arc<dyn Broker>, time_at: Option<&str>) {
         let Reference::Conductors(conductors) = &self.reference else { return };

@@ -359,7 +359,7 @@ pub(crate) fn command(topic: &TopicName, id: &str, message_id: String, command: 
     Message::new(topic.clone(), message_id, encode(command)).key(Bytes::copy_from_slice(id.as_bytes()))
 }
 
-/// A reply on its way to an inbox. Its topic is ignored. Whoever asked is told when it is larger than `limit`.
+/// A reply on its way to an inbox. Its topic is ignored. The caller is told when it is larger than `limit`.
 pub(crate) fn reply(topic: &TopicName, to: &ReplyTo, body: ReplyBody, limit: usize) -> (InboxAddress, Message) {
     let mut payload = encode(&Reply { request: to.request, body });
     if payload.len() > limit {

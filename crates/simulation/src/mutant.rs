@@ -46,7 +46,7 @@ pub enum Mutant {
     TornReads,
     /// The time before which a timer must not fire is ignored.
     TimersEarly,
-    /// Rows of the outbox are never removed: whoever takes a partition over sends all of them again. As the engine did.
+    /// Rows of the outbox are never removed: the next owner of a partition sends all of them again. As the engine did.
     OutboxKept,
     /// The result of one step in five is lost.
     StepResultsLost,

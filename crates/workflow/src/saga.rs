@@ -109,7 +109,7 @@ impl Future for Running<'_> {
     }
 }
 
-/// Whoever ran it is gone: it goes on if the workflow fails.
+/// The future that ran it is gone: it goes on if the workflow fails.
 impl Drop for Running<'_> {
     fn drop(&mut self) {
         let mut state = self.core.lock();

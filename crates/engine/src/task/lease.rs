@@ -1,7 +1,7 @@
 //! Tasks that run for longer than the broker lets a delivery be held.
 //!
 //! Well before that ends, a copy of the request is published, to be delivered a little later, and the delivery is settled; the
-//! method runs on. Whoever gets the copy asks the process that sent the first one whether the attempt still runs there. It
+//! method runs on. A worker that gets the copy asks the process that sent the first one whether the attempt still runs there. It
 //! does: the copy is sent on, and comes again a little later. There is no answer: the process is gone, and the copy runs.
 
 use std::future::Future;

@@ -51,7 +51,7 @@ impl TaskRunner {
         timeout(ASK, answer).await.unwrap_or(Answer::None)
     }
 
-    /// Asks whoever sent a copy of an attempt whether it still runs there.
+    /// Asks the worker that sent a copy of an attempt whether it still runs there.
     pub(super) async fn still_runs(&self, holder: &ReplyTo) -> bool {
         let (reply_to, reply) = self.mailbox.request();
         match self.tell(holder, ReplyBody::StillRuns { reply_to }).await {
@@ -61,7 +61,7 @@ impl TaskRunner {
         }
     }
 
-    /// Tells whoever asks that the attempt is here, and does nothing else.
+    /// Tells workers that ask that the attempt is here, and does nothing else.
     pub(super) async fn answer_askers(&self, line: &mut Line) -> Infallible {
         loop {
             if let ReplyBody::StillRuns { reply_to } = line.next().await {
@@ -71,7 +71,7 @@ impl TaskRunner {
     }
 
     async fn tell_that_it_runs(&self, reply_to: &ReplyTo) {
-        // Whoever asked does so again, or runs it.
+        // The worker that asked does so again, or runs it.
         let _ = self.tell(reply_to, ReplyBody::Runs).await;
     }
 

@@ -28,7 +28,7 @@ pub(crate) struct TaskRequest {
     /// It outlives its workflow: it is wanted whatever becomes of that.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) detached: bool,
-    /// The inbox at which a worker without a store may ask for the time: that of whoever scheduled the task.
+    /// The inbox at which a worker without a store may ask for the time: that of the worker that scheduled the task.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) time_at: Option<String>,
     /// Who ran this attempt when this copy of it was sent. The copy is for the case that it does not any more.

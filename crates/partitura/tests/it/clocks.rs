@@ -55,7 +55,7 @@ async fn orders_settle_in_time_although_clocks_differ_by_ten_minutes() {
         assert_eq!(partitura.clock_offset().expect("compared at the start").millis, -off);
         conductors.push(partitura);
     }
-    // Without the store: they learn the time from whoever sends them tasks.
+    // Without the store: they learn the time from the workers that send them tasks.
     let mut services = Vec::new();
     for off in [FIVE_MINUTES, -FIVE_MINUTES] {
         let partitura = on_machine(off).await.expect("an engine");

@@ -1,4 +1,4 @@
-//! Heartbeats: kept beside the history, never going back, and watched over by whoever owns the instance.
+//! Heartbeats: kept beside the history, never going back, and watched over by the owner of the instance.
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU32, Ordering};

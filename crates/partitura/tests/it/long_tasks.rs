@@ -73,7 +73,7 @@ impl Studio {
 async fn runs_once_for_longer_than_a_delivery_may_be_held(transactions: bool) {
     let studio = Studio::new();
     let (worker, troubles) = studio.process(transactions, 10).await;
-    // Whoever gets the copies of the request asks the one that has it.
+    // A worker that gets a copy of the request asks the one that has it.
     let (other, others) = studio.process(transactions, 10).await;
     let (film, conducting) = studio.film().await;
     film.start(180).await.expect("started");

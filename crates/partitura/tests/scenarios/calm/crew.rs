@@ -85,7 +85,7 @@ pub(crate) fn work(arguments: Vec<String>) -> Result<(), Problem> {
     })
 }
 
-/// Whoever works at present.
+/// The workers at present.
 pub(crate) struct Crew {
     place: Place,
     diary: Arc<Diary>,
