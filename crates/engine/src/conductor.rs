@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use self::elsewhere::Elsewhere;
 use self::kept::Kept;
 use crate::history::run_prefix;
-use crate::journal::{Settlement, is_unsendable};
+use crate::journal::Settlement;
 use crate::names::InstanceKey;
 use crate::outbox::{Outbox, is_refusal};
 use crate::turn::{Context, Instance, Turn};
@@ -107,7 +107,7 @@ impl Conductor {
             match self.commit(key, work, turn).await {
                 Ok(outcome) => return outcome,
                 Err(error) if error.kind() == ErrorKind::Conflict => {}
-                Err(error) if is_unsendable(&error) || is_refusal(error.kind()) => {
+                Err(error) if is_refusal(error.kind()) => {
                     let reason = format!(
                         "workflow {key} stopped: the broker or the store refuses its turn: {error}\n  mend the cause, or \
                          the code; the instance goes on from its history by itself, or at once when it is resumed"
