@@ -1,4 +1,4 @@
-//! Getting software: jars by Maven, Go programs from source, packages from Debian.
+//! Getting software: jars by Maven, Go programs from source. Packages from Debian are in `debian.rs`.
 
 use std::env;
 use std::fs;
@@ -9,6 +9,12 @@ use std::process::{Command, Stdio};
 use crate::error::{Error, Result};
 use crate::instance::{Instance, lock};
 use crate::server::last_lines;
+
+/// On whose behalf software is installed: errors name it, and it is told what goes on.
+pub(crate) trait Requester {
+    fn name(&self) -> &str;
+    fn report(&self, line: &str);
+}
 
 /// A program that must be on the machine already.
 #[derive(Clone, Copy)]
@@ -52,13 +58,13 @@ pub(crate) fn is_executable(path: &Path) -> bool {
 }
 
 /// Runs it to its end. What it wrote is shown only if it fails.
-pub(crate) fn run(instance: &Instance, command: Command) -> Result<()> {
-    output(instance, command).map(|_| ())
+pub(crate) fn run(requester: &impl Requester, command: Command) -> Result<()> {
+    output(requester, command).map(|_| ())
 }
 
 /// Runs it to its end, and gives what it wrote to its standard output.
-pub(crate) fn output(instance: &Instance, mut command: Command) -> Result<String> {
-    let server = || instance.name.clone();
+pub(crate) fn output(requester: &impl Requester, mut command: Command) -> Result<String> {
+    let server = || requester.name().to_owned();
     let program = || command.get_program().to_string_lossy().into_owned();
     let (shown, program) = (shown(&command), program());
     let output = command.stdin(Stdio::null()).output();
@@ -77,10 +83,10 @@ fn shown(command: &Command) -> String {
 }
 
 /// Runs it again once if it fails: what comes over a network fails now and then.
-pub(crate) fn run_over_network(instance: &Instance, mut command: impl FnMut() -> Command) -> Result<()> {
-    run(instance, command()).or_else(|failure| {
-        instance.report(&format!("trying again after: {failure}"));
-        run(instance, command())
+pub(crate) fn run_over_network(requester: &impl Requester, mut command: impl FnMut() -> Command) -> Result<()> {
+    run(requester, command()).or_else(|failure| {
+        requester.report(&format!("trying again after: {failure}"));
+        run(requester, command())
     })
 }
 
@@ -129,66 +135,6 @@ pub(crate) fn go_program(instance: &Instance, version: &str, program: &str, modu
         command.env("GOBIN", &directory).env("GOFLAGS", "").args(["install", module]);
         command
     })
-}
-
-/// Installs a Debian package without starting the service that comes with it. `program` is what was missing.
-pub(crate) fn debian_package(instance: &Instance, package: &str, program: &'static str) -> Result<()> {
-    let remedy = |why: &str| Error::Missing {
-        server: instance.name.clone(),
-        program,
-        remedy: format!("install the Debian package {package} (`apt-get install {package}`); {why}"),
-    };
-    if find("apt-get").is_none() {
-        return Err(remedy("this machine has no apt-get, so install it in this system's way"));
-    }
-    if !is_root() {
-        return Err(remedy("only root may do that, and this process is not"));
-    }
-    let _lock = lock(&instance.software("apt.lock"))?;
-    instance.report(&format!("installing the Debian package {package}"));
-    let _policy = NoServices::declare()?;
-    let apt = |arguments: &[&str]| {
-        let mut command = Command::new("apt-get");
-        command.env("DEBIAN_FRONTEND", "noninteractive").args(["-o", "DPkg::Lock::Timeout=300", "-q"]).args(arguments);
-        command
-    };
-    run_over_network(instance, || apt(&["update"]))?;
-    run_over_network(instance, || apt(&["install", "--yes", "--no-install-recommends", package]))
-}
-
-pub(crate) fn is_root() -> bool {
-    // The owner of what a process has in /proc is the user as whom it acts.
-    use std::os::unix::fs::MetadataExt;
-    fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0)
-}
-
-/// While it lives, no package starts a service: Debian's invoke-rc.d asks this script, and 101 means "forbidden".
-struct NoServices {
-    script: Option<PathBuf>,
-}
-
-impl NoServices {
-    fn declare() -> Result<Self> {
-        let script = Path::new("/usr/sbin/policy-rc.d");
-        if script.exists() {
-            // Somebody, a container's image for one, has said already what may start.
-            return Ok(Self { script: None });
-        }
-        fs::write(script, "#!/bin/sh\nexit 101\n").map_err(Error::file("write", script))?;
-        let policy = Self { script: Some(script.to_owned()) };
-        fs::set_permissions(script, fs::Permissions::from_mode(0o755))
-            .map_err(Error::file("make executable", script))?;
-        Ok(policy)
-    }
-}
-
-impl Drop for NoServices {
-    fn drop(&mut self) {
-        if let Some(script) = &self.script {
-            // If it stays, the machine's own packages start no services: a nuisance, and nothing that we could mend here.
-            let _ = fs::remove_file(script);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
+use crate::install::Requester;
 use crate::kind::Kind;
 use crate::native::Native;
 use crate::release::Release;
@@ -155,6 +156,16 @@ pub(crate) struct Ports {
     pub(crate) proxied: u16,
     /// Left free for a proxy.
     pub(crate) advertised: u16,
+}
+
+impl Requester for Instance {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn report(&self, line: &str) {
+        Self::report(self, line);
+    }
 }
 
 impl Ports {

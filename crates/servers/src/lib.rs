@@ -31,7 +31,9 @@
 //!
 //! Everything here blocks its thread. In an async test, call it from `spawn_blocking`. Natively it needs Linux.
 
+mod build_tools;
 mod container;
+mod debian;
 mod docker;
 mod endpoints;
 mod engine;
@@ -57,6 +59,7 @@ mod postgres;
 mod pulsar;
 mod rabbitmq;
 
+pub use build_tools::install_build_tools;
 pub use endpoints::{Endpoints, Login, Proxied, Tls};
 pub use error::{Error, Result};
 pub use kind::{Kind, UnknownKind};

@@ -16,7 +16,7 @@ use crate::image::Image;
 use crate::instance::{Instance, create_directory};
 use crate::process::Launch;
 use crate::software::Software;
-use crate::{install, tls};
+use crate::{debian, install, tls};
 
 const CONFIGURATION: &str = include_str!("postgres/postgresql.conf");
 const DATABASE: &str = "partitura";
@@ -44,7 +44,7 @@ impl Software for Postgres {
         if binaries().is_some() {
             return Ok(());
         }
-        install::debian_package(instance, "postgresql", "postgres")
+        debian::install(instance, &["postgresql"], "postgres")
     }
 
     fn home(&self, instance: &Instance) -> Result<PathBuf> {
@@ -173,7 +173,7 @@ fn parse_version(line: &str) -> Option<String> {
 
 /// User and group as whom it runs: nobody else if we are not root.
 fn user() -> Result<Option<(u32, u32)>> {
-    if !install::is_root() {
+    if !debian::is_root() {
         return Ok(None);
     }
     let users = Path::new("/etc/passwd");
@@ -193,7 +193,7 @@ fn data(instance: &Instance) -> PathBuf {
     let data = instance.path("data");
     let may_enter = |path: &Path| fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o001 != 0);
     let reachable = instance.runtime.directory(instance).ancestors().filter(|path| path.exists()).all(may_enter);
-    if !install::is_root() || reachable {
+    if !debian::is_root() || reachable {
         return data;
     }
     let mut hasher = DefaultHasher::new();

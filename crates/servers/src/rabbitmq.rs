@@ -10,7 +10,7 @@ use crate::image::Image;
 use crate::instance::Instance;
 use crate::process::{Launch, Process};
 use crate::software::Software;
-use crate::{http, install, suite, tls};
+use crate::{debian, http, install, suite, tls};
 
 const CONFIGURATION: &str = include_str!("rabbitmq/rabbitmq.conf");
 const DEFINITIONS: &str = include_str!("rabbitmq/definitions.json");
@@ -82,7 +82,7 @@ impl Software for Rabbitmq {
         if install::is_executable(&Path::new(DEBIAN).join(PROGRAM)) {
             return Ok(());
         }
-        install::debian_package(instance, "rabbitmq-server", "rabbitmq-server")
+        debian::install(instance, &["rabbitmq-server"], "rabbitmq-server")
     }
 
     fn home(&self, _instance: &Instance) -> Result<PathBuf> {

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::process::Command;
 
+use crate::debian;
 use crate::error::{Error, Result};
 use crate::install::{self, Tool};
 use crate::instance::{Instance, lock};
@@ -42,7 +43,7 @@ pub(crate) fn within(instance: &Instance, software: &str, launch: Launch) -> Res
     let unshare = Tool { program: "unshare", remedy: "install util-linux" };
     let usr = instance.software(software).join("usr");
     let mut arguments: Vec<OsString> = vec!["--mount".into()];
-    if !install::is_root() {
+    if !debian::is_root() {
         // Who is not may mount in a namespace where he is, if the machine lets him have one.
         arguments.push("--map-root-user".into());
     }

@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
+use crate::debian;
 use crate::endpoints::Tls;
 use crate::error::Result;
-use crate::install::Tool;
+use crate::install::{Tool, find};
 use crate::instance::{Instance, create_directory};
 
 const SERVER_NAMES: &str = "subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth\n";
@@ -17,6 +18,9 @@ pub(crate) fn prepare(instance: &Instance) -> Result<()> {
         return Ok(());
     }
     create_directory(&directory)?;
+    if find("openssl").is_none() {
+        debian::install(instance, &["openssl"], "openssl")?;
+    }
     let openssl = Tool { program: "openssl", remedy: "install OpenSSL (`apt-get install openssl`)" };
     let run = |arguments: &str| {
         let mut command = openssl.command(instance)?;

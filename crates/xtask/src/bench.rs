@@ -6,8 +6,9 @@ use std::process::Command;
 
 use partitura_servers::{Kind, Server};
 
-use crate::Failure;
+use crate::brokers::install_build_tools;
 use crate::cargo::{self, build, directory};
+use crate::failure::Failure;
 
 /// The benchmark of the pure core.
 const REPLAY: &str = "replay";
@@ -31,7 +32,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     let brokers = brokers(&arguments.arguments);
     if brokers.is_empty() {
-        let features = format!("--features={}", features(&arguments.arguments).join(","));
+        let features = features(&arguments.arguments);
+        install_build_tools(features.iter().copied())?;
+        let features = format!("--features={}", features.join(","));
         let engine = ["--release", "--package", "partitura-benches", "--bin", "engine", &features, "--"];
         return cargo("run", &engine, &arguments.arguments);
     }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use clap::{Args, Subcommand};
 use partitura_servers::{Kind, Release, Server, Status};
 
-use crate::Failure;
+use crate::failure::Failure;
 
 /// Starts, stops and shows them. Their state is below `target/brokers`.
 #[derive(Args)]
@@ -108,6 +108,13 @@ pub(crate) fn up_all() -> Result<(), Failure> {
     up(&servers, false)?;
     show(&servers);
     Ok(())
+}
+
+/// Installs what the adapters of these need to be built, and says what it installs. Names without a server need nothing.
+pub(crate) fn install_build_tools<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<(), Failure> {
+    let kinds = names.into_iter().filter_map(|name| name.parse::<Kind>().ok());
+    let installed = partitura_servers::install_build_tools(kinds, |line| eprintln!("{line}"));
+    installed.map_err(|error| format!("{error:?}").into())
 }
 
 /// Those that do not run.

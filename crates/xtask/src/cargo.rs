@@ -7,7 +7,8 @@ use std::process::{Command, Stdio};
 
 use cargo_metadata::{Artifact, Message};
 
-use crate::Failure;
+use crate::brokers::install_build_tools;
+use crate::failure::Failure;
 
 /// Where the packages of adapters are, each in a directory that is called like its broker.
 pub(crate) const ADAPTERS: &str = "adapters";
@@ -33,9 +34,11 @@ pub(crate) fn build<'a>(
     brokers: impl IntoIterator<Item = &'a str>,
     arguments: &[String],
 ) -> Result<HashMap<String, PathBuf>, Failure> {
+    let brokers: Vec<_> = brokers.into_iter().collect();
+    install_build_tools(brokers.iter().copied())?;
     let mut cargo = cargo()
         .args(arguments)
-        .args(brokers.into_iter().map(|broker| format!("--package=partitura-{broker}")))
+        .args(brokers.iter().map(|broker| format!("--package=partitura-{broker}")))
         .args(["--locked", "--message-format=json-render-diagnostics"])
         .stdout(Stdio::piped())
         .spawn()

@@ -5,9 +5,10 @@ use std::path::Path;
 
 use partitura_servers::{Release, VERSIONS};
 
-use crate::Failure;
+use crate::brokers::install_build_tools;
 use crate::cargo::cargo;
 use crate::conformance::adapter;
+use crate::failure::Failure;
 
 /// The names that the facade's tests know. The first one needs no server.
 const BROKERS: [&str; 5] = ["embedded", "kafka", "nats", "pulsar", "rabbitmq"];
@@ -55,6 +56,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
 fn test(arguments: &Arguments, report: Option<&Path>) -> Result<(), Failure> {
     let names = brokers(&arguments.names);
     let adapters = names.iter().map(|name| adapter(name)).collect::<Vec<_>>();
+    install_build_tools(adapters.iter().copied())?;
     let selection = format!("--package=partitura --features={}", features(&adapters));
     let mut command = cargo();
     command

@@ -13,6 +13,8 @@ pub(crate) struct Step {
 pub(crate) enum Action {
     /// In this process.
     Tidy,
+    /// In this process.
+    BuildTools,
     /// In this process; what it starts is stopped after the last step.
     Brokers,
     /// By cargo, with the same profile and features as every other step, so that little is built twice.
@@ -29,6 +31,7 @@ const BROKERS: &str = "kafka nats pulsar rabbitmq";
 pub(crate) const STEPS: &[Step] = &[
     Step { name: "fmt", about: "the code is formatted", action: cargo(&["fmt", "--all", "--check"]) },
     Step { name: "tidy", about: "the house's rules hold", action: Action::Tidy },
+    Step { name: "tools", about: "what the adapters' build needs is installed", action: Action::BuildTools },
     Step {
         name: "clippy",
         about: "no lint fires, in any target",

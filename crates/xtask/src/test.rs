@@ -3,9 +3,12 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use partitura_servers::Kind;
+
 use crate::cargo::cargo;
+use crate::failure::Failure;
 use crate::steps::{Action, STEPS, Step};
-use crate::{Failure, brokers, tidy};
+use crate::{brokers, tidy};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -98,6 +101,7 @@ fn run_all(
 fn perform(action: &Action) -> Result<(), Failure> {
     let (arguments, environment) = match action {
         Action::Tidy => return tidy::run(),
+        Action::BuildTools => return brokers::install_build_tools(Kind::all().map(Kind::name)),
         Action::Brokers => return brokers::up_all(),
         Action::Cargo { arguments, environment } => (*arguments, *environment),
     };
