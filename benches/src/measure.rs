@@ -1,40 +1,8 @@
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::{Timed, Usage};
-
-/// The latencies of one run.
-#[derive(Debug, Clone)]
-pub struct Latencies {
-    sorted: Vec<Duration>,
-}
-
-impl Latencies {
-    /// In any order.
-    pub fn new(mut latencies: Vec<Duration>) -> Self {
-        latencies.sort_unstable();
-        Self { sorted: latencies }
-    }
-
-    /// The smallest latency that at least the share `p` (0 to 1) stays below, in milliseconds; 0 where there is none.
-    pub fn percentile_ms(&self, p: f64) -> f64 {
-        let index = (p * self.sorted.len() as f64) as usize;
-        let latency = self.sorted.get(index.min(self.sorted.len().saturating_sub(1)));
-        latency.map_or(0.0, |latency| (latency.as_secs_f64() * 1e6).round() / 1e3)
-    }
-
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.sorted.len()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.sorted.is_empty()
-    }
-}
 
 /// One figure: a line of JSON in the shape that the peers' benchmarks print.
 #[derive(Debug, Clone, Serialize)]
@@ -95,23 +63,17 @@ pub fn table(measures: &[Measure]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
-
-    fn millis(range: std::ops::RangeInclusive<u64>) -> Latencies {
-        Latencies::new(range.rev().map(Duration::from_millis).collect())
-    }
-
-    #[test]
-    fn percentiles_are_of_the_sorted_latencies() {
-        let latencies = millis(1..=100);
-        assert_eq!((latencies.percentile_ms(0.5), latencies.percentile_ms(0.99)), (51.0, 100.0));
-        assert_eq!(millis(7..=7).percentile_ms(0.5), 7.0);
-        assert_eq!(Latencies::new(Vec::new()).percentile_ms(0.99), 0.0);
-    }
+    use crate::Latencies;
 
     #[test]
     fn a_measure_has_the_peers_line_shape() {
-        let timed = Timed { took: Duration::from_secs(2), latencies: millis(1..=10) };
+        let timed = Timed {
+            took: Duration::from_secs(2),
+            latencies: Latencies::new((1..=10).map(Duration::from_millis).collect()),
+        };
         let measure = Measure::new("partitura-embedded", "seq", 50, &timed, "synced", &Usage::default());
         let line = serde_json::to_value(&measure).expect("plain data");
         let mut fields: Vec<_> = line.as_object().expect("an object").keys().cloned().collect();

@@ -7,8 +7,8 @@ use std::process::{Command, Stdio};
 
 use partitura_servers::{Release, Server, VERSIONS};
 
-use crate::Failure;
 use crate::cargo::{ADAPTERS, build, directory};
+use crate::failure::Failure;
 
 /// Where the matrix is shown, between the markers.
 const PAGE: &str = "docs/conformance.md";

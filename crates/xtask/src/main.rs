@@ -14,6 +14,7 @@ mod bench;
 mod brokers;
 mod cargo;
 mod conformance;
+mod failure;
 mod repository;
 mod scenarios;
 mod simulate;
@@ -24,9 +25,6 @@ mod tidy;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-
-/// What went wrong, said so that its reader knows what to do next.
-type Failure = Box<dyn std::error::Error>;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "The repository's own commands")]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, PackageId};
 
-use crate::Failure;
+use crate::failure::Failure;
 
 /// Everything that the checks read.
 #[derive(Default)]

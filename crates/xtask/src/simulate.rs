@@ -2,8 +2,8 @@
 
 use std::ffi::OsString;
 
-use crate::Failure;
 use crate::cargo::cargo;
+use crate::failure::Failure;
 
 /// Passed on to the simulation as they are; `cargo xtask simulate -- --help` lists them.
 #[derive(clap::Args)]

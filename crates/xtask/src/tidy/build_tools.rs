@@ -1,6 +1,6 @@
 //! A fresh clone builds with a Rust toolchain and a C compiler: no crate of the default build asks for another tool.
 
-use super::Problem;
+use super::problem::Problem;
 use crate::repository::Repository;
 
 /// A crate that is a sign of a tool, and the tool.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::Problem;
+use super::problem::Problem;
 use crate::repository::Repository;
 
 const PAGE: &str = "docs/architecture.md";

@@ -1,6 +1,6 @@
 //! Decisions are numbered from 0001 without a gap, and each is listed in docs/adr/README.md.
 
-use super::Problem;
+use super::problem::Problem;
 use crate::repository::Repository;
 
 const DIRECTORY: &str = "docs/adr/";

@@ -1,6 +1,6 @@
 //! Each room uses only what its row of the table allows, and the facade's adapters are optional.
 
-use super::Problem;
+use super::problem::Problem;
 use super::rooms::{ADAPTERS, CLIENTS, FACADE, ROOMS, Room};
 use crate::repository::{Member, Repository};
 

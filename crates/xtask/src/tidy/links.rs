@@ -1,6 +1,6 @@
 //! Links between the pages, and from them into the tree, lead somewhere.
 
-use super::Problem;
+use super::problem::Problem;
 use crate::repository::Repository;
 
 pub(super) fn check(repository: &Repository) -> Vec<Problem> {

@@ -3,19 +3,21 @@
 //! A check is a function from the [`Repository`] to the problems that it found.
 
 mod build_tools;
+mod circles;
 mod code_map;
 mod conformance;
 mod decisions;
 mod dependencies;
 mod links;
+mod modules;
 mod names;
+mod problem;
 mod rooms;
 mod source;
 mod toolchain;
 
-use std::fmt;
-
-use crate::Failure;
+use self::problem::Problem;
+use crate::failure::Failure;
 use crate::repository::Repository;
 
 struct Check {
@@ -30,28 +32,10 @@ const CHECKS: &[Check] = &[
     Check { name: "toolchain", run: toolchain::check },
     Check { name: "code map", run: code_map::check },
     Check { name: "decisions", run: decisions::check },
+    Check { name: "circles", run: circles::check },
     Check { name: "links", run: links::check },
     Check { name: "conformance", run: conformance::check },
 ];
-
-/// Something to mend: where, what is wrong, and what to do.
-#[derive(Debug, PartialEq, Eq)]
-struct Problem {
-    place: String,
-    what: String,
-}
-
-impl Problem {
-    fn new(place: impl Into<String>, what: impl Into<String>) -> Self {
-        Self { place: place.into(), what: what.into() }
-    }
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.place, self.what)
-    }
-}
 
 /// Runs every check on the repository and prints all that is wrong.
 pub(crate) fn run() -> Result<(), Failure> {

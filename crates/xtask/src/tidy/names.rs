@@ -1,6 +1,6 @@
 //! Names that code must not contain: a vendor outside its adapter, a clock inside the pure core.
 
-use super::Problem;
+use super::problem::Problem;
 use super::source::without_comments;
 use crate::repository::Repository;
 

@@ -1,6 +1,6 @@
 //! The pages state the toolchain that the workspace does.
 
-use super::Problem;
+use super::problem::Problem;
 use crate::repository::Repository;
 
 const PAGES: &[&str] = &["README.md", "CONTRIBUTING.md"];

@@ -1,0 +1,155 @@
+//! Imports point one way: no file imports one that imports it, be it over others.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::modules::{self, Imports};
+use super::problem::Problem;
+use crate::repository::Repository;
+
+/// Crates whose circles are still to be undone. A crate leaves this list with its last circle.
+const CIRCULAR: &[&str] = &[
+    "adapters/embedded",
+    "adapters/kafka",
+    "adapters/nats",
+    "adapters/pulsar",
+    "adapters/rabbitmq",
+    "adapters/template",
+    "conformance",
+    "crates/adapter-kit",
+    "crates/broker",
+    "crates/engine",
+    "crates/lanes",
+    "crates/servers",
+    "crates/simulation",
+    "crates/workflow",
+];
+
+/// Crates where files name each other for a reason that stays.
+const RECURSIVE: &[(&str, &str)] =
+    &[("crates/codec", "serde's traits call each other for the parts of a value, and so do their implementations")];
+
+pub(super) fn check(repository: &Repository) -> Vec<Problem> {
+    let directories = repository.members.iter().map(|member| member.directory.as_str());
+    directories.flat_map(|directory| problems(repository, directory)).collect()
+}
+
+fn problems(repository: &Repository, directory: &str) -> Vec<Problem> {
+    let circles = circles(&modules::imports(repository, &format!("{directory}/src")));
+    let may_stay = CIRCULAR.contains(&directory) || RECURSIVE.iter().any(|(known, _)| *known == directory);
+    match (may_stay, circles.is_empty()) {
+        (true, true) => {
+            vec![Problem::new(directory, "has no circle any more; take it off the list in tidy/circles.rs")]
+        }
+        (true, false) => Vec::new(),
+        (false, _) => circles.iter().map(|circle| problem(circle)).collect(),
+    }
+}
+
+fn problem(circle: &[String]) -> Problem {
+    let way = circle.iter().chain(circle.first()).map(String::as_str).collect::<Vec<_>>().join(" → ");
+    Problem::new(
+        circle.first().cloned().unwrap_or_default(),
+        format!("imports run in a circle: {way}; move what the last takes from the first to a file of its own"),
+    )
+}
+
+/// One shortest circle for each set of files that reach each other.
+fn circles(imports: &Imports) -> Vec<Vec<String>> {
+    let mut told = BTreeSet::new();
+    let mut circles = Vec::new();
+    for file in imports.keys() {
+        if told.contains(file) {
+            continue;
+        }
+        if let Some(circle) = shortest_way_back(imports, file) {
+            let reached = reachable(imports, file);
+            told.extend(reached.into_iter().filter(|other| reachable(imports, other).contains(file)));
+            circles.push(circle);
+        }
+    }
+    circles
+}
+
+fn reachable(imports: &Imports, from: &str) -> BTreeSet<String> {
+    let mut reached = BTreeSet::new();
+    let mut next = vec![from.to_owned()];
+    while let Some(file) = next.pop() {
+        let new = imports.get(&file).into_iter().flatten().filter(|imported| reached.insert((*imported).clone()));
+        next.extend(new.cloned().collect::<Vec<_>>());
+    }
+    reached
+}
+
+/// Breadth first, so that it is one of the shortest.
+fn shortest_way_back(imports: &Imports, from: &str) -> Option<Vec<String>> {
+    let mut came_from: BTreeMap<String, String> = BTreeMap::new();
+    let mut level = vec![from.to_owned()];
+    while !level.is_empty() {
+        let mut next = Vec::new();
+        for file in level {
+            for imported in imports.get(&file).into_iter().flatten() {
+                if imported == from {
+                    return Some(way(&came_from, from, file));
+                }
+                if !came_from.contains_key(imported) {
+                    came_from.insert(imported.clone(), file.clone());
+                    next.push(imported.clone());
+                }
+            }
+        }
+        level = next;
+    }
+    None
+}
+
+fn way(came_from: &BTreeMap<String, String>, from: &str, last: String) -> Vec<String> {
+    let mut way = vec![last];
+    while let Some(before) = way.last().filter(|file| *file != from).and_then(|file| came_from.get(file)) {
+        way.push(before.clone());
+    }
+    way.reverse();
+    way
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn imports(arrows: &[(&str, &str)]) -> Imports {
+        let mut imports = Imports::new();
+        for (from, to) in arrows {
+            imports.entry((*from).to_owned()).or_default().insert((*to).to_owned());
+            imports.entry((*to).to_owned()).or_default();
+        }
+        imports
+    }
+
+    fn repository(directory: &str, text: &str) -> Repository {
+        let member = crate::repository::Member { directory: directory.to_owned(), ..Default::default() };
+        let file = |name: &str, text: &str| (format!("{directory}/src/{name}"), text.to_owned());
+        let files = [file("lib.rs", "mod a; fn f() { a::g() }"), file("a.rs", text)].into();
+        Repository { members: vec![member], files, ..Repository::default() }
+    }
+
+    #[test]
+    fn a_circle_is_a_problem_and_so_is_a_listed_crate_without_one() {
+        let circular = "pub(crate) fn g() { crate::f() }";
+        assert_eq!(check(&repository("crates/new", circular)).len(), 1);
+        assert_eq!(check(&repository("crates/new", "")), []);
+        assert_eq!(check(&repository("crates/engine", circular)), []);
+        assert_eq!(check(&repository("crates/engine", "")).len(), 1);
+    }
+
+    #[test]
+    fn arrows_that_point_one_way_are_fine() {
+        assert_eq!(circles(&imports(&[("a", "b"), ("a", "c"), ("b", "c")])), Vec::<Vec<String>>::new());
+    }
+
+    #[test]
+    fn a_circle_is_told_once_by_its_shortest_way() {
+        let found = circles(&imports(&[("a", "b"), ("b", "c"), ("c", "a"), ("b", "a"), ("d", "a")]));
+        assert_eq!(found, [["a", "b"]]);
+        let text = problem(&found[0]).to_string();
+        assert!(text.contains("a → b → a"), "{text}");
+    }
+}
