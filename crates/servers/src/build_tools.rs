@@ -4,8 +4,9 @@ use std::process::{Command, Stdio};
 
 use crate::debian;
 use crate::error::Result;
-use crate::install::{Requester, find};
+use crate::install::find;
 use crate::kind::Kind;
+use crate::requester::Requester;
 
 /// Something that a build script looks for.
 struct BuildTool {

@@ -50,6 +50,11 @@ impl Container {
     }
 }
 
+/// The vendor's image of the instance's software.
+pub(crate) fn image_of(instance: &Instance) -> Image {
+    instance.release.kind().software().image(instance)
+}
+
 pub(crate) fn name(instance: &Instance) -> String {
     container_name(&instance.name.replace('/', "-"), &instance.directory())
 }
@@ -79,7 +84,7 @@ pub(crate) fn made_of(instance: &Instance, launch: &Launch) -> Result<Vec<OsStri
     // Several programs want their user to have a name.
     let users = format!("root:x:0:0::/root:/bin/sh\npartitura:x:{user}:{group}::{INSIDE}:/bin/sh\n");
     let users = instance.write(&format!("passwd-{user}"), &users)?;
-    Ok(rendered(&directory, &users, (user, group), launch, &Image::of(instance).name))
+    Ok(rendered(&directory, &users, (user, group), launch, &image_of(instance).name))
 }
 
 fn rendered(directory: &Path, users: &Path, (user, group): (u32, u32), launch: &Launch, image: &str) -> Vec<OsString> {
@@ -121,7 +126,7 @@ pub(crate) fn network(image: &Image, nodes: &[Ports]) -> Vec<OsString> {
 
 /// It holds the network of a cluster's nodes, of which each may die and be made again.
 pub(crate) fn pod_of(instance: &Instance) -> Vec<OsString> {
-    let image = Image::of(instance);
+    let image = image_of(instance);
     let mut arguments = network(&image, &instance.nodes);
     arguments.extend(["--entrypoint", "sleep", &image.name, "2147483647"].map(OsString::from));
     arguments
@@ -159,7 +164,7 @@ mod tests {
         for kind in Kind::all() {
             let ports = Ports::standing(kind);
             let instance = Instance::new(kind, format!("{kind}-ports"), ports);
-            let published = network(&Image::of(&instance), &[ports]);
+            let published = network(&image_of(&instance), &[ports]);
             assert!(words(&published).contains(&format!("--publish 127.0.0.1:{0}:{0}", ports.main)), "{published:?}");
             assert!(!words(&published).contains(&ports.advertised.to_string()), "that is the proxy's: {published:?}");
         }

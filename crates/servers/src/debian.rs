@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::error::{Error, Result};
-use crate::install::{Requester, find, run_over_network};
+use crate::install::{find, run_over_network};
 use crate::instance::{brokers, lock};
+use crate::requester::Requester;
 
 /// Installs packages without starting the services that come with them. `missing` is the program or library for whose sake.
 pub(crate) fn install(requester: &impl Requester, packages: &[&str], missing: &'static str) -> Result<()> {

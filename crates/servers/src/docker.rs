@@ -14,9 +14,10 @@ use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::container::{Container, INSIDE, MADE_BY, POD, container_name, digest, made_of, name, network, pod_of};
+use crate::container::{
+    Container, INSIDE, MADE_BY, POD, container_name, digest, image_of, made_of, name, network, pod_of,
+};
 use crate::error::{Error, Result};
-use crate::image::Image;
 use crate::instance::{Instance, lock};
 use crate::process::Launch;
 use crate::runtime::{CHOICE, Runtime};
@@ -83,7 +84,7 @@ impl Runtime for Docker {
     }
 
     fn install(&self, instance: &Instance) -> Result<()> {
-        let image = Image::of(instance).name;
+        let image = image_of(instance).name;
         if is_here(&image) {
             return Ok(());
         }
@@ -96,11 +97,11 @@ impl Runtime for Docker {
     }
 
     fn home(&self, instance: &Instance) -> Result<PathBuf> {
-        Ok(Image::of(instance).home.into())
+        Ok(image_of(instance).home.into())
     }
 
     fn version(&self, instance: &Instance) -> Option<String> {
-        let image = Image::of(instance);
+        let image = image_of(instance);
         is_here(&image.name).then(|| image.version().map(str::to_owned)).flatten()
     }
 
@@ -132,7 +133,7 @@ impl Runtime for Docker {
                     format!("{POD}={pod}").into(),
                 ]
             }
-            None => network(&Image::of(instance), &[instance.ports]),
+            None => network(&image_of(instance), &[instance.ports]),
         };
         let signal = instance.release.kind().software().stop_signal();
         let end = ["--stop-signal", signal].map(OsString::from);

@@ -1,12 +1,12 @@
 //! What a vendor publishes for Docker.
 
-use crate::instance::{Instance, Ports};
+use crate::instance::Ports;
 
 /// A vendor's image.
 pub(crate) struct Image {
     /// As in `docker pull`, with the version as its tag, which may say more after a hyphen.
     pub(crate) name: String,
-    /// Where [`Instance::home`] is in it.
+    /// Where [`Deployment::home`](crate::deployment::Deployment::home) is in it.
     pub(crate) home: &'static str,
     /// The ports of an instance that clients use.
     pub(crate) ports: fn(&Ports) -> Vec<u16>,
@@ -16,21 +16,18 @@ impl Image {
     pub(crate) fn version(&self) -> Option<&str> {
         self.name.rsplit_once(':')?.1.split('-').next()
     }
-
-    pub(crate) fn of(instance: &Instance) -> Self {
-        instance.release.kind().software().image(instance)
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::instance::Instance;
     use crate::kind::Kind;
 
     #[test]
     fn every_image_is_pinned_to_a_version() {
         for kind in Kind::all() {
-            let image = Image::of(&Instance::new(kind, format!("{kind}-image"), Ports::standing(kind)));
+            let image = kind.software().image(&Instance::new(kind, format!("{kind}-image"), Ports::standing(kind)));
             let version = image.version().unwrap_or_default();
             assert!(
                 version.contains('.') && version.starts_with(|first: char| first.is_ascii_digit()),

@@ -8,13 +8,7 @@ use std::process::{Command, Stdio};
 
 use crate::error::{Error, Result};
 use crate::instance::{Instance, lock};
-use crate::server::last_lines;
-
-/// On whose behalf software is installed: errors name it, and it is told what goes on.
-pub(crate) trait Requester {
-    fn name(&self) -> &str;
-    fn report(&self, line: &str);
-}
+use crate::requester::Requester;
 
 /// A program that must be on the machine already.
 #[derive(Clone, Copy)]
@@ -75,6 +69,12 @@ pub(crate) fn output(requester: &impl Requester, mut command: Command) -> Result
     let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     let status = output.status.to_string();
     Err(Error::Command { server: server(), command: shown, status, output: last_lines(&text, 30) })
+}
+
+/// The last `count` lines of a text.
+pub(crate) fn last_lines(text: &str, count: usize) -> String {
+    let lines: Vec<&str> = text.trim_end().lines().collect();
+    lines[lines.len().saturating_sub(count)..].join("\n")
 }
 
 fn shown(command: &Command) -> String {
@@ -152,6 +152,13 @@ mod tests {
         let tool = Tool { program: "no-such-program-anywhere", remedy: "write it" };
         let text = tool.path(&instance()).expect_err("it does not exist").to_string();
         assert!(text.contains("no-such-program-anywhere") && text.contains("write it"), "{text}");
+    }
+
+    #[test]
+    fn the_end_of_a_text_is_its_last_lines_or_all_of_it() {
+        assert_eq!(last_lines("a\nb\nc\n", 2), "b\nc");
+        assert_eq!(last_lines("a\n", 2), "a");
+        assert_eq!(last_lines("", 2), "");
     }
 
     #[test]

@@ -6,11 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::install::Requester;
 use crate::kind::Kind;
-use crate::native::Native;
 use crate::release::Release;
-use crate::runtime::{self, Runtime};
+use crate::requester::Requester;
 
 /// Takes lines about what goes on.
 pub(crate) type Report = Arc<dyn Fn(&str) + Send + Sync>;
@@ -25,8 +23,6 @@ pub(crate) struct Instance {
     pub(crate) node: usize,
     /// The ports of all nodes of its cluster: its own only, if it is alone.
     pub(crate) nodes: Vec<Ports>,
-    /// How its server runs: natively, until somebody has looked.
-    pub(crate) runtime: &'static dyn Runtime,
     /// Below which all instances and their software are.
     brokers: PathBuf,
     report: Report,
@@ -39,7 +35,7 @@ impl Instance {
             move |line: &str| eprintln!("{name}: {line}")
         };
         let (release, brokers) = (release.into(), brokers());
-        Self { release, name, ports, node: 1, nodes: vec![ports], runtime: &Native, brokers, report: Arc::new(report) }
+        Self { release, name, ports, node: 1, nodes: vec![ports], brokers, report: Arc::new(report) }
     }
 
     /// One of several that know each other.
@@ -49,17 +45,6 @@ impl Instance {
 
     pub(crate) fn with_report(self, report: Report) -> Self {
         Self { report, ..self }
-    }
-
-    /// As it is to run, or does.
-    pub(crate) fn to_run(&self) -> Result<Self> {
-        Ok(Self { runtime: runtime::of(self)?, ..self.clone() })
-    }
-
-    /// As it was begun, for whoever looks at it or ends it.
-    pub(crate) fn as_begun(&self) -> Self {
-        let runtime = runtime::begun(&self.directory()).or_else(|| runtime::of(self).ok()).unwrap_or(&Native);
-        Self { runtime, ..self.clone() }
     }
 
     pub(crate) fn report(&self, line: &str) {
@@ -74,22 +59,6 @@ impl Instance {
     /// A file or directory of this instance.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory().join(name)
-    }
-
-    /// Such a file or directory, as the server sees it.
-    pub(crate) fn inside(&self, name: &str) -> PathBuf {
-        self.runtime.directory(self).join(name)
-    }
-
-    /// Any file or directory, as the server sees it.
-    pub(crate) fn seen(&self, path: &Path) -> PathBuf {
-        path.strip_prefix(self.directory())
-            .map_or_else(|_| path.to_owned(), |below| self.runtime.directory(self).join(below))
-    }
-
-    /// Where the software's programs are, or its jars, as the server sees them.
-    pub(crate) fn home(&self) -> Result<PathBuf> {
-        self.runtime.home(self)
     }
 
     pub(crate) fn log(&self) -> PathBuf {
@@ -112,25 +81,6 @@ impl Instance {
         create_directory(&self.directory())?;
         fs::write(&path, text).map_err(Error::file("write", &path))?;
         Ok(path)
-    }
-
-    /// Fills a template: `@DIRECTORY@` as the server sees it, the address `@LISTEN@`, and the ports by name, `@MAIN@`.
-    pub(crate) fn fill(&self, template: &str) -> String {
-        let ports = &self.ports;
-        [
-            ("@DIRECTORY@", self.runtime.directory(self).display().to_string()),
-            ("@LISTEN@", self.runtime.listen().to_owned()),
-            ("@NODE@", self.node.to_string()),
-            ("@MAIN@", ports.main.to_string()),
-            ("@HTTP@", ports.http.to_string()),
-            ("@TLS@", ports.tls.to_string()),
-            ("@LOGIN@", ports.login.to_string()),
-            ("@INNER@", ports.inner.to_string()),
-            ("@PROXIED@", ports.proxied.to_string()),
-            ("@ADVERTISED@", ports.advertised.to_string()),
-        ]
-        .iter()
-        .fold(template.to_owned(), |text, (name, value)| text.replace(name, value))
     }
 
     /// An error now tells more than the server's own log would.
@@ -243,12 +193,5 @@ mod tests {
                 assert!(seen.insert(port), "port {port} has two users");
             }
         }
-    }
-
-    #[test]
-    fn a_template_is_filled_with_the_directory_and_the_ports() {
-        let instance = Instance::new(Kind::Nats, "nats-template".to_owned(), Ports::from(100));
-        let filled = instance.fill("@DIRECTORY@/data @MAIN@ @INNER@ @MAIN@");
-        assert_eq!(filled, format!("{}/data 100 106 100", instance.directory().display()));
     }
 }

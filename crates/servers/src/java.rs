@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::PathBuf;
 
+use crate::deployment::Deployment;
 use crate::error::{Error, Result};
 use crate::install;
 use crate::instance::{Instance, create_directory};
@@ -19,8 +20,8 @@ pub(crate) fn home(instance: &Instance, software: &str) -> Result<PathBuf> {
 }
 
 /// All jars.
-pub(crate) fn class_path(instance: &Instance) -> Result<PathBuf> {
-    Ok(instance.home()?.join("*"))
+pub(crate) fn class_path(deployment: &Deployment) -> Result<PathBuf> {
+    Ok(deployment.home()?.join("*"))
 }
 
 pub(crate) fn is_installed(instance: &Instance, software: &str) -> bool {
@@ -28,20 +29,20 @@ pub(crate) fn is_installed(instance: &Instance, software: &str) -> bool {
 }
 
 /// A JVM of its own with these options; `main` is the class and its arguments.
-pub(crate) fn launch(instance: &Instance, options: &[impl AsRef<OsStr>], main: &[OsString]) -> Result<Launch> {
+pub(crate) fn launch(deployment: &Deployment, options: &[impl AsRef<OsStr>], main: &[OsString]) -> Result<Launch> {
     // Native libraries are unpacked there, and stay after SIGKILL.
-    let temporary = instance.path("tmp");
+    let temporary = deployment.instance.path("tmp");
     if temporary.exists() {
         fs::remove_dir_all(&temporary).map_err(Error::file("remove", &temporary))?;
     }
     create_directory(&temporary)?;
-    let temporary = format!("-Djava.io.tmpdir={}", instance.inside("tmp").display());
-    let logging = format!("-Dlog4j2.configurationFile={}", instance.inside("log4j2.properties").display());
+    let temporary = format!("-Djava.io.tmpdir={}", deployment.inside("tmp").display());
+    let logging = format!("-Dlog4j2.configurationFile={}", deployment.inside("log4j2.properties").display());
     // The serial collector has the smallest footprint, and the heaps are small.
     let mut arguments: Vec<OsString> =
         vec!["-XX:+UseSerialGC".into(), "-XX:+ExitOnOutOfMemoryError".into(), temporary.into(), logging.into()];
     arguments.extend(options.iter().map(|option| option.as_ref().to_owned()));
-    arguments.extend(["-cp".into(), class_path(instance)?.into()]);
+    arguments.extend(["-cp".into(), class_path(deployment)?.into()]);
     arguments.extend_from_slice(main);
     Ok(Launch { program: install::JAVA.program.into(), arguments, environment: Vec::new(), user: None })
 }

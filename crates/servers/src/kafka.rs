@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::deployment::Deployment;
 use crate::endpoints::{Endpoints, Login, Proxied};
 use crate::error::Result;
 use crate::image::Image;
@@ -24,11 +25,12 @@ const PASSWORD: &str = "partitura-secret";
 pub(crate) struct Kafka;
 
 impl Kafka {
-    fn configuration(instance: &Instance) -> String {
+    fn configuration(deployment: &Deployment) -> String {
+        let instance = &deployment.instance;
         let voter = |(id, node): (usize, &Ports)| format!("{id}@127.0.0.1:{}", node.inner);
         let voters = (1..).zip(&instance.nodes).map(voter).collect::<Vec<_>>().join(",");
         let count = instance.nodes.len();
-        instance
+        deployment
             .fill(CONFIGURATION)
             .replace("@VOTERS@", &voters)
             .replace("@REPLICAS@", &count.to_string())
@@ -38,19 +40,19 @@ impl Kafka {
     }
 
     /// Gives the data directory its identity and the users of SCRAM.
-    fn format(instance: &Instance) -> Result<()> {
-        instance.report("formatting the data directory");
+    fn format(deployment: &Deployment) -> Result<()> {
+        deployment.instance.report("formatting the data directory");
         let options = ["-Xmx128m", "-XX:TieredStopAtLevel=1"];
         let scram = format!("SCRAM-SHA-256=[name={USER},password={PASSWORD}]");
         let tool = ["kafka.tools.StorageTool", "format", "--ignore-formatted", "--cluster-id", CLUSTER];
         let mut main = tool.map(OsString::from).to_vec();
         main.extend([
             "--config".into(),
-            instance.inside("server.properties").into(),
+            deployment.inside("server.properties").into(),
             "--add-scram".into(),
             scram.into(),
         ]);
-        instance.runtime.run(instance, java::launch(instance, &options, &main)?)
+        deployment.run(java::launch(deployment, &options, &main)?)
     }
 }
 
@@ -76,22 +78,24 @@ impl Software for Kafka {
         }
     }
 
-    fn prepare(&self, instance: &Instance) -> Result<()> {
+    fn prepare(&self, deployment: &Deployment) -> Result<()> {
+        let instance = &deployment.instance;
         tls::prepare(instance)?;
         instance.write("log4j2.properties", java::LOGGING)?;
-        instance.write("server.properties", &Self::configuration(instance))?;
-        if instance.path("data/meta.properties").exists() { Ok(()) } else { Self::format(instance) }
+        instance.write("server.properties", &Self::configuration(deployment))?;
+        if instance.path("data/meta.properties").exists() { Ok(()) } else { Self::format(deployment) }
     }
 
-    fn launch(&self, instance: &Instance) -> Result<Launch> {
+    fn launch(&self, deployment: &Deployment) -> Result<Launch> {
         let options = ["-Xms128m", "-Xmx512m", "-XX:MaxDirectMemorySize=128m"];
-        let main = ["kafka.Kafka".into(), instance.inside("server.properties").into()];
-        java::launch(instance, &options, &main)
+        let main = ["kafka.Kafka".into(), deployment.inside("server.properties").into()];
+        java::launch(deployment, &options, &main)
     }
 
-    fn is_ready(&self, instance: &Instance) -> bool {
+    fn is_ready(&self, deployment: &Deployment) -> bool {
+        let instance = &deployment.instance;
         // It listens well before it serves, and says when it does. The log is of this start.
-        instance.runtime.log(instance).contains("Kafka Server started") && http::listens(instance.ports.main)
+        deployment.runtime.log(instance).contains("Kafka Server started") && http::listens(instance.ports.main)
     }
 
     fn patience(&self) -> Duration {
@@ -124,11 +128,12 @@ impl Software for Kafka {
 mod tests {
     use super::*;
     use crate::kind::Kind;
+    use crate::native::Native;
 
     #[test]
     fn a_node_that_is_alone_keeps_one_replica() {
         let instance = Instance::new(Kind::Kafka, "kafka-render".to_owned(), Ports::from(100));
-        let configuration = Kafka::configuration(&instance);
+        let configuration = Kafka::configuration(&Deployment { instance, runtime: &Native });
         for line in
             ["controller.quorum.voters=1@127.0.0.1:106", "default.replication.factor=1", "min.insync.replicas=1"]
         {
@@ -140,7 +145,7 @@ mod tests {
     fn a_node_of_a_cluster_knows_all_voters_and_waits_for_a_majority() {
         let nodes = [100, 200, 300].map(Ports::from).to_vec();
         let instance = Instance::new(Kind::Kafka, "kafka-render".to_owned(), nodes[1]).in_cluster(2, nodes);
-        let configuration = Kafka::configuration(&instance);
+        let configuration = Kafka::configuration(&Deployment { instance, runtime: &Native });
         let voters = "controller.quorum.voters=1@127.0.0.1:106,2@127.0.0.1:206,3@127.0.0.1:306";
         for line in ["node.id=2", voters, "default.replication.factor=3", "min.insync.replicas=2"] {
             assert!(configuration.lines().any(|found| found == line), "{configuration}");

@@ -25,15 +25,18 @@
 //! a process: Kafka and Pulsar come as jars from Maven, NATS from its source by Go, RabbitMQ and Postgres from Debian, and what
 //! is downloaded is kept under `target/brokers/software`, by its version. `PARTITURA_SERVERS=native` or `=docker` decides it
 //! otherwise. An instance stays where it was begun until it is wiped. What runs and how is in `software.rs` and below, where
-//! it runs in `runtime.rs`.
+//! it runs in `runtime.rs` and below.
 //!
 //! Passwords and keys in this crate are public, and worth nothing: the servers listen on the loopback interface only.
 //!
 //! Everything here blocks its thread. In an async test, call it from `spawn_blocking`. Natively it needs Linux.
 
 mod build_tools;
+mod catalogue;
+mod choice;
 mod container;
 mod debian;
+mod deployment;
 mod docker;
 mod endpoints;
 mod engine;
@@ -46,6 +49,7 @@ mod kind;
 mod native;
 mod process;
 mod release;
+mod requester;
 mod runtime;
 mod server;
 mod software;

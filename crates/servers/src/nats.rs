@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::deployment::Deployment;
 use crate::endpoints::{Endpoints, Login};
 use crate::error::Result;
 use crate::image::Image;
@@ -26,11 +27,12 @@ const NKEY: &str = "UDJKAVS6MKA4B4LT3N4GKELKQGS2XHQKSZQJQD3ITWRVUOHELU7HTSWV";
 pub(crate) struct Nats;
 
 impl Nats {
-    fn configuration(instance: &Instance) -> String {
+    fn configuration(deployment: &Deployment) -> String {
+        let instance = &deployment.instance;
         let routes = instance.nodes.iter().map(|node| format!("\"nats://127.0.0.1:{}\"", node.inner));
         let cluster = CLUSTER.replace("@ROUTES@", &routes.collect::<Vec<_>>().join(", "));
         let template = CONFIGURATION.replace("@CLUSTER@", if instance.nodes.len() > 1 { &cluster } else { "" });
-        instance
+        deployment
             .fill(&template)
             .replace("@USER@", USER)
             .replace("@PASSWORD@", PASSWORD)
@@ -58,23 +60,23 @@ impl Software for Nats {
         }
     }
 
-    fn prepare(&self, instance: &Instance) -> Result<()> {
-        tls::prepare(instance)?;
-        instance.write("server.conf", &Self::configuration(instance))?;
+    fn prepare(&self, deployment: &Deployment) -> Result<()> {
+        tls::prepare(&deployment.instance)?;
+        deployment.instance.write("server.conf", &Self::configuration(deployment))?;
         Ok(())
     }
 
-    fn launch(&self, instance: &Instance) -> Result<Launch> {
+    fn launch(&self, deployment: &Deployment) -> Result<Launch> {
         Ok(Launch {
-            program: instance.home()?.join("nats-server"),
-            arguments: vec!["-c".into(), instance.inside("server.conf").into()],
+            program: deployment.home()?.join("nats-server"),
+            arguments: vec!["-c".into(), deployment.inside("server.conf").into()],
             environment: Vec::new(),
             user: None,
         })
     }
 
-    fn is_ready(&self, instance: &Instance) -> bool {
-        http::get(instance.ports.http, "/healthz?js-server-only=true", "").is_ok()
+    fn is_ready(&self, deployment: &Deployment) -> bool {
+        http::get(deployment.instance.ports.http, "/healthz?js-server-only=true", "").is_ok()
     }
 
     fn patience(&self) -> Duration {
@@ -109,14 +111,19 @@ mod tests {
     use super::*;
     use crate::instance::Ports;
     use crate::kind::Kind;
+    use crate::native::Native;
 
     fn instance() -> Instance {
         Instance::new(Kind::Nats, "nats-render".to_owned(), Ports::from(100))
     }
 
+    fn configuration(instance: Instance) -> String {
+        Nats::configuration(&Deployment { instance, runtime: &Native })
+    }
+
     #[test]
     fn a_node_that_is_alone_has_no_routes() {
-        let configuration = Nats::configuration(&instance());
+        let configuration = configuration(instance());
         assert!(configuration.contains("listen: \"127.0.0.1:100\""), "{configuration}");
         assert!(!configuration.contains("routes"), "{configuration}");
         assert!(configuration.lines().all(|line| line.starts_with('#') || !line.contains('@')), "{configuration}");
@@ -125,7 +132,7 @@ mod tests {
     #[test]
     fn a_node_of_a_cluster_has_a_route_to_each() {
         let nodes = vec![Ports::from(100), Ports::from(200)];
-        let configuration = Nats::configuration(&instance().in_cluster(2, nodes));
+        let configuration = configuration(instance().in_cluster(2, nodes));
         assert!(
             configuration.contains(r#"routes: ["nats://127.0.0.1:106", "nats://127.0.0.1:206"]"#),
             "{configuration}"

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use crate::deployment::Deployment;
 use crate::endpoints::{Endpoints, Login};
 use crate::error::{Error, Result};
 use crate::image::Image;
@@ -64,15 +65,16 @@ impl Software for Postgres {
         }
     }
 
-    fn prepare(&self, instance: &Instance) -> Result<()> {
-        let data = data(instance);
+    fn prepare(&self, deployment: &Deployment) -> Result<()> {
+        let instance = &deployment.instance;
+        let data = data(instance, &deployment.directory());
         if !data.join("partitura.conf").exists() {
-            initialise(instance, &data)?;
+            initialise(deployment, &data)?;
         }
         tls::prepare(instance)?;
         give_certificate(instance, &data)?;
-        let seen = instance.seen(&data).display().to_string();
-        let configuration = instance.fill(CONFIGURATION).replace("@DATA@", &seen);
+        let seen = deployment.seen(&data).display().to_string();
+        let configuration = deployment.fill(CONFIGURATION).replace("@DATA@", &seen);
         for (name, text) in [("partitura.conf", &*configuration), ("partitura_hba.conf", ACCESS)] {
             let path = data.join(name);
             fs::write(&path, text).map_err(Error::file("write", &path))?;
@@ -80,16 +82,16 @@ impl Software for Postgres {
         Ok(())
     }
 
-    fn launch(&self, instance: &Instance) -> Result<Launch> {
-        let data = instance.seen(&data(instance));
+    fn launch(&self, deployment: &Deployment) -> Result<Launch> {
+        let data = deployment.seen(&data(&deployment.instance, &deployment.directory()));
         let settings = OsString::from(format!("--config-file={}/partitura.conf", data.display()));
-        let program = instance.home()?.join("postgres");
+        let program = deployment.home()?.join("postgres");
         let (arguments, environment) = (vec!["-D".into(), data.into(), settings], vec![("LC_ALL", "C".into())]);
         Ok(Launch { program, arguments, environment, user: user()? })
     }
 
-    fn is_ready(&self, instance: &Instance) -> bool {
-        asks_for_password(instance.ports.main).unwrap_or(false)
+    fn is_ready(&self, deployment: &Deployment) -> bool {
+        asks_for_password(deployment.instance.ports.main).unwrap_or(false)
     }
 
     fn patience(&self) -> Duration {
@@ -128,7 +130,7 @@ impl Software for Postgres {
     }
 
     fn clean(&self, instance: &Instance, wipe: bool) -> Result<()> {
-        let data = data(instance);
+        let data = data(instance, &instance.directory());
         if wipe && data.exists() {
             fs::remove_dir_all(&data).map_err(Error::file("remove", &data))?;
         }
@@ -189,10 +191,10 @@ fn parse_user(passwd: &str, name: &str) -> Option<(u32, u32)> {
 
 /// In the instance's directory, unless that lies where the other user may not go, as below root's home. Then it is in
 /// the system's directory for temporary files, by the name of where it should be. A container's is never out of the way.
-fn data(instance: &Instance) -> PathBuf {
+fn data(instance: &Instance, seen: &Path) -> PathBuf {
     let data = instance.path("data");
     let may_enter = |path: &Path| fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o001 != 0);
-    let reachable = instance.runtime.directory(instance).ancestors().filter(|path| path.exists()).all(may_enter);
+    let reachable = seen.ancestors().filter(|path| path.exists()).all(may_enter);
     if !debian::is_root() || reachable {
         return data;
     }
@@ -216,8 +218,8 @@ fn give_certificate(instance: &Instance, data: &Path) -> Result<()> {
 }
 
 /// Makes the cluster and the database.
-fn initialise(instance: &Instance, data: &Path) -> Result<()> {
-    instance.report("making a new cluster");
+fn initialise(deployment: &Deployment, data: &Path) -> Result<()> {
+    deployment.instance.report("making a new cluster");
     if data.exists() {
         fs::remove_dir_all(data).map_err(Error::file("remove", data))?;
     }
@@ -229,34 +231,40 @@ fn initialise(instance: &Instance, data: &Path) -> Result<()> {
     // Outside the directory, which must be empty; readable for whoever runs initdb.
     let password = data.with_extension("password");
     fs::write(&password, PASSWORD).map_err(Error::file("write", &password))?;
-    let pwfile = format!("--pwfile={}", instance.seen(&password).display());
-    let initdb = instance.home()?.join("initdb");
+    let pwfile = format!("--pwfile={}", deployment.seen(&password).display());
+    let initdb = deployment.home()?.join("initdb");
     let options = ["--username", USER, "--auth=scram-sha-256", &pwfile, "--encoding=UTF8", "--locale=C", "-D"];
-    run(instance, &initdb, &options, instance.seen(data).as_os_str(), user)?;
+    run(deployment, &initdb, &options, deployment.seen(data).as_os_str(), user)?;
     fs::remove_file(&password).map_err(Error::file("remove", &password))?;
-    create_database(instance, data, user)
+    create_database(deployment, data, user)
 }
 
 /// By the program itself, alone on the data: no port, no password.
-fn create_database(instance: &Instance, data: &Path, user: Option<(u32, u32)>) -> Result<()> {
+fn create_database(deployment: &Deployment, data: &Path, user: Option<(u32, u32)>) -> Result<()> {
     let statement = data.with_extension("sql");
     fs::write(&statement, format!("CREATE DATABASE {DATABASE}\n")).map_err(Error::file("write", &statement))?;
     let script = format!(
         "exec {} --single -j -D {} postgres < {}",
-        instance.home()?.join("postgres").display(),
-        instance.seen(data).display(),
-        instance.seen(&statement).display()
+        deployment.home()?.join("postgres").display(),
+        deployment.seen(data).display(),
+        deployment.seen(&statement).display()
     );
-    run(instance, Path::new("sh"), &["-c"], OsStr::new(&script), user)?;
+    run(deployment, Path::new("sh"), &["-c"], OsStr::new(&script), user)?;
     fs::remove_file(&statement).map_err(Error::file("remove", &statement))
 }
 
 /// Runs a tool of it to its end.
-fn run(instance: &Instance, program: &Path, options: &[&str], last: &OsStr, user: Option<(u32, u32)>) -> Result<()> {
+fn run(
+    deployment: &Deployment,
+    program: &Path,
+    options: &[&str],
+    last: &OsStr,
+    user: Option<(u32, u32)>,
+) -> Result<()> {
     let mut arguments: Vec<OsString> = options.iter().map(OsString::from).collect();
     arguments.push(last.to_owned());
     let (program, environment) = (program.to_owned(), vec![("LC_ALL", "C".into())]);
-    instance.runtime.run(instance, Launch { program, arguments, environment, user })
+    deployment.run(Launch { program, arguments, environment, user })
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::deployment::Deployment;
 use crate::endpoints::{Endpoints, Proxied};
 use crate::error::Result;
 use crate::image::Image;
@@ -58,15 +59,16 @@ impl Software for Pulsar {
         }
     }
 
-    fn prepare(&self, instance: &Instance) -> Result<()> {
+    fn prepare(&self, deployment: &Deployment) -> Result<()> {
+        let instance = &deployment.instance;
         tls::prepare(instance)?;
         instance.write("log4j2.properties", java::LOGGING)?;
-        let configuration = instance.fill(CONFIGURATION).replace("@SECRET@", SECRET).replace("@TOKEN@", TOKEN);
+        let configuration = deployment.fill(CONFIGURATION).replace("@SECRET@", SECRET).replace("@TOKEN@", TOKEN);
         instance.write("standalone.conf", &configuration)?;
         Ok(())
     }
 
-    fn launch(&self, instance: &Instance) -> Result<Launch> {
+    fn launch(&self, deployment: &Deployment) -> Result<Launch> {
         let metadata = "org.apache.pulsar.metadata.bookkeeper";
         let mut options = vec![
             "-Xms128m".to_owned(),
@@ -84,22 +86,22 @@ impl Software for Pulsar {
             "--no-functions-worker".into(),
             "--no-stream-storage".into(),
             "--config".into(),
-            instance.inside("standalone.conf").into(),
+            deployment.inside("standalone.conf").into(),
             "--metadata-dir".into(),
-            instance.inside("data/metadata").into(),
+            deployment.inside("data/metadata").into(),
             "--bookkeeper-dir".into(),
-            instance.inside("data/bookkeeper").into(),
+            deployment.inside("data/bookkeeper").into(),
             "--bookkeeper-port".into(),
-            instance.ports.inner.to_string().into(),
+            deployment.instance.ports.inner.to_string().into(),
         ];
-        java::launch(instance, &options, &main)
+        java::launch(deployment, &options, &main)
     }
 
-    fn is_ready(&self, instance: &Instance) -> bool {
+    fn is_ready(&self, deployment: &Deployment) -> bool {
         // The namespace is made last. The second one sends a message and receives it.
         ["/admin/v2/persistent/public/default", "/admin/v2/brokers/health"]
             .iter()
-            .all(|path| http::get(instance.ports.http, path, "").is_ok())
+            .all(|path| http::get(deployment.instance.ports.http, path, "").is_ok())
     }
 
     fn patience(&self) -> Duration {

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::deployment::Deployment;
 use crate::endpoints::{Endpoints, Login};
 use crate::error::{Error, Result};
 use crate::image::Image;
@@ -43,21 +44,21 @@ impl Rabbitmq {
         suite::unpack(instance, &instance.release.name(), suite, &format!("rabbitmq-server={version}-*"))
     }
 
-    fn environment(instance: &Instance) -> Vec<(&'static str, OsString)> {
-        let ports = &instance.ports;
+    fn environment(deployment: &Deployment) -> Vec<(&'static str, OsString)> {
+        let (instance, ports) = (&deployment.instance, &deployment.instance.ports);
         // Erlang takes no dot before the host.
         let node = instance.name.replace('.', "_");
         vec![
             // The cookie is made here.
-            ("HOME", instance.runtime.directory(instance).into()),
+            ("HOME", deployment.directory().into()),
             ("RABBITMQ_CONF_ENV_FILE", "/dev/null".into()),
             ("RABBITMQ_NODENAME", format!("partitura-{node}@localhost").into()),
-            ("RABBITMQ_MNESIA_BASE", instance.inside("data").into()),
-            ("RABBITMQ_LOG_BASE", instance.inside("logs").into()),
-            ("RABBITMQ_CONFIG_FILE", instance.inside("rabbitmq.conf").into()),
+            ("RABBITMQ_MNESIA_BASE", deployment.inside("data").into()),
+            ("RABBITMQ_LOG_BASE", deployment.inside("logs").into()),
+            ("RABBITMQ_CONFIG_FILE", deployment.inside("rabbitmq.conf").into()),
             // There are none: without this, those of the machine or the image would count too.
-            ("RABBITMQ_CONFIG_FILES", instance.inside("conf.d/*.conf").into()),
-            ("RABBITMQ_ENABLED_PLUGINS_FILE", instance.inside("enabled_plugins").into()),
+            ("RABBITMQ_CONFIG_FILES", deployment.inside("conf.d/*.conf").into()),
+            ("RABBITMQ_ENABLED_PLUGINS_FILE", deployment.inside("enabled_plugins").into()),
             ("RABBITMQ_DIST_PORT", ports.inner.to_string().into()),
             ("ERL_EPMD_ADDRESS", "127.0.0.1".into()),
             ("ERL_EPMD_PORT", (ports.inner + 1).to_string().into()),
@@ -97,24 +98,24 @@ impl Software for Rabbitmq {
         }
     }
 
-    fn prepare(&self, instance: &Instance) -> Result<()> {
+    fn prepare(&self, deployment: &Deployment) -> Result<()> {
+        let instance = &deployment.instance;
         tls::prepare(instance)?;
-        instance.write("rabbitmq.conf", &instance.fill(CONFIGURATION))?;
+        instance.write("rabbitmq.conf", &deployment.fill(CONFIGURATION))?;
         instance.write("definitions.json", &DEFINITIONS.replace("@USER@", USER).replace("@PASSWORD@", PASSWORD))?;
         instance.write("enabled_plugins", PLUGINS)?;
         Ok(())
     }
 
-    fn launch(&self, instance: &Instance) -> Result<Launch> {
-        let program = instance.home()?.join(PROGRAM);
-        Ok(Launch { program, arguments: Vec::new(), environment: Self::environment(instance), user: None })
+    fn launch(&self, deployment: &Deployment) -> Result<Launch> {
+        let program = deployment.home()?.join(PROGRAM);
+        Ok(Launch { program, arguments: Vec::new(), environment: Self::environment(deployment), user: None })
     }
 
-    fn is_ready(&self, instance: &Instance) -> bool {
+    fn is_ready(&self, deployment: &Deployment) -> bool {
         let check = |port| format!("/api/health/checks/port-listener/{port}");
-        [instance.ports.main, instance.ports.tls]
-            .into_iter()
-            .all(|port| http::get(instance.ports.http, &check(port), AS_GUEST).is_ok())
+        let ports = &deployment.instance.ports;
+        [ports.main, ports.tls].into_iter().all(|port| http::get(ports.http, &check(port), AS_GUEST).is_ok())
     }
 
     fn patience(&self) -> Duration {
@@ -184,11 +185,12 @@ mod tests {
     use super::*;
     use crate::instance::Ports;
     use crate::kind::Kind;
+    use crate::native::Native;
 
     #[test]
     fn the_configuration_leaves_no_place_unfilled() {
         let instance = Instance::new(Kind::Rabbitmq, "rabbitmq-render".to_owned(), Ports::from(17672));
-        let filled = instance.fill(CONFIGURATION);
+        let filled = Deployment { instance, runtime: &Native }.fill(CONFIGURATION);
         assert!(filled.contains("listeners.tcp.1 = 127.0.0.1:17672\n"), "{filled}");
         assert!(!filled.lines().any(|line| !line.starts_with('#') && line.contains('@')), "{filled}");
     }

@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use crate::deployment::Deployment;
 use crate::endpoints::Endpoints;
 use crate::error::{Error, Result};
+use crate::install::last_lines;
 use crate::instance::{self, Instance, Ports};
 use crate::kind::Kind;
 use crate::release::Release;
@@ -98,11 +100,11 @@ impl Server {
     pub fn up(&self) -> Result<()> {
         let _lock = self.instance.lock()?;
         self.software.expect_version(&self.instance)?;
-        let instance = self.instance.to_run()?;
-        if instance.runtime.find(&instance).is_none() {
-            instance.runtime.install(&instance)?;
+        let deployment = Deployment::to_run(&self.instance)?;
+        if deployment.runtime.find(&self.instance).is_none() {
+            deployment.runtime.install(&self.instance)?;
         }
-        self.start_locked(&instance)
+        self.start_locked(&deployment)
     }
 
     /// Starts it with the data that it has, and waits until it is ready. Does nothing if it is.
@@ -113,23 +115,24 @@ impl Server {
     /// of its log.
     pub fn start(&self) -> Result<()> {
         let _lock = self.instance.lock()?;
-        self.start_locked(&self.instance.to_run()?)
+        self.start_locked(&Deployment::to_run(&self.instance)?)
     }
 
-    fn start_locked(&self, instance: &Instance) -> Result<()> {
+    fn start_locked(&self, deployment: &Deployment) -> Result<()> {
         let begun = Instant::now();
-        let process = match instance.runtime.find(instance) {
-            Some(_) if self.software.is_ready(instance) => return Ok(()),
+        let Deployment { instance, runtime } = deployment;
+        let process = match runtime.find(instance) {
+            Some(_) if self.software.is_ready(deployment) => return Ok(()),
             Some(process) => process,
             None => {
                 self.expect_no_rival()?;
-                instance.runtime.expect_free_port(instance)?;
-                self.software.prepare(instance)?;
-                instance.runtime.start(instance, self.software.launch(instance)?)?
+                runtime.expect_free_port(instance)?;
+                self.software.prepare(deployment)?;
+                runtime.start(instance, self.software.launch(deployment)?)?
             }
         };
-        self.await_ready(instance, process)?;
-        let (url, seconds, way) = (self.url(), begun.elapsed().as_secs_f64(), instance.runtime.name());
+        self.await_ready(deployment, process)?;
+        let (url, seconds, way) = (self.url(), begun.elapsed().as_secs_f64(), runtime.name());
         instance.report(&format!("ready after {seconds:.1} s: {url}, process {process}, {way}"));
         Ok(())
     }
@@ -149,19 +152,19 @@ impl Server {
 
     /// Its process, however it runs.
     fn process(&self) -> Option<u32> {
-        let instance = self.instance.as_begun();
-        instance.runtime.find(&instance)
+        Deployment::as_begun(&self.instance).runtime.find(&self.instance)
     }
 
-    fn await_ready(&self, instance: &Instance, process: u32) -> Result<()> {
+    fn await_ready(&self, deployment: &Deployment, process: u32) -> Result<()> {
+        let Deployment { instance, runtime } = deployment;
         let (server, log, patience) = (instance.name.clone(), instance.log(), self.software.patience());
         let deadline = Instant::now() + patience;
-        while !self.software.is_ready(instance) {
-            if instance.runtime.find(instance) != Some(process) {
-                return Err(Error::Ended { server, tail: log_tail(instance), log });
+        while !self.software.is_ready(deployment) {
+            if runtime.find(instance) != Some(process) {
+                return Err(Error::Ended { server, tail: log_tail(deployment), log });
             }
             if Instant::now() > deadline {
-                return Err(Error::NotReady { server, patience, tail: log_tail(instance), log });
+                return Err(Error::NotReady { server, patience, tail: log_tail(deployment), log });
             }
             thread::sleep(POLL);
         }
@@ -175,8 +178,7 @@ impl Server {
     /// [`Error::NotRunning`] if there is nothing to kill.
     pub fn kill(&self) -> Result<()> {
         let _lock = self.instance.lock()?;
-        let instance = self.instance.as_begun();
-        instance.runtime.kill(&instance)
+        Deployment::as_begun(&self.instance).runtime.kill(&self.instance)
     }
 
     /// Ends it in good order, or by SIGKILL after 30 s, and with `wipe` removes all that it has on the disk except installed
@@ -187,12 +189,12 @@ impl Server {
     /// Its process does not end, or its files cannot be removed.
     pub fn down(&self, wipe: bool) -> Result<()> {
         let _lock = self.instance.lock()?;
-        let instance = self.instance.as_begun();
-        if instance.runtime.find(&instance).is_some() {
-            instance.runtime.stop(&instance, FAREWELL)?;
+        let Deployment { instance, runtime } = Deployment::as_begun(&self.instance);
+        if runtime.find(&instance).is_some() {
+            runtime.stop(&instance, FAREWELL)?;
             instance.report("is down");
         }
-        instance.runtime.clean(&instance, wipe)?;
+        runtime.clean(&instance, wipe)?;
         let directory = self.instance.directory();
         if wipe && directory.exists() {
             fs::remove_dir_all(&directory).map_err(Error::file("remove", &directory))?;
@@ -203,13 +205,14 @@ impl Server {
 
     /// How it is now.
     pub fn status(&self) -> Status {
-        let instance = self.instance.as_begun();
-        let pid = instance.runtime.find(&instance);
+        let deployment = Deployment::as_begun(&self.instance);
+        let Deployment { instance, runtime } = &deployment;
+        let pid = runtime.find(instance);
         Status {
             name: instance.name.clone(),
             url: self.url(),
-            up: pid.is_some() && self.software.is_ready(&instance),
-            version: instance.runtime.version(&instance),
+            up: pid.is_some() && self.software.is_ready(&deployment),
+            version: runtime.version(instance),
             pid,
         }
     }
@@ -247,15 +250,10 @@ pub struct Status {
     pub pid: Option<u32>,
 }
 
-fn log_tail(instance: &Instance) -> String {
-    instance.runtime.keep_log(instance);
+fn log_tail(Deployment { instance, runtime }: &Deployment) -> String {
+    runtime.keep_log(instance);
     let text = fs::read(instance.log()).unwrap_or_default();
     last_lines(&String::from_utf8_lossy(&text), 30)
-}
-
-pub(crate) fn last_lines(text: &str, count: usize) -> String {
-    let lines: Vec<&str> = text.trim_end().lines().collect();
-    lines[lines.len().saturating_sub(count)..].join("\n")
 }
 
 #[cfg(test)]
@@ -273,13 +271,6 @@ mod tests {
         };
         let json = serde_json::to_string(&status).expect("plain data");
         assert_eq!(json, r#"{"name":"nats","url":"nats://127.0.0.1:14222","up":false,"version":null,"pid":null}"#);
-    }
-
-    #[test]
-    fn the_end_of_a_log_is_its_last_lines_or_all_of_it() {
-        assert_eq!(last_lines("a\nb\nc\n", 2), "b\nc");
-        assert_eq!(last_lines("a\n", 2), "a");
-        assert_eq!(last_lines("", 2), "");
     }
 
     #[test]

@@ -3,13 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::deployment::Deployment;
 use crate::endpoints::Endpoints;
 use crate::error::Result;
 use crate::image::Image;
 use crate::instance::Instance;
-use crate::kind::Kind;
 use crate::process::Launch;
-use crate::{kafka, nats, postgres, pulsar, rabbitmq};
 
 /// A program that can be installed, prepared, started and asked.
 pub(crate) trait Software: Sync {
@@ -28,13 +27,13 @@ pub(crate) trait Software: Sync {
     fn image(&self, instance: &Instance) -> Image;
 
     /// Writes configuration, with paths as the server sees them, and, the first time, the beginnings of the data.
-    fn prepare(&self, instance: &Instance) -> Result<()>;
+    fn prepare(&self, deployment: &Deployment) -> Result<()>;
 
     /// How the prepared server is started.
-    fn launch(&self, instance: &Instance) -> Result<Launch>;
+    fn launch(&self, deployment: &Deployment) -> Result<Launch>;
 
     /// Whether it serves its clients now. Asked again and again.
-    fn is_ready(&self, instance: &Instance) -> bool;
+    fn is_ready(&self, deployment: &Deployment) -> bool;
 
     /// Within which time it is ready, on a busy machine too.
     fn patience(&self) -> Duration;
@@ -57,17 +56,5 @@ pub(crate) trait Software: Sync {
     /// Removes what it leaves outside the instance's directory natively; `wipe` if its data goes too.
     fn clean(&self, _instance: &Instance, _wipe: bool) -> Result<()> {
         Ok(())
-    }
-}
-
-impl Kind {
-    pub(crate) fn software(self) -> &'static dyn Software {
-        match self {
-            Self::Kafka => &kafka::Kafka,
-            Self::Pulsar => &pulsar::Pulsar,
-            Self::Rabbitmq => &rabbitmq::Rabbitmq,
-            Self::Nats => &nats::Nats,
-            Self::Postgres => &postgres::Postgres,
-        }
     }
 }

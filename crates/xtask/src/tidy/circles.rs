@@ -19,7 +19,6 @@ const CIRCULAR: &[&str] = &[
     "crates/broker",
     "crates/engine",
     "crates/lanes",
-    "crates/servers",
     "crates/simulation",
     "crates/workflow",
 ];

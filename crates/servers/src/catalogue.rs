@@ -1,0 +1,17 @@
+//! The software of each kind.
+
+use crate::kind::Kind;
+use crate::software::Software;
+use crate::{kafka, nats, postgres, pulsar, rabbitmq};
+
+impl Kind {
+    pub(crate) fn software(self) -> &'static dyn Software {
+        match self {
+            Self::Kafka => &kafka::Kafka,
+            Self::Pulsar => &pulsar::Pulsar,
+            Self::Rabbitmq => &rabbitmq::Rabbitmq,
+            Self::Nats => &nats::Nats,
+            Self::Postgres => &postgres::Postgres,
+        }
+    }
+}
