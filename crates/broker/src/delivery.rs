@@ -1,17 +1,6 @@
-use std::fmt;
 use std::time::Duration;
 
-use crate::Message;
-
-/// The number of a partition, from 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub struct Partition(pub u32);
-
-impl fmt::Display for Partition {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
+use crate::{Message, Partition};
 
 /// What a consumer is told.
 #[derive(Debug)]

@@ -1,4 +1,14 @@
-use crate::Partition;
+use std::fmt;
+
+/// The number of a partition, from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Partition(pub u32);
+
+impl fmt::Display for Partition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 /// The partition of a key: murmur2 of its bytes, without the sign, modulo `partitions`.
 ///

@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use partitura::history::{Event, EventKind, HISTORY_FORMAT};
+use partitura::history::{Event, EventKind};
 use partitura::{StartPolicy, Status, Summary};
 use partitura_broker::{Message, Version};
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use crate::calls::Calls;
+use crate::rows::{body, mentions};
 use crate::world::State;
 
 /// Everything that was observed from outside of the engine.
@@ -40,33 +40,6 @@ pub(crate) struct Start {
     /// Of which instance.
     #[serde(skip)]
     pub(crate) id: String,
-}
-
-/// A value, as the engine stores it.
-#[derive(Serialize, Deserialize)]
-struct Row<T> {
-    format: u32,
-    body: T,
-}
-
-/// The other way round, for mutants.
-pub(crate) fn row<T: Serialize>(body: T) -> Bytes {
-    row_of(HISTORY_FORMAT, body)
-}
-
-/// The same, of another format.
-pub(crate) fn row_of<T: Serialize>(format: u32, body: T) -> Bytes {
-    serde_json::to_vec(&Row { format, body }).unwrap_or_default().into()
-}
-
-/// What is stored of an instance, without its envelope.
-pub(crate) fn body<T: DeserializeOwned>(value: &[u8]) -> Result<T, serde_json::Error> {
-    serde_json::from_slice(value).map(|row: Row<T>| row.body)
-}
-
-/// Whether a text is in a value: before it is worth decoding.
-pub(crate) fn mentions(value: &[u8], text: &str) -> bool {
-    std::str::from_utf8(value).is_ok_and(|value| value.contains(text))
 }
 
 impl Audit {

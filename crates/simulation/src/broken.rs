@@ -3,9 +3,9 @@
 use partitura::history::HISTORY_FORMAT;
 use partitura_broker::{Entry, Error, Result, Space, TopicName};
 
-use crate::audit::row_of;
 use crate::catalogue;
 use crate::plan::Broken;
+use crate::rows::row_of;
 use crate::world::State;
 
 impl State {

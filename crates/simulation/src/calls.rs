@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use partitura::history::{Event, EventKind};
 use partitura_broker::{Message, Put};
 
-use crate::audit::{body, mentions};
+use crate::rows::{body, mentions};
 use crate::world::State;
 
 /// The length of a run's name, which is a UUID.

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use partitura::history::{Event, EventKind};
 use partitura_broker::{Entry, Error, ErrorKind, Expect, Put, Result, ScanRange, Space, Version};
 
-use crate::audit::{body, row};
 use crate::mutant::Mutant;
+use crate::rows::{body, row};
 use crate::world::State;
 
 /// Everything that is kept, by space and key.

@@ -6,8 +6,8 @@ use partitura_broker::{Message, Result};
 use serde_json::{Value, json};
 
 use crate::agenda::Deed;
-use crate::audit::body;
 use crate::mutant::Mutant;
+use crate::rows::body;
 use crate::world::State;
 
 impl State {

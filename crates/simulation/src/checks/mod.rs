@@ -11,9 +11,9 @@ use partitura::{FailureKind, StartPolicy, Summary};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::audit::{body, mentions};
 use crate::calls::Task;
 use crate::catalogue::{Expected, Heard, Model, Outcome, definition};
+use crate::rows::{body, mentions};
 use crate::world::State;
 
 /// A piece that was performed, and what its clients heard.

@@ -16,7 +16,6 @@ const CIRCULAR: &[&str] = &[
     "adapters/template",
     "conformance",
     "crates/adapter-kit",
-    "crates/broker",
     "crates/engine",
     "crates/lanes",
     "crates/simulation",
