@@ -198,7 +198,7 @@ async fn backoff_shape(env: &Env) -> CaseResult {
     const RUNS: u32 = 5;
     let (floor, client) = (Floor::new(env), env.connect().await?);
     floor.declare(&client).await?;
-    let retry = Retry::exponential().initial(ms(20)).max_attempts(RUNS);
+    let retry = Retry::exponential().initial(ms(20)).jitter(0.0).max_attempts(RUNS);
     let options = Floor::options().retry(retry);
     let running = floor.run(env, &client, options, |_, _| async { Outcome::retry("always") }).await?;
     client.publish(floor.queue.spread(4, 2)).await?;
@@ -215,7 +215,8 @@ async fn backoff_shape(env: &Env) -> CaseResult {
             match &entry.record {
                 Record::Started { id, attempt, .. } if *id == message.id.as_str() => {
                     let pause = last_end.map(|end: u64| Duration::from_micros(entry.at - end));
-                    let least = if *attempt > 1 { retry.interval(attempt - 1, 0.0) } else { Duration::ZERO };
+                    let least =
+                        retry.delay(attempt.saturating_sub(1), 0.0).filter(|_| *attempt > 1).unwrap_or_default();
                     // The lanes' clock counts in milliseconds.
                     let slack = ms(1);
                     ensure!(pause.is_none_or(|pause| pause + slack >= least), "{id}: {pause:?} before run {attempt}");

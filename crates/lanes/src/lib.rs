@@ -63,7 +63,6 @@ pub mod headers;
 mod lanes;
 mod letter;
 mod options;
-mod retry;
 mod source;
 mod typed;
 
@@ -73,7 +72,7 @@ pub use handler::{Handler, Outcome};
 pub use lanes::Lanes;
 pub use letter::{DeadLetter, GivenUp};
 pub use options::LaneOptions;
-pub use retry::Retry;
+pub use partitura_retry::Retry;
 pub use source::Source;
 pub use typed::{
     Envelope, Handled, IntoOutcome, Messaging, Processing, Publish, Subscriber, Takes, Topic, TopicBuilder,

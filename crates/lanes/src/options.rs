@@ -42,14 +42,14 @@ pub struct LaneOptions {
 }
 
 impl Default for LaneOptions {
-    /// 64 batches of one message at once, [`Retry::default`], no parking, 100 behind a failing one, the default
+    /// 64 batches of one message at once, up to 10 attempts of which the second comes after 100 ms, no parking, 100 behind a failing one, the default
     /// [`Credit`], 10 s for a hand-over and 30 s for a shutdown, the system's clock.
     fn default() -> Self {
         let of = |n| NonZeroUsize::new(n).unwrap_or(NonZeroUsize::MIN);
         Self {
             concurrency: of(64),
             batch: of(1),
-            retry: Retry::default(),
+            retry: Retry::default().initial(Duration::from_millis(100)),
             parking: false,
             hold: None,
             behind: 100,

@@ -48,20 +48,6 @@ pub(crate) fn readable(mut ms: u64) -> String {
     text
 }
 
-pub(crate) mod millis_serde {
-    use std::time::Duration;
-
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub(crate) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_u64(super::as_millis(*duration))
-    }
-
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-        u64::deserialize(deserializer).map(Duration::from_millis)
-    }
-}
-
 pub(crate) mod optional_millis_serde {
     use std::time::Duration;
 

@@ -54,10 +54,8 @@ impl TaskOptions {
     /// `random` is a number from 0 up to 1 that the caller draws.
     pub fn retry_after(&self, failure: &TaskFailure, attempt: u32, random: f64) -> Option<Duration> {
         let policy = match failure.failure.kind {
-            FailureKind::Panic | FailureKind::TimedOut | FailureKind::WorkerLost => {
-                self.retry.clone().unwrap_or_default()
-            }
-            FailureKind::Application => self.retry.clone()?,
+            FailureKind::Panic | FailureKind::TimedOut | FailureKind::WorkerLost => self.retry.unwrap_or_default(),
+            FailureKind::Application => self.retry?,
             FailureKind::Cancelled | FailureKind::Terminated | FailureKind::Unknown => return None,
         };
         if failure.retryable == Some(false) {

@@ -95,12 +95,12 @@ impl Core {
         let Some(current) = &mut lane.current else { return };
         current.attempts = current.attempts.saturating_add(1);
         tracing::debug!(id = %current.delivery.message.id, attempt = current.attempts, reason, "failed");
-        if retry.gives_up_after(current.attempts) {
-            let text = format!("gave up after {} attempts", current.attempts);
-            lane.death = Some(Death { reason: text, error: Some(reason) });
-        } else {
-            let wait = after.unwrap_or_else(|| retry.interval(current.attempts, random));
-            current.not_before = now.steady.saturating_add(wait);
+        match retry.delay(current.attempts, random) {
+            Some(wait) => current.not_before = now.steady.saturating_add(after.unwrap_or(wait)),
+            None => {
+                let text = format!("gave up after {} attempts", current.attempts);
+                lane.death = Some(Death { reason: text, error: Some(reason) });
+            }
         }
     }
 }

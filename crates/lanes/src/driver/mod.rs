@@ -281,7 +281,8 @@ impl Failures {
 
     fn wait(&mut self, error: &Error) {
         self.count = self.count.saturating_add(1);
-        let pause = Retry::exponential().max_interval(Duration::from_secs(10)).interval(self.count, 0.5);
+        let patient = Retry::exponential().initial(Duration::from_millis(100)).max_interval(Duration::from_secs(10));
+        let pause = patient.delay(self.count, 0.5).unwrap_or_default();
         tracing::warn!(%error, failures = self.count, ?pause, "the consumer failed and is asked again after a pause");
         self.until = Some(Instant::now() + pause);
     }

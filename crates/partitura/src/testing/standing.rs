@@ -173,7 +173,7 @@ impl Registered {
         history.iter().any(|event| match &event.kind {
             EventKind::TaskScheduled { seq, options, .. } => {
                 let has_end = options.overall_timeout.is_some()
-                    || options.retry.clone().unwrap_or_default().delay(u32::MAX - 1, 0.0).is_none();
+                    || options.retry.unwrap_or_default().delay(u32::MAX - 1, 0.0).is_none();
                 is_open(seq) && !has_end
             }
             _ => false,

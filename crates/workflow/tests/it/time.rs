@@ -75,7 +75,7 @@ fn a_first_wait_of_zero_retries_at_once_as_often_as_asked() {
 fn a_policy_that_is_no_number_is_a_policy_all_the_same() {
     for odd in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -1.0, 1e300] {
         let retry = Retry::exponential().coefficient(odd).jitter(odd).max_interval(seconds(60));
-        let options = TaskOptions { retry: Some(retry.clone()), ..TaskOptions::default() };
+        let options = TaskOptions { retry: Some(retry), ..TaskOptions::default() };
         let text = serde_json::to_string(&options).unwrap();
         assert_eq!(serde_json::from_str::<TaskOptions>(&text).unwrap(), options, "{odd}: {text}");
         for attempt in [1, 2, 1_025, u32::MAX] {

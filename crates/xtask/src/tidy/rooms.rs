@@ -25,11 +25,13 @@ pub(super) const ROOMS: &[Room] = &[
         may_use: &["base64", "serde", "serde_json"],
         because: "it knows values and their text, and nothing of who sends them",
     },
+    Room { directory: "crates/retry", may_use: &["serde"], because: "a policy is plain data and arithmetic" },
     Room {
         directory: "crates/lanes",
         may_use: &[
             "partitura-broker",
             "partitura-codec",
+            "partitura-retry",
             "async-trait",
             "bytes",
             "futures",
@@ -44,7 +46,7 @@ pub(super) const ROOMS: &[Room] = &[
     },
     Room {
         directory: "crates/workflow",
-        may_use: &["partitura-codec", "futures", "jiff", "serde", "serde_json", "thiserror", "uuid"],
+        may_use: &["partitura-codec", "partitura-retry", "futures", "jiff", "serde", "serde_json", "thiserror", "uuid"],
         because: "the score is pure: no I/O, no clock, no randomness, no runtime, no broker",
     },
     Room {

@@ -1,41 +1,30 @@
+//! When to try again, and when to give up: one policy for tasks and for messages.
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::duration::{millis_serde, optional_millis_serde};
-
-/// When to try again, and when to give up. Plain data: it is written into the history with the task.
+/// When to try again, and when to give up. Plain data: it is written into the history with a task.
 ///
 /// The wait before attempt *n + 1* is `initial × coefficient^(n - 1)`, at most `max_interval`, and then shortened by a random
-/// share of up to `jitter` so that many failures at once do not come back at once.
+/// share of up to `jitter`, so that many failures at once do not come back at once.
 ///
 /// ```
 /// use std::time::Duration;
-/// use partitura_workflow::Retry;
+/// use partitura_retry::Retry;
 ///
 /// let retry = Retry::exponential().max_attempts(3).jitter(0.0);
 /// assert_eq!(retry.delay(1, 0.5), Some(Duration::from_secs(1)));
 /// assert_eq!(retry.delay(2, 0.5), Some(Duration::from_secs(2)));
 /// assert_eq!(retry.delay(3, 0.5), None);
 /// ```
-///
-/// The policy that applies when none is stated is [`Retry::default`]: exponential, at most 10 attempts; it covers panics, time-outs
-/// and lost workers but never an error that the service returned, see [`TaskOptions`](crate::TaskOptions).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Stored", into = "Stored")]
 pub struct Retry {
-    #[serde(rename = "initial_ms", with = "millis_serde")]
     initial: Duration,
     coefficient: f64,
-    #[serde(
-        rename = "max_interval_ms",
-        default,
-        skip_serializing_if = "Option::is_none",
-        with = "optional_millis_serde"
-    )]
     max_interval: Option<Duration>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     max_attempts: Option<u32>,
-    #[serde(default)]
     jitter: f64,
 }
 
@@ -128,4 +117,62 @@ const LONGEST: Duration = Duration::from_secs((10 * 365 - 1) * 86_400);
 
 fn finite_or(number: f64, otherwise: f64) -> f64 {
     if number.is_finite() { number } else { otherwise }
+}
+
+/// The form in which a policy is stored: waits in whole milliseconds.
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    initial_ms: u64,
+    coefficient: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    max_interval_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    max_attempts: Option<u32>,
+    #[serde(default)]
+    jitter: f64,
+}
+
+impl From<Retry> for Stored {
+    fn from(Retry { initial, coefficient, max_interval, max_attempts, jitter }: Retry) -> Self {
+        Self {
+            initial_ms: whole_millis(initial),
+            coefficient,
+            max_interval_ms: max_interval.map(whole_millis),
+            max_attempts,
+            jitter,
+        }
+    }
+}
+
+impl From<Stored> for Retry {
+    fn from(Stored { initial_ms, coefficient, max_interval_ms, max_attempts, jitter }: Stored) -> Self {
+        let (initial, max_interval) = (Duration::from_millis(initial_ms), max_interval_ms.map(Duration::from_millis));
+        Self { initial, coefficient, max_interval, max_attempts, jitter }
+    }
+}
+
+/// Rounded up: no wait becomes shorter by being stored.
+fn whole_millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_up_to_the_longest_and_jitter_shortens_them() {
+        let retry = Retry::exponential().initial(Duration::from_millis(100)).max_interval(Duration::from_secs(1));
+        let millis = |attempt, random| retry.delay(attempt, random).expect("no end is set").as_millis();
+        assert_eq!([1, 2, 3, 4, 5, u32::MAX].map(|n| millis(n, 0.0)), [100, 200, 400, 800, 1_000, 1_000]);
+        assert_eq!(millis(1, 1.0), 80);
+    }
+
+    #[test]
+    fn attempts_count_from_one_and_the_first_is_one_of_them() {
+        let ends = |retry: Retry| [1, 2, 3].map(|attempt| retry.delay(attempt, 0.0).is_none());
+        assert_eq!(ends(Retry::fixed(Duration::ZERO).max_attempts(3)), [false, false, true]);
+        assert_eq!(ends(Retry::none()), [true; 3]);
+        assert!(Retry::exponential().delay(u32::MAX, 0.0).is_some());
+    }
 }
