@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use partitura_broker::{Broker, Result};
 use partitura_kafka::{Kafka, Options};
-use partitura_proving_ground::{Credentials, Entrance, OnServer, Opens};
+use partitura_server_harness::{Connect, Credentials, Endpoint, OnServer};
 use partitura_servers::{Kind, Server};
 
 partitura_conformance::main!(OnServer::new(OnKafka));
@@ -13,12 +13,12 @@ partitura_conformance::main!(OnServer::new(OnKafka));
 struct OnKafka;
 
 #[async_trait::async_trait]
-impl Opens for OnKafka {
+impl Connect for OnKafka {
     fn server(&self) -> Server {
         Server::new(Kind::Kafka)
     }
 
-    async fn open(&self, Entrance { url, credentials, authority, .. }: Entrance) -> Result<Arc<dyn Broker>> {
+    async fn connect(&self, Endpoint { url, credentials, authority, .. }: Endpoint) -> Result<Arc<dyn Broker>> {
         let mut options = Options::default();
         if let Some(Credentials::Password { user, password }) = credentials {
             options.sasl = Some("SCRAM-SHA-256".to_owned());

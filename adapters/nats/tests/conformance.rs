@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use partitura_broker::{Broker, Result};
 use partitura_nats::{Auth, Nats, Options};
-use partitura_proving_ground::{Credentials, Entrance, OnServer, Opens};
+use partitura_server_harness::{Connect, Credentials, Endpoint, OnServer};
 use partitura_servers::{Kind, Server};
 
 partitura_conformance::main!(OnServer::new(OnNats));
@@ -13,12 +13,12 @@ partitura_conformance::main!(OnServer::new(OnNats));
 struct OnNats;
 
 #[async_trait::async_trait]
-impl Opens for OnNats {
+impl Connect for OnNats {
     fn server(&self) -> Server {
         Server::new(Kind::Nats)
     }
 
-    async fn open(&self, Entrance { url, credentials, authority, .. }: Entrance) -> Result<Arc<dyn Broker>> {
+    async fn connect(&self, Endpoint { url, credentials, authority, .. }: Endpoint) -> Result<Arc<dyn Broker>> {
         let mut options = Options::default();
         options.auth = match credentials {
             Some(Credentials::Password { user, password }) => Some(Auth::Password { user, password }),

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use partitura_broker::{Broker, Result};
-use partitura_proving_ground::{Entrance, OnServer, Opens};
 use partitura_pulsar::{Options, Pulsar};
+use partitura_server_harness::{Connect, Endpoint, OnServer};
 use partitura_servers::{Kind, Server};
 
 partitura_conformance::main!(OnServer::new(OnPulsar));
@@ -12,16 +12,16 @@ partitura_conformance::main!(OnServer::new(OnPulsar));
 struct OnPulsar;
 
 #[async_trait::async_trait]
-impl Opens for OnPulsar {
+impl Connect for OnPulsar {
     fn server(&self) -> Server {
         Server::new(Kind::Pulsar)
     }
 
-    async fn open(&self, Entrance { url, credentials, authority, .. }: Entrance) -> Result<Arc<dyn Broker>> {
+    async fn connect(&self, Endpoint { url, credentials, authority, .. }: Endpoint) -> Result<Arc<dyn Broker>> {
         let mut options = Options::default();
         options.admin = self.server().endpoints().admin;
         options.credentials = match credentials {
-            Some(partitura_proving_ground::Credentials::Token(token)) => {
+            Some(partitura_server_harness::Credentials::Token(token)) => {
                 Some(partitura_pulsar::Credentials::Token(token))
             }
             _ => None,

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use partitura_broker::{Broker, Result};
-use partitura_proving_ground::{Credentials, Entrance, OnServer, Opens};
 use partitura_rabbitmq::{Options, Rabbitmq};
+use partitura_server_harness::{Connect, Credentials, Endpoint, OnServer};
 use partitura_servers::{Kind, Server};
 
 partitura_conformance::main!(OnServer::new(OnRabbitmq));
@@ -14,12 +14,12 @@ partitura_conformance::main!(OnServer::new(OnRabbitmq));
 struct OnRabbitmq;
 
 #[async_trait::async_trait]
-impl Opens for OnRabbitmq {
+impl Connect for OnRabbitmq {
     fn server(&self) -> Server {
         Server::new(Kind::Rabbitmq)
     }
 
-    async fn open(&self, Entrance { url, credentials, authority, .. }: Entrance) -> Result<Arc<dyn Broker>> {
+    async fn connect(&self, Endpoint { url, credentials, authority, .. }: Endpoint) -> Result<Arc<dyn Broker>> {
         let mut options = Options::default();
         // The server's own bound is 30 min, and nothing is held for half of that in a test: the case asks for less.
         options.hold = Duration::from_secs(20);

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 
 use crate::instance::Ports;
 
-/// The entrances of one server. What a kind does not have is `None`.
+/// The endpoints of one server. What a kind does not have is `None`.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Endpoints {
-    /// The entrance for everybody. With RabbitMQ and Postgres, which know no such thing, the URL holds the credentials.
+    /// The endpoint for everybody. With RabbitMQ and Postgres, which know no such thing, the URL holds the credentials.
     pub url: String,
     /// Its HTTP interface, without a slash at the end: Pulsar's admin API, RabbitMQ's management API (as guest/guest, or
     /// by [`login`](Self::login)), NATS' monitoring.
@@ -21,14 +21,14 @@ pub struct Endpoints {
     /// A token for [`url`](Self::url): for Pulsar a JWT of the role `admin`, for NATS the seed of a user's nkey. Another one
     /// is refused; only Pulsar's admin API takes whoever brings a wrong one for nobody in particular.
     pub token: Option<String>,
-    /// The entrance by TLS. It asks for no certificate of the client.
+    /// The endpoint by TLS. It asks for no certificate of the client.
     pub tls: Option<Tls>,
-    /// The entrance for a proxy, at brokers that tell their clients where to connect. With others put the proxy before
+    /// The endpoint for a proxy, at brokers that tell their clients where to connect. With others put the proxy before
     /// [`url`](Self::url), on any port.
     pub proxied: Option<Proxied>,
 }
 
-/// An entrance where credentials are checked.
+/// An endpoint where credentials are checked.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Login {
@@ -46,7 +46,7 @@ impl fmt::Debug for Login {
     }
 }
 
-/// An entrance by TLS. The certificate is for `localhost` and `127.0.0.1`.
+/// An endpoint by TLS. The certificate is for `localhost` and `127.0.0.1`.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Tls {

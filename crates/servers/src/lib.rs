@@ -14,7 +14,7 @@
 //! There is one *standing* instance of each kind, on fixed ports of the loopback interface, below
 //! `target/brokers/<kind>`. It outlives the process that started it, and every process that asks for it shares it: take
 //! names of your own on it. It offers everything that an adapter's tests ask of a broker at once, which
-//! [`Endpoints`] lists: access without credentials, credentials that are checked, TLS, and an entrance whose clients are
+//! [`Endpoints`] lists: access without credentials, credentials that are checked, TLS, and an endpoint whose clients are
 //! told the address of a proxy.
 //!
 //! There is one version of each that is tried with every change; [`Release`] says how another is chosen. A standing instance of

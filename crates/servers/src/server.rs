@@ -222,7 +222,7 @@ impl Server {
         self.endpoints().url
     }
 
-    /// All its entrances, known before it runs. The files that they name exist once it was up.
+    /// All its endpoints, known before it runs. The files that they name exist once it was up.
     pub fn endpoints(&self) -> Endpoints {
         self.software.endpoints(&self.instance)
     }

@@ -3,7 +3,7 @@
 //! | command | what it does |
 //! |---|---|
 //! | `test` | everything that CI runs, step by step, with a summary |
-//! | `tidy` | the house's rules that no compiler knows |
+//! | `tidy` | the repository's rules that no compiler knows |
 //! | `bench` | the engine on the embedded broker, or adapters against their raw clients |
 //! | `conformance` | the conformance suite on each broker |
 //! | `brokers` | real brokers and Postgres on this machine: up, down, status |
@@ -37,7 +37,7 @@ struct Arguments {
 enum Command {
     /// Runs everything that CI runs, and sums it up.
     Test(test::Arguments),
-    /// Checks the house's rules: dependencies, code map, ADRs, vendor names, links, toolchain.
+    /// Checks the repository's rules: dependencies, code map, ADRs, vendor names, links, toolchain.
     Tidy,
     /// Runs the engine's benchmarks in release mode.
     Bench(bench::Arguments),

@@ -30,7 +30,7 @@ const BROKERS: &str = "kafka nats pulsar rabbitmq";
 /// From the cheapest to the dearest, so that a slip shows early.
 pub(crate) const STEPS: &[Step] = &[
     Step { name: "fmt", about: "the code is formatted", action: cargo(&["fmt", "--all", "--check"]) },
-    Step { name: "tidy", about: "the house's rules hold", action: Action::Tidy },
+    Step { name: "tidy", about: "the repository's rules hold", action: Action::Tidy },
     Step { name: "tools", about: "what the adapters' build needs is installed", action: Action::BuildTools },
     Step {
         name: "clippy",

@@ -8,7 +8,7 @@ use partitura_broker::{
 use partitura_pulsar::{Options, Pulsar};
 use partitura_servers::{Endpoints, Kind, Server};
 
-/// The broker's entrances, after it has been started.
+/// The broker's endpoints, after it has been started.
 pub(crate) fn endpoints() -> Endpoints {
     static UP: OnceLock<Endpoints> = OnceLock::new();
     let up = || {

@@ -1,32 +1,35 @@
-//! Each room uses only what its row of the table allows, and the facade's adapters are optional.
+//! Each crate uses only what its row of the table allows, and the facade's adapters are optional.
 
+use super::dependency_table::{ADAPTERS, CLIENTS, FACADE, ROWS, Row};
 use super::problem::Problem;
-use super::rooms::{ADAPTERS, CLIENTS, FACADE, ROOMS, Room};
 use crate::repository::{Member, Repository};
 
 pub(super) fn check(repository: &Repository) -> Vec<Problem> {
-    let rooms = repository.members.iter().flat_map(check_room);
-    rooms.chain(check_facade(repository)).collect()
+    let problems = repository.members.iter().flat_map(check_member);
+    problems.chain(check_facade(repository)).collect()
 }
 
-fn room_of(directory: &str) -> Option<&'static Room> {
-    let is_room = |room: &&Room| match room.directory.strip_suffix('*') {
+fn row_of(directory: &str) -> Option<&'static Row> {
+    let is_row = |row: &&Row| match row.directory.strip_suffix('*') {
         Some(parent) => directory.starts_with(parent),
-        None => directory == room.directory,
+        None => directory == row.directory,
     };
-    ROOMS.iter().find(is_room)
+    ROWS.iter().find(is_row)
 }
 
-fn check_room(member: &Member) -> Vec<Problem> {
-    let Some(room) = room_of(&member.directory) else {
+fn check_member(member: &Member) -> Vec<Problem> {
+    let Some(row) = row_of(&member.directory) else {
         return vec![Problem::new(
             &member.directory,
-            format!("{} has no row in the dependency table; add one in crates/xtask/src/tidy/rooms.rs", member.name),
+            format!(
+                "{} has no row in the dependency table; add one in crates/xtask/src/tidy/dependency_table.rs",
+                member.name
+            ),
         )];
     };
     let clients =
         CLIENTS.iter().filter(|(directory, _)| *directory == member.directory).flat_map(|(_, clients)| *clients);
-    let allowed: Vec<&str> = room.may_use.iter().chain(clients).copied().collect();
+    let allowed: Vec<&str> = row.may_use.iter().chain(clients).copied().collect();
     let forbidden = member.dependencies.iter().filter(|dependency| !allowed.contains(&dependency.name.as_str()));
     forbidden
         .map(|dependency| {
@@ -34,10 +37,10 @@ fn check_room(member: &Member) -> Vec<Problem> {
                 format!("{}/Cargo.toml", member.directory),
                 format!(
                     "{} depends on {}, but {}; it may use {}. Drop the dependency, or record the decision in docs/adr and \
-                     change crates/xtask/src/tidy/rooms.rs",
+                     change crates/xtask/src/tidy/dependency_table.rs",
                     member.name,
                     dependency.name,
-                    room.because,
+                    row.because,
                     allowed.join(", ")
                 ),
             )
@@ -126,8 +129,8 @@ mod tests {
 
     #[test]
     fn no_directory_has_two_rows() {
-        for (index, room) in ROOMS.iter().enumerate() {
-            assert!(ROOMS[..index].iter().all(|other| other.directory != room.directory), "{}", room.directory);
+        for (index, row) in ROWS.iter().enumerate() {
+            assert!(ROWS[..index].iter().all(|other| other.directory != row.directory), "{}", row.directory);
         }
     }
 }

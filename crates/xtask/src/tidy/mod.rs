@@ -1,4 +1,4 @@
-//! `cargo xtask tidy`: the house's rules that no compiler knows.
+//! `cargo xtask tidy`: the repository's rules that no compiler knows.
 //!
 //! A check is a function from the [`Repository`] to the problems that it found.
 
@@ -8,11 +8,11 @@ mod code_map;
 mod conformance;
 mod decisions;
 mod dependencies;
+mod dependency_table;
 mod links;
 mod modules;
 mod names;
 mod problem;
-mod rooms;
 mod source;
 mod toolchain;
 

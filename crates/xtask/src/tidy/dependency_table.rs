@@ -1,7 +1,7 @@
-//! The table of docs/architecture.md: what each room of the house may use. Tests and benchmarks may use more.
+//! The dependency table of docs/architecture.md: what each crate may use. Tests and benchmarks may use more.
 
 /// One row: the crates in `directory` may depend on these packages and on no other.
-pub(super) struct Room {
+pub(super) struct Row {
     /// A crate's directory, or `adapters/*` for each of them.
     pub(super) directory: &'static str,
     pub(super) may_use: &'static [&'static str],
@@ -9,24 +9,24 @@ pub(super) struct Room {
     pub(super) because: &'static str,
 }
 
-pub(super) const ROOMS: &[Room] = &[
-    Room {
+pub(super) const ROWS: &[Row] = &[
+    Row {
         directory: "crates/broker",
         may_use: &["async-trait", "bytes", "thiserror", "tracing"],
         because: "the contract has no runtime, no vendor and no serialization format",
     },
-    Room {
+    Row {
         directory: "crates/adapter-kit",
         may_use: &["partitura-broker", "async-trait", "bytes", "futures", "tokio", "tracing"],
-        because: "the workbench serves any adapter, a stranger's too: no vendor, no lanes",
+        because: "the kit serves any adapter, also those of others: no vendor, no lanes",
     },
-    Room {
+    Row {
         directory: "crates/codec",
         may_use: &["base64", "serde", "serde_json"],
         because: "it knows values and their text, and nothing of who sends them",
     },
-    Room { directory: "crates/retry", may_use: &["serde"], because: "a policy is plain data and arithmetic" },
-    Room {
+    Row { directory: "crates/retry", may_use: &["serde"], because: "a policy is plain data and arithmetic" },
+    Row {
         directory: "crates/lanes",
         may_use: &[
             "partitura-broker",
@@ -42,19 +42,19 @@ pub(super) const ROOMS: &[Room] = &[
             "tracing",
             "uuid",
         ],
-        because: "the floor knows neither a vendor nor workflows",
+        because: "messaging knows neither a vendor nor workflows",
     },
-    Room {
+    Row {
         directory: "crates/workflow",
         may_use: &["partitura-codec", "partitura-retry", "futures", "jiff", "serde", "serde_json", "thiserror", "uuid"],
-        because: "the score is pure: no I/O, no clock, no randomness, no runtime, no broker",
+        because: "the workflow core is pure: no I/O, no clock, no randomness, no runtime, no broker",
     },
-    Room {
+    Row {
         directory: "crates/macros",
         may_use: &["proc-macro2", "quote", "syn"],
         because: "macros only rewrite source; what they expand to lives in the other crates",
     },
-    Room {
+    Row {
         directory: "crates/engine",
         may_use: &[
             "partitura-broker",
@@ -73,9 +73,9 @@ pub(super) const ROOMS: &[Room] = &[
             "tracing",
             "uuid",
         ],
-        because: "the conductor works on any broker: it knows the contract, never an adapter",
+        because: "the engine works on any broker: it knows the contract, never an adapter",
     },
-    Room {
+    Row {
         directory: "crates/partitura",
         may_use: &[
             "partitura-broker",
@@ -93,24 +93,24 @@ pub(super) const ROOMS: &[Room] = &[
             "serde_json",
             "tokio",
         ],
-        because: "the front door re-exports and connects, and has no logic of its own",
+        because: "the facade re-exports and connects, and has no logic of its own",
     },
-    Room {
+    Row {
         directory: "crates/xtask",
         may_use: &["partitura-servers", "cargo_metadata", "clap", "serde", "serde_json", "syn"],
         because: "the repository's commands start quickly on a bare machine",
     },
-    Room {
+    Row {
         directory: "crates/servers",
         may_use: &["serde", "serde_json", "thiserror"],
         because: "it starts other people's programs, and knows nothing of ours",
     },
-    Room {
-        directory: "crates/proving-ground",
+    Row {
+        directory: "crates/server-harness",
         may_use: &["partitura-broker", "partitura-conformance", "partitura-servers", "async-trait", "tokio"],
-        because: "it brings the exam and the servers together, and knows no adapter",
+        because: "it brings the suite and the servers together, and knows no adapter",
     },
-    Room {
+    Row {
         directory: "crates/store-postgres",
         may_use: &[
             "partitura-broker",
@@ -124,7 +124,7 @@ pub(super) const ROOMS: &[Room] = &[
         ],
         because: "a store knows the engine's trait and its database, never a broker",
     },
-    Room {
+    Row {
         directory: "adapters/*",
         may_use: &[
             "partitura-adapter-kit",
@@ -137,9 +137,9 @@ pub(super) const ROOMS: &[Room] = &[
             "tracing",
             "uuid",
         ],
-        because: "an adapter knows the contract, the workbench and its own client; never the engine, workflows, lanes or another adapter",
+        because: "an adapter knows the contract, the kit and its own client; never the engine, workflows, lanes or another adapter",
     },
-    Room {
+    Row {
         directory: "crates/simulation",
         may_use: &[
             "partitura",
@@ -159,7 +159,7 @@ pub(super) const ROOMS: &[Room] = &[
         ],
         because: "the simulation brings a broker of its own, and tries what every adapter's users run",
     },
-    Room {
+    Row {
         directory: "conformance",
         may_use: &[
             "partitura-broker",
@@ -173,12 +173,12 @@ pub(super) const ROOMS: &[Room] = &[
             "thiserror",
             "tokio",
         ],
-        because: "the exam knows the contract and the lanes, never an adapter or the engine: a stranger's broker sits it too",
+        because: "the suite knows the contract and the lanes, never an adapter or the engine: it tries a stranger's broker, too",
     },
-    Room {
+    Row {
         directory: "benches",
         may_use: &["partitura", "async-trait", "bytes", "clap", "futures", "serde", "serde_json", "tempfile", "tokio"],
-        because: "the scales weigh what users get: the public interface",
+        because: "benchmarks measure what users get: the public interface",
     },
 ];
 

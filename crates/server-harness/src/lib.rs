@@ -1,21 +1,21 @@
 //! The conformance suite on the real servers of this machine: what the tests of the adapters here have in common.
 //!
-//! An adapter says which [server](Opens::server) it is tried on, and how it is [opened](Opens::open) there; [`OnServer`] has all
+//! An adapter says which [server](Connect::server) it is tried on, and how it [connects](Connect::connect). [`OnServer`] has all
 //! the hooks of the suite: it starts the server when it is first needed, kills it, puts the suite's proxy before it, and tries
 //! right and wrong credentials and certificates.
 //!
 //! ```no_run
 //! # use std::sync::Arc;
 //! # use partitura_broker::{Broker, Result};
-//! # use partitura_proving_ground::{Entrance, OnServer, Opens};
+//! # use partitura_server_harness::{Connect, Endpoint, OnServer};
 //! # use partitura_servers::{Kind, Server};
 //! # async fn connect(url: &str) -> Result<Arc<dyn Broker>> { unimplemented!() }
 //! struct OnNats;
 //!
 //! #[async_trait::async_trait]
-//! impl Opens for OnNats {
+//! impl Connect for OnNats {
 //!     fn server(&self) -> Server { Server::new(Kind::Nats) }
-//!     async fn open(&self, entrance: Entrance) -> Result<Arc<dyn Broker>> { connect(&entrance.url).await }
+//!     async fn connect_to(&self, endpoint: Endpoint) -> Result<Arc<dyn Broker>> { connect(&endpoint.url).await }
 //! }
 //!
 //! partitura_conformance::main!(OnServer::new(OnNats));
@@ -38,7 +38,7 @@ const WRONG: &str = "eyJhbGciOiJIUzI1NiJ9.e30.bm90LXRoZS1zaWduYXR1cmUtb2YtYW55Ym
 
 /// An adapter, and the server on which it is tried.
 #[async_trait]
-pub trait Opens: Send + Sync + 'static {
+pub trait Connect: Send + Sync + 'static {
     /// The server, after which reports are called. It is asked for often, and need not run.
     fn server(&self) -> Server;
 
@@ -49,7 +49,7 @@ pub trait Opens: Send + Sync + 'static {
     ///
     /// # Cancel safety
     /// That of the adapter's own way to connect.
-    async fn open(&self, entrance: Entrance) -> Result<Arc<dyn Broker>>;
+    async fn connect(&self, endpoint: Endpoint) -> Result<Arc<dyn Broker>>;
 
     /// As [`Harness::patience`]: a server that shares the machine with much else is slow.
     fn patience(&self) -> Duration {
@@ -65,7 +65,7 @@ pub trait Opens: Send + Sync + 'static {
 /// A way in. It has no `Debug`, in which credentials would show.
 #[derive(Clone)]
 #[non_exhaustive]
-pub struct Entrance {
+pub struct Endpoint {
     /// Where. Without credentials, unless the server knows nobody without them and none are given below.
     pub url: String,
     /// Who it says that it is; `None` where nobody asks.
@@ -88,7 +88,7 @@ pub enum Credentials {
     Token(String),
 }
 
-impl Entrance {
+impl Endpoint {
     fn to(url: String) -> Self {
         Self { url, credentials: None, authority: None }
     }
@@ -97,38 +97,38 @@ impl Entrance {
 /// A harness with all hooks.
 #[derive(Debug)]
 pub struct OnServer<O> {
-    opens: O,
+    adapter: O,
     name: String,
     up: OnceCell<()>,
 }
 
-impl<O: Opens> OnServer<O> {
+impl<O: Connect> OnServer<O> {
     /// Nothing is started before it is needed.
-    pub fn new(opens: O) -> Self {
-        Self { name: opens.server().name().to_owned(), opens, up: OnceCell::new() }
+    pub fn new(adapter: O) -> Self {
+        Self { name: adapter.server().name().to_owned(), adapter, up: OnceCell::new() }
     }
 
     /// Sees to it, once, that the server is up: the suite may kill it later.
-    async fn open(&self, entrance: Entrance) -> Result<Arc<dyn Broker>> {
-        let server = self.opens.server();
+    async fn connect_to(&self, endpoint: Endpoint) -> Result<Arc<dyn Broker>> {
+        let server = self.adapter.server();
         let up = self.up.get_or_try_init(|| on_a_thread(move || server.up())).await;
         up.map_err(|error| Error::new(ErrorKind::Disconnected, "start the server", error.to_string()))?;
-        self.opens.open(entrance).await
+        self.adapter.connect(endpoint).await
     }
 
     fn endpoints(&self) -> Endpoints {
-        self.opens.server().endpoints()
+        self.adapter.server().endpoints()
     }
 }
 
 #[async_trait]
-impl<O: Opens> Harness for OnServer<O> {
+impl<O: Connect> Harness for OnServer<O> {
     fn broker(&self) -> &str {
         &self.name
     }
 
     async fn connect(&self, _namespace: &str) -> Result<Arc<dyn Broker>> {
-        self.open(Entrance::to(self.endpoints().url)).await
+        self.connect_to(Endpoint::to(self.endpoints().url)).await
     }
 
     fn processes(&self) -> Option<&dyn Processes> {
@@ -148,31 +148,31 @@ impl<O: Opens> Harness for OnServer<O> {
     }
 
     fn patience(&self) -> Duration {
-        self.opens.patience()
+        self.adapter.patience()
     }
 
     fn parallelism(&self) -> usize {
-        self.opens.parallelism()
+        self.adapter.parallelism()
     }
 }
 
-impl<O: Opens> Processes for OnServer<O> {}
+impl<O: Connect> Processes for OnServer<O> {}
 
 #[async_trait]
-impl<O: Opens> Restart for OnServer<O> {
+impl<O: Connect> Restart for OnServer<O> {
     async fn kill(&self) -> io::Result<()> {
-        let server = self.opens.server();
+        let server = self.adapter.server();
         on_a_thread(move || server.kill()).await
     }
 
     async fn start(&self) -> io::Result<()> {
-        let server = self.opens.server();
+        let server = self.adapter.server();
         on_a_thread(move || server.start()).await
     }
 }
 
 #[async_trait]
-impl<O: Opens> Network for OnServer<O> {
+impl<O: Connect> Network for OnServer<O> {
     fn upstream(&self) -> SocketAddr {
         let Endpoints { url, proxied, .. } = self.endpoints();
         match proxied {
@@ -187,12 +187,12 @@ impl<O: Opens> Network for OnServer<O> {
 
     async fn connect(&self, _namespace: &str, proxy: SocketAddr) -> Result<Arc<dyn Broker>> {
         let url = self.endpoints().url;
-        self.open(Entrance::to(url.replacen(address(&url), &proxy.to_string(), 1))).await
+        self.connect_to(Endpoint::to(url.replacen(address(&url), &proxy.to_string(), 1))).await
     }
 }
 
 #[async_trait]
-impl<O: Opens> Access for OnServer<O> {
+impl<O: Connect> Access for OnServer<O> {
     async fn connect(&self, _namespace: &str, attempt: Attempt) -> Result<Arc<dyn Broker>> {
         let endpoints = self.endpoints();
         let is_wrong = attempt == Attempt::WrongPassword;
@@ -211,7 +211,7 @@ impl<O: Opens> Access for OnServer<O> {
             Attempt::Tls => (tls.url, Some(tls.authority)),
             Attempt::TlsWithWrongAuthority => (tls.url, Some(tls.stranger)),
         };
-        self.open(Entrance { url, credentials, authority }).await
+        self.connect_to(Endpoint { url, credentials, authority }).await
     }
 
     fn secrets(&self) -> Vec<String> {
@@ -222,7 +222,7 @@ impl<O: Opens> Access for OnServer<O> {
 }
 
 fn lacking(what: &str) -> Error {
-    Error::new(ErrorKind::Unsupported, "connect", format!("the server has no entrance with {what}"))
+    Error::new(ErrorKind::Unsupported, "connect", format!("the server has no endpoint with {what}"))
 }
 
 /// Host and port of a URL.
