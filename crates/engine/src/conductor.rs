@@ -15,14 +15,16 @@ use self::kept::Kept;
 use crate::history::run_prefix;
 use crate::journal::Settlement;
 use crate::names::InstanceKey;
-use crate::outbox::{Outbox, is_refusal};
+use crate::outbox::is_refusal;
 use crate::turn::{Context, Instance, Turn};
 use crate::wire::{self, Command, Outcome as Ended, ReplyBody, ReplyTo};
 
 mod elsewhere;
+mod held_up;
 mod kept;
 mod step;
 mod stopping;
+mod takeover;
 
 /// How often a turn is taken again at once because another was faster.
 const CONFLICTS: u32 = 3;
@@ -147,9 +149,10 @@ impl Conductor {
 
     async fn commit(&self, key: &InstanceKey, work: Work<'_>, mut turn: Turn<'_>) -> Result<Outcome, Error> {
         if let Some(outbox) = self.0.context.journal.outbox()
-            && work.deliveries.iter().any(|delivery| delivery.redelivered)
+            && (work.deliveries.iter().any(|delivery| delivery.redelivered)
+                || outbox.is_in_doubt(work.partition, &key.id))
         {
-            outbox.recover_late(work.partition, &key.id).await?;
+            outbox.recover_late(work.partition, &key.id, work.term).await?;
         }
         let settle: Vec<AckToken> = work.deliveries.iter().map(|delivery| delivery.token).collect();
         let unit = match turn.finish(settle.clone()).await? {
@@ -161,13 +164,13 @@ impl Conductor {
             Some(unit) => {
                 let run = turn.summary().map(|summary| summary.run.as_str()).unwrap_or_default();
                 let run = run_prefix(key, run);
-                let committed = self.0.context.journal.commit(unit, work.partition, &run).await;
+                let committed = self.0.context.journal.commit(unit, (work.partition, work.term), &run).await;
                 committed.inspect_err(|error| self.suspect(work, error))?
             }
             None => Settlement::Due,
         };
         if let Some(outbox) = self.0.context.journal.outbox() {
-            outbox.resolve_doubts(work.partition, &key.id).await?;
+            outbox.is_certain(work.partition, &key.id);
         }
         self.committed(key, work, turn).await;
         Ok(match settlement {
@@ -201,8 +204,9 @@ impl Conductor {
             let waiting = self.waiters().pop(key).map(|(_, waiting)| waiting).unwrap_or_default();
             replies.extend(waiting.into_iter().map(|to| (to, ReplyBody::Stopped { reason: reason.clone() })));
         }
-        self.0.context.listeners.add(key, partition, listening);
+        // Those that have told only now where they listen are wanted.
         replies.extend(self.0.context.listeners.take(key, unwanted));
+        self.0.context.listeners.add(key, partition, listening);
         self.send(key, replies).await;
         self.0.context.unneeded.cancel(unneeded);
         for (run, step) in steps {
@@ -262,17 +266,24 @@ impl Handler for Conductor {
         self.turn(&key, batch.deliveries(), batch.attempt()).await
     }
 
-    /// What earlier owners decided to send goes out first.
+    /// What comes for an instance whose code does not come back waits. Questions after it are answered.
+    fn received(&self, delivery: &Delivery) {
+        if let Ok(key) = InstanceKey::of(&self.0.workflow, &delivery.message)
+            && let Some(held_up) = self.held_up(&key)
+            && let Ok(Command::Describe { reply_to }) = wire::decode(&delivery.message.payload)
+        {
+            let conductor = self.clone();
+            tokio::spawn(async move { conductor.describe(&key, held_up, reply_to).await });
+        }
+    }
+
     fn assigned(&self, partitions: &[Partition]) {
         for partition in partitions.iter().copied() {
-            let Some(outbox) = self.0.context.journal.outbox().cloned() else {
-                self.live().take_over(partition, None);
-                continue;
-            };
             let (sender, recovered) = oneshot::channel();
-            let term = self.live().take_over(partition, Some(recovered.shared()));
+            let recovers = self.0.context.journal.outbox().is_some();
+            let term = self.live().take_over(partition, recovers.then(|| recovered.shared()));
             let conductor = self.clone();
-            tokio::spawn(async move { conductor.recover(&outbox, partition, term, sender).await });
+            tokio::spawn(async move { conductor.take_over(partition, term, sender).await });
         }
     }
 
@@ -308,23 +319,6 @@ impl Conductor {
     /// Waits until the steps that run here have ended.
     pub(crate) async fn drained(&self) {
         self.0.context.steps.drained().await;
-    }
-
-    /// Sends what earlier owners of a partition decided to send, for as long as it is ours.
-    async fn recover(&self, outbox: &Outbox, partition: Partition, term: u64, recovered: oneshot::Sender<()>) {
-        let mut pause = Duration::from_millis(50);
-        while self.live().term(partition) == term {
-            match outbox.recover(partition).await {
-                Ok(()) => {
-                    // Perhaps nobody waits.
-                    let _ = recovered.send(());
-                    return;
-                }
-                Err(error) => tracing::warn!(%partition, %error, ?pause, "reading the outbox of a partition again"),
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_secs(5));
-        }
     }
 }
 

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use partitura_broker::{Delayed, Message, Result, Timestamp, TopicName};
-use partitura_workflow::{Event, EventKind, Failure, FailureKind, ParentRef};
+use partitura_workflow::{Event, EventKind, Failure, FailureKind, ParentEnd, ParentRef};
 use uuid::Uuid;
 
+use crate::children::Child;
 use crate::directory::{Destination, Directory};
 use crate::instance::{Delay, Notes, Purpose};
 use crate::names::{InstanceKey, check_id};
@@ -83,7 +84,7 @@ pub(crate) fn of(
         }
         EventKind::ChildCancelRequested { seq } => {
             if let Some(child) = notes.children.get(seq) {
-                out.push(cancel_child(directory, run, *seq, &child.workflow, &child.id, &child.run)?);
+                out.push(cancel_child(directory, run, *seq, child)?);
             }
         }
         EventKind::SignalSent { seq, workflow, id, name, payload } => {
@@ -92,8 +93,12 @@ pub(crate) fn of(
             out.push(to(directory, workflow, id, format!("{run}.{seq}.s"), &signal)?);
         }
         end if end.is_end() => {
-            for (seq, child) in notes.children.iter().filter(|(_, child)| !child.abandoned) {
-                out.push(cancel_child(directory, run, *seq, &child.workflow, &child.id, &child.run)?);
+            for (seq, child) in &notes.children {
+                match child.on_parent_end {
+                    ParentEnd::Terminate => out.push(terminate_child(directory, run, *seq, child)?),
+                    ParentEnd::Abandon => {}
+                    _ => out.push(cancel_child(directory, run, *seq, child)?),
+                }
             }
             if let (Some(parent), Some(outcome)) = (&summary.parent, Outcome::of_end(end)) {
                 out.push(child_done(directory, parent, run, outcome)?);
@@ -252,18 +257,16 @@ fn refused_task(directory: &Directory, key: &InstanceKey, task: &TaskRequest, pr
     to_self(directory, key, format!("{run}.{seq}.d"), &done)
 }
 
-fn cancel_child(
-    directory: &Directory,
-    run: &str,
-    seq: u32,
-    workflow: &str,
-    id: &str,
-    child_run: &str,
-) -> Result<Message> {
+fn cancel_child(directory: &Directory, run: &str, seq: u32, child: &Child) -> Result<Message> {
     let reason = Some("its parent was cancelled or has ended".to_owned());
-    let request = Request { run: Some(child_run.to_owned()), ..Request::default() };
-    let cancel = Command::Cancel { reason, request };
-    to(directory, workflow, id, format!("{run}.{seq}.a"), &cancel)
+    let request = Request { run: Some(Child::run(run, seq)), ..Request::default() };
+    to(directory, &child.workflow, &child.id, format!("{run}.{seq}.a"), &Command::Cancel { reason, request })
+}
+
+fn terminate_child(directory: &Directory, run: &str, seq: u32, child: &Child) -> Result<Message> {
+    let reason = "its parent has ended".to_owned();
+    let request = Request { run: Some(Child::run(run, seq)), ..Request::default() };
+    to(directory, &child.workflow, &child.id, format!("{run}.{seq}.k"), &Command::Terminate { reason, request })
 }
 
 fn to_self(directory: &Directory, key: &InstanceKey, message_id: String, command: &Command) -> Result<Message> {

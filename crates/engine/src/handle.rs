@@ -74,8 +74,8 @@ impl<W: Workflow> WorkflowHandle<W> {
 
     /// Waits for the outcome, however long it takes, and whichever worker is killed meanwhile.
     ///
-    /// While the instance is stopped, because its code cannot go on, this is an error after a few seconds. To wait until it is
-    /// repaired, call [`result_through_stops`](Self::result_through_stops).
+    /// While the instance is stopped, because its code cannot go on, this is an error: within about two seconds of the stop, also
+    /// for those who wait since the start. To wait until it is repaired, call [`result_through_stops`](Self::result_through_stops).
     ///
     /// # Errors
     /// How the workflow ended, if not with a result; [`Stopped`](WorkflowError::Stopped) with the reason, while it cannot go on.
@@ -178,6 +178,12 @@ impl<W: Workflow> WorkflowHandle<W> {
     /// Awaiting returns once the request is durable; ask for an answer with [`confirmed`](Request::confirmed). A run is
     /// cancelled once, however often that is asked for.
     ///
+    /// The code of a *stopped* instance is tried at once. If it goes on, it has read what was kept for it, and is cancelled behind
+    /// that. If it still cannot, the request is recorded, which `confirmed` answers with `Ok`, and takes effect in the turn in
+    /// which the code goes on: nothing is skipped that the code would undo. To end an instance without its code, and without
+    /// compensations, [terminate](Self::terminate) it. A signal whose *handler panics* holds a cancellation up for less than a
+    /// second: it is tried five times and then refused, and what comes behind it takes effect.
+    ///
     /// # Errors
     /// Those of the broker.
     ///
@@ -211,7 +217,8 @@ impl<W: Workflow> WorkflowHandle<W> {
         self.client.send::<W>(&self.id, self.client.fresh(), &Command::Resume).await
     }
 
-    /// Where the instance stands.
+    /// Where the instance stands, and what it waits for. It is answered also while code of the instance does not come back, for
+    /// longer than a second before the question: [`Summary::held_up`] names the code then.
     ///
     /// # Errors
     /// [`NotFound`](ClientError::NotFound), [`NoAnswer`](ClientError::NoAnswer); those of the broker.

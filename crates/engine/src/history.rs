@@ -1,7 +1,7 @@
 //! How instances are kept in the store: one row per turn, and one summary.
 
 use bytes::Bytes;
-use partitura_broker::{Error, ErrorKind, Expect, Put, Result, ScanRange, Space, Version};
+use partitura_broker::{Error, ErrorKind, Expect, Partition, Put, Result, ScanRange, Space, Version};
 use partitura_workflow::{Event, HISTORY_FORMAT};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,7 @@ use crate::wire;
 pub(crate) const HISTORY: Space = "history";
 /// `workflow NUL id` → the summary of the latest run.
 const INSTANCES: Space = "instances";
-/// `workflow NUL id` of the instances that are stopped.
+/// `workflow NUL partition id` of the instances that are stopped → the code that tried them last.
 const STOPPED: Space = "stopped";
 
 /// How many rows are read at a time.
@@ -50,9 +50,15 @@ pub(crate) fn summarize(key: &InstanceKey, expect: Expect, summary: &Summary) ->
     Put { space: INSTANCES, key: key.stored(), expect, value: Some(value) }
 }
 
-/// Notes that the instance is stopped, or no longer.
-pub(crate) fn mark_stopped(key: &InstanceKey, stopped: bool) -> Put {
-    Put { space: STOPPED, key: key.stored(), expect: Expect::Any, value: stopped.then(Bytes::new) }
+/// Notes which code tried the instance in vain, or that it is no longer stopped.
+pub(crate) fn mark_stopped(key: &InstanceKey, partition: Partition, by: Option<&str>) -> Put {
+    let value = by.map(|code| Bytes::copy_from_slice(code.as_bytes()));
+    let key = [&stopped_in(&key.workflow, partition)[..], key.id.as_bytes()].concat().into();
+    Put { space: STOPPED, key, expect: Expect::Any, value }
+}
+
+fn stopped_in(workflow: &str, partition: Partition) -> Bytes {
+    [workflow.as_bytes(), b"\0", &partition.0.to_be_bytes()].concat().into()
 }
 
 /// The summary of the latest run with its version in the store, if there ever was one.
@@ -131,17 +137,21 @@ pub(crate) async fn page(journal: &Journal, workflow: &str, after: Option<&str>)
     Ok((summaries, more))
 }
 
-/// The ids of a workflow's stopped instances.
-pub(crate) async fn stopped(journal: &Journal, workflow: &str) -> Result<Vec<String>> {
-    let prefix = [workflow.as_bytes(), b"\0"].concat();
+/// Up to `most` stopped instances of a partition behind the id `after`, each with the code that tried it last.
+pub(crate) async fn stopped(
+    journal: &Journal,
+    (workflow, partition): (&str, Partition),
+    after: Option<&str>,
+    most: usize,
+) -> Result<Vec<(String, Bytes)>> {
+    let prefix = stopped_in(workflow, partition);
     let mut range = ScanRange::prefix(STOPPED, prefix.clone());
-    let mut ids = Vec::new();
-    loop {
-        let page = journal.scan(range.clone(), PAGE).await?;
-        let Some(last) = page.last() else { return Ok(ids) };
-        range = range.after(&last.key);
-        ids.extend(page.iter().map(|entry| String::from_utf8_lossy(&entry.key[prefix.len()..]).into_owned()));
+    if let Some(id) = after {
+        range = range.after(&[&prefix[..], id.as_bytes()].concat());
     }
+    let page = journal.scan(range, most).await?;
+    let id = |key: &Bytes| String::from_utf8_lossy(&key[prefix.len()..]).into_owned();
+    Ok(page.into_iter().map(|entry| (id(&entry.key), entry.value)).collect())
 }
 
 fn decode<T: DeserializeOwned>(value: &Bytes, key: &InstanceKey) -> Result<T> {

@@ -6,12 +6,12 @@ use std::time::Duration;
 use partitura_broker::Timestamp;
 use partitura_workflow::{Event, EventKind, Execution, ParentEnd, Started};
 
-use crate::effects::child_run;
+use crate::children::Child;
 use crate::heartbeats::Beat;
 use crate::names::InstanceKey;
 use crate::steps::PATIENCE;
 use crate::summary::{Status, Summary};
-use crate::wire::TaskRequest;
+use crate::wire::{ReplyTo, TaskRequest};
 
 /// A live instance: the code at its present await, and the engine's own notes. All of it can be rebuilt from history.
 #[derive(Debug)]
@@ -26,8 +26,10 @@ pub(crate) struct Live {
 /// What the engine derives from history for itself.
 #[derive(Debug, Default)]
 pub(crate) struct Notes {
-    /// Children that have not ended and are to be cancelled when the parent ends.
-    pub(crate) children: BTreeMap<u32, ChildNote>,
+    /// Children that have not ended and may have to learn that the parent does.
+    pub(crate) children: BTreeMap<u32, Child>,
+    /// Children that were added or removed since the last turn was written, and share the fate of the parent.
+    changed_children: BTreeSet<u32>,
     /// Tasks that have neither a result nor were cancelled, with their services. Those that were not detached are to be told when
     /// the workflow ends.
     pub(crate) tasks: BTreeMap<u32, String>,
@@ -35,6 +37,8 @@ pub(crate) struct Notes {
     pub(crate) detached: BTreeSet<u32>,
     /// The history cannot be read: what is open is not known.
     pub(crate) unread: bool,
+    /// Where its starter waits for the outcome.
+    pub(crate) reply_to: Option<ReplyTo>,
     /// The time of the latest event, in milliseconds.
     pub(crate) latest: u64,
     /// Tasks with a heartbeat time-out that have no result, as they were first sent.
@@ -75,15 +79,6 @@ pub(crate) enum Purpose {
     HeartbeatDue,
 }
 
-#[derive(Debug)]
-pub(crate) struct ChildNote {
-    pub(crate) workflow: String,
-    pub(crate) id: String,
-    pub(crate) run: String,
-    /// It goes on when the parent ends.
-    pub(crate) abandoned: bool,
-}
-
 impl Notes {
     pub(crate) fn of(key: &InstanceKey, run: &str, history: &[Event]) -> Self {
         let mut notes = Self::default();
@@ -94,6 +89,7 @@ impl Notes {
         notes.unneeded.clear();
         notes.silenced.clear();
         notes.unwanted.clear();
+        notes.changed_children.clear();
         notes
     }
 
@@ -101,22 +97,54 @@ impl Notes {
         self.latest = self.latest.max(event.at);
         self.record_delays(event);
         self.record_tasks(key, run, event);
+        self.record_children(event);
+        if let EventKind::WorkflowStarted(started) = &event.kind {
+            self.reply_to = started.reply_to.clone().and_then(|to| ReplyTo::try_from(to).ok());
+        }
+    }
+
+    fn record_children(&mut self, event: &Event) {
         match &event.kind {
             EventKind::ChildStarted { seq, workflow, id, detached: false, on_parent_end, .. }
                 if !self.detached.contains(seq) =>
             {
-                let (workflow, id, run) = (workflow.clone(), id.clone(), child_run(run, *seq));
-                let note = ChildNote { workflow, id, run, abandoned: *on_parent_end == ParentEnd::Abandon };
-                self.children.insert(*seq, note);
+                let (workflow, id) = (workflow.clone(), id.clone());
+                let child = Child { workflow, id, on_parent_end: *on_parent_end };
+                if child.shares_fate() {
+                    self.changed_children.insert(*seq);
+                }
+                self.children.insert(*seq, child);
             }
+            // One that is to be terminated may go on for long after it was asked to cancel.
+            EventKind::ChildCancelRequested { seq }
+                if self.children.get(seq).is_some_and(|child| child.on_parent_end == ParentEnd::Terminate) => {}
             EventKind::ChildCompleted { seq, .. }
             | EventKind::ChildFailed { seq, .. }
-            | EventKind::ChildCancelRequested { seq } => {
-                self.children.remove(seq);
-            }
+            | EventKind::ChildCancelRequested { seq } => self.end_child(*seq),
             EventKind::Detached { seq } => self.detach(*seq),
+            end if end.is_end() => {
+                let open: Vec<u32> = self.children.keys().copied().collect();
+                open.into_iter().for_each(|seq| self.end_child(seq));
+            }
             _ => {}
         }
+    }
+
+    fn end_child(&mut self, seq: u32) {
+        // What was started in the same turn was never written.
+        if self.children.remove(&seq).is_some_and(|child| child.shares_fate()) && !self.changed_children.remove(&seq) {
+            self.changed_children.insert(seq);
+        }
+    }
+
+    /// Adds what was kept of a child beside the history.
+    pub(crate) fn restore_child(&mut self, seq: u32, child: Child) {
+        self.children.insert(seq, child);
+    }
+
+    /// The children of which a row is to be written or removed, once all events of a turn are recorded.
+    pub(crate) fn take_changed_children(&mut self) -> BTreeSet<u32> {
+        std::mem::take(&mut self.changed_children)
     }
 
     fn record_tasks(&mut self, key: &InstanceKey, run: &str, event: &Event) {
@@ -223,7 +251,7 @@ impl Notes {
 
     /// A task or child is to outlive the workflow. Known ahead of the other events of its turn: requests say it.
     pub(crate) fn detach(&mut self, seq: u32) {
-        self.children.remove(&seq);
+        self.end_child(seq);
         self.tasks.remove(&seq);
         self.detached.insert(seq);
     }
@@ -260,6 +288,7 @@ pub(crate) fn beginning(started: &Started, at: u64) -> Summary {
         end: None,
         waiting: Vec::new(),
         waits_for: 0,
+        held_up: None,
         detached: Vec::new(),
     }
 }

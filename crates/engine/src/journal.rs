@@ -95,17 +95,18 @@ impl Journal {
                 debug_assert!(unit.put.is_empty(), "services keep no state");
                 publish(&**producer, unit.publish).await.map(|()| Settlement::Due)
             }
-            _ => self.commit(unit, Partition::default(), &Bytes::new()).await,
+            _ => self.commit(unit, (Partition::default(), 0), &Bytes::new()).await,
         }
     }
 
-    /// Makes one turn durable and sends what it decided to send. `run` is what the keys of its run's history begin with. What the broker does not take now is kept in the outbox,
-    /// and sent later.
+    /// Makes one turn durable and sends what it decided to send. `owned` is the partition of its input, and how often that
+    /// had gone elsewhere when the turn began; `run` is what the keys of its run's history begin with. What the broker does
+    /// not take now is kept in the outbox, and sent later.
     ///
     /// # Errors
     /// `Conflict`: nothing happened, another owner was faster. `Fenced`: nothing happened, the input is another's now. Any
     /// other error: load the instance again.
-    pub(crate) async fn commit(&self, mut unit: Unit, partition: Partition, run: &Bytes) -> Result<Settlement> {
+    pub(crate) async fn commit(&self, mut unit: Unit, owned: (Partition, u64), run: &Bytes) -> Result<Settlement> {
         match &*self.mode {
             Mode::Atomic { broker, .. } => {
                 let Some(transactions) = broker.transactions() else {
@@ -119,13 +120,20 @@ impl Journal {
             Mode::Outbox { broker, outbox, clock } => {
                 // What the broker will never take must not become history.
                 unit.publish.iter().try_for_each(|message| broker.capabilities().check(message, clock.now()))?;
-                self.commit_with_outbox(outbox, unit, partition, run).await.map(|()| Settlement::Due)
+                self.commit_with_outbox(outbox, unit, owned, run).await.map(|()| Settlement::Due)
             }
             Mode::Publish { .. } => Err(Error::new(ErrorKind::Unsupported, "commit", "services keep no state")),
         }
     }
 
-    async fn commit_with_outbox(&self, outbox: &Outbox, unit: Unit, partition: Partition, run: &Bytes) -> Result<()> {
+    async fn commit_with_outbox(
+        &self,
+        outbox: &Outbox,
+        unit: Unit,
+        (partition, term): (Partition, u64),
+        run: &Bytes,
+    ) -> Result<()> {
+        let under_way = outbox.begin(partition, term)?;
         let Unit { publish, mut put, .. } = unit;
         let history = put.iter().rfind(|put| put.space == HISTORY).map(|put| &put.key);
         let row = outbox.row(partition, run, history, &publish);
@@ -138,13 +146,12 @@ impl Journal {
             && let Err(error) = outbox.store().write(vec![put]).await.pop().unwrap_or_else(lost_result)
         {
             if let Some(row) = row.filter(|_| error.kind() != ErrorKind::Conflict) {
-                outbox.doubt(row);
+                outbox.doubt(row, &under_way);
             }
             return Err(error);
         }
         if let Some(row) = row {
-            outbox.is_written(&row);
-            outbox.send(row, publish).await;
+            outbox.send(row, publish, &under_way).await;
         }
         Ok(())
     }

@@ -17,6 +17,7 @@
 //!
 //! Start with [`Partitura`].
 
+mod children;
 mod client;
 mod conductor;
 mod context;
@@ -63,7 +64,7 @@ pub use partitura::{Builder, Partitura, ReplayValues};
 pub use patience::patiently;
 pub use requests::{Request, Start};
 pub use store::{BrokerStore, Store};
-pub use summary::{Filter, Status, StatusKind, Summary};
+pub use summary::{Filter, HeldUp, Status, StatusKind, Summary};
 pub use timekeeper::ClockOffset;
 pub use waiting::Waiting;
 pub use wire::StartPolicy;

@@ -82,8 +82,7 @@ impl Listeners {
             }
         }
         known.tasks = known.tasks.saturating_sub(told.len());
-        let unwanted = ReplyBody::Heartbeat { wanted: false, details: None, attempt: None };
-        told.into_iter().map(|to| (to, unwanted.clone())).collect()
+        told.into_iter().map(|to| (to, no_longer_wanted())).collect()
     }
 
     /// These partitions are another's now.
@@ -98,6 +97,11 @@ impl Listeners {
             known.tasks = known.tasks.saturating_sub(tasks);
         }
     }
+}
+
+/// What a task is told that is no longer wanted.
+pub(crate) fn no_longer_wanted() -> ReplyBody {
+    ReplyBody::Heartbeat { wanted: false, details: None, attempt: None }
 }
 
 impl Known {

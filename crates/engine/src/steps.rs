@@ -9,7 +9,6 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::future::Future;
-use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,8 +21,8 @@ use tokio::time::Instant;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// How often a step that runs for long gives a sign of life.
 pub(crate) const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
-/// Of how many steps the last sign of life is known.
-const SIGNS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(10_000 - 1);
+/// Of how many steps the last sign of life is known at most.
+const SIGNS: usize = 100_000;
 
 /// Run and number of a step.
 pub(crate) type StepId = (String, u32);
@@ -32,7 +31,7 @@ pub(crate) type StepId = (String, u32);
 #[derive(Debug)]
 pub(crate) struct Steps {
     running: Mutex<BTreeMap<StepId, Option<AbortHandle>>>,
-    signs: Mutex<LruCache<StepId, Instant>>,
+    signs: Mutex<Signs>,
     /// Bounds those that run at a time.
     pub(crate) permits: Arc<Semaphore>,
     ended: Notify,
@@ -42,7 +41,7 @@ impl Steps {
     pub(crate) fn new(at_once: usize) -> Self {
         Self {
             running: Mutex::default(),
-            signs: Mutex::new(LruCache::new(SIGNS)),
+            signs: Mutex::new(Signs::new(SIGNS)),
             permits: Arc::new(Semaphore::new(at_once)),
             ended: Notify::new(),
         }
@@ -50,6 +49,10 @@ impl Steps {
 
     fn running(&self) -> MutexGuard<'_, BTreeMap<StepId, Option<AbortHandle>>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn signs(&self) -> MutexGuard<'_, Signs> {
+        self.signs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs a step, unless it runs already: an instance that is replayed meanwhile does not run it twice.
@@ -78,7 +81,12 @@ impl Steps {
 
     /// The step runs somewhere, or its result is on its way.
     pub(crate) fn is_alive(&self, step: StepId) {
-        self.signs.lock().unwrap_or_else(PoisonError::into_inner).put(step, Instant::now());
+        self.signs().add(step);
+    }
+
+    /// The step has its result.
+    pub(crate) fn is_done(&self, step: &StepId) {
+        self.signs().known.pop(step);
     }
 
     /// How long to wait before the step counts as lost with its process; zero: it does. Signs of life are heard since
@@ -87,8 +95,7 @@ impl Steps {
         if self.running().contains_key(step) {
             return PATIENCE;
         }
-        let last = self.signs.lock().unwrap_or_else(PoisonError::into_inner).peek(step).copied();
-        let last = last.max(ours_since);
+        let last = self.signs().last(step).max(ours_since);
         last.map_or(Duration::ZERO, |last| PATIENCE.saturating_sub(last.elapsed()))
     }
 
@@ -106,5 +113,69 @@ impl Steps {
     /// Drops all that run here, as a crash would.
     pub(crate) fn abort(&self) {
         std::mem::take(&mut *self.running()).into_values().flatten().for_each(|task| task.abort());
+    }
+}
+
+/// The last signs of life. Those that are too old to count are forgotten; of more than are kept, the oldest is.
+#[derive(Debug)]
+struct Signs {
+    most: usize,
+    known: LruCache<StepId, Instant>,
+    /// The latest sign that was forgotten for want of room: any step of which nothing is known may have given it.
+    forgotten: Option<Instant>,
+}
+
+impl Signs {
+    fn new(most: usize) -> Self {
+        Self { most, known: LruCache::unbounded(), forgotten: None }
+    }
+
+    fn add(&mut self, step: StepId) {
+        self.known.put(step, Instant::now());
+        while let Some(sign) = self.known.peek_lru().map(|(_, sign)| *sign) {
+            let is_old = sign.elapsed() >= PATIENCE;
+            if !is_old && self.known.len() <= self.most {
+                return;
+            }
+            self.known.pop_lru();
+            if !is_old {
+                self.forgotten = self.forgotten.max(Some(sign));
+            }
+        }
+    }
+
+    fn last(&self, step: &StepId) -> Option<Instant> {
+        self.known.peek(step).copied().or(self.forgotten)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_step_whose_sign_of_life_was_forgotten_is_not_lost() {
+        let steps = Steps::new(1);
+        *steps.signs() = Signs::new(10);
+        let step = |number: u32| ("run".to_owned(), number);
+        (0..11).for_each(|number| steps.is_alive(step(number)));
+        assert_eq!(steps.wait_for(&step(0), None), PATIENCE);
+        assert_eq!(steps.wait_for(&step(10), None), PATIENCE);
+        tokio::time::advance(PATIENCE).await;
+        assert_eq!(steps.wait_for(&step(0), None), Duration::ZERO);
+        assert_eq!(steps.wait_for(&step(10), None), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn signs_are_kept_for_as_long_as_they_count() {
+        let steps = Steps::new(1);
+        let step = |number: u32| ("run".to_owned(), number);
+        (0..100).for_each(|number| steps.is_alive(step(number)));
+        steps.is_done(&step(7));
+        assert_eq!(steps.signs().known.len(), 99);
+        tokio::time::advance(PATIENCE).await;
+        steps.is_alive(step(100));
+        let signs = steps.signs();
+        assert_eq!((signs.known.len(), signs.forgotten), (1, None));
     }
 }

@@ -38,6 +38,10 @@ pub struct Summary {
     /// How many things it waits for in all.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub waits_for: usize,
+    /// Code of it that has not come back for a second or more: what comes for the instance waits, and what is in hand is not in
+    /// this description. Only [descriptions](crate::WorkflowHandle::describe) say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_up: Option<HeldUp>,
     /// Numbers of the tasks that it has detached, once it has ended: they are wanted still.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub detached: Vec<u32>,
@@ -69,15 +73,25 @@ impl Summary {
     }
 }
 
+/// Code that does not come back: it loops for ever, or blocks its thread.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct HeldUp {
+    /// Which code: `run`, `signal NAME`, `query NAME`, or `run, replayed`.
+    pub code: String,
+    /// Since when it runs, in milliseconds since the Unix epoch.
+    pub since: u64,
+}
+
 /// Where an instance stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Status {
     /// It has not ended.
     Running,
-    /// Its code cannot go on: it panics, or does not fit the history. What arrives is kept. It is tried again by every
-    /// worker that starts, by itself after 30 seconds and then ever more seldom, every 10 minutes at last, and when
-    /// somebody resumes it; with repaired code it goes on.
+    /// Its code cannot go on: it panics, or does not fit the history. What arrives is kept. It is tried again when a worker
+    /// takes over its partition whose [build](crate::Worker::build_id) has not tried it yet, by itself after 30 seconds and
+    /// then ever more seldom, every 10 minutes at last, and when somebody resumes it; with repaired code it goes on.
     Stopped {
         /// What is wrong, and what to do.
         reason: String,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::{Shared, select_all, try_join, try_join_all};
-use partitura_broker::{Credit, Error, ErrorKind, Producer, ProducerOptions, Result, TopicName};
+use partitura_broker::{Credit, Error, ErrorKind, Producer, ProducerOptions, Result};
 use partitura_lanes::{Handler, LaneOptions, Lanes, Retry, Source};
 use partitura_workflow::{Definition, Service, Workflow};
 use tokio::sync::oneshot;
@@ -16,8 +16,7 @@ use tokio::time::Instant;
 use crate::conductor::Conductor;
 use crate::directory::Destination;
 use crate::events::EventTopic;
-use crate::history;
-use crate::ids::{self, Ids};
+use crate::ids;
 use crate::journal::Journal;
 use crate::listeners::Listeners;
 use crate::partitura::Partitura;
@@ -26,7 +25,6 @@ use crate::steps::Steps;
 use crate::task::{Parts, TaskRunner};
 use crate::turn::Context;
 use crate::unneeded::Unneeded;
-use crate::wire::{self, Command};
 
 /// Commands to one instance that one turn takes together.
 const BATCH: usize = 64;
@@ -49,13 +47,22 @@ pub struct Worker {
     services: Vec<Box<dyn Service>>,
     /// `None`: what was asked for is refused.
     concurrency: Option<NonZeroUsize>,
-    build: Arc<str>,
+    /// `None`: it was not stated.
+    build: Option<Arc<str>>,
+    elsewhere: Duration,
+}
+
+/// What this program is and knows, among others of its deployment.
+struct Build {
+    id: Arc<str>,
+    /// See [`Context::code`].
+    code: Arc<str>,
     elsewhere: Duration,
 }
 
 impl Worker {
     pub(crate) fn new(partitura: Partitura) -> Self {
-        let (concurrency, build) = (NonZeroUsize::new(1_000), env!("CARGO_PKG_VERSION").into());
+        let (concurrency, build) = (NonZeroUsize::new(1_000), None);
         Self { partitura, definitions: Vec::new(), services: Vec::new(), concurrency, build, elsewhere: ELSEWHERE }
     }
 
@@ -84,9 +91,12 @@ impl Worker {
     /// Which build of the program this is, for messages about what one build knows and another does not, and in the
     /// histories of workflows: `env!("CARGO_PKG_VERSION")` of the program, or the hash of its commit. The version of Partitura
     /// unless set.
+    ///
+    /// A worker that takes over a partition tries the stopped instances in it, since its code may be the repaired one. One
+    /// whose build is stated leaves out those that the same build has tried in vain.
     #[must_use]
     pub fn build_id(mut self, build: impl Into<Arc<str>>) -> Self {
-        self.build = build.into();
+        self.build = Some(build.into());
         self
     }
 
@@ -144,13 +154,16 @@ impl Worker {
         let inner = &partitura.0;
         let begin = || inner.time.begin(&*inner.broker, &inner.mailbox, &inner.directory);
         patiently("compare clocks", PATIENCE, begin).await?;
+        let build = Build {
+            code: build.clone().unwrap_or_else(|| inner.ids.fresh().to_string().into()),
+            id: build.unwrap_or_else(|| env!("CARGO_PKG_VERSION").into()),
+            elsewhere,
+        };
         // All at once: joining takes some brokers seconds.
         let conducting = definitions
             .into_iter()
-            .map(|definition| conduct(&partitura, definition, (&build, elsewhere), concurrency, &is_shutdown));
-        let serving = services
-            .into_iter()
-            .map(|service| serve(&partitura, service, (&build, elsewhere), concurrency, &is_shutdown));
+            .map(|definition| conduct(&partitura, definition, &build, concurrency, &is_shutdown));
+        let serving = services.into_iter().map(|service| serve(&partitura, service, &build, concurrency, &is_shutdown));
         let (conducting, serving) = try_join(try_join_all(conducting), try_join_all(serving)).await?;
         let tasks = conducting.into_iter().chain(serving).collect();
         Ok(RunningWorker { shutdown: Some(shutdown), tasks })
@@ -180,7 +193,7 @@ impl std::fmt::Debug for Worker {
 async fn serve(
     partitura: &Partitura,
     service: Box<dyn Service>,
-    (build, elsewhere): (&Arc<str>, Duration),
+    build: &Build,
     concurrency: NonZeroUsize,
     shutdown: &Shutdown,
 ) -> Result<JoinHandle<Result<()>>> {
@@ -200,8 +213,8 @@ async fn serve(
         directory: inner.directory.clone(),
         events: EventTopic::new(&inner.broker, topics.events.clone(), inner.settings.events),
         capabilities: inner.broker.capabilities().clone(),
-        build: build.clone(),
-        elsewhere,
+        build: build.id.clone(),
+        elsewhere: build.elsewhere,
         concurrency: concurrency.get(),
         shutdown: shutdown.clone(),
     });
@@ -231,7 +244,7 @@ async fn declare(partitura: &Partitura, destination: Destination) -> Result<()> 
 async fn conduct(
     partitura: &Partitura,
     definition: Definition,
-    (build, elsewhere): (&Arc<str>, Duration),
+    build: &Build,
     concurrency: NonZeroUsize,
     shutdown: &Shutdown,
 ) -> Result<JoinHandle<Result<()>>> {
@@ -243,11 +256,11 @@ async fn conduct(
     let named = (workflow, topics.commands.clone());
     let journal = Journal::of_workflow(&inner.broker, store, clock, namespace, named).await?;
     let producer: Arc<dyn Producer> = inner.broker.producer(ProducerOptions::default()).await?.into();
-    let resume = || resume_stopped(&journal, &*producer, &*inner.ids, workflow, &topics.commands);
-    patiently("resume what was stopped", PATIENCE, resume).await?;
     let context = Context {
         definition,
-        build: build.clone(),
+        build: build.id.clone(),
+        code: build.code.clone(),
+        ids: inner.ids.clone(),
         topics: topics.clone(),
         journal: journal.clone(),
         directory: inner.directory.clone(),
@@ -257,7 +270,7 @@ async fn conduct(
         unneeded: Unneeded::of(&*inner.broker, &producer),
         listeners: Listeners::default(),
     };
-    let conductor = Conductor::new(context, inner.clock.clone(), producer, inner.settings.cache, elsewhere);
+    let conductor = Conductor::new(context, inner.clock.clone(), producer, inner.settings.cache, build.elsewhere);
     let source = topics.source(inner.directory.partitions())?;
     let lanes = lanes(partitura, source, concurrency, BATCH, conductor.clone()).await?;
     let (shutdown, drain_within) = (shutdown.clone(), inner.settings.drain_within);
@@ -284,27 +297,6 @@ impl Drop for Abandoned {
     fn drop(&mut self) {
         self.0.abandon();
     }
-}
-
-/// The code of this process may be the repaired one.
-async fn resume_stopped(
-    journal: &Journal,
-    producer: &dyn partitura_broker::Producer,
-    ids: &dyn Ids,
-    workflow: &str,
-    commands: &TopicName,
-) -> Result<()> {
-    let stopped = history::stopped(journal, workflow).await?;
-    let resume = |id: &String| wire::command(commands, id, ids.fresh().to_string(), &Command::Resume);
-    let results = producer.publish(stopped.iter().map(resume).collect()).await;
-    for error in results.into_iter().filter_map(Result::err) {
-        if error.is_retryable() {
-            return Err(error);
-        }
-        // They try again by themselves.
-        tracing::warn!(workflow, %error, "a stopped instance was not asked to go on");
-    }
-    Ok(())
 }
 
 /// Joins a subscription. Whoever fails is retried without end: commands and tasks are never given up for want of a

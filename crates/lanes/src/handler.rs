@@ -18,6 +18,11 @@ pub trait Handler: Send + Sync + 'static {
     /// Handles up to [`LaneOptions::batch`](crate::LaneOptions::batch) messages of one key, oldest first; one by default.
     fn handle(&self, batch: Batch) -> impl Future<Output = Outcome> + Send;
 
+    /// This message has been received; it is handled when its turn comes. Must return at once.
+    fn received(&self, delivery: &Delivery) {
+        let _ = delivery;
+    }
+
     /// These partitions are owned from now on. Called before any of their messages is handled.
     fn assigned(&self, partitions: &[Partition]) {
         let _ = partitions;
@@ -48,6 +53,10 @@ pub trait Handler: Send + Sync + 'static {
 impl<H: Handler> Handler for Arc<H> {
     fn handle(&self, batch: Batch) -> impl Future<Output = Outcome> + Send {
         (**self).handle(batch)
+    }
+
+    fn received(&self, delivery: &Delivery) {
+        (**self).received(delivery);
     }
 
     fn assigned(&self, partitions: &[Partition]) {

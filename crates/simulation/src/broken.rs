@@ -3,7 +3,6 @@
 use partitura::history::HISTORY_FORMAT;
 use partitura_broker::{Entry, Error, Result, Space, TopicName};
 
-use crate::catalogue;
 use crate::plan::Broken;
 use crate::rows::row_of;
 use crate::world::State;
@@ -19,13 +18,10 @@ impl State {
         }
     }
 
-    /// What is kept, as somebody reads it. An instance that ends while nobody can read its history leaves its children
-    /// behind, so those with children are spared.
+    /// What is kept, as somebody reads it.
     pub(crate) fn as_read(&self, space: Space, entry: Entry) -> Entry {
-        let mut names = entry.key.split(|byte| *byte == 0);
-        let is_alone = names.next().is_some_and(|workflow| !catalogue::has_children(workflow));
-        let is_first = names.next() == Some(b"p0");
-        let value = match self.broken().filter(|_| space == "history" && is_alone && is_first) {
+        let is_first = entry.key.split(|byte| *byte == 0).nth(1) == Some(b"p0");
+        let value = match self.broken().filter(|_| space == "history" && is_first) {
             Some(Broken::Damaged) => "[".into(),
             Some(Broken::Newer) => row_of(HISTORY_FORMAT + 1, "something new"),
             _ => return entry,

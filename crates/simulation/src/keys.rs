@@ -38,7 +38,12 @@ impl State {
             return Err(Error::new(ErrorKind::Conflict, "write", "it is not what was expected").of(key));
         }
         for put in group {
-            if put.space == "outbox" && put.value.is_some() && self.is_mutant(Mutant::OutboxLost) {
+            let is_lost = match put.space {
+                "outbox" => self.is_mutant(Mutant::OutboxLost),
+                "children" => self.is_mutant(Mutant::ChildrenForgotten),
+                _ => false,
+            };
+            if is_lost && put.value.is_some() {
                 continue;
             }
             self.put(put);

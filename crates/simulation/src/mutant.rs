@@ -54,6 +54,8 @@ pub enum Mutant {
     FlushForgotten,
     /// One task in a hundred is asked for twice.
     TasksDoubled,
+    /// The children of a run are not kept beside its history.
+    ChildrenForgotten,
 }
 
 impl Mutant {
@@ -82,6 +84,7 @@ impl Mutant {
         Self::StepResultsLost,
         Self::FlushForgotten,
         Self::TasksDoubled,
+        Self::ChildrenForgotten,
     ];
 
     /// As the command line names it.
@@ -110,6 +113,7 @@ impl Mutant {
             Self::StepResultsLost => "step-results-lost",
             Self::FlushForgotten => "flush-forgotten",
             Self::TasksDoubled => "tasks-doubled",
+            Self::ChildrenForgotten => "children-forgotten",
         }
     }
 }

@@ -126,6 +126,11 @@ impl Plan {
         if self.faultless { 30_000 } else { 2_000 }
     }
 
+    /// Whether the history of the first instance cannot be read for a while.
+    pub(crate) fn breaks_history(&self) -> bool {
+        matches!(self.broken, Some(Broken::Damaged | Broken::Newer))
+    }
+
     pub(crate) fn draw(random: &mut Random) -> Self {
         let faultless = random.chance(250);
         let mut rate = |choices: &[u64]| {
@@ -142,6 +147,8 @@ impl Plan {
         let kinds = if faultless { Mishap::EVERYDAY } else { Mishap::ALL };
         let passed_over = random.pick(&[0, 0, 100, 500]);
         let broken = Some(random.pick(Broken::ALL)).filter(|_| random.chance(100) && !faultless);
+        // Nobody else ends what cannot be read.
+        let unreadable = matches!(broken, Some(Broken::Damaged | Broken::Newer));
         let mut mishaps: Vec<_> = kinds.iter().copied().filter(|_| random.coin()).collect();
         if mishaps.is_empty() {
             mishaps.push(random.pick(kinds));
@@ -172,7 +179,7 @@ impl Plan {
             crash_after,
             clients_crash: random.coin(),
             generations,
-            operator: Some(random.pick(&[500, 3_000])).filter(|_| random.chance(200)),
+            operator: Some(random.pick(&[500, 3_000])).filter(|_| random.chance(200) || unreadable),
             mishap_every: mishap_every.or(everyday),
             mishaps,
             session: random.pick(&[200, 2_000, 6_000]),

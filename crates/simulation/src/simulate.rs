@@ -70,7 +70,9 @@ async fn run(world: &World) {
         state.later(chaos, Deed::Calm);
         state.plan_mishap();
         let count = state.random.between(1, 5) as usize;
-        let pieces: Vec<Piece> = (0..count).map(|number| catalogue::draw(&mut state.random, number)).collect();
+        let of_parents = state.plan.breaks_history() && state.random.coin();
+        let draw = |number| catalogue::draw(&mut state.random, number, of_parents && number == 0);
+        let pieces: Vec<Piece> = (0..count).map(draw).collect();
         for piece in &pieces {
             state.note("world", format_args!("{} is a {}", piece.id, piece.workflow));
             catalogue::include(&mut state.workflows, piece.workflow);

@@ -10,10 +10,14 @@ use partitura_embedded::{Embedded, Options};
 use partitura_workflow::{Cx, Definition, EventKind, Payload, PayloadError, Query, QueryError, Signal, Workflow};
 use tokio::sync::Notify;
 
+mod beats;
+mod ending;
+
 use super::stopping::PANICS;
 use super::*;
 use crate::directory::{Destination, Directory};
 use crate::events::EventTopic;
+use crate::ids::SystemIds;
 use crate::journal::Journal;
 use crate::listeners::Listeners;
 use crate::mailbox::{Mailbox, PendingReply};
@@ -170,6 +174,8 @@ impl Stage {
         let context = Context {
             definition: Definition::of::<W>(),
             build: "1".into(),
+            code: "1".into(),
+            ids: Arc::new(SystemIds),
             journal: Journal::of_workflow(&self.broker, store, Arc::new(SystemClock), names, named)
                 .await
                 .expect("a journal"),

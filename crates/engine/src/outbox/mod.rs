@@ -14,9 +14,10 @@
 mod queue;
 mod removal;
 mod row;
+mod under_way;
 mod unsent;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -24,9 +25,11 @@ use bytes::Bytes;
 use partitura_broker::{
     Entry, Error, ErrorKind, Expect, Message, Partition, Producer, Put, Result, ScanRange, Space, TopicName,
 };
+use tokio::sync::Notify;
 
 use self::removal::Removals;
 use self::row::{Aside, Kept, Origin, damaged, decode, encode, outbox_key, without_turn};
+pub(crate) use self::under_way::UnderWay;
 use self::unsent::Unsent;
 pub(crate) use self::unsent::is_refusal;
 use crate::names::InstanceKey;
@@ -58,23 +61,33 @@ struct Inner {
     producer: Box<dyn Producer>,
     removals: Removals,
     state: Mutex<State>,
+    /// Something that was under way has ended.
+    ended: Notify,
 }
 
 #[derive(Debug, Default)]
 struct State {
     /// How often each partition has gone elsewhere. What waits for it is the next owner's then.
     terms: BTreeMap<Partition, u64>,
+    /// How many commits and messages of each partition are under way, by term.
+    under_way: BTreeMap<(Partition, u64), usize>,
     /// The keys of rows that were not confirmed at the first attempt, in order.
     queues: HashMap<Sender, VecDeque<Bytes>>,
-    /// Rows of which the store has not said whether it wrote them.
-    doubts: HashMap<Sender, Vec<Row>>,
+    /// Instances with rows of which the store has not said whether it wrote them.
+    doubts: HashSet<Sender>,
+}
+
+impl State {
+    fn term(&self, partition: Partition) -> u64 {
+        self.terms.get(&partition).copied().unwrap_or_default()
+    }
 }
 
 /// The instance whose turns wrote a row: its partition and its id.
 type Sender = (Partition, String);
 
 /// A row, as it was written.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct Row {
     sender: Sender,
     /// As the store has it.
@@ -91,7 +104,8 @@ impl Outbox {
         producer: Box<dyn Producer>,
     ) -> Self {
         let (workflow, removals, state) = (workflow.into(), Removals::new(store.clone()), Mutex::default());
-        Self(Arc::new(Inner { workflow, commands, namespace, store, producer, removals, state }))
+        let ended = Notify::new();
+        Self(Arc::new(Inner { workflow, commands, namespace, store, producer, removals, state, ended }))
     }
 
     pub(crate) fn store(&self) -> &dyn Store {
@@ -126,9 +140,9 @@ impl Outbox {
     }
 
     /// Publishes the messages of a turn, whose row was written, and has the row removed. What the broker does not take
-    /// now is sent later, for as long as the partition is ours.
-    pub(crate) async fn send(&self, row: Row, messages: Vec<Message>) {
-        if self.joins_queue(&row) {
+    /// now is sent later. All that is done for as long as the partition is ours; its next owner reads the row otherwise.
+    pub(crate) async fn send(&self, row: Row, messages: Vec<Message>, under_way: &UnderWay) {
+        if self.state().term(row.sender.0) != under_way.term() || self.joins_queue(&row) {
             return;
         }
         let results = self.0.producer.publish(messages).await;
@@ -139,7 +153,7 @@ impl Outbox {
             Ok(messages) => messages,
             Err(error) => return tracing::error!(%error, "the messages of a turn are left to the next owner"),
         };
-        self.send_later(row.sender, row.key, Unsent::of(messages, results));
+        self.send_later(row.sender, under_way.term(), row.key, Unsent::of(messages, results));
     }
 
     /// Sends what earlier owners of a partition decided to send and may not have sent. The receivers ignore what they had
@@ -148,7 +162,9 @@ impl Outbox {
     /// # Errors
     /// Those of the store.
     pub(crate) async fn recover(&self, partition: Partition) -> Result<()> {
-        // What this process has confirmed itself, in an earlier term, is not to be sent again.
+        // What this process sends or has confirmed itself, in an earlier term, is not to be sent again.
+        let term = self.state().term(partition);
+        self.earlier_terms_ended(partition, term).await;
         self.0.removals.flush().await;
         let prefix = outbox_key(&self.0.workflow, partition, &Bytes::new());
         let mut range = self.0.namespace.range(ScanRange::prefix(OUTBOX, prefix));
@@ -159,7 +175,7 @@ impl Outbox {
             range = range.after(&last.key);
             found += page.len();
             let full = page.len() == PAGE;
-            self.send_page(partition, page).await;
+            self.send_page(partition, term, page).await;
             if !full {
                 break;
             }
@@ -171,12 +187,13 @@ impl Outbox {
         Ok(())
     }
 
-    /// Sends what an earlier owner has written of an instance since the partition was taken over: the write was under way
-    /// then. To be called when input comes again, and the instance may have had it.
+    /// Sends the rows of an instance that are stored and wait in no queue: those that an earlier owner has written since
+    /// the partition was taken over, its write being under way then, and those of which the store did not say that it
+    /// wrote them. To be called when input comes again that the instance may have had, or after such a doubt.
     ///
     /// # Errors
     /// Those of the store.
-    pub(crate) async fn recover_late(&self, partition: Partition, id: &str) -> Result<()> {
+    pub(crate) async fn recover_late(&self, partition: Partition, id: &str, term: u64) -> Result<()> {
         self.0.removals.flush().await;
         let prefix = [&outbox_key(&self.0.workflow, partition, &Bytes::new())[..], id.as_bytes(), b"\0"].concat();
         let range = self.0.namespace.range(ScanRange::prefix(OUTBOX, prefix));
@@ -185,14 +202,14 @@ impl Outbox {
         late.retain(|row| !waiting.contains(&row.key));
         if !late.is_empty() {
             let workflow = &*self.0.workflow;
-            tracing::info!(workflow, id, turns = late.len(), "sent what an earlier owner wrote after it had gone");
-            self.send_page(partition, late).await;
+            tracing::info!(workflow, id, turns = late.len(), "sent what was written and not known to be");
+            self.send_page(partition, term, late).await;
         }
         Ok(())
     }
 
     /// Publishes rows of earlier owners together; each has a result of its own.
-    async fn send_page(&self, partition: Partition, page: Vec<Entry>) {
+    async fn send_page(&self, partition: Partition, term: u64, page: Vec<Entry>) {
         let (mut rows, mut messages) = (Vec::with_capacity(page.len()), Vec::new());
         for Entry { key, value, .. } in page {
             match decode(&key, &value) {
@@ -212,7 +229,7 @@ impl Outbox {
                 self.0.removals.remove(key).await;
             } else {
                 let sender = self.sender(partition, &self.0.namespace.strip(key.clone()));
-                self.send_later(sender, key, unsent);
+                self.send_later(sender, term, key, unsent);
             }
         }
     }
@@ -222,7 +239,7 @@ impl Outbox {
         let mut state = self.state();
         *state.terms.entry(partition).or_default() += 1;
         state.queues.retain(|(of, _), _| *of != partition);
-        state.doubts.retain(|(of, _), _| *of != partition);
+        state.doubts.retain(|(of, _)| *of != partition);
     }
 
     /// Waits until every confirmed row is removed.
@@ -230,39 +247,25 @@ impl Outbox {
         self.0.removals.flush().await;
     }
 
-    /// Notes that the store has not said whether it wrote a row.
-    pub(crate) fn doubt(&self, row: Row) {
-        self.state().doubts.entry(row.sender.clone()).or_default().push(row);
-    }
-
-    /// Notes that a row was written, whatever was not known of an earlier attempt.
-    pub(crate) fn is_written(&self, row: &Row) {
+    /// Notes that the store has not said whether it wrote a row. One note for each instance, however often it happens.
+    pub(crate) fn doubt(&self, row: Row, under_way: &UnderWay) {
         let mut state = self.state();
-        if let Some(doubts) = state.doubts.get_mut(&row.sender) {
-            doubts.retain(|doubt| doubt.key != row.key);
+        if state.term(row.sender.0) == under_way.term() {
+            state.doubts.insert(row.sender);
         }
     }
 
-    /// Sends what an earlier turn of an instance has written after all. To be called once a later turn has read the
-    /// instance: what is not written by then never will be.
-    ///
-    /// # Errors
-    /// Those of the store; the doubt remains.
-    pub(crate) async fn resolve_doubts(&self, partition: Partition, id: &str) -> Result<()> {
-        if self.state().doubts.is_empty() {
-            return Ok(());
+    pub(crate) fn is_in_doubt(&self, partition: Partition, id: &str) -> bool {
+        let state = self.state();
+        !state.doubts.is_empty() && state.doubts.contains(&(partition, id.to_owned()))
+    }
+
+    /// A turn of the instance was committed that has seen all rows of before: what is not written by then never will be.
+    pub(crate) fn is_certain(&self, partition: Partition, id: &str) {
+        let mut state = self.state();
+        if !state.doubts.is_empty() {
+            state.doubts.remove(&(partition, id.to_owned()));
         }
-        let sender = (partition, id.to_owned());
-        let rows = self.state().doubts.get(&sender).cloned().unwrap_or_default();
-        for row in rows {
-            let stored = self.0.store.get(OUTBOX, row.key.clone()).await?;
-            if stored.is_some_and(|(_, value)| value == row.value) {
-                let messages = decode(&row.key, &row.value)?;
-                self.send(row, messages).await;
-            }
-        }
-        self.state().doubts.remove(&sender);
-        Ok(())
     }
 
     /// Sends what was set aside of an instance and is `wanted` still. What the broker takes is not set aside any more. The
@@ -320,3 +323,6 @@ pub(crate) async fn publish(producer: &dyn Producer, messages: Vec<Message>) -> 
 pub(crate) fn lost_result() -> Result<()> {
     Err(Error::new(ErrorKind::OutcomeUnknown, "commit", "the store gave no result"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,10 +16,13 @@ impl Outbox {
         queue.map(|queue| queue.push_back(row.key.clone())).is_some()
     }
 
-    /// Has a row sent by a task of its instance, which begins with what is left of it.
-    pub(super) fn send_later(&self, sender: Sender, key: Bytes, unsent: Unsent) {
+    /// Has a row sent by a task of its instance, which begins with what is left of it. If the partition has gone elsewhere
+    /// since the `term`, it is left to the next owner.
+    pub(super) fn send_later(&self, sender: Sender, term: u64, key: Bytes, unsent: Unsent) {
         let mut state = self.state();
-        let term = state.terms.get(&sender.0).copied().unwrap_or_default();
+        if state.term(sender.0) != term {
+            return;
+        }
         let is_new = !state.queues.contains_key(&sender);
         state.queues.entry(sender.clone()).or_default().push_back(key.clone());
         drop(state);
@@ -37,7 +40,6 @@ impl Outbox {
                 tracing::warn!(workflow = &*self.0.workflow, id = sender.1, %error, "messages are left to the next owner");
                 return;
             }
-            self.0.removals.remove(key).await;
             row = match self.next(&sender, term).await {
                 Ok(row) => row,
                 Err(error) => return tracing::error!(%error, "a row of the outbox is left to the next owner"),
@@ -50,7 +52,7 @@ impl Outbox {
         loop {
             let key = {
                 let mut state = self.state();
-                if state.terms.get(&sender.0).copied().unwrap_or_default() != term {
+                if state.term(sender.0) != term {
                     return Ok(None);
                 }
                 let Some(queue) = state.queues.get_mut(sender) else { return Ok(None) };
@@ -83,31 +85,35 @@ impl Outbox {
         }
     }
 
-    /// Publishes until nothing is left that may succeed, and sets the rest aside.
+    /// Publishes until nothing is left that may succeed, sets the rest aside, and has the row removed.
     async fn insist(&self, sender: &Sender, term: u64, key: &Bytes, mut unsent: Unsent) -> Result<()> {
         let mut pause = PAUSE;
+        let mut under_way = self.begin(sender.0, term)?;
         while !unsent.again.is_empty() {
             if let Some(error) = unsent.problem.take() {
                 if error.kind() == ErrorKind::Closed {
                     return Err(error);
                 }
                 tracing::warn!(workflow = &*self.0.workflow, id = sender.1, %error, ?pause, "sending messages again");
+                drop(under_way);
                 sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
+                under_way = self.begin(sender.0, term)?;
             }
-            self.check(sender, term)?;
             let again = std::mem::take(&mut unsent.again);
             let results = self.0.producer.publish(again.clone()).await;
             unsent.absorb(Unsent::of(again, results));
         }
-        match unsent.refusal {
-            Some(refusal) => self.set_aside(sender, term, key, &unsent.refused, &refusal).await,
-            None => Ok(()),
+        if let Some(refusal) = unsent.refusal {
+            self.set_aside(sender, term, key, &unsent.refused, &refusal).await?;
         }
+        self.0.removals.remove(key.clone()).await;
+        drop(under_way);
+        Ok(())
     }
 
     fn check(&self, (partition, id): &Sender, term: u64) -> Result<()> {
-        if self.state().terms.get(partition).copied().unwrap_or_default() == term {
+        if self.state().term(*partition) == term {
             return Ok(());
         }
         Err(Error::new(ErrorKind::Fenced, "publish", "the partition went elsewhere").of(id))

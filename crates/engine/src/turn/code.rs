@@ -3,6 +3,7 @@
 //! Code of a workflow takes microseconds, so it runs on the thread of its turn. That must never be the last thread that
 //! the runtime has: then the runtime is told beforehand that the thread may be gone for a while.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
@@ -13,22 +14,36 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::names::InstanceKey;
 
-/// After how long it is told that code does not come back, and how often that is looked for while code runs.
+/// After how long it is logged that code does not come back, and how often that is looked for while code runs. Those who ask
+/// are told after the first look.
 const STUCK_AFTER: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// How many calls hold a thread of the runtime.
 static ON_THREADS: AtomicUsize = AtomicUsize::new(0);
+/// How many calls the last look found that took long.
+static SLOW: AtomicUsize = AtomicUsize::new(0);
 static WATCH: LazyLock<Watch> = LazyLock::new(Watch::start);
 
-/// Calls code of the instance.
-pub(crate) fn call<T>(key: &InstanceKey, code: impl FnOnce() -> T) -> T {
-    let _watched = WATCH.watch(key);
+/// Calls code of the instance; `what` names it.
+pub(crate) fn call<T>(key: &InstanceKey, what: impl Into<Cow<'static, str>>, code: impl FnOnce() -> T) -> T {
+    let _watched = WATCH.watch(key, what.into());
     let _held = Held::one_more();
     match threads() {
         Some(threads) if ON_THREADS.load(Ordering::Relaxed) >= threads => tokio::task::block_in_place(code),
         _ => code(),
     }
+}
+
+/// Which code of the instance has not come back for a while, and since when it runs.
+pub(crate) fn slow(key: &InstanceKey) -> Option<(Cow<'static, str>, Duration)> {
+    if SLOW.load(Ordering::Relaxed) == 0 {
+        return None;
+    }
+    let calls = WATCH.calls();
+    let slow =
+        calls.values().filter(|call| call.instance == *key).map(|call| (call.what.clone(), call.since.elapsed()));
+    slow.into_iter().find(|(_, since)| *since >= LOOK_EVERY)
 }
 
 /// How many threads the runtime has that can be told of a blocking call.
@@ -64,6 +79,7 @@ struct Watch {
 
 struct Call {
     instance: InstanceKey,
+    what: Cow<'static, str>,
     since: Instant,
     is_told: bool,
 }
@@ -88,9 +104,9 @@ impl Watch {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn watch(&self, instance: &InstanceKey) -> Watched {
+    fn watch(&self, instance: &InstanceKey, what: Cow<'static, str>) -> Watched {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let call = Call { instance: instance.clone(), since: Instant::now(), is_told: false };
+        let call = Call { instance: instance.clone(), what, since: Instant::now(), is_told: false };
         self.calls().insert(number, call);
         if !self.is_awake.swap(true, Ordering::Relaxed)
             && let Some(thread) = &self.thread
@@ -103,10 +119,12 @@ impl Watch {
     /// Tells of calls that take too long; sleeps if there are no calls.
     fn look(&self) {
         let mut calls = self.calls();
+        SLOW.store(calls.values().filter(|call| call.since.elapsed() >= LOOK_EVERY).count(), Ordering::Relaxed);
         for call in calls.values_mut().filter(|call| !call.is_told && call.since.elapsed() >= STUCK_AFTER) {
             call.is_told = true;
             tracing::error!(
                 instance = %call.instance,
+                code = &*call.what,
                 "its code has not come back for {STUCK_AFTER:?}: an endless loop, or a blocking call; what comes for it waits. \
                  Put blocking work into a task or a step, and wait with cx.sleep, cx.until or cx.channel"
             );

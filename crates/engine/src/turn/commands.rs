@@ -1,5 +1,7 @@
 //! What each command does to an instance.
 
+use std::borrow::Cow;
+
 use partitura_broker::Timestamp;
 use partitura_workflow::{Event, EventKind, Failure, FailureKind, Stop, StopReason};
 
@@ -27,7 +29,7 @@ impl Turn<'_> {
         match command {
             Command::Start(start) => self.start(*start).await,
             Command::Signal { name, payload, request } => self.signal(name, payload, request, message_id).await,
-            Command::Cancel { reason, request } => self.cancel(reason, request),
+            Command::Cancel { reason, request } => self.cancel(reason, request).await,
             Command::Terminate { reason, request } => {
                 self.terminate_for(&reason, request);
                 Ok(())
@@ -56,6 +58,8 @@ impl Turn<'_> {
                 self.input(Some(&run), event)
             }
             Command::StepDone { run, seq, outcome } => {
+                // Should the turn fail, the result comes again.
+                self.context.steps.is_done(&(run.clone(), seq));
                 let event = match outcome {
                     Outcome::Ok(result) => EventKind::StepCompleted { seq, result },
                     Outcome::Err(failure) => EventKind::StepFailed { seq, failure },
@@ -115,7 +119,7 @@ impl Turn<'_> {
                 if run.is_some_and(|run| run != live.summary.run) || live.summary.status.is_closed() {
                     return Ok(());
                 }
-                let turn = match code::call(self.key, || live.execution.apply(event.clone())) {
+                let turn = match code::call(self.key, code_of(&event), || live.execution.apply(event.clone())) {
                     Ok(turn) => turn,
                     // It was not applied, and the instance is as before.
                     Err(Stop { reason: StopReason::BadInput { problem }, .. }) => {
@@ -187,5 +191,13 @@ impl Turn<'_> {
         let again = effects::step_overdue(&self.context.directory, self.key, run, (seq, asked + 1), self.now + wait)?;
         self.unit.publish.push(again);
         Ok(())
+    }
+}
+
+/// The code that an input runs first.
+fn code_of(input: &Event) -> Cow<'static, str> {
+    match &input.kind {
+        EventKind::SignalReceived { name, .. } => format!("signal {name}").into(),
+        _ => "run".into(),
     }
 }

@@ -1,6 +1,6 @@
 //! How instances begin, stop, go on and are ended.
 
-use partitura_broker::{Expect, Message, Timestamp};
+use partitura_broker::{Expect, Message, Timestamp, partition_of};
 use partitura_workflow::{Event, EventKind, Execution, Failure, FailureKind, ParentRef, RULES, Started};
 use uuid::Uuid;
 
@@ -9,7 +9,7 @@ use crate::history::HISTORY;
 use crate::instance::{Live, Notes, beginning};
 use crate::names::InstanceKey;
 use crate::summary::{Status, Summary};
-use crate::wire::{self, Command, Outcome, ReplyBody, Start, StartPolicy, TaskRequest};
+use crate::wire::{self, Command, Outcome, ReplyBody, ReplyTo, Start, StartPolicy, TaskRequest};
 use crate::{effects, history};
 
 impl<'a> Turn<'a> {
@@ -38,6 +38,7 @@ impl<'a> Turn<'a> {
                 (StartPolicy::Replace, _) => self.make_way()?,
             },
         };
+        let reply_to = start.reply_to.clone();
         let started = Started {
             workflow: self.key.workflow.to_string(),
             id: self.key.id.to_string(),
@@ -55,14 +56,15 @@ impl<'a> Turn<'a> {
         let event = Event::new(at, EventKind::WorkflowStarted(Box::new(started)));
         self.summarize = Some(expect);
         self.recorded.push(event.clone());
-        if let Some(status) = &self.inert {
-            self.recorded.extend(stopped_event(at, status));
-            let summary = Summary { status: status.clone(), ..summary };
+        if let Some(status) = self.inert.clone() {
+            self.recorded.extend(stopped_event(at, &status));
+            self.tell_of_stop(reply_to, &status);
+            let summary = Summary { status, ..summary };
             self.instance = Instance::Stopped { summary: Box::new(summary), next_turn: 0, notes: Box::default() };
             return Ok(());
         }
-        let (execution, turn) =
-            code::call(self.key, || Execution::start(&self.context.definition, event)).map_err(Abandoned::Stopped)?;
+        let (execution, turn) = code::call(self.key, "run", || Execution::start(&self.context.definition, event))
+            .map_err(Abandoned::Stopped)?;
         if let Some(problem) = execution.unread_input()
             && !self.is_last_chance
         {
@@ -113,10 +115,22 @@ impl<'a> Turn<'a> {
                 self.replies.extend(summary.outcome().map(|outcome| (to, ReplyBody::Ended(outcome))));
             }
             (Some(to), _, Some(outcome)) => self.replies.push((to, ReplyBody::Ended(outcome.clone()))),
+            // It asks again after a moment.
+            (Some(to), Instance::Stopped { summary, .. }, None) if summary.status.reason().is_some() => {
+                let status = summary.status.clone();
+                self.tell_of_stop(Some(to), &status);
+            }
             (Some(to), _, None) => self.waiters.push(to),
             (None, ..) => {}
         }
         Ok(())
+    }
+
+    /// Tells those who wait from the start that the instance cannot go on.
+    fn tell_of_stop(&mut self, to: Option<ReplyTo>, status: &Status) {
+        if let (Some(to), Some(reason)) = (to, status.reason()) {
+            self.replies.push((to, ReplyBody::Stopped { reason: reason.to_owned() }));
+        }
     }
 
     /// Ends the instance, if there is one that has not ended.
@@ -133,7 +147,7 @@ impl<'a> Turn<'a> {
                 summary.close(event.at, &event.kind);
                 self.ended = Outcome::of_end(&event.kind);
                 self.summarize = Some(Expect::Any);
-                write(&mut self.unit, history::mark_stopped(self.key, false));
+                self.mark_stopped(false);
                 self.recorded.push(event);
                 self.instance = Instance::Stopped { summary, next_turn, notes };
             }
@@ -161,7 +175,7 @@ impl<'a> Turn<'a> {
         }
         self.instance = Instance::Live(Box::new(live));
         self.summarize = Some(Expect::Any);
-        write(&mut self.unit, history::mark_stopped(self.key, false));
+        self.mark_stopped(false);
         Ok(())
     }
 
@@ -217,6 +231,7 @@ impl<'a> Turn<'a> {
                 let Known { notes, next_turn, .. } = known(context, key, &summary.run).await?;
                 if before.is_none() {
                     turn.stops = status.reason().map(str::to_owned);
+                    turn.tell_of_stop(notes.reply_to.clone(), &status);
                     turn.recorded.extend(stopped_event(now.as_millis().max(notes.latest), &status));
                 }
                 let summary = Box::new(Summary { status, ..summary });
@@ -227,16 +242,29 @@ impl<'a> Turn<'a> {
             Command::TryAgain { run, tried } => Some((run.clone(), tried + 1)),
             _ => None,
         };
-        if !matches!(command, Command::Resume | Command::TryAgain { .. } | Command::Undelivered { .. }) {
+        let in_vain = matches!(command, Command::Resume | Command::TryAgain { .. });
+        if !in_vain && !matches!(command, Command::Undelivered { .. }) {
             turn.handle(command, message_id).await?;
         }
-        turn.try_again(before, tried)?;
+        turn.try_again(before, tried, in_vain)?;
         Ok(turn)
+    }
+
+    /// Notes that this code has tried the instance in vain, or that it is no longer stopped.
+    fn mark_stopped(&mut self, stopped: bool) {
+        let partition = partition_of(self.key.id.as_bytes(), self.context.directory.partitions());
+        let by = stopped.then_some(&*self.context.code);
+        write(&mut self.unit, history::mark_stopped(self.key, partition, by));
     }
 
     /// Notes whether the instance is stopped, and has it try again later: as a new attempt of one that was `tried` so
     /// often, as the first of one that was not stopped `before`.
-    fn try_again(&mut self, before: Option<String>, tried: Option<(String, u32)>) -> Result<(), Abandoned> {
+    fn try_again(
+        &mut self,
+        before: Option<String>,
+        tried: Option<(String, u32)>,
+        in_vain: bool,
+    ) -> Result<(), Abandoned> {
         let after = match &self.instance {
             Instance::Stopped { summary, next_turn, .. } if !summary.status.is_closed() => {
                 Some((summary.run.clone(), *next_turn))
@@ -244,8 +272,8 @@ impl<'a> Turn<'a> {
             _ => None,
         };
         let unchanged = before.as_ref() == after.as_ref().map(|(run, _)| run);
-        if !unchanged {
-            write(&mut self.unit, history::mark_stopped(self.key, after.is_some()));
+        if !unchanged || (in_vain && after.is_some()) {
+            self.mark_stopped(after.is_some());
         }
         let Some((run, turn)) = after else { return Ok(()) };
         let tried = match tried {

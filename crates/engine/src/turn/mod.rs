@@ -1,6 +1,6 @@
 //! One turn of an instance: commands in, one commit out.
 
-mod code;
+pub(crate) mod code;
 mod commands;
 mod lifecycle;
 mod questions;
@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use crate::directory::{Destination, Directory};
 use crate::events::EventTopic;
+use crate::ids::Ids;
 use crate::instance::{Delay, Live, Notes};
 use crate::journal::Journal;
 use crate::listeners::{Listener, Listeners, Unwanted};
@@ -24,7 +25,7 @@ use crate::steps::Steps;
 use crate::summary::{Status, Summary};
 use crate::unneeded::Unneeded;
 use crate::wire::{Outcome, ReplyBody, ReplyTo};
-use crate::{effects, events, heartbeats, history};
+use crate::{children, effects, events, heartbeats, history};
 
 /// How often an instance is read that changes while it is read.
 const READS: u32 = 3;
@@ -80,6 +81,9 @@ pub(crate) struct Context {
     pub(crate) definition: Definition,
     /// Which build of the program this is.
     pub(crate) build: Arc<str>,
+    /// Tells the code of this program from other code: its build, or, where that is not stated, this worker.
+    pub(crate) code: Arc<str>,
+    pub(crate) ids: Arc<dyn Ids>,
     pub(crate) topics: crate::names::WorkflowTopics,
     pub(crate) journal: Journal,
     pub(crate) directory: Arc<Directory>,
@@ -282,7 +286,8 @@ impl<'a> Turn<'a> {
         events.extend(self.recorded.iter().cloned());
         let mut notes = Notes::of(self.key, &summary.run, &events);
         heartbeats::restore(&self.context.journal, self.key, &summary.run, &mut notes).await?;
-        let (execution, mut turn) = code::call(self.key, || self.run_again(events)).map_err(Abandoned::Stopped)?;
+        let (execution, mut turn) =
+            code::call(self.key, "run, replayed", || self.run_again(events)).map_err(Abandoned::Stopped)?;
         let mut live = Live { execution, summary, next_turn, notes };
         // The steps of earlier turns run already, here or elsewhere, or are looked after.
         let begun: Vec<u32> = turn.events.iter().filter_map(begun_step).collect();
@@ -370,6 +375,9 @@ impl<'a> Turn<'a> {
             }
         }
         let ended = notes.take_ended();
+        for seq in notes.take_changed_children() {
+            write(&mut self.unit, children::put(self.key, &summary.run, seq, notes.children.get(&seq)));
+        }
         let unneeded = notes.take_unneeded();
         if self.context.unneeded.is_possible() {
             // What lies beyond the broker's horizon was sent for an earlier moment: it comes then, and ends there.
@@ -403,8 +411,7 @@ struct Known {
     has_ended: bool,
 }
 
-/// Reads a run without its code. A history that cannot be read leaves the notes empty: what the run has begun is not told
-/// of its end.
+/// Reads a run without its code. Of one whose history cannot be read only its children are known.
 async fn known(context: &Context, key: &InstanceKey, run: &str) -> Result<Known> {
     match history::load(&context.journal, key, run).await {
         Ok((events, next_turn)) => {
@@ -415,10 +422,11 @@ async fn known(context: &Context, key: &InstanceKey, run: &str) -> Result<Known>
         }
         Err(error) if error.is_retryable() => Err(error),
         Err(error) => {
-            tracing::warn!(instance = %key, %error, "going on without what is known of its children and tasks");
+            tracing::warn!(instance = %key, %error, "going on without what is known of its tasks");
             let next_turn = history::turns(&context.journal, key, run).await?;
             let mut notes = Box::<Notes>::default();
             notes.unread = true;
+            children::restore(&context.journal, key, run, &mut notes).await?;
             Ok(Known { notes, next_turn, has_ended: false })
         }
     }

@@ -44,10 +44,14 @@ impl Turn<'_> {
 
     fn query(&self, name: &str, args: &Payload) -> ReplyBody {
         match &self.instance {
-            Instance::Live(live) => match code::call(self.key, || live.execution.query(name, args)) {
-                Ok(answer) => ReplyBody::Answer(answer),
-                Err(error) => ReplyBody::Refused(error.to_string()),
-            },
+            // It ends with this batch: what its code would answer is not what is asked after the end.
+            Instance::Live(live) if live.summary.status.is_closed() => ReplyBody::Refused(has_ended(self.key)),
+            Instance::Live(live) => {
+                match code::call(self.key, format!("query {name}"), || live.execution.query(name, args)) {
+                    Ok(answer) => ReplyBody::Answer(answer),
+                    Err(error) => ReplyBody::Refused(error.to_string()),
+                }
+            }
             Instance::Stopped { summary, .. } => match &summary.status {
                 Status::Stopped { reason } => ReplyBody::Refused(reason.clone()),
                 // It was ended in this turn, without its code.

@@ -36,7 +36,9 @@ impl Turn<'_> {
         Ok(())
     }
 
-    pub(super) fn cancel(
+    /// Asks the code to end. The code of a stopped instance is tried at once; where it still cannot go on, the request is kept
+    /// for when it does.
+    pub(super) async fn cancel(
         &mut self,
         reason: Option<String>,
         Request { run, reply_to, .. }: Request,
@@ -44,6 +46,10 @@ impl Turn<'_> {
         let body = match self.receives(run.as_deref()) {
             Ok(()) => {
                 self.input(run.as_deref(), EventKind::CancelRequested { reason })?;
+                let is_stopped = self.summary().is_some_and(|summary| summary.status.reason().is_some());
+                if is_stopped && self.inert.is_none() {
+                    self.resume().await?;
+                }
                 ReplyBody::Accepted
             }
             // A copy of the request that has ended it.

@@ -4,11 +4,11 @@ use partitura_broker::{Limits, Message, Timestamp};
 use partitura_workflow::{EventKind, Failure, FailureKind, Payload};
 
 use super::{Abandoned, Instance, Turn, write};
-use crate::effects;
 use crate::heartbeats::{self, Beat};
 use crate::instance::Notes;
 use crate::task::{letter, policy};
 use crate::wire::{self, ReplyBody, ReplyTo, TaskRequest};
+use crate::{effects, listeners};
 
 /// An attempt of a task, by the run and the number of its call.
 #[derive(Clone, Copy)]
@@ -129,7 +129,7 @@ impl Turn<'_> {
         let topic = self.context.directory.service(&next.service)?.tasks;
         self.unit.publish.push(Message::new(topic, next.message_id(), wire::encode(&next)).not_before(at));
         // An attempt that is given up may run on; it is to learn that it was.
-        self.unwanted.push((run.clone(), seq));
+        self.no_longer_wanted(&run, seq);
         self.keep(Attempt { run: &run, seq, attempt }, beat);
         Ok(())
     }
@@ -180,6 +180,15 @@ impl Turn<'_> {
         for seq in silenced {
             write(&mut self.unit, heartbeats::remove(self.key, run, seq));
         }
-        self.unwanted.extend(unwanted.into_iter().map(|seq| (run.to_owned(), seq)));
+        for seq in unwanted {
+            self.no_longer_wanted(run, seq);
+        }
+    }
+
+    /// Has word sent to a task, wherever it listens by now. An attempt that says so later is another one.
+    fn no_longer_wanted(&mut self, run: &str, seq: u32) {
+        let told = self.listening.extract_if(.., |(of, number, _)| of == run && *number == seq);
+        self.replies.extend(told.map(|(_, _, to)| (to, listeners::no_longer_wanted())));
+        self.unwanted.push((run.to_owned(), seq));
     }
 }

@@ -104,6 +104,7 @@ impl<H: Handler> Driver<H> {
         match event {
             Event::Deliveries(deliveries) => {
                 for delivery in deliveries {
+                    self.handler.received(&delivery);
                     if delivery.message.not_before.is_some_and(|due| due > now.wall) {
                         self.handler.early(&delivery);
                     }

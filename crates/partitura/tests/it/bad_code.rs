@@ -105,3 +105,53 @@ async fn code_that_does_not_come_back_freezes_no_other_instance() {
     }
     worker.stop().await.expect("stopped");
 }
+
+static UNCLOGGED: AtomicBool = AtomicBool::new(false);
+
+/// Blocks its thread in one of its signals.
+#[derive(Debug, Default)]
+struct Clogged {
+    done: bool,
+}
+
+#[partitura::workflow]
+impl Clogged {
+    #[run]
+    async fn run(cx: Cx<Self>) -> Result<(), Oops> {
+        Ok(cx.until(|clogged: &Clogged| clogged.done).await?)
+    }
+
+    #[signal]
+    fn block(&mut self) {
+        while !UNCLOGGED.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.done = true;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_description_names_the_code_that_does_not_come_back() {
+    let partitura = in_memory().await;
+    let worker = partitura.worker().workflow::<Clogged>().start().await.expect("a worker");
+    let clogged = partitura.client().workflow::<Clogged>("c");
+    clogged.start(()).await.expect("started");
+    assert_eq!(soon(clogged.describe()).await.expect("known").held_up, None);
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_millis();
+    clogged.signal(CloggedSignal::block()).await.expect("sent");
+    let held_up = soon(async {
+        loop {
+            // One that is asked too early waits with all the others.
+            let asked = tokio::time::timeout(Duration::from_secs(2), clogged.describe()).await;
+            if let Ok(Ok(described)) = asked {
+                return described.held_up.expect("it waits");
+            }
+        }
+    })
+    .await;
+    assert_eq!(held_up.code, "signal block");
+    assert!(u128::from(held_up.since) + 1_000 >= since, "{held_up:?} {since}");
+    UNCLOGGED.store(true, Ordering::Relaxed);
+    soon(clogged.result()).await.expect("a result");
+    worker.stop().await.expect("stopped");
+}

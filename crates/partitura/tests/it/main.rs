@@ -6,6 +6,7 @@ mod between;
 mod calls;
 mod children;
 mod clocks;
+mod damaged;
 mod deployments;
 mod detached;
 mod events;

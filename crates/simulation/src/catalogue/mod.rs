@@ -181,11 +181,6 @@ pub(crate) fn definition(workflow: &str) -> Option<Definition> {
     entries().find(|entry| entry.name == workflow).map(|entry| (entry.definition)())
 }
 
-/// Whether a workflow starts others.
-pub(crate) fn has_children(workflow: &[u8]) -> bool {
-    entries().any(|entry| entry.name.as_bytes() == workflow && !entry.children.is_empty())
-}
-
 /// Adds a workflow to those that are conducted, and all that it starts.
 pub(crate) fn include(workflows: &mut BTreeSet<&'static str>, workflow: &'static str) {
     if workflows.insert(workflow)
@@ -201,10 +196,14 @@ pub(crate) fn register(worker: Worker, workflows: &BTreeSet<&'static str>, gener
     wanted.fold(worker, |worker, entry| (entry.register)(worker, generation))
 }
 
-/// Draws one instance.
-pub(crate) fn draw(random: &mut Random, number: usize) -> Piece {
+/// Draws one instance; one with children, if it is to be a parent.
+pub(crate) fn draw(random: &mut Random, number: usize, is_parent: bool) -> Piece {
     let id = format!("p{number}");
     let begin = random.pick(&[0, 10, 1_000, 5_000]);
+    if is_parent {
+        let draw = random.pick(&[ensembles::family, ensembles::duet, interrupted::cascade]);
+        return draw(random, id, begin);
+    }
     let draw = random.pick(&[
         solos::sequence,
         solos::steps,

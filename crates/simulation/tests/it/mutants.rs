@@ -55,4 +55,5 @@ mutants! {
     a_lost_result_of_a_step_is_found: StepResultsLost,
     what_is_settled_and_comes_again_is_found: FlushForgotten,
     a_task_that_is_asked_for_twice_is_found: TasksDoubled,
+    children_that_are_left_behind_are_found: ChildrenForgotten,
 }

@@ -1,0 +1,38 @@
+//! Answers for an instance whose code does not come back.
+
+use partitura_broker::Result;
+
+use super::Conductor;
+use crate::names::InstanceKey;
+use crate::summary::HeldUp;
+use crate::turn::code;
+use crate::wire::{ReplyBody, ReplyTo};
+use crate::{history, sizes, waiting};
+
+impl Conductor {
+    /// The code of an instance that has not come back for a while.
+    pub(super) fn held_up(&self, key: &InstanceKey) -> Option<HeldUp> {
+        let (code, runs_for) = code::slow(key)?;
+        let runs_for = u64::try_from(runs_for.as_millis()).unwrap_or(u64::MAX);
+        Some(HeldUp { code: code.into_owned(), since: self.0.clock.now().as_millis().saturating_sub(runs_for) })
+    }
+
+    /// Describes an instance by what is stored of it.
+    pub(super) async fn describe(&self, key: &InstanceKey, held_up: HeldUp, reply_to: ReplyTo) {
+        let body = self.description(key, held_up).await.unwrap_or_else(|error| ReplyBody::Refused(error.to_string()));
+        self.send(key, vec![(reply_to, body)]).await;
+    }
+
+    async fn description(&self, key: &InstanceKey, held_up: HeldUp) -> Result<ReplyBody> {
+        let journal = &self.0.context.journal;
+        let Some((_, mut summary)) = history::summary(journal, key).await? else {
+            let HeldUp { code, since } = held_up;
+            return Ok(ReplyBody::Refused(format!("{key} begins: its {code} has not come back since {since} ms")));
+        };
+        let (events, _) = history::load(journal, key, &summary.run).await?;
+        (summary.waiting, summary.waits_for) = waiting::of(&events, None, |_| None);
+        summary.held_up = Some(held_up);
+        let summary = sizes::fitting(summary, sizes::page(&self.0.context.directory));
+        Ok(ReplyBody::Description(Box::new(summary)))
+    }
+}
