@@ -1,4 +1,4 @@
-//! What exactness costs beside serde_json alone: `cargo run --release -p partitura-codec --example cost`.
+//! Measures the cost of exactness beside serde_json alone: `cargo run --release -p partitura-codec --example cost`.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -32,7 +32,7 @@ fn order() -> Order {
     }
 }
 
-/// Nanoseconds of one call, the best of many short rounds, so that other processes do not count.
+/// Returns the nanoseconds of one call: the best of many short rounds, so that other processes do not count.
 fn measure<R>(call: impl Fn() -> R) -> f64 {
     const CALLS: u32 = 500;
     let round = || {

@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-/// So many bytes, and more, are written in their compact form. Fewer are an array of numbers.
+/// Number of bytes from which on bytes are written in their compact form. Fewer are an array of numbers.
 pub const COMPACT_FROM: usize = 32;
 
 const MARK: &str = "base64:";
@@ -19,7 +19,7 @@ pub(crate) fn push(text: &mut Vec<u8>, bytes: &[u8]) {
     text.push(b'"');
 }
 
-/// The bytes that the string stands for, if it stands for bytes.
+/// Returns the bytes that the string encodes, if it is their compact form.
 pub(crate) fn parse(text: &str) -> Option<Vec<u8>> {
     STANDARD.decode(text.strip_prefix(MARK)?).ok()
 }

@@ -1,6 +1,6 @@
-//! What JSON carries for some types, and not for others.
+//! Values that JSON carries for some types, and not for others.
 
-/// A kind of value of which only the type that reads it tells whether it comes back.
+/// A kind of value that decodes to itself for some types only: the type that reads it decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Doubt {
     /// `Some(None)`, `Some(())`: null, which is read as `None`.
@@ -11,7 +11,7 @@ pub(crate) enum Doubt {
     Key,
     /// JSON that is embedded as it is.
     Raw,
-    /// A map of unknown length: what a struct with a flattened field is written as.
+    /// A map of unknown length. A struct with a flattened field is written as one.
     Flattened,
     /// Bytes in their compact form.
     Bytes,
@@ -20,7 +20,7 @@ pub(crate) enum Doubt {
 impl Doubt {
     const ALL: [Self; 6] = [Self::SomeOfNothing, Self::Wide, Self::Key, Self::Raw, Self::Flattened, Self::Bytes];
 
-    /// What some types cannot read, in the order in which it is suspected.
+    /// The kinds that some types cannot read, the likeliest first.
     pub(crate) const UNREADABLE: [Self; 5] = [Self::Wide, Self::Key, Self::Raw, Self::Flattened, Self::Bytes];
 
     pub(crate) fn problem(self) -> &'static str {
@@ -47,7 +47,7 @@ impl Doubt {
     }
 }
 
-/// How often there was which doubt.
+/// Counts the doubts by their kind.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Doubts([u32; 6]);
 
@@ -60,7 +60,7 @@ impl Doubts {
         self.0[doubt as usize] > 0
     }
 
-    /// The first kind of which there were more or fewer, or else the first that there was.
+    /// Returns the first kind whose count differs, or else the first kind that occurred.
     pub(crate) fn first_difference(&self, other: &Self) -> Option<Doubt> {
         let differs = |doubt: &Doubt| self.0[*doubt as usize] != other.0[*doubt as usize];
         Doubt::ALL.into_iter().find(differs).or_else(|| Doubt::ALL.into_iter().find(|doubt| self.has(*doubt)))
@@ -71,7 +71,7 @@ impl Doubts {
     }
 }
 
-/// Tells texts apart, whatever the order of their parts: that of a hash map is another each time.
+/// Digest of a text that ignores the order of its parts, since the order of a hash map changes each time.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Fingerprint {
     length: usize,

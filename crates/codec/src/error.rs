@@ -1,6 +1,6 @@
 use std::fmt::{self, Display};
 
-/// A value that has no form in JSON which comes back as it is.
+/// The error for a value that JSON cannot carry unchanged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EncodeError(Box<Inner>);
 
@@ -15,17 +15,17 @@ impl EncodeError {
         Self(Box::new(Inner { path: String::new(), problem: problem.into() }))
     }
 
-    /// Where in the value: `orders[3].price`. Empty for the value itself.
+    /// The path of the field: `orders[3].price`. Empty for the value itself.
     pub fn path(&self) -> &str {
         &self.0.path
     }
 
-    /// What is wrong with it.
+    /// The reason.
     pub fn problem(&self) -> &str {
         &self.0.problem
     }
 
-    /// The error came from inside of a field, key or variant of this name.
+    /// Prepends the field, key or variant that contains the error.
     pub(crate) fn in_field(mut self, name: &str) -> Self {
         let path = &mut self.0.path;
         let separator = if path.is_empty() || path.starts_with('[') { "" } else { "." };
@@ -33,7 +33,7 @@ impl EncodeError {
         self
     }
 
-    /// The error came from inside of an element.
+    /// Prepends the element that contains the error.
     pub(crate) fn in_element(self, index: usize) -> Self {
         self.in_field(&format!("[{index}]"))
     }

@@ -1,16 +1,17 @@
-//! Values as JSON, by serde: what is encoded decodes to the same value, or encoding is the error.
+//! Values as JSON, by serde: an encoded value decodes to the same value, or encoding fails.
 //!
 //! JSON does not carry everything that serde does, and serde_json writes some of it as something else: `NaN` becomes
 //! `null`, `Some(None)` comes back as `None`, a map with number keys cannot be read inside of an untagged enum.
-//! [`encode`] refuses what would not come back, and names the field. Whatever uses JSON between processes goes through
-//! this one door.
+//! [`encode`] refuses a value that would not decode to itself, and names the field. All JSON between processes goes
+//! through this crate.
 //!
 //! * Floats keep every bit, `-0.0` too. `NaN` and the infinities are refused.
-//! * Values are nested 127 levels deep at most: that is what [`decode`] reads without risk to the stack.
+//! * Values are nested 127 levels deep at most: [`decode`] reads this depth without risk to the stack.
 //! * Bytes (`serialize_bytes`, and sequences of `u8`) of [a certain length](COMPACT_FROM) are one string,
 //!   `"base64:…"`; shorter ones are numbers. Both are read.
-//! * Where it depends on the type whether JSON carries a value (128-bit numbers, keys that are not text, `Some` of
-//!   nothing, flattened fields, bytes), [`encode`] decodes what it wrote and compares. Everything else costs one pass.
+//! * For some values it depends on the type whether JSON carries them: 128-bit numbers, keys that are not text, `Some`
+//!   of nothing, flattened fields, bytes. For these [`encode`] decodes its own output and compares. All other values
+//!   cost one pass.
 //!
 //! ```
 //! assert_eq!(partitura_codec::encode(&("order-42".to_owned(), 0.01 * 1.19))?, r#"["order-42",0.011899999999999999]"#);
@@ -40,7 +41,7 @@ use self::writer::{Bytes, RAW_VALUE, Written, write};
 /// Encodes a value that decodes as the same value.
 ///
 /// # Errors
-/// When the value, or its `Serialize`, has no form in JSON that comes back as it is; the error names the field.
+/// If JSON cannot carry the value unchanged, or its `Serialize` fails; the error names the field.
 pub fn encode<T: Serialize + DeserializeOwned>(value: &T) -> Result<String, EncodeError> {
     let compact = write(value, Bytes::Compact, None)?;
     let Err(disproof) = prove::<T>(&compact, Bytes::Compact) else { return Ok(compact.text) };
@@ -56,7 +57,7 @@ pub fn encode<T: Serialize + DeserializeOwned>(value: &T) -> Result<String, Enco
 
 /// Encodes a value that is read as another type than its own, for example a `&str`.
 ///
-/// What comes back as another value in any type is refused. That the reader's type can read it is not proven.
+/// A value that no type reads back unchanged is refused. It is not proven that the reader's type can read it.
 ///
 /// # Errors
 /// As for [`encode`].
@@ -67,7 +68,7 @@ pub fn encode_unproven<T: Serialize + ?Sized>(value: &T) -> Result<String, Encod
 /// Decodes a value.
 ///
 /// # Errors
-/// When the text is not JSON, or does not fit `T`.
+/// If the text is not JSON, or does not fit `T`.
 pub fn decode<T: DeserializeOwned>(json: &str) -> Result<T, serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_str(json);
     let value = T::deserialize(Reader(&mut deserializer))?;
@@ -77,14 +78,14 @@ pub fn decode<T: DeserializeOwned>(json: &str) -> Result<T, serde_json::Error> {
 /// Decodes a value from bytes.
 ///
 /// # Errors
-/// As for [`decode`], and when the bytes are not UTF-8.
+/// As for [`decode`], and if the bytes are not UTF-8.
 pub fn decode_slice<T: DeserializeOwned>(json: &[u8]) -> Result<T, serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(json);
     let value = T::deserialize(Reader(&mut deserializer))?;
     deserializer.end().map(|()| value)
 }
 
-/// Takes text that [`encode`] has written as a value to embed in other JSON, without reading it again.
+/// Makes a value to embed in other JSON from text that [`encode`] has written, without reading it again.
 pub fn to_raw(json: &str) -> Box<RawValue> {
     struct Verbatim<'a>(&'a str);
     impl Serialize for Verbatim<'_> {
@@ -97,13 +98,13 @@ pub fn to_raw(json: &str) -> Box<RawValue> {
     to_raw_value(&Verbatim(json)).unwrap_or_else(|_| RawValue::NULL.to_owned())
 }
 
-/// A value that does not come back.
+/// The error for a value that does not decode to itself.
 struct Disproof {
     suspect: Option<Doubt>,
     problem: String,
 }
 
-/// Whether what was written comes back as it was. What is beyond doubt is not tried.
+/// Checks that the written text decodes to the value. Text without doubts is not checked.
 fn prove<T: Serialize + DeserializeOwned>(written: &Written, bytes: Bytes) -> Result<(), Disproof> {
     let Written { text, doubts } = written;
     if doubts.is_empty() {
@@ -121,7 +122,7 @@ fn prove<T: Serialize + DeserializeOwned>(written: &Written, bytes: Bytes) -> Re
     Err(changed(doubts.first_difference(&again.doubts)))
 }
 
-/// The error, with the first field that can be to blame.
+/// The error, with the first field that can be the cause.
 fn explain<T: Serialize>(value: &T, Disproof { suspect, problem }: Disproof) -> EncodeError {
     match write(value, Bytes::Compact, suspect) {
         Err(error) => error.because(&problem),

@@ -9,10 +9,10 @@ use syn::{Attribute, Expr, Ident, LitStr, Path, Result};
 
 use crate::signature::unraw;
 
-/// The longest name of a service or workflow, in bytes: topics are called after it, with more before and behind.
+/// The longest name of a service or workflow, in bytes. The names of topics contain it, with a prefix and a suffix.
 const MAX_NAME: usize = 128;
 
-/// The wire name out of `#[service(…)]` or `#[workflow(…)]`, else that of the item.
+/// Reads the wire name from `#[service(…)]` or `#[workflow(…)]`; by default it is the name of the item.
 pub(crate) fn wire_name(attributes: TokenStream, macro_name: &str, item: &Ident) -> Result<String> {
     let mut name = None;
     let parser = syn::meta::parser(|meta| read_name(&meta, &mut name, macro_name));
@@ -30,7 +30,7 @@ pub(crate) fn wire_name(attributes: TokenStream, macro_name: &str, item: &Ident)
     Err(syn::Error::new(span, message))
 }
 
-/// The wire name out of `#[signal(…)]` or `#[query(…)]`, both of which may stand alone.
+/// Reads the wire name from `#[signal(…)]` or `#[query(…)]`. Both may have no arguments.
 pub(crate) fn method_name(attribute: &Attribute, macro_name: &str) -> Result<Option<String>> {
     let mut name = None;
     if !matches!(attribute.meta, syn::Meta::Path(_)) {
@@ -69,7 +69,7 @@ fn checked_name(text: LitStr) -> Result<LitStr> {
     Ok(text)
 }
 
-/// What `#[task(…)]` states.
+/// The options of `#[task(…)]`.
 #[derive(Default)]
 pub(crate) struct TaskAttribute {
     pub(crate) name: Option<String>,
@@ -79,7 +79,7 @@ pub(crate) struct TaskAttribute {
 }
 
 impl TaskAttribute {
-    /// Takes the `#[task(…)]` attributes out of a method's.
+    /// Removes the `#[task(…)]` attributes from those of a method.
     pub(crate) fn take(attributes: &mut Vec<Attribute>) -> Result<Self> {
         let mut task = Self::default();
         for attribute in attributes.extract_if(.., |attribute| attribute.path().is_ident("task")) {

@@ -14,8 +14,8 @@ use proc_macro::TokenStream;
 
 /// Makes a trait of async methods a service.
 ///
-/// The trait becomes implementable with plain `async fn`s (their futures are `Send`), and for a trait `Payments` two types are
-/// generated:
+/// The trait can then be implemented with plain `async fn`s, whose futures are `Send`. For a trait `Payments` two types
+/// are generated:
 /// * `PaymentsStub`, which workflows call: `cx.service::<PaymentsStub>().charge(…).await`; every method returns a lazy
 ///   `Task<T, E>`.
 /// * `PaymentsService<T>(pub T)`, which a worker runs: it wraps an implementation of the trait.
@@ -24,8 +24,8 @@ use proc_macro::TokenStream;
 /// an `Option` is compatible in both directions, reordering too, renaming is not. `Result<T, E>` is written out: an alias hides the
 /// error's type.
 ///
-/// `#[service(name = "payments")]` fixes the name on the wire; it is the trait's otherwise. Topics are called after it, so it has 1 to
-/// 128 of the characters `A–Z a–z 0–9 . _ -`. On methods, each of another name:
+/// `#[service(name = "payments")]` fixes the name on the wire; it is the trait's otherwise. The names of topics contain
+/// it, so it has 1 to 128 of the characters `A–Z a–z 0–9 . _ -`. On methods, whose names must differ:
 ///
 /// ```text
 /// #[task(
@@ -47,8 +47,9 @@ pub fn service(attributes: TokenStream, item: TokenStream) -> TokenStream {
 /// * `#[signal] fn packed(&mut self, …)`: changes the state when a signal of that name comes.
 /// * `#[query] fn is_packed(&self, …) -> R`: answers without changing anything.
 ///
-/// The methods stay what they are, to be unit-tested. For a type `Checkout` (which is `Default`, the state of a new instance) the
-/// constructors `CheckoutSignal::packed(…)` and `CheckoutQuery::is_packed(…)` are generated for those who send them.
+/// The methods are not changed, so that unit tests can call them. For a type `Checkout` (which is `Default`, the state
+/// of a new instance) the constructors `CheckoutSignal::packed(…)` and `CheckoutQuery::is_packed(…)` are generated for
+/// senders.
 ///
 /// `#[workflow(name = "checkout")]` fixes the name on the wire, it is the type's otherwise; `#[signal(name = "…")]` and
 /// `#[query(name = "…")]` do it for theirs.
@@ -57,8 +58,9 @@ pub fn workflow(attributes: TokenStream, item: TokenStream) -> TokenStream {
     workflow::expand(attributes.into(), item.into()).into()
 }
 
-/// Awaits several futures and takes the first that is ready; the others are dropped, which cancels what they began: their tasks,
-/// timers and children. What shall go on, or be awaited again, is started before and awaited by `&mut`:
+/// Awaits several futures and takes the first that is ready; the others are dropped, which cancels what they began:
+/// their tasks, timers and children. To keep a future running, or to await it again, start it before and await it by
+/// `&mut`:
 ///
 /// ```text
 /// let mut charge = payments.charge(order, cents).start();     // a handle: not cancelled when it loses
@@ -68,8 +70,8 @@ pub fn workflow(attributes: TokenStream, item: TokenStream) -> TokenStream {
 /// };
 /// ```
 ///
-/// Branches are looked at from top to bottom, always: when two are ready at once the upper one wins, in the first run and in every
-/// replay. The futures need be neither fused nor `Unpin`; a pattern must match whatever its future gives.
+/// Branches are always polled from top to bottom: if two are ready at once the upper one wins, in the first run and in
+/// every replay. The futures need be neither fused nor `Unpin`. A pattern must match every output of its future.
 #[proc_macro]
 pub fn select(branches: TokenStream) -> TokenStream {
     select::expand(branches.into()).into()

@@ -80,7 +80,7 @@ impl Service {
         }
     }
 
-    /// What workflows call.
+    /// The stub that workflows call.
     fn stub(&self) -> TokenStream {
         let ItemTrait { vis, ident, .. } = &self.item;
         let stub = format_ident!("{ident}Stub");
@@ -109,7 +109,7 @@ impl Service {
         }
     }
 
-    /// What a worker runs.
+    /// The wrapper that a worker runs.
     fn service(&self) -> TokenStream {
         let ItemTrait { vis, ident, .. } = &self.item;
         let service = format_ident!("{ident}Service");

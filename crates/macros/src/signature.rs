@@ -1,4 +1,4 @@
-//! What all methods that are called over the wire have in common: named, owned arguments and a known result.
+//! The common part of all methods that are called over the wire: named, owned arguments and a known result.
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote, quote_spanned};
@@ -42,7 +42,7 @@ pub(crate) fn arguments(signature: &Signature) -> Result<Vec<Argument>> {
     Ok(arguments)
 }
 
-/// Refuses what no method over the wire can have.
+/// Refuses parts of a signature that no method over the wire can have.
 pub(crate) fn refuse_generics(signature: &Signature, what: &str) -> Result<()> {
     let generic = signature.generics.params.first().map(ToTokens::to_token_stream);
     let hidden = || {
@@ -78,7 +78,7 @@ pub(crate) fn is_exclusive(receiver: &Receiver) -> bool {
     receiver.reference.is_some() && receiver.mutability.is_some() && receiver.colon_token.is_none()
 }
 
-/// What a method returns.
+/// The return type of a method.
 pub(crate) struct Output {
     pub(crate) value: Type,
     /// Of a `Result<T, E>`.
@@ -122,7 +122,7 @@ impl Output {
         }
     }
 
-    /// Code that asserts what only the compiler knows: that the types can be sent, and that none hides a `Result`.
+    /// Generates assertions for facts that only the compiler knows: the types can be sent, and none hides a `Result`.
     pub(crate) fn assertions(&self, method: &str) -> TokenStream {
         let travel = self.error.iter().chain([&self.value]).map(travels);
         let is_plain = self.error.is_none().then(|| {

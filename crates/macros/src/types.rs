@@ -1,8 +1,8 @@
-//! What cannot be sent, as far as it shows in how a type is written.
+//! Types that cannot be sent, as far as the source of the type shows it.
 
 use syn::{Error, GenericArgument, PathArguments, Result, ReturnType, Type, TypeParamBound};
 
-/// Refuses types that cannot be sent and read again. `role` is what such values are, in the plural: "arguments".
+/// Refuses types that cannot be sent and read again. `role` names their values in the plural: "arguments".
 ///
 /// An alias hides what it stands for: the generated code asserts the rest.
 pub(crate) fn check(ty: &Type, role: &str) -> Result<()> {

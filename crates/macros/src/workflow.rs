@@ -51,7 +51,7 @@ struct Handler {
 }
 
 impl Workflow {
-    /// Reads the block and takes our attributes out of it, also when something is wrong with it.
+    /// Reads the block and removes our attributes from it, also if the block has an error.
     fn parse(attributes: TokenStream, item: &mut ItemImpl) -> Result<Self> {
         let mut errors = Errors::default();
         let (mut runs, mut signals, mut queries) = (Vec::new(), Vec::new(), Vec::new());

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 /// When to try again, and when to give up. Plain data: it is written into the history with a task.
 ///
-/// The wait before attempt *n + 1* is `initial × coefficient^(n - 1)`, at most `max_interval`, and then shortened by a random
-/// share of up to `jitter`, so that many failures at once do not come back at once.
+/// The wait before attempt *n + 1* is `initial × coefficient^(n - 1)`, at most `max_interval`, and then shortened by a
+/// random share of up to `jitter`, so that many attempts that fail together are not tried again together.
 ///
 /// ```
 /// use std::time::Duration;
@@ -29,7 +29,7 @@ pub struct Retry {
 }
 
 impl Retry {
-    /// 1 s, 2 s, 4 s, … at most 60 s apart, shortened by up to a fifth, as many attempts as it takes.
+    /// 1 s, 2 s, 4 s, … at most 60 s apart, shortened by up to a fifth, without a limit on attempts.
     pub fn exponential() -> Self {
         Self {
             initial: Duration::from_secs(1),
@@ -40,7 +40,7 @@ impl Retry {
         }
     }
 
-    /// The same interval between attempts, without jitter, as many attempts as it takes.
+    /// The same interval between attempts, without jitter and without a limit on attempts.
     pub fn fixed(interval: Duration) -> Self {
         Self { initial: interval, coefficient: 1.0, max_interval: None, max_attempts: None, jitter: 0.0 }
     }
@@ -57,10 +57,11 @@ impl Retry {
         self
     }
 
-    /// By how much each wait is longer than the one before. What is below 1 or no number counts as 1, infinity as the largest number.
+    /// The factor by which each wait is longer than the one before. A value below 1 or `NaN` counts as 1, infinity as
+    /// the largest number.
     #[must_use]
     pub fn coefficient(mut self, coefficient: f64) -> Self {
-        // `max` ignores what is no number. What is kept can be written into a history.
+        // `max` ignores `NaN`. The stored value can be written into a history.
         self.coefficient = 1.0_f64.max(coefficient).min(f64::MAX);
         self
     }
@@ -72,22 +73,22 @@ impl Retry {
         self
     }
 
-    /// How many attempts in all, the first one included; 0 counts as 1.
+    /// The number of attempts in all, the first one included; 0 counts as 1.
     #[must_use]
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.max_attempts = Some(attempts.max(1));
         self
     }
 
-    /// The largest share of a wait that may be taken off at random, from 0 (none) to 1. What is outside counts as the nearer of
-    /// these, what is no number as 0.
+    /// The largest share by which a wait may be shortened at random, from 0 (none) to 1. A value outside of this range
+    /// counts as the nearer end, `NaN` as 0.
     #[must_use]
     pub fn jitter(mut self, fraction: f64) -> Self {
         self.jitter = 0.0_f64.max(fraction).min(1.0);
         self
     }
 
-    /// How long to wait after the failure of `attempt` (the first is 1), or `None` to give up.
+    /// Returns the wait after the failure of `attempt` (the first is 1), or `None` to give up.
     ///
     /// `random` is a number from 0 up to 1 that the caller draws.
     pub fn delay(&self, attempt: u32, random: f64) -> Option<Duration> {

@@ -1,11 +1,12 @@
-//! Groups per second, at 1, 50 and 500 in flight: this store beside the embedded one, on the same disk, as JSON lines.
+//! Measures groups per second, with 1, 50 and 500 in flight: this store beside the embedded one, on the same disk, as
+//! JSON lines.
 //!
 //! ```text
 //! cargo run --release -p partitura-store-postgres --example groups -- postgres://postgres@127.0.0.1:5432/store [SECONDS]
 //! ```
 //!
-//! A group is what an ordinary turn of a workflow writes: a new row of history and a row of the outbox, and the row before it
-//! removed from the outbox.
+//! A group is the write of an ordinary turn of a workflow: it adds a row of history and a row of the outbox, and
+//! removes the previous row of the outbox.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -45,7 +46,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// How long each group took.
+/// The time that each group took.
 async fn measure(store: &Arc<dyn Store>, in_flight: usize, time: Duration) -> Result<Vec<Duration>, Box<dyn Error>> {
     let over = Arc::new(AtomicBool::new(false));
     let run = now();

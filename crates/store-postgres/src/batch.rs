@@ -1,4 +1,4 @@
-//! Groups that go to the server together.
+//! Groups that are sent to the server together.
 
 use std::collections::HashSet;
 
@@ -6,7 +6,7 @@ use bytes::Bytes;
 use partitura_broker::{Error, ErrorKind, Expect, Put, Result, Space};
 use tokio::sync::oneshot;
 
-/// What one statement carries at most. A single group may be larger.
+/// The limits of one statement. A single group may be larger.
 const PUTS: usize = 4_096;
 const BYTES: usize = 8 << 20;
 /// The longest key: a page of the index holds three of them.
@@ -14,14 +14,14 @@ const KEY: usize = 2_000;
 /// The largest value that leaves room for the protocol's gigabyte.
 const VALUE: usize = 128 << 20;
 
-/// A group, and who waits for it.
+/// A group, and the caller that waits for it.
 #[derive(Debug)]
 pub(crate) struct Group {
     pub(crate) puts: Vec<Put>,
     pub(crate) answer: oneshot::Sender<Result<()>>,
 }
 
-/// What keeps a group from being written, whoever sends it with what.
+/// Refuses a group that cannot be written in any batch.
 pub(crate) fn check(puts: &[Put]) -> Result<()> {
     let mut keys = HashSet::with_capacity(puts.len());
     for put in puts {
@@ -39,7 +39,7 @@ pub(crate) fn check(puts: &[Put]) -> Result<()> {
     Ok(())
 }
 
-/// Where a value is.
+/// The place of a value: space and key.
 pub(crate) type Key = (Space, Bytes);
 
 /// Keys that are being written.
@@ -73,7 +73,7 @@ impl Batch {
         !self.groups.is_empty() && (self.puts + group.puts.len() > PUTS || self.bytes + group.size() > BYTES)
     }
 
-    /// Takes a group in, none of whose keys is in the batch.
+    /// Adds a group, none of whose keys is in the batch.
     pub(crate) fn add(&mut self, group: Group) {
         self.puts += group.puts.len();
         self.bytes += group.size();
@@ -90,7 +90,7 @@ impl Batch {
         let numbered =
             self.groups.iter().zip(0..).flat_map(|(group, unit)| group.puts.iter().map(move |put| (unit, put)));
         let mut puts: Vec<(i32, &Put)> = numbered.collect();
-        // Whoever locks the same keys locks them in the same order.
+        // All writers lock their keys in the same order, so that no two wait for each other.
         puts.sort_unstable_by(|(_, one), (_, other)| (one.space, &one.key).cmp(&(other.space, &other.key)));
         Columns {
             units: puts.iter().map(|(unit, _)| *unit).collect(),
@@ -102,7 +102,7 @@ impl Batch {
         }
     }
 
-    /// Tells everybody: `Ok`, except for the refused groups.
+    /// Answers all callers: `Ok`, except for the refused groups.
     pub(crate) fn written(self, refused: Vec<(i32, Error)>) {
         let mut results: Vec<Result<()>> = self.groups.iter().map(|_| Ok(())).collect();
         for (unit, error) in refused {
@@ -111,12 +111,12 @@ impl Batch {
             }
         }
         for (group, result) in self.groups.into_iter().zip(results) {
-            // Whoever no longer waits has no use for it.
+            // A caller that no longer waits needs no answer.
             let _ = group.answer.send(result);
         }
     }
 
-    /// Tells everybody the same. The first gets the source, too.
+    /// Gives all callers the same error. The first also gets its source.
     pub(crate) fn failed(self, error: Error) {
         let mut error = Some(error);
         let copy = error.as_ref().map(Error::duplicate);
@@ -140,7 +140,7 @@ pub(crate) struct Columns<'b> {
 }
 
 impl Columns<'_> {
-    /// The group of the put at this place, from 1, and what to tell it.
+    /// The group of the put at this place, from 1, and the error for it.
     pub(crate) fn refusal(&self, place: i64) -> Option<(i32, Error)> {
         let (unit, put) = self.puts.get(usize::try_from(place).ok()?.checked_sub(1)?)?;
         let message = format!("{:?} was expected and does not hold; load again", put.expect);

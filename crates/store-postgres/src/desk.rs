@@ -7,12 +7,13 @@ use tokio::sync::mpsc;
 use crate::batch::{Batch, Group, Key, Keys};
 use crate::writer::{Target, Writer};
 
-/// Hands groups to writers, in their order where they share a key: such a group waits for the answer to the other.
+/// Gives groups to writers. Groups that share a key keep their order: the later one waits for the answer to the earlier
+/// one.
 #[derive(Debug)]
 pub(crate) struct Desk {
     target: Arc<Target>,
     idle: Vec<Writer>,
-    /// Of the batches that are on their way, and of the one that forms.
+    /// The keys of the batches on their way, and of the batch that forms.
     busy: Keys,
     back: mpsc::Sender<(Writer, Vec<Key>)>,
     returning: mpsc::Receiver<(Writer, Vec<Key>)>,
@@ -24,7 +25,7 @@ impl Desk {
         Self { target, idle: writers, busy: Keys::new(), back, returning }
     }
 
-    /// Serves until there is nobody left to write for; then closes the connections.
+    /// Serves until there is no caller left; then closes the connections.
     pub(crate) async fn serve(mut self, mut groups: mpsc::Receiver<Group>) {
         let all = self.idle.len();
         let mut held = None;
@@ -37,7 +38,7 @@ impl Desk {
             let writer = self.writer_for(&first).await;
             let mut batch = Batch::default();
             self.add(&mut batch, first);
-            // Whatever came while all writers were away goes together.
+            // Groups that came while all writers were busy are sent together.
             while let Ok(group) = groups.try_recv() {
                 if batch.is_full_for(&group) || group.touches(&self.busy) {
                     held = Some(group);
@@ -60,7 +61,7 @@ impl Desk {
         batch.add(group);
     }
 
-    /// Waits until a writer is free and nobody writes any of the group's keys.
+    /// Waits until a writer is free and none writes any of the group's keys.
     async fn writer_for(&mut self, group: &Group) -> Writer {
         loop {
             if !group.touches(&self.busy)
@@ -73,7 +74,7 @@ impl Desk {
     }
 
     async fn await_return(&mut self) {
-        // One sender is ours, so there is always somebody to hear from.
+        // One sender is ours, so the channel is never closed.
         if let Some((writer, keys)) = self.returning.recv().await {
             for key in &keys {
                 self.busy.remove(key);
@@ -87,7 +88,7 @@ impl Desk {
         let keys = batch.keys().collect();
         tokio::spawn(async move {
             writer.write(&target, batch).await;
-            // Nobody waits for it when the runtime ends.
+            // No caller waits for it when the runtime ends.
             let _ = back.send((writer, keys)).await;
         });
     }

@@ -1,9 +1,9 @@
-//! What an error of the client or the server means to the engine.
+//! Maps errors of the client and of the server to the kinds that the engine knows.
 
 use partitura_broker::{Error, ErrorKind};
 use sqlx::error::DatabaseError;
 
-/// A URL that is none. The client's error may quote it, so only what it is about is kept.
+/// An invalid URL. The client's error may quote it, so only the name of the invalid part is kept.
 pub(crate) fn address(error: &sqlx::Error) -> Error {
     tracing::trace!(is_configuration = matches!(error, sqlx::Error::Configuration(_)), "not a URL of Postgres");
     let message = "not a URL of Postgres, or with a setting that it does not know: write \
@@ -11,13 +11,13 @@ pub(crate) fn address(error: &sqlx::Error) -> Error {
     Error::new(ErrorKind::InvalidArgument, "connect", message)
 }
 
-/// While connecting, reading or migrating: nothing depends on the outcome.
+/// For connecting, reading and migrating: nothing depends on the outcome.
 pub(crate) fn of(operation: &'static str, error: sqlx::Error) -> Error {
     let (kind, advice) = classify(&error);
     with_source(kind, operation, advice, error)
 }
 
-/// While writing. A connection that breaks then leaves the outcome open.
+/// For writing. If the connection breaks, the outcome is unknown.
 pub(crate) fn of_write(error: sqlx::Error) -> Error {
     if is_broken(&error) {
         let advice = "the connection broke before the answer came; load again to see what was written";
@@ -26,13 +26,13 @@ pub(crate) fn of_write(error: sqlx::Error) -> Error {
     of("write", error)
 }
 
-/// Whether the statement was undone because of what others did at the same moment, and is worth sending again.
+/// Whether the statement was undone because of concurrent writes, so that it can be sent again.
 pub(crate) fn is_overtaken(error: &sqlx::Error) -> bool {
-    // unique_violation: of a key that was absent when it was looked for; serialization_failure; deadlock_detected.
+    // unique_violation (another writer added the key after the comparison), serialization_failure, deadlock_detected.
     matches!(code(error).as_deref(), Some("23505" | "40001" | "40P01"))
 }
 
-/// Whether the connection is of no further use.
+/// Whether the connection cannot be used any more.
 pub(crate) fn is_broken(error: &sqlx::Error) -> bool {
     error.as_database_error().is_none() || classify(error).0 == ErrorKind::Disconnected
 }
@@ -57,7 +57,7 @@ fn classify(error: &sqlx::Error) -> (ErrorKind, &'static str) {
     match error {
         sqlx::Error::Database(_) => of_code(&code(error).unwrap_or_default()),
         sqlx::Error::Tls(_) => TLS,
-        // How the client passes on that the other side's certificate does not do.
+        // The form in which the client reports that it does not accept the server's certificate.
         sqlx::Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => TLS,
         sqlx::Error::PoolTimedOut => (ErrorKind::Timeout, "no connection became free, or none could be made, in time"),
         sqlx::Error::PoolClosed => (ErrorKind::Closed, "the store was closed"),

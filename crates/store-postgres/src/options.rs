@@ -9,7 +9,7 @@ use sqlx::postgres::PgConnectOptions;
 
 use crate::error;
 
-/// How to reach Postgres, and what to find there.
+/// Options for the connection to Postgres, and for its tables.
 #[derive(Debug, Clone)]
 pub struct Options {
     pub(crate) schema: String,
@@ -40,8 +40,8 @@ impl Options {
         self
     }
 
-    /// Whether missing tables are created, and old ones brought up to date. They are, unless set otherwise: then they are only
-    /// verified. The first needs the right to create a schema, or one that exists and is ours.
+    /// Whether missing tables are created, and old ones brought up to date. `true` unless set; with `false` they are
+    /// only verified. `true` needs the right to create a schema, or a schema that exists and is ours.
     #[must_use]
     pub fn migrate(mut self, migrate: bool) -> Self {
         self.migrate = migrate;
@@ -56,14 +56,14 @@ impl Options {
         self
     }
 
-    /// Connections that read, opened as they are needed. 8 at most unless set.
+    /// The largest number of connections that read. They are opened when they are needed. 8 unless set.
     #[must_use]
     pub fn readers(mut self, most: NonZeroU32) -> Self {
         self.readers = most;
         self
     }
 
-    /// How long to wait for a connection, and for an answer, before it counts as lost. 30 s unless set.
+    /// The time to wait for a connection, and for an answer, before it counts as lost. 30 s unless set.
     #[must_use]
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
@@ -71,12 +71,12 @@ impl Options {
     }
 }
 
-/// Where to connect, with everything that the statements rely on.
+/// The client's configuration, with all settings that the statements need.
 #[derive(Clone)]
 pub(crate) struct Address(pub(crate) PgConnectOptions);
 
 impl Address {
-    /// Takes `schema` out of the URL, which is ours; the rest is the client's.
+    /// Takes our parameter `schema` out of the URL; the rest is for the client.
     pub(crate) fn parse(url: &str, options: &mut Options) -> Result<Self> {
         let (base, query) = url.split_once('?').unwrap_or((url, ""));
         let (ours, theirs): (Vec<&str>, Vec<&str>) =
@@ -87,8 +87,8 @@ impl Address {
         check_schema(&options.schema)?;
         let url = if theirs.is_empty() { base.to_owned() } else { format!("{base}?{}", theirs.join("&")) };
         let address = PgConnectOptions::from_str(&url).map_err(|source| error::address(&source))?;
-        // Every key is looked up by the primary key, whatever the planner thinks of a table that it saw when it was
-        // empty. What a session is told so does not pass through a pooler that hands out statements one by one.
+        // Every key is looked up by the primary key, also if the planner last saw the table when it was empty. Such
+        // settings of a session do not work with a pooler that distributes single statements.
         let settings = [
             ("default_transaction_isolation", "read\\ committed"),
             ("plan_cache_mode", "force_generic_plan"),
@@ -117,7 +117,7 @@ impl fmt::Debug for Address {
     }
 }
 
-/// It becomes part of statements, so nothing in it may need quotes.
+/// The name becomes part of statements, so it must need no quotes.
 fn check_schema(name: &str) -> Result<()> {
     let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
     let starts_well = name.bytes().next().is_some_and(|byte| !byte.is_ascii_digit());

@@ -6,10 +6,10 @@ use sqlx::{Connection, Executor, PgConnection};
 use crate::error;
 use crate::options::Options;
 
-/// Each brings the tables from the version that is its index to the next. What was released never changes.
+/// Migrations: each one brings the tables from the version of its index to the next. A released one never changes.
 ///
-/// Histories are appended and kept; rows of the outbox live for milliseconds, and are vacuumed often so that a scan does not
-/// wade through the dead. Other spaces share the rest.
+/// Histories are appended and kept. Rows of the outbox live for milliseconds: they are vacuumed often, so that a scan
+/// does not pass over many dead rows. Other spaces share one partition.
 const MIGRATIONS: &[&str] = &["
     CREATE TABLE $schema.entry (
         space text COLLATE \"C\" NOT NULL,
@@ -26,7 +26,7 @@ const MIGRATIONS: &[&str] = &["
 /// The oldest server whose SQL suffices.
 const OLDEST_SERVER: i32 = 120_000;
 
-/// Makes sure that the tables are those that this version works with.
+/// Checks that the tables are those that this version works with.
 pub(crate) async fn prepare(connection: &mut PgConnection, options: &Options) -> Result<()> {
     check_server(connection).await?;
     let schema = &options.schema;
@@ -60,10 +60,10 @@ async fn check_server(connection: &mut PgConnection) -> Result<()> {
     Ok(())
 }
 
-/// How many migrations were applied.
+/// The number of applied migrations.
 async fn version(connection: &mut PgConnection, schema: &str) -> Result<usize> {
     let read = async {
-        // Read from the catalog itself: what `to_regclass` sees may be older than a lock that was just granted.
+        // Reads the catalog itself: `to_regclass` may see a state that is older than a lock that was just granted.
         let exists =
             "SELECT EXISTS (SELECT FROM pg_catalog.pg_tables WHERE schemaname = $1 AND tablename = 'migration')";
         let exists: bool = sqlx::query_scalar(exists).bind(schema).fetch_one(&mut *connection).await?;
@@ -77,20 +77,20 @@ async fn version(connection: &mut PgConnection, schema: &str) -> Result<usize> {
     read.await.map_err(|source| error::of("connect", source))
 }
 
-/// All of it in one transaction, one process after the other.
+/// Migrates in one transaction. Processes migrate one after the other.
 async fn migrate(connection: &mut PgConnection, schema: &str) -> Result<()> {
     let failed = |source| error::of("migrate", source).of(format_args!("schema {schema}"));
     let mut transaction = connection.begin().await.map_err(failed)?;
     let lock = "SELECT pg_advisory_xact_lock(hashtextextended('partitura migrates ' || $1, 0))";
     sqlx::query(lock).bind(schema).execute(&mut *transaction).await.map_err(failed)?;
-    // Whoever had the lock before may have done it.
+    // The previous owner of the lock may have migrated.
     let found = version(&mut transaction, schema).await?;
     let Some(missing) = MIGRATIONS.get(found..) else { return Err(too_new(schema, found)) };
     if found == 0 {
         let exists = "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1)";
         let exists: bool =
             sqlx::query_scalar(exists).bind(schema).fetch_one(&mut *transaction).await.map_err(failed)?;
-        // Where somebody else made the schema for us, we may not have the right to.
+        // If an administrator created the schema for us, we may not have the right to create it.
         let create = if exists { String::new() } else { format!("CREATE SCHEMA {schema};") };
         let table = "migration (version int4 PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now());";
         let create = format!("{create} CREATE TABLE IF NOT EXISTS {schema}.{table}");

@@ -26,19 +26,20 @@ impl Statements {
     }
 }
 
-/// Reads the server's clock, in milliseconds since the Unix epoch: that of the statement, not of its transaction.
+/// Reads the server's clock, in milliseconds since the Unix epoch. It is the time of the statement, not of its
+/// transaction.
 pub(crate) const NOW: &str = "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::int8";
 
-/// Takes a batch of puts as arrays, in which each key occurs once: the number of the group, space, key, what is expected (null:
-/// anything; 0: no value; else this version) and the value (null: remove). Gives the first put of each group that was
-/// refused, as its place in the arrays from 1.
+/// Takes a batch of puts as arrays, in which each key occurs once: the number of the group, space, key, what is
+/// expected (null: anything; 0: no value; else this version) and the value (null: remove). Returns the first put of
+/// each refused group, as its place in the arrays from 1.
 ///
 /// * `put` compares every expectation with the row as it is now, and locks the row until the commit. Under `READ
-///   COMMITTED`, locking waits for whoever has it and then reads what they left.
-/// * A row that somebody adds between the comparison and `added` is a violation of the primary key, which undoes the
-///   whole statement: nothing here says `DO NOTHING`.
-/// * `replaced` without an expectation takes what it finds, and whoever else writes the same row comes before or after.
-/// * No key occurs twice, so no part sees, or needs to see, what another wrote.
+///   COMMITTED`, locking waits for the writer that has the lock, and then reads its result.
+/// * A row that another writer adds between the comparison and `added` violates the primary key, which undoes the
+///   whole statement. For this reason there is no `DO NOTHING`.
+/// * `replaced` without an expectation replaces the current row. Another writer of the same row comes before or after.
+/// * No key occurs twice, so no part of the statement needs to see the writes of another part.
 const WRITE: &str = "
     WITH put AS MATERIALIZED (
         SELECT place, unit, space, key, value, expected,

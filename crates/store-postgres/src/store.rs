@@ -18,11 +18,11 @@ use crate::statement::{self, Statements};
 use crate::writer::{Target, Writer};
 use crate::{error, schema};
 
-/// Groups that wait for their turn; whoever writes more waits to be let in.
+/// The largest number of groups that wait. A caller that writes more waits until there is space.
 const WAITING: usize = 4_096;
 
-/// The state of workflows, in tables of a Postgres database. Cheap to clone; the last clone that is dropped closes the
-/// connections, after what was given to it is written.
+/// The state of workflows, in tables of a Postgres database. It is cheap to clone. When the last clone is dropped,
+/// pending groups are written and the connections closed.
 #[derive(Clone)]
 pub struct PostgresStore {
     target: Arc<Target>,
@@ -31,9 +31,9 @@ pub struct PostgresStore {
 }
 
 impl PostgresStore {
-    /// Connects by URL: `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, with whatever parameters libpq knows of: `sslmode`
-    /// (`verify-full` for anything but this machine), `sslrootcert`, `sslcert`, `sslkey`; and `schema`. Creates the
-    /// tables or verifies them; any number of processes may do so at once.
+    /// Connects by URL: `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, with the parameters of libpq: `sslmode`
+    /// (`verify-full` for all servers but those on this machine), `sslrootcert`, `sslcert`, `sslkey`; and `schema`.
+    /// Creates the tables or verifies them; any number of processes may do so at once.
     ///
     /// # Errors
     /// [`InvalidArgument`](ErrorKind::InvalidArgument) for the URL or the schema's name;
@@ -51,7 +51,7 @@ impl PostgresStore {
         let mut first = target.connect().await?;
         schema::prepare(&mut first, &options).await?;
 
-        // Only what was idle for a while may have died unnoticed: a connection that failed is not taken back.
+        // Only a connection that was idle for a while can be dead without notice: one that failed is not taken back.
         let readers = PgPoolOptions::new()
             .max_connections(options.readers.get())
             .acquire_timeout(options.patience)

@@ -1,4 +1,4 @@
-//! One connection that writes, made anew when it broke.
+//! One connection that writes. It is made again after it broke.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use crate::error;
 use crate::options::Address;
 use crate::statement::Statements;
 
-/// How often a statement is sent again that others' writes undid.
+/// The number of times that a statement is sent again if concurrent writes undo it.
 const OVERTAKEN: u32 = 8;
 
-/// Where to write, and how.
+/// The server and the statements.
 #[derive(Debug)]
 pub(crate) struct Target {
     pub(crate) address: Address,
@@ -27,7 +27,7 @@ impl Target {
     pub(crate) async fn connect(&self) -> Result<PgConnection> {
         let connect = async {
             let mut connection = self.address.0.connect().await?;
-            // Nothing weaker than this; the stricter ones are the administrator's to choose.
+            // Weaker settings are raised to this one. Stricter settings are the administrator's choice, and are kept.
             let durable = "SELECT set_config('synchronous_commit', 'on', false)
                            WHERE current_setting('synchronous_commit') IN ('off', 'local')";
             sqlx::query(durable).execute(&mut connection).await?;
@@ -49,23 +49,23 @@ impl Writer {
         Self(Some(connection))
     }
 
-    /// Writes a batch, and tells everybody.
+    /// Writes a batch, and answers all callers.
     pub(crate) async fn write(&mut self, target: &Target, batch: Batch) {
         match self.try_write(target, &batch).await {
             Ok(refused) => batch.written(refused),
             Err(error) => {
-                tracing::warn!(%error, "a batch was not written");
+                tracing::warn!(%error, "writing a batch failed");
                 batch.failed(error);
             }
         }
     }
 
-    /// Gives the groups that were refused.
+    /// Returns the refused groups.
     async fn try_write(&mut self, target: &Target, batch: &Batch) -> Result<Vec<(i32, Error)>> {
         let columns = batch.columns();
         let mut attempt = 0;
         loop {
-            // Kept again only when it is known to be whole, also should this future be dropped.
+            // The connection is kept again only when it is known to be intact, also if this future is dropped.
             let mut connection = match self.0.take() {
                 Some(connection) => connection,
                 None => target.connect().await?,
@@ -88,7 +88,7 @@ impl Writer {
                 Err(source) if error::is_overtaken(&source) && attempt < OVERTAKEN => {
                     self.0 = Some(connection);
                     attempt += 1;
-                    tracing::debug!(%source, attempt, "others wrote the same keys; the batch is sent again");
+                    tracing::debug!(%source, attempt, "sending the batch again, since others wrote the same keys");
                 }
                 Err(source) => {
                     if !error::is_broken(&source) {
@@ -100,7 +100,7 @@ impl Writer {
         }
     }
 
-    /// Says good-bye, for which there need not be an answer.
+    /// Closes the connection without waiting for an answer.
     pub(crate) async fn close(self) {
         if let Some(connection) = self.0 {
             let _ = timeout(Duration::from_secs(1), connection.close()).await;

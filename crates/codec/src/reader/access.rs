@@ -6,7 +6,7 @@ use serde::de::{DeserializeSeed, EnumAccess, MapAccess, SeqAccess, VariantAccess
 use super::Reader;
 use super::visitors::Through;
 
-/// The access that serde_json gives.
+/// The access of serde_json.
 pub(super) struct Access<A>(pub(super) A);
 
 /// Reads a part.

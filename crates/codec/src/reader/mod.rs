@@ -9,7 +9,7 @@ use serde::de::Visitor;
 use self::visitors::{Through, WantsBytes, WantsSeq};
 use crate::writer::RAW_VALUE;
 
-/// A deserializer of which every part is read like the whole.
+/// A deserializer that reads each part of a value as it reads the whole.
 pub(crate) struct Reader<D>(pub(crate) D);
 
 macro_rules! through {
@@ -55,7 +55,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Reader<D> {
     #[inline]
     fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, D::Error> {
         match name {
-            // serde_json knows it by its name, and gives its text.
+            // serde_json recognizes this type by its name, and gives its text.
             RAW_VALUE => self.0.deserialize_newtype_struct(name, visitor),
             _ => self.0.deserialize_newtype_struct(name, Through(visitor)),
         }

@@ -1,4 +1,4 @@
-//! Visitors that hand on what serde_json gives.
+//! Visitors that pass on the values of serde_json.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use super::Reader;
 use super::access::Access;
 use crate::bytes;
 
-/// Hands everything on, its parts as parts of a [`Reader`].
+/// Passes every value on, with its parts as parts of a [`Reader`].
 pub(super) struct Through<V>(pub(super) V);
 
 macro_rules! through {
@@ -72,7 +72,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Through<V> {
     }
 }
 
-/// Of a type that asks for a sequence: takes one, or bytes in their compact form.
+/// For a type that asks for a sequence: takes a sequence, or bytes in their compact form.
 pub(super) struct WantsSeq<V>(pub(super) V);
 
 impl<'de, V: Visitor<'de>> Visitor<'de> for WantsSeq<V> {
@@ -96,7 +96,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for WantsSeq<V> {
     }
 }
 
-/// Of a type that asks for bytes: takes them in their compact form, as numbers, or as the text that they are.
+/// For a type that asks for bytes: takes the compact form, numbers, or the text as bytes.
 pub(super) struct WantsBytes<V>(pub(super) V);
 
 impl<'de, V: Visitor<'de>> Visitor<'de> for WantsBytes<V> {

@@ -15,7 +15,7 @@ pub(crate) struct Seq<'a> {
     writer: &'a mut Writer,
     start: usize,
     count: usize,
-    /// The elements, as long as all of them are `u8`. They are not in the text then.
+    /// The elements, as long as all of them are `u8`. Until then they are not in the text.
     octets: Option<Vec<u8>>,
 }
 
@@ -41,7 +41,7 @@ impl<'a> Seq<'a> {
         written.map_err(|error| error.in_element(index))
     }
 
-    /// An element that only `u8`s precede.
+    /// Writes an element after `u8`s only.
     #[inline]
     fn push_first<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<()> {
         let start = self.writer.text.len();
@@ -88,7 +88,7 @@ impl<'a> Seq<'a> {
                 self.writer.close(b']');
             }
         }
-        // A sequence is no number, whatever it ends with.
+        // A sequence is no number, also if it ends with one.
         self.writer.octet = None;
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! JSON as serde_json writes it, except for what would not come back.
+//! JSON as serde_json writes it, except for values that would not decode to themselves.
 
 mod compound;
 mod key;
@@ -12,11 +12,11 @@ use crate::error::EncodeError;
 
 type Result<T> = std::result::Result<T, EncodeError>;
 
-/// How serde_json names JSON, and numbers, that are carried as text.
+/// The names by which serde_json marks JSON, and numbers, that are carried as text.
 pub(crate) const RAW_VALUE: &str = "$serde_json::private::RawValue";
 const RAW_NUMBER: &str = "$serde_json::private::Number";
 
-/// So deep serde_json reads: it gives up at the 128th level.
+/// The deepest level that serde_json reads: it gives up at the 128th.
 const DEEPEST: u8 = 127;
 
 /// How bytes of a certain length are written.
@@ -28,13 +28,13 @@ pub(crate) enum Bytes {
     Plain,
 }
 
-/// JSON text, and what is in doubt about it.
+/// JSON text, and the doubts about it.
 pub(crate) struct Written {
     pub(crate) text: String,
     pub(crate) doubts: Doubts,
 }
 
-/// Writes a value. The doubt that is refused is an error.
+/// Writes a value. A doubt of the kind to refuse is an error.
 pub(crate) fn write<T: Serialize + ?Sized>(value: &T, bytes: Bytes, refused: Option<Doubt>) -> Result<Written> {
     let mut writer = Writer {
         text: Vec::with_capacity(128),

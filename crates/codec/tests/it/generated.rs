@@ -1,4 +1,4 @@
-//! Of any value: it comes back, or it is refused.
+//! Any value decodes to itself, or is refused.
 
 use partitura_codec::{decode, encode};
 use proptest::collection::{btree_map, hash_map, hash_set, vec};
@@ -12,7 +12,7 @@ fn plain() -> impl Strategy<Value = Plain> {
     let numbers = (any::<i64>(), any::<u64>(), any::<char>(), any::<Option<bool>>());
     (scalars, numbers, btree_map(".{0,3}", any::<i8>(), 0..3), bytes(), bytes().prop_map(Blob), any::<[u8; 32]>())
         .prop_map(|((text, double, single), (signed, unsigned, letter, maybe), named, octets, blob, digest)| {
-            // A third of all floats is not finite or close to it; most values are to be encodable.
+            // A third of all floats is not finite or close to it. Most values should be encodable.
             let double = if double.is_finite() || signed % 8 == 0 { double } else { 0.01 * 1.19 };
             let single = if single.is_finite() || signed % 8 == 0 { single } else { -0.0 };
             Plain { text, double, single, signed, unsigned, letter, maybe, named, octets, blob, digest }
@@ -71,7 +71,7 @@ fn value() -> impl Strategy<Value = Value> {
     })
 }
 
-/// What `PartialEq` of floats does not tell: the sign of zero.
+/// Whether both are the same, the sign of zero included, which `PartialEq` of floats ignores.
 fn is_same(left: &Value, right: &Value) -> bool {
     left == right && format!("{left:?}").len() == format!("{right:?}").len()
 }
@@ -108,7 +108,7 @@ proptest! {
     }
 }
 
-/// Whether there is something in it that JSON, or serde's buffering, does not carry.
+/// Whether the value contains something that JSON, or serde's buffering, does not carry.
 fn may_be_refused(value: &Value) -> bool {
     let text = format!("{value:?}");
     let within = |what: &[&str]| what.iter().any(|what| text.contains(what));

@@ -1,4 +1,4 @@
-//! What was seen to be lost or changed, one by one.
+//! Values that were seen to be lost or changed, one by one.
 
 use std::collections::HashMap;
 

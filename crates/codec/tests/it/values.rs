@@ -43,7 +43,7 @@ impl<'de> Deserialize<'de> for Blob {
     }
 }
 
-/// What serde buffers without loss.
+/// Values that serde buffers without loss.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Plain {
     pub(crate) text: String,
@@ -59,7 +59,7 @@ pub(crate) struct Plain {
     pub(crate) digest: [u8; 32],
 }
 
-/// What it buffers with loss, or not at all.
+/// Values that serde buffers with loss, or not at all.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Odd {
     pub(crate) wide: u128,

@@ -1,4 +1,4 @@
-//! A worker runs what `#[service]` has wrapped.
+//! A worker runs the wrapper that `#[service]` generates.
 
 use partitura::Partitura;
 

@@ -1,4 +1,4 @@
-//! The server is killed in the middle of writes, and comes back.
+//! The server is killed during writes, and started again.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ const KILLS: u32 = 3;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_confirmed_is_lost_and_nothing_half_is_left_when_the_server_is_killed() {
-    // Its own, since it takes everybody on it down.
+    // A server of its own, since killing it breaks all of its clients.
     let server = Server::private(Kind::Postgres, "store-crash", 26_400);
     let control = {
         let server = server.clone();
@@ -80,7 +80,7 @@ async fn nothing_confirmed_is_lost_and_nothing_half_is_left_when_the_server_is_k
     assert!(halves.values().all(|halves| *halves == 2), "half of a group was written");
 }
 
-/// How many rows of each turn there are.
+/// The number of rows of each turn.
 async fn halves(store: &dyn Store) -> HashMap<(u32, u32), u32> {
     let mut halves = HashMap::new();
     let mut range = ScanRange { space: SPACE, from: Bytes::new(), to: None };

@@ -1,4 +1,4 @@
-//! Whatever is written, the store answers as the embedded one does, which is the reference.
+//! After any writes the store answers as the embedded one does, which is the reference.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ enum Step {
     Scan(ScanRange, usize),
 }
 
-/// Few enough to meet often, and with every kind of neighbour in the order of bytes.
+/// Keys: few, so that writes often meet, and with every kind of neighbour in the order of bytes.
 const KEYS: &[&[u8]] = &[b"", b"\0", b"a", b"a\0", b"a\xff", b"ab", b"b", b"\x7f", b"\x80", b"\xff", b"\xff\xff"];
 const SPACES: &[&str] = &["history", "outbox", "test"];
 
@@ -73,7 +73,7 @@ fn reference() -> BrokerStore {
 fn whatever_is_written_and_read_the_store_answers_as_the_embedded_one() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let url = runtime.block_on(server_url());
-    // Random groups, and what they leave, one case after the other on the same server.
+    // Random groups and their result, one case after the other on the same server.
     let mut runner = TestRunner::new(Config { cases: 60, failure_persistence: None, ..Config::default() });
     let outcome = runner.run(&prop::collection::vec(step(), 0..40), |steps| {
         runtime.block_on(async {

@@ -1,4 +1,4 @@
-//! Connecting: tables that are there, missing or too new, and what is wrong said without secrets.
+//! Connecting: tables that exist, are missing or are too new, and errors without secrets.
 
 use partitura_broker::{ErrorKind, Expect};
 use partitura_store_postgres::{Options, PostgresStore};

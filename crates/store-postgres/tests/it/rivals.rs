@@ -21,7 +21,7 @@ async fn of_two_owners_exactly_one_writes_each_turn() {
                 let mut won = 0;
                 for turn in 0..TURNS {
                     let row = |what: &str| format!("{what} {instance:02} {turn:02}");
-                    // As a turn does: its row is the fence, what else it writes goes with it or not at all.
+                    // Writes as a turn does: its row is the fence, and its other writes happen with it or not at all.
                     let group = vec![
                         put(row("row"), Expect::Absent, Some(name)),
                         put(format!("latest {instance:02}"), Expect::Any, Some(name)),
@@ -65,7 +65,7 @@ async fn no_increment_is_lost_whoever_reads_and_writes_at_the_same_time() {
         let store = stores[(worker % 2) as usize].clone();
         workers.spawn(async move {
             for increment in 0..INCREMENTS {
-                // In changing order, so that whoever locks one after the other meets whoever does it the other way round.
+                // In changing order, so that writers which lock keys one after the other meet in opposite orders.
                 let mut counters: Vec<u32> = (0..COUNTERS).collect();
                 counters.rotate_left(((worker + increment) % COUNTERS) as usize);
                 loop {

@@ -7,7 +7,7 @@ use partitura_engine::Store;
 use partitura_servers::{Kind, Server};
 use partitura_store_postgres::{Options, PostgresStore};
 
-/// Far longer than anything here takes; only a hang reaches it.
+/// Far longer than any test takes; only a hang reaches it.
 pub(crate) const LIVENESS: Duration = Duration::from_secs(60);
 
 pub(crate) const SPACE: &str = "test";
@@ -21,7 +21,7 @@ pub(crate) async fn server_url() -> String {
     up.await.expect("no panic").expect("a Postgres")
 }
 
-/// A schema that nobody else uses.
+/// A schema that no other test uses.
 pub(crate) fn fresh_schema() -> String {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_micros();
