@@ -1,8 +1,9 @@
-//! The conformance suite on the real servers of this machine: what the tests of the adapters here have in common.
+//! The conformance suite on the real servers of this machine: the common part of the tests of this repository's
+//! adapters.
 //!
-//! An adapter says which [server](Connect::server) it is tried on, and how it [connects](Connect::connect). [`OnServer`] has all
-//! the hooks of the suite: it starts the server when it is first needed, kills it, puts the suite's proxy before it, and tries
-//! right and wrong credentials and certificates.
+//! An adapter names the [server](Connect::server) for its tests, and how it [connects](Connect::connect). [`OnServer`]
+//! has all the hooks of the suite: it starts the server when it is first needed, kills it, puts the suite's proxy
+//! before it, and tries right and wrong credentials and certificates.
 //!
 //! ```no_run
 //! # use std::sync::Arc;
@@ -33,13 +34,13 @@ use partitura_conformance::{Access, Attempt, Harness, Network, Processes, Restar
 use partitura_servers::{Endpoints, Server};
 use tokio::sync::OnceCell;
 
-/// No server knows it. As a token it has a header, an empty body, and no signature.
+/// A password that no server knows. As a token it has a header, an empty body, and no signature.
 const WRONG: &str = "eyJhbGciOiJIUzI1NiJ9.e30.bm90LXRoZS1zaWduYXR1cmUtb2YtYW55Ym9keQ";
 
 /// An adapter, and the server on which it is tried.
 #[async_trait]
 pub trait Connect: Send + Sync + 'static {
-    /// The server, after which reports are called. It is asked for often, and need not run.
+    /// The server. Reports are named after it. This is called often, and the server need not run.
     fn server(&self) -> Server;
 
     /// Connects.
@@ -51,37 +52,37 @@ pub trait Connect: Send + Sync + 'static {
     /// That of the adapter's own way to connect.
     async fn connect(&self, endpoint: Endpoint) -> Result<Arc<dyn Broker>>;
 
-    /// As [`Harness::patience`]: a server that shares the machine with much else is slow.
+    /// As [`Harness::patience`]: a server that shares the machine with other programs is slow.
     fn patience(&self) -> Duration {
         Duration::from_secs(60)
     }
 
-    /// As [`Harness::parallelism`]: fewer where topics are dear to make.
+    /// As [`Harness::parallelism`]: fewer where topics are expensive to make.
     fn parallelism(&self) -> usize {
         6
     }
 }
 
-/// A way in. It has no `Debug`, in which credentials would show.
+/// The address and credentials for one connection. It has no `Debug`, which would show the credentials.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Endpoint {
-    /// Where. Without credentials, unless the server knows nobody without them and none are given below.
+    /// The URL. It has no credentials, unless the server accepts no client without them and none are given below.
     pub url: String,
-    /// Who it says that it is; `None` where nobody asks.
+    /// The client's credentials; `None` if the server does not ask.
     pub credentials: Option<Credentials>,
-    /// By TLS, trusting this authority and no other; `None` is without.
+    /// The only authority to trust, for TLS; `None` for a connection without TLS.
     pub authority: Option<PathBuf>,
 }
 
-/// Who a client says that it is, rightly or not.
+/// Credentials of a client, right or wrong.
 #[derive(Clone)]
 pub enum Credentials {
     /// A user and a password.
     Password {
-        /// Their name.
+        /// The user's name.
         user: String,
-        /// Worth nothing elsewhere.
+        /// The password, which is used nowhere else.
         password: String,
     },
     /// A token.
@@ -103,12 +104,12 @@ pub struct OnServer<O> {
 }
 
 impl<O: Connect> OnServer<O> {
-    /// Nothing is started before it is needed.
+    /// Makes a harness. The server is started when it is first needed.
     pub fn new(adapter: O) -> Self {
         Self { name: adapter.server().name().to_owned(), adapter, up: OnceCell::new() }
     }
 
-    /// Sees to it, once, that the server is up: the suite may kill it later.
+    /// Starts the server once, if it is not up: the suite may kill it later.
     async fn connect_to(&self, endpoint: Endpoint) -> Result<Arc<dyn Broker>> {
         let server = self.adapter.server();
         let up = self.up.get_or_try_init(|| on_a_thread(move || server.up())).await;

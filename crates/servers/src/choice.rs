@@ -1,4 +1,4 @@
-//! Which way an instance runs.
+//! The choice of the way in which an instance runs.
 
 use std::env;
 use std::path::Path;
@@ -13,24 +13,26 @@ use crate::runtime::{CHOICE, Runtime};
 const ALL: [&dyn Runtime; 2] = [&Native, &Docker];
 
 impl Deployment {
-    /// As the instance is to run, or does.
+    /// Returns the instance in the way in which it runs, or is to run.
     pub(crate) fn to_run(instance: &Instance) -> Result<Self> {
         Ok(Self { instance: instance.clone(), runtime: choose(instance)? })
     }
 
-    /// As it was begun: for a look at it, or for its end.
+    /// Returns the instance in the way in which it was begun: to look at it, or to end it.
     pub(crate) fn as_begun(instance: &Instance) -> Self {
         let runtime = begun(&instance.directory()).or_else(|| choose(instance).ok()).unwrap_or(&Native);
         Self { instance: instance.clone(), runtime }
     }
 }
 
-/// Where this instance was begun: there its data can be used, and there it runs if it runs.
+/// The way in which this instance was begun. Its data can be used only in that way, and if it runs, it runs in that
+/// way.
 fn begun(directory: &Path) -> Option<&'static dyn Runtime> {
     ALL.into_iter().find(|runtime| directory.join(runtime.mark()).exists())
 }
 
-/// Where this instance is to run: where it was begun; else as [`CHOICE`] says; else in a container if an engine answers.
+/// The way in which this instance is to run: the way in which it was begun; else the way that [`CHOICE`] names; else a
+/// container if an engine answers.
 fn choose(instance: &Instance) -> Result<&'static dyn Runtime> {
     let choice = env::var_os(CHOICE).map(|choice| choice.to_string_lossy().into_owned());
     decide(instance, begun(&instance.directory()), choice.as_deref(), Docker::answers)

@@ -12,17 +12,17 @@ use crate::image::Image;
 use crate::instance::{Instance, Ports, create_directory};
 use crate::process::Launch;
 
-/// Where an instance's directory is in its container.
+/// The path of an instance's directory in its container.
 pub(crate) const INSIDE: &str = "/partitura";
-/// Bears the digest of the command that made a container.
+/// The label with the digest of the command that made a container.
 pub(crate) const MADE_BY: &str = "partitura.made-by";
-/// Bears the name of the pod to which a container belongs.
+/// The label with the name of the pod to which a container belongs.
 pub(crate) const POD: &str = "partitura.pod";
 
 /// A container that exists.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Container {
-    /// On the machine, or the virtual machine, of the engine. 0 if it does not run.
+    /// The process on the machine, or virtual machine, of the engine. 0 if it does not run.
     pub(crate) pid: u32,
     pub(crate) started: String,
     pub(crate) made_by: String,
@@ -31,7 +31,7 @@ pub(crate) struct Container {
 impl Container {
     const FORMAT: &str = r#"{{.State.Pid}} {{.State.StartedAt}} {{index .Config.Labels "partitura.made-by"}}"#;
 
-    /// None if there is none of this name, or nobody who knows.
+    /// `None` if no container has this name, or no engine answers.
     pub(crate) fn find(name: &str) -> Option<Self> {
         let mut command = Command::new("docker");
         command.args(["inspect", "--type", "container", "--format", Self::FORMAT, name]);
@@ -59,7 +59,7 @@ pub(crate) fn name(instance: &Instance) -> String {
     container_name(&instance.name.replace('/', "-"), &instance.directory())
 }
 
-/// Another checkout on this machine has instances of the same names.
+/// The name depends on the directory, since another checkout on this machine has instances of the same names.
 pub(crate) fn container_name(name: &str, directory: &Path) -> String {
     format!("partitura-{name}-{:08x}", hash(directory.as_os_str()) as u32)
 }
@@ -74,14 +74,15 @@ fn hash(value: impl Hash) -> u64 {
     hasher.finish()
 }
 
-/// What `docker run` is told about a program of the instance, whether it is the server or not: everything but the network.
+/// The arguments of `docker run` for a program of the instance, the server or another: everything but the network.
 pub(crate) fn made_of(instance: &Instance, launch: &Launch) -> Result<Vec<OsString>> {
     let directory = instance.directory();
     create_directory(&directory)?;
-    // As us, natively; here as whoever owns the directory, which is the same where there is no /proc, too.
+    // Natively the program runs as our user. Here it runs as the owner of the directory, which is the same user, and
+    // works without /proc.
     let owner = fs::metadata(&directory).map_err(Error::file("look at", &directory))?;
     let (user, group) = launch.user.unwrap_or((owner.uid(), owner.gid()));
-    // Several programs want their user to have a name.
+    // Several programs need a name for their user.
     let users = format!("root:x:0:0::/root:/bin/sh\npartitura:x:{user}:{group}::{INSIDE}:/bin/sh\n");
     let users = instance.write(&format!("passwd-{user}"), &users)?;
     Ok(rendered(&directory, &users, (user, group), launch, &image_of(instance).name))
@@ -101,7 +102,8 @@ fn rendered(directory: &Path, users: &Path, (user, group): (u32, u32), launch: &
         "--mount".into(),
         mount(users, "/etc/passwd,readonly"),
     ]);
-    // SELinux would not let it see the mounted directory. The limit is for those who make room for every file they may open.
+    // SELinux would hide the mounted directory. The limit is for programs that allocate memory for every file that they
+    // may open.
     arguments.extend(["--security-opt", "label=disable", "--ulimit", "nofile=16384:16384"].map(OsString::from));
     arguments.extend(["--workdir", INSIDE].map(OsString::from));
     for (name, value) in &launch.environment {
@@ -114,17 +116,17 @@ fn rendered(directory: &Path, users: &Path, (user, group): (u32, u32), launch: &
     arguments
 }
 
-/// A network of its own, by which the ports of these nodes are reached.
+/// A network of its own, through which the ports of these nodes are reached.
 ///
-/// Its host is called `localhost`, since a server may know itself, and its data, by the address of its host: Pulsar's bookie
-/// does. The container's other address may be another one after each start.
+/// Its host is called `localhost`, since a server may name itself, and its data, by the address of its host, as
+/// Pulsar's bookie does. The other address of the container may change with each start.
 pub(crate) fn network(image: &Image, nodes: &[Ports]) -> Vec<OsString> {
     let ports = nodes.iter().flat_map(image.ports);
     let publish = |port| ["--publish".into(), format!("127.0.0.1:{port}:{port}").into()];
     ["--hostname", "localhost"].map(OsString::from).into_iter().chain(ports.flat_map(publish)).collect()
 }
 
-/// It holds the network of a cluster's nodes, of which each may die and be made again.
+/// The container that keeps the network of a cluster's nodes, each of which may die and be made again.
 pub(crate) fn pod_of(instance: &Instance) -> Vec<OsString> {
     let image = image_of(instance);
     let mut arguments = network(&image, &instance.nodes);

@@ -10,7 +10,7 @@ use crate::install::{find, run_over_network};
 use crate::instance::{brokers, lock};
 use crate::requester::Requester;
 
-/// Installs packages without starting the services that come with them. `missing` is the program or library for whose sake.
+/// Installs packages without starting their services. `missing` is the program or library that is needed.
 pub(crate) fn install(requester: &impl Requester, packages: &[&str], missing: &'static str) -> Result<()> {
     let packages_shown = packages.join(" ");
     let remedy = |why: &str| Error::Missing {
@@ -38,11 +38,12 @@ pub(crate) fn install(requester: &impl Requester, packages: &[&str], missing: &'
 }
 
 pub(crate) fn is_root() -> bool {
-    // The owner of what a process has in /proc is the user as whom it acts.
+    // The owner of a process's files in /proc is the user as whom it acts.
     fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0)
 }
 
-/// While it lives, no package starts a service: Debian's invoke-rc.d asks this script, and 101 means "forbidden".
+/// While this value exists, no package starts a service: Debian's invoke-rc.d asks this script, and 101 means
+/// "forbidden".
 struct NoServices {
     script: Option<PathBuf>,
 }
@@ -51,7 +52,7 @@ impl NoServices {
     fn declare() -> Result<Self> {
         let script = Path::new("/usr/sbin/policy-rc.d");
         if script.exists() {
-            // Somebody, a container's image for one, has said already what may start.
+            // The machine has a policy already, for example from the image of a container.
             return Ok(Self { script: None });
         }
         fs::write(script, "#!/bin/sh\nexit 101\n").map_err(Error::file("write", script))?;
@@ -65,7 +66,8 @@ impl NoServices {
 impl Drop for NoServices {
     fn drop(&mut self) {
         if let Some(script) = &self.script {
-            // If it stays, the machine's own packages start no services: a nuisance, and nothing that we could mend here.
+            // If the script stays, the machine's own packages start no services. That is a nuisance, but it cannot be
+            // mended here.
             let _ = fs::remove_file(script);
         }
     }

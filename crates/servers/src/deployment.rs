@@ -14,12 +14,12 @@ pub(crate) struct Deployment {
 }
 
 impl Deployment {
-    /// A file or directory of the instance, as its server sees it.
+    /// Returns a path of the instance, as its server sees it.
     pub(crate) fn inside(&self, name: &str) -> PathBuf {
         self.directory().join(name)
     }
 
-    /// Any file or directory, as the server sees it.
+    /// Returns any path, as the server sees it.
     pub(crate) fn seen(&self, path: &Path) -> PathBuf {
         path.strip_prefix(self.instance.directory())
             .map_or_else(|_| path.to_owned(), |below| self.directory().join(below))
@@ -30,12 +30,12 @@ impl Deployment {
         self.runtime.directory(&self.instance)
     }
 
-    /// Where the software's programs are, or its jars, as the server sees them.
+    /// The directory of the software's programs, or its jars, as the server sees it.
     pub(crate) fn home(&self) -> Result<PathBuf> {
         self.runtime.home(&self.instance)
     }
 
-    /// Runs a program that prepares something to its end. What it wrote is shown only if it fails.
+    /// Runs a program that prepares something to its end. Its output is shown only if it fails.
     pub(crate) fn run(&self, tool: Launch) -> Result<()> {
         self.runtime.run(&self.instance, tool)
     }

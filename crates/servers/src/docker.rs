@@ -1,10 +1,10 @@
 //! Servers as containers of the vendors' images, by the `docker` command.
 //!
-//! An instance's directory is mounted at [`INSIDE`], so that the configuration, the certificates and the data are the same
-//! files as natively. What the image contributes are the programs: its entry point and its configuration are passed over.
-//! Each port is published on the same port of 127.0.0.1, so that the addresses which a server tells its clients are right
-//! outside, and for itself inside. The nodes of a cluster share one network namespace, a *pod*'s, and with it the loopback
-//! interface on which they find each other.
+//! An instance's directory is mounted at [`INSIDE`], so that the configuration, the certificates and the data are the
+//! same files as natively. Only the programs of the image are used, not its entry point and its configuration. Each
+//! port is published on the same port of 127.0.0.1, so that the addresses which a server tells its clients are right
+//! outside of the container and inside. The nodes of a cluster share one network namespace, a *pod*'s, and with it
+//! the loopback interface on which they find each other.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -26,7 +26,7 @@ use crate::{engine, install};
 pub(crate) struct Docker;
 
 impl Docker {
-    /// Whether an engine answers that can do all this; else why not. Asked once in a process.
+    /// Whether an engine answers that can do all this; else the reason why not. It is asked once in a process.
     pub(crate) fn answers() -> std::result::Result<(), String> {
         static ANSWER: OnceLock<std::result::Result<(), String>> = OnceLock::new();
         ANSWER.get_or_init(engine::answers).clone()
@@ -52,7 +52,7 @@ impl Docker {
         docker(instance, &["rm", "--force", "--volumes", name].map(OsString::from))
     }
 
-    /// The pod of the instance's cluster, while the lock on it is held: none, if the instance is alone.
+    /// The pod of the instance's cluster, while the lock on it is held; `None` if the instance is alone.
     fn pod(instance: &Instance) -> Result<Option<(String, File)>> {
         let directory = instance.directory();
         match directory.parent() {
@@ -79,7 +79,7 @@ impl Runtime for Docker {
     }
 
     fn listen(&self) -> &'static str {
-        // What is published arrives by the container's own interface.
+        // Traffic to published ports arrives at the container's own interface.
         "0.0.0.0"
     }
 
@@ -113,7 +113,7 @@ impl Runtime for Docker {
 
     fn expect_free_port(&self, instance: &Instance) -> Result<()> {
         match Self::pod(instance)? {
-            // It is what listens, for its nodes.
+            // The pod listens, for its nodes.
             Some((pod, _lock)) if Container::find(&pod).is_some_and(|pod| pod.runs()) => Ok(()),
             _ => instance.expect_free_port(),
         }
@@ -151,7 +151,8 @@ impl Runtime for Docker {
     }
 
     fn keep_log(&self, instance: &Instance) {
-        // Not that of the last start alone: who ended at once was seen to have written before he was said to have started.
+        // Reads more than the log of the last start: a server that ended at once had written before the time at which
+        // Docker said that it had started.
         let text = logs(instance, &["--tail", "5000"]);
         if !text.is_empty() && instance.write("log", &text).is_err() {
             instance.report("its log cannot be written down");
@@ -175,7 +176,7 @@ impl Runtime for Docker {
         if self.find(instance).is_none() {
             return Ok(());
         }
-        // `--time` was renamed; its short form was not.
+        // The option `--time` was renamed; its short form was not.
         docker(instance, &["stop", "-t", &patience.as_secs().to_string(), &name(instance)].map(OsString::from))
     }
 
@@ -218,7 +219,7 @@ fn logs(instance: &Instance, arguments: &[&str]) -> String {
     )
 }
 
-/// Says that the instance's data is a container's, and which one's.
+/// Notes that the instance's data belongs to a container, and its name.
 fn mark(instance: &Instance) -> Result<()> {
     instance.write(Docker.mark(), &format!("{}\n", name(instance)))?;
     Ok(())

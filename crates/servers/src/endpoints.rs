@@ -1,4 +1,4 @@
-//! Where a server is reached, and with what.
+//! The addresses of a server, and the credentials for them.
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -6,20 +6,20 @@ use std::path::PathBuf;
 
 use crate::instance::Ports;
 
-/// The endpoints of one server. What a kind does not have is `None`.
+/// The endpoints of one server. An endpoint that a kind does not have is `None`.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Endpoints {
-    /// The endpoint for everybody. With RabbitMQ and Postgres, which know no such thing, the URL holds the credentials.
+    /// The endpoint that checks no credentials. RabbitMQ and Postgres have none, so their URL holds the credentials.
     pub url: String,
     /// Its HTTP interface, without a slash at the end: Pulsar's admin API, RabbitMQ's management API (as guest/guest, or
     /// by [`login`](Self::login)), NATS' monitoring.
     pub admin: Option<String>,
-    /// User and password where they are checked: Kafka (SASL PLAIN, and SCRAM-SHA-256 with the same ones), RabbitMQ, NATS
-    /// and Postgres. Other ones are refused.
+    /// User and password for the endpoint that checks them: Kafka (SASL PLAIN, and SCRAM-SHA-256 with the same ones),
+    /// RabbitMQ, NATS and Postgres. Other ones are refused.
     pub login: Option<Login>,
-    /// A token for [`url`](Self::url): for Pulsar a JWT of the role `admin`, for NATS the seed of a user's nkey. Another one
-    /// is refused; only Pulsar's admin API takes whoever brings a wrong one for nobody in particular.
+    /// A token for [`url`](Self::url): for Pulsar a JWT of the role `admin`, for NATS the seed of a user's nkey.
+    /// Another token is refused; only Pulsar's admin API treats a client with a wrong token as one without a token.
     pub token: Option<String>,
     /// The endpoint by TLS. It asks for no certificate of the client.
     pub tls: Option<Tls>,
@@ -32,7 +32,7 @@ pub struct Endpoints {
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Login {
-    /// Without the credentials in it.
+    /// The URL, without credentials.
     pub url: String,
     /// The user's name.
     pub user: String,
@@ -50,22 +50,22 @@ impl fmt::Debug for Login {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Tls {
-    /// By the name `localhost`, and without credentials. What it checks beyond TLS: with Kafka [`Endpoints::login`] by SASL, with
-    /// RabbitMQ and Postgres too, with the others nothing.
+    /// The URL, with the name `localhost` and without credentials. Beyond TLS, Kafka (by SASL), RabbitMQ and Postgres
+    /// check [`Endpoints::login`]; the others check nothing.
     pub url: String,
     /// The authority that signed the server's certificate, in PEM.
     pub authority: PathBuf,
-    /// Another authority, in PEM, that has signed nothing: who trusts only this one must be refused.
+    /// Another authority, in PEM, that has signed nothing: a client that trusts only this one must refuse the server.
     pub stranger: PathBuf,
 }
 
-/// How to get a proxy between a client and a broker that tells its clients where to connect.
+/// The addresses for a proxy between a client and a broker that tells its clients where to connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Proxied {
-    /// Where the proxy connects to.
+    /// The address to which the proxy connects.
     pub upstream: SocketAddr,
-    /// Where the proxy must listen: the broker tells it to whoever came in by `upstream`.
+    /// The address on which the proxy must listen: the broker tells it to clients that came by `upstream`.
     pub advertised: SocketAddr,
 }
 

@@ -1,20 +1,20 @@
-//! Whether there is a Docker engine that can run our servers.
+//! Finds out whether there is a Docker engine that can run our servers.
 
 use std::io::Read;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// An engine that takes longer to say who it is does not answer.
+/// The time in which an engine must answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Why not, if not.
+/// Whether an engine can be used; else the reason why not.
 pub(crate) fn answers() -> Result<(), String> {
     let said = ask(&["info", "--format", "{{.OSType}} {{.SecurityOptions}}"])?;
     judge(&said, &ask(&["context", "inspect", "--format", "{{.Endpoints.docker.Host}}"])?)
 }
 
-/// `info` is what it runs and how, `host` is where it is.
+/// `info` describes the engine, `host` is its address.
 fn judge(info: &str, host: &str) -> Result<(), String> {
     let system = info.split_whitespace().next().unwrap_or_default();
     if system != "linux" {
@@ -23,14 +23,14 @@ fn judge(info: &str, host: &str) -> Result<(), String> {
     if !["unix://", "npipe://"].iter().any(|local| host.starts_with(local)) {
         return Err(format!("the engine is on another machine, at {host}"));
     }
-    // Files that a container makes would belong to users whom nobody here can remove them for.
+    // Files of a container would belong to other users, and we could not remove them.
     match ["name=rootless", "name=userns"].iter().find(|option| info.contains(*option)) {
         Some(option) => Err(format!("the engine gives containers other users than the machine's ({option})")),
         None => Ok(()),
     }
 }
 
-/// What the command line's client of the engine writes.
+/// Returns the output of the engine's command line client.
 fn ask(arguments: &[&str]) -> Result<String, String> {
     let shown = || format!("docker {}", arguments.join(" "));
     let mut command = Command::new("docker");

@@ -1,35 +1,35 @@
-//! What can go wrong, and what to do about it.
+//! Errors, with the next thing to do.
 
 use std::error::Error as _;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The result of what this crate does.
+/// The result of this crate's functions.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Why a server is not as it was asked to be. Its text says what to do next.
+/// The reason why a server is not in the requested state. Its text says what to do next.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A program that cannot be installed from here is not on the machine.
     #[error("{server} needs `{program}`, which is not on this machine: {remedy}")]
     Missing {
-        /// Who needs it.
+        /// The server that needs it.
         server: String,
-        /// What is missing.
+        /// The missing program.
         program: &'static str,
         /// How to get it.
         remedy: String,
     },
-    /// A program that prepares or installs the server did not do it.
+    /// A program that prepares or installs the server has failed.
     #[error("{server}: `{command}` failed, {status}:\n{output}")]
     Command {
         /// For whom.
         server: String,
-        /// The command as one would type it.
+        /// The command, as typed in a shell.
         command: String,
-        /// How it ended.
+        /// Its exit status.
         status: String,
         /// The last lines that it wrote.
         output: String,
@@ -54,12 +54,12 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
-    /// A version was chosen that is not to be had.
+    /// The chosen version is not available.
     #[error("{server}: there is no such version to choose: {remedy}")]
     NoSuchVersion {
         /// The server.
         server: String,
-        /// Which there are.
+        /// The available versions.
         remedy: String,
     },
     /// Another version of the server is up, and has the ports.
@@ -67,15 +67,15 @@ pub enum Error {
         "{server} and {rival} have the same ports, and {rival} is up; stop that first (`cargo xtask brokers down {rival}`)"
     )]
     Rival {
-        /// Who wanted them.
+        /// The server that needs the ports.
         server: String,
-        /// Who has them.
+        /// The server that has the ports.
         rival: String,
     },
-    /// Another program listens where the server would.
+    /// Another program listens on a port of the server.
     #[error("{server}: port {port} of 127.0.0.1 is taken by another program; stop that, then try again")]
     PortTaken {
-        /// Who wanted it.
+        /// The server that needs the port.
         server: String,
         /// Which port.
         port: u16,
@@ -95,14 +95,14 @@ pub enum Error {
     NotReady {
         /// Which server.
         server: String,
-        /// How long it was waited for.
+        /// The time for which it was waited for.
         patience: Duration,
         /// Its whole log.
         log: PathBuf,
         /// The last lines of the log.
         tail: String,
     },
-    /// The server was to be killed, and does not run.
+    /// The server cannot be killed, since it does not run.
     #[error("{server} is not running; start it with `up`")]
     NotRunning {
         /// Which server.
@@ -111,18 +111,18 @@ pub enum Error {
     /// The environment variable `PARTITURA_SERVERS` names no way to run servers.
     #[error("PARTITURA_SERVERS is {choice:?}; it may be `native` or `docker`, or not be set at all")]
     UnknownChoice {
-        /// What it says.
+        /// The value of the variable.
         choice: String,
     },
-    /// Servers are to run in containers, and there is no engine for them.
+    /// Servers should run in containers, and there is no engine for them.
     #[error("{server} is to run in a container, but {reason}; start a Docker engine, or set PARTITURA_SERVERS=native")]
     NoEngine {
         /// Which server.
         server: String,
-        /// What was found instead.
+        /// The reason why there is no engine.
         reason: String,
     },
-    /// The data is of a server that ran another way, in another version perhaps.
+    /// The data belongs to a server that ran in the other way, perhaps in another version.
     #[error(
         "{server} was begun the {begun} way, and PARTITURA_SERVERS asks for the {chosen} one: remove its data with \
          `cargo xtask brokers down --wipe` (with `Server::down(true)` if it is a test's own), or do without the variable"
@@ -130,9 +130,9 @@ pub enum Error {
     BegunElsewhere {
         /// Which server.
         server: String,
-        /// How it was begun.
+        /// The way in which it was begun.
         begun: &'static str,
-        /// How it was to go on.
+        /// The requested way.
         chosen: &'static str,
     },
     /// The process does not end, even after SIGKILL.
@@ -145,7 +145,7 @@ pub enum Error {
     },
 }
 
-/// The text with its causes, line by line: this is what a test that returns the error shows.
+/// Prints the text with its causes, line by line: a test that returns the error shows this.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")?;
@@ -159,7 +159,7 @@ impl fmt::Debug for Error {
 }
 
 impl Error {
-    /// For `map_err` on what is done to a file.
+    /// For `map_err` on operations on a file.
     pub(crate) fn file(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::File { action, path, source }

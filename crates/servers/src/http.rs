@@ -1,4 +1,4 @@
-//! As much of HTTP as it takes to ask a server on the loopback interface how it is.
+//! The part of HTTP that is needed to ask a server on the loopback interface for its state.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
@@ -7,12 +7,12 @@ use std::time::Duration;
 /// A server that takes longer for a line of JSON is not ready.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The body of what `path` answers, if its status is 200. `header` is one more header line, or empty.
+/// Returns the body of the answer to a GET of `path`, if its status is 200. `header` is one more header line, or empty.
 pub(crate) fn get(port: u16, path: &str, header: &str) -> io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&(Ipv4Addr::LOCALHOST, port).into(), PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    // Of HTTP 1.0 the answer is never in chunks, and ends with the connection.
+    // In HTTP 1.0 the answer is never in chunks, and ends with the connection.
     let header = if header.is_empty() { String::new() } else { format!("{header}\r\n") };
     write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\nAccept: */*\r\n{header}\r\n")?;
     let mut answer = Vec::new();
@@ -20,7 +20,7 @@ pub(crate) fn get(port: u16, path: &str, header: &str) -> io::Result<String> {
     body(&String::from_utf8_lossy(&answer)).ok_or_else(|| io::Error::other("the answer is not 200"))
 }
 
-/// Whether somebody listens on the port.
+/// Whether a program listens on the port.
 pub(crate) fn listens(port: u16) -> bool {
     TcpStream::connect_timeout(&(Ipv4Addr::LOCALHOST, port).into(), PATIENCE).is_ok()
 }

@@ -1,12 +1,12 @@
-//! What a vendor publishes for Docker.
+//! The images that vendors publish for Docker.
 
 use crate::instance::Ports;
 
 /// A vendor's image.
 pub(crate) struct Image {
-    /// As in `docker pull`, with the version as its tag, which may say more after a hyphen.
+    /// The name as in `docker pull`, with the version as its tag, which may have a suffix after a hyphen.
     pub(crate) name: String,
-    /// Where [`Deployment::home`](crate::deployment::Deployment::home) is in it.
+    /// The path of [`Deployment::home`](crate::deployment::Deployment::home) in the image.
     pub(crate) home: &'static str,
     /// The ports of an instance that clients use.
     pub(crate) ports: fn(&Ports) -> Vec<u16>,

@@ -1,4 +1,4 @@
-//! Getting software: jars by Maven, Go programs from source. Packages from Debian are in `debian.rs`.
+//! Gets software: jars by Maven, Go programs from source. Packages from Debian are in `debian.rs`.
 
 use std::env;
 use std::fs;
@@ -14,7 +14,7 @@ use crate::requester::Requester;
 #[derive(Clone, Copy)]
 pub(crate) struct Tool {
     pub(crate) program: &'static str,
-    /// What to do when it is missing.
+    /// The text that says how to install it.
     pub(crate) remedy: &'static str,
 }
 
@@ -41,7 +41,7 @@ impl Tool {
     }
 }
 
-/// The program's path, by the PATH.
+/// Finds the program on the PATH.
 pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
     env::split_paths(&path).map(|directory| directory.join(program)).find(|path| is_executable(path))
@@ -51,12 +51,12 @@ pub(crate) fn is_executable(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }
 
-/// Runs it to its end. What it wrote is shown only if it fails.
+/// Runs it to its end. Its output is shown only if it fails.
 pub(crate) fn run(requester: &impl Requester, command: Command) -> Result<()> {
     output(requester, command).map(|_| ())
 }
 
-/// Runs it to its end, and gives what it wrote to its standard output.
+/// Runs it to its end, and returns its standard output.
 pub(crate) fn output(requester: &impl Requester, mut command: Command) -> Result<String> {
     let server = || requester.name().to_owned();
     let program = || command.get_program().to_string_lossy().into_owned();
@@ -82,7 +82,7 @@ fn shown(command: &Command) -> String {
     words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }
 
-/// Runs it again once if it fails: what comes over a network fails now and then.
+/// Runs it, and once more if it fails, since downloads fail now and then.
 pub(crate) fn run_over_network(requester: &impl Requester, mut command: impl FnMut() -> Command) -> Result<()> {
     run(requester, command()).or_else(|failure| {
         requester.report(&format!("trying again after: {failure}"));
@@ -90,11 +90,11 @@ pub(crate) fn run_over_network(requester: &impl Requester, mut command: impl FnM
     })
 }
 
-/// The jars that `pom` depends on, in `lib` of the software's directory.
+/// Gets the jars that `pom` depends on, into `lib` of the software's directory.
 pub(crate) fn jars(instance: &Instance, version: &str, pom: &str) -> Result<()> {
     let directory = instance.software(version);
     let _lock = lock(&directory.with_extension("lock"))?;
-    // Written last: that it is there and the same says that the jars are complete.
+    // This file is written last: if it exists and is the same, the jars are complete.
     let complete = directory.join("installed.xml");
     if fs::read_to_string(&complete).is_ok_and(|installed| installed == pom) {
         return Ok(());
@@ -121,7 +121,7 @@ pub(crate) fn jars(instance: &Instance, version: &str, pom: &str) -> Result<()> 
     fs::write(&complete, pom).map_err(Error::file("write", &complete))
 }
 
-/// The program that a Go module builds, in the software's directory.
+/// Builds the program of a Go module in the software's directory.
 pub(crate) fn go_program(instance: &Instance, version: &str, program: &str, module: &str) -> Result<()> {
     let directory = instance.software(version);
     let _lock = lock(&directory.with_extension("lock"))?;

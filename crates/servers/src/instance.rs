@@ -10,20 +10,20 @@ use crate::kind::Kind;
 use crate::release::Release;
 use crate::requester::Requester;
 
-/// Takes lines about what goes on.
+/// A receiver of lines about the work that is done.
 pub(crate) type Report = Arc<dyn Fn(&str) + Send + Sync>;
 
 #[derive(Clone)]
 pub(crate) struct Instance {
     pub(crate) release: Release,
-    /// What messages call it, and its directory: the release, or that with something added.
+    /// The name in messages, and of the directory: the release, perhaps with a suffix.
     pub(crate) name: String,
     pub(crate) ports: Ports,
-    /// From 1.
+    /// The number of the node, from 1.
     pub(crate) node: usize,
     /// The ports of all nodes of its cluster: its own only, if it is alone.
     pub(crate) nodes: Vec<Ports>,
-    /// Below which all instances and their software are.
+    /// The directory of all instances and their software.
     brokers: PathBuf,
     report: Report,
 }
@@ -38,7 +38,7 @@ impl Instance {
         Self { release, name, ports, node: 1, nodes: vec![ports], brokers, report: Arc::new(report) }
     }
 
-    /// One of several that know each other.
+    /// Makes it a node of a cluster.
     pub(crate) fn in_cluster(self, node: usize, nodes: Vec<Ports>) -> Self {
         Self { node, nodes, ..self }
     }
@@ -51,7 +51,7 @@ impl Instance {
         (self.report)(line);
     }
 
-    /// What this instance has on the disk, and `down` wipes.
+    /// The directory of this instance, which `down --wipe` removes.
     pub(crate) fn directory(&self) -> PathBuf {
         self.brokers.join(&self.name)
     }
@@ -65,7 +65,7 @@ impl Instance {
         self.path("log")
     }
 
-    /// Where an installed program is; `version` is of the form `name-1.2.3`.
+    /// The directory of an installed program; `version` has the form `name-1.2.3`.
     pub(crate) fn software(&self, version: &str) -> PathBuf {
         self.brokers.join("software").join(version)
     }
@@ -75,7 +75,7 @@ impl Instance {
         lock(&self.brokers.join(format!("{}.lock", self.name)))
     }
 
-    /// Writes a file of this instance, with its directory.
+    /// Writes a file of this instance, and makes its directory.
     pub(crate) fn write(&self, name: &str, text: &str) -> Result<PathBuf> {
         let path = self.path(name);
         create_directory(&self.directory())?;
@@ -83,7 +83,7 @@ impl Instance {
         Ok(path)
     }
 
-    /// An error now tells more than the server's own log would.
+    /// An error at this point says more than the server's own log would.
     pub(crate) fn expect_free_port(&self) -> Result<()> {
         let port = self.ports.main;
         match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
@@ -93,15 +93,15 @@ impl Instance {
     }
 }
 
-/// The ports of one instance. Not every kind has a use for each.
+/// The ports of one instance. Not every kind uses all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ports {
     pub(crate) main: u16,
     pub(crate) http: u16,
     pub(crate) tls: u16,
-    /// Where credentials are asked for.
+    /// The port that asks for credentials.
     pub(crate) login: u16,
-    /// For the server's parts among themselves; the port above it is taken too.
+    /// The port for the server's own parts; the port above it is used too.
     pub(crate) inner: u16,
     pub(crate) proxied: u16,
     /// Left free for a proxy.
@@ -119,7 +119,7 @@ impl Requester for Instance {
 }
 
 impl Ports {
-    /// Those of the standing instance.
+    /// The ports of the standing instance.
     pub(crate) fn standing(kind: Kind) -> Self {
         match kind {
             Kind::Kafka => Self::from(19092),
@@ -130,7 +130,7 @@ impl Ports {
         }
     }
 
-    /// Those of a standing cluster's nodes, for the kinds that have one.
+    /// The ports of the standing cluster's nodes, for the kinds that have a cluster.
     pub(crate) fn cluster(kind: Kind) -> Vec<Self> {
         match kind {
             Kind::Kafka => [20092, 20102, 20112].map(Self::from).to_vec(),
@@ -139,7 +139,7 @@ impl Ports {
         }
     }
 
-    /// Eight in a row.
+    /// Eight consecutive ports.
     pub(crate) fn from(first: u16) -> Self {
         Self {
             main: first,
@@ -153,12 +153,12 @@ impl Ports {
     }
 }
 
-/// Below which all instances and their software are.
+/// The directory of all instances and their software.
 pub(crate) fn brokers() -> PathBuf {
     target().join("brokers")
 }
 
-/// Cargo's target directory, from whichever crate's test this runs in.
+/// Cargo's target directory, from the test of any crate.
 fn target() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new("."));
     root.join(std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))

@@ -1,4 +1,4 @@
-//! What the brokers that run on a JVM have in common.
+//! The common part of the brokers that run on a JVM.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -13,7 +13,7 @@ use crate::process::Launch;
 /// For the file `log4j2.properties` of the instance.
 pub(crate) const LOGGING: &str = include_str!("log4j2.properties");
 
-/// Natively, where the jars of the software are; a JVM is on the PATH.
+/// The directory of the software's jars natively; a JVM is on the PATH.
 pub(crate) fn home(instance: &Instance, software: &str) -> Result<PathBuf> {
     install::JAVA.path(instance)?;
     Ok(instance.software(software).join("lib"))
@@ -28,9 +28,9 @@ pub(crate) fn is_installed(instance: &Instance, software: &str) -> bool {
     instance.software(software).join("installed.xml").exists()
 }
 
-/// A JVM of its own with these options; `main` is the class and its arguments.
+/// Makes the command for a JVM with these options; `main` is the class and its arguments.
 pub(crate) fn launch(deployment: &Deployment, options: &[impl AsRef<OsStr>], main: &[OsString]) -> Result<Launch> {
-    // Native libraries are unpacked there, and stay after SIGKILL.
+    // Native libraries are unpacked in this directory, and stay after SIGKILL.
     let temporary = deployment.instance.path("tmp");
     if temporary.exists() {
         fs::remove_dir_all(&temporary).map_err(Error::file("remove", &temporary))?;

@@ -16,7 +16,7 @@ use crate::{http, install, java, tls};
 const VERSION: &str = "4.4.0";
 const JARS: &str = include_str!("kafka/pom.xml");
 const CONFIGURATION: &str = include_str!("kafka/server.properties");
-/// Any will do: what differs are the ports.
+/// Any id will do: the nodes differ in their ports.
 const CLUSTER: &str = "UGFydGl0dXJhLXRlc3RzLg";
 
 const USER: &str = "partitura";
@@ -94,7 +94,7 @@ impl Software for Kafka {
 
     fn is_ready(&self, deployment: &Deployment) -> bool {
         let instance = &deployment.instance;
-        // It listens well before it serves, and says when it does. The log is of this start.
+        // Kafka listens well before it serves, and logs when it serves. The log is of this start.
         deployment.runtime.log(instance).contains("Kafka Server started") && http::listens(instance.ports.main)
     }
 

@@ -11,16 +11,16 @@ pub enum Kind {
     Kafka,
     /// Apache Pulsar, standalone.
     Pulsar,
-    /// RabbitMQ, as Debian has it, this machine's or another.
+    /// RabbitMQ, in the version of this machine's Debian or of another release.
     Rabbitmq,
     /// NATS with JetStream.
     Nats,
-    /// PostgreSQL, as Debian has it.
+    /// PostgreSQL, in Debian's version.
     Postgres,
 }
 
 impl Kind {
-    /// All of them. Those that take longest to start come first.
+    /// All kinds. Those that take longest to start come first.
     pub fn all() -> [Self; 5] {
         [Self::Pulsar, Self::Kafka, Self::Rabbitmq, Self::Postgres, Self::Nats]
     }

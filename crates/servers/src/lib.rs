@@ -1,4 +1,4 @@
-//! Real brokers and Postgres on this machine, for tests and trials.
+//! Real brokers and Postgres on this machine, for tests and experiments.
 //!
 //! ```no_run
 //! use partitura_servers::{Kind, Server};
@@ -12,24 +12,23 @@
 //! ```
 //!
 //! There is one *standing* instance of each kind, on fixed ports of the loopback interface, below
-//! `target/brokers/<kind>`. It outlives the process that started it, and every process that asks for it shares it: take
-//! names of your own on it. It offers everything that an adapter's tests ask of a broker at once, which
-//! [`Endpoints`] lists: access without credentials, credentials that are checked, TLS, and an endpoint whose clients are
-//! told the address of a proxy.
+//! `target/brokers/<kind>`. It outlives the process that started it, and all processes share it: use names of your own
+//! on it. It has an endpoint for every need of an adapter's tests, which [`Endpoints`] lists: access without
+//! credentials, credentials that are checked, TLS, and an endpoint whose clients are told the address of a proxy.
 //!
-//! There is one version of each that is tried with every change; [`Release`] says how another is chosen. A standing instance of
-//! another version has data of its own and the same ports, so that one of them is up at a time.
+//! One version of each is tested with every change; [`Release`] says how to choose another. A standing instance of
+//! another version has data of its own and the same ports, so that only one of them can be up.
 //!
 //! The programs are the vendors' own, and run in one of two ways, with the same configuration, ports, credentials and
-//! certificates. Where a Docker engine of this machine answers, a server is a container of the vendor's image. Elsewhere it is
-//! a process: Kafka and Pulsar come as jars from Maven, NATS from its source by Go, RabbitMQ and Postgres from Debian, and what
-//! is downloaded is kept under `target/brokers/software`, by its version. `PARTITURA_SERVERS=native` or `=docker` decides it
-//! otherwise. An instance stays where it was begun until it is wiped. What runs and how is in `software.rs` and below, where
-//! it runs in `runtime.rs` and below.
+//! certificates. Where a Docker engine of this machine answers, a server is a container of the vendor's image.
+//! Elsewhere it is a process: Kafka and Pulsar come as jars from Maven, NATS from its source by Go, RabbitMQ and
+//! Postgres from Debian, and downloads are kept under `target/brokers/software`, by version. `PARTITURA_SERVERS=native`
+//! or `=docker` chooses one way. An instance keeps its way until it is wiped. `software.rs` describes what a server is,
+//! `runtime.rs` where it runs.
 //!
-//! Passwords and keys in this crate are public, and worth nothing: the servers listen on the loopback interface only.
+//! Passwords and keys in this crate are public, and protect nothing: the servers listen on the loopback interface only.
 //!
-//! Everything here blocks its thread. In an async test, call it from `spawn_blocking`. Natively it needs Linux.
+//! All functions block their thread. In an async test, call them from `spawn_blocking`. Native servers need Linux.
 
 mod build_tools;
 mod catalogue;

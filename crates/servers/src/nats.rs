@@ -1,4 +1,4 @@
-//! NATS with JetStream: one port for everything, TLS and credentials where the client offers them.
+//! NATS with JetStream: one port for everything; TLS and credentials are used if the client offers them.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,9 +18,9 @@ const CLUSTER: &str = include_str!("nats/cluster.conf");
 
 const USER: &str = "partitura";
 const PASSWORD: &str = "partitura-secret";
-/// The user that clients without credentials are. Nobody logs in as it.
+/// The password of the user for clients without credentials. No client logs in with it.
 const ANONYMOUS_PASSWORD: &str = "nobody-logs-in-with-this";
-/// A user's nkey of no worth, and its public part.
+/// The nkey of a test user, and its public part.
 const NKEY_SEED: &str = "SUAHAYLSORUXI5LSMEWXIZLTORZS233OFVWG633QMJQWG2ZNN5XGY6PZBM";
 const NKEY: &str = "UDJKAVS6MKA4B4LT3N4GKELKQGS2XHQKSZQJQD3ITWRVUOHELU7HTSWV";
 
@@ -52,7 +52,7 @@ impl Software for Nats {
     }
 
     fn image(&self, instance: &Instance) -> Image {
-        // The one with more in it than the server: a cluster's pod needs something that sleeps.
+        // The image that contains more than the server: a cluster's pod needs a program that sleeps.
         Image {
             name: format!("nats:{}-alpine", instance.release.version_or(VERSION)),
             home: "/usr/local/bin",
@@ -101,7 +101,7 @@ impl Software for Nats {
     }
 
     fn stop_signal(&self) -> &'static str {
-        // SIGTERM lets it end the same way, and with a status that says failure.
+        // With SIGTERM it would end in the same way, but with a status that means failure.
         "INT"
     }
 }

@@ -1,4 +1,5 @@
-//! Postgres: natively as Debian has it, without its service. It refuses to run as root, so then it runs as `postgres`.
+//! Postgres: natively in Debian's version, without Debian's service. It refuses to run as root, so for root it runs as
+//! `postgres`.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -23,11 +24,11 @@ const CONFIGURATION: &str = include_str!("postgres/postgresql.conf");
 const DATABASE: &str = "partitura";
 const USER: &str = "partitura";
 const PASSWORD: &str = "partitura-secret";
-/// Its major version, which is in a path, and the minor one. In a container it is the version that Debian has.
+/// Its major version, which is in a path, and the minor one. A container has the version of Debian.
 const VERSION: (u32, u32) = (15, 18);
-/// As whom it runs for root where nobody is called `postgres`. In a container that user has no need to exist outside.
+/// The user as whom it runs for root if there is no user `postgres`. In a container the user need not exist outside.
 const NOBODY: (u32, u32) = (999, 999);
-/// Who must bring a password: everybody, from wherever they can come.
+/// The rule that asks all clients for a password, from any address.
 const ACCESS: &str = "host all all all scram-sha-256\n";
 
 pub(crate) struct Postgres;
@@ -101,7 +102,7 @@ impl Software for Postgres {
     fn endpoints(&self, instance: &Instance) -> Endpoints {
         let address = format!("127.0.0.1:{}/{DATABASE}", instance.ports.main);
         Endpoints {
-            // Without TLS, which would slow down whoever measures.
+            // Without TLS, which would slow down measurements.
             url: format!("postgres://{USER}:{PASSWORD}@{address}?sslmode=disable"),
             admin: None,
             login: Some(Login {
@@ -110,7 +111,7 @@ impl Software for Postgres {
                 password: PASSWORD.to_owned(),
             }),
             token: None,
-            // On the same port: the client asks for it.
+            // The same port: the client asks for TLS.
             tls: Some(tls::endpoint(instance, format!("postgres://localhost:{}/{DATABASE}", instance.ports.main))),
             proxied: None,
         }
@@ -125,7 +126,7 @@ impl Software for Postgres {
     }
 
     fn stop_signal(&self) -> &'static str {
-        // "Fast": it ends its clients' sessions. At SIGTERM it would wait until they have left.
+        // A "fast" shutdown, which ends the sessions of clients. With SIGTERM it would wait until they have left.
         "INT"
     }
 
@@ -138,7 +139,8 @@ impl Software for Postgres {
     }
 }
 
-/// The newest that is installed: Debian keeps each version's programs in a directory of their own, off the PATH.
+/// The newest installed version: Debian keeps the programs of each version in a directory of their own, outside of the
+/// PATH.
 fn binaries() -> Option<PathBuf> {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let newest = versions
@@ -148,7 +150,7 @@ fn binaries() -> Option<PathBuf> {
     newest.map(|(_, binaries)| binaries).or_else(|| Some(install::find("postgres")?.parent()?.to_owned()))
 }
 
-/// Whether the server lets somebody in who then shows a password. While it starts it refuses everybody.
+/// Whether the server asks a client for a password. While it starts it refuses every client.
 fn asks_for_password(port: u16) -> io::Result<bool> {
     let patience = Duration::from_secs(5);
     let mut stream = TcpStream::connect_timeout(&(Ipv4Addr::LOCALHOST, port).into(), patience)?;
@@ -157,7 +159,7 @@ fn asks_for_password(port: u16) -> io::Result<bool> {
     stream.write_all(&introduction())?;
     let mut answer = [0];
     stream.read_exact(&mut answer)?;
-    // An error would be an E.
+    // An error would begin with an E.
     Ok(answer == *b"R")
 }
 
@@ -173,7 +175,7 @@ fn parse_version(line: &str) -> Option<String> {
     line.split_whitespace().nth(2).map(str::to_owned)
 }
 
-/// User and group as whom it runs: nobody else if we are not root.
+/// The user and group as whom it runs; `None` for our own, if we are not root.
 fn user() -> Result<Option<(u32, u32)>> {
     if !debian::is_root() {
         return Ok(None);
@@ -189,8 +191,9 @@ fn parse_user(passwd: &str, name: &str) -> Option<(u32, u32)> {
     Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
 }
 
-/// In the instance's directory, unless that lies where the other user may not go, as below root's home. Then it is in
-/// the system's directory for temporary files, by the name of where it should be. A container's is never out of the way.
+/// The data directory. It is in the instance's directory, unless the other user may not enter that, for example below
+/// root's home. Then it is in the system's directory for temporary files, named after the path where it should be. For
+/// a container it is always in the instance's directory.
 fn data(instance: &Instance, seen: &Path) -> PathBuf {
     let data = instance.path("data");
     let may_enter = |path: &Path| fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o001 != 0);
@@ -203,7 +206,7 @@ fn data(instance: &Instance, seen: &Path) -> PathBuf {
     std::env::temp_dir().join(format!("partitura-{:016x}", hasher.finish()))
 }
 
-/// Puts the certificate and its key where the server may read them, and nobody else, which it insists on.
+/// Copies the certificate and its key to where only the server may read them, as Postgres demands.
 fn give_certificate(instance: &Instance, data: &Path) -> Result<()> {
     let user = user()?;
     for name in ["server.crt", "server.key"] {
@@ -228,7 +231,7 @@ fn initialise(deployment: &Deployment, data: &Path) -> Result<()> {
     if let Some((user, group)) = user {
         chown(data, Some(user), Some(group)).map_err(Error::file("give away", data))?;
     }
-    // Outside the directory, which must be empty; readable for whoever runs initdb.
+    // Outside of the directory, which must be empty; readable for the user that runs initdb.
     let password = data.with_extension("password");
     fs::write(&password, PASSWORD).map_err(Error::file("write", &password))?;
     let pwfile = format!("--pwfile={}", deployment.seen(&password).display());
@@ -239,7 +242,7 @@ fn initialise(deployment: &Deployment, data: &Path) -> Result<()> {
     create_database(deployment, data, user)
 }
 
-/// By the program itself, alone on the data: no port, no password.
+/// Runs the program itself, alone on the data, so that it needs no port and no password.
 fn create_database(deployment: &Deployment, data: &Path, user: Option<(u32, u32)>) -> Result<()> {
     let statement = data.with_extension("sql");
     fs::write(&statement, format!("CREATE DATABASE {DATABASE}\n")).map_err(Error::file("write", &statement))?;
@@ -253,7 +256,7 @@ fn create_database(deployment: &Deployment, data: &Path, user: Option<(u32, u32)
     fs::remove_file(&statement).map_err(Error::file("remove", &statement))
 }
 
-/// Runs a tool of it to its end.
+/// Runs a tool of Postgres to its end.
 fn run(
     deployment: &Deployment,
     program: &Path,

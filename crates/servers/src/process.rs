@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, Result};
 use crate::instance::{Instance, create_directory};
 
-/// How a program is started, with all paths as it sees them itself. That of a server must become the server by `exec`: its
-/// process is what is killed.
+/// The command that starts a program, with all paths as the program sees them. The command of a server must become the
+/// server by `exec`, since its process is killed.
 pub(crate) struct Launch {
     pub(crate) program: PathBuf,
     pub(crate) arguments: Vec<OsString>,
     pub(crate) environment: Vec<(&'static str, OsString)>,
-    /// The user and group as whom it runs, if not as us.
+    /// The user and group as whom it runs, if not our own.
     pub(crate) user: Option<(u32, u32)>,
 }
 
@@ -34,7 +34,7 @@ impl Launch {
     }
 }
 
-/// A process, told apart from a later one with the same number by the moment at which it began.
+/// A process. The moment at which it began distinguishes it from a later process with the same number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Process {
     pub(crate) pid: u32,
@@ -43,7 +43,7 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// The file of an instance in which its process is noted.
+    /// The file of an instance that names its process.
     pub(crate) const NOTE: &str = "pid";
 
     /// Starts the server in a process group of its own, so that it survives us, and notes its process in the file `pid`.
@@ -65,13 +65,13 @@ impl Process {
         let spawned = command.spawn();
         let mut child = spawned.map_err(|source| Error::Spawn { server: instance.name.clone(), program, source })?;
         let process = Self { pid: child.id(), begun: stat(child.id()).map_or(0, |stat| stat.begun) };
-        // Once it has ended somebody must take note, or it stays a zombie for as long as we live.
+        // After its end its parent must wait for it, or it stays a zombie for as long as we live.
         thread::spawn(move || child.wait());
         instance.write(Self::NOTE, &format!("{} {}\n", process.pid, process.begun))?;
         Ok(process)
     }
 
-    /// The process that was noted, if it still runs.
+    /// Returns the noted process, if it still runs.
     pub(crate) fn find(instance: &Instance) -> Option<Self> {
         let noted = fs::read_to_string(instance.path(Self::NOTE)).ok()?;
         Self::parse(&noted).filter(|process| process.is_alive())
@@ -86,7 +86,7 @@ impl Process {
         stat(self.pid).is_some_and(|stat| stat.begun == self.begun && !stat.has_ended)
     }
 
-    /// SIGKILL, for it and for whatever it started that does not end by itself then. Returns when all of them are gone.
+    /// Sends SIGKILL to it, and to its children that do not end by themselves then. Returns when all of them are gone.
     pub(crate) fn kill(self, instance: &Instance) -> Result<()> {
         let descendants = self.descendants();
         signal(instance, "KILL", self.pid)?;
@@ -101,7 +101,7 @@ impl Process {
         Ok(())
     }
 
-    /// Asks it to end, and insists when it has not after `patience`.
+    /// Asks it to end, and kills it if it has not ended after `patience`.
     pub(crate) fn stop(self, instance: &Instance, name: &str, patience: Duration) -> Result<()> {
         signal(instance, name, self.pid)?;
         match self.await_end(instance, patience) {
@@ -124,8 +124,8 @@ impl Process {
         Ok(())
     }
 
-    /// Waits until its number is free, which is when somebody took note of its end: until then Postgres, whose lock file holds
-    /// that number, takes it for running. Where nobody ever does, this gives up.
+    /// Waits until its number is free, that is until its parent has waited for it. Until then Postgres, whose lock file
+    /// holds that number, believes that it runs. Gives up if the parent never waits.
     fn await_number(self, patience: Duration) {
         let deadline = Instant::now() + patience;
         while stat(self.pid).is_some_and(|stat| stat.begun == self.begun) && Instant::now() < deadline {
@@ -157,8 +157,8 @@ fn pids() -> Vec<u32> {
 }
 
 fn signal(instance: &Instance, name: &str, pid: u32) -> Result<()> {
-    // The shell's own `kill`, because the program of that name is not on every machine. That the process has ended in the
-    // meantime is no failure.
+    // Uses the shell's own `kill`, because the program of that name is not on every machine. It is no failure if the
+    // process has ended meanwhile.
     let status = Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]).stderr(Stdio::null()).status();
     match status {
         Ok(_) => Ok(()),
@@ -167,7 +167,7 @@ fn signal(instance: &Instance, name: &str, pid: u32) -> Result<()> {
 }
 
 struct Stat {
-    /// Nobody has taken note of its end yet, but it is over.
+    /// A zombie: its parent has not waited for it yet, but it has ended.
     has_ended: bool,
     parent: u32,
     begun: u64,
@@ -177,7 +177,7 @@ fn stat(pid: u32) -> Option<Stat> {
     parse_stat(&fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat")).ok()?)
 }
 
-/// See proc_pid_stat(5). The second field is the program's name in parentheses, and may itself hold anything.
+/// See proc_pid_stat(5). The second field is the program's name in parentheses, and may contain any character.
 fn parse_stat(line: &str) -> Option<Stat> {
     let fields: Vec<&str> = line.rsplit_once(')')?.1.split_whitespace().collect();
     let (state, parent, threads, begun) = (fields.first()?, fields.get(1)?, fields.get(17)?, fields.get(19)?);

@@ -17,12 +17,12 @@ const JARS: &str = include_str!("pulsar/pom.xml");
 const CONFIGURATION: &str = include_str!("pulsar/standalone.conf");
 const MAIN: &str = "org.apache.pulsar.PulsarStandaloneStarter";
 
-/// The key of the tokens, in base64: 32 bytes that say that they are worth nothing.
+/// The key of the tokens, in base64: 32 bytes of a text that says that they protect nothing.
 const SECRET: &str = "cGFydGl0dXJhLXRlc3RzLW9uLWxvb3BiYWNrLW9ubHk=";
 /// `{"alg":"HS256"}`, `{"sub":"admin"}`, signed with the key. It does not expire.
 const TOKEN: &str = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhZG1pbiJ9.t0Q_vcZywm0OYtCOIZUG1k2aEHUn_CiUbd6zCyUU7Zs";
 
-/// The parts of the JDK that Pulsar reaches into.
+/// The internal packages of the JDK that Pulsar uses.
 const OPENED: &[&str] = &[
     "java.base/java.io",
     "java.base/java.lang",

@@ -1,4 +1,4 @@
-//! RabbitMQ as Debian has it, without its service: a node with a name, a cookie, data and an epmd of its own.
+//! RabbitMQ in Debian's version, without Debian's service: a node with a name, a cookie, data and an epmd of its own.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -17,13 +17,13 @@ const CONFIGURATION: &str = include_str!("rabbitmq/rabbitmq.conf");
 const DEFINITIONS: &str = include_str!("rabbitmq/definitions.json");
 const PLUGINS: &str = "[rabbitmq_management,rabbitmq_consistent_hash_exchange].\n";
 
-/// Not the one on the PATH, which changes the user and stays in front of the node.
+/// Not the script on the PATH, which changes the user and stays as the node's parent.
 const PROGRAM: &str = "rabbitmq-server";
 const DEBIAN: &str = "/usr/lib/rabbitmq/bin";
-/// In a container it is the version that Debian has.
+/// A container has the version of Debian.
 const VERSION: &str = "3.10.8";
 
-/// Where Debian has which versions that this machine may not have.
+/// The releases of Debian, and their versions that this machine may not have.
 const SUITES: &[(&str, &str)] = &[("4.0.", "trixie"), ("4.3.", "forky")];
 
 const USER: &str = "partitura";
@@ -56,20 +56,21 @@ impl Rabbitmq {
             ("RABBITMQ_MNESIA_BASE", deployment.inside("data").into()),
             ("RABBITMQ_LOG_BASE", deployment.inside("logs").into()),
             ("RABBITMQ_CONFIG_FILE", deployment.inside("rabbitmq.conf").into()),
-            // There are none: without this, those of the machine or the image would count too.
+            // These files do not exist: without this line, those of the machine or the image would be used too.
             ("RABBITMQ_CONFIG_FILES", deployment.inside("conf.d/*.conf").into()),
             ("RABBITMQ_ENABLED_PLUGINS_FILE", deployment.inside("enabled_plugins").into()),
             ("RABBITMQ_DIST_PORT", ports.inner.to_string().into()),
             ("ERL_EPMD_ADDRESS", "127.0.0.1".into()),
             ("ERL_EPMD_PORT", (ports.inner + 1).to_string().into()),
-            // The second one: how soon a message that expired while its next queue was still starting is moved again, which
-            // is 3 min otherwise.
+            // The second setting is the time after which a message that expired while its next queue was still starting
+            // is moved again. Its default is 3 min.
             (
                 "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
                 "-kernel inet_dist_use_interface {127,0,0,1} -rabbit dead_letter_worker_publisher_confirm_timeout 3000"
                     .into(),
             ),
-            // So the script becomes the node by exec: its process is the broker's, and a signal reaches it.
+            // With this the script becomes the node by exec, so that its process is the broker's, and a signal reaches
+            // it.
             ("RUNNING_UNDER_SYSTEMD", "true".into()),
         ]
     }
@@ -139,7 +140,7 @@ impl Software for Rabbitmq {
     }
 
     fn version(&self, instance: &Instance) -> Option<String> {
-        // Somebody else's answers at the same port when it does not run itself.
+        // While this node does not run, another node may answer on the same port.
         let running =
             Process::find(instance).and_then(|_| http::get(instance.ports.http, "/api/overview", AS_GUEST).ok());
         running.and_then(|overview| running_version(&overview)).or_else(|| match instance.release.version() {
@@ -160,7 +161,7 @@ impl Software for Rabbitmq {
         if http::listens(instance.ports.inner + 1) {
             let environment = vec![("ERL_EPMD_PORT", (instance.ports.inner + 1).to_string().into())];
             let launch = Launch { program: "epmd".into(), arguments: vec!["-kill".into()], environment, user: None };
-            // It refuses while a node of another version, which is up in the meantime, uses it too.
+            // epmd refuses to stop while a node of another version, which is up meanwhile, uses it too.
             if let Err(refusal) = install::run(instance, self.natively(instance, launch)?.command()) {
                 instance.report(&format!("leaves its epmd: {refusal}"));
             }

@@ -5,13 +5,14 @@ use std::str::FromStr;
 
 use crate::kind::{Kind, UnknownKind};
 
-/// Which versions the servers of this process have, and of those that it starts: `kafka@3.7.2 pulsar@3.0.7`.
+/// The environment variable with the versions of the servers, for this process and those that it starts: `kafka@3.7.2
+/// pulsar@3.0.7`.
 pub const VERSIONS: &str = "PARTITURA_VERSIONS";
 
-/// A server to run: `kafka`, or `kafka@3.7.2` where it must be that version.
+/// A server to run: `kafka`, or `kafka@3.7.2` for that version.
 ///
-/// Without a version it is what [`VERSIONS`] names, in the environment, else the version that is tried with every change.
-/// So whole test programs run on another version, and none of them knows of it.
+/// Without a version it is the one that the environment variable [`VERSIONS`] names, else the version that is tested
+/// with every change. So a test program runs on another version without being changed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Release {
     kind: Kind,
@@ -34,12 +35,12 @@ impl Release {
         self.version().unwrap_or(usual)
     }
 
-    /// What its software of that version is called, below which it is installed.
+    /// The name of its software in that version, which is also the directory where it is installed.
     pub(crate) fn software(&self, usual: &str) -> String {
         format!("{}-{}", self.kind, self.version_or(usual))
     }
 
-    /// With what the environment says, if this says nothing.
+    /// Adds the version of the environment, if this one has none.
     pub(crate) fn or_chosen(self) -> Self {
         let chosen = std::env::var(VERSIONS).unwrap_or_default();
         self.or_one_of(&chosen)
@@ -52,7 +53,7 @@ impl Release {
         Self { version, ..self }
     }
 
-    /// Its directory's name, below which it has its data: other versions may not understand them.
+    /// The name of the directory for its data, which other versions may not understand.
     pub(crate) fn name(&self) -> String {
         match &self.version {
             Some(version) => format!("{}-{version}", self.kind),
@@ -60,7 +61,7 @@ impl Release {
         }
     }
 
-    /// That whose directory has this name, unless it is one of somebody's own.
+    /// Returns the release whose directory has this name. A directory of a private instance has none.
     pub(crate) fn named(name: &str) -> Option<Self> {
         name.replacen('-', "@", 1).parse().ok()
     }
@@ -104,10 +105,10 @@ pub enum UnknownRelease {
     /// Its name is not known.
     #[error(transparent)]
     Kind(#[from] UnknownKind),
-    /// What follows the name is not a version.
+    /// The text after the name is not a version.
     #[error("{text:?} names no version; it is written like kafka@3.7.2, in numbers and dots")]
     Version {
-        /// What was written.
+        /// The text.
         text: String,
     },
 }

@@ -1,5 +1,5 @@
-//! Where servers run: as processes of this machine, or in containers. This is the seam between what a server is, which
-//! [`Software`](crate::software::Software) knows, and how it is carried out.
+//! The ways in which servers run: as processes of this machine, or in containers.
+//! [`Software`](crate::software::Software) describes a server, and the trait of this file carries it out.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,16 +8,16 @@ use crate::error::Result;
 use crate::instance::Instance;
 use crate::process::Launch;
 
-/// The environment variable that says where servers run, against what is found here.
+/// The environment variable that chooses the way in which servers run.
 pub(crate) const CHOICE: &str = "PARTITURA_SERVERS";
 
-/// One way to carry servers out. All calls are for an instance whose lock is held, except for the questions `find`, `version` and
-/// `log`.
+/// One way to run servers. Callers hold the lock of the instance, except for `find`, `version` and `log`, which only
+/// read.
 pub(crate) trait Runtime: Sync {
-    /// What [`CHOICE`] calls it.
+    /// Its name in [`CHOICE`].
     fn name(&self) -> &'static str;
 
-    /// The file in an instance's directory that says that its data was begun this way.
+    /// The file in an instance's directory that marks its data as begun in this way.
     fn mark(&self) -> &'static str;
 
     /// The instance's directory, as its server sees it.
@@ -29,30 +29,30 @@ pub(crate) trait Runtime: Sync {
     /// Gets the software, if it is not there.
     fn install(&self, instance: &Instance) -> Result<()>;
 
-    /// Where the software's programs are (its jars, if it runs on a JVM), as the server sees them.
+    /// The directory of the software's programs (its jars, if it runs on a JVM), as the server sees it.
     fn home(&self, instance: &Instance) -> Result<PathBuf>;
 
-    /// The version that would run. None if it is not installed.
+    /// The version that would run. `None` if it is not installed.
     fn version(&self, instance: &Instance) -> Option<String>;
 
-    /// Runs a program that prepares something to its end. What it wrote is shown only if it fails.
+    /// Runs a program that prepares something to its end. Its output is shown only if it fails.
     fn run(&self, instance: &Instance, tool: Launch) -> Result<()>;
 
-    /// That nobody else listens where the server would: the error tells more than the server's own log.
+    /// Checks that no other program has the server's ports: this error says more than the server's own log.
     fn expect_free_port(&self, instance: &Instance) -> Result<()> {
         instance.expect_free_port()
     }
 
-    /// Starts the server, so that it outlives us, and gives its process.
+    /// Starts the server, so that it outlives us, and returns its process.
     fn start(&self, instance: &Instance, launch: Launch) -> Result<u32>;
 
     /// The server's process, if it runs.
     fn find(&self, instance: &Instance) -> Option<u32>;
 
-    /// What it wrote since it was last started.
+    /// Its log since it was last started.
     fn log(&self, instance: &Instance) -> String;
 
-    /// Writes down in [`Instance::log`] what it wrote last, if it is not there already, for a person to read.
+    /// Writes the end of its log to [`Instance::log`], if it is not there already, for a person to read.
     fn keep_log(&self, instance: &Instance);
 
     /// Ends it by SIGKILL. Returns when all of its processes are gone.

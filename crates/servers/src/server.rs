@@ -16,13 +16,13 @@ use crate::kind::Kind;
 use crate::release::Release;
 use crate::software::Software;
 
-/// How often a starting server is asked whether it is ready.
+/// The interval at which a starting server is asked whether it is ready.
 const POLL: Duration = Duration::from_millis(100);
-/// After which a server that was asked to end is killed.
+/// The time after which a server that was asked to end is killed.
 const FAREWELL: Duration = Duration::from_secs(30);
 
-/// A server on this machine, which may run or not. Cheap to make, and it can be made anywhere any number of times: what
-/// it stands for is on the disk. Calls on one instance wait for each other, in other processes too.
+/// A server on this machine, which may run or not. It is cheap to make, anywhere and any number of times, since its
+/// state is on the disk. Calls on one instance wait for each other, in other processes too.
 #[derive(Clone)]
 pub struct Server {
     instance: Instance,
@@ -30,13 +30,14 @@ pub struct Server {
 }
 
 impl Server {
-    /// The standing instance, which all processes on this machine share: a [`Kind`], or a [`Release`] of it. The instances of
-    /// several versions have data of their own and the same ports: one is up at a time.
+    /// The standing instance, which all processes on this machine share: a [`Kind`], or a [`Release`] of it. The
+    /// instances of several versions have data of their own and the same ports: only one can be up.
     pub fn new(release: impl Into<Release>) -> Self {
         Self::standing(release.into().or_chosen())
     }
 
-    /// The standing instances of a kind: that of [`new`](Self::new), the usual version's, and whichever else there ever was here.
+    /// The standing instances of a kind: that of [`new`](Self::new), that of the usual version, and all others that
+    /// this machine has data of.
     pub fn versions(kind: Kind) -> Vec<Self> {
         let entries = fs::read_dir(instance::brokers()).into_iter().flatten().flatten();
         let known = entries.filter_map(|entry| Release::named(entry.file_name().to_str()?));
@@ -53,15 +54,15 @@ impl Server {
         Self::of(Instance::new(release, name, ports))
     }
 
-    /// An instance of one's own: its directory is `target/brokers/<kind>-<name>`, its ports are the eight from `first_port`.
+    /// A private instance: its directory is `target/brokers/<kind>-<name>`, its ports are the eight from `first_port`.
     pub fn private(kind: Kind, name: &str, first_port: u16) -> Self {
         let release = Release::from(kind).or_chosen();
         let name = format!("{}-{name}", release.name());
         Self::of(Instance::new(release, name, Ports::from(first_port)))
     }
 
-    /// The three nodes of the standing cluster, below `target/brokers/<kind>-cluster`: of Kafka and NATS, and none of the
-    /// others. Bring them up at once, from a thread each: a node is ready when it sees a majority.
+    /// The three nodes of the standing cluster, below `target/brokers/<kind>-cluster`. Only Kafka and NATS have one.
+    /// Start them at the same time, each from its own thread: a node is ready when it sees a majority.
     pub fn cluster(release: impl Into<Release>) -> Vec<Self> {
         let release = release.into().or_chosen();
         let nodes = Ports::cluster(release.kind());
@@ -76,13 +77,14 @@ impl Server {
         Self { software: instance.release.kind().software(), instance }
     }
 
-    /// Takes the lines about what goes on, which otherwise go to the standard error under the server's name.
+    /// Sets the receiver of the lines about the work that is done. By default they go to the standard error under the
+    /// server's name.
     #[must_use]
     pub fn with_report(self, report: impl Fn(&str) + Send + Sync + 'static) -> Self {
         Self { instance: self.instance.with_report(Arc::new(report)), ..self }
     }
 
-    /// Its name in messages and in `target/brokers`: the kind's, or that with something added.
+    /// Its name in messages and in `target/brokers`: the kind's, perhaps with a suffix.
     pub fn name(&self) -> &str {
         &self.instance.name
     }
@@ -96,7 +98,7 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// What is missing and cannot be installed from here, and all errors of [`start`](Self::start).
+    /// A program is missing and cannot be installed from here; and all errors of [`start`](Self::start).
     pub fn up(&self) -> Result<()> {
         let _lock = self.instance.lock()?;
         self.software.expect_version(&self.instance)?;
@@ -111,8 +113,8 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// It is not installed, another program has its port, it ended, or it was not ready in time; the latter two with the end
-    /// of its log.
+    /// It is not installed, another program has its port, it ended, or it was not ready in time. The last two have the
+    /// end of its log.
     pub fn start(&self) -> Result<()> {
         let _lock = self.instance.lock()?;
         self.start_locked(&Deployment::to_run(&self.instance)?)
@@ -137,7 +139,7 @@ impl Server {
         Ok(())
     }
 
-    /// An error now names what has the ports.
+    /// An error at this point names the server that has the ports.
     fn expect_no_rival(&self) -> Result<()> {
         let of = |server: &Self| server.instance.release.to_string();
         self.rival().map_or(Ok(()), |rival| Err(Error::Rival { server: of(self), rival: of(&rival) }))
@@ -203,7 +205,7 @@ impl Server {
         Ok(())
     }
 
-    /// How it is now.
+    /// Returns its present state.
     pub fn status(&self) -> Status {
         let deployment = Deployment::as_begun(&self.instance);
         let Deployment { instance, runtime } = &deployment;
@@ -217,7 +219,7 @@ impl Server {
         }
     }
 
-    /// Where every client is let in: [`Endpoints::url`].
+    /// The URL for clients without further credentials: [`Endpoints::url`].
     pub fn url(&self) -> String {
         self.endpoints().url
     }
@@ -234,17 +236,17 @@ impl std::fmt::Debug for Server {
     }
 }
 
-/// How a server is.
+/// The state of a server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Status {
     /// [`Server::name`].
     pub name: String,
-    /// Where it is reached.
+    /// Its URL.
     pub url: String,
     /// Whether it serves its clients.
     pub up: bool,
-    /// Which version runs, or is installed.
+    /// The version that runs, or is installed.
     pub version: Option<String>,
     /// Its process, if it runs.
     pub pid: Option<u32>,

@@ -1,4 +1,4 @@
-//! What differs between the kinds.
+//! The differences between the kinds.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,40 +10,40 @@ use crate::image::Image;
 use crate::instance::Instance;
 use crate::process::Launch;
 
-/// A program that can be installed, prepared, started and asked.
+/// A program that can be installed, prepared, started and asked for its state.
 pub(crate) trait Software: Sync {
-    /// That there is such a version of it, as far as that is known before it is looked for.
+    /// Checks that this version exists, as far as that is known without a download.
     fn expect_version(&self, _instance: &Instance) -> Result<()> {
         Ok(())
     }
 
-    /// Gets what is missing on this machine to run it natively.
+    /// Installs the missing parts for running it natively.
     fn install(&self, instance: &Instance) -> Result<()>;
 
-    /// Where its programs are natively, or its jars.
+    /// The directory of its programs, or its jars, natively.
     fn home(&self, instance: &Instance) -> Result<PathBuf>;
 
     /// The vendor's image that has them.
     fn image(&self, instance: &Instance) -> Image;
 
-    /// Writes configuration, with paths as the server sees them, and, the first time, the beginnings of the data.
+    /// Writes its configuration, with paths as the server sees them. The first time it also makes the initial data.
     fn prepare(&self, deployment: &Deployment) -> Result<()>;
 
-    /// How the prepared server is started.
+    /// The command that starts the prepared server.
     fn launch(&self, deployment: &Deployment) -> Result<Launch>;
 
-    /// Whether it serves its clients now. Asked again and again.
+    /// Whether it serves its clients now. This is called repeatedly.
     fn is_ready(&self, deployment: &Deployment) -> bool;
 
-    /// Within which time it is ready, on a busy machine too.
+    /// The time within which it is ready, on a busy machine too.
     fn patience(&self) -> Duration;
 
     fn endpoints(&self, instance: &Instance) -> Endpoints;
 
-    /// The version that runs, or would run natively. None if it is not installed.
+    /// The version that runs, or would run natively. `None` if it is not installed.
     fn version(&self, instance: &Instance) -> Option<String>;
 
-    /// What has to be put around its programs natively.
+    /// The wrapper that its programs need natively.
     fn natively(&self, _instance: &Instance, launch: Launch) -> Result<Launch> {
         Ok(launch)
     }

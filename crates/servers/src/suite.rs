@@ -11,10 +11,10 @@ use crate::instance::{Instance, lock};
 use crate::process::Launch;
 
 const UNPACK: &str = include_str!("suite/unpack.sh");
-/// Becomes the program that is named by what follows, once `$0` is the `/usr` that it and its children see.
+/// Mounts `$0` as the `/usr` of this process and its children, and then becomes the program in its arguments.
 const WITHIN: &str = r#"mount --bind "$0" /usr && exec "$@""#;
 
-/// A package of a release of Debian, as apt is told of it, below the software's directory.
+/// A package of a release of Debian, with a configuration of apt below the software's directory.
 pub(crate) fn unpack(instance: &Instance, software: &str, suite: &str, package: &str) -> Result<()> {
     let directory = instance.software(software);
     let _lock = lock(&directory.with_extension("lock"))?;
@@ -33,18 +33,18 @@ pub(crate) fn unpack(instance: &Instance, software: &str, suite: &str, package: 
         command.arg(&script).arg(&partial).args([suite, package]);
         command
     })?;
-    // Only what is complete has the name by which it is found.
+    // Only a complete directory gets the name by which it is found.
     fs::rename(&partial, &directory).map_err(Error::file("rename", &partial))
 }
 
-/// The same program of the unpacked software in place of the machine's: with its `/usr`, in a mount namespace, and with
-/// everything else as it is here. Its process becomes the program by `exec`.
+/// Makes a command that runs the program of the unpacked software instead of the machine's: in a mount namespace with
+/// its `/usr`, and with everything else as on this machine. The process becomes the program by `exec`.
 pub(crate) fn within(instance: &Instance, software: &str, launch: Launch) -> Result<Launch> {
     let unshare = Tool { program: "unshare", remedy: "install util-linux" };
     let usr = instance.software(software).join("usr");
     let mut arguments: Vec<OsString> = vec!["--mount".into()];
     if !debian::is_root() {
-        // Who is not may mount in a namespace where he is, if the machine lets him have one.
+        // A user who is not root may mount in a user namespace where it is root, if the machine allows it one.
         arguments.push("--map-root-user".into());
     }
     arguments.extend(["sh".into(), "-c".into(), WITHIN.into(), usr.into(), launch.program.into()]);

@@ -45,7 +45,7 @@ fn refuses_only_wrong_credentials(server: &Server) -> TestResult {
     Ok(())
 }
 
-/// What the server answers to a client that introduces itself so.
+/// The server's answer to a client that sends this introduction.
 fn greet(server: &Server, introduction: &str) -> Result<String, Box<dyn std::error::Error>> {
     let url = server.url();
     let mut stream = TcpStream::connect(url.trim_start_matches("nats://"))?;
@@ -90,12 +90,12 @@ fn a_port_that_is_taken_is_named() -> TestResult {
 fn a_server_that_cannot_start_shows_what_it_said() -> TestResult {
     let server = Server::private(Kind::Nats, "ends", 31482);
     server.down(true)?;
-    // It is not the one that is looked at first, and the server needs it as well.
+    // This port is not checked first, and the server needs it as well.
     let _other = std::net::TcpListener::bind("127.0.0.1:31483")?;
     let refusal = server.up().expect_err("it cannot listen");
     let shown = refusal.to_string();
     server.down(true)?;
-    // In a container it is the engine that listens, and fails, before there is a server.
+    // With containers the engine listens, and fails, before there is a server.
     assert!(matches!(refusal, Error::Ended { .. } | Error::Command { .. }), "{refusal}");
     assert!(shown.contains("31483"), "{shown}");
     Ok(())

@@ -1,4 +1,4 @@
-//! The processes of a world: workers that come and go, and clients, of which one stays.
+//! The processes of a world: workers that join and leave, and clients, of which one stays.
 
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::service::{Musician, PlayerService};
 use crate::store::SimStore;
 use crate::world::World;
 
-/// One worker after the other, each until it dies or is told to leave.
+/// Runs one worker after the other, each until it dies or is told to leave.
 pub(crate) async fn worker(world: World, number: usize) {
     for life in 1.. {
         let process = world.process(format!("w{number}.{life}"), true);
@@ -39,7 +39,7 @@ pub(crate) async fn worker(world: World, number: usize) {
     }
 }
 
-/// Why it ended, and whether in good order.
+/// The reason why it ended, and whether it ended in good order.
 async fn work(process: &Process) -> (&'static str, bool) {
     let Ok(partitura) = connect(process).await else { return ("no connection", false) };
     let service = PlayerService(Musician(process.clone()));
@@ -61,7 +61,7 @@ async fn work(process: &Process) -> (&'static str, bool) {
     }
 }
 
-/// What one client does, in one life after the other if it may crash; the others share a process that is spared.
+/// Runs one client, one process after the other if it may crash. The other clients share a process that does not crash.
 pub(crate) async fn client(world: World, name: String, part: Part, spared: Client) -> Result<Heard, String> {
     if !(part.may_crash && world.lock().plan.clients_crash) {
         return (part.perform)(spared, world).await;

@@ -1,17 +1,17 @@
-//! What the world does by itself, and when.
+//! The actions of the world itself, with their times.
 
 use std::collections::BTreeMap;
 
 use partitura_broker::Message;
 
-/// Deeds in the order of their moments; those of one moment in the order in which they were decided.
+/// Deeds by their time; those of the same time in the order in which they were decided.
 #[derive(Debug, Default)]
 pub(crate) struct Agenda {
     deeds: BTreeMap<(u64, u64), Deed>,
     count: u64,
 }
 
-/// Something that the world will do.
+/// An action that the world will do.
 #[derive(Debug)]
 pub(crate) enum Deed {
     /// The session of a process that is gone ends.
@@ -20,28 +20,28 @@ pub(crate) enum Deed {
     EndRevoking { group: usize, partition: u32, epoch: u32 },
     /// Settlements that were sent arrive.
     Settle { member: usize },
-    /// A consumer that was cut off hears of it, and is taken up again.
+    /// A consumer that was cut off is told, and joins again.
     Return { member: usize },
-    /// A process that stood still goes on.
+    /// A paused process goes on.
     Resume { process: usize },
     /// A process is asked to shut down: it has old code.
     Retire { process: usize },
     /// A message is stored: the second copy of one.
     Store { message: Message },
-    /// Something goes wrong, and something else will.
+    /// An incident happens, and the next one is planned.
     Mishap,
-    /// From now on nothing goes wrong any more.
+    /// From now on there are no faults.
     Calm,
 }
 
 impl Agenda {
-    /// Puts down what is to be done at this moment.
+    /// Adds a deed for this time.
     pub(crate) fn add(&mut self, at: u64, deed: Deed) {
         self.count += 1;
         self.deeds.insert((at, self.count), deed);
     }
 
-    /// When the next deed is due.
+    /// The time of the next deed.
     pub(crate) fn next(&self) -> Option<u64> {
         self.deeds.keys().next().map(|(at, _)| *at)
     }

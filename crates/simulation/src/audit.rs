@@ -1,4 +1,4 @@
-//! What is noted of a world as it goes, to be checked then or at its end.
+//! Notes about a running world, which are checked at once or at its end.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,18 +12,18 @@ use crate::calls::Calls;
 use crate::rows::{body, mentions};
 use crate::world::State;
 
-/// Everything that was observed from outside of the engine.
+/// All observations from outside of the engine.
 #[derive(Debug, Default)]
 pub(crate) struct Audit {
     /// Turns in each run's history.
     turns: BTreeMap<Bytes, u32>,
     /// The history keys of runs, in the order in which they began.
     pub(crate) begun: Vec<Bytes>,
-    /// Runs that were stopped once: what came meanwhile is kept as it came.
+    /// Runs that were stopped once: inputs that came meanwhile are kept as they came.
     pub(crate) stopped: BTreeSet<String>,
-    /// When timers are due, by run and number.
+    /// The times at which timers are due, by run and number.
     timers: BTreeMap<(Bytes, u32), u64>,
-    /// The starts that were stored: how each was meant, by its run.
+    /// The policies of the stored starts, by run.
     pub(crate) starts: BTreeMap<String, Start>,
     /// The events of workflows by id, as they were published first.
     pub(crate) events: BTreeMap<String, Bytes>,
@@ -31,13 +31,13 @@ pub(crate) struct Audit {
     pub(crate) calls: Calls,
 }
 
-/// What the audit reads of a command that starts an instance.
+/// The part of a command to start an instance that the audit reads.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Start {
     run: String,
     #[serde(default)]
     pub(crate) policy: StartPolicy,
-    /// Of which instance.
+    /// The id of the instance.
     #[serde(skip)]
     pub(crate) id: String,
 }
@@ -68,7 +68,7 @@ impl Audit {
 }
 
 impl State {
-    /// A turn is committed: the only one of its number, and the next one of its run.
+    /// Notes a committed turn: it must be the only one of its number, and the next one of its run.
     pub(crate) fn history_was_written(&mut self, key: &Bytes, version: Version, value: &Bytes) {
         let (run, turn) = key.split_at(key.len().saturating_sub(4));
         let turn = <[u8; 4]>::try_from(turn).map(u32::from_be_bytes).unwrap_or(u32::MAX);
@@ -92,8 +92,8 @@ impl State {
         }
     }
 
-    /// A timer fires when the broker's clock has reached its time; where the broker is itself too early, when the clock
-    /// of a worker has.
+    /// Checks that a timer does not fire before the broker's clock has reached its time. If the broker itself is too
+    /// early, the clock of a worker counts.
     fn timers_are_never_early(&mut self, run: &Bytes, value: &Bytes) {
         let latest = self.wall().as_millis() + if self.plan.early > 0 { self.ahead } else { 0 };
         for event in body::<Vec<Event>>(value).unwrap_or_default() {
@@ -114,7 +114,7 @@ impl State {
         }
     }
 
-    /// An event may be published twice, but not differently.
+    /// Checks that an event that is published twice is the same both times.
     pub(crate) fn event_was_published(&mut self, message: Message) {
         if !message.topic.as_str().starts_with("workflow.") {
             return;
@@ -126,7 +126,7 @@ impl State {
         }
     }
 
-    /// All that is committed of an instance, in the order of its runs' keys.
+    /// All committed events of an instance, in the order of its runs' keys.
     pub(crate) fn history(&self, workflow: &str, id: &str) -> Vec<Event> {
         let prefix = format!("{workflow}\0{id}\0");
         let rows = self.keys.space("history").filter(|(key, _)| key.starts_with(prefix.as_bytes()));

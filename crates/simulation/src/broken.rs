@@ -1,4 +1,4 @@
-//! What gives final errors for a while.
+//! The part of the world that gives final errors for a while.
 
 use partitura::history::HISTORY_FORMAT;
 use partitura_broker::{Entry, Error, Result, Space, TopicName};
@@ -8,7 +8,7 @@ use crate::rows::row_of;
 use crate::world::State;
 
 impl State {
-    /// Whether somebody may publish there.
+    /// Whether publishing to this topic is allowed.
     pub(crate) fn admits(&self, topic: &TopicName, what: &'static str) -> Result<()> {
         match self.broken() {
             Some(Broken::Tasks(kind)) if topic.as_str().ends_with(".tasks") => {
@@ -18,7 +18,7 @@ impl State {
         }
     }
 
-    /// What is kept, as somebody reads it.
+    /// Returns the stored value, perhaps damaged.
     pub(crate) fn as_read(&self, space: Space, entry: Entry) -> Entry {
         let is_first = entry.key.split(|byte| *byte == 0).nth(1) == Some(b"p0");
         let value = match self.broken().filter(|_| space == "history" && is_first) {

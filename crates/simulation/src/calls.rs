@@ -1,14 +1,14 @@
-//! How often tasks and steps are called: once, unless something that went wrong explains another call.
+//! Counts the calls of tasks and steps: one each, unless a fault explains another call.
 //!
-//! A call is looked at when it is made. What may explain it came before, and is counted as it happens, each time for
-//! those whom it concerns:
+//! A call is checked when it is made. Faults that may explain it came before. Each fault is counted when it happens,
+//! for the messages or runs that it concerns:
 //!
-//! * a delivery that the broker gives once more, and a second copy of a message: for that message;
-//! * a request of which nobody knows, or which failed: for the run whose messages or rows it was about;
+//! * a redelivery, and a second copy of a message: for that message;
+//! * a request that failed, or whose outcome is unknown: for the run of its messages or rows;
 //! * a worker that is lost, cut off, or late to give a partition back: for everything that was asked for before.
 //!
-//! Where nothing goes wrong, nothing explains another call: workers that leave in good order finish what they do, or
-//! hand it over.
+//! Without faults nothing explains another call: workers that leave in good order finish their work, or hand it
+//! over.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,26 +23,26 @@ const RUN: usize = 36;
 /// A turn of a worker that was cut off may be committed this much later, in milliseconds.
 const LATE: u64 = 20_000;
 
-/// What was called, and what explains it.
+/// The calls, and the faults that explain them.
 #[derive(Debug, Default)]
 pub(crate) struct Calls {
     /// By idempotency key.
     pub(crate) tasks: BTreeMap<String, Task>,
-    /// By run and number: how often a step was run.
+    /// The number of times that a step was run, by run and number.
     pub(crate) steps: BTreeMap<String, u32>,
-    /// By the id of a message: how often it was delivered.
+    /// The number of deliveries of a message, by its id.
     delivered: BTreeMap<String, u32>,
-    /// By the id of a message: how often more than once it may come.
+    /// The number of further deliveries of a message that are explained, by its id.
     copies: BTreeMap<String, u32>,
-    /// By run: requests about it that failed, or of which nobody knows.
+    /// Requests that failed or have an unknown outcome, by run.
     troubles: BTreeMap<String, u32>,
-    /// Requests that failed, about whichever run.
+    /// Requests that failed, for any run.
     other_troubles: u32,
-    /// When workers were lost, cut off, heard of that, or were late.
+    /// The times at which workers were lost, were cut off, were told of that, or were late.
     upheavals: Vec<u64>,
-    /// When tasks were asked for, by run and number; the first step, by run.
+    /// The times at which tasks were scheduled, by run and number; and the first step, by run.
     asked: BTreeMap<String, u64>,
-    /// When runs ended.
+    /// The times at which runs ended.
     ended: BTreeMap<String, u64>,
 }
 
@@ -50,14 +50,14 @@ pub(crate) struct Calls {
 #[derive(Debug)]
 pub(crate) struct Task {
     pub(crate) what: String,
-    /// How often each attempt was called.
+    /// The number of calls of each attempt.
     pub(crate) attempts: BTreeMap<u32, u32>,
-    /// The attempt that is the last one by what the call says, if it says so.
+    /// The last attempt, if the call names it.
     pub(crate) last: Option<u32>,
 }
 
 impl Calls {
-    /// Requests about these runs failed, or nobody knows of them.
+    /// Notes requests for these runs that failed, or whose outcome is unknown.
     fn trouble(&mut self, runs: BTreeSet<String>) {
         if runs.is_empty() {
             self.other_troubles += 1;
@@ -71,7 +71,7 @@ impl Calls {
         self.copies.get(message).copied().unwrap_or_default()
     }
 
-    /// What concerns everything of a run that was asked for under `key`.
+    /// Counts the faults that concern the whole run of `key`.
     fn of_all(&self, key: &str) -> u32 {
         let run = key.get(..RUN).unwrap_or(key);
         let troubles = self.troubles.get(run).copied().unwrap_or_default() + self.other_troubles;
@@ -79,22 +79,22 @@ impl Calls {
         troubles + self.upheavals.iter().filter(|at| **at >= since).count() as u32
     }
 
-    /// How often an attempt may have been called.
+    /// The largest explained number of calls of an attempt.
     fn explained(&self, key: &str, attempt: u32) -> u32 {
         let task = self.tasks.get(key);
         let before = attempt.checked_sub(1).and_then(|before| task?.attempts.get(&before).copied());
-        // The attempt before asks for this one each time that it is called.
+        // Each call of the previous attempt schedules this one.
         let asked = before.unwrap_or(1);
         let message = format!("{key}.{attempt}");
         let explained = asked + self.copies(&message) + self.of_all(key);
-        // What a task returned is kept until it is reported: only another delivery calls it again.
+        // The result of a task is kept until it is reported: only another delivery calls the task again.
         explained.min(self.delivered.get(&message).copied().unwrap_or_default())
     }
 }
 
 impl State {
-    /// A task keeps its key over all attempts, and a key its task. An attempt is called once unless something explains
-    /// another call, and `last` is the last one, unless its worker was lost.
+    /// Notes a call of a task. A task keeps its key over all attempts, and a key belongs to one task. An attempt is
+    /// called once unless a fault explains another call, and `last` is the last one, unless its worker was lost.
     pub(crate) fn service_was_called(&mut self, (key, attempt): (&str, u32), what: String, last: Option<u32>) {
         let fresh = || Task { what: what.clone(), attempts: BTreeMap::new(), last };
         let task = self.audit.calls.tasks.entry(key.to_owned()).or_insert_with(fresh);
@@ -117,7 +117,7 @@ impl State {
         self.is_wanted(key, attempt, &what);
     }
 
-    /// Where nothing fails, a workflow that has ended has no task tried again.
+    /// Checks that, without faults, no task is tried again after its workflow has ended.
     fn is_wanted(&mut self, key: &str, attempt: u32, what: &str) {
         let run = key.get(..RUN).unwrap_or(key);
         let Some(ended) = self.audit.calls.ended.get(run).copied().filter(|_| self.plan.faultless) else { return };
@@ -129,7 +129,7 @@ impl State {
         }
     }
 
-    /// A step runs once unless something explains another run.
+    /// Notes a run of a step. It runs once unless a fault explains another run.
     pub(crate) fn step_was_run(&mut self, run: &str, number: usize) {
         let key = format!("{run}.{number}");
         self.note("step", format_args!("{key} runs"));
@@ -143,12 +143,12 @@ impl State {
         }
     }
 
-    /// Whether patience may have ended early.
+    /// Whether a time limit may have ended early.
     fn clock_was_wrong(&self) -> u32 {
         u32::from(self.jumped > 0 || self.ahead > 0 || self.plan.early > 0)
     }
 
-    /// A turn asks for tasks and steps, or ends.
+    /// Notes the tasks, steps or the end of a turn.
     pub(crate) fn turn_was_written(&mut self, value: &[u8], run: &str) {
         let asks = ["\"TaskScheduled\"", "\"StepScheduled\"", "\"Workflow"];
         if !asks.iter().any(|ask| mentions(value, ask)) {
@@ -170,36 +170,36 @@ impl State {
         }
     }
 
-    /// A request failed, or nobody knows of it, that was about these messages.
+    /// Notes a request with these messages that failed, or whose outcome is unknown.
     pub(crate) fn trouble_with<'a>(&mut self, messages: impl IntoIterator<Item = &'a Message>) {
         let runs = messages.into_iter().flat_map(|message| runs_in(message.id.as_str())).collect();
         self.audit.calls.trouble(runs);
     }
 
-    /// A write failed, or nobody knows of it.
+    /// Notes a write that failed, or whose outcome is unknown.
     pub(crate) fn trouble_with_write(&mut self, group: &[Put]) {
         let runs = group.iter().flat_map(|put| runs_in(&String::from_utf8_lossy(&put.key))).collect();
         self.audit.calls.trouble(runs);
     }
 
-    /// A message is with a consumer.
+    /// Notes a delivery.
     pub(crate) fn was_delivered(&mut self, message: &str) {
         *self.audit.calls.delivered.entry(message.to_owned()).or_default() += 1;
     }
 
-    /// The broker has a message twice, or gives it once more.
+    /// Notes a second copy or a redelivery of a message.
     pub(crate) fn comes_again(&mut self, message: &str) {
         if !self.plan.faultless {
             *self.audit.calls.copies.entry(message.to_owned()).or_default() += 1;
         }
     }
 
-    /// A task ran for longer than its worker, which left, could wait.
+    /// Notes a task that ran for longer than its leaving worker could wait.
     pub(crate) fn was_cut_short(&mut self, message: &str) {
         *self.audit.calls.copies.entry(message.to_owned()).or_default() += 1;
     }
 
-    /// A worker is lost, cut off, hears of that, or is late to give back what it had.
+    /// Notes that a worker is lost, is cut off, is told of that, or is late to release its partitions.
     pub(crate) fn upheaval(&mut self) {
         let now = self.now();
         if !self.plan.faultless {

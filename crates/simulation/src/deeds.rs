@@ -1,11 +1,11 @@
-//! How the world does what is on its agenda.
+//! Carries out the deeds of the agenda.
 
 use crate::agenda::Deed;
 use crate::plan::Mishap;
 use crate::world::State;
 
 impl State {
-    /// Decides to do something after so many milliseconds.
+    /// Plans a deed after this many milliseconds.
     pub(crate) fn later(&mut self, after: u64, deed: Deed) {
         let at = self.now() + after;
         self.agenda.add(at, deed);
@@ -23,7 +23,7 @@ impl State {
                 self.processes[process].ask_to_leave(now);
             }
             Deed::Store { message } => {
-                // The topic was there when the first copy came.
+                // The topic existed when the first copy came.
                 let _ = self.store(message, false);
             }
             Deed::Mishap => {
@@ -41,7 +41,7 @@ impl State {
         }
     }
 
-    /// Something befalls a random process, or all of them.
+    /// Lets an incident happen to a random process, or to all of them.
     fn befall(&mut self) {
         let mishaps = self.plan.mishaps.clone();
         let mishap = self.random.pick(&mishaps);

@@ -3,7 +3,7 @@ use uuid::{Builder, Uuid};
 
 use crate::world::World;
 
-/// Ids by the seed: otherwise as those of the system.
+/// Ids from the seed, in the form of the system's ids.
 impl Ids for World {
     fn fresh(&self) -> Uuid {
         let mut state = self.lock();

@@ -10,13 +10,13 @@ use crate::mutant::Mutant;
 use crate::rows::{body, row};
 use crate::world::State;
 
-/// Everything that is kept, by space and key.
+/// All stored values, by space and key.
 #[derive(Debug, Default)]
 pub(crate) struct Keys {
     kept: BTreeMap<(Space, Bytes), (Version, Bytes)>,
-    /// What a lagging copy does not have yet.
+    /// The write that a lagging copy does not have yet.
     latest: Option<(Space, Bytes)>,
-    /// What summaries were one write before.
+    /// The summaries before their last write.
     before: BTreeMap<(Space, Bytes), (Version, Bytes)>,
 }
 
@@ -28,7 +28,7 @@ impl Keys {
 }
 
 impl State {
-    /// Writes all of a group, or nothing. What is decided here is final: the audit looks at it.
+    /// Writes all of a group, or nothing. This decision is final, and the audit checks it.
     pub(crate) fn write(&mut self, group: &[Put]) -> Result<()> {
         if let Some(put) = group.iter().find(|put| !self.holds(put))
             && !self.is_mutant(Mutant::FenceOff)
@@ -86,7 +86,7 @@ impl State {
         }
     }
 
-    /// What a mutant makes of a value.
+    /// Returns a value as a mutant changes it.
     fn sabotaged(&self, space: Space, value: &Bytes) -> Bytes {
         if space != "history" || !self.is_mutant(Mutant::VersionsForgotten) {
             return value.clone();
@@ -120,7 +120,7 @@ impl State {
     }
 }
 
-/// A key, for people.
+/// A key, as text for people.
 pub(crate) fn show(put: &Put) -> String {
     let mut text = format!("{}:", put.space);
     let name = match put.space {

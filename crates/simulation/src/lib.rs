@@ -1,9 +1,9 @@
 //! Partitura's engine and lanes in a seeded world.
 //!
-//! A *world* has a broker, perhaps a store, a clock, one to three worker processes and a client, all in one thread and in
-//! virtual time. One number, the seed, decides about everything: which workflows there are and what is done to them, how
-//! long each request takes, what fails, what happens twice, who dies between which two effects. So a world that shows a
-//! bug shows it each time.
+//! A *world* has a broker, perhaps a store, a clock, one to three worker processes and a client, all in one thread and
+//! in virtual time. One number, the seed, decides everything: the workflows and the actions on them, the duration of
+//! each request, the failures, the duplicates, and the two effects between which a process dies. So a world that shows
+//! a bug shows it each time.
 //!
 //! ```text
 //!  seed ─► plan (which faults, how often) ─► world: broker, store, clock, agenda of mishaps
@@ -11,11 +11,11 @@
 //!                                  processes: the real engine on the real lanes, crashing and coming back
 //! ```
 //!
-//! In one world of four nothing goes wrong: workers join, leave and share, and every task and step is called once.
-//! Elsewhere things go wrong for a while; then the world calms down, and has to come to rest: every workflow ended, once, as its
-//! model says. The audit looks at what was committed, published and called, never at the engine.
+//! One world of four has no faults: workers join, leave and share, and every task and step is called once. In the
+//! others there are faults for a while. Then they end, and the world must come to rest: every workflow has ended, once,
+//! as its model says. The audit checks commits, published messages and calls, never the engine itself.
 //!
-//! [`Mutant`]s are worlds that break a promise which the engine builds upon. They show that the audit would notice.
+//! [`Mutant`]s are worlds that break a promise on which the engine relies. They show that the audit notices it.
 //!
 //! In the spirit of FoundationDB's simulation and TigerBeetle's VOPR.
 

@@ -1,4 +1,4 @@
-//! `cargo xtask simulate`: runs worlds, and shows the first things that went wrong.
+//! `cargo xtask simulate`: runs worlds, and shows the first failures.
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,7 +12,7 @@ use partitura_simulation::{Mutant, Options, Report, simulate};
 /// Partitura's engine and lanes in seeded worlds.
 #[derive(Parser)]
 struct Arguments {
-    /// How many worlds to run.
+    /// The number of worlds to run.
     #[arg(long, default_value_t = 1_000)]
     seeds: u64,
     /// The seed of the first; the others count on from there.
@@ -21,7 +21,7 @@ struct Arguments {
     /// One line of JSON on stdout, at the end.
     #[arg(long)]
     json: bool,
-    /// Shows all that happened in the world of a seed that fails; without it, the last 60 lines.
+    /// Shows the whole trace of a seed that fails; without it, the last 60 lines.
     #[arg(long)]
     trace: bool,
     /// Builds in a bug: the exit code tells whether none was found, as always.
@@ -30,7 +30,7 @@ struct Arguments {
     /// Stops after this many failing seeds.
     #[arg(long, default_value_t = 10)]
     failures: usize,
-    /// Threads; as many as there are processors unless set.
+    /// The number of threads; that of the processors unless set.
     #[arg(long)]
     jobs: Option<usize>,
 }
@@ -62,7 +62,7 @@ fn main() -> ExitCode {
     if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Runs every world, on all processors, and gives those that failed; stops when there are enough of them.
+/// Runs every world, on all processors, and returns those that failed; stops when there are enough of them.
 fn run(arguments: &Arguments) -> Vec<Report> {
     let (next, enough) = (AtomicU64::new(0), AtomicBool::new(false));
     let failed = Mutex::new(Vec::new());
@@ -92,12 +92,12 @@ fn options(arguments: &Arguments) -> Options {
     arguments.mutant.map_or_else(Options::default, |mutant| Options::default().mutant(mutant))
 }
 
-/// A failing seed once more, with its trace.
+/// Runs a failing seed once more, with its trace.
 fn told(report: &Report, arguments: &Arguments) -> String {
     let again = simulate(report.seed, options(arguments).trace());
     let shown = if arguments.trace { again.trace.len() } else { 60 };
     let lines = again.trace[again.trace.len().saturating_sub(shown)..].join("\n");
     let violation = report.violation.as_ref().map(ToString::to_string).unwrap_or_default();
-    let same = if again.hash == report.hash { "" } else { "\nNOT REPRODUCED: something has a will of its own" };
+    let same = if again.hash == report.hash { "" } else { "\nNOT REPRODUCED: something does not depend on the seed" };
     format!("{lines}\n\nseed {} violates {violation}{same}\n", report.seed)
 }

@@ -3,15 +3,15 @@ use std::str::FromStr;
 
 /// A deliberate bug of the world below the engine, which the simulation has to find.
 ///
-/// The engine knows nothing of them: each takes away something that the engine may rely on, as a broken engine would by
-/// not asking for it.
+/// The engine does not know them. Each removes a promise on which the engine relies. The effect is that of an engine
+/// which does not ask for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mutant {
-    /// Fence off: what a write expects is not looked at.
+    /// Fence off: the expectation of a write is not checked.
     FenceOff,
-    /// Settle before commit: what is delivered counts as settled.
+    /// Settle before commit: a delivery counts as settled at once.
     SettleAtDelivery,
-    /// A settlement is taken by its slot, whichever owner and term it belongs to.
+    /// A settlement is accepted by its slot, for any owner and term.
     StaleTokens,
     /// Rows of the outbox are not written.
     OutboxLost,
@@ -23,34 +23,35 @@ pub enum Mutant {
     LostPublish,
     /// Messages of one key overtake each other.
     KeyReordered,
-    /// What was unsettled when its owner went away does not come again.
+    /// Messages that were unsettled when their owner left do not come again.
     NoRedelivery,
     /// Reads come from a copy that lags behind.
     StaleReads,
-    /// A transaction publishes and settles, and writes its values on another day.
+    /// A transaction publishes and settles, but does not write its values.
     TornUnit,
-    /// Nobody looks after steps: the messages that would have it done are not stored. As the engine was, once.
+    /// Steps are not watched: the messages for it are not stored. The engine once had this bug.
     StepsForgotten,
-    /// Nobody tries a stopped instance again: the messages that would have it done are not stored. As the engine was.
+    /// A stopped instance is not tried again: the messages for it are not stored. The engine once had this bug.
     StopsForgotten,
-    /// What a run asked for comes back to whichever run has its id by then: what a replaced one began gets through.
+    /// A result goes to the present run of its id, also if an earlier run asked for it: results of a replaced run are
+    /// accepted.
     RunsConfused,
     /// The markers of versions are not kept.
     VersionsForgotten,
     /// A question is recorded as if it were a signal.
     QueriesRecorded,
-    /// A consumer does not hear that partitions were taken from it: what it keeps of them is out of date when they come
-    /// back.
+    /// A consumer is not told that partitions were taken from it: its state of them is out of date when they come back.
     LossUntold,
-    /// Summaries are read as they were one write before, histories as they are.
+    /// Summaries are read without their last write, histories with it.
     TornReads,
-    /// The time before which a timer must not fire is ignored.
+    /// The due time of a timer is ignored.
     TimersEarly,
-    /// Rows of the outbox are never removed: the next owner of a partition sends all of them again. As the engine did.
+    /// Rows of the outbox are never removed: the next owner of a partition sends all of them again. The engine once had
+    /// this bug.
     OutboxKept,
     /// The result of one step in five is lost.
     StepResultsLost,
-    /// What a consumer settled last before it left is delivered again.
+    /// The last message that a consumer settled before it left is delivered again.
     FlushForgotten,
     /// One task in a hundred is asked for twice.
     TasksDoubled,
@@ -87,7 +88,7 @@ impl Mutant {
         Self::ChildrenForgotten,
     ];
 
-    /// As the command line names it.
+    /// The name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::FenceOff => "fence-off",

@@ -3,15 +3,15 @@ use partitura_broker::ErrorKind;
 use crate::catalogue::changed::Generation;
 use crate::random::Random;
 
-/// How a world goes wrong, drawn from its seed.
+/// The faults of a world, drawn from its seed.
 ///
-/// Each kind of fault is there in some worlds only: a world in which everything goes wrong at once hides what one fault
-/// alone would show ("swarm testing", Groce et al. 2012). Rates are in thousandths, times in milliseconds.
+/// Each kind of fault is in some worlds only: a world with all faults hides bugs that one fault alone would show
+/// ("swarm testing", Groce et al. 2012). Rates are in thousandths, times in milliseconds.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
-    /// Nothing goes wrong: requests take their time, and workers join, leave and share as they do every day.
+    /// There are no faults: requests take time, and workers join, leave and share as in normal operation.
     pub(crate) faultless: bool,
-    /// Who keeps the state of workflows.
+    /// The part that keeps the state of workflows.
     pub(crate) keeper: Keeper,
     pub(crate) workers: usize,
     pub(crate) partitions: u32,
@@ -20,15 +20,15 @@ pub(crate) struct Plan {
     pub(crate) concurrency: usize,
     /// Faults stop after this long.
     pub(crate) chaos: u64,
-    /// The longest that an ordinary request takes.
+    /// The longest time of an ordinary request.
     pub(crate) latency: u64,
-    /// The longest that a stored message takes to become visible.
+    /// The longest time until a stored message is visible.
     pub(crate) visible_after: u64,
-    /// The longest that a settlement takes to be sent.
+    /// The longest time until a settlement is sent.
     pub(crate) settle_after: u64,
-    /// How much too early delayed messages may come.
+    /// The time by which delayed messages may come too early.
     pub(crate) early: u64,
-    /// Requests that fail without effect, and those of which nobody knows.
+    /// Requests that fail without effect, and those whose outcome is unknown.
     pub(crate) refused: u64,
     pub(crate) unknown: u64,
     /// Reads that fail.
@@ -37,26 +37,26 @@ pub(crate) struct Plan {
     pub(crate) duplicated: u64,
     /// Keys that a batch of deliveries passes over.
     pub(crate) passed_over: u64,
-    /// What is refused as if for good, until somebody mends it.
+    /// The part that gives final errors, until it is mended.
     pub(crate) broken: Option<Broken>,
     /// Replies that do not arrive.
     pub(crate) lost_replies: u64,
-    /// A process dies after about so many effects.
+    /// A process dies after about this many effects.
     pub(crate) crash_after: Option<u64>,
     /// Whether clients die, too.
     pub(crate) clients_crash: bool,
-    /// The code that workers have until the last of it is rolled out.
+    /// The generations of code of the workers, until the last is rolled out.
     pub(crate) generations: Vec<Generation>,
-    /// An operator does something about this often.
+    /// The mean interval between the actions of an operator.
     pub(crate) operator: Option<u64>,
-    /// Something befalls a process, or the subscription, about this often; and what.
+    /// The mean interval between incidents of a process or of the subscription, and their kinds.
     pub(crate) mishap_every: Option<u64>,
     pub(crate) mishaps: Vec<Mishap>,
-    /// How long a process that has vanished keeps its partitions.
+    /// The time for which a lost process keeps its partitions.
     pub(crate) session: u64,
 }
 
-/// Who keeps the state of workflows.
+/// The part that keeps the state of workflows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Keeper {
     /// The broker: settlement, messages and values are one commit.
@@ -67,10 +67,10 @@ pub(crate) enum Keeper {
     Both,
 }
 
-/// What gives final errors for as long as things go wrong, and is mended then.
+/// The part that gives final errors while there are faults, and is mended then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Broken {
-    /// Nobody may ask for tasks.
+    /// Publishing tasks is refused.
     Tasks(ErrorKind),
     /// The history of the first instance cannot be read: it is damaged.
     Damaged,
@@ -83,20 +83,20 @@ impl Broken {
         &[Self::Tasks(ErrorKind::Unauthorized), Self::Tasks(ErrorKind::NotFound), Self::Damaged, Self::Newer];
 }
 
-/// What befalls a world now and then.
+/// An incident that happens now and then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mishap {
-    /// A process stands still, perhaps for longer than its session.
+    /// A process pauses, perhaps for longer than its session.
     Pause,
-    /// The broker takes all from a process, which does not hear of it for a while and goes on.
+    /// The broker takes all partitions from a process, which is not told for a while and goes on.
     Zombie,
-    /// A connection is lost, and everybody hears of it at once.
+    /// A connection is lost, and both sides know it at once.
     Disconnect,
-    /// Partitions are wanted elsewhere.
+    /// Partitions are assigned anew.
     Rebalance,
-    /// Of each shared subscription, the delivery that was held longest goes to another.
+    /// In each shared subscription the delivery that was held longest goes to another member.
     TakeBack,
-    /// The wall clock jumps, everybody's.
+    /// The wall clock of all processes jumps.
     ClockJump,
     /// The clock of one process is put forward or back.
     ClockSkew,
@@ -115,13 +115,13 @@ impl Mishap {
         Self::ClockSkew,
         Self::Shutdown,
     ];
-    /// What is no fault.
+    /// The incidents that are no faults.
     const EVERYDAY: &[Self] = &[Self::Rebalance, Self::Shutdown];
 }
 
 impl Plan {
-    /// How long a worker that leaves waits for what runs, in milliseconds. Where nothing goes wrong, nothing is cut short
-    /// but what goes on until it is told to end.
+    /// The time for which a leaving worker waits for running calls, in milliseconds. Without faults only calls that go
+    /// on until they are told to end are cut short.
     pub(crate) fn drain_within(&self) -> u64 {
         if self.faultless { 30_000 } else { 2_000 }
     }

@@ -1,7 +1,7 @@
-//! Processes: what they are allowed to do to the world, and how they die.
+//! Processes: their effects on the world, and their deaths.
 //!
-//! A process is a name under which tasks have effects. Dead, its tasks wait for ever at their next effect, which is as
-//! dead as a task can be: whatever of it is still in memory can do nothing to anybody.
+//! A process is a name under which tasks have effects. The tasks of a dead process wait for ever at their next effect,
+//! so that its remaining memory has no effect on others.
 
 use std::fmt;
 use std::future::pending;
@@ -29,18 +29,18 @@ pub(crate) struct Process {
 pub(crate) struct ProcessState {
     pub(crate) name: String,
     pub(crate) dead: bool,
-    /// Whether things may befall it: the process of most clients is spared.
+    /// Whether it can have incidents. The process of most clients has none.
     mortal: bool,
-    /// How far its clock is ahead of the wall's, in milliseconds.
+    /// The lead of its clock over the wall clock, in milliseconds.
     clock: i64,
-    /// Which code it has, if it works.
+    /// The generation of its code, if it is a worker.
     generation: Option<Generation>,
     paused_until: u64,
-    /// When it was asked to shut down.
+    /// The time at which it was asked to shut down.
     leaves_since: Option<u64>,
     /// Whether its effects count.
     counts: bool,
-    /// It dies with this effect from now, before or after it has happened.
+    /// The number of effects from now after which it dies, before or after the last one has happened.
     crash: Option<(u64, bool)>,
     died: Arc<Notify>,
     leaves: Arc<Notify>,
@@ -57,7 +57,7 @@ impl ProcessState {
         self.leaves.notify_one();
     }
 
-    /// It will not crash any more, and its clock is put right.
+    /// Lets it not crash any more, and corrects its clock.
     pub(crate) fn calm_down(&mut self) {
         self.crash = None;
         self.clock = 0;
@@ -70,7 +70,7 @@ impl ProcessState {
 }
 
 impl World {
-    /// A new process. A mortal one may be fated to die.
+    /// Makes a process. A mortal one may die at a random effect.
     pub(crate) fn process(&self, name: String, mortal: bool) -> Process {
         let mut state = self.lock();
         let crash = match state.plan.crash_after {
@@ -80,7 +80,7 @@ impl World {
             }
             _ => None,
         };
-        // Most die at work; some never get so far.
+        // Most die at work; some die while they start.
         let counts = state.random.chance(150);
         let (died, leaves) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         state.note(&name, format_args!("begins"));
@@ -108,12 +108,12 @@ impl Process {
         self.died.notified().await;
     }
 
-    /// Waits until somebody asks the process to shut down.
+    /// Waits until the process is asked to shut down.
     pub(crate) async fn leaves(&self) {
         self.leaves.notified().await;
     }
 
-    /// Which code it has.
+    /// The generation of its code.
     pub(crate) fn generation(&self) -> Generation {
         let mut state = self.world.lock();
         let drawn = state.plan.generations.clone();
@@ -126,12 +126,12 @@ impl Process {
         generation
     }
 
-    /// It has started: from now on, its effects count, if they did not before.
+    /// Notes that it has started: from now on its effects count.
     pub(crate) fn begins_to_count(&self) {
         self.world.lock().processes[self.id].counts = true;
     }
 
-    /// The process ends, and all that it still has in memory; in good order, or not.
+    /// Ends the process and its memory, in good order or not.
     pub(crate) fn exit(&self, in_good_order: bool) {
         let mut state = self.world.lock();
         if !in_good_order {
@@ -140,7 +140,7 @@ impl Process {
         state.die(self.id, "exits");
     }
 
-    /// Waits while the process stands still; for ever if it is dead.
+    /// Waits while the process is paused; for ever if it is dead.
     pub(crate) async fn ready(&self) {
         loop {
             let resumed = {
@@ -158,8 +158,8 @@ impl Process {
         }
     }
 
-    /// Does something to the world, at once where the process runs: the first poll decides about order. The process may
-    /// die of it, before or after it has happened; the answer takes its time.
+    /// Has an effect on the world, at once if the process runs: the first poll decides the order. The process may die
+    /// before or after the effect. The answer takes time.
     pub(crate) async fn effect<T>(&self, what: impl fmt::Display + Send, act: impl FnOnce(&mut State) -> T) -> T {
         self.ready().await;
         let done = {
@@ -189,7 +189,7 @@ impl Process {
         result
     }
 
-    /// Does something to the world that has no answer; nothing if the process is dead.
+    /// Has an effect on the world without an answer; none if the process is dead.
     pub(crate) fn effect_now(&self, what: impl fmt::Display, act: impl FnOnce(&mut State)) {
         let mut state = self.world.lock();
         if state.processes[self.id].dead {
@@ -208,7 +208,7 @@ impl Process {
     }
 }
 
-/// The clock of a process: the wall's, and how far it is off.
+/// The clock of a process: the wall clock, and its offset.
 impl Clock for Process {
     fn now(&self) -> Timestamp {
         let state = self.world.lock();
@@ -230,13 +230,13 @@ enum Fate {
 }
 
 impl State {
-    /// Whether, of the workers that there are in the end, one is left when this process is gone.
+    /// Whether a worker remains until the end if this process goes.
     pub(crate) fn can_do_without(&self, process: usize) -> bool {
         let goes_on = |other: &ProcessState| !other.dead && other.generation == Some(Generation::Fixed);
         !self.chaos && self.processes[process].is_outdated() && self.processes.iter().any(goes_on)
     }
 
-    /// Whether a process has waited for what runs for as long as it waits.
+    /// Whether a process has waited for its running calls as long as it may.
     pub(crate) fn has_drained(&self, process: usize) -> bool {
         let limit = self.plan.drain_within();
         self.processes[process].leaves_since.is_some_and(|since| self.now() >= since + limit)
@@ -266,7 +266,7 @@ impl State {
         self.die(process, how);
     }
 
-    /// A worker is lost to the others, if it is one, and not lost already.
+    /// Notes the loss of a worker, if the process is one and is not lost already.
     fn is_lost(&mut self, process: usize) {
         if self.processes[process].generation.is_some() && !self.processes[process].dead {
             self.upheaval();
@@ -293,7 +293,7 @@ impl State {
         self.ahead = self.ahead.max(clock.unsigned_abs());
     }
 
-    /// Nothing of the process moves for a while. Past its session, the broker gives its partitions to others.
+    /// Pauses the process. If that is longer than its session, the broker gives its partitions to others.
     pub(crate) fn pause(&mut self, process: usize, pause: u64) {
         self.processes[process].paused_until = self.now() + pause;
         self.later(pause, Deed::Resume { process });

@@ -1,4 +1,4 @@
-/// The one source of chance of a world. Whoever draws from it leaves a mark on everything that comes after.
+/// The only source of chance in a world. Each draw changes all later draws.
 ///
 /// Source: SplitMix64 (Steele, Lea, Flood 2014).
 #[derive(Debug, Clone)]
@@ -7,7 +7,7 @@ pub(crate) struct Random(u64);
 impl Random {
     pub(crate) fn new(seed: u64) -> Self {
         let mut random = Self(seed);
-        // Neighbouring seeds are to have nothing in common.
+        // Neighbouring seeds must give different worlds.
         random.0 = random.next() ^ 0x5851_f42d_4c95_7f2d;
         random
     }
@@ -20,7 +20,7 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// From 0 up to, and without, `limit`; 0 where there is nothing below it.
+    /// A number from 0 up to `limit`, which is excluded; 0 if `limit` is 0.
     pub(crate) fn below(&mut self, limit: u64) -> u64 {
         if limit == 0 { 0 } else { self.next() % limit }
     }
@@ -30,7 +30,7 @@ impl Random {
         low + self.below(high.saturating_sub(low) + 1)
     }
 
-    /// True `permille` times in a thousand. Draws in any case, so that a rate of nothing changes nothing else.
+    /// True `permille` times in a thousand. It always draws, so that a rate of 0 changes no other draw.
     pub(crate) fn chance(&mut self, permille: u64) -> bool {
         self.below(1_000) < permille
     }

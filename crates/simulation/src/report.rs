@@ -1,29 +1,29 @@
 use std::fmt;
 
-/// What became of one world.
+/// The result of one world.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Report {
-    /// The seed that it grew from.
+    /// Its seed.
     pub seed: u64,
-    /// What was found wrong first; `None` if nothing was.
+    /// The first violation; `None` if there was none.
     pub violation: Option<Violation>,
-    /// Of everything that happened: two runs of one seed have the same.
+    /// The hash of the trace: two runs of one seed have the same.
     pub hash: u64,
-    /// How much happened.
+    /// The number of lines of the trace.
     pub happenings: u64,
-    /// How long it took in the world's own time, in milliseconds.
+    /// The duration in the world's own time, in milliseconds.
     pub lasted: u64,
-    /// What happened, if it was asked for.
+    /// The trace, if it was asked for.
     pub trace: Vec<String>,
 }
 
-/// An invariant that does not hold, and what shows it.
+/// A violated invariant, and the evidence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
     /// The invariant.
     pub invariant: &'static str,
-    /// What shows that it does not hold.
+    /// The evidence.
     pub what: String,
 }
 

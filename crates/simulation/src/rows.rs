@@ -12,7 +12,7 @@ struct Row<T> {
     body: T,
 }
 
-/// The other way round, for mutants.
+/// Encodes a value again, for mutants.
 pub(crate) fn row<T: Serialize>(body: T) -> Bytes {
     row_of(HISTORY_FORMAT, body)
 }
@@ -22,7 +22,7 @@ pub(crate) fn row_of<T: Serialize>(format: u32, body: T) -> Bytes {
     serde_json::to_vec(&Row { format, body }).unwrap_or_default().into()
 }
 
-/// What is stored of an instance, without its envelope.
+/// Decodes the stored state of an instance, without its envelope.
 pub(crate) fn body<T: DeserializeOwned>(value: &[u8]) -> Result<T, serde_json::Error> {
     serde_json::from_slice(value).map(|row: Row<T>| row.body)
 }

@@ -1,4 +1,4 @@
-//! The service that all workflows call. What it answers is written in the call, so that a model can know it.
+//! The service that all workflows call. The call contains its answer, so that a model can know it.
 
 use std::time::Duration;
 
@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::process::Process;
 
-/// One call, and how it goes.
+/// One call, and its course.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Call {
     pub(crate) name: String,
-    /// So many attempts fail before one succeeds.
+    /// Number of attempts that fail before one succeeds.
     pub(crate) fails: u32,
     /// They fail by a panic rather than by an error.
     pub(crate) panics: bool,
@@ -20,7 +20,7 @@ pub(crate) struct Call {
     pub(crate) millis: u64,
 }
 
-/// How the service says no.
+/// The error of the service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub(crate) enum Refusal {
     #[error("busy")]
@@ -35,21 +35,21 @@ impl Refusal {
     }
 }
 
-/// Attempts that a call is given.
+/// The largest number of attempts of a call.
 pub(crate) const ATTEMPTS: u32 = 3;
 
-/// What a panic says.
+/// The message of a panic.
 pub(crate) const PANIC: &str = "out of tune";
 
 #[partitura::service]
 pub(crate) trait Player {
-    /// Goes as the call says.
+    /// Answers as the call says.
     #[task(retry = Retry::fixed(millis(50)).max_attempts(ATTEMPTS), retry_if = Refusal::is_transient)]
     async fn play(&self, call: Call) -> Result<String, Refusal>;
     /// Undoes a call; at the second attempt where the name says so.
     #[task(retry = Retry::exponential().initial(millis(20)).max_attempts(9), retry_if = Refusal::is_transient)]
     async fn undo(&self, name: String) -> Result<(), Refusal>;
-    /// Goes on until nobody wants it any more.
+    /// Goes on until it is cancelled.
     #[task(heartbeat_timeout = millis(60_000))]
     async fn hold(&self, name: String) -> Result<(), Refusal>;
 }
@@ -59,8 +59,8 @@ pub(crate) trait Player {
 pub(crate) struct Musician(pub(crate) Process);
 
 impl Musician {
-    /// The call has an effect on the world outside. Gives its attempt.
-    /// `last` is the attempt that ends it, if that is known.
+    /// Notes the call in the world, and returns its attempt. `last` is the attempt that ends it, if
+    /// that is known.
     async fn called(&self, what: String, last: Option<u32>) -> u32 {
         let task = TaskContext::current();
         let (key, attempt) = task.map_or_else(Default::default, |task| (task.idempotency_key(), task.attempt()));
@@ -100,7 +100,7 @@ impl Player for Musician {
         self.called(format!("hold({name})"), (!may_be_lost).then_some(1)).await;
         let Some(task) = TaskContext::current() else { return Ok(()) };
         loop {
-            // The name is no trouble to encode.
+            // The name can be encoded.
             let _ = task.heartbeat(&name);
             tokio::select! {
                 biased;

@@ -12,16 +12,16 @@ use crate::mutant::Mutant;
 use crate::report::Report;
 use crate::world::World;
 
-/// How long a calm world may take to come to rest, in milliseconds.
+/// The longest time from the last fault until a world comes to rest, in milliseconds.
 const PATIENCE: u64 = 600_000;
 
-/// How to run a world.
+/// The options for a world.
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct Options {
     /// A bug to build in.
     pub mutant: Option<Mutant>,
-    /// Keep what happens as text.
+    /// Keep the trace as text.
     pub trace: bool,
 }
 
@@ -33,7 +33,7 @@ impl Options {
         self
     }
 
-    /// Keeps what happens as text.
+    /// Keeps the trace as text.
     #[must_use]
     pub fn trace(mut self) -> Self {
         self.trace = true;
@@ -45,7 +45,7 @@ impl Options {
 pub fn simulate(seed: u64, options: Options) -> Report {
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
     let Ok(runtime) = runtime else { unreachable!("a runtime without I/O needs nothing of the system") };
-    // Whatever is left of dead processes goes with the runtime.
+    // The remains of dead processes are dropped with the runtime.
     runtime.block_on(async {
         let world = World::new(seed, options.mutant, options.trace);
         catalogue::solos::set_gauge(Some(world.clone()));
@@ -99,7 +99,7 @@ async fn run(world: &World) {
     }
 }
 
-/// Has every piece performed, and waits until nothing is left to do.
+/// Performs every piece, and waits until nothing is left to do.
 async fn perform(world: &World, pieces: Vec<Piece>) -> Vec<Ended> {
     let client = actors::persistent(&world.process("client".to_owned(), false)).await;
     let mut performances = JoinSet::new();
@@ -123,7 +123,7 @@ async fn perform(world: &World, pieces: Vec<Piece>) -> Vec<Ended> {
         }
         ended.push(Ended { id, workflow, model, told: Vec::new() });
     }
-    // Dropped with it, an operator is gone.
+    // An operator is dropped with this set.
     let mut operators = JoinSet::new();
     operators.spawn(operating::operator(world.clone(), client, instances));
     while let Some(performed) = performances.join_next().await {

@@ -1,10 +1,11 @@
 use std::collections::VecDeque;
 use std::fmt::{self, Write};
 
-/// How many lines are kept of a trace that is kept: the end is what tells.
+/// The number of lines that are kept of a trace: its end explains a failure.
 const KEPT: usize = 20_000;
 
-/// What happened in a world, line by line: always as a hash, which two runs of one seed share, and as text if wanted.
+/// The trace of a world, line by line: always as a hash, which two runs of one seed share, and as text if it is asked
+/// for.
 #[derive(Debug)]
 pub(crate) struct Trace {
     hash: u64,
@@ -20,7 +21,7 @@ impl Trace {
 
     pub(crate) fn note(&mut self, at: u64, actor: &str, what: fmt::Arguments<'_>) {
         self.count += 1;
-        // A hash takes whatever is written.
+        // Writing to a hash cannot fail.
         let _ = writeln!(Hasher(&mut self.hash), "{at} {actor} {what}");
         if let Some(lines) = &mut self.lines {
             if lines.len() == KEPT {
@@ -34,7 +35,7 @@ impl Trace {
         self.hash
     }
 
-    /// How much happened.
+    /// The number of lines.
     pub(crate) fn count(&self) -> u64 {
         self.count
     }

@@ -20,7 +20,7 @@ use crate::random::Random;
 use crate::report::Violation;
 use crate::trace::Trace;
 
-/// 2027-01-15: where the wall clock of every world begins.
+/// 2027-01-15: the first moment of every world's wall clock.
 const ORIGIN: u64 = 1_800_000_000_000;
 
 /// One world. Cheap to clone.
@@ -35,20 +35,20 @@ struct Shared {
     violated: Notify,
 }
 
-/// All that is in a world but the processes themselves.
+/// The state of a world, without the processes.
 pub(crate) struct State {
     start: Instant,
     pub(crate) random: Random,
     pub(crate) trace: Trace,
     pub(crate) plan: Plan,
     pub(crate) mutant: Option<Mutant>,
-    /// What workers conduct.
+    /// The workflows that workers run.
     pub(crate) workflows: BTreeSet<&'static str>,
-    /// Whether things still go wrong.
+    /// Whether there are still faults.
     pub(crate) chaos: bool,
-    /// How far the wall clock has jumped ahead.
+    /// The sum of the wall clock's jumps.
     pub(crate) jumped: u64,
-    /// How far the clock of any process was ever off.
+    /// The largest offset of any process's clock so far.
     pub(crate) ahead: u64,
     pub(crate) processes: Vec<ProcessState>,
     pub(crate) topics: BTreeMap<TopicName, Topic>,
@@ -62,7 +62,7 @@ pub(crate) struct State {
 }
 
 impl World {
-    /// Has to be called inside of the world's runtime.
+    /// It must be called inside of the world's runtime.
     pub(crate) fn new(seed: u64, mutant: Option<Mutant>, keep_trace: bool) -> Self {
         let mut random = Random::new(seed);
         let plan = Plan::draw(&mut random);
@@ -98,12 +98,12 @@ impl World {
         Guard { before: state.agenda.next(), state, shared: &self.0 }
     }
 
-    /// Waits until so many milliseconds of the world have passed.
+    /// Waits until this many milliseconds of the world have passed.
     pub(crate) async fn until(&self, at: u64) {
         sleep_until(self.0.start + Duration::from_millis(at)).await;
     }
 
-    /// Does what is on the agenda, when it is due. Never ends.
+    /// Carries out the agenda, each deed when it is due. Never ends.
     pub(crate) async fn turn(&self) {
         loop {
             let next = {
@@ -122,7 +122,7 @@ impl World {
         }
     }
 
-    /// Waits until an invariant is found broken.
+    /// Waits until an invariant is violated.
     pub(crate) async fn violated(&self) {
         while self.lock().violation.is_none() {
             self.0.violated.notified().await;
@@ -130,7 +130,7 @@ impl World {
     }
 }
 
-/// The state, for a moment. Whoever changed the agenda wakes its keeper by letting go.
+/// Locks the state. If the agenda was changed, releasing the lock wakes the task that carries it out.
 pub(crate) struct Guard<'a> {
     state: MutexGuard<'a, State>,
     before: Option<u64>,
@@ -168,7 +168,7 @@ impl State {
         self.start.elapsed().as_millis() as u64
     }
 
-    /// What the clock on the wall says, the broker's: tokio's, and the jumps of the seed.
+    /// The time of the wall clock, which is the broker's: tokio's clock, and the jumps of the seed.
     pub(crate) fn wall(&self) -> Timestamp {
         Timestamp::from_millis(ORIGIN + self.now() + self.jumped)
     }
@@ -178,12 +178,12 @@ impl State {
         self.trace.note(now, actor, what);
     }
 
-    /// Draws whether something goes wrong that does so at this rate.
+    /// Draws whether a fault of this rate happens.
     pub(crate) fn mishap(&mut self, permille: u64) -> bool {
         self.random.chance(permille) && self.chaos
     }
 
-    /// An invariant does not hold. The first one counts.
+    /// Notes a violated invariant. The first one counts.
     pub(crate) fn violate(&mut self, invariant: &'static str, what: String) {
         self.note("audit", format_args!("VIOLATION of {invariant}: {what}"));
         self.violation.get_or_insert(Violation { invariant, what });

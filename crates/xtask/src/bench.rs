@@ -12,12 +12,12 @@ use crate::failure::Failure;
 
 /// The benchmark of the pure core.
 const REPLAY: &str = "replay";
-/// Where it leaves what it measured.
+/// The directory of its results.
 const CRITERION: &str = "target/criterion";
 
-/// Without a name: the engine's workloads, on the embedded broker or on that of `--broker URL --store URL`; options are passed on
-/// to them, and `cargo xtask bench -- --help` lists them. With names of brokers: each adapter against its raw client. With `replay`: how long
-/// an instance takes to be rebuilt.
+/// Without a name: the engine's workloads, on the embedded broker or on that of `--broker URL --store URL`; options are
+/// passed on to them, and `cargo xtask bench -- --help` lists them. With names of brokers: each adapter against its raw
+/// client. With `replay`: the time that the replay of an instance takes.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// `replay`; or brokers to measure an adapter on; else workloads of the engine (all without a name), and options such as --json.
@@ -25,7 +25,7 @@ pub(crate) struct Arguments {
     arguments: Vec<OsString>,
 }
 
-/// Builds the benchmarks and hands its terminal over: a table on stderr, one line of JSON per measure on stdout.
+/// Builds the benchmarks and runs them on this terminal: a table on stderr, one line of JSON per measure on stdout.
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     if arguments.arguments.first().is_some_and(|name| name == REPLAY) {
         return replay(&arguments.arguments[1..]);
@@ -56,7 +56,7 @@ fn against_raw(brokers: &[&str]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Runs Criterion, whose report is for people, and tells programs the medians.
+/// Runs Criterion, whose report is for people, and prints the medians for programs.
 fn replay(options: &[OsString]) -> Result<(), Failure> {
     cargo("bench", &["--package", "partitura-benches", "--bench", REPLAY, "--"], options)?;
     for group in fs::read_dir(CRITERION)? {
@@ -75,14 +75,14 @@ fn replay(options: &[OsString]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Those of the arguments that name an adapter with such a benchmark.
+/// Returns the arguments that name an adapter with such a benchmark.
 fn brokers(arguments: &[OsString]) -> Vec<&str> {
     let names = arguments.iter().filter_map(|argument| argument.to_str());
     let source = |name: &str| directory(name).join("examples").join(against_raw_of(name) + ".rs");
     names.filter(|name| source(name).exists()).collect()
 }
 
-/// What the engine's benchmark must be built with, to reach what the URLs among the arguments name.
+/// Returns the features for the engine's benchmark, so that it can connect to the URLs among the arguments.
 fn features(arguments: &[OsString]) -> Vec<&'static str> {
     let texts = arguments.iter().filter_map(|argument| argument.to_str());
     // `--broker URL` and `--broker=URL`.
@@ -114,7 +114,7 @@ fn succeed(command: &mut Command) -> Result<(), Failure> {
     if status.success() {
         return Ok(());
     }
-    Err(format!("the benchmark ended with {status}; what it said is above").into())
+    Err(format!("the benchmark ended with {status}; its output is above").into())
 }
 
 #[cfg(test)]

@@ -17,11 +17,11 @@ pub(crate) struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Installs what is missing, starts them, and waits until they are ready.
+    /// Installs missing servers, starts them, and waits until they are ready.
     Up {
         #[command(flatten)]
         names: Names,
-        /// Begins without the data that they have.
+        /// Removes their data before they start.
         #[arg(long)]
         wipe: bool,
     },
@@ -33,7 +33,7 @@ enum Command {
         #[arg(long)]
         wipe: bool,
     },
-    /// Shows how they are.
+    /// Shows their state.
     Status {
         #[command(flatten)]
         names: Names,
@@ -45,7 +45,7 @@ enum Command {
 
 #[derive(Args, Default)]
 struct Names {
-    /// kafka, pulsar, rabbitmq, nats, postgres, or kafka@3.7.2 for another version; all of them without a name.
+    /// kafka, pulsar, rabbitmq, nats, postgres, or kafka@3.7.2 for another version; without a name, all.
     #[arg(value_name = "NAME[@VERSION]")]
     names: Vec<Release>,
     /// The three nodes of a cluster instead, on ports of their own: kafka, nats.
@@ -54,7 +54,7 @@ struct Names {
 }
 
 impl Names {
-    /// Those that are named, or one of each kind.
+    /// The named servers, or one of each kind.
     fn servers(&self) -> Vec<Server> {
         let all = || Kind::all().map(Release::from).to_vec();
         let releases = if self.names.is_empty() { all() } else { self.names.clone() };
@@ -64,7 +64,7 @@ impl Names {
         releases.into_iter().map(Server::new).collect()
     }
 
-    /// Those that are named, or all that there are, in every version.
+    /// The named servers, or all existing ones, in every version.
     fn existing(&self) -> Vec<Server> {
         if self.names.is_empty() && !self.cluster {
             return Kind::all().into_iter().flat_map(Server::versions).collect();
@@ -73,7 +73,7 @@ impl Names {
     }
 }
 
-/// Fails if one of them is not as it was asked to be; the others are, nevertheless.
+/// Acts on all servers, also if one of them fails; then it fails, too.
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     match &arguments.command {
         Command::Up { names, wipe } => {
@@ -102,7 +102,7 @@ fn up(servers: &[Server], wipe: bool) -> Result<(), Failure> {
     })
 }
 
-/// What CI needs: all of them, and a line about each.
+/// Starts all servers for CI, with a line about each.
 pub(crate) fn up_all() -> Result<(), Failure> {
     let servers = Names::default().servers();
     up(&servers, false)?;
@@ -110,26 +110,27 @@ pub(crate) fn up_all() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Installs what the adapters of these need to be built, and says what it installs. Names without a server need nothing.
+/// Installs the tools that the build of these brokers' adapters needs, and reports them. Names without a server need
+/// none.
 pub(crate) fn install_build_tools<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<(), Failure> {
     let kinds = names.into_iter().filter_map(|name| name.parse::<Kind>().ok());
     let installed = partitura_servers::install_build_tools(kinds, |line| eprintln!("{line}"));
     installed.map_err(|error| format!("{error:?}").into())
 }
 
-/// Those that do not run.
+/// Returns the servers that do not run.
 pub(crate) fn idle() -> Vec<Server> {
     Names::default().servers().into_iter().filter(|server| server.status().pid.is_none()).collect()
 }
 
-/// That one does not stop is said, and is no failure of what it was used for.
+/// A server that does not stop is reported. That is no failure of the step that used it.
 pub(crate) fn stop(servers: &[Server]) {
     if let Err(failure) = each(servers, |server| server.down(false)) {
         eprintln!("{failure}");
     }
 }
 
-/// All at once: they mostly wait, for a disk or for a network.
+/// Acts on all at once: they mostly wait for a disk or a network.
 fn each(
     servers: &[Server],
     action: impl Fn(&Server) -> partitura_servers::Result<()> + Copy + Send + 'static,

@@ -1,4 +1,4 @@
-//! How cargo is called, so that nothing is built twice.
+//! Calls cargo in a way that builds nothing twice.
 
 use std::collections::HashMap;
 use std::io::BufReader;
@@ -10,11 +10,12 @@ use cargo_metadata::{Artifact, Message};
 use crate::brokers::install_build_tools;
 use crate::failure::Failure;
 
-/// Where the packages of adapters are, each in a directory that is called like its broker.
+/// The directory of the adapters' packages; each has the name of its broker.
 pub(crate) const ADAPTERS: &str = "adapters";
 
-/// Cargo, as somebody would call it by hand: what it has told this program about its package is taken out of the
-/// environment, since build scripts that look at that (ring's) would run again, and all that rests on them be built anew.
+/// Returns the command cargo, as in a shell. The variables that cargo has set for this program's package are removed
+/// from the environment. Otherwise build scripts that read them (ring's) would run again, and every crate that depends
+/// on them would be built again.
 pub(crate) fn cargo() -> Command {
     let mut cargo = Command::new(env!("CARGO"));
     for (name, _) in std::env::vars_os() {
@@ -26,10 +27,11 @@ pub(crate) fn cargo() -> Command {
     cargo
 }
 
-/// Has cargo build what `arguments` select of these brokers' adapters, and gives the executables by the name of the broker.
+/// Builds the targets of these brokers' adapters that `arguments` select. Returns the executables by the name of the
+/// broker.
 ///
-/// Cargo is asked once for all of them: for each by itself it would choose other features of what they depend on, and build
-/// that anew.
+/// Cargo is called once for all of them. For each adapter alone it would choose other features of the dependencies, and
+/// build those again.
 pub(crate) fn build<'a>(
     brokers: impl IntoIterator<Item = &'a str>,
     arguments: &[String],
@@ -55,7 +57,7 @@ pub(crate) fn build<'a>(
     if status.success() { Ok(executables) } else { Err(format!("cargo {}: {status}", arguments.join(" ")).into()) }
 }
 
-/// That of an adapter, and the name of its broker.
+/// An adapter's executable, and the name of its broker.
 fn executable(artifact: Artifact) -> Option<(String, PathBuf)> {
     let directory = artifact.manifest_path.parent()?;
     let is_of_adapter = directory.parent().and_then(|parent| parent.file_name()) == Some(ADAPTERS);
@@ -64,7 +66,7 @@ fn executable(artifact: Artifact) -> Option<(String, PathBuf)> {
     Some((broker, artifact.executable?.into()))
 }
 
-/// The directory of a broker's adapter, in which cargo would run its tests.
+/// The directory of a broker's adapter, where cargo runs its tests.
 pub(crate) fn directory(broker: &str) -> PathBuf {
     Path::new(ADAPTERS).join(broker)
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask conformance`: the suite on each broker, its closing line as JSON, its reports, the matrix in the docs.
+//! `cargo xtask conformance`: the suite on each broker, its last line as JSON, its reports, the matrix in the docs.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
@@ -10,39 +10,39 @@ use partitura_servers::{Release, Server, VERSIONS};
 use crate::cargo::{ADAPTERS, build, directory};
 use crate::failure::Failure;
 
-/// Where the matrix is shown, between the markers.
+/// The page that shows the matrix, between the markers.
 const PAGE: &str = "docs/conformance.md";
 const BEGIN: &str = "<!-- matrix: written by cargo xtask conformance --all -->\n";
 const END: &str = "<!-- end of matrix -->\n";
 
-/// Runs an adapter's `tests/conformance.rs`, and passes on what it reported. Starts the servers that it needs.
+/// Runs an adapter's `tests/conformance.rs`, and passes its report on. Starts the servers that it needs.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Brokers to try (all of them without a name), and cases or areas to choose, as in `embedded order.key_basic delay`. A
+    /// Brokers to test (without a name, all), and cases or areas to choose, as in `embedded order.key_basic delay`. A
     /// broker with a server may have a version: `kafka@3.7.2`.
     names: Vec<String>,
-    /// Tries all cases on every broker, and writes the matrix of docs/conformance.md if each could be tried.
+    /// Runs all cases on every broker, and writes the matrix of docs/conformance.md if every broker has a summary.
     #[arg(long, conflicts_with = "names")]
     all: bool,
-    /// How much to ask for: 1 no faults, 2 a client dies, 3 the broker or the network fails, 4 load.
+    /// The highest tier to run: 1 no faults, 2 a client dies, 3 the broker or the network fails, 4 load.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=4))]
     tier: u8,
-    /// Keeps everything but the closing lines off the standard output.
+    /// Writes only the last lines to the standard output.
     #[arg(long)]
     json: bool,
-    /// Where reports go: JSON, JUnit, and one HTML page about all brokers.
+    /// The directory for reports: JSON, JUnit, and one HTML page about all brokers.
     #[arg(long, value_name = "DIR", default_value = "target/conformance")]
     report: PathBuf,
 }
 
-/// The last line of each broker is its summary. Fails when a case failed, a mutant got away, or nothing ran.
+/// The last line of each broker is its summary. Fails if a case failed, a mutant was not found, or nothing ran.
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let known = brokers(Path::new(ADAPTERS))?;
     let (chosen, only) = choose(&known, &arguments.names);
     fs::create_dir_all(&arguments.report)?;
     let report = fs::canonicalize(&arguments.report)?;
     if arguments.all {
-        // What is there afterwards is of this run.
+        // Removes the reports of earlier runs.
         for entry in fs::read_dir(&report)? {
             let path = entry?.path();
             if path.extension().is_some_and(|extension| extension == "json") {
@@ -77,8 +77,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     if failed.is_empty() { Ok(()) } else { Err(format!("not conformant: {}", failed.join(", ")).into()) }
 }
 
-/// Runs one adapter's suite, and prints its closing line. `false`: a case failed, or a mutant got away. An error: it did not
-/// come so far as to tell.
+/// Runs one adapter's suite, and prints its last line. `false`: a case failed, or a mutant was not found. An error: the
+/// suite ended without a summary.
 fn try_on(
     broker: &str,
     suites: &HashMap<String, PathBuf>,
@@ -93,7 +93,7 @@ fn try_on(
         Ok(release) => {
             let server = Server::new(release).with_report(|progress| eprintln!("{progress}"));
             server.up()?;
-            // Its reports are kept apart from those of other versions.
+            // Keeps its reports apart from those of other versions.
             server.name().clone_into(&mut name);
             if broker != adapter {
                 command.env(VERSIONS, broker);
@@ -125,14 +125,14 @@ fn forget(file: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The page with another matrix between its markers.
+/// Returns the page with another matrix between its markers.
 fn with_matrix(page: &str, matrix: &str) -> Result<String, Failure> {
     let parts = page.split_once(BEGIN).and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
     let (before, after) = parts.ok_or_else(|| format!("{PAGE} lacks the lines {BEGIN}{END}"))?;
     Ok(format!("{before}{BEGIN}\n{}\n\n{END}{after}", matrix.trim()))
 }
 
-/// The adapters that have the suite among their tests.
+/// Returns the adapters whose tests include the suite.
 fn brokers(adapters: &Path) -> Result<Vec<String>, Failure> {
     let entries = fs::read_dir(adapters)
         .map_err(|error| format!("cannot read {}; run this in the repository's root: {error}", adapters.display()))?;
@@ -147,12 +147,12 @@ fn brokers(adapters: &Path) -> Result<Vec<String>, Failure> {
     Ok(names)
 }
 
-/// Without the version.
+/// The name without the version.
 pub(crate) fn adapter(broker: &str) -> &str {
     broker.split_once('@').map_or(broker, |(adapter, _)| adapter)
 }
 
-/// Names of brokers, and what is left: names of cases, which the suite itself knows best.
+/// Splits names of brokers from the rest: names of cases, which the suite checks.
 fn choose(known: &[String], names: &[String]) -> (Vec<String>, Vec<String>) {
     let is_broker = |name: &String| known.iter().any(|known| known == adapter(name));
     let (brokers, only): (Vec<_>, Vec<_>) = names.iter().cloned().partition(is_broker);

@@ -1,2 +1,2 @@
-/// What went wrong. Its text says what to do next.
+/// The error of a command. Its text says what to do next.
 pub(crate) type Failure = Box<dyn std::error::Error>;

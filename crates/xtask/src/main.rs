@@ -35,7 +35,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Runs everything that CI runs, and sums it up.
+    /// Runs everything that CI runs, with a summary.
     Test(test::Arguments),
     /// Checks the repository's rules: dependencies, code map, ADRs, vendor names, links, toolchain.
     Tidy,
@@ -47,7 +47,7 @@ enum Command {
     Brokers(brokers::Arguments),
     /// Runs the engine's tests, and an example whose processes are killed, on each broker: [NAME…] [--orders N].
     Scenarios(scenarios::Arguments),
-    /// Runs the engine and the lanes in seeded worlds, where everything goes wrong: --seeds N [--from SEED] [--json].
+    /// Runs the engine and the lanes in seeded worlds with faults: --seeds N [--from SEED] [--json].
     Simulate(simulate::Arguments),
 }
 

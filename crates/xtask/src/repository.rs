@@ -1,4 +1,4 @@
-//! The repository as the checks see it: small plain data, so that a test can write down a bad one.
+//! The repository as the checks see it: small plain data, so that a test can make a bad one.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
@@ -7,15 +7,15 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, PackageId};
 
 use crate::failure::Failure;
 
-/// Everything that the checks read.
+/// The data that the checks read.
 #[derive(Default)]
 pub(crate) struct Repository {
     /// The oldest supported toolchain, as the workspace states it: `1.95`.
     pub(crate) rust_version: String,
     pub(crate) members: Vec<Member>,
-    /// What a build with default features compiles.
+    /// The crates that a build with default features compiles.
     pub(crate) default_build: Vec<Built>,
-    /// Paths below the root, with `/` between the parts, and the text of what is Markdown or Rust.
+    /// The Markdown and Rust files: their paths below the root, with `/` between the parts, and their text.
     pub(crate) files: BTreeMap<String, String>,
     /// Every path that a link may lead to, directories included.
     pub(crate) paths: HashSet<String>,
@@ -25,9 +25,9 @@ pub(crate) struct Repository {
 #[derive(Default)]
 pub(crate) struct Member {
     pub(crate) name: String,
-    /// Below the root: `crates/broker`.
+    /// The path below the root: `crates/broker`.
     pub(crate) directory: String,
-    /// Normal and build dependencies; tests may use what they like.
+    /// Normal and build dependencies; tests may use any.
     pub(crate) dependencies: Vec<Dependency>,
 }
 
@@ -117,8 +117,8 @@ fn directory(metadata: &Metadata, package: &cargo_metadata::Package) -> String {
     manifest.parent().map(|parent| parent.as_str().replace('\\', "/")).unwrap_or_default()
 }
 
-/// All that is reached from the workspace's crates, tests included. An adapter counts only where a default feature
-/// brings it in: one that needs more than a Rust toolchain says so on its own page.
+/// All crates that the workspace's crates and their tests reach. An adapter counts only if a default feature
+/// includes it: an adapter that needs more than a Rust toolchain says so on its own page.
 fn default_build(metadata: &Metadata) -> Vec<Built> {
     let names: BTreeMap<&PackageId, String> =
         metadata.packages.iter().map(|package| (&package.id, package.name.to_string())).collect();

@@ -1,5 +1,5 @@
-//! `cargo xtask scenarios`: what workflows can do, workers that come and go, and an example whose processes are killed, on
-//! each broker.
+//! `cargo xtask scenarios`, on each broker: tests of workflows, workers that join and leave, and an example whose
+//! processes are killed.
 
 use std::path::Path;
 
@@ -10,35 +10,36 @@ use crate::cargo::cargo;
 use crate::conformance::adapter;
 use crate::failure::Failure;
 
-/// The names that the facade's tests know. The first one needs no server.
+/// The names of brokers in the facade's tests. The first one needs no server.
 const BROKERS: [&str; 5] = ["embedded", "kafka", "nats", "pulsar", "rabbitmq"];
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Brokers to run on, as kafka or kafka@3.7.2; all of them without a name.
+    /// Brokers to run on, as kafka or kafka@3.7.2; without a name, all.
     #[arg(value_parser = known)]
     names: Vec<String>,
-    /// How many orders the example takes while its processes and its broker are killed.
+    /// The number of orders that the example takes while its processes and its broker are killed.
     #[arg(long)]
     orders: Option<usize>,
-    /// Builds everything in release mode: to see how fast it is.
+    /// Builds everything in release mode, to measure the speed.
     #[arg(long)]
     release: bool,
     /// Only the run without faults, with tasks of 45 s: about five minutes for each broker.
     #[arg(long)]
     calm: bool,
-    /// One line of JSON on stdout for each broker: the calls and the tasks of the run without faults. All else goes to
-    /// stderr.
+    /// One line of JSON on stdout for each broker: the calls and the tasks of the run without faults. All other output
+    /// goes to stderr.
     #[arg(long)]
     json: bool,
 }
 
-/// How long tasks take in the long run without faults, in seconds.
+/// The duration of tasks in the long run without faults, in seconds.
 const LONG_TASK: &str = "45";
-/// What the name of the run without faults ends with.
+/// The suffix of the name of the run without faults.
 const CALM: &str = "tasks_are_called_once_while_workers_join_and_leave";
 
-/// The engine's tests on the standing servers, then the example on private ones. Both start what they need.
+/// Runs the engine's tests on the standing servers, then the example on private ones. Both start the servers that they
+/// need.
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     if !arguments.json {
         return test(arguments, None);
@@ -47,12 +48,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let tested = test(arguments, Some(&report));
     let figures = std::fs::read_to_string(&report).unwrap_or_default();
     print!("{figures}");
-    // It may not have come to a line.
+    // The run may have ended before it wrote a line.
     let _ = std::fs::remove_file(&report);
     tested
 }
 
-/// Figures are added to `report`, if there is one; then stdout is for them alone.
+/// Adds figures to `report`, if there is one; then stdout is for them alone.
 fn test(arguments: &Arguments, report: Option<&Path>) -> Result<(), Failure> {
     let names = brokers(&arguments.names);
     let adapters = names.iter().map(|name| adapter(name)).collect::<Vec<_>>();
@@ -92,7 +93,7 @@ fn known(name: &str) -> Result<String, String> {
     is_known.then(|| name.to_owned()).ok_or_else(|| format!("there are {}, or kafka@3.7.2", BROKERS.join(", ")))
 }
 
-/// What the facade must be built with. The state is in Postgres wherever the broker cannot keep it.
+/// Returns the features for the facade. The state is in Postgres if the broker cannot keep it.
 fn features(adapters: &[&str]) -> String {
     adapters.iter().copied().chain(["postgres"]).collect::<Vec<_>>().join(",")
 }

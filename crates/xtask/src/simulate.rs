@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use crate::cargo::cargo;
 use crate::failure::Failure;
 
-/// Passed on to the simulation as they are; `cargo xtask simulate -- --help` lists them.
+/// Arguments that are passed on to the simulation unchanged; `cargo xtask simulate -- --help` lists them.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// `--seeds N`, `--from SEED`, `--json`, `--trace`, `--mutant NAME`.
@@ -13,7 +13,7 @@ pub(crate) struct Arguments {
     arguments: Vec<OsString>,
 }
 
-/// Builds the simulation and hands its terminal over: what failed on stderr, with `--json` one line on stdout.
+/// Builds the simulation and runs it on this terminal: failures on stderr, with `--json` one line on stdout.
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let status = cargo()
         .args(["run", "--quiet", "--release", "--locked", "--package", "partitura-simulation", "--"])
@@ -23,5 +23,5 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     if status.success() {
         return Ok(());
     }
-    Err("a world went wrong; its seed is above, and shows the same each time".into())
+    Err("a world failed; its seed is above, and reproduces the failure".into())
 }

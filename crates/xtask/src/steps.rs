@@ -1,37 +1,37 @@
-//! What CI runs, as data. A later step (another suite, another broker) is one more entry here.
+//! The steps of CI, as data. A new step (another suite, another broker) is one more entry here.
 
 /// One line of the summary.
 pub(crate) struct Step {
     /// The name by which the step is chosen: `cargo xtask test clippy`.
     pub(crate) name: &'static str,
-    /// The heading: what the step shows when it passes.
+    /// The heading: the fact that the step shows when it passes.
     pub(crate) about: &'static str,
     pub(crate) action: Action,
 }
 
-/// How a step is done.
+/// The way in which a step is done.
 pub(crate) enum Action {
     /// In this process.
     Tidy,
     /// In this process.
     BuildTools,
-    /// In this process; what it starts is stopped after the last step.
+    /// In this process; the servers that it starts are stopped after the last step.
     Brokers,
-    /// By cargo, with the same profile and features as every other step, so that little is built twice.
+    /// By cargo, with the profile and features of every other step, so that little is built twice.
     Cargo { arguments: &'static [&'static str], environment: &'static [(&'static str, &'static str)] },
 }
 
 /// Every broker and store behind the facade. The same in each step, so that little is built twice.
 const ALL: &str = "partitura/all";
 
-/// Those with servers. What needs none is tried by the step before.
+/// The brokers with servers. The step before tests the one that needs none.
 const BROKERS: &str = "kafka nats pulsar rabbitmq";
 
-/// From the cheapest to the dearest, so that a slip shows early.
+/// From the cheapest to the most expensive, so that a mistake shows early.
 pub(crate) const STEPS: &[Step] = &[
     Step { name: "fmt", about: "the code is formatted", action: cargo(&["fmt", "--all", "--check"]) },
     Step { name: "tidy", about: "the repository's rules hold", action: Action::Tidy },
-    Step { name: "tools", about: "what the adapters' build needs is installed", action: Action::BuildTools },
+    Step { name: "tools", about: "the tools that the adapters' build needs are installed", action: Action::BuildTools },
     Step {
         name: "clippy",
         about: "no lint fires, in any target",

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: runs the steps, each under a heading and timed, and sums them up.
+//! `cargo xtask test`: runs the steps, each with a heading and its time, and prints a summary.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use crate::{brokers, tidy};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Steps to run, by name; all of them without a name.
+    /// Steps to run, by name; without a name, all.
     steps: Vec<String>,
     /// Stops at the first step that fails; without it the others still run.
     #[arg(long)]
@@ -49,7 +49,7 @@ fn choose(names: &[String]) -> Result<Vec<&'static Step>, Failure> {
     Ok(STEPS.iter().filter(|step| names.is_empty() || names.iter().any(|name| name == step.name)).collect())
 }
 
-/// What became of one step.
+/// The result of one step.
 struct StepResult {
     name: &'static str,
     took: Duration,
@@ -97,7 +97,7 @@ fn run_all(
     results
 }
 
-/// The output of the tools goes through untouched: their closing lines (`test result: …`) are what a reader looks for.
+/// The output of the tools is passed on unchanged: readers look for their last lines (`test result: …`).
 fn perform(action: &Action) -> Result<(), Failure> {
     let (arguments, environment) = match action {
         Action::Tidy => return tidy::run(),

@@ -23,7 +23,7 @@ impl Consumer for SimConsumer {
     async fn next(&mut self) -> Result<Event> {
         loop {
             self.process.ready().await;
-            // Nothing is awaited between taking an event and handing it over.
+            // There is no await between taking an event and returning it.
             let look_again = {
                 let mut state = self.process.world.lock();
                 if let Some(event) = state.heard(self.member) {
@@ -83,7 +83,7 @@ impl Consumer for SimConsumer {
 }
 
 impl Drop for SimConsumer {
-    /// As a crash, as far as the broker can tell.
+    /// For the broker this is a crash.
     fn drop(&mut self) {
         self.process.world.lock().is_abandoned(self.member);
     }
@@ -101,7 +101,7 @@ impl crate::world::State {
         self.balance(group);
     }
 
-    /// Nobody listens any more; if its process lives, the broker notices at once.
+    /// The consumer is gone. If its process lives, the broker notices at once.
     fn is_abandoned(&mut self, member: usize) {
         let group = self.members[member].group;
         if self.groups[group].members.contains(&member) && !self.processes[self.members[member].process].dead {

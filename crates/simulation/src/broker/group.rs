@@ -1,4 +1,4 @@
-//! Subscriptions: who owns which partition, and what is with whom.
+//! Subscriptions: the owners of partitions, and the deliveries of members.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,14 +24,14 @@ pub(crate) struct Group {
     pub(crate) offset: u64,
 }
 
-/// A partition, of all the subscription's topics. A shared subscription has one, which nobody owns.
+/// A partition of all topics of the subscription. A shared subscription has one, which has no owner.
 #[derive(Debug, Default)]
 pub(super) struct Part {
     pub(super) owner: Option<usize>,
     pub(super) epoch: u32,
     pub(super) revoking: bool,
     next_slot: u32,
-    /// By member, epoch and slot: the topic and the place there.
+    /// The topic and the place in it, by member, epoch and slot.
     pub(super) outs: BTreeMap<(u32, u32, u32), (usize, u64)>,
 }
 
@@ -64,7 +64,7 @@ impl State {
         Ok((member, signals))
     }
 
-    /// Gives each partition to whom it belongs now, by and by.
+    /// Gives each partition to its new owner, after the old one has released it.
     pub(crate) fn balance(&mut self, group: usize) {
         let there = |member: &usize| !self.members[*member].away;
         let takers: Vec<usize> = self.groups[group].members.iter().copied().filter(there).collect();
@@ -96,7 +96,7 @@ impl State {
         }
     }
 
-    /// Nobody owns the partition any more. What is unsettled comes again.
+    /// Removes the owner of a partition. Its unsettled messages come again.
     pub(super) fn free(&mut self, group: usize, index: usize) {
         let part = &mut self.groups[group].parts[index];
         part.owner = None;
@@ -134,7 +134,7 @@ impl State {
         self.balance(group);
     }
 
-    /// The next deliveries for a member, of what it owns, within its credit.
+    /// The next deliveries for a member from its partitions, within its credit.
     pub(super) fn deliveries(&mut self, member: usize) -> Vec<Delivery> {
         let group = self.members[member].group;
         self.promote(group);
@@ -156,7 +156,7 @@ impl State {
                     let key = queue.stored.get(&seq).and_then(|stored| stored.message.key.clone());
                     let rate = self.plan.passed_over;
                     match key {
-                        // Its key is passed over, in this batch.
+                        // The key is passed over in this batch.
                         Some(key) if !deliveries.is_empty() && self.mishap(rate) => drop(passed_over.insert(key)),
                         _ => deliveries.extend(self.hand_out(member, index, (topic, seq))),
                     }
@@ -197,7 +197,7 @@ impl State {
         Some(Delivery { message, partition, redelivered, token })
     }
 
-    /// Where the message of a token is, if the token is of any worth.
+    /// The place of a token's message, if the token is valid.
     pub(super) fn place_of(&self, token: &AckToken) -> Option<(usize, usize, (u32, u32, u32))> {
         let group = self.members.get(token.consumer as usize)?.group;
         let index = token.partition.0 as usize;
@@ -207,7 +207,7 @@ impl State {
             return Some((group, index, exact));
         }
         if self.is_mutant(Mutant::StaleTokens) {
-            // As of a slab of eight, whose places are used again.
+            // Like the slots of a slab of eight, which are used again.
             let other = part.outs.keys().find(|(.., slot)| slot % 8 == token.slot % 8)?;
             return Some((group, index, *other));
         }
@@ -226,7 +226,7 @@ impl State {
         self.members[out.0 as usize].signals.wake();
     }
 
-    /// When a member should look again.
+    /// The time at which a member should look again.
     pub(super) fn look_again_at(&self, member: usize) -> Option<u64> {
         let group = &self.groups[self.members[member].group];
         let early = if self.chaos { self.plan.early } else { 0 };

@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 
 use crate::process::Process;
 
-/// The oldest are dropped beyond so many.
+/// Number of replies beyond which the oldest are dropped.
 const BOUND: usize = 1_000;
 
 /// All inboxes, by address.

@@ -1,4 +1,4 @@
-//! Consumers, as the broker sees them: what they are told, and what becomes of them.
+//! Consumers as the broker sees them: the events for them, and their states.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -34,9 +34,9 @@ pub(crate) struct Member {
     pub(super) held: usize,
     pub(super) revoke_within: Duration,
     pub(super) signals: Signals,
-    /// The broker has cut it off, and gives it nothing.
+    /// The broker has cut it off, and gives it no deliveries.
     pub(super) away: bool,
-    /// It does not hear what it is told.
+    /// It does not receive its events.
     pub(super) deaf: bool,
     events: VecDeque<Result<Event>>,
     /// Settlements on their way.
@@ -66,7 +66,7 @@ impl State {
         self.members[member].signals.wake();
     }
 
-    /// What a member hears next.
+    /// The next event of a member.
     pub(super) fn heard(&mut self, member: usize) -> Option<Result<Event>> {
         if self.members[member].deaf {
             return None;
@@ -81,7 +81,7 @@ impl State {
         (!deliveries.is_empty()).then_some(Ok(Event::Deliveries(deliveries)))
     }
 
-    /// The broker takes all that a process has; its consumers hear of it only after a while.
+    /// Takes all partitions from a process; its consumers are told only after a while.
     pub(crate) fn cut_off(&mut self, process: usize, after: u64) {
         for member in 0..self.members.len() {
             if self.members[member].process == process && !self.members[member].away {
@@ -89,7 +89,7 @@ impl State {
                 self.members[member].deaf = true;
                 self.upheaval();
                 let lost = self.take_all(member);
-                // One error says it, however often it happened before the consumer looked.
+                // One error reports it, also if it happened several times before the consumer looked.
                 if !self.members[member].events.iter().any(Result::is_err) {
                     let error = Error::new(ErrorKind::Disconnected, "consume", "the connection was reset");
                     self.members[member].events.push_back(Err(error));
@@ -102,7 +102,7 @@ impl State {
         }
     }
 
-    /// A consumer hears what it was told, and takes part again.
+    /// Lets a consumer receive its events, and join again.
     pub(crate) fn bring_back(&mut self, member: usize) {
         if self.is_paused(self.members[member].process) {
             return self.later(10, Deed::Return { member });
@@ -117,7 +117,7 @@ impl State {
         self.members[member].signals.wake();
     }
 
-    /// Takes everything from a member, and gives it to others.
+    /// Takes all partitions from a member, and gives them to others.
     fn take_all(&mut self, member: usize) -> Vec<Partition> {
         let group = self.members[member].group;
         let mut lost = Vec::new();
@@ -145,7 +145,7 @@ impl State {
         }
     }
 
-    /// A shared delivery that is held for long goes to another, as brokers with an acknowledgement time-out do.
+    /// Gives a shared delivery that is held for long to another member, as brokers with an acknowledgement time-out do.
     pub(crate) fn take_back(&mut self, group: usize) {
         if self.groups[group].ordered || !self.chaos {
             return;
@@ -162,7 +162,7 @@ impl State {
         }
     }
 
-    /// A member that leaves has waited long enough for what it still has.
+    /// Ends the wait of a leaving member for its last deliveries, if it has waited long enough.
     pub(super) fn cuts_short(&mut self, member: usize) {
         let Member { process, group, .. } = self.members[member];
         if !self.has_drained(process) {
@@ -178,7 +178,7 @@ impl State {
         ids.iter().for_each(|id| self.was_cut_short(id.as_str()));
     }
 
-    /// A member is gone for good.
+    /// Removes a member.
     pub(super) fn leave(&mut self, member: usize) {
         let group = self.members[member].group;
         self.groups[group].members.retain(|other| *other != member);
@@ -209,7 +209,7 @@ impl State {
     pub(crate) fn settlements_arrive(&mut self, member: usize) {
         let process = self.members[member].process;
         if self.processes[process].dead {
-            // They were still in the process' memory.
+            // They were still in the memory of the process.
             return self.members[member].pending.clear();
         }
         if self.is_paused(process) {

@@ -1,5 +1,5 @@
-//! A broker in memory that keeps the contract to the letter, and no more: everything that the contract leaves open is
-//! decided against whoever relies on it.
+//! A broker in memory that keeps exactly the promises of the contract. In every case that the contract leaves open it
+//! does what is worst for its users.
 
 mod consumer;
 mod group;
@@ -98,7 +98,7 @@ impl Broker for SimBroker {
             state.answer("consume")?;
             state.join(process, &options)
         });
-        // Dropped by a crash, it holds nothing: its session ends with the process.
+        // After a crash it holds nothing: its session ends with the process.
         let (member, events) = joined.await?;
         Ok(Box::new(SimConsumer::new(self.process.clone(), member, events)))
     }

@@ -47,7 +47,7 @@ impl Producer for SimProducer {
 }
 
 impl State {
-    /// Takes back a message that waits, and its copies. Of what has happened the caller may not hear.
+    /// Takes back a waiting message, and its copies. The caller may get no answer.
     fn cancel(&mut self, delayed: &Delayed) -> Result<bool> {
         let (refused, unknown) = (self.plan.refused, self.plan.unknown);
         if self.mishap(refused) {

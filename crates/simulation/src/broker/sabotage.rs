@@ -1,4 +1,4 @@
-//! What mutants do to messages.
+//! The changes that mutants make to messages.
 
 use bytes::Bytes;
 use partitura::Summary;
@@ -11,7 +11,7 @@ use crate::rows::body;
 use crate::world::State;
 
 impl State {
-    /// Whether a message is stored at all, and as what.
+    /// Lets the mutant change a message. Returns whether to store it.
     pub(super) fn passes_the_mutant(&mut self, message: &mut Message) -> Result<bool> {
         let id = message.id.as_str();
         match self.mutant {
@@ -35,7 +35,7 @@ impl State {
         Ok(true)
     }
 
-    /// The result of a task, as that of a task of the instance's present run.
+    /// Turns the result of a task into one of the instance's present run.
     pub(super) fn confused(&self, message: &Message) -> Option<Bytes> {
         let workflow = message.topic.as_str().strip_prefix("workflow.")?.strip_suffix(".commands")?;
         let mut command: Value = serde_json::from_slice(&message.payload).ok()?;

@@ -1,4 +1,4 @@
-//! Topics and what is stored in them.
+//! Topics and their messages.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -46,7 +46,7 @@ impl Queue {
         self.stored.insert(self.next, Stored { message, visible_at, out: false, delivered: 0 });
     }
 
-    /// What is due joins the order of its key.
+    /// A message that is due joins the order of its key.
     fn promote(&mut self, wall: Timestamp, now: u64) {
         while let Some(entry) = self.delayed.first_entry().filter(|entry| entry.key().0 <= wall) {
             let message = entry.remove();
@@ -54,7 +54,7 @@ impl Queue {
         }
     }
 
-    /// When something will be there that is not there now, in milliseconds of the world.
+    /// The time at which the next message will be ready, in milliseconds of the world.
     pub(super) fn next_at(&self, wall: Timestamp, now: u64) -> Option<u64> {
         let visible = self.stored.values().filter(|stored| !stored.out && stored.visible_at > now);
         let due = self.delayed.keys().next().map(|(due, _)| now + due.since(wall).as_millis() as u64);
@@ -117,7 +117,7 @@ impl State {
         Ok(())
     }
 
-    /// Stores a message, and by chance a second copy of it some time later.
+    /// Stores a message, and at random a second copy of it later.
     pub(crate) fn store(&mut self, mut message: Message, may_double: bool) -> Result<Receipt> {
         let chance = self.random.next();
         let Some(topic) = self.topics.get(&message.topic) else {
@@ -164,7 +164,7 @@ impl State {
         Ok(Receipt { partition })
     }
 
-    /// Removes a message from where it waits.
+    /// Removes a waiting message.
     pub(super) fn withdraw(&mut self, delayed: &Delayed) -> Result<bool> {
         let Delayed { topic, id, not_before, .. } = delayed;
         let missing = || Error::new(ErrorKind::NotFound, "cancel", "there is no such topic").of(topic);
@@ -182,7 +182,7 @@ impl State {
         Ok(cancelled)
     }
 
-    /// Lets what is due join the order of its key. Brokers whose clocks differ from ours are too early.
+    /// Lets due messages join the order of their keys. A broker whose clock differs from ours is too early.
     pub(super) fn promote(&mut self, group: usize) {
         let early = if self.chaos { self.plan.early } else { 0 };
         let (now, wall) = (self.now(), Timestamp::from_millis(self.wall().as_millis() + early));
@@ -193,7 +193,7 @@ impl State {
         }
     }
 
-    /// What waits in queues that somebody works on, and is due: with the world at peace, there is nothing.
+    /// The due messages of queues that have consumers. A world at rest has none.
     pub(crate) fn undone(&self) -> Option<String> {
         let worked_on = |name: &str| name.ends_with(".commands") || name.ends_with(".tasks");
         let wall = self.wall();
@@ -206,7 +206,7 @@ impl State {
         })
     }
 
-    /// The messages of a queue that nobody consumes.
+    /// The messages of a queue without consumers.
     pub(crate) fn contents(&self, suffix: &str) -> Vec<&Message> {
         let named = self.topics.iter().filter(|(name, _)| name.as_str().ends_with(suffix));
         named

@@ -36,7 +36,7 @@ impl Transactions for SimBroker {
 }
 
 impl State {
-    /// All of a unit, or nothing. Of what has happened the caller may not hear.
+    /// Does all of a unit, or nothing. The caller may get no answer.
     fn commit(&mut self, unit: Unit) -> Result<()> {
         let (refused, unknown) = (self.plan.refused, self.plan.unknown);
         if self.mishap(refused) {

@@ -1,4 +1,4 @@
-//! What is asked while it runs.
+//! A workflow that answers queries while it runs.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::world::World;
 
 pub(super) const WORKFLOWS: &[Entry] = &[entry::<Ledger>()];
 
-/// Enters numbers, each once however often it is told, until there are enough.
+/// Records numbers, each once also if it comes again, until there are enough.
 #[derive(Debug, Default)]
 struct Ledger {
     entries: Vec<u64>,
@@ -42,7 +42,7 @@ impl Ledger {
     }
 }
 
-/// What a history has entered.
+/// The numbers that a history has recorded.
 fn entered<'a>(history: impl IntoIterator<Item = &'a Event>) -> Vec<u64> {
     let mut ledger = Ledger::default();
     for event in history {
@@ -53,8 +53,8 @@ fn entered<'a>(history: impl IntoIterator<Item = &'a Event>) -> Vec<u64> {
     ledger.entries
 }
 
-/// One client enters, and looks now and then; it may crash, and tells all again from the first number that it does not
-/// know to have arrived.
+/// One client that sends numbers, and queries now and then. It may crash. Then it sends all numbers again, from the
+/// first one that was not confirmed.
 pub(super) fn ledger(random: &mut Random, id: String, begin: u64) -> Piece {
     let (call, count) = (Call::draw(random, 0), random.between(1, 5));
     let pauses: Vec<u64> = (0..count).map(|_| random.pick(&[0, 0, 5, 400, 3_000])).collect();
@@ -93,14 +93,14 @@ pub(super) fn ledger(random: &mut Random, id: String, begin: u64) -> Piece {
     Piece { id, workflow: Ledger::NAME, model: Arc::new(model), operate, parts: vec![part] }
 }
 
-/// Asks for the entries: all that were confirmed before have to be there, and none that is not committed.
+/// Queries the entries: all that were confirmed before must be there, and none that is not committed.
 async fn look(handle: &WorkflowHandle<Ledger>, world: &World, confirmed: u64) -> Result<(), String> {
     let in_chaos = world.lock().chaos;
     let answer = match handle.query(LedgerQuery::entries()).await {
         Ok(answer) => answer,
         // It has ended.
         Err(ClientError::Refused(_)) => return Ok(()),
-        // Nobody hears a question, or its answer, for sure.
+        // A query or its answer may be lost.
         Err(error @ (ClientError::NoAnswer { .. } | ClientError::Broker(_))) if in_chaos => {
             world.lock().note("client", format_args!("has no answer: {error}"));
             return Ok(());

@@ -14,14 +14,14 @@ pub(super) const WORKFLOWS: &[Entry] = &[
     entry::<Patron>().of(&[Fixed::NAME]),
 ];
 
-/// Which code a worker has.
+/// The generation of a worker's code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Generation {
-    /// As it was first. It has a flaw, and panics where the score says so; it knows nothing of the change.
+    /// The first code. It has a flaw, and panics where its input says so; it does not have the change.
     Old,
-    /// Without the flaw, and with a change; made by somebody who thought that no instance was left from before.
+    /// Without the flaw, and with a change that takes no account of older instances.
     Hasty,
-    /// That, too, is put right. What all workers have in the end.
+    /// That is corrected, too. In the end all workers have this code.
     Fixed,
 }
 
@@ -37,15 +37,15 @@ fn conduct(worker: Worker, generation: Generation) -> Worker {
     }
 }
 
-/// What a [`Fixed`], or an earlier generation of it, plays.
+/// The input of a [`Fixed`], or an earlier generation of it.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Score {
     calls: Vec<Call>,
-    /// The old code panics behind this call.
+    /// The old code panics after this call.
     flaw: Option<usize>,
     /// Begins with a child that waits for ever.
     child: bool,
-    /// Waits for ever in the end.
+    /// Waits for ever at the end.
     waits: bool,
 }
 
@@ -63,10 +63,10 @@ impl Score {
     }
 }
 
-/// What the old code says when it panics.
+/// The message of the old code's panic.
 const FLAW: &str = "the score has a flaw";
 
-/// How a call is played, by the version of the change.
+/// Returns a call in the form of this version of the change.
 fn tuned(call: &Call, version: u32) -> Call {
     let name = format!("{}{}", call.name, if version == 1 { "" } else { "#" });
     Call { name, ..call.clone() }
@@ -85,7 +85,7 @@ async fn play<W: Send + 'static>(cx: Cx<W>, score: Score, generation: Generation
             Generation::Fixed => cx.version("tuning", 1..=2),
         };
         if generation == Generation::Old && score.flaw == Some(number) {
-            // Without the noise of the hook.
+            // Panics without calling the panic hook.
             std::panic::resume_unwind(Box::new(FLAW));
         }
         played.push(player.play(tuned(call, version)).await?);
@@ -129,7 +129,8 @@ impl Fixed {
     }
 }
 
-/// The model: one branch from the first call to the last, that of the marker, and without one that of before.
+/// The model: one branch from the first call to the last, chosen by the marker. Without a marker it is the branch of
+/// the old code.
 pub(super) fn in_one_tune(score: &Score, history: &[Event]) -> (Vec<String>, Vec<String>) {
     let marked = |event: &Event| match &event.kind {
         EventKind::VersionMarked { version, .. } => Some(*version),
@@ -142,7 +143,7 @@ pub(super) fn in_one_tune(score: &Score, history: &[Event]) -> (Vec<String>, Vec
     (played, calls)
 }
 
-/// Stops wherever its worker's code does not fit, and goes on where it does.
+/// An instance that stops if its worker's code does not fit, and goes on with code that does.
 pub(super) fn change(random: &mut Random, id: String, begin: u64) -> Piece {
     let score = Score::draw(random);
     let input = score.clone();
@@ -152,7 +153,7 @@ pub(super) fn change(random: &mut Random, id: String, begin: u64) -> Piece {
     })
 }
 
-/// Ended from outside, stopped or not; its child is told.
+/// An instance that is ended from outside, stopped or not; its child is told.
 pub(super) fn abandoned(random: &mut Random, id: String, begin: u64) -> Piece {
     let score = Score { child: true, waits: true, ..Score::draw(random) };
     let acts = vec![Act::Terminate(random.pick(&[0, 400, 3_000, 12_000]))];

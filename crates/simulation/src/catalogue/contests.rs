@@ -15,7 +15,7 @@ use crate::random::Random;
 use crate::service::Call;
 use crate::world::World;
 
-/// Over something that ends soon.
+/// A workflow that ends soon.
 pub(super) fn sequences(random: &mut Random, id: String, _: u64) -> Piece {
     let calls = Call::draw_some(random, 3);
     let input = move |by: &str| calls.iter().map(|call| marked(call, by)).collect();
@@ -26,7 +26,7 @@ pub(super) fn sequences(random: &mut Random, id: String, _: u64) -> Piece {
     })
 }
 
-/// Over something that may be stopped.
+/// A workflow that may be stopped.
 pub(super) fn changes(random: &mut Random, id: String, _: u64) -> Piece {
     let score = Score::draw(random);
     let input = move |by: &str| score.map(|call| marked(call, by));
@@ -36,7 +36,7 @@ pub(super) fn changes(random: &mut Random, id: String, _: u64) -> Piece {
     })
 }
 
-/// A call that shows whose it is.
+/// A call that names its owner.
 fn marked(call: &Call, by: &str) -> Call {
     Call { name: format!("{}-{by}", call.name), ..call.clone() }
 }
@@ -48,7 +48,7 @@ fn input_of<T: serde::de::DeserializeOwned + Default>(history: &[Event]) -> T {
     started.input.decode().unwrap_or_default()
 }
 
-/// Each client starts until it has a verdict, with another input and tag each time, and then waits, perhaps.
+/// Each client starts until it has an answer, with another input and tag each time. Then it may wait for the result.
 fn contest<W: Workflow>(
     random: &mut Random,
     id: String,

@@ -1,4 +1,4 @@
-//! Several things at once.
+//! Workflows that do several things at once.
 
 use partitura::{Cx, TaskError, Workflow, join_all, millis, minutes, select};
 
@@ -42,7 +42,7 @@ pub(super) fn together(random: &mut Random, id: String, begin: u64) -> Piece {
     })
 }
 
-/// A task against a timer, of which one is far slower.
+/// A task and a timer, of which one is far slower.
 #[derive(Debug, Default)]
 struct Race;
 
@@ -99,7 +99,7 @@ pub(super) fn family(random: &mut Random, id: String, begin: u64) -> Piece {
     })
 }
 
-/// Plays, and tells a child of each call: signals from one workflow to another.
+/// Makes calls, and signals each to a child: signals from one workflow to another.
 #[derive(Debug, Default)]
 struct Duet;
 

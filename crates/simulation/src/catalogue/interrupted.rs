@@ -1,4 +1,4 @@
-//! What does not come to its end, and what is undone then.
+//! Workflows that are interrupted, and their compensations.
 
 use partitura::history::{Event, EventKind};
 use partitura::{Cx, Workflow};
@@ -34,7 +34,7 @@ impl Journey {
     }
 }
 
-/// The calls of a journey of which so many were played and `done` succeeded.
+/// The calls of a journey that made `played` calls, of which `done` succeeded.
 fn there_and_back(calls: &[Call], tried: usize, done: usize) -> Vec<String> {
     let undone = calls[..done].iter().rev().map(|call| format!("undo({})", call.name));
     calls[..tried].iter().map(Call::played).chain(undone).collect()
@@ -54,10 +54,10 @@ pub(super) fn saga(random: &mut Random, id: String, begin: u64) -> Piece {
     })
 }
 
-/// A journey that is cancelled, whenever that happens to reach it.
+/// A journey that is cancelled at a random moment.
 pub(super) fn cancelled(random: &mut Random, id: String, begin: u64) -> Piece {
     let mut calls = Call::draw_some(random, 4);
-    // Only the cancellation is to end it.
+    // Only the cancellation may end it.
     calls.iter_mut().for_each(|call| (call.fails, call.refused) = (call.fails % 3, false));
     let input = (calls.clone(), true);
     let acts = vec![Act::Cancel(random.pick(&[0, 10, 400, 3_000]))];
@@ -66,7 +66,7 @@ pub(super) fn cancelled(random: &mut Random, id: String, begin: u64) -> Piece {
         let before = &history[..history.iter().position(cancelled).unwrap_or(history.len())];
         let done = firsts(before).filter(|event| matches!(event.kind, EventKind::TaskCompleted { .. })).count();
         let stopped = |event: &Event| matches!(event.kind, EventKind::WorkflowStopped { .. });
-        // One that goes on hears of a cancellation after whatever its code did first.
+        // A journey that goes on is told of the cancellation after its first steps.
         let looked_at = if before.iter().any(stopped) { history } else { before };
         let played = |event: &&Event| call(&event.kind).is_some_and(|call| call.starts_with("play"));
         let tried = looked_at.iter().filter(played).count();

@@ -1,4 +1,4 @@
-//! The workflows of every world. Each comes with its model: how it has to end, said without the engine.
+//! The workflows of every world. Each has a model: its expected end, computed without the engine.
 
 mod asked;
 pub(crate) mod changed;
@@ -23,13 +23,13 @@ pub(crate) use self::performing::{Heard, Model, Part, Piece, Verdict};
 use crate::random::Random;
 use crate::service::{ATTEMPTS, Call, PANIC, Refusal};
 
-/// What a model says of a run.
+/// The expectation of a model about a run.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Expected {
     pub(crate) outcome: Outcome,
     /// The tasks that are scheduled, in their order.
     pub(crate) calls: Vec<String>,
-    /// Other instances that it leads to, by workflow and id, and how they end.
+    /// Other instances that it starts, by workflow and id, and their ends.
     pub(crate) others: Vec<(&'static str, String, Outcome)>,
 }
 
@@ -44,7 +44,7 @@ impl Expected {
     }
 }
 
-/// How an instance ends.
+/// The end of an instance.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Outcome {
     Ok(Value),
@@ -68,7 +68,7 @@ fn value(of: &impl Serialize) -> Value {
     serde_json::to_value(of).unwrap_or(Value::Null)
 }
 
-/// How the workflows of the catalogue fail.
+/// The error of the catalogue's workflows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub(crate) enum Upset {
     #[error("refused: {0}")]
@@ -135,13 +135,13 @@ impl Call {
     }
 }
 
-/// Why the catalogue's instances are cancelled or terminated.
+/// The reason with which instances of the catalogue are cancelled or terminated.
 pub(crate) const REASON: &str = "the hall is closed";
 
 /// A workflow of the catalogue.
 struct Entry {
     name: &'static str,
-    /// As the last generation of the code has it.
+    /// The code of the last generation.
     definition: fn() -> Definition,
     register: fn(Worker, Generation) -> Worker,
     /// The workflows that it starts.
@@ -181,7 +181,7 @@ pub(crate) fn definition(workflow: &str) -> Option<Definition> {
     entries().find(|entry| entry.name == workflow).map(|entry| (entry.definition)())
 }
 
-/// Adds a workflow to those that are conducted, and all that it starts.
+/// Adds a workflow, and all that it starts, to those that workers run.
 pub(crate) fn include(workflows: &mut BTreeSet<&'static str>, workflow: &'static str) {
     if workflows.insert(workflow)
         && let Some(entry) = entries().find(|entry| entry.name == workflow)
@@ -190,7 +190,7 @@ pub(crate) fn include(workflows: &mut BTreeSet<&'static str>, workflow: &'static
     }
 }
 
-/// Has a worker conduct these workflows, with the code of its generation.
+/// Registers these workflows with a worker, with the code of its generation.
 pub(crate) fn register(worker: Worker, workflows: &BTreeSet<&'static str>, generation: Generation) -> Worker {
     let wanted = entries().filter(|entry| workflows.contains(entry.name));
     wanted.fold(worker, |worker, entry| (entry.register)(worker, generation))

@@ -1,4 +1,4 @@
-//! Somebody who looks after instances, and ends one now and then.
+//! An operator who looks after instances, and ends one now and then.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use tokio::time::sleep;
 
 use crate::world::World;
 
-/// Why an operator ends an instance.
+/// The reason with which an operator ends an instance.
 pub(crate) const CLOSED: &str = "the operator has closed it";
 
-/// What an operator does to an instance.
+/// An operator's action on an instance.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Order {
     Resume,
@@ -20,7 +20,7 @@ pub(crate) enum Order {
     Terminate,
 }
 
-/// Does it to one instance.
+/// Acts on one instance.
 pub(crate) type Operate = Box<dyn Fn(Client, Order) -> BoxFuture<'static, Result<(), ClientError>> + Send + Sync>;
 
 pub(super) fn operated<W: Workflow>(id: String) -> Operate {
@@ -37,7 +37,7 @@ pub(super) fn operated<W: Workflow>(id: String) -> Operate {
     })
 }
 
-/// Does this and that to the instances of a world, for as long as it is not at peace.
+/// Acts on random instances of a world, until its faults end.
 pub(crate) async fn operator(world: World, client: Client, instances: Vec<(String, Operate)>) {
     loop {
         let (rest, at, order) = {

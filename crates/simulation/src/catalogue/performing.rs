@@ -1,4 +1,4 @@
-//! What clients do to an instance, and what they hear of it.
+//! The actions of clients on an instance, and the answers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,26 +12,26 @@ use super::operating::{Operate, operated};
 use super::{Expected, Outcome, REASON};
 use crate::world::World;
 
-/// What a world starts under one id.
+/// The part of a world under one id.
 pub(crate) struct Piece {
     pub(crate) id: String,
     pub(crate) workflow: &'static str,
-    /// How a run has to end, by its input, and where chance decides, by what the history says of that.
+    /// The expected end of a run, by its input and, where chance decides, by its history.
     pub(crate) model: Model,
-    /// Does to it what an operator does.
+    /// The actions of an operator on it.
     pub(crate) operate: Operate,
-    /// What clients do, at the same time.
+    /// The actions of clients, at the same time.
     pub(crate) parts: Vec<Part>,
 }
 
-/// What one client does.
+/// The actions of one client.
 pub(crate) struct Part {
-    /// Starts the instance, does to it what is to be done, and waits for its end, unless nobody does. Begun again, it
-    /// comes back with the same id, after a crash for example.
+    /// Starts the instance, acts on it, and waits for its end if the plan says so. If it begins again, for example
+    /// after a crash, it uses the same id.
     pub(crate) perform: Box<dyn Fn(Client, World) -> Performance + Send + Sync>,
-    /// How it starts.
+    /// The policy of the start.
     pub(crate) policy: StartPolicy,
-    /// Whether doing it twice is doing it once, so that the client may crash half-way.
+    /// Whether the actions are idempotent, so that the client may crash between them.
     pub(crate) may_crash: bool,
 }
 
@@ -39,7 +39,7 @@ pub(crate) type Performance = BoxFuture<'static, Result<Heard, String>>;
 
 pub(crate) type Model = Arc<dyn Fn(&[Event]) -> Expected + Send + Sync>;
 
-/// What a client learned.
+/// The answers that a client got.
 #[derive(Debug)]
 pub(crate) struct Heard {
     pub(crate) verdict: Verdict,
@@ -47,7 +47,7 @@ pub(crate) struct Heard {
     pub(crate) outcome: Option<Outcome>,
 }
 
-/// What became of a start.
+/// The answer to a start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Accepted,
@@ -55,7 +55,7 @@ pub(crate) enum Verdict {
     Exists(String),
 }
 
-/// What a client does to an instance, after a while.
+/// A client's action on an instance, after a while.
 pub(super) enum Act<W> {
     Signal(u64, Box<dyn Fn() -> Signal<W> + Send + Sync>),
     Cancel(u64),
@@ -85,7 +85,7 @@ pub(super) async fn pause(ms: u64) {
     tokio::time::sleep(Duration::from_millis(ms)).await;
 }
 
-/// An instance of which one client takes care.
+/// An instance of one client.
 pub(super) fn piece<W: Workflow>(
     id: String,
     begin: u64,
@@ -99,7 +99,7 @@ where
     let name = id.clone();
     // A signal that is sent again is another signal.
     let may_crash = !acts.iter().any(|act| matches!(act, Act::Signal(..)));
-    // What the client has written down.
+    // The client's own record.
     let acts = Arc::new((acts, AtomicUsize::new(0)));
     let perform = move |client: Client, world: World| -> Performance {
         let (name, input, acts) = (name.clone(), input.clone(), acts.clone());
@@ -123,8 +123,8 @@ where
     Piece { id, workflow: W::NAME, model: Arc::new(model), operate, parts: vec![part] }
 }
 
-/// Waits for the end of what was started, or not: whoever waits keeps an instance awake by asking, so many are left
-/// alone.
+/// Waits for the end of the instance, or not. Waiting keeps an instance awake by asking, so a number of instances
+/// are left alone.
 pub(super) async fn outcome<W: Workflow>(handle: &WorkflowHandle<W>, world: &World) -> Result<Option<Outcome>, String> {
     if world.lock().random.coin() {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! One thing after another.
+//! Workflows that do one thing after another.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -51,13 +51,13 @@ pub(super) fn sequence(random: &mut Random, id: String, begin: u64) -> Piece {
 }
 
 thread_local! {
-    /// What steps read: it changes with every look. A world has a thread of its own.
+    /// The value that steps read: it changes with every read. A world has a thread of its own.
     static GAUGE: Cell<u64> = const { Cell::new(0) };
-    /// The world that notes what steps do.
+    /// The world that notes the calls of steps.
     static WORLD: RefCell<Option<World>> = const { RefCell::new(None) };
 }
 
-/// Every world begins with the same.
+/// Resets it, so that every world begins with the same value.
 pub(crate) fn set_gauge(world: Option<World>) {
     GAUGE.set(0);
     WORLD.set(world);
@@ -71,7 +71,7 @@ fn looks(run: &str, number: usize) {
     });
 }
 
-/// Looks at the world outside, and goes by what was seen first.
+/// Reads the outside value, and acts by the first one that it read.
 #[derive(Debug, Default)]
 pub(super) struct Steps;
 
@@ -111,7 +111,7 @@ pub(super) fn steps(random: &mut Random, id: String, begin: u64) -> Piece {
     })
 }
 
-/// Inputs without their copies: those that came while the code could not go on are kept as they came.
+/// Removes copies of inputs: inputs that came while the code could not go on are kept as they came.
 pub(super) fn firsts(history: &[Event]) -> impl Iterator<Item = &Event> {
     let mut seen = BTreeSet::new();
     history.iter().filter(move |event| match event.kind.seq().filter(|_| event.kind.is_input()) {
@@ -142,7 +142,8 @@ pub(super) fn timers(random: &mut Random, id: String, begin: u64) -> Piece {
     let naps: Vec<u64> = (0..random.between(1, 4)).map(|_| random.pick(&[0, 1, 40, 900, 6_000])).collect();
     let input = naps.clone();
     piece::<Timers>(id, begin, input, Vec::new(), move |history| {
-        // By the clocks of the nodes, of which any may jump; that none is early by the broker's is looked at elsewhere.
+        // This uses the clocks of the nodes, and each may jump. The audit checks that no timer is early by the broker's
+        // clock.
         let started = |event: &Event| matches!(event.kind, EventKind::TimerStarted { .. }).then_some(event.at);
         let fired = |event: &Event| matches!(event.kind, EventKind::TimerFired { .. }).then_some(event.at);
         let times = history.iter().filter_map(started).zip(firsts(history).filter_map(fired));

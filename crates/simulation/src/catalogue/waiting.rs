@@ -1,4 +1,4 @@
-//! What comes from outside, when it likes.
+//! Workflows that wait for signals.
 
 use partitura::{Cx, Signal};
 
@@ -8,7 +8,7 @@ use crate::service::{Call, PlayerStub};
 
 pub(super) const WORKFLOWS: &[Entry] = &[entry::<Collected>(), entry::<Counted>()];
 
-/// Takes signals from a channel, of which some come before it looks.
+/// Takes signals from a channel; some of them come before it waits.
 #[derive(Debug, Default)]
 struct Collected;
 

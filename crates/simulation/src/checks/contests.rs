@@ -1,4 +1,4 @@
-//! Which of several starts counts.
+//! Checks which of several starts counts.
 
 use std::collections::BTreeSet;
 
@@ -10,10 +10,11 @@ use crate::catalogue::operating::CLOSED;
 use crate::catalogue::{Expected, Outcome, Verdict};
 use crate::world::State;
 
-/// How a run ends that a new one takes the place of.
+/// The end of a run that a new one replaces.
 const REPLACED: &str = "it was replaced by a new start of the same id";
 
-/// The runs of a piece against its starts, each run against its model, and all of it against what its clients heard.
+/// Compares the runs of a piece with its starts, each run with its model, and all of them with the answers to its
+/// clients.
 pub(super) fn is_decided(state: &State, piece: &Ended, runs: &[Run]) -> Found {
     let name = format!("{}/{}", piece.workflow, piece.id);
     let own: Vec<&Run> = runs.iter().filter(|run| run.name == name).collect();
@@ -37,7 +38,7 @@ pub(super) fn is_decided(state: &State, piece: &Ended, runs: &[Run]) -> Found {
     piece.told.iter().try_for_each(|told| is_true(told, &own))
 }
 
-/// Every start that replaces leads to one run. Of the others, at most the first of all does.
+/// Checks that every start that replaces leads to one run. Of the other starts, only the very first may.
 fn starts_count_once(state: &State, piece: &Ended, own: &[&Run]) -> Found {
     let starts: Vec<(&String, StartPolicy)> = state
         .audit
@@ -58,7 +59,7 @@ fn starts_count_once(state: &State, piece: &Ended, own: &[&Run]) -> Found {
     Err(("each start counts once", format!("{} has runs by {policies:?} of {starts:?}", own[0].name)))
 }
 
-/// A run that was replaced did nothing else than its model up to then, and made way in the turn in which the next began.
+/// Checks a replaced run: it followed its model up to then, and ended in the turn in which the next run began.
 fn is_replaced(state: &State, run: &Run, expected: &Expected, next: &Run) -> Found {
     goes_as_far(run, expected)?;
     let (end, begin) = (run.events.last().map(|event| event.at), next.events.first().map(|event| event.at));
@@ -69,7 +70,7 @@ fn is_replaced(state: &State, run: &Run, expected: &Expected, next: &Run) -> Fou
     Ok(())
 }
 
-/// A run that was ended from outside did nothing else than its model up to then.
+/// Checks that a run that was ended from outside followed its model up to then.
 fn goes_as_far(run: &Run, expected: &Expected) -> Found {
     let calls = calls_of(run);
     if expected.calls.starts_with(&calls) {
@@ -79,7 +80,7 @@ fn goes_as_far(run: &Run, expected: &Expected) -> Found {
     Err(("tasks and compensations are called exactly when due", text))
 }
 
-/// What a client was told of its start and of the outcome.
+/// Checks the answers to a client about its start and about the outcome.
 fn is_true(Told { number, policy, heard }: &Told, own: &[&Run]) -> Found {
     let is_by = |run: &&&Run| {
         let Some(EventKind::WorkflowStarted(started)) = run.events.first().map(|event| &event.kind) else {
@@ -99,7 +100,7 @@ fn is_true(Told { number, policy, heard }: &Told, own: &[&Run]) -> Found {
         Verdict::Exists(run) if !own.iter().any(|other| other.run == *run) => return wrong("which does not exist"),
         _ => {}
     }
-    // Who replaces hears of its own run, or of a later one.
+    // A client that replaces gets the outcome of its own run, or of a later one.
     let from = match policy {
         StartPolicy::Replace => own.iter().rposition(|run| is_by(&run)),
         _ => Some(0),

@@ -1,4 +1,4 @@
-//! What has to hold of a world at rest.
+//! The invariants of a world at rest.
 
 mod contests;
 
@@ -16,7 +16,7 @@ use crate::catalogue::{Expected, Heard, Model, Outcome, definition};
 use crate::rows::{body, mentions};
 use crate::world::State;
 
-/// A piece that was performed, and what its clients heard.
+/// A piece that was performed, and the answers to its clients.
 pub(crate) struct Ended {
     pub(crate) id: String,
     pub(crate) workflow: &'static str,
@@ -24,20 +24,20 @@ pub(crate) struct Ended {
     pub(crate) told: Vec<Told>,
 }
 
-/// What one of its clients heard, and how it started.
+/// The answers to one of its clients, and its start.
 pub(crate) struct Told {
     pub(crate) number: usize,
     pub(crate) policy: StartPolicy,
     pub(crate) heard: Heard,
 }
 
-/// A run of an instance, as it is kept.
+/// A run of an instance, as it is stored.
 struct Run {
     name: String,
     workflow: String,
     id: String,
     run: String,
-    /// Whether its code could not go on at some time.
+    /// Whether its code was once unable to go on.
     stopped: bool,
     turns: Vec<Vec<Event>>,
     events: Vec<Event>,
@@ -45,7 +45,7 @@ struct Run {
 
 type Found = Result<(), (&'static str, String)>;
 
-/// Looks at everything, and notes the first thing that is wrong.
+/// Checks everything, and notes the first violation.
 pub(crate) fn run(state: &mut State, ended: &[Ended]) {
     if state.violation.is_some() {
         return;
@@ -115,8 +115,8 @@ fn ends_once(run: &Run) -> Found {
     Ok(())
 }
 
-/// Results, timers, children, steps: one each. Signals: one per message. While the code of a run cannot go on, nobody
-/// knows what it takes: what comes is kept as it comes, and the replay passes over what it had before.
+/// Checks that each result, timer, child and step is applied once, and a signal once per message. While the code of a
+/// run cannot go on, inputs are kept as they come, and the replay passes over those that it had before.
 fn inputs_are_applied_once(run: &Run) -> Found {
     if run.stopped {
         return Ok(());
@@ -143,8 +143,8 @@ fn inputs_are_applied_once(run: &Run) -> Found {
     Ok(())
 }
 
-/// The code, given the history, comes to the same end and asks for nothing more. An end that was imposed on a stopped run
-/// is another than that to which its code, repaired, might have come by what is kept.
+/// Checks that a replay of the history comes to the same end and asks for nothing more. An end that was imposed on a
+/// stopped run may differ from the end that the repaired code would reach.
 fn replays(run: &Run) -> Found {
     let Some(definition) = definition(&run.workflow) else {
         return Err(("a history belongs to a workflow", run.name.clone()));
@@ -188,18 +188,18 @@ fn no_other_events(state: &State, runs: &[Run]) -> Found {
 
 /// Whether every instance has ended, as far as its summary says.
 pub(crate) fn all_closed(state: &State) -> bool {
-    // Asked too often to decode it each time.
+    // This is called too often to decode the summary each time.
     state.keys.space("instances").all(|(_, value)| mentions(value, "\"closed_at\""))
 }
 
-/// What is known of the instances that have not ended.
+/// Describes the instances that have not ended.
 pub(crate) fn still_open(state: &State) -> String {
     let Ok(runs) = runs(state) else { return String::new() };
     let open = runs.iter().filter(|run| !run.events.iter().any(|event| event.kind.is_end()));
     open.map(|run| format!("{} is open:\n{}", run.name, story(&run.events))).collect()
 }
 
-/// One summary per instance, of its latest run, and closed.
+/// Checks that each instance has one summary, of its latest run, and closed.
 fn summaries(state: &State, runs: &[Run]) -> Found {
     let summaries = state.keys.space("instances").map(|(_, value)| stored::<Summary>(value));
     let summaries = summaries.collect::<Result<Vec<_>, _>>()?;
@@ -219,7 +219,7 @@ fn summaries(state: &State, runs: &[Run]) -> Found {
     }
 }
 
-/// Whatever has a result was run, and whatever was run had been asked for.
+/// Checks that a task with a result was run, and that a task that was run had been scheduled.
 fn tasks_were_run(state: &State, runs: &[Run]) -> Found {
     let mut asked = BTreeMap::new();
     for run in runs {
@@ -249,7 +249,7 @@ fn tasks_were_run(state: &State, runs: &[Run]) -> Found {
     Ok(())
 }
 
-/// Whatever step has a result was run.
+/// Checks that a step with a result was run.
 fn steps_were_run(state: &State, runs: &[Run]) -> Found {
     for run in runs {
         let with_result = |event: &Event| match event.kind {
@@ -266,7 +266,7 @@ fn steps_were_run(state: &State, runs: &[Run]) -> Found {
     Ok(())
 }
 
-/// A run against its model.
+/// Compares a run with its model.
 fn as_the_model_says(run: &Run, Expected { outcome, calls, others }: Expected, runs: &[Run]) -> Found {
     let told = || story(&run.events);
     let ended = end_of(run);

@@ -1,4 +1,4 @@
-//! The simulation itself is simulated: it reproduces, it is clean, and it finds what is put in.
+//! Tests of the simulation itself: it reproduces, it finds nothing without a bug, and it finds each deliberate bug.
 
 mod mutants;
 mod worlds;

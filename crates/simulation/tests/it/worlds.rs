@@ -4,7 +4,7 @@ use partitura_simulation::{Options, simulate};
 fn a_seed_decides_about_everything_that_happens() {
     for seed in 0..60 {
         let (first, second) = (simulate(seed, Options::default()), simulate(seed, Options::default()));
-        assert_eq!(first.hash, second.hash, "seed {seed}: something has a will of its own");
+        assert_eq!(first.hash, second.hash, "seed {seed}: something does not depend on the seed");
         assert_eq!((first.happenings, first.lasted), (second.happenings, second.lasted), "seed {seed}");
     }
 }

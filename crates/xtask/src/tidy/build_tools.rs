@@ -3,7 +3,7 @@
 use super::problem::Problem;
 use crate::repository::Repository;
 
-/// A crate that is a sign of a tool, and the tool.
+/// Crates that need a tool, and the tool.
 const DENIED: &[(&str, &str)] = &[
     ("autotools", "autotools"),
     ("bindgen", "libclang"),

@@ -1,4 +1,4 @@
-//! Imports point one way: no file imports one that imports it, be it over others.
+//! Imports point one way: no file imports a file that imports it, directly or through others.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +6,7 @@ use super::modules::{self, Imports};
 use super::problem::Problem;
 use crate::repository::Repository;
 
-/// Crates whose circles are still to be undone. A crate leaves this list with its last circle.
+/// Crates that still have circles. A crate leaves this list with its last circle.
 const CIRCULAR: &[&str] = &[
     "adapters/embedded",
     "adapters/kafka",
@@ -78,7 +78,7 @@ fn reachable(imports: &Imports, from: &str) -> BTreeSet<String> {
     reached
 }
 
-/// Breadth first, so that it is one of the shortest.
+/// Searches breadth first, so that the circle is one of the shortest.
 fn shortest_way_back(imports: &Imports, from: &str) -> Option<Vec<String>> {
     let mut came_from: BTreeMap<String, String> = BTreeMap::new();
     let mut level = vec![from.to_owned()];

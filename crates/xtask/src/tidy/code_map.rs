@@ -1,4 +1,4 @@
-//! The code map of docs/architecture.md is the tree: every crate has its line, and no line lies.
+//! The code map of docs/architecture.md agrees with the tree: every crate has its line, and every line its crate.
 
 use std::collections::BTreeSet;
 
@@ -35,7 +35,7 @@ fn section(text: &str) -> Option<&str> {
     Some(after.split_once("\n## ").map_or(after, |(section, _)| section))
 }
 
-/// Every `crates/x` and `adapters/x`, without what follows in a longer path.
+/// Finds every `crates/x` and `adapters/x`, without the rest of a longer path.
 fn named(section: &str) -> BTreeSet<&str> {
     let is_path = |character: char| character.is_ascii_alphanumeric() || matches!(character, '-' | '_' | '/' | '.');
     let paths = section.split(|character| !is_path(character));

@@ -1,4 +1,4 @@
-//! The conformance suite, its specification and the contract speak of the same cases.
+//! The conformance suite, its specification and the contract name the same cases.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use crate::repository::Repository;
 const PAGE: &str = "docs/conformance.md";
 const CASES: &str = "conformance/src/cases/";
 const CONTRACT: &str = "crates/broker/src/";
-/// Cases of what is written above the contract, which it therefore does not promise.
+/// Cases of the layers above the contract, which the contract does not promise.
 const ABOVE: &[&str] = &["conformance/src/cases/floor.rs", "conformance/src/cases/dead.rs"];
 
 pub(super) fn check(repository: &Repository) -> Vec<Problem> {
@@ -33,7 +33,7 @@ pub(super) fn check(repository: &Repository) -> Vec<Problem> {
     problems
 }
 
-/// What the contract names exists, and what exists it names.
+/// Checks that every case which the contract names exists, and that it names every case.
 fn contract(repository: &Repository, cases: &BTreeMap<String, Case>) -> Vec<Problem> {
     let mut promised = BTreeSet::new();
     let mut problems = Vec::new();
@@ -95,7 +95,7 @@ fn case(file: &str, call: &str) -> Option<(String, Case)> {
     Some((id.to_owned(), Case { file: file.to_owned(), tier, needs, property: property.to_owned() }))
 }
 
-/// The next string literal, and what follows it. Ids and properties contain no escapes.
+/// Returns the next string literal and the text after it. Ids and properties contain no escapes.
 fn literal(text: &str) -> Option<(&str, &str)> {
     text.split_once('"')?.1.split_once('"')
 }

@@ -1,11 +1,12 @@
-//! The dependency table of docs/architecture.md: what each crate may use. Tests and benchmarks may use more.
+//! The dependency table of docs/architecture.md: the packages that each crate may use. Tests and benchmarks may use
+//! more.
 
 /// One row: the crates in `directory` may depend on these packages and on no other.
 pub(super) struct Row {
     /// A crate's directory, or `adapters/*` for each of them.
     pub(super) directory: &'static str,
     pub(super) may_use: &'static [&'static str],
-    /// Why, for the reader of the error.
+    /// The reason, for the reader of the error.
     pub(super) because: &'static str,
 }
 
@@ -23,7 +24,7 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         directory: "crates/codec",
         may_use: &["base64", "serde", "serde_json"],
-        because: "it knows values and their text, and nothing of who sends them",
+        because: "it knows values and their text, and not their senders",
     },
     Row { directory: "crates/retry", may_use: &["serde"], because: "a policy is plain data and arithmetic" },
     Row {
@@ -103,7 +104,7 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         directory: "crates/servers",
         may_use: &["serde", "serde_json", "thiserror"],
-        because: "it starts other people's programs, and knows nothing of ours",
+        because: "it starts other vendors' programs, and knows none of ours",
     },
     Row {
         directory: "crates/server-harness",
@@ -157,7 +158,7 @@ pub(super) const ROWS: &[Row] = &[
             "tokio",
             "uuid",
         ],
-        because: "the simulation brings a broker of its own, and tries what every adapter's users run",
+        because: "the simulation has a broker of its own, and runs the code that every adapter's users run",
     },
     Row {
         directory: "conformance",
@@ -173,12 +174,12 @@ pub(super) const ROWS: &[Row] = &[
             "thiserror",
             "tokio",
         ],
-        because: "the suite knows the contract and the lanes, never an adapter or the engine: it tries a stranger's broker, too",
+        because: "the suite knows the contract and the lanes, never an adapter or the engine: it also tests brokers of other authors",
     },
     Row {
         directory: "benches",
         may_use: &["partitura", "async-trait", "bytes", "clap", "futures", "serde", "serde_json", "tempfile", "tokio"],
-        because: "benchmarks measure what users get: the public interface",
+        because: "benchmarks measure the public interface, as users do",
     },
 ];
 
@@ -198,5 +199,5 @@ pub(super) const CLIENTS: &[(&str, &[&str])] = &[
 /// The facade, in which adapters are optional.
 pub(super) const FACADE: &str = "crates/partitura";
 
-/// Where adapters live.
+/// The directory of the adapters.
 pub(super) const ADAPTERS: &str = "adapters/";

@@ -1,4 +1,4 @@
-//! Links between the pages, and from them into the tree, lead somewhere.
+//! Links between the pages, and from them into the tree, have a target.
 
 use super::problem::Problem;
 use crate::repository::Repository;
@@ -11,7 +11,7 @@ pub(super) fn check(repository: &Repository) -> Vec<Problem> {
             if !leads {
                 problems.push(Problem::new(
                     format!("{page}:{line}"),
-                    format!("the link to {target} leads nowhere; mend or drop it"),
+                    format!("the link to {target} has no target; mend or drop it"),
                 ));
             }
         }
@@ -44,7 +44,7 @@ fn targets_in(line: &str) -> Vec<&str> {
     parts.filter_map(|rest| rest.split([')', ' ']).next()).collect()
 }
 
-/// The path below the root that a link leads to; none if it leads out of the repository.
+/// Returns the path below the root that a link leads to; `None` if it leads out of the repository.
 fn resolve(page: &str, target: &str) -> Option<String> {
     let path = target.split('#').next().unwrap_or_default();
     if path.contains("://") || path.starts_with("mailto:") {

@@ -37,7 +37,7 @@ const CHECKS: &[Check] = &[
     Check { name: "conformance", run: conformance::check },
 ];
 
-/// Runs every check on the repository and prints all that is wrong.
+/// Runs every check on the repository and prints all problems.
 pub(crate) fn run() -> Result<(), Failure> {
     let repository = Repository::load()?;
     let mut count = 0;

@@ -1,7 +1,8 @@
 //! The modules of a crate and what each imports, read from the source.
 //!
-//! A module is one file. It imports the file that defines an item it names. A re-export (`pub use`) defines nothing: the
-//! module that re-exports does not import the item, and who names the item by the re-export imports its origin.
+//! A module is one file. It imports the file that defines an item it names. A re-export (`pub use`) defines nothing:
+//! the module that re-exports does not import the item, and a module that names the item by the re-export imports its
+//! origin.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +13,7 @@ use crate::repository::Repository;
 /// The path of a module below the crate's root, as `["consumer", "worker"]`.
 type ModulePath = Vec<String>;
 
-/// What each file of one crate imports of the others, by the files' paths below the root of the repository.
+/// The imports of each file of one crate from the others, by the files' paths below the root of the repository.
 pub(super) type Imports = BTreeMap<String, BTreeSet<String>>;
 
 /// Reads the modules below `src`, the path of a crate's source directory. A file that does not parse is no module: the compiler
@@ -31,7 +32,7 @@ pub(super) fn imports(repository: &Repository, src: &str) -> Imports {
     modules.values().map(|module| (module.file.clone(), origins(module))).collect()
 }
 
-/// `consumer/worker.rs` is `consumer::worker`. Test modules and programs of their own are none.
+/// `consumer/worker.rs` is `consumer::worker`. Test modules and programs are not modules of the crate.
 fn module_path(file: &str) -> Option<ModulePath> {
     let parts = file.strip_suffix(".rs")?.split('/').map(str::to_owned).collect::<Vec<_>>();
     let (last, parents) = parts.split_last()?;
@@ -78,7 +79,7 @@ impl Module {
 }
 
 struct Reader {
-    /// Where it reads: the file's module, and modules that are written within it.
+    /// The place in the source: the file's module, and the modules that are written within it.
     path: ModulePath,
     /// Modules of this file with a file of their own.
     children: BTreeSet<String>,
@@ -86,7 +87,7 @@ struct Reader {
 }
 
 impl Reader {
-    /// The path from the crate's root, if it is one into this crate.
+    /// The path from the crate's root, if it leads into this crate.
     fn absolute(&self, segments: &[String]) -> Option<Vec<String>> {
         let (first, rest) = segments.split_first()?;
         match first.as_str() {

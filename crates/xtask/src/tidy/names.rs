@@ -4,7 +4,7 @@ use super::problem::Problem;
 use super::source::without_comments;
 use crate::repository::Repository;
 
-/// The words must not occur, in either case, in the code below `within`, save below `except`.
+/// The words must not occur, in either case, in the code below `within`, except below `except`.
 struct Rule {
     words: &'static [&'static str],
     within: &'static [&'static str],
@@ -16,7 +16,8 @@ const RULES: &[Rule] = &[
     Rule {
         words: &["amqp", "jetstream", "kafka", "lapin", "nats", "pulsar", "rabbitmq", "redpanda", "solace", "sqlite"],
         within: &["crates/", "conformance/", "benches/"],
-        // The repository's commands know everything, and the servers are the vendors'; in the facade, the feature flags and the URLs that go with them.
+        // The repository's commands know everything, and the servers belong to vendors. The facade has the feature
+        // flags, and the URLs of those features.
         except: &["crates/servers/", "crates/xtask/", "crates/partitura/src/lib.rs", "crates/partitura/src/connect.rs"],
         because: "only adapters and the facade's feature flags name a vendor; say it in the contract's words, or move it to the adapter",
     },

@@ -1,6 +1,6 @@
 use std::fmt;
 
-/// Something to mend: where, what is wrong, and what to do.
+/// A problem: its place, its kind, and the next thing to do.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Problem {
     pub(super) place: String,

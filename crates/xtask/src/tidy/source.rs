@@ -1,6 +1,7 @@
 //! Rust source without its comments, for the checks that read code.
 
-/// The source with every comment, documentation included, blanked out. Lines stay where they are; strings stay whole.
+/// Returns the source with every comment, documentation included, replaced by blanks. Lines keep their numbers, and
+/// strings are unchanged.
 pub(super) fn without_comments(source: &str) -> String {
     let mut code = String::with_capacity(source.len());
     let mut rest = source;

@@ -1,4 +1,4 @@
-//! The pages state the toolchain that the workspace does.
+//! The pages and the workspace state the same toolchain.
 
 use super::problem::Problem;
 use crate::repository::Repository;
