@@ -1,4 +1,5 @@
-//! How long an instance takes to be rebuilt from its history: what a miss in the cache of live instances costs, beside reading it.
+//! Measures the replay of an instance from its history: the cost of a miss in the cache of live instances, without
+//! reading the history.
 //!
 //! `cargo xtask bench replay`
 
@@ -8,7 +9,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use partitura::{Cx, Never, TaskError, join_all};
 use partitura_workflow::{Definition, Event, EventKind, Execution, Payload, RULES, Started, Workflow};
 
-/// So many tasks: each is one event when it is scheduled and one when it has ended.
+/// The numbers of tasks. Each task is one event when it is scheduled and one when it has ended.
 const TASKS: u32 = 5_000;
 
 /// Rates of exchange.

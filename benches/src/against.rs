@@ -1,8 +1,8 @@
-//! An adapter against the raw client below it: the same work, the same broker, in turns.
+//! Compares an adapter with the raw client below it: the same work, the same broker, in turns.
 //!
-//! Both sides do the same job: a message has a payload, a key and an id, all three of its own, and whoever consumes it
-//! gets all three to keep. The key decides about the partition. Both have the same window of unconfirmed messages, the same
-//! bound of unsettled ones, and the durability that the adapter asks for.
+//! Both sides do the same work. Each message has its own payload, key and id, and its consumer gets all three to keep.
+//! The key decides the partition. Both have the same window of unconfirmed messages, the same bound of unsettled ones,
+//! and the durability that the adapter asks for.
 
 use std::error::Error;
 use std::num::NonZeroUsize;
@@ -21,21 +21,21 @@ use serde::Serialize;
 use crate::usage::own_seconds;
 use crate::{Latencies, Usage};
 
-/// The result of an exercise.
+/// The result of one measurement.
 pub type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
-/// The work: what both sides do, and with which settings.
+/// The work of both sides, with its settings.
 #[derive(Debug, Clone, Copy)]
 pub struct Work {
     /// Messages published, and then consumed, in each round.
     pub messages: usize,
     /// Bytes of a payload.
     pub payload: usize,
-    /// Messages without a confirm at any time.
+    /// The largest number of unconfirmed messages.
     pub window: usize,
     /// Partitions of the topic.
     pub partitions: u32,
-    /// Messages sent one by one to see how long one takes, in each round.
+    /// The number of single messages in each round, to measure the time of one.
     pub pings: usize,
     /// The pause between two of them.
     pub pause: Duration,
@@ -58,7 +58,7 @@ impl Default for Work {
     }
 }
 
-/// What a side publishes: the same for both, built one by one.
+/// The messages that a side publishes. They are the same for both, and built one by one.
 #[derive(Debug, Clone, Copy)]
 pub struct Letters {
     payload: usize,
@@ -66,7 +66,7 @@ pub struct Letters {
 }
 
 impl Letters {
-    /// Letters of so many bytes.
+    /// Makes letters of `bytes` bytes.
     pub fn new(payload: usize) -> Self {
         Self { payload, written: 0 }
     }
@@ -82,13 +82,13 @@ impl Iterator for Letters {
     }
 }
 
-/// How many keys there are.
+/// The number of keys.
 const KEYS: u64 = 1_000;
 
-/// What a message is, whoever publishes it.
+/// A message, for both sides.
 #[derive(Debug, Clone)]
 pub struct Letter {
-    /// By which a duplicate is recognised.
+    /// The id by which a duplicate is recognised.
     pub id: String,
     /// Letters of one key are in one partition.
     pub key: String,
@@ -96,13 +96,14 @@ pub struct Letter {
     pub payload: Vec<u8>,
 }
 
-/// One of the two sides. It keeps its own topic, whose messages are durable and confirmed, and settles what it consumes.
+/// One of the two sides. It has its own topic, whose messages are durable and confirmed, and settles every message that
+/// it consumes.
 #[async_trait]
 pub trait Side: Send {
-    /// Publishes so many messages with keys, and returns when each is confirmed.
+    /// Publishes this many messages with keys, and returns when each is confirmed.
     async fn publish(&mut self, messages: usize) -> Result<()>;
 
-    /// Consumes so many messages and settles each; returns when the broker knows.
+    /// Consumes this many messages and settles each; returns when the broker has taken the settlements.
     async fn consume(&mut self, messages: usize) -> Result<()>;
 
     /// Publishes one message, consumes and settles it.
@@ -119,11 +120,11 @@ pub struct Adapter {
     letters: Letters,
 }
 
-/// How many messages one call of `publish` takes.
+/// The number of messages in one call of `publish`.
 const BATCH: usize = 100;
 
 impl Adapter {
-    /// Declares a topic of its own, and joins it. Waits until all partitions are there.
+    /// Declares a topic of its own, and joins it. Waits until all partitions are assigned.
     ///
     /// # Errors
     /// Those of the broker.
@@ -147,7 +148,7 @@ impl Adapter {
         Ok(Self { topic, work, producer, consumer, letters: Letters::new(work.payload) })
     }
 
-    /// Where it publishes to.
+    /// The topic to which it publishes.
     pub fn topic(&self) -> &TopicName {
         &self.topic
     }
@@ -163,7 +164,7 @@ impl Side for Adapter {
         let Self { topic, work, producer, letters, .. } = self;
         let mut flying = FuturesUnordered::new();
         for _ in 0..messages.div_ceil(BATCH) {
-            // The producer keeps to its window itself; so many calls always have it full.
+            // The producer limits its window itself. This number of calls always keeps it full.
             if flying.len() * BATCH >= 2 * work.window {
                 confirmed(flying.next().await)?;
             }
@@ -211,26 +212,26 @@ fn confirmed<R, E: Error + Send + Sync + 'static>(results: Option<Vec<std::resul
     Ok(())
 }
 
-/// One line of JSON: both sides of one exercise, and their ratio.
+/// One line of JSON: both sides of one measurement, and their ratio.
 #[derive(Debug, Clone, Serialize)]
 pub struct Comparison {
     /// The broker with its version.
     pub broker: String,
     /// `publish`, `consume` (messages per second; a ratio above 1 is better) or `p50_ms`, `p99_ms` of a ping (below 1);
-    /// `publish_cpu_us`, `consume_cpu_us`: processor time of this process for each message, which varies less than the
-    /// clock where others use the machine, and in which the broker's own work has no part.
+    /// `publish_cpu_us`, `consume_cpu_us`: processor time of this process for each message. It varies less than the
+    /// clock if others use the machine, and does not include the broker's own work.
     pub measure: &'static str,
-    /// The raw client's median over the rounds; of a ping, that of all rounds together.
+    /// The raw client's median over the rounds; for a ping, the median over all rounds together.
     pub raw: f64,
     /// The adapter's.
     pub adapter: f64,
-    /// The adapter's by the raw client's: the median of the rounds' ratios, or of all pings.
+    /// The adapter's value divided by the raw client's: the median of the rounds' ratios, or the ratio over all pings.
     pub ratio: f64,
     /// The settings.
     pub notes: String,
 }
 
-/// Lets both sides do the work, in turns, and compares them. Who comes first changes with each round.
+/// Lets both sides do the work, in turns, and compares them. The side that begins changes with each round.
 ///
 /// # Errors
 /// Those of either side.
@@ -241,7 +242,7 @@ pub async fn compare(broker: &str, work: Work, raw: &mut dyn Side, adapter: &mut
         side.publish(BATCH).await?;
         side.consume(BATCH).await?;
     }
-    // Of both sides: publish, consume, and the processor time of each; then pings.
+    // For both sides: publish, consume, and the processor time of each; then pings.
     let mut scores: [[Vec<f64>; 4]; 2] = Default::default();
     let mut pings = [Vec::new(), Vec::new()];
     let watch = Usage::watch();

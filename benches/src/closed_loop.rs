@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use crate::Latencies;
 
-/// What a closed loop measured.
+/// The measurements of a closed loop.
 #[derive(Debug, Clone)]
 pub struct Timed {
     /// From the first request to the last answer.
     pub took: Duration,
-    /// What each request returned.
+    /// The result of each request.
     pub latencies: Latencies,
 }
 

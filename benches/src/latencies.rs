@@ -20,7 +20,7 @@ impl Latencies {
         latency.map_or(0.0, |latency| (latency.as_secs_f64() * 1e6).round() / 1e3)
     }
 
-    /// How many there are.
+    /// The number of latencies.
     pub fn len(&self) -> usize {
         self.sorted.len()
     }

@@ -1,8 +1,8 @@
-//! What Partitura's benchmarks share.
+//! The common part of Partitura's benchmarks.
 //!
-//! A benchmark is a [closed loop](closed_loop): so many clients, each with one request in flight, until so many requests are
-//! done. What comes out is a [`Measure`], in the line shape in which the peers' benchmarks report too, with who used the
-//! machine's processors meanwhile: a figure that was taken beside other work says so.
+//! A benchmark is a [closed loop](closed_loop): a number of clients, each with one request in flight, until a number of
+//! requests are done. The result is a [`Measure`], in the form of the lines of the other engines' benchmarks. It has
+//! the use of the machine's processors meanwhile, so that a figure that was taken beside other work shows it.
 //!
 //! An adapter is measured [against] the raw client below it, in turns on the same broker, by an example of its crate.
 //!

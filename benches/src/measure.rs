@@ -4,12 +4,12 @@ use serde::Serialize;
 
 use crate::{Timed, Usage};
 
-/// One figure: a line of JSON in the shape that the peers' benchmarks print.
+/// One figure: a line of JSON in the form of the other engines' benchmarks.
 #[derive(Debug, Clone, Serialize)]
 pub struct Measure {
-    /// Who was measured.
+    /// The engine that was measured.
     pub peer: String,
-    /// Doing what.
+    /// The workload.
     pub workload: String,
     /// Requests in flight.
     pub concurrency: usize,
@@ -21,12 +21,12 @@ pub struct Measure {
     pub p50_ms: f64,
     /// All but a hundredth of them took no longer.
     pub p99_ms: f64,
-    /// What else is to be known about the figure.
+    /// Notes about the figure.
     pub notes: String,
 }
 
 impl Measure {
-    /// A figure from what a closed loop measured and who used the machine meanwhile.
+    /// Makes a figure from the measurements of a closed loop and the use of the machine meanwhile.
     pub fn new(peer: &str, workload: &str, concurrency: usize, timed: &Timed, notes: &str, usage: &Usage) -> Self {
         let n = timed.latencies.len();
         let round = |value: f64| (value * 10.0).round() / 10.0;

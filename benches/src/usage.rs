@@ -1,10 +1,10 @@
 use std::fmt;
 use std::time::Instant;
 
-/// Kernel ticks a second: 100 on every Linux that one meets.
+/// Kernel ticks a second: 100 on every usual Linux.
 const TICKS: f64 = 100.0;
 
-/// Who used the machine's processors while something was measured. Empty where there is no `/proc`.
+/// Describes the use of the machine's processors during a measurement. Empty where there is no `/proc`.
 #[derive(Debug, Clone, Default)]
 pub struct Usage {
     text: String,
@@ -17,7 +17,7 @@ impl fmt::Display for Usage {
 }
 
 impl Usage {
-    /// Starts to watch; the function that comes back ends it.
+    /// Starts to watch; the returned function ends it.
     pub fn watch() -> impl FnOnce() -> Self {
         let (begun, before) = (Instant::now(), Counters::read());
         move || {

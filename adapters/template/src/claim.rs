@@ -15,22 +15,22 @@ use crate::session::{Answer, Session};
 use crate::template::Core;
 use crate::{error, wire};
 
-/// How many messages are read at once.
+/// The number of messages that are read at once.
 const MOST: usize = 100;
-/// How often is looked without having been told to: for what died without a word, and for what was not heard.
+/// The interval of looking without a notice: for owners that died, and for notices that were lost.
 const LOOK: Duration = Duration::from_secs(3);
 
-/// What the members of an ordered or shared subscription claim, or the one listener of a broadcast.
+/// The claims of a member of an ordered or shared subscription, or of the one listener of a broadcast.
 #[derive(Debug)]
 pub(crate) struct Group {
     core: Arc<Core>,
     kind: Kind,
-    /// One for all claims of this member. It is lost with all of them, and never revived.
+    /// The session of all claims of this member. All are lost with it, and it is never revived.
     session: tokio::sync::Mutex<Arc<Session>>,
-    /// The key of what this group's members say.
+    /// The key of the notices between this group's members.
     beats: String,
     ear: tokio::sync::Mutex<Ear>,
-    /// A listener's line exists from when it was opened, not from when it is first read.
+    /// A listener's line exists from the moment when it was opened, not from the first read.
     opened: Mutex<Option<LineClaim>>,
 }
 
@@ -38,9 +38,9 @@ pub(crate) struct Group {
 pub(crate) enum Kind {
     /// A partition has one owner.
     Ordered(SubscriptionName),
-    /// Single messages are competed for.
+    /// Members compete for single messages.
     Shared(SubscriptionName),
-    /// A line of one's own.
+    /// A line of the listener's own.
     Listening,
 }
 
@@ -80,7 +80,7 @@ impl Claims for Group {
             return Ok(opened);
         }
         let (session, topic, kind) = (self.session("claim").await?, topic.clone(), self.kind.clone());
-        // A task of its own ends also when nobody waits for it any more; then its lease is dropped.
+        // A task of its own ends also if no caller waits for it any more; then its lease is dropped.
         let leasing = tokio::spawn(async move {
             let lease = match kind {
                 Kind::Listening => Lease::open(session, topic.to_string()).await?,
@@ -121,36 +121,36 @@ fn decode(hex: &str) -> Option<Bytes> {
     pairs.iter().map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
 }
 
-/// A line in the hands of one member.
+/// A line that one member owns.
 #[derive(Debug)]
 pub(crate) struct LineClaim {
     core: Arc<Core>,
     lease: Lease,
     topic: TopicName,
-    /// Hears that there is something to read.
+    /// Receives notices of new messages.
     ear: Ear,
-    /// How many messages may be held, and are.
+    /// The number of messages that may be held, and the number that are held.
     ahead: usize,
     held: usize,
-    /// What is being read. It stays here when whoever waits for it goes away, so that nothing is lost.
+    /// The messages that are being read. They stay here if the waiting future is dropped, so that nothing is lost.
     taking: Option<Answer>,
-    /// When to look again, and when was last looked for the dead.
+    /// The time of the next look, and that of the last look for dead owners.
     look_at: Instant,
     swept: Instant,
-    /// What is being settled, and what goes next, at once.
+    /// The settlements on their way, and those that are sent next, together.
     settling: Option<Answer>,
     settled: Vec<i64>,
 }
 
 impl LineClaim {
-    /// `topic` is what its messages are said to be of.
+    /// `topic` is the topic of its messages for the consumer.
     pub(crate) fn new(core: Arc<Core>, lease: Lease, topic: TopicName, ahead: usize) -> Self {
         let (ear, now) = (core.notices.ear(&notices::ring_key(&lease.address)), Instant::now());
         let (taking, settling, settled) = (None, None, Vec::new());
         Self { core, lease, topic, ear, ahead, held: 0, taking, look_at: now, swept: now, settling, settled }
     }
 
-    /// Asks for what is there, if there is room for it.
+    /// Asks for the next messages, if there is room for them.
     fn take(&mut self) -> Option<Answer> {
         let room = i32::try_from(self.ahead.saturating_sub(self.held).min(MOST)).ok().filter(|room| *room > 0)?;
         let Lease { session, line, owner, .. } = &self.lease;
@@ -158,12 +158,12 @@ impl LineClaim {
             self.swept = Instant::now();
             session.ask("sweep", sqlx::query("SELECT sweep($1)").bind(*line));
         }
-        // What is said from here on may be about something that this does not see.
+        // Notices from here on may be about messages that this read does not see.
         self.ear.clear();
         Some(session.ask("read", wire::take(*line, *owner, room, self.core.clock.now())))
     }
 
-    /// Takes up what was read; and decides when to look again.
+    /// Takes the messages that were read, and decides when to look again.
     fn taken(&mut self, rows: &[PgRow]) -> sqlx::Result<Vec<Claimed<i64>>> {
         let mut messages = Vec::with_capacity(rows.len());
         for row in rows {
@@ -172,13 +172,13 @@ impl LineClaim {
         self.held += messages.len();
         let due_in = rows.first().map_or(Ok(None), |row| row.try_get::<Option<i64>, _>("due_in"))?;
         let due_in = due_in.map_or(LOOK, |millis| Duration::from_millis(millis.max(1).unsigned_abs()));
-        // Where there was something, there may be more.
+        // If there was a message, there may be more.
         let wait = if messages.is_empty() { due_in.min(LOOK) } else { Duration::ZERO };
         self.look_at = Instant::now() + wait;
         Ok(messages)
     }
 
-    /// Asks for what was settled to be deleted, one statement at a time.
+    /// Asks to delete the settled messages, one statement at a time.
     fn send_settled(&mut self) {
         if self.settling.is_none() && !self.settled.is_empty() {
             let delete = "DELETE FROM message WHERE number = ANY ($1) AND owner = $2";
@@ -207,7 +207,7 @@ impl Claim for LineClaim {
     async fn next(&mut self) -> Result<Vec<Claimed<i64>>> {
         loop {
             let is_idle = self.taking.is_none();
-            // Without room, this is called again when something was settled.
+            // Without room, this is called again after the next settlement.
             let has_room = self.held < self.ahead;
             tokio::select! {
                 () = self.core.host.closed() => return Err(error::closed("read")),
@@ -223,7 +223,7 @@ impl Claim for LineClaim {
                     }
                 }
                 () = sleep_until(self.look_at), if is_idle && has_room => self.taking = self.take(),
-                // Whatever was said, it means the same.
+                // All notices mean the same.
                 _ = self.ear.next(), if is_idle => self.look_at = Instant::now(),
             }
         }

@@ -1,4 +1,4 @@
-//! What the client's and the server's errors mean to the caller: whether to try again, and what to do.
+//! Maps the client's and the server's errors to kinds, which tell the caller whether to try again.
 
 use partitura_broker::{Error, ErrorKind};
 use sqlx::error::DatabaseError;
@@ -11,7 +11,7 @@ pub(crate) fn of(operation: &'static str, error: sqlx::Error) -> Error {
     Error::new(kind, operation, message).because(error)
 }
 
-/// There was no answer in time. The connection is given up with it.
+/// There was no answer in time. The connection is given up, too.
 pub(crate) fn silent(operation: &'static str) -> Error {
     Error::new(ErrorKind::Timeout, operation, "the server did not answer in time, and the connection was given up")
 }
@@ -37,7 +37,7 @@ fn classify(error: &sqlx::Error) -> (ErrorKind, &'static str) {
     match error {
         sqlx::Error::Database(error) => of_code(error.code().as_deref().unwrap_or_default()),
         sqlx::Error::Tls(_) => untrusted,
-        // How the client passes on that the certificate does not do.
+        // The form in which the client reports that it does not accept the certificate.
         sqlx::Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => untrusted,
         sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. } => {
             (ErrorKind::Corrupt, "the tables hold what this adapter did not write")

@@ -1,4 +1,4 @@
-//! Replies: an inbox is a line whose topic is its address, so that it needs nothing else.
+//! Replies: an inbox is a line whose topic is its address, and needs no other tables.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,11 +17,11 @@ use crate::lease::Lease;
 use crate::session::Session;
 use crate::template::{Core, SYSTEM};
 
-/// How many replies may wait to be read; then the oldest are dropped.
+/// The number of replies that may wait to be read; beyond it the oldest are dropped.
 const CAPACITY: usize = 1_024;
-/// How long to wait before listening again.
+/// The wait before listening again.
 const PAUSE: Duration = Duration::from_millis(500);
-/// No name of a topic begins so: a reply goes to an inbox, or nowhere.
+/// No name of a topic begins with this prefix: a reply goes to an inbox, or is dropped.
 const PREFIX: &str = "~";
 
 #[derive(Debug)]
@@ -49,7 +49,7 @@ async fn listen(core: &Arc<Core>, address: &str) -> Result<LineClaim> {
     Ok(LineClaim::new(core.clone(), lease, TopicName::new("inbox")?, CAPACITY))
 }
 
-/// Takes replies as they come, whether they are read or not, for as long as the inbox is there.
+/// Takes replies as they come, read or not, while the inbox exists.
 async fn read(core: Arc<Core>, address: String, mut first: Option<LineClaim>, replies: broadcast::Sender<Message>) {
     for attempt in 1.. {
         let reading = async {
@@ -61,7 +61,7 @@ async fn read(core: Arc<Core>, address: String, mut first: Option<LineClaim>, re
                 let claimed = claim.next().await?;
                 claim.settle(claimed.iter().map(|claimed| claimed.handle).collect());
                 for reply in claimed {
-                    // Without a receiver, this task is about to end.
+                    // Without a receiver this task will soon end.
                     let _ = replies.send(reply.message);
                 }
             }
@@ -77,8 +77,8 @@ async fn read(core: Arc<Core>, address: String, mut first: Option<LineClaim>, re
     }
 }
 
-/// Those replies that go to inboxes; an address is what some request said, and may be anything. If there is no line of it any
-/// more, the reply goes nowhere.
+/// Returns the replies that go to inboxes. An address comes from a request, and may be any text. If its line is gone,
+/// the reply is dropped.
 pub(crate) fn rows(replies: &[(InboxAddress, Message)]) -> Vec<(&str, Partition, &Message)> {
     let is_inbox = |address: &str| address.strip_prefix(PREFIX).is_some_and(|id| Uuid::try_parse(id).is_ok());
     let to_inboxes = replies.iter().filter(|(address, _)| is_inbox(address.as_str()));

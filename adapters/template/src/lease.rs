@@ -11,19 +11,19 @@ use crate::{error, notices, topology};
 #[derive(Debug)]
 pub(crate) struct Lease {
     pub(crate) session: Arc<Session>,
-    /// What is published to: a topic, or an inbox.
+    /// The address of messages: a topic, or an inbox.
     pub(crate) address: String,
     pub(crate) line: i32,
-    /// The key of the lock, by which messages are marked that were read and not settled.
+    /// The key of the lock, which marks messages that were read and not settled.
     pub(crate) owner: i64,
     is_given_up: bool,
 }
 
 impl Lease {
-    /// The lock of an ordered line is the line's: only one can have it. That of a shared one is the member's own, and only says
-    /// that it lives.
+    /// The lock of an ordered line belongs to the line, so that only one member can have it. The lock for a shared line
+    /// is the member's own, and only shows that the member lives.
     ///
-    /// Must not be dropped before it ends, or the lock stays with the session.
+    /// This future must not be dropped before it ends, or the lock stays with the session.
     pub(crate) async fn claim(
         session: Arc<Session>,
         topic: TopicName,
@@ -44,18 +44,18 @@ impl Lease {
         let read = || Ok((row.try_get("id")?, row.try_get("key")?, row.try_get("is_locked")?));
         let (line, owner, is_locked): (_, _, bool) = read().map_err(|source| error::of("claim", source))?;
         if !is_locked {
-            let message = format!("another owns partition {partition}; it is tried again");
+            let message = format!("another owns partition {partition}; trying again");
             return Err(Error::new(ErrorKind::Busy, "claim", message).of(topic));
         }
         if is_ordered {
-            // Whatever a predecessor had and did not settle.
+            // Frees the messages that a previous owner had and did not settle.
             let free = "UPDATE message SET owner = NULL WHERE line = $1 AND owner IS NOT NULL";
             session.ask("claim", sqlx::query(free).bind(line));
         }
         Ok(Self { session, address: topic.to_string(), line, owner, is_given_up: false })
     }
 
-    /// A new line, which ends with the lease: all that is published to `address` from now on.
+    /// Makes a line that ends with the lease: it gets all messages to `address` from now on.
     pub(crate) async fn open(session: Arc<Session>, address: String) -> Result<Self> {
         let owner = new_key();
         session.ask("listen", sqlx::query("SELECT pg_advisory_lock($1)").bind(owner));
@@ -66,20 +66,20 @@ impl Lease {
         Ok(Self { session, address, line, owner, is_given_up: false })
     }
 
-    /// Gives up the line, and what is held of it, once. It is asked for after every settlement, and so done after them.
+    /// Gives up the line and its messages, once. It is asked for after every settlement, and therefore done after them.
     pub(crate) fn give_up(&mut self) -> Answer {
         self.is_given_up = true;
         self.session.ask("release", sqlx::query("SELECT give_up($1, $2)").bind(self.line).bind(self.owner));
         let unlock = sqlx::query("SELECT pg_advisory_unlock($1)").bind(self.owner);
         let answer = self.session.ask("release", unlock);
-        // Whoever shares the line may take what was held.
+        // Other members of the line may take the held messages.
         self.session.ask("release", notices::ring(&self.address));
         answer
     }
 }
 
 impl Drop for Lease {
-    /// Nothing waits here: it is asked for. If the session ends before, the server does the same.
+    /// This only asks, and waits for nothing. If the session ends before, the server does the same.
     fn drop(&mut self) {
         if !self.is_given_up {
             self.give_up();
@@ -87,7 +87,7 @@ impl Drop for Lease {
     }
 }
 
-/// Any number that nobody else has.
+/// A number that no other lock has.
 fn new_key() -> i64 {
     Uuid::now_v7().as_u64_pair().1.cast_signed()
 }

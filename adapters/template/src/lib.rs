@@ -1,7 +1,7 @@
-//! The template for adapters: Partitura on tables of Postgres, small enough to be read in one sitting. Copy this directory.
+//! The template for adapters: Partitura on tables of Postgres, small enough to be read at once. Copy this directory.
 //!
-//! It keeps every promise of the contract, and passes the conformance suite. What it does not have is speed, migrations, and
-//! a URL in the facade, which takes it like anybody's: `Partitura::on(Arc::new(broker))`.
+//! It keeps every promise of the contract, and passes the conformance suite. It has no speed, no migrations and no URL
+//! in the facade, which takes it like the adapter of any author: `Partitura::on(Arc::new(broker))`.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), partitura_broker::Error> {
@@ -17,24 +17,25 @@
 //!
 //! # How each promise is kept
 //!
-//! `schema.sql` has the tables, and the statements that matter. A *line* is what one reader reads: a partition of a topic, for
-//! one subscription. A message is copied to each line of its topic.
+//! `schema.sql` has the tables, and the important statements. A *line* is the log of one reader: a partition of a
+//! topic, for one subscription. A message is copied to each line of its topic.
 //!
-//! * **One owner.** To claim a partition is to take an advisory lock, in a session. The server drops the lock with the
-//!   session: at once when its process ends, after `idle_session_timeout` when its machine is silent. Settlements go by
-//!   the same session, so whoever lost the lock can settle nothing.
-//! * **Order on take-over.** What is read is marked as its owner's. A new owner frees what the last one had, and reads from the
-//!   front.
-//! * **Order on the way in.** Numbers from a sequence are drawn before the commit, so a reader could see 8, and then 7. Here the
-//!   lines are locked first: their numbers are in the order of the commits.
+//! * **One owner.** A claim takes an advisory lock, in a session. The server drops the lock with the session: at once
+//!   if its process ends, after `idle_session_timeout` if its machine is silent. Settlements use the same session, so
+//!   an owner that lost the lock can settle nothing.
+//! * **Order on take-over.** A message that is read is marked with its owner. A new owner frees the messages of the
+//!   last one, and reads from the front.
+//! * **Order on the way in.** Numbers from a sequence are drawn before the commit, so a reader could see 8, and then 7.
+//!   Publishing therefore locks the lines first, and their numbers are in the order of the commits.
 //! * **Settlement** deletes, in any order.
-//! * **Delay** is a column. What is not due has no place in its line; it gets one, at the end, when it is.
-//! * **Shared topics** are lines without a lock of their own. Each member holds a lock that only says that it lives, and what
-//!   a dead one had is free again.
+//! * **Delay** is a column. A message that is not due has no place in its line. It gets one, at the end, when it is
+//!   due.
+//! * **Shared topics** are lines without a lock of their own. Each member holds a lock that only shows that it lives.
+//!   The messages of a dead member are free again.
 //! * **Broadcasts** and **inboxes** are lines that end with their owner.
-//! * **Waiting** is `LISTEN`, with a look every few seconds in case a notice got lost.
+//! * **Waiting** is `LISTEN`, with a look every few seconds in case a notice was lost.
 //!
-//! # Who does what
+//! # The types and their work
 //!
 //! ```text
 //! Template ─┬─ Notices                        one connection that listens, for all

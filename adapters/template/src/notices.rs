@@ -12,14 +12,15 @@ use crate::error;
 use crate::session::{Host, Statement};
 use crate::template::SYSTEM;
 
-/// How many notices may wait for each who hears them. Whoever missed some looks for itself.
+/// The number of notices that may wait for each listener. A listener that missed some looks for itself.
 const CAPACITY: usize = 256;
-/// How long to wait before listening again.
+/// The wait before listening again.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// What the server tells all clients: that there is something to read, and what members say. One connection for each broker.
+/// The notices of the server to all clients: news of messages, and the beats of members. Each broker has one connection
+/// for them.
 ///
-/// A notice is `KEY|TEXT`. Who wants to hear of a key has an [`Ear`] for it.
+/// A notice is `KEY|TEXT`. A listener has an [`Ear`] for its key.
 #[derive(Debug)]
 pub(crate) struct Notices {
     ears: Arc<Ears>,
@@ -28,15 +29,15 @@ pub(crate) struct Notices {
 
 type Ears = Mutex<HashMap<String, broadcast::Sender<Notice>>>;
 
-/// What was heard.
+/// The content of a notice.
 #[derive(Debug, Clone)]
 pub(crate) enum Notice {
     Said(String),
-    /// Something may have been said that nobody heard.
+    /// Notices may have been lost.
     Deaf,
 }
 
-/// The place of one who hears of a key.
+/// The place of a listener to a key.
 #[derive(Debug)]
 pub(crate) struct Ear(broadcast::Receiver<Notice>);
 
@@ -65,18 +66,18 @@ impl Ear {
         match self.0.recv().await {
             Ok(notice) => notice,
             Err(RecvError::Lagged(_)) => Notice::Deaf,
-            // The broker is gone, which everybody learns otherwise.
+            // The broker is gone, which all clients learn in another way.
             Err(RecvError::Closed) => std::future::pending().await,
         }
     }
 
-    /// Forgets what was heard so far.
+    /// Forgets the notices so far.
     pub(crate) fn clear(&mut self) {
         self.0 = self.0.resubscribe();
     }
 }
 
-/// Tells all clients that there is something to read at an address: a topic, or an inbox.
+/// Tells all clients that an address, a topic or an inbox, has messages.
 pub(crate) fn ring(address: &str) -> Statement {
     say(&ring_key(address), "")
 }
@@ -92,7 +93,7 @@ pub(crate) fn say(key: &str, text: &str) -> Statement {
 
 async fn connect(host: &Host) -> Result<PgListener> {
     let connecting = async {
-        // The client has it that a listener takes its connection out of a pool.
+        // The client library demands that a listener takes its connection from a pool.
         let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(host.address.client());
         let mut listener = PgListener::connect_with(&pool).await?;
         listener.eager_reconnect(false);
@@ -105,7 +106,7 @@ async fn connect(host: &Host) -> Result<PgListener> {
     }
 }
 
-/// Passes on what is heard, and listens again when the connection is lost, until the broker is closed.
+/// Passes notices on, and listens again when the connection is lost, until the broker is closed.
 async fn hear(host: Host, mut first: Option<PgListener>, ears: Arc<Ears>) {
     for attempt in 1.. {
         let listening = async {
@@ -113,7 +114,7 @@ async fn hear(host: Host, mut first: Option<PgListener>, ears: Arc<Ears>) {
                 Some(listener) => Ok(listener),
                 None => connect(&host).await,
             };
-            // Between two connections something may have been missed.
+            // Between two connections notices may have been lost.
             tell_deaf(&ears);
             match listener {
                 Ok(listener) => pass_on(listener, host.address.patience, &ears).await,
@@ -130,7 +131,7 @@ async fn hear(host: Host, mut first: Option<PgListener>, ears: Arc<Ears>) {
     }
 }
 
-/// Ends when the connection is lost. A silent one is asked now and then whether it still is one.
+/// Ends when the connection is lost. A silent connection is checked now and then.
 async fn pass_on(mut listener: PgListener, patience: Duration, ears: &Ears) -> Error {
     let mut ask_at = Instant::now() + patience / 4;
     loop {
@@ -151,7 +152,7 @@ async fn pass_on(mut listener: PgListener, patience: Duration, ears: &Ears) -> E
     }
 }
 
-/// Passes a notice on to those who have an ear for it.
+/// Passes a notice on to the ears for its key.
 fn tell(ears: &Ears, notice: &str) {
     let Some((key, text)) = notice.split_once('|') else { return };
     let mut ears = ears.lock().unwrap_or_else(PoisonError::into_inner);
@@ -160,7 +161,7 @@ fn tell(ears: &Ears, notice: &str) {
     }
 }
 
-/// Tells everybody that something was missed.
+/// Tells all listeners that notices were lost.
 fn tell_deaf(ears: &Ears) {
     let mut ears = ears.lock().unwrap_or_else(PoisonError::into_inner);
     ears.retain(|_, ear| ear.send(Notice::Deaf).is_ok());

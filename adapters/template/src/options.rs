@@ -9,15 +9,16 @@ use tokio::time::timeout;
 
 use crate::error;
 
-/// How to reach the server. It holds no secret: credentials are in the URL, or in libpq's environment (`PGPASSWORD`).
+/// Options for the connection to the server. They hold no secret: credentials are in the URL, or in libpq's environment
+/// (`PGPASSWORD`).
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Options {
     /// The schema that holds the tables, of lower-case letters, digits and underscores; `?schema=` in the URL prevails.
     /// By default `partitura_template`.
     pub schema: String,
-    /// How long to wait for a connection, and for each answer, before the connection counts as lost. By default 10 s; the
-    /// server waits half as long again until it takes from a silent client what it owns.
+    /// The time to wait for a connection, and for each answer, before the connection counts as lost. By default 10 s.
+    /// After one and a half times as long the server takes a silent client's claims away.
     pub patience: Duration,
 }
 
@@ -36,7 +37,7 @@ pub(crate) struct Address {
 }
 
 impl Address {
-    /// Takes `schema` out of the URL, which is ours; the rest is the client's.
+    /// Takes our parameter `schema` out of the URL; the rest is for the client.
     pub(crate) fn parse(url: &str, options: Options) -> Result<Self> {
         let Options { mut schema, patience } = options;
         let (base, query) = url.split_once('?').unwrap_or((url, ""));
@@ -50,8 +51,8 @@ impl Address {
         check_schema(&schema)?;
         let client =
             PgConnectOptions::from_str(&format!("{base}?{}", theirs.join("&"))).map_err(|_| error::not_a_url())?;
-        // Whoever is silent for so long loses its session, and with it its locks: this is what ends the ownership of a machine
-        // that has gone without a word. Sessions in use are never silent: see `Session`.
+        // A client that is silent for this time loses its session, and with it its locks. This ends the ownership of a
+        // machine that has disappeared. Sessions in use are never silent: see `Session`.
         let lease = patience + patience / 2;
         let client = client
             .application_name("partitura")
@@ -87,7 +88,7 @@ impl fmt::Debug for Address {
     }
 }
 
-/// It becomes part of statements, so nothing in it may need quotes.
+/// The name becomes part of statements, so it must need no quotes.
 fn check_schema(name: &str) -> Result<()> {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
     if name.starts_with(|c: char| c.is_ascii_lowercase()) && name.len() <= 63 && name.chars().all(plain) {

@@ -17,22 +17,22 @@ use crate::template::{Core, SYSTEM};
 use crate::topology::Found;
 use crate::{error, inbox, notices, wire};
 
-/// How much goes into one statement, unless a single message is larger.
+/// The largest size of one statement, unless a single message is larger.
 const MOST_MESSAGES: usize = 1_000;
 const MOST_BYTES: usize = 4 << 20;
 
-/// Publishes over one session, which all producers of a broker share: what was asked for first is stored first.
+/// Publishes over one session, which all producers of a broker share: requests are stored in their order.
 pub(crate) struct TemplateProducer {
     core: Arc<Core>,
     options: ProducerOptions,
     window: Semaphore,
 }
 
-/// Where messages go out, one call after another.
+/// The queue of calls, which are sent one after another.
 #[derive(Debug)]
 pub(crate) struct Desk {
     session: Arc<Session>,
-    /// How topics are ordered. That is fixed, so it is asked for once.
+    /// The ordering of topics. It never changes, so it is asked for once.
     topics: HashMap<TopicName, Ordering>,
 }
 
@@ -49,7 +49,7 @@ impl Desk {
         Ok(self.session.clone())
     }
 
-    /// The partition that a message belongs to; or why it cannot be published.
+    /// Returns the partition of a message, or the reason why it cannot be published.
     async fn place(
         &mut self,
         session: &Session,
@@ -62,13 +62,13 @@ impl Desk {
                 let rows = session.ask(operation, Found::query(unknown.key())).arrive().await?;
                 let found = Found::read(operation, unknown.key(), &rows)?;
                 if found.topic.kind == TopicKind::Queue && found.subscriptions.is_empty() {
-                    let text = "the queue has no subscription, so nobody would receive it; declare one";
+                    let text = "the queue has no subscription, so no consumer would receive it; declare one";
                     return Err(Error::new(ErrorKind::NotFound, operation, text).of(unknown.key()));
                 }
                 *unknown.insert(found.topic.ordering)
             }
         };
-        // What has no key may lie anywhere.
+        // A message without a key may be in any partition.
         Ok(partition_of(key.map_or(id.as_str().as_bytes(), |key| key), ordering.partitions()))
     }
 }
@@ -80,7 +80,8 @@ impl TemplateProducer {
     }
 
     async fn store(&self, batch: &[Message]) -> Result<Vec<Result<Receipt>>> {
-        // A batch larger than the window has it for itself. This queue and the desk's are served in turn: calls keep their order.
+        // A batch that is larger than the window waits until it has the whole window. This queue and the desk's are
+        // first in, first out, so calls keep their order.
         let share = u32::try_from(batch.len().min(self.options.window.get())).unwrap_or(u32::MAX);
         let _window = self.window.acquire_many(share).await.map_err(|_| error::closed("publish"))?;
         let deadline = Instant::now() + self.options.confirm_within;
@@ -101,8 +102,8 @@ impl TemplateProducer {
             let rows: Vec<_> = part.iter().filter_map(row).collect();
             answers.push((session.ask("publish", wire::publish(&rows)), part));
         }
-        // By itself: a transaction that says something keeps others from committing at the same time. Should it get lost, readers
-        // look after a while.
+        // The notice is a statement of its own, since a transaction with a notice keeps others from committing at the
+        // same time. If it is lost, readers look after a while.
         for topic in batch.iter().map(|message| message.topic.as_str()).collect::<HashSet<_>>() {
             session.ask("ring", notices::ring(topic));
         }
@@ -147,7 +148,7 @@ impl TemplateProducer {
     }
 }
 
-/// The messages that can be stored, by their places in the batch, cut into statements.
+/// Splits the valid messages, by their places in the batch, into statements.
 fn in_parts(batch: &[Message], results: &[Result<Receipt>]) -> Vec<Vec<usize>> {
     let (mut parts, mut bytes) = (Vec::<Vec<usize>>::new(), 0);
     for (at, message) in batch.iter().enumerate().filter(|(at, _)| results[*at].is_ok()) {
@@ -163,7 +164,7 @@ fn in_parts(batch: &[Message], results: &[Result<Receipt>]) -> Vec<Vec<usize>> {
     parts
 }
 
-/// It may have been carried out, and whoever asks again has to know.
+/// The request may have been carried out, and a caller that repeats it has to know this.
 fn unknown(operation: &'static str, error: Error) -> Error {
     if !matches!(error.kind(), ErrorKind::Disconnected | ErrorKind::Timeout) {
         return error;

@@ -15,13 +15,13 @@ use crate::options::Address;
 /// A statement with its arguments.
 pub(crate) type Statement = Query<'static, Postgres, PgArguments>;
 
-/// What every connection needs to know of its broker.
+/// The part of the broker's state that every connection needs.
 #[derive(Debug, Clone)]
 pub(crate) struct Host {
     pub(crate) address: Arc<Address>,
     /// Whether the broker was closed.
     pub(crate) closing: watch::Sender<bool>,
-    /// Nobody listens to it once every session has ended.
+    /// No receiver is left once every session has ended.
     pub(crate) running: watch::Sender<()>,
 }
 
@@ -36,19 +36,19 @@ impl Host {
 
     /// Waits until the broker is closed.
     pub(crate) async fn closed(&self) {
-        // The sender is our own, so it cannot be gone.
+        // The sender is our own, so it exists.
         let _ = self.closing.subscribe().wait_for(|closed| *closed).await;
     }
 }
 
-/// A connection, and a task that alone speaks on it, so that dropping whoever waits for an answer interrupts nothing.
+/// A connection, and the one task that uses it, so that dropping a future that waits for an answer interrupts nothing.
 ///
-/// Statements are carried out in the order in which they were asked for. The first that fails or has no answer in time ends the
-/// session: the connection is closed and never revived, the statements behind it fail, and the server drops every lock
-/// that it held, on which ownership rests. When there is nothing to ask, a session says now and then that it is there.
+/// Statements are carried out in the order of their requests. The first one that fails or has no answer in time ends
+/// the session: the connection is closed and never revived, and the statements after it fail. The server then drops
+/// every lock of the session, and with them its claims. Without requests, a session shows now and then that it lives.
 pub(crate) struct Session {
     host: Host,
-    /// Unbounded, and yet bounded: by the window of producers, by the credit of consumers.
+    /// This channel has no bound of its own. The window of producers and the credit of consumers bound it.
     jobs: mpsc::UnboundedSender<Job>,
 }
 
@@ -58,7 +58,7 @@ struct Job {
     reply: oneshot::Sender<Result<Vec<PgRow>>>,
 }
 
-/// What will have come of a statement.
+/// The future result of a statement.
 #[derive(Debug)]
 pub(crate) struct Answer {
     operation: &'static str,
@@ -74,7 +74,7 @@ impl Session {
         Ok(Self::over(host, host.address.connect(operation).await?))
     }
 
-    /// A session over a connection that is there.
+    /// Makes a session over an open connection.
     pub(crate) fn over(host: &Host, connection: PgConnection) -> Arc<Self> {
         let running = host.running.subscribe();
         let (jobs, asked) = mpsc::unbounded_channel();
@@ -86,10 +86,10 @@ impl Session {
         Arc::new(Self { host: host.clone(), jobs })
     }
 
-    /// Asks for a statement to be carried out after those before it, whether anybody waits for the answer or not.
+    /// Asks to carry out a statement after the previous ones, also if no caller waits for the answer.
     pub(crate) fn ask(&self, operation: &'static str, statement: Statement) -> Answer {
         let (reply, rows) = oneshot::channel();
-        // Of a session that has ended, the answer says so.
+        // If the session has ended, the answer is that error.
         let _ = self.jobs.send(Job { operation, statement, reply });
         Answer { operation, host: self.host.clone(), rows }
     }
@@ -110,7 +110,7 @@ impl Answer {
         self.wait().await
     }
 
-    /// Waits for it, once. Dropping the future loses nothing: call it again.
+    /// Waits for the result, which comes once. Dropping the future loses nothing: call it again.
     pub(crate) async fn wait(&mut self) -> Result<Vec<PgRow>> {
         match (&mut self.rows).await {
             Ok(rows) => rows,
@@ -120,7 +120,8 @@ impl Answer {
     }
 }
 
-/// Until something fails, nobody is left who could ask, or the broker is closed; then what was asked for before is still done.
+/// Serves until a statement fails, no caller is left, or the broker is closed. In the last two cases earlier requests
+/// are still carried out.
 async fn serve(mut connection: PgConnection, mut jobs: mpsc::UnboundedReceiver<Job>, host: Host) {
     let patience = host.address.patience;
     let mut open = true;
@@ -134,10 +135,10 @@ async fn serve(mut connection: PgConnection, mut jobs: mpsc::UnboundedReceiver<J
                     Err(_) => Err(error::silent(operation)),
                 };
                 let has_failed = rows.is_err();
-                // Whoever asked may have gone.
+                // The caller may have gone.
                 let _ = reply.send(rows);
                 if has_failed {
-                    // Dropping the connection closes it, whatever is still under way in it.
+                    // Dropping the connection closes it, also during a statement.
                     return;
                 }
             }

@@ -39,7 +39,7 @@ pub struct Template {
     core: Arc<Core>,
 }
 
-/// What everything that comes from one [`Template`] shares.
+/// The shared state of one [`Template`] and everything that comes from it.
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) host: Host,
@@ -50,8 +50,8 @@ pub(crate) struct Core {
 }
 
 impl Template {
-    /// Connects by URL, `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, with whatever parameters libpq knows of, as `sslmode`
-    /// and `sslrootcert`; and `schema`. Creates the tables if they are not there.
+    /// Connects by URL, `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, with the parameters of libpq, as `sslmode` and
+    /// `sslrootcert`; and `schema`. Creates missing tables.
     ///
     /// # Errors
     /// [`InvalidArgument`](ErrorKind::InvalidArgument): the URL. [`Unauthorized`](ErrorKind::Unauthorized): credentials,
@@ -70,7 +70,8 @@ impl Template {
         Ok(Self { core: Arc::new(Core { host, capabilities, clock: CorrectedClock::default(), notices, desk }) })
     }
 
-    /// A connection of the client's own, with the tables on its search path, for what the contract does not have.
+    /// Opens a connection of the client library, with the tables on its search path, for features that the contract
+    /// does not have.
     ///
     /// # Errors
     /// Those of connecting.
@@ -87,7 +88,7 @@ impl Template {
     }
 }
 
-/// Connects, and sees to the tables and to what the server promises.
+/// Connects, creates the tables, and checks the settings of the server.
 async fn prepare(address: &Address) -> Result<(Capabilities, PgConnection)> {
     let mut connection = address.connect("connect").await?;
     let prepared = topology::prepare(&mut connection, &address.schema).await;
@@ -107,7 +108,7 @@ async fn prepare(address: &Address) -> Result<(Capabilities, PgConnection)> {
     Ok((capabilities, connection))
 }
 
-/// The topics of a consumer, which are ordered alike.
+/// Returns the topics of a consumer, which have the same ordering.
 async fn look_up(session: &Session, options: &ConsumerOptions) -> Result<Topic> {
     let mut topics = Vec::new();
     for name in &options.topics {
@@ -121,7 +122,7 @@ async fn look_up(session: &Session, options: &ConsumerOptions) -> Result<Topic> 
     let invalid = |message| Error::new(ErrorKind::InvalidArgument, "consume", message);
     let first = topics.pop().ok_or_else(|| invalid("a consumer needs at least one topic"))?;
     if topics.iter().any(|topic| topic.ordering != first.ordering) {
-        return Err(invalid("the topics of one subscription are ordered alike, and these are not").of(&first.name));
+        return Err(invalid("the topics of one subscription must have the same ordering").of(&first.name));
     }
     if options.subscription.is_none() && (first.kind == TopicKind::Queue || !topics.is_empty()) {
         return Err(
@@ -183,14 +184,14 @@ impl Broker for Template {
         Ok(Box::new(TemplateInbox::open(self.core.clone()).await?))
     }
 
-    /// It could be known, but not without asking.
+    /// The answer would need a request.
     fn has_audience(&self, _topic: &TopicName) -> bool {
         true
     }
 
     async fn close(&self) -> Result<()> {
         self.core.host.closing.send_replace(true);
-        // What was accepted is still written: each session ends when it has done what it was asked for.
+        // Accepted messages are still written: each session ends after its last request.
         self.core.host.running.closed().await;
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! The tables themselves, and what is declared in them.
+//! The tables, and the declared topics in them.
 
 use partitura_broker::{
     DeclareMode, Error, ErrorKind, Ordering, Result, Subscription, SubscriptionName, Topic, TopicKind, TopicName,
@@ -10,10 +10,10 @@ use sqlx::{Connection, Executor, PgConnection, Row};
 use crate::error;
 use crate::session::Statement;
 
-/// Held to the end of a transaction that creates something, so that two do not create the same.
+/// The lock is held to the end of a transaction that creates something, so that two do not create the same.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtextextended('declare ' || $1, 0))";
 
-/// Creates the tables, unless they are there. Any number of processes may do so at once.
+/// Creates missing tables. Any number of processes may do so at once.
 pub(crate) async fn prepare(connection: &mut PgConnection, schema: &str) -> sqlx::Result<()> {
     if are_there(connection, schema).await? {
         return Ok(());
@@ -40,14 +40,14 @@ pub(crate) struct Found {
 }
 
 impl Found {
-    /// What is asked to find it.
+    /// The query for it.
     pub(crate) fn query(name: &TopicName) -> Statement {
         let query = "SELECT kind, partitions, ARRAY (SELECT DISTINCT subscription FROM line
                          WHERE topic = name AND subscription IS NOT NULL) AS subscriptions FROM topic WHERE name = $1";
         sqlx::query(query).bind(name.to_string())
     }
 
-    /// What came of it.
+    /// The result of the query.
     pub(crate) fn read(operation: &'static str, name: &TopicName, rows: &[PgRow]) -> Result<Self> {
         let missing =
             || Error::new(ErrorKind::NotFound, operation, "there is no such topic; declare it first").of(name);
@@ -148,7 +148,7 @@ async fn declare_subscription(
     inserted.await.map(drop).map_err(|source| error::of("declare", source).of(name))
 }
 
-/// Says what differs.
+/// Returns an error that names the difference.
 fn same(asked: &Topic, found: &Topic) -> Result<()> {
     if asked == found {
         return Ok(());

@@ -10,8 +10,7 @@ use sqlx::postgres::PgRow;
 
 use crate::session::Statement;
 
-/// Stores messages, in this order, each at the address and in the partition that stand before it: one statement, and so one
-/// transaction.
+/// Stores messages, in this order, each at its address and in its partition: one statement, and so one transaction.
 pub(crate) fn publish(rows: &[(&str, Partition, &Message)]) -> Statement {
     let each = || rows.iter().map(|(_, _, message)| *message);
     let headers: Vec<Vec<u8>> = each().map(|message| encode_headers(&message.headers)).collect();
@@ -25,7 +24,7 @@ pub(crate) fn publish(rows: &[(&str, Partition, &Message)]) -> Statement {
         .bind(each().map(|message| message.not_before.map(millis)).collect::<Vec<_>>())
 }
 
-/// Takes back messages that wait, each in the partition that stands before it.
+/// Takes back waiting messages, each in its partition.
 pub(crate) fn cancel(wanted: &[(Partition, &Delayed)]) -> Statement {
     let each = || wanted.iter().map(|(_, delayed)| *delayed);
     sqlx::query("SELECT which FROM cancel($1, $2, $3, $4)")
@@ -35,7 +34,7 @@ pub(crate) fn cancel(wanted: &[(Partition, &Delayed)]) -> Statement {
         .bind(each().map(|delayed| millis(delayed.not_before)).collect::<Vec<_>>())
 }
 
-/// Which of those that were wanted were taken back, by their places.
+/// Returns which of the messages were taken back, by their places.
 pub(crate) fn cancelled(rows: &[PgRow]) -> sqlx::Result<HashSet<usize>> {
     let place = |row: &PgRow| Ok(usize::try_from(row.try_get::<i64, _>("which")?).unwrap_or_default().wrapping_sub(1));
     rows.iter().map(place).collect()
@@ -43,11 +42,11 @@ pub(crate) fn cancelled(rows: &[PgRow]) -> sqlx::Result<HashSet<usize>> {
 
 /// Reads the next messages of a line, and in how many milliseconds the next delayed one will be due.
 pub(crate) fn take(line: i32, owner: i64, most: i32, now: Timestamp) -> Statement {
-    // Never early: by the server's clock, and not by ours either.
+    // A message is never early, by the server's clock and by ours.
     sqlx::query("SELECT * FROM take($1, $2, $3, $4)").bind(line).bind(owner).bind(most).bind(millis(now))
 }
 
-/// Reads a row of what [`take`] gives; `None` is the one that has no message.
+/// Reads a row of the result of [`take`]; `None` for the row without a message.
 pub(crate) fn claimed(topic: &TopicName, row: &PgRow) -> sqlx::Result<Option<Claimed<i64>>> {
     let Some(handle) = row.try_get("number")? else { return Ok(None) };
     let mut message =
@@ -62,12 +61,12 @@ pub(crate) fn claimed(topic: &TopicName, row: &PgRow) -> sqlx::Result<Option<Cla
     Ok(Some(Claimed { partition, message, redelivered, handle }))
 }
 
-/// Postgres knows no unsigned numbers. What lies beyond is refused before, as too long a delay.
+/// Postgres has no unsigned numbers. Larger values were refused before, as too long a delay.
 fn millis(moment: Timestamp) -> i64 {
     i64::try_from(moment.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// Name and value of each, in order, with their lengths before them.
+/// Writes the name and value of each header, in order, with their lengths before them.
 fn encode_headers(headers: &Headers) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(headers.size() + 8 * headers.len());
     for (name, value) in headers.iter() {

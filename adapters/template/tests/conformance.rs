@@ -1,4 +1,5 @@
-//! The conformance suite on a real Postgres, with every hook. Unlike the adapters beside it, it writes them out: to be copied.
+//! The conformance suite on a real Postgres, with every hook. Unlike the other adapters here, it contains the hooks
+//! themselves, so that they can be copied.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,7 +13,7 @@ use tokio::sync::OnceCell;
 
 partitura_conformance::main!(OnPostgres);
 
-/// A password that nobody has.
+/// A password that no user has.
 const WRONG: &str = "not-the-password";
 
 /// A server of this suite's own, which it may kill.
@@ -41,7 +42,7 @@ impl Harness for OnPostgres {
     }
 
     fn parallelism(&self) -> usize {
-        // Signing in is work, without optimization even more so; and the server has 200 connections.
+        // Signing in takes processor time, without optimization even more. The server has 200 connections.
         6
     }
 

@@ -1,4 +1,4 @@
-//! What many sleeping workflows cost in memory: `cargo run --release -p partitura-benches --bin sleepers`.
+//! Measures the memory of many sleeping workflows: `cargo run --release -p partitura-benches --bin sleepers`.
 
 use std::error::Error;
 
@@ -11,7 +11,7 @@ type Failure = Box<dyn Error + Send + Sync>;
 #[derive(Parser)]
 #[command(about = "What many sleeping workflows cost in memory")]
 struct Arguments {
-    /// How many of them.
+    /// The number of workflows.
     #[arg(long, default_value_t = 100_000)]
     n: usize,
 }

@@ -19,7 +19,7 @@ pub enum Error {
         server: String,
         /// The missing program.
         program: &'static str,
-        /// How to get it.
+        /// The text that says how to install it.
         remedy: String,
     },
     /// A program that prepares or installs the server has failed.

@@ -20,7 +20,7 @@ pub struct Release {
 }
 
 impl Release {
-    /// What it is.
+    /// The kind of server.
     pub fn kind(&self) -> Kind {
         self.kind
     }

@@ -89,7 +89,7 @@ impl Server {
         &self.instance.name
     }
 
-    /// What it is.
+    /// The kind of server.
     pub fn kind(&self) -> Kind {
         self.instance.release.kind()
     }

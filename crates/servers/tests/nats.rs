@@ -1,4 +1,4 @@
-//! A whole life of one server: the smallest of them, on ports of its own.
+//! The life of one server, the smallest of them, on ports of its own.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;

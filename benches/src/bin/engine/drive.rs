@@ -1,4 +1,4 @@
-//! The clients of each workload. What a latency is, is what it is with the peers.
+//! The clients of each workload. A latency is defined as in the benchmarks of the other engines.
 
 use std::fmt::Display;
 use std::sync::mpsc;
@@ -13,7 +13,7 @@ use crate::work::{Fan, Seq, Timer, Waiting};
 
 const WRONG: &str = "a workflow gave a wrong result: the figure would be worthless";
 
-/// What one workload measured.
+/// The measurements of one workload.
 pub(crate) struct Figures {
     pub(crate) timed: Timed,
     pub(crate) notes: String,
@@ -28,14 +28,14 @@ pub(crate) async fn drive(client: &Client, plan: &Plan) -> Result<Figures, Failu
     }
 }
 
-/// Ids that no earlier run on the same store has used.
+/// Makes ids that no earlier run on the same store has used.
 fn ids(what: &str) -> impl Fn(usize) -> String + Clone + Send + 'static + use<> {
     let run = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
     let prefix = format!("{what}-{run}");
     move |number| format!("{prefix}-{number}")
 }
 
-/// Start requested to result seen.
+/// Measures from the request of the start to the result.
 async fn whole<W>(client: &Client, plan: &Plan, expected: W::Output) -> Result<Figures, Failure>
 where
     W: Workflow<Input = String>,
@@ -60,7 +60,7 @@ where
     Ok(Figures { timed, notes: String::new() })
 }
 
-/// How late each timer was inside its workflow; end to end in the notes.
+/// Measures the lateness of each timer inside its workflow; the notes have it from end to end.
 async fn timer(client: &Client, plan: &Plan) -> Result<Figures, Failure> {
     let (seen, all) = mpsc::channel();
     let (client, id) = (client.clone(), ids("timer"));
@@ -98,7 +98,7 @@ async fn timer(client: &Client, plan: &Plan) -> Result<Figures, Failure> {
     Ok(Figures { timed, notes })
 }
 
-/// Signal sent to result seen, of instances that were started before and wait.
+/// Measures from the signal to the result, for waiting instances that were started before.
 async fn signal(client: &Client, plan: &Plan) -> Result<Figures, Failure> {
     let instances = {
         let (client, id) = (client.clone(), ids("signal"));

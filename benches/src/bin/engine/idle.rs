@@ -1,4 +1,4 @@
-//! What the store is asked while nobody asks anything of the engine.
+//! Counts the calls of the store while the engine has no work.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,12 +9,12 @@ use bytes::Bytes;
 use partitura::Store;
 use partitura::contract::{Entry, Put, Result, ScanRange, Space, Timestamp, Version};
 
-/// Long enough for what a workload leaves behind to be tidied up.
+/// Long enough to remove the remains of a workload.
 const SETTLE: Duration = Duration::from_secs(3);
-/// How long is counted.
+/// The time for which calls are counted.
 pub(crate) const IDLE: Duration = Duration::from_secs(10);
 
-/// A store, and how often it was asked what.
+/// A store that counts its calls.
 #[derive(Debug)]
 pub(crate) struct Counted {
     store: Arc<dyn Store>,
@@ -41,7 +41,7 @@ impl Counted {
         Calls { writes: of(&self.writes), reads: of(&self.reads), clock: of(&self.clock) }
     }
 
-    /// Counts for a while in which nobody works.
+    /// Counts for a while without work.
     pub(crate) async fn at_rest(&self) -> Calls {
         tokio::time::sleep(SETTLE).await;
         let before = self.calls();

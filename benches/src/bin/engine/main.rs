@@ -1,7 +1,8 @@
-//! The engine in the peers' workloads, through the public interface: on the embedded broker, or on any other.
+//! Measures the engine with the workloads of other engines' benchmarks, through the public interface: on the embedded
+//! broker, or on any other.
 //!
-//! Workflows, tasks and client share this process; so does the embedded broker. Every task is a message to its service's
-//! topic, and what is confirmed was synced to the file.
+//! Workflows, tasks and client share this process; so does the embedded broker. Every task is a message to its
+//! service's topic, and a confirmed message was synced to the file.
 
 mod drive;
 mod idle;
@@ -23,34 +24,35 @@ use crate::plan::{Name, Plan, Sizes, plans, rests};
 
 type Failure = Box<dyn Error + Send + Sync>;
 
-/// The engine in the peers' workloads, on the embedded broker unless another is named.
+/// Measures the engine with the workloads of other engines' benchmarks, on the embedded broker unless another is named.
 #[derive(Parser)]
 #[command(name = "cargo xtask bench")]
 struct Arguments {
-    /// What to measure; everything without a name.
+    /// The workloads to measure; without a name, all.
     #[arg(value_name = "NAME")]
     names: Vec<Name>,
-    /// As NAME, for the peers' scripts.
+    /// The same as NAME, for scripts of the other benchmarks.
     #[arg(long, hide = true)]
     workload: Vec<Name>,
     #[command(flatten)]
     sizes: Sizes,
-    /// How often everything is measured.
+    /// The number of times that everything is measured.
     #[arg(long, default_value_t = 1)]
     repeat: usize,
     /// Prints each figure as a line of JSON on standard output.
     #[arg(long)]
     json: bool,
-    /// What the figures are called: partitura-embedded, or by the broker, unless said otherwise.
+    /// The name of the figures. By default it is partitura-embedded, or that of the broker.
     #[arg(long)]
     peer: Option<String>,
-    /// Where the store is, and stays. Otherwise it is made below target/bench, and removed.
+    /// The directory of the store, which is kept. By default it is made below target/bench, and removed.
     #[arg(long, conflicts_with_all = ["memory", "broker"])]
     data: Option<PathBuf>,
-    /// Another broker, which runs: nats://…, kafka://…, amqp://…, pulsar://…. Topics are left on it, in the namespace `bench`.
+    /// Another, running broker: nats://…, kafka://…, amqp://…, pulsar://…. Topics are left on it, in the namespace
+    /// `bench`.
     #[arg(long, value_name = "URL", requires = "store", conflicts_with = "memory")]
     broker: Option<String>,
-    /// Where the state of workflows is kept: postgres://….
+    /// The store for the state of workflows: postgres://….
     #[arg(long, value_name = "URL")]
     store: Option<String>,
     /// In memory: nothing is synced and nothing survives. For comparison only.
@@ -62,7 +64,7 @@ struct Arguments {
 async fn main() -> Result<(), Failure> {
     let arguments = Arguments::parse();
     let chosen: Vec<Name> = arguments.names.iter().chain(&arguments.workload).copied().collect();
-    // Dropped at the end, it removes what is in it.
+    // It is dropped at the end, and removes its files.
     let scratch = scratch(&arguments)?;
     let directory = scratch.as_ref().map(TempDir::path).or(arguments.data.as_deref());
     let embedded = || directory.map_or("memory:".to_owned(), |directory| format!("embedded:{}", directory.display()));
@@ -119,7 +121,7 @@ fn scratch(arguments: &Arguments) -> Result<Option<TempDir>, Failure> {
     Ok(Some(made.map_err(say)?))
 }
 
-/// What the figures are called.
+/// The name of the figures.
 fn peer(arguments: &Arguments, partitura: &Partitura) -> String {
     let broker = &partitura.broker().capabilities().broker;
     let broker = if arguments.memory { "memory" } else { broker.split(' ').next().unwrap_or_default() };
@@ -133,7 +135,7 @@ async fn measure(arguments: &Arguments, partitura: &Partitura, plan: &Plan) -> R
     Ok(Measure::new(&peer, plan.workload.name(), plan.in_flight, &figures.timed, &figures.notes, &usage()))
 }
 
-/// The calls of the store as a figure: how many there were, and how many a second.
+/// Makes a figure of the store's calls: their number, and the number for each second.
 fn at_rest(peer: &str, Calls { writes, reads, clock }: Calls) -> Measure {
     let timed = Timed { took: IDLE, latencies: Latencies::new(Vec::new()) };
     let notes = format!(

@@ -1,21 +1,21 @@
-//! What is measured, in which sizes: those of the peers' benchmarks unless the command line says otherwise.
+//! The workloads and their sizes: those of the other engines' benchmarks, unless the command line sets others.
 
 use clap::ValueEnum;
 
-/// What the command line may name.
+/// The names for the command line.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum Name {
-    /// Three trivial tasks, one after the other; start requested to result seen.
+    /// Three trivial tasks, one after the other; measured from the start to the result.
     Seq,
-    /// Twenty trivial tasks at once, all awaited; start requested to result seen.
+    /// Twenty trivial tasks at once, all awaited; measured from the start to the result.
     Fan,
-    /// A durable timer of one second in each of many instances at once; how late it is inside the workflow.
+    /// A durable timer of one second in each of many instances at once; measures its lateness inside the workflow.
     Timer,
-    /// Waiting instances are signalled; signal sent to result seen.
+    /// Waiting instances get a signal; measured from the signal to the result.
     Signal,
-    /// What the store is asked in ten seconds without work; needs --store.
+    /// The calls of the store in ten seconds without work; needs --store.
     Idle,
-    /// All of these, and the last one where there is a store.
+    /// All of these; the last one only if there is a store.
     Engine,
 }
 
@@ -32,7 +32,7 @@ impl Name {
     }
 }
 
-/// A kind of work, as the peers' benchmarks define it.
+/// A kind of work, as the other engines' benchmarks define it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Workload {
     Seq,
@@ -51,7 +51,7 @@ impl Workload {
         }
     }
 
-    /// In flight, and how many in all.
+    /// The number in flight, and the number in all.
     fn sizes(self) -> &'static [(usize, usize)] {
         match self {
             Self::Seq => &[(1, 300), (50, 4_000), (500, 4_000)],
@@ -61,7 +61,7 @@ impl Workload {
         }
     }
 
-    /// How many are run before the clock starts, where the command line does not say.
+    /// The default number of requests before the clock starts.
     fn warmup(self, in_flight: usize, n: usize) -> usize {
         match self {
             Self::Seq => n / 10 + in_flight,
@@ -94,12 +94,12 @@ pub(crate) struct Plan {
     pub(crate) warmup: usize,
 }
 
-/// Whether what the store is asked at rest is one of the figures.
+/// Whether the calls of the store without work are one of the figures.
 pub(crate) fn rests(names: &[Name]) -> bool {
     names.is_empty() || names.iter().any(|name| matches!(name, Name::Idle | Name::Engine))
 }
 
-/// The figures to take, in order; no name stands for all of them.
+/// The figures to take, in order; without a name, all.
 pub(crate) fn plans(names: &[Name], sizes: &Sizes) -> Vec<Plan> {
     let names = if names.is_empty() { &[Name::Engine] } else { names };
     names.iter().flat_map(|name| name.workloads()).flat_map(|workload| plans_of(*workload, sizes)).collect()
@@ -109,7 +109,7 @@ fn plans_of(workload: Workload, sizes: &Sizes) -> Vec<Plan> {
     let usual = workload.sizes();
     let largest = usual.iter().map(|(_, n)| *n).max().unwrap_or_default();
     let in_flight: Vec<(usize, usize)> = match sizes.concurrency.as_slice() {
-        // All the timers run at once, whatever the others do.
+        // All timers run at once, unlike the other workloads.
         _ if workload == Workload::Timer => vec![(sizes.n.unwrap_or(largest), largest)],
         [] => usual.to_vec(),
         given => given.iter().map(|in_flight| (*in_flight, largest)).collect(),

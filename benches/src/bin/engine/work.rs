@@ -1,4 +1,4 @@
-//! The peers' workflows and tasks, written as a user would.
+//! The workflows and tasks of the other engines' benchmarks, written as a user writes them.
 
 use std::time::Instant;
 
@@ -61,7 +61,7 @@ impl Fan {
     }
 }
 
-/// One durable timer of a second; the result is how late it was, in milliseconds.
+/// One durable timer of a second; the result is its lateness in milliseconds.
 #[derive(Default)]
 pub(crate) struct Timer;
 
@@ -69,8 +69,8 @@ pub(crate) struct Timer;
 impl Timer {
     #[run]
     async fn run(cx: Cx<Self>) -> Result<f64, Cancelled> {
-        // A wall clock has no place in a workflow. Here it is what is measured, as with the peers: right for as long as the
-        // instance stays in memory.
+        // A workflow must not read the wall clock. Here it is measured, as in the other benchmarks, and is right while
+        // the instance stays in memory.
         let set = Instant::now();
         cx.sleep(seconds(1)).await?;
         Ok(set.elapsed().as_secs_f64() * 1e3 - 1e3)
@@ -89,7 +89,7 @@ impl Waiting {
     }
 }
 
-/// Gives a worker all of this to do.
+/// Registers all of this with a worker.
 pub(crate) fn register(worker: Worker) -> Worker {
     worker.service(TasksService(Dots)).workflow::<Seq>().workflow::<Fan>().workflow::<Timer>().workflow::<Waiting>()
 }
