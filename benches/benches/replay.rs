@@ -9,7 +9,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use partitura::{Cx, Never, TaskError, join_all};
 use partitura_workflow::{Definition, Event, EventKind, Execution, Payload, RULES, Started, Workflow};
 
-/// The numbers of tasks. Each task is one event when it is scheduled and one when it has ended.
+/// The number of tasks. Each task is one event when it is scheduled and one when it has ended.
 const TASKS: u32 = 5_000;
 
 /// Rates of exchange.

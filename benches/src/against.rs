@@ -66,7 +66,7 @@ pub struct Letters {
 }
 
 impl Letters {
-    /// Makes letters of `bytes` bytes.
+    /// Makes letters of `payload` bytes.
     pub fn new(payload: usize) -> Self {
         Self { payload, written: 0 }
     }

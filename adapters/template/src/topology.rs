@@ -148,7 +148,7 @@ async fn declare_subscription(
     inserted.await.map(drop).map_err(|source| error::of("declare", source).of(name))
 }
 
-/// Returns an error that names the difference.
+/// Checks that both are the same; else the error names the difference.
 fn same(asked: &Topic, found: &Topic) -> Result<()> {
     if asked == found {
         return Ok(());

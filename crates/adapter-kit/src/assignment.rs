@@ -1,15 +1,16 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
-/// A consumer, by any number that is unique among those it competes with.
+/// A consumer, by any number that is unique among its competitors.
 pub type MemberId = u64;
 
-/// Who should own each partition, from the members alone: everyone who knows the same members finds the same owners.
+/// Returns the wanted owner of each partition, from the members alone: all callers that know the same members get the
+/// same owners.
 ///
-/// For brokers where the members cannot ask each other. Each pair of partition and member has a score, a hash; the
-/// highest scores win, as long as nobody gets more than their share, so that loads differ by at most one. A change of the
-/// membership moves little more than it has to, because scores do not change. The order and repetition of `members` do
-/// not matter. Without members nobody owns anything.
+/// For brokers where the members cannot ask each other. Each pair of partition and member has a score, a hash. The
+/// highest scores win, as long as no member gets more than its share, so that loads differ by at most one. A change of
+/// the membership moves little more than necessary, because scores do not change. The order and repetition of `members`
+/// do not matter. Without members no partition has an owner.
 ///
 /// Source: highest random weight hashing (Thaler, Ravishankar, 1996), made balanced by a greedy choice over all pairs.
 pub fn rendezvous(partitions: u32, members: &[MemberId]) -> Vec<Option<MemberId>> {
@@ -31,11 +32,12 @@ pub fn rendezvous(partitions: u32, members: &[MemberId]) -> Vec<Option<MemberId>
     owners
 }
 
-/// Who should own each partition, given who does: the balance is restored with as few moves as possible.
+/// Returns the wanted owner of each partition, from the present owners: the balance is restored with as few moves as
+/// possible.
 ///
-/// For whoever sees the whole membership. Loads differ by at most one afterwards; only what has no living owner, and what
-/// is above an owner's share, moves. What moves, and where to, follows the scores of [`rendezvous`], so that it is the same
-/// at every call. The order and repetition of `members` do not matter.
+/// For callers that see the whole membership. Loads differ by at most one afterwards. Only partitions without a living
+/// owner, and those above an owner's share, move. The scores of [`rendezvous`] decide the moves, so that they are the
+/// same at every call. The order and repetition of `members` do not matter.
 pub fn rebalance(current: &[Option<MemberId>], members: &[MemberId]) -> Vec<Option<MemberId>> {
     let mut members = unique(members);
     let mut held: HashMap<MemberId, Vec<u32>> = members.iter().map(|member| (*member, Vec::new())).collect();
@@ -44,7 +46,7 @@ pub fn rebalance(current: &[Option<MemberId>], members: &[MemberId]) -> Vec<Opti
             partitions.push(partition);
         }
     }
-    // Those who hold most keep the larger shares: this is what makes the moves fewest.
+    // The members that hold most keep the larger shares, which makes the moves fewest.
     members.sort_by_key(|member| (Reverse(held[member].len()), *member));
     let mut quota = Quota::new(current.len() as u32, members.len());
     let mut owners = vec![None; current.len()];
@@ -71,7 +73,7 @@ pub fn rebalance(current: &[Option<MemberId>], members: &[MemberId]) -> Vec<Opti
     owners
 }
 
-/// How many each may have: all the same, and some one more.
+/// The number of partitions for each member: the same for all, and one more for some.
 struct Quota {
     share: u32,
     extra: u32,
@@ -86,7 +88,7 @@ impl Quota {
         }
     }
 
-    /// Whether somebody who has `load` may have one more; if so they are taken to have it.
+    /// Whether a member with `load` partitions may have one more. If so, that one is counted.
     fn admits(&mut self, load: u32) -> bool {
         if load == self.share && self.extra > 0 {
             self.extra -= 1;
@@ -174,7 +176,8 @@ mod tests {
             let after = rebalance(&before, &after_members);
             prop_assert!(is_balanced(&after, &after_members));
             if !after_members.is_empty() {
-                // Nobody can do with fewer: the loads as they are, cut to the larger shares, are what may stay.
+                // No assignment moves fewer: the present loads, cut to the larger shares, are the partitions that may
+                // stay.
                 let mut kept: Vec<_> = loads(&before, &after_members);
                 kept.sort_by_key(|load| Reverse(*load));
                 let (share, extra) = (partitions / after_members.len(), partitions % after_members.len());

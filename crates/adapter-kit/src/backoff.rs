@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-/// How long to wait before trying again: exponentially longer, with jitter.
+/// The wait before trying again: exponentially longer, with jitter.
 ///
 /// "Full jitter" over the upper half: a wait lies between half of `first · 2ⁿ` and all of it, never above `longest`. The
 /// random number comes from the caller, so that a simulation stays reproducible.
@@ -15,7 +15,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// How long to wait after failure number `attempt`, counted from 1.
+    /// Returns the wait after failure number `attempt`, counted from 1.
     pub fn delay(&self, attempt: u32, random: u64) -> Duration {
         let doublings = attempt.saturating_sub(1).min(63);
         let nanos = self.first.as_nanos().saturating_mul(1 << doublings).min(self.longest.as_nanos());

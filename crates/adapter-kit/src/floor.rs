@@ -1,9 +1,10 @@
 use std::collections::VecDeque;
 
-/// The settled part of a log that is settled in any order but committed only as "everything up to here".
+/// The settled part of a log whose deliveries are settled in any order, while the log commits only one position for all
+/// before it.
 ///
 /// Deliveries are pushed in the order of the log, with positions that grow and may leave gaps. The floor is the last
-/// position up to which everything pushed is settled: what may be committed without losing anything. Pushing and
+/// position up to which everything pushed is settled. It may be committed without losing anything. Pushing and
 /// settling take amortised constant time; memory is one entry per delivery above the floor.
 #[derive(Debug, Clone, Default)]
 pub struct Floor {
@@ -11,11 +12,11 @@ pub struct Floor {
     first: u64,
     entries: VecDeque<(u64, bool)>,
     floor: Option<u64>,
-    /// How many entries are settled.
+    /// The number of settled entries.
     above: usize,
 }
 
-/// Names a delivery within its [`Floor`]: what to settle it with.
+/// Names a delivery within its [`Floor`], for settling it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Index(u64);
 
@@ -25,15 +26,15 @@ impl Floor {
         Self::default()
     }
 
-    /// Takes up a delivery. A position that does not lie above all earlier ones is a fault of the caller, who has to
-    /// begin a new floor when a log is read again; it is counted as lying there.
+    /// Adds a delivery. Positions must grow: a caller must begin a new floor when it reads a log again. A position
+    /// that is not above all earlier ones is counted as if it were.
     pub fn push(&mut self, position: u64) -> Index {
         debug_assert!(self.entries.back().is_none_or(|(last, _)| *last < position), "positions grow");
         self.entries.push_back((position, false));
         Index(self.first + self.entries.len() as u64 - 1)
     }
 
-    /// Settles a delivery. `false` where it was settled before.
+    /// Settles a delivery. `false` if it was settled before.
     pub fn settle(&mut self, index: Index) -> bool {
         let Some(at) = index.0.checked_sub(self.first).and_then(|at| usize::try_from(at).ok()) else { return false };
         match self.entries.get_mut(at) {
@@ -55,12 +56,12 @@ impl Floor {
         self.floor
     }
 
-    /// The positions settled above the floor, ascending: what to remember beside it, so that it is not done again.
+    /// The positions settled above the floor, ascending. Stored beside the floor, they are not handled again.
     pub fn settled_above(&self) -> impl Iterator<Item = u64> {
         self.entries.iter().filter(|(_, settled)| *settled).map(|(position, _)| *position)
     }
 
-    /// How many are delivered and not settled.
+    /// The number of unsettled deliveries.
     pub fn unsettled(&self) -> usize {
         self.entries.len() - self.above
     }

@@ -1,12 +1,13 @@
-//! What Partitura's broker adapters share, and a stranger's adapter too.
+//! The common part of broker adapters, those of Partitura and those of other authors.
 //!
-//! No vendor, no network. Each does one thing that every adapter needs and that is easy to get wrong:
+//! It has no vendor and no network. Each item does one thing that every adapter needs and that is easy to get wrong:
 //!
-//! * [`Member`]: a whole consumer, made of what a broker with exclusive partitions offers ([`Claims`], [`Claim`]);
-//! * [`TokenSlab`]: from an [`AckToken`](partitura_broker::AckToken) back to what the broker has to be told, once;
-//! * [`Floor`]: settlements in any order over a log that can only commit "everything up to here";
-//! * [`rendezvous`] and [`rebalance`]: who owns which partition;
-//! * [`Backoff`]: how long to wait before trying again.
+//! * [`Member`]: a complete consumer, made of the exclusive partitions of a broker ([`Claims`], [`Claim`]);
+//! * [`TokenSlab`]: from an [`AckToken`](partitura_broker::AckToken) back to the value by which the broker settles,
+//!   once;
+//! * [`Floor`]: settlements in any order over a log that commits one position for all before it;
+//! * [`rendezvous`] and [`rebalance`]: the owners of partitions;
+//! * [`Backoff`]: the wait before trying again.
 
 mod assignment;
 mod backoff;

@@ -3,11 +3,11 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 use partitura_broker::{AckToken, Partition};
 
-/// What one consumer holds unsettled, by token.
+/// The unsettled deliveries of one consumer, by token.
 ///
-/// A token is honoured once, and only with the consumer, partition and epoch it was given out for. Slots are numbers
-/// counted up, not places that are used again, so that a token settled twice never meets a later delivery: it would
-/// take 2³² deliveries of one consumer for a number to come again. Memory is bounded by what is unsettled.
+/// A token is accepted once, and only with its consumer, partition and epoch. Slots are numbers counted up, not
+/// places that are used again, so that a token settled twice never meets a later delivery: it would take 2³²
+/// deliveries of one consumer for a number to come again. Memory is bounded by what is unsettled.
 #[derive(Debug)]
 pub struct TokenSlab<T> {
     consumer: u32,
@@ -28,7 +28,7 @@ impl<T> TokenSlab<T> {
         Self { consumer, next: 0, entries: HashMap::default() }
     }
 
-    /// Holds `value`, and gives out the token for it.
+    /// Holds `value`, and returns the token for it.
     pub fn insert(&mut self, partition: Partition, epoch: u32, value: T) -> AckToken {
         while self.entries.contains_key(&self.next) {
             self.next = self.next.wrapping_add(1);
@@ -39,7 +39,7 @@ impl<T> TokenSlab<T> {
         AckToken { consumer: self.consumer, partition, epoch, slot }
     }
 
-    /// What the token stands for, unless it is stale.
+    /// Returns the value of the token, unless it is stale.
     pub fn get(&self, token: &AckToken) -> Option<&T> {
         self.entries.get(&token.slot).filter(|entry| self.belongs(entry, token)).map(|entry| &entry.value)
     }
@@ -52,18 +52,18 @@ impl<T> TokenSlab<T> {
             .then_some(&mut entry.value)
     }
 
-    /// Gives back what the token stands for, and makes the token stale. `None` where it is already.
+    /// Removes and returns the value of the token, and makes the token stale. `None` if it is stale already.
     pub fn remove(&mut self, token: &AckToken) -> Option<T> {
         self.get(token)?;
         self.entries.remove(&token.slot).map(|entry| entry.value)
     }
 
-    /// Gives back everything for which `keep` is false, in no order, and makes the tokens of it stale.
+    /// Removes and returns all values for which `keep` is false, in no order, and makes their tokens stale.
     pub fn take_unless(&mut self, mut keep: impl FnMut(Partition, &T) -> bool) -> Vec<T> {
         self.entries.extract_if(|_, entry| !keep(entry.partition, &entry.value)).map(|(_, entry)| entry.value).collect()
     }
 
-    /// How many are held.
+    /// The number of held values.
     pub fn len(&self) -> usize {
         self.entries.len()
     }

@@ -51,7 +51,7 @@ impl Workload {
         }
     }
 
-    /// The number in flight, and the number in all.
+    /// The numbers in flight and in all.
     fn sizes(self) -> &'static [(usize, usize)] {
         match self {
             Self::Seq => &[(1, 300), (50, 4_000), (500, 4_000)],

@@ -14,29 +14,29 @@ use super::roster::{BEAT, Roster, Word, decode, encode};
 use super::tenure::{self, End, Office, Order};
 use crate::{Backoff, Claims, rendezvous};
 
-/// How long a newcomer listens before it claims anything, so that it asks for no more than its share.
+/// The time for which a new member listens before it claims anything, so that it asks for no more than its share.
 const LISTEN: Duration = Duration::from_millis(150);
-/// How soon is listened again after it failed.
+/// The wait before listening again after a failure.
 const DEAF: Backoff = Backoff { first: Duration::from_millis(50), longest: Duration::from_secs(2) };
-/// How many words may wait to be said.
+/// The number of beats that may wait to be sent.
 const WORDS: usize = 8;
-/// How many beats may wait to be looked at. One that is dropped for want of room comes again.
+/// The number of received beats that may wait. A beat that is dropped for lack of room comes again.
 const BEATS: usize = 1_024;
 
-/// What the consumer asks of its keeper.
+/// The requests of the consumer to its keeper.
 #[derive(Debug)]
 pub(super) enum Ask {
     Release(Partition, oneshot::Sender<Result<()>>),
     Close(oneshot::Sender<Result<()>>),
 }
 
-/// Decides which partitions this member holds, and sees to it.
+/// Decides which partitions this member holds, and claims or releases them.
 #[derive(Debug)]
 pub(super) struct Keeper<C: Claims> {
     office: Arc<Office<C>>,
     roster: Roster,
     me: u64,
-    /// Of the tenures that run: what orders go to, and whether it was told to go.
+    /// The channels to the running tenures, and whether each was told to end.
     orders: HashMap<Partition, (mpsc::UnboundedSender<Order>, bool)>,
     tenures: JoinSet<(Partition, End)>,
 }
@@ -46,7 +46,7 @@ impl<C: Claims> Keeper<C> {
         Self { office, roster: Roster::new(me), me, orders: HashMap::new(), tenures: JoinSet::new() }
     }
 
-    /// For what is not shared out: holds partition 0, which excludes nobody.
+    /// Serves subscriptions without owners: holds partition 0, which does not exclude other members.
     pub(super) async fn hold_all(mut self, mut asks: mpsc::UnboundedReceiver<Ask>) {
         self.begin(Partition(0));
         loop {
@@ -65,10 +65,10 @@ impl<C: Claims> Keeper<C> {
         }
     }
 
-    /// Holds this member's share of the partitions, as the members come and go.
+    /// Holds this member's share of the partitions, while members join and leave.
     pub(super) async fn hold_share(mut self, mut asks: mpsc::UnboundedReceiver<Ask>) {
         let (heard, mut beats) = mpsc::channel(BEATS);
-        // In a set, so that it ends with the keeper; the speaker ends when nobody gives it words.
+        // This task is in a set, so that it ends with the keeper. The speaker ends when its channel is closed.
         let mut listening = JoinSet::new();
         listening.spawn(listen(self.office.clone(), heard.clone()));
         let (say, words) = mpsc::channel(WORDS);
@@ -104,7 +104,7 @@ impl<C: Claims> Keeper<C> {
                         let ended = self.end_all().await;
                         let _ = say.try_send(Word::Leaving);
                         drop(say);
-                        // The last word; the others would miss this member anyway, a little later.
+                        // The last beat. Without it the others would notice the end of this member a little later.
                         let _ = timeout(BEAT, speaker).await;
                         return drop(reply.send(ended));
                     }
@@ -112,7 +112,7 @@ impl<C: Claims> Keeper<C> {
                 },
             };
             if let Some(word) = word {
-                // What finds no room is said again with the next beat.
+                // A beat that finds no room is sent with the next one.
                 let _ = say.try_send(word);
             }
             if changed && may_claim {
@@ -133,7 +133,7 @@ impl<C: Claims> Keeper<C> {
                     // One that has ended just now needs no order.
                     let _ = order.send(Order::Revoke);
                 }
-                // One that is wanted again was told to go, and is begun anew when it has.
+                // A tenure that is wanted again was told to end, and is begun again when it has ended.
                 _ => {}
             }
         }
@@ -147,7 +147,7 @@ impl<C: Claims> Keeper<C> {
     }
 
     fn release(&mut self, partition: Partition, reply: oneshot::Sender<Result<()>>) {
-        // Without a tenure the reply is dropped, which says the same: nothing is held.
+        // Without a tenure the reply is dropped, which means the same: nothing is held.
         if let Some((order, told)) = self.orders.get_mut(&partition) {
             *told = true;
             let _ = order.send(Order::Release(reply));
@@ -191,7 +191,7 @@ impl<C: Claims> Keeper<C> {
         result
     }
 
-    /// Takes up what was heard; `None` where nothing could be. Whether this changes who is there, and what to answer.
+    /// Takes a received beat, or `None` after an error. Returns whether the membership changes, and the answer.
     fn heard(&mut self, beat: Option<Bytes>) -> (bool, Option<Word>) {
         let now = Instant::now();
         let Some(beat) = beat else {
@@ -207,7 +207,7 @@ impl<C: Claims> Keeper<C> {
     }
 }
 
-/// Passes on what members say, and that nothing can be heard.
+/// Passes on the beats of members, and errors of listening.
 async fn listen<C: Claims>(office: Arc<Office<C>>, heard: mpsc::Sender<Result<Bytes>>) {
     let mut failures = 0;
     loop {
@@ -222,7 +222,7 @@ async fn listen<C: Claims>(office: Arc<Office<C>>, heard: mpsc::Sender<Result<By
     }
 }
 
-/// Says what there is to say, one word after another, and reports that it could not be said.
+/// Sends beats one after another, and reports failures.
 async fn speak<C: Claims>(
     office: Arc<Office<C>>,
     me: u64,
@@ -231,7 +231,7 @@ async fn speak<C: Claims>(
 ) {
     while let Some(word) = words.recv().await {
         if let Err(error) = office.claims.say(encode(word, me)).await {
-            tracing::debug!(%error, ?word, "the other members could not be told; they are told again");
+            tracing::debug!(%error, ?word, "telling the other members again");
             if heard.send(Err(error)).await.is_err() {
                 return;
             }

@@ -34,16 +34,17 @@ use self::reader::Task;
 use self::tenure::Office;
 use crate::{Claim, Claimed, Claims, TokenSlab};
 
-/// How many unsettled messages a single claim may hold, whatever the credit.
+/// The largest number of unsettled messages that a single claim may hold, with any credit.
 const MOST_AHEAD: usize = 4_096;
 
 /// One member of a subscription: the [`Consumer`] of a broker whose partitions are claimed one by one.
 ///
-/// The adapter claims and reads single partitions ([`Claims`]); everything that the contract says beyond that is here,
-/// once: members find each other and share the partitions out evenly, a partition is handed over in good order, what a
-/// lost connection took is told and claimed again, and no more than the credit is out of each topic.
+/// The adapter claims and reads single partitions ([`Claims`]). The other promises of the contract are implemented
+/// here, once: members find each other and share the partitions evenly; a partition is handed over in good order;
+/// partitions of a lost connection are reported as lost, and claimed again; each topic has no more than the credit
+/// unsettled.
 ///
-/// Dropping it drops every claim, which to the broker is a crash.
+/// Dropping it drops every claim, which is a crash for the broker.
 pub struct Member<C: Claims> {
     office: Arc<Office<C>>,
     kind: Kind,
@@ -53,24 +54,24 @@ pub struct Member<C: Claims> {
     held: TokenSlab<Held<Handle<C>>>,
     terms: HashMap<Partition, Term<Handle<C>>>,
     revoking: HashSet<Partition>,
-    /// Why it is over.
+    /// The reason why it has ended.
     ended: Option<Error>,
 }
 
 type Handle<C> = <<C as Claims>::Claim as Claim>::Handle;
 
-/// What partitions mean to this member.
+/// The meaning of partitions for this member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     /// Each has one owner.
     Ordered,
-    /// There are none: single messages are competed for.
+    /// There are none: members compete for single messages.
     Competing,
     /// All of them, without owning any.
     Listening,
 }
 
-/// What tenures and the keeper tell, in order.
+/// The reports of tenures and the keeper, in order.
 #[derive(Debug)]
 enum News<H> {
     Assigned { partition: Partition, epoch: u32, tasks: Vec<mpsc::UnboundedSender<Task<H>>> },
@@ -80,7 +81,7 @@ enum News<H> {
     Failed(Error),
 }
 
-/// A partition for as long as this member holds it.
+/// A partition while this member holds it.
 #[derive(Debug)]
 struct Term<H> {
     epoch: u32,
@@ -97,7 +98,7 @@ struct Line<H> {
     unflushed: bool,
 }
 
-/// A delivery that is out.
+/// An unsettled delivery.
 #[derive(Debug)]
 struct Held<H> {
     handle: H,
@@ -120,7 +121,8 @@ impl<C: Claims> Member<C> {
         Self::new(claims, options, 1, system, Kind::Competing)
     }
 
-    /// One who listens to all that is published from now on, in all of `partitions`; 0 where the topic is shared.
+    /// A listener that gets all messages that are published from now on, in all of `partitions`; 0 if the topic is
+    /// shared.
     pub fn listening(claims: Arc<C>, options: &ConsumerOptions, partitions: u32, system: &'static str) -> Self {
         Self::new(claims, options, partitions, system, Kind::Listening)
     }
@@ -152,7 +154,7 @@ impl<C: Claims> Member<C> {
         Self { office, kind, news: received, asks, keeper, held, terms, revoking, ended: None }
     }
 
-    /// What to tell the consumer's owner; nothing where it is only for us.
+    /// Returns the event for the consumer's caller; `None` if the report is only for this member.
     fn take(&mut self, news: News<Handle<C>>) -> Option<Event> {
         match news {
             News::Assigned { partition, epoch, tasks } => {
@@ -170,7 +172,7 @@ impl<C: Claims> Member<C> {
             }
             News::Lost { partition, epoch } => {
                 if self.terms.get(&partition).is_none_or(|term| term.epoch != epoch) {
-                    // Released just before: nobody misses it.
+                    // It was released just before, so no one needs it.
                     return None;
                 }
                 self.forget(partition);
@@ -183,7 +185,7 @@ impl<C: Claims> Member<C> {
         }
     }
 
-    /// The partitions that a claim stands for towards the consumer's owner; `None` where there are none.
+    /// The partitions of a claim for the consumer's caller; `None` if there are none.
     fn of(&self, claim: Partition) -> Option<Box<dyn Iterator<Item = Partition>>> {
         match self.kind {
             Kind::Ordered => Some(Box::new(std::iter::once(claim))),
@@ -208,7 +210,7 @@ impl<C: Claims> Member<C> {
         messages.into_iter().map(give).collect()
     }
 
-    /// Forgets a partition and what was out of it.
+    /// Forgets a partition and its unsettled deliveries.
     fn forget(&mut self, claim: Partition) {
         self.terms.remove(&claim);
         self.revoking.remove(&claim);
@@ -254,7 +256,7 @@ impl<C: Claims> Consumer for Member<C> {
         for (claim, topic) in touched {
             if let Some(line) = self.terms.get_mut(&claim).and_then(|term| term.lines.get_mut(topic)) {
                 line.unflushed = true;
-                // A reader that is gone is about to be told as lost.
+                // A reader that is gone will soon be reported as lost.
                 let _ = line.tasks.send(Task::Settle(std::mem::take(&mut line.settled)));
             }
         }
@@ -274,7 +276,7 @@ impl<C: Claims> Consumer for Member<C> {
                 Ok(Ok(())) => line.unflushed = false,
                 Ok(Err(error)) => result = result.and(Err(error)),
                 Err(_) => {
-                    let message = "a partition was lost; what was settled of it may come again";
+                    let message = "a partition was lost; its settled messages may come again";
                     result = result.and(Err(Error::new(ErrorKind::Disconnected, "flush settlements", message)));
                 }
             }
@@ -290,13 +292,13 @@ impl<C: Claims> Consumer for Member<C> {
             }
             let (reply, answer) = oneshot::channel();
             let _ = self.asks.send(Ask::Release(*partition, reply));
-            // Given up whatever comes of it: its tokens are void from here on.
+            // The partition is given up in any case: its tokens are void from here on.
             self.forget(*partition);
             answers.push(answer);
         }
         let mut result = Ok(());
         for answer in answers {
-            // Without an answer it was taken away before, and that has been told.
+            // Without an answer it was taken away before, and this has been reported.
             if let Ok(Err(error)) = answer.await {
                 result = result.and(Err(error));
             }
@@ -313,7 +315,7 @@ impl<C: Claims> Consumer for Member<C> {
 
 impl<C: Claims> Drop for Member<C> {
     fn drop(&mut self) {
-        // With the keeper go its tenures, and with them their claims.
+        // The tenures end with the keeper, and their claims with them.
         self.keeper.abort();
     }
 }

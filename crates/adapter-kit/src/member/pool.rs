@@ -1,8 +1,8 @@
 use partitura_broker::Credit;
 use tokio::sync::Semaphore;
 
-/// What may still be given out of one topic: messages and bytes. Who waits is served in turn, so that a large message
-/// is not overtaken for ever by small ones of other partitions.
+/// The rest of the credit of one topic: messages and bytes. Waiting readers are served in turn, so that a large
+/// message is not overtaken for ever by small ones of other partitions.
 #[derive(Debug)]
 pub(super) struct Pool {
     messages: Semaphore,
@@ -17,12 +17,13 @@ impl Pool {
         Self { messages: Semaphore::new(messages), bytes: Semaphore::new(all_bytes as usize), all_bytes }
     }
 
-    /// What a message of this size counts for: one that is larger than everything takes everything, and comes alone.
+    /// Returns the share of a message of this size. A message that is larger than the whole credit takes all of it, and
+    /// comes alone.
     fn share(&self, size: usize) -> u32 {
         u32::try_from(size).unwrap_or(u32::MAX).min(self.all_bytes)
     }
 
-    /// Takes a message's share, if it is there.
+    /// Takes a message's share, if it is available.
     pub(super) fn try_take(&self, size: usize) -> bool {
         let Ok(message) = self.messages.try_acquire() else { return false };
         let Ok(bytes) = self.bytes.try_acquire_many(self.share(size)) else { return false };
@@ -31,7 +32,7 @@ impl Pool {
         true
     }
 
-    /// Waits for a message's share and takes it. Dropped before it ends, it has taken nothing.
+    /// Waits for a message's share and takes it. If the future is dropped, it has taken nothing.
     pub(super) async fn take(&self, size: usize) {
         // The semaphores are never closed.
         let Ok(message) = self.messages.acquire().await else { return };

@@ -8,19 +8,19 @@ use super::News;
 use super::pool::Pool;
 use crate::{Claim, Claimed};
 
-/// What a reader does for its consumer.
+/// The requests to a reader.
 #[derive(Debug)]
 pub(super) enum Task<H> {
     Settle(Vec<H>),
     Flush(oneshot::Sender<Result<()>>),
 }
 
-/// Where a tenure stands.
+/// The state of a tenure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
     /// Messages are given out.
     Reading,
-    /// Nothing new is given out; what is out is waited for.
+    /// Nothing new is given out; the tenure waits for unsettled deliveries.
     Draining,
     /// Settlements are sent, and the partition is given up.
     Releasing,
@@ -35,7 +35,7 @@ pub(super) struct Reader<C: Claim> {
     pub(super) partition: Partition,
     pub(super) epoch: u32,
     pub(super) pool: Arc<Pool>,
-    /// Unbounded, and yet bounded by the credit: nothing is settled that was not given out.
+    /// This channel has no bound of its own. The credit bounds it, since only deliveries are settled.
     pub(super) tasks: mpsc::UnboundedReceiver<Task<C::Handle>>,
     /// Bounded by the credit, too.
     pub(super) news: mpsc::UnboundedSender<News<C::Handle>>,
@@ -45,7 +45,7 @@ pub(super) struct Reader<C: Claim> {
 impl<C: Claim> Reader<C> {
     /// Works until the partition is released, or lost: then it ends with the error.
     pub(super) async fn run(mut self) -> Result<()> {
-        // Read ahead, and not yet paid for. At most what one call of `next` gives.
+        // Messages that were read ahead, and have no credit yet. At most the result of one call of `next`.
         let mut waiting: VecDeque<Claimed<C::Handle>> = VecDeque::new();
         loop {
             match *self.phase.borrow_and_update() {
@@ -76,12 +76,12 @@ impl<C: Claim> Reader<C> {
         self.claim.release().await
     }
 
-    /// Gives out the first, which is paid for, and what else can be paid for.
+    /// Gives out the first message, which has credit, and the next ones as far as the credit goes.
     fn give_out(&self, waiting: &mut VecDeque<Claimed<C::Handle>>) {
         let rest = waiting.iter().skip(1);
         let paid = 1 + rest.take_while(|claimed| self.pool.try_take(claimed.message.size())).count();
         let messages = waiting.drain(..paid).collect();
-        // Nobody to give it to: then the tenure is about to end.
+        // Without a receiver the tenure will soon end.
         let Self { topic, partition, epoch, .. } = *self;
         let _ = self.news.send(News::Deliveries { topic, partition, epoch, messages });
     }
@@ -95,7 +95,7 @@ async fn perform<C: Claim>(claim: &mut C, task: Task<C::Handle>) -> Result<()> {
         }
         Task::Flush(reply) => {
             let flushed = claim.flush().await;
-            // An error goes to both: to who waits, and to the tenure, which is lost with it.
+            // An error goes to the waiting caller and to the tenure, which is lost with it.
             let answer = flushed.as_ref().copied().map_err(Error::duplicate);
             let _ = reply.send(answer);
             flushed

@@ -6,12 +6,12 @@ use tokio::time::Instant;
 
 use crate::MemberId as Id;
 
-/// How often a member says that it is there.
+/// The interval of a member's beats.
 pub(super) const BEAT: Duration = Duration::from_millis(700);
-/// How long a member counts as there without having been heard.
+/// The time for which a member counts as present without a beat.
 const SILENCE: Duration = Duration::from_secs(3);
 
-/// What members tell each other.
+/// The beats of members.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Word {
     /// "I am new: who is there?"
@@ -24,7 +24,7 @@ pub(super) enum Word {
     Leaving,
 }
 
-/// The version of this small language. A beat of another version is not understood, and ignored.
+/// The version of this format. A beat of another version is ignored.
 const VERSION: u8 = 1;
 const WORDS: [Word; 4] = [Word::Joining, Word::Here, Word::Released, Word::Leaving];
 
@@ -41,7 +41,7 @@ pub(super) fn decode(beat: &[u8]) -> Option<(Word, Id)> {
     Some((*WORDS.get(usize::from(*word))?, Id::from_be_bytes(id.try_into().ok()?)))
 }
 
-/// Who is there, as far as this member has heard.
+/// The present members, as far as this member knows.
 #[derive(Debug)]
 pub(super) struct Roster {
     me: Id,
@@ -53,7 +53,7 @@ impl Roster {
         Self { me, others: HashMap::new() }
     }
 
-    /// Takes up what somebody said. Whether this changes who is there.
+    /// Takes a beat. Returns whether it changes the membership.
     pub(super) fn heard(&mut self, word: Word, id: Id, now: Instant) -> bool {
         if id == self.me {
             return false;
@@ -64,14 +64,14 @@ impl Roster {
         }
     }
 
-    /// Forgets who has been silent for too long. Whether there was anybody.
+    /// Forgets members that have been silent for too long. Returns whether there was one.
     pub(super) fn expire(&mut self, now: Instant) -> bool {
         let before = self.others.len();
         self.others.retain(|_, heard| now.duration_since(*heard) < SILENCE);
         before != self.others.len()
     }
 
-    /// Nothing could be heard until now: nobody's silence means anything.
+    /// Restarts all time limits: no beats could be received until now, so silence means nothing.
     pub(super) fn excuse(&mut self, now: Instant) {
         self.others.values_mut().for_each(|heard| *heard = now);
     }

@@ -15,38 +15,38 @@ use super::pool::Pool;
 use super::reader::{Phase, Reader};
 use crate::{Backoff, Claim, Claims};
 
-/// How soon a partition that another holds is tried again, unless somebody says that they gave something up.
+/// The wait before a partition that another member holds is tried again, unless a member reports that it gave one up.
 const BUSY: Backoff = Backoff { first: Duration::from_millis(40), longest: Duration::from_millis(250) };
 /// The same after a failure of the broker.
 const FAILED: Backoff = Backoff { first: Duration::from_millis(50), longest: Duration::from_secs(2) };
 
-/// What all tenures of a member share.
+/// The common state of all tenures of a member.
 #[derive(Debug)]
 pub(super) struct Office<C: Claims> {
     pub(super) claims: Arc<C>,
-    /// In the order of their names: whoever claims several claims them in this order, lest two wait for each other.
+    /// The topics in the order of their names. Members claim several in this order, so that no two wait for each other.
     pub(super) topics: Vec<(TopicName, Arc<Pool>)>,
-    /// Those that a tenure covers; more than its own only in a broadcast.
+    /// The partitions that a tenure covers; more than its own only in a broadcast.
     pub(super) partitions: u32,
     pub(super) ahead: usize,
     pub(super) revoke_within: Duration,
     pub(super) epochs: AtomicU32,
     pub(super) news: mpsc::UnboundedSender<News<<C::Claim as Claim>::Handle>>,
-    /// Somebody gave something up.
+    /// A member gave a partition up.
     pub(super) released: Notify,
     pub(super) system: &'static str,
 }
 
-/// What a tenure is told.
+/// The orders to a tenure.
 #[derive(Debug)]
 pub(super) enum Order {
-    /// The partition is wanted elsewhere.
+    /// Another member should have the partition.
     Revoke,
-    /// What is out is done with, or given up.
+    /// Release the partition: its deliveries are settled, or given up.
     Release(oneshot::Sender<Result<()>>),
 }
 
-/// Why a tenure ended.
+/// The reason why a tenure ended.
 #[derive(Debug)]
 pub(super) enum End {
     /// It was asked to.
@@ -97,7 +97,7 @@ fn give_up(order: Option<Order>) -> End {
     End::GivenUp
 }
 
-/// Claims the partition of each topic. Waits for those that another holds.
+/// Claims the partition of each topic. Waits for those that another member holds.
 async fn claim_all<C: Claims>(office: &Office<C>, partition: Partition) -> Result<Vec<C::Claim>> {
     let mut claims = Vec::with_capacity(office.topics.len());
     for (topic, _) in &office.topics {
@@ -117,7 +117,7 @@ async fn claim_all<C: Claims>(office: &Office<C>, partition: Partition) -> Resul
     Ok(claims)
 }
 
-/// Keeps what is claimed. Ends well when it was given up, and with an error when it is lost.
+/// Keeps the claims. Ends with `Ok` when they were given up, and with an error when they are lost.
 async fn keep<C: Claims>(
     office: &Office<C>,
     partition: Partition,
@@ -137,13 +137,13 @@ async fn keep<C: Claims>(
     let _ = office.news.send(News::Assigned { partition, epoch, tasks });
     let served = serve(office, partition, try_join_all(readers), &phase, orders).await;
     if !matches!(served, Ok(Served::Released)) {
-        // The readers are gone by now: nothing of this epoch comes behind this.
+        // The readers are gone by now: nothing of this epoch comes after this.
         let _ = office.news.send(News::Lost { partition, epoch });
     }
     served.map(drop)
 }
 
-/// How a term of ownership ended, where it was meant to end.
+/// The way in which a term of ownership ended, if the end was intended.
 enum Served {
     Released,
     /// It was not released in time.
@@ -164,7 +164,7 @@ async fn serve<C: Claims>(
         tokio::select! {
             ended = &mut readers => {
                 let Some(reply) = reply else { return ended.map(|_| Served::Released) };
-                // Given up in any case; what went wrong with the last settlements is for who asked.
+                // The partition is given up in any case. An error of the last settlements goes to the caller.
                 let _ = reply.send(ended.map(drop));
                 return Ok(Served::Released);
             }
@@ -190,7 +190,7 @@ async fn serve<C: Claims>(
     }
 }
 
-/// A number to spread retries with.
+/// Returns a number that spreads retries.
 fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use crate::{Claim, Claimed, Claims, Member};
 
-/// Longer than anything takes, in virtual time.
+/// Longer than any step takes, in virtual time.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A log for each partition, with one owner.
@@ -53,7 +53,7 @@ impl World {
         self.changed.notify_waiters();
     }
 
-    /// Takes a partition from its owner, as a broker that fails.
+    /// Takes a partition from its owner, like a failing broker.
     fn cut(&self, partition: u32) {
         self.logs().entry((topic(), partition)).or_default().claims += 1;
         self.logs().entry((topic(), partition)).or_default().held = false;
@@ -210,7 +210,7 @@ fn ids(deliveries: &[Delivery]) -> Vec<&str> {
     deliveries.iter().map(|delivery| delivery.message.id.as_str()).collect()
 }
 
-/// Takes events until so many partitions are assigned, and gives them with their epochs.
+/// Takes events until this many partitions are assigned, and returns them with their epochs.
 async fn assigned(member: &mut Member<Fake>, count: usize) -> BTreeMap<Partition, u32> {
     let mut all = BTreeMap::new();
     while all.len() < count {
@@ -337,7 +337,7 @@ async fn no_more_than_the_credit_is_out() {
     member.settle(&[first[1].token]);
     quiet(&mut member).await;
     world.cut(0);
-    // With the partition goes what was out of it, and its credit: the large one may come, alone.
+    // The unsettled deliveries go with the partition, and their credit is free: the large message may come, alone.
     let mut large = false;
     while !large {
         if let Event::Deliveries(got) = next(&mut member).await {
