@@ -6,29 +6,29 @@ use partitura_broker::{Capabilities, Durability};
 use crate::check::Violation;
 use crate::{Env, Harness};
 
-/// One property, and the way to try it.
+/// One property, and the function that checks it.
 #[derive(Debug, Clone, Copy)]
 pub struct Case {
-    /// `area.case`. The same here, in `docs/conformance.md`, and where the contract promises it.
+    /// `area.case`. It is the same here, in `docs/conformance.md`, and in the contract that promises it.
     pub id: &'static str,
-    /// How much it asks for.
+    /// Its tier.
     pub tier: Tier,
-    /// What has to be there for it.
+    /// Its needs.
     pub needs: &'static [Need],
     /// The property, in a sentence.
     pub property: &'static str,
     pub(crate) run: Play,
-    /// Parts that are played in other processes, by name.
+    /// The parts that run in other processes, by name.
     pub(crate) parts: &'static [(&'static str, Play)],
 }
 
 /// A part of a case.
 pub(crate) type Play = for<'e> fn(&'e Env) -> BoxFuture<'e, CaseResult>;
 
-/// How a case ends.
+/// The end of a case.
 pub(crate) type CaseResult = Result<(), Stop>;
 
-/// How much a case asks for.
+/// The kinds of faults and the load of a case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Tier {
     /// No faults.
@@ -41,7 +41,7 @@ pub enum Tier {
     Four = 4,
 }
 
-/// What a case needs beyond the contract's obligations.
+/// The needs of a case beyond the contract's obligations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
     /// The capability `supports.transactions`.
@@ -64,19 +64,19 @@ pub enum Need {
     Quiet,
 }
 
-/// Why a case cannot be run.
+/// The reason why a case cannot be run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Lack {
-    /// The broker declares that it cannot.
+    /// The broker declares that it lacks the capability.
     Unsupported(&'static str),
     /// The harness has no such hook.
     NotVerified(&'static str),
-    /// There is nothing that could be tried: what the case is about does not exist here.
+    /// There is nothing to check: the subject of the case does not exist here.
     NotApplicable(&'static str),
 }
 
 impl Need {
-    /// What is lacking, if it is.
+    /// Returns the missing part, if there is one.
     pub(crate) fn lacking(self, harness: &dyn Harness, capabilities: &Capabilities) -> Option<Lack> {
         let contained = harness.lives_in_its_client();
         let no_network = Lack::NotApplicable("the broker lives in its client's process, and has no network");
@@ -108,7 +108,7 @@ impl Need {
     }
 }
 
-/// Why a case ended before its end: the property does not hold.
+/// The reason why a case stopped: the property does not hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Stop(pub(crate) String);
 
@@ -148,7 +148,7 @@ impl From<&str> for Stop {
     }
 }
 
-/// Ends the case, where a condition does not hold.
+/// Ends the case if a condition does not hold.
 macro_rules! ensure {
     ($condition:expr, $($why:tt)+) => {
         if !$condition {
@@ -158,7 +158,7 @@ macro_rules! ensure {
 }
 pub(crate) use ensure;
 
-/// Writes a [`Case`] down: id, tier, needs, property, the function that tries it, and the parts of other processes.
+/// Makes a [`Case`]: id, tier, needs, property, the function that checks it, and the parts of other processes.
 macro_rules! case {
     ($id:literal, $tier:ident, [$($need:ident),*], $property:literal, $run:ident $(, $part:ident)* $(,)?) => {
         $crate::Case {

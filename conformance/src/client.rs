@@ -1,4 +1,4 @@
-//! Clients as the cases use them: what must come is waited for, what fails ends the case.
+//! Clients for the cases: they wait for expected events, and a failure ends the case.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,7 +56,7 @@ impl Queue {
         numbers.into_iter().map(|number| self.message(key, number)).collect()
     }
 
-    /// So many messages of each of so many keys, the keys taking turns.
+    /// Messages of several keys in turn, the same number of each.
     pub(crate) fn spread(&self, keys: usize, each: usize) -> Vec<Message> {
         let all = (0..each).flat_map(|number| (0..keys).map(move |key| (key, number)));
         all.map(|(key, number)| self.message(&format!("k{key}"), number)).collect()
@@ -92,7 +92,7 @@ impl Client {
         Ok(within(self.patience, "a producer", self.broker.producer(ProducerOptions::default())).await??.into())
     }
 
-    /// Publishes; all has to be confirmed.
+    /// Publishes; every message must be confirmed.
     pub(crate) async fn publish(&self, batch: Vec<Message>) -> Result<Vec<Receipt>, Stop> {
         let results = self.try_publish(batch).await?;
         Ok(results.into_iter().collect::<Result<Vec<_>, Error>>()?)
@@ -108,7 +108,7 @@ impl Client {
         Ok(results)
     }
 
-    /// Cancels what is delayed; each has to be answered.
+    /// Cancels delayed messages; each must be answered.
     pub(crate) async fn cancel<'m>(&self, messages: impl IntoIterator<Item = &'m Message>) -> Result<Vec<bool>, Stop> {
         let delayed: Vec<_> = messages.into_iter().filter_map(Message::delayed).collect();
         let count = delayed.len();
@@ -139,12 +139,12 @@ impl Member {
         Ok(within(self.patience, "the next event", self.consumer.next()).await??)
     }
 
-    /// The next event, as long as it takes.
+    /// The next event, without a time limit.
     pub(crate) async fn next_patiently(&mut self) -> Result<Event, Stop> {
         Ok(self.consumer.next().await?)
     }
 
-    /// The next event, however often the connection breaks before it.
+    /// The next event, also if the connection breaks before it.
     pub(crate) async fn next_at_last(&mut self) -> Result<Event, Stop> {
         let waiting = async {
             loop {
@@ -157,7 +157,7 @@ impl Member {
         Ok(within(self.patience, "the next event", waiting).await??)
     }
 
-    /// The next event, or none within so long.
+    /// The next event, or `None` after this time.
     pub(crate) async fn next_within(&mut self, limit: Duration) -> Result<Option<Event>, Stop> {
         match tokio::time::timeout(limit, self.consumer.next()).await {
             Ok(event) => Ok(Some(event?)),
@@ -165,7 +165,7 @@ impl Member {
         }
     }
 
-    /// The next deliveries. Gives back what is asked for meanwhile.
+    /// The next deliveries. Releases partitions that are asked back meanwhile.
     pub(crate) async fn deliveries(&mut self) -> Result<Vec<Delivery>, Stop> {
         loop {
             match self.next().await? {
@@ -176,7 +176,7 @@ impl Member {
         }
     }
 
-    /// Deliveries, held, until there are at least so many.
+    /// Takes and holds deliveries until there are at least this many.
     pub(crate) async fn take(&mut self, count: usize) -> Result<Vec<Delivery>, Stop> {
         let mut all = Vec::new();
         while all.len() < count {
@@ -186,7 +186,7 @@ impl Member {
         Ok(all)
     }
 
-    /// Deliveries, each settled as it comes, until there are at least so many.
+    /// Takes and settles deliveries until there are at least this many.
     pub(crate) async fn drain(&mut self, count: usize) -> Result<Vec<Delivery>, Stop> {
         let mut all = Vec::new();
         while all.len() < count {
@@ -197,7 +197,7 @@ impl Member {
         Ok(all)
     }
 
-    /// Deliveries, each settled as it comes, until one of each of these ids has come.
+    /// Takes and settles deliveries until one of each of these ids has come.
     pub(crate) async fn drain_until(&mut self, ids: impl IntoIterator<Item = String>) -> Result<Vec<Delivery>, Stop> {
         let mut missing: std::collections::HashSet<String> = ids.into_iter().collect();
         let mut all = Vec::new();
@@ -238,7 +238,7 @@ fn missing(stop: Stop, found: usize, expected: usize) -> Stop {
 
 async fn within<T>(patience: Duration, what: &str, future: impl Future<Output = T>) -> Result<T, Stop> {
     let answer = tokio::time::timeout(patience, future).await;
-    answer.map_err(|_| Stop(format!("waited {patience:?} in vain: {what}")))
+    answer.map_err(|_| Stop(format!("nothing came within {patience:?}: {what}")))
 }
 
 pub(crate) fn tokens(deliveries: &[Delivery]) -> Vec<AckToken> {

@@ -1,4 +1,4 @@
-//! What a case has at hand.
+//! The environment of a case.
 
 use std::future::Future;
 use std::io::ErrorKind;
@@ -15,31 +15,31 @@ use crate::process::Part;
 use crate::proxy::Proxy;
 use crate::{Case, Counts, Harness, History, Record, Recorder, Stop};
 
-/// How long to wait before something that failed is tried again.
+/// The wait before a failed operation is tried again.
 pub(crate) const A_MOMENT: Duration = Duration::from_millis(50);
 
-/// What a case has at hand: a namespace of its own, connections that record, and processes to kill.
+/// The environment of a case: a namespace of its own, connections that record, and processes to kill.
 pub(crate) struct Env {
     pub(crate) case: &'static Case,
     pub(crate) harness: Arc<dyn Harness>,
     pub(crate) namespace: String,
     pub(crate) capabilities: Capabilities,
     pub(crate) recorder: Recorder,
-    /// How long is waited for something that must come: see [`Harness::patience`].
+    /// The time to wait for an expected event: see [`Harness::patience`].
     pub(crate) patience: Duration,
-    /// What is tried: the broker, or the suite itself.
+    /// The subject of the test: the broker, or the suite itself.
     pub(crate) subject: Subject,
     pub(crate) processes: AtomicU32,
     pub(crate) lateness: Mutex<Vec<u64>>,
 }
 
 impl Env {
-    /// What the broker declares.
+    /// The broker's capabilities.
     pub(crate) fn capabilities(&self) -> &Capabilities {
         &self.capabilities
     }
 
-    /// Opens a connection to this case's namespace. Everything done through it is recorded.
+    /// Opens a connection to this case's namespace, which records all of its use.
     ///
     /// # Errors
     /// Those of the harness.
@@ -52,7 +52,7 @@ impl Env {
         Ok(self.subject.broker(self.harness.connect(&self.namespace).await?))
     }
 
-    /// How much load there is: less where the suite itself is tried.
+    /// Returns the size of a load: smaller if the suite tests itself.
     pub(crate) fn load(&self, full: usize, little: usize) -> usize {
         if matches!(self.subject, Subject::Broker) { full } else { little }
     }
@@ -63,7 +63,7 @@ impl Env {
         let starting = async {
             loop {
                 match Proxy::start(network.listen(), network.upstream()).await {
-                    // The one of the case before goes with its runtime.
+                    // The proxy of the previous case ends with its runtime.
                     Err(error) if error.kind() == ErrorKind::AddrInUse => tokio::time::sleep(A_MOMENT).await,
                     result => return result,
                 }
@@ -72,8 +72,8 @@ impl Env {
         Ok(self.within("the proxy's address to be free", starting).await??)
     }
 
-    /// Opens a connection to this case's namespace by way of a proxy. What goes wrong there is noticed only when the
-    /// broker's, or the client's, time-outs are over; so there is more patience with it.
+    /// Opens a connection to this case's namespace through a proxy. Faults there are noticed only after the
+    /// time-outs of the broker or the client, so the time limits are longer.
     ///
     /// # Errors
     /// Those of the harness.
@@ -83,58 +83,58 @@ impl Env {
         Ok(Client::new(self.recorder.wrap(broker), 4 * self.patience))
     }
 
-    /// The queue `name` with a subscription, by key in so many partitions, or shared.
+    /// The queue `name` with a subscription: ordered by key, or shared.
     pub(crate) fn queue(&self, name: &str, ordering: Ordering) -> Queue {
         Queue::new(&self.namespace, name, ordering)
     }
 
-    /// An ordered queue in a few partitions: what most cases use.
+    /// An ordered queue in a few partitions, for most cases.
     pub(crate) fn orders(&self) -> Queue {
         self.queue("orders", Ordering::ByKey { partitions: 4 })
     }
 
-    /// What has happened so far.
+    /// The history so far.
     pub(crate) fn history(&self) -> History {
         self.recorder.history()
     }
 
-    /// Says something in the history: for the reader, and for [`until`](Self::until).
+    /// Writes a note to the history: for the reader, and for [`until`](Self::until).
     pub(crate) fn note(&self, text: impl Into<String>) {
         self.recorder.note(Record::Note(text.into()));
     }
 
-    /// Waits until so much has happened, in all processes together.
+    /// Waits until the counts fulfil a condition, in all processes together.
     pub(crate) async fn until(&self, what: &str, reached: impl FnMut(&Counts) -> bool) -> Result<(), Stop> {
         let mut counts: watch::Receiver<Counts> = self.recorder.counts();
         self.within(what, counts.wait_for(reached)).await?.map_err(|_| Stop("the recorder is gone".into()))?;
         Ok(())
     }
 
-    /// Waits until the history looks like this. Dearer than [`until`](Self::until).
+    /// Waits until the history fulfils a condition. It is more expensive than [`until`](Self::until).
     pub(crate) async fn reaches(&self, what: &str, reached: impl Fn(&History) -> bool) -> Result<(), Stop> {
         let reaches = async {
             while !reached(&self.history()) {
-                // Not for every single entry.
+                // It does not look after every single entry.
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
         self.within(what, reaches).await
     }
 
-    /// Waits for something that must come.
+    /// Waits for an expected event.
     pub(crate) async fn within<T>(&self, what: &str, future: impl Future<Output = T>) -> Result<T, Stop> {
         let answer = tokio::time::timeout(self.patience, future).await;
-        answer.map_err(|_| Stop(format!("waited {:?} in vain: {what}", self.patience)))
+        answer.map_err(|_| Stop(format!("nothing came within {:?}: {what}", self.patience)))
     }
 
-    /// Starts another process that plays `part` of this case.
+    /// Starts another process that runs `part` of this case.
     pub(crate) async fn start(&self, part: &str) -> Result<Part, Stop> {
         let number = self.processes.fetch_add(1, Atomic::Relaxed) + 1;
         Part::start(self, part, number).await
     }
 
-    /// Kills the broker (kill -9) and starts it again. Where it lives in its client, that is `part`; elsewhere `part`
-    /// is killed with it, so that what it still wanted to do does not come between.
+    /// Kills the broker (kill -9) and starts it again. If it lives in its client, that is `part`. Otherwise `part` is
+    /// killed with it, so that its pending work does not interfere.
     pub(crate) async fn kill_broker(&self, part: Part) -> Result<(), Stop> {
         if let Some(restart) = self.harness.restart() {
             restart.kill().await?;
@@ -155,7 +155,7 @@ impl Env {
         *self.lateness.lock().unwrap_or_else(PoisonError::into_inner) = values.to_vec();
     }
 
-    /// A sequence of numbers that looks like chance and is the same in each run of this case.
+    /// A sequence of pseudo-random numbers, the same in each run of this case.
     pub(crate) fn chance(&self) -> Chance {
         Chance(self.case.id.bytes().fold(7, |seed: u64, byte| seed.wrapping_mul(31).wrapping_add(u64::from(byte))))
     }
@@ -167,7 +167,7 @@ impl std::fmt::Debug for Env {
     }
 }
 
-/// Numbers that look like chance: SplitMix64.
+/// Pseudo-random numbers: SplitMix64.
 #[derive(Debug, Clone)]
 pub(crate) struct Chance(u64);
 

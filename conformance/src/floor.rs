@@ -65,7 +65,7 @@ impl Floor {
     }
 }
 
-/// Lanes at work.
+/// Running lanes.
 #[derive(Debug)]
 pub(crate) struct Running {
     stop: oneshot::Sender<()>,

@@ -1,4 +1,4 @@
-//! The front door: a test binary with a name for each case, and reports at the end.
+//! The entry point: a test binary with a name for each case, and reports at the end.
 
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,13 +13,14 @@ use crate::runner::{Bench, Verdict};
 use crate::settings::Settings;
 use crate::{Case, Harness, cases};
 
-/// How many entries of a failure's history are printed.
+/// The number of entries of a failure's history that are printed.
 const TAIL: usize = 40;
 
 /// Makes the `main` of a test with `harness = false`: every case on every harness given.
 ///
 /// The harnesses are ways to run one broker. Filters, `--list`, `--exact` and so on are those of `cargo test`;
-/// `PARTITURA_CONFORMANCE_TIER` (3 where it is not set), `…_ONLY` (ids of cases) and `…_REPORT` (a directory) do the rest.
+/// `PARTITURA_CONFORMANCE_TIER` (3 where it is not set), `…_ONLY` (ids of cases) and `…_REPORT` (a directory) set the
+/// rest.
 #[macro_export]
 macro_rules! main {
     ($($harness:expr),+ $(,)?) => {
@@ -29,7 +30,7 @@ macro_rules! main {
     };
 }
 
-/// What [`main!`](crate::main) calls.
+/// Runs the suite, for [`main!`](crate::main).
 pub fn run(harnesses: Vec<Arc<dyn Harness>>) -> ExitCode {
     match Role::of_this_process(&harnesses) {
         Some(role) => play(role),
@@ -81,7 +82,7 @@ fn conduct(harnesses: Vec<Arc<dyn Harness>>) -> ExitCode {
 }
 
 fn trials(benches: &[Bench], settings: &Settings, report: &Arc<Mutex<Report>>) -> Vec<Trial> {
-    // Those that cannot run side by side are the first, when nothing has to end before.
+    // Cases that cannot run side by side come first, when no other case has to end before.
     let (mut first, mut others) = (Vec::new(), Vec::new());
     for bench in benches {
         for case in cases::all().filter(|case| settings.wants(case.id, case.tier)) {
@@ -102,7 +103,7 @@ fn trials(benches: &[Bench], settings: &Settings, report: &Arc<Mutex<Report>>) -
 
 fn case_trial(bench: Bench, case: &'static Case, report: Arc<Mutex<Report>>) -> Trial {
     let variant = bench.harness.variant().to_owned();
-    // With the broker, since the suites of several stand in one log.
+    // The name has the broker, since the suites of several brokers write to one log.
     let parts = [bench.harness.broker(), &variant, case.id];
     let name = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("::");
     Trial::ignorable_test(name, move || {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use partitura_broker::{Broker, Result};
 
-/// How the suite reaches a broker. The one thing that an adapter's author writes.
+/// The way in which the suite reaches a broker. An adapter's author writes only this.
 ///
 /// Only [`broker`](Self::broker) and [`connect`](Self::connect) are required. Each hook that is missing leaves its cases
 /// *not verified*, which is not *passed*.
@@ -71,18 +71,18 @@ pub trait Harness: Send + Sync + 'static {
         None
     }
 
-    /// How long the suite waits for something that must come. No measure of speed: only what is stuck exceeds it. A case
-    /// is given six times as long in all, one under load sixty times.
+    /// The time for which the suite waits for an expected event. It is no measure of speed: only something that is
+    /// stuck exceeds it. A whole case has six times as long, one with load sixty times.
     fn patience(&self) -> Duration {
         Duration::from_secs(30)
     }
 
-    /// How many cases may run at the same time. They wait more than they compute.
+    /// The number of cases that may run at the same time. They wait more than they compute.
     fn parallelism(&self) -> usize {
         std::thread::available_parallelism().map_or(8, |cores| 6 * cores.get()).max(8)
     }
 
-    /// Whether the mutants are tried on this way to run the broker: once for each broker, where it is quick.
+    /// Whether the mutants run in this way to run the broker: choose the fastest way of each broker.
     fn tries_mutants(&self) -> bool {
         false
     }
@@ -90,10 +90,11 @@ pub trait Harness: Send + Sync + 'static {
 
 /// The hook to start processes that connect, which are then killed.
 ///
-/// The suite starts the test's own binary again; there the front door of [`main!`](crate::main) finds the same harness
-/// and plays a part of the case.
+/// The suite starts the test's own binary again. There [`main!`](crate::main) finds the same harness and runs a part
+/// of the case.
 pub trait Processes: Send + Sync {
-    /// Environment variables by which the harness in the new process finds the same broker. None where it is found anyway.
+    /// Environment variables by which the harness in the new process finds the same broker. None if it is found without
+    /// them.
     fn environment(&self) -> Vec<(String, String)> {
         Vec::new()
     }
@@ -105,13 +106,13 @@ pub trait Restart: Send + Sync {
     /// Kills it, and returns when it is dead.
     ///
     /// # Errors
-    /// What kept it from being killed.
+    /// The reason why it could not be killed.
     async fn kill(&self) -> std::io::Result<()>;
 
     /// Starts it, and returns when it accepts connections.
     ///
     /// # Errors
-    /// What kept it from starting.
+    /// The reason why it did not start.
     async fn start(&self) -> std::io::Result<()>;
 }
 
@@ -122,16 +123,17 @@ pub trait Restart: Send + Sync {
 /// see [`listen`](Self::listen).
 #[async_trait]
 pub trait Network: Send + Sync {
-    /// Where the broker listens for what comes through the proxy.
+    /// The address on which the broker listens for connections through the proxy.
     fn upstream(&self) -> SocketAddr;
 
-    /// Where the proxy listens. Port 0 is any port, for brokers that do not care how they are reached. A fixed port is the
-    /// one that the broker's `upstream` listener advertises; then cases through the proxy run one at a time.
+    /// The address on which the proxy listens. Port 0 is any port, for brokers that do not tell clients their address.
+    /// A fixed port is the one that the broker's `upstream` listener advertises; then cases through the proxy run one
+    /// at a time.
     fn listen(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], 0))
     }
 
-    /// Connects to the same namespace as [`Harness::connect`] and leads to the same messages, by way of `proxy`.
+    /// Connects to the same namespace and the same messages as [`Harness::connect`], through `proxy`.
     ///
     /// # Errors
     /// Those of connecting.
@@ -141,23 +143,23 @@ pub trait Network: Send + Sync {
 /// The hook to connect with right and wrong credentials and certificates.
 #[async_trait]
 pub trait Access: Send + Sync {
-    /// Connects in this way. May succeed where it should not: the suite then uses the connection, and expects the refusal
-    /// there.
+    /// Connects in this way. It may succeed where it should not: the suite then uses the connection, and expects the
+    /// refusal there.
     ///
     /// # Errors
-    /// What the broker, or the client, has against it.
+    /// The refusal of the broker or of the client.
     async fn connect(&self, namespace: &str, attempt: Attempt) -> Result<Arc<dyn Broker>>;
 
-    /// The passwords and tokens of the attempts, wrong ones included: what no error and no `Debug` may show.
+    /// The passwords and tokens of the attempts, wrong ones included. No error and no `Debug` may show them.
     fn secrets(&self) -> Vec<String>;
 }
 
 /// A way to connect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attempt {
-    /// With a password, or a token, which the broker knows.
+    /// With a password or token that the broker knows.
     RightPassword,
-    /// With one that it does not know.
+    /// With a password or token that the broker does not know.
     WrongPassword,
     /// By TLS, with the authority that signed the broker's certificate.
     Tls,

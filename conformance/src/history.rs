@@ -1,18 +1,18 @@
-//! What happened in a case: one list, written by the [recorder](crate::Recorder), read by the [checks](crate::check).
+//! The history of a case: one list, written by the [recorder](crate::Recorder), read by the [checks](crate::check).
 
 use std::fmt;
 
 use partitura_broker::{AckToken, Message};
 use serde::{Deserialize, Serialize};
 
-/// Everything that happened, in the order of time.
+/// All entries, in the order of time.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct History {
     entries: Vec<Entry>,
 }
 
 impl History {
-    /// Sorts entries by time; what has the same time stays in the order given.
+    /// Sorts entries by time; entries of the same time keep their order.
     pub fn new(mut entries: Vec<Entry>) -> Self {
         entries.sort_by_key(|entry| entry.at);
         Self { entries }
@@ -33,7 +33,7 @@ impl History {
         text
     }
 
-    /// Every delivery, with the entry it stands in.
+    /// Every delivery, with its entry.
     pub fn deliveries(&self) -> impl Iterator<Item = (&Entry, &Delivered)> {
         self.entries.iter().filter_map(|entry| match &entry.record {
             Record::Delivered(delivered) => Some((entry, delivered)),
@@ -42,21 +42,21 @@ impl History {
     }
 }
 
-/// One thing that happened.
+/// One entry of a history.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// Microseconds since the case began, on a clock that never jumps within a process.
     pub at: u64,
     /// The wall clock then, in milliseconds since the Unix epoch.
     pub wall: u64,
-    /// In which process: 0 is the one that runs the case, others were started by it.
+    /// The process: 0 runs the case and has started the others.
     pub process: u32,
     /// What.
     pub record: Record,
 }
 
-/// What happened. What is *about to* happen is recorded before it is asked for, what *has* happened after the answer:
-/// a process that is killed in between leaves a question, never a lie.
+/// An action or an event. A request is recorded *before* it is sent, and its outcome *after* the answer. So a process
+/// that is killed in between leaves a request without an answer, and never a false entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Record {
     /// A topic exists.
@@ -86,7 +86,7 @@ pub enum Record {
         call: u64,
         /// Of which message.
         id: String,
-        /// The partition it went to, or the kind of the error.
+        /// Its partition, or the kind of the error.
         outcome: Result<u32, String>,
     },
     /// A delayed message is about to be cancelled.
@@ -137,7 +137,7 @@ pub enum Record {
         consumer: u32,
         /// The partition.
         partition: u32,
-        /// Within so many microseconds.
+        /// The time to release it, in microseconds.
         within: u64,
     },
     /// A consumer was told that a partition is no longer its own.
@@ -154,7 +154,7 @@ pub enum Record {
         /// The partition.
         partition: u32,
     },
-    /// A message was handed over.
+    /// A message was delivered.
     Delivered(Delivered),
     /// A delivery is about to be settled.
     Settling {
@@ -163,7 +163,7 @@ pub enum Record {
         /// Which.
         token: Token,
     },
-    /// What a consumer settled so far is settled for good.
+    /// All settlements of a consumer so far are final.
     Flushed {
         /// The consumer.
         consumer: u32,
@@ -207,11 +207,11 @@ pub enum Record {
     },
     /// This process is about to be killed.
     Killed,
-    /// Something that the case wants to say.
+    /// A note of the case.
     Note(String),
 }
 
-/// A message, as far as checks need to know it.
+/// The part of a message that checks need.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sent {
     /// Its topic.
@@ -224,7 +224,7 @@ pub struct Sent {
     pub size: usize,
     /// A hash over key, headers and payload, byte for byte.
     pub digest: u64,
-    /// When it may be delivered at the earliest, in milliseconds since the Unix epoch.
+    /// The earliest time of delivery, in milliseconds since the Unix epoch.
     pub due: Option<u64>,
 }
 
@@ -237,7 +237,7 @@ pub struct Delivered {
     pub message: Sent,
     /// Whether it may have come before.
     pub redelivered: bool,
-    /// What to settle it with.
+    /// The token for settling it.
     pub token: Token,
 }
 

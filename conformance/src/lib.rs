@@ -1,19 +1,19 @@
-//! The exam: what a broker's adapter must do for Partitura, and whether it does.
+//! The conformance suite: the duties of a broker's adapter for Partitura, as cases that check it.
 //!
-//! Somebody with a broker that we never heard of implements the contract of [`partitura_broker`], writes a [`Harness`] of
-//! some twenty lines, puts [`main!`] into a test with `harness = false`, and learns what holds and what does not.
+//! The author of an adapter for any broker implements the contract of [`partitura_broker`], writes a [`Harness`] of
+//! about twenty lines, and puts [`main!`] into a test with `harness = false`. The test shows which properties hold.
 //!
-//! * **One instrument.** A [`Recorder`] wraps the broker under test and writes a [`History`]: what was asked, answered and
-//!   delivered, when, and by which process.
-//! * **Pure judgement.** The functions of [`check`] look at a history and at nothing else, and have tests of their own.
-//!   Those of [`check::CONTRACT`] run after every case.
-//! * **Mutants.** A hundred brokers, and lanes, that break one promise each ([`mutants::all`]) must fail a case named
-//!   beforehand.
-//! * **Honest answers.** A case passes, fails, is *unsupported* (the broker declares that it cannot), *not verified* (the
-//!   harness has no such hook) or *not applicable* (there is no network whose connections could be cut). A run without a
-//!   case is a failure.
+//! * **One recorder.** A [`Recorder`] wraps the broker under test and writes a [`History`]: each request, answer and
+//!   delivery, with its time and process.
+//! * **Pure checks.** The functions of [`check`] judge a history and nothing else, and have tests of their own. Those
+//!   of [`check::CONTRACT`] run after every case.
+//! * **Mutants.** A hundred brokers and lanes that break one promise each ([`mutants::all`]) must fail the case that
+//!   each names.
+//! * **Honest answers.** A case passes, fails, is *unsupported* (the broker declares that it lacks the capability),
+//!   *not verified* (the harness has no such hook) or *not applicable* (for example, there is no network whose
+//!   connections could be cut). A run without a case is a failure.
 //!
-//! `docs/conformance.md` is the specification: every case, its property, its tier and what it needs.
+//! `docs/conformance.md` is the specification: every case, its property, its tier and its needs.
 
 mod case;
 pub mod cases;

@@ -1,4 +1,4 @@
-//! Other processes that play a part of a case, and are killed.
+//! Other processes that run a part of a case, and are killed.
 
 use std::io::BufRead;
 use std::process::Stdio;
@@ -13,7 +13,7 @@ use crate::history::{Entry, Record};
 use crate::mutants::{self, Mutant, Subject};
 use crate::{Case, Env, Harness, Recorder, Stop};
 
-/// Says that this process is a part, and of what: see [`Role`].
+/// The environment variable that makes this process a part of a case: see [`Role`].
 const ROLE: &str = "PARTITURA_CONFORMANCE_PART";
 
 /// A running process.
@@ -26,7 +26,7 @@ pub(crate) struct Part {
 }
 
 impl Part {
-    /// Starts this binary again, to play `part`.
+    /// Starts this binary again, to run `part`.
     pub(crate) async fn start(env: &Env, part: &str, number: u32) -> Result<Self, Stop> {
         let Some(processes) = env.harness.processes() else {
             return Err(Stop("the case starts a process and does not say that it needs to".into()));
@@ -52,7 +52,7 @@ impl Part {
         let recorder = env.recorder.clone();
         let mut lines = BufReader::new(child.stdout.take().ok_or("the process has no output")?).lines();
         let reader = tokio::spawn(async move {
-            // The last line of one that was killed may be half a line.
+            // The last line of a killed process may be half a line.
             while let Ok(Some(line)) = lines.next_line().await {
                 match serde_json::from_str::<Entry>(&line) {
                     Ok(entry) => recorder.take_up(entry),
@@ -63,18 +63,18 @@ impl Part {
         Ok(Self { child, number, reader, recorder: env.recorder.clone() })
     }
 
-    /// Kills the process (SIGKILL), and takes up what it still had to say.
+    /// Kills the process (SIGKILL), and reads the rest of its entries.
     pub(crate) async fn kill(mut self) -> Result<(), Stop> {
         self.child.start_kill()?;
         self.child.wait().await?;
         self.reader.await.map_err(|error| error.to_string())?;
-        // Noted behind all that it said: what it said, it did.
+        // The death is noted after all entries of the process, since it has done what they say.
         self.recorder.note_of(self.number, Record::Killed);
         Ok(())
     }
 }
 
-/// What this process was started to play.
+/// The part that this process runs.
 pub(crate) struct Role {
     harness: Arc<dyn Harness>,
     case: &'static Case,
@@ -86,7 +86,7 @@ pub(crate) struct Role {
 }
 
 impl Role {
-    /// Whether this process is a part at all, and which.
+    /// Returns the part, if this process is one.
     pub(crate) fn of_this_process(harnesses: &[Arc<dyn Harness>]) -> Option<Result<Self, String>> {
         let role = std::env::var(ROLE).ok()?;
         let parse = || {
@@ -105,7 +105,7 @@ impl Role {
         Some(parse().ok_or_else(|| format!("there is no such part: {role:?}")))
     }
 
-    /// Plays the part. Whoever started it reads what it prints, and it ends when nobody does any more.
+    /// Runs the part. The process that started it reads its output, and it ends when that process is gone.
     pub(crate) fn play(self) -> Result<(), Stop> {
         std::thread::spawn(|| {
             // Ends with the process that holds the other end.

@@ -1,4 +1,4 @@
-//! A TCP proxy between the clients and the broker, which does to connections what networks do.
+//! A TCP proxy between the clients and the broker, which makes the faults of networks.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,12 +11,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
-/// How much is read at once.
+/// The largest number of bytes that are read at once.
 const CHUNK: usize = 16 << 10;
-/// How many chunks are on their way in each direction of a connection; then the sender has to wait, as on any wire.
+/// The number of chunks on their way in each direction of a connection. Beyond it the sender waits, as in any network.
 const ON_THE_WIRE: usize = 256;
 
-/// Passes connections on to a broker, until it is told to do otherwise. Its connections end with it.
+/// Passes connections on to a broker, until a fault is set. Its connections end with it.
 #[derive(Debug)]
 pub(crate) struct Proxy {
     address: SocketAddr,
@@ -24,7 +24,7 @@ pub(crate) struct Proxy {
     accepting: JoinHandle<()>,
 }
 
-/// What is wrong with the network. Connections are numbered in the order in which they come, from 0.
+/// The faults of the network. Connections are numbered in the order in which they come, from 0.
 #[derive(Debug, Clone, Copy, Default)]
 struct Faults {
     /// The number of the next connection.
@@ -33,17 +33,17 @@ struct Faults {
     cut: u64,
     /// New connections are cut at once.
     refusing: bool,
-    /// Of connections before this one, nothing gets through any more, in either direction.
+    /// Connections before this one pass nothing on, in both directions.
     silent: u64,
-    /// Of connections before this one, clients hear nothing any more. What they say gets through.
+    /// Connections before this one pass nothing on to clients. Data of clients still passes.
     deaf: u64,
     /// Nothing is taken from clients.
     stalled: bool,
-    /// How long everything takes, each way.
+    /// The delay in each direction.
     delay: Duration,
 }
 
-/// Which way the bytes go.
+/// The direction of the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
     ToBroker,
@@ -59,7 +59,7 @@ impl Proxy {
         Ok(Self { address, faults, accepting })
     }
 
-    /// Where clients connect to.
+    /// The address for clients.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
@@ -69,36 +69,36 @@ impl Proxy {
         self.faults.send_modify(|faults| (faults.cut, faults.refusing) = (faults.next, true));
     }
 
-    /// Leaves every connection open and lets nothing through any more, as when a machine between the two has gone: neither
+    /// Leaves every connection open and passes nothing on, as if a machine between the two has disappeared: neither
     /// side is told, not even when the other one closes. New connections pass.
     pub(crate) fn silence(&self) {
         self.faults.send_modify(|faults| faults.silent = faults.next);
     }
 
-    /// Swallows what the broker says on every connection, confirms among it, and lets through what clients say. New
+    /// Drops the broker's data on every connection, confirms included, and passes the clients' data on. New
     /// connections pass.
     pub(crate) fn deafen(&self) {
         self.faults.send_modify(|faults| faults.deaf = faults.next);
     }
 
-    /// Takes nothing from clients until it is healed; then everything gets through, nothing is lost.
+    /// Reads nothing from clients until it is healed. Then all data passes, and nothing is lost.
     pub(crate) fn stall(&self) {
         self.faults.send_modify(|faults| faults.stalled = true);
     }
 
-    /// Lets everything take so long, each way.
+    /// Delays all data, in each direction.
     pub(crate) fn delay(&self, delay: Duration) {
         self.faults.send_modify(|faults| faults.delay = delay);
     }
 
-    /// From now on everything passes. Of a connection that has lost bytes nothing passes ever again.
+    /// Ends all faults. A connection that has lost bytes never passes data again.
     pub(crate) fn heal(&self) {
         self.faults.send_modify(|faults| {
             (faults.refusing, faults.stalled, faults.delay) = (false, false, Duration::ZERO);
         });
     }
 
-    /// How many connections there have been.
+    /// The number of connections so far.
     pub(crate) fn connections(&self) -> u64 {
         self.faults.borrow().next
     }
@@ -160,7 +160,7 @@ async fn connection(mut client: TcpStream, upstream: SocketAddr, number: u64, fa
         passed = passing => passed.is_ok(),
     };
     if !closed {
-        // Resets, where a mere close would end the conversation politely.
+        // Resets the connection, since a close would end it in good order.
         let _already_gone = client.set_zero_linger();
     }
 }
@@ -177,13 +177,13 @@ async fn pass(
     let reading = async move {
         let mut buffer = vec![0; CHUNK];
         loop {
-            // Before, so that the client feels that nothing is taken; and after, for what was on its way already.
+            // Waits before the read, so that the client notices the stall, and after it, for data that was on its way.
             free(&mut faults, way).await?;
             let read = from.read(&mut buffer).await;
             let now = free(&mut faults, way).await?;
             if now.swallows(number, way) {
                 if !matches!(read, Ok(count) if count > 0) {
-                    // Nobody is told that this side is gone.
+                    // The other side is not told that this side is gone.
                     std::future::pending::<()>().await;
                 }
                 continue;
@@ -204,7 +204,7 @@ async fn pass(
     tokio::try_join!(reading, writing).map(drop)
 }
 
-/// Waits until something may be taken from this side, and says what is wrong then.
+/// Waits until data may be taken from this side, and returns the faults then.
 async fn free(faults: &mut watch::Receiver<Faults>, way: Way) -> io::Result<Faults> {
     let gone = |_| io::Error::from(io::ErrorKind::ConnectionAborted);
     faults.wait_for(|faults| !faults.holds(way)).await.map(|faults| *faults).map_err(gone)
@@ -214,10 +214,10 @@ async fn free(faults: &mut watch::Receiver<Faults>, way: Way) -> io::Result<Faul
 mod tests {
     use super::*;
 
-    /// Long enough for something that is there to come.
+    /// Long enough for data that is on its way.
     const A_MOMENT: Duration = Duration::from_millis(100);
 
-    /// A broker that says what it hears, and the proxy before it.
+    /// A broker that sends its input back, and the proxy before it.
     async fn echo() -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let upstream = listener.local_addr().expect("its address");

@@ -1,4 +1,4 @@
-//! The one instrument: it wraps the broker under test and writes down what is asked, answered and delivered.
+//! The recorder: it wraps the broker under test and records requests, answers and deliveries.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use crate::history::{Entry, History, Record};
 use crate::recording::RecordingBroker;
 
-/// Writes the [`History`] of a case. Cloning gives another pen for the same paper.
+/// Writes the [`History`] of a case. A clone writes to the same history.
 #[derive(Debug, Clone)]
 pub struct Recorder(Arc<Inner>);
 
@@ -25,13 +25,13 @@ struct Inner {
     origin: u64,
     entries: Mutex<Vec<Entry>>,
     counts: watch::Sender<Counts>,
-    /// Where a child process tells its entries to the one that runs the case.
+    /// The output on which a child process sends its entries to the process that runs the case.
     told: bool,
     numbers: AtomicU32,
     calls: AtomicU64,
 }
 
-/// How much has happened so far: cheap to wait for.
+/// The counts so far, which are cheap to wait for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counts {
@@ -65,7 +65,7 @@ impl Recorder {
         Self::start(0, now_micros(), false)
     }
 
-    /// For a child process of a case that began at `origin`: what it records it also prints, one line of JSON each.
+    /// For a child process of a case that began at `origin`: it also prints its entries, one line of JSON each.
     pub(crate) fn of_child(process: u32, origin: u64) -> Self {
         Self::start(process, origin, true)
     }
@@ -84,12 +84,12 @@ impl Recorder {
         }))
     }
 
-    /// A broker that does what `broker` does, and records it.
+    /// Wraps `broker` in one that records.
     pub fn wrap(&self, broker: Arc<dyn Broker>) -> Arc<dyn Broker> {
         Arc::new(RecordingBroker::new(broker, self.clone()))
     }
 
-    /// Records something that happens now.
+    /// Records an event of this moment.
     pub fn note(&self, record: Record) {
         let inner = &self.0;
         let mut entries = self.entries();
@@ -102,26 +102,26 @@ impl Recorder {
         entries.push(entry);
     }
 
-    /// Records something that happens now to another process.
+    /// Records an event of this moment for another process.
     pub(crate) fn note_of(&self, process: u32, record: Record) {
         let inner = &self.0;
         let at = inner.offset + micros(inner.start.elapsed());
         self.take_up(Entry { at, wall: now_micros() / 1_000, process, record });
     }
 
-    /// Takes up what another process recorded.
+    /// Adds an entry of another process.
     pub(crate) fn take_up(&self, entry: Entry) {
         let mut entries = self.entries();
         self.count(&entry.record);
         entries.push(entry);
     }
 
-    /// What happened so far.
+    /// The history so far.
     pub fn history(&self) -> History {
         History::new(self.entries().clone())
     }
 
-    /// How much has happened so far, in all processes, and the news of more.
+    /// The counts so far, in all processes, and notices of changes.
     pub fn counts(&self) -> watch::Receiver<Counts> {
         self.0.counts.subscribe()
     }
@@ -163,7 +163,7 @@ impl Recorder {
     }
 }
 
-/// A line that could not be written was meant for somebody who is gone.
+/// A line that could not be written was for a process that is gone.
 fn tell(entry: &Entry) {
     if let Ok(mut line) = serde_json::to_string(entry) {
         line.push('\n');

@@ -15,26 +15,26 @@ use crate::case::Lack;
 use crate::mutants::Subject;
 use crate::{Case, CaseResult, Env, Harness, History, Need, Recorder, Stop, check};
 
-/// How long is waited on a mutant, of which much never comes.
+/// The time to wait with a mutant, where many events never come.
 const LITTLE_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Read by every case while it runs, written by one that has to be alone.
+/// A case holds it for reading while it runs. A case that must be alone holds it for writing.
 static QUIET: RwLock<()> = RwLock::new(());
-/// Held by a case while it uses the one address at which a proxy can listen.
+/// A case holds it while it uses the only address on which a proxy can listen.
 static PROXY: Mutex<()> = Mutex::new(());
 
-/// A way to run a broker, with what it declares.
+/// A way to run a broker, with its capabilities.
 #[derive(Clone)]
 pub(crate) struct Bench {
     pub(crate) harness: Arc<dyn Harness>,
     capabilities: Arc<OnceLock<Result<Capabilities, String>>>,
-    /// By case and subject, what became of it on what is no mutant: each of its mutants asks.
+    /// The outcomes without a mutant, by case and subject: each of the case's mutants needs them.
     sound: Arc<Mutex<HashMap<(&'static str, &'static str), Once>>>,
 }
 
 type Once = Arc<OnceLock<Outcome>>;
 
-/// What became of a case.
+/// The outcome of a case.
 #[derive(Debug, Clone)]
 pub(crate) struct Outcome {
     pub(crate) verdict: Verdict,
@@ -48,11 +48,11 @@ pub(crate) struct Outcome {
 pub(crate) enum Verdict {
     Passed,
     Failed(String),
-    /// The broker declares that it cannot.
+    /// The broker declares that it lacks the capability.
     Unsupported(String),
     /// The harness lacks a hook. This is not passed.
     NotVerified(String),
-    /// What the case is about does not exist here.
+    /// The subject of the case does not exist here.
     NotApplicable(String),
 }
 
@@ -61,7 +61,7 @@ impl Bench {
         Self { harness, capabilities: Arc::default(), sound: Arc::default() }
     }
 
-    /// What the broker declares.
+    /// The broker's capabilities.
     pub(crate) fn capabilities(&self) -> Result<Capabilities, String> {
         self.capabilities.get_or_init(|| self.ask(Subject::Broker)).clone()
     }
@@ -82,11 +82,11 @@ impl Bench {
         Ok(capabilities)
     }
 
-    /// Why the case cannot be run here, if it cannot.
+    /// The reason why the case cannot be run here, if it cannot.
     pub(crate) fn lacking(&self, case: &Case, subject: Subject) -> Result<Option<Verdict>, String> {
         let capabilities = self.capabilities_of(subject)?;
         let lacking = case.needs.iter().filter_map(|need| need.lacking(&*self.harness, &capabilities));
-        // What does not apply is not missing, and what the broker cannot do needs no hook.
+        // A case that does not apply lacks nothing, and a capability that the broker lacks needs no hook.
         let gravest = lacking.max_by_key(|lack| match lack {
             Lack::NotApplicable(_) => 2,
             Lack::Unsupported(_) => 1,
@@ -115,7 +115,7 @@ impl Bench {
             && self.harness.network().is_some_and(|network| network.listen().port() != 0)
     }
 
-    /// Runs the case on what is no mutant, the first time that this is asked for.
+    /// Runs the case without a mutant, once.
     pub(crate) fn sound(&self, case: &'static Case, subject: Subject) -> Outcome {
         let mut sound = self.sound.lock().unwrap_or_else(PoisonError::into_inner);
         let outcome = sound.entry((case.id, subject.name())).or_default().clone();
@@ -151,11 +151,11 @@ impl Bench {
             processes: AtomicU32::new(0),
             lateness: Default::default(),
         };
-        // Noise does not make a mutant pass.
+        // Disturbances do not let a mutant pass.
         let alone = self.disturbs(case) || (case.needs.contains(&Need::Quiet) && mutant.is_none());
         let _others = (!alone).then(|| QUIET.read().unwrap_or_else(PoisonError::into_inner));
         let _nobody = alone.then(|| QUIET.write().unwrap_or_else(PoisonError::into_inner));
-        // After this a case is stuck.
+        // The time after which a case is stuck.
         let _turn = self.shares_a_port(case).then(|| PROXY.lock().unwrap_or_else(PoisonError::into_inner));
         let limit = self.harness.patience() * if case.tier == crate::Tier::Four { 60 } else { 6 };
         let result = runtime.block_on(play(case, &env, limit));
@@ -184,7 +184,7 @@ fn runtime() -> std::io::Result<Runtime> {
     Builder::new_multi_thread().worker_threads(2).enable_all().build()
 }
 
-/// A prefix of names that nobody used before: cases run side by side, and again on the same broker.
+/// A new prefix for names: cases run side by side, and again on the same broker.
 fn namespace(id: &str) -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);

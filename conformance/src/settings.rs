@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use crate::Tier;
 use crate::mutants::Mutant;
 
-/// What is asked for, by environment variables: a test's own arguments are those of `cargo test`.
+/// The settings of a run, from environment variables: the arguments of a test are those of `cargo test`.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) tier: Tier,
@@ -31,7 +31,7 @@ impl Settings {
 
     pub(crate) fn wants_mutant(&self, mutant: &Mutant) -> bool {
         let case = crate::cases::all().find(|case| case.id == mutant.breaks);
-        // What asks for load asks for little of it on a mutant.
+        // Cases with load use little of it on a mutant.
         case.is_some_and(|case| self.wants(case.id, if case.tier == Tier::Four { Tier::One } else { case.tier }))
     }
 }

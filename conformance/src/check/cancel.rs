@@ -3,14 +3,15 @@ use std::collections::{HashMap, VecDeque};
 use super::Violation;
 use crate::history::{History, Record};
 
-/// What was cancelled while it waited never comes, to nobody, and has not come before. Of what was published several times
-/// under its id, this holds of what comes after the answer, where all of it was confirmed before the question.
+/// Checks that a message which was cancelled while it waited is never delivered, before or after. If it was published
+/// several times under its id, this holds for deliveries after the answer, and only if all copies were confirmed before
+/// the request.
 ///
 /// # Errors
-/// The first delivery of something cancelled.
+/// The first delivery of a cancelled message.
 pub fn cancelled_stays_away(history: &History) -> Result<(), Violation> {
     let mut messages: HashMap<(&str, &str), Story> = HashMap::new();
-    // Answers name no topic, and come in the order of the batch.
+    // Answers do not name a topic. They come in the order of the batch.
     let mut topics: HashMap<(u64, &str), VecDeque<&str>> = HashMap::new();
     for (at, entry) in history.entries().iter().enumerate() {
         match &entry.record {
@@ -30,7 +31,7 @@ pub fn cancelled_stays_away(history: &History) -> Result<(), Violation> {
             }
             Record::Cancelling { call, topic, id } => {
                 let story = messages.entry((topic, id)).or_default();
-                // What is on its way may arrive behind the question.
+                // Unconfirmed messages may arrive after the request.
                 let settled = story.open == 0;
                 story.asked.insert(*call, settled.then_some(story.published));
             }
@@ -56,15 +57,15 @@ pub fn cancelled_stays_away(history: &History) -> Result<(), Violation> {
     Ok(())
 }
 
-/// What became of one id on one topic.
+/// The state of one id on one topic.
 #[derive(Default)]
 struct Story {
     published: usize,
-    /// How many of them were not confirmed so far.
+    /// The number of unconfirmed ones so far.
     open: usize,
-    /// By call, how often it had been published, where all of that was confirmed.
+    /// By call, the number of times that it had been published, if all were confirmed.
     asked: HashMap<u64, Option<usize>>,
-    /// Where it was answered that all there is of it was cancelled.
+    /// The entry of the answer that all copies were cancelled.
     cancelled: Option<usize>,
     was_cancelled: bool,
 }

@@ -1,10 +1,10 @@
 use super::Violation;
 use crate::history::History;
 
-/// Nothing is delivered before its time, on the wall clock of the process that receives it.
+/// Checks that no message is delivered before its time, on the wall clock of the receiving process.
 ///
 /// # Errors
-/// The first delivery that is early, and by how much.
+/// The first delivery that is early, and the time by which it is.
 pub fn never_early(history: &History) -> Result<(), Violation> {
     for (entry, delivered) in history.deliveries() {
         if let Some(due) = delivered.message.due.filter(|due| entry.wall < *due) {
@@ -15,20 +15,20 @@ pub fn never_early(history: &History) -> Result<(), Violation> {
     Ok(())
 }
 
-/// How late delayed messages were, in milliseconds.
+/// The lateness of delayed messages, in milliseconds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Lateness {
     sorted: Vec<u64>,
 }
 
 impl Lateness {
-    /// Of these values, in milliseconds.
+    /// Makes it from these values, in milliseconds.
     pub fn of(mut values: Vec<u64>) -> Self {
         values.sort_unstable();
         Self { sorted: values }
     }
 
-    /// The value below which this part of all lies, from 0 to 1. 0 where there is none.
+    /// The value below which this part of all values lies, from 0 to 1. 0 if there are no values.
     pub fn quantile(&self, part: f64) -> u64 {
         let last = self.sorted.len().saturating_sub(1);
         self.sorted.get(((last as f64) * part).ceil() as usize).copied().unwrap_or_default()

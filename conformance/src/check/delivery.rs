@@ -6,10 +6,10 @@ use super::Violation;
 use super::members::{Id, Members};
 use crate::history::{History, Record, Sent, Token};
 
-/// What is delivered was published: on that topic, byte for byte, and lies in the partition of its key.
+/// Checks that a delivered message was published to its topic, byte for byte, and is in the partition of its key.
 ///
 /// # Errors
-/// The first delivery of something else.
+/// The first other delivery.
 pub fn as_published(history: &History) -> Result<(), Violation> {
     let mut published: HashMap<(&str, &str), &Sent> = HashMap::new();
     let mut partitions: HashMap<&str, u32> = HashMap::new();
@@ -21,7 +21,7 @@ pub fn as_published(history: &History) -> Result<(), Violation> {
             Record::Publishing { sent, .. } => {
                 published.insert((&sent.topic, &sent.id), sent);
             }
-            // What somebody published behind the recorder's back, as a handler's lanes do, is not ours to judge.
+            // Messages that were published without the recorder, as the lanes of a handler do, are not judged.
             Record::Delivered(delivered) => {
                 let got = &delivered.message;
                 let problem = match published.get(&(got.topic.as_str(), got.id.as_str())) {
@@ -42,24 +42,24 @@ pub fn as_published(history: &History) -> Result<(), Violation> {
 fn misplaced(got: &Sent, token: Token, partitions: &HashMap<&str, u32>) -> Option<String> {
     let count = *partitions.get(got.topic.as_str())?;
     let key = got.key.as_ref()?;
-    // Only keys that were not escaped: their bytes are their text.
+    // Checks only keys that were not escaped: their bytes are their text.
     let plain = key.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'\\' | b'"' | b'\''));
     let Partition(expected) = partition_of(key.as_bytes(), count);
     let wrong = plain && expected != token.partition;
     wrong.then(|| format!("came from partition {}, and its key belongs to {expected}", token.partition))
 }
 
-/// Every message that was confirmed was delivered to every durable subscription its topic had when it was published, unless
-/// it was cancelled, or may have been.
+/// Checks that every confirmed message was delivered to every durable subscription that its topic had when it was
+/// published, unless it was cancelled, or may have been.
 ///
 /// # Errors
-/// Says how many are missing, and which.
+/// The number of missing messages, and the first one.
 pub fn nothing_lost(history: &History) -> Result<(), Violation> {
     let mut subscriptions: HashMap<&str, Vec<&str>> = HashMap::new();
     let mut promised: HashMap<(u64, &str), (&Sent, Vec<&str>)> = HashMap::new();
     let mut missing: HashMap<(&str, &str, &str), usize> = HashMap::new();
     let mut delivered: HashSet<(String, &str, &str)> = HashSet::new();
-    // Where each was published last, and where its cancellation was answered, if it was.
+    // The entries of its last publishing, and of the answer to its cancellation, if there is one.
     let mut published: HashMap<(&str, &str), usize> = HashMap::new();
     let mut cancelled: HashMap<(u64, &str, &str), usize> = HashMap::new();
     let mut members = Members::default();
@@ -86,7 +86,7 @@ pub fn nothing_lost(history: &History) -> Result<(), Violation> {
             }
             Record::Cancelled { call, topic, id, outcome } => match outcome.as_ref().map_err(String::as_str) {
                 Ok(false) | Err("Unsupported" | "NotFound") => drop(cancelled.remove(&(*call, topic, id))),
-                // Without an answer it may have been.
+                // Without an answer it may have been cancelled.
                 Ok(true) | Err(_) => drop(cancelled.insert((*call, topic, id), at)),
             },
             Record::Delivered(got) => {
@@ -110,7 +110,7 @@ pub fn nothing_lost(history: &History) -> Result<(), Violation> {
     Err(Violation::new("nothing_lost", what).at(&history.entries()[*at]))
 }
 
-/// No message is delivered twice to the same subscription. For cases in which nobody leaves or dies.
+/// Checks that no message is delivered twice to the same subscription. For cases in which no consumer leaves or dies.
 ///
 /// # Errors
 /// The first second delivery.
@@ -123,7 +123,7 @@ pub fn each_once(history: &History) -> Result<(), Violation> {
         let id = (entry.process, got.consumer);
         let group =
             members.get(id).and_then(|member| member.group.as_ref()).map(|(subscription, _)| subscription.clone());
-        // A broadcast is to each listener by itself.
+        // In a broadcast each listener counts by itself.
         let listener = if group.is_some() { (0, 0) } else { id };
         if !seen.insert((group, listener, &got.message.topic, &got.message.id)) {
             return Err(Violation::new("each_once", format!("{} comes twice", got.message.id)).at(entry));
@@ -132,7 +132,7 @@ pub fn each_once(history: &History) -> Result<(), Violation> {
     Ok(())
 }
 
-/// The same, of one topic.
+/// Checks the same for one topic.
 ///
 /// # Errors
 /// The first second delivery.
@@ -145,11 +145,11 @@ pub fn each_once_of(history: &History, topic: &str) -> Result<(), Violation> {
     each_once(&History::new(entries.collect()))
 }
 
-/// What was delivered before to a subscription is flagged when it comes again. Messages that were published more than
-/// once are left out: their second copy comes for the first time.
+/// Checks that a redelivery to a subscription is flagged. Messages that were published more than once are left out:
+/// their second copy comes for the first time.
 ///
 /// # Errors
-/// The first second delivery that pretends to be the first.
+/// The first redelivery without a flag.
 pub fn flagged(history: &History) -> Result<(), Violation> {
     let mut members = Members::default();
     let mut published: HashMap<(&str, &str), u32> = HashMap::new();
@@ -173,18 +173,17 @@ pub fn flagged(history: &History) -> Result<(), Violation> {
     Ok(())
 }
 
-/// Whose a delivery is, and which message of which subscription and topic: a token settles nothing in the hands of another
-/// consumer.
+/// The consumer of a delivery, and its subscription, topic and message: a token settles nothing for another consumer.
 type Given<'h> = (Id, Due<'h>);
 
 /// A subscription, a topic, and a message of it.
 type Due<'h> = (String, &'h str, &'h str);
 
-/// What a consumer settled in its term and flushed, or a transaction committed, does not come again. What was published
-/// several times under its id is settled when it was settled as often.
+/// Checks that a delivery which a consumer settled in its term and flushed, or which a transaction committed, does not
+/// come again. A message that was published several times under its id is settled when it was settled as often.
 ///
 /// # Errors
-/// The first delivery of something settled.
+/// The first delivery of a settled message.
 pub fn settled_stays_settled(history: &History) -> Result<(), Violation> {
     let mut members = Members::default();
     let mut of_token: HashMap<(u32, Token), Given<'_>> = HashMap::new();

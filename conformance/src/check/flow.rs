@@ -4,7 +4,8 @@ use super::Violation;
 use super::members::{Id, Members};
 use crate::history::{History, Record, Token};
 
-/// Of each topic, a consumer never holds more than its credit; one message larger than all of it may come alone.
+/// Checks that a consumer never holds more than its credit of each topic. One message that is larger than the credit
+/// may come alone.
 ///
 /// # Errors
 /// The first delivery beyond the credit.

@@ -3,7 +3,7 @@ use std::collections::HashMap;
 use super::Violation;
 use crate::history::{History, Record};
 
-/// Per subscription and key, at most one message is with a handler, in all processes together.
+/// Checks that, for each subscription and key, at most one message is with a handler, in all processes together.
 ///
 /// # Errors
 /// The first handler that begins before another of its key has ended.
@@ -29,7 +29,7 @@ pub fn one_at_a_time(history: &History) -> Result<(), Violation> {
     Ok(())
 }
 
-/// The runs of each message are counted from 1, without a gap, in each process.
+/// Checks that the runs of each message are counted from 1, without a gap, in each process.
 ///
 /// # Errors
 /// The first run with a wrong number.
@@ -46,8 +46,8 @@ pub fn attempts_count(history: &History) -> Result<(), Violation> {
     Ok(())
 }
 
-/// Per subscription and key, first runs follow the order of publishing, and a run is over for good before the next
-/// message of its key has its first.
+/// Checks that, for each subscription and key, first runs follow the order of publishing, and that the last run of
+/// a message ends before the first run of the next one.
 ///
 /// # Errors
 /// The first run that comes too soon.

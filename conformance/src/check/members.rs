@@ -1,4 +1,4 @@
-//! Who was a member of what, and owned which partition, at each moment of a history.
+//! The members of subscriptions, and the owners of partitions, at each moment of a history.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -7,7 +7,7 @@ use crate::history::{Entry, Record};
 /// A consumer, in any process.
 pub(super) type Id = (u32, u32);
 
-/// How much earlier than we heard of it the broker may have decided something, in microseconds.
+/// The time by which a decision of the broker may be older than its event, in microseconds.
 const SLACK: u64 = 50_000;
 
 /// The consumers of a history, as of the entry last [applied](Members::apply).
@@ -18,7 +18,7 @@ pub(super) struct Members {
     changed: HashMap<Group, u64>,
 }
 
-/// Those who serve one subscription together.
+/// The consumers of one subscription.
 pub(super) type Group = (String, Vec<String>);
 
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub(super) struct Member {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Term {
     pub(super) epoch: u32,
-    /// When the broker may take it away.
+    /// The time after which the broker may take it away.
     until: u64,
     over: bool,
 }
@@ -47,7 +47,7 @@ impl Members {
         self.members.get(&id)
     }
 
-    /// Who owns a partition now, other than `id`.
+    /// The present owner of a partition, other than `id`.
     pub(super) fn other_owner(&self, id: Id, partition: u32, now: u64) -> Option<(Id, Term)> {
         let group = self.members.get(&id)?.group.as_ref()?;
         let others =
@@ -64,7 +64,7 @@ impl Members {
         member.terms.get(&partition).copied().filter(|term| !term.over)
     }
 
-    /// Goes on by one entry.
+    /// Applies one entry.
     pub(super) fn apply(&mut self, entry: &Entry) {
         let id = |consumer: &u32| (entry.process, *consumer);
         match &entry.record {

@@ -1,7 +1,7 @@
-//! What a history must look like. Each check is a pure function, with tests of its own.
+//! Checks of histories. Each check is a pure function, with tests of its own.
 //!
-//! Those of [`CONTRACT`] hold for every history, faults included, and run after every case; the others are asked for
-//! by the cases to which they apply.
+//! The checks of [`CONTRACT`] hold for every history, with faults as well, and run after every case. The others run
+//! only in the cases to which they apply.
 
 mod cancel;
 mod delay;
@@ -29,7 +29,7 @@ use crate::history::{Entry, History};
 /// A named check.
 pub type Check = fn(&History) -> Result<(), Violation>;
 
-/// What holds for every history.
+/// The checks that hold for every history.
 pub const CONTRACT: &[Check] = &[
     as_published,
     flagged,
@@ -51,14 +51,14 @@ pub fn contract(history: &History) -> Result<(), Violation> {
     CONTRACT.iter().try_for_each(|check| check(history))
 }
 
-/// A promise that was broken, and where.
+/// A broken promise, and its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// Which check says so.
+    /// The name of the check.
     pub check: &'static str,
-    /// What was found.
+    /// The finding.
     pub what: String,
-    /// The entry that shows it, where there is one.
+    /// The entry that shows it, if there is one.
     pub entry: Option<Box<Entry>>,
 }
 

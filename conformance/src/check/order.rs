@@ -4,12 +4,12 @@ use super::Violation;
 use super::members::{Id, Members};
 use crate::history::{History, Record, Sent, Token};
 
-/// Per subscription, topic and key of an ordered topic, and within one term of a partition: deliveries follow the order
-/// of publishing, and none overtakes an earlier message that was confirmed and neither settled nor delivered in this
-/// term. So what is delivered twice is a replay of what was unsettled, from its beginning.
+/// Checks, for each subscription, topic and key of an ordered topic, and within one term of a partition: deliveries
+/// follow the order of publishing, and none overtakes an earlier message that was confirmed and neither settled nor
+/// delivered in this term. So second deliveries repeat all unsettled messages, from the first one.
 ///
-/// Delayed messages are left out, since they join the order when they fall due. The order of publishing is that in which
-/// the calls began, so a case publishes a key's messages one call after another.
+/// Delayed messages are left out, since they join the order when they are due. The order of publishing is the order in
+/// which the calls began, so a case publishes a key's messages one call after another.
 ///
 /// # Errors
 /// The first delivery out of order.
@@ -21,7 +21,7 @@ pub fn in_order(history: &History) -> Result<(), Violation> {
     let mut terms: HashMap<(Id, u32, u32, LineId<'_>), usize> = HashMap::new();
     for entry in history.entries() {
         match &entry.record {
-            // Or may be: a process that was killed did not learn the outcome.
+            // It is settled, or may be: a process that was killed did not learn the outcome.
             Record::Settling { token, .. } | Record::Committing { token } => {
                 settled.extend(of_token.get(&(entry.process, *token)).cloned());
             }
@@ -36,7 +36,7 @@ pub fn in_order(history: &History) -> Result<(), Violation> {
                 let next = terms.entry((id, token.partition, token.epoch, line_id)).or_default();
                 let done = |place: &Place<'_>| !place.confirmed || settled.contains(&(subscription.clone(), place.id));
                 if at < *next && line[at].copies > 1 {
-                    // Another copy of what was published again: it comes behind the first.
+                    // Another copy of a message that was published again: it comes after the first.
                     continue;
                 }
                 if at < *next {
@@ -66,7 +66,7 @@ struct Lines<'h> {
 
 struct Place<'h> {
     id: &'h str,
-    /// How often it was published.
+    /// The number of times that it was published.
     copies: u32,
     confirmed: bool,
 }
@@ -78,7 +78,7 @@ impl<'h> Lines<'h> {
         for entry in history.entries() {
             match &entry.record {
                 Record::Published { call, id, outcome: Ok(_) } => confirmed.insert((*call, id)),
-                // Whether it was stored is not known: it may come.
+                // It is unknown whether it was stored: it may come.
                 Record::Published { outcome: Err(kind), .. } if kind == "OutcomeUnknown" => continue,
                 Record::Published { call, id, outcome: Err(_) } => refused.insert((*call, id)),
                 _ => continue,
@@ -92,7 +92,7 @@ impl<'h> Lines<'h> {
             }
             let line = this.lines.entry((&sent.topic, sent.key.as_deref())).or_default();
             let confirmed = confirmed.contains(&(*call, &sent.id));
-            // Published again under the same id: it has the place of the first time.
+            // A message that is published again under the same id keeps the place of the first time.
             let at = *this.places.entry((&sent.topic, &sent.id)).or_insert_with(|| {
                 line.push(Place { id: &sent.id, copies: 0, confirmed: false });
                 line.len() - 1

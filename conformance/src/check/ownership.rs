@@ -2,10 +2,11 @@ use super::Violation;
 use super::members::Members;
 use crate::history::{History, Record};
 
-/// At most one consumer of a subscription owns a partition, and each of its terms has a higher epoch than the last.
+/// Checks that at most one consumer of a subscription owns a partition, and that each term has a higher epoch than the
+/// last.
 ///
-/// A term ends when the consumer begins to release it or to leave, when it is told that it lost it, when the time to
-/// give it back is over, or when its process is killed.
+/// A term ends when the consumer begins to release the partition or to leave, when it is told that it lost it, when
+/// the time to release it is over, or when its process is killed.
 ///
 /// # Errors
 /// The first term that begins before another has ended, or with an epoch that does not grow.
@@ -30,8 +31,8 @@ pub fn one_owner(history: &History) -> Result<(), Violation> {
     Ok(())
 }
 
-/// Of an ordered subscription, a partition's deliveries come after it was assigned, with the epoch of that term, and
-/// before the term ends.
+/// Checks that, in an ordered subscription, a partition's deliveries come after its assignment, with the epoch of
+/// that term, and before the term ends.
 ///
 /// # Errors
 /// The first delivery outside of a term.

@@ -1,6 +1,6 @@
 use crate::check::Lateness;
 
-/// How many bars a chart has at most.
+/// The largest number of bars of a chart.
 const BARS: usize = 24;
 const WIDTH: f64 = 420.0;
 const HEIGHT: f64 = 120.0;

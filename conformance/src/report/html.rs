@@ -1,4 +1,4 @@
-//! One page about all brokers, without anything from elsewhere.
+//! One page about all brokers, without external resources.
 
 use std::collections::BTreeMap;
 
@@ -62,7 +62,7 @@ fn counted(summary: &super::Summary) -> String {
     parts.join(" · ")
 }
 
-/// First of all what is wrong, with the history that shows it.
+/// Failures come first, with the history that shows them.
 fn failures(columns: &[Column<'_>]) -> String {
     let mut html = String::new();
     for (report, variant) in columns {

@@ -36,7 +36,7 @@ fn test(class: &str, name: &str, seconds: f64, inside: &str) -> String {
     format!("  <testcase classname=\"{class}\" name=\"{name}\" time=\"{seconds:.3}\">{inside}</testcase>\n")
 }
 
-/// For text and attributes of XML and HTML. Control characters, which XML cannot say, become `�`.
+/// Escapes text and attributes of XML and HTML. Control characters, which XML does not allow, become `�`.
 pub(super) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{CaseReport, Name, Report, counts};
 use crate::check::Lateness;
 
-/// A table of all brokers, and how late their delayed messages came.
+/// A table of all brokers, and the lateness of their delayed messages.
 pub(super) fn write(reports: &[Report]) -> String {
     [heading(reports), cases(reports), reasons(reports), lateness(reports)].join("\n")
 }
@@ -55,7 +55,7 @@ fn mark(verdict: Name) -> &'static str {
     }
 }
 
-/// Why a case did not pass.
+/// The reason why a case did not pass.
 fn reasons(reports: &[Report]) -> String {
     let mut reasons: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
     for report in reports {

@@ -1,4 +1,4 @@
-//! What a run found, as data, and written for machines and for people.
+//! The results of a run, as data, and in formats for machines and for people.
 
 mod chart;
 mod html;
@@ -17,7 +17,7 @@ use crate::mutants::Mutant;
 use crate::runner::{Bench, Outcome, Verdict};
 use crate::{Case, History, Tier};
 
-/// How many entries of a failure's history the page shows.
+/// The number of entries of a failure's history on the page.
 const KEPT: usize = 400;
 
 /// A run of the suite on one broker.
@@ -26,9 +26,9 @@ pub(crate) struct Report {
     /// The suite's version.
     pub(crate) suite: String,
     pub(crate) broker: String,
-    /// What each way to run it says of itself.
+    /// The description of each way to run it.
     pub(crate) servers: BTreeMap<String, String>,
-    /// By how much its delayed messages may be late, as each way to run it declares, in milliseconds.
+    /// The declared lateness of delayed messages, for each way to run it, in milliseconds.
     #[serde(default)]
     pub(crate) declared_lateness: BTreeMap<String, u64>,
     /// The day of the run, as in 2026-11-23.
@@ -65,12 +65,13 @@ pub(crate) struct MutantReport {
     pub(crate) breaks: String,
     pub(crate) what: String,
     pub(crate) caught: bool,
-    /// How it was found, or why it was not.
+    /// The case that found it, or the reason why none did.
     pub(crate) how: String,
     pub(crate) seconds: f64,
 }
 
-/// A verdict without its reason; a later one outweighs an earlier one, when several ways to run a broker are one answer.
+/// A verdict without its reason. If several ways to run a broker have one answer, it is the last of their verdicts in
+/// this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Name {
@@ -81,7 +82,7 @@ pub(crate) enum Name {
     Failed,
 }
 
-/// The closing line.
+/// The summary in the last line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Summary {
     pub(crate) broker: String,
@@ -90,19 +91,19 @@ pub(crate) struct Summary {
     pub(crate) not_verified: usize,
     /// Capabilities that the broker declares not to have.
     pub(crate) unsupported: usize,
-    /// Which they are.
+    /// Their names.
     pub(crate) lacks: Vec<String>,
-    /// The cases that were not run for that.
+    /// The number of cases that were not run for this reason.
     pub(crate) unsupported_cases: usize,
     pub(crate) mutants_caught: usize,
     pub(crate) mutants_total: usize,
     pub(crate) not_applicable: usize,
-    /// What each way to run the broker says of itself, its version included.
+    /// The description of each way to run the broker, with its version.
     pub(crate) versions: Vec<String>,
 }
 
 impl Report {
-    /// Of a run that begins.
+    /// Makes the report of a new run.
     pub(crate) fn new(broker: &str, tier: Tier) -> Self {
         Self {
             suite: env!("CARGO_PKG_VERSION").into(),
@@ -116,7 +117,7 @@ impl Report {
         }
     }
 
-    /// Notes what a way to run the broker says of itself.
+    /// Notes the description of a way to run the broker.
     pub(crate) fn describe(&mut self, bench: &Bench) {
         let variant = bench.harness.variant();
         let told = bench.capabilities().map(|capabilities| {
@@ -135,7 +136,7 @@ impl Report {
         self.mutants.push(mutant);
     }
 
-    /// Each case counts once: passed, where one way to run the broker passed it and none failed it.
+    /// Each case counts once: it has passed if one way to run the broker passed it and none failed it.
     pub(crate) fn verdicts(&self) -> BTreeMap<&str, Name> {
         let mut verdicts: BTreeMap<&str, Name> = BTreeMap::new();
         for case in &self.cases {
@@ -145,7 +146,7 @@ impl Report {
         verdicts
     }
 
-    /// What the broker says of itself, once where all ways to run it say the same.
+    /// The descriptions of the broker; one if all ways to run it have the same.
     pub(crate) fn versions(&self) -> Vec<String> {
         self.servers.values().cloned().collect::<BTreeSet<_>>().into_iter().collect()
     }
@@ -169,7 +170,7 @@ impl Report {
         }
     }
 
-    /// Why cases are unsupported, each reason once: several cases may be about one capability.
+    /// The reasons why cases are unsupported, each once: several cases may need one capability.
     fn lacks(&self, verdicts: &BTreeMap<&str, Name>) -> Vec<String> {
         let unsupported = |case: &&CaseReport| {
             case.verdict == Name::Unsupported && verdicts.get(&*case.id) == Some(&Name::Unsupported)
@@ -178,8 +179,8 @@ impl Report {
         reasons.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
-    /// Writes `<broker>.json`, `<broker>.xml` (JUnit), `<broker>.summary.json`, a [history](CaseReport::history_file) of each
-    /// failure, and `index.html` and `matrix.md` about all brokers whose reports lie in the directory.
+    /// Writes `<broker>.json`, `<broker>.xml` (JUnit), `<broker>.summary.json`, a [history](CaseReport::history_file)
+    /// of each failure, and `index.html` and `matrix.md` about all brokers whose reports are in the directory.
     pub(crate) fn write(&self, directory: &Path) -> io::Result<()> {
         fs::create_dir_all(directory)?;
         let file = |ending: &str| directory.join(format!("{}.{ending}", self.broker));
@@ -216,7 +217,7 @@ impl Report {
     }
 }
 
-/// The parts of a summary that are not nothing, `passed` in any case.
+/// The counts of a summary that are not 0, and always `passed`.
 fn counts(summary: &Summary, part: impl Fn(usize, &str) -> String) -> Vec<String> {
     let Summary { passed, failed, not_verified, unsupported_cases, not_applicable, .. } = *summary;
     let others = [
@@ -267,7 +268,7 @@ impl CaseReport {
         }
     }
 
-    /// Where the whole history of a failure lies, beside the page.
+    /// The file with the whole history of a failure, beside the page.
     pub(crate) fn history_file(&self, broker: &str) -> String {
         let variant = if self.variant.is_empty() { String::new() } else { format!("{}.", self.variant) };
         format!("{broker}.{variant}{}.history.txt", self.id)
@@ -333,7 +334,7 @@ pub(crate) mod tests {
         ]);
         let summary = report.summary();
         assert_eq!((summary.passed, summary.failed, summary.not_verified, summary.not_applicable), (1, 1, 1, 1));
-        // Two cases about one thing that the broker lacks.
+        // Two cases about one capability that the broker lacks.
         assert_eq!((summary.unsupported, summary.unsupported_cases), (1, 2));
         assert_eq!(summary.lacks, ["<why>"]);
     }
