@@ -188,8 +188,8 @@ impl Conductor {
 
     /// All that follows a turn and need not be durable.
     async fn committed(&self, key: &InstanceKey, Work { partition, term, .. }: Work<'_>, turn: Turn<'_>) {
-        let Turn { listening, unwanted, .. } = turn;
-        let Turn { instance, mut replies, steps, unneeded, waiters, ended, stops, replaced, .. } = turn;
+        let Turn { listening, unwanted, replaced, .. } = turn;
+        let Turn { instance, mut replies, steps, dropped_steps, unneeded, waiters, ended, stops, .. } = turn;
         if instance.is_worth_keeping() {
             let mut kept = self.live();
             if kept.term(partition) == term {
@@ -209,6 +209,9 @@ impl Conductor {
         self.0.context.listeners.add(key, partition, listening);
         self.send(key, replies).await;
         self.0.context.unneeded.cancel(unneeded);
+        for (run, step) in dropped_steps {
+            self.0.context.steps.drop_those(&run, step);
+        }
         for (run, step) in steps {
             self.run_step(key, run, step);
         }

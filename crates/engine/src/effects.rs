@@ -42,6 +42,10 @@ pub(crate) fn of(
                 let moment = Moment { purpose: Purpose::TaskExpiry, seq: *seq, due: after(event.at, limit), waits: 0 };
                 out.push(wait(directory, key, run, moment, Timestamp::from_millis(event.at))?);
             }
+            if let Some(limit) = options.start_timeout {
+                let moment = Moment { purpose: Purpose::TaskStart, seq: *seq, due: after(event.at, limit), waits: 0 };
+                out.push(wait(directory, key, run, moment, Timestamp::from_millis(event.at))?);
+            }
         }
         EventKind::StepScheduled { seq, .. } => {
             let due = Timestamp::from_millis(event.at) + steps::PATIENCE;
@@ -52,7 +56,12 @@ pub(crate) fn of(
             let moment = Moment { purpose: Purpose::Timer, seq: *seq, due, waits: 0 };
             out.push(wait(directory, key, run, moment, Timestamp::from_millis(event.at))?);
         }
-        EventKind::ChildStarted { seq, workflow, id, input, detached, tags, replace, .. } => {
+        EventKind::ChildStarted { seq, workflow, id, input, detached, tags, replace, use_existing, .. } => {
+            let policy = match (*replace, *use_existing) {
+                (true, _) => StartPolicy::Replace,
+                (false, true) => StartPolicy::UseExisting,
+                (false, false) => StartPolicy::Reject,
+            };
             let parent =
                 ParentRef { workflow: key.workflow.to_string(), id: key.id.to_string(), run: run.clone(), seq: *seq };
             let start = Command::Start(Box::new(Start {
@@ -60,7 +69,7 @@ pub(crate) fn of(
                 input: input.clone(),
                 parent: (!detached && !notes.detached.contains(seq)).then_some(parent),
                 tags: tags.clone(),
-                policy: if *replace { StartPolicy::Replace } else { StartPolicy::Reject },
+                policy,
                 reply_to: None,
                 accepted: None,
             }));
@@ -100,8 +109,12 @@ pub(crate) fn of(
                     _ => out.push(cancel_child(directory, run, *seq, child)?),
                 }
             }
-            if let (Some(parent), Some(outcome)) = (&summary.parent, Outcome::of_end(end)) {
-                out.push(child_done(directory, parent, run, outcome)?);
+            let Some(outcome) = Outcome::of_end(end) else { return Ok(()) };
+            if let Some(parent) = &summary.parent {
+                out.push(child_done(directory, parent, run, outcome.clone())?);
+            }
+            for parent in &summary.awaited_by {
+                out.push(child_done(directory, parent, &child_run(&parent.run, parent.seq), outcome.clone())?);
             }
         }
         _ => {}
@@ -111,7 +124,7 @@ pub(crate) fn of(
 
 /// A moment that an instance waits for.
 pub(crate) struct Moment {
-    /// A timer's, or the overall time-out of a task.
+    /// A timer's, or a time-out of a task.
     pub(crate) purpose: Purpose,
     pub(crate) seq: u32,
     pub(crate) due: Timestamp,
@@ -133,6 +146,7 @@ pub(crate) fn wait(
     let run = run.to_owned();
     let (mut id, command) = match purpose {
         Purpose::TaskExpiry => (expiry_id(&run, seq), Command::TaskExpired { run, seq, later }),
+        Purpose::TaskStart => (start_id(&run, seq), Command::TaskUnstarted { run, seq, later }),
         _ => (timer_id(&run, seq), Command::TimerDue { run, seq, later }),
     };
     if waits > 0 {
@@ -147,6 +161,10 @@ fn timer_id(run: &str, seq: u32) -> String {
 
 fn expiry_id(run: &str, seq: u32) -> String {
     format!("{run}.{seq}.x")
+}
+
+fn start_id(run: &str, seq: u32) -> String {
+    format!("{run}.{seq}.q")
 }
 
 fn overdue_id(run: &str, seq: u32, asked: u32) -> String {
@@ -168,11 +186,20 @@ pub(crate) fn heartbeat_due(
     Ok(to_self(directory, key, heartbeat_id(run, seq, due), &command)?.not_before(Timestamp::from_millis(due)))
 }
 
+/// An attempt of a task that begins at a moment. What lies beyond the broker's horizon is sent on there.
+pub(crate) fn attempt(directory: &Directory, request: TaskRequest, at: Timestamp, now: Timestamp) -> Result<Message> {
+    let horizon = directory.horizon(now);
+    let request = TaskRequest { begins_at: (at > horizon).then_some(at.as_millis()), ..request };
+    let topic = directory.service(&request.service)?.tasks;
+    Ok(Message::new(topic, request.message_id(), wire::encode(&request)).not_before(at.min(horizon)))
+}
+
 /// A delayed message that an instance has sent to itself, as it was published.
 pub(crate) fn delayed(commands: &TopicName, key: &InstanceKey, run: &str, seq: u32, delay: Delay) -> Delayed {
     let id = match delay.purpose {
         Purpose::Timer => timer_id(run, seq),
         Purpose::TaskExpiry => expiry_id(run, seq),
+        Purpose::TaskStart => start_id(run, seq),
         Purpose::StepOverdue => overdue_id(run, seq, 0),
         Purpose::HeartbeatDue => heartbeat_id(run, seq, delay.due),
     };

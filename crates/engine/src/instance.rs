@@ -52,8 +52,8 @@ pub(crate) struct Notes {
     /// Tasks that nobody wants any more since this turn.
     unwanted: Vec<u32>,
     /// What it has sent to itself to come later, and may still need.
-    delays: BTreeMap<u32, Delay>,
-    /// Timers that its code has let go in this turn.
+    delays: BTreeMap<(u32, Purpose), Delay>,
+    /// Timers and steps that its code has let go in this turn.
     abandoned: Vec<u32>,
     /// What it needs no longer since its last turn.
     unneeded: Vec<(u32, Delay)>,
@@ -68,11 +68,13 @@ pub(crate) struct Delay {
 }
 
 /// What a delayed message is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Purpose {
     Timer,
     /// The overall time-out of a task.
     TaskExpiry,
+    /// The time-out for the start of a task.
+    TaskStart,
     /// The first look after a step.
     StepOverdue,
     /// A look after a task's heartbeats.
@@ -226,27 +228,36 @@ impl Notes {
 
     fn record_delays(&mut self, event: &Event) {
         let after = |limit: Duration| event.at.saturating_add(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
-        let (seq, purpose, due) = match &event.kind {
-            EventKind::TimerStarted { seq, due_at_ms, .. } => (seq, Purpose::Timer, *due_at_ms),
-            EventKind::TaskScheduled { seq, options, .. } => match options.overall_timeout {
-                Some(limit) => (seq, Purpose::TaskExpiry, after(limit)),
-                None => return,
-            },
-            EventKind::StepScheduled { seq, .. } => (seq, Purpose::StepOverdue, after(PATIENCE)),
+        match &event.kind {
+            EventKind::TimerStarted { seq, due_at_ms, .. } => self.delay(*seq, Purpose::Timer, *due_at_ms),
+            EventKind::TaskScheduled { seq, options, .. } => {
+                if let Some(limit) = options.overall_timeout {
+                    self.delay(*seq, Purpose::TaskExpiry, after(limit));
+                }
+                if let Some(limit) = options.start_timeout {
+                    self.delay(*seq, Purpose::TaskStart, after(limit));
+                }
+            }
+            EventKind::StepScheduled { seq, .. } => self.delay(*seq, Purpose::StepOverdue, after(PATIENCE)),
             EventKind::TimerFired { seq } => {
-                self.delays.remove(seq);
-                return;
+                self.delays.remove(&(*seq, Purpose::Timer));
             }
             EventKind::TimerCancelled { seq }
             | EventKind::TaskCompleted { seq, .. }
             | EventKind::TaskFailed { seq, .. }
             | EventKind::TaskCancelRequested { seq }
             | EventKind::StepCompleted { seq, .. }
-            | EventKind::StepFailed { seq, .. } => return self.let_go(*seq),
-            end if end.is_end() => return self.unneeded.extend(std::mem::take(&mut self.delays)),
-            _ => return,
-        };
-        self.delays.insert(*seq, Delay { purpose, due });
+            | EventKind::StepFailed { seq, .. } => self.let_go(*seq),
+            end if end.is_end() => {
+                let delays = std::mem::take(&mut self.delays);
+                self.unneeded.extend(delays.into_iter().map(|((seq, _), delay)| (seq, delay)));
+            }
+            _ => {}
+        }
+    }
+
+    fn delay(&mut self, seq: u32, purpose: Purpose, due: u64) {
+        self.delays.insert((seq, purpose), Delay { purpose, due });
     }
 
     /// A task or child is to outlive the workflow. Known ahead of the other events of its turn: requests say it.
@@ -257,12 +268,14 @@ impl Notes {
     }
 
     fn let_go(&mut self, seq: u32) {
-        self.unneeded.extend(self.delays.remove(&seq).map(|delay| (seq, delay)));
+        let purposes = [Purpose::Timer, Purpose::TaskExpiry, Purpose::TaskStart, Purpose::StepOverdue];
+        let delays = purposes.into_iter().filter_map(|purpose| self.delays.remove(&(seq, purpose)));
+        self.unneeded.extend(delays.map(|delay| (seq, delay)));
     }
 
-    /// The code has let go of timers, which may have been started in the same turn.
-    pub(crate) fn abandon(&mut self, timers: Vec<u32>) {
-        self.abandoned.extend(timers);
+    /// The code has let go of timers or steps, which may have been started in the same turn.
+    pub(crate) fn abandon(&mut self, let_go: impl IntoIterator<Item = u32>) {
+        self.abandoned.extend(let_go);
     }
 
     /// What is needed no longer, once all events of a turn are recorded.
@@ -285,6 +298,7 @@ pub(crate) fn beginning(started: &Started, at: u64) -> Summary {
         closed_at: None,
         tags: started.tags.clone(),
         parent: started.parent.clone(),
+        awaited_by: Vec::new(),
         end: None,
         waiting: Vec::new(),
         waits_for: 0,

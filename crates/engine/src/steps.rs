@@ -89,6 +89,21 @@ impl Steps {
         self.signs().known.pop(step);
     }
 
+    /// Drops the code of a step that nobody awaits any more, if it runs here; of all steps of the run, without a number.
+    pub(crate) fn drop_those(&self, run: &str, seq: Option<u32>) {
+        let (first, last) = seq.map_or((0, u32::MAX), |seq| (seq, seq));
+        let mut running = self.running();
+        let of_run = running.range((run.to_owned(), first)..=(run.to_owned(), last));
+        let dropped: Vec<StepId> = of_run.map(|(step, _)| step.clone()).collect();
+        if dropped.is_empty() {
+            return;
+        }
+        let tasks = dropped.iter().filter_map(|step| running.remove(step).flatten()).collect::<Vec<_>>();
+        drop(running);
+        tasks.into_iter().for_each(|task| task.abort());
+        self.ended.notify_waiters();
+    }
+
     /// How long to wait before the step counts as lost with its process; zero: it does. Signs of life are heard since
     /// the partition is ours.
     pub(crate) fn wait_for(&self, step: &StepId, ours_since: Option<Instant>) -> Duration {

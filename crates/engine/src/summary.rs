@@ -28,6 +28,9 @@ pub struct Summary {
     /// The workflow that started it as a child.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<ParentRef>,
+    /// Workflows that did not start it and await its outcome as that of a child.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub awaited_by: Vec<ParentRef>,
     /// The event that ended it. [Lists](crate::Client::list) leave it out unless [asked](Filter::with_ends), and payloads that the broker
     /// does not take are missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -51,6 +54,7 @@ impl Summary {
     /// Leaves out payloads, tags and all but a few of the things that it waits for, and cuts what is said.
     pub(crate) fn shorten(&mut self) {
         self.tags.clear();
+        self.awaited_by.clear();
         self.waiting.truncate(3);
         self.end = self.end.as_ref().map(shortened);
         if let Status::Stopped { reason } = &mut self.status {

@@ -3,6 +3,9 @@ use std::collections::BTreeMap;
 use partitura_workflow::{Event, EventKind, Execution};
 use serde::{Deserialize, Serialize};
 
+/// After how long, in milliseconds, a worker that runs a task has been heard of by each owner of its instance.
+pub(crate) const UNHEARD: u64 = 35_000;
+
 /// How many things a description names.
 const MOST: usize = 100;
 
@@ -23,6 +26,11 @@ pub enum Waiting {
         /// The latest attempt that is known to the workflow, from 1: of a task that has sent a sign of life.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         attempt: Option<u32>,
+        /// No worker has been heard of it for the 35 seconds or more since the workflow asked for it, though one that runs it for 2
+        /// seconds says so every half minute: no worker runs the service, all that do are busy, or the task waits for its next
+        /// attempt.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        unclaimed: bool,
     },
     /// A moment.
     Timer {
@@ -87,11 +95,23 @@ pub(crate) fn of(
     (waiting, all)
 }
 
+/// Marks the tasks of which no worker has been heard by `now`.
+pub(crate) fn mark_unclaimed(all: &mut [Waiting], now: u64) {
+    for waiting in all {
+        if let Waiting::Task { scheduled_at, attempt, unclaimed, .. } = waiting {
+            *unclaimed = attempt.is_none() && now.saturating_sub(*scheduled_at) >= UNHEARD;
+        }
+    }
+}
+
 fn record(open: &mut BTreeMap<u32, Waiting>, at: u64, kind: &EventKind) {
     match kind {
         EventKind::TaskScheduled { seq, service, method, .. } => {
             let (service, method) = (service.clone(), method.clone());
-            open.insert(*seq, Waiting::Task { seq: *seq, service, method, scheduled_at: at, attempt: None });
+            open.insert(
+                *seq,
+                Waiting::Task { seq: *seq, service, method, scheduled_at: at, attempt: None, unclaimed: false },
+            );
         }
         EventKind::TaskHeartbeat { seq, attempt: beat, .. } => {
             if let Some(Waiting::Task { attempt, .. }) = open.get_mut(seq) {

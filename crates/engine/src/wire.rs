@@ -45,6 +45,13 @@ pub(crate) enum Command {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         later: Option<Later>,
     },
+    /// The time-out for the start of a task. An instance sends it to itself.
+    TaskUnstarted {
+        run: String,
+        seq: u32,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        later: Option<Later>,
+    },
     /// A running task is alive, or asks whether it is still wanted.
     Heartbeat {
         run: String,

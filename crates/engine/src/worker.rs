@@ -102,7 +102,7 @@ impl Worker {
 
     /// For how long what this build does not know is left to other workers before it is reported: while a new version is
     /// rolled out, what is meant for it reaches the old one as well. That is a task's method or arguments, and of a workflow
-    /// commands, signals and inputs; what comes behind them for the same instance waits with them. 5 minutes unless set;
+    /// commands, signals, inputs and results; what comes behind them for the same instance waits with them. 5 minutes unless set;
     /// zero: not at all.
     #[must_use]
     pub fn try_elsewhere(mut self, limit: Duration) -> Self {

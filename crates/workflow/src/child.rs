@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::core::{Core, Leaf, Resolution, SlotKind};
-use crate::{ChildError, EventKind, ParentEnd, Payload, SendError, Workflow};
+use crate::{ChildError, EventKind, FailureKind, ParentEnd, Payload, SendError, Workflow};
 
 /// A workflow `W` to be run under this one, by its id. See [`Cx::child`](crate::Cx::child).
 ///
@@ -31,6 +31,7 @@ pub struct Child<W> {
 struct Options {
     tags: Vec<String>,
     replace: bool,
+    use_existing: bool,
     on_parent_end: ParentEnd,
 }
 
@@ -48,7 +49,15 @@ impl<W: Workflow> Child<W> {
     /// Where an instance of the child's id exists already, ends it and starts anew; else the child fails with
     /// [`ChildError::Unknown`]. A child that an earlier run of this workflow's id has left is replaced in any case.
     pub fn replace_existing(mut self) -> Self {
-        self.options.replace = true;
+        (self.options.replace, self.options.use_existing) = (true, false);
+        self
+    }
+
+    /// Where an instance of the child's id exists already, running or ended, awaits the outcome of that one, whatever its input was. It
+    /// is nobody's child by that: neither the end of this workflow nor its cancellation reaches an instance that it did not
+    /// start. Up to 1,000 workflows may await one instance like this; the child of others fails with [`ChildError::Unknown`].
+    pub fn use_existing(mut self) -> Self {
+        (self.options.replace, self.options.use_existing) = (false, true);
         self
     }
 
@@ -91,8 +100,8 @@ fn encode<T: Serialize + DeserializeOwned>(core: &Core, id: &str, input: &T) -> 
 }
 
 fn started<W: Workflow>(seq: u32, id: String, input: Payload, options: Options, detached: bool) -> EventKind {
-    let Options { tags, replace, on_parent_end } = options;
-    EventKind::ChildStarted { seq, workflow: W::NAME.to_owned(), id, input, detached, tags, replace, on_parent_end }
+    let (workflow, Options { tags, replace, use_existing, on_parent_end }) = (W::NAME.to_owned(), options);
+    EventKind::ChildStarted { seq, workflow, id, input, detached, tags, replace, use_existing, on_parent_end }
 }
 
 impl<W> fmt::Debug for Child<W> {
@@ -144,8 +153,16 @@ impl<W: Workflow> Future for ChildRun<W> {
             return Poll::Ready(Err(ChildError::Unknown(format!("{}/{id}: {error}", W::NAME))));
         }
         Poll::Ready(match ready!(self.leaf.poll(cx)) {
-            Resolution::Value(payload) => payload.decode().map_err(|error| ChildError::Unknown(error.to_string())),
-            Resolution::Failed(failure) => Err((*failure).into()),
+            Resolution::Value(payload) => {
+                payload.decode().map_err(|error| ChildError::Unknown(self.leaf.unread(error.to_string())))
+            }
+            Resolution::Failed(failure) => {
+                let is_typed = failure.kind == FailureKind::Application;
+                Err(match (is_typed, (*failure).into()) {
+                    (true, ChildError::Unknown(problem)) => ChildError::Unknown(self.leaf.unread(problem)),
+                    (_, error) => error,
+                })
+            }
             Resolution::Fired | Resolution::Cancelled => Err(ChildError::Cancelled),
         })
     }

@@ -38,6 +38,10 @@ pub enum TaskError<E> {
     /// The worker went silent, in all attempts.
     #[error("the worker of the task was lost")]
     WorkerLost,
+    /// No worker took the task within its [`start_timeout`](crate::Task::start_timeout): none runs the service, or all that do are
+    /// busy. It was not called.
+    #[error("no worker took the task in time")]
+    NotStarted,
     /// Nobody knows this service or method, or one side could not read what the other wrote.
     #[error("{0}")]
     Unknown(String),
@@ -68,6 +72,7 @@ impl<E: DeserializeOwned> From<Failure> for TaskError<E> {
             FailureKind::TimedOut => Self::TimedOut,
             FailureKind::Cancelled | FailureKind::Terminated => Self::Cancelled,
             FailureKind::WorkerLost => Self::WorkerLost,
+            FailureKind::NotStarted => Self::NotStarted,
             FailureKind::Unknown => Self::Unknown(failure.message),
         }
     }
@@ -115,7 +120,9 @@ impl<E: DeserializeOwned> From<Failure> for ChildError<E> {
             FailureKind::TimedOut => Self::TimedOut,
             FailureKind::Cancelled => Self::Cancelled,
             FailureKind::Terminated => Self::Terminated(failure.message),
-            FailureKind::Panic | FailureKind::WorkerLost | FailureKind::Unknown => Self::Unknown(failure.to_string()),
+            FailureKind::Panic | FailureKind::WorkerLost | FailureKind::NotStarted | FailureKind::Unknown => {
+                Self::Unknown(failure.to_string())
+            }
         }
     }
 }

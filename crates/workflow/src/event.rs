@@ -191,6 +191,9 @@ pub enum EventKind {
         /// An instance of its id that exists already makes way for it.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         replace: bool,
+        /// An instance of its id that exists already is awaited in its place.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        use_existing: bool,
         /// What becomes of it when the parent ends first.
         #[serde(default, skip_serializing_if = "ParentEnd::is_default")]
         on_parent_end: ParentEnd,

@@ -74,6 +74,8 @@ pub enum FailureKind {
     Terminated,
     /// The worker that ran it went silent (crashed, lost its connection, missed its heartbeats).
     WorkerLost,
+    /// No worker took it within the time-out for its start.
+    NotStarted,
     /// The worker does not know the service, method or workflow, or could not read the payload.
     Unknown,
 }
@@ -87,6 +89,7 @@ impl fmt::Display for FailureKind {
             Self::Cancelled => "cancelled",
             Self::Terminated => "terminated",
             Self::WorkerLost => "worker lost",
+            Self::NotStarted => "not started",
             Self::Unknown => "unknown",
         })
     }

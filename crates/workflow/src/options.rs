@@ -11,7 +11,7 @@ use crate::{FailureKind, Retry, TaskFailure};
 /// * panics, time-outs and lost workers: by `retry`, or by [`Retry::default`] when none is stated;
 /// * an error that the service itself returned is its answer and final, unless `retry` was stated for the method or the call; then
 ///   the method's `retry_if` predicate, where there is one, says which errors are worth another attempt;
-/// * cancelled tasks and payloads or methods that the worker does not know: never.
+/// * tasks that no worker took in time, cancelled ones, and payloads or methods that the worker does not know: never.
 ///
 /// [`TaskOptions::retry_after`] is this rule as code.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -30,6 +30,14 @@ pub struct TaskOptions {
         with = "optional_millis_serde"
     )]
     pub overall_timeout: Option<Duration>,
+    /// How long the task may wait until a worker begins with it, counted from when the task was scheduled.
+    #[serde(
+        rename = "start_timeout_ms",
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "optional_millis_serde"
+    )]
+    pub start_timeout: Option<Duration>,
     /// How long an attempt may go without a heartbeat before its worker counts as lost.
     #[serde(
         rename = "heartbeat_timeout_ms",
@@ -56,7 +64,9 @@ impl TaskOptions {
         let policy = match failure.failure.kind {
             FailureKind::Panic | FailureKind::TimedOut | FailureKind::WorkerLost => self.retry.unwrap_or_default(),
             FailureKind::Application => self.retry?,
-            FailureKind::Cancelled | FailureKind::Terminated | FailureKind::Unknown => return None,
+            FailureKind::Cancelled | FailureKind::Terminated | FailureKind::NotStarted | FailureKind::Unknown => {
+                return None;
+            }
         };
         if failure.retryable == Some(false) {
             return None;

@@ -14,7 +14,8 @@ use crate::core::{Core, Leaf, SlotKind, StepFuture};
 use crate::task::task_output;
 use crate::{EventKind, Failure, FailureKind, Payload, TaskError};
 
-/// An inline step, see [`Cx::step`](crate::Cx::step). Once it is dropped its result is ignored; code that runs already is not stopped.
+/// An inline step, see [`Cx::step`](crate::Cx::step). Once it is dropped or cancelled, or the workflow has ended, its result is ignored.
+/// Code that runs already is dropped, at its next await, where it runs in the worker that owns the instance; elsewhere it runs on.
 #[must_use = "a step does nothing until it is awaited or started"]
 pub struct StepRun<T, E> {
     leaf: Leaf,
@@ -58,7 +59,7 @@ impl<T: DeserializeOwned, E: DeserializeOwned> Future for StepRun<T, E> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.issue();
-        Poll::Ready(task_output(ready!(self.leaf.poll(cx))))
+        Poll::Ready(task_output(&self.leaf, ready!(self.leaf.poll(cx))))
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 
 use crate::core::{Core, Leaf, Resolution, SlotKind};
-use crate::{EventKind, Payload, PayloadError, Retry, SendError, TaskError, TaskOptions};
+use crate::{EventKind, FailureKind, Payload, PayloadError, Retry, SendError, TaskError, TaskOptions};
 
 /// A call of a service's method. A plain, lazy future: the call goes out when it is first polled, or by [`start`](Task::start).
 ///
@@ -45,6 +45,12 @@ impl<T, E> Task<T, E> {
     /// How long all attempts may take together, waits included.
     pub fn overall_timeout(self, timeout: Duration) -> Self {
         self.with(|options| options.overall_timeout = Some(timeout))
+    }
+
+    /// How long the task may wait until a worker begins with it; otherwise it fails with [`TaskError::NotStarted`], and is not
+    /// called any more. What counts is that the workflow hears of the beginning, from which on this limits nothing.
+    pub fn start_timeout(self, timeout: Duration) -> Self {
+        self.with(|options| options.start_timeout = Some(timeout))
     }
 
     /// How long an attempt may go without a heartbeat before its worker counts as lost.
@@ -90,7 +96,7 @@ impl<T: DeserializeOwned, E: DeserializeOwned> Future for Task<T, E> {
         if let Some(Request { service, method, args: Err(error), .. }) = &self.request {
             return Poll::Ready(Err(TaskError::Unknown(format!("{service}.{method}: {error}"))));
         }
-        Poll::Ready(task_output(ready!(self.leaf.poll(cx))))
+        Poll::Ready(task_output(&self.leaf, ready!(self.leaf.poll(cx))))
     }
 }
 
@@ -166,10 +172,21 @@ impl Caller {
 }
 
 /// What a task or a step gives to the code that awaits it.
-pub(crate) fn task_output<T: DeserializeOwned, E: DeserializeOwned>(resolution: Resolution) -> Result<T, TaskError<E>> {
+pub(crate) fn task_output<T: DeserializeOwned, E: DeserializeOwned>(
+    leaf: &Leaf,
+    resolution: Resolution,
+) -> Result<T, TaskError<E>> {
     match resolution {
-        Resolution::Value(payload) => payload.decode().map_err(|error| TaskError::Unknown(error.to_string())),
-        Resolution::Failed(failure) => Err((*failure).into()),
+        Resolution::Value(payload) => {
+            payload.decode().map_err(|error| TaskError::Unknown(leaf.unread(error.to_string())))
+        }
+        Resolution::Failed(failure) => {
+            let is_typed = failure.kind == FailureKind::Application;
+            Err(match (is_typed, (*failure).into()) {
+                (true, TaskError::Unknown(problem)) => TaskError::Unknown(leaf.unread(problem)),
+                (_, error) => error,
+            })
+        }
         Resolution::Fired | Resolution::Cancelled => Err(TaskError::Cancelled),
     }
 }

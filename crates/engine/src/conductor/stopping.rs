@@ -37,6 +37,7 @@ impl Conductor {
                     _ => failed(key, &error),
                 };
             }
+            Abandoned::Unread(problem) => return self.leave(key, delivery, problem),
             Abandoned::Refused(problem) => return self.leave_or_refuse(key, delivery, &problem).await,
             Abandoned::Undelivered(reason) => {
                 return self.stop(key, work, format!("workflow {key} stopped: {reason}")).await;
@@ -90,7 +91,12 @@ impl Conductor {
         if elsewhere.is_over(key, message_id) {
             return self.refuse(delivery, elsewhere.report(key, problem)).await;
         }
-        elsewhere.begin(key, message_id, problem);
+        self.leave(key, delivery, problem.to_owned())
+    }
+
+    /// Leaves a command to other builds for a time.
+    fn leave(&self, key: &InstanceKey, delivery: &Delivery, problem: String) -> Outcome {
+        self.0.elsewhere.begin(key, delivery.message.id.as_str(), &problem);
         Outcome::retry(problem)
     }
 
@@ -114,6 +120,7 @@ impl Conductor {
             }
             Err(Abandoned::Failed(error)) => failed(key, &error),
             Err(Abandoned::Refused(problem) | Abandoned::Undelivered(problem)) => self.refuse(delivery, problem).await,
+            Err(Abandoned::Unread(problem)) => Outcome::retry(problem),
             Err(Abandoned::Stopped(stop)) => Outcome::retry(stop.to_string()),
         }
     }

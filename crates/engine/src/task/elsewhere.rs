@@ -46,7 +46,7 @@ pub(super) fn was_tried(message: &Message) -> bool {
 impl TaskRunner {
     /// Decides about a task, of which something is not known here.
     pub(super) fn unknown(&self, message: &Message, problem: &str) -> Unknown {
-        let now = self.clock.now();
+        let now = self.clock.now_rounded_up();
         let mut tried = Tried::read(message, now.as_millis());
         tried.add(&self.build);
         if now.as_millis().saturating_sub(tried.since) >= u64::try_from(self.elsewhere.as_millis()).unwrap_or(u64::MAX)

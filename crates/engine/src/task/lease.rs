@@ -8,7 +8,7 @@ use std::future::Future;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use partitura_broker::{ErrorKind, Message};
+use partitura_broker::{ErrorKind, Message, Timestamp};
 use partitura_lanes::Outcome;
 use tokio::time::{sleep, timeout};
 
@@ -114,20 +114,28 @@ impl TaskRunner {
     pub(super) async fn ask_again(&self, call: &Call) -> Outcome {
         let copies = call.request.copies + 1;
         let request = TaskRequest { copies, ..(*call.request).clone() };
-        self.replace(call, self.later(call, &request, ASK)).await
+        self.replace(call, self.later(call, &request, self.clock.now_rounded_up() + ASK)).await
+    }
+
+    /// Sends the call on towards the moment at which it begins, which is later than the broker can delay.
+    pub(super) async fn wait_on(&self, call: &Call, at: Timestamp) -> Outcome {
+        let horizon = self.directory.horizon(self.clock.now());
+        let begins_at = (at > horizon).then_some(at.as_millis());
+        let request = TaskRequest { copies: call.request.copies + 1, begins_at, ..(*call.request).clone() };
+        self.replace(call, self.later(call, &request, at.min(horizon))).await
     }
 
     fn copy(&self, call: &Call, holder: ReplyTo) -> Message {
         let copies = call.request.copies + 1;
         let request = TaskRequest { holder: Some(holder), copies, ..(*call.request).clone() };
         let lease = self.capabilities.hold.map_or(LEASE, |hold| LEASE.min(hold / 3));
-        self.later(call, &request, lease)
+        self.later(call, &request, self.clock.now_rounded_up() + lease)
     }
 
-    fn later(&self, call: &Call, request: &TaskRequest, wait: Duration) -> Message {
+    fn later(&self, call: &Call, request: &TaskRequest, at: Timestamp) -> Message {
         let mut message = call.message.clone();
         message.id = format!("{}.c{}", request.message_id(), request.copies).into();
         message.payload = wire::encode(request);
-        message.not_before(self.clock.now() + wait)
+        message.not_before(at)
     }
 }

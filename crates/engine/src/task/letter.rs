@@ -22,7 +22,8 @@ pub(crate) fn write(
         partition: Partition(0),
         at: now,
     };
-    let fresh = TaskRequest { attempt: 1, heartbeat: None, holder: None, copies: 0, ..request.clone() };
+    let fresh =
+        TaskRequest { attempt: 1, heartbeat: None, holder: None, begins_at: None, copies: 0, ..request.clone() };
     let message = Message::new(source.topic().clone(), request.message_id(), wire::encode(&fresh));
     DeadLetter::write(message, source, given_up, limits)
 }

@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use partitura_broker::{AckToken, Broker, Capabilities, Clock, Delivery, Message, Producer};
+use partitura_broker::{AckToken, Broker, Capabilities, Clock, Delivery, Message, Producer, Timestamp};
 use partitura_lanes::{Batch, Handler, Outcome, headers};
 use partitura_workflow::{Payload, Service};
 use tokio::sync::Semaphore;
@@ -123,6 +123,10 @@ impl TaskRunner {
 
     /// Runs a call, unless a copy of it runs here already.
     async fn take(&self, call: Call) -> Outcome {
+        let now = self.clock.now();
+        if let Some(at) = call.request.begins_at.map(Timestamp::from_millis).filter(|at| *at > now) {
+            return self.wait_on(&call, at).await;
+        }
         let line = self.mailbox.line();
         match self.0.running.begin(call.request.message_id(), line.address()) {
             Begun::Here(place) => self.hold(Arc::new(call), place, line).await,
@@ -148,7 +152,8 @@ impl TaskRunner {
         }
         let mut last = request.heartbeat.clone();
         let mut begun = false;
-        if call.is_questionable() {
+        let is_late = self.is_late(request);
+        if is_late || call.is_questionable() {
             match self.is_wanted(request, &mut line).await {
                 Answer::Wanted(progress) => {
                     begun = true;
@@ -156,7 +161,8 @@ impl TaskRunner {
                 }
                 Answer::Unwanted => return self.pass_over(&call),
                 // Nobody knows whether it was meant to be sent again, so that the question is put once more.
-                Answer::None if call.redriven().is_some() => return self.ask_again(&call).await,
+                // The same where it was not to begin any more.
+                Answer::None if is_late || call.redriven().is_some() => return self.ask_again(&call).await,
                 Answer::None => {}
             }
         }
@@ -168,6 +174,12 @@ impl TaskRunner {
         };
         place.end(matches!(outcome, Outcome::Done | Outcome::Settled));
         outcome
+    }
+
+    /// Whether the time is over within which it was to begin.
+    fn is_late(&self, request: &TaskRequest) -> bool {
+        let due = |limit| Timestamp::from_millis(request.scheduled_at) + limit;
+        request.attempt == 1 && request.options.start_timeout.is_some_and(|limit| due(limit) <= self.clock.now())
     }
 
     fn pass_over(&self, call: &Call) -> Outcome {

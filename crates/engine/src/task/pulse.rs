@@ -32,7 +32,7 @@ pub(super) enum Answer {
 impl TaskRunner {
     /// Asks the instance whether an attempt is still wanted.
     pub(super) async fn is_wanted(&self, request: &TaskRequest, line: &mut Line) -> Answer {
-        let begins = request.options.heartbeat_timeout.is_some();
+        let begins = request.is_announced();
         let answer = async {
             if !self.say(request, None, begins, line.address()).await {
                 return Answer::None;
@@ -130,11 +130,11 @@ impl<'a> Pulse<'a> {
     ) -> Self {
         let (now, limit) = (Instant::now(), request.options.heartbeat_timeout);
         let third = limit.map_or(ASK, |limit| limit / 3);
-        let first_word = match (limit, begun) {
-            // The owner of the instance watches over the heartbeats from the beginning.
-            (Some(_), false) => Duration::ZERO,
+        let first_word = match (request.is_announced(), begun) {
+            // The owner of the instance watches over the start, and over the heartbeats from then on.
+            (true, false) => Duration::ZERO,
             (_, true) => LISTEN_AGAIN,
-            (None, false) => LISTEN_AFTER,
+            (false, false) => LISTEN_AFTER,
         };
         Self {
             runner,
@@ -154,7 +154,7 @@ impl<'a> Pulse<'a> {
 
     /// Ends when the method was silent for too long, with the limit.
     pub(super) async fn until_silent(mut self) -> Duration {
-        let mut first = self.limit.is_some() && self.next_word <= Instant::now();
+        let mut first = self.request.is_announced() && self.next_word <= Instant::now();
         loop {
             let wanted = !*self.cancelled.borrow();
             let may_beat = self.beating && wanted;

@@ -9,6 +9,7 @@ use partitura_workflow::{Failure, FailureKind, Payload, TaskFailure};
 use super::attempt::Ended;
 use super::elsewhere::Unknown;
 use super::{Call, TaskRunner, letter, policy};
+use crate::effects;
 use crate::events::{TaskEvent, of_task};
 use crate::ids::random;
 use crate::journal::{Settlement, is_unsendable};
@@ -125,8 +126,7 @@ impl TaskRunner {
                 to_instance(format!("{run}.{seq}.d"), &done)?
             }
             Answer::Again(request, at) => {
-                let message = Message::new(self.topics.tasks.clone(), request.message_id(), wire::encode(&**request));
-                let again = message.not_before(*at);
+                let again = effects::attempt(&self.directory, (**request).clone(), *at, self.clock.now())?;
                 match call.redriven() {
                     Some(times) => again.header(headers::REDRIVEN, times.clone()),
                     None => again,
@@ -145,7 +145,8 @@ impl TaskRunner {
 
     /// What is to be said of an attempt that ended like this.
     fn compose(&self, call: &Call, Ended { result, heartbeat, cancelled }: Ended) -> Result<Report> {
-        let (request, now) = (&call.request, self.clock.now());
+        // A wait from now on is never too short.
+        let (request, now) = (&call.request, self.clock.now_rounded_up());
         let event = |what, detail: &dyn Fn(&mut TaskEvent)| self.event(request, what, now, detail);
         let mut failure = match result {
             Ok(result) => {

@@ -45,6 +45,10 @@ impl Turn<'_> {
                 self.wait_again(&run, seq, Purpose::TaskExpiry, later)
             }
             Command::TimerDue { run, seq, later: Some(later) } => self.wait_again(&run, seq, Purpose::Timer, later),
+            Command::TaskUnstarted { run, seq, later: Some(later) } => {
+                self.wait_again(&run, seq, Purpose::TaskStart, later)
+            }
+            Command::TaskUnstarted { run, seq, later: None } => self.not_started(&run, seq),
             Command::TaskExpired { run, seq, later: None } => {
                 let failure = Failure::new(FailureKind::TimedOut, "no result within the overall time-out");
                 self.input(Some(&run), EventKind::TaskFailed { seq, failure, attempts: 0 })
@@ -127,6 +131,11 @@ impl Turn<'_> {
                     }
                     Err(stop) => return Err(Abandoned::Stopped(stop)),
                 };
+                if let Some(problem) = live.execution.unread_result()
+                    && !self.is_last_chance
+                {
+                    return Err(Abandoned::Unread(problem));
+                }
                 if turn.ignored {
                     return Ok(());
                 }

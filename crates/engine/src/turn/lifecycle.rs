@@ -12,6 +12,9 @@ use crate::summary::{Status, Summary};
 use crate::wire::{self, Command, Outcome, ReplyBody, ReplyTo, Start, StartPolicy, TaskRequest};
 use crate::{effects, history};
 
+/// How many parents may await an instance that they did not start.
+const MOST_PARENTS: usize = 1_000;
+
 impl<'a> Turn<'a> {
     pub(super) async fn start(&mut self, start: Start) -> Result<(), Abandoned> {
         let existing = self.summary().map(|summary| summary.run.clone());
@@ -23,7 +26,11 @@ impl<'a> Turn<'a> {
                 return self.already_started(start);
             }
             Some(run) => match (start.policy, &start.parent) {
-                (StartPolicy::UseExisting, _) => return self.already_started(start),
+                (StartPolicy::UseExisting, None) => return self.already_started(start),
+                (StartPolicy::UseExisting, Some(parent)) => {
+                    let parent = parent.clone();
+                    return self.tell_at_end(parent);
+                }
                 (StartPolicy::Reject, Some(parent)) if self.is_left_by_earlier_run(parent) => self.make_way()?,
                 (StartPolicy::Reject, Some(parent)) => {
                     let message = format!("{} exists already; a child needs an id of its own", self.key);
@@ -126,6 +133,46 @@ impl<'a> Turn<'a> {
         Ok(())
     }
 
+    /// Has a parent told the outcome of the instance, which it did not start.
+    fn tell_at_end(&mut self, parent: ParentRef) -> Result<(), Abandoned> {
+        let run = effects::child_run(&parent.run, parent.seq);
+        let (summary, outcome) = match &mut self.instance {
+            Instance::Live(live) => (&mut live.summary, self.ended.clone()),
+            Instance::Stopped { summary, .. } => (&mut **summary, self.ended.clone()),
+            Instance::Closed { summary, .. } => {
+                let outcome = summary.outcome();
+                (&mut **summary, outcome)
+            }
+            Instance::Unknown | Instance::Absent => return Ok(()),
+        };
+        let too_many =
+            || Outcome::Err(Failure::new(FailureKind::Unknown, "too many parents await this instance already"));
+        let full = summary.awaited_by.len() >= MOST_PARENTS;
+        if let Some(outcome) = outcome.or_else(|| full.then(too_many)) {
+            self.unit.publish.push(effects::child_done(&self.context.directory, &parent, &run, outcome)?);
+        } else if !summary.awaited_by.contains(&parent) {
+            summary.awaited_by.push(parent);
+            self.summarize.get_or_insert(Expect::Any);
+        }
+        Ok(())
+    }
+
+    /// A parent that awaits the instance as its own `run` of it does so no longer. Whether there was such a parent.
+    pub(super) fn is_let_go(&mut self, run: Option<&str>) -> bool {
+        let summary = match &mut self.instance {
+            Instance::Live(live) => &mut live.summary,
+            Instance::Stopped { summary, .. } => &mut **summary,
+            _ => return false,
+        };
+        let known = summary.awaited_by.len();
+        summary.awaited_by.retain(|parent| run != Some(&*effects::child_run(&parent.run, parent.seq)));
+        let is_let_go = summary.awaited_by.len() < known;
+        if is_let_go {
+            self.summarize.get_or_insert(Expect::Any);
+        }
+        is_let_go
+    }
+
     /// Tells those who wait from the start that the instance cannot go on.
     fn tell_of_stop(&mut self, to: Option<ReplyTo>, status: &Status) {
         if let (Some(to), Some(reason)) = (to, status.reason()) {
@@ -145,6 +192,7 @@ impl<'a> Turn<'a> {
             }
             Instance::Stopped { mut summary, next_turn, notes } if !summary.status.is_closed() => {
                 summary.close(event.at, &event.kind);
+                self.dropped_steps.push((summary.run.clone(), None));
                 self.ended = Outcome::of_end(&event.kind);
                 self.summarize = Some(Expect::Any);
                 self.mark_stopped(false);
@@ -172,6 +220,11 @@ impl<'a> Turn<'a> {
             && !refused.is_empty()
         {
             tracing::warn!(instance = %self.key, ?refused, "signals that came while it was stopped cannot be read");
+        }
+        if let Some(problem) = live.execution.unread_result()
+            && !self.is_last_chance
+        {
+            return Err(Abandoned::Unread(problem));
         }
         self.instance = Instance::Live(Box::new(live));
         self.summarize = Some(Expect::Any);

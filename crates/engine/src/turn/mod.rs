@@ -117,6 +117,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) replies: Vec<(ReplyTo, ReplyBody)>,
     /// To be run once the turn is committed.
     pub(crate) steps: Vec<(String, Step)>,
+    /// Steps that run and that nobody awaits any more; without a number, all of the run.
+    pub(crate) dropped_steps: Vec<(String, Option<u32>)>,
     /// Delayed messages of the instance to itself that nobody needs once the turn is committed.
     pub(crate) unneeded: Vec<Delayed>,
     /// Tasks that run and are to be told when they are no longer wanted.
@@ -141,6 +143,8 @@ pub(crate) enum Abandoned {
     Failed(partitura_broker::Error),
     /// The code.
     Stopped(Stop),
+    /// This build cannot read a result that its code awaits; others may.
+    Unread(String),
     /// The command: it does not fit the instance, and never will.
     Refused(String),
     /// The broker refuses what an earlier turn decided to send, and why.
@@ -169,6 +173,7 @@ impl<'a> Turn<'a> {
             unit: Unit::default(),
             replies: Vec::new(),
             steps: Vec::new(),
+            dropped_steps: Vec::new(),
             unneeded: Vec::new(),
             listening: Vec::new(),
             unwanted: Vec::new(),
@@ -294,6 +299,7 @@ impl<'a> Turn<'a> {
         turn.steps.retain(|step| begun.contains(&step.seq) || reading == Reading::Step(step.seq));
         // Those of earlier turns were cancelled then, or will fire and be ignored.
         live.notes.abandon(std::mem::take(&mut turn.abandoned));
+        live.notes.abandon(std::mem::take(&mut turn.dropped_steps));
         live.notes.take_unneeded();
         self.absorb(&mut live, turn);
         Ok(live)
@@ -324,12 +330,15 @@ impl<'a> Turn<'a> {
         }
         live.notes.abandon(turn.abandoned);
         let run = &live.summary.run;
+        self.dropped_steps.extend(turn.dropped_steps.iter().map(|step| (run.clone(), Some(*step))));
+        live.notes.abandon(turn.dropped_steps);
         self.steps.extend(turn.steps.into_iter().map(|step| (run.clone(), step)));
         self.recorded.extend(turn.events);
     }
 
     fn end(&mut self, live: &mut Live, event: &Event) {
         live.summary.close(event.at, &event.kind);
+        self.dropped_steps.push((live.summary.run.clone(), None));
         self.ended = Outcome::of_end(&event.kind);
         self.summarize.get_or_insert(Expect::Any);
         let reply_to = live.execution.started().reply_to.clone();

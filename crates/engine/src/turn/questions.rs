@@ -1,5 +1,7 @@
 //! What instances are asked, without being changed by it.
 
+use std::time::Duration;
+
 use partitura_workflow::Payload;
 
 use super::{Abandoned, Instance, Turn, code};
@@ -79,6 +81,9 @@ impl Turn<'_> {
             };
             let attempt_of = |seq| notes.and_then(|notes| notes.attempt_of(seq));
             (summary.waiting, summary.waits_for) = waiting::of(&history, execution, attempt_of);
+            if self.ours_since.is_none_or(|since| since.elapsed() >= Duration::from_millis(waiting::UNHEARD)) {
+                waiting::mark_unclaimed(&mut summary.waiting, self.now.as_millis());
+            }
         }
         let summary = sizes::fitting(summary, sizes::page(&self.context.directory));
         Ok(ReplyBody::Description(Box::new(summary)))

@@ -52,6 +52,8 @@ impl Turn<'_> {
                 }
                 ReplyBody::Accepted
             }
+            // It was awaited by a parent that did not start it, and goes on.
+            Err(ReplyBody::AnotherRun { .. }) if self.is_let_go(run.as_deref()) => ReplyBody::Accepted,
             // A copy of the request that has ended it.
             Err(ReplyBody::Closed { .. })
                 if self.has_ended(
@@ -72,6 +74,8 @@ impl Turn<'_> {
                 self.terminate(reason);
                 ReplyBody::Accepted
             }
+            // It was awaited by a parent that did not start it, and goes on.
+            Err(ReplyBody::AnotherRun { .. }) if self.is_let_go(run.as_deref()) => ReplyBody::Accepted,
             // A copy of the request that has ended it.
             Err(ReplyBody::Closed { .. })
                 if self.has_ended(|end| {

@@ -1,13 +1,13 @@
 //! What an instance knows of its running tasks, and how it starts the next attempt of one whose worker went silent.
 
-use partitura_broker::{Limits, Message, Timestamp};
+use partitura_broker::{Limits, Timestamp};
 use partitura_workflow::{EventKind, Failure, FailureKind, Payload};
 
 use super::{Abandoned, Instance, Turn, write};
 use crate::heartbeats::{self, Beat};
 use crate::instance::Notes;
 use crate::task::{letter, policy};
-use crate::wire::{self, ReplyBody, ReplyTo, TaskRequest};
+use crate::wire::{ReplyBody, ReplyTo, TaskRequest};
 use crate::{effects, listeners};
 
 /// An attempt of a task, by the run and the number of its call.
@@ -38,12 +38,11 @@ impl Turn<'_> {
             return Ok(());
         }
         self.listening.push((of.run.to_owned(), of.seq, reply_to));
+        let is_later = beat.as_ref().is_none_or(|beat| beat.attempt < of.attempt);
         let mut beat = beat.unwrap_or_else(|| Beat::of(of.attempt, self.now));
         if !alive {
             // Kept in memory alone, so that an earlier attempt that turns up now is told.
-            if beat.attempt < of.attempt
-                && let Some(notes) = self.open_task(of.run, of.seq)
-            {
+            if is_later && let Some(notes) = self.open_task(of.run, of.seq) {
                 notes.beats().insert(of.seq, Beat { attempt: of.attempt, begun: true, ..beat });
             }
             return Ok(());
@@ -52,6 +51,16 @@ impl Turn<'_> {
         beat.progressed(of.attempt, details);
         self.keep(of, beat);
         self.look_later(of.run, of.seq)
+    }
+
+    /// The time is over within which a worker was to begin with a task.
+    pub(super) fn not_started(&mut self, run: &str, seq: u32) -> Result<(), Abandoned> {
+        let Some(notes) = self.open_task(run, seq) else { return Ok(()) };
+        if notes.attempt_of(seq).is_some() || notes.detached.contains(&seq) {
+            return Ok(());
+        }
+        let failure = Failure::new(FailureKind::NotStarted, "no worker took it within the time-out for its start");
+        self.input(Some(run), EventKind::TaskFailed { seq, failure, attempts: 0 })
     }
 
     /// A heartbeat of a task may be overdue.
@@ -126,8 +135,7 @@ impl Turn<'_> {
         let heartbeat = progress.or_else(|| failed.heartbeat.clone());
         let time_at = self.context.directory.time_at().map(str::to_owned);
         let next = TaskRequest { attempt: attempt + 1, heartbeat, time_at, holder: None, copies: 0, ..failed };
-        let topic = self.context.directory.service(&next.service)?.tasks;
-        self.unit.publish.push(Message::new(topic, next.message_id(), wire::encode(&next)).not_before(at));
+        self.unit.publish.push(effects::attempt(&self.context.directory, next, at, self.now)?);
         // An attempt that is given up may run on; it is to learn that it was.
         self.no_longer_wanted(&run, seq);
         self.keep(Attempt { run: &run, seq, attempt }, beat);

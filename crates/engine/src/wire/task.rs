@@ -34,6 +34,10 @@ pub(crate) struct TaskRequest {
     /// Who ran this attempt when this copy of it was sent. The copy is for the case that it does not any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) holder: Option<ReplyTo>,
+    /// When the attempt begins, in milliseconds since the Unix epoch, if that is later than the broker can delay it: it is sent on
+    /// until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) begins_at: Option<u64>,
     /// How many copies of the attempt were sent before this one.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) copies: u32,
@@ -62,8 +66,14 @@ impl TaskRequest {
             detached: false,
             time_at: None,
             holder: None,
+            begins_at: None,
             copies: 0,
         })
+    }
+
+    /// Whether the owner of its instance is told that an attempt begins.
+    pub(crate) fn is_announced(&self) -> bool {
+        self.options.heartbeat_timeout.is_some() || self.options.start_timeout.is_some()
     }
 
     /// The same for every attempt: what an outside system deduplicates by.

@@ -106,6 +106,12 @@ impl Troubled {
         self
     }
 
+    /// As one that delays for no longer than this.
+    pub(crate) fn delay(mut self, limit: Duration) -> Self {
+        self.capabilities.delay.max = limit;
+        self
+    }
+
     /// An engine on it; the state is kept by the embedded broker.
     pub(crate) async fn engine(self, clock: &Arc<Virtual>) -> Partitura {
         let store = (!self.capabilities.supports.transactions)

@@ -55,6 +55,10 @@ pub(crate) struct State {
     pub(crate) replaying: bool,
     /// Something the code did wrong where it could not be told with an error.
     pub(crate) fault: Option<StopReason>,
+    /// Why the code could not read a result, since this was last taken.
+    pub(crate) unread_result: Option<String>,
+    /// Steps that were dropped or cancelled after they were handed out.
+    pub(crate) dropped_steps: Vec<u32>,
     /// Why the code could not read its input.
     pub(crate) unread_input: Option<String>,
     /// Moves with everything that counts as progress; tells a busy loop from work.
@@ -91,6 +95,8 @@ impl Core {
             shields: 0,
             replaying: false,
             fault: None,
+            unread_result: None,
+            dropped_steps: Vec::new(),
             unread_input: None,
             progress: 0,
             awaited: 0,

@@ -133,7 +133,7 @@ impl State {
             SlotKind::Task => self.issue(EventKind::TaskCancelRequested { seq }),
             SlotKind::Timer => self.issue(EventKind::TimerCancelled { seq }),
             SlotKind::Child => self.issue(EventKind::ChildCancelRequested { seq }),
-            SlotKind::Step => {}
+            SlotKind::Step => self.dropped_steps.push(seq),
         }
     }
 }
@@ -142,6 +142,12 @@ impl Leaf {
     pub(crate) fn claim(core: &Arc<Core>) -> Self {
         let seq = core.enter().claim();
         Self { core: Arc::clone(core), seq, kept: false }
+    }
+
+    /// Notes that its result could not be read, and why. Gives that back.
+    pub(crate) fn unread(&self, problem: String) -> String {
+        self.core.lock().unread_result.get_or_insert_with(|| problem.clone());
+        problem
     }
 
     /// What this has begun goes on when it is dropped.

@@ -49,6 +49,9 @@ pub struct Turn {
     /// Timers that run on though nobody waits for them any more: their handles are gone. Should they fire, nothing happens. Under
     /// the [`RULES`](crate::RULES) 0, also those whose futures are gone. Not part of the history; of a replay, all that there were.
     pub abandoned: Vec<u32>,
+    /// Steps whose futures are gone, or that were cancelled: their code is to be dropped if it runs. Not part of the history; of a
+    /// replay, all that there were.
+    pub dropped_steps: Vec<u32>,
     /// The input had no effect and need not be recorded: a result that nobody awaits (any more), a signal seen before, anything
     /// after the end.
     pub ignored: bool,
@@ -134,6 +137,9 @@ impl Execution {
                     replayed => replayed?,
                 },
             }
+            if !kept.is_unread(index) {
+                execution.core.lock().unread_result = None;
+            }
         }
         execution.core.lock().replaying = false;
         let mut turn = execution.take_turn();
@@ -152,6 +158,7 @@ impl Execution {
         if let Some(stop) = &self.stopped {
             return Err(stop.clone());
         }
+        self.core.lock().unread_result = None;
         let applied = self.advance(input)?;
         let mut turn = self.take_turn();
         turn.ignored = !applied;
@@ -181,6 +188,13 @@ impl Execution {
     /// have been meant.
     pub fn unread_input(&self) -> Option<String> {
         self.core.lock().unread_input.clone()
+    }
+
+    /// Why the code could not read a result that it has got with the latest input, or with what was kept while it was stopped: a
+    /// result of a task, step or child, or an error of theirs. It has got an error in place of it, but another build of the code may
+    /// have been meant.
+    pub fn unread_result(&self) -> Option<String> {
+        self.core.lock().unread_result.clone()
     }
 
     /// How the instance began.
@@ -395,6 +409,7 @@ impl Execution {
         let at = state.now;
         let events = state.commands.drain(..).map(|command| Event::new(at, command)).collect();
         let steps = std::mem::take(&mut state.steps);
+        let dropped_steps = std::mem::take(&mut state.dropped_steps);
         let mut abandoned = std::mem::take(&mut state.abandoned);
         abandoned.retain(|seq| state.is_open(*seq));
         drop(state);
@@ -402,6 +417,7 @@ impl Execution {
             events,
             steps: steps.into_iter().map(|(seq, (name, future))| Step { seq, name, future }).collect(),
             abandoned,
+            dropped_steps,
             ignored: false,
         }
     }

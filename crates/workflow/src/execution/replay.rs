@@ -39,8 +39,12 @@ impl Kept {
     /// The message id of the event at `index`, if it is a signal that was refused or may be refused now.
     pub(super) fn id_of_signal(&self, index: usize, event: &EventKind) -> Option<String> {
         let EventKind::SignalReceived { message_id, .. } = event else { return None };
-        let unread = self.stopped_at.is_some_and(|stopped_at| index > stopped_at);
-        (unread || self.is_refused(message_id)).then(|| message_id.clone())
+        (self.is_unread(index) || self.is_refused(message_id)).then(|| message_id.clone())
+    }
+
+    /// Whether the event at `index` came while the code could not go on, and is read only now.
+    pub(super) fn is_unread(&self, index: usize) -> bool {
+        self.stopped_at.is_some_and(|stopped_at| index > stopped_at)
     }
 
     pub(super) fn is_refused(&self, message_id: &str) -> bool {

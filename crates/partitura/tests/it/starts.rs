@@ -1,0 +1,177 @@
+//! When tasks begin: not too late, and not too early.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use partitura::{Cx, Retry, TaskContext, TaskError, Waiting, days, millis, minutes, seconds};
+use tokio::time::{Instant, sleep};
+
+use crate::support::{Oops, soon};
+use crate::troubled::{Troubled, Virtual, embedded};
+
+#[partitura::service]
+trait Bench {
+    /// Takes so many seconds, and gives its attempt; those before this one fail.
+    async fn work(&self, seconds: u64, attempt: u32) -> Result<u32, Oops>;
+}
+
+#[derive(Debug, Default, Clone)]
+struct Workers(Arc<AtomicU32>);
+
+impl Bench for Workers {
+    async fn work(&self, seconds: u64, attempt: u32) -> Result<u32, Oops> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        sleep(Duration::from_secs(seconds)).await;
+        let this = TaskContext::current().expect("inside of a task").attempt();
+        if this < attempt { Err(Oops::Busy) } else { Ok(this) }
+    }
+}
+
+/// Gives up on a task that no worker takes within a minute.
+#[derive(Debug, Default)]
+struct Impatient;
+
+#[partitura::workflow]
+impl Impatient {
+    #[run]
+    async fn run(cx: Cx<Self>, takes: u64) -> Result<u32, TaskError<Oops>> {
+        cx.service::<BenchStub>().work(takes, 1).start_timeout(minutes(1)).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_no_worker_takes_in_time_fails_and_is_not_called_later() {
+    let clock = Virtual::new();
+    let partitura = Troubled::new(&embedded(&clock)).engine(&clock).await;
+    let worker = partitura.worker().workflow::<Impatient>().start().await.expect("a worker");
+    let impatient = partitura.client().workflow::<Impatient>("i");
+    let began = Instant::now();
+    impatient.start(1).await.expect("started");
+    sleep(seconds(50)).await;
+    let described = soon(impatient.describe()).await.expect("known");
+    assert!(matches!(described.waiting[..], [Waiting::Task { attempt: None, unclaimed: true, .. }]), "{described:?}");
+    let failed = soon(impatient.result()).await.expect_err("nobody took it");
+    assert!(matches!(&failed, partitura::WorkflowError::Failed(TaskError::NotStarted)), "{failed}");
+    assert!(failed.to_string().contains("no worker took the task"), "{failed}");
+    assert!((minutes(1)..seconds(62)).contains(&began.elapsed()), "{:?}", began.elapsed());
+    let workers = Workers::default();
+    let late = partitura.worker().service(BenchService(workers.clone())).start().await.expect("a worker");
+    sleep(minutes(5)).await;
+    assert_eq!(workers.0.load(Ordering::SeqCst), 0);
+    late.stop().await.expect("stopped");
+    worker.stop().await.expect("stopped");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_began_in_time_may_take_longer() {
+    let clock = Virtual::new();
+    let partitura = Troubled::new(&embedded(&clock)).engine(&clock).await;
+    let worker = partitura.worker().workflow::<Impatient>().start().await.expect("a worker");
+    let impatient = partitura.client().workflow::<Impatient>("i");
+    impatient.start(300).await.expect("started");
+    sleep(seconds(50)).await;
+    let workers = Workers::default();
+    let service = partitura.worker().service(BenchService(workers.clone())).start().await.expect("a worker");
+    sleep(seconds(60)).await;
+    let described = soon(impatient.describe()).await.expect("known");
+    assert!(
+        matches!(described.waiting[..], [Waiting::Task { attempt: Some(1), unclaimed: false, .. }]),
+        "{described:?}"
+    );
+    assert_eq!(tokio::time::timeout(minutes(10), impatient.result()).await.expect("soon").expect("a result"), 1);
+    assert_eq!(workers.0.load(Ordering::SeqCst), 1);
+    service.stop().await.expect("stopped");
+    worker.stop().await.expect("stopped");
+}
+
+/// Its task is tried again after this many days, and whether it beats.
+#[derive(Debug, Default)]
+struct Patient;
+
+#[partitura::workflow]
+impl Patient {
+    #[run]
+    async fn run(cx: Cx<Self>, (wait, beats): (u64, bool)) -> Result<u32, TaskError<Oops>> {
+        let task = cx.service::<BenchStub>().work(0, 2).retry(Retry::fixed(days(wait)));
+        if beats { task.heartbeat_timeout(minutes(1)).await } else { task.await }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_beyond_the_horizon_of_the_broker_is_waited_for_in_stages() {
+    let clock = Virtual::new();
+    let partitura = Troubled::new(&embedded(&clock)).delay(days(10)).engine(&clock).await;
+    let workers = Workers::default();
+    let worker = partitura.worker().workflow::<Patient>().service(BenchService(workers.clone()));
+    let worker = worker.start().await.expect("a worker");
+    for beats in [false, true] {
+        let patient = partitura.client().workflow::<Patient>(format!("p-{beats}"));
+        let began = Instant::now();
+        patient.start((35, beats)).await.expect("started");
+        assert_eq!(patient.result().await.expect("a result"), 2);
+        assert!((days(35)..days(35) + seconds(10)).contains(&began.elapsed()), "{:?}", began.elapsed());
+    }
+    assert_eq!(workers.0.load(Ordering::SeqCst), 4);
+    worker.stop().await.expect("stopped");
+}
+
+static RUNNING: AtomicU32 = AtomicU32::new(0);
+
+/// Counts the steps that run.
+struct Running;
+
+impl Running {
+    fn begin() -> Self {
+        RUNNING.fetch_add(1, Ordering::SeqCst);
+        Self
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        RUNNING.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Begins two steps that never end; drops one, and ends with the other.
+#[derive(Debug, Default)]
+struct Stepping;
+
+#[partitura::workflow]
+impl Stepping {
+    #[run]
+    async fn run(cx: Cx<Self>) -> Result<(), Oops> {
+        let endless = |name: &'static str| {
+            cx.step(name, async {
+                let _running = Running::begin();
+                std::future::pending::<Result<(), Oops>>().await
+            })
+        };
+        let _kept = endless("kept").start();
+        partitura::select! {
+            _ = endless("dropped") => {}
+            slept = cx.sleep(seconds(10)) => slept?,
+        }
+        Ok(cx.sleep(seconds(10)).await?)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_code_of_a_step_that_nobody_awaits_is_dropped() {
+    let clock = Virtual::new();
+    let partitura = Troubled::new(&embedded(&clock)).engine(&clock).await;
+    let worker = partitura.worker().workflow::<Stepping>().start().await.expect("a worker");
+    let stepping = partitura.client().workflow::<Stepping>("s");
+    stepping.start(()).await.expect("started");
+    let running = async || {
+        sleep(millis(100)).await;
+        RUNNING.load(Ordering::SeqCst)
+    };
+    assert_eq!(running().await, 2);
+    sleep(seconds(10)).await;
+    assert_eq!(running().await, 1);
+    soon(stepping.result()).await.expect("a result");
+    assert_eq!(running().await, 0);
+    worker.stop().await.expect("stopped");
+}
