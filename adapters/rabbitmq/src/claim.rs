@@ -13,7 +13,7 @@ use partitura_adapter_kit::{Claim, Claimed};
 use partitura_broker::{Error, ErrorKind, Partition, Result, TopicName};
 
 use crate::error::closed;
-use crate::link::{Link, open_channel, uncancelled};
+use crate::link::{Link, answer, open_channel, uncancelled};
 use crate::settled::{Settled, Tag};
 use crate::topology::look_at;
 use crate::{names, wire};
@@ -57,9 +57,9 @@ impl QueueClaim {
         // The client reads whatever comes, so this is the only bound.
         let prefetch = u16::try_from(ahead).unwrap_or(u16::MAX).max(1);
         let consuming = async {
-            channel.basic_qos(prefetch, BasicQosOptions::default()).await?;
+            answer(channel.basic_qos(prefetch, BasicQosOptions::default())).await?;
             let options = BasicConsumeOptions::default();
-            channel.basic_consume(queue.as_str().into(), "".into(), options, FieldTable::default()).await
+            answer(channel.basic_consume(queue.as_str().into(), "".into(), options, FieldTable::default())).await
         };
         let consumer = match consuming.await {
             Ok(consumer) => consumer,
@@ -166,8 +166,9 @@ impl Hold {
             return look_at(&self.channel, queue).await;
         }
         let options = BasicConsumeOptions::default();
-        let second = self.channel.basic_consume(queue.into(), "".into(), options, FieldTable::default()).await?;
-        self.channel.basic_cancel(second.tag(), BasicCancelOptions::default()).await
+        let second = self.channel.basic_consume(queue.into(), "".into(), options, FieldTable::default());
+        let second = answer(second).await?;
+        answer(self.channel.basic_cancel(second.tag(), BasicCancelOptions::default())).await
     }
 
     /// Closes the channel, upon which the broker puts back what is unsettled, in order; then frees the lock.
@@ -175,7 +176,7 @@ impl Hold {
     /// The consumer must outlive the channel: when it is dropped before, the client cancels it, and the broker serves a
     /// successor with later messages while the earlier ones are still held here.
     async fn give_up(self) -> lapin::Result<()> {
-        let closed = self.channel.close(200, "given up".into()).await;
+        let closed = answer(self.channel.close(200, "given up".into())).await;
         drop(self.consumer);
         if let Some(lock) = self.lock {
             lock.free().await;
@@ -218,7 +219,7 @@ impl Lock {
         let mut arguments = FieldTable::default();
         arguments.insert("x-queue-type".into(), AMQPValue::LongString("classic".into()));
         let options = QueueDeclareOptions { exclusive: true, ..Default::default() };
-        match channel.queue_declare(lock.name.as_str().into(), options, arguments).await {
+        match answer(channel.queue_declare(lock.name.as_str().into(), options, arguments)).await {
             Ok(_) => Ok(lock),
             Err(error) => match link.explain(error, "consume") {
                 error if error.kind() == ErrorKind::Busy => Err(busy(queue).because(error)),
@@ -230,7 +231,7 @@ impl Lock {
     /// Gives it back. If that fails then because the connection is gone, and the lock with it.
     async fn free(self) {
         if let Ok(channel) = open_channel(&self.connection).await {
-            let _ = channel.queue_delete(self.name.as_str().into(), QueueDeleteOptions::default()).await;
+            let _ = answer(channel.queue_delete(self.name.as_str().into(), QueueDeleteOptions::default())).await;
         }
     }
 }

@@ -8,6 +8,7 @@ use tokio::time::timeout;
 use crate::delay;
 use crate::link::{Dial, Link};
 use crate::options::{Options, Target};
+use crate::salvage::Salvage;
 use crate::topics::Topics;
 use crate::version;
 
@@ -25,6 +26,7 @@ pub(crate) struct Core {
     /// Publishes, and nothing else: the broker may stop reading from it.
     pub(crate) publishing: Arc<Link>,
     pub(crate) topics: Topics,
+    pub(crate) salvage: Arc<Salvage>,
     /// How many publishers still have something under way.
     publishers: watch::Sender<usize>,
 }
@@ -41,6 +43,7 @@ impl Core {
             capabilities: capabilities(&version, options),
             clock: CorrectedClock::default(),
             topics: Topics::new(control.clone()),
+            salvage: Arc::default(),
             dial,
             control,
             publishing,

@@ -14,7 +14,7 @@ use partitura_broker::{ErrorKind, Result, TopicName};
 use std::time::Duration;
 
 use crate::error::classify;
-use crate::link::Link;
+use crate::link::{Link, answer};
 use crate::names;
 use crate::topology::{create_queue, look_at, quorum};
 
@@ -72,7 +72,7 @@ pub(crate) async fn create(channel: &Channel) -> Result<()> {
         if let Some(alternate) = alternate {
             arguments.insert("alternate-exchange".into(), AMQPValue::LongString(alternate.into()));
         }
-        let declared = channel.exchange_declare(name.into(), kind, options, arguments).await;
+        let declared = answer(channel.exchange_declare(name.into(), kind, options, arguments)).await;
         declared.map_err(|error| classify(error, "declare").of(name))
     };
     exchange(names::LATER, ExchangeKind::Topic, None).await?;

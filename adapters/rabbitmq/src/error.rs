@@ -14,6 +14,9 @@ fn meaning(error: &lapin::Error) -> (ErrorKind, String) {
             let message = format!("the server's certificate is refused ({io}); name its authority with Options::ca");
             return (ErrorKind::Unauthorized, message);
         }
+        lapin::ErrorKind::IOError(io) if io.kind() == std::io::ErrorKind::TimedOut => {
+            return (ErrorKind::Timeout, format!("the broker does not answer: {io}"));
+        }
         lapin::ErrorKind::ChannelsLimitReached => {
             let message = "the connection has as many channels as the server allows: raise its channel_max, or spread \
                            the partitions over more consumers";

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::core::Core;
 use crate::error::closed;
+use crate::link::answer;
 use crate::{names, wire};
 
 /// How many replies wait at the broker, the oldest of which are dropped.
@@ -48,11 +49,11 @@ async fn consume(core: &Core, address: &InboxAddress) -> Result<Consumer> {
     arguments.insert("x-queue-type".into(), AMQPValue::LongString("classic".into()));
     arguments.insert("x-max-length".into(), AMQPValue::LongLongInt(REPLIES));
     let options = QueueDeclareOptions { exclusive: true, auto_delete: true, ..Default::default() };
-    channel.queue_declare(address.as_str().into(), options, arguments).await.map_err(explain)?;
-    channel.basic_qos(AHEAD, BasicQosOptions::default()).await.map_err(explain)?;
+    answer(channel.queue_declare(address.as_str().into(), options, arguments)).await.map_err(explain)?;
+    answer(channel.basic_qos(AHEAD, BasicQosOptions::default())).await.map_err(explain)?;
     let options = BasicConsumeOptions::default();
     let consumer = channel.basic_consume(address.as_str().into(), "".into(), options, FieldTable::default());
-    consumer.await.map_err(explain)
+    answer(consumer).await.map_err(explain)
 }
 
 #[async_trait]

@@ -1,4 +1,6 @@
+use std::io;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use lapin::tcp::OwnedTLSConfig;
 use lapin::{Channel, Connection, ConnectionProperties};
@@ -8,6 +10,9 @@ use tokio::time::timeout;
 
 use crate::error::{classify, closed};
 use crate::options::Target;
+
+/// How long the broker has for an answer. Only what is stuck takes as long: a queue without a leader, a client that lost count.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
 /// Where connections come from, until the broker is closed.
 #[derive(Debug)]
@@ -137,6 +142,12 @@ impl Link {
     }
 }
 
+/// Waits for the broker's answer, and not for ever: a lost answer is nothing that a connection's heartbeat notices.
+pub(crate) async fn answer<T>(asking: impl Future<Output = lapin::Result<T>>) -> lapin::Result<T> {
+    let late = || io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {ANSWER_WITHIN:?}"));
+    timeout(ANSWER_WITHIN, asking).await.unwrap_or_else(|_| Err(late().into()))
+}
+
 /// Opens a channel.
 ///
 /// When the broker closes a channel for an error, the client (lapin 4.12) answers every later channel of the same number
@@ -144,7 +155,7 @@ impl Link {
 /// the number is not given out a third time: so the next one is tried.
 pub(crate) async fn open_channel(connection: &Connection) -> lapin::Result<Channel> {
     loop {
-        match connection.create_channel().await {
+        match answer(connection.create_channel()).await {
             Err(error) if error.is_amqp_soft_error() => {}
             opened => return opened,
         }

@@ -48,7 +48,8 @@ impl RabbitmqProducer {
 impl Producer for RabbitmqProducer {
     async fn publish(&self, batch: Vec<Message>) -> Vec<Result<Receipt>> {
         let span = telemetry::publish_span(SYSTEM, batch.len());
-        let outgoing = batch.into_iter().map(|message| Outgoing { message, again: false }).collect();
+        let outgoing = batch.into_iter().map(|message| Outgoing { message, again: false, pause: Duration::ZERO });
+        let outgoing = outgoing.collect();
         self.publisher.publish(outgoing).instrument(span).await
     }
 

@@ -21,7 +21,7 @@ use crate::batch::Batch;
 use crate::core::{Core, PublisherGuard};
 use crate::delay::Wait;
 use crate::error::{classify, closed};
-use crate::link::open_channel;
+use crate::link::{answer, open_channel};
 use crate::{names, wire};
 
 /// How many calls may wait for the task; further ones wait before it, in turn.
@@ -29,11 +29,14 @@ const CALLS: usize = 16;
 /// How often is looked whether the broker takes messages again.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// A message to publish, and whether it may have been published before by somebody who died of it.
-#[derive(Debug)]
+/// A message to publish.
+#[derive(Debug, Clone)]
 pub(crate) struct Outgoing {
     pub(crate) message: Message,
+    /// It may have been published before, by somebody who died of it.
     pub(crate) again: bool,
+    /// For how long it is kept back at least, even if it is due.
+    pub(crate) pause: Duration,
 }
 
 /// Publishes on a channel of its own, in the order of the calls, and matches confirms. A task does it, so that dropping
@@ -175,7 +178,7 @@ impl Task {
 
     /// Sends a message. Its confirm lands later.
     async fn send(&mut self, session: &Session, batch: u64, index: usize, outgoing: Outgoing) -> Result<()> {
-        let Outgoing { message, again } = outgoing;
+        let Outgoing { message, again, pause } = outgoing;
         self.core.capabilities.check(&message, self.core.clock.now())?;
         if let Some(error) = self.batches.get(&batch).and_then(|batch| batch.blocked_by(index)) {
             return Err(error);
@@ -185,7 +188,7 @@ impl Task {
             None => self.core.topics.get(&message.topic, "publish").await?,
         };
         self.until_unblocked(session, &message).await?;
-        let route = self.route(&message, &topic);
+        let route = self.route(&message, &topic, pause);
         let receipt = Receipt { partition: route.partition };
         let address = (route.exchange, route.key, message.id.as_str().to_owned());
         let options = BasicPublishOptions { mandatory: route.mandatory, immediate: false };
@@ -211,7 +214,7 @@ impl Task {
         Ok(())
     }
 
-    fn route(&mut self, message: &Message, topic: &Topic) -> Route {
+    fn route(&mut self, message: &Message, topic: &Topic, pause: Duration) -> Route {
         let partition = match (&message.key, topic.ordering) {
             (Some(key), Ordering::ByKey { partitions }) => partition_of(key, partitions),
             (None, Ordering::ByKey { partitions }) => {
@@ -221,7 +224,7 @@ impl Task {
             (_, Ordering::Shared) => Partition(0),
         };
         let delay = message.not_before.map(|due| due.since(self.core.clock.now())).unwrap_or_default();
-        let (exchange, key) = match Wait::of(delay) {
+        let (exchange, key) = match Wait::of(delay.max(pause)) {
             Wait::None => (names::exchange(&topic.name), partition.to_string()),
             Wait::Brief => (names::DUE.to_owned(), names::delayed(0, &topic.name)),
             Wait::Room(millis) => (names::LATER.to_owned(), names::delayed(millis, &topic.name)),
@@ -254,7 +257,7 @@ impl Task {
         let failed = |error| classify(error, "publish");
         let connection = self.core.publishing.connection().await?;
         let channel = open_channel(&connection).await.map_err(failed)?;
-        channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(failed)?;
+        answer(channel.confirm_select(ConfirmSelectOptions::default())).await.map_err(failed)?;
         Ok(self.session.insert(Session { connection, channel }).clone())
     }
 

@@ -20,8 +20,9 @@ use crate::claim::{Held, Lock, QueueClaim, busy};
 use crate::core::Core;
 use crate::error::closed;
 use crate::forwarder::forward;
-use crate::link::{Link, open_channel, uncancelled};
+use crate::link::{Link, answer, open_channel, uncancelled};
 use crate::names;
+use crate::salvage::Salvage;
 
 /// How much waits at the broker for somebody who listens and is slow; then the oldest is dropped.
 const LAG: i64 = 65_536;
@@ -69,6 +70,7 @@ impl Subscriber {
             }
             forwarders.spawn(forward(core.clone(), link.clone(), topic.clone()));
         }
+        Salvage::start(&core);
         Ok(Self {
             subscription: options.subscription.clone(),
             locks: Held::default(),
@@ -92,7 +94,7 @@ impl Subscriber {
             None => keep(&self.looking, self.link.channel().await?),
         };
         let options = QueueDeclareOptions { passive: true, ..Default::default() };
-        let found = channel.queue_declare(queue.into(), options, FieldTable::default()).await;
+        let found = answer(channel.queue_declare(queue.into(), options, FieldTable::default())).await;
         Ok(found.map_err(|error| self.link.explain(error, "consume").of(queue))?.consumer_count() > 0)
     }
 
@@ -103,12 +105,11 @@ impl Subscriber {
         let attending = async {
             let queue = own_queue(&channel, &[("x-max-length", WORDS)]).await?;
             let options = QueueBindOptions::default();
-            channel
-                .queue_bind(queue.as_str().into(), exchange.into(), key.into(), options, FieldTable::default())
-                .await?;
-            channel.basic_qos(WORDS_AHEAD, BasicQosOptions::default()).await?;
+            let (name, none) = (queue.as_str().into(), FieldTable::default());
+            answer(channel.queue_bind(name, exchange.into(), key.into(), options, none)).await?;
+            answer(channel.basic_qos(WORDS_AHEAD, BasicQosOptions::default())).await?;
             let options = BasicConsumeOptions::default();
-            channel.basic_consume(queue.into(), "".into(), options, FieldTable::default()).await
+            answer(channel.basic_consume(queue.into(), "".into(), options, FieldTable::default())).await
         };
         attending.await.map_err(|error| self.link.lost(error, "hear the other members").of(subscription))
     }
@@ -146,13 +147,8 @@ async fn listen(link: &Link, topic: &TopicName, ordering: Ordering) -> Result<(C
         let queue = own_queue(&channel, &[("x-max-length", LAG), ("x-max-length-bytes", LAG_BYTES)]).await?;
         let bindings = (0..ordering.partitions()).map(|partition| {
             let (options, key) = (QueueBindOptions::default(), partition.to_string());
-            channel.queue_bind(
-                queue.as_str().into(),
-                exchange.as_str().into(),
-                key.into(),
-                options,
-                FieldTable::default(),
-            )
+            let (queue, exchange) = (queue.as_str().into(), exchange.as_str().into());
+            answer(channel.queue_bind(queue, exchange, key.into(), options, FieldTable::default()))
         });
         try_join_all(bindings).await?;
         Ok(queue)
@@ -169,7 +165,7 @@ async fn own_queue(channel: &Channel, limits: &[(&str, i64)]) -> lapin::Result<S
         arguments.insert((*name).into(), AMQPValue::LongLongInt(*limit));
     }
     let options = QueueDeclareOptions { exclusive: true, auto_delete: true, ..Default::default() };
-    let queue = channel.queue_declare("".into(), options, arguments).await?;
+    let queue = answer(channel.queue_declare("".into(), options, arguments)).await?;
     Ok(queue.name().as_str().to_owned())
 }
 

@@ -14,7 +14,7 @@ use lapin::{Channel, ExchangeKind};
 use partitura_broker::{Error, ErrorKind, Ordering, Result, Topic, TopicKind, TopicName};
 
 use crate::error::classify;
-use crate::link::{Link, uncancelled};
+use crate::link::{Link, answer, uncancelled};
 use crate::names;
 
 const ALTERNATE: &str = "alternate-exchange";
@@ -70,7 +70,7 @@ pub(crate) async fn create(channel: &Channel, topic: &Topic) -> Result<()> {
     arguments.insert(ALTERNATE.into(), AMQPValue::LongString(describe(topic).into()));
     let options = ExchangeDeclareOptions { durable: true, ..Default::default() };
     let name = names::exchange(&topic.name);
-    let declared = channel.exchange_declare(name.into(), ExchangeKind::Direct, options, arguments).await;
+    let declared = answer(channel.exchange_declare(name.into(), ExchangeKind::Direct, options, arguments)).await;
     declared.map_err(|error| {
         let error = classify(error, "declare").of(&topic.name);
         match found_in(&error).map(|found| parse(&topic.name, &found)) {
@@ -87,7 +87,8 @@ pub(crate) async fn find(link: Arc<Link>, name: TopicName, operation: &'static s
     let channel = link.channel().await?;
     let declare = |passive| {
         let options = ExchangeDeclareOptions { durable: true, passive, ..Default::default() };
-        channel.exchange_declare(exchange.as_str().into(), ExchangeKind::Direct, options, FieldTable::default())
+        let (exchange, none) = (exchange.as_str().into(), FieldTable::default());
+        answer(channel.exchange_declare(exchange, ExchangeKind::Direct, options, none))
     };
     if let Err(error) = declare(true).await {
         let error = link.explain(error, operation);

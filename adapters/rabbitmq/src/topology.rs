@@ -11,7 +11,7 @@ use partitura_broker::{
 
 use crate::core::Core;
 use crate::delay;
-use crate::link::Link;
+use crate::link::{Link, answer};
 use crate::names;
 use crate::topics::{self, Topics};
 
@@ -97,7 +97,7 @@ pub(crate) async fn create_queue(
 ) -> Result<()> {
     let options = QueueDeclareOptions { durable: true, ..Default::default() };
     let classify = |error| crate::error::classify(error, "declare").of(&queue);
-    channel.queue_declare(queue.as_str().into(), options, arguments).await.map_err(classify)?;
+    answer(channel.queue_declare(queue.as_str().into(), options, arguments)).await.map_err(classify)?;
     let bound = channel.queue_bind(
         queue.as_str().into(),
         exchange.into(),
@@ -105,7 +105,7 @@ pub(crate) async fn create_queue(
         QueueBindOptions::default(),
         FieldTable::default(),
     );
-    bound.await.map_err(classify)
+    answer(bound).await.map_err(classify)
 }
 
 async fn verify(link: &Arc<Link>, topics: &Topics, topology: &Topology) -> Result<()> {
@@ -153,5 +153,5 @@ pub(crate) async fn exists(
 /// Asks for a queue without changing anything. It is answered behind everything that the channel sent before.
 pub(crate) async fn look_at(channel: &Channel, queue: &str) -> lapin::Result<()> {
     let options = QueueDeclareOptions { passive: true, ..Default::default() };
-    channel.queue_declare(queue.into(), options, FieldTable::default()).await.map(drop)
+    answer(channel.queue_declare(queue.into(), options, FieldTable::default())).await.map(drop)
 }

@@ -45,6 +45,13 @@ pub(crate) fn properties(message: &Message, again: bool) -> BasicProperties {
         .with_headers(table)
 }
 
+/// The same, with the mark of what may have been forwarded before.
+pub(crate) fn again(properties: BasicProperties) -> BasicProperties {
+    let mut table = properties.headers().clone().unwrap_or_default();
+    table.insert(AGAIN.into(), AMQPValue::Boolean(true));
+    properties.with_headers(table)
+}
+
 /// A message that was received, and whether it may have been forwarded twice.
 ///
 /// What another program published by hand is read as far as it goes; without an id of its own it gets an empty one.

@@ -1,5 +1,7 @@
 //! What is RabbitMQ's own, on a real server.
 
+mod operator;
+
 use std::time::Duration;
 
 use partitura_broker::{
