@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use partitura_broker::{Broker, Result};
+use partitura_broker::{Broker, Result, SubscriptionName, TopicName};
 
 /// The way in which the suite reaches a broker. An adapter's author writes only this.
 ///
@@ -69,6 +69,13 @@ pub trait Harness: Send + Sync + 'static {
     /// The hook to connect with right and wrong credentials and certificates.
     fn access(&self) -> Option<&dyn Access> {
         None
+    }
+
+    /// What the broker itself calls the places where messages of such a topic and its subscription are: queues, exchanges,
+    /// subjects, topics, of partition 0 at least. The suite sends replies there, which must not arrive. None is all right
+    /// where nothing but the adapter can name a place.
+    fn places(&self, _topic: &TopicName, _subscription: &SubscriptionName) -> Vec<String> {
+        Vec::new()
     }
 
     /// The time for which the suite waits for an expected event. It is no measure of speed: only something that is

@@ -3,7 +3,6 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use partitura_broker::{Inbox, InboxAddress, Message, Result};
 use tokio::sync::Notify;
-use uuid::Uuid;
 
 use crate::core::Core;
 use crate::embedded::Handle;
@@ -24,7 +23,7 @@ pub(crate) struct EmbeddedInbox {
 
 impl EmbeddedInbox {
     pub(crate) fn new(handle: Arc<Handle>) -> Self {
-        let name: Arc<str> = format!("inbox-{}", Uuid::now_v7()).into();
+        let name: Arc<str> = format!("inbox-{}", InboxAddress::secret()).into();
         let mailbox = Mailbox::default();
         let notify = mailbox.notify.clone();
         handle.core.state().inboxes.insert(name.clone(), mailbox);

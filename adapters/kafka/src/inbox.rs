@@ -33,7 +33,7 @@ impl Mailbox {
     pub(crate) async fn open(core: &Arc<Core>) -> Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let partitions = partitions(core).await?;
-        let name = uuid::Uuid::now_v7().simple().to_string();
+        let name = InboxAddress::secret();
         let seed = name.bytes().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
         let partition = seed.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % partitions.max(1);
         let address = InboxAddress::new(format!("{partition}/{name}"));
@@ -63,9 +63,8 @@ impl Inbox for Mailbox {
 
 /// Sends a reply, and does not ask what became of it.
 pub(crate) fn reply(outgoing: &Outgoing, address: &InboxAddress, message: &Message) -> Result<()> {
-    let parsed = address.as_str().split_once('/').and_then(|(partition, name)| Some((partition.parse().ok()?, name)));
-    // An address of another broker is gone, as far as we can tell.
-    let Some((partition, name)) = parsed else { return Ok(()) };
+    // What is none is gone, as far as we can tell: an address is what some request said.
+    let Some((partition, name)) = parse(address.as_str()) else { return Ok(()) };
     let headers = wire::reply_headers(name, message);
     let (key, payload) = (message.key.as_deref(), Some(&message.payload[..]));
     let record = Record { topic: names::REPLIES, partition, key, payload, headers };
@@ -73,6 +72,12 @@ pub(crate) fn reply(outgoing: &Outgoing, address: &InboxAddress, message: &Messa
         Err(refused) if error::kind(refused.code) != ErrorKind::NotFound => Err(error::refused("reply", refused.code)),
         _ => Ok(()),
     }
+}
+
+/// The partition and the name of an inbox of ours.
+fn parse(address: &str) -> Option<(u32, &str)> {
+    let (partition, name) = address.split_once('/').filter(|(_, name)| InboxAddress::is_secret(name))?;
+    Some((partition.parse().ok()?, name))
 }
 
 /// How many partitions the topic of replies has; it is created by whoever first needs it.

@@ -3,7 +3,7 @@
 //! A topic keeps its name, so that other Kafka programs find it. What the adapter keeps beside it begins with an
 //! underscore, which none of our own names does.
 
-use partitura_broker::{SubscriptionName, TopicName};
+use partitura_broker::{SubscriptionName, TopicName, joined};
 
 /// The longest name of a topic that Kafka takes.
 const LONGEST: usize = 249;
@@ -18,22 +18,14 @@ pub(crate) fn timers(topic: &TopicName) -> String {
 
 /// Where the members of a subscription of a shared topic claim messages.
 pub(crate) fn claims(topic: &TopicName, subscription: &SubscriptionName) -> String {
-    let name = format!("_partitura.claims.{topic}.{subscription}");
-    if name.len() <= LONGEST {
-        return name;
-    }
-    format!("_partitura.claims.{:016x}.{subscription}", fnv1a(name.as_bytes()))
+    const BEGINNING: &str = "_partitura.claims.";
+    format!("{BEGINNING}{}", joined(topic, subscription, LONGEST - BEGINNING.len()))
 }
 
 /// The consumer group of a subscription: one for each set of topics, named after the first.
 pub(crate) fn group<'t>(subscription: &SubscriptionName, topics: impl IntoIterator<Item = &'t TopicName>) -> String {
     let first = topics.into_iter().min().map_or("", TopicName::as_str);
     format!("{subscription}@{first}")
-}
-
-/// FNV-1a, 64 bits: short, and fixed for ever.
-fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 #[cfg(test)]
@@ -48,6 +40,16 @@ mod tests {
         let subscription = SubscriptionName::new("s".repeat(MAX_NAME)).expect("a valid name");
         let (a, b) = (claims(&topic("a"), &subscription), claims(&topic("b"), &subscription));
         assert!(a != b && a.len() <= LONGEST && timers(&topic("a")).len() <= LONGEST, "{a}, {b}");
+    }
+
+    #[test]
+    fn two_subscriptions_of_two_topics_never_meet() {
+        let claims = |topic: &str, subscription: &str| {
+            let subscription = SubscriptionName::new(subscription).expect("a valid name");
+            claims(&TopicName::new(topic).expect("a valid name"), &subscription)
+        };
+        assert_eq!(claims("orders", "billing"), "_partitura.claims.orders.billing");
+        assert_ne!(claims("amb", "s.x"), claims("amb.s", "x"));
     }
 
     #[test]

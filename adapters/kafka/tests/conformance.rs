@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use partitura_broker::{Broker, Result};
+use partitura_broker::{Broker, Result, SubscriptionName, TopicName};
 use partitura_kafka::{Kafka, Options};
 use partitura_server_harness::{Connect, Credentials, Endpoint, OnServer};
 use partitura_servers::{Kind, Server};
@@ -16,6 +16,10 @@ struct OnKafka;
 impl Connect for OnKafka {
     fn server(&self) -> Server {
         Server::new(Kind::Kafka)
+    }
+
+    fn places(&self, topic: &TopicName, _: &SubscriptionName) -> Vec<String> {
+        vec![format!("0/{topic}"), format!("{topic}/0"), format!("_partitura.timers.{topic}")]
     }
 
     async fn connect(&self, Endpoint { url, credentials, authority, .. }: Endpoint) -> Result<Arc<dyn Broker>> {

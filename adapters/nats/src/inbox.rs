@@ -18,7 +18,7 @@ use crate::{error, wire};
 const CAPACITY: usize = 1_024;
 /// What every address begins with. A reply goes nowhere else: an address is what some request said, and must not become a
 /// way to publish to any subject there is.
-const PREFIX: &str = "_INBOX.";
+const PREFIX: &str = "_INBOX.partitura.";
 
 pub(crate) struct NatsInbox {
     core: Arc<Core>,
@@ -38,7 +38,7 @@ struct Open {
 impl NatsInbox {
     pub(crate) async fn open(core: Arc<Core>) -> Result<Self> {
         let link = core.consuming.link("open an inbox").await?;
-        let address = link.client.new_inbox();
+        let address = format!("{PREFIX}{}", InboxAddress::secret());
         // Replies have no topic of their own.
         let topic = TopicName::new("inbox")?;
         let open = Open::new(link, &address).await?;
@@ -106,7 +106,7 @@ impl Inbox for NatsInbox {
 /// Sends a reply. An address that nobody listens to, or that is none, is not an error.
 pub(crate) async fn reply(link: &Link, address: &InboxAddress, message: Message) -> Result<()> {
     let to = address.as_str();
-    if !to.starts_with(PREFIX) || to.contains(|c: char| c.is_whitespace() || c.is_control() || "*>".contains(c)) {
+    if !to.strip_prefix(PREFIX).is_some_and(InboxAddress::is_secret) {
         tracing::warn!("a reply was asked for at an address that is no inbox; it is not sent");
         return Ok(());
     }

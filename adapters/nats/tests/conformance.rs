@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use partitura_broker::{Broker, Result};
+use partitura_broker::{Broker, Result, SubscriptionName, TopicName};
 use partitura_nats::{Auth, Nats, Options};
 use partitura_server_harness::{Connect, Credentials, Endpoint, OnServer};
 use partitura_servers::{Kind, Server};
@@ -16,6 +16,11 @@ struct OnNats;
 impl Connect for OnNats {
     fn server(&self) -> Server {
         Server::new(Kind::Nats)
+    }
+
+    fn places(&self, topic: &TopicName, _: &SubscriptionName) -> Vec<String> {
+        let topic = topic.as_str().replace('.', "=");
+        vec![format!("partitura.{topic}.0"), format!("_INBOX.>.{topic}"), "$JS.API.STREAM.NAMES".to_owned()]
     }
 
     async fn connect(&self, Endpoint { url, credentials, authority, .. }: Endpoint) -> Result<Arc<dyn Broker>> {

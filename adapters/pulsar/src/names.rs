@@ -4,8 +4,7 @@
 //! name for one of them. Our names never contain `=`, so one is put into every `-partition` of ours, and whatever the
 //! adapter needs for itself has one, too.
 
-use partitura_broker::{Partition, SubscriptionName, TopicName};
-use uuid::Uuid;
+use partitura_broker::{InboxAddress, Partition, SubscriptionName, TopicName};
 
 /// The subscription by which forwarders share the timers of a topic.
 pub(crate) const TIMERS: &str = "forwarder";
@@ -42,15 +41,14 @@ impl Namespace {
 
     /// An inbox that nobody else has.
     pub(crate) fn inbox(&self) -> FullName {
-        self.volatile(format!("inbox={}", Uuid::now_v7().simple()))
+        self.volatile(format!("inbox={}", InboxAddress::secret()))
     }
 
     /// The inbox of an address; `None` for what is not one of ours.
     pub(crate) fn inbox_at(&self, address: &str) -> Option<FullName> {
         let (namespace, local) = address.rsplit_once('/')?;
-        let named = local.strip_prefix("inbox=")?;
-        let plain = !named.is_empty() && named.bytes().all(|byte| byte.is_ascii_alphanumeric());
-        (plain && namespace == self.0).then(|| self.volatile(local.to_owned()))
+        let is_inbox = local.strip_prefix("inbox=").is_some_and(InboxAddress::is_secret);
+        (is_inbox && namespace == self.0).then(|| self.volatile(local.to_owned()))
     }
 
     fn persistent(&self, local: String) -> FullName {

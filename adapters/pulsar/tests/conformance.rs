@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use partitura_broker::{Broker, Result};
+use partitura_broker::{Broker, Result, SubscriptionName, TopicName};
 use partitura_pulsar::{Options, Pulsar};
 use partitura_server_harness::{Connect, Endpoint, OnServer};
 use partitura_servers::{Kind, Server};
@@ -15,6 +15,11 @@ struct OnPulsar;
 impl Connect for OnPulsar {
     fn server(&self) -> Server {
         Server::new(Kind::Pulsar)
+    }
+
+    fn places(&self, topic: &TopicName, _: &SubscriptionName) -> Vec<String> {
+        let partition = format!("public/default/{topic}-partition-0");
+        vec![format!("persistent://{partition}"), format!("public/default/inbox={topic}"), partition]
     }
 
     async fn connect(&self, Endpoint { url, credentials, authority, .. }: Endpoint) -> Result<Arc<dyn Broker>> {

@@ -6,7 +6,6 @@ use lapin::Consumer;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use partitura_broker::{Error, ErrorKind, Inbox, InboxAddress, Message, Result, TopicName};
-use uuid::Uuid;
 
 use crate::core::Core;
 use crate::error::closed;
@@ -30,7 +29,7 @@ pub(crate) struct RabbitmqInbox {
 
 impl RabbitmqInbox {
     pub(crate) async fn open(core: Arc<Core>) -> Result<Self> {
-        let address = InboxAddress::new(names::inbox(Uuid::now_v7()));
+        let address = InboxAddress::new(names::inbox(&InboxAddress::secret()));
         let consumer = Some(consume(&core, &address).await?);
         Ok(Self { core, address, topic: TopicName::new("inbox")?, consumer })
     }

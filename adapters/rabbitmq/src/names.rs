@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use partitura_broker::{Partition, SubscriptionName, TopicName};
+use partitura_broker::{InboxAddress, Partition, SubscriptionName, TopicName};
 
 /// Where delayed messages are published. The routing key is that of [`delayed`].
 pub(crate) const LATER: &str = "partitura:later";
@@ -13,11 +13,16 @@ pub(crate) const LATER: &str = "partitura:later";
 pub(crate) const DUE: &str = "partitura:due";
 /// The exchange and the queue for what found no topic any more when it fell due.
 pub(crate) const UNDELIVERABLE: &str = "partitura:undeliverable";
+/// What the name of every inbox begins with.
+const INBOX: &str = "partitura:inbox:";
 /// What every description of a topic begins with.
 pub(crate) const DESCRIPTION: &str = "partitura:";
 
 /// The longest part of a name.
 const LONGEST: usize = 48;
+
+/// Topics of these names would have the exchanges of the delays.
+const TAKEN: [&str; 3] = ["later", "due", "undeliverable"];
 
 /// The exchange of a topic.
 pub(crate) fn exchange(topic: &TopicName) -> String {
@@ -34,9 +39,14 @@ pub(crate) fn owner(queue: &str) -> String {
     format!("{queue}:owner")
 }
 
-/// Where replies to one process arrive. `unique` makes it its own.
-pub(crate) fn inbox(unique: impl std::fmt::Display) -> String {
-    format!("partitura:inbox:{unique}")
+/// Where replies to one process arrive.
+pub(crate) fn inbox(secret: &str) -> String {
+    format!("{INBOX}{secret}")
+}
+
+/// Whether this is the name of an inbox, and of nothing else that could be published to.
+pub(crate) fn is_inbox(address: &str) -> bool {
+    address.strip_prefix(INBOX).is_some_and(InboxAddress::is_secret)
 }
 
 /// What may be due of a topic.
@@ -70,11 +80,11 @@ pub(crate) fn any_room(topic: &TopicName) -> String {
 }
 
 fn short(name: &str) -> Cow<'_, str> {
-    if name.len() <= LONGEST {
+    if name.len() <= LONGEST && !TAKEN.contains(&name) {
         return name.into();
     }
     // The tilde is no character of ours, so a cut name is never another one's whole name.
-    format!("{}~{:016x}", &name[..LONGEST - 17], fnv1a(name)).into()
+    format!("{}~{:016x}", &name[..name.len().min(LONGEST - 17)], fnv1a(name)).into()
 }
 
 /// Fowler, Noll and Vo's hash, variant 1a: fixed for ever, since names must not change.
@@ -84,6 +94,8 @@ fn fnv1a(text: &str) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use partitura_broker::MAX_NAME;
 
     use super::*;
@@ -98,6 +110,22 @@ mod tests {
         let longest = SubscriptionName::new("y".repeat(MAX_NAME)).expect("a name");
         assert!(owner(&queue(&long('a'), &longest, Partition(u32::MAX))).len() <= 255);
         assert_ne!(exchange(&long('a')), exchange(&long('b')), "names that differ at the end");
+    }
+
+    #[test]
+    fn nothing_of_a_topic_is_called_like_anything_else() {
+        let names = ["later", "due", "undeliverable", "inbox", "owner", "members", "0", "2048", "a", "a.b", "b"];
+        let mut seen = HashSet::from([LATER, DUE, UNDELIVERABLE].map(str::to_owned));
+        seen.extend([room(2_048), inbox("0")]);
+        for topic in names.map(|name| TopicName::new(name).expect("a name")) {
+            assert!(seen.insert(exchange(&topic)) && seen.insert(due(&topic)), "{topic}");
+            for subscription in names.map(|name| SubscriptionName::new(name).expect("a name")) {
+                for partition in [0, 2_048] {
+                    let queue = queue(&topic, &subscription, Partition(partition));
+                    assert!(seen.insert(owner(&queue)) && seen.insert(queue), "{topic} and {subscription}");
+                }
+            }
+        }
     }
 
     #[test]

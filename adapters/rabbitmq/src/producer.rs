@@ -5,7 +5,6 @@ use async_trait::async_trait;
 use futures::future::try_join_all;
 use lapin::Channel;
 use lapin::options::BasicPublishOptions;
-use lapin::types::ShortString;
 use partitura_broker::{
     Clock, Error, ErrorKind, InboxAddress, Message, Producer, ProducerOptions, Receipt, Result, telemetry,
 };
@@ -15,7 +14,7 @@ use tracing::Instrument;
 use crate::SYSTEM;
 use crate::core::Core;
 use crate::publisher::{Outgoing, Publisher};
-use crate::wire;
+use crate::{names, wire};
 
 /// How long replies may wait to be written to the connection.
 const WRITTEN_WITHIN: Duration = Duration::from_secs(5);
@@ -59,8 +58,12 @@ impl Producer for RabbitmqProducer {
         let mut written = Vec::with_capacity(replies.len());
         for (address, message) in &replies {
             self.core.capabilities.check(message, now)?;
-            // One that is too long to be the name of a queue leads nowhere, like one that is gone.
-            let Ok(queue) = ShortString::try_new(address.as_str()) else { continue };
+            // An address is what some request said: the default exchange leads to every queue there is.
+            if !names::is_inbox(address.as_str()) {
+                tracing::warn!("a reply was asked for at an address that is no inbox; it is not sent");
+                continue;
+            }
+            let queue = address.as_str().into();
             let properties = wire::properties(message, false).with_delivery_mode(1);
             let options = BasicPublishOptions::default();
             written.push(channel.basic_publish("".into(), queue, options, &message.payload, properties));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use partitura_broker::{Broker, Result};
+use partitura_broker::{Broker, Result, SubscriptionName, TopicName};
 use partitura_rabbitmq::{Options, Rabbitmq};
 use partitura_server_harness::{Connect, Credentials, Endpoint, OnServer};
 use partitura_servers::{Kind, Server};
@@ -17,6 +17,12 @@ struct OnRabbitmq;
 impl Connect for OnRabbitmq {
     fn server(&self) -> Server {
         Server::new(Kind::Rabbitmq)
+    }
+
+    fn places(&self, topic: &TopicName, subscription: &SubscriptionName) -> Vec<String> {
+        [":due".to_owned(), format!(":{subscription}:0"), String::new()]
+            .map(|of| format!("partitura:{topic}{of}"))
+            .into()
     }
 
     async fn connect(&self, Endpoint { url, credentials, authority, .. }: Endpoint) -> Result<Arc<dyn Broker>> {

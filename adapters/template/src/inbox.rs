@@ -9,7 +9,6 @@ use partitura_broker::{Inbox, InboxAddress, Message, Partition, Result, TopicNam
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
-use uuid::Uuid;
 
 use crate::claim::LineClaim;
 use crate::error;
@@ -34,7 +33,7 @@ pub(crate) struct TemplateInbox {
 
 impl TemplateInbox {
     pub(crate) async fn open(core: Arc<Core>) -> Result<Self> {
-        let address = format!("{PREFIX}{}", Uuid::now_v7());
+        let address = format!("{PREFIX}{}", InboxAddress::secret());
         let claim = listen(&core, &address).await?;
         let (sender, replies) = broadcast::channel(CAPACITY);
         let reading = tokio::spawn(read(core.clone(), address.clone(), Some(claim), sender));
@@ -80,7 +79,7 @@ async fn read(core: Arc<Core>, address: String, mut first: Option<LineClaim>, re
 /// Returns the replies that go to inboxes. An address comes from a request, and may be any text. If its line is gone,
 /// the reply is dropped.
 pub(crate) fn rows(replies: &[(InboxAddress, Message)]) -> Vec<(&str, Partition, &Message)> {
-    let is_inbox = |address: &str| address.strip_prefix(PREFIX).is_some_and(|id| Uuid::try_parse(id).is_ok());
+    let is_inbox = |address: &str| address.strip_prefix(PREFIX).is_some_and(InboxAddress::is_secret);
     let to_inboxes = replies.iter().filter(|(address, _)| is_inbox(address.as_str()));
     to_inboxes.map(|(address, message)| (address.as_str(), Partition(0), message)).collect()
 }
@@ -119,7 +118,7 @@ mod tests {
 
     #[test]
     fn a_reply_goes_to_an_inbox_or_nowhere() {
-        let inbox = format!("{PREFIX}{}", Uuid::now_v7());
+        let inbox = format!("{PREFIX}{}", InboxAddress::secret());
         let message = || Message::new(TopicName::new("t").expect("a name"), "id", "");
         let to = |address: &str| (InboxAddress::new(address), message());
         let replies = [to(&inbox), to("orders"), to("~"), to(&"~".repeat(10_000)), to("~a|b\0")];

@@ -13,6 +13,7 @@ mod floor;
 mod flow;
 mod group;
 mod lifecycle;
+mod name;
 mod network;
 mod order;
 mod publish;
@@ -36,6 +37,7 @@ const AREAS: &[&[Case]] = &[
     edges::CASES,
     group::CASES,
     lifecycle::CASES,
+    name::CASES,
     admin::CASES,
     access::CASES,
     transaction::CASES,

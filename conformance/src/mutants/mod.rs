@@ -5,6 +5,7 @@ mod cancelling;
 mod delaying;
 mod delivering;
 mod handling;
+mod naming;
 mod owning;
 mod promising;
 mod publishing;
@@ -60,6 +61,7 @@ const KINDS: &[&[Mutant]] = &[
     promising::MUTANTS,
     handling::MUTANTS,
     adding::MUTANTS,
+    naming::MUTANTS,
 ];
 
 /// All of them.

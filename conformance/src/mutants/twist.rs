@@ -40,6 +40,10 @@ pub(super) trait Twist: Debug + Send + Sync + 'static {
         inner.reply(replies).await
     }
 
+    async fn inbox(&self, inner: &dyn Broker) -> Result<Box<dyn Inbox>> {
+        inner.inbox().await
+    }
+
     async fn next(&self, own: &mut Own) -> Result<Event> {
         own.next().await
     }
@@ -159,7 +163,7 @@ impl Broker for Twisted {
     }
 
     async fn inbox(&self) -> Result<Box<dyn Inbox>> {
-        self.inner.inbox().await
+        self.twist.inbox(&*self.inner).await
     }
 
     fn has_audience(&self, topic: &TopicName) -> bool {

@@ -75,7 +75,7 @@ pub trait Broker: Debug + Send + Sync {
     /// Opens a private, short-lived address for replies to this process.
     ///
     /// **Contract.** At most once, in memory, gone when dropped. Nothing durable may depend on it: who misses a reply
-    /// asks again.
+    /// asks again. Its address has a part that [cannot be guessed](InboxAddress::secret).
     ///
     /// # Errors
     /// Those of connecting.
@@ -83,7 +83,7 @@ pub trait Broker: Debug + Send + Sync {
     /// # Cancel safety
     /// Safe.
     ///
-    /// Conformance: `inbox.reply`.
+    /// Conformance: `inbox.reply`, `inbox.secret`.
     async fn inbox(&self) -> Result<Box<dyn Inbox>>;
 
     /// Whether a message that is published to the stream `topic` now can reach anybody, durable subscription or
@@ -182,7 +182,9 @@ pub trait Producer: Debug + Send + Sync {
 
     /// Sends replies to inboxes, at most once and without confirmation. The topic of each message is ignored.
     ///
-    /// An address that is gone is not an error.
+    /// **Contract.** An address is what some request said, and may be anything. A reply goes to an inbox of this broker or
+    /// nowhere: no address leads to a topic, nor to anything else that the broker knows. One that is none, or gone, is
+    /// not an error.
     ///
     /// # Errors
     /// Those of the connection.
@@ -190,7 +192,7 @@ pub trait Producer: Debug + Send + Sync {
     /// # Cancel safety
     /// Some of the replies may have been sent.
     ///
-    /// Conformance: `inbox.reply`.
+    /// Conformance: `inbox.reply`, `inbox.forged`.
     async fn reply(&self, replies: Vec<(InboxAddress, Message)>) -> Result<()>;
 }
 

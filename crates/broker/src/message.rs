@@ -1,4 +1,5 @@
 use std::fmt;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -182,6 +183,21 @@ pub struct Receipt {
 pub struct InboxAddress(Arc<str>);
 
 impl InboxAddress {
+    /// What makes an address its owner's alone: 32 hexadecimal digits that nobody guesses. Every adapter puts one into the
+    /// addresses that it gives out.
+    ///
+    /// They come from the standard library's [`RandomState`], whose keys are the operating system's randomness.
+    pub fn secret() -> String {
+        let half = || RandomState::new().build_hasher().finish();
+        format!("{:016x}{:016x}", half(), half())
+    }
+
+    /// Whether this is what [`secret`](Self::secret) gives. An address is what some request said; before an adapter sends
+    /// a reply there, it takes the address apart, and checks this part with the rest.
+    pub fn is_secret(text: &str) -> bool {
+        text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+    }
+
     /// Wraps the text of an address that a request brought.
     pub fn new(address: impl Into<Arc<str>>) -> Self {
         Self(address.into())

@@ -62,10 +62,8 @@ impl ServiceTopics {
 
 /// One of the topics of a workflow or service. What is wrong with a name is said of the name that the user gave.
 fn topic(namespace: &Namespace, what: &'static str, name: &str, of: &str) -> Result<TopicName> {
-    /// The longest ending that lanes and users put behind a topic's name: a subscription and what it keeps.
-    const ENDING: &str = ".workers.parking";
     let full = namespace.topic(format!("{what}.{name}.{of}"));
-    let excess = (full.len() + ENDING.len()).saturating_sub(MAX_NAME);
+    let excess = full.len().saturating_sub(MAX_NAME);
     let problem = if name.is_empty() {
         "it is empty".to_owned()
     } else if name.contains(|c: char| !(c.is_ascii_alphanumeric() || "._-".contains(c))) {

@@ -57,7 +57,7 @@ impl DeadLetters {
     /// It must have been declared with parking, and its lanes run with parking.
     ///
     /// # Errors
-    /// [`InvalidArgument`](ErrorKind::InvalidArgument): the name of the topic would be too long.
+    /// Those of building a name, which always fits.
     pub fn redrive_to_parking(mut self) -> Result<Self> {
         self.target = self.source.parking_topic()?.unwrap_or(self.target);
         Ok(self)

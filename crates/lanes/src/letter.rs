@@ -56,7 +56,7 @@ impl DeadLetter {
     /// Reason and error are cut so that the headers stay within `limits`.
     ///
     /// # Errors
-    /// [`InvalidArgument`](partitura_broker::ErrorKind::InvalidArgument): the name of the topic would be too long.
+    /// Those of building a name, which always fits.
     pub fn write(message: Message, source: &Source, given_up: GivenUp, limits: &Limits) -> Result<Option<Message>> {
         let place = source.dead_topic()?.zip(source.subscription());
         Ok(place.map(|(dead, subscription)| write(message, dead, subscription, given_up, limits)))

@@ -1,8 +1,14 @@
 use std::num::NonZeroUsize;
 
-use partitura_broker::{ConsumerOptions, Credit, Ordering, Result, SubscriptionName, TopicKind, TopicName, Topology};
+use partitura_broker::{
+    ConsumerOptions, Credit, MAX_NAME, Ordering, Result, SubscriptionName, TopicKind, TopicName, Topology, joined,
+};
 
 use crate::LaneOptions;
+
+/// What the names of topics end in that lanes keep for a subscription.
+const PARKING: &str = "parking";
+const DEAD: &str = "dead";
 
 /// Where messages come from: a subscription, its topic, and the topics that go with them.
 ///
@@ -10,6 +16,9 @@ use crate::LaneOptions;
 /// |---|---|
 /// | `<topic>.<subscription>.parking` | what was held too long; partitioned as the topic, and owned together with it |
 /// | `<topic>.<subscription>.dead` | what was given up; one partition, read by the subscription `admin` |
+///
+/// However the names of topic and subscription are made, and however long they are, no two have the same topics beside them:
+/// [`joined`] says how.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
     topic: TopicName,
@@ -47,24 +56,24 @@ impl Source {
     /// Where messages are parked; `None` for a broadcast.
     ///
     /// # Errors
-    /// [`InvalidArgument`](partitura_broker::ErrorKind::InvalidArgument): the name would be too long.
+    /// Those of building a name, which always fits.
     pub fn parking_topic(&self) -> Result<Option<TopicName>> {
-        self.derived("parking")
+        self.derived(PARKING)
     }
 
     /// Where dead letters go; `None` for a broadcast.
     ///
     /// # Errors
-    /// [`InvalidArgument`](partitura_broker::ErrorKind::InvalidArgument): the name would be too long.
+    /// Those of building a name, which always fits.
     pub fn dead_topic(&self) -> Result<Option<TopicName>> {
-        self.derived("dead")
+        self.derived(DEAD)
     }
 
     /// Adds the subscription, its dead letters, and its parking where wanted, to a topology. The topic itself has to be
     /// in it, or declared already.
     ///
     /// # Errors
-    /// [`InvalidArgument`](partitura_broker::ErrorKind::InvalidArgument): a name would be too long.
+    /// Those of building names, which always fit.
     pub fn declare(&self, mut topology: Topology, parking: bool) -> Result<Topology> {
         let Some(subscription) = &self.subscription else { return Ok(topology) };
         let mut covered = vec![self.topic.clone()];
@@ -112,9 +121,17 @@ impl Source {
     }
 
     fn derived(&self, what: &str) -> Result<Option<TopicName>> {
-        let name = |subscription| TopicName::new(format!("{}.{subscription}.{what}", self.topic));
+        let name = |subscription| {
+            let joined = joined(&self.topic, subscription, MAX_NAME - 1 - what.len());
+            TopicName::new(format!("{joined}.{what}"))
+        };
         Ok(self.subscription.as_ref().map(name).transpose()?)
     }
+}
+
+/// Whether a topic has a name that only those have that lanes keep.
+pub(crate) fn is_reserved(topic: &TopicName) -> bool {
+    topic.as_str().rsplit_once('.').is_some_and(|(_, last)| last == PARKING || last == DEAD)
 }
 
 /// The subscription of all dead-letter topics.

@@ -7,7 +7,7 @@
 //!
 //! ```no_run
 //! # use std::sync::Arc;
-//! # use partitura_broker::{Broker, Result};
+//! # use partitura_broker::{Broker, Result, SubscriptionName, TopicName};
 //! # use partitura_server_harness::{Connect, Endpoint, OnServer};
 //! # use partitura_servers::{Kind, Server};
 //! # async fn connect(url: &str) -> Result<Arc<dyn Broker>> { unimplemented!() }
@@ -17,6 +17,7 @@
 //! impl Connect for OnNats {
 //!     fn server(&self) -> Server { Server::new(Kind::Nats) }
 //!     async fn connect_to(&self, endpoint: Endpoint) -> Result<Arc<dyn Broker>> { connect(&endpoint.url).await }
+//!     fn places(&self, topic: &TopicName, _: &SubscriptionName) -> Vec<String> { vec![format!("partitura.{topic}.0")] }
 //! }
 //!
 //! partitura_conformance::main!(OnServer::new(OnNats));
@@ -29,7 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use partitura_broker::{Broker, Error, ErrorKind, Result};
+use partitura_broker::{Broker, Error, ErrorKind, Result, SubscriptionName, TopicName};
 use partitura_conformance::{Access, Attempt, Harness, Network, Processes, Restart};
 use partitura_servers::{Endpoints, Server};
 use tokio::sync::OnceCell;
@@ -51,6 +52,9 @@ pub trait Connect: Send + Sync + 'static {
     /// # Cancel safety
     /// That of the adapter's own way to connect.
     async fn connect(&self, endpoint: Endpoint) -> Result<Arc<dyn Broker>>;
+
+    /// As [`Harness::places`].
+    fn places(&self, topic: &TopicName, subscription: &SubscriptionName) -> Vec<String>;
 
     /// As [`Harness::patience`]: a server that shares the machine with other programs is slow.
     fn patience(&self) -> Duration {
@@ -146,6 +150,10 @@ impl<O: Connect> Harness for OnServer<O> {
 
     fn access(&self) -> Option<&dyn Access> {
         Some(self)
+    }
+
+    fn places(&self, topic: &TopicName, subscription: &SubscriptionName) -> Vec<String> {
+        self.adapter.places(topic, subscription)
     }
 
     fn patience(&self) -> Duration {

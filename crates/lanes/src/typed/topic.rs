@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Messaging, Publish, Subscriber};
+use crate::source::is_reserved;
 use crate::{DeadLetters, Source};
 
 /// Describes a typed topic, until it is [declared](Self::declare).
@@ -87,6 +88,11 @@ impl<T> TopicBuilder<T> {
         let name = TopicName::new(&self.name)?;
         if self.kind == TopicKind::Queue && self.subscriptions.is_empty() {
             let message = "a queue needs its subscription, lest messages go nowhere: add .subscription(\"…\")";
+            return Err(Error::new(ErrorKind::InvalidArgument, "declare", message).of(&name));
+        }
+        if is_reserved(&name) {
+            let message =
+                "names that end in .dead or .parking are those of dead letters and of what is parked: use another";
             return Err(Error::new(ErrorKind::InvalidArgument, "declare", message).of(&name));
         }
         let parking = self.parking && self.ordering != Ordering::Shared;

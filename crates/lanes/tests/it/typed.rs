@@ -169,8 +169,10 @@ async fn mistakes_are_refused_with_what_to_do() {
     let (_, messaging) = messaging().await;
     let error = messaging.queue::<u32>("orders").declare().await.unwrap_err();
     assert!(error.to_string().contains(".subscription("), "{error}");
-    let error = messaging.stream::<u32>("a b").declare().await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    for name in ["a b", "orders.billing.dead", "orders.billing.parking"] {
+        let error = messaging.stream::<u32>(name).declare().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{name}");
+    }
     let orders = messaging.queue::<u32>("orders").subscription("billing").declare().await.unwrap();
     let missing = orders.subscribe("shipping").process(|_: u32| async { Outcome::Done });
     assert_eq!(missing.run_until(async {}).await.unwrap_err().kind(), ErrorKind::NotFound);
