@@ -1,4 +1,4 @@
-//! What a million delayed messages cost: `cargo run --release -p partitura-embedded --example backlog`.
+//! Measures the cost of a million delayed messages: `cargo run --release -p partitura-embedded --example backlog`.
 
 use std::error::Error;
 use std::time::{Duration, Instant};
@@ -63,7 +63,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// MiB of this process that are in memory; 0 where the system does not say.
+/// MiB of this process that are in memory; 0 if the system does not tell.
 fn resident() -> usize {
     let pages = std::fs::read_to_string("/proc/self/statm").ok();
     pages.and_then(|text| text.split(' ').nth(1)?.parse::<usize>().ok()).map_or(0, |pages| pages * 4 / 1_024)

@@ -1,4 +1,4 @@
-//! What it takes to cancel one of many delayed messages: `cargo run --release --example cancel`.
+//! Measures the time to cancel one of many delayed messages: `cargo run --release --example cancel`.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,5 @@
-//! What the broker does per second on this machine: `cargo run --release -p partitura-embedded --example throughput`.
+//! Measures the work of the broker per second on this machine: `cargo run --release -p partitura-embedded --example
+//! throughput`.
 //!
 //! Everything is durable: a confirmed message, and a committed unit, have been synced. Give a directory to measure its
 //! disk, or `memory`; otherwise the directory for temporary files is used.
@@ -104,7 +105,7 @@ async fn join(broker: &Embedded, name: &str) -> Result<Box<dyn Consumer>> {
     Ok(broker.consumer(options).await?)
 }
 
-/// Turns as an engine makes them: settle one, publish one, add one value, in one unit; so many at a time.
+/// Turns as an engine makes them: settle one, publish one, add one value, in one unit; `in_flight` at a time.
 async fn turns(broker: &Embedded, in_flight: usize) -> Result<()> {
     let topic: TopicName = "turns".parse()?;
     let producer = broker.producer(ProducerOptions::default()).await?;
@@ -150,7 +151,7 @@ async fn turns(broker: &Embedded, in_flight: usize) -> Result<()> {
         at(999),
         all.last().copied().unwrap_or_default(),
     );
-    // What is left in the queue goes with it: the next measurement begins with an empty one.
+    // The rest of the queue is dropped with the broker: the next measurement begins with an empty one.
     consumer.close().await?;
     let mut consumer = join(broker, "turns").await?;
     while let Ok(event) = tokio::time::timeout(Duration::from_millis(200), consumer.next()).await {

@@ -1,4 +1,4 @@
-//! Topics and subscriptions: what was declared, as one immutable snapshot.
+//! The declared topics and subscriptions, as one immutable snapshot.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,13 +11,13 @@ use rusqlite::{Connection, params};
 
 use crate::failure;
 
-/// Everything declared. Replaced as a whole; what it contains only grows.
+/// All declarations. It is replaced as a whole, and only grows.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Catalog {
     pub(crate) topics: HashMap<TopicName, Arc<TopicEntry>>,
-    /// By number: their position.
+    /// The position is the number.
     pub(crate) groups: Vec<Arc<GroupEntry>>,
-    /// How many queues there are.
+    /// The number of queues.
     pub(crate) queues: u32,
 }
 
@@ -29,7 +29,7 @@ pub(crate) struct TopicEntry {
     pub(crate) routes: Vec<Route>,
 }
 
-/// Where the messages of a topic go for one subscription: to `first_queue` + partition.
+/// The queues for the messages of a topic in one subscription: `first_queue` + partition.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Route {
     pub(crate) group: u32,
@@ -58,11 +58,12 @@ impl Catalog {
         })
     }
 
-    /// Where a message of this topic is published to.
+    /// The place to which a message of this topic is published.
     pub(crate) fn target(&self, name: &TopicName) -> Result<&Arc<TopicEntry>> {
         let entry = self.topic("publish", name)?;
         if entry.topic.kind == TopicKind::Queue && entry.routes.is_empty() {
-            let message = "the queue has no subscription yet, so nobody could receive it; declare one with the topic";
+            let message =
+                "the queue has no subscription yet, so no consumer could receive it; declare one with the topic";
             return Err(Error::new(ErrorKind::NotFound, "publish", message).of(name));
         }
         Ok(entry)
@@ -91,7 +92,7 @@ impl Catalog {
         Ok(route.group)
     }
 
-    /// Adds what is missing of a topology that is valid in itself, and writes it; or says what differs.
+    /// Adds and writes the missing parts of a valid topology; an error names a difference.
     pub(crate) fn declare(&mut self, topology: &Topology, connection: &Connection) -> Result<()> {
         let verify = topology.mode == DeclareMode::Verify;
         let missing = |what: &str, name: &dyn std::fmt::Display| {
@@ -133,7 +134,7 @@ impl Catalog {
         Ok(())
     }
 
-    /// Whether the subscription is there; an error where another is in its place.
+    /// Whether the subscription exists; an error if another is in its place.
     fn is_declared(&self, subscription: &Subscription) -> Result<bool> {
         let refuse = |kind, message: String| Err(Error::new(kind, "declare", message).of(&subscription.name));
         let mut found = None;
@@ -203,7 +204,7 @@ impl Catalog {
         }
     }
 
-    /// What a file contains.
+    /// The content of a file.
     pub(crate) fn load(connection: &Connection) -> Result<Self> {
         let damaged = || Error::new(ErrorKind::Corrupt, "open", "the list of topics is damaged; restore a backup");
         let mut catalog = Self::default();

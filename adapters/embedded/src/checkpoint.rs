@@ -1,8 +1,9 @@
-//! Moving what is in the log into the file, without stopping the writer for long.
+//! Moves the content of the log into the file, without stopping the writer for long.
 //!
-//! SQLite would do it all within the commit that makes the log too long, and that commit would take a hundred times as long
-//! as others. Here another thread does most of it beside the writer. What was written meanwhile the writer does itself,
-//! between two batches: it is little, and only when nobody writes can the log become empty and begin anew.
+//! SQLite would do all of it within the commit that makes the log too long, and that commit would take a hundred times
+//! as long as others. Here another thread does most of it beside the writer. The writer itself moves the pages that
+//! were written meanwhile, between two batches. They are few, and the log can become empty and begin again only while
+//! it does not write.
 
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -13,15 +14,15 @@ use partitura_broker::{Error, ErrorKind, Result, telemetry};
 use crate::core::lock;
 use crate::storage::{Checkpoints, Storage};
 
-/// How long the log becomes, in pages of 4 KiB, before it is worth while: long enough for pages that change often to be
-/// copied once for many changes, short enough to be read quickly after a crash.
+/// The length of the log, in pages of 4 KiB, from which a checkpoint is made. It is long enough that pages which change
+/// often are copied once for many changes, and short enough that the log is read quickly after a crash.
 const PAGES: u32 = 16_000;
 
 #[derive(Debug)]
 pub(crate) struct Checkpointer {
     phase: Arc<Phase>,
     thread: Option<JoinHandle<()>>,
-    /// How long the log was when it was last left with something in it.
+    /// The length of the log when a checkpoint last left some of it.
     before: u32,
 }
 
@@ -61,7 +62,7 @@ impl Checkpointer {
         Ok(Self { phase, thread: Some(thread), before: 0 })
     }
 
-    /// Does what there is to do, between two batches.
+    /// Does its part of a checkpoint, between two batches.
     pub(crate) fn turn(&mut self, storage: &Storage) {
         let pages = storage.log_pages();
         if self.phase.change(Now::Rest, Now::Idle) {
@@ -73,7 +74,7 @@ impl Checkpointer {
     }
 }
 
-/// Somebody who reads for long can keep a part of the log needed: then it goes on growing, and all works as before.
+/// A long read can keep a part of the log in use. Then the log goes on growing, and everything works as before.
 fn report(left: Result<u32>) -> u32 {
     left.unwrap_or_else(|error| {
         tracing::warn!(target: telemetry::TARGET, %error, "a checkpoint failed; the log goes on growing");

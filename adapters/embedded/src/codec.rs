@@ -12,7 +12,7 @@ use partitura_broker::{Headers, Message, MessageId, Timestamp, TopicName};
 const VERSION: u8 = 1;
 const HAS_KEY: u8 = 1;
 const HAS_NOT_BEFORE: u8 = 2;
-/// Version and checksum: what the checksum does not cover.
+/// Version and checksum, which the checksum does not cover.
 const PREFIX: usize = 5;
 
 pub(crate) fn encode(message: &Message) -> Vec<u8> {
@@ -21,7 +21,7 @@ pub(crate) fn encode(message: &Message) -> Vec<u8> {
     let key = if message.key.is_some() { HAS_KEY } else { 0 };
     let not_before = if message.not_before.is_some() { HAS_NOT_BEFORE } else { 0 };
     out.push(key | not_before);
-    // Capabilities::check has seen to it that an id has at most 255 bytes.
+    // Capabilities::check has checked that an id has at most 255 bytes.
     out.push(message.id.as_str().len() as u8);
     out.extend_from_slice(message.id.as_str().as_bytes());
     if let Some(moment) = message.not_before {

@@ -12,7 +12,7 @@ use crate::embedded::{Handle, SYSTEM};
 use crate::state::{Place, Taken, Wake};
 use crate::{codec, failure, storage};
 
-/// How long is slept at most before the clock is looked at again, lest it has jumped.
+/// The longest sleep before the clock is read again, since it may have jumped.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// In memory time is mostly virtual, and a month should take few steps.
 const LOOK_AGAIN_IN_MEMORY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -23,9 +23,9 @@ pub(crate) struct EmbeddedConsumer {
     handle: Arc<Handle>,
     id: u32,
     notify: Arc<Notify>,
-    /// Wakes any one of those who compete; never, where nobody does.
+    /// Wakes any one of the competing consumers; never used if none compete.
     competing: Arc<Notify>,
-    /// What has to be read before more is taken.
+    /// The messages whose contents must be read before more are taken.
     wanted: Vec<(u32, Place)>,
 }
 
@@ -38,7 +38,7 @@ impl EmbeddedConsumer {
         &self.handle.core
     }
 
-    /// Reads contents that are not in memory. Dropped halfway, it has done nothing.
+    /// Reads contents that are not in memory. If the future is dropped, it has done nothing.
     async fn load(&self, wanted: Vec<(u32, Place)>) -> Result<()> {
         let seqs: Vec<u64> = wanted.iter().map(|(_, place)| place.seq).collect();
         let bodies = self.core().read(move |connection| storage::bodies(connection, &seqs)).await?;
@@ -55,7 +55,7 @@ impl EmbeddedConsumer {
         Ok(())
     }
 
-    /// Sleeps until something may have fallen due.
+    /// Sleeps until a message may be due.
     async fn sleep(&self, wake: Wake) {
         let core = self.core();
         let limit = if matches!(core.desk, Desk::Inline(_)) { LOOK_AGAIN_IN_MEMORY } else { LOOK_AGAIN };
@@ -70,17 +70,17 @@ impl EmbeddedConsumer {
 #[async_trait]
 impl Consumer for EmbeddedConsumer {
     async fn next(&mut self) -> Result<Event> {
-        // Whether this was woken in the place of another.
+        // Whether this consumer was woken instead of another.
         let mut chosen = false;
         loop {
             if !self.wanted.is_empty() {
-                // Taken out only when it is done: this future may be dropped.
+                // It is removed only when it is done, since this future may be dropped.
                 self.load(self.wanted.clone()).await?;
                 self.wanted.clear();
             }
             let wake = {
-                // Counted in before looking, so that nothing that comes after is missed; if it is then not needed, the
-                // wake-up goes to another.
+                // It registers for a wake-up before it looks, so that it misses nothing that comes after. If it does
+                // not need the wake-up, that goes to another.
                 let mut competing = pin!(self.competing.notified());
                 chosen |= competing.as_mut().enable();
                 let now = self.core().now();
@@ -107,7 +107,7 @@ impl Consumer for EmbeddedConsumer {
                     }
                 }
             };
-            // What it may not have is for another: it passes its turn on, and waits until it may have more.
+            // Messages beyond its credit are for another: it passes its wake-up on, and waits until it may have more.
             if std::mem::take(&mut chosen) {
                 self.competing.notify_one();
             }

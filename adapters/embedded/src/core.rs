@@ -1,4 +1,4 @@
-//! What handles, consumers, producers and the writer share.
+//! The shared state of handles, consumers, producers and the writer.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,16 +28,16 @@ pub(crate) struct Core {
     keyless: AtomicU32,
 }
 
-/// Where requests go.
+/// The receiver of requests.
 #[derive(Debug)]
 pub(crate) enum Desk {
     /// To the thread that writes.
     Thread(Queue),
-    /// In memory: they are done at once, by whoever asks. Nothing is left once it is closed.
+    /// In memory: the calling task carries requests out at once. `None` once it is closed.
     Inline(Mutex<Option<Writer>>),
 }
 
-/// A lock whose holder panicked is as good as any: state changes only after the storage has, in steps that do not panic.
+/// A lock whose holder panicked can be used: the state changes only after the storage, in steps that do not panic.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -74,13 +74,13 @@ impl Core {
         Ok(Prepared::new(topic, partition, message))
     }
 
-    /// Waits until there is room for so many bytes of work. First come, first served.
+    /// Waits until there is room for `bytes` bytes of work. First come, first served.
     pub(crate) async fn admit(&self, bytes: usize) -> Result<OwnedSemaphorePermit> {
         let permits = u32::try_from(bytes.div_ceil(1_024)).unwrap_or(ADMITTED).clamp(1, ADMITTED);
         self.admission.clone().acquire_many_owned(permits).await.map_err(|_| failure::closed("wait"))
     }
 
-    /// Hands over a request, in order. It is carried out whether or not anybody waits for the answer.
+    /// Passes a request on, in order. It is carried out also if no caller waits for the answer.
     pub(crate) fn submit(&self, request: Request) -> Result<()> {
         match &self.desk {
             Desk::Thread(queue) => queue.push(request),
@@ -93,7 +93,7 @@ impl Core {
         }
     }
 
-    /// Something was settled: it is written with the next batch, or soon.
+    /// Notes a settlement, which is written with the next batch, or soon.
     pub(crate) fn settled(&self) {
         match &self.desk {
             Desk::Thread(queue) => queue.nudge(),
@@ -105,14 +105,14 @@ impl Core {
         }
     }
 
-    /// Waits until everything so far is written.
+    /// Waits until all requests so far are written.
     pub(crate) async fn flush(&self) -> Result<()> {
         let (request, answer) = Request::one(Work::Flush, Vec::new());
         self.submit(request)?;
         answered("flush", answer).await?
     }
 
-    /// Nothing is accepted any more; what was accepted is still written.
+    /// Ends the broker: new requests are refused, and accepted ones are still written.
     pub(crate) fn stop(&self) {
         self.admission.close();
         match &self.desk {
@@ -124,7 +124,7 @@ impl Core {
     }
 }
 
-/// An answer that never came means that the writer is no more.
+/// A missing answer means that the writer has ended.
 pub(crate) async fn answered<T>(operation: &'static str, answer: oneshot::Receiver<T>) -> Result<T> {
     answer.await.map_err(|_| {
         let message = "the writer ended before it answered; open the broker again";

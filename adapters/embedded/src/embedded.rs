@@ -30,13 +30,13 @@ pub(crate) const SYSTEM: &str = "partitura_embedded";
 
 /// A durable broker in this process.
 ///
-/// Cloning gives another handle to the same broker. When the last handle, producer and consumer is gone, what was
-/// accepted is still written, in the background; [`close`](Broker::close) waits for it.
+/// Cloning gives another handle to the same broker. When the last handle, producer and consumer is dropped,
+/// accepted messages are still written, in the background; [`close`](Broker::close) waits for it.
 ///
 /// # Durability
-/// Of a file: a [`Receipt`](partitura_broker::Receipt), and the result of a commit, mean that the data were synced to
-/// stable storage. Settlements are written within a few milliseconds; after a crash, what was settled just before it may
-/// be delivered again. In memory: nothing survives the process.
+/// With a file, a [`Receipt`](partitura_broker::Receipt) and the result of a commit mean that the data were synced to
+/// stable storage. Settlements are written within a few milliseconds: messages that were settled just before a crash
+/// may be delivered again after it. In memory, nothing survives the process.
 ///
 /// # One process at a time
 /// owns a file. Others may read it with any SQLite tool while it is in use.
@@ -45,21 +45,22 @@ pub struct Embedded {
     handle: Arc<Handle>,
 }
 
-/// How an [`Embedded`] broker behaves.
+/// The options of an [`Embedded`] broker.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Options {
-    /// Where the time comes from. Delays are waited for on tokio's clock and checked on this one.
+    /// The source of the time. Delays are waited for on tokio's clock and checked on this one.
     pub clock: Arc<dyn Clock>,
     /// Bytes of messages kept in memory while they wait for a consumer; the others are read back from the storage.
     pub resident_bytes: usize,
-    /// A file up to this size, in bytes, is read through when it is opened, to find damage before anything is written.
+    /// A file up to this size, in bytes, is read completely when it is opened, to find damage before anything is
+    /// written.
     pub check_up_to: u64,
-    /// Sizes beyond which messages are refused. Smaller ones show in a test what another broker would refuse.
+    /// Sizes beyond which messages are refused. Smaller ones show in a test which messages another broker would refuse.
     pub limits: Limits,
 }
 
-/// Stops the writer when nobody is left who could ask it anything.
+/// Stops the writer when no caller is left.
 #[derive(Debug)]
 pub(crate) struct Handle {
     pub(crate) core: Arc<Core>,
@@ -74,14 +75,14 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Sets where the time comes from.
+    /// Sets the source of the time.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self
     }
 
-    /// Sets how many bytes of waiting messages are kept in memory.
+    /// Sets the number of bytes of waiting messages that are kept in memory.
     #[must_use]
     pub fn resident_bytes(mut self, bytes: usize) -> Self {
         self.resident_bytes = bytes;
@@ -95,7 +96,7 @@ impl Options {
         self
     }
 
-    /// Sets up to which size a file is read through when it is opened.
+    /// Sets the size up to which a file is read completely when it is opened.
     #[must_use]
     pub fn check_up_to(mut self, bytes: u64) -> Self {
         self.check_up_to = bytes;
@@ -104,11 +105,11 @@ impl Options {
 }
 
 impl Embedded {
-    /// Opens the broker whose data are in `directory`, in the file `partitura.db`. Both are created where missing.
+    /// Opens the broker whose data are in `directory`, in the file `partitura.db`. Both are created if missing.
     ///
-    /// Blocks while the file is checked and the places of its messages are read: of a million, about half a second. Not for
-    /// tokio's paused clock, which does not know that a thread is writing and lets confirms time out; see
-    /// [`memory`](Self::memory).
+    /// Blocks while the file is checked and the places of its messages are read: about half a second for a million. Do
+    /// not use it with tokio's paused clock, which does not know that a thread is writing and lets confirms time out;
+    /// see [`memory`](Self::memory).
     ///
     /// # Errors
     /// [`Busy`](ErrorKind::Busy): another process, or this one, has it open; the message says which.
@@ -134,7 +135,7 @@ impl Embedded {
         Ok(Self { handle: Arc::new(Handle { core }) })
     }
 
-    /// A broker that keeps everything in memory, and does everything in the calling task: no thread, no file.
+    /// Makes a broker that keeps everything in memory, and does all work in the calling task: no thread, no file.
     ///
     /// # Errors
     /// [`Storage`](ErrorKind::Storage), when there is no memory for it.
@@ -161,7 +162,7 @@ impl Embedded {
     }
 }
 
-/// Reads what there is.
+/// Reads the stored state.
 fn restore(storage: Storage, options: &Options, now: Timestamp) -> Result<(Writer, State)> {
     let mut state = State::new(options.resident_bytes);
     let mut rows = Vec::new();
@@ -188,7 +189,7 @@ fn capabilities(durability: Durability, limits: Limits) -> Capabilities {
     }
 }
 
-/// Numbers are unique in the process, so that a token of a broker that was closed means nothing to one opened since.
+/// Numbers are unique in the process, so that a token of a closed broker is void for one that was opened later.
 fn consumer_number() -> u32 {
     static NEXT: AtomicU32 = AtomicU32::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed)

@@ -1,4 +1,4 @@
-//! From SQLite's and the system's errors to the contract's.
+//! Maps errors of SQLite and of the system to the contract's.
 
 use std::path::Path;
 
@@ -21,13 +21,13 @@ pub(crate) fn storage(operation: &'static str, error: rusqlite::Error) -> Error 
     Error::new(kind, operation, message).because(error)
 }
 
-/// Whether a column holds something that we never put there.
+/// Whether a column holds a value that this adapter never wrote.
 fn is_of_content(error: &rusqlite::Error) -> bool {
     use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, Utf8Error};
     matches!(error, FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..) | Utf8Error(..))
 }
 
-/// Classifies an error of a commit: where the system failed while the log was being synced, nobody knows.
+/// Classifies an error of a commit: if the system failed while it synced the log, the outcome is unknown.
 pub(crate) fn commit(error: rusqlite::Error) -> Error {
     match error.sqlite_error_code() {
         Some(ErrorCode::SystemIoFailure) => {

@@ -1,4 +1,4 @@
-//! The directory, its lock, and what is looked at before a file is opened for writing.
+//! The directory, its lock, and the checks before a file is opened for writing.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind as IoErrorKind, Read, Seek, SeekFrom, Write};
@@ -11,7 +11,7 @@ use rusqlite::{Connection, OpenFlags};
 use crate::failure::{self, io};
 use crate::storage::{APPLICATION_ID, FORMAT, Storage};
 
-/// A directory that is ours for as long as this lives.
+/// A directory that is ours while this value exists.
 #[derive(Debug)]
 pub(crate) struct Directory {
     file: PathBuf,
@@ -20,7 +20,8 @@ pub(crate) struct Directory {
 }
 
 impl Directory {
-    /// Creates what is missing, takes the lock, and checks what is there. Touches nothing that it refuses.
+    /// Creates the directory and the file if missing, takes the lock, and checks an existing file. Does not touch a
+    /// file that it refuses.
     pub(crate) fn open(directory: &Path, now: Timestamp, check_up_to: u64) -> Result<Self> {
         if !directory.is_dir() {
             fs::create_dir_all(directory).map_err(|e| io("the directory cannot be created", directory, e))?;
@@ -36,7 +37,7 @@ impl Directory {
         Ok(Self { file, _lock: lock })
     }
 
-    /// Where the data is.
+    /// The path of the data.
     pub(crate) fn file(&self) -> &Path {
         &self.file
     }
@@ -47,7 +48,7 @@ fn lock(path: &Path, now: Timestamp) -> Result<File> {
     let mut file =
         open().map_err(|e| io("the lock file cannot be written; check the directory's permissions", path, e))?;
     let mut owner = String::new();
-    // A handle of this process that was dropped just now may still be writing what it accepted: give it a moment.
+    // A handle of this process that was just dropped may still write accepted messages: wait a moment.
     for wait in [0, 1, 2, 5, 10, 20, 50, 100, 0] {
         std::thread::sleep(Duration::from_millis(wait));
         match file.try_lock() {
@@ -62,7 +63,7 @@ fn lock(path: &Path, now: Timestamp) -> Result<File> {
             break;
         }
     }
-    let owner = if owner.is_empty() { "a process that has not said which it is" } else { owner.trim() };
+    let owner = if owner.is_empty() { "a process that has not written its name" } else { owner.trim() };
     let message =
         format!("in use by {owner}; stop it, or open another directory (one process at a time owns the file)");
     Err(Error::new(ErrorKind::Busy, "open", message).of(path.display()))
@@ -86,7 +87,7 @@ fn read_owner(file: &mut File) -> String {
     read.map(|_| owner).unwrap_or_default()
 }
 
-/// Creates the file whole, under another name first: half a file is never seen under its own.
+/// Creates the file completely under another name first: half a file never has its final name.
 fn create(directory: &Path, file: &Path) -> Result<()> {
     let log = file.with_extension("db-wal");
     if fs::metadata(&log).is_ok_and(|log| log.len() > 0) {
@@ -94,7 +95,7 @@ fn create(directory: &Path, file: &Path) -> Result<()> {
         return Err(Error::new(ErrorKind::Corrupt, "open", message).of(log.display()));
     }
     let new = file.with_extension("db-new");
-    // What is left of a creation that was cut short, its logs included: they must not get into this one.
+    // The remains of an interrupted creation, with its logs: they must not be used for this one.
     for remainder in ["db-new", "db-new-journal", "db-new-wal", "db-new-shm"].map(|end| file.with_extension(end)) {
         match fs::remove_file(&remainder) {
             Err(error) if error.kind() != IoErrorKind::NotFound => {
@@ -108,18 +109,18 @@ fn create(directory: &Path, file: &Path) -> Result<()> {
     sync(directory)
 }
 
-/// Without this a power failure could take back the name of what was created, and with it everything stored.
+/// Without this a power failure could remove the name of the new file, and with it all stored data.
 fn sync(directory: &Path) -> Result<()> {
     if !cfg!(unix) {
         // Elsewhere a directory cannot be opened, and need not be.
         return Ok(());
     }
-    // The parent of a relative path may be empty, which is here.
+    // The parent of a relative path may be empty, which is the current directory.
     let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
     File::open(directory).and_then(|d| d.sync_all()).map_err(|e| io("the directory cannot be synced", directory, e))
 }
 
-/// Refuses what is not ours, what is newer than us, and what is damaged, by reading only.
+/// Refuses files that are not ours, are newer than this version, or are damaged, by reading only.
 fn inspect(path: &Path, check_up_to: u64) -> Result<()> {
     let refuse = |kind, message: String| Err(Error::new(kind, "open", message).of(path.display()));
     let corrupt =
@@ -152,10 +153,10 @@ fn inspect(path: &Path, check_up_to: u64) -> Result<()> {
         1 => 65_536,
         size => u64::from(size),
     };
-    // A crash amid a checkpoint leaves pages that only the log has; without a log the header tells the truth.
+    // A crash during a checkpoint leaves pages that only the log has. Without a log the header has the right length.
     let log = fs::metadata(path.with_extension("db-wal")).map_or(0, |log| log.len());
     if log == 0 && length < page * u64::from(word(28)) {
-        return corrupt("the file is shorter than it says");
+        return corrupt("the file is shorter than its header says");
     }
     if length <= check_up_to && !quick_check(path).map_err(|e| failure::storage("open", e).of(path.display()))? {
         return corrupt("the file is damaged");

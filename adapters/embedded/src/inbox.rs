@@ -9,7 +9,7 @@ use crate::embedded::Handle;
 use crate::failure;
 use crate::state::Mailbox;
 
-/// How many replies wait to be read; the oldest are dropped.
+/// The number of replies that wait to be read; beyond it the oldest are dropped.
 const REPLIES: usize = 4_096;
 
 /// A private address, in this process only.
@@ -31,7 +31,7 @@ impl EmbeddedInbox {
     }
 }
 
-/// Puts replies into inboxes; one that is gone is none of our business.
+/// Puts replies into inboxes; replies to an inbox that is gone are dropped.
 pub(crate) fn deliver(core: &Core, replies: Vec<(InboxAddress, Message)>) -> Result<()> {
     let mut state = core.state();
     if state.is_closed() {

@@ -34,7 +34,7 @@
 //! # Ok(()) }
 //! ```
 //!
-//! # Who does what
+//! # The types and their work
 //!
 //! ```text
 //! producers, transactions ─► queue ─► writer thread ─► file        one transaction and one sync per batch;

@@ -15,7 +15,7 @@ use crate::failure;
 use crate::inbox::deliver;
 use crate::request::{Prepared, Request, Wanted, Work};
 
-/// What a message to be cancelled weighs.
+/// The weight of a message to cancel.
 const WANTED: usize = 64;
 
 /// Publishes. See [`Producer`] for what it promises.
@@ -37,7 +37,7 @@ impl EmbeddedProducer {
         let core = &self.handle.core;
         let count = batch.len();
         let all = |error: Error| (0..count).map(|_| Err(error.duplicate())).collect();
-        // A batch larger than the window has the window to itself.
+        // A batch that is larger than the window waits until it has the whole window.
         let wanted = u32::try_from(count).unwrap_or(u32::MAX).min(self.size);
         let Ok(window) = self.window.clone().acquire_many_owned(wanted).await else {
             return all(failure::closed("publish"));
@@ -61,7 +61,7 @@ impl EmbeddedProducer {
         }
     }
 
-    /// Takes back what waits, in the same order as everything else that is written.
+    /// Takes back waiting messages, in the same order as all other writes.
     async fn withdraw(&self, delayed: Vec<Delayed>) -> Vec<Result<bool>> {
         let core = &self.handle.core;
         let count = delayed.len();
@@ -88,7 +88,7 @@ impl EmbeddedProducer {
         known.into_iter().map(|known| known.map(|()| answers.next().unwrap_or_default())).collect()
     }
 
-    /// What the writer answers. If that takes too long, nobody knows what it did, and `remedy` helps.
+    /// Waits for the writer's answer. After the time limit the outcome is unknown, and `remedy` says what to do.
     async fn in_time<T>(
         &self,
         operation: &'static str,
@@ -104,7 +104,7 @@ impl EmbeddedProducer {
         }
     }
 
-    /// Checks each message, gives those that nobody keeps to whoever listens, and returns those to be stored.
+    /// Checks each message, gives those without a subscription to the listeners, and returns those to store.
     fn sort(&self, batch: Vec<Message>) -> (Vec<Result<Receipt>>, Vec<Prepared>) {
         let core = &self.handle.core;
         let now = core.now();

@@ -1,4 +1,4 @@
-//! What is asked of the writer.
+//! The requests to the writer.
 
 use std::sync::Arc;
 
@@ -12,23 +12,23 @@ use crate::catalog::{Catalog, TopicEntry};
 use crate::codec;
 use crate::state::{Append, Claim, Withdrawn};
 
-/// One call, and where its answer goes.
+/// One call, and the receiver of its answer.
 #[derive(Debug)]
 pub(crate) struct Request {
     pub(crate) work: Work,
     pub(crate) answer: Answer,
-    /// What bounds the work under way, whether or not anybody still waits for the answer.
+    /// The permit that bounds the work under way, also if no caller waits for the answer any more.
     pub(crate) _permits: Vec<OwnedSemaphorePermit>,
 }
 
 #[derive(Debug)]
 pub(crate) enum Work {
     Publish(Vec<Prepared>),
-    /// What was refused already is an error, and keeps its place among the results.
+    /// A message that was refused already is an error, and keeps its place among the results.
     Commit(Vec<Result<PreparedUnit>>),
     Declare(Topology),
     Cancel(Vec<Wanted>),
-    /// Everything before it is written when this is answered.
+    /// It is answered when all requests before it are written.
     Flush,
 }
 
@@ -39,7 +39,7 @@ pub(crate) enum Answer {
     Cancelled(oneshot::Sender<Result<Vec<bool>>>),
 }
 
-/// What an answer says.
+/// The content of an answer.
 #[derive(Debug)]
 pub(crate) enum Done {
     One(Result<()>),
@@ -60,7 +60,7 @@ impl Request {
         (Self { work, answer: Answer::Each(answer), _permits: permits }, receiver)
     }
 
-    /// Takes back what is delayed.
+    /// Takes back delayed messages.
     pub(crate) fn cancel(
         wanted: Vec<Wanted>,
         permits: Vec<OwnedSemaphorePermit>,
@@ -71,7 +71,7 @@ impl Request {
 }
 
 impl Answer {
-    /// Nobody needs to be there any more.
+    /// The caller may be gone.
     pub(crate) fn give(self, done: Done) {
         match (self, done) {
             (Self::One(answer), Done::One(result)) => drop(answer.send(result)),
@@ -79,7 +79,7 @@ impl Answer {
             (Self::One(answer), Done::Each(results)) => drop(answer.send(results.into_iter().collect())),
             (Self::Each(answer), Done::One(result)) => drop(answer.send(vec![result])),
             (Self::Cancelled(answer), Done::Cancelled(result)) => drop(answer.send(result)),
-            // Nothing of the kind is ever put together; whoever waits learns that there is no answer.
+            // Such a combination is never made. A waiting caller learns that there is no answer.
             (Self::Cancelled(_), _) | (_, Done::Cancelled(_)) => {}
         }
     }
@@ -92,7 +92,7 @@ pub(crate) struct Wanted {
     pub(crate) id: MessageId,
     /// In milliseconds.
     pub(crate) due: u64,
-    /// Where it lies; without a key it may be anywhere.
+    /// Its partition; without a key it may be in any.
     partition: Option<Partition>,
 }
 
@@ -102,7 +102,7 @@ impl Wanted {
         Self { topic, id: delayed.id, due: delayed.not_before.as_millis(), partition }
     }
 
-    /// Whether it may lie in this queue, which is that of a group.
+    /// Whether it may be in this queue of a group.
     pub(crate) fn is_in(&self, queue: u32) -> bool {
         self.topic.routes.iter().any(|route| match self.partition {
             Some(Partition(partition)) => queue == route.first_queue + partition,
@@ -118,13 +118,13 @@ impl Wanted {
     }
 }
 
-/// A message that was checked, with all that can be done before it is the writer's turn.
+/// A checked message, with all work done that does not need the writer.
 #[derive(Debug)]
 pub(crate) struct Prepared {
     pub(crate) topic: Arc<TopicEntry>,
     pub(crate) partition: Partition,
     pub(crate) message: Message,
-    /// Its stored form; empty where nobody subscribed, for then it is not stored.
+    /// Its stored form; empty if there is no subscription, since then it is not stored.
     pub(crate) body: Vec<u8>,
 }
 
@@ -147,7 +147,7 @@ impl Prepared {
 }
 
 impl PreparedUnit {
-    /// Checks what needs no storage.
+    /// Makes the checks that need no storage.
     pub(crate) fn new(unit: Unit, mut publish: impl FnMut(Message) -> Result<Prepared>) -> Result<Self> {
         check_keys(&unit.put)?;
         let publish = unit.publish.into_iter().map(&mut publish).collect::<Result<_>>()?;
@@ -201,7 +201,7 @@ impl Work {
     }
 }
 
-/// What a batch will have changed once it is committed.
+/// The changes of a batch, once it is committed.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
     pub(crate) removed: Vec<u64>,

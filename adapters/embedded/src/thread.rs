@@ -15,7 +15,7 @@ use crate::file::Directory;
 use crate::request::Request;
 use crate::writer::Writer;
 
-/// How long settlements alone wait for something to share a sync with.
+/// The time for which settlements alone wait for other work that shares their sync.
 const LINGER: Duration = Duration::from_millis(2);
 
 /// Requests that wait for the writer. Bounded by the permits that they carry.
@@ -30,7 +30,7 @@ pub(crate) struct Queue {
 struct Waiting {
     requests: VecDeque<Request>,
     settled: bool,
-    /// The writer sleeps, and has to be woken.
+    /// The writer sleeps, and must be woken.
     idle: bool,
     stopped: bool,
 }
@@ -74,11 +74,11 @@ impl Queue {
 
     /// Waits until the writer has written everything and given the file back.
     pub(crate) async fn ended(&self) {
-        // The sender lives in self: it cannot have gone.
+        // The sender is a field of self, so it exists.
         let _ = self.ended.subscribe().wait_for(|ended| *ended).await;
     }
 
-    /// Everything that arrived while the last batch was being written; `None` at the end.
+    /// The requests that arrived while the last batch was being written; `None` at the end.
     fn next(&self) -> Option<Vec<Request>> {
         let mut waiting = lock(&self.waiting);
         let mut lingered = false;
@@ -105,7 +105,7 @@ pub(crate) fn start(core: Arc<Core>, writer: Writer, directory: Directory) -> Re
     let mut checkpointer = Checkpointer::start(directory.file())?;
     let run = move || {
         let Desk::Thread(queue) = &core.desk else { return };
-        // Also where the thread panics: nobody may wait for it in vain.
+        // This also happens if the thread panics, so that no caller waits for ever.
         let end = End(&core, queue);
         let mut writer = writer;
         while let Some(requests) = queue.next() {
@@ -129,7 +129,7 @@ impl Drop for End<'_> {
     fn drop(&mut self) {
         let Self(core, queue) = self;
         core.stop();
-        // Whoever asked learns from the dropped answers that there will be none.
+        // Callers learn from the dropped answers that there will be none.
         let rest = mem::take(&mut lock(&queue.waiting).requests);
         drop(rest);
         queue.ended.send_replace(true);

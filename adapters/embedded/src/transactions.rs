@@ -8,7 +8,7 @@ use crate::failure;
 use crate::request::{PreparedUnit, Request, Work};
 use crate::storage;
 
-/// What a token or a small write weighs.
+/// The weight of a token or a small write.
 const OVERHEAD: usize = 64;
 
 #[async_trait]

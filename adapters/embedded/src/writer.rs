@@ -1,4 +1,4 @@
-//! The one place that writes: a batch of requests becomes one transaction, and then a change of the state.
+//! The only writer: a batch of requests becomes one transaction, and then a change of the state.
 
 use std::mem;
 use std::sync::Arc;
@@ -18,8 +18,8 @@ pub(crate) struct Writer {
     storage: Storage,
     /// The sequence of the next message.
     next: u64,
-    /// The latest moment at which a message joined its queue. Moments never go back, even where the clock does, so that
-    /// the order by moment and sequence is the order of publishing.
+    /// The latest time at which a message joined its queue. These times never go back, even if the clock does, so that
+    /// the order by time and sequence is the order of publishing.
     latest: Timestamp,
 }
 
@@ -32,8 +32,8 @@ impl Writer {
         &self.storage
     }
 
-    /// Applies requests in order, commits, and answers. Where storing fails, all are answered with the error and the
-    /// state is as it was.
+    /// Applies requests in order, commits, and answers. If storing fails, all are answered with the error and the
+    /// state is unchanged.
     pub(crate) fn run(&mut self, mut requests: Vec<Request>, core: &Core) {
         let now = core.now();
         self.latest = self.latest.max(now);
@@ -44,7 +44,7 @@ impl Writer {
         match &result {
             Ok(_) => state.apply(outcome, now),
             Err(error) => {
-                tracing::warn!(target: telemetry::TARGET, %error, "a batch was not stored");
+                tracing::warn!(target: telemetry::TARGET, %error, "storing a batch failed");
                 state.revert(outcome);
             }
         }
@@ -79,7 +79,7 @@ impl Writer {
 
 /// One transaction on its way from begin to commit. An error of a method is the end of all of it.
 struct Pass<'p> {
-    /// Missing where nothing has to be stored.
+    /// `None` if nothing must be stored.
     batch: Option<Batch<'p>>,
     next: &'p mut u64,
     now: Timestamp,
@@ -89,7 +89,7 @@ struct Pass<'p> {
 }
 
 impl Pass<'_> {
-    /// Removes what was settled; nothing in the batch asks for it before.
+    /// Removes settled messages; no request of the batch needs them before.
     fn remove(&mut self) -> Result<()> {
         let Some(batch) = &mut self.batch else { return Ok(()) };
         let claimed = self.outcome.claims.iter().filter_map(|claim| claim.seq);
@@ -98,7 +98,7 @@ impl Pass<'_> {
         batch.delete(&mut seqs)
     }
 
-    /// Takes the messages out of the work; what is left of it is its shape.
+    /// Takes the messages out of the work, and leaves its shape.
     fn perform(&mut self, work: &mut Work) -> Result<Done> {
         Ok(match work {
             Work::Publish(messages) => {
@@ -149,7 +149,7 @@ impl Pass<'_> {
         wanted.iter().map(|wanted| self.cancel_one(wanted)).collect()
     }
 
-    /// Takes a message from where it waits; before this batch is over nobody gets it, should it fall due meanwhile.
+    /// Takes a waiting message. It is not delivered before this batch is over, also if it becomes due meanwhile.
     fn cancel_one(&mut self, wanted: &Wanted) -> Result<bool> {
         if wanted.due <= self.now.as_millis() {
             return Ok(false);
@@ -168,7 +168,7 @@ impl Pass<'_> {
         if !self.core.state().withdraw(wanted, &found, withdrawn) {
             return Ok(false);
         }
-        // What the same batch has published is nowhere yet.
+        // Messages that the same batch has published are not stored yet.
         appends.retain(|append| {
             let is_it = append.row.delayed && wanted.is(&append.message);
             withdrawn.extend(is_it.then_some(Withdrawn::Appended(append.row.seq)));
@@ -179,7 +179,7 @@ impl Pass<'_> {
         Ok(withdrawn.len() > before || broadcasts.len() < listened)
     }
 
-    /// First what may refuse the unit, then what cannot.
+    /// Commits a unit. Steps that may refuse it come first.
     fn commit(&mut self, unit: PreparedUnit) -> Result<Result<()>> {
         let PreparedUnit { settle, publish, put } = unit;
         let first = self.outcome.claims.len();
@@ -319,7 +319,7 @@ mod tests {
         assert!(error.is_retryable() && error.to_string().contains("disk is full"), "{error}");
         assert_eq!(broker.get("t", "k".into()).await.unwrap(), None);
 
-        // There is room again, and the delivery is still ours to settle.
+        // There is room again, and the delivery can still be settled.
         fill_disk_at(&broker, 5_000);
         broker.commit(vec![unit]).await.remove(0).unwrap();
         producer.publish(vec![message("last", 10)]).await.remove(0).unwrap();

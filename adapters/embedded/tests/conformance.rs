@@ -9,7 +9,7 @@ use partitura_broker::{Broker, ErrorKind, Result};
 use partitura_conformance::{Harness, Processes};
 use partitura_embedded::{Embedded, Options};
 
-/// Where a process that the suite starts finds the files.
+/// The environment variable by which a process of the suite finds the files.
 const DIRECTORY: &str = "PARTITURA_CONFORMANCE_EMBEDDED";
 
 partitura_conformance::main!(InMemory::default(), InFiles::new());
@@ -108,7 +108,7 @@ impl Open {
                     return Ok(broker);
                 }
                 match open() {
-                    // A broker that was dropped just now still writes what it had accepted.
+                    // A broker that was just dropped still writes its accepted messages.
                     Err(error) if error.kind() == ErrorKind::Busy && began.elapsed() < Duration::from_secs(20) => {}
                     opened => {
                         let broker = Arc::new(opened?);

@@ -2,15 +2,16 @@ use std::collections::{BTreeMap, VecDeque};
 
 use partitura_broker::{Message, Partition, Timestamp};
 
-/// How many messages, and bytes of them, wait for a listener that does not read.
+/// The number of messages, and of their bytes, that wait for a listener that does not read.
 const MESSAGES: usize = 65_536;
 const BYTES: usize = 64 << 20;
 
-/// What a listener has not read yet. Bounded: the oldest are dropped, for nothing here is durable.
+/// The messages that a listener has not read yet. They are bounded: the oldest are dropped, since a broadcast is not
+/// durable.
 #[derive(Debug, Default)]
 pub(super) struct Feed {
     ready: VecDeque<(Partition, Message)>,
-    /// By the moment when they are due, then in the order of publishing.
+    /// By the time at which they are due, then in the order of publishing.
     delayed: BTreeMap<(Timestamp, u64), (Partition, Message)>,
     bytes: usize,
     count: u64,
@@ -35,7 +36,7 @@ impl Feed {
         }
     }
 
-    /// Moves what has fallen due.
+    /// Moves messages that are due.
     pub(super) fn fire(&mut self, now: Timestamp) {
         while let Some(first) = self.delayed.first_entry().filter(|first| first.key().0 <= now) {
             self.ready.push_back(first.remove());
@@ -72,7 +73,7 @@ impl Feed {
         Some((partition, message))
     }
 
-    /// How many were dropped since the last time this was asked.
+    /// The number of dropped messages since the last call.
     pub(super) fn take_dropped(&mut self) -> u64 {
         std::mem::take(&mut self.dropped)
     }

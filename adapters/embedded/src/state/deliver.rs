@@ -4,12 +4,12 @@ use tokio::time::Instant;
 use super::member::{Held, Member, Role};
 use super::{Place, State};
 
-/// How many messages of one partition come before another has its turn.
+/// The number of messages of one partition before the next partition has its turn.
 const TURN: usize = 64;
-/// How many deliveries one event has at most.
+/// The largest number of deliveries in one event.
 const BATCH: usize = 512;
 
-/// What a consumer that asks for an event gets.
+/// The answer to a consumer that asks for an event.
 #[derive(Debug)]
 pub(crate) enum Taken {
     /// The event, and the messages whose contents have to be read before the next.
@@ -21,15 +21,15 @@ pub(crate) enum Taken {
     Closed,
 }
 
-/// When to ask again, unless woken before.
+/// The time to ask again, unless woken before.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wake {
     /// The next delayed message, by the clock on the wall.
     pub(crate) due: Option<Timestamp>,
     /// The next hand-over that takes too long.
     pub(crate) deadline: Option<Instant>,
-    /// Whether there is something that it may not have before it has settled something: what is for any one of those
-    /// who compete is then for another.
+    /// Whether there are messages that it may not have before it has settled others. Competing consumers can have
+    /// them instead.
     pub(crate) full: bool,
 }
 
@@ -93,13 +93,13 @@ impl State {
                 End::Empty => self.groups[group as usize].partitions[partition as usize].hot = false,
                 End::More => member.hot.push_back(partition),
                 End::Full if taking.deliveries.len() == BATCH => return member.hot.push_front(partition),
-                // Of another partition there may be something of a topic whose credit is not used up.
+                // Another partition may have messages of a topic with remaining credit.
                 End::Full => member.hot.push_back(partition),
             }
         }
     }
 
-    /// Takes a fair part of what is there for all.
+    /// Takes a fair part of the messages for all.
     fn compete(&mut self, id: u32, group: u32, taking: &mut Taking) -> End {
         let this = &self.groups[group as usize];
         let ready: usize = this.first_queues.iter().map(|queue| self.queues[*queue as usize].len()).sum();
@@ -145,7 +145,7 @@ impl State {
         End::More
     }
 
-    /// Puts contents that were read in place.
+    /// Adds contents that were read to their messages.
     pub(crate) fn fill(&mut self, contents: Vec<(u32, Place, Message)>) {
         for (queue, place, message) in contents {
             let size = message.size();
@@ -218,11 +218,11 @@ struct Taking {
     absent: Vec<(u32, Place)>,
 }
 
-/// Why no more was taken of a partition.
+/// The reason why no more was taken of a partition.
 enum End {
     Empty,
-    /// Its turn is over, or what comes next has to be read first.
+    /// Its turn is over, or the next message must be read first.
     More,
-    /// The consumer has all that it may have, of some topic at least.
+    /// The credit of the consumer is used up, at least for one topic.
     Full,
 }

@@ -11,7 +11,7 @@ use super::queue::Place;
 /// A durable subscription while it is open.
 #[derive(Debug)]
 pub(super) struct Group {
-    /// Of each topic: partition `p` of it is the queue `first + p`.
+    /// For each topic, `first`: its partition `p` is the queue `first + p`.
     pub(super) first_queues: Vec<u32>,
     pub(super) shared: bool,
     /// The consumers, in the order of joining.
@@ -22,32 +22,33 @@ pub(super) struct Group {
     pub(super) competing: Arc<Notify>,
 }
 
-/// Who owns a partition, and how it changes hands.
+/// The owner of a partition, and the state of its hand-over.
 #[derive(Debug, Default)]
 pub(super) struct Tenure {
     pub(super) owner: Option<u32>,
-    /// Who it is meant for; the owner, unless it is changing hands.
+    /// The wanted owner; it is the owner, except during a hand-over.
     pub(super) heir: Option<u32>,
-    /// Of the present owner, or the last.
+    /// The epoch of the present owner, or of the last one.
     pub(super) epoch: u32,
-    /// Until when the owner may keep what is wanted elsewhere.
+    /// The time until which the owner may keep a partition that is asked back.
     pub(super) revoked_until: Option<Instant>,
-    /// Whether the owner was told that it is theirs.
+    /// Whether the owner was told that it owns the partition.
     pub(super) announced: bool,
     /// Whether the owner has it in its list of partitions to look at.
     pub(super) hot: bool,
-    /// Deliveries of it that are being settled by a commit whose outcome is not known yet. They keep the next owner out.
+    /// Deliveries that are being settled by a commit whose outcome is not known yet. The next owner waits for them.
     pub(super) committing: u32,
 }
 
-/// A message that waits for its time, and where it then belongs.
+/// A message that waits for its time, and the queue that it joins then.
 #[derive(Debug)]
 pub(super) struct Delayed {
     pub(super) queue: u32,
     pub(super) size: u32,
-    /// What tells it from others that are due at the same moment; missing until it is read where the file had it.
+    /// The hash that distinguishes it from others that are due at the same time; missing until it is read, if it comes
+    /// from the file.
     pub(super) mark: Option<Mark>,
-    /// Kept where it is due soon; of the others only the place is in memory.
+    /// The content, if it is due soon; of the others only the place is in memory.
     pub(super) content: Option<Box<Message>>,
 }
 
@@ -75,7 +76,7 @@ impl Group {
         }
     }
 
-    /// When the next message falls due, in milliseconds.
+    /// The time at which the next message is due, in milliseconds.
     pub(super) fn next_due(&self) -> Option<u64> {
         self.delayed.keys().next().map(|first| first.ready_at)
     }

@@ -15,24 +15,24 @@ pub(super) struct Member {
     pub(super) role: Role,
     pub(super) credit: Credit,
     pub(super) revoke_within: Duration,
-    /// What it has been given and has not settled.
+    /// Its unsettled deliveries.
     pub(super) held: TokenSlab<Held>,
-    /// How much of that is of each topic: credit is counted by topic, so that none of them uses up another's.
+    /// Their number and size by topic: credit is counted by topic, so that no topic uses up another's.
     holding: Vec<Holding>,
-    /// What it has to be told before anything else is delivered.
+    /// The events that come before further deliveries.
     pub(super) news: VecDeque<Event>,
-    /// Partitions of its own that may have something.
+    /// Its partitions that may have messages.
     pub(super) hot: VecDeque<u32>,
     pub(super) notify: Arc<Notify>,
-    /// Competes, and could not take what there was when it last looked: its hands are full.
+    /// It competes, and when it last looked its credit was used up.
     pub(super) full: bool,
-    /// Dropped, but a commit that settles deliveries of it is under way.
+    /// It was dropped, but a commit that settles some of its deliveries is under way.
     pub(super) gone: bool,
 }
 
 #[derive(Debug)]
 pub(super) enum Role {
-    /// One of those who serve a durable subscription.
+    /// A consumer of a durable subscription.
     Of(u32),
     /// Listens to a stream.
     Listener(TopicName, Feed),
@@ -41,7 +41,7 @@ pub(super) enum Role {
 /// A delivery that is not settled.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Held {
-    /// Where it came from; `None` for a broadcast, which nobody keeps.
+    /// Its queue; `None` for a broadcast, which is not stored.
     pub(super) origin: Option<(u32, Place)>,
     /// The place of its topic among those of the subscription.
     pub(super) topic: usize,
@@ -79,19 +79,19 @@ impl Member {
         }
     }
 
-    /// How many more messages and bytes of a topic are within the credit.
+    /// The number of further messages and bytes of a topic within the credit.
     pub(super) fn room(&self, topic: usize) -> (usize, usize) {
         let Holding { messages, bytes } = self.holding.get(topic).copied().unwrap_or_default();
         (self.credit.messages.get().saturating_sub(messages), self.credit.bytes.get().saturating_sub(bytes))
     }
 
-    /// Whether one more message of that size of the topic is within the credit. The first always is.
+    /// Whether one more message of this size of the topic is within the credit. The first message always is.
     pub(super) fn affords(&self, topic: usize, size: usize) -> bool {
         let (messages, bytes) = self.room(topic);
         self.holding.get(topic).is_none_or(|holding| holding.messages == 0) || (messages > 0 && size <= bytes)
     }
 
-    /// Counts what it is given.
+    /// Counts a delivery.
     pub(super) fn take_on(&mut self, held: &Held) {
         if self.holding.len() <= held.topic {
             self.holding.resize(held.topic + 1, Holding::default());
@@ -101,7 +101,7 @@ impl Member {
         holding.bytes += held.size as usize;
     }
 
-    /// Counts what it has no longer.
+    /// Counts the end of a delivery.
     pub(super) fn give_back(&mut self, held: &Held) {
         let holding = &mut self.holding[held.topic];
         holding.messages -= 1;

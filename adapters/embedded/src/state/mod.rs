@@ -1,6 +1,7 @@
-//! Everything that is in memory: queues, owners, what is held. Pure: no I/O, no lock, no waiting; time comes in.
+//! The state in memory: queues, owners, unsettled deliveries. It is pure: no I/O, no lock, no waiting; time is an
+//! input.
 //!
-//! What a message is worth keeping is on the disk before it is here, and what is settled here is on its way to the disk.
+//! A durable message is on the disk before it is here. A settlement is here before it is on the disk.
 
 mod broadcast;
 mod deliver;
@@ -28,7 +29,7 @@ use queue::{Queue, Ready};
 pub(crate) use settle::Claim;
 pub(crate) use withdraw::Withdrawn;
 
-/// What falls due within so many milliseconds is kept in memory meanwhile: reading it back would make it late.
+/// Messages that are due within this many milliseconds are kept in memory: reading them back would make them late.
 const SOON: u64 = 30_000;
 
 #[derive(Debug)]
@@ -41,29 +42,29 @@ pub(crate) struct State {
     members: HashMap<u32, Member>,
     listeners: HashMap<TopicName, Vec<u32>>,
     pub(crate) inboxes: HashMap<Arc<str>, Mailbox>,
-    /// Sequences that are settled and have to be removed from the storage.
+    /// Settled sequences that must be removed from the storage.
     settled: Vec<u64>,
-    /// The moment at which the batch that is being written joins its queues, while there is one: what falls due later
-    /// must not join before it, or the order after a restart would be another.
+    /// The time at which the batch that is being written joins its queues, if there is one. Messages that are due
+    /// later must not join before it, or the order would be different after a restart.
     writing: Option<Timestamp>,
-    /// The latest moment at which anybody may have got what was due: whatever is due later waits everywhere.
+    /// The latest due time of a message that may have been delivered: messages that are due later wait everywhere.
     fired: Timestamp,
-    /// Groups in which something fell due while a batch was being written.
+    /// Groups in which messages became due while a batch was being written.
     late: Vec<u32>,
-    /// Bytes of contents kept in memory, and how many there should be at most.
+    /// The number of bytes of contents in memory, and its limit.
     resident: usize,
     resident_limit: usize,
     closed: bool,
 }
 
-/// What waits in an inbox.
+/// The waiting replies of an inbox.
 #[derive(Debug, Default)]
 pub(crate) struct Mailbox {
     pub(crate) messages: VecDeque<Message>,
     pub(crate) notify: Arc<Notify>,
 }
 
-/// A message that was just stored, or that nobody keeps.
+/// A message that was just stored, or that is not stored.
 #[derive(Debug)]
 pub(crate) struct Append {
     pub(crate) row: Row,
@@ -93,13 +94,13 @@ impl State {
         &self.catalog
     }
 
-    /// Whether anybody gets what is published to this topic.
+    /// Whether a message of this topic has a receiver.
     pub(crate) fn has_audience(&self, topic: &TopicName) -> bool {
         self.catalog.topics.get(topic).is_some_and(|topic| !topic.routes.is_empty())
             || self.listeners.get(topic).is_some_and(|listeners| !listeners.is_empty())
     }
 
-    /// Takes over a larger catalog.
+    /// Replaces the catalog with a larger one.
     pub(crate) fn set_catalog(&mut self, catalog: Arc<Catalog>) {
         for entry in &catalog.groups[self.groups.len()..] {
             let number = self.groups.len() as u32;
@@ -117,7 +118,7 @@ impl State {
         self.catalog = catalog;
     }
 
-    /// Takes up what a file contained. What was ready then may have been delivered before.
+    /// Adds the messages of a file. Those that are ready may have been delivered before.
     ///
     /// # Errors
     /// [`Corrupt`](ErrorKind::Corrupt), where a message belongs to no subscription.
@@ -144,13 +145,13 @@ impl State {
         Ok(())
     }
 
-    /// Hands over to the caller what has to be removed, and holds back what falls due until the batch is in place.
+    /// Returns the messages to remove, and holds back messages that become due until the batch is applied.
     pub(crate) fn begin_batch(&mut self, now: Timestamp) -> Vec<u64> {
         self.writing = Some(now);
         std::mem::take(&mut self.settled)
     }
 
-    /// The batch is in the storage: what it changed happens here.
+    /// Applies a batch that is in the storage.
     pub(crate) fn apply(&mut self, outcome: Outcome, now: Timestamp) {
         if let Some(catalog) = outcome.catalog {
             self.set_catalog(catalog);
@@ -165,7 +166,7 @@ impl State {
         }
     }
 
-    /// The batch is not in the storage. What was to be removed will be with the next.
+    /// Drops a batch that is not in the storage. Its removals come with the next one.
     pub(crate) fn revert(&mut self, mut outcome: Outcome) {
         self.unclaim(outcome.claims);
         self.put_back(outcome.withdrawn);
@@ -177,7 +178,7 @@ impl State {
         !self.settled.is_empty()
     }
 
-    /// The batch is over, well or badly: what fell due meanwhile may follow.
+    /// Ends a batch, applied or dropped: messages that became due meanwhile may follow.
     pub(crate) fn end_batch(&mut self, now: Timestamp) {
         self.writing = None;
         for group in std::mem::take(&mut self.late) {
@@ -216,7 +217,7 @@ impl State {
         })
     }
 
-    /// Moves what has fallen due into its queue.
+    /// Moves messages that are due into their queues.
     fn fire(&mut self, number: u32, now: Timestamp) {
         let horizon = self.writing.map_or(now, |writing| writing.min(now));
         self.fired = self.fired.max(horizon);
@@ -239,13 +240,13 @@ impl State {
         self.stir(queue);
     }
 
-    /// Lets somebody look at a queue in which there is something.
+    /// Wakes a consumer for a queue that has messages.
     fn stir(&mut self, queue: u32) {
         let Queue { group, partition, .. } = self.queues[queue as usize];
         let group = &mut self.groups[group as usize];
         if group.shared {
             group.competing.notify_one();
-            // It may be of a topic of which these hold less.
+            // It may be of a topic with remaining credit.
             let full = group.members.iter().filter_map(|member| self.members.get(member)).filter(|member| member.full);
             return full.for_each(|member| member.notify.notify_one());
         }
@@ -268,7 +269,7 @@ impl State {
         }
     }
 
-    /// Gives a message to everybody who listens to its topic just now.
+    /// Gives a message to all present listeners of its topic.
     pub(crate) fn broadcast(&mut self, partition: Partition, message: &Message, now: Timestamp) {
         let Some(listeners) = self.listeners.get(&message.topic) else { return };
         for listener in listeners {
@@ -279,7 +280,7 @@ impl State {
         }
     }
 
-    /// From now on nothing is delivered, and everybody who waits is told.
+    /// Ends all deliveries, and tells all waiting consumers.
     pub(crate) fn close(&mut self) {
         self.closed = true;
         for member in self.members.values() {

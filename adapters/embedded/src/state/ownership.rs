@@ -13,7 +13,7 @@ use super::member::{Held, Member, Role};
 use super::queue::Ready;
 
 impl State {
-    /// Adds a consumer to a subscription. Gives what wakes it: itself, and where it competes, as one of many.
+    /// Adds a consumer to a subscription. Returns its notifiers: its own and, if it competes, the common one.
     pub(crate) fn join(
         &mut self,
         id: u32,
@@ -45,7 +45,7 @@ impl State {
         notify
     }
 
-    /// Removes a consumer; what it held goes to others.
+    /// Removes a consumer; its unsettled messages go to others.
     pub(crate) fn leave(&mut self, id: u32, now: Instant) {
         let Some(member) = self.members.get_mut(&id) else { return };
         member.gone = true;
@@ -79,7 +79,7 @@ impl State {
         }
     }
 
-    /// The owner is done with partitions that were asked back.
+    /// Releases partitions that were asked back from their owner.
     pub(crate) fn release(&mut self, id: u32, partitions: &[Partition], now: Instant) {
         let Some(group) = self.members.get(&id).and_then(Member::group) else { return };
         for partition in partitions {
@@ -91,7 +91,7 @@ impl State {
         self.expire(group, now);
     }
 
-    /// Takes away what was asked back and not given in time.
+    /// Takes away partitions that were asked back and not released in time.
     pub(super) fn expire(&mut self, group: u32, now: Instant) {
         let expired: Vec<(u32, u32)> = (0..)
             .zip(&self.groups[group as usize].partitions)
@@ -99,7 +99,7 @@ impl State {
             .filter_map(|(partition, tenure)| Some((partition, tenure.owner?)))
             .collect();
         for (partition, owner) in expired {
-            // Told first: the heir may be the same consumer, and then hears of its new term afterwards.
+            // The loss is told first: the next owner may be the same consumer, which then learns of its new term.
             if let Some(member) = self.members.get_mut(&owner) {
                 match member.news.back_mut() {
                     Some(Event::Lost(partitions)) => partitions.push(Partition(partition)),
@@ -111,11 +111,11 @@ impl State {
         }
     }
 
-    /// Decides who should own what, and begins the moves that this asks for.
+    /// Decides the wanted owners, and begins the moves to them.
     fn balance(&mut self, number: u32, now: Instant) {
         let group = &self.groups[number as usize];
         if group.shared {
-            // Whoever is left may have missed what was meant for the one that went.
+            // The other consumers may have missed a wake-up that was for the removed one.
             return (0..group.members.len()).for_each(|_| group.competing.notify_one());
         }
         let members: Vec<u64> = group.members.iter().map(|member| u64::from(*member)).collect();
@@ -136,7 +136,7 @@ impl State {
         for (owner, partitions) in revoked {
             self.revoke(number, owner, partitions, now);
         }
-        // Everybody looks again: who waits for a hand-over has to know its deadline.
+        // All consumers look again: one that waits for a hand-over must know its deadline.
         self.wake_group(number);
     }
 
@@ -153,7 +153,7 @@ impl State {
         member.notify.notify_one();
     }
 
-    /// Ends a term: what is unsettled goes back, and the heir may begin.
+    /// Ends a term: unsettled messages go back, and the next owner may begin.
     fn give_up(&mut self, owner: u32, group: u32, partition: u32) {
         self.take_back(owner, |of| of == Partition(partition));
         self.vacate(group, partition);
@@ -161,7 +161,7 @@ impl State {
             member.hot.retain(|hot| *hot != partition);
             for news in &mut member.news {
                 match news {
-                    // Not told yet: now it never was.
+                    // An assignment that was not told yet is dropped.
                     Event::Assigned(assignments) => assignments.retain(|a| a.partition != Partition(partition)),
                     Event::Revoking { partitions, .. } => partitions.retain(|p| *p != Partition(partition)),
                     _ => {}
@@ -184,7 +184,7 @@ impl State {
         tenure.hot = false;
     }
 
-    /// Makes the heir the owner, as soon as nothing of the last term is under way.
+    /// Makes the wanted owner the owner, as soon as nothing of the last term is under way.
     pub(super) fn install(&mut self, group: u32, partition: u32) {
         let this = &mut self.groups[group as usize];
         let tenure = &mut this.partitions[partition as usize];
@@ -213,7 +213,8 @@ impl State {
         }
     }
 
-    /// Puts what a consumer holds of some partitions back into the queues, save what a commit is about to settle.
+    /// Puts a consumer's unsettled messages of some partitions back into the queues, except those that a commit is
+    /// about to settle.
     fn take_back(&mut self, id: u32, of: impl Fn(Partition) -> bool) {
         let Some(member) = self.members.get_mut(&id) else { return };
         let back = member.held.take_unless(|partition, held| !of(partition) || held.committing);

@@ -20,7 +20,8 @@ pub(super) struct Ready {
     pub(super) content: Option<Box<Message>>,
 }
 
-/// Where a message stands in its queue: by the moment it joined, then by sequence. The same before and after a restart.
+/// The place of a message in its queue: by the time at which it joined, then by sequence. It is the same before and
+/// after a restart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place {
     pub(crate) ready_at: u64,
@@ -47,7 +48,7 @@ impl Queue {
     pub(super) fn pop(&mut self) -> Option<Ready> {
         let first = self.ready.pop_front();
         if self.ready.is_empty() && self.ready.capacity() > 4_096 {
-            // A backlog is over: give its memory back.
+            // After a backlog its memory is released.
             self.ready = VecDeque::new();
         }
         first
@@ -62,7 +63,7 @@ impl Queue {
         self.ready.insert(at, ready);
     }
 
-    /// Takes back what was delivered and not settled; nearly always before everything else.
+    /// Takes back unsettled messages; nearly always before all others.
     pub(super) fn put_back(&mut self, mut back: Vec<Ready>) {
         back.sort_unstable_by_key(|ready| ready.place);
         let in_front = match (back.last(), self.ready.front()) {
@@ -78,7 +79,7 @@ impl Queue {
         }
     }
 
-    /// The first few whose content is not in memory, up to so many bytes; one in any case.
+    /// The first few messages whose content is not in memory, up to `bytes` bytes; one in any case.
     pub(super) fn absent(&self, count: usize, bytes: usize) -> Vec<Place> {
         let mut left = bytes;
         let mut places = Vec::new();

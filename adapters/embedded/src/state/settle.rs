@@ -6,12 +6,12 @@ use super::State;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Claim {
     token: AckToken,
-    /// What has to be removed from the storage; a broadcast is in none.
+    /// The sequence to remove from the storage; a broadcast has none.
     pub(crate) seq: Option<u64>,
 }
 
 impl State {
-    /// Settles deliveries of a consumer: now in memory, soon in the storage. Gives how many tokens were stale.
+    /// Settles deliveries of a consumer: now in memory, soon in the storage. Returns the number of stale tokens.
     pub(crate) fn settle(&mut self, id: u32, tokens: &[AckToken]) -> u64 {
         let Some(member) = self.members.get_mut(&id) else { return tokens.len() as u64 };
         let mut stale = 0;
@@ -65,7 +65,7 @@ impl State {
         }
     }
 
-    /// The commit failed: the deliveries are with their consumer as before, or go back where it has lost them.
+    /// The commit failed: the deliveries stay with their consumer, or go back to the queue if it has lost them.
     pub(crate) fn unclaim(&mut self, claims: Vec<Claim>) {
         for Claim { token, .. } in claims {
             self.count_commits(token, -1);

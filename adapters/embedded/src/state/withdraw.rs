@@ -5,7 +5,7 @@ use super::member::{Member, Role};
 use super::{Place, State};
 use crate::request::Wanted;
 
-/// A delayed message that a batch is about to cancel. Nobody gets it meanwhile.
+/// A delayed message that a batch is about to cancel. It is not delivered meanwhile.
 #[derive(Debug)]
 pub(crate) enum Withdrawn {
     /// It waited for a subscription.
@@ -16,12 +16,12 @@ pub(crate) enum Withdrawn {
     Appended(u64),
 }
 
-/// What the state keeps of it.
+/// The state's record of it.
 #[derive(Debug)]
 pub(crate) struct DelayedMessage(Delayed);
 
 impl Withdrawn {
-    /// Where it is in the storage.
+    /// Its place in the storage.
     pub(crate) fn seq(&self) -> Option<u64> {
         match self {
             Self::Waiting { place, .. } => Some(place.seq),
@@ -32,7 +32,7 @@ impl Withdrawn {
 }
 
 impl State {
-    /// The places of a message that waits; and those of others that may be it, where only the storage can tell.
+    /// The places of a waiting message, and those of messages that may be it, if only the storage can tell.
     pub(crate) fn waiting(&self, wanted: &Wanted) -> (Vec<Place>, Vec<Place>) {
         let (mut found, mut unread) = (Vec::new(), Vec::new());
         let mark = Mark::of(&wanted.id);
@@ -48,7 +48,7 @@ impl State {
         (found, unread)
     }
 
-    /// Remembers what was read, so that it need not be read again.
+    /// Stores the result of a read, so that it need not be read again.
     pub(crate) fn recognise(&mut self, wanted: &Wanted, read: &[(Place, Option<MessageId>)]) {
         for route in &wanted.topic.routes {
             let delayed = &mut self.groups[route.group as usize].delayed;
@@ -60,8 +60,8 @@ impl State {
         }
     }
 
-    /// Takes a message from all these places, and from whoever listens to its topic. `false`, and nothing is taken, where
-    /// somebody may have got it already: then everybody gets it.
+    /// Takes a message from all these places, and from the listeners of its topic. If it may have been delivered
+    /// already, it takes nothing and returns `false`: then all get the message.
     pub(crate) fn withdraw(&mut self, wanted: &Wanted, places: &[Place], out: &mut Vec<Withdrawn>) -> bool {
         let due = Timestamp::from_millis(wanted.due);
         if due <= self.fired {

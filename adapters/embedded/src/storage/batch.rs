@@ -4,7 +4,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 use super::{Row, Storage};
 use crate::failure;
 
-/// A transaction. Dropped without a commit, it never was.
+/// A transaction. If it is dropped without a commit, it has no effect.
 pub(crate) struct Batch<'s> {
     storage: &'s Storage,
     insert: CachedStatement<'s>,
@@ -46,7 +46,7 @@ impl<'s> Batch<'s> {
         written(self.insert.execute(params![seq as i64, queue, moment, delayed, size, body])).map(drop)
     }
 
-    /// Removes messages. Sorts them, since those that follow each other go in one step.
+    /// Removes messages. Sorts them, so that consecutive ones are removed in one step.
     pub(crate) fn delete(&mut self, seqs: &mut [u64]) -> Result<()> {
         seqs.sort_unstable();
         for run in seqs.chunk_by(|one, next| one + 1 == *next) {
@@ -57,13 +57,13 @@ impl<'s> Batch<'s> {
         Ok(())
     }
 
-    /// Applies all writes, or none where an expectation does not hold. Expectations are about the values before all of
-    /// them, which is why a key must not occur twice.
+    /// Applies all writes, or none if an expectation does not hold. Expectations are about the values before all
+    /// writes, so a key must not occur twice.
     pub(crate) fn put(&mut self, puts: &[Put]) -> Result<Result<(), Error>> {
         for put in puts {
             let holds = match put.expect {
                 Expect::Any => true,
-                // Adding a value finds out by itself.
+                // Adding a value checks this itself.
                 Expect::Absent if put.value.is_some() => true,
                 Expect::Absent => self.version(put)?.is_none(),
                 Expect::Version(version) => self.version(put)? == Some(version),
@@ -91,7 +91,7 @@ impl<'s> Batch<'s> {
     }
 
     fn space(&self, put: &Put) -> i64 {
-        // `batch` was told of every space; one it does not know of has no values.
+        // `batch` knows every space that has values.
         self.storage.spaces.get(put.space).copied().unwrap_or_default()
     }
 

@@ -1,4 +1,4 @@
-//! What is on the disk, and every statement that touches it.
+//! The data on the disk, and all statements for it.
 
 mod batch;
 mod read;
@@ -19,9 +19,9 @@ pub(crate) const APPLICATION_ID: u32 = 0x5074_7261;
 /// The version of the format, in the header's user version.
 pub(crate) const FORMAT: u32 = 1;
 
-/// `message.seq` grows for ever, so that the table is written at its right edge and emptied from its left. `value` is a
-/// table in the order of writing with an index beside it rather than a tree in the order of keys: appending rows of many
-/// instances dirties one page instead of one each (docs/adr/0003-sqlite-for-the-embedded-broker.md).
+/// `message.seq` grows for ever, so that the table is written at its end and emptied from its beginning. `value` is a
+/// table in the order of writing with an index beside it rather than a tree in the order of keys: appending rows of
+/// many instances dirties one page instead of one each (docs/adr/0003-sqlite-for-the-embedded-broker.md).
 const SCHEMA: &str = "
     CREATE TABLE topic (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, kind TEXT NOT NULL,
                         partitions INTEGER);
@@ -41,16 +41,18 @@ const SCHEMA: &str = "
 pub(crate) struct Row {
     pub(crate) seq: u64,
     pub(crate) queue: u32,
-    /// When it joins its queue, in milliseconds: the moment of publishing, or the later one before which it must not come.
+    /// The time at which it joins its queue, in milliseconds: that of publishing, or the later one before which it must
+    /// not come.
     pub(crate) ready_at: u64,
     /// Whether it had to wait when it was published.
     pub(crate) delayed: bool,
-    /// Against credit, in bytes.
+    /// The size that counts against credit, in bytes.
     pub(crate) size: u32,
 }
 
 thread_local! {
-    /// How long the log was after this thread's last commit. SQLite calls a plain function, which has nowhere else to put it.
+    /// The length of the log after this thread's last commit. SQLite calls a plain function, which can store it only
+    /// here.
     static LOG_PAGES: Cell<u32> = const { Cell::new(0) };
 }
 
@@ -68,11 +70,10 @@ impl Storage {
         Ok(Self::over(connection))
     }
 
-    /// Writes a new, empty file, all of it synced. Nothing else is beside it afterwards.
+    /// Writes a new, empty file, all of it synced. It leaves no other file beside it.
     ///
-    /// It has a log from the beginning. Were it given one when it is first opened, under its own name, that would be a
-    /// transaction with a rollback journal, and one that is cut short can only be undone by writing: before the file
-    /// was looked at.
+    /// The file has a log from the beginning. Adding the log at the first opening would be a transaction with a
+    /// rollback journal. If that is interrupted it can be undone only by writing, before the file was checked.
     pub(crate) fn create(path: &Path) -> Result<()> {
         let create = || {
             let connection = Connection::open(path)?;
@@ -121,17 +122,17 @@ impl Storage {
         read(&self.connection)
     }
 
-    /// How long the log is, as far as the calling thread has written it.
+    /// The length of the log, as written by the calling thread.
     pub(crate) fn log_pages(&self) -> u32 {
         LOG_PAGES.get()
     }
 
-    /// Moves the log into the file. Gives how many of its pages could not be moved.
+    /// Moves the log into the file. Returns the number of pages that could not be moved.
     pub(crate) fn checkpoint(&self) -> Result<u32> {
         checkpoint(&self.connection)
     }
 
-    /// The number of a space, given to it when it is first written.
+    /// The number of a space, which it gets when it is first written.
     fn space(&mut self, space: Space) -> Result<i64> {
         if let Some(id) = self.spaces.get(space) {
             return Ok(*id);
@@ -196,7 +197,7 @@ mod tests {
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 
-    /// What a confirm promises rests on these two, and cannot be seen from outside.
+    /// The promise of a confirm depends on these two settings, which cannot be seen from outside.
     #[test]
     fn every_commit_and_every_checkpoint_is_synced() {
         const FULL: i64 = 2;

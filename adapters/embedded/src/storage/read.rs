@@ -7,7 +7,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use super::Row;
 use crate::failure;
 
-/// A connection that reads: what is committed when a read begins.
+/// A connection that reads the state that is committed when the read begins.
 #[derive(Debug)]
 pub(crate) struct Reader {
     connection: Connection,
@@ -45,7 +45,7 @@ pub(crate) fn messages(connection: &Connection, mut each: impl FnMut(Row)) -> Re
     query().map_err(|error| failure::storage("open", error))
 }
 
-/// The stored form of these messages, in the order asked for; `None` for what is not there any more.
+/// The stored form of these messages, in the requested order; `None` for a message that is gone.
 pub(crate) fn bodies(connection: &Connection, seqs: &[u64]) -> Result<Vec<Option<Vec<u8>>>> {
     let read = || {
         let mut select = connection.prepare_cached("SELECT body FROM message WHERE seq = ?1")?;

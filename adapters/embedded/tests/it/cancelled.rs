@@ -22,7 +22,7 @@ fn at(millis: u64) -> Timestamp {
 async fn what_was_cancelled_stays_so_when_the_file_is_opened_again() {
     let directory = tempfile::tempdir().unwrap();
     let broker = file(&directory, &queue(by_key(2))).await;
-    // All of the same moment, so that only their ids tell them apart.
+    // All are due at the same time, so that only their ids distinguish them.
     let (soon, far) = (at(700), SystemClock.now() + HOUR);
     let near: Vec<Message> = (0..4).map(|i| message("k", i).not_before(soon)).collect();
     let late: Vec<Message> = (10..20).map(|i| message("k", i).not_before(far)).collect();
@@ -37,7 +37,7 @@ async fn what_was_cancelled_stays_so_when_the_file_is_opened_again() {
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     };
-    // The ids of those are known only to the file by now.
+    // Only the file knows their ids by now.
     assert_eq!(cancel(&broker, &late).await, [true, true, true, false, true, true, true, true, true, true]);
     assert_eq!(cancel(&broker, &late).await, [false; 10]);
     let mut consumer = broker.consumer(options()).await.unwrap();
@@ -72,7 +72,7 @@ async fn a_stream_forgets_it_for_each_subscription_and_each_listener() {
         };
         assert_eq!(texts(&came), ["0", "3"]);
     }
-    // It is due: whoever has not looked gets it all the same.
+    // It is due: a consumer that has not looked yet still gets it.
     assert_eq!(cancel(&broker, &batch[..1]).await, [false]);
 }
 

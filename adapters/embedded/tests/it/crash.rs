@@ -11,8 +11,8 @@ use crate::support::*;
 
 const DIRECTORY: &str = "PARTITURA_TEST_CRASH";
 
-/// The process that will be killed: publishes to several keys, settles some, moves some by transactions, and says on its
-/// output what was confirmed.
+/// The process that will be killed. It publishes to several keys, settles some messages, moves some by transactions,
+/// and prints the confirmed ones.
 #[test]
 fn child() {
     let Some(directory) = std::env::var_os(DIRECTORY) else { return };
@@ -88,7 +88,7 @@ async fn what_was_confirmed_is_delivered_after_kill_9_in_order() {
         output.by_ref().take(lines).for_each(|line| note(line.unwrap()));
         child.kill().unwrap();
         child.wait().unwrap();
-        // What it still said before it died was true as well. The last line may be half a line.
+        // Its last lines before it died count as well. The very last may be half a line.
         let rest: Vec<String> = output.map_while(Result::ok).collect();
         rest.iter().take(rest.len().saturating_sub(1)).for_each(|line| note(line.clone()));
 

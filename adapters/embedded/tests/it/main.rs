@@ -1,4 +1,4 @@
-//! What the contract promises, tried on the embedded broker.
+//! Tests of the contract's promises on the embedded broker.
 
 // Helpers may panic as tests may.
 #![allow(clippy::unwrap_used)]

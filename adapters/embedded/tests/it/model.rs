@@ -48,19 +48,19 @@ struct Player {
     held: Vec<(u32, Partition, AckToken)>,
 }
 
-/// What is published and not settled, by partition, and who has it.
+/// The published and unsettled messages, by partition, with their consumers.
 #[derive(Default)]
 struct Model {
     unsettled: BTreeMap<Partition, BTreeMap<u32, Option<u64>>>,
     seen: Vec<u32>,
-    /// Who was too slow, and has not been told yet.
+    /// The consumers that were too slow, and have not been told yet.
     overdue: Vec<(u64, Partition)>,
-    /// Whether it is possible at all to have been too slow.
+    /// Whether a consumer can have been too slow.
     waited: bool,
 }
 
 impl Model {
-    /// A delivery is the first of its partition that nobody has.
+    /// A delivery is the first of its partition that no consumer has.
     fn deliver(&mut self, player: u64, partition: Partition, number: u32, redelivered: bool) {
         let held_by = self.unsettled.entry(partition).or_default().get(&number).copied().flatten();
         if let Some(other) = held_by.filter(|other| *other != player && self.waited) {
@@ -179,7 +179,7 @@ async fn run(steps: Vec<Step>) {
             }
             Step::Wait => {
                 tokio::time::advance(Duration::from_secs(2)).await;
-                // Everybody finds out before anything else happens, in whatever order.
+                // All consumers learn of it before the next step, in any order.
                 model.waited = true;
                 for player in players.values_mut() {
                     player.consumer.release(&[]).await.unwrap();

@@ -74,7 +74,7 @@ async fn the_order_of_a_key_is_that_of_the_receipts_with_several_producers() {
 #[tokio::test]
 async fn a_thousand_messages_arrive_byte_for_byte() {
     let directory = tempfile::tempdir().unwrap();
-    // So little is kept in memory that most are read back from the file.
+    // Little is kept in memory, so that most messages are read back from the file.
     let options = partitura_embedded::Options::default().resident_bytes(10_000);
     let broker = partitura_embedded::Embedded::open(directory.path(), options).unwrap();
     broker.declare(&queue(by_key(4))).await.unwrap();
@@ -117,7 +117,7 @@ async fn what_was_settled_out_of_order_stays_settled_and_the_rest_comes_back_in_
     let deliveries = receive(&mut consumer, 10).await;
     consumer.settle(&[deliveries[6].token, deliveries[2].token]);
     consumer.flush().await.unwrap();
-    // Dropped, not closed: as a crash would have it.
+    // The broker is dropped, not closed, as in a crash.
     drop((consumer, broker));
     let broker = file(&directory, &queue(by_key(1))).await;
     let mut consumer = broker.consumer(options()).await.unwrap();

@@ -27,7 +27,7 @@ async fn a_graceful_hand_over_does_not_let_the_successor_start_early() {
     assert_eq!(assigned(&mut first).await, [(0, 1)]);
     publish(&broker, (0..4).map(|i| message("k", i)).collect()).await;
     let held = receive(&mut first, 4).await;
-    // The only partition moves to nobody as long as its owner lives; a second member has none.
+    // The only partition does not move while its owner lives; a second member has none.
     let mut second = broker.consumer(options()).await.unwrap();
     nothing(&mut second).await;
     first.settle(&[held[1].token]);
@@ -78,7 +78,7 @@ async fn what_is_not_released_in_time_is_lost() {
     assert!(began.elapsed() >= Duration::from_secs(10), "{:?}", began.elapsed());
     let expected: Vec<_> = held.iter().filter(|d| d.partition.0 == partition).map(text).collect();
     assert_eq!(texts(&receive(&mut second, expected.len()).await), expected);
-    // The first was told to hurry, but did not listen: the news has become that it is too late.
+    // The first consumer was asked to release, but did not read it. By now the event is the loss.
     let Event::Lost(lost) = news(&mut first).await else { panic!() };
     assert_eq!(lost, [Partition(partition)]);
 }
@@ -117,8 +117,8 @@ async fn a_commit_of_a_lost_partition_is_fenced_and_changes_nothing() {
     nothing(&mut second).await;
 }
 
-/// Consumers come and go while messages flow: per key what is seen first is in order, nothing is lost, and nobody handles a
-/// partition that another owns.
+/// Consumers join and leave while messages flow: first deliveries of a key are in order, nothing is lost, and no
+/// consumer handles a partition that another owns.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn joining_and_leaving_under_load_loses_and_reorders_nothing() {
     const KEYS: u32 = 32;

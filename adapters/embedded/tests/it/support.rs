@@ -80,7 +80,7 @@ pub(crate) async fn next(consumer: &mut Box<dyn Consumer>) -> Event {
     tokio::time::timeout(PATIENCE, consumer.next()).await.expect("an event should have come").unwrap()
 }
 
-/// The next `count` deliveries, whatever else is told.
+/// The next `count` deliveries; other events are skipped.
 pub(crate) async fn receive(consumer: &mut Box<dyn Consumer>, count: usize) -> Vec<Delivery> {
     let mut all = Vec::new();
     while all.len() < count {
@@ -92,7 +92,7 @@ pub(crate) async fn receive(consumer: &mut Box<dyn Consumer>, count: usize) -> V
     all
 }
 
-/// Sees to it that nothing is delivered for a moment.
+/// Checks that nothing is delivered for a moment.
 pub(crate) async fn nothing(consumer: &mut Box<dyn Consumer>) {
     let quiet = tokio::time::timeout(Duration::from_millis(50), async {
         loop {
@@ -135,7 +135,7 @@ impl Clock for TokioClock {
     }
 }
 
-/// The next deliveries, at least so many.
+/// The next deliveries, at least `count`.
 pub(crate) async fn receive_at_least(consumer: &mut Box<dyn Consumer>, count: usize) -> Vec<Delivery> {
     let mut all = Vec::new();
     while all.len() < count {

@@ -40,7 +40,7 @@ impl Chance {
     }
 }
 
-/// The seed that the environment gives, else another one each time; told to whoever reads the output.
+/// The seed of the environment, else another one each time. It is printed.
 pub(crate) fn seed() -> u64 {
     let given = std::env::var("POWER_LOSS_SEED").ok().map(|text| text.parse().unwrap());
     let now = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_micros();

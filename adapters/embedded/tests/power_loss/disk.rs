@@ -1,4 +1,4 @@
-//! What is on a disk, and what may be on it after a power failure.
+//! The content of a disk, and its possible contents after a power failure.
 
 use std::fs;
 use std::path::Path;
@@ -6,9 +6,9 @@ use std::path::Path;
 use crate::chance::Chance;
 use crate::script::Kind;
 
-/// What disks write as a whole.
+/// The unit that disks write as a whole.
 const SECTOR: usize = 512;
-/// What file systems write as a whole.
+/// The unit that file systems write as a whole.
 const PAGE: usize = 4_096;
 
 /// The length of the log's header.
@@ -38,24 +38,24 @@ impl Image {
     }
 }
 
-/// A directory in memory, where there is such a thing: nothing here depends on what is really synced.
+/// A directory in memory, if the system has one: these tests do not depend on real syncs.
 pub(crate) fn scratch() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
-/// What was found when the power came back.
+/// The state when the power came back.
 #[derive(Debug)]
 pub(crate) struct Damaged {
     pub(crate) image: Image,
-    /// How it came about, for people.
+    /// A description of the damage, for people.
     pub(crate) what: String,
-    /// Everything that was under way was written.
+    /// All pending writes were written.
     pub(crate) has_all: bool,
-    /// Nothing of it was, or it was nothing but moving from the log into the file.
+    /// No pending write was written, or all of them only moved the log into the file.
     pub(crate) has_none: bool,
 }
 
-/// The power fails on the way from one image to the other. What is the same in both was synced.
+/// The power fails between one image and the next. Parts that are the same in both were synced.
 pub(crate) fn after_power_loss(before: &Image, after: &Image, kind: Kind, chance: &mut Chance) -> Damaged {
     let (index, of_index) = index(before, after, chance);
     let (image, how, has_all, has_none) = match kind {
@@ -96,7 +96,7 @@ fn log(before: &[u8], after: &[u8], chance: &mut Chance) -> (Vec<u8>, String) {
     (log, format!("the log was begun anew, {how}"))
 }
 
-/// Writes to a file, not all of which come to pass.
+/// Writes to a file, of which some are lost.
 fn write(before: &[u8], after: &[u8], chance: &mut Chance) -> (Vec<u8>, String) {
     match chance.below(7) {
         0 => (before.to_vec(), "nothing was written".into()),
@@ -115,14 +115,14 @@ fn write(before: &[u8], after: &[u8], chance: &mut Chance) -> (Vec<u8>, String) 
     }
 }
 
-/// What is where a block was not written.
+/// The content of a block that was not written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Missing {
-    /// What was there before, and zeros beyond its end; the file is as long as the last block that was written says.
+    /// The old content, and zeros beyond its end. The length of the file comes from the last written block.
     Old,
-    /// Zeros, and the file is as long as it was to become.
+    /// Zeros, and the file has its new length.
     Zero,
-    /// Whatever the disk held there.
+    /// Any old content of the disk.
     Garbage,
 }
 
@@ -149,7 +149,7 @@ fn blocks(before: &[u8], after: &[u8], size: usize, missing: Missing, chance: &m
             written += 1;
             found[range.clone()].copy_from_slice(&after[range]);
         } else {
-            // What was synced stays as it is, also within a block: disks do not damage what they do not write.
+            // Synced data is unchanged, also within a block: disks do not damage data that they do not write.
             for at in range.filter(|at| before.get(*at) != Some(&after[*at])) {
                 found[at] = if missing == Missing::Zero { 0 } else { chance.next() as u8 };
             }

@@ -1,4 +1,4 @@
-//! What was promised to be there.
+//! The promised state.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ pub(crate) const PLACES: [(&str, &str); 3] = [("q", "s"), ("e", "a"), ("e", "b")
 /// A state of the broker.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Expected {
-    /// For each of the [`PLACES`] what is not settled, in the order of publishing.
+    /// For each of the [`PLACES`] the unsettled messages, in the order of publishing.
     pub(crate) waiting: [Vec<Message>; 3],
     /// Values, with their versions.
     pub(crate) values: BTreeMap<Vec<u8>, (u64, Vec<u8>)>,

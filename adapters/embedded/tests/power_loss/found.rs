@@ -1,4 +1,4 @@
-//! What is there, by way of the contract.
+//! The state, as read through the contract.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -29,7 +29,7 @@ impl Clock for Later {
     }
 }
 
-/// What is in the files.
+/// The content of the files.
 #[derive(Debug)]
 pub(crate) struct Found(Expected);
 
@@ -96,7 +96,7 @@ impl Found {
             && waiting.iter().zip(&expected.waiting).all(|(found, expected)| same(found, expected))
     }
 
-    /// Where the two differ, for people.
+    /// The differences, as text for people.
     pub(crate) fn difference(&self, expected: &Expected) -> String {
         let ids = |messages: &[Message]| messages.iter().map(|message| message.id.to_string()).collect::<Vec<_>>();
         let mut differences = Vec::new();
@@ -133,7 +133,7 @@ fn same(found: &[Message], expected: &[Message]) -> bool {
         && in_order(found) == in_order(expected)
 }
 
-/// Works on with the files, and closes them: what was found was a good beginning. Gives what is there afterwards.
+/// Works on with the files, to show that they can be used, and closes them. Returns the content afterwards.
 pub(crate) async fn go_on(directory: &Path, state: &Expected) -> Expected {
     let mut state = state.clone();
     let broker = Embedded::open(directory, Options::default()).unwrap();

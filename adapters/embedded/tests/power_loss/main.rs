@@ -1,16 +1,16 @@
-//! The power fails: what was synced is on the disk, and of what was being written anything may be.
+//! The power fails: synced data is on the disk, and of the data that was being written any part may be.
 //!
-//! A script of publishing, committing, settling, declaring and checkpointing is carried out once, and the files are copied
-//! whenever everything so far is confirmed. A confirm comes after a sync, so that a copy is what a disk surely holds; the
-//! difference to the next copy is what was under way. A case takes a copy, damages that difference as disks do, opens
-//! the result, and compares what is there with what was promised.
+//! A script of publishing, committing, settling, declaring and checkpointing is carried out once, and the files are
+//! copied whenever everything so far is confirmed. A confirm comes after a sync, so that a copy is the certain content
+//! of a disk. The difference to the next copy was under way. A case takes a copy, damages that difference as disks do,
+//! opens the result, and compares its content with the promised one.
 //!
-//! That a confirm does come after a sync cannot be seen from here; `storage` has a test of the setting that it rests on.
+//! These tests cannot see that a confirm does come after a sync; `storage` has a test of the setting for it.
 //!
 //! | environment | |
 //! |---|---|
 //! | `POWER_LOSS_SEED=n` | the script, and the damage, of that seed |
-//! | `POWER_LOSS_SCRIPTS=n` | how many scripts, of that seed and those that follow |
+//! | `POWER_LOSS_SCRIPTS=n` | the number of scripts, of that seed and those that follow |
 
 // Helpers may panic as tests may.
 #![allow(clippy::unwrap_used)]
@@ -26,11 +26,11 @@ use chance::Chance;
 use expected::Expected;
 use script::{Kind, Moment};
 
-/// How many power failures each moment of a script suffers.
+/// The number of power failures for each moment of a script.
 const FAILURES: u32 = 4;
-/// How many where the log is moved into the file: there are few such moments.
+/// The number for moments at which the log is moved into the file, of which there are few.
 const FAILURES_OF_CHECKPOINTS: u32 = 16;
-/// How many scripts there are, unless the environment says otherwise.
+/// The number of scripts, unless the environment sets it.
 const SCRIPTS: u64 = 4;
 
 #[tokio::test]
@@ -45,7 +45,7 @@ async fn a_checkpoint_that_was_cut_short_changes_nothing() {
     assert!(failures >= 16, "{failures} cases a script");
 }
 
-/// Were a sync left out, the disk could hold what it held one confirm earlier.
+/// Without a sync the disk could have the content of one confirm earlier.
 #[tokio::test]
 async fn a_confirm_that_was_not_kept_would_be_noticed() {
     let moments = script::record(chance::seed()).await;
@@ -62,7 +62,7 @@ async fn a_confirm_that_was_not_kept_would_be_noticed() {
     assert!(tried > 0);
 }
 
-/// Tries all moments of this kind of all scripts. Gives the number of cases of the average script.
+/// Tests all moments of this kind of all scripts. Returns the number of cases of the average script.
 async fn for_each_case(wanted: impl Fn(Kind) -> bool) -> u64 {
     let first = chance::seed();
     let scripts = std::env::var("POWER_LOSS_SCRIPTS").map_or(SCRIPTS, |text| text.parse().unwrap());
@@ -83,7 +83,7 @@ async fn for_each_case(wanted: impl Fn(Kind) -> bool) -> u64 {
     failures / scripts
 }
 
-/// One power failure, and what was found after it.
+/// One power failure, and the state after it.
 async fn fail(moment: &Moment, name: &str, chance: &mut Chance) {
     let damaged = disk::after_power_loss(&moment.before, &moment.after, moment.kind, chance);
     let directory = disk::scratch();

@@ -1,4 +1,4 @@
-//! What is done before, and when, the power fails.
+//! The actions before and during a power failure.
 
 use std::mem;
 use std::time::Duration;
@@ -29,7 +29,8 @@ pub(crate) struct Moment {
     /// The files when everything before was confirmed, and when everything of it was.
     pub(crate) before: Image,
     pub(crate) after: Image,
-    /// What may be there: first what was confirmed before, last all of it, in between what was done in this order.
+    /// The possible states: first the one that was confirmed before, last all actions, and between them the actions in
+    /// this order.
     pub(crate) states: Vec<Expected>,
 }
 
@@ -56,12 +57,12 @@ pub(crate) fn named(topic: &str) -> Topology {
     topology.subscription("s".parse().unwrap(), [topic.parse().unwrap()])
 }
 
-/// A broker that is given work, and everything about it.
+/// A broker at work, with its expected state.
 struct Script {
     directory: tempfile::TempDir,
     broker: Embedded,
     consumers: Vec<Box<dyn Consumer>>,
-    /// What was delivered and is not settled: the place, the id and the token.
+    /// The unsettled deliveries: the place, the id and the token.
     held: Vec<(usize, String, AckToken)>,
     published: usize,
     now: Expected,
@@ -101,7 +102,7 @@ impl Script {
         Image::read(self.directory.path())
     }
 
-    /// Everything is confirmed, and led to the last of these states by way of the others.
+    /// Notes that all actions are confirmed. They led through these states, to the last one.
     fn confirmed(&mut self, kind: Kind, before: Image, states: Vec<Expected>) {
         let after = self.image();
         let last = states.last().unwrap_or(&self.now).clone();
@@ -132,7 +133,7 @@ impl Script {
         self.confirmed(Kind::Write, before, vec![state]);
     }
 
-    /// Several commits at once: how they are put together is the broker's affair.
+    /// Several commits at once: the broker decides how to group them.
     async fn commit(&mut self) {
         let before = self.image();
         let (mut states, mut state) = (Vec::new(), self.now.clone());
@@ -151,7 +152,7 @@ impl Script {
         self.confirmed(Kind::Write, before, states);
     }
 
-    /// A unit, what it leads to, and whether it is to be refused.
+    /// A unit, the state after it, and whether it must be refused.
     fn unit(&mut self, state: &mut Expected) -> (Unit, bool) {
         let mut unit = Unit::default();
         let mut then = state.clone();
@@ -209,7 +210,7 @@ impl Script {
         self.confirmed(Kind::Write, before, vec![state]);
     }
 
-    /// As the broker's own thread does it, only at a moment of our choice.
+    /// As the broker's own thread does it, but at a moment of the test's choice.
     fn checkpoint(&mut self) {
         let before = self.image();
         let connection = rusqlite::Connection::open(self.directory.path().join("partitura.db")).unwrap();
