@@ -9,6 +9,7 @@ mod conformance;
 mod decisions;
 mod dependencies;
 mod dependency_table;
+mod english;
 mod links;
 mod modules;
 mod names;
@@ -33,6 +34,7 @@ const CHECKS: &[Check] = &[
     Check { name: "code map", run: code_map::check },
     Check { name: "decisions", run: decisions::check },
     Check { name: "circles", run: circles::check },
+    Check { name: "english", run: english::check },
     Check { name: "links", run: links::check },
     Check { name: "conformance", run: conformance::check },
 ];

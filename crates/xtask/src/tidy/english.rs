@@ -1,0 +1,141 @@
+//! Words that a hurried reader may not know, or that name no subject; see the section "English" of CONTRIBUTING.md.
+
+use super::problem::Problem;
+use crate::repository::Repository;
+
+/// A word or phrase, and the words to use instead. Upper and lower case are the same.
+const WORDS: &[(&str, &str)] = &[
+    ("at hand", "available"),
+    ("dear", "expensive"),
+    ("dearer", "more expensive"),
+    ("dearest", "most expensive"),
+    ("house's", "the repository's"),
+    ("in vain", "without success"),
+    ("lest", "so that … not"),
+    ("save for", "except for"),
+    ("save in", "except in"),
+    ("save what", "except what"),
+    ("so many", "this many, or the name of the parameter"),
+    ("the exam", "the suite"),
+    ("the house", "the repository"),
+    ("whoever", "the noun that is meant: consumer, caller, owner"),
+];
+
+/// Directories with such words. A directory leaves this list with its last one.
+const PENDING: &[&str] = &[
+    "adapters/kafka/",
+    "adapters/nats/",
+    "adapters/pulsar/",
+    "adapters/rabbitmq/",
+    "conformance/src/cases/",
+    "conformance/src/mutants/",
+    "crates/broker/",
+    "crates/engine/",
+    "crates/lanes/",
+    "crates/partitura/",
+    "crates/workflow/",
+    "docs/brokers/",
+];
+
+/// Records of the past, and files that quote the words.
+const EXEMPT: &[&str] = &["CHANGELOG.md", "CONTRIBUTING.md", "crates/xtask/src/tidy/english.rs", "docs/adr/"];
+
+pub(super) fn check(repository: &Repository) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let mut clean: Vec<&str> = PENDING.iter().copied().filter(|within| has_files(repository, within)).collect();
+    for (path, text) in repository.files.iter().filter(|(path, _)| !is_below(path, EXEMPT)) {
+        let found = check_file(path, text);
+        if is_below(path, PENDING) {
+            clean.retain(|within| found.is_empty() || !path.starts_with(within));
+        } else {
+            problems.extend(found);
+        }
+    }
+    let done = "has none of these words any more; take it off the list in tidy/english.rs";
+    problems.extend(clean.into_iter().map(|within| Problem::new(within, done)));
+    problems
+}
+
+fn has_files(repository: &Repository, within: &str) -> bool {
+    repository.files.keys().any(|path| path.starts_with(within))
+}
+
+fn is_below(path: &str, prefixes: &[&str]) -> bool {
+    prefixes.iter().any(|prefix| path.starts_with(prefix))
+}
+
+/// Finds the words in all of a file, also where a line break divides a phrase.
+fn check_file(path: &str, text: &str) -> Vec<Problem> {
+    let words = words(text);
+    let mut problems = Vec::new();
+    for (at, (line, _)) in words.iter().enumerate() {
+        for (phrase, instead) in WORDS {
+            let mut rest = words[at..].iter().map(|(_, word)| word.as_str());
+            if phrase.split(' ').all(|wanted| rest.next() == Some(wanted)) {
+                let place = format!("{path}:{line}");
+                problems.push(Problem::new(place, format!("`{phrase}`: say \"{instead}\"")));
+            }
+        }
+    }
+    problems
+}
+
+/// The words of a text in lower case, each with its line, from 1. An identifier is one word.
+fn words(text: &str) -> Vec<(usize, String)> {
+    let is_part = |character: char| character.is_alphanumeric() || matches!(character, '_' | '\'');
+    let of_line = |(number, line): (usize, &str)| {
+        let parts = line.split(|character| !is_part(character)).filter(|part| !part.is_empty());
+        parts.map(|part| (number + 1, part.trim_matches('\'').to_lowercase())).collect::<Vec<_>>()
+    };
+    text.lines().enumerate().flat_map(of_line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places(path: &str, text: &str) -> Vec<String> {
+        check_file(path, text).into_iter().map(|problem| problem.place).collect()
+    }
+
+    #[test]
+    fn a_word_is_reported_in_comments_strings_and_pages_with_its_line() {
+        assert_eq!(places("a.rs", "/// Fine.\nfn f() {} // Lest it fails.\n"), ["a.rs:2"]);
+        assert_eq!(places("a.rs", "let text = \"waited in vain\";"), ["a.rs:1"]);
+        assert_eq!(places("a.md", "# Title\n\nFor whoever reads this.\n"), ["a.md:3"]);
+    }
+
+    #[test]
+    fn a_phrase_may_be_divided_by_a_line_break() {
+        assert_eq!(places("a.rs", "    /// Waits until so\n    /// many are there.\n"), ["a.rs:1"]);
+    }
+
+    #[test]
+    fn parts_of_words_and_identifiers_are_not_meant() {
+        assert_eq!(places("a.rs", "fn so_many() { the_latest(); never_dearly(); } // The latest, and many."), [""; 0]);
+    }
+
+    #[test]
+    fn the_report_says_what_to_write() {
+        let found = check_file("a.md", "It is dearer.");
+        assert!(found[0].to_string().contains("more expensive"), "{found:?}");
+    }
+
+    #[test]
+    fn a_pending_directory_without_the_words_is_to_leave_the_list() {
+        let with = |text: &str| Repository {
+            files: [("crates/lanes/src/lib.rs".to_owned(), text.to_owned())].into(),
+            ..Repository::default()
+        };
+        assert_eq!(check(&with("//! Whoever waits.")), []);
+        let done = check(&with("//! The caller that waits."));
+        assert_eq!(done.len(), 1, "{done:?}");
+        assert_eq!(done[0].place, "crates/lanes/");
+    }
+
+    #[test]
+    fn the_changelog_and_decisions_are_exempt() {
+        let files = ["CHANGELOG.md", "docs/adr/0001-a.md"].map(|path| (path.to_owned(), "lest".to_owned()));
+        assert_eq!(check(&Repository { files: files.into(), ..Repository::default() }), []);
+    }
+}
