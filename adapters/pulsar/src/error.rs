@@ -18,6 +18,11 @@ pub(crate) fn closed(operation: &'static str) -> Error {
     Error::new(ErrorKind::Closed, operation, "the broker was closed")
 }
 
+/// A task of ours did not come to its end.
+pub(crate) fn stopped(error: tokio::task::JoinError) -> Error {
+    Error::new(ErrorKind::Disconnected, "forward", "a task was stopped").because(error)
+}
+
 /// No answer in time to a request without effect.
 pub(crate) fn timeout(operation: &'static str) -> Error {
     Error::new(ErrorKind::Timeout, operation, "the broker did not answer in time")

@@ -6,8 +6,10 @@
 
 use partitura_broker::{InboxAddress, Partition, SubscriptionName, TopicName};
 
-/// The subscription by which forwarders share the timers of a topic.
+/// The subscription by which the timers of a topic are received.
 pub(crate) const TIMERS: &str = "forwarder";
+/// The subscription of the one who forwards them. It receives nothing.
+pub(crate) const FORWARDING: &str = "forwarding";
 
 /// Where the topics live: `tenant/namespace`.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -170,7 +170,7 @@ impl Sequencer {
 }
 
 /// By its key; without one by its id, so that it goes to the same place when it is published again.
-fn partition(topic: &Topic, message: &Message) -> Partition {
+pub(crate) fn partition(topic: &Topic, message: &Message) -> Partition {
     match topic.ordering {
         Ordering::Shared => Partition(0),
         Ordering::ByKey { partitions } => {
