@@ -47,7 +47,20 @@ impl Env {
         Ok(Client::new(self.recorder.wrap(self.unrecorded().await?), self.patience))
     }
 
-    /// The same without a record: for load.
+    /// Opens several connections, as several processes would; one for all where the broker lives in its client.
+    pub(crate) async fn connections(&self, count: usize) -> Result<Vec<Client>> {
+        let first = self.connect().await?;
+        if self.harness.lives_in_its_client() {
+            return Ok(vec![first; count]);
+        }
+        let mut all = vec![first];
+        while all.len() < count {
+            all.push(self.connect().await?);
+        }
+        Ok(all)
+    }
+
+    /// Opens one that is not recorded: for load.
     pub(crate) async fn unrecorded(&self) -> Result<Arc<dyn Broker>> {
         Ok(self.subject.broker(self.harness.connect(&self.namespace).await?))
     }

@@ -2,7 +2,7 @@
 
 use async_nats::{Client, Subject};
 use bytes::Bytes;
-use partitura_broker::Result;
+use partitura_broker::{Result, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::error;
@@ -94,6 +94,8 @@ pub(crate) struct Place {
     pub(crate) sequence: u64,
     /// How many times the consumer has delivered it, this time included.
     pub(crate) deliveries: u64,
+    /// When it was stored, by the server's clock.
+    pub(crate) stored: Timestamp,
 }
 
 impl Place {
@@ -103,7 +105,9 @@ impl Place {
         let count = reply.split('.').count();
         let mut tokens = reply.strip_prefix("$JS.ACK.")?.split('.').skip(if count >= 11 { 4 } else { 2 });
         let mut number = || tokens.next()?.parse().ok();
-        Some(Self { deliveries: number()?, sequence: number()? })
+        let (deliveries, sequence) = (number()?, number()?);
+        let (_, nanos): (u64, u64) = (number()?, number()?);
+        Some(Self { deliveries, sequence, stored: Timestamp::from_millis(nanos / 1_000_000) })
     }
 }
 
@@ -112,6 +116,8 @@ impl Place {
 pub(crate) struct Handle {
     pub(crate) sequence: u64,
     pub(crate) reply: Subject,
+    /// When the message was stored.
+    pub(crate) stored: Timestamp,
 }
 
 #[cfg(test)]
@@ -120,7 +126,8 @@ mod tests {
 
     #[test]
     fn both_forms_of_the_subject_are_read() {
-        let place = Some(Place { sequence: 100, deliveries: 3 });
+        let stored = Timestamp::from_millis(1_790_230_470_084);
+        let place = Some(Place { sequence: 100, deliveries: 3, stored });
         assert_eq!(Place::of("$JS.ACK.orders.billing+1.3.100.7.1790230470084404000.42"), place);
         assert_eq!(Place::of("$JS.ACK.hub.hash.orders.billing+1.3.100.7.1790230470084404000.42"), place);
         assert_eq!(Place::of("$JS.ACK._.hash.orders.billing+1.3.100.7.1790230470084404000.42.token"), place);

@@ -1,7 +1,7 @@
 //! Taking back what is delayed: the subject on which it waits is purged, and the server says how many messages that took.
 //!
-//! The server takes a message up when it is due, and stores it on its target a little later, without looking whether it was
-//! purged in between. So what is about to be due is left alone, and a purge is believed only when the message cannot have
+//! The server takes a message up shortly before it is due, and stores it on its target a little later, without looking whether
+//! it was purged in between. So what is about to be taken up is left alone, and a purge is believed only when the message cannot have
 //! been taken up before it: by the server's own clock, unless the moment is far away by ours.
 
 use std::time::Duration;
@@ -19,7 +19,7 @@ const CANCEL: &str = "cancel";
 
 /// How many requests are under way at once.
 const AT_ONCE: usize = 32;
-/// What is due so soon counts as on its way: what it takes to purge it, and more.
+/// What is taken up so soon counts as on its way: what it takes to purge it, and more.
 const ON_ITS_WAY: Duration = Duration::from_millis(250);
 /// By how much the server's clock may be ahead of ours without being asked.
 const SKEW: Duration = Duration::from_secs(10);
@@ -47,7 +47,8 @@ pub(crate) async fn all(core: &Core, delayed: Vec<Delayed>) -> Vec<Result<bool>>
 async fn one(core: &Core, link: &Link, delayed: Delayed) -> Result<bool> {
     let Delayed { topic, key, id, not_before: due } = &delayed;
     let known = core.topics.get(link, CANCEL, topic).await?;
-    if *due <= core.clock.now() + ON_ITS_WAY {
+    let taken_up = delay::passed_on(*due);
+    if taken_up <= core.clock.now() + ON_ITS_WAY {
         return Ok(false);
     }
     let partition = producer::partition(&known, key.as_ref(), id);
@@ -57,12 +58,12 @@ async fn one(core: &Core, link: &Link, delayed: Delayed) -> Result<bool> {
     if purged.map_err(|e| error::refused(CANCEL, topic, e))?.purged == 0 {
         return Ok(false);
     }
-    if *due > core.clock.now() + SKEW {
+    if taken_up > core.clock.now() + SKEW {
         return Ok(true);
     }
     let info = format!("STREAM.INFO.{}", known.stream);
     let told = link.ask::<Told>(CANCEL, topic, info, &json!({})).await.map_err(unknown)?;
-    if is_before(&told.map_err(|e| unknown(error::refused(CANCEL, topic, e)))?.ts, *due) {
+    if is_before(&told.map_err(|e| unknown(error::refused(CANCEL, topic, e)))?.ts, taken_up) {
         return Ok(true);
     }
     let message = "it fell due while it was cancelled; cancel again, and take it for cancelled if it does not come";

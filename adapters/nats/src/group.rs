@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt;
 use partitura_adapter_kit::Claims;
-use partitura_broker::{Error, ErrorKind, Partition, Result, SubscriptionName, TopicName};
+use partitura_broker::{CorrectedClock, Error, ErrorKind, Partition, Result, SubscriptionName, TopicName};
 use tokio::sync::Mutex;
 
 use crate::link::Link;
@@ -100,6 +100,10 @@ impl Claims for Owners {
         }
         heard.map(|message| message.payload).ok_or_else(|| error::disconnected("hear the other members"))
     }
+
+    fn clock(&self) -> Option<CorrectedClock> {
+        Some(self.core.clock.clone())
+    }
 }
 
 /// A member of a shared subscription.
@@ -130,6 +134,10 @@ impl Claims for Competitors {
 
     async fn hear(&self) -> Result<Bytes> {
         std::future::pending().await
+    }
+
+    fn clock(&self) -> Option<CorrectedClock> {
+        Some(self.core.clock.clone())
     }
 }
 
@@ -167,6 +175,10 @@ impl Claims for Listener {
 
     async fn hear(&self) -> Result<Bytes> {
         std::future::pending().await
+    }
+
+    fn clock(&self) -> Option<CorrectedClock> {
+        Some(self.core.clock.clone())
     }
 }
 

@@ -17,7 +17,7 @@ use async_nats::{Message, Subject, Subscriber};
 use async_trait::async_trait;
 use futures::StreamExt;
 use partitura_adapter_kit::{Claim, Claimed};
-use partitura_broker::{Error, ErrorKind, Partition, Result, telemetry};
+use partitura_broker::{Error, ErrorKind, Partition, Result, Timestamp, telemetry};
 use tokio::time::timeout;
 
 use crate::acks::{self, Handle, Place};
@@ -135,7 +135,12 @@ impl Owned {
         let partition = names::partition(&message.subject).unwrap_or(self.partition);
         let redelivered = place.deliveries > 1 || place.sequence <= self.doubted;
         let (message, reply) = wire::delivered(&self.known.topic.name, place.sequence, message);
-        Claimed { partition, message, redelivered, handle: Handle { sequence: place.sequence, reply } }
+        Claimed {
+            partition,
+            message,
+            redelivered,
+            handle: Handle { sequence: place.sequence, reply, stored: place.stored },
+        }
     }
 }
 
@@ -196,6 +201,10 @@ impl Claim for Owned {
             }
             self.arrive().await?;
         }
+    }
+
+    fn stored(&self, handle: &Handle) -> Option<Timestamp> {
+        Some(handle.stored)
     }
 
     fn settle(&mut self, handles: Vec<Handle>) {

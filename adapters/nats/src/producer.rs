@@ -167,11 +167,11 @@ pub(crate) fn partition(known: &Known, key: Option<&Bytes>, id: &MessageId) -> P
     partition_of(key.map_or(id.as_str().as_bytes(), |key| key), known.partitions())
 }
 
-/// Where a message goes, and with which headers: to its partition, or to wait until it is due.
+/// Where a message goes, and with which headers: to its partition, or to wait until it is almost due.
 fn addressed(known: &Known, partition: Partition, message: &Message, now: Timestamp) -> (Subject, HeaderMap) {
     let target = &known.subjects[partition.0 as usize];
     let mut headers = wire::headers(message);
-    match message.not_before.filter(|due| *due > now) {
+    match message.not_before.filter(|due| due.since(now) > delay::LEAD) {
         None => (target.clone(), headers),
         Some(due) => {
             delay::hold_back(&mut headers, due, target);

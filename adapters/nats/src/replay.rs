@@ -108,14 +108,16 @@ impl<M> Replay<M> {
 
 #[cfg(test)]
 mod tests {
+    use partitura_broker::Timestamp;
+
     use super::*;
 
     fn again(sequence: u64) -> Place {
-        Place { sequence, deliveries: 2 }
+        Place { sequence, deliveries: 2, stored: Timestamp::default() }
     }
 
     fn first(sequence: u64) -> Place {
-        Place { sequence, deliveries: 1 }
+        Place { sequence, deliveries: 1, stored: Timestamp::default() }
     }
 
     fn given(replay: &mut Replay<()>) -> Vec<u64> {

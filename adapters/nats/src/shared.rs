@@ -117,7 +117,7 @@ impl Shared {
         }
         let redelivered = place.deliveries > 1 || place.sequence <= self.doubted;
         let (message, reply) = wire::delivered(&self.known.topic.name, place.sequence, message);
-        let handle = Handle { sequence: place.sequence, reply };
+        let handle = Handle { sequence: place.sequence, reply, stored: place.stored };
         Ok(Some(Claimed { partition: Partition(0), message, redelivered, handle }))
     }
 

@@ -1,10 +1,11 @@
+use std::collections::HashSet;
 use std::time::Duration;
 
 use partitura_broker::{ErrorKind, Message, ProducerOptions};
 
 use crate::case::{case, ensure};
-use crate::client::{by_key, ids, now};
-use crate::{Case, CaseResult, Env, check};
+use crate::client::{Member, by_key, ids, now};
+use crate::{Case, CaseResult, Env, Stop, check};
 
 pub(super) const CASES: &[Case] = &[
     case!(
@@ -29,6 +30,13 @@ pub(super) const CASES: &[Case] = &[
         mixed
     ),
     case!("delay.joins_order", One, [], "a delayed message joins the order of its key when it falls due", joins_order),
+    case!(
+        "delay.due_order",
+        One,
+        [Quiet],
+        "delayed messages of one key come in the order in which they fall due, of one millisecond in that of publishing",
+        due_order
+    ),
     case!("delay.over_max", One, [], "beyond the declared maximum publishing is refused, up to it accepted", over_max),
     case!("delay.past_due", One, [], "what was due in the past comes at once", past_due),
     case!("delay.same_tick", One, [], "messages of one key that are due in the same millisecond all arrive", same_tick),
@@ -148,6 +156,53 @@ async fn joins_order(env: &Env) -> CaseResult {
     let mut member = client.join(queue.options()).await?;
     let again = member.drain(3).await?;
     ensure!(ids(&again) == ["k-1", "k-0", "k-2"], "k-1, k-0, k-2 were expected, {:?} came", ids(&again));
+    Ok(())
+}
+
+/// Pairs that are due a few milliseconds apart, or in the same one, every second of them published in reverse.
+async fn due_order(env: &Env) -> CaseResult {
+    const GAPS: [u64; 7] = [0, 1, 2, 3, 4, 5, 100];
+    let queue = env.queue("orders", by_key(6));
+    let margin = env.capabilities().delay.lateness;
+    let (mut members, clients) = (Vec::new(), env.connections(3).await?);
+    for client in &clients {
+        client.declare(&queue.topology()).await?;
+        members.push(client.join(queue.options()).await?);
+    }
+    let client = &clients[0];
+    client.publish(queue.spread(60, 1)).await?;
+    drain_all(&mut members, 60).await?;
+    // Long enough for a busy machine to have them all confirmed.
+    let start = now() + ms(3_000) + margin;
+    let pair = |i: usize| {
+        let (due, gap) = (start + ms(7 * i as u64), ms(GAPS[i % GAPS.len()]));
+        let message = |n: usize, due| queue.message(&format!("k{}", i % 20), n).not_before(due);
+        let (first, second) = (message(1_000 + 2 * i, due), message(1_001 + 2 * i, due + gap));
+        if i % 2 == 1 { [second, first] } else { [first, second] }
+    };
+    client.publish((0..200).flat_map(pair).collect()).await?;
+    drain_all(&mut members, 400).await?;
+    let history = env.history();
+    env.report_lateness(check::lateness(&history).values());
+    check::never_early(&history)?;
+    check::nothing_lost(&history)?;
+    Ok(check::due_order(&history, u64::try_from(margin.as_millis()).unwrap_or(u64::MAX))?)
+}
+
+/// Settles what comes to any of them, until so many messages have come.
+async fn drain_all(members: &mut [Member], count: usize) -> CaseResult {
+    let mut seen = HashSet::new();
+    while seen.len() < count {
+        let coming = members.iter_mut().map(|member| {
+            Box::pin(async move {
+                let deliveries = member.deliveries().await?;
+                member.settle(&deliveries);
+                Ok::<_, Stop>(deliveries)
+            })
+        });
+        let (deliveries, ..) = futures::future::select_all(coming).await;
+        seen.extend(deliveries?.into_iter().map(|delivery| delivery.message.id));
+    }
     Ok(())
 }
 

@@ -1,5 +1,7 @@
+use std::collections::HashMap;
+
 use super::Violation;
-use crate::history::History;
+use crate::history::{History, Record};
 
 /// Checks that no message is delivered before its time, on the wall clock of the receiving process.
 ///
@@ -10,6 +12,49 @@ pub fn never_early(history: &History) -> Result<(), Violation> {
         if let Some(due) = delivered.message.due.filter(|due| entry.wall < *due) {
             let what = format!("{} comes {} ms early", delivered.message.id, due - entry.wall);
             return Err(Violation::new("never_early", what).at(entry));
+        }
+    }
+    Ok(())
+}
+
+/// Checks that delayed messages of one key, in a topic with one subscription, come for the first time in the order in
+/// which they fall due. Messages that are due in the same millisecond come in the order of publishing. A message that was
+/// confirmed less than `margin` milliseconds before the earlier of two is due is left out.
+///
+/// # Errors
+/// The first delivery that is overtaken by one that falls due earlier.
+pub fn due_order(history: &History, margin: u64) -> Result<(), Violation> {
+    /// When it falls due, and which number it has among all that was published.
+    type Place = (u64, usize);
+    let mut places: HashMap<&str, (Place, Option<u64>)> = HashMap::new();
+    let mut last: HashMap<(&str, &str), Vec<(Place, u64, &str)>> = HashMap::new();
+    for (number, entry) in history.entries().iter().enumerate() {
+        match &entry.record {
+            Record::Publishing { sent, .. } => {
+                if let Some(due) = sent.due {
+                    places.entry(&sent.id).or_insert(((due, number), None));
+                }
+            }
+            Record::Published { id, outcome: Ok(_), .. } => {
+                if let Some((_, confirmed)) = places.get_mut(id.as_str()) {
+                    confirmed.get_or_insert(entry.wall);
+                }
+            }
+            Record::Delivered(delivered) => {
+                let sent = &delivered.message;
+                // Taken out: only the first delivery counts.
+                let Some((place, Some(confirmed))) = places.remove(sent.id.as_str()) else { continue };
+                let Some(key) = &sent.key else { continue };
+                let line = last.entry((&sent.topic, key)).or_default();
+                let in_time = |at: u64| at + margin <= place.0;
+                let before = line.iter().find(|(other, at, _)| *other > place && in_time(confirmed) && in_time(*at));
+                if let Some(((due, _), _, id)) = before {
+                    let what = format!("{}, due at {}, comes behind {id}, due at {due}", sent.id, place.0);
+                    return Err(Violation::new("due_order", what).at(entry));
+                }
+                line.push((place, confirmed, &sent.id));
+            }
+            _ => {}
         }
     }
     Ok(())
@@ -42,9 +87,8 @@ impl Lateness {
 
 /// The lateness of the first delivery of every delayed message that had not fallen due when it was published.
 pub fn lateness(history: &History) -> Lateness {
-    use std::collections::{HashMap, HashSet};
+    use std::collections::HashSet;
 
-    use crate::history::Record;
     let mut published: HashMap<&str, u64> = HashMap::new();
     let mut seen: HashSet<&str> = HashSet::new();
     let mut sorted = Vec::new();
@@ -89,6 +133,36 @@ mod tests {
     #[test]
     fn a_millisecond_too_early_is_found() {
         assert!(never_early(&delayed(1_000_108, 100)).unwrap_err().what.contains("1 ms early"));
+    }
+
+    /// Two of a key that are published before anybody comes, due at 1,000,100 and as given, delivered in this order.
+    fn two(second: u64, order: [&str; 2]) -> History {
+        let script = Script::queue(1);
+        let sent = |id: &str, due| Sent { due: Some(due), ..Script::queue(1).sent(id) };
+        let (one, two) = (sent("k-1", 1_000_100), sent("k-2", second));
+        let script = script.publish_as(one.clone(), true).publish_as(two.clone(), true).join(0).assigned(0, 0, 1);
+        let deliver = |script: Script, id: &str| {
+            script.deliver_as(0, if id == "k-1" { one.clone() } else { two.clone() }, 1, false)
+        };
+        order.into_iter().fold(script.wait(1_000), deliver).done()
+    }
+
+    #[test]
+    fn the_order_of_the_due_moments_passes_and_of_one_moment_that_of_publishing() {
+        assert_eq!(due_order(&two(1_000_099, ["k-2", "k-1"]), 10), Ok(()));
+        assert_eq!(due_order(&two(1_000_100, ["k-1", "k-2"]), 10), Ok(()));
+    }
+
+    #[test]
+    fn what_is_overtaken_by_what_falls_due_later_is_found() {
+        let found = due_order(&two(1_000_099, ["k-1", "k-2"]), 10).unwrap_err();
+        assert!(found.what.contains("k-2, due at 1000099, comes behind k-1"), "{found}");
+        assert!(due_order(&two(1_000_100, ["k-2", "k-1"]), 10).is_err());
+    }
+
+    #[test]
+    fn what_was_confirmed_too_late_is_left_out() {
+        assert_eq!(due_order(&two(1_000_099, ["k-1", "k-2"]), 98), Ok(()));
     }
 
     #[test]

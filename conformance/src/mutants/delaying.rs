@@ -19,6 +19,12 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant!("delivers_late", "delay.accuracy", "delivers delayed messages 4.5 s late", Shifts(Shift::Later(4_500))),
     mutant!("late_under_load", "delay.backlog", "delivers delayed messages 4.5 s late", Shifts(Shift::Later(4_500))),
     mutant!(
+        "fires_by_ticks",
+        "delay.due_order",
+        "delivers what is due within 50 ms in the order of publishing",
+        Shifts(Shift::Tick(50))
+    ),
+    mutant!(
         "clamps_delays",
         "delay.over_max",
         "takes a delay beyond the maximum for the maximum",
@@ -50,6 +56,7 @@ enum Shift {
     Drop,
     Earlier(u64),
     Later(u64),
+    Tick(u64),
     Clamp,
 }
 
@@ -73,6 +80,7 @@ impl Twist for Shifts {
                 Shift::Drop if soon => None,
                 Shift::Earlier(by) => Some(Timestamp::from_millis(due.as_millis() - by)),
                 Shift::Later(by) => Some(due + Duration::from_millis(by)),
+                Shift::Tick(length) => Some(Timestamp::from_millis(due.as_millis().next_multiple_of(length))),
                 Shift::Clamp => Some(due.min(now + Duration::from_millis(9 * YEAR))),
                 Shift::Drop => Some(due),
             };

@@ -2,7 +2,7 @@ use std::fmt::Debug;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use partitura_broker::{Message, Partition, Result, TopicName};
+use partitura_broker::{CorrectedClock, Message, Partition, Result, Timestamp, TopicName};
 
 /// A broker whose partitions are claimed one by one, as one member of one subscription sees it. An adapter implements
 /// it, and [`Member`](crate::Member) makes a [`Consumer`](partitura_broker::Consumer) of it.
@@ -45,6 +45,14 @@ pub trait Claims: Debug + Send + Sync + 'static {
     /// # Cancel safety
     /// Safe.
     async fn hear(&self) -> Result<Bytes>;
+
+    /// The clock by which the consumer holds back messages that come before they are due, and gives them out in the order
+    /// in which they fall due. For a broker that passes delayed messages on a little early, or in an order of its own.
+    ///
+    /// `None`: the claims give out no message too early, and all in order.
+    fn clock(&self) -> Option<CorrectedClock> {
+        None
+    }
 }
 
 /// A partition of one topic that one member owns. For the broker, dropping it is a crash: all unsettled messages go to
@@ -62,6 +70,12 @@ pub trait Claim: Debug + Send + 'static {
     /// # Cancel safety
     /// Dropping the future loses no message.
     async fn next(&mut self) -> Result<Vec<Claimed<Self::Handle>>>;
+
+    /// The moment at which the broker stored a message, if it is known. It decides the place of a message without delay
+    /// among those that were delayed.
+    fn stored(&self, _handle: &Self::Handle) -> Option<Timestamp> {
+        None
+    }
 
     /// Settles messages of this claim, in any order. Does not wait: an error of sending comes from the
     /// next [`flush`](Self::flush) or [`next`](Self::next).

@@ -69,7 +69,7 @@ pub trait Broker: Debug + Send + Sync {
     /// Safe: a consumer that was not returned holds nothing.
     ///
     /// Conformance: `order.rebalance`, `order.rebalance_killed`, `shared.competing`, `group.broadcast`, `group.balanced`,
-    /// `group.several_topics`, `scale.churn`.
+    /// `group.clocks_differ`, `group.several_topics`, `scale.churn`.
     async fn consumer(&self, options: ConsumerOptions) -> Result<Box<dyn Consumer>>;
 
     /// Opens a private, short-lived address for replies to this process.

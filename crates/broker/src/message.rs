@@ -31,8 +31,12 @@ pub struct Message {
     pub payload: Bytes,
     /// Not delivered before this moment; in the past or `None`: at once.
     ///
-    /// Conformance: `delay.never_early`, `delay.mixed`, `delay.joins_order`, `delay.past_due`, `delay.same_tick`,
-    /// `delay.consumer_absent`, `delay.survives_restart`, `delay.backlog`.
+    /// It joins the order of its key when it falls due. So delayed messages of a key come in the order in which they fall due
+    /// and, where two are due in the same millisecond, in the order in which they were published. This holds for messages
+    /// whose receipts came at least [`Delay::lateness`](crate::Delay::lateness) before the earlier of them is due.
+    ///
+    /// Conformance: `delay.never_early`, `delay.mixed`, `delay.joins_order`, `delay.due_order`, `delay.past_due`,
+    /// `delay.same_tick`, `delay.consumer_absent`, `delay.survives_restart`, `delay.backlog`.
     pub not_before: Option<Timestamp>,
 }
 

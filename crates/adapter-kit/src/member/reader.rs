@@ -1,12 +1,13 @@
-use std::collections::VecDeque;
 use std::sync::Arc;
 
-use partitura_broker::{Error, Partition, Result};
+use partitura_broker::{CorrectedClock, Error, Partition, Result};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::sleep;
 
 use super::News;
 use super::pool::Pool;
-use crate::{Claim, Claimed};
+use super::waiting::Waiting;
+use crate::Claim;
 
 /// The requests to a reader.
 #[derive(Debug)]
@@ -40,21 +41,25 @@ pub(super) struct Reader<C: Claim> {
     /// Bounded by the credit, too.
     pub(super) news: mpsc::UnboundedSender<News<C::Handle>>,
     pub(super) phase: watch::Receiver<Phase>,
+    /// By which what comes too early is held back.
+    pub(super) clock: Option<CorrectedClock>,
 }
 
 impl<C: Claim> Reader<C> {
     /// Works until the partition is released, or lost: then it ends with the error.
     pub(super) async fn run(mut self) -> Result<()> {
-        // Messages that were read ahead, and have no credit yet. At most the result of one call of `next`.
-        let mut waiting: VecDeque<Claimed<C::Handle>> = VecDeque::new();
+        // Messages that were read ahead, and have no credit yet: the result of one call of `next`, and those not yet due.
+        let mut waiting = Waiting::new(self.clock.take());
         loop {
+            waiting.release();
             match *self.phase.borrow_and_update() {
                 Phase::Reading => {}
                 Phase::Draining => waiting.clear(),
                 Phase::Releasing => break,
             }
             let reading = *self.phase.borrow() == Phase::Reading;
-            let next_size = waiting.front().map(|claimed| claimed.message.size());
+            let next_size = waiting.ready.front().map(|claimed| claimed.message.size());
+            let held = waiting.wait();
             tokio::select! {
                 biased;
                 Some(task) = self.tasks.recv() => perform(&mut self.claim, task).await?,
@@ -63,11 +68,16 @@ impl<C: Claim> Reader<C> {
                     self.give_out(&mut waiting);
                 }
                 batch = self.claim.next(), if reading && next_size.is_none() => {
-                    waiting.extend(batch?);
-                    if waiting.front().is_some_and(|first| self.pool.try_take(first.message.size())) {
+                    for claimed in batch? {
+                        let stored = self.claim.stored(&claimed.handle);
+                        waiting.add(claimed, stored);
+                    }
+                    waiting.release();
+                    if waiting.ready.front().is_some_and(|first| self.pool.try_take(first.message.size())) {
                         self.give_out(&mut waiting);
                     }
                 }
+                () = sleep(held.unwrap_or_default()), if next_size.is_none() && held.is_some() => {}
             }
         }
         while let Ok(task) = self.tasks.try_recv() {
@@ -77,10 +87,10 @@ impl<C: Claim> Reader<C> {
     }
 
     /// Gives out the first message, which has credit, and the next ones as far as the credit goes.
-    fn give_out(&self, waiting: &mut VecDeque<Claimed<C::Handle>>) {
-        let rest = waiting.iter().skip(1);
+    fn give_out(&self, waiting: &mut Waiting<C::Handle>) {
+        let rest = waiting.ready.iter().skip(1);
         let paid = 1 + rest.take_while(|claimed| self.pool.try_take(claimed.message.size())).count();
-        let messages = waiting.drain(..paid).collect();
+        let messages = waiting.ready.drain(..paid).collect();
         // Without a receiver the tenure will soon end.
         let Self { topic, partition, epoch, .. } = *self;
         let _ = self.news.send(News::Deliveries { topic, partition, epoch, messages });

@@ -131,8 +131,8 @@ async fn keep<C: Claims>(
         let (task, received) = mpsc::unbounded_channel();
         tasks.push(task);
         let pool = office.topics[topic].1.clone();
-        let (news, phase) = (office.news.clone(), phase.subscribe());
-        readers.push(Reader { claim, topic, partition, epoch, pool, tasks: received, news, phase }.run());
+        let (news, phase, clock) = (office.news.clone(), phase.subscribe(), office.claims.clock());
+        readers.push(Reader { claim, topic, partition, epoch, pool, tasks: received, news, phase, clock }.run());
     }
     let _ = office.news.send(News::Assigned { partition, epoch, tasks });
     let served = serve(office, partition, try_join_all(readers), &phase, orders).await;

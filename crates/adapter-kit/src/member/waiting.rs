@@ -1,0 +1,195 @@
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use partitura_broker::{Clock, CorrectedClock, Timestamp};
+use tokio::time::Instant;
+
+use crate::Claimed;
+
+/// What comes after its time waits until nothing of its kind has come for so long, and no longer than `GATHER`: a broker that
+/// was away, or had no consumer, passes on what fell due meanwhile in an order of its own.
+const QUIET: Duration = Duration::from_millis(25);
+const GATHER: Duration = Duration::from_millis(500);
+/// The clock is looked at that often: it may have been set.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// What was read and is not given out yet: what is not due is held back, and joins the others in the order in which it falls
+/// due.
+///
+/// A message's place is the moment at which it joined the order of its key: when it fell due or, without a delay, when the
+/// broker stored it. At most what a claim may hold is here.
+#[derive(Debug)]
+pub(super) struct Waiting<H> {
+    /// `None`: the broker gives out nothing too early, and all in order.
+    clock: Option<CorrectedClock>,
+    /// To be given out now.
+    pub(super) ready: VecDeque<Claimed<H>>,
+    /// Held back, and what has its place behind it.
+    held: BTreeMap<(Timestamp, u64), Held<H>>,
+    arrived: u64,
+    /// When something came that was past its time: the first and the last since all was quiet.
+    overdue: Option<(Instant, Instant)>,
+}
+
+#[derive(Debug)]
+struct Held<H> {
+    claimed: Claimed<H>,
+    /// Came after its time.
+    overdue: bool,
+}
+
+impl<H> Waiting<H> {
+    pub(super) fn new(clock: Option<CorrectedClock>) -> Self {
+        Self { clock, ready: VecDeque::new(), held: BTreeMap::new(), arrived: 0, overdue: None }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.ready.clear();
+        self.held.clear();
+    }
+
+    /// Takes up what arrived. `stored` is when the broker stored it, where that is known.
+    pub(super) fn add(&mut self, claimed: Claimed<H>, stored: Option<Timestamp>) {
+        let Some(clock) = &self.clock else { return self.ready.push_back(claimed) };
+        let now = clock.now();
+        // Not later than now, whatever another clock says: what is not delayed waits for nothing that is not due.
+        let place = claimed.message.not_before.unwrap_or_else(|| stored.map_or(now, |stored| stored.min(now)));
+        let overdue = claimed.message.not_before.is_some() && place <= now;
+        let behind = self.held.first_key_value().is_some_and(|((first, _), _)| *first <= place);
+        if claimed.message.not_before.is_none() && !behind {
+            return self.ready.push_back(claimed);
+        }
+        if overdue {
+            let now = Instant::now();
+            self.overdue = Some((self.overdue.map_or(now, |(first, _)| first), now));
+        }
+        self.arrived += 1;
+        self.held.insert((place, self.arrived), Held { claimed, overdue });
+    }
+
+    /// Makes ready what is due.
+    pub(super) fn release(&mut self) {
+        let Some(clock) = &self.clock else { return };
+        let (now, gathering) = (clock.now(), self.gathering());
+        while let Some(first) = self.held.first_entry()
+            && first.key().0 <= now
+            && !(first.get().overdue && gathering.is_some())
+        {
+            self.ready.push_back(first.remove().claimed);
+        }
+        if gathering.is_none() {
+            self.overdue = None;
+        }
+    }
+
+    /// For how long what was past its time is still gathered.
+    fn gathering(&self) -> Option<Duration> {
+        let (first, last) = self.overdue?;
+        let until = (last + QUIET).min(first + GATHER);
+        Some(until.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero())
+    }
+
+    /// How long until something may become ready.
+    pub(super) fn wait(&self) -> Option<Duration> {
+        let ((due, _), first) = self.held.first_key_value()?;
+        let now = self.clock.as_ref()?.now();
+        let gathering = self.gathering().filter(|_| first.overdue).unwrap_or_default();
+        Some(due.since(now).max(gathering).min(LOOK))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use partitura_broker::{Message, Partition, TopicName};
+    use tokio::time::advance;
+
+    use super::*;
+
+    #[derive(Debug, Default)]
+    struct Hands(AtomicU64);
+
+    impl Clock for Hands {
+        fn now(&self) -> Timestamp {
+            Timestamp::from_millis(self.0.load(Ordering::Relaxed))
+        }
+    }
+
+    struct Fixture {
+        hands: Arc<Hands>,
+        waiting: Waiting<()>,
+    }
+
+    impl Fixture {
+        fn at(now: u64) -> Self {
+            let hands = Arc::new(Hands(AtomicU64::new(now)));
+            Self { waiting: Waiting::new(Some(CorrectedClock::over(hands.clone()))), hands }
+        }
+
+        fn add(&mut self, id: &str, due: Option<u64>, stored: u64) {
+            let mut message = Message::new(TopicName::new("t").expect("a name"), id, "");
+            message.not_before = due.map(Timestamp::from_millis);
+            let claimed = Claimed { partition: Partition(0), message, redelivered: false, handle: () };
+            self.waiting.add(claimed, Some(Timestamp::from_millis(stored)));
+        }
+
+        fn ready_at(&mut self, now: u64) -> Vec<String> {
+            self.hands.0.store(now, Ordering::Relaxed);
+            self.waiting.release();
+            self.waiting.ready.drain(..).map(|claimed| claimed.message.id.to_string()).collect()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_early_is_given_out_when_it_is_due_in_the_order_of_the_times() {
+        let mut fixture = Fixture::at(100);
+        fixture.add("third", Some(205), 100);
+        fixture.add("first", Some(201), 100);
+        fixture.add("second", Some(201), 100);
+        assert_eq!(fixture.waiting.wait(), Some(Duration::from_millis(101)));
+        assert!(fixture.ready_at(200).is_empty());
+        assert_eq!(fixture.ready_at(201), ["first", "second"]);
+        assert_eq!(fixture.ready_at(300), ["third"]);
+        assert_eq!(fixture.waiting.wait(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_not_delayed_passes_what_is_not_due() {
+        let mut fixture = Fixture::at(100);
+        fixture.add("delayed", Some(200), 100);
+        fixture.add("plain", None, 101);
+        // Another clock is far ahead.
+        fixture.add("ahead", None, 999_999);
+        assert_eq!(fixture.ready_at(101), ["plain", "ahead"]);
+        assert_eq!(fixture.ready_at(200), ["delayed"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_late_is_sorted_before_it_is_given_out() {
+        let mut fixture = Fixture::at(500);
+        fixture.add("before", None, 205);
+        fixture.add("second", Some(300), 210);
+        fixture.add("behind", None, 310);
+        assert_eq!(fixture.ready_at(500), ["before"]);
+        advance(QUIET - Duration::from_millis(1)).await;
+        fixture.add("first", Some(250), 211);
+        assert!(fixture.ready_at(500).is_empty());
+        advance(QUIET).await;
+        assert_eq!(fixture.ready_at(500), ["first", "second", "behind"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_waits_for_ever_behind_what_keeps_coming_late() {
+        let mut fixture = Fixture::at(500);
+        let mut waited = Duration::ZERO;
+        fixture.add("late", Some(1), 1);
+        while fixture.ready_at(500).is_empty() {
+            assert!(waited <= GATHER);
+            fixture.add("more", Some(2), 2);
+            advance(QUIET / 2).await;
+            waited += QUIET / 2;
+        }
+    }
+}
