@@ -30,6 +30,13 @@ pub(super) const CASES: &[Case] = &[
         several_topics
     ),
     case!(
+        "group.clocks_differ",
+        One,
+        [],
+        "consumers whose clocks are five minutes ahead and behind share the partitions, and take over what one leaves",
+        clocks_differ
+    ),
+    case!(
         "shared.competing",
         One,
         [],
@@ -98,6 +105,41 @@ async fn balanced(env: &Env) -> CaseResult {
         CaseResult::Ok(())
     };
     env.within("12 partitions to be shared out evenly among 3 consumers", settling_in).await??;
+    Ok(check::one_owner(&env.history())?)
+}
+
+async fn clocks_differ(env: &Env) -> CaseResult {
+    const MINUTE: i64 = 60_000;
+    let (queue, clients) = (env.queue("orders", by_key(6)), env.connections(3).await?);
+    clients[0].declare(&queue.topology()).await?;
+    let mut members = Vec::new();
+    for (client, minutes) in clients.iter().zip([0, 5, -5]) {
+        client.broker().clock().correct(minutes * MINUTE);
+        members.push(client.join(queue.options()).await?);
+    }
+    let shared_out = async {
+        let mut steady = 0;
+        // Longer than anybody may be silent: who is taken for dead loses partitions meanwhile.
+        for round in 0.. {
+            let batch = queue.spread(60, 1).into_iter().map(|message| renamed(message, &round.to_string()));
+            let shares: Vec<usize> =
+                sources(&clients[0], &mut members, batch.collect()).await?.iter().map(HashSet::len).collect();
+            env.note(format!("6 partitions are shared out as {shares:?}"));
+            steady = if shares == [2, 2, 2] { steady + 1 } else { 0 };
+            if steady == 8 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        CaseResult::Ok(())
+    };
+    env.within("6 partitions to stay with 3 consumers whose clocks differ", shared_out).await??;
+    // One that is ahead is gone without a word.
+    drop(members.remove(1));
+    let batch = queue.spread(60, 1).into_iter().map(|message| renamed(message, "last"));
+    let taking_over = sources(&clients[0], &mut members, batch.collect());
+    env.within("two consumers to take over what the third left", taking_over).await??;
+    check::nothing_lost(&env.history())?;
     Ok(check::one_owner(&env.history())?)
 }
 

@@ -38,8 +38,21 @@ pub(super) const MUTANTS: &[Mutant] = &[
         LeavesSlowly
     ),
     mutant!("idle_newcomers", "group.balanced", "gives newcomers nothing", IdleNewcomers),
+    mutant!("compares_clocks", "group.clocks_differ", "takes for dead whose clock is a minute off", ComparesClocks),
     mutant!("splits_topics", "group.several_topics", "lets the parking topic have other owners", SplitsTopics),
 ];
+
+/// By its own clock it hears nothing in time.
+#[derive(Debug)]
+struct ComparesClocks;
+
+#[async_trait]
+impl Twist for ComparesClocks {
+    async fn next(&self, own: &mut Own) -> Result<Event> {
+        let dead = own.clock.offset().unsigned_abs() > 60_000;
+        own.map(|deliveries| if dead { Vec::new() } else { deliveries }).await
+    }
+}
 
 #[derive(Debug)]
 struct DoesNotWait;

@@ -82,6 +82,8 @@ pub(super) trait Twist: Debug + Send + Sync + 'static {
 pub(super) struct Own {
     pub(super) inner: Box<dyn Consumer>,
     pub(super) options: ConsumerOptions,
+    /// That of its connection.
+    pub(super) clock: CorrectedClock,
     /// Which consumer of this broker it is, from 0.
     pub(super) number: u32,
     /// What was handed out, settled or not.
@@ -158,7 +160,8 @@ impl Broker for Twisted {
         let inner = self.inner.consumer(self.twist.join(options.clone())).await?;
         let number = self.consumers.fetch_add(1, Ordering::Relaxed);
         let (handed_out, later, tokens) = Default::default();
-        let own = Own { inner, options, number, handed_out, later, tokens };
+        let clock = self.inner.clock();
+        let own = Own { inner, options, clock, number, handed_out, later, tokens };
         Ok(Box::new(TwistedConsumer { own, twist: self.twist.clone() }))
     }
 
