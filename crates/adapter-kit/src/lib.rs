@@ -7,11 +7,13 @@
 //!   once;
 //! * [`Floor`]: settlements in any order over a log that commits one position for all before it;
 //! * [`rendezvous`] and [`rebalance`]: the owners of partitions;
-//! * [`Backoff`]: the wait before trying again.
+//! * [`Backoff`]: the wait before trying again;
+//! * [`Fault`]: known faults of some versions of a server.
 
 mod assignment;
 mod backoff;
 mod claim;
+mod faults;
 mod floor;
 mod member;
 mod slab;
@@ -19,6 +21,7 @@ mod slab;
 pub use assignment::{MemberId, rebalance, rendezvous};
 pub use backoff::Backoff;
 pub use claim::{Claim, Claimed, Claims};
+pub use faults::{Fault, Version, warn_of_faults};
 pub use floor::{Floor, Index};
 pub use member::Member;
 pub use slab::TokenSlab;
