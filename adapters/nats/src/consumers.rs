@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use async_nats::Subject;
 use async_nats::jetstream::consumer::{AckPolicy, Config, DeliverPolicy, Info};
 use async_nats::jetstream::{self, ErrorCode, stream};
+use bytes::Bytes;
 use partitura_broker::{Partition, Result, SubscriptionName, TopicKind};
 use serde_json::json;
 
@@ -176,6 +178,17 @@ pub(crate) async fn write(
     config: &Config,
     action: Action,
 ) -> Result<Result<Info, jetstream::Error>> {
+    let (request, payload) = writing(known, config, action);
+    link.ask(operation, &known.topic.name, request, &payload).await
+}
+
+/// What to publish to change a consumer without waiting for the answer.
+pub(crate) fn update(link: &Link, known: &Known, config: &Config) -> Option<(Subject, Bytes)> {
+    let (request, payload) = writing(known, config, Action::Update);
+    Some((format!("{}.{request}", link.api).into(), serde_json::to_vec(&payload).ok()?.into()))
+}
+
+fn writing(known: &Known, config: &Config, action: Action) -> (String, serde_json::Value) {
     let name = config.durable_name.as_ref().or(config.name.as_ref()).map_or("", String::as_str);
     let request = format!("CONSUMER.CREATE.{}.{name}.{}", known.stream, config.filter_subject);
     let action = match action {
@@ -183,6 +196,5 @@ pub(crate) async fn write(
         Action::Update => "update",
         Action::Either => "",
     };
-    let payload = json!({ "stream_name": known.stream, "config": config, "action": action });
-    link.ask(operation, &known.topic.name, request, &payload).await
+    (request, json!({ "stream_name": known.stream, "config": config, "action": action }))
 }

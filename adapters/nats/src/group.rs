@@ -15,6 +15,7 @@ use tokio::sync::Mutex;
 use crate::link::Link;
 use crate::nats::Core;
 use crate::owned::{Of, Owned};
+use crate::prefetch::Ahead;
 use crate::shared::Shared;
 use crate::topics::Known;
 use crate::{error, names};
@@ -32,6 +33,8 @@ pub(crate) struct Owners {
     core: Arc<Core>,
     topics: Covered,
     subscription: SubscriptionName,
+    /// How many bytes of each partition may be here, given out or not.
+    bytes: usize,
     /// Where the members tell each other that they are there.
     meeting: String,
     hearing: Mutex<Option<Hearing>>,
@@ -45,11 +48,16 @@ struct Hearing {
 
 impl Owners {
     /// Begins to listen at once, so that nobody's answer to the first word is missed.
-    pub(crate) async fn join(core: Arc<Core>, topics: Covered, subscription: SubscriptionName) -> Result<Self> {
+    pub(crate) async fn join(
+        core: Arc<Core>,
+        topics: Covered,
+        subscription: SubscriptionName,
+        bytes: usize,
+    ) -> Result<Self> {
         let first = topics.keys().min().cloned();
         let first = first.ok_or_else(|| Error::new(ErrorKind::InvalidArgument, "consume", "no topic is named"))?;
         let meeting = names::members(core.topics.prefix(), &first, &subscription);
-        let owners = Self { core, topics, subscription, meeting, hearing: Mutex::default() };
+        let owners = Self { core, topics, subscription, bytes, meeting, hearing: Mutex::default() };
         let hearing = owners.listen().await?;
         hearing.link.arrived("join a subscription").await?;
         *owners.hearing.lock().await = Some(hearing);
@@ -71,7 +79,7 @@ impl Claims for Owners {
     async fn claim(&self, topic: &TopicName, partition: Partition, ahead: usize) -> Result<Owned> {
         let known = find(&self.topics, topic)?;
         let of = Of::Partition(names::owned_consumer(&self.subscription, partition), partition);
-        Owned::claim(self.core.clone(), known, &of, ahead).await
+        Owned::claim(self.core.clone(), known, &of, Ahead { messages: ahead, bytes: self.bytes }).await
     }
 
     async fn say(&self, beat: Bytes) -> Result<()> {
@@ -111,11 +119,13 @@ pub(crate) struct Competitors {
     core: Arc<Core>,
     topics: Covered,
     subscription: SubscriptionName,
+    /// How many bytes may be here, given out or not.
+    bytes: usize,
 }
 
 impl Competitors {
-    pub(crate) fn new(core: Arc<Core>, topics: Covered, subscription: SubscriptionName) -> Self {
-        Self { core, topics, subscription }
+    pub(crate) fn new(core: Arc<Core>, topics: Covered, subscription: SubscriptionName, bytes: usize) -> Self {
+        Self { core, topics, subscription, bytes }
     }
 }
 
@@ -125,6 +135,7 @@ impl Claims for Competitors {
 
     async fn claim(&self, topic: &TopicName, _: Partition, ahead: usize) -> Result<Shared> {
         let known = find(&self.topics, topic)?;
+        let ahead = Ahead { messages: ahead, bytes: self.bytes };
         Shared::claim(self.core.clone(), known, &self.subscription, ahead).await
     }
 
@@ -146,15 +157,17 @@ pub(crate) struct Listener {
     core: Arc<Core>,
     known: Arc<Known>,
     of: Of,
+    bytes: usize,
     /// Claimed when the listener was made: everything from then on is for it.
     first: Mutex<Option<Owned>>,
 }
 
 impl Listener {
-    pub(crate) async fn new(core: Arc<Core>, known: Arc<Known>, ahead: usize) -> Result<Self> {
+    pub(crate) async fn new(core: Arc<Core>, known: Arc<Known>, ahead: Ahead) -> Result<Self> {
         let of = Of::Stream(format!("listener-{}", uuid::Uuid::now_v7().simple()));
+        let bytes = ahead.bytes;
         let first = Owned::claim(core.clone(), known.clone(), &of, ahead).await?;
-        Ok(Self { core, known, of, first: Mutex::new(Some(first)) })
+        Ok(Self { core, known, of, bytes, first: Mutex::new(Some(first)) })
     }
 }
 
@@ -166,6 +179,7 @@ impl Claims for Listener {
         if let Some(first) = self.first.lock().await.take() {
             return Ok(first);
         }
+        let ahead = Ahead { messages: ahead, bytes: self.bytes };
         Owned::claim(self.core.clone(), self.known.clone(), &self.of, ahead).await
     }
 

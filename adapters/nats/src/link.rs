@@ -21,6 +21,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::acks::{self, Acks};
 use crate::confirms::Confirms;
+use crate::deletions::Deletions;
 use crate::error;
 use crate::options::{Auth, Settings};
 
@@ -104,10 +105,13 @@ impl fmt::Debug for Connection {
 /// One connection, for as long as it lasts.
 pub(crate) struct Link {
     pub(crate) client: Client,
-    pub(crate) jetstream: jetstream::Context,
+    jetstream: jetstream::Context,
+    /// What the subjects of the JetStream API begin with.
+    pub(crate) api: String,
     pub(crate) info: ServerInfo,
     pub(crate) acks: Acks,
     confirms: OnceCell<Arc<Confirms>>,
+    deletions: OnceCell<Deletions>,
     lost: watch::Receiver<bool>,
     acknowledging: JoinHandle<()>,
 }
@@ -153,10 +157,12 @@ impl Link {
         })?;
         let (acks, tasks) = mpsc::unbounded_channel();
         Ok(Self {
-            jetstream: jetstream::new(client.clone()),
+            jetstream: jetstream::with_prefix(client.clone(), &settings.api),
+            api: settings.api.clone(),
             info: client.server_info(),
             acks: Acks::new(acks),
             confirms: OnceCell::new(),
+            deletions: OnceCell::new(),
             lost,
             acknowledging: tokio::spawn(acks::send(client.clone(), tasks)),
             client,
@@ -177,6 +183,11 @@ impl Link {
     pub(crate) async fn confirms(&self) -> Result<&Arc<Confirms>> {
         let open = async || Confirms::open(&self.client).await.map(Arc::new);
         self.confirms.get_or_try_init(open).await
+    }
+
+    /// The server's consumers that are deleted from now on.
+    pub(crate) async fn deletions(&self) -> Result<&Deletions> {
+        self.deletions.get_or_try_init(|| Deletions::open(&self.client)).await
     }
 
     /// Returns when the server has taken what was sent before.

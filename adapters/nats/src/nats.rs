@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use partitura_adapter_kit::Member;
+use partitura_adapter_kit::{Member, warn_of_faults};
 use partitura_broker::{
     Broker, Capabilities, Consumer, ConsumerOptions, CorrectedClock, Delay, Durability, Error, ErrorKind, Inbox,
     Limits, Ordering, Partition, Producer, ProducerOptions, Result, SubscriptionName, Supports, TopicKind, TopicName,
@@ -15,10 +15,12 @@ use partitura_broker::{
 use tokio::sync::watch;
 use tracing::Instrument;
 
+use crate::faults::FAULTS;
 use crate::group::{Competitors, Covered, Listener, Owners};
 use crate::inbox::NatsInbox;
 use crate::link::{Connection, Link};
-use crate::options::{Options, Settings};
+use crate::options::{API, Options, Settings};
+use crate::prefetch::Ahead;
 use crate::producer::NatsProducer;
 use crate::topics::{Known, Topics};
 use crate::topology::Declaring;
@@ -92,8 +94,9 @@ impl Nats {
         let (publishing, consuming) = (connection(), connection());
         let link = publishing.link("connect").await?;
         check_server(&link).await?;
+        warn_of_faults(SYSTEM, &link.info.version, FAULTS);
         let capabilities = capabilities(&link, &settings)?;
-        let topics = Topics::new(settings.prefix.clone());
+        let topics = Topics::new(settings.prefix.clone(), settings.replicas);
         Ok(Self {
             core: Arc::new(Core {
                 settings,
@@ -133,13 +136,15 @@ impl Nats {
             let message = "the topics of one subscription are ordered alike, at least one, and these are not";
             return Err(Error::new(ErrorKind::InvalidArgument, "consume", message).of(&subscription));
         };
+        // What is here of all partitions together, given out or not, is at most twice what may be out.
+        let bytes = 2 * (options.credit.bytes.get() / ordering.unwrap_or(1) as usize);
         Ok(match ordering {
             Some(partitions) => {
-                let owners = Arc::new(Owners::join(core, topics, subscription).await?);
+                let owners = Arc::new(Owners::join(core, topics, subscription, bytes).await?);
                 Box::new(Member::ordered(owners, options, partitions, SYSTEM))
             }
             None => {
-                let competitors = Arc::new(Competitors::new(core, topics, subscription));
+                let competitors = Arc::new(Competitors::new(core, topics, subscription, bytes));
                 Box::new(Member::competing(competitors, options, SYSTEM))
             }
         })
@@ -157,7 +162,8 @@ impl Nats {
             return Err(Error::new(ErrorKind::InvalidArgument, "consume", message).of(name));
         }
         let partitions = ordering(&known).unwrap_or(0);
-        let listener = Listener::new(self.core.clone(), known, options.credit.messages.get()).await?;
+        let ahead = Ahead { messages: options.credit.messages.get(), bytes: 2 * options.credit.bytes.get() };
+        let listener = Listener::new(self.core.clone(), known, ahead).await?;
         Ok(Box::new(Member::listening(Arc::new(listener), options, partitions, SYSTEM)))
     }
 }
@@ -194,7 +200,8 @@ async fn check_server(link: &Link) -> Result<()> {
             "the server is NATS {found}; {major}.{minor} or later has the delays that are needed"
         ));
     }
-    if !link.info.jetstream {
+    // With a domain it is another server's.
+    if !link.info.jetstream && link.api == API {
         return incompatible("JetStream is off; start the server with -js, or connect to one that has it".to_owned());
     }
     match link.ask::<serde_json::Value>("connect", &link.info.server_name, "INFO".to_owned(), &json!({})).await? {
@@ -211,7 +218,8 @@ fn capabilities(link: &Link, settings: &Settings) -> Result<Capabilities> {
     }
     Ok(Capabilities {
         broker: format!("nats {}", link.info.version),
-        durability: if settings.replicas >= 3 { Durability::Replicated } else { Durability::Written },
+        // Streams that have fewer replicas than were asked for are refused.
+        durability: if settings.replicas >= Some(3) { Durability::Replicated } else { Durability::Written },
         delay: Delay { native: true, max: YEAR * 10, lateness: Duration::from_millis(100) },
         hold: None,
         limits: Limits { payload, ..Limits::default() },

@@ -19,6 +19,7 @@ use crate::wire::decode_url;
 /// | client certificate and key, PEM | `?tls_cert=PATH&tls_key=PATH` | `NATS_CERT`, `NATS_KEY` |
 /// | prefix | `?prefix=` | |
 /// | replicas | `?replicas=` | |
+/// | JetStream domain, or the prefix of its API | `?domain=` or `?api_prefix=` | |
 ///
 /// `tls://` requires TLS; with `nats://` the server decides. Characters that mean something in a URL are percent-encoded.
 #[derive(Clone, Default)]
@@ -36,6 +37,11 @@ pub struct Options {
     pub prefix: Option<String>,
     /// On how many servers of a cluster new streams are kept: 1 (default), 3 or 5.
     pub replicas: Option<usize>,
+    /// The JetStream domain to work in, where it is not that of the server that is connected to: a hub behind a leaf node.
+    pub domain: Option<String>,
+    /// What the subjects of the JetStream API begin with, where another account exports them under a prefix of its own. By
+    /// default `$JS.API`, or what the domain says.
+    pub api_prefix: Option<String>,
 }
 
 /// Who we are.
@@ -78,6 +84,8 @@ impl fmt::Debug for Options {
             .field("auth", &self.auth)
             .field("tls_ca", &self.tls_ca)
             .field("prefix", &self.prefix)
+            .field("domain", &self.domain)
+            .field("api_prefix", &self.api_prefix)
             .finish_non_exhaustive()
     }
 }
@@ -93,8 +101,14 @@ pub(crate) struct Settings {
     pub(crate) tls_client: Option<(PathBuf, PathBuf)>,
     pub(crate) name: String,
     pub(crate) prefix: String,
-    pub(crate) replicas: usize,
+    /// What was asked for; `None` where whatever there is will do.
+    pub(crate) replicas: Option<usize>,
+    /// What the subjects of the JetStream API begin with.
+    pub(crate) api: String,
 }
+
+/// The API of the server itself.
+pub(crate) const API: &str = "$JS.API";
 
 impl Settings {
     pub(crate) fn new(url: &str, options: Options) -> Result<Self> {
@@ -119,15 +133,29 @@ impl Settings {
         if prefix.is_empty() || prefix.len() > 32 || !prefix.chars().all(plain) {
             return Err(invalid(&format!("the prefix {prefix:?}; use 1 to 32 letters, digits, `_` and `-`")));
         }
+        let domain = options.domain.or_else(|| parameter("domain"));
+        let api_prefix = options.api_prefix.or_else(|| parameter("api_prefix"));
+        let api = match (domain, api_prefix) {
+            (Some(_), Some(_)) => {
+                return Err(invalid("a domain and an API prefix; one of them says where JetStream is"));
+            }
+            (Some(domain), None) => format!("$JS.{domain}.API"),
+            (None, Some(prefix)) => prefix,
+            (None, None) => API.to_owned(),
+        };
+        if api.split('.').any(|token| token.is_empty() || token.contains([' ', '*', '>'])) {
+            return Err(invalid(&format!("the JetStream API at {api:?}; use a domain's name, or a subject")));
+        }
         Ok(Self {
             servers,
             tls,
             auth,
+            api,
             tls_ca: options.tls_ca.or_else(|| path("tls_ca", "NATS_CA")),
             tls_client: options.tls_client.or_else(|| path("tls_cert", "NATS_CERT").zip(path("tls_key", "NATS_KEY"))),
             name: options.name.unwrap_or_else(|| "partitura".into()),
             prefix,
-            replicas: options.replicas.or(replicas).unwrap_or(1),
+            replicas: options.replicas.or(replicas),
         })
     }
 }
@@ -150,7 +178,8 @@ struct Address {
     parameters: Vec<(String, String)>,
 }
 
-const PARAMETERS: [&str; 8] = ["creds", "nkey", "prefix", "replicas", "tls_ca", "tls_cert", "tls_key", "token"];
+const PARAMETERS: [&str; 10] =
+    ["api_prefix", "creds", "domain", "nkey", "prefix", "replicas", "tls_ca", "tls_cert", "tls_key", "token"];
 
 impl Address {
     fn parse(url: &str) -> Result<Self> {
@@ -207,11 +236,20 @@ mod tests {
         let found = settings("nats://a%40b:p%3Aq@one,two:4333/?replicas=3&prefix=x&tls_ca=ca.pem").expect("a good URL");
         assert_eq!(found.servers, ["nats://one", "nats://two:4333"]);
         assert!(matches!(&found.auth, Some(Auth::Password { user, password }) if user == "a@b" && password == "p:q"));
-        assert_eq!((found.replicas, &*found.prefix, found.tls), (3, "x", false));
+        assert_eq!((found.replicas, &*found.prefix, found.tls), (Some(3), "x", false));
         assert_eq!(found.tls_ca, Some("ca.pem".into()));
         let token = settings("tls://secret@[::1]:4222").expect("a good URL");
         assert!(token.tls && matches!(&token.auth, Some(Auth::Token(token)) if token == "secret"));
         assert_eq!(token.servers, ["tls://[::1]:4222"]);
+    }
+
+    #[test]
+    fn a_domain_or_a_prefix_says_where_jetstream_is() {
+        let api = |query| settings(&format!("nats://h{query}")).map(|settings| settings.api).ok();
+        assert_eq!(api("").as_deref(), Some("$JS.API"));
+        assert_eq!(api("?domain=hub").as_deref(), Some("$JS.hub.API"));
+        assert_eq!(api("?api_prefix=theirs.api").as_deref(), Some("theirs.api"));
+        assert_eq!((api("?domain=a&api_prefix=b"), api("?domain="), api("?api_prefix=a.*")), (None, None, None));
     }
 
     #[test]

@@ -18,12 +18,14 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use partitura_adapter_kit::{Claim, Claimed};
 use partitura_broker::{Error, ErrorKind, Partition, Result, Timestamp, telemetry};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use crate::acks::{self, Handle, Place};
 use crate::consumers::{self, Action, Delivery, HEARTBEAT};
+use crate::deletions::Deletion;
 use crate::link::Link;
 use crate::nats::Core;
+use crate::prefetch::{Ahead, Prefetch};
 use crate::replay::{Arrival, Replay};
 use crate::topics::Known;
 use crate::{error, names, wire};
@@ -31,7 +33,8 @@ use crate::{error, names, wire};
 const CLAIM: &str = "claim a partition";
 const CONSUME: &str = "consume";
 
-/// How long the server's consumer may be silent. It says that it is there more often than that.
+/// How long the server's consumer may be silent. It says that it is there more often than that, and where it is deleted the
+/// server says so at once.
 const SILENCE: Duration = Duration::from_secs(4 * HEARTBEAT.as_secs());
 /// How long is waited for more of what was left behind before the server is asked how much there is.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -55,6 +58,12 @@ pub(crate) struct Owned {
     consumer: String,
     partition: Partition,
     ahead: usize,
+    prefetch: Prefetch,
+    /// As it was written when the partition was claimed.
+    config: Config,
+    deletion: Deletion,
+    /// When the server's consumer was heard last.
+    heard: Instant,
     arriving: Subscriber,
     replay: Replay<Message>,
     /// Up to this number, the server may have delivered messages and forgotten it.
@@ -64,7 +73,7 @@ pub(crate) struct Owned {
 }
 
 impl Owned {
-    pub(crate) async fn claim(core: Arc<Core>, known: Arc<Known>, of: &Of, ahead: usize) -> Result<Self> {
+    pub(crate) async fn claim(core: Arc<Core>, known: Arc<Known>, of: &Of, ahead: Ahead) -> Result<Self> {
         let link = core.consuming.link(CLAIM).await?;
         let name = match of {
             Of::Partition(name, _) | Of::Stream(name) => name.clone(),
@@ -78,7 +87,9 @@ impl Owned {
         let subscribed = link.client.queue_subscribe(to.clone(), consumers::OWNER.to_owned()).await;
         let arriving = subscribed.map_err(|e| error::disconnected(CLAIM).because(e))?;
         let doubted = doubt.up_to;
-        let delivery = Delivery { to: &to, ahead, doubt };
+        let deletion = link.deletions().await?.of(&known.stream, &name);
+        let prefetch = Prefetch::new(ahead);
+        let delivery = Delivery { to: &to, ahead: prefetch.asked(), doubt };
         let (partition, config, action) = match of {
             Of::Partition(name, partition) => {
                 let config = consumers::owned(&known, name.clone(), *partition, Some(delivery));
@@ -90,22 +101,41 @@ impl Owned {
             }
         };
         let info = bind(&core, &link, &known, &name, &config, action).await?;
-        let replay = Replay::new(info.num_ack_pending);
-        Ok(Self { core, link, known, consumer: name, partition, ahead, arriving, replay, doubted, unconfirmed: None })
+        Ok(Self {
+            core,
+            link,
+            known,
+            consumer: name,
+            partition,
+            ahead: ahead.messages,
+            prefetch,
+            config,
+            deletion,
+            heard: Instant::now(),
+            arriving,
+            replay: Replay::new(info.num_ack_pending),
+            doubted,
+            unconfirmed: None,
+        })
     }
 
     /// Waits for messages and takes them up. Dropped before it ends, it has taken nothing.
     async fn arrive(&mut self) -> Result<()> {
         let mut closed = self.core.closed();
-        let limit = if self.replay.is_waiting() { PAUSE } else { SILENCE };
+        let limit = if self.replay.is_waiting() { Instant::now() + PAUSE } else { self.heard + SILENCE };
         let arrived = tokio::select! {
             biased;
             () = closed.wait() => return Err(error::closed(CONSUME)),
             () = self.link.lost() => return Err(error::disconnected(CONSUME)),
-            arrived = timeout(limit, arrived(&mut self.arriving)) => arrived,
+            () = self.deletion.happened() => return Err(self.silent()),
+            arrived = timeout_at(limit, arrived(&mut self.arriving)) => arrived,
         };
         match arrived {
-            Ok(Some(messages)) => messages.into_iter().for_each(|message| self.take_up(message)),
+            Ok(Some(messages)) => {
+                self.heard = Instant::now();
+                messages.into_iter().for_each(|message| self.take_up(message));
+                self.fetch();
+            }
             Ok(None) => return Err(error::disconnected(CONSUME)),
             Err(_) if self.replay.is_waiting() => {
                 let info = consumers::find(&self.link, CONSUME, &self.known, &self.consumer).await?;
@@ -126,8 +156,18 @@ impl Owned {
         let Some((place, reply)) = message.reply.clone().and_then(|reply| Some((Place::of(&reply)?, reply))) else {
             return;
         };
+        self.prefetch.came(message.length);
         if self.replay.arrive(place, message) == Arrival::Settled {
             self.link.acks.acknowledge(vec![reply]);
+        }
+    }
+
+    /// Has the server send more in advance, or less. Nobody waits for its answer: it is asked again when that is worth it.
+    fn fetch(&mut self) {
+        let Some(ahead) = self.prefetch.change() else { return };
+        self.config.max_ack_pending = i64::try_from(ahead).unwrap_or(i64::MAX);
+        if let Some((subject, payload)) = consumers::update(&self.link, &self.known, &self.config) {
+            self.link.acks.ask(subject, self.link.client.new_inbox().into(), payload);
         }
     }
 

@@ -21,6 +21,7 @@ use crate::acks::{self, Handle, Place};
 use crate::consumers::{self, Action, HELD_FOR};
 use crate::link::Link;
 use crate::nats::Core;
+use crate::prefetch::{Ahead, Prefetch};
 use crate::topics::Known;
 use crate::{error, names, wire};
 
@@ -39,7 +40,7 @@ pub(crate) struct Shared {
     link: Arc<Link>,
     known: Arc<Known>,
     consumer: String,
-    ahead: usize,
+    prefetch: Prefetch,
     /// Where requested messages come to.
     inbox: Subject,
     arriving: Subscriber,
@@ -71,7 +72,7 @@ impl Shared {
         core: Arc<Core>,
         known: Arc<Known>,
         subscription: &SubscriptionName,
-        ahead: usize,
+        ahead: Ahead,
     ) -> Result<Self> {
         let link = core.consuming.link(CONSUME).await?;
         let consumer = names::shared_consumer(subscription);
@@ -86,18 +87,34 @@ impl Shared {
         let held = Arc::new(Held::default());
         let keeping = tokio::spawn(keep(link.clone(), held.clone()));
         let (doubted, requested, unconfirmed) = (doubt.up_to, 0, None);
-        Ok(Self { core, link, known, consumer, ahead, inbox, arriving, requested, held, doubted, unconfirmed, keeping })
+        let prefetch = Prefetch::new(ahead);
+        Ok(Self {
+            core,
+            link,
+            known,
+            consumer,
+            prefetch,
+            inbox,
+            arriving,
+            requested,
+            held,
+            doubted,
+            unconfirmed,
+            keeping,
+        })
     }
 
     /// Requests as many as there is room for, unless that is hardly worth it.
     fn request(&mut self) {
-        let room = self.ahead.saturating_sub(self.held.lock().len() + self.requested);
-        if room == 0 || (self.requested > 0 && 2 * room < self.ahead) {
+        let _ = self.prefetch.change();
+        let ahead = self.prefetch.asked();
+        let room = ahead.saturating_sub(self.held.lock().len() + self.requested);
+        if room == 0 || (self.requested > 0 && 2 * room < ahead) {
             return;
         }
         let batch = BatchConfig { batch: room, expires: Some(REQUEST), ..BatchConfig::default() };
         let Ok(payload) = serde_json::to_vec(&batch) else { return };
-        let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", self.known.stream, self.consumer);
+        let subject = format!("{}.CONSUMER.MSG.NEXT.{}.{}", self.link.api, self.known.stream, self.consumer);
         self.link.acks.ask(subject.into(), self.inbox.clone(), payload.into());
         self.requested += room;
     }
@@ -111,6 +128,7 @@ impl Shared {
             return Ok(None);
         };
         self.requested = self.requested.saturating_sub(1);
+        self.prefetch.came(message.length);
         if self.held.lock().insert(place.sequence, reply).is_some() {
             // We were silent for so long that the server gave it away, to us.
             return Ok(None);

@@ -9,7 +9,7 @@ use async_nats::jetstream::stream;
 use partitura_broker::{Error, ErrorKind, Ordering, Partition, Result, Topic, TopicKind, TopicName};
 
 use crate::link::Link;
-use crate::{error, names};
+use crate::{error, fitness, names};
 
 const KIND: &str = "partitura-kind";
 const PARTITIONS: &str = "partitura-partitions";
@@ -67,12 +67,14 @@ pub(crate) fn read(name: &TopicName, config: &stream::Config) -> Option<Topic> {
 #[derive(Debug)]
 pub(crate) struct Topics {
     prefix: String,
+    /// How many replicas were asked for.
+    replicas: Option<usize>,
     known: Mutex<HashMap<TopicName, Arc<Known>>>,
 }
 
 impl Topics {
-    pub(crate) fn new(prefix: String) -> Self {
-        Self { prefix, known: Mutex::default() }
+    pub(crate) fn new(prefix: String, replicas: Option<usize>) -> Self {
+        Self { prefix, replicas, known: Mutex::default() }
     }
 
     pub(crate) fn prefix(&self) -> &str {
@@ -101,6 +103,7 @@ impl Topics {
             let message = format!("the stream {} exists and is none of ours", config.name);
             Error::new(ErrorKind::Incompatible, operation, message).of(name)
         })?;
+        fitness::check(operation, &topic, &config, self.replicas)?;
         let known = Arc::new(Known::new(&self.prefix, topic));
         self.lock().insert(name.clone(), known.clone());
         Ok(known)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::consumer::Config as ConsumerConfig;
-use async_nats::jetstream::stream::{self, Config, RetentionPolicy, StorageType};
+use async_nats::jetstream::stream::{self, Config, StorageType};
 use futures::future::try_join_all;
 use partitura_broker::{
     DeclareMode, Error, ErrorKind, Ordering, Partition, Result, Subscription, SubscriptionName, Topic, TopicKind,
@@ -15,7 +15,7 @@ use crate::consumers::{self, Action};
 use crate::link::Link;
 use crate::options::Settings;
 use crate::topics::{Known, Topics};
-use crate::{error, names, topics};
+use crate::{error, fitness, names, topics};
 
 const DECLARE: &str = "declare";
 
@@ -47,6 +47,7 @@ impl Declaring<'_> {
             None => self.create(topic).await?,
         };
         compare(topic, &config)?;
+        fitness::check(DECLARE, topic, &config, self.settings.replicas)?;
         if topic.kind == TopicKind::Stream {
             let known = Known::new(self.topics.prefix(), topic.clone());
             let keeper = consumers::keeper(names::schedules(self.topics.prefix(), &topic.name));
@@ -75,9 +76,9 @@ impl Declaring<'_> {
             name: names::stream(prefix, &topic.name),
             description: Some(format!("topic {} of Partitura", topic.name)),
             subjects: vec![names::subjects(prefix, &topic.name), names::schedules(prefix, &topic.name)],
-            retention: retention(topic.kind),
+            retention: fitness::retention(topic.kind),
             storage: StorageType::File,
-            num_replicas: self.settings.replicas,
+            num_replicas: self.settings.replicas.unwrap_or(1),
             allow_message_schedules: true,
             // A schedule replaces the one before on its subject.
             allow_rollup: true,
@@ -143,13 +144,6 @@ fn expected(known: &Known, subscription: &SubscriptionName) -> Vec<ConsumerConfi
     }
 }
 
-fn retention(kind: TopicKind) -> RetentionPolicy {
-    match kind {
-        TopicKind::Queue => RetentionPolicy::WorkQueue,
-        TopicKind::Stream => RetentionPolicy::Interest,
-    }
-}
-
 fn compare(topic: &Topic, config: &Config) -> Result<()> {
     let Some(found) = topics::read(&topic.name, config) else {
         return Err(differs(topic, &format!("the stream {} exists and is none of ours", config.name)));
@@ -164,13 +158,6 @@ fn compare(topic: &Topic, config: &Config) -> Result<()> {
         };
         let message = format!("{} were asked for, it has {}", text(topic.ordering), text(found.ordering));
         return Err(differs(topic, &message));
-    }
-    if config.retention != retention(topic.kind) {
-        let (expected, found) = (retention(topic.kind), config.retention);
-        return Err(differs(topic, &format!("its stream's retention is {found:?}, {expected:?} is needed")));
-    }
-    if !config.allow_message_schedules {
-        return Err(differs(topic, "its stream does not allow message schedules"));
     }
     Ok(())
 }
@@ -212,24 +199,17 @@ mod tests {
     fn a_difference_is_named_with_both_sides() {
         let four = Ordering::ByKey { partitions: 4 };
         let asked = topic(TopicKind::Queue, four);
-        let config = |found: &Topic, schedules| Config {
-            metadata: topics::describe(found),
-            retention: retention(found.kind),
-            allow_message_schedules: schedules,
-            ..Config::default()
-        };
-        assert!(compare(&asked, &config(&asked, true)).is_ok());
-        for (found, schedules, text) in [
+        let config = |found: &Topic| Config { metadata: topics::describe(found), ..Config::default() };
+        assert!(compare(&asked, &config(&asked)).is_ok());
+        for (found, text) in [
             (
                 topic(TopicKind::Queue, Ordering::ByKey { partitions: 8 }),
-                true,
                 "4 partitions ordered by key were asked for, it has 8",
             ),
-            (topic(TopicKind::Queue, Ordering::Shared), true, "without order"),
-            (topic(TopicKind::Stream, four), true, "a Queue was asked for, it is a Stream"),
-            (asked.clone(), false, "schedules"),
+            (topic(TopicKind::Queue, Ordering::Shared), "without order"),
+            (topic(TopicKind::Stream, four), "a Queue was asked for, it is a Stream"),
         ] {
-            let error = compare(&asked, &config(&found, schedules)).expect_err(text);
+            let error = compare(&asked, &config(&found)).expect_err(text);
             assert_eq!(error.kind(), ErrorKind::Incompatible);
             assert!(error.to_string().contains(text), "{error}");
         }

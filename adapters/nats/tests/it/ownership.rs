@@ -1,4 +1,7 @@
-use partitura_broker::{Broker, Event, Ordering, Topology};
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use partitura_broker::{Broker, ConsumerOptions, Credit, ErrorKind, Event, Message, Ordering, Topology};
 
 use crate::support::{ids, join, message, nats, publish, subscription, take, topic};
 
@@ -36,4 +39,56 @@ async fn who_listens_to_everything_does_not_disturb_an_owner() {
     let again = take(&mut join(&broker, "s", &topic).await, 10).await;
     assert!(again.iter().all(|delivery| delivery.redelivered));
     drop(curious);
+}
+
+#[tokio::test]
+async fn an_owner_learns_at_once_that_its_consumer_was_deleted() {
+    let (broker, topic) = (nats().await, topic("deleted"));
+    let queue = Topology::new().queue(topic.clone(), ONE).subscription(subscription("s"), [topic.clone()]);
+    broker.declare(&queue).await.expect("it is new");
+    let mut owner = join(&broker, "s", &topic).await;
+    while !matches!(owner.next().await.expect("the server is up"), Event::Assigned(_)) {}
+    let jetstream = async_nats::jetstream::new(broker.vendor().await.expect("a connection"));
+    let stream = jetstream.get_stream(format!("partitura_{topic}")).await.expect("it was declared");
+    stream.delete_consumer("s+0").await.expect("it is there");
+    // The server's own heartbeats would tell after 20 s.
+    let lost = tokio::time::timeout(Duration::from_secs(5), owner.next()).await.expect("in time");
+    assert!(matches!(lost, Ok(Event::Lost(_))), "{lost:?}");
+    let error = owner.next().await.expect_err("there is nothing to claim any more");
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+}
+
+#[tokio::test]
+async fn what_is_fetched_ahead_is_bounded_in_bytes() {
+    const SIZE: usize = 512 << 10;
+    let (broker, topic) = (nats().await, topic("large"));
+    let two = Ordering::ByKey { partitions: 2 };
+    let queue = Topology::new().queue(topic.clone(), two).subscription(subscription("s"), [topic.clone()]);
+    broker.declare(&queue).await.expect("it is new");
+    let large = |n: usize| Message::new(topic.clone(), format!("id-{n}"), vec![0; SIZE]).key(format!("k{n}"));
+    for chunk in 0..8 {
+        publish(&broker, (0..12).map(|n| large(chunk * 12 + n)).collect()).await;
+    }
+    let credit = Credit { bytes: NonZeroUsize::new(8 << 20).expect("more than nothing"), ..Credit::default() };
+    let options = ConsumerOptions::new(subscription("s"), [topic.clone()]).credit(credit);
+    let mut consumer = broker.consumer(options).await.expect("it is declared");
+    let mut held = take(&mut consumer, 14).await;
+    let jetstream = async_nats::jetstream::new(broker.vendor().await.expect("a connection"));
+    let stream = jetstream.get_stream(format!("partitura_{topic}")).await.expect("it was declared");
+    let mut out = 0;
+    for partition in 0..2 {
+        let info = stream.consumer_info(format!("s+{partition}")).await.expect("it is there");
+        out += info.num_ack_pending * SIZE;
+    }
+    assert!(out <= 2 * credit.bytes.get(), "{out} bytes are on their way or here");
+    // All of it comes.
+    let mut came = 0;
+    loop {
+        came += held.len();
+        consumer.settle(&held.iter().map(|held| held.token).collect::<Vec<_>>());
+        if came == 96 {
+            break;
+        }
+        held = take(&mut consumer, 1).await;
+    }
 }

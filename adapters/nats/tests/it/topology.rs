@@ -37,6 +37,37 @@ async fn a_stream_of_somebody_else_is_left_alone() {
 }
 
 #[tokio::test]
+async fn a_stream_that_would_drop_messages_is_refused_when_declared_and_when_used() {
+    let (broker, topic) = (nats().await, topic("limits"));
+    let queue = Topology::new().queue(topic.clone(), TWO).subscription(subscription("s"), [topic.clone()]);
+    broker.declare(&queue).await.expect("it is new");
+    let jetstream = async_nats::jetstream::new(broker.vendor().await.expect("a connection"));
+    let mut stream = jetstream.get_stream(format!("partitura_{topic}")).await.expect("it was declared");
+    let sound = stream.info().await.expect("it is there").config.clone();
+    let hour = std::time::Duration::from_secs(3_600);
+    for (edited, text) in [
+        (Config { max_age: hour, ..sound.clone() }, "age of its stream is 3600s, none is needed"),
+        (Config { max_messages: 10, ..sound.clone() }, "messages of its stream is 10 with the discard policy Old"),
+    ] {
+        jetstream.update_stream(edited).await.expect("an operator may");
+        // One that does not know it yet.
+        let other = nats().await;
+        for error in [
+            other.declare(&queue).await.expect_err(text),
+            other
+                .consumer(partitura_broker::ConsumerOptions::new(subscription("s"), [topic.clone()]))
+                .await
+                .expect_err(text),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::Incompatible);
+            assert!(error.to_string().contains(text), "{error}");
+        }
+    }
+    jetstream.update_stream(sound).await.expect("as it was");
+    nats().await.declare(&queue).await.expect("nothing drops messages now");
+}
+
+#[tokio::test]
 async fn names_with_dots_do_not_meet() {
     let (broker, topic) = (nats().await, topic("a"));
     let below = partitura_broker::TopicName::new(format!("{topic}.0")).expect("a valid name");
