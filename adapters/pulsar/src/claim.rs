@@ -33,6 +33,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) durable: bool,
     /// How many messages may be held of each.
     pub(crate) ahead: usize,
+    /// About how many bytes.
+    pub(crate) bytes: usize,
 }
 
 /// A claim. Pulsar gives everything unsettled to the next owner, in order, as soon as it is dropped.
@@ -77,7 +79,7 @@ impl PulsarClaim {
             sources.push(Source {
                 registered,
                 partition: *partition,
-                flow: Flow::new(wanted.ahead),
+                flow: Flow::new(wanted.ahead, wanted.bytes),
                 ledger: Ledger::new(core.settles_by_index),
                 seen,
                 unconfirmed: None,

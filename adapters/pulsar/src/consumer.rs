@@ -27,6 +27,8 @@ const OPERATION: &str = "consume";
 pub(crate) struct PulsarClaims {
     core: Arc<Core>,
     role: Role,
+    /// How many bytes of each partition may be here, given out or not: of all together twice what may be out.
+    bytes: usize,
     /// Of the topics: the delayed messages that this process helps to forward.
     _forwarders: Vec<Arc<Forwarder>>,
 }
@@ -81,8 +83,9 @@ async fn joined(core: &Arc<Core>, options: &ConsumerOptions) -> Result<Box<dyn C
         },
     };
     let forwarders = options.topics.iter().map(|topic| core.forwarders.of(core, topic)).collect();
+    let bytes = 2 * (options.credit.bytes.get() / ordering.partitions().max(1) as usize);
     let ordered = matches!(role, Role::Owner { .. });
-    let claims = Arc::new(PulsarClaims { core: core.clone(), role, _forwarders: forwarders });
+    let claims = Arc::new(PulsarClaims { core: core.clone(), role, bytes, _forwarders: forwarders });
     Ok(match (ordered, &options.subscription, ordering) {
         (true, _, _) => Box::new(Member::ordered(claims, options, ordering.partitions(), SYSTEM)),
         (false, Some(_), _) => Box::new(Member::competing(claims, options, SYSTEM)),
@@ -143,7 +146,11 @@ impl Claims for PulsarClaims {
             }
         };
         let ahead = ahead.div_ceil(partitions.len().max(1));
-        PulsarClaim::new(&self.core, Wanted { topic, partitions, subscription, kind, durable, ahead }).await
+        PulsarClaim::new(
+            &self.core,
+            Wanted { topic, partitions, subscription, kind, durable, ahead, bytes: self.bytes },
+        )
+        .await
     }
 
     async fn say(&self, beat: Bytes) -> Result<()> {

@@ -35,6 +35,8 @@ use crate::wire::Outbound;
 const OPERATION: &str = "forward";
 /// How many timers a forwarder holds.
 const AHEAD: usize = 4_096;
+/// About how many bytes of them.
+const BYTES: usize = 16 << 20;
 /// How many messages are published to one destination at once.
 const AT_ONCE: usize = 500;
 /// How soon a process that waits for its turn asks again.
@@ -137,6 +139,7 @@ impl Term {
             kind: SubType::Shared,
             durable: true,
             ahead: AHEAD,
+            bytes: BYTES,
         };
         Ok(Self {
             core: core.clone(),

@@ -38,6 +38,7 @@ mod core;
 mod delay;
 mod destination;
 mod error;
+mod faults;
 mod forwarder;
 mod identity;
 mod inbox;

@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use partitura_adapter_kit::warn_of_faults;
 use partitura_broker::{
     Broker, Capabilities, Consumer, ConsumerOptions, CorrectedClock, Delay, Durability, Error, ErrorKind, Inbox,
     Limits, Producer, ProducerOptions, Result, Supports, TopicName, Topology,
@@ -10,9 +11,10 @@ use tokio::time::timeout;
 
 use crate::admin::{self, Admin};
 use crate::consumer;
-use crate::core::Core;
+use crate::core::{Core, SYSTEM};
 use crate::delay::{self, Forwarders};
 use crate::error;
+use crate::faults;
 use crate::identity::Identity;
 use crate::inbox::PulsarInbox;
 use crate::lanes::Lanes;
@@ -25,6 +27,8 @@ use crate::vendor;
 
 /// The broker's setting on which batches depend.
 const BY_INDEX: &str = "acknowledgmentAtBatchIndexLevelEnabled";
+/// Its setting of what tracks delayed messages.
+const TRACKER: &str = "delayedDeliveryTrackerFactoryClassName";
 /// How long closing waits for what was accepted.
 const CLOSE: Duration = Duration::from_secs(20);
 
@@ -61,6 +65,12 @@ impl Pulsar {
             Batching::Off => false,
             Batching::Auto => admin.setting(BY_INDEX).await?.as_deref() == Some("true"),
         };
+        if settles_by_index {
+            warn_of_faults(SYSTEM, version.trim(), faults::WITH_BATCHES);
+        }
+        if admin.setting(TRACKER).await?.is_some_and(|tracker| tracker.contains("Bucket")) {
+            warn_of_faults(SYSTEM, version.trim(), faults::WITH_BUCKETS);
+        }
         let clock = CorrectedClock::over(target.options.clock.clone());
         let core = Core {
             capabilities: capabilities(version.trim()),

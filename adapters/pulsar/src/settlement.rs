@@ -4,10 +4,8 @@ use std::collections::HashMap;
 
 use pulsar::proto::MessageIdData;
 
-/// About how many bytes a claim may hold in advance. Pulsar's credit counts messages, and they may be large.
-const BYTES: usize = 8 << 20;
-/// What a message is taken for before one was seen.
-const GUESS: usize = 64 << 10;
+/// What a message is taken for before one was seen: the largest that every broker takes.
+const GUESS: usize = 1 << 20;
 
 /// The place of an entry in its log. Grows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -134,24 +132,29 @@ impl Ledger {
 #[derive(Debug)]
 pub(crate) struct Flow {
     ahead: usize,
+    /// About how many bytes may be held. Pulsar's credit counts messages, and they may be large.
+    bytes: usize,
     /// Received and not settled.
     held: usize,
     /// Granted and not received. Below zero after a large batch, at the broker as here.
     granted: i64,
-    /// The mean size of a message, slowly following what comes.
+    /// The mean size of a message: up at once, down slowly; before one was seen, a guess.
     size: usize,
+    seen: bool,
 }
 
 impl Flow {
-    pub(crate) fn new(ahead: usize) -> Self {
-        Self { ahead: ahead.max(1), held: 0, granted: 0, size: GUESS }
+    pub(crate) fn new(ahead: usize, bytes: usize) -> Self {
+        Self { ahead: ahead.max(1), bytes, held: 0, granted: 0, size: GUESS, seen: false }
     }
 
     /// An entry of so many messages to be settled has come.
     pub(crate) fn received(&mut self, messages: usize, bytes: usize) {
         self.granted -= i64::try_from(messages).unwrap_or(i64::MAX);
         self.held += messages;
-        self.size = (self.size * 7 + bytes / messages.max(1)) / 8;
+        let size = bytes / messages.max(1);
+        self.size = if !self.seen || size > self.size { size } else { (self.size * 7 + size) / 8 };
+        self.seen = true;
     }
 
     pub(crate) fn settled(&mut self, messages: usize) {
@@ -160,7 +163,7 @@ impl Flow {
 
     /// What to grant now, if anything.
     pub(crate) fn grant(&mut self) -> Option<u32> {
-        let ahead = (BYTES / self.size.max(1)).clamp(1, self.ahead);
+        let ahead = (self.bytes / self.size.max(1)).clamp(1, self.ahead);
         let room = i64::try_from(ahead.saturating_sub(self.held)).unwrap_or(i64::MAX) - self.granted;
         // Not one by one, unless the broker has nothing left.
         let worth = self.granted <= 0 || room >= i64::try_from(ahead / 4).unwrap_or(i64::MAX);
@@ -222,7 +225,7 @@ mod tests {
 
     #[test]
     fn no_more_is_granted_than_may_be_held() {
-        let mut flow = Flow { size: 1, ..Flow::new(8) };
+        let mut flow = Flow { size: 1, ..Flow::new(8, 8 << 20) };
         assert_eq!(flow.grant(), Some(8));
         assert_eq!(flow.grant(), None);
         flow.received(5, 5);
@@ -237,12 +240,11 @@ mod tests {
 
     #[test]
     fn large_messages_are_fetched_a_few_at_a_time() {
-        let mut flow = Flow::new(1_000);
-        assert_eq!(flow.grant(), Some(128));
-        for _ in 0..100 {
-            flow.received(1, 1 << 20);
-            flow.settled(1);
-        }
-        assert_eq!(flow.grant(), None, "28 are on their way, 8 would do");
+        let mut flow = Flow::new(1_000, 8 << 20);
+        assert_eq!(flow.grant(), Some(8), "as many as there may be if all are large");
+        flow.received(1, 256 << 10);
+        assert_eq!(flow.grant(), Some(24), "32 fit, one is held and 7 are on their way");
+        flow.received(1, 1 << 20);
+        assert_eq!(flow.grant(), None, "30 are on their way, 8 would do");
     }
 }
