@@ -71,9 +71,9 @@ pub trait Harness: Send + Sync + 'static {
         None
     }
 
-    /// What the broker itself calls the places where messages of such a topic and its subscription are: queues, exchanges,
-    /// subjects, topics, of partition 0 at least. The suite sends replies there, which must not arrive. None is all right
-    /// where nothing but the adapter can name a place.
+    /// The broker's own names for the places where messages of such a topic and its subscription are: queues,
+    /// exchanges, subjects, topics, at least of partition 0. The suite sends replies there, which must not arrive. None
+    /// is all right where nothing but the adapter can name a place.
     fn places(&self, _topic: &TopicName, _subscription: &SubscriptionName) -> Vec<String> {
         Vec::new()
     }

@@ -117,9 +117,9 @@ pub enum Record {
         topics: Vec<String>,
         /// Its subscription; `None` for a broadcast.
         subscription: Option<String>,
-        /// How many messages of a topic it may hold.
+        /// The number of messages of a topic that it may hold.
         messages: usize,
-        /// How many bytes of a topic it may hold.
+        /// The number of bytes of a topic that it may hold.
         bytes: usize,
     },
     /// A consumer owns a partition from now on.

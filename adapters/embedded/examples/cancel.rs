@@ -28,7 +28,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
                 result?;
             }
         }
-        // Those whose number leaves this rest, spread over all.
+        // Messages whose number has this remainder, spread over all.
         let chosen = |rest: usize| (0..SOME).filter_map(move |i| message(i * (MANY / SOME) + rest).delayed());
         println!("{MANY} delayed, {name}:");
         measure("one call", &broker, chosen(1).collect(), SOME).await?;

@@ -11,7 +11,7 @@ use crate::core::{Core, Desk, lock};
 use crate::failure;
 use crate::storage::Reader;
 
-/// How many read at once.
+/// The number of simultaneous reads.
 const READERS: usize = 4;
 
 /// Reads run on tokio's threads for blocking work, each on a connection of its own: none waits for the writer's sync, and

@@ -1,4 +1,4 @@
--- All that this broker keeps. Created once, by whoever comes first; see `topology::prepare`.
+-- All data of this broker. The first process creates the tables; see `topology::prepare`.
 
 CREATE TABLE topic (
     name text PRIMARY KEY,
@@ -6,7 +6,7 @@ CREATE TABLE topic (
     partitions int -- NULL: shared
 );
 
--- What one reader reads: a partition of a topic, for one subscription. The messages of a topic are copied to each of its lines,
+-- The log of one reader: a partition of a topic, for one subscription. The messages of a topic are copied to each of its lines,
 -- so that every subscription settles by deleting.
 CREATE TABLE line (
     id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -17,7 +17,7 @@ CREATE TABLE line (
     UNIQUE (topic, subscription, partition)
 );
 
--- The order within a line is the order of `place`. What is not due yet has none.
+-- The order within a line is the order of `place`. A message that is not due yet has none.
 CREATE SEQUENCE place;
 
 CREATE TABLE message (
@@ -31,7 +31,7 @@ CREATE TABLE message (
     payload bytea NOT NULL,
     due bigint, -- milliseconds since 1970
     deliveries int NOT NULL DEFAULT 0,
-    owner bigint -- who has it and has not settled it
+    owner bigint -- the owner that has it and has not settled it
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
 
 CREATE INDEX message_free ON message (line, place) WHERE owner IS NULL AND place IS NOT NULL;
@@ -43,15 +43,15 @@ CREATE FUNCTION now_in_millis() RETURNS bigint LANGUAGE sql AS $$
 $$;
 
 -- An owner is the key of an advisory lock that its session holds. The server drops the lock when it drops the session: then
--- the owner is dead, and nobody has to be asked.
+-- the owner is dead, and no other check is needed.
 CREATE FUNCTION living_owners() RETURNS SETOF bigint LANGUAGE sql AS $$
     SELECT (classid::bigint << 32) | objid::bigint FROM pg_locks
     WHERE locktype = 'advisory' AND objsubid = 1
         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 $$;
 
--- A sequence is drawn from before the commit, so that a reader may see 8, and later 7. Hence the rule: places are drawn only by
--- whoever has locked the line, until it commits. (Each statement of a function sees what was committed before that statement.)
+-- A number is drawn from a sequence before the commit, so that a reader may see 8, and later 7. Hence the rule: only the
+-- transaction that has locked the line draws places, until it commits. (Each statement of a function sees what was committed before that statement.)
 CREATE FUNCTION publish(
     topics text[], partitions int[], ids text[], keys bytea[], header_lists bytea[], payloads bytea[], dues bigint[]
 ) RETURNS void LANGUAGE sql AS $$
@@ -69,8 +69,8 @@ CREATE FUNCTION publish(
     ORDER BY m.position;
 $$;
 
--- Takes back what waits, and says which of the wanted it was, by their positions. With the lines locked nothing becomes due in one
--- of them and is deleted in another.
+-- Takes back waiting messages, and returns their positions among the wanted ones. While the lines are locked, no message becomes
+-- due in one of them and is deleted in another.
 CREATE FUNCTION cancel(topics text[], partitions int[], ids text[], dues bigint[]) RETURNS TABLE (which bigint) LANGUAGE sql AS $$
     SELECT FROM line
     WHERE topic = ANY (topics)
@@ -88,13 +88,13 @@ CREATE FUNCTION cancel(topics text[], partitions int[], ids text[], dues bigint[
     SELECT DISTINCT position FROM gone;
 $$;
 
--- The next messages of a line, which are the owner's from now on; and in how many milliseconds the next will be due, which is
--- a row of its own when there are none. First, what has become due joins the line, at its end.
+-- Returns the next messages of a line, which belong to the owner from now on, and the milliseconds until the next one is due,
+-- which are a row of their own if there are no messages. First, messages that have become due join the line, at its end.
 CREATE FUNCTION take(of_line int, by_owner bigint, most int, our_now bigint) RETURNS TABLE (
     due_in bigint, number bigint, partition int, id text, key bytea, headers bytea, payload bytea, due bigint, deliveries int
 ) LANGUAGE sql AS $$
     SELECT FROM line WHERE line.id = of_line AND EXISTS (
-        -- Whatever may become due while this runs: what gets a place below gets it with the line locked.
+        -- Messages may become due while this runs: those that get a place below get it with the line locked.
         SELECT FROM message m WHERE m.line = of_line AND m.place IS NULL AND m.due <= our_now
     ) FOR UPDATE;
 
@@ -119,7 +119,7 @@ CREATE FUNCTION take(of_line int, by_owner bigint, most int, our_now bigint) RET
     FROM delayed d LEFT JOIN taken t ON true ORDER BY t.place;
 $$;
 
--- What the dead had of a line is free again, and the lines that lived with them are gone.
+-- Frees the messages of dead owners of a line, and removes the lines that ended with their owners.
 CREATE FUNCTION sweep(of_line int) RETURNS void LANGUAGE sql AS $$
     WITH dead AS MATERIALIZED (
         SELECT DISTINCT owner FROM message WHERE line = of_line AND owner IS NOT NULL EXCEPT SELECT * FROM living_owners()
@@ -136,7 +136,7 @@ CREATE FUNCTION sweep(of_line int) RETURNS void LANGUAGE sql AS $$
     );
 $$;
 
--- The end of a lease: what it had and did not settle is free.
+-- Ends a lease: its unsettled messages are free.
 CREATE FUNCTION give_up(of_line int, by_owner bigint) RETURNS void LANGUAGE sql AS $$
     UPDATE message SET owner = NULL WHERE line = of_line AND owner = by_owner;
     DELETE FROM line WHERE id = of_line AND owner = by_owner;

@@ -85,7 +85,7 @@ impl Lateness {
     }
 }
 
-/// The lateness of the first delivery of every delayed message that had not fallen due when it was published.
+/// The lateness of the first delivery of every delayed message that was not due when it was published.
 pub fn lateness(history: &History) -> Lateness {
     use std::collections::HashSet;
 

@@ -92,7 +92,7 @@ pub(crate) enum Mishap {
     Zombie,
     /// A connection is lost, and both sides know it at once.
     Disconnect,
-    /// Partitions are assigned anew.
+    /// Partitions get other owners.
     Rebalance,
     /// In each shared subscription the delivery that was held longest goes to another member.
     TakeBack,
@@ -147,7 +147,7 @@ impl Plan {
         let kinds = if faultless { Mishap::EVERYDAY } else { Mishap::ALL };
         let passed_over = random.pick(&[0, 0, 100, 500]);
         let broken = Some(random.pick(Broken::ALL)).filter(|_| random.chance(100) && !faultless);
-        // Nobody else ends what cannot be read.
+        // Only an operator ends an instance that cannot be read.
         let unreadable = matches!(broken, Some(Broken::Damaged | Broken::Newer));
         let mut mishaps: Vec<_> = kinds.iter().copied().filter(|_| random.coin()).collect();
         if mishaps.is_empty() {

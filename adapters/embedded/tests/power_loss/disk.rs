@@ -77,8 +77,8 @@ pub(crate) fn after_power_loss(before: &Image, after: &Image, kind: Kind, chance
     Damaged { image, what: format!("{how}, {of_index}"), has_all, has_none }
 }
 
-/// Writes to the log. When it begins anew its header is synced before anything else is written: else the old header
-/// could be found with some of the old content, which is a past that the file has left behind
+/// Writes to the log. When the log begins again, its header is synced before anything else is written. Otherwise
+/// the old header could be found with some of the old content, which is an older state than that of the file
 /// (<https://sqlite.org/src/info/ff5be73dee>).
 fn log(before: &[u8], after: &[u8], chance: &mut Chance) -> (Vec<u8>, String) {
     let Some(header) = after.get(..HEADER).filter(|header| before.get(..HEADER) != Some(header)) else {

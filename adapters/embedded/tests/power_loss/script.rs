@@ -34,7 +34,7 @@ pub(crate) struct Moment {
     pub(crate) states: Vec<Expected>,
 }
 
-/// What is under way.
+/// The action under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Write,

@@ -19,7 +19,7 @@ const RAW_NUMBER: &str = "$serde_json::private::Number";
 /// The deepest level that serde_json reads: it gives up at the 128th.
 const DEEPEST: u8 = 127;
 
-/// How bytes of a certain length are written.
+/// The form in which bytes of a certain length are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Bytes {
     /// As one string.
