@@ -21,6 +21,7 @@ use crate::options::Target;
 use crate::outgoing::{Outgoing, Reports};
 use crate::tail::Stop;
 use crate::topology::{self, Route};
+use crate::watch::Watch;
 use crate::{delay, error};
 
 /// The connection: one producer, one admin client, what is known of topics, and who has to be told of the close.
@@ -32,6 +33,7 @@ pub(crate) struct Core {
     outgoing: Mutex<Arc<Outgoing>>,
     health: Mutex<Arc<Health>>,
     routes: RwLock<HashMap<TopicName, Arc<Route>>>,
+    watch: Watch,
     timers: Mutex<HashMap<TopicName, Weak<Timers>>>,
     members: Mutex<Vec<Weak<Shared>>>,
     tails: Mutex<Vec<Weak<Stop>>>,
@@ -58,6 +60,7 @@ impl Core {
             outgoing: Mutex::new(Arc::new(outgoing)),
             health: Mutex::new(health),
             routes: RwLock::default(),
+            watch: Watch::default(),
             timers: Mutex::default(),
             members: Mutex::default(),
             tails: Mutex::default(),
@@ -152,6 +155,19 @@ impl Core {
         route
     }
 
+    /// The topics in use, and whether they are still the same.
+    pub(crate) fn watching(&self) -> &Watch {
+        &self.watch
+    }
+
+    /// There is another topic of that name: what was known of the first is void.
+    pub(crate) fn made_anew(&self, topic: &str) {
+        self.routes.write().unwrap_or_else(PoisonError::into_inner).retain(|name, _| name.as_str() != topic);
+        if let Ok(outgoing) = self.outgoing() {
+            outgoing.made_anew(topic);
+        }
+    }
+
     /// The settings of a member of a group.
     pub(crate) fn consumer_config(&self, group: &str, revoke_within: Duration) -> ClientConfig {
         let longest = Duration::from_secs(300).max(revoke_within * 2);
@@ -162,6 +178,8 @@ impl Core {
             .set("session.timeout.ms", self.target.session().as_millis().to_string())
             .set("heartbeat.interval.ms", self.target.heartbeat().as_millis().to_string())
             .set("max.poll.interval.ms", longest.as_millis().to_string())
+            // So soon does the group hear of partitions that were added.
+            .set("topic.metadata.refresh.interval.ms", "30000")
             // Of each partition, for each has a queue of its own.
             .set("queued.max.messages.kbytes", "4096");
         self.target.finish(config)

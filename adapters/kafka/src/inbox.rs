@@ -11,7 +11,7 @@ use rdkafka::message::BorrowedMessage;
 use crate::core::Core;
 use crate::outgoing::{Outgoing, Record};
 use crate::tail::{From, Tail};
-use crate::{error, names, topology, wire};
+use crate::{birth, error, names, topology, wire};
 
 /// How many partitions the topic has: so many times fewer strangers' replies does each inbox read.
 const PARTITIONS: u32 = 8;
@@ -88,12 +88,13 @@ async fn partitions(core: &Core) -> Result<u32> {
     }
     let count = i32::try_from(PARTITIONS).unwrap_or(1);
     let replication = core.target().options.replication.map_or(-1, i32::from);
-    let largest = topology::MAX_RECORD.to_string();
+    let (largest, birth) = (topology::MAX_RECORD.to_string(), birth::labelled(0));
     let topic = NewTopic::new(names::REPLIES, count, TopicReplication::Fixed(replication))
         .set("cleanup.policy", "delete")
         .set("retention.ms", KEPT)
         .set("segment.ms", KEPT)
-        .set("max.message.bytes", &largest);
+        .set("max.message.bytes", &largest)
+        .set(birth.0, &birth.1);
     topology::create_all(core, &[topic]).await?;
     topology::created(core, names::REPLIES).await
 }

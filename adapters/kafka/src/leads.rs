@@ -117,6 +117,14 @@ impl Leads {
         Ok(())
     }
 
+    /// The brokers do not know the producer in any partition of this topic.
+    pub(crate) fn forget(&self, topic: &str) {
+        let partitions = self.partitions.read().unwrap_or_else(PoisonError::into_inner);
+        for lead in partitions.get(topic).into_iter().flat_map(HashMap::values) {
+            lead.known.store(0, Ordering::Release);
+        }
+    }
+
     /// Hears what became of a partition's first record: what waits behind it follows.
     pub(crate) fn heard(&self, lead: &Arc<Lead>, is_written: bool) {
         let mut behind = lead.behind();

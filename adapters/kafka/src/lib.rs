@@ -16,10 +16,12 @@
 //! * **Ownership** is the group protocol's. Its callbacks only take notes: librdkafka waits until a partition is assigned
 //!   or unassigned, and that wait is the hand-over.
 //! * **Settlement** in any order is an offset and a `position` in its metadata.
+//! * **A topic made anew** under the name of one that was deleted is another: `birth`, `watch`.
 //! * **Topology**: a topic's kind and ordering are its label, in a setting that means nothing else: `topology`.
 //!
 //! `docs/brokers/kafka.md` tells operators what they find on their brokers.
 
+mod birth;
 mod client;
 mod consumer;
 mod core;
@@ -38,6 +40,7 @@ mod shared;
 mod subscription;
 mod tail;
 mod topology;
+mod watch;
 mod wire;
 mod with_timers;
 

@@ -32,7 +32,7 @@ impl Listening {
     }
 }
 
-async fn open(core: &Core, topic: &TopicName) -> Result<Heard> {
+async fn open(core: &Arc<Core>, topic: &TopicName) -> Result<Heard> {
     let (route, named) = (core.route(topic).await?, topic.clone());
     let read = move |record: &BorrowedMessage<'_>| {
         let partition = if route.shared { 0 } else { u32::try_from(record.partition()).ok()? };

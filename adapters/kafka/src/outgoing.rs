@@ -130,6 +130,11 @@ impl Outgoing {
         &self.producer
     }
 
+    /// There is another topic of that name, whose partitions do not know the producer.
+    pub(crate) fn made_anew(&self, topic: &str) {
+        leads(&self.producer).forget(topic);
+    }
+
     /// Puts a record into the producer's queue, or behind the [first](Leads) of its partition. Does not wait.
     ///
     /// # Errors

@@ -3,12 +3,14 @@
 //! Everything before the offset is settled. The metadata is text, so that `kafka-consumer-groups.sh` can show it:
 //!
 //! ```text
-//! p1 <o|c> <high> <runs>
+//! p2 <o|c> <high> <birth> <runs>
 //! ```
 //!
-//! *high* is the offset up to which messages have been delivered; `o` (open) says that an owner is at work, who may
+//! *birth* is that of the topic: in another topic of the same name the offset means nothing. *high* is the offset up to which messages have been delivered; `o` (open) says that an owner is at work, who may
 //! deliver more without writing it down; `c` (closed) that it left, and *high* is exact. *runs* are the lengths of the
 //! stretches from the offset on that are unsettled, settled, unsettled …, five bits to a character.
+
+use crate::birth::Birth;
 
 /// The longest metadata that brokers take by default.
 const LONGEST: usize = 4_096;
@@ -22,6 +24,8 @@ const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 /// Where a subscription is in a partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Position {
+    /// Of which topic, among those that had its name.
+    pub(crate) birth: Birth,
     /// The first offset that may be unsettled.
     pub(crate) offset: i64,
     /// Nothing from here on was delivered, if this is closed.
@@ -34,14 +38,19 @@ pub(crate) struct Position {
 
 impl Position {
     /// That of a subscription that has had nothing.
-    pub(crate) fn fresh(offset: i64) -> Self {
-        Self { offset, high: offset, open: false, settled: Vec::new() }
+    pub(crate) fn fresh(birth: Birth, offset: i64) -> Self {
+        Self { birth, offset, high: offset, open: false, settled: Vec::new() }
+    }
+
+    /// That at the beginning of a topic of which nothing is known to be settled, and all may have been delivered.
+    pub(crate) fn unknown(birth: Birth, offset: i64) -> Self {
+        Self { birth, offset, high: offset, open: true, settled: Vec::new() }
     }
 
     /// The metadata. Settled ranges for which there is no room are left out: they would be delivered again.
     pub(crate) fn encode(&self) -> String {
         let state = if self.open { 'o' } else { 'c' };
-        let mut text = format!("p1 {state} {} ", self.high);
+        let mut text = format!("p2 {state} {} {} ", self.high, self.birth);
         let mut at = self.offset;
         for (from, to) in &self.settled {
             if text.len() > LONGEST - PROLOGUE / 2 {
@@ -56,20 +65,25 @@ impl Position {
 
     /// Reads a commit. One of another program says nothing of what lies above the offset.
     pub(crate) fn decode(offset: i64, metadata: &str) -> Self {
-        let unknown = || Self { offset, high: offset, open: true, settled: Vec::new() };
+        Self::parse(offset, metadata).unwrap_or_else(|| Self::unknown(Birth::UNKNOWN, offset))
+    }
+
+    fn parse(offset: i64, metadata: &str) -> Option<Self> {
         let mut words = metadata.split(' ');
-        let (Some("p1"), Some(state), Some(Ok(high))) = (words.next(), words.next(), words.next().map(str::parse))
-        else {
-            return unknown();
+        let (version, state, high) = (words.next()?, words.next()?, words.next()?.parse().ok()?);
+        let birth = match version {
+            "p2" => words.next()?.parse().ok()?,
+            "p1" => Birth::UNKNOWN,
+            _ => return None,
         };
-        let Some(runs) = words.next().and_then(|runs| read_runs(runs.as_bytes())) else { return unknown() };
+        let runs = read_runs(words.next()?.as_bytes())?;
         let mut settled = Vec::with_capacity(runs.len() / 2);
         let mut at = offset;
         for pair in runs.chunks_exact(2) {
             settled.push((at + pair[0], at + pair[0] + pair[1]));
             at += pair[0] + pair[1];
         }
-        Self { offset, high, open: state != "c", settled }
+        Some(Self { birth, offset, high, open: state != "c", settled })
     }
 
     /// Whether the metadata is so long that nothing more should be delivered for now.
@@ -121,28 +135,39 @@ fn read_runs(text: &[u8]) -> Option<Vec<i64>> {
 mod tests {
     use super::*;
 
+    fn birth(number: &str) -> Birth {
+        number.parse().expect("a number")
+    }
+
     #[test]
     fn a_position_is_read_as_it_was_written() {
         for settled in [vec![], vec![(12, 13), (15, 18)], vec![(10, 11)], vec![(1_000_000, 5_000_000_000)]] {
             for open in [true, false] {
-                let position = Position { offset: 10, high: 6_000_000_000, open, settled: settled.clone() };
+                let (birth, high) = (birth("4503599627370496"), 6_000_000_000);
+                let position = Position { birth, offset: 10, high, open, settled: settled.clone() };
                 assert_eq!(Position::decode(10, &position.encode()), position);
             }
         }
     }
 
     #[test]
+    fn a_position_of_the_first_format_is_read_and_its_topic_is_not_known() {
+        let expected =
+            Position { open: false, high: 20, settled: vec![(12, 13)], ..Position::unknown(Birth::UNKNOWN, 10) };
+        assert_eq!(Position::decode(10, "p1 c 20 CB"), expected);
+    }
+
+    #[test]
     fn a_strangers_commit_is_taken_for_an_open_one() {
-        for metadata in ["", "p1", "p1 c x ", "p2 c 1 ", "p1 c 1 ä", "by hand"] {
-            let expected = Position { offset: 7, high: 7, open: true, settled: vec![] };
-            assert_eq!(Position::decode(7, metadata), expected, "{metadata:?}");
+        for metadata in ["", "p1", "p1 c x ", "p2 c 1 ", "p2 c 1 x ", "p3 c 1 5 ", "p1 c 1 ä", "by hand"] {
+            assert_eq!(Position::decode(7, metadata), Position::unknown(Birth::UNKNOWN, 7), "{metadata:?}");
         }
     }
 
     #[test]
     fn however_much_is_settled_the_metadata_fits_and_the_lowest_are_in_it() {
         let settled: Vec<(i64, i64)> = (0..100_000).map(|i| (40 * i + 1, 40 * i + 2)).collect();
-        let position = Position { offset: 0, high: 9, open: true, settled };
+        let position = Position { settled, ..Position::unknown(birth("5"), 0) };
         assert!(position.encode().len() <= LONGEST);
         assert!(position.is_crowded());
         let read = Position::decode(0, &position.encode());

@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 use partitura_broker::{DeclareMode, Error, ErrorKind, Result, Subscription, TopicKind, TopicName, Topology};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, DefaultConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
+use crate::birth::{Birth, births};
 use crate::core::Core;
 use crate::position::Position;
 use crate::topology::PATIENCE;
@@ -15,6 +17,8 @@ use crate::{error, names, shared};
 
 /// How long to wait before asking again.
 const AGAIN: Duration = Duration::from_millis(50);
+/// How long to wait for the members of a group to take up a topic that was made anew: they have to notice first.
+const MEMBERS: Duration = Duration::from_secs(60);
 
 /// Gives a subscription its place in each of its topics, where it has none.
 ///
@@ -22,14 +26,12 @@ const AGAIN: Duration = Duration::from_millis(50);
 /// skips what was published after the other had returned.
 pub(crate) async fn declare(core: &Core, subscription: &Subscription, topology: &Topology) -> Result<()> {
     let group = names::group(&subscription.name, &subscription.topics);
-    let mut topics = BTreeMap::new();
     for topic in &subscription.topics {
-        let route = core.route(topic).await?;
-        if route.shared {
+        if core.route(topic).await?.shared {
             shared::declare(core, topic, &subscription.name, topology.mode).await?;
         }
-        topics.insert(topic.to_string(), (route.partitions, route.kind == Some(TopicKind::Queue)));
     }
+    let topics = promised(core, &subscription.topics).await?;
     let verify = topology.mode == DeclareMode::Verify;
     let config = config(core, &group);
     let task = move || place(&config, &topics, verify);
@@ -42,10 +44,7 @@ pub(crate) async fn declare(core: &Core, subscription: &Subscription, topology: 
 
 /// Checks that a subscription was declared.
 pub(crate) async fn verify(core: &Core, group: &str, topics: &[TopicName]) -> Result<()> {
-    let mut all = BTreeMap::new();
-    for topic in topics {
-        all.insert(topic.to_string(), (core.route(topic).await?.partitions, false));
-    }
+    let all = promised(core, topics).await?;
     let config = config(core, group);
     match core
         .blocking("subscribe", move || place(&config, &all, true))
@@ -57,31 +56,66 @@ pub(crate) async fn verify(core: &Core, group: &str, topics: &[TopicName]) -> Re
     }
 }
 
+/// What is promised of each topic, by name.
+type Promises = BTreeMap<String, Promised>;
+
+struct Promised {
+    partitions: u32,
+    /// Whether all that is there, or only what comes from now on.
+    everything: bool,
+    birth: Birth,
+}
+
+async fn promised(core: &Core, topics: &[TopicName]) -> Result<Promises> {
+    let names: Vec<&str> = topics.iter().map(TopicName::as_str).collect();
+    let births = births(&*core.admin()?, &names).await.map_err(|source| error::error("declare", source))?;
+    let mut all = Promises::new();
+    for topic in topics {
+        let route = core.route(topic).await?;
+        let birth = births.get(topic.as_str()).copied().unwrap_or(Birth::UNKNOWN);
+        let everything = route.kind == Some(TopicKind::Queue);
+        all.insert(topic.to_string(), Promised { partitions: route.partitions, everything, birth });
+    }
+    Ok(all)
+}
+
 /// The offset of a shared topic's subscription.
-pub(crate) async fn offset(core: &Core, group: &str, topic: &TopicName) -> Result<i64> {
+pub(crate) async fn offset(core: &Core, group: &str, topic: &TopicName, birth: Birth) -> Result<i64> {
     let (config, name) = (config(core, group), topic.to_string());
-    let read = move || -> KafkaResult<Offset> {
+    let read = move || -> KafkaResult<Option<Position>> {
         let consumer: BaseConsumer<DefaultConsumerContext> = config.create()?;
         let committed = once_ready(|| {
             let mut list = TopicPartitionList::new();
             list.add_partition(&name, 0);
             consumer.committed_offsets(list, PATIENCE)
         })?;
-        Ok(committed.find_partition(&name, 0).map_or(Offset::Invalid, |place| place.offset()))
+        Ok(committed.find_partition(&name, 0).and_then(|place| position(&place)))
     };
     match core.blocking("subscribe", read).await?.map_err(|source| error::error("subscribe", source).of(topic))? {
-        Offset::Offset(offset) => Ok(offset),
-        _ => Err(missing("subscribe", group)),
+        // Of a topic that was made anew, everything is promised that is there.
+        Some(position) if position.birth.differs(birth) => Ok(0),
+        Some(position) => Ok(position.offset),
+        None => Err(missing("subscribe", group)),
+    }
+}
+
+/// What was committed, if anything was.
+fn position(place: &TopicPartitionListElem<'_>) -> Option<Position> {
+    match place.offset() {
+        Offset::Offset(offset) => Some(Position::decode(offset, place.metadata())),
+        _ => None,
     }
 }
 
 /// Moves the offset of a shared topic's subscription on. Nobody is a member of its group.
-pub(crate) async fn move_to(core: &Core, group: &str, topic: &TopicName, offset: i64) -> Result<()> {
+pub(crate) async fn move_to(core: &Core, group: &str, topic: &TopicName, position: Position) -> Result<()> {
     let (config, name) = (config(core, group), topic.to_string());
     let write = move || -> KafkaResult<()> {
         let consumer: BaseConsumer<DefaultConsumerContext> = config.create()?;
         let mut list = TopicPartitionList::new();
-        list.add_partition_offset(&name, 0, Offset::Offset(offset))?;
+        let mut place = list.add_partition(&name, 0);
+        place.set_offset(Offset::Offset(position.offset))?;
+        place.set_metadata(position.encode());
         consumer.commit(&list, CommitMode::Sync)
     };
     core.blocking("settle", write).await?.map_err(|source| error::error("settle", source).of(topic))
@@ -103,13 +137,46 @@ enum Found {
     Missing,
 }
 
-/// Blocks. `topics` say how many partitions there are, and whether everything is promised, or only what comes now.
-fn place(config: &ClientConfig, topics: &BTreeMap<String, (u32, bool)>, verify: bool) -> KafkaResult<Found> {
+/// Gives a place where there is none. Blocks.
+///
+/// Kafka takes commits of a group that has members from them alone. Members of a group without a place are those of a topic
+/// that was made anew: they give it one themselves, as soon as they notice.
+fn place(config: &ClientConfig, topics: &Promises, verify: bool) -> KafkaResult<Found> {
     let consumer: BaseConsumer<DefaultConsumerContext> = config.create()?;
+    let began = Instant::now();
+    loop {
+        let missing = lacking(&consumer, topics, verify)?;
+        if missing.count() == 0 {
+            return Ok(Found::Everything);
+        }
+        if verify {
+            return Ok(Found::Missing);
+        }
+        match once_ready(|| consumer.commit(&missing, CommitMode::Sync)) {
+            Ok(()) => return Ok(Found::Everything),
+            Err(error) if has_members(&error) && began.elapsed() < MEMBERS => std::thread::sleep(AGAIN),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn has_members(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{IllegalGeneration, RebalanceInProgress, UnknownMemberId};
+    matches!(error.rdkafka_error_code(), Some(UnknownMemberId | IllegalGeneration | RebalanceInProgress))
+}
+
+/// The places that there are not, to be committed. The ends are read first: see [`declare`].
+fn lacking(
+    consumer: &BaseConsumer<DefaultConsumerContext>,
+    topics: &Promises,
+    verify: bool,
+) -> KafkaResult<TopicPartitionList> {
     let mut streams = TopicPartitionList::new();
-    for (topic, (partitions, everything)) in topics {
-        for partition in 0..number(*partitions) {
-            if !everything && !verify {
+    let mut all = TopicPartitionList::new();
+    for (topic, promised) in topics {
+        for partition in 0..number(promised.partitions) {
+            all.add_partition(topic, partition);
+            if !promised.everything && !verify {
                 streams.add_partition_offset(topic, partition, Offset::End)?;
             }
         }
@@ -119,40 +186,34 @@ fn place(config: &ClientConfig, topics: &BTreeMap<String, (u32, bool)>, verify: 
         _ => consumer.offsets_for_times(streams.clone(), PATIENCE),
     })?;
     let committed = once_ready(|| {
-        let mut all = TopicPartitionList::new();
-        for (topic, (partitions, _)) in topics {
-            for partition in 0..number(*partitions) {
-                all.add_partition(topic, partition);
-            }
-        }
-        let committed = consumer.committed_offsets(all, PATIENCE)?;
+        let committed = consumer.committed_offsets(all.clone(), PATIENCE)?;
         committed.elements().iter().try_for_each(|element| element.error())?;
         Ok(committed)
     })?;
+    let is_placed = |element: &TopicPartitionListElem<'_>| {
+        let birth = topics.get(element.topic()).map_or(Birth::UNKNOWN, |promised| promised.birth);
+        // To verify is not to know better than who consumes: a place in another topic is void there.
+        position(element).is_some_and(|position| verify || !position.birth.differs(birth))
+    };
     let mut missing = TopicPartitionList::new();
-    for element in committed.elements() {
-        if element.offset() != Offset::Invalid {
-            continue;
+    for (topic, promised) in topics {
+        let all = committed.elements_for_topic(topic);
+        // A partition without a place beside others that have one was added since: everything in it is promised.
+        let is_declared = all.iter().any(is_placed);
+        for element in all.iter().filter(|element| !is_placed(element) && !(verify && is_declared)) {
+            let end = ends.find_partition(topic, element.partition()).map(|end| end.offset());
+            let start = match end.filter(|_| !is_declared) {
+                Some(Offset::Offset(end)) => end,
+                Some(_) => return Err(KafkaError::OffsetFetch(RDKafkaErrorCode::RequestTimedOut)),
+                // Of a queue everything is promised that is still there.
+                None => 0,
+            };
+            let mut place = missing.add_partition(topic, element.partition());
+            place.set_offset(Offset::Offset(start))?;
+            place.set_metadata(Position::fresh(promised.birth, start).encode());
         }
-        let end = ends.find_partition(element.topic(), element.partition()).map(|end| end.offset());
-        let start = match end {
-            Some(Offset::Offset(end)) => end,
-            Some(_) => return Err(KafkaError::OffsetFetch(RDKafkaErrorCode::RequestTimedOut)),
-            // Of a queue everything is promised that is still there.
-            None => 0,
-        };
-        let mut place = missing.add_partition(element.topic(), element.partition());
-        place.set_offset(Offset::Offset(start))?;
-        place.set_metadata(Position::fresh(start).encode());
     }
-    if missing.count() == 0 {
-        return Ok(Found::Everything);
-    }
-    if verify {
-        return Ok(Found::Missing);
-    }
-    once_ready(|| consumer.commit(&missing, CommitMode::Sync))?;
-    Ok(Found::Everything)
+    Ok(missing)
 }
 
 /// Asks a coordinator or a leader, which after a start of its broker needs a moment to read what it knows. Blocks.

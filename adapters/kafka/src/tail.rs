@@ -19,9 +19,10 @@ use crate::core::Core;
 use crate::error;
 use crate::subscription::once_ready;
 use crate::topology::PATIENCE;
+use crate::watch::{Watch, Watched};
 
 /// The longest wait for a record, and thereby for the way out.
-const TICK: Duration = Duration::from_millis(20);
+const TICK: Duration = Duration::from_millis(100);
 /// The most records of one batch, and how many batches wait to be taken.
 const BATCH: usize = 500;
 const BATCHES: usize = 4;
@@ -73,13 +74,13 @@ pub(crate) struct Tail<T> {
 impl<T: Send + 'static> Tail<T> {
     /// Reads partitions `0..partitions` of a topic. Where it begins is settled when this returns.
     pub(crate) async fn open(
-        core: &Core,
+        core: &Arc<Core>,
         topic: &str,
         partitions: impl IntoIterator<Item = u32>,
         from: From,
         read: impl Fn(&BorrowedMessage<'_>) -> Option<T> + Send + 'static,
     ) -> Result<Self> {
-        let (config, stop) = (core.reader_config(), Stop::new());
+        let (config, stop, watched) = (core.reader_config(), Stop::new(), Watch::topic(core, topic));
         let mut list = TopicPartitionList::new();
         for partition in partitions {
             list.add_partition(topic, i32::try_from(partition).unwrap_or(i32::MAX));
@@ -90,7 +91,7 @@ impl<T: Send + 'static> Tail<T> {
             let failed = |source| error::error("subscribe", source);
             let consumer = BaseConsumer::from_config_and_context(&config, Callbacks::default()).map_err(failed)?;
             begin(&consumer, list, from).map_err(failed)?;
-            let reading = move || run(&consumer, &sender, &stopped, read);
+            let reading = move || run(&consumer, &watched, &sender, &stopped, read);
             let thread = thread::Builder::new().name("kafka-reader".into()).spawn(reading);
             thread.map(drop).map_err(|source| error::thread("subscribe", source))
         };
@@ -141,12 +142,20 @@ fn begin(consumer: &BaseConsumer<Callbacks>, mut list: TopicPartitionList, from:
 
 fn run<T>(
     consumer: &BaseConsumer<Callbacks>,
+    watched: &Watched,
     sender: &mpsc::Sender<Vec<T>>,
     stop: &Stop,
     read: impl Fn(&BorrowedMessage<'_>) -> Option<T>,
 ) {
     consumer.context().close();
+    let mut birth = watched.birth();
     while !stop.is_stopped() {
+        if birth.differs(watched.birth())
+            && let Err(error) = consumer.assignment().and_then(|list| begin(consumer, list, From::Offset(0)))
+        {
+            tracing::warn!(target: TARGET, %error, "reading a topic that was made anew");
+        }
+        birth = watched.birth();
         let (mut batch, mut wait) = (Vec::new(), TICK);
         while batch.len() < BATCH {
             match consumer.poll(wait) {

@@ -1,17 +1,20 @@
 //! Declaring topics and subscriptions, and finding out what a topic is.
 //!
-//! A topic's configuration has no room for anything of ours. So its *label*, kind and ordering, is the value of
+//! A topic's configuration has no room for anything of ours. So its *label*, kind and ordering, is in the value of
 //! `min.compaction.lag.ms`, which means nothing to a topic that is not compacted and which is written with the topic in
-//! one step. A topic without a label (another program made it) is taken for what is declared.
+//! one step. The rest of that number tells the topic from others of its name: `birth`. A topic without a label (another program made it) is taken for what is declared.
 
+use std::cmp::Ordering as Order;
 use std::time::{Duration, Instant};
 
+use partitura_broker::telemetry::TARGET;
 use partitura_broker::{DeclareMode, Error, ErrorKind, Ordering, Result, Topic, TopicKind, TopicName, Topology};
-use rdkafka::admin::{AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{AdminOptions, ConfigResource, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::Client;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::metadata::Metadata;
 
+use crate::birth::{self, LABEL};
 use crate::core::Core;
 use crate::outgoing::Reports;
 use crate::{error, names, subscription};
@@ -19,7 +22,6 @@ use crate::{error, names, subscription};
 /// The largest batch of records: one message of a megabyte, with its key, headers and what Kafka adds.
 pub(crate) const MAX_RECORD: usize = 2 << 20;
 
-const LABEL: &str = "min.compaction.lag.ms";
 const MAX_BYTES: &str = "max.message.bytes";
 const RETENTION: &str = "retention.ms";
 
@@ -64,13 +66,21 @@ pub(crate) async fn declare(core: &Core, topology: &Topology) -> Result<()> {
     for topic in &topology.topics {
         // What was created a moment ago is not known to every broker yet.
         let patience = if topology.mode == DeclareMode::Create { CREATE } else { Duration::ZERO };
+        let mut grown = None;
         loop {
-            match verify(core, topic).await {
-                Err(error) if error.kind() == ErrorKind::NotFound && began.elapsed() < patience => {
-                    tokio::time::sleep(AGAIN).await;
+            let Err(error) = verify(core, topic).await else { break };
+            let again = match error.kind() {
+                ErrorKind::NotFound => true,
+                ErrorKind::Incompatible if grown.is_none() && !patience.is_zero() => {
+                    *grown.insert(grow(core, topology, topic).await?)
                 }
-                verified => break verified?,
+                ErrorKind::Incompatible => grown == Some(true),
+                _ => false,
+            };
+            if !again || began.elapsed() >= patience {
+                return Err(error);
             }
+            tokio::time::sleep(AGAIN).await;
         }
     }
     for subscription in &topology.subscriptions {
@@ -85,16 +95,16 @@ async fn create(core: &Core, topics: &[Topic]) -> Result<()> {
     }
     let replication = core.target().options.replication.map_or(-1, i32::from);
     let retention = core.target().retention().as_millis().to_string();
-    let (largest, labels) = (MAX_RECORD.to_string(), topics.iter().map(|topic| label(topic).to_string()));
-    let labels: Vec<String> = labels.collect();
+    let largest = MAX_RECORD.to_string();
+    let births: Vec<_> = topics.iter().map(|topic| (birth::labelled(label(topic)), birth::compacted())).collect();
     let timers: Vec<String> = topics.iter().map(|topic| names::timers(&topic.name)).collect();
     let mut all = Vec::with_capacity(2 * topics.len());
-    for ((topic, label), timers) in topics.iter().zip(&labels).zip(&timers) {
+    for ((topic, ((name, label), birth)), timers) in topics.iter().zip(&births).zip(&timers) {
         let partitions = i32::try_from(topic.ordering.partitions()).unwrap_or(i32::MAX);
         let new = |name| NewTopic::new(name, partitions, TopicReplication::Fixed(replication)).set(MAX_BYTES, &largest);
         let kept = if topic.kind == TopicKind::Queue { "-1" } else { &retention };
-        all.push(new(topic.name.as_str()).set("cleanup.policy", "delete").set(RETENTION, kept).set(LABEL, label));
-        all.push(compacted(new(timers)));
+        all.push(new(topic.name.as_str()).set("cleanup.policy", "delete").set(RETENTION, kept).set(name, label));
+        all.push(compacted(new(timers)).set(birth.0, &birth.1));
     }
     create_all(core, &all).await
 }
@@ -124,6 +134,43 @@ pub(crate) async fn create_all(core: &Core, topics: &[NewTopic<'_>]) -> Result<(
         }
     }
     Ok(())
+}
+
+/// Gives a topic the partitions that an operator gave to the one that it follows: its own timers, and where it is not the
+/// first of a subscription's topics, itself. Whether it did. A topic that follows none is not touched: its keys would change
+/// their partitions.
+async fn grow(core: &Core, topology: &Topology, topic: &Topic) -> Result<bool> {
+    let (wanted, timers) = (topic.ordering.partitions(), names::timers(&topic.name));
+    let count = async |name: &str| partitions(core, name).await.map(|count| count.cmp(&wanted));
+    let mut lacking = Vec::new();
+    match count(topic.name.as_str()).await? {
+        Order::Greater => return Ok(false),
+        Order::Equal => {}
+        Order::Less => {
+            let led = topology.subscriptions.iter().filter(|subscription| subscription.topics.contains(&topic.name));
+            let leader = led.filter_map(|subscription| subscription.topics.first()).find(|first| **first != topic.name);
+            match leader {
+                Some(leader) if count(leader.as_str()).await? == Order::Equal => lacking.push(topic.name.as_str()),
+                _ => return Ok(false),
+            }
+        }
+    }
+    if count(&timers).await? == Order::Less {
+        lacking.push(&timers);
+    }
+    if lacking.is_empty() {
+        return Ok(false);
+    }
+    let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
+    let new: Vec<NewPartitions<'_>> = lacking.iter().map(|name| NewPartitions::new(name, wanted)).collect();
+    let options = AdminOptions::new().operation_timeout(Some(CREATE)).request_timeout(Some(CREATE));
+    let made =
+        core.admin()?.create_partitions(&new, &options).await.map_err(|source| error::error("declare", source))?;
+    for result in made {
+        let name = result.map_err(|(name, code)| error::refused("declare", code).of(name))?;
+        tracing::warn!(target: TARGET, topic = name, partitions = wanted, "the topic was given more partitions");
+    }
+    Ok(true)
 }
 
 /// Compares what exists with what is asked for.
@@ -167,7 +214,7 @@ async fn verify(core: &Core, topic: &Topic) -> Result<()> {
 pub(crate) async fn look_up(core: &Core, topic: &TopicName) -> Result<Route> {
     let partitions = partitions(core, topic.as_str()).await.map_err(|error| error.of(topic))?;
     let config = describe(core, topic.as_str()).await?;
-    let label = config.and_then(|config| config.get(LABEL)?.value.as_ref()?.parse().ok());
+    let label = config.and_then(|config| config.get(LABEL)?.value.as_ref()?.parse::<u64>().ok());
     let (kind, shared) = label.map_or((None, false), read_label);
     Ok(Route { partitions, shared, kind, timers: names::timers(topic) })
 }
@@ -182,7 +229,7 @@ fn label(topic: &Topic) -> u8 {
 }
 
 fn read_label(label: u64) -> (Option<TopicKind>, bool) {
-    match label {
+    match birth::label(label) {
         1 => (Some(TopicKind::Queue), false),
         2 => (Some(TopicKind::Stream), false),
         3 => (Some(TopicKind::Queue), true),
@@ -253,7 +300,10 @@ mod tests {
         for kind in [TopicKind::Queue, TopicKind::Stream] {
             for ordering in [Ordering::Shared, Ordering::ByKey { partitions: 3 }] {
                 let topic = Topic { name: TopicName::new("t").expect("a valid name"), kind, ordering };
-                assert_eq!(read_label(label(&topic).into()), (Some(kind), ordering == Ordering::Shared));
+                let (_, labelled) = birth::labelled(label(&topic));
+                for written in [u64::from(label(&topic)), labelled.parse().expect("a number")] {
+                    assert_eq!(read_label(written), (Some(kind), ordering == Ordering::Shared));
+                }
             }
         }
         assert_eq!(read_label(0), (None, false));

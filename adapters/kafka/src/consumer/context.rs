@@ -20,6 +20,18 @@ pub(crate) enum Change {
     Revoke { partitions: Vec<u32>, lost: bool },
 }
 
+/// Those of a list that are assigned. Of others librdkafka refuses to hear; the group means them all the same where some that
+/// it gave could not be taken over.
+pub(crate) fn assigned_of(consumer: &BaseConsumer<Callbacks>, list: &TopicPartitionList) -> TopicPartitionList {
+    let (mut wanted, assigned) = (TopicPartitionList::new(), consumer.assignment().unwrap_or_default());
+    for element in list.elements() {
+        if assigned.find_partition(element.topic(), element.partition()).is_some() {
+            wanted.add_partition(element.topic(), element.partition());
+        }
+    }
+    wanted
+}
+
 /// The callbacks of a consumer of a group.
 #[derive(Debug, Default)]
 pub(crate) struct Callbacks {
@@ -54,7 +66,10 @@ impl ConsumerContext for Callbacks {
         let assign = asked == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
         tracing::debug!(target: TARGET, assign, ?list, "rebalance");
         if self.closing.load(Ordering::Relaxed) {
-            let done = if assign { consumer.incremental_assign(list) } else { consumer.incremental_unassign(list) };
+            let done = match assign {
+                true => consumer.incremental_assign(list),
+                false => consumer.incremental_unassign(&assigned_of(consumer, list)),
+            };
             if let Err(error) = done {
                 tracing::debug!(target: TARGET, %error, "leaving the group");
             }

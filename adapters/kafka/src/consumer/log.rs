@@ -1,12 +1,16 @@
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
-use partitura_adapter_kit::{Floor, Index};
-
-use crate::position::{Position, ranges};
+use crate::birth::Birth;
+use crate::position::Position;
 
 /// One partition of one topic in the hands of a consumer: what was delivered and settled of it.
+///
+/// It keeps the offsets that are unsettled, and nothing of those that are settled: whatever lies between two of the former
+/// is. So its size is that of what the consumer holds, however much is settled behind one slow message.
 #[derive(Debug)]
 pub(super) struct Log {
+    /// Of the topic.
+    birth: Birth,
     /// Where this owner began.
     start: i64,
     /// What was settled above that by earlier owners, ascending.
@@ -17,7 +21,10 @@ pub(super) struct Log {
     high: i64,
     /// The offset behind the last that was taken up.
     next: i64,
-    floor: Floor,
+    /// What was delivered and is not settled, ascending.
+    unsettled: BTreeSet<i64>,
+    /// Whether the topic gave again what lies before what was taken up.
+    rewound: bool,
     /// Whether something is to be committed.
     pub(super) dirty: bool,
 }
@@ -27,12 +34,14 @@ impl Log {
     pub(super) fn new(position: Position, end: i64) -> Self {
         let replayed = if position.open { end.max(position.high) } else { position.high };
         Self {
+            birth: position.birth,
             start: position.offset,
             settled: position.settled.into(),
             replayed,
             high: position.high,
             next: position.offset,
-            floor: Floor::new(),
+            unsettled: BTreeSet::new(),
+            rewound: false,
             dirty: true,
         }
     }
@@ -41,10 +50,21 @@ impl Log {
         self.start
     }
 
+    pub(super) fn birth(&self) -> Birth {
+        self.birth
+    }
+
+    /// Whether its offsets are of another topic, which had this one's name and was deleted.
+    pub(super) fn is_rewound(&self) -> bool {
+        self.rewound
+    }
+
     /// Whether the message at this offset is to be delivered: not if it was taken up before, nor if an earlier owner settled
     /// it.
     pub(super) fn wants(&mut self, offset: i64) -> bool {
         if offset < self.next {
+            // A log is read forwards. So it is another, whose end lay before the offset that was asked for.
+            self.rewound = true;
             return false;
         }
         while self.settled.front().is_some_and(|(_, end)| *end <= offset) {
@@ -54,54 +74,51 @@ impl Log {
             return true;
         }
         self.next = offset + 1;
-        let index = self.floor.push(position_of(offset));
-        self.floor.settle(index);
         self.dirty = true;
         false
     }
 
     /// The message at this offset, which is wanted, is delivered. Gives back whether it may have been before.
-    pub(super) fn deliver(&mut self, offset: i64) -> (Index, bool) {
+    pub(super) fn deliver(&mut self, offset: i64) -> bool {
         self.next = offset + 1;
         self.high = self.high.max(self.next);
-        (self.floor.push(position_of(offset)), offset < self.replayed)
+        self.unsettled.insert(offset);
+        offset < self.replayed
     }
 
-    pub(super) fn settle(&mut self, index: Index) -> bool {
-        let settled = self.floor.settle(index);
+    /// `false` where it was settled before.
+    pub(super) fn settle(&mut self, offset: i64) -> bool {
+        let settled = self.unsettled.remove(&offset);
         self.dirty |= settled;
         settled
     }
 
     /// What to commit. `open`: more may be delivered before the next commit.
     pub(super) fn position(&self, open: bool) -> Position {
-        let offset = self.floor.floor().map_or(self.start, |floor| offset_of(floor) + 1);
-        let mut settled = ranges(self.floor.settled_above().map(offset_of));
+        let offset = self.unsettled.first().copied().unwrap_or(self.next);
+        let (mut settled, mut at) = (Vec::new(), offset);
+        for unsettled in self.unsettled.iter().copied().chain([self.next]) {
+            if at < unsettled {
+                settled.push((at, unsettled));
+            }
+            at = unsettled + 1;
+        }
         // What earlier owners settled beyond what was taken up so far.
-        let beyond = settled.last().map_or(offset, |(_, end)| *end);
-        for (from, end) in self.settled.iter().map(|(from, end)| (*from.max(&beyond), *end)) {
+        for (from, end) in self.settled.iter().map(|(from, end)| (*from.max(&self.next), *end)) {
             match settled.last_mut() {
                 Some((_, last)) if *last == from => *last = end.max(from),
                 _ if from < end => settled.push((from, end)),
                 _ => {}
             }
         }
-        Position { offset, high: self.high.max(self.replayed), open, settled }
+        Position { birth: self.birth, offset, high: self.high.max(self.replayed), open, settled }
     }
 
     /// Whether the next commit is so full that nothing more should be delivered before something is settled.
     pub(super) fn is_crowded(&self) -> bool {
         // Each hole costs two runs: few holes always fit.
-        self.floor.unsettled() > 400 && self.position(true).is_crowded()
+        self.unsettled.len() > 400 && self.position(true).is_crowded()
     }
-}
-
-fn position_of(offset: i64) -> u64 {
-    u64::try_from(offset).unwrap_or_default()
-}
-
-fn offset_of(position: u64) -> i64 {
-    i64::try_from(position).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -109,63 +126,82 @@ mod tests {
     use super::*;
 
     /// Takes up what lies at these offsets: which were delivered, and whether that may have happened before.
-    fn deliver(log: &mut Log, offsets: std::ops::Range<i64>) -> Vec<(i64, Index, bool)> {
+    fn deliver(log: &mut Log, offsets: std::ops::Range<i64>) -> Vec<(i64, bool)> {
         let mut all = Vec::new();
         for offset in offsets {
             if log.wants(offset) {
-                let (index, again) = log.deliver(offset);
-                all.push((offset, index, again));
+                let again = log.deliver(offset);
+                all.push((offset, again));
             }
         }
         all
     }
 
+    fn fresh(offset: i64) -> Position {
+        Position::fresh(Birth::UNKNOWN, offset)
+    }
+
     #[test]
     fn a_successor_gets_what_was_not_settled_and_nothing_else() {
-        let mut first = Log::new(Position::fresh(10), 20);
+        let mut first = Log::new(fresh(10), 20);
         let held = deliver(&mut first, 10..20);
-        assert!(held.iter().all(|(_, _, again)| !again), "a first delivery");
+        assert!(held.iter().all(|(_, again)| !again), "a first delivery");
         for which in [0, 1, 4, 6] {
-            assert!(first.settle(held[which].1));
+            assert!(first.settle(held[which].0));
+            assert!(!first.settle(held[which].0), "settled twice");
         }
         let left = first.position(false);
-        assert_eq!(left, Position { offset: 12, high: 20, open: false, settled: vec![(14, 15), (16, 17)] });
+        assert_eq!(left, Position { offset: 12, high: 20, settled: vec![(14, 15), (16, 17)], ..fresh(0) });
 
         let mut second = Log::new(left, 23);
         let got = deliver(&mut second, 12..23);
-        let again: Vec<i64> = got.iter().filter(|(_, _, again)| *again).map(|(offset, _, _)| *offset).collect();
+        let again: Vec<i64> = got.iter().filter(|(_, again)| *again).map(|(offset, _)| *offset).collect();
         assert_eq!(again, [12, 13, 15, 17, 18, 19]);
         assert_eq!(got.len(), again.len() + 3, "what came after it comes for the first time");
-        for (_, index, _) in &got {
-            second.settle(*index);
+        for (offset, _) in &got {
+            second.settle(*offset);
         }
-        assert_eq!(second.position(false), Position::fresh(23));
+        assert_eq!(second.position(false), fresh(23));
     }
 
     #[test]
     fn what_an_earlier_owner_settled_is_not_forgotten_before_it_is_reached() {
-        let before = Position { offset: 3, high: 9, open: true, settled: vec![(5, 7), (8, 9)] };
+        let before = Position { high: 9, open: true, settled: vec![(5, 7), (8, 9)], ..fresh(3) };
         let mut log = Log::new(before.clone(), 6);
         assert_eq!(log.position(true).settled, before.settled);
         let got = deliver(&mut log, 3..6);
         assert_eq!(log.position(true).settled, before.settled);
-        log.settle(got[0].1);
-        log.settle(got[1].1);
+        log.settle(got[0].0);
+        log.settle(got[1].0);
         assert_eq!((log.position(true).offset, log.position(true).settled), (6, vec![(6, 7), (8, 9)]));
     }
 
     #[test]
     fn after_a_crash_everything_that_was_there_may_have_been_delivered() {
-        let mut log = Log::new(Position { open: true, ..Position::fresh(0) }, 2);
-        let again: Vec<bool> = deliver(&mut log, 0..3).into_iter().map(|(_, _, again)| again).collect();
+        let mut log = Log::new(Position { open: true, ..fresh(0) }, 2);
+        let again: Vec<bool> = deliver(&mut log, 0..3).into_iter().map(|(_, again)| again).collect();
         assert_eq!(again, [true, true, false]);
     }
 
     #[test]
-    fn what_was_taken_up_is_not_taken_up_again() {
-        let mut log = Log::new(Position { settled: vec![(1, 2)], ..Position::fresh(0) }, 3);
+    fn what_was_taken_up_is_not_taken_up_again_and_shows_that_the_log_is_another() {
+        let mut log = Log::new(Position { settled: vec![(1, 2)], ..fresh(0) }, 3);
         assert_eq!(deliver(&mut log, 0..3).len(), 2);
+        assert!(!log.is_rewound());
         assert!((0..3).all(|offset| !log.wants(offset)));
-        assert!(log.wants(3));
+        assert!(log.is_rewound() && log.wants(3));
+    }
+
+    #[test]
+    fn what_is_settled_behind_one_that_is_not_takes_no_room() {
+        const MANY: i64 = 1_000_000;
+        let mut log = Log::new(fresh(0), MANY);
+        for offset in 0..MANY {
+            assert!(log.wants(offset));
+            log.deliver(offset);
+            assert!(offset == 0 || log.settle(offset));
+        }
+        assert_eq!(log.unsettled.len(), 1);
+        assert_eq!((log.position(true).offset, log.position(true).settled), (0, vec![(1, MANY)]));
     }
 }

@@ -6,6 +6,7 @@ mod janitor;
 mod log;
 mod source;
 mod state;
+mod takeover;
 mod worker;
 
 use std::fmt;
@@ -25,11 +26,12 @@ use tracing::Span;
 
 use self::janitor::Janitor;
 use self::state::State;
+use self::takeover::Topics;
 use self::worker::Worker;
 use crate::core::Core;
 use crate::{error, names, subscription};
 
-pub(crate) use self::context::{Callbacks, Change};
+pub(crate) use self::context::{Callbacks, Change, assigned_of};
 
 /// How long joining waits for the group to say what is whose. It may take longer: the consumer is told then.
 const JOIN: Duration = Duration::from_secs(5);
@@ -106,6 +108,7 @@ impl Member {
             gone: AtomicBool::new(false),
         });
         let janitor = Janitor::new(core, &topics).await?;
+        let topics = Topics::new(core, topics);
         let (started, within) = (shared.clone(), options.revoke_within);
         let start = move || {
             let consumer = BaseConsumer::from_config_and_context(&config, Callbacks::default())

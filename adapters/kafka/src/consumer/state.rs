@@ -1,12 +1,13 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
-use partitura_adapter_kit::{Index, TokenSlab};
+use partitura_adapter_kit::TokenSlab;
 use partitura_broker::{AckToken, Assignment, Credit, Delivery, Error, Event, Partition, TopicName};
 use rdkafka::error::KafkaError;
 
 use super::log::Log;
 use super::source::Source;
+use crate::birth::Birth;
 use crate::position::Position;
 
 /// The most messages of one event.
@@ -89,7 +90,7 @@ enum Phase {
 #[derive(Debug)]
 struct Held {
     topic: usize,
-    index: Index,
+    offset: i64,
     size: usize,
 }
 
@@ -192,6 +193,20 @@ impl State {
 
     pub(super) fn owned(&self) -> Vec<u32> {
         self.partitions.keys().copied().collect()
+    }
+
+    /// Which of the owned partitions hold offsets of a topic that there is no more; `births` are those of the topics that
+    /// there are. Of those whose offsets went back, nothing else may tell: they come with `true`.
+    pub(super) fn outdated(&self, births: &[Birth]) -> BTreeMap<u32, Vec<bool>> {
+        let mut outdated = BTreeMap::new();
+        for (partition, owned) in &self.partitions {
+            let rewound: Vec<bool> = owned.shares.iter().map(|share| share.log.is_rewound()).collect();
+            let differs = owned.shares.iter().zip(births).any(|(share, birth)| share.log.birth().differs(*birth));
+            if differs || rewound.contains(&true) {
+                outdated.insert(*partition, rewound);
+            }
+        }
+        outdated
     }
 
     /// Whether the consumer still has to release some of these.
@@ -311,9 +326,9 @@ impl State {
                     break;
                 }
                 let Some((_, message)) = source.take() else { break };
-                let (index, redelivered) = log.deliver(offset);
+                let redelivered = log.deliver(offset);
                 topic.out.add(1, size);
-                let token = slab.insert(Partition(partition), owned.epoch, Held { topic: at, index, size });
+                let token = slab.insert(Partition(partition), owned.epoch, Held { topic: at, offset, size });
                 deliveries.push(Delivery { message, partition: Partition(partition), redelivered, token });
             }
         }
@@ -329,7 +344,7 @@ impl State {
             };
             self.topics[held.topic].out.take(1, held.size);
             let log = self.log(token.partition.0, held.topic);
-            if log.is_some_and(|log| log.settle(held.index)) {
+            if log.is_some_and(|log| log.settle(held.offset)) {
                 self.settled += 1;
             }
         }

@@ -2,57 +2,63 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use partitura_adapter_kit::Backoff;
 use partitura_broker::telemetry::{self, TARGET};
-use partitura_broker::{Error, ErrorKind, TopicName};
+use partitura_broker::{Error, ErrorKind};
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::Shared;
 use super::committer::Committer;
-use super::context::{Callbacks, Change};
+use super::context::{Callbacks, Change, assigned_of};
 use super::janitor::Janitor;
-use super::log::Log;
-use super::source::Source;
+use super::takeover::{Pending, Topics};
 use crate::error;
 use crate::position::Position;
 
-/// The longest wait for an event. Rebalances wake the thread at once; flushing and releasing wait for it.
+/// The longest wait for an event, and where nothing was settled for a second. Rebalances wake the thread at once; flushing
+/// and releasing wait for it.
 const TICK: Duration = Duration::from_millis(10);
-/// How often settlements are committed.
+const TICK_AT_REST: Duration = Duration::from_millis(50);
+const AT_REST: Duration = Duration::from_secs(1);
+/// How often settlements are committed, and how often it is looked whether they are of topics that there still are.
 const COMMIT_EVERY: Duration = Duration::from_millis(150);
 /// The pause before a commit that failed is tried again.
-const AGAIN: Duration = Duration::from_millis(50);
-/// How long a request may take that the thread waits for.
-const PATIENCE: Duration = Duration::from_secs(2);
+const AGAIN: Backoff = Backoff { first: Duration::from_millis(50), longest: Duration::from_secs(2) };
 /// How long the last commit of partitions that go may take.
 const LAST_COMMIT: Duration = Duration::from_secs(10);
 
 /// Drives one librdkafka consumer, on a thread of its own: hears the group and commits. Messages do not come by here; each
-/// partition has its [source](Source).
+/// partition has its [source](super::source::Source).
 pub(super) struct Worker {
     consumer: Arc<BaseConsumer<Callbacks>>,
     committer: Committer,
     shared: Arc<Shared>,
-    /// The topics, in order of name. The group is balanced over the first one's partitions; the others follow.
-    topics: Vec<TopicName>,
+    topics: Topics,
     janitor: Janitor,
     within: Duration,
-    assigning: Option<Vec<u32>>,
+    pending: Pending,
     revoking: Option<Revocation>,
     commit: Option<Commit>,
     commit_next: Instant,
-    /// How many commits failed.
+    /// When something was committed last.
+    committed: Instant,
+    renew_next: Instant,
+    /// How many commits failed, and how many of them since the last that did not.
     failures: u64,
+    failures_in_a_row: u32,
 }
 
-/// Partitions that the group wants back.
+/// Partitions that are given back.
 struct Revocation {
     partitions: Vec<u32>,
     deadline: Instant,
     /// Until when the last commit is tried, once nobody works on them any more.
     closing: Option<Instant>,
+    /// They are taken over again: the group does not want them.
+    again: bool,
 }
 
 /// A commit that was sent.
@@ -66,11 +72,10 @@ impl Worker {
     pub(super) fn new(
         consumer: BaseConsumer<Callbacks>,
         shared: Arc<Shared>,
-        topics: Vec<TopicName>,
+        topics: Topics,
         janitor: Janitor,
         within: Duration,
     ) -> std::io::Result<Self> {
-        let (assigning, revoking, commit, commit_next, failures) = (None, None, None, Instant::now(), 0);
         let consumer = Arc::new(consumer);
         let committer = Committer::start(consumer.clone())?;
         Ok(Self {
@@ -80,17 +85,20 @@ impl Worker {
             topics,
             janitor,
             within,
-            assigning,
-            revoking,
-            commit,
-            commit_next,
-            failures,
+            pending: Pending::new(),
+            revoking: None,
+            commit: None,
+            commit_next: Instant::now(),
+            committed: Instant::now(),
+            renew_next: Instant::now(),
+            failures: 0,
+            failures_in_a_row: 0,
         })
     }
 
     /// Works until it is stopped, and then leaves the group.
     pub(super) fn run(mut self) {
-        if let Err(source) = self.consumer.subscribe(&[self.topics[0].as_str()]) {
+        if let Err(source) = self.consumer.subscribe(&[self.topics.names[0].as_str()]) {
             self.end(error::error("subscribe", source));
         }
         while !self.shared.stop.load(Ordering::Relaxed) {
@@ -98,7 +106,8 @@ impl Worker {
             self.take_up_changes();
             self.revoke();
             self.commit();
-            self.janitor.clean(&self.topics);
+            self.renew();
+            self.janitor.clean();
             self.shared.progress.send_replace(());
         }
         self.leave();
@@ -106,7 +115,12 @@ impl Worker {
 
     /// Hears what the group says, which comes as a callback, and what goes wrong.
     fn listen(&self) {
-        let wait = if self.commit.is_some() { TICK / 10 } else { TICK };
+        let at_rest = self.revoking.is_none() && self.committed.elapsed() > AT_REST;
+        let wait = match self.commit {
+            Some(_) => TICK / 10,
+            None if at_rest => TICK_AT_REST,
+            None => TICK,
+        };
         match self.consumer.poll(wait) {
             Some(Ok(record)) => {
                 // To skip it would be to lose it.
@@ -145,55 +159,53 @@ impl Worker {
     }
 
     fn take_up_changes(&mut self) {
-        while self.assigning.is_none() && self.revoking.is_none() {
+        while self.revoking.is_none() {
             match self.consumer.context().change() {
-                Some(Change::Assign(partitions)) => self.assigning = Some(partitions),
+                Some(Change::Assign(partitions)) => {
+                    self.pending.add(partitions);
+                    self.take_over(true);
+                }
                 Some(Change::Revoke { partitions, lost: true }) => self.lost(&partitions),
-                Some(Change::Revoke { partitions, lost: false }) => self.asked_back(partitions),
+                Some(Change::Revoke { partitions, lost: false }) => self.give_back(partitions, false),
                 None => break,
             }
         }
-        let Some(partitions) = self.assigning.take() else { return };
-        if let Err(error) = self.assign(&partitions) {
-            tracing::warn!(target: TARGET, %error, "taking over partitions is tried again");
-            self.assigning = Some(partitions);
+        if self.revoking.is_none() && self.pending.are_due() {
+            self.take_over(false);
         }
     }
 
-    /// Finds out where earlier owners were, and begins there.
-    fn assign(&mut self, partitions: &[u32]) -> KafkaResult<()> {
-        let mut start = self.list(partitions)?;
-        // After a first try that failed.
-        self.shared.state().forget(partitions);
-        if !partitions.is_empty() {
-            let committed = self.consumer.committed_offsets(self.list(partitions)?, PATIENCE)?;
-            let mut ends = self.list(partitions)?;
-            ends.set_all_offsets(Offset::End)?;
-            let ends = self.consumer.offsets_for_times(ends, PATIENCE)?;
-            let mut state = self.shared.state();
-            for partition in partitions {
-                let mut shares = Vec::with_capacity(self.topics.len());
-                for topic in &self.topics {
-                    let number = number(*partition);
-                    let log = read_place(&committed, &ends, topic.as_str(), number)?;
-                    start.set_partition_offset(topic.as_str(), number, Offset::Offset(log.start()))?;
-                    let source = Source::split(&self.consumer, topic, number, &self.shared.arrived);
-                    shares.push((log, source.ok_or(KafkaError::Subscription(topic.to_string()))?));
-                }
-                state.take_over(*partition, shares);
-            }
-        }
-        self.consumer.incremental_assign(&start)?;
+    fn take_over(&mut self, answer: bool) {
+        self.pending.take_over(&self.consumer, &self.topics, &self.shared, answer);
         // So that the brokers learn at once that an owner is at work.
         self.commit_next = Instant::now();
-        self.shared.state().joined = true;
-        Ok(())
     }
 
-    fn asked_back(&mut self, partitions: Vec<u32>) {
+    fn give_back(&mut self, partitions: Vec<u32>, again: bool) {
+        self.pending.forget(&partitions);
         self.shared.state().revoke(&partitions, self.within);
         self.shared.arrived.notify_one();
-        self.revoking = Some(Revocation { partitions, deadline: Instant::now() + self.within, closing: None });
+        let deadline = Instant::now() + self.within;
+        self.revoking = Some(Revocation { partitions, deadline, closing: None, again });
+    }
+
+    /// Gives back the partitions of a topic that was made anew, to begin with them again.
+    fn renew(&mut self) {
+        if self.revoking.is_some() || Instant::now() < self.renew_next {
+            return;
+        }
+        self.renew_next = Instant::now() + COMMIT_EVERY;
+        let outdated = self.shared.state().outdated(&self.topics.births());
+        for (partition, rewound) in &outdated {
+            for (topic, _) in rewound.iter().enumerate().filter(|(_, rewound)| **rewound) {
+                tracing::warn!(target: TARGET, topic = %self.topics.names[topic], partition, "the offsets went back");
+                self.pending.distrust(*partition, topic);
+                self.topics.suspect();
+            }
+        }
+        if !outdated.is_empty() {
+            self.give_back(outdated.into_keys().collect(), true);
+        }
     }
 
     fn lost(&mut self, partitions: &[u32]) {
@@ -201,6 +213,7 @@ impl Worker {
         state.lose(partitions);
         state.forget(partitions);
         drop(state);
+        self.pending.forget(partitions);
         self.shared.arrived.notify_one();
         self.unassign(partitions);
     }
@@ -232,14 +245,17 @@ impl Worker {
     }
 
     fn hand_over(&mut self) {
-        let Some(Revocation { partitions, .. }) = self.revoking.take() else { return };
+        let Some(Revocation { partitions, again, .. }) = self.revoking.take() else { return };
         self.shared.state().forget(&partitions);
         self.unassign(&partitions);
+        if again {
+            self.pending.add(partitions);
+        }
     }
 
     fn unassign(&self, partitions: &[u32]) {
-        let done = self.list(partitions).and_then(|list| self.consumer.incremental_unassign(&list));
-        if let Err(error) = done {
+        let list = assigned_of(&self.consumer, &self.topics.list(partitions.iter().copied()));
+        if let Err(error) = self.consumer.incremental_unassign(&list) {
             tracing::warn!(target: TARGET, %error, "giving partitions up");
         }
     }
@@ -269,12 +285,13 @@ impl Worker {
         let settled = self.shared.state().settled;
         let mut list = TopicPartitionList::with_capacity(positions.len());
         for (topic, partition, position) in &positions {
-            let mut element = list.add_partition(self.topics[*topic].as_str(), number(*partition));
+            let mut element = list.add_partition(self.topics.names[*topic].as_str(), number(*partition));
             element.set_metadata(position.encode());
             if let Err(error) = element.set_offset(Offset::Offset(position.offset)) {
                 tracing::warn!(target: TARGET, %error, "an offset cannot be committed");
             }
         }
+        self.committed = Instant::now();
         self.commit = Some(Commit { settled, positions, last });
         self.committer.send(list);
     }
@@ -286,9 +303,10 @@ impl Worker {
         let mut state = self.shared.state();
         match result {
             Ok(()) => {
+                self.failures_in_a_row = 0;
                 state.committed = state.committed.max(commit.settled);
                 for (topic, partition, position) in &commit.positions {
-                    self.janitor.committed(*topic, *partition, position.offset);
+                    self.janitor.committed(*topic, *partition, position);
                 }
                 if !commit.last {
                     let partitions: Vec<u32> = commit.positions.iter().map(|(_, partition, _)| *partition).collect();
@@ -304,20 +322,10 @@ impl Worker {
                 tracing::debug!(target: TARGET, %error, "a commit is tried again");
                 state.undo(&commit.positions);
                 self.failures += 1;
-                self.commit_next = Instant::now() + AGAIN;
+                self.failures_in_a_row += 1;
+                self.commit_next = Instant::now() + AGAIN.delay(self.failures_in_a_row, u64::MAX);
             }
         }
-    }
-
-    /// These partitions of all topics.
-    fn list(&self, partitions: &[u32]) -> KafkaResult<TopicPartitionList> {
-        let mut list = TopicPartitionList::with_capacity(partitions.len() * self.topics.len());
-        for topic in &self.topics {
-            for partition in partitions {
-                list.add_partition(topic.as_str(), number(*partition));
-            }
-        }
-        Ok(list)
     }
 
     /// Commits what is settled, and leaves the group at once.
@@ -325,12 +333,9 @@ impl Worker {
         let all = self.shared.state().owned();
         self.commit_all(&all);
         self.consumer.context().close();
-        if let Some(partitions) = self.assigning.take() {
-            self.unanswered(&partitions);
-        }
         while let Some(change) = self.consumer.context().change() {
             match change {
-                Change::Assign(partitions) => self.unanswered(&partitions),
+                Change::Assign(_) => self.assign_nothing(),
                 Change::Revoke { partitions, .. } => self.unassign(&partitions),
             }
         }
@@ -380,7 +385,7 @@ impl Worker {
     fn unassign_followers(&self) {
         let rest = self.consumer.assignment().unwrap_or_default();
         let mut followers = TopicPartitionList::new();
-        for element in rest.elements().iter().filter(|element| element.topic() != self.topics[0].as_str()) {
+        for element in rest.elements().iter().filter(|element| element.topic() != self.topics.names[0].as_str()) {
             followers.add_partition(element.topic(), element.partition());
         }
         if followers.count() > 0
@@ -390,35 +395,14 @@ impl Worker {
         }
     }
 
-    fn unanswered(&self, partitions: &[u32]) {
-        let done = self.list(partitions).and_then(|list| self.consumer.incremental_assign(&list));
-        if let Err(error) = done {
+    /// The answer to an assignment that nobody wants any more.
+    fn assign_nothing(&self) {
+        if let Err(error) = self.consumer.incremental_assign(&TopicPartitionList::new()) {
             tracing::debug!(target: TARGET, %error, "leaving the group");
         }
     }
 }
 
-fn number(partition: u32) -> i32 {
+pub(super) fn number(partition: u32) -> i32 {
     i32::try_from(partition).unwrap_or(i32::MAX)
-}
-
-/// Where a partition is to be taken up.
-fn read_place(
-    committed: &TopicPartitionList,
-    ends: &TopicPartitionList,
-    topic: &str,
-    partition: i32,
-) -> KafkaResult<Log> {
-    let missing = || KafkaError::OffsetFetch(RDKafkaErrorCode::NoOffset);
-    let place = committed.find_partition(topic, partition).ok_or_else(missing)?;
-    place.error()?;
-    let end = ends.find_partition(topic, partition).ok_or_else(missing)?;
-    end.error()?;
-    let Offset::Offset(end) = end.offset() else { return Err(missing()) };
-    let position = match place.offset() {
-        Offset::Offset(offset) if offset <= end => Position::decode(offset, place.metadata()),
-        // It has no place, or one beyond the end: somebody made the topic anew. Everything that is there is promised.
-        _ => Position::decode(0, ""),
-    };
-    Ok(Log::new(position, end))
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use partitura_adapter_kit::Claimed;
 use partitura_broker::{Error, ErrorKind, Message, Partition, Result, SubscriptionName, TopicKind, TopicName};
 use rdkafka::admin::AdminOptions;
-use rdkafka::message::{BorrowedMessage, Message as _, OwnedHeaders};
+use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
@@ -14,11 +14,14 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::entry::{Entry, Name, pack, unpack};
 use super::hands::{Hands, TURN};
 use super::ledger::{Change, Ledger};
+use super::log::{follow_to, read_messages, replay, write};
 use crate::core::Core;
-use crate::outgoing::{Outgoing, Record};
+use crate::outgoing::Outgoing;
+use crate::position::Position;
 use crate::tail::{From, Tail};
 use crate::topology::PATIENCE;
-use crate::{names, subscription, wire};
+use crate::watch::{Watch, Watched};
+use crate::{names, subscription};
 
 /// How often a member says that it is there, and looks for those who do not.
 const BEAT: Duration = Duration::from_secs(1);
@@ -41,6 +44,7 @@ pub(super) struct Desk {
     topic: TopicName,
     log: String,
     group: String,
+    watched: Arc<Watched>,
     /// Outlives the close of the connection, so that a last word can be said.
     outgoing: Arc<Outgoing>,
     me: Name,
@@ -87,14 +91,22 @@ impl Desk {
             Some((record.offset(), entry))
         };
         let mut entries = Tail::open(core, &log, [0], From::Offset(first), read).await?;
-        let start = subscription::offset(core, group, topic).await?;
-        let (ledger, read) = replay(&mut entries, Ledger::new(start), first, end).await?;
+        let watched = Watch::topic(core, topic.as_str());
+        watched.look(core).await?;
+        let start = subscription::offset(core, group, topic, watched.birth()).await?;
+        let (mut ledger, mut read) = replay(&mut entries, Ledger::new(start), first, end).await?;
+        if watched.birth().is_known() && watched.birth() != ledger.birth() {
+            let topic = Entry::Topic(watched.birth());
+            write(&outgoing, &log, &topic, Box::new(|_| {}))?;
+            read = follow_to(&mut entries, &mut ledger, &topic).await?;
+        }
         let messages = read_messages(core, topic, ledger.floor()).await?;
         Ok(Self {
             core: core.clone(),
             topic: topic.clone(),
             log,
             group: group.to_owned(),
+            watched,
             outgoing,
             me: uuid::Uuid::now_v7().simple().to_string(),
             ahead,
@@ -178,11 +190,13 @@ impl Desk {
                     return Err(Error::new(ErrorKind::Disconnected, "consume", text).of(&self.topic));
                 }
                 Entry::Gone(name) => drop(self.members.remove(name)),
+                Entry::Topic(_) => {}
                 Entry::Snapshot(snapshot) => self.kept = self.kept.max(snapshot.as_of),
             }
             match self.ledger.apply(&entry) {
                 Change::Granted(name, offsets) if name == self.me => mine.extend(self.granted(&entry, &offsets)),
                 Change::Granted(_, offsets) => offsets.iter().for_each(|(offset, _)| self.hands.is_elsewhere(*offset)),
+                Change::Anew => return Err(self.anew()),
                 Change::Freed(offsets) => freed = freed.into_iter().chain(offsets).min(),
                 Change::None => {}
             }
@@ -238,7 +252,16 @@ impl Desk {
         if wanted.is_empty() { Ok(()) } else { self.append(&Entry::Claim(self.me.clone(), pack(wanted))) }
     }
 
+    /// What is held belongs to a topic that there is no more. The claim begins again.
+    fn anew(&self) -> Error {
+        let text = "the topic was deleted and made anew; its subscription begins at its beginning";
+        Error::new(ErrorKind::Disconnected, "consume", text).of(&self.topic)
+    }
+
     async fn beat(&mut self) -> Result<()> {
+        if self.watched.birth().differs(self.ledger.birth()) {
+            return Err(self.anew());
+        }
         let now = Instant::now();
         let session = self.core.target().session();
         // Who does not hear itself cannot judge others: the brokers may have been away.
@@ -271,7 +294,13 @@ impl Desk {
         self.append(&Entry::Snapshot(snapshot))?;
         self.unconfirmed.all().await?;
         self.kept = as_of;
-        subscription::move_to(&self.core, &self.group, &self.topic, floor).await?;
+        let position = Position::fresh(self.ledger.birth(), floor);
+        subscription::move_to(&self.core, &self.group, &self.topic, position).await?;
+        // Of another topic, it would be what nobody has settled.
+        self.watched.look(&self.core).await?;
+        if self.watched.birth().differs(self.ledger.birth()) {
+            return Err(self.anew());
+        }
         let mut before = TopicPartitionList::new();
         let failed = |source| crate::error::error("settle", source);
         before.add_partition_offset(&self.log, 0, Offset::Offset(as_of)).map_err(failed)?;
@@ -293,21 +322,10 @@ impl Desk {
     }
 
     fn append(&self, entry: &Entry) -> Result<()> {
-        let text = entry.encode();
-        let record = Record {
-            topic: &self.log,
-            partition: 0,
-            key: None,
-            payload: Some(text.as_bytes()),
-            headers: OwnedHeaders::new_with_capacity(0),
-        };
         let unconfirmed = self.unconfirmed.clone();
         unconfirmed.count.fetch_add(1, Ordering::AcqRel);
         let confirm = Box::new(move |result: Result<(), _>| unconfirmed.confirmed(result.is_err()));
-        self.outgoing.send(record, confirm).map_err(|refused| {
-            self.unconfirmed.confirmed(true);
-            crate::error::refused("settle", refused.code).of(&self.log)
-        })
+        write(&self.outgoing, &self.log, entry, confirm).inspect_err(|_| self.unconfirmed.confirmed(true))
     }
 }
 
@@ -333,39 +351,4 @@ impl Unconfirmed {
         }
         Ok(())
     }
-}
-
-async fn read_messages(core: &Core, topic: &TopicName, from: i64) -> Result<Tail<(i64, Message)>> {
-    let named = topic.clone();
-    let read = move |record: &BorrowedMessage<'_>| Some((record.offset(), wire::message(&named, record)));
-    Tail::open(core, topic.as_str(), [0], From::Offset(from), read).await
-}
-
-/// What the log amounts to up to `end`. A log whose beginning was deleted begins with a snapshot, soon.
-async fn replay(
-    entries: &mut Tail<(i64, Option<Entry>)>,
-    mut ledger: Ledger,
-    first: i64,
-    end: i64,
-) -> Result<(Ledger, i64)> {
-    let mut before: Option<Vec<(i64, Entry)>> = (first > 0).then(Vec::new);
-    let mut read = first;
-    while read < end {
-        for (offset, entry) in entries.next().await? {
-            read = offset + 1;
-            match (entry, &mut before) {
-                (Some(Entry::Snapshot(snapshot)), Some(waiting)) => {
-                    ledger = Ledger::of(&snapshot);
-                    for (_, entry) in waiting.drain(..).filter(|(offset, _)| *offset >= snapshot.as_of) {
-                        ledger.apply(&entry);
-                    }
-                    before = None;
-                }
-                (Some(entry), Some(waiting)) => waiting.push((offset, entry)),
-                (Some(entry), None) => drop(ledger.apply(&entry)),
-                (None, _) => {}
-            }
-        }
-    }
-    Ok((ledger, read))
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use crate::birth::Birth;
 use crate::position::ranges;
 
 /// The name of a member, for as long as it holds a claim.
@@ -18,14 +19,17 @@ pub(super) enum Entry {
     Settle(Name, Vec<(i64, i64)>),
     /// It left, or was not heard for too long: what it holds is free again.
     Gone(Name),
+    /// This is the topic: what was claimed and settled of another, which had its name before, is void.
+    Topic(Birth),
     /// What all entries before the offset `as_of` of the log amount to.
     Snapshot(Snapshot),
 }
 
 /// The state of a subscription.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Snapshot {
     pub(super) as_of: i64,
+    pub(super) birth: Birth,
     pub(super) floor: i64,
     pub(super) settled: Vec<(i64, i64)>,
     /// What was delivered before, and is free again.
@@ -39,10 +43,12 @@ impl Entry {
         match self {
             Self::Beat(name) => format!("beat {name}"),
             Self::Gone(name) => format!("gone {name}"),
+            Self::Topic(birth) => format!("topic {birth}"),
             Self::Claim(name, offsets) => format!("claim {name} {}", list(offsets)),
             Self::Settle(name, offsets) => format!("settle {name} {}", list(offsets)),
-            Self::Snapshot(Snapshot { as_of, floor, settled, again, claims, gone }) => {
-                let mut text = format!("snapshot {as_of} {floor} {} {} {}", list(settled), list(again), gone.join(","));
+            Self::Snapshot(Snapshot { as_of, birth, floor, settled, again, claims, gone }) => {
+                let mut text =
+                    format!("state {birth} {as_of} {floor} {} {} {}", list(settled), list(again), gone.join(","));
                 for (name, offsets) in claims {
                     // Writing into a string does not fail.
                     let _ = write!(text, " {name} {}", list(offsets));
@@ -61,15 +67,21 @@ impl Entry {
             "gone" => Self::Gone(first.into()),
             "claim" => Self::Claim(first.into(), read_list(words.next()?)?),
             "settle" => Self::Settle(first.into(), read_list(words.next()?)?),
-            "snapshot" => {
-                let (as_of, floor) = (first.parse().ok()?, words.next()?.parse().ok()?);
+            "topic" => Self::Topic(first.parse().ok()?),
+            // The first format did not say of which topic.
+            "snapshot" | "state" => {
+                let (birth, as_of) = match word {
+                    "state" => (first.parse().ok()?, words.next()?),
+                    _ => (Birth::UNKNOWN, first),
+                };
+                let (as_of, floor) = (as_of.parse().ok()?, words.next()?.parse().ok()?);
                 let (settled, again) = (read_list(words.next()?)?, read_list(words.next()?)?);
                 let gone = words.next()?.split(',').filter(|name| !name.is_empty()).map(Into::into).collect();
                 let mut claims = Vec::new();
                 while let Some(name) = words.next() {
                     claims.push((name.into(), read_list(words.next()?)?));
                 }
-                Self::Snapshot(Snapshot { as_of, floor, settled, again, claims, gone })
+                Self::Snapshot(Snapshot { as_of, birth, floor, settled, again, claims, gone })
             }
             _ => return None,
         })
@@ -112,8 +124,10 @@ mod tests {
 
     #[test]
     fn an_entry_is_read_as_it_was_written_and_noise_is_not() {
+        let birth = "12".parse().expect("a number");
         let snapshot = Snapshot {
             as_of: 7,
+            birth,
             floor: 3,
             settled: vec![(4, 6)],
             again: vec![],
@@ -125,10 +139,14 @@ mod tests {
             Entry::Gone("a".into()),
             Entry::Claim("a".into(), vec![(1, 2), (5, 9)]),
             Entry::Settle("a".into(), vec![(1, 2)]),
-            Entry::Snapshot(snapshot),
+            Entry::Topic(birth),
+            Entry::Snapshot(snapshot.clone()),
         ] {
             assert_eq!(Entry::decode(&entry.encode()), Some(entry));
         }
+        let first_format = "snapshot 7 3 4-6 - c,d a 3-4 b 8-9,11-12";
+        let expected = Snapshot { birth: Birth::UNKNOWN, ..snapshot };
+        assert_eq!(Entry::decode(first_format), Some(Entry::Snapshot(expected)));
         for noise in ["", "beat", "claim a x-1", "claim a 1", "dance a", "snapshot 1 2 -"] {
             assert_eq!(Entry::decode(noise), None, "{noise:?}");
         }

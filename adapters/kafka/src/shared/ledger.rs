@@ -1,14 +1,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::entry::{Entry, Name, Snapshot, pack, unpack};
+use crate::birth::Birth;
 
 /// How many of those who have gone are remembered: nobody's last words are that late.
 const GONE: usize = 1_000;
 
 /// What the log of a shared subscription amounts to: who holds which message, and what is settled. Everybody who reads
 /// the same entries has the same ledger, which is how a claim is decided without asking anyone.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Ledger {
+    /// Of the topic.
+    birth: Birth,
     /// Everything before it is settled.
     floor: i64,
     settled: BTreeSet<i64>,
@@ -26,17 +29,21 @@ pub(super) enum Change {
     Granted(Name, Vec<(i64, bool)>),
     /// These are free again.
     Freed(Vec<i64>),
+    /// It is another topic: nothing of it is claimed or settled.
+    Anew,
 }
 
 impl Ledger {
     /// Nothing was claimed, and everything from `floor` on is to be done.
     pub(super) fn new(floor: i64) -> Self {
-        Self { floor, ..Self::default() }
+        let (settled, again, claims, gone) = Default::default();
+        Self { birth: Birth::UNKNOWN, floor, settled, again, claims, gone }
     }
 
     pub(super) fn of(snapshot: &Snapshot) -> Self {
         let claims = snapshot.claims.iter().flat_map(|(name, offsets)| unpack(offsets).map(|o| (o, name.clone())));
         Self {
+            birth: snapshot.birth,
             floor: snapshot.floor,
             settled: unpack(&snapshot.settled).collect(),
             again: unpack(&snapshot.again).collect(),
@@ -52,12 +59,18 @@ impl Ledger {
         }
         Snapshot {
             as_of,
+            birth: self.birth,
             floor: self.floor,
             settled: pack(self.settled.iter().copied()),
             again: pack(self.again.iter().copied()),
             claims: claims.into_iter().map(|(name, offsets)| (name.clone(), pack(offsets))).collect(),
             gone: self.gone.iter().cloned().collect(),
         }
+    }
+
+    /// Of which topic it is, as far as anybody wrote it down.
+    pub(super) fn birth(&self) -> Birth {
+        self.birth
     }
 
     pub(super) fn floor(&self) -> i64 {
@@ -115,6 +128,14 @@ impl Ledger {
                 self.again.extend(&freed);
                 Change::Freed(freed)
             }
+            Entry::Topic(birth) if self.birth.differs(*birth) => {
+                *self = Self { birth: *birth, gone: std::mem::take(&mut self.gone), ..Self::new(0) };
+                Change::Anew
+            }
+            Entry::Topic(birth) => {
+                self.birth = *birth;
+                Change::None
+            }
             Entry::Beat(_) | Entry::Claim(..) | Entry::Snapshot(_) => Change::None,
         }
     }
@@ -166,6 +187,21 @@ mod tests {
         assert_eq!(ledger.apply(&claim("b", &[1, 2])), Change::Granted("b".into(), vec![(1, true), (2, false)]));
         ledger.apply(&settle("a", &[1]));
         assert!(ledger.holders().contains(&"b".to_owned()) && !ledger.is_free(1));
+    }
+
+    #[test]
+    fn what_was_settled_of_another_topic_is_void() {
+        let topic = |number: &str| Entry::Topic(number.parse().expect("a number"));
+        let mut ledger = Ledger::new(0);
+        ledger.apply(&claim("a", &[0, 1]));
+        assert_eq!(ledger.apply(&topic("5")), Change::None);
+        ledger.apply(&settle("a", &[0]));
+        assert_eq!((ledger.apply(&topic("5")), ledger.floor()), (Change::None, 1));
+        let mut copy = Ledger::of(&ledger.snapshot(9));
+        for ledger in [&mut ledger, &mut copy] {
+            assert_eq!(ledger.apply(&topic("6")), Change::Anew);
+            assert!(ledger.is_free(0) && ledger.is_free(1) && ledger.holders().is_empty());
+        }
     }
 
     #[test]

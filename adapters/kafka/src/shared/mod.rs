@@ -13,6 +13,7 @@ mod desk;
 mod entry;
 mod hands;
 mod ledger;
+mod log;
 
 use std::sync::Arc;
 
@@ -25,7 +26,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use self::desk::{Desk, Task};
 use crate::core::Core;
-use crate::{names, topology};
+use crate::{birth, names, topology};
 
 /// Creates, or verifies, the log of a subscription.
 pub(crate) async fn declare(
@@ -39,11 +40,12 @@ pub(crate) async fn declare(
         return topology::partitions(core, &log).await.map(drop).map_err(|error| error.of(&log));
     }
     let replication = core.target().options.replication.map_or(-1, i32::from);
-    let largest = topology::MAX_RECORD.to_string();
+    let (largest, birth) = (topology::MAX_RECORD.to_string(), birth::labelled(0));
     let new = NewTopic::new(&log, 1, TopicReplication::Fixed(replication))
         .set("cleanup.policy", "delete")
         .set("retention.ms", "-1")
-        .set("max.message.bytes", &largest);
+        .set("max.message.bytes", &largest)
+        .set(birth.0, &birth.1);
     topology::create_all(core, &[new]).await?;
     topology::created(core, &log).await.map(drop)
 }

@@ -1,5 +1,9 @@
 //! What the conformance suite does not ask, on a real Kafka.
 
+mod anew;
+mod consuming;
+mod grown;
+
 use std::time::Duration;
 
 use partitura_broker::{
@@ -85,7 +89,7 @@ async fn a_queue_that_would_lose_messages_by_time_is_refused() -> Done {
         }
     };
     let error = tokio::time::timeout(Duration::from_secs(30), refused).await?;
-    assert_eq!(error.kind(), ErrorKind::Incompatible);
+    assert_eq!(error.kind(), ErrorKind::Incompatible, "{error:?}");
     assert!(error.to_string().contains("retention.ms"), "{error}");
     Ok(broker.close().await?)
 }

@@ -1,0 +1,248 @@
+//! Taking over what the group gives.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use partitura_adapter_kit::Backoff;
+use partitura_broker::telemetry::TARGET;
+use partitura_broker::{Error, ErrorKind, TopicName};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::{Offset, TopicPartitionList};
+use tokio::runtime::Handle;
+
+use super::Shared;
+use super::context::Callbacks;
+use super::log::Log;
+use super::source::Source;
+use super::worker::number;
+use crate::birth::Birth;
+use crate::core::Core;
+use crate::position::Position;
+use crate::watch::{self, Watch, Watched};
+
+/// How long a request may take that the thread waits for.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How long after a failure it is tried again.
+const BACKOFF: Backoff = Backoff { first: Duration::from_millis(50), longest: Duration::from_secs(5) };
+/// How often it is looked whether a topic has been given the partitions that it lacks.
+const INCOMPLETE: Duration = Duration::from_secs(5);
+
+/// The topics of a subscription, and what there is of them.
+pub(super) struct Topics {
+    core: Weak<Core>,
+    runtime: Handle,
+    /// In order of name. The group is balanced over the first one's partitions; the others follow.
+    pub(super) names: Vec<TopicName>,
+    watched: Vec<Arc<Watched>>,
+}
+
+impl Topics {
+    /// Must be called within tokio's runtime.
+    pub(super) fn new(core: &Arc<Core>, names: Vec<TopicName>) -> Self {
+        let watched = names.iter().map(|name| Watch::topic(core, name.as_str())).collect();
+        Self { core: Arc::downgrade(core), runtime: Handle::current(), names, watched }
+    }
+
+    /// Which topics there are by these names, as far as is known.
+    pub(super) fn births(&self) -> Vec<Birth> {
+        self.watched.iter().map(|watched| watched.birth()).collect()
+    }
+
+    /// Looks which there are. Blocks.
+    fn look(&self) {
+        if let Some(core) = self.core.upgrade() {
+            self.runtime.block_on(watch::look(&core, &self.watched));
+        }
+    }
+
+    /// Has it looked soon: offsets went back.
+    pub(super) fn suspect(&self) {
+        if let Some(core) = self.core.upgrade() {
+            core.watching().hurry();
+        }
+    }
+
+    /// These partitions of all topics.
+    pub(super) fn list(&self, partitions: impl IntoIterator<Item = u32> + Clone) -> TopicPartitionList {
+        let mut list = TopicPartitionList::new();
+        for topic in &self.names {
+            for partition in partitions.clone() {
+                list.add_partition(topic.as_str(), number(partition));
+            }
+        }
+        list
+    }
+}
+
+/// What the group gave, and what is not taken over yet.
+#[derive(Debug)]
+pub(super) struct Pending {
+    partitions: BTreeSet<u32>,
+    /// Places that mean nothing, although they do not say that they are of another topic: partition and topic.
+    void: BTreeSet<(u32, usize)>,
+    next: Instant,
+    failures: u32,
+    /// What was said last of those that cannot be owned.
+    said: Option<String>,
+}
+
+impl Pending {
+    pub(super) fn new() -> Self {
+        let (partitions, void, said) = (BTreeSet::new(), BTreeSet::new(), None);
+        Self { partitions, void, next: Instant::now(), failures: 0, said }
+    }
+
+    pub(super) fn add(&mut self, partitions: impl IntoIterator<Item = u32>) {
+        self.partitions.extend(partitions);
+        self.next = Instant::now();
+    }
+
+    /// The place of a topic in a partition is not to be gone by.
+    pub(super) fn distrust(&mut self, partition: u32, topic: usize) {
+        self.void.insert((partition, topic));
+    }
+
+    /// Somebody else takes these.
+    pub(super) fn forget(&mut self, partitions: &[u32]) {
+        for partition in partitions {
+            self.partitions.remove(partition);
+        }
+    }
+
+    pub(super) fn are_due(&self) -> bool {
+        !self.partitions.is_empty() && Instant::now() >= self.next
+    }
+
+    /// Takes over what can be owned. `answer`: the group waits to hear that what it gave is assigned, and hears nothing else
+    /// meanwhile. So it is told in any case; what could not be taken over is tried again.
+    pub(super) fn take_over(
+        &mut self,
+        consumer: &Arc<BaseConsumer<Callbacks>>,
+        topics: &Topics,
+        shared: &Shared,
+        answer: bool,
+    ) {
+        match self.try_to(consumer, topics, shared) {
+            Ok(()) => {
+                self.failures = 0;
+                self.next = Instant::now() + INCOMPLETE;
+            }
+            Err(error) => {
+                self.failures += 1;
+                self.next = Instant::now() + BACKOFF.delay(self.failures, u64::MAX);
+                if self.failures == 1 {
+                    tracing::warn!(target: TARGET, %error, "retrying to take over partitions");
+                }
+                let partitions: Vec<u32> = self.partitions.iter().copied().collect();
+                shared.state().forget(&partitions);
+                if answer && let Err(error) = consumer.incremental_assign(&TopicPartitionList::new()) {
+                    tracing::warn!(target: TARGET, %error, "answering the group");
+                }
+            }
+        }
+    }
+
+    fn try_to(&mut self, consumer: &Arc<BaseConsumer<Callbacks>>, topics: &Topics, shared: &Shared) -> KafkaResult<()> {
+        let complete = self.complete(consumer, topics)?;
+        // After a first try that failed.
+        shared.state().forget(&complete);
+        let mut start = TopicPartitionList::new();
+        if !complete.is_empty() {
+            topics.look();
+            let births = topics.births();
+            let committed = consumer.committed_offsets(topics.list(complete.iter().copied()), PATIENCE)?;
+            let mut ends = topics.list(complete.iter().copied());
+            ends.set_all_offsets(Offset::End)?;
+            let ends = consumer.offsets_for_times(ends, PATIENCE)?;
+            let mut taken = Vec::with_capacity(complete.len());
+            for partition in &complete {
+                let mut shares = Vec::with_capacity(topics.names.len());
+                for (at, topic) in topics.names.iter().enumerate() {
+                    let (name, number) = (topic.as_str(), number(*partition));
+                    let distrusted = self.void.contains(&(*partition, at));
+                    let log = read_place(&committed, &ends, name, number, births[at], distrusted)?;
+                    start.add_partition_offset(name, number, Offset::Offset(log.start()))?;
+                    let source = Source::split(consumer, topic, number, &shared.arrived);
+                    shares.push((log, source.ok_or(KafkaError::Subscription(topic.to_string()))?));
+                }
+                taken.push((*partition, shares));
+            }
+            let mut state = shared.state();
+            taken.into_iter().for_each(|(partition, shares)| state.take_over(partition, shares));
+        }
+        consumer.incremental_assign(&start)?;
+        for partition in &complete {
+            self.partitions.remove(partition);
+            self.void.retain(|(void, _)| void != partition);
+        }
+        shared.state().joined = true;
+        Ok(())
+    }
+
+    /// Those that each of the topics has. Of the others it says what to do.
+    fn complete(&mut self, consumer: &BaseConsumer<Callbacks>, topics: &Topics) -> KafkaResult<Vec<u32>> {
+        if topics.names.len() == 1 || self.partitions.is_empty() {
+            return Ok(self.partitions.iter().copied().collect());
+        }
+        let mut counts = Vec::with_capacity(topics.names.len());
+        for topic in &topics.names {
+            let metadata = consumer.fetch_metadata(Some(topic.as_str()), PATIENCE)?;
+            let found = metadata.topics().iter().find(|found| found.name() == topic.as_str());
+            let found = found.ok_or(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopic))?;
+            if let Some(error) = found.error() {
+                return Err(KafkaError::MetadataFetch(error.into()));
+            }
+            counts.push((topic, u32::try_from(found.partitions().len()).unwrap_or(u32::MAX)));
+        }
+        self.say(&counts);
+        let least = counts.iter().map(|(_, count)| *count).min().unwrap_or_default();
+        Ok(self.partitions.iter().copied().filter(|partition| *partition < least).collect())
+    }
+
+    /// Says, once for each state of affairs, which partitions nobody can own.
+    fn say(&mut self, counts: &[(&TopicName, u32)]) {
+        let most = counts.iter().map(|(_, count)| *count).max().unwrap_or_default();
+        let lacking: Vec<_> = counts.iter().filter(|(_, count)| *count < most).collect();
+        let Some((first, least)) = lacking.iter().min_by_key(|(_, count)| *count) else { return self.said = None };
+        let each: Vec<String> = lacking.iter().map(|(topic, count)| format!("{topic} has {count}")).collect();
+        let text = format!(
+            "partitions {least} to {} cannot be owned: of topics that belong together one has {most}, but {}; give each of \
+             them {most}, with kafka-topics.sh --alter --partitions {most}, or declare them so",
+            most - 1,
+            each.join(", ")
+        );
+        if self.said.as_ref() != Some(&text) {
+            let error = Error::new(ErrorKind::Incompatible, "consume", text.clone()).of(first);
+            tracing::error!(target: TARGET, %error, "the other partitions are owned");
+            self.said = Some(text);
+        }
+    }
+}
+
+/// Where a partition is to be taken up.
+fn read_place(
+    committed: &TopicPartitionList,
+    ends: &TopicPartitionList,
+    topic: &str,
+    partition: i32,
+    birth: Birth,
+    distrusted: bool,
+) -> KafkaResult<Log> {
+    let missing = || KafkaError::OffsetFetch(RDKafkaErrorCode::NoOffset);
+    let place = committed.find_partition(topic, partition).ok_or_else(missing)?;
+    place.error()?;
+    let end = ends.find_partition(topic, partition).ok_or_else(missing)?;
+    end.error()?;
+    let Offset::Offset(end) = end.offset() else { return Err(missing()) };
+    let position = match place.offset() {
+        Offset::Offset(offset) if offset <= end && !distrusted => Some(Position::decode(offset, place.metadata())),
+        // It has no place, or one beyond the end.
+        _ => None,
+    };
+    // Where somebody made the topic anew, everything is promised that is there.
+    let position = position.filter(|position| !position.birth.differs(birth));
+    let position = position.unwrap_or_else(|| Position::unknown(birth, 0));
+    Ok(Log::new(Position { birth, ..position }, end))
+}

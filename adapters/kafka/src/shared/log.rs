@@ -1,0 +1,78 @@
+//! The log of a shared subscription, and its messages: writing and reading.
+
+use std::sync::Arc;
+
+use partitura_broker::{Message, Result, TopicName};
+use rdkafka::message::{BorrowedMessage, Message as _, OwnedHeaders};
+
+use super::entry::Entry;
+use super::ledger::Ledger;
+use crate::core::Core;
+use crate::outgoing::{Confirm, Outgoing, Record};
+use crate::tail::{From, Tail};
+use crate::wire;
+
+pub(super) fn write(outgoing: &Outgoing, log: &str, entry: &Entry, confirm: Confirm) -> Result<()> {
+    let text = entry.encode();
+    let record = Record {
+        topic: log,
+        partition: 0,
+        key: None,
+        payload: Some(text.as_bytes()),
+        headers: OwnedHeaders::new_with_capacity(0),
+    };
+    let sent = outgoing.send(record, confirm);
+    sent.map_err(|refused| crate::error::refused("settle", refused.code).of(log))
+}
+
+/// Reads the log up to an entry that was just written. Gives back where it goes on.
+pub(super) async fn follow_to(
+    entries: &mut Tail<(i64, Option<Entry>)>,
+    ledger: &mut Ledger,
+    last: &Entry,
+) -> Result<i64> {
+    let (mut read, mut reached) = (0, false);
+    while !reached {
+        for (offset, entry) in entries.next().await? {
+            read = offset + 1;
+            reached |= entry.as_ref() == Some(last);
+            entry.iter().for_each(|entry| drop(ledger.apply(entry)));
+        }
+    }
+    Ok(read)
+}
+
+pub(super) async fn read_messages(core: &Arc<Core>, topic: &TopicName, from: i64) -> Result<Tail<(i64, Message)>> {
+    let named = topic.clone();
+    let read = move |record: &BorrowedMessage<'_>| Some((record.offset(), wire::message(&named, record)));
+    Tail::open(core, topic.as_str(), [0], From::Offset(from), read).await
+}
+
+/// What the log amounts to up to `end`. A log whose beginning was deleted begins with a snapshot, soon.
+pub(super) async fn replay(
+    entries: &mut Tail<(i64, Option<Entry>)>,
+    mut ledger: Ledger,
+    first: i64,
+    end: i64,
+) -> Result<(Ledger, i64)> {
+    let mut before: Option<Vec<(i64, Entry)>> = (first > 0).then(Vec::new);
+    let mut read = first;
+    while read < end {
+        for (offset, entry) in entries.next().await? {
+            read = offset + 1;
+            match (entry, &mut before) {
+                (Some(Entry::Snapshot(snapshot)), Some(waiting)) => {
+                    ledger = Ledger::of(&snapshot);
+                    for (_, entry) in waiting.drain(..).filter(|(offset, _)| *offset >= snapshot.as_of) {
+                        ledger.apply(&entry);
+                    }
+                    before = None;
+                }
+                (Some(entry), Some(waiting)) => waiting.push((offset, entry)),
+                (Some(entry), None) => drop(ledger.apply(&entry)),
+                (None, _) => {}
+            }
+        }
+    }
+    Ok((ledger, read))
+}

@@ -1,0 +1,88 @@
+//! A topic that is deleted and made anew under running consumers.
+
+use std::time::Duration;
+
+use partitura_broker::{Broker, Ordering, ProducerOptions, TopicName, Topology};
+use partitura_kafka::Kafka;
+use rdkafka::admin::{AdminOptions, NewTopic, TopicReplication};
+
+use super::consuming::{Consuming, PATIENCE, publish};
+use super::{Done, FOUR, connect, fresh, subscription};
+
+async fn delete(broker: &Kafka, topic: &TopicName) -> Done {
+    let admin = broker.vendor().ok_or("the connection is open")?;
+    for result in admin.delete_topics(&[topic.as_str()], &AdminOptions::new()).await? {
+        result.map_err(|(_, code)| code)?;
+    }
+    Ok(())
+}
+
+async fn declare(broker: &Kafka, topology: &Topology) -> Done {
+    let began = std::time::Instant::now();
+    loop {
+        match broker.declare(topology).await {
+            Ok(()) => break,
+            // The name is free a moment after the topic is gone.
+            Err(error) if began.elapsed() < PATIENCE && error.to_string().contains("marked for deletion") => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    println!("declared after {:?}", began.elapsed());
+    Ok(())
+}
+
+async fn is_followed(ordering: Ordering, consumers: usize) -> Done {
+    let (broker, topic, name) = (connect().await?, fresh("anew"), subscription("worker"));
+    let topology = Topology::new().queue(topic.clone(), ordering).subscription(name.clone(), [topic.clone()]);
+    broker.declare(&topology).await?;
+    let producer = broker.producer(ProducerOptions::default()).await?;
+    let mut all = Vec::new();
+    for _ in 0..consumers {
+        all.push(Consuming::start(&broker, &name, &[topic.clone()]).await?);
+    }
+    let all: Vec<&Consuming> = all.iter().collect();
+    let old = publish(&*producer, &topic, "old", 600, None).await?;
+    Consuming::until(&all, &old).await?;
+    delete(&broker, &topic).await?;
+    declare(&broker, &topology).await?;
+    // Enough at once that the new topic is longer than the old was before anybody notices.
+    let mut new = publish(&*producer, &topic, "new", 4_000, None).await?;
+    new.extend(publish(&*producer, &topic, "due", 80, Some(Duration::from_secs(2))).await?);
+    Consuming::until(&all, &new).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_of_a_topic_made_anew_counts_as_settled() -> Done {
+    is_followed(FOUR, 2).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_of_a_shared_topic_made_anew_counts_as_settled() -> Done {
+    is_followed(Ordering::Shared, 2).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_successor_goes_by_no_place_in_a_topic_that_there_is_no_more() -> Done {
+    let (broker, topic, name) = (connect().await?, fresh("anew-late"), subscription("worker"));
+    let topology = Topology::new().queue(topic.clone(), FOUR).subscription(name.clone(), [topic.clone()]);
+    broker.declare(&topology).await?;
+    let producer = broker.producer(ProducerOptions::default()).await?;
+    let first = Consuming::start(&broker, &name, &[topic.clone()]).await?;
+    let old = publish(&*producer, &topic, "old", 600, None).await?;
+    Consuming::until(&[&first], &old).await?;
+    delete(&broker, &topic).await?;
+    // By another program, without our label.
+    let admin = broker.vendor().ok_or("the connection is open")?;
+    let new = NewTopic::new(topic.as_str(), 4, TopicReplication::Fixed(-1));
+    let new = new.set("max.message.bytes", "2097152").set("retention.ms", "-1");
+    let began = std::time::Instant::now();
+    while admin.create_topics([&new], &AdminOptions::new()).await?.into_iter().any(|result| result.is_err()) {
+        assert!(began.elapsed() < PATIENCE, "the name is still taken");
+    }
+    let new = publish(&*producer, &topic, "new", 4_000, None).await?;
+    // Time for its commits into the new topic.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let second = Consuming::start(&broker, &name, &[topic.clone()]).await?;
+    first.task.abort();
+    Consuming::until(&[&first, &second], &new).await
+}

@@ -1,0 +1,83 @@
+//! Partitions that an operator adds to a topic under its consumers.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use partitura_broker::{Broker, ErrorKind, Ordering, ProducerOptions, TopicName, Topology};
+use partitura_kafka::Kafka;
+use rdkafka::admin::{AdminOptions, NewPartitions};
+
+use super::consuming::{Consuming, publish};
+use super::{Done, connect, fresh, subscription};
+
+async fn grow(broker: &Kafka, topic: &str, count: usize) -> Done {
+    let admin = broker.vendor().ok_or("the connection is open")?;
+    for result in admin.create_partitions(&[NewPartitions::new(topic, count)], &AdminOptions::new()).await? {
+        result.map_err(|(_, code)| code)?;
+    }
+    Ok(())
+}
+
+/// A topic and the one that belongs to it.
+fn topology(topic: &TopicName, parking: &TopicName, partitions: u32) -> Topology {
+    let ordering = Ordering::ByKey { partitions };
+    let topics = Topology::new().queue(topic.clone(), ordering).queue(parking.clone(), ordering);
+    topics.subscription(subscription("worker"), [topic.clone(), parking.clone()])
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_can_be_owned_is_owned_and_the_rest_once_its_topics_have_grown() -> Done {
+    let (broker, topic) = (connect().await?, fresh("grown"));
+    let (parking, name) = (TopicName::new(format!("{topic}.parking"))?, subscription("worker"));
+    broker.declare(&topology(&topic, &parking, 4)).await?;
+    let topics = [topic.clone(), parking.clone()];
+    let (first, second) =
+        (Consuming::start(&broker, &name, &topics).await?, Consuming::start(&broker, &name, &topics).await?);
+    let before = broker.producer(ProducerOptions::default()).await?;
+    Consuming::until(&[&first, &second], &publish(&*before, &topic, "before", 200, None).await?).await?;
+    grow(&broker, topic.as_str(), 6).await?;
+    // A third joins: the group has to agree anew, with partitions that nobody can own.
+    let later = connect().await?;
+    let third = Consuming::start(&later, &name, &topics).await?;
+    let all = [&first, &second, &third];
+    // Who knew the topic before goes on to use the partitions that it had.
+    Consuming::until(&all, &publish(&*before, &topic, "old", 600, None).await?).await?;
+    Consuming::until(&all, &publish(&*before, &parking, "parked", 100, None).await?).await?;
+    let error = later.declare(&topology(&topic, &parking, 6).verify_only()).await.expect_err("parking has 4");
+    assert_eq!(error.kind(), ErrorKind::Incompatible, "{error}");
+    // Into all six.
+    let after = later.producer(ProducerOptions::default()).await?;
+    let new = publish(&*after, &topic, "new", 600, None).await?;
+    later.declare(&topology(&topic, &parking, 6)).await?;
+    Consuming::until(&all, &new).await?;
+    let due = publish(&*after, &topic, "due", 100, Some(Duration::from_secs(1))).await?;
+    Consuming::until(&all, &due).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_that_follows_none_is_not_given_partitions() -> Done {
+    let (broker, topic) = (connect().await?, fresh("grown-not"));
+    let parking = TopicName::new(format!("{topic}.parking"))?;
+    broker.declare(&topology(&topic, &parking, 4)).await?;
+    for (grown, count) in [(None, 5), (Some(parking.as_str()), 5)] {
+        if let Some(grown) = grown {
+            grow(&broker, grown, count).await?;
+        }
+        let error = broker.declare(&topology(&topic, &parking, 5)).await.expect_err("the topic has 4");
+        assert_eq!(error.kind(), ErrorKind::Incompatible, "{error}");
+    }
+    let kept: BTreeSet<u32> = broker
+        .producer(ProducerOptions::default())
+        .await?
+        .publish(
+            (0..64)
+                .map(|i| partitura_broker::Message::new(topic.clone(), format!("{i}"), "").key(format!("k{i}")))
+                .collect(),
+        )
+        .await
+        .into_iter()
+        .map(|receipt| receipt.map(|receipt| receipt.partition.0))
+        .collect::<Result<_, _>>()?;
+    assert_eq!(kept, (0..4).collect());
+    Ok(())
+}
