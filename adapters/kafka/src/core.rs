@@ -16,7 +16,7 @@ use rdkafka::producer::Producer;
 
 use crate::client::Health;
 use crate::consumer::Shared;
-use crate::delay::Timers;
+use crate::delay::{Memory, Timers};
 use crate::options::Target;
 use crate::outgoing::{Outgoing, Reports};
 use crate::tail::Stop;
@@ -34,6 +34,7 @@ pub(crate) struct Core {
     health: Mutex<Arc<Health>>,
     routes: RwLock<HashMap<TopicName, Arc<Route>>>,
     watch: Watch,
+    waiting: Memory,
     timers: Mutex<HashMap<TopicName, Weak<Timers>>>,
     members: Mutex<Vec<Weak<Shared>>>,
     tails: Mutex<Vec<Weak<Stop>>>,
@@ -61,6 +62,7 @@ impl Core {
             health: Mutex::new(health),
             routes: RwLock::default(),
             watch: Watch::default(),
+            waiting: Memory::default(),
             timers: Mutex::default(),
             members: Mutex::default(),
             tails: Mutex::default(),
@@ -158,6 +160,11 @@ impl Core {
     /// The topics in use, and whether they are still the same.
     pub(crate) fn watching(&self) -> &Watch {
         &self.watch
+    }
+
+    /// What the contents of delayed messages take.
+    pub(crate) fn waiting(&self) -> &Memory {
+        &self.waiting
     }
 
     /// There is another topic of that name: what was known of the first is void.

@@ -200,7 +200,7 @@ fn lacking(
         let all = committed.elements_for_topic(topic);
         // A partition without a place beside others that have one was added since: everything in it is promised.
         let is_declared = all.iter().any(is_placed);
-        for element in all.iter().filter(|element| !is_placed(element) && !(verify && is_declared)) {
+        for element in all.iter().filter(|element| !(is_placed(element) || verify && is_declared)) {
             let end = ends.find_partition(topic, element.partition()).map(|end| end.offset());
             let start = match end.filter(|_| !is_declared) {
                 Some(Offset::Offset(end)) => end,

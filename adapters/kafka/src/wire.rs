@@ -68,6 +68,17 @@ pub(crate) fn message_of_waiting(topic: &TopicName, record: &BorrowedMessage<'_>
     Message { topic: topic.clone(), id, key, headers, payload, not_before: due }
 }
 
+/// When a record is due.
+pub(crate) fn due(record: &BorrowedMessage<'_>) -> Option<Timestamp> {
+    let headers = record.headers()?;
+    let header = headers.iter().take_while(|header| is_ours(header.key)).find(|header| header.key == DUE)?;
+    std::str::from_utf8(header.value?).ok()?.parse().ok().map(Timestamp::from_millis)
+}
+
+fn is_ours(name: &str) -> bool {
+    matches!(name, ID | DUE | KEY | INBOX)
+}
+
 type Parsed = (MessageId, Option<Timestamp>, Option<Bytes>, Headers);
 
 fn parse(record: &BorrowedMessage<'_>) -> Parsed {

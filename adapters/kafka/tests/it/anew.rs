@@ -38,7 +38,7 @@ async fn is_followed(ordering: Ordering, consumers: usize) -> Done {
     let producer = broker.producer(ProducerOptions::default()).await?;
     let mut all = Vec::new();
     for _ in 0..consumers {
-        all.push(Consuming::start(&broker, &name, &[topic.clone()]).await?);
+        all.push(Consuming::start(&broker, &name, std::slice::from_ref(&topic)).await?);
     }
     let all: Vec<&Consuming> = all.iter().collect();
     let old = publish(&*producer, &topic, "old", 600, None).await?;
@@ -67,7 +67,7 @@ async fn a_successor_goes_by_no_place_in_a_topic_that_there_is_no_more() -> Done
     let topology = Topology::new().queue(topic.clone(), FOUR).subscription(name.clone(), [topic.clone()]);
     broker.declare(&topology).await?;
     let producer = broker.producer(ProducerOptions::default()).await?;
-    let first = Consuming::start(&broker, &name, &[topic.clone()]).await?;
+    let first = Consuming::start(&broker, &name, std::slice::from_ref(&topic)).await?;
     let old = publish(&*producer, &topic, "old", 600, None).await?;
     Consuming::until(&[&first], &old).await?;
     delete(&broker, &topic).await?;
@@ -82,7 +82,7 @@ async fn a_successor_goes_by_no_place_in_a_topic_that_there_is_no_more() -> Done
     let new = publish(&*producer, &topic, "new", 4_000, None).await?;
     // Time for its commits into the new topic.
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let second = Consuming::start(&broker, &name, &[topic.clone()]).await?;
+    let second = Consuming::start(&broker, &name, std::slice::from_ref(&topic)).await?;
     first.task.abort();
     Consuming::until(&[&first, &second], &new).await
 }

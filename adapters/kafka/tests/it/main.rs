@@ -3,6 +3,7 @@
 mod anew;
 mod consuming;
 mod grown;
+mod timers;
 
 use std::time::Duration;
 

@@ -1,0 +1,122 @@
+//! Delayed messages.
+//!
+//! Kafka has no delay. So a delayed message waits in a compacted topic beside its own, partitioned alike, and whoever
+//! consumes the topic also runs its timers: the consumer group `partitura-timers.TOPIC` gives each partition of the
+//! waiting topic to one process, which reads it into an index and, when a message falls due, publishes it to its topic,
+//! waits for the confirm, and only then writes a tombstone. A crash in between publishes it once more under the same id.
+//!
+//! * **Memory.** The index is a due time and an offset for each message. Contents are in memory only of those that fall due
+//!   next, and are read again for others when their turn comes: `waiting`, `reload`.
+//! * **A successor** reads from the lowest offset that waits, which the owner commits.
+//! * **What goes wrong.** A partition whose topic refuses everything waits longer and longer; a message that alone is refused
+//!   is tried later, and the others go on: `runner`. Timers that end by a failure or a panic are started again.
+
+mod reload;
+mod runner;
+mod waiting;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use partitura_adapter_kit::Backoff;
+use partitura_broker::telemetry::TARGET;
+use partitura_broker::{Message, Result, TopicName};
+
+use self::runner::Runner;
+pub(crate) use self::waiting::Memory;
+use crate::core::Core;
+use crate::tail::Stop;
+use crate::watch::Watch;
+use crate::{error, names};
+
+/// How long after a failure the timers are started again, or a message is published again.
+const BACKOFF: Backoff = Backoff { first: Duration::from_millis(200), longest: Duration::from_secs(30) };
+/// After so long without a failure the next one counts as the first.
+const SOUND: Duration = Duration::from_secs(60);
+/// The longest sleep before it is looked whether to stop.
+const NAP: Duration = Duration::from_millis(50);
+
+/// The timers of one topic at work. Dropping it ends them; another process takes them over.
+#[derive(Debug)]
+pub(crate) struct Timers(Arc<Stop>);
+
+impl Drop for Timers {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
+/// Starts the timers of a topic. Must be called within tokio's runtime.
+pub(crate) fn start(core: &Arc<Core>, topic: &TopicName) -> Result<Arc<Timers>> {
+    let stop = Stop::new();
+    core.watch_tail(&stop);
+    let watched = Watch::topic(core, &names::timers(topic));
+    let (weak, named, stopped) = (Arc::downgrade(core), topic.clone(), stop.clone());
+    let run = move || supervise(&named, &stopped, || Runner::start(&weak, &named, &watched)?.run(&stopped));
+    thread::Builder::new()
+        .name("kafka-timers".into())
+        .spawn(run)
+        .map_err(|source| error::thread("subscribe", source))?;
+    Ok(Arc::new(Timers(stop)))
+}
+
+/// Runs until it ends by itself or is to stop. After a failure or a panic it runs again, a little later.
+fn supervise(topic: &TopicName, stop: &Stop, mut run: impl FnMut() -> Result<()>) {
+    let mut failures = 0;
+    while !stop.is_stopped() {
+        let began = Instant::now();
+        let failure = match catch_unwind(AssertUnwindSafe(&mut run)) {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "they panicked".to_owned(),
+        };
+        failures = if began.elapsed() > SOUND { 1 } else { failures + 1 };
+        let wait = BACKOFF.delay(failures, u64::MAX);
+        tracing::warn!(target: TARGET, %topic, failure, ?wait, "restarting the timers");
+        let until = Instant::now() + wait;
+        while !stop.is_stopped() && Instant::now() < until {
+            thread::sleep(NAP.min(wait));
+        }
+    }
+}
+
+/// The key under which a message waits: the same message for the same moment waits once.
+pub(crate) fn key(message: &Message) -> String {
+    format!("{} {}", message.id, message.not_before.unwrap_or_default().as_millis())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use partitura_broker::{Error, ErrorKind};
+
+    use super::*;
+
+    #[test]
+    fn timers_that_fail_or_panic_are_started_again() {
+        let (topic, stop, runs) = (TopicName::new("t").expect("a valid name"), Stop::new(), Cell::new(0));
+        supervise(&topic, &stop, || {
+            runs.set(runs.get() + 1);
+            match runs.get() {
+                1 => Err(Error::new(ErrorKind::Disconnected, "subscribe", "no brokers")),
+                2 => panic!("on purpose"),
+                _ => Ok(()),
+            }
+        });
+        assert_eq!(runs.get(), 3);
+    }
+
+    #[test]
+    fn timers_that_are_to_stop_are_not_started_again() {
+        let (topic, stop, runs) = (TopicName::new("t").expect("a valid name"), Stop::new(), Cell::new(0));
+        supervise(&topic, &stop, || {
+            runs.set(runs.get() + 1);
+            stop.stop();
+            Err(Error::new(ErrorKind::Disconnected, "subscribe", "no brokers"))
+        });
+        assert_eq!(runs.get(), 1);
+    }
+}

@@ -1,0 +1,325 @@
+use std::collections::HashMap;
+use std::sync::{Arc, Weak, mpsc};
+use std::time::{Duration, Instant};
+
+use partitura_broker::telemetry::TARGET;
+use partitura_broker::{ErrorKind, Result, TopicName};
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Headers as _, Message as _, OwnedHeaders};
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::key;
+use super::reload::{self, Answer, Request};
+use super::waiting::{Due, Waiting};
+use crate::birth::Birth;
+use crate::consumer::{Callbacks, Change, assigned_of};
+use crate::core::Core;
+use crate::outgoing::{Outgoing, Record};
+use crate::position::Position;
+use crate::tail::Stop;
+use crate::watch::Watched;
+use crate::{error, names, wire};
+
+/// The longest wait between two looks at the clock. What arrives and what the group says end it.
+const TICK: Duration = Duration::from_millis(200);
+/// The most records that are taken up between two looks at the clock.
+const BATCH: usize = 1_000;
+/// How often it is committed from where on something waits.
+const COMMIT_EVERY: Duration = Duration::from_secs(15);
+/// How long a request may take that the thread waits for.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// In a tombstone: due time and offset of the record that is done.
+const DONE: &str = "partitura-done";
+
+/// What became of a message on its way to its topic.
+struct Fired {
+    partition: u32,
+    due: Due,
+    result: Result<(), RDKafkaErrorCode>,
+}
+
+/// The timers of a topic, until something goes wrong with them.
+pub(super) struct Runner {
+    core: Weak<Core>,
+    consumer: BaseConsumer<Callbacks>,
+    topic: TopicName,
+    timers: String,
+    watched: Arc<Watched>,
+    birth: Birth,
+    partitions: HashMap<u32, Waiting>,
+    fired: (mpsc::Sender<Fired>, mpsc::Receiver<Fired>),
+    reloaded: (mpsc::Sender<Answer>, mpsc::Receiver<Answer>),
+    commit_next: Instant,
+}
+
+impl Runner {
+    pub(super) fn start(core: &Weak<Core>, topic: &TopicName, watched: &Arc<Watched>) -> Result<Self> {
+        let strong = core.upgrade().ok_or_else(|| error::closed("subscribe"))?;
+        let mut config = strong.consumer_config(&format!("partitura-timers.{topic}"), Duration::ZERO);
+        config.set("enable.partition.eof", "true");
+        // It answers at once where there is something. Hundreds of these wait in a process.
+        config.set("fetch.wait.max.ms", "500");
+        let failed = |source| error::error("subscribe", source).of(topic);
+        let consumer = BaseConsumer::from_config_and_context(&config, Callbacks::default()).map_err(failed)?;
+        let timers = names::timers(topic);
+        consumer.subscribe(&[&timers]).map_err(failed)?;
+        Ok(Self {
+            core: core.clone(),
+            consumer,
+            topic: topic.clone(),
+            timers,
+            watched: watched.clone(),
+            birth: watched.birth(),
+            partitions: HashMap::new(),
+            fired: mpsc::channel(),
+            reloaded: mpsc::channel(),
+            commit_next: Instant::now() + COMMIT_EVERY,
+        })
+    }
+
+    /// Works until it is stopped.
+    pub(super) fn run(mut self, stop: &Arc<Stop>) -> Result<()> {
+        let done = self.work(stop);
+        // Or librdkafka would wait for an answer to what it asks back.
+        self.consumer.context().close();
+        done
+    }
+
+    fn work(&mut self, stop: &Arc<Stop>) -> Result<()> {
+        while !stop.is_stopped() {
+            self.read()?;
+            self.rebalance()?;
+            let Some(core) = self.core.upgrade().filter(|core| !core.is_closed()) else { break };
+            let (now, outgoing) = (core.now().as_millis(), core.outgoing()?);
+            self.reload(&core, stop)?;
+            drop(core);
+            self.finish(&outgoing, now);
+            self.fire(&outgoing, now);
+            self.commit();
+            if self.birth.differs(self.watched.birth()) {
+                let text = "the topic of delayed messages was made anew and is read from its beginning";
+                return Err(partitura_broker::Error::new(ErrorKind::Disconnected, "consume", text).of(&self.timers));
+            }
+            self.birth = self.watched.birth();
+        }
+        Ok(())
+    }
+
+    /// Reads until something may be due.
+    fn read(&mut self) -> Result<()> {
+        let (now, clock) = (self.core.upgrade().map_or(0, |core| core.now().as_millis()), Instant::now());
+        let next = self.partitions.values().filter_map(|waiting| waiting.next_due(clock)).min();
+        let busy = self.partitions.values().any(|waiting| waiting.is_firing() || waiting.reloading);
+        let longest = if busy { Duration::from_millis(1) } else { TICK };
+        let mut wait = next.map_or(longest, |due| Duration::from_millis(due.saturating_sub(now)).min(longest));
+        for _ in 0..BATCH {
+            let Self { consumer, partitions, topic, .. } = self;
+            match consumer.poll(wait) {
+                Some(Ok(record)) => take_up(partitions, topic, &record),
+                Some(Err(KafkaError::PartitionEOF(partition))) => {
+                    if let Some(waiting) = u32::try_from(partition).ok().and_then(|p| partitions.get_mut(&p)) {
+                        waiting.complete = true;
+                    }
+                }
+                Some(Err(source)) => {
+                    let fatal = matches!(source, KafkaError::MessageConsumptionFatal(_));
+                    let failure = error::error("consume", source).of(&*topic);
+                    if fatal || failure.kind() == ErrorKind::Unauthorized {
+                        return Err(failure);
+                    }
+                    tracing::debug!(target: TARGET, error = %failure, "reading timers");
+                }
+                None => break,
+            }
+            wait = Duration::ZERO;
+        }
+        Ok(())
+    }
+
+    fn rebalance(&mut self) -> Result<()> {
+        while let Some(change) = self.consumer.context().change() {
+            let done = match change {
+                Change::Assign(partitions) => self.assign(&partitions),
+                Change::Revoke { partitions, lost } => self.revoke(&partitions, lost),
+            };
+            // The group waits for the answer: it gets it when this consumer leaves.
+            done.map_err(|source| error::error("consume", source).of(&self.topic))?;
+        }
+        Ok(())
+    }
+
+    /// Begins where the last owner said that something waits.
+    fn assign(&mut self, partitions: &[u32]) -> KafkaResult<()> {
+        let Some(core) = self.core.upgrade() else { return Ok(()) };
+        let mut start = self.list(partitions);
+        if !partitions.is_empty() {
+            let committed = self.consumer.committed_offsets(self.list(partitions), PATIENCE)?;
+            for partition in partitions {
+                let place = committed.find_partition(&self.timers, number(*partition));
+                let position = place.and_then(|place| match place.offset() {
+                    Offset::Offset(offset) => Some(Position::decode(offset, place.metadata())),
+                    _ => None,
+                });
+                let position = position.filter(|position| !position.birth.differs(self.birth));
+                let from = position.map_or(0, |position| position.offset);
+                start.set_partition_offset(&self.timers, number(*partition), Offset::Offset(from))?;
+                self.partitions.insert(*partition, Waiting::new(core.waiting().clone(), from));
+            }
+        }
+        self.consumer.incremental_assign(&start)
+    }
+
+    fn revoke(&mut self, partitions: &[u32], lost: bool) -> KafkaResult<()> {
+        if !lost {
+            let floors = self.floors(|partition| partitions.contains(&partition));
+            if let Err(error) = self.consumer.commit(&floors, CommitMode::Sync) {
+                tracing::debug!(target: TARGET, %error, topic = %self.topic, "the next owner of timers reads more");
+            }
+        }
+        partitions.iter().for_each(|partition| drop(self.partitions.remove(partition)));
+        self.consumer.incremental_unassign(&assigned_of(&self.consumer, &self.list(partitions)))
+    }
+
+    fn list(&self, partitions: &[u32]) -> TopicPartitionList {
+        let mut list = TopicPartitionList::with_capacity(partitions.len());
+        for partition in partitions {
+            list.add_partition(&self.timers, number(*partition));
+        }
+        list
+    }
+
+    /// From where on something waits. Whatever waits now lies above; so a late commit of a former owner does no harm.
+    fn floors(&self, wanted: impl Fn(u32) -> bool) -> TopicPartitionList {
+        let mut list = TopicPartitionList::new();
+        for (partition, waiting) in self.partitions.iter().filter(|(partition, _)| wanted(**partition)) {
+            // Until a tombstone may come no more, it may lie below.
+            if waiting.complete {
+                let position = Position::fresh(self.birth, waiting.floor());
+                let mut place = list.add_partition(&self.timers, number(*partition));
+                place.set_metadata(position.encode());
+                if let Err(error) = place.set_offset(Offset::Offset(position.offset)) {
+                    tracing::debug!(target: TARGET, %error, "an offset cannot be committed");
+                }
+            }
+        }
+        list
+    }
+
+    fn commit(&mut self) {
+        if Instant::now() < self.commit_next {
+            return;
+        }
+        self.commit_next = Instant::now() + COMMIT_EVERY;
+        let floors = self.floors(|_| true);
+        if floors.count() > 0
+            && let Err(error) = self.consumer.commit(&floors, CommitMode::Async)
+        {
+            tracing::debug!(target: TARGET, %error, "where timers begin is committed later");
+        }
+    }
+
+    /// Has contents read again that are needed next, and takes up those that were read.
+    fn reload(&mut self, core: &Core, stop: &Arc<Stop>) -> Result<()> {
+        while let Ok(Answer { partition, contents, gone, up_to }) = self.reloaded.1.try_recv() {
+            let Some(waiting) = self.partitions.get_mut(&partition) else { continue };
+            gone.into_iter().for_each(|due| waiting.remove(due));
+            contents.into_iter().for_each(|(due, message)| waiting.restore(due, message));
+            match up_to {
+                Ok(up_to) => waiting.reloaded(up_to),
+                Err(_) => {
+                    waiting.reloading = false;
+                    waiting.stop(Instant::now());
+                }
+            }
+        }
+        for (partition, waiting) in &mut self.partitions {
+            let wanted = waiting.wanted();
+            if wanted.is_empty() {
+                continue;
+            }
+            waiting.reloading = true;
+            let (topic, timers, mean) = (self.topic.clone(), self.timers.clone(), waiting.mean());
+            let request = Request { topic, timers, partition: *partition, wanted, mean };
+            reload::start(core.reader_config(), request, stop.clone(), self.reloaded.0.clone())
+                .map_err(|source| error::thread("consume", source))?;
+        }
+        Ok(())
+    }
+
+    /// Publishes what is due, in order.
+    fn fire(&mut self, outgoing: &Outgoing, now: u64) {
+        for (partition, waiting) in &mut self.partitions {
+            while let Some((due, message)) = waiting.due(now) {
+                let (partition, done) = (*partition, self.fired.0.clone());
+                let record = Record {
+                    topic: self.topic.as_str(),
+                    partition,
+                    key: message.key.as_deref(),
+                    payload: Some(&message.payload),
+                    headers: wire::headers(message),
+                };
+                // Nobody listens any more when the timers have ended: then it is published again elsewhere.
+                let confirm = move |result| drop(done.send(Fired { partition, due, result }));
+                match outgoing.send(record, Box::new(confirm)) {
+                    Ok(()) => waiting.fire(due),
+                    // There is room again in a moment.
+                    Err(refused) if refused.code == RDKafkaErrorCode::QueueFull => break,
+                    Err(refused) => {
+                        say(&self.topic, partition, refused.code, waiting.stop(Instant::now()));
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Writes tombstones for what has arrived.
+    fn finish(&mut self, outgoing: &Outgoing, now: u64) {
+        while let Ok(Fired { partition, due, result }) = self.fired.1.try_recv() {
+            let Some(waiting) = self.partitions.get_mut(&partition) else { continue };
+            if let Err(code) = result {
+                let wait = if concerns_one(code) { Some(waiting.set_aside(due, now)) } else { waiting.block(due) };
+                say(&self.topic, partition, code, wait);
+                continue;
+            }
+            let Some(message) = waiting.fired(due) else { continue };
+            let (key, since) = (key(&message), message.not_before.unwrap_or_default().as_millis());
+            let headers = wire::with(OwnedHeaders::new(), DONE, format!("{since} {}", due.1).as_bytes());
+            let record = Record { topic: &self.timers, partition, key: Some(key.as_bytes()), payload: None, headers };
+            // Without its tombstone it is published again after the next change of the owner.
+            let _sent = outgoing.send(record, Box::new(|_| {}));
+        }
+    }
+}
+
+/// Whether a refusal is about the message, so that others of its partition may pass.
+fn concerns_one(code: RDKafkaErrorCode) -> bool {
+    matches!(error::kind(code), ErrorKind::PayloadTooLarge | ErrorKind::InvalidArgument)
+}
+
+fn say(topic: &TopicName, partition: u32, code: RDKafkaErrorCode, wait: Option<Duration>) {
+    if let Some(wait) = wait {
+        tracing::warn!(target: TARGET, %topic, partition, %code, ?wait, "retrying to publish what is due");
+    }
+}
+
+fn number(partition: u32) -> i32 {
+    i32::try_from(partition).unwrap_or(i32::MAX)
+}
+
+fn take_up(partitions: &mut HashMap<u32, Waiting>, topic: &TopicName, record: &BorrowedMessage<'_>) {
+    let Some(waiting) = u32::try_from(record.partition()).ok().and_then(|p| partitions.get_mut(&p)) else { return };
+    waiting.next = waiting.next.max(record.offset() + 1);
+    if let Some(payload) = record.payload() {
+        let due = (wire::due(record).unwrap_or_default().as_millis(), record.offset());
+        return waiting.insert(due, payload.len(), || wire::message_of_waiting(topic, record));
+    }
+    let done = record.headers().and_then(|headers| headers.iter().find(|header| header.key == DONE));
+    let done = done.and_then(|header| std::str::from_utf8(header.value?).ok()?.split_once(' '));
+    if let Some((Ok(due), Ok(offset))) = done.map(|(due, offset)| (due.parse(), offset.parse())) {
+        waiting.remove((due, offset));
+    }
+}

@@ -1,0 +1,348 @@
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use partitura_broker::Message;
+
+use super::BACKOFF;
+
+/// When it is to be published, in milliseconds, and at which offset it waits: what falls due at once comes in the order of
+/// arrival.
+pub(super) type Due = (u64, i64);
+
+/// How much memory the contents of waiting messages may take on a connection, and how much each partition may take in any
+/// case.
+const BUDGET: usize = 64 << 20;
+const LEAST: usize = 256 << 10;
+/// What a message takes beside its contents.
+const OVERHEAD: usize = 512;
+/// How many messages of a partition are on their way to their topic at once, and of how many bytes.
+const FIRING: usize = 1_000;
+const BYTES_FIRING: usize = 8 << 20;
+
+/// How much memory contents take on a connection.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Memory(Arc<AtomicUsize>);
+
+/// What waits in one partition.
+///
+/// All of it is in the index. Contents are there of those that fall due first, up to the *horizon*.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    index: BTreeSet<Due>,
+    contents: BTreeMap<Due, Message>,
+    /// The contents of everything up to here are there, as long as they are not on their way; `None` is everything.
+    horizon: Option<Due>,
+    /// On their way.
+    firing: HashMap<Due, Message>,
+    bytes_firing: usize,
+    /// Of contents, including those on their way.
+    bytes: usize,
+    memory: Memory,
+    /// How many messages were taken up, and of how many bytes.
+    seen: (usize, usize),
+    /// Whether everything was read that was there. Before, a tombstone may still come.
+    pub(super) complete: bool,
+    /// Whether contents are being read again.
+    pub(super) reloading: bool,
+    /// The offset from which on it is read next.
+    pub(super) next: i64,
+    /// Messages that were refused, and how often.
+    refused: HashMap<i64, u32>,
+    /// After how many failures, and until when nothing is published.
+    failures: u32,
+    blocked: Option<Instant>,
+}
+
+impl Waiting {
+    pub(super) fn new(memory: Memory, next: i64) -> Self {
+        Self {
+            index: BTreeSet::new(),
+            contents: BTreeMap::new(),
+            horizon: None,
+            firing: HashMap::new(),
+            bytes_firing: 0,
+            bytes: 0,
+            memory,
+            seen: (0, 0),
+            complete: false,
+            reloading: false,
+            next,
+            refused: HashMap::new(),
+            failures: 0,
+            blocked: None,
+        }
+    }
+
+    /// Takes up a message that waits, of about so many bytes. Its contents are asked for where they are to be kept.
+    pub(super) fn insert(&mut self, due: Due, size: usize, contents: impl FnOnce() -> Message) {
+        self.seen = (self.seen.0 + 1, self.seen.1 + size + OVERHEAD);
+        self.put(due, contents);
+    }
+
+    fn put(&mut self, due: Due, contents: impl FnOnce() -> Message) {
+        if self.index.insert(due) && self.horizon.is_none_or(|horizon| due <= horizon) {
+            self.keep(due, contents());
+            self.evict();
+        }
+    }
+
+    /// Its contents were read again.
+    pub(super) fn restore(&mut self, due: Due, contents: Message) {
+        if self.index.contains(&due) && !self.contents.contains_key(&due) {
+            self.keep(due, contents);
+        }
+    }
+
+    /// It is done, or was not there any more.
+    pub(super) fn remove(&mut self, due: Due) {
+        self.index.remove(&due);
+        self.refused.remove(&due.1);
+        if let Some(message) = self.contents.remove(&due) {
+            self.free(&message);
+        }
+    }
+
+    fn keep(&mut self, due: Due, message: Message) {
+        let size = message.size() + OVERHEAD;
+        self.bytes += size;
+        self.memory.0.fetch_add(size, Ordering::Relaxed);
+        self.contents.insert(due, message);
+    }
+
+    fn free(&mut self, message: &Message) {
+        let size = message.size() + OVERHEAD;
+        self.bytes = self.bytes.saturating_sub(size);
+        self.memory.0.fetch_sub(size, Ordering::Relaxed);
+    }
+
+    fn is_full(&self) -> bool {
+        self.bytes > LEAST && self.memory.0.load(Ordering::Relaxed) > BUDGET
+    }
+
+    /// Lets go of the contents that are needed last.
+    fn evict(&mut self) {
+        while self.is_full()
+            && self.contents.len() > 1
+            && let Some((_, message)) = self.contents.pop_last()
+        {
+            self.free(&message);
+            self.horizon = self.contents.last_key_value().map(|(due, _)| *due);
+        }
+    }
+
+    /// Which contents are to be read again: the next behind the horizon, once most of what is before it has gone.
+    pub(super) fn wanted(&self) -> Vec<Due> {
+        let room = (BUDGET.saturating_sub(self.memory.0.load(Ordering::Relaxed)) / 4).max(LEAST);
+        let waits = !self.complete || self.reloading || self.bytes > room / 4;
+        let Some(horizon) = self.horizon.filter(|_| !waits) else { return Vec::new() };
+        let beyond = self.index.range((Bound::Excluded(horizon), Bound::Unbounded));
+        beyond.take((room / self.mean()).max(1)).copied().collect()
+    }
+
+    /// How many bytes a message takes.
+    pub(super) fn mean(&self) -> usize {
+        self.seen.1.checked_div(self.seen.0).unwrap_or(OVERHEAD)
+    }
+
+    /// Contents were read again up to here, and what does not exist any more is removed.
+    pub(super) fn reloaded(&mut self, up_to: Due) {
+        self.reloading = false;
+        // Something may have come between meanwhile.
+        let from = self.horizon.map_or(Bound::Unbounded, Bound::Excluded);
+        let there = |due: &&Due| **due <= up_to && self.contents.contains_key(due);
+        let last = self.index.range((from, Bound::Unbounded)).take_while(there).last().copied();
+        let horizon = last.or(self.horizon);
+        self.horizon = horizon.filter(|horizon| self.index.last().is_some_and(|last| last > horizon));
+    }
+
+    /// When something is to be published next, if it can be by then.
+    pub(super) fn next_due(&self, now: Instant) -> Option<u64> {
+        if !self.complete || self.is_busy() || self.blocked.is_some_and(|until| now < until) {
+            return None;
+        }
+        let first = self.index.first()?;
+        self.contents.contains_key(first).then_some(first.0)
+    }
+
+    fn is_busy(&self) -> bool {
+        self.firing.len() >= FIRING || self.bytes_firing >= BYTES_FIRING
+    }
+
+    pub(super) fn is_firing(&self) -> bool {
+        !self.firing.is_empty()
+    }
+
+    /// The next message that is due.
+    pub(super) fn due(&self, now: u64) -> Option<(Due, &Message)> {
+        let due = self.next_due(Instant::now()).filter(|due| *due <= now);
+        let due = due.and_then(|_| self.index.first().copied())?;
+        self.contents.get(&due).map(|message| (due, message))
+    }
+
+    /// It is on its way.
+    pub(super) fn fire(&mut self, due: Due) {
+        self.index.remove(&due);
+        if let Some(message) = self.contents.remove(&due) {
+            self.bytes_firing += message.size();
+            self.firing.insert(due, message);
+        }
+    }
+
+    /// It arrived. Gives it back.
+    pub(super) fn fired(&mut self, due: Due) -> Option<Message> {
+        let message = self.firing.remove(&due)?;
+        self.bytes_firing = self.bytes_firing.saturating_sub(message.size());
+        self.free(&message);
+        self.refused.remove(&due.1);
+        (self.failures, self.blocked) = (0, None);
+        Some(message)
+    }
+
+    /// It was refused, but others would not be: it is published again later. Gives back how much later.
+    pub(super) fn set_aside(&mut self, due: Due, now: u64) -> Duration {
+        let times = self.refused.entry(due.1).and_modify(|times| *times += 1).or_insert(1);
+        let wait = BACKOFF.delay(*times, u64::MAX);
+        self.put_back(due, (now + u64::try_from(wait.as_millis()).unwrap_or(u64::MAX / 2), due.1));
+        wait
+    }
+
+    /// It was refused, as others would be: the partition waits. Gives back how long, where that is news.
+    pub(super) fn block(&mut self, due: Due) -> Option<Duration> {
+        self.put_back(due, due);
+        self.stop(Instant::now())
+    }
+
+    /// Nothing can be published. Gives back for how long nothing is, where that is news: what was on its way fails together.
+    pub(super) fn stop(&mut self, now: Instant) -> Option<Duration> {
+        if self.blocked.is_some_and(|until| now < until) {
+            return None;
+        }
+        self.failures += 1;
+        let wait = BACKOFF.delay(self.failures, u64::MAX);
+        self.blocked = Some(now + wait);
+        Some(wait)
+    }
+
+    fn put_back(&mut self, due: Due, at: Due) {
+        let Some(message) = self.firing.remove(&due) else { return };
+        self.bytes_firing = self.bytes_firing.saturating_sub(message.size());
+        self.free(&message);
+        self.put(at, || message);
+    }
+
+    /// The lowest offset that waits, or is on its way; else the one that is read next. Walks through all of them.
+    pub(super) fn floor(&self) -> i64 {
+        let waiting = self.index.iter().chain(self.firing.keys()).map(|(_, offset)| *offset);
+        waiting.min().unwrap_or(self.next).min(self.next)
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.memory.0.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use partitura_broker::TopicName;
+
+    use super::*;
+
+    fn message(size: usize) -> Message {
+        Message::new(TopicName::new("t").expect("a valid name"), "id", vec![0; size])
+    }
+
+    #[test]
+    fn contents_are_kept_of_what_falls_due_next_and_memory_is_bounded() {
+        const SIZE: usize = 100_000;
+        let memory = Memory::default();
+        let mut waiting = Waiting::new(memory.clone(), 0);
+        // The last ones first.
+        for offset in 0..2_000_i64 {
+            waiting.insert((10_000 - offset as u64, offset), SIZE, || message(SIZE));
+        }
+        waiting.complete = true;
+        assert!(memory.0.load(Ordering::Relaxed) <= BUDGET + 2 * SIZE);
+        assert_eq!((waiting.index.len(), waiting.next_due(Instant::now())), (2_000, Some(8_001)));
+        assert!(
+            waiting.contents.len() > 500
+                && waiting.contents.keys().eq(waiting.index.iter().take(waiting.contents.len()))
+        );
+        let mut last = 0;
+        let mut count = 0;
+        while count < 2_000 {
+            while let Some((due, _)) = waiting.due(u64::MAX) {
+                assert!(due.0 > last, "in order");
+                last = due.0;
+                waiting.fire(due);
+                waiting.fired(due);
+                count += 1;
+            }
+            let wanted = waiting.wanted();
+            wanted.iter().for_each(|due| waiting.restore(*due, message(SIZE)));
+            if let Some(up_to) = wanted.last() {
+                waiting.reloaded(*up_to);
+            }
+            assert!(memory.0.load(Ordering::Relaxed) <= BUDGET + 2 * SIZE);
+        }
+        assert_eq!(memory.0.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn what_comes_while_contents_are_read_again_is_not_taken_for_read() {
+        let mut waiting = Waiting::new(Memory::default(), 0);
+        waiting.complete = true;
+        (waiting.horizon, waiting.reloading) = (Some((1, 0)), true);
+        for offset in 1..=3 {
+            waiting.insert((10 * offset as u64, offset), 1, || message(1));
+        }
+        waiting.restore((10, 1), message(1));
+        waiting.restore((30, 3), message(1));
+        waiting.reloaded((30, 3));
+        assert_eq!((waiting.horizon, waiting.wanted()), (Some((10, 1)), vec![(20, 2), (30, 3)]));
+        waiting.restore((20, 2), message(1));
+        waiting.reloaded((30, 3));
+        assert_eq!((waiting.horizon, waiting.wanted()), (None, vec![]));
+    }
+
+    #[test]
+    fn one_that_is_refused_holds_up_nobody_and_a_partition_that_refuses_all_waits() {
+        let mut waiting = Waiting::new(Memory::default(), 5);
+        waiting.complete = true;
+        for offset in 0..3 {
+            waiting.insert((1, offset), 1, || message(1));
+        }
+        waiting.fire((1, 0));
+        assert!(waiting.set_aside((1, 0), 100) > BACKOFF.first / 2);
+        assert_eq!(waiting.due(100).map(|(due, _)| due), Some((1, 1)));
+        waiting.fire((1, 1));
+        waiting.fire((1, 2));
+        assert!(waiting.block((1, 1)).is_some());
+        assert!(waiting.block((1, 2)).is_none(), "said once");
+        assert_eq!(waiting.due(u64::MAX).map(|(due, _)| due), None);
+        assert_eq!(waiting.floor(), 0);
+        waiting.blocked = None;
+        assert_eq!(waiting.due(100).map(|(due, _)| due), Some((1, 1)));
+    }
+
+    #[test]
+    fn the_floor_is_the_lowest_that_waits_or_is_on_its_way() {
+        let mut waiting = Waiting::new(Memory::default(), 10);
+        assert_eq!(waiting.floor(), 10);
+        waiting.complete = true;
+        waiting.insert((7, 3), 1, || message(1));
+        waiting.insert((5, 8), 1, || message(1));
+        waiting.insert((6, 2), 1, || message(1));
+        assert_eq!(waiting.floor(), 2);
+        waiting.fire((5, 8));
+        waiting.fire((6, 2));
+        assert_eq!(waiting.floor(), 2);
+        waiting.fired((6, 2));
+        waiting.remove((7, 3));
+        assert_eq!(waiting.floor(), 8);
+    }
+}
