@@ -16,7 +16,7 @@ use crate::history::run_prefix;
 use crate::journal::Settlement;
 use crate::names::InstanceKey;
 use crate::outbox::is_refusal;
-use crate::turn::{Context, Instance, Turn};
+use crate::turn::{Context, Instance, Turn, code};
 use crate::wire::{self, Command, Outcome as Ended, ReplyBody, ReplyTo};
 
 mod elsewhere;
@@ -271,7 +271,8 @@ impl Handler for Conductor {
 
     /// What comes for an instance whose code does not come back waits. Questions after it are answered.
     fn received(&self, delivery: &Delivery) {
-        if let Ok(key) = InstanceKey::of(&self.0.workflow, &delivery.message)
+        if code::is_any_slow()
+            && let Ok(key) = InstanceKey::of(&self.0.workflow, &delivery.message)
             && let Some(held_up) = self.held_up(&key)
             && let Ok(Command::Describe { reply_to }) = wire::decode(&delivery.message.payload)
         {

@@ -35,11 +35,13 @@ pub(crate) fn call<T>(key: &InstanceKey, what: impl Into<Cow<'static, str>>, cod
     }
 }
 
+/// Whether code of any instance has not come back for a while.
+pub(crate) fn is_any_slow() -> bool {
+    SLOW.load(Ordering::Relaxed) > 0
+}
+
 /// Which code of the instance has not come back for a while, and since when it runs.
 pub(crate) fn slow(key: &InstanceKey) -> Option<(Cow<'static, str>, Duration)> {
-    if SLOW.load(Ordering::Relaxed) == 0 {
-        return None;
-    }
     let calls = WATCH.calls();
     let slow =
         calls.values().filter(|call| call.instance == *key).map(|call| (call.what.clone(), call.since.elapsed()));
