@@ -22,12 +22,14 @@ pub fn never_early(history: &History) -> Result<(), Violation> {
 /// confirmed less than `margin` milliseconds before the earlier of two is due is left out.
 ///
 /// # Errors
-/// The first delivery that is overtaken by one that falls due earlier.
+/// The first delivery that is overtaken by one that is due earlier.
 pub fn due_order(history: &History, margin: u64) -> Result<(), Violation> {
-    /// When it falls due, and which number it has among all that was published.
+    /// The due time of a message, and its number among all published ones.
     type Place = (u64, usize);
+    /// A first delivery: its place, the time of its confirm, and its id.
+    type First<'a> = (Place, u64, &'a str);
     let mut places: HashMap<&str, (Place, Option<u64>)> = HashMap::new();
-    let mut last: HashMap<(&str, &str), Vec<(Place, u64, &str)>> = HashMap::new();
+    let mut last: HashMap<(&str, &str), Vec<First>> = HashMap::new();
     for (number, entry) in history.entries().iter().enumerate() {
         match &entry.record {
             Record::Publishing { sent, .. } => {
@@ -42,7 +44,7 @@ pub fn due_order(history: &History, margin: u64) -> Result<(), Violation> {
             }
             Record::Delivered(delivered) => {
                 let sent = &delivered.message;
-                // Taken out: only the first delivery counts.
+                // It is removed, since only the first delivery counts.
                 let Some((place, Some(confirmed))) = places.remove(sent.id.as_str()) else { continue };
                 let Some(key) = &sent.key else { continue };
                 let line = last.entry((&sent.topic, key)).or_default();
