@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::num::ParseIntError;
 use std::str::FromStr;
+use std::time::Duration;
 
 use rdkafka::admin::{AdminOptions, ConfigResource, OwnedResourceSpecifier, ResourceSpecifier};
 use rdkafka::error::KafkaResult;
@@ -100,8 +101,17 @@ fn chance() -> u64 {
 
 /// Those of the topics that exist, as far as they may be known.
 pub(crate) async fn births(admin: &Admin, topics: &[&str]) -> KafkaResult<BTreeMap<String, Birth>> {
+    births_within(admin, topics, PATIENCE).await
+}
+
+/// The same for who waits less long.
+pub(crate) async fn births_within(
+    admin: &Admin,
+    topics: &[&str],
+    within: Duration,
+) -> KafkaResult<BTreeMap<String, Birth>> {
     let named: Vec<ResourceSpecifier<'_>> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
-    let options = AdminOptions::new().request_timeout(Some(PATIENCE));
+    let options = AdminOptions::new().request_timeout(Some(within));
     let described = admin.describe_configs(&named, &options).await?;
     let known = described.into_iter().flatten().filter_map(|config| match &config.specifier {
         OwnedResourceSpecifier::Topic(name) => Some((name.clone(), Birth::of(&config))),

@@ -15,6 +15,8 @@ use crate::position::Position;
 use crate::topology::PATIENCE;
 use crate::{error, names, shared};
 
+/// How long a coordinator or a leader may take to be ready: a broker that starts on a busy machine reads for a while.
+const READY: Duration = Duration::from_secs(30);
 /// How long to wait before asking again.
 const AGAIN: Duration = Duration::from_millis(50);
 /// How long to wait for the members of a group to take up a topic that was made anew: they have to notice first.
@@ -225,7 +227,7 @@ pub(crate) fn once_ready<T>(ask: impl Fn() -> KafkaResult<T>) -> KafkaResult<T> 
     let began = Instant::now();
     loop {
         match ask() {
-            Err(error) if began.elapsed() < PATIENCE => match error.rdkafka_error_code() {
+            Err(error) if began.elapsed() < READY => match error.rdkafka_error_code() {
                 Some(
                     CoordinatorLoadInProgress | CoordinatorNotAvailable | NotCoordinator | WaitingForCoordinator
                     // They do not know of a topic that was created a moment ago.

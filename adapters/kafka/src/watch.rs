@@ -9,7 +9,7 @@ use partitura_broker::Result;
 use partitura_broker::telemetry::TARGET;
 use tokio::sync::Notify;
 
-use crate::birth::{Birth, births};
+use crate::birth::{Birth, births, births_within};
 use crate::core::Core;
 use crate::error;
 
@@ -17,6 +17,8 @@ use crate::error;
 const EVERY: Duration = Duration::from_secs(2);
 /// How much longer for each of them: an answer has thirty settings of each.
 const EACH: Duration = Duration::from_millis(20);
+/// How long an answer is waited for. Somebody may wait behind it, and without it what is known stays.
+const WITHIN: Duration = Duration::from_secs(2);
 
 /// A topic in use.
 #[derive(Debug)]
@@ -108,7 +110,7 @@ async fn run(core: Weak<Core>, hurry: Arc<Notify>) {
 pub(crate) async fn look(core: &Core, topics: &[Arc<Watched>]) {
     let names: Vec<&str> = topics.iter().map(|topic| topic.name.as_str()).collect();
     let Some(admin) = core.admin().ok().filter(|_| !names.is_empty()) else { return };
-    match births(&admin, &names).await {
+    match births_within(&admin, &names, WITHIN).await {
         Ok(births) => {
             for topic in topics {
                 topic.saw(core, births.get(&topic.name).copied().unwrap_or(Birth::UNKNOWN));
