@@ -23,7 +23,7 @@
 //!   new one is opened. In a cluster a message waits for the confirm of the one before it of its key.
 //! * **Settlement** is the acknowledgement of single messages, in any order; a flush is an acknowledgement with an answer.
 //! * **Delay** is the server's message schedules. A message that is not due yet lies on a subject of its own, which is purged
-//!   to cancel it.
+//!   to cancel it. The server passes it on a little early, and the consumer holds it until it is due.
 //! * **Shared topics** have one pull consumer for all. What a member holds it says so of every few seconds.
 //! * **Broadcasts** are consumers that go away after their listener; **inboxes** and the members' beats are core NATS.
 //!

@@ -16,8 +16,8 @@
 //! * Messages are settled one by one, also those of a batch: the broker is told which indexes of an entry are done, and
 //!   tells the next owner which are left.
 //! * Who should own what, the members of a subscription agree on: [`Member`](partitura_adapter_kit::Member).
-//! * What is not due waits in the timers of its topic, a *Shared* subscription of which delays; whoever consumes the topic
-//!   forwards them, at their time, to where their order begins.
+//! * A message that is not due waits in the timers of its topic, a *Shared* subscription of which delays. One of the
+//!   processes that consume the topic forwards the timers, at their time, to where their order begins.
 //!
 //! # Who does what
 //!
