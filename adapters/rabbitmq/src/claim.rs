@@ -11,8 +11,10 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, Consumer};
 use partitura_adapter_kit::{Claim, Claimed};
 use partitura_broker::{Error, ErrorKind, Partition, Result, TopicName};
+use tokio::time::Instant;
 
 use crate::error::closed;
+use crate::hold::Hold;
 use crate::link::{Link, answer, open_channel, uncancelled};
 use crate::settled::{Settled, Tag};
 use crate::topology::look_at;
@@ -30,13 +32,16 @@ pub(crate) struct QueueClaim {
     /// `None`: the routing key of each message tells.
     partition: Option<Partition>,
     /// `None` once it was given up.
-    hold: Option<Hold>,
+    hold: Option<Reading>,
     settled: Settled,
+    limit: Arc<Hold>,
+    /// When this last looked what had come: what is there at the next look came since.
+    looked: Instant,
 }
 
 /// What holds a queue.
 #[derive(Debug)]
-struct Hold {
+struct Reading {
     channel: Channel,
     consumer: Consumer,
     lock: Option<Lock>,
@@ -70,8 +75,9 @@ impl QueueClaim {
                 return Err(explain(error));
             }
         };
-        let hold = Some(Hold { channel, consumer, lock });
-        Ok(Self { link, topic, queue, partition, hold, settled: Settled::default() })
+        let (hold, limit) = (Some(Reading { channel, consumer, lock }), link.dial().hold().clone());
+        let (settled, looked) = (Settled::default(), Instant::now());
+        Ok(Self { link, topic, queue, partition, hold, settled, limit, looked })
     }
 
     fn claimed(&self, delivery: Delivery) -> Claimed<Tag> {
@@ -87,7 +93,10 @@ impl QueueClaim {
 
     fn lost(&self, error: Option<lapin::Error>) -> Error {
         match error {
-            Some(error) => self.link.lost(error, "consume").of(&self.topic),
+            Some(error) => {
+                self.limit.learn(&error);
+                self.link.lost(error, "consume").of(&self.topic)
+            }
             None if self.link.dial().is_closed() => closed("consume"),
             None => {
                 let message = format!("the broker ended it: {:?} was deleted, or its node is gone", self.queue);
@@ -103,7 +112,13 @@ impl Claim for QueueClaim {
 
     async fn next(&mut self) -> Result<Vec<Claimed<Tag>>> {
         let Some(hold) = &mut self.hold else { return Err(closed("consume")) };
-        let first = match hold.consumer.next().await {
+        let mut waited = false;
+        let next = futures::future::poll_fn(|context| {
+            let next = hold.consumer.poll_next_unpin(context);
+            waited |= next.is_pending();
+            next
+        });
+        let first = match next.await {
             Some(Ok(first)) => first,
             ended => return Err(self.lost(ended.and_then(lapin::Result::err))),
         };
@@ -113,7 +128,17 @@ impl Claim for QueueClaim {
             let Some(Some(Ok(next))) = hold.consumer.next().now_or_never() else { break };
             deliveries.push(next);
         }
+        let now = Instant::now();
+        let since = if waited { now } else { self.looked };
+        self.looked = now;
+        if let Some(last) = deliveries.last() {
+            self.settled.came(last.delivery_tag, since);
+        }
         Ok(deliveries.into_iter().map(|delivery| self.claimed(delivery)).collect())
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.settled.held_since()?.checked_add(self.limit.ours())
     }
 
     fn settle(&mut self, tags: Vec<Tag>) {
@@ -152,7 +177,7 @@ impl Drop for QueueClaim {
     }
 }
 
-impl Hold {
+impl Reading {
     /// Waits until the queue has taken all settlements, and written them.
     ///
     /// The broker's channel keeps settlements back while 32 of them are on their way to a quorum queue, so that its answers

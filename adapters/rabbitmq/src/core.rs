@@ -1,16 +1,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use partitura_adapter_kit::warn_of_faults;
 use partitura_broker::{Capabilities, CorrectedClock, Delay, Durability, Limits, Result, Supports};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::delay;
+use crate::faults::FAULTS;
 use crate::link::{Dial, Link};
 use crate::options::{Options, Target};
 use crate::salvage::Salvage;
 use crate::topics::Topics;
-use crate::version;
+use crate::{SYSTEM, delay, version};
 
 /// How long closing waits for what was published to be confirmed.
 const LAST_CONFIRMS: Duration = Duration::from_secs(10);
@@ -35,12 +36,14 @@ impl Core {
     pub(crate) async fn connect(url: &str, options: &Options) -> Result<Arc<Self>> {
         let target = Target::new(url, options)?;
         let version = version::of_server(&target).await?;
+        warn_of_faults(SYSTEM, &version, FAULTS);
+        let hold = target.hold;
         let dial = Dial::new(target);
         let (control, publishing) = (dial.link("control"), dial.link("publishing"));
         // Whether the credentials are right is known now, and not at the first use.
         control.connection().await?;
         Ok(Arc::new(Self {
-            capabilities: capabilities(&version, options),
+            capabilities: capabilities(&version, hold),
             clock: CorrectedClock::default(),
             topics: Topics::new(control.clone()),
             salvage: Arc::default(),
@@ -77,13 +80,13 @@ impl Drop for PublisherGuard {
     }
 }
 
-fn capabilities(version: &str, options: &Options) -> Capabilities {
+fn capabilities(version: &str, hold: Duration) -> Capabilities {
     Capabilities {
         broker: format!("rabbitmq {version}"),
         // Quorum queues sync their log before they confirm, on a majority of their nodes where there are several.
         durability: Durability::Synced,
         delay: Delay { native: true, max: delay::MAX, lateness: delay::LATENESS },
-        hold: Some(options.hold),
+        hold: Some(hold),
         limits: Limits::default(),
         supports: Supports::default(),
     }

@@ -92,7 +92,7 @@ impl Due {
             topic: name.clone(),
             ordering: topic.ordering,
             clock: core.clock.clone(),
-            hold: core.capabilities.hold.unwrap_or(Duration::MAX) / 2,
+            hold: core.dial.hold().ours(),
             consumer: answer(consumer).await.map_err(explain)?,
             channel,
             settled: Settled::default(),

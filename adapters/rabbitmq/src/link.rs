@@ -9,6 +9,7 @@ use tokio::sync::{Mutex, watch};
 use tokio::time::timeout;
 
 use crate::error::{classify, closed};
+use crate::hold::Hold;
 use crate::options::Target;
 
 /// How long the broker has for an answer. Only what is stuck takes as long: a queue without a leader, a client that lost count.
@@ -19,6 +20,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 pub(crate) struct Dial {
     target: Target,
     closed: watch::Sender<bool>,
+    hold: Arc<Hold>,
     links: std::sync::Mutex<Vec<Weak<Link>>>,
 }
 
@@ -36,7 +38,8 @@ pub(crate) struct Link {
 
 impl Dial {
     pub(crate) fn new(target: Target) -> Arc<Self> {
-        Arc::new(Self { target, closed: watch::Sender::new(false), links: std::sync::Mutex::default() })
+        let (closed, hold) = (watch::Sender::new(false), Arc::new(Hold::new(target.hold)));
+        Arc::new(Self { target, closed, hold, links: std::sync::Mutex::default() })
     }
 
     pub(crate) fn link(self: &Arc<Self>, purpose: &'static str) -> Arc<Link> {
@@ -45,6 +48,11 @@ impl Dial {
         links.retain(|link| link.strong_count() > 0);
         links.push(Arc::downgrade(&link));
         link
+    }
+
+    /// For how long a delivery may be held.
+    pub(crate) fn hold(&self) -> &Arc<Hold> {
+        &self.hold
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -78,7 +86,7 @@ impl Dial {
     }
 
     async fn connect(&self, purpose: &str) -> Result<Connection> {
-        let Target { uri, authorities, connect_within } = &self.target;
+        let Target { uri, authorities, connect_within, .. } = &self.target;
         let properties = ConnectionProperties::default().with_connection_name(format!("partitura: {purpose}").into());
         let tls = OwnedTLSConfig { identity: None, cert_chain: authorities.clone() };
         let runtime = lapin::runtime::default_runtime().map_err(|error| classify(error, "connect"))?;

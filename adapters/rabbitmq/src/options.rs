@@ -12,7 +12,7 @@ use partitura_broker::{Error, ErrorKind, Result};
 ///
 /// ```text
 /// amqp://host
-/// amqps://user:password@host:5671/vhost?cacertfile=/etc/rabbitmq/ca.pem&heartbeat=10
+/// amqps://user:password@host:5671/vhost?cacertfile=/etc/rabbitmq/ca.pem&heartbeat=10&hold=1800
 /// ```
 #[derive(Clone)]
 #[non_exhaustive]
@@ -27,7 +27,8 @@ pub struct Options {
     pub connect_within: Duration,
     /// How often each side says that it is there; a connection that is silent for twice as long counts as lost.
     pub heartbeat: Duration,
-    /// How long the server lets a delivery be held: its `consumer_timeout`. RabbitMQ's default is 30 min.
+    /// How long the server lets a delivery be held: its `consumer_timeout`, or the shortest of its policies. RabbitMQ's
+    /// default is 30 min. In the URL it is `hold`, in seconds.
     pub hold: Duration,
 }
 
@@ -64,6 +65,7 @@ pub(crate) struct Target {
     /// PEM of the authorities, read from the file.
     pub(crate) authorities: Option<String>,
     pub(crate) connect_within: Duration,
+    pub(crate) hold: Duration,
 }
 
 impl fmt::Debug for Target {
@@ -97,14 +99,22 @@ impl Target {
         }
         let heartbeat = u16::try_from(options.heartbeat.as_secs()).unwrap_or(u16::MAX).max(1);
         uri.query.heartbeat.get_or_insert(heartbeat);
-        let named = query.split('&').find_map(|pair| pair.strip_prefix("cacertfile=")).map(PathBuf::from);
+        let parameter = |name| query.split('&').find_map(|pair| pair.split_once('=').filter(|(key, _)| *key == name));
+        let named = parameter("cacertfile").map(|(_, file)| PathBuf::from(file));
+        let hold = match parameter("hold") {
+            None => options.hold,
+            Some((_, seconds)) => match seconds.parse() {
+                Ok(seconds) if seconds > 0 => Duration::from_secs(seconds),
+                _ => return Err(invalid(format!("hold={seconds} in the URL is no number of seconds"))),
+            },
+        };
         let file = named.or_else(|| options.ca.clone()).or_else(|| environment("CA").map(PathBuf::from));
         let authorities = file.map(|file| {
             std::fs::read_to_string(&file).map_err(|error| {
                 invalid("the file of trusted authorities cannot be read".into()).of(file.display()).because(error)
             })
         });
-        Ok(Self { uri, authorities: authorities.transpose()?, connect_within: options.connect_within })
+        Ok(Self { uri, authorities: authorities.transpose()?, connect_within: options.connect_within, hold })
     }
 
     /// For people, without credentials.
@@ -146,6 +156,16 @@ mod tests {
         assert_eq!(vhost("amqp://host/"), "/");
         assert_eq!(vhost("amqp://host/%2f"), "/");
         assert_eq!(vhost("amqp://host/shop?heartbeat=7"), "shop");
+    }
+
+    #[test]
+    fn the_url_says_for_how_long_a_delivery_is_held() {
+        let hold = |url| Target::new(url, &Options::default()).map(|target| target.hold);
+        assert_eq!(hold("amqp://host").ok(), Some(Duration::from_secs(1_800)));
+        assert_eq!(hold("amqp://host/v?heartbeat=7&hold=60").ok(), Some(Duration::from_secs(60)));
+        for wrong in ["amqp://host?hold=", "amqp://host?hold=0", "amqp://host?hold=1h"] {
+            assert_eq!(hold(wrong).map_err(|error| error.kind()), Err(ErrorKind::InvalidArgument), "{wrong}");
+        }
     }
 
     #[test]

@@ -33,6 +33,9 @@ const WORDS_AHEAD: u16 = 256;
 /// How long a word may wait to be written to the connection.
 const SAID_WITHIN: Duration = Duration::from_secs(2);
 
+/// How many messages of a partition may be at hand in any case: more than wait behind one that fails before they are parked.
+const AHEAD: usize = 128;
+
 /// One member of one subscription, or one who listens to a stream. Its connection is its own: the locks of its partitions
 /// belong to it.
 #[derive(Debug)]
@@ -41,6 +44,8 @@ pub(crate) struct Subscriber {
     link: Arc<Link>,
     subscription: Option<SubscriptionName>,
     ordering: Ordering,
+    /// How many messages of a partition are at hand, at most.
+    ahead: usize,
     /// Where the members meet: the first of the topics by name, for it has to be the same for all of them.
     meeting: TopicName,
     locks: Held,
@@ -79,10 +84,11 @@ impl Subscriber {
             hearing: Mutex::default(),
             saying: Mutex::default(),
             _forwarders: forwarders,
-            core,
             link,
             ordering,
+            ahead: most_ahead(&core, options, ordering),
             meeting,
+            core,
         })
     }
 
@@ -127,6 +133,14 @@ impl Subscriber {
             None => Ok(keep(&self.saying, self.core.publishing.channel().await?)),
         }
     }
+}
+
+/// How many messages of a partition may be at hand: all partitions together twice the bytes of the credit, were all messages as
+/// large as they may be; but not so few that it is felt. The same for all members whose credit is: see "equal credit" on this
+/// broker's page. What is at hand and cannot be given out takes memory, and the time for which the broker lets it be held.
+fn most_ahead(core: &Core, options: &ConsumerOptions, ordering: Ordering) -> usize {
+    let bytes = options.credit.bytes.get().saturating_mul(2) / ordering.partitions().max(1) as usize;
+    AHEAD.max(bytes / core.capabilities.limits.payload)
 }
 
 /// The channel that is kept there, if it can still be used.
@@ -182,6 +196,7 @@ impl Claims for Subscriber {
             };
             return QueueClaim::consume(self.link.clone(), channel, topic.clone(), queue, None, ahead, None).await;
         };
+        let ahead = ahead.min(self.ahead);
         let queue = names::queue(topic, subscription, partition);
         let ordered = matches!(self.ordering, Ordering::ByKey { .. });
         if ordered && self.is_consumed(&queue).await? {

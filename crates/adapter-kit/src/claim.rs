@@ -3,6 +3,7 @@ use std::fmt::Debug;
 use async_trait::async_trait;
 use bytes::Bytes;
 use partitura_broker::{CorrectedClock, Message, Partition, Result, Timestamp, TopicName};
+use tokio::time::Instant;
 
 /// A broker whose partitions are claimed one by one, as one member of one subscription sees it. An adapter implements
 /// it, and [`Member`](crate::Member) makes a [`Consumer`](partitura_broker::Consumer) of it.
@@ -70,6 +71,12 @@ pub trait Claim: Debug + Send + 'static {
     /// # Cancel safety
     /// Dropping the future loses no message.
     async fn next(&mut self) -> Result<Vec<Claimed<Self::Handle>>>;
+
+    /// When the claim is given up although nobody asks for it, because the broker would take it away soon: what was given out
+    /// is held for too long. `None`: never. Looked at whenever something was given out or settled.
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
 
     /// The moment at which the broker stored a message, if it is known. It decides the place of a message without delay
     /// among those that were delayed.

@@ -207,7 +207,7 @@ impl Reader {
         // One more for the marker, and some for those that others left behind.
         let credit = Credit {
             messages: NonZeroUsize::MIN.saturating_add(reach).saturating_add(100),
-            bytes: NonZeroUsize::new(1 << 30).unwrap_or(NonZeroUsize::MAX),
+            bytes: NonZeroUsize::new(1 << 31).unwrap_or(NonZeroUsize::MAX),
         };
         let options = ConsumerOptions::new(admin()?, [topic.clone()]).credit(credit);
         let consumer = letters.broker.consumer(options).await?;

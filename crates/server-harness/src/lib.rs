@@ -16,7 +16,7 @@
 //! #[async_trait::async_trait]
 //! impl Connect for OnNats {
 //!     fn server(&self) -> Server { Server::new(Kind::Nats) }
-//!     async fn connect_to(&self, endpoint: Endpoint) -> Result<Arc<dyn Broker>> { connect(&endpoint.url).await }
+//!     async fn connect(&self, endpoint: Endpoint) -> Result<Arc<dyn Broker>> { connect(&endpoint.url).await }
 //!     fn places(&self, topic: &TopicName, _: &SubscriptionName) -> Vec<String> { vec![format!("partitura.{topic}.0")] }
 //! }
 //!

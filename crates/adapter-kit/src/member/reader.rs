@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
-use partitura_broker::{CorrectedClock, Error, Partition, Result};
+use partitura_broker::{CorrectedClock, Error, ErrorKind, Partition, Result};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::News;
 use super::pool::Pool;
@@ -60,10 +60,12 @@ impl<C: Claim> Reader<C> {
             let reading = *self.phase.borrow() == Phase::Reading;
             let next_size = waiting.ready.front().map(|claimed| claimed.message.size());
             let held = waiting.wait();
+            let deadline = self.claim.deadline();
             tokio::select! {
                 biased;
                 Some(task) = self.tasks.recv() => perform(&mut self.claim, task).await?,
                 changed = self.phase.changed() => if changed.is_err() { break },
+                () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => return Err(held_too_long()),
                 () = self.pool.take(next_size.unwrap_or(0)), if next_size.is_some() => {
                     self.give_out(&mut waiting);
                 }
@@ -95,6 +97,13 @@ impl<C: Claim> Reader<C> {
         let Self { topic, partition, epoch, .. } = *self;
         let _ = self.news.send(News::Deliveries { topic, partition, epoch, messages });
     }
+}
+
+/// Better than that the broker takes everything away, at a moment that nobody here knows.
+fn held_too_long() -> Error {
+    let message = "a message was held for nearly as long as the broker allows, so that the partition is given up and claimed \
+                   again: what is unsettled comes again";
+    Error::new(ErrorKind::Timeout, "consume", message)
 }
 
 async fn perform<C: Claim>(claim: &mut C, task: Task<C::Handle>) -> Result<()> {
