@@ -161,6 +161,53 @@ fn the_sample_is_carried_out_and_reconciles() {
 }
 
 #[test]
+fn ledgers_agree_although_the_clocks_of_those_who_wrote_them_differ() {
+    const FIVE_MINUTES: i64 = 300_000_000;
+    let (_directory, data) = directory();
+    Checkout::start(&["--data", &data]).figures();
+    let mut off = FIVE_MINUTES;
+    for ledger in ["stock.jsonl", "payments.jsonl", "shipments.jsonl", "letters.jsonl"] {
+        rewrite(&data, ledger, |line| {
+            // As if every other entry came from a process whose clock is behind.
+            off = -off;
+            line["at"] = (line["at"].as_i64().expect("a time") + off).into();
+        });
+    }
+    let (figures, _) = Checkout::start(&["--data", &data]).figures();
+    assert_eq!((figures.completed, figures.compensated), (8, 4));
+}
+
+#[test]
+fn what_was_done_in_another_order_is_a_mismatch() {
+    let (_directory, data) = directory();
+    Checkout::start(&["--data", &data]).figures();
+    let mut moved = 0;
+    rewrite(&data, "payments.jsonl", |line| {
+        // Money that was taken before anything was reserved.
+        if line["entry"]["charged"].is_object() && moved == 0 {
+            (line["place"], moved) = (0.into(), 1);
+        }
+    });
+    assert_eq!(moved, 1);
+    let output = Checkout::start(&["--data", &data]).output();
+    assert!(!output.status.success(), "{}", text(&output.stdout));
+    assert!(text(&output.stderr).contains("mismatch: order"), "{}", text(&output.stderr));
+}
+
+/// Changes each line of a ledger.
+fn rewrite(data: &str, ledger: &str, mut change: impl FnMut(&mut serde_json::Value)) {
+    let path = Path::new(data).join("ledger").join(ledger);
+    let written = fs::read_to_string(&path).expect("a ledger");
+    let lines = written.lines().map(|line| {
+        let mut line = serde_json::from_str(line).expect("a line");
+        change(&mut line);
+        format!("{line}\n")
+    });
+    let changed: String = lines.collect();
+    fs::write(&path, changed).expect("written");
+}
+
+#[test]
 fn killed_at_any_moment_it_goes_on_where_it_was() {
     const ORDERS: usize = 600;
     let seed = std::env::var("CHECKOUT_SEED").ok().and_then(|seed| seed.parse().ok());

@@ -23,7 +23,7 @@ pub struct Audit {
     pub mismatches: Vec<String>,
 }
 
-/// What was done for one order, in the order in which it was done: each entry has its moment.
+/// What was done for one order, in the order in which it was done: each entry has its place among those of all ledgers.
 #[derive(Debug, Clone, Default)]
 struct Account(Vec<(u64, Step)>);
 
@@ -102,28 +102,28 @@ fn compensated(order: &Order, far: usize) -> Vec<Step> {
 
 fn accounts(ledgers: &Path) -> io::Result<HashMap<OrderId, Account>> {
     let mut accounts: HashMap<OrderId, Account> = HashMap::new();
-    let mut note = |order: OrderId, at: u64, step: Step| accounts.entry(order).or_default().0.push((at, step));
-    for (at, movement) in Ledger::read(&ledgers.join(Stockroom::LEDGER))? {
+    let mut note = |order: OrderId, place: u64, step: Step| accounts.entry(order).or_default().0.push((place, step));
+    for (place, movement) in Ledger::read(&ledgers.join(Stockroom::LEDGER))? {
         match movement {
-            Movement::Reserved { order, units } => note(order, at, Step::Reserved(units)),
-            Movement::Released { order, units } => note(order, at, Step::Released(units)),
+            Movement::Reserved { order, units } => note(order, place, Step::Reserved(units)),
+            Movement::Released { order, units } => note(order, place, Step::Released(units)),
         }
     }
-    for (at, posting) in Ledger::read(&ledgers.join(Acquirer::LEDGER))? {
+    for (place, posting) in Ledger::read(&ledgers.join(Acquirer::LEDGER))? {
         match posting {
-            Posting::Charged { order, amount } => note(order, at, Step::Charged(amount)),
-            Posting::Refunded { order, amount } => note(order, at, Step::Refunded(amount)),
+            Posting::Charged { order, amount } => note(order, place, Step::Charged(amount)),
+            Posting::Refunded { order, amount } => note(order, place, Step::Refunded(amount)),
         }
     }
-    for (at, Booking { order, .. }) in Ledger::read(&ledgers.join(Couriers::LEDGER))? {
-        note(order, at, Step::Booked);
+    for (place, Booking { order, .. }) in Ledger::read(&ledgers.join(Couriers::LEDGER))? {
+        note(order, place, Step::Booked);
     }
-    for (at, Sent { order, letter }) in Ledger::read(&ledgers.join(Mailer::LEDGER))? {
+    for (place, Sent { order, letter }) in Ledger::read(&ledgers.join(Mailer::LEDGER))? {
         match letter {
-            Letter::OnItsWay(_) => note(order, at, Step::Announced),
-            Letter::Apology => note(order, at, Step::Apologized),
+            Letter::OnItsWay(_) => note(order, place, Step::Announced),
+            Letter::Apology => note(order, place, Step::Apologized),
         }
     }
-    accounts.values_mut().for_each(|account| account.0.sort_by_key(|(at, _)| *at));
+    accounts.values_mut().for_each(|account| account.0.sort_by_key(|(place, _)| *place));
     Ok(accounts)
 }

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 pub struct Ledger {
     path: PathBuf,
     book: Mutex<Book>,
+    places: Places,
 }
 
 #[derive(Debug)]
@@ -32,7 +33,10 @@ struct Book {
 #[derive(Debug, Serialize, Deserialize)]
 struct Line<E> {
     key: String,
-    /// When it was entered, in microseconds since the Unix epoch.
+    /// Its place among the entries of all ledgers of the directory.
+    place: u64,
+    /// When it was entered by the clock of the process, in microseconds since the Unix epoch. It says nothing about the order:
+    /// clocks of other processes may differ.
     at: u64,
     entry: E,
 }
@@ -40,11 +44,11 @@ struct Line<E> {
 impl Ledger {
     /// Opens or creates it.
     pub fn open(path: &Path) -> io::Result<Self> {
-        if let Some(directory) = path.parent() {
-            fs::create_dir_all(directory)?;
-        }
+        let directory = path.parent().unwrap_or(Path::new(""));
+        fs::create_dir_all(directory)?;
+        let places = Places::open(directory)?;
         let file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
-        Ok(Self { path: path.to_owned(), book: Mutex::new(Book { file, read: 0, numbers: HashMap::new() }) })
+        Ok(Self { path: path.to_owned(), book: Mutex::new(Book { file, read: 0, numbers: HashMap::new() }), places })
     }
 
     /// Enters what the current task did and gives the number of the entry; that of the earlier one if the task was here before.
@@ -54,39 +58,40 @@ impl Ledger {
     pub fn once(&self, entry: &impl Serialize) -> io::Result<u64> {
         let key = TaskContext::current().ok_or_else(|| io::Error::other("not within a task"))?.idempotency_key();
         let at = SystemTime::now().duration_since(UNIX_EPOCH).map_err(io::Error::other)?.as_micros();
-        let line = Line { key, at: u64::try_from(at).map_err(io::Error::other)?, entry };
-        let mut bytes = serde_json::to_vec(&line)?;
-        bytes.push(b'\n');
+        let line = Line { key, place: 0, at: u64::try_from(at).map_err(io::Error::other)?, entry };
         let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
         // One process at a time. The lock of a process that is killed is free again.
         book.file.lock()?;
-        let number = book.enter(&self.path, line.key, &bytes);
+        let number = book.enter(&self.path, &self.places, line);
         book.file.unlock()?;
         number
     }
 
-    /// All entries of a ledger on disk, with the moments at which they were made.
+    /// All entries of a ledger on disk, each with its place among those of all ledgers of the directory.
     pub fn read<E: DeserializeOwned>(path: &Path) -> io::Result<Vec<(u64, E)>> {
         let written = fs::read(path).map_err(|error| {
             io::Error::new(error.kind(), format!("the ledger {} cannot be read: {error}", path.display()))
         })?;
-        Ok(parse(path, whole_lines(&written))?.into_iter().map(|line| (line.at, line.entry)).collect())
+        Ok(parse(path, whole_lines(&written))?.into_iter().map(|line| (line.place, line.entry)).collect())
     }
 }
 
 impl Book {
-    fn enter(&mut self, path: &Path, key: String, line: &[u8]) -> io::Result<u64> {
+    fn enter(&mut self, path: &Path, places: &Places, mut line: Line<impl Serialize>) -> io::Result<u64> {
         self.read_on(path)?;
-        if let Some(number) = self.numbers.get(&key) {
+        if let Some(number) = self.numbers.get(&line.key) {
             return Ok(*number);
         }
-        if let Err(error) = self.file.write_all(line) {
+        line.place = places.next()?;
+        let mut bytes = serde_json::to_vec(&line)?;
+        bytes.push(b'\n');
+        if let Err(error) = self.file.write_all(&bytes) {
             // Half a line must not get company.
             self.file.set_len(self.read)?;
             return Err(error);
         }
-        self.read += line.len() as u64;
-        Ok(self.note(key))
+        self.read += bytes.len() as u64;
+        Ok(self.note(line.key))
     }
 
     /// Learns what others entered. A last line that was cut short is removed: whoever wrote it is dead, and told nobody.
@@ -109,6 +114,30 @@ impl Book {
         let number = self.numbers.len() as u64 + 1;
         self.numbers.insert(key, number);
         number
+    }
+}
+
+/// Numbers the entries of all ledgers of a directory, in the order in which they are made, whatever the clocks of the processes
+/// say: what is entered after another entry was returned has a higher number.
+///
+/// The number is the length of a file, without content: the system changes it whole, also for a process that is killed.
+#[derive(Debug)]
+struct Places(File);
+
+impl Places {
+    fn open(directory: &Path) -> io::Result<Self> {
+        let path = directory.join("places");
+        Ok(Self(OpenOptions::new().write(true).create(true).truncate(false).open(path)?))
+    }
+
+    fn next(&self) -> io::Result<u64> {
+        self.0.lock()?;
+        let place = self.0.metadata().and_then(|file| {
+            let next = file.len() + 1;
+            self.0.set_len(next).map(|()| next)
+        });
+        self.0.unlock()?;
+        place
     }
 }
 
