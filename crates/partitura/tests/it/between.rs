@@ -1,17 +1,16 @@
-//! A broker without transactions, between the engine and the embedded one, that refuses what the test says.
+//! Several processes on a broker without transactions, which refuses what the test says.
 
+use std::fmt;
+use std::sync::atomic::{AtomicIsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use partitura::{Builder, Partitura};
-use partitura_broker::{
-    Broker, Capabilities, Clock, Consumer, ConsumerOptions, Delayed, Error, ErrorKind, Inbox, InboxAddress, Message,
-    Producer, ProducerOptions, Receipt, Result, SystemClock, Timestamp, TopicName, Topology,
-};
-use partitura_embedded::{Embedded, Options};
+use partitura_broker::{AckToken, Broker, Delivery, ErrorKind, Message, ScanRange};
 use partitura_engine::BrokerStore;
-use tokio::time::Instant;
+
+use crate::hooked::{Hooked, Hooks};
+use crate::troubled::{Virtual, embedded};
 
 type Refuse = Box<dyn Fn(&Message) -> Option<ErrorKind> + Send>;
 
@@ -22,30 +21,28 @@ pub(crate) struct Place {
     broker: Arc<dyn Broker>,
     store: Arc<dyn Broker>,
     clock: Arc<Virtual>,
-    refuse: Arc<Mutex<Option<Refuse>>>,
+    watch: Arc<Watch>,
 }
 
 impl Place {
     pub(crate) fn new() -> Self {
-        let clock = Arc::new(Virtual { start: Instant::now(), origin: SystemClock.now() });
-        let embedded =
-            || Arc::new(Embedded::memory(Options::default().clock(clock.clone())).expect("a broker in memory"));
-        Self { broker: embedded(), store: embedded(), clock: clock.clone(), refuse: Arc::default() }
+        let clock = Virtual::new();
+        Self { broker: embedded(&clock), store: embedded(&clock), clock, watch: Arc::default() }
     }
 
     /// From now on, what this gives an error for is not published.
     pub(crate) fn refuse(&self, refuse: impl Fn(&Message) -> Option<ErrorKind> + Send + 'static) {
-        *self.refuse.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(refuse));
+        self.watch.set(Some(Box::new(refuse)));
     }
 
     /// Everything is published again.
     pub(crate) fn accept(&self) {
-        *self.refuse.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.watch.set(None);
     }
 
     /// The settings of one more process.
     pub(crate) fn builder(&self) -> Builder {
-        let broker = Between { inner: self.broker.clone(), refuse: self.refuse.clone(), limits: None };
+        let broker = Hooked::new(self.broker.clone(), self.watch.clone()).without_transactions();
         let store = BrokerStore::new(self.store.clone()).expect("the embedded broker keeps state");
         Partitura::on(Arc::new(broker)).store(Arc::new(store)).clock(self.clock.clone()).ask_again(Duration::MAX)
     }
@@ -55,102 +52,51 @@ impl Place {
         self.builder().await.expect("an engine")
     }
 
+    /// How many deliveries all processes held at a time that were not settled, at most. None may be lost meanwhile.
+    pub(crate) fn most_held(&self) -> isize {
+        self.watch.most_held.load(Ordering::SeqCst)
+    }
+
     /// How many values a space of the store has.
     pub(crate) async fn stored(&self, space: &'static str) -> usize {
-        let range = partitura_broker::ScanRange::prefix(space, bytes::Bytes::new());
+        let range = ScanRange::prefix(space, bytes::Bytes::new());
         let transactions = self.store.transactions().expect("transactions");
         transactions.scan(range, 10_000).await.expect("readable").len()
     }
 }
 
-#[derive(Debug)]
-pub(crate) struct Virtual {
-    start: Instant,
-    origin: Timestamp,
+/// Refuses messages, and counts what is held.
+#[derive(Default)]
+struct Watch {
+    refuse: Mutex<Option<Refuse>>,
+    held: AtomicIsize,
+    most_held: AtomicIsize,
 }
 
-impl Clock for Virtual {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.origin.as_millis() + self.start.elapsed().as_millis() as u64)
-    }
-}
-
-struct Between {
-    inner: Arc<dyn Broker>,
-    refuse: Arc<Mutex<Option<Refuse>>>,
-    limits: Option<Capabilities>,
-}
-
-impl std::fmt::Debug for Between {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Between")
+impl Watch {
+    fn set(&self, refuse: Option<Refuse>) {
+        *self.refuse.lock().unwrap_or_else(PoisonError::into_inner) = refuse;
     }
 }
 
-#[async_trait]
-impl Broker for Between {
-    fn capabilities(&self) -> &Capabilities {
-        self.limits.as_ref().unwrap_or_else(|| self.inner.capabilities())
+impl Hooks for Watch {
+    fn refuses(&self, message: &Message) -> Option<ErrorKind> {
+        let refuse = self.refuse.lock().unwrap_or_else(PoisonError::into_inner);
+        refuse.as_ref().and_then(|refuse| refuse(message))
     }
 
-    async fn declare(&self, topology: &Topology) -> Result<()> {
-        self.inner.declare(topology).await
+    fn delivered(&self, _delivery: &Delivery) {
+        let held = self.held.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most_held.fetch_max(held, Ordering::SeqCst);
     }
 
-    async fn producer(&self, options: ProducerOptions) -> Result<Box<dyn Producer>> {
-        let inner = self.inner.producer(options).await?;
-        Ok(Box::new(Refusing { inner, refuse: self.refuse.clone() }))
-    }
-
-    async fn consumer(&self, options: ConsumerOptions) -> Result<Box<dyn Consumer>> {
-        self.inner.consumer(options).await
-    }
-
-    async fn inbox(&self) -> Result<Box<dyn Inbox>> {
-        self.inner.inbox().await
-    }
-
-    fn has_audience(&self, topic: &TopicName) -> bool {
-        self.inner.has_audience(topic)
-    }
-
-    async fn close(&self) -> Result<()> {
-        Ok(())
+    fn settled(&self, _token: AckToken) {
+        self.held.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
-struct Refusing {
-    inner: Box<dyn Producer>,
-    refuse: Arc<Mutex<Option<Refuse>>>,
-}
-
-impl std::fmt::Debug for Refusing {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Refusing")
-    }
-}
-
-#[async_trait]
-impl Producer for Refusing {
-    async fn publish(&self, messages: Vec<Message>) -> Vec<Result<Receipt>> {
-        let refused: Vec<Option<ErrorKind>> = {
-            let refuse = self.refuse.lock().unwrap_or_else(PoisonError::into_inner);
-            messages.iter().map(|message| refuse.as_ref().and_then(|refuse| refuse(message))).collect()
-        };
-        let taken = messages.into_iter().zip(&refused).filter(|(_, refused)| refused.is_none());
-        let mut results = self.inner.publish(taken.map(|(message, _)| message).collect()).await.into_iter();
-        let result = |kind: &Option<ErrorKind>| match kind {
-            Some(kind) => Err(Error::new(*kind, "publish", "the test refuses it")),
-            None => results.next().expect("a result for each message"),
-        };
-        refused.iter().map(result).collect()
-    }
-
-    async fn reply(&self, replies: Vec<(InboxAddress, Message)>) -> Result<()> {
-        self.inner.reply(replies).await
-    }
-
-    async fn cancel(&self, delayed: Vec<Delayed>) -> Vec<Result<bool>> {
-        self.inner.cancel(delayed).await
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Watch")
     }
 }

@@ -8,13 +8,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use partitura::{Cx, Partitura, Retry, millis, seconds};
 use partitura_broker::{
-    Broker, Capabilities, Clock, Consumer, ConsumerOptions, CorrectedClock, Entry, Inbox, Producer, ProducerOptions,
-    Put, Result, ScanRange, Space, SystemClock, Timestamp, TopicName, Topology, Version,
+    Broker, Clock, CorrectedClock, Entry, Put, Result, ScanRange, Space, SystemClock, Timestamp, Version,
 };
 use partitura_embedded::{Embedded, Options};
 use partitura_engine::{BrokerStore, Store};
 use tokio::time::Instant;
 
+use crate::hooked::{Hooked, Nothing};
 use crate::support::{Oops, TextService, TextStub, Texts, soon};
 
 const FIVE_MINUTES: i64 = 300_000;
@@ -45,8 +45,9 @@ async fn orders_settle_in_time_although_clocks_differ_by_ten_minutes() {
     let kept = BrokerStore::new(embedded.clone()).expect("it keeps state");
     let store: Arc<dyn Store> = Arc::new(Server { kept, clock: server });
     let on_machine = |off: i64| {
-        let clock = CorrectedClock::over(Arc::new(Machine { off, ..server }));
-        Partitura::on(Arc::new(Remote { inner: embedded.clone(), clock })).ask_again(Duration::MAX)
+        let mut broker = Hooked::new(embedded.clone(), Arc::new(Nothing)).without_transactions();
+        broker.clock = CorrectedClock::over(Arc::new(Machine { off, ..server }));
+        Partitura::on(Arc::new(broker)).ask_again(Duration::MAX)
     };
     let (mut conductors, mut workers) = (Vec::new(), Vec::new());
     for off in [FIVE_MINUTES, -FIVE_MINUTES] {
@@ -121,47 +122,5 @@ impl Store for Server {
 
     async fn now(&self) -> Result<Option<Timestamp>> {
         Ok(Some(self.clock.now()))
-    }
-}
-
-/// The broker, reached from another machine.
-#[derive(Debug)]
-struct Remote {
-    inner: Arc<dyn Broker>,
-    clock: CorrectedClock,
-}
-
-#[async_trait]
-impl Broker for Remote {
-    fn capabilities(&self) -> &Capabilities {
-        self.inner.capabilities()
-    }
-
-    fn clock(&self) -> CorrectedClock {
-        self.clock.clone()
-    }
-
-    async fn declare(&self, topology: &Topology) -> Result<()> {
-        self.inner.declare(topology).await
-    }
-
-    async fn producer(&self, options: ProducerOptions) -> Result<Box<dyn Producer>> {
-        self.inner.producer(options).await
-    }
-
-    async fn consumer(&self, options: ConsumerOptions) -> Result<Box<dyn Consumer>> {
-        self.inner.consumer(options).await
-    }
-
-    async fn inbox(&self) -> Result<Box<dyn Inbox>> {
-        self.inner.inbox().await
-    }
-
-    fn has_audience(&self, topic: &TopicName) -> bool {
-        self.inner.has_audience(topic)
-    }
-
-    async fn close(&self) -> Result<()> {
-        self.inner.close().await
     }
 }

@@ -358,7 +358,7 @@ async fn a_turn_that_lands_after_the_next_owner_has_read_the_outbox_is_sent() {
     let (broker, state) = (embedded(&clock), embedded(&clock));
     let engine = async |is_late: &Arc<AtomicBool>| {
         let store = Late { inner: BrokerStore::new(state.clone()).expect("it keeps state"), is_late: is_late.clone() };
-        Partitura::on(Arc::new(Troubled::new(&broker).without_transactions()))
+        Partitura::on(Troubled::new(&broker).without_transactions().broker())
             .store(Arc::new(store))
             .clock(clock.clone())
             .ask_again(Duration::MAX)

@@ -13,6 +13,7 @@ mod events;
 mod far;
 mod heartbeats;
 mod held_up;
+mod hooked;
 mod interrupted;
 mod long_tasks;
 mod once;

@@ -2,20 +2,17 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use partitura::Partitura;
-use partitura_broker::{
-    AckToken, Broker, Capabilities, Clock, Consumer, ConsumerOptions, CorrectedClock, Delayed, Entry, Error, ErrorKind,
-    Event, Inbox, InboxAddress, Message, Partition, Producer, ProducerOptions, Receipt, Result, ScanRange, Space,
-    SystemClock, Timestamp, TopicName, Topology, Transactions, Unit, Version,
-};
+use partitura_broker::{AckToken, Broker, Clock, Delivery, Error, ErrorKind, Result, SystemClock, Timestamp};
 use partitura_embedded::{Embedded, Options};
 use partitura_engine::BrokerStore;
 use tokio::time::Instant;
+
+use crate::hooked::{Hooked, Hooks};
 
 /// Follows the paused clock of the test's runtime.
 #[derive(Debug)]
@@ -32,11 +29,11 @@ impl Virtual {
 
 impl Clock for Virtual {
     fn now(&self) -> Timestamp {
-        self.origin + self.start.elapsed()
+        Timestamp::from_millis(self.origin.as_millis() + self.start.elapsed().as_millis() as u64)
     }
 
     fn now_rounded_up(&self) -> Timestamp {
-        self.now()
+        self.origin + self.start.elapsed()
     }
 }
 
@@ -47,6 +44,10 @@ pub(crate) struct Troubles {
     away: AtomicBool,
     /// Nothing that is sent arrives, and nothing is answered.
     cut: AtomicBool,
+    /// For how long it lets a delivery be held, where that has a limit.
+    hold: OnceLock<Duration>,
+    /// What is held, and since when.
+    held: Mutex<HashMap<AckToken, Instant>>,
     /// Deliveries that were held for longer than it allows.
     overheld: AtomicUsize,
 }
@@ -63,8 +64,11 @@ impl Troubles {
     pub(crate) fn overheld(&self) -> usize {
         self.overheld.load(Ordering::SeqCst)
     }
+}
 
-    async fn check(&self) -> Result<()> {
+#[async_trait]
+impl Hooks for Troubles {
+    async fn before_sending(&self) -> Result<()> {
         if self.cut.load(Ordering::SeqCst) {
             std::future::pending::<()>().await;
         }
@@ -73,13 +77,25 @@ impl Troubles {
         }
         Ok(())
     }
+
+    fn delivered(&self, delivery: &Delivery) {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).insert(delivery.token, Instant::now());
+    }
+
+    fn settled(&self, token: AckToken) {
+        let since = self.held.lock().unwrap_or_else(PoisonError::into_inner).remove(&token);
+        let held = since.map(|since| since.elapsed());
+        if held.zip(self.hold.get()).is_some_and(|(held, hold)| held > *hold) {
+            self.overheld.fetch_add(1, Ordering::SeqCst);
+        }
+    }
 }
 
 /// One process' view of an embedded broker in memory.
 #[derive(Debug)]
 pub(crate) struct Troubled {
-    inner: Arc<Embedded>,
-    capabilities: Capabilities,
+    state: Arc<Embedded>,
+    broker: Hooked,
     pub(crate) troubles: Arc<Troubles>,
 }
 
@@ -90,169 +106,41 @@ pub(crate) fn embedded(clock: &Arc<Virtual>) -> Arc<Embedded> {
 
 impl Troubled {
     pub(crate) fn new(inner: &Arc<Embedded>) -> Self {
-        let capabilities = inner.capabilities().clone();
-        Self { inner: inner.clone(), capabilities, troubles: Arc::default() }
+        let troubles = Arc::<Troubles>::default();
+        Self { state: inner.clone(), broker: Hooked::new(inner.clone(), troubles.clone()), troubles }
     }
 
     /// As one of those brokers that have no transactions.
     pub(crate) fn without_transactions(mut self) -> Self {
-        self.capabilities.supports.transactions = false;
+        self.broker = self.broker.without_transactions();
         self
     }
 
     /// As one that takes a delivery away that is held for this long.
     pub(crate) fn hold(mut self, limit: Duration) -> Self {
-        self.capabilities.hold = Some(limit);
+        self.broker.capabilities.hold = Some(limit);
+        self.troubles.hold.set(limit).expect("it has one limit");
         self
     }
 
     /// As one that delays for no longer than this.
     pub(crate) fn delay(mut self, limit: Duration) -> Self {
-        self.capabilities.delay.max = limit;
+        self.broker.capabilities.delay.max = limit;
         self
+    }
+
+    pub(crate) fn broker(self) -> Arc<dyn Broker> {
+        Arc::new(self.broker)
     }
 
     /// An engine on it; the state is kept by the embedded broker.
     pub(crate) async fn engine(self, clock: &Arc<Virtual>) -> Partitura {
-        let store = (!self.capabilities.supports.transactions)
-            .then(|| BrokerStore::new(self.inner.clone()).expect("it keeps state"));
-        let builder = Partitura::on(Arc::new(self)).clock(clock.clone()).ask_again(Duration::MAX);
-        let builder = store.into_iter().fold(builder, |builder, store| builder.store(Arc::new(store)));
+        let store = self.broker.transactions().is_none().then(|| BrokerStore::new(self.state.clone()));
+        let builder = Partitura::on(self.broker()).clock(clock.clone()).ask_again(Duration::MAX);
+        let builder = match store {
+            Some(store) => builder.store(Arc::new(store.expect("it keeps state"))),
+            None => builder,
+        };
         builder.await.expect("an engine")
-    }
-}
-
-#[async_trait]
-impl Broker for Troubled {
-    fn capabilities(&self) -> &Capabilities {
-        &self.capabilities
-    }
-
-    fn clock(&self) -> CorrectedClock {
-        self.inner.clock()
-    }
-
-    async fn declare(&self, topology: &Topology) -> Result<()> {
-        self.inner.declare(topology).await
-    }
-
-    async fn producer(&self, options: ProducerOptions) -> Result<Box<dyn Producer>> {
-        let inner = self.inner.producer(options).await?;
-        Ok(Box::new(TroubledProducer { inner, troubles: self.troubles.clone() }))
-    }
-
-    async fn consumer(&self, options: ConsumerOptions) -> Result<Box<dyn Consumer>> {
-        let inner = self.inner.consumer(options).await?;
-        let (hold, troubles) = (self.capabilities.hold, self.troubles.clone());
-        Ok(Box::new(TroubledConsumer { inner, hold, troubles, held: Arc::default() }))
-    }
-
-    async fn inbox(&self) -> Result<Box<dyn Inbox>> {
-        self.inner.inbox().await
-    }
-
-    fn has_audience(&self, topic: &TopicName) -> bool {
-        self.inner.has_audience(topic)
-    }
-
-    fn transactions(&self) -> Option<&dyn Transactions> {
-        self.capabilities.supports.transactions.then_some(self)
-    }
-
-    async fn close(&self) -> Result<()> {
-        self.inner.close().await
-    }
-}
-
-#[async_trait]
-impl Transactions for Troubled {
-    async fn commit(&self, units: Vec<Unit>) -> Vec<Result<()>> {
-        match self.troubles.check().await {
-            Ok(()) => self.inner.transactions().expect("it has them").commit(units).await,
-            Err(error) => units.iter().map(|_| Err(error.duplicate())).collect(),
-        }
-    }
-
-    async fn get(&self, space: Space, key: Bytes) -> Result<Option<(Version, Bytes)>> {
-        self.inner.transactions().expect("it has them").get(space, key).await
-    }
-
-    async fn scan(&self, range: ScanRange, limit: usize) -> Result<Vec<Entry>> {
-        self.inner.transactions().expect("it has them").scan(range, limit).await
-    }
-}
-
-#[derive(Debug)]
-struct TroubledProducer {
-    inner: Box<dyn Producer>,
-    troubles: Arc<Troubles>,
-}
-
-#[async_trait]
-impl Producer for TroubledProducer {
-    async fn publish(&self, batch: Vec<Message>) -> Vec<Result<Receipt>> {
-        match self.troubles.check().await {
-            Ok(()) => self.inner.publish(batch).await,
-            Err(error) => batch.iter().map(|_| Err(error.duplicate())).collect(),
-        }
-    }
-
-    async fn cancel(&self, delayed: Vec<Delayed>) -> Vec<Result<bool>> {
-        self.inner.cancel(delayed).await
-    }
-
-    async fn reply(&self, replies: Vec<(InboxAddress, Message)>) -> Result<()> {
-        self.troubles.check().await?;
-        self.inner.reply(replies).await
-    }
-}
-
-/// Notes what is held for too long.
-#[derive(Debug)]
-struct TroubledConsumer {
-    inner: Box<dyn Consumer>,
-    hold: Option<Duration>,
-    troubles: Arc<Troubles>,
-    held: Arc<Mutex<HashMap<AckToken, Instant>>>,
-}
-
-impl TroubledConsumer {
-    fn judge(&self, since: Instant) {
-        if self.hold.is_some_and(|hold| since.elapsed() > hold) {
-            self.troubles.overheld.fetch_add(1, Ordering::SeqCst);
-        }
-    }
-}
-
-#[async_trait]
-impl Consumer for TroubledConsumer {
-    async fn next(&mut self) -> Result<Event> {
-        let event = self.inner.next().await?;
-        if let Event::Deliveries(deliveries) = &event {
-            let now = Instant::now();
-            let tokens = deliveries.iter().map(|delivery| (delivery.token, now));
-            self.held.lock().unwrap_or_else(PoisonError::into_inner).extend(tokens);
-        }
-        Ok(event)
-    }
-
-    fn settle(&mut self, tokens: &[AckToken]) {
-        for token in tokens {
-            let since = self.held.lock().unwrap_or_else(PoisonError::into_inner).remove(token);
-            since.into_iter().for_each(|since| self.judge(since));
-        }
-        self.inner.settle(tokens);
-    }
-
-    async fn flush(&mut self) -> Result<()> {
-        self.inner.flush().await
-    }
-
-    async fn release(&mut self, partitions: &[Partition]) -> Result<()> {
-        self.inner.release(partitions).await
-    }
-
-    async fn close(self: Box<Self>) -> Result<()> {
-        self.inner.close().await
     }
 }
