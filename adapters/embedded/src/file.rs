@@ -75,10 +75,27 @@ fn process() -> String {
 
 fn write_owner(file: &mut File, now: Timestamp) -> std::io::Result<()> {
     let program = std::env::current_exe().unwrap_or_default();
-    let owner = format!("{}({}), since {} ms of Unix time\n", process(), program.display(), now.as_millis());
+    let owner = format!("{}({}), since {}\n", process(), program.display(), date(now));
     file.set_len(0)?;
     file.seek(SeekFrom::Start(0))?;
     file.write_all(owner.as_bytes())
+}
+
+/// As people read it: `2026-11-29 13:10:21 UTC`.
+fn date(moment: Timestamp) -> String {
+    let seconds = moment.as_millis() / 1_000;
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+    // Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms": `civil_from_days`. Years begin in March there.
+    let days = days + 719_468;
+    let (era, of_era) = (days / 146_097, days % 146_097);
+    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let from_march = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * from_march + 2) / 5 + 1;
+    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+    let year = year + era * 400 + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
 }
 
 fn read_owner(file: &mut File) -> String {
@@ -167,4 +184,22 @@ fn inspect(path: &Path, check_up_to: u64) -> Result<()> {
 fn quick_check(path: &Path) -> rusqlite::Result<bool> {
     let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     connection.query_row("PRAGMA quick_check(1)", [], |row| Ok(row.get_ref(0)?.as_str() == Ok("ok")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_date_is_that_of_the_calendar() {
+        for (seconds, shown) in [
+            (0, "1970-01-01 00:00:00 UTC"),
+            (951_782_399, "2000-02-28 23:59:59 UTC"),
+            (951_782_400, "2000-02-29 00:00:00 UTC"),
+            (1_798_761_599, "2026-12-31 23:59:59 UTC"),
+            (4_107_542_400, "2100-03-01 00:00:00 UTC"),
+        ] {
+            assert_eq!(date(Timestamp::from_millis(1_000 * seconds + 999)), shown);
+        }
+    }
 }

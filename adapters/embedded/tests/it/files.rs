@@ -27,7 +27,11 @@ async fn a_second_opener_is_told_who_has_the_file() {
     let broker = file(&directory, &queue(by_key(1))).await;
     let error = refused(directory.path());
     assert_eq!(error.kind(), ErrorKind::Busy);
-    assert!(error.to_string().contains(&format!("process {}", std::process::id())), "{error}");
+    let text = error.to_string();
+    let path = directory.path().join("partitura.lock").display().to_string();
+    for told in [&*path, &format!("process {} (", std::process::id()), " UTC; stop it, or open another directory"] {
+        assert!(text.contains(told), "{told:?} is not in {text:?}");
+    }
     let child = Command::new(std::env::current_exe().unwrap())
         .args(["files::another_process_opens", "--exact", "--nocapture"])
         .env("PARTITURA_TEST_DIRECTORY", directory.path())

@@ -105,8 +105,7 @@ impl Registered {
     async fn note(&self, client: &Client, now: Timestamp, kind: &Kind, waiting: &Waiting, standing: &mut Standing) {
         let (what, is_missing) = match waiting {
             Waiting::Task { service, method, .. } if !self.services.contains(&**service) => {
-                let advice =
-                    "`TestEnv::new().service(…)`, with an implementation in its wrapper: `PaymentsService(Acquirer)`";
+                let advice = how_to_register(service);
                 (format!("the task {service}.{method}: the service {service} is not registered; write {advice}"), true)
             }
             Waiting::Child { workflow, id, .. } if !self.workflows.contains_key(&**workflow) => {
@@ -178,6 +177,20 @@ impl Registered {
             }
             _ => false,
         })
+    }
+}
+
+/// Names the wrapper as `#[partitura::service]` does where the name on the wire is that of a trait.
+fn how_to_register(service: &str) -> String {
+    let is_a_trait = service.starts_with(|first: char| first.is_ascii_uppercase())
+        && service.chars().all(|character| character.is_ascii_alphanumeric());
+    if is_a_trait {
+        format!("`TestEnv::new().service({service}Service(…))`, around an implementation of `{service}`")
+    } else {
+        format!(
+            "`TestEnv::new().service(…)`, with an implementation in the wrapper that \
+             `#[partitura::service(name = \"{service}\")]` generates"
+        )
     }
 }
 

@@ -113,6 +113,10 @@ async fn call(env: TestEnv, method: &str) -> Result<String, partitura::WorkflowE
 fn a_service_that_is_not_registered_fails_the_test() {
     let reason = failure(async || call(TestEnv::new(), "hang").await);
     assert!(reason.contains("the task Text.hang: the service Text is not registered; write"), "{reason}");
+    assert!(
+        reason.contains("`TestEnv::new().service(TextService(…))`, around an implementation of `Text`"),
+        "{reason}"
+    );
 }
 
 #[tokio::test]

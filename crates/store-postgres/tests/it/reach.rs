@@ -1,6 +1,7 @@
 //! Connecting: tables that exist, are missing or are too new, and errors without secrets.
 
 use partitura_broker::{ErrorKind, Expect};
+use partitura_engine::Store;
 use partitura_store_postgres::{Options, PostgresStore};
 use sqlx::{Connection, PgConnection};
 use tokio::task::JoinSet;
@@ -66,4 +67,22 @@ async fn a_store_does_not_show_its_password() {
     let store = fresh().await;
     let shown = format!("{store:?}");
     assert!(shown.contains("127.0.0.1") && !shown.contains('@'), "{shown}");
+}
+
+#[tokio::test]
+async fn a_store_tells_the_time_of_its_server() {
+    let url = server_url().await;
+    let store = open(&url, &fresh_schema()).await.expect("a store");
+    let mut server = PgConnection::connect(&url).await.expect("connected");
+    let mut asked = async || {
+        let clock = sqlx::query_scalar::<_, f64>("SELECT extract(epoch FROM clock_timestamp())::float8");
+        clock.fetch_one(&mut server).await.expect("a time")
+    };
+    let before = asked().await;
+    let told = store.now().await.expect("an answer").expect("Postgres has a clock").as_millis() as f64 / 1_000.0;
+    let after = asked().await;
+    // Rounded down to the millisecond.
+    assert!(before - 0.001 <= told && told <= after, "{told} is not from {before} to {after}");
+    let later = store.now().await.expect("an answer").expect("Postgres has a clock");
+    assert!(later.as_millis() as f64 / 1_000.0 >= told);
 }
