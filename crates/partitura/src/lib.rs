@@ -132,3 +132,10 @@ pub mod messaging {
 pub mod contract {
     pub use partitura_broker::*;
 }
+
+/// The code of the guides is compiled and run.
+#[cfg(all(doctest, feature = "embedded"))]
+mod guides {
+    #[doc = include_str!("../../../docs/guides/workflows.md")]
+    struct Workflows;
+}
