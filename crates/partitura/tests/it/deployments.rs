@@ -4,114 +4,11 @@ use std::time::Duration;
 
 use partitura::contract::{Message, ProducerOptions, TopicName};
 use partitura::messaging::Messaging;
-use partitura::{Cancelled, Cx, Partitura, RunningWorker, Status, Worker, Workflow, WorkflowError, WorkflowHandle};
-use serde::{Deserialize, Serialize};
+use partitura::{Partitura, RunningWorker, Status, Worker, Workflow, WorkflowError, WorkflowHandle};
 
+use crate::builds::{guarded, new, old, strict, unchanged, unguarded};
 use crate::in_memory;
-use crate::support::{Oops, Waits, WaitsSignal, eventually, soon};
-
-/// The old build: an order may have a note, and is shipped to an address in one line.
-mod old {
-    use super::*;
-
-    #[derive(Debug, Clone, Serialize, Deserialize)]
-    pub(super) struct Order {
-        pub(super) article: String,
-        pub(super) note: Option<String>,
-    }
-
-    #[derive(Debug, Default)]
-    pub(super) struct Ships(Option<String>);
-
-    #[partitura::workflow(name = "Ships")]
-    impl Ships {
-        #[run]
-        async fn run(cx: Cx<Self>, order: Order) -> Result<String, Cancelled> {
-            cx.until(|ships: &Ships| ships.0.is_some()).await?;
-            let to = cx.state(|ships| ships.0.clone()).unwrap_or_default();
-            Ok(format!("{} ({:?}) to {to}", order.article, order.note))
-        }
-
-        #[signal]
-        fn ship(&mut self, to: String) {
-            self.0 = Some(to);
-        }
-    }
-
-    pub(super) fn order() -> Order {
-        Order { article: "chair".into(), note: Some("red".into()) }
-    }
-}
-
-/// The new one: no note any more, a number of pieces that is one where it is missing, and an address may have two parts.
-mod new {
-    use super::*;
-
-    #[derive(Debug, Clone, Serialize, Deserialize)]
-    pub(super) struct Order {
-        pub(super) article: String,
-        #[serde(default = "one")]
-        pub(super) pieces: u32,
-    }
-
-    fn one() -> u32 {
-        1
-    }
-
-    #[derive(Debug, Clone, Serialize, Deserialize)]
-    #[serde(untagged)]
-    pub(super) enum Address {
-        Line(String),
-        Full { street: String, town: String },
-    }
-
-    #[derive(Debug, Default)]
-    pub(super) struct Ships(Option<Address>);
-
-    #[partitura::workflow(name = "Ships")]
-    impl Ships {
-        #[run]
-        async fn run(cx: Cx<Self>, order: Order) -> Result<String, Cancelled> {
-            cx.until(|ships: &Ships| ships.0.is_some()).await?;
-            let to = match cx.state(|ships| ships.0.clone()) {
-                Some(Address::Full { street, town }) => format!("{street} in {town}"),
-                Some(Address::Line(line)) => line,
-                None => String::new(),
-            };
-            Ok(format!("{} {} to {to}", order.pieces, order.article))
-        }
-
-        #[signal]
-        fn ship(&mut self, to: Address) {
-            self.0 = Some(to);
-        }
-    }
-
-    pub(super) fn full() -> Address {
-        Address::Full { street: "12 St James's Square".into(), town: "London".into() }
-    }
-}
-
-/// One that cannot do without the number of pieces.
-mod strict {
-    use super::*;
-
-    #[derive(Debug, Clone, Serialize, Deserialize)]
-    pub(super) struct Order {
-        pieces: u32,
-    }
-
-    #[derive(Debug, Default)]
-    pub(super) struct Ships;
-
-    #[partitura::workflow(name = "Ships")]
-    impl Ships {
-        #[run]
-        async fn run(_cx: Cx<Self>, order: Order) -> Result<String, Cancelled> {
-            Ok(format!("{} pieces", order.pieces))
-        }
-    }
-}
+use crate::support::{Waits, WaitsSignal, eventually, soon};
 
 /// A worker of one build of `Ships`, which runs another workflow as well.
 async fn running<W: Workflow>(partitura: &Partitura, build: &str) -> RunningWorker {
@@ -238,39 +135,6 @@ async fn a_command_of_a_newer_version_is_kept_for_a_while() {
     assert!(letters.len() == 1 && letters[0].contains("Pause") && letters[0].contains("1.0"), "{letters:?}");
     old.stop().await.expect("stopped");
 }
-
-/// The same workflow before and after a change, guarded and not.
-macro_rules! build {
-    ($module:ident, $change:expr) => {
-        mod $module {
-            use super::*;
-
-            #[derive(Debug, Default)]
-            pub(super) struct Changes(bool);
-
-            #[partitura::workflow(name = "Changes")]
-            impl Changes {
-                #[run]
-                async fn run(cx: Cx<Self>) -> Result<String, Oops> {
-                    let change: fn(&Cx<Self>) -> bool = $change;
-                    let kind = if change(&cx) { "new" } else { "old" };
-                    let first = cx.step(kind, async move { Ok::<_, Oops>(kind.to_owned()) }).await?;
-                    cx.until(|changes: &Changes| changes.0).await?;
-                    Ok(first)
-                }
-
-                #[signal]
-                fn end(&mut self) {
-                    self.0 = true;
-                }
-            }
-        }
-    };
-}
-
-build!(unchanged, |_| false);
-build!(unguarded, |_| true);
-build!(guarded, |cx| cx.version("kind", 1..=2) == 2);
 
 /// Starts with one build, ends with another, and with the first again if that one cannot. The reason why it could not.
 async fn change_to_and_fro<Before: Workflow, After: Workflow>() -> (Option<String>, String) {

@@ -36,7 +36,7 @@ const SIGNALS: usize = 10_000;
 /// How many tasks and turns a worker has at a time.
 const AT_A_TIME: usize = 100;
 /// What a worker may hold of the commands that wait, and of all others.
-const HELD: isize = 3_000;
+const HELD: isize = 3 * AT_A_TIME as isize;
 
 async fn signals_hold_up_nobody(place: &Place, signals: usize, prepare: impl AsyncFn(&Place)) {
     let process = place.process().await;

@@ -3,6 +3,7 @@
 mod bad_code;
 mod bad_input;
 mod between;
+mod builds;
 mod calls;
 mod children;
 mod clocks;

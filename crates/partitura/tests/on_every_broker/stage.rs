@@ -62,6 +62,12 @@ pub(crate) struct Stage {
     servers: Option<Urls>,
 }
 
+fn fresh_namespace() -> String {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_micros();
+    format!("t{now:x}x{:x}", NUMBER.fetch_add(1, Ordering::Relaxed))
+}
+
 impl Stage {
     /// An application in one process. Each has names of its own.
     pub(crate) async fn application(&self) -> Partitura {
@@ -69,11 +75,20 @@ impl Stage {
         process
     }
 
+    /// An application in one process, and its namespace.
+    pub(crate) async fn named_application(&self) -> (Partitura, String) {
+        let namespace = fresh_namespace();
+        let [process] = self.in_namespace(&namespace, |settings| settings).await;
+        (process, namespace)
+    }
+
     /// An application in several processes: each with connections of its own, where there is a server to connect to.
     pub(crate) async fn processes<const N: usize>(&self, configure: fn(Builder) -> Builder) -> [Partitura; N] {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_micros();
-        let namespace = format!("t{now:x}x{:x}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        self.in_namespace(&fresh_namespace(), configure).await
+    }
+
+    async fn in_namespace<const N: usize>(&self, namespace: &str, configure: fn(Builder) -> Builder) -> [Partitura; N] {
+        let namespace = namespace.to_owned();
         let settings = move |builder: Builder| {
             let few = NonZeroU32::new(4).expect("four");
             let builder = builder.namespace(namespace.clone()).partitions(few).drain_within(millis(100));
