@@ -23,6 +23,13 @@ pub(super) struct Ended {
     pub(super) cancelled: bool,
 }
 
+impl Ended {
+    /// Whether this build does not know what was asked for, so that nothing has run.
+    pub(super) fn is_foreign(&self) -> bool {
+        self.result.as_ref().is_err_and(TaskFailure::is_foreign)
+    }
+}
+
 impl TaskRunner {
     /// Runs the method once, within its time-outs, and contains its panics. `begun`: its instance knows that it begins.
     pub(super) async fn attempt(&self, call: &Call, last: Option<Payload>, line: &mut Line, begun: bool) -> Ended {

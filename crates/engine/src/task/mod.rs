@@ -167,12 +167,22 @@ impl TaskRunner {
             }
         }
         let (ended, ()) = tokio::join!(self.attempt(&call, last, &mut line, begun), self.started(request));
+        // A task that this build does not know is put back, and may come back here before this delivery is settled: it is
+        // not a copy of a task that ran here.
+        let place = if ended.is_foreign() {
+            place.end(false);
+            None
+        } else {
+            Some(place)
+        };
         let outcome = tokio::select! {
             biased;
             outcome = self.report(&call, ended) => outcome,
             never = self.answer_askers(&mut line) => match never {},
         };
-        place.end(matches!(outcome, Outcome::Done | Outcome::Settled));
+        if let Some(place) = place {
+            place.end(matches!(outcome, Outcome::Done | Outcome::Settled));
+        }
         outcome
     }
 
