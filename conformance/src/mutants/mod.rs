@@ -11,6 +11,7 @@ mod promising;
 mod publishing;
 mod settling;
 mod subject;
+mod suspecting;
 mod twist;
 
 use std::sync::Arc;
@@ -62,6 +63,7 @@ const KINDS: &[&[Mutant]] = &[
     handling::MUTANTS,
     adding::MUTANTS,
     naming::MUTANTS,
+    suspecting::MUTANTS,
 ];
 
 /// All of them.

@@ -14,6 +14,8 @@ pub(super) struct Owned {
     /// How many lanes and moves of it are under way.
     pub(super) busy: usize,
     pub(super) markers: Markers,
+    /// Whether a suspect came of it.
+    suspected: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +52,7 @@ impl Core {
     /// It is gone: forgets all of it.
     pub(crate) fn lost(&mut self, partition: Partition, now: Now) {
         self.partitions.remove(&partition.0);
+        self.awaits_nothing_of(partition.0);
         self.early.retain(|Reverse(early)| early.entry.delivery.partition != partition);
         let of = |lane: &super::Lane| lane.partition == partition.0;
         for index in 0..self.lanes.len() {
@@ -85,7 +88,8 @@ impl Core {
             state = PartitionState::Learning;
             self.markers.push(Marker { partition: Partition(partition), term });
         }
-        self.partitions.insert(partition, Owned { state, term, busy: 0, markers: Markers::default() });
+        self.partitions
+            .insert(partition, Owned { state, term, busy: 0, markers: Markers::default(), suspected: false });
     }
 
     pub(super) fn is_open(&self, partition: u32) -> bool {
@@ -118,6 +122,13 @@ impl Core {
 
     pub(super) fn is_learning_any(&self) -> bool {
         self.partitions.values().any(|owned| owned.state == PartitionState::Learning)
+    }
+
+    /// Whether this is the first suspect of a term. Where nothing is assigned, each may be the first of another's.
+    pub(super) fn is_first_suspect(&mut self, partition: u32) -> bool {
+        let owned = self.partitions.get_mut(&partition);
+        let first = owned.is_none_or(|owned| !std::mem::replace(&mut owned.suspected, true));
+        first || !self.settings.assigned
     }
 
     pub(super) fn busy(&mut self, partition: u32) {

@@ -18,6 +18,7 @@ mod hooked;
 mod interrupted;
 mod long_tasks;
 mod once;
+mod poison;
 mod recovery;
 mod replay_values;
 mod reports;
