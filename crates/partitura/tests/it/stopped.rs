@@ -54,7 +54,7 @@ async fn stops<W: partitura::Workflow>(handle: &WorkflowHandle<W>) -> String {
 
 flawed!(Picky, PICKY_IS_REPAIRED);
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_signal_to_a_stopped_instance_that_cannot_be_read_is_refused_when_its_code_runs_again() {
     let partitura = in_memory().await;
     let worker = partitura.worker().workflow::<Picky>().start().await.expect("a worker");
