@@ -70,7 +70,7 @@ async fn run(world: &World) {
         state.later(chaos, Deed::Calm);
         state.plan_mishap();
         let count = state.random.between(1, 5) as usize;
-        let of_parents = state.plan.breaks_history() && state.random.coin();
+        let of_parents = state.plan.breaks_history();
         let draw = |number| catalogue::draw(&mut state.random, number, of_parents && number == 0);
         let pieces: Vec<Piece> = (0..count).map(draw).collect();
         for piece in &pieces {
