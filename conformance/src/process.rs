@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, ChildStdin, Command};
+use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
 use crate::history::{Entry, Record};
@@ -20,8 +20,6 @@ const ROLE: &str = "PARTITURA_CONFORMANCE_PART";
 #[derive(Debug)]
 pub(crate) struct Part {
     child: Child,
-    /// The process ends when this is closed, which waiting for it would do.
-    _alive: Option<ChildStdin>,
     number: u32,
     reader: JoinHandle<()>,
     recorder: Recorder,
@@ -62,19 +60,14 @@ impl Part {
                 }
             }
         });
-        Ok(Self { _alive: child.stdin.take(), child, number, reader, recorder: env.recorder.clone() })
+        Ok(Self { child, number, reader, recorder: env.recorder.clone() })
     }
 
     /// Kills the process (SIGKILL), and reads the rest of its entries.
     pub(crate) async fn kill(mut self) -> Result<(), Stop> {
         self.child.start_kill()?;
-        self.ended().await
-    }
-
-    /// Waits until the process has ended, and takes up what it still had to say.
-    pub(crate) async fn ended(&mut self) -> Result<(), Stop> {
         self.child.wait().await?;
-        (&mut self.reader).await.map_err(|error| error.to_string())?;
+        self.reader.await.map_err(|error| error.to_string())?;
         // The death is noted after all entries of the process, since it has done what they say.
         self.recorder.note_of(self.number, Record::Killed);
         Ok(())

@@ -16,7 +16,6 @@ mod lifecycle;
 mod name;
 mod network;
 mod order;
-mod poison;
 mod publish;
 mod scale;
 mod transaction;
@@ -31,7 +30,6 @@ const AREAS: &[&[Case]] = &[
     network::CASES,
     floor::CASES,
     dead::CASES,
-    poison::CASES,
     ack::CASES,
     delay::CASES,
     cancel::CASES,

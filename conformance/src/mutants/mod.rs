@@ -11,7 +11,6 @@ mod promising;
 mod publishing;
 mod settling;
 mod subject;
-mod suspecting;
 mod twist;
 
 use std::sync::Arc;
@@ -63,7 +62,6 @@ const KINDS: &[&[Mutant]] = &[
     handling::MUTANTS,
     adding::MUTANTS,
     naming::MUTANTS,
-    suspecting::MUTANTS,
 ];
 
 /// All of them.

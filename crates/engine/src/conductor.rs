@@ -19,7 +19,6 @@ use crate::outbox::is_refusal;
 use crate::turn::{Context, Instance, Turn, code};
 use crate::wire::{self, Command, Outcome as Ended, ReplyBody, ReplyTo};
 
-mod crashes;
 mod elsewhere;
 mod held_up;
 mod kept;
@@ -46,8 +45,6 @@ struct Inner {
     producer: Arc<dyn Producer>,
     live: Mutex<Kept>,
     elsewhere: Elsewhere,
-    /// With how many crashes a command is given up; 0: it never is.
-    crashes: u32,
     waiters: Mutex<LruCache<InstanceKey, (Partition, Vec<ReplyTo>)>>,
 }
 
@@ -67,13 +64,11 @@ impl Conductor {
         producer: Arc<dyn Producer>,
         cache: NonZeroUsize,
         elsewhere: Duration,
-        crashes: u32,
     ) -> Self {
         let workflow = context.definition.name().into();
         let elsewhere = Elsewhere::new(elsewhere, context.build.clone());
         Self(Arc::new(Inner {
             elsewhere,
-            crashes,
             context,
             workflow,
             clock,
@@ -271,9 +266,6 @@ impl Handler for Conductor {
                 Some(Err(problem)) => return self.refuse(&batch.deliveries()[0], problem).await,
                 None => return Outcome::Done,
             };
-        if batch.is_on_trial() {
-            return self.try_alone(&key, &batch).await;
-        }
         self.turn(&key, batch.deliveries(), batch.attempt()).await
     }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use partitura_broker::{
-    Broker, Clock, Entry, Error, ErrorKind, Partition, Producer, ProducerOptions, Put, Result, ScanRange, Space,
-    TopicName, Unit, Version,
+    Broker, Clock, Entry, Error, ErrorKind, Partition, Producer, ProducerOptions, Result, ScanRange, Space, TopicName,
+    Unit, Version,
 };
 
 use crate::history::HISTORY;
@@ -154,12 +154,6 @@ impl Journal {
             outbox.send(row, publish, &under_way).await;
         }
         Ok(())
-    }
-
-    /// Writes a value that belongs to no turn.
-    pub(crate) async fn put(&self, mut put: Put) -> Result<()> {
-        put.key = self.namespace.key(&put.key);
-        self.store()?.write(vec![vec![put]]).await.pop().unwrap_or_else(lost_result)
     }
 
     pub(crate) async fn get(&self, space: Space, key: Bytes) -> Result<Option<(Version, Bytes)>> {

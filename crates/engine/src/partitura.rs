@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use partitura_broker::{Broker, Clock, Error, ErrorKind, ProducerOptions, Result};
-use partitura_lanes::Trials;
 
 use crate::client::Client;
 use crate::directory::Directory;
@@ -42,8 +41,6 @@ pub(crate) struct Settings {
     pub(crate) events: bool,
     pub(crate) drain_within: Duration,
     pub(crate) replay_values: ReplayValues,
-    pub(crate) crashes: u32,
-    pub(crate) trials: Trials,
     ask_again: Duration,
     /// How long to wait for the broker.
     wait: Duration,
@@ -77,8 +74,6 @@ impl Partitura {
                 events: true,
                 drain_within: Duration::from_secs(10),
                 replay_values: ReplayValues::default(),
-                crashes: 5,
-                trials: Trials::of_this_process(),
                 ask_again: Duration::from_secs(600),
                 wait: Duration::ZERO,
             },
@@ -152,19 +147,6 @@ impl Builder {
     /// clock of the store where that can be read: see [`clock_offset`](Partitura::clock_offset).
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = Some(clock);
-        // One of several worlds of this process.
-        self.settings.trials = Trials::default();
-        self
-    }
-
-    /// With how many crashes of its process a task or a command to a workflow is given up: 5 unless set, fewer than 2 count as
-    /// 2; 0: it never is.
-    ///
-    /// After a crash, what was running is run one by one at first, so that it is known what is to blame. A task that is given
-    /// up has failed for its workflow ([`WorkerLost`](partitura_workflow::FailureKind::WorkerLost)) and is a dead letter; so
-    /// is a command.
-    pub fn crashes(mut self, limit: u32) -> Self {
-        self.settings.crashes = limit;
         self
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::{Shared, select_all, try_join, try_join_all};
-use partitura_broker::{Credit, Error, ErrorKind, Ordering, Producer, ProducerOptions, Result};
+use partitura_broker::{Credit, Error, ErrorKind, Producer, ProducerOptions, Result};
 use partitura_lanes::{Handler, LaneOptions, Lanes, Retry, Source};
 use partitura_workflow::{Definition, Service, Workflow};
 use tokio::sync::oneshot;
@@ -270,9 +270,7 @@ async fn conduct(
         unneeded: Unneeded::of(&*inner.broker, &producer),
         listeners: Listeners::default(),
     };
-    let settings = &inner.settings;
-    let (cache, crashes) = (settings.cache, settings.crashes);
-    let conductor = Conductor::new(context, inner.clock.clone(), producer, cache, build.elsewhere, crashes);
+    let conductor = Conductor::new(context, inner.clock.clone(), producer, inner.settings.cache, build.elsewhere);
     let source = topics.source(inner.directory.partitions())?;
     let lanes = lanes(partitura, source, concurrency, BATCH, conductor.clone()).await?;
     let (shutdown, drain_within) = (shutdown.clone(), inner.settings.drain_within);
@@ -317,9 +315,6 @@ async fn lanes<H: Handler + Clone>(
         .credit(Credit { messages: concurrency, ..Credit::default() })
         .drain_within(partitura.0.settings.drain_within)
         .clock(partitura.0.clock.clone())
-        .crashes(partitura.0.settings.crashes)
-        .put_back(source.ordering() == Ordering::Shared)
-        .trials(partitura.0.settings.trials.clone())
         .seed(ids::seed(&*partitura.0.ids));
     let open = || Lanes::open(&*partitura.0.broker, source.clone(), options.clone(), handler.clone());
     patiently("join a subscription", PATIENCE, open).await

@@ -10,7 +10,6 @@ use partitura_broker::Delivery;
 pub struct Batch {
     deliveries: Deliveries,
     attempt: u32,
-    on_trial: bool,
 }
 
 #[derive(Clone)]
@@ -21,16 +20,11 @@ enum Deliveries {
 
 impl Batch {
     pub(crate) fn one(delivery: Delivery, attempt: u32) -> Self {
-        Self { deliveries: Deliveries::One([delivery]), attempt, on_trial: false }
+        Self { deliveries: Deliveries::One([delivery]), attempt }
     }
 
     pub(crate) fn many(deliveries: Vec<Delivery>, attempt: u32) -> Self {
-        Self { deliveries: Deliveries::Many(deliveries), attempt, on_trial: false }
-    }
-
-    pub(crate) fn on_trial(mut self, on_trial: bool) -> Self {
-        self.on_trial = on_trial;
-        self
+        Self { deliveries: Deliveries::Many(deliveries), attempt }
     }
 
     /// The messages, oldest first.
@@ -49,16 +43,9 @@ impl Batch {
         }
     }
 
-    /// Which run of this message this is, from 1. Counted in this process, over parking, and over crashes while it ran
-    /// [alone](Self::is_on_trial); another crash starts again at 1.
+    /// Which run of this message this is, from 1. Counted in this process, and over parking; a crash starts again at 1.
     pub fn attempt(&self) -> u32 {
         self.attempt
-    }
-
-    /// Whether it was delivered before without having been settled, and now runs as the only one of these in this process:
-    /// should the process end, this message is to blame.
-    pub fn is_on_trial(&self) -> bool {
-        self.on_trial
     }
 }
 

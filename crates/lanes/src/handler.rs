@@ -23,13 +23,6 @@ pub trait Handler: Send + Sync + 'static {
         let _ = delivery;
     }
 
-    /// This one message has ended its process too [often](crate::LaneOptions::crashes), and is not handled again. What is to
-    /// be done with it: unless this is implemented, it becomes a dead letter with this reason.
-    fn give_up(&self, batch: Batch, reason: String) -> impl Future<Output = Outcome> + Send {
-        let _ = batch;
-        async { Outcome::dead(reason) }
-    }
-
     /// These partitions are owned from now on. Called before any of their messages is handled.
     fn assigned(&self, partitions: &[Partition]) {
         let _ = partitions;
@@ -64,10 +57,6 @@ impl<H: Handler> Handler for Arc<H> {
 
     fn received(&self, delivery: &Delivery) {
         (**self).received(delivery);
-    }
-
-    fn give_up(&self, batch: Batch, reason: String) -> impl Future<Output = Outcome> + Send {
-        (**self).give_up(batch, reason)
     }
 
     fn assigned(&self, partitions: &[Partition]) {

@@ -20,9 +20,6 @@ pub const DEAD_ID: &str = "partitura-dead-id";
 pub const REDRIVEN: &str = "partitura-redriven";
 /// On a parked message: what its lane has to know, as `place attempts term retry-at topic`.
 pub const PARKED: &str = "partitura-parked";
-/// On a message that was put back because it may have ended its process: how often that happened while it ran alone, in
-/// decimal, and ` alone` if it runs so when it comes.
-pub const SUSPECT: &str = "partitura-suspect";
 /// On a message that only shows how far a reader has come; its value names the reader.
 pub const MARKER: &str = "partitura-marker";
 /// The media type of the payload, as in HTTP.

@@ -52,8 +52,7 @@
 //! *At least once*: a message is settled after its handler was done with it, or after the broker confirmed its dead
 //! letter. *In order*: per subscription and key, at most one message is with a handler, and first runs follow the order
 //! of the broker. *Bounded*: what is in memory is what the consumer's [credit](partitura_broker::Credit) allows, and a
-//! few words for each parked key. *Poison is set aside*: a message with which its process ends [five
-//! times](LaneOptions::crashes) becomes a dead letter.
+//! few words for each parked key.
 
 mod batch;
 mod core;
@@ -65,7 +64,6 @@ mod lanes;
 mod letter;
 mod options;
 mod source;
-mod trials;
 mod typed;
 
 pub use batch::Batch;
@@ -76,7 +74,6 @@ pub use letter::{DeadLetter, GivenUp};
 pub use options::LaneOptions;
 pub use partitura_retry::Retry;
 pub use source::Source;
-pub use trials::Trials;
 pub use typed::{
     Envelope, Handled, IntoOutcome, Messaging, Processing, Publish, Subscriber, Takes, Topic, TopicBuilder,
 };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use partitura_broker::{Capabilities, Clock, Credit, SystemClock};
 
-use crate::{Retry, Trials};
+use crate::Retry;
 
 /// How [`Lanes`](crate::Lanes) behave.
 ///
@@ -29,12 +29,6 @@ pub struct LaneOptions {
     pub hold: Option<Duration>,
     /// How many messages may wait in memory behind one that fails, before they are parked.
     pub behind: usize,
-    /// With how many crashes of its process a message is given up; 0: it never is. See [`crashes`](Self::crashes).
-    pub crashes: u32,
-    /// Whether a message may be published to its topic again, in its place: where the topic is a queue without an order.
-    pub put_back: bool,
-    /// Who may run a message that may have ended a process; those of this process, unless set.
-    pub trials: Trials,
     /// How much may be held unsettled. With parking at least 8 messages for each partition.
     pub credit: Credit,
     /// How long a partition that goes elsewhere may be held to finish what runs.
@@ -48,8 +42,7 @@ pub struct LaneOptions {
 }
 
 impl Default for LaneOptions {
-    /// 64 batches of one message at once, up to 10 attempts of which the second comes after 100 ms, no parking, 100 behind a
-    /// failing one, 5 crashes, the default
+    /// 64 batches of one message at once, up to 10 attempts of which the second comes after 100 ms, no parking, 100 behind a failing one, the default
     /// [`Credit`], 10 s for a hand-over and 30 s for a shutdown, the system's clock.
     fn default() -> Self {
         let of = |n| NonZeroUsize::new(n).unwrap_or(NonZeroUsize::MIN);
@@ -60,9 +53,6 @@ impl Default for LaneOptions {
             parking: false,
             hold: None,
             behind: 100,
-            crashes: 5,
-            put_back: false,
-            trials: Trials::of_this_process(),
             credit: Credit::default(),
             revoke_within: Duration::from_secs(10),
             drain_within: Duration::from_secs(30),
@@ -112,34 +102,6 @@ impl LaneOptions {
     #[must_use]
     pub fn behind(mut self, messages: usize) -> Self {
         self.behind = messages;
-        self
-    }
-
-    /// Sets with how many crashes of its process a message is given up; 0: it never is. Fewer than 2 count as 2.
-    ///
-    /// A message that is delivered again because its process ended may be the reason. Such messages run one by one at first,
-    /// each noted in the broker before it begins. One that was running in each of so many crashes, alone but for the first,
-    /// becomes a dead letter. What was received and not begun is never counted.
-    ///
-    /// The note is put into the parking topic, or into the topic itself where [`put_back`](Self::put_back) is set. With
-    /// neither of them nothing is counted, unless the [handler](crate::Batch::is_on_trial) does.
-    #[must_use]
-    pub fn crashes(mut self, limit: u32) -> Self {
-        self.crashes = limit;
-        self
-    }
-
-    /// Sets whether a message may be published to its topic again, in its place.
-    #[must_use]
-    pub fn put_back(mut self, on: bool) -> Self {
-        self.put_back = on;
-        self
-    }
-
-    /// Sets who may run a message that may have ended a process, for tests that play several processes.
-    #[must_use]
-    pub fn trials(mut self, trials: Trials) -> Self {
-        self.trials = trials;
         self
     }
 

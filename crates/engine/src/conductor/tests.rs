@@ -187,7 +187,7 @@ impl Stage {
             replay_values: ReplayValues::default(),
             listeners: Listeners::default(),
         };
-        Owner { conductor: Conductor::new(context, Arc::new(SystemClock), producer, one, Duration::ZERO, 5), gate }
+        Owner { conductor: Conductor::new(context, Arc::new(SystemClock), producer, one, Duration::ZERO), gate }
     }
 
     /// Has an owner take a turn with these commands, each under an id of its own.

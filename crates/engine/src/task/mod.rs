@@ -230,15 +230,6 @@ impl Handler for TaskRunner {
         }
     }
 
-    /// Its workflow learns that the task has failed.
-    async fn give_up(&self, batch: Batch, reason: String) -> Outcome {
-        let [Delivery { message, token, .. }] = batch.deliveries() else { return Outcome::dead(reason) };
-        let Ok(request) = wire::decode::<TaskRequest>(&message.payload) else { return Outcome::dead(reason) };
-        let (request, token) = (Arc::new(request), Mutex::new(Some(*token)));
-        let call = Call { request, message: message.clone(), redelivered: true, token };
-        self.report_given_up(&call, reason).await
-    }
-
     /// Perhaps it is our clock that is wrong.
     fn early(&self, delivery: &Delivery) {
         if !self.time.is_learnt_from_tasks() {

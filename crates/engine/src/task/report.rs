@@ -50,18 +50,6 @@ impl TaskRunner {
         self.deliver(call, report).await
     }
 
-    /// Reports that a task is not run again, since its process ended too often, and settles it.
-    pub(super) async fn report_given_up(&self, call: &Call, reason: String) -> Outcome {
-        let (request, now) = (&call.request, self.clock.now());
-        let failure = Failure::new(FailureKind::WorkerLost, reason);
-        let event = self.event(request, "failed", now, &|data| data.failure = Some(failure.clone()));
-        let letter = match self.written(call, &failure, now) {
-            Ok(letter) => letter,
-            Err(error) => return Outcome::dead(error.to_string()),
-        };
-        self.deliver(call, Report { event, letter, answer: Answer::Done(Reported::Err(failure)) }).await
-    }
-
     /// Publishes a message in place of the delivery, and settles that.
     pub(super) async fn replace(&self, call: &Call, message: Message) -> Outcome {
         self.deliver(call, Report { event: None, letter: None, answer: Answer::Elsewhere(message) }).await
@@ -203,12 +191,8 @@ impl TaskRunner {
         if !policy::is_exhausted(&call.request, failure) {
             return Ok(None);
         }
-        self.written(call, &failure.failure, now)
-    }
-
-    fn written(&self, call: &Call, failure: &Failure, now: Timestamp) -> Result<Option<Message>> {
         let (source, limits) = (self.topics.source()?, &self.capabilities.limits);
-        let letter = letter::write(&call.request, &source, failure, limits, now)?;
+        let letter = letter::write(&call.request, &source, &failure.failure, limits, now)?;
         Ok(match call.redriven() {
             Some(times) => letter.map(|letter| letter.header(headers::REDRIVEN, times.clone())),
             None => letter,

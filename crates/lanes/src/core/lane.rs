@@ -5,7 +5,6 @@ use bytes::Bytes;
 use partitura_broker::Delivery;
 
 use super::ranges::Ranges;
-use super::suspects::Suspicion;
 
 /// The messages of one key, in the order in which they are run: `current`, then what is parked, then `main`.
 #[derive(Debug, Default)]
@@ -70,8 +69,6 @@ pub(super) struct Entry {
     pub(super) from_parking: bool,
     /// This copy is on its way to the parking topic.
     pub(super) moving: bool,
-    /// Whether it may have ended a process.
-    pub(super) suspicion: Suspicion,
 }
 
 /// Why a message is given up.
@@ -135,8 +132,7 @@ impl Lane {
             self.singly -= 1;
             return;
         }
-        let alone =
-            |entry: &Entry| entry.attempts > 0 || !entry.not_before.is_zero() || entry.suspicion != Suspicion::None;
+        let alone = |entry: &Entry| entry.attempts > 0 || !entry.not_before.is_zero();
         if batch == 1 || self.current.as_ref().is_none_or(alone) {
             return;
         }

@@ -8,8 +8,6 @@
 //! 2. A token is settled after its message was done, or after another copy of the message was confirmed; and once.
 //! 3. A lane runs in the order: what runs already, what is parked (by place), what came from the topic.
 //! 4. Nothing of a partition is begun while it is being learned or revoked.
-//! 5. A message that may have ended its process begins only with the leave of the [`Trials`], and is put back with a note
-//!    before it is the only one.
 
 mod lane;
 mod lanes;
@@ -18,7 +16,6 @@ mod outcome;
 mod parking;
 mod partition;
 mod ranges;
-mod suspects;
 mod wire;
 
 use std::cmp::Reverse;
@@ -31,8 +28,7 @@ use partitura_broker::{AckToken, Delivery, Message, Partition, Timestamp, TopicN
 use self::lane::{Entry, Lane, LaneState};
 use self::parking::Moves;
 use self::partition::Owned;
-use self::suspects::{Suspects, Suspicion};
-use crate::{Batch, Retry, Trials};
+use crate::{Batch, Retry};
 
 pub(crate) use self::lane::Death;
 pub(crate) use self::wire::unplaced;
@@ -48,10 +44,6 @@ pub(crate) struct Settings {
     /// Whether a message may come only of a partition that was assigned.
     pub(crate) assigned: bool,
     pub(crate) parking: Option<Parking>,
-    /// With how many crashes a message is given up; 0: it never is.
-    pub(crate) crashes: u32,
-    /// Whether a message may be published to its own topic again, in its place.
-    pub(crate) put_back: bool,
     /// Distinguishes the markers of this consumer, and seeds the jitter.
     pub(crate) seed: u64,
 }
@@ -93,8 +85,6 @@ impl LaneId {
 pub(crate) struct Start {
     pub(crate) lane: LaneId,
     pub(crate) batch: Batch,
-    /// Why its one message is not to be run, but to be given up.
-    pub(crate) reason: Option<String>,
 }
 
 /// A dead letter to publish.
@@ -139,7 +129,6 @@ pub(crate) struct Core {
     markers: Vec<Marker>,
     released: Vec<Partition>,
     moves: Moves,
-    suspects: Suspects,
     running: usize,
     burying: usize,
     draining: bool,
@@ -155,7 +144,7 @@ struct Early {
 }
 
 impl Core {
-    pub(crate) fn new(settings: Settings, trials: Trials) -> Self {
+    pub(crate) fn new(settings: Settings) -> Self {
         let random = settings.seed | 1;
         Self {
             settings,
@@ -173,7 +162,6 @@ impl Core {
             markers: Vec::new(),
             released: Vec::new(),
             moves: Moves::default(),
-            suspects: Suspects::new(trials),
             running: 0,
             burying: 0,
             draining: false,
@@ -222,7 +210,6 @@ impl Core {
             self.enqueue(early.entry, now);
         }
         self.remind_markers(now);
-        self.tick_suspects(now);
         self.sweep(now);
     }
 
@@ -230,8 +217,7 @@ impl Core {
     pub(crate) fn idle_for(&self, now: Now) -> Option<Duration> {
         let timer = self.timers.peek().map(|Reverse((at, _))| at.saturating_sub(now.steady));
         let early = self.early.peek().map(|Reverse(early)| early.due.since(now.wall));
-        let others = [self.next_marker(now), self.next_sweep(now), self.next_suspect(now)];
-        [timer, early].into_iter().chain(others).flatten().min()
+        [timer, early, self.next_marker(now), self.next_sweep(now)].into_iter().flatten().min()
     }
 
     /// Whether a message came too early and is held back.
@@ -240,43 +226,36 @@ impl Core {
     }
 
     /// A batch to run now, if there is one and room for it.
-    pub(crate) fn start(&mut self, now: Now) -> Option<Start> {
+    pub(crate) fn start(&mut self) -> Option<Start> {
         while !self.draining && self.running < self.settings.concurrency {
-            if let Some((id, alone)) = self.suspect_to_run(now) {
-                return self.begin(id, alone);
-            }
             let id = self.ready.pop_front()?;
-            match self.head(id) {
-                Some(Suspicion::None | Suspicion::Condemned { .. }) => return self.begin(id, false),
-                Some(suspicion) if self.suspect(id, suspicion) => return self.begin(id, false),
-                Some(_) | None => {}
+            let batch = self.settings.batch;
+            let Some(lane) = self.find(id).filter(|lane| lane.state == LaneState::Queued) else { continue };
+            lane.state = LaneState::Idle;
+            let partition = lane.partition;
+            if !self.is_open(partition) {
+                continue;
             }
+            let lane = &mut self.lanes[id.index as usize];
+            if lane.moving > 0 || lane.front().is_none() {
+                continue;
+            }
+            lane.take(batch);
+            let Some(current) = &lane.current else { continue };
+            lane.state = LaneState::Running;
+            let attempt = current.attempts + 1;
+            let batch = match &lane.more[..] {
+                [] => Batch::one(current.delivery.clone(), attempt),
+                more => {
+                    let all = std::iter::once(current).chain(more);
+                    Batch::many(all.map(|entry| entry.delivery.clone()).collect(), attempt)
+                }
+            };
+            self.running += 1;
+            self.busy(partition);
+            return Some(Start { lane: id, batch });
         }
         None
-    }
-
-    fn begin(&mut self, id: LaneId, on_trial: bool) -> Option<Start> {
-        let batch = self.settings.batch;
-        let lane = &mut self.lanes[id.index()];
-        lane.take(batch);
-        let current = lane.current.as_ref()?;
-        lane.state = LaneState::Running;
-        let attempt = current.attempts.saturating_add(current.suspicion.crashes()).saturating_add(1);
-        let batch = match &lane.more[..] {
-            [] => Batch::one(current.delivery.clone(), attempt).on_trial(on_trial),
-            more => {
-                let all = std::iter::once(current).chain(more);
-                Batch::many(all.map(|entry| entry.delivery.clone()).collect(), attempt)
-            }
-        };
-        let reason = match current.suspicion {
-            Suspicion::Condemned { crashes } => Some(format!("its process ended {crashes} times while it ran")),
-            _ => None,
-        };
-        let partition = lane.partition;
-        self.running += 1;
-        self.busy(partition);
-        Some(Start { lane: id, batch, reason })
     }
 
     /// Tokens to settle, in no order.

@@ -7,7 +7,6 @@ impl Core {
     /// A batch has come to its end.
     pub(crate) fn finished(&mut self, id: LaneId, outcome: Outcome, now: Now) {
         self.running = self.running.saturating_sub(1);
-        self.acquit(id);
         let Some(lane) = self.find(id) else { return };
         lane.state = LaneState::Idle;
         if lane.stale {
@@ -28,7 +27,7 @@ impl Core {
             Outcome::Dead { reason, error } => {
                 lane.death = Some(Death { reason, error });
                 if let Some(current) = &mut lane.current {
-                    current.attempts = current.attempts.saturating_add(current.suspicion.crashes().max(1));
+                    current.attempts = current.attempts.saturating_add(1);
                 }
             }
         }

@@ -2,7 +2,6 @@ use std::time::Duration;
 
 use partitura_broker::AckToken;
 
-use super::suspects::{PAUSE, Suspicion};
 use super::{Core, Entry, Lane, LaneId, LaneState, Move, Now};
 
 /// How long at least between two rounds of making room, while nothing is stuck.
@@ -49,16 +48,9 @@ impl Core {
                     self.left_hand(&entry);
                 }
             } else {
-                let entry = &mut lane.hand[at];
-                entry.moving = false;
+                lane.hand[at].moving = false;
                 // It is not tried again at once, but when the next bound has passed.
-                entry.since = now.steady;
-                if let Suspicion::OnTrial { crashes } = entry.suspicion {
-                    entry.suspicion = Suspicion::Suspect { crashes };
-                    entry.not_before = now.steady + PAUSE;
-                    let message = entry.delivery.message.id.clone();
-                    self.not_put_back(&message);
-                }
+                lane.hand[at].since = now.steady;
             }
         }
         self.settle_copies(id.index);
@@ -197,25 +189,22 @@ impl Core {
         }
         lane.put_behind(fresh);
         let last = lane.parked.last().unwrap_or_default();
-        self.given(last);
+        self.moves.last_place = self.moves.last_place.max(last);
         let chosen = |entry: &Entry| all || !entry.from_parking;
         self.move_hand(index, chosen, now);
     }
 
-    pub(super) fn given(&mut self, place: u64) {
-        self.moves.last_place = self.moves.last_place.max(place);
-    }
-
     /// A place that was never given: not by us, and for all practical purposes not by another owner at the same time.
-    pub(super) fn fresh_place(&self, partition: u32, now: Now) -> u64 {
+    fn fresh_place(&self, partition: u32, now: Now) -> u64 {
         const PER_MILLISECOND: u64 = 1_000_000;
         let base = now.wall.as_millis().saturating_mul(PER_MILLISECOND);
         let fresh = base.saturating_add(self.term(partition) % PER_MILLISECOND);
         fresh.max(self.moves.last_place.saturating_add(1))
     }
 
-    /// Moves what is at hand to the parking topic. Without one, it goes to the tail of its own.
-    pub(super) fn move_hand(&mut self, index: u32, chosen: impl Fn(&Entry) -> bool, now: Now) {
+    fn move_hand(&mut self, index: u32, chosen: impl Fn(&Entry) -> bool, now: Now) {
+        let Some(parking) = &self.settings.parking else { return };
+        let topic = parking.topic.clone();
         let lane = &mut self.lanes[index as usize];
         let id = LaneId { index, generation: lane.generation };
         let mut hand = std::mem::take(&mut lane.hand);
@@ -223,7 +212,7 @@ impl Core {
         for entry in hand.iter_mut().filter(|entry| !entry.moving && chosen(entry)) {
             entry.moving = true;
             moving += 1;
-            let message = self.pack(entry, now);
+            let message = self.pack(entry, &topic, now);
             self.moves.queue.push(Move { lane: id, token: entry.delivery.token, message });
         }
         self.moves.under_way += moving;

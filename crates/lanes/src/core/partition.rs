@@ -14,8 +14,6 @@ pub(super) struct Owned {
     /// How many lanes and moves of it are under way.
     pub(super) busy: usize,
     pub(super) markers: Markers,
-    /// Whether a suspect came of it.
-    suspected: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +50,6 @@ impl Core {
     /// It is gone: forgets all of it.
     pub(crate) fn lost(&mut self, partition: Partition, now: Now) {
         self.partitions.remove(&partition.0);
-        self.awaits_nothing_of(partition.0);
         self.early.retain(|Reverse(early)| early.entry.delivery.partition != partition);
         let of = |lane: &super::Lane| lane.partition == partition.0;
         for index in 0..self.lanes.len() {
@@ -88,8 +85,7 @@ impl Core {
             state = PartitionState::Learning;
             self.markers.push(Marker { partition: Partition(partition), term });
         }
-        self.partitions
-            .insert(partition, Owned { state, term, busy: 0, markers: Markers::default(), suspected: false });
+        self.partitions.insert(partition, Owned { state, term, busy: 0, markers: Markers::default() });
     }
 
     pub(super) fn is_open(&self, partition: u32) -> bool {
@@ -122,13 +118,6 @@ impl Core {
 
     pub(super) fn is_learning_any(&self) -> bool {
         self.partitions.values().any(|owned| owned.state == PartitionState::Learning)
-    }
-
-    /// Whether this is the first suspect of a term. Where nothing is assigned, each may be the first of another's.
-    pub(super) fn is_first_suspect(&mut self, partition: u32) -> bool {
-        let owned = self.partitions.get_mut(&partition);
-        let first = owned.is_none_or(|owned| !std::mem::replace(&mut owned.suspected, true));
-        first || !self.settings.assigned
     }
 
     pub(super) fn busy(&mut self, partition: u32) {

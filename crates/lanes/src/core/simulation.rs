@@ -8,12 +8,10 @@ use proptest::prelude::*;
 
 use super::{Burial, Core, Move, Now, Parking, Settings, Start};
 use crate::headers::MARKER;
-use crate::{Outcome, Retry, Trials};
+use crate::{Outcome, Retry};
 
 const PARTITIONS: u32 = 2;
 const KEYS: u8 = 4;
-/// With how many crashes a message is given up.
-const LIMIT: u32 = 5;
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -57,23 +55,10 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-#[derive(Debug)]
-struct Stored {
-    message: Message,
-    settled: bool,
-    delivered: bool,
-}
-
-impl From<Message> for Stored {
-    fn from(message: Message) -> Self {
-        Self { message, settled: false, delivered: false }
-    }
-}
-
 /// A topic's partition, as the broker has it.
 #[derive(Debug, Default)]
 struct Log {
-    messages: Vec<Stored>,
+    messages: Vec<(Message, bool)>,
     /// How far the owner has read in its term.
     cursor: usize,
 }
@@ -81,8 +66,6 @@ struct Log {
 #[derive(Debug)]
 struct World {
     core: Core,
-    /// With parking, and with batches of this size.
-    options: (bool, usize),
     now: u64,
     logs: BTreeMap<(bool, u32), Log>,
     epochs: [u32; PARTITIONS as usize],
@@ -99,11 +82,6 @@ struct World {
     moves: Vec<Move>,
     burials: Vec<Burial>,
     markers: Vec<super::Marker>,
-    /// Ends the process when it begins, and so often it has.
-    poison: Option<(u8, u32)>,
-    crashes: u32,
-    /// What was given up because its process ended.
-    condemned: BTreeSet<(u8, u32)>,
 }
 
 fn topic(parking: bool) -> TopicName {
@@ -119,7 +97,6 @@ impl World {
     fn new(parking: bool, batch: usize, credit: usize) -> Self {
         let mut world = Self {
             core: new_core(parking, batch, 1),
-            options: (parking, batch),
             seeds: 1,
             now: 1_000_000,
             logs: BTreeMap::new(),
@@ -135,9 +112,6 @@ impl World {
             moves: Vec::new(),
             burials: Vec::new(),
             markers: Vec::new(),
-            poison: None,
-            crashes: 0,
-            condemned: BTreeSet::new(),
         };
         (0..PARTITIONS).for_each(|partition| world.assign(partition));
         world
@@ -172,7 +146,7 @@ impl World {
         for _ in 0..count {
             let held = self.outstanding[usize::from(parking)].len();
             let log = self.logs.get_mut(&(parking, partition)).unwrap();
-            while log.messages.get(log.cursor).is_some_and(|stored| stored.settled) {
+            while log.messages.get(log.cursor).is_some_and(|(_, settled)| *settled) {
                 log.cursor += 1;
             }
             if held >= self.credit || log.cursor >= log.messages.len() {
@@ -180,13 +154,12 @@ impl World {
             }
             let slot = self.slots.len() as u32;
             self.slots.push((parking, partition, log.cursor));
-            let stored = &mut log.messages[log.cursor];
-            let (message, redelivered) = (stored.message.clone(), std::mem::replace(&mut stored.delivered, true));
+            let message = log.messages[log.cursor].0.clone();
             log.cursor += 1;
             self.outstanding[usize::from(parking)].insert(slot);
             let epoch = self.epochs[partition as usize];
             let token = AckToken { consumer: 1, partition: Partition(partition), epoch, slot };
-            let delivery = Delivery { message, partition: Partition(partition), redelivered, token };
+            let delivery = Delivery { message, partition: Partition(partition), redelivered: true, token };
             self.core.deliver(delivery, self.now());
             self.collect();
         }
@@ -201,13 +174,13 @@ impl World {
         let fresh = self.outstanding[usize::from(parking)].remove(&token.slot);
         assert!(fresh, "settled twice");
         let log = self.logs.get_mut(&(parking, partition)).unwrap();
-        log.messages[at].settled = true;
-        let message = log.messages[at].message.clone();
+        log.messages[at].1 = true;
+        let message = log.messages[at].0.clone();
         if message.headers.get(MARKER).is_some() || self.done.contains(&identity(&message)) {
             return;
         }
         let copies = self.logs.values().flat_map(|log| &log.messages);
-        let kept = copies.filter(|other| !other.settled && other.message.id == message.id).count();
+        let kept = copies.filter(|(other, settled)| !settled && other.id == message.id).count();
         assert!(kept > 0, "{} was settled before it was done", message.id);
     }
 
@@ -233,7 +206,7 @@ impl World {
     }
 
     fn begin(&mut self) {
-        while let Some(start) = self.core.start(self.now()) {
+        while let Some(start) = self.core.start() {
             let first = &start.batch[0].message;
             assert!(self.running.iter().all(|other| other.batch[0].message.key != first.key), "two of a key at once");
             assert_eq!(first.topic, topic(false));
@@ -252,12 +225,6 @@ impl World {
                     );
                 }
             }
-            if start.reason.is_some() {
-                self.condemned.extend(batch);
-            } else if self.poison.is_some_and(|poison| batch.contains(&poison)) {
-                self.crashes += 1;
-                return self.crash();
-            }
             self.running.push(start);
         }
         assert!(self.core.running() <= 3);
@@ -270,7 +237,6 @@ impl World {
         }
         let start = self.running.remove(which % self.running.len());
         let outcome = match how {
-            _ if start.reason.is_some() => Outcome::dead("its process ended"),
             How::Done => {
                 for delivery in &start.batch {
                     let identity = identity(&delivery.message);
@@ -291,7 +257,7 @@ impl World {
         let moves = std::mem::take(&mut self.moves);
         for Move { message, .. } in moves.iter().filter(|_| stored) {
             let partition = partition_of(message.key.as_ref().unwrap(), PARTITIONS).0;
-            self.logs.get_mut(&(true, partition)).unwrap().messages.push(message.clone().into());
+            self.logs.get_mut(&(true, partition)).unwrap().messages.push((message.clone(), false));
         }
         for Move { token, .. } in moves.iter().filter(|_| succeeds) {
             self.settle(*token);
@@ -318,7 +284,7 @@ impl World {
         for marker in std::mem::take(&mut self.markers) {
             if confirmed {
                 let message = Message::new(topic(true), "marker", "").header(MARKER, marker.term.to_string());
-                self.logs.get_mut(&(true, marker.partition.0)).unwrap().messages.push(message.into());
+                self.logs.get_mut(&(true, marker.partition.0)).unwrap().messages.push((message, false));
                 self.core.marker_confirmed(marker);
             } else {
                 self.core.marker_failed(marker, self.now());
@@ -327,7 +293,7 @@ impl World {
         self.collect();
     }
 
-    fn run(&mut self, step: Step) {
+    fn run(&mut self, step: Step, batch: usize, parking: bool) {
         match step {
             Step::Publish(key) => {
                 let bytes = format!("key-{key}");
@@ -335,7 +301,7 @@ impl World {
                 self.published[key as usize] += 1;
                 let partition = partition_of(bytes.as_bytes(), PARTITIONS).0;
                 let message = Message::new(topic(false), format!("{key}-{number}"), "").key(bytes);
-                self.logs.get_mut(&(false, partition)).unwrap().messages.push(message.into());
+                self.logs.get_mut(&(false, partition)).unwrap().messages.push((message, false));
             }
             Step::Deliver { parking, partition, count } => self.deliver(parking, partition.into(), count.into()),
             Step::Begin => self.begin(),
@@ -357,27 +323,24 @@ impl World {
                 self.core.revoking(Partition(partition.into()));
                 self.collect();
             }
-            Step::Crash => self.crash(),
+            Step::Crash => {
+                self.seeds += 1;
+                self.core = new_core(parking, batch, self.seeds);
+                self.running.clear();
+                self.moves.clear();
+                self.burials.clear();
+                self.markers.clear();
+                (0..PARTITIONS).for_each(|partition| self.disown(partition));
+                (0..PARTITIONS).for_each(|partition| self.assign(partition));
+            }
             Step::Lose(_) => {}
         }
     }
 
-    fn crash(&mut self) {
-        self.seeds += 1;
-        let (parking, batch) = self.options;
-        self.core = new_core(parking, batch, self.seeds);
-        self.running.clear();
-        self.moves.clear();
-        self.burials.clear();
-        self.markers.clear();
-        (0..PARTITIONS).for_each(|partition| self.disown(partition));
-        (0..PARTITIONS).for_each(|partition| self.assign(partition));
-    }
-
     fn is_over(&self) -> bool {
         let all: usize = self.published.iter().map(|count| *count as usize).sum();
-        let left = self.logs.values().flat_map(|log| &log.messages).filter(|stored| !stored.settled);
-        self.done.len() == all && left.filter(|stored| stored.message.headers.get(MARKER).is_none()).count() == 0
+        let left = self.logs.values().flat_map(|log| &log.messages).filter(|(_, settled)| !settled);
+        self.done.len() == all && left.filter(|(message, _)| message.headers.get(MARKER).is_none()).count() == 0
     }
 
     /// Lets everything succeed, until all is done.
@@ -404,7 +367,7 @@ impl World {
 }
 
 fn new_core(parking: bool, batch: usize, seed: u64) -> Core {
-    let settings = Settings {
+    Core::new(Settings {
         concurrency: 3,
         batch,
         retry: Retry::fixed(Duration::from_millis(100)),
@@ -417,12 +380,9 @@ fn new_core(parking: bool, batch: usize, seed: u64) -> Core {
             full_messages: 2,
             full_bytes: 1 << 20,
         }),
-        crashes: LIMIT,
-        put_back: false,
         // Mixed, as a random one would be.
         seed: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15),
-    };
-    Core::new(settings, Trials::default())
+    })
 }
 
 impl Step {
@@ -448,12 +408,10 @@ proptest! {
     #[test]
     fn order_and_messages_survive_every_interleaving(
         steps in steps(), parking in any::<bool>(), batch in 1..4usize, credit in 14..24usize,
-        poison in proptest::option::of((0..KEYS, 0..3u32)),
     ) {
         let mut world = World::new(parking, batch, credit);
-        world.poison = poison.filter(|_| parking);
         for step in steps {
-            world.run(step);
+            world.run(step, batch, parking);
         }
         world.finish();
     }
@@ -465,29 +423,11 @@ proptest! {
     ) {
         let mut world = World::new(parking, batch, credit);
         for step in steps.into_iter().filter(|step| !step.is_fault()) {
-            world.run(step);
+            world.run(step, batch, parking);
         }
         world.finish();
         prop_assert!(world.runs.values().all(|runs| *runs == 1), "{:?}", world.runs);
         prop_assert!(world.core.lanes.iter().all(|lane| lane.is_free), "nothing is left behind");
         prop_assert_eq!(world.core.index.len(), 0);
-    }
-
-    /// A message that ends its process each time is given up after so many crashes, and a few in which it was not known yet
-    /// which of those that ran at a time was to blame. No other message is, however often it was delivered.
-    #[test]
-    fn a_message_that_ends_its_process_is_given_up_and_no_other(
-        steps in steps(), batch in 1..4usize, credit in 14..24usize, poison in (0..KEYS, 0..3u32),
-    ) {
-        let mut world = World::new(true, batch, credit);
-        world.poison = Some(poison);
-        for step in steps.into_iter().filter(|step| !step.is_fault()) {
-            world.run(step);
-        }
-        world.finish();
-        let published = world.published[usize::from(poison.0)] > poison.1;
-        let given_up = (world.crashes > 0).then_some(poison).into_iter().collect();
-        prop_assert_eq!(&world.condemned, &given_up);
-        prop_assert!(world.crashes == 0 || published && (LIMIT..=LIMIT + 3).contains(&world.crashes), "{}", world.crashes);
     }
 }

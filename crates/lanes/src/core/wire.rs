@@ -2,16 +2,15 @@ use std::time::Duration;
 
 use partitura_broker::{Delivery, Message, TopicName};
 
-use super::suspects::{Note, Suspicion};
 use super::{Core, Entry, Now};
-use crate::headers::{MARKER, PARKED, SUSPECT};
+use crate::headers::{MARKER, PARKED};
 
 impl Core {
     /// Makes an entry of a delivery; `None` if it was a marker.
     pub(super) fn unpack(&mut self, mut delivery: Delivery, now: Now) -> Option<Entry> {
         let from_parking =
             self.settings.parking.as_ref().is_some_and(|parking| parking.topic == delivery.message.topic);
-        let (mut label, again) = (None, delivery.redelivered);
+        let mut label = None;
         if from_parking {
             if let Some(number) = delivery.message.headers.get_str(MARKER) {
                 match number.parse() {
@@ -33,10 +32,6 @@ impl Core {
                 delivery.redelivered = true;
             }
         }
-        let note = delivery.message.headers.get_str(SUSPECT).and_then(Note::parse);
-        delivery.message.headers.remove(SUSPECT);
-        delivery.redelivered |= note.is_some();
-        let suspicion = self.suspicion(&delivery, note, again);
         let wait = label
             .as_ref()
             .map_or(Duration::ZERO, |label| Duration::from_millis(label.retry_at.saturating_sub(now.wall.as_millis())));
@@ -49,29 +44,24 @@ impl Core {
                 .map(|label| label.place),
             from_parking,
             moving: false,
-            suspicion,
             delivery,
         })
     }
 
-    /// The message that takes the place of this one.
-    pub(super) fn pack(&self, entry: &Entry, now: Now) -> Message {
-        let mut message = entry.delivery.message.clone();
-        // It has passed; naming it again would send the message through the broker's delay.
-        message.not_before = None;
-        let on_trial = matches!(entry.suspicion, Suspicion::OnTrial { .. });
-        if let Some(note) = entry.suspicion.note(on_trial) {
-            message.headers.insert(SUSPECT, note.to_string());
-        }
-        let Some(parking) = &self.settings.parking else { return message };
+    /// The message that takes the place of this one in the parking topic.
+    pub(super) fn pack(&self, entry: &Entry, parking: &TopicName, now: Now) -> Message {
         let wait = entry.not_before.saturating_sub(now.steady);
         let label = Label {
             place: entry.place.unwrap_or_default(),
             attempts: entry.attempts,
             term: self.term(entry.delivery.partition.0),
             retry_at: if wait.is_zero() { 0 } else { (now.wall + wait).as_millis() },
-            topic: std::mem::replace(&mut message.topic, parking.topic.clone()),
+            topic: entry.delivery.message.topic.clone(),
         };
+        let mut message = entry.delivery.message.clone();
+        message.topic = parking.clone();
+        // It has passed; naming it again would send the message through the broker's delay.
+        message.not_before = None;
         message.headers.insert(PARKED, label.to_string());
         message
     }

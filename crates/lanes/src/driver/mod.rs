@@ -64,7 +64,7 @@ impl<H: Handler> Driver<H> {
         Ok(Self {
             consumer,
             handler,
-            core: Core::new(settings(capabilities, source, options)?, options.trials.clone()),
+            core: Core::new(settings(capabilities, source, options)?),
             tasks: Tasks::default(),
             publisher: Publisher::new(producer, source, capabilities.limits, options.clock.clone(), report.clone())?,
             reports,
@@ -129,9 +129,8 @@ impl<H: Handler> Driver<H> {
 
     /// Does what the core says.
     async fn act(&mut self) {
-        let now = self.now();
-        self.core.tick(now);
-        while let Some(start) = self.core.start(now) {
+        self.core.tick(self.now());
+        while let Some(start) = self.core.start() {
             self.tasks.run(start, self.handler.clone(), self.report.clone());
         }
         self.publisher.bury(std::iter::from_fn(|| self.core.burial()));
@@ -306,8 +305,6 @@ fn settings(capabilities: &Capabilities, source: &Source, options: &LaneOptions)
         ordered: ordered || source.subscription().is_none(),
         assigned: ordered && source.subscription().is_some(),
         parking,
-        crashes: if source.subscription().is_some() { options.crashes } else { 0 },
-        put_back: options.put_back && source.subscription().is_some() && !ordered,
         seed: options.seed.unwrap_or_else(|| uuid::Uuid::now_v7().as_u64_pair().1),
     })
 }

@@ -20,19 +20,13 @@ pub(super) struct Tasks {
 impl Tasks {
     pub(super) fn run<H: Handler>(
         &mut self,
-        Start { lane, batch, reason }: Start,
+        Start { lane, batch }: Start,
         handler: Arc<H>,
         report: mpsc::UnboundedSender<Report>,
     ) {
         let task = tokio::spawn(async move {
             // The handler is not used again by this task, and is asked to stand on its own feet.
-            let run = async {
-                match reason {
-                    Some(reason) => handler.give_up(batch, reason).await,
-                    None => handler.handle(batch).await,
-                }
-            };
-            let outcome = AssertUnwindSafe(run).catch_unwind().await;
+            let outcome = AssertUnwindSafe(async { handler.handle(batch).await }).catch_unwind().await;
             let outcome = outcome.unwrap_or_else(|panic| Outcome::retry(format!("panicked: {}", text(&*panic))));
             // Nobody listens: the lanes are gone, and the message will come again.
             let _ = report.send(Report::Finished(lane, outcome));

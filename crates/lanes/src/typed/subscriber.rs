@@ -20,7 +20,7 @@ pub struct Subscriber<T> {
 impl<T> Subscriber<T> {
     pub(super) fn new(topic: Topic<T>, subscription: Option<String>) -> Self {
         let options = LaneOptions::default().clock(topic.messaging.clock.clone());
-        let options = options.parking(topic.parking && subscription.is_some()).put_back(topic.is_unordered_queue());
+        let options = options.parking(topic.parking && subscription.is_some());
         Self { topic, subscription, options }
     }
 
@@ -51,12 +51,6 @@ impl<T> Subscriber<T> {
     /// Sets how long a shutdown waits for running handlers; 30 s by default.
     pub fn drain_within(mut self, limit: Duration) -> Self {
         self.options = self.options.drain_within(limit);
-        self
-    }
-
-    /// Sets with how many crashes of its process a message is given up; 5 by default. See [`LaneOptions::crashes`].
-    pub fn crashes(mut self, limit: u32) -> Self {
-        self.options = self.options.crashes(limit);
         self
     }
 

@@ -155,10 +155,6 @@ impl<T> Topic<T> {
         if self.kind == TopicKind::Stream && self.parking { letters.redrive_to_parking() } else { Ok(letters) }
     }
 
-    pub(super) fn is_unordered_queue(&self) -> bool {
-        self.kind == TopicKind::Queue && self.ordering == Ordering::Shared
-    }
-
     pub(super) fn source(&self, subscription: &str) -> Result<Source> {
         Ok(Source::new(self.name.clone(), SubscriptionName::new(subscription)?, self.ordering))
     }

@@ -8,5 +8,4 @@ mod hand_over;
 mod parking;
 mod retry;
 mod support;
-mod suspects;
 mod typed;

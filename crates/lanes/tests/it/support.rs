@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex};
 
 use partitura_broker::{Broker, Message, Ordering, ProducerOptions, Topology};
 use partitura_embedded::Embedded;
-use partitura_lanes::{Batch, Handler, LaneOptions, Lanes, Outcome, Source, Trials};
+use partitura_lanes::{Batch, Handler, LaneOptions, Lanes, Outcome, Source};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -71,14 +71,6 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// A queue without an order.
-    pub(crate) async fn shared() -> Self {
-        let broker: Arc<dyn Broker> = Arc::new(Embedded::memory(Default::default()).unwrap());
-        let source = Source::new("orders".parse().unwrap(), "billing".parse().unwrap(), Ordering::Shared);
-        broker.declare(&source.declare_queue(Topology::new(), false).unwrap()).await.unwrap();
-        Self { broker, source, number: Mutex::new(0) }
-    }
-
     /// A queue of four partitions, with or without parking.
     pub(crate) async fn new(parking: bool) -> Self {
         Self::over(Arc::new(Embedded::memory(Default::default()).unwrap()), parking).await
@@ -115,8 +107,6 @@ impl World {
         F: Fn(Batch) -> R + Send + Sync + 'static,
         R: Future<Output = Outcome> + Send + 'static,
     {
-        // A process of its own.
-        let options = options.trials(Trials::default());
         let lanes = Lanes::open(&*self.broker, self.source.clone(), options, With(handler)).await.unwrap();
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let task = tokio::spawn(async move {

@@ -18,7 +18,6 @@ mod hooked;
 mod interrupted;
 mod long_tasks;
 mod once;
-mod poison;
 mod recovery;
 mod replay_values;
 mod reports;
