@@ -1,21 +1,17 @@
 //! The last sign of life of each running task. It is kept beside the history and overwritten, so that a task may beat for
 //! hours and its instance is replayed as fast as before.
 
-use bytes::Bytes;
-use partitura_broker::{Expect, Put, Result, ScanRange, Space, Timestamp};
+use partitura_broker::{Expect, Put, Result, Space, Timestamp};
 use partitura_workflow::Payload;
 use serde::{Deserialize, Serialize};
 
-use crate::history::run_prefix;
+use crate::beside;
 use crate::instance::Notes;
 use crate::journal::Journal;
 use crate::names::InstanceKey;
-use crate::wire;
 
-/// `workflow NUL id NUL run NUL seq` → the last sign of life of that task.
+/// The last sign of life of the task of each number.
 pub(crate) const HEARTBEATS: Space = "heartbeats";
-const FORMAT: u32 = 1;
-const PAGE: usize = 1_000;
 
 /// The last sign of life of a task.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -43,12 +39,6 @@ pub(crate) struct Progress {
     pub(crate) details: Payload,
 }
 
-#[derive(Serialize, Deserialize)]
-struct Row<T> {
-    format: u32,
-    body: T,
-}
-
 impl Beat {
     pub(crate) fn of(attempt: u32, now: Timestamp) -> Self {
         Self { attempt, begun: true, cause: None, at: now.as_millis(), progress: None, version: 0 }
@@ -65,14 +55,13 @@ impl Beat {
     /// Writes it, if nobody else has meanwhile.
     pub(crate) fn put(&self, key: &InstanceKey, run: &str, seq: u32) -> Put {
         let expect = if self.version == 0 { Expect::Absent } else { Expect::Version(self.version) };
-        let value = Some(wire::encode(&Row { format: FORMAT, body: self }));
-        Put { space: HEARTBEATS, key: row(key, run, seq), expect, value }
+        Put { space: HEARTBEATS, key: beside::row(key, run, seq), expect, value: Some(beside::encode(self)) }
     }
 }
 
 /// Removes what was kept of a task.
 pub(crate) fn remove(key: &InstanceKey, run: &str, seq: u32) -> Put {
-    Put { space: HEARTBEATS, key: row(key, run, seq), expect: Expect::Any, value: None }
+    Put { space: HEARTBEATS, key: beside::row(key, run, seq), expect: Expect::Any, value: None }
 }
 
 /// Adds what is kept of the open tasks of a run.
@@ -80,31 +69,10 @@ pub(crate) async fn restore(journal: &Journal, key: &InstanceKey, run: &str, not
     if !notes.has_open_tasks() {
         return Ok(());
     }
-    let prefix = run_prefix(key, run);
-    let mut range = ScanRange::prefix(HEARTBEATS, prefix.clone());
-    loop {
-        let page = journal.scan(range.clone(), PAGE).await?;
-        let Some(last) = page.last() else { return Ok(()) };
-        range = range.after(&last.key);
-        let full = page.len() == PAGE;
-        for entry in page {
-            let seq = entry.key.get(prefix.len()..).and_then(|seq| <[u8; 4]>::try_from(seq).ok());
-            match (seq, wire::decode::<Row<Beat>>(&entry.value)) {
-                (Some(seq), Ok(Row { format: FORMAT, body })) => {
-                    notes.restore(u32::from_be_bytes(seq), Beat { version: entry.version, ..body });
-                }
-                // A task does without: it begins anew, or is found overdue a little later.
-                _ => tracing::warn!(instance = %key, "a heartbeat was written by a newer Partitura and is passed over"),
-            }
-        }
-        if !full {
-            return Ok(());
-        }
-    }
-}
-
-fn row(key: &InstanceKey, run: &str, seq: u32) -> Bytes {
-    let mut row = run_prefix(key, run).to_vec();
-    row.extend_from_slice(&seq.to_be_bytes());
-    row.into()
+    beside::read::<Beat>(journal, (HEARTBEATS, key, run), |beat| match beat {
+        Some((seq, version, beat)) => notes.restore(seq, Beat { version, ..beat }),
+        // A task does without: it begins anew, or is found overdue a little later.
+        None => tracing::warn!(instance = %key, "a heartbeat was written by a newer Partitura and is passed over"),
+    })
+    .await
 }

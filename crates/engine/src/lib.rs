@@ -17,6 +17,7 @@
 //!
 //! Start with [`Partitura`].
 
+mod beside;
 mod children;
 mod client;
 mod conductor;
