@@ -3,8 +3,10 @@
 //! The server counts messages, and memory is bytes. So an owner begins with a few, and asks for as many as fit into its bound
 //! by the sizes that it sees.
 
-/// What a message is taken for before one was seen: the largest that every broker takes.
-const GUESS: usize = 1 << 20;
+use partitura_adapter_kit::MeanSize;
+
+/// Of how many parts a message that is smaller than the mean is one.
+const WEIGHT: usize = 16;
 /// The least, so that small partitions are not slowed down by the way there and back.
 const LEAST: usize = 4;
 
@@ -19,8 +21,7 @@ pub(crate) struct Ahead {
 #[derive(Debug)]
 pub(crate) struct Prefetch {
     most: Ahead,
-    /// The mean size: up at once, down slowly.
-    size: usize,
+    size: MeanSize,
     seen: usize,
     /// What the server was asked for last.
     asked: usize,
@@ -28,7 +29,7 @@ pub(crate) struct Prefetch {
 
 impl Prefetch {
     pub(crate) fn new(most: Ahead) -> Self {
-        let mut this = Self { most, size: GUESS, seen: 0, asked: 0 };
+        let mut this = Self { most, size: MeanSize::new(WEIGHT), seen: 0, asked: 0 };
         this.asked = this.wanted();
         this
     }
@@ -40,9 +41,7 @@ impl Prefetch {
 
     /// A message of this size has come.
     pub(crate) fn came(&mut self, size: usize) {
-        let size = size.max(1);
-        // The first ones say more than the guess.
-        self.size = if self.seen == 0 || size > self.size { size } else { (self.size * 15 + size).div_ceil(16) };
+        self.size.add(size);
         self.seen += 1;
     }
 
@@ -60,7 +59,7 @@ impl Prefetch {
     fn wanted(&self) -> usize {
         // Where few may be out, one that is larger than all takes the whole bound alone.
         let least = LEAST.min(self.most.messages).max(1);
-        (self.most.bytes / self.size).clamp(least, self.most.messages.max(least))
+        (self.most.bytes / self.size.bytes()).clamp(least, self.most.messages.max(least))
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
+use partitura_adapter_kit::MeanSize;
 use pulsar::proto::MessageIdData;
 
-/// What a message is taken for before one was seen: the largest that every broker takes.
-const GUESS: usize = 1 << 20;
+/// Of how many parts a message that is smaller than the mean is one.
+const WEIGHT: usize = 8;
 
 /// The place of an entry in its log. Grows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -138,23 +139,19 @@ pub(crate) struct Flow {
     held: usize,
     /// Granted and not received. Below zero after a large batch, at the broker as here.
     granted: i64,
-    /// The mean size of a message: up at once, down slowly; before one was seen, a guess.
-    size: usize,
-    seen: bool,
+    size: MeanSize,
 }
 
 impl Flow {
     pub(crate) fn new(ahead: usize, bytes: usize) -> Self {
-        Self { ahead: ahead.max(1), bytes, held: 0, granted: 0, size: GUESS, seen: false }
+        Self { ahead: ahead.max(1), bytes, held: 0, granted: 0, size: MeanSize::new(WEIGHT) }
     }
 
     /// An entry of so many messages to be settled has come.
     pub(crate) fn received(&mut self, messages: usize, bytes: usize) {
         self.granted -= i64::try_from(messages).unwrap_or(i64::MAX);
         self.held += messages;
-        let size = bytes / messages.max(1);
-        self.size = if !self.seen || size > self.size { size } else { (self.size * 7 + size) / 8 };
-        self.seen = true;
+        self.size.add(bytes / messages.max(1));
     }
 
     pub(crate) fn settled(&mut self, messages: usize) {
@@ -163,7 +160,7 @@ impl Flow {
 
     /// What to grant now, if anything.
     pub(crate) fn grant(&mut self) -> Option<u32> {
-        let ahead = (self.bytes / self.size.max(1)).clamp(1, self.ahead);
+        let ahead = (self.bytes / self.size.bytes()).clamp(1, self.ahead);
         let room = i64::try_from(ahead.saturating_sub(self.held)).unwrap_or(i64::MAX) - self.granted;
         // Not one by one, unless the broker has nothing left.
         let worth = self.granted <= 0 || room >= i64::try_from(ahead / 4).unwrap_or(i64::MAX);
@@ -225,7 +222,7 @@ mod tests {
 
     #[test]
     fn no_more_is_granted_than_may_be_held() {
-        let mut flow = Flow { size: 1, ..Flow::new(8, 8 << 20) };
+        let mut flow = Flow::new(8, 8 << 20);
         assert_eq!(flow.grant(), Some(8));
         assert_eq!(flow.grant(), None);
         flow.received(5, 5);

@@ -8,6 +8,7 @@
 //! * [`Floor`]: settlements in any order over a log that commits one position for all before it;
 //! * [`rendezvous`] and [`rebalance`]: the owners of partitions;
 //! * [`Backoff`]: the wait before trying again;
+//! * [`MeanSize`]: how many messages fit into a bound in bytes;
 //! * [`Fault`]: known faults of some versions of a server.
 
 mod assignment;
@@ -15,6 +16,7 @@ mod backoff;
 mod claim;
 mod faults;
 mod floor;
+mod mean_size;
 mod member;
 mod slab;
 
@@ -23,5 +25,6 @@ pub use backoff::Backoff;
 pub use claim::{Claim, Claimed, Claims};
 pub use faults::{Fault, Version, warn_of_faults};
 pub use floor::{Floor, Index};
+pub use mean_size::MeanSize;
 pub use member::Member;
 pub use slab::TokenSlab;
