@@ -83,19 +83,9 @@ fn write_owner(file: &mut File, now: Timestamp) -> std::io::Result<()> {
 
 /// As people read it: `2026-11-29 13:10:21 UTC`.
 fn date(moment: Timestamp) -> String {
-    let seconds = moment.as_millis() / 1_000;
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
-    // Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms": `civil_from_days`. Years begin in March there.
-    let days = days + 719_468;
-    let (era, of_era) = (days / 146_097, days % 146_097);
-    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let from_march = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
-    let year = year + era * 400 + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
+    let text = moment.to_string();
+    let (date, time) = text.split_once('T').unwrap_or((&text, ""));
+    format!("{date} {} UTC", time.split('.').next().unwrap_or_default())
 }
 
 fn read_owner(file: &mut File) -> String {

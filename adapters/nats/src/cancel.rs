@@ -80,7 +80,7 @@ fn unknown(error: Error) -> Error {
 /// Whether this moment, as the server writes it in UTC, lies before another. As text: both begin with the same parts, of the
 /// same lengths; a millisecond is left for zeros at the end, which the server omits.
 fn is_before(moment: &str, due: Timestamp) -> bool {
-    let last = delay::rfc3339(Timestamp::from_millis(due.as_millis().saturating_sub(1)));
+    let last = Timestamp::from_millis(due.as_millis().saturating_sub(1)).to_string();
     moment.ends_with('Z') && moment.trim_end_matches('Z') <= last.trim_end_matches('Z')
 }
 

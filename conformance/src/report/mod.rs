@@ -11,6 +11,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use partitura_broker::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::mutants::Mutant;
@@ -230,17 +231,10 @@ fn counts(summary: &Summary, part: impl Fn(usize, &str) -> String) -> Vec<String
     [(passed, "passed")].into_iter().chain(others).map(|(count, what)| part(count, what)).collect()
 }
 
-/// The date of a day since the Unix epoch, in the Gregorian calendar: the year begins in March, and 400 of them have as
-/// many days as any other 400.
+/// The date of a day since the Unix epoch.
 fn date(day: u64) -> String {
-    let day = day + 719_468;
-    let (era, of_era) = (day / 146_097, day % 146_097);
-    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let month = (5 * of_year + 2) / 153;
-    let of_month = of_year - (153 * month + 2) / 5 + 1;
-    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-    format!("{:04}-{month:02}-{of_month:02}", era * 400 + year + next)
+    let moment = Timestamp::from_millis(day * 86_400_000).to_string();
+    moment.split('T').next().unwrap_or_default().to_owned()
 }
 
 impl CaseReport {

@@ -44,8 +44,23 @@ impl Add<Duration> for Timestamp {
 }
 
 impl fmt::Display for Timestamp {
+    /// As RFC 3339 has it, in UTC, to the millisecond: `2026-11-29T13:10:21.042Z`.
+    ///
+    /// Source of the calendar: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ms", self.0)
+        let (days, millis) = (self.0 / 86_400_000, self.0 % 86_400_000);
+        // Years begin in March, so that the leap day is their last; eras of 400 years are all alike.
+        let shifted = days + 719_468;
+        let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+        let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let march_based = (5 * day_of_year + 2) / 153;
+        let day = day_of_year - (153 * march_based + 2) / 5 + 1;
+        let month = if march_based < 10 { march_based + 3 } else { march_based - 9 };
+        let year = era * 400 + year_of_era + u64::from(month <= 2);
+        let (seconds, millis) = (millis / 1_000, millis % 1_000);
+        let (hour, minute, second) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
     }
 }
 
@@ -158,6 +173,19 @@ mod tests {
         assert_eq!(other.uncorrected(), Timestamp::from_millis(43_200_000));
         other.correct(5);
         assert_eq!(clock.now(), Timestamp::from_millis(43_200_005));
+    }
+
+    #[test]
+    fn moments_are_written_to_the_millisecond() {
+        for (millis, text) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_827_696_789, "2000-02-29T12:34:56.789Z"),
+            (1_709_164_800_001, "2024-02-29T00:00:00.001Z"),
+            (1_735_689_599_999, "2024-12-31T23:59:59.999Z"),
+            (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
+        ] {
+            assert_eq!(Timestamp::from_millis(millis).to_string(), text);
+        }
     }
 
     #[test]

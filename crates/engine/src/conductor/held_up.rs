@@ -1,6 +1,6 @@
 //! Answers for an instance whose code does not come back.
 
-use partitura_broker::Result;
+use partitura_broker::{Result, Timestamp};
 
 use super::Conductor;
 use crate::names::InstanceKey;
@@ -27,7 +27,8 @@ impl Conductor {
         let journal = &self.0.context.journal;
         let Some((_, mut summary)) = history::summary(journal, key).await? else {
             let HeldUp { code, since } = held_up;
-            return Ok(ReplyBody::Refused(format!("{key} begins: its {code} has not come back since {since} ms")));
+            let since = Timestamp::from_millis(since);
+            return Ok(ReplyBody::Refused(format!("{key} begins: its {code} has not come back since {since}")));
         };
         let (events, _) = history::load(journal, key, &summary.run).await?;
         (summary.waiting, summary.waits_for) = waiting::of(&events, None, |_| None);
