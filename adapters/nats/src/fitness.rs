@@ -1,4 +1,4 @@
-//! Whether a stream that is there keeps what its topic promises, whoever has configured it.
+//! Whether a stream that is there keeps what its topic promises, also one that an operator has configured.
 
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
 use partitura_broker::{Error, ErrorKind, Result, Topic, TopicKind};

@@ -50,7 +50,7 @@ pub(crate) fn summarize(key: &InstanceKey, expect: Expect, summary: &Summary) ->
     Put { space: INSTANCES, key: key.stored(), expect, value: Some(value) }
 }
 
-/// Notes which code tried the instance in vain, or that it is no longer stopped.
+/// Notes which code tried the instance without success, or that it is no longer stopped.
 pub(crate) fn mark_stopped(key: &InstanceKey, partition: Partition, by: Option<&str>) -> Put {
     let value = by.map(|code| Bytes::copy_from_slice(code.as_bytes()));
     let key = [&stopped_in(&key.workflow, partition)[..], key.id.as_bytes()].concat().into();

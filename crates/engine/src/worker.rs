@@ -93,7 +93,7 @@ impl Worker {
     /// unless set.
     ///
     /// A worker that takes over a partition tries the stopped instances in it, since its code may be the repaired one. One
-    /// whose build is stated leaves out those that the same build has tried in vain.
+    /// whose build is stated leaves out those that the same build has tried without success.
     #[must_use]
     pub fn build_id(mut self, build: impl Into<Arc<str>>) -> Self {
         self.build = Some(build.into());

@@ -1,6 +1,6 @@
 //! Delayed messages.
 //!
-//! Kafka has no delay. So a delayed message waits in a compacted topic beside its own, partitioned alike, and whoever
+//! Kafka has no delay. So a delayed message waits in a compacted topic beside its own, partitioned alike, and each process that
 //! consumes the topic also runs its timers: the consumer group `partitura-timers.TOPIC` gives each partition of the
 //! waiting topic to one process, which reads it into an index and, when a message falls due, publishes it to its topic,
 //! waits for the confirm, and only then writes a tombstone. A crash in between publishes it once more under the same id.

@@ -40,12 +40,11 @@ pub(crate) fn is_any_slow() -> bool {
     SLOW.load(Ordering::Relaxed) > 0
 }
 
-/// Which code of the instance has not come back for a while, and since when it runs.
+/// Which code of the instance has not come back for a while, and for how long it has run.
 pub(crate) fn slow(key: &InstanceKey) -> Option<(Cow<'static, str>, Duration)> {
     let calls = WATCH.calls();
-    let slow =
-        calls.values().filter(|call| call.instance == *key).map(|call| (call.what.clone(), call.since.elapsed()));
-    slow.into_iter().find(|(_, since)| *since >= LOOK_EVERY)
+    let slow = calls.values().find(|call| call.instance == *key && call.since.elapsed() >= LOOK_EVERY)?;
+    Some((slow.what.clone(), slow.since.elapsed()))
 }
 
 /// How many threads the runtime has that can be told of a blocking call.

@@ -303,7 +303,7 @@ impl<'a> Turn<'a> {
         Ok(turn)
     }
 
-    /// Notes that this code has tried the instance in vain, or that it is no longer stopped.
+    /// Notes that this code has tried the instance without success, or that it is no longer stopped.
     fn mark_stopped(&mut self, stopped: bool) {
         let partition = partition_of(self.key.id.as_bytes(), self.context.directory.partitions());
         let by = stopped.then_some(&*self.context.code);
