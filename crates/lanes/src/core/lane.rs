@@ -4,7 +4,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use partitura_broker::Delivery;
 
+use super::model::Death;
 use super::ranges::Ranges;
+use crate::Batch;
 
 /// The messages of one key, in the order in which they are run: `current`, then what is parked, then `main`.
 #[derive(Debug, Default)]
@@ -15,21 +17,21 @@ pub(super) struct Lane {
     /// `None`: of a message without a key, which is alone in its lane.
     pub(super) key: Option<Bytes>,
     pub(super) state: LaneState,
-    /// The partition was lost while something of the lane was under way: what comes of it means nothing.
+    /// The partition was lost while something of the lane was under way: its outcome means nothing.
     pub(super) stale: bool,
-    /// What is being run, or waits for its next run.
+    /// The message that is being run, or waits for its next run.
     pub(super) current: Option<Entry>,
-    /// What is being run together with `current`.
+    /// The messages that are being run together with `current`.
     pub(super) more: Vec<Entry>,
-    /// What was received and has a place among the parked, by place; two copies of one place may occur.
+    /// The messages in memory that have a place among the parked, by place; two copies of one place may occur.
     pub(super) hand: VecDeque<Entry>,
-    /// What was received from the topic itself.
+    /// The messages that came from the topic itself.
     pub(super) main: VecDeque<Entry>,
     /// The places that are parked and not done, `hand` and `current` included.
     pub(super) parked: Ranges,
     /// How many of `hand` are on their way to the parking topic.
     pub(super) moving: usize,
-    /// So many of `main` are run one by one, because a batch with them failed.
+    /// Number of messages of `main` that are run one by one, because a batch with them failed.
     pub(super) singly: usize,
     /// When it is woken; zero: never.
     pub(super) timer: Duration,
@@ -71,13 +73,6 @@ pub(super) struct Entry {
     pub(super) moving: bool,
 }
 
-/// Why a message is given up.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Death {
-    pub(crate) reason: String,
-    pub(crate) error: Option<String>,
-}
-
 impl Lane {
     /// Whether the lane is of no use any more.
     pub(super) fn is_over(&self) -> bool {
@@ -99,7 +94,7 @@ impl Lane {
         !self.parked.is_empty() || self.current.as_ref().is_some_and(|current| current.attempts > 0)
     }
 
-    /// The parked message that comes next is not at hand: it is somewhere in the parking topic.
+    /// The parked message that comes next is not in memory: it is somewhere in the parking topic.
     pub(super) fn is_stuck(&self) -> bool {
         self.state == LaneState::Idle
             && self.current.is_none()
@@ -107,7 +102,7 @@ impl Lane {
             && self.parked.first().is_some_and(|first| self.hand.front().is_none_or(|entry| entry.place != Some(first)))
     }
 
-    /// What runs next, if it is at hand.
+    /// The message that runs next, if it is in memory.
     pub(super) fn front(&self) -> Option<&Entry> {
         if self.current.is_some() {
             return self.current.as_ref();
@@ -118,7 +113,7 @@ impl Lane {
         }
     }
 
-    /// Takes what runs next, up to `batch`, into `current` and `more`.
+    /// Takes the messages that run next, up to `batch`, into `current` and `more`.
     pub(super) fn take(&mut self, batch: usize) {
         if self.current.is_some() {
             return;
@@ -139,6 +134,17 @@ impl Lane {
         while self.more.len() + 1 < batch && self.main.front().is_some_and(|entry| !alone(entry)) {
             self.more.extend(self.main.pop_front());
         }
+    }
+
+    /// The messages that were taken, for the handler.
+    pub(super) fn batch(&self) -> Option<Batch> {
+        let current = self.current.as_ref()?;
+        let attempt = current.attempts + 1;
+        if self.more.is_empty() {
+            return Some(Batch::one(current.delivery.clone(), attempt));
+        }
+        let all = std::iter::once(current).chain(&self.more);
+        Some(Batch::many(all.map(|entry| entry.delivery.clone()).collect(), attempt))
     }
 
     /// Puts a batch back, to be run one by one.
@@ -162,7 +168,7 @@ impl Lane {
         self.put(current);
     }
 
-    /// Gives what came from the topic places behind all that are parked.
+    /// Gives the messages from the topic places behind all that are parked.
     pub(super) fn put_behind(&mut self, fresh: u64) {
         while let Some(mut entry) = self.main.pop_front() {
             let place = self.place_behind(fresh);
@@ -177,6 +183,48 @@ impl Lane {
     pub(super) fn put(&mut self, entry: Entry) {
         let at = self.hand.partition_point(|other| other.place <= entry.place);
         self.hand.insert(at, entry);
+    }
+
+    /// Takes out of memory the copies of messages that are done.
+    pub(super) fn take_copies(&mut self) -> Vec<Entry> {
+        if self.hand.is_empty() {
+            return Vec::new();
+        }
+        let current = self.current.as_ref().and_then(|current| current.place);
+        let is_copy = |entry: &Entry| {
+            let place = entry.place.unwrap_or_default();
+            !entry.moving && !self.parked.contains(place) && current != Some(place)
+        };
+        if !self.hand.iter().any(is_copy) {
+            return Vec::new();
+        }
+        let (copies, hand): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut self.hand).into_iter().partition(is_copy);
+        self.hand = hand;
+        copies.into()
+    }
+
+    /// Gives away all messages, since the partition is lost.
+    pub(super) fn forget(&mut self) -> Vec<Entry> {
+        self.stale |= self.is_busy();
+        if self.state == LaneState::Queued {
+            self.state = LaneState::Idle;
+        }
+        self.parked.clear();
+        self.death = None;
+        self.singly = 0;
+        let current = self.current.take().into_iter().chain(self.more.drain(..));
+        current.chain(self.hand.drain(..)).chain(self.main.drain(..)).collect()
+    }
+
+    /// Makes a lane that is over fit for another key. It keeps its buffers, unless they have become large.
+    pub(super) fn clear(&mut self) {
+        const KEEP: usize = 8;
+        self.main.shrink_to(KEEP);
+        self.hand.shrink_to(KEEP);
+        self.generation = self.generation.wrapping_add(1);
+        self.singly = 0;
+        self.timer = Duration::ZERO;
+        self.is_free = true;
     }
 
     /// The first place that is behind all that are parked, and not before `fresh`.

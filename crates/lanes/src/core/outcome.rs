@@ -1,13 +1,15 @@
 use std::time::Duration;
 
-use super::{Burial, Core, Death, LaneId, LaneState, Now};
+use super::lane::LaneState;
+use super::model::{Burial, Death, LaneId, Now};
+use super::state::Core;
 use crate::Outcome;
 
 impl Core {
     /// A batch has come to its end.
     pub(crate) fn finished(&mut self, id: LaneId, outcome: Outcome, now: Now) {
-        self.running = self.running.saturating_sub(1);
-        let Some(lane) = self.find(id) else { return };
+        self.work.end_run();
+        let Some(lane) = self.lanes.find(id) else { return };
         lane.state = LaneState::Idle;
         if lane.stale {
             return self.tidy(id.index, now);
@@ -34,14 +36,14 @@ impl Core {
         self.park_if_too_many(id.index, now);
         self.schedule(id.index, now);
         self.tidy(id.index, now);
-        self.no_longer_busy(partition);
+        self.end_work(partition);
     }
 
     /// A dead letter was confirmed, or was not.
     pub(crate) fn buried(&mut self, id: LaneId, confirmed: bool, now: Now) {
         const PAUSE: Duration = Duration::from_secs(1);
-        self.burying = self.burying.saturating_sub(1);
-        let Some(lane) = self.find(id) else { return };
+        self.work.end_burial();
+        let Some(lane) = self.lanes.find(id) else { return };
         lane.state = LaneState::Idle;
         if lane.stale {
             return self.tidy(id.index, now);
@@ -55,43 +57,43 @@ impl Core {
         }
         self.schedule(id.index, now);
         self.tidy(id.index, now);
-        self.no_longer_busy(partition);
+        self.end_work(partition);
     }
 
     /// Begins to publish the dead letter of the head.
     pub(super) fn bury(&mut self, index: u32) {
-        let lane = &mut self.lanes[index as usize];
+        let id = self.lanes.id(index);
+        let lane = &mut self.lanes[index];
         let (Some(current), Some(death)) = (&lane.current, &lane.death) else { return };
-        let id = LaneId { index, generation: lane.generation };
         let burial =
             Burial { lane: id, delivery: current.delivery.clone(), attempts: current.attempts, death: death.clone() };
         lane.state = LaneState::Burying;
         let partition = lane.partition;
-        self.burials.push_back(burial);
-        self.burying += 1;
-        self.busy(partition);
+        self.actions.burials.push(burial);
+        self.work.begin_burial();
+        self.begin_work(partition);
     }
 
-    /// What ran is over and done with.
+    /// The messages that ran are done.
     fn complete(&mut self, index: u32, settle: bool) {
-        let lane = &mut self.lanes[index as usize];
+        let lane = &mut self.lanes[index];
         let more = std::mem::take(&mut lane.more);
         let current = lane.current.take();
         for entry in current.into_iter().chain(more) {
             if settle {
-                self.settle.push(entry.delivery.token);
+                self.actions.settle.push(entry.delivery.token);
             }
             if let Some(place) = entry.place {
-                self.lanes[index as usize].parked.remove(place);
+                self.lanes[index].parked.remove(place);
             }
-            self.left_hand(&entry);
+            self.left_memory(&entry);
         }
         self.settle_copies(index);
     }
 
     fn failed(&mut self, index: u32, reason: String, after: Option<Duration>, now: Now) {
-        let (retry, random) = (self.settings.retry, self.random());
-        let lane = &mut self.lanes[index as usize];
+        let (retry, random) = (self.settings.retry, self.random.fraction());
+        let lane = &mut self.lanes[index];
         let Some(current) = &mut lane.current else { return };
         current.attempts = current.attempts.saturating_add(1);
         tracing::debug!(id = %current.delivery.message.id, attempt = current.attempts, reason, "failed");

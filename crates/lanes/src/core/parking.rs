@@ -1,38 +1,14 @@
-use std::time::Duration;
+//! Which messages go to the parking topic, and when.
 
-use partitura_broker::AckToken;
-
-use super::{Core, Entry, Lane, LaneId, LaneState, Move, Now};
-
-/// How long at least between two rounds of making room, while nothing is stuck.
-const PACE: Duration = Duration::from_secs(1);
-
-/// What goes to the parking topic, and what is at hand from there.
-#[derive(Debug, Default)]
-pub(super) struct Moves {
-    queue: Vec<Move>,
-    /// Queued, or being published.
-    pub(super) under_way: usize,
-    /// Parked messages at hand.
-    messages: usize,
-    bytes: usize,
-    /// The highest place that was given.
-    last_place: u64,
-    next_sweep: Duration,
-    next_round: Duration,
-}
-
-impl Moves {
-    pub(super) fn take(&mut self) -> Vec<Move> {
-        std::mem::take(&mut self.queue)
-    }
-}
+use super::lane::{Entry, Lane, LaneState};
+use super::model::{Move, Moved, Now, Parking};
+use super::state::Core;
 
 impl Core {
     /// A message was confirmed by the parking topic, and its old copy settled and flushed; or it was not confirmed.
-    pub(crate) fn moved(&mut self, id: LaneId, token: AckToken, confirmed: bool, now: Now) {
-        self.moves.under_way = self.moves.under_way.saturating_sub(1);
-        let Some(lane) = self.find(id) else { return };
+    pub(crate) fn moved(&mut self, Moved { lane: id, token }: Moved, confirmed: bool, now: Now) {
+        self.work.end_move();
+        let Some(lane) = self.lanes.find(id) else { return };
         lane.moving = lane.moving.saturating_sub(1);
         if lane.stale {
             return self.tidy(id.index, now);
@@ -45,7 +21,7 @@ impl Core {
                     if let (None, Some(place)) = (&lane.key, entry.place) {
                         lane.parked.remove(place);
                     }
-                    self.left_hand(&entry);
+                    self.left_memory(&entry);
                 }
             } else {
                 lane.hand[at].moving = false;
@@ -56,50 +32,66 @@ impl Core {
         self.settle_copies(id.index);
         self.schedule(id.index, now);
         self.tidy(id.index, now);
-        self.no_longer_busy(partition);
+        self.end_work(partition);
     }
 
     /// Parks what waits behind a failing message, if it is too much.
     pub(super) fn park_if_too_many(&mut self, index: u32, now: Now) {
         let Some(parking) = &self.settings.parking else { return };
-        let lane = &self.lanes[index as usize];
+        let lane = &self.lanes[index];
         if lane.main.len() > parking.behind && lane.is_failing() {
             self.park(index, false, now);
         }
     }
 
-    /// Looks for what is held too long, and makes room.
+    /// Parks what is held too long, and makes room.
     pub(super) fn sweep(&mut self, now: Now) {
-        let Some(parking) = self.settings.parking.as_ref().filter(|_| !self.draining) else { return };
+        let Some(parking) = self.parking_at_work() else { return };
         let hold = parking.hold;
-        if now.steady >= self.moves.next_sweep {
-            self.moves.next_sweep = now.steady + interval(hold);
-            for index in 0..self.lanes.len() {
+        if self.parked.begin_sweep(hold, now) {
+            for index in self.lanes.indices() {
                 let lane = &self.lanes[index];
                 let held = |entry: &Entry| now.steady.saturating_sub(entry.since) >= hold && !entry.moving;
                 let idle = matches!(lane.state, LaneState::Idle | LaneState::Queued);
                 let current = lane.current.as_ref().filter(|_| idle);
                 if current.into_iter().chain(&lane.hand).chain(lane.main.front()).any(held) {
-                    self.park(index as u32, true, now);
+                    self.park(index, true, now);
                 }
             }
         }
-        if self.is_full() && self.moves.under_way == 0 {
+        if self.has_to_make_room() {
             self.make_room(now);
         }
     }
 
+    /// The moment of the next sweep, or of the next round of making room.
+    pub(super) fn next_sweep(&self) -> Option<std::time::Duration> {
+        self.parking_at_work()?;
+        let sweep = (!self.lanes.is_empty()).then(|| self.parked.next_sweep());
+        let round = self.has_to_make_room().then(|| self.parked.next_round());
+        sweep.into_iter().chain(round).min()
+    }
+
+    fn parking_at_work(&self) -> Option<&Parking> {
+        self.settings.parking.as_ref().filter(|_| !self.work.is_draining())
+    }
+
+    fn has_to_make_room(&self) -> bool {
+        let full = |parking| self.parked.is_full(parking);
+        !self.work.is_moving() && self.settings.parking.as_ref().is_some_and(full)
+    }
+
     /// Puts parked messages that cannot run now back to the tail of their topic, so that those behind them come.
     fn make_room(&mut self, now: Now) {
-        let learning = self.is_learning_any();
-        if !learning && now.steady < self.moves.next_round && !self.lanes.iter().any(Lane::is_stuck) {
+        let learning = self.partitions.is_learning_any();
+        if !learning && !self.parked.may_make_room(now) && !self.lanes.iter().any(Lane::is_stuck) {
             return;
         }
-        self.moves.next_round = now.steady + PACE;
-        for index in 0..self.lanes.len() {
+        self.parked.begin_round(now);
+        for index in self.lanes.indices() {
             let lane = &self.lanes[index];
             let waits = lane.state == LaneState::Idle && lane.current.is_some();
-            if lane.stale || !(lane.is_stuck() || waits || self.learns_behind_marker(lane.partition)) {
+            if lane.stale || !(lane.is_stuck() || waits || self.partitions.learns_behind_marker(lane.partition)) {
                 continue;
             }
             let takes_room = waits && lane.current.as_ref().is_some_and(|current| current.from_parking);
@@ -107,123 +99,55 @@ impl Core {
                 // It has a place: it came from there.
                 self.lanes[index].put_back(0);
             }
-            self.move_hand(index as u32, |entry| entry.from_parking, now);
+            self.move_hand(index, |entry| entry.from_parking, now);
         }
     }
 
-    pub(super) fn next_sweep(&self, now: Now) -> Option<Duration> {
-        if self.settings.parking.is_none() || self.draining {
-            return None;
-        }
-        let sweep = (self.free.len() < self.lanes.len()).then_some(self.moves.next_sweep);
-        let round = (self.is_full() && self.moves.under_way == 0).then_some(self.moves.next_round);
-        let at = sweep.into_iter().chain(round).min()?;
-        Some(at.saturating_sub(now.steady))
-    }
-
-    /// Settles copies of what is done, at the head of what is at hand.
+    /// Settles copies of messages that are done, at the head of those in memory.
     pub(super) fn settle_copies(&mut self, index: u32) {
-        let lane = &mut self.lanes[index as usize];
-        if lane.hand.is_empty() {
-            return;
-        }
-        let current = lane.current.as_ref().and_then(|current| current.place);
-        let (parked, mut copies) = (&lane.parked, Vec::new());
-        lane.hand.retain(|entry| {
-            let place = entry.place.unwrap_or_default();
-            let done = !entry.moving && !parked.contains(place) && current != Some(place);
-            if done {
-                copies.push((entry.delivery.token, entry.from_parking, entry.delivery.message.size()));
-            }
-            !done
-        });
-        for (token, from_parking, size) in copies {
-            self.settle.push(token);
-            self.left(from_parking, size);
+        for entry in self.lanes[index].take_copies() {
+            self.actions.settle.push(entry.delivery.token);
+            self.left_memory(&entry);
         }
     }
 
-    pub(super) fn came_to_hand(&mut self, entry: &Entry) {
-        if entry.from_parking {
-            self.moves.messages += 1;
-            self.moves.bytes += entry.delivery.message.size();
-        }
-    }
-
-    pub(super) fn left_hand(&mut self, entry: &Entry) {
-        if entry.from_parking {
-            self.left(true, entry.delivery.message.size());
-        }
-    }
-
-    fn left(&mut self, from_parking: bool, size: usize) {
-        if from_parking {
-            self.moves.messages = self.moves.messages.saturating_sub(1);
-            self.moves.bytes = self.moves.bytes.saturating_sub(size);
-        }
-    }
-
-    fn is_full(&self) -> bool {
-        self.settings.parking.as_ref().is_some_and(|parking| {
-            self.moves.messages >= parking.full_messages || self.moves.bytes >= parking.full_bytes
-        })
-    }
-
-    /// Parks what came from the topic, and with `all` the head and what is at hand of the parked as well.
+    /// Parks what came from the topic, and with `all` the head and the parked messages in memory as well.
     fn park(&mut self, index: u32, all: bool, now: Now) {
-        let lane = &self.lanes[index as usize];
-        if lane.stale || lane.moving > 0 || !self.is_open(lane.partition) || self.draining {
+        let lane = &self.lanes[index];
+        if lane.stale || lane.moving > 0 || !self.partitions.is_open(lane.partition) || self.work.is_draining() {
             return;
         }
         let idle = matches!(lane.state, LaneState::Idle | LaneState::Queued);
         let in_main = lane.current.as_ref().is_some_and(|current| !current.from_parking);
-        // What comes first must be parked first: a successor runs what is parked before what is not.
+        // The first must be parked first: a successor runs what is parked before what is not.
         if in_main && !idle {
             return;
         }
-        let fresh = self.fresh_place(lane.partition, now);
-        let lane = &mut self.lanes[index as usize];
+        let fresh = self.parked.fresh_place(self.partitions.term(lane.partition), now);
+        let lane = &mut self.lanes[index];
         if idle && (all || in_main) {
             lane.state = LaneState::Idle;
             lane.put_back(fresh);
         }
         lane.put_behind(fresh);
-        let last = lane.parked.last().unwrap_or_default();
-        self.moves.last_place = self.moves.last_place.max(last);
-        let chosen = |entry: &Entry| all || !entry.from_parking;
-        self.move_hand(index, chosen, now);
-    }
-
-    /// A place that was never given: not by us, and for all practical purposes not by another owner at the same time.
-    fn fresh_place(&self, partition: u32, now: Now) -> u64 {
-        const PER_MILLISECOND: u64 = 1_000_000;
-        let base = now.wall.as_millis().saturating_mul(PER_MILLISECOND);
-        let fresh = base.saturating_add(self.term(partition) % PER_MILLISECOND);
-        fresh.max(self.moves.last_place.saturating_add(1))
+        self.parked.gave(lane.parked.last().unwrap_or_default());
+        self.move_hand(index, |entry| all || !entry.from_parking, now);
     }
 
     fn move_hand(&mut self, index: u32, chosen: impl Fn(&Entry) -> bool, now: Now) {
         let Some(parking) = &self.settings.parking else { return };
-        let topic = parking.topic.clone();
-        let lane = &mut self.lanes[index as usize];
-        let id = LaneId { index, generation: lane.generation };
+        let (topic, id) = (parking.topic.clone(), self.lanes.id(index));
+        let lane = &mut self.lanes[index];
+        let partition = lane.partition;
         let mut hand = std::mem::take(&mut lane.hand);
-        let mut moving = 0;
         for entry in hand.iter_mut().filter(|entry| !entry.moving && chosen(entry)) {
             entry.moving = true;
-            moving += 1;
             let message = self.pack(entry, &topic, now);
-            self.moves.queue.push(Move { lane: id, token: entry.delivery.token, message });
+            self.actions.moves.push(Move { moved: Moved { lane: id, token: entry.delivery.token }, message });
+            self.lanes[index].moving += 1;
+            self.work.begin_move();
+            self.begin_work(partition);
         }
-        self.moves.under_way += moving;
-        let lane = &mut self.lanes[index as usize];
-        lane.hand = hand;
-        lane.moving += moving;
-        let partition = lane.partition;
-        (0..moving).for_each(|_| self.busy(partition));
+        self.lanes[index].hand = hand;
     }
-}
-
-fn interval(hold: Duration) -> Duration {
-    (hold / 8).clamp(Duration::from_millis(5), Duration::from_secs(10))
 }

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use partitura_broker::{AckToken, Delivery, Message, Partition, Timestamp};
 
-use super::{Core, Now, Settings};
+use super::{Actions, Core, Now, Settings};
 use crate::{Outcome, Retry};
 
 fn core(retry: Retry, batch: usize) -> Core {
@@ -21,8 +21,14 @@ fn at(millis: u64) -> Now {
     Now { steady: Duration::from_millis(millis), wall: Timestamp::from_millis(1_000_000 + millis) }
 }
 
+fn actions(core: &mut Core) -> Actions {
+    let mut actions = Actions::default();
+    core.take_actions(&mut actions);
+    actions
+}
+
 fn settled(core: &mut Core) -> Vec<u32> {
-    core.settlements().drain(..).map(|token| token.slot).collect()
+    actions(core).settle.iter().map(|token| token.slot).collect()
 }
 
 #[test]
@@ -72,19 +78,19 @@ fn attempts_are_counted_and_the_last_one_is_the_end() {
     core.deliver(delivery(2, Some("a"), None), at(0));
     let first = core.start().unwrap();
     core.finished(first.lane, Outcome::retry("busy"), at(0));
-    assert!(core.start().is_none() && core.burial().is_none());
+    assert!(core.start().is_none() && actions(&mut core).burials.is_empty());
     core.tick(at(5));
     let second = core.start().unwrap();
     assert_eq!(second.batch.attempt(), 2);
     core.finished(second.lane, Outcome::retry("still busy"), at(5));
-    let burial = core.burial().unwrap();
+    let burial = actions(&mut core).burials.remove(0);
     assert_eq!((burial.attempts, burial.death.reason.as_str()), (2, "gave up after 2 attempts"));
     assert_eq!(burial.death.error.as_deref(), Some("still busy"));
     assert!(core.start().is_none() && settled(&mut core).is_empty(), "the key waits for the letter");
     core.buried(burial.lane, false, at(6));
     assert!(settled(&mut core).is_empty());
     core.tick(at(1_006));
-    let again = core.burial().unwrap();
+    let again = actions(&mut core).burials.remove(0);
     core.buried(again.lane, true, at(1_006));
     assert_eq!(settled(&mut core), [1]);
     assert_eq!(core.start().unwrap().batch[0].token.slot, 2);
@@ -109,10 +115,11 @@ fn a_partition_is_released_when_what_runs_has_finished() {
     (1..=2).for_each(|slot| core.deliver(delivery(slot, Some("a"), None), at(0)));
     let running = core.start().unwrap();
     core.revoking(Partition(0));
-    assert!(core.released().is_empty());
+    assert!(actions(&mut core).released.is_empty());
     core.finished(running.lane, Outcome::Done, at(1));
     assert!(core.start().is_none(), "nothing new is begun");
-    assert_eq!(settled(&mut core), [1]);
-    assert_eq!(core.released(), [Partition(0)]);
+    let actions = actions(&mut core);
+    assert_eq!(actions.settle.iter().map(|token| token.slot).collect::<Vec<_>>(), [1]);
+    assert_eq!(actions.released, [Partition(0)]);
     assert!(core.is_quiet());
 }

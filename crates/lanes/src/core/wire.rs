@@ -2,7 +2,9 @@ use std::time::Duration;
 
 use partitura_broker::{Delivery, Message, TopicName};
 
-use super::{Core, Entry, Now};
+use super::lane::Entry;
+use super::model::Now;
+use super::state::Core;
 use crate::headers::{MARKER, PARKED};
 
 impl Core {
@@ -15,15 +17,15 @@ impl Core {
             if let Some(number) = delivery.message.headers.get_str(MARKER) {
                 match number.parse() {
                     Ok(term) if self.settings.ordered => self.marker_returned(term, delivery.token, now),
-                    _ => self.settle.push(delivery.token),
+                    _ => self.actions.settle.push(delivery.token),
                 }
                 return None;
             }
             label = delivery.message.headers.get_str(PARKED).and_then(Label::parse);
             let ordered = self.settings.ordered && delivery.message.key.is_some();
             let placed = label.as_ref().filter(|label| ordered && label.place != 0);
-            if placed.is_some_and(|label| self.is_void(delivery.partition.0, label.term)) {
-                self.settle.push(delivery.token);
+            if placed.is_some_and(|label| self.partitions.is_void(delivery.partition.0, label.term)) {
+                self.actions.settle.push(delivery.token);
                 return None;
             }
             delivery.message.headers.remove(PARKED);
@@ -54,7 +56,7 @@ impl Core {
         let label = Label {
             place: entry.place.unwrap_or_default(),
             attempts: entry.attempts,
-            term: self.term(entry.delivery.partition.0),
+            term: self.partitions.term(entry.delivery.partition.0),
             retry_at: if wait.is_zero() { 0 } else { (now.wall + wait).as_millis() },
             topic: entry.delivery.message.topic.clone(),
         };
@@ -67,8 +69,8 @@ impl Core {
     }
 }
 
-/// What a message of `topic` says when it is put into the parking topic from outside: it has no place of its own, and
-/// is handled as if it came from its topic now.
+/// The label of a message of `topic` that is put into the parking topic from outside: it has no place of its own, and is
+/// handled as if it came from its topic now.
 pub(crate) fn unplaced(topic: &TopicName) -> String {
     Label { place: 0, attempts: 0, term: 0, retry_at: 0, topic: topic.clone() }.to_string()
 }

@@ -1,6 +1,7 @@
-//! Runs the [core](crate::core): gives it events and time, and does what it says.
+//! Runs the [core](crate::core): gives it events and time, and carries out its actions.
 
 mod publish;
+mod report;
 mod tasks;
 
 use std::future::Future;
@@ -8,16 +9,17 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use partitura_broker::{AckToken, Capabilities, Clock, Consumer, Error, Event, Partition, Producer, Result};
+use partitura_broker::{Capabilities, Clock, Consumer, Error, Event, Partition, Producer, Result};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use self::publish::Publisher;
+use self::report::Report;
 use self::tasks::Tasks;
-use crate::core::{Core, LaneId, Marker, Now, Parking, Settings};
-use crate::{Handler, LaneOptions, Outcome, Retry, Source};
+use crate::core::{Actions, Core, Now, Parking, Settings};
+use crate::{Handler, LaneOptions, Retry, Source};
 
-/// How many reports are taken up before the consumer is looked at again.
+/// Number of reports that are taken up before the consumer is looked at again.
 const REPORTS: usize = 1_024;
 /// How long a wait lasts at most before the clock is looked at again: it may have jumped, or have been corrected.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
@@ -25,13 +27,15 @@ const LOOK_AGAIN: Duration = Duration::from_secs(60);
 const LOOK_SOON: Duration = Duration::from_secs(1);
 /// How long the broker has at least to take the last settlements.
 const LAST_SETTLEMENTS: Duration = Duration::from_secs(10);
-/// When to wake up where nothing waits for the time: never, as far as anybody here is concerned.
+/// The wait where nothing waits for the time: practically for ever.
 const NEVER: Duration = Duration::from_secs(365 * 24 * 3_600);
 
 pub(crate) struct Driver<H> {
     consumer: Box<dyn Consumer>,
     handler: Arc<H>,
     core: Core,
+    /// Actions that are not carried out yet.
+    actions: Actions,
     tasks: Tasks,
     publisher: Publisher,
     reports: mpsc::UnboundedReceiver<Report>,
@@ -40,15 +44,6 @@ pub(crate) struct Driver<H> {
     start: Instant,
     revoke_within: Duration,
     drain_within: Duration,
-}
-
-/// What a task tells when it has come to its end. Their number is bounded by the number of tasks.
-#[derive(Debug)]
-enum Report {
-    Finished(LaneId, Outcome),
-    Buried(LaneId, bool),
-    Moved(Vec<(LaneId, AckToken, bool)>),
-    Marked(Vec<(Marker, bool)>),
 }
 
 impl<H: Handler> Driver<H> {
@@ -65,6 +60,7 @@ impl<H: Handler> Driver<H> {
             consumer,
             handler,
             core: Core::new(settings(capabilities, source, options)?),
+            actions: Actions::default(),
             tasks: Tasks::default(),
             publisher: Publisher::new(producer, source, capabilities.limits, options.clock.clone(), report.clone())?,
             reports,
@@ -127,25 +123,31 @@ impl<H: Handler> Driver<H> {
         }
     }
 
-    /// Does what the core says.
+    /// Carries out what the core asks for.
     async fn act(&mut self) {
         self.core.tick(self.now());
         while let Some(start) = self.core.start() {
             self.tasks.run(start, self.handler.clone(), self.report.clone());
         }
-        self.publisher.bury(std::iter::from_fn(|| self.core.burial()));
-        self.publisher.mark(self.core.markers());
-        self.publisher.park(self.core.moves());
+        self.core.take_actions(&mut self.actions);
+        self.publisher.bury(self.actions.burials.drain(..));
+        self.publisher.mark(std::mem::take(&mut self.actions.markers));
+        self.publisher.park(std::mem::take(&mut self.actions.moves));
         self.settle();
         self.settle_late().await;
-        let released = self.core.released();
-        if !released.is_empty() {
-            self.let_go(&released).await;
-            match timeout(self.revoke_within, self.consumer.release(&released)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::warn!(%error, ?released, "partitions were released without a clean end"),
-                Err(_) => tracing::warn!(?released, "the broker did not answer to a release in time"),
-            }
+        self.release().await;
+    }
+
+    async fn release(&mut self) {
+        let released = std::mem::take(&mut self.actions.released);
+        if released.is_empty() {
+            return;
+        }
+        self.let_go(&released).await;
+        match timeout(self.revoke_within, self.consumer.release(&released)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, ?released, "partitions were released without a clean end"),
+            Err(_) => tracing::warn!(?released, "the broker did not answer to a release in time"),
         }
     }
 
@@ -158,21 +160,20 @@ impl<H: Handler> Driver<H> {
     }
 
     fn settle(&mut self) {
-        let tokens = self.core.settlements();
-        if !tokens.is_empty() {
-            self.consumer.settle(tokens);
-            tokens.clear();
+        if !self.actions.settle.is_empty() {
+            self.consumer.settle(&self.actions.settle);
+            self.actions.settle.clear();
         }
     }
 
     async fn settle_late(&mut self) {
-        let tokens = self.core.late_settlements();
+        let tokens = std::mem::take(&mut self.actions.settle_late);
         if tokens.is_empty() {
             return;
         }
         match self.consumer.flush().await {
             Ok(()) => self.consumer.settle(&tokens),
-            Err(error) => tracing::debug!(%error, "old markers are left to the next owner"),
+            Err(error) => tracing::debug!(%error, "leaving old markers to the next owner"),
         }
     }
 
@@ -186,29 +187,29 @@ impl<H: Handler> Driver<H> {
     async fn take(&mut self, report: Report) {
         let now = self.now();
         match report {
-            Report::Finished(lane, outcome) => {
+            Report::Finished { lane, outcome } => {
                 self.tasks.ended(lane);
                 self.core.finished(lane, outcome, now);
             }
-            Report::Buried(lane, confirmed) => self.core.buried(lane, confirmed, now),
+            Report::Buried { lane, confirmed } => self.core.buried(lane, confirmed, now),
             Report::Marked(markers) => {
-                for (marker, confirmed) in markers {
-                    if confirmed {
-                        self.core.marker_confirmed(marker);
+                for marker in markers {
+                    if marker.confirmed {
+                        self.core.marker_confirmed(marker.item);
                     } else {
-                        self.core.marker_failed(marker, now);
+                        self.core.marker_failed(marker.item, now);
                     }
                 }
             }
-            Report::Moved(moved) => {
-                let old = moved.iter().filter(|(_, _, confirmed)| *confirmed).map(|(_, token, _)| *token);
+            Report::Moved(moves) => {
+                let old = moves.iter().filter(|moved| moved.confirmed).map(|moved| moved.item.token);
                 self.consumer.settle(&old.collect::<Vec<_>>());
-                // Not before the old copies are gone for good may the new ones run: else, after a crash, an old one
-                // would come behind its successors.
+                // The new copies may not run before the old ones are gone for good: otherwise, after a crash, an old
+                // copy would come behind its successors.
                 if let Err(error) = self.consumer.flush().await {
                     tracing::warn!(%error, "parked messages may be run twice");
                 }
-                moved.into_iter().for_each(|(lane, token, confirmed)| self.core.moved(lane, token, confirmed, now));
+                moves.into_iter().for_each(|moved| self.core.moved(moved.item, moved.confirmed, now));
             }
         }
     }
@@ -236,9 +237,10 @@ impl<H: Handler> Driver<H> {
         self.tasks.abort();
         let owned = self.core.owned();
         self.let_go(&owned).await;
+        self.core.take_actions(&mut self.actions);
         self.settle();
         result?;
-        // What was done is settled, however short a time there was to finish the rest.
+        // The settlements are sent, however short a time there was to finish the rest.
         match timeout(within.max(LAST_SETTLEMENTS), self.consumer.close()).await {
             Ok(closed) => closed,
             Err(_) => {

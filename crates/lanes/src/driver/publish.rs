@@ -5,7 +5,7 @@ use partitura_broker::{
 };
 use tokio::sync::mpsc;
 
-use super::Report;
+use super::report::{Published, Report};
 use crate::Source;
 use crate::core::{Burial, Death, Marker, Move};
 use crate::headers::MARKER;
@@ -14,8 +14,8 @@ use crate::letter::{self, GivenUp};
 /// Publishes dead letters, parked messages and markers, each in a task of its own.
 pub(super) struct Publisher {
     producer: Arc<dyn Producer>,
-    /// `None`: there are none, what is given up is dropped.
-    dead: Option<(TopicName, SubscriptionName)>,
+    /// `None`: there are none, and messages that are given up are dropped.
+    dead: Option<DeadTopic>,
     parking: Option<TopicName>,
     /// For each partition, a key that belongs to it: only keys decide where a message goes.
     keys: Vec<String>,
@@ -23,6 +23,12 @@ pub(super) struct Publisher {
     limits: Limits,
     clock: Arc<dyn Clock>,
     report: mpsc::UnboundedSender<Report>,
+}
+
+/// Where dead letters go, and the subscription that they name.
+struct DeadTopic {
+    topic: TopicName,
+    subscription: SubscriptionName,
 }
 
 impl Publisher {
@@ -33,9 +39,10 @@ impl Publisher {
         clock: Arc<dyn Clock>,
         report: mpsc::UnboundedSender<Report>,
     ) -> Result<Self> {
+        let dead = source.dead_topic()?.zip(source.subscription().cloned());
         Ok(Self {
             producer,
-            dead: source.dead_topic()?.zip(source.subscription().cloned()),
+            dead: dead.map(|(topic, subscription)| DeadTopic { topic, subscription }),
             parking: source.parking_topic()?,
             keys: Vec::new(),
             partitions: source.ordering().partitions(),
@@ -49,12 +56,12 @@ impl Publisher {
         for burial in burials {
             let id = &burial.delivery.message.id;
             let (reason, error) = (&burial.death.reason, burial.death.error.as_deref().unwrap_or_default());
-            let Some((topic, subscription)) = &self.dead else {
-                tracing::warn!(%id, reason, error, "dropped: a broadcast has no dead letters");
-                let _ = self.report.send(Report::Buried(burial.lane, true));
+            let Some(DeadTopic { topic, subscription }) = &self.dead else {
+                tracing::warn!(%id, reason, error, "dropping a message: a broadcast has no dead letters");
+                let _ = self.report.send(Report::Buried { lane: burial.lane, confirmed: true });
                 continue;
             };
-            tracing::warn!(%id, %topic, reason, error, "becomes a dead letter");
+            tracing::warn!(%id, %topic, reason, error, "publishing a dead letter");
             let Burial { lane, delivery, attempts, death: Death { reason, error } } = burial;
             let given_up = GivenUp { reason, error, attempts, partition: delivery.partition, at: self.clock.now() };
             let letter = letter::write(delivery.message, topic.clone(), subscription, given_up, &self.limits);
@@ -64,7 +71,7 @@ impl Publisher {
                 if let Err(error) = &result {
                     tracing::warn!(%error, "a dead letter was not confirmed; its message stays, and its key waits");
                 }
-                let _ = report.send(Report::Buried(lane, result.is_ok()));
+                let _ = report.send(Report::Buried { lane, confirmed: result.is_ok() });
             });
         }
     }
@@ -75,21 +82,20 @@ impl Publisher {
         }
         let (producer, report) = (self.producer.clone(), self.report.clone());
         tokio::spawn(async move {
-            let (tokens, messages): (Vec<_>, Vec<_>) =
-                moves.into_iter().map(|moved| ((moved.lane, moved.token), moved.message)).unzip();
+            let (items, messages): (Vec<_>, Vec<_>) =
+                moves.into_iter().map(|Move { moved, message }| (moved, message)).unzip();
             let mut results = producer.publish(messages).await.into_iter();
             let mut failed = None;
-            let moved = tokens.into_iter().map(|(lane, token)| {
+            let moved = items.into_iter().map(|item| {
                 let result = results.next().unwrap_or_else(|| Err(no_result()));
                 if let Err(error) = &result {
-                    tracing::warn!(%error, "a message was not parked and is held on");
-                    failed = Some(lane);
+                    tracing::warn!(%error, "a message was not parked, and stays in memory");
+                    failed = Some(item.lane);
                 }
-                // What follows one that failed stays with it, whatever the producer says: see `Core::moved`.
-                (lane, token, failed != Some(lane))
+                // The messages behind one that failed stay with it, whatever the producer says: see `Core::moved`.
+                Published { item, confirmed: failed != Some(item.lane) }
             });
-            let moved = moved.collect();
-            let _ = report.send(Report::Moved(moved));
+            let _ = report.send(Report::Moved(moved.collect()));
         });
     }
 
@@ -107,15 +113,14 @@ impl Publisher {
         let (producer, report) = (self.producer.clone(), self.report.clone());
         tokio::spawn(async move {
             let mut results = producer.publish(messages).await.into_iter();
-            let marked = markers.into_iter().map(|marker| {
+            let marked = markers.into_iter().map(|item| {
                 let result = results.next().unwrap_or_else(|| Err(no_result()));
                 if let Err(error) = &result {
-                    tracing::warn!(%error, partition = %marker.partition, "a partition waits for its marker");
+                    tracing::warn!(%error, partition = %item.partition, "a partition waits for its marker");
                 }
-                (marker, result.is_ok())
+                Published { item, confirmed: result.is_ok() }
             });
-            let marked = marked.collect();
-            let _ = report.send(Report::Marked(marked));
+            let _ = report.send(Report::Marked(marked.collect()));
         });
     }
 }

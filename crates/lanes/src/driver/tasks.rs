@@ -6,14 +6,14 @@ use futures::FutureExt;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::Report;
+use super::report::Report;
 use crate::core::{LaneId, Start};
 use crate::{Handler, Outcome};
 
-/// The running handlers, one a lane. Dropping this drops them.
+/// The running handlers, one for each lane. Dropping this drops them.
 #[derive(Debug, Default)]
 pub(super) struct Tasks {
-    /// By index of the lane, which at most one runs of.
+    /// By index of the lane. Of a lane at most one runs.
     handles: Vec<Option<JoinHandle<()>>>,
 }
 
@@ -28,8 +28,8 @@ impl Tasks {
             // The handler is not used again by this task, and is asked to stand on its own feet.
             let outcome = AssertUnwindSafe(async { handler.handle(batch).await }).catch_unwind().await;
             let outcome = outcome.unwrap_or_else(|panic| Outcome::retry(format!("panicked: {}", text(&*panic))));
-            // Nobody listens: the lanes are gone, and the message will come again.
-            let _ = report.send(Report::Finished(lane, outcome));
+            // Without a receiver the lanes are gone, and the message will come again.
+            let _ = report.send(Report::Finished { lane, outcome });
         });
         let index = lane.index();
         if self.handles.len() <= index {

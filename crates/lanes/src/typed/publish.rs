@@ -7,7 +7,7 @@ use bytes::Bytes;
 use partitura_broker::{Error, ErrorKind, Message, MessageId, Receipt, Timestamp, TopicName};
 use partitura_codec::EncodeError;
 
-use super::Messaging;
+use super::connection::Connection;
 use crate::headers::CONTENT_TYPE;
 
 pub(super) const JSON: &str = "application/json";
@@ -24,12 +24,12 @@ pub(super) const JSON: &str = "application/json";
 /// Dropping the future leaves the outcome unknown. It never reorders a key.
 #[must_use = "a message is published when this is awaited"]
 pub struct Publish {
-    messaging: Messaging,
+    connection: Connection,
     message: partitura_broker::Result<Message>,
 }
 
 impl Publish {
-    pub(super) fn new(messaging: Messaging, topic: TopicName, payload: Result<String, EncodeError>) -> Self {
+    pub(super) fn new(connection: Connection, topic: TopicName, payload: Result<String, EncodeError>) -> Self {
         let id = || uuid::Uuid::now_v7().to_string();
         let message = match payload {
             Ok(payload) => Ok(Message::new(topic, id(), payload).header(CONTENT_TYPE, JSON)),
@@ -38,7 +38,7 @@ impl Publish {
                 Err(Error::new(ErrorKind::InvalidArgument, "publish", text).of(topic).because(error))
             }
         };
-        Self { messaging, message }
+        Self { connection, message }
     }
 
     /// Sets the key: messages of one key are handled one after another, in order.
@@ -48,7 +48,7 @@ impl Publish {
 
     /// Delivered after this time, never earlier, whatever happens to processes meanwhile.
     pub fn after(self, delay: Duration) -> Self {
-        let due = self.messaging.clock.now() + delay;
+        let due = self.connection.clock.now() + delay;
         self.at(due)
     }
 
@@ -79,7 +79,7 @@ impl IntoFuture for Publish {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let results = self.messaging.producer.publish(vec![self.message?]).await;
+            let results = self.connection.producer.publish(vec![self.message?]).await;
             let no_result = || Err(Error::new(ErrorKind::OutcomeUnknown, "publish", "the producer gave no result"));
             results.into_iter().next().unwrap_or_else(no_result)
         })

@@ -1,27 +1,30 @@
 use std::fmt;
 use std::future::Future;
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use partitura_broker::{Credit, Result};
 use serde::de::DeserializeOwned;
 
-use super::{Handled, Takes, Topic};
+use super::connection::DeclaredTopic;
+use super::{Handled, Takes};
 use crate::{Handler, LaneOptions, Lanes, Retry, Source};
 
 /// Describes how a subscription is consumed, until a function is given to [process](Self::process) it.
 #[must_use = "nothing is consumed before `process(…).run_until(…)` is awaited"]
 pub struct Subscriber<T> {
-    topic: Topic<T>,
+    topic: DeclaredTopic,
     /// `None`: a broadcast.
     subscription: Option<String>,
     options: LaneOptions,
+    payload: PhantomData<fn(T)>,
 }
 
 impl<T> Subscriber<T> {
-    pub(super) fn new(topic: Topic<T>, subscription: Option<String>) -> Self {
-        let options = LaneOptions::default().clock(topic.messaging.clock.clone());
+    pub(super) fn new(topic: DeclaredTopic, subscription: Option<String>) -> Self {
+        let options = LaneOptions::default().clock(topic.connection.clock.clone());
         let options = options.parking(topic.parking && subscription.is_some());
-        Self { topic, subscription, options }
+        Self { topic, subscription, options, payload: PhantomData }
     }
 
     /// Sets when to try again, and when to give up.
@@ -88,21 +91,21 @@ impl<T, H: Handler> Processing<T, H> {
     /// # Cancel safety
     /// Dropping the future is a crash: what is unsettled is delivered to another.
     pub async fn run_until(self, shutdown: impl Future<Output = impl Sized> + Send) -> Result<()> {
-        let Subscriber { topic, subscription, options } = self.subscriber;
+        let Subscriber { topic, subscription, options, .. } = self.subscriber;
         let source = match &subscription {
             Some(subscription) => topic.source(subscription)?,
             None => Source::broadcast(topic.name.clone()),
         };
         // One by one: the function takes one, and what is done must not be run again because another failed.
         let options = options.batch(1);
-        Lanes::open(&*topic.messaging.broker, source, options, self.handler).await?.run_until(shutdown).await
+        Lanes::open(&*topic.connection.broker, source, options, self.handler).await?.run_until(shutdown).await
     }
 }
 
 impl<T> fmt::Debug for Subscriber<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("Subscriber");
-        debug.field("topic", &self.topic).field("subscription", &self.subscription);
+        debug.field("topic", &self.topic.name).field("subscription", &self.subscription);
         debug.field("options", &self.options).finish()
     }
 }

@@ -1,21 +1,20 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use partitura_broker::{
-    DeclareMode, Error, ErrorKind, Ordering, Result, SubscriptionName, TopicKind, TopicName, Topology,
-};
+use partitura_broker::{DeclareMode, Error, ErrorKind, Ordering, Result, TopicKind, TopicName, Topology};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Messaging, Publish, Subscriber};
+use super::connection::{Connection, DeclaredTopic};
+use super::{Publish, Subscriber};
+use crate::DeadLetters;
 use crate::source::is_reserved;
-use crate::{DeadLetters, Source};
 
 /// Describes a typed topic, until it is [declared](Self::declare).
 ///
 /// By default it is ordered by key, in 8 partitions, with parking.
 pub struct TopicBuilder<T> {
-    messaging: Messaging,
+    connection: Connection,
     name: String,
     kind: TopicKind,
     ordering: Ordering,
@@ -26,10 +25,10 @@ pub struct TopicBuilder<T> {
 }
 
 impl<T> TopicBuilder<T> {
-    pub(super) fn new(messaging: Messaging, name: String, kind: TopicKind) -> Self {
+    pub(super) fn new(connection: Connection, name: String, kind: TopicKind) -> Self {
         let ordering = Ordering::ByKey { partitions: 8 };
         Self {
-            messaging,
+            connection,
             name,
             kind,
             ordering,
@@ -96,51 +95,39 @@ impl<T> TopicBuilder<T> {
             return Err(Error::new(ErrorKind::InvalidArgument, "declare", message).of(&name));
         }
         let parking = self.parking && self.ordering != Ordering::Shared;
-        let topic = Topic {
-            name,
-            kind: self.kind,
-            ordering: self.ordering,
-            parking,
-            messaging: self.messaging,
-            payload: PhantomData,
-        };
-        let mut topology = Topology { mode: self.mode, ..Topology::new() }.topic(partitura_broker::Topic {
-            name: topic.name.clone(),
-            kind: topic.kind,
-            ordering: topic.ordering,
-        });
+        let Self { kind, ordering, connection, .. } = self;
+        let declared = DeclaredTopic { name, kind, ordering, parking, connection };
+        let name = declared.name.clone();
+        let mut topology =
+            Topology { mode: self.mode, ..Topology::new() }.topic(partitura_broker::Topic { name, kind, ordering });
         for subscription in &self.subscriptions {
-            topology = topic.source(subscription)?.declare(topology, parking)?;
+            topology = declared.source(subscription)?.declare(topology, parking)?;
         }
-        topic.messaging.broker.declare(&topology).await?;
-        Ok(topic)
+        declared.connection.broker.declare(&topology).await?;
+        Ok(Topic { declared, payload: PhantomData })
     }
 }
 
 /// A declared topic of messages of one type.
 pub struct Topic<T> {
-    pub(super) name: TopicName,
-    kind: TopicKind,
-    pub(super) ordering: Ordering,
-    pub(super) parking: bool,
-    pub(super) messaging: Messaging,
+    declared: DeclaredTopic,
     payload: PhantomData<fn() -> T>,
 }
 
 impl<T> Topic<T> {
     /// Its name.
     pub fn name(&self) -> &TopicName {
-        &self.name
+        &self.declared.name
     }
 
     /// Consumes a durable subscription of the topic, together with all others who do.
     pub fn subscribe(&self, subscription: impl Into<String>) -> Subscriber<T> {
-        Subscriber::new(self.clone(), Some(subscription.into()))
+        Subscriber::new(self.declared.clone(), Some(subscription.into()))
     }
 
     /// Listens to everything that is published to a stream from now on. Not durable, and without dead letters.
     pub fn listen(&self) -> Subscriber<T> {
-        Subscriber::new(self.clone(), None)
+        Subscriber::new(self.declared.clone(), None)
     }
 
     /// The dead letters of a subscription.
@@ -151,12 +138,10 @@ impl<T> Topic<T> {
     /// # Errors
     /// [`InvalidArgument`](ErrorKind::InvalidArgument): such a name is not allowed.
     pub fn dead_letters(&self, subscription: impl AsRef<str>) -> Result<DeadLetters> {
-        let letters = DeadLetters::new(self.messaging.broker.clone(), self.source(subscription.as_ref())?)?;
-        if self.kind == TopicKind::Stream && self.parking { letters.redrive_to_parking() } else { Ok(letters) }
-    }
-
-    pub(super) fn source(&self, subscription: &str) -> Result<Source> {
-        Ok(Source::new(self.name.clone(), SubscriptionName::new(subscription)?, self.ordering))
+        let DeclaredTopic { kind, parking, connection, .. } = &self.declared;
+        let source = self.declared.source(subscription.as_ref())?;
+        let letters = DeadLetters::new(connection.broker.clone(), source)?;
+        if *kind == TopicKind::Stream && *parking { letters.redrive_to_parking() } else { Ok(letters) }
     }
 }
 
@@ -172,19 +157,20 @@ impl<T: Serialize + DeserializeOwned> Topic<T> {
     /// # Ok(()) }
     /// ```
     pub fn publish(&self, payload: &T) -> Publish {
-        Publish::new(self.messaging.clone(), self.name.clone(), partitura_codec::encode(payload))
+        Publish::new(self.declared.connection.clone(), self.declared.name.clone(), partitura_codec::encode(payload))
     }
 }
 
 impl<T> Clone for Topic<T> {
     fn clone(&self) -> Self {
-        Self { name: self.name.clone(), messaging: self.messaging.clone(), payload: PhantomData, ..*self }
+        Self { declared: self.declared.clone(), payload: PhantomData }
     }
 }
 
 impl<T> fmt::Debug for Topic<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Topic").field("name", &self.name).field("ordering", &self.ordering).finish_non_exhaustive()
+        let DeclaredTopic { name, ordering, .. } = &self.declared;
+        f.debug_struct("Topic").field("name", name).field("ordering", ordering).finish_non_exhaustive()
     }
 }
 

@@ -17,7 +17,6 @@ const CIRCULAR: &[&str] = &[
     "conformance",
     "crates/adapter-kit",
     "crates/engine",
-    "crates/lanes",
     "crates/simulation",
     "crates/workflow",
 ];

@@ -1,59 +1,14 @@
-//! The core against a small model of a broker, over arbitrary interleavings.
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use partitura_broker::{AckToken, Delivery, Message, Partition, Timestamp, TopicName, partition_of};
-use proptest::prelude::*;
 
-use super::{Burial, Core, Move, Now, Parking, Settings, Start};
+use super::steps::{How, KEYS, Step};
+use crate::core::{Actions, Burial, Core, Marker, Move, Now, Parking, Settings, Start};
 use crate::headers::MARKER;
 use crate::{Outcome, Retry};
 
 const PARTITIONS: u32 = 2;
-const KEYS: u8 = 4;
-
-#[derive(Debug, Clone)]
-enum Step {
-    Publish(u8),
-    Deliver { parking: bool, partition: u8, count: u8 },
-    Begin,
-    End { which: u8, how: How },
-    Park { succeeds: bool, stored: bool },
-    Bury { confirmed: bool },
-    Mark { confirmed: bool },
-    Pass(u16),
-    Lose(u8),
-    Revoke(u8),
-    Crash,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum How {
-    Done,
-    Retry,
-    Dead,
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let how = prop_oneof![4 => Just(How::Done), 3 => Just(How::Retry), 1 => Just(How::Dead)];
-    prop_oneof![
-        12 => (0..KEYS).prop_map(Step::Publish),
-        16 => (any::<bool>(), 0..2u8, 1..6u8).prop_map(|(parking, partition, count)| Step::Deliver { parking, partition, count }),
-        12 => Just(Step::Begin),
-        16 => (any::<u8>(), how).prop_map(|(which, how)| Step::End { which, how }),
-        6 => Just(Step::Park { succeeds: true, stored: true }),
-        2 => any::<bool>().prop_map(|stored| Step::Park { succeeds: false, stored }),
-        3 => Just(Step::Bury { confirmed: true }),
-        1 => Just(Step::Bury { confirmed: false }),
-        4 => Just(Step::Mark { confirmed: true }),
-        1 => Just(Step::Mark { confirmed: false }),
-        6 => (1..600u16).prop_map(Step::Pass),
-        1 => (0..2u8).prop_map(Step::Lose),
-        1 => (0..2u8).prop_map(Step::Revoke),
-        1 => Just(Step::Crash),
-    ]
-}
 
 /// A topic's partition, as the broker has it.
 #[derive(Debug, Default)]
@@ -63,8 +18,9 @@ struct Log {
     cursor: usize,
 }
 
+/// One owner of two partitions and of their parking.
 #[derive(Debug)]
-struct World {
+pub(super) struct World {
     core: Core,
     now: u64,
     logs: BTreeMap<(bool, u32), Log>,
@@ -81,7 +37,7 @@ struct World {
     running: Vec<Start>,
     moves: Vec<Move>,
     burials: Vec<Burial>,
-    markers: Vec<super::Marker>,
+    markers: Vec<Marker>,
 }
 
 fn topic(parking: bool) -> TopicName {
@@ -94,7 +50,7 @@ fn identity(message: &Message) -> (u8, u32) {
 }
 
 impl World {
-    fn new(parking: bool, batch: usize, credit: usize) -> Self {
+    pub(super) fn new(parking: bool, batch: usize, credit: usize) -> Self {
         let mut world = Self {
             core: new_core(parking, batch, 1),
             seeds: 1,
@@ -184,21 +140,16 @@ impl World {
         assert!(kept > 0, "{} was settled before it was done", message.id);
     }
 
-    /// Does what the core says.
+    /// Carries out what the core asks for.
     fn collect(&mut self) {
         self.core.tick(self.now());
-        self.moves.extend(self.core.moves());
-        self.markers.extend(self.core.markers());
-        while let Some(burial) = self.core.burial() {
-            self.burials.push(burial);
-        }
-        for token in std::mem::take(self.core.settlements()) {
-            self.settle(token);
-        }
-        for token in self.core.late_settlements() {
-            self.settle(token);
-        }
-        for Partition(partition) in self.core.released() {
+        let mut actions = Actions::default();
+        self.core.take_actions(&mut actions);
+        self.moves.append(&mut actions.moves);
+        self.markers.append(&mut actions.markers);
+        self.burials.append(&mut actions.burials);
+        actions.settle.into_iter().chain(actions.settle_late).for_each(|token| self.settle(token));
+        for Partition(partition) in actions.released {
             assert!(self.owned[partition as usize]);
             self.disown(partition);
             self.assign(partition);
@@ -214,7 +165,7 @@ impl World {
             for delivery in &start.batch {
                 assert_eq!(delivery.message.key, first.key);
             }
-            // What precedes must be done, or be in the same batch.
+            // Earlier messages must be done, or be in the same batch.
             let batch = start.batch.iter().map(|delivery| identity(&delivery.message)).collect::<Vec<_>>();
             for (at, (key, number)) in batch.iter().enumerate() {
                 for earlier in 0..*number {
@@ -227,7 +178,7 @@ impl World {
             }
             self.running.push(start);
         }
-        assert!(self.core.running() <= 3);
+        assert!(self.core.work.running() <= 3);
         self.collect();
     }
 
@@ -259,11 +210,11 @@ impl World {
             let partition = partition_of(message.key.as_ref().unwrap(), PARTITIONS).0;
             self.logs.get_mut(&(true, partition)).unwrap().messages.push((message.clone(), false));
         }
-        for Move { token, .. } in moves.iter().filter(|_| succeeds) {
-            self.settle(*token);
+        for Move { moved, .. } in moves.iter().filter(|_| succeeds) {
+            self.settle(moved.token);
         }
-        for Move { lane, token, .. } in moves {
-            self.core.moved(lane, token, succeeds, self.now());
+        for Move { moved, .. } in moves {
+            self.core.moved(moved, succeeds, self.now());
         }
         self.collect();
     }
@@ -293,7 +244,7 @@ impl World {
         self.collect();
     }
 
-    fn run(&mut self, step: Step, batch: usize, parking: bool) {
+    pub(super) fn run(&mut self, step: Step, batch: usize, parking: bool) {
         match step {
             Step::Publish(key) => {
                 let bytes = format!("key-{key}");
@@ -344,7 +295,7 @@ impl World {
     }
 
     /// Lets everything succeed, until all is done.
-    fn finish(&mut self) {
+    pub(super) fn finish(&mut self) {
         for _ in 0..5_000 {
             if self.is_over() {
                 return;
@@ -363,6 +314,16 @@ impl World {
             self.collect();
         }
         panic!("it never comes to an end: {:#?}", self.core);
+    }
+
+    /// How often each message was done.
+    pub(super) fn runs(&self) -> &BTreeMap<(u8, u32), u32> {
+        &self.runs
+    }
+
+    /// Whether no lane is in use.
+    pub(super) fn has_no_lane(&self) -> bool {
+        self.core.lanes.is_empty() && self.core.lanes.iter().all(|lane| lane.is_free) && self.core.lanes.keys() == 0
     }
 }
 
@@ -383,51 +344,4 @@ fn new_core(parking: bool, batch: usize, seed: u64) -> Core {
         // Mixed, as a random one would be.
         seed: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15),
     })
-}
-
-impl Step {
-    fn is_fault(&self) -> bool {
-        match self {
-            Self::Park { succeeds, .. } => !succeeds,
-            Self::Bury { confirmed } | Self::Mark { confirmed } => !confirmed,
-            Self::Lose(_) | Self::Revoke(_) | Self::Crash => true,
-            _ => false,
-        }
-    }
-}
-
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    proptest::collection::vec(step(), 1..300)
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
-
-    /// No loss, no order violation, no overlap, nothing settled before it is done, and it always comes to an end:
-    /// with failing publishes, lost partitions, hand-overs and crashes in any order.
-    #[test]
-    fn order_and_messages_survive_every_interleaving(
-        steps in steps(), parking in any::<bool>(), batch in 1..4usize, credit in 14..24usize,
-    ) {
-        let mut world = World::new(parking, batch, credit);
-        for step in steps {
-            world.run(step, batch, parking);
-        }
-        world.finish();
-    }
-
-    /// Without faults, parking and retry included, every message is done exactly once.
-    #[test]
-    fn without_faults_everything_is_done_exactly_once(
-        steps in steps(), parking in any::<bool>(), batch in 1..4usize, credit in 14..24usize,
-    ) {
-        let mut world = World::new(parking, batch, credit);
-        for step in steps.into_iter().filter(|step| !step.is_fault()) {
-            world.run(step, batch, parking);
-        }
-        world.finish();
-        prop_assert!(world.runs.values().all(|runs| *runs == 1), "{:?}", world.runs);
-        prop_assert!(world.core.lanes.iter().all(|lane| lane.is_free), "nothing is left behind");
-        prop_assert_eq!(world.core.index.len(), 0);
-    }
 }

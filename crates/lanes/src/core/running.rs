@@ -1,0 +1,97 @@
+//! The way of a message through its lane, up to the handler.
+
+use super::lane::{Entry, LaneState};
+use super::model::{Now, Start};
+use super::state::Core;
+
+impl Core {
+    /// Puts a message into its lane.
+    pub(super) fn enqueue(&mut self, entry: Entry, now: Now) {
+        let partition = entry.delivery.partition.0;
+        if !self.partitions.accepts(partition) {
+            // It fell due too late.
+            return;
+        }
+        let index = match &entry.delivery.message.key {
+            Some(key) if self.settings.ordered => self.lanes.lane_of(partition, key),
+            _ => self.lanes.new_lane(partition),
+        };
+        self.came_to_memory(&entry);
+        let lane = &mut self.lanes[index];
+        match entry.place {
+            Some(place) => {
+                if self.partitions.is_learning(partition) {
+                    lane.parked.insert(place);
+                }
+                lane.put(entry);
+            }
+            None => lane.main.push_back(entry),
+        }
+        self.settle_copies(index);
+        self.park_if_too_many(index, now);
+        self.schedule(index, now);
+        self.tidy(index, now);
+    }
+
+    /// Queues a lane if it can run, or sets its timer.
+    pub(super) fn schedule(&mut self, index: u32, now: Now) {
+        let id = self.lanes.id(index);
+        let lane = &mut self.lanes[index];
+        if lane.state != LaneState::Idle || lane.moving > 0 || lane.stale {
+            return;
+        }
+        let Some(not_before) = lane.front().map(|front| front.not_before) else { return };
+        if not_before > now.steady {
+            if lane.timer != not_before {
+                lane.timer = not_before;
+                self.schedule.wake_at(not_before, id);
+            }
+            return;
+        }
+        let (partition, dead) = (lane.partition, lane.death.is_some());
+        // A dead letter ends what was begun: a hand-over waits for it.
+        if dead && self.partitions.contains(partition) {
+            self.bury(index);
+        } else if !dead && self.partitions.is_open(partition) {
+            self.lanes[index].state = LaneState::Queued;
+            self.schedule.queue(id);
+        }
+    }
+
+    /// Goes on with a lane after something of it came to its end; removes it if there is nothing left.
+    pub(super) fn tidy(&mut self, index: u32, now: Now) {
+        let lane = &mut self.lanes[index];
+        if lane.stale && !lane.is_busy() {
+            lane.stale = false;
+            self.schedule(index, now);
+        }
+        let lane = &self.lanes[index];
+        if lane.is_over() && !lane.is_free {
+            self.lanes.remove(index);
+        }
+    }
+
+    /// A batch to run now, if there is one and room for it.
+    pub(crate) fn start(&mut self) -> Option<Start> {
+        while self.work.has_room(self.settings.concurrency) {
+            let id = self.schedule.next_ready()?;
+            let Some(lane) = self.lanes.find(id).filter(|lane| lane.state == LaneState::Queued) else { continue };
+            lane.state = LaneState::Idle;
+            let partition = lane.partition;
+            if !self.partitions.is_open(partition) {
+                continue;
+            }
+            let lane = &mut self.lanes[id.index];
+            if lane.moving > 0 || lane.front().is_none() {
+                continue;
+            }
+            lane.take(self.settings.batch);
+            let Some(batch) = lane.batch() else { continue };
+            lane.state = LaneState::Running;
+            self.work.begin_run();
+            self.begin_work(partition);
+            return Some(Start { lane: id, batch });
+        }
+        None
+    }
+}
