@@ -248,8 +248,8 @@ impl Broker for Embedded {
         Ok(Box::new(EmbeddedInbox::new(self.handle.clone())))
     }
 
-    fn has_audience(&self, topic: &TopicName) -> bool {
-        self.handle.core.state().has_audience(topic)
+    fn has_subscribers(&self, topic: &TopicName) -> bool {
+        self.handle.core.state().has_subscribers(topic)
     }
 
     fn transactions(&self) -> Option<&dyn Transactions> {

@@ -204,7 +204,7 @@ impl Broker for Kafka {
         Ok(Box::new(Mailbox::open(&self.0).await?))
     }
 
-    fn has_audience(&self, _topic: &TopicName) -> bool {
+    fn has_subscribers(&self, _topic: &TopicName) -> bool {
         // Streams are kept for their retention: somebody may come for it.
         true
     }

@@ -262,7 +262,7 @@ impl Broker for Nats {
         Ok(Box::new(NatsInbox::open(self.core.clone()).await?))
     }
 
-    fn has_audience(&self, _: &TopicName) -> bool {
+    fn has_subscribers(&self, _: &TopicName) -> bool {
         // Only the server knows, and asking it is not cheap.
         true
     }

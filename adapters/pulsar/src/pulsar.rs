@@ -138,7 +138,7 @@ impl Broker for Pulsar {
     }
 
     /// Pulsar knows who listens, and does not tell without being asked over the network.
-    fn has_audience(&self, _topic: &TopicName) -> bool {
+    fn has_subscribers(&self, _topic: &TopicName) -> bool {
         true
     }
 

@@ -124,7 +124,7 @@ impl Broker for Rabbitmq {
         Ok(Box::new(RabbitmqInbox::open(self.core.clone()).await?))
     }
 
-    fn has_audience(&self, _: &TopicName) -> bool {
+    fn has_subscribers(&self, _: &TopicName) -> bool {
         // Queues may be bound by others at any time, and nobody is told.
         true
     }

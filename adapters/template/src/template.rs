@@ -185,7 +185,7 @@ impl Broker for Template {
     }
 
     /// The answer would need a request.
-    fn has_audience(&self, _topic: &TopicName) -> bool {
+    fn has_subscribers(&self, _topic: &TopicName) -> bool {
         true
     }
 

@@ -44,11 +44,11 @@ pub(super) const CASES: &[Case] = &[
         competing
     ),
     case!(
-        "publish.audience",
+        "publish.subscribers",
         One,
         [],
-        "what the broker says about an audience is true: no means that nobody would get it",
-        audience
+        "the broker denies subscribers only if nobody would receive a message",
+        subscribers
     ),
 ];
 
@@ -228,11 +228,11 @@ async fn competing(env: &Env) -> CaseResult {
     Ok(check::nothing_lost(&env.history())?)
 }
 
-async fn audience(env: &Env) -> CaseResult {
+async fn subscribers(env: &Env) -> CaseResult {
     let (heard, unheard, client) =
         (env.queue("heard", by_key(1)), env.queue("unheard", by_key(1)), env.connect().await?);
     client.declare(&heard.stream()).await?;
-    ensure!(client.broker().has_audience(&heard.topic), "a durable subscription is an audience");
+    ensure!(client.broker().has_subscribers(&heard.topic), "a durable subscription is a subscriber");
     client
         .declare(&partitura_broker::Topology::new().topic(partitura_broker::Topic {
             name: unheard.topic.clone(),
@@ -241,7 +241,7 @@ async fn audience(env: &Env) -> CaseResult {
         }))
         .await?;
     let mut listener = client.join(ConsumerOptions::broadcast(unheard.topic.clone())).await?;
-    ensure!(client.broker().has_audience(&unheard.topic), "a listener is an audience");
+    ensure!(client.broker().has_subscribers(&unheard.topic), "a listener is a subscriber");
     client.publish(unheard.messages("k", 0..2)).await?;
     listener.drain(2).await?;
     Ok(())

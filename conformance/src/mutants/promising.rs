@@ -33,7 +33,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     mutant!("hides_transactions", "cap.honest", "has transactions that it does not declare", HidesTransactions),
     mutant!("stays_open", "close.closed", "does not close", StaysOpen),
-    mutant!("hears_nobody", "publish.audience", "denies its audience", HearsNobody),
+    mutant!("denies_subscribers", "publish.subscribers", "denies its subscribers", DeniesSubscribers),
     mutant!(
         "commits_in_parts",
         "transaction.atomic",
@@ -112,11 +112,11 @@ impl Twist for StaysOpen {
 }
 
 #[derive(Debug)]
-struct HearsNobody;
+struct DeniesSubscribers;
 
 #[async_trait]
-impl Twist for HearsNobody {
-    fn has_audience(&self, _inner: &dyn Broker, _topic: &TopicName) -> bool {
+impl Twist for DeniesSubscribers {
+    fn has_subscribers(&self, _inner: &dyn Broker, _topic: &TopicName) -> bool {
         false
     }
 }

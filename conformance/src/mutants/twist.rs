@@ -68,8 +68,8 @@ pub(super) trait Twist: Debug + Send + Sync + 'static {
         inner.scan(range, limit).await
     }
 
-    fn has_audience(&self, inner: &dyn Broker, topic: &TopicName) -> bool {
-        inner.has_audience(topic)
+    fn has_subscribers(&self, inner: &dyn Broker, topic: &TopicName) -> bool {
+        inner.has_subscribers(topic)
     }
 
     async fn close(&self, inner: &dyn Broker) -> Result<()> {
@@ -169,8 +169,8 @@ impl Broker for Twisted {
         self.twist.inbox(&*self.inner).await
     }
 
-    fn has_audience(&self, topic: &TopicName) -> bool {
-        self.twist.has_audience(&*self.inner, topic)
+    fn has_subscribers(&self, topic: &TopicName) -> bool {
+        self.twist.has_subscribers(&*self.inner, topic)
     }
 
     fn transactions(&self) -> Option<&dyn Transactions> {

@@ -86,14 +86,14 @@ pub trait Broker: Debug + Send + Sync {
     /// Conformance: `inbox.reply`, `inbox.secret`.
     async fn inbox(&self) -> Result<Box<dyn Inbox>>;
 
-    /// Whether a message that is published to the stream `topic` now can reach anybody, durable subscription or
+    /// Whether a message that is published to the stream `topic` now has a receiver, durable subscription or
     /// broadcast. Cheap: asked before a message is built.
     ///
     /// `false` only where the broker knows that the message would be dropped; one that keeps streams for their
     /// retention, or cannot tell, answers `true`.
     ///
-    /// Conformance: `publish.audience`.
-    fn has_audience(&self, topic: &TopicName) -> bool;
+    /// Conformance: `publish.subscribers`.
+    fn has_subscribers(&self, topic: &TopicName) -> bool;
 
     /// The clock by which this connection judges whether a message is due, and for how long it has to wait.
     ///

@@ -86,7 +86,7 @@ impl EventTopic {
 
     /// Whether an event is worth building.
     pub(crate) fn is_heard(&self) -> bool {
-        self.wanted && self.broker.has_audience(&self.name.topic)
+        self.wanted && self.broker.has_subscribers(&self.name.topic)
     }
 }
 

@@ -95,7 +95,7 @@ impl State {
     }
 
     /// Whether a message of this topic has a receiver.
-    pub(crate) fn has_audience(&self, topic: &TopicName) -> bool {
+    pub(crate) fn has_subscribers(&self, topic: &TopicName) -> bool {
         self.catalog.topics.get(topic).is_some_and(|topic| !topic.routes.is_empty())
             || self.listeners.get(topic).is_some_and(|listeners| !listeners.is_empty())
     }

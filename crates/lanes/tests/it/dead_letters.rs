@@ -192,8 +192,8 @@ impl Broker for Failing {
         self.inner.inbox().await
     }
 
-    fn has_audience(&self, topic: &TopicName) -> bool {
-        self.inner.has_audience(topic)
+    fn has_subscribers(&self, topic: &TopicName) -> bool {
+        self.inner.has_subscribers(topic)
     }
 
     async fn close(&self) -> Result<()> {

@@ -70,8 +70,8 @@ impl Broker for FusedBroker {
         Ok(Box::new(FusedInbox { inner, fuse: self.fuse.clone() }))
     }
 
-    fn has_audience(&self, topic: &TopicName) -> bool {
-        self.inner.has_audience(topic)
+    fn has_subscribers(&self, topic: &TopicName) -> bool {
+        self.inner.has_subscribers(topic)
     }
 
     fn transactions(&self) -> Option<&dyn Transactions> {

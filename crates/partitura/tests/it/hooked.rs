@@ -89,8 +89,8 @@ impl Broker for Hooked {
         self.inner.inbox().await
     }
 
-    fn has_audience(&self, topic: &TopicName) -> bool {
-        self.inner.has_audience(topic)
+    fn has_subscribers(&self, topic: &TopicName) -> bool {
+        self.inner.has_subscribers(topic)
     }
 
     fn transactions(&self) -> Option<&dyn Transactions> {

@@ -110,7 +110,7 @@ impl Broker for SimBroker {
         Ok(Box::new(SimInbox::new(self.process.clone(), address, waiting)))
     }
 
-    fn has_audience(&self, _: &TopicName) -> bool {
+    fn has_subscribers(&self, _: &TopicName) -> bool {
         // The audit listens to all of them.
         true
     }
