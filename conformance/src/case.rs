@@ -1,10 +1,7 @@
-use std::fmt;
-
 use futures::future::BoxFuture;
 use partitura_broker::{Capabilities, Durability};
 
-use crate::check::Violation;
-use crate::{Env, Harness};
+use crate::{CaseResult, Env, Harness};
 
 /// One property, and the function that checks it.
 #[derive(Debug, Clone, Copy)]
@@ -24,9 +21,6 @@ pub struct Case {
 
 /// A part of a case.
 pub(crate) type Play = for<'e> fn(&'e Env) -> BoxFuture<'e, CaseResult>;
-
-/// The end of a case.
-pub(crate) type CaseResult = Result<(), Stop>;
 
 /// The kinds of faults and the load of a case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -107,56 +101,6 @@ impl Need {
         (!there).then_some(lack)
     }
 }
-
-/// The reason why a case stopped: the property does not hold.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Stop(pub(crate) String);
-
-impl fmt::Display for Stop {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl From<Violation> for Stop {
-    fn from(violation: Violation) -> Self {
-        Self(violation.to_string())
-    }
-}
-
-impl From<partitura_broker::Error> for Stop {
-    fn from(error: partitura_broker::Error) -> Self {
-        Self(format!("{:?}: {error}", error.kind()))
-    }
-}
-
-impl From<std::io::Error> for Stop {
-    fn from(error: std::io::Error) -> Self {
-        Self(error.to_string())
-    }
-}
-
-impl From<String> for Stop {
-    fn from(why: String) -> Self {
-        Self(why)
-    }
-}
-
-impl From<&str> for Stop {
-    fn from(why: &str) -> Self {
-        Self(why.to_owned())
-    }
-}
-
-/// Ends the case if a condition does not hold.
-macro_rules! ensure {
-    ($condition:expr, $($why:tt)+) => {
-        if !$condition {
-            return Err($crate::Stop(format!($($why)+)));
-        }
-    };
-}
-pub(crate) use ensure;
 
 /// Makes a [`Case`]: id, tier, needs, property, the function that checks it, and the parts of other processes.
 macro_rules! case {

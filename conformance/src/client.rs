@@ -9,7 +9,9 @@ use partitura_broker::{
 };
 
 use crate::Stop;
-use crate::env::A_MOMENT;
+
+/// The wait before a failed operation is tried again.
+pub(crate) const A_MOMENT: Duration = Duration::from_millis(50);
 
 /// A queue, or a stream, and one subscription of it.
 #[derive(Debug, Clone)]

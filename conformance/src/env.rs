@@ -2,25 +2,22 @@
 
 use std::future::Future;
 use std::io::ErrorKind;
-use std::sync::atomic::{AtomicU32, Ordering as Atomic};
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use partitura_broker::{Broker, Capabilities, Ordering, Result};
 use tokio::sync::watch;
 
-use crate::client::{Client, Queue};
-use crate::mutants::Subject;
-use crate::process::Part;
+use crate::client::{A_MOMENT, Client, Queue};
 use crate::proxy::Proxy;
-use crate::{Case, Counts, Harness, History, Record, Recorder, Stop};
-
-/// The wait before a failed operation is tried again.
-pub(crate) const A_MOMENT: Duration = Duration::from_millis(50);
+use crate::subject::Subject;
+use crate::{Counts, Harness, History, Record, Recorder, Stop};
 
 /// The environment of a case: a namespace of its own, connections that record, and processes to kill.
 pub(crate) struct Env {
-    pub(crate) case: &'static Case,
+    /// The id of the case.
+    pub(crate) case: &'static str,
     pub(crate) harness: Arc<dyn Harness>,
     pub(crate) namespace: String,
     pub(crate) capabilities: Capabilities,
@@ -29,6 +26,7 @@ pub(crate) struct Env {
     pub(crate) patience: Duration,
     /// The subject of the test: the broker, or the suite itself.
     pub(crate) subject: Subject,
+    /// The number of processes that were started.
     pub(crate) processes: AtomicU32,
     pub(crate) lateness: Mutex<Vec<u64>>,
 }
@@ -67,7 +65,7 @@ impl Env {
 
     /// Returns the size of a load: smaller if the suite tests itself.
     pub(crate) fn load(&self, full: usize, little: usize) -> usize {
-        if matches!(self.subject, Subject::Broker) { full } else { little }
+        if self.subject.is_little { little } else { full }
     }
 
     /// A proxy before the broker.
@@ -140,24 +138,6 @@ impl Env {
         answer.map_err(|_| Stop(format!("nothing came within {:?}: {what}", self.patience)))
     }
 
-    /// Starts another process that runs `part` of this case.
-    pub(crate) async fn start(&self, part: &str) -> Result<Part, Stop> {
-        let number = self.processes.fetch_add(1, Atomic::Relaxed) + 1;
-        Part::start(self, part, number).await
-    }
-
-    /// Kills the broker (kill -9) and starts it again. If it lives in its client, that is `part`. Otherwise `part` is
-    /// killed with it, so that its pending work does not interfere.
-    pub(crate) async fn kill_broker(&self, part: Part) -> Result<(), Stop> {
-        if let Some(restart) = self.harness.restart() {
-            restart.kill().await?;
-            part.kill().await?;
-            restart.start().await?;
-            return Ok(());
-        }
-        part.kill().await
-    }
-
     /// For a part: does nothing until the process is killed.
     pub(crate) async fn hold(&self) -> Result<(), Stop> {
         std::future::pending().await
@@ -170,13 +150,13 @@ impl Env {
 
     /// A sequence of pseudo-random numbers, the same in each run of this case.
     pub(crate) fn chance(&self) -> Chance {
-        Chance(self.case.id.bytes().fold(7, |seed: u64, byte| seed.wrapping_mul(31).wrapping_add(u64::from(byte))))
+        Chance(self.case.bytes().fold(7, |seed: u64, byte| seed.wrapping_mul(31).wrapping_add(u64::from(byte))))
     }
 }
 
 impl std::fmt::Debug for Env {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Env").field("case", &self.case.id).field("namespace", &self.namespace).finish_non_exhaustive()
+        f.debug_struct("Env").field("case", &self.case).field("namespace", &self.namespace).finish_non_exhaustive()
     }
 }
 

@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::client::{Client, Queue};
+use crate::own_key::restore_key;
 use crate::{Env, Record, Recorder, Stop};
 
 /// A queue, read through lanes.
@@ -48,7 +49,7 @@ impl Floor {
     {
         let subscription = self.queue.subscription.to_string();
         let handler = Recorded { handle, recorder: env.recorder.clone(), number: env.recorder.number(), subscription };
-        let (view, options) = (env.subject.broker_of_lanes(client.shared()), env.subject.options(options));
+        let (view, options) = (env.subject.broker_of_lanes(client.shared()), env.subject.lane_options(options));
         let lanes = Lanes::open(&*view, self.source.clone(), options, handler).await?;
         let (stop, stopped) = oneshot::channel::<()>();
         Ok(Running { stop, task: tokio::spawn(lanes.run_until(stopped)) })
@@ -100,7 +101,7 @@ where
     async fn handle(&self, batch: Batch) -> Outcome {
         let attempt = batch.attempt();
         let Some(mut delivery) = batch.into_deliveries().next() else { return Outcome::Done };
-        crate::mutants::restore_key(&mut delivery.message);
+        restore_key(&mut delivery.message);
         let id = delivery.message.id.to_string();
         self.recorder.note(Record::Started {
             lanes: self.number,

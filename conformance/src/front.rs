@@ -6,11 +6,12 @@ use std::time::Instant;
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
-use crate::mutants::{self, Mutant, Subject};
-use crate::process::Role;
+use crate::mutants::{self, Mutant};
 use crate::report::{CaseReport, MutantReport, Report};
+use crate::role::Role;
 use crate::runner::{Bench, Verdict};
 use crate::settings::Settings;
+use crate::subject::Subject;
 use crate::{Case, Harness, cases};
 
 /// The number of entries of a failure's history that are printed.
@@ -107,7 +108,7 @@ fn case_trial(bench: Bench, case: &'static Case, report: Arc<Mutex<Report>>) -> 
     let parts = [bench.harness.broker(), &variant, case.id];
     let name = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("::");
     Trial::ignorable_test(name, move || {
-        let outcome = bench.sound(case, Subject::Broker);
+        let outcome = bench.sound(case, Subject::BROKER);
         report.lock().unwrap_or_else(PoisonError::into_inner).add_case(CaseReport::new(case, &variant, &outcome));
         match outcome.verdict {
             Verdict::Passed => Ok(Completion::Completed),

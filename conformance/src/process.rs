@@ -1,20 +1,37 @@
 //! Other processes that run a part of a case, and are killed.
 
-use std::io::BufRead;
 use std::process::Stdio;
-use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering;
 
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
 use crate::history::{Entry, Record};
-use crate::mutants::{self, Mutant, Subject};
-use crate::{Case, Env, Harness, Recorder, Stop};
+use crate::{Env, Recorder, Stop};
 
-/// The environment variable that makes this process a part of a case: see [`Role`].
-const ROLE: &str = "PARTITURA_CONFORMANCE_PART";
+/// The environment variable that makes this process a part of a case: see [`Role`](crate::role::Role).
+pub(crate) const ROLE: &str = "PARTITURA_CONFORMANCE_PART";
+
+impl Env {
+    /// Starts another process that runs `part` of this case.
+    pub(crate) async fn start(&self, part: &str) -> Result<Part, Stop> {
+        let number = self.processes.fetch_add(1, Ordering::Relaxed) + 1;
+        Part::start(self, part, number).await
+    }
+
+    /// Kills the broker (kill -9) and starts it again. If it lives in its client, that is `part`. Otherwise `part` is
+    /// killed with it, so that its pending work does not interfere.
+    pub(crate) async fn kill_broker(&self, part: Part) -> Result<(), Stop> {
+        if let Some(restart) = self.harness.restart() {
+            restart.kill().await?;
+            part.kill().await?;
+            restart.start().await?;
+            return Ok(());
+        }
+        part.kill().await
+    }
+}
 
 /// A running process.
 #[derive(Debug)]
@@ -27,7 +44,7 @@ pub(crate) struct Part {
 
 impl Part {
     /// Starts this binary again, to run `part`.
-    pub(crate) async fn start(env: &Env, part: &str, number: u32) -> Result<Self, Stop> {
+    async fn start(env: &Env, part: &str, number: u32) -> Result<Self, Stop> {
         let Some(processes) = env.harness.processes() else {
             return Err(Stop("the case starts a process and does not say that it needs to".into()));
         };
@@ -35,12 +52,12 @@ impl Part {
         let role = [
             broker,
             variant,
-            env.case.id,
+            env.case,
             part,
             &env.namespace,
             &number.to_string(),
             &env.recorder.origin().to_string(),
-            env.subject.mutant().map_or("", |mutant| mutant.name),
+            env.subject.mutant.unwrap_or_default(),
         ];
         let mut child = Command::new(std::env::current_exe()?)
             .env(ROLE, role.join("\n"))
@@ -71,65 +88,5 @@ impl Part {
         // The death is noted after all entries of the process, since it has done what they say.
         self.recorder.note_of(self.number, Record::Killed);
         Ok(())
-    }
-}
-
-/// The part that this process runs.
-pub(crate) struct Role {
-    harness: Arc<dyn Harness>,
-    case: &'static Case,
-    part: String,
-    namespace: String,
-    number: u32,
-    origin: u64,
-    mutant: Option<&'static Mutant>,
-}
-
-impl Role {
-    /// Returns the part, if this process is one.
-    pub(crate) fn of_this_process(harnesses: &[Arc<dyn Harness>]) -> Option<Result<Self, String>> {
-        let role = std::env::var(ROLE).ok()?;
-        let parse = || {
-            let parts: Vec<&str> = role.split('\n').collect();
-            let [broker, variant, case, part, namespace, number, origin, mutant] = parts[..] else { return None };
-            Some(Self {
-                harness: harnesses.iter().find(|h| h.broker() == broker && h.variant() == variant)?.clone(),
-                case: crate::cases::all().find(|known| known.id == case)?,
-                part: part.to_owned(),
-                namespace: namespace.to_owned(),
-                number: number.parse().ok()?,
-                origin: origin.parse().ok()?,
-                mutant: mutants::named(mutant),
-            })
-        };
-        Some(parse().ok_or_else(|| format!("there is no such part: {role:?}")))
-    }
-
-    /// Runs the part. The process that started it reads its output, and it ends when that process is gone.
-    pub(crate) fn play(self) -> Result<(), Stop> {
-        std::thread::spawn(|| {
-            // Ends with the process that holds the other end.
-            std::io::stdin().lock().lines().for_each(drop);
-            std::process::exit(0);
-        });
-        let Self { harness, case, part, namespace, number, origin, mutant } = self;
-        let (_, play) = case.parts.iter().find(|(name, _)| *name == part).ok_or("no such part")?;
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        runtime.block_on(async {
-            let capabilities = harness.connect(&format!("{namespace}-capabilities")).await?.capabilities().clone();
-            let patience = harness.patience();
-            let env = Env {
-                case,
-                harness,
-                namespace,
-                capabilities,
-                recorder: Recorder::of_child(number, origin),
-                patience,
-                subject: mutant.map_or(Subject::Broker, Subject::Broken),
-                processes: AtomicU32::new(0),
-                lateness: Default::default(),
-            };
-            play(&env).await
-        })
     }
 }

@@ -5,11 +5,9 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use partitura_broker::Broker;
 use tokio::sync::watch;
 
 use crate::history::{Entry, History, Record};
-use crate::recording::RecordingBroker;
 
 /// Writes the [`History`] of a case. A clone writes to the same history.
 #[derive(Debug, Clone)]
@@ -82,11 +80,6 @@ impl Recorder {
             numbers: AtomicU32::new(0),
             calls: AtomicU64::new(0),
         }))
-    }
-
-    /// Wraps `broker` in one that records.
-    pub fn wrap(&self, broker: Arc<dyn Broker>) -> Arc<dyn Broker> {
-        Arc::new(RecordingBroker::new(broker, self.clone()))
     }
 
     /// Records an event of this moment.

@@ -13,16 +13,23 @@ use partitura_broker::{
 use crate::history::{Delivered, Record, Sent, Token};
 use crate::recorder::{Recorder, micros};
 
+impl Recorder {
+    /// Wraps `broker` in one that records.
+    pub fn wrap(&self, broker: Arc<dyn Broker>) -> Arc<dyn Broker> {
+        Arc::new(RecordingBroker::new(broker, self.clone()))
+    }
+}
+
 /// A broker that records.
 #[derive(Debug)]
-pub(crate) struct RecordingBroker {
+struct RecordingBroker {
     inner: Arc<dyn Broker>,
     recorder: Recorder,
     transactions: RecordingTransactions,
 }
 
 impl RecordingBroker {
-    pub(crate) fn new(inner: Arc<dyn Broker>, recorder: Recorder) -> Self {
+    fn new(inner: Arc<dyn Broker>, recorder: Recorder) -> Self {
         let transactions = RecordingTransactions { inner: inner.clone(), recorder: recorder.clone() };
         Self { inner, recorder, transactions }
     }

@@ -12,7 +12,7 @@ use partitura_broker::Capabilities;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::case::Lack;
-use crate::mutants::Subject;
+use crate::subject::Subject;
 use crate::{Case, CaseResult, Env, Harness, History, Need, Recorder, Stop, check};
 
 /// The time to wait with a mutant, where many events never come.
@@ -63,14 +63,11 @@ impl Bench {
 
     /// The broker's capabilities.
     pub(crate) fn capabilities(&self) -> Result<Capabilities, String> {
-        self.capabilities.get_or_init(|| self.ask(Subject::Broker)).clone()
+        self.capabilities.get_or_init(|| self.ask(Subject::BROKER)).clone()
     }
 
     fn capabilities_of(&self, subject: Subject) -> Result<Capabilities, String> {
-        match subject {
-            Subject::Broker | Subject::Little => self.capabilities(),
-            Subject::Sound(_) | Subject::Broken(_) => self.ask(subject),
-        }
+        if subject.broker.is_none() { self.capabilities() } else { self.ask(subject) }
     }
 
     fn ask(&self, subject: Subject) -> Result<Capabilities, String> {
@@ -118,7 +115,7 @@ impl Bench {
     /// Runs the case without a mutant, once.
     pub(crate) fn sound(&self, case: &'static Case, subject: Subject) -> Outcome {
         let mut sound = self.sound.lock().unwrap_or_else(PoisonError::into_inner);
-        let outcome = sound.entry((case.id, subject.name())).or_default().clone();
+        let outcome = sound.entry((case.id, subject.name)).or_default().clone();
         drop(sound);
         outcome.get_or_init(|| self.run(case, subject)).clone()
     }
@@ -138,10 +135,10 @@ impl Bench {
             (Err(error), _) => return skipped(Verdict::Failed(error)),
             (_, Err(error)) => return skipped(Verdict::Failed(error.to_string())),
         };
-        let mutant = subject.mutant();
-        let patience = if mutant.is_some() { LITTLE_PATIENCE } else { self.harness.patience() };
+        let is_mutant = subject.mutant.is_some();
+        let patience = if is_mutant { LITTLE_PATIENCE } else { self.harness.patience() };
         let env = Env {
-            case,
+            case: case.id,
             harness: self.harness.clone(),
             namespace: namespace(case.id),
             capabilities,
@@ -152,7 +149,7 @@ impl Bench {
             lateness: Default::default(),
         };
         // Disturbances do not let a mutant pass.
-        let alone = self.disturbs(case) || (case.needs.contains(&Need::Quiet) && mutant.is_none());
+        let alone = self.disturbs(case) || (case.needs.contains(&Need::Quiet) && !is_mutant);
         let _others = (!alone).then(|| QUIET.read().unwrap_or_else(PoisonError::into_inner));
         let _nobody = alone.then(|| QUIET.write().unwrap_or_else(PoisonError::into_inner));
         // The time after which a case is stuck.

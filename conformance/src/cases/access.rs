@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use partitura_broker::{Broker, Error, ErrorKind, ProducerOptions};
 
-use crate::case::{case, ensure};
+use crate::case::case;
 use crate::client::Client;
+use crate::stop::ensure;
 use crate::{Access, Attempt, Case, CaseResult, Env, Stop};
 
 pub(super) const CASES: &[Case] = &[

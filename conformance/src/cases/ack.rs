@@ -1,5 +1,6 @@
-use crate::case::{case, ensure};
+use crate::case::case;
 use crate::client::{by_key, ids};
+use crate::stop::ensure;
 use crate::{Case, CaseResult, Env, check};
 
 pub(super) const CASES: &[Case] = &[

@@ -1,6 +1,7 @@
 use partitura_broker::{ErrorKind, Topology};
 
-use crate::case::{case, ensure};
+use crate::case::case;
+use crate::stop::ensure;
 use crate::{Case, CaseResult, Env};
 
 pub(super) const CASES: &[Case] = &[

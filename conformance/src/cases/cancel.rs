@@ -4,9 +4,9 @@ use std::time::Duration;
 use futures::future::join_all;
 use partitura_broker::{Message, Producer, Timestamp};
 
-use crate::case::{case, ensure};
-use crate::client::{Client, Queue, by_key, now};
-use crate::env::A_MOMENT;
+use crate::case::case;
+use crate::client::{A_MOMENT, Client, Queue, by_key, now};
+use crate::stop::ensure;
 use crate::{Case, CaseResult, Env, Record, Stop, check};
 
 pub(super) const CASES: &[Case] = &[

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use partitura_broker::Event;
 
-use crate::case::{case, ensure};
+use crate::case::case;
 use crate::client::{Client, Queue, by_key, credit, ids};
 use crate::env::Chance;
+use crate::stop::ensure;
 use crate::{Case, CaseResult, Env, Record, check};
 
 pub(super) const CASES: &[Case] = &[

@@ -2,8 +2,9 @@ use std::time::Duration;
 
 use partitura_broker::{ErrorKind, ProducerOptions};
 
-use crate::case::{case, ensure};
+use crate::case::case;
 use crate::client::{by_key, ids};
+use crate::stop::ensure;
 use crate::{Case, CaseResult, Env, check};
 
 pub(super) const CASES: &[Case] = &[

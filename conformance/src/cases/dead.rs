@@ -8,9 +8,10 @@ use std::time::Duration;
 use partitura_broker::Message;
 use partitura_lanes::{DeadLetter, DeadLetters, LaneOptions, Outcome, Retry};
 
-use crate::case::{case, ensure};
+use crate::case::case;
 use crate::client::{ids, now};
 use crate::floor::Floor;
+use crate::stop::ensure;
 use crate::{Case, CaseResult, Env, Record, Stop, check};
 
 pub(super) const CASES: &[Case] = &[

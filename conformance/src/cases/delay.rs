@@ -3,8 +3,9 @@ use std::time::Duration;
 
 use partitura_broker::{ErrorKind, Message, ProducerOptions};
 
-use crate::case::{case, ensure};
+use crate::case::case;
 use crate::client::{Member, by_key, ids, now};
+use crate::stop::ensure;
 use crate::{Case, CaseResult, Env, Stop, check};
 
 pub(super) const CASES: &[Case] = &[

@@ -3,8 +3,9 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use partitura_broker::{ErrorKind, Message};
 
-use crate::case::{case, ensure};
+use crate::case::case;
 use crate::client::Queue;
+use crate::stop::ensure;
 use crate::{Case, CaseResult, Env};
 
 pub(super) const CASES: &[Case] = &[

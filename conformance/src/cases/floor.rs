@@ -7,9 +7,10 @@ use std::time::Duration;
 use partitura_lanes::{Outcome, Retry};
 use tokio::sync::{Barrier, Notify};
 
-use crate::case::{case, ensure};
+use crate::case::case;
 use crate::client::credit;
 use crate::floor::Floor;
+use crate::stop::ensure;
 use crate::{Case, CaseResult, Env, History, Record, check};
 
 pub(super) const CASES: &[Case] = &[

@@ -4,8 +4,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use partitura_broker::{ConsumerOptions, Credit, Event, Message, ProducerOptions, Topology};
 
-use crate::case::{case, ensure};
+use crate::case::case;
 use crate::client::{by_key, credit};
+use crate::stop::ensure;
 use crate::{Case, CaseResult, Env, check};
 
 pub(super) const CASES: &[Case] = &[

@@ -3,8 +3,9 @@ use std::time::Duration;
 
 use partitura_broker::{ConsumerOptions, ErrorKind, Event, Message, Ordering, TopicKind};
 
-use crate::case::{case, ensure};
+use crate::case::case;
 use crate::client::{Client, Member, by_key, credit, ids, renamed};
+use crate::stop::ensure;
 use crate::{Case, CaseResult, Env, Stop, check};
 
 pub(super) const CASES: &[Case] = &[

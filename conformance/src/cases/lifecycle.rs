@@ -2,8 +2,9 @@ use std::time::Duration;
 
 use partitura_broker::{ConsumerOptions, ErrorKind, Event, Message, ProducerOptions, Topology};
 
-use crate::case::{case, ensure};
+use crate::case::case;
 use crate::client::{Client, Queue, by_key, ids, now};
+use crate::stop::ensure;
 use crate::{Case, CaseResult, Env, check};
 
 pub(super) const CASES: &[Case] = &[

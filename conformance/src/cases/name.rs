@@ -3,10 +3,10 @@
 use partitura_broker::{InboxAddress, MAX_NAME, Message, SubscriptionName, TopicName, Topology};
 use partitura_lanes::{Outcome, Source};
 
-use crate::case::{case, ensure};
-use crate::client::{Queue, by_key, ids};
-use crate::env::A_MOMENT;
+use crate::case::case;
+use crate::client::{A_MOMENT, Queue, by_key, ids};
 use crate::floor::Floor;
+use crate::stop::ensure;
 use crate::{Case, CaseResult, Env, Stop};
 
 pub(super) const CASES: &[Case] = &[

@@ -4,9 +4,9 @@ use std::collections::HashSet;
 
 use partitura_broker::{Delivery, Event, Message, Partition, Producer, ProducerOptions};
 
-use crate::case::{case, ensure};
-use crate::client::{Client, Member, Queue, by_key, credit, renamed, tokens};
-use crate::env::A_MOMENT;
+use crate::case::case;
+use crate::client::{A_MOMENT, Client, Member, Queue, by_key, credit, renamed, tokens};
+use crate::stop::ensure;
 use crate::{Case, CaseResult, Env, Stop, check};
 
 pub(super) const CASES: &[Case] = &[

@@ -2,9 +2,9 @@ use std::time::Duration;
 
 use partitura_broker::{Delivery, ErrorKind, Event, Partition};
 
-use crate::case::{case, ensure};
-use crate::client::{by_key, ids};
-use crate::env::A_MOMENT;
+use crate::case::case;
+use crate::client::{A_MOMENT, by_key, ids};
+use crate::stop::ensure;
 use crate::{Case, CaseResult, Env, check};
 
 pub(super) const CASES: &[Case] = &[

@@ -3,8 +3,9 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use partitura_broker::{ErrorKind, Message, Ordering};
 
-use crate::case::{case, ensure};
+use crate::case::case;
 use crate::client::by_key;
+use crate::stop::ensure;
 use crate::{Case, CaseResult, Env, check};
 
 pub(super) const CASES: &[Case] = &[

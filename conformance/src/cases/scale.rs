@@ -1,7 +1,8 @@
 use partitura_broker::{Event, ProducerOptions, Topology};
 
-use crate::case::{case, ensure};
+use crate::case::case;
 use crate::client::by_key;
+use crate::stop::ensure;
 use crate::{Case, CaseResult, Env, check};
 
 pub(super) const CASES: &[Case] = &[

@@ -1,8 +1,9 @@
 use bytes::Bytes;
 use partitura_broker::{ErrorKind, Expect, Put, ScanRange, Transactions, Unit};
 
-use crate::case::{case, ensure};
+use crate::case::case;
 use crate::client::{Client, by_key, ids, tokens};
+use crate::stop::ensure;
 use crate::{Case, CaseResult, Env, Stop, check};
 
 pub(super) const CASES: &[Case] = &[

@@ -1,6 +1,6 @@
 use std::collections::{HashMap, VecDeque};
 
-use super::Violation;
+use super::violation::Violation;
 use crate::history::{History, Record};
 
 /// Checks that a message which was cancelled while it waited is never delivered, before or after. If it was published

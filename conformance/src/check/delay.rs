@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 
-use super::Violation;
+use super::violation::Violation;
 use crate::history::{History, Record};
 
 /// Checks that no message is delivered before its time, on the wall clock of the receiving process.

@@ -2,8 +2,8 @@ use std::collections::{HashMap, HashSet};
 
 use partitura_broker::{Partition, partition_of};
 
-use super::Violation;
 use super::members::{Id, Members};
+use super::violation::Violation;
 use crate::history::{History, Record, Sent, Token};
 
 /// Checks that a delivered message was published to its topic, byte for byte, and is in the partition of its key.

@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 
-use super::Violation;
 use super::members::{Id, Members};
+use super::violation::Violation;
 use crate::history::{History, Record, Token};
 
 /// Checks that a consumer never holds more than its credit of each topic. One message that is larger than the credit

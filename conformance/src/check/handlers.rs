@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 
-use super::Violation;
+use super::violation::Violation;
 use crate::history::{History, Record};
 
 /// Checks that, for each subscription and key, at most one message is with a handler, in all processes together.

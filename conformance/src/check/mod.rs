@@ -13,8 +13,7 @@ mod order;
 mod ownership;
 #[cfg(test)]
 mod testing;
-
-use std::fmt;
+mod violation;
 
 pub use cancel::cancelled_stays_away;
 pub use delay::{Lateness, due_order, lateness, never_early};
@@ -23,8 +22,9 @@ pub use flow::within_credit;
 pub use handlers::{attempts_count, one_at_a_time, runs_in_order};
 pub use order::in_order;
 pub use ownership::{one_owner, within_term};
+pub use violation::Violation;
 
-use crate::history::{Entry, History};
+use crate::history::History;
 
 /// A named check.
 pub type Check = fn(&History) -> Result<(), Violation>;
@@ -50,34 +50,3 @@ pub const CONTRACT: &[Check] = &[
 pub fn contract(history: &History) -> Result<(), Violation> {
     CONTRACT.iter().try_for_each(|check| check(history))
 }
-
-/// A broken promise, and its place.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Violation {
-    /// The name of the check.
-    pub check: &'static str,
-    /// The finding.
-    pub what: String,
-    /// The entry that shows it, if there is one.
-    pub entry: Option<Box<Entry>>,
-}
-
-impl Violation {
-    pub(crate) fn new(check: &'static str, what: impl Into<String>) -> Self {
-        Self { check, what: what.into(), entry: None }
-    }
-
-    pub(crate) fn at(mut self, entry: &Entry) -> Self {
-        self.entry = Some(Box::new(entry.clone()));
-        self
-    }
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.check, self.what)?;
-        self.entry.as_ref().map_or(Ok(()), |entry| write!(f, "\n  at {entry}"))
-    }
-}
-
-impl std::error::Error for Violation {}

@@ -1,7 +1,7 @@
 use std::collections::{HashMap, HashSet};
 
-use super::Violation;
 use super::members::{Id, Members};
+use super::violation::Violation;
 use crate::history::{History, Record, Sent, Token};
 
 /// Checks, for each subscription, topic and key of an ordered topic, and within one term of a partition: deliveries

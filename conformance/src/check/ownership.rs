@@ -1,5 +1,5 @@
-use super::Violation;
 use super::members::Members;
+use super::violation::Violation;
 use crate::history::{History, Record};
 
 /// Checks that at most one consumer of a subscription owns a partition, and that each term has a higher epoch than the

@@ -8,9 +8,9 @@ use async_trait::async_trait;
 use partitura_broker::{Capabilities, Event, Message, MessageId, Producer, Receipt, Result, TopicName};
 use tokio::time::Instant;
 
+use super::mutant::{Mutant, mutant};
 use super::publishing::publish_some;
 use super::twist::{Own, Twist, wrap};
-use super::{Mutant, mutant};
 
 pub(super) const MUTANTS: &[Mutant] = &[
     mutant!(

@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use partitura_broker::{Delayed, Event, Message, MessageId, Producer, Receipt, Result, TopicName};
 
+use super::mutant::{Mutant, mutant};
 use super::twist::{Own, Twist, wrap};
-use super::{Mutant, mutant};
 
 pub(super) const MUTANTS: &[Mutant] = &[
     mutant!(

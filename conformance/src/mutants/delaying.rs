@@ -9,9 +9,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use partitura_broker::{ConsumerOptions, Event, Message, Producer, Receipt, Result, Timestamp};
 
+use super::mutant::{Mutant, mutant};
 use super::publishing::publish_some;
 use super::twist::{Own, Twist, wrap};
-use super::{Mutant, mutant};
 
 pub(super) const MUTANTS: &[Mutant] = &[
     mutant!("delivers_at_once", "delay.never_early", "ignores delays", Shifts(Shift::Drop)),

@@ -8,8 +8,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use partitura_broker::{Delivery, Event, Message, MessageId, Producer, Receipt, Result};
 
+use super::mutant::{Mutant, mutant};
 use super::twist::{Own, Twist, wrap};
-use super::{Mutant, mutant};
 
 pub(super) const MUTANTS: &[Mutant] = &[
     mutant!("swaps_two", "order.key_basic", "swaps two messages of a key now and then", SwapsTwo(AtomicUsize::new(0))),

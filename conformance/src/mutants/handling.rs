@@ -10,9 +10,10 @@ use bytes::Bytes;
 use partitura_broker::{Delivery, Error, ErrorKind, Event, Message, Partition, Producer, Receipt, Result};
 use partitura_lanes::{Retry, headers};
 
+use super::mutant::{Mutant, mutant};
 use super::publishing::{publish_some, stored, to};
 use super::twist::{Own, Twist, wrap};
-use super::{Mutant, mutant};
+use crate::own_key::replace_key;
 
 const MAIN: &str = ".orders";
 const PARKING: &str = ".parking";
@@ -46,23 +47,6 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant!(view "loses_traces", "obs.trace", "drops the headers of a trace from dead letters", LosesTraces),
 ];
 
-/// Where a message's own key travels, when it has another for the lanes.
-const KEY: &str = "mutant-key";
-
-fn give_key(delivery: &mut Delivery, key: impl Into<Bytes>) {
-    if let Some(own) = delivery.message.key.replace(key.into()) {
-        delivery.message.headers.insert(KEY, own);
-    }
-}
-
-/// Gives a message that lanes hand over its own key back.
-pub(crate) fn restore_key(message: &mut Message) {
-    if let Some(key) = message.headers.get(KEY).cloned() {
-        message.headers.remove(KEY);
-        message.key = Some(key);
-    }
-}
-
 /// Each message has a key of its own.
 #[derive(Debug)]
 struct EachAlone;
@@ -71,7 +55,7 @@ struct EachAlone;
 impl Twist for EachAlone {
     async fn next(&self, own: &mut Own) -> Result<Event> {
         own.map(|mut all| {
-            all.iter_mut().for_each(|delivery| give_key(delivery, delivery.message.id.to_string()));
+            all.iter_mut().for_each(|delivery| replace_key(delivery, delivery.message.id.to_string()));
             all
         })
         .await
@@ -86,7 +70,7 @@ struct OneLane;
 impl Twist for OneLane {
     async fn next(&self, own: &mut Own) -> Result<Event> {
         own.map(|mut all| {
-            all.iter_mut().for_each(|delivery| give_key(delivery, "one"));
+            all.iter_mut().for_each(|delivery| replace_key(delivery, "one"));
             all
         })
         .await
@@ -121,7 +105,9 @@ impl Twist for Overtakes {
             let parked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             let overtakes =
                 |delivery: &&mut Delivery| to(&delivery.message.topic, MAIN) && parked.contains(&delivery.message.key);
-            all.iter_mut().filter(overtakes).for_each(|delivery| give_key(delivery, delivery.message.id.to_string()));
+            all.iter_mut()
+                .filter(overtakes)
+                .for_each(|delivery| replace_key(delivery, delivery.message.id.to_string()));
             all
         })
         .await

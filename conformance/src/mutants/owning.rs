@@ -5,8 +5,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use partitura_broker::{AckToken, Event, Partition, Result};
 
+use super::mutant::{Mutant, mutant};
 use super::twist::{Own, Twist, wrap};
-use super::{Mutant, mutant};
 
 pub(super) const MUTANTS: &[Mutant] = &[
     mutant!(

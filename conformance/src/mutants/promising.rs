@@ -8,8 +8,8 @@ use partitura_broker::{
     Transactions, Unit,
 };
 
+use super::mutant::{Mutant, mutant};
 use super::twist::{Twist, wrap};
-use super::{Mutant, mutant};
 
 pub(super) const MUTANTS: &[Mutant] = &[
     mutant!(

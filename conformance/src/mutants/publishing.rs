@@ -11,8 +11,8 @@ use partitura_broker::{
     Error, ErrorKind, InboxAddress, Message, MessageId, Partition, Producer, Receipt, Result, TopicName,
 };
 
+use super::mutant::{Mutant, mutant};
 use super::twist::{Twist, wrap};
-use super::{Mutant, mutant};
 
 pub(super) const MUTANTS: &[Mutant] = &[
     mutant!(

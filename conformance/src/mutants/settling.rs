@@ -7,8 +7,8 @@ use std::sync::{Mutex, PoisonError};
 use async_trait::async_trait;
 use partitura_broker::{AckToken, ConsumerOptions, Event, MessageId, Result};
 
+use super::mutant::{Mutant, mutant};
 use super::twist::{Own, Twist, wrap};
-use super::{Mutant, mutant};
 
 pub(super) const MUTANTS: &[Mutant] = &[
     mutant!("settles_on_delivery", "ack.crash_redelivers", "settles what it delivers", SettlesOnDelivery),

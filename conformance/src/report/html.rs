@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::chart::lateness_chart;
 use super::junit::escape;
-use super::{CaseReport, Name, Report};
+use super::results::{CaseReport, Name, Report};
 use crate::check::Lateness;
 
 /// A column: a broker, and a way to run it.
@@ -53,9 +53,9 @@ fn heading(reports: &[Report]) -> String {
     html + "</div>\n"
 }
 
-fn counted(summary: &super::Summary) -> String {
+fn counted(summary: &super::results::Summary) -> String {
     let part = |count, what: &str| format!("<b class=\"{}\">{count}</b> {what}", what.replace(' ', "_"));
-    let mut parts = super::counts(summary, part);
+    let mut parts = super::results::counts(summary, part);
     if summary.mutants_total > 0 {
         parts.push(format!("<b>{}</b> of {} mutants caught", summary.mutants_caught, summary.mutants_total));
     }
@@ -200,7 +200,7 @@ svg text{font:11px system-ui,sans-serif;fill:var(--soft)}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::tests::report;
+    use crate::report::results::tests::report;
 
     #[test]
     fn the_page_shows_every_verdict_and_the_history_of_a_failure() {

@@ -1,4 +1,4 @@
-use super::{Name, Report};
+use super::results::{Name, Report};
 
 /// As JUnit's XML, which every CI system reads.
 pub(super) fn write(report: &Report) -> String {
@@ -56,7 +56,7 @@ pub(super) fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::tests::report;
+    use crate::report::results::tests::report;
 
     #[test]
     fn failures_and_skips_are_counted_and_text_is_escaped() {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{CaseReport, Name, Report, counts};
+use super::results::{CaseReport, Name, Report, counts};
 use crate::check::Lateness;
 
 /// A table of all brokers, and the lateness of their delayed messages.
@@ -91,7 +91,7 @@ fn lateness(reports: &[Report]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::tests::report;
+    use crate::report::results::tests::report;
 
     #[test]
     fn every_broker_has_a_column_and_every_case_a_row_with_its_mark() {
