@@ -1,71 +1,11 @@
-//! Notes about a running world, which are checked at once or at its end.
-
-use std::collections::{BTreeMap, BTreeSet};
+//! Notes what a world does, and checks it at once.
 
 use bytes::Bytes;
 use partitura::history::{Event, EventKind};
-use partitura::{StartPolicy, Status, Summary};
 use partitura_broker::{Message, Version};
-use serde::Deserialize;
 
-use crate::calls::Calls;
 use crate::rows::{body, mentions};
 use crate::world::State;
-
-/// All observations from outside of the engine.
-#[derive(Debug, Default)]
-pub(crate) struct Audit {
-    /// Turns in each run's history.
-    turns: BTreeMap<Bytes, u32>,
-    /// The history keys of runs, in the order in which they began.
-    pub(crate) begun: Vec<Bytes>,
-    /// Runs that were stopped once: inputs that came meanwhile are kept as they came.
-    pub(crate) stopped: BTreeSet<String>,
-    /// The times at which timers are due, by run and number.
-    timers: BTreeMap<(Bytes, u32), u64>,
-    /// The policies of the stored starts, by run.
-    pub(crate) starts: BTreeMap<String, Start>,
-    /// The events of workflows by id, as they were published first.
-    pub(crate) events: BTreeMap<String, Bytes>,
-    /// The calls of services and steps.
-    pub(crate) calls: Calls,
-}
-
-/// The part of a command to start an instance that the audit reads.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Start {
-    run: String,
-    #[serde(default)]
-    pub(crate) policy: StartPolicy,
-    /// The id of the instance.
-    #[serde(skip)]
-    pub(crate) id: String,
-}
-
-impl Audit {
-    pub(crate) fn command_was_stored(&mut self, message: &Message) {
-        #[derive(Deserialize)]
-        struct Command {
-            #[serde(rename = "Start")]
-            start: Start,
-        }
-        if message.payload.starts_with(b"{\"Start\"")
-            && let Ok(Command { mut start }) = serde_json::from_slice(&message.payload)
-        {
-            start.id = message.key.as_deref().map(String::from_utf8_lossy).unwrap_or_default().into_owned();
-            self.starts.insert(start.run.clone(), start);
-        }
-    }
-
-    pub(crate) fn summary_was_written(&mut self, value: &Bytes) {
-        if mentions(value, "\"Stopped\"")
-            && let Ok(summary) = body::<Summary>(value)
-            && matches!(summary.status, Status::Stopped { .. })
-        {
-            self.stopped.insert(summary.run);
-        }
-    }
-}
 
 impl State {
     /// Notes a committed turn: it must be the only one of its number, and the next one of its run.

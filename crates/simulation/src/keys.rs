@@ -1,7 +1,5 @@
 //! Versioned key-values: the state of workflows, in the broker or in a store.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 use partitura::history::{Event, EventKind};
 use partitura_broker::{Entry, Error, ErrorKind, Expect, Put, Result, ScanRange, Space, Version};
@@ -9,23 +7,6 @@ use partitura_broker::{Entry, Error, ErrorKind, Expect, Put, Result, ScanRange, 
 use crate::mutant::Mutant;
 use crate::rows::{body, row};
 use crate::world::State;
-
-/// All stored values, by space and key.
-#[derive(Debug, Default)]
-pub(crate) struct Keys {
-    kept: BTreeMap<(Space, Bytes), (Version, Bytes)>,
-    /// The write that a lagging copy does not have yet.
-    latest: Option<(Space, Bytes)>,
-    /// The summaries before their last write.
-    before: BTreeMap<(Space, Bytes), (Version, Bytes)>,
-}
-
-impl Keys {
-    pub(crate) fn space(&self, space: Space) -> impl Iterator<Item = (&Bytes, &Bytes)> {
-        let from = (space, Bytes::new());
-        self.kept.range(from..).take_while(move |((s, _), _)| *s == space).map(|((_, key), (_, value))| (key, value))
-    }
-}
 
 impl State {
     /// Writes all of a group, or nothing. This decision is final, and the audit checks it.

@@ -30,6 +30,7 @@ mod checks;
 mod deeds;
 mod ids;
 mod keys;
+mod model;
 mod mutant;
 mod plan;
 mod process;

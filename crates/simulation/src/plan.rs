@@ -1,6 +1,5 @@
 use partitura_broker::ErrorKind;
 
-use crate::catalogue::changed::Generation;
 use crate::random::Random;
 
 /// The faults of a world, drawn from its seed.
@@ -65,6 +64,21 @@ pub(crate) enum Keeper {
     Store,
     /// A store, beside a broker that has them: services use them.
     Both,
+}
+
+/// The generation of a worker's code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Generation {
+    /// The first code. It has a flaw, and panics where its input says so; it does not have the change.
+    Old,
+    /// Without the flaw, and with a change that takes no account of older instances.
+    Hasty,
+    /// That is corrected, too. In the end all workers have this code.
+    Fixed,
+}
+
+impl Generation {
+    pub(crate) const ALL: [Self; 3] = [Self::Old, Self::Hasty, Self::Fixed];
 }
 
 /// The part that gives final errors while there are faults, and is mended then.

@@ -12,7 +12,8 @@ use tokio::sync::Notify;
 use tokio::time::{Duration, sleep};
 
 use crate::agenda::Deed;
-use crate::catalogue::changed::Generation;
+use crate::model::process::ProcessState;
+use crate::plan::Generation;
 use crate::world::{State, World};
 
 /// A process, as its own tasks see it.
@@ -22,51 +23,6 @@ pub(crate) struct Process {
     pub(crate) id: usize,
     died: Arc<Notify>,
     leaves: Arc<Notify>,
-}
-
-/// A process, as the world sees it.
-#[derive(Debug)]
-pub(crate) struct ProcessState {
-    pub(crate) name: String,
-    pub(crate) dead: bool,
-    /// Whether it can have incidents. The process of most clients has none.
-    mortal: bool,
-    /// The lead of its clock over the wall clock, in milliseconds.
-    clock: i64,
-    /// The generation of its code, if it is a worker.
-    generation: Option<Generation>,
-    paused_until: u64,
-    /// The time at which it was asked to shut down.
-    leaves_since: Option<u64>,
-    /// Whether its effects count.
-    counts: bool,
-    /// The number of effects from now after which it dies, before or after the last one has happened.
-    crash: Option<(u64, bool)>,
-    died: Arc<Notify>,
-    leaves: Arc<Notify>,
-    resumed: Arc<Notify>,
-}
-
-impl ProcessState {
-    pub(crate) fn is_mortal(&self) -> bool {
-        self.mortal && !self.dead
-    }
-
-    pub(crate) fn ask_to_leave(&mut self, now: u64) {
-        self.leaves_since.get_or_insert(now);
-        self.leaves.notify_one();
-    }
-
-    /// Lets it not crash any more, and corrects its clock.
-    pub(crate) fn calm_down(&mut self) {
-        self.crash = None;
-        self.clock = 0;
-    }
-
-    /// Whether its code is to be replaced.
-    pub(crate) fn is_outdated(&self) -> bool {
-        self.generation.is_some_and(|generation| generation != Generation::Fixed)
-    }
 }
 
 impl World {

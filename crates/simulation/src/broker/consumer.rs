@@ -1,7 +1,7 @@
 use async_trait::async_trait;
 use partitura_broker::{AckToken, Consumer, Event, Partition, Result};
 
-use super::member::Signals;
+use crate::model::member::Signals;
 use crate::mutant::Mutant;
 use crate::process::Process;
 

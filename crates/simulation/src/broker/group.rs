@@ -1,52 +1,13 @@
 //! Subscriptions: the owners of partitions, and the deliveries of members.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use partitura_broker::{
-    AckToken, Assignment, ConsumerOptions, Delivery, Error, ErrorKind, Event, Ordering, Partition, Result,
-    SubscriptionName, TopicName,
-};
+use partitura_broker::{AckToken, Assignment, ConsumerOptions, Delivery, Error, ErrorKind, Event, Partition, Result};
 
-use super::member::{Member, Signals};
 use crate::agenda::Deed;
+use crate::model::member::{Member, Signals};
 use crate::mutant::Mutant;
 use crate::world::State;
-
-/// One durable subscription.
-#[derive(Debug)]
-pub(crate) struct Group {
-    name: SubscriptionName,
-    pub(super) topics: Vec<TopicName>,
-    pub(super) ordered: bool,
-    pub(super) parts: Vec<Part>,
-    pub(super) members: Vec<usize>,
-    /// Turns the assignment around.
-    pub(crate) offset: u64,
-}
-
-/// A partition of all topics of the subscription. A shared subscription has one, which has no owner.
-#[derive(Debug, Default)]
-pub(super) struct Part {
-    pub(super) owner: Option<usize>,
-    pub(super) epoch: u32,
-    pub(super) revoking: bool,
-    next_slot: u32,
-    /// The topic and the place in it, by member, epoch and slot.
-    pub(super) outs: BTreeMap<(u32, u32, u32), (usize, u64)>,
-}
-
-impl Group {
-    pub(super) fn new(name: SubscriptionName, topics: Vec<TopicName>, ordering: Ordering) -> Self {
-        let mut parts = Vec::new();
-        parts.resize_with(ordering.partitions() as usize, Part::default);
-        let ordered = ordering != Ordering::Shared;
-        Self { name, topics, ordered, parts, members: Vec::new(), offset: 0 }
-    }
-
-    pub(super) fn is(&self, name: &SubscriptionName, topics: &[TopicName]) -> bool {
-        self.name == *name && self.topics == topics
-    }
-}
 
 impl State {
     pub(super) fn join(&mut self, process: usize, options: &ConsumerOptions) -> Result<(usize, Signals)> {

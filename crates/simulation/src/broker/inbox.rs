@@ -1,4 +1,3 @@
-use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -6,47 +5,6 @@ use partitura_broker::{Inbox, InboxAddress, Message, Result};
 use tokio::sync::Notify;
 
 use crate::process::Process;
-
-/// Number of replies beyond which the oldest are dropped.
-const BOUND: usize = 1_000;
-
-/// All inboxes, by address.
-#[derive(Debug, Default)]
-pub(crate) struct Inboxes {
-    open: BTreeMap<String, Open>,
-    count: u64,
-}
-
-#[derive(Debug)]
-struct Open {
-    process: usize,
-    messages: VecDeque<Message>,
-    arrived: Arc<Notify>,
-}
-
-impl Inboxes {
-    pub(super) fn open(&mut self, process: usize) -> (InboxAddress, Arc<Notify>) {
-        self.count += 1;
-        let (address, arrived) = (format!("inbox-{}", self.count), Arc::new(Notify::new()));
-        self.open.insert(address.clone(), Open { process, messages: VecDeque::new(), arrived: arrived.clone() });
-        (InboxAddress::new(address), arrived)
-    }
-
-    pub(super) fn close(&mut self, process: usize) {
-        self.open.retain(|_, open| open.process != process);
-    }
-
-    /// An address that is gone is not an error.
-    pub(super) fn deliver(&mut self, address: &InboxAddress, message: Message) {
-        if let Some(open) = self.open.get_mut(address.as_str()) {
-            if open.messages.len() == BOUND {
-                open.messages.pop_front();
-            }
-            open.messages.push_back(message);
-            open.arrived.notify_one();
-        }
-    }
-}
 
 #[derive(Debug)]
 pub(super) struct SimInbox {

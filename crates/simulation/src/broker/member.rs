@@ -1,64 +1,11 @@
 //! Consumers as the broker sees them: the events for them, and their states.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
-use std::time::Duration;
-
-use partitura_broker::{AckToken, ConsumerOptions, Error, ErrorKind, Event, Partition, Result};
-use tokio::sync::Notify;
+use partitura_broker::{AckToken, Error, ErrorKind, Event, Partition, Result};
 
 use crate::agenda::Deed;
+use crate::model::member::Member;
 use crate::mutant::Mutant;
 use crate::world::State;
-
-/// Wakes one consumer.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Signals(Arc<Notify>);
-
-impl Signals {
-    pub(super) fn wake(&self) {
-        self.0.notify_one();
-    }
-
-    pub(super) async fn woken(&self) {
-        self.0.notified().await;
-    }
-}
-
-/// One consumer of a subscription.
-#[derive(Debug)]
-pub(crate) struct Member {
-    pub(super) process: usize,
-    pub(super) group: usize,
-    pub(super) credit: usize,
-    pub(super) held: usize,
-    pub(super) revoke_within: Duration,
-    pub(super) signals: Signals,
-    /// The broker has cut it off, and gives it no deliveries.
-    pub(super) away: bool,
-    /// It does not receive its events.
-    pub(super) deaf: bool,
-    events: VecDeque<Result<Event>>,
-    /// Settlements on their way.
-    pub(super) pending: VecDeque<AckToken>,
-}
-
-impl Member {
-    pub(super) fn new(process: usize, group: usize, options: &ConsumerOptions, signals: Signals) -> Self {
-        Self {
-            process,
-            group,
-            credit: options.credit.messages.get(),
-            held: 0,
-            revoke_within: options.revoke_within,
-            signals,
-            away: false,
-            deaf: false,
-            events: VecDeque::new(),
-            pending: VecDeque::new(),
-        }
-    }
-}
 
 impl State {
     pub(super) fn tell(&mut self, member: usize, event: Event) {

@@ -19,12 +19,8 @@ use partitura_broker::{
 };
 
 use self::consumer::SimConsumer;
-pub(crate) use self::group::Group;
-pub(crate) use self::inbox::Inboxes;
 use self::inbox::SimInbox;
-pub(crate) use self::member::Member;
 use self::producer::SimProducer;
-pub(crate) use self::topic::Topic;
 use crate::plan::Keeper;
 use crate::process::Process;
 use crate::world::State;

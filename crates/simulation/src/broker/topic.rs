@@ -1,85 +1,14 @@
 //! Topics and their messages.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use bytes::Bytes;
 use partitura_broker::{
     Delayed, Error, ErrorKind, Message, Ordering, Partition, Receipt, Result, Timestamp, TopicKind, Topology,
     partition_of,
 };
 
-use super::group::Group;
 use crate::agenda::Deed;
+use crate::model::group::Group;
+use crate::model::topic::{Queue, Topic};
 use crate::world::State;
-
-#[derive(Debug)]
-pub(crate) struct Topic {
-    kind: TopicKind,
-    ordering: Ordering,
-    pub(super) queues: Vec<Queue>,
-    /// The one subscription of a queue.
-    pub(super) group: Option<usize>,
-}
-
-/// One partition of a queue.
-#[derive(Debug, Default)]
-pub(crate) struct Queue {
-    next: u64,
-    /// In the order in which they are delivered.
-    pub(super) stored: BTreeMap<u64, Stored>,
-    /// Not due yet.
-    delayed: BTreeMap<(Timestamp, u64), Message>,
-}
-
-#[derive(Debug)]
-pub(crate) struct Stored {
-    pub(super) message: Message,
-    visible_at: u64,
-    /// With a consumer.
-    pub(super) out: bool,
-    pub(super) delivered: u32,
-}
-
-impl Queue {
-    fn push(&mut self, message: Message, visible_at: u64) {
-        self.next += 1;
-        self.stored.insert(self.next, Stored { message, visible_at, out: false, delivered: 0 });
-    }
-
-    /// A message that is due joins the order of its key.
-    fn promote(&mut self, wall: Timestamp, now: u64) {
-        while let Some(entry) = self.delayed.first_entry().filter(|entry| entry.key().0 <= wall) {
-            let message = entry.remove();
-            self.push(message, now);
-        }
-    }
-
-    /// The time at which the next message will be ready, in milliseconds of the world.
-    pub(super) fn next_at(&self, wall: Timestamp, now: u64) -> Option<u64> {
-        let visible = self.stored.values().filter(|stored| !stored.out && stored.visible_at > now);
-        let due = self.delayed.keys().next().map(|(due, _)| now + due.since(wall).as_millis() as u64);
-        visible.map(|stored| stored.visible_at).chain(due).min()
-    }
-
-    /// The next message to deliver. `passed_over` are keys that wait; `overtake` is a bug.
-    pub(super) fn deliverable(&self, now: u64, passed_over: &mut BTreeSet<Bytes>, overtake: bool) -> Option<u64> {
-        let candidates = self.stored.iter().filter(|(_, stored)| !stored.out);
-        let mut visible = candidates.filter(|(_, stored)| match &stored.message.key {
-            None => stored.visible_at <= now,
-            Some(key) if passed_over.contains(key) => false,
-            Some(_) if stored.visible_at <= now => true,
-            Some(key) => {
-                // Nothing of its key may overtake it.
-                passed_over.insert(key.clone());
-                false
-            }
-        });
-        if overtake {
-            return visible.next_back().map(|(seq, _)| *seq);
-        }
-        visible.next().map(|(seq, _)| *seq)
-    }
-}
 
 impl State {
     pub(super) fn declare(&mut self, topology: &Topology) -> Result<()> {

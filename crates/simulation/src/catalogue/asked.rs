@@ -5,9 +5,11 @@ use std::sync::Arc;
 use partitura::history::{Event, EventKind};
 use partitura::{Client, ClientError, Cx, StartPolicy, Workflow, WorkflowHandle};
 
+use super::entry::{Entry, entry};
+use super::expected::{Expected, Outcome};
 use super::operating::operated;
-use super::performing::{Performance, outcome, pause};
-use super::{Entry, Expected, Heard, Outcome, Part, Piece, Upset, Verdict, entry};
+use super::performing::{Heard, Part, Performance, Piece, Verdict, outcome, pause};
+use super::upset::Upset;
 use crate::random::Random;
 use crate::service::{Call, PlayerStub};
 use crate::world::World;

@@ -4,8 +4,12 @@ use partitura::history::{Definition, Event, EventKind};
 use partitura::{Cx, Worker, Workflow};
 use serde::{Deserialize, Serialize};
 
+use super::entry::{Entry, entry};
+use super::expected::{Expected, Outcome, REASON};
 use super::interrupted::Journey;
-use super::{Act, Entry, Expected, Outcome, Piece, REASON, Upset, entry, piece};
+use super::performing::{Act, Piece, piece};
+use super::upset::Upset;
+use crate::plan::Generation;
 use crate::random::Random;
 use crate::service::{Call, PlayerStub};
 
@@ -13,21 +17,6 @@ pub(super) const WORKFLOWS: &[Entry] = &[
     Entry { name: Fixed::NAME, definition: Definition::of::<Fixed>, register: conduct, children: &[Journey::NAME] },
     entry::<Patron>().of(&[Fixed::NAME]),
 ];
-
-/// The generation of a worker's code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Generation {
-    /// The first code. It has a flaw, and panics where its input says so; it does not have the change.
-    Old,
-    /// Without the flaw, and with a change that takes no account of older instances.
-    Hasty,
-    /// That is corrected, too. In the end all workers have this code.
-    Fixed,
-}
-
-impl Generation {
-    pub(crate) const ALL: [Self; 3] = [Self::Old, Self::Hasty, Self::Fixed];
-}
 
 fn conduct(worker: Worker, generation: Generation) -> Worker {
     match generation {

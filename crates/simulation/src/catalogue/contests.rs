@@ -7,10 +7,10 @@ use partitura::history::{Event, EventKind};
 use partitura::{Client, ClientError, StartPolicy, Workflow};
 
 use super::changed::{Fixed, Score, in_one_tune};
+use super::expected::{Expected, Outcome};
 use super::operating::operated;
-use super::performing::{Performance, outcome, pause};
+use super::performing::{Heard, Part, Performance, Piece, Verdict, outcome, pause};
 use super::solos::{Sequence, in_sequence};
-use super::{Expected, Heard, Outcome, Part, Piece, Verdict};
 use crate::random::Random;
 use crate::service::Call;
 use crate::world::World;

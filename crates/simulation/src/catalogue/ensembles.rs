@@ -2,9 +2,12 @@
 
 use partitura::{Cx, TaskError, Workflow, join_all, millis, minutes, select};
 
+use super::entry::{Entry, entry};
+use super::expected::{Expected, Outcome, REASON};
+use super::performing::{Act, Piece, piece};
 use super::solos::{Sequence, in_sequence};
+use super::upset::Upset;
 use super::waiting::{Counted, CountedSignal};
-use super::{Act, Entry, Expected, Outcome, Piece, REASON, Upset, entry, piece};
 use crate::random::Random;
 use crate::service::{Call, PlayerStub};
 

@@ -3,9 +3,11 @@
 use partitura::history::{Event, EventKind};
 use partitura::{Cx, Workflow};
 
+use super::entry::{Entry, entry};
+use super::expected::{Expected, Outcome, REASON, call};
+use super::performing::{Act, Piece, piece};
 use super::solos::firsts;
-use super::{Act, Entry, Expected, Outcome, Piece, REASON, Upset, entry, piece};
-use crate::checks::call;
+use super::upset::Upset;
 use crate::random::Random;
 use crate::service::{Call, PlayerStub};
 

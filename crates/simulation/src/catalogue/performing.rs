@@ -8,8 +8,8 @@ use futures::future::BoxFuture;
 use partitura::history::Event;
 use partitura::{Client, ClientError, Signal, StartPolicy, Workflow, WorkflowError, WorkflowHandle};
 
+use super::expected::{Expected, Outcome, REASON};
 use super::operating::{Operate, operated};
-use super::{Expected, Outcome, REASON};
 use crate::world::World;
 
 /// The part of a world under one id.

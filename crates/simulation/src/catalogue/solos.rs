@@ -6,7 +6,10 @@ use std::collections::BTreeSet;
 use partitura::history::{Event, EventKind};
 use partitura::{Cx, millis};
 
-use super::{Entry, Expected, Outcome, Piece, Upset, entry, piece};
+use super::entry::{Entry, entry};
+use super::expected::{Expected, Outcome};
+use super::performing::{Piece, piece};
+use super::upset::Upset;
 use crate::random::Random;
 use crate::service::{Call, PlayerStub};
 use crate::world::World;

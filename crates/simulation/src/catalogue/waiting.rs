@@ -2,7 +2,10 @@
 
 use partitura::{Cx, Signal};
 
-use super::{Act, Entry, Expected, Outcome, Piece, Upset, entry, piece};
+use super::entry::{Entry, entry};
+use super::expected::{Expected, Outcome};
+use super::performing::{Act, Piece, piece};
+use super::upset::Upset;
 use crate::random::Random;
 use crate::service::{Call, PlayerStub};
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use partitura::StartPolicy;
 use partitura::history::EventKind;
 
-use super::{Ended, Found, Run, Told, as_the_model_says, calls_of, end_of, story};
+use super::run::{Ended, Found, Run, Told, as_the_model_says, calls_of, end_of, story};
 use crate::catalogue::operating::CLOSED;
 use crate::catalogue::{Expected, Outcome, Verdict};
 use crate::world::State;

@@ -1,49 +1,22 @@
 //! The invariants of a world at rest.
 
 mod contests;
+mod run;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use partitura::Summary;
 use partitura::events::CloudEvent;
 use partitura::history::{Event, EventKind, Execution};
-use partitura::{FailureKind, StartPolicy, Summary};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 
-use crate::calls::Task;
-use crate::catalogue::{Expected, Heard, Model, Outcome, definition};
+pub(crate) use self::run::{Ended, Told};
+use self::run::{Found, Run, story};
+use crate::catalogue::{call, definition};
+use crate::model::calls::Task;
 use crate::rows::{body, mentions};
 use crate::world::State;
-
-/// A piece that was performed, and the answers to its clients.
-pub(crate) struct Ended {
-    pub(crate) id: String,
-    pub(crate) workflow: &'static str,
-    pub(crate) model: Model,
-    pub(crate) told: Vec<Told>,
-}
-
-/// The answers to one of its clients, and its start.
-pub(crate) struct Told {
-    pub(crate) number: usize,
-    pub(crate) policy: StartPolicy,
-    pub(crate) heard: Heard,
-}
-
-/// A run of an instance, as it is stored.
-struct Run {
-    name: String,
-    workflow: String,
-    id: String,
-    run: String,
-    /// Whether its code was once unable to go on.
-    stopped: bool,
-    turns: Vec<Vec<Event>>,
-    events: Vec<Event>,
-}
-
-type Found = Result<(), (&'static str, String)>;
 
 /// Checks everything, and notes the first violation.
 pub(crate) fn run(state: &mut State, ended: &[Ended]) {
@@ -264,61 +237,4 @@ fn steps_were_run(state: &State, runs: &[Run]) -> Found {
         }
     }
     Ok(())
-}
-
-/// Compares a run with its model.
-fn as_the_model_says(run: &Run, Expected { outcome, calls, others }: Expected, runs: &[Run]) -> Found {
-    let told = || story(&run.events);
-    let ended = end_of(run);
-    if ended.as_ref() != Some(&outcome) {
-        let text = format!("{}: {ended:?} instead of {outcome:?}:\n{}", run.name, told());
-        return Err(("a workflow ends as its model says", text));
-    }
-    let scheduled = calls_of(run);
-    if scheduled != calls {
-        let text = format!("{}: {scheduled:?} instead of {calls:?}:\n{}", run.name, told());
-        return Err(("tasks and compensations are called exactly when due", text));
-    }
-    for (workflow, id, outcome) in others {
-        let name = format!("{workflow}/{id}");
-        let found: Vec<_> = runs.iter().filter(|run| run.name == name).map(end_of).collect();
-        if found != [Some(outcome.clone())] {
-            let text = format!("{name}, of {}: {found:?} instead of {outcome:?}", run.name);
-            return Err(("what a workflow starts ends as its model says", text));
-        }
-    }
-    Ok(())
-}
-
-fn end_of(run: &Run) -> Option<Outcome> {
-    run.events.last().map(|event| outcome_of(&event.kind))
-}
-
-fn calls_of(run: &Run) -> Vec<String> {
-    run.events.iter().filter_map(|event| call(&event.kind)).collect()
-}
-
-fn outcome_of(end: &EventKind) -> Outcome {
-    match end {
-        EventKind::WorkflowCompleted { result } => Outcome::Ok(result.decode().unwrap_or(Value::Null)),
-        EventKind::WorkflowFailed { failure } if failure.kind == FailureKind::Application => {
-            let details = failure.details.as_ref().and_then(|details| details.decode().ok());
-            Outcome::Err(details.unwrap_or(Value::Null))
-        }
-        EventKind::WorkflowCancelled { reason, .. } => Outcome::Cancelled(reason.clone().unwrap_or_default()),
-        EventKind::WorkflowFailed { failure } => Outcome::Other(failure.message.clone()),
-        other => Outcome::Other(format!("{other:?}")),
-    }
-}
-
-/// A scheduled task as models write it.
-pub(crate) fn call(event: &EventKind) -> Option<String> {
-    let EventKind::TaskScheduled { method, args, .. } = event else { return None };
-    let args: Value = args.decode().ok()?;
-    let name = args.pointer("/call/name").or_else(|| args.get("name"))?;
-    Some(format!("{method}({})", name.as_str()?))
-}
-
-fn story(events: &[Event]) -> String {
-    events.iter().map(|event| format!("    {event}\n")).collect()
 }

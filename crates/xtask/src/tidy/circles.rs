@@ -16,7 +16,6 @@ const CIRCULAR: &[&str] = &[
     "adapters/template",
     "crates/adapter-kit",
     "crates/engine",
-    "crates/simulation",
     "crates/workflow",
 ];
 
