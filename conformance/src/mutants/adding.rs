@@ -9,8 +9,8 @@ use partitura_broker::{Capabilities, Event, Message, MessageId, Producer, Receip
 use tokio::time::Instant;
 
 use super::mutant::{Mutant, mutant};
+use super::mutation::{Mutation, Own, wrap};
 use super::publishing::publish_some;
-use super::twist::{Own, Twist, wrap};
 
 pub(super) const MUTANTS: &[Mutant] = &[
     mutant!(
@@ -46,7 +46,7 @@ impl Deduplicates {
 }
 
 #[async_trait]
-impl Twist for Deduplicates {
+impl Mutation for Deduplicates {
     fn capabilities(&self, mut honest: Capabilities) -> Capabilities {
         honest.supports.deduplication = Some(WINDOW);
         honest
@@ -67,7 +67,7 @@ impl Twist for Deduplicates {
 struct Holds(Duration);
 
 #[async_trait]
-impl Twist for Holds {
+impl Mutation for Holds {
     fn capabilities(&self, mut honest: Capabilities) -> Capabilities {
         honest.hold = Some(HOLD);
         honest

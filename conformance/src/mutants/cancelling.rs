@@ -9,7 +9,7 @@ use bytes::Bytes;
 use partitura_broker::{Delayed, Event, Message, MessageId, Producer, Receipt, Result, TopicName};
 
 use super::mutant::{Mutant, mutant};
-use super::twist::{Own, Twist, wrap};
+use super::mutation::{Mutation, Own, wrap};
 
 pub(super) const MUTANTS: &[Mutant] = &[
     mutant!(
@@ -92,7 +92,7 @@ async fn without(own: &mut Own, ids: &Ids) -> Result<Event> {
 struct CancelsNothing(Ids);
 
 #[async_trait]
-impl Twist for CancelsNothing {
+impl Mutation for CancelsNothing {
     async fn cancel(&self, inner: &Arc<dyn Producer>, delayed: Vec<Delayed>) -> Vec<Result<bool>> {
         let mut answers = Vec::with_capacity(delayed.len());
         for delayed in delayed {
@@ -114,7 +114,7 @@ type Published = HashMap<(TopicName, Option<Bytes>), Vec<Delayed>>;
 struct CancelsItsNeighbour(Mutex<Published>);
 
 #[async_trait]
-impl Twist for CancelsItsNeighbour {
+impl Mutation for CancelsItsNeighbour {
     async fn publish(&self, inner: &Arc<dyn Producer>, batch: Vec<Message>) -> Vec<Result<Receipt>> {
         for delayed in batch.iter().filter_map(Message::delayed) {
             let mut published = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -138,7 +138,7 @@ impl Twist for CancelsItsNeighbour {
 struct DeniesCancelling;
 
 #[async_trait]
-impl Twist for DeniesCancelling {
+impl Mutation for DeniesCancelling {
     async fn cancel(&self, inner: &Arc<dyn Producer>, delayed: Vec<Delayed>) -> Vec<Result<bool>> {
         inner.cancel(delayed).await.into_iter().map(|answer| answer.map(|_| false)).collect()
     }
@@ -148,7 +148,7 @@ impl Twist for DeniesCancelling {
 struct CancelsWhatIsGone;
 
 #[async_trait]
-impl Twist for CancelsWhatIsGone {
+impl Mutation for CancelsWhatIsGone {
     async fn cancel(&self, inner: &Arc<dyn Producer>, delayed: Vec<Delayed>) -> Vec<Result<bool>> {
         inner.cancel(delayed).await.into_iter().map(|answer| answer.map(|_| true)).collect()
     }
@@ -158,7 +158,7 @@ impl Twist for CancelsWhatIsGone {
 struct TurnsAnswersAround;
 
 #[async_trait]
-impl Twist for TurnsAnswersAround {
+impl Mutation for TurnsAnswersAround {
     async fn cancel(&self, inner: &Arc<dyn Producer>, delayed: Vec<Delayed>) -> Vec<Result<bool>> {
         let mut answers = inner.cancel(delayed).await;
         answers.reverse();
@@ -170,7 +170,7 @@ impl Twist for TurnsAnswersAround {
 struct TakesIdsForEver(Ids);
 
 #[async_trait]
-impl Twist for TakesIdsForEver {
+impl Mutation for TakesIdsForEver {
     async fn cancel(&self, inner: &Arc<dyn Producer>, delayed: Vec<Delayed>) -> Vec<Result<bool>> {
         for delayed in &delayed {
             remember(&self.0, &delayed.id);
@@ -188,7 +188,7 @@ impl Twist for TakesIdsForEver {
 struct LosesTheRace(Ids);
 
 #[async_trait]
-impl Twist for LosesTheRace {
+impl Mutation for LosesTheRace {
     async fn cancel(&self, inner: &Arc<dyn Producer>, delayed: Vec<Delayed>) -> Vec<Result<bool>> {
         let mut answers = Vec::with_capacity(delayed.len());
         for delayed in delayed {
@@ -213,7 +213,7 @@ impl Twist for LosesTheRace {
 struct CancelsInMemory(Ids);
 
 #[async_trait]
-impl Twist for CancelsInMemory {
+impl Mutation for CancelsInMemory {
     async fn cancel(&self, _: &Arc<dyn Producer>, delayed: Vec<Delayed>) -> Vec<Result<bool>> {
         delayed.iter().map(|delayed| Ok(remember(&self.0, &delayed.id))).collect()
     }

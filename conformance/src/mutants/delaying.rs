@@ -10,8 +10,8 @@ use bytes::Bytes;
 use partitura_broker::{ConsumerOptions, Event, Message, Producer, Receipt, Result, Timestamp};
 
 use super::mutant::{Mutant, mutant};
+use super::mutation::{Mutation, Own, wrap};
 use super::publishing::publish_some;
-use super::twist::{Own, Twist, wrap};
 
 pub(super) const MUTANTS: &[Mutant] = &[
     mutant!("delivers_at_once", "delay.never_early", "ignores delays", Shifts(Shift::Drop)),
@@ -68,7 +68,7 @@ struct Shifts(Shift);
 const DUE: &str = "mutant-due";
 
 #[async_trait]
-impl Twist for Shifts {
+impl Mutation for Shifts {
     async fn publish(&self, inner: &Arc<dyn Producer>, mut batch: Vec<Message>) -> Vec<Result<Receipt>> {
         const YEAR: u64 = 366 * 24 * 60 * 60 * 1_000;
         let now = crate::client::now();
@@ -105,7 +105,7 @@ impl Twist for Shifts {
 struct DropsPastDue;
 
 #[async_trait]
-impl Twist for DropsPastDue {
+impl Mutation for DropsPastDue {
     async fn publish(&self, inner: &Arc<dyn Producer>, batch: Vec<Message>) -> Vec<Result<Receipt>> {
         let now = crate::client::now();
         publish_some(inner, batch, |message| message.not_before.is_none_or(|due| due > now)).await
@@ -118,7 +118,7 @@ type Timers = HashMap<(Option<Bytes>, Option<Timestamp>), ()>;
 struct OneTimerATick(Mutex<Timers>);
 
 #[async_trait]
-impl Twist for OneTimerATick {
+impl Mutation for OneTimerATick {
     async fn publish(&self, inner: &Arc<dyn Producer>, batch: Vec<Message>) -> Vec<Result<Receipt>> {
         let fresh = |message: &Message| {
             let mut timers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -132,7 +132,7 @@ impl Twist for OneTimerATick {
 struct DelaysHoldUp(Mutex<HashMap<Option<Bytes>, Timestamp>>);
 
 #[async_trait]
-impl Twist for DelaysHoldUp {
+impl Mutation for DelaysHoldUp {
     async fn publish(&self, inner: &Arc<dyn Producer>, batch: Vec<Message>) -> Vec<Result<Receipt>> {
         let free = |message: &Message| {
             let mut latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -151,7 +151,7 @@ impl Twist for DelaysHoldUp {
 struct DropsUnattended(AtomicUsize);
 
 #[async_trait]
-impl Twist for DropsUnattended {
+impl Mutation for DropsUnattended {
     fn join(&self, options: ConsumerOptions) -> ConsumerOptions {
         self.0.fetch_add(1, Ordering::Relaxed);
         options

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use partitura_broker::{Delivery, Event, Message, MessageId, Producer, Receipt, Result};
 
 use super::mutant::{Mutant, mutant};
-use super::twist::{Own, Twist, wrap};
+use super::mutation::{Mutation, Own, wrap};
 
 pub(super) const MUTANTS: &[Mutant] = &[
     mutant!("swaps_two", "order.key_basic", "swaps two messages of a key now and then", SwapsTwo(AtomicUsize::new(0))),
@@ -51,7 +51,7 @@ fn every(counter: &AtomicUsize, nth: usize) -> bool {
 struct SwapsTwo(AtomicUsize);
 
 #[async_trait]
-impl Twist for SwapsTwo {
+impl Mutation for SwapsTwo {
     async fn next(&self, own: &mut Own) -> Result<Event> {
         own.map(|mut all| {
             let pair = (1..all.len()).find_map(|b| {
@@ -71,7 +71,7 @@ impl Twist for SwapsTwo {
 struct DeliversTwice(AtomicUsize);
 
 #[async_trait]
-impl Twist for DeliversTwice {
+impl Mutation for DeliversTwice {
     async fn next(&self, own: &mut Own) -> Result<Event> {
         let event = own.next().await?;
         if let (Event::Deliveries(all), true) = (&event, every(&self.0, 7)) {
@@ -86,7 +86,7 @@ impl Twist for DeliversTwice {
 struct NewBeforeOld;
 
 #[async_trait]
-impl Twist for NewBeforeOld {
+impl Mutation for NewBeforeOld {
     async fn next(&self, own: &mut Own) -> Result<Event> {
         own.map(|mut all| {
             all.sort_by_key(|delivery| delivery.redelivered);
@@ -100,7 +100,7 @@ impl Twist for NewBeforeOld {
 struct NeverFlags;
 
 #[async_trait]
-impl Twist for NeverFlags {
+impl Mutation for NeverFlags {
     async fn next(&self, own: &mut Own) -> Result<Event> {
         own.map(|all| all.into_iter().map(|delivery| Delivery { redelivered: false, ..delivery }).collect()).await
     }
@@ -110,7 +110,7 @@ impl Twist for NeverFlags {
 struct BroadcastsToOne;
 
 #[async_trait]
-impl Twist for BroadcastsToOne {
+impl Mutation for BroadcastsToOne {
     async fn next(&self, own: &mut Own) -> Result<Event> {
         let deaf = own.options.subscription.is_none() && own.number > 0;
         own.map(|all| if deaf { Vec::new() } else { all }).await
@@ -121,7 +121,7 @@ impl Twist for BroadcastsToOne {
 struct NotCancelSafe;
 
 #[async_trait]
-impl Twist for NotCancelSafe {
+impl Mutation for NotCancelSafe {
     async fn next(&self, own: &mut Own) -> Result<Event> {
         let event = own.next().await?;
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -134,7 +134,7 @@ impl Twist for NotCancelSafe {
 struct ForgetsDelays(Mutex<HashSet<MessageId>>);
 
 #[async_trait]
-impl Twist for ForgetsDelays {
+impl Mutation for ForgetsDelays {
     async fn publish(&self, inner: &Arc<dyn Producer>, batch: Vec<Message>) -> Vec<Result<Receipt>> {
         {
             let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -157,7 +157,7 @@ impl Twist for ForgetsDelays {
 struct LosesOnRestart;
 
 #[async_trait]
-impl Twist for LosesOnRestart {
+impl Mutation for LosesOnRestart {
     async fn next(&self, own: &mut Own) -> Result<Event> {
         own.map(|mut all| {
             all.retain(|delivery| !delivery.redelivered || !delivery.message.id.as_str().ends_with('7'));
@@ -171,7 +171,7 @@ impl Twist for LosesOnRestart {
 struct LateTimersFirst;
 
 #[async_trait]
-impl Twist for LateTimersFirst {
+impl Mutation for LateTimersFirst {
     async fn next(&self, own: &mut Own) -> Result<Event> {
         own.map(|mut all| {
             all.sort_by_key(|delivery| delivery.message.not_before.is_none());

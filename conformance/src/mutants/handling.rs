@@ -11,8 +11,8 @@ use partitura_broker::{Delivery, Error, ErrorKind, Event, Message, Partition, Pr
 use partitura_lanes::{Retry, headers};
 
 use super::mutant::{Mutant, mutant};
+use super::mutation::{Mutation, Own, wrap};
 use super::publishing::{publish_some, stored, to};
-use super::twist::{Own, Twist, wrap};
 use crate::own_key::replace_key;
 
 const MAIN: &str = ".orders";
@@ -52,7 +52,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
 struct EachAlone;
 
 #[async_trait]
-impl Twist for EachAlone {
+impl Mutation for EachAlone {
     async fn next(&self, own: &mut Own) -> Result<Event> {
         own.map(|mut all| {
             all.iter_mut().for_each(|delivery| replace_key(delivery, delivery.message.id.to_string()));
@@ -67,7 +67,7 @@ impl Twist for EachAlone {
 struct OneLane;
 
 #[async_trait]
-impl Twist for OneLane {
+impl Mutation for OneLane {
     async fn next(&self, own: &mut Own) -> Result<Event> {
         own.map(|mut all| {
             all.iter_mut().for_each(|delivery| replace_key(delivery, "one"));
@@ -82,7 +82,7 @@ impl Twist for OneLane {
 struct Loses(&'static str);
 
 #[async_trait]
-impl Twist for Loses {
+impl Mutation for Loses {
     async fn publish(&self, inner: &Arc<dyn Producer>, batch: Vec<Message>) -> Vec<Result<Receipt>> {
         publish_some(inner, batch, |message| !to(&message.topic, self.0)).await
     }
@@ -93,7 +93,7 @@ impl Twist for Loses {
 struct Overtakes(Mutex<HashSet<Option<Bytes>>>);
 
 #[async_trait]
-impl Twist for Overtakes {
+impl Mutation for Overtakes {
     async fn publish(&self, inner: &Arc<dyn Producer>, batch: Vec<Message>) -> Vec<Result<Receipt>> {
         let parked = batch.iter().filter(|message| to(&message.topic, PARKING)).map(|message| message.key.clone());
         self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(parked);
@@ -118,7 +118,7 @@ impl Twist for Overtakes {
 struct ForgetsParking;
 
 #[async_trait]
-impl Twist for ForgetsParking {
+impl Mutation for ForgetsParking {
     async fn next(&self, own: &mut Own) -> Result<Event> {
         own.map(|mut all| {
             for delivery in all.iter_mut().filter(|delivery| to(&delivery.message.topic, PARKING)) {
@@ -141,7 +141,7 @@ impl Twist for ForgetsParking {
 struct CannotBury;
 
 #[async_trait]
-impl Twist for CannotBury {
+impl Mutation for CannotBury {
     async fn publish(&self, inner: &Arc<dyn Producer>, batch: Vec<Message>) -> Vec<Result<Receipt>> {
         if !batch.iter().any(|message| to(&message.topic, DEAD)) {
             return inner.publish(batch).await;
@@ -154,7 +154,7 @@ impl Twist for CannotBury {
 struct BuriesTwice;
 
 #[async_trait]
-impl Twist for BuriesTwice {
+impl Mutation for BuriesTwice {
     async fn publish(&self, inner: &Arc<dyn Producer>, batch: Vec<Message>) -> Vec<Result<Receipt>> {
         let again: Vec<Message> = batch.iter().filter(|message| to(&message.topic, DEAD)).cloned().collect();
         let results = inner.publish(batch).await;
@@ -167,7 +167,7 @@ impl Twist for BuriesTwice {
 struct SettlesAll;
 
 #[async_trait]
-impl Twist for SettlesAll {
+impl Mutation for SettlesAll {
     async fn leave(&self, mut own: Own) -> Result<()> {
         own.inner.settle(&crate::client::tokens(&own.handed_out));
         own.inner.close().await
@@ -178,7 +178,7 @@ impl Twist for SettlesAll {
 struct BuriesLater;
 
 #[async_trait]
-impl Twist for BuriesLater {
+impl Mutation for BuriesLater {
     async fn publish(&self, inner: &Arc<dyn Producer>, batch: Vec<Message>) -> Vec<Result<Receipt>> {
         if !batch.iter().any(|message| to(&message.topic, DEAD)) {
             return inner.publish(batch).await;
@@ -201,7 +201,7 @@ fn is_redriven(message: &Message) -> bool {
 struct Backwards;
 
 #[async_trait]
-impl Twist for Backwards {
+impl Mutation for Backwards {
     async fn publish(&self, inner: &Arc<dyn Producer>, mut batch: Vec<Message>) -> Vec<Result<Receipt>> {
         if batch.iter().any(is_redriven) {
             batch.reverse();
@@ -214,7 +214,7 @@ impl Twist for Backwards {
 struct ForgetsRedrives;
 
 #[async_trait]
-impl Twist for ForgetsRedrives {
+impl Mutation for ForgetsRedrives {
     async fn publish(&self, inner: &Arc<dyn Producer>, mut batch: Vec<Message>) -> Vec<Result<Receipt>> {
         for message in batch.iter_mut().filter(|message| is_redriven(message)) {
             message.headers.remove(headers::REDRIVEN);
@@ -227,7 +227,7 @@ impl Twist for ForgetsRedrives {
 struct IgnoresFailures;
 
 #[async_trait]
-impl Twist for IgnoresFailures {
+impl Mutation for IgnoresFailures {
     async fn publish(&self, inner: &Arc<dyn Producer>, batch: Vec<Message>) -> Vec<Result<Receipt>> {
         let answer = |result: Result<Receipt>| Ok(result.unwrap_or(Receipt { partition: Partition(0) }));
         inner.publish(batch).await.into_iter().map(answer).collect()
@@ -238,7 +238,7 @@ impl Twist for IgnoresFailures {
 struct LosesTraces;
 
 #[async_trait]
-impl Twist for LosesTraces {
+impl Mutation for LosesTraces {
     async fn publish(&self, inner: &Arc<dyn Producer>, mut batch: Vec<Message>) -> Vec<Result<Receipt>> {
         for message in batch.iter_mut().filter(|message| to(&message.topic, DEAD)) {
             ["traceparent", "tracestate"].iter().for_each(|name| message.headers.remove(name));

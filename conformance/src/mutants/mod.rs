@@ -6,13 +6,13 @@ mod delaying;
 mod delivering;
 mod handling;
 mod mutant;
+mod mutation;
 mod naming;
 mod owning;
 mod promising;
 mod publishing;
 mod settling;
 mod trial;
-mod twist;
 
 pub use self::mutant::Mutant;
 pub(crate) use self::trial::try_on;

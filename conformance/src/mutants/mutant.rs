@@ -51,14 +51,14 @@ impl Mutant {
     }
 }
 
-/// Writes a [`Mutant`] down: its name, the case that it fails, what it does, and what does it: a twist of the broker, of
-/// the `view` that lanes have of it, or of a `twin`; or a change of the lanes' `options`.
+/// Makes a [`Mutant`]: its name, the case that it fails, a description, and a mutation of the broker, of the `view` that
+/// lanes have of it, or of a `twin`; or a change of the lanes' `options`.
 macro_rules! mutant {
     (@ $name:literal, $breaks:literal, $what:literal, $how:expr) => {
         $crate::mutants::mutant::Mutant { name: $name, breaks: $breaks, what: $what, how: $how }
     };
-    (view $name:literal, $breaks:literal, $what:literal, $twist:expr $(,)?) => {
-        mutant!(@ $name, $breaks, $what, $crate::mutants::mutant::Breaks::View(|broker| wrap(broker, $twist)))
+    (view $name:literal, $breaks:literal, $what:literal, $mutation:expr $(,)?) => {
+        mutant!(@ $name, $breaks, $what, $crate::mutants::mutant::Breaks::View(|broker| wrap(broker, $mutation)))
     };
     (options $name:literal, $breaks:literal, $what:literal, $change:expr $(,)?) => {
         mutant!(@ $name, $breaks, $what, $crate::mutants::mutant::Breaks::Options($change))
@@ -69,8 +69,8 @@ macro_rules! mutant {
             broken: |broker| wrap(broker, $broken),
         })
     };
-    ($name:literal, $breaks:literal, $what:literal, $twist:expr $(,)?) => {
-        mutant!(@ $name, $breaks, $what, $crate::mutants::mutant::Breaks::Broker(|broker| wrap(broker, $twist)))
+    ($name:literal, $breaks:literal, $what:literal, $mutation:expr $(,)?) => {
+        mutant!(@ $name, $breaks, $what, $crate::mutants::mutant::Breaks::Broker(|broker| wrap(broker, $mutation)))
     };
 }
 pub(super) use mutant;

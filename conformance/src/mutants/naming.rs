@@ -9,7 +9,7 @@ use partitura_broker::{
 };
 
 use super::mutant::{Mutant, mutant};
-use super::twist::{Twist, wrap};
+use super::mutation::{Mutation, wrap};
 
 pub(super) const MUTANTS: &[Mutant] = &[
     mutant!(
@@ -62,7 +62,7 @@ fn by_dots(name: &str) -> String {
 }
 
 #[async_trait]
-impl Twist for JoinsByDots {
+impl Mutation for JoinsByDots {
     async fn declare(&self, inner: &dyn Broker, topology: &Topology) -> Result<()> {
         declare(inner, topology, by_dots).await
     }
@@ -86,7 +86,7 @@ fn cut(name: &str) -> String {
 }
 
 #[async_trait]
-impl Twist for CutsNames {
+impl Mutation for CutsNames {
     async fn declare(&self, inner: &dyn Broker, topology: &Topology) -> Result<()> {
         declare(inner, topology, cut).await
     }
@@ -104,7 +104,7 @@ impl Twist for CutsNames {
 struct RepliesToTopics;
 
 #[async_trait]
-impl Twist for RepliesToTopics {
+impl Mutation for RepliesToTopics {
     async fn reply(&self, inner: &Arc<dyn Producer>, replies: Vec<(InboxAddress, Message)>) -> Result<()> {
         for (address, message) in &replies {
             if let Ok(topic) = TopicName::new(address.as_str()) {
@@ -133,7 +133,7 @@ impl Inbox for Numbered {
 }
 
 #[async_trait]
-impl Twist for CountsInboxes {
+impl Mutation for CountsInboxes {
     async fn inbox(&self, inner: &dyn Broker) -> Result<Box<dyn Inbox>> {
         let number = self.0.fetch_add(1, Ordering::Relaxed);
         Ok(Box::new(Numbered(InboxAddress::new(format!("inbox-{number}")), inner.inbox().await?)))

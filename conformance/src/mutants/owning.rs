@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use partitura_broker::{AckToken, Event, Partition, Result};
 
 use super::mutant::{Mutant, mutant};
-use super::twist::{Own, Twist, wrap};
+use super::mutation::{Mutation, Own, wrap};
 
 pub(super) const MUTANTS: &[Mutant] = &[
     mutant!(
@@ -47,7 +47,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
 struct ComparesClocks;
 
 #[async_trait]
-impl Twist for ComparesClocks {
+impl Mutation for ComparesClocks {
     async fn next(&self, own: &mut Own) -> Result<Event> {
         let dead = own.clock.offset().unsigned_abs() > 60_000;
         own.map(|deliveries| if dead { Vec::new() } else { deliveries }).await
@@ -58,7 +58,7 @@ impl Twist for ComparesClocks {
 struct DoesNotWait;
 
 #[async_trait]
-impl Twist for DoesNotWait {
+impl Mutation for DoesNotWait {
     async fn next(&self, own: &mut Own) -> Result<Event> {
         let event = own.next().await?;
         if let Event::Revoking { partitions, .. } = &event {
@@ -72,7 +72,7 @@ impl Twist for DoesNotWait {
 struct IgnoresRelease;
 
 #[async_trait]
-impl Twist for IgnoresRelease {
+impl Mutation for IgnoresRelease {
     async fn release(&self, _own: &mut Own, _partitions: &[Partition]) -> Result<()> {
         Ok(())
     }
@@ -82,7 +82,7 @@ impl Twist for IgnoresRelease {
 struct TakesWithoutAsking;
 
 #[async_trait]
-impl Twist for TakesWithoutAsking {
+impl Mutation for TakesWithoutAsking {
     async fn next(&self, own: &mut Own) -> Result<Event> {
         loop {
             match own.next().await? {
@@ -97,7 +97,7 @@ impl Twist for TakesWithoutAsking {
 struct EpochsStandStill;
 
 #[async_trait]
-impl Twist for EpochsStandStill {
+impl Mutation for EpochsStandStill {
     async fn next(&self, own: &mut Own) -> Result<Event> {
         Ok(match own.next().await? {
             Event::Assigned(mut assignments) => {
@@ -113,7 +113,7 @@ impl Twist for EpochsStandStill {
 struct DoesNotTellLoss;
 
 #[async_trait]
-impl Twist for DoesNotTellLoss {
+impl Mutation for DoesNotTellLoss {
     async fn next(&self, own: &mut Own) -> Result<Event> {
         loop {
             match own.next().await? {
@@ -128,7 +128,7 @@ impl Twist for DoesNotTellLoss {
 struct DropsOnRelease;
 
 #[async_trait]
-impl Twist for DropsOnRelease {
+impl Mutation for DropsOnRelease {
     fn settle(&self, own: &mut Own, tokens: &[AckToken]) {
         // The last batch waits for the next, and is forgotten where there is none.
         let before = std::mem::replace(&mut own.tokens, tokens.to_vec());
@@ -140,7 +140,7 @@ impl Twist for DropsOnRelease {
 struct LeavesSlowly;
 
 #[async_trait]
-impl Twist for LeavesSlowly {
+impl Mutation for LeavesSlowly {
     async fn leave(&self, mut own: Own) -> Result<()> {
         own.inner.flush().await?;
         tokio::spawn(async move {
@@ -155,7 +155,7 @@ impl Twist for LeavesSlowly {
 struct IdleNewcomers;
 
 #[async_trait]
-impl Twist for IdleNewcomers {
+impl Mutation for IdleNewcomers {
     async fn next(&self, own: &mut Own) -> Result<Event> {
         if own.number == 0 { own.next().await } else { std::future::pending().await }
     }
@@ -166,7 +166,7 @@ impl Twist for IdleNewcomers {
 struct SplitsTopics;
 
 #[async_trait]
-impl Twist for SplitsTopics {
+impl Mutation for SplitsTopics {
     async fn next(&self, own: &mut Own) -> Result<Event> {
         let second = own.options.topics.get(1).cloned();
         own.map(|mut all| {

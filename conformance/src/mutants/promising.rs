@@ -9,7 +9,7 @@ use partitura_broker::{
 };
 
 use super::mutant::{Mutant, mutant};
-use super::twist::{Twist, wrap};
+use super::mutation::{Mutation, wrap};
 
 pub(super) const MUTANTS: &[Mutant] = &[
     mutant!(
@@ -56,7 +56,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
 struct Accepts(ErrorKind);
 
 #[async_trait]
-impl Twist for Accepts {
+impl Mutation for Accepts {
     async fn declare(&self, inner: &dyn Broker, topology: &Topology) -> Result<()> {
         match inner.declare(topology).await {
             Err(error) if error.kind() == self.0 => Ok(()),
@@ -69,7 +69,7 @@ impl Twist for Accepts {
 struct VerifyingCreates;
 
 #[async_trait]
-impl Twist for VerifyingCreates {
+impl Mutation for VerifyingCreates {
     async fn declare(&self, inner: &dyn Broker, topology: &Topology) -> Result<()> {
         let verified = inner.declare(topology).await;
         let creating = Topology { mode: DeclareMode::Create, ..topology.clone() };
@@ -81,7 +81,7 @@ impl Twist for VerifyingCreates {
 struct DeclaresOnce(AtomicBool);
 
 #[async_trait]
-impl Twist for DeclaresOnce {
+impl Mutation for DeclaresOnce {
     async fn declare(&self, inner: &dyn Broker, topology: &Topology) -> Result<()> {
         if self.0.swap(true, Ordering::Relaxed) {
             return Err(Error::new(ErrorKind::Incompatible, "declare", "exists already"));
@@ -94,7 +94,7 @@ impl Twist for DeclaresOnce {
 struct HidesTransactions;
 
 #[async_trait]
-impl Twist for HidesTransactions {
+impl Mutation for HidesTransactions {
     fn capabilities(&self, mut honest: Capabilities) -> Capabilities {
         honest.supports.transactions = false;
         honest
@@ -105,7 +105,7 @@ impl Twist for HidesTransactions {
 struct StaysOpen;
 
 #[async_trait]
-impl Twist for StaysOpen {
+impl Mutation for StaysOpen {
     async fn close(&self, _inner: &dyn Broker) -> Result<()> {
         Ok(())
     }
@@ -115,7 +115,7 @@ impl Twist for StaysOpen {
 struct DeniesSubscribers;
 
 #[async_trait]
-impl Twist for DeniesSubscribers {
+impl Mutation for DeniesSubscribers {
     fn has_subscribers(&self, _inner: &dyn Broker, _topic: &TopicName) -> bool {
         false
     }
@@ -133,7 +133,7 @@ fn parts(unit: &Unit) -> [Unit; 3] {
 struct CommitsInParts;
 
 #[async_trait]
-impl Twist for CommitsInParts {
+impl Mutation for CommitsInParts {
     async fn commit(&self, inner: &dyn Transactions, units: Vec<Unit>) -> Vec<Result<()>> {
         let mut results = Vec::new();
         for unit in units {
@@ -148,7 +148,7 @@ impl Twist for CommitsInParts {
 struct IgnoresVersions;
 
 #[async_trait]
-impl Twist for IgnoresVersions {
+impl Mutation for IgnoresVersions {
     async fn commit(&self, inner: &dyn Transactions, mut units: Vec<Unit>) -> Vec<Result<()>> {
         units.iter_mut().flat_map(|unit| &mut unit.put).for_each(|put| put.expect = Expect::Any);
         inner.commit(units).await
@@ -159,7 +159,7 @@ impl Twist for IgnoresVersions {
 struct IgnoresFences;
 
 #[async_trait]
-impl Twist for IgnoresFences {
+impl Mutation for IgnoresFences {
     async fn commit(&self, inner: &dyn Transactions, units: Vec<Unit>) -> Vec<Result<()>> {
         let mut results = Vec::new();
         for unit in units {
@@ -176,7 +176,7 @@ impl Twist for IgnoresFences {
 struct CommitsHalves;
 
 #[async_trait]
-impl Twist for CommitsHalves {
+impl Mutation for CommitsHalves {
     async fn commit(&self, inner: &dyn Transactions, units: Vec<Unit>) -> Vec<Result<()>> {
         let mut results = Vec::new();
         for unit in units {
@@ -195,7 +195,7 @@ impl Twist for CommitsHalves {
 struct ScansBackwards;
 
 #[async_trait]
-impl Twist for ScansBackwards {
+impl Mutation for ScansBackwards {
     async fn scan(&self, inner: &dyn Transactions, range: ScanRange, limit: usize) -> Result<Vec<Entry>> {
         let mut entries = inner.scan(range, limit).await?;
         entries.reverse();
@@ -208,7 +208,7 @@ impl Twist for ScansBackwards {
 struct ScansAnew;
 
 #[async_trait]
-impl Twist for ScansAnew {
+impl Mutation for ScansAnew {
     async fn scan(&self, inner: &dyn Transactions, mut range: ScanRange, limit: usize) -> Result<Vec<Entry>> {
         let slash = range.from.iter().rposition(|byte| *byte == b'/');
         range.from.truncate(slash.map_or(0, |at| at + 1));

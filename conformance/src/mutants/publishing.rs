@@ -12,7 +12,7 @@ use partitura_broker::{
 };
 
 use super::mutant::{Mutant, mutant};
-use super::twist::{Twist, wrap};
+use super::mutation::{Mutation, wrap};
 
 pub(super) const MUTANTS: &[Mutant] = &[
     mutant!(
@@ -138,7 +138,7 @@ fn Every(fault: Fault) -> EveryHundredth {
 }
 
 #[async_trait]
-impl Twist for EveryHundredth {
+impl Mutation for EveryHundredth {
     async fn publish(&self, inner: &Arc<dyn Producer>, mut batch: Vec<Message>) -> Vec<Result<Receipt>> {
         let chosen = || self.1.fetch_add(1, Ordering::Relaxed) % 100 == 57;
         match self.0 {
@@ -165,7 +165,7 @@ impl Twist for EveryHundredth {
 struct MixesTopics(Mutex<(usize, Option<TopicName>)>);
 
 #[async_trait]
-impl Twist for MixesTopics {
+impl Mutation for MixesTopics {
     async fn publish(&self, inner: &Arc<dyn Producer>, mut batch: Vec<Message>) -> Vec<Result<Receipt>> {
         for message in &mut batch {
             let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -184,7 +184,7 @@ impl Twist for MixesTopics {
 struct HasNoRoom(usize);
 
 #[async_trait]
-impl Twist for HasNoRoom {
+impl Mutation for HasNoRoom {
     async fn publish(&self, inner: &Arc<dyn Producer>, batch: Vec<Message>) -> Vec<Result<Receipt>> {
         if batch.len() > self.0 {
             std::future::pending::<()>().await;
@@ -197,7 +197,7 @@ impl Twist for HasNoRoom {
 struct FailsTheBatch;
 
 #[async_trait]
-impl Twist for FailsTheBatch {
+impl Mutation for FailsTheBatch {
     async fn publish(&self, inner: &Arc<dyn Producer>, batch: Vec<Message>) -> Vec<Result<Receipt>> {
         let results = inner.publish(batch).await;
         match results.iter().find_map(|result| result.as_ref().err()).map(|error| error.duplicate()) {
@@ -211,7 +211,7 @@ impl Twist for FailsTheBatch {
 struct TurnsResultsAround;
 
 #[async_trait]
-impl Twist for TurnsResultsAround {
+impl Mutation for TurnsResultsAround {
     async fn publish(&self, inner: &Arc<dyn Producer>, batch: Vec<Message>) -> Vec<Result<Receipt>> {
         let mut results = inner.publish(batch).await;
         results.reverse();
@@ -223,7 +223,7 @@ impl Twist for TurnsResultsAround {
 struct NamesAnotherPartition;
 
 #[async_trait]
-impl Twist for NamesAnotherPartition {
+impl Mutation for NamesAnotherPartition {
     async fn publish(&self, inner: &Arc<dyn Producer>, batch: Vec<Message>) -> Vec<Result<Receipt>> {
         let other = |receipt: Receipt| Receipt { partition: Partition(receipt.partition.0 / 2) };
         inner.publish(batch).await.into_iter().map(|result| result.map(other)).collect()
@@ -234,7 +234,7 @@ impl Twist for NamesAnotherPartition {
 struct TurnsBatchesAround;
 
 #[async_trait]
-impl Twist for TurnsBatchesAround {
+impl Mutation for TurnsBatchesAround {
     async fn publish(&self, inner: &Arc<dyn Producer>, mut batch: Vec<Message>) -> Vec<Result<Receipt>> {
         batch.reverse();
         let mut results = inner.publish(batch).await;
@@ -247,7 +247,7 @@ impl Twist for TurnsBatchesAround {
 struct ReadsPayloads;
 
 #[async_trait]
-impl Twist for ReadsPayloads {
+impl Mutation for ReadsPayloads {
     async fn publish(&self, inner: &Arc<dyn Producer>, mut batch: Vec<Message>) -> Vec<Result<Receipt>> {
         for message in batch.iter_mut().filter(|message| message.payload.len() < 100_000) {
             message.payload = String::from_utf8_lossy(&message.payload).into_owned().into();
@@ -261,7 +261,7 @@ impl Twist for ReadsPayloads {
 struct Cuts;
 
 #[async_trait]
-impl Twist for Cuts {
+impl Mutation for Cuts {
     async fn publish(&self, inner: &Arc<dyn Producer>, mut batch: Vec<Message>) -> Vec<Result<Receipt>> {
         let limits = partitura_broker::Limits::default();
         for message in &mut batch {
@@ -276,7 +276,7 @@ impl Twist for Cuts {
 struct LosesHeaders;
 
 #[async_trait]
-impl Twist for LosesHeaders {
+impl Mutation for LosesHeaders {
     async fn publish(&self, inner: &Arc<dyn Producer>, mut batch: Vec<Message>) -> Vec<Result<Receipt>> {
         for message in &mut batch {
             let all: Vec<(String, Bytes)> =
@@ -291,7 +291,7 @@ impl Twist for LosesHeaders {
 struct EmptyKeyIsNone;
 
 #[async_trait]
-impl Twist for EmptyKeyIsNone {
+impl Mutation for EmptyKeyIsNone {
     async fn publish(&self, inner: &Arc<dyn Producer>, mut batch: Vec<Message>) -> Vec<Result<Receipt>> {
         for message in &mut batch {
             message.key = message.key.take().filter(|key| !key.is_empty());
@@ -304,7 +304,7 @@ impl Twist for EmptyKeyIsNone {
 struct MendsIds;
 
 #[async_trait]
-impl Twist for MendsIds {
+impl Mutation for MendsIds {
     async fn publish(&self, inner: &Arc<dyn Producer>, mut batch: Vec<Message>) -> Vec<Result<Receipt>> {
         for message in &mut batch {
             let mended: String = message.id.as_str().chars().filter(char::is_ascii_graphic).take(255).collect();
@@ -318,7 +318,7 @@ impl Twist for MendsIds {
 struct ConfirmsEarly;
 
 #[async_trait]
-impl Twist for ConfirmsEarly {
+impl Mutation for ConfirmsEarly {
     async fn publish(&self, inner: &Arc<dyn Producer>, batch: Vec<Message>) -> Vec<Result<Receipt>> {
         let (inner, count) = (inner.clone(), batch.len());
         tokio::spawn(async move {
@@ -335,7 +335,7 @@ impl Twist for ConfirmsEarly {
 struct RetriesReorder(Mutex<HashSet<MessageId>>);
 
 #[async_trait]
-impl Twist for RetriesReorder {
+impl Mutation for RetriesReorder {
     async fn publish(&self, inner: &Arc<dyn Producer>, batch: Vec<Message>) -> Vec<Result<Receipt>> {
         let Some(id) = batch.first().map(|message| message.id.clone()).filter(|id| id.as_str().ends_with('3')) else {
             return inner.publish(batch).await;
@@ -358,7 +358,7 @@ impl Twist for RetriesReorder {
 struct RepliesToAll;
 
 #[async_trait]
-impl Twist for RepliesToAll {
+impl Mutation for RepliesToAll {
     async fn reply(&self, inner: &Arc<dyn Producer>, replies: Vec<(InboxAddress, Message)>) -> Result<()> {
         let all: Vec<InboxAddress> = replies.iter().map(|(address, _)| address.clone()).collect();
         let each =
@@ -371,7 +371,7 @@ impl Twist for RepliesToAll {
 struct LosesDeadHeaders;
 
 #[async_trait]
-impl Twist for LosesDeadHeaders {
+impl Mutation for LosesDeadHeaders {
     async fn publish(&self, inner: &Arc<dyn Producer>, mut batch: Vec<Message>) -> Vec<Result<Receipt>> {
         batch.iter_mut().filter(|message| to(&message.topic, ".dead")).for_each(|message| {
             message.headers = partitura_broker::Headers::default();
@@ -384,7 +384,7 @@ impl Twist for LosesDeadHeaders {
 struct LosesDeadLetters;
 
 #[async_trait]
-impl Twist for LosesDeadLetters {
+impl Mutation for LosesDeadLetters {
     async fn publish(&self, inner: &Arc<dyn Producer>, batch: Vec<Message>) -> Vec<Result<Receipt>> {
         publish_some(inner, batch, |message| !to(&message.topic, ".dead")).await
     }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use partitura_broker::{AckToken, ConsumerOptions, Event, MessageId, Result};
 
 use super::mutant::{Mutant, mutant};
-use super::twist::{Own, Twist, wrap};
+use super::mutation::{Mutation, Own, wrap};
 
 pub(super) const MUTANTS: &[Mutant] = &[
     mutant!("settles_on_delivery", "ack.crash_redelivers", "settles what it delivers", SettlesOnDelivery),
@@ -42,7 +42,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
 struct SettlesOnDelivery;
 
 #[async_trait]
-impl Twist for SettlesOnDelivery {
+impl Mutation for SettlesOnDelivery {
     async fn next(&self, own: &mut Own) -> Result<Event> {
         let event = own.next().await?;
         if let Event::Deliveries(all) = &event {
@@ -56,7 +56,7 @@ impl Twist for SettlesOnDelivery {
 struct SettlesTheBatch;
 
 #[async_trait]
-impl Twist for SettlesTheBatch {
+impl Mutation for SettlesTheBatch {
     fn settle(&self, own: &mut Own, _tokens: &[AckToken]) {
         let all = crate::client::tokens(&own.handed_out);
         own.inner.settle(&all);
@@ -67,7 +67,7 @@ impl Twist for SettlesTheBatch {
 struct SettlesUpTo;
 
 #[async_trait]
-impl Twist for SettlesUpTo {
+impl Mutation for SettlesUpTo {
     fn settle(&self, own: &mut Own, tokens: &[AckToken]) {
         let last = own.handed_out.iter().rposition(|delivery| tokens.contains(&delivery.token));
         let all = crate::client::tokens(&own.handed_out[..last.map_or(0, |last| last + 1)]);
@@ -79,7 +79,7 @@ impl Twist for SettlesUpTo {
 struct ForgetsSettlements;
 
 #[async_trait]
-impl Twist for ForgetsSettlements {
+impl Mutation for ForgetsSettlements {
     fn settle(&self, _own: &mut Own, _tokens: &[AckToken]) {}
 }
 
@@ -87,7 +87,7 @@ impl Twist for ForgetsSettlements {
 struct HonoursStale(Mutex<HashMap<AckToken, MessageId>>);
 
 #[async_trait]
-impl Twist for HonoursStale {
+impl Mutation for HonoursStale {
     async fn next(&self, own: &mut Own) -> Result<Event> {
         own.map(|all| {
             let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -110,7 +110,7 @@ impl Twist for HonoursStale {
 struct SettlesTheNext;
 
 #[async_trait]
-impl Twist for SettlesTheNext {
+impl Mutation for SettlesTheNext {
     fn settle(&self, own: &mut Own, tokens: &[AckToken]) {
         for token in tokens {
             let twice = own.tokens.contains(token);
@@ -133,7 +133,7 @@ fn plenty(mut options: ConsumerOptions) -> ConsumerOptions {
 struct IgnoresCredit;
 
 #[async_trait]
-impl Twist for IgnoresCredit {
+impl Mutation for IgnoresCredit {
     fn join(&self, options: ConsumerOptions) -> ConsumerOptions {
         plenty(options)
     }
@@ -143,7 +143,7 @@ impl Twist for IgnoresCredit {
 struct IgnoresBytes;
 
 #[async_trait]
-impl Twist for IgnoresBytes {
+impl Mutation for IgnoresBytes {
     fn join(&self, options: ConsumerOptions) -> ConsumerOptions {
         let messages = options.credit.messages;
         let mut plenty = plenty(options);
@@ -157,7 +157,7 @@ impl Twist for IgnoresBytes {
 struct OneCredit;
 
 #[async_trait]
-impl Twist for OneCredit {
+impl Mutation for OneCredit {
     async fn next(&self, own: &mut Own) -> Result<Event> {
         let held = own.handed_out.len() - own.tokens.len();
         if held >= own.options.credit.messages.get() {
@@ -177,7 +177,7 @@ impl Twist for OneCredit {
 struct Hogs;
 
 #[async_trait]
-impl Twist for Hogs {
+impl Mutation for Hogs {
     fn join(&self, options: ConsumerOptions) -> ConsumerOptions {
         plenty(options)
     }

@@ -1,4 +1,4 @@
-//! A wrapper that does everything right, save what a twist does otherwise.
+//! A wrapper that changes nothing, except for the methods that a mutation overrides.
 
 use std::collections::VecDeque;
 use std::fmt::Debug;
@@ -13,9 +13,9 @@ use partitura_broker::{
     Topology, Transactions, Unit, Version,
 };
 
-/// What a mutant does otherwise than the broker it wraps. Each method does the right thing unless it is overridden.
+/// The change of a mutant to the broker that it wraps. Each method does the right thing unless it is overridden.
 #[async_trait]
-pub(super) trait Twist: Debug + Send + Sync + 'static {
+pub(super) trait Mutation: Debug + Send + Sync + 'static {
     fn capabilities(&self, honest: Capabilities) -> Capabilities {
         honest
     }
@@ -77,20 +77,20 @@ pub(super) trait Twist: Debug + Send + Sync + 'static {
     }
 }
 
-/// A consumer in a twist's hands.
+/// A consumer that a mutation changes.
 #[derive(Debug)]
 pub(super) struct Own {
     pub(super) inner: Box<dyn Consumer>,
     pub(super) options: ConsumerOptions,
-    /// That of its connection.
+    /// The clock of its connection.
     pub(super) clock: CorrectedClock,
     /// Which consumer of this broker it is, from 0.
     pub(super) number: u32,
-    /// What was handed out, settled or not.
+    /// The deliveries that were handed out, settled or not.
     pub(super) handed_out: Vec<Delivery>,
-    /// What comes before anything else.
+    /// Events that come before all others.
     pub(super) later: VecDeque<Event>,
-    /// Whatever the twist wants to remember.
+    /// Tokens that the mutation remembers.
     pub(super) tokens: Vec<AckToken>,
 }
 
@@ -122,23 +122,23 @@ impl Own {
     }
 }
 
-/// Wraps `broker` in a twist.
-pub(super) fn wrap(broker: Arc<dyn Broker>, twist: impl Twist) -> Arc<dyn Broker> {
-    let twist: Arc<dyn Twist> = Arc::new(twist);
-    let capabilities = twist.capabilities(broker.capabilities().clone());
-    Arc::new(Twisted { inner: broker, twist, capabilities, consumers: AtomicU32::new(0) })
+/// Wraps `broker` in a mutation.
+pub(super) fn wrap(broker: Arc<dyn Broker>, mutation: impl Mutation) -> Arc<dyn Broker> {
+    let mutation: Arc<dyn Mutation> = Arc::new(mutation);
+    let capabilities = mutation.capabilities(broker.capabilities().clone());
+    Arc::new(Mutated { inner: broker, mutation, capabilities, consumers: AtomicU32::new(0) })
 }
 
 #[derive(Debug)]
-struct Twisted {
+struct Mutated {
     inner: Arc<dyn Broker>,
-    twist: Arc<dyn Twist>,
+    mutation: Arc<dyn Mutation>,
     capabilities: Capabilities,
     consumers: AtomicU32,
 }
 
 #[async_trait]
-impl Broker for Twisted {
+impl Broker for Mutated {
     fn capabilities(&self) -> &Capabilities {
         &self.capabilities
     }
@@ -148,29 +148,29 @@ impl Broker for Twisted {
     }
 
     async fn declare(&self, topology: &Topology) -> Result<()> {
-        self.twist.declare(&*self.inner, topology).await
+        self.mutation.declare(&*self.inner, topology).await
     }
 
     async fn producer(&self, options: ProducerOptions) -> Result<Box<dyn Producer>> {
         let inner: Arc<dyn Producer> = self.inner.producer(options).await?.into();
-        Ok(Box::new(TwistedProducer { inner, twist: self.twist.clone() }))
+        Ok(Box::new(MutatedProducer { inner, mutation: self.mutation.clone() }))
     }
 
     async fn consumer(&self, options: ConsumerOptions) -> Result<Box<dyn Consumer>> {
-        let inner = self.inner.consumer(self.twist.join(options.clone())).await?;
+        let inner = self.inner.consumer(self.mutation.join(options.clone())).await?;
         let number = self.consumers.fetch_add(1, Ordering::Relaxed);
         let (handed_out, later, tokens) = Default::default();
         let clock = self.inner.clock();
         let own = Own { inner, options, clock, number, handed_out, later, tokens };
-        Ok(Box::new(TwistedConsumer { own, twist: self.twist.clone() }))
+        Ok(Box::new(MutatedConsumer { own, mutation: self.mutation.clone() }))
     }
 
     async fn inbox(&self) -> Result<Box<dyn Inbox>> {
-        self.twist.inbox(&*self.inner).await
+        self.mutation.inbox(&*self.inner).await
     }
 
     fn has_subscribers(&self, topic: &TopicName) -> bool {
-        self.twist.has_subscribers(&*self.inner, topic)
+        self.mutation.has_subscribers(&*self.inner, topic)
     }
 
     fn transactions(&self) -> Option<&dyn Transactions> {
@@ -178,20 +178,20 @@ impl Broker for Twisted {
     }
 
     async fn close(&self) -> Result<()> {
-        self.twist.close(&*self.inner).await
+        self.mutation.close(&*self.inner).await
     }
 }
 
-impl Twisted {
+impl Mutated {
     fn inner(&self) -> &dyn Transactions {
         self.inner.transactions().expect("asked for only where the broker has them")
     }
 }
 
 #[async_trait]
-impl Transactions for Twisted {
+impl Transactions for Mutated {
     async fn commit(&self, units: Vec<Unit>) -> Vec<Result<()>> {
-        self.twist.commit(self.inner(), units).await
+        self.mutation.commit(self.inner(), units).await
     }
 
     async fn get(&self, space: Space, key: Bytes) -> Result<Option<(Version, Bytes)>> {
@@ -199,45 +199,45 @@ impl Transactions for Twisted {
     }
 
     async fn scan(&self, range: ScanRange, limit: usize) -> Result<Vec<Entry>> {
-        self.twist.scan(self.inner(), range, limit).await
+        self.mutation.scan(self.inner(), range, limit).await
     }
 }
 
 #[derive(Debug)]
-struct TwistedProducer {
+struct MutatedProducer {
     inner: Arc<dyn Producer>,
-    twist: Arc<dyn Twist>,
+    mutation: Arc<dyn Mutation>,
 }
 
 #[async_trait]
-impl Producer for TwistedProducer {
+impl Producer for MutatedProducer {
     async fn publish(&self, batch: Vec<Message>) -> Vec<Result<Receipt>> {
-        self.twist.publish(&self.inner, batch).await
+        self.mutation.publish(&self.inner, batch).await
     }
 
     async fn cancel(&self, delayed: Vec<Delayed>) -> Vec<Result<bool>> {
-        self.twist.cancel(&self.inner, delayed).await
+        self.mutation.cancel(&self.inner, delayed).await
     }
 
     async fn reply(&self, replies: Vec<(InboxAddress, Message)>) -> Result<()> {
-        self.twist.reply(&self.inner, replies).await
+        self.mutation.reply(&self.inner, replies).await
     }
 }
 
 #[derive(Debug)]
-struct TwistedConsumer {
+struct MutatedConsumer {
     own: Own,
-    twist: Arc<dyn Twist>,
+    mutation: Arc<dyn Mutation>,
 }
 
 #[async_trait]
-impl Consumer for TwistedConsumer {
+impl Consumer for MutatedConsumer {
     async fn next(&mut self) -> Result<Event> {
-        self.twist.next(&mut self.own).await
+        self.mutation.next(&mut self.own).await
     }
 
     fn settle(&mut self, tokens: &[AckToken]) {
-        self.twist.settle(&mut self.own, tokens);
+        self.mutation.settle(&mut self.own, tokens);
     }
 
     async fn flush(&mut self) -> Result<()> {
@@ -245,11 +245,11 @@ impl Consumer for TwistedConsumer {
     }
 
     async fn release(&mut self, partitions: &[Partition]) -> Result<()> {
-        self.twist.release(&mut self.own, partitions).await
+        self.mutation.release(&mut self.own, partitions).await
     }
 
     async fn close(self: Box<Self>) -> Result<()> {
-        let Self { own, twist } = *self;
-        twist.leave(own).await
+        let Self { own, mutation } = *self;
+        mutation.leave(own).await
     }
 }
