@@ -69,12 +69,12 @@ impl Queue {
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
     broker: Arc<dyn Broker>,
-    patience: Duration,
+    time_limit: Duration,
 }
 
 impl Client {
-    pub(crate) fn new(broker: Arc<dyn Broker>, patience: Duration) -> Self {
-        Self { broker, patience }
+    pub(crate) fn new(broker: Arc<dyn Broker>, time_limit: Duration) -> Self {
+        Self { broker, time_limit }
     }
 
     pub(crate) fn broker(&self) -> &dyn Broker {
@@ -86,12 +86,12 @@ impl Client {
     }
 
     pub(crate) async fn declare(&self, topology: &Topology) -> Result<(), Stop> {
-        within(self.patience, "declare", self.broker.declare(topology)).await??;
+        within(self.time_limit, "declare", self.broker.declare(topology)).await??;
         Ok(())
     }
 
     pub(crate) async fn producer(&self) -> Result<Arc<dyn Producer>, Stop> {
-        Ok(within(self.patience, "a producer", self.broker.producer(ProducerOptions::default())).await??.into())
+        Ok(within(self.time_limit, "a producer", self.broker.producer(ProducerOptions::default())).await??.into())
     }
 
     /// Publishes; every message must be confirmed.
@@ -103,7 +103,7 @@ impl Client {
     pub(crate) async fn try_publish(&self, batch: Vec<Message>) -> Result<Vec<Result<Receipt, Error>>, Stop> {
         let count = batch.len();
         let producer = self.producer().await?;
-        let results = within(self.patience, "confirms", producer.publish(batch)).await?;
+        let results = within(self.time_limit, "confirms", producer.publish(batch)).await?;
         if results.len() != count {
             return Err(format!("{} results for {count} messages", results.len()).into());
         }
@@ -115,7 +115,7 @@ impl Client {
         let delayed: Vec<_> = messages.into_iter().filter_map(Message::delayed).collect();
         let count = delayed.len();
         let producer = self.producer().await?;
-        let results = within(self.patience, "answers", producer.cancel(delayed)).await?;
+        let results = within(self.time_limit, "answers", producer.cancel(delayed)).await?;
         if results.len() != count {
             return Err(format!("{} answers for {count} messages", results.len()).into());
         }
@@ -123,8 +123,8 @@ impl Client {
     }
 
     pub(crate) async fn join(&self, options: ConsumerOptions) -> Result<Member, Stop> {
-        let consumer = within(self.patience, "a consumer", self.broker.consumer(options)).await??;
-        Ok(Member { consumer, patience: self.patience })
+        let consumer = within(self.time_limit, "a consumer", self.broker.consumer(options)).await??;
+        Ok(Member { consumer, time_limit: self.time_limit })
     }
 }
 
@@ -132,17 +132,17 @@ impl Client {
 #[derive(Debug)]
 pub(crate) struct Member {
     consumer: Box<dyn Consumer>,
-    patience: Duration,
+    time_limit: Duration,
 }
 
 impl Member {
     /// The next event.
     pub(crate) async fn next(&mut self) -> Result<Event, Stop> {
-        Ok(within(self.patience, "the next event", self.consumer.next()).await??)
+        Ok(within(self.time_limit, "the next event", self.consumer.next()).await??)
     }
 
     /// The next event, without a time limit.
-    pub(crate) async fn next_patiently(&mut self) -> Result<Event, Stop> {
+    pub(crate) async fn next_without_limit(&mut self) -> Result<Event, Stop> {
         Ok(self.consumer.next().await?)
     }
 
@@ -156,7 +156,7 @@ impl Member {
                 }
             }
         };
-        Ok(within(self.patience, "the next event", waiting).await??)
+        Ok(within(self.time_limit, "the next event", waiting).await??)
     }
 
     /// The next event, or `None` after this time.
@@ -222,11 +222,11 @@ impl Member {
     }
 
     pub(crate) async fn flush(&mut self) -> Result<(), Stop> {
-        Ok(within(self.patience, "a flush", self.consumer.flush()).await??)
+        Ok(within(self.time_limit, "a flush", self.consumer.flush()).await??)
     }
 
     pub(crate) async fn close(self) -> Result<(), Stop> {
-        Ok(within(self.patience, "the consumer to close", self.consumer.close()).await??)
+        Ok(within(self.time_limit, "the consumer to close", self.consumer.close()).await??)
     }
 
     pub(crate) fn consumer(&mut self) -> &mut Box<dyn Consumer> {
@@ -238,9 +238,9 @@ fn missing(stop: Stop, found: usize, expected: usize) -> Stop {
     Stop(format!("{stop}; {found} of {expected} messages came"))
 }
 
-async fn within<T>(patience: Duration, what: &str, future: impl Future<Output = T>) -> Result<T, Stop> {
-    let answer = tokio::time::timeout(patience, future).await;
-    answer.map_err(|_| Stop(format!("nothing came within {patience:?}: {what}")))
+async fn within<T>(time_limit: Duration, what: &str, future: impl Future<Output = T>) -> Result<T, Stop> {
+    let answer = tokio::time::timeout(time_limit, future).await;
+    answer.map_err(|_| Stop(format!("nothing came within {time_limit:?}: {what}")))
 }
 
 pub(crate) fn tokens(deliveries: &[Delivery]) -> Vec<AckToken> {

@@ -22,8 +22,8 @@ pub(crate) struct Env {
     pub(crate) namespace: String,
     pub(crate) capabilities: Capabilities,
     pub(crate) recorder: Recorder,
-    /// The time to wait for an expected event: see [`Harness::patience`].
-    pub(crate) patience: Duration,
+    /// The time to wait for an expected event: see [`Harness::time_limit`].
+    pub(crate) time_limit: Duration,
     /// The subject of the test: the broker, or the suite itself.
     pub(crate) subject: Subject,
     /// The number of processes that were started.
@@ -42,7 +42,7 @@ impl Env {
     /// # Errors
     /// Those of the harness.
     pub(crate) async fn connect(&self) -> Result<Client> {
-        Ok(Client::new(self.recorder.wrap(self.unrecorded().await?), self.patience))
+        Ok(Client::new(self.recorder.wrap(self.unrecorded().await?), self.time_limit))
     }
 
     /// Opens several connections, as several processes would; one for all where the broker lives in its client.
@@ -91,7 +91,7 @@ impl Env {
     pub(crate) async fn connect_through(&self, proxy: &Proxy) -> Result<Client, Stop> {
         let network = self.harness.network().ok_or("the case uses a proxy and does not say that it needs to")?;
         let broker = network.connect(&self.namespace, proxy.address()).await?;
-        Ok(Client::new(self.recorder.wrap(broker), 4 * self.patience))
+        Ok(Client::new(self.recorder.wrap(broker), 4 * self.time_limit))
     }
 
     /// The queue `name` with a subscription: ordered by key, or shared.
@@ -134,8 +134,8 @@ impl Env {
 
     /// Waits for an expected event.
     pub(crate) async fn within<T>(&self, what: &str, future: impl Future<Output = T>) -> Result<T, Stop> {
-        let answer = tokio::time::timeout(self.patience, future).await;
-        answer.map_err(|_| Stop(format!("nothing came within {:?}: {what}", self.patience)))
+        let answer = tokio::time::timeout(self.time_limit, future).await;
+        answer.map_err(|_| Stop(format!("nothing came within {:?}: {what}", self.time_limit)))
     }
 
     /// For a part: does nothing until the process is killed.

@@ -80,7 +80,7 @@ pub trait Harness: Send + Sync + 'static {
 
     /// The time for which the suite waits for an expected event. It is no measure of speed: only something that is
     /// stuck exceeds it. A whole case has six times as long, one with load sixty times.
-    fn patience(&self) -> Duration {
+    fn time_limit(&self) -> Duration {
         Duration::from_secs(30)
     }
 

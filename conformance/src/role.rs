@@ -52,14 +52,14 @@ impl Role {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         runtime.block_on(async {
             let capabilities = harness.connect(&format!("{namespace}-capabilities")).await?.capabilities().clone();
-            let patience = harness.patience();
+            let time_limit = harness.time_limit();
             let env = Env {
                 case: case.id,
                 harness,
                 namespace,
                 capabilities,
                 recorder: Recorder::of_child(number, origin),
-                patience,
+                time_limit,
                 subject: mutant.map_or(Subject::BROKER, Mutant::broken),
                 processes: AtomicU32::new(0),
                 lateness: Default::default(),

@@ -16,7 +16,7 @@ use crate::subject::Subject;
 use crate::{Case, CaseResult, Env, Harness, History, Need, Recorder, Stop, check};
 
 /// The time to wait with a mutant, where many events never come.
-const LITTLE_PATIENCE: Duration = Duration::from_secs(5);
+const MUTANT_TIME_LIMIT: Duration = Duration::from_secs(5);
 
 /// A case holds it for reading while it runs. A case that must be alone holds it for writing.
 static QUIET: RwLock<()> = RwLock::new(());
@@ -136,14 +136,14 @@ impl Bench {
             (_, Err(error)) => return skipped(Verdict::Failed(error.to_string())),
         };
         let is_mutant = subject.mutant.is_some();
-        let patience = if is_mutant { LITTLE_PATIENCE } else { self.harness.patience() };
+        let time_limit = if is_mutant { MUTANT_TIME_LIMIT } else { self.harness.time_limit() };
         let env = Env {
             case: case.id,
             harness: self.harness.clone(),
             namespace: namespace(case.id),
             capabilities,
             recorder: Recorder::new(),
-            patience,
+            time_limit,
             subject,
             processes: AtomicU32::new(0),
             lateness: Default::default(),
@@ -154,7 +154,7 @@ impl Bench {
         let _nobody = alone.then(|| QUIET.write().unwrap_or_else(PoisonError::into_inner));
         // The time after which a case is stuck.
         let _turn = self.shares_a_port(case).then(|| PROXY.lock().unwrap_or_else(PoisonError::into_inner));
-        let limit = self.harness.patience() * if case.tier == crate::Tier::Four { 60 } else { 6 };
+        let limit = self.harness.time_limit() * if case.tier == crate::Tier::Four { 60 } else { 6 };
         let result = runtime.block_on(play(case, &env, limit));
         runtime.shutdown_background();
         let history = env.history();

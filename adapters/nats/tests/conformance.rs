@@ -34,7 +34,7 @@ impl Connect for OnNats {
         Ok(Arc::new(Nats::connect(&url, options).await?))
     }
 
-    fn patience(&self) -> Duration {
+    fn time_limit(&self) -> Duration {
         Duration::from_secs(30)
     }
 

@@ -73,7 +73,7 @@ async fn refused(env: &Env) -> CaseResult {
 async fn tls(env: &Env) -> CaseResult {
     const WORDS: &[&str] = &["certificate", "issuer", "authority", "tls", "ssl"];
     let broker = use_once(env, Attempt::Tls).await??;
-    let client = Client::new(broker, env.patience);
+    let client = Client::new(broker, env.time_limit);
     let mut member = client.join(env.orders().options()).await?;
     client.publish(env.orders().messages("k", [1])).await?;
     member.drain_until(["k-1".to_owned()]).await?;

@@ -79,9 +79,9 @@ async fn lost_then_retried(env: &Env) -> CaseResult {
     const EACH: usize = 200;
     let (queue, client) = (env.queue("orders", by_key(2)), env.connect().await?);
     client.declare(&queue.topology()).await?;
-    let mut impatient = ProducerOptions::default();
-    impatient.confirm_within = Duration::from_micros(30);
-    let (hasty, calm) = (client.broker().producer(impatient).await?, client.producer().await?);
+    let mut options = ProducerOptions::default();
+    options.confirm_within = Duration::from_micros(30);
+    let (hasty, calm) = (client.broker().producer(options).await?, client.producer().await?);
     let mut lost = 0;
     for message in queue.messages("k", 0..EACH) {
         match hasty.publish(vec![message.clone()]).await.remove(0) {
@@ -175,8 +175,8 @@ async fn hold(env: &Env) -> CaseResult {
     let held = member.take(3).await?;
     let held_for = env.capabilities().hold.map_or(UNBOUNDED, |bound| bound.mul_f64(0.6));
     ensure!(
-        held_for <= 4 * env.patience,
-        "{held_for:?} is too long to be waited for; let the harness connect with a shorter bound, or have more patience"
+        held_for <= 4 * env.time_limit,
+        "{held_for:?} is too long to be waited for; let the harness connect with a shorter bound, or set a longer time limit"
     );
     ensure!(member.next_within(held_for).await?.is_none(), "something changed while the messages were held");
     member.settle(&held);

@@ -151,7 +151,7 @@ async fn sources(client: &Client, members: &mut [Member], batch: Vec<Message>) -
     client.publish(batch).await?;
     let mut sources = vec![HashSet::new(); members.len()];
     while !missing.is_empty() {
-        let waiting = members.iter_mut().map(|member| Box::pin(member.next_patiently()));
+        let waiting = members.iter_mut().map(|member| Box::pin(member.next_without_limit()));
         let (event, which, _) = futures::future::select_all(waiting).await;
         match event? {
             Event::Deliveries(got) => {

@@ -69,7 +69,7 @@ async fn handoff_time(env: &Env) -> CaseResult {
     let rest = second.drain(50).await?;
     let took = began.elapsed();
     // Far below any session time-out, and far above what it takes.
-    ensure!(took < env.patience / 3, "the successor waited {took:?}");
+    ensure!(took < env.time_limit / 3, "the successor waited {took:?}");
     // What had been settled was settled before the hand-over, also without a flush.
     let expected: std::collections::HashSet<&str> = ids(&held[50..]).into_iter().collect();
     ensure!(ids(&rest).into_iter().all(|id| expected.contains(id)), "what was settled comes again: {:?}", ids(&rest));
@@ -144,7 +144,7 @@ async fn cancel(env: &Env) -> CaseResult {
             member.settle(&got);
             last = ids(&got).contains(&format!("k-{EACH}").as_str());
         }
-        ensure!(began.elapsed() < env.patience, "the last message did not come");
+        ensure!(began.elapsed() < env.time_limit, "the last message did not come");
         tokio::task::yield_now().await;
     }
     publishing.await.map_err(|error| error.to_string())??;

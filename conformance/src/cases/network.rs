@@ -88,9 +88,9 @@ async fn half_open(env: &Env) -> CaseResult {
     let (queue, near, proxy) = (env.orders(), env.connect().await?, env.proxy().await?);
     near.declare(&queue.topology()).await?;
     let far = env.connect_through(&proxy).await?;
-    let mut impatient = ProducerOptions::default();
-    impatient.confirm_within = env.patience / 6;
-    let (mut reader, producer) = (Reader::join(&far, &queue).await?, far.broker().producer(impatient).await?);
+    let mut hasty = ProducerOptions::default();
+    hasty.confirm_within = env.time_limit / 6;
+    let (mut reader, producer) = (Reader::join(&far, &queue).await?, far.broker().producer(hasty).await?);
     publish_at_last(env, &*producer, round(&queue, 0)).await?;
     reader.until_seen(texts(&round(&queue, 0))).await?;
     reader.settle(|held| held.token.slot % 3 > 0);
@@ -197,8 +197,8 @@ async fn publish_at_last(env: &Env, producer: &dyn Producer, mut batch: Vec<Mess
         }
         Ok(())
     };
-    let answer = tokio::time::timeout(4 * env.patience, publishing).await;
-    answer.map_err(|_| Stop(format!("waited {:?} in vain: confirms", 4 * env.patience)))?
+    let answer = tokio::time::timeout(4 * env.time_limit, publishing).await;
+    answer.map_err(|_| Stop(format!("waited {:?} in vain: confirms", 4 * env.time_limit)))?
 }
 
 /// A consumer as lanes are: it holds what it was given until it settles it, and forgets what is lost.

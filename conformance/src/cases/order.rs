@@ -109,8 +109,8 @@ async fn graceful_handover(env: &Env) -> CaseResult {
     // They may be asked for one by one.
     let mut moving = Vec::new();
     loop {
-        let patience = if moving.is_empty() { env.patience } else { 2 * A_MOMENT };
-        match first.next_within(patience).await? {
+        let time_limit = if moving.is_empty() { env.time_limit } else { 2 * A_MOMENT };
+        match first.next_within(time_limit).await? {
             Some(Event::Revoking { partitions, .. }) => moving.extend(partitions),
             Some(_) => {}
             None => break,

@@ -128,7 +128,7 @@ async fn concurrent(env: &Env) -> CaseResult {
     let consuming = members.into_iter().map(|mut member| {
         let event = async move {
             loop {
-                if let partitura_broker::Event::Deliveries(deliveries) = member.next_patiently().await? {
+                if let partitura_broker::Event::Deliveries(deliveries) = member.next_without_limit().await? {
                     member.settle(&deliveries);
                 }
             }

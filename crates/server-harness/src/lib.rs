@@ -56,8 +56,8 @@ pub trait Connect: Send + Sync + 'static {
     /// As [`Harness::places`].
     fn places(&self, topic: &TopicName, subscription: &SubscriptionName) -> Vec<String>;
 
-    /// As [`Harness::patience`]: a server that shares the machine with other programs is slow.
-    fn patience(&self) -> Duration {
+    /// As [`Harness::time_limit`]: a server that shares the machine with other programs is slow.
+    fn time_limit(&self) -> Duration {
         Duration::from_secs(60)
     }
 
@@ -156,8 +156,8 @@ impl<O: Connect> Harness for OnServer<O> {
         self.adapter.places(topic, subscription)
     }
 
-    fn patience(&self) -> Duration {
-        self.adapter.patience()
+    fn time_limit(&self) -> Duration {
+        self.adapter.time_limit()
     }
 
     fn parallelism(&self) -> usize {

@@ -172,12 +172,12 @@ impl Runtime for Docker {
         Ok(())
     }
 
-    fn stop(&self, instance: &Instance, patience: Duration) -> Result<()> {
+    fn stop(&self, instance: &Instance, time_limit: Duration) -> Result<()> {
         if self.find(instance).is_none() {
             return Ok(());
         }
         // The option `--time` was renamed; its short form was not.
-        docker(instance, &["stop", "-t", &patience.as_secs().to_string(), &name(instance)].map(OsString::from))
+        docker(instance, &["stop", "-t", &time_limit.as_secs().to_string(), &name(instance)].map(OsString::from))
     }
 
     fn clean(&self, instance: &Instance, _wipe: bool) -> Result<()> {

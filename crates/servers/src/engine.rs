@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// The time in which an engine must answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Whether an engine can be used; else the reason why not.
 pub(crate) fn answers() -> Result<(), String> {
@@ -36,7 +36,7 @@ fn ask(arguments: &[&str]) -> Result<String, String> {
     let mut command = Command::new("docker");
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|error| format!("cannot start `docker`: {error}"))?;
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + REQUEST_TIMEOUT;
     let status = loop {
         match child.try_wait() {
             Ok(Some(status)) => break status,
@@ -46,7 +46,7 @@ fn ask(arguments: &[&str]) -> Result<String, String> {
                 let _ = child.wait();
                 return Err(outcome.map_or_else(
                     |error| format!("`{}`: {error}", shown()),
-                    |_| format!("`{}` does not answer within {} s", shown(), PATIENCE.as_secs()),
+                    |_| format!("`{}` does not answer within {} s", shown(), REQUEST_TIMEOUT.as_secs()),
                 ));
             }
         }

@@ -91,12 +91,12 @@ pub enum Error {
         tail: String,
     },
     /// The server runs, and does not answer.
-    #[error("{server} was not ready after {} s; the end of {}:\n{tail}", patience.as_secs(), log.display())]
+    #[error("{server} was not ready after {} s; the end of {}:\n{tail}", waited.as_secs(), log.display())]
     NotReady {
         /// Which server.
         server: String,
         /// The time for which it was waited for.
-        patience: Duration,
+        waited: Duration,
         /// Its whole log.
         log: PathBuf,
         /// The last lines of the log.

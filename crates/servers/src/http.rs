@@ -5,13 +5,13 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::time::Duration;
 
 /// A server that takes longer for a line of JSON is not ready.
-const PATIENCE: Duration = Duration::from_secs(5);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Returns the body of the answer to a GET of `path`, if its status is 200. `header` is one more header line, or empty.
 pub(crate) fn get(port: u16, path: &str, header: &str) -> io::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&(Ipv4Addr::LOCALHOST, port).into(), PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut stream = TcpStream::connect_timeout(&(Ipv4Addr::LOCALHOST, port).into(), REQUEST_TIMEOUT)?;
+    stream.set_read_timeout(Some(REQUEST_TIMEOUT))?;
+    stream.set_write_timeout(Some(REQUEST_TIMEOUT))?;
     // In HTTP 1.0 the answer is never in chunks, and ends with the connection.
     let header = if header.is_empty() { String::new() } else { format!("{header}\r\n") };
     write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\nAccept: */*\r\n{header}\r\n")?;
@@ -22,7 +22,7 @@ pub(crate) fn get(port: u16, path: &str, header: &str) -> io::Result<String> {
 
 /// Whether a program listens on the port.
 pub(crate) fn listens(port: u16) -> bool {
-    TcpStream::connect_timeout(&(Ipv4Addr::LOCALHOST, port).into(), PATIENCE).is_ok()
+    TcpStream::connect_timeout(&(Ipv4Addr::LOCALHOST, port).into(), REQUEST_TIMEOUT).is_ok()
 }
 
 fn body(answer: &str) -> Option<String> {

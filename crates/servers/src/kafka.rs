@@ -98,7 +98,7 @@ impl Software for Kafka {
         deployment.runtime.log(instance).contains("Kafka Server started") && http::listens(instance.ports.main)
     }
 
-    fn patience(&self) -> Duration {
+    fn ready_within(&self) -> Duration {
         Duration::from_secs(180)
     }
 

@@ -66,9 +66,9 @@ impl Runtime for Native {
         process.ok_or_else(|| Error::NotRunning { server: instance.name.clone() })?.kill(instance)
     }
 
-    fn stop(&self, instance: &Instance, patience: Duration) -> Result<()> {
+    fn stop(&self, instance: &Instance, time_limit: Duration) -> Result<()> {
         match Process::find(instance) {
-            Some(process) => process.stop(instance, instance.release.kind().software().stop_signal(), patience),
+            Some(process) => process.stop(instance, instance.release.kind().software().stop_signal(), time_limit),
             None => Ok(()),
         }
     }

@@ -79,7 +79,7 @@ impl Software for Nats {
         http::get(deployment.instance.ports.http, "/healthz?js-server-only=true", "").is_ok()
     }
 
-    fn patience(&self) -> Duration {
+    fn ready_within(&self) -> Duration {
         Duration::from_secs(60)
     }
 

@@ -95,7 +95,7 @@ impl Software for Postgres {
         asks_for_password(deployment.instance.ports.main).unwrap_or(false)
     }
 
-    fn patience(&self) -> Duration {
+    fn ready_within(&self) -> Duration {
         Duration::from_secs(60)
     }
 
@@ -152,10 +152,10 @@ fn binaries() -> Option<PathBuf> {
 
 /// Whether the server asks a client for a password. While it starts it refuses every client.
 fn asks_for_password(port: u16) -> io::Result<bool> {
-    let patience = Duration::from_secs(5);
-    let mut stream = TcpStream::connect_timeout(&(Ipv4Addr::LOCALHOST, port).into(), patience)?;
-    stream.set_read_timeout(Some(patience))?;
-    stream.set_write_timeout(Some(patience))?;
+    let time_limit = Duration::from_secs(5);
+    let mut stream = TcpStream::connect_timeout(&(Ipv4Addr::LOCALHOST, port).into(), time_limit)?;
+    stream.set_read_timeout(Some(time_limit))?;
+    stream.set_write_timeout(Some(time_limit))?;
     stream.write_all(&introduction())?;
     let mut answer = [0];
     stream.read_exact(&mut answer)?;

@@ -101,20 +101,20 @@ impl Process {
         Ok(())
     }
 
-    /// Asks it to end, and kills it if it has not ended after `patience`.
-    pub(crate) fn stop(self, instance: &Instance, name: &str, patience: Duration) -> Result<()> {
+    /// Asks it to end, and kills it if it has not ended after `time_limit`.
+    pub(crate) fn stop(self, instance: &Instance, name: &str, time_limit: Duration) -> Result<()> {
         signal(instance, name, self.pid)?;
-        match self.await_end(instance, patience) {
+        match self.await_end(instance, time_limit) {
             Ok(()) => Ok(()),
             Err(_) => {
-                instance.report(&format!("does not end by itself after {} s: killing it", patience.as_secs()));
+                instance.report(&format!("does not end by itself after {} s: killing it", time_limit.as_secs()));
                 self.kill(instance)
             }
         }
     }
 
-    fn await_end(self, instance: &Instance, patience: Duration) -> Result<()> {
-        let deadline = Instant::now() + patience;
+    fn await_end(self, instance: &Instance, time_limit: Duration) -> Result<()> {
+        let deadline = Instant::now() + time_limit;
         while self.is_alive() {
             if Instant::now() > deadline {
                 return Err(Error::Immortal { server: instance.name.clone(), pid: self.pid });
@@ -126,8 +126,8 @@ impl Process {
 
     /// Waits until its number is free, that is until its parent has waited for it. Until then Postgres, whose lock file
     /// holds that number, believes that it runs. Gives up if the parent never waits.
-    fn await_number(self, patience: Duration) {
-        let deadline = Instant::now() + patience;
+    fn await_number(self, time_limit: Duration) {
+        let deadline = Instant::now() + time_limit;
         while stat(self.pid).is_some_and(|stat| stat.begun == self.begun) && Instant::now() < deadline {
             thread::sleep(Duration::from_millis(10));
         }

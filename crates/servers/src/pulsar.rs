@@ -104,7 +104,7 @@ impl Software for Pulsar {
             .all(|path| http::get(deployment.instance.ports.http, path, "").is_ok())
     }
 
-    fn patience(&self) -> Duration {
+    fn ready_within(&self) -> Duration {
         Duration::from_secs(300)
     }
 

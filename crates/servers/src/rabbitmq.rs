@@ -119,7 +119,7 @@ impl Software for Rabbitmq {
         [ports.main, ports.tls].into_iter().all(|port| http::get(ports.http, &check(port), AS_GUEST).is_ok())
     }
 
-    fn patience(&self) -> Duration {
+    fn ready_within(&self) -> Duration {
         Duration::from_secs(120)
     }
 

@@ -58,8 +58,8 @@ pub(crate) trait Runtime: Sync {
     /// Ends it by SIGKILL. Returns when all of its processes are gone.
     fn kill(&self, instance: &Instance) -> Result<()>;
 
-    /// Ends it in good order, or by SIGKILL after `patience`. Does nothing if it does not run.
-    fn stop(&self, instance: &Instance, patience: Duration) -> Result<()>;
+    /// Ends it in good order, or by SIGKILL after `time_limit`. Does nothing if it does not run.
+    fn stop(&self, instance: &Instance, time_limit: Duration) -> Result<()>;
 
     /// Removes what a stopped server leaves outside the instance's directory; `wipe` if its data goes too.
     fn clean(&self, instance: &Instance, wipe: bool) -> Result<()>;

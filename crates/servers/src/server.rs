@@ -159,14 +159,14 @@ impl Server {
 
     fn await_ready(&self, deployment: &Deployment, process: u32) -> Result<()> {
         let Deployment { instance, runtime } = deployment;
-        let (server, log, patience) = (instance.name.clone(), instance.log(), self.software.patience());
-        let deadline = Instant::now() + patience;
+        let (server, log, ready_within) = (instance.name.clone(), instance.log(), self.software.ready_within());
+        let deadline = Instant::now() + ready_within;
         while !self.software.is_ready(deployment) {
             if runtime.find(instance) != Some(process) {
                 return Err(Error::Ended { server, tail: log_tail(deployment), log });
             }
             if Instant::now() > deadline {
-                return Err(Error::NotReady { server, patience, tail: log_tail(deployment), log });
+                return Err(Error::NotReady { server, waited: ready_within, tail: log_tail(deployment), log });
             }
             thread::sleep(POLL);
         }

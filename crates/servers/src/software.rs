@@ -36,7 +36,7 @@ pub(crate) trait Software: Sync {
     fn is_ready(&self, deployment: &Deployment) -> bool;
 
     /// The time within which it is ready, on a busy machine too.
-    fn patience(&self) -> Duration;
+    fn ready_within(&self) -> Duration;
 
     fn endpoints(&self, instance: &Instance) -> Endpoints;
 

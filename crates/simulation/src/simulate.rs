@@ -13,7 +13,7 @@ use crate::report::Report;
 use crate::world::World;
 
 /// The longest time from the last fault until a world comes to rest, in milliseconds.
-const PATIENCE: u64 = 600_000;
+const REST_WITHIN: u64 = 600_000;
 
 /// The options for a world.
 #[derive(Debug, Clone, Copy, Default)]
@@ -77,7 +77,7 @@ async fn run(world: &World) {
             state.note("world", format_args!("{} is a {}", piece.id, piece.workflow));
             catalogue::include(&mut state.workflows, piece.workflow);
         }
-        (pieces, state.plan.workers, chaos + PATIENCE)
+        (pieces, state.plan.workers, chaos + REST_WITHIN)
     };
     let mut actors = JoinSet::new();
     let keeper = world.clone();
@@ -93,7 +93,7 @@ async fn run(world: &World) {
             let mut state = world.lock();
             let message = state.undone().unwrap_or_else(|| "no message".to_owned());
             let open = checks::still_open(&state);
-            let what = format!("no rest {PATIENCE} ms after the last fault; what waits: {message}\n{open}");
+            let what = format!("no rest {REST_WITHIN} ms after the last fault; what waits: {message}\n{open}");
             state.violate("nothing is stuck", what);
         }
     }
