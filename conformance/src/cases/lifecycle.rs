@@ -165,15 +165,15 @@ async fn cancels_as_declared(client: &Client, queue: &Queue, declared: bool) -> 
 
 async fn honest(env: &Env) -> CaseResult {
     let client = env.connect().await?;
-    let (capabilities, floor) = (env.capabilities(), partitura_broker::Limits::default());
+    let (capabilities, least) = (env.capabilities(), partitura_broker::Limits::default());
     ensure!(!capabilities.broker.is_empty(), "the broker has no name");
     let limits = capabilities.limits;
     ensure!(
-        limits.payload >= floor.payload
-            && limits.key >= floor.key
-            && limits.headers >= floor.headers
-            && limits.header_bytes >= floor.header_bytes,
-        "{limits:?} are below what every broker takes, {floor:?}"
+        limits.payload >= least.payload
+            && limits.key >= least.key
+            && limits.headers >= least.headers
+            && limits.header_bytes >= least.header_bytes,
+        "{limits:?} are below what every broker takes, {least:?}"
     );
     let there = client.broker().transactions().is_some();
     ensure!(

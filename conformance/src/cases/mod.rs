@@ -9,9 +9,9 @@ mod confirm;
 mod dead;
 mod delay;
 mod edges;
-mod floor;
 mod flow;
 mod group;
+mod lanes;
 mod lifecycle;
 mod name;
 mod network;
@@ -28,7 +28,7 @@ const AREAS: &[&[Case]] = &[
     churn::CASES,
     confirm::CASES,
     network::CASES,
-    floor::CASES,
+    lanes::CASES,
     dead::CASES,
     ack::CASES,
     delay::CASES,

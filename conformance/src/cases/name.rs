@@ -5,7 +5,7 @@ use partitura_lanes::{Outcome, Source};
 
 use crate::case::case;
 use crate::client::{A_MOMENT, Queue, by_key, ids};
-use crate::floor::Floor;
+use crate::lanes::LaneQueue;
 use crate::stop::ensure;
 use crate::{Case, CaseResult, Env, Stop};
 
@@ -45,14 +45,14 @@ async fn derived(env: &Env) -> CaseResult {
         let (topic, subscription) = (named(TopicName::new(topic))?, named(SubscriptionName::new(subscription))?);
         let queue = Queue { topic, subscription, ordering: by_key(1) };
         let source = Source::new(queue.topic.clone(), queue.subscription.clone(), queue.ordering);
-        let floor = Floor { queue, source };
-        client.declare(&floor.source.declare_queue(Topology::new(), true)?).await?;
-        let lanes = floor.run(env, &client, Floor::options(), |_, _| async { Outcome::dead("poison") }).await?;
-        client.publish(vec![floor.queue.message("k", number)]).await?;
-        all.push((floor, lanes, format!("k-{number}")));
+        let lanes = LaneQueue { queue, source };
+        client.declare(&lanes.source.declare_queue(Topology::new(), true)?).await?;
+        let running = lanes.run(env, &client, LaneQueue::options(), |_, _| async { Outcome::dead("poison") }).await?;
+        client.publish(vec![lanes.queue.message("k", number)]).await?;
+        all.push((lanes, running, format!("k-{number}")));
     }
-    for (floor, lanes, expected) in all {
-        let letters = floor.dead_letters(env, &client)?;
+    for (lanes, running, expected) in all {
+        let letters = lanes.dead_letters(env, &client)?;
         let buried = async {
             loop {
                 let found: Vec<_> = letters.list(10).await?.iter().map(|letter| letter.id().to_string()).collect();
@@ -64,7 +64,7 @@ async fn derived(env: &Env) -> CaseResult {
         };
         let found = env.within("a dead letter", buried).await??;
         ensure!(found == [expected.as_str()], "{expected} was given up there, and {found:?} are listed");
-        lanes.stop().await?;
+        running.stop().await?;
     }
     Ok(())
 }

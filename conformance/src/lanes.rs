@@ -13,12 +13,12 @@ use crate::{Env, Record, Recorder, Stop};
 
 /// A queue, read through lanes.
 #[derive(Debug, Clone)]
-pub(crate) struct Floor {
+pub(crate) struct LaneQueue {
     pub(crate) queue: Queue,
     pub(crate) source: Source,
 }
 
-impl Floor {
+impl LaneQueue {
     pub(crate) fn new(env: &Env) -> Self {
         let queue = env.queue("orders", Ordering::ByKey { partitions: 4 });
         let source = Source::new(queue.topic.clone(), queue.subscription.clone(), queue.ordering);

@@ -9,7 +9,7 @@ use tokio::sync::{Barrier, Notify};
 
 use crate::case::case;
 use crate::client::credit;
-use crate::floor::Floor;
+use crate::lanes::LaneQueue;
 use crate::stop::ensure;
 use crate::{Case, CaseResult, Env, History, Record, check};
 
@@ -66,17 +66,17 @@ fn ended(history: &History, outcome: &str) -> usize {
     history.entries().iter().filter(|entry| is(&entry.record)).count()
 }
 
-/// Nothing of the queue, that is: what the floor marks its parking with may be on its way when it stops.
-fn nothing_lost(floor: &Floor, history: &History) -> CaseResult {
+/// Checks the messages of the queue. The markers of parking may be on their way when the lanes stop.
+fn nothing_lost(lanes: &LaneQueue, history: &History) -> CaseResult {
     let is_its_own =
-        |record: &Record| matches!(record, Record::Publishing { sent, .. } if sent.topic != floor.queue.topic.as_str());
+        |record: &Record| matches!(record, Record::Publishing { sent, .. } if sent.topic != lanes.queue.topic.as_str());
     let entries = history.entries().iter().filter(|entry| !is_its_own(&entry.record)).cloned().collect();
     Ok(check::nothing_lost(&History::new(entries))?)
 }
 
 async fn key_exclusive(env: &Env) -> CaseResult {
-    let (floor, client) = (Floor::new(env), env.connect().await?);
-    floor.declare(&client).await?;
+    let (lanes, client) = (LaneQueue::new(env), env.connect().await?);
+    lanes.declare(&client).await?;
     // Goes on only when two handlers are there at once.
     let both = Arc::new(Barrier::new(2));
     let handle = move |delivery: partitura_broker::Delivery, _| {
@@ -89,19 +89,19 @@ async fn key_exclusive(env: &Env) -> CaseResult {
             Outcome::Done
         }
     };
-    let running = floor.run(env, &client, Floor::options(), handle).await?;
-    client.publish(floor.queue.spread(12, 40)).await?;
+    let running = lanes.run(env, &client, LaneQueue::options(), handle).await?;
+    client.publish(lanes.queue.spread(12, 40)).await?;
     env.until("480 messages to be handled", |counts| counts.ended >= 480).await?;
     running.stop().await?;
     check::one_at_a_time(&env.history())?;
     check::runs_in_order(&env.history())?;
-    nothing_lost(&floor, &env.history())
+    nothing_lost(&lanes, &env.history())
 }
 
 async fn retry_block(env: &Env) -> CaseResult {
     const OTHERS: usize = 60;
-    let (floor, client) = (Floor::new(env), env.connect().await?);
-    floor.declare(&client).await?;
+    let (lanes, client) = (LaneQueue::new(env), env.connect().await?);
+    lanes.declare(&client).await?;
     let others = Arc::new(AtomicUsize::new(0));
     // k-5 fails until all messages of the other keys were handled: so they have to flow.
     let handle = move |delivery: partitura_broker::Delivery, attempt: u32| {
@@ -116,38 +116,38 @@ async fn retry_block(env: &Env) -> CaseResult {
             Outcome::Done
         }
     };
-    let options = Floor::options().retry(Retry::fixed(ms(20)));
-    let running = floor.run(env, &client, options, handle).await?;
-    client.publish(floor.queue.messages("k", 0..10)).await?;
-    client.publish(floor.queue.spread(6, OTHERS / 6)).await?;
-    client.publish(floor.queue.messages("k", 10..12)).await?;
+    let options = LaneQueue::options().retry(Retry::fixed(ms(20)));
+    let running = lanes.run(env, &client, options, handle).await?;
+    client.publish(lanes.queue.messages("k", 0..10)).await?;
+    client.publish(lanes.queue.spread(6, OTHERS / 6)).await?;
+    client.publish(lanes.queue.messages("k", 10..12)).await?;
     env.reaches("all messages to be done", |history| ended(history, "done") >= OTHERS + 12).await?;
     running.stop().await?;
     check::runs_in_order(&env.history())?;
     check::attempts_count(&env.history())?;
-    nothing_lost(&floor, &env.history())
+    nothing_lost(&lanes, &env.history())
 }
 
 async fn parked(env: &Env) -> CaseResult {
-    let (floor, client) = (Floor::new(env), env.connect().await?);
-    floor.declare(&client).await?;
+    let (lanes, client) = (LaneQueue::new(env), env.connect().await?);
+    lanes.declare(&client).await?;
     let mended = Arc::new(AtomicBool::new(false));
     let failing = mended.clone();
     let handle = move |delivery: partitura_broker::Delivery, _| {
         let fails = is(&delivery, "k-2") && !failing.load(Ordering::SeqCst);
         async move { if fails { Outcome::retry("not yet") } else { Outcome::Done } }
     };
-    let options = Floor::options().hold(ms(100)).retry(Retry::fixed(ms(20)));
-    let running = floor.run(env, &client, options, handle).await?;
-    client.publish(floor.queue.messages("k", 0..20)).await?;
+    let options = LaneQueue::options().hold(ms(100)).retry(Retry::fixed(ms(20)));
+    let running = lanes.run(env, &client, options, handle).await?;
+    client.publish(lanes.queue.messages("k", 0..20)).await?;
     let is_parked = |history: &History| {
         let parked = |record: &Record| matches!(record, Record::Publishing { sent, .. } if sent.topic.ends_with(".parking") && sent.id == "k-2");
         history.entries().iter().any(|entry| parked(&entry.record))
     };
     env.reaches("k-2 to be parked", is_parked).await?;
     // What comes meanwhile queues up behind what is parked.
-    client.publish(floor.queue.messages("k", 20..30)).await?;
-    client.publish(floor.queue.spread(5, 4)).await?;
+    client.publish(lanes.queue.messages("k", 20..30)).await?;
+    client.publish(lanes.queue.spread(5, 4)).await?;
     env.reaches("the other keys", |history| ended(history, "done") >= 2 + 20).await?;
     mended.store(true, Ordering::SeqCst);
     env.reaches("all messages to be done", |history| ended(history, "done") >= 30 + 20).await?;
@@ -158,35 +158,35 @@ async fn parked(env: &Env) -> CaseResult {
 }
 
 async fn dlq_continue(env: &Env) -> CaseResult {
-    let (floor, client) = (Floor::new(env), env.connect().await?);
-    floor.declare(&client).await?;
+    let (lanes, client) = (LaneQueue::new(env), env.connect().await?);
+    lanes.declare(&client).await?;
     let handle = |delivery: partitura_broker::Delivery, _| async move {
         if is(&delivery, "k-5") { Outcome::dead("poison") } else { Outcome::Done }
     };
-    let running = floor.run(env, &client, Floor::options(), handle).await?;
-    client.publish(floor.queue.messages("k", 0..10)).await?;
+    let running = lanes.run(env, &client, LaneQueue::options(), handle).await?;
+    client.publish(lanes.queue.messages("k", 0..10)).await?;
     env.reaches("the others to be done", |history| ended(history, "done") >= 9).await?;
     running.stop().await?;
-    let dead = floor.dead_letters(env, &client)?.list(10).await?;
+    let dead = lanes.dead_letters(env, &client)?.list(10).await?;
     ensure!(dead.len() == 1 && dead[0].id().as_str() == "k-5", "k-5 should be the dead letter: {dead:?}");
     check::runs_in_order(&env.history())?;
     ensure!(ended(&env.history(), "dead") == 1, "k-5 was given up more than once");
-    Ok(check::each_once_of(&env.history(), floor.queue.topic.as_str())?)
+    Ok(check::each_once_of(&env.history(), lanes.queue.topic.as_str())?)
 }
 
 async fn other_keys_flow(env: &Env) -> CaseResult {
     const OTHERS: usize = 3_000;
-    let (floor, client) = (Floor::new(env), env.connect().await?);
-    floor.declare(&client).await?;
+    let (lanes, client) = (LaneQueue::new(env), env.connect().await?);
+    lanes.declare(&client).await?;
     let handle = |delivery: partitura_broker::Delivery, _| async move {
         if delivery.message.key.as_deref() == Some(b"poison") { Outcome::retry("always") } else { Outcome::Done }
     };
-    let options = Floor::options().credit(credit(200)).behind(50).retry(Retry::fixed(ms(50))).drain_within(ms(500));
-    let running = floor.run(env, &client, options, handle).await?;
-    for chunk in floor.queue.messages("poison", 0..500).chunks(100) {
+    let options = LaneQueue::options().credit(credit(200)).behind(50).retry(Retry::fixed(ms(50))).drain_within(ms(500));
+    let running = lanes.run(env, &client, options, handle).await?;
+    for chunk in lanes.queue.messages("poison", 0..500).chunks(100) {
         client.publish(chunk.to_vec()).await?;
     }
-    for chunk in floor.queue.spread(100, OTHERS / 100).chunks(500) {
+    for chunk in lanes.queue.spread(100, OTHERS / 100).chunks(500) {
         client.publish(chunk.to_vec()).await?;
     }
     env.reaches("all others to be done", |history| ended(history, "done") >= OTHERS).await?;
@@ -197,20 +197,20 @@ async fn other_keys_flow(env: &Env) -> CaseResult {
 
 async fn backoff_shape(env: &Env) -> CaseResult {
     const RUNS: u32 = 5;
-    let (floor, client) = (Floor::new(env), env.connect().await?);
-    floor.declare(&client).await?;
+    let (lanes, client) = (LaneQueue::new(env), env.connect().await?);
+    lanes.declare(&client).await?;
     let retry = Retry::exponential().initial(ms(20)).jitter(0.0).max_attempts(RUNS);
-    let options = Floor::options().retry(retry);
-    let running = floor.run(env, &client, options, |_, _| async { Outcome::retry("always") }).await?;
-    client.publish(floor.queue.spread(4, 2)).await?;
+    let options = LaneQueue::options().retry(retry);
+    let running = lanes.run(env, &client, options, |_, _| async { Outcome::retry("always") }).await?;
+    client.publish(lanes.queue.spread(4, 2)).await?;
     env.until("all runs", |counts| counts.ended >= 8 * RUNS as usize).await?;
-    let letters = floor.dead_letters(env, &client)?;
+    let letters = lanes.dead_letters(env, &client)?;
     let dead = super::dead::until_dead(env, &letters, 8).await?;
     running.stop().await?;
     ensure!(dead.iter().all(|dead| dead.attempts == RUNS), "a dead letter does not say {RUNS} attempts: {dead:?}");
     let history = env.history();
     check::attempts_count(&history)?;
-    for message in floor.queue.spread(4, 2) {
+    for message in lanes.queue.spread(4, 2) {
         let mut last_end = None;
         for entry in history.entries() {
             match &entry.record {
@@ -231,8 +231,8 @@ async fn backoff_shape(env: &Env) -> CaseResult {
 }
 
 async fn drain(env: &Env) -> CaseResult {
-    let (floor, client) = (Floor::new(env), env.connect().await?);
-    floor.declare(&client).await?;
+    let (lanes, client) = (LaneQueue::new(env), env.connect().await?);
+    lanes.declare(&client).await?;
     let (go, begun) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let gate = (go.clone(), begun.clone());
     let handle = move |_, _| {
@@ -243,8 +243,8 @@ async fn drain(env: &Env) -> CaseResult {
             Outcome::Done
         }
     };
-    client.publish(floor.queue.messages("k", 0..20)).await?;
-    let running = floor.run(env, &client, Floor::options(), handle).await?;
+    client.publish(lanes.queue.messages("k", 0..20)).await?;
+    let running = lanes.run(env, &client, LaneQueue::options(), handle).await?;
     env.within("the first handler", begun.notified()).await?;
     let stopping = running.stopping();
     // Nothing says that they have heard of it.
@@ -253,11 +253,11 @@ async fn drain(env: &Env) -> CaseResult {
     stopping.await?;
     ensure!(env.recorder.counts().borrow().ended == 1, "more than what ran was run to its end");
     ensure!(
-        floor.dead_letters(env, &client)?.list(10).await?.is_empty(),
+        lanes.dead_letters(env, &client)?.list(10).await?.is_empty(),
         "a message that was never run is a dead letter"
     );
 
-    let rest = floor.run(env, &client, Floor::options(), |_, _| async { Outcome::Done }).await?;
+    let rest = lanes.run(env, &client, LaneQueue::options(), |_, _| async { Outcome::Done }).await?;
     env.until("the rest", |counts| counts.ended >= 20).await?;
     rest.stop().await?;
     check::runs_in_order(&env.history())?;
