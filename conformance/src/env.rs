@@ -166,7 +166,7 @@ pub(crate) struct Chance(u64);
 
 impl Chance {
     /// Another sequence, for one of several.
-    pub(crate) fn of(mut self, number: usize) -> Self {
+    pub(crate) fn fork(mut self, number: usize) -> Self {
         Self(self.below(u64::MAX) ^ number as u64)
     }
 

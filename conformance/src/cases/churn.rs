@@ -89,7 +89,7 @@ async fn rebalance(env: &Env) -> CaseResult {
     });
     // Four seats, eight lives each: 64 changes of the membership, half of those who go do so without a word.
     let seats = (0..4).map(|seat| {
-        let (client, queue, mut chance) = (client.clone(), queue.clone(), env.chance().of(seat));
+        let (client, queue, mut chance) = (client.clone(), queue.clone(), env.chance().fork(seat));
         tokio::spawn(async move {
             for life in 0..8 {
                 live(&client, &queue, &mut chance, (life + seat) % 2 == 0).await?;
@@ -144,7 +144,7 @@ async fn consumes_by_chance(env: &Env) -> CaseResult {
         CaseResult::Ok(())
     });
     let seats = (0..3_usize).map(|seat| {
-        let (client, queue, mut chance) = (client.clone(), queue.clone(), env.chance().of(seat));
+        let (client, queue, mut chance) = (client.clone(), queue.clone(), env.chance().fork(seat));
         async move {
             for life in 0.. {
                 live(&client, &queue, &mut chance, (life + seat) % 2 == 0).await?;

@@ -70,7 +70,7 @@ pub struct Lateness {
 
 impl Lateness {
     /// Makes it from these values, in milliseconds.
-    pub fn of(mut values: Vec<u64>) -> Self {
+    pub fn new(mut values: Vec<u64>) -> Self {
         values.sort_unstable();
         Self { sorted: values }
     }
@@ -109,7 +109,7 @@ pub fn lateness(history: &History) -> Lateness {
             _ => {}
         }
     }
-    Lateness::of(sorted)
+    Lateness::new(sorted)
 }
 
 #[cfg(test)]

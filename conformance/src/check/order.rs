@@ -14,7 +14,7 @@ use crate::history::{History, Record, Sent, Token};
 /// # Errors
 /// The first delivery out of order.
 pub fn in_order(history: &History) -> Result<(), Violation> {
-    let lines = Lines::of(history);
+    let lines = Lines::published(history);
     let mut members = Members::default();
     let mut settled: HashSet<(String, &str)> = HashSet::new();
     let mut of_token: HashMap<(u32, Token), (String, &str)> = HashMap::new();
@@ -72,7 +72,7 @@ struct Place<'h> {
 }
 
 impl<'h> Lines<'h> {
-    fn of(history: &'h History) -> Self {
+    fn published(history: &'h History) -> Self {
         let mut refused: HashSet<(u64, &str)> = HashSet::new();
         let mut confirmed: HashSet<(u64, &str)> = HashSet::new();
         for entry in history.entries() {

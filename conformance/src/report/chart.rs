@@ -43,9 +43,9 @@ mod tests {
 
     #[test]
     fn every_value_is_in_a_bar_and_the_quantiles_are_written_below() {
-        let svg = lateness_chart(&Lateness::of(vec![2, 0, 1, 2, 0, 95]));
+        let svg = lateness_chart(&Lateness::new(vec![2, 0, 1, 2, 0, 95]));
         assert!(svg.contains("0–4 ms: 5") && svg.contains("92–96 ms: 1"), "{svg}");
         assert!(svg.contains("6 messages · p50 2 ms · p99 95 ms · max 95 ms"), "{svg}");
-        assert!(lateness_chart(&Lateness::of(vec![0])).contains("1 messages"));
+        assert!(lateness_chart(&Lateness::new(vec![0])).contains("1 messages"));
     }
 }

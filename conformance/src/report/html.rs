@@ -140,7 +140,7 @@ fn delays(columns: &[Column<'_>]) -> String {
                 escape(&case.id),
                 escape(&report.broker),
                 escape(variant),
-                lateness_chart(&Lateness::of(case.lateness.clone())),
+                lateness_chart(&Lateness::new(case.lateness.clone())),
             );
         }
     }

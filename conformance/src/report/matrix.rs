@@ -77,7 +77,7 @@ fn lateness(reports: &[Report]) -> String {
     table += "| | case | p50 | p99 | max | declared p99 |\n|---|---|--:|--:|--:|--:|\n";
     for report in reports {
         for case in report.cases.iter().filter(|case| !case.lateness.is_empty()) {
-            let lateness = Lateness::of(case.lateness.clone());
+            let lateness = Lateness::new(case.lateness.clone());
             let quantile = |part| lateness.quantile(part).to_string();
             let declared = report.declared_lateness.get(&case.variant).map_or(String::new(), u64::to_string);
             let broker = format!("{} {}", report.broker, case.variant).trim_end().to_owned();

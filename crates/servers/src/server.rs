@@ -51,14 +51,14 @@ impl Server {
     fn standing(release: Release) -> Self {
         let ports = Ports::standing(release.kind());
         let name = release.name();
-        Self::of(Instance::new(release, name, ports))
+        Self::from_instance(Instance::new(release, name, ports))
     }
 
     /// A private instance: its directory is `target/brokers/<kind>-<name>`, its ports are the eight from `first_port`.
     pub fn private(kind: Kind, name: &str, first_port: u16) -> Self {
         let release = Release::from(kind).or_chosen();
         let name = format!("{}-{name}", release.name());
-        Self::of(Instance::new(release, name, Ports::from(first_port)))
+        Self::from_instance(Instance::new(release, name, Ports::from(first_port)))
     }
 
     /// The three nodes of the standing cluster, below `target/brokers/<kind>-cluster`. Only Kafka and NATS have one.
@@ -68,12 +68,12 @@ impl Server {
         let nodes = Ports::cluster(release.kind());
         let node = |(number, ports): (usize, &Ports)| {
             let name = format!("{}-cluster/{number}", release.name());
-            Self::of(Instance::new(release.clone(), name, *ports).in_cluster(number, nodes.clone()))
+            Self::from_instance(Instance::new(release.clone(), name, *ports).in_cluster(number, nodes.clone()))
         };
         (1..).zip(&nodes).map(node).collect()
     }
 
-    fn of(instance: Instance) -> Self {
+    fn from_instance(instance: Instance) -> Self {
         Self { software: instance.release.kind().software(), instance }
     }
 

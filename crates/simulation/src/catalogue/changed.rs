@@ -15,7 +15,7 @@ use crate::service::{Call, PlayerStub};
 
 pub(super) const WORKFLOWS: &[Entry] = &[
     Entry { name: Fixed::NAME, definition: Definition::of::<Fixed>, register: conduct, children: &[Journey::NAME] },
-    entry::<Patron>().of(&[Fixed::NAME]),
+    entry::<Patron>().starts(&[Fixed::NAME]),
 ];
 
 fn conduct(worker: Worker, generation: Generation) -> Worker {

@@ -14,10 +14,10 @@ use crate::service::{Call, PlayerStub};
 pub(super) const WORKFLOWS: &[Entry] = &[
     entry::<Together>(),
     entry::<Race>(),
-    entry::<Family>().of(&[Sequence::NAME]),
-    entry::<Duet>().of(&[Counted::NAME]),
+    entry::<Family>().starts(&[Sequence::NAME]),
+    entry::<Duet>().starts(&[Counted::NAME]),
     entry::<Late>(),
-    entry::<Herald>().of(&[Sequence::NAME]),
+    entry::<Herald>().starts(&[Sequence::NAME]),
 ];
 
 /// Tasks at once, all of them awaited.

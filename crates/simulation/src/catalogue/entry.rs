@@ -23,7 +23,7 @@ pub(super) const fn entry<W: Workflow>() -> Entry {
 }
 
 impl Entry {
-    pub(super) const fn of(mut self, children: &'static [&'static str]) -> Self {
+    pub(super) const fn starts(mut self, children: &'static [&'static str]) -> Self {
         self.children = children;
         self
     }

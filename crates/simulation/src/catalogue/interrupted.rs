@@ -11,7 +11,7 @@ use super::upset::Upset;
 use crate::random::Random;
 use crate::service::{Call, PlayerStub};
 
-pub(super) const WORKFLOWS: &[Entry] = &[entry::<Journey>(), entry::<Cascade>().of(&[Journey::NAME])];
+pub(super) const WORKFLOWS: &[Entry] = &[entry::<Journey>(), entry::<Cascade>().starts(&[Journey::NAME])];
 
 /// Tasks that are undone, newest first, if one of them fails; then, perhaps, waiting for ever.
 #[derive(Debug, Default)]
