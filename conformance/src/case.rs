@@ -81,7 +81,7 @@ impl Need {
             }
             Self::Cancellation => (
                 capabilities.supports.cancellation,
-                Lack::Unsupported("declares that it cannot cancel what is delayed"),
+                Lack::Unsupported("declares that it cannot cancel delayed messages"),
             ),
             Self::Durability => (
                 capabilities.durability > Durability::Memory,

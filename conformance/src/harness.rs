@@ -29,7 +29,7 @@ pub trait Harness: Send + Sync + 'static {
     /// The broker's name: letters and digits.
     fn broker(&self) -> &str;
 
-    /// Which of several ways to run it this is ("memory", "file", "cluster"); each way runs every case.
+    /// The name of this way to run it, of several ("memory", "file", "cluster"); each way runs every case.
     fn variant(&self) -> &str {
         ""
     }
@@ -45,7 +45,7 @@ pub trait Harness: Send + Sync + 'static {
     async fn connect(&self, namespace: &str) -> Result<Arc<dyn Broker>>;
 
     /// Whether the broker lives in the process that connects, and is killed with it. Then the suite lets no two processes
-    /// connect at once, to kill the broker is to kill that process, and what is about connections and credentials does
+    /// connect at once, to kill the broker is to kill that process, and cases about connections and credentials do
     /// not apply.
     fn lives_in_its_client(&self) -> bool {
         false

@@ -51,7 +51,7 @@ pub struct Entry {
     pub wall: u64,
     /// The process: 0 runs the case and has started the others.
     pub process: u32,
-    /// What.
+    /// The event.
     pub record: Record,
 }
 
@@ -91,7 +91,7 @@ pub enum Record {
     },
     /// A delayed message is about to be cancelled.
     Cancelling {
-        /// Which call; what is cancelled together shares it.
+        /// The number of the call; messages that are cancelled together share it.
         call: u64,
         /// The topic.
         topic: String,

@@ -1,4 +1,4 @@
-//! Messages to which a mutant of the lanes gives another key. Their own key travels with them, so that the history has it.
+//! Messages to which a mutant of the lanes gives another key. Their own key travels with them, for the history.
 
 use bytes::Bytes;
 use partitura_broker::{Delivery, Message};

@@ -1,4 +1,4 @@
-//! Who may connect, and who is refused.
+//! Connections that are allowed, and connections that are refused.
 
 use std::error::Error as _;
 use std::sync::Arc;
@@ -44,7 +44,7 @@ async fn use_once(env: &Env, attempt: Attempt) -> Result<Result<Arc<dyn Broker>,
     env.within(&format!("an answer to {attempt:?}"), using).await
 }
 
-/// What an error says, and all that it was caused by, for people and for logs.
+/// The texts of an error and of all its causes, for people and for logs.
 fn everything(error: &Error) -> String {
     let (mut text, mut cause) = (format!("{error}\n{error:?}"), error.source());
     while let Some(source) = cause {

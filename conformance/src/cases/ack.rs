@@ -8,7 +8,7 @@ pub(super) const CASES: &[Case] = &[
         "ack.crash_redelivers",
         Two,
         [Processes, Durability],
-        "what a killed process had not settled comes again, flagged; what it had settled does not",
+        "the unsettled messages of a killed process come again, flagged; the settled ones do not",
         crash_redelivers,
         holds_ten
     ),
@@ -48,7 +48,7 @@ async fn crash_redelivers(env: &Env) -> CaseResult {
     let mut member = client.join(queue.options()).await?;
     let again = member.drain_until(queue.messages("k", 4..10).iter().map(|message| message.id.to_string())).await?;
     ensure!(again.iter().all(|delivery| delivery.redelivered), "a redelivery is not flagged: {again:?}");
-    // That what was settled and flushed does not come again is part of the contract's checks.
+    // The contract's checks find messages that come again although they were settled and flushed.
     Ok(())
 }
 
@@ -150,7 +150,7 @@ async fn double(env: &Env) -> CaseResult {
     let held = member.take(3).await?;
     member.settle(&held[..1]);
     member.settle(&held[..1]);
-    // What comes next may use the place of what was settled; the old token must not settle it.
+    // The next message may use the place of a settled one; the old token must not settle it.
     client.publish(queue.messages("k", 3..6)).await?;
     member.take(3).await?;
     member.settle(&held[..1]);

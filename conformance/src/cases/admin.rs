@@ -23,9 +23,9 @@ async fn verify_only(env: &Env) -> CaseResult {
         ensure!(kind == Some(ErrorKind::NotFound), "NotFound was expected, {kind:?} came");
     }
     let kind = client.try_publish(queue.messages("k", [0])).await?.remove(0).err().map(|error| error.kind());
-    ensure!(kind == Some(ErrorKind::NotFound), "publishing to what does not exist: {kind:?}");
+    ensure!(kind == Some(ErrorKind::NotFound), "publishing to a topic that does not exist: {kind:?}");
     let kind = client.broker().consumer(queue.options()).await.err().map(|error| error.kind());
-    ensure!(kind == Some(ErrorKind::NotFound), "consuming what does not exist: {kind:?}");
+    ensure!(kind == Some(ErrorKind::NotFound), "consuming a topic that does not exist: {kind:?}");
 
     client.declare(&queue.topology()).await?;
     client.declare(&verify).await?;

@@ -14,7 +14,7 @@ pub(super) const CASES: &[Case] = &[
         "delay.cancel",
         One,
         [Cancellation],
-        "what is cancelled while it waits never comes, to no subscription; all else does; each answer says which it was",
+        "a message that is cancelled while it waits is delivered to no subscription; all others are; each answer says which it was",
         cancel
     ),
     case!(
@@ -28,7 +28,7 @@ pub(super) const CASES: &[Case] = &[
         "delay.cancel_survives_restart",
         Three,
         [Cancellation, Processes, Restart, Durability],
-        "what was cancelled does not come after kill -9 of the broker, and all else does",
+        "cancelled messages are not delivered after kill -9 of the broker, and all others are",
         survives_restart,
         publishes_and_cancels
     ),
@@ -45,7 +45,7 @@ fn texts<'m>(messages: impl IntoIterator<Item = &'m Message>) -> Vec<String> {
     messages.into_iter().map(|message| message.id.to_string()).collect()
 }
 
-/// So many rounds of a message of each key, one millisecond after the other from `first` on.
+/// This many rounds of a message of each key, due five milliseconds after each other from `first` on.
 fn rounds(queue: &Queue, rounds: usize, first: Timestamp) -> Vec<Message> {
     let all = queue.spread(KEYS, rounds).into_iter().zip(0..);
     all.map(|(message, i)| message.not_before(first + ms(5 * i))).collect()
@@ -72,7 +72,7 @@ async fn cancel(env: &Env) -> CaseResult {
     Err("nothing could be cancelled in time".into())
 }
 
-/// What is due in an hour is cancelled once, and its id is free again.
+/// A message that is due in an hour is cancelled once, and its id is free again.
 async fn answers(env: &Env, client: &Client) -> CaseResult {
     let queue = env.queue("answers", by_key(4));
     client.declare(&queue.topology()).await?;
@@ -95,23 +95,23 @@ async fn answers(env: &Env, client: &Client) -> CaseResult {
     let found = client.cancel(asked.iter().copied()).await?;
     ensure!(found == expected, "of {:?} were cancelled {found:?}, {expected:?} was expected", texts(asked));
     let again = client.cancel(some.iter().copied()).await?;
-    ensure!(!again.contains(&true), "what was cancelled is cancelled again: {again:?}");
+    ensure!(!again.contains(&true), "a cancelled message is cancelled again: {again:?}");
     // Published again it is a new message, to be cancelled or to come.
     let again: Vec<Message> = some.iter().map(|message| (*message).clone().not_before(now() + HOUR / 2)).collect();
     client.publish(again.clone()).await?;
     let found = client.cancel(&again).await?;
-    ensure!(!found.contains(&false), "what was published again is not there: {found:?}");
+    ensure!(!found.contains(&false), "a message that was published again is not there: {found:?}");
     let again: Vec<Message> = again.into_iter().map(|message| message.not_before(now() + ms(20))).collect();
     client.publish(again.clone()).await?;
     member.drain_until(texts(&again)).await?;
     // The others were left alone.
     let left = client.cancel(others.iter().copied()).await?;
-    ensure!(!left.contains(&false), "what nobody had cancelled is gone: {left:?}");
+    ensure!(!left.contains(&false), "a message that was not cancelled is gone: {left:?}");
     Ok(())
 }
 
-/// Half of what is due after `wait` is cancelled, of a queue and of a stream with two subscriptions and a listener; the
-/// other half comes. Whether anything could be cancelled before it was due.
+/// Cancels half of the messages due after `wait`, of a queue and of a stream with two subscriptions and a listener. The
+/// other half comes. Returns whether any message could be cancelled before it was due.
 async fn soon(env: &Env, client: &Client, round: u32, wait: Duration) -> Result<bool, Stop> {
     let queue = env.queue(&format!("orders{round}"), by_key(4));
     let stream = env.queue(&format!("events{round}"), by_key(2));
@@ -155,7 +155,7 @@ async fn race(env: &Env) -> CaseResult {
     let last = queue.messages("k0", [EACH]).remove(0).not_before(first + ms(1_500));
     client.publish(messages.iter().chain([&last]).cloned().collect()).await?;
     let producer = client.producer().await?;
-    // Some to the millisecond, some a little before; the broker may count what is about to come as gone.
+    // Some to the millisecond, some a little before; the broker may count a message that is about to come as gone.
     let moment = |i: usize| if i.is_multiple_of(2) { 995 + chance.below(10) } else { 200 + chance.below(900) };
     let moments: Vec<u64> = (0..messages.len()).map(moment).collect();
     let cancelling = join_all(messages.iter().zip(moments).map(|(message, moment)| {

@@ -48,7 +48,7 @@ const KEYS: usize = 32;
 /// How long a life waits for its share: members that vanished have to be missed first.
 const GROW_UP: Duration = Duration::from_secs(8);
 
-/// A consumer that obeys, for a while: settles most of what it gets, holds the rest, and then leaves or vanishes.
+/// A consumer that obeys, for a while: it settles most messages, holds the rest, and then leaves or vanishes.
 async fn live(client: &Client, queue: &Queue, chance: &mut Chance, leaves: bool) -> CaseResult {
     let mut member = client.join(queue.options().credit(credit(40))).await?;
     let mut event = member.next_within(GROW_UP).await?;
@@ -87,7 +87,7 @@ async fn rebalance(env: &Env) -> CaseResult {
         }
         CaseResult::Ok(())
     });
-    // Four seats, eight lives each: 64 changes of the membership, half of those who go do so without a word.
+    // Four seats, eight lives each: 64 changes of the membership, half of them without a word.
     let seats = (0..4).map(|seat| {
         let (client, queue, mut chance) = (client.clone(), queue.clone(), env.chance().fork(seat));
         tokio::spawn(async move {
@@ -194,7 +194,10 @@ async fn revoke_deadline(env: &Env) -> CaseResult {
     let mut third = client.join(queue.options()).await?;
     drop(first);
     let rest = third.drain(moved.len()).await?;
-    ensure!(moved.is_subset(&ids(&rest).into_iter().collect()), "what was settled too late does not come again");
+    ensure!(
+        moved.is_subset(&ids(&rest).into_iter().collect()),
+        "a message that was settled too late does not come again"
+    );
     Ok(())
 }
 
@@ -235,6 +238,6 @@ async fn scale(env: &Env) -> CaseResult {
     }
     check::one_owner(&env.history())?;
     check::nothing_lost(&env.history())?;
-    // Everybody settles what it was given before it leaves or releases: so nothing has to come twice.
+    // Each member settles its messages before it leaves or releases: so nothing has to come twice.
     Ok(check::each_once(&env.history())?)
 }

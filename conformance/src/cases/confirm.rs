@@ -12,7 +12,7 @@ pub(super) const CASES: &[Case] = &[
         "confirm.durable",
         Three,
         [Processes, Restart, Durability],
-        "what was confirmed before kill -9 of the broker is delivered after it",
+        "messages confirmed before kill -9 of the broker are delivered after it",
         durable,
         publishes_without_end
     ),
@@ -36,7 +36,7 @@ pub(super) const CASES: &[Case] = &[
         "hold.beyond_timeout",
         One,
         [],
-        "what is held for more than half of the broker's bound, or for long where it has none, is still owned",
+        "a message held for more than half of the broker's bound, or for long where it has none, is still owned",
         hold
     ),
 ];
@@ -163,7 +163,8 @@ async fn dedupe(env: &Env) -> CaseResult {
     Ok(check::each_once(&env.history())?)
 }
 
-/// How long is held where there is no bound: for longer than adapters take to miss somebody who is silent.
+/// The time for which messages are held where there is no bound. It is longer than the time after which adapters miss a
+/// silent member.
 const UNBOUNDED: Duration = Duration::from_secs(10);
 
 async fn hold(env: &Env) -> CaseResult {

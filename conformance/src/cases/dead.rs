@@ -160,7 +160,7 @@ async fn redrive(env: &Env) -> CaseResult {
     Ok(())
 }
 
-/// Looks until there are so many.
+/// Lists the dead letters until there are this many.
 pub(super) async fn until_dead(env: &Env, letters: &DeadLetters, count: usize) -> Result<Vec<DeadLetter>, Stop> {
     let looking = async {
         loop {

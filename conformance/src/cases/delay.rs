@@ -39,9 +39,15 @@ pub(super) const CASES: &[Case] = &[
         due_order
     ),
     case!("delay.over_max", One, [], "beyond the declared maximum publishing is refused, up to it accepted", over_max),
-    case!("delay.past_due", One, [], "what was due in the past comes at once", past_due),
+    case!("delay.past_due", One, [], "a message that was due in the past comes at once", past_due),
     case!("delay.same_tick", One, [], "messages of one key that are due in the same millisecond all arrive", same_tick),
-    case!("delay.consumer_absent", One, [], "what falls due while nobody consumes is kept", consumer_absent),
+    case!(
+        "delay.consumer_absent",
+        One,
+        [],
+        "messages that fall due while there is no consumer are kept",
+        consumer_absent
+    ),
     case!(
         "delay.survives_restart",
         Three,
@@ -147,12 +153,12 @@ async fn joins_order(env: &Env) -> CaseResult {
     // Long enough for a busy machine to open a producer meanwhile.
     client.publish(vec![queue.message("k", 0).not_before(now() + ms(5_000)), queue.message("k", 1)]).await?;
     let first = member.take(1).await?;
-    ensure!(ids(&first) == ["k-1"], "what is not delayed waits: {:?}", ids(&first));
+    ensure!(ids(&first) == ["k-1"], "a message without delay waits: {:?}", ids(&first));
     let delayed = member.take(1).await?;
     ensure!(ids(&delayed) == ["k-0"], "k-0 was expected, {:?} came", ids(&delayed));
     client.publish(queue.messages("k", [2])).await?;
     member.take(1).await?;
-    // Nothing is settled: who comes next gets it all in the order in which it had joined.
+    // Nothing is settled: the next consumer gets all messages in the order in which they had joined.
     drop(member);
     let mut member = client.join(queue.options()).await?;
     let again = member.drain(3).await?;
@@ -190,7 +196,7 @@ async fn due_order(env: &Env) -> CaseResult {
     Ok(check::due_order(&history, u64::try_from(margin.as_millis()).unwrap_or(u64::MAX))?)
 }
 
-/// Settles what comes to any of them, until so many messages have come.
+/// Settles the messages of all members, until this many different ones have come.
 async fn drain_all(members: &mut [Member], count: usize) -> CaseResult {
     let mut seen = HashSet::new();
     while seen.len() < count {
@@ -249,7 +255,7 @@ async fn consumer_absent(env: &Env) -> CaseResult {
     client.declare(&queue.topology()).await?;
     let moment = now() + ms(100);
     client.publish((0..10).map(|i| queue.message("k", i).not_before(moment)).collect()).await?;
-    // Nothing happens that could be waited for: nobody is there.
+    // There is no event to wait for: there is no consumer.
     tokio::time::sleep(ms(300)).await;
     client.join(queue.options()).await?.drain(10).await?;
     Ok(check::nothing_lost(&env.history())?)

@@ -90,7 +90,7 @@ async fn id(env: &Env) -> CaseResult {
     try_edges(env, &queue, pass, fail, ErrorKind::InvalidArgument).await
 }
 
-/// What is within the limits arrives as it was sent; what is beyond them is refused, alone, and never arrives.
+/// A message within the limits arrives as it was sent. A message beyond them is refused, alone, and never arrives.
 async fn try_edges(env: &Env, queue: &Queue, pass: Vec<Message>, fail: Vec<Message>, kind: ErrorKind) -> CaseResult {
     let client = env.connect().await?;
     client.declare(&queue.topology()).await?;

@@ -28,7 +28,7 @@ pub(super) const CASES: &[Case] = &[
         "flow.fair_topics",
         One,
         [],
-        "what is outstanding of one topic never keeps back another topic of the same consumer",
+        "unsettled messages of one topic never keep back another topic of the same consumer",
         fair_topics
     ),
     case!(

@@ -34,21 +34,21 @@ pub(super) const CASES: &[Case] = &[
         "group.clocks_differ",
         One,
         [],
-        "consumers whose clocks are five minutes ahead and behind share the partitions, and take over what one leaves",
+        "consumers whose clocks are five minutes ahead and behind share the partitions, and take over those that one leaves",
         clocks_differ
     ),
     case!(
         "shared.competing",
         One,
         [],
-        "competitors share the work, a slow one holds only its own, and what it held goes to others when it leaves",
+        "competitors share the work, a slow one holds only its own, and others get its messages when it leaves",
         competing
     ),
     case!(
         "publish.subscribers",
         One,
         [],
-        "the broker denies subscribers only if nobody would receive a message",
+        "the broker denies subscribers only if no consumer would receive a message",
         subscribers
     ),
 ];
@@ -120,7 +120,7 @@ async fn clocks_differ(env: &Env) -> CaseResult {
     }
     let shared_out = async {
         let mut steady = 0;
-        // Longer than anybody may be silent: who is taken for dead loses partitions meanwhile.
+        // Longer than a member may be silent: one that is taken for dead loses partitions meanwhile.
         for round in 0.. {
             let batch = queue.spread(60, 1).into_iter().map(|message| renamed(message, &round.to_string()));
             let shares: Vec<usize> =
@@ -139,7 +139,7 @@ async fn clocks_differ(env: &Env) -> CaseResult {
     drop(members.remove(1));
     let batch = queue.spread(60, 1).into_iter().map(|message| renamed(message, "last"));
     let taking_over = sources(&clients[0], &mut members, batch.collect());
-    env.within("two consumers to take over what the third left", taking_over).await??;
+    env.within("two consumers to take over the partitions of the third", taking_over).await??;
     check::nothing_lost(&env.history())?;
     Ok(check::one_owner(&env.history())?)
 }

@@ -1,4 +1,4 @@
-//! What the lanes promise, on the broker under test.
+//! The promises of the lanes, on the broker under test.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -48,7 +48,7 @@ pub(super) const CASES: &[Case] = &[
         "shutdown.drain",
         One,
         [],
-        "on shutdown running handlers finish; what was only received is neither run, counted nor buried",
+        "on shutdown running handlers finish; messages that were only received are neither run, counted nor given up",
         drain
     ),
 ];
@@ -145,7 +145,7 @@ async fn parked(env: &Env) -> CaseResult {
         history.entries().iter().any(|entry| parked(&entry.record))
     };
     env.reaches("k-2 to be parked", is_parked).await?;
-    // What comes meanwhile queues up behind what is parked.
+    // Messages that come meanwhile queue up behind the parked ones.
     client.publish(lanes.queue.messages("k", 20..30)).await?;
     client.publish(lanes.queue.spread(5, 4)).await?;
     env.reaches("the other keys", |history| ended(history, "done") >= 2 + 20).await?;
@@ -251,7 +251,7 @@ async fn drain(env: &Env) -> CaseResult {
     tokio::time::sleep(ms(500)).await;
     go.notify_one();
     stopping.await?;
-    ensure!(env.recorder.counts().borrow().ended == 1, "more than what ran was run to its end");
+    ensure!(env.recorder.counts().borrow().ended == 1, "another handler than the running one has ended");
     ensure!(
         lanes.dead_letters(env, &client)?.list(10).await?.is_empty(),
         "a message that was never run is a dead letter"

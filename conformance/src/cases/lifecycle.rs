@@ -15,16 +15,16 @@ pub(super) const CASES: &[Case] = &[
         "a reply reaches the inbox it is addressed to and no other; an address that is gone is not an error",
         inbox
     ),
-    case!("shutdown.handoff_time", One, [], "who closes hands everything over at once", handoff_time),
+    case!("shutdown.handoff_time", One, [], "a consumer that closes hands everything over at once", handoff_time),
     case!(
         "close.closed",
         One,
         [],
-        "after close every call answers Closed, who waits is told, and closing twice is harmless",
+        "after close every call answers Closed, waiting calls are told, and closing twice is harmless",
         closed
     ),
     case!("cancel.safe", One, [], "dropping a pending next or publish loses nothing and reorders nothing", cancel),
-    case!("cap.honest", One, [], "what is declared is there, and what is not declared is not", honest),
+    case!("cap.honest", One, [], "declared capabilities are there, and others are not", honest),
 ];
 
 async fn inbox(env: &Env) -> CaseResult {
@@ -40,7 +40,7 @@ async fn inbox(env: &Env) -> CaseResult {
     let to = |address: &partitura_broker::InboxAddress| partitura_broker::InboxAddress::new(address.as_str());
     let replies = vec![
         (to(yours.address()), reply("yours")),
-        (absent.clone(), reply("nobody's")),
+        (absent.clone(), reply("without-receiver")),
         (to(mine.address()), reply("mine-1")),
         (to(mine.address()), reply("mine-2")),
     ];
@@ -52,7 +52,7 @@ async fn inbox(env: &Env) -> CaseResult {
     }
     let got = env.within("a reply", yours.next()).await??;
     ensure!(got.id.as_str() == "yours", "yours was expected, {:?} came", got.id);
-    producer.reply(vec![(absent, reply("nobody's"))]).await?;
+    producer.reply(vec![(absent, reply("without-receiver"))]).await?;
     Ok(())
 }
 
@@ -68,11 +68,11 @@ async fn handoff_time(env: &Env) -> CaseResult {
     let mut second = client.join(queue.options()).await?;
     let rest = second.drain(50).await?;
     let took = began.elapsed();
-    // Far below any session time-out, and far above what it takes.
+    // Far below any session time-out, and far above the usual time.
     ensure!(took < env.time_limit / 3, "the successor waited {took:?}");
-    // What had been settled was settled before the hand-over, also without a flush.
+    // The settled messages were settled before the hand-over, also without a flush.
     let expected: std::collections::HashSet<&str> = ids(&held[50..]).into_iter().collect();
-    ensure!(ids(&rest).into_iter().all(|id| expected.contains(id)), "what was settled comes again: {:?}", ids(&rest));
+    ensure!(ids(&rest).into_iter().all(|id| expected.contains(id)), "a settled message comes again: {:?}", ids(&rest));
     Ok(())
 }
 
@@ -92,7 +92,7 @@ async fn closed(env: &Env) -> CaseResult {
         }
     };
     let all = async { tokio::join!(client.broker().close(), told, waiting.next()) };
-    let (closed, told, inbox) = env.within("who waits to be told of the close", all).await?;
+    let (closed, told, inbox) = env.within("the waiting calls to be told of the close", all).await?;
     closed?;
     ensure!(told == ErrorKind::Closed, "a consumer that waited was told {told:?}");
     let inbox = inbox.err().map(|error| error.kind());
@@ -148,7 +148,7 @@ async fn cancel(env: &Env) -> CaseResult {
         tokio::task::yield_now().await;
     }
     publishing.await.map_err(|error| error.to_string())??;
-    // What is in order is part of the contract's checks, and so is that nothing comes twice in a term.
+    // The contract's checks find wrong orders, and messages that come twice in a term.
     check::in_order(&env.history())?;
     Ok(check::nothing_lost(&env.history())?)
 }
@@ -159,7 +159,7 @@ async fn cancels_as_declared(client: &Client, queue: &Queue, declared: bool) -> 
     let answers = client.producer().await?.cancel(delayed.into_iter().collect()).await;
     let kinds: Vec<_> = answers.into_iter().map(|answer| answer.map_err(|error| error.kind())).collect();
     let expected = if declared { Ok(false) } else { Err(ErrorKind::Unsupported) };
-    ensure!(kinds == [expected], "to cancel what was never there gives {kinds:?}, declared: {declared}");
+    ensure!(kinds == [expected], "to cancel a message that was never there gives {kinds:?}, declared: {declared}");
     Ok(())
 }
 
@@ -173,7 +173,7 @@ async fn honest(env: &Env) -> CaseResult {
             && limits.key >= least.key
             && limits.headers >= least.headers
             && limits.header_bytes >= least.header_bytes,
-        "{limits:?} are below what every broker takes, {least:?}"
+        "{limits:?} are below the limits that every broker has, {least:?}"
     );
     let there = client.broker().transactions().is_some();
     ensure!(
@@ -182,7 +182,7 @@ async fn honest(env: &Env) -> CaseResult {
         capabilities.supports
     );
     ensure!(capabilities == client.broker().capabilities(), "the capabilities are not constant");
-    // What contradicts the contract is refused as such, not as something else, and not done.
+    // A request that contradicts the contract is refused as such, not as something else, and not done.
     let (queue, none) = (env.orders(), Topology::new().queue(env.orders().topic, by_key(0)));
     let kind = client.broker().declare(&none).await.err().map(|error| error.kind());
     ensure!(kind == Some(ErrorKind::InvalidArgument), "no partitions: {kind:?}");

@@ -87,7 +87,7 @@ async fn forged(env: &Env) -> CaseResult {
         format!("0/{topic}"),
         format!("{}/../{topic}", genuine.as_str()),
     ]);
-    // What looks like an inbox as far as its name goes.
+    // Names that look like those of an inbox.
     let separators = genuine.as_str().match_indices(|c: char| !c.is_ascii_alphanumeric());
     addresses.extend(separators.map(|(at, found)| format!("{}{topic}", &genuine.as_str()[..at + found.len()])));
     addresses.extend(["", "*", "#", ">", "\0", " "].map(str::to_owned));
@@ -104,14 +104,14 @@ async fn forged(env: &Env) -> CaseResult {
     client.publish(queue.messages("k", [0])).await?;
     let got = member.drain(1).await?;
     ensure!(ids(&got) == ["k-0"], "k-0 was published, {:?} came", ids(&got));
-    // A reply is not confirmed: it may be slower than what was published after it.
+    // A reply is not confirmed: it may be slower than a message that was published after it.
     let more = member.next_within(10 * A_MOMENT).await?;
     ensure!(more.is_none(), "nothing else was published, and this came: {more:?}");
     Ok(())
 }
 
 async fn secret(env: &Env) -> CaseResult {
-    /// So many characters of an address differ from inbox to inbox, at least. Each has one of sixteen values or more.
+    /// The least number of characters in which addresses of inboxes differ. Each has one of sixteen values or more.
     const DIFFERING: usize = 24;
     let client = env.connect().await?;
     let mut inboxes = Vec::new();

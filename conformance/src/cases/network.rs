@@ -1,4 +1,4 @@
-//! What happens between a client and the broker: connections that are cut, silent, stalled or slow.
+//! Faults between a client and the broker: connections that are cut, silent, stalled or slow.
 
 use std::collections::HashSet;
 
@@ -14,7 +14,7 @@ pub(super) const CASES: &[Case] = &[
         "reconnect.cut",
         Three,
         [Network],
-        "a connection that is cut is built anew: what it held is still its own or comes again, and nothing is lost",
+        "a connection that is cut is built anew: its unsettled messages are still its own or come again, and none is lost",
         cut
     ),
     case!(
@@ -94,7 +94,7 @@ async fn half_open(env: &Env) -> CaseResult {
     publish_at_last(env, &*producer, round(&queue, 0)).await?;
     reader.until_seen(texts(&round(&queue, 0))).await?;
     reader.settle(|held| held.token.slot % 3 > 0);
-    // Nobody is told. Each has to find out: who speaks and is not answered, and who listens and hears nothing.
+    // No side is told. Each has to notice it: the producer gets no answers, and the consumer no messages.
     proxy.silence();
     let before = proxy.connections();
     let batch = round(&queue, 1);
@@ -177,7 +177,8 @@ async fn blocked_broker(env: &Env) -> CaseResult {
     finish(env, &near, &queue, reader).await
 }
 
-/// Publishes until all is confirmed: what fails retryably again, under the same ids and in the same order.
+/// Publishes until all messages are confirmed. Those with retryable errors are sent again, with the same ids and in the
+/// same order.
 async fn publish_at_last(env: &Env, producer: &dyn Producer, mut batch: Vec<Message>) -> CaseResult {
     let publishing = async {
         while !batch.is_empty() {
@@ -198,10 +199,10 @@ async fn publish_at_last(env: &Env, producer: &dyn Producer, mut batch: Vec<Mess
         Ok(())
     };
     let answer = tokio::time::timeout(4 * env.time_limit, publishing).await;
-    answer.map_err(|_| Stop(format!("waited {:?} in vain: confirms", 4 * env.time_limit)))?
+    answer.map_err(|_| Stop(format!("nothing came within {:?}: confirms", 4 * env.time_limit)))?
 }
 
-/// A consumer as lanes are: it holds what it was given until it settles it, and forgets what is lost.
+/// A consumer that behaves like lanes: it holds messages until it settles them, and forgets those of lost partitions.
 struct Reader {
     member: Member,
     held: Vec<Delivery>,
@@ -235,7 +236,7 @@ impl Reader {
         self.held.retain(|held| !partitions.contains(&held.partition));
     }
 
-    /// Settles those of what it holds that are chosen.
+    /// Settles the chosen ones of the messages that it holds.
     fn settle(&mut self, chosen: impl Fn(&Delivery) -> bool) {
         let (done, held): (Vec<_>, Vec<_>) = std::mem::take(&mut self.held).into_iter().partition(chosen);
         self.held = held;
@@ -243,8 +244,8 @@ impl Reader {
     }
 }
 
-/// Whatever happened, in the end the reader holds exactly what it has not settled. It settles that and leaves, and nothing
-/// is left.
+/// Checks that, whatever happened, the reader in the end holds exactly its unsettled messages. It settles them and
+/// leaves, and nothing is left.
 async fn finish(env: &Env, near: &Client, queue: &Queue, mut reader: Reader) -> CaseResult {
     let end = marks(queue, "end");
     near.publish(end.clone()).await?;
@@ -255,7 +256,7 @@ async fn finish(env: &Env, near: &Client, queue: &Queue, mut reader: Reader) -> 
     let rest = marks(queue, "rest");
     near.publish(rest.clone()).await?;
     let left = near.join(queue.options()).await?.drain_until(texts(&rest)).await?;
-    // What was hopeless was never confirmed, and may have been stored at any time.
+    // Messages with final errors were never confirmed, and may have been stored at any time.
     let settled =
         left.iter().find(|left| !["rest", "hopeless"].iter().any(|new| left.message.id.as_str().starts_with(new)));
     ensure!(settled.is_none(), "{} was settled, and comes again", settled.map_or("", |left| left.message.id.as_str()));

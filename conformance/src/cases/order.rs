@@ -122,7 +122,7 @@ async fn graceful_handover(env: &Env) -> CaseResult {
     // New messages come meanwhile, and neither may have those of a partition that is changing hands.
     client.publish(queue.spread(40, 4).split_off(120)).await?;
     let (going, staying): (Vec<_>, Vec<_>) = held.into_iter().partition(|held| moving.contains(&held.partition));
-    // What is asked back only now waits until the rest has gone over.
+    // Partitions that are asked back only now wait until the rest has gone over.
     let (mut kept, mut later): (Vec<Delivery>, Vec<Partition>) = (Vec::new(), Vec::new());
     let of_what_stays =
         |all: &[Delivery], later: &[Partition]| all.iter().filter(|d| !later.contains(&d.partition)).count();
@@ -141,12 +141,15 @@ async fn graceful_handover(env: &Env) -> CaseResult {
     first.consumer().release(&moving).await?;
     let got = second.drain(2 * last.len()).await?;
     let released = env.history().entries().iter().position(|e| e.record == crate::Record::Note("released".into()));
-    // The last delivery is the successor's: what the first one got may have been flagged, too.
+    // The last delivery is the successor's: those to the first member may have been flagged, too.
     let started = env.history().entries().iter().rposition(|e| {
         matches!(&e.record, crate::Record::Delivered(delivered) if delivered.message.id == got[0].message.id.as_str())
     });
     ensure!(started > released, "the successor started before the hand-over was done");
-    ensure!(got.iter().all(|got| moving.contains(&got.partition)), "the successor has what is not its own");
+    ensure!(
+        got.iter().all(|got| moving.contains(&got.partition)),
+        "the successor has messages of a partition that is not its own"
+    );
     Ok(check::one_owner(&env.history())?)
 }
 

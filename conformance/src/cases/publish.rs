@@ -13,7 +13,7 @@ pub(super) const CASES: &[Case] = &[
         "publish.confirmed_is_delivered",
         One,
         [],
-        "what is confirmed is delivered once, byte for byte",
+        "a confirmed message is delivered once, byte for byte",
         confirmed_is_delivered
     ),
     case!(

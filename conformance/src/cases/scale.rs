@@ -35,7 +35,7 @@ async fn keys(env: &Env) -> CaseResult {
     let count_of_keys = env.load(1_000_000, 5_000);
     let (queue, client) = (env.queue("orders", by_key(16)), env.connect().await?);
     client.declare(&queue.topology()).await?;
-    // Not recorded: the history of two million events would be larger than what is tried.
+    // Not recorded: the history of two million events would be larger than the load itself.
     let broker = env.unrecorded().await?;
     let producer = broker.producer(ProducerOptions::default()).await?;
     let mut consumer = broker.consumer(queue.options()).await?;

@@ -25,7 +25,7 @@ pub(super) const CASES: &[Case] = &[
         "transaction.fence",
         One,
         [Transactions],
-        "a unit that settles what another owns by now, or what is settled already, is Fenced and changes nothing",
+        "a unit that settles a delivery that another owns by now, or that is settled already, is Fenced and changes nothing",
         fence
     ),
     case!(
@@ -138,7 +138,7 @@ async fn conflict(env: &Env) -> CaseResult {
     }
     let gone = Put { space: SPACE, key: "counter".into(), expect: Expect::Version(ROUNDS), value: None };
     ensure!(kinds(&client, vec![Unit { put: vec![gone], ..Unit::default() }]).await? == [None], "removing fails");
-    ensure!(value(&client, "counter").await?.is_none(), "what was removed is there");
+    ensure!(value(&client, "counter").await?.is_none(), "a removed value is there");
     Ok(())
 }
 
@@ -192,7 +192,7 @@ async fn survives_kill(env: &Env) -> CaseResult {
     let client = env.connect().await?;
     client.declare(&from.topology()).await?;
     client.declare(&to.topology()).await?;
-    // What is left in the one and what came to the other is everything, once; and the state says the same.
+    // The rest of the one topic and the messages of the other are all of them, once; and the state says the same.
     client.publish(from.spread(8, 1).into_iter().map(|m| crate::client::renamed(m, "end")).collect()).await?;
     client.publish(to.spread(8, 1).into_iter().map(|m| crate::client::renamed(m, "end")).collect()).await?;
     let ends = || (0..8).map(|key| format!("end-k{key}-0"));

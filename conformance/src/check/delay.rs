@@ -137,7 +137,7 @@ mod tests {
         assert!(never_early(&delayed(1_000_108, 100)).unwrap_err().what.contains("1 ms early"));
     }
 
-    /// Two of a key that are published before anybody comes, due at 1,000,100 and as given, delivered in this order.
+    /// Two of a key that are published before a consumer joins, due at 1,000,100 and as given, delivered in this order.
     fn two(second: u64, order: [&str; 2]) -> History {
         let script = Script::queue(1);
         let sent = |id: &str, due| Sent { due: Some(due), ..Script::queue(1).sent(id) };

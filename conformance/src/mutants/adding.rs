@@ -1,4 +1,4 @@
-//! Mutants of what a broker may lack: a twin that adds it soundly, and one that only says so.
+//! Mutants of features that a broker may lack: a twin that adds the feature soundly, and one that only declares it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,7 +23,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant!(
         twin "takes_back_too_soon",
         "hold.beyond_timeout",
-        "takes back what is held for half of the declared time",
+        "takes back messages that are held for half of the declared time",
         Holds(HOLD),
         Holds(HOLD / 2)
     ),

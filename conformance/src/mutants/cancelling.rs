@@ -40,25 +40,25 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant!(
         "takes_ids_for_ever",
         "delay.cancel",
-        "drops what is published under a cancelled id",
+        "drops messages that are published under a cancelled id",
         TakesIdsForEver(Mutex::default())
     ),
     mutant!(
         "cancels_too_late",
         "delay.cancel_race",
-        "says of what it is about to deliver that it cancelled it",
+        "answers that it cancelled a message that it is about to deliver",
         CancelsWhatIsGone
     ),
     mutant!(
         "loses_the_race",
         "delay.cancel_race",
-        "loses what it was asked to cancel too late",
+        "loses a message that it was asked to cancel too late",
         LosesTheRace(Mutex::default())
     ),
     mutant!(
         "cancels_in_memory",
         "delay.cancel_survives_restart",
-        "keeps in memory what was cancelled, and delivers it after a restart",
+        "remembers cancelled messages in memory only, and delivers them after a restart",
         CancelsInMemory(Mutex::default())
     ),
 ];
@@ -73,7 +73,7 @@ fn knows(ids: &Ids, id: &MessageId) -> bool {
     ids.lock().unwrap_or_else(PoisonError::into_inner).contains(id)
 }
 
-/// Settles what is kept back.
+/// Settles the messages that are kept back.
 async fn without(own: &mut Own, ids: &Ids) -> Result<Event> {
     loop {
         let event = own.next().await?;
@@ -87,7 +87,7 @@ async fn without(own: &mut Own, ids: &Ids) -> Result<Event> {
     }
 }
 
-/// True once for each, as it should be of what waits.
+/// True once for each, as it should be for waiting messages.
 #[derive(Debug)]
 struct CancelsNothing(Ids);
 
@@ -97,7 +97,7 @@ impl Mutation for CancelsNothing {
         let mut answers = Vec::with_capacity(delayed.len());
         for delayed in delayed {
             let soon = delayed.not_before.since(crate::client::now()) < Duration::from_secs(600);
-            // What is not due while anybody looks is cancelled properly, so that its answers are right.
+            // A message that is not due during the case is cancelled properly, so that its answers are right.
             answers.push(match soon {
                 true => Ok(remember(&self.0, &delayed.id)),
                 false => inner.cancel(vec![delayed]).await.pop().unwrap_or(Ok(false)),
@@ -183,7 +183,7 @@ impl Mutation for TakesIdsForEver {
     }
 }
 
-/// Counts what is due in a moment as delivered, and never delivers it.
+/// Counts a message that is due in a moment as delivered, and never delivers it.
 #[derive(Debug)]
 struct LosesTheRace(Ids);
 

@@ -21,7 +21,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant!(
         "fires_by_ticks",
         "delay.due_order",
-        "delivers what is due within 50 ms in the order of publishing",
+        "delivers messages that are due within 50 ms of each other in the order of publishing",
         Shifts(Shift::Tick(50))
     ),
     mutant!(
@@ -30,7 +30,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "takes a delay beyond the maximum for the maximum",
         Shifts(Shift::Clamp)
     ),
-    mutant!("drops_what_is_past_due", "delay.past_due", "drops what was due before it came", DropsPastDue),
+    mutant!("drops_past_due", "delay.past_due", "drops messages that were due before they came", DropsPastDue),
     mutant!(
         "one_timer_a_tick",
         "delay.same_tick",
@@ -46,7 +46,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant!(
         "drops_unattended_timers",
         "delay.consumer_absent",
-        "drops delayed messages while nobody consumes",
+        "drops delayed messages while there is no consumer",
         DropsUnattended(AtomicUsize::new(0))
     ),
 ];
@@ -141,7 +141,7 @@ impl Mutation for DelaysHoldUp {
             *latest = (*latest).max(message.not_before.unwrap_or_default());
             !held_up
         };
-        // What is held up by an hour does not come while anybody looks.
+        // A message that is held up by an hour does not come during the case.
         publish_some(inner, batch, free).await
     }
 }

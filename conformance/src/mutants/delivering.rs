@@ -22,7 +22,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant!(
         "new_before_old",
         "order.takeover_with_new",
-        "gives a successor what is new before what was unsettled",
+        "gives a successor new messages before the unsettled ones",
         NewBeforeOld
     ),
     mutant!("never_flags", "ack.crash_redelivers", "never flags a redelivery", NeverFlags),
@@ -37,10 +37,15 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant!(
         "loses_on_restart",
         "reconnect.broker_restart",
-        "loses some of what it held when it is restarted",
+        "loses some stored messages when it is restarted",
         LosesOnRestart
     ),
-    mutant!("late_timers_first", "delay.joins_order", "puts what fell due before what was there", LateTimersFirst),
+    mutant!(
+        "late_timers_first",
+        "delay.joins_order",
+        "puts messages that fall due before those that were there",
+        LateTimersFirst
+    ),
 ];
 
 fn every(counter: &AtomicUsize, nth: usize) -> bool {
@@ -129,7 +134,7 @@ impl Mutation for NotCancelSafe {
     }
 }
 
-/// Knows what was published since it was started.
+/// Knows the messages that were published since it was started.
 #[derive(Debug)]
 struct ForgetsDelays(Mutex<HashSet<MessageId>>);
 

@@ -1,5 +1,5 @@
 //! Mutants of the lanes: lanes that are run with other options than the case asks for, or over a view of the broker in
-//! which they do what they must not.
+//! which they break a promise.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,11 +22,11 @@ const DEAD: &str = ".dead";
 pub(super) const MUTANTS: &[Mutant] = &[
     mutant!(view "does_not_keep_keys_apart", "order.key_exclusive", "runs messages of a key side by side", EachAlone),
     mutant!(view "one_lane_for_all", "order.key_exclusive", "runs one key at a time", OneLane),
-    mutant!(view "goes_on_while_it_retries", "order.retry_block", "runs what comes behind a failure", EachAlone),
+    mutant!(view "goes_on_while_it_retries", "order.retry_block", "runs messages behind a failure", EachAlone),
     mutant!(view "stops_while_it_retries", "order.retry_block", "lets a failing key hold up the others", OneLane),
-    mutant!("loses_what_is_parked", "order.parked", "confirms what is parked, and drops it", Loses(PARKING)),
-    mutant!(view "overtakes_what_it_parked", "order.parked", "runs what is new before what it parked", Overtakes::default()),
-    mutant!(view "counts_anew_after_parking", "order.parked", "forgets what was run when it parks", ForgetsParking),
+    mutant!("loses_parked", "order.parked", "confirms parked messages, and drops them", Loses(PARKING)),
+    mutant!(view "overtakes_parked", "order.parked", "runs new messages before parked ones", Overtakes::default()),
+    mutant!(view "counts_anew_after_parking", "order.parked", "forgets the attempts when it parks", ForgetsParking),
     mutant!(view "stops_at_a_death", "order.dlq_continue", "never gets a dead letter out of its key's way", CannotBury),
     mutant!(view "buries_twice", "order.dlq_continue", "publishes a dead letter twice", BuriesTwice),
     mutant!(view "poison_spreads", "poison.other_keys_flow", "lets a failing key hold up the others", OneLane),
@@ -36,14 +36,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant!(options "gives_up_too_soon", "retry.backoff_shape", "gives up one run too soon", |options| {
         options.retry(Retry::exponential().initial(Duration::from_millis(20)).max_attempts(4))
     }),
-    mutant!(options "drops_handlers", "shutdown.drain", "drops what runs when it shuts down", |options| {
+    mutant!(options "drops_handlers", "shutdown.drain", "drops running handlers when it shuts down", |options| {
         options.drain_within(Duration::ZERO)
     }),
-    mutant!(view "settles_what_it_leaves", "shutdown.drain", "settles what it has not run when it shuts down", SettlesAll),
+    mutant!(view "settles_the_rest", "shutdown.drain", "settles messages that it has not run when it shuts down", SettlesAll),
     mutant!(view "settles_before_it_buries", "dlq.atomic", "settles before its dead letter is stored", BuriesLater),
     mutant!(view "redrives_backwards", "dlq.redrive", "redrives in another order", Backwards),
     mutant!(view "redrives_without_end", "dlq.redrive", "forgets how often a letter was redriven", ForgetsRedrives),
-    mutant!(view "settles_what_it_cannot_bury", "dlq.failed_publish", "takes a failed burial for one", IgnoresFailures),
+    mutant!(view "settles_what_it_cannot_give_up", "dlq.failed_publish", "takes a failed burial for one", IgnoresFailures),
     mutant!(view "loses_traces", "obs.trace", "drops the headers of a trace from dead letters", LosesTraces),
 ];
 
@@ -77,7 +77,7 @@ impl Mutation for OneLane {
     }
 }
 
-/// Confirms what is published to a topic, and drops it.
+/// Confirms messages to a topic, and drops them.
 #[derive(Debug)]
 struct Loses(&'static str);
 

@@ -1,4 +1,4 @@
-//! Brokers that break one promise each. What a suite cannot find in them, it cannot find in anything.
+//! Brokers that break one promise each. They show that the cases notice it.
 
 mod adding;
 mod cancelling;

@@ -10,21 +10,21 @@ pub struct Mutant {
     pub name: &'static str,
     /// The case that must fail on it.
     pub breaks: &'static str,
-    /// What it does wrong, in a sentence.
+    /// Its fault, in a sentence.
     pub what: &'static str,
     pub(crate) how: Breaks,
 }
 
-/// Where a mutant does otherwise.
+/// The place where a mutant differs.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Breaks {
-    /// Between the broker and everybody.
+    /// Between the broker and all its users.
     Broker(Wrap),
-    /// Between the broker and the lanes: what they do shows in the history.
+    /// Between the broker and the lanes: the history has the effects of their requests.
     View(Wrap),
-    /// In what the lanes are told.
+    /// In the options of the lanes.
     Options(fn(LaneOptions) -> LaneOptions),
-    /// In what the broker itself may lack, and a sound twin adds.
+    /// In a feature that the broker may lack, and that a sound twin adds.
     Twin { sound: Wrap, broken: Wrap },
 }
 

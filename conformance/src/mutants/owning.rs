@@ -24,7 +24,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "takes partitions away without a word, and processes die",
         TakesWithoutAsking
     ),
-    mutant!("does_not_tell_a_loss", "order.revoke_deadline", "does not tell what is lost", DoesNotTellLoss),
+    mutant!("does_not_tell_a_loss", "order.revoke_deadline", "does not report lost partitions", DoesNotTellLoss),
     mutant!(
         "drops_settlements_on_release",
         "scale.churn",
@@ -161,7 +161,7 @@ impl Mutation for IdleNewcomers {
     }
 }
 
-/// Swaps what two members get of the second topic, by claiming other partitions for it.
+/// Swaps the messages of the second topic between two members, by claiming other partitions for it.
 #[derive(Debug)]
 struct SplitsTopics;
 

@@ -24,11 +24,11 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "says that all is there when it only verifies",
         Accepts(ErrorKind::NotFound)
     ),
-    mutant!("verifying_creates", "admin.verify_only", "creates what it should only verify", VerifyingCreates),
+    mutant!("verifying_creates", "admin.verify_only", "creates a topic that it should only verify", VerifyingCreates),
     mutant!(
         "declares_once",
         "admin.idempotent",
-        "refuses to declare what exists",
+        "refuses to declare a topic that exists",
         DeclaresOnce(AtomicBool::new(false))
     ),
     mutant!("hides_transactions", "cap.honest", "has transactions that it does not declare", HidesTransactions),
@@ -41,7 +41,12 @@ pub(super) const MUTANTS: &[Mutant] = &[
         CommitsInParts
     ),
     mutant!("ignores_versions", "transaction.conflict", "writes whatever version is there", IgnoresVersions),
-    mutant!("ignores_fences", "transaction.fence", "commits what it may not settle", IgnoresFences),
+    mutant!(
+        "ignores_fences",
+        "transaction.fence",
+        "commits a unit with a delivery that it may not settle",
+        IgnoresFences
+    ),
     mutant!("scans_backwards", "transaction.scan", "scans from the last key to the first", ScansBackwards),
     mutant!("scans_by_prefix", "transaction.scan", "begins a scan anew where it should read on", ScansAnew),
     mutant!(
@@ -203,7 +208,7 @@ impl Mutation for ScansBackwards {
     }
 }
 
-/// Takes up to the last slash for what a range begins with.
+/// Takes the text up to the last slash for the beginning of a range.
 #[derive(Debug)]
 struct ScansAnew;
 

@@ -82,7 +82,12 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "stores the messages of a batch in another order",
         TurnsBatchesAround
     ),
-    mutant!("reads_payloads", "payload.edges", "takes a payload for text, and replaces what is not", ReadsPayloads),
+    mutant!(
+        "reads_payloads",
+        "payload.edges",
+        "takes a payload for text, and replaces bytes that are none",
+        ReadsPayloads
+    ),
     mutant!("cuts_payloads", "payload.edges", "accepts a payload beyond the limit, and cuts it", Cuts),
     mutant!("loses_headers", "header.edges", "keeps one header of each name only", LosesHeaders),
     mutant!("empty_key_is_none", "key.edges", "takes the empty key for none", EmptyKeyIsNone),
@@ -92,7 +97,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant!(
         "retries_reorder",
         "confirm.lost_then_retried",
-        "stores what is published again behind what follows",
+        "stores a message that is published again behind later ones",
         RetriesReorder(Mutex::default())
     ),
     mutant!("replies_to_all", "inbox.reply", "sends every reply to every inbox", RepliesToAll),
@@ -108,7 +113,7 @@ pub(super) fn stored(count: usize) -> Vec<Result<Receipt>> {
     (0..count).map(|_| Ok(Receipt { partition: Partition(0) })).collect()
 }
 
-/// Publishes what is left of a batch, and answers as if all of it had been stored.
+/// Publishes the rest of a batch, and answers as if all of it had been stored.
 pub(super) async fn publish_some(
     inner: &Arc<dyn Producer>,
     batch: Vec<Message>,
@@ -330,7 +335,7 @@ impl Mutation for ConfirmsEarly {
     }
 }
 
-/// Loses the confirm of some, and stores their second copy behind what follows.
+/// Loses the confirm of some, and stores their second copy behind later messages.
 #[derive(Debug)]
 struct RetriesReorder(Mutex<HashSet<MessageId>>);
 

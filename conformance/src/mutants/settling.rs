@@ -11,9 +11,9 @@ use super::mutant::{Mutant, mutant};
 use super::mutation::{Mutation, Own, wrap};
 
 pub(super) const MUTANTS: &[Mutant] = &[
-    mutant!("settles_on_delivery", "ack.crash_redelivers", "settles what it delivers", SettlesOnDelivery),
+    mutant!("settles_on_delivery", "ack.crash_redelivers", "settles messages when it delivers them", SettlesOnDelivery),
     mutant!("settles_the_batch", "ack.one_of_batch", "settles a whole batch with one message of it", SettlesTheBatch),
-    mutant!("settles_up_to", "ack.out_of_order", "settles everything before what is settled, too", SettlesUpTo),
+    mutant!("settles_up_to", "ack.out_of_order", "settles everything before a settled message, too", SettlesUpTo),
     mutant!("forgets_settlements", "ack.out_of_order", "forgets settlements", ForgetsSettlements),
     mutant!(
         "honours_stale_tokens",
@@ -32,7 +32,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant!(
         "one_credit_for_all_topics",
         "flow.fair_topics",
-        "lets what is held of one topic use up the credit of another",
+        "lets the messages of one topic use up the credit of another",
         OneCredit
     ),
     mutant!("hogs", "shared.competing", "takes more of a shared topic than a consumer has asked for", Hogs),
@@ -172,7 +172,7 @@ impl Mutation for OneCredit {
     }
 }
 
-/// Found in a real adapter, in another guise: what a competitor could not take was kept from the others.
+/// Found in a real adapter, in another form: a message that a competitor could not take was kept from the others.
 #[derive(Debug)]
 struct Hogs;
 

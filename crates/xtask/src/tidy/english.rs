@@ -27,8 +27,6 @@ const PENDING: &[&str] = &[
     "adapters/nats/",
     "adapters/pulsar/",
     "adapters/rabbitmq/",
-    "conformance/src/cases/",
-    "conformance/src/mutants/",
     "crates/broker/",
     "crates/engine/",
     "crates/lanes/",
