@@ -14,6 +14,7 @@ mod links;
 mod modules;
 mod names;
 mod problem;
+mod sizes;
 mod source;
 mod toolchain;
 
@@ -35,6 +36,7 @@ const CHECKS: &[Check] = &[
     Check { name: "decisions", run: decisions::check },
     Check { name: "circles", run: circles::check },
     Check { name: "english", run: english::check },
+    Check { name: "sizes", run: sizes::check },
     Check { name: "links", run: links::check },
     Check { name: "conformance", run: conformance::check },
 ];
