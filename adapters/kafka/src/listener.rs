@@ -54,11 +54,11 @@ impl Claims for Listening {
         }
     }
 
-    async fn say(&self, _beat: Bytes) -> Result<()> {
+    async fn send_heartbeat(&self, _heartbeat: Bytes) -> Result<()> {
         Ok(())
     }
 
-    async fn hear(&self) -> Result<Bytes> {
+    async fn next_heartbeat(&self) -> Result<Bytes> {
         std::future::pending().await
     }
 }

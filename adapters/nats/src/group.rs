@@ -82,13 +82,13 @@ impl Claims for Owners {
         Owned::claim(self.core.clone(), known, &of, Ahead { messages: ahead, bytes: self.bytes }).await
     }
 
-    async fn say(&self, beat: Bytes) -> Result<()> {
+    async fn send_heartbeat(&self, heartbeat: Bytes) -> Result<()> {
         let link = self.core.consuming.link("tell the other members").await?;
-        let said = link.client.publish(self.meeting.clone(), beat).await;
+        let said = link.client.publish(self.meeting.clone(), heartbeat).await;
         said.map_err(|error| error::disconnected("tell the other members").because(error))
     }
 
-    async fn hear(&self) -> Result<Bytes> {
+    async fn next_heartbeat(&self) -> Result<Bytes> {
         let mut closed = self.core.closed();
         // Only the keeper listens, and nobody waits for this lock.
         let mut hearing = self.hearing.lock().await;
@@ -139,11 +139,11 @@ impl Claims for Competitors {
         Shared::claim(self.core.clone(), known, &self.subscription, ahead).await
     }
 
-    async fn say(&self, _: Bytes) -> Result<()> {
+    async fn send_heartbeat(&self, _: Bytes) -> Result<()> {
         Ok(())
     }
 
-    async fn hear(&self) -> Result<Bytes> {
+    async fn next_heartbeat(&self) -> Result<Bytes> {
         std::future::pending().await
     }
 
@@ -183,11 +183,11 @@ impl Claims for Listener {
         Owned::claim(self.core.clone(), self.known.clone(), &self.of, ahead).await
     }
 
-    async fn say(&self, _: Bytes) -> Result<()> {
+    async fn send_heartbeat(&self, _: Bytes) -> Result<()> {
         Ok(())
     }
 
-    async fn hear(&self) -> Result<Bytes> {
+    async fn next_heartbeat(&self) -> Result<Bytes> {
         std::future::pending().await
     }
 

@@ -153,13 +153,13 @@ impl Claims for PulsarClaims {
         .await
     }
 
-    async fn say(&self, beat: Bytes) -> Result<()> {
+    async fn send_heartbeat(&self, heartbeat: Bytes) -> Result<()> {
         let Role::Owner { meeting, .. } = &self.role else { return Ok(()) };
-        let message = Message::new(meeting.topic.clone(), "beat", beat);
+        let message = Message::new(meeting.topic.clone(), "beat", heartbeat);
         producer::say(&self.core, meeting.place.clone(), message).await
     }
 
-    async fn hear(&self) -> Result<Bytes> {
+    async fn next_heartbeat(&self) -> Result<Bytes> {
         match &self.role {
             Role::Owner { meeting, .. } => meeting.listener.next().await.map(|message| message.payload),
             // Nobody tells these anything.

@@ -216,19 +216,19 @@ impl Claims for Subscriber {
         .await
     }
 
-    async fn say(&self, beat: Bytes) -> Result<()> {
+    async fn send_heartbeat(&self, heartbeat: Bytes) -> Result<()> {
         let Some(subscription) = &self.subscription else { return Ok(()) };
         let channel = self.speech().await?;
         let (exchange, key) = (names::exchange(&self.meeting), names::members(subscription));
         let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default());
-        let said = channel.basic_publish(exchange.into(), key.into(), options, &beat, properties);
+        let said = channel.basic_publish(exchange.into(), key.into(), options, &heartbeat, properties);
         match timeout(SAID_WITHIN, said).await {
             Ok(said) => said.map(drop).map_err(|error| self.link.lost(error, "tell the other members")),
             Err(_) => Err(Error::new(ErrorKind::Timeout, "tell the other members", "the connection takes nothing")),
         }
     }
 
-    async fn hear(&self) -> Result<Bytes> {
+    async fn next_heartbeat(&self) -> Result<Bytes> {
         let Some(subscription) = &self.subscription else { return std::future::pending().await };
         let open = self.hearing.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut consumer = match open {

@@ -93,20 +93,21 @@ impl Claims for Group {
         Ok(LineClaim::new(self.core.clone(), lease, topic, ahead))
     }
 
-    async fn say(&self, beat: Bytes) -> Result<()> {
-        let text = beat.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        self.session("say").await?.ask("say", notices::say(&self.beats, &text)).arrive().await.map(drop)
+    async fn send_heartbeat(&self, heartbeat: Bytes) -> Result<()> {
+        let text = heartbeat.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let session = self.session("tell the other members").await?;
+        session.ask("tell the other members", notices::say(&self.beats, &text)).arrive().await.map(drop)
     }
 
-    async fn hear(&self) -> Result<Bytes> {
+    async fn next_heartbeat(&self) -> Result<Bytes> {
         let mut ear = self.ear.lock().await;
         loop {
             let notice = tokio::select! {
-                () = self.core.host.closed() => return Err(error::closed("hear")),
+                () = self.core.host.closed() => return Err(error::closed("hear the other members")),
                 notice = ear.next() => notice,
             };
             match notice {
-                Notice::Deaf => return Err(error::disconnected("hear")),
+                Notice::Deaf => return Err(error::disconnected("hear the other members")),
                 Notice::Said(text) => match decode(&text) {
                     Some(beat) => return Ok(beat),
                     None => tracing::debug!("a beat that is none of ours"),

@@ -9,7 +9,8 @@ use tokio::time::Instant;
 /// it, and [`Member`](crate::Member) makes a [`Consumer`](partitura_broker::Consumer) of it.
 ///
 /// The broker (or the adapter) keeps two members from holding one partition; `Member` decides which member should hold
-/// which, by the beats that the members send each other through [`say`](Self::say) and [`hear`](Self::hear).
+/// which, by the heartbeats that the members send each other through [`send_heartbeat`](Self::send_heartbeat) and
+/// [`next_heartbeat`](Self::next_heartbeat).
 #[async_trait]
 pub trait Claims: Debug + Send + Sync + 'static {
     /// A partition of a topic in the hands of this member.
@@ -31,21 +32,21 @@ pub trait Claims: Debug + Send + Sync + 'static {
     /// A claim that was not returned is not held.
     async fn claim(&self, topic: &TopicName, partition: Partition, ahead: usize) -> Result<Self::Claim>;
 
-    /// Tells every member of the subscription, this one included or not. At most once, and short: up to 64 bytes.
+    /// Sends a heartbeat to every member of the subscription, this one included or not: at most once, up to 64 bytes.
     /// Never called for a shared subscription or a broadcast.
     ///
     /// # Errors
-    /// Those of the connection; the next beat says it again.
-    async fn say(&self, beat: Bytes) -> Result<()>;
+    /// Those of the connection. The next heartbeat makes up for it.
+    async fn send_heartbeat(&self, heartbeat: Bytes) -> Result<()>;
 
-    /// Waits for a beat of a member. Beats from before this member joined may be missed.
+    /// Waits for a heartbeat of a member. Heartbeats from before this member joined may be missed.
     ///
     /// # Errors
     /// Those of the connection, after which it is called again with a backoff.
     ///
     /// # Cancel safety
     /// Safe.
-    async fn hear(&self) -> Result<Bytes>;
+    async fn next_heartbeat(&self) -> Result<Bytes>;
 
     /// The clock by which the consumer holds back messages that come before they are due, and gives them out in the order
     /// in which they fall due. For a broker that passes delayed messages on a little early, or in an order of its own.

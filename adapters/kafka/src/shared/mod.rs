@@ -70,11 +70,11 @@ impl Claims for Competing {
         Ok(Counter { tasks, granted: received })
     }
 
-    async fn say(&self, _beat: Bytes) -> Result<()> {
+    async fn send_heartbeat(&self, _heartbeat: Bytes) -> Result<()> {
         Ok(())
     }
 
-    async fn hear(&self) -> Result<Bytes> {
+    async fn next_heartbeat(&self) -> Result<Bytes> {
         std::future::pending().await
     }
 }

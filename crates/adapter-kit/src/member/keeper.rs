@@ -211,7 +211,7 @@ impl<C: Claims> Keeper<C> {
 async fn listen<C: Claims>(office: Arc<Office<C>>, heard: mpsc::Sender<Result<Bytes>>) {
     let mut failures = 0;
     loop {
-        let beat = office.claims.hear().await;
+        let beat = office.claims.next_heartbeat().await;
         failures = if beat.is_ok() { 0 } else { failures + 1 };
         if heard.send(beat).await.is_err() {
             return;
@@ -230,7 +230,7 @@ async fn speak<C: Claims>(
     heard: mpsc::Sender<Result<Bytes>>,
 ) {
     while let Some(word) = words.recv().await {
-        if let Err(error) = office.claims.say(encode(word, me)).await {
+        if let Err(error) = office.claims.send_heartbeat(encode(word, me)).await {
             tracing::debug!(%error, ?word, "telling the other members again");
             if heard.send(Err(error)).await.is_err() {
                 return;

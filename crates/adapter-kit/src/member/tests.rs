@@ -102,14 +102,14 @@ impl Claims for Fake {
         Ok(FakeClaim { world: self.world.clone(), place, number: log.claims, next: 0 })
     }
 
-    async fn say(&self, beat: Bytes) -> Result<()> {
-        let _ = self.world.beats.send(beat);
+    async fn send_heartbeat(&self, heartbeat: Bytes) -> Result<()> {
+        let _ = self.world.beats.send(heartbeat);
         Ok(())
     }
 
-    async fn hear(&self) -> Result<Bytes> {
+    async fn next_heartbeat(&self) -> Result<Bytes> {
         let heard = self.ears.lock().await.recv().await;
-        heard.map_err(|error| Error::new(ErrorKind::Disconnected, "hear", error.to_string()))
+        heard.map_err(|error| Error::new(ErrorKind::Disconnected, "hear the other members", error.to_string()))
     }
 }
 
