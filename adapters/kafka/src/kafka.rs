@@ -184,13 +184,13 @@ impl Broker for Kafka {
                 let listening = Arc::new(Listening::to(self.0.clone(), &options.topics).await?);
                 let partitions = self.0.route(first).await?;
                 let count = if partitions.shared { 0 } else { partitions.partitions };
-                Box::new(Claimant::listening(listening, &options, count, "kafka"))
+                Box::new(Claimant::broadcast(listening, &options, count, "kafka"))
             }
             Some(subscription) if shared => {
                 let group = names::group(subscription, &options.topics);
                 subscription::verify(&self.0, &group, &options.topics).await?;
                 let competing = Competing { core: self.0.clone(), subscription: subscription.clone(), group };
-                Box::new(Claimant::competing(Arc::new(competing), &options, "kafka"))
+                Box::new(Claimant::shared(Arc::new(competing), &options, "kafka"))
             }
             Some(subscription) => Box::new(Member::join(&self.0, &options, subscription).await?),
         };

@@ -145,7 +145,7 @@ impl Nats {
             }
             None => {
                 let competitors = Arc::new(Competitors::new(core, topics, subscription, bytes));
-                Box::new(Member::competing(competitors, options, SYSTEM))
+                Box::new(Member::shared(competitors, options, SYSTEM))
             }
         })
     }
@@ -164,7 +164,7 @@ impl Nats {
         let partitions = ordering(&known).unwrap_or(0);
         let ahead = Ahead { messages: options.credit.messages.get(), bytes: 2 * options.credit.bytes.get() };
         let listener = Listener::new(self.core.clone(), known, ahead).await?;
-        Ok(Box::new(Member::listening(Arc::new(listener), options, partitions, SYSTEM)))
+        Ok(Box::new(Member::broadcast(Arc::new(listener), options, partitions, SYSTEM)))
     }
 }
 

@@ -88,11 +88,11 @@ async fn joined(core: &Arc<Core>, options: &ConsumerOptions) -> Result<Box<dyn C
     let claims = Arc::new(PulsarClaims { core: core.clone(), role, bytes, _forwarders: forwarders });
     Ok(match (ordered, &options.subscription, ordering) {
         (true, _, _) => Box::new(Member::ordered(claims, options, ordering.partitions(), SYSTEM)),
-        (false, Some(_), _) => Box::new(Member::competing(claims, options, SYSTEM)),
+        (false, Some(_), _) => Box::new(Member::shared(claims, options, SYSTEM)),
         (false, None, Ordering::ByKey { partitions }) => {
-            Box::new(Member::listening(claims, options, partitions, SYSTEM))
+            Box::new(Member::broadcast(claims, options, partitions, SYSTEM))
         }
-        (false, None, Ordering::Shared) => Box::new(Member::listening(claims, options, 0, SYSTEM)),
+        (false, None, Ordering::Shared) => Box::new(Member::broadcast(claims, options, 0, SYSTEM)),
     })
 }
 

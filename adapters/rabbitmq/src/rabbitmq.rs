@@ -113,9 +113,9 @@ impl Broker for Rabbitmq {
         let subscriber = Arc::new(subscriber);
         Ok(Box::new(match (&options.subscription, ordering) {
             (Some(_), Ordering::ByKey { partitions }) => Member::ordered(subscriber, &options, partitions, SYSTEM),
-            (Some(_), Ordering::Shared) => Member::competing(subscriber, &options, SYSTEM),
-            (None, Ordering::ByKey { partitions }) => Member::listening(subscriber, &options, partitions, SYSTEM),
-            (None, Ordering::Shared) => Member::listening(subscriber, &options, 0, SYSTEM),
+            (Some(_), Ordering::Shared) => Member::shared(subscriber, &options, SYSTEM),
+            (None, Ordering::ByKey { partitions }) => Member::broadcast(subscriber, &options, partitions, SYSTEM),
+            (None, Ordering::Shared) => Member::broadcast(subscriber, &options, 0, SYSTEM),
         }))
     }
 

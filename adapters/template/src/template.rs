@@ -170,10 +170,10 @@ impl Broker for Template {
                 (Kind::Listening, ordering) => {
                     group.open(&topic.name, options.credit.messages.get()).await?;
                     let partitions = if ordering == Ordering::Shared { 0 } else { ordering.partitions() };
-                    Member::listening(group, &options, partitions, SYSTEM)
+                    Member::broadcast(group, &options, partitions, SYSTEM)
                 }
                 (Kind::Ordered(_), ordering) => Member::ordered(group, &options, ordering.partitions(), SYSTEM),
-                (Kind::Shared(_), _) => Member::competing(group, &options, SYSTEM),
+                (Kind::Shared(_), _) => Member::shared(group, &options, SYSTEM),
             }) as Box<dyn Consumer>)
         }
         .instrument(span)

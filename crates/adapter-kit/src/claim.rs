@@ -13,7 +13,7 @@ use tokio::time::Instant;
 /// [`next_heartbeat`](Self::next_heartbeat).
 #[async_trait]
 pub trait Claims: Debug + Send + Sync + 'static {
-    /// A partition of a topic in the hands of this member.
+    /// A partition of a topic that this member has claimed.
     type Claim: Claim;
 
     /// Claims a partition of one of the subscription's topics. `ahead` is the number of unsettled messages that the
@@ -48,8 +48,9 @@ pub trait Claims: Debug + Send + Sync + 'static {
     /// Safe.
     async fn next_heartbeat(&self) -> Result<Bytes>;
 
-    /// The clock by which the consumer holds back messages that come before they are due, and gives them out in the order
-    /// in which they fall due. For a broker that passes delayed messages on a little early, or in an order of its own.
+    /// The clock by which the consumer holds back messages that come before they are due, and gives them out in the
+    /// order in which they fall due. For a broker that passes delayed messages on a little early, or in an order of its
+    /// own.
     ///
     /// `None`: the claims give out no message too early, and all in order.
     fn clock(&self) -> Option<CorrectedClock> {
@@ -73,8 +74,9 @@ pub trait Claim: Debug + Send + 'static {
     /// Dropping the future loses no message.
     async fn next(&mut self) -> Result<Vec<Claimed<Self::Handle>>>;
 
-    /// When the claim is given up although nobody asks for it, because the broker would take it away soon: what was given out
-    /// is held for too long. `None`: never. Looked at whenever something was given out or settled.
+    /// The moment at which the claim is given up although no other member asks for it: the broker would soon take it
+    /// away, because an unsettled message is held for too long. `None`: never. Read again whenever a message was given
+    /// out or settled.
     fn deadline(&self) -> Option<Instant> {
         None
     }

@@ -5,26 +5,26 @@
 //! * [`Member`]: a complete consumer, made of the exclusive partitions of a broker ([`Claims`], [`Claim`]);
 //! * [`TokenSlab`]: from an [`AckToken`](partitura_broker::AckToken) back to the value by which the broker settles,
 //!   once;
-//! * [`Floor`]: settlements in any order over a log that commits one position for all before it;
+//! * [`AckFloor`]: settlements in any order over a log that commits one position for all before it;
 //! * [`rendezvous`] and [`rebalance`]: the owners of partitions;
 //! * [`Backoff`]: the wait before trying again;
 //! * [`MeanSize`]: how many messages fit into a bound in bytes;
 //! * [`Fault`]: known faults of some versions of a server.
 
+mod ack_floor;
 mod assignment;
 mod backoff;
 mod claim;
 mod faults;
-mod floor;
 mod mean_size;
 mod member;
 mod slab;
 
+pub use ack_floor::{AckFloor, Index};
 pub use assignment::{MemberId, rebalance, rendezvous};
 pub use backoff::Backoff;
 pub use claim::{Claim, Claimed, Claims};
 pub use faults::{Fault, Version, warn_of_faults};
-pub use floor::{Floor, Index};
 pub use mean_size::MeanSize;
 pub use member::Member;
 pub use slab::TokenSlab;

@@ -1,4 +1,5 @@
-/// The mean size of the messages of a consumer. Brokers bound what they send in advance by its number, and memory is bytes.
+/// The mean size of the messages of a consumer. Brokers bound the number of messages that they send in advance, while
+/// memory is bounded in bytes.
 ///
 /// A message that is larger than the mean becomes the mean at once, so that memory stays bounded; smaller ones lower it
 /// slowly.

@@ -7,7 +7,7 @@ use partitura_broker::{AckToken, Partition};
 ///
 /// A token is accepted once, and only with its consumer, partition and epoch. Slots are numbers counted up, not
 /// places that are used again, so that a token settled twice never meets a later delivery: it would take 2³²
-/// deliveries of one consumer for a number to come again. Memory is bounded by what is unsettled.
+/// deliveries of one consumer for a number to come again. Memory is bounded by the unsettled deliveries.
 #[derive(Debug)]
 pub struct TokenSlab<T> {
     consumer: u32,

@@ -2,16 +2,18 @@
 //!
 //! ```text
 //! Member ── the consumer: tokens, credit, events in order
-//!   └ Keeper ── who is there, and which partitions are therefore ours
-//!       └ tenure, one per partition ── claims it, keeps it, gives it up
+//!   └ Coordinator ── the members that are present, and therefore the partitions of this one
+//!       └ lease, one per partition ── claims it, keeps it, gives it up
 //!           └ Reader, one per topic ── reads as far as the credit goes, settles
 //! ```
 
-mod keeper;
+mod coordinator;
+mod lease;
+mod membership;
+mod messages;
 mod pool;
 mod reader;
-mod roster;
-mod tenure;
+mod state;
 #[cfg(test)]
 mod tests;
 mod waiting;
@@ -20,7 +22,6 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use partitura_broker::{
@@ -29,11 +30,11 @@ use partitura_broker::{
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use self::keeper::{Ask, Keeper};
+use self::coordinator::Coordinator;
+use self::messages::{ReaderTask, Report, Request};
 use self::pool::Pool;
-use self::reader::Task;
-use self::tenure::Office;
-use crate::{Claim, Claimed, Claims, TokenSlab};
+use self::state::{Handle, MemberState};
+use crate::{Claimed, Claims, TokenSlab};
 
 /// The largest number of unsettled messages that a single claim may hold, with any credit.
 const MOST_AHEAD: usize = 4_096;
@@ -47,19 +48,17 @@ const MOST_AHEAD: usize = 4_096;
 ///
 /// Dropping it drops every claim, which is a crash for the broker.
 pub struct Member<C: Claims> {
-    office: Arc<Office<C>>,
+    state: Arc<MemberState<C>>,
     kind: Kind,
-    news: mpsc::UnboundedReceiver<News<Handle<C>>>,
-    asks: mpsc::UnboundedSender<Ask>,
-    keeper: JoinHandle<()>,
-    held: TokenSlab<Held<Handle<C>>>,
-    terms: HashMap<Partition, Term<Handle<C>>>,
+    reports: mpsc::UnboundedReceiver<Report<Handle<C>>>,
+    requests: mpsc::UnboundedSender<Request>,
+    coordinator: JoinHandle<()>,
+    unsettled: TokenSlab<Unsettled<Handle<C>>>,
+    held: HashMap<Partition, HeldPartition<Handle<C>>>,
     revoking: HashSet<Partition>,
     /// The reason why it has ended.
     ended: Option<Error>,
 }
-
-type Handle<C> = <<C as Claims>::Claim as Claim>::Handle;
 
 /// The meaning of partitions for this member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,33 +66,22 @@ enum Kind {
     /// Each has one owner.
     Ordered,
     /// There are none: members compete for single messages.
-    Competing,
-    /// All of them, without owning any.
-    Listening,
-}
-
-/// The reports of tenures and the keeper, in order.
-#[derive(Debug)]
-enum News<H> {
-    Assigned { partition: Partition, epoch: u32, tasks: Vec<mpsc::UnboundedSender<Task<H>>> },
-    Deliveries { topic: usize, partition: Partition, epoch: u32, messages: Vec<Claimed<H>> },
-    Revoking { partition: Partition, within: Duration },
-    Lost { partition: Partition, epoch: u32 },
-    Failed(Error),
+    Shared,
+    /// Each member reads all of them, and owns none.
+    Broadcast,
 }
 
 /// A partition while this member holds it.
 #[derive(Debug)]
-struct Term<H> {
+struct HeldPartition<H> {
     epoch: u32,
     /// One for each topic.
-    lines: Vec<Line<H>>,
+    readers: Vec<ReaderHandle<H>>,
 }
 
-/// The way to a reader.
 #[derive(Debug)]
-struct Line<H> {
-    tasks: mpsc::UnboundedSender<Task<H>>,
+struct ReaderHandle<H> {
+    tasks: mpsc::UnboundedSender<ReaderTask<H>>,
     /// Settled in this call, and not yet passed on.
     settled: Vec<H>,
     unflushed: bool,
@@ -101,7 +89,7 @@ struct Line<H> {
 
 /// An unsettled delivery.
 #[derive(Debug)]
-struct Held<H> {
+struct Unsettled<H> {
     handle: H,
     /// The claim's partition, which in a broadcast is not the message's.
     claim: Partition,
@@ -118,68 +106,69 @@ impl<C: Claims> Member<C> {
     }
 
     /// A member of a shared subscription: it competes for single messages.
-    pub fn competing(claims: Arc<C>, options: &ConsumerOptions, system: &'static str) -> Self {
-        Self::new(claims, options, 1, system, Kind::Competing)
+    pub fn shared(claims: Arc<C>, options: &ConsumerOptions, system: &'static str) -> Self {
+        Self::new(claims, options, 1, system, Kind::Shared)
     }
 
-    /// A listener that gets all messages that are published from now on, in all of `partitions`; 0 if the topic is
-    /// shared.
-    pub fn listening(claims: Arc<C>, options: &ConsumerOptions, partitions: u32, system: &'static str) -> Self {
-        Self::new(claims, options, partitions, system, Kind::Listening)
+    /// A consumer without a subscription: it gets all messages that are published from now on, in all of `partitions`; 0
+    /// if the topic is shared.
+    pub fn broadcast(claims: Arc<C>, options: &ConsumerOptions, partitions: u32, system: &'static str) -> Self {
+        Self::new(claims, options, partitions, system, Kind::Broadcast)
     }
 
     fn new(claims: Arc<C>, options: &ConsumerOptions, partitions: u32, system: &'static str, kind: Kind) -> Self {
         static MEMBERS: AtomicU32 = AtomicU32::new(1);
-        let (news, received) = mpsc::unbounded_channel();
-        let (asks, asked) = mpsc::unbounded_channel();
+        let (report, reports) = mpsc::unbounded_channel();
+        let (requests, requested) = mpsc::unbounded_channel();
         let mut topics = options.topics.clone();
         topics.sort_unstable();
-        let office = Arc::new(Office {
+        let state = Arc::new(MemberState {
             claims,
             topics: topics.into_iter().map(|topic| (topic, Arc::new(Pool::new(options.credit)))).collect(),
             partitions,
             ahead: options.credit.messages.get().min(MOST_AHEAD),
             revoke_within: options.revoke_within,
             epochs: AtomicU32::new(0),
-            news,
+            reports: report,
             released: Notify::new(),
             system,
         });
-        let keeper = Keeper::new(office.clone(), RandomState::new().build_hasher().finish());
-        let keeper = match kind {
-            Kind::Ordered => tokio::spawn(keeper.hold_share(asked)),
-            Kind::Competing | Kind::Listening => tokio::spawn(keeper.hold_all(asked)),
+        let coordinator = Coordinator::new(state.clone(), RandomState::new().build_hasher().finish());
+        let coordinator = match kind {
+            Kind::Ordered => tokio::spawn(coordinator.hold_share(requested)),
+            Kind::Shared | Kind::Broadcast => tokio::spawn(coordinator.hold_all(requested)),
         };
-        let held = TokenSlab::new(MEMBERS.fetch_add(1, Ordering::Relaxed));
-        let (terms, revoking) = (HashMap::new(), HashSet::new());
-        Self { office, kind, news: received, asks, keeper, held, terms, revoking, ended: None }
+        let unsettled = TokenSlab::new(MEMBERS.fetch_add(1, Ordering::Relaxed));
+        let (held, revoking) = (HashMap::new(), HashSet::new());
+        Self { state, kind, reports, requests, coordinator, unsettled, held, revoking, ended: None }
     }
 
     /// Returns the event for the consumer's caller; `None` if the report is only for this member.
-    fn take(&mut self, news: News<Handle<C>>) -> Option<Event> {
-        match news {
-            News::Assigned { partition, epoch, tasks } => {
-                let line = |tasks| Line { tasks, settled: Vec::new(), unflushed: false };
-                self.terms.insert(partition, Term { epoch, lines: tasks.into_iter().map(line).collect() });
-                self.of(partition)
-                    .map(|of| Event::Assigned(of.map(|partition| Assignment { partition, epoch }).collect()))
+    fn take(&mut self, report: Report<Handle<C>>) -> Option<Event> {
+        match report {
+            Report::Assigned { partition, epoch, readers } => {
+                let handle = |tasks| ReaderHandle { tasks, settled: Vec::new(), unflushed: false };
+                let readers = readers.into_iter().map(handle).collect();
+                self.held.insert(partition, HeldPartition { epoch, readers });
+                let assignment = |partition| Assignment { partition, epoch };
+                self.partitions_of(partition).map(|partitions| Event::Assigned(partitions.map(assignment).collect()))
             }
-            News::Deliveries { topic, partition, epoch, messages } => {
+            Report::Deliveries { topic, partition, epoch, messages } => {
                 Some(Event::Deliveries(self.deliver(topic, partition, epoch, messages)))
             }
-            News::Revoking { partition, within } => {
+            Report::Revoking { partition, within } => {
                 self.revoking.insert(partition);
                 Some(Event::Revoking { partitions: vec![partition], within })
             }
-            News::Lost { partition, epoch } => {
-                if self.terms.get(&partition).is_none_or(|term| term.epoch != epoch) {
+            Report::Lost { partition, epoch } => {
+                if self.held.get(&partition).is_none_or(|held| held.epoch != epoch) {
                     // It was released just before, so no one needs it.
                     return None;
                 }
                 self.forget(partition);
-                self.of(partition).map(|of| Event::Lost(of.collect()))
+                self.partitions_of(partition).map(|partitions| Event::Lost(partitions.collect()))
             }
-            News::Failed(error) => {
+            Report::Failed(error) => {
                 self.ended = Some(error);
                 None
             }
@@ -187,11 +176,11 @@ impl<C: Claims> Member<C> {
     }
 
     /// The partitions of a claim for the consumer's caller; `None` if there are none.
-    fn of(&self, claim: Partition) -> Option<Box<dyn Iterator<Item = Partition>>> {
+    fn partitions_of(&self, claim: Partition) -> Option<Box<dyn Iterator<Item = Partition>>> {
         match self.kind {
             Kind::Ordered => Some(Box::new(std::iter::once(claim))),
-            Kind::Listening if self.office.partitions > 0 => Some(Box::new((0..self.office.partitions).map(Partition))),
-            Kind::Listening | Kind::Competing => None,
+            Kind::Broadcast if self.state.partitions > 0 => Some(Box::new((0..self.state.partitions).map(Partition))),
+            Kind::Broadcast | Kind::Shared => None,
         }
     }
 
@@ -204,19 +193,23 @@ impl<C: Claims> Member<C> {
     ) -> Vec<Delivery> {
         let give = |claimed: Claimed<_>| {
             let Claimed { partition, message, redelivered, handle } = claimed;
-            let held = Held { handle, claim, topic, size: message.size() };
-            let token = self.held.insert(partition, epoch, held);
+            let unsettled = Unsettled { handle, claim, topic, size: message.size() };
+            let token = self.unsettled.insert(partition, epoch, unsettled);
             Delivery { message, partition, redelivered, token }
         };
         messages.into_iter().map(give).collect()
     }
 
+    fn reader(&mut self, claim: Partition, topic: usize) -> Option<&mut ReaderHandle<Handle<C>>> {
+        self.held.get_mut(&claim).and_then(|held| held.readers.get_mut(topic))
+    }
+
     /// Forgets a partition and its unsettled deliveries.
     fn forget(&mut self, claim: Partition) {
-        self.terms.remove(&claim);
+        self.held.remove(&claim);
         self.revoking.remove(&claim);
-        for held in self.held.take_unless(|_, held| held.claim != claim) {
-            self.office.topics[held.topic].1.give_back([held.size]);
+        for unsettled in self.unsettled.take_unless(|_, unsettled| unsettled.claim != claim) {
+            self.state.topics[unsettled.topic].1.give_back([unsettled.size]);
         }
     }
 
@@ -232,8 +225,8 @@ impl<C: Claims> Consumer for Member<C> {
             if let Some(error) = &self.ended {
                 return Err(error.duplicate());
             }
-            let news = self.news.recv().await.ok_or_else(Self::closed)?;
-            if let Some(event) = self.take(news) {
+            let report = self.reports.recv().await.ok_or_else(Self::closed)?;
+            if let Some(event) = self.take(report) {
                 return Ok(event);
             }
         }
@@ -242,39 +235,39 @@ impl<C: Claims> Consumer for Member<C> {
     fn settle(&mut self, tokens: &[AckToken]) {
         let (mut touched, mut stale) = (Vec::new(), 0);
         for token in tokens {
-            let Some(Held { handle, claim, topic, size }) = self.held.remove(token) else {
+            let Some(Unsettled { handle, claim, topic, size }) = self.unsettled.remove(token) else {
                 stale += 1;
                 continue;
             };
-            self.office.topics[topic].1.give_back([size]);
-            if let Some(line) = self.terms.get_mut(&claim).and_then(|term| term.lines.get_mut(topic)) {
-                if line.settled.is_empty() {
+            self.state.topics[topic].1.give_back([size]);
+            if let Some(reader) = self.reader(claim, topic) {
+                if reader.settled.is_empty() {
                     touched.push((claim, topic));
                 }
-                line.settled.push(handle);
+                reader.settled.push(handle);
             }
         }
         for (claim, topic) in touched {
-            if let Some(line) = self.terms.get_mut(&claim).and_then(|term| term.lines.get_mut(topic)) {
-                line.unflushed = true;
+            if let Some(reader) = self.reader(claim, topic) {
+                reader.unflushed = true;
                 // A reader that is gone will soon be reported as lost.
-                let _ = line.tasks.send(Task::Settle(std::mem::take(&mut line.settled)));
+                let _ = reader.tasks.send(ReaderTask::Settle(std::mem::take(&mut reader.settled)));
             }
         }
-        telemetry::stale_settlements(self.office.system, stale);
+        telemetry::stale_settlements(self.state.system, stale);
     }
 
     async fn flush(&mut self) -> Result<()> {
         let mut answers = Vec::new();
-        for line in self.terms.values_mut().flat_map(|term| &mut term.lines).filter(|line| line.unflushed) {
+        for reader in self.held.values_mut().flat_map(|held| &mut held.readers).filter(|reader| reader.unflushed) {
             let (reply, answer) = oneshot::channel();
-            let _ = line.tasks.send(Task::Flush(reply));
-            answers.push((line, answer));
+            let _ = reader.tasks.send(ReaderTask::Flush(reply));
+            answers.push((reader, answer));
         }
         let mut result = Ok(());
-        for (line, answer) in answers {
+        for (reader, answer) in answers {
             match answer.await {
-                Ok(Ok(())) => line.unflushed = false,
+                Ok(Ok(())) => reader.unflushed = false,
                 Ok(Err(error)) => result = result.and(Err(error)),
                 Err(_) => {
                     let message = "a partition was lost; its settled messages may come again";
@@ -292,7 +285,7 @@ impl<C: Claims> Consumer for Member<C> {
                 continue;
             }
             let (reply, answer) = oneshot::channel();
-            let _ = self.asks.send(Ask::Release(*partition, reply));
+            let _ = self.requests.send(Request::Release(*partition, reply));
             // The partition is given up in any case: its tokens are void from here on.
             self.forget(*partition);
             answers.push(answer);
@@ -309,20 +302,20 @@ impl<C: Claims> Consumer for Member<C> {
 
     async fn close(self: Box<Self>) -> Result<()> {
         let (reply, answer) = oneshot::channel();
-        let _ = self.asks.send(Ask::Close(reply));
+        let _ = self.requests.send(Request::Close(reply));
         answer.await.unwrap_or(Ok(()))
     }
 }
 
 impl<C: Claims> Drop for Member<C> {
     fn drop(&mut self) {
-        // The tenures end with the keeper, and their claims with them.
-        self.keeper.abort();
+        // The leases end with the coordinator, and their claims with them.
+        self.coordinator.abort();
     }
 }
 
 impl<C: Claims> std::fmt::Debug for Member<C> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Member").field("kind", &self.kind).field("claims", &self.office.claims).finish_non_exhaustive()
+        f.debug_struct("Member").field("kind", &self.kind).field("claims", &self.state.claims).finish_non_exhaustive()
     }
 }

@@ -1,27 +1,20 @@
 use std::sync::Arc;
 
 use partitura_broker::{CorrectedClock, Error, ErrorKind, Partition, Result};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::News;
+use super::messages::{ReaderTask, Report};
 use super::pool::Pool;
 use super::waiting::Waiting;
 use crate::Claim;
 
-/// The requests to a reader.
-#[derive(Debug)]
-pub(super) enum Task<H> {
-    Settle(Vec<H>),
-    Flush(oneshot::Sender<Result<()>>),
-}
-
-/// The state of a tenure.
+/// The phase of a lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
     /// Messages are given out.
     Reading,
-    /// Nothing new is given out; the tenure waits for unsettled deliveries.
+    /// Nothing new is given out; the lease waits until the deliveries are settled.
     Draining,
     /// Settlements are sent, and the partition is given up.
     Releasing,
@@ -37,18 +30,18 @@ pub(super) struct Reader<C: Claim> {
     pub(super) epoch: u32,
     pub(super) pool: Arc<Pool>,
     /// This channel has no bound of its own. The credit bounds it, since only deliveries are settled.
-    pub(super) tasks: mpsc::UnboundedReceiver<Task<C::Handle>>,
+    pub(super) tasks: mpsc::UnboundedReceiver<ReaderTask<C::Handle>>,
     /// Bounded by the credit, too.
-    pub(super) news: mpsc::UnboundedSender<News<C::Handle>>,
+    pub(super) reports: mpsc::UnboundedSender<Report<C::Handle>>,
     pub(super) phase: watch::Receiver<Phase>,
-    /// By which what comes too early is held back.
+    /// The clock by which messages that come too early are held back.
     pub(super) clock: Option<CorrectedClock>,
 }
 
 impl<C: Claim> Reader<C> {
     /// Works until the partition is released, or lost: then it ends with the error.
     pub(super) async fn run(mut self) -> Result<()> {
-        // Messages that were read ahead, and have no credit yet: the result of one call of `next`, and those not yet due.
+        // Messages that were read ahead and have no credit yet: the result of one call of `next`, and those not yet due.
         let mut waiting = Waiting::new(self.clock.take());
         loop {
             waiting.release();
@@ -93,28 +86,29 @@ impl<C: Claim> Reader<C> {
         let rest = waiting.ready.iter().skip(1);
         let paid = 1 + rest.take_while(|claimed| self.pool.try_take(claimed.message.size())).count();
         let messages = waiting.ready.drain(..paid).collect();
-        // Without a receiver the tenure will soon end.
+        // Without a receiver the lease will soon end.
         let Self { topic, partition, epoch, .. } = *self;
-        let _ = self.news.send(News::Deliveries { topic, partition, epoch, messages });
+        let _ = self.reports.send(Report::Deliveries { topic, partition, epoch, messages });
     }
 }
 
-/// Better than that the broker takes everything away, at a moment that nobody here knows.
+/// The error that ends a claim at its deadline. Otherwise the broker would take the partition away, at a moment that is
+/// not known here.
 fn held_too_long() -> Error {
-    let message = "a message was held for nearly as long as the broker allows, so that the partition is given up and claimed \
-                   again: what is unsettled comes again";
+    let message = "a message was held for nearly as long as the broker allows; the partition is given up and claimed \
+                   again, and its unsettled messages come again";
     Error::new(ErrorKind::Timeout, "consume", message)
 }
 
-async fn perform<C: Claim>(claim: &mut C, task: Task<C::Handle>) -> Result<()> {
+async fn perform<C: Claim>(claim: &mut C, task: ReaderTask<C::Handle>) -> Result<()> {
     match task {
-        Task::Settle(handles) => {
+        ReaderTask::Settle(handles) => {
             claim.settle(handles);
             Ok(())
         }
-        Task::Flush(reply) => {
+        ReaderTask::Flush(reply) => {
             let flushed = claim.flush().await;
-            // An error goes to the waiting caller and to the tenure, which is lost with it.
+            // An error goes to the waiting caller and to the lease, which is lost with it.
             let answer = flushed.as_ref().copied().map_err(Error::duplicate);
             let _ = reply.send(answer);
             flushed

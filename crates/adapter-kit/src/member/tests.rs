@@ -17,14 +17,14 @@ use tokio::time::timeout;
 use crate::{Claim, Claimed, Claims, Member};
 
 /// Longer than any step takes, in virtual time.
-const PATIENCE: Duration = Duration::from_secs(60);
+const EVENT_LIMIT: Duration = Duration::from_secs(60);
 
 /// A log for each partition, with one owner.
 #[derive(Debug)]
 struct World {
     logs: Mutex<BTreeMap<(TopicName, u32), Log>>,
     changed: Notify,
-    beats: broadcast::Sender<Bytes>,
+    heartbeats: broadcast::Sender<Bytes>,
     exclusive: bool,
 }
 
@@ -39,8 +39,8 @@ struct Log {
 
 impl World {
     fn new(exclusive: bool) -> Arc<Self> {
-        let (beats, _) = broadcast::channel(64);
-        Arc::new(Self { logs: Mutex::default(), changed: Notify::new(), beats, exclusive })
+        let (heartbeats, _) = broadcast::channel(64);
+        Arc::new(Self { logs: Mutex::default(), changed: Notify::new(), heartbeats, exclusive })
     }
 
     fn logs(&self) -> MutexGuard<'_, BTreeMap<(TopicName, u32), Log>> {
@@ -71,7 +71,7 @@ impl World {
 #[derive(Debug)]
 struct Fake {
     world: Arc<World>,
-    ears: tokio::sync::Mutex<broadcast::Receiver<Bytes>>,
+    receiver: tokio::sync::Mutex<broadcast::Receiver<Bytes>>,
     refuses: Option<ErrorKind>,
 }
 
@@ -103,13 +103,13 @@ impl Claims for Fake {
     }
 
     async fn send_heartbeat(&self, heartbeat: Bytes) -> Result<()> {
-        let _ = self.world.beats.send(heartbeat);
+        let _ = self.world.heartbeats.send(heartbeat);
         Ok(())
     }
 
     async fn next_heartbeat(&self) -> Result<Bytes> {
-        let heard = self.ears.lock().await.recv().await;
-        heard.map_err(|error| Error::new(ErrorKind::Disconnected, "hear the other members", error.to_string()))
+        let received = self.receiver.lock().await.recv().await;
+        received.map_err(|error| Error::new(ErrorKind::Disconnected, "receive a heartbeat", error.to_string()))
     }
 }
 
@@ -177,7 +177,11 @@ fn options() -> ConsumerOptions {
 }
 
 fn fake(world: &Arc<World>) -> Arc<Fake> {
-    Arc::new(Fake { world: world.clone(), ears: tokio::sync::Mutex::new(world.beats.subscribe()), refuses: None })
+    Arc::new(Fake {
+        world: world.clone(),
+        receiver: tokio::sync::Mutex::new(world.heartbeats.subscribe()),
+        refuses: None,
+    })
 }
 
 fn join(world: &Arc<World>, partitions: u32) -> Member<Fake> {
@@ -185,12 +189,12 @@ fn join(world: &Arc<World>, partitions: u32) -> Member<Fake> {
 }
 
 async fn next(member: &mut Member<Fake>) -> Event {
-    timeout(PATIENCE, member.next()).await.expect("an event").expect("no failure")
+    timeout(EVENT_LIMIT, member.next()).await.expect("an event").expect("no failure")
 }
 
 /// Nothing more comes.
 async fn quiet(member: &mut Member<Fake>) {
-    let event = timeout(PATIENCE, member.next()).await;
+    let event = timeout(EVENT_LIMIT, member.next()).await;
     assert!(event.is_err(), "nothing was expected: {event:?}");
 }
 
@@ -260,7 +264,7 @@ async fn a_second_member_is_handed_its_share_when_the_first_has_released_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_not_released_in_time_is_lost_and_goes_to_the_successor() {
+async fn a_partition_that_is_not_released_in_time_is_lost_and_goes_to_the_successor() {
     let world = World::new(true);
     let mut first = join(&world, 2);
     assigned(&mut first, 2).await;
@@ -289,7 +293,7 @@ async fn a_member_that_is_dropped_is_replaced() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_closes_hands_over_at_once() {
+async fn a_member_that_closes_hands_over_at_once() {
     let world = World::new(true);
     let mut first = join(&world, 2);
     assigned(&mut first, 2).await;
@@ -347,9 +351,9 @@ async fn no_more_than_the_credit_is_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn those_who_compete_own_nothing_and_are_told_of_no_loss() {
+async fn members_of_a_shared_subscription_own_nothing_and_are_told_of_no_loss() {
     let world = World::new(false);
-    let mut member = Member::competing(fake(&world), &options(), "fake");
+    let mut member = Member::shared(fake(&world), &options(), "fake");
     world.publish(0, 0..2, 1);
     let Event::Deliveries(got) = next(&mut member).await else { panic!("deliveries were expected first") };
     member.settle(&[got[0].token]);
@@ -361,9 +365,9 @@ async fn those_who_compete_own_nothing_and_are_told_of_no_loss() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_listener_is_assigned_all_partitions_at_once() {
+async fn a_broadcast_is_assigned_all_partitions_at_once() {
     let world = World::new(false);
-    let mut member = Member::listening(fake(&world), &options(), 3, "fake");
+    let mut member = Member::broadcast(fake(&world), &options(), 3, "fake");
     let Event::Assigned(all) = next(&mut member).await else { panic!("an assignment was expected") };
     assert_eq!(all.len(), 3);
     world.publish(0, [1], 1);
@@ -371,12 +375,12 @@ async fn a_listener_is_assigned_all_partitions_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_get_better_ends_the_consumer() {
+async fn an_error_that_is_not_retryable_ends_the_consumer() {
     let world = World::new(true);
     let refusing = Fake { refuses: Some(ErrorKind::Unauthorized), ..Arc::into_inner(fake(&world)).expect("one") };
     let mut member = Member::ordered(Arc::new(refusing), &options(), 1, "fake");
     for _ in 0..2 {
-        let error = timeout(PATIENCE, member.next()).await.expect("an answer").expect_err("a refusal");
+        let error = timeout(EVENT_LIMIT, member.next()).await.expect("an answer").expect_err("a refusal");
         assert_eq!(error.kind(), ErrorKind::Unauthorized);
     }
 }

@@ -6,35 +6,41 @@ use tokio::time::Instant;
 
 use crate::Claimed;
 
-/// What comes after its time waits until nothing of its kind has come for so long, and no longer than `GATHER`: a broker that
-/// was away, or had no consumer, passes on what fell due meanwhile in an order of its own.
+/// A message that comes after its time waits until no other such message has come for this long, and no longer than
+/// `GATHER`. A broker that was away, or had no consumer, passes overdue messages on in an order of its own.
 const QUIET: Duration = Duration::from_millis(25);
 const GATHER: Duration = Duration::from_millis(500);
-/// The clock is looked at that often: it may have been set.
+/// The clock is read this often, since it may have been set.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// What was read and is not given out yet: what is not due is held back, and joins the others in the order in which it falls
-/// due.
+/// The messages that were read and are not given out yet. Those that are not due are held back, and join the others in the
+/// order in which they fall due.
 ///
 /// A message's place is the moment at which it joined the order of its key: when it fell due or, without a delay, when the
-/// broker stored it. At most what a claim may hold is here.
+/// broker stored it. There are at most as many as a claim may hold.
 #[derive(Debug)]
 pub(super) struct Waiting<H> {
     /// `None`: the broker gives out nothing too early, and all in order.
     clock: Option<CorrectedClock>,
-    /// To be given out now.
+    /// The messages to be given out now.
     pub(super) ready: VecDeque<Claimed<H>>,
-    /// Held back, and what has its place behind it.
+    /// The messages that are held back, and those with a place after them.
     held: BTreeMap<(Timestamp, u64), Held<H>>,
     arrived: u64,
-    /// When something came that was past its time: the first and the last since all was quiet.
-    overdue: Option<(Instant, Instant)>,
+    overdue: Option<Overdue>,
+}
+
+/// When messages came after their time, since nothing did for a while.
+#[derive(Debug, Clone, Copy)]
+struct Overdue {
+    first: Instant,
+    last: Instant,
 }
 
 #[derive(Debug)]
 struct Held<H> {
     claimed: Claimed<H>,
-    /// Came after its time.
+    /// It came after its time.
     overdue: bool,
 }
 
@@ -48,11 +54,11 @@ impl<H> Waiting<H> {
         self.held.clear();
     }
 
-    /// Takes up what arrived. `stored` is when the broker stored it, where that is known.
+    /// Adds a message that arrived. `stored` is when the broker stored it, if that is known.
     pub(super) fn add(&mut self, claimed: Claimed<H>, stored: Option<Timestamp>) {
         let Some(clock) = &self.clock else { return self.ready.push_back(claimed) };
         let now = clock.now();
-        // Not later than now, whatever another clock says: what is not delayed waits for nothing that is not due.
+        // Not later than now, even if another clock is ahead: a message without a delay waits for none that is not due.
         let place = claimed.message.not_before.unwrap_or_else(|| stored.map_or(now, |stored| stored.min(now)));
         let overdue = claimed.message.not_before.is_some() && place <= now;
         let behind = self.held.first_key_value().is_some_and(|((first, _), _)| *first <= place);
@@ -61,13 +67,13 @@ impl<H> Waiting<H> {
         }
         if overdue {
             let now = Instant::now();
-            self.overdue = Some((self.overdue.map_or(now, |(first, _)| first), now));
+            self.overdue = Some(Overdue { first: self.overdue.map_or(now, |overdue| overdue.first), last: now });
         }
         self.arrived += 1;
         self.held.insert((place, self.arrived), Held { claimed, overdue });
     }
 
-    /// Makes ready what is due.
+    /// Makes the messages ready that are due.
     pub(super) fn release(&mut self) {
         let Some(clock) = &self.clock else { return };
         let (now, gathering) = (clock.now(), self.gathering());
@@ -82,14 +88,14 @@ impl<H> Waiting<H> {
         }
     }
 
-    /// For how long what was past its time is still gathered.
+    /// The time for which overdue messages are still gathered.
     fn gathering(&self) -> Option<Duration> {
-        let (first, last) = self.overdue?;
+        let Overdue { first, last } = self.overdue?;
         let until = (last + QUIET).min(first + GATHER);
         Some(until.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero())
     }
 
-    /// How long until something may become ready.
+    /// The time until a message may become ready.
     pub(super) fn wait(&self) -> Option<Duration> {
         let ((due, _), first) = self.held.first_key_value()?;
         let now = self.clock.as_ref()?.now();
@@ -109,23 +115,23 @@ mod tests {
     use super::*;
 
     #[derive(Debug, Default)]
-    struct Hands(AtomicU64);
+    struct ManualClock(AtomicU64);
 
-    impl Clock for Hands {
+    impl Clock for ManualClock {
         fn now(&self) -> Timestamp {
             Timestamp::from_millis(self.0.load(Ordering::Relaxed))
         }
     }
 
     struct Fixture {
-        hands: Arc<Hands>,
+        clock: Arc<ManualClock>,
         waiting: Waiting<()>,
     }
 
     impl Fixture {
         fn at(now: u64) -> Self {
-            let hands = Arc::new(Hands(AtomicU64::new(now)));
-            Self { waiting: Waiting::new(Some(CorrectedClock::over(hands.clone()))), hands }
+            let clock = Arc::new(ManualClock(AtomicU64::new(now)));
+            Self { waiting: Waiting::new(Some(CorrectedClock::over(clock.clone()))), clock }
         }
 
         fn add(&mut self, id: &str, due: Option<u64>, stored: u64) {
@@ -136,14 +142,14 @@ mod tests {
         }
 
         fn ready_at(&mut self, now: u64) -> Vec<String> {
-            self.hands.0.store(now, Ordering::Relaxed);
+            self.clock.0.store(now, Ordering::Relaxed);
             self.waiting.release();
             self.waiting.ready.drain(..).map(|claimed| claimed.message.id.to_string()).collect()
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_early_is_given_out_when_it_is_due_in_the_order_of_the_times() {
+    async fn early_messages_are_given_out_when_they_are_due_in_the_order_of_the_times() {
         let mut fixture = Fixture::at(100);
         fixture.add("third", Some(205), 100);
         fixture.add("first", Some(201), 100);
@@ -156,7 +162,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_not_delayed_passes_what_is_not_due() {
+    async fn messages_without_a_delay_pass_those_that_are_not_due() {
         let mut fixture = Fixture::at(100);
         fixture.add("delayed", Some(200), 100);
         fixture.add("plain", None, 101);
@@ -167,7 +173,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_comes_late_is_sorted_before_it_is_given_out() {
+    async fn late_messages_are_sorted_before_they_are_given_out() {
         let mut fixture = Fixture::at(500);
         fixture.add("before", None, 205);
         fixture.add("second", Some(300), 210);
@@ -181,7 +187,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nothing_waits_for_ever_behind_what_keeps_coming_late() {
+    async fn nothing_waits_for_ever_while_messages_keep_coming_late() {
         let mut fixture = Fixture::at(500);
         let mut waited = Duration::ZERO;
         fixture.add("late", Some(1), 1);

@@ -14,7 +14,6 @@ const CIRCULAR: &[&str] = &[
     "adapters/pulsar",
     "adapters/rabbitmq",
     "adapters/template",
-    "crates/adapter-kit",
     "crates/engine",
     "crates/workflow",
 ];
