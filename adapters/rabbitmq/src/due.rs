@@ -9,7 +9,7 @@ use lapin::message::Delivery;
 use lapin::options::{BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, Consumer};
-use partitura_adapter_kit::Backoff;
+use partitura_adapter_kit::{Backoff, Pace};
 use partitura_broker::{
     Clock, CorrectedClock, Error, ErrorKind, Ordering, Partition, Receipt, Result, Topic, TopicName, partition_of,
 };
@@ -42,7 +42,8 @@ pub(crate) struct Due {
     consumer: Consumer,
     settled: Settled,
     waiting: Vec<Waiting>,
-    ways: HashMap<Destination, Way>,
+    /// Of the destinations that are busy or refuse.
+    paces: HashMap<Destination, Pace>,
     /// At most one for each destination.
     calls: FuturesUnordered<BoxFuture<'static, Published>>,
 }
@@ -62,16 +63,6 @@ enum Destination {
     /// Any of the partitions: the message has no key.
     Any,
     Room,
-}
-
-/// How it stands with a destination.
-#[derive(Debug, Default)]
-struct Way {
-    /// Messages are on their way there. The next ones wait, for their order.
-    is_busy: bool,
-    failures: u32,
-    /// When it is tried again.
-    closed_until: Option<Instant>,
 }
 
 struct Published {
@@ -97,7 +88,7 @@ impl Due {
             channel,
             settled: Settled::default(),
             waiting: Vec::new(),
-            ways: HashMap::new(),
+            paces: HashMap::new(),
             calls: FuturesUnordered::new(),
         })
     }
@@ -160,10 +151,9 @@ impl Due {
     /// Publishes what is due, or not due for so long that it goes to another room: to each destination in the order in
     /// which it falls due.
     fn send_ready(&mut self, publisher: &Arc<Publisher>) {
-        let (clock, ways, now) = (&self.clock, &self.ways, Instant::now());
-        let is_ready = |waiting: &mut Waiting| {
-            waiting.next(clock).is_some_and(|to| ways.get(&to).is_none_or(|way| way.is_open(now)))
-        };
+        let (clock, paces) = (&self.clock, &self.paces);
+        let is_ready =
+            |waiting: &mut Waiting| waiting.next(clock).is_some_and(|to| paces.get(&to).is_none_or(Pace::is_ready));
         let mut batches: BTreeMap<Destination, Vec<Waiting>> = BTreeMap::new();
         for waiting in self.waiting.extract_if(.., is_ready) {
             // That of the moment before, should it have fallen due since.
@@ -172,9 +162,9 @@ impl Due {
         }
         for (to, mut sent) in batches {
             sent.sort_by_key(|waiting| waiting.outgoing.message.not_before);
-            let way = self.ways.entry(to).or_default();
-            way.is_busy = true;
-            if way.failures > 0 {
+            let pace = self.paces.entry(to).or_insert_with(|| Pace::new(AGAIN));
+            pace.begin();
+            if pace.is_failing() {
                 // The first finds out whether the others may follow.
                 self.waiting.extend(sent.drain(1..));
             }
@@ -201,26 +191,22 @@ impl Due {
         }
         self.settled.acknowledge(&self.channel, done);
         let Some(error) = failed else {
-            self.ways.remove(&to);
+            self.paces.remove(&to);
             return;
         };
-        let way = self.ways.entry(to).or_default();
-        way.is_busy = false;
-        way.failures = way.failures.saturating_add(1);
-        let pause = AGAIN.delay(way.failures, 0);
-        way.closed_until = Some(Instant::now() + pause);
+        let pause = self.paces.entry(to).or_insert_with(|| Pace::new(AGAIN)).failed(0);
         let topic = &self.topic;
         tracing::warn!(%error, %topic, ?to, ?pause, "what is due could not be published; it is tried again");
     }
 
     /// Where too much is due that cannot be published, the latest of it goes to a room once more.
     fn set_aside(&mut self) {
-        if self.waiting.len() <= STUCK || self.ways.values().all(|way| way.failures == 0) {
+        if self.waiting.len() <= STUCK || !self.paces.values().any(Pace::is_failing) {
             return;
         }
-        let (clock, ways) = (&self.clock, &self.ways);
+        let (clock, paces) = (&self.clock, &self.paces);
         let is_stuck = |waiting: &Waiting| {
-            let failing = |to| ways.get(&to).is_some_and(|way| way.failures > 0);
+            let failing = |to| paces.get(&to).is_some_and(Pace::is_failing);
             waiting.next(clock).is_some_and(|to| to != Destination::Room && failing(to))
         };
         let mut stuck: Vec<_> = self.waiting.iter_mut().filter(|waiting| is_stuck(waiting)).collect();
@@ -237,10 +223,7 @@ impl Due {
             match waiting.next(&self.clock) {
                 None => Some(now + delay(&self.clock, &waiting.outgoing)),
                 // While it is busy, that it is not any more is the next thing to happen.
-                Some(to) => match self.ways.get(&to) {
-                    Some(way) if way.is_busy => None,
-                    way => Some(way.and_then(|way| way.closed_until).unwrap_or(now)),
-                },
+                Some(to) => self.paces.get(&to).map_or(Some(now), Pace::ready_at),
             }
         });
         next.chain(self.oldest().and_then(|since| since.checked_add(self.hold))).min()
@@ -259,12 +242,6 @@ impl Waiting {
             Wait::Room(_) => Some(Destination::Room),
             Wait::None => Some(self.to),
         }
-    }
-}
-
-impl Way {
-    fn is_open(&self, now: Instant) -> bool {
-        !self.is_busy && self.closed_until.is_none_or(|until| until <= now)
     }
 }
 

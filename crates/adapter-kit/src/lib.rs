@@ -8,6 +8,7 @@
 //! * [`AckFloor`]: settlements in any order over a log that commits one position for all before it;
 //! * [`rendezvous`] and [`rebalance`]: the owners of partitions;
 //! * [`Backoff`]: the wait before trying again;
+//! * [`Pace`]: one batch at a time to each destination, and a pause after a refusal;
 //! * [`MeanSize`]: how many messages fit into a bound in bytes;
 //! * [`Fault`]: known faults of some versions of a server.
 
@@ -18,6 +19,7 @@ mod claim;
 mod faults;
 mod mean_size;
 mod member;
+mod pace;
 mod slab;
 
 pub use ack_floor::{AckFloor, Index};
@@ -27,4 +29,5 @@ pub use claim::{Claim, Claimed, Claims};
 pub use faults::{Fault, Version, warn_of_faults};
 pub use mean_size::MeanSize;
 pub use member::Member;
+pub use pace::Pace;
 pub use slab::TokenSlab;
