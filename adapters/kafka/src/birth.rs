@@ -4,17 +4,11 @@
 //! in a setting that means nothing to it, and what is committed says of which topic it is. Two topics that another program
 //! made, with the same settings, are not told apart by this; that offsets go back still shows there.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::num::ParseIntError;
 use std::str::FromStr;
-use std::time::Duration;
 
-use rdkafka::admin::{AdminOptions, ConfigResource, OwnedResourceSpecifier, ResourceSpecifier};
-use rdkafka::error::KafkaResult;
-
-use crate::core::Admin;
-use crate::topology::PATIENCE;
+use rdkafka::admin::ConfigResource;
 
 /// Where a topic that is deleted by time, or not at all, has its number: it means something to compacted topics only. Its
 /// lowest bits are the label: see `topology`.
@@ -97,27 +91,6 @@ pub(crate) fn compacted() -> (&'static str, String) {
 fn chance() -> u64 {
     let random = uuid::Uuid::now_v7().as_u128() as u64;
     random % (1 << CHANCE_BITS)
-}
-
-/// Those of the topics that exist, as far as they may be known.
-pub(crate) async fn births(admin: &Admin, topics: &[&str]) -> KafkaResult<BTreeMap<String, Birth>> {
-    births_within(admin, topics, PATIENCE).await
-}
-
-/// The same for who waits less long.
-pub(crate) async fn births_within(
-    admin: &Admin,
-    topics: &[&str],
-    within: Duration,
-) -> KafkaResult<BTreeMap<String, Birth>> {
-    let named: Vec<ResourceSpecifier<'_>> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
-    let options = AdminOptions::new().request_timeout(Some(within));
-    let described = admin.describe_configs(&named, &options).await?;
-    let known = described.into_iter().flatten().filter_map(|config| match &config.specifier {
-        OwnedResourceSpecifier::Topic(name) => Some((name.clone(), Birth::of(&config))),
-        _ => None,
-    });
-    Ok(known.collect())
 }
 
 #[cfg(test)]

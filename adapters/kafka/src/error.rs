@@ -34,7 +34,7 @@ pub(crate) fn kind(code: RDKafkaErrorCode) -> ErrorKind {
 }
 
 /// The kind of a code that a message got: what is not refused may have been stored.
-pub(crate) fn kind_of_message(code: RDKafkaErrorCode) -> ErrorKind {
+fn kind_of_message(code: RDKafkaErrorCode) -> ErrorKind {
     match kind(code) {
         ErrorKind::Timeout | ErrorKind::Disconnected | ErrorKind::Storage => ErrorKind::OutcomeUnknown,
         kind => kind,
@@ -55,6 +55,11 @@ pub(crate) fn error(operation: &'static str, source: KafkaError) -> Error {
 pub(crate) fn refused(operation: &'static str, code: RDKafkaErrorCode) -> Error {
     let kind = kind(code);
     Error::new(kind, operation, format!("{}: {code}", hint(kind)))
+}
+
+/// The error of a message whose record failed with this code.
+pub(crate) fn unconfirmed(code: RDKafkaErrorCode) -> Error {
+    Error::new(kind_of_message(code), "publish", format!("the record was not confirmed: {code}"))
 }
 
 /// The answer to every call after the close.

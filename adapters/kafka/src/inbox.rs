@@ -9,7 +9,8 @@ use rdkafka::admin::{NewTopic, TopicReplication};
 use rdkafka::message::BorrowedMessage;
 
 use crate::core::Core;
-use crate::outgoing::{Outgoing, Record};
+use crate::outgoing::Outgoing;
+use crate::record::{MAX_RECORD, Record};
 use crate::tail::{From, Tail};
 use crate::{birth, error, names, topology, wire};
 
@@ -82,13 +83,13 @@ fn parse(address: &str) -> Option<(u32, &str)> {
 
 /// How many partitions the topic of replies has; it is created by whoever first needs it.
 async fn partitions(core: &Core) -> Result<u32> {
-    match topology::partitions(core, names::REPLIES).await {
+    match core.topics.partitions(names::REPLIES).await {
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         found => return found,
     }
     let count = i32::try_from(PARTITIONS).unwrap_or(1);
     let replication = core.target().options.replication.map_or(-1, i32::from);
-    let (largest, birth) = (topology::MAX_RECORD.to_string(), birth::labelled(0));
+    let (largest, birth) = (MAX_RECORD.to_string(), birth::labelled(0));
     let topic = NewTopic::new(names::REPLIES, count, TopicReplication::Fixed(replication))
         .set("cleanup.policy", "delete")
         .set("retention.ms", KEPT)

@@ -13,13 +13,28 @@ use std::time::{Duration, Instant};
 
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::OwnedHeaders;
-use rdkafka::producer::BaseProducer;
 
-use crate::outgoing::{Confirm, Record, Refused, Reports, Sent, push};
+use crate::record::{Confirm, Record, Refused};
 
 /// After so long without a record a broker may have forgotten the producer (`producer.id.expiration.ms`, a day unless
 /// somebody changed it).
 const REMEMBERED: Duration = Duration::from_secs(3_600);
+
+/// The queue of a producer.
+pub(crate) trait Queue: Send + Sync {
+    /// Puts a record into the queue. Does not wait.
+    ///
+    /// # Errors
+    /// Gives headers and `confirm` back if the record was not accepted.
+    fn push(&self, record: Record<'_>, sent: Sent) -> Result<(), Refused>;
+}
+
+/// The part of a record that comes back with its outcome.
+pub(crate) struct Sent {
+    pub(crate) confirm: Confirm,
+    /// Set for the first record of a partition.
+    pub(crate) lead: Option<Arc<Lead>>,
+}
 
 /// By topic and number.
 type Partitions = HashMap<Box<str>, HashMap<u32, Arc<Lead>>>;
@@ -31,7 +46,7 @@ pub(crate) struct Leads {
     /// librdkafka's queue was full when they were to go on.
     stuck: Mutex<Vec<Arc<Lead>>>,
     is_stuck: AtomicBool,
-    producer: OnceLock<Weak<BaseProducer<Reports>>>,
+    queue: OnceLock<Weak<dyn Queue>>,
     clock: Clock,
 }
 
@@ -85,26 +100,21 @@ impl Clock {
 
 impl Leads {
     /// To be called once, before anything is sent.
-    pub(crate) fn serve(&self, producer: &Arc<BaseProducer<Reports>>) {
-        self.producer.get_or_init(|| Arc::downgrade(producer));
+    pub(crate) fn serve(&self, queue: &Arc<dyn Queue>) {
+        self.queue.get_or_init(|| Arc::downgrade(queue));
     }
 
     /// Sends a record, or keeps it until it may be sent. Does not wait.
-    pub(crate) fn send(
-        &self,
-        producer: &BaseProducer<Reports>,
-        record: Record<'_>,
-        confirm: Confirm,
-    ) -> Result<(), Refused> {
+    pub(crate) fn send(&self, queue: &impl Queue, record: Record<'_>, confirm: Confirm) -> Result<(), Refused> {
         let now = self.clock.now();
         if self.is_known(record.topic, record.partition, now) {
-            return push(producer, record, Sent { confirm, lead: None });
+            return queue.push(record, Sent { confirm, lead: None });
         }
         let lead = self.lead(record.topic, record.partition);
         let mut behind = lead.behind();
         // It may have become known meanwhile.
         if lead.is_known(now) {
-            return push(producer, record, Sent { confirm, lead: None });
+            return queue.push(record, Sent { confirm, lead: None });
         }
         if behind.is_out || !behind.waiting.is_empty() {
             behind.waiting.push_back(Kept::of(&record, confirm));
@@ -112,7 +122,7 @@ impl Leads {
         }
         behind.is_known = false;
         lead.known.store(0, Ordering::Release);
-        push(producer, record, Sent { confirm, lead: Some(lead.clone()) })?;
+        queue.push(record, Sent { confirm, lead: Some(lead.clone()) })?;
         behind.is_out = true;
         Ok(())
     }
@@ -149,7 +159,7 @@ impl Leads {
 
     /// Sends what waits: everything where the brokers know the producer, else one record.
     fn go_on(&self, lead: &Arc<Lead>, mut behind: MutexGuard<'_, Behind>) {
-        let Some(producer) = self.producer.get().and_then(Weak::upgrade) else { return };
+        let Some(queue) = self.queue.get().and_then(Weak::upgrade) else { return };
         let mut refused = Vec::new();
         while !behind.is_out
             && let Some(Kept { key, payload, headers, confirm }) = behind.waiting.pop_front()
@@ -157,7 +167,7 @@ impl Leads {
             let (topic, partition) = (&*lead.topic, lead.partition);
             let record = Record { topic, partition, key: key.as_deref(), payload: payload.as_deref(), headers };
             let first = (!behind.is_known).then(|| lead.clone());
-            match push(&producer, record, Sent { confirm, lead: first }) {
+            match queue.push(record, Sent { confirm, lead: first }) {
                 Ok(()) => behind.is_out = !behind.is_known,
                 Err(Refused { code: RDKafkaErrorCode::QueueFull, headers, confirm }) => {
                     behind.waiting.push_front(Kept { key, payload, headers, confirm });

@@ -22,27 +22,35 @@
 //! `docs/brokers/kafka.md` tells operators what they find on their brokers.
 
 mod birth;
+mod callbacks;
+mod capabilities;
+mod claim;
+mod claims;
 mod client;
 mod consumer;
 mod core;
 mod delay;
 mod error;
+mod forwarding_consumer;
+mod health;
 mod inbox;
 mod kafka;
 mod leads;
-mod listener;
 mod names;
 mod options;
 mod outgoing;
 mod position;
 mod producer;
-mod shared;
+mod ready;
+mod record;
+mod route;
+mod stop;
 mod subscription;
 mod tail;
+mod topics;
 mod topology;
 mod watch;
 mod wire;
-mod with_timers;
 
 pub use kafka::Kafka;
 pub use options::Options;

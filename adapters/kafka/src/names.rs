@@ -28,6 +28,11 @@ pub(crate) fn group<'t>(subscription: &SubscriptionName, topics: impl IntoIterat
     format!("{subscription}@{first}")
 }
 
+/// Kafka's number of a partition.
+pub(crate) fn partition(partition: u32) -> i32 {
+    i32::try_from(partition).unwrap_or(i32::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use partitura_broker::MAX_NAME;

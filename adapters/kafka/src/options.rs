@@ -145,6 +145,39 @@ impl Target {
         config
     }
 
+    /// The settings of a member of a group.
+    pub(crate) fn consumer_config(&self, group: &str, revoke_within: Duration) -> ClientConfig {
+        let longest = Duration::from_secs(300).max(revoke_within * 2);
+        let mut config = self.reader_config();
+        config
+            .set("group.id", group)
+            .set("partition.assignment.strategy", "cooperative-sticky")
+            .set("session.timeout.ms", self.session().as_millis().to_string())
+            .set("heartbeat.interval.ms", self.heartbeat().as_millis().to_string())
+            .set("max.poll.interval.ms", longest.as_millis().to_string())
+            // The time in which the group notices partitions that were added.
+            .set("topic.metadata.refresh.interval.ms", "30000")
+            // Of each partition, since each has a queue of its own.
+            .set("queued.max.messages.kbytes", "4096");
+        self.finish(config)
+    }
+
+    /// The settings of a reader without a group.
+    pub(crate) fn reader_config(&self) -> ClientConfig {
+        let mut config = self.config();
+        config
+            .set("group.id", "partitura")
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "earliest")
+            .set("isolation.level", "read_committed")
+            .set("fetch.wait.max.ms", "100")
+            .set("fetch.queue.backoff.ms", "10")
+            .set("fetch.error.backoff.ms", "50")
+            .set("queued.max.messages.kbytes", "16384");
+        self.finish(config)
+    }
+
     pub(crate) fn session(&self) -> Duration {
         self.options.session.unwrap_or(Duration::from_secs(6))
     }

@@ -5,18 +5,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use partitura_broker::Result;
 use partitura_broker::telemetry::TARGET;
-use partitura_broker::{Error, Result};
 use rdkafka::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, NoCustomPartitioner, Producer, ProducerContext};
 
-use crate::client::{self, Health};
-use crate::error;
-use crate::leads::{Lead, Leads};
+use crate::health::{self, Health};
+use crate::leads::{Leads, Queue, Sent};
 use crate::options::Target;
+use crate::record::{Confirm, MAX_RECORD, Record, Refused};
+use crate::{error, names};
 
 /// How long is waited for an event at a time. Events wake the thread at once; this bounds the way out. rdkafka spins for the
 /// last millisecond of it, so it is long.
@@ -24,37 +24,10 @@ const TICK: Duration = Duration::from_millis(250);
 /// How long what was accepted may take to be written when the connection is closed.
 const LAST: Duration = Duration::from_secs(5);
 
-/// Where to say what became of a record.
-pub(crate) type Confirm = Box<dyn FnOnce(Result<(), RDKafkaErrorCode>) + Send + Sync>;
-
-/// A record on its way.
-pub(crate) struct Record<'r> {
-    pub(crate) topic: &'r str,
-    pub(crate) partition: u32,
-    pub(crate) key: Option<&'r [u8]>,
-    /// `None` is a tombstone.
-    pub(crate) payload: Option<&'r [u8]>,
-    pub(crate) headers: OwnedHeaders,
-}
-
-/// A record that was not taken.
-pub(crate) struct Refused {
-    pub(crate) code: RDKafkaErrorCode,
-    pub(crate) headers: OwnedHeaders,
-    pub(crate) confirm: Confirm,
-}
-
 /// Sends records. One for everybody on a connection, so that the order of calls is the order of a partition.
 pub(crate) struct Outgoing {
     producer: Arc<BaseProducer<Reports>>,
     stop: Arc<AtomicBool>,
-}
-
-/// What librdkafka keeps with a record.
-pub(crate) struct Sent {
-    pub(crate) confirm: Confirm,
-    /// Of the first record of a partition.
-    pub(crate) lead: Option<Arc<Lead>>,
 }
 
 pub(crate) struct Reports {
@@ -64,7 +37,7 @@ pub(crate) struct Reports {
 
 impl ClientContext for Reports {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        client::log(level, facility, message);
+        health::log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -101,13 +74,14 @@ impl Outgoing {
             .set("acks", "all")
             .set("message.timeout.ms", "0")
             .set("linger.ms", "1")
-            .set("message.max.bytes", crate::topology::MAX_RECORD.to_string());
+            .set("message.max.bytes", MAX_RECORD.to_string());
         let config = target.finish(config);
         let reports = Reports { health, leads: Leads::default() };
         let producer = BaseProducer::from_config_and_context(&config, reports)
             .map_err(|source| error::error("connect", source))?;
         let (producer, stop) = (Arc::new(producer), Arc::new(AtomicBool::new(false)));
-        leads(&producer).serve(&producer);
+        let queue: Arc<dyn Queue> = producer.clone();
+        leads(&producer).serve(&queue);
         let (polled, stopped) = (producer.clone(), stop.clone());
         thread::Builder::new()
             .name("kafka-producer".into())
@@ -140,7 +114,7 @@ impl Outgoing {
     /// # Errors
     /// Gives headers and `confirm` back where the record was not taken.
     pub(crate) fn send(&self, record: Record<'_>, confirm: Confirm) -> Result<(), Refused> {
-        leads(&self.producer).send(&self.producer, record, confirm)
+        leads(&self.producer).send(&*self.producer, record, confirm)
     }
 }
 
@@ -148,19 +122,20 @@ fn leads(producer: &BaseProducer<Reports>) -> &Leads {
     &producer.client().context().leads
 }
 
-/// Puts a record into librdkafka's queue.
-pub(crate) fn push(producer: &BaseProducer<Reports>, record: Record<'_>, sent: Sent) -> Result<(), Refused> {
-    let Record { topic, partition, key, payload, headers } = record;
-    let mut base = BaseRecord::<[u8], [u8], _>::with_opaque_to(topic, Box::new(sent));
-    base.partition = Some(i32::try_from(partition).unwrap_or(i32::MAX));
-    base.key = key;
-    base.payload = payload;
-    base.headers = Some(headers);
-    producer.send(base).map_err(|(error, record)| Refused {
-        code: error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail),
-        headers: record.headers.unwrap_or_default(),
-        confirm: record.delivery_opaque.confirm,
-    })
+impl Queue for BaseProducer<Reports> {
+    fn push(&self, record: Record<'_>, sent: Sent) -> Result<(), Refused> {
+        let Record { topic, partition, key, payload, headers } = record;
+        let mut base = BaseRecord::<[u8], [u8], _>::with_opaque_to(topic, Box::new(sent));
+        base.partition = Some(names::partition(partition));
+        base.key = key;
+        base.payload = payload;
+        base.headers = Some(headers);
+        self.send(base).map_err(|(error, record)| Refused {
+            code: error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail),
+            headers: record.headers.unwrap_or_default(),
+            confirm: record.delivery_opaque.confirm,
+        })
+    }
 }
 
 impl std::fmt::Debug for Outgoing {
@@ -174,10 +149,4 @@ impl Drop for Outgoing {
         // The thread holds the last reference: librdkafka's own end may take a while.
         self.stop.store(true, Ordering::Relaxed);
     }
-}
-
-/// The error of a message.
-pub(crate) fn unconfirmed(code: RDKafkaErrorCode) -> Error {
-    let kind = error::kind_of_message(code);
-    Error::new(kind, "publish", format!("the record was not confirmed: {code}"))
 }

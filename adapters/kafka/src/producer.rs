@@ -14,10 +14,10 @@ use rdkafka::error::RDKafkaErrorCode;
 use tokio::sync::{Mutex as Turns, Notify, OwnedSemaphorePermit, Semaphore};
 use tracing::Instrument;
 
-use crate::core::Core;
-use crate::outgoing::{self, Confirm, Record};
-use crate::topology::Route;
-use crate::{delay, error, inbox, wire};
+use crate::core::{Core, SYSTEM};
+use crate::record::{Confirm, Record};
+use crate::route::Route;
+use crate::{error, inbox, wire};
 
 /// How long to wait where librdkafka's queue is full before looking again.
 const FULL: Duration = Duration::from_millis(2);
@@ -76,8 +76,8 @@ impl Publisher {
         pending: &Arc<Pending>,
     ) -> Result<()> {
         let now = self.core.now();
-        self.core.capabilities().check(message, now)?;
-        let route = match self.core.known_route(&message.topic) {
+        self.core.capabilities.check(message, now)?;
+        let route = match self.core.topics.known_route(&message.topic) {
             Some(route) => route,
             None => self.look_up(&message.topic).await?,
         };
@@ -90,11 +90,11 @@ impl Publisher {
         let pending = pending.clone();
         let confirmed: Confirm = Box::new(move |result| {
             drop(place);
-            pending.finish(at, result.map(|()| receipt).map_err(outgoing::unconfirmed));
+            pending.finish(at, result.map(|()| receipt).map_err(error::unconfirmed));
         });
         let delayed = message.not_before.is_some_and(|due| due > now);
         let payload = Some(&message.payload[..]);
-        let waits = delayed.then(|| delay::key(message));
+        let waits = delayed.then(|| wire::waiting_key(message));
         let record = if let Some(key) = &waits {
             let (topic, key) = (route.timers.as_str(), Some(key.as_bytes()));
             Record { topic, partition, key, payload, headers: wire::waiting(message) }
@@ -106,7 +106,7 @@ impl Publisher {
     }
 
     async fn look_up(&self, topic: &TopicName) -> Result<Arc<Route>> {
-        tokio::time::timeout(self.options.confirm_within, self.core.route(topic))
+        tokio::time::timeout(self.options.confirm_within, self.core.topics.route(topic))
             .await
             .map_err(|_| Error::new(ErrorKind::Timeout, "publish", "the topic could not be looked up in time"))
             .and_then(|route| route)
@@ -126,7 +126,7 @@ impl Publisher {
         let began = std::time::Instant::now();
         loop {
             let Record { topic, partition, key, payload, .. } = record;
-            match self.core.outgoing()?.send(record, confirm) {
+            match self.core.client.outgoing()?.send(record, confirm) {
                 Ok(()) => return Ok(()),
                 Err(refused)
                     if refused.code == RDKafkaErrorCode::QueueFull && began.elapsed() < self.options.confirm_within =>
@@ -160,7 +160,7 @@ impl Producer for Publisher {
             // At the end of the time what has no result stays without: its outcome is unknown.
             let _in_time = tokio::time::timeout(self.options.confirm_within, pending.done()).await;
         }
-        .instrument(telemetry::publish_span("kafka", batch.len()))
+        .instrument(telemetry::publish_span(SYSTEM, batch.len()))
         .await;
         pending.results(&batch)
     }
@@ -169,7 +169,7 @@ impl Producer for Publisher {
         if self.core.is_closed() {
             return Err(error::closed("reply"));
         }
-        let outgoing = self.core.outgoing()?;
+        let outgoing = self.core.client.outgoing()?;
         for (address, message) in replies {
             inbox::reply(&outgoing, &address, &message)?;
         }

@@ -3,22 +3,19 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use partitura_broker::{DeclareMode, Error, ErrorKind, Result, Subscription, TopicKind, TopicName, Topology};
+use partitura_broker::{DeclareMode, Error, ErrorKind, Result, Subscription, TopicKind, TopicName};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, DefaultConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-use crate::birth::{Birth, births};
+use crate::birth::Birth;
+use crate::client::REQUEST_TIMEOUT;
 use crate::core::Core;
 use crate::position::Position;
-use crate::topology::PATIENCE;
-use crate::{error, names, shared};
+use crate::ready::{PAUSE, once_ready};
+use crate::{error, names};
 
-/// How long a coordinator or a leader may take to be ready: a broker that starts on a busy machine reads for a while.
-const READY: Duration = Duration::from_secs(30);
-/// How long to wait before asking again.
-const AGAIN: Duration = Duration::from_millis(50);
 /// How long to wait for the members of a group to take up a topic that was made anew: they have to notice first.
 const MEMBERS: Duration = Duration::from_secs(60);
 
@@ -26,18 +23,13 @@ const MEMBERS: Duration = Duration::from_secs(60);
 ///
 /// The ends of the topics are read *before* it is looked whether there is a place: so, if two declare at once, neither
 /// skips what was published after the other had returned.
-pub(crate) async fn declare(core: &Core, subscription: &Subscription, topology: &Topology) -> Result<()> {
+pub(crate) async fn declare(core: &Core, subscription: &Subscription, mode: DeclareMode) -> Result<()> {
     let group = names::group(&subscription.name, &subscription.topics);
-    for topic in &subscription.topics {
-        if core.route(topic).await?.shared {
-            shared::declare(core, topic, &subscription.name, topology.mode).await?;
-        }
-    }
     let topics = promised(core, &subscription.topics).await?;
-    let verify = topology.mode == DeclareMode::Verify;
+    let verify = mode == DeclareMode::Verify;
     let config = config(core, &group);
     let task = move || place(&config, &topics, verify);
-    let placed = core.blocking("declare", task).await?;
+    let placed = core.client.blocking("declare", task).await?;
     match placed.map_err(|source| error::error("declare", source).of(&subscription.name))? {
         Found::Everything => Ok(()),
         Found::Missing => Err(missing("declare", &group).of(&subscription.name)),
@@ -49,6 +41,7 @@ pub(crate) async fn verify(core: &Core, group: &str, topics: &[TopicName]) -> Re
     let all = promised(core, topics).await?;
     let config = config(core, group);
     match core
+        .client
         .blocking("subscribe", move || place(&config, &all, true))
         .await?
         .map_err(|e| error::error("subscribe", e))?
@@ -70,10 +63,10 @@ struct Promised {
 
 async fn promised(core: &Core, topics: &[TopicName]) -> Result<Promises> {
     let names: Vec<&str> = topics.iter().map(TopicName::as_str).collect();
-    let births = births(&*core.admin()?, &names).await.map_err(|source| error::error("declare", source))?;
+    let births = core.topics.births("declare", &names, REQUEST_TIMEOUT).await?;
     let mut all = Promises::new();
     for topic in topics {
-        let route = core.route(topic).await?;
+        let route = core.topics.route(topic).await?;
         let birth = births.get(topic.as_str()).copied().unwrap_or(Birth::UNKNOWN);
         let everything = route.kind == Some(TopicKind::Queue);
         all.insert(topic.to_string(), Promised { partitions: route.partitions, everything, birth });
@@ -89,11 +82,16 @@ pub(crate) async fn offset(core: &Core, group: &str, topic: &TopicName, birth: B
         let committed = once_ready(|| {
             let mut list = TopicPartitionList::new();
             list.add_partition(&name, 0);
-            consumer.committed_offsets(list, PATIENCE)
+            consumer.committed_offsets(list, REQUEST_TIMEOUT)
         })?;
         Ok(committed.find_partition(&name, 0).and_then(|place| position(&place)))
     };
-    match core.blocking("subscribe", read).await?.map_err(|source| error::error("subscribe", source).of(topic))? {
+    match core
+        .client
+        .blocking("subscribe", read)
+        .await?
+        .map_err(|source| error::error("subscribe", source).of(topic))?
+    {
         // Of a topic that was made anew, everything is promised that is there.
         Some(position) if position.birth.differs(birth) => Ok(0),
         Some(position) => Ok(position.offset),
@@ -120,7 +118,7 @@ pub(crate) async fn move_to(core: &Core, group: &str, topic: &TopicName, positio
         place.set_metadata(position.encode());
         consumer.commit(&list, CommitMode::Sync)
     };
-    core.blocking("settle", write).await?.map_err(|source| error::error("settle", source).of(topic))
+    core.client.blocking("settle", write).await?.map_err(|source| error::error("settle", source).of(topic))
 }
 
 fn missing(operation: &'static str, group: &str) -> Error {
@@ -156,7 +154,7 @@ fn place(config: &ClientConfig, topics: &Promises, verify: bool) -> KafkaResult<
         }
         match once_ready(|| consumer.commit(&missing, CommitMode::Sync)) {
             Ok(()) => return Ok(Found::Everything),
-            Err(error) if has_members(&error) && began.elapsed() < MEMBERS => std::thread::sleep(AGAIN),
+            Err(error) if has_members(&error) && began.elapsed() < MEMBERS => std::thread::sleep(PAUSE),
             Err(error) => return Err(error),
         }
     }
@@ -176,7 +174,7 @@ fn lacking(
     let mut streams = TopicPartitionList::new();
     let mut all = TopicPartitionList::new();
     for (topic, promised) in topics {
-        for partition in 0..number(promised.partitions) {
+        for partition in 0..names::partition(promised.partitions) {
             all.add_partition(topic, partition);
             if !promised.everything && !verify {
                 streams.add_partition_offset(topic, partition, Offset::End)?;
@@ -185,10 +183,10 @@ fn lacking(
     }
     let ends = once_ready(|| match streams.count() {
         0 => Ok(TopicPartitionList::new()),
-        _ => consumer.offsets_for_times(streams.clone(), PATIENCE),
+        _ => consumer.offsets_for_times(streams.clone(), REQUEST_TIMEOUT),
     })?;
     let committed = once_ready(|| {
-        let committed = consumer.committed_offsets(all.clone(), PATIENCE)?;
+        let committed = consumer.committed_offsets(all.clone(), REQUEST_TIMEOUT)?;
         committed.elements().iter().try_for_each(|element| element.error())?;
         Ok(committed)
     })?;
@@ -216,53 +214,4 @@ fn lacking(
         }
     }
     Ok(missing)
-}
-
-/// Asks a coordinator or a leader, which after a start of its broker needs a moment to read what it knows. Blocks.
-pub(crate) fn once_ready<T>(ask: impl Fn() -> KafkaResult<T>) -> KafkaResult<T> {
-    use RDKafkaErrorCode::{
-        CoordinatorLoadInProgress, CoordinatorNotAvailable, LeaderNotAvailable, NotCoordinator, NotLeaderForPartition,
-        UnknownLeaderEpoch, UnknownTopicOrPartition, WaitingForCoordinator,
-    };
-    let began = Instant::now();
-    loop {
-        match ask() {
-            Err(error) if began.elapsed() < READY => match error.rdkafka_error_code() {
-                Some(
-                    CoordinatorLoadInProgress | CoordinatorNotAvailable | NotCoordinator | WaitingForCoordinator
-                    // They do not know of a topic that was created a moment ago.
-                    | LeaderNotAvailable | NotLeaderForPartition | UnknownLeaderEpoch | UnknownTopicOrPartition,
-                ) => std::thread::sleep(AGAIN),
-                _ => return Err(error),
-            },
-            answer => return answer,
-        }
-    }
-}
-
-fn number(partitions: u32) -> i32 {
-    i32::try_from(partitions).unwrap_or(i32::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::cell::Cell;
-
-    use super::*;
-
-    #[test]
-    fn a_leader_that_does_not_lead_yet_is_asked_again_and_a_refusal_is_not() {
-        for (code, asked) in [
-            (RDKafkaErrorCode::UnknownLeaderEpoch, 2),
-            (RDKafkaErrorCode::UnknownTopicOrPartition, 2),
-            (RDKafkaErrorCode::TopicAuthorizationFailed, 1),
-        ] {
-            let times = Cell::new(0);
-            let _ = once_ready(|| {
-                times.set(times.get() + 1);
-                if times.get() == 1 { Err(KafkaError::MetadataFetch(code)) } else { Ok(()) }
-            });
-            assert_eq!(times.get(), asked, "{code:?}");
-        }
-    }
 }

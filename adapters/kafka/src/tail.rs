@@ -1,7 +1,6 @@
 //! Reads partitions without a group, on a thread of its own.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -12,14 +11,15 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaResult;
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{Offset, TopicPartitionList};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
-use crate::consumer::Callbacks;
+use crate::callbacks::Callbacks;
+use crate::client::REQUEST_TIMEOUT;
 use crate::core::Core;
-use crate::error;
-use crate::subscription::once_ready;
-use crate::topology::PATIENCE;
-use crate::watch::{Watch, Watched};
+use crate::ready::once_ready;
+use crate::stop::Stop;
+use crate::watch::Watched;
+use crate::{error, names};
 
 /// The longest wait for a record, and thereby for the way out.
 const TICK: Duration = Duration::from_millis(100);
@@ -34,34 +34,6 @@ pub(crate) enum From {
     Now,
     /// With this offset, or the first behind it that is still there.
     Offset(i64),
-}
-
-/// Tells a reader to stop.
-#[derive(Debug)]
-pub(crate) struct Stop {
-    stop: AtomicBool,
-    told: watch::Sender<bool>,
-}
-
-impl Stop {
-    pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { stop: AtomicBool::new(false), told: watch::Sender::new(false) })
-    }
-
-    pub(crate) fn stop(&self) {
-        self.stop.store(true, Ordering::Relaxed);
-        self.told.send_replace(true);
-    }
-
-    pub(crate) fn is_stopped(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
-    }
-
-    async fn stopped(&self) {
-        // The sender lives as long as this.
-        let mut told = self.told.subscribe();
-        let _told = told.wait_for(|told| *told).await.is_ok();
-    }
 }
 
 /// Records as they come. Dropping it ends the reading.
@@ -80,10 +52,10 @@ impl<T: Send + 'static> Tail<T> {
         from: From,
         read: impl Fn(&BorrowedMessage<'_>) -> Option<T> + Send + 'static,
     ) -> Result<Self> {
-        let (config, stop, watched) = (core.reader_config(), Stop::new(), Watch::topic(core, topic));
+        let (config, stop, watched) = (core.target().reader_config(), Stop::new(), core.topics.watch(topic));
         let mut list = TopicPartitionList::new();
         for partition in partitions {
-            list.add_partition(topic, i32::try_from(partition).unwrap_or(i32::MAX));
+            list.add_partition(topic, names::partition(partition));
         }
         let (sender, records) = mpsc::channel(BATCHES);
         let stopped = stop.clone();
@@ -96,8 +68,8 @@ impl<T: Send + 'static> Tail<T> {
             thread.map(drop).map_err(|source| error::thread("subscribe", source))
         };
         let tail = Self { records, stop };
-        core.watch_tail(&tail.stop);
-        core.blocking("subscribe", start).await??;
+        core.stop_on_close(&tail.stop);
+        core.client.blocking("subscribe", start).await??;
         Ok(tail)
     }
 
@@ -131,7 +103,7 @@ fn begin(consumer: &BaseConsumer<Callbacks>, mut list: TopicPartitionList, from:
         From::Now => {
             list.set_all_offsets(Offset::End)?;
             list = once_ready(|| {
-                let ends = consumer.offsets_for_times(list.clone(), PATIENCE)?;
+                let ends = consumer.offsets_for_times(list.clone(), REQUEST_TIMEOUT)?;
                 ends.elements().iter().try_for_each(|element| element.error())?;
                 Ok(ends)
             })?;

@@ -1,60 +1,28 @@
-//! Declaring topics and subscriptions, and finding out what a topic is.
+//! Declares topics and subscriptions.
 //!
-//! A topic's configuration has no room for anything of ours. So its *label*, kind and ordering, is in the value of
-//! `min.compaction.lag.ms`, which means nothing to a topic that is not compacted and which is written with the topic in
-//! one step. The rest of that number tells the topic from others of its name: `birth`. A topic without a label (another program made it) is taken for what is declared.
+//! A topic without a [label](crate::route), which another program has created, is taken for the one that is declared.
 
 use std::cmp::Ordering as Order;
 use std::time::{Duration, Instant};
 
 use partitura_broker::telemetry::TARGET;
-use partitura_broker::{DeclareMode, Error, ErrorKind, Ordering, Result, Topic, TopicKind, TopicName, Topology};
-use rdkafka::admin::{AdminOptions, ConfigResource, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication};
-use rdkafka::client::Client;
+use partitura_broker::{
+    DeclareMode, Error, ErrorKind, Result, SubscriptionName, Topic, TopicKind, TopicName, Topology,
+};
+use rdkafka::admin::{AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::error::RDKafkaErrorCode;
-use rdkafka::metadata::Metadata;
 
-use crate::birth::{self, LABEL};
 use crate::core::Core;
-use crate::outgoing::Reports;
-use crate::{error, names, subscription};
-
-/// The largest batch of records: one message of a megabyte, with its key, headers and what Kafka adds.
-pub(crate) const MAX_RECORD: usize = 2 << 20;
+use crate::record::MAX_RECORD;
+use crate::route::{Route, label};
+use crate::topics::PAUSE;
+use crate::{birth, error, names, subscription};
 
 const MAX_BYTES: &str = "max.message.bytes";
 const RETENTION: &str = "retention.ms";
 
-/// How long a request to the brokers may take.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
-
 /// How long creating topics may take, which is more work than answering.
 const CREATE: Duration = Duration::from_secs(30);
-
-/// How long to wait before looking again.
-const AGAIN: Duration = Duration::from_millis(20);
-
-/// What a producer or a consumer has to know of a topic.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Route {
-    pub(crate) partitions: u32,
-    pub(crate) shared: bool,
-    /// `None` where nobody wrote it down.
-    pub(crate) kind: Option<TopicKind>,
-    /// Where its delayed messages wait.
-    pub(crate) timers: String,
-}
-
-impl Route {
-    fn of(topic: &Topic) -> Self {
-        Self {
-            partitions: topic.ordering.partitions(),
-            shared: topic.ordering == Ordering::Shared,
-            kind: Some(topic.kind),
-            timers: names::timers(&topic.name),
-        }
-    }
-}
 
 /// Creates or verifies everything.
 pub(crate) async fn declare(core: &Core, topology: &Topology) -> Result<()> {
@@ -80,13 +48,40 @@ pub(crate) async fn declare(core: &Core, topology: &Topology) -> Result<()> {
             if !again || began.elapsed() >= patience {
                 return Err(error);
             }
-            tokio::time::sleep(AGAIN).await;
+            tokio::time::sleep(PAUSE).await;
         }
     }
     for subscription in &topology.subscriptions {
-        subscription::declare(core, subscription, topology).await?;
+        for topic in &subscription.topics {
+            if core.topics.route(topic).await?.shared {
+                declare_claims(core, topic, &subscription.name, topology.mode).await?;
+            }
+        }
+        subscription::declare(core, subscription, topology.mode).await?;
     }
     Ok(())
+}
+
+/// Creates, or verifies, the log in which the members of a shared subscription claim messages.
+async fn declare_claims(
+    core: &Core,
+    topic: &TopicName,
+    subscription: &SubscriptionName,
+    mode: DeclareMode,
+) -> Result<()> {
+    let log = names::claims(topic, subscription);
+    if mode == DeclareMode::Verify {
+        return core.topics.partitions(&log).await.map(drop).map_err(|error| error.of(&log));
+    }
+    let replication = core.target().options.replication.map_or(-1, i32::from);
+    let (largest, birth) = (MAX_RECORD.to_string(), birth::labelled(0));
+    let new = NewTopic::new(&log, 1, TopicReplication::Fixed(replication))
+        .set("cleanup.policy", "delete")
+        .set("retention.ms", "-1")
+        .set("max.message.bytes", &largest)
+        .set(birth.0, &birth.1);
+    create_all(core, &[new]).await?;
+    created(core, &log).await.map(drop)
 }
 
 async fn create(core: &Core, topics: &[Topic]) -> Result<()> {
@@ -122,7 +117,8 @@ fn compacted(topic: NewTopic<'_>) -> NewTopic<'_> {
 /// Creates topics that are not there yet.
 pub(crate) async fn create_all(core: &Core, topics: &[NewTopic<'_>]) -> Result<()> {
     let options = AdminOptions::new().operation_timeout(Some(CREATE)).request_timeout(Some(CREATE));
-    let made = core.admin()?.create_topics(topics, &options).await.map_err(|source| error::error("declare", source))?;
+    let made =
+        core.client.admin()?.create_topics(topics, &options).await.map_err(|source| error::error("declare", source))?;
     for result in made {
         match result {
             Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
@@ -141,7 +137,7 @@ pub(crate) async fn create_all(core: &Core, topics: &[NewTopic<'_>]) -> Result<(
 /// their partitions.
 async fn grow(core: &Core, topology: &Topology, topic: &Topic) -> Result<bool> {
     let (wanted, timers) = (topic.ordering.partitions(), names::timers(&topic.name));
-    let count = async |name: &str| partitions(core, name).await.map(|count| count.cmp(&wanted));
+    let count = async |name: &str| core.topics.partitions(name).await.map(|count| count.cmp(&wanted));
     let mut lacking = Vec::new();
     match count(topic.name.as_str()).await? {
         Order::Greater => return Ok(false),
@@ -164,8 +160,12 @@ async fn grow(core: &Core, topology: &Topology, topic: &Topic) -> Result<bool> {
     let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
     let new: Vec<NewPartitions<'_>> = lacking.iter().map(|name| NewPartitions::new(name, wanted)).collect();
     let options = AdminOptions::new().operation_timeout(Some(CREATE)).request_timeout(Some(CREATE));
-    let made =
-        core.admin()?.create_partitions(&new, &options).await.map_err(|source| error::error("declare", source))?;
+    let made = core
+        .client
+        .admin()?
+        .create_partitions(&new, &options)
+        .await
+        .map_err(|source| error::error("declare", source))?;
     for result in made {
         let name = result.map_err(|(name, code)| error::refused("declare", code).of(name))?;
         tracing::warn!(target: TARGET, topic = name, partitions = wanted, "the topic was given more partitions");
@@ -175,12 +175,12 @@ async fn grow(core: &Core, topology: &Topology, topic: &Topic) -> Result<bool> {
 
 /// Compares what exists with what is asked for.
 async fn verify(core: &Core, topic: &Topic) -> Result<()> {
-    let route = look_up(core, &topic.name).await?;
+    let route = core.topics.look_up(&topic.name).await?;
     let differs = |what: &str, expected: String, found: String| {
         let text = format!("{what}: {expected} expected, {found} found; use another name, or migrate the topic");
         Err(Error::new(ErrorKind::Incompatible, "declare", text).of(&topic.name))
     };
-    let expected = Route::of(topic);
+    let expected = Route::declared(topic);
     if route.kind.is_some_and(|kind| Some(kind) != expected.kind) {
         return differs("its kind", format!("{:?}", topic.kind), format!("{:?}", route.kind));
     }
@@ -191,11 +191,11 @@ async fn verify(core: &Core, topic: &Topic) -> Result<()> {
     if route.partitions != expected.partitions {
         return differs("partitions", expected.partitions.to_string(), route.partitions.to_string());
     }
-    let timers = partitions(core, &expected.timers).await.map_err(|error| error.of(&expected.timers))?;
+    let timers = core.topics.partitions(&expected.timers).await.map_err(|error| error.of(&expected.timers))?;
     if timers != expected.partitions {
         return differs("partitions of its timers", expected.partitions.to_string(), timers.to_string());
     }
-    let config = describe(core, topic.name.as_str()).await?;
+    let config = core.topics.describe(topic.name.as_str()).await?;
     let number = |name: &str| config.as_ref()?.get(name)?.value.as_ref()?.parse::<i64>().ok();
     if number(MAX_BYTES).is_some_and(|bytes| bytes < MAX_RECORD as i64) {
         return differs(MAX_BYTES, format!("at least {MAX_RECORD}"), format!("{:?}", number(MAX_BYTES)));
@@ -203,109 +203,19 @@ async fn verify(core: &Core, topic: &Topic) -> Result<()> {
     if topic.kind == TopicKind::Queue && number(RETENTION).is_some_and(|retention| retention != -1) {
         return differs(RETENTION, "-1 (a queue loses nothing by time)".into(), format!("{:?}", number(RETENTION)));
     }
-    core.remember(&topic.name, expected);
+    core.topics.remember(&topic.name, expected);
     Ok(())
-}
-
-/// Finds out what a topic is, from the brokers.
-///
-/// # Errors
-/// `NotFound` where it does not exist; those of the connection.
-pub(crate) async fn look_up(core: &Core, topic: &TopicName) -> Result<Route> {
-    let partitions = partitions(core, topic.as_str()).await.map_err(|error| error.of(topic))?;
-    let config = describe(core, topic.as_str()).await?;
-    let label = config.and_then(|config| config.get(LABEL)?.value.as_ref()?.parse::<u64>().ok());
-    let (kind, shared) = label.map_or((None, false), read_label);
-    Ok(Route { partitions, shared, kind, timers: names::timers(topic) })
-}
-
-fn label(topic: &Topic) -> u8 {
-    match (topic.kind, topic.ordering) {
-        (TopicKind::Queue, Ordering::ByKey { .. }) => 1,
-        (TopicKind::Stream, Ordering::ByKey { .. }) => 2,
-        (TopicKind::Queue, Ordering::Shared) => 3,
-        (TopicKind::Stream, Ordering::Shared) => 4,
-    }
-}
-
-fn read_label(label: u64) -> (Option<TopicKind>, bool) {
-    match birth::label(label) {
-        1 => (Some(TopicKind::Queue), false),
-        2 => (Some(TopicKind::Stream), false),
-        3 => (Some(TopicKind::Queue), true),
-        4 => (Some(TopicKind::Stream), true),
-        _ => (None, false),
-    }
-}
-
-async fn describe(core: &Core, topic: &str) -> Result<Option<ConfigResource>> {
-    let options = AdminOptions::new().request_timeout(Some(PATIENCE));
-    let described = core.admin()?.describe_configs([&ResourceSpecifier::Topic(topic)], &options).await;
-    let described = described.map_err(|source| error::error("declare", source).of(topic))?;
-    // Who may not read the configuration still may use the topic: then there is no label.
-    Ok(described.into_iter().next().and_then(|resource| resource.ok()))
-}
-
-/// The number of partitions, once all of them have a leader.
-pub(crate) async fn partitions(core: &Core, topic: &str) -> Result<u32> {
-    let began = Instant::now();
-    loop {
-        let name = topic.to_owned();
-        let ask =
-            move |client: &Client<Reports>| client.fetch_metadata(Some(&name), PATIENCE).map(|all| count(&all, &name));
-        match core.ask("look up", ask).await? {
-            Ok(Some(count)) => return Ok(count),
-            Err(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
-                return Err(Error::new(ErrorKind::NotFound, "look up", "no such topic; declare it first"));
-            }
-            Err(code) if code != RDKafkaErrorCode::LeaderNotAvailable => return Err(error::refused("look up", code)),
-            _ if began.elapsed() > PATIENCE => {
-                return Err(Error::new(ErrorKind::Disconnected, "look up", "a partition has no leader"));
-            }
-            _ => tokio::time::sleep(AGAIN).await,
-        }
-    }
 }
 
 /// The same of a topic that was created a moment ago, which not every broker knows yet.
 pub(crate) async fn created(core: &Core, topic: &str) -> Result<u32> {
     let began = Instant::now();
     loop {
-        match partitions(core, topic).await {
+        match core.topics.partitions(topic).await {
             Err(error) if error.kind() == ErrorKind::NotFound && began.elapsed() < CREATE => {
-                tokio::time::sleep(AGAIN).await;
+                tokio::time::sleep(PAUSE).await;
             }
             found => return found,
         }
-    }
-}
-
-/// How many partitions a topic has; none while one of them has no leader.
-fn count(metadata: &Metadata, topic: &str) -> Result<Option<u32>, RDKafkaErrorCode> {
-    let found = metadata.topics().iter().find(|found| found.name() == topic);
-    let found = found.ok_or(RDKafkaErrorCode::UnknownTopic)?;
-    if let Some(error) = found.error() {
-        return Err(error.into());
-    }
-    let led = found.partitions().iter().all(|partition| partition.leader() >= 0);
-    Ok(led.then(|| u32::try_from(found.partitions().len()).unwrap_or(u32::MAX)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_label_says_kind_and_ordering_and_a_strangers_says_nothing() {
-        for kind in [TopicKind::Queue, TopicKind::Stream] {
-            for ordering in [Ordering::Shared, Ordering::ByKey { partitions: 3 }] {
-                let topic = Topic { name: TopicName::new("t").expect("a valid name"), kind, ordering };
-                let (_, labelled) = birth::labelled(label(&topic));
-                for written in [u64::from(label(&topic)), labelled.parse().expect("a number")] {
-                    assert_eq!(read_label(written), (Some(kind), ordering == Ordering::Shared));
-                }
-            }
-        }
-        assert_eq!(read_label(0), (None, false));
     }
 }

@@ -14,6 +14,8 @@ const ID: &str = "partitura-id";
 const DUE: &str = "partitura-due";
 const KEY: &str = "partitura-key";
 const INBOX: &str = "partitura-inbox";
+/// In the tombstone of a delayed message: due time and offset of its record.
+const DONE: &str = "partitura-done";
 
 /// The headers of a record.
 pub(crate) fn headers(message: &Message) -> OwnedHeaders {
@@ -41,6 +43,24 @@ pub(crate) fn waiting(message: &Message) -> OwnedHeaders {
     message.headers.iter().fold(headers, |headers, (name, value)| with(headers, name, value))
 }
 
+/// The key under which a message waits: the same message for the same moment waits once.
+pub(crate) fn waiting_key(message: &Message) -> String {
+    format!("{} {}", message.id, message.not_before.unwrap_or_default().as_millis())
+}
+
+/// The headers of the tombstone for a record that waited at `offset`.
+pub(crate) fn done(message: &Message, offset: i64) -> OwnedHeaders {
+    let due = message.not_before.unwrap_or_default().as_millis();
+    with(OwnedHeaders::new(), DONE, format!("{due} {offset}").as_bytes())
+}
+
+/// The due time and the offset of the record for which this one is the tombstone.
+pub(crate) fn done_by(record: &BorrowedMessage<'_>) -> Option<(u64, i64)> {
+    let header = record.headers()?.iter().find(|header| header.key == DONE)?;
+    let (due, offset) = std::str::from_utf8(header.value?).ok()?.split_once(' ')?;
+    Some((due.parse().ok()?, offset.parse().ok()?))
+}
+
 fn ours(message: &Message, capacity: usize) -> OwnedHeaders {
     let headers = with(OwnedHeaders::new_with_capacity(capacity), ID, message.id.as_str().as_bytes());
     match message.not_before {
@@ -49,7 +69,7 @@ fn ours(message: &Message, capacity: usize) -> OwnedHeaders {
     }
 }
 
-pub(crate) fn with(headers: OwnedHeaders, name: &str, value: &[u8]) -> OwnedHeaders {
+fn with(headers: OwnedHeaders, name: &str, value: &[u8]) -> OwnedHeaders {
     headers.insert(Header { key: name, value: Some(value) })
 }
 

@@ -6,7 +6,7 @@ use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 
-use super::context::Callbacks;
+use crate::callbacks::Callbacks;
 
 /// Commits on a thread of its own: rdkafka tells the outcome of a commit only to who waits for it, and the thread that
 /// polls must not wait.

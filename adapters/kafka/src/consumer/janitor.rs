@@ -9,12 +9,11 @@ use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::runtime::Handle;
 
-use super::worker::number;
+use crate::client::REQUEST_TIMEOUT;
 use crate::core::Core;
-use crate::error;
 use crate::position::Position;
-use crate::topology::PATIENCE;
-use crate::watch::{self, Watch, Watched};
+use crate::watch::Watched;
+use crate::{error, names};
 
 /// How often settled messages are deleted.
 const EVERY: Duration = Duration::from_secs(60);
@@ -42,8 +41,8 @@ impl Janitor {
     pub(super) async fn new(core: &Arc<Core>, topics: &[TopicName]) -> partitura_broker::Result<Self> {
         let mut all = Vec::with_capacity(topics.len());
         for topic in topics {
-            let is_queue = core.route(topic).await?.kind == Some(TopicKind::Queue);
-            all.push(Topic { is_queue, watched: Watch::topic(core, topic.as_str()) });
+            let is_queue = core.topics.route(topic).await?.kind == Some(TopicKind::Queue);
+            all.push(Topic { is_queue, watched: core.topics.watch(topic.as_str()) });
         }
         let (core, runtime, next) = (Arc::downgrade(core), Handle::current(), Instant::now() + EVERY);
         Ok(Self { core, runtime, topics: all.into(), settled: BTreeMap::new(), said: Arc::default(), next })
@@ -78,19 +77,19 @@ async fn delete(
 ) {
     // In a topic that was made anew a moment ago, these offsets are those of messages that nobody has settled.
     let watched: Vec<Arc<Watched>> = topics.iter().map(|topic| topic.watched.clone()).collect();
-    watch::look(core, &watched).await;
+    core.topics.look_at_all(&watched).await;
     let mut before = TopicPartitionList::new();
     for ((topic, partition), position) in settled {
         let topic = &topics[*topic].watched;
         if position.offset > 0 && !position.birth.differs(topic.birth()) {
-            let mut place = before.add_partition(topic.name(), number(*partition));
+            let mut place = before.add_partition(topic.name(), names::partition(*partition));
             if let Err(error) = place.set_offset(Offset::Offset(position.offset)) {
                 tracing::debug!(target: TARGET, %error, "settled messages stay for now");
             }
         }
     }
-    let (Ok(admin), true) = (core.admin(), before.count() > 0) else { return };
-    let options = AdminOptions::new().request_timeout(Some(PATIENCE));
+    let (Ok(admin), true) = (core.client.admin(), before.count() > 0) else { return };
+    let options = AdminOptions::new().request_timeout(Some(REQUEST_TIMEOUT));
     match admin.delete_records(&before, &options).await {
         Ok(results) => {
             for element in results.elements() {

@@ -1,17 +1,17 @@
 //! A consumer of a durable, ordered subscription: a member of a consumer group.
 
 mod committer;
-mod context;
 mod janitor;
 mod log;
+mod membership;
 mod source;
 mod state;
 mod takeover;
 mod worker;
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
@@ -21,72 +21,29 @@ use partitura_broker::{
 };
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::BaseConsumer;
-use tokio::sync::{Notify, watch};
 use tracing::Span;
 
 use self::janitor::Janitor;
+pub(crate) use self::membership::Shared;
 use self::state::State;
 use self::takeover::Topics;
 use self::worker::Worker;
-use crate::core::Core;
+use crate::callbacks::Callbacks;
+use crate::core::{Core, SYSTEM};
 use crate::{error, names, subscription};
-
-pub(crate) use self::context::{Callbacks, Change, assigned_of};
 
 /// How long joining waits for the group to say what is whose. It may take longer: the consumer is told then.
 const JOIN: Duration = Duration::from_secs(5);
 
-/// What the polling thread and the consumer share.
-pub(crate) struct Shared {
-    state: Mutex<State>,
-    /// There may be an event.
-    arrived: Arc<Notify>,
-    /// The thread went round once more.
-    progress: watch::Sender<()>,
-    /// Settlements are to be committed now.
-    hurry: AtomicBool,
-    stop: AtomicBool,
-    /// Everything is committed.
-    left: AtomicBool,
-    /// The group knows.
-    gone: AtomicBool,
-}
-
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Ends the consumer from outside.
-    pub(crate) fn close(&self) {
-        self.state().end.get_or_insert(error::closed("consume"));
-        self.stop.store(true, Ordering::Relaxed);
-        self.arrived.notify_one();
-    }
-
-    /// Waits until the group knows that the consumer has left.
-    pub(crate) async fn gone(&self) {
-        self.wait_for(|shared| shared.gone.load(Ordering::Relaxed)).await;
-    }
-
-    async fn wait_for(&self, reached: impl Fn(&Self) -> bool) {
-        let mut progress = self.progress.subscribe();
-        while !reached(self) {
-            if progress.changed().await.is_err() {
-                return;
-            }
-        }
-    }
-}
-
 /// One member of an ordered subscription.
-pub(crate) struct Member {
+pub(crate) struct KafkaConsumer {
     shared: Arc<Shared>,
     span: Span,
 }
 
-impl Member {
-    pub(crate) async fn join(
+impl KafkaConsumer {
+    /// Begins to join the group.
+    pub(crate) async fn start(
         core: &Arc<Core>,
         options: &ConsumerOptions,
         subscription: &SubscriptionName,
@@ -96,17 +53,9 @@ impl Member {
         topics.dedup();
         let group = names::group(subscription, &topics);
         subscription::verify(core, &group, &topics).await?;
-        let config = core.consumer_config(&group, options.revoke_within);
+        let config = core.target().consumer_config(&group, options.revoke_within);
         let state = State::new(core.next_consumer(), topics.clone(), options.credit);
-        let shared = Arc::new(Shared {
-            state: Mutex::new(state),
-            arrived: Arc::default(),
-            progress: watch::Sender::new(()),
-            hurry: AtomicBool::new(false),
-            stop: AtomicBool::new(false),
-            left: AtomicBool::new(false),
-            gone: AtomicBool::new(false),
-        });
+        let shared = Arc::new(Shared::new(state));
         let janitor = Janitor::new(core, &topics).await?;
         let topics = Topics::new(core, topics);
         let (started, within) = (shared.clone(), options.revoke_within);
@@ -119,15 +68,23 @@ impl Member {
             worker.and_then(spawn).map(drop).map_err(|source| error::thread("subscribe", source))
         };
         // From here on, dropping it leaves the group.
-        let member = Self { shared, span: telemetry::consumer_span("kafka", &options.topics, Some(subscription)) };
-        core.blocking("subscribe", start).await??;
-        core.watch(&member.shared);
-        let joined = member.shared.wait_for(|shared| {
+        let member = Self { shared, span: telemetry::consumer_span(SYSTEM, &options.topics, Some(subscription)) };
+        core.client.blocking("subscribe", start).await??;
+        Ok(member)
+    }
+
+    /// The part of this consumer that a close of the connection needs.
+    pub(crate) fn membership(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Waits a while for the group to say which partitions are whose.
+    pub(crate) async fn joined(&self) {
+        let joined = self.shared.wait_for(|shared| {
             let state = shared.state();
             state.end.is_some() || (state.joined && !state.is_opening())
         });
         let _later = tokio::time::timeout(JOIN, joined).await;
-        Ok(member)
     }
 
     /// Waits until the brokers have all settlements up to now.
@@ -148,7 +105,7 @@ impl Member {
 }
 
 #[async_trait]
-impl Consumer for Member {
+impl Consumer for KafkaConsumer {
     async fn next(&mut self) -> Result<Event> {
         loop {
             {
@@ -166,7 +123,7 @@ impl Consumer for Member {
 
     fn settle(&mut self, tokens: &[AckToken]) {
         let stale = self.shared.state().settle(tokens);
-        self.span.in_scope(|| telemetry::stale_settlements("kafka", stale));
+        self.span.in_scope(|| telemetry::stale_settlements(SYSTEM, stale));
     }
 
     async fn flush(&mut self) -> Result<()> {
@@ -192,15 +149,15 @@ impl Consumer for Member {
     }
 }
 
-impl Drop for Member {
+impl Drop for KafkaConsumer {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Relaxed);
     }
 }
 
-impl fmt::Debug for Member {
+impl fmt::Debug for KafkaConsumer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let topics: Vec<_> = self.shared.state().names().cloned().collect();
-        f.debug_struct("Member").field("topics", &topics).finish_non_exhaustive()
+        f.debug_struct("KafkaConsumer").field("topics", &topics).finish_non_exhaustive()
     }
 }

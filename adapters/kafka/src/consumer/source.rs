@@ -9,7 +9,7 @@ use rdkafka::error::KafkaResult;
 use rdkafka::message::Message as _;
 use tokio::sync::Notify;
 
-use super::context::Callbacks;
+use crate::callbacks::Callbacks;
 use crate::wire;
 
 /// What librdkafka fetches of one partition of one topic, in a queue of its own.

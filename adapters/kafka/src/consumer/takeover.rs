@@ -12,15 +12,15 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::runtime::Handle;
 
-use super::Shared;
-use super::context::Callbacks;
 use super::log::Log;
+use super::membership::Shared;
 use super::source::Source;
-use super::worker::number;
 use crate::birth::Birth;
+use crate::callbacks::Callbacks;
 use crate::core::Core;
+use crate::names;
 use crate::position::Position;
-use crate::watch::{self, Watch, Watched};
+use crate::watch::Watched;
 
 /// How long a request may take that the thread waits for.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -41,7 +41,7 @@ pub(super) struct Topics {
 impl Topics {
     /// Must be called within tokio's runtime.
     pub(super) fn new(core: &Arc<Core>, names: Vec<TopicName>) -> Self {
-        let watched = names.iter().map(|name| Watch::topic(core, name.as_str())).collect();
+        let watched = names.iter().map(|name| core.topics.watch(name.as_str())).collect();
         Self { core: Arc::downgrade(core), runtime: Handle::current(), names, watched }
     }
 
@@ -53,14 +53,14 @@ impl Topics {
     /// Looks which there are. Blocks.
     fn look(&self) {
         if let Some(core) = self.core.upgrade() {
-            self.runtime.block_on(watch::look(&core, &self.watched));
+            self.runtime.block_on(core.topics.look_at_all(&self.watched));
         }
     }
 
     /// Has it looked soon: offsets went back.
     pub(super) fn suspect(&self) {
         if let Some(core) = self.core.upgrade() {
-            core.watching().hurry();
+            core.topics.hurry();
         }
     }
 
@@ -69,7 +69,7 @@ impl Topics {
         let mut list = TopicPartitionList::new();
         for topic in &self.names {
             for partition in partitions.clone() {
-                list.add_partition(topic.as_str(), number(partition));
+                list.add_partition(topic.as_str(), names::partition(partition));
             }
         }
         list
@@ -160,7 +160,7 @@ impl Pending {
             for partition in &complete {
                 let mut shares = Vec::with_capacity(topics.names.len());
                 for (at, topic) in topics.names.iter().enumerate() {
-                    let (name, number) = (topic.as_str(), number(*partition));
+                    let (name, number) = (topic.as_str(), names::partition(*partition));
                     let distrusted = self.void.contains(&(*partition, at));
                     let log = read_place(&committed, &ends, name, number, births[at], distrusted)?;
                     start.add_partition_offset(name, number, Offset::Offset(log.start()))?;

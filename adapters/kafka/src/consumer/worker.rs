@@ -10,13 +10,14 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::Shared;
 use super::committer::Committer;
-use super::context::{Callbacks, Change, assigned_of};
 use super::janitor::Janitor;
+use super::membership::Shared;
 use super::takeover::{Pending, Topics};
-use crate::error;
+use crate::callbacks::{Callbacks, Change, assigned_of};
+use crate::core::SYSTEM;
 use crate::position::Position;
+use crate::{error, names};
 
 /// The longest wait for an event, and where nothing was settled for a second. Rebalances wake the thread at once; flushing
 /// and releasing wait for it.
@@ -143,7 +144,7 @@ impl Worker {
         if fatal || kind == ErrorKind::Unauthorized {
             self.end(error);
         } else {
-            telemetry::reconnecting("kafka", &error, 1);
+            telemetry::reconnecting(SYSTEM, &error, 1);
         }
     }
 
@@ -285,7 +286,7 @@ impl Worker {
         let settled = self.shared.state().settled;
         let mut list = TopicPartitionList::with_capacity(positions.len());
         for (topic, partition, position) in &positions {
-            let mut element = list.add_partition(self.topics.names[*topic].as_str(), number(*partition));
+            let mut element = list.add_partition(self.topics.names[*topic].as_str(), names::partition(*partition));
             element.set_metadata(position.encode());
             if let Err(error) = element.set_offset(Offset::Offset(position.offset)) {
                 tracing::warn!(target: TARGET, %error, "an offset cannot be committed");
@@ -401,8 +402,4 @@ impl Worker {
             tracing::debug!(target: TARGET, %error, "leaving the group");
         }
     }
-}
-
-pub(super) fn number(partition: u32) -> i32 {
-    i32::try_from(partition).unwrap_or(i32::MAX)
 }

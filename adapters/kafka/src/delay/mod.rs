@@ -11,32 +11,51 @@
 //! * **What goes wrong.** A partition whose topic refuses everything waits longer and longer; a message that alone is refused
 //!   is tried later, and the others go on: `runner`. Timers that end by a failure or a panic are started again.
 
+mod memory;
 mod reload;
 mod runner;
 mod waiting;
 
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use partitura_adapter_kit::Backoff;
 use partitura_broker::telemetry::TARGET;
-use partitura_broker::{Message, Result, TopicName};
+use partitura_broker::{Result, TopicName};
 
+use self::memory::Memory;
 use self::runner::Runner;
-pub(crate) use self::waiting::Memory;
+use self::waiting::BACKOFF;
 use crate::core::Core;
-use crate::tail::Stop;
-use crate::watch::Watch;
+use crate::stop::Stop;
 use crate::{error, names};
 
-/// How long after a failure the timers are started again, or a message is published again.
-const BACKOFF: Backoff = Backoff { first: Duration::from_millis(200), longest: Duration::from_secs(30) };
 /// After so long without a failure the next one counts as the first.
 const SOUND: Duration = Duration::from_secs(60);
 /// The longest sleep before it is looked whether to stop.
 const NAP: Duration = Duration::from_millis(50);
+
+/// The timers that run on a connection, and the memory that they share.
+#[derive(Debug, Default)]
+pub(crate) struct Registry {
+    memory: Memory,
+    running: Mutex<HashMap<TopicName, Weak<Timers>>>,
+}
+
+impl Registry {
+    /// The timers of a topic, which run for as long as somebody holds them. Must be called within tokio's runtime.
+    pub(crate) fn timers(&self, core: &Arc<Core>, topic: &TopicName) -> Result<Arc<Timers>> {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(timers) = running.get(topic).and_then(Weak::upgrade) {
+            return Ok(timers);
+        }
+        let started = start(core, topic, self.memory.clone())?;
+        running.insert(topic.clone(), Arc::downgrade(&started));
+        Ok(started)
+    }
+}
 
 /// The timers of one topic at work. Dropping it ends them; another process takes them over.
 #[derive(Debug)]
@@ -49,12 +68,12 @@ impl Drop for Timers {
 }
 
 /// Starts the timers of a topic. Must be called within tokio's runtime.
-pub(crate) fn start(core: &Arc<Core>, topic: &TopicName) -> Result<Arc<Timers>> {
+fn start(core: &Arc<Core>, topic: &TopicName, memory: Memory) -> Result<Arc<Timers>> {
     let stop = Stop::new();
-    core.watch_tail(&stop);
-    let watched = Watch::topic(core, &names::timers(topic));
+    core.stop_on_close(&stop);
+    let watched = core.topics.watch(&names::timers(topic));
     let (weak, named, stopped) = (Arc::downgrade(core), topic.clone(), stop.clone());
-    let run = move || supervise(&named, &stopped, || Runner::start(&weak, &named, &watched)?.run(&stopped));
+    let run = move || supervise(&named, &stopped, || Runner::start(&weak, &named, &watched, &memory)?.run(&stopped));
     thread::Builder::new()
         .name("kafka-timers".into())
         .spawn(run)
@@ -80,11 +99,6 @@ fn supervise(topic: &TopicName, stop: &Stop, mut run: impl FnMut() -> Result<()>
             thread::sleep(NAP.min(wait));
         }
     }
-}
-
-/// The key under which a message waits: the same message for the same moment waits once.
-pub(crate) fn key(message: &Message) -> String {
-    format!("{} {}", message.id, message.not_before.unwrap_or_default().as_millis())
 }
 
 #[cfg(test)]

@@ -13,9 +13,9 @@ use rdkafka::message::Message as _;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use super::waiting::Due;
-use crate::consumer::Callbacks;
-use crate::tail::Stop;
-use crate::wire;
+use crate::callbacks::Callbacks;
+use crate::stop::Stop;
+use crate::{names, wire};
 
 /// How long to wait for the next record before giving up.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -71,7 +71,7 @@ fn read(
     contents: &mut Vec<(Due, Message)>,
     gone: &mut Vec<Due>,
 ) -> KafkaResult<()> {
-    let (timers, partition) = (request.timers.as_str(), i32::try_from(request.partition).unwrap_or(i32::MAX));
+    let (timers, partition) = (request.timers.as_str(), names::partition(request.partition));
     let mut wanted = request.wanted.clone();
     wanted.sort_unstable_by_key(|(_, offset)| *offset);
     let mut wanted = wanted.into_iter().peekable();

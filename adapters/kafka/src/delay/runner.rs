@@ -7,18 +7,19 @@ use partitura_broker::{ErrorKind, Result, TopicName};
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Headers as _, Message as _, OwnedHeaders};
+use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::key;
+use super::memory::Memory;
 use super::reload::{self, Answer, Request};
 use super::waiting::{Due, Waiting};
 use crate::birth::Birth;
-use crate::consumer::{Callbacks, Change, assigned_of};
+use crate::callbacks::{Callbacks, Change, assigned_of};
 use crate::core::Core;
-use crate::outgoing::{Outgoing, Record};
+use crate::outgoing::Outgoing;
 use crate::position::Position;
-use crate::tail::Stop;
+use crate::record::Record;
+use crate::stop::Stop;
 use crate::watch::Watched;
 use crate::{error, names, wire};
 
@@ -30,9 +31,6 @@ const BATCH: usize = 1_000;
 const COMMIT_EVERY: Duration = Duration::from_secs(15);
 /// How long a request may take that the thread waits for.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// In a tombstone: due time and offset of the record that is done.
-const DONE: &str = "partitura-done";
 
 /// What became of a message on its way to its topic.
 struct Fired {
@@ -49,6 +47,7 @@ pub(super) struct Runner {
     timers: String,
     watched: Arc<Watched>,
     birth: Birth,
+    memory: Memory,
     partitions: HashMap<u32, Waiting>,
     fired: (mpsc::Sender<Fired>, mpsc::Receiver<Fired>),
     reloaded: (mpsc::Sender<Answer>, mpsc::Receiver<Answer>),
@@ -56,9 +55,9 @@ pub(super) struct Runner {
 }
 
 impl Runner {
-    pub(super) fn start(core: &Weak<Core>, topic: &TopicName, watched: &Arc<Watched>) -> Result<Self> {
+    pub(super) fn start(core: &Weak<Core>, topic: &TopicName, watched: &Arc<Watched>, memory: &Memory) -> Result<Self> {
         let strong = core.upgrade().ok_or_else(|| error::closed("subscribe"))?;
-        let mut config = strong.consumer_config(&format!("partitura-timers.{topic}"), Duration::ZERO);
+        let mut config = strong.target().consumer_config(&format!("partitura-timers.{topic}"), Duration::ZERO);
         config.set("enable.partition.eof", "true");
         // It answers at once where there is something. Hundreds of these wait in a process.
         config.set("fetch.wait.max.ms", "500");
@@ -73,6 +72,7 @@ impl Runner {
             timers,
             watched: watched.clone(),
             birth: watched.birth(),
+            memory: memory.clone(),
             partitions: HashMap::new(),
             fired: mpsc::channel(),
             reloaded: mpsc::channel(),
@@ -93,7 +93,7 @@ impl Runner {
             self.read()?;
             self.rebalance()?;
             let Some(core) = self.core.upgrade().filter(|core| !core.is_closed()) else { break };
-            let (now, outgoing) = (core.now().as_millis(), core.outgoing()?);
+            let (now, outgoing) = (core.now().as_millis(), core.client.outgoing()?);
             self.reload(&core, stop)?;
             drop(core);
             self.finish(&outgoing, now);
@@ -153,20 +153,22 @@ impl Runner {
 
     /// Begins where the last owner said that something waits.
     fn assign(&mut self, partitions: &[u32]) -> KafkaResult<()> {
-        let Some(core) = self.core.upgrade() else { return Ok(()) };
+        if self.core.strong_count() == 0 {
+            return Ok(());
+        }
         let mut start = self.list(partitions);
         if !partitions.is_empty() {
             let committed = self.consumer.committed_offsets(self.list(partitions), PATIENCE)?;
             for partition in partitions {
-                let place = committed.find_partition(&self.timers, number(*partition));
+                let place = committed.find_partition(&self.timers, names::partition(*partition));
                 let position = place.and_then(|place| match place.offset() {
                     Offset::Offset(offset) => Some(Position::decode(offset, place.metadata())),
                     _ => None,
                 });
                 let position = position.filter(|position| !position.birth.differs(self.birth));
                 let from = position.map_or(0, |position| position.offset);
-                start.set_partition_offset(&self.timers, number(*partition), Offset::Offset(from))?;
-                self.partitions.insert(*partition, Waiting::new(core.waiting().clone(), from));
+                start.set_partition_offset(&self.timers, names::partition(*partition), Offset::Offset(from))?;
+                self.partitions.insert(*partition, Waiting::new(self.memory.clone(), from));
             }
         }
         self.consumer.incremental_assign(&start)
@@ -186,7 +188,7 @@ impl Runner {
     fn list(&self, partitions: &[u32]) -> TopicPartitionList {
         let mut list = TopicPartitionList::with_capacity(partitions.len());
         for partition in partitions {
-            list.add_partition(&self.timers, number(*partition));
+            list.add_partition(&self.timers, names::partition(*partition));
         }
         list
     }
@@ -198,7 +200,7 @@ impl Runner {
             // Until a tombstone may come no more, it may lie below.
             if waiting.complete {
                 let position = Position::fresh(self.birth, waiting.floor());
-                let mut place = list.add_partition(&self.timers, number(*partition));
+                let mut place = list.add_partition(&self.timers, names::partition(*partition));
                 place.set_metadata(position.encode());
                 if let Err(error) = place.set_offset(Offset::Offset(position.offset)) {
                     tracing::debug!(target: TARGET, %error, "an offset cannot be committed");
@@ -243,7 +245,7 @@ impl Runner {
             waiting.reloading = true;
             let (topic, timers, mean) = (self.topic.clone(), self.timers.clone(), waiting.mean());
             let request = Request { topic, timers, partition: *partition, wanted, mean };
-            reload::start(core.reader_config(), request, stop.clone(), self.reloaded.0.clone())
+            reload::start(core.target().reader_config(), request, stop.clone(), self.reloaded.0.clone())
                 .map_err(|source| error::thread("consume", source))?;
         }
         Ok(())
@@ -286,8 +288,7 @@ impl Runner {
                 continue;
             }
             let Some(message) = waiting.fired(due) else { continue };
-            let (key, since) = (key(&message), message.not_before.unwrap_or_default().as_millis());
-            let headers = wire::with(OwnedHeaders::new(), DONE, format!("{since} {}", due.1).as_bytes());
+            let (key, headers) = (wire::waiting_key(&message), wire::done(&message, due.1));
             let record = Record { topic: &self.timers, partition, key: Some(key.as_bytes()), payload: None, headers };
             // Without its tombstone it is published again after the next change of the owner.
             let _sent = outgoing.send(record, Box::new(|_| {}));
@@ -306,10 +307,6 @@ fn say(topic: &TopicName, partition: u32, code: RDKafkaErrorCode, wait: Option<D
     }
 }
 
-fn number(partition: u32) -> i32 {
-    i32::try_from(partition).unwrap_or(i32::MAX)
-}
-
 fn take_up(partitions: &mut HashMap<u32, Waiting>, topic: &TopicName, record: &BorrowedMessage<'_>) {
     let Some(waiting) = u32::try_from(record.partition()).ok().and_then(|p| partitions.get_mut(&p)) else { return };
     waiting.next = waiting.next.max(record.offset() + 1);
@@ -317,9 +314,7 @@ fn take_up(partitions: &mut HashMap<u32, Waiting>, topic: &TopicName, record: &B
         let due = (wire::due(record).unwrap_or_default().as_millis(), record.offset());
         return waiting.insert(due, payload.len(), || wire::message_of_waiting(topic, record));
     }
-    let done = record.headers().and_then(|headers| headers.iter().find(|header| header.key == DONE));
-    let done = done.and_then(|header| std::str::from_utf8(header.value?).ok()?.split_once(' '));
-    if let Some((Ok(due), Ok(offset))) = done.map(|(due, offset)| (due.parse(), offset.parse())) {
-        waiting.remove((due, offset));
+    if let Some(done) = wire::done_by(record) {
+        waiting.remove(done);
     }
 }

@@ -1,12 +1,14 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use partitura_adapter_kit::Backoff;
 use partitura_broker::Message;
 
-use super::BACKOFF;
+use super::memory::Memory;
+
+/// The pause after a failure, before a message is published again or the timers are started again.
+pub(super) const BACKOFF: Backoff = Backoff { first: Duration::from_millis(200), longest: Duration::from_secs(30) };
 
 /// When it is to be published, in milliseconds, and at which offset it waits: what falls due at once comes in the order of
 /// arrival.
@@ -21,10 +23,6 @@ const OVERHEAD: usize = 512;
 /// How many messages of a partition are on their way to their topic at once, and of how many bytes.
 const FIRING: usize = 1_000;
 const BYTES_FIRING: usize = 8 << 20;
-
-/// How much memory contents take on a connection.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Memory(Arc<AtomicUsize>);
 
 /// What waits in one partition.
 ///
@@ -108,18 +106,18 @@ impl Waiting {
     fn keep(&mut self, due: Due, message: Message) {
         let size = message.size() + OVERHEAD;
         self.bytes += size;
-        self.memory.0.fetch_add(size, Ordering::Relaxed);
+        self.memory.take(size);
         self.contents.insert(due, message);
     }
 
     fn free(&mut self, message: &Message) {
         let size = message.size() + OVERHEAD;
         self.bytes = self.bytes.saturating_sub(size);
-        self.memory.0.fetch_sub(size, Ordering::Relaxed);
+        self.memory.free(size);
     }
 
     fn is_full(&self) -> bool {
-        self.bytes > LEAST && self.memory.0.load(Ordering::Relaxed) > BUDGET
+        self.bytes > LEAST && self.memory.bytes() > BUDGET
     }
 
     /// Lets go of the contents that are needed last.
@@ -135,7 +133,7 @@ impl Waiting {
 
     /// Which contents are to be read again: the next behind the horizon, once most of what is before it has gone.
     pub(super) fn wanted(&self) -> Vec<Due> {
-        let room = (BUDGET.saturating_sub(self.memory.0.load(Ordering::Relaxed)) / 4).max(LEAST);
+        let room = (BUDGET.saturating_sub(self.memory.bytes()) / 4).max(LEAST);
         let waits = !self.complete || self.reloading || self.bytes > room / 4;
         let Some(horizon) = self.horizon.filter(|_| !waits) else { return Vec::new() };
         let beyond = self.index.range((Bound::Excluded(horizon), Bound::Unbounded));
@@ -242,7 +240,7 @@ impl Waiting {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        self.memory.0.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.memory.free(self.bytes);
     }
 }
 
@@ -266,7 +264,7 @@ mod tests {
             waiting.insert((10_000 - offset as u64, offset), SIZE, || message(SIZE));
         }
         waiting.complete = true;
-        assert!(memory.0.load(Ordering::Relaxed) <= BUDGET + 2 * SIZE);
+        assert!(memory.bytes() <= BUDGET + 2 * SIZE);
         assert_eq!((waiting.index.len(), waiting.next_due(Instant::now())), (2_000, Some(8_001)));
         assert!(
             waiting.contents.len() > 500
@@ -287,9 +285,9 @@ mod tests {
             if let Some(up_to) = wanted.last() {
                 waiting.reloaded(*up_to);
             }
-            assert!(memory.0.load(Ordering::Relaxed) <= BUDGET + 2 * SIZE);
+            assert!(memory.bytes() <= BUDGET + 2 * SIZE);
         }
-        assert_eq!(memory.0.load(Ordering::Relaxed), 0);
+        assert_eq!(memory.bytes(), 0);
     }
 
     #[test]

@@ -9,7 +9,6 @@ use crate::repository::Repository;
 /// Crates that still have circles. A crate leaves this list with its last circle.
 const CIRCULAR: &[&str] = &[
     "adapters/embedded",
-    "adapters/kafka",
     "adapters/nats",
     "adapters/pulsar",
     "adapters/rabbitmq",

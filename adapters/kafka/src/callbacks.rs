@@ -9,7 +9,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, TopicPartitionList};
 
-use crate::client::{self, Health};
+use crate::health::{self, Health};
 
 /// What librdkafka asks of a consumer. It waits for the answer: an assignment is not complete before it is taken, a
 /// revoked partition is not given to another before it is unassigned. So nothing is done in the callback; the polling
@@ -53,7 +53,7 @@ impl Callbacks {
 
 impl ClientContext for Callbacks {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        client::log(level, facility, message);
+        health::log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

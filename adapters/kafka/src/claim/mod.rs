@@ -9,6 +9,7 @@
 //! This needs nothing of the brokers but appending and reading in order, and holds on every version. Share groups
 //! (KIP-932) would do the same on the brokers from 4.2 on, once the client has them.
 
+mod broadcast;
 mod desk;
 mod entry;
 mod hands;
@@ -18,66 +19,13 @@ mod log;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use partitura_adapter_kit::{Claim, Claimed, Claims};
-use partitura_broker::{DeclareMode, Error, ErrorKind, Partition, Result, SubscriptionName, TopicName};
-use rdkafka::admin::{NewTopic, TopicReplication};
+use partitura_adapter_kit::{Claim, Claimed};
+use partitura_broker::{Error, ErrorKind, Result, SubscriptionName, TopicName};
 use tokio::sync::{mpsc, oneshot};
 
+pub(crate) use self::broadcast::Heard;
 use self::desk::{Desk, Task};
 use crate::core::Core;
-use crate::{birth, names, topology};
-
-/// Creates, or verifies, the log of a subscription.
-pub(crate) async fn declare(
-    core: &Core,
-    topic: &TopicName,
-    subscription: &SubscriptionName,
-    mode: DeclareMode,
-) -> Result<()> {
-    let log = names::claims(topic, subscription);
-    if mode == DeclareMode::Verify {
-        return topology::partitions(core, &log).await.map(drop).map_err(|error| error.of(&log));
-    }
-    let replication = core.target().options.replication.map_or(-1, i32::from);
-    let (largest, birth) = (topology::MAX_RECORD.to_string(), birth::labelled(0));
-    let new = NewTopic::new(&log, 1, TopicReplication::Fixed(replication))
-        .set("cleanup.policy", "delete")
-        .set("retention.ms", "-1")
-        .set("max.message.bytes", &largest)
-        .set(birth.0, &birth.1);
-    topology::create_all(core, &[new]).await?;
-    topology::created(core, &log).await.map(drop)
-}
-
-/// A member of a shared subscription.
-#[derive(Debug)]
-pub(crate) struct Competing {
-    pub(crate) core: Arc<Core>,
-    pub(crate) subscription: SubscriptionName,
-    pub(crate) group: String,
-}
-
-#[async_trait]
-impl Claims for Competing {
-    type Claim = Counter;
-
-    async fn claim(&self, topic: &TopicName, _partition: Partition, ahead: usize) -> Result<Counter> {
-        let desk = Desk::open(&self.core, topic, &self.subscription, &self.group, ahead).await?;
-        let (tasks, asked) = mpsc::unbounded_channel();
-        let (granted, received) = mpsc::unbounded_channel();
-        tokio::spawn(desk.work(asked, granted));
-        Ok(Counter { tasks, granted: received })
-    }
-
-    async fn send_heartbeat(&self, _heartbeat: Bytes) -> Result<()> {
-        Ok(())
-    }
-
-    async fn next_heartbeat(&self) -> Result<Bytes> {
-        std::future::pending().await
-    }
-}
 
 /// One topic of a shared subscription. The work is done by a task, which goes on while nobody asks for messages.
 #[derive(Debug)]
@@ -89,6 +37,21 @@ pub(crate) struct Counter {
 }
 
 impl Counter {
+    /// Begins to claim messages.
+    pub(crate) async fn open(
+        core: &Arc<Core>,
+        topic: &TopicName,
+        subscription: &SubscriptionName,
+        group: &str,
+        ahead: usize,
+    ) -> Result<Self> {
+        let desk = Desk::open(core, topic, subscription, group, ahead).await?;
+        let (tasks, asked) = mpsc::unbounded_channel();
+        let (granted, received) = mpsc::unbounded_channel();
+        tokio::spawn(desk.work(asked, granted));
+        Ok(Self { tasks, granted: received })
+    }
+
     async fn ask(&self, task: impl FnOnce(oneshot::Sender<Result<()>>) -> Task) -> Result<()> {
         let ended = || Error::new(ErrorKind::Disconnected, "settle", "the subscription's log could not be followed");
         let (reply, answer) = oneshot::channel();

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use partitura_adapter_kit::Claimed;
 use partitura_broker::{Error, ErrorKind, Message, Partition, Result, SubscriptionName, TopicKind, TopicName};
 use rdkafka::admin::AdminOptions;
+use rdkafka::client::Client;
 use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -15,12 +16,13 @@ use super::entry::{Entry, Name, pack, unpack};
 use super::hands::{Hands, TURN};
 use super::ledger::{Change, Ledger};
 use super::log::{follow_to, read_messages, replay, write};
+use crate::client::REQUEST_TIMEOUT;
 use crate::core::Core;
 use crate::outgoing::Outgoing;
 use crate::position::Position;
+use crate::ready::once_ready;
 use crate::tail::{From, Tail};
-use crate::topology::PATIENCE;
-use crate::watch::{Watch, Watched};
+use crate::watch::Watched;
 use crate::{names, subscription};
 
 /// How often a member says that it is there, and looks for those who do not.
@@ -78,21 +80,19 @@ impl Desk {
         group: &str,
         ahead: usize,
     ) -> Result<Self> {
-        let (log, outgoing) = (names::claims(topic, subscription), core.outgoing()?);
+        let (log, outgoing) = (names::claims(topic, subscription), core.client.outgoing()?);
         let (first, end) = {
             let name = log.clone();
-            core.ask("subscribe", move |client| {
-                subscription::once_ready(|| client.fetch_watermarks(&name, 0, PATIENCE))
-            })
-            .await?
+            let ask = move |client: &Client<_>| once_ready(|| client.fetch_watermarks(&name, 0, REQUEST_TIMEOUT));
+            core.client.ask("subscribe", ask).await?
         };
         let read = |record: &BorrowedMessage<'_>| {
             let entry = record.payload().and_then(|text| Entry::decode(std::str::from_utf8(text).ok()?));
             Some((record.offset(), entry))
         };
         let mut entries = Tail::open(core, &log, [0], From::Offset(first), read).await?;
-        let watched = Watch::topic(core, topic.as_str());
-        watched.look(core).await?;
+        let watched = core.topics.watch(topic.as_str());
+        core.topics.look_at(&watched).await?;
         let start = subscription::offset(core, group, topic, watched.birth()).await?;
         let (mut ledger, mut read) = replay(&mut entries, Ledger::new(start), first, end).await?;
         if watched.birth().is_known() && watched.birth() != ledger.birth() {
@@ -297,18 +297,18 @@ impl Desk {
         let position = Position::fresh(self.ledger.birth(), floor);
         subscription::move_to(&self.core, &self.group, &self.topic, position).await?;
         // Of another topic, it would be what nobody has settled.
-        self.watched.look(&self.core).await?;
+        self.core.topics.look_at(&self.watched).await?;
         if self.watched.birth().differs(self.ledger.birth()) {
             return Err(self.anew());
         }
         let mut before = TopicPartitionList::new();
         let failed = |source| crate::error::error("settle", source);
         before.add_partition_offset(&self.log, 0, Offset::Offset(as_of)).map_err(failed)?;
-        if self.core.route(&self.topic).await?.kind == Some(TopicKind::Queue) {
+        if self.core.topics.route(&self.topic).await?.kind == Some(TopicKind::Queue) {
             before.add_partition_offset(self.topic.as_str(), 0, Offset::Offset(floor)).map_err(failed)?;
         }
-        let options = AdminOptions::new().request_timeout(Some(PATIENCE));
-        if let Err(error) = self.core.admin()?.delete_records(&before, &options).await {
+        let options = AdminOptions::new().request_timeout(Some(REQUEST_TIMEOUT));
+        if let Err(error) = self.core.client.admin()?.delete_records(&before, &options).await {
             tracing::debug!(topic = self.log, %error, "old entries stay for now");
         }
         Ok(())

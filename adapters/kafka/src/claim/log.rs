@@ -8,7 +8,8 @@ use rdkafka::message::{BorrowedMessage, Message as _, OwnedHeaders};
 use super::entry::Entry;
 use super::ledger::Ledger;
 use crate::core::Core;
-use crate::outgoing::{Confirm, Outgoing, Record};
+use crate::outgoing::Outgoing;
+use crate::record::{Confirm, Record};
 use crate::tail::{From, Tail};
 use crate::wire;
 

@@ -1,0 +1,48 @@
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use partitura_adapter_kit::{Claim, Claimed};
+use partitura_broker::{Message, Partition, Result, TopicName};
+use rdkafka::message::{BorrowedMessage, Message as _};
+
+use crate::core::Core;
+use crate::tail::{From, Tail};
+use crate::wire;
+
+/// A topic that is listened to.
+#[derive(Debug)]
+pub(crate) struct Heard(Tail<(Partition, Message)>);
+
+impl Heard {
+    /// Reads everything from now on, without a group.
+    pub(crate) async fn open(core: &Arc<Core>, topic: &TopicName) -> Result<Self> {
+        let (route, named) = (core.topics.route(topic).await?, topic.clone());
+        let partitions = route.partitions;
+        let read = move |record: &BorrowedMessage<'_>| {
+            let partition = if route.shared { 0 } else { u32::try_from(record.partition()).ok()? };
+            Some((Partition(partition), wire::message(&named, record)))
+        };
+        Ok(Self(Tail::open(core, topic.as_str(), 0..partitions, From::Now, read).await?))
+    }
+}
+
+#[async_trait]
+impl Claim for Heard {
+    type Handle = ();
+
+    async fn next(&mut self) -> Result<Vec<Claimed<()>>> {
+        let heard = self.0.next().await?;
+        let claimed = |(partition, message)| Claimed { partition, message, redelivered: false, handle: () };
+        Ok(heard.into_iter().map(claimed).collect())
+    }
+
+    fn settle(&mut self, _handles: Vec<()>) {}
+
+    async fn flush(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    async fn release(self) -> Result<()> {
+        Ok(())
+    }
+}

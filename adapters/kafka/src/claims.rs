@@ -1,0 +1,77 @@
+//! The claims of shared subscriptions and of broadcasts.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use partitura_adapter_kit::Claims;
+use partitura_broker::{Partition, Result, SubscriptionName, TopicName};
+
+use crate::claim::{Counter, Heard};
+use crate::core::Core;
+
+/// A member of a shared subscription.
+#[derive(Debug)]
+pub(crate) struct Competing {
+    pub(crate) core: Arc<Core>,
+    pub(crate) subscription: SubscriptionName,
+    pub(crate) group: String,
+}
+
+#[async_trait]
+impl Claims for Competing {
+    type Claim = Counter;
+
+    async fn claim(&self, topic: &TopicName, _partition: Partition, ahead: usize) -> Result<Counter> {
+        Counter::open(&self.core, topic, &self.subscription, &self.group, ahead).await
+    }
+
+    async fn send_heartbeat(&self, _heartbeat: Bytes) -> Result<()> {
+        Ok(())
+    }
+
+    async fn next_heartbeat(&self) -> Result<Bytes> {
+        std::future::pending().await
+    }
+}
+
+/// What a listener claims: all partitions of each topic.
+#[derive(Debug)]
+pub(crate) struct Listening {
+    core: Arc<Core>,
+    /// Opened before the consumer is given out, so that it misses nothing that is published then.
+    opened: Mutex<HashMap<TopicName, Heard>>,
+}
+
+impl Listening {
+    /// Begins to listen to these topics.
+    pub(crate) async fn to(core: Arc<Core>, topics: &[TopicName]) -> Result<Self> {
+        let mut opened = HashMap::new();
+        for topic in topics {
+            opened.insert(topic.clone(), Heard::open(&core, topic).await?);
+        }
+        Ok(Self { core, opened: Mutex::new(opened) })
+    }
+}
+
+#[async_trait]
+impl Claims for Listening {
+    type Claim = Heard;
+
+    async fn claim(&self, topic: &TopicName, _partition: Partition, _ahead: usize) -> Result<Heard> {
+        let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner).remove(topic);
+        match opened {
+            Some(heard) => Ok(heard),
+            None => Heard::open(&self.core, topic).await,
+        }
+    }
+
+    async fn send_heartbeat(&self, _heartbeat: Bytes) -> Result<()> {
+        Ok(())
+    }
+
+    async fn next_heartbeat(&self) -> Result<Bytes> {
+        std::future::pending().await
+    }
+}

@@ -1,0 +1,62 @@
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Notify, watch};
+
+use super::state::State;
+use crate::error;
+
+/// What the polling thread and the consumer share.
+pub(crate) struct Shared {
+    state: Mutex<State>,
+    /// There may be an event.
+    pub(super) arrived: Arc<Notify>,
+    /// The thread went round once more.
+    pub(super) progress: watch::Sender<()>,
+    /// Settlements are to be committed now.
+    pub(super) hurry: AtomicBool,
+    pub(super) stop: AtomicBool,
+    /// Everything is committed.
+    pub(super) left: AtomicBool,
+    /// The group knows.
+    pub(super) gone: AtomicBool,
+}
+
+impl Shared {
+    pub(super) fn new(state: State) -> Self {
+        Self {
+            state: Mutex::new(state),
+            arrived: Arc::default(),
+            progress: watch::Sender::new(()),
+            hurry: AtomicBool::new(false),
+            stop: AtomicBool::new(false),
+            left: AtomicBool::new(false),
+            gone: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the consumer from outside.
+    pub(crate) fn close(&self) {
+        self.state().end.get_or_insert(error::closed("consume"));
+        self.stop.store(true, Ordering::Relaxed);
+        self.arrived.notify_one();
+    }
+
+    /// Waits until the group knows that the consumer has left.
+    pub(crate) async fn gone(&self) {
+        self.wait_for(|shared| shared.gone.load(Ordering::Relaxed)).await;
+    }
+
+    pub(super) async fn wait_for(&self, reached: impl Fn(&Self) -> bool) {
+        let mut progress = self.progress.subscribe();
+        while !reached(self) {
+            if progress.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+}
