@@ -12,7 +12,7 @@
 //!
 //! * **Order and receipts.** Records are queued in the order of the calls and never given up by the client, so that no
 //!   record overtakes another of its partition; a caller that waits no longer gets `OutcomeUnknown`. The first record of a
-//!   partition travels alone, lest it be confirmed and not written: `leads`.
+//!   partition travels alone, lest it be confirmed and not written: `first_record`.
 //! * **Ownership** is the group protocol's. Its callbacks only take notes: librdkafka waits until a partition is assigned
 //!   or unassigned, and that wait is the hand-over.
 //! * **Settlement** in any order is an offset and a `position` in its metadata.
@@ -31,11 +31,11 @@ mod consumer;
 mod core;
 mod delay;
 mod error;
+mod first_record;
 mod forwarding_consumer;
 mod health;
 mod inbox;
 mod kafka;
-mod leads;
 mod names;
 mod options;
 mod outgoing;

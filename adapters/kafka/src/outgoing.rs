@@ -12,8 +12,8 @@ use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, NoCustomPartitioner, Producer, ProducerContext};
 
+use crate::first_record::{FirstRecords, Queue, Sent};
 use crate::health::{self, Health};
-use crate::leads::{Leads, Queue, Sent};
 use crate::options::Target;
 use crate::record::{Confirm, MAX_RECORD, Record, Refused};
 use crate::{error, names};
@@ -32,7 +32,7 @@ pub(crate) struct Outgoing {
 
 pub(crate) struct Reports {
     health: Arc<Health>,
-    leads: Leads,
+    first_records: FirstRecords,
 }
 
 impl ClientContext for Reports {
@@ -54,11 +54,11 @@ impl ProducerContext<NoCustomPartitioner> for Reports {
             self.health.note(code);
             code.unwrap_or(RDKafkaErrorCode::Unknown)
         });
-        if let Some(lead) = &sent.lead {
-            self.leads.heard(lead, result.is_ok());
+        if let Some(first) = &sent.first {
+            self.first_records.heard(first, result.is_ok());
         }
         (sent.confirm)(result);
-        self.leads.unblock();
+        self.first_records.unblock();
     }
 }
 
@@ -76,19 +76,19 @@ impl Outgoing {
             .set("linger.ms", "1")
             .set("message.max.bytes", MAX_RECORD.to_string());
         let config = target.finish(config);
-        let reports = Reports { health, leads: Leads::default() };
+        let reports = Reports { health, first_records: FirstRecords::default() };
         let producer = BaseProducer::from_config_and_context(&config, reports)
             .map_err(|source| error::error("connect", source))?;
         let (producer, stop) = (Arc::new(producer), Arc::new(AtomicBool::new(false)));
         let queue: Arc<dyn Queue> = producer.clone();
-        leads(&producer).serve(&queue);
+        first_records(&producer).serve(&queue);
         let (polled, stopped) = (producer.clone(), stop.clone());
         thread::Builder::new()
             .name("kafka-producer".into())
             .spawn(move || {
                 while !stopped.load(Ordering::Relaxed) {
                     polled.poll(TICK);
-                    leads(&polled).tick();
+                    first_records(&polled).tick();
                 }
                 if let Err(error) = polled.flush(LAST) {
                     tracing::warn!(target: TARGET, %error, "closing with unconfirmed records");
@@ -106,20 +106,20 @@ impl Outgoing {
 
     /// There is another topic of that name, whose partitions do not know the producer.
     pub(crate) fn made_anew(&self, topic: &str) {
-        leads(&self.producer).forget(topic);
+        first_records(&self.producer).forget(topic);
     }
 
-    /// Puts a record into the producer's queue, or behind the [first](Leads) of its partition. Does not wait.
+    /// Puts a record into the producer's queue, or behind the [first](FirstRecords) of its partition. Does not wait.
     ///
     /// # Errors
     /// Gives headers and `confirm` back where the record was not taken.
     pub(crate) fn send(&self, record: Record<'_>, confirm: Confirm) -> Result<(), Refused> {
-        leads(&self.producer).send(&*self.producer, record, confirm)
+        first_records(&self.producer).send(&*self.producer, record, confirm)
     }
 }
 
-fn leads(producer: &BaseProducer<Reports>) -> &Leads {
-    &producer.client().context().leads
+fn first_records(producer: &BaseProducer<Reports>) -> &FirstRecords {
+    &producer.client().context().first_records
 }
 
 impl Queue for BaseProducer<Reports> {

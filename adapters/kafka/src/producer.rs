@@ -214,7 +214,7 @@ impl Pending {
         }
     }
 
-    /// One result for each message. Behind a failure that may be retried, everything of its key is to be retried too.
+    /// One result for each message. Followers a failure that may be retried, everything of its key is to be retried too.
     fn results(&self, batch: &[Message]) -> Vec<Result<Receipt>> {
         let mut results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
         let mut held: HashSet<(&TopicName, &Bytes)> = HashSet::new();

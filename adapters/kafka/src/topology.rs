@@ -104,7 +104,7 @@ async fn create(core: &Core, topics: &[Topic]) -> Result<()> {
     create_all(core, &all).await
 }
 
-/// Kept by key, and tidied up often enough that reading it from the beginning stays cheap.
+/// WaitingRecord by key, and tidied up often enough that reading it from the beginning stays cheap.
 fn compacted(topic: NewTopic<'_>) -> NewTopic<'_> {
     topic
         .set("cleanup.policy", "compact")

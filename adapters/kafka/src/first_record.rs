@@ -1,7 +1,7 @@
 //! The first record of a partition travels alone.
 //!
 //! A broker that knows nothing of a producer in a partition takes its records from whatever sequence number they begin with.
-//! So where the first request is refused (the broker does not lead the partition yet) and the second, which was on its way
+//! So where the first request is refused (the broker does not first the partition yet) and the second, which was on its way
 //! already, is not, the first has no place any more: [KAFKA-15591](https://issues.apache.org/jira/browse/KAFKA-15591).
 //! librdkafka takes the second's confirm for that of both, and a record that was never written is confirmed. With only one
 //! record on its way until the broker knows the producer, there is nothing that could overtake it.
@@ -33,42 +33,42 @@ pub(crate) trait Queue: Send + Sync {
 pub(crate) struct Sent {
     pub(crate) confirm: Confirm,
     /// Set for the first record of a partition.
-    pub(crate) lead: Option<Arc<Lead>>,
+    pub(crate) first: Option<Arc<FirstRecord>>,
 }
 
 /// By topic and number.
-type Partitions = HashMap<Box<str>, HashMap<u32, Arc<Lead>>>;
+type Partitions = HashMap<Box<str>, HashMap<u32, Arc<FirstRecord>>>;
 
 /// What the brokers know of one producer.
 #[derive(Default)]
-pub(crate) struct Leads {
+pub(crate) struct FirstRecords {
     partitions: RwLock<Partitions>,
     /// librdkafka's queue was full when they were to go on.
-    stuck: Mutex<Vec<Arc<Lead>>>,
+    stuck: Mutex<Vec<Arc<FirstRecord>>>,
     is_stuck: AtomicBool,
     queue: OnceLock<Weak<dyn Queue>>,
     clock: Clock,
 }
 
 /// A partition of a topic.
-pub(crate) struct Lead {
+pub(crate) struct FirstRecord {
     topic: Box<str>,
     partition: u32,
     /// When it was last written to, on the [clock](Clock); 0 while the brokers do not know the producer.
     known: AtomicU64,
-    behind: Mutex<Behind>,
+    followers: Mutex<Followers>,
 }
 
 /// Records that wait until the first one is confirmed.
 #[derive(Default)]
-struct Behind {
+struct Followers {
     is_out: bool,
     /// The first one was confirmed.
     is_known: bool,
-    waiting: VecDeque<Kept>,
+    waiting: VecDeque<WaitingRecord>,
 }
 
-struct Kept {
+struct WaitingRecord {
     key: Option<Vec<u8>>,
     payload: Option<Vec<u8>>,
     headers: OwnedHeaders,
@@ -98,7 +98,7 @@ impl Clock {
     }
 }
 
-impl Leads {
+impl FirstRecords {
     /// To be called once, before anything is sent.
     pub(crate) fn serve(&self, queue: &Arc<dyn Queue>) {
         self.queue.get_or_init(|| Arc::downgrade(queue));
@@ -108,39 +108,39 @@ impl Leads {
     pub(crate) fn send(&self, queue: &impl Queue, record: Record<'_>, confirm: Confirm) -> Result<(), Refused> {
         let now = self.clock.now();
         if self.is_known(record.topic, record.partition, now) {
-            return queue.push(record, Sent { confirm, lead: None });
+            return queue.push(record, Sent { confirm, first: None });
         }
-        let lead = self.lead(record.topic, record.partition);
-        let mut behind = lead.behind();
+        let first = self.first(record.topic, record.partition);
+        let mut followers = first.followers();
         // It may have become known meanwhile.
-        if lead.is_known(now) {
-            return queue.push(record, Sent { confirm, lead: None });
+        if first.is_known(now) {
+            return queue.push(record, Sent { confirm, first: None });
         }
-        if behind.is_out || !behind.waiting.is_empty() {
-            behind.waiting.push_back(Kept::of(&record, confirm));
+        if followers.is_out || !followers.waiting.is_empty() {
+            followers.waiting.push_back(WaitingRecord::of(&record, confirm));
             return Ok(());
         }
-        behind.is_known = false;
-        lead.known.store(0, Ordering::Release);
-        queue.push(record, Sent { confirm, lead: Some(lead.clone()) })?;
-        behind.is_out = true;
+        followers.is_known = false;
+        first.known.store(0, Ordering::Release);
+        queue.push(record, Sent { confirm, first: Some(first.clone()) })?;
+        followers.is_out = true;
         Ok(())
     }
 
     /// The brokers do not know the producer in any partition of this topic.
     pub(crate) fn forget(&self, topic: &str) {
         let partitions = self.partitions.read().unwrap_or_else(PoisonError::into_inner);
-        for lead in partitions.get(topic).into_iter().flat_map(HashMap::values) {
-            lead.known.store(0, Ordering::Release);
+        for first in partitions.get(topic).into_iter().flat_map(HashMap::values) {
+            first.known.store(0, Ordering::Release);
         }
     }
 
-    /// Hears what became of a partition's first record: what waits behind it follows.
-    pub(crate) fn heard(&self, lead: &Arc<Lead>, is_written: bool) {
-        let mut behind = lead.behind();
-        behind.is_out = false;
-        behind.is_known = is_written;
-        self.go_on(lead, behind);
+    /// Takes note of the outcome of a partition's first record, and sends its followers.
+    pub(crate) fn heard(&self, first: &Arc<FirstRecord>, is_written: bool) {
+        let mut followers = first.followers();
+        followers.is_out = false;
+        followers.is_known = is_written;
+        self.go_on(first, followers);
     }
 
     /// Goes on where a full queue stopped it. To be called when there may be a place in the queue.
@@ -148,7 +148,7 @@ impl Leads {
         if self.is_stuck.load(Ordering::Acquire) {
             self.is_stuck.store(false, Ordering::Release);
             let stuck = std::mem::take(&mut *self.stuck.lock().unwrap_or_else(PoisonError::into_inner));
-            stuck.iter().for_each(|lead| self.go_on(lead, lead.behind()));
+            stuck.iter().for_each(|first| self.go_on(first, first.followers()));
         }
     }
 
@@ -158,43 +158,43 @@ impl Leads {
     }
 
     /// Sends what waits: everything where the brokers know the producer, else one record.
-    fn go_on(&self, lead: &Arc<Lead>, mut behind: MutexGuard<'_, Behind>) {
+    fn go_on(&self, first: &Arc<FirstRecord>, mut followers: MutexGuard<'_, Followers>) {
         let Some(queue) = self.queue.get().and_then(Weak::upgrade) else { return };
         let mut refused = Vec::new();
-        while !behind.is_out
-            && let Some(Kept { key, payload, headers, confirm }) = behind.waiting.pop_front()
+        while !followers.is_out
+            && let Some(WaitingRecord { key, payload, headers, confirm }) = followers.waiting.pop_front()
         {
-            let (topic, partition) = (&*lead.topic, lead.partition);
+            let (topic, partition) = (&*first.topic, first.partition);
             let record = Record { topic, partition, key: key.as_deref(), payload: payload.as_deref(), headers };
-            let first = (!behind.is_known).then(|| lead.clone());
-            match queue.push(record, Sent { confirm, lead: first }) {
-                Ok(()) => behind.is_out = !behind.is_known,
+            let sent = Sent { confirm, first: (!followers.is_known).then(|| first.clone()) };
+            match queue.push(record, sent) {
+                Ok(()) => followers.is_out = !followers.is_known,
                 Err(Refused { code: RDKafkaErrorCode::QueueFull, headers, confirm }) => {
-                    behind.waiting.push_front(Kept { key, payload, headers, confirm });
-                    drop(behind);
-                    self.stuck.lock().unwrap_or_else(PoisonError::into_inner).push(lead.clone());
+                    followers.waiting.push_front(WaitingRecord { key, payload, headers, confirm });
+                    drop(followers);
+                    self.stuck.lock().unwrap_or_else(PoisonError::into_inner).push(first.clone());
                     self.is_stuck.store(true, Ordering::Release);
                     return tell(refused);
                 }
                 Err(Refused { code, confirm, .. }) => refused.push((confirm, code)),
             }
         }
-        if behind.is_known {
-            lead.known.store(self.clock.now(), Ordering::Release);
+        if followers.is_known {
+            first.known.store(self.clock.now(), Ordering::Release);
         }
-        drop(behind);
+        drop(followers);
         tell(refused);
     }
 
     fn is_known(&self, topic: &str, partition: u32, now: u64) -> bool {
         let partitions = self.partitions.read().unwrap_or_else(PoisonError::into_inner);
-        partitions.get(topic).and_then(|partitions| partitions.get(&partition)).is_some_and(|lead| lead.is_known(now))
+        partitions.get(topic).and_then(|partitions| partitions.get(&partition)).is_some_and(|first| first.is_known(now))
     }
 
-    fn lead(&self, topic: &str, partition: u32) -> Arc<Lead> {
+    fn first(&self, topic: &str, partition: u32) -> Arc<FirstRecord> {
         let mut known = self.partitions.write().unwrap_or_else(PoisonError::into_inner);
         let partitions = known.entry(topic.into()).or_default();
-        partitions.entry(partition).or_insert_with(|| Arc::new(Lead::new(topic, partition))).clone()
+        partitions.entry(partition).or_insert_with(|| Arc::new(FirstRecord::new(topic, partition))).clone()
     }
 }
 
@@ -203,13 +203,13 @@ fn tell(refused: Vec<(Confirm, RDKafkaErrorCode)>) {
     refused.into_iter().for_each(|(confirm, code)| confirm(Err(code)));
 }
 
-impl Lead {
+impl FirstRecord {
     fn new(topic: &str, partition: u32) -> Self {
-        Self { topic: topic.into(), partition, known: AtomicU64::new(0), behind: Mutex::default() }
+        Self { topic: topic.into(), partition, known: AtomicU64::new(0), followers: Mutex::default() }
     }
 
-    fn behind(&self) -> MutexGuard<'_, Behind> {
-        self.behind.lock().unwrap_or_else(PoisonError::into_inner)
+    fn followers(&self) -> MutexGuard<'_, Followers> {
+        self.followers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the brokers know the producer. If so, it counts as written to now.
@@ -223,7 +223,7 @@ impl Lead {
     }
 }
 
-impl Kept {
+impl WaitingRecord {
     fn of(record: &Record<'_>, confirm: Confirm) -> Self {
         let Record { key, payload, headers, .. } = record;
         let (key, payload) = (key.map(<[u8]>::to_vec), payload.map(<[u8]>::to_vec));
