@@ -10,8 +10,8 @@ use rdkafka::message::BorrowedMessage;
 
 use crate::core::Core;
 use crate::outgoing::Outgoing;
+use crate::reader::{Reader, Start};
 use crate::record::{MAX_RECORD, Record};
-use crate::tail::{From, Tail};
 use crate::{birth, error, names, topology, wire};
 
 /// How many partitions the topic has: so many times fewer strangers' replies does each inbox read.
@@ -26,7 +26,7 @@ const FROM: &str = "replies";
 #[derive(Debug)]
 pub(crate) struct Mailbox {
     address: InboxAddress,
-    tail: Tail<Message>,
+    reader: Reader<Message>,
     waiting: std::vec::IntoIter<Message>,
 }
 
@@ -41,8 +41,8 @@ impl Mailbox {
         let topic = TopicName::new(FROM)?;
         let read =
             move |record: &BorrowedMessage<'_>| wire::is_for(&name, record).then(|| wire::message(&topic, record));
-        let tail = Tail::open(core, names::REPLIES, [partition], From::Now, read).await?;
-        Ok(Self { address, tail, waiting: Vec::new().into_iter() })
+        let reader = Reader::open(core, names::REPLIES, [partition], Start::Now, read).await?;
+        Ok(Self { address, reader, waiting: Vec::new().into_iter() })
     }
 }
 
@@ -57,7 +57,7 @@ impl Inbox for Mailbox {
             if let Some(message) = self.waiting.next() {
                 return Ok(message);
             }
-            self.waiting = self.tail.next().await?.into_iter();
+            self.waiting = self.reader.next().await?.into_iter();
         }
     }
 }

@@ -5,7 +5,7 @@
 //!   ├ producer ── one idempotent librdkafka producer for everybody: `outgoing`
 //!   ├ consumer ── ordered: a member of a consumer group, on a thread of its own: `consumer`
 //!   │             shared: a claimant in a log of claims: `shared`
-//!   │             broadcast: a reader without a group: `listener`, `tail`
+//!   │             broadcast: a reader without a group: `listener`, `reader`
 //!   │             and the timers of its topics: `delay`
 //!   └ inbox ── a reader of the topic of replies: `inbox`
 //! ```
@@ -41,12 +41,12 @@ mod options;
 mod outgoing;
 mod position;
 mod producer;
+mod reader;
 mod ready;
 mod record;
 mod route;
 mod stop;
 mod subscription;
-mod tail;
 mod topics;
 mod topology;
 mod watch;

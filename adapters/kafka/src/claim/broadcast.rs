@@ -6,12 +6,12 @@ use partitura_broker::{Message, Partition, Result, TopicName};
 use rdkafka::message::{BorrowedMessage, Message as _};
 
 use crate::core::Core;
-use crate::tail::{From, Tail};
+use crate::reader::{Reader, Start};
 use crate::wire;
 
 /// A topic that is listened to.
 #[derive(Debug)]
-pub(crate) struct Heard(Tail<(Partition, Message)>);
+pub(crate) struct Heard(Reader<(Partition, Message)>);
 
 impl Heard {
     /// Reads everything from now on, without a group.
@@ -22,7 +22,7 @@ impl Heard {
             let partition = if route.shared { 0 } else { u32::try_from(record.partition()).ok()? };
             Some((Partition(partition), wire::message(&named, record)))
         };
-        Ok(Self(Tail::open(core, topic.as_str(), 0..partitions, From::Now, read).await?))
+        Ok(Self(Reader::open(core, topic.as_str(), 0..partitions, Start::Now, read).await?))
     }
 }
 

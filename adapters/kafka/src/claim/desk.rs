@@ -20,8 +20,8 @@ use crate::client::REQUEST_TIMEOUT;
 use crate::core::Core;
 use crate::outgoing::Outgoing;
 use crate::position::Position;
+use crate::reader::{Reader, Start};
 use crate::ready::once_ready;
-use crate::tail::{From, Tail};
 use crate::watch::Watched;
 use crate::{names, subscription};
 
@@ -51,8 +51,8 @@ pub(super) struct Desk {
     outgoing: Arc<Outgoing>,
     me: Name,
     ahead: usize,
-    entries: Tail<(i64, Option<Entry>)>,
-    messages: Tail<(i64, Message)>,
+    entries: Reader<(i64, Option<Entry>)>,
+    messages: Reader<(i64, Message)>,
     ledger: Ledger,
     hands: Hands,
     /// Who is there, and when they were last heard.
@@ -90,7 +90,7 @@ impl Desk {
             let entry = record.payload().and_then(|text| Entry::decode(std::str::from_utf8(text).ok()?));
             Some((record.offset(), entry))
         };
-        let mut entries = Tail::open(core, &log, [0], From::Offset(first), read).await?;
+        let mut entries = Reader::open(core, &log, [0], Start::Offset(first), read).await?;
         let watched = core.topics.watch(topic.as_str());
         core.topics.look_at(&watched).await?;
         let start = subscription::offset(core, group, topic, watched.birth()).await?;

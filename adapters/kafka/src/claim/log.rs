@@ -9,8 +9,8 @@ use super::entry::Entry;
 use super::ledger::Ledger;
 use crate::core::Core;
 use crate::outgoing::Outgoing;
+use crate::reader::{Reader, Start};
 use crate::record::{Confirm, Record};
-use crate::tail::{From, Tail};
 use crate::wire;
 
 pub(super) fn write(outgoing: &Outgoing, log: &str, entry: &Entry, confirm: Confirm) -> Result<()> {
@@ -28,7 +28,7 @@ pub(super) fn write(outgoing: &Outgoing, log: &str, entry: &Entry, confirm: Conf
 
 /// Reads the log up to an entry that was just written. Gives back where it goes on.
 pub(super) async fn follow_to(
-    entries: &mut Tail<(i64, Option<Entry>)>,
+    entries: &mut Reader<(i64, Option<Entry>)>,
     ledger: &mut Ledger,
     last: &Entry,
 ) -> Result<i64> {
@@ -43,15 +43,15 @@ pub(super) async fn follow_to(
     Ok(read)
 }
 
-pub(super) async fn read_messages(core: &Arc<Core>, topic: &TopicName, from: i64) -> Result<Tail<(i64, Message)>> {
+pub(super) async fn read_messages(core: &Arc<Core>, topic: &TopicName, from: i64) -> Result<Reader<(i64, Message)>> {
     let named = topic.clone();
     let read = move |record: &BorrowedMessage<'_>| Some((record.offset(), wire::message(&named, record)));
-    Tail::open(core, topic.as_str(), [0], From::Offset(from), read).await
+    Reader::open(core, topic.as_str(), [0], Start::Offset(from), read).await
 }
 
 /// What the log amounts to up to `end`. A log whose beginning was deleted begins with a snapshot, soon.
 pub(super) async fn replay(
-    entries: &mut Tail<(i64, Option<Entry>)>,
+    entries: &mut Reader<(i64, Option<Entry>)>,
     mut ledger: Ledger,
     first: i64,
     end: i64,

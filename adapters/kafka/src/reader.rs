@@ -29,7 +29,7 @@ const BATCHES: usize = 4;
 
 /// Where to begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum From {
+pub(crate) enum Start {
     /// With what is written from now on.
     Now,
     /// With this offset, or the first behind it that is still there.
@@ -38,18 +38,18 @@ pub(crate) enum From {
 
 /// Records as they come. Dropping it ends the reading.
 #[derive(Debug)]
-pub(crate) struct Tail<T> {
+pub(crate) struct Reader<T> {
     records: mpsc::Receiver<Vec<T>>,
     stop: Arc<Stop>,
 }
 
-impl<T: Send + 'static> Tail<T> {
+impl<T: Send + 'static> Reader<T> {
     /// Reads partitions `0..partitions` of a topic. Where it begins is settled when this returns.
     pub(crate) async fn open(
         core: &Arc<Core>,
         topic: &str,
         partitions: impl IntoIterator<Item = u32>,
-        from: From,
+        start: Start,
         read: impl Fn(&BorrowedMessage<'_>) -> Option<T> + Send + 'static,
     ) -> Result<Self> {
         let (config, stop, watched) = (core.target().reader_config(), Stop::new(), core.topics.watch(topic));
@@ -59,18 +59,18 @@ impl<T: Send + 'static> Tail<T> {
         }
         let (sender, records) = mpsc::channel(BATCHES);
         let stopped = stop.clone();
-        let start = move || {
+        let open = move || {
             let failed = |source| error::error("subscribe", source);
             let consumer = BaseConsumer::from_config_and_context(&config, Callbacks::default()).map_err(failed)?;
-            begin(&consumer, list, from).map_err(failed)?;
+            begin(&consumer, list, start).map_err(failed)?;
             let reading = move || run(&consumer, &watched, &sender, &stopped, read);
             let thread = thread::Builder::new().name("kafka-reader".into()).spawn(reading);
             thread.map(drop).map_err(|source| error::thread("subscribe", source))
         };
-        let tail = Self { records, stop };
-        core.stop_on_close(&tail.stop);
-        core.client.blocking("subscribe", start).await??;
-        Ok(tail)
+        let reader = Self { records, stop };
+        core.stop_on_close(&reader.stop);
+        core.client.blocking("subscribe", open).await??;
+        Ok(reader)
     }
 
     /// Waits for records.
@@ -91,16 +91,16 @@ impl<T: Send + 'static> Tail<T> {
     }
 }
 
-impl<T> Drop for Tail<T> {
+impl<T> Drop for Reader<T> {
     fn drop(&mut self) {
         self.stop.stop();
     }
 }
 
-fn begin(consumer: &BaseConsumer<Callbacks>, mut list: TopicPartitionList, from: From) -> KafkaResult<()> {
-    match from {
-        From::Offset(offset) => list.set_all_offsets(Offset::Offset(offset))?,
-        From::Now => {
+fn begin(consumer: &BaseConsumer<Callbacks>, mut list: TopicPartitionList, start: Start) -> KafkaResult<()> {
+    match start {
+        Start::Offset(offset) => list.set_all_offsets(Offset::Offset(offset))?,
+        Start::Now => {
             list.set_all_offsets(Offset::End)?;
             list = once_ready(|| {
                 let ends = consumer.offsets_for_times(list.clone(), REQUEST_TIMEOUT)?;
@@ -123,7 +123,7 @@ fn run<T>(
     let mut birth = watched.birth();
     while !stop.is_stopped() {
         if birth.differs(watched.birth())
-            && let Err(error) = consumer.assignment().and_then(|list| begin(consumer, list, From::Offset(0)))
+            && let Err(error) = consumer.assignment().and_then(|list| begin(consumer, list, Start::Offset(0)))
         {
             tracing::warn!(target: TARGET, %error, "reading a topic that was made anew");
         }
