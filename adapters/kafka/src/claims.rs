@@ -8,7 +8,7 @@ use bytes::Bytes;
 use partitura_adapter_kit::Claims;
 use partitura_broker::{Partition, Result, SubscriptionName, TopicName};
 
-use crate::claim::{Counter, Heard};
+use crate::claim::{Heard, SharedClaim};
 use crate::core::Core;
 
 /// A member of a shared subscription.
@@ -21,10 +21,10 @@ pub(crate) struct Competing {
 
 #[async_trait]
 impl Claims for Competing {
-    type Claim = Counter;
+    type Claim = SharedClaim;
 
-    async fn claim(&self, topic: &TopicName, _partition: Partition, ahead: usize) -> Result<Counter> {
-        Counter::open(&self.core, topic, &self.subscription, &self.group, ahead).await
+    async fn claim(&self, topic: &TopicName, _partition: Partition, ahead: usize) -> Result<SharedClaim> {
+        SharedClaim::open(&self.core, topic, &self.subscription, &self.group, ahead).await
     }
 
     async fn send_heartbeat(&self, _heartbeat: Bytes) -> Result<()> {

@@ -29,14 +29,14 @@ use crate::core::Core;
 
 /// One topic of a shared subscription. The work is done by a task, which goes on while nobody asks for messages.
 #[derive(Debug)]
-pub(crate) struct Counter {
+pub(crate) struct SharedClaim {
     /// Unbounded, and yet bounded by what was granted.
     tasks: mpsc::UnboundedSender<Task>,
     /// Bounded by what the member may hold ahead.
     granted: mpsc::UnboundedReceiver<Result<Vec<Claimed<i64>>>>,
 }
 
-impl Counter {
+impl SharedClaim {
     /// Begins to claim messages.
     pub(crate) async fn open(
         core: &Arc<Core>,
@@ -61,7 +61,7 @@ impl Counter {
 }
 
 #[async_trait]
-impl Claim for Counter {
+impl Claim for SharedClaim {
     type Handle = i64;
 
     async fn next(&mut self) -> Result<Vec<Claimed<i64>>> {
