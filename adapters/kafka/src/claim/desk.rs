@@ -13,9 +13,9 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::entry::{Entry, Name, pack, unpack};
-use super::hands::{Hands, TURN};
 use super::ledger::{Change, Ledger};
 use super::log::{follow_to, read_messages, replay, write};
+use super::messages::{ClaimedMessages, TURN};
 use crate::client::REQUEST_TIMEOUT;
 use crate::core::Core;
 use crate::outgoing::Outgoing;
@@ -54,7 +54,7 @@ pub(super) struct Desk {
     entries: Reader<(i64, Option<Entry>)>,
     messages: Reader<(i64, Message)>,
     ledger: Ledger,
-    hands: Hands,
+    claimed: ClaimedMessages,
     /// Who is there, and when they were last heard.
     members: HashMap<Name, Instant>,
     /// The offset behind the last entry that was read, and the one from which the log is kept.
@@ -113,7 +113,7 @@ impl Desk {
             entries,
             messages,
             ledger,
-            hands: Hands::default(),
+            claimed: ClaimedMessages::default(),
             members: HashMap::new(),
             read,
             kept: first,
@@ -141,9 +141,9 @@ impl Desk {
                     None => return self.leave(),
                 },
                 entries = self.entries.next() => self.follow(entries, &granted).await,
-                messages = self.messages.next(), if self.hands.have_room() => self.arrive(messages),
+                messages = self.messages.next(), if self.claimed.have_room() => self.arrive(messages),
                 _ = beat.tick() => self.beat().await,
-                () = tokio::time::sleep(TURN), if self.hands.may_claim(self.ahead) => Ok(()),
+                () = tokio::time::sleep(TURN), if self.claimed.may_claim(self.ahead) => Ok(()),
             };
             if let Err(error) = done.and_then(|()| self.claim()) {
                 self.leave();
@@ -156,7 +156,7 @@ impl Desk {
     fn perform(&mut self, task: Task) -> Result<()> {
         match task {
             Task::Settle(offsets) => {
-                let mut done: Vec<i64> = offsets.into_iter().filter(|offset| self.hands.settle(*offset)).collect();
+                let mut done: Vec<i64> = offsets.into_iter().filter(|offset| self.claimed.settle(*offset)).collect();
                 done.sort_unstable();
                 if !done.is_empty() {
                     self.append(&Entry::Settle(self.me.clone(), pack(done)))?;
@@ -195,7 +195,9 @@ impl Desk {
             }
             match self.ledger.apply(&entry) {
                 Change::Granted(name, offsets) if name == self.me => mine.extend(self.granted(&entry, &offsets)),
-                Change::Granted(_, offsets) => offsets.iter().for_each(|(offset, _)| self.hands.is_elsewhere(*offset)),
+                Change::Granted(_, offsets) => {
+                    offsets.iter().for_each(|(offset, _)| self.claimed.is_elsewhere(*offset))
+                }
                 Change::Anew => return Err(self.anew()),
                 Change::Freed(offsets) => freed = freed.into_iter().chain(offsets).min(),
                 Change::None => {}
@@ -214,7 +216,7 @@ impl Desk {
     /// This member's own claim was decided.
     fn granted(&mut self, claim: &Entry, offsets: &[(i64, bool)]) -> Vec<Claimed<i64>> {
         let Entry::Claim(_, asked) = claim else { return Vec::new() };
-        let mine = self.hands.decided(unpack(asked), offsets).into_iter();
+        let mine = self.claimed.decided(unpack(asked), offsets).into_iter();
         let claimed =
             |(handle, message, redelivered)| Claimed { partition: Partition(0), message, redelivered, handle };
         mine.map(claimed).collect()
@@ -223,7 +225,7 @@ impl Desk {
     fn arrive(&mut self, messages: Result<Vec<(i64, Message)>>) -> Result<()> {
         let messages = messages?;
         if let Some((first, _)) = messages.first()
-            && self.hands.are_empty()
+            && self.claimed.are_empty()
         {
             // Retention took what lay before.
             self.ledger.truncated(*first);
@@ -231,7 +233,7 @@ impl Desk {
         let now = Instant::now();
         for (offset, message) in messages {
             if self.ledger.is_free(offset) {
-                self.hands.take(offset, message, now);
+                self.claimed.take(offset, message, now);
             }
         }
         Ok(())
@@ -239,7 +241,7 @@ impl Desk {
 
     /// Claims what is free.
     fn claim(&mut self) -> Result<()> {
-        if !self.hands.may_claim(self.ahead) {
+        if !self.claimed.may_claim(self.ahead) {
             return Ok(());
         }
         let mut members: Vec<&Name> = self.members.keys().collect();
@@ -248,7 +250,7 @@ impl Desk {
             Ok(turn) => (turn, members.len()),
             Err(_) => (0, 1),
         };
-        let wanted = self.hands.claim(self.ahead, turn, turns);
+        let wanted = self.claimed.claim(self.ahead, turn, turns);
         if wanted.is_empty() { Ok(()) } else { self.append(&Entry::Claim(self.me.clone(), pack(wanted))) }
     }
 

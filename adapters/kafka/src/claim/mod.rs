@@ -12,9 +12,9 @@
 mod broadcast;
 mod desk;
 mod entry;
-mod hands;
 mod ledger;
 mod log;
+mod messages;
 
 use std::sync::Arc;
 

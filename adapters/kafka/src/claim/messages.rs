@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 use partitura_broker::Message;
 
 /// How many unclaimed messages are kept at hand, and of how many bytes.
-const AT_HAND: usize = 2_000;
-const BYTES_AT_HAND: usize = 8 << 20;
+const UNCLAIMED: usize = 2_000;
+const UNCLAIMED_BYTES: usize = 8 << 20;
 /// The most messages of one claim.
 const CLAIM: usize = 500;
 /// Members take turns at messages. One that a member left lying this long is everybody's.
@@ -13,9 +13,9 @@ pub(super) const TURN: Duration = Duration::from_millis(30);
 
 /// What one member has of the messages: those that it may claim, has claimed, and holds.
 #[derive(Debug, Default)]
-pub(super) struct Hands {
+pub(super) struct ClaimedMessages {
     /// Read and not granted to anybody, as far as this member knows; and since when they are here.
-    at_hand: BTreeMap<i64, (Message, Instant)>,
+    unclaimed: BTreeMap<i64, (Message, Instant)>,
     bytes: usize,
     /// Claimed, and not yet decided. All of them are at hand.
     asked: BTreeSet<i64>,
@@ -23,26 +23,26 @@ pub(super) struct Hands {
     held: BTreeSet<i64>,
 }
 
-impl Hands {
+impl ClaimedMessages {
     pub(super) fn have_room(&self) -> bool {
-        self.at_hand.len() < AT_HAND && self.bytes < BYTES_AT_HAND
+        self.unclaimed.len() < UNCLAIMED && self.bytes < UNCLAIMED_BYTES
     }
 
     pub(super) fn are_empty(&self) -> bool {
-        self.at_hand.is_empty() && self.asked.is_empty() && self.held.is_empty()
+        self.unclaimed.is_empty() && self.asked.is_empty() && self.held.is_empty()
     }
 
     /// Takes up a message that is free.
     pub(super) fn take(&mut self, offset: i64, message: Message, now: Instant) {
-        if !self.at_hand.contains_key(&offset) {
+        if !self.unclaimed.contains_key(&offset) {
             self.bytes += message.size();
-            self.at_hand.insert(offset, (message, now));
+            self.unclaimed.insert(offset, (message, now));
         }
     }
 
     /// Whether anything can be claimed, now or when it was left lying. `ahead` is the most that may be held.
     pub(super) fn may_claim(&self, ahead: usize) -> bool {
-        self.free(ahead) > 0 && self.at_hand.len() > self.asked.len()
+        self.free(ahead) > 0 && self.unclaimed.len() > self.asked.len()
     }
 
     /// What to claim: of what is at hand, what it is this member's turn to take, and what was left lying.
@@ -51,7 +51,7 @@ impl Hands {
             usize::try_from(offset).unwrap_or_default() % turns == turn || since.elapsed() > TURN
         };
         let wanted =
-            self.at_hand.iter().filter(|(offset, (_, since))| !self.asked.contains(offset) && mine(**offset, since));
+            self.unclaimed.iter().filter(|(offset, (_, since))| !self.asked.contains(offset) && mine(**offset, since));
         let wanted: Vec<i64> = wanted.map(|(offset, _)| *offset).take(self.free(ahead).min(CLAIM)).collect();
         self.asked.extend(&wanted);
         wanted
@@ -94,7 +94,7 @@ impl Hands {
     }
 
     fn forget(&mut self, offset: i64) -> Option<Message> {
-        let (message, _) = self.at_hand.remove(&offset)?;
+        let (message, _) = self.unclaimed.remove(&offset)?;
         self.bytes = self.bytes.saturating_sub(message.size());
         Some(message)
     }
@@ -108,44 +108,44 @@ mod tests {
     use super::super::ledger::{Change, Ledger};
     use super::*;
 
-    fn with(offsets: impl Iterator<Item = i64>) -> Hands {
+    fn with(offsets: impl Iterator<Item = i64>) -> ClaimedMessages {
         let topic = TopicName::new("shared").expect("a name");
-        let mut hands = Hands::default();
+        let mut claimed = ClaimedMessages::default();
         for offset in offsets {
-            hands.take(offset, Message::new(topic.clone(), offset.to_string(), "x"), Instant::now());
+            claimed.take(offset, Message::new(topic.clone(), offset.to_string(), "x"), Instant::now());
         }
-        hands
+        claimed
     }
 
     #[test]
     fn what_was_asked_for_and_went_to_others_is_let_go() {
-        let mut hands = with(0..3);
-        assert_eq!(hands.claim(10, 0, 1), [0, 1, 2]);
-        let mine = hands.decided(0..3, &[(1, false)]);
+        let mut claimed = with(0..3);
+        assert_eq!(claimed.claim(10, 0, 1), [0, 1, 2]);
+        let mine = claimed.decided(0..3, &[(1, false)]);
         assert_eq!(mine.iter().map(|(offset, ..)| *offset).collect::<Vec<_>>(), [1]);
-        assert!(hands.settle(1) && hands.are_empty());
+        assert!(claimed.settle(1) && claimed.are_empty());
     }
 
     #[test]
     fn what_is_held_and_asked_for_counts_against_what_may_be_held() {
-        let mut hands = with(0..10);
-        assert_eq!(hands.claim(4, 1, 2), [1, 3, 5, 7]);
-        assert!(!hands.may_claim(4));
-        hands.decided([1, 3, 5, 7].into_iter(), &[(1, false)]);
-        assert_eq!(hands.claim(4, 1, 2), [9]);
+        let mut claimed = with(0..10);
+        assert_eq!(claimed.claim(4, 1, 2), [1, 3, 5, 7]);
+        assert!(!claimed.may_claim(4));
+        claimed.decided([1, 3, 5, 7].into_iter(), &[(1, false)]);
+        assert_eq!(claimed.claim(4, 1, 2), [9]);
     }
 
     #[test]
     fn what_another_got_and_gave_back_before_the_own_claim_counts_is_granted_with_its_message() {
-        let (mut hands, mut ledger) = (with(0..1), Ledger::new(0));
-        assert_eq!(hands.claim(10, 0, 1), [0]);
+        let (mut claimed, mut ledger) = (with(0..1), Ledger::new(0));
+        assert_eq!(claimed.claim(10, 0, 1), [0]);
         // All three are read after the claim was made, in this order.
         let claim = |name: &str| Entry::Claim(name.into(), pack([0]));
         assert_eq!(ledger.apply(&claim("other")), Change::Granted("other".into(), vec![(0, false)]));
-        hands.is_elsewhere(0);
+        claimed.is_elsewhere(0);
         assert_eq!(ledger.apply(&Entry::Gone("other".into())), Change::Freed(vec![0]));
         let Change::Granted(_, granted) = ledger.apply(&claim("me")) else { panic!("it is free") };
-        let mine = hands.decided(0..1, &granted);
+        let mine = claimed.decided(0..1, &granted);
         assert!(matches!(&mine[..], [(0, message, true)] if message.id.as_str() == "0"), "{mine:?}");
     }
 }
