@@ -13,14 +13,14 @@ use crate::core::Core;
 
 /// A member of a shared subscription.
 #[derive(Debug)]
-pub(crate) struct Competing {
+pub(crate) struct SharedClaims {
     pub(crate) core: Arc<Core>,
     pub(crate) subscription: SubscriptionName,
     pub(crate) group: String,
 }
 
 #[async_trait]
-impl Claims for Competing {
+impl Claims for SharedClaims {
     type Claim = SharedClaim;
 
     async fn claim(&self, topic: &TopicName, _partition: Partition, ahead: usize) -> Result<SharedClaim> {
@@ -38,13 +38,13 @@ impl Claims for Competing {
 
 /// What a listener claims: all partitions of each topic.
 #[derive(Debug)]
-pub(crate) struct Listening {
+pub(crate) struct BroadcastClaims {
     core: Arc<Core>,
     /// Opened before the consumer is given out, so that it misses nothing that is published then.
     opened: Mutex<HashMap<TopicName, Heard>>,
 }
 
-impl Listening {
+impl BroadcastClaims {
     /// Begins to listen to these topics.
     pub(crate) async fn to(core: Arc<Core>, topics: &[TopicName]) -> Result<Self> {
         let mut opened = HashMap::new();
@@ -56,7 +56,7 @@ impl Listening {
 }
 
 #[async_trait]
-impl Claims for Listening {
+impl Claims for BroadcastClaims {
     type Claim = Heard;
 
     async fn claim(&self, topic: &TopicName, _partition: Partition, _ahead: usize) -> Result<Heard> {

@@ -10,7 +10,7 @@ use rdkafka::admin::AdminClient;
 use rdkafka::client::DefaultClientContext;
 use rdkafka::producer::Producer as _;
 
-use crate::claims::{Competing, Listening};
+use crate::claims::{BroadcastClaims, SharedClaims};
 use crate::client::REQUEST_TIMEOUT;
 use crate::consumer::{KafkaConsumer, Shared};
 use crate::core::{Core, SYSTEM};
@@ -58,7 +58,7 @@ impl Kafka {
                 return Err(Error::new(ErrorKind::InvalidArgument, "consumer", text).of(topic));
             }
         }
-        let claims = Arc::new(Listening::to(self.core.clone(), &options.topics).await?);
+        let claims = Arc::new(BroadcastClaims::to(self.core.clone(), &options.topics).await?);
         let route = self.core.topics.route(first).await?;
         let partitions = if route.shared { 0 } else { route.partitions };
         Ok(Box::new(Member::broadcast(claims, options, partitions, SYSTEM)))
@@ -67,7 +67,7 @@ impl Kafka {
     async fn shared(&self, options: &ConsumerOptions, subscription: &SubscriptionName) -> Result<Box<dyn Consumer>> {
         let group = names::group(subscription, &options.topics);
         subscription::verify(&self.core, &group, &options.topics).await?;
-        let claims = Competing { core: self.core.clone(), subscription: subscription.clone(), group };
+        let claims = SharedClaims { core: self.core.clone(), subscription: subscription.clone(), group };
         Ok(Box::new(Member::shared(Arc::new(claims), options, SYSTEM)))
     }
 
