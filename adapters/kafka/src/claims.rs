@@ -8,7 +8,7 @@ use bytes::Bytes;
 use partitura_adapter_kit::Claims;
 use partitura_broker::{Partition, Result, SubscriptionName, TopicName};
 
-use crate::claim::{Heard, SharedClaim};
+use crate::claim::{BroadcastClaim, SharedClaim};
 use crate::core::Core;
 
 /// A member of a shared subscription.
@@ -41,7 +41,7 @@ impl Claims for SharedClaims {
 pub(crate) struct BroadcastClaims {
     core: Arc<Core>,
     /// Opened before the consumer is given out, so that it misses nothing that is published then.
-    opened: Mutex<HashMap<TopicName, Heard>>,
+    opened: Mutex<HashMap<TopicName, BroadcastClaim>>,
 }
 
 impl BroadcastClaims {
@@ -49,7 +49,7 @@ impl BroadcastClaims {
     pub(crate) async fn to(core: Arc<Core>, topics: &[TopicName]) -> Result<Self> {
         let mut opened = HashMap::new();
         for topic in topics {
-            opened.insert(topic.clone(), Heard::open(&core, topic).await?);
+            opened.insert(topic.clone(), BroadcastClaim::open(&core, topic).await?);
         }
         Ok(Self { core, opened: Mutex::new(opened) })
     }
@@ -57,13 +57,13 @@ impl BroadcastClaims {
 
 #[async_trait]
 impl Claims for BroadcastClaims {
-    type Claim = Heard;
+    type Claim = BroadcastClaim;
 
-    async fn claim(&self, topic: &TopicName, _partition: Partition, _ahead: usize) -> Result<Heard> {
+    async fn claim(&self, topic: &TopicName, _partition: Partition, _ahead: usize) -> Result<BroadcastClaim> {
         let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner).remove(topic);
         match opened {
-            Some(heard) => Ok(heard),
-            None => Heard::open(&self.core, topic).await,
+            Some(claim) => Ok(claim),
+            None => BroadcastClaim::open(&self.core, topic).await,
         }
     }
 

@@ -11,9 +11,9 @@ use crate::wire;
 
 /// A topic that is listened to.
 #[derive(Debug)]
-pub(crate) struct Heard(Reader<(Partition, Message)>);
+pub(crate) struct BroadcastClaim(Reader<(Partition, Message)>);
 
-impl Heard {
+impl BroadcastClaim {
     /// Reads everything from now on, without a group.
     pub(crate) async fn open(core: &Arc<Core>, topic: &TopicName) -> Result<Self> {
         let (route, named) = (core.topics.route(topic).await?, topic.clone());
@@ -27,13 +27,13 @@ impl Heard {
 }
 
 #[async_trait]
-impl Claim for Heard {
+impl Claim for BroadcastClaim {
     type Handle = ();
 
     async fn next(&mut self) -> Result<Vec<Claimed<()>>> {
-        let heard = self.0.next().await?;
+        let messages = self.0.next().await?;
         let claimed = |(partition, message)| Claimed { partition, message, redelivered: false, handle: () };
-        Ok(heard.into_iter().map(claimed).collect())
+        Ok(messages.into_iter().map(claimed).collect())
     }
 
     fn settle(&mut self, _handles: Vec<()>) {}

@@ -23,7 +23,7 @@ use partitura_adapter_kit::{Claim, Claimed};
 use partitura_broker::{Error, ErrorKind, Result, SubscriptionName, TopicName};
 use tokio::sync::{mpsc, oneshot};
 
-pub(crate) use self::broadcast::Heard;
+pub(crate) use self::broadcast::BroadcastClaim;
 use self::desk::{Desk, Task};
 use crate::core::Core;
 
