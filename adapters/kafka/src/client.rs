@@ -16,7 +16,7 @@ use rdkafka::producer::Producer;
 
 use crate::health::Health;
 use crate::options::Target;
-use crate::outgoing::{Outgoing, Reports};
+use crate::record_producer::{RecordProducer, Reports};
 use crate::{error, names};
 
 /// The longest time that connecting may take.
@@ -35,7 +35,7 @@ pub(crate) struct Client {
     /// The brokers at the time of the connect. The first one has answered.
     brokers: Vec<i32>,
     admin: Arc<Admin>,
-    outgoing: Mutex<Arc<Outgoing>>,
+    producer: Mutex<Arc<RecordProducer>>,
     health: Mutex<Arc<Health>>,
     is_closed: AtomicBool,
 }
@@ -54,10 +54,10 @@ impl Client {
         config.set_log_level(RDKafkaLogLevel::Emerg);
         let admin = Admin::from_config(&target.finish(config));
         let admin = Arc::new(admin.map_err(|source| error::error("connect", source))?);
-        let outgoing = Outgoing::start(&target, health.clone(), admin.clone())?;
-        let brokers = find_brokers(&outgoing, &health)?;
-        let (outgoing, health) = (Mutex::new(Arc::new(outgoing)), Mutex::new(health));
-        Ok(Self { target, brokers, admin, outgoing, health, is_closed: AtomicBool::new(false) })
+        let producer = RecordProducer::start(&target, health.clone(), admin.clone())?;
+        let brokers = find_brokers(&producer, &health)?;
+        let (producer, health) = (Mutex::new(Arc::new(producer)), Mutex::new(health));
+        Ok(Self { target, brokers, admin, producer, health, is_closed: AtomicBool::new(false) })
     }
 
     pub(crate) fn target(&self) -> &Target {
@@ -83,17 +83,17 @@ impl Client {
     }
 
     /// The producer. After a fatal error it is replaced.
-    pub(crate) fn outgoing(&self) -> Result<Arc<Outgoing>> {
+    pub(crate) fn producer(&self) -> Result<Arc<RecordProducer>> {
         self.ensure_open("publish")?;
-        let mut outgoing = self.outgoing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut producer = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
         let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
         if health.fatal() {
             tracing::warn!(target: TARGET, "replacing the producer after a fatal error");
             let fresh = Arc::new(Health::default());
-            *outgoing = Arc::new(Outgoing::start(&self.target, fresh.clone(), self.admin.clone())?);
+            *producer = Arc::new(RecordProducer::start(&self.target, fresh.clone(), self.admin.clone())?);
             *health = fresh;
         }
-        Ok(outgoing.clone())
+        Ok(producer.clone())
     }
 
     /// Asks the brokers by a request that blocks.
@@ -102,7 +102,7 @@ impl Client {
         T: Send + 'static,
         F: FnOnce(&rdkafka::client::Client<Reports>) -> KafkaResult<T> + Send + 'static,
     {
-        let producer = self.outgoing()?.producer().clone();
+        let producer = self.producer()?.raw().clone();
         let answer = self.blocking(operation, move || ask(producer.client())).await?;
         answer.map_err(|source| error::error(operation, source))
     }
@@ -119,10 +119,10 @@ impl Client {
 
     /// Accepts no more calls. Returns the producer, whose records may still be on their way; `None` if the connection was
     /// closed before.
-    pub(crate) fn close(&self) -> Option<Arc<Outgoing>> {
-        let outgoing = self.outgoing().ok()?;
+    pub(crate) fn close(&self) -> Option<Arc<RecordProducer>> {
+        let producer = self.producer().ok()?;
         self.is_closed.store(true, Ordering::Release);
-        Some(outgoing)
+        Some(producer)
     }
 }
 
@@ -133,10 +133,10 @@ impl fmt::Debug for Client {
 }
 
 /// Waits for the first answer, and returns the brokers of the cluster. Blocks.
-fn find_brokers(outgoing: &Outgoing, health: &Health) -> Result<Vec<i32>> {
+fn find_brokers(producer: &RecordProducer, health: &Health) -> Result<Vec<i32>> {
     let began = Instant::now();
     loop {
-        let client = outgoing.producer().client();
+        let client = producer.raw().client();
         let failed = match client.fetch_metadata(Some(names::REPLIES), ANSWER_TIMEOUT) {
             Ok(metadata) if !metadata.brokers().is_empty() => {
                 let mut brokers: Vec<i32> = metadata.brokers().iter().map(MetadataBroker::id).collect();

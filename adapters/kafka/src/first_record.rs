@@ -243,7 +243,7 @@ mod tests {
 
     use super::*;
     use crate::options::{Options, Target};
-    use crate::outgoing::Outgoing;
+    use crate::record_producer::RecordProducer;
 
     const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -253,7 +253,7 @@ mod tests {
         cluster.create_topic("orders", 2, 1)?;
         let servers = cluster.bootstrap_servers();
         let target = Target::new(&format!("kafka://{servers}"), Options::default())?;
-        let outgoing = Outgoing::start(&target, Arc::default(), ())?;
+        let producer = RecordProducer::start(&target, Arc::default(), ())?;
         let (confirmed, confirms) = mpsc::channel();
         let send = |partition, payload: &str| {
             let (confirmed, headers) = (confirmed.clone(), OwnedHeaders::new());
@@ -261,7 +261,7 @@ mod tests {
             let confirm = move |result| {
                 let _heard = confirmed.send(result);
             };
-            assert!(outgoing.send(record, Box::new(confirm)).is_ok());
+            assert!(producer.send(record, Box::new(confirm)).is_ok());
         };
         // Into another partition: the producer has its number then.
         send(1, "first of all");

@@ -9,9 +9,9 @@ use rdkafka::admin::{NewTopic, TopicReplication};
 use rdkafka::message::BorrowedMessage;
 
 use crate::core::Core;
-use crate::outgoing::Outgoing;
 use crate::reader::{Reader, Start};
 use crate::record::{MAX_RECORD, Record};
+use crate::record_producer::RecordProducer;
 use crate::{birth, error, names, topology, wire};
 
 /// How many partitions the topic has: so many times fewer strangers' replies does each inbox read.
@@ -63,13 +63,13 @@ impl Inbox for Mailbox {
 }
 
 /// Sends a reply, and does not ask what became of it.
-pub(crate) fn reply(outgoing: &Outgoing, address: &InboxAddress, message: &Message) -> Result<()> {
+pub(crate) fn reply(producer: &RecordProducer, address: &InboxAddress, message: &Message) -> Result<()> {
     // What is none is gone, as far as we can tell: an address is what some request said.
     let Some((partition, name)) = parse(address.as_str()) else { return Ok(()) };
     let headers = wire::reply_headers(name, message);
     let (key, payload) = (message.key.as_deref(), Some(&message.payload[..]));
     let record = Record { topic: names::REPLIES, partition, key, payload, headers };
-    match outgoing.send(record, Box::new(|_| {})) {
+    match producer.send(record, Box::new(|_| {})) {
         Err(refused) if error::kind(refused.code) != ErrorKind::NotFound => Err(error::refused("reply", refused.code)),
         _ => Ok(()),
     }

@@ -139,7 +139,7 @@ impl Broker for Kafka {
 
     async fn close(&self) -> Result<()> {
         // It may be closed already.
-        let Some(outgoing) = self.core.client.close() else { return Ok(()) };
+        let Some(producer) = self.core.client.close() else { return Ok(()) };
         let members: Vec<_> = self.members.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect();
         let members: Vec<_> = members.iter().filter_map(Weak::upgrade).collect();
         members.iter().for_each(|member| member.close());
@@ -147,7 +147,7 @@ impl Broker for Kafka {
         for member in members {
             member.gone().await;
         }
-        let flushed = tokio::task::spawn_blocking(move || outgoing.producer().flush(REQUEST_TIMEOUT)).await;
+        let flushed = tokio::task::spawn_blocking(move || producer.raw().flush(REQUEST_TIMEOUT)).await;
         flushed.map_err(|_| error::closed("close"))?.map_err(|source| error::error("close", source))
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Kafka ── one connection: `core`
-//!   ├ producer ── one idempotent librdkafka producer for everybody: `outgoing`
+//!   ├ producer ── one idempotent librdkafka producer for everybody: `record_producer`
 //!   ├ consumer ── ordered: a member of a consumer group, on a thread of its own: `consumer`
 //!   │             shared: a claimant in a log of claims: `shared`
 //!   │             broadcast: a reader without a group: `listener`, `reader`
@@ -38,12 +38,12 @@ mod inbox;
 mod kafka;
 mod names;
 mod options;
-mod outgoing;
 mod position;
 mod producer;
 mod reader;
 mod ready;
 mod record;
+mod record_producer;
 mod route;
 mod stop;
 mod subscription;

@@ -126,7 +126,7 @@ impl Publisher {
         let began = std::time::Instant::now();
         loop {
             let Record { topic, partition, key, payload, .. } = record;
-            match self.core.client.outgoing()?.send(record, confirm) {
+            match self.core.client.producer()?.send(record, confirm) {
                 Ok(()) => return Ok(()),
                 Err(refused)
                     if refused.code == RDKafkaErrorCode::QueueFull && began.elapsed() < self.options.confirm_within =>
@@ -169,9 +169,9 @@ impl Producer for Publisher {
         if self.core.is_closed() {
             return Err(error::closed("reply"));
         }
-        let outgoing = self.core.client.outgoing()?;
+        let producer = self.core.client.producer()?;
         for (address, message) in replies {
-            inbox::reply(&outgoing, &address, &message)?;
+            inbox::reply(&producer, &address, &message)?;
         }
         Ok(())
     }

@@ -164,8 +164,8 @@ impl Topics {
         if topic.note(births.get(name).copied().unwrap_or(Birth::UNKNOWN)) {
             tracing::warn!(target: TARGET, topic = name, "the topic was deleted and created again");
             self.routes.write().unwrap_or_else(PoisonError::into_inner).retain(|topic, _| topic.as_str() != name);
-            if let Ok(outgoing) = self.client.outgoing() {
-                outgoing.made_anew(name);
+            if let Ok(producer) = self.client.producer() {
+                producer.made_anew(name);
             }
         }
     }

@@ -18,10 +18,10 @@ use super::log::{follow_to, read_messages, replay, write};
 use super::messages::{ClaimedMessages, TURN};
 use crate::client::REQUEST_TIMEOUT;
 use crate::core::Core;
-use crate::outgoing::Outgoing;
 use crate::position::Position;
 use crate::reader::{Reader, Start};
 use crate::ready::once_ready;
+use crate::record_producer::RecordProducer;
 use crate::watch::Watched;
 use crate::{names, subscription};
 
@@ -48,7 +48,7 @@ pub(super) struct Desk {
     group: String,
     watched: Arc<Watched>,
     /// Outlives the close of the connection, so that a last word can be said.
-    outgoing: Arc<Outgoing>,
+    producer: Arc<RecordProducer>,
     me: Name,
     ahead: usize,
     entries: Reader<(i64, Option<Entry>)>,
@@ -80,7 +80,7 @@ impl Desk {
         group: &str,
         ahead: usize,
     ) -> Result<Self> {
-        let (log, outgoing) = (names::claims(topic, subscription), core.client.outgoing()?);
+        let (log, producer) = (names::claims(topic, subscription), core.client.producer()?);
         let (first, end) = {
             let name = log.clone();
             let ask = move |client: &Client<_>| once_ready(|| client.fetch_watermarks(&name, 0, REQUEST_TIMEOUT));
@@ -97,7 +97,7 @@ impl Desk {
         let (mut ledger, mut read) = replay(&mut entries, Ledger::new(start), first, end).await?;
         if watched.birth().is_known() && watched.birth() != ledger.birth() {
             let topic = Entry::Topic(watched.birth());
-            write(&outgoing, &log, &topic, Box::new(|_| {}))?;
+            write(&producer, &log, &topic, Box::new(|_| {}))?;
             read = follow_to(&mut entries, &mut ledger, &topic).await?;
         }
         let messages = read_messages(core, topic, ledger.floor()).await?;
@@ -107,7 +107,7 @@ impl Desk {
             log,
             group: group.to_owned(),
             watched,
-            outgoing,
+            producer,
             me: uuid::Uuid::now_v7().simple().to_string(),
             ahead,
             entries,
@@ -327,7 +327,7 @@ impl Desk {
         let unconfirmed = self.unconfirmed.clone();
         unconfirmed.count.fetch_add(1, Ordering::AcqRel);
         let confirm = Box::new(move |result: Result<(), _>| unconfirmed.confirmed(result.is_err()));
-        write(&self.outgoing, &self.log, entry, confirm).inspect_err(|_| self.unconfirmed.confirmed(true))
+        write(&self.producer, &self.log, entry, confirm).inspect_err(|_| self.unconfirmed.confirmed(true))
     }
 }
 

@@ -8,12 +8,12 @@ use rdkafka::message::{BorrowedMessage, Message as _, OwnedHeaders};
 use super::entry::Entry;
 use super::ledger::Ledger;
 use crate::core::Core;
-use crate::outgoing::Outgoing;
 use crate::reader::{Reader, Start};
 use crate::record::{Confirm, Record};
+use crate::record_producer::RecordProducer;
 use crate::wire;
 
-pub(super) fn write(outgoing: &Outgoing, log: &str, entry: &Entry, confirm: Confirm) -> Result<()> {
+pub(super) fn write(producer: &RecordProducer, log: &str, entry: &Entry, confirm: Confirm) -> Result<()> {
     let text = entry.encode();
     let record = Record {
         topic: log,
@@ -22,7 +22,7 @@ pub(super) fn write(outgoing: &Outgoing, log: &str, entry: &Entry, confirm: Conf
         payload: Some(text.as_bytes()),
         headers: OwnedHeaders::new_with_capacity(0),
     };
-    let sent = outgoing.send(record, confirm);
+    let sent = producer.send(record, confirm);
     sent.map_err(|refused| crate::error::refused("settle", refused.code).of(log))
 }
 

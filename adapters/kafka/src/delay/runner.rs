@@ -16,9 +16,9 @@ use super::waiting::{Due, Waiting};
 use crate::birth::Birth;
 use crate::callbacks::{Callbacks, Change, assigned_of};
 use crate::core::Core;
-use crate::outgoing::Outgoing;
 use crate::position::Position;
 use crate::record::Record;
+use crate::record_producer::RecordProducer;
 use crate::stop::Stop;
 use crate::watch::Watched;
 use crate::{error, names, wire};
@@ -93,11 +93,11 @@ impl Runner {
             self.read()?;
             self.rebalance()?;
             let Some(core) = self.core.upgrade().filter(|core| !core.is_closed()) else { break };
-            let (now, outgoing) = (core.now().as_millis(), core.client.outgoing()?);
+            let (now, producer) = (core.now().as_millis(), core.client.producer()?);
             self.reload(&core, stop)?;
             drop(core);
-            self.finish(&outgoing, now);
-            self.fire(&outgoing, now);
+            self.finish(&producer, now);
+            self.fire(&producer, now);
             self.commit();
             if self.birth.differs(self.watched.birth()) {
                 let text = "the topic of delayed messages was made anew and is read from its beginning";
@@ -252,7 +252,7 @@ impl Runner {
     }
 
     /// Publishes what is due, in order.
-    fn fire(&mut self, outgoing: &Outgoing, now: u64) {
+    fn fire(&mut self, producer: &RecordProducer, now: u64) {
         for (partition, waiting) in &mut self.partitions {
             while let Some((due, message)) = waiting.due(now) {
                 let (partition, done) = (*partition, self.fired.0.clone());
@@ -265,7 +265,7 @@ impl Runner {
                 };
                 // Nobody listens any more when the timers have ended: then it is published again elsewhere.
                 let confirm = move |result| drop(done.send(Fired { partition, due, result }));
-                match outgoing.send(record, Box::new(confirm)) {
+                match producer.send(record, Box::new(confirm)) {
                     Ok(()) => waiting.fire(due),
                     // There is room again in a moment.
                     Err(refused) if refused.code == RDKafkaErrorCode::QueueFull => break,
@@ -279,7 +279,7 @@ impl Runner {
     }
 
     /// Writes tombstones for what has arrived.
-    fn finish(&mut self, outgoing: &Outgoing, now: u64) {
+    fn finish(&mut self, producer: &RecordProducer, now: u64) {
         while let Ok(Fired { partition, due, result }) = self.fired.1.try_recv() {
             let Some(waiting) = self.partitions.get_mut(&partition) else { continue };
             if let Err(code) = result {
@@ -291,7 +291,7 @@ impl Runner {
             let (key, headers) = (wire::waiting_key(&message), wire::done(&message, due.1));
             let record = Record { topic: &self.timers, partition, key: Some(key.as_bytes()), payload: None, headers };
             // Without its tombstone it is published again after the next change of the owner.
-            let _sent = outgoing.send(record, Box::new(|_| {}));
+            let _sent = producer.send(record, Box::new(|_| {}));
         }
     }
 }

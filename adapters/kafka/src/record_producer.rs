@@ -25,7 +25,7 @@ const TICK: Duration = Duration::from_millis(250);
 const LAST: Duration = Duration::from_secs(5);
 
 /// Sends records. One for everybody on a connection, so that the order of calls is the order of a partition.
-pub(crate) struct Outgoing {
+pub(crate) struct RecordProducer {
     producer: Arc<BaseProducer<Reports>>,
     stop: Arc<AtomicBool>,
 }
@@ -62,7 +62,7 @@ impl ProducerContext<NoCustomPartitioner> for Reports {
     }
 }
 
-impl Outgoing {
+impl RecordProducer {
     /// Starts a producer and its thread, which holds `keep` until everything is written.
     ///
     /// Records never time out in the client: it goes on trying, in order, for as long as the connection is open. Who
@@ -100,7 +100,7 @@ impl Outgoing {
         Ok(Self { producer, stop })
     }
 
-    pub(crate) fn producer(&self) -> &Arc<BaseProducer<Reports>> {
+    pub(crate) fn raw(&self) -> &Arc<BaseProducer<Reports>> {
         &self.producer
     }
 
@@ -138,13 +138,13 @@ impl Queue for BaseProducer<Reports> {
     }
 }
 
-impl std::fmt::Debug for Outgoing {
+impl std::fmt::Debug for RecordProducer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Outgoing").field("in_flight", &self.producer.in_flight_count()).finish_non_exhaustive()
+        f.debug_struct("RecordProducer").field("in_flight", &self.producer.in_flight_count()).finish_non_exhaustive()
     }
 }
 
-impl Drop for Outgoing {
+impl Drop for RecordProducer {
     fn drop(&mut self) {
         // The thread holds the last reference: librdkafka's own end may take a while.
         self.stop.store(true, Ordering::Relaxed);
