@@ -10,11 +10,11 @@
 //! (KIP-932) would do the same on the brokers from 4.2 on, once the client has them.
 
 mod broadcast;
-mod desk;
 mod entry;
 mod ledger;
 mod log;
 mod messages;
+mod worker;
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ use partitura_broker::{Error, ErrorKind, Result, SubscriptionName, TopicName};
 use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use self::broadcast::BroadcastClaim;
-use self::desk::{Desk, Task};
+use self::worker::{ClaimLogWorker, Task};
 use crate::core::Core;
 
 /// One topic of a shared subscription. The work is done by a task, which goes on while nobody asks for messages.
@@ -45,10 +45,10 @@ impl SharedClaim {
         group: &str,
         ahead: usize,
     ) -> Result<Self> {
-        let desk = Desk::open(core, topic, subscription, group, ahead).await?;
+        let worker = ClaimLogWorker::open(core, topic, subscription, group, ahead).await?;
         let (tasks, asked) = mpsc::unbounded_channel();
         let (granted, received) = mpsc::unbounded_channel();
-        tokio::spawn(desk.work(asked, granted));
+        tokio::spawn(worker.work(asked, granted));
         Ok(Self { tasks, granted: received })
     }
 

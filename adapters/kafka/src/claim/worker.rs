@@ -41,7 +41,7 @@ pub(super) enum Task {
 }
 
 /// Follows the log of one topic of a shared subscription, claims and settles.
-pub(super) struct Desk {
+pub(super) struct ClaimLogWorker {
     core: Arc<Core>,
     topic: TopicName,
     log: String,
@@ -71,7 +71,7 @@ struct Unconfirmed {
     changed: Notify,
 }
 
-impl Desk {
+impl ClaimLogWorker {
     /// Reads the log to its end, and then the messages from the floor on.
     pub(super) async fn open(
         core: &Arc<Core>,
