@@ -24,13 +24,13 @@ const FROM: &str = "replies";
 
 /// An inbox.
 #[derive(Debug)]
-pub(crate) struct Mailbox {
+pub(crate) struct KafkaInbox {
     address: InboxAddress,
     reader: Reader<Message>,
     waiting: std::vec::IntoIter<Message>,
 }
 
-impl Mailbox {
+impl KafkaInbox {
     pub(crate) async fn open(core: &Arc<Core>) -> Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let partitions = partitions(core).await?;
@@ -47,7 +47,7 @@ impl Mailbox {
 }
 
 #[async_trait]
-impl Inbox for Mailbox {
+impl Inbox for KafkaInbox {
     fn address(&self) -> &InboxAddress {
         &self.address
     }

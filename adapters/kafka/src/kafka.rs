@@ -16,9 +16,9 @@ use crate::consumer::{KafkaConsumer, Shared};
 use crate::core::{Core, SYSTEM};
 use crate::delay::Registry;
 use crate::forwarding_consumer::WithTimers;
-use crate::inbox::Mailbox;
+use crate::inbox::KafkaInbox;
 use crate::options::Options;
-use crate::producer::Publisher;
+use crate::producer::KafkaProducer;
 use crate::{error, names, subscription, topology};
 
 /// A connection to Apache Kafka, 3.7 or later.
@@ -105,7 +105,7 @@ impl Broker for Kafka {
 
     async fn producer(&self, options: ProducerOptions) -> Result<Box<dyn Producer>> {
         self.core.client.ensure_open("producer")?;
-        Ok(Box::new(Publisher::new(self.core.clone(), options)))
+        Ok(Box::new(KafkaProducer::new(self.core.clone(), options)))
     }
 
     async fn consumer(&self, options: ConsumerOptions) -> Result<Box<dyn Consumer>> {
@@ -129,7 +129,7 @@ impl Broker for Kafka {
 
     async fn inbox(&self) -> Result<Box<dyn Inbox>> {
         self.core.client.ensure_open("inbox")?;
-        Ok(Box::new(Mailbox::open(&self.core).await?))
+        Ok(Box::new(KafkaInbox::open(&self.core).await?))
     }
 
     fn has_subscribers(&self, _topic: &TopicName) -> bool {

@@ -27,7 +27,7 @@ const PART: usize = 100;
 const PARTS: usize = 8;
 
 /// Publishes through the connection's one librdkafka producer.
-pub(crate) struct Publisher {
+pub(crate) struct KafkaProducer {
     core: Arc<Core>,
     options: ProducerOptions,
     /// Held while a batch is queued: batches do not mix, and their order is that of the first polls.
@@ -36,7 +36,7 @@ pub(crate) struct Publisher {
     keyless: AtomicUsize,
 }
 
-impl Publisher {
+impl KafkaProducer {
     pub(crate) fn new(core: Arc<Core>, options: ProducerOptions) -> Self {
         let window = Arc::new(Semaphore::new(options.window.get().min(Semaphore::MAX_PERMITS)));
         Self { core, options, turns: Turns::new(()), window, keyless: AtomicUsize::new(0) }
@@ -149,7 +149,7 @@ impl Publisher {
 }
 
 #[async_trait]
-impl Producer for Publisher {
+impl Producer for KafkaProducer {
     async fn publish(&self, batch: Vec<Message>) -> Vec<Result<Receipt>> {
         if self.core.is_closed() {
             return batch.iter().map(|_| Err(error::closed("publish"))).collect();
@@ -177,9 +177,9 @@ impl Producer for Publisher {
     }
 }
 
-impl fmt::Debug for Publisher {
+impl fmt::Debug for KafkaProducer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Publisher").field("options", &self.options).finish_non_exhaustive()
+        f.debug_struct("KafkaProducer").field("options", &self.options).finish_non_exhaustive()
     }
 }
 
