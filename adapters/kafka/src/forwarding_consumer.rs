@@ -3,23 +3,23 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use partitura_broker::{AckToken, Consumer, Event, Partition, Result};
 
-use crate::delay::Timers;
+use crate::delay::DelayForwarder;
 
-/// A consumer that keeps the timers of its topics running.
+/// A consumer that keeps the forwarders of its topics running.
 #[derive(Debug)]
-pub(crate) struct WithTimers {
+pub(crate) struct ForwardingConsumer {
     consumer: Box<dyn Consumer>,
-    _timers: Vec<Arc<Timers>>,
+    _forwarders: Vec<Arc<DelayForwarder>>,
 }
 
-impl WithTimers {
-    pub(crate) fn new(consumer: Box<dyn Consumer>, timers: Vec<Arc<Timers>>) -> Self {
-        Self { consumer, _timers: timers }
+impl ForwardingConsumer {
+    pub(crate) fn new(consumer: Box<dyn Consumer>, forwarders: Vec<Arc<DelayForwarder>>) -> Self {
+        Self { consumer, _forwarders: forwarders }
     }
 }
 
 #[async_trait]
-impl Consumer for WithTimers {
+impl Consumer for ForwardingConsumer {
     async fn next(&mut self) -> Result<Event> {
         self.consumer.next().await
     }

@@ -14,8 +14,8 @@ use crate::claims::{BroadcastClaims, SharedClaims};
 use crate::client::REQUEST_TIMEOUT;
 use crate::consumer::{KafkaConsumer, Shared};
 use crate::core::{Core, SYSTEM};
-use crate::delay::Registry;
-use crate::forwarding_consumer::WithTimers;
+use crate::delay::DelayForwarders;
+use crate::forwarding_consumer::ForwardingConsumer;
 use crate::inbox::KafkaInbox;
 use crate::options::Options;
 use crate::producer::KafkaProducer;
@@ -25,7 +25,7 @@ use crate::{error, names, subscription, topology};
 #[derive(Debug)]
 pub struct Kafka {
     core: Arc<Core>,
-    timers: Registry,
+    forwarders: DelayForwarders,
     /// The consumers that are members of a group. They leave it with the close.
     members: Mutex<Vec<Weak<Shared>>>,
 }
@@ -43,7 +43,7 @@ impl Kafka {
     /// Safe.
     pub async fn connect(url: &str, options: Options) -> Result<Self> {
         let core = Arc::new(Core::connect(url, options).await?);
-        Ok(Self { core, timers: Registry::default(), members: Mutex::default() })
+        Ok(Self { core, forwarders: DelayForwarders::default(), members: Mutex::default() })
     }
 
     /// The admin client that this connection uses, for requests that the contract does not have. `None` after the close.
@@ -114,17 +114,17 @@ impl Broker for Kafka {
             return Err(Error::new(ErrorKind::InvalidArgument, "consumer", "a consumer needs at least one topic"));
         };
         let shared = self.core.topics.route(first).await?.shared;
-        let mut timers = Vec::with_capacity(options.topics.len());
+        let mut forwarders = Vec::with_capacity(options.topics.len());
         for topic in &options.topics {
             self.core.topics.route(topic).await?;
-            timers.push(self.timers.timers(&self.core, topic)?);
+            forwarders.push(self.forwarders.forwarder(&self.core, topic)?);
         }
         let consumer = match &options.subscription {
             None => self.broadcast(&options, first).await?,
             Some(subscription) if shared => self.shared(&options, subscription).await?,
             Some(subscription) => self.ordered(&options, subscription).await?,
         };
-        Ok(Box::new(WithTimers::new(consumer, timers)))
+        Ok(Box::new(ForwardingConsumer::new(consumer, forwarders)))
     }
 
     async fn inbox(&self) -> Result<Box<dyn Inbox>> {

@@ -6,15 +6,15 @@
 //! waits for the confirm, and only then writes a tombstone. A crash in between publishes it once more under the same id.
 //!
 //! * **Memory.** The index is a due time and an offset for each message. Contents are in memory only of those that fall due
-//!   next, and are read again for others when their turn comes: `waiting`, `reload`.
+//!   next, and are read again for others when their turn comes: `index`, `reload`.
 //! * **A successor** reads from the lowest offset that waits, which the owner commits.
 //! * **What goes wrong.** A partition whose topic refuses everything waits longer and longer; a message that alone is refused
-//!   is tried later, and the others go on: `runner`. Timers that end by a failure or a panic are started again.
+//!   is tried later, and the others go on: `forwarding`. DelayForwarder that end by a failure or a panic are started again.
 
+mod forwarding;
+mod index;
 mod memory;
 mod reload;
-mod runner;
-mod waiting;
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -25,9 +25,9 @@ use std::time::{Duration, Instant};
 use partitura_broker::telemetry::TARGET;
 use partitura_broker::{Result, TopicName};
 
+use self::forwarding::Forwarding;
+use self::index::BACKOFF;
 use self::memory::Memory;
-use self::runner::Runner;
-use self::waiting::BACKOFF;
 use crate::core::Core;
 use crate::stop::Stop;
 use crate::{error, names};
@@ -39,17 +39,17 @@ const NAP: Duration = Duration::from_millis(50);
 
 /// The timers that run on a connection, and the memory that they share.
 #[derive(Debug, Default)]
-pub(crate) struct Registry {
+pub(crate) struct DelayForwarders {
     memory: Memory,
-    running: Mutex<HashMap<TopicName, Weak<Timers>>>,
+    running: Mutex<HashMap<TopicName, Weak<DelayForwarder>>>,
 }
 
-impl Registry {
+impl DelayForwarders {
     /// The timers of a topic, which run for as long as somebody holds them. Must be called within tokio's runtime.
-    pub(crate) fn timers(&self, core: &Arc<Core>, topic: &TopicName) -> Result<Arc<Timers>> {
+    pub(crate) fn forwarder(&self, core: &Arc<Core>, topic: &TopicName) -> Result<Arc<DelayForwarder>> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(timers) = running.get(topic).and_then(Weak::upgrade) {
-            return Ok(timers);
+        if let Some(forwarder) = running.get(topic).and_then(Weak::upgrade) {
+            return Ok(forwarder);
         }
         let started = start(core, topic, self.memory.clone())?;
         running.insert(topic.clone(), Arc::downgrade(&started));
@@ -59,26 +59,27 @@ impl Registry {
 
 /// The timers of one topic at work. Dropping it ends them; another process takes them over.
 #[derive(Debug)]
-pub(crate) struct Timers(Arc<Stop>);
+pub(crate) struct DelayForwarder(Arc<Stop>);
 
-impl Drop for Timers {
+impl Drop for DelayForwarder {
     fn drop(&mut self) {
         self.0.stop();
     }
 }
 
 /// Starts the timers of a topic. Must be called within tokio's runtime.
-fn start(core: &Arc<Core>, topic: &TopicName, memory: Memory) -> Result<Arc<Timers>> {
+fn start(core: &Arc<Core>, topic: &TopicName, memory: Memory) -> Result<Arc<DelayForwarder>> {
     let stop = Stop::new();
     core.stop_on_close(&stop);
     let watched = core.topics.watch(&names::timers(topic));
     let (weak, named, stopped) = (Arc::downgrade(core), topic.clone(), stop.clone());
-    let run = move || supervise(&named, &stopped, || Runner::start(&weak, &named, &watched, &memory)?.run(&stopped));
+    let run =
+        move || supervise(&named, &stopped, || Forwarding::start(&weak, &named, &watched, &memory)?.run(&stopped));
     thread::Builder::new()
         .name("kafka-timers".into())
         .spawn(run)
         .map_err(|source| error::thread("subscribe", source))?;
-    Ok(Arc::new(Timers(stop)))
+    Ok(Arc::new(DelayForwarder(stop)))
 }
 
 /// Runs until it ends by itself or is to stop. After a failure or a panic it runs again, a little later.

@@ -12,7 +12,7 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-use super::waiting::Due;
+use super::index::Due;
 use crate::callbacks::Callbacks;
 use crate::stop::Stop;
 use crate::{names, wire};

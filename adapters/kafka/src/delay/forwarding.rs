@@ -10,9 +10,9 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
 
+use super::index::{DelayIndex, Due};
 use super::memory::Memory;
 use super::reload::{self, Answer, Request};
-use super::waiting::{Due, Waiting};
 use crate::birth::Birth;
 use crate::callbacks::{Callbacks, Change, assigned_of};
 use crate::core::Core;
@@ -40,7 +40,7 @@ struct Fired {
 }
 
 /// The timers of a topic, until something goes wrong with them.
-pub(super) struct Runner {
+pub(super) struct Forwarding {
     core: Weak<Core>,
     consumer: BaseConsumer<Callbacks>,
     topic: TopicName,
@@ -48,13 +48,13 @@ pub(super) struct Runner {
     watched: Arc<Watched>,
     birth: Birth,
     memory: Memory,
-    partitions: HashMap<u32, Waiting>,
+    partitions: HashMap<u32, DelayIndex>,
     fired: (mpsc::Sender<Fired>, mpsc::Receiver<Fired>),
     reloaded: (mpsc::Sender<Answer>, mpsc::Receiver<Answer>),
     commit_next: Instant,
 }
 
-impl Runner {
+impl Forwarding {
     pub(super) fn start(core: &Weak<Core>, topic: &TopicName, watched: &Arc<Watched>, memory: &Memory) -> Result<Self> {
         let strong = core.upgrade().ok_or_else(|| error::closed("subscribe"))?;
         let mut config = strong.target().consumer_config(&format!("partitura-timers.{topic}"), Duration::ZERO);
@@ -168,7 +168,7 @@ impl Runner {
                 let position = position.filter(|position| !position.birth.differs(self.birth));
                 let from = position.map_or(0, |position| position.offset);
                 start.set_partition_offset(&self.timers, names::partition(*partition), Offset::Offset(from))?;
-                self.partitions.insert(*partition, Waiting::new(self.memory.clone(), from));
+                self.partitions.insert(*partition, DelayIndex::new(self.memory.clone(), from));
             }
         }
         self.consumer.incremental_assign(&start)
@@ -307,7 +307,7 @@ fn say(topic: &TopicName, partition: u32, code: RDKafkaErrorCode, wait: Option<D
     }
 }
 
-fn take_up(partitions: &mut HashMap<u32, Waiting>, topic: &TopicName, record: &BorrowedMessage<'_>) {
+fn take_up(partitions: &mut HashMap<u32, DelayIndex>, topic: &TopicName, record: &BorrowedMessage<'_>) {
     let Some(waiting) = u32::try_from(record.partition()).ok().and_then(|p| partitions.get_mut(&p)) else { return };
     waiting.next = waiting.next.max(record.offset() + 1);
     if let Some(payload) = record.payload() {

@@ -28,7 +28,7 @@ const BYTES_FIRING: usize = 8 << 20;
 ///
 /// All of it is in the index. Contents are there of those that fall due first, up to the *horizon*.
 #[derive(Debug)]
-pub(super) struct Waiting {
+pub(super) struct DelayIndex {
     index: BTreeSet<Due>,
     contents: BTreeMap<Due, Message>,
     /// The contents of everything up to here are there, as long as they are not on their way; `None` is everything.
@@ -54,7 +54,7 @@ pub(super) struct Waiting {
     blocked: Option<Instant>,
 }
 
-impl Waiting {
+impl DelayIndex {
     pub(super) fn new(memory: Memory, next: i64) -> Self {
         Self {
             index: BTreeSet::new(),
@@ -238,7 +238,7 @@ impl Waiting {
     }
 }
 
-impl Drop for Waiting {
+impl Drop for DelayIndex {
     fn drop(&mut self) {
         self.memory.free(self.bytes);
     }
@@ -258,7 +258,7 @@ mod tests {
     fn contents_are_kept_of_what_falls_due_next_and_memory_is_bounded() {
         const SIZE: usize = 100_000;
         let memory = Memory::default();
-        let mut waiting = Waiting::new(memory.clone(), 0);
+        let mut waiting = DelayIndex::new(memory.clone(), 0);
         // The last ones first.
         for offset in 0..2_000_i64 {
             waiting.insert((10_000 - offset as u64, offset), SIZE, || message(SIZE));
@@ -292,7 +292,7 @@ mod tests {
 
     #[test]
     fn what_comes_while_contents_are_read_again_is_not_taken_for_read() {
-        let mut waiting = Waiting::new(Memory::default(), 0);
+        let mut waiting = DelayIndex::new(Memory::default(), 0);
         waiting.complete = true;
         (waiting.horizon, waiting.reloading) = (Some((1, 0)), true);
         for offset in 1..=3 {
@@ -309,7 +309,7 @@ mod tests {
 
     #[test]
     fn one_that_is_refused_holds_up_nobody_and_a_partition_that_refuses_all_waits() {
-        let mut waiting = Waiting::new(Memory::default(), 5);
+        let mut waiting = DelayIndex::new(Memory::default(), 5);
         waiting.complete = true;
         for offset in 0..3 {
             waiting.insert((1, offset), 1, || message(1));
@@ -329,7 +329,7 @@ mod tests {
 
     #[test]
     fn the_floor_is_the_lowest_that_waits_or_is_on_its_way() {
-        let mut waiting = Waiting::new(Memory::default(), 10);
+        let mut waiting = DelayIndex::new(Memory::default(), 10);
         assert_eq!(waiting.floor(), 10);
         waiting.complete = true;
         waiting.insert((7, 3), 1, || message(1));
