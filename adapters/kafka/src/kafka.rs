@@ -12,7 +12,7 @@ use rdkafka::producer::Producer as _;
 
 use crate::claims::{BroadcastClaims, SharedClaims};
 use crate::client::REQUEST_TIMEOUT;
-use crate::consumer::{KafkaConsumer, Shared};
+use crate::consumer::{KafkaConsumer, Membership};
 use crate::core::{Core, SYSTEM};
 use crate::delay::DelayForwarders;
 use crate::forwarding_consumer::ForwardingConsumer;
@@ -27,7 +27,7 @@ pub struct Kafka {
     core: Arc<Core>,
     forwarders: DelayForwarders,
     /// The consumers that are members of a group. They leave it with the close.
-    members: Mutex<Vec<Weak<Shared>>>,
+    members: Mutex<Vec<Weak<Membership>>>,
 }
 
 impl Kafka {
@@ -78,7 +78,7 @@ impl Kafka {
         Ok(Box::new(consumer))
     }
 
-    fn leave_on_close(&self, member: &Arc<Shared>) {
+    fn leave_on_close(&self, member: &Arc<Membership>) {
         let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
         members.retain(|member| member.strong_count() > 0);
         members.push(Arc::downgrade(member));

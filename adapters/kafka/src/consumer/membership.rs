@@ -7,7 +7,7 @@ use super::state::State;
 use crate::error;
 
 /// What the polling thread and the consumer share.
-pub(crate) struct Shared {
+pub(crate) struct Membership {
     state: Mutex<State>,
     /// There may be an event.
     pub(super) arrived: Arc<Notify>,
@@ -22,7 +22,7 @@ pub(crate) struct Shared {
     pub(super) gone: AtomicBool,
 }
 
-impl Shared {
+impl Membership {
     pub(super) fn new(state: State) -> Self {
         Self {
             state: Mutex::new(state),
@@ -48,7 +48,7 @@ impl Shared {
 
     /// Waits until the group knows that the consumer has left.
     pub(crate) async fn gone(&self) {
-        self.wait_for(|shared| shared.gone.load(Ordering::Relaxed)).await;
+        self.wait_for(|membership| membership.gone.load(Ordering::Relaxed)).await;
     }
 
     pub(super) async fn wait_for(&self, reached: impl Fn(&Self) -> bool) {

@@ -24,7 +24,7 @@ use rdkafka::consumer::BaseConsumer;
 use tracing::Span;
 
 use self::janitor::Janitor;
-pub(crate) use self::membership::Shared;
+pub(crate) use self::membership::Membership;
 use self::state::State;
 use self::takeover::Topics;
 use self::worker::Worker;
@@ -37,7 +37,7 @@ const JOIN: Duration = Duration::from_secs(5);
 
 /// One member of an ordered subscription.
 pub(crate) struct KafkaConsumer {
-    shared: Arc<Shared>,
+    membership: Arc<Membership>,
     span: Span,
 }
 
@@ -55,10 +55,10 @@ impl KafkaConsumer {
         subscription::verify(core, &group, &topics).await?;
         let config = core.target().consumer_config(&group, options.revoke_within);
         let state = State::new(core.next_consumer(), topics.clone(), options.credit);
-        let shared = Arc::new(Shared::new(state));
+        let membership = Arc::new(Membership::new(state));
         let janitor = Janitor::new(core, &topics).await?;
         let topics = Topics::new(core, topics);
-        let (started, within) = (shared.clone(), options.revoke_within);
+        let (started, within) = (membership.clone(), options.revoke_within);
         let start = move || {
             let consumer = BaseConsumer::from_config_and_context(&config, Callbacks::default())
                 .map_err(|source| error::error("subscribe", source))?;
@@ -68,20 +68,20 @@ impl KafkaConsumer {
             worker.and_then(spawn).map(drop).map_err(|source| error::thread("subscribe", source))
         };
         // From here on, dropping it leaves the group.
-        let member = Self { shared, span: telemetry::consumer_span(SYSTEM, &options.topics, Some(subscription)) };
+        let member = Self { membership, span: telemetry::consumer_span(SYSTEM, &options.topics, Some(subscription)) };
         core.client.blocking("subscribe", start).await??;
         Ok(member)
     }
 
     /// The part of this consumer that a close of the connection needs.
-    pub(crate) fn membership(&self) -> &Arc<Shared> {
-        &self.shared
+    pub(crate) fn membership(&self) -> &Arc<Membership> {
+        &self.membership
     }
 
     /// Waits a while for the group to say which partitions are whose.
     pub(crate) async fn joined(&self) {
-        let joined = self.shared.wait_for(|shared| {
-            let state = shared.state();
+        let joined = self.membership.wait_for(|membership| {
+            let state = membership.state();
             state.end.is_some() || (state.joined && !state.is_opening())
         });
         let _later = tokio::time::timeout(JOIN, joined).await;
@@ -89,14 +89,14 @@ impl KafkaConsumer {
 
     /// Waits until the brokers have all settlements up to now.
     async fn committed(&self) -> Result<()> {
-        let settled = self.shared.state().settled;
-        self.shared.hurry.store(true, Ordering::Relaxed);
-        let done = |shared: &Shared| {
-            let state = shared.state();
-            state.committed >= settled || state.end.is_some() || shared.left.load(Ordering::Relaxed)
+        let settled = self.membership.state().settled;
+        self.membership.hurry.store(true, Ordering::Relaxed);
+        let done = |membership: &Membership| {
+            let state = membership.state();
+            state.committed >= settled || state.end.is_some() || membership.left.load(Ordering::Relaxed)
         };
-        self.shared.wait_for(done).await;
-        let state = self.shared.state();
+        self.membership.wait_for(done).await;
+        let state = self.membership.state();
         match &state.end {
             Some(error) if state.committed < settled => Err(error.duplicate()),
             _ => Ok(()),
@@ -109,7 +109,7 @@ impl Consumer for KafkaConsumer {
     async fn next(&mut self) -> Result<Event> {
         loop {
             {
-                let mut state = self.shared.state();
+                let mut state = self.membership.state();
                 if let Some(error) = &state.end {
                     return Err(error.duplicate());
                 }
@@ -117,12 +117,12 @@ impl Consumer for KafkaConsumer {
                     return Ok(event);
                 }
             }
-            self.shared.arrived.notified().await;
+            self.membership.arrived.notified().await;
         }
     }
 
     fn settle(&mut self, tokens: &[AckToken]) {
-        let stale = self.shared.state().settle(tokens);
+        let stale = self.membership.state().settle(tokens);
         self.span.in_scope(|| telemetry::stale_settlements(SYSTEM, stale));
     }
 
@@ -131,16 +131,16 @@ impl Consumer for KafkaConsumer {
     }
 
     async fn release(&mut self, partitions: &[Partition]) -> Result<()> {
-        self.shared.state().release(partitions);
+        self.membership.state().release(partitions);
         // The last commit of what goes follows at once; this one is for what stays, and for who waits.
         self.committed().await
     }
 
     async fn close(self: Box<Self>) -> Result<()> {
-        let settled = self.shared.state().settled;
-        self.shared.stop.store(true, Ordering::Relaxed);
-        self.shared.gone().await;
-        let state = self.shared.state();
+        let settled = self.membership.state().settled;
+        self.membership.stop.store(true, Ordering::Relaxed);
+        self.membership.gone().await;
+        let state = self.membership.state();
         if state.committed < settled {
             let text = "the last settlements could not be committed; their messages come again";
             return Err(Error::new(partitura_broker::ErrorKind::Disconnected, "close", text));
@@ -151,13 +151,13 @@ impl Consumer for KafkaConsumer {
 
 impl Drop for KafkaConsumer {
     fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::Relaxed);
+        self.membership.stop.store(true, Ordering::Relaxed);
     }
 }
 
 impl fmt::Debug for KafkaConsumer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let topics: Vec<_> = self.shared.state().names().cloned().collect();
+        let topics: Vec<_> = self.membership.state().names().cloned().collect();
         f.debug_struct("KafkaConsumer").field("topics", &topics).finish_non_exhaustive()
     }
 }

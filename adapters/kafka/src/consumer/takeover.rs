@@ -13,7 +13,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio::runtime::Handle;
 
 use super::log::Log;
-use super::membership::Shared;
+use super::membership::Membership;
 use super::source::Source;
 use crate::birth::Birth;
 use crate::callbacks::Callbacks;
@@ -121,10 +121,10 @@ impl Pending {
         &mut self,
         consumer: &Arc<BaseConsumer<Callbacks>>,
         topics: &Topics,
-        shared: &Shared,
+        membership: &Membership,
         answer: bool,
     ) {
-        match self.try_to(consumer, topics, shared) {
+        match self.try_to(consumer, topics, membership) {
             Ok(()) => {
                 self.failures = 0;
                 self.next = Instant::now() + INCOMPLETE;
@@ -136,7 +136,7 @@ impl Pending {
                     tracing::warn!(target: TARGET, %error, "retrying to take over partitions");
                 }
                 let partitions: Vec<u32> = self.partitions.iter().copied().collect();
-                shared.state().forget(&partitions);
+                membership.state().forget(&partitions);
                 if answer && let Err(error) = consumer.incremental_assign(&TopicPartitionList::new()) {
                     tracing::warn!(target: TARGET, %error, "answering the group");
                 }
@@ -144,10 +144,15 @@ impl Pending {
         }
     }
 
-    fn try_to(&mut self, consumer: &Arc<BaseConsumer<Callbacks>>, topics: &Topics, shared: &Shared) -> KafkaResult<()> {
+    fn try_to(
+        &mut self,
+        consumer: &Arc<BaseConsumer<Callbacks>>,
+        topics: &Topics,
+        membership: &Membership,
+    ) -> KafkaResult<()> {
         let complete = self.complete(consumer, topics)?;
         // After a first try that failed.
-        shared.state().forget(&complete);
+        membership.state().forget(&complete);
         let mut start = TopicPartitionList::new();
         if !complete.is_empty() {
             topics.look();
@@ -164,12 +169,12 @@ impl Pending {
                     let distrusted = self.void.contains(&(*partition, at));
                     let log = read_place(&committed, &ends, name, number, births[at], distrusted)?;
                     start.add_partition_offset(name, number, Offset::Offset(log.start()))?;
-                    let source = Source::split(consumer, topic, number, &shared.arrived);
+                    let source = Source::split(consumer, topic, number, &membership.arrived);
                     shares.push((log, source.ok_or(KafkaError::Subscription(topic.to_string()))?));
                 }
                 taken.push((*partition, shares));
             }
-            let mut state = shared.state();
+            let mut state = membership.state();
             taken.into_iter().for_each(|(partition, shares)| state.take_over(partition, shares));
         }
         consumer.incremental_assign(&start)?;
@@ -177,7 +182,7 @@ impl Pending {
             self.partitions.remove(partition);
             self.void.retain(|(void, _)| void != partition);
         }
-        shared.state().joined = true;
+        membership.state().joined = true;
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::committer::Committer;
 use super::janitor::Janitor;
-use super::membership::Shared;
+use super::membership::Membership;
 use super::takeover::{Pending, Topics};
 use crate::callbacks::{Callbacks, Change, assigned_of};
 use crate::core::SYSTEM;
@@ -36,7 +36,7 @@ const LAST_COMMIT: Duration = Duration::from_secs(10);
 pub(super) struct Worker {
     consumer: Arc<BaseConsumer<Callbacks>>,
     committer: Committer,
-    shared: Arc<Shared>,
+    membership: Arc<Membership>,
     topics: Topics,
     janitor: Janitor,
     within: Duration,
@@ -72,7 +72,7 @@ struct Commit {
 impl Worker {
     pub(super) fn new(
         consumer: BaseConsumer<Callbacks>,
-        shared: Arc<Shared>,
+        membership: Arc<Membership>,
         topics: Topics,
         janitor: Janitor,
         within: Duration,
@@ -82,7 +82,7 @@ impl Worker {
         Ok(Self {
             consumer,
             committer,
-            shared,
+            membership,
             topics,
             janitor,
             within,
@@ -102,14 +102,14 @@ impl Worker {
         if let Err(source) = self.consumer.subscribe(&[self.topics.names[0].as_str()]) {
             self.end(error::error("subscribe", source));
         }
-        while !self.shared.stop.load(Ordering::Relaxed) {
+        while !self.membership.stop.load(Ordering::Relaxed) {
             self.listen();
             self.take_up_changes();
             self.revoke();
             self.commit();
             self.renew();
             self.janitor.clean();
-            self.shared.progress.send_replace(());
+            self.membership.progress.send_replace(());
         }
         self.leave();
     }
@@ -132,7 +132,7 @@ impl Worker {
             Some(Err(error)) => self.failed(error),
             None => {}
         }
-        let troubles = self.shared.state().troubles();
+        let troubles = self.membership.state().troubles();
         troubles.into_iter().for_each(|error| self.failed(error));
     }
 
@@ -150,13 +150,13 @@ impl Worker {
 
     /// Takes everything from the consumer, and says why.
     fn end(&self, error: Error) {
-        let mut state = self.shared.state();
+        let mut state = self.membership.state();
         let all = state.owned();
         state.lose(&all);
         state.end.get_or_insert(error);
         drop(state);
-        self.shared.arrived.notify_one();
-        self.shared.stop.store(true, Ordering::Relaxed);
+        self.membership.arrived.notify_one();
+        self.membership.stop.store(true, Ordering::Relaxed);
     }
 
     fn take_up_changes(&mut self) {
@@ -177,15 +177,15 @@ impl Worker {
     }
 
     fn take_over(&mut self, answer: bool) {
-        self.pending.take_over(&self.consumer, &self.topics, &self.shared, answer);
+        self.pending.take_over(&self.consumer, &self.topics, &self.membership, answer);
         // So that the brokers learn at once that an owner is at work.
         self.commit_next = Instant::now();
     }
 
     fn give_back(&mut self, partitions: Vec<u32>, again: bool) {
         self.pending.forget(&partitions);
-        self.shared.state().revoke(&partitions, self.within);
-        self.shared.arrived.notify_one();
+        self.membership.state().revoke(&partitions, self.within);
+        self.membership.arrived.notify_one();
         let deadline = Instant::now() + self.within;
         self.revoking = Some(Revocation { partitions, deadline, closing: None, again });
     }
@@ -196,7 +196,7 @@ impl Worker {
             return;
         }
         self.renew_next = Instant::now() + COMMIT_EVERY;
-        let outdated = self.shared.state().outdated(&self.topics.births());
+        let outdated = self.membership.state().outdated(&self.topics.births());
         for (partition, rewound) in &outdated {
             for (topic, _) in rewound.iter().enumerate().filter(|(_, rewound)| **rewound) {
                 tracing::warn!(target: TARGET, topic = %self.topics.names[topic], partition, "the offsets went back");
@@ -210,12 +210,12 @@ impl Worker {
     }
 
     fn lost(&mut self, partitions: &[u32]) {
-        let mut state = self.shared.state();
+        let mut state = self.membership.state();
         state.lose(partitions);
         state.forget(partitions);
         drop(state);
         self.pending.forget(partitions);
-        self.shared.arrived.notify_one();
+        self.membership.arrived.notify_one();
         self.unassign(partitions);
     }
 
@@ -227,18 +227,18 @@ impl Worker {
             return self.lost(&partitions);
         }
         if revocation.closing.is_none() {
-            let mut state = self.shared.state();
+            let mut state = self.membership.state();
             if state.awaits(&revocation.partitions) {
                 if Instant::now() < revocation.deadline {
                     return;
                 }
                 state.lose(&revocation.partitions);
-                self.shared.arrived.notify_one();
+                self.membership.arrived.notify_one();
             }
             revocation.closing = Some(Instant::now() + LAST_COMMIT);
         }
         if self.commit.is_none() && revocation.closing.is_some_and(|until| Instant::now() < until) {
-            let positions = self.shared.state().closing(&revocation.partitions);
+            let positions = self.membership.state().closing(&revocation.partitions);
             self.send(positions, true);
         } else if self.commit.is_none() {
             self.hand_over();
@@ -247,7 +247,7 @@ impl Worker {
 
     fn hand_over(&mut self) {
         let Some(Revocation { partitions, again, .. }) = self.revoking.take() else { return };
-        self.shared.state().forget(&partitions);
+        self.membership.state().forget(&partitions);
         self.unassign(&partitions);
         if again {
             self.pending.add(partitions);
@@ -264,15 +264,15 @@ impl Worker {
     /// Hears what became of the last commit, and sends the next.
     fn commit(&mut self) {
         self.hear();
-        let hurry = self.shared.hurry.load(Ordering::Relaxed);
+        let hurry = self.membership.hurry.load(Ordering::Relaxed);
         let now = Instant::now();
         let closing = self.revoking.as_ref().is_some_and(|revocation| revocation.closing.is_some());
         if self.commit.is_some() || closing || (now < self.commit_next && !hurry) {
             return;
         }
         self.commit_next = now + COMMIT_EVERY;
-        self.shared.hurry.store(false, Ordering::Relaxed);
-        let mut state = self.shared.state();
+        self.membership.hurry.store(false, Ordering::Relaxed);
+        let mut state = self.membership.state();
         let positions = state.changes();
         if positions.is_empty() {
             state.committed = state.settled;
@@ -283,7 +283,7 @@ impl Worker {
     }
 
     fn send(&mut self, positions: Vec<(usize, u32, Position)>, last: bool) {
-        let settled = self.shared.state().settled;
+        let settled = self.membership.state().settled;
         let mut list = TopicPartitionList::with_capacity(positions.len());
         for (topic, partition, position) in &positions {
             let mut element = list.add_partition(self.topics.names[*topic].as_str(), names::partition(*partition));
@@ -301,7 +301,7 @@ impl Worker {
     fn hear(&mut self) {
         let Some(result) = self.commit.as_ref().and_then(|_| self.committer.answer()) else { return };
         let Some(commit) = self.commit.take() else { return };
-        let mut state = self.shared.state();
+        let mut state = self.membership.state();
         match result {
             Ok(()) => {
                 self.failures_in_a_row = 0;
@@ -312,7 +312,7 @@ impl Worker {
                 if !commit.last {
                     let partitions: Vec<u32> = commit.positions.iter().map(|(_, partition, _)| *partition).collect();
                     state.opened(&partitions);
-                    self.shared.arrived.notify_one();
+                    self.membership.arrived.notify_one();
                 }
                 drop(state);
                 if commit.last {
@@ -331,7 +331,7 @@ impl Worker {
 
     /// Commits what is settled, and leaves the group at once.
     fn leave(mut self) {
-        let all = self.shared.state().owned();
+        let all = self.membership.state().owned();
         self.commit_all(&all);
         self.consumer.context().close();
         while let Some(change) = self.consumer.context().change() {
@@ -344,14 +344,14 @@ impl Worker {
             self.unassign(&partitions);
         }
         self.unassign_followers();
-        self.shared.state().forget(&all);
-        self.shared.left.store(true, Ordering::Relaxed);
-        let Self { consumer, committer, shared, .. } = self;
+        self.membership.state().forget(&all);
+        self.membership.left.store(true, Ordering::Relaxed);
+        let Self { consumer, committer, membership, .. } = self;
         committer.end();
         // Leaves the group. Waits for librdkafka's threads.
         drop(consumer);
-        shared.gone.store(true, Ordering::Relaxed);
-        shared.progress.send_replace(());
+        membership.gone.store(true, Ordering::Relaxed);
+        membership.progress.send_replace(());
     }
 
     /// Commits for the last time. The group is not answered before, so that nobody else begins meanwhile.
@@ -362,7 +362,7 @@ impl Worker {
         while Instant::now() < until && !all.is_empty() {
             if self.consumer.assignment_lost() {
                 // Then there is nothing to commit: it comes again, to others.
-                let mut state = self.shared.state();
+                let mut state = self.membership.state();
                 state.forget(all);
                 state.committed = state.settled;
                 return;
@@ -372,7 +372,7 @@ impl Worker {
                     return;
                 }
                 last = Some(self.failures);
-                let positions = self.shared.state().closing(all);
+                let positions = self.membership.state().closing(all);
                 self.send(positions, false);
             }
             // What still comes is not ours any more.
