@@ -1,9 +1,9 @@
 //! A consumer of a durable, ordered subscription: a member of a consumer group.
 
+mod cleanup;
 mod committer;
-mod janitor;
-mod log;
 mod membership;
+mod progress;
 mod source;
 mod state;
 mod takeover;
@@ -23,10 +23,10 @@ use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::BaseConsumer;
 use tracing::Span;
 
-use self::janitor::Janitor;
+use self::cleanup::Cleanup;
 pub(crate) use self::membership::Membership;
 use self::state::State;
-use self::takeover::Topics;
+use self::takeover::SubscribedTopics;
 use self::worker::Worker;
 use crate::callbacks::Callbacks;
 use crate::core::{Core, SYSTEM};
@@ -56,13 +56,13 @@ impl KafkaConsumer {
         let config = core.target().consumer_config(&group, options.revoke_within);
         let state = State::new(core.next_consumer(), topics.clone(), options.credit);
         let membership = Arc::new(Membership::new(state));
-        let janitor = Janitor::new(core, &topics).await?;
-        let topics = Topics::new(core, topics);
+        let cleanup = Cleanup::new(core, &topics).await?;
+        let topics = SubscribedTopics::new(core, topics);
         let (started, within) = (membership.clone(), options.revoke_within);
         let start = move || {
             let consumer = BaseConsumer::from_config_and_context(&config, Callbacks::default())
                 .map_err(|source| error::error("subscribe", source))?;
-            let worker = Worker::new(consumer, started, topics, janitor, within);
+            let worker = Worker::new(consumer, started, topics, cleanup, within);
             let spawn =
                 |worker: Worker| thread::Builder::new().name("kafka-consumer".into()).spawn(move || worker.run());
             worker.and_then(spawn).map(drop).map_err(|source| error::thread("subscribe", source))

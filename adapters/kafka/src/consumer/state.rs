@@ -5,7 +5,7 @@ use partitura_adapter_kit::TokenSlab;
 use partitura_broker::{AckToken, Assignment, Credit, Delivery, Error, Event, Partition, TopicName};
 use rdkafka::error::KafkaError;
 
-use super::log::Log;
+use super::progress::Progress;
 use super::source::Source;
 use crate::birth::Birth;
 use crate::position::Position;
@@ -68,7 +68,7 @@ struct Owned {
 /// One of the topics in an owned partition.
 #[derive(Debug)]
 struct Share {
-    log: Log,
+    progress: Progress,
     source: Source,
 }
 
@@ -120,9 +120,9 @@ impl State {
     // What the polling thread does.
 
     /// Takes over a partition; nothing of it is given out before it is [opened](Self::opened).
-    pub(super) fn take_over(&mut self, partition: u32, shares: Vec<(Log, Source)>) {
+    pub(super) fn take_over(&mut self, partition: u32, shares: Vec<(Progress, Source)>) {
         let epoch = *self.epochs.entry(partition).and_modify(|epoch| *epoch += 1).or_insert(1);
-        let shares = shares.into_iter().map(|(log, source)| Share { log, source }).collect();
+        let shares = shares.into_iter().map(|(progress, source)| Share { progress, source }).collect();
         self.partitions.insert(partition, Owned { epoch, phase: Phase::Opening, shares });
     }
 
@@ -200,8 +200,8 @@ impl State {
     pub(super) fn outdated(&self, births: &[Birth]) -> BTreeMap<u32, Vec<bool>> {
         let mut outdated = BTreeMap::new();
         for (partition, owned) in &self.partitions {
-            let rewound: Vec<bool> = owned.shares.iter().map(|share| share.log.is_rewound()).collect();
-            let differs = owned.shares.iter().zip(births).any(|(share, birth)| share.log.birth().differs(*birth));
+            let rewound: Vec<bool> = owned.shares.iter().map(|share| share.progress.is_rewound()).collect();
+            let differs = owned.shares.iter().zip(births).any(|(share, birth)| share.progress.birth().differs(*birth));
             if differs || rewound.contains(&true) {
                 outdated.insert(*partition, rewound);
             }
@@ -216,7 +216,7 @@ impl State {
 
     /// What has changed since it was last asked for, to be committed: topic, partition, position.
     pub(super) fn changes(&mut self) -> Vec<(usize, u32, Position)> {
-        self.collect(|log| std::mem::take(&mut log.dirty), None)
+        self.collect(|progress| std::mem::take(&mut progress.dirty), None)
     }
 
     /// The last word on these partitions.
@@ -226,7 +226,7 @@ impl State {
 
     fn collect(
         &mut self,
-        mut wanted: impl FnMut(&mut Log) -> bool,
+        mut wanted: impl FnMut(&mut Progress) -> bool,
         last: Option<&[u32]>,
     ) -> Vec<(usize, u32, Position)> {
         let mut changes = Vec::new();
@@ -234,9 +234,9 @@ impl State {
             if last.is_some_and(|last| !last.contains(partition)) {
                 continue;
             }
-            for (topic, Share { log, .. }) in owned.shares.iter_mut().enumerate() {
-                if wanted(log) {
-                    changes.push((topic, *partition, log.position(last.is_none())));
+            for (topic, Share { progress, .. }) in owned.shares.iter_mut().enumerate() {
+                if wanted(progress) {
+                    changes.push((topic, *partition, progress.position(last.is_none())));
                 }
             }
         }
@@ -246,8 +246,8 @@ impl State {
     /// A commit failed: its content is to be committed again.
     pub(super) fn undo(&mut self, positions: &[(usize, u32, Position)]) {
         for (topic, partition, _) in positions {
-            if let Some(log) = self.log(*partition, *topic) {
-                log.dirty = true;
+            if let Some(progress) = self.progress(*partition, *topic) {
+                progress.dirty = true;
             }
         }
     }
@@ -262,8 +262,8 @@ impl State {
         self.notices.retain(|notice| !matches!(notice, Event::Assigned(assigned) if assigned.is_empty()));
     }
 
-    fn log(&mut self, partition: u32, topic: usize) -> Option<&mut Log> {
-        self.partitions.get_mut(&partition)?.shares.get_mut(topic).map(|share| &mut share.log)
+    fn progress(&mut self, partition: u32, topic: usize) -> Option<&mut Progress> {
+        self.partitions.get_mut(&partition)?.shares.get_mut(topic).map(|share| &mut share.progress)
     }
 
     /// Makes the tokens of these partitions stale.
@@ -304,8 +304,8 @@ impl State {
     fn deliver(&mut self, partition: u32, deliveries: &mut Vec<Delivery>) {
         let Self { partitions, topics, slab, credit, troubles, .. } = self;
         let Some(owned) = partitions.get_mut(&partition).filter(|owned| owned.phase == Phase::Owned) else { return };
-        for (at, (Share { log, source }, topic)) in owned.shares.iter_mut().zip(topics).enumerate() {
-            if log.is_crowded() {
+        for (at, (Share { progress, source }, topic)) in owned.shares.iter_mut().zip(topics).enumerate() {
+            if progress.is_crowded() {
                 continue;
             }
             while deliveries.len() < BATCH {
@@ -317,7 +317,7 @@ impl State {
                     }
                     None => break,
                 };
-                if !log.wants(offset) {
+                if !progress.wants(offset) {
                     source.take();
                     continue;
                 }
@@ -326,7 +326,7 @@ impl State {
                     break;
                 }
                 let Some((_, message)) = source.take() else { break };
-                let redelivered = log.deliver(offset);
+                let redelivered = progress.deliver(offset);
                 topic.out.add(1, size);
                 let token = slab.insert(Partition(partition), owned.epoch, Held { topic: at, offset, size });
                 deliveries.push(Delivery { message, partition: Partition(partition), redelivered, token });
@@ -343,8 +343,8 @@ impl State {
                 continue;
             };
             self.topics[held.topic].out.take(1, held.size);
-            let log = self.log(token.partition.0, held.topic);
-            if log.is_some_and(|log| log.settle(held.offset)) {
+            let progress = self.progress(token.partition.0, held.topic);
+            if progress.is_some_and(|progress| progress.settle(held.offset)) {
                 self.settled += 1;
             }
         }

@@ -12,8 +12,8 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::runtime::Handle;
 
-use super::log::Log;
 use super::membership::Membership;
+use super::progress::Progress;
 use super::source::Source;
 use crate::birth::Birth;
 use crate::callbacks::Callbacks;
@@ -30,7 +30,7 @@ const BACKOFF: Backoff = Backoff { first: Duration::from_millis(50), longest: Du
 const INCOMPLETE: Duration = Duration::from_secs(5);
 
 /// The topics of a subscription, and what there is of them.
-pub(super) struct Topics {
+pub(super) struct SubscribedTopics {
     core: Weak<Core>,
     runtime: Handle,
     /// In order of name. The group is balanced over the first one's partitions; the others follow.
@@ -38,7 +38,7 @@ pub(super) struct Topics {
     watched: Vec<Arc<Watched>>,
 }
 
-impl Topics {
+impl SubscribedTopics {
     /// Must be called within tokio's runtime.
     pub(super) fn new(core: &Arc<Core>, names: Vec<TopicName>) -> Self {
         let watched = names.iter().map(|name| core.topics.watch(name.as_str())).collect();
@@ -78,7 +78,7 @@ impl Topics {
 
 /// What the group gave, and what is not taken over yet.
 #[derive(Debug)]
-pub(super) struct Pending {
+pub(super) struct PendingPartitions {
     partitions: BTreeSet<u32>,
     /// Places that mean nothing, although they do not say that they are of another topic: partition and topic.
     void: BTreeSet<(u32, usize)>,
@@ -88,7 +88,7 @@ pub(super) struct Pending {
     said: Option<String>,
 }
 
-impl Pending {
+impl PendingPartitions {
     pub(super) fn new() -> Self {
         let (partitions, void, said) = (BTreeSet::new(), BTreeSet::new(), None);
         Self { partitions, void, next: Instant::now(), failures: 0, said }
@@ -120,7 +120,7 @@ impl Pending {
     pub(super) fn take_over(
         &mut self,
         consumer: &Arc<BaseConsumer<Callbacks>>,
-        topics: &Topics,
+        topics: &SubscribedTopics,
         membership: &Membership,
         answer: bool,
     ) {
@@ -147,7 +147,7 @@ impl Pending {
     fn try_to(
         &mut self,
         consumer: &Arc<BaseConsumer<Callbacks>>,
-        topics: &Topics,
+        topics: &SubscribedTopics,
         membership: &Membership,
     ) -> KafkaResult<()> {
         let complete = self.complete(consumer, topics)?;
@@ -167,10 +167,10 @@ impl Pending {
                 for (at, topic) in topics.names.iter().enumerate() {
                     let (name, number) = (topic.as_str(), names::partition(*partition));
                     let distrusted = self.void.contains(&(*partition, at));
-                    let log = read_place(&committed, &ends, name, number, births[at], distrusted)?;
-                    start.add_partition_offset(name, number, Offset::Offset(log.start()))?;
+                    let progress = read_place(&committed, &ends, name, number, births[at], distrusted)?;
+                    start.add_partition_offset(name, number, Offset::Offset(progress.start()))?;
                     let source = Source::split(consumer, topic, number, &membership.arrived);
-                    shares.push((log, source.ok_or(KafkaError::Subscription(topic.to_string()))?));
+                    shares.push((progress, source.ok_or(KafkaError::Subscription(topic.to_string()))?));
                 }
                 taken.push((*partition, shares));
             }
@@ -187,7 +187,7 @@ impl Pending {
     }
 
     /// Those that each of the topics has. Of the others it says what to do.
-    fn complete(&mut self, consumer: &BaseConsumer<Callbacks>, topics: &Topics) -> KafkaResult<Vec<u32>> {
+    fn complete(&mut self, consumer: &BaseConsumer<Callbacks>, topics: &SubscribedTopics) -> KafkaResult<Vec<u32>> {
         if topics.names.len() == 1 || self.partitions.is_empty() {
             return Ok(self.partitions.iter().copied().collect());
         }
@@ -234,7 +234,7 @@ fn read_place(
     partition: i32,
     birth: Birth,
     distrusted: bool,
-) -> KafkaResult<Log> {
+) -> KafkaResult<Progress> {
     let missing = || KafkaError::OffsetFetch(RDKafkaErrorCode::NoOffset);
     let place = committed.find_partition(topic, partition).ok_or_else(missing)?;
     place.error()?;
@@ -249,5 +249,5 @@ fn read_place(
     // Where somebody made the topic anew, everything is promised that is there.
     let position = position.filter(|position| !position.birth.differs(birth));
     let position = position.unwrap_or_else(|| Position::unknown(birth, 0));
-    Ok(Log::new(Position { birth, ..position }, end))
+    Ok(Progress::new(Position { birth, ..position }, end))
 }

@@ -10,10 +10,10 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
 use rdkafka::{Offset, TopicPartitionList};
 
+use super::cleanup::Cleanup;
 use super::committer::Committer;
-use super::janitor::Janitor;
 use super::membership::Membership;
-use super::takeover::{Pending, Topics};
+use super::takeover::{PendingPartitions, SubscribedTopics};
 use crate::callbacks::{Callbacks, Change, assigned_of};
 use crate::core::SYSTEM;
 use crate::position::Position;
@@ -37,10 +37,10 @@ pub(super) struct Worker {
     consumer: Arc<BaseConsumer<Callbacks>>,
     committer: Committer,
     membership: Arc<Membership>,
-    topics: Topics,
-    janitor: Janitor,
+    topics: SubscribedTopics,
+    cleanup: Cleanup,
     within: Duration,
-    pending: Pending,
+    pending: PendingPartitions,
     revoking: Option<Revocation>,
     commit: Option<Commit>,
     commit_next: Instant,
@@ -73,8 +73,8 @@ impl Worker {
     pub(super) fn new(
         consumer: BaseConsumer<Callbacks>,
         membership: Arc<Membership>,
-        topics: Topics,
-        janitor: Janitor,
+        topics: SubscribedTopics,
+        cleanup: Cleanup,
         within: Duration,
     ) -> std::io::Result<Self> {
         let consumer = Arc::new(consumer);
@@ -84,9 +84,9 @@ impl Worker {
             committer,
             membership,
             topics,
-            janitor,
+            cleanup,
             within,
-            pending: Pending::new(),
+            pending: PendingPartitions::new(),
             revoking: None,
             commit: None,
             commit_next: Instant::now(),
@@ -108,7 +108,7 @@ impl Worker {
             self.revoke();
             self.commit();
             self.renew();
-            self.janitor.clean();
+            self.cleanup.clean();
             self.membership.progress.send_replace(());
         }
         self.leave();
@@ -307,7 +307,7 @@ impl Worker {
                 self.failures_in_a_row = 0;
                 state.committed = state.committed.max(commit.settled);
                 for (topic, partition, position) in &commit.positions {
-                    self.janitor.committed(*topic, *partition, position);
+                    self.cleanup.committed(*topic, *partition, position);
                 }
                 if !commit.last {
                     let partitions: Vec<u32> = commit.positions.iter().map(|(_, partition, _)| *partition).collect();

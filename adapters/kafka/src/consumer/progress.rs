@@ -8,7 +8,7 @@ use crate::position::Position;
 /// It keeps the offsets that are unsettled, and nothing of those that are settled: whatever lies between two of the former
 /// is. So its size is that of what the consumer holds, however much is settled behind one slow message.
 #[derive(Debug)]
-pub(super) struct Log {
+pub(super) struct Progress {
     /// Of the topic.
     birth: Birth,
     /// Where this owner began.
@@ -29,7 +29,7 @@ pub(super) struct Log {
     pub(super) dirty: bool,
 }
 
-impl Log {
+impl Progress {
     /// Begins where `position` ends. `end` is the log's end now, of which an owner that crashed may have delivered all.
     pub(super) fn new(position: Position, end: i64) -> Self {
         let replayed = if position.open { end.max(position.high) } else { position.high };
@@ -126,11 +126,11 @@ mod tests {
     use super::*;
 
     /// Takes up what lies at these offsets: which were delivered, and whether that may have happened before.
-    fn deliver(log: &mut Log, offsets: std::ops::Range<i64>) -> Vec<(i64, bool)> {
+    fn deliver(progress: &mut Progress, offsets: std::ops::Range<i64>) -> Vec<(i64, bool)> {
         let mut all = Vec::new();
         for offset in offsets {
-            if log.wants(offset) {
-                let again = log.deliver(offset);
+            if progress.wants(offset) {
+                let again = progress.deliver(offset);
                 all.push((offset, again));
             }
         }
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn a_successor_gets_what_was_not_settled_and_nothing_else() {
-        let mut first = Log::new(fresh(10), 20);
+        let mut first = Progress::new(fresh(10), 20);
         let held = deliver(&mut first, 10..20);
         assert!(held.iter().all(|(_, again)| !again), "a first delivery");
         for which in [0, 1, 4, 6] {
@@ -153,7 +153,7 @@ mod tests {
         let left = first.position(false);
         assert_eq!(left, Position { offset: 12, high: 20, settled: vec![(14, 15), (16, 17)], ..fresh(0) });
 
-        let mut second = Log::new(left, 23);
+        let mut second = Progress::new(left, 23);
         let got = deliver(&mut second, 12..23);
         let again: Vec<i64> = got.iter().filter(|(_, again)| *again).map(|(offset, _)| *offset).collect();
         assert_eq!(again, [12, 13, 15, 17, 18, 19]);
@@ -167,41 +167,41 @@ mod tests {
     #[test]
     fn what_an_earlier_owner_settled_is_not_forgotten_before_it_is_reached() {
         let before = Position { high: 9, open: true, settled: vec![(5, 7), (8, 9)], ..fresh(3) };
-        let mut log = Log::new(before.clone(), 6);
-        assert_eq!(log.position(true).settled, before.settled);
-        let got = deliver(&mut log, 3..6);
-        assert_eq!(log.position(true).settled, before.settled);
-        log.settle(got[0].0);
-        log.settle(got[1].0);
-        assert_eq!((log.position(true).offset, log.position(true).settled), (6, vec![(6, 7), (8, 9)]));
+        let mut progress = Progress::new(before.clone(), 6);
+        assert_eq!(progress.position(true).settled, before.settled);
+        let got = deliver(&mut progress, 3..6);
+        assert_eq!(progress.position(true).settled, before.settled);
+        progress.settle(got[0].0);
+        progress.settle(got[1].0);
+        assert_eq!((progress.position(true).offset, progress.position(true).settled), (6, vec![(6, 7), (8, 9)]));
     }
 
     #[test]
     fn after_a_crash_everything_that_was_there_may_have_been_delivered() {
-        let mut log = Log::new(Position { open: true, ..fresh(0) }, 2);
-        let again: Vec<bool> = deliver(&mut log, 0..3).into_iter().map(|(_, again)| again).collect();
+        let mut progress = Progress::new(Position { open: true, ..fresh(0) }, 2);
+        let again: Vec<bool> = deliver(&mut progress, 0..3).into_iter().map(|(_, again)| again).collect();
         assert_eq!(again, [true, true, false]);
     }
 
     #[test]
     fn what_was_taken_up_is_not_taken_up_again_and_shows_that_the_log_is_another() {
-        let mut log = Log::new(Position { settled: vec![(1, 2)], ..fresh(0) }, 3);
-        assert_eq!(deliver(&mut log, 0..3).len(), 2);
-        assert!(!log.is_rewound());
-        assert!((0..3).all(|offset| !log.wants(offset)));
-        assert!(log.is_rewound() && log.wants(3));
+        let mut progress = Progress::new(Position { settled: vec![(1, 2)], ..fresh(0) }, 3);
+        assert_eq!(deliver(&mut progress, 0..3).len(), 2);
+        assert!(!progress.is_rewound());
+        assert!((0..3).all(|offset| !progress.wants(offset)));
+        assert!(progress.is_rewound() && progress.wants(3));
     }
 
     #[test]
     fn what_is_settled_behind_one_that_is_not_takes_no_room() {
         const MANY: i64 = 1_000_000;
-        let mut log = Log::new(fresh(0), MANY);
+        let mut progress = Progress::new(fresh(0), MANY);
         for offset in 0..MANY {
-            assert!(log.wants(offset));
-            log.deliver(offset);
-            assert!(offset == 0 || log.settle(offset));
+            assert!(progress.wants(offset));
+            progress.deliver(offset);
+            assert!(offset == 0 || progress.settle(offset));
         }
-        assert_eq!(log.unsettled.len(), 1);
-        assert_eq!((log.position(true).offset, log.position(true).settled), (0, vec![(1, MANY)]));
+        assert_eq!(progress.unsettled.len(), 1);
+        assert_eq!((progress.position(true).offset, progress.position(true).settled), (0, vec![(1, MANY)]));
     }
 }

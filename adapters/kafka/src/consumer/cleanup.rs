@@ -20,13 +20,13 @@ const EVERY: Duration = Duration::from_secs(60);
 
 /// Deletes from queues what their one subscription has settled: no time limit does, so that nothing unsettled is lost.
 /// Streams have their retention.
-pub(super) struct Janitor {
+pub(super) struct Cleanup {
     core: Weak<Core>,
     runtime: Handle,
     topics: Arc<[Topic]>,
     /// Up to where each partition is settled, and not yet deleted.
     settled: BTreeMap<(usize, u32), Position>,
-    /// Topics of which it was said that nothing may be deleted.
+    /// SubscribedTopics of which it was said that nothing may be deleted.
     said: Arc<Mutex<BTreeSet<String>>>,
     next: Instant,
 }
@@ -36,7 +36,7 @@ struct Topic {
     watched: Arc<Watched>,
 }
 
-impl Janitor {
+impl Cleanup {
     /// Must be called within tokio's runtime.
     pub(super) async fn new(core: &Arc<Core>, topics: &[TopicName]) -> partitura_broker::Result<Self> {
         let mut all = Vec::with_capacity(topics.len());
