@@ -30,7 +30,7 @@ pub(super) enum Entry {
 pub(super) struct Snapshot {
     pub(super) as_of: i64,
     pub(super) birth: Birth,
-    pub(super) floor: i64,
+    pub(super) ack_floor: i64,
     pub(super) settled: Vec<(i64, i64)>,
     /// What was delivered before, and is free again.
     pub(super) again: Vec<(i64, i64)>,
@@ -46,9 +46,9 @@ impl Entry {
             Self::Topic(birth) => format!("topic {birth}"),
             Self::Claim(name, offsets) => format!("claim {name} {}", list(offsets)),
             Self::Settle(name, offsets) => format!("settle {name} {}", list(offsets)),
-            Self::Snapshot(Snapshot { as_of, birth, floor, settled, again, claims, gone }) => {
+            Self::Snapshot(Snapshot { as_of, birth, ack_floor, settled, again, claims, gone }) => {
                 let mut text =
-                    format!("state {birth} {as_of} {floor} {} {} {}", list(settled), list(again), gone.join(","));
+                    format!("state {birth} {as_of} {ack_floor} {} {} {}", list(settled), list(again), gone.join(","));
                 for (name, offsets) in claims {
                     // Writing into a string does not fail.
                     let _ = write!(text, " {name} {}", list(offsets));
@@ -74,14 +74,14 @@ impl Entry {
                     "state" => (first.parse().ok()?, words.next()?),
                     _ => (Birth::UNKNOWN, first),
                 };
-                let (as_of, floor) = (as_of.parse().ok()?, words.next()?.parse().ok()?);
+                let (as_of, ack_floor) = (as_of.parse().ok()?, words.next()?.parse().ok()?);
                 let (settled, again) = (read_list(words.next()?)?, read_list(words.next()?)?);
                 let gone = words.next()?.split(',').filter(|name| !name.is_empty()).map(Into::into).collect();
                 let mut claims = Vec::new();
                 while let Some(name) = words.next() {
                     claims.push((name.into(), read_list(words.next()?)?));
                 }
-                Self::Snapshot(Snapshot { as_of, birth, floor, settled, again, claims, gone })
+                Self::Snapshot(Snapshot { as_of, birth, ack_floor, settled, again, claims, gone })
             }
             _ => return None,
         })
@@ -128,7 +128,7 @@ mod tests {
         let snapshot = Snapshot {
             as_of: 7,
             birth,
-            floor: 3,
+            ack_floor: 3,
             settled: vec![(4, 6)],
             again: vec![],
             claims: vec![("a".into(), vec![(3, 4)]), ("b".into(), vec![(8, 9), (11, 12)])],

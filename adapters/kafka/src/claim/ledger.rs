@@ -13,7 +13,7 @@ pub(super) struct Ledger {
     /// Of the topic.
     birth: Birth,
     /// Everything before it is settled.
-    floor: i64,
+    ack_floor: i64,
     settled: BTreeSet<i64>,
     again: BTreeSet<i64>,
     claims: BTreeMap<i64, Name>,
@@ -34,17 +34,17 @@ pub(super) enum Change {
 }
 
 impl Ledger {
-    /// Nothing was claimed, and everything from `floor` on is to be done.
-    pub(super) fn new(floor: i64) -> Self {
+    /// Nothing was claimed, and everything from `ack_floor` on is to be done.
+    pub(super) fn new(ack_floor: i64) -> Self {
         let (settled, again, claims, gone) = Default::default();
-        Self { birth: Birth::UNKNOWN, floor, settled, again, claims, gone }
+        Self { birth: Birth::UNKNOWN, ack_floor, settled, again, claims, gone }
     }
 
     pub(super) fn of(snapshot: &Snapshot) -> Self {
         let claims = snapshot.claims.iter().flat_map(|(name, offsets)| unpack(offsets).map(|o| (o, name.clone())));
         Self {
             birth: snapshot.birth,
-            floor: snapshot.floor,
+            ack_floor: snapshot.ack_floor,
             settled: unpack(&snapshot.settled).collect(),
             again: unpack(&snapshot.again).collect(),
             claims: claims.collect(),
@@ -60,7 +60,7 @@ impl Ledger {
         Snapshot {
             as_of,
             birth: self.birth,
-            floor: self.floor,
+            ack_floor: self.ack_floor,
             settled: pack(self.settled.iter().copied()),
             again: pack(self.again.iter().copied()),
             claims: claims.into_iter().map(|(name, offsets)| (name.clone(), pack(offsets))).collect(),
@@ -73,13 +73,13 @@ impl Ledger {
         self.birth
     }
 
-    pub(super) fn floor(&self) -> i64 {
-        self.floor
+    pub(super) fn ack_floor(&self) -> i64 {
+        self.ack_floor
     }
 
     /// Whether a message may be claimed.
     pub(super) fn is_free(&self, offset: i64) -> bool {
-        offset >= self.floor && !self.settled.contains(&offset) && !self.claims.contains_key(&offset)
+        offset >= self.ack_floor && !self.settled.contains(&offset) && !self.claims.contains_key(&offset)
     }
 
     /// Those who hold something.
@@ -89,8 +89,8 @@ impl Ledger {
 
     /// Nothing before `offset` exists any more.
     pub(super) fn truncated(&mut self, offset: i64) {
-        if offset > self.floor && self.claims.range(..offset).next().is_none() {
-            self.floor = offset;
+        if offset > self.ack_floor && self.claims.range(..offset).next().is_none() {
+            self.ack_floor = offset;
             self.settled = self.settled.split_off(&offset);
             self.again = self.again.split_off(&offset);
             self.advance();
@@ -141,8 +141,8 @@ impl Ledger {
     }
 
     fn advance(&mut self) {
-        while self.settled.remove(&self.floor) {
-            self.floor += 1;
+        while self.settled.remove(&self.ack_floor) {
+            self.ack_floor += 1;
         }
     }
 }
@@ -167,14 +167,14 @@ mod tests {
     }
 
     #[test]
-    fn only_the_holder_settles_and_the_floor_never_passes_what_is_held() {
+    fn only_the_holder_settles_and_the_ack_floor_never_passes_what_is_held() {
         let mut ledger = Ledger::new(0);
         ledger.apply(&claim("a", &[0, 1, 2]));
         ledger.apply(&settle("b", &[0]));
         ledger.apply(&settle("a", &[1, 2]));
-        assert_eq!(ledger.floor(), 0);
+        assert_eq!(ledger.ack_floor(), 0);
         ledger.apply(&settle("a", &[0]));
-        assert_eq!((ledger.floor(), ledger.is_free(2), ledger.is_free(3)), (3, false, true));
+        assert_eq!((ledger.ack_floor(), ledger.is_free(2), ledger.is_free(3)), (3, false, true));
     }
 
     #[test]
@@ -196,7 +196,7 @@ mod tests {
         ledger.apply(&claim("a", &[0, 1]));
         assert_eq!(ledger.apply(&topic("5")), Change::None);
         ledger.apply(&settle("a", &[0]));
-        assert_eq!((ledger.apply(&topic("5")), ledger.floor()), (Change::None, 1));
+        assert_eq!((ledger.apply(&topic("5")), ledger.ack_floor()), (Change::None, 1));
         let mut copy = Ledger::of(&ledger.snapshot(9));
         for ledger in [&mut ledger, &mut copy] {
             assert_eq!(ledger.apply(&topic("6")), Change::Anew);

@@ -72,7 +72,7 @@ struct Unconfirmed {
 }
 
 impl ClaimLogWorker {
-    /// Reads the log to its end, and then the messages from the floor on.
+    /// Reads the log to its end, and then the messages from the ack floor on.
     pub(super) async fn open(
         core: &Arc<Core>,
         topic: &TopicName,
@@ -100,7 +100,7 @@ impl ClaimLogWorker {
             write(&producer, &log, &topic, Box::new(|_| {}))?;
             read = follow_to(&mut entries, &mut ledger, &topic).await?;
         }
-        let messages = read_messages(core, topic, ledger.floor()).await?;
+        let messages = read_messages(core, topic, ledger.ack_floor()).await?;
         Ok(Self {
             core: core.clone(),
             topic: topic.clone(),
@@ -292,11 +292,11 @@ impl ClaimLogWorker {
     /// Writes down what the log amounts to, and deletes what is before; and of the messages, those that are settled.
     async fn tidy(&mut self) -> Result<()> {
         let snapshot = self.ledger.snapshot(self.read);
-        let (as_of, floor) = (snapshot.as_of, snapshot.floor);
+        let (as_of, ack_floor) = (snapshot.as_of, snapshot.ack_floor);
         self.append(&Entry::Snapshot(snapshot))?;
         self.unconfirmed.all().await?;
         self.kept = as_of;
-        let position = Position::fresh(self.ledger.birth(), floor);
+        let position = Position::fresh(self.ledger.birth(), ack_floor);
         subscription::move_to(&self.core, &self.group, &self.topic, position).await?;
         // Of another topic, it would be what nobody has settled.
         self.core.topics.look_at(&self.watched).await?;
@@ -307,7 +307,7 @@ impl ClaimLogWorker {
         let failed = |source| crate::error::error("settle", source);
         before.add_partition_offset(&self.log, 0, Offset::Offset(as_of)).map_err(failed)?;
         if self.core.topics.route(&self.topic).await?.kind == Some(TopicKind::Queue) {
-            before.add_partition_offset(self.topic.as_str(), 0, Offset::Offset(floor)).map_err(failed)?;
+            before.add_partition_offset(self.topic.as_str(), 0, Offset::Offset(ack_floor)).map_err(failed)?;
         }
         let options = AdminOptions::new().request_timeout(Some(REQUEST_TIMEOUT));
         if let Err(error) = self.core.client.admin()?.delete_records(&before, &options).await {

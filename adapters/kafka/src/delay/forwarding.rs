@@ -176,8 +176,8 @@ impl Forwarding {
 
     fn revoke(&mut self, partitions: &[u32], lost: bool) -> KafkaResult<()> {
         if !lost {
-            let floors = self.floors(|partition| partitions.contains(&partition));
-            if let Err(error) = self.consumer.commit(&floors, CommitMode::Sync) {
+            let ack_floors = self.ack_floors(|partition| partitions.contains(&partition));
+            if let Err(error) = self.consumer.commit(&ack_floors, CommitMode::Sync) {
                 tracing::debug!(target: TARGET, %error, topic = %self.topic, "the next owner of timers reads more");
             }
         }
@@ -194,12 +194,12 @@ impl Forwarding {
     }
 
     /// From where on something waits. Whatever waits now lies above; so a late commit of a former owner does no harm.
-    fn floors(&self, wanted: impl Fn(u32) -> bool) -> TopicPartitionList {
+    fn ack_floors(&self, wanted: impl Fn(u32) -> bool) -> TopicPartitionList {
         let mut list = TopicPartitionList::new();
         for (partition, waiting) in self.partitions.iter().filter(|(partition, _)| wanted(**partition)) {
             // Until a tombstone may come no more, it may lie below.
             if waiting.complete {
-                let position = Position::fresh(self.birth, waiting.floor());
+                let position = Position::fresh(self.birth, waiting.ack_floor());
                 let mut place = list.add_partition(&self.timers, names::partition(*partition));
                 place.set_metadata(position.encode());
                 if let Err(error) = place.set_offset(Offset::Offset(position.offset)) {
@@ -215,9 +215,9 @@ impl Forwarding {
             return;
         }
         self.commit_next = Instant::now() + COMMIT_EVERY;
-        let floors = self.floors(|_| true);
-        if floors.count() > 0
-            && let Err(error) = self.consumer.commit(&floors, CommitMode::Async)
+        let ack_floors = self.ack_floors(|_| true);
+        if ack_floors.count() > 0
+            && let Err(error) = self.consumer.commit(&ack_floors, CommitMode::Async)
         {
             tracing::debug!(target: TARGET, %error, "where timers begin is committed later");
         }

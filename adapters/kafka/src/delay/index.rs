@@ -232,7 +232,7 @@ impl DelayIndex {
     }
 
     /// The lowest offset that waits, or is on its way; else the one that is read next. Walks through all of them.
-    pub(super) fn floor(&self) -> i64 {
+    pub(super) fn ack_floor(&self) -> i64 {
         let waiting = self.index.iter().chain(self.firing.keys()).map(|(_, offset)| *offset);
         waiting.min().unwrap_or(self.next).min(self.next)
     }
@@ -322,25 +322,25 @@ mod tests {
         assert!(waiting.block((1, 1)).is_some());
         assert!(waiting.block((1, 2)).is_none(), "said once");
         assert_eq!(waiting.due(u64::MAX).map(|(due, _)| due), None);
-        assert_eq!(waiting.floor(), 0);
+        assert_eq!(waiting.ack_floor(), 0);
         waiting.blocked = None;
         assert_eq!(waiting.due(100).map(|(due, _)| due), Some((1, 1)));
     }
 
     #[test]
-    fn the_floor_is_the_lowest_that_waits_or_is_on_its_way() {
+    fn the_ack_floor_is_the_lowest_that_waits_or_is_on_its_way() {
         let mut waiting = DelayIndex::new(Memory::default(), 10);
-        assert_eq!(waiting.floor(), 10);
+        assert_eq!(waiting.ack_floor(), 10);
         waiting.complete = true;
         waiting.insert((7, 3), 1, || message(1));
         waiting.insert((5, 8), 1, || message(1));
         waiting.insert((6, 2), 1, || message(1));
-        assert_eq!(waiting.floor(), 2);
+        assert_eq!(waiting.ack_floor(), 2);
         waiting.fire((5, 8));
         waiting.fire((6, 2));
-        assert_eq!(waiting.floor(), 2);
+        assert_eq!(waiting.ack_floor(), 2);
         waiting.fired((6, 2));
         waiting.remove((7, 3));
-        assert_eq!(waiting.floor(), 8);
+        assert_eq!(waiting.ack_floor(), 8);
     }
 }
