@@ -18,7 +18,7 @@ use crate::record::{Confirm, Record, Refused};
 
 /// After so long without a record a broker may have forgotten the producer (`producer.id.expiration.ms`, a day unless
 /// somebody changed it).
-const REMEMBERED: Duration = Duration::from_secs(3_600);
+const REMEMBERED_FOR: Duration = Duration::from_secs(3_600);
 
 /// The queue of a producer.
 pub(crate) trait Queue: Send + Sync {
@@ -215,7 +215,7 @@ impl FirstRecord {
     /// Whether the brokers know the producer. If so, it counts as written to now.
     fn is_known(&self, now: u64) -> bool {
         let last = self.known.load(Ordering::Acquire);
-        if last == 0 || now.saturating_sub(last) > REMEMBERED.as_secs() {
+        if last == 0 || now.saturating_sub(last) > REMEMBERED_FOR.as_secs() {
             return false;
         }
         // Whoever was quicker may have said that it is not known any more.
@@ -245,7 +245,7 @@ mod tests {
     use crate::options::{Options, Target};
     use crate::record_producer::RecordProducer;
 
-    const PATIENCE: Duration = Duration::from_secs(30);
+    const TIME_LIMIT: Duration = Duration::from_secs(30);
 
     #[test]
     fn a_first_record_that_is_refused_at_first_is_not_lost_behind_those_that_follow() -> Result<(), Box<dyn Error>> {
@@ -265,7 +265,7 @@ mod tests {
         };
         // Into another partition: the producer has its number then.
         send(1, "first of all");
-        confirms.recv_timeout(PATIENCE)??;
+        confirms.recv_timeout(TIME_LIMIT)??;
         // So slow that all are on their way before the first one is refused.
         cluster.broker_round_trip_time(1, Duration::from_millis(200))?;
         cluster.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION]);
@@ -276,7 +276,7 @@ mod tests {
             std::thread::sleep(Duration::from_millis(10));
         }
         for _ in &expected {
-            confirms.recv_timeout(PATIENCE)??;
+            confirms.recv_timeout(TIME_LIMIT)??;
         }
         let consumer: BaseConsumer =
             ClientConfig::new().set("bootstrap.servers", servers).set("group.id", "reader").create()?;
@@ -286,7 +286,7 @@ mod tests {
         let mut written = Vec::new();
         while written.len() < expected.len() {
             let record =
-                consumer.poll(PATIENCE).ok_or(format!("confirmed, but not written; there are {written:?}"))??;
+                consumer.poll(TIME_LIMIT).ok_or(format!("confirmed, but not written; there are {written:?}"))??;
             written.push(String::from_utf8(record.payload().unwrap_or_default().to_vec())?);
         }
         assert_eq!(written, expected);

@@ -22,7 +22,7 @@ use crate::{error, names};
 /// last millisecond of it, so it is long.
 const TICK: Duration = Duration::from_millis(250);
 /// How long what was accepted may take to be written when the connection is closed.
-const LAST: Duration = Duration::from_secs(5);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Sends records. One for everybody on a connection, so that the order of calls is the order of a partition.
 pub(crate) struct RecordProducer {
@@ -90,7 +90,7 @@ impl RecordProducer {
                     polled.poll(TICK);
                     first_records(&polled).tick();
                 }
-                if let Err(error) = polled.flush(LAST) {
+                if let Err(error) = polled.flush(FLUSH_TIMEOUT) {
                     tracing::warn!(target: TARGET, %error, "closing with unconfirmed records");
                 }
                 drop(polled);

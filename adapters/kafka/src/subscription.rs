@@ -17,7 +17,7 @@ use crate::ready::{PAUSE, once_ready};
 use crate::{error, names};
 
 /// How long to wait for the members of a group to take up a topic that was made anew: they have to notice first.
-const MEMBERS: Duration = Duration::from_secs(60);
+const RETRY_FOR: Duration = Duration::from_secs(60);
 
 /// Gives a subscription its place in each of its topics, where it has none.
 ///
@@ -154,7 +154,7 @@ fn place(config: &ClientConfig, topics: &Promises, verify: bool) -> KafkaResult<
         }
         match once_ready(|| consumer.commit(&missing, CommitMode::Sync)) {
             Ok(()) => return Ok(Found::Everything),
-            Err(error) if has_members(&error) && began.elapsed() < MEMBERS => std::thread::sleep(PAUSE),
+            Err(error) if has_members(&error) && began.elapsed() < RETRY_FOR => std::thread::sleep(PAUSE),
             Err(error) => return Err(error),
         }
     }

@@ -22,7 +22,7 @@ const MAX_BYTES: &str = "max.message.bytes";
 const RETENTION: &str = "retention.ms";
 
 /// How long creating topics may take, which is more work than answering.
-const CREATE: Duration = Duration::from_secs(30);
+const CREATE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Creates or verifies everything.
 pub(crate) async fn declare(core: &Core, topology: &Topology) -> Result<()> {
@@ -33,19 +33,19 @@ pub(crate) async fn declare(core: &Core, topology: &Topology) -> Result<()> {
     let began = Instant::now();
     for topic in &topology.topics {
         // What was created a moment ago is not known to every broker yet.
-        let patience = if topology.mode == DeclareMode::Create { CREATE } else { Duration::ZERO };
+        let limit = if topology.mode == DeclareMode::Create { CREATE_TIMEOUT } else { Duration::ZERO };
         let mut grown = None;
         loop {
             let Err(error) = verify(core, topic).await else { break };
             let again = match error.kind() {
                 ErrorKind::NotFound => true,
-                ErrorKind::Incompatible if grown.is_none() && !patience.is_zero() => {
+                ErrorKind::Incompatible if grown.is_none() && !limit.is_zero() => {
                     *grown.insert(grow(core, topology, topic).await?)
                 }
                 ErrorKind::Incompatible => grown == Some(true),
                 _ => false,
             };
-            if !again || began.elapsed() >= patience {
+            if !again || began.elapsed() >= limit {
                 return Err(error);
             }
             tokio::time::sleep(PAUSE).await;
@@ -116,7 +116,7 @@ fn compacted(topic: NewTopic<'_>) -> NewTopic<'_> {
 
 /// Creates topics that are not there yet.
 pub(crate) async fn create_all(core: &Core, topics: &[NewTopic<'_>]) -> Result<()> {
-    let options = AdminOptions::new().operation_timeout(Some(CREATE)).request_timeout(Some(CREATE));
+    let options = AdminOptions::new().operation_timeout(Some(CREATE_TIMEOUT)).request_timeout(Some(CREATE_TIMEOUT));
     let made =
         core.client.admin()?.create_topics(topics, &options).await.map_err(|source| error::error("declare", source))?;
     for result in made {
@@ -159,7 +159,7 @@ async fn grow(core: &Core, topology: &Topology, topic: &Topic) -> Result<bool> {
     }
     let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
     let new: Vec<NewPartitions<'_>> = lacking.iter().map(|name| NewPartitions::new(name, wanted)).collect();
-    let options = AdminOptions::new().operation_timeout(Some(CREATE)).request_timeout(Some(CREATE));
+    let options = AdminOptions::new().operation_timeout(Some(CREATE_TIMEOUT)).request_timeout(Some(CREATE_TIMEOUT));
     let made = core
         .client
         .admin()?
@@ -212,7 +212,7 @@ pub(crate) async fn created(core: &Core, topic: &str) -> Result<u32> {
     let began = Instant::now();
     loop {
         match core.topics.partitions(topic).await {
-            Err(error) if error.kind() == ErrorKind::NotFound && began.elapsed() < CREATE => {
+            Err(error) if error.kind() == ErrorKind::NotFound && began.elapsed() < CREATE_TIMEOUT => {
                 tokio::time::sleep(PAUSE).await;
             }
             found => return found,

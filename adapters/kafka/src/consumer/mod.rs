@@ -33,7 +33,7 @@ use crate::core::{Core, SYSTEM};
 use crate::{error, names, subscription};
 
 /// How long joining waits for the group to say what is whose. It may take longer: the consumer is told then.
-const JOIN: Duration = Duration::from_secs(5);
+const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One member of an ordered subscription.
 pub(crate) struct KafkaConsumer {
@@ -84,7 +84,7 @@ impl KafkaConsumer {
             let state = membership.state();
             state.end.is_some() || (state.joined && !state.is_opening())
         });
-        let _later = tokio::time::timeout(JOIN, joined).await;
+        let _later = tokio::time::timeout(JOIN_TIMEOUT, joined).await;
     }
 
     /// Waits until the brokers have all settlements up to now.

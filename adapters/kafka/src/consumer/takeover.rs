@@ -23,7 +23,7 @@ use crate::position::Position;
 use crate::watch::Watched;
 
 /// How long a request may take that the thread waits for.
-const PATIENCE: Duration = Duration::from_secs(2);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long after a failure it is tried again.
 const BACKOFF: Backoff = Backoff { first: Duration::from_millis(50), longest: Duration::from_secs(5) };
 /// How often it is looked whether a topic has been given the partitions that it lacks.
@@ -157,10 +157,10 @@ impl PendingPartitions {
         if !complete.is_empty() {
             topics.look();
             let births = topics.births();
-            let committed = consumer.committed_offsets(topics.list(complete.iter().copied()), PATIENCE)?;
+            let committed = consumer.committed_offsets(topics.list(complete.iter().copied()), REQUEST_TIMEOUT)?;
             let mut ends = topics.list(complete.iter().copied());
             ends.set_all_offsets(Offset::End)?;
-            let ends = consumer.offsets_for_times(ends, PATIENCE)?;
+            let ends = consumer.offsets_for_times(ends, REQUEST_TIMEOUT)?;
             let mut taken = Vec::with_capacity(complete.len());
             for partition in &complete {
                 let mut shares = Vec::with_capacity(topics.names.len());
@@ -193,7 +193,7 @@ impl PendingPartitions {
         }
         let mut counts = Vec::with_capacity(topics.names.len());
         for topic in &topics.names {
-            let metadata = consumer.fetch_metadata(Some(topic.as_str()), PATIENCE)?;
+            let metadata = consumer.fetch_metadata(Some(topic.as_str()), REQUEST_TIMEOUT)?;
             let found = metadata.topics().iter().find(|found| found.name() == topic.as_str());
             let found = found.ok_or(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopic))?;
             if let Some(error) = found.error() {

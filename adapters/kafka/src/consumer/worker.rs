@@ -29,7 +29,7 @@ const COMMIT_EVERY: Duration = Duration::from_millis(150);
 /// The pause before a commit that failed is tried again.
 const AGAIN: Backoff = Backoff { first: Duration::from_millis(50), longest: Duration::from_secs(2) };
 /// How long the last commit of partitions that go may take.
-const LAST_COMMIT: Duration = Duration::from_secs(10);
+const LAST_COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Drives one librdkafka consumer, on a thread of its own: hears the group and commits. Messages do not come by here; each
 /// partition has its [source](super::source::Source).
@@ -235,7 +235,7 @@ impl Worker {
                 state.lose(&revocation.partitions);
                 self.membership.arrived.notify_one();
             }
-            revocation.closing = Some(Instant::now() + LAST_COMMIT);
+            revocation.closing = Some(Instant::now() + LAST_COMMIT_TIMEOUT);
         }
         if self.commit.is_none() && revocation.closing.is_some_and(|until| Instant::now() < until) {
             let positions = self.membership.state().closing(&revocation.partitions);
@@ -356,7 +356,7 @@ impl Worker {
 
     /// Commits for the last time. The group is not answered before, so that nobody else begins meanwhile.
     fn commit_all(&mut self, all: &[u32]) {
-        let until = Instant::now() + LAST_COMMIT;
+        let until = Instant::now() + LAST_COMMIT_TIMEOUT;
         // The failures before the commit that says everything; none before it was sent.
         let mut last = None;
         while Instant::now() < until && !all.is_empty() {

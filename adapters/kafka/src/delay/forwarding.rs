@@ -30,7 +30,7 @@ const BATCH: usize = 1_000;
 /// How often it is committed from where on something waits.
 const COMMIT_EVERY: Duration = Duration::from_secs(15);
 /// How long a request may take that the thread waits for.
-const PATIENCE: Duration = Duration::from_secs(5);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What became of a message on its way to its topic.
 struct Fired {
@@ -158,7 +158,7 @@ impl Forwarding {
         }
         let mut start = self.list(partitions);
         if !partitions.is_empty() {
-            let committed = self.consumer.committed_offsets(self.list(partitions), PATIENCE)?;
+            let committed = self.consumer.committed_offsets(self.list(partitions), REQUEST_TIMEOUT)?;
             for partition in partitions {
                 let place = committed.find_partition(&self.timers, names::partition(*partition));
                 let position = place.and_then(|place| match place.offset() {

@@ -18,7 +18,7 @@ use crate::stop::Stop;
 use crate::{names, wire};
 
 /// How long to wait for the next record before giving up.
-const PATIENCE: Duration = Duration::from_secs(30);
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// The longest wait for an event.
 const TICK: Duration = Duration::from_millis(100);
 /// How many bytes are rather read than skipped: to skip costs a request.
@@ -85,7 +85,7 @@ fn read(
     drop(start);
     let mut heard = Instant::now();
     while let Some((_, next)) = wanted.peek().copied() {
-        if stop.is_stopped() || heard.elapsed() > PATIENCE {
+        if stop.is_stopped() || heard.elapsed() > READ_TIMEOUT {
             return Err(KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut));
         }
         match consumer.poll(TICK) {
@@ -102,7 +102,7 @@ fn read(
                     }
                 }
                 if let Some((_, next)) = wanted.peek().filter(|(_, next)| *next > offset + skip) {
-                    consumer.seek(timers, partition, Offset::Offset(*next), PATIENCE)?;
+                    consumer.seek(timers, partition, Offset::Offset(*next), READ_TIMEOUT)?;
                 }
             }
             // The end, and it is not there.

@@ -6,7 +6,7 @@ use partitura_broker::{Broker, Ordering, ProducerOptions, TopicName, Topology};
 use partitura_kafka::Kafka;
 use rdkafka::admin::{AdminOptions, NewTopic, TopicReplication};
 
-use super::consuming::{Consuming, PATIENCE, publish};
+use super::consuming::{Consuming, TIME_LIMIT, publish};
 use super::{Done, FOUR, connect, fresh, subscription};
 
 async fn delete(broker: &Kafka, topic: &TopicName) -> Done {
@@ -23,7 +23,7 @@ async fn declare(broker: &Kafka, topology: &Topology) -> Done {
         match broker.declare(topology).await {
             Ok(()) => break,
             // The name is free a moment after the topic is gone.
-            Err(error) if began.elapsed() < PATIENCE && error.to_string().contains("marked for deletion") => {}
+            Err(error) if began.elapsed() < TIME_LIMIT && error.to_string().contains("marked for deletion") => {}
             Err(error) => return Err(error.into()),
         }
     }
@@ -77,7 +77,7 @@ async fn a_successor_goes_by_no_place_in_a_topic_that_there_is_no_more() -> Done
     let new = new.set("max.message.bytes", "2097152").set("retention.ms", "-1");
     let began = std::time::Instant::now();
     while admin.create_topics([&new], &AdminOptions::new()).await?.into_iter().any(|result| result.is_err()) {
-        assert!(began.elapsed() < PATIENCE, "the name is still taken");
+        assert!(began.elapsed() < TIME_LIMIT, "the name is still taken");
     }
     let new = publish(&*producer, &topic, "new", 4_000, None).await?;
     // Time for its commits into the new topic.

@@ -10,7 +10,7 @@ use partitura_kafka::Kafka;
 use super::Done;
 
 /// Everything within this time: what is stuck stays longer.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+pub(crate) const TIME_LIMIT: Duration = Duration::from_secs(90);
 
 /// Consumes and settles in the background, for as long as it is there.
 pub(crate) struct Consuming {
@@ -57,7 +57,7 @@ impl Consuming {
             if missing.is_empty() {
                 return Ok(());
             }
-            if began.elapsed() > PATIENCE {
+            if began.elapsed() > TIME_LIMIT {
                 let first: Vec<_> = missing.iter().take(5).collect();
                 return Err(format!("{} of {} never came: {first:?} …", missing.len(), expected.len()).into());
             }
@@ -96,7 +96,7 @@ pub(crate) async fn publish(
     while !left.is_empty() {
         let results = producer.publish(left.clone()).await;
         let failed = results.iter().map(Result::is_err).collect::<Vec<_>>();
-        if let Some(error) = results.into_iter().find_map(Result::err).filter(|_| began.elapsed() > PATIENCE) {
+        if let Some(error) = results.into_iter().find_map(Result::err).filter(|_| began.elapsed() > TIME_LIMIT) {
             return Err(error.into());
         }
         let mut failed = failed.into_iter();
