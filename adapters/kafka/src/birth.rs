@@ -32,7 +32,7 @@ impl Birth {
     pub(crate) const UNKNOWN: Self = Self(0);
 
     /// From a topic's settings.
-    pub(crate) fn of(config: &ConfigResource) -> Self {
+    pub(crate) fn from_settings(config: &ConfigResource) -> Self {
         let value = |name: &str| config.get(name).and_then(|entry| entry.value.as_deref());
         let name = if value("cleanup.policy") == Some("compact") { COMPACTED } else { LABEL };
         let number = value(name).and_then(|value| value.parse::<i64>().ok());

@@ -22,7 +22,7 @@ pub(crate) enum Change {
 
 /// Those of a list that are assigned. Of others librdkafka refuses to hear; the group means them all the same where some that
 /// it gave could not be taken over.
-pub(crate) fn assigned_of(consumer: &BaseConsumer<Callbacks>, list: &TopicPartitionList) -> TopicPartitionList {
+pub(crate) fn only_assigned(consumer: &BaseConsumer<Callbacks>, list: &TopicPartitionList) -> TopicPartitionList {
     let (mut wanted, assigned) = (TopicPartitionList::new(), consumer.assignment().unwrap_or_default());
     for element in list.elements() {
         if assigned.find_partition(element.topic(), element.partition()).is_some() {
@@ -68,7 +68,7 @@ impl ConsumerContext for Callbacks {
         if self.closing.load(Ordering::Relaxed) {
             let done = match assign {
                 true => consumer.incremental_assign(list),
-                false => consumer.incremental_unassign(&assigned_of(consumer, list)),
+                false => consumer.incremental_unassign(&only_assigned(consumer, list)),
             };
             if let Err(error) = done {
                 tracing::debug!(target: TARGET, %error, "leaving the group");

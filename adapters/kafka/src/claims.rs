@@ -46,7 +46,7 @@ pub(crate) struct BroadcastClaims {
 
 impl BroadcastClaims {
     /// Begins to listen to these topics.
-    pub(crate) async fn to(core: Arc<Core>, topics: &[TopicName]) -> Result<Self> {
+    pub(crate) async fn open(core: Arc<Core>, topics: &[TopicName]) -> Result<Self> {
         let mut opened = HashMap::new();
         for topic in topics {
             opened.insert(topic.clone(), BroadcastClaim::open(&core, topic).await?);

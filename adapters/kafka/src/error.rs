@@ -34,7 +34,7 @@ pub(crate) fn kind(code: RDKafkaErrorCode) -> ErrorKind {
 }
 
 /// The kind of a code that a message got: what is not refused may have been stored.
-fn kind_of_message(code: RDKafkaErrorCode) -> ErrorKind {
+fn message_kind(code: RDKafkaErrorCode) -> ErrorKind {
     match kind(code) {
         ErrorKind::Timeout | ErrorKind::Disconnected | ErrorKind::Storage => ErrorKind::OutcomeUnknown,
         kind => kind,
@@ -59,7 +59,7 @@ pub(crate) fn refused(operation: &'static str, code: RDKafkaErrorCode) -> Error 
 
 /// The error of a message whose record failed with this code.
 pub(crate) fn unconfirmed(code: RDKafkaErrorCode) -> Error {
-    Error::new(kind_of_message(code), "publish", format!("the record was not confirmed: {code}"))
+    Error::new(message_kind(code), "publish", format!("the record was not confirmed: {code}"))
 }
 
 /// The answer to every call after the close.
@@ -100,7 +100,7 @@ mod tests {
             (RDKafkaErrorCode::MessageSizeTooLarge, ErrorKind::PayloadTooLarge),
             (RDKafkaErrorCode::TopicAuthorizationFailed, ErrorKind::Unauthorized),
         ] {
-            assert_eq!(kind_of_message(code), expected, "{code:?}");
+            assert_eq!(message_kind(code), expected, "{code:?}");
         }
     }
 }

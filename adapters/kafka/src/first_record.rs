@@ -117,7 +117,7 @@ impl FirstRecords {
             return queue.push(record, Sent { confirm, first: None });
         }
         if followers.is_out || !followers.waiting.is_empty() {
-            followers.waiting.push_back(WaitingRecord::of(&record, confirm));
+            followers.waiting.push_back(WaitingRecord::copy(&record, confirm));
             return Ok(());
         }
         followers.is_known = false;
@@ -224,7 +224,7 @@ impl FirstRecord {
 }
 
 impl WaitingRecord {
-    fn of(record: &Record<'_>, confirm: Confirm) -> Self {
+    fn copy(record: &Record<'_>, confirm: Confirm) -> Self {
         let Record { key, payload, headers, .. } = record;
         let (key, payload) = (key.map(<[u8]>::to_vec), payload.map(<[u8]>::to_vec));
         Self { key, payload, headers: headers.clone(), confirm }

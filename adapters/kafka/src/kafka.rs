@@ -58,7 +58,7 @@ impl Kafka {
                 return Err(Error::new(ErrorKind::InvalidArgument, "consumer", text).of(topic));
             }
         }
-        let claims = Arc::new(BroadcastClaims::to(self.core.clone(), &options.topics).await?);
+        let claims = Arc::new(BroadcastClaims::open(self.core.clone(), &options.topics).await?);
         let route = self.core.topics.route(first).await?;
         let partitions = if route.shared { 0 } else { route.partitions };
         Ok(Box::new(Member::broadcast(claims, options, partitions, SYSTEM)))

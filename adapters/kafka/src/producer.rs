@@ -94,10 +94,10 @@ impl KafkaProducer {
         });
         let delayed = message.not_before.is_some_and(|due| due > now);
         let payload = Some(&message.payload[..]);
-        let waits = delayed.then(|| wire::waiting_key(message));
+        let waits = delayed.then(|| wire::delayed_key(message));
         let record = if let Some(key) = &waits {
             let (topic, key) = (route.timers.as_str(), Some(key.as_bytes()));
-            Record { topic, partition, key, payload, headers: wire::waiting(message) }
+            Record { topic, partition, key, payload, headers: wire::delayed_headers(message) }
         } else {
             let (topic, key) = (message.topic.as_str(), message.key.as_deref());
             Record { topic, partition, key, payload, headers: wire::headers(message) }
@@ -218,13 +218,13 @@ impl Pending {
     fn results(&self, batch: &[Message]) -> Vec<Result<Receipt>> {
         let mut results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
         let mut held: HashSet<(&TopicName, &Bytes)> = HashSet::new();
-        let of =
+        let failed =
             |message: &Message, text: &str| Error::new(ErrorKind::OutcomeUnknown, "publish", text).of(&message.topic);
         let each = batch.iter().zip(results.iter_mut()).map(|(message, result)| {
             let key = message.key.as_ref().map(|key| (&message.topic, key));
-            let mut result = result.take().unwrap_or_else(|| Err(of(message, "not confirmed in time")));
+            let mut result = result.take().unwrap_or_else(|| Err(failed(message, "not confirmed in time")));
             if result.is_ok() && key.as_ref().is_some_and(|key| held.contains(key)) {
-                result = Err(of(message, "an earlier message of this key is unconfirmed"));
+                result = Err(failed(message, "an earlier message of this key is unconfirmed"));
             }
             if result.as_ref().is_err_and(Error::is_retryable) {
                 held.extend(key);

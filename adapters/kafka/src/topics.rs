@@ -118,7 +118,7 @@ impl Topics {
         let described = self.client.admin()?.describe_configs(&named, &options).await;
         let described = described.map_err(|source| error::error(operation, source))?;
         let known = described.into_iter().flatten().filter_map(|config| match &config.specifier {
-            OwnedResourceSpecifier::Topic(name) => Some((name.clone(), Birth::of(&config))),
+            OwnedResourceSpecifier::Topic(name) => Some((name.clone(), Birth::from_settings(&config))),
             _ => None,
         });
         Ok(known.collect())

@@ -37,14 +37,14 @@ pub(crate) fn is_for(inbox: &str, record: &BorrowedMessage<'_>) -> bool {
 }
 
 /// The headers of a record that waits under the message's id.
-pub(crate) fn waiting(message: &Message) -> OwnedHeaders {
+pub(crate) fn delayed_headers(message: &Message) -> OwnedHeaders {
     let headers = ours(message, message.headers.len() + 3);
     let headers = message.key.iter().fold(headers, |headers, key| with(headers, KEY, key));
     message.headers.iter().fold(headers, |headers, (name, value)| with(headers, name, value))
 }
 
 /// The key under which a message waits: the same message for the same moment waits once.
-pub(crate) fn waiting_key(message: &Message) -> String {
+pub(crate) fn delayed_key(message: &Message) -> String {
     format!("{} {}", message.id, message.not_before.unwrap_or_default().as_millis())
 }
 
@@ -82,7 +82,7 @@ pub(crate) fn message(topic: &TopicName, record: &BorrowedMessage<'_>) -> Messag
 }
 
 /// The message of a record that waits.
-pub(crate) fn message_of_waiting(topic: &TopicName, record: &BorrowedMessage<'_>) -> Message {
+pub(crate) fn delayed_message(topic: &TopicName, record: &BorrowedMessage<'_>) -> Message {
     let (id, due, key, headers) = parse(record);
     let payload = Bytes::copy_from_slice(record.payload().unwrap_or_default());
     Message { topic: topic.clone(), id, key, headers, payload, not_before: due }

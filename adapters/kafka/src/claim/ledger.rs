@@ -40,7 +40,7 @@ impl Ledger {
         Self { birth: Birth::UNKNOWN, ack_floor, settled, again, claims, gone }
     }
 
-    pub(super) fn of(snapshot: &Snapshot) -> Self {
+    pub(super) fn restore(snapshot: &Snapshot) -> Self {
         let claims = snapshot.claims.iter().flat_map(|(name, offsets)| unpack(offsets).map(|o| (o, name.clone())));
         Self {
             birth: snapshot.birth,
@@ -197,7 +197,7 @@ mod tests {
         assert_eq!(ledger.apply(&topic("5")), Change::None);
         ledger.apply(&settle("a", &[0]));
         assert_eq!((ledger.apply(&topic("5")), ledger.ack_floor()), (Change::None, 1));
-        let mut copy = Ledger::of(&ledger.snapshot(9));
+        let mut copy = Ledger::restore(&ledger.snapshot(9));
         for ledger in [&mut ledger, &mut copy] {
             assert_eq!(ledger.apply(&topic("6")), Change::Anew);
             assert!(ledger.is_free(0) && ledger.is_free(1) && ledger.holders().is_empty());
@@ -211,7 +211,7 @@ mod tests {
             ledger.apply(&entry);
         }
         let snapshot = ledger.snapshot(9);
-        let mut copy = Ledger::of(&snapshot);
+        let mut copy = Ledger::restore(&snapshot);
         assert_eq!(copy.snapshot(9), snapshot);
         let next = claim("c", &[0, 4, 6]);
         assert_eq!(copy.apply(&next), ledger.apply(&next));

@@ -63,7 +63,7 @@ pub(super) async fn replay(
             read = offset + 1;
             match (entry, &mut before) {
                 (Some(Entry::Snapshot(snapshot)), Some(waiting)) => {
-                    ledger = Ledger::of(&snapshot);
+                    ledger = Ledger::restore(&snapshot);
                     for (_, entry) in waiting.drain(..).filter(|(offset, _)| *offset >= snapshot.as_of) {
                         ledger.apply(&entry);
                     }

@@ -14,7 +14,7 @@ use super::cleanup::Cleanup;
 use super::committer::Committer;
 use super::membership::Membership;
 use super::takeover::{PendingPartitions, SubscribedTopics};
-use crate::callbacks::{Callbacks, Change, assigned_of};
+use crate::callbacks::{Callbacks, Change, only_assigned};
 use crate::core::SYSTEM;
 use crate::position::Position;
 use crate::{error, names};
@@ -255,7 +255,7 @@ impl Worker {
     }
 
     fn unassign(&self, partitions: &[u32]) {
-        let list = assigned_of(&self.consumer, &self.topics.list(partitions.iter().copied()));
+        let list = only_assigned(&self.consumer, &self.topics.list(partitions.iter().copied()));
         if let Err(error) = self.consumer.incremental_unassign(&list) {
             tracing::warn!(target: TARGET, %error, "giving partitions up");
         }

@@ -14,7 +14,7 @@ use super::index::{DelayIndex, Due};
 use super::memory::Memory;
 use super::reload::{self, Answer, Request};
 use crate::birth::Birth;
-use crate::callbacks::{Callbacks, Change, assigned_of};
+use crate::callbacks::{Callbacks, Change, only_assigned};
 use crate::core::Core;
 use crate::position::Position;
 use crate::record::Record;
@@ -182,7 +182,7 @@ impl Forwarding {
             }
         }
         partitions.iter().for_each(|partition| drop(self.partitions.remove(partition)));
-        self.consumer.incremental_unassign(&assigned_of(&self.consumer, &self.list(partitions)))
+        self.consumer.incremental_unassign(&only_assigned(&self.consumer, &self.list(partitions)))
     }
 
     fn list(&self, partitions: &[u32]) -> TopicPartitionList {
@@ -288,7 +288,7 @@ impl Forwarding {
                 continue;
             }
             let Some(message) = waiting.fired(due) else { continue };
-            let (key, headers) = (wire::waiting_key(&message), wire::done(&message, due.1));
+            let (key, headers) = (wire::delayed_key(&message), wire::done(&message, due.1));
             let record = Record { topic: &self.timers, partition, key: Some(key.as_bytes()), payload: None, headers };
             // Without its tombstone it is published again after the next change of the owner.
             let _sent = producer.send(record, Box::new(|_| {}));
@@ -312,7 +312,7 @@ fn take_up(partitions: &mut HashMap<u32, DelayIndex>, topic: &TopicName, record:
     waiting.next = waiting.next.max(record.offset() + 1);
     if let Some(payload) = record.payload() {
         let due = (wire::due(record).unwrap_or_default().as_millis(), record.offset());
-        return waiting.insert(due, payload.len(), || wire::message_of_waiting(topic, record));
+        return waiting.insert(due, payload.len(), || wire::delayed_message(topic, record));
     }
     if let Some(done) = wire::done_by(record) {
         waiting.remove(done);

@@ -97,7 +97,7 @@ fn read(
                 }
                 if let Some(due) = wanted.next_if(|(_, wanted)| *wanted == offset) {
                     match record.payload() {
-                        Some(_) => contents.push((due, wire::message_of_waiting(&request.topic, &record))),
+                        Some(_) => contents.push((due, wire::delayed_message(&request.topic, &record))),
                         None => gone.push(due),
                     }
                 }
