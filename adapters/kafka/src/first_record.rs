@@ -176,7 +176,7 @@ impl FirstRecords {
                     self.is_stuck.store(true, Ordering::Release);
                     return tell(refused);
                 }
-                Err(Refused { code, confirm, .. }) => refused.push((confirm, code)),
+                Err(error) => refused.push(error),
             }
         }
         if followers.is_known {
@@ -199,8 +199,8 @@ impl FirstRecords {
 }
 
 /// Outside of the lock: it may call whoever published.
-fn tell(refused: Vec<(Confirm, RDKafkaErrorCode)>) {
-    refused.into_iter().for_each(|(confirm, code)| confirm(Err(code)));
+fn tell(refused: Vec<Refused>) {
+    refused.into_iter().for_each(|Refused { code, confirm, .. }| confirm(Err(code)));
 }
 
 impl FirstRecord {

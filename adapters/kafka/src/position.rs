@@ -10,6 +10,8 @@
 //! deliver more without writing it down; `c` (closed) that it left, and *high* is exact. *runs* are the lengths of the
 //! stretches from the offset on that are unsettled, settled, unsettled …, five bits to a character.
 
+use std::ops::Range;
+
 use crate::birth::Birth;
 
 /// The longest metadata that brokers take by default.
@@ -33,7 +35,7 @@ pub(crate) struct Position {
     /// Whether more may have been delivered than this says.
     pub(crate) open: bool,
     /// What is settled above the offset: ranges, ascending, ends excluded.
-    pub(crate) settled: Vec<(i64, i64)>,
+    pub(crate) settled: Vec<Range<i64>>,
 }
 
 impl Position {
@@ -52,13 +54,13 @@ impl Position {
         let state = if self.open { 'o' } else { 'c' };
         let mut text = format!("p2 {state} {} {} ", self.high, self.birth);
         let mut at = self.offset;
-        for (from, to) in &self.settled {
+        for range in &self.settled {
             if text.len() > LONGEST - PROLOGUE / 2 {
                 break;
             }
-            push_run(&mut text, from - at);
-            push_run(&mut text, to - from);
-            at = *to;
+            push_run(&mut text, range.start - at);
+            push_run(&mut text, range.end - range.start);
+            at = range.end;
         }
         text
     }
@@ -80,7 +82,7 @@ impl Position {
         let mut settled = Vec::with_capacity(runs.len() / 2);
         let mut at = offset;
         for pair in runs.chunks_exact(2) {
-            settled.push((at + pair[0], at + pair[0] + pair[1]));
+            settled.push(at + pair[0]..at + pair[0] + pair[1]);
             at += pair[0] + pair[1];
         }
         Some(Self { birth, offset, high, open: state != "c", settled })
@@ -94,12 +96,12 @@ impl Position {
 }
 
 /// Joins ascending offsets to ranges.
-pub(crate) fn ranges(offsets: impl Iterator<Item = i64>) -> Vec<(i64, i64)> {
-    let mut ranges: Vec<(i64, i64)> = Vec::new();
+pub(crate) fn ranges(offsets: impl Iterator<Item = i64>) -> Vec<Range<i64>> {
+    let mut ranges: Vec<Range<i64>> = Vec::new();
     for offset in offsets {
         match ranges.last_mut() {
-            Some((_, end)) if *end == offset => *end += 1,
-            _ => ranges.push((offset, offset + 1)),
+            Some(last) if last.end == offset => last.end += 1,
+            _ => ranges.push(offset..offset + 1),
         }
     }
     ranges
@@ -132,6 +134,7 @@ fn read_runs(text: &[u8]) -> Option<Vec<i64>> {
 }
 
 #[cfg(test)]
+#[expect(clippy::single_range_in_vec_init, reason = "the elements are ranges of offsets")]
 mod tests {
     use super::*;
 
@@ -141,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_position_is_read_as_it_was_written() {
-        for settled in [vec![], vec![(12, 13), (15, 18)], vec![(10, 11)], vec![(1_000_000, 5_000_000_000)]] {
+        for settled in [vec![], vec![12..13, 15..18], vec![10..11], vec![1_000_000..5_000_000_000]] {
             for open in [true, false] {
                 let (birth, high) = (birth("4503599627370496"), 6_000_000_000);
                 let position = Position { birth, offset: 10, high, open, settled: settled.clone() };
@@ -153,7 +156,7 @@ mod tests {
     #[test]
     fn a_position_of_the_first_format_is_read_and_its_topic_is_not_known() {
         let expected =
-            Position { open: false, high: 20, settled: vec![(12, 13)], ..Position::unknown(Birth::UNKNOWN, 10) };
+            Position { open: false, high: 20, settled: vec![12..13], ..Position::unknown(Birth::UNKNOWN, 10) };
         assert_eq!(Position::decode(10, "p1 c 20 CB"), expected);
     }
 
@@ -166,7 +169,7 @@ mod tests {
 
     #[test]
     fn however_much_is_settled_the_metadata_fits_and_the_lowest_are_in_it() {
-        let settled: Vec<(i64, i64)> = (0..100_000).map(|i| (40 * i + 1, 40 * i + 2)).collect();
+        let settled: Vec<Range<i64>> = (0..100_000).map(|i| 40 * i + 1..40 * i + 2).collect();
         let position = Position { settled, ..Position::unknown(birth("5"), 0) };
         assert!(position.encode().len() <= LONGEST);
         assert!(position.is_crowded());
@@ -176,6 +179,6 @@ mod tests {
 
     #[test]
     fn neighbours_become_one_range() {
-        assert_eq!(ranges([1, 2, 3, 5, 7, 8].into_iter()), [(1, 4), (5, 6), (7, 9)]);
+        assert_eq!(ranges([1, 2, 3, 5, 7, 8].into_iter()), [1..4, 5..6, 7..9]);
     }
 }

@@ -73,6 +73,18 @@ fn with(headers: OwnedHeaders, name: &str, value: &[u8]) -> OwnedHeaders {
     headers.insert(Header { key: name, value: Some(value) })
 }
 
+/// A message, and its offset in its partition.
+#[derive(Debug)]
+pub(crate) struct Stored {
+    pub(crate) offset: i64,
+    pub(crate) message: Message,
+}
+
+/// The message of a record, with its offset.
+pub(crate) fn stored(topic: &TopicName, record: &BorrowedMessage<'_>) -> Stored {
+    Stored { offset: record.offset(), message: message(topic, record) }
+}
+
 /// The message of a record. One that another program wrote, without an id, gets one from its place.
 pub(crate) fn message(topic: &TopicName, record: &BorrowedMessage<'_>) -> Message {
     let (id, due, _, headers) = parse(record);

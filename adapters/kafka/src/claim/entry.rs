@@ -1,6 +1,7 @@
 //! What members of a shared subscription write into its log, as text.
 
 use std::fmt::Write;
+use std::ops::Range;
 
 use crate::birth::Birth;
 use crate::position::ranges;
@@ -14,9 +15,9 @@ pub(super) enum Entry {
     /// The member is there.
     Beat(Name),
     /// It takes these messages, as far as they are free.
-    Claim(Name, Vec<(i64, i64)>),
+    Claim(Name, Vec<Range<i64>>),
     /// It has done with these.
-    Settle(Name, Vec<(i64, i64)>),
+    Settle(Name, Vec<Range<i64>>),
     /// It left, or was not heard for too long: what it holds is free again.
     Gone(Name),
     /// This is the topic: what was claimed and settled of another, which had its name before, is void.
@@ -31,10 +32,10 @@ pub(super) struct Snapshot {
     pub(super) as_of: i64,
     pub(super) birth: Birth,
     pub(super) ack_floor: i64,
-    pub(super) settled: Vec<(i64, i64)>,
+    pub(super) settled: Vec<Range<i64>>,
     /// What was delivered before, and is free again.
-    pub(super) again: Vec<(i64, i64)>,
-    pub(super) claims: Vec<(Name, Vec<(i64, i64)>)>,
+    pub(super) again: Vec<Range<i64>>,
+    pub(super) claims: Vec<(Name, Vec<Range<i64>>)>,
     pub(super) gone: Vec<Name>,
 }
 
@@ -89,36 +90,37 @@ impl Entry {
 }
 
 /// `3-5,9-10`, ends excluded; `-` is nothing.
-fn list(offsets: &[(i64, i64)]) -> String {
+fn list(offsets: &[Range<i64>]) -> String {
     if offsets.is_empty() {
         return "-".into();
     }
-    let each: Vec<String> = offsets.iter().map(|(from, to)| format!("{from}-{to}")).collect();
+    let each: Vec<String> = offsets.iter().map(|range| format!("{}-{}", range.start, range.end)).collect();
     each.join(",")
 }
 
-fn read_list(text: &str) -> Option<Vec<(i64, i64)>> {
+fn read_list(text: &str) -> Option<Vec<Range<i64>>> {
     if text == "-" {
         return Some(Vec::new());
     }
     let read = |range: &str| {
         let (from, to) = range.split_once('-')?;
-        Some((from.parse().ok()?, to.parse().ok()?))
+        Some(from.parse().ok()?..to.parse().ok()?)
     };
     text.split(',').map(read).collect()
 }
 
 /// Ascending offsets as ranges.
-pub(super) fn pack(offsets: impl IntoIterator<Item = i64>) -> Vec<(i64, i64)> {
+pub(super) fn pack(offsets: impl IntoIterator<Item = i64>) -> Vec<Range<i64>> {
     ranges(offsets.into_iter())
 }
 
 /// The offsets of ranges.
-pub(super) fn unpack(ranges: &[(i64, i64)]) -> impl Iterator<Item = i64> + '_ {
-    ranges.iter().flat_map(|(from, to)| *from..*to)
+pub(super) fn unpack(ranges: &[Range<i64>]) -> impl Iterator<Item = i64> + '_ {
+    ranges.iter().cloned().flatten()
 }
 
 #[cfg(test)]
+#[expect(clippy::single_range_in_vec_init, reason = "the elements are ranges of offsets")]
 mod tests {
     use super::*;
 
@@ -129,16 +131,16 @@ mod tests {
             as_of: 7,
             birth,
             ack_floor: 3,
-            settled: vec![(4, 6)],
+            settled: vec![4..6],
             again: vec![],
-            claims: vec![("a".into(), vec![(3, 4)]), ("b".into(), vec![(8, 9), (11, 12)])],
+            claims: vec![("a".into(), vec![3..4]), ("b".into(), vec![8..9, 11..12])],
             gone: vec!["c".into(), "d".into()],
         };
         for entry in [
             Entry::Beat("a".into()),
             Entry::Gone("a".into()),
-            Entry::Claim("a".into(), vec![(1, 2), (5, 9)]),
-            Entry::Settle("a".into(), vec![(1, 2)]),
+            Entry::Claim("a".into(), vec![1..2, 5..9]),
+            Entry::Settle("a".into(), vec![1..2]),
             Entry::Topic(birth),
             Entry::Snapshot(snapshot.clone()),
         ] {

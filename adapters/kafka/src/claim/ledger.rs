@@ -25,12 +25,20 @@ pub(super) struct Ledger {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Change {
     None,
-    /// The member got these; whether they were delivered before.
-    Granted(Name, Vec<(i64, bool)>),
+    /// The member got these.
+    Granted(Name, Vec<Grant>),
     /// These are free again.
     Freed(Vec<i64>),
     /// It is another topic: nothing of it is claimed or settled.
     Anew,
+}
+
+/// A message that a member got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Grant {
+    pub(super) offset: i64,
+    /// Whether it may have been delivered before.
+    pub(super) redelivered: bool,
 }
 
 impl Ledger {
@@ -102,8 +110,8 @@ impl Ledger {
             Entry::Claim(name, offsets) if !self.gone.contains(name) => {
                 let free: Vec<i64> = unpack(offsets).filter(|offset| self.is_free(*offset)).collect();
                 self.claims.extend(free.iter().map(|offset| (*offset, name.clone())));
-                let again = |offset: i64| (offset, self.again.contains(&offset));
-                Change::Granted(name.clone(), free.into_iter().map(again).collect())
+                let grant = |offset| Grant { offset, redelivered: self.again.contains(&offset) };
+                Change::Granted(name.clone(), free.into_iter().map(grant).collect())
             }
             Entry::Settle(name, offsets) => {
                 for offset in unpack(offsets) {
@@ -159,11 +167,15 @@ mod tests {
         Entry::Settle(name.into(), pack(offsets.iter().copied()))
     }
 
+    fn first(offset: i64) -> Grant {
+        Grant { offset, redelivered: false }
+    }
+
     #[test]
     fn who_comes_first_gets_it() {
         let mut ledger = Ledger::new(5);
-        assert_eq!(ledger.apply(&claim("a", &[5, 6])), Change::Granted("a".into(), vec![(5, false), (6, false)]));
-        assert_eq!(ledger.apply(&claim("b", &[4, 6, 7])), Change::Granted("b".into(), vec![(7, false)]));
+        assert_eq!(ledger.apply(&claim("a", &[5, 6])), Change::Granted("a".into(), vec![first(5), first(6)]));
+        assert_eq!(ledger.apply(&claim("b", &[4, 6, 7])), Change::Granted("b".into(), vec![first(7)]));
     }
 
     #[test]
@@ -184,7 +196,10 @@ mod tests {
         ledger.apply(&settle("a", &[0]));
         assert_eq!(ledger.apply(&Entry::Gone("a".into())), Change::Freed(vec![1]));
         assert_eq!(ledger.apply(&claim("a", &[2])), Change::None);
-        assert_eq!(ledger.apply(&claim("b", &[1, 2])), Change::Granted("b".into(), vec![(1, true), (2, false)]));
+        assert_eq!(
+            ledger.apply(&claim("b", &[1, 2])),
+            Change::Granted("b".into(), vec![Grant { offset: 1, redelivered: true }, first(2)])
+        );
         ledger.apply(&settle("a", &[1]));
         assert!(ledger.holders().contains(&"b".to_owned()) && !ledger.is_free(1));
     }

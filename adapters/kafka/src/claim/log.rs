@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use partitura_broker::{Message, Result, TopicName};
-use rdkafka::message::{BorrowedMessage, Message as _, OwnedHeaders};
+use partitura_broker::{Result, TopicName};
+use rdkafka::message::{BorrowedMessage, OwnedHeaders};
 
 use super::entry::Entry;
 use super::ledger::Ledger;
@@ -11,7 +11,13 @@ use crate::core::Core;
 use crate::reader::{Reader, Start};
 use crate::record::{Confirm, Record};
 use crate::record_producer::RecordProducer;
-use crate::wire;
+use crate::wire::{self, Stored};
+
+/// An entry of the log; `None` is one that this version does not know.
+pub(super) struct LogEntry {
+    pub(super) offset: i64,
+    pub(super) entry: Option<Entry>,
+}
 
 pub(super) fn write(producer: &RecordProducer, log: &str, entry: &Entry, confirm: Confirm) -> Result<()> {
     let text = entry.encode();
@@ -27,14 +33,10 @@ pub(super) fn write(producer: &RecordProducer, log: &str, entry: &Entry, confirm
 }
 
 /// Reads the log up to an entry that was just written. Gives back where it goes on.
-pub(super) async fn follow_to(
-    entries: &mut Reader<(i64, Option<Entry>)>,
-    ledger: &mut Ledger,
-    last: &Entry,
-) -> Result<i64> {
+pub(super) async fn follow_to(entries: &mut Reader<LogEntry>, ledger: &mut Ledger, last: &Entry) -> Result<i64> {
     let (mut read, mut reached) = (0, false);
     while !reached {
-        for (offset, entry) in entries.next().await? {
+        for LogEntry { offset, entry } in entries.next().await? {
             read = offset + 1;
             reached |= entry.as_ref() == Some(last);
             entry.iter().for_each(|entry| drop(ledger.apply(entry)));
@@ -43,15 +45,15 @@ pub(super) async fn follow_to(
     Ok(read)
 }
 
-pub(super) async fn read_messages(core: &Arc<Core>, topic: &TopicName, from: i64) -> Result<Reader<(i64, Message)>> {
+pub(super) async fn read_messages(core: &Arc<Core>, topic: &TopicName, from: i64) -> Result<Reader<Stored>> {
     let named = topic.clone();
-    let read = move |record: &BorrowedMessage<'_>| Some((record.offset(), wire::message(&named, record)));
+    let read = move |record: &BorrowedMessage<'_>| Some(wire::stored(&named, record));
     Reader::open(core, topic.as_str(), [0], Start::Offset(from), read).await
 }
 
 /// What the log amounts to up to `end`. A log whose beginning was deleted begins with a snapshot, soon.
 pub(super) async fn replay(
-    entries: &mut Reader<(i64, Option<Entry>)>,
+    entries: &mut Reader<LogEntry>,
     mut ledger: Ledger,
     first: i64,
     end: i64,
@@ -59,7 +61,7 @@ pub(super) async fn replay(
     let mut before: Option<Vec<(i64, Entry)>> = (first > 0).then(Vec::new);
     let mut read = first;
     while read < end {
-        for (offset, entry) in entries.next().await? {
+        for LogEntry { offset, entry } in entries.next().await? {
             read = offset + 1;
             match (entry, &mut before) {
                 (Some(Entry::Snapshot(snapshot)), Some(waiting)) => {

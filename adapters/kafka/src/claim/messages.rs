@@ -1,7 +1,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use partitura_broker::Message;
+use partitura_adapter_kit::Claimed;
+use partitura_broker::{Message, Partition};
+
+use super::ledger::Grant;
 
 /// How many unclaimed messages are kept at hand, and of how many bytes.
 const UNCLAIMED: usize = 2_000;
@@ -58,16 +61,12 @@ impl ClaimedMessages {
     }
 
     /// A claim was decided: the messages that were granted, of those that were asked for. The others are somebody else's.
-    pub(super) fn decided(
-        &mut self,
-        asked: impl Iterator<Item = i64>,
-        granted: &[(i64, bool)],
-    ) -> Vec<(i64, Message, bool)> {
+    pub(super) fn decided(&mut self, asked: impl Iterator<Item = i64>, granted: &[Grant]) -> Vec<Claimed<i64>> {
         let mut mine = Vec::with_capacity(granted.len());
-        for (offset, again) in granted {
-            let Some(message) = self.forget(*offset) else { continue };
-            self.held.insert(*offset);
-            mine.push((*offset, message, *again));
+        for Grant { offset, redelivered } in granted.iter().copied() {
+            let Some(message) = self.forget(offset) else { continue };
+            self.held.insert(offset);
+            mine.push(Claimed { partition: Partition(0), message, redelivered, handle: offset });
         }
         for offset in asked {
             self.asked.remove(&offset);
@@ -121,8 +120,8 @@ mod tests {
     fn what_was_asked_for_and_went_to_others_is_let_go() {
         let mut claimed = with(0..3);
         assert_eq!(claimed.claim(10, 0, 1), [0, 1, 2]);
-        let mine = claimed.decided(0..3, &[(1, false)]);
-        assert_eq!(mine.iter().map(|(offset, ..)| *offset).collect::<Vec<_>>(), [1]);
+        let mine = claimed.decided(0..3, &[Grant { offset: 1, redelivered: false }]);
+        assert_eq!(mine.iter().map(|claimed| claimed.handle).collect::<Vec<_>>(), [1]);
         assert!(claimed.settle(1) && claimed.are_empty());
     }
 
@@ -131,7 +130,7 @@ mod tests {
         let mut claimed = with(0..10);
         assert_eq!(claimed.claim(4, 1, 2), [1, 3, 5, 7]);
         assert!(!claimed.may_claim(4));
-        claimed.decided([1, 3, 5, 7].into_iter(), &[(1, false)]);
+        claimed.decided([1, 3, 5, 7].into_iter(), &[Grant { offset: 1, redelivered: false }]);
         assert_eq!(claimed.claim(4, 1, 2), [9]);
     }
 
@@ -141,11 +140,14 @@ mod tests {
         assert_eq!(claimed.claim(10, 0, 1), [0]);
         // All three are read after the claim was made, in this order.
         let claim = |name: &str| Entry::Claim(name.into(), pack([0]));
-        assert_eq!(ledger.apply(&claim("other")), Change::Granted("other".into(), vec![(0, false)]));
+        assert_eq!(
+            ledger.apply(&claim("other")),
+            Change::Granted("other".into(), vec![Grant { offset: 0, redelivered: false }])
+        );
         claimed.is_elsewhere(0);
         assert_eq!(ledger.apply(&Entry::Gone("other".into())), Change::Freed(vec![0]));
         let Change::Granted(_, granted) = ledger.apply(&claim("me")) else { panic!("it is free") };
         let mine = claimed.decided(0..1, &granted);
-        assert!(matches!(&mine[..], [(0, message, true)] if message.id.as_str() == "0"), "{mine:?}");
+        assert!(matches!(&mine[..], [only] if only.redelivered && only.message.id.as_str() == "0"), "{mine:?}");
     }
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use partitura_adapter_kit::Claimed;
-use partitura_broker::{Error, ErrorKind, Message, Partition, Result, SubscriptionName, TopicKind, TopicName};
+use partitura_broker::{Error, ErrorKind, Result, SubscriptionName, TopicKind, TopicName};
 use rdkafka::admin::AdminOptions;
 use rdkafka::client::Client;
 use rdkafka::message::{BorrowedMessage, Message as _};
@@ -13,8 +13,8 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::entry::{Entry, Name, pack, unpack};
-use super::ledger::{Change, Ledger};
-use super::log::{follow_to, read_messages, replay, write};
+use super::ledger::{Change, Grant, Ledger};
+use super::log::{LogEntry, follow_to, read_messages, replay, write};
 use super::messages::{ClaimedMessages, TURN};
 use crate::client::REQUEST_TIMEOUT;
 use crate::core::Core;
@@ -23,6 +23,7 @@ use crate::reader::{Reader, Start};
 use crate::ready::once_ready;
 use crate::record_producer::RecordProducer;
 use crate::watch::Watched;
+use crate::wire::Stored;
 use crate::{names, subscription};
 
 /// How often a member says that it is there, and looks for those who do not.
@@ -51,8 +52,8 @@ pub(super) struct ClaimLogWorker {
     producer: Arc<RecordProducer>,
     me: Name,
     ahead: usize,
-    entries: Reader<(i64, Option<Entry>)>,
-    messages: Reader<(i64, Message)>,
+    entries: Reader<LogEntry>,
+    messages: Reader<Stored>,
     ledger: Ledger,
     claimed: ClaimedMessages,
     /// Who is there, and when they were last heard.
@@ -88,7 +89,7 @@ impl ClaimLogWorker {
         };
         let read = |record: &BorrowedMessage<'_>| {
             let entry = record.payload().and_then(|text| Entry::decode(std::str::from_utf8(text).ok()?));
-            Some((record.offset(), entry))
+            Some(LogEntry { offset: record.offset(), entry })
         };
         let mut entries = Reader::open(core, &log, [0], Start::Offset(first), read).await?;
         let watched = core.topics.watch(topic.as_str());
@@ -173,12 +174,12 @@ impl ClaimLogWorker {
     /// Takes up what was written into the log.
     async fn follow(
         &mut self,
-        entries: Result<Vec<(i64, Option<Entry>)>>,
+        entries: Result<Vec<LogEntry>>,
         granted: &mpsc::UnboundedSender<Result<Vec<Claimed<i64>>>>,
     ) -> Result<()> {
         let mut mine = Vec::new();
         let mut freed: Option<i64> = None;
-        for (offset, entry) in entries? {
+        for LogEntry { offset, entry } in entries? {
             self.read = offset + 1;
             let Some(entry) = entry else { continue };
             match &entry {
@@ -195,9 +196,7 @@ impl ClaimLogWorker {
             }
             match self.ledger.apply(&entry) {
                 Change::Granted(name, offsets) if name == self.me => mine.extend(self.granted(&entry, &offsets)),
-                Change::Granted(_, offsets) => {
-                    offsets.iter().for_each(|(offset, _)| self.claimed.is_elsewhere(*offset))
-                }
+                Change::Granted(_, offsets) => offsets.iter().for_each(|grant| self.claimed.is_elsewhere(grant.offset)),
                 Change::Anew => return Err(self.anew()),
                 Change::Freed(offsets) => freed = freed.into_iter().chain(offsets).min(),
                 Change::None => {}
@@ -214,24 +213,21 @@ impl ClaimLogWorker {
     }
 
     /// This member's own claim was decided.
-    fn granted(&mut self, claim: &Entry, offsets: &[(i64, bool)]) -> Vec<Claimed<i64>> {
+    fn granted(&mut self, claim: &Entry, granted: &[Grant]) -> Vec<Claimed<i64>> {
         let Entry::Claim(_, asked) = claim else { return Vec::new() };
-        let mine = self.claimed.decided(unpack(asked), offsets).into_iter();
-        let claimed =
-            |(handle, message, redelivered)| Claimed { partition: Partition(0), message, redelivered, handle };
-        mine.map(claimed).collect()
+        self.claimed.decided(unpack(asked), granted)
     }
 
-    fn arrive(&mut self, messages: Result<Vec<(i64, Message)>>) -> Result<()> {
+    fn arrive(&mut self, messages: Result<Vec<Stored>>) -> Result<()> {
         let messages = messages?;
-        if let Some((first, _)) = messages.first()
+        if let Some(first) = messages.first()
             && self.claimed.are_empty()
         {
             // Retention took what lay before.
-            self.ledger.truncated(*first);
+            self.ledger.truncated(first.offset);
         }
         let now = Instant::now();
-        for (offset, message) in messages {
+        for Stored { offset, message } in messages {
             if self.ledger.is_free(offset) {
                 self.claimed.take(offset, message, now);
             }

@@ -9,6 +9,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::runtime::Handle;
 
+use super::progress::PartitionPosition;
 use crate::client::REQUEST_TIMEOUT;
 use crate::core::Core;
 use crate::position::Position;
@@ -49,10 +50,10 @@ impl Cleanup {
     }
 
     /// This was committed.
-    pub(super) fn committed(&mut self, topic: usize, partition: u32, position: &Position) {
-        if self.topics.get(topic).is_some_and(|topic| topic.is_queue) {
-            let Position { birth, offset, .. } = *position;
-            self.settled.insert((topic, partition), Position::fresh(birth, offset));
+    pub(super) fn committed(&mut self, committed: &PartitionPosition) {
+        let PartitionPosition { topic, partition, position } = committed;
+        if self.topics.get(*topic).is_some_and(|topic| topic.is_queue) {
+            self.settled.insert((*topic, *partition), Position::fresh(position.birth, position.offset));
         }
     }
 

@@ -1,4 +1,5 @@
 use std::collections::{BTreeSet, VecDeque};
+use std::ops::Range;
 
 use crate::birth::Birth;
 use crate::position::Position;
@@ -14,7 +15,7 @@ pub(super) struct Progress {
     /// Where this owner began.
     start: i64,
     /// What was settled above that by earlier owners, ascending.
-    settled: VecDeque<(i64, i64)>,
+    settled: VecDeque<Range<i64>>,
     /// What lies below may have been delivered by an earlier owner.
     replayed: i64,
     /// The offset behind the last that was delivered, by anybody.
@@ -27,6 +28,15 @@ pub(super) struct Progress {
     rewound: bool,
     /// Whether something is to be committed.
     pub(super) dirty: bool,
+}
+
+/// A position to be committed.
+#[derive(Debug)]
+pub(super) struct PartitionPosition {
+    /// The index of the topic.
+    pub(super) topic: usize,
+    pub(super) partition: u32,
+    pub(super) position: Position,
 }
 
 impl Progress {
@@ -67,10 +77,10 @@ impl Progress {
             self.rewound = true;
             return false;
         }
-        while self.settled.front().is_some_and(|(_, end)| *end <= offset) {
+        while self.settled.front().is_some_and(|range| range.end <= offset) {
             self.settled.pop_front();
         }
-        if self.settled.front().is_none_or(|(from, _)| *from > offset) {
+        if self.settled.front().is_none_or(|range| range.start > offset) {
             return true;
         }
         self.next = offset + 1;
@@ -96,18 +106,19 @@ impl Progress {
     /// What to commit. `open`: more may be delivered before the next commit.
     pub(super) fn position(&self, open: bool) -> Position {
         let offset = self.unsettled.first().copied().unwrap_or(self.next);
-        let (mut settled, mut at) = (Vec::new(), offset);
+        let (mut settled, mut at): (Vec<Range<i64>>, i64) = (Vec::new(), offset);
         for unsettled in self.unsettled.iter().copied().chain([self.next]) {
             if at < unsettled {
-                settled.push((at, unsettled));
+                settled.push(at..unsettled);
             }
             at = unsettled + 1;
         }
         // What earlier owners settled beyond what was taken up so far.
-        for (from, end) in self.settled.iter().map(|(from, end)| (*from.max(&self.next), *end)) {
+        for range in &self.settled {
+            let (start, end) = (range.start.max(self.next), range.end);
             match settled.last_mut() {
-                Some((_, last)) if *last == from => *last = end.max(from),
-                _ if from < end => settled.push((from, end)),
+                Some(last) if last.end == start => last.end = end.max(start),
+                _ if start < end => settled.push(start..end),
                 _ => {}
             }
         }
@@ -122,11 +133,12 @@ impl Progress {
 }
 
 #[cfg(test)]
+#[expect(clippy::single_range_in_vec_init, reason = "the elements are ranges of offsets")]
 mod tests {
     use super::*;
 
     /// Takes up what lies at these offsets: which were delivered, and whether that may have happened before.
-    fn deliver(progress: &mut Progress, offsets: std::ops::Range<i64>) -> Vec<(i64, bool)> {
+    fn deliver(progress: &mut Progress, offsets: Range<i64>) -> Vec<(i64, bool)> {
         let mut all = Vec::new();
         for offset in offsets {
             if progress.wants(offset) {
@@ -151,7 +163,7 @@ mod tests {
             assert!(!first.settle(held[which].0), "settled twice");
         }
         let left = first.position(false);
-        assert_eq!(left, Position { offset: 12, high: 20, settled: vec![(14, 15), (16, 17)], ..fresh(0) });
+        assert_eq!(left, Position { offset: 12, high: 20, settled: vec![14..15, 16..17], ..fresh(0) });
 
         let mut second = Progress::new(left, 23);
         let got = deliver(&mut second, 12..23);
@@ -166,14 +178,14 @@ mod tests {
 
     #[test]
     fn what_an_earlier_owner_settled_is_not_forgotten_before_it_is_reached() {
-        let before = Position { high: 9, open: true, settled: vec![(5, 7), (8, 9)], ..fresh(3) };
+        let before = Position { high: 9, open: true, settled: vec![5..7, 8..9], ..fresh(3) };
         let mut progress = Progress::new(before.clone(), 6);
         assert_eq!(progress.position(true).settled, before.settled);
         let got = deliver(&mut progress, 3..6);
         assert_eq!(progress.position(true).settled, before.settled);
         progress.settle(got[0].0);
         progress.settle(got[1].0);
-        assert_eq!((progress.position(true).offset, progress.position(true).settled), (6, vec![(6, 7), (8, 9)]));
+        assert_eq!((progress.position(true).offset, progress.position(true).settled), (6, vec![6..7, 8..9]));
     }
 
     #[test]
@@ -185,7 +197,7 @@ mod tests {
 
     #[test]
     fn what_was_taken_up_is_not_taken_up_again_and_shows_that_the_log_is_another() {
-        let mut progress = Progress::new(Position { settled: vec![(1, 2)], ..fresh(0) }, 3);
+        let mut progress = Progress::new(Position { settled: vec![1..2], ..fresh(0) }, 3);
         assert_eq!(deliver(&mut progress, 0..3).len(), 2);
         assert!(!progress.is_rewound());
         assert!((0..3).all(|offset| !progress.wants(offset)));
@@ -202,6 +214,6 @@ mod tests {
             assert!(offset == 0 || progress.settle(offset));
         }
         assert_eq!(progress.unsettled.len(), 1);
-        assert_eq!((progress.position(true).offset, progress.position(true).settled), (0, vec![(1, MANY)]));
+        assert_eq!((progress.position(true).offset, progress.position(true).settled), (0, vec![1..MANY]));
     }
 }

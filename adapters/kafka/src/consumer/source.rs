@@ -2,15 +2,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use partitura_broker::{Message, TopicName};
+use partitura_broker::TopicName;
 use rdkafka::consumer::BaseConsumer;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::error::KafkaResult;
-use rdkafka::message::Message as _;
 use tokio::sync::Notify;
 
 use crate::callbacks::Callbacks;
-use crate::wire;
+use crate::wire::{self, Stored};
 
 /// What librdkafka fetches of one partition of one topic, in a queue of its own.
 ///
@@ -21,7 +20,7 @@ pub(super) struct Source {
     /// Whether there may be something in it.
     filled: Arc<AtomicBool>,
     /// Read, and still to be given out.
-    next: Option<(i64, Message)>,
+    next: Option<Stored>,
 }
 
 impl Source {
@@ -44,14 +43,14 @@ impl Source {
     }
 
     /// The next message, with its offset, where there is one. It stays until it is [taken](Self::take).
-    pub(super) fn peek(&mut self, topic: &TopicName) -> Option<KafkaResult<&(i64, Message)>> {
+    pub(super) fn peek(&mut self, topic: &TopicName) -> Option<KafkaResult<&Stored>> {
         if self.next.is_none() {
             // Before reading: what arrives behind it raises it again.
             if !self.filled.swap(false, Ordering::AcqRel) {
                 return None;
             }
             match self.queue.poll(std::time::Duration::ZERO)? {
-                Ok(record) => self.next = Some((record.offset(), wire::message(topic, &record))),
+                Ok(record) => self.next = Some(wire::stored(topic, &record)),
                 Err(error) => {
                     self.filled.store(true, Ordering::Release);
                     return Some(Err(error));
@@ -64,7 +63,7 @@ impl Source {
     }
 
     /// Takes the message that [`peek`](Self::peek) gave.
-    pub(super) fn take(&mut self) -> Option<(i64, Message)> {
+    pub(super) fn take(&mut self) -> Option<Stored> {
         self.next.take()
     }
 }

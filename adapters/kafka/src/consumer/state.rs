@@ -5,10 +5,10 @@ use partitura_adapter_kit::TokenSlab;
 use partitura_broker::{AckToken, Assignment, Credit, Delivery, Error, Event, Partition, TopicName};
 use rdkafka::error::KafkaError;
 
-use super::progress::Progress;
+use super::progress::{PartitionPosition, Progress};
 use super::source::Source;
 use crate::birth::Birth;
-use crate::position::Position;
+use crate::wire::Stored;
 
 /// The most messages of one event.
 const BATCH: usize = 250;
@@ -214,13 +214,13 @@ impl State {
         partitions.iter().any(|p| self.partitions.get(p).is_some_and(|owned| owned.phase == Phase::Revoking))
     }
 
-    /// What has changed since it was last asked for, to be committed: topic, partition, position.
-    pub(super) fn changes(&mut self) -> Vec<(usize, u32, Position)> {
+    /// What has changed since it was last asked for, to be committed.
+    pub(super) fn changes(&mut self) -> Vec<PartitionPosition> {
         self.collect(|progress| std::mem::take(&mut progress.dirty), None)
     }
 
     /// The last word on these partitions.
-    pub(super) fn closing(&mut self, partitions: &[u32]) -> Vec<(usize, u32, Position)> {
+    pub(super) fn closing(&mut self, partitions: &[u32]) -> Vec<PartitionPosition> {
         self.collect(|_| true, Some(partitions))
     }
 
@@ -228,7 +228,7 @@ impl State {
         &mut self,
         mut wanted: impl FnMut(&mut Progress) -> bool,
         last: Option<&[u32]>,
-    ) -> Vec<(usize, u32, Position)> {
+    ) -> Vec<PartitionPosition> {
         let mut changes = Vec::new();
         for (partition, owned) in &mut self.partitions {
             if last.is_some_and(|last| !last.contains(partition)) {
@@ -236,7 +236,8 @@ impl State {
             }
             for (topic, Share { progress, .. }) in owned.shares.iter_mut().enumerate() {
                 if wanted(progress) {
-                    changes.push((topic, *partition, progress.position(last.is_none())));
+                    let position = progress.position(last.is_none());
+                    changes.push(PartitionPosition { topic, partition: *partition, position });
                 }
             }
         }
@@ -244,8 +245,8 @@ impl State {
     }
 
     /// A commit failed: its content is to be committed again.
-    pub(super) fn undo(&mut self, positions: &[(usize, u32, Position)]) {
-        for (topic, partition, _) in positions {
+    pub(super) fn undo(&mut self, positions: &[PartitionPosition]) {
+        for PartitionPosition { topic, partition, .. } in positions {
             if let Some(progress) = self.progress(*partition, *topic) {
                 progress.dirty = true;
             }
@@ -310,7 +311,7 @@ impl State {
             }
             while deliveries.len() < BATCH {
                 let (offset, size) = match source.peek(&topic.name) {
-                    Some(Ok((offset, message))) => (*offset, message.size()),
+                    Some(Ok(stored)) => (stored.offset, stored.message.size()),
                     Some(Err(error)) => {
                         troubles.push(error);
                         continue;
@@ -325,7 +326,7 @@ impl State {
                 if topic.out.messages > 0 && !fits {
                     break;
                 }
-                let Some((_, message)) = source.take() else { break };
+                let Some(Stored { message, .. }) = source.take() else { break };
                 let redelivered = progress.deliver(offset);
                 topic.out.add(1, size);
                 let token = slab.insert(Partition(partition), owned.epoch, Held { topic: at, offset, size });

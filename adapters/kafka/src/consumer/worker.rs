@@ -13,10 +13,10 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::cleanup::Cleanup;
 use super::committer::Committer;
 use super::membership::Membership;
+use super::progress::PartitionPosition;
 use super::takeover::{PendingPartitions, SubscribedTopics};
 use crate::callbacks::{Callbacks, Change, only_assigned};
 use crate::core::SYSTEM;
-use crate::position::Position;
 use crate::{error, names};
 
 /// The longest wait for an event, and where nothing was settled for a second. Rebalances wake the thread at once; flushing
@@ -65,7 +65,7 @@ struct Revocation {
 /// A commit that was sent.
 struct Commit {
     settled: u64,
-    positions: Vec<(usize, u32, Position)>,
+    positions: Vec<PartitionPosition>,
     last: bool,
 }
 
@@ -282,10 +282,10 @@ impl Worker {
         self.send(positions, false);
     }
 
-    fn send(&mut self, positions: Vec<(usize, u32, Position)>, last: bool) {
+    fn send(&mut self, positions: Vec<PartitionPosition>, last: bool) {
         let settled = self.membership.state().settled;
         let mut list = TopicPartitionList::with_capacity(positions.len());
-        for (topic, partition, position) in &positions {
+        for PartitionPosition { topic, partition, position } in &positions {
             let mut element = list.add_partition(self.topics.names[*topic].as_str(), names::partition(*partition));
             element.set_metadata(position.encode());
             if let Err(error) = element.set_offset(Offset::Offset(position.offset)) {
@@ -306,11 +306,11 @@ impl Worker {
             Ok(()) => {
                 self.failures_in_a_row = 0;
                 state.committed = state.committed.max(commit.settled);
-                for (topic, partition, position) in &commit.positions {
-                    self.cleanup.committed(*topic, *partition, position);
+                for committed in &commit.positions {
+                    self.cleanup.committed(committed);
                 }
                 if !commit.last {
-                    let partitions: Vec<u32> = commit.positions.iter().map(|(_, partition, _)| *partition).collect();
+                    let partitions: Vec<u32> = commit.positions.iter().map(|committed| committed.partition).collect();
                     state.opened(&partitions);
                     self.membership.arrived.notify_one();
                 }

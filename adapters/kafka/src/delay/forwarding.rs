@@ -288,7 +288,7 @@ impl Forwarding {
                 continue;
             }
             let Some(message) = waiting.fired(due) else { continue };
-            let (key, headers) = (wire::delayed_key(&message), wire::done(&message, due.1));
+            let (key, headers) = (wire::delayed_key(&message), wire::done(&message, due.offset));
             let record = Record { topic: &self.timers, partition, key: Some(key.as_bytes()), payload: None, headers };
             // Without its tombstone it is published again after the next change of the owner.
             let _sent = producer.send(record, Box::new(|_| {}));
@@ -311,10 +311,10 @@ fn take_up(partitions: &mut HashMap<u32, DelayIndex>, topic: &TopicName, record:
     let Some(waiting) = u32::try_from(record.partition()).ok().and_then(|p| partitions.get_mut(&p)) else { return };
     waiting.next = waiting.next.max(record.offset() + 1);
     if let Some(payload) = record.payload() {
-        let due = (wire::due(record).unwrap_or_default().as_millis(), record.offset());
+        let due = Due { at: wire::due(record).unwrap_or_default().as_millis(), offset: record.offset() };
         return waiting.insert(due, payload.len(), || wire::delayed_message(topic, record));
     }
-    if let Some(done) = wire::done_by(record) {
-        waiting.remove(done);
+    if let Some((at, offset)) = wire::done_by(record) {
+        waiting.remove(Due { at, offset });
     }
 }

@@ -10,9 +10,14 @@ use super::memory::Memory;
 /// The pause after a failure, before a message is published again or the timers are started again.
 pub(super) const BACKOFF: Backoff = Backoff { first: Duration::from_millis(200), longest: Duration::from_secs(30) };
 
-/// When it is to be published, in milliseconds, and at which offset it waits: what falls due at once comes in the order of
-/// arrival.
-pub(super) type Due = (u64, i64);
+/// A waiting message. Messages that are due at the same time are in the order of their arrival.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Due {
+    /// The time of its publication, in milliseconds.
+    pub(super) at: u64,
+    /// The offset at which it waits.
+    pub(super) offset: i64,
+}
 
 /// How much memory the contents of waiting messages may take on a connection, and how much each partition may take in any
 /// case.
@@ -97,7 +102,7 @@ impl DelayIndex {
     /// It is done, or was not there any more.
     pub(super) fn remove(&mut self, due: Due) {
         self.index.remove(&due);
-        self.refused.remove(&due.1);
+        self.refused.remove(&due.offset);
         if let Some(message) = self.contents.remove(&due) {
             self.free(&message);
         }
@@ -162,7 +167,7 @@ impl DelayIndex {
             return None;
         }
         let first = self.index.first()?;
-        self.contents.contains_key(first).then_some(first.0)
+        self.contents.contains_key(first).then_some(first.at)
     }
 
     fn is_busy(&self) -> bool {
@@ -194,16 +199,17 @@ impl DelayIndex {
         let message = self.firing.remove(&due)?;
         self.bytes_firing = self.bytes_firing.saturating_sub(message.size());
         self.free(&message);
-        self.refused.remove(&due.1);
+        self.refused.remove(&due.offset);
         (self.failures, self.blocked) = (0, None);
         Some(message)
     }
 
     /// It was refused, but others would not be: it is published again later. Gives back how much later.
     pub(super) fn set_aside(&mut self, due: Due, now: u64) -> Duration {
-        let times = self.refused.entry(due.1).and_modify(|times| *times += 1).or_insert(1);
+        let times = self.refused.entry(due.offset).and_modify(|times| *times += 1).or_insert(1);
         let wait = BACKOFF.delay(*times, u64::MAX);
-        self.put_back(due, (now + u64::try_from(wait.as_millis()).unwrap_or(u64::MAX / 2), due.1));
+        let at = now + u64::try_from(wait.as_millis()).unwrap_or(u64::MAX / 2);
+        self.put_back(due, Due { at, ..due });
         wait
     }
 
@@ -233,7 +239,7 @@ impl DelayIndex {
 
     /// The lowest offset that waits, or is on its way; else the one that is read next. Walks through all of them.
     pub(super) fn ack_floor(&self) -> i64 {
-        let waiting = self.index.iter().chain(self.firing.keys()).map(|(_, offset)| *offset);
+        let waiting = self.index.iter().chain(self.firing.keys()).map(|due| due.offset);
         waiting.min().unwrap_or(self.next).min(self.next)
     }
 }
@@ -250,6 +256,10 @@ mod tests {
 
     use super::*;
 
+    fn due(at: u64, offset: i64) -> Due {
+        Due { at, offset }
+    }
+
     fn message(size: usize) -> Message {
         Message::new(TopicName::new("t").expect("a valid name"), "id", vec![0; size])
     }
@@ -261,7 +271,7 @@ mod tests {
         let mut waiting = DelayIndex::new(memory.clone(), 0);
         // The last ones first.
         for offset in 0..2_000_i64 {
-            waiting.insert((10_000 - offset as u64, offset), SIZE, || message(SIZE));
+            waiting.insert(due(10_000 - offset as u64, offset), SIZE, || message(SIZE));
         }
         waiting.complete = true;
         assert!(memory.bytes() <= BUDGET + 2 * SIZE);
@@ -274,8 +284,8 @@ mod tests {
         let mut count = 0;
         while count < 2_000 {
             while let Some((due, _)) = waiting.due(u64::MAX) {
-                assert!(due.0 > last, "in order");
-                last = due.0;
+                assert!(due.at > last, "in order");
+                last = due.at;
                 waiting.fire(due);
                 waiting.fired(due);
                 count += 1;
@@ -294,16 +304,16 @@ mod tests {
     fn what_comes_while_contents_are_read_again_is_not_taken_for_read() {
         let mut waiting = DelayIndex::new(Memory::default(), 0);
         waiting.complete = true;
-        (waiting.horizon, waiting.reloading) = (Some((1, 0)), true);
+        (waiting.horizon, waiting.reloading) = (Some(due(1, 0)), true);
         for offset in 1..=3 {
-            waiting.insert((10 * offset as u64, offset), 1, || message(1));
+            waiting.insert(due(10 * offset as u64, offset), 1, || message(1));
         }
-        waiting.restore((10, 1), message(1));
-        waiting.restore((30, 3), message(1));
-        waiting.reloaded((30, 3));
-        assert_eq!((waiting.horizon, waiting.wanted()), (Some((10, 1)), vec![(20, 2), (30, 3)]));
-        waiting.restore((20, 2), message(1));
-        waiting.reloaded((30, 3));
+        waiting.restore(due(10, 1), message(1));
+        waiting.restore(due(30, 3), message(1));
+        waiting.reloaded(due(30, 3));
+        assert_eq!((waiting.horizon, waiting.wanted()), (Some(due(10, 1)), vec![due(20, 2), due(30, 3)]));
+        waiting.restore(due(20, 2), message(1));
+        waiting.reloaded(due(30, 3));
         assert_eq!((waiting.horizon, waiting.wanted()), (None, vec![]));
     }
 
@@ -312,19 +322,19 @@ mod tests {
         let mut waiting = DelayIndex::new(Memory::default(), 5);
         waiting.complete = true;
         for offset in 0..3 {
-            waiting.insert((1, offset), 1, || message(1));
+            waiting.insert(due(1, offset), 1, || message(1));
         }
-        waiting.fire((1, 0));
-        assert!(waiting.set_aside((1, 0), 100) > BACKOFF.first / 2);
-        assert_eq!(waiting.due(100).map(|(due, _)| due), Some((1, 1)));
-        waiting.fire((1, 1));
-        waiting.fire((1, 2));
-        assert!(waiting.block((1, 1)).is_some());
-        assert!(waiting.block((1, 2)).is_none(), "said once");
+        waiting.fire(due(1, 0));
+        assert!(waiting.set_aside(due(1, 0), 100) > BACKOFF.first / 2);
+        assert_eq!(waiting.due(100).map(|(due, _)| due), Some(due(1, 1)));
+        waiting.fire(due(1, 1));
+        waiting.fire(due(1, 2));
+        assert!(waiting.block(due(1, 1)).is_some());
+        assert!(waiting.block(due(1, 2)).is_none(), "said once");
         assert_eq!(waiting.due(u64::MAX).map(|(due, _)| due), None);
         assert_eq!(waiting.ack_floor(), 0);
         waiting.blocked = None;
-        assert_eq!(waiting.due(100).map(|(due, _)| due), Some((1, 1)));
+        assert_eq!(waiting.due(100).map(|(due, _)| due), Some(due(1, 1)));
     }
 
     #[test]
@@ -332,15 +342,15 @@ mod tests {
         let mut waiting = DelayIndex::new(Memory::default(), 10);
         assert_eq!(waiting.ack_floor(), 10);
         waiting.complete = true;
-        waiting.insert((7, 3), 1, || message(1));
-        waiting.insert((5, 8), 1, || message(1));
-        waiting.insert((6, 2), 1, || message(1));
+        waiting.insert(due(7, 3), 1, || message(1));
+        waiting.insert(due(5, 8), 1, || message(1));
+        waiting.insert(due(6, 2), 1, || message(1));
         assert_eq!(waiting.ack_floor(), 2);
-        waiting.fire((5, 8));
-        waiting.fire((6, 2));
+        waiting.fire(due(5, 8));
+        waiting.fire(due(6, 2));
         assert_eq!(waiting.ack_floor(), 2);
-        waiting.fired((6, 2));
-        waiting.remove((7, 3));
+        waiting.fired(due(6, 2));
+        waiting.remove(due(7, 3));
         assert_eq!(waiting.ack_floor(), 8);
     }
 }

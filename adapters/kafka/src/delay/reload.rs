@@ -73,18 +73,18 @@ fn read(
 ) -> KafkaResult<()> {
     let (timers, partition) = (request.timers.as_str(), names::partition(request.partition));
     let mut wanted = request.wanted.clone();
-    wanted.sort_unstable_by_key(|(_, offset)| *offset);
+    wanted.sort_unstable_by_key(|due| due.offset);
     let mut wanted = wanted.into_iter().peekable();
     let skip = i64::try_from(SKIP / request.mean.max(1)).unwrap_or(i64::MAX).max(1);
     config.set("enable.partition.eof", "true").set("fetch.message.max.bytes", SKIP.to_string());
     let consumer: BaseConsumer<Callbacks> = BaseConsumer::from_config_and_context(&config, Callbacks::default())?;
     consumer.context().close();
     let mut start = TopicPartitionList::new();
-    start.add_partition_offset(timers, partition, Offset::Offset(wanted.peek().map_or(0, |(_, offset)| *offset)))?;
+    start.add_partition_offset(timers, partition, Offset::Offset(wanted.peek().map_or(0, |due| due.offset)))?;
     consumer.assign(&start)?;
     drop(start);
     let mut heard = Instant::now();
-    while let Some((_, next)) = wanted.peek().copied() {
+    while let Some(Due { offset: next, .. }) = wanted.peek().copied() {
         if stop.is_stopped() || heard.elapsed() > READ_TIMEOUT {
             return Err(KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut));
         }
@@ -92,17 +92,17 @@ fn read(
             Some(Ok(record)) => {
                 heard = Instant::now();
                 let offset = record.offset();
-                while let Some(due) = wanted.next_if(|(_, wanted)| *wanted < offset) {
+                while let Some(due) = wanted.next_if(|wanted| wanted.offset < offset) {
                     gone.push(due);
                 }
-                if let Some(due) = wanted.next_if(|(_, wanted)| *wanted == offset) {
+                if let Some(due) = wanted.next_if(|wanted| wanted.offset == offset) {
                     match record.payload() {
                         Some(_) => contents.push((due, wire::delayed_message(&request.topic, &record))),
                         None => gone.push(due),
                     }
                 }
-                if let Some((_, next)) = wanted.peek().filter(|(_, next)| *next > offset + skip) {
-                    consumer.seek(timers, partition, Offset::Offset(*next), READ_TIMEOUT)?;
+                if let Some(next) = wanted.peek().filter(|next| next.offset > offset + skip) {
+                    consumer.seek(timers, partition, Offset::Offset(next.offset), READ_TIMEOUT)?;
                 }
             }
             // The end, and it is not there.
