@@ -5,19 +5,19 @@ use std::time::{Duration, Instant};
 use partitura_adapter_kit::Backoff;
 use partitura_broker::telemetry::{self, TARGET};
 use partitura_broker::{Error, ErrorKind};
+use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
-use rdkafka::{Offset, TopicPartitionList};
 
 use super::cleanup::Cleanup;
-use super::committer::Committer;
+use super::committer::{Commit, Committer, Outcome};
 use super::membership::Membership;
 use super::progress::PartitionPosition;
 use super::takeover::{PendingPartitions, SubscribedTopics};
 use crate::callbacks::{Callbacks, Change, only_assigned};
 use crate::core::SYSTEM;
-use crate::{error, names};
+use crate::error;
 
 /// The longest wait for an event, and where nothing was settled for a second. Rebalances wake the thread at once; flushing
 /// and releasing wait for it.
@@ -42,7 +42,6 @@ pub(super) struct Worker {
     within: Duration,
     pending: PendingPartitions,
     revoking: Option<Revocation>,
-    commit: Option<Commit>,
     commit_next: Instant,
     /// When something was committed last.
     committed: Instant,
@@ -60,13 +59,6 @@ struct Revocation {
     closing: Option<Instant>,
     /// They are taken over again: the group does not want them.
     again: bool,
-}
-
-/// A commit that was sent.
-struct Commit {
-    settled: u64,
-    positions: Vec<PartitionPosition>,
-    last: bool,
 }
 
 impl Worker {
@@ -88,7 +80,6 @@ impl Worker {
             within,
             pending: PendingPartitions::new(),
             revoking: None,
-            commit: None,
             commit_next: Instant::now(),
             committed: Instant::now(),
             renew_next: Instant::now(),
@@ -117,10 +108,10 @@ impl Worker {
     /// Hears what the group says, which comes as a callback, and what goes wrong.
     fn listen(&self) {
         let at_rest = self.revoking.is_none() && self.committed.elapsed() > AT_REST;
-        let wait = match self.commit {
-            Some(_) => TICK / 10,
-            None if at_rest => TICK_AT_REST,
-            None => TICK,
+        let wait = match self.committer.is_busy() {
+            true => TICK / 10,
+            false if at_rest => TICK_AT_REST,
+            false => TICK,
         };
         match self.consumer.poll(wait) {
             Some(Ok(record)) => {
@@ -237,10 +228,10 @@ impl Worker {
             }
             revocation.closing = Some(Instant::now() + LAST_COMMIT_TIMEOUT);
         }
-        if self.commit.is_none() && revocation.closing.is_some_and(|until| Instant::now() < until) {
+        if !self.committer.is_busy() && revocation.closing.is_some_and(|until| Instant::now() < until) {
             let positions = self.membership.state().closing(&revocation.partitions);
             self.send(positions, true);
-        } else if self.commit.is_none() {
+        } else if !self.committer.is_busy() {
             self.hand_over();
         }
     }
@@ -267,7 +258,7 @@ impl Worker {
         let hurry = self.membership.hurry.load(Ordering::Relaxed);
         let now = Instant::now();
         let closing = self.revoking.as_ref().is_some_and(|revocation| revocation.closing.is_some());
-        if self.commit.is_some() || closing || (now < self.commit_next && !hurry) {
+        if self.committer.is_busy() || closing || (now < self.commit_next && !hurry) {
             return;
         }
         self.commit_next = now + COMMIT_EVERY;
@@ -284,23 +275,13 @@ impl Worker {
 
     fn send(&mut self, positions: Vec<PartitionPosition>, last: bool) {
         let settled = self.membership.state().settled;
-        let mut list = TopicPartitionList::with_capacity(positions.len());
-        for PartitionPosition { topic, partition, position } in &positions {
-            let mut element = list.add_partition(self.topics.names[*topic].as_str(), names::partition(*partition));
-            element.set_metadata(position.encode());
-            if let Err(error) = element.set_offset(Offset::Offset(position.offset)) {
-                tracing::warn!(target: TARGET, %error, "an offset cannot be committed");
-            }
-        }
         self.committed = Instant::now();
-        self.commit = Some(Commit { settled, positions, last });
-        self.committer.send(list);
+        self.committer.send(&self.topics.names, Commit { settled, positions, last });
     }
 
     /// Hears what became of the commit, if it has come to an end.
     fn hear(&mut self) {
-        let Some(result) = self.commit.as_ref().and_then(|_| self.committer.answer()) else { return };
-        let Some(commit) = self.commit.take() else { return };
+        let Some(Outcome { commit, result }) = self.committer.outcome() else { return };
         let mut state = self.membership.state();
         match result {
             Ok(()) => {
@@ -367,7 +348,7 @@ impl Worker {
                 state.committed = state.settled;
                 return;
             }
-            if self.commit.is_none() {
+            if !self.committer.is_busy() {
                 if last == Some(self.failures) {
                     return;
                 }

@@ -13,7 +13,6 @@ const FUNCTION: usize = 70;
 const LONG: &[&str] = &[
     "adapters/embedded/tests/it/model.rs",
     "adapters/embedded/tests/it/ownership.rs",
-    "adapters/kafka/src/consumer/worker.rs",
     "crates/engine/src/effects.rs",
     "crates/engine/src/turn/commands.rs",
     "crates/engine/src/turn/mod.rs",
