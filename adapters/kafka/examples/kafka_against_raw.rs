@@ -141,7 +141,7 @@ async fn main() -> Result<()> {
     let url = std::env::args().nth(1).unwrap_or_else(|| Server::new(Kind::Kafka).url());
     let work = Work { messages: 200_000, ..Work::default() };
     let kafka = Arc::new(Kafka::connect(&url, Options::default()).await?);
-    let (name, admin) = (kafka.capabilities().broker.clone(), kafka.vendor().ok_or("the connection was closed")?);
+    let (name, admin) = (kafka.capabilities().broker.clone(), kafka.client().ok_or("the connection was closed")?);
     let mut raw = Raw::new(&admin, &url, work).await?;
     let mut adapter = Adapter::new(kafka.clone(), work).await?;
     report(&compare(&name, work, &mut raw, &mut adapter).await?);

@@ -47,7 +47,7 @@ impl Kafka {
     }
 
     /// The admin client that this connection uses, for requests that the contract does not have. `None` after the close.
-    pub fn vendor(&self) -> Option<Arc<AdminClient<DefaultClientContext>>> {
+    pub fn client(&self) -> Option<Arc<AdminClient<DefaultClientContext>>> {
         self.core.client.admin().ok()
     }
 

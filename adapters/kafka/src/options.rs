@@ -72,7 +72,11 @@ pub(crate) struct Target {
 
 impl Target {
     /// Reads a URL over the options, and fills in from the environment what is still missing.
-    pub(crate) fn new(url: &str, mut options: Options) -> Result<Self> {
+    pub(crate) fn new(url: &str, options: Options) -> Result<Self> {
+        Self::read(url, options, |name| std::env::var(name).ok())
+    }
+
+    fn read(url: &str, mut options: Options, variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
         let invalid = |what: String| Error::new(ErrorKind::InvalidArgument, "connect", what);
         let rest = url.strip_prefix("kafka://").ok_or_else(|| invalid("a URL of Kafka begins with kafka://".into()))?;
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
@@ -98,7 +102,7 @@ impl Target {
                 other => return Err(invalid(format!("the URL's parameter {other:?} is unknown"))),
             }
         }
-        let environment = |name: &str| std::env::var(format!("PARTITURA_KAFKA_{name}")).ok();
+        let environment = |name| variable(&format!("PARTITURA_KAFKA_{name}")).filter(|value| !value.is_empty());
         options.username = options.username.or_else(|| environment("USERNAME"));
         options.password = options.password.or_else(|| environment("PASSWORD"));
         options.ca = options.ca.or_else(|| environment("CA").map(PathBuf::from));
@@ -226,6 +230,22 @@ mod tests {
             let error = Target::new(url, Options::default()).expect_err(url);
             assert_eq!(error.kind(), ErrorKind::InvalidArgument);
         }
+    }
+
+    #[test]
+    fn the_environment_gives_what_is_missing_and_empty_values_are_none() {
+        let read = |url: &str, value: &str| {
+            let target = Target::read(url, Options::default(), |name| {
+                name.starts_with("PARTITURA_KAFKA_").then(|| value.to_owned())
+            });
+            target.expect("a valid URL").options
+        };
+        let given = read("kafka://bob@a:1?ca=/x/ca.pem", "other");
+        assert_eq!((given.username.as_deref(), given.ca), (Some("bob"), Some("/x/ca.pem".into())));
+        let filled = read("kafka://a:1", "other");
+        assert_eq!((filled.username.as_deref(), filled.password.as_deref()), (Some("other"), Some("other")));
+        let unset = read("kafka://a:1", "");
+        assert_eq!((unset.username, unset.password, unset.ca), (None, None, None));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::consuming::{Consuming, TIME_LIMIT, publish};
 use super::{Done, FOUR, connect, fresh, subscription};
 
 async fn delete(broker: &Kafka, topic: &TopicName) -> Done {
-    let admin = broker.vendor().ok_or("the connection is open")?;
+    let admin = broker.client().ok_or("the connection is open")?;
     for result in admin.delete_topics(&[topic.as_str()], &AdminOptions::new()).await? {
         result.map_err(|(_, code)| code)?;
     }
@@ -72,7 +72,7 @@ async fn a_successor_goes_by_no_place_in_a_topic_that_there_is_no_more() -> Done
     Consuming::until(&[&first], &old).await?;
     delete(&broker, &topic).await?;
     // By another program, without our label.
-    let admin = broker.vendor().ok_or("the connection is open")?;
+    let admin = broker.client().ok_or("the connection is open")?;
     let new = NewTopic::new(topic.as_str(), 4, TopicReplication::Fixed(-1));
     let new = new.set("max.message.bytes", "2097152").set("retention.ms", "-1");
     let began = std::time::Instant::now();

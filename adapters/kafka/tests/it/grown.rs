@@ -11,7 +11,7 @@ use super::consuming::{Consuming, publish};
 use super::{Done, connect, fresh, subscription};
 
 async fn grow(broker: &Kafka, topic: &str, count: usize) -> Done {
-    let admin = broker.vendor().ok_or("the connection is open")?;
+    let admin = broker.client().ok_or("the connection is open")?;
     for result in admin.create_partitions(&[NewPartitions::new(topic, count)], &AdminOptions::new()).await? {
         result.map_err(|(_, code)| code)?;
     }

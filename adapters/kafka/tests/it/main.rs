@@ -72,7 +72,7 @@ async fn what_differs_is_named_with_what_was_expected_and_found() -> Done {
 async fn a_queue_that_would_lose_messages_by_time_is_refused() -> Done {
     let (broker, topic) = (connect().await?, fresh("retention"));
     broker.declare(&Topology::new().queue(topic.clone(), FOUR)).await?;
-    let admin = broker.vendor().ok_or("the connection is open")?;
+    let admin = broker.client().ok_or("the connection is open")?;
     let resource = rdkafka::admin::ResourceSpecifier::Topic(topic.as_str());
     let change = rdkafka::admin::AlterConfig::new(resource)
         .set("retention.ms", "60000")
@@ -117,7 +117,7 @@ async fn a_subscription_of_a_stream_begins_with_what_comes_after_it_and_declarin
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn records_of_other_programs_on_topics_of_other_programs_are_delivered() -> Done {
     let (broker, topic) = (connect().await?, fresh("stranger"));
-    let admin = broker.vendor().ok_or("the connection is open")?;
+    let admin = broker.client().ok_or("the connection is open")?;
     let timers = format!("_partitura.timers.{topic}");
     let new = |name| NewTopic::new(name, 4, TopicReplication::Fixed(-1)).set("max.message.bytes", "2097152");
     let topics = [new(topic.as_str()).set("retention.ms", "-1"), new(&timers).set("cleanup.policy", "compact")];

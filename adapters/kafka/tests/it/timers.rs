@@ -49,7 +49,7 @@ impl Visit for Seen {
 }
 
 async fn limit(broker: &Kafka, topic: &str, bytes: &str) -> Done {
-    let admin = broker.vendor().ok_or("the connection is open")?;
+    let admin = broker.client().ok_or("the connection is open")?;
     let change =
         AlterConfig::new(ResourceSpecifier::Topic(topic)).set("retention.ms", "-1").set("max.message.bytes", bytes);
     for result in admin.alter_configs(&[change], &AdminOptions::new()).await? {
