@@ -32,7 +32,6 @@ const PENDING: &[&str] = &[
     "crates/lanes/",
     "crates/partitura/",
     "crates/workflow/",
-    "docs/brokers/kafka.md",
     "docs/brokers/nats.md",
     "docs/brokers/rabbitmq.md",
 ];
