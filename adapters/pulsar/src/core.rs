@@ -1,13 +1,12 @@
-//! What everything that belongs to one connection shares.
+//! The state that all parts of one connection share.
 
 use std::sync::Arc;
 
 use partitura_broker::{Capabilities, CorrectedClock};
 
-use crate::delay::Forwarders;
-use crate::lanes::Lanes;
-use crate::session::Cluster;
-use crate::topology::Catalog;
+use crate::client::Cluster;
+use crate::publisher::Publisher;
+use crate::topics::Topics;
 
 /// The name of this broker in telemetry.
 pub(crate) const SYSTEM: &str = "pulsar";
@@ -18,9 +17,8 @@ pub(crate) struct Core {
     pub(crate) capabilities: Capabilities,
     pub(crate) clock: CorrectedClock,
     pub(crate) cluster: Arc<Cluster>,
-    pub(crate) catalog: Arc<Catalog>,
-    pub(crate) lanes: Arc<Lanes>,
-    pub(crate) forwarders: Forwarders,
-    /// Whether the broker settles single messages of a batch; where it does not, none are sent.
+    pub(crate) topics: Arc<Topics>,
+    pub(crate) publisher: Arc<Publisher>,
+    /// Whether the broker settles single messages of a batch. Where it does not, none are sent.
     pub(crate) settles_by_index: bool,
 }

@@ -22,7 +22,7 @@ pub(crate) struct PulsarInbox {
 impl PulsarInbox {
     pub(crate) async fn new(core: Arc<Core>) -> Result<Self> {
         core.cluster.check("inbox")?;
-        let name = core.catalog.namespace().inbox();
+        let name = core.topics.namespace().inbox();
         let listener = Listener::new(&core, name.clone(), TopicName::new(REPLIES)?).await?;
         Ok(Self { address: InboxAddress::new(name.address()), core, name, listener })
     }
@@ -45,7 +45,7 @@ impl Drop for PulsarInbox {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         // Where this does not happen, the broker deletes it some time after the last connection to it is gone.
         runtime.spawn(async move {
-            if let Err(error) = core.catalog.admin().delete("close an inbox", &name).await {
+            if let Err(error) = core.topics.admin().delete("close an inbox", &name).await {
                 tracing::debug!(%error, "an inbox was left to the broker to delete");
             }
         });

@@ -22,39 +22,33 @@
 //! # Who does what
 //!
 //! ```text
-//! producer ─► lanes, one per partition ─┐                    ┌─► claim, one per partition ─► member: the consumer
-//!               ▲                       ├─► session ◄──► broker
-//!           forwarder ◄─────────────────┘  one connection to each broker for publishing, one for consuming
-//! catalog ─► admin API                     topics, properties
+//! producer ─► publisher, a task per partition ─┐                     ┌─► claim, one per partition ─► member
+//!               ▲                              ├─► client ◄──► broker
+//!           forwarder ◄────────────────────────┘  one connection to each broker to publish, one to consume
+//! topics ─► admin API                             topics, properties
 //! ```
 //!
 //! The page docs/brokers/pulsar.md says what exists on the broker, what a receipt means, and why the crate `pulsar` is used
 //! for its codec and not for its consumers and producers.
 
-mod admin;
 mod claim;
-mod consumer;
+mod claims;
+mod client;
 mod core;
 mod delay;
-mod destination;
 mod error;
 mod faults;
-mod forwarder;
-mod identity;
 mod inbox;
-mod job;
-mod lanes;
 mod listener;
 mod mailbox;
 mod names;
 mod options;
 mod producer;
+mod publish_call;
+mod publisher;
 mod pulsar;
-mod session;
-mod settlement;
-mod tls;
+mod topics;
 mod topology;
-mod vendor;
 mod wire;
 
 pub use self::options::{Batching, Credentials, OAuth2, Options};

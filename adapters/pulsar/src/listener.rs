@@ -1,48 +1,48 @@
-//! Listening to a topic that lives in memory: for inboxes, and for what members tell each other.
+//! Receiving a topic that is not stored: for inboxes, and for the heartbeats of members.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use partitura_adapter_kit::Backoff;
-use partitura_broker::{ErrorKind, Message, Result, TopicName, telemetry};
+use partitura_broker::{Error, ErrorKind, Message, Result, TopicName, telemetry};
 use pulsar::proto::command_subscribe::SubType;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use uuid::Uuid;
 
+use crate::client::command::{self, Subscribe};
+use crate::client::{Incoming, Purpose, Registered};
 use crate::core::{Core, SYSTEM};
 use crate::error;
 use crate::mailbox::Mailbox;
 use crate::names::FullName;
-use crate::session::command::{self, Subscribe};
-use crate::session::{Incoming, Purpose, Registered};
 use crate::wire;
 
 const OPERATION: &str = "listen";
-/// How many messages the broker may send in advance.
+/// The number of messages that the broker may send in advance.
 const AHEAD: u32 = 1_000;
 const AGAIN: Backoff = Backoff { first: Duration::from_millis(100), longest: Duration::from_secs(2) };
 
-/// Hears everything from when it was made until it is dropped, save for what comes while there is no connection.
+/// Receives all messages from when it was made until it is dropped, except those that come while there is no connection.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    heard: Arc<Mailbox<Result<Message>>>,
+    received: Arc<Mailbox<Result<Message>>>,
     task: AbortHandle,
 }
 
 impl Listener {
-    /// Begins to listen: when this returns, everything from now on is heard. Messages are given `topic` as theirs.
+    /// Begins to receive: when this returns, no later message is missed. `topic` is what the messages have as theirs.
     pub(crate) async fn new(core: &Arc<Core>, name: FullName, topic: TopicName) -> Result<Self> {
-        let ear = Ear { core: core.clone(), name, topic };
-        let open = ear.open().await?;
-        let heard = Arc::new(Mailbox::default());
-        let task = tokio::spawn(ear.listen(open, heard.clone())).abort_handle();
-        Ok(Self { heard, task })
+        let receiver = Receiver { core: core.clone(), name, topic };
+        let open = receiver.open().await?;
+        let received = Arc::new(Mailbox::default());
+        let task = tokio::spawn(receiver.run(open, received.clone())).abort_handle();
+        Ok(Self { received, task })
     }
 
-    /// Waits for the next; an error says that some may have been missed. `Closed` is the end.
+    /// Waits for the next message. An error says that some may have been missed; `Closed` is the end.
     pub(crate) async fn next(&self) -> Result<Message> {
-        self.heard.take().await.unwrap_or_else(|| Err(error::closed(OPERATION)))
+        self.received.take().await.unwrap_or_else(|| Err(error::closed(OPERATION)))
     }
 }
 
@@ -52,16 +52,20 @@ impl Drop for Listener {
     }
 }
 
-struct Ear {
+struct Receiver {
     core: Arc<Core>,
     name: FullName,
     topic: TopicName,
 }
 
-type Open = (Registered, mpsc::UnboundedReceiver<(usize, Incoming)>);
+/// A consumer of Pulsar's.
+struct OpenConsumer {
+    registered: Registered,
+    incoming: mpsc::UnboundedReceiver<(usize, Incoming)>,
+}
 
-impl Ear {
-    async fn open(&self) -> Result<Open> {
+impl Receiver {
+    async fn open(&self) -> Result<OpenConsumer> {
         let connection = self.core.cluster.serving(OPERATION, &self.name, Purpose::Consume).await?;
         let subscribe = Subscribe {
             topic: self.name.to_string(),
@@ -74,27 +78,27 @@ impl Ear {
         let registered = match connection.subscribe(OPERATION, &subscribe, 0, to.clone()).await {
             // The broker may not create topics by itself.
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                self.core.catalog.admin().create_volatile(OPERATION, &self.name).await?;
+                self.core.topics.admin().create_volatile(OPERATION, &self.name).await?;
                 connection.subscribe(OPERATION, &subscribe, 0, to).await?
             }
             subscribed => subscribed?,
         };
         registered.connection().command(command::flow(registered.id(), AHEAD));
-        Ok((registered, incoming))
+        Ok(OpenConsumer { registered, incoming })
     }
 
-    async fn listen(self, mut open: Open, heard: Arc<Mailbox<Result<Message>>>) {
+    async fn run(self, mut open: OpenConsumer, to: Arc<Mailbox<Result<Message>>>) {
         loop {
-            let lost = self.hear(&mut open, &heard).await;
+            let lost = self.receive(&mut open, &to).await;
             let mut attempt = 0;
             let mut failure = lost;
             open = loop {
                 if failure.kind() == ErrorKind::Closed || self.core.cluster.check(OPERATION).is_err() {
-                    return heard.close();
+                    return to.close();
                 }
                 attempt += 1;
                 telemetry::reconnecting(SYSTEM, &failure, attempt);
-                heard.put(Err(failure));
+                to.put(Err(failure));
                 tokio::time::sleep(AGAIN.delay(attempt, u64::MAX)).await;
                 match self.open().await {
                     Ok(open) => break open,
@@ -104,9 +108,9 @@ impl Ear {
         }
     }
 
-    /// Listens until the connection is lost.
-    async fn hear(&self, open: &mut Open, heard: &Mailbox<Result<Message>>) -> partitura_broker::Error {
-        let (registered, incoming) = open;
+    /// Receives until the connection is lost.
+    async fn receive(&self, open: &mut OpenConsumer, to: &Mailbox<Result<Message>>) -> Error {
+        let OpenConsumer { registered, incoming } = open;
         let mut since_grant = 0;
         loop {
             let Some((_, Incoming::Entry(entry, payload))) = incoming.recv().await else {
@@ -118,9 +122,9 @@ impl Ear {
                 since_grant = 0;
             }
             match wire::messages(&self.topic, &entry.message_id, *payload) {
-                Ok(messages) => messages.into_iter().for_each(|message| heard.put(Ok(message))),
-                // Somebody else's: not for us.
-                Err(error) => tracing::debug!(%error, "a message that cannot be read was dropped"),
+                Ok(messages) => messages.into_iter().for_each(|message| to.put(Ok(message))),
+                // Another program wrote it.
+                Err(error) => tracing::debug!(%error, "dropping a message that cannot be read"),
             }
         }
     }

@@ -1,5 +1,5 @@
-//! Publishing: one task for each producer takes up batches in the order in which they were given, finds the way of each
-//! message, and passes them on to the [lanes](crate::lanes).
+//! Publishing: one task for each producer takes batches in the order of their calls, finds the route of each message, and
+//! queues the messages with the [publisher](crate::publisher).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use partitura_broker::{
-    Clock, Error, InboxAddress, Message, Ordering, Partition, Producer, ProducerOptions, Receipt, Result, Timestamp,
-    Topic, partition_of, telemetry,
+    Clock, InboxAddress, Message, Ordering, Partition, Producer, ProducerOptions, Receipt, Result, Timestamp, Topic,
+    partition_of, telemetry,
 };
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::AbortHandle;
@@ -17,9 +17,8 @@ use tracing::Instrument;
 
 use crate::core::{Core, SYSTEM};
 use crate::delay;
-use crate::error;
-use crate::job::{Job, unknown};
-use crate::lanes::{Item, Route};
+use crate::publish_call::{PublishCall, unknown};
+use crate::publisher::{Item, Route};
 use crate::wire::Outbound;
 
 const OPERATION: &str = "publish";
@@ -28,8 +27,8 @@ const OPERATION: &str = "publish";
 #[derive(Debug)]
 pub(crate) struct PulsarProducer {
     core: Arc<Core>,
-    /// Unbounded, and yet bounded: each entry is a batch whose caller waits.
-    orders: mpsc::UnboundedSender<Order>,
+    /// Bounded by the callers: each waits for its own batch.
+    batches: mpsc::UnboundedSender<QueuedBatch>,
     window: Arc<Semaphore>,
     confirm_within: Duration,
     sequencer: AbortHandle,
@@ -37,35 +36,35 @@ pub(crate) struct PulsarProducer {
 
 /// A batch to be sent.
 #[derive(Debug)]
-struct Order {
-    batch: Vec<Message>,
-    job: Arc<Job>,
-    /// All of it is on its way.
-    handed: oneshot::Sender<()>,
+struct QueuedBatch {
+    messages: Vec<Message>,
+    call: Arc<PublishCall>,
+    /// Told when all of it is queued with the publisher.
+    passed_on: oneshot::Sender<()>,
 }
 
 impl PulsarProducer {
     pub(crate) fn new(core: Arc<Core>, options: &ProducerOptions) -> Self {
         let size = options.window.get().min(Semaphore::MAX_PERMITS);
         let window = Arc::new(Semaphore::new(size));
-        let (orders, received) = mpsc::unbounded_channel();
-        let sequencer = Sequencer { core: core.clone(), window: window.clone(), size, orders: received };
+        let (batches, received) = mpsc::unbounded_channel();
+        let sequencer = Sequencer { core: core.clone(), window: window.clone(), size, batches: received };
         let sequencer = tokio::spawn(sequencer.run()).abort_handle();
-        Self { core, orders, window, confirm_within: options.confirm_within, sequencer }
+        Self { core, batches, window, confirm_within: options.confirm_within, sequencer }
     }
 
-    /// Queues a batch at once, and waits for what comes of it.
+    /// Queues a batch at once, and waits for its outcomes.
     async fn send(&self, batch: Vec<Message>) -> Vec<Result<Receipt>> {
         if batch.is_empty() {
             return Vec::new();
         }
-        let (job, done) = Job::new(batch.len(), self.window.clone());
-        let (handed, on_its_way) = oneshot::channel();
-        let _ = self.orders.send(Order { batch, job: job.clone(), handed });
-        if on_its_way.await.is_ok() {
+        let (call, done) = PublishCall::new(batch.len(), self.window.clone());
+        let (passed_on, all_queued) = oneshot::channel();
+        let _ = self.batches.send(QueuedBatch { messages: batch, call: call.clone(), passed_on });
+        if all_queued.await.is_ok() {
             let _ = timeout(self.confirm_within, done).await;
         }
-        job.finish(|| unknown(&format!("not confirmed within {:?}", self.confirm_within)))
+        call.finish(|| unknown(&format!("not confirmed within {:?}", self.confirm_within)))
     }
 }
 
@@ -78,17 +77,17 @@ impl Producer for PulsarProducer {
 
     async fn reply(&self, replies: Vec<(InboxAddress, Message)>) -> Result<()> {
         self.core.cluster.check("reply")?;
-        let (job, _) = Job::new(replies.len(), self.window.clone());
+        let (call, _) = PublishCall::new(replies.len(), self.window.clone());
         for (index, (address, message)) in replies.into_iter().enumerate() {
-            let Some(topic) = self.core.catalog.namespace().inbox_at(address.as_str()) else { continue };
+            let Some(topic) = self.core.topics.namespace().inbox_at(address.as_str()) else { continue };
             let Ok(permit) = self.window.try_acquire() else {
-                // At most once: what there is no room for is not sent.
-                tracing::debug!("a reply was dropped, since too much is on its way");
+                // Replies are sent at most once, and dropped if there is no room.
+                tracing::debug!("dropping a reply: too many messages are unconfirmed");
                 continue;
             };
             permit.forget();
-            let item = Item { message: Outbound::new(message), pledge: job.pledge(index) };
-            self.core.lanes.push(&Route { topic, partition: Partition(0), batched: false }, vec![item]);
+            let item = Item { message: Outbound::new(message), promise: call.promise(index) };
+            self.core.publisher.push(&Route { topic, partition: Partition(0), batched: false }, vec![item]);
         }
         Ok(())
     }
@@ -104,13 +103,13 @@ struct Sequencer {
     core: Arc<Core>,
     window: Arc<Semaphore>,
     size: usize,
-    orders: mpsc::UnboundedReceiver<Order>,
+    batches: mpsc::UnboundedReceiver<QueuedBatch>,
 }
 
 impl Sequencer {
     async fn run(mut self) {
-        while let Some(Order { batch, job, handed }) = self.orders.recv().await {
-            let mut messages = batch.into_iter().enumerate();
+        while let Some(QueuedBatch { messages, call, passed_on }) = self.batches.recv().await {
+            let mut messages = messages.into_iter().enumerate();
             loop {
                 // A batch larger than the window passes in parts.
                 let part: Vec<_> = messages.by_ref().take(self.size).collect();
@@ -122,37 +121,37 @@ impl Sequencer {
                     Ok(permits) => permits.forget(),
                     Err(_) => return,
                 }
-                self.pass_on(&job, part).await;
+                self.pass_on(&call, part).await;
             }
-            let _ = handed.send(());
+            let _ = passed_on.send(());
         }
     }
 
-    /// Sorts messages by their ways, each way keeping their order.
-    async fn pass_on(&self, job: &Arc<Job>, part: Vec<(usize, Message)>) {
-        let mut ways: HashMap<Route, Vec<Item>> = HashMap::new();
+    /// Queues messages with the publisher, those of each route in their order.
+    async fn pass_on(&self, call: &Arc<PublishCall>, part: Vec<(usize, Message)>) {
+        let mut routes: HashMap<Route, Vec<Item>> = HashMap::new();
         let now = self.core.clock.now();
         for (index, message) in part {
-            let pledge = job.pledge(index);
+            let promise = call.promise(index);
             match self.prepare(message, now).await {
-                Ok((route, message)) => ways.entry(route).or_default().push(Item { message, pledge }),
-                Err(error) => pledge.refused(error),
+                Ok((route, message)) => routes.entry(route).or_default().push(Item { message, promise }),
+                Err(error) => promise.refused(error),
             }
         }
-        for (route, items) in ways {
-            self.core.lanes.push(&route, items);
+        for (route, items) in routes {
+            self.core.publisher.push(&route, items);
         }
     }
 
     async fn prepare(&self, message: Message, now: Timestamp) -> Result<(Route, Outbound)> {
         self.core.cluster.check(OPERATION)?;
         self.core.capabilities.check(&message, now)?;
-        let topic = match self.core.catalog.known(&message.topic) {
+        let topic = match self.core.topics.known(&message.topic) {
             Some(topic) => topic,
-            None => self.core.catalog.find(OPERATION, &message.topic).await?,
+            None => self.core.topics.find(OPERATION, &message.topic).await?,
         };
-        let partition = partition(&topic, &message);
-        let namespace = self.core.catalog.namespace();
+        let partition = partition_for(&topic, &message);
+        let namespace = self.core.topics.namespace();
         match message.not_before {
             Some(due) if due > now => {
                 let timers = namespace.timers(&topic.name).partition(Partition(0));
@@ -160,7 +159,7 @@ impl Sequencer {
                 Ok((Route { topic: timers, partition, batched: false }, message))
             }
             _ => {
-                // Of a shared topic single messages are competed for.
+                // Consumers of a shared topic compete for single messages.
                 let batched = self.core.settles_by_index && topic.ordering != Ordering::Shared;
                 let topic = namespace.topic(&topic.name).partition(partition);
                 Ok((Route { topic, partition, batched }, Outbound::new(message)))
@@ -169,29 +168,13 @@ impl Sequencer {
     }
 }
 
-/// By its key; without one by its id, so that it goes to the same place when it is published again.
-pub(crate) fn partition(topic: &Topic, message: &Message) -> Partition {
+/// The partition of a message, by its key. Without a key its id decides, so that it goes to the same partition when it is
+/// published again.
+pub(crate) fn partition_for(topic: &Topic, message: &Message) -> Partition {
     match topic.ordering {
         Ordering::Shared => Partition(0),
         Ordering::ByKey { partitions } => {
             partition_of(message.key.as_deref().unwrap_or(message.id.as_str().as_bytes()), partitions)
         }
     }
-}
-
-/// The error of the first message that failed.
-pub(crate) fn first_error(results: Vec<Result<Receipt>>) -> Result<(), Error> {
-    results.into_iter().find_map(Result::err).map_or(Ok(()), Err)
-}
-
-/// Publishes one message to a topic that lives in memory, and waits until the broker has it.
-pub(crate) async fn say(core: &Arc<Core>, topic: crate::names::FullName, message: Message) -> Result<()> {
-    /// Beats come often: who is late is told again.
-    const PATIENCE: Duration = Duration::from_secs(5);
-    core.cluster.check("say")?;
-    let (job, done) = Job::new(1, Arc::new(Semaphore::new(0)));
-    let item = Item { message: Outbound::new(message), pledge: job.pledge(0) };
-    core.lanes.push(&Route { topic, partition: Partition(0), batched: false }, vec![item]);
-    let _ = timeout(PATIENCE, done).await;
-    first_error(job.finish(|| error::timeout("say")))
 }

@@ -9,21 +9,18 @@ use partitura_broker::{
 };
 use tokio::time::timeout;
 
-use crate::admin::{self, Admin};
-use crate::consumer;
+use crate::claims;
+use crate::client::{Admin, Cluster, Identity, http_client, tls_config, vendor_client};
 use crate::core::{Core, SYSTEM};
-use crate::delay::{self, Forwarders};
+use crate::delay::{Forwarders, MAX_DELAY};
 use crate::error;
 use crate::faults;
-use crate::identity::Identity;
 use crate::inbox::PulsarInbox;
-use crate::lanes::Lanes;
 use crate::options::{Batching, Options, Target};
 use crate::producer::PulsarProducer;
-use crate::session::Cluster;
-use crate::tls;
-use crate::topology::Catalog;
-use crate::vendor;
+use crate::publisher::Publisher;
+use crate::topics::Topics;
+use crate::topology;
 
 /// The broker's setting on which batches depend.
 const BY_INDEX: &str = "acknowledgmentAtBatchIndexLevelEnabled";
@@ -36,6 +33,7 @@ const CLOSE: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub struct Pulsar {
     core: Arc<Core>,
+    forwarders: Forwarders,
     target: Target,
     identity: Arc<Identity>,
 }
@@ -53,8 +51,8 @@ impl Pulsar {
     /// Safe.
     pub async fn connect(url: &str, options: Options) -> Result<Self> {
         let target = Target::parse(url, options)?;
-        let tls = tls::config(target.options.ca_file.as_deref())?;
-        let http = admin::http(&tls)?;
+        let tls = tls_config(target.options.ca_file.as_deref())?;
+        let http = http_client(&tls)?;
         let identity = Arc::new(Identity::new(target.options.credentials.clone(), http.clone()));
         let cluster = Arc::new(Cluster::new(target.clone(), tls, identity.clone()));
         cluster.reach().await?;
@@ -75,13 +73,12 @@ impl Pulsar {
         let core = Core {
             capabilities: capabilities(version.trim()),
             clock: clock.clone(),
-            lanes: Lanes::new(cluster.clone(), Arc::new(clock)),
-            catalog: Arc::new(Catalog::new(admin, cluster.clone(), target.namespace.clone())),
+            publisher: Publisher::new(cluster.clone(), Arc::new(clock)),
+            topics: Arc::new(Topics::new(admin, target.namespace.clone())),
             cluster,
-            forwarders: Forwarders::default(),
             settles_by_index,
         };
-        Ok(Self { core: Arc::new(core), target, identity })
+        Ok(Self { core: Arc::new(core), forwarders: Forwarders::default(), target, identity })
     }
 
     /// Another connection of Pulsar's own client, to the same cluster and as the same role: for what this crate does not do.
@@ -93,7 +90,7 @@ impl Pulsar {
     /// Safe.
     pub async fn vendor(&self) -> Result<pulsar::Pulsar<pulsar::TokioExecutor>> {
         self.core.cluster.check("connect")?;
-        vendor::client(&self.target, self.identity.clone()).await
+        vendor_client(&self.target, self.identity.clone()).await
     }
 }
 
@@ -102,7 +99,7 @@ fn capabilities(version: &str) -> Capabilities {
         broker: format!("pulsar {version}"),
         // A bookie answers after it has synced its journal, as it does unless told otherwise.
         durability: Durability::Synced,
-        delay: Delay { native: true, max: delay::MAX, lateness: Duration::from_millis(200) },
+        delay: Delay { native: true, max: MAX_DELAY, lateness: Duration::from_millis(200) },
         hold: None,
         limits: Limits::default(),
         supports: Supports::default(),
@@ -121,7 +118,7 @@ impl Broker for Pulsar {
 
     async fn declare(&self, topology: &Topology) -> Result<()> {
         self.core.cluster.check("declare")?;
-        self.core.catalog.declare(topology).await
+        topology::declare(&self.core, topology).await
     }
 
     async fn producer(&self, options: ProducerOptions) -> Result<Box<dyn Producer>> {
@@ -130,7 +127,7 @@ impl Broker for Pulsar {
     }
 
     async fn consumer(&self, options: ConsumerOptions) -> Result<Box<dyn Consumer>> {
-        consumer::join(&self.core, &options).await
+        claims::join(&self.core, &self.forwarders, &options).await
     }
 
     async fn inbox(&self) -> Result<Box<dyn Inbox>> {
@@ -146,7 +143,7 @@ impl Broker for Pulsar {
         if self.core.cluster.check("close").is_err() {
             return Ok(());
         }
-        let written = timeout(CLOSE, self.core.lanes.close()).await;
+        let written = timeout(CLOSE, self.core.publisher.close()).await;
         self.core.cluster.close().await;
         written.map_err(|_| {
             let message = format!("what was published last was not confirmed within {CLOSE:?}");

@@ -10,7 +10,6 @@ use crate::repository::Repository;
 const CIRCULAR: &[&str] = &[
     "adapters/embedded",
     "adapters/nats",
-    "adapters/pulsar",
     "adapters/rabbitmq",
     "adapters/template",
     "crates/engine",

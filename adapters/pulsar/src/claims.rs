@@ -1,6 +1,7 @@
-//! Claiming partitions, and what members tell each other.
+//! Claiming partitions, and the heartbeats of members.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -13,78 +14,84 @@ use pulsar::proto::command_subscribe::SubType;
 use tracing::Instrument;
 use uuid::Uuid;
 
-use crate::claim::{PulsarClaim, Wanted};
+use crate::claim::{ClaimOptions, PulsarClaim};
 use crate::core::{Core, SYSTEM};
-use crate::delay::Forwarder;
+use crate::delay::{ForwarderGuard, Forwarders};
 use crate::listener::Listener;
 use crate::names::FullName;
-use crate::producer;
+use crate::wire::Outbound;
 
 const OPERATION: &str = "consume";
+/// The time in which the broker confirms a heartbeat. The next one comes soon.
+const HEARTBEAT_WITHIN: Duration = Duration::from_secs(5);
 
-/// One member's view of one subscription.
+/// The claims of one member of one subscription.
 #[derive(Debug)]
 pub(crate) struct PulsarClaims {
     core: Arc<Core>,
     role: Role,
-    /// How many bytes of each partition may be here, given out or not: of all together twice what may be out.
+    /// The bytes of each partition that may be here, given out or not: of all together twice the credit.
     bytes: usize,
-    /// Of the topics: the delayed messages that this process helps to forward.
-    _forwarders: Vec<Arc<Forwarder>>,
+    /// While they are kept, this process helps to forward the delayed messages of the topics.
+    _forwarders: Vec<Arc<ForwarderGuard>>,
 }
 
 #[derive(Debug)]
 enum Role {
     /// Whole partitions, each by an exclusive subscription.
-    Owner { subscription: SubscriptionName, meeting: Meeting },
+    Ordered { subscription: SubscriptionName, heartbeats: Heartbeats },
     /// Single messages, by a shared subscription.
-    Competitor { subscription: SubscriptionName },
-    /// All partitions, by a subscription of one's own that ends with its consumer.
-    Listener { ordering: Ordering },
+    Shared { subscription: SubscriptionName },
+    /// All partitions, by a subscription of its own that ends with its consumer.
+    Broadcast { ordering: Ordering },
 }
 
-/// Where the members of a subscription hear each other.
+/// The topic of the heartbeats of a subscription's members.
 #[derive(Debug)]
-struct Meeting {
-    place: FullName,
+struct Heartbeats {
+    name: FullName,
     topic: TopicName,
     listener: Listener,
 }
 
-/// Joins a subscription, or listens to a stream.
-pub(crate) async fn join(core: &Arc<Core>, options: &ConsumerOptions) -> Result<Box<dyn Consumer>> {
+/// Joins a subscription, or receives a stream without one.
+pub(crate) async fn join(
+    core: &Arc<Core>,
+    forwarders: &Forwarders,
+    options: &ConsumerOptions,
+) -> Result<Box<dyn Consumer>> {
     let span = telemetry::consumer_span(SYSTEM, &options.topics, options.subscription.as_ref());
-    joined(core, options).instrument(span).await
+    open(core, forwarders, options).instrument(span).await
 }
 
-async fn joined(core: &Arc<Core>, options: &ConsumerOptions) -> Result<Box<dyn Consumer>> {
+async fn open(core: &Arc<Core>, forwarders: &Forwarders, options: &ConsumerOptions) -> Result<Box<dyn Consumer>> {
     core.cluster.check(OPERATION)?;
     let mut topics = Vec::with_capacity(options.topics.len());
     for name in &options.topics {
-        topics.push(core.catalog.find(OPERATION, name).await?);
+        topics.push(core.topics.find(OPERATION, name).await?);
         if let Some(subscription) = &options.subscription {
-            core.catalog.find_subscription(OPERATION, name, subscription).await?;
+            core.topics.find_subscription(OPERATION, name, subscription).await?;
         }
     }
-    let ordering = agreed(&topics)?;
+    let ordering = common_ordering(&topics)?;
     let role = match &options.subscription {
         None => {
             if let Some(queue) = topics.iter().find(|topic| topic.kind == TopicKind::Queue) {
                 return Err(invalid("a queue cannot be listened to; declare it as a stream").of(&queue.name));
             }
-            Role::Listener { ordering }
+            Role::Broadcast { ordering }
         }
         Some(subscription) => match ordering {
-            Ordering::Shared => Role::Competitor { subscription: subscription.clone() },
+            Ordering::Shared => Role::Shared { subscription: subscription.clone() },
             Ordering::ByKey { .. } => {
-                let meeting = Meeting::join(core, subscription, &options.topics).await?;
-                Role::Owner { subscription: subscription.clone(), meeting }
+                let heartbeats = Heartbeats::join(core, subscription, &options.topics).await?;
+                Role::Ordered { subscription: subscription.clone(), heartbeats }
             }
         },
     };
-    let forwarders = options.topics.iter().map(|topic| core.forwarders.of(core, topic)).collect();
+    let forwarders = options.topics.iter().map(|topic| forwarders.forward(core, topic)).collect();
     let bytes = 2 * (options.credit.bytes.get() / ordering.partitions().max(1) as usize);
-    let ordered = matches!(role, Role::Owner { .. });
+    let ordered = matches!(role, Role::Ordered { .. });
     let claims = Arc::new(PulsarClaims { core: core.clone(), role, bytes, _forwarders: forwarders });
     Ok(match (ordered, &options.subscription, ordering) {
         (true, _, _) => Box::new(Member::ordered(claims, options, ordering.partitions(), SYSTEM)),
@@ -96,8 +103,8 @@ async fn joined(core: &Arc<Core>, options: &ConsumerOptions) -> Result<Box<dyn C
     })
 }
 
-/// How all of the topics are ordered.
-fn agreed(topics: &[Topic]) -> Result<Ordering> {
+/// The ordering of the topics, which is the same for all.
+fn common_ordering(topics: &[Topic]) -> Result<Ordering> {
     let Some(first) = topics.first() else { return Err(invalid("a consumer needs at least one topic")) };
     match topics.iter().find(|topic| topic.ordering != first.ordering) {
         None => Ok(first.ordering),
@@ -115,13 +122,13 @@ fn invalid(message: &str) -> Error {
     Error::new(ErrorKind::InvalidArgument, OPERATION, message)
 }
 
-impl Meeting {
+impl Heartbeats {
     async fn join(core: &Arc<Core>, subscription: &SubscriptionName, topics: &[TopicName]) -> Result<Self> {
-        // Whatever the order in which a member names them.
+        // The same topic for all members, in any order of naming them.
         let topic = topics.iter().min().ok_or_else(|| invalid("a consumer needs at least one topic"))?.clone();
-        let place = core.catalog.namespace().members(&topic, subscription);
-        let listener = Listener::new(core, place.clone(), topic.clone()).await?;
-        Ok(Self { place, topic, listener })
+        let name = core.topics.namespace().members(&topic, subscription);
+        let listener = Listener::new(core, name.clone(), topic.clone()).await?;
+        Ok(Self { name, topic, listener })
     }
 }
 
@@ -131,16 +138,14 @@ impl Claims for PulsarClaims {
 
     async fn claim(&self, topic: &TopicName, partition: Partition, ahead: usize) -> Result<PulsarClaim> {
         self.core.cluster.check(OPERATION)?;
-        let name = self.core.catalog.namespace().topic(topic);
+        let name = self.core.topics.namespace().topic(topic);
         let one = |partition: Partition| (partition, name.partition(partition));
         let (partitions, subscription, kind, durable) = match &self.role {
-            Role::Owner { subscription, .. } => {
+            Role::Ordered { subscription, .. } => {
                 (vec![one(partition)], subscription.to_string(), SubType::Exclusive, true)
             }
-            Role::Competitor { subscription } => {
-                (vec![one(partition)], subscription.to_string(), SubType::Shared, true)
-            }
-            Role::Listener { ordering } => {
+            Role::Shared { subscription } => (vec![one(partition)], subscription.to_string(), SubType::Shared, true),
+            Role::Broadcast { ordering } => {
                 let all = (0..ordering.partitions()).map(|partition| one(Partition(partition))).collect();
                 (all, Uuid::now_v7().to_string(), SubType::Exclusive, false)
             }
@@ -148,22 +153,26 @@ impl Claims for PulsarClaims {
         let ahead = ahead.div_ceil(partitions.len().max(1));
         PulsarClaim::new(
             &self.core,
-            Wanted { topic, partitions, subscription, kind, durable, ahead, bytes: self.bytes },
+            ClaimOptions { topic, partitions, subscription, kind, durable, ahead, bytes: self.bytes },
         )
         .await
     }
 
     async fn send_heartbeat(&self, heartbeat: Bytes) -> Result<()> {
-        let Role::Owner { meeting, .. } = &self.role else { return Ok(()) };
-        let message = Message::new(meeting.topic.clone(), "beat", heartbeat);
-        producer::say(&self.core, meeting.place.clone(), message).await
+        const OPERATION: &str = "send a heartbeat";
+        let Role::Ordered { heartbeats, .. } = &self.role else { return Ok(()) };
+        self.core.cluster.check(OPERATION)?;
+        let message = Outbound::new(Message::new(heartbeats.topic.clone(), "beat", heartbeat));
+        let publisher = &self.core.publisher;
+        let sent = publisher.publish(OPERATION, heartbeats.name.clone(), vec![message], HEARTBEAT_WITHIN).await;
+        sent.into_iter().collect::<Result<Vec<_>>>().map(drop)
     }
 
     async fn next_heartbeat(&self) -> Result<Bytes> {
         match &self.role {
-            Role::Owner { meeting, .. } => meeting.listener.next().await.map(|message| message.payload),
-            // Nobody tells these anything.
-            Role::Competitor { .. } | Role::Listener { .. } => std::future::pending().await,
+            Role::Ordered { heartbeats, .. } => heartbeats.listener.next().await.map(|message| message.payload),
+            // These have no membership.
+            Role::Shared { .. } | Role::Broadcast { .. } => std::future::pending().await,
         }
     }
 }

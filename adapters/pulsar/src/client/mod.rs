@@ -11,14 +11,22 @@
 //!
 //! Nothing here tries again or connects again: what is lost is told, and made anew by whoever needs it.
 
+mod admin;
 mod cluster;
 pub(crate) mod command;
 mod connection;
+mod identity;
 mod reader;
 mod socket;
 mod table;
+mod tls;
+mod vendor;
 mod writer;
 
+pub(crate) use admin::{Admin, Partitioned, http_client};
 pub(crate) use cluster::{Cluster, Purpose};
 pub(crate) use connection::{Registered, acknowledged};
+pub(crate) use identity::Identity;
 pub(crate) use table::{Incoming, Outcome};
+pub(crate) use tls::tls_config;
+pub(crate) use vendor::vendor_client;

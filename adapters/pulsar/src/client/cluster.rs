@@ -9,8 +9,8 @@ use tokio_rustls::rustls::ClientConfig;
 
 use super::command;
 use super::connection::Connection;
+use super::identity::Identity;
 use crate::error;
-use crate::identity::Identity;
 use crate::names::FullName;
 use crate::options::{Host, Target};
 

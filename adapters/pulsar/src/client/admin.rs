@@ -10,8 +10,8 @@ use reqwest::{Client, Method, Response, StatusCode, Url};
 use serde::{Deserialize, Serialize};
 use tokio_rustls::rustls::ClientConfig;
 
+use super::identity::Identity;
 use crate::error;
-use crate::identity::Identity;
 use crate::names::FullName;
 
 /// How long a call may take.
@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const REDIRECTS: usize = 5;
 
 /// The HTTP client for the admin API and for issuers of tokens.
-pub(crate) fn http(tls: &ClientConfig) -> Result<Client> {
+pub(crate) fn http_client(tls: &ClientConfig) -> Result<Client> {
     // Redirections are followed by us: the client would leave out the token.
     let builder = Client::builder().timeout(PATIENCE).redirect(reqwest::redirect::Policy::none());
     builder.use_preconfigured_tls(tls.clone()).build().map_err(|error| error::of_http("connect", error))

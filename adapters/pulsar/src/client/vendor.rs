@@ -7,11 +7,11 @@ use pulsar::authentication::Authentication;
 use pulsar::error::AuthenticationError;
 use pulsar::{Pulsar, TokioExecutor};
 
-use crate::identity::Identity;
+use super::identity::Identity;
 use crate::options::Target;
 
 /// Connects as we do.
-pub(crate) async fn client(target: &Target, identity: Arc<Identity>) -> Result<Pulsar<TokioExecutor>> {
+pub(crate) async fn vendor_client(target: &Target, identity: Arc<Identity>) -> Result<Pulsar<TokioExecutor>> {
     let failed = |message: &str| Error::new(ErrorKind::Disconnected, "connect", message);
     let host = target.hosts.first().ok_or_else(|| failed("there is no host"))?;
     let scheme = if target.tls { "pulsar+ssl" } else { "pulsar" };

@@ -12,11 +12,11 @@ use tokio::time::timeout;
 use tokio_util::codec::Decoder;
 
 use super::command;
+use super::identity::Identity;
 use super::socket::Socket;
 use super::table::{Incoming, Outcome, Table};
 use super::writer::Outgoing;
 use crate::error;
-use crate::identity::Identity;
 
 /// After so long without a word from the broker it is asked for one.
 const QUIET: Duration = Duration::from_secs(5);

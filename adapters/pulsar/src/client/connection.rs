@@ -15,12 +15,12 @@ use tokio_rustls::rustls::ClientConfig;
 use tokio_util::codec::Decoder;
 
 use super::command::{self, Subscribe};
+use super::identity::Identity;
 use super::reader::Reader;
 use super::socket::{self, Socket};
 use super::table::{Incoming, Outcome, Table};
 use super::writer::{Outgoing, encode, write_all};
 use crate::error;
-use crate::identity::Identity;
 use crate::options::Host;
 
 /// How long an answer may take.

@@ -1,4 +1,4 @@
-//! A batch that is being published: who waits for it, and what has become of each message.
+//! A call of `publish` that is under way: its caller, and the outcome of each message.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -10,9 +10,9 @@ use crate::names::FullName;
 
 /// One call of `publish`.
 #[derive(Debug)]
-pub(crate) struct Job {
+pub(crate) struct PublishCall {
     state: Mutex<State>,
-    /// A permit for each message that is on its way.
+    /// A permit for each unconfirmed message.
     window: Arc<Semaphore>,
 }
 
@@ -21,21 +21,21 @@ struct State {
     results: Vec<Option<Result<Receipt>>>,
     left: usize,
     done: Option<oneshot::Sender<()>>,
-    /// Where a message of it failed: what comes behind it must not overtake it.
+    /// The topics to which a message of it failed. The later ones must not overtake it.
     broken: Vec<FullName>,
-    /// Nobody waits any more.
+    /// The caller stopped waiting.
     abandoned: bool,
 }
 
-/// What is owed to one message of a job: one outcome. It has a permit of the window, and gives it back.
+/// The outcome that one message of a call is waiting for. It holds a permit of the window, and gives it back.
 #[derive(Debug)]
-pub(crate) struct Pledge {
-    job: Arc<Job>,
+pub(crate) struct Promise {
+    call: Arc<PublishCall>,
     index: usize,
-    kept: bool,
+    resolved: bool,
 }
 
-impl Job {
+impl PublishCall {
     pub(crate) fn new(messages: usize, window: Arc<Semaphore>) -> (Arc<Self>, oneshot::Receiver<()>) {
         let (done, waiting) = oneshot::channel();
         let results = (0..messages).map(|_| None).collect();
@@ -43,12 +43,12 @@ impl Job {
         (Arc::new(Self { state: Mutex::new(state), window }), waiting)
     }
 
-    /// For message number `index`. Its permit has been taken, and forgotten.
-    pub(crate) fn pledge(self: &Arc<Self>, index: usize) -> Pledge {
-        Pledge { job: self.clone(), index, kept: false }
+    /// The promise for message number `index`. Its permit has been taken, and forgotten.
+    pub(crate) fn promise(self: &Arc<Self>, index: usize) -> Promise {
+        Promise { call: self.clone(), index, resolved: false }
     }
 
-    /// Stops waiting: what has no outcome yet has an unknown one, and what was not sent yet is not sent.
+    /// Stops waiting. Messages without an outcome get the error `otherwise`; those that were not sent yet are not sent.
     pub(crate) fn finish(&self, otherwise: impl Fn() -> Error) -> Vec<Result<Receipt>> {
         let mut state = self.state();
         state.abandoned = true;
@@ -63,39 +63,39 @@ impl Job {
     }
 }
 
-impl Pledge {
-    /// Whether to send it: somebody waits, and nothing before it failed on its way to `to`.
-    pub(crate) fn is_wanted(&self, to: &FullName) -> bool {
-        let state = self.job.state();
+impl Promise {
+    /// Whether to send the message: its caller waits, and no message before it failed to reach `to`.
+    pub(crate) fn is_awaited(&self, to: &FullName) -> bool {
+        let state = self.call.state();
         !state.abandoned && !state.broken.contains(to)
     }
 
     pub(crate) fn stored(self, receipt: Receipt) {
-        self.keep(Ok(receipt));
+        self.resolve(Ok(receipt));
     }
 
-    /// It is refused for good, which leaves the others alone.
+    /// The message is refused for good, which does not concern the others.
     pub(crate) fn refused(self, error: Error) {
-        self.keep(Err(error));
+        self.resolve(Err(error));
     }
 
-    /// It failed on its way to `to`: so do those behind it.
+    /// The message failed to reach `to`: so do those after it.
     pub(crate) fn failed(self, to: &FullName, error: Error) {
-        let mut state = self.job.state();
+        let mut state = self.call.state();
         if !state.broken.contains(to) {
             state.broken.push(to.clone());
         }
         drop(state);
-        self.keep(Err(error));
+        self.resolve(Err(error));
     }
 
-    fn keep(mut self, result: Result<Receipt>) {
-        self.kept = true;
-        self.job.outcome(self.index, result);
+    fn resolve(mut self, result: Result<Receipt>) {
+        self.resolved = true;
+        self.call.outcome(self.index, result);
     }
 }
 
-impl Job {
+impl PublishCall {
     fn outcome(&self, index: usize, result: Result<Receipt>) {
         let mut state = self.state();
         if let Some(place) = state.results.get_mut(index) {
@@ -112,16 +112,16 @@ impl Job {
     }
 }
 
-impl Drop for Pledge {
-    /// Whoever was to keep it is gone.
+impl Drop for Promise {
+    /// The task that was to resolve it is gone.
     fn drop(&mut self) {
-        if !self.kept {
-            self.job.outcome(self.index, Err(error::disconnected("publish")));
+        if !self.resolved {
+            self.call.outcome(self.index, Err(error::disconnected("publish")));
         }
     }
 }
 
-/// It may have been stored.
+/// The error of a message that may have been stored.
 pub(crate) fn unknown(what: &str) -> Error {
     Error::new(ErrorKind::OutcomeUnknown, "publish", format!("{what}; publish it again with the same id"))
 }

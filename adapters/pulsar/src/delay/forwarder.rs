@@ -1,9 +1,9 @@
-//! Forwarding: what is due is taken out of the timers of a topic and published where it belongs.
+//! Forwarding: messages that are due are taken out of the timers of a topic and published to their partitions.
 //!
-//! One process does it at a time, by one clock: so messages of a key are forwarded in the order in which they fall due.
-//! Who may is decided by an exclusive subscription that receives nothing; the timers themselves come by a shared one, since
-//! Pulsar delays on no other. Each destination is published to on its own: one that refuses is tried again after a backoff
-//! and keeps nobody else waiting. A timer is acknowledged when its own message is confirmed.
+//! One process does it at a time, by one clock, so that messages of a key are forwarded in the order in which they fall
+//! due. An exclusive subscription that receives nothing is the lock. The timers themselves come by a shared subscription,
+//! since Pulsar delays on no other. Each destination is published to on its own: one that refuses is tried again after a
+//! backoff, and holds up no other. A timer is acknowledged when its own message is confirmed.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -20,44 +20,45 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::claim::{PulsarClaim, Wanted};
+use super::destination::{Destination, Place, Timer, Timers};
+use super::timer::{LEAD, timer};
+use crate::claim::{ClaimOptions, Handle, PulsarClaim};
+use crate::client::command::Subscribe;
+use crate::client::{Incoming, Purpose, Registered};
 use crate::core::{Core, SYSTEM};
-use crate::delay::{self, LEAD};
-use crate::destination::{Destination, Place, Timers};
 use crate::error;
 use crate::names::{FORWARDING, TIMERS};
-use crate::producer::{self, PulsarProducer};
-use crate::session::command::Subscribe;
-use crate::session::{Incoming, Purpose, Registered};
-use crate::settlement::Handle;
+use crate::producer::{PulsarProducer, partition_for};
 use crate::wire::Outbound;
 
 const OPERATION: &str = "forward";
-/// How many timers a forwarder holds.
+/// The number of timers that a forwarder holds.
 const AHEAD: usize = 4_096;
-/// About how many bytes of them.
+/// The bytes that these may have, roughly.
 const BYTES: usize = 16 << 20;
-/// How many messages are published to one destination at once.
+/// The number of messages that are published to one destination at once.
 const AT_ONCE: usize = 500;
-/// How soon a process that waits for its turn asks again.
-const TURN: Duration = Duration::from_secs(1);
-/// How soon is begun anew after a failure.
+/// The wait before a process that found the lock taken tries again.
+const LOCK_AGAIN: Duration = Duration::from_secs(1);
+/// The wait before forwarding begins anew after a failure.
 const AGAIN: Backoff = Backoff { first: Duration::from_millis(100), longest: Duration::from_secs(5) };
-/// A new forwarder waits until no timer has arrived for so long, and no longer than `GATHER`: what fell due before it came is
-/// then forwarded in the order of the times.
+/// A new forwarder waits until no timer has arrived for this long, and no longer than `GATHER`. So timers that fell due
+/// before are forwarded in the order of their times.
 const QUIET: Duration = Duration::from_millis(100);
 const GATHER: Duration = Duration::from_secs(1);
-/// When a message is tried again that alone is refused, and what a destination has too much of.
+/// The wait before a message is tried again that alone is refused, or that was too much for its destination.
 const LATER: Duration = Duration::from_secs(60);
+/// The time in which the broker confirms timers that are written again.
+const CONFIRM_WITHIN: Duration = Duration::from_secs(30);
 
-/// Forwards until the broker is closed, beginning anew whenever something fails: what is unsettled comes again.
+/// Forwards until the broker is closed. Begins anew after each failure, and then unsettled timers come again.
 pub(crate) async fn run(core: Arc<Core>, topic: TopicName) {
     let mut attempt = 0;
     loop {
-        let failure = match Term::begin(&core, &topic).await {
-            Ok(term) => {
+        let failure = match Forwarder::begin(&core, &topic).await {
+            Ok(forwarder) => {
                 attempt = 0;
-                match term.forward().await {
+                match forwarder.forward().await {
                     Ok(never) => match never {},
                     Err(error) => error,
                 }
@@ -68,7 +69,7 @@ pub(crate) async fn run(core: Arc<Core>, topic: TopicName) {
             return;
         }
         if failure.kind() == ErrorKind::Busy {
-            sleep(TURN).await;
+            sleep(LOCK_AGAIN).await;
             continue;
         }
         attempt += 1;
@@ -78,15 +79,15 @@ pub(crate) async fn run(core: Arc<Core>, topic: TopicName) {
 }
 
 /// The right to forward the timers of a topic, for as long as it is kept.
-struct Turn {
+struct Lock {
     _registered: Registered,
-    told: mpsc::UnboundedReceiver<(usize, Incoming)>,
+    incoming: mpsc::UnboundedReceiver<(usize, Incoming)>,
 }
 
-impl Turn {
+impl Lock {
     /// [`Busy`](ErrorKind::Busy) while another process has it.
     async fn take(core: &Core, topic: &TopicName) -> Result<Self> {
-        let name = core.catalog.namespace().timers(topic).partition(Partition(0));
+        let name = core.topics.namespace().timers(topic).partition(Partition(0));
         let connection = core.cluster.serving(OPERATION, &name, Purpose::Consume).await?;
         let subscribe = Subscribe {
             topic: name.to_string(),
@@ -95,44 +96,44 @@ impl Turn {
             durable: false,
             create: false,
         };
-        let (to, told) = mpsc::unbounded_channel();
+        let (to, incoming) = mpsc::unbounded_channel();
         let registered = connection.subscribe(OPERATION, &subscribe, 0, to).await?;
-        Ok(Self { _registered: registered, told })
+        Ok(Self { _registered: registered, incoming })
     }
 
-    /// Returns when it is lost. Nothing else is ever told: the broker was not allowed to send anything.
+    /// Returns when it is lost. Nothing else comes, since the broker was not permitted to send anything.
     async fn lost(&mut self) {
-        while let Some((_, Incoming::Entry(..))) = self.told.recv().await {}
+        while let Some((_, Incoming::Entry(..))) = self.incoming.recv().await {}
     }
 }
 
-/// What came of timers that were published to their destination, or written again.
+/// The outcome of timers that were published to their destination, or written again.
 struct Done {
-    /// `None` where they were written again.
+    /// `None` if they were written again.
     destination: Option<Partition>,
-    timers: Vec<(Place, Claimed<Handle>)>,
+    timers: Vec<Timer>,
     results: Vec<Result<Receipt>>,
 }
 
-/// One process's time as the forwarder of a topic.
-struct Term {
+/// Forwards the timers of a topic while this process has the lock.
+struct Forwarder {
     core: Arc<Core>,
     topic: Topic,
     producer: Arc<PulsarProducer>,
-    turn: Turn,
+    lock: Lock,
     claim: PulsarClaim,
-    /// Delivered, and not due yet.
+    /// The timers that were delivered and are not due yet.
     timers: Timers,
     destinations: BTreeMap<Partition, Destination>,
     working: JoinSet<Done>,
 }
 
-impl Term {
+impl Forwarder {
     async fn begin(core: &Arc<Core>, topic: &TopicName) -> Result<Self> {
-        let turn = Turn::take(core, topic).await?;
+        let lock = Lock::take(core, topic).await?;
         let partition = Partition(0);
-        let timers = core.catalog.namespace().timers(topic).partition(partition);
-        let wanted = Wanted {
+        let timers = core.topics.namespace().timers(topic).partition(partition);
+        let options = ClaimOptions {
             topic,
             partitions: vec![(partition, timers)],
             subscription: TIMERS.to_owned(),
@@ -143,10 +144,10 @@ impl Term {
         };
         Ok(Self {
             core: core.clone(),
-            topic: core.catalog.find(OPERATION, topic).await?,
+            topic: core.topics.find(OPERATION, topic).await?,
             producer: Arc::new(PulsarProducer::new(core.clone(), &ProducerOptions::default())),
-            turn,
-            claim: PulsarClaim::new(core, wanted).await?,
+            lock,
+            claim: PulsarClaim::new(core, options).await?,
             timers: Timers::new(),
             destinations: BTreeMap::new(),
             working: JoinSet::new(),
@@ -168,8 +169,8 @@ impl Term {
             tokio::select! {
                 arrived = self.claim.next() => self.hold(arrived?),
                 Some(done) = self.working.join_next() => self.finish(done.map_err(error::stopped)?),
-                () = self.turn.lost() => return Err(error::disconnected(OPERATION)),
-                // The clock is looked at again: it may have been set.
+                () = self.lock.lost() => return Err(error::disconnected(OPERATION)),
+                // The clock is read again, since it may have been set.
                 () = sleep(wait) => {}
             }
         }
@@ -179,25 +180,26 @@ impl Term {
         let now = self.core.clock.now();
         for claimed in arrived {
             let due = claimed.message.not_before.unwrap_or(now);
-            // The broker was asked for less than the whole delay: it is written again. Not at once, so that a broker whose
-            // delays are turned off is not kept busy with it.
+            // A timer for which the broker was asked for less than the whole delay is written again. Not at once, so that
+            // a broker whose delays are turned off is not kept busy with it.
             let at = if is_far(due, now) { now + LEAD } else { due };
-            self.timers.insert((at, claimed.handle.position), claimed);
+            self.timers.insert(Place { at, position: claimed.handle.position }, claimed);
         }
     }
 
-    /// Gives what is due to its destination, and writes again what is far from due or what a destination has too much of.
+    /// Gives timers that are due to their destinations. Writes those again that are far from due, and those that are too
+    /// many for their destination.
     fn sort_out(&mut self) {
         let now = self.core.clock.now();
         let mut again = Vec::new();
         while let Some(first) = self.timers.first_entry()
-            && first.key().0 <= now
+            && first.key().at <= now
         {
             let (place, claimed) = first.remove_entry();
             match claimed.message.not_before {
-                Some(due) if is_far(due, now) => again.push((place, claimed)),
+                Some(due) if is_far(due, now) => again.push(Timer { place, claimed }),
                 _ => {
-                    let to = producer::partition(&self.topic, &claimed.message);
+                    let to = partition_for(&self.topic, &claimed.message);
                     self.destinations.entry(to).or_default().waiting.insert(place, claimed);
                 }
             }
@@ -211,27 +213,28 @@ impl Term {
         }
     }
 
-    fn write_again(&mut self, timers: Vec<(Place, Claimed<Handle>)>, now: Timestamp) {
+    fn write_again(&mut self, timers: Vec<Timer>, now: Timestamp) {
         let outbound = |message: Message| match message.not_before {
-            Some(due) if is_far(due, now) => delay::timer(message, due, now),
+            Some(due) if is_far(due, now) => timer(message, due, now),
             _ => Outbound::new(message).deliver_at(now + LATER),
         };
-        let messages = timers.iter().map(|(_, claimed)| outbound(claimed.message.clone())).collect();
-        let (core, topic) = (self.core.clone(), self.topic.name.clone());
+        let messages = timers.iter().map(|timer| outbound(timer.claimed.message.clone())).collect();
+        let publisher = self.core.publisher.clone();
+        let to = self.core.topics.namespace().timers(&self.topic.name).partition(Partition(0));
         self.working.spawn(async move {
-            let results = delay::write_again(&core, &topic, messages).await;
+            let results = publisher.publish("write a timer again", to, messages, CONFIRM_WITHIN).await;
             Done { destination: None, timers, results }
         });
     }
 
-    /// Begins to publish what waits for a destination that is ready for it.
+    /// Begins to publish to each destination that is ready.
     fn publish(&mut self) {
         for (partition, destination) in &mut self.destinations {
             let timers = destination.take(AT_ONCE);
             if timers.is_empty() {
                 continue;
             }
-            let messages = timers.iter().map(|(_, claimed)| claimed.message.clone()).collect();
+            let messages = timers.iter().map(|timer| timer.claimed.message.clone()).collect();
             let (producer, destination) = (self.producer.clone(), Some(*partition));
             self.working.spawn(async move {
                 let results = producer.publish(messages).await;
@@ -240,24 +243,24 @@ impl Term {
         }
     }
 
-    /// Settles what was confirmed; the rest is tried again.
+    /// Settles the confirmed timers. The others are tried again.
     fn finish(&mut self, done: Done) {
         let Done { destination, timers, results } = done;
         let later = self.core.clock.now() + LATER;
         let stored = results.iter().any(Result::is_ok);
         let (mut settled, mut failure) = (Vec::new(), None);
-        for (((at, position), claimed), result) in timers.into_iter().zip(results) {
+        for (Timer { place, claimed }, result) in timers.into_iter().zip(results) {
             match (result, destination.and_then(|partition| self.destinations.get_mut(&partition))) {
                 (Ok(_), _) => settled.push(claimed.handle),
-                // It alone is refused, or it could not be written again.
+                // This one alone is refused.
                 (Err(error), Some(_)) if stored && !error.is_retryable() => {
                     tracing::warn!(target: telemetry::TARGET, topic = %self.topic.name, id = %claimed.message.id, %error,
-                        "a delayed message is refused where it is to go; it is tried again every minute");
-                    self.timers.insert((later, position), claimed);
+                        "a partition refuses a delayed message; it is tried again every minute");
+                    self.timers.insert(Place { at: later, ..place }, claimed);
                 }
-                (Err(_), None) => drop(self.timers.insert((later, position), claimed)),
+                (Err(_), None) => drop(self.timers.insert(Place { at: later, ..place }, claimed)),
                 (Err(error), Some(destination)) => {
-                    destination.waiting.insert((at, position), claimed);
+                    destination.waiting.insert(place, claimed);
                     failure = failure.or(Some(error));
                 }
             }
@@ -270,16 +273,16 @@ impl Term {
         }
     }
 
-    /// How long there is nothing to do.
+    /// The time until there is something to do.
     fn wait(&self) -> Duration {
         let now = self.core.clock.now();
-        let due = self.timers.keys().next().map(|(at, _)| at.since(now));
+        let due = self.timers.keys().next().map(|place| place.at.since(now));
         let retry = self.destinations.values().filter_map(Destination::retry_in).min();
         due.into_iter().chain(retry).min().unwrap_or(LEAD).min(LEAD)
     }
 }
 
-/// Whether the broker was asked for less than the whole delay.
+/// Whether the broker was asked for less than the whole delay of a message.
 fn is_far(due: Timestamp, now: Timestamp) -> bool {
     due.since(now) > LEAD * 2
 }

@@ -1,4 +1,7 @@
-//! A partition in the hands of one member: a consumer of Pulsar's, or one for each partition of a broadcast.
+//! A partition that a member has claimed: a consumer of Pulsar's, or one for each partition of a broadcast.
+
+mod flow;
+mod settlement;
 
 use std::collections::VecDeque;
 
@@ -10,30 +13,32 @@ use pulsar::proto::command_subscribe::SubType;
 use pulsar::proto::{CommandMessage, MessageIdData};
 use tokio::sync::mpsc;
 
+use self::flow::Flow;
+pub(crate) use self::settlement::{Handle, Position};
+use self::settlement::{Ledger, Unacknowledged};
+use crate::client::command::{self, Subscribe};
+use crate::client::{Incoming, Purpose, Registered, acknowledged};
 use crate::core::Core;
 use crate::error;
 use crate::names::FullName;
-use crate::session::command::{self, Subscribe};
-use crate::session::{Incoming, Purpose, Registered, acknowledged};
-use crate::settlement::{Flow, Handle, Ledger, Position, Unacknowledged};
 use crate::wire;
 
 const OPERATION: &str = "consume";
-/// How many messages are given out at once.
+/// The number of messages that are given out at once.
 const AT_ONCE: usize = 256;
 
-/// What to claim.
+/// What to claim, and how.
 #[derive(Debug)]
-pub(crate) struct Wanted<'a> {
+pub(crate) struct ClaimOptions<'a> {
     pub(crate) topic: &'a TopicName,
     /// The partitions, each by its full name.
     pub(crate) partitions: Vec<(Partition, FullName)>,
     pub(crate) subscription: String,
     pub(crate) kind: SubType,
     pub(crate) durable: bool,
-    /// How many messages may be held of each.
+    /// The number of messages that may be held of each.
     pub(crate) ahead: usize,
-    /// About how many bytes.
+    /// The bytes that these may have, roughly.
     pub(crate) bytes: usize,
 }
 
@@ -41,76 +46,79 @@ pub(crate) struct Wanted<'a> {
 #[derive(Debug)]
 pub(crate) struct PulsarClaim {
     topic: TopicName,
-    sources: Vec<Source>,
-    /// Unbounded, and yet bounded by what was granted.
+    consumers: Vec<PartitionConsumer>,
+    /// Bounded by the granted flow.
     incoming: mpsc::UnboundedReceiver<(usize, Incoming)>,
     ready: VecDeque<Claimed<Handle>>,
 }
 
 /// One consumer of Pulsar's.
 #[derive(Debug)]
-struct Source {
+struct PartitionConsumer {
     registered: Registered,
     partition: Partition,
     flow: Flow,
     ledger: Ledger,
-    /// What was there before the claim may have been delivered before.
-    seen: Option<Position>,
-    /// What was acknowledged last, and not yet confirmed.
+    /// The last message that was stored before the claim. Messages up to it may have been delivered before.
+    last_before: Option<Position>,
+    /// The last acknowledgement that is not confirmed yet.
     unconfirmed: Option<MessageIdData>,
 }
 
 impl PulsarClaim {
-    /// Subscribes. With an exclusive subscription that another holds, this is [`Busy`](partitura_broker::ErrorKind::Busy).
-    pub(crate) async fn new(core: &Core, wanted: Wanted<'_>) -> Result<Self> {
+    /// Subscribes.
+    ///
+    /// # Errors
+    /// [`Busy`](partitura_broker::ErrorKind::Busy) if another consumer has the exclusive subscription.
+    pub(crate) async fn new(core: &Core, options: ClaimOptions<'_>) -> Result<Self> {
         let (to, incoming) = mpsc::unbounded_channel();
-        let mut sources = Vec::with_capacity(wanted.partitions.len());
-        for (number, (partition, topic)) in wanted.partitions.iter().enumerate() {
+        let mut consumers = Vec::with_capacity(options.partitions.len());
+        for (number, (partition, topic)) in options.partitions.iter().enumerate() {
             let connection = core.cluster.serving(OPERATION, topic, Purpose::Consume).await?;
             let subscribe = Subscribe {
                 topic: topic.to_string(),
-                subscription: wanted.subscription.clone(),
-                kind: wanted.kind,
-                durable: wanted.durable,
+                subscription: options.subscription.clone(),
+                kind: options.kind,
+                durable: options.durable,
                 create: false,
             };
             let registered = connection.subscribe(OPERATION, &subscribe, number, to.clone()).await?;
-            let seen = if wanted.durable { last(&registered).await? } else { None };
-            sources.push(Source {
+            let last_before = if options.durable { last(&registered).await? } else { None };
+            consumers.push(PartitionConsumer {
                 registered,
                 partition: *partition,
-                flow: Flow::new(wanted.ahead, wanted.bytes),
+                flow: Flow::new(options.ahead, options.bytes),
                 ledger: Ledger::new(core.settles_by_index),
-                seen,
+                last_before,
                 unconfirmed: None,
             });
         }
-        // Only now, since what comes of one partition is to be taken as soon as it comes.
-        sources.iter_mut().for_each(Source::grant);
-        Ok(Self { topic: wanted.topic.clone(), sources, incoming, ready: VecDeque::new() })
+        // Only now, since the messages of a partition are to be taken as soon as they come.
+        consumers.iter_mut().for_each(PartitionConsumer::grant);
+        Ok(Self { topic: options.topic.clone(), consumers, incoming, ready: VecDeque::new() })
     }
 
     fn take(&mut self, number: usize, incoming: Incoming) -> Result<()> {
         match incoming {
             Incoming::Lost => Err(error::disconnected(OPERATION)),
             Incoming::Entry(entry, payload) => {
-                let source = &mut self.sources[number];
-                source.take(number, &self.topic, entry, *payload, &mut self.ready)
+                let consumer = &mut self.consumers[number];
+                consumer.take(number, &self.topic, entry, *payload, &mut self.ready)
             }
         }
     }
 }
 
-/// The last message of a partition, where there is one.
+/// The last message of a partition, if there is one.
 async fn last(registered: &Registered) -> Result<Option<Position>> {
     let ask = |request| command::last_message_id(request, registered.id());
     let answer = registered.connection().request(OPERATION, ask).await?;
-    let last = answer.get_last_message_id_response.map(|response| Position::of(&response.last_message_id));
+    let last = answer.get_last_message_id_response.map(|response| Position::from_id(&response.last_message_id));
     // −1 is none, in both numbers.
     Ok(last.filter(|last| last.entry != u64::MAX && last.ledger != u64::MAX))
 }
 
-impl Source {
+impl PartitionConsumer {
     fn take(
         &mut self,
         number: usize,
@@ -119,15 +127,15 @@ impl Source {
         payload: Payload,
         ready: &mut VecDeque<Claimed<Handle>>,
     ) -> Result<()> {
-        let position = Position::of(&entry.message_id);
-        let redelivered = entry.redelivery_count.is_some_and(|count| count > 0) || Some(position) <= self.seen;
+        let position = Position::from_id(&entry.message_id);
+        let redelivered = entry.redelivery_count.is_some_and(|count| count > 0) || Some(position) <= self.last_before;
         let bytes = payload.data.len();
         let batch = wire::batch_size(&payload).map(|size| Unacknowledged::new(size, &entry.ack_set));
         let messages = wire::messages(topic, &entry.message_id, payload)?;
-        let wanted = |index: u32| batch.as_ref().is_none_or(|batch| batch.contains(index));
+        let is_unsettled = |index: u32| batch.as_ref().is_none_or(|batch| batch.contains(index));
         let before = ready.len();
-        for (index, message) in (0..).zip(messages).filter(|(index, _)| wanted(*index)) {
-            let handle = Handle { source: number, position, index: batch.is_some().then_some(index) };
+        for (index, message) in (0..).zip(messages).filter(|(index, _)| is_unsettled(*index)) {
+            let handle = Handle { consumer: number, position, index: batch.is_some().then_some(index) };
             ready.push_back(Claimed { partition: self.partition, message, redelivered, handle });
         }
         self.flow.received(ready.len() - before, bytes);
@@ -154,7 +162,7 @@ impl Source {
         }
     }
 
-    /// The broker answers when it has taken this and everything before it.
+    /// Waits for the confirmation of the last acknowledgement, which the broker gives after those of all earlier ones.
     async fn flush(&mut self) -> Result<()> {
         let Some(last) = self.unconfirmed.clone() else { return Ok(()) };
         let id = self.registered.id();
@@ -184,21 +192,21 @@ impl Claim for PulsarClaim {
     }
 
     fn settle(&mut self, handles: Vec<Handle>) {
-        if let [source] = self.sources.as_mut_slice() {
-            return source.settle(handles);
+        if let [consumer] = self.consumers.as_mut_slice() {
+            return consumer.settle(handles);
         }
-        let mut by_source: Vec<Vec<Handle>> = vec![Vec::new(); self.sources.len()];
-        handles.into_iter().for_each(|handle| by_source[handle.source].push(handle));
-        for (source, handles) in self.sources.iter_mut().zip(by_source) {
+        let mut by_consumer: Vec<Vec<Handle>> = vec![Vec::new(); self.consumers.len()];
+        handles.into_iter().for_each(|handle| by_consumer[handle.consumer].push(handle));
+        for (consumer, handles) in self.consumers.iter_mut().zip(by_consumer) {
             if !handles.is_empty() {
-                source.settle(handles);
+                consumer.settle(handles);
             }
         }
     }
 
     async fn flush(&mut self) -> Result<()> {
-        for source in &mut self.sources {
-            source.flush().await?;
+        for consumer in &mut self.consumers {
+            consumer.flush().await?;
         }
         Ok(())
     }
@@ -206,8 +214,8 @@ impl Claim for PulsarClaim {
     async fn release(mut self) -> Result<()> {
         let flushed = self.flush().await;
         let mut closed: Result<(), Error> = Ok(());
-        for source in self.sources {
-            closed = closed.and(source.registered.close("release").await);
+        for consumer in self.consumers {
+            closed = closed.and(consumer.registered.close("release").await);
         }
         flushed.and(closed)
     }
