@@ -1,7 +1,8 @@
 //! The adapter against the crate `pulsar` itself: `cargo xtask bench pulsar`.
 //!
-//! The raw side has what the crate offers for speed: a producer with batches for each partition, an exclusive consumer for
-//! each, and one acknowledgement for each entry. As on all brokers, its messages carry an id, here as a property, and a key.
+//! The raw side uses everything that the crate offers for speed: a producer with batches and an exclusive consumer for each
+//! partition, and one acknowledgement for each entry. As on all brokers, its messages have an id, here as a property, and a
+//! key.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -111,7 +112,7 @@ impl Raw {
     }
 }
 
-/// What a handler needs. The payload is the message's own.
+/// The parts of a message that a handler needs. The payload is the message's own.
 fn letter(got: &Got<Vec<u8>>) -> Option<(&str, String)> {
     let metadata = got.metadata();
     let id = metadata.properties.iter().find(|property| property.key == "id");
@@ -142,7 +143,7 @@ impl Side for Raw {
             self.next(some).await?;
             messages -= some;
         }
-        // Behind the acknowledgements on each connection.
+        // After the acknowledgements on each connection.
         for consumer in &mut self.consumers {
             consumer.check_connection().await?;
         }

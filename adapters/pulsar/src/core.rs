@@ -19,6 +19,6 @@ pub(crate) struct Core {
     pub(crate) cluster: Arc<Cluster>,
     pub(crate) topics: Arc<Topics>,
     pub(crate) publisher: Arc<Publisher>,
-    /// Whether the broker settles single messages of a batch. Where it does not, none are sent.
+    /// Whether the broker settles single messages of a batch. If it does not, no batches are sent.
     pub(crate) settles_by_index: bool,
 }

@@ -1,10 +1,10 @@
-//! From Pulsar's errors to the contract's.
+//! Pulsar's errors as errors of the contract.
 
 use partitura_broker::{Error, ErrorKind};
 use pulsar::proto::ServerError;
 use reqwest::StatusCode;
 
-/// The connection is gone, or was never there.
+/// The connection was lost, or could not be made.
 pub(crate) fn disconnected(operation: &'static str) -> Error {
     Error::new(
         ErrorKind::Disconnected,
@@ -18,23 +18,23 @@ pub(crate) fn closed(operation: &'static str) -> Error {
     Error::new(ErrorKind::Closed, operation, "the broker was closed")
 }
 
-/// A task of ours did not come to its end.
+/// A task of this adapter did not come to its end.
 pub(crate) fn stopped(error: tokio::task::JoinError) -> Error {
     Error::new(ErrorKind::Disconnected, "forward", "a task was stopped").because(error)
 }
 
-/// No answer in time to a request without effect.
+/// A request without effect was not answered in time.
 pub(crate) fn timeout(operation: &'static str) -> Error {
     Error::new(ErrorKind::Timeout, operation, "the broker did not answer in time")
 }
 
-/// Something that the protocol does not foresee.
+/// An answer that the protocol does not permit.
 pub(crate) fn unexpected(operation: &'static str, what: impl std::fmt::Display) -> Error {
     Error::new(ErrorKind::Incompatible, operation, format!("the broker answered with something unexpected: {what}"))
 }
 
-/// What the broker answered to a command.
-pub(crate) fn of_server(operation: &'static str, code: i32, text: &str) -> Error {
+/// The error that the broker answered to a command.
+pub(crate) fn from_server(operation: &'static str, code: i32, text: &str) -> Error {
     use ServerError as Code;
     let code = ServerError::try_from(code).unwrap_or(ServerError::UnknownError);
     let (kind, hint) = match code {
@@ -51,7 +51,7 @@ pub(crate) fn of_server(operation: &'static str, code: i32, text: &str) -> Error
         | Code::UnsupportedVersionError
         | Code::TopicTerminatedError
         | Code::NotAllowedError => (ErrorKind::Incompatible, "the topic or its namespace does not allow it"),
-        // A topic moves, a broker starts, the metadata store is away: what comes and goes.
+        // These pass: a topic moves, a broker starts, the metadata store is away.
         _ => (ErrorKind::Disconnected, "try again"),
     };
     // A stack trace may follow.
@@ -59,8 +59,8 @@ pub(crate) fn of_server(operation: &'static str, code: i32, text: &str) -> Error
     Error::new(kind, operation, format!("the broker answered {}: {text} ({hint})", code.as_str_name()))
 }
 
-/// What the admin API answered.
-pub(crate) fn of_status(operation: &'static str, status: StatusCode, text: &str) -> Error {
+/// The error that the admin API answered.
+pub(crate) fn from_status(operation: &'static str, status: StatusCode, text: &str) -> Error {
     let (kind, hint) = match status {
         StatusCode::UNAUTHORIZED => (ErrorKind::Unauthorized, "check the credentials"),
         StatusCode::FORBIDDEN => (ErrorKind::Unauthorized, "check the role's rights in the namespace"),
@@ -74,19 +74,19 @@ pub(crate) fn of_status(operation: &'static str, status: StatusCode, text: &str)
     Error::new(kind, operation, format!("the admin API answered {status}: {text} ({hint})"))
 }
 
-/// The admin API, or an issuer of tokens, could not be asked.
-pub(crate) fn of_http(operation: &'static str, error: reqwest::Error) -> Error {
+/// A request to the admin API, or to an issuer of tokens, failed.
+pub(crate) fn from_http(operation: &'static str, error: reqwest::Error) -> Error {
     let (kind, message) = match &error {
         error if error.is_timeout() => (ErrorKind::Timeout, "the HTTP server did not answer in time"),
         error if error.is_decode() => (ErrorKind::Incompatible, "the HTTP server's answer cannot be read"),
         error if error.is_builder() => (ErrorKind::InvalidArgument, "the HTTP request cannot be made"),
-        error if is_of_tls(error) => (ErrorKind::Unauthorized, "the HTTP server's certificate is not trusted"),
+        error if is_tls_error(error) => (ErrorKind::Unauthorized, "the HTTP server's certificate is not trusted"),
         _ => (ErrorKind::Disconnected, "the HTTP server cannot be reached; see that the admin URL is right"),
     };
     Error::new(kind, operation, message).because(error.without_url())
 }
 
-fn is_of_tls(error: &reqwest::Error) -> bool {
+fn is_tls_error(error: &reqwest::Error) -> bool {
     let mut source = std::error::Error::source(error);
     while let Some(error) = source {
         if error.downcast_ref::<tokio_rustls::rustls::Error>().is_some() {
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_broker_says_decides_whether_to_try_again() {
+    fn the_answer_of_the_broker_decides_whether_to_try_again() {
         for (code, kind) in [
             (ServerError::AuthenticationError, ErrorKind::Unauthorized),
             (ServerError::AuthorizationError, ErrorKind::Unauthorized),
@@ -117,11 +117,11 @@ mod tests {
             (ServerError::MetadataError, ErrorKind::Disconnected),
             (ServerError::ProducerBlockedQuotaExceededError, ErrorKind::Throttled),
         ] {
-            let error = of_server("publish", code as i32, "because\n\tat java.lang.Thread.run");
+            let error = from_server("publish", code as i32, "because\n\tat java.lang.Thread.run");
             assert_eq!(error.kind(), kind);
             assert!(error.to_string().contains("because") && !error.to_string().contains("Thread"), "{error}");
         }
-        assert_eq!(of_status("declare", StatusCode::FORBIDDEN, "").kind(), ErrorKind::Unauthorized);
-        assert_eq!(of_status("declare", StatusCode::BAD_GATEWAY, "").kind(), ErrorKind::Disconnected);
+        assert_eq!(from_status("declare", StatusCode::FORBIDDEN, "").kind(), ErrorKind::Unauthorized);
+        assert_eq!(from_status("declare", StatusCode::BAD_GATEWAY, "").kind(), ErrorKind::Disconnected);
     }
 }

@@ -7,10 +7,10 @@ use crate::core::Core;
 use crate::listener::Listener;
 use crate::names::FullName;
 
-/// The topic of every reply: an inbox is none of ours.
+/// The topic of every reply, since an inbox is not a declared topic.
 const REPLIES: &str = "inbox";
 
-/// A private address: a topic that lives in memory.
+/// A private address: a topic that is not stored.
 #[derive(Debug)]
 pub(crate) struct PulsarInbox {
     core: Arc<Core>,
@@ -43,10 +43,10 @@ impl Drop for PulsarInbox {
     fn drop(&mut self) {
         let (core, name) = (self.core.clone(), self.name.clone());
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        // Where this does not happen, the broker deletes it some time after the last connection to it is gone.
+        // Otherwise the broker deletes it some time after the last connection to it is gone.
         runtime.spawn(async move {
             if let Err(error) = core.topics.admin().delete("close an inbox", &name).await {
-                tracing::debug!(%error, "an inbox was left to the broker to delete");
+                tracing::debug!(%error, "leaving an inbox to the broker to delete");
             }
         });
     }

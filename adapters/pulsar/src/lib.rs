@@ -10,16 +10,17 @@
 //!
 //! # How the promises are kept
 //!
-//! * A topic is a partitioned topic, and the partition of a key is ours. For each partition there is one producer in this
-//!   process, whose entries follow each other on one connection, and at most one consumer anywhere, by an *Exclusive*
-//!   subscription: the broker refuses a second one, and gives what is unsettled to the next, in order.
-//! * Messages are settled one by one, also those of a batch: the broker is told which indexes of an entry are done, and
-//!   tells the next owner which are left.
-//! * Who should own what, the members of a subscription agree on: [`Member`](partitura_adapter_kit::Member).
-//! * A message that is not due waits in the timers of its topic, a *Shared* subscription of which delays. One of the
-//!   processes that consume the topic forwards the timers, at their time, to where their order begins.
+//! * A topic is a partitioned topic, and the adapter chooses the partition of a key. For each partition there is one
+//!   producer in this process, whose entries follow each other on one connection. There is at most one consumer of it
+//!   anywhere, by an *Exclusive* subscription: the broker refuses a second one, and gives unsettled messages to the next,
+//!   in order.
+//! * Messages are settled one by one, also those of a batch. The adapter tells the broker the settled indexes of an
+//!   entry, and the broker tells the next owner the unsettled ones.
+//! * The members of a subscription share out the partitions: [`Member`](partitura_adapter_kit::Member).
+//! * A message that is not due waits among the timers of its topic, which a *Shared* subscription delays. One of the
+//!   processes that consume the topic forwards each timer, at its time, to its partition.
 //!
-//! # Who does what
+//! # The parts
 //!
 //! ```text
 //! producer ─► publisher, a task per partition ─┐                     ┌─► claim, one per partition ─► member
@@ -28,8 +29,8 @@
 //! topics ─► admin API                             topics, properties
 //! ```
 //!
-//! The page docs/brokers/pulsar.md says what exists on the broker, what a receipt means, and why the crate `pulsar` is used
-//! for its codec and not for its consumers and producers.
+//! The page docs/brokers/pulsar.md explains the objects on the broker, the meaning of a receipt, and why the crate
+//! `pulsar` is used for its codec and not for its consumers and producers.
 
 mod claim;
 mod claims;

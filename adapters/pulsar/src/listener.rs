@@ -31,7 +31,7 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    /// Begins to receive: when this returns, no later message is missed. `topic` is what the messages have as theirs.
+    /// Begins to receive: when this returns, no later message is missed. The messages get `topic` as theirs.
     pub(crate) async fn new(core: &Arc<Core>, name: FullName, topic: TopicName) -> Result<Self> {
         let receiver = Receiver { core: core.clone(), name, topic };
         let open = receiver.open().await?;

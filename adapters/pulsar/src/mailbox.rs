@@ -1,51 +1,57 @@
-//! What arrives and waits to be read: bounded, the oldest make room.
+//! A bounded queue of messages that arrive and wait to be read. The oldest make room.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-/// How many wait to be read.
+/// The number of messages that may wait to be read.
 const ROOM: usize = 4_096;
 
-/// One reads, any number write.
+/// A queue with one reader and any number of writers.
 #[derive(Debug)]
 pub(crate) struct Mailbox<T> {
-    letters: Mutex<(VecDeque<T>, bool)>,
+    letters: Mutex<Letters<T>>,
     arrived: Notify,
+}
+
+#[derive(Debug)]
+struct Letters<T> {
+    waiting: VecDeque<T>,
+    closed: bool,
 }
 
 impl<T> Default for Mailbox<T> {
     fn default() -> Self {
-        Self { letters: Mutex::new((VecDeque::new(), false)), arrived: Notify::new() }
+        Self { letters: Mutex::new(Letters { waiting: VecDeque::new(), closed: false }), arrived: Notify::new() }
     }
 }
 
 impl<T> Mailbox<T> {
     pub(crate) fn put(&self, letter: T) {
         let mut letters = self.letters();
-        if letters.0.len() == ROOM {
-            letters.0.pop_front();
+        if letters.waiting.len() == ROOM {
+            letters.waiting.pop_front();
         }
-        letters.0.push_back(letter);
+        letters.waiting.push_back(letter);
         drop(letters);
         self.arrived.notify_one();
     }
 
-    /// Nothing arrives any more.
+    /// Ends the reader after the messages that wait.
     pub(crate) fn close(&self) {
-        self.letters().1 = true;
+        self.letters().closed = true;
         self.arrived.notify_one();
     }
 
-    /// Waits for the next; `None` when it is closed. To drop the future loses nothing.
+    /// Waits for the next message; `None` when it is closed. Dropping the future loses nothing.
     pub(crate) async fn take(&self) -> Option<T> {
         loop {
             {
                 let mut letters = self.letters();
-                match letters.0.pop_front() {
+                match letters.waiting.pop_front() {
                     Some(letter) => return Some(letter),
-                    None if letters.1 => return None,
+                    None if letters.closed => return None,
                     None => {}
                 }
             }
@@ -53,7 +59,7 @@ impl<T> Mailbox<T> {
         }
     }
 
-    fn letters(&self) -> MutexGuard<'_, (VecDeque<T>, bool)> {
+    fn letters(&self) -> MutexGuard<'_, Letters<T>> {
         self.letters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -63,7 +69,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_oldest_make_room_and_what_is_there_is_read_after_the_end() {
+    async fn the_oldest_make_room_and_waiting_ones_are_read_after_the_end() {
         let mailbox = Mailbox::default();
         (0..=ROOM).for_each(|letter| mailbox.put(letter));
         mailbox.close();

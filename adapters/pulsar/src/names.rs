@@ -1,17 +1,17 @@
-//! From our names to Pulsar's, one to one.
+//! Partitura's names as Pulsar's, one to one.
 //!
 //! Pulsar calls the partitions of `orders` `orders-partition-0`, `orders-partition-1`, …, and would take a topic of that
-//! name for one of them. Our names never contain `=`, so one is put into every `-partition` of ours, and whatever the
-//! adapter needs for itself has one, too.
+//! name for one of them. Our names never contain `=`. So one is put into every `-partition` of ours, and topics of the
+//! adapter itself have one, too.
 
 use partitura_broker::{InboxAddress, Partition, SubscriptionName, TopicName};
 
 /// The subscription by which the timers of a topic are received.
 pub(crate) const TIMERS: &str = "forwarder";
-/// The subscription of the one who forwards them. It receives nothing.
+/// The subscription of the process that forwards them. It receives nothing.
 pub(crate) const FORWARDING: &str = "forwarding";
 
-/// Where the topics live: `tenant/namespace`.
+/// The namespace of the topics: `tenant/namespace`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Namespace(pub(crate) String);
 
@@ -21,7 +21,7 @@ pub(crate) struct FullName {
     persistent: bool,
     /// `tenant/namespace`
     namespace: String,
-    /// May contain anything but `/`.
+    /// Without `/`.
     local: String,
 }
 
@@ -31,22 +31,22 @@ impl Namespace {
         self.persistent(escaped(topic))
     }
 
-    /// What waits until it is due, and then goes to `topic`.
+    /// The messages that wait until they are due, and then go to `topic`.
     pub(crate) fn timers(&self, topic: &TopicName) -> FullName {
         self.persistent(format!("{}=timers", escaped(topic)))
     }
 
-    /// Where the members of a subscription tell each other that they are there.
+    /// The heartbeats of the members of a subscription.
     pub(crate) fn members(&self, topic: &TopicName, subscription: &SubscriptionName) -> FullName {
         self.volatile(format!("{}={subscription}=members", escaped(topic)))
     }
 
-    /// An inbox that nobody else has.
+    /// A new inbox.
     pub(crate) fn inbox(&self) -> FullName {
         self.volatile(format!("inbox={}", InboxAddress::secret()))
     }
 
-    /// The inbox of an address; `None` for what is not one of ours.
+    /// The inbox of an address; `None` if it is not the address of an inbox.
     pub(crate) fn inbox_at(&self, address: &str) -> Option<FullName> {
         let (namespace, local) = address.rsplit_once('/')?;
         let is_inbox = local.strip_prefix("inbox=").is_some_and(InboxAddress::is_secret);
@@ -68,7 +68,7 @@ impl FullName {
         Self { local: format!("{}-partition-{partition}", self.local), ..self.clone() }
     }
 
-    /// The path in the admin API, behind `/admin/v2/`.
+    /// The path in the admin API, after `/admin/v2/`.
     pub(crate) fn path(&self) -> String {
         let domain = if self.persistent { "persistent" } else { "non-persistent" };
         format!("{domain}/{}/{}", self.namespace, encoded(&self.local))
@@ -87,7 +87,7 @@ impl std::fmt::Display for FullName {
     }
 }
 
-/// A segment of a path. All that our names contain may stand there, save the `=`, which some proxies do not like.
+/// A segment of a path. All characters of our names are permitted in it, except for `=`, which some proxies refuse.
 fn encoded(segment: &str) -> String {
     segment.replace('=', "%3D")
 }

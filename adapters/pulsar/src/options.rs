@@ -1,4 +1,4 @@
-//! What a connection needs to know: from a URL, from the environment, or field by field.
+//! The options of a connection: from a URL, from fields, and from the environment, in this order.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -9,30 +9,28 @@ use reqwest::Url;
 
 use crate::names::Namespace;
 
-/// The environment variable with a token, so that it need not be in a URL.
-const TOKEN: &str = "PARTITURA_PULSAR_TOKEN";
-
-/// How to connect. Everything has a default, and [`connect`](crate::Pulsar::connect)'s URL goes before it.
+/// The options of a connection. The URL of [`connect`](crate::Pulsar::connect) goes before them. Their defaults come from
+/// the environment: `PARTITURA_PULSAR_TOKEN` and `PARTITURA_PULSAR_CA`. An empty variable counts as unset.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Options {
     /// The base URL of the admin API. `None`: port 8080 of the first host, or 8443 with TLS.
     pub admin: Option<String>,
-    /// Who we are. `None`: whoever the broker takes an anonymous client for.
+    /// The identity of the client. `None`: an anonymous client.
     pub credentials: Option<Credentials>,
-    /// The certificate authorities to trust, in PEM. `None`: those that browsers trust.
-    pub ca_file: Option<PathBuf>,
+    /// A file with the certificate authorities to trust, in PEM. `None`: those that browsers trust.
+    pub ca: Option<PathBuf>,
     /// The tenant and namespace of every topic: `tenant/namespace`. `None`: `public/default`.
     pub namespace: Option<String>,
-    /// Which of the brokers' advertised listeners to be sent to. `None`: the broker decides by the port.
+    /// The name of the advertised listener of the brokers to be sent to. `None`: the broker decides by the port.
     pub listener: Option<String>,
     /// Whether messages of ordered topics are sent in batches.
     pub batching: Batching,
-    /// Where the time comes from.
+    /// The source of the time.
     pub clock: Arc<dyn Clock>,
 }
 
-/// Who a client is.
+/// The identity of a client.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum Credentials {
@@ -47,36 +45,38 @@ pub enum Credentials {
 /// OAuth 2.0 client credentials, as StreamNative Cloud and others use them.
 #[derive(Clone)]
 pub struct OAuth2 {
-    /// Where the provider describes itself: `/.well-known/openid-configuration` is added.
+    /// The URL of the provider's description, without `/.well-known/openid-configuration`.
     pub issuer: String,
     /// A JSON file with `client_id` and `client_secret`.
     pub key_file: PathBuf,
-    /// For whom the token is meant.
+    /// The audience of the token.
     pub audience: Option<String>,
-    /// What is asked for.
+    /// The scope of the token.
     pub scope: Option<String>,
 }
 
-/// Whether messages of ordered topics are sent in batches. A batch is one entry of the log, and a broker can settle
-/// single messages of an entry only where `acknowledgmentAtBatchIndexLevelEnabled` is on (the default from 4.1 on).
+/// Whether messages of ordered topics are sent in batches. A batch is one entry of the log. A broker can settle single
+/// messages of an entry only if `acknowledgmentAtBatchIndexLevelEnabled` is on, which is the default from 4.1 on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Batching {
-    /// Where the broker says in its configuration that it can settle single messages of a batch.
+    /// If the broker's configuration says that it can settle single messages of a batch.
     #[default]
     Auto,
-    /// Yes: the broker can, and does not let us read its configuration.
+    /// Yes: the broker can, and does not show its configuration.
     On,
     /// No.
     Off,
 }
 
 impl Default for Options {
-    /// Nothing special, save for a token in `PARTITURA_PULSAR_TOKEN`.
+    /// An anonymous client of `public/default`, unless the environment has a token.
     fn default() -> Self {
+        let variable =
+            |name: &str| std::env::var(format!("PARTITURA_PULSAR_{name}")).ok().filter(|value| !value.is_empty());
         Self {
             admin: None,
-            credentials: std::env::var(TOKEN).ok().filter(|token| !token.is_empty()).map(Credentials::Token),
-            ca_file: None,
+            credentials: variable("TOKEN").map(Credentials::Token),
+            ca: variable("CA").map(PathBuf::from),
             namespace: None,
             listener: None,
             batching: Batching::Auto,
@@ -86,12 +86,12 @@ impl Default for Options {
 }
 
 impl fmt::Debug for Options {
-    /// Without secrets.
+    /// Leaves secrets out.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Options")
             .field("admin", &self.admin)
             .field("credentials", &self.credentials)
-            .field("ca_file", &self.ca_file)
+            .field("ca", &self.ca)
             .field("namespace", &self.namespace)
             .field("listener", &self.listener)
             .field("batching", &self.batching)
@@ -100,7 +100,7 @@ impl fmt::Debug for Options {
 }
 
 impl fmt::Debug for Credentials {
-    /// Without secrets.
+    /// Leaves secrets out.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Token(_) => f.write_str("Token(…)"),
@@ -129,7 +129,7 @@ impl fmt::Display for Host {
     }
 }
 
-/// What a URL and options come to.
+/// A URL and options, read.
 #[derive(Debug, Clone)]
 pub(crate) struct Target {
     /// Any of them answers for the cluster.
@@ -175,7 +175,7 @@ impl Target {
     }
 
     fn host(host: &str, default_port: u16) -> Result<Host> {
-        // The port is behind the last colon that is not inside of an IPv6 address's brackets.
+        // The port is after the last colon that is not within the brackets of an IPv6 address.
         let (name, port) = match host.rsplit_once(':') {
             Some((name, port)) if !port.contains(']') => {
                 (name, port.parse().map_err(|_| invalid("a port is not a number"))?)
@@ -196,7 +196,7 @@ impl Target {
 }
 
 impl Options {
-    /// Takes up what the query of a URL says.
+    /// Reads the query of a URL.
     fn read(&mut self, query: &str) -> Result<()> {
         let parsed = Url::parse(&format!("x://x?{query}")).map_err(|error| invalid("its options").because(error))?;
         let (mut issuer, mut key_file, mut audience, mut scope) = (None, None, None, None);
@@ -205,7 +205,7 @@ impl Options {
                 "admin" => self.admin = Some(value),
                 "token" => self.credentials = Some(Credentials::Token(value)),
                 "token_file" => self.credentials = Some(Credentials::TokenFile(value.into())),
-                "ca" => self.ca_file = Some(value.into()),
+                "ca" => self.ca = Some(value.into()),
                 "listener" => self.listener = Some(value),
                 "batching" => {
                     self.batching = match value.as_str() {
@@ -233,7 +233,7 @@ impl Options {
     }
 }
 
-/// The URL itself is not repeated: it may hold a secret.
+/// Does not repeat the URL, since it may hold a secret.
 fn invalid(what: &str) -> Error {
     let message = format!(
         "the URL cannot be used: {what}; expected is pulsar://host[:port][,host…][/tenant/namespace][?option=value&…]"
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_says_where_and_how() {
+    fn a_url_names_hosts_namespace_and_options() {
         let target =
             parse("pulsar://a,b:1/t/n?admin=http://c:2&token=s%2Bcret&batching=off&listener=out").expect("a URL");
         let host = |name: &str, port| Host { name: name.into(), port };
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_meant_is_refused_without_repeating_it() {
+    fn an_invalid_url_is_refused_without_repeating_it() {
         for url in [
             "kafka://a",
             "pulsar://",

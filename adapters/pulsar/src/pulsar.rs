@@ -22,12 +22,12 @@ use crate::publisher::Publisher;
 use crate::topics::Topics;
 use crate::topology;
 
-/// The broker's setting on which batches depend.
+/// The broker's setting that decides about batches.
 const BY_INDEX: &str = "acknowledgmentAtBatchIndexLevelEnabled";
-/// Its setting of what tracks delayed messages.
+/// The broker's setting for the tracker of delayed messages.
 const TRACKER: &str = "delayedDeliveryTrackerFactoryClassName";
-/// How long closing waits for what was accepted.
-const CLOSE: Duration = Duration::from_secs(20);
+/// The time for which closing waits for accepted messages.
+const CLOSE_WITHIN: Duration = Duration::from_secs(20);
 
 /// Apache Pulsar. See [the crate](crate) for how it keeps the contract.
 #[derive(Debug)]
@@ -39,8 +39,8 @@ pub struct Pulsar {
 }
 
 impl Pulsar {
-    /// Connects: `pulsar://host[:port][,host…][/tenant/namespace][?option=value…]`, or `pulsar+ssl://…`. The options of the
-    /// URL go before those given here; docs/brokers/pulsar.md lists them.
+    /// Connects to `pulsar://host[:port][,host…][/tenant/namespace][?option=value…]`, or `pulsar+ssl://…`. The options of
+    /// the URL go before `options`; docs/brokers/pulsar.md lists them.
     ///
     /// # Errors
     /// [`InvalidArgument`](ErrorKind::InvalidArgument) for a URL or an option that cannot be used,
@@ -51,7 +51,7 @@ impl Pulsar {
     /// Safe.
     pub async fn connect(url: &str, options: Options) -> Result<Self> {
         let target = Target::parse(url, options)?;
-        let tls = tls_config(target.options.ca_file.as_deref())?;
+        let tls = tls_config(target.options.ca.as_deref())?;
         let http = http_client(&tls)?;
         let identity = Arc::new(Identity::new(target.options.credentials.clone(), http.clone()));
         let cluster = Arc::new(Cluster::new(target.clone(), tls, identity.clone()));
@@ -81,14 +81,15 @@ impl Pulsar {
         Ok(Self { core: Arc::new(core), forwarders: Forwarders::default(), target, identity })
     }
 
-    /// Another connection of Pulsar's own client, to the same cluster and as the same role: for what this crate does not do.
+    /// Another connection, of Pulsar's official client, to the same cluster and as the same role: for everything that the
+    /// contract does not have.
     ///
     /// # Errors
     /// Those of connecting.
     ///
     /// # Cancel safety
     /// Safe.
-    pub async fn vendor(&self) -> Result<pulsar::Pulsar<pulsar::TokioExecutor>> {
+    pub async fn client(&self) -> Result<pulsar::Pulsar<pulsar::TokioExecutor>> {
         self.core.cluster.check("connect")?;
         vendor_client(&self.target, self.identity.clone()).await
     }
@@ -97,7 +98,7 @@ impl Pulsar {
 fn capabilities(version: &str) -> Capabilities {
     Capabilities {
         broker: format!("pulsar {version}"),
-        // A bookie answers after it has synced its journal, as it does unless told otherwise.
+        // A bookie answers after it has synced its journal, unless this is turned off.
         durability: Durability::Synced,
         delay: Delay { native: true, max: MAX_DELAY, lateness: Duration::from_millis(200) },
         hold: None,
@@ -134,7 +135,7 @@ impl Broker for Pulsar {
         Ok(Box::new(PulsarInbox::new(self.core.clone()).await?))
     }
 
-    /// Pulsar knows who listens, and does not tell without being asked over the network.
+    /// Always true: only a request over the network could tell.
     fn has_subscribers(&self, _topic: &TopicName) -> bool {
         true
     }
@@ -143,10 +144,10 @@ impl Broker for Pulsar {
         if self.core.cluster.check("close").is_err() {
             return Ok(());
         }
-        let written = timeout(CLOSE, self.core.publisher.close()).await;
+        let written = timeout(CLOSE_WITHIN, self.core.publisher.close()).await;
         self.core.cluster.close().await;
         written.map_err(|_| {
-            let message = format!("what was published last was not confirmed within {CLOSE:?}");
+            let message = format!("the last messages were not confirmed within {CLOSE_WITHIN:?}");
             Error::new(ErrorKind::OutcomeUnknown, "close", message).because(error::timeout("close"))
         })
     }

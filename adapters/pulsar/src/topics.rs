@@ -8,7 +8,7 @@ use partitura_broker::{Error, ErrorKind, Ordering, Partition, Result, Subscripti
 use crate::client::{Admin, Partitioned};
 use crate::names::Namespace;
 
-/// The properties by which a topic says what it was declared as.
+/// The properties with the declaration of a topic.
 const KIND: &str = "partitura-kind";
 const ORDERING: &str = "partitura-ordering";
 
@@ -33,15 +33,15 @@ impl Topics {
         &self.namespace
     }
 
-    /// What a topic was declared as, where that is known already.
+    /// The declaration of a topic, if it is known already.
     pub(crate) fn known(&self, name: &TopicName) -> Option<Topic> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
-    /// What a topic was declared as.
+    /// The declaration of a topic.
     ///
     /// # Errors
-    /// [`NotFound`](ErrorKind::NotFound) where there is none.
+    /// [`NotFound`](ErrorKind::NotFound) if it was not declared.
     pub(crate) async fn find(&self, operation: &'static str, name: &TopicName) -> Result<Topic> {
         if let Some(known) = self.known(name) {
             return Ok(known);
@@ -53,10 +53,10 @@ impl Topics {
         Ok(topic)
     }
 
-    /// That a subscription was declared.
+    /// Checks that a subscription was declared.
     ///
     /// # Errors
-    /// [`NotFound`](ErrorKind::NotFound) where it was not.
+    /// [`NotFound`](ErrorKind::NotFound) if it was not.
     pub(crate) async fn find_subscription(
         &self,
         operation: &'static str,
@@ -95,15 +95,15 @@ pub(crate) fn properties(topic: &Topic) -> Partitioned {
     Partitioned { partitions: topic.ordering.partitions(), properties: properties.into() }
 }
 
-/// What a topic says that it was declared as.
+/// Reads the declaration of a topic.
 pub(crate) fn read(operation: &'static str, name: &TopicName, found: &Partitioned) -> Result<Topic> {
-    let of = |property: &str| found.properties.get(property).map(String::as_str);
-    let kind = match of(KIND) {
+    let property = |property: &str| found.properties.get(property).map(String::as_str);
+    let kind = match property(KIND) {
         Some("queue") => Some(TopicKind::Queue),
         Some("stream") => Some(TopicKind::Stream),
         _ => None,
     };
-    let ordering = match of(ORDERING) {
+    let ordering = match property(ORDERING) {
         Some("key") => Some(Ordering::ByKey { partitions: found.partitions }),
         Some("shared") => Some(Ordering::Shared),
         _ => None,
@@ -128,11 +128,11 @@ mod tests {
     }
 
     #[test]
-    fn a_topic_says_what_it_was_declared_as() {
+    fn the_properties_of_a_topic_are_its_declaration() {
         for kind in [TopicKind::Queue, TopicKind::Stream] {
             for ordering in [Ordering::Shared, Ordering::ByKey { partitions: 1 }, Ordering::ByKey { partitions: 8 }] {
                 let topic = topic(kind, ordering);
-                assert_eq!(read("declare", &topic.name, &properties(&topic)).expect("what we wrote"), topic);
+                assert_eq!(read("declare", &topic.name, &properties(&topic)).expect("a declaration"), topic);
             }
         }
     }

@@ -17,7 +17,7 @@ use crate::names::{FullName, TIMERS};
 use crate::topics::{missing, properties, read};
 
 const OPERATION: &str = "declare";
-/// How many calls of the admin API are under way at once.
+/// The number of calls of the admin API that are under way at once.
 const AT_ONCE: usize = 16;
 
 /// Creates, or verifies. See [`Broker::declare`](partitura_broker::Broker::declare).
@@ -44,7 +44,7 @@ async fn declare_topic(core: &Core, mode: DeclareMode, topic: Topic) -> Result<(
     let mut found = core.topics.admin().partitioned(OPERATION, &name).await?;
     if found.is_none() && mode == DeclareMode::Create {
         core.topics.admin().create(OPERATION, &name, &properties(&topic)).await?;
-        // Another may have been quicker, and have wanted something else.
+        // Another process may have been quicker, with another declaration.
         found = core.topics.admin().partitioned(OPERATION, &name).await?;
     }
     let found = found.ok_or_else(|| missing(OPERATION, &topic.name))?;
@@ -80,10 +80,10 @@ async fn declare_subscription(
     }
 }
 
-/// Creates a durable subscription where there is none. It begins with what is published next.
+/// Creates a durable subscription, unless it exists. It begins with the next message that is published.
 ///
-/// By the broker's protocol: the admin API sets one that another creates at this moment to its beginning again, past
-/// what was published to it meanwhile.
+/// Uses the binary protocol. The admin API would set a subscription that another process creates at this moment to the
+/// present end, past messages that were published meanwhile.
 async fn subscribe(core: &Core, topic: FullName, subscription: &str, kind: SubType) -> Result<()> {
     if core.topics.admin().has_subscription(OPERATION, &topic, subscription).await? {
         return Ok(());
@@ -96,10 +96,10 @@ async fn subscribe(core: &Core, topic: FullName, subscription: &str, kind: SubTy
         durable: true,
         create: true,
     };
-    let (nobody, _) = mpsc::unbounded_channel();
-    match connection.subscribe(OPERATION, &subscribe, 0, nobody).await {
+    let (to, _) = mpsc::unbounded_channel();
+    match connection.subscribe(OPERATION, &subscribe, 0, to).await {
         Ok(registered) => registered.close(OPERATION).await,
-        // Then it is there, and somebody has it.
+        // It exists, and has a consumer.
         Err(error) if error.kind() == ErrorKind::Busy => Ok(()),
         Err(error) => Err(error.of(topic)),
     }
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_differs_and_what_is_not_ours_is_incompatible_and_says_so() {
+    fn a_different_or_foreign_topic_is_incompatible_and_the_error_says_why() {
         let wanted = topic(TopicKind::Queue, Ordering::ByKey { partitions: 4 });
         let found = topic(TopicKind::Queue, Ordering::ByKey { partitions: 8 });
         let error = compare(&wanted, &found).expect_err("they differ");

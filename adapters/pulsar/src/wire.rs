@@ -1,13 +1,14 @@
-//! Our messages in Pulsar's form, and back.
+//! Partitura's messages in Pulsar's form, and back.
 //!
 //! | ours | Pulsar's |
 //! |---|---|
 //! | id, due time | the properties `partitura-id` and `partitura-due` (milliseconds since the epoch) |
-//! | key | the partition key; in Base64, and flagged so, where it is not UTF-8 |
-//! | header | a property of the same name; `partitura-binary-NAME`, in Base64, where the value is not UTF-8 |
+//! | key | the partition key; in Base64, and flagged so, if it is not UTF-8 |
+//! | header | a property of the same name; `partitura-binary-NAME`, in Base64, if the value is not UTF-8 |
 //! | payload | the payload |
 //!
-//! Properties are a list on the wire, in which names may repeat. Clients that make a map of them see the last of each.
+//! Properties are a list on the wire, in which names may repeat. Clients that make a map of them see the last value of
+//! each name.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -19,9 +20,9 @@ use pulsar::proto::{CommandSend, CompressionType, KeyValue, MessageIdData, Messa
 
 const ID: &str = "partitura-id";
 const DUE: &str = "partitura-due";
-/// Before the name of a header whose value is in Base64.
+/// The prefix of the name of a header whose value is in Base64.
 const BINARY: &str = "partitura-binary-";
-/// Before the name of a header whose own name would mean something else.
+/// The prefix of the name of a header whose own name would have another meaning.
 const TEXT: &str = "partitura-text-";
 
 /// A message as it goes into an entry, alone or with others.
@@ -31,12 +32,12 @@ pub(crate) struct Outbound {
     key: Option<String>,
     key_is_base64: bool,
     payload: Bytes,
-    /// When the broker is to deliver it, on subscriptions that know delays.
+    /// The time at which the broker is to deliver it, on subscriptions that know delays.
     deliver_at: Option<Timestamp>,
 }
 
 impl Outbound {
-    /// The message, which goes wherever it is sent: its topic is not part of it.
+    /// Makes the form of a message. Its topic is not part of it.
     pub(crate) fn new(message: Message) -> Self {
         let Message { id, key, headers, payload, not_before, .. } = message;
         let mut properties = Vec::with_capacity(headers.len() + 2);
@@ -51,19 +52,19 @@ impl Outbound {
         Self { properties, key, key_is_base64, payload, deliver_at: None }
     }
 
-    /// Has the broker deliver it no sooner.
+    /// Has the broker deliver it no earlier.
     pub(crate) fn deliver_at(mut self, moment: Timestamp) -> Self {
         self.deliver_at = Some(moment);
         self
     }
 
-    /// About how much it takes in an entry.
+    /// The bytes that it takes in an entry, roughly.
     pub(crate) fn size(&self) -> usize {
         let properties: usize = self.properties.iter().map(|p| p.key.len() + p.value.len() + 8).sum();
         self.payload.len() + properties + self.key.as_ref().map_or(0, String::len) + 16
     }
 
-    /// As part of a batch. Source: the wiki of Pulsar's binary protocol, "Batch messages".
+    /// Writes it as a part of a batch. Source: the wiki of Pulsar's binary protocol, "Batch messages".
     fn append(self, batch: &mut Vec<u8>) {
         let metadata = SingleMessageMetadata {
             properties: self.properties,
@@ -78,7 +79,7 @@ impl Outbound {
     }
 }
 
-/// Who sends an entry.
+/// The producer that sends an entry.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sender<'a> {
     pub(crate) producer: u64,
@@ -87,7 +88,7 @@ pub(crate) struct Sender<'a> {
     pub(crate) now: Timestamp,
 }
 
-/// An entry of one message, or a batch of several.
+/// Makes an entry of one message, or a batch of several.
 pub(crate) fn entry(sender: Sender<'_>, mut messages: Vec<Outbound>) -> (CommandSend, Payload) {
     let count = i32::try_from(messages.len()).unwrap_or(i32::MAX);
     let mut metadata = MessageMetadata {
@@ -133,7 +134,7 @@ fn header(name: &str, value: &Bytes) -> KeyValue {
     }
 }
 
-/// How many messages an entry has: `None` where it is not a batch.
+/// The number of messages of a batch; `None` if the entry is not a batch.
 pub(crate) fn batch_size(payload: &Payload) -> Option<u32> {
     payload.metadata.num_messages_in_batch.map(|count| u32::try_from(count).unwrap_or_default())
 }
@@ -141,7 +142,7 @@ pub(crate) fn batch_size(payload: &Payload) -> Option<u32> {
 /// The messages of an entry, each with its index.
 ///
 /// # Errors
-/// [`Incompatible`](ErrorKind::Incompatible) for an entry that another program wrote in a form that we do not read.
+/// [`Incompatible`](ErrorKind::Incompatible) for an entry that another program wrote, in a form that cannot be read.
 pub(crate) fn messages(topic: &TopicName, position: &MessageIdData, payload: Payload) -> Result<Vec<Message>> {
     let Payload { metadata, data } = payload;
     let foreign = |what: &str| {
@@ -157,17 +158,19 @@ pub(crate) fn messages(topic: &TopicName, position: &MessageIdData, payload: Pay
         return Err(foreign("in chunks, or encrypted"));
     }
     let Some(count) = metadata.num_messages_in_batch else {
-        let key = (metadata.partition_key, metadata.partition_key_b64_encoded);
-        return Ok(vec![message(topic, position, 0, metadata.properties, key, data.into())]);
+        let source = Source { topic, position, index: 0 };
+        let key = decode_key(metadata.partition_key, metadata.partition_key_b64_encoded);
+        return Ok(vec![message(source, metadata.properties, key, data.into())]);
     };
     let mut rest = data.as_slice();
     (0..u32::try_from(count).unwrap_or_default())
         .map(|index| {
             let single = next_of_batch(&mut rest).ok_or_else(|| foreign("damaged"))?;
             let (SingleMessageMetadata { properties, partition_key, partition_key_b64_encoded, .. }, payload) = single;
-            // Copied, so that one message that is held does not hold all of the batch.
+            // Copied, so that one message that is held does not keep all of the batch in memory.
             let payload = Bytes::copy_from_slice(payload);
-            Ok(message(topic, position, index, properties, (partition_key, partition_key_b64_encoded), payload))
+            let key = decode_key(partition_key, partition_key_b64_encoded);
+            Ok(message(Source { topic, position, index }, properties, key, payload))
         })
         .collect()
 }
@@ -181,14 +184,23 @@ fn next_of_batch<'a>(rest: &mut &'a [u8]) -> Option<(SingleMessageMetadata, &'a 
     Some((metadata, payload))
 }
 
-fn message(
-    topic: &TopicName,
-    position: &MessageIdData,
+fn decode_key(key: Option<String>, is_base64: Option<bool>) -> Option<Bytes> {
+    let decoded = key.map(|key| match is_base64 {
+        Some(true) => BASE64.decode(&key).unwrap_or_else(|_| key.into_bytes()),
+        _ => key.into_bytes(),
+    });
+    decoded.map(Bytes::from)
+}
+
+/// The place of a message in its topic.
+struct Source<'a> {
+    topic: &'a TopicName,
+    position: &'a MessageIdData,
+    /// In the batch.
     index: u32,
-    properties: Vec<KeyValue>,
-    (key, key_is_base64): (Option<String>, Option<bool>),
-    payload: Bytes,
-) -> Message {
+}
+
+fn message(source: Source<'_>, properties: Vec<KeyValue>, key: Option<Bytes>, payload: Bytes) -> Message {
     let (mut id, mut not_before, mut headers) = (None, None, Headers::default());
     for KeyValue { key, value } in properties {
         match key.as_str() {
@@ -203,13 +215,10 @@ fn message(
             }
         }
     }
-    let key = key.map(|key| match key_is_base64 {
-        Some(true) => BASE64.decode(&key).unwrap_or_else(|_| key.into_bytes()),
-        _ => key.into_bytes(),
-    });
-    // Another program's message: its place is its identity.
+    // The place of another program's message is its identity.
+    let Source { topic, position, index } = source;
     let id = id.unwrap_or_else(|| format!("{}:{}:{index}", position.ledger_id, position.entry_id).into());
-    Message { topic: topic.clone(), id, key: key.map(Bytes::from), headers, payload, not_before }
+    Message { topic: topic.clone(), id, key, headers, payload, not_before }
 }
 
 #[cfg(test)]
@@ -262,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn what_another_program_wrote_has_its_place_as_id() {
+    fn the_message_of_another_program_has_its_place_as_id() {
         let payload = Payload { metadata: MessageMetadata::default(), data: b"x".to_vec() };
         let position = MessageIdData { ledger_id: 3, entry_id: 4, ..MessageIdData::default() };
         let got = messages(&topic(), &position, payload).expect("a plain entry");
@@ -270,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_said_to_be_so() {
+    fn an_entry_that_cannot_be_read_is_an_error() {
         let (_, whole) = entry(SENDER, all_kinds().into_iter().map(Outbound::new).collect());
         let mut damaged = whole.clone();
         damaged.data.truncate(20);

@@ -31,11 +31,11 @@ impl Connect for OnPulsar {
             }
             _ => None,
         };
-        options.ca_file = authority;
+        options.ca = authority;
         Ok(Arc::new(Pulsar::connect(&url, options).await?))
     }
 
-    /// Topics and subscriptions are dear to make.
+    /// Topics and subscriptions are expensive to make.
     fn parallelism(&self) -> usize {
         4
     }

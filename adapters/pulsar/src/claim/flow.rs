@@ -60,7 +60,7 @@ mod tests {
         assert_eq!(flow.grant(), None);
         flow.received(5, 5);
         assert_eq!(flow.grant(), None);
-        // A batch larger than what was left.
+        // A batch larger than the rest of the grant.
         flow.received(10, 10);
         assert_eq!((flow.held, flow.granted), (15, -7));
         flow.settled(14);

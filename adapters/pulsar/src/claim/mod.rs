@@ -27,7 +27,7 @@ const OPERATION: &str = "consume";
 /// The number of messages that are given out at once.
 const AT_ONCE: usize = 256;
 
-/// What to claim, and how.
+/// The partitions to claim, and how to claim them.
 #[derive(Debug)]
 pub(crate) struct ClaimOptions<'a> {
     pub(crate) topic: &'a TopicName,

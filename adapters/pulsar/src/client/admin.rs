@@ -1,4 +1,4 @@
-//! The few calls of the admin API that declaring needs; the broker's own protocol cannot create a partitioned topic.
+//! The calls of the admin API that declaring needs. The binary protocol cannot create a partitioned topic.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,16 +14,16 @@ use super::identity::Identity;
 use crate::error;
 use crate::names::FullName;
 
-/// How long a call may take.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// How often a call is sent on from one broker to another.
+/// The time limit of a call.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
+/// The number of times that a call is sent on from one broker to another.
 const REDIRECTS: usize = 5;
 
 /// The HTTP client for the admin API and for issuers of tokens.
 pub(crate) fn http_client(tls: &ClientConfig) -> Result<Client> {
-    // Redirections are followed by us: the client would leave out the token.
-    let builder = Client::builder().timeout(PATIENCE).redirect(reqwest::redirect::Policy::none());
-    builder.use_preconfigured_tls(tls.clone()).build().map_err(|error| error::of_http("connect", error))
+    // The HTTP client would leave out the token when it follows a redirection, so `call` does it.
+    let builder = Client::builder().timeout(REQUEST_TIMEOUT).redirect(reqwest::redirect::Policy::none());
+    builder.use_preconfigured_tls(tls.clone()).build().map_err(|error| error::from_http("connect", error))
 }
 
 /// The admin API of a cluster.
@@ -34,7 +34,7 @@ pub(crate) struct Admin {
     identity: Arc<Identity>,
 }
 
-/// What the cluster keeps about a partitioned topic.
+/// The metadata of a partitioned topic.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Partitioned {
     pub(crate) partitions: u32,
@@ -50,21 +50,21 @@ impl Admin {
     /// The version of the broker that answers.
     pub(crate) async fn version(&self) -> Result<String> {
         let response = self.call("connect", Method::GET, "brokers/version", None).await?;
-        accepted("connect", response).await?.text().await.map_err(|error| error::of_http("connect", error))
+        accepted("connect", response).await?.text().await.map_err(|error| error::from_http("connect", error))
     }
 
-    /// A setting of the broker that answers; `None` where it is not there or not for our eyes.
+    /// A setting of the broker that answers; `None` if there is none, or if it may not be read.
     pub(crate) async fn setting(&self, name: &str) -> Result<Option<String>> {
         let response = self.call("connect", Method::GET, "brokers/configuration/runtime", None).await?;
         if response.status().is_client_error() {
             return Ok(None);
         }
         let all: BTreeMap<String, serde_json::Value> =
-            accepted("connect", response).await?.json().await.map_err(|error| error::of_http("connect", error))?;
+            accepted("connect", response).await?.json().await.map_err(|error| error::from_http("connect", error))?;
         Ok(all.get(name).and_then(|value| value.as_str().map(str::to_owned)))
     }
 
-    /// A partitioned topic, where there is one.
+    /// A partitioned topic, if there is one.
     pub(crate) async fn partitioned(&self, operation: &'static str, topic: &FullName) -> Result<Option<Partitioned>> {
         let path = format!("{}/partitions", topic.path());
         let response = self.call(operation, Method::GET, &path, None).await?;
@@ -72,12 +72,12 @@ impl Admin {
             return Ok(None);
         }
         let found: Partitioned =
-            accepted(operation, response).await?.json().await.map_err(|error| error::of_http(operation, error))?;
-        // Older brokers say so of a topic that does not exist.
+            accepted(operation, response).await?.json().await.map_err(|error| error::from_http(operation, error))?;
+        // Older brokers answer 0 for a topic that does not exist.
         Ok(Some(found).filter(|found| found.partitions > 0))
     }
 
-    /// Creates a partitioned topic; nothing happens where it exists.
+    /// Creates a partitioned topic, unless it exists.
     pub(crate) async fn create(&self, operation: &'static str, topic: &FullName, wanted: &Partitioned) -> Result<()> {
         let path = format!("{}/partitions", topic.path());
         let body = serde_json::to_vec(wanted).unwrap_or_default();
@@ -85,7 +85,7 @@ impl Admin {
         self.put(operation, &path, body).await
     }
 
-    /// Whether a topic, a single partition, has a subscription.
+    /// Whether a single partition has a subscription.
     pub(crate) async fn has_subscription(
         &self,
         operation: &'static str,
@@ -98,16 +98,16 @@ impl Admin {
             return Ok(false);
         }
         let all: Vec<String> =
-            accepted(operation, response).await?.json().await.map_err(|error| error::of_http(operation, error))?;
+            accepted(operation, response).await?.json().await.map_err(|error| error::from_http(operation, error))?;
         Ok(all.iter().any(|name| name == subscription))
     }
 
-    /// Creates a topic that lives in memory; nothing happens where it exists.
+    /// Creates a topic that is not stored, unless it exists.
     pub(crate) async fn create_volatile(&self, operation: &'static str, topic: &FullName) -> Result<()> {
         self.put(operation, &topic.path(), None).await
     }
 
-    /// Deletes a topic, whoever uses it.
+    /// Deletes a topic, even if it is in use.
     pub(crate) async fn delete(&self, operation: &'static str, topic: &FullName) -> Result<()> {
         let path = format!("{}?force=true", topic.path());
         let response = self.call(operation, Method::DELETE, &path, None).await?;
@@ -143,7 +143,7 @@ impl Admin {
             if let Some((kind, body)) = &body {
                 request = request.header(CONTENT_TYPE, *kind).body(body.clone());
             }
-            let response = request.send().await.map_err(|error| error::of_http(operation, error))?;
+            let response = request.send().await.map_err(|error| error::from_http(operation, error))?;
             let elsewhere = response.status().is_redirection().then(|| response.headers().get(LOCATION)).flatten();
             match elsewhere.and_then(|location| location.to_str().ok()).and_then(|location| url.join(location).ok()) {
                 Some(location) => url = location,
@@ -161,5 +161,5 @@ async fn accepted(operation: &'static str, response: Response) -> Result<Respons
     }
     let text = response.text().await.unwrap_or_default();
     let reason = serde_json::from_str::<BTreeMap<String, String>>(&text).ok().and_then(|mut all| all.remove("reason"));
-    Err(error::of_status(operation, status, reason.as_deref().unwrap_or(&text)))
+    Err(error::from_status(operation, status, reason.as_deref().unwrap_or(&text)))
 }

@@ -14,10 +14,10 @@ use crate::error;
 use crate::names::FullName;
 use crate::options::{Host, Target};
 
-/// How often a lookup is sent on from one broker to another.
+/// The number of times that a lookup is sent on from one broker to another.
 const REDIRECTS: usize = 10;
 
-/// What a connection is for. A broker that holds a publisher back stops reading from its connection, which must not hold
+/// The purpose of a connection. A broker that holds a publisher back stops reading from its connection, which must not hold
 /// back settlements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Purpose {
@@ -25,18 +25,18 @@ pub(crate) enum Purpose {
     Consume,
 }
 
-/// The brokers of a cluster, and our connections to them.
+/// The brokers of a cluster, and the connections to them.
 #[derive(Debug)]
 pub(crate) struct Cluster {
     target: Target,
     tls: Option<Arc<ClientConfig>>,
     identity: Arc<Identity>,
-    /// One cell for each connection, so that all who want the same one wait for one attempt.
+    /// One cell for each connection, so that all callers that want the same one wait for one attempt.
     connections: Mutex<HashMap<Address, Arc<OnceCell<Arc<Connection>>>>>,
     closed: AtomicBool,
 }
 
-/// Where a connection leads.
+/// The other end of a connection.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Address {
     host: Host,
@@ -51,9 +51,9 @@ impl Cluster {
         Self { target, tls, identity, connections: Mutex::default(), closed: AtomicBool::new(false) }
     }
 
-    /// A connection to any broker: to see that there is one, and that it lets us in.
+    /// Connects to any broker, to see that there is one and that it accepts the credentials.
     pub(crate) async fn reach(&self) -> Result<()> {
-        self.entrance("connect", Purpose::Consume).await.map(drop)
+        self.first_host("connect", Purpose::Consume).await.map(drop)
     }
 
     /// A connection to the broker that serves a topic now.
@@ -63,7 +63,7 @@ impl Cluster {
         topic: &FullName,
         purpose: Purpose,
     ) -> Result<Arc<Connection>> {
-        let mut address = self.entrance(operation, purpose).await?;
+        let mut address = self.first_host(operation, purpose).await?;
         let mut authoritative = false;
         for _ in 0..REDIRECTS {
             let connection = self.connection(operation, address.clone()).await?;
@@ -77,7 +77,7 @@ impl Cluster {
                 found.response.and_then(|response| LookupType::try_from(response).ok())
             else {
                 let (code, text) = (found.error.unwrap_or_default(), found.message.unwrap_or_default());
-                return Err(error::of_server(operation, code, &text));
+                return Err(error::from_server(operation, code, &text));
             };
             let url = if self.tls.is_some() { &found.broker_service_url_tls } else { &found.broker_service_url };
             let host = self.host(operation, url.as_deref().unwrap_or_default())?;
@@ -93,8 +93,8 @@ impl Cluster {
         Err(error::unexpected(operation, "the brokers send a lookup around in a circle").of(topic))
     }
 
-    /// The first of the hosts that lets us in.
-    async fn entrance(&self, operation: &'static str, purpose: Purpose) -> Result<Address> {
+    /// The first of the hosts that accepts a connection.
+    async fn first_host(&self, operation: &'static str, purpose: Purpose) -> Result<Address> {
         let mut last = None;
         for host in &self.target.hosts {
             let address = Address { host: host.clone(), broker: None, purpose };
@@ -120,7 +120,7 @@ impl Cluster {
             Ok::<_, Error>(Arc::new(opened))
         };
         let connection = cell.get_or_try_init(open).await?.clone();
-        // Whoever closed everything may have come between.
+        // The cluster may have been closed meanwhile.
         self.check(operation).map(|()| connection)
     }
 
@@ -131,7 +131,7 @@ impl Cluster {
         }
     }
 
-    /// Writes what is still to be written, and closes all connections for good.
+    /// Writes all queued commands, and closes all connections for good.
     pub(crate) async fn close(&self) {
         self.closed.store(true, Ordering::Release);
         let all = std::mem::take(&mut *self.connections.lock().unwrap_or_else(PoisonError::into_inner));
@@ -147,8 +147,8 @@ impl Cluster {
         let parsed = Target::parse(url, self.target.options.clone()).ok();
         parsed.and_then(|target| target.hosts.into_iter().next()).ok_or_else(|| {
             let message = format!(
-                "the broker sends us to {url:?}; see its advertised listeners, and that it offers what was asked for (TLS \
-                 or not)"
+                "the broker sends clients to {url:?}; check its advertised listeners, and that it offers connections {} TLS",
+                if self.tls.is_some() { "with" } else { "without" }
             );
             Error::new(ErrorKind::Incompatible, operation, message)
         })

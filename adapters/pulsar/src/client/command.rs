@@ -1,4 +1,4 @@
-//! The commands of the protocol that are used.
+//! The commands of the protocol, as far as they are used.
 
 use pulsar::proto::base_command::Type;
 use pulsar::proto::command_subscribe::{InitialPosition, SubType};
@@ -8,10 +8,10 @@ use pulsar::proto::{
     CommandSubscribe, FeatureFlags, MessageIdData,
 };
 
-/// The version of the protocol that is spoken: with receipts for acknowledgements, and what Pulsar 2.10 and later know.
+/// The version of the protocol: that of Pulsar 2.10, with receipts for acknowledgements.
 const PROTOCOL: i32 = 19;
 const CLIENT: &str = concat!("partitura-pulsar-", env!("CARGO_PKG_VERSION"));
-/// How a token is presented.
+/// The name of the authentication by token.
 const TOKEN: &str = "token";
 
 fn base(r#type: Type) -> BaseCommand {
@@ -84,7 +84,7 @@ pub(crate) fn close_producer(request_id: u64, producer_id: u64) -> BaseCommand {
     BaseCommand { close_producer: Some(close), ..base(Type::CloseProducer) }
 }
 
-/// How to subscribe.
+/// The options of a consumer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Subscribe {
     pub(crate) topic: String,
@@ -95,7 +95,7 @@ pub(crate) struct Subscribe {
     pub(crate) create: bool,
 }
 
-/// Subscribes. Whatever is durable was declared before: a subscription that is made here begins with what comes next.
+/// Subscribes. Durable subscriptions were declared before. One that is made here begins with the next message.
 pub(crate) fn subscribe(request_id: u64, consumer_id: u64, to: &Subscribe) -> BaseCommand {
     let subscribe = CommandSubscribe {
         topic: to.topic.clone(),

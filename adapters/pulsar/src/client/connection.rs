@@ -16,22 +16,22 @@ use tokio_util::codec::Decoder;
 
 use super::command::{self, Subscribe};
 use super::identity::Identity;
+use super::pending::{Incoming, Outcome, Pending};
 use super::reader::Reader;
 use super::socket::{self, Socket};
-use super::table::{Incoming, Outcome, Table};
 use super::writer::{Outgoing, encode, write_all};
 use crate::error;
 use crate::options::Host;
 
-/// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// The time in which the broker answers a request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// One connection to one broker. What is written to it is written in order.
+/// One connection to one broker. Commands are written in order.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    /// Unbounded, and yet bounded: by the producers' windows, the consumers' credit, and one per request.
+    /// Bounded by the producers' windows, the consumers' credit, and one command per request.
     outgoing: mpsc::UnboundedSender<Outgoing>,
-    table: Arc<Table>,
+    pending: Arc<Pending>,
     ids: AtomicU64,
     reader: AbortHandle,
     writer: AbortHandle,
@@ -49,39 +49,40 @@ impl Connection {
         let mut socket = socket::open(host, tls).await?;
         let mut received = BytesMut::new();
         let greeting = greet(&mut socket, &mut received, command::connect(token, broker));
-        let answer = timeout(PATIENCE, greeting).await.map_err(|_| error::timeout("connect").of(host))?;
+        let answer = timeout(REQUEST_TIMEOUT, greeting).await.map_err(|_| error::timeout("connect").of(host))?;
         answer.map_err(|error| error.of(host))?;
 
         let (read, write) = split(socket);
         let (outgoing, commands) = mpsc::unbounded_channel();
-        let table = Arc::new(Table::default());
-        let reader = Reader { socket: read, received, table: table.clone(), outgoing: outgoing.downgrade(), identity };
+        let pending = Arc::new(Pending::default());
+        let reader =
+            Reader { socket: read, received, pending: pending.clone(), outgoing: outgoing.downgrade(), identity };
         let reader = tokio::spawn(reader.run()).abort_handle();
-        let writer = tokio::spawn(write_all(write, commands, table.clone())).abort_handle();
-        Ok(Self { outgoing, table, ids: AtomicU64::new(1), reader, writer })
+        let writer = tokio::spawn(write_all(write, commands, pending.clone())).abort_handle();
+        Ok(Self { outgoing, pending, ids: AtomicU64::new(1), reader, writer })
     }
 
     pub(crate) fn is_open(&self) -> bool {
-        self.table.is_open()
+        self.pending.is_open()
     }
 
-    /// Asks, and waits for the answer. A refusal is an error.
+    /// Sends a request, and waits for the answer. A refusal is an error.
     pub(crate) async fn request(
         &self,
         operation: &'static str,
         ask: impl FnOnce(u64) -> BaseCommand,
     ) -> Result<Box<BaseCommand>> {
         let id = self.next_id();
-        let answer = self.table.request(operation, id)?;
+        let answer = self.pending.request(operation, id)?;
         self.command(ask(id));
-        let answer = timeout(PATIENCE, answer).await;
+        let answer = timeout(REQUEST_TIMEOUT, answer).await;
         let Ok(answer) = answer else {
-            self.table.remove(id);
+            self.pending.remove(id);
             return Err(error::timeout(operation));
         };
         let answer = answer.map_err(|_| error::disconnected(operation))?;
         match &answer.error {
-            Some(refusal) => Err(error::of_server(operation, refusal.error, &refusal.message)),
+            Some(refusal) => Err(error::from_server(operation, refusal.error, &refusal.message)),
             None => Ok(answer),
         }
     }
@@ -91,18 +92,18 @@ impl Connection {
         self.send(Outgoing::Entry(send, Box::new(payload)));
     }
 
-    /// Acknowledges, sooner or later.
+    /// Acknowledges. The broker confirms this only to a later request.
     pub(crate) fn acknowledge(&self, consumer: u64, ids: Vec<MessageIdData>) {
         self.send(Outgoing::Acknowledge(consumer, ids));
     }
 
-    /// Sends a command whose answer nobody waits for.
+    /// Sends a command that has no answer.
     pub(crate) fn command(&self, command: BaseCommand) {
         self.send(Outgoing::Command(Box::new(command)));
     }
 
     fn send(&self, outgoing: Outgoing) {
-        // A connection that is gone has told everybody.
+        // A connection that is gone has told all callers.
         let _ = self.outgoing.send(outgoing);
     }
 
@@ -110,7 +111,7 @@ impl Connection {
         self.ids.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Subscribes. What arrives goes to `to` under `number`, as soon as the broker is told that it may send.
+    /// Subscribes. Entries go to `to` under `number`, as soon as the broker is granted some.
     pub(crate) async fn subscribe(
         self: &Arc<Self>,
         operation: &'static str,
@@ -119,13 +120,13 @@ impl Connection {
         to: mpsc::UnboundedSender<(usize, Incoming)>,
     ) -> Result<Registered> {
         let id = self.next_id();
-        self.table.consumer(operation, id, number, to)?;
+        self.pending.consumer(operation, id, number, to)?;
         let registered = Registered { connection: self.clone(), id, kind: Kind::Consumer, closed: false };
         self.request(operation, |request| command::subscribe(request, id, subscribe)).await?;
         Ok(registered)
     }
 
-    /// Opens a producer, and says by which name the broker knows it.
+    /// Opens a producer. Returns the name that the broker gave it, too.
     pub(crate) async fn produce(
         self: &Arc<Self>,
         operation: &'static str,
@@ -133,19 +134,19 @@ impl Connection {
         to: mpsc::UnboundedSender<Outcome>,
     ) -> Result<(Registered, String)> {
         let id = self.next_id();
-        self.table.producer(operation, id, to)?;
+        self.pending.producer(operation, id, to)?;
         let registered = Registered { connection: self.clone(), id, kind: Kind::Producer, closed: false };
         let answer = self.request(operation, |request| command::produce(request, id, topic)).await?;
         let success = answer.producer_success.ok_or_else(|| error::unexpected(operation, "no name for a producer"))?;
         Ok((registered, success.producer_name))
     }
 
-    /// Writes what is still to be written, and closes.
+    /// Writes all queued commands, and closes.
     pub(super) async fn close(&self) {
         let (written, done) = oneshot::channel();
         self.send(Outgoing::Close(written));
-        let _ = timeout(PATIENCE, done).await;
-        self.table.close();
+        let _ = timeout(REQUEST_TIMEOUT, done).await;
+        self.pending.close();
     }
 }
 
@@ -156,7 +157,7 @@ impl Drop for Connection {
     }
 }
 
-/// A consumer or producer that the broker knows. Dropping it closes it, also where the broker has not answered yet.
+/// A consumer or producer that the broker knows. Dropping it closes it, even if the broker has not answered yet.
 #[derive(Debug)]
 pub(crate) struct Registered {
     connection: Arc<Connection>,
@@ -197,14 +198,14 @@ impl Registered {
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        self.connection.table.remove(self.id);
+        self.connection.pending.remove(self.id);
         if !self.closed {
             self.connection.command(self.closing(self.connection.next_id()));
         }
     }
 }
 
-/// Says who we are, and waits until that is accepted.
+/// Authenticates, and waits until this is accepted.
 async fn greet(socket: &mut dyn Socket, received: &mut BytesMut, connect: BaseCommand) -> Result<()> {
     let mut greeting = BytesMut::new();
     encode(connect, None, &mut greeting);
@@ -212,11 +213,11 @@ async fn greet(socket: &mut dyn Socket, received: &mut BytesMut, connect: BaseCo
     loop {
         if let Some(frame) = Codec.decode(received).map_err(|error| error::unexpected("connect", error))? {
             if let Some(refusal) = frame.command.error {
-                return Err(error::of_server("connect", refusal.error, &refusal.message));
+                return Err(error::from_server("connect", refusal.error, &refusal.message));
             }
             return match frame.command.connected {
                 Some(_) => Ok(()),
-                None => Err(error::unexpected("connect", "a greeting that is none")),
+                None => Err(error::unexpected("connect", "another command than CONNECTED")),
             };
         }
         match socket.read_buf(received).await {
@@ -227,13 +228,13 @@ async fn greet(socket: &mut dyn Socket, received: &mut BytesMut, connect: BaseCo
     }
 }
 
-/// What an answer that is no error says about acknowledgements.
+/// Reads the answer to an acknowledgement.
 pub(crate) fn acknowledged(answer: &BaseCommand) -> Result<()> {
     match answer.ack_response.as_ref() {
         Some(response) => match response.error {
             Some(code) => {
                 let text = response.message.as_deref().unwrap_or_default();
-                Err(error::of_server("settle", code, text))
+                Err(error::from_server("settle", code, text))
             }
             None => Ok(()),
         },

@@ -1,4 +1,4 @@
-//! Who we are: tokens, also such as an OAuth 2.0 provider gives out for a while.
+//! The identity of the client: a token, which an OAuth 2.0 provider may give out for a while.
 
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -10,15 +10,21 @@ use serde::Deserialize;
 use crate::error;
 use crate::options::{Credentials, OAuth2};
 
-/// Gives the token of the moment.
+/// Returns the present token.
 pub(crate) struct Identity {
     credentials: Option<Credentials>,
     http: reqwest::Client,
-    /// The token that the provider gave last, and when to ask for another.
-    kept: Mutex<Option<(String, Instant)>>,
+    /// The last token of the provider.
+    kept: Mutex<Option<KeptToken>>,
 }
 
-/// What a provider says about itself.
+struct KeptToken {
+    token: String,
+    /// The time at which to ask for another.
+    until: Instant,
+}
+
+/// The description of a provider.
 #[derive(Deserialize)]
 struct Provider {
     token_endpoint: String,
@@ -54,15 +60,15 @@ impl Identity {
     }
 
     async fn granted(&self, oauth2: &OAuth2) -> Result<String> {
-        if let Some((token, until)) = &*self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        if let Some(KeptToken { token, until }) = &*self.kept.lock().unwrap_or_else(PoisonError::into_inner)
             && Instant::now() < *until
         {
             return Ok(token.clone());
         }
         let granted = self.ask(oauth2).await?;
-        // Another is asked for before this one expires, as the clocks may differ and the way may be long.
+        // Another is asked for before this one expires, since clocks may differ and a request takes time.
         let good_for = Duration::from_secs(granted.expires_in.unwrap_or(60)).mul_f32(0.8);
-        let kept = (granted.access_token.clone(), Instant::now() + good_for);
+        let kept = KeptToken { token: granted.access_token.clone(), until: Instant::now() + good_for };
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
         Ok(granted.access_token)
     }
@@ -91,7 +97,7 @@ impl Identity {
         oauth2: &OAuth2,
     ) -> Result<T> {
         const OPERATION: &str = "ask for a token";
-        let of_issuer = |error: reqwest::Error| error::of_http(OPERATION, error).of(&oauth2.issuer);
+        let of_issuer = |error: reqwest::Error| error::from_http(OPERATION, error).of(&oauth2.issuer);
         let response = request.send().await.map_err(of_issuer)?;
         let status = response.status();
         if status.is_client_error() {
@@ -115,7 +121,7 @@ async fn read(path: &Path) -> Result<String> {
 }
 
 impl std::fmt::Debug for Identity {
-    /// Without secrets.
+    /// Leaves secrets out.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Identity").field("credentials", &self.credentials).finish_non_exhaustive()
     }

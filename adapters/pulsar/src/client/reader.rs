@@ -13,21 +13,21 @@ use tokio_util::codec::Decoder;
 
 use super::command;
 use super::identity::Identity;
+use super::pending::{Incoming, Outcome, Pending};
 use super::socket::Socket;
-use super::table::{Incoming, Outcome, Table};
 use super::writer::Outgoing;
 use crate::error;
 
-/// After so long without a word from the broker it is asked for one.
+/// The time without a command from the broker after which it is sent a ping.
 const QUIET: Duration = Duration::from_secs(5);
-/// After so many times [`QUIET`] without any, the connection counts as lost.
+/// The number of times [`QUIET`] without a command after which the connection counts as lost.
 const SILENCES: u32 = 3;
 
-/// Reads what comes and passes it on. Never waits for who it goes to: their credit bounds it.
+/// Reads commands and passes them on. Never waits for the receivers, whose credit bounds the entries.
 pub(super) struct Reader {
     pub(super) socket: ReadHalf<Box<dyn Socket>>,
     pub(super) received: BytesMut,
-    pub(super) table: Arc<Table>,
+    pub(super) pending: Arc<Pending>,
     pub(super) outgoing: mpsc::WeakUnboundedSender<Outgoing>,
     pub(super) identity: Arc<Identity>,
 }
@@ -35,9 +35,9 @@ pub(super) struct Reader {
 impl Reader {
     pub(super) async fn run(mut self) {
         if let Err(error) = self.read().await {
-            tracing::debug!(%error, "a connection ended");
+            tracing::debug!(%error, "closing a connection");
         }
-        self.table.close();
+        self.pending.close();
     }
 
     async fn read(&mut self) -> Result<()> {
@@ -72,40 +72,40 @@ impl Reader {
         match (Type::try_from(command.r#type), payload) {
             (Ok(Type::Message), Some(payload)) => {
                 if let Some(message) = command.message {
-                    self.table.tell_consumer(message.consumer_id, Incoming::Entry(message, Box::new(payload)));
+                    self.pending.tell_consumer(message.consumer_id, Incoming::Entry(message, Box::new(payload)));
                 }
             }
             (Ok(Type::SendReceipt), _) => {
                 if let Some(receipt) = command.send_receipt {
-                    self.table.tell_producer(receipt.producer_id, Outcome::Stored(receipt.sequence_id));
+                    self.pending.tell_producer(receipt.producer_id, Outcome::Stored(receipt.sequence_id));
                 }
             }
             (Ok(Type::SendError), _) => {
                 if let Some(refused) = command.send_error {
-                    let error = error::of_server("publish", refused.error, &refused.message);
-                    self.table.tell_producer(refused.producer_id, Outcome::Refused(refused.sequence_id, error));
+                    let error = error::from_server("publish", refused.error, &refused.message);
+                    self.pending.tell_producer(refused.producer_id, Outcome::Refused(refused.sequence_id, error));
                 }
             }
             (Ok(Type::CloseConsumer), _) => {
                 if let Some(closed) = command.close_consumer {
-                    self.table.tell_consumer(closed.consumer_id, Incoming::Lost);
+                    self.pending.tell_consumer(closed.consumer_id, Incoming::Lost);
                 }
             }
             (Ok(Type::CloseProducer), _) => {
                 if let Some(closed) = command.close_producer {
-                    self.table.tell_producer(closed.producer_id, Outcome::Lost);
+                    self.pending.tell_producer(closed.producer_id, Outcome::Lost);
                 }
             }
             (Ok(Type::Ping), _) => self.send(command::pong()),
             (Ok(Type::AuthChallenge), _) => self.authenticate(),
             _ => match answered(&command) {
-                Some(request) => self.table.answer(request, Box::new(command)),
-                None => tracing::trace!(r#type = command.r#type, "a command of no use to us"),
+                Some(request) => self.pending.answer(request, Box::new(command)),
+                None => tracing::trace!(r#type = command.r#type, "ignoring a command"),
             },
         }
     }
 
-    /// The broker wants to see a fresh token.
+    /// Sends a fresh token, for which the broker asked.
     fn authenticate(&self) {
         let (identity, outgoing) = (self.identity.clone(), self.outgoing.clone());
         tokio::spawn(async move {
@@ -115,13 +115,13 @@ impl Reader {
                     let _ = outgoing.upgrade().map(|outgoing| outgoing.send(Outgoing::Command(Box::new(command))));
                 }
                 // The broker closes the connection, and the next one fails with this.
-                Err(error) => tracing::warn!(%error, "no fresh token for the broker"),
+                Err(error) => tracing::warn!(%error, "the broker asks for a fresh token, and there is none"),
             }
         });
     }
 }
 
-/// Which request a command answers.
+/// The request that a command answers.
 fn answered(command: &BaseCommand) -> Option<u64> {
     let BaseCommand { success, error, producer_success, lookup_topic_response, .. } = command;
     success

@@ -11,10 +11,10 @@ use tokio_rustls::rustls::{self, ClientConfig};
 
 use crate::options::Host;
 
-/// How long connecting may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The time limit for connecting.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// With or without TLS.
+/// A stream with or without TLS.
 pub(super) trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Socket for T {}
@@ -23,7 +23,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Socket for T {}
 pub(super) async fn open(host: &Host, tls: Option<&Arc<ClientConfig>>) -> Result<Box<dyn Socket>> {
     let connecting = async {
         let stream = TcpStream::connect((host.name.as_str(), host.port)).await?;
-        // Commands are small, and gathered by us.
+        // Commands are small, and the writer gathers them.
         stream.set_nodelay(true)?;
         let Some(tls) = tls else { return Ok(Box::new(stream) as Box<dyn Socket>) };
         let name = ServerName::try_from(host.name.clone()).map_err(std::io::Error::other)?;
@@ -31,8 +31,9 @@ pub(super) async fn open(host: &Host, tls: Option<&Arc<ClientConfig>>) -> Result
         Ok(Box::new(stream) as Box<dyn Socket>)
     };
     let failed = |kind, message: &str| Error::new(kind, "connect", message).of(host);
-    let connected: std::io::Result<_> =
-        timeout(PATIENCE, connecting).await.map_err(|_| failed(ErrorKind::Timeout, "the broker does not answer"))?;
+    let connected: std::io::Result<_> = timeout(CONNECT_TIMEOUT, connecting)
+        .await
+        .map_err(|_| failed(ErrorKind::Timeout, "the broker does not answer"))?;
     connected.map_err(|error| match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         Some(rustls::Error::InvalidCertificate(_)) => {
             failed(ErrorKind::Unauthorized, "the broker's certificate is not trusted; see the option ca").because(error)

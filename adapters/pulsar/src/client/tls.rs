@@ -9,10 +9,10 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-/// Trusts the authorities in `ca_file`, or else those that browsers trust.
-pub(crate) fn tls_config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>> {
+/// The configuration that trusts the authorities in the file `ca`, or else those that browsers trust.
+pub(crate) fn tls_config(ca: Option<&Path>) -> Result<Arc<ClientConfig>> {
     let mut roots = RootCertStore::empty();
-    match ca_file {
+    match ca {
         None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
         Some(path) => {
             let unreadable = "the file of certificate authorities cannot be read; it is a file in PEM";

@@ -1,4 +1,4 @@
-//! Pulsar's own client, for those who want more than the contract has.
+//! Pulsar's official client, for callers that need more than the contract has.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use pulsar::{Pulsar, TokioExecutor};
 use super::identity::Identity;
 use crate::options::Target;
 
-/// Connects as we do.
+/// Connects it to the same cluster, as the same role.
 pub(crate) async fn vendor_client(target: &Target, identity: Arc<Identity>) -> Result<Pulsar<TokioExecutor>> {
     let failed = |message: &str| Error::new(ErrorKind::Disconnected, "connect", message);
     let host = target.hosts.first().ok_or_else(|| failed("there is no host"))?;
@@ -19,7 +19,7 @@ pub(crate) async fn vendor_client(target: &Target, identity: Arc<Identity>) -> R
     if target.options.credentials.is_some() {
         builder = builder.with_auth_provider(Box::new(Tokens(identity)));
     }
-    if let Some(path) = &target.options.ca_file {
+    if let Some(path) = &target.options.ca {
         let path = path.clone();
         let read = tokio::task::spawn_blocking(move || std::fs::read(path)).await;
         let chain = read.unwrap_or_else(|gone| Err(gone.into())).map_err(|error| {

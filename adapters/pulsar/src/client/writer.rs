@@ -9,22 +9,22 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::codec::Encoder;
 
 use super::command;
+use super::pending::Pending;
 use super::socket::Socket;
-use super::table::Table;
 
-/// How much is gathered before it is written.
+/// The number of bytes that are gathered before they are written.
 const CHUNK: usize = 1 << 20;
-/// How many commands are taken up at once.
+/// The number of commands that are taken at once.
 const COMMANDS: usize = 512;
 
-/// What is to be written.
+/// A command to be written.
 #[derive(Debug)]
 pub(super) enum Outgoing {
     Command(Box<BaseCommand>),
     Entry(CommandSend, Box<Payload>),
     /// Gathered with those of the same consumer that follow at once.
     Acknowledge(u64, Vec<MessageIdData>),
-    /// Everything before it has been written.
+    /// Answered when all commands before it are written.
     Close(oneshot::Sender<()>),
 }
 
@@ -32,7 +32,7 @@ pub(super) enum Outgoing {
 pub(super) async fn write_all(
     mut socket: WriteHalf<Box<dyn Socket>>,
     mut commands: mpsc::UnboundedReceiver<Outgoing>,
-    table: Arc<Table>,
+    pending: Arc<Pending>,
 ) {
     let (mut batch, mut bytes) = (Vec::with_capacity(COMMANDS), BytesMut::new());
     while commands.recv_many(&mut batch, COMMANDS).await > 0 {
@@ -57,12 +57,12 @@ pub(super) async fn write_all(
                 Outgoing::Acknowledge(..) => {}
             }
             if bytes.len() >= CHUNK && socket.write_all_buf(&mut bytes).await.is_err() {
-                return table.close();
+                return pending.close();
             }
         }
         flush_acks(&mut acks, &mut bytes);
         if socket.write_all_buf(&mut bytes).await.is_err() || socket.flush().await.is_err() {
-            return table.close();
+            return pending.close();
         }
         if let Some(written) = written {
             let _ = socket.shutdown().await;

@@ -8,7 +8,7 @@ use crate::support::{Place, connect, ids, options, publish, take};
 const FOUR: Ordering = Ordering::ByKey { partitions: 4 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_differs_is_named() {
+async fn a_difference_is_named() {
     let (broker, place) = (connect(options()).await, Place::new("differs", FOUR));
     broker.declare(&place.topology()).await.expect("declared");
     for (other, expected) in [
@@ -23,10 +23,10 @@ async fn what_differs_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_declares_later_sets_nobody_back() {
+async fn a_later_declaration_sets_no_subscription_back() {
     let (broker, place) = (connect(options()).await, Place::new("race", FOUR));
     let topology = place.topology();
-    // All of them make it at the same moment; whoever is done first publishes, while others still declare.
+    // All of them declare at the same moment. The first to be done publishes while others still declare.
     let declaring = (0..4).map(|_| broker.declare(&topology));
     let (first, _, rest) = futures::future::select_all(declaring).await;
     first.expect("declared");

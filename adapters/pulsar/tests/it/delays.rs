@@ -22,7 +22,7 @@ fn partition(message: &Message) -> Partition {
     partition_of(message.key.as_deref().unwrap_or_default(), PARTITIONS)
 }
 
-/// By the admin API, as an operator does.
+/// Terminates a partition by the admin API, as an operator does.
 async fn terminate(place: &Place) {
     let admin = endpoints().admin.expect("an admin API");
     let host = admin.trim_start_matches("http://").trim_end_matches('/').to_owned();

@@ -11,8 +11,8 @@ use tokio::net::TcpListener;
 
 use crate::support::{Place, endpoints, options};
 
-/// Describes itself, and gives out the broker's own token to who has the right secret. Says where it is, and how often it
-/// was asked for a token.
+/// Starts a provider that describes itself, and gives out the broker's own token for the right secret. Returns its URL, and
+/// the number of requests for a token.
 async fn issuer(token: String) -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let here = format!("http://{}", listener.local_addr().expect("an address"));
@@ -58,7 +58,7 @@ fn with(issuer: &str, secret: &str) -> (NamedTempFile, Options) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_of_a_provider_lets_us_in_and_is_asked_for_once() {
+async fn a_token_of_a_provider_is_accepted_and_asked_for_once() {
     let endpoints = tokio::task::spawn_blocking(endpoints).await.expect("not cancelled");
     let (issuer, asked) = issuer(endpoints.token.expect("Pulsar has a token")).await;
     let (_key_file, right) = with(&issuer, "right");

@@ -1,4 +1,4 @@
-//! What the conformance suite does not ask, on the standing instance of `cargo xtask brokers`.
+//! Tests of behaviour that the conformance suite does not ask for, on the standing instance of `cargo xtask brokers`.
 
 mod declaring;
 mod delays;

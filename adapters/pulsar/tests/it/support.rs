@@ -31,7 +31,7 @@ pub(crate) async fn connect(options: Options) -> Pulsar {
     Pulsar::connect(&url, options).await.expect("a connection")
 }
 
-/// A topic and a subscription that nobody else uses.
+/// A topic and a subscription of one test.
 pub(crate) struct Place {
     pub(crate) topic: TopicName,
     pub(crate) subscription: SubscriptionName,
@@ -68,7 +68,7 @@ pub(crate) async fn publish(broker: &Pulsar, batch: Vec<Message>) {
     }
 }
 
-/// So many deliveries, held.
+/// Takes `count` deliveries, and holds them.
 pub(crate) async fn take(consumer: &mut dyn Consumer, count: usize) -> Vec<Delivery> {
     let mut all = Vec::new();
     while all.len() < count {

@@ -1,4 +1,4 @@
-//! Other programs: what they read of ours, and what we read of theirs.
+//! Messages that other programs read, and messages that they wrote.
 
 use futures::StreamExt;
 use partitura_broker::{Broker, Ordering};
@@ -15,7 +15,7 @@ async fn the_client_of_the_crate_reads_key_headers_and_payload() {
     broker.declare(&place.topology()).await.expect("declared");
     let batch = place.messages(0..3).into_iter().map(|message| message.header("color", "red")).collect();
     publish(&broker, batch).await;
-    let client = broker.vendor().await.expect("a client");
+    let client = broker.client().await.expect("a client");
     let mut consumer: Consumer<String, TokioExecutor> = client
         .consumer()
         .with_topic(format!("persistent://public/default/{}-partition-0", place.topic))
@@ -35,10 +35,10 @@ async fn the_client_of_the_crate_reads_key_headers_and_payload() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_another_program_wrote_is_delivered_with_its_place_as_id() {
+async fn the_message_of_another_program_is_delivered_with_its_place_as_id() {
     let (broker, place) = (connect(options()).await, Place::new("ours", ONE));
     broker.declare(&place.topology()).await.expect("declared");
-    let client = broker.vendor().await.expect("a client");
+    let client = broker.client().await.expect("a client");
     let topic = format!("persistent://public/default/{}-partition-0", place.topic);
     let mut producer = client.producer().with_topic(topic).build().await.expect("a producer");
     let message = Message { payload: b"hello".to_vec(), partition_key: Some("k".into()), ..Message::default() };

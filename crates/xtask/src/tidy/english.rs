@@ -25,7 +25,6 @@ const WORDS: &[(&str, &str)] = &[
 const PENDING: &[&str] = &[
     "adapters/kafka/",
     "adapters/nats/",
-    "adapters/pulsar/",
     "adapters/rabbitmq/",
     "crates/broker/",
     "crates/engine/",

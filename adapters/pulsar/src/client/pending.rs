@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::error;
 
-/// What a consumer gets.
+/// The input of a consumer.
 #[derive(Debug)]
 pub(crate) enum Incoming {
     /// One entry of the log: a message, or a batch of them.
@@ -17,7 +17,7 @@ pub(crate) enum Incoming {
     Lost,
 }
 
-/// What a producer gets.
+/// The input of a producer.
 #[derive(Debug)]
 pub(crate) enum Outcome {
     /// The entry with this number is stored.
@@ -28,32 +28,42 @@ pub(crate) enum Outcome {
     Lost,
 }
 
-/// Who waits for what on one connection.
+/// The callers that wait for something on one connection.
 #[derive(Debug, Default)]
-pub(super) struct Table(Mutex<Waiting>);
+pub(super) struct Pending(Mutex<Waiting>);
 
 #[derive(Debug, Default)]
 struct Waiting {
     closed: bool,
     requests: HashMap<u64, oneshot::Sender<Box<BaseCommand>>>,
-    /// Several may share a channel: the number says which.
-    consumers: HashMap<u64, (usize, mpsc::UnboundedSender<(usize, Incoming)>)>,
+    consumers: HashMap<u64, WaitingConsumer>,
     producers: HashMap<u64, mpsc::UnboundedSender<Outcome>>,
 }
 
-impl Table {
+/// Several consumers may share a channel: the number tells them apart.
+#[derive(Debug)]
+struct WaitingConsumer {
+    number: usize,
+    to: mpsc::UnboundedSender<(usize, Incoming)>,
+}
+
+impl WaitingConsumer {
+    fn tell(&self, incoming: Incoming) {
+        let _ = self.to.send((self.number, incoming));
+    }
+}
+
+impl Pending {
     pub(super) fn is_open(&self) -> bool {
         !self.waiting().closed
     }
 
-    /// The connection is gone: everybody is told.
+    /// Tells all callers that the connection is gone.
     pub(super) fn close(&self) {
         let Waiting { requests, consumers, producers, .. } =
             std::mem::replace(&mut *self.waiting(), Waiting { closed: true, ..Waiting::default() });
         drop(requests);
-        for (number, consumer) in consumers.into_values() {
-            let _ = consumer.send((number, Incoming::Lost));
-        }
+        consumers.into_values().for_each(|consumer| consumer.tell(Incoming::Lost));
         for producer in producers.into_values() {
             let _ = producer.send(Outcome::Lost);
         }
@@ -72,7 +82,7 @@ impl Table {
         number: usize,
         to: mpsc::UnboundedSender<(usize, Incoming)>,
     ) -> Result<()> {
-        self.add(operation, |all| all.consumers.insert(id, (number, to)).is_none())
+        self.add(operation, |all| all.consumers.insert(id, WaitingConsumer { number, to }).is_none())
     }
 
     pub(super) fn producer(&self, operation: &'static str, id: u64, to: mpsc::UnboundedSender<Outcome>) -> Result<()> {
@@ -98,15 +108,15 @@ impl Table {
 
     /// Passes on an answer.
     pub(super) fn answer(&self, id: u64, command: Box<BaseCommand>) {
-        // Who asked may have stopped waiting.
+        // The caller may have stopped waiting.
         if let Some(request) = self.waiting().requests.remove(&id) {
             let _ = request.send(command);
         }
     }
 
     pub(super) fn tell_consumer(&self, id: u64, incoming: Incoming) {
-        if let Some((number, consumer)) = self.waiting().consumers.get(&id) {
-            let _ = consumer.send((*number, incoming));
+        if let Some(consumer) = self.waiting().consumers.get(&id) {
+            consumer.tell(incoming);
         }
     }
 
