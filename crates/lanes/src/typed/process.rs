@@ -35,12 +35,12 @@ impl IntoOutcome for Outcome {
 /// A function that takes messages of type `T`: the payload alone, or its [`Envelope`].
 ///
 /// `A` is what it takes, and is inferred: write the type of the argument, as in `|order: Order| …`.
-pub trait Takes<T, A>: Send + Sync + 'static {
+pub trait MessageFn<T, A>: Send + Sync + 'static {
     /// Calls it.
     fn call(&self, envelope: Envelope<T>) -> impl Future<Output = Outcome> + Send;
 }
 
-impl<T, F, R> Takes<T, T> for F
+impl<T, F, R> MessageFn<T, T> for F
 where
     F: Fn(T) -> R + Send + Sync + 'static,
     R: Future<Output: IntoOutcome> + Send,
@@ -51,7 +51,7 @@ where
     }
 }
 
-impl<T, F, R> Takes<T, Envelope<T>> for F
+impl<T, F, R> MessageFn<T, Envelope<T>> for F
 where
     F: Fn(Envelope<T>) -> R + Send + Sync + 'static,
     R: Future<Output: IntoOutcome> + Send,
@@ -70,14 +70,14 @@ pub struct Handled<T, A, F> {
     types: std::marker::PhantomData<fn(T, A)>,
 }
 
-impl<T, A, F: Takes<T, A>> Handled<T, A, F> {
+impl<T, A, F: MessageFn<T, A>> Handled<T, A, F> {
     /// Wraps a function.
     pub fn new(function: F) -> Self {
         Self { function, types: std::marker::PhantomData }
     }
 }
 
-impl<T: DeserializeOwned + Send + 'static, A: 'static, F: Takes<T, A>> Handler for Handled<T, A, F> {
+impl<T: DeserializeOwned + Send + 'static, A: 'static, F: MessageFn<T, A>> Handler for Handled<T, A, F> {
     async fn handle(&self, batch: Batch) -> Outcome {
         let attempt = batch.attempt();
         for delivery in batch.into_deliveries() {
