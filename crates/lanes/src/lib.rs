@@ -75,5 +75,5 @@ pub use options::LaneOptions;
 pub use partitura_retry::Retry;
 pub use source::Source;
 pub use typed::{
-    Envelope, Handled, IntoOutcome, MessageFn, Messaging, Processing, Publish, Subscriber, Topic, TopicBuilder,
+    Envelope, IntoOutcome, MessageFn, Messaging, Processing, Publish, Subscriber, Topic, TopicBuilder, TypedHandler,
 };

@@ -65,19 +65,19 @@ where
 /// A typed function as a [`Handler`]: decodes, calls, answers.
 ///
 /// What cannot be decoded becomes a dead letter at once.
-pub struct Handled<T, A, F> {
+pub struct TypedHandler<T, A, F> {
     function: F,
     types: std::marker::PhantomData<fn(T, A)>,
 }
 
-impl<T, A, F: MessageFn<T, A>> Handled<T, A, F> {
+impl<T, A, F: MessageFn<T, A>> TypedHandler<T, A, F> {
     /// Wraps a function.
     pub fn new(function: F) -> Self {
         Self { function, types: std::marker::PhantomData }
     }
 }
 
-impl<T: DeserializeOwned + Send + 'static, A: 'static, F: MessageFn<T, A>> Handler for Handled<T, A, F> {
+impl<T: DeserializeOwned + Send + 'static, A: 'static, F: MessageFn<T, A>> Handler for TypedHandler<T, A, F> {
     async fn handle(&self, batch: Batch) -> Outcome {
         let attempt = batch.attempt();
         for delivery in batch.into_deliveries() {
@@ -93,9 +93,9 @@ impl<T: DeserializeOwned + Send + 'static, A: 'static, F: MessageFn<T, A>> Handl
     }
 }
 
-impl<T, A, F> std::fmt::Debug for Handled<T, A, F> {
+impl<T, A, F> std::fmt::Debug for TypedHandler<T, A, F> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Handled").finish_non_exhaustive()
+        f.debug_struct("TypedHandler").finish_non_exhaustive()
     }
 }
 

@@ -7,7 +7,7 @@ use partitura_broker::{Credit, Result};
 use serde::de::DeserializeOwned;
 
 use super::connection::DeclaredTopic;
-use super::{Handled, MessageFn};
+use super::{MessageFn, TypedHandler};
 use crate::{Handler, LaneOptions, Lanes, Retry, Source};
 
 /// Describes how a subscription is consumed, until a function is given to [process](Self::process) it.
@@ -67,11 +67,11 @@ impl<T> Subscriber<T> {
     ///
     /// An error is tried again as the [policy](Self::retry) says; then the message becomes a dead letter. What is not
     /// JSON of the right shape becomes one at once.
-    pub fn process<A: 'static, F: MessageFn<T, A>>(self, function: F) -> Processing<T, Handled<T, A, F>>
+    pub fn process<A: 'static, F: MessageFn<T, A>>(self, function: F) -> Processing<T, TypedHandler<T, A, F>>
     where
         T: DeserializeOwned + Send + 'static,
     {
-        Processing { subscriber: self, handler: Handled::new(function) }
+        Processing { subscriber: self, handler: TypedHandler::new(function) }
     }
 }
 
