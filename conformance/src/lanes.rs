@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use partitura_broker::{ConsumerOptions, Delivery, Ordering, Topology};
-use partitura_lanes::{Batch, DeadLetters, Handler, LaneOptions, Lanes, Outcome, Source};
+use partitura_lanes::{Batch, DeadLetters, Handler, LaneOptions, Lanes, Outcome, SubscriptionTopics};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -15,13 +15,13 @@ use crate::{Env, Record, Recorder, Stop};
 #[derive(Debug, Clone)]
 pub(crate) struct LaneQueue {
     pub(crate) queue: Queue,
-    pub(crate) source: Source,
+    pub(crate) source: SubscriptionTopics,
 }
 
 impl LaneQueue {
     pub(crate) fn new(env: &Env) -> Self {
         let queue = env.queue("orders", Ordering::ByKey { partitions: 4 });
-        let source = Source::new(queue.topic.clone(), queue.subscription.clone(), queue.ordering);
+        let source = SubscriptionTopics::new(queue.topic.clone(), queue.subscription.clone(), queue.ordering);
         Self { queue, source }
     }
 

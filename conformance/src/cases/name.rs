@@ -1,7 +1,7 @@
 //! Names: ours, which are derived, and those of others, which are no addresses.
 
 use partitura_broker::{InboxAddress, MAX_NAME, Message, SubscriptionName, TopicName, Topology};
-use partitura_lanes::{Outcome, Source};
+use partitura_lanes::{Outcome, SubscriptionTopics};
 
 use crate::case::case;
 use crate::client::{A_MOMENT, Queue, by_key, ids};
@@ -44,7 +44,7 @@ async fn derived(env: &Env) -> CaseResult {
     for (number, (topic, subscription)) in pairs.into_iter().enumerate() {
         let (topic, subscription) = (named(TopicName::new(topic))?, named(SubscriptionName::new(subscription))?);
         let queue = Queue { topic, subscription, ordering: by_key(1) };
-        let source = Source::new(queue.topic.clone(), queue.subscription.clone(), queue.ordering);
+        let source = SubscriptionTopics::new(queue.topic.clone(), queue.subscription.clone(), queue.ordering);
         let lanes = LaneQueue { queue, source };
         client.declare(&lanes.source.declare_queue(Topology::new(), true)?).await?;
         let running = lanes.run(env, &client, LaneQueue::options(), |_, _| async { Outcome::dead("poison") }).await?;

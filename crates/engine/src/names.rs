@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use partitura_broker::{Error, ErrorKind, MAX_NAME, Message, Ordering, Result, SubscriptionName, TopicName, Topology};
-use partitura_lanes::Source;
+use partitura_lanes::SubscriptionTopics;
 
 use crate::namespace::Namespace;
 
@@ -25,9 +25,9 @@ impl WorkflowTopics {
     }
 
     /// The commands, as workers take them.
-    pub(crate) fn source(&self, partitions: u32) -> Result<Source> {
+    pub(crate) fn source(&self, partitions: u32) -> Result<SubscriptionTopics> {
         let subscription = SubscriptionName::new(WORKERS)?;
-        Ok(Source::new(self.commands.clone(), subscription, Ordering::ByKey { partitions }))
+        Ok(SubscriptionTopics::new(self.commands.clone(), subscription, Ordering::ByKey { partitions }))
     }
 
     pub(crate) fn topology(&self, partitions: u32) -> Result<Topology> {
@@ -50,8 +50,8 @@ impl ServiceTopics {
     }
 
     /// The tasks, as workers take them.
-    pub(crate) fn source(&self) -> Result<Source> {
-        Ok(Source::new(self.tasks.clone(), SubscriptionName::new(WORKERS)?, Ordering::Shared))
+    pub(crate) fn source(&self) -> Result<SubscriptionTopics> {
+        Ok(SubscriptionTopics::new(self.tasks.clone(), SubscriptionName::new(WORKERS)?, Ordering::Shared))
     }
 
     pub(crate) fn topology(&self, partitions: u32) -> Result<Topology> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::{Shared, select_all, try_join, try_join_all};
 use partitura_broker::{Credit, Error, ErrorKind, Producer, ProducerOptions, Result};
-use partitura_lanes::{Handler, LaneOptions, Lanes, Retry, Source};
+use partitura_lanes::{Handler, LaneOptions, Lanes, Retry, SubscriptionTopics};
 use partitura_workflow::{Definition, Service, Workflow};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -303,7 +303,7 @@ impl Drop for Abandoned {
 /// working store or broker.
 async fn lanes<H: Handler + Clone>(
     partitura: &Partitura,
-    source: Source,
+    source: SubscriptionTopics,
     concurrency: NonZeroUsize,
     batch: usize,
     handler: H,

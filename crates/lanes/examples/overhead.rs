@@ -12,7 +12,7 @@ use partitura_broker::{
     AckToken, Assignment, Capabilities, Consumer, Delay, Delivery, Durability, Event, InboxAddress, Message, Ordering,
     Partition, Producer, Receipt, Result, partition_of,
 };
-use partitura_lanes::{Batch, Handler, LaneOptions, Lanes, Outcome, Source};
+use partitura_lanes::{Batch, Handler, LaneOptions, Lanes, Outcome, SubscriptionTopics};
 use tokio::sync::Notify;
 
 const MESSAGES: usize = 1_000_000;
@@ -110,7 +110,7 @@ async fn measure(keys: usize, batch: usize) -> f64 {
         supports: Default::default(),
     };
     let billing = "billing".parse().unwrap_or_else(|_| unreachable!("a good name"));
-    let source = Source::new(topic.clone(), billing, Ordering::ByKey { partitions: PARTITIONS });
+    let source = SubscriptionTopics::new(topic.clone(), billing, Ordering::ByKey { partitions: PARTITIONS });
     let count = Arc::new(Count(AtomicUsize::new(0), Notify::new()));
     let options = LaneOptions::default().batch(batch).concurrency(256);
     let lanes = Lanes::new(Box::new(consumer), Arc::new(Nowhere), &capabilities, source, options, Arc::clone(&count));

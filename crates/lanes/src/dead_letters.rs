@@ -9,8 +9,8 @@ use partitura_broker::{
 use tokio::time::timeout;
 
 use crate::headers::{MARKER, PARKED};
-use crate::source::admin;
-use crate::{DeadLetter, Source, core};
+use crate::subscription_topics::admin;
+use crate::{DeadLetter, SubscriptionTopics, core};
 
 /// How long to wait for the letters while another looks at them.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -23,7 +23,7 @@ const REACH: usize = 100_000;
 #[derive(Debug, Clone)]
 pub struct DeadLetters {
     broker: Arc<dyn Broker>,
-    source: Source,
+    source: SubscriptionTopics,
     /// Where letters are sent again.
     target: TopicName,
     max_redrives: u32,
@@ -44,7 +44,7 @@ impl DeadLetters {
     ///
     /// # Errors
     /// [`InvalidArgument`](ErrorKind::InvalidArgument): it is a broadcast, which has none.
-    pub fn new(broker: Arc<dyn Broker>, source: Source) -> Result<Self> {
+    pub fn new(broker: Arc<dyn Broker>, source: SubscriptionTopics) -> Result<Self> {
         if source.subscription().is_none() {
             let message = "a broadcast has no dead letters";
             return Err(Error::new(ErrorKind::InvalidArgument, "dead letters", message).of(source.topic()));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use partitura_broker::{Broker, Capabilities, Consumer, Error, ErrorKind, Producer, ProducerOptions, Result};
 
 use crate::driver::Driver;
-use crate::{Handler, LaneOptions, Source};
+use crate::{Handler, LaneOptions, SubscriptionTopics};
 
 /// Runs a [`Handler`] over the messages of one [`Consumer`], in a lane for each key.
 ///
@@ -21,7 +21,7 @@ use crate::{Handler, LaneOptions, Source};
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// use partitura_broker::{Broker, Message, Ordering, ProducerOptions, Topology};
-/// use partitura_lanes::{Batch, Handler, LaneOptions, Lanes, Outcome, Source};
+/// use partitura_lanes::{Batch, Handler, LaneOptions, Lanes, Outcome, SubscriptionTopics};
 ///
 /// struct Print(tokio::sync::Notify);
 ///
@@ -34,7 +34,7 @@ use crate::{Handler, LaneOptions, Source};
 /// }
 ///
 /// # let broker = partitura_embedded::Embedded::memory(Default::default())?;
-/// let source = Source::new("orders".parse()?, "billing".parse()?, Ordering::ByKey { partitions: 4 });
+/// let source = SubscriptionTopics::new("orders".parse()?, "billing".parse()?, Ordering::ByKey { partitions: 4 });
 /// broker.declare(&source.declare_queue(Topology::new(), false)?).await?;
 /// let producer = broker.producer(ProducerOptions::default()).await?;
 /// producer.publish(vec![Message::new(source.topic().clone(), "1", "one chair").key("ada")]).await.remove(0)?;
@@ -48,7 +48,7 @@ pub struct Lanes<H> {
     consumer: Box<dyn Consumer>,
     producer: Arc<dyn Producer>,
     capabilities: Capabilities,
-    source: Source,
+    source: SubscriptionTopics,
     options: LaneOptions,
     handler: Arc<H>,
 }
@@ -62,7 +62,12 @@ impl<H: Handler> Lanes<H> {
     ///
     /// # Cancel safety
     /// Safe: nothing is held before it returns.
-    pub async fn open(broker: &dyn Broker, source: Source, options: LaneOptions, handler: H) -> Result<Self> {
+    pub async fn open(
+        broker: &dyn Broker,
+        source: SubscriptionTopics,
+        options: LaneOptions,
+        handler: H,
+    ) -> Result<Self> {
         check(&options)?;
         let producer = broker.producer(ProducerOptions::default()).await?;
         let consumer = broker.consumer(source.consumer(&options)?).await?;
@@ -70,12 +75,12 @@ impl<H: Handler> Lanes<H> {
     }
 
     /// Runs over a consumer that was opened elsewhere. With parking it covers the topic of `source` and its
-    /// [parking topic](Source::parking_topic), and its credit is that of `options`.
+    /// [parking topic](SubscriptionTopics::parking_topic), and its credit is that of `options`.
     pub fn new(
         consumer: Box<dyn Consumer>,
         producer: Arc<dyn Producer>,
         capabilities: &Capabilities,
-        source: Source,
+        source: SubscriptionTopics,
         options: LaneOptions,
         handler: H,
     ) -> Self {

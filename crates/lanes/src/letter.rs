@@ -2,7 +2,7 @@ use partitura_broker::{
     AckToken, Headers, Limits, Message, MessageId, Partition, Result, SubscriptionName, Timestamp, TopicName,
 };
 
-use crate::Source;
+use crate::SubscriptionTopics;
 use crate::headers::{
     DEAD, DEAD_AT, DEAD_ATTEMPTS, DEAD_ERROR, DEAD_ID, DEAD_PARTITION, DEAD_REASON, DEAD_SUBSCRIPTION, DEAD_TOPIC,
     REDRIVEN,
@@ -57,7 +57,12 @@ impl DeadLetter {
     ///
     /// # Errors
     /// Those of building a name, which always fits.
-    pub fn write(message: Message, source: &Source, given_up: GivenUp, limits: &Limits) -> Result<Option<Message>> {
+    pub fn write(
+        message: Message,
+        source: &SubscriptionTopics,
+        given_up: GivenUp,
+        limits: &Limits,
+    ) -> Result<Option<Message>> {
         let place = source.dead_topic()?.zip(source.subscription());
         Ok(place.map(|(dead, subscription)| write(message, dead, subscription, given_up, limits)))
     }
@@ -165,7 +170,7 @@ mod tests {
     #[test]
     fn a_letter_fits_however_full_the_headers_of_its_message_are() {
         let limits = Limits::default();
-        let source = Source::new(
+        let source = SubscriptionTopics::new(
             TopicName::new("orders").unwrap(),
             SubscriptionName::new("billing").unwrap(),
             partitura_broker::Ordering::Shared,

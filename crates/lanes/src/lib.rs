@@ -63,7 +63,7 @@ pub mod headers;
 mod lanes;
 mod letter;
 mod options;
-mod source;
+mod subscription_topics;
 mod typed;
 
 pub use batch::Batch;
@@ -73,7 +73,7 @@ pub use lanes::Lanes;
 pub use letter::{DeadLetter, GivenUp};
 pub use options::LaneOptions;
 pub use partitura_retry::Retry;
-pub use source::Source;
+pub use subscription_topics::SubscriptionTopics;
 pub use typed::{
     Envelope, IntoOutcome, MessageFn, Messaging, Processing, Publish, Subscriber, Topic, TopicBuilder, TypedHandler,
 };

@@ -84,7 +84,7 @@ impl LaneOptions {
         self
     }
 
-    /// Sets whether what is held too long is parked. The [source](crate::Source) must have been declared with parking.
+    /// Sets whether what is held too long is parked. The [source](crate::SubscriptionTopics) must have been declared with parking.
     #[must_use]
     pub fn parking(mut self, on: bool) -> Self {
         self.parking = on;

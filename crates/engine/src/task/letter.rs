@@ -1,7 +1,7 @@
 //! The dead letter of a task that has no attempt left.
 
 use partitura_broker::{Limits, Message, Partition, Result, Timestamp};
-use partitura_lanes::{DeadLetter, GivenUp, Source};
+use partitura_lanes::{DeadLetter, GivenUp, SubscriptionTopics};
 use partitura_workflow::Failure;
 
 use crate::wire::{self, TaskRequest};
@@ -9,7 +9,7 @@ use crate::wire::{self, TaskRequest};
 /// The letter: sent again, the task begins anew.
 pub(crate) fn write(
     request: &TaskRequest,
-    source: &Source,
+    source: &SubscriptionTopics,
     failure: &Failure,
     limits: &Limits,
     now: Timestamp,

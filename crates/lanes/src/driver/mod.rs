@@ -17,7 +17,7 @@ use self::publish::Publisher;
 use self::report::Report;
 use self::tasks::Tasks;
 use crate::core::{Actions, Core, Now, Parking, Settings};
-use crate::{Handler, LaneOptions, Retry, Source};
+use crate::{Handler, LaneOptions, Retry, SubscriptionTopics};
 
 /// Number of reports that are taken up before the consumer is looked at again.
 const REPORTS: usize = 1_024;
@@ -51,7 +51,7 @@ impl<H: Handler> Driver<H> {
         consumer: Box<dyn Consumer>,
         producer: Arc<dyn Producer>,
         capabilities: &Capabilities,
-        source: &Source,
+        source: &SubscriptionTopics,
         options: &LaneOptions,
         handler: Arc<H>,
     ) -> Result<Self> {
@@ -291,7 +291,7 @@ impl Failures {
     }
 }
 
-fn settings(capabilities: &Capabilities, source: &Source, options: &LaneOptions) -> Result<Settings> {
+fn settings(capabilities: &Capabilities, source: &SubscriptionTopics, options: &LaneOptions) -> Result<Settings> {
     let parking = source.parking_topic()?.filter(|_| options.parking).map(|topic| Parking {
         topic,
         hold: options.holds(capabilities),

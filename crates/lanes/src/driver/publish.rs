@@ -6,7 +6,7 @@ use partitura_broker::{
 use tokio::sync::mpsc;
 
 use super::report::{Published, Report};
-use crate::Source;
+use crate::SubscriptionTopics;
 use crate::core::{Burial, Death, Marker, Move};
 use crate::headers::MARKER;
 use crate::letter::{self, GivenUp};
@@ -34,7 +34,7 @@ struct DeadTopic {
 impl Publisher {
     pub(super) fn new(
         producer: Arc<dyn Producer>,
-        source: &Source,
+        source: &SubscriptionTopics,
         limits: Limits,
         clock: Arc<dyn Clock>,
         report: mpsc::UnboundedSender<Report>,

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use partitura_broker::{Broker, Clock, Ordering, Producer, Result, SubscriptionName, TopicKind, TopicName};
 
-use crate::Source;
+use crate::SubscriptionTopics;
 
 /// A broker, a producer on it, and the time.
 #[derive(Clone)]
@@ -24,7 +24,7 @@ pub(super) struct DeclaredTopic {
 
 impl DeclaredTopic {
     /// A durable subscription and its topics.
-    pub(super) fn source(&self, subscription: &str) -> Result<Source> {
-        Ok(Source::new(self.name.clone(), SubscriptionName::new(subscription)?, self.ordering))
+    pub(super) fn source(&self, subscription: &str) -> Result<SubscriptionTopics> {
+        Ok(SubscriptionTopics::new(self.name.clone(), SubscriptionName::new(subscription)?, self.ordering))
     }
 }

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::connection::DeclaredTopic;
 use super::{MessageFn, TypedHandler};
-use crate::{Handler, LaneOptions, Lanes, Retry, Source};
+use crate::{Handler, LaneOptions, Lanes, Retry, SubscriptionTopics};
 
 /// Describes how a subscription is consumed, until a function is given to [process](Self::process) it.
 #[must_use = "nothing is consumed before `process(…).run_until(…)` is awaited"]
@@ -94,7 +94,7 @@ impl<T, H: Handler> Processing<T, H> {
         let Subscriber { topic, subscription, options, .. } = self.subscriber;
         let source = match &subscription {
             Some(subscription) => topic.source(subscription)?,
-            None => Source::broadcast(topic.name.clone()),
+            None => SubscriptionTopics::broadcast(topic.name.clone()),
         };
         // One by one: the function takes one, and what is done must not be run again because another failed.
         let options = options.batch(1);

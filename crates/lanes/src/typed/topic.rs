@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use super::connection::{Connection, DeclaredTopic};
 use super::{Publish, Subscriber};
 use crate::DeadLetters;
-use crate::source::is_reserved;
+use crate::subscription_topics::is_reserved;
 
 /// Describes a typed topic, until it is [declared](Self::declare).
 ///

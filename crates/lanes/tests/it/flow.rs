@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use partitura_broker::{Broker, Message, Ordering, Topology};
-use partitura_lanes::{LaneOptions, Outcome, Source};
+use partitura_lanes::{LaneOptions, Outcome, SubscriptionTopics};
 use tokio::sync::{Barrier, Semaphore};
 
 use crate::support::{Log, World, text};
@@ -37,7 +37,7 @@ async fn keys_run_side_by_side_and_never_more_than_allowed() {
 #[tokio::test(start_paused = true)]
 async fn messages_without_a_key_and_those_of_shared_topics_are_lanes_of_their_own() {
     let broker: Arc<dyn Broker> = Arc::new(partitura_embedded::Embedded::memory(Default::default()).unwrap());
-    let source = Source::new("jobs".parse().unwrap(), "workers".parse().unwrap(), Ordering::Shared);
+    let source = SubscriptionTopics::new("jobs".parse().unwrap(), "workers".parse().unwrap(), Ordering::Shared);
     broker.declare(&source.declare_queue(Topology::new(), false).unwrap()).await.unwrap();
     let producer = broker.producer(Default::default()).await.unwrap();
     let job = |n: usize, key: Option<&str>| {

@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex};
 
 use partitura_broker::{Broker, Message, Ordering, ProducerOptions, Topology};
 use partitura_embedded::Embedded;
-use partitura_lanes::{Batch, Handler, LaneOptions, Lanes, Outcome, Source};
+use partitura_lanes::{Batch, Handler, LaneOptions, Lanes, Outcome, SubscriptionTopics};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -66,7 +66,7 @@ impl Running {
 
 pub(crate) struct World {
     pub(crate) broker: Arc<dyn Broker>,
-    pub(crate) source: Source,
+    pub(crate) source: SubscriptionTopics,
     number: Mutex<usize>,
 }
 
@@ -78,7 +78,7 @@ impl World {
 
     pub(crate) async fn over(broker: Arc<dyn Broker>, parking: bool) -> Self {
         let ordering = Ordering::ByKey { partitions: 4 };
-        let source = Source::new("orders".parse().unwrap(), "billing".parse().unwrap(), ordering);
+        let source = SubscriptionTopics::new("orders".parse().unwrap(), "billing".parse().unwrap(), ordering);
         broker.declare(&source.declare_queue(Topology::new(), parking).unwrap()).await.unwrap();
         Self { broker, source, number: Mutex::new(0) }
     }

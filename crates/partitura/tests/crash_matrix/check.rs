@@ -11,7 +11,7 @@ use partitura_broker::{
     SystemClock, Timestamp, TopicName, partition_of,
 };
 use partitura_embedded::{Embedded, Options};
-use partitura_lanes::Source;
+use partitura_lanes::SubscriptionTopics;
 use serde::Deserialize;
 
 use crate::diary::{Diary, Entry, Ledger};
@@ -180,7 +180,7 @@ async fn left_in_queues(messages: &Embedded) -> Result<Vec<Message>, String> {
     ];
     let mut left = Vec::new();
     for (topic, ordering) in sources {
-        let source = Source::new(topic.clone(), name("workers")?, ordering);
+        let source = SubscriptionTopics::new(topic.clone(), name("workers")?, ordering);
         let dead = source.dead_topic().map_err(text)?.ok_or("no dead letters")?;
         let dead = drain(messages, ConsumerOptions::new(name("admin")?, [dead]), 1).await?;
         expect(dead.is_empty(), || format!("dead letters of {topic}: {dead:?}"))?;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use partitura::messaging::{DeadLetters, Source};
+use partitura::messaging::{DeadLetters, SubscriptionTopics};
 use partitura::{Cx, Partitura, Retry, StartPolicy, TaskContext, TaskError, WorkflowError, minutes, seconds, select};
 use partitura_broker::Ordering as Order;
 use tokio::time::Instant;
@@ -219,8 +219,11 @@ async fn a_dead_letter_that_is_sent_again_does_nothing_for_a_workflow_that_does_
     fails.start("fail".into()).await.expect("started");
     fails.result().await.expect_err("it fails");
     assert_eq!(done.calls(), 3);
-    let source =
-        Source::new("service.Deeds.tasks".parse().expect("a name"), "workers".parse().expect("a name"), Order::Shared);
+    let source = SubscriptionTopics::new(
+        "service.Deeds.tasks".parse().expect("a name"),
+        "workers".parse().expect("a name"),
+        Order::Shared,
+    );
     let letters = DeadLetters::new(partitura.broker().clone(), source).expect("dead letters");
     let found = letters.list(10).await.expect("letters");
     let [letter] = &found[..] else { panic!("{found:?}") };
@@ -240,7 +243,7 @@ async fn a_long_error_arrives_typed_and_its_dead_letter_is_kept() {
     fails.start("fail at length".into()).await.expect("started");
     assert_eq!(fails.result().await.expect("a result"), 16_300);
     let tasks = "service.Deeds.tasks".parse().expect("a name");
-    let source = Source::new(tasks, "workers".parse().expect("a name"), Order::Shared);
+    let source = SubscriptionTopics::new(tasks, "workers".parse().expect("a name"), Order::Shared);
     let letters = DeadLetters::new(partitura.broker().clone(), source).expect("dead letters");
     let found = letters.list(10).await.expect("letters");
     assert!(matches!(&found[..], [letter] if letter.error.as_ref().is_some_and(|error| error.ends_with("x…"))));

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use partitura::contract::Ordering;
-use partitura::messaging::{DeadLetters, Source};
+use partitura::messaging::{DeadLetters, SubscriptionTopics};
 use partitura::{ClientError, Cx, Retry, Status, TaskError, WorkflowError, days, millis, select};
 
 use crate::stage::Stage;
@@ -187,7 +187,7 @@ pub(crate) async fn a_long_error_arrives_typed_and_its_dead_letter_is_kept(stage
     refused.start(16_300).await.expect("started");
     assert_eq!(soon(refused.result()).await.expect("a result"), 16_300);
     let tasks = format!("{namespace}.service.Text.tasks").parse().expect("a name");
-    let source = Source::new(tasks, "workers".parse().expect("a name"), Ordering::Shared);
+    let source = SubscriptionTopics::new(tasks, "workers".parse().expect("a name"), Ordering::Shared);
     let letters = DeadLetters::new(partitura.broker().clone(), source).expect("dead letters");
     let found = soon(letters.list(10)).await.expect("letters");
     assert!(matches!(&found[..], [letter] if letter.error.as_ref().is_some_and(|error| error.ends_with("x…"))));

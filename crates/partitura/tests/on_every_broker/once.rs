@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use partitura::contract::Ordering;
-use partitura::messaging::{DeadLetters, Source};
+use partitura::messaging::{DeadLetters, SubscriptionTopics};
 use partitura::{
     Builder, Cx, Partitura, Retry, RunningWorker, Signal, TaskContext, Worker, join_all, millis, seconds, select,
 };
@@ -255,7 +255,7 @@ pub(crate) async fn a_dead_letter_that_is_sent_again_does_nothing_for_a_workflow
     soon(fails.result()).await.expect_err("it fails");
     assert_eq!(counted.calls(), [3]);
     let tasks = format!("{namespace}.service.Hands.tasks").parse().expect("a name");
-    let source = Source::new(tasks, "workers".parse().expect("a name"), Ordering::Shared);
+    let source = SubscriptionTopics::new(tasks, "workers".parse().expect("a name"), Ordering::Shared);
     let letters = DeadLetters::new(partitura.broker().clone(), source).expect("dead letters");
     let found = soon(letters.list(10)).await.expect("letters");
     let [letter] = &found[..] else { panic!("{found:?}") };

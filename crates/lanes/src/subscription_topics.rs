@@ -20,13 +20,13 @@ const DEAD: &str = "dead";
 /// However the names of topic and subscription are made, and however long they are, no two have the same topics beside them:
 /// [`joined`] says how.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Source {
+pub struct SubscriptionTopics {
     topic: TopicName,
     subscription: Option<SubscriptionName>,
     ordering: Ordering,
 }
 
-impl Source {
+impl SubscriptionTopics {
     /// The durable `subscription` of `topic`, which is ordered like this.
     pub fn new(topic: TopicName, subscription: SubscriptionName, ordering: Ordering) -> Self {
         Self { topic, subscription: Some(subscription), ordering }
