@@ -12,7 +12,7 @@ use crate::{
 /// A connection to a message broker: the one trait that every adapter implements.
 ///
 /// A `Broker` is shared (`Arc<dyn Broker>`), cheap to use from many tasks, and owns its connections: it reconnects by
-/// itself, and tells consumers with [`Event::Lost`] what a lost connection took from them.
+/// itself, and tells consumers with [`Event::Lost`] which partitions a lost connection took from them.
 ///
 /// Adapters never retry a request, never read payloads, never use the broker's own negative acknowledgement on an
 /// ordered path, and never block the async runtime, dropping included. They answer wrong credentials with
@@ -68,14 +68,14 @@ pub trait Broker: Debug + Send + Sync {
     /// # Cancel safety
     /// Safe: a consumer that was not returned holds nothing.
     ///
-    /// Conformance: `order.rebalance`, `order.rebalance_killed`, `shared.competing`, `group.broadcast`, `group.balanced`,
-    /// `group.clocks_differ`, `group.several_topics`, `scale.churn`.
+    /// Conformance: `order.rebalance`, `order.rebalance_killed`, `shared.competing`, `group.broadcast`,
+    /// `group.balanced`, `group.clocks_differ`, `group.several_topics`, `scale.churn`.
     async fn consumer(&self, options: ConsumerOptions) -> Result<Box<dyn Consumer>>;
 
     /// Opens a private, short-lived address for replies to this process.
     ///
-    /// **Contract.** At most once, in memory, gone when dropped. Nothing durable may depend on it: who misses a reply
-    /// asks again. Its address has a part that [cannot be guessed](InboxAddress::secret).
+    /// **Contract.** At most once, in memory, gone when dropped. Nothing durable may depend on it: a client that
+    /// misses a reply asks again. Its address has a part that [cannot be guessed](InboxAddress::secret).
     ///
     /// # Errors
     /// Those of connecting.
@@ -97,28 +97,30 @@ pub trait Broker: Debug + Send + Sync {
 
     /// The clock by which this connection judges whether a message is due, and for how long it has to wait.
     ///
-    /// **Contract.** Every call gives a handle to the same clock. The layer above corrects it when it knows how far it is
-    /// off, and takes its own moments from it, so that the two never disagree. An adapter that leaves every such judgment
-    /// to the server may keep the default: a clock of which it knows nothing.
+    /// **Contract.** Every call gives a handle to the same clock. The layer above corrects it when it knows how far it
+    /// is off, and takes its own moments from it, so that the two never disagree. An adapter that leaves every such
+    /// judgment to the server may keep the default: a clock of which it knows nothing.
     fn clock(&self) -> CorrectedClock {
         CorrectedClock::default()
     }
 
     /// One commit for settling, publishing and writing state, where the broker can.
     ///
-    /// `None` is a declared answer, not a failure: above, a store and an outbox then do the same in two steps.
+    /// `None` is a declared answer, not a failure: the layer above then does the same in two steps, with a store and an
+    /// outbox.
     ///
     /// Conformance: `transaction.atomic`, `transaction.fence`.
     fn transactions(&self) -> Option<&dyn Transactions> {
         None
     }
 
-    /// Closes every producer, consumer and connection of this broker, after what was accepted is written.
+    /// Closes every producer, consumer and connection of this broker, after accepted messages and settlements are
+    /// written.
     ///
     /// Afterwards every call answers [`Closed`](crate::ErrorKind::Closed). Closing twice is harmless.
     ///
     /// # Errors
-    /// What kept accepted work from being written.
+    /// The error that kept accepted work from being written.
     ///
     /// # Cancel safety
     /// Safe to call again.
@@ -151,17 +153,17 @@ pub trait Producer: Debug + Send + Sync {
     /// # Cancel safety
     /// Dropping the future leaves the outcome of the batch unknown. It never reorders a key.
     ///
-    /// Conformance: `publish.confirmed_is_delivered`, `publish.batch_results`, `publish.concurrent`, `publish.many_topics`,
-    /// `publish.partition`, `order.key_basic`, `order.slow_network`, `flow.window`, `flow.blocked_broker`,
-    /// `confirm.durable`, `confirm.lost_then_retried`, `confirm.swallowed`, `reconnect.broker_restart`,
-    /// `delay.over_max`, `cancel.safe`, `scale.keys`.
+    /// Conformance: `publish.confirmed_is_delivered`, `publish.batch_results`, `publish.concurrent`,
+    /// `publish.many_topics`, `publish.partition`, `order.key_basic`, `order.slow_network`, `flow.window`,
+    /// `flow.blocked_broker`, `confirm.durable`, `confirm.lost_then_retried`, `confirm.swallowed`,
+    /// `reconnect.broker_restart`, `delay.over_max`, `cancel.safe`, `scale.keys`.
     async fn publish(&self, batch: Vec<Message>) -> Vec<Result<Receipt>>;
 
     /// Cancels delayed messages that still wait, and answers for each, in the order given.
     ///
-    /// **Contract.** `true`: it was waiting, and nobody will ever get it, whichever the subscription; that survives what
-    /// a [`Receipt`] survives. `false`: there was nothing to cancel, and nothing has changed: it was delivered or is about
-    /// to be, it was cancelled before, or it was never there. Copies that were published under the same id and moment are
+    /// **Contract.** `true`: it was waiting, and no subscription will ever get it; that survives the same failures as a
+    /// [`Receipt`]. `false`: there was nothing to cancel, and nothing has changed: it was delivered or is about to be,
+    /// it was cancelled before, or it was never there. Copies that were published under the same id and moment are
     /// cancelled together. What is published afterwards is a new message, the same id or not. While a message is not
     /// confirmed, either may come first.
     ///
@@ -182,9 +184,9 @@ pub trait Producer: Debug + Send + Sync {
 
     /// Sends replies to inboxes, at most once and without confirmation. The topic of each message is ignored.
     ///
-    /// **Contract.** An address is what some request said, and may be anything. A reply goes to an inbox of this broker or
-    /// nowhere: no address leads to a topic, nor to anything else that the broker knows. One that is none, or gone, is
-    /// not an error.
+    /// **Contract.** An address is copied from a request, and may be any text. A reply goes to an inbox of this broker
+    /// or nowhere: no address leads to a topic, nor to anything else that the broker knows. An address that is no
+    /// inbox, or of one that is gone, is not an error.
     ///
     /// # Errors
     /// Those of the connection.
@@ -207,7 +209,7 @@ pub trait Producer: Debug + Send + Sync {
 /// }}
 /// ```
 ///
-/// Dropping a consumer is a crash as far as the broker can tell: what is unsettled is delivered to another.
+/// Dropping a consumer is a crash as far as the broker can tell: its unsettled messages are delivered to another.
 #[async_trait]
 pub trait Consumer: Debug + Send {
     /// Waits for the next event.
@@ -215,8 +217,8 @@ pub trait Consumer: Debug + Send {
     /// **Contract.** The deliveries of a partition come between its [`Event::Assigned`] and its
     /// [`release`](Self::release) or [`Event::Lost`]. Of each topic, no more than the
     /// [credit](ConsumerOptions::credit) is outstanding; one message larger than the whole credit still comes, alone of
-    /// its topic. What is outstanding of one topic never keeps back another: what is parked comes although the main
-    /// topic has used up its credit.
+    /// its topic. Outstanding messages of one topic never keep back another: parked messages come although the
+    /// main topic has used up its credit.
     ///
     /// # Errors
     /// Retryable ones after the adapter has begun to reconnect: call again. [`Closed`](crate::ErrorKind::Closed) and
@@ -250,7 +252,7 @@ pub trait Consumer: Debug + Send {
 
     /// Ends the hand-over that [`Event::Revoking`] began: settlements are flushed, then the successor may start.
     ///
-    /// What is unsettled then is delivered to the successor. Naming a partition that is not being revoked is a no-op.
+    /// Unsettled messages are then delivered to the successor. Naming a partition that is not being revoked is a no-op.
     ///
     /// # Errors
     /// Retryable ones of the connection; the partitions are given up in any case.
@@ -273,7 +275,7 @@ pub trait Consumer: Debug + Send {
     async fn close(self: Box<Self>) -> Result<()>;
 }
 
-/// A private address and what arrives at it.
+/// A private address, and the replies that arrive at it.
 #[async_trait]
 pub trait Inbox: Debug + Send {
     /// The address to put into requests. It is meaningful in every process that reaches the same broker.

@@ -4,13 +4,13 @@ use crate::{Error, ErrorKind, Message, Result, Timestamp};
 
 /// How a broker keeps the contract's promises: not *whether* (it must), but with which means, limits and durability.
 ///
-/// The few things that a broker may truly lack are in [`Supports`]; what is not declared there answers
-/// [`Unsupported`](ErrorKind::Unsupported), and what is declared has its conformance cases run.
+/// The few things that a broker may truly lack are in [`Supports`]. Calls that are not declared there answer
+/// [`Unsupported`](ErrorKind::Unsupported); those that are declared have their conformance cases run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Capabilities {
     /// The adapter and the server's version, for people: "embedded 0.1.0".
     pub broker: String,
-    /// What a [`Receipt`](crate::Receipt) survives.
+    /// The failures that a [`Receipt`](crate::Receipt) survives.
     pub durability: Durability,
     /// How a message is delayed.
     pub delay: Delay,
@@ -21,11 +21,11 @@ pub struct Capabilities {
     pub hold: Option<Duration>,
     /// Sizes and counts, enforced by the adapter before the broker sees a message.
     pub limits: Limits,
-    /// What not every broker can do.
+    /// The abilities that some brokers lack.
     pub supports: Supports,
 }
 
-/// What a receipt survives.
+/// The failures that a receipt survives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Durability {
     /// Nothing: it is in memory.
@@ -65,13 +65,13 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// What every broker takes: 1 MiB of payload, 1 KiB of key, 64 headers of 16 KiB in all.
+    /// The sizes that every broker takes: 1 MiB of payload, 1 KiB of key, 64 headers of 16 KiB in all.
     fn default() -> Self {
         Self { payload: 1 << 20, key: 1 << 10, headers: 64, header_bytes: 16 << 10 }
     }
 }
 
-/// What not every broker can do.
+/// The abilities that some brokers lack.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Supports {
     /// [`Broker::transactions`](crate::Broker::transactions).
@@ -91,7 +91,7 @@ impl Capabilities {
     ///
     /// # Errors
     /// [`PayloadTooLarge`](ErrorKind::PayloadTooLarge) or [`InvalidArgument`](ErrorKind::InvalidArgument), naming the
-    /// topic, what was found and what is allowed.
+    /// topic, the value found and the value allowed.
     pub fn check(&self, message: &Message, now: Timestamp) -> Result<()> {
         let Limits { payload, key, headers, header_bytes } = self.limits;
         let refuse = |kind, text: String| Err(Error::new(kind, "publish", text).of(&message.topic));

@@ -66,12 +66,13 @@ impl fmt::Display for Timestamp {
 
 /// Where the wall-clock time comes from. Tests and simulations bring their own.
 ///
-/// It may jump; whoever waits for a moment looks again after waking up.
+/// It may jump: a task that waits for a moment looks again after waking up.
 pub trait Clock: fmt::Debug + Send + Sync {
     /// Now, rounded down to the millisecond: the moment to judge by whether something is due.
     fn now(&self) -> Timestamp;
 
-    /// Now, rounded up to the millisecond: the moment to add a duration to, so that its end is not a fraction of a millisecond early.
+    /// Now, rounded up to the millisecond: the moment to add a duration to, so that its end is not a fraction of a
+    /// millisecond early.
     ///
     /// Unless a clock knows better, [`now`](Self::now) may have been cut short by anything less than a millisecond.
     fn now_rounded_up(&self) -> Timestamp {
@@ -105,22 +106,22 @@ pub struct CorrectedClock {
 }
 
 impl CorrectedClock {
-    /// A clock that shows what `base` shows, until it is corrected.
+    /// A clock that shows the time of `base`, until it is corrected.
     pub fn over(base: Arc<dyn Clock>) -> Self {
         Self { base, offset: Arc::default() }
     }
 
-    /// What the clock below shows.
+    /// The time that the clock below shows.
     pub fn uncorrected(&self) -> Timestamp {
         self.base.now()
     }
 
-    /// Adds so many milliseconds to what the clock below shows, from now on. Negative: the clock below is ahead.
+    /// Adds this many milliseconds to the time of the clock below, from now on. Negative: the clock below is ahead.
     pub fn correct(&self, millis: i64) {
         self.offset.store(millis, Ordering::Relaxed);
     }
 
-    /// How many milliseconds are added to what the clock below shows.
+    /// Number of milliseconds that are added to the time of the clock below.
     pub fn offset(&self) -> i64 {
         self.offset.load(Ordering::Relaxed)
     }

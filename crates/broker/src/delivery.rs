@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use crate::{Message, Partition};
 
-/// What a consumer is told.
+/// An event of a consumer.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event {
@@ -10,10 +10,10 @@ pub enum Event {
     Assigned(Vec<Assignment>),
     /// Messages, in order within each partition.
     Deliveries(Vec<Delivery>),
-    /// These partitions are wanted elsewhere. Take up nothing new of them, finish and settle what runs, then
-    /// [release](crate::Consumer::release) them. Whatever has not been released in time is [lost](Self::Lost).
+    /// These partitions are wanted elsewhere. Take up nothing new of them, finish and settle running work, then
+    /// [release](crate::Consumer::release) them. Partitions that are not released in time are [lost](Self::Lost).
     Revoking {
-        /// Which.
+        /// The partitions.
         partitions: Vec<Partition>,
         /// How much time there is.
         within: Duration,
@@ -34,14 +34,14 @@ pub struct Assignment {
 /// A message in the hands of a consumer, until it is settled.
 #[derive(Debug, Clone)]
 pub struct Delivery {
-    /// What was published.
+    /// The message as it was published.
     pub message: Message,
     /// The partition it came from; 0 on a shared topic.
     pub partition: Partition,
     /// Whether it may have been delivered before. Never `false` on a redelivery; it may be `true` on a first delivery
     /// where the broker cannot tell.
     pub redelivered: bool,
-    /// What to settle it with.
+    /// The token to settle it with.
     pub token: AckToken,
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 /// The result of a call to a broker.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong, doing what, to what, and the client's own error as the source.
+/// A failure: its kind, the operation, its object, and the client's own error as the source.
 ///
 /// Secrets never appear in it.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ struct Inner {
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
-/// The kinds of errors, and thereby what to do.
+/// The kinds of errors. The kind says whether to try again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -27,19 +27,19 @@ pub enum ErrorKind {
     Unauthorized,
     /// The topic or subscription does not exist. Final.
     NotFound,
-    /// It exists, and differs from what was asked for; or a file or server is of a kind that cannot be worked with. Final.
+    /// It exists, and differs from the request; or a file or server is of a kind that cannot be worked with. Final.
     Incompatible,
     /// The message is larger than the [limit](crate::Limits). Final.
     PayloadTooLarge,
     /// The request contradicts the contract. Final.
     InvalidArgument,
-    /// This broker declared that it cannot. Final.
+    /// This broker declared that it cannot do this. Final.
     Unsupported,
-    /// In a transaction: the state is not what was expected. Load again.
+    /// In a transaction: the state differs from the expectation. Load again.
     Conflict,
     /// In a transaction: a delivery to settle is no longer this consumer's. Stop: another owns it.
     Fenced,
-    /// The file is in use by somebody else. Final until they leave.
+    /// The file is in use by another process. Final until that leaves.
     Busy,
     /// Stored data is damaged. Final; nothing was touched.
     Corrupt,
@@ -89,12 +89,12 @@ impl Error {
         self.0.kind
     }
 
-    /// What was being done.
+    /// The operation that failed.
     pub fn operation(&self) -> &'static str {
         self.0.operation
     }
 
-    /// To which topic, subscription, file or address, where there is one.
+    /// The topic, subscription, file or address concerned, where there is one.
     pub fn subject(&self) -> Option<&str> {
         self.0.subject.as_deref()
     }

@@ -1,12 +1,12 @@
 use crate::{SubscriptionName, TopicName};
 
-/// Names the two together, in at most `most` bytes, as no other two are named: for what belongs to a subscription of a topic
-/// and has no place of its own in the broker's naming.
+/// Names the two together, in at most `most` bytes, as no other two are named: for objects of a subscription of a topic
+/// that have no place of their own in the broker's naming.
 ///
 /// A subscription's name may contain dots, and so may the topic's. Every part of the subscription but the first
 /// therefore begins with an underscore, which no first part does: `a` and `b.c` are `a.b._c`, `a.b` and `c` are
-/// `a.b.c`. What is too long for that is cut behind some of the topic's name, and gets a hash that begins with a dash, as no
-/// part of the others does.
+/// `a.b.c`. A name that is too long is cut behind some of the topic's name, and gets a hash that begins with a
+/// dash, as no part of the others does.
 ///
 /// ```
 /// use partitura_broker::{SubscriptionName, TopicName, joined};
@@ -50,7 +50,7 @@ mod tests {
         joined(&topic, &SubscriptionName::new(subscription).expect("a subscription"), most)
     }
 
-    /// Every legal name of up to so many characters, over an alphabet that has one of each sort.
+    /// Every legal name of up to `longest` characters, over an alphabet that has one of each sort.
     fn names(longest: usize) -> Vec<String> {
         let mut all = vec![String::new()];
         let mut last = all.clone();

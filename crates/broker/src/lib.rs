@@ -6,23 +6,24 @@
 //! # The model
 //!
 //! No broker keeps the order of a key through its own negative acknowledgement, and each has another idea of delay,
-//! dead letters and redelivery. All of them can keep order inside a partition with one active owner, and replay what
-//! was not settled, in order, when the owner dies. So this is what the contract asks for, and all that it asks for:
+//! dead letters and redelivery. All of them can keep order inside a partition with one active owner, and replay
+//! unsettled messages, in order, when the owner dies. The contract asks for this, and for no more:
 //!
 //! ```text
 //! topic ── P partitions ── one owner each, with an epoch ── settlement by token
 //! ```
 //!
 //! * **Topics** are [queues or streams](TopicKind), [ordered by key or shared](Ordering). They and their durable
-//!   [subscriptions](Subscription) are [declared](Broker::declare) together: what is published after that is promised
-//!   to each of the subscriptions.
+//!   [subscriptions](Subscription) are [declared](Broker::declare) together: each message that is published after that
+//!   is promised to each of the subscriptions.
 //! * **Partitions** are ours: [`partition_of`]`(key, P)`, the same on every broker. A message without a key may go to
 //!   any partition.
 //! * **Ownership.** At most one live consumer of an ordered subscription owns a partition. Each change of the owner
 //!   starts a new [epoch](Assignment::epoch), and a settlement from an older epoch is a counted no-op.
-//! * **Settlement.** A delivery is settled by its [`AckToken`], in any order, once what it asked for is done. There is
-//!   no negative acknowledgement: who wants to try again keeps the delivery and tries again. What was not settled when
-//!   its owner went away is delivered again, in order, flagged [`redelivered`](Delivery::redelivered).
+//! * **Settlement.** A delivery is settled by its [`AckToken`], in any order, once its message is handled. There is no
+//!   negative acknowledgement: a consumer that wants to try again keeps the delivery and tries again. Messages that
+//!   were unsettled when their owner went away are delivered again, in order, flagged
+//!   [`redelivered`](Delivery::redelivered).
 //! * **Delay** is a property of a message, [`not_before`](Message::not_before), on any topic. It joins the order of
 //!   its key when it falls due, and can be [cancelled](Producer::cancel) until then, where the broker can.
 //! * **Retry, dead letters, parking** are written once above this contract, in `partitura-lanes`.

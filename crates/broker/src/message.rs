@@ -13,7 +13,7 @@ use crate::{Partition, Timestamp, TopicName};
 pub struct Message {
     /// Where it goes, or where it came from.
     pub topic: TopicName,
-    /// Given by the sender and kept for ever, redelivery and republishing included: what to deduplicate by.
+    /// Given by the sender and kept for ever, redelivery and republishing included: for deduplication.
     ///
     /// Conformance: `id.edges`.
     pub id: MessageId,
@@ -31,9 +31,10 @@ pub struct Message {
     pub payload: Bytes,
     /// Not delivered before this moment; in the past or `None`: at once.
     ///
-    /// It joins the order of its key when it falls due. So delayed messages of a key come in the order in which they fall due
-    /// and, where two are due in the same millisecond, in the order in which they were published. This holds for messages
-    /// whose receipts came at least [`Delay::lateness`](crate::Delay::lateness) before the earlier of them is due.
+    /// It joins the order of its key when it falls due. So delayed messages of a key come in the order in which they
+    /// fall due and, where two are due in the same millisecond, in the order in which they were published. This holds
+    /// for messages whose receipts came at least [`Delay::lateness`](crate::Delay::lateness) before the earlier of them
+    /// is due.
     ///
     /// Conformance: `delay.never_early`, `delay.mixed`, `delay.joins_order`, `delay.due_order`, `delay.past_due`,
     /// `delay.same_tick`, `delay.consumer_absent`, `delay.survives_restart`, `delay.backlog`.
@@ -67,7 +68,7 @@ impl Message {
         self
     }
 
-    /// What it is [cancelled](crate::Producer::cancel) by; `None` where it is not delayed.
+    /// The identity by which it is [cancelled](crate::Producer::cancel); `None` if it is not delayed.
     pub fn delayed(&self) -> Option<Delayed> {
         let Self { topic, key, id, not_before, .. } = self;
         (*not_before).map(|not_before| Delayed { topic: topic.clone(), key: key.clone(), id: id.clone(), not_before })
@@ -79,7 +80,7 @@ impl Message {
     }
 }
 
-/// A message that waits for its moment, as it was published: all that it takes to find it again.
+/// A message that waits for its moment, as it was published: the values by which it is found again.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Delayed {
     /// Where it goes.
@@ -175,7 +176,7 @@ impl Headers {
     }
 }
 
-/// What the broker answered: the message is stored, as durably as [`Capabilities`](crate::Capabilities) say.
+/// The broker's confirmation: the message is stored, as durably as [`Capabilities`](crate::Capabilities) say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Receipt {
     /// Where it went; 0 on a shared topic.
@@ -187,8 +188,8 @@ pub struct Receipt {
 pub struct InboxAddress(Arc<str>);
 
 impl InboxAddress {
-    /// What makes an address its owner's alone: 32 hexadecimal digits that nobody guesses. Every adapter puts one into the
-    /// addresses that it gives out.
+    /// The part that makes an address its owner's alone: 32 hexadecimal digits that cannot be guessed. Every adapter
+    /// puts one into the addresses that it gives out.
     ///
     /// They come from the standard library's [`RandomState`], whose keys are the operating system's randomness.
     pub fn secret() -> String {
@@ -196,8 +197,8 @@ impl InboxAddress {
         format!("{:016x}{:016x}", half(), half())
     }
 
-    /// Whether this is what [`secret`](Self::secret) gives. An address is what some request said; before an adapter sends
-    /// a reply there, it takes the address apart, and checks this part with the rest.
+    /// Whether this is what [`secret`](Self::secret) gives. An address is what some request said; before an adapter
+    /// sends a reply there, it takes the address apart, and checks this part with the rest.
     pub fn is_secret(text: &str) -> bool {
         text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
     }

@@ -12,11 +12,11 @@ pub const MAX_NAME: usize = 180;
      beginning with a letter or digit"
 )]
 pub struct InvalidName {
-    /// What was to be named.
+    /// The kind of object that was to be named.
     pub what: &'static str,
-    /// The name, cut where it is far too long.
+    /// The name, cut if it is far too long.
     pub name: String,
-    /// What is wrong with it.
+    /// The rule that it breaks.
     pub reason: &'static str,
 }
 
@@ -39,7 +39,7 @@ macro_rules! name {
     ($(#[$doc:meta])* $type:ident, $what:literal) => {
         $(#[$doc])*
         ///
-        /// Up to [`MAX_NAME`] characters of `A–Z a–z 0–9 . _ -`, the first a letter or digit: what every broker takes.
+        /// Up to [`MAX_NAME`] characters of `A–Z a–z 0–9 . _ -`, the first a letter or digit: every broker takes these.
         #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct $type(Arc<str>);
 

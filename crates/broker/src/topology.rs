@@ -3,7 +3,7 @@ use crate::{Error, ErrorKind, Result, SubscriptionName, TopicName};
 /// Topics and their durable subscriptions, declared together.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Topology {
-    /// Create what is missing, or only verify.
+    /// Whether to create missing objects, or only to verify.
     pub mode: DeclareMode,
     /// The topics.
     pub topics: Vec<Topic>,
@@ -11,13 +11,13 @@ pub struct Topology {
     pub subscriptions: Vec<Subscription>,
 }
 
-/// What [`declare`](crate::Broker::declare) may do.
+/// The actions that [`declare`](crate::Broker::declare) may take.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum DeclareMode {
-    /// Create what is missing, verify what exists.
+    /// Create missing objects, verify existing ones.
     #[default]
     Create,
-    /// Create nothing: what is missing is an error.
+    /// Create nothing: a missing object is an error.
     Verify,
 }
 
@@ -26,13 +26,13 @@ pub enum DeclareMode {
 pub struct Topic {
     /// Its name.
     pub name: TopicName,
-    /// Who gets its messages.
+    /// The subscriptions that get its messages.
     pub kind: TopicKind,
     /// Whether keys have an order.
     pub ordering: Ordering,
 }
 
-/// Who gets the messages of a topic.
+/// The subscriptions that get the messages of a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TopicKind {
     /// Exactly one subscription; a message is gone once it is settled. For commands.
@@ -45,7 +45,7 @@ pub enum TopicKind {
 /// Whether, and how, a topic keeps order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ordering {
-    /// By key, in so many partitions. The number is fixed when the topic is declared, and verified afterwards.
+    /// By key, in this many partitions. The number is fixed when the topic is declared, and verified afterwards.
     ByKey {
         /// At least 1.
         partitions: u32,
@@ -101,7 +101,7 @@ impl Topology {
         self
     }
 
-    /// Adds a durable subscription to topics of this topology, or to such as were declared before.
+    /// Adds a durable subscription to topics of this topology, or to topics that were declared before.
     #[must_use]
     pub fn subscription(mut self, name: SubscriptionName, topics: impl IntoIterator<Item = TopicName>) -> Self {
         self.subscriptions.push(Subscription { name, topics: topics.into_iter().collect() });
@@ -115,7 +115,7 @@ impl Topology {
         self
     }
 
-    /// Checks what needs no broker: every adapter calls this first.
+    /// Checks the rules that need no broker: every adapter calls this first.
     ///
     /// # Errors
     /// [`InvalidArgument`](ErrorKind::InvalidArgument) naming the topic or subscription: no partitions, a topic twice

@@ -51,7 +51,7 @@ pub trait Transactions: Debug + Send + Sync {
     async fn scan(&self, range: ScanRange, limit: usize) -> Result<Vec<Entry>>;
 }
 
-/// What is committed together.
+/// The changes that are committed together.
 #[derive(Debug, Clone, Default)]
 pub struct Unit {
     /// Deliveries that are done.
@@ -75,13 +75,13 @@ pub struct Put {
     pub space: Space,
     /// The key.
     pub key: Bytes,
-    /// What must hold for the unit to be committed.
+    /// The condition for the unit to be committed.
     pub expect: Expect,
     /// The new value; `None` removes the key.
     pub value: Option<Bytes>,
 }
 
-/// What must hold of a key before it is written.
+/// The condition on a key before it is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expect {
     /// Nothing.
@@ -115,7 +115,7 @@ impl ScanRange {
         Self { space, from, to }
     }
 
-    /// The same range without the keys up to `key`, which is how one reads on.
+    /// The same range without the keys up to `key`, to read on behind it.
     #[must_use]
     pub fn after(mut self, key: &[u8]) -> Self {
         self.from = [key, &[0]].concat().into();

@@ -3,7 +3,8 @@ use std::ops::Deref;
 
 use partitura_broker::Delivery;
 
-/// What a handler gets: up to [`LaneOptions::batch`](crate::LaneOptions::batch) messages of one key, oldest first.
+/// The messages for one call of a handler: up to [`LaneOptions::batch`](crate::LaneOptions::batch) messages of one key,
+/// oldest first.
 ///
 /// Never empty. A single message, the usual case, costs no allocation.
 #[derive(Clone)]

@@ -12,14 +12,14 @@ use crate::headers::{MARKER, PARKED};
 use crate::subscription_topics::admin;
 use crate::{DeadLetter, SubscriptionTopics, core};
 
-/// How long to wait for the letters while another looks at them.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// How many letters are looked at in one go.
+/// How long to wait for the letters while another process looks at them.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// Number of letters that are looked at in one go.
 const REACH: usize = 100_000;
 
 /// The dead letters of a subscription: to look at, to send again, to throw away.
 ///
-/// One at a time: who comes while another is at work waits.
+/// One user at a time: a second one waits until the first is done.
 #[derive(Debug, Clone)]
 pub struct DeadLetters {
     broker: Arc<dyn Broker>,
@@ -29,13 +29,13 @@ pub struct DeadLetters {
     max_redrives: u32,
 }
 
-/// What became of a [redrive](DeadLetters::redrive).
+/// The result of a [redrive](DeadLetters::redrive).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Redriven {
-    /// So many are on their way again.
+    /// Number of letters that are on their way again.
     pub redriven: usize,
-    /// So many were meant too, and have been redriven too often already. They stay where they are.
+    /// Number of chosen letters that have been redriven too often already. They stay where they are.
     pub too_often: usize,
 }
 
@@ -74,7 +74,7 @@ impl DeadLetters {
     ///
     /// # Errors
     /// [`NotFound`](ErrorKind::NotFound): the subscription was not declared. [`Timeout`](ErrorKind::Timeout): another
-    /// has been looking at the letters for 30 s. Those of the connection.
+    /// process has been looking at the letters for 30 s. Those of the connection.
     ///
     /// # Cancel safety
     /// Safe.
@@ -91,11 +91,11 @@ impl DeadLetters {
         Ok(letters)
     }
 
-    /// Sends the letters that `choose` wants to their topic again, oldest first, and removes each when that is confirmed.
-    /// Those of a key stay in order.
+    /// Sends the letters that `choose` wants to their topic again, oldest first, and removes each when that is
+    /// confirmed. Those of a key stay in order.
     ///
-    /// The messages keep their ids, keys, headers and payloads; the header [`REDRIVEN`](crate::headers::REDRIVEN) counts.
-    /// What has been redriven [too often](Self::max_redrives) is left alone, and counted in the result.
+    /// The messages keep their ids, keys, headers and payloads; the header [`REDRIVEN`](crate::headers::REDRIVEN)
+    /// counts. A letter that has been redriven [too often](Self::max_redrives) stays, and is counted in the result.
     ///
     /// # Errors
     /// As [`list`](Self::list), and those of publishing: the letters concerned stay.
@@ -220,8 +220,8 @@ impl Reader {
     /// Some letters; `None`: those were all.
     async fn next(&mut self) -> Result<Option<Vec<DeadLetter>>> {
         while !self.over {
-            let Ok(event) = timeout(PATIENCE, self.consumer.next()).await else {
-                let message = format!("somebody else has been looking at them for {PATIENCE:?}; try again later");
+            let Ok(event) = timeout(READ_TIMEOUT, self.consumer.next()).await else {
+                let message = format!("another process has been looking at them for {READ_TIMEOUT:?}; try again later");
                 return Err(Error::new(ErrorKind::Timeout, "read dead letters", message).of(&self.source));
             };
             match event? {
@@ -232,7 +232,7 @@ impl Reader {
                     }
                 }
                 Event::Revoking { .. } | Event::Lost(_) => {
-                    let message = "somebody else began to look at them; try again";
+                    let message = "another process began to look at them; try again";
                     return Err(Error::new(ErrorKind::Timeout, "read dead letters", message).of(&self.source));
                 }
                 _ => {}

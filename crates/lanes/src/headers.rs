@@ -18,13 +18,13 @@ pub const DEAD_AT: &str = "partitura-dead-at";
 pub const DEAD_ID: &str = "partitura-dead-id";
 /// On a message that was redriven, and on its dead letter should it fail again: how often, in decimal.
 pub const REDRIVEN: &str = "partitura-redriven";
-/// On a parked message: what its lane has to know, as `place attempts term retry-at topic`.
+/// On a parked message: its place and state for its lane, as `place attempts term retry-at topic`.
 pub const PARKED: &str = "partitura-parked";
 /// On a message that only shows how far a reader has come; its value names the reader.
 pub const MARKER: &str = "partitura-marker";
 /// The media type of the payload, as in HTTP.
 pub const CONTENT_TYPE: &str = "content-type";
 
-/// What a dead letter has in addition to the headers of its message, [`REDRIVEN`] apart.
+/// The headers of a dead letter in addition to those of its message, without [`REDRIVEN`].
 pub(crate) const DEAD: [&str; 8] =
     [DEAD_REASON, DEAD_ERROR, DEAD_ATTEMPTS, DEAD_TOPIC, DEAD_PARTITION, DEAD_SUBSCRIPTION, DEAD_AT, DEAD_ID];

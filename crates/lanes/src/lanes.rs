@@ -16,7 +16,7 @@ use crate::{Handler, LaneOptions, SubscriptionTopics};
 /// * **Memory** is bounded by [`LaneOptions::credit`]; the broker keeps the rest.
 /// * **Settlement** follows the work: after [`Outcome::Done`](crate::Outcome::Done), or when the dead letter is
 ///   confirmed. Never before.
-/// * **Delay.** What a broker delivers too early is held until it is due by [`LaneOptions::clock`].
+/// * **Delay.** A message that a broker delivers too early is held until it is due by [`LaneOptions::clock`].
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -90,13 +90,13 @@ impl<H: Handler> Lanes<H> {
     /// Runs until `shutdown` is ready; then takes up nothing new, lets running handlers finish for
     /// [`LaneOptions::drain_within`], settles, and leaves the subscription.
     ///
-    /// What was received and not begun is left to the next consumer, as if it had never come.
+    /// Messages that were received and not begun are left to the next consumer, as if they had never come.
     ///
     /// # Errors
     /// A final error of the consumer. Retryable ones are logged and waited out, with a growing pause.
     ///
     /// # Cancel safety
-    /// Dropping the future is a crash: running handlers are dropped, and what is unsettled is delivered to another.
+    /// Dropping the future is a crash: running handlers are dropped, and unsettled messages are delivered to another.
     pub async fn run_until(self, shutdown: impl Future<Output = impl Sized> + Send) -> Result<()> {
         let Self { consumer, producer, capabilities, source, options, handler } = self;
         Driver::new(consumer, producer, &capabilities, &source, &options, handler)?.run_until(shutdown).await

@@ -8,7 +8,7 @@ use crate::headers::{
     REDRIVEN,
 };
 
-/// How much of a reason or an error is kept, in bytes: headers are small on every broker.
+/// Number of bytes of a reason or an error that are kept: headers are small on every broker.
 const TEXT: usize = 1_024;
 
 /// A message that was given up.
@@ -25,7 +25,7 @@ pub struct DeadLetter {
     pub attempts: u32,
     /// Where it came from.
     pub partition: Partition,
-    /// Who gave it up.
+    /// The subscription that gave it up.
     pub subscription: String,
     /// When.
     pub at: Timestamp,
@@ -50,8 +50,8 @@ pub struct GivenUp {
 }
 
 impl DeadLetter {
-    /// The letter of `message`, to be published by a handler that gives it up itself, together with something else. `None` for
-    /// a broadcast, which has no dead letters.
+    /// The letter of `message`, to be published by a handler that gives it up itself, together with something else.
+    /// `None` for a broadcast, which has no dead letters.
     ///
     /// Reason and error are cut so that the headers stay within `limits`.
     ///
@@ -72,7 +72,7 @@ impl DeadLetter {
         &self.message.id
     }
 
-    /// Reads a letter. What was written to the topic by somebody else has "unknown" for what it does not say.
+    /// Reads a letter. A message that another program wrote to the topic has "unknown" for each missing text.
     pub(crate) fn read(mut message: Message, source: &TopicName, token: AckToken) -> Self {
         let text = |name: &str| message.headers.get_str(name).map(str::to_owned);
         let number = |name: &str| message.headers.get_str(name).and_then(|text| text.parse::<u64>().ok());
@@ -94,7 +94,7 @@ impl DeadLetter {
     }
 }
 
-/// The letter of a message that is given up. A letter always fits: it leaves out what there is no room for.
+/// The letter of a message that is given up. A letter always fits: it leaves out headers for which there is no room.
 pub(crate) fn write(
     mut message: Message,
     dead: TopicName,

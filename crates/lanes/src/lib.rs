@@ -1,8 +1,8 @@
-//! What is written once above the contract of [`partitura_broker`]: lanes per key, retry, parking, dead letters, typed
-//! topics.
+//! Messaging above the contract of [`partitura_broker`], written once for all brokers: lanes for keys, retry, parking,
+//! dead letters, typed topics.
 //!
-//! Every broker gives us partitions with one owner each, and a replay of what was not settled. This crate makes of it
-//! what a service wants: the messages of a key are handled one after another, in order, each until it is done; a slow
+//! Every broker gives us partitions with one owner each, and a replay of unsettled messages. This crate adds the rules
+//! that a service wants: the messages of a key are handled one after another, in order, each until it is done; a slow
 //! or failing key never holds up another; and nothing is settled before it is done.
 //!
 //! ```text
@@ -13,11 +13,11 @@
 //!                                            └─────► held too long: parked, resumes from there first, in order
 //! ```
 //!
-//! There are two floors:
+//! There are two levels:
 //!
 //! * [`Lanes`] runs a [`Handler`] over one [`Consumer`](partitura_broker::Consumer), on bytes. The workflow engine is
 //!   built on it.
-//! * [`Messaging`] gives typed queues and streams, for whoever wants messaging alone:
+//! * [`Messaging`] gives typed queues and streams, for messaging without workflows:
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -51,8 +51,8 @@
 //!
 //! *At least once*: a message is settled after its handler was done with it, or after the broker confirmed its dead
 //! letter. *In order*: per subscription and key, at most one message is with a handler, and first runs follow the order
-//! of the broker. *Bounded*: what is in memory is what the consumer's [credit](partitura_broker::Credit) allows, and a
-//! few words for each parked key.
+//! of the broker. *Bounded*: memory holds as many messages as the consumer's [credit](partitura_broker::Credit)
+//! allows, and a few words for each parked key.
 
 mod batch;
 mod core;

@@ -23,7 +23,7 @@ pub struct LaneOptions {
     pub batch: NonZeroUsize,
     /// When to try again, and when to give up.
     pub retry: Retry,
-    /// Whether what is held too long is parked.
+    /// Whether messages that are held too long are parked.
     pub parking: bool,
     /// How long a message is held before it is parked; `None`: a third of what the broker allows, 5 minutes at most.
     pub hold: Option<Duration>,
@@ -31,19 +31,21 @@ pub struct LaneOptions {
     pub behind: usize,
     /// How much may be held unsettled. With parking at least 8 messages for each partition.
     pub credit: Credit,
-    /// How long a partition that goes elsewhere may be held to finish what runs.
+    /// How long a partition that goes elsewhere may be held to finish running handlers.
     pub revoke_within: Duration,
-    /// How long a shutdown waits for what runs. What is not finished then is dropped, and delivered to another.
+    /// How long a shutdown waits for running handlers. The rest is dropped, and its messages are delivered to another
+    /// consumer.
     pub drain_within: Duration,
     /// Where the wall-clock time comes from; only delays need it.
     pub clock: Arc<dyn Clock>,
-    /// Decides about jitter; `None`: the system's randomness does.
+    /// The seed of jitter; `None`: the system's randomness.
     pub seed: Option<u64>,
 }
 
 impl Default for LaneOptions {
-    /// 64 batches of one message at once, up to 10 attempts of which the second comes after 100 ms, no parking, 100 behind a failing one, the default
-    /// [`Credit`], 10 s for a hand-over and 30 s for a shutdown, the system's clock.
+    /// 64 batches of one message at once, up to 10 attempts of which the second comes after 100 ms, no parking, 100
+    /// messages behind a failing one, the default [`Credit`], 10 s for a hand-over and 30 s for a shutdown, the
+    /// system's clock.
     fn default() -> Self {
         let of = |n| NonZeroUsize::new(n).unwrap_or(NonZeroUsize::MIN);
         Self {
@@ -84,7 +86,8 @@ impl LaneOptions {
         self
     }
 
-    /// Sets whether what is held too long is parked. The [source](crate::SubscriptionTopics) must have been declared with parking.
+    /// Sets whether messages that are held too long are parked. The [topics](crate::SubscriptionTopics) must have been
+    /// declared with parking.
     #[must_use]
     pub fn parking(mut self, on: bool) -> Self {
         self.parking = on;
@@ -119,7 +122,7 @@ impl LaneOptions {
         self
     }
 
-    /// Sets how long a shutdown waits for what runs.
+    /// Sets how long a shutdown waits for running handlers.
     #[must_use]
     pub fn drain_within(mut self, limit: Duration) -> Self {
         self.drain_within = limit;
@@ -133,7 +136,7 @@ impl LaneOptions {
         self
     }
 
-    /// Sets what decides about jitter, for lanes that do the same each time.
+    /// Sets the seed of jitter, for lanes that do the same each time.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);

@@ -6,19 +6,19 @@ use partitura_broker::{
 
 use crate::LaneOptions;
 
-/// What the names of topics end in that lanes keep for a subscription.
+/// The last parts of the names of topics that lanes keep for a subscription.
 const PARKING: &str = "parking";
 const DEAD: &str = "dead";
 
-/// Where messages come from: a subscription, its topic, and the topics that go with them.
+/// A subscription, its topic, and the topics beside it that lanes keep.
 ///
 /// | topic | what for |
 /// |---|---|
-/// | `<topic>.<subscription>.parking` | what was held too long; partitioned as the topic, and owned together with it |
-/// | `<topic>.<subscription>.dead` | what was given up; one partition, read by the subscription `admin` |
+/// | `<topic>.<subscription>.parking` | messages held too long; partitioned as the topic, and owned together with it |
+/// | `<topic>.<subscription>.dead` | messages given up; one partition, read by the subscription `admin` |
 ///
-/// However the names of topic and subscription are made, and however long they are, no two have the same topics beside them:
-/// [`joined`] says how.
+/// No two subscriptions share these topics, whatever the names of topic and subscription are, and however long:
+/// see [`joined`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SubscriptionTopics {
     topic: TopicName,
@@ -32,8 +32,8 @@ impl SubscriptionTopics {
         Self { topic, subscription: Some(subscription), ordering }
     }
 
-    /// Everything published to the stream `topic` from now on, not durable. There are no dead letters: what is given up
-    /// is logged and dropped.
+    /// Everything published to the stream `topic` from now on, not durable. There are no dead letters: a message that
+    /// is given up is logged and dropped.
     pub fn broadcast(topic: TopicName) -> Self {
         Self { topic, subscription: None, ordering: Ordering::Shared }
     }
@@ -129,7 +129,7 @@ impl SubscriptionTopics {
     }
 }
 
-/// Whether a topic has a name that only those have that lanes keep.
+/// Whether a topic has a name that is reserved for the topics that lanes keep.
 pub(crate) fn is_reserved(topic: &TopicName) -> bool {
     topic.as_str().rsplit_once('.').is_some_and(|(_, last)| last == PARKING || last == DEAD)
 }

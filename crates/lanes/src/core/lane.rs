@@ -8,7 +8,7 @@ use super::model::Death;
 use super::ranges::Ranges;
 use crate::Batch;
 
-/// The messages of one key, in the order in which they are run: `current`, then what is parked, then `main`.
+/// The messages of one key, in the order in which they are run: `current`, then the parked ones, then `main`.
 #[derive(Debug, Default)]
 pub(super) struct Lane {
     /// Distinguishes this lane from those that had its index before.

@@ -1,10 +1,10 @@
-//! Markers in the parking topic: how an owner learns what is parked, and what former owners wrote too late.
+//! Markers in the parking topic: how an owner learns which messages are parked, and which former owners wrote too late.
 //!
 //! At the beginning of its term an owner publishes a marker to the partition. When it comes back, everything that was
-//! parked before is in memory, or known. The marker is kept, unsettled, for the whole term: whatever an earlier owner
-//! writes behind it came too late. That owner could not settle it at its old place any more, from where it comes again;
-//! so the late copy is void. A successor sees the marker too, and judges alike. An older marker is settled when a newer
-//! one has come back, and not before what was void between them is settled for good.
+//! parked before is in memory, or known. The marker is kept, unsettled, for the whole term: a message that an earlier
+//! owner writes behind it came too late. That owner could not settle the message at its old place any more, from where
+//! it comes again; so the late copy is void. A successor sees the marker too, and judges alike. An older marker is
+//! settled when a newer one has come back, and not before the void messages between them are settled for good.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ pub(super) struct KeptMarker {
 }
 
 impl Markers {
-    /// Whether what this term wrote is void, if it comes now.
+    /// Whether messages that this term wrote are void, if they come now.
     pub(super) fn voids(&self, term: u64) -> bool {
         !self.kept.is_empty() && self.kept.iter().all(|kept| kept.term != term)
     }

@@ -1,7 +1,7 @@
 //! The state of the lanes of one consumer: a machine without I/O, clock or runtime.
 //!
-//! Each event is a call of a method of [`Core`]. The work that it makes necessary is taken out afterwards: batches to run
-//! one by one, and everything else as one value, [`Actions`]. Time is given with every call.
+//! Each event is a call of a method of [`Core`]. The work that it makes necessary is taken out afterwards: batches to
+//! run one by one, and everything else as one value, [`Actions`]. Time is given with every call.
 //!
 //! The state is divided into parts, each with fields of its own: lanes, schedule, early messages, partitions with their
 //! markers, parked messages, work under way. The transitions, in the files below, use the parts by their methods.

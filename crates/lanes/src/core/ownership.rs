@@ -14,14 +14,14 @@ const PAUSE: std::time::Duration = std::time::Duration::from_millis(500);
 impl Core {
     /// The partition is ours from now on.
     pub(crate) fn assigned(&mut self, partition: Partition, now: Now) {
-        // A new term: what was kept of an older one means nothing.
+        // A new term: messages of an older one mean nothing.
         if self.partitions.contains(partition.0) {
             self.lost(partition, now);
         }
         self.begin_term(partition.0, now);
     }
 
-    /// Nothing of it may be begun any more; it is released when what runs has finished.
+    /// Nothing of it may be begun any more; it is released when all running work has finished.
     pub(crate) fn revoking(&mut self, partition: Partition) {
         if let Some(owned) = self.partitions.get_mut(partition) {
             owned.revoke();
@@ -61,7 +61,7 @@ impl Core {
         }
     }
 
-    /// A marker came back. If it is ours, everything parked in the partition is known.
+    /// A marker came back. If it is ours, all parked messages of the partition are known.
     pub(super) fn marker_returned(&mut self, term: u64, token: AckToken, now: Now) {
         let Some(owned) = self.partitions.get_mut(token.partition) else { return };
         let (is_ours, is_learning) = (owned.term() == term, owned.is_learning());
@@ -115,7 +115,7 @@ impl Core {
 
     fn release_if_quiet(&mut self, partition: u32) {
         if self.partitions.is_releasable(partition) {
-            // What was prefetched goes to the successor, as if it had never come.
+            // Prefetched messages go to the successor, as if they had never come.
             self.lost(Partition(partition), Now::default());
             self.actions.released.push(Partition(partition));
         }

@@ -35,7 +35,7 @@ impl Core {
         self.end_work(partition);
     }
 
-    /// Parks what waits behind a failing message, if it is too much.
+    /// Parks the messages that wait behind a failing one, if there are too many.
     pub(super) fn park_if_too_many(&mut self, index: u32, now: Now) {
         let Some(parking) = &self.settings.parking else { return };
         let lane = &self.lanes[index];
@@ -44,7 +44,7 @@ impl Core {
         }
     }
 
-    /// Parks what is held too long, and makes room.
+    /// Parks messages that are held too long, and makes room.
     pub(super) fn sweep(&mut self, now: Now) {
         let Some(parking) = self.parking_at_work() else { return };
         let hold = parking.hold;
@@ -111,7 +111,7 @@ impl Core {
         }
     }
 
-    /// Parks what came from the topic, and with `all` the head and the parked messages in memory as well.
+    /// Parks the messages from the topic, and with `all` the head and the parked messages in memory as well.
     fn park(&mut self, index: u32, all: bool, now: Now) {
         let lane = &self.lanes[index];
         if lane.stale || lane.moving > 0 || !self.partitions.is_open(lane.partition) || self.work.is_draining() {

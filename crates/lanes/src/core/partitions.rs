@@ -23,7 +23,7 @@ pub(super) struct Owned {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PartitionState {
-    /// What is parked is not known yet: the marker of this term is awaited.
+    /// The parked messages are not known yet: the marker of this term is awaited.
     Learning,
     /// Lanes run.
     Open,
@@ -85,12 +85,12 @@ impl Partitions {
         self.0.get(&partition).is_some_and(|owned| owned.state == PartitionState::Revoking && owned.busy == 0)
     }
 
-    /// Whether what this term parked comes too late.
+    /// Whether messages that this term parked come too late.
     pub(super) fn is_void(&self, partition: u32, term: u64) -> bool {
         self.0.get(&partition).is_some_and(|owned| owned.markers.voids(term))
     }
 
-    /// Whether what is parked in the partition is being learned, and may be parked anew meanwhile.
+    /// Whether the parked messages of the partition are being learned, and may be parked anew meanwhile.
     pub(super) fn learns_behind_marker(&self, partition: u32) -> bool {
         self.is_learning(partition) && self.0.get(&partition).is_some_and(|owned| owned.markers.is_confirmed())
     }

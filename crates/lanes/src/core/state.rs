@@ -61,7 +61,7 @@ impl Core {
         }
     }
 
-    /// Time has passed: wakes what waited for it.
+    /// Time has passed: wakes lanes and messages that waited for it.
     pub(crate) fn tick(&mut self, now: Now) {
         while let Some(id) = self.schedule.pop_due(now.steady) {
             if let Some(lane) = self.lanes.find(id) {

@@ -69,8 +69,8 @@ impl Core {
     }
 }
 
-/// The label of a message of `topic` that is put into the parking topic from outside: it has no place of its own, and is
-/// handled as if it came from its topic now.
+/// The label of a message of `topic` that is put into the parking topic from outside: it has no place of its own, and
+/// is handled as if it came from its topic now.
 pub(crate) fn unplaced(topic: &TopicName) -> String {
     Label { place: 0, attempts: 0, term: 0, retry_at: 0, topic: topic.clone() }.to_string()
 }

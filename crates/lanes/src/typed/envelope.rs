@@ -1,7 +1,7 @@
 use bytes::Bytes;
 use partitura_broker::{Delivery, Headers, Message, MessageId, Partition};
 
-/// A payload, and what came with it. A handler that wants more than the payload takes this.
+/// A payload with its message and attempt. A handler that wants more than the payload takes this.
 ///
 /// ```
 /// # async fn ship(order: String) -> Result<(), std::io::Error> { Ok(()) }
@@ -38,7 +38,7 @@ impl<T> Envelope<T> {
         self.payload
     }
 
-    /// Unique for ever, and the same whenever the message comes again: what to deduplicate by.
+    /// Unique for ever, and the same whenever the message comes again: for deduplication.
     pub fn id(&self) -> &MessageId {
         &self.message.id
     }

@@ -9,10 +9,10 @@ use super::publish::JSON;
 use crate::headers::CONTENT_TYPE;
 use crate::{Batch, Handler, Outcome};
 
-/// What a handler may return: `Result<(), E>` with any error that can be shown, or an [`Outcome`] for those who want to
-/// say more.
+/// The results that a handler may return: `Result<(), E>` with any error that can be shown, or an [`Outcome`], which
+/// says more.
 pub trait IntoOutcome {
-    /// What becomes of the message.
+    /// The outcome for the message.
     fn into_outcome(self) -> Outcome;
 }
 
@@ -34,7 +34,7 @@ impl IntoOutcome for Outcome {
 
 /// A function that takes messages of type `T`: the payload alone, or its [`Envelope`].
 ///
-/// `A` is what it takes, and is inferred: write the type of the argument, as in `|order: Order| …`.
+/// `A` is the type of its argument, and is inferred: write the type of the argument, as in `|order: Order| …`.
 pub trait MessageFn<T, A>: Send + Sync + 'static {
     /// Calls it.
     fn call(&self, envelope: Envelope<T>) -> impl Future<Output = Outcome> + Send;
@@ -64,7 +64,7 @@ where
 
 /// A typed function as a [`Handler`]: decodes, calls, answers.
 ///
-/// What cannot be decoded becomes a dead letter at once.
+/// A message that cannot be decoded becomes a dead letter at once.
 pub struct TypedHandler<T, A, F> {
     function: F,
     types: std::marker::PhantomData<fn(T, A)>,

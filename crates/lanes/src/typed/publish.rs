@@ -16,9 +16,9 @@ pub(super) const JSON: &str = "application/json";
 ///
 /// # Errors
 /// When awaited: those of [`Producer::publish`](partitura_broker::Producer::publish), and
-/// [`InvalidArgument`](ErrorKind::InvalidArgument) when the payload cannot be written as JSON that decodes to the same value. After
-/// [`OutcomeUnknown`](ErrorKind::OutcomeUnknown) publish it again with the same [id](Self::id), which whoever receives it
-/// can deduplicate by.
+/// [`InvalidArgument`](ErrorKind::InvalidArgument) when the payload cannot be written as JSON that decodes to the same
+/// value. After [`OutcomeUnknown`](ErrorKind::OutcomeUnknown) publish it again with the same [id](Self::id), by which a
+/// receiver can deduplicate.
 ///
 /// # Cancel safety
 /// Dropping the future leaves the outcome unknown. It never reorders a key.

@@ -39,7 +39,7 @@ impl<T> Subscriber<T> {
         self
     }
 
-    /// Sets how much may be received and not be done.
+    /// Sets how much may be received and not settled.
     pub fn credit(mut self, credit: Credit) -> Self {
         self.options = self.options.credit(credit);
         self
@@ -65,8 +65,8 @@ impl<T> Subscriber<T> {
 
     /// Handles each message with a function of its payload, or of its [`Envelope`](super::Envelope).
     ///
-    /// An error is tried again as the [policy](Self::retry) says; then the message becomes a dead letter. What is not
-    /// JSON of the right shape becomes one at once.
+    /// An error is tried again as the [policy](Self::retry) says; then the message becomes a dead letter. A message
+    /// that is not JSON of the right shape becomes one at once.
     pub fn process<A: 'static, F: MessageFn<T, A>>(self, function: F) -> Processing<T, TypedHandler<T, A, F>>
     where
         T: DeserializeOwned + Send + 'static,
@@ -75,7 +75,7 @@ impl<T> Subscriber<T> {
     }
 }
 
-/// A subscription and what is done with its messages.
+/// A subscription and the handler of its messages.
 #[must_use = "nothing is consumed before `run_until(…)` is awaited"]
 pub struct Processing<T, H> {
     subscriber: Subscriber<T>,
@@ -89,14 +89,15 @@ impl<T, H: Handler> Processing<T, H> {
     /// Those of [`Lanes::open`] and [`Lanes::run_until`].
     ///
     /// # Cancel safety
-    /// Dropping the future is a crash: what is unsettled is delivered to another.
+    /// Dropping the future is a crash: unsettled messages are delivered to another consumer.
     pub async fn run_until(self, shutdown: impl Future<Output = impl Sized> + Send) -> Result<()> {
         let Subscriber { topic, subscription, options, .. } = self.subscriber;
         let source = match &subscription {
             Some(subscription) => topic.source(subscription)?,
             None => SubscriptionTopics::broadcast(topic.name.clone()),
         };
-        // One by one: the function takes one, and what is done must not be run again because another failed.
+        // One by one: the function takes one message, and a message that is done must not run again because another
+        // failed.
         let options = options.batch(1);
         Lanes::open(&*topic.connection.broker, source, options, self.handler).await?.run_until(shutdown).await
     }

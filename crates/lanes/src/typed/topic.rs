@@ -39,7 +39,7 @@ impl<T> TopicBuilder<T> {
         }
     }
 
-    /// Ordered by key, in so many partitions: as many consumers share the work at most. Fixed for ever.
+    /// Ordered by key, in this many partitions: at most as many consumers share the work. Fixed for ever.
     #[must_use]
     pub fn partitions(mut self, partitions: u32) -> Self {
         self.ordering = Ordering::ByKey { partitions };
@@ -60,14 +60,14 @@ impl<T> TopicBuilder<T> {
         self
     }
 
-    /// Whether messages that are held too long are parked. All who use the subscription have to agree.
+    /// Whether messages that are held too long are parked. All users of the subscription have to agree.
     #[must_use]
     pub fn parking(mut self, on: bool) -> Self {
         self.parking = on;
         self
     }
 
-    /// Creates nothing: what is missing is an error.
+    /// Creates nothing: a missing object is an error.
     #[must_use]
     pub fn verify_only(mut self) -> Self {
         self.mode = DeclareMode::Verify;
@@ -86,7 +86,7 @@ impl<T> TopicBuilder<T> {
     pub async fn declare(self) -> Result<Topic<T>> {
         let name = TopicName::new(&self.name)?;
         if self.kind == TopicKind::Queue && self.subscriptions.is_empty() {
-            let message = "a queue needs its subscription, lest messages go nowhere: add .subscription(\"…\")";
+            let message = "a queue without a subscription would drop its messages: add .subscription(\"…\")";
             return Err(Error::new(ErrorKind::InvalidArgument, "declare", message).of(&name));
         }
         if is_reserved(&name) {
@@ -120,7 +120,7 @@ impl<T> Topic<T> {
         &self.declared.name
     }
 
-    /// Consumes a durable subscription of the topic, together with all others who do.
+    /// Consumes a durable subscription of the topic, together with all its other consumers.
     pub fn subscribe(&self, subscription: impl Into<String>) -> Subscriber<T> {
         Subscriber::new(self.declared.clone(), Some(subscription.into()))
     }
@@ -132,8 +132,8 @@ impl<T> Topic<T> {
 
     /// The dead letters of a subscription.
     ///
-    /// Letters of a stream are redriven through the subscription's parking topic, where it has one: no other subscription
-    /// gets them again.
+    /// Letters of a stream are redriven through the subscription's parking topic, where it has one: no other
+    /// subscription gets them again.
     ///
     /// # Errors
     /// [`InvalidArgument`](ErrorKind::InvalidArgument): such a name is not allowed.
@@ -148,7 +148,7 @@ impl<T> Topic<T> {
 impl<T: Serialize + DeserializeOwned> Topic<T> {
     /// Publishes a message: awaits its confirm. Without a [key](Publish::key) it has no order.
     ///
-    /// Its payload decodes to the same value, or is refused: see [`partitura_codec`].
+    /// A payload that would not decode to the same value is refused: see [`partitura_codec`].
     ///
     /// ```no_run
     /// # async fn example(orders: partitura_lanes::Topic<String>) -> Result<(), partitura_broker::Error> {

@@ -60,7 +60,7 @@ async fn a_dead_letter_is_its_message_byte_for_byte_and_says_what_happened() {
     assert!(letter.at.as_millis() > 1_600_000_000_000);
     assert_eq!(letters(&world).list(10).await.unwrap().len(), 1, "to list takes nothing away");
 
-    // What is on the wire, for whoever reads the topic without us.
+    // The message on the wire, for programs that read the topic without us.
     let dead = world.source.dead_topic().unwrap().unwrap();
     let options = ConsumerOptions::new("admin".parse().unwrap(), [dead]);
     let mut consumer = world.broker.consumer(options).await.unwrap();

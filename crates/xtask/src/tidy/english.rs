@@ -26,9 +26,7 @@ const PENDING: &[&str] = &[
     "adapters/kafka/",
     "adapters/nats/",
     "adapters/rabbitmq/",
-    "crates/broker/",
     "crates/engine/",
-    "crates/lanes/",
     "crates/partitura/",
     "crates/workflow/",
     "docs/brokers/nats.md",
@@ -121,14 +119,15 @@ mod tests {
 
     #[test]
     fn a_pending_directory_without_the_words_is_to_leave_the_list() {
+        let Some(within) = PENDING.first() else { return };
         let with = |text: &str| Repository {
-            files: [("crates/lanes/src/lib.rs".to_owned(), text.to_owned())].into(),
+            files: [(format!("{within}lib.rs"), text.to_owned())].into(),
             ..Repository::default()
         };
         assert_eq!(check(&with("//! Whoever waits.")), []);
         let done = check(&with("//! The caller that waits."));
         assert_eq!(done.len(), 1, "{done:?}");
-        assert_eq!(done[0].place, "crates/lanes/");
+        assert_eq!(done[0].place, *within);
     }
 
     #[test]
