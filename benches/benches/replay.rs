@@ -64,7 +64,7 @@ fn history<W: Workflow<Input = u32>>() -> Vec<Event> {
             rules: RULES,
         })),
     );
-    let (mut execution, turn) = Execution::start(&Definition::of::<W>(), started.clone()).expect("it starts");
+    let (mut execution, turn) = Execution::start(&Definition::for_workflow::<W>(), started.clone()).expect("it starts");
     let mut history = vec![started];
     history.extend(turn.events);
     for seq in 1..=TASKS {
@@ -84,7 +84,7 @@ fn replays<W: Workflow<Input = u32>>(criterion: &mut Criterion, shape: &str) {
     let history = history::<W>();
     let stored: Vec<String> =
         history.iter().map(|event| serde_json::to_string(event).expect("events are data")).collect();
-    let definition = Definition::of::<W>();
+    let definition = Definition::for_workflow::<W>();
     let mut group = criterion.benchmark_group(format!("{shape} of {TASKS} tasks"));
     group.throughput(Throughput::Elements(history.len() as u64)).sample_size(20);
     group.bench_function("decode", |bencher| {

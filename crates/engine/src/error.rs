@@ -144,7 +144,7 @@ pub enum WorkflowError<E> {
 }
 
 impl<E: DeserializeOwned> WorkflowError<E> {
-    pub(crate) fn of(failure: Failure) -> Self {
+    pub(crate) fn from_failure(failure: Failure) -> Self {
         match failure.kind {
             FailureKind::Application => match failure.details.as_ref().unwrap_or(&Payload::null()).decode() {
                 Ok(error) if failure.compensations.is_empty() => Self::Failed(error),

@@ -1,4 +1,4 @@
-//! Partitura's conductor: workers that run workflows and services on any broker, and the client that talks to them.
+//! Partitura's runner: workers that run workflows and services on any broker, and the client that talks to them.
 //!
 //! One *turn* of a workflow, for the commands that arrive in its lane:
 //!
@@ -17,56 +17,36 @@
 //!
 //! Start with [`Partitura`].
 
-mod beside;
-mod children;
 mod client;
-mod conductor;
-mod context;
-mod directory;
-mod effects;
+mod core;
 mod error;
-mod event_streams;
-mod events;
-mod handle;
-mod heartbeats;
-mod history;
-mod ids;
-mod instance;
-mod journal;
-mod listeners;
-mod mailbox;
-mod names;
-mod namespace;
-mod outbox;
+mod messaging;
 mod partitura;
-mod patience;
-mod requests;
-mod sizes;
-mod steps;
-mod store;
-mod summary;
+mod pause;
+mod retry_for;
+mod shutdown;
+mod storage;
 mod task;
 mod timekeeper;
-mod turn;
-mod unneeded;
-mod waiting;
 mod wire;
 mod worker;
+mod workflow;
 
 pub use client::Client;
-pub use context::TaskContext;
+pub use client::event_streams::Events;
+pub use client::handle::WorkflowHandle;
+pub use client::requests::{Request, Start};
+pub use core::ReplayValues;
 pub use error::{ClientError, WorkflowError};
-pub use event_streams::Events;
-pub use events::{CloudEvent, TaskEvent};
-pub use handle::WorkflowHandle;
-pub use ids::{Ids, SystemIds};
-pub use partitura::{Builder, Partitura, ReplayValues};
+pub use partitura::{Builder, Partitura};
 #[doc(hidden)]
-pub use patience::patiently;
-pub use requests::{Request, Start};
-pub use store::{BrokerStore, Store};
-pub use summary::{Filter, HeldUp, Status, StatusKind, Summary};
+pub use retry_for::retry_for;
+pub use storage::store::{BrokerStore, Store};
+pub use task::context::TaskContext;
 pub use timekeeper::ClockOffset;
-pub use waiting::Waiting;
 pub use wire::StartPolicy;
+pub use wire::events::{CloudEvent, TaskEvent};
+pub use wire::ids::{Ids, SystemIds};
+pub use wire::summary::{Filter, HeldUp, Status, StatusKind, Summary};
+pub use wire::waiting::Waiting;
 pub use worker::{RunningWorker, Worker};

@@ -6,58 +6,21 @@ use std::time::Duration;
 
 use partitura_broker::{Broker, Clock, Error, ErrorKind, ProducerOptions, Result};
 
-use crate::client::Client;
-use crate::directory::Directory;
-use crate::event_streams::Events;
-use crate::ids::{Ids, SystemIds};
-use crate::mailbox::Mailbox;
-use crate::namespace::Namespace;
-use crate::patience::patiently;
-use crate::store::Store;
+use crate::client::event_streams::Events;
+use crate::client::{Client, Connection};
+use crate::core::{Core, ReplayValues, Settings};
+use crate::messaging::directory::Directory;
+use crate::messaging::mailbox::Mailbox;
+use crate::retry_for::retry_for;
+use crate::storage::store::Store;
 use crate::timekeeper::{ClockOffset, Reference, Timekeeper};
+use crate::wire::ids::{Ids, SystemIds};
+use crate::wire::namespace::Namespace;
 use crate::worker::Worker;
 
 /// A broker, a place for state, and settings: what workers and clients are made from. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Partitura(pub(crate) Arc<Inner>);
-
-#[derive(Debug)]
-pub(crate) struct Inner {
-    pub(crate) broker: Arc<dyn Broker>,
-    pub(crate) store: Option<Arc<dyn Store>>,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) time: Arc<Timekeeper>,
-    pub(crate) ids: Arc<dyn Ids>,
-    pub(crate) namespace: Namespace,
-    pub(crate) directory: Arc<Directory>,
-    pub(crate) mailbox: Arc<Mailbox>,
-    pub(crate) settings: Settings,
-    client: Client,
-}
-
-#[derive(Debug, Clone)]
-pub(crate) struct Settings {
-    pub(crate) cache: NonZeroUsize,
-    pub(crate) events: bool,
-    pub(crate) drain_within: Duration,
-    pub(crate) replay_values: ReplayValues,
-    ask_again: Duration,
-    /// How long to wait for the broker.
-    wait: Duration,
-}
-
-/// What to do with an instance whose replay shows that its code asks for the same as before with other values: other arguments of a
-/// task, another input of a child, another payload of a signal, another duration. Its code is not deterministic (a loop over a
-/// `HashMap`, say) or was changed; what is recorded counts, and was sent.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ReplayValues {
-    /// Log a warning with both values, and go on.
-    #[default]
-    Warn,
-    /// Stop the instance, as where it asks for something else. [`TestEnv`](https://docs.rs/partitura) does.
-    Stop,
-}
+pub struct Partitura(pub(crate) Arc<Core>);
 
 impl Partitura {
     /// On this broker, with its own transactions for the state unless a [store](Builder::store) is given.
@@ -83,7 +46,7 @@ impl Partitura {
 
     /// A worker, still without anything to do.
     pub fn worker(&self) -> Worker {
-        Worker::new(self.clone())
+        Worker::new(self.0.clone())
     }
 
     /// The client: starts workflows and talks to them.
@@ -93,7 +56,7 @@ impl Partitura {
 
     /// What happens to workflows and tasks, to subscribe to.
     pub fn events(&self) -> Events {
-        Events::new(self.clone())
+        Events::new(self.0.clone())
     }
 
     /// The broker, for messaging beside workflows.
@@ -227,19 +190,25 @@ impl Builder {
         }
         namespace.check()?;
         let directory = Arc::new(Directory::new(broker.clone(), namespace.clone(), partitions.get()));
-        let mailbox = patiently("open an inbox", settings.wait, || Mailbox::open(&*broker)).await?;
+        let mailbox = retry_for(settings.wait, "open an inbox", || Mailbox::open(&*broker)).await?;
         let (mailbox, producer) = (Arc::new(mailbox), broker.producer(ProducerOptions::default()).await?);
         let corrected = broker.clock();
         let reference = match (&clock, &store) {
             (Some(_), _) => Reference::Own,
             (None, Some(store)) => Reference::Store(store.clone()),
             (None, None) if broker.transactions().is_some() => Reference::Own,
-            (None, None) => Reference::conductors(mailbox.clone()),
+            (None, None) => Reference::workflow_runners(mailbox.clone()),
         };
         let clock = clock.unwrap_or_else(|| Arc::new(corrected.clone()));
         let time = Timekeeper::new(corrected, reference);
-        let client = Client::new(directory.clone(), producer, mailbox.clone(), ids.clone(), settings.ask_again);
-        Ok(Partitura(Arc::new(Inner {
+        let client = Client::new(Connection {
+            directory: directory.clone(),
+            producer,
+            mailbox: mailbox.clone(),
+            ids: ids.clone(),
+            ask_again: settings.ask_again,
+        });
+        Ok(Partitura(Arc::new(Core {
             broker,
             store,
             clock,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use futures::future::{Shared, select_all, try_join, try_join_all};
+use futures::future::{select_all, try_join, try_join_all};
 use partitura_broker::{Credit, Error, ErrorKind, Producer, ProducerOptions, Result};
 use partitura_lanes::{Handler, LaneOptions, Lanes, Retry, SubscriptionTopics};
 use partitura_workflow::{Definition, Service, Workflow};
@@ -13,23 +13,24 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::conductor::Conductor;
-use crate::directory::Destination;
-use crate::events::EventTopic;
-use crate::ids;
-use crate::journal::Journal;
-use crate::listeners::Listeners;
-use crate::partitura::Partitura;
-use crate::patience::patiently;
-use crate::steps::Steps;
+use crate::core::Core;
+use crate::messaging::directory::Destination;
+use crate::retry_for::retry_for;
+use crate::shutdown::{Shutdown, until};
+use crate::storage::turn_store::TurnStore;
 use crate::task::{Parts, TaskRunner};
-use crate::turn::Context;
-use crate::unneeded::Unneeded;
+use crate::wire::events::EventTopic;
+use crate::wire::ids;
+use crate::workflow::delay_cancellation::DelayCancellation;
+use crate::workflow::listeners::Listeners;
+use crate::workflow::runner::WorkflowRunner;
+use crate::workflow::steps::Steps;
+use crate::workflow::turn::context::Context;
 
 /// Commands to one instance that one turn takes together.
 const BATCH: usize = 64;
 /// How long a worker that starts waits for a broker or a store that is not there yet, or not any more.
-const PATIENCE: Duration = Duration::from_secs(60);
+const RETRY_FOR: Duration = Duration::from_secs(60);
 /// For how long what this build does not know is left to others, unless set.
 const ELSEWHERE: Duration = Duration::from_secs(300);
 
@@ -42,7 +43,7 @@ const ELSEWHERE: Duration = Duration::from_secs(300);
 ///     .run_until(shutdown_signal()).await?;
 /// ```
 pub struct Worker {
-    partitura: Partitura,
+    core: Arc<Core>,
     definitions: Vec<Definition>,
     services: Vec<Box<dyn Service>>,
     /// `None`: what was asked for is refused.
@@ -61,9 +62,9 @@ struct Build {
 }
 
 impl Worker {
-    pub(crate) fn new(partitura: Partitura) -> Self {
+    pub(crate) fn new(core: Arc<Core>) -> Self {
         let (concurrency, build) = (NonZeroUsize::new(1_000), None);
-        Self { partitura, definitions: Vec::new(), services: Vec::new(), concurrency, build, elsewhere: ELSEWHERE }
+        Self { core, definitions: Vec::new(), services: Vec::new(), concurrency, build, elsewhere: ELSEWHERE }
     }
 
     /// Runs the tasks of a service: `PaymentsService(implementation)`. A task of a service that no worker runs waits until one does.
@@ -77,7 +78,7 @@ impl Worker {
     /// parent with it.
     #[must_use]
     pub fn workflow<W: Workflow>(mut self) -> Self {
-        self.definitions.push(Definition::of::<W>());
+        self.definitions.push(Definition::for_workflow::<W>());
         self
     }
 
@@ -144,26 +145,24 @@ impl Worker {
     /// Dropped, nothing runs.
     pub async fn start(self) -> Result<RunningWorker> {
         self.check_names()?;
-        let Self { partitura, definitions, services, concurrency, build, elsewhere } = self;
+        let Self { core, definitions, services, concurrency, build, elsewhere } = self;
         let concurrency = concurrency.ok_or_else(|| {
             let message = "a worker runs at least one task at a time: write .concurrency(1) or more";
             Error::new(ErrorKind::InvalidArgument, "start", message)
         })?;
         let (shutdown, is_shutdown) = oneshot::channel();
         let is_shutdown = is_shutdown.shared();
-        let inner = &partitura.0;
-        let begin = || inner.time.begin(&*inner.broker, &inner.mailbox, &inner.directory);
-        patiently("compare clocks", PATIENCE, begin).await?;
+        let begin = || core.time.begin(&*core.broker, &core.mailbox, &core.directory);
+        retry_for(RETRY_FOR, "compare clocks", begin).await?;
         let build = Build {
-            code: build.clone().unwrap_or_else(|| inner.ids.fresh().to_string().into()),
+            code: build.clone().unwrap_or_else(|| core.ids.fresh().to_string().into()),
             id: build.unwrap_or_else(|| env!("CARGO_PKG_VERSION").into()),
             elsewhere,
         };
         // All at once: joining takes some brokers seconds.
-        let conducting = definitions
-            .into_iter()
-            .map(|definition| conduct(&partitura, definition, &build, concurrency, &is_shutdown));
-        let serving = services.into_iter().map(|service| serve(&partitura, service, &build, concurrency, &is_shutdown));
+        let conducting =
+            definitions.into_iter().map(|definition| conduct(&core, definition, &build, concurrency, &is_shutdown));
+        let serving = services.into_iter().map(|service| serve(&core, service, &build, concurrency, &is_shutdown));
         let (conducting, serving) = try_join(try_join_all(conducting), try_join_all(serving)).await?;
         let tasks = conducting.into_iter().chain(serving).collect();
         Ok(RunningWorker { shutdown: Some(shutdown), tasks })
@@ -191,35 +190,35 @@ impl std::fmt::Debug for Worker {
 
 /// Begins to run the tasks of a service.
 async fn serve(
-    partitura: &Partitura,
+    core: &Arc<Core>,
     service: Box<dyn Service>,
     build: &Build,
     concurrency: NonZeroUsize,
     shutdown: &Shutdown,
 ) -> Result<JoinHandle<Result<()>>> {
-    let (inner, name) = (&partitura.0, service.name());
-    declare(partitura, Destination::Service(name.to_owned())).await?;
-    let topics = inner.directory.service(name)?;
+    let name = service.name();
+    declare(core, Destination::Service(name.to_owned())).await?;
+    let topics = core.directory.service(name)?;
     let runner = TaskRunner::new(Parts {
         service,
         topics: topics.clone(),
-        journal: Journal::of_services(&inner.broker).await?,
-        producer: inner.broker.producer(ProducerOptions::default()).await?,
-        mailbox: inner.mailbox.clone(),
-        clock: inner.clock.clone(),
-        broker: inner.broker.clone(),
-        time: inner.time.clone(),
-        ids: inner.ids.clone(),
-        directory: inner.directory.clone(),
-        events: EventTopic::new(&inner.broker, topics.events.clone(), inner.settings.events),
-        capabilities: inner.broker.capabilities().clone(),
+        turn_store: TurnStore::of_services(&core.broker).await?,
+        producer: core.broker.producer(ProducerOptions::default()).await?,
+        mailbox: core.mailbox.clone(),
+        clock: core.clock.clone(),
+        broker: core.broker.clone(),
+        time: core.time.clone(),
+        ids: core.ids.clone(),
+        directory: core.directory.clone(),
+        events: EventTopic::new(&core.broker, topics.events.clone(), core.settings.events),
+        capabilities: core.broker.capabilities().clone(),
         build: build.id.clone(),
         elsewhere: build.elsewhere,
         concurrency: concurrency.get(),
         shutdown: shutdown.clone(),
     });
-    let lanes = lanes(partitura, topics.source()?, concurrency, 1, runner.clone()).await?;
-    let (shutdown, drain_within) = (shutdown.clone(), inner.settings.drain_within);
+    let lanes = lanes(core, topics.source()?, concurrency, 1, runner.clone()).await?;
+    let (shutdown, drain_within) = (shutdown.clone(), core.settings.drain_within);
     Ok(tokio::spawn(async move {
         let _running = runner.until_dropped();
         let serving = lanes.run_until(until(shutdown.clone()));
@@ -236,46 +235,45 @@ async fn serve(
     }))
 }
 
-async fn declare(partitura: &Partitura, destination: Destination) -> Result<()> {
-    patiently("declare topics", PATIENCE, || partitura.0.directory.serve(destination.clone())).await
+async fn declare(core: &Arc<Core>, destination: Destination) -> Result<()> {
+    retry_for(RETRY_FOR, "declare topics", || core.directory.serve(destination.clone())).await
 }
 
 /// Begins to conduct a workflow.
 async fn conduct(
-    partitura: &Partitura,
+    core: &Arc<Core>,
     definition: Definition,
     build: &Build,
     concurrency: NonZeroUsize,
     shutdown: &Shutdown,
 ) -> Result<JoinHandle<Result<()>>> {
-    let inner = &partitura.0;
     let workflow = definition.name();
-    declare(partitura, Destination::Workflow(workflow.to_owned())).await?;
-    let topics = inner.directory.workflow(workflow)?;
-    let (store, clock, namespace) = (inner.store.clone(), inner.clock.clone(), inner.namespace.clone());
+    declare(core, Destination::Workflow(workflow.to_owned())).await?;
+    let topics = core.directory.workflow(workflow)?;
+    let (store, clock, namespace) = (core.store.clone(), core.clock.clone(), core.namespace.clone());
     let named = (workflow, topics.commands.clone());
-    let journal = Journal::of_workflow(&inner.broker, store, clock, namespace, named).await?;
-    let producer: Arc<dyn Producer> = inner.broker.producer(ProducerOptions::default()).await?.into();
+    let turn_store = TurnStore::of_workflow(&core.broker, store, clock, namespace, named).await?;
+    let producer: Arc<dyn Producer> = core.broker.producer(ProducerOptions::default()).await?.into();
     let context = Context {
         definition,
         build: build.id.clone(),
         code: build.code.clone(),
-        ids: inner.ids.clone(),
+        ids: core.ids.clone(),
         topics: topics.clone(),
-        journal: journal.clone(),
-        directory: inner.directory.clone(),
-        events: EventTopic::new(&inner.broker, topics.events.clone(), inner.settings.events),
+        turn_store: turn_store.clone(),
+        directory: core.directory.clone(),
+        events: EventTopic::new(&core.broker, topics.events.clone(), core.settings.events),
         steps: Steps::new(concurrency.get()),
-        replay_values: inner.settings.replay_values,
-        unneeded: Unneeded::of(&*inner.broker, &producer),
+        replay_values: core.settings.replay_values,
+        delay_cancellation: DelayCancellation::new(&*core.broker, &producer),
         listeners: Listeners::default(),
     };
-    let conductor = Conductor::new(context, inner.clock.clone(), producer, inner.settings.cache, build.elsewhere);
-    let source = topics.source(inner.directory.partitions())?;
-    let lanes = lanes(partitura, source, concurrency, BATCH, conductor.clone()).await?;
-    let (shutdown, drain_within) = (shutdown.clone(), inner.settings.drain_within);
+    let runner = WorkflowRunner::new(context, core.clock.clone(), producer, core.settings.cache, build.elsewhere);
+    let source = topics.source(core.directory.partitions())?;
+    let lanes = lanes(core, source, concurrency, BATCH, runner.clone()).await?;
+    let (shutdown, drain_within) = (shutdown.clone(), core.settings.drain_within);
     Ok(tokio::spawn(async move {
-        let conductor = Abandoned(conductor);
+        let runner = Abandoned(runner);
         let mut limit = Instant::now();
         let told = async {
             until(shutdown).await;
@@ -283,7 +281,7 @@ async fn conduct(
         };
         lanes.run_until(told).await?;
         // The last turns may have begun steps.
-        if tokio::time::timeout_at(limit, conductor.0.drained()).await.is_err() {
+        if tokio::time::timeout_at(limit, runner.0.drained()).await.is_err() {
             tracing::warn!(within = ?drain_within, "steps were still running and are dropped");
         }
         Ok(())
@@ -291,7 +289,7 @@ async fn conduct(
 }
 
 /// Drops what runs beside the lanes of a workflow together with them.
-struct Abandoned(Conductor);
+struct Abandoned(WorkflowRunner);
 
 impl Drop for Abandoned {
     fn drop(&mut self) {
@@ -299,10 +297,10 @@ impl Drop for Abandoned {
     }
 }
 
-/// Joins a subscription. Whoever fails is retried without end: commands and tasks are never given up for want of a
+/// Joins a subscription. A delivery whose handler fails is retried without end: commands and tasks are never given up for want of a
 /// working store or broker.
 async fn lanes<H: Handler + Clone>(
-    partitura: &Partitura,
+    core: &Arc<Core>,
     source: SubscriptionTopics,
     concurrency: NonZeroUsize,
     batch: usize,
@@ -313,19 +311,11 @@ async fn lanes<H: Handler + Clone>(
         .batch(batch)
         .retry(Retry::exponential().initial(Duration::from_millis(20)).max_interval(Duration::from_secs(10)))
         .credit(Credit { messages: concurrency, ..Credit::default() })
-        .drain_within(partitura.0.settings.drain_within)
-        .clock(partitura.0.clock.clone())
-        .seed(ids::seed(&*partitura.0.ids));
-    let open = || Lanes::open(&*partitura.0.broker, source.clone(), options.clone(), handler.clone());
-    patiently("join a subscription", PATIENCE, open).await
-}
-
-/// Wakes those who wait in the order in which they began to.
-pub(crate) type Shutdown = Shared<oneshot::Receiver<()>>;
-
-async fn until(shutdown: Shutdown) {
-    // A worker that was dropped without being stopped is over as well.
-    let _ = shutdown.await;
+        .drain_within(core.settings.drain_within)
+        .clock(core.clock.clone())
+        .seed(ids::seed(&*core.ids));
+    let open = || Lanes::open(&*core.broker, source.clone(), options.clone(), handler.clone());
+    retry_for(RETRY_FOR, "join a subscription", open).await
 }
 
 /// A worker at work. Dropping it stops the work as a crash would; [`stop`](Self::stop) finishes what runs.

@@ -89,8 +89,7 @@ impl TaskAttribute {
     }
 
     fn read(&mut self, meta: &ParseNestedMeta<'_>) -> Result<()> {
-        const OPTIONS: [&str; 6] =
-            ["retry", "timeout", "overall_timeout", "start_timeout", "heartbeat_timeout", "priority"];
+        const OPTIONS: [&str; 5] = ["retry", "timeout", "overall_timeout", "start_timeout", "heartbeat_timeout"];
         if meta.path.is_ident("name") {
             self.name = Some(checked_name(meta.value()?.parse()?)?.value());
         } else if meta.path.is_ident("retry_if") {
@@ -100,7 +99,7 @@ impl TaskAttribute {
         } else {
             return Err(meta.error(
                 "`#[task]` knows these options: `name`, `retry`, `retry_if`, `timeout`, `overall_timeout`, \
-                 `start_timeout`, `heartbeat_timeout`, `priority`",
+                 `start_timeout`, `heartbeat_timeout`",
             ));
         }
         Ok(())

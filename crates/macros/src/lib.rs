@@ -32,7 +32,7 @@ use proc_macro::TokenStream;
 ///     name = "charge",                                  // on the wire
 ///     retry = Retry::exponential().max_attempts(5),     // stated here, it also covers the method's own errors
 ///     retry_if = Declined::is_transient,                // fn(&E) -> bool, asked in the worker
-///     timeout = minutes(1), overall_timeout = days(1), start_timeout = hours(1), heartbeat_timeout = seconds(30), priority = 5,
+///     timeout = minutes(1), overall_timeout = days(1), start_timeout = hours(1), heartbeat_timeout = seconds(30),
 /// )]
 /// async fn charge(&self, order: OrderId, amount: Cents) -> Result<Receipt, Declined>;
 /// ```

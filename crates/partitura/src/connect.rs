@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use partitura_broker::{Broker, Error, ErrorKind, Result};
-use partitura_engine::{BrokerStore, Builder, Partitura, Store, patiently};
+use partitura_engine::{BrokerStore, Builder, Partitura, Store, retry_for};
 use tokio::time::Instant;
 
 /// Connects to a broker by URL, ready to run workflows: await it.
@@ -162,10 +162,10 @@ impl Connect {
         let Self { url, store: state, wait, configure } = self;
         let began = Instant::now();
         let left = || wait.saturating_sub(began.elapsed());
-        let broker = patiently("connect to the broker", left(), || broker(&url)).await?;
+        let broker = retry_for(left(), "connect to the broker", || broker(&url)).await?;
         let mut builder = configure(Partitura::on(broker).wait(left()));
         if let Some(url) = state {
-            builder = builder.store(patiently("open the store", left(), || store(&url)).await?);
+            builder = builder.store(retry_for(left(), "open the store", || store(&url)).await?);
         }
         builder.await
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 
 /// Nothing here takes as long on any machine; a process that does is stuck.
-const PATIENCE: Duration = Duration::from_secs(180);
+const TIME_LIMIT: Duration = Duration::from_secs(180);
 
 /// The last line on stdout.
 #[derive(Debug, PartialEq, Deserialize)]
@@ -67,7 +67,7 @@ impl Checkout {
         let status = loop {
             match self.process.try_wait().expect("its status") {
                 Some(status) => break status,
-                None if began.elapsed() > PATIENCE => {
+                None if began.elapsed() > TIME_LIMIT => {
                     self.kill();
                     panic!("stuck; it said:\n{}\n{}", said(&mut self.stdout), said(&mut self.stderr));
                 }
@@ -136,7 +136,7 @@ fn directory() -> (tempfile::TempDir, String) {
 fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let began = Instant::now();
     while !is_so() {
-        assert!(began.elapsed() < PATIENCE, "{what} did not come about");
+        assert!(began.elapsed() < TIME_LIMIT, "{what} did not come about");
         thread::sleep(Duration::from_millis(5));
     }
 }

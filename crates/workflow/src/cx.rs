@@ -1,7 +1,7 @@
 use std::fmt;
 use std::future::Future;
 use std::ops::RangeInclusive;
-use std::sync::{Arc, Mutex, TryLockError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::core::Core;
 use crate::duration::as_millis;
+use crate::until::lock_state;
 use crate::{
     Caller, Channel, Child, EventKind, ParentRef, Random, Saga, SendError, ServiceStub, Shielded, Signal, Sleep,
     StepRun, Until, Workflow,
@@ -262,16 +263,5 @@ impl<W> Clone for Cx<W> {
 impl<W> fmt::Debug for Cx<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Cx").field(&self.core).finish()
-    }
-}
-
-/// The author's state. One thread polls an instance, so it can only be taken already if the author's code took it.
-pub(crate) fn lock_state<W>(state: &Mutex<W>) -> std::sync::MutexGuard<'_, W> {
-    match state.try_lock() {
-        Ok(guard) => guard,
-        Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-        Err(TryLockError::WouldBlock) => {
-            panic!("cx.state(…) was called from within cx.state(…) or cx.until(…); take the values out first")
-        }
     }
 }

@@ -27,7 +27,7 @@ pub(crate) trait Instance: Send {
 
 impl Definition {
     /// The definition of `W`.
-    pub fn of<W: Workflow>() -> Self {
+    pub fn for_workflow<W: Workflow>() -> Self {
         Self { name: W::NAME, build: build::<W> }
     }
 

@@ -279,7 +279,7 @@ impl ParentEnd {
 pub struct Started {
     /// The workflow's name.
     pub workflow: String,
-    /// The instance's id, chosen by whoever started it.
+    /// The instance's id, chosen by the caller that started it.
     pub id: String,
     /// This run of the id: a UUID.
     pub run: String,

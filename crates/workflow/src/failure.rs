@@ -109,3 +109,37 @@ pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
         "a panic without a message".to_owned()
     }
 }
+
+/// How an attempt of a task failed, and what the method's own predicate says about another attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskFailure {
+    /// What to report when there is no other attempt.
+    pub failure: Failure,
+    /// What `retry_if` said of the error; `None` without one. [`TaskOptions::retry_after`](crate::TaskOptions::retry_after) takes it into account. Of a failure
+    /// of the kind [`FailureKind::Unknown`], `Some(true)`: the method was not called.
+    pub retryable: Option<bool>,
+}
+
+impl TaskFailure {
+    /// This program knows no such method, or cannot read its arguments. The method was not called, and a process that runs
+    /// another version of the program may be able to.
+    pub fn unknown(message: impl Into<String>) -> Self {
+        Self { failure: Failure::new(FailureKind::Unknown, message), retryable: Some(true) }
+    }
+
+    /// The method was called, and what it returned cannot be encoded.
+    pub fn unencodable(message: impl Into<String>) -> Self {
+        Failure::new(FailureKind::Unknown, message).into()
+    }
+
+    /// Whether the method was not called, and another version of the program may be able to.
+    pub fn is_foreign(&self) -> bool {
+        self.failure.kind == FailureKind::Unknown && self.retryable == Some(true)
+    }
+}
+
+impl From<Failure> for TaskFailure {
+    fn from(failure: Failure) -> Self {
+        Self { failure, retryable: None }
+    }
+}

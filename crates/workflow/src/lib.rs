@@ -7,7 +7,7 @@
 //! The crate is pure: no runtime, no clock, no system randomness, no broker, no I/O. The engine owns an [`Execution`] and drives it:
 //!
 //! ```text
-//!  Definition::of::<W>() ─► Execution::start(started) ─► Turn { events, steps }
+//!  Definition::for_workflow::<W>() ─► Execution::start(started) ─► Turn { events, steps }
 //!                           Execution::apply(input)   ─► Turn { events, steps }
 //!                           Execution::replay(history)─► Turn { what the code asks for beyond the history }
 //! ```
@@ -50,14 +50,14 @@ pub use duration::{days, hours, millis, minutes, seconds};
 pub use errors::{Cancelled, ChildError, QueryError, ReceiveError, SendError, TaskError};
 pub use event::{Event, EventKind, HISTORY_FORMAT, ParentEnd, ParentRef, RULES, Started};
 pub use execution::{Difference, Execution, Step, Stop, StopReason, Turn};
-pub use failure::{Failure, FailureKind, Never};
+pub use failure::{Failure, FailureKind, Never, TaskFailure};
 pub use id::{InvalidId, MAX_ID, check_id};
 pub use options::TaskOptions;
 pub use partitura_retry::Retry;
 pub use payload::{Payload, PayloadError};
 pub use random::Random;
 pub use saga::Saga;
-pub use service::{MethodInfo, Service, ServiceStub, TaskFailure};
+pub use service::{MethodInfo, Service, ServiceStub};
 pub use shielded::Shielded;
 pub use step::StepRun;
 pub use task::{Caller, Task, TaskHandle};

@@ -46,9 +46,6 @@ pub struct TaskOptions {
         with = "optional_millis_serde"
     )]
     pub heartbeat_timeout: Option<Duration>,
-    /// Higher goes first where the worker has a choice; 0 when not stated.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub priority: Option<u8>,
 }
 
 impl TaskOptions {

@@ -58,11 +58,6 @@ impl<T, E> Task<T, E> {
         self.with(|options| options.heartbeat_timeout = Some(timeout))
     }
 
-    /// Higher goes first where the worker has a choice.
-    pub fn priority(self, priority: u8) -> Self {
-        self.with(|options| options.priority = Some(priority))
-    }
-
     /// Begins the call now, to be awaited later. Dropping the handle does not cancel the task.
     pub fn start(mut self) -> TaskHandle<T, E> {
         self.issue();

@@ -1,12 +1,11 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, TryLockError};
 use std::task::{Context, Poll};
 
 use crate::Cancelled;
 use crate::core::Core;
-use crate::cx::lock_state;
 
 /// Waits for a condition on the workflow's state, see [`Cx::until`](crate::Cx::until).
 #[must_use = "a condition is not looked at until it is awaited"]
@@ -48,5 +47,16 @@ impl<W> Drop for Until<W> {
 impl<W> fmt::Debug for Until<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Until").field(&self.core).finish()
+    }
+}
+
+/// The author's state. One thread polls an instance, so it can only be taken already if the author's code took it.
+pub(crate) fn lock_state<W>(state: &Mutex<W>) -> std::sync::MutexGuard<'_, W> {
+    match state.try_lock() {
+        Ok(guard) => guard,
+        Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+        Err(TryLockError::WouldBlock) => {
+            panic!("cx.state(…) was called from within cx.state(…) or cx.until(…); take the values out first")
+        }
     }
 }

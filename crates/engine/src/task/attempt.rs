@@ -8,10 +8,11 @@ use partitura_broker::Timestamp;
 use partitura_workflow::{Failure, FailureKind, Payload, TaskFailure};
 use tokio::sync::watch;
 
+use super::call::Call;
 use super::pulse::Pulse;
-use super::{Call, TaskRunner};
-use crate::context::TaskContext;
-use crate::mailbox::Line;
+use super::runner::TaskRunner;
+use crate::messaging::mailbox::Line;
+use crate::task::context::TaskContext;
 use crate::wire::TaskRequest;
 
 /// How an attempt ended.

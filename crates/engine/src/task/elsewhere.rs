@@ -6,11 +6,10 @@ use std::time::Duration;
 use partitura_broker::{AckToken, ErrorKind, Message};
 use partitura_lanes::{Outcome, headers};
 
-use super::TaskRunner;
-use crate::journal::is_unsendable;
+use super::call::TRIED;
+use super::runner::TaskRunner;
+use crate::storage::turn_store::is_unsendable;
 
-/// On a task that was put back, what is known of that: `since times redriven id builds`.
-const TRIED: &str = "partitura-tried";
 /// After how long others get it the first time; then twice as long each time, up to the longest.
 const FIRST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(5);
@@ -36,11 +35,6 @@ pub(super) enum Unknown {
     PutBack(Box<Message>),
     /// Report it: nobody knew it in time. Says so.
     Report(String),
-}
-
-/// Whether others had a task before, and did not know it.
-pub(super) fn was_tried(message: &Message) -> bool {
-    message.headers.get(TRIED).is_some()
 }
 
 impl TaskRunner {

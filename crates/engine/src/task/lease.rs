@@ -12,10 +12,11 @@ use partitura_broker::{ErrorKind, Message, Timestamp};
 use partitura_lanes::Outcome;
 use tokio::time::{sleep, timeout};
 
+use super::call::Call;
 use super::pulse::ASK;
+use super::runner::TaskRunner;
 use super::running::Place;
-use super::{Call, TaskRunner};
-use crate::mailbox::Line;
+use crate::messaging::mailbox::Line;
 use crate::wire::{self, ReplyTo, TaskRequest};
 
 /// After how long a copy comes: how late at most it is noticed that a process is gone.

@@ -8,8 +8,8 @@ use partitura_workflow::Payload;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::TaskRunner;
-use crate::mailbox::Line;
+use super::runner::TaskRunner;
+use crate::messaging::mailbox::Line;
 use crate::wire::{self, Command, ReplyBody, ReplyTo, TaskRequest};
 
 /// How long an attempt waits for word whether it is still wanted. Without an answer it runs.
@@ -24,14 +24,14 @@ const LISTEN_AGAIN: Duration = Duration::from_secs(30);
 /// What an instance says of an attempt that is about to begin.
 pub(super) enum Answer {
     /// It is wanted; and what is known of the progress of which attempt.
-    Wanted(Option<(u32, Payload)>),
-    Unwanted,
+    Continue(Option<(u32, Payload)>),
+    Cancelled,
     None,
 }
 
 impl TaskRunner {
     /// Asks the instance whether an attempt is still wanted.
-    pub(super) async fn is_wanted(&self, request: &TaskRequest, line: &mut Line) -> Answer {
+    pub(super) async fn ask_if_cancelled(&self, request: &TaskRequest, line: &mut Line) -> Answer {
         let begins = request.is_announced();
         let answer = async {
             if !self.say(request, None, begins, line.address()).await {
@@ -39,9 +39,9 @@ impl TaskRunner {
             }
             loop {
                 match line.next().await {
-                    ReplyBody::Heartbeat { wanted: false, .. } => return Answer::Unwanted,
+                    ReplyBody::Heartbeat { wanted: false, .. } => return Answer::Cancelled,
                     ReplyBody::Heartbeat { details, attempt, .. } => {
-                        return Answer::Wanted(details.map(|details| (attempt.unwrap_or_default(), details)));
+                        return Answer::Continue(details.map(|details| (attempt.unwrap_or_default(), details)));
                     }
                     ReplyBody::StillRuns { reply_to } => self.tell_that_it_runs(&reply_to).await,
                     _ => {}

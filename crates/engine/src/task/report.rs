@@ -1,23 +1,20 @@
 //! How an attempt ended, told until it is taken: a method that has returned is not called again for want of a broker.
 
-use std::time::Duration;
-
 use partitura_broker::{AckToken, Error, ErrorKind, Message, Result, Timestamp, Unit};
 use partitura_lanes::{Outcome, headers};
 use partitura_workflow::{Failure, FailureKind, Payload, TaskFailure};
 
 use super::attempt::Ended;
+use super::call::Call;
 use super::elsewhere::Unknown;
-use super::{Call, TaskRunner, letter, policy};
-use crate::effects;
-use crate::events::{TaskEvent, of_task};
-use crate::ids::random;
-use crate::journal::{Settlement, is_unsendable};
+use super::runner::TaskRunner;
+use super::{letter, policy};
+use crate::pause::Pause;
+use crate::storage::turn_store::{Settlement, is_unsendable};
+use crate::wire::events::{TaskEvent, of_task};
+use crate::wire::ids::random;
 use crate::wire::{self, Command, Outcome as Reported, TaskRequest};
-
-/// The pause before a report is sent again; then twice as long each time, up to the longest.
-const PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+use crate::workflow::effects;
 
 /// What is sent when an attempt has ended.
 struct Report {
@@ -58,7 +55,7 @@ impl TaskRunner {
     async fn deliver(&self, call: &Call, mut report: Report) -> Outcome {
         let request = &call.request;
         let mut token = call.take_token();
-        let mut pause = PAUSE;
+        let mut pause = Pause::new();
         let mut lightened = false;
         loop {
             let result = match self.messages(call, &mut report) {
@@ -84,8 +81,7 @@ impl TaskRunner {
                 _ => {
                     let (task, attempt) = (request.idempotency_key(), request.attempt);
                     tracing::warn!(task, attempt, ?pause, "sending the result of a task again: {error}");
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    pause.wait().await;
                 }
             }
         }
@@ -93,7 +89,7 @@ impl TaskRunner {
 
     pub(super) async fn commit(&self, token: Option<AckToken>, publish: Vec<Message>) -> Result<Outcome> {
         let settle = token.into_iter().collect();
-        Ok(match self.journal.report(Unit { settle, publish, ..Unit::default() }).await? {
+        Ok(match self.turn_store.report(Unit { settle, publish, ..Unit::default() }).await? {
             Settlement::Done if token.is_some() => Outcome::Settled,
             // Lanes settle it, if it was not settled for a copy of it.
             _ => Outcome::Done,

@@ -23,7 +23,7 @@ impl Clock for Machine {
     }
 }
 
-/// Reads another clock over a network that takes so many milliseconds there, and so many back; one pair for each reading.
+/// Reads another clock over a network. `ways` has, for each reading, the milliseconds there and back.
 fn reading<'a>(
     server: &'a Machine,
     ways: &'a [(u64, u64)],

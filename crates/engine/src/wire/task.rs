@@ -3,8 +3,8 @@
 use partitura_workflow::{Event, EventKind, Payload, TaskOptions};
 use serde::{Deserialize, Serialize};
 
-use crate::names::InstanceKey;
 use crate::wire::ReplyTo;
+use crate::wire::names::InstanceKey;
 
 /// A task for a worker of a service.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -40,7 +40,7 @@ enum Step {
 
 impl Audit {
     /// `outcomes` are those of `orders`, in the same order. What the ledgers hold of other runs' orders is left alone.
-    pub fn of(ledgers: &Path, orders: &[Order], outcomes: &[Option<Outcome>]) -> io::Result<Self> {
+    pub fn compare(ledgers: &Path, orders: &[Order], outcomes: &[Option<Outcome>]) -> io::Result<Self> {
         let accounts = accounts(ledgers)?;
         let nothing = Account::default();
         let mut audit = Self { charged: 0, refunded: 0, owed: 0, mismatches: Vec::new() };
@@ -92,7 +92,7 @@ fn completed(order: &Order) -> Vec<Step> {
     vec![Step::Reserved(order.units), Step::Charged(order.total), Step::Booked, Step::Announced]
 }
 
-/// So many things done, the same taken back in reverse, and an apology.
+/// The first `far` things done, the same taken back in reverse, and an apology.
 fn compensated(order: &Order, far: usize) -> Vec<Step> {
     let done = [Step::Reserved(order.units), Step::Charged(order.total)];
     let undone = [Step::Released(order.units), Step::Refunded(order.total)];

@@ -94,7 +94,7 @@ impl Book {
         Ok(self.note(line.key))
     }
 
-    /// Learns what others entered. A last line that was cut short is removed: whoever wrote it is dead, and told nobody.
+    /// Learns what others entered. A last line that was cut short is removed: the process that wrote it is dead, and told nobody.
     fn read_on(&mut self, path: &Path) -> io::Result<()> {
         if self.file.metadata()?.len() == self.read {
             return Ok(());

@@ -135,8 +135,8 @@ async fn serve(
     intake.skipped.iter().for_each(|skipped| eprintln!("{skipped}"));
     println!("data     {0} (run it again with --data {0} to go on)", data.display());
 
-    let mut report = Report::of(intake);
-    let progress = Progress::of(intake.orders.len());
+    let mut report = Report::new(intake);
+    let progress = Progress::new(intake.orders.len());
     let began = Instant::now();
     let served = shop::serve(client, &intake.orders, arguments.in_flight, |settled| {
         progress.one_more();
@@ -157,7 +157,7 @@ async fn serve(
         println!("to go on, run it again with the same orders and --data {}", data.display());
         return Ok(UNFINISHED.into());
     }
-    let audit = Audit::of(&data.join("ledger"), &intake.orders, report.outcomes())?;
+    let audit = Audit::compare(&data.join("ledger"), &intake.orders, report.outcomes())?;
     report.print(&audit, took, arguments.json)
 }
 

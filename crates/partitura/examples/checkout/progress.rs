@@ -12,7 +12,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    pub fn of(total: usize) -> Self {
+    pub fn new(total: usize) -> Self {
         let is_drawn = stderr().is_terminal();
         let target = if is_drawn { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(Some(total as u64), target);

@@ -55,7 +55,7 @@ struct Figures {
 }
 
 impl Report {
-    pub fn of(intake: &Intake) -> Self {
+    pub fn new(intake: &Intake) -> Self {
         Self { outcomes: vec![None; intake.orders.len()], latencies: Vec::new(), skipped: intake.skipped.len() }
     }
 

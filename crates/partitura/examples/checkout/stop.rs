@@ -28,7 +28,7 @@ impl Stop {
 
     /// Resolves when it has been told.
     pub async fn told(mut self) {
-        // Whoever tells does so before it is gone.
+        // The sender tells it before it is gone.
         let _ = self.0.wait_for(|&told| told).await;
     }
 }

@@ -160,7 +160,7 @@ impl TestEnv {
         self.register(
             |worker| worker.workflow::<W>(),
             |registered| {
-                registered.workflows.insert(W::NAME, Kind::of::<W>());
+                registered.workflows.insert(W::NAME, Kind::for_workflow::<W>());
             },
         )
     }

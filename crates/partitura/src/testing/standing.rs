@@ -26,7 +26,7 @@ pub(super) struct Kind {
 }
 
 impl Kind {
-    pub(super) fn of<W: Workflow>() -> Self {
+    pub(super) fn for_workflow<W: Workflow>() -> Self {
         Self { inspect: inspect::<W>, list: list::<W>, signals: W::signals() }
     }
 }
@@ -142,7 +142,7 @@ impl Registered {
         standing.misses |= is_missing;
     }
 
-    /// Looks at all instances of the test, of which so many are those of a standing.
+    /// Looks at all instances of the test, of which `known` are those of a standing.
     pub(super) async fn others(&self, client: &Client, known: usize) -> Others {
         let (mut others, mut running) = (Others::default(), 0);
         for kind in self.workflows.values() {

@@ -19,7 +19,7 @@ use crate::program::Piece;
 use crate::stage::{Mode, PARTITIONS, Plan, audited};
 
 /// Nothing comes as late.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIME_LIMIT: Duration = Duration::from_secs(20);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 type Finding = Result<(), String>;
@@ -121,7 +121,7 @@ async fn histories(plan: &Plan, state: &Embedded) -> Result<HashMap<String, Run>
         let events: Vec<Happened> = turns.iter().flatten().cloned().collect();
         let ends = events.iter().filter(|event| event.kind.is_end()).count();
         expect(ends == 1, || format!("{id} ended {ends} times: {events:?}"))?;
-        let (execution, turn) = Execution::replay(&Definition::of::<Piece>(), events).map_err(text)?;
+        let (execution, turn) = Execution::replay(&Definition::for_workflow::<Piece>(), events).map_err(text)?;
         expect(execution.is_closed() && turn.events.is_empty(), || format!("the replay of {id} goes on: {turn:?}"))?;
     }
     Ok(runs)
@@ -211,7 +211,7 @@ async fn drain(broker: &Embedded, options: ConsumerOptions, partitions: u32) -> 
     }
     let mut consumer = broker.consumer(options).await.map_err(text)?;
     let reading = read(&mut consumer, partitions);
-    let messages = tokio::time::timeout(PATIENCE, reading).await;
+    let messages = tokio::time::timeout(TIME_LIMIT, reading).await;
     messages.map_err(|_| format!("{topic} cannot be read to its end"))?
 }
 

@@ -1,4 +1,4 @@
-//! What the processes under test know for certain: written before anything else happens, read by whoever comes next.
+//! What the processes under test know for certain: written before anything else happens, read by the process that comes next.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
@@ -23,7 +23,7 @@ pub(crate) enum Entry {
     Ended(String, String),
     /// The process ended itself at a point of this name.
     Crashed(String),
-    /// A run came to its end, after so many points.
+    /// A run came to its end, after this number of points.
     Finished(u32),
 }
 

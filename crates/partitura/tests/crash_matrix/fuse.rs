@@ -113,7 +113,7 @@ impl Fuse {
     }
 }
 
-/// Waits here and now: whoever awaits may give up in between, and then the crash would not come.
+/// Waits here and now: a caller that awaits may give up in between, and then the crash would not come.
 fn complete<F: Future>(future: F) -> F::Output {
     struct Waiting(Thread);
 

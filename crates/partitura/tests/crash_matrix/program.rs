@@ -21,19 +21,19 @@ pub(crate) struct Number {
 
 /// Everything that workflows are made of.
 pub(crate) const PROGRAM: &[Number] = &[
-    Number::of("sequence", Form::Sequence, "ok: a1 a2", &["a1", "a2"]),
-    Number::of("fan-out", Form::FanOut, "ok: b1 b2 b3", &["b1", "b2", "b3"]),
-    Number::of("timer", Form::Timer, "ok: c1 c2", &["c1", "c2"]),
-    Number::of("signal", Form::Signal, "ok: d-now", &["d-now"]),
-    Number { children: 2, ..Number::of("family", Form::Family, "ok: e1, and then: a string broke", &["e1", "e2"]) },
-    Number::of("saga", Form::Saga, "failed: a string broke", &["f1", "f2", "undo f2", "undo f1"]),
-    Number::of("step", Form::Step, "ok: the same twice", &["g1", "g2"]),
-    Number::of("retry", Form::Retry, "ok: in tune", &["in tune"]),
-    Number::of("cancel", Form::Cancel, "cancelled", &["h1"]),
+    Number::new("sequence", Form::Sequence, "ok: a1 a2", &["a1", "a2"]),
+    Number::new("fan-out", Form::FanOut, "ok: b1 b2 b3", &["b1", "b2", "b3"]),
+    Number::new("timer", Form::Timer, "ok: c1 c2", &["c1", "c2"]),
+    Number::new("signal", Form::Signal, "ok: d-now", &["d-now"]),
+    Number { children: 2, ..Number::new("family", Form::Family, "ok: e1, and then: a string broke", &["e1", "e2"]) },
+    Number::new("saga", Form::Saga, "failed: a string broke", &["f1", "f2", "undo f2", "undo f1"]),
+    Number::new("step", Form::Step, "ok: the same twice", &["g1", "g2"]),
+    Number::new("retry", Form::Retry, "ok: in tune", &["in tune"]),
+    Number::new("cancel", Form::Cancel, "cancelled", &["h1"]),
 ];
 
 impl Number {
-    const fn of(id: &'static str, form: Form, outcome: &'static str, notes: &'static [&'static str]) -> Self {
+    const fn new(id: &'static str, form: Form, outcome: &'static str, notes: &'static [&'static str]) -> Self {
         Self { id, form, outcome, notes, children: 0 }
     }
 }

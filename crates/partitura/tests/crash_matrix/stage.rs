@@ -22,9 +22,9 @@ use crate::program::{BandService, Fault, Form, Number, PROGRAM, Piece, PieceSign
 /// The plan of a process that is to be crashed.
 pub(crate) const PLAN: &str = "CRASH_MATRIX_PLAN";
 /// Nothing takes as long on any machine; a process that does is stuck.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// Many flaws show in that somebody waits in vain.
-const PATIENCE_WITH_FLAWS: Duration = Duration::from_secs(5);
+const TIME_LIMIT: Duration = Duration::from_secs(60);
+/// Many flaws show in a wait that never ends.
+const TIME_LIMIT_WITH_FLAWS: Duration = Duration::from_secs(5);
 pub(crate) const PARTITIONS: u32 = 2;
 
 /// How a turn is committed.
@@ -116,7 +116,7 @@ pub(crate) fn audited() -> Result<ConsumerOptions> {
 /// Does what the plan says, up to the end or to the crash.
 pub(crate) fn perform(plan: &Plan) {
     // Should the runtime itself be stuck, nobody else could say so.
-    let patience = if plan.flaw.is_none() { PATIENCE } else { PATIENCE_WITH_FLAWS };
+    let patience = if plan.flaw.is_none() { TIME_LIMIT } else { TIME_LIMIT_WITH_FLAWS };
     thread::spawn(move || {
         thread::sleep(patience);
         eprintln!("stuck for {patience:?}");

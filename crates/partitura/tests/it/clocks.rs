@@ -49,12 +49,12 @@ async fn orders_settle_in_time_although_clocks_differ_by_ten_minutes() {
         broker.clock = CorrectedClock::over(Arc::new(Machine { off, ..server }));
         Partitura::on(Arc::new(broker)).ask_again(Duration::MAX)
     };
-    let (mut conductors, mut workers) = (Vec::new(), Vec::new());
+    let (mut connections, mut workers) = (Vec::new(), Vec::new());
     for off in [FIVE_MINUTES, -FIVE_MINUTES] {
         let partitura = on_machine(off).store(store.clone()).await.expect("an engine");
         workers.push(partitura.worker().workflow::<Patient>().start().await.expect("a worker"));
         assert_eq!(partitura.clock_offset().expect("compared at the start").millis, -off);
-        conductors.push(partitura);
+        connections.push(partitura);
     }
     // Without the store: they learn the time from the workers that send them tasks.
     let mut services = Vec::new();
@@ -84,7 +84,7 @@ async fn orders_settle_in_time_although_clocks_differ_by_ten_minutes() {
     }
 }
 
-/// The clock of a machine, off by so many milliseconds.
+/// The clock of a machine, off by this number of milliseconds.
 #[derive(Debug, Clone, Copy)]
 struct Machine {
     start: Instant,

@@ -26,9 +26,9 @@ pub(crate) trait Second {
     async fn ring(&self) -> u32;
     /// Fails at once.
     async fn fail(&self) -> Result<u32, Oops>;
-    /// Beats once a second, so many times.
+    /// Beats once a second, for `seconds` seconds.
     async fn beat(&self, seconds: u32) -> u32;
-    /// Takes so many seconds.
+    /// Takes `seconds` seconds.
     async fn take(&self, seconds: u64) -> u64;
 }
 

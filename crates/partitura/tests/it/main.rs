@@ -5,6 +5,7 @@ mod bad_input;
 mod between;
 mod builds;
 mod calls;
+mod cancelled_delays;
 mod children;
 mod clocks;
 mod damaged;
@@ -30,7 +31,7 @@ mod support;
 mod tasks;
 mod testing;
 mod troubled;
-mod unneeded;
+
 mod values;
 mod virtual_time;
 mod waiting;

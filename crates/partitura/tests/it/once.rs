@@ -13,7 +13,7 @@ use crate::support::{Oops, Three, Waits, WaitsSignal};
 
 #[partitura::service]
 pub(crate) trait Slow {
-    /// Takes so many seconds.
+    /// Takes `seconds` seconds.
     async fn take(&self, seconds: u64) -> u64;
 }
 
@@ -30,7 +30,7 @@ impl Counted {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// So many were run, each once.
+    /// Checks that `tasks` tasks were run, each once.
     fn assert_once_each(&self, tasks: usize) {
         let runs = self.runs();
         assert_eq!(runs.len(), tasks);
@@ -47,7 +47,7 @@ impl Slow for Counted {
     }
 }
 
-/// So many tasks at once, each of so many seconds.
+/// Runs a number of tasks at once, each for a number of seconds.
 #[derive(Debug, Default)]
 struct Patient;
 

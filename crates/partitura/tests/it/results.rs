@@ -29,13 +29,13 @@ mod new {
 
     #[partitura::service(name = "Prices")]
     pub(super) trait Prices {
-        async fn of(&self, article: String) -> Result<Price, Refused>;
+        async fn price(&self, article: String) -> Result<Price, Refused>;
     }
 
     pub(super) struct Shop;
 
     impl Prices for Shop {
-        async fn of(&self, article: String) -> Result<Price, Refused> {
+        async fn price(&self, article: String) -> Result<Price, Refused> {
             match article.as_str() {
                 "chair" => Ok(Price::Dollar(7)),
                 "table" => Err(Refused::SoldOut),
@@ -52,7 +52,7 @@ mod new {
     impl Asks {
         #[run]
         async fn run(cx: Cx<Self>, article: String) -> Result<String, TaskError<Refused>> {
-            let price = cx.service::<PricesStub>().of(article).await;
+            let price = cx.service::<PricesStub>().price(article).await;
             Ok(match price {
                 Ok(price) => format!("{price:?}"),
                 Err(TaskError::Failed(refused)) => refused.to_string(),
@@ -78,7 +78,7 @@ mod old {
 
     #[partitura::service(name = "Prices")]
     pub(super) trait Prices {
-        async fn of(&self, article: String) -> Result<Price, Refused>;
+        async fn price(&self, article: String) -> Result<Price, Refused>;
     }
 
     #[derive(Debug, Default)]
@@ -88,7 +88,7 @@ mod old {
     impl Asks {
         #[run]
         async fn run(cx: Cx<Self>, article: String) -> Result<String, TaskError<Refused>> {
-            let price = cx.service::<PricesStub>().of(article).await;
+            let price = cx.service::<PricesStub>().price(article).await;
             Ok(price.map_or_else(|error| format!("old: {error}"), |price| format!("{price:?}")))
         }
     }

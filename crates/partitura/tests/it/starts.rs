@@ -12,7 +12,7 @@ use crate::troubled::{Troubled, Virtual, embedded};
 
 #[partitura::service]
 trait Bench {
-    /// Takes so many seconds, and gives its attempt; those before this one fail.
+    /// Takes `seconds` seconds, and gives its attempt; those before this one fail.
     async fn work(&self, seconds: u64, attempt: u32) -> Result<u32, Oops>;
 }
 

@@ -61,7 +61,7 @@ impl Prices for Taxed {
     }
 }
 
-/// How many of so many prices come back changed.
+/// Counts the prices that come back changed.
 #[derive(Debug, Default)]
 struct Sums;
 

@@ -15,7 +15,7 @@ use crate::support::{Oops, Three, Waits, eventually, soon};
 
 #[partitura::service]
 trait Hands {
-    /// Takes so many milliseconds.
+    /// Takes `millis` milliseconds.
     async fn take(&self, millis: u64) -> Result<u64, Oops>;
     /// Fails each time.
     async fn fail(&self) -> Result<u64, Oops>;
@@ -50,7 +50,7 @@ impl Hands for Counted {
     }
 }
 
-/// So many tasks at once, each of so many milliseconds.
+/// Runs a number of tasks at once, each for a number of milliseconds.
 #[derive(Debug, Default)]
 struct Works;
 
@@ -314,7 +314,7 @@ impl Hands for Beating {
 pub(crate) async fn a_task_that_beat_is_called_again_after_its_process_vanished(stage: Stage) {
     let [serving, conducting, client] = stage.processes(|settings| settings).await;
     let beating = Beating::default();
-    let conductor = conducting.worker().workflow::<Watches>().start().await.expect("a worker");
+    let runner = conducting.worker().workflow::<Watches>().start().await.expect("a worker");
     let worker = serving.worker().service(HandsService(beating.clone())).start().await.expect("a worker");
     let watches = client.client().workflow::<Watches>("w");
     watches.start(()).await.expect("started");
@@ -326,5 +326,5 @@ pub(crate) async fn a_task_that_beat_is_called_again_after_its_process_vanished(
     let again = *beating.beats().last().expect("it beat");
     println!("called again {:?} after the last heartbeat", again.duration_since(last));
     next.stop().await.expect("stopped");
-    conductor.stop().await.expect("stopped");
+    runner.stop().await.expect("stopped");
 }

@@ -13,7 +13,7 @@ use partitura_servers::{Kind, Server};
 pub(crate) const IN_MEMORY: &str = "embedded";
 
 /// Nothing here takes as long; a trial that does hangs.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIME_LIMIT: Duration = Duration::from_secs(120);
 
 /// A broker to try, and where the state is kept beside it.
 #[derive(Debug, Clone)]
@@ -50,7 +50,7 @@ impl Backend {
     pub(crate) fn run<F: Future<Output = ()>>(&self, test: fn(Stage) -> F) -> Result<(), Failed> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let stage = Stage { servers: self.servers.clone() };
-        let ended = runtime.block_on(async { tokio::time::timeout(PATIENCE, test(stage)).await });
+        let ended = runtime.block_on(async { tokio::time::timeout(TIME_LIMIT, test(stage)).await });
         runtime.shutdown_background();
         Ok(ended?)
     }

@@ -8,7 +8,7 @@ use crate::world::World;
 /// Between two kills of workers.
 const PEACE: Duration = Duration::from_secs(4);
 /// Without any progress for this long, it is stuck.
-const PATIENCE: Duration = Duration::from_secs(180);
+const TIME_LIMIT: Duration = Duration::from_secs(180);
 
 type Problem = Box<dyn Error + Send + Sync>;
 
@@ -53,7 +53,7 @@ impl<'w> Chaos<'w> {
             }
             if self.world.orders_begun() > begun {
                 (begun, progress) = (self.world.orders_begun(), Instant::now());
-            } else if progress.elapsed() > PATIENCE {
+            } else if progress.elapsed() > TIME_LIMIT {
                 return Err(format!("stuck at {begun} entries in the stockroom:\n{}", self.said(&mut client)).into());
             }
             if !others_joined && begun > self.world.orders / 8 && !self.workers.is_empty() {
@@ -90,7 +90,7 @@ impl<'w> Chaos<'w> {
         self.program.start(role, &arguments)
     }
 
-    /// Kills the next worker in turn, now and then, and replaces whoever is gone: killed, or ended because the broker was
+    /// Kills the next worker in turn, now and then, and replaces those that are gone: killed, or ended because the broker was
     /// away when it started.
     fn trouble_a_worker(&mut self) -> Result<(), Problem> {
         if self.last_kill.elapsed() > PEACE && !self.workers.is_empty() {

@@ -14,7 +14,12 @@ use crate::random::Random;
 use crate::service::{Call, PlayerStub};
 
 pub(super) const WORKFLOWS: &[Entry] = &[
-    Entry { name: Fixed::NAME, definition: Definition::of::<Fixed>, register: conduct, children: &[Journey::NAME] },
+    Entry {
+        name: Fixed::NAME,
+        definition: Definition::for_workflow::<Fixed>,
+        register: conduct,
+        children: &[Journey::NAME],
+    },
     entry::<Patron>().starts(&[Fixed::NAME]),
 ];
 

@@ -16,7 +16,7 @@ pub(super) struct Entry {
 pub(super) const fn entry<W: Workflow>() -> Entry {
     Entry {
         name: W::NAME,
-        definition: Definition::of::<W>,
+        definition: Definition::for_workflow::<W>,
         register: |worker, _| worker.workflow::<W>(),
         children: &[],
     }

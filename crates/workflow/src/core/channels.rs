@@ -1,34 +1,11 @@
 //! Signals without a handler: kept by name until a receiver takes them, first come, first served.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 use std::task::{Poll, Waker};
 
-use super::{Core, State, replace_waker};
+use super::model::{ChannelState, Filter, Receiver, ReceiverState, replace_waker};
+use super::{Core, State};
 use crate::{Cancelled, Payload};
-
-/// Whether a receiver wants a payload. Runs without the lock: it is code of the author.
-pub(crate) type Filter = Arc<dyn Fn(&Payload) -> bool + Send + Sync>;
-
-#[derive(Default)]
-pub(crate) struct ChannelState {
-    /// Signals that no waiting receiver wanted, oldest first.
-    kept: VecDeque<Payload>,
-    /// By ticket: in the order in which they began to wait.
-    receivers: BTreeMap<u64, Receiver>,
-}
-
-struct Receiver {
-    filter: Option<Filter>,
-    shielded: bool,
-    state: ReceiverState,
-}
-
-enum ReceiverState {
-    Waiting(Waker),
-    Delivered(Payload),
-    Cancelled,
-}
 
 impl Core {
     /// Gives a signal to the first waiting receiver that wants it, or keeps it.

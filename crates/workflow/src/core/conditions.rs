@@ -1,19 +1,10 @@
 //! Futures that wait for the workflow's own state to change.
 
-use std::collections::BTreeMap;
 use std::task::{Poll, Waker};
 
-use super::{Core, State, replace_waker};
+use super::model::{Condition, replace_waker};
+use super::{Core, State};
 use crate::Cancelled;
-
-/// By ticket.
-#[derive(Default)]
-pub(crate) struct Conditions(BTreeMap<u64, Condition>);
-
-enum Condition {
-    Waiting { waker: Waker, shielded: bool },
-    Cancelled,
-}
 
 impl Core {
     /// Waits for the next change; the caller found its condition unmet.

@@ -5,6 +5,7 @@
 
 mod channels;
 mod conditions;
+mod model;
 mod slots;
 mod versions;
 
@@ -14,8 +15,8 @@ use std::task::Waker;
 
 use futures::future::BoxFuture;
 
-pub(crate) use channels::Filter;
-pub(crate) use slots::{Leaf, Resolution, SlotKind};
+pub(crate) use model::{Filter, Resolution, SlotKind};
+pub(crate) use slots::Leaf;
 
 use crate::execution::RootWaker;
 use crate::random::Generator;
@@ -67,10 +68,10 @@ pub(crate) struct State {
     pub(crate) awaited: usize,
     /// The instance is being dropped.
     pub(crate) closing: bool,
-    slots: slots::Slots,
-    channels: HashMap<String, channels::ChannelState>,
-    conditions: conditions::Conditions,
-    versions: versions::Versions,
+    slots: model::Slots,
+    channels: HashMap<String, model::ChannelState>,
+    conditions: model::Conditions,
+    versions: model::Versions,
     tickets: u64,
 }
 
@@ -101,10 +102,10 @@ impl Core {
             progress: 0,
             awaited: 0,
             closing: false,
-            slots: slots::Slots::default(),
+            slots: model::Slots::default(),
             channels: HashMap::new(),
-            conditions: conditions::Conditions::default(),
-            versions: versions::Versions::default(),
+            conditions: model::Conditions::default(),
+            versions: model::Versions::default(),
             tickets: 0,
         };
         Self { started, waker, state: Mutex::new(state) }
@@ -217,9 +218,4 @@ impl State {
         self.tickets += 1;
         self.tickets
     }
-}
-
-/// Notes whom to wake from now on. The one before is handed back, to be dropped without the lock.
-fn replace_waker(known: &mut Waker, waker: &Waker) -> Option<Waker> {
-    (!known.will_wake(waker)).then(|| std::mem::replace(known, waker.clone()))
 }

@@ -3,52 +3,9 @@
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use super::model::{Open, Resolution, Slot, SlotKind};
 use super::{Core, State, StepFuture};
-use crate::{EventKind, Failure, Payload};
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum SlotKind {
-    Task,
-    Timer,
-    Child,
-    Step,
-}
-
-#[derive(Debug)]
-pub(crate) enum Resolution {
-    Value(Payload),
-    Failed(Box<Failure>),
-    Fired,
-    Cancelled,
-}
-
-#[derive(Debug)]
-enum Slot {
-    /// The future was built; its command is not issued yet.
-    Claimed,
-    /// The command was issued.
-    Open(Open),
-    Resolved(Resolution),
-    Done,
-}
-
-#[derive(Debug)]
-struct Open {
-    kind: SlotKind,
-    /// There while somebody waits.
-    waker: Option<Waker>,
-    /// It was begun or last awaited under a shield: cancellation passes over it.
-    shielded: bool,
-}
-
-#[derive(Debug, Default)]
-pub(crate) struct Slots(Vec<Slot>);
-
-impl Slots {
-    fn get_mut(&mut self, seq: u32) -> Option<&mut Slot> {
-        self.0.get_mut((seq as usize).checked_sub(1)?)
-    }
-}
+use crate::EventKind;
 
 /// The part that all futures with a `seq` have in common.
 #[derive(Debug)]

@@ -1,6 +1,5 @@
 //! Which version of a change this instance lives with.
 
-use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
 use super::State;
@@ -8,14 +7,6 @@ use crate::{EventKind, StopReason};
 
 /// What an instance lives with that passed before the change was made, unless the range counts from 0.
 const BEFORE_ALL_CHANGES: u32 = 1;
-
-#[derive(Default)]
-pub(crate) struct Versions {
-    /// Markers found in the history.
-    recorded: HashMap<String, u32>,
-    /// What the code was told in this life of the instance; it is told the same for ever.
-    decided: HashMap<String, u32>,
-}
 
 impl State {
     pub(crate) fn record_version(&mut self, change: &str, version: u32) {

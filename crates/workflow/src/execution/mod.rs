@@ -1,5 +1,6 @@
 mod inputs;
 mod replay;
+mod run;
 mod stop;
 mod values;
 mod waker;
@@ -8,7 +9,6 @@ use std::collections::HashSet;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 
 use futures::future::BoxFuture;
 
@@ -123,7 +123,7 @@ impl Execution {
         let mut execution = Self::build(definition, started)?;
         execution.differences = differences;
         execution.prepare_replay(events.as_slice());
-        let mut kept = Kept::of(events.as_slice());
+        let mut kept = Kept::new(events.as_slice());
         execution.run_code(true)?;
         for (index, event) in (1..).zip(events) {
             match kept.id_of_signal(index, &event.kind) {
@@ -321,89 +321,6 @@ impl Execution {
         Ok(true)
     }
 
-    /// Polls the code until it waits for an input, or has ended.
-    fn run_code(&mut self, mut due: bool) -> Result<(), Stop> {
-        let root_waker = Arc::clone(&self.waker);
-        let _turn = root_waker.begin_turn();
-        let waker = Waker::from(Arc::clone(&root_waker));
-        let mut cx = Context::from_waker(&waker);
-        let (mut progress, mut idle_polls) = (0, 0);
-        while std::mem::take(&mut due) | root_waker.take_woken() {
-            let Some(root) = &mut self.root else { return Ok(()) };
-            match catch_unwind(AssertUnwindSafe(|| root.as_mut().poll(&mut cx))) {
-                Ok(Poll::Ready(result)) => return self.end(result),
-                Ok(Poll::Pending) => {}
-                Err(panic) => return Err(self.stop(panicked(&*panic))),
-            }
-            let now = self.core.lock().progress;
-            idle_polls = if now == progress { idle_polls + 1 } else { 0 };
-            progress = now;
-            if idle_polls > MOST_IDLE_POLLS {
-                return Err(self.stop(StopReason::Spinning));
-            }
-        }
-        self.core.lock().cancel_dropped();
-        self.check_wait()
-    }
-
-    /// The code waits: is it for something that we can ever give it?
-    fn check_wait(&mut self) -> Result<(), Stop> {
-        let (awaited, fault) = {
-            let mut state = self.core.lock();
-            (state.awaited, state.fault.take())
-        };
-        if let Some(reason) = fault {
-            return Err(self.stop(reason));
-        }
-        let what = if self.waker.was_woken_from_outside() {
-            "its code was woken by something outside of the workflow"
-        } else if awaited == 0 {
-            "its code waits for something that is not of its context"
-        } else {
-            return Ok(());
-        };
-        Err(self.stop(StopReason::Foreign { what: what.to_owned() }))
-    }
-
-    fn end(&mut self, result: Result<Payload, Failure>) -> Result<(), Stop> {
-        let (cancel_requested, fault) = {
-            let mut state = self.core.lock();
-            (state.cancel_requested.clone(), state.fault.take())
-        };
-        if let Some(reason) = fault {
-            return Err(self.stop(reason));
-        }
-        let outcome = match (result, cancel_requested) {
-            (Ok(result), _) => EventKind::WorkflowCompleted { result },
-            (Err(failure), None) => EventKind::WorkflowFailed { failure },
-            (Err(failure), Some(reason)) => EventKind::WorkflowCancelled { reason, failure: Some(failure) },
-        };
-        {
-            let mut state = self.core.lock();
-            state.cancel_dropped();
-            state.issue(outcome.clone());
-        }
-        self.close(outcome);
-        Ok(())
-    }
-
-    fn close(&mut self, outcome: EventKind) {
-        if outcome.is_imposed_end() {
-            self.core.lock().commands.clear();
-        }
-        self.outcome = Some(outcome);
-        self.abandon_code();
-    }
-
-    /// Drops the author's futures; a panic in one of their destructors is nobody's concern any more.
-    fn abandon_code(&mut self) {
-        let root = self.root.take();
-        let core = &self.core;
-        core.begin_closing();
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(root)));
-        let _ = catch_unwind(AssertUnwindSafe(|| core.close()));
-    }
-
     fn take_turn(&mut self) -> Turn {
         let mut state = self.core.lock();
         let at = state.now;
@@ -450,9 +367,6 @@ impl fmt::Debug for Step {
         f.debug_struct("Step").field("seq", &self.seq).field("name", &self.name).finish_non_exhaustive()
     }
 }
-
-/// Polls in a row that change nothing, before the code counts as spinning. Combinators poll again out of politeness, but not this often.
-const MOST_IDLE_POLLS: u32 = 1_000;
 
 fn panicked(panic: &(dyn std::any::Any + Send)) -> StopReason {
     StopReason::Panicked { message: panic_message(panic) }

@@ -19,7 +19,7 @@ pub(super) struct Kept {
 
 impl Kept {
     /// `events` are those behind the first of the history.
-    pub(super) fn of(events: &[Event]) -> Self {
+    pub(super) fn new(events: &[Event]) -> Self {
         let mut kept = Self::default();
         for (index, event) in (1..).zip(events) {
             kept.until = event.at;

@@ -1,6 +1,6 @@
 //! The format of histories, which must stay readable for ever: `tests/golden` holds one of each event.
 
-use partitura::{Event, HISTORY_FORMAT, Retry, days, seconds};
+use partitura::{Event, HISTORY_FORMAT, Retry, TaskOptions, days, seconds};
 
 const GOLDEN: &str = include_str!("../golden/history-1.json");
 
@@ -41,6 +41,12 @@ fn inputs_commands_and_ends_are_told_apart() {
         assert_eq!(1, [kind.is_input(), kind.is_command(), kind.is_end()].iter().filter(|&&is| is).count());
         assert!(!kind.is_command() || kind.seq().is_some());
     }
+}
+
+#[test]
+fn options_that_tasks_no_longer_have_are_passed_over() {
+    let options: TaskOptions = serde_json::from_str(r#"{"timeout_ms":1000,"priority":5}"#).unwrap();
+    assert_eq!(options, TaskOptions { timeout: Some(seconds(1)), ..TaskOptions::default() });
 }
 
 #[test]

@@ -50,7 +50,7 @@ impl<W: Workflow> Live<W> {
 
     pub(crate) fn try_start(input: W::Input) -> Result<Self, Stop> {
         let first = started::<W>(&input);
-        let (execution, turn) = Execution::start(&Definition::of::<W>(), first.clone())?;
+        let (execution, turn) = Execution::start(&Definition::for_workflow::<W>(), first.clone())?;
         let mut live = Self {
             execution,
             history: vec![first],
@@ -164,7 +164,7 @@ impl<W: Workflow> Live<W> {
 }
 
 pub(crate) fn replay<W: Workflow>(history: &[Event]) -> Result<(Execution, Turn), Stop> {
-    Execution::replay(&Definition::of::<W>(), history.iter().cloned())
+    Execution::replay(&Definition::for_workflow::<W>(), history.iter().cloned())
 }
 
 pub(crate) fn reason<T>(result: Result<T, Stop>) -> StopReason {

@@ -138,7 +138,7 @@ fn inputs_recorded_ahead_of_the_commands_of_earlier_inputs_are_fine() {
 
 #[test]
 fn a_history_without_a_start_or_of_another_workflow_is_refused() {
-    let definition = Definition::of::<Dice>();
+    let definition = Definition::for_workflow::<Dice>();
     assert!(matches!(reason(Execution::replay(&definition, [])), StopReason::BadInput { .. }));
     assert!(matches!(reason(Execution::replay(&definition, history())), StopReason::BadInput { .. }));
 }

@@ -45,7 +45,8 @@ workflow_that!(AwaitsForeign, |_cx| std::future::pending::<()>().await);
 
 #[test]
 fn waiting_for_something_foreign_is_detected_at_once() {
-    let stop = Execution::start(&Definition::of::<AwaitsForeign>(), started::<AwaitsForeign>(&())).unwrap_err();
+    let stop =
+        Execution::start(&Definition::for_workflow::<AwaitsForeign>(), started::<AwaitsForeign>(&())).unwrap_err();
     assert_eq!(
         stop.to_string(),
         "workflow AwaitsForeign/order-42 stopped: its code waits for something that is not of its context\n  \
@@ -66,7 +67,7 @@ workflow_that!(WokenFromOutside, |cx| {
 
 #[test]
 fn being_woken_from_outside_of_a_turn_is_detected_with_the_next_input() {
-    let definition = Definition::of::<WokenFromOutside>();
+    let definition = Definition::for_workflow::<WokenFromOutside>();
     let (mut execution, _) = Execution::start(&definition, started::<WokenFromOutside>(&())).unwrap();
     SMUGGLED.lock().unwrap().take().unwrap().wake();
     let stopped = reason(execution.apply(Event::new(START, EventKind::TimerFired { seq: 1 })));
@@ -83,7 +84,7 @@ workflow_that!(Spins, |cx| {
 
 #[test]
 fn a_busy_loop_is_stopped() {
-    let stop = Execution::start(&Definition::of::<Spins>(), started::<Spins>(&())).unwrap_err();
+    let stop = Execution::start(&Definition::for_workflow::<Spins>(), started::<Spins>(&())).unwrap_err();
     assert_eq!(stop.reason, StopReason::Spinning);
 }
 
@@ -94,7 +95,7 @@ workflow_that!(StateInState, |cx| {
 
 #[test]
 fn a_deadlock_on_the_state_is_a_panic_with_advice() {
-    let stop = Execution::start(&Definition::of::<StateInState>(), started::<StateInState>(&())).unwrap_err();
+    let stop = Execution::start(&Definition::for_workflow::<StateInState>(), started::<StateInState>(&())).unwrap_err();
     assert!(stop.to_string().contains("cx.state(…) was called from within cx.state(…)"), "{stop}");
 }
 
@@ -126,7 +127,7 @@ fn an_input_that_cannot_be_read_fails_the_instance() {
     if let EventKind::WorkflowStarted(started) = &mut first.kind {
         started.input = partitura::Payload::from_json("\"three\"").unwrap();
     }
-    let (execution, turn) = Execution::start(&Definition::of::<Typed>(), first).unwrap();
+    let (execution, turn) = Execution::start(&Definition::for_workflow::<Typed>(), first).unwrap();
     assert!(execution.is_closed());
     assert_eq!(
         turn.events[0].to_string(),

@@ -27,7 +27,7 @@ impl Clocked {
 
 #[test]
 fn time_never_goes_backwards_for_the_code() {
-    let (mut execution, _) = Execution::start(&Definition::of::<Clocked>(), started::<Clocked>(&())).unwrap();
+    let (mut execution, _) = Execution::start(&Definition::for_workflow::<Clocked>(), started::<Clocked>(&())).unwrap();
     let turn = execution.apply(Event::new(START - 60_000, EventKind::TimerFired { seq: 1 })).unwrap();
     assert_eq!(turn.events[0].at, START);
     let turn = execution.apply(Event::new(START + 2_000, EventKind::TimerFired { seq: 2 })).unwrap();

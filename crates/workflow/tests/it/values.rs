@@ -60,7 +60,7 @@ fn recorded(which: u32) -> Vec<Event> {
 }
 
 fn compare(history: &[Event]) -> Vec<Difference> {
-    let compared = Execution::replay_and_compare(&Definition::of::<Leaky>(), history.iter().cloned());
+    let compared = Execution::replay_and_compare(&Definition::for_workflow::<Leaky>(), history.iter().cloned());
     let (_, turn, differences) = compared.unwrap();
     assert_eq!(turn.events, []);
     differences
@@ -91,7 +91,7 @@ fn a_replay_that_only_compares_goes_on_with_what_is_recorded() {
     let events = recorded(0);
     outside(7);
     let (mut execution, _, _) =
-        Execution::replay_and_compare(&Definition::of::<Leaky>(), events.iter().cloned()).unwrap();
+        Execution::replay_and_compare(&Definition::for_workflow::<Leaky>(), events.iter().cloned()).unwrap();
     let turn = execution.apply(Event::new(START, EventKind::TaskCompleted { seq: 1, result: payload(&1) })).unwrap();
     assert!(!turn.ignored);
 }
@@ -115,7 +115,7 @@ impl Unordered {
 #[test]
 fn a_loop_over_a_hash_map_is_found_at_the_first_replay() {
     let first = started::<Unordered>(&());
-    let (mut execution, turn) = Execution::start(&Definition::of::<Unordered>(), first.clone()).unwrap();
+    let (mut execution, turn) = Execution::start(&Definition::for_workflow::<Unordered>(), first.clone()).unwrap();
     let mut history = vec![first];
     history.extend(turn.events);
     for seq in 1..50 {

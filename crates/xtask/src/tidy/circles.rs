@@ -7,18 +7,18 @@ use super::problem::Problem;
 use crate::repository::Repository;
 
 /// Crates that still have circles. A crate leaves this list with its last circle.
-const CIRCULAR: &[&str] = &[
-    "adapters/embedded",
-    "adapters/nats",
-    "adapters/rabbitmq",
-    "adapters/template",
-    "crates/engine",
-    "crates/workflow",
-];
+const CIRCULAR: &[&str] = &["adapters/embedded", "adapters/nats", "adapters/rabbitmq", "adapters/template"];
 
 /// Crates where files name each other for a reason that stays.
 const RECURSIVE: &[(&str, &str)] =
     &[("crates/codec", "serde's traits call each other for the parts of a value, and so do their implementations")];
+
+/// Arrows between files whose types name each other for a reason that stays: from, to, reason.
+const RECURSIVE_TYPES: &[(&str, &str, &str)] = &[(
+    "crates/workflow/src/workflow.rs",
+    "crates/workflow/src/cx.rs",
+    "the code of a workflow takes its context, and the context is one of a workflow",
+)];
 
 pub(super) fn check(repository: &Repository) -> Vec<Problem> {
     let directories = repository.members.iter().map(|member| member.directory.as_str());
@@ -26,7 +26,13 @@ pub(super) fn check(repository: &Repository) -> Vec<Problem> {
 }
 
 fn problems(repository: &Repository, directory: &str) -> Vec<Problem> {
-    let circles = circles(&modules::imports(repository, &format!("{directory}/src")));
+    let mut imports = modules::imports(repository, &format!("{directory}/src"));
+    for (from, to, _) in RECURSIVE_TYPES {
+        if let Some(imported) = imports.get_mut(*from) {
+            imported.remove(*to);
+        }
+    }
+    let circles = circles(&imports);
     let may_stay = CIRCULAR.contains(&directory) || RECURSIVE.iter().any(|(known, _)| *known == directory);
     match (may_stay, circles.is_empty()) {
         (true, true) => {
@@ -128,8 +134,8 @@ mod tests {
         let circular = "pub(crate) fn g() { crate::f() }";
         assert_eq!(check(&repository("crates/new", circular)).len(), 1);
         assert_eq!(check(&repository("crates/new", "")), []);
-        assert_eq!(check(&repository("crates/engine", circular)), []);
-        assert_eq!(check(&repository("crates/engine", "")).len(), 1);
+        assert_eq!(check(&repository(CIRCULAR[0], circular)), []);
+        assert_eq!(check(&repository(CIRCULAR[0], "")).len(), 1);
     }
 
     #[test]

@@ -13,12 +13,8 @@ const FUNCTION: usize = 70;
 const LONG: &[&str] = &[
     "adapters/embedded/tests/it/model.rs",
     "adapters/embedded/tests/it/ownership.rs",
-    "crates/engine/src/effects.rs",
-    "crates/engine/src/turn/commands.rs",
-    "crates/engine/src/turn/mod.rs",
     "crates/lanes/src/core/simulation.rs",
     "crates/macros/src/workflow.rs",
-    "crates/workflow/src/execution/mod.rs",
 ];
 
 pub(super) fn check(repository: &Repository) -> Vec<Problem> {

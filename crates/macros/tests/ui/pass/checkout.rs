@@ -138,5 +138,5 @@ fn main() {
     assert_eq!(service.methods().len(), 2);
     assert_eq!(CheckoutSignal::packed().name(), "packed");
     assert_eq!(CheckoutQuery::is_packed().name(), "is_packed");
-    let _ = partitura::history::Definition::of::<Checkout>();
+    let _ = partitura::history::Definition::for_workflow::<Checkout>();
 }

@@ -26,7 +26,7 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    pub(crate) fn of(world: &World, task: Duration) -> Self {
+    pub(crate) fn in_world(world: &World, task: Duration) -> Self {
         let mut arguments = world.arguments();
         arguments.extend(["--task".to_owned(), task.as_secs().to_string()]);
         Self::read(arguments)

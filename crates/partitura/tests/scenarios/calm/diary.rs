@@ -43,7 +43,7 @@ impl Diary {
         Ok(std::fs::read_to_string(&self.path)?.lines().map(str::to_owned).collect())
     }
 
-    /// Waits for so many calls.
+    /// Waits until it holds `calls` calls.
     pub(crate) async fn holds(&self, calls: usize) -> io::Result<()> {
         while self.read()?.len() < calls {
             tokio::time::sleep(Duration::from_millis(50)).await;

@@ -28,8 +28,8 @@ pub(crate) use self::crew::work;
 
 /// How long a task takes, in seconds.
 const TASK: u64 = 10;
-/// Without an end for so many times the length of a task, it is stuck.
-const PATIENCE: u32 = 30;
+/// A run is stuck that has no end after this many times the length of a task.
+const LIMIT_IN_TASKS: u32 = 30;
 
 type Problem = Box<dyn Error + Send + Sync>;
 
@@ -53,13 +53,13 @@ pub(crate) fn run(broker: Option<Kind>) -> Result<(), Problem> {
         Err(_) => TASK,
     };
     let world = World::create(broker, 0)?;
-    let place = Place::of(&world, Duration::from_secs(task));
+    let place = Place::in_world(&world, Duration::from_secs(task));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let diary = Diary::open(&place.data)?;
     let started = Instant::now();
     let workers = runtime.block_on(async {
         let performance = perform(&place, &diary);
-        let limit = place.task * PATIENCE;
+        let limit = place.task * LIMIT_IN_TASKS;
         tokio::time::timeout(limit, performance)
             .await
             .map_err(|_| format!("no end within {limit:?}; called were {:?}", diary.read().unwrap_or_default()))?

@@ -1,0 +1,97 @@
+//! The way of clients to the broker: commands out, replies back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use partitura_broker::{Error, ErrorKind, Message, Producer};
+use partitura_workflow::Workflow;
+
+use crate::error::ClientError;
+use crate::messaging::directory::{Destination, Directory};
+use crate::messaging::mailbox::{Mailbox, PendingReply};
+use crate::retry_for::retry_for;
+use crate::wire::ids::Ids;
+use crate::wire::names::check_id;
+use crate::wire::{self, Command, ReplyBody, ReplyTo, sizes};
+
+/// How long a question may go unanswered, and a command unconfirmed.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What all handles of a client share.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) producer: Box<dyn Producer>,
+    pub(crate) mailbox: Arc<Mailbox>,
+    pub(crate) ids: Arc<dyn Ids>,
+    /// How long one waits at most for an outcome before one asks again.
+    pub(crate) ask_again: Duration,
+}
+
+impl Connection {
+    pub(crate) fn fresh(&self) -> String {
+        self.ids.fresh().to_string()
+    }
+
+    /// Publishes a command until it is confirmed, for a while: under one id, so that it counts once however often it is
+    /// stored. The caller could not try again like this.
+    pub(crate) async fn send<W: Workflow>(
+        &self,
+        id: &str,
+        message_id: String,
+        command: &Command,
+    ) -> Result<(), ClientError> {
+        check_id(id).map_err(ClientError::InvalidId)?;
+        let topic = self.directory.workflow(W::NAME)?.commands;
+        let message = wire::command(&topic, id, message_id, command);
+        let (bytes, taken) = (message.payload.len(), self.directory.payload_limit());
+        let limit = taken.saturating_sub(sizes::room(W::NAME, id));
+        if bytes > limit {
+            return Err(ClientError::TooLarge { workflow: W::NAME.to_owned(), id: id.to_owned(), bytes, limit, taken });
+        }
+        Ok(retry_for(REQUEST_TIMEOUT, "send a command", || self.publish(W::NAME, message.clone())).await?)
+    }
+
+    async fn publish(&self, workflow: &str, message: Message) -> Result<(), Error> {
+        self.directory.declare(&Destination::Workflow(workflow.to_owned())).await?;
+        let mut results = self.producer.publish(vec![message]).await;
+        let lost = || Err(Error::new(ErrorKind::OutcomeUnknown, "publish", "the broker gave no result"));
+        results.pop().unwrap_or_else(lost).map(drop)
+    }
+
+    pub(crate) async fn ask<W: Workflow>(
+        &self,
+        id: &str,
+        question: impl FnOnce(ReplyTo) -> Command,
+    ) -> Result<ReplyBody, ClientError> {
+        let (reply_to, reply) = self.mailbox.request();
+        self.send::<W>(id, self.fresh(), &question(reply_to)).await?;
+        answer::<W>(reply).await
+    }
+}
+
+/// Waits for a reply, for a while.
+pub(crate) async fn answer<W: Workflow>(reply: PendingReply) -> Result<ReplyBody, ClientError> {
+    match tokio::time::timeout(REQUEST_TIMEOUT, reply).await {
+        Ok(Some(body)) => Ok(body),
+        Ok(None) => Err(closed().into()),
+        Err(_) => Err(ClientError::NoAnswer { workflow: W::NAME.to_owned(), waited: REQUEST_TIMEOUT }),
+    }
+}
+
+pub(crate) fn closed() -> Error {
+    Error::new(ErrorKind::Closed, "await", "the connection to the broker was closed")
+}
+
+/// What an answer means that is not the one that was asked for.
+pub(crate) fn unexpected<W: Workflow>(id: &str, body: ReplyBody) -> ClientError {
+    let (workflow, id) = (W::NAME.to_owned(), id.to_owned());
+    match body {
+        ReplyBody::NotFound => ClientError::NotFound { workflow, id },
+        ReplyBody::Closed { run } => ClientError::Ended { workflow, id, run },
+        ReplyBody::AnotherRun { run } => ClientError::AnotherRun { workflow, id, run },
+        ReplyBody::TooLarge { bytes, limit } => ClientError::AnswerTooLarge { workflow, id, bytes, limit },
+        ReplyBody::Refused(reason) => ClientError::Refused(reason),
+        _ => ClientError::Refused("the worker gave an answer to another question; is it of another version?".into()),
+    }
+}

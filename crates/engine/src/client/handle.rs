@@ -1,0 +1,272 @@
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use partitura_workflow::{Event, Payload, Query, Signal, Workflow};
+use serde::de::DeserializeOwned;
+
+use super::connection::{Connection, closed, unexpected};
+use super::requests::{Demand, Request, Start};
+use super::target::Target;
+use crate::error::{ClientError, WorkflowError};
+use crate::wire::summary::Summary;
+use crate::wire::{self, Command, Outcome, ReplyBody};
+
+/// After how long an outcome is asked for again the first time; then twice as long each time, up to the limit that is set.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
+/// How long an instance must be stopped before those who wait for its outcome are told.
+const MOMENT: Duration = Duration::from_secs(2);
+
+/// One instance of the workflow `W`, named by its id.
+///
+/// Cheap to clone.
+pub struct WorkflowHandle<W> {
+    target: Target,
+    workflow: PhantomData<fn() -> W>,
+}
+
+impl<W> WorkflowHandle<W> {
+    pub(crate) fn new(connection: Arc<Connection>, id: String) -> Self {
+        Self { target: Target::new(connection, id), workflow: PhantomData }
+    }
+}
+
+impl<W> Clone for WorkflowHandle<W> {
+    fn clone(&self) -> Self {
+        Self { target: self.target.clone(), workflow: PhantomData }
+    }
+}
+
+impl<W: Workflow> std::fmt::Debug for WorkflowHandle<W> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WorkflowHandle")
+            .field("workflow", &W::NAME)
+            .field("id", &self.target.id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<W: Workflow> WorkflowHandle<W> {
+    /// The instance's id.
+    pub fn id(&self) -> &str {
+        &self.target.id
+    }
+
+    /// Starts the instance. Awaiting returns once the start is durable: from then on nothing can lose it.
+    ///
+    /// Idempotent by id unless [another policy](Start::policy) is set: an instance that exists, running or ended, is
+    /// taken as it is, whatever its input was.
+    ///
+    /// # Errors
+    /// [`AlreadyExists`](ClientError::AlreadyExists) where the policy refuses; [`InvalidId`](ClientError::InvalidId);
+    /// [`Payload`](ClientError::Payload) when the input cannot be encoded; those of the broker.
+    ///
+    /// # Cancel safety
+    /// Dropped while awaited, it may or may not have started. Starting again is harmless.
+    pub fn start(&self, input: W::Input) -> Start<'_, W> {
+        Start::new(&self.target, input)
+    }
+
+    /// Waits for the outcome, however long it takes, and whichever worker is killed meanwhile.
+    ///
+    /// While the instance is stopped, because its code cannot go on, this is an error: within about two seconds of the stop, also
+    /// for those who wait since the start. To wait until it is repaired, call [`result_through_stops`](Self::result_through_stops).
+    ///
+    /// # Errors
+    /// How the workflow ended, if not with a result; [`Stopped`](WorkflowError::Stopped) with the reason, while it cannot go on.
+    /// [`Client`](WorkflowError::Client) when that could not be learned.
+    ///
+    /// # Cancel safety
+    /// Safe; ask again at any time.
+    pub async fn result(&self) -> Result<W::Output, WorkflowError<W::Error>> {
+        self.outcome(true).await
+    }
+
+    /// Waits for the outcome as [`result`](Self::result) does, and goes on waiting while the instance is stopped, until somebody
+    /// repairs or ends it.
+    ///
+    /// # Errors
+    /// How the workflow ended, if not with a result. [`Client`](WorkflowError::Client) when that could not be learned.
+    ///
+    /// # Cancel safety
+    /// Safe; ask again at any time.
+    pub async fn result_through_stops(&self) -> Result<W::Output, WorkflowError<W::Error>> {
+        self.outcome(false).await
+    }
+
+    async fn outcome(&self, stops: bool) -> Result<W::Output, WorkflowError<W::Error>> {
+        let mut pending = self.target.pending().take();
+        let mut patience = ASK_AGAIN;
+        let mut was_stopped = false;
+        let outcome = loop {
+            let reply = match pending.take() {
+                Some(reply) => reply,
+                None => {
+                    let (reply_to, reply) = self.target.connection.mailbox.request();
+                    self.target
+                        .connection
+                        .send::<W>(&self.target.id, self.target.connection.fresh(), &Command::Await { reply_to, stops })
+                        .await?;
+                    reply
+                }
+            };
+            match tokio::time::timeout(patience, reply).await {
+                Ok(Some(ReplyBody::Ended(outcome))) => break outcome,
+                // What is too large for one reply is in the history, which comes in parts.
+                Ok(Some(ReplyBody::TooLarge { .. })) => {
+                    let history = self.history().await?;
+                    let end = history.last().and_then(|event| Outcome::of_end(&event.kind));
+                    break end.ok_or_else(|| unexpected::<W>(&self.target.id, ReplyBody::NotFound))?;
+                }
+                // It may be repaired already: workers that start try it at once.
+                Ok(Some(ReplyBody::Stopped { reason })) => {
+                    if stops && was_stopped {
+                        return Err(WorkflowError::Stopped { reason });
+                    }
+                    was_stopped = true;
+                    tokio::time::sleep(MOMENT).await;
+                }
+                Ok(Some(other)) => return Err(unexpected::<W>(&self.target.id, other).into()),
+                Ok(None) => return Err(ClientError::from(closed()).into()),
+                Err(_) => {
+                    was_stopped = false;
+                    patience = (patience * 2).min(self.target.connection.ask_again);
+                }
+            }
+        };
+        match outcome {
+            Outcome::Ok(result) => result.decode().map_err(|error| ClientError::from(error).into()),
+            Outcome::Err(failure) => Err(WorkflowError::from_failure(failure)),
+        }
+    }
+
+    /// Sends a signal. It is kept, also when the workflow does not wait for it yet.
+    ///
+    /// Awaiting returns once the signal is durable. One to an instance that does not exist, or has ended, has no effect; ask for
+    /// an answer with [`confirmed`](Request::confirmed). Sent again under the same [`id`](Request::id), it counts once.
+    ///
+    /// # Errors
+    /// [`Payload`](ClientError::Payload) when the arguments cannot be encoded; [`TooLarge`](ClientError::TooLarge); those of the
+    /// broker.
+    ///
+    /// # Cancel safety
+    /// Dropped while awaited, the signal may or may not have been sent.
+    pub fn signal(&self, signal: Signal<W>) -> Request<'_, W> {
+        Request::new(&self.target, Demand::Signal(signal))
+    }
+
+    /// Asks the running workflow something; it is not changed by that.
+    ///
+    /// # Errors
+    /// [`NotFound`](ClientError::NotFound); [`Refused`](ClientError::Refused) with the reason (unknown query, ended,
+    /// stopped); [`NoAnswer`](ClientError::NoAnswer).
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn query<R: DeserializeOwned>(&self, query: Query<W, R>) -> Result<R, ClientError> {
+        let (name, args) = query.into_parts()?;
+        match self
+            .target
+            .connection
+            .ask::<W>(&self.target.id, |reply_to| Command::Query { name, args, reply_to })
+            .await?
+        {
+            ReplyBody::Answer(answer) => Ok(Payload::decode(&answer)?),
+            other => Err(unexpected::<W>(&self.target.id, other)),
+        }
+    }
+
+    /// Asks the workflow to stop: whatever it awaits resolves as cancelled, and its code decides what to undo.
+    ///
+    /// Awaiting returns once the request is durable; ask for an answer with [`confirmed`](Request::confirmed). A run is
+    /// cancelled once, however often that is asked for.
+    ///
+    /// The code of a *stopped* instance is tried at once. If it goes on, it has read what was kept for it, and is cancelled behind
+    /// that. If it still cannot, the request is recorded, which `confirmed` answers with `Ok`, and takes effect in the turn in
+    /// which the code goes on: nothing is skipped that the code would undo. To end an instance without its code, and without
+    /// compensations, [terminate](Self::terminate) it. A signal whose *handler panics* holds a cancellation up for less than a
+    /// second: it is tried five times and then refused, and what comes behind it takes effect.
+    ///
+    /// # Errors
+    /// Those of the broker.
+    ///
+    /// # Cancel safety
+    /// Dropped while awaited, the request may or may not have been sent.
+    pub fn cancel(&self, reason: impl Into<String>) -> Request<'_, W> {
+        Request::new(&self.target, Demand::Cancel(reason.into()))
+    }
+
+    /// Ends the workflow at once, without running any more of its code: nothing is compensated.
+    ///
+    /// Awaiting returns once the request is durable; ask for an answer with [`confirmed`](Request::confirmed).
+    ///
+    /// # Errors
+    /// Those of the broker.
+    ///
+    /// # Cancel safety
+    /// Dropped while awaited, the request may or may not have been sent.
+    pub fn terminate(&self, reason: impl Into<String>) -> Request<'_, W> {
+        Request::new(&self.target, Demand::Terminate(reason.into()))
+    }
+
+    /// Tries a stopped instance again, now: it does that by itself from time to time.
+    ///
+    /// # Errors
+    /// Those of the broker.
+    ///
+    /// # Cancel safety
+    /// Dropped while awaited, the request may or may not have been sent.
+    pub async fn resume(&self) -> Result<(), ClientError> {
+        self.target.connection.send::<W>(&self.target.id, self.target.connection.fresh(), &Command::Resume).await
+    }
+
+    /// Where the instance stands, and what it waits for. It is answered also while code of the instance does not come back, for
+    /// longer than a second before the question: [`Summary::held_up`] names the code then.
+    ///
+    /// # Errors
+    /// [`NotFound`](ClientError::NotFound), [`NoAnswer`](ClientError::NoAnswer); those of the broker.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn describe(&self) -> Result<Summary, ClientError> {
+        match self.target.connection.ask::<W>(&self.target.id, |reply_to| Command::Describe { reply_to }).await? {
+            ReplyBody::Description(summary) => Ok(*summary),
+            other => Err(unexpected::<W>(&self.target.id, other)),
+        }
+    }
+
+    /// Everything that happened to the instance's latest run, read page by page, however long it is.
+    ///
+    /// # Errors
+    /// [`NotFound`](ClientError::NotFound), [`NoAnswer`](ClientError::NoAnswer); those of the broker.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn history(&self) -> Result<Vec<Event>, ClientError> {
+        let (mut history, mut run, mut text) = (Vec::new(), None, String::new());
+        loop {
+            let (from, offset) = (history.len(), text.len());
+            let question = |reply_to| Command::History { run: run.take(), from, offset, reply_to };
+            match self.target.connection.ask::<W>(&self.target.id, question).await? {
+                ReplyBody::HistoryPage { run: of, mut events, next } => {
+                    run = Some(of);
+                    history.append(&mut events);
+                    if next.is_none_or(|next| next != history.len()) {
+                        return Ok(history);
+                    }
+                }
+                // One event, too large for one reply.
+                ReplyBody::HistoryPart { run: of, text: part, last } => {
+                    run = Some(of);
+                    text.push_str(&part);
+                    if last {
+                        let event = wire::decode(text.as_bytes());
+                        history.push(event.map_err(|error| ClientError::Refused(format!("an event: {error}")))?);
+                        text.clear();
+                    }
+                }
+                other => return Err(unexpected::<W>(&self.target.id, other)),
+            }
+        }
+    }
+}

@@ -1,0 +1,182 @@
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+
+use partitura_workflow::{Payload, Signal, Workflow};
+
+use super::connection::{answer, unexpected};
+use super::target::Target;
+use crate::error::ClientError;
+use crate::wire::names::check_id;
+use crate::wire::{Command, ReplyBody, Request as Terms, Start as StartCommand, StartPolicy};
+
+/// A start about to happen: await it.
+#[derive(Debug)]
+#[must_use = "nothing is started before this is awaited"]
+pub struct Start<'a, W: Workflow> {
+    target: &'a Target,
+    input: W::Input,
+    policy: StartPolicy,
+    tags: Vec<String>,
+}
+
+impl<'a, W: Workflow> Start<'a, W> {
+    pub(crate) fn new(target: &'a Target, input: W::Input) -> Self {
+        Self { target, input, policy: StartPolicy::default(), tags: Vec::new() }
+    }
+
+    /// What to do when there is an instance of this id already.
+    pub fn policy(mut self, policy: StartPolicy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// Adds a label to find the instance by.
+    pub fn tag(mut self, tag: impl Into<String>) -> Self {
+        self.tags.push(tag.into());
+        self
+    }
+
+    async fn send(self) -> Result<(), ClientError> {
+        let Self { target, input, policy, tags } = self;
+        let mailbox = &target.connection.mailbox;
+        let run = target.connection.fresh();
+        let (reply_to, outcome) = mailbox.request();
+        let verdict = (policy == StartPolicy::Reject).then(|| mailbox.request());
+        let (accepted, verdict) = verdict.unzip();
+        let start = StartCommand {
+            run: run.clone(),
+            input: Payload::encode(&input)?,
+            parent: None,
+            tags,
+            policy,
+            reply_to: Some(reply_to),
+            accepted,
+        };
+        target.connection.send::<W>(&target.id, run.clone(), &Command::Start(Box::new(start))).await?;
+        *target.pending() = Some(outcome);
+        let Some(verdict) = verdict else { return Ok(()) };
+        match answer::<W>(verdict).await? {
+            ReplyBody::Accepted => Ok(()),
+            ReplyBody::Rejected { run } => {
+                *target.pending() = None;
+                Err(ClientError::AlreadyExists { workflow: W::NAME.to_owned(), id: target.id.to_string(), run })
+            }
+            other => Err(unexpected::<W>(&target.id, other)),
+        }
+    }
+}
+
+impl<'a, W: Workflow> IntoFuture for Start<'a, W> {
+    type Output = Result<(), ClientError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.send())
+    }
+}
+
+/// What is asked of an instance.
+pub(crate) enum Demand<W> {
+    Signal(Signal<W>),
+    Cancel(String),
+    Terminate(String),
+}
+
+/// A signal, a cancellation or a termination about to be sent: await it.
+///
+/// ```no_run
+/// # use partitura_engine::{ClientError, WorkflowHandle};
+/// # use partitura_workflow::Workflow;
+/// # async fn example<W: Workflow>(order: WorkflowHandle<W>) -> Result<(), ClientError> {
+/// // Returns once it is durable.
+/// order.cancel("out of stock").await?;
+/// // Returns once the instance has recorded it, or says why it has no effect.
+/// order.cancel("out of stock").confirmed().await?;
+/// # Ok(()) }
+/// ```
+#[must_use = "nothing is sent before this is awaited"]
+pub struct Request<'a, W> {
+    target: &'a Target,
+    demand: Demand<W>,
+    id: Option<String>,
+    run: Option<String>,
+    confirmed: bool,
+}
+
+impl<'a, W: Workflow> Request<'a, W> {
+    pub(crate) fn new(target: &'a Target, demand: Demand<W>) -> Self {
+        Self { target, demand, id: None, run: None, confirmed: false }
+    }
+
+    /// Names it, for a sender who cannot tell whether it was sent before: a signal whose id the run has had already is ignored. Cancelling
+    /// and terminating count once per run anyway; name the [run](Self::run) where a successor must not be hit. An id is 1 to 512
+    /// bytes of printable text.
+    pub fn id(mut self, id: impl Into<String>) -> Self {
+        self.id = Some(id.into());
+        self
+    }
+
+    /// Means this run only, and not one that has replaced it or was replaced by it.
+    pub fn run(mut self, run: impl Into<String>) -> Self {
+        self.run = Some(run.into());
+        self
+    }
+
+    /// Waits until the instance has taken it, for up to 30 seconds.
+    ///
+    /// What awaiting it returns then:
+    /// * `Ok`: it is recorded. A stopped instance will read it when its code goes on. A signal whose [`id`](Self::id) the run has
+    ///   had already is `Ok` too, also after the run has ended.
+    /// * [`NotFound`](ClientError::NotFound), [`Ended`](ClientError::Ended), [`AnotherRun`](ClientError::AnotherRun): it had no
+    ///   effect. A run that has ended by a cancellation or termination with the same reason counts as `Ok`, so that one whose
+    ///   answer was lost can be sent again.
+    /// * [`Refused`](ClientError::Refused): the code cannot read the signal, which is dropped.
+    /// * [`NoAnswer`](ClientError::NoAnswer): no worker runs the workflow. It is durable, and takes effect when one does.
+    pub fn confirmed(mut self) -> Self {
+        self.confirmed = true;
+        self
+    }
+
+    async fn send(self) -> Result<(), ClientError> {
+        let Self { target, demand, id, run, confirmed } = self;
+        if let Some(id) = &id {
+            check_id(id).map_err(ClientError::InvalidId)?;
+        }
+        let connection = &target.connection;
+        let (reply_to, reply) = confirmed.then(|| connection.mailbox.request()).unzip();
+        let request = Terms { id, run, reply_to };
+        let command = match demand {
+            Demand::Signal(signal) => {
+                let (name, payload) = signal.into_parts()?;
+                Command::Signal { name, payload, request }
+            }
+            Demand::Cancel(reason) => Command::Cancel { reason: Some(reason), request },
+            Demand::Terminate(reason) => Command::Terminate { reason, request },
+        };
+        connection.send::<W>(&target.id, connection.fresh(), &command).await?;
+        let Some(reply) = reply else { return Ok(()) };
+        match answer::<W>(reply).await? {
+            ReplyBody::Accepted => Ok(()),
+            other => Err(unexpected::<W>(&target.id, other)),
+        }
+    }
+}
+
+impl<'a, W: Workflow> IntoFuture for Request<'a, W> {
+    type Output = Result<(), ClientError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.send())
+    }
+}
+
+impl<W: Workflow> fmt::Debug for Request<'_, W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { target, id, run, confirmed, .. } = self;
+        let mut shown = f.debug_struct("Request");
+        shown.field("instance", target).field("id", id).field("run", run).field("confirmed", confirmed);
+        shown.finish_non_exhaustive()
+    }
+}

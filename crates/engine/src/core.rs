@@ -1,0 +1,54 @@
+//! What workers, clients and subscriptions of one connection share.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use partitura_broker::{Broker, Clock};
+
+use crate::client::Client;
+use crate::messaging::directory::Directory;
+use crate::messaging::mailbox::Mailbox;
+use crate::storage::store::Store;
+use crate::timekeeper::Timekeeper;
+use crate::wire::ids::Ids;
+use crate::wire::namespace::Namespace;
+
+/// What one connection to a broker and a store shares.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) store: Option<Arc<dyn Store>>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) time: Arc<Timekeeper>,
+    pub(crate) ids: Arc<dyn Ids>,
+    pub(crate) namespace: Namespace,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) mailbox: Arc<Mailbox>,
+    pub(crate) settings: Settings,
+    pub(crate) client: Client,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) cache: NonZeroUsize,
+    pub(crate) events: bool,
+    pub(crate) drain_within: Duration,
+    pub(crate) replay_values: ReplayValues,
+    pub(crate) ask_again: Duration,
+    /// How long to wait for the broker.
+    pub(crate) wait: Duration,
+}
+
+/// What to do with an instance whose replay shows that its code asks for the same as before with other values: other arguments of a
+/// task, another input of a child, another payload of a signal, another duration. Its code is not deterministic (a loop over a
+/// `HashMap`, say) or was changed; what is recorded counts, and was sent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ReplayValues {
+    /// Log a warning with both values, and go on.
+    #[default]
+    Warn,
+    /// Stop the instance, as where it asks for something else. [`TestEnv`](https://docs.rs/partitura) does.
+    Stop,
+}

@@ -1,0 +1,177 @@
+//! How instances are kept in the store: one row per turn, and one summary.
+
+use bytes::Bytes;
+use partitura_broker::{Error, ErrorKind, Expect, Partition, Put, Result, ScanRange, Space, Version};
+use partitura_workflow::{Event, HISTORY_FORMAT};
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::{Deserialize, Serialize};
+
+use crate::storage::turn_store::{HISTORY, TurnStore};
+use crate::wire;
+use crate::wire::names::InstanceKey;
+use crate::wire::summary::Summary;
+
+/// `workflow NUL id` → the summary of the latest run.
+const INSTANCES: Space = "instances";
+/// `workflow NUL partition id` of the instances that are stopped → the code that tried them last.
+const STOPPED: Space = "stopped";
+
+/// How many rows are read at a time.
+const PAGE: usize = 1_000;
+
+/// A value as it is stored: with the version of its format.
+#[derive(Serialize, Deserialize)]
+struct Row<T> {
+    format: u32,
+    /// Which build of the program has written it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    build: Option<String>,
+    body: T,
+}
+
+/// The key under which all turns of a run are kept; also the prefix of its outbox rows.
+pub(crate) fn run_prefix(key: &InstanceKey, run: &str) -> Bytes {
+    [key.workflow.as_bytes(), b"\0", key.id.as_bytes(), b"\0", run.as_bytes(), b"\0"].concat().into()
+}
+
+/// Appends a turn that this build took. This is the fence: the row must not exist yet.
+pub(crate) fn append(key: &InstanceKey, run: &str, (turn, build): (u32, &str), events: &[Event]) -> Put {
+    let mut row = run_prefix(key, run).to_vec();
+    row.extend_from_slice(&turn.to_be_bytes());
+    let value = wire::encode(&Row { format: HISTORY_FORMAT, build: Some(build.to_owned()), body: events });
+    Put { space: HISTORY, key: row.into(), expect: Expect::Absent, value: Some(value) }
+}
+
+/// Writes the summary.
+pub(crate) fn summarize(key: &InstanceKey, expect: Expect, summary: &Summary) -> Put {
+    let value = wire::encode(&Row { format: HISTORY_FORMAT, build: None, body: summary });
+    Put { space: INSTANCES, key: key.stored(), expect, value: Some(value) }
+}
+
+/// Notes which code tried the instance without success, or that it is no longer stopped.
+pub(crate) fn mark_stopped(key: &InstanceKey, partition: Partition, by: Option<&str>) -> Put {
+    let value = by.map(|code| Bytes::copy_from_slice(code.as_bytes()));
+    let key = [&stopped_in(&key.workflow, partition)[..], key.id.as_bytes()].concat().into();
+    Put { space: STOPPED, key, expect: Expect::Any, value }
+}
+
+fn stopped_in(workflow: &str, partition: Partition) -> Bytes {
+    [workflow.as_bytes(), b"\0", &partition.0.to_be_bytes()].concat().into()
+}
+
+/// The summary of the latest run with its version in the store, if there ever was one.
+pub(crate) async fn summary(turn_store: &TurnStore, key: &InstanceKey) -> Result<Option<(Version, Summary)>> {
+    let found = turn_store.get(INSTANCES, key.stored()).await?;
+    found.map(|(version, value)| Ok((version, decode(&value, key)?))).transpose()
+}
+
+/// The history of a run, and how many turns it has.
+pub(crate) async fn load(turn_store: &TurnStore, key: &InstanceKey, run: &str) -> Result<(Vec<Event>, u32)> {
+    let mut range = ScanRange::prefix(HISTORY, run_prefix(key, run));
+    let (mut events, mut turns) = (Vec::new(), 0);
+    loop {
+        let page = turn_store.scan(range.clone(), PAGE).await?;
+        let Some(last) = page.last() else { break };
+        range = range.after(&last.key);
+        let full = page.len() == PAGE;
+        for row in page {
+            events.append(&mut decode::<Vec<Event>>(&row.value, key)?);
+            turns += 1;
+        }
+        if !full {
+            break;
+        }
+    }
+    Ok((events, turns))
+}
+
+/// The builds that took the turns of a run, in the order of their first. Turns of before this was recorded have none.
+pub(crate) async fn builds(turn_store: &TurnStore, key: &InstanceKey, run: &str) -> Result<Vec<String>> {
+    let mut range = ScanRange::prefix(HISTORY, run_prefix(key, run));
+    let mut builds: Vec<String> = Vec::new();
+    loop {
+        let page = turn_store.scan(range.clone(), PAGE).await?;
+        let Some(last) = page.last() else { return Ok(builds) };
+        range = range.after(&last.key);
+        let rows = page.iter().filter_map(|row| wire::decode::<Row<IgnoredAny>>(&row.value).ok());
+        for build in rows.filter_map(|row| row.build) {
+            if !builds.contains(&build) {
+                builds.push(build);
+            }
+        }
+    }
+}
+
+/// How many turns a run has, whatever is in them.
+pub(crate) async fn turns(turn_store: &TurnStore, key: &InstanceKey, run: &str) -> Result<u32> {
+    let prefix = run_prefix(key, run);
+    let mut range = ScanRange::prefix(HISTORY, prefix.clone());
+    let mut turns = 0;
+    loop {
+        let page = turn_store.scan(range.clone(), PAGE).await?;
+        let Some(last) = page.last() else { return Ok(turns) };
+        let number = last.key.get(prefix.len()..).and_then(|turn| turn.try_into().ok()).map(u32::from_be_bytes);
+        turns = number.map_or(turns, |number| number + 1);
+        range = range.after(&last.key);
+    }
+}
+
+/// Whether a run was ever started.
+pub(crate) async fn exists(turn_store: &TurnStore, key: &InstanceKey, run: &str) -> Result<bool> {
+    Ok(!turn_store.scan(ScanRange::prefix(HISTORY, run_prefix(key, run)), 1).await?.is_empty())
+}
+
+/// A page of the summaries of a workflow's instances behind the id `after`, in the order of their ids' bytes, and
+/// whether there may be more.
+pub(crate) async fn page(turn_store: &TurnStore, workflow: &str, after: Option<&str>) -> Result<(Vec<Summary>, bool)> {
+    let mut range = ScanRange::prefix(INSTANCES, [workflow.as_bytes(), b"\0"].concat());
+    if let Some(id) = after {
+        range = range.after(&InstanceKey::new(workflow, id).stored());
+    }
+    let page = turn_store.scan(range, PAGE).await?;
+    let more = page.len() == PAGE;
+    let summaries =
+        page.iter().map(|entry| decode(&entry.value, &InstanceKey::new(workflow, "…"))).collect::<Result<_>>()?;
+    Ok((summaries, more))
+}
+
+/// Up to `most` stopped instances of a partition behind the id `after`, each with the code that tried it last.
+pub(crate) async fn stopped(
+    turn_store: &TurnStore,
+    (workflow, partition): (&str, Partition),
+    after: Option<&str>,
+    most: usize,
+) -> Result<Vec<(String, Bytes)>> {
+    let prefix = stopped_in(workflow, partition);
+    let mut range = ScanRange::prefix(STOPPED, prefix.clone());
+    if let Some(id) = after {
+        range = range.after(&[&prefix[..], id.as_bytes()].concat());
+    }
+    let page = turn_store.scan(range, most).await?;
+    let id = |key: &Bytes| String::from_utf8_lossy(&key[prefix.len()..]).into_owned();
+    Ok(page.into_iter().map(|entry| (id(&entry.key), entry.value)).collect())
+}
+
+fn decode<T: DeserializeOwned>(value: &Bytes, key: &InstanceKey) -> Result<T> {
+    // The format comes first: a newer one may have another body.
+    #[derive(Deserialize)]
+    struct Format {
+        format: u32,
+    }
+    let corrupt = |error: serde_json::Error| {
+        Error::new(ErrorKind::Corrupt, "load", format!("what is stored of it cannot be read: {error}")).of(key)
+    };
+    match wire::decode::<Row<T>>(value) {
+        Ok(row) if row.format <= HISTORY_FORMAT => return Ok(row.body),
+        Ok(_) => {}
+        Err(error) => match wire::decode::<Format>(value) {
+            Ok(Format { format }) if format > HISTORY_FORMAT => {}
+            _ => return Err(corrupt(error)),
+        },
+    }
+    let message = format!(
+        "its history was written by a newer Partitura, this program reads up to format {HISTORY_FORMAT}: update this \
+         worker"
+    );
+    Err(Error::new(ErrorKind::Incompatible, "load", message).of(key))
+}

@@ -1,0 +1,9 @@
+//! The state of instances in a store or in the broker, and the messages that are committed with it.
+
+pub(crate) mod beside;
+pub(crate) mod children;
+pub(crate) mod heartbeats;
+pub(crate) mod history;
+pub(crate) mod outbox;
+pub(crate) mod store;
+pub(crate) mod turn_store;

@@ -1,0 +1,98 @@
+//! Removes confirmed rows, many at a time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use partitura_broker::{Expect, Put, Result};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use super::row::{OUTBOX, PAGE};
+use crate::pause::Pause;
+use crate::storage::store::Store;
+
+/// How long a confirmed row waits for others to be removed together with it.
+const GATHER: Duration = Duration::from_millis(20);
+/// How many confirmed rows may wait to be removed. Turns wait beyond that: the store does not answer.
+const CONFIRMED: usize = 10_000;
+
+/// The way to the task that removes rows. The task ends with it.
+#[derive(Debug)]
+pub(super) struct Removals(mpsc::Sender<Removal>);
+
+/// What the task is asked.
+enum Removal {
+    /// Remove this row.
+    Of(Bytes),
+    /// Tell when all rows so far are removed.
+    Flush(oneshot::Sender<()>),
+}
+
+impl Removals {
+    pub(super) fn new(store: Arc<dyn Store>) -> Self {
+        let (sender, asked) = mpsc::channel(CONFIRMED);
+        tokio::spawn(run(store, asked));
+        Self(sender)
+    }
+
+    /// Has a row removed soon.
+    pub(super) async fn remove(&self, key: Bytes) {
+        // The task lives as long as we do.
+        let _ = self.0.send(Removal::Of(key)).await;
+    }
+
+    /// Waits until every row is removed that was given before.
+    pub(super) async fn flush(&self) {
+        let (done, is_done) = oneshot::channel();
+        if self.0.send(Removal::Flush(done)).await.is_ok() {
+            let _ = is_done.await;
+        }
+    }
+}
+
+async fn run(store: Arc<dyn Store>, mut asked: mpsc::Receiver<Removal>) {
+    let mut batch = Vec::new();
+    while asked.recv_many(&mut batch, PAGE).await > 0 {
+        let gathered = async { while !is_urgent(&batch) && asked.recv_many(&mut batch, PAGE).await > 0 {} };
+        let _ = timeout(GATHER, gathered).await;
+        let (mut keys, mut flushes) = (Vec::with_capacity(batch.len()), Vec::new());
+        for removal in batch.drain(..) {
+            match removal {
+                Removal::Of(key) => keys.push(key),
+                Removal::Flush(done) => flushes.push(done),
+            }
+        }
+        write(&*store, &keys).await;
+        for done in flushes {
+            let _ = done.send(());
+        }
+    }
+}
+
+fn is_urgent(batch: &[Removal]) -> bool {
+    batch.len() >= PAGE || batch.iter().any(|removal| matches!(removal, Removal::Flush(_)))
+}
+
+/// Removes rows, again and again if need be.
+async fn write(store: &dyn Store, keys: &[Bytes]) {
+    let mut pause = Pause::new();
+    while !keys.is_empty() {
+        let groups = keys.chunks(PAGE).map(|keys| keys.iter().cloned().map(removal).collect()).collect();
+        match store.write(groups).await.into_iter().find_map(Result::err) {
+            Some(error) if error.is_retryable() => {
+                tracing::warn!(%error, ?pause, "removing confirmed messages from the outbox again");
+                pause.wait().await;
+            }
+            Some(error) => {
+                tracing::error!(%error, "confirmed messages stay in the outbox; the next owner sends them again");
+                return;
+            }
+            None => return,
+        }
+    }
+}
+
+fn removal(key: Bytes) -> Put {
+    Put { space: OUTBOX, key, expect: Expect::Any, value: None }
+}

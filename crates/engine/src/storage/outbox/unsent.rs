@@ -1,0 +1,63 @@
+//! Which messages have to be sent again.
+
+use partitura_broker::{Error, ErrorKind, Message, Receipt, Result};
+
+/// Messages that were not confirmed.
+#[derive(Debug, Default)]
+pub(super) struct Unsent {
+    /// What may succeed later, in order.
+    pub(super) again: Vec<Message>,
+    pub(super) problem: Option<Error>,
+    /// What never will.
+    pub(super) refused: Vec<Message>,
+    pub(super) refusal: Option<Error>,
+}
+
+impl Unsent {
+    /// What is left of messages, given the result of each. Where a message has to be sent again, so have those behind it
+    /// that must not overtake it.
+    pub(super) fn new(messages: Vec<Message>, results: Vec<Result<Receipt>>) -> Self {
+        let mut unsent = Self::default();
+        let mut results = results.into_iter();
+        for message in messages {
+            let behind = |earlier: &Message| {
+                message.key.is_some() && earlier.key == message.key && earlier.topic == message.topic
+            };
+            match results.next().unwrap_or_else(|| Err(unknown())) {
+                Err(error) if is_refusal(error.kind()) => {
+                    unsent.refused.push(message);
+                    unsent.refusal.get_or_insert(error);
+                }
+                Ok(_) if !unsent.again.iter().any(behind) => {}
+                Ok(_) => unsent.again.push(message),
+                Err(error) => {
+                    unsent.again.push(message);
+                    unsent.problem.get_or_insert(error);
+                }
+            }
+        }
+        unsent
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.again.is_empty() && self.refusal.is_none()
+    }
+
+    /// Takes over what is left of another attempt.
+    pub(super) fn absorb(&mut self, later: Self) {
+        self.again = later.again;
+        self.problem = later.problem;
+        self.refused.extend(later.refused);
+        self.refusal = self.refusal.take().or(later.refusal);
+    }
+}
+
+/// Whether the broker will give the same answer however often it is asked.
+pub(crate) fn is_refusal(kind: ErrorKind) -> bool {
+    use ErrorKind::{Incompatible, InvalidArgument, NotFound, PayloadTooLarge, Unauthorized, Unsupported};
+    matches!(kind, Unauthorized | NotFound | Incompatible | PayloadTooLarge | InvalidArgument | Unsupported)
+}
+
+fn unknown() -> Error {
+    Error::new(ErrorKind::OutcomeUnknown, "publish", "the broker gave no result")
+}

@@ -1,0 +1,177 @@
+//! Persist, then publish, then settle: in one transaction where the broker can, else in steps that a crash between any
+//! two of them leaves repairable.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use partitura_broker::{
+    Broker, Clock, Entry, Error, ErrorKind, Partition, Producer, ProducerOptions, Result, ScanRange, Space, TopicName,
+    Unit, Version,
+};
+
+use crate::storage::outbox::{Outbox, lost_result, publish};
+use crate::storage::store::{BrokerStore, Store};
+use crate::wire::namespace::Namespace;
+
+/// `workflow NUL id NUL run turn` → the turn's events.
+pub(crate) const HISTORY: Space = "history";
+
+/// What is left to do for the input after a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Settlement {
+    /// Nothing: it was settled in the same transaction.
+    Done,
+    /// It is to be settled now.
+    Due,
+}
+
+/// Commits turns.
+#[derive(Debug, Clone)]
+pub(crate) struct TurnStore {
+    mode: Arc<Mode>,
+    namespace: Namespace,
+}
+
+#[derive(Debug)]
+enum Mode {
+    /// The broker settles, publishes and writes state in one transaction.
+    Atomic { broker: Arc<dyn Broker>, store: BrokerStore },
+    /// The state and the outbox are one write to the store; then the outbox is published; then the input is settled.
+    Outbox { broker: Arc<dyn Broker>, outbox: Outbox, clock: Arc<dyn Clock> },
+    /// Without state: what is decided is published, then the input is settled.
+    Publish { producer: Box<dyn Producer> },
+}
+
+impl TurnStore {
+    /// For a workflow: uses `store` where one is given, else the broker's own transactions.
+    pub(crate) async fn of_workflow(
+        broker: &Arc<dyn Broker>,
+        store: Option<Arc<dyn Store>>,
+        clock: Arc<dyn Clock>,
+        namespace: Namespace,
+        (workflow, commands): (&str, TopicName),
+    ) -> Result<Self> {
+        let mode = match store {
+            None => Mode::Atomic { broker: broker.clone(), store: BrokerStore::new(broker.clone())? },
+            Some(store) => {
+                let producer = broker.producer(ProducerOptions::default()).await?;
+                let outbox = Outbox::new(workflow, commands, namespace.clone(), store, producer);
+                Mode::Outbox { broker: broker.clone(), outbox, clock }
+            }
+        };
+        Ok(Self { mode: Arc::new(mode), namespace })
+    }
+
+    /// For services, which keep no state.
+    pub(crate) async fn of_services(broker: &Arc<dyn Broker>) -> Result<Self> {
+        let mode = match BrokerStore::new(broker.clone()) {
+            Ok(store) => Mode::Atomic { broker: broker.clone(), store },
+            Err(_) => Mode::Publish { producer: broker.producer(ProducerOptions::default()).await? },
+        };
+        Ok(Self { mode: Arc::new(mode), namespace: Namespace::default() })
+    }
+
+    /// Where messages wait to be confirmed, if the broker cannot send them with the commit.
+    pub(crate) fn outbox(&self) -> Option<&Outbox> {
+        match &*self.mode {
+            Mode::Outbox { outbox, .. } => Some(outbox),
+            Mode::Atomic { .. } | Mode::Publish { .. } => None,
+        }
+    }
+
+    fn store(&self) -> Result<&dyn Store> {
+        match &*self.mode {
+            Mode::Atomic { store, .. } => Ok(store),
+            Mode::Outbox { outbox, .. } => Ok(outbox.store()),
+            Mode::Publish { .. } => Err(Error::new(ErrorKind::Unsupported, "load", "services keep no state")),
+        }
+    }
+
+    /// Reports on a task: publishes, and settles where the broker can do both at once.
+    ///
+    /// # Errors
+    /// `Fenced`: the task is another's now. Those of the broker.
+    pub(crate) async fn report(&self, unit: Unit) -> Result<Settlement> {
+        match &*self.mode {
+            Mode::Publish { producer } => {
+                debug_assert!(unit.put.is_empty(), "services keep no state");
+                publish(&**producer, unit.publish).await.map(|()| Settlement::Due)
+            }
+            _ => self.commit(unit, (Partition::default(), 0), &Bytes::new()).await,
+        }
+    }
+
+    /// Makes one turn durable and sends what it decided to send. `owned` is the partition of its input, and how often that
+    /// had gone elsewhere when the turn began; `run` is what the keys of its run's history begin with. What the broker does
+    /// not take now is kept in the outbox, and sent later.
+    ///
+    /// # Errors
+    /// `Conflict`: nothing happened, another owner was faster. `Fenced`: nothing happened, the input is another's now. Any
+    /// other error: load the instance again.
+    pub(crate) async fn commit(&self, mut unit: Unit, owned: (Partition, u64), run: &Bytes) -> Result<Settlement> {
+        match &*self.mode {
+            Mode::Atomic { broker, .. } => {
+                let Some(transactions) = broker.transactions() else {
+                    return Err(Error::new(ErrorKind::Unsupported, "commit", "the broker has no transactions"));
+                };
+                unit.put.iter_mut().for_each(|put| put.key = self.namespace.key(&put.key));
+                let mut results = transactions.commit(vec![unit]).await;
+                debug_assert_eq!(results.len(), 1, "one result per unit");
+                results.pop().unwrap_or_else(lost_result).map(|()| Settlement::Done)
+            }
+            Mode::Outbox { broker, outbox, clock } => {
+                // What the broker will never take must not become history.
+                unit.publish.iter().try_for_each(|message| broker.capabilities().check(message, clock.now()))?;
+                self.commit_with_outbox(outbox, unit, owned, run).await.map(|()| Settlement::Due)
+            }
+            Mode::Publish { .. } => Err(Error::new(ErrorKind::Unsupported, "commit", "services keep no state")),
+        }
+    }
+
+    async fn commit_with_outbox(
+        &self,
+        outbox: &Outbox,
+        unit: Unit,
+        (partition, term): (Partition, u64),
+        run: &Bytes,
+    ) -> Result<()> {
+        let under_way = outbox.begin(partition, term)?;
+        let Unit { publish, mut put, .. } = unit;
+        let history = put.iter().rfind(|put| put.space == HISTORY).map(|put| &put.key);
+        let row = outbox.row(partition, run, history, &publish);
+        put.iter_mut().for_each(|put| put.key = self.namespace.key(&put.key));
+        let row = row.map(|(row, kept)| {
+            put.push(kept);
+            row
+        });
+        if !put.is_empty()
+            && let Err(error) = outbox.store().write(vec![put]).await.pop().unwrap_or_else(lost_result)
+        {
+            if let Some(row) = row.filter(|_| error.kind() != ErrorKind::Conflict) {
+                outbox.doubt(row, &under_way);
+            }
+            return Err(error);
+        }
+        if let Some(row) = row {
+            outbox.send(row, publish, &under_way).await;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn get(&self, space: Space, key: Bytes) -> Result<Option<(Version, Bytes)>> {
+        self.store()?.get(space, self.namespace.key(&key)).await
+    }
+
+    pub(crate) async fn scan(&self, range: ScanRange, limit: usize) -> Result<Vec<Entry>> {
+        let mut entries = self.store()?.scan(self.namespace.range(range), limit).await?;
+        for entry in &mut entries {
+            entry.key = self.namespace.strip(std::mem::take(&mut entry.key));
+        }
+        Ok(entries)
+    }
+}
+
+/// Whether the broker will never take what a commit sends, however often it is tried.
+pub(crate) fn is_unsendable(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::PayloadTooLarge | ErrorKind::InvalidArgument)
+}

@@ -1,0 +1,41 @@
+//! One attempt of a task, as it was delivered.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use partitura_broker::{AckToken, Message};
+use partitura_lanes::headers;
+
+use crate::wire::TaskRequest;
+
+/// On a task that was put back, what is known of that: `since times redriven id builds`.
+pub(super) const TRIED: &str = "partitura-tried";
+
+/// One attempt of a task, as it was delivered.
+pub(super) struct Call {
+    pub(super) request: Arc<TaskRequest>,
+    pub(super) message: Message,
+    pub(super) redelivered: bool,
+    /// How to settle it, until that is done or being done.
+    pub(super) token: Mutex<Option<AckToken>>,
+}
+
+impl Call {
+    pub(super) fn redriven(&self) -> Option<&Bytes> {
+        self.message.headers.get(headers::REDRIVEN)
+    }
+
+    /// Whether it may have been run before, or somebody may have lost interest since it was sent.
+    pub(super) fn is_questionable(&self) -> bool {
+        let sent_before = self.request.attempt > 1 || self.request.copies > 0;
+        self.redelivered || sent_before || self.redriven().is_some() || self.message.headers.get(TRIED).is_some()
+    }
+
+    pub(super) fn take_token(&self) -> Option<AckToken> {
+        self.token.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    pub(super) fn put_token(&self, token: AckToken) {
+        *self.token.lock().unwrap_or_else(PoisonError::into_inner) = Some(token);
+    }
+}

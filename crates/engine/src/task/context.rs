@@ -1,0 +1,169 @@
+//! What a method can know about its task.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use partitura_workflow::{Payload, PayloadError};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+
+use crate::shutdown::Shutdown;
+use crate::wire::TaskRequest;
+
+tokio::task_local! {
+    static CURRENT: TaskContext;
+}
+
+/// What a service's method can know about the task that it runs as. Inside a method: [`TaskContext::current`].
+///
+/// ```
+/// use partitura_engine::TaskContext;
+///
+/// async fn charge(amount: u64) {
+///     // `None` in a unit test that calls the method directly.
+///     let key = TaskContext::current().map(|task| task.idempotency_key());
+///     println!("charging {amount}, once for {key:?}");
+/// }
+/// # assert!(TaskContext::current().is_none());
+/// ```
+#[derive(Clone)]
+pub struct TaskContext(Arc<Inner>);
+
+struct Inner {
+    request: Arc<TaskRequest>,
+    last_heartbeat: Option<Payload>,
+    beat: watch::Sender<Option<Payload>>,
+    cancelled: watch::Receiver<bool>,
+    shutdown: Shutdown,
+}
+
+impl TaskContext {
+    pub(crate) fn new(
+        request: Arc<TaskRequest>,
+        last_heartbeat: Option<Payload>,
+        beat: watch::Sender<Option<Payload>>,
+        cancelled: watch::Receiver<bool>,
+        shutdown: Shutdown,
+    ) -> Self {
+        Self(Arc::new(Inner { request, last_heartbeat, beat, cancelled, shutdown }))
+    }
+
+    pub(crate) async fn scope<F: Future>(self, future: F) -> F::Output {
+        CURRENT.scope(self, future).await
+    }
+
+    /// The context of the task that this code runs in; `None` outside of one, and in tasks that were spawned from it.
+    pub fn current() -> Option<Self> {
+        CURRENT.try_with(Clone::clone).ok()
+    }
+
+    /// Stable over all attempts, unique among all tasks: what an outside system deduplicates by.
+    pub fn idempotency_key(&self) -> String {
+        self.0.request.idempotency_key()
+    }
+
+    /// From 1. If the worker of a task was lost, the broker delivers the task again with the same number; if the task has a
+    /// heartbeat time-out, its workflow starts the next attempt instead, with the next number.
+    pub fn attempt(&self) -> u32 {
+        self.0.request.attempt
+    }
+
+    /// The name of the workflow that asked for the task.
+    pub fn workflow(&self) -> &str {
+        &self.0.request.workflow
+    }
+
+    /// The id of the workflow that asked for the task.
+    pub fn workflow_id(&self) -> &str {
+        &self.0.request.id
+    }
+
+    /// Says that the task is alive, and how far it is. The details are kept for the next attempt; see
+    /// [`last_heartbeat`](Self::last_heartbeat).
+    ///
+    /// It is sent in the background, the latest of several at a time: call it as often as is convenient.
+    ///
+    /// # Errors
+    /// When `details` cannot be encoded as JSON.
+    pub fn heartbeat<T: Serialize>(&self, details: &T) -> Result<(), PayloadError> {
+        self.0.beat.send_replace(Some(Payload::encode_unproven(details)?));
+        Ok(())
+    }
+
+    /// What the last heartbeat of an earlier attempt said.
+    ///
+    /// # Errors
+    /// When it is of another type.
+    pub fn last_heartbeat<T: DeserializeOwned>(&self) -> Result<Option<T>, PayloadError> {
+        self.0.last_heartbeat.as_ref().map(Payload::decode).transpose()
+    }
+
+    /// Whether the workflow no longer wants the result: the call was cancelled or its future dropped, the workflow has ended, or
+    /// another attempt has taken the place of this one.
+    ///
+    /// A method that returns after that is not called again. A method that does not look runs to its end as if nothing had
+    /// happened. The workflow tells a method that has run for two seconds or more within moments. If another worker has taken
+    /// over the workflow meanwhile, the method learns it with its next heartbeat, or within half a minute.
+    pub fn is_cancelled(&self) -> bool {
+        *self.0.cancelled.borrow()
+    }
+
+    /// Waits until the task [is cancelled](Self::is_cancelled).
+    ///
+    /// ```
+    /// # use partitura_engine::TaskContext;
+    /// # async fn next_page() -> Option<u32> { None }
+    /// async fn export() -> Result<(), String> {
+    ///     let task = TaskContext::current().ok_or("not called as a task")?;
+    ///     loop {
+    ///         tokio::select! {
+    ///             () = task.cancelled() => return Err("nobody wants it any more".to_owned()),
+    ///             page = next_page() => if page.is_none() { return Ok(()) },
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn cancelled(&self) {
+        let mut cancelled = self.0.cancelled.clone();
+        if cancelled.wait_for(|cancelled| *cancelled).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Whether the worker is being stopped. It waits for its tasks for as long as
+    /// [`Builder::drain_within`](crate::Builder::drain_within) says; those that are not finished then run again elsewhere.
+    pub fn is_draining(&self) -> bool {
+        self.0.shutdown.clone().now_or_never().is_some()
+    }
+
+    /// Waits until the worker [is being stopped](Self::is_draining): the moment to keep the progress, by a
+    /// [heartbeat](Self::heartbeat) for example, and to return.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn draining(&self) {
+        // A worker that was dropped is over as well.
+        let _ = self.0.shutdown.clone().await;
+    }
+
+    /// How long one attempt may take, where it was stated.
+    pub fn timeout(&self) -> Option<Duration> {
+        self.0.request.options.timeout
+    }
+}
+
+impl fmt::Debug for TaskContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TaskContext")
+            .field("idempotency_key", &self.idempotency_key())
+            .field("attempt", &self.attempt())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,259 @@
+//! Commands to instances.
+
+use bytes::Bytes;
+use partitura_broker::{Message, TopicName};
+use partitura_workflow::{Failure, ParentRef, Payload};
+use serde::{Deserialize, Serialize};
+
+use super::outcome::Outcome;
+use super::reply_to::ReplyTo;
+use super::summary::Filter;
+use super::task::TaskRequest;
+
+/// A command to one instance of a workflow, keyed by the instance's id.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum Command {
+    Start(Box<Start>),
+    Signal {
+        name: String,
+        payload: Payload,
+        #[serde(default, skip_serializing_if = "Request::is_default")]
+        request: Request,
+    },
+    Cancel {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+        #[serde(default, skip_serializing_if = "Request::is_default")]
+        request: Request,
+    },
+    Terminate {
+        reason: String,
+        #[serde(default, skip_serializing_if = "Request::is_default")]
+        request: Request,
+    },
+    TaskDone {
+        run: String,
+        seq: u32,
+        attempts: u32,
+        outcome: Outcome,
+    },
+    /// The overall time-out of a task that may never have been picked up.
+    TaskExpired {
+        run: String,
+        seq: u32,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        later: Option<Later>,
+    },
+    /// The time-out for the start of a task. An instance sends it to itself.
+    TaskUnstarted {
+        run: String,
+        seq: u32,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        later: Option<Later>,
+    },
+    /// A running task is alive, or asks whether it is still wanted.
+    Heartbeat {
+        run: String,
+        seq: u32,
+        attempt: u32,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        details: Option<Payload>,
+        /// `false`: only asks.
+        alive: bool,
+        reply_to: ReplyTo,
+    },
+    /// The heartbeat time-out of a task may have passed. An instance sends it to itself.
+    HeartbeatDue {
+        run: String,
+        seq: u32,
+        /// When it was to come, in milliseconds since the Unix epoch.
+        due: u64,
+    },
+    /// An attempt of a task with a heartbeat time-out failed and is to be followed by another: the instance, which may have
+    /// given the attempt up already, starts it.
+    AttemptFailed {
+        /// The attempt.
+        request: Box<TaskRequest>,
+        failure: Failure,
+        /// When the next attempt is to begin, in milliseconds since the Unix epoch.
+        retry_at: u64,
+        /// What the last heartbeat of the attempt said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        details: Option<Payload>,
+    },
+    TimerDue {
+        run: String,
+        seq: u32,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        later: Option<Later>,
+    },
+    ChildDone {
+        run: String,
+        seq: u32,
+        outcome: Outcome,
+    },
+    StepDone {
+        run: String,
+        seq: u32,
+        outcome: Outcome,
+    },
+    /// A step was scheduled a while ago: does it still run?
+    StepOverdue {
+        run: String,
+        seq: u32,
+        /// How often that was asked before.
+        #[serde(default)]
+        asked: u32,
+    },
+    /// A step runs for long, and still does.
+    StepAlive {
+        run: String,
+        seq: u32,
+    },
+    /// The broker refuses for good what a turn of this run decided to send. It is set aside.
+    Undelivered {
+        run: String,
+        reason: String,
+    },
+    /// Try a stopped instance again.
+    Resume,
+    /// The code of a run could not go on a while ago. Perhaps it can in the worker that gets this.
+    TryAgain {
+        run: String,
+        /// How often that was tried before.
+        tried: u32,
+    },
+    Query {
+        name: String,
+        args: Payload,
+        reply_to: ReplyTo,
+    },
+    Await {
+        reply_to: ReplyTo,
+        /// That it is stopped is an answer, too.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        stops: bool,
+    },
+    Describe {
+        reply_to: ReplyTo,
+    },
+    History {
+        /// Of this run, else of the latest.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        run: Option<String>,
+        /// From this event on, counted from 0.
+        #[serde(default)]
+        from: usize,
+        /// From this byte of it on.
+        #[serde(default)]
+        offset: usize,
+        reply_to: ReplyTo,
+    },
+    /// Not about one instance: whichever worker owns the key answers from the shared store.
+    List {
+        filter: Filter,
+        reply_to: ReplyTo,
+    },
+}
+
+impl Command {
+    /// Who waits for an answer, if this only asks and changes nothing.
+    pub(crate) fn asker(&self) -> Option<&ReplyTo> {
+        match self {
+            Self::Query { reply_to, .. }
+            | Self::Await { reply_to, .. }
+            | Self::Describe { reply_to }
+            | Self::History { reply_to, .. }
+            | Self::List { reply_to, .. } => Some(reply_to),
+            _ => None,
+        }
+    }
+}
+
+/// What goes with a signal, a cancellation or a termination.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Request {
+    /// The sender's own name for it: a signal of the same id is applied once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) id: Option<String>,
+    /// For this run only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) run: Option<String>,
+    /// Who waits for an answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) reply_to: Option<ReplyTo>,
+}
+
+impl Request {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A moment was beyond the horizon of the broker, whose longest delay is over: it is not due yet, and the rest is to be waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Later {
+    /// In milliseconds since the Unix epoch.
+    pub(crate) due: u64,
+    /// How many such waits there were, this one included.
+    pub(crate) waits: u32,
+}
+
+/// Starts an instance.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Start {
+    pub(crate) run: String,
+    pub(crate) input: Payload,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) parent: Option<ParentRef>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) tags: Vec<String>,
+    #[serde(default, skip_serializing_if = "StartPolicy::is_default")]
+    pub(crate) policy: StartPolicy,
+    /// Where the outcome is awaited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) reply_to: Option<ReplyTo>,
+    /// Where it is awaited whether the start was accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) accepted: Option<ReplyTo>,
+}
+
+/// What to do when an instance of the id exists already.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum StartPolicy {
+    /// Take the one that exists, running or closed: starting is idempotent by id.
+    #[default]
+    UseExisting,
+    /// Refuse.
+    Reject,
+    /// Terminate a running one, and start anew.
+    Replace,
+}
+
+impl StartPolicy {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A command on its way to an instance.
+pub(crate) fn command(topic: &TopicName, id: &str, message_id: String, command: &Command) -> Message {
+    Message::new(topic.clone(), message_id, super::encode(command)).key(Bytes::copy_from_slice(id.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_survives_the_wire_with_its_payload_untouched() {
+        let json = r#"{"a": [1,  2]}"#;
+        let payload = Payload::from_json(json).unwrap();
+        let command = Command::Signal { name: "n".into(), payload, request: Request::default() };
+        let Command::Signal { payload, .. } = crate::wire::decode(&crate::wire::encode(&command)).unwrap() else {
+            panic!("another command")
+        };
+        assert_eq!(payload.as_json(), json);
+    }
+}

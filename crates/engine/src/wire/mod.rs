@@ -1,0 +1,42 @@
+//! What travels on the command topics: JSON, readable by any language.
+
+pub(crate) mod command;
+pub(crate) mod events;
+pub(crate) mod ids;
+pub(crate) mod names;
+pub(crate) mod namespace;
+pub(crate) mod outcome;
+pub(crate) mod reply;
+pub(crate) mod reply_to;
+pub(crate) mod shorten;
+pub(crate) mod sizes;
+pub(crate) mod summary;
+pub(crate) mod task;
+pub(crate) mod waiting;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub use self::command::StartPolicy;
+pub(crate) use self::command::{Command, Later, Request, Start, command};
+pub(crate) use self::outcome::Outcome;
+pub(crate) use self::reply::{Reply, ReplyBody, TimeQuestion, reply};
+pub(crate) use self::reply_to::ReplyTo;
+pub(crate) use self::task::TaskRequest;
+
+/// Encodes what is serializable without failing: our own types, whose payloads are JSON already.
+pub(crate) fn encode<T: Serialize>(value: &T) -> Bytes {
+    // Most messages and rows fit, so that the buffer does not grow while it is written.
+    let mut buffer = Vec::with_capacity(512);
+    // Our wire types hold strings, numbers and raw JSON; none of these can fail to serialize.
+    if serde_json::to_writer(&mut buffer, value).is_err() {
+        buffer.clear();
+    }
+    buffer.into()
+}
+
+/// Decodes what came from outside.
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::Error> {
+    serde_json::from_slice(bytes)
+}

@@ -1,0 +1,79 @@
+//! Answers to clients and tasks.
+
+use partitura_broker::{InboxAddress, Message, TopicName};
+use partitura_workflow::{Event, Payload};
+use serde::{Deserialize, Serialize};
+
+use super::encode;
+use super::outcome::Outcome;
+use super::reply_to::ReplyTo;
+use super::summary::Summary;
+
+/// What an inbox receives.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Reply {
+    pub(crate) request: u64,
+    pub(crate) body: ReplyBody,
+}
+
+/// Asks at an inbox for the time.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct TimeQuestion {
+    pub(crate) time_for: ReplyTo,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum ReplyBody {
+    /// To a [`TimeQuestion`], in milliseconds since the Unix epoch.
+    Time(u64),
+    /// To `Start`: an instance was started, or was there. To `Signal`, `Cancel` and `Terminate`: it is recorded.
+    Accepted,
+    /// To `Start` with [`StartPolicy::Reject`](super::StartPolicy::Reject).
+    Rejected { run: String },
+    /// To `Signal`, `Cancel` and `Terminate`: the run has ended.
+    Closed { run: String },
+    /// To `Signal`, `Cancel` and `Terminate`: the latest run is another.
+    AnotherRun { run: String },
+    /// The workflow ended.
+    Ended(Outcome),
+    /// To `Await`: its code cannot go on for now.
+    Stopped { reason: String },
+    /// The answer to a query.
+    Answer(Payload),
+    /// To `Describe`.
+    Description(Box<Summary>),
+    /// To `History`: events, and the number of the next one if there are more.
+    HistoryPage { run: String, events: Vec<Event>, next: Option<usize> },
+    /// To `History`: a part of the JSON text of one event that is too large for one reply.
+    HistoryPart { run: String, text: String, last: bool },
+    /// To `List`: summaries, and whether there are more behind them.
+    Listing { page: Vec<Summary>, more: bool },
+    /// To `Heartbeat`; also sent unasked, once the task is no longer wanted.
+    Heartbeat {
+        wanted: bool,
+        details: Option<Payload>,
+        /// The attempt that the details are of.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        attempt: Option<u32>,
+    },
+    /// Asks whether an attempt of a task still runs.
+    StillRuns { reply_to: ReplyTo },
+    /// To `StillRuns`: it does. There is no answer otherwise.
+    Runs,
+    /// There is no such instance.
+    NotFound,
+    /// It cannot be answered, and why.
+    Refused(String),
+    /// The answer is larger than the broker takes.
+    TooLarge { bytes: usize, limit: usize },
+}
+
+/// A reply on its way to an inbox. Its topic is ignored. The caller is told when it is larger than `limit`.
+pub(crate) fn reply(topic: &TopicName, to: &ReplyTo, body: ReplyBody, limit: usize) -> (InboxAddress, Message) {
+    let mut payload = encode(&Reply { request: to.request, body });
+    if payload.len() > limit {
+        let body = ReplyBody::TooLarge { bytes: payload.len(), limit };
+        payload = encode(&Reply { request: to.request, body });
+    }
+    (to.inbox.clone(), Message::new(topic.clone(), "reply", payload))
+}

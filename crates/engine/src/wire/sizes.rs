@@ -1,0 +1,146 @@
+//! What fits into one message, and how an answer that does not is cut into pages.
+
+use partitura_workflow::Event;
+
+use crate::messaging::directory::Directory;
+use crate::wire::summary::Summary;
+use crate::wire::{self, ReplyBody};
+
+/// What the attempts of a task add to its message: a longer number, and the address of the process that runs it.
+pub(crate) const NEXT_ATTEMPT: usize = 512;
+
+/// What the engine may add to an accepted command: run, time, message id, reply address.
+const ENVELOPE: usize = 1_024;
+
+/// How much of a message a client leaves free, so that what it sends can be recorded, published and answered.
+pub(crate) fn room(workflow: &str, id: &str) -> usize {
+    // A quote or a backslash in a name takes two bytes in JSON.
+    ENVELOPE + 2 * (workflow.len() + id.len())
+}
+
+/// Says why a payload of `bytes` bytes cannot be sent.
+pub(crate) fn check(directory: &Directory, what: &str, bytes: usize) -> Result<(), String> {
+    let limit = directory.payload_limit();
+    if bytes <= limit {
+        return Ok(());
+    }
+    Err(format!(
+        "{what} make a payload of {bytes} bytes, {limit} are allowed; keep large data elsewhere and send a reference"
+    ))
+}
+
+/// How many bytes of a reply pages may fill; the rest is for the envelope.
+pub(crate) fn page(directory: &Directory) -> usize {
+    directory.payload_limit().saturating_sub(ENVELOPE / 2)
+}
+
+/// The events from number `from` on, as many as `most` bytes hold. An event that is larger than that comes in parts: this
+/// is the one at `offset` of its JSON text.
+pub(crate) fn page_of_history(
+    run: String,
+    events: Vec<Event>,
+    (from, offset): (usize, usize),
+    most: usize,
+) -> ReplyBody {
+    let total = events.len();
+    let (mut page, mut bytes) = (Vec::new(), 0);
+    for event in events.into_iter().skip(from) {
+        let encoded = wire::encode(&event);
+        bytes += encoded.len() + 1;
+        if bytes <= most {
+            page.push(event);
+            continue;
+        }
+        if page.is_empty() {
+            return part(run, &encoded, offset, most);
+        }
+        break;
+    }
+    let next = from.saturating_add(page.len());
+    ReplyBody::HistoryPage { run, events: page, next: (next < total).then_some(next) }
+}
+
+fn part(run: String, event: &[u8], offset: usize, most: usize) -> ReplyBody {
+    let event = String::from_utf8_lossy(event);
+    let begin = event.floor_char_boundary(offset);
+    // Quotes and backslashes take two bytes each in the reply.
+    let end = event.ceil_char_boundary(begin.saturating_add((most / 2).max(1)));
+    ReplyBody::HistoryPart { run, text: event[begin..end].to_owned(), last: end == event.len() }
+}
+
+/// As many summaries as `most` bytes hold, and whether there are others.
+pub(crate) fn page_of_list(found: Vec<Summary>, more: bool, most: usize) -> ReplyBody {
+    let total = found.len();
+    let (mut page, mut bytes) = (Vec::new(), 0);
+    for summary in found {
+        let summary = fitting(summary, most);
+        bytes += wire::encode(&summary).len() + 1;
+        if bytes > most && !page.is_empty() {
+            break;
+        }
+        page.push(summary);
+    }
+    let more = more || page.len() < total;
+    ReplyBody::Listing { page, more }
+}
+
+/// The summary, without what makes it too large for a reply.
+pub(crate) fn fitting(mut summary: Summary, most: usize) -> Summary {
+    while wire::encode(&summary).len() > most && summary.waiting.len() > 3 {
+        summary.waiting.truncate(summary.waiting.len() / 2);
+    }
+    if wire::encode(&summary).len() > most {
+        summary.shorten();
+    }
+    summary
+}
+
+#[cfg(test)]
+mod tests {
+    use partitura_workflow::{EventKind, Payload};
+
+    use super::*;
+
+    fn event(text: &str) -> Event {
+        let payload = Payload::encode_unproven(text).expect("text");
+        let (name, message_id) = ("n".to_owned(), "m".to_owned());
+        Event::new(1, EventKind::SignalReceived { name, payload, message_id })
+    }
+
+    /// Reads a history as the client does.
+    fn read(events: &[Event], most: usize) -> Vec<Event> {
+        let (mut read, mut from, mut text) = (Vec::new(), 0, String::new());
+        loop {
+            let body = page_of_history("run".into(), events.to_vec(), (from, text.len()), most);
+            assert!(wire::encode(&body).len() <= most + ENVELOPE / 2, "{body:?}");
+            match body {
+                ReplyBody::HistoryPage { events, next, .. } => {
+                    read.extend(events);
+                    match next {
+                        Some(next) => from = next,
+                        None => return read,
+                    }
+                }
+                ReplyBody::HistoryPart { text: part, last, .. } => {
+                    text.push_str(&part);
+                    if last {
+                        read.push(wire::decode(text.as_bytes()).expect("an event"));
+                        text.clear();
+                        from += 1;
+                    }
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_history_is_read_whole_however_little_a_reply_holds() {
+        let texts = ["", "short", &"\"\\".repeat(3_000), &"é→🦀".repeat(2_000), "end", &"x".repeat(5_000)];
+        let events: Vec<Event> = texts.iter().map(|text| event(text)).collect();
+        for most in [300, 1_000, 7_001, 1 << 20] {
+            assert_eq!(read(&events, most), events, "{most}");
+        }
+        assert_eq!(read(&[], 300), []);
+    }
+}

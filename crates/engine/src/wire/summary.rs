@@ -1,0 +1,227 @@
+use partitura_workflow::{EventKind, ParentRef};
+use serde::{Deserialize, Serialize};
+
+use crate::wire::Outcome;
+use crate::wire::shorten::{shorten, shortened};
+use crate::wire::waiting::Waiting;
+
+/// What is known of an instance without its history.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Summary {
+    /// The workflow's name.
+    pub workflow: String,
+    /// The instance's id.
+    pub id: String,
+    /// This run of the id: a UUID.
+    pub run: String,
+    /// Where it stands.
+    pub status: Status,
+    /// In milliseconds since the Unix epoch.
+    pub started_at: u64,
+    /// In milliseconds since the Unix epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closed_at: Option<u64>,
+    /// Labels to find it by.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// The workflow that started it as a child.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<ParentRef>,
+    /// Workflows that did not start it and await its outcome as that of a child.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub awaited_by: Vec<ParentRef>,
+    /// The event that ended it. [Lists](crate::Client::list) leave it out unless [asked](Filter::with_ends), and payloads that the broker
+    /// does not take are missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<EventKind>,
+    /// What it waits for: the first 100 things. Only [descriptions](crate::WorkflowHandle::describe) say it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waiting: Vec<Waiting>,
+    /// How many things it waits for in all.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub waits_for: usize,
+    /// Code of it that has not come back for a second or more: what comes for the instance waits, and what is in hand is not in
+    /// this description. Only [descriptions](crate::WorkflowHandle::describe) say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_up: Option<HeldUp>,
+    /// Numbers of the tasks that it has detached, once it has ended: they are wanted still.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub detached: Vec<u32>,
+}
+
+impl Summary {
+    /// Leaves out payloads, tags and all but a few of the things that it waits for, and cuts what is said.
+    pub(crate) fn shorten(&mut self) {
+        self.tags.clear();
+        self.awaited_by.clear();
+        self.waiting.truncate(3);
+        self.end = self.end.as_ref().map(shortened);
+        if let Status::Stopped { reason } = &mut self.status {
+            shorten(reason, 512);
+        }
+    }
+
+    pub(crate) fn outcome(&self) -> Option<Outcome> {
+        self.end.as_ref().and_then(Outcome::of_end)
+    }
+
+    pub(crate) fn close(&mut self, at: u64, end: &EventKind) {
+        self.status = match end {
+            EventKind::WorkflowCompleted { .. } => Status::Completed,
+            EventKind::WorkflowCancelled { .. } => Status::Cancelled,
+            _ => Status::Failed,
+        };
+        self.closed_at = Some(at);
+        self.end = Some(end.clone());
+    }
+}
+
+/// Code that does not come back: it loops for ever, or blocks its thread.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct HeldUp {
+    /// Which code: `run`, `signal NAME`, `query NAME`, or `run, replayed`.
+    pub code: String,
+    /// Since when it runs, in milliseconds since the Unix epoch.
+    pub since: u64,
+}
+
+/// Where an instance stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Status {
+    /// It has not ended.
+    Running,
+    /// Its code cannot go on: it panics, or does not fit the history. What arrives is kept. It is tried again when a worker
+    /// takes over its partition whose [build](crate::Worker::build_id) has not tried it yet, by itself after 30 seconds and
+    /// then ever more seldom, every 10 minutes at last, and when somebody resumes it; with repaired code it goes on.
+    Stopped {
+        /// What is wrong, and what to do.
+        reason: String,
+    },
+    /// It returned `Ok`.
+    Completed,
+    /// It returned `Err`, or was terminated.
+    Failed,
+    /// It ended after it was cancelled.
+    Cancelled,
+}
+
+impl Status {
+    /// Whether it has ended.
+    pub fn is_closed(&self) -> bool {
+        matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
+    }
+
+    /// Why it is stopped, if it is.
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Stopped { reason } => Some(reason),
+            _ => None,
+        }
+    }
+
+    /// Without details.
+    pub fn kind(&self) -> StatusKind {
+        match self {
+            Self::Running => StatusKind::Running,
+            Self::Stopped { .. } => StatusKind::Stopped,
+            Self::Completed => StatusKind::Completed,
+            Self::Failed => StatusKind::Failed,
+            Self::Cancelled => StatusKind::Cancelled,
+        }
+    }
+
+    /// In one word.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Stopped { .. } => "stopped",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// A [`Status`] without details: what one lists by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum StatusKind {
+    /// It has not ended.
+    Running,
+    /// Its code cannot go on.
+    Stopped,
+    /// It returned `Ok`.
+    Completed,
+    /// It returned `Err`, or was terminated.
+    Failed,
+    /// It ended after it was cancelled.
+    Cancelled,
+}
+
+/// Which instances to list. Everything that is `None` matches all.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Filter {
+    /// Where they stand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<StatusKind>,
+    /// One of the tags.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
+    /// Only ids behind this one, in the order of their bytes: how one reads on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+    /// The largest number of summaries to give.
+    pub limit: usize,
+    /// With the events that ended them, and so with results.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ends: bool,
+}
+
+impl Filter {
+    /// The first `limit` instances.
+    pub fn first(limit: usize) -> Self {
+        Self { limit, ..Self::default() }
+    }
+
+    /// Only those that stand here.
+    #[must_use]
+    pub fn status(mut self, status: StatusKind) -> Self {
+        self.status = Some(status);
+        self
+    }
+
+    /// With the [events that ended them](Summary::end), and so with results.
+    #[must_use]
+    pub fn with_ends(mut self) -> Self {
+        self.ends = true;
+        self
+    }
+
+    /// Only those with a tag.
+    #[must_use]
+    pub fn tag(mut self, tag: impl Into<String>) -> Self {
+        self.tag = Some(tag.into());
+        self
+    }
+
+    /// Only ids behind this one.
+    #[must_use]
+    pub fn after(mut self, id: impl Into<String>) -> Self {
+        self.after = Some(id.into());
+        self
+    }
+
+    pub(crate) fn matches(&self, summary: &Summary) -> bool {
+        self.status.is_none_or(|status| status == summary.status.kind())
+            && self.tag.as_ref().is_none_or(|tag| summary.tags.contains(tag))
+    }
+}
+
+fn is_zero(number: &usize) -> bool {
+    *number == 0
+}

@@ -1,0 +1,9 @@
+//! The side of workflows: the runner that owns instances, and their turns.
+
+pub(crate) mod delay_cancellation;
+pub(crate) mod effects;
+pub(crate) mod instance;
+pub(crate) mod listeners;
+pub(crate) mod runner;
+pub(crate) mod steps;
+pub(crate) mod turn;

@@ -1,0 +1,81 @@
+//! What a worker keeps in memory: instances between their turns, and which partitions are its own.
+
+use std::collections::{BTreeMap, HashSet};
+use std::num::NonZeroUsize;
+
+use futures::future::Shared;
+use lru::LruCache;
+use partitura_broker::Partition;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::wire::names::InstanceKey;
+use crate::workflow::instance::Instance;
+
+/// Instances and partitions.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub(super) instances: LruCache<InstanceKey, (Partition, Instance)>,
+    ownerships: BTreeMap<Partition, Ownership>,
+    /// Partitions in which the broker has refused a settlement: perhaps another has them, and we are yet to hear of it.
+    pub(super) suspects: HashSet<Partition>,
+}
+
+/// Resolves when the outbox of earlier owners was sent; with an error, when the partition goes elsewhere before. Wakes those
+/// that wait in the order in which they began to.
+pub(super) type Recovered = Shared<oneshot::Receiver<()>>;
+
+/// What is known of the ownership of a partition.
+#[derive(Debug, Default)]
+struct Ownership {
+    /// How often it has gone elsewhere. A turn that began before that must not leave its instance behind: should the
+    /// partition come back, it would be out of date, and pass over what it does not expect.
+    term: u64,
+    /// Since when it is ours.
+    since: Option<Instant>,
+    recovered: Option<Recovered>,
+}
+
+impl Kept {
+    pub(super) fn new(instances: NonZeroUsize) -> Self {
+        Self { instances: LruCache::new(instances), ownerships: BTreeMap::new(), suspects: HashSet::new() }
+    }
+
+    pub(super) fn term(&self, partition: Partition) -> u64 {
+        self.ownerships.get(&partition).map(|ownership| ownership.term).unwrap_or_default()
+    }
+
+    /// Since when the partition is ours, if it is.
+    pub(super) fn since(&self, partition: Partition) -> Option<Instant> {
+        self.ownerships.get(&partition).and_then(|ownership| ownership.since)
+    }
+
+    /// Tells when the outbox of earlier owners was sent. `None`: nobody has to wait for that.
+    pub(super) fn recovered(&self, partition: Partition) -> Option<Recovered> {
+        self.ownerships.get(&partition).and_then(|ownership| ownership.recovered.clone())
+    }
+
+    /// The partition is ours. Gives its term.
+    pub(super) fn take_over(&mut self, partition: Partition, recovered: Option<Recovered>) -> u64 {
+        let ownership = self.ownerships.entry(partition).or_default();
+        ownership.since = Some(Instant::now());
+        ownership.recovered = recovered;
+        ownership.term
+    }
+
+    /// The partition is no longer ours.
+    pub(super) fn let_go(&mut self, partition: Partition) {
+        let ownership = self.ownerships.entry(partition).or_default();
+        *ownership = Ownership { term: ownership.term + 1, ..Ownership::default() };
+        self.suspects.remove(&partition);
+    }
+
+    /// The partitions that are ours.
+    pub(super) fn owned(&self) -> Vec<Partition> {
+        self.ownerships
+            .iter()
+            .filter(|(_, ownership)| ownership.since.is_some())
+            .map(|(partition, _)| *partition)
+            .collect()
+    }
+}

@@ -1,0 +1,365 @@
+//! The handler of a workflow's commands: takes an instance from the cache or the store, advances it, commits, goes on.
+
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::FutureExt;
+use lru::LruCache;
+use partitura_broker::{AckToken, Clock, Delivery, Error, ErrorKind, Partition, Producer, Unit};
+use partitura_lanes::{Batch, Handler, Outcome};
+use tokio::sync::oneshot;
+
+use self::elsewhere::Elsewhere;
+use self::kept::Kept;
+use crate::storage::history::run_prefix;
+use crate::storage::outbox::is_refusal;
+use crate::storage::turn_store::Settlement;
+use crate::wire::names::InstanceKey;
+use crate::wire::{self, Command, Outcome as Ended, ReplyBody, ReplyTo};
+use crate::workflow::instance::Instance;
+use crate::workflow::turn::after_commit::{AfterCommit, Finished};
+use crate::workflow::turn::context::Context;
+use crate::workflow::turn::{Turn, code};
+
+mod elsewhere;
+mod held_up;
+mod kept;
+mod step;
+mod stopping;
+mod takeover;
+
+/// How often a turn is taken again at once because another was faster.
+const CONFLICTS: u32 = 3;
+/// Clients that may wait for one instance, and instances that may be waited for. Beyond that
+/// the client that waited longest is forgotten, and asks again.
+const WAITERS: usize = 64;
+const WAITED_FOR: NonZeroUsize = NonZeroUsize::MIN.saturating_add(100_000 - 1);
+
+/// Conducts all instances of one workflow whose partitions this worker owns.
+#[derive(Debug, Clone)]
+pub(crate) struct WorkflowRunner(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    context: Context,
+    workflow: Arc<str>,
+    clock: Arc<dyn Clock>,
+    producer: Arc<dyn Producer>,
+    live: Mutex<Kept>,
+    elsewhere: Elsewhere,
+    waiters: Mutex<LruCache<InstanceKey, (Partition, Vec<ReplyTo>)>>,
+}
+
+/// What a turn is about: commands to one instance, and the term in which their partition was ours when it began.
+#[derive(Clone, Copy)]
+struct Work<'a> {
+    deliveries: &'a [Delivery],
+    attempt: u32,
+    partition: Partition,
+    term: u64,
+}
+
+impl WorkflowRunner {
+    pub(crate) fn new(
+        context: Context,
+        clock: Arc<dyn Clock>,
+        producer: Arc<dyn Producer>,
+        cache: NonZeroUsize,
+        elsewhere: Duration,
+    ) -> Self {
+        let workflow = context.definition.name().into();
+        let elsewhere = Elsewhere::new(elsewhere, context.build.clone());
+        Self(Arc::new(Inner {
+            elsewhere,
+            context,
+            workflow,
+            clock,
+            producer,
+            live: Mutex::new(Kept::new(cache)),
+            waiters: Mutex::new(LruCache::new(WAITED_FOR)),
+        }))
+    }
+
+    fn live(&self) -> MutexGuard<'_, Kept> {
+        self.0.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn waiters(&self) -> MutexGuard<'_, LruCache<InstanceKey, (Partition, Vec<ReplyTo>)>> {
+        self.0.waiters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the turn that commands to one instance ask for.
+    async fn turn(&self, key: &InstanceKey, deliveries: &[Delivery], attempt: u32) -> Outcome {
+        let partition = deliveries.first().map(|delivery| delivery.partition).unwrap_or_default();
+        if let Err(lost) = self.is_recovered(partition).await {
+            return lost;
+        }
+        let (cached, term, ours_since) = {
+            let mut kept = self.live();
+            let cached = kept.instances.pop(key).map(|(_, instance)| instance);
+            (cached, kept.term(partition), kept.since(partition))
+        };
+        let work = Work { deliveries, attempt, partition, term };
+        let context = &self.0.context;
+        let mut turn = Turn::new(context, key, self.0.clock.now_rounded_up(), cached.unwrap_or(Instance::Unknown));
+        for _ in 0..CONFLICTS {
+            turn.ours_since = ours_since;
+            turn.is_last_chance = self.is_last_chance(key, work);
+            if let Err(refused) = self.advance(&mut turn, work).await {
+                return refused;
+            }
+            match self.commit(key, work, turn).await {
+                Ok(outcome) => return outcome,
+                Err(error) if error.kind() == ErrorKind::Conflict => {}
+                Err(error) if is_refusal(error.kind()) => {
+                    let reason = format!(
+                        "workflow {key} stopped: the broker or the store refuses its turn: {error}\n  mend the cause, or \
+                         the code; the instance goes on from its history by itself, or at once when it is resumed"
+                    );
+                    return self.stop(key, work, reason).await;
+                }
+                Err(error) => return failed(key, &error),
+            }
+            turn = Turn::new(context, key, self.0.clock.now_rounded_up(), Instance::Unknown).certain();
+        }
+        Outcome::retry(format!("{key} is changed by another worker at the same time"))
+    }
+
+    /// Waits until what earlier owners of the partition decided to send went out: nothing must overtake it.
+    async fn is_recovered(&self, partition: Partition) -> Result<(), Outcome> {
+        let recovered = self.live().recovered(partition);
+        match recovered {
+            Some(recovered) => recovered.await.map_err(|_| Outcome::Lost),
+            None => Ok(()),
+        }
+    }
+
+    async fn advance(&self, turn: &mut Turn<'_>, work: Work<'_>) -> Result<(), Outcome> {
+        for delivery in work.deliveries {
+            let command = match wire::decode::<Command>(&delivery.message.payload) {
+                Ok(command) => command,
+                Err(error) => {
+                    return Err(self.give_up_unknown(turn.key(), work, &error).await);
+                }
+            };
+            if let Err(abandoned) = turn.handle(command, delivery.message.id.as_str()).await {
+                return Err(self.give_up(turn.key(), work, abandoned).await);
+            }
+        }
+        Ok(())
+    }
+
+    async fn commit(&self, key: &InstanceKey, work: Work<'_>, turn: Turn<'_>) -> Result<Outcome, Error> {
+        if let Some(outbox) = self.0.context.turn_store.outbox()
+            && (work.deliveries.iter().any(|delivery| delivery.redelivered)
+                || outbox.is_in_doubt(work.partition, &key.id))
+        {
+            outbox.recover_late(work.partition, &key.id, work.term).await?;
+        }
+        let settle: Vec<AckToken> = work.deliveries.iter().map(|delivery| delivery.token).collect();
+        let Finished { unit, run, instance, after } = turn.finish(settle.clone()).await?;
+        let unit = match unit {
+            // What was asked behind a command that was refused is not answered from before it: another may have it.
+            None if self.live().suspects.contains(&work.partition) => Some(Unit { settle, ..Unit::default() }),
+            unit => unit,
+        };
+        let settlement = match unit {
+            Some(unit) => {
+                let run = run_prefix(key, &run);
+                let committed = self.0.context.turn_store.commit(unit, (work.partition, work.term), &run).await;
+                committed.inspect_err(|error| self.suspect(work, error))?
+            }
+            None => Settlement::Due,
+        };
+        if let Some(outbox) = self.0.context.turn_store.outbox() {
+            outbox.is_certain(work.partition, &key.id);
+        }
+        self.committed(key, work, instance, after).await;
+        Ok(match settlement {
+            Settlement::Done => Outcome::Settled,
+            Settlement::Due => Outcome::Done,
+        })
+    }
+
+    fn suspect(&self, work: Work<'_>, error: &Error) {
+        let mut kept = self.live();
+        if error.kind() == ErrorKind::Fenced && kept.term(work.partition) == work.term {
+            kept.suspects.insert(work.partition);
+        }
+    }
+
+    /// Does what follows a commit and need not be durable.
+    async fn committed(
+        &self,
+        key: &InstanceKey,
+        Work { partition, term, .. }: Work<'_>,
+        instance: Instance,
+        after: AfterCommit,
+    ) {
+        let AfterCommit { mut replies, waiters, ended, stops, replaced, .. } = after;
+        if instance.is_worth_keeping() {
+            let mut kept = self.live();
+            if kept.term(partition) == term {
+                kept.instances.push(key.clone(), (partition, instance));
+            }
+        }
+        for (outcome, waiters) in replaced {
+            self.remember(key, partition, waiters, Some(&outcome), &mut replies);
+        }
+        self.remember(key, partition, waiters, ended.as_ref(), &mut replies);
+        if let Some(reason) = stops {
+            let waiting = self.waiters().pop(key).map(|(_, waiting)| waiting).unwrap_or_default();
+            replies.extend(waiting.into_iter().map(|to| (to, ReplyBody::Stopped { reason: reason.clone() })));
+        }
+        // Those that have told only now where they listen are wanted.
+        replies.extend(self.0.context.listeners.take(key, after.cancelled_tasks));
+        self.0.context.listeners.add(key, partition, after.listening);
+        self.send(key, replies).await;
+        self.0.context.delay_cancellation.cancel(after.cancelled_delays);
+        for (run, step) in after.dropped_steps {
+            self.0.context.steps.drop_those(&run, step);
+        }
+        for (run, step) in after.steps {
+            self.run_step(key, run, step);
+        }
+    }
+
+    async fn send(&self, key: &InstanceKey, replies: Vec<(ReplyTo, ReplyBody)>) {
+        if replies.is_empty() {
+            return;
+        }
+        let (topic, limit) = (&self.0.context.topics.commands, self.0.context.directory.payload_limit());
+        let replies = replies.into_iter().map(|(to, body)| wire::reply(topic, &to, body, limit)).collect();
+        if let Err(error) = self.0.producer.reply(replies).await {
+            // The client that waits asks again.
+            tracing::debug!(instance = %key, %error, "a reply was not sent");
+        }
+    }
+
+    fn remember(
+        &self,
+        key: &InstanceKey,
+        partition: Partition,
+        new: Vec<ReplyTo>,
+        ended: Option<&Ended>,
+        replies: &mut Vec<(ReplyTo, ReplyBody)>,
+    ) {
+        let Some(outcome) = ended else {
+            if !new.is_empty() {
+                let mut waiters = self.waiters();
+                let (_, waiting) = waiters.get_or_insert_mut(key.clone(), || (partition, Vec::new()));
+                waiting.extend(new);
+                let excess = waiting.len().saturating_sub(WAITERS);
+                waiting.drain(..excess);
+            }
+            return;
+        };
+        let mut waiting = self.waiters().pop(key).map(|(_, waiting)| waiting).unwrap_or_default();
+        for to in new {
+            if !waiting.contains(&to) {
+                waiting.push(to);
+            }
+        }
+        replies.extend(waiting.into_iter().map(|to| (to, ReplyBody::Ended(outcome.clone()))));
+    }
+}
+
+impl Handler for WorkflowRunner {
+    async fn handle(&self, batch: Batch) -> Outcome {
+        let key = match batch
+            .deliveries()
+            .first()
+            .map(|Delivery { message, .. }| InstanceKey::from_message(&self.0.workflow, message))
+        {
+            Some(Ok(key)) => key,
+            Some(Err(problem)) => return self.refuse(&batch.deliveries()[0], problem).await,
+            None => return Outcome::Done,
+        };
+        self.turn(&key, batch.deliveries(), batch.attempt()).await
+    }
+
+    /// What comes for an instance whose code does not come back waits. Questions after it are answered.
+    fn received(&self, delivery: &Delivery) {
+        if code::is_any_slow()
+            && let Ok(key) = InstanceKey::from_message(&self.0.workflow, &delivery.message)
+            && let Some(held_up) = self.held_up(&key)
+            && let Ok(Command::Describe { reply_to }) = wire::decode(&delivery.message.payload)
+        {
+            let runner = self.clone();
+            tokio::spawn(async move { runner.describe(&key, held_up, reply_to).await });
+        }
+    }
+
+    fn assigned(&self, partitions: &[Partition]) {
+        for partition in partitions.iter().copied() {
+            let (sender, recovered) = oneshot::channel();
+            let recovers = self.0.context.turn_store.outbox().is_some();
+            let term = self.live().take_over(partition, recovers.then(|| recovered.shared()));
+            let runner = self.clone();
+            tokio::spawn(async move { runner.take_over(partition, term, sender).await });
+        }
+    }
+
+    /// The next owner would send again what is still in the outbox.
+    async fn releasing(&self, _: &[Partition]) {
+        if let Some(outbox) = self.0.context.turn_store.outbox() {
+            outbox.flush().await;
+        }
+    }
+
+    /// Another worker goes on with these instances; what is kept of them here gets stale.
+    fn released(&self, partitions: &[Partition]) {
+        let mut kept = self.live();
+        partitions.iter().for_each(|partition| kept.let_go(*partition));
+        forget(&mut kept.instances, partitions);
+        drop(kept);
+        if let Some(outbox) = self.0.context.turn_store.outbox() {
+            partitions.iter().for_each(|partition| outbox.released(*partition));
+        }
+        forget(&mut self.waiters(), partitions);
+        self.0.context.listeners.forget(partitions);
+    }
+}
+
+impl WorkflowRunner {
+    /// Drops what runs beside turns, as a crash would.
+    pub(crate) fn abandon(&self) {
+        self.0.context.steps.abort();
+        let partitions = self.live().owned();
+        self.released(&partitions);
+    }
+
+    /// Waits until the steps that run here have ended.
+    pub(crate) async fn drained(&self) {
+        self.0.context.steps.drained().await;
+    }
+}
+
+/// Removes what belongs to these partitions.
+fn forget<T>(kept: &mut LruCache<InstanceKey, (Partition, T)>, partitions: &[Partition]) {
+    let of =
+        |(key, (partition, _)): (&InstanceKey, &(Partition, T))| partitions.contains(partition).then(|| key.clone());
+    let gone: Vec<InstanceKey> = kept.iter().filter_map(of).collect();
+    for key in gone {
+        kept.pop(&key);
+    }
+}
+
+fn failed(key: &InstanceKey, error: &Error) -> Outcome {
+    match error.kind() {
+        ErrorKind::Fenced => Outcome::Lost,
+        kind => {
+            let final_kind = !kind.is_retryable() && kind != ErrorKind::Conflict;
+            if final_kind {
+                tracing::error!(instance = %key, %error, "a turn failed; it is taken again later");
+            } else {
+                tracing::warn!(instance = %key, %error, "a turn failed; it is taken again");
+            }
+            Outcome::retry(error.to_string())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

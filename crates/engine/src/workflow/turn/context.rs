@@ -1,0 +1,34 @@
+//! What all turns of a workflow share.
+
+use std::sync::Arc;
+
+use partitura_workflow::Definition;
+
+use crate::core::ReplayValues;
+use crate::messaging::directory::Directory;
+use crate::storage::turn_store::TurnStore;
+use crate::wire::events::EventTopic;
+use crate::wire::ids::Ids;
+use crate::wire::names::WorkflowTopics;
+use crate::workflow::delay_cancellation::DelayCancellation;
+use crate::workflow::listeners::Listeners;
+use crate::workflow::steps::Steps;
+
+/// What a turn needs from outside and shares with all others of the workflow.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) definition: Definition,
+    /// Which build of the program this is.
+    pub(crate) build: Arc<str>,
+    /// Tells the code of this program from other code: its build, or, where that is not stated, this worker.
+    pub(crate) code: Arc<str>,
+    pub(crate) ids: Arc<dyn Ids>,
+    pub(crate) topics: WorkflowTopics,
+    pub(crate) turn_store: TurnStore,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) events: EventTopic,
+    pub(crate) steps: Steps,
+    pub(crate) delay_cancellation: DelayCancellation,
+    pub(crate) replay_values: ReplayValues,
+    pub(crate) listeners: Listeners,
+}

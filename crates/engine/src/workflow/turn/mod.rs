@@ -1,0 +1,378 @@
+//! One turn of an instance: commands in, one commit out.
+
+pub(crate) mod after_commit;
+pub(crate) mod code;
+mod commands;
+pub(crate) mod context;
+mod lifecycle;
+mod questions;
+mod requests;
+mod signs;
+
+use partitura_broker::{AckToken, Error, ErrorKind, Expect, Message, Put, Result, Timestamp, Unit};
+use partitura_workflow::{Event, EventKind, Execution, Step, Stop};
+use tokio::time::Instant;
+
+use self::after_commit::{AfterCommit, Finished};
+use self::context::Context;
+use crate::core::ReplayValues;
+use crate::messaging::directory::Destination;
+use crate::storage::{children, history};
+use crate::wire::events;
+use crate::wire::names::InstanceKey;
+use crate::wire::summary::{Status, Summary};
+use crate::wire::{Outcome, ReplyTo};
+use crate::workflow::effects::{self, Sender};
+use crate::workflow::instance::{Delay, Instance, Live, Notes};
+
+/// How often an instance is read that changes while it is read.
+const READS: u32 = 3;
+
+/// How many differences of one replay are logged.
+const WARNINGS: usize = 3;
+
+/// How an instance is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    /// To run its code.
+    Live,
+    /// To run its code, and this step of it again.
+    Step(u32),
+    /// To end it, whatever is wrong with its code or its history.
+    Inert,
+}
+
+/// Collects what the commands of one batch lead to. Nothing has happened until [`Context`]'s turn_store has committed it.
+pub(crate) struct Turn<'a> {
+    context: &'a Context,
+    key: &'a InstanceKey,
+    now: Timestamp,
+    /// Whether a start may assume that there is no instance yet.
+    optimistic: bool,
+    /// No code runs: what is stored from now on has this status.
+    inert: Option<Status>,
+    /// Since when the partition is ours, where that is known.
+    pub(crate) ours_since: Option<Instant>,
+    /// What this build cannot read is not left to others any more.
+    pub(crate) is_last_chance: bool,
+    pub(crate) instance: Instance,
+    /// Events of the present run that are not in `unit` yet.
+    recorded: Vec<Event>,
+    /// The summary is to be written with them, if this holds.
+    summarize: Option<Expect>,
+    unit: Unit,
+    /// All that follows the commit.
+    pub(crate) after: AfterCommit,
+    /// Whom the turn sends something for the first time in this process.
+    strangers: Vec<Destination>,
+}
+
+/// Why a turn was given up; nothing of it was committed.
+pub(crate) enum Abandoned {
+    /// The store, or what is stored.
+    Failed(partitura_broker::Error),
+    /// The code.
+    Stopped(Stop),
+    /// This build cannot read a result that its code awaits; others may.
+    Unread(String),
+    /// The command: it does not fit the instance, and never will.
+    Refused(String),
+    /// The broker refuses what an earlier turn decided to send, and why.
+    Undelivered(String),
+}
+
+impl From<partitura_broker::Error> for Abandoned {
+    fn from(error: partitura_broker::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl<'a> Turn<'a> {
+    pub(crate) fn new(context: &'a Context, key: &'a InstanceKey, now: Timestamp, instance: Instance) -> Self {
+        Self {
+            context,
+            key,
+            now,
+            optimistic: true,
+            inert: None,
+            ours_since: None,
+            is_last_chance: false,
+            instance,
+            recorded: Vec::new(),
+            summarize: None,
+            unit: Unit::default(),
+            after: AfterCommit::default(),
+            strangers: Vec::new(),
+        }
+    }
+
+    pub(crate) fn key(&self) -> &'a InstanceKey {
+        self.key
+    }
+
+    /// Takes nothing for granted: what is stored counts.
+    pub(crate) fn certain(mut self) -> Self {
+        self.optimistic = false;
+        self.instance = Instance::Unknown;
+        self
+    }
+
+    /// Gives what is to be committed, with the deliveries that it settles, and what follows the commit.
+    pub(crate) async fn finish(mut self, settle: Vec<AckToken>) -> Result<Finished> {
+        self.seal()?;
+        for stranger in std::mem::take(&mut self.strangers) {
+            self.context.directory.meet(&stranger).await?;
+        }
+        let open = |(run, step): &(String, Step)| match &self.instance {
+            Instance::Live(live) => live.summary.run == *run && live.execution.is_open(step.seq),
+            _ => false,
+        };
+        self.after.steps.retain(open);
+        let run = self.summary().map(|summary| summary.run.clone()).unwrap_or_default();
+        let changed = !(self.unit.put.is_empty() && self.unit.publish.is_empty());
+        let unit = changed.then(|| Unit { settle, ..self.unit });
+        Ok(Finished { unit, run, instance: self.instance, after: self.after })
+    }
+
+    pub(crate) fn summary(&self) -> Option<&Summary> {
+        match &self.instance {
+            Instance::Unknown | Instance::Absent => None,
+            Instance::Live(live) => Some(&live.summary),
+            Instance::Stopped { summary, .. } | Instance::Closed { summary, .. } => Some(summary),
+        }
+    }
+
+    /// When what happens now happens: within an instance time never goes backwards, whatever the clocks of its owners show.
+    fn moment(&self) -> u64 {
+        let latest = match &self.instance {
+            Instance::Live(live) => live.notes.latest,
+            Instance::Stopped { notes, .. } => notes.latest,
+            Instance::Unknown | Instance::Absent | Instance::Closed { .. } => 0,
+        };
+        self.now.as_millis().max(latest)
+    }
+
+    /// Whether a task of `run` is still wanted: its result is awaited, or it was detached and needs nobody. Of a stopped instance it
+    /// is not known before the code runs again what it awaits: all that is open counts, and all where its history cannot be
+    /// read.
+    pub(crate) fn is_task_open(&self, run: &str, seq: u32) -> bool {
+        match &self.instance {
+            Instance::Live(live) if live.summary.run == run => {
+                live.execution.is_open(seq) || live.notes.detached.contains(&seq)
+            }
+            Instance::Stopped { summary, notes, .. } if summary.run == run => {
+                let open = !summary.status.is_closed() && (notes.unread || notes.tasks.contains_key(&seq));
+                open || notes.detached.contains(&seq)
+            }
+            Instance::Closed { summary, .. } if summary.run == run => summary.detached.contains(&seq),
+            _ => false,
+        }
+    }
+
+    /// Reads the instance from the store, and replays it if it is running and its code is to run.
+    async fn load(&mut self, reading: Reading) -> Result<(), Abandoned> {
+        let turn_store = &self.context.turn_store;
+        for _ in 0..READS {
+            let Some((version, summary)) = history::summary(turn_store, self.key).await? else {
+                self.instance = Instance::Absent;
+                return Ok(());
+            };
+            let summary = Box::new(summary);
+            self.instance = match summary.status {
+                Status::Running if reading != Reading::Inert => {
+                    let live = self.replay(*summary, reading).await?;
+                    if live.execution.is_closed() && !live.summary.status.is_closed() {
+                        // It ended between the two reads, in the hands of an owner who is no longer: the summary that
+                        // was written with the end is there by now.
+                        continue;
+                    }
+                    Instance::Live(Box::new(live))
+                }
+                Status::Running | Status::Stopped { .. } => {
+                    let Known { notes, next_turn, has_ended } = known(self.context, self.key, &summary.run).await?;
+                    if has_ended {
+                        continue;
+                    }
+                    Instance::Stopped { summary, next_turn, notes }
+                }
+                _ => Instance::Closed { summary, version },
+            };
+            return Ok(());
+        }
+        let message = "its history has an end that its summary does not know of; the store answers from the past";
+        Err(Error::new(ErrorKind::Storage, "load", message).of(self.key).into())
+    }
+
+    /// Rebuilds a live instance from its history and what this turn has recorded. What its code asks for beyond that is
+    /// recorded in this turn, too.
+    async fn replay(&mut self, summary: Summary, reading: Reading) -> Result<Live, Abandoned> {
+        let (mut events, next_turn) = history::load(&self.context.turn_store, self.key, &summary.run).await?;
+        events.extend(self.recorded.iter().cloned());
+        let mut notes = Notes::from_history(self.key, &summary.run, &events);
+        notes.restore_beats(&self.context.turn_store, self.key, &summary.run).await?;
+        let (execution, mut turn) =
+            code::call(self.key, "run, replayed", || self.run_again(events)).map_err(Abandoned::Stopped)?;
+        let mut live = Live { execution, summary, next_turn, notes };
+        // The steps of earlier turns run already, here or elsewhere, or are looked after.
+        let begun: Vec<u32> = turn.events.iter().filter_map(begun_step).collect();
+        turn.steps.retain(|step| begun.contains(&step.seq) || reading == Reading::Step(step.seq));
+        // Those of earlier turns were cancelled then, or will fire and be ignored.
+        live.notes.abandon(std::mem::take(&mut turn.abandoned));
+        live.notes.abandon(std::mem::take(&mut turn.dropped_steps));
+        live.notes.take_cancelled_delays();
+        self.absorb(&mut live, turn);
+        Ok(live)
+    }
+
+    fn run_again(&self, events: Vec<Event>) -> Result<(Execution, partitura_workflow::Turn), Stop> {
+        let definition = &self.context.definition;
+        if self.context.replay_values == ReplayValues::Stop {
+            return Execution::replay(definition, events);
+        }
+        let (execution, turn, differences) = Execution::replay_and_compare(definition, events)?;
+        for difference in differences.iter().take(WARNINGS) {
+            tracing::warn!(
+                instance = %self.key,
+                differences = differences.len(),
+                "the code is not deterministic, or was changed: the values of its replay differ at {difference}"
+            );
+        }
+        Ok((execution, turn))
+    }
+
+    /// Takes over what the code asked for.
+    fn absorb(&mut self, live: &mut Live, turn: partitura_workflow::Turn) {
+        for event in &turn.events {
+            if event.kind.is_end() {
+                self.end(live, event);
+            }
+        }
+        live.notes.abandon(turn.abandoned);
+        let run = &live.summary.run;
+        self.after.dropped_steps.extend(turn.dropped_steps.iter().map(|step| (run.clone(), Some(*step))));
+        live.notes.abandon(turn.dropped_steps);
+        self.after.steps.extend(turn.steps.into_iter().map(|step| (run.clone(), step)));
+        self.recorded.extend(turn.events);
+    }
+
+    fn end(&mut self, live: &mut Live, event: &Event) {
+        live.summary.close(event.at, &event.kind);
+        self.after.dropped_steps.push((live.summary.run.clone(), None));
+        self.after.ended = Outcome::of_end(&event.kind);
+        self.summarize.get_or_insert(Expect::Any);
+        let reply_to = live.execution.started().reply_to.clone();
+        self.after.waiters.extend(reply_to.and_then(|to| ReplyTo::try_from(to).ok()));
+    }
+
+    /// Turns the recorded events into a row of the history, the messages that they ask for, and the summary.
+    fn seal(&mut self) -> Result<()> {
+        if self.recorded.is_empty() && self.summarize.is_none() {
+            return Ok(());
+        }
+        let recorded = std::mem::take(&mut self.recorded);
+        let (summary, next_turn, notes) = match &mut self.instance {
+            Instance::Live(live) => {
+                let Live { summary, next_turn, notes, .. } = &mut **live;
+                (summary, next_turn, notes)
+            }
+            Instance::Stopped { summary, next_turn, notes } => (&mut **summary, next_turn, &mut **notes),
+            _ => return Ok(()),
+        };
+        for event in &recorded {
+            notes.latest = notes.latest.max(event.at);
+            if let EventKind::Detached { seq } = event.kind {
+                notes.detach(seq);
+            }
+        }
+        if summary.status.is_closed() {
+            summary.detached = notes.detached.iter().copied().collect();
+        }
+        let turn = *next_turn;
+        *next_turn += 1;
+        let row = history::append(self.key, &summary.run, (turn, &self.context.build), &recorded);
+        let summarized = self.summarize.take().map(|expect| history::summarize(self.key, expect, summary));
+        for put in [Some(row), summarized].into_iter().flatten() {
+            write(&mut self.unit, put);
+        }
+        let mut messages: Vec<Message> = Vec::with_capacity(recorded.len());
+        for event in &recorded {
+            let sender = Sender { directory: &self.context.directory, key: self.key, summary, notes };
+            sender.add_messages(event, &mut messages)?;
+            self.strangers.extend(effects::destination(&event.kind).filter(|to| !self.context.directory.knows(to)));
+            if event.kind.is_command() || event.kind.is_end() {
+                notes.record(self.key, &summary.run, event);
+            }
+        }
+        let ended = notes.take_ended();
+        for seq in notes.take_changed_children() {
+            write(&mut self.unit, children::put(self.key, &summary.run, seq, notes.children.get(&seq)));
+        }
+        let cancelled_delays = notes.take_cancelled_delays();
+        if self.context.delay_cancellation.is_possible() {
+            // What lies beyond the broker's horizon was sent for an earlier moment: it comes then, and ends there.
+            let horizon = self.context.directory.horizon(self.now).as_millis();
+            let due_later = |(_, delay): &(u32, Delay)| delay.due > self.now.as_millis() && delay.due <= horizon;
+            let commands = &self.context.topics.commands;
+            let delayed = |(seq, delay)| effects::delayed(commands, self.key, &summary.run, seq, delay);
+            self.after.cancelled_delays.extend(cancelled_delays.into_iter().filter(due_later).map(delayed));
+        }
+        if self.context.events.is_heard() {
+            let topic = &self.context.events.name;
+            messages.extend(
+                recorded
+                    .iter()
+                    .enumerate()
+                    .map(|(index, event)| events::of_workflow(topic, self.key, (&summary.run, turn, index), event)),
+            );
+        }
+        self.unit.publish.append(&mut messages);
+        let run = summary.run.clone();
+        self.end_tasks(&run, ended);
+        Ok(())
+    }
+}
+
+/// What the engine knows of a run without its code.
+struct Known {
+    notes: Box<Notes>,
+    next_turn: u32,
+    /// Its history has an end.
+    has_ended: bool,
+}
+
+/// Reads a run without its code. Of one whose history cannot be read only its children are known.
+async fn known(context: &Context, key: &InstanceKey, run: &str) -> Result<Known> {
+    match history::load(&context.turn_store, key, run).await {
+        Ok((events, next_turn)) => {
+            let has_ended = events.last().is_some_and(|event| event.kind.is_end());
+            let mut notes = Box::new(Notes::from_history(key, run, &events));
+            notes.restore_beats(&context.turn_store, key, run).await?;
+            Ok(Known { notes, next_turn, has_ended })
+        }
+        Err(error) if error.is_retryable() => Err(error),
+        Err(error) => {
+            tracing::warn!(instance = %key, %error, "going on without what is known of its tasks");
+            let next_turn = history::turns(&context.turn_store, key, run).await?;
+            let mut notes = Box::<Notes>::default();
+            notes.unread = true;
+            notes.restore_children(&context.turn_store, key, run).await?;
+            Ok(Known { notes, next_turn, has_ended: false })
+        }
+    }
+}
+
+/// The step that an event begins.
+fn begun_step(event: &Event) -> Option<u32> {
+    match &event.kind {
+        EventKind::StepScheduled { seq, .. } => Some(*seq),
+        _ => None,
+    }
+}
+
+/// Adds a write. Of two to the same key the later value counts, on the earlier condition: a unit names a key once.
+fn write(unit: &mut Unit, put: Put) {
+    match unit.put.iter_mut().find(|earlier| earlier.space == put.space && earlier.key == put.key) {
+        Some(earlier) => earlier.value = put.value,
+        None => unit.put.push(put),
+    }
+}

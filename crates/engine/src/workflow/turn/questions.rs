@@ -1,0 +1,125 @@
+//! What instances are asked, without being changed by it.
+
+use std::time::Duration;
+
+use partitura_workflow::Payload;
+
+use super::{Abandoned, Turn, code};
+use crate::storage::history;
+use crate::wire::names::InstanceKey;
+use crate::wire::summary::{Filter, Status, Summary};
+use crate::wire::{Command, ReplyBody};
+use crate::wire::{sizes, waiting};
+use crate::workflow::instance::Instance;
+
+impl Turn<'_> {
+    /// Answers a question. One for the outcome of an instance that has not ended is kept.
+    pub(super) async fn answer(&mut self, question: Command) -> Result<(), Abandoned> {
+        let (reply_to, body) = match question {
+            Command::Query { name, args, reply_to } => (reply_to, self.query(&name, &args)),
+            Command::Await { reply_to, stops } => match self.outcome(stops) {
+                Some(body) => (reply_to, body),
+                None => {
+                    self.after.waiters.push(reply_to);
+                    return Ok(());
+                }
+            },
+            Command::Describe { reply_to } => (reply_to, self.describe().await?),
+            Command::History { run, from, offset, reply_to } => (reply_to, self.history(run, (from, offset)).await?),
+            Command::List { filter, reply_to } => (reply_to, self.list(&filter).await?),
+            _ => return Ok(()),
+        };
+        self.after.replies.push((reply_to, body));
+        Ok(())
+    }
+
+    /// `None`: it has not ended. That it is stopped counts if `stops`.
+    fn outcome(&self, stops: bool) -> Option<ReplyBody> {
+        match &self.instance {
+            Instance::Absent | Instance::Unknown => Some(ReplyBody::NotFound),
+            Instance::Closed { summary, .. } => summary.outcome().map(ReplyBody::Ended),
+            Instance::Live(_) => self.after.ended.clone().map(ReplyBody::Ended),
+            Instance::Stopped { summary, .. } => self.after.ended.clone().map(ReplyBody::Ended).or_else(|| {
+                let reason = summary.status.reason().filter(|_| stops)?;
+                Some(ReplyBody::Stopped { reason: reason.to_owned() })
+            }),
+        }
+    }
+
+    fn query(&self, name: &str, args: &Payload) -> ReplyBody {
+        match &self.instance {
+            // It ends with this batch: what its code would answer is not what is asked after the end.
+            Instance::Live(live) if live.summary.status.is_closed() => ReplyBody::Refused(has_ended(self.key)),
+            Instance::Live(live) => {
+                match code::call(self.key, format!("query {name}"), || live.execution.query(name, args)) {
+                    Ok(answer) => ReplyBody::Answer(answer),
+                    Err(error) => ReplyBody::Refused(error.to_string()),
+                }
+            }
+            Instance::Stopped { summary, .. } => match &summary.status {
+                Status::Stopped { reason } => ReplyBody::Refused(reason.clone()),
+                // It was ended in this turn, without its code.
+                _ => ReplyBody::Refused(has_ended(self.key)),
+            },
+            Instance::Closed { .. } => ReplyBody::Refused(has_ended(self.key)),
+            Instance::Unknown | Instance::Absent => ReplyBody::NotFound,
+        }
+    }
+
+    async fn describe(&mut self) -> Result<ReplyBody, Abandoned> {
+        let Some(mut summary) = self.summary().cloned() else { return Ok(ReplyBody::NotFound) };
+        if !summary.status.is_closed() {
+            let mut history = match history::load(&self.context.turn_store, self.key, &summary.run).await {
+                Ok((history, _)) => history,
+                Err(error) if error.is_retryable() => return Err(error.into()),
+                // What is wrong with it must not keep the rest from being told.
+                Err(_) => Vec::new(),
+            };
+            history.extend(self.recorded.iter().cloned());
+            let (execution, notes) = match &self.instance {
+                Instance::Live(live) => (Some(&live.execution), Some(&live.notes)),
+                Instance::Stopped { notes, .. } => (None, Some(&**notes)),
+                _ => (None, None),
+            };
+            let attempt_of = |seq| notes.and_then(|notes| notes.attempt_of(seq));
+            (summary.waiting, summary.waits_for) = waiting::list(&history, execution, attempt_of);
+            if self.ours_since.is_none_or(|since| since.elapsed() >= Duration::from_millis(waiting::UNHEARD)) {
+                waiting::mark_unclaimed(&mut summary.waiting, self.now.as_millis());
+            }
+        }
+        let summary = sizes::fitting(summary, sizes::page(&self.context.directory));
+        Ok(ReplyBody::Description(Box::new(summary)))
+    }
+
+    // `&mut`: a live instance may be sent to another thread, but not be shared with one.
+    async fn history(&mut self, run: Option<String>, from: (usize, usize)) -> Result<ReplyBody, Abandoned> {
+        let Some(latest) = self.summary().map(|summary| summary.run.clone()) else { return Ok(ReplyBody::NotFound) };
+        let run = run.unwrap_or_else(|| latest.clone());
+        let (mut events, _) = history::load(&self.context.turn_store, self.key, &run).await?;
+        if run == latest {
+            events.extend(self.recorded.iter().cloned());
+        }
+        Ok(sizes::page_of_history(run, events, from, sizes::page(&self.context.directory)))
+    }
+
+    async fn list(&mut self, filter: &Filter) -> Result<ReplyBody, Abandoned> {
+        let limit = filter.limit.clamp(1, 1_000);
+        let (mut found, mut after) = (Vec::new(), filter.after.clone());
+        loop {
+            let (page, more) = history::page(&self.context.turn_store, &self.key.workflow, after.as_deref()).await?;
+            after = page.last().map(|summary| summary.id.clone());
+            let end = |summary: Summary| Summary { end: summary.end.filter(|_| filter.ends), ..summary };
+            found.extend(page.into_iter().filter(|summary| filter.matches(summary)).map(end));
+            if !more || found.len() >= limit {
+                let more = more || found.len() > limit;
+                found.truncate(limit);
+                return Ok(sizes::page_of_list(found, more, sizes::page(&self.context.directory)));
+            }
+        }
+    }
+}
+
+/// What is answered for code that runs no more.
+fn has_ended(key: &InstanceKey) -> String {
+    format!("{key} has ended; its outcome is what is left of it")
+}
