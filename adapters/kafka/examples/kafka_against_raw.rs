@@ -1,8 +1,9 @@
 //! The adapter against rdkafka: `cargo xtask bench kafka`, or with the brokers' URL as the argument.
 //!
-//! The raw side is the client as one uses it for speed within tokio, with the adapter's settings: an idempotent producer
-//! that asks all replicas and lingers for a millisecond, a stream consumer in a group, and a commit every 150 ms. As on all
-//! brokers, its messages carry an id and a key, and what it consumes is its own: key, id and payload are copied once.
+//! The raw side uses the client as one would for speed within tokio, with the settings of the adapter: an
+//! idempotent producer that asks all replicas and lingers for a millisecond, a stream consumer in a group, and a
+//! commit every 150 ms. As on all brokers, its messages have an id and a key. It owns the messages that it
+//! consumes: key, id and payload are copied once.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,7 +21,7 @@ use rdkafka::consumer::{CommitMode, Consumer, StreamConsumer};
 use rdkafka::message::{BorrowedMessage, Header, Headers, Message, OwnedHeaders};
 use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord};
 
-/// How often settlements are committed.
+/// The interval of commits.
 const COMMIT_EVERY: Duration = Duration::from_millis(150);
 
 struct Raw {
@@ -53,7 +54,7 @@ impl Raw {
             .set("acks", "all")
             .set("message.timeout.ms", "0")
             .set("linger.ms", "1")
-            // That of Kafka's own clients, and ours.
+            // The partitioner of Kafka's own clients, and ours.
             .set("partitioner", "murmur2_random")
             .create()?;
         let consumer: StreamConsumer = config
@@ -71,7 +72,7 @@ impl Raw {
         Ok(Self { work, topic, producer, consumer, committed: Instant::now(), letters })
     }
 
-    /// Queues a message; what comes back is its confirm.
+    /// Queues a message. Returns its confirm.
     fn send(&mut self) -> Result<DeliveryFuture> {
         let Letter { id, key, payload } = self.letters.next().ok_or("letters do not end")?;
         let headers = OwnedHeaders::new_with_capacity(1).insert(Header { key: "id", value: Some(&id) });
@@ -79,7 +80,7 @@ impl Raw {
         Ok(self.producer.send_result(record).map_err(|(error, _)| error)?)
     }
 
-    /// Takes the next message. The client has noted it as done; the broker hears of it with the next commit.
+    /// Takes the next message. The client has noted it as done; the broker learns it with the next commit.
     async fn take(&mut self) -> Result<()> {
         let record = self.consumer.recv().await?;
         std::hint::black_box(letter(&record));
@@ -91,7 +92,7 @@ impl Raw {
     }
 }
 
-/// What a handler needs, which outlives the client's buffer.
+/// The parts that a handler needs. They outlive the buffer of the client.
 fn letter(record: &BorrowedMessage<'_>) -> Option<Letter> {
     let text = |bytes| std::str::from_utf8(bytes).ok().map(str::to_owned);
     let id = record.headers()?.iter().find(|header| header.key == "id")?.value?;

@@ -1,4 +1,4 @@
-//! Very many delayed messages pending: memory, how long a takeover takes, and how late those are that fall due.
+//! A million delayed messages: memory, the duration of a takeover, and the lateness of those that fall due.
 //!
 //! `cargo run --release -p partitura-kafka --example kafka_timers -- kafka://localhost:9092 1000000 100`
 
@@ -12,9 +12,9 @@ use partitura_kafka::{Kafka, Options};
 
 type Done<T = ()> = Result<T, Box<dyn std::error::Error>>;
 
-/// How many are published at once.
+/// The number of messages that are published at once.
 const BATCH: usize = 5_000;
-/// How many fall due while the others wait, and within which time.
+/// The number of messages that fall due while the others wait, and the time within which they do.
 const PROBES: usize = 2_000;
 const WITHIN: u64 = 20_000;
 
@@ -35,7 +35,7 @@ async fn main() -> Done {
     };
     let far = now()? + 3_600_000;
     for first in (0..count).step_by(BATCH) {
-        // In an order of their own.
+        // The messages fall due in an order of their own.
         let due = |i: usize| far + (i as u64).wrapping_mul(2_654_435_761) % 3_600_000;
         let batch = (first..count.min(first + BATCH)).map(|i| message(format!("far-{i}"), due(i))).collect();
         confirmed(&*producer, batch).await?;
@@ -75,7 +75,7 @@ async fn confirmed(producer: &dyn Producer, batch: Vec<Message>) -> Done {
     Ok(())
 }
 
-/// How late each of the next messages is, in milliseconds.
+/// The lateness of each of the next messages, in milliseconds.
 async fn take_all(consumer: &mut dyn Consumer, count: usize) -> Done<Vec<u64>> {
     let mut late = Vec::new();
     while late.len() < count {
@@ -93,7 +93,7 @@ fn now() -> Done<u64> {
     Ok(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_millis() as u64)
 }
 
-/// What this process has in memory, in MiB.
+/// The memory of this process, in MiB.
 fn resident() -> Done<u64> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;

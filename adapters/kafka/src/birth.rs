@@ -1,8 +1,9 @@
-//! Which topic of a name it is: an operator may delete one and make it anew, and then its offsets mean something else.
+//! The birth of a topic tells it from earlier topics of its name. An operator may delete a topic and create it
+//! again, and then its offsets mean something else.
 //!
-//! Kafka gives every topic an id, which the client does not tell. So a topic is created with a number of our own, by chance,
-//! in a setting that means nothing to it, and what is committed says of which topic it is. Two topics that another program
-//! made, with the same settings, are not told apart by this; that offsets go back still shows there.
+//! Kafka gives every topic an id, which the client does not return. So a topic is created with a random number in a
+//! setting that means nothing to it, and a commit contains the number of its topic. Two topics that another program
+//! created with the same settings have the same birth. The adapter still notices that their offsets went back.
 
 use std::fmt;
 use std::num::ParseIntError;
@@ -10,33 +11,33 @@ use std::str::FromStr;
 
 use rdkafka::admin::ConfigResource;
 
-/// Where a topic that is deleted by time, or not at all, has its number: it means something to compacted topics only. Its
-/// lowest bits are the label: see `topology`.
+/// The setting for the birth of a topic that is not compacted: it means something to compacted topics only. Its
+/// lowest bits are the label: see `route`.
 pub(crate) const LABEL: &str = "min.compaction.lag.ms";
 const LABEL_BITS: u32 = 3;
-/// From here on it is a number of ours, and below twice that: three days, for a cluster may have an upper limit.
-const OURS: u64 = 1 << (LABEL_BITS + CHANCE_BITS);
-/// Where a compacted topic has its number: it means something to the others only.
+/// Births of ours begin here, and end before twice that value: three days, since a cluster may have an upper limit.
+const OURS: u64 = 1 << (LABEL_BITS + RANDOM_BITS);
+/// The setting for the birth of a compacted topic: it means something to the other topics only.
 const COMPACTED: &str = "retention.ms";
-/// So long that nobody would miss anything if it did mean something, in milliseconds.
+/// A time so long that no record would be missed if the setting did mean something, in milliseconds.
 const FOR_EVER: u64 = 1 << 52;
-/// How many bits are up to chance.
-const CHANCE_BITS: u32 = 24;
+/// The number of random bits.
+const RANDOM_BITS: u32 = 24;
 
-/// Tells a topic from others that had its name before.
+/// The birth of a topic, which tells it from others that had its name before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Birth(u64);
 
 impl Birth {
-    /// Nobody may, or could, find out.
+    /// The birth of a topic whose settings this client may not or could not read.
     pub(crate) const UNKNOWN: Self = Self(0);
 
-    /// From a topic's settings.
+    /// Reads the birth from the settings of a topic.
     pub(crate) fn from_settings(config: &ConfigResource) -> Self {
         let value = |name: &str| config.get(name).and_then(|entry| entry.value.as_deref());
         let name = if value("cleanup.policy") == Some("compact") { COMPACTED } else { LABEL };
         let number = value(name).and_then(|value| value.parse::<i64>().ok());
-        // From -1 on, which is for ever.
+        // The lowest value is -1, which means for ever.
         number.and_then(|number| u64::try_from(number + 2).ok()).map_or(Self::UNKNOWN, Self)
     }
 
@@ -44,7 +45,7 @@ impl Birth {
         self != Self::UNKNOWN
     }
 
-    /// Whether it is another topic, as far as both are known.
+    /// Whether these are different topics, as far as both births are known.
     pub(crate) fn differs(self, other: Self) -> bool {
         self.is_known() && other.is_known() && self != other
     }
@@ -72,25 +73,25 @@ impl FromStr for Birth {
     }
 }
 
-/// The setting of a topic to be created that has this label.
+/// The setting of a new topic with this label.
 pub(crate) fn labelled(label: u8) -> (&'static str, String) {
-    (LABEL, (OURS + (chance() << LABEL_BITS) + u64::from(label)).to_string())
+    (LABEL, (OURS + (random() << LABEL_BITS) + u64::from(label)).to_string())
 }
 
-/// The label in such a setting; 0 is none. Before there were births, it was the whole value.
+/// The label in such a setting; 0 if it has none. In the first format the label was the whole value.
 pub(crate) fn label(value: u64) -> u64 {
     let plain = value < 1 << LABEL_BITS;
     if plain || (OURS..2 * OURS).contains(&value) { value % (1 << LABEL_BITS) } else { 0 }
 }
 
-/// The setting of a compacted topic to be created.
+/// The setting of a new compacted topic.
 pub(crate) fn compacted() -> (&'static str, String) {
-    (COMPACTED, (FOR_EVER + chance()).to_string())
+    (COMPACTED, (FOR_EVER + random()).to_string())
 }
 
-fn chance() -> u64 {
-    let random = uuid::Uuid::now_v7().as_u128() as u64;
-    random % (1 << CHANCE_BITS)
+fn random() -> u64 {
+    let number = uuid::Uuid::now_v7().as_u128() as u64;
+    number % (1 << RANDOM_BITS)
 }
 
 #[cfg(test)]
@@ -98,14 +99,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_known_differs_from_nothing() {
+    fn an_unknown_birth_differs_from_none() {
         let [a, b] = [Birth(5), Birth(6)];
         assert!(a.differs(b) && !a.differs(a));
         assert!(!a.differs(Birth::UNKNOWN) && !Birth::UNKNOWN.differs(a));
     }
 
     #[test]
-    fn a_label_is_read_as_it_was_written_and_not_where_nobody_wrote_it() {
+    fn a_label_is_read_as_it_was_written_and_other_numbers_have_none() {
         for expected in 1..=4 {
             let value: u64 = labelled(expected).1.parse().expect("a number");
             assert_eq!((label(value), label(expected.into())), (expected.into(), expected.into()));

@@ -11,17 +11,18 @@ use rdkafka::{ClientContext, TopicPartitionList};
 
 use crate::health::{self, Health};
 
-/// What librdkafka asks of a consumer. It waits for the answer: an assignment is not complete before it is taken, a
-/// revoked partition is not given to another before it is unassigned. So nothing is done in the callback; the polling
-/// thread takes it up when it is ready. This is what makes a hand-over a conversation.
+/// A request of librdkafka to a consumer. librdkafka waits for the answer: an assignment is complete when the
+/// consumer has assigned it, and a revoked partition is given to another member when the consumer has unassigned
+/// it. So the callback does nothing but take a note, and the polling thread answers when it is ready. This makes a
+/// hand-over possible.
 #[derive(Debug)]
 pub(crate) enum Change {
     Assign(Vec<u32>),
     Revoke { partitions: Vec<u32>, lost: bool },
 }
 
-/// Those of a list that are assigned. Of others librdkafka refuses to hear; the group means them all the same where some that
-/// it gave could not be taken over.
+/// The partitions of a list that are assigned. librdkafka refuses to unassign others. The group may name others if
+/// some of its partitions could not be taken over.
 pub(crate) fn only_assigned(consumer: &BaseConsumer<Callbacks>, list: &TopicPartitionList) -> TopicPartitionList {
     let (mut wanted, assigned) = (TopicPartitionList::new(), consumer.assignment().unwrap_or_default());
     for element in list.elements() {
@@ -32,11 +33,11 @@ pub(crate) fn only_assigned(consumer: &BaseConsumer<Callbacks>, list: &TopicPart
     wanted
 }
 
-/// The callbacks of a consumer of a group.
+/// The callbacks of a consumer.
 #[derive(Debug, Default)]
 pub(crate) struct Callbacks {
     changes: Mutex<VecDeque<Change>>,
-    /// Nobody answers any more: everything is unassigned at once.
+    /// The consumer leaves and answers no more requests: everything is unassigned at once.
     closing: AtomicBool,
     pub(crate) health: Health,
 }
@@ -64,7 +65,7 @@ impl ClientContext for Callbacks {
 impl ConsumerContext for Callbacks {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, asked: RDKafkaRespErr, list: &mut TopicPartitionList) {
         let assign = asked == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
-        tracing::debug!(target: TARGET, assign, ?list, "rebalance");
+        tracing::debug!(target: TARGET, assign, ?list, "noting a rebalance");
         if self.closing.load(Ordering::Relaxed) {
             let done = match assign {
                 true => consumer.incremental_assign(list),

@@ -11,7 +11,7 @@ use partitura_broker::{Partition, Result, SubscriptionName, TopicName};
 use crate::claim::{BroadcastClaim, SharedClaim};
 use crate::core::Core;
 
-/// A member of a shared subscription.
+/// The claims of a member of a shared subscription.
 #[derive(Debug)]
 pub(crate) struct SharedClaims {
     pub(crate) core: Arc<Core>,
@@ -36,16 +36,16 @@ impl Claims for SharedClaims {
     }
 }
 
-/// What a listener claims: all partitions of each topic.
+/// The claims of a broadcast: all partitions of each topic.
 #[derive(Debug)]
 pub(crate) struct BroadcastClaims {
     core: Arc<Core>,
-    /// Opened before the consumer is given out, so that it misses nothing that is published then.
+    /// Opened before the caller gets the consumer, so that it misses no message that is published from then on.
     opened: Mutex<HashMap<TopicName, BroadcastClaim>>,
 }
 
 impl BroadcastClaims {
-    /// Begins to listen to these topics.
+    /// Begins to read these topics.
     pub(crate) async fn open(core: Arc<Core>, topics: &[TopicName]) -> Result<Self> {
         let mut opened = HashMap::new();
         for topic in topics {

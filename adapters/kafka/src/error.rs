@@ -1,9 +1,9 @@
-//! What a failure of the client means.
+//! The meaning of the failures of librdkafka.
 
 use partitura_broker::{Error, ErrorKind};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-/// The kind of a code that answers a request without effect.
+/// The kind of a code that answers a request. The request had no effect.
 pub(crate) fn kind(code: RDKafkaErrorCode) -> ErrorKind {
     use RDKafkaErrorCode::*;
     match code {
@@ -33,7 +33,7 @@ pub(crate) fn kind(code: RDKafkaErrorCode) -> ErrorKind {
     }
 }
 
-/// The kind of a code that a message got: what is not refused may have been stored.
+/// The kind of a code that a message got. A message that was not refused may have been stored.
 fn message_kind(code: RDKafkaErrorCode) -> ErrorKind {
     match kind(code) {
         ErrorKind::Timeout | ErrorKind::Disconnected | ErrorKind::Storage => ErrorKind::OutcomeUnknown,
@@ -41,7 +41,7 @@ fn message_kind(code: RDKafkaErrorCode) -> ErrorKind {
     }
 }
 
-/// An error of the client, met while doing `operation`.
+/// The error for a failure of the client during `operation`.
 pub(crate) fn error(operation: &'static str, source: KafkaError) -> Error {
     let kind = match (&source, source.rdkafka_error_code()) {
         (KafkaError::ClientConfig(..) | KafkaError::ClientCreation(_), _) => ErrorKind::InvalidArgument,
@@ -51,13 +51,13 @@ pub(crate) fn error(operation: &'static str, source: KafkaError) -> Error {
     Error::new(kind, operation, format!("{}: {source}", hint(kind))).because(source)
 }
 
-/// A refusal by code.
+/// The error for a refusal with this code.
 pub(crate) fn refused(operation: &'static str, code: RDKafkaErrorCode) -> Error {
     let kind = kind(code);
     Error::new(kind, operation, format!("{}: {code}", hint(kind)))
 }
 
-/// The error of a message whose record failed with this code.
+/// The error for a message whose record failed with this code.
 pub(crate) fn unconfirmed(code: RDKafkaErrorCode) -> Error {
     Error::new(message_kind(code), "publish", format!("the record was not confirmed: {code}"))
 }
@@ -67,9 +67,9 @@ pub(crate) fn closed(operation: &'static str) -> Error {
     Error::new(ErrorKind::Closed, operation, "this connection was closed")
 }
 
-/// A thread could not be started.
+/// The error for a thread that could not be started.
 pub(crate) fn thread(operation: &'static str, source: std::io::Error) -> Error {
-    Error::new(ErrorKind::Storage, operation, "the system gives no more threads").because(source)
+    Error::new(ErrorKind::Storage, operation, "the operating system refused another thread").because(source)
 }
 
 fn hint(kind: ErrorKind) -> &'static str {
@@ -82,7 +82,7 @@ fn hint(kind: ErrorKind) -> &'static str {
         ErrorKind::Throttled => "the producer's queue is full, or a quota is used up; try again later",
         ErrorKind::Timeout => "no answer in time",
         ErrorKind::Storage => "a broker cannot write to its disk",
-        _ => "the brokers cannot be reached, or are not ready; the client goes on trying",
+        _ => "the brokers cannot be reached, or are not ready; the client keeps trying",
     }
 }
 
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_may_have_been_stored_is_unknown_and_what_was_refused_is_not() {
+    fn the_outcome_of_a_message_is_unknown_unless_it_was_refused() {
         for (code, expected) in [
             (RDKafkaErrorCode::MessageTimedOut, ErrorKind::OutcomeUnknown),
             (RDKafkaErrorCode::PurgeInflight, ErrorKind::OutcomeUnknown),

@@ -1,10 +1,11 @@
 //! The first record of a partition travels alone.
 //!
-//! A broker that knows nothing of a producer in a partition takes its records from whatever sequence number they begin with.
-//! So where the first request is refused (the broker does not first the partition yet) and the second, which was on its way
-//! already, is not, the first has no place any more: [KAFKA-15591](https://issues.apache.org/jira/browse/KAFKA-15591).
-//! librdkafka takes the second's confirm for that of both, and a record that was never written is confirmed. With only one
-//! record on its way until the broker knows the producer, there is nothing that could overtake it.
+//! A broker that does not know a producer in a partition accepts its records from any sequence number. Suppose that
+//! two requests are on their way, that the broker refuses the first because it does not lead the partition yet, and
+//! that it accepts the second. Then the first has lost its place:
+//! [KAFKA-15591](https://issues.apache.org/jira/browse/KAFKA-15591). librdkafka takes the confirm of the second for
+//! that of both, and confirms a record that was never written. While only one record is on its way until the broker
+//! knows the producer, no other can overtake it.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,8 +17,8 @@ use rdkafka::message::OwnedHeaders;
 
 use crate::record::{Confirm, Record, Refused};
 
-/// After so long without a record a broker may have forgotten the producer (`producer.id.expiration.ms`, a day unless
-/// somebody changed it).
+/// The time without a record after which a broker may have forgotten the producer (`producer.id.expiration.ms`, by
+/// default a day).
 const REMEMBERED_FOR: Duration = Duration::from_secs(3_600);
 
 /// The queue of a producer.
@@ -36,34 +37,34 @@ pub(crate) struct Sent {
     pub(crate) first: Option<Arc<FirstRecord>>,
 }
 
-/// By topic and number.
+/// The partitions by topic and number.
 type Partitions = HashMap<Box<str>, HashMap<u32, Arc<FirstRecord>>>;
 
-/// What the brokers know of one producer.
+/// The partitions in which the brokers know a producer, and the records that wait until they do.
 #[derive(Default)]
 pub(crate) struct FirstRecords {
     partitions: RwLock<Partitions>,
-    /// librdkafka's queue was full when they were to go on.
+    /// Partitions whose waiting records could not be sent because the queue of librdkafka was full.
     stuck: Mutex<Vec<Arc<FirstRecord>>>,
     is_stuck: AtomicBool,
     queue: OnceLock<Weak<dyn Queue>>,
     clock: Clock,
 }
 
-/// A partition of a topic.
+/// A partition, and the state of its first record.
 pub(crate) struct FirstRecord {
     topic: Box<str>,
     partition: u32,
-    /// When it was last written to, on the [clock](Clock); 0 while the brokers do not know the producer.
+    /// The time of the last record, on the [clock](Clock); 0 while the brokers do not know the producer.
     known: AtomicU64,
     followers: Mutex<Followers>,
 }
 
-/// Records that wait until the first one is confirmed.
+/// The records that wait until the first one is confirmed.
 #[derive(Default)]
 struct Followers {
-    is_out: bool,
-    /// The first one was confirmed.
+    is_sent: bool,
+    /// Whether the first one was confirmed.
     is_known: bool,
     waiting: VecDeque<WaitingRecord>,
 }
@@ -75,8 +76,8 @@ struct WaitingRecord {
     confirm: Confirm,
 }
 
-/// Counts seconds, from 1. The thread that polls puts it on: to ask the system for each record would cost more than all else
-/// here.
+/// Counts seconds, from 1. The polling thread advances it. Reading the system time for each record would cost more
+/// than the rest of this module.
 struct Clock {
     began: Instant,
     seconds: AtomicU64,
@@ -99,7 +100,7 @@ impl Clock {
 }
 
 impl FirstRecords {
-    /// To be called once, before anything is sent.
+    /// Must be called once, before the first record is sent.
     pub(crate) fn serve(&self, queue: &Arc<dyn Queue>) {
         self.queue.get_or_init(|| Arc::downgrade(queue));
     }
@@ -112,22 +113,22 @@ impl FirstRecords {
         }
         let first = self.first(record.topic, record.partition);
         let mut followers = first.followers();
-        // It may have become known meanwhile.
+        // Another thread may have learned of the confirm since the first look.
         if first.is_known(now) {
             return queue.push(record, Sent { confirm, first: None });
         }
-        if followers.is_out || !followers.waiting.is_empty() {
+        if followers.is_sent || !followers.waiting.is_empty() {
             followers.waiting.push_back(WaitingRecord::copy(&record, confirm));
             return Ok(());
         }
         followers.is_known = false;
         first.known.store(0, Ordering::Release);
         queue.push(record, Sent { confirm, first: Some(first.clone()) })?;
-        followers.is_out = true;
+        followers.is_sent = true;
         Ok(())
     }
 
-    /// The brokers do not know the producer in any partition of this topic.
+    /// Takes note that the brokers do not know the producer in any partition of this topic.
     pub(crate) fn forget(&self, topic: &str) {
         let partitions = self.partitions.read().unwrap_or_else(PoisonError::into_inner);
         for first in partitions.get(topic).into_iter().flat_map(HashMap::values) {
@@ -136,45 +137,45 @@ impl FirstRecords {
     }
 
     /// Takes note of the outcome of a partition's first record, and sends its followers.
-    pub(crate) fn heard(&self, first: &Arc<FirstRecord>, is_written: bool) {
+    pub(crate) fn confirmed(&self, first: &Arc<FirstRecord>, is_written: bool) {
         let mut followers = first.followers();
-        followers.is_out = false;
+        followers.is_sent = false;
         followers.is_known = is_written;
-        self.go_on(first, followers);
+        self.send_waiting(first, followers);
     }
 
-    /// Goes on where a full queue stopped it. To be called when there may be a place in the queue.
+    /// Sends records that a full queue held up. To be called when there may be room in the queue.
     pub(crate) fn unblock(&self) {
         if self.is_stuck.load(Ordering::Acquire) {
             self.is_stuck.store(false, Ordering::Release);
             let stuck = std::mem::take(&mut *self.stuck.lock().unwrap_or_else(PoisonError::into_inner));
-            stuck.iter().for_each(|first| self.go_on(first, first.followers()));
+            stuck.iter().for_each(|first| self.send_waiting(first, first.followers()));
         }
     }
 
-    /// Puts the clock on: to be called several times in a second.
+    /// Advances the clock. To be called several times a second.
     pub(crate) fn tick(&self) {
         self.clock.tick();
     }
 
-    /// Sends what waits: everything where the brokers know the producer, else one record.
-    fn go_on(&self, first: &Arc<FirstRecord>, mut followers: MutexGuard<'_, Followers>) {
+    /// Sends waiting records: all of them if the brokers know the producer, else one.
+    fn send_waiting(&self, first: &Arc<FirstRecord>, mut followers: MutexGuard<'_, Followers>) {
         let Some(queue) = self.queue.get().and_then(Weak::upgrade) else { return };
         let mut refused = Vec::new();
-        while !followers.is_out
+        while !followers.is_sent
             && let Some(WaitingRecord { key, payload, headers, confirm }) = followers.waiting.pop_front()
         {
             let (topic, partition) = (&*first.topic, first.partition);
             let record = Record { topic, partition, key: key.as_deref(), payload: payload.as_deref(), headers };
             let sent = Sent { confirm, first: (!followers.is_known).then(|| first.clone()) };
             match queue.push(record, sent) {
-                Ok(()) => followers.is_out = !followers.is_known,
+                Ok(()) => followers.is_sent = !followers.is_known,
                 Err(Refused { code: RDKafkaErrorCode::QueueFull, headers, confirm }) => {
                     followers.waiting.push_front(WaitingRecord { key, payload, headers, confirm });
                     drop(followers);
                     self.stuck.lock().unwrap_or_else(PoisonError::into_inner).push(first.clone());
                     self.is_stuck.store(true, Ordering::Release);
-                    return tell(refused);
+                    return report(refused);
                 }
                 Err(error) => refused.push(error),
             }
@@ -183,7 +184,7 @@ impl FirstRecords {
             first.known.store(self.clock.now(), Ordering::Release);
         }
         drop(followers);
-        tell(refused);
+        report(refused);
     }
 
     fn is_known(&self, topic: &str, partition: u32, now: u64) -> bool {
@@ -198,8 +199,8 @@ impl FirstRecords {
     }
 }
 
-/// Outside of the lock: it may call whoever published.
-fn tell(refused: Vec<Refused>) {
+/// Reports refused records. Must be called without the lock: a confirm may call the publisher.
+fn report(refused: Vec<Refused>) {
     refused.into_iter().for_each(|Refused { code, confirm, .. }| confirm(Err(code)));
 }
 
@@ -212,13 +213,13 @@ impl FirstRecord {
         self.followers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the brokers know the producer. If so, it counts as written to now.
+    /// Whether the brokers know the producer. If they do, a record counts as sent now.
     fn is_known(&self, now: u64) -> bool {
         let last = self.known.load(Ordering::Acquire);
         if last == 0 || now.saturating_sub(last) > REMEMBERED_FOR.as_secs() {
             return false;
         }
-        // Whoever was quicker may have said that it is not known any more.
+        // Another thread may have taken note meanwhile that the producer is not known any more.
         last >= now || self.known.compare_exchange(last, now, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 }
@@ -259,20 +260,20 @@ mod tests {
             let (confirmed, headers) = (confirmed.clone(), OwnedHeaders::new());
             let record = Record { topic: "orders", partition, key: None, payload: Some(payload.as_bytes()), headers };
             let confirm = move |result| {
-                let _heard = confirmed.send(result);
+                let _sent = confirmed.send(result);
             };
             assert!(producer.send(record, Box::new(confirm)).is_ok());
         };
-        // Into another partition: the producer has its number then.
+        // A record for another partition gives the producer its number.
         send(1, "first of all");
         confirms.recv_timeout(TIME_LIMIT)??;
-        // So slow that all are on their way before the first one is refused.
+        // The broker answers so slowly that all records are sent before the first one is refused.
         cluster.broker_round_trip_time(1, Duration::from_millis(200))?;
         cluster.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION]);
         let expected: Vec<String> = (0..5).map(|number| number.to_string()).collect();
         for payload in &expected {
             send(0, payload);
-            // Longer than a request gathers.
+            // Longer than the time in which the producer fills a request.
             std::thread::sleep(Duration::from_millis(10));
         }
         for _ in &expected {

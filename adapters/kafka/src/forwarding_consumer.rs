@@ -5,7 +5,7 @@ use partitura_broker::{AckToken, Consumer, Event, Partition, Result};
 
 use crate::delay::DelayForwarder;
 
-/// A consumer that keeps the forwarders of its topics running.
+/// A consumer that keeps the forwarders of delayed messages of its topics running.
 #[derive(Debug)]
 pub(crate) struct ForwardingConsumer {
     consumer: Box<dyn Consumer>,

@@ -1,4 +1,4 @@
-//! The contexts of librdkafka's clients: what it tells us outside of an answer.
+//! Events of librdkafka's clients that are no answers: errors and logs.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -7,7 +7,7 @@ use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-/// What went wrong with a client as a whole.
+/// The errors of a client as a whole.
 #[derive(Debug, Default)]
 pub(crate) struct Health {
     unauthorized: AtomicBool,
@@ -21,12 +21,12 @@ impl Health {
         self.unauthorized.load(Ordering::Relaxed)
     }
 
-    /// Whether TLS failed: a certificate was refused, or the other side does not speak it.
+    /// Whether TLS failed: a certificate was refused, or the other side does not use TLS.
     pub(crate) fn untrusted(&self) -> bool {
         self.untrusted.load(Ordering::Relaxed)
     }
 
-    /// Whether the client is of no use any more.
+    /// Whether the client can no longer be used.
     pub(crate) fn fatal(&self) -> bool {
         self.fatal.load(Ordering::Relaxed)
     }
@@ -50,11 +50,11 @@ impl ClientContext for Health {
 
     fn error(&self, error: KafkaError, reason: &str) {
         self.note(error.rdkafka_error_code());
-        tracing::debug!(target: TARGET, %error, reason, "the client reports");
+        tracing::debug!(target: TARGET, %error, reason, "the client reports an error");
     }
 }
 
-/// librdkafka's own log. It never contains passwords.
+/// Writes librdkafka's log. It never contains passwords.
 pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
     match level {
         RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {

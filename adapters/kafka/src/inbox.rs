@@ -1,4 +1,4 @@
-//! Replies: one small topic for everybody. An inbox reads one of its partitions and picks out its own.
+//! Replies: one small topic for all inboxes. An inbox reads one of its partitions and picks out its own replies.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,13 +14,13 @@ use crate::record::{MAX_RECORD, Record};
 use crate::record_producer::RecordProducer;
 use crate::{birth, error, names, topology, wire};
 
-/// How many partitions the topic has: so many times fewer strangers' replies does each inbox read.
+/// The number of partitions of the topic. More partitions mean fewer foreign replies that each inbox reads.
 const PARTITIONS: u32 = 8;
-/// How long a reply is kept, in milliseconds: nobody comes back for one.
-const KEPT: &str = "600000";
+/// The time for which a reply is kept, in milliseconds. An inbox reads a reply at once or never.
+const RETENTION: &str = "600000";
 
-/// The topic that a reply says it came from.
-const FROM: &str = "replies";
+/// The topic in the messages of an inbox.
+const TOPIC: &str = "replies";
 
 /// An inbox.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ impl KafkaInbox {
         let seed = name.bytes().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
         let partition = seed.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % partitions.max(1);
         let address = InboxAddress::new(format!("{partition}/{name}"));
-        let topic = TopicName::new(FROM)?;
+        let topic = TopicName::new(TOPIC)?;
         let read =
             move |record: &BorrowedMessage<'_>| wire::is_for(&name, record).then(|| wire::message(&topic, record));
         let reader = Reader::open(core, names::REPLIES, [partition], Start::Now, read).await?;
@@ -62,9 +62,9 @@ impl Inbox for KafkaInbox {
     }
 }
 
-/// Sends a reply, and does not ask what became of it.
+/// Sends a reply without waiting for its confirm.
 pub(crate) fn reply(producer: &RecordProducer, address: &InboxAddress, message: &Message) -> Result<()> {
-    // What is none is gone, as far as we can tell: an address is what some request said.
+    // An address that is not one of ours comes from a request of another program. Its inbox counts as gone.
     let Some((partition, name)) = parse(address.as_str()) else { return Ok(()) };
     let headers = wire::reply_headers(name, message);
     let (key, payload) = (message.key.as_deref(), Some(&message.payload[..]));
@@ -75,13 +75,13 @@ pub(crate) fn reply(producer: &RecordProducer, address: &InboxAddress, message: 
     }
 }
 
-/// The partition and the name of an inbox of ours.
+/// The partition and the name of an inbox of ours; `None` for other addresses.
 fn parse(address: &str) -> Option<(u32, &str)> {
     let (partition, name) = address.split_once('/').filter(|(_, name)| InboxAddress::is_secret(name))?;
     Some((partition.parse().ok()?, name))
 }
 
-/// How many partitions the topic of replies has; it is created by whoever first needs it.
+/// The number of partitions of the topic of replies. The first connection that needs the topic creates it.
 async fn partitions(core: &Core) -> Result<u32> {
     match core.topics.partitions(names::REPLIES).await {
         Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -92,8 +92,8 @@ async fn partitions(core: &Core) -> Result<u32> {
     let (largest, birth) = (MAX_RECORD.to_string(), birth::labelled(0));
     let topic = NewTopic::new(names::REPLIES, count, TopicReplication::Fixed(replication))
         .set("cleanup.policy", "delete")
-        .set("retention.ms", KEPT)
-        .set("segment.ms", KEPT)
+        .set("retention.ms", RETENTION)
+        .set("segment.ms", RETENTION)
         .set("max.message.bytes", &largest)
         .set(birth.0, &birth.1);
     topology::create_all(core, &[topic]).await?;

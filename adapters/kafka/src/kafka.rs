@@ -46,7 +46,7 @@ impl Kafka {
         Ok(Self { core, forwarders: DelayForwarders::default(), members: Mutex::default() })
     }
 
-    /// The admin client that this connection uses, for requests that the contract does not have. `None` after the close.
+    /// The admin client of this connection, for requests that the contract does not have. `None` after the close.
     pub fn client(&self) -> Option<Arc<AdminClient<DefaultClientContext>>> {
         self.core.client.admin().ok()
     }

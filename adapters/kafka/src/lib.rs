@@ -1,25 +1,25 @@
 //! Partitura on Apache Kafka.
 //!
 //! ```text
-//! Kafka ── one connection: `core`
-//!   ├ producer ── one idempotent librdkafka producer for everybody: `record_producer`
+//! Kafka ── one connection: `core`, `client`, and the known topics: `topics`
+//!   ├ producer ── one idempotent librdkafka producer for the connection: `record_producer`
 //!   ├ consumer ── ordered: a member of a consumer group, on a thread of its own: `consumer`
-//!   │             shared: a claimant in a log of claims: `shared`
-//!   │             broadcast: a reader without a group: `listener`, `reader`
-//!   │             and the timers of its topics: `delay`
+//!   │             shared: a member that claims messages in a log of claims: `claims`, `claim`
+//!   │             broadcast: a reader without a group: `claims`, `reader`
+//!   │             and the forwarders of the delayed messages of its topics: `delay`
 //!   └ inbox ── a reader of the topic of replies: `inbox`
 //! ```
 //!
 //! * **Order and receipts.** Records are queued in the order of the calls and never given up by the client, so that no
-//!   record overtakes another of its partition; a caller that waits no longer gets `OutcomeUnknown`. The first record of a
-//!   partition travels alone, lest it be confirmed and not written: `first_record`.
-//! * **Ownership** is the group protocol's. Its callbacks only take notes: librdkafka waits until a partition is assigned
-//!   or unassigned, and that wait is the hand-over.
+//!   record overtakes another of its partition. A caller that stops waiting gets `OutcomeUnknown`. The first record of
+//!   a partition travels alone. Otherwise it could be confirmed without being written: `first_record`.
+//! * **Ownership** is the group protocol's. Its callbacks only take notes: librdkafka waits until a partition is
+//!   assigned or unassigned, and that wait is the hand-over.
 //! * **Settlement** in any order is an offset and a `position` in its metadata.
-//! * **A topic made anew** under the name of one that was deleted is another: `birth`, `watch`.
-//! * **Topology**: a topic's kind and ordering are its label, in a setting that means nothing else: `topology`.
+//! * **A topic that was deleted and created again** is another topic of the same name: `birth`, `watch`.
+//! * **Topology.** The label of a topic says its kind and ordering, in a setting that has no other meaning: `route`.
 //!
-//! `docs/brokers/kafka.md` tells operators what they find on their brokers.
+//! `docs/brokers/kafka.md` tells operators what the adapter keeps on their brokers.
 
 mod birth;
 mod callbacks;

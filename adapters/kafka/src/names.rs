@@ -1,28 +1,28 @@
-//! From our names to Kafka's.
+//! From our names and numbers to those of Kafka.
 //!
-//! A topic keeps its name, so that other Kafka programs find it. What the adapter keeps beside it begins with an
-//! underscore, which none of our own names does.
+//! A topic keeps its name, so that other Kafka programs find it. The adapter's own topics begin with an underscore,
+//! with which no name of ours begins.
 
 use partitura_broker::{SubscriptionName, TopicName, joined};
 
-/// The longest name of a topic that Kafka takes.
+/// The length of the longest name of a topic on Kafka.
 const LONGEST: usize = 249;
 
-/// Where replies to inboxes go.
+/// The topic of replies to inboxes.
 pub(crate) const REPLIES: &str = "_partitura.replies";
 
-/// Where delayed messages of a topic wait. It is partitioned like the topic.
+/// The topic that holds the delayed messages of a topic. It has as many partitions.
 pub(crate) fn timers(topic: &TopicName) -> String {
     format!("_partitura.timers.{topic}")
 }
 
-/// Where the members of a subscription of a shared topic claim messages.
+/// The log in which the members of a subscription of a shared topic claim messages.
 pub(crate) fn claims(topic: &TopicName, subscription: &SubscriptionName) -> String {
     const BEGINNING: &str = "_partitura.claims.";
     format!("{BEGINNING}{}", joined(topic, subscription, LONGEST - BEGINNING.len()))
 }
 
-/// The consumer group of a subscription: one for each set of topics, named after the first.
+/// The consumer group of a subscription: one for each set of topics, named after the first topic by name.
 pub(crate) fn group<'t>(subscription: &SubscriptionName, topics: impl IntoIterator<Item = &'t TopicName>) -> String {
     let first = topics.into_iter().min().map_or("", TopicName::as_str);
     format!("{subscription}@{first}")

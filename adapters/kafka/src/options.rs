@@ -5,10 +5,10 @@ use std::time::Duration;
 use partitura_broker::{Error, ErrorKind, Result};
 use rdkafka::ClientConfig;
 
-/// How to reach Kafka, and how to use it.
+/// Options for a connection to Kafka.
 ///
-/// What the URL says comes first, then these options, then the environment:
-/// `PARTITURA_KAFKA_USERNAME`, `PARTITURA_KAFKA_PASSWORD` and `PARTITURA_KAFKA_CA`.
+/// Values in the URL come first, then these options, then the environment:
+/// `PARTITURA_KAFKA_USERNAME`, `PARTITURA_KAFKA_PASSWORD` and `PARTITURA_KAFKA_CA`. Empty variables count as unset.
 ///
 /// ```text
 /// kafka://host:9092,other:9092
@@ -21,26 +21,27 @@ pub struct Options {
     pub security: Option<String>,
     /// `PLAIN` (the default), `SCRAM-SHA-256` or `SCRAM-SHA-512`.
     pub sasl: Option<String>,
-    /// Who connects.
+    /// The user name.
     pub username: Option<String>,
-    /// Their password.
+    /// The password.
     pub password: Option<String>,
-    /// PEM file of the authorities that are trusted; unset: those of the system.
+    /// PEM file of the trusted authorities; unset: those of the system.
     pub ca: Option<PathBuf>,
-    /// PEM file of this client's own certificate, where brokers ask for one.
+    /// PEM file of the client certificate, for brokers that require one.
     pub certificate: Option<PathBuf>,
-    /// PEM file of its key.
+    /// PEM file of the key of the client certificate.
     pub key: Option<PathBuf>,
-    /// How many replicas topics get that are created here; unset: the brokers' default.
+    /// The number of replicas of topics that are created here; unset: the default of the brokers.
     pub replication: Option<u16>,
-    /// How long streams keep their messages; unset: 7 days. Queues keep theirs until they are settled.
+    /// The time for which streams keep their messages; unset: 7 days. Queues keep theirs until they are settled.
     pub retention: Option<Duration>,
-    /// After how long without a sign of life a consumer is taken for dead; unset: 6 s, the least that brokers
-    /// allow unless told otherwise.
+    /// The time without a heartbeat after which a consumer counts as dead; unset: 6 s, the least that brokers allow
+    /// by default.
     pub session: Option<Duration>,
-    /// How often it gives one, and hears of others; unset: a tenth of a second to half a second, by the session.
+    /// The interval of heartbeats, and of news of other members; unset: a tenth of a second to half a second,
+    /// depending on the session.
     pub heartbeat: Option<Duration>,
-    /// Any other setting of librdkafka, applied last. What the adapter relies on must stay as it is.
+    /// Any other setting of librdkafka, applied last. Settings on which the adapter relies must stay as they are.
     pub settings: Vec<(String, String)>,
 }
 
@@ -63,7 +64,7 @@ impl fmt::Debug for Options {
     }
 }
 
-/// Where to connect, and with what.
+/// The servers and the options of a connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
     pub(crate) servers: String,
@@ -71,7 +72,7 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// Reads a URL over the options, and fills in from the environment what is still missing.
+    /// Puts the URL over the options, and takes missing values from the environment.
     pub(crate) fn new(url: &str, options: Options) -> Result<Self> {
         Self::read(url, options, |name| std::env::var(name).ok())
     }
@@ -99,7 +100,7 @@ impl Target {
                 "ca" => options.ca = Some(value.into()),
                 "certificate" => options.certificate = Some(value.into()),
                 "key" => options.key = Some(value.into()),
-                other => return Err(invalid(format!("the URL's parameter {other:?} is unknown"))),
+                other => return Err(invalid(format!("the URL has an unknown parameter {other:?}"))),
             }
         }
         let environment = |name| variable(&format!("PARTITURA_KAFKA_{name}")).filter(|value| !value.is_empty());
@@ -187,8 +188,8 @@ impl Target {
     }
 
     pub(crate) fn heartbeat(&self) -> Duration {
-        let tenth = (self.session() / 20).clamp(Duration::from_millis(100), Duration::from_millis(500));
-        self.options.heartbeat.unwrap_or(tenth)
+        let default = (self.session() / 20).clamp(Duration::from_millis(100), Duration::from_millis(500));
+        self.options.heartbeat.unwrap_or(default)
     }
 
     pub(crate) fn retention(&self) -> Duration {
@@ -196,7 +197,7 @@ impl Target {
     }
 }
 
-/// Replaces %XX.
+/// Replaces `%XX` by the character that it stands for.
 fn unescape(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -214,7 +215,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_says_where_who_and_how() {
+    fn a_url_has_the_servers_the_credentials_and_the_security() {
         let url = "kafka://bob:p%40ss%3A@a:1,b:2?security=sasl_ssl&sasl=SCRAM-SHA-512&ca=/x/ca.pem";
         let target = Target::new(url, Options::default()).expect("a valid URL");
         assert_eq!(target.servers, "a:1,b:2");
@@ -225,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_that_cannot_be_meant_is_refused() {
+    fn a_url_that_is_not_valid_is_refused() {
         for url in ["localhost:9092", "kafka://", "kafka://user@", "kafka://a:1?tls=yes"] {
             let error = Target::new(url, Options::default()).expect_err(url);
             assert_eq!(error.kind(), ErrorKind::InvalidArgument);

@@ -1,55 +1,59 @@
-//! What a subscription remembers of one partition: an offset, and in the commit's metadata what the offset cannot say.
+//! The place of a subscription in one partition: an offset, and further settled messages in the metadata of the
+//! commit.
 //!
-//! Everything before the offset is settled. The metadata is text, so that `kafka-consumer-groups.sh` can show it:
+//! All messages before the offset are settled. The metadata is text, so that `kafka-consumer-groups.sh` can show
+//! it:
 //!
 //! ```text
 //! p2 <o|c> <high> <birth> <runs>
 //! ```
 //!
-//! *birth* is that of the topic: in another topic of the same name the offset means nothing. *high* is the offset up to which messages have been delivered; `o` (open) says that an owner is at work, who may
-//! deliver more without writing it down; `c` (closed) that it left, and *high* is exact. *runs* are the lengths of the
-//! stretches from the offset on that are unsettled, settled, unsettled …, five bits to a character.
+//! *birth* is the birth of the topic: in another topic of the same name the offset means nothing. *high* is the
+//! offset up to which messages have been delivered. `o` (open) says that an owner is at work, which may deliver
+//! more without another commit. `c` (closed) says that it left, and that *high* is exact. *runs* are the lengths of
+//! the stretches from the offset on that are unsettled, settled, unsettled …, five bits to a character.
 
 use std::ops::Range;
 
 use crate::birth::Birth;
 
-/// The longest metadata that brokers take by default.
+/// The length of the longest metadata that brokers accept by default.
 const LONGEST: usize = 4_096;
-/// What is kept free for everything but the runs.
+/// The length that is reserved for all parts but the runs.
 const PROLOGUE: usize = 64;
-/// Above this, no more is delivered until something below is settled.
+/// The length beyond which no more messages are delivered until one near the offset is settled.
 const CROWDED: usize = 3_072;
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+-";
 
-/// Where a subscription is in a partition.
+/// The place of a subscription in a partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Position {
-    /// Of which topic, among those that had its name.
+    /// The birth of the topic.
     pub(crate) birth: Birth,
     /// The first offset that may be unsettled.
     pub(crate) offset: i64,
-    /// Nothing from here on was delivered, if this is closed.
+    /// The offset from which on no message was delivered, if the position is closed.
     pub(crate) high: i64,
-    /// Whether more may have been delivered than this says.
+    /// Whether an owner may have delivered messages beyond `high`.
     pub(crate) open: bool,
-    /// What is settled above the offset: ranges, ascending, ends excluded.
+    /// The settled messages above the offset: ranges, ascending.
     pub(crate) settled: Vec<Range<i64>>,
 }
 
 impl Position {
-    /// That of a subscription that has had nothing.
+    /// The position of a subscription of which no message was delivered.
     pub(crate) fn fresh(birth: Birth, offset: i64) -> Self {
         Self { birth, offset, high: offset, open: false, settled: Vec::new() }
     }
 
-    /// That at the beginning of a topic of which nothing is known to be settled, and all may have been delivered.
+    /// The position of a subscription of which no settlement is known, and any message may have been delivered.
     pub(crate) fn unknown(birth: Birth, offset: i64) -> Self {
         Self { birth, offset, high: offset, open: true, settled: Vec::new() }
     }
 
-    /// The metadata. Settled ranges for which there is no room are left out: they would be delivered again.
+    /// The metadata. It leaves out settled ranges for which there is no room. Their messages would be delivered
+    /// again.
     pub(crate) fn encode(&self) -> String {
         let state = if self.open { 'o' } else { 'c' };
         let mut text = format!("p2 {state} {} {} ", self.high, self.birth);
@@ -65,7 +69,7 @@ impl Position {
         text
     }
 
-    /// Reads a commit. One of another program says nothing of what lies above the offset.
+    /// Reads a commit. A commit of another program says nothing about messages above the offset.
     pub(crate) fn decode(offset: i64, metadata: &str) -> Self {
         Self::parse(offset, metadata).unwrap_or_else(|| Self::unknown(Birth::UNKNOWN, offset))
     }
@@ -88,9 +92,9 @@ impl Position {
         Some(Self { birth, offset, high, open: state != "c", settled })
     }
 
-    /// Whether the metadata is so long that nothing more should be delivered for now.
+    /// Whether the metadata is so long that no more messages should be delivered for now.
     pub(crate) fn is_crowded(&self) -> bool {
-        // A range takes at least two characters and hardly ever more than six.
+        // A range takes at least two characters, and hardly ever more than six.
         self.settled.len() > CROWDED / 6 && self.encode().len() > CROWDED
     }
 }
@@ -161,14 +165,14 @@ mod tests {
     }
 
     #[test]
-    fn a_strangers_commit_is_taken_for_an_open_one() {
+    fn a_commit_of_another_program_counts_as_open() {
         for metadata in ["", "p1", "p1 c x ", "p2 c 1 ", "p2 c 1 x ", "p3 c 1 5 ", "p1 c 1 ä", "by hand"] {
             assert_eq!(Position::decode(7, metadata), Position::unknown(Birth::UNKNOWN, 7), "{metadata:?}");
         }
     }
 
     #[test]
-    fn however_much_is_settled_the_metadata_fits_and_the_lowest_are_in_it() {
+    fn the_metadata_always_fits_and_has_the_lowest_ranges() {
         let settled: Vec<Range<i64>> = (0..100_000).map(|i| 40 * i + 1..40 * i + 2).collect();
         let position = Position { settled, ..Position::unknown(birth("5"), 0) };
         assert!(position.encode().len() <= LONGEST);

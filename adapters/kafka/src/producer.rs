@@ -19,18 +19,18 @@ use crate::record::{Confirm, Record};
 use crate::route::Route;
 use crate::{error, inbox, wire};
 
-/// How long to wait where librdkafka's queue is full before looking again.
+/// The pause before another attempt while the queue of librdkafka is full.
 const FULL: Duration = Duration::from_millis(2);
-/// The largest part of the window that is waited for at once, and how many of them the window has at least. Whoever waits
-/// is woken once for each.
+/// The largest part of the window that a caller waits for at once, and the least number of such parts. A caller is
+/// woken once for each part.
 const PART: usize = 100;
 const PARTS: usize = 8;
 
-/// Publishes through the connection's one librdkafka producer.
+/// Publishes through the one librdkafka producer of the connection.
 pub(crate) struct KafkaProducer {
     core: Arc<Core>,
     options: ProducerOptions,
-    /// Held while a batch is queued: batches do not mix, and their order is that of the first polls.
+    /// Held while a batch is queued. So batches do not mix, and their order is that of the first polls.
     turns: Turns<()>,
     window: Arc<Semaphore>,
     keyless: AtomicUsize,
@@ -45,9 +45,10 @@ impl KafkaProducer {
     /// Queues the batch in order. Results are put into `pending` as they come.
     async fn queue(&self, batch: &[Message], pending: &Arc<Pending>) {
         let _turn = self.turns.lock().await;
-        // Nothing overtakes what may still be retried.
+        // Keys of messages that failed and may be published again. No later message of such a key may overtake
+        // them.
         let mut held: HashSet<(&TopicName, &Bytes)> = HashSet::new();
-        // Places in the window that are ours and not used yet.
+        // Places in the window that are reserved for this batch.
         let mut places = None;
         for (at, message) in batch.iter().enumerate() {
             let key = message.key.as_ref().map(|key| (&message.topic, key));
@@ -66,7 +67,7 @@ impl KafkaProducer {
         }
     }
 
-    /// Queues one message, behind which so many of its batch are `left`, itself included.
+    /// Queues one message. `left` is the number of messages that its batch still has, including this one.
     async fn send(
         &self,
         message: &Message,
@@ -113,7 +114,7 @@ impl KafkaProducer {
             .map_err(|error| error.of(topic))
     }
 
-    /// Waits for a place in the window, and takes what else of the batch may follow at once.
+    /// Waits for a place in the window, and reserves places for the next messages of the batch.
     async fn place(&self, left: usize, places: &mut Option<OwnedSemaphorePermit>) -> Result<OwnedSemaphorePermit> {
         let part = left.min(PART).min(self.options.window.get().div_ceil(PARTS));
         let part = u32::try_from(part).unwrap_or(1);
@@ -121,7 +122,7 @@ impl KafkaProducer {
         places.insert(taken).split(1).ok_or_else(|| error::closed("publish"))
     }
 
-    /// Gives a record to librdkafka, which refuses it while its queue is full.
+    /// Gives a record to librdkafka. Tries again while its queue is full.
     async fn put(&self, mut record: Record<'_>, mut confirm: Confirm) -> Result<()> {
         let began = std::time::Instant::now();
         loop {
@@ -157,7 +158,7 @@ impl Producer for KafkaProducer {
         let pending = Arc::new(Pending::new(batch.len()));
         async {
             self.queue(&batch, &pending).await;
-            // At the end of the time what has no result stays without: its outcome is unknown.
+            // A message without a result by the end of this time has an unknown outcome.
             let _in_time = tokio::time::timeout(self.options.confirm_within, pending.done()).await;
         }
         .instrument(telemetry::publish_span(SYSTEM, batch.len()))
@@ -214,7 +215,8 @@ impl Pending {
         }
     }
 
-    /// One result for each message. Followers a failure that may be retried, everything of its key is to be retried too.
+    /// One result for each message. If a message failed and may be published again, so must all later messages of
+    /// its key.
     fn results(&self, batch: &[Message]) -> Vec<Result<Receipt>> {
         let mut results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
         let mut held: HashSet<(&TopicName, &Bytes)> = HashSet::new();

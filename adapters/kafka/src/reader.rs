@@ -21,22 +21,22 @@ use crate::stop::Stop;
 use crate::watch::Watched;
 use crate::{error, names};
 
-/// The longest wait for a record, and thereby for the way out.
+/// The longest wait for a record. A stop is noticed after this time.
 const TICK: Duration = Duration::from_millis(100);
-/// The most records of one batch, and how many batches wait to be taken.
+/// The largest number of records in a batch, and of batches that wait to be taken.
 const BATCH: usize = 500;
 const BATCHES: usize = 4;
 
-/// Where to begin.
+/// The place where a reader begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Start {
-    /// With what is written from now on.
+    /// The end of the topic: the reader gets the records that are written from now on.
     Now,
-    /// With this offset, or the first behind it that is still there.
+    /// This offset, or the first one behind it that still exists.
     Offset(i64),
 }
 
-/// Records as they come. Dropping it ends the reading.
+/// A reader of partitions. Dropping it ends the reading.
 #[derive(Debug)]
 pub(crate) struct Reader<T> {
     records: mpsc::Receiver<Vec<T>>,
@@ -44,7 +44,7 @@ pub(crate) struct Reader<T> {
 }
 
 impl<T: Send + 'static> Reader<T> {
-    /// Reads partitions `0..partitions` of a topic. Where it begins is settled when this returns.
+    /// Begins to read these partitions of a topic. When this returns, the place where it begins is fixed.
     pub(crate) async fn open(
         core: &Arc<Core>,
         topic: &str,
@@ -125,7 +125,7 @@ fn run<T>(
         if birth.differs(watched.birth())
             && let Err(error) = consumer.assignment().and_then(|list| begin(consumer, list, Start::Offset(0)))
         {
-            tracing::warn!(target: TARGET, %error, "reading a topic that was made anew");
+            tracing::warn!(target: TARGET, %error, "beginning again with a topic that was created again");
         }
         birth = watched.birth();
         let (mut batch, mut wait) = (Vec::new(), TICK);
@@ -133,12 +133,12 @@ fn run<T>(
             match consumer.poll(wait) {
                 Some(Ok(record)) => batch.extend(read(&record)),
                 // The client reconnects by itself.
-                Some(Err(error)) => tracing::debug!(target: TARGET, %error, "reading"),
+                Some(Err(error)) => tracing::debug!(target: TARGET, %error, "retrying to read"),
                 None => break,
             }
             wait = Duration::ZERO;
         }
-        // A full channel holds the reading up: what is behind waits in the brokers.
+        // A full channel holds up the reading: further records wait in the brokers.
         if !batch.is_empty() && sender.blocking_send(batch).is_err() {
             return;
         }

@@ -1,4 +1,4 @@
-//! The one librdkafka producer of a connection, and the thread that hears what became of its records.
+//! The one librdkafka producer of a connection, and the thread that reports the outcome of its records.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,13 +18,13 @@ use crate::options::Target;
 use crate::record::{Confirm, MAX_RECORD, Record, Refused};
 use crate::{error, names};
 
-/// How long is waited for an event at a time. Events wake the thread at once; this bounds the way out. rdkafka spins for the
-/// last millisecond of it, so it is long.
+/// The longest wait for an event. Events wake the thread at once; a stop is noticed after this time. rdkafka spins
+/// for the last millisecond of a wait, so waits are long.
 const TICK: Duration = Duration::from_millis(250);
-/// How long what was accepted may take to be written when the connection is closed.
+/// The time in which accepted records have to be written when the connection is closed.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Sends records. One for everybody on a connection, so that the order of calls is the order of a partition.
+/// Sends records. There is one on a connection, so that the order of calls is the order of a partition.
 pub(crate) struct RecordProducer {
     producer: Arc<BaseProducer<Reports>>,
     stop: Arc<AtomicBool>,
@@ -55,7 +55,7 @@ impl ProducerContext<NoCustomPartitioner> for Reports {
             code.unwrap_or(RDKafkaErrorCode::Unknown)
         });
         if let Some(first) = &sent.first {
-            self.first_records.heard(first, result.is_ok());
+            self.first_records.confirmed(first, result.is_ok());
         }
         (sent.confirm)(result);
         self.first_records.unblock();
@@ -65,8 +65,8 @@ impl ProducerContext<NoCustomPartitioner> for Reports {
 impl RecordProducer {
     /// Starts a producer and its thread, which holds `keep` until everything is written.
     ///
-    /// Records never time out in the client: it goes on trying, in order, for as long as the connection is open. Who
-    /// waits no longer for a confirm may publish again, and that copy comes behind the first.
+    /// Records never time out in the client: it tries again, in order, for as long as the connection is open. A
+    /// caller that stops waiting for a confirm may publish again. That copy comes after the first.
     pub(crate) fn start(target: &Target, health: Arc<Health>, keep: impl Send + 'static) -> Result<Self> {
         let mut config = target.config();
         config
@@ -104,15 +104,15 @@ impl RecordProducer {
         &self.producer
     }
 
-    /// There is another topic of that name, whose partitions do not know the producer.
-    pub(crate) fn made_anew(&self, topic: &str) {
+    /// Takes note that the topic was created again. Its partitions do not know the producer.
+    pub(crate) fn created_again(&self, topic: &str) {
         first_records(&self.producer).forget(topic);
     }
 
-    /// Puts a record into the producer's queue, or behind the [first](FirstRecords) of its partition. Does not wait.
+    /// Puts a record into the producer's queue, or behind the [first](FirstRecords) of its partition. Does not
+    /// wait.
     ///
-    /// # Errors
-    /// Gives headers and `confirm` back where the record was not taken.
+    /// Gives headers and `confirm` back if the record was not accepted.
     pub(crate) fn send(&self, record: Record<'_>, confirm: Confirm) -> Result<(), Refused> {
         first_records(&self.producer).send(&*self.producer, record, confirm)
     }
@@ -146,7 +146,7 @@ impl std::fmt::Debug for RecordProducer {
 
 impl Drop for RecordProducer {
     fn drop(&mut self) {
-        // The thread holds the last reference: librdkafka's own end may take a while.
+        // The thread holds the last reference, since the end of librdkafka may take a while.
         self.stop.store(true, Ordering::Relaxed);
     }
 }

@@ -16,13 +16,13 @@ use crate::position::Position;
 use crate::ready::{PAUSE, once_ready};
 use crate::{error, names};
 
-/// How long to wait for the members of a group to take up a topic that was made anew: they have to notice first.
+/// The time in which the members of a group take up a topic that was created again. They have to notice it first.
 const RETRY_FOR: Duration = Duration::from_secs(60);
 
-/// Gives a subscription its place in each of its topics, where it has none.
+/// Gives a subscription a place in each of its topics in which it has none.
 ///
-/// The ends of the topics are read *before* it is looked whether there is a place: so, if two declare at once, neither
-/// skips what was published after the other had returned.
+/// The ends of the topics are read *before* the committed places. So, if two callers declare at the same time,
+/// neither skips messages that were published after the other call had returned.
 pub(crate) async fn declare(core: &Core, subscription: &Subscription, mode: DeclareMode) -> Result<()> {
     let group = names::group(&subscription.name, &subscription.topics);
     let topics = promised(core, &subscription.topics).await?;
@@ -51,12 +51,12 @@ pub(crate) async fn verify(core: &Core, group: &str, topics: &[TopicName]) -> Re
     }
 }
 
-/// What is promised of each topic, by name.
+/// The promise for each topic, by name.
 type Promises = BTreeMap<String, Promised>;
 
 struct Promised {
     partitions: u32,
-    /// Whether all that is there, or only what comes from now on.
+    /// Whether the subscription gets all existing messages, or only those that come from now on.
     everything: bool,
     birth: Birth,
 }
@@ -92,14 +92,14 @@ pub(crate) async fn offset(core: &Core, group: &str, topic: &TopicName, birth: B
         .await?
         .map_err(|source| error::error("subscribe", source).of(topic))?
     {
-        // Of a topic that was made anew, everything is promised that is there.
+        // Of a topic that was created again, all existing messages are promised.
         Some(position) if position.birth.differs(birth) => Ok(0),
         Some(position) => Ok(position.offset),
         None => Err(missing("subscribe", group)),
     }
 }
 
-/// What was committed, if anything was.
+/// The committed position, if there is one.
 fn position(place: &TopicPartitionListElem<'_>) -> Option<Position> {
     match place.offset() {
         Offset::Offset(offset) => Some(Position::decode(offset, place.metadata())),
@@ -107,7 +107,7 @@ fn position(place: &TopicPartitionListElem<'_>) -> Option<Position> {
     }
 }
 
-/// Moves the offset of a shared topic's subscription on. Nobody is a member of its group.
+/// Moves the offset of a shared topic's subscription forward. Its group has no members.
 pub(crate) async fn move_to(core: &Core, group: &str, topic: &TopicName, position: Position) -> Result<()> {
     let (config, name) = (config(core, group), topic.to_string());
     let write = move || -> KafkaResult<()> {
@@ -137,10 +137,10 @@ enum Found {
     Missing,
 }
 
-/// Gives a place where there is none. Blocks.
+/// Commits a place for all partitions that have none. Blocks.
 ///
-/// Kafka takes commits of a group that has members from them alone. Members of a group without a place are those of a topic
-/// that was made anew: they give it one themselves, as soon as they notice.
+/// If a group has members, Kafka accepts commits from them alone. Members of a group without a place belong to a
+/// topic that was created again. They commit a place themselves as soon as they notice.
 fn place(config: &ClientConfig, topics: &Promises, verify: bool) -> KafkaResult<Found> {
     let consumer: BaseConsumer<DefaultConsumerContext> = config.create()?;
     let began = Instant::now();
@@ -165,7 +165,7 @@ fn has_members(error: &KafkaError) -> bool {
     matches!(error.rdkafka_error_code(), Some(UnknownMemberId | IllegalGeneration | RebalanceInProgress))
 }
 
-/// The places that there are not, to be committed. The ends are read first: see [`declare`].
+/// The missing places, to be committed. The ends are read first: see [`declare`].
 fn lacking(
     consumer: &BaseConsumer<DefaultConsumerContext>,
     topics: &Promises,
@@ -192,20 +192,20 @@ fn lacking(
     })?;
     let is_placed = |element: &TopicPartitionListElem<'_>| {
         let birth = topics.get(element.topic()).map_or(Birth::UNKNOWN, |promised| promised.birth);
-        // To verify is not to know better than who consumes: a place in another topic is void there.
+        // Verifying does not decide about a place in an earlier topic of this name: the consumers find it void.
         position(element).is_some_and(|position| verify || !position.birth.differs(birth))
     };
     let mut missing = TopicPartitionList::new();
     for (topic, promised) in topics {
         let all = committed.elements_for_topic(topic);
-        // A partition without a place beside others that have one was added since: everything in it is promised.
+        // A partition without a place beside others that have one was added later. All messages in it are promised.
         let is_declared = all.iter().any(is_placed);
         for element in all.iter().filter(|element| !(is_placed(element) || verify && is_declared)) {
             let end = ends.find_partition(topic, element.partition()).map(|end| end.offset());
             let start = match end.filter(|_| !is_declared) {
                 Some(Offset::Offset(end)) => end,
                 Some(_) => return Err(KafkaError::OffsetFetch(RDKafkaErrorCode::RequestTimedOut)),
-                // Of a queue everything is promised that is still there.
+                // Of a queue all existing messages are promised.
                 None => 0,
             };
             let mut place = missing.add_partition(topic, element.partition());

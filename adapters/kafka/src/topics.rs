@@ -124,7 +124,7 @@ impl Topics {
         Ok(known.collect())
     }
 
-    /// Looks this topic up regularly for as long as somebody holds the result. Must be called within tokio's runtime.
+    /// Looks this topic up regularly for as long as the result is held. Must be called within tokio's runtime.
     pub(crate) fn watch(self: &Arc<Self>, name: &str) -> Arc<Watched> {
         let watched = self.watched.get(name);
         if !self.is_watching.swap(true, Ordering::AcqRel) {
@@ -165,7 +165,7 @@ impl Topics {
             tracing::warn!(target: TARGET, topic = name, "the topic was deleted and created again");
             self.routes.write().unwrap_or_else(PoisonError::into_inner).retain(|topic, _| topic.as_str() != name);
             if let Ok(producer) = self.client.producer() {
-                producer.made_anew(name);
+                producer.created_again(name);
             }
         }
     }

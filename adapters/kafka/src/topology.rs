@@ -21,10 +21,10 @@ use crate::{birth, error, names, subscription};
 const MAX_BYTES: &str = "max.message.bytes";
 const RETENTION: &str = "retention.ms";
 
-/// How long creating topics may take, which is more work than answering.
+/// The longest time that creating topics may take. It is more work than other requests.
 const CREATE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Creates or verifies everything.
+/// Creates or verifies all topics and subscriptions.
 pub(crate) async fn declare(core: &Core, topology: &Topology) -> Result<()> {
     topology.validate()?;
     if topology.mode == DeclareMode::Create {
@@ -32,7 +32,7 @@ pub(crate) async fn declare(core: &Core, topology: &Topology) -> Result<()> {
     }
     let began = Instant::now();
     for topic in &topology.topics {
-        // What was created a moment ago is not known to every broker yet.
+        // Some brokers may not know a topic yet that was created a moment ago.
         let limit = if topology.mode == DeclareMode::Create { CREATE_TIMEOUT } else { Duration::ZERO };
         let mut grown = None;
         loop {
@@ -104,7 +104,7 @@ async fn create(core: &Core, topics: &[Topic]) -> Result<()> {
     create_all(core, &all).await
 }
 
-/// WaitingRecord by key, and tidied up often enough that reading it from the beginning stays cheap.
+/// A topic that is compacted often enough that reading it from the beginning stays cheap.
 fn compacted(topic: NewTopic<'_>) -> NewTopic<'_> {
     topic
         .set("cleanup.policy", "compact")
@@ -114,7 +114,7 @@ fn compacted(topic: NewTopic<'_>) -> NewTopic<'_> {
         .set("delete.retention.ms", "3600000")
 }
 
-/// Creates topics that are not there yet.
+/// Creates those of the topics that do not exist.
 pub(crate) async fn create_all(core: &Core, topics: &[NewTopic<'_>]) -> Result<()> {
     let options = AdminOptions::new().operation_timeout(Some(CREATE_TIMEOUT)).request_timeout(Some(CREATE_TIMEOUT));
     let made =
@@ -132,9 +132,9 @@ pub(crate) async fn create_all(core: &Core, topics: &[NewTopic<'_>]) -> Result<(
     Ok(())
 }
 
-/// Gives a topic the partitions that an operator gave to the one that it follows: its own timers, and where it is not the
-/// first of a subscription's topics, itself. Whether it did. A topic that follows none is not touched: its keys would change
-/// their partitions.
+/// Adds partitions where an operator has added some to the leading topic: to the topic of delayed messages, and to
+/// a topic that is not the first of its subscription. Returns whether it added any. A topic that follows no other
+/// is not changed, since its keys would change their partitions.
 async fn grow(core: &Core, topology: &Topology, topic: &Topic) -> Result<bool> {
     let (wanted, timers) = (topic.ordering.partitions(), names::timers(&topic.name));
     let count = async |name: &str| core.topics.partitions(name).await.map(|count| count.cmp(&wanted));
@@ -168,12 +168,12 @@ async fn grow(core: &Core, topology: &Topology, topic: &Topic) -> Result<bool> {
         .map_err(|source| error::error("declare", source))?;
     for result in made {
         let name = result.map_err(|(name, code)| error::refused("declare", code).of(name))?;
-        tracing::warn!(target: TARGET, topic = name, partitions = wanted, "the topic was given more partitions");
+        tracing::warn!(target: TARGET, topic = name, partitions = wanted, "partitions were added to the topic");
     }
     Ok(true)
 }
 
-/// Compares what exists with what is asked for.
+/// Compares the existing topic with the declared one.
 async fn verify(core: &Core, topic: &Topic) -> Result<()> {
     let route = core.topics.look_up(&topic.name).await?;
     let differs = |what: &str, expected: String, found: String| {
@@ -193,7 +193,11 @@ async fn verify(core: &Core, topic: &Topic) -> Result<()> {
     }
     let timers = core.topics.partitions(&expected.timers).await.map_err(|error| error.of(&expected.timers))?;
     if timers != expected.partitions {
-        return differs("partitions of its timers", expected.partitions.to_string(), timers.to_string());
+        return differs(
+            "partitions of the topic of its delayed messages",
+            expected.partitions.to_string(),
+            timers.to_string(),
+        );
     }
     let config = core.topics.describe(topic.name.as_str()).await?;
     let number = |name: &str| config.as_ref()?.get(name)?.value.as_ref()?.parse::<i64>().ok();
@@ -207,7 +211,7 @@ async fn verify(core: &Core, topic: &Topic) -> Result<()> {
     Ok(())
 }
 
-/// The same of a topic that was created a moment ago, which not every broker knows yet.
+/// The number of partitions of a topic that was created a moment ago, which some brokers may not know yet.
 pub(crate) async fn created(core: &Core, topic: &str) -> Result<u32> {
     let began = Instant::now();
     loop {

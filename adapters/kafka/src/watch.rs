@@ -29,7 +29,7 @@ impl Watched {
     }
 }
 
-/// The topics in use on a connection. A topic is in use while somebody holds its [`Watched`].
+/// The topics in use on a connection. A topic is in use while its [`Watched`] is held.
 #[derive(Debug, Default)]
 pub(crate) struct WatchedTopics(Mutex<BTreeMap<String, Weak<Watched>>>);
 

@@ -1,8 +1,9 @@
-//! A message as a record, and back.
+//! The format of messages as records.
 //!
-//! The record's key, value and headers are the message's. The first headers are ours: `partitura-id`, then
-//! `partitura-due` (milliseconds since the epoch) where the message is delayed; in the topic where delayed messages wait,
-//! whose records have keys of their own, `partitura-key`; and in a reply, before everything, `partitura-inbox`.
+//! Key, value and headers of the record are those of the message. The adapter's headers come first: `partitura-id`,
+//! then `partitura-due` (milliseconds since the epoch) if the message is delayed. Records in a topic of delayed
+//! messages have keys of their own, and the key of the message in `partitura-key`. A reply begins with
+//! `partitura-inbox`.
 
 use std::sync::Arc;
 
@@ -36,14 +37,14 @@ pub(crate) fn is_for(inbox: &str, record: &BorrowedMessage<'_>) -> bool {
     first.is_some_and(|header| header.key == INBOX && header.value == Some(inbox.as_bytes()))
 }
 
-/// The headers of a record that waits under the message's id.
+/// The headers of a record in a topic of delayed messages.
 pub(crate) fn delayed_headers(message: &Message) -> OwnedHeaders {
     let headers = ours(message, message.headers.len() + 3);
     let headers = message.key.iter().fold(headers, |headers, key| with(headers, KEY, key));
     message.headers.iter().fold(headers, |headers, (name, value)| with(headers, name, value))
 }
 
-/// The key under which a message waits: the same message for the same moment waits once.
+/// The key of a record in a topic of delayed messages: the same message for the same moment waits once.
 pub(crate) fn delayed_key(message: &Message) -> String {
     format!("{} {}", message.id, message.not_before.unwrap_or_default().as_millis())
 }
@@ -85,7 +86,7 @@ pub(crate) fn stored(topic: &TopicName, record: &BorrowedMessage<'_>) -> Stored 
     Stored { offset: record.offset(), message: message(topic, record) }
 }
 
-/// The message of a record. One that another program wrote, without an id, gets one from its place.
+/// The message of a record. A record without an id, from another program, gets its place for an id.
 pub(crate) fn message(topic: &TopicName, record: &BorrowedMessage<'_>) -> Message {
     let (id, due, _, headers) = parse(record);
     let key = record.key().map(Bytes::copy_from_slice);
@@ -93,14 +94,14 @@ pub(crate) fn message(topic: &TopicName, record: &BorrowedMessage<'_>) -> Messag
     Message { topic: topic.clone(), id, key, headers, payload, not_before: due }
 }
 
-/// The message of a record that waits.
+/// The message of a record in a topic of delayed messages.
 pub(crate) fn delayed_message(topic: &TopicName, record: &BorrowedMessage<'_>) -> Message {
     let (id, due, key, headers) = parse(record);
     let payload = Bytes::copy_from_slice(record.payload().unwrap_or_default());
     Message { topic: topic.clone(), id, key, headers, payload, not_before: due }
 }
 
-/// When a record is due.
+/// The due time of a record.
 pub(crate) fn due(record: &BorrowedMessage<'_>) -> Option<Timestamp> {
     let headers = record.headers()?;
     let header = headers.iter().take_while(|header| is_ours(header.key)).find(|header| header.key == DUE)?;

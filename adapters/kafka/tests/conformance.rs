@@ -9,7 +9,8 @@ use partitura_servers::{Kind, Server};
 
 partitura_conformance::main!(OnServer::new(OnKafka));
 
-/// One broker of half a gigabyte, which every case has create topics and groups: few at a time.
+/// One broker with half a gigabyte of memory. Every case creates topics and groups on it, so only few run at a
+/// time.
 struct OnKafka;
 
 #[async_trait::async_trait]

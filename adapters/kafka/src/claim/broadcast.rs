@@ -9,12 +9,12 @@ use crate::core::Core;
 use crate::reader::{Reader, Start};
 use crate::wire;
 
-/// A topic that is listened to.
+/// The claim of a broadcast: a topic that is read without a group.
 #[derive(Debug)]
 pub(crate) struct BroadcastClaim(Reader<(Partition, Message)>);
 
 impl BroadcastClaim {
-    /// Reads everything from now on, without a group.
+    /// Begins to read all messages from now on.
     pub(crate) async fn open(core: &Arc<Core>, topic: &TopicName) -> Result<Self> {
         let (route, named) = (core.topics.route(topic).await?, topic.clone());
         let partitions = route.partitions;

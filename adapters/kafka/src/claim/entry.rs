@@ -1,4 +1,4 @@
-//! What members of a shared subscription write into its log, as text.
+//! The entries that members of a shared subscription write into its log, as text.
 
 use std::fmt::Write;
 use std::ops::Range;
@@ -12,17 +12,17 @@ pub(super) type Name = String;
 /// One line of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Entry {
-    /// The member is there.
-    Beat(Name),
-    /// It takes these messages, as far as they are free.
+    /// A heartbeat of the member.
+    Heartbeat(Name),
+    /// The member claims these messages. It gets those that are free.
     Claim(Name, Vec<Range<i64>>),
-    /// It has done with these.
+    /// The member settles these messages.
     Settle(Name, Vec<Range<i64>>),
-    /// It left, or was not heard for too long: what it holds is free again.
+    /// The member left, or was silent for too long: its messages are free again.
     Gone(Name),
-    /// This is the topic: what was claimed and settled of another, which had its name before, is void.
+    /// The birth of the topic. Claims and settlements of an earlier topic of this name are void.
     Topic(Birth),
-    /// What all entries before the offset `as_of` of the log amount to.
+    /// The state after all entries before the offset `as_of` of the log.
     Snapshot(Snapshot),
 }
 
@@ -33,7 +33,7 @@ pub(super) struct Snapshot {
     pub(super) birth: Birth,
     pub(super) ack_floor: i64,
     pub(super) settled: Vec<Range<i64>>,
-    /// What was delivered before, and is free again.
+    /// Messages that were delivered before and are free again.
     pub(super) again: Vec<Range<i64>>,
     pub(super) claims: Vec<(Name, Vec<Range<i64>>)>,
     pub(super) gone: Vec<Name>,
@@ -42,7 +42,7 @@ pub(super) struct Snapshot {
 impl Entry {
     pub(super) fn encode(&self) -> String {
         match self {
-            Self::Beat(name) => format!("beat {name}"),
+            Self::Heartbeat(name) => format!("beat {name}"),
             Self::Gone(name) => format!("gone {name}"),
             Self::Topic(birth) => format!("topic {birth}"),
             Self::Claim(name, offsets) => format!("claim {name} {}", list(offsets)),
@@ -59,17 +59,17 @@ impl Entry {
         }
     }
 
-    /// `None` for what this version does not know.
+    /// Returns `None` for an entry that this version does not know.
     pub(super) fn decode(text: &str) -> Option<Self> {
         let mut words = text.split(' ');
         let (word, first) = (words.next()?, words.next()?);
         Some(match word {
-            "beat" => Self::Beat(first.into()),
+            "beat" => Self::Heartbeat(first.into()),
             "gone" => Self::Gone(first.into()),
             "claim" => Self::Claim(first.into(), read_list(words.next()?)?),
             "settle" => Self::Settle(first.into(), read_list(words.next()?)?),
             "topic" => Self::Topic(first.parse().ok()?),
-            // The first format did not say of which topic.
+            // The first format had no birth.
             "snapshot" | "state" => {
                 let (birth, as_of) = match word {
                     "state" => (first.parse().ok()?, words.next()?),
@@ -89,7 +89,7 @@ impl Entry {
     }
 }
 
-/// `3-5,9-10`, ends excluded; `-` is nothing.
+/// Ranges as `3-5,9-10`; `-` is no range.
 fn list(offsets: &[Range<i64>]) -> String {
     if offsets.is_empty() {
         return "-".into();
@@ -137,7 +137,7 @@ mod tests {
             gone: vec!["c".into(), "d".into()],
         };
         for entry in [
-            Entry::Beat("a".into()),
+            Entry::Heartbeat("a".into()),
             Entry::Gone("a".into()),
             Entry::Claim("a".into(), vec![1..2, 5..9]),
             Entry::Settle("a".into(), vec![1..2]),

@@ -3,34 +3,35 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::entry::{Entry, Name, Snapshot, pack, unpack};
 use crate::birth::Birth;
 
-/// How many of those who have gone are remembered: nobody's last words are that late.
-const GONE: usize = 1_000;
+/// The number of gone members that are remembered. Entries of earlier ones cannot come any more.
+const REMEMBERED: usize = 1_000;
 
-/// What the log of a shared subscription amounts to: who holds which message, and what is settled. Everybody who reads
-/// the same entries has the same ledger, which is how a claim is decided without asking anyone.
+/// The state of a shared subscription after entries of its log: the holder of each message, and the settled
+/// messages. All members that have read the same entries have the same ledger, so a claim is decided without
+/// asking.
 #[derive(Debug)]
 pub(super) struct Ledger {
-    /// Of the topic.
+    /// The birth of the topic.
     birth: Birth,
-    /// Everything before it is settled.
+    /// All messages before it are settled.
     ack_floor: i64,
     settled: BTreeSet<i64>,
     again: BTreeSet<i64>,
     claims: BTreeMap<i64, Name>,
-    /// They claim nothing more: their entries may still be on the way.
+    /// Gone members. Their claims are void: such entries may still be on their way.
     gone: BTreeSet<Name>,
 }
 
-/// What an entry changed.
+/// The change by an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Change {
     None,
-    /// The member got these.
+    /// The member got these messages.
     Granted(Name, Vec<Grant>),
-    /// These are free again.
+    /// These messages are free again.
     Freed(Vec<i64>),
-    /// It is another topic: nothing of it is claimed or settled.
-    Anew,
+    /// The topic was created again: none of its messages is claimed or settled.
+    CreatedAgain,
 }
 
 /// A message that a member got.
@@ -42,7 +43,7 @@ pub(super) struct Grant {
 }
 
 impl Ledger {
-    /// Nothing was claimed, and everything from `ack_floor` on is to be done.
+    /// The state in which no message is claimed, and those from `ack_floor` on are unsettled.
     pub(super) fn new(ack_floor: i64) -> Self {
         let (settled, again, claims, gone) = Default::default();
         Self { birth: Birth::UNKNOWN, ack_floor, settled, again, claims, gone }
@@ -76,7 +77,7 @@ impl Ledger {
         }
     }
 
-    /// Of which topic it is, as far as anybody wrote it down.
+    /// The birth of the topic, as far as an entry says it.
     pub(super) fn birth(&self) -> Birth {
         self.birth
     }
@@ -90,12 +91,12 @@ impl Ledger {
         offset >= self.ack_floor && !self.settled.contains(&offset) && !self.claims.contains_key(&offset)
     }
 
-    /// Those who hold something.
+    /// The members that hold messages.
     pub(super) fn holders(&self) -> BTreeSet<&Name> {
         self.claims.values().collect()
     }
 
-    /// Nothing before `offset` exists any more.
+    /// Takes note that no message before `offset` exists any more.
     pub(super) fn truncated(&mut self, offset: i64) {
         if offset > self.ack_floor && self.claims.range(..offset).next().is_none() {
             self.ack_floor = offset;
@@ -126,8 +127,8 @@ impl Ledger {
             }
             Entry::Gone(name) => {
                 self.gone.insert(name.clone());
-                if self.gone.len() > GONE {
-                    // Names begin with the time at which they were given.
+                if self.gone.len() > REMEMBERED {
+                    // Names begin with the time at which they were created.
                     self.gone.pop_first();
                 }
                 let freed: Vec<i64> =
@@ -138,13 +139,13 @@ impl Ledger {
             }
             Entry::Topic(birth) if self.birth.differs(*birth) => {
                 *self = Self { birth: *birth, gone: std::mem::take(&mut self.gone), ..Self::new(0) };
-                Change::Anew
+                Change::CreatedAgain
             }
             Entry::Topic(birth) => {
                 self.birth = *birth;
                 Change::None
             }
-            Entry::Beat(_) | Entry::Claim(..) | Entry::Snapshot(_) => Change::None,
+            Entry::Heartbeat(_) | Entry::Claim(..) | Entry::Snapshot(_) => Change::None,
         }
     }
 
@@ -172,14 +173,14 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_first_gets_it() {
+    fn the_first_claim_counts() {
         let mut ledger = Ledger::new(5);
         assert_eq!(ledger.apply(&claim("a", &[5, 6])), Change::Granted("a".into(), vec![first(5), first(6)]));
         assert_eq!(ledger.apply(&claim("b", &[4, 6, 7])), Change::Granted("b".into(), vec![first(7)]));
     }
 
     #[test]
-    fn only_the_holder_settles_and_the_ack_floor_never_passes_what_is_held() {
+    fn only_the_holder_settles_and_the_ack_floor_never_passes_a_held_message() {
         let mut ledger = Ledger::new(0);
         ledger.apply(&claim("a", &[0, 1, 2]));
         ledger.apply(&settle("b", &[0]));
@@ -190,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_dead_held_is_free_and_flagged_and_what_they_still_say_is_void() {
+    fn messages_of_a_gone_member_are_free_and_flagged_and_its_later_entries_are_void() {
         let mut ledger = Ledger::new(0);
         ledger.apply(&claim("a", &[0, 1]));
         ledger.apply(&settle("a", &[0]));
@@ -205,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_settled_of_another_topic_is_void() {
+    fn settlements_of_another_topic_are_void() {
         let topic = |number: &str| Entry::Topic(number.parse().expect("a number"));
         let mut ledger = Ledger::new(0);
         ledger.apply(&claim("a", &[0, 1]));
@@ -214,7 +215,7 @@ mod tests {
         assert_eq!((ledger.apply(&topic("5")), ledger.ack_floor()), (Change::None, 1));
         let mut copy = Ledger::restore(&ledger.snapshot(9));
         for ledger in [&mut ledger, &mut copy] {
-            assert_eq!(ledger.apply(&topic("6")), Change::Anew);
+            assert_eq!(ledger.apply(&topic("6")), Change::CreatedAgain);
             assert!(ledger.is_free(0) && ledger.is_free(1) && ledger.holders().is_empty());
         }
     }

@@ -1,4 +1,4 @@
-//! The log of a shared subscription, and its messages: writing and reading.
+//! Writing and reading the log of a shared subscription, and reading its messages.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::record::{Confirm, Record};
 use crate::record_producer::RecordProducer;
 use crate::wire::{self, Stored};
 
-/// An entry of the log; `None` is one that this version does not know.
+/// An entry of the log; `None` if this version does not know it.
 pub(super) struct LogEntry {
     pub(super) offset: i64,
     pub(super) entry: Option<Entry>,
@@ -32,7 +32,7 @@ pub(super) fn write(producer: &RecordProducer, log: &str, entry: &Entry, confirm
     sent.map_err(|refused| crate::error::refused("settle", refused.code).of(log))
 }
 
-/// Reads the log up to an entry that was just written. Gives back where it goes on.
+/// Reads the log up to an entry that was just written. Returns the offset behind it.
 pub(super) async fn follow_to(entries: &mut Reader<LogEntry>, ledger: &mut Ledger, last: &Entry) -> Result<i64> {
     let (mut read, mut reached) = (0, false);
     while !reached {
@@ -51,7 +51,8 @@ pub(super) async fn read_messages(core: &Arc<Core>, topic: &TopicName, from: i64
     Reader::open(core, topic.as_str(), [0], Start::Offset(from), read).await
 }
 
-/// What the log amounts to up to `end`. A log whose beginning was deleted begins with a snapshot, soon.
+/// Applies the log up to `end`. Soon after the beginning of a log whose first entries were deleted there is a
+/// snapshot.
 pub(super) async fn replay(
     entries: &mut Reader<LogEntry>,
     mut ledger: Ledger,

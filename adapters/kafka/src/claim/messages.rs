@@ -6,23 +6,23 @@ use partitura_broker::{Message, Partition};
 
 use super::ledger::Grant;
 
-/// How many unclaimed messages are kept at hand, and of how many bytes.
+/// The largest number of messages that are kept unclaimed, and of their bytes.
 const UNCLAIMED: usize = 2_000;
 const UNCLAIMED_BYTES: usize = 8 << 20;
-/// The most messages of one claim.
+/// The largest number of messages in one claim.
 const CLAIM: usize = 500;
-/// Members take turns at messages. One that a member left lying this long is everybody's.
+/// The time after which all members may claim a message. Before, it is one member's turn.
 pub(super) const TURN: Duration = Duration::from_millis(30);
 
-/// What one member has of the messages: those that it may claim, has claimed, and holds.
+/// The messages of one member: those that it may claim, has claimed, and holds.
 #[derive(Debug, Default)]
 pub(super) struct ClaimedMessages {
-    /// Read and not granted to anybody, as far as this member knows; and since when they are here.
+    /// The messages that were read and are not granted to any member, with the time of the reading.
     unclaimed: BTreeMap<i64, (Message, Instant)>,
     bytes: usize,
-    /// Claimed, and not yet decided. All of them are at hand.
-    asked: BTreeSet<i64>,
-    /// Granted, and not yet settled.
+    /// Claimed messages without a decision. All of them are among the unclaimed.
+    requested: BTreeSet<i64>,
+    /// Granted and unsettled messages.
     held: BTreeSet<i64>,
 }
 
@@ -32,10 +32,10 @@ impl ClaimedMessages {
     }
 
     pub(super) fn are_empty(&self) -> bool {
-        self.unclaimed.is_empty() && self.asked.is_empty() && self.held.is_empty()
+        self.unclaimed.is_empty() && self.requested.is_empty() && self.held.is_empty()
     }
 
-    /// Takes up a message that is free.
+    /// Adds a free message.
     pub(super) fn take(&mut self, offset: i64, message: Message, now: Instant) {
         if !self.unclaimed.contains_key(&offset) {
             self.bytes += message.size();
@@ -43,53 +43,55 @@ impl ClaimedMessages {
         }
     }
 
-    /// Whether anything can be claimed, now or when it was left lying. `ahead` is the most that may be held.
+    /// Whether a message can be claimed, now or after its turn. `ahead` is the largest number of held messages.
     pub(super) fn may_claim(&self, ahead: usize) -> bool {
-        self.free(ahead) > 0 && self.unclaimed.len() > self.asked.len()
+        self.free(ahead) > 0 && self.unclaimed.len() > self.requested.len()
     }
 
-    /// What to claim: of what is at hand, what it is this member's turn to take, and what was left lying.
+    /// The messages to claim: those for which it is this member's turn, and those whose turn has passed.
     pub(super) fn claim(&mut self, ahead: usize, turn: usize, turns: usize) -> Vec<i64> {
         let mine = |offset: i64, since: &Instant| {
             usize::try_from(offset).unwrap_or_default() % turns == turn || since.elapsed() > TURN
         };
-        let wanted =
-            self.unclaimed.iter().filter(|(offset, (_, since))| !self.asked.contains(offset) && mine(**offset, since));
+        let wanted = self
+            .unclaimed
+            .iter()
+            .filter(|(offset, (_, since))| !self.requested.contains(offset) && mine(**offset, since));
         let wanted: Vec<i64> = wanted.map(|(offset, _)| *offset).take(self.free(ahead).min(CLAIM)).collect();
-        self.asked.extend(&wanted);
+        self.requested.extend(&wanted);
         wanted
     }
 
-    /// A claim was decided: the messages that were granted, of those that were asked for. The others are somebody else's.
-    pub(super) fn decided(&mut self, asked: impl Iterator<Item = i64>, granted: &[Grant]) -> Vec<Claimed<i64>> {
+    /// Takes note of the decision about a claim. Returns the granted messages, and drops the others.
+    pub(super) fn decided(&mut self, requested: impl Iterator<Item = i64>, granted: &[Grant]) -> Vec<Claimed<i64>> {
         let mut mine = Vec::with_capacity(granted.len());
         for Grant { offset, redelivered } in granted.iter().copied() {
             let Some(message) = self.forget(offset) else { continue };
             self.held.insert(offset);
             mine.push(Claimed { partition: Partition(0), message, redelivered, handle: offset });
         }
-        for offset in asked {
-            self.asked.remove(&offset);
+        for offset in requested {
+            self.requested.remove(&offset);
             self.forget(offset);
         }
         mine
     }
 
-    /// Another member got it. What this one has asked for stays at hand until that is decided: if the other is gone by
-    /// then, it is granted.
-    pub(super) fn is_elsewhere(&mut self, offset: i64) {
-        if !self.asked.contains(&offset) {
+    /// Takes note that another member got a message. A requested message stays until its claim is decided: if the
+    /// other member is gone by then, it is granted.
+    pub(super) fn drop_if_not_requested(&mut self, offset: i64) {
+        if !self.requested.contains(&offset) {
             self.forget(offset);
         }
     }
 
-    /// Whether this member held it until now.
+    /// Settles a message. Returns whether this member held it.
     pub(super) fn settle(&mut self, offset: i64) -> bool {
         self.held.remove(&offset)
     }
 
     fn free(&self, ahead: usize) -> usize {
-        ahead.saturating_sub(self.held.len() + self.asked.len())
+        ahead.saturating_sub(self.held.len() + self.requested.len())
     }
 
     fn forget(&mut self, offset: i64) -> Option<Message> {
@@ -117,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_asked_for_and_went_to_others_is_let_go() {
+    fn messages_that_went_to_other_members_are_dropped() {
         let mut claimed = with(0..3);
         assert_eq!(claimed.claim(10, 0, 1), [0, 1, 2]);
         let mine = claimed.decided(0..3, &[Grant { offset: 1, redelivered: false }]);
@@ -126,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_and_asked_for_counts_against_what_may_be_held() {
+    fn held_and_requested_messages_count_against_the_limit() {
         let mut claimed = with(0..10);
         assert_eq!(claimed.claim(4, 1, 2), [1, 3, 5, 7]);
         assert!(!claimed.may_claim(4));
@@ -135,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_another_got_and_gave_back_before_the_own_claim_counts_is_granted_with_its_message() {
+    fn a_message_that_another_member_gave_back_before_the_own_claim_is_granted_with_its_contents() {
         let (mut claimed, mut ledger) = (with(0..1), Ledger::new(0));
         assert_eq!(claimed.claim(10, 0, 1), [0]);
         // All three are read after the claim was made, in this order.
@@ -144,7 +146,7 @@ mod tests {
             ledger.apply(&claim("other")),
             Change::Granted("other".into(), vec![Grant { offset: 0, redelivered: false }])
         );
-        claimed.is_elsewhere(0);
+        claimed.drop_if_not_requested(0);
         assert_eq!(ledger.apply(&Entry::Gone("other".into())), Change::Freed(vec![0]));
         let Change::Granted(_, granted) = ledger.apply(&claim("me")) else { panic!("it is free") };
         let mine = claimed.decided(0..1, &granted);

@@ -1,13 +1,14 @@
 //! Shared topics: any number of consumers compete for single messages.
 //!
-//! A partition of Kafka has one reader per group, and whoever is slow holds up what lies behind. Here a slow consumer may
-//! hold only what it was given. So a shared topic is one partition that every member reads, and a log beside it decides
-//! who gets what: a member appends a *claim* for messages, and in the order of that log the first claim to a message
-//! counts. Everybody reads the log, so everybody comes to the same `ledger`. Settling is another entry. Members beat; one
-//! that is silent for the length of a session is declared gone by whoever notices, and what it held is free again.
+//! A partition of Kafka has one reader per group, and a slow reader holds up the messages behind its own. On a
+//! shared topic a slow consumer may hold up only its own messages. So a shared topic is one partition that every
+//! member reads, and a log beside it decides which member gets which message. A member appends a *claim* for
+//! messages. In the order of that log, the first claim to a message counts. All members read the log, so all of
+//! them have the same `ledger`. A settlement is another entry. Members send heartbeats. A member that is silent for
+//! the length of a session is declared gone by another one, and its messages are free again.
 //!
-//! This needs nothing of the brokers but appending and reading in order, and holds on every version. Share groups
-//! (KIP-932) would do the same on the brokers from 4.2 on, once the client has them.
+//! The brokers only have to append and to read in order, so this works on every version. Share groups (KIP-932)
+//! could replace it on brokers from 4.2 on, once the client supports them.
 
 mod broadcast;
 mod entry;
@@ -27,12 +28,13 @@ pub(crate) use self::broadcast::BroadcastClaim;
 use self::worker::{ClaimLogWorker, Task};
 use crate::core::Core;
 
-/// One topic of a shared subscription. The work is done by a task, which goes on while nobody asks for messages.
+/// The claim of a member to messages of one shared topic. A task does the work, and continues while the consumer
+/// does not ask for messages.
 #[derive(Debug)]
 pub(crate) struct SharedClaim {
-    /// Unbounded, and yet bounded by what was granted.
+    /// Unbounded as a channel, but limited by the granted messages.
     tasks: mpsc::UnboundedSender<Task>,
-    /// Bounded by what the member may hold ahead.
+    /// Limited by the number of messages that the member may hold ahead.
     granted: mpsc::UnboundedReceiver<Result<Vec<Claimed<i64>>>>,
 }
 
@@ -71,7 +73,7 @@ impl Claim for SharedClaim {
     }
 
     fn settle(&mut self, handles: Vec<i64>) {
-        // If nobody is there any more, the next flush says so.
+        // If the task has ended, the next flush returns the error.
         let _ = self.tasks.send(Task::Settle(handles));
     }
 

@@ -26,14 +26,14 @@ use crate::watch::Watched;
 use crate::wire::Stored;
 use crate::{names, subscription};
 
-/// How often a member says that it is there, and looks for those who do not.
-const BEAT: Duration = Duration::from_secs(1);
-/// After so many entries one member writes down what they amount to, and deletes them.
-const TIDY: i64 = 10_000;
+/// The interval of heartbeats, and of looks for silent members.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+/// The number of entries after which one member writes a snapshot and deletes them.
+const COMPACT_AFTER: i64 = 10_000;
 
 type Answer = oneshot::Sender<Result<()>>;
 
-/// What the consumer asks for.
+/// A request of the consumer.
 #[derive(Debug)]
 pub(super) enum Task {
     Settle(Vec<i64>),
@@ -41,14 +41,14 @@ pub(super) enum Task {
     Leave(Answer),
 }
 
-/// Follows the log of one topic of a shared subscription, claims and settles.
+/// Follows the log of claims of one topic, claims and settles.
 pub(super) struct ClaimLogWorker {
     core: Arc<Core>,
     topic: TopicName,
     log: String,
     group: String,
     watched: Arc<Watched>,
-    /// Outlives the close of the connection, so that a last word can be said.
+    /// Outlives the close of the connection, so that the member can write that it leaves.
     producer: Arc<RecordProducer>,
     me: Name,
     ahead: usize,
@@ -56,7 +56,7 @@ pub(super) struct ClaimLogWorker {
     messages: Reader<Stored>,
     ledger: Ledger,
     claimed: ClaimedMessages,
-    /// Who is there, and when they were last heard.
+    /// The members, and the time of the last entry of each.
     members: HashMap<Name, Instant>,
     /// The offset behind the last entry that was read, and the one from which the log is kept.
     read: i64,
@@ -73,7 +73,7 @@ struct Unconfirmed {
 }
 
 impl ClaimLogWorker {
-    /// Reads the log to its end, and then the messages from the ack floor on.
+    /// Reads the log to its end, and begins to read the messages from the ack floor on.
     pub(super) async fn open(
         core: &Arc<Core>,
         topic: &TopicName,
@@ -122,14 +122,14 @@ impl ClaimLogWorker {
         })
     }
 
-    /// Works until the consumer has gone, or the log tells that this member has.
+    /// Works until the consumer leaves, or the log says that this member is gone.
     pub(super) async fn work(
         mut self,
         mut tasks: mpsc::UnboundedReceiver<Task>,
         granted: mpsc::UnboundedSender<Result<Vec<Claimed<i64>>>>,
     ) {
-        let mut beat = interval(BEAT);
-        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut heartbeat = interval(HEARTBEAT);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let done = tokio::select! {
                 task = tasks.recv() => match task {
@@ -138,12 +138,12 @@ impl ClaimLogWorker {
                         return drop(answer.send(self.unconfirmed.all().await));
                     }
                     Some(task) => self.perform(task),
-                    // Dropped: what it held is free at once.
+                    // The consumer was dropped: its messages are free at once.
                     None => return self.leave(),
                 },
                 entries = self.entries.next() => self.follow(entries, &granted).await,
                 messages = self.messages.next(), if self.claimed.have_room() => self.arrive(messages),
-                _ = beat.tick() => self.beat().await,
+                _ = heartbeat.tick() => self.send_heartbeat().await,
                 () = tokio::time::sleep(TURN), if self.claimed.may_claim(self.ahead) => Ok(()),
             };
             if let Err(error) = done.and_then(|()| self.claim()) {
@@ -171,7 +171,7 @@ impl ClaimLogWorker {
         Ok(())
     }
 
-    /// Takes up what was written into the log.
+    /// Applies new entries of the log.
     async fn follow(
         &mut self,
         entries: Result<Vec<LogEntry>>,
@@ -183,11 +183,11 @@ impl ClaimLogWorker {
             self.read = offset + 1;
             let Some(entry) = entry else { continue };
             match &entry {
-                Entry::Beat(name) | Entry::Claim(name, _) | Entry::Settle(name, _) => {
+                Entry::Heartbeat(name) | Entry::Claim(name, _) | Entry::Settle(name, _) => {
                     self.members.insert(name.clone(), Instant::now());
                 }
                 Entry::Gone(name) if *name == self.me => {
-                    let text = "the others took this member for dead; its messages went to them";
+                    let text = "the other members declared this one gone; its messages went to them";
                     return Err(Error::new(ErrorKind::Disconnected, "consume", text).of(&self.topic));
                 }
                 Entry::Gone(name) => drop(self.members.remove(name)),
@@ -196,8 +196,10 @@ impl ClaimLogWorker {
             }
             match self.ledger.apply(&entry) {
                 Change::Granted(name, offsets) if name == self.me => mine.extend(self.granted(&entry, &offsets)),
-                Change::Granted(_, offsets) => offsets.iter().for_each(|grant| self.claimed.is_elsewhere(grant.offset)),
-                Change::Anew => return Err(self.anew()),
+                Change::Granted(_, offsets) => {
+                    offsets.iter().for_each(|grant| self.claimed.drop_if_not_requested(grant.offset))
+                }
+                Change::CreatedAgain => return Err(self.created_again()),
                 Change::Freed(offsets) => freed = freed.into_iter().chain(offsets).min(),
                 Change::None => {}
             }
@@ -206,13 +208,13 @@ impl ClaimLogWorker {
             let _gone = granted.send(Ok(mine));
         }
         if let Some(first) = freed {
-            // They were let go of when they were claimed: read them again.
+            // Their contents were dropped when another member claimed them. Read them again.
             self.messages = read_messages(&self.core, &self.topic, first).await?;
         }
         Ok(())
     }
 
-    /// This member's own claim was decided.
+    /// Takes note of the decision about a claim of this member.
     fn granted(&mut self, claim: &Entry, granted: &[Grant]) -> Vec<Claimed<i64>> {
         let Entry::Claim(_, asked) = claim else { return Vec::new() };
         self.claimed.decided(unpack(asked), granted)
@@ -223,7 +225,7 @@ impl ClaimLogWorker {
         if let Some(first) = messages.first()
             && self.claimed.are_empty()
         {
-            // Retention took what lay before.
+            // Retention deleted the messages before.
             self.ledger.truncated(first.offset);
         }
         let now = Instant::now();
@@ -235,7 +237,7 @@ impl ClaimLogWorker {
         Ok(())
     }
 
-    /// Claims what is free.
+    /// Claims free messages.
     fn claim(&mut self) -> Result<()> {
         if !self.claimed.may_claim(self.ahead) {
             return Ok(());
@@ -250,43 +252,44 @@ impl ClaimLogWorker {
         if wanted.is_empty() { Ok(()) } else { self.append(&Entry::Claim(self.me.clone(), pack(wanted))) }
     }
 
-    /// What is held belongs to a topic that there is no more. The claim begins again.
-    fn anew(&self) -> Error {
-        let text = "the topic was deleted and made anew; its subscription begins at its beginning";
+    /// The error when the topic was created again: the held messages belong to the earlier one. The claim begins
+    /// again.
+    fn created_again(&self) -> Error {
+        let text = "the topic was deleted and created again; its subscription begins at its beginning";
         Error::new(ErrorKind::Disconnected, "consume", text).of(&self.topic)
     }
 
-    async fn beat(&mut self) -> Result<()> {
+    async fn send_heartbeat(&mut self) -> Result<()> {
         if self.watched.birth().differs(self.ledger.birth()) {
-            return Err(self.anew());
+            return Err(self.created_again());
         }
         let now = Instant::now();
         let session = self.core.target().session();
-        // Who does not hear itself cannot judge others: the brokers may have been away.
-        let heard = self.members.get(&self.me).is_some_and(|heard| now - *heard < 2 * BEAT);
-        self.append(&Entry::Beat(self.me.clone()))?;
-        if !heard {
-            self.members.values_mut().for_each(|heard| *heard = now);
+        // A member that does not read its own heartbeats cannot judge others: the brokers may have been away.
+        let is_connected = self.members.get(&self.me).is_some_and(|last| now - *last < 2 * HEARTBEAT);
+        self.append(&Entry::Heartbeat(self.me.clone()))?;
+        if !is_connected {
+            self.members.values_mut().for_each(|last| *last = now);
             return Ok(());
         }
         let holders: Vec<Name> = self.ledger.holders().into_iter().cloned().collect();
         for name in holders {
-            // A holder from before this member came is given a session from now on.
-            let heard = *self.members.entry(name.clone()).or_insert(now);
-            if name != self.me && now - heard > session {
-                tracing::warn!(topic = %self.topic, member = name, "a silent member is declared gone");
+            // A holder of messages that has been silent since this member came gets one session from now on.
+            let last = *self.members.entry(name.clone()).or_insert(now);
+            if name != self.me && now - last > session {
+                tracing::warn!(topic = %self.topic, member = name, "declaring a silent member gone");
                 self.append(&Entry::Gone(name))?;
             }
         }
-        self.members.retain(|_, heard| now - *heard <= session);
-        if self.members.keys().min() == Some(&self.me) && self.read - self.kept > TIDY {
-            self.tidy().await?;
+        self.members.retain(|_, last| now - *last <= session);
+        if self.members.keys().min() == Some(&self.me) && self.read - self.kept > COMPACT_AFTER {
+            self.compact().await?;
         }
         Ok(())
     }
 
-    /// Writes down what the log amounts to, and deletes what is before; and of the messages, those that are settled.
-    async fn tidy(&mut self) -> Result<()> {
+    /// Writes a snapshot of the log, and deletes the entries before it and the settled messages.
+    async fn compact(&mut self) -> Result<()> {
         let snapshot = self.ledger.snapshot(self.read);
         let (as_of, ack_floor) = (snapshot.as_of, snapshot.ack_floor);
         self.append(&Entry::Snapshot(snapshot))?;
@@ -294,10 +297,10 @@ impl ClaimLogWorker {
         self.kept = as_of;
         let position = Position::fresh(self.ledger.birth(), ack_floor);
         subscription::move_to(&self.core, &self.group, &self.topic, position).await?;
-        // Of another topic, it would be what nobody has settled.
+        // If the topic was created again, unsettled messages would be deleted.
         self.core.topics.look_at(&self.watched).await?;
         if self.watched.birth().differs(self.ledger.birth()) {
-            return Err(self.anew());
+            return Err(self.created_again());
         }
         let mut before = TopicPartitionList::new();
         let failed = |source| crate::error::error("settle", source);
@@ -307,15 +310,15 @@ impl ClaimLogWorker {
         }
         let options = AdminOptions::new().request_timeout(Some(REQUEST_TIMEOUT));
         if let Err(error) = self.core.client.admin()?.delete_records(&before, &options).await {
-            tracing::debug!(topic = self.log, %error, "old entries stay for now");
+            tracing::debug!(topic = self.log, %error, "retrying later to delete old entries");
         }
         Ok(())
     }
 
-    /// Gives back what is held.
+    /// Gives all held messages back.
     fn leave(&self) {
         if let Err(error) = self.append(&Entry::Gone(self.me.clone())) {
-            tracing::debug!(topic = %self.topic, %error, "leaving without a word; the others notice");
+            tracing::debug!(topic = %self.topic, %error, "leaving without an entry; the other members notice");
         }
     }
 
@@ -334,7 +337,7 @@ impl Unconfirmed {
         self.changed.notify_waiters();
     }
 
-    /// Waits until everything up to now is confirmed, or has failed.
+    /// Waits until all entries so far are confirmed, or have failed.
     async fn all(&self) -> Result<()> {
         loop {
             let changed = self.changed.notified();
@@ -344,7 +347,7 @@ impl Unconfirmed {
             changed.await;
         }
         if self.failed.swap(false, Ordering::AcqRel) {
-            let text = "a settlement was not confirmed; its message comes again";
+            let text = "a settlement was not confirmed; its message will be delivered again";
             return Err(Error::new(ErrorKind::Disconnected, "settle", text));
         }
         Ok(())

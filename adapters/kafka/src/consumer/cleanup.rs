@@ -16,19 +16,19 @@ use crate::position::Position;
 use crate::watch::Watched;
 use crate::{error, names};
 
-/// How often settled messages are deleted.
+/// The interval at which settled messages are deleted.
 const EVERY: Duration = Duration::from_secs(60);
 
-/// Deletes from queues what their one subscription has settled: no time limit does, so that nothing unsettled is lost.
-/// Streams have their retention.
+/// Deletes settled messages from queues. A queue has no time limit, so that no unsettled message is lost. Streams
+/// have their retention.
 pub(super) struct Cleanup {
     core: Weak<Core>,
     runtime: Handle,
     topics: Arc<[Topic]>,
-    /// Up to where each partition is settled, and not yet deleted.
+    /// The position of each partition whose settled messages are not deleted yet, by topic and partition.
     settled: BTreeMap<(usize, u32), Position>,
-    /// SubscribedTopics of which it was said that nothing may be deleted.
-    said: Arc<Mutex<BTreeSet<String>>>,
+    /// Topics for which the missing right to delete has been logged.
+    warned: Arc<Mutex<BTreeSet<String>>>,
     next: Instant,
 }
 
@@ -46,10 +46,10 @@ impl Cleanup {
             all.push(Topic { is_queue, watched: core.topics.watch(topic.as_str()) });
         }
         let (core, runtime, next) = (Arc::downgrade(core), Handle::current(), Instant::now() + EVERY);
-        Ok(Self { core, runtime, topics: all.into(), settled: BTreeMap::new(), said: Arc::default(), next })
+        Ok(Self { core, runtime, topics: all.into(), settled: BTreeMap::new(), warned: Arc::default(), next })
     }
 
-    /// This was committed.
+    /// Takes note of a committed position.
     pub(super) fn committed(&mut self, committed: &PartitionPosition) {
         let PartitionPosition { topic, partition, position } = committed;
         if self.topics.get(*topic).is_some_and(|topic| topic.is_queue) {
@@ -57,16 +57,16 @@ impl Cleanup {
         }
     }
 
-    /// Begins to delete, when it is time.
+    /// Begins to delete if it is time.
     pub(super) fn clean(&mut self) {
         if Instant::now() < self.next {
             return;
         }
         self.next = Instant::now() + EVERY;
         let settled = std::mem::take(&mut self.settled);
-        let (topics, said) = (self.topics.clone(), self.said.clone());
+        let (topics, warned) = (self.topics.clone(), self.warned.clone());
         let Some(core) = self.core.upgrade().filter(|_| !settled.is_empty()) else { return };
-        self.runtime.spawn(async move { delete(&core, &topics, &settled, &said).await });
+        self.runtime.spawn(async move { delete(&core, &topics, &settled, &warned).await });
     }
 }
 
@@ -74,9 +74,9 @@ async fn delete(
     core: &Core,
     topics: &[Topic],
     settled: &BTreeMap<(usize, u32), Position>,
-    said: &Mutex<BTreeSet<String>>,
+    warned: &Mutex<BTreeSet<String>>,
 ) {
-    // In a topic that was made anew a moment ago, these offsets are those of messages that nobody has settled.
+    // If the topic was created again a moment ago, unsettled messages have these offsets.
     let watched: Vec<Arc<Watched>> = topics.iter().map(|topic| topic.watched.clone()).collect();
     core.topics.look_at_all(&watched).await;
     let mut before = TopicPartitionList::new();
@@ -85,7 +85,7 @@ async fn delete(
         if position.offset > 0 && !position.birth.differs(topic.birth()) {
             let mut place = before.add_partition(topic.name(), names::partition(*partition));
             if let Err(error) = place.set_offset(Offset::Offset(position.offset)) {
-                tracing::debug!(target: TARGET, %error, "settled messages stay for now");
+                tracing::debug!(target: TARGET, %error, "retrying later to delete settled messages");
             }
         }
     }
@@ -95,21 +95,21 @@ async fn delete(
         Ok(results) => {
             for element in results.elements() {
                 if let Err(error) = element.error() {
-                    refused(element.topic(), &error, said);
+                    refused(element.topic(), &error, warned);
                 }
             }
         }
-        Err(error) => tracing::debug!(target: TARGET, %error, "settled messages stay for now"),
+        Err(error) => tracing::debug!(target: TARGET, %error, "retrying later to delete settled messages"),
     }
 }
 
-/// Says once of each topic that it will grow.
-fn refused(topic: &str, error: &KafkaError, said: &Mutex<BTreeSet<String>>) {
+/// Warns once for each topic that it will grow.
+fn refused(topic: &str, error: &KafkaError, warned: &Mutex<BTreeSet<String>>) {
     let forbidden = error.rdkafka_error_code().is_some_and(|code| error::kind(code) == ErrorKind::Unauthorized);
-    if forbidden && said.lock().unwrap_or_else(PoisonError::into_inner).insert(topic.to_owned()) {
+    if forbidden && warned.lock().unwrap_or_else(PoisonError::into_inner).insert(topic.to_owned()) {
         let hint = "settled messages are never deleted, and the topic grows without end; grant Delete on it";
         tracing::warn!(target: TARGET, topic, %error, hint);
     } else {
-        tracing::debug!(target: TARGET, topic, %error, "settled messages stay for now");
+        tracing::debug!(target: TARGET, topic, %error, "retrying later to delete settled messages");
     }
 }

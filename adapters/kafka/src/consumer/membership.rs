@@ -6,19 +6,19 @@ use tokio::sync::{Notify, watch};
 use super::state::State;
 use crate::error;
 
-/// What the polling thread and the consumer share.
+/// The state that the polling thread and the consumer share.
 pub(crate) struct Membership {
     state: Mutex<State>,
-    /// There may be an event.
+    /// Notified when there may be an event.
     pub(super) arrived: Arc<Notify>,
-    /// The thread went round once more.
+    /// Changes with each round of the polling thread.
     pub(super) progress: watch::Sender<()>,
-    /// Settlements are to be committed now.
+    /// Whether settlements are to be committed at once.
     pub(super) hurry: AtomicBool,
     pub(super) stop: AtomicBool,
-    /// Everything is committed.
+    /// Whether the last commit has been made.
     pub(super) left: AtomicBool,
-    /// The group knows.
+    /// Whether the group knows that the consumer has left.
     pub(super) gone: AtomicBool,
 }
 
@@ -39,7 +39,7 @@ impl Membership {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends the consumer from outside.
+    /// Ends the consumer with its connection.
     pub(crate) fn close(&self) {
         self.state().end.get_or_insert(error::closed("consume"));
         self.stop.store(true, Ordering::Relaxed);

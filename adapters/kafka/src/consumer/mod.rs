@@ -32,10 +32,11 @@ use crate::callbacks::Callbacks;
 use crate::core::{Core, SYSTEM};
 use crate::{error, names, subscription};
 
-/// How long joining waits for the group to say what is whose. It may take longer: the consumer is told then.
+/// The time in which joining waits for the partitions that the group assigns. If it takes longer, the consumer is
+/// told later.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// One member of an ordered subscription.
+/// A member of an ordered subscription.
 pub(crate) struct KafkaConsumer {
     membership: Arc<Membership>,
     span: Span,
@@ -67,18 +68,18 @@ impl KafkaConsumer {
                 |worker: Worker| thread::Builder::new().name("kafka-consumer".into()).spawn(move || worker.run());
             worker.and_then(spawn).map(drop).map_err(|source| error::thread("subscribe", source))
         };
-        // From here on, dropping it leaves the group.
+        // From here on, dropping the consumer leaves the group.
         let member = Self { membership, span: telemetry::consumer_span(SYSTEM, &options.topics, Some(subscription)) };
         core.client.blocking("subscribe", start).await??;
         Ok(member)
     }
 
-    /// The part of this consumer that a close of the connection needs.
+    /// The part of this consumer that the close of a connection needs.
     pub(crate) fn membership(&self) -> &Arc<Membership> {
         &self.membership
     }
 
-    /// Waits a while for the group to say which partitions are whose.
+    /// Waits a limited time for the partitions that the group assigns.
     pub(crate) async fn joined(&self) {
         let joined = self.membership.wait_for(|membership| {
             let state = membership.state();
@@ -87,7 +88,7 @@ impl KafkaConsumer {
         let _later = tokio::time::timeout(JOIN_TIMEOUT, joined).await;
     }
 
-    /// Waits until the brokers have all settlements up to now.
+    /// Waits until the brokers have all settlements so far.
     async fn committed(&self) -> Result<()> {
         let settled = self.membership.state().settled;
         self.membership.hurry.store(true, Ordering::Relaxed);
@@ -132,7 +133,8 @@ impl Consumer for KafkaConsumer {
 
     async fn release(&mut self, partitions: &[Partition]) -> Result<()> {
         self.membership.state().release(partitions);
-        // The last commit of what goes follows at once; this one is for what stays, and for who waits.
+        // The last commit of the released partitions follows at once. This one is for the others, and for the
+        // caller that waits.
         self.committed().await
     }
 
@@ -142,7 +144,7 @@ impl Consumer for KafkaConsumer {
         self.membership.gone().await;
         let state = self.membership.state();
         if state.committed < settled {
-            let text = "the last settlements could not be committed; their messages come again";
+            let text = "the last settlements could not be committed; their messages will be delivered again";
             return Err(Error::new(partitura_broker::ErrorKind::Disconnected, "close", text));
         }
         Ok(())

@@ -4,29 +4,29 @@ use std::ops::Range;
 use crate::birth::Birth;
 use crate::position::Position;
 
-/// One partition of one topic in the hands of a consumer: what was delivered and settled of it.
+/// The delivered and settled messages of one topic in one owned partition.
 ///
-/// It keeps the offsets that are unsettled, and nothing of those that are settled: whatever lies between two of the former
-/// is. So its size is that of what the consumer holds, however much is settled behind one slow message.
+/// It keeps only unsettled offsets: all others between them are settled. So its size is that of the messages that
+/// the consumer holds, even if many messages behind a slow one are settled.
 #[derive(Debug)]
 pub(super) struct Progress {
-    /// Of the topic.
+    /// The birth of the topic.
     birth: Birth,
-    /// Where this owner began.
+    /// The offset where this owner began.
     start: i64,
-    /// What was settled above that by earlier owners, ascending.
+    /// The ranges above it that earlier owners settled, ascending.
     settled: VecDeque<Range<i64>>,
-    /// What lies below may have been delivered by an earlier owner.
+    /// The offset below which an earlier owner may have delivered the messages.
     replayed: i64,
-    /// The offset behind the last that was delivered, by anybody.
+    /// The offset behind the last message that any owner delivered.
     high: i64,
-    /// The offset behind the last that was taken up.
+    /// The offset behind the last message that was read.
     next: i64,
-    /// What was delivered and is not settled, ascending.
+    /// The offsets that were delivered and are not settled, ascending.
     unsettled: BTreeSet<i64>,
-    /// Whether the topic gave again what lies before what was taken up.
+    /// Whether the topic returned offsets that had been read before.
     rewound: bool,
-    /// Whether something is to be committed.
+    /// Whether there is a change to commit.
     pub(super) dirty: bool,
 }
 
@@ -40,7 +40,8 @@ pub(super) struct PartitionPosition {
 }
 
 impl Progress {
-    /// Begins where `position` ends. `end` is the log's end now, of which an owner that crashed may have delivered all.
+    /// Begins at `position`. `end` is the end of the log at this time: an owner that crashed may have delivered all
+    /// messages up to there.
     pub(super) fn new(position: Position, end: i64) -> Self {
         let replayed = if position.open { end.max(position.high) } else { position.high };
         Self {
@@ -64,16 +65,16 @@ impl Progress {
         self.birth
     }
 
-    /// Whether its offsets are of another topic, which had this one's name and was deleted.
+    /// Whether the topic is another one than the one that had this name before.
     pub(super) fn is_rewound(&self) -> bool {
         self.rewound
     }
 
-    /// Whether the message at this offset is to be delivered: not if it was taken up before, nor if an earlier owner settled
-    /// it.
+    /// Whether the message at this offset is to be delivered. It is not if it was read before, or if an earlier
+    /// owner settled it.
     pub(super) fn wants(&mut self, offset: i64) -> bool {
         if offset < self.next {
-            // A log is read forwards. So it is another, whose end lay before the offset that was asked for.
+            // A log is read forwards. So this is another log, which ended before the requested offset.
             self.rewound = true;
             return false;
         }
@@ -88,7 +89,7 @@ impl Progress {
         false
     }
 
-    /// The message at this offset, which is wanted, is delivered. Gives back whether it may have been before.
+    /// Takes note of the delivery of this message. Returns whether it may have been delivered before.
     pub(super) fn deliver(&mut self, offset: i64) -> bool {
         self.next = offset + 1;
         self.high = self.high.max(self.next);
@@ -96,14 +97,14 @@ impl Progress {
         offset < self.replayed
     }
 
-    /// `false` where it was settled before.
+    /// Returns `false` if it was settled before.
     pub(super) fn settle(&mut self, offset: i64) -> bool {
         let settled = self.unsettled.remove(&offset);
         self.dirty |= settled;
         settled
     }
 
-    /// What to commit. `open`: more may be delivered before the next commit.
+    /// The position to commit. `open`: more messages may be delivered before the next commit.
     pub(super) fn position(&self, open: bool) -> Position {
         let offset = self.unsettled.first().copied().unwrap_or(self.next);
         let (mut settled, mut at): (Vec<Range<i64>>, i64) = (Vec::new(), offset);
@@ -113,7 +114,7 @@ impl Progress {
             }
             at = unsettled + 1;
         }
-        // What earlier owners settled beyond what was taken up so far.
+        // Ranges that earlier owners settled beyond the read messages.
         for range in &self.settled {
             let (start, end) = (range.start.max(self.next), range.end);
             match settled.last_mut() {
@@ -125,9 +126,9 @@ impl Progress {
         Position { birth: self.birth, offset, high: self.high.max(self.replayed), open, settled }
     }
 
-    /// Whether the next commit is so full that nothing more should be delivered before something is settled.
+    /// Whether the next commit is so long that no more messages should be delivered before one is settled.
     pub(super) fn is_crowded(&self) -> bool {
-        // Each hole costs two runs: few holes always fit.
+        // Each unsettled offset costs two runs: a few always fit.
         self.unsettled.len() > 400 && self.position(true).is_crowded()
     }
 }
@@ -137,7 +138,8 @@ impl Progress {
 mod tests {
     use super::*;
 
-    /// Takes up what lies at these offsets: which were delivered, and whether that may have happened before.
+    /// Reads the messages at these offsets. Returns the delivered ones, and whether each may have been delivered
+    /// before.
     fn deliver(progress: &mut Progress, offsets: Range<i64>) -> Vec<(i64, bool)> {
         let mut all = Vec::new();
         for offset in offsets {
@@ -154,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_successor_gets_what_was_not_settled_and_nothing_else() {
+    fn a_successor_gets_the_unsettled_messages_and_no_others() {
         let mut first = Progress::new(fresh(10), 20);
         let held = deliver(&mut first, 10..20);
         assert!(held.iter().all(|(_, again)| !again), "a first delivery");
@@ -169,7 +171,7 @@ mod tests {
         let got = deliver(&mut second, 12..23);
         let again: Vec<i64> = got.iter().filter(|(_, again)| *again).map(|(offset, _)| *offset).collect();
         assert_eq!(again, [12, 13, 15, 17, 18, 19]);
-        assert_eq!(got.len(), again.len() + 3, "what came after it comes for the first time");
+        assert_eq!(got.len(), again.len() + 3, "later messages are delivered for the first time");
         for (offset, _) in &got {
             second.settle(*offset);
         }
@@ -177,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_earlier_owner_settled_is_not_forgotten_before_it_is_reached() {
+    fn messages_that_an_earlier_owner_settled_are_remembered_until_they_are_reached() {
         let before = Position { high: 9, open: true, settled: vec![5..7, 8..9], ..fresh(3) };
         let mut progress = Progress::new(before.clone(), 6);
         assert_eq!(progress.position(true).settled, before.settled);
@@ -189,14 +191,14 @@ mod tests {
     }
 
     #[test]
-    fn after_a_crash_everything_that_was_there_may_have_been_delivered() {
+    fn after_a_crash_all_existing_messages_may_have_been_delivered() {
         let mut progress = Progress::new(Position { open: true, ..fresh(0) }, 2);
         let again: Vec<bool> = deliver(&mut progress, 0..3).into_iter().map(|(_, again)| again).collect();
         assert_eq!(again, [true, true, false]);
     }
 
     #[test]
-    fn what_was_taken_up_is_not_taken_up_again_and_shows_that_the_log_is_another() {
+    fn a_message_that_was_read_is_not_read_again_and_shows_that_the_log_is_another() {
         let mut progress = Progress::new(Position { settled: vec![1..2], ..fresh(0) }, 3);
         assert_eq!(deliver(&mut progress, 0..3).len(), 2);
         assert!(!progress.is_rewound());
@@ -205,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_settled_behind_one_that_is_not_takes_no_room() {
+    fn settled_messages_behind_an_unsettled_one_take_no_room() {
         const MANY: i64 = 1_000_000;
         let mut progress = Progress::new(fresh(0), MANY);
         for offset in 0..MANY {

@@ -11,21 +11,21 @@ use tokio::sync::Notify;
 use crate::callbacks::Callbacks;
 use crate::wire::{self, Stored};
 
-/// What librdkafka fetches of one partition of one topic, in a queue of its own.
+/// The messages that librdkafka has fetched of one partition of one topic, in a queue of its own.
 ///
-/// It is the only place where messages wait: they are read when somebody wants them, and a queue that is full holds up the
-/// fetching of its partition, of no other, and nothing of what the group has to say.
+/// Messages wait in no other place. They are read when the consumer asks for them. A full queue holds up the
+/// fetching of its own partition, but not of others, and no request of the group.
 pub(super) struct Source {
     queue: PartitionQueue<Callbacks>,
-    /// Whether there may be something in it.
+    /// Whether the queue may have a message.
     filled: Arc<AtomicBool>,
-    /// Read, and still to be given out.
+    /// The message that was read and is not delivered yet.
     next: Option<Stored>,
 }
 
 impl Source {
-    /// To be called before the partition is assigned: then nothing of it gets into the consumer's common queue. There may be
-    /// one source of a partition at a time. `None` where librdkafka does not take the name.
+    /// Must be called before the partition is assigned. Then none of its messages gets into the common queue of the
+    /// consumer. There may be one source of a partition at a time. `None` if librdkafka does not accept the name.
     pub(super) fn split(
         consumer: &Arc<BaseConsumer<Callbacks>>,
         topic: &TopicName,
@@ -42,10 +42,10 @@ impl Source {
         Some(Self { queue, filled, next: None })
     }
 
-    /// The next message, with its offset, where there is one. It stays until it is [taken](Self::take).
+    /// The next message, if there is one. It stays until it is [taken](Self::take).
     pub(super) fn peek(&mut self, topic: &TopicName) -> Option<KafkaResult<&Stored>> {
         if self.next.is_none() {
-            // Before reading: what arrives behind it raises it again.
+            // Cleared before reading, so that a message that arrives later sets it again.
             if !self.filled.swap(false, Ordering::AcqRel) {
                 return None;
             }
@@ -56,7 +56,7 @@ impl Source {
                     return Some(Err(error));
                 }
             }
-            // There may be more.
+            // The queue may have another message.
             self.filled.store(true, Ordering::Release);
         }
         self.next.as_ref().map(Ok)

@@ -10,10 +10,11 @@ use super::source::Source;
 use crate::birth::Birth;
 use crate::wire::Stored;
 
-/// The most messages of one event.
+/// The largest number of messages in one event.
 const BATCH: usize = 250;
 
-/// What a consumer owns and holds. The polling thread says what is owned, the task that calls `next` takes messages from it.
+/// The partitions that a consumer owns, and the messages that it holds. The polling thread changes the ownership.
+/// The task that calls `next` takes messages.
 #[derive(Debug)]
 pub(super) struct State {
     topics: Vec<Topic>,
@@ -21,23 +22,23 @@ pub(super) struct State {
     epochs: HashMap<u32, u32>,
     slab: TokenSlab<Held>,
     notices: VecDeque<Event>,
-    /// Which partition comes first next time.
+    /// The partition that comes first in the next event.
     turn: u32,
     credit: Credit,
-    /// What went wrong with reading, for the polling thread.
-    troubles: Vec<KafkaError>,
-    /// Settlements so far, and how many of them the brokers have.
+    /// Failures of reading, for the polling thread.
+    failures: Vec<KafkaError>,
+    /// The number of settlements so far, and the number of those that the brokers have.
     pub(super) settled: u64,
     pub(super) committed: u64,
     pub(super) joined: bool,
     pub(super) end: Option<Error>,
 }
 
-/// One of the consumer's topics, and what is out of it.
+/// A topic of the consumer, and the amount of its unsettled messages.
 #[derive(Debug)]
 struct Topic {
     name: TopicName,
-    out: Amount,
+    unsettled: Amount,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -65,25 +66,25 @@ struct Owned {
     shares: Vec<Share>,
 }
 
-/// One of the topics in an owned partition.
+/// A topic in an owned partition.
 #[derive(Debug)]
 struct Share {
     progress: Progress,
     source: Source,
 }
 
-/// How far the ownership of a partition has come.
+/// The phases of the ownership of a partition, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Phase {
     /// The brokers do not know yet that an owner is at work.
     Opening,
-    /// They do, and the consumer has not been told.
+    /// The brokers know, and the consumer has not been told.
     Untold,
-    /// It is the consumer's.
+    /// The consumer owns it.
     Owned,
     /// The consumer was asked to give it back.
     Revoking,
-    /// It did, or may do nothing more with it.
+    /// The consumer has given it back, or may do nothing more with it.
     Released,
 }
 
@@ -95,21 +96,21 @@ struct Held {
 }
 
 impl State {
-    /// The names of its topics, in order.
+    /// The names of the topics, in order.
     pub(super) fn names(&self) -> impl Iterator<Item = &TopicName> {
         self.topics.iter().map(|topic| &topic.name)
     }
 
     pub(super) fn new(consumer: u32, topics: Vec<TopicName>, credit: Credit) -> Self {
         Self {
-            topics: topics.into_iter().map(|name| Topic { name, out: Amount::default() }).collect(),
+            topics: topics.into_iter().map(|name| Topic { name, unsettled: Amount::default() }).collect(),
             partitions: BTreeMap::new(),
             epochs: HashMap::new(),
             slab: TokenSlab::new(consumer),
             notices: VecDeque::new(),
             turn: 0,
             credit,
-            troubles: Vec::new(),
+            failures: Vec::new(),
             settled: 0,
             committed: 0,
             joined: false,
@@ -117,16 +118,16 @@ impl State {
         }
     }
 
-    // What the polling thread does.
+    // For the polling thread.
 
-    /// Takes over a partition; nothing of it is given out before it is [opened](Self::opened).
+    /// Takes over a partition. None of its messages is delivered before it is [opened](Self::opened).
     pub(super) fn take_over(&mut self, partition: u32, shares: Vec<(Progress, Source)>) {
         let epoch = *self.epochs.entry(partition).and_modify(|epoch| *epoch += 1).or_insert(1);
         let shares = shares.into_iter().map(|(progress, source)| Share { progress, source }).collect();
         self.partitions.insert(partition, Owned { epoch, phase: Phase::Opening, shares });
     }
 
-    /// The brokers know that an owner is at work in all partitions for which this was committed.
+    /// Takes note that the brokers know of an owner at work in these partitions.
     pub(super) fn opened(&mut self, partitions: &[u32]) {
         let mut assigned = Vec::new();
         for partition in partitions {
@@ -144,18 +145,18 @@ impl State {
         self.partitions.values().any(|owned| owned.phase == Phase::Opening)
     }
 
-    /// What went wrong with reading since it was last asked for.
-    pub(super) fn troubles(&mut self) -> Vec<KafkaError> {
-        std::mem::take(&mut self.troubles)
+    /// The failures of reading since the last call.
+    pub(super) fn failures(&mut self) -> Vec<KafkaError> {
+        std::mem::take(&mut self.failures)
     }
 
-    /// Begins to give partitions back. The consumer is asked for those that it was told of.
+    /// Begins to give partitions back. The consumer is asked for those of which it knows.
     pub(super) fn revoke(&mut self, partitions: &[u32], within: Duration) {
         self.withdraw(partitions);
         let mut asked = Vec::new();
         for partition in partitions {
             if let Some(owned) = self.partitions.get_mut(partition) {
-                // Of what it was not told, the consumer has nothing to give back.
+                // The consumer cannot give back a partition of which it was not told.
                 let told = owned.phase == Phase::Owned;
                 owned.phase = if told { Phase::Revoking } else { Phase::Released };
                 asked.extend(told.then_some(Partition(*partition)));
@@ -183,7 +184,7 @@ impl State {
         }
     }
 
-    /// Forgets partitions that somebody else may own from now on.
+    /// Forgets partitions that another member may own from now on.
     pub(super) fn forget(&mut self, partitions: &[u32]) {
         for partition in partitions {
             self.partitions.remove(partition);
@@ -195,8 +196,8 @@ impl State {
         self.partitions.keys().copied().collect()
     }
 
-    /// Which of the owned partitions hold offsets of a topic that there is no more; `births` are those of the topics that
-    /// there are. Of those whose offsets went back, nothing else may tell: they come with `true`.
+    /// The owned partitions with offsets of a topic that no longer exists, by the births of the topics that exist.
+    /// `true` marks the topics whose offsets went back, which no birth may show.
     pub(super) fn outdated(&self, births: &[Birth]) -> BTreeMap<u32, Vec<bool>> {
         let mut outdated = BTreeMap::new();
         for (partition, owned) in &self.partitions {
@@ -214,12 +215,12 @@ impl State {
         partitions.iter().any(|p| self.partitions.get(p).is_some_and(|owned| owned.phase == Phase::Revoking))
     }
 
-    /// What has changed since it was last asked for, to be committed.
+    /// The positions that have changed since the last call, to be committed.
     pub(super) fn changes(&mut self) -> Vec<PartitionPosition> {
         self.collect(|progress| std::mem::take(&mut progress.dirty), None)
     }
 
-    /// The last word on these partitions.
+    /// The last positions of these partitions.
     pub(super) fn closing(&mut self, partitions: &[u32]) -> Vec<PartitionPosition> {
         self.collect(|_| true, Some(partitions))
     }
@@ -244,7 +245,7 @@ impl State {
         changes
     }
 
-    /// A commit failed: its content is to be committed again.
+    /// Takes note that a commit failed: its positions are to be committed again.
     pub(super) fn undo(&mut self, positions: &[PartitionPosition]) {
         for PartitionPosition { topic, partition, .. } in positions {
             if let Some(progress) = self.progress(*partition, *topic) {
@@ -253,7 +254,7 @@ impl State {
         }
     }
 
-    /// Withdraws what the consumer was not told yet.
+    /// Withdraws assignments of which the consumer was not told yet.
     fn withdraw(&mut self, partitions: &[u32]) {
         for notice in &mut self.notices {
             if let Event::Assigned(assigned) = notice {
@@ -270,11 +271,11 @@ impl State {
     /// Makes the tokens of these partitions stale.
     fn void(&mut self, partitions: &[u32]) {
         for held in self.slab.take_unless(|partition, _| !partitions.contains(&partition.0)) {
-            self.topics[held.topic].out.take(1, held.size);
+            self.topics[held.topic].unsettled.take(1, held.size);
         }
     }
 
-    // What the consumer does.
+    // For the consumer.
 
     /// The next event, if there is one.
     pub(super) fn next(&mut self) -> Option<Event> {
@@ -303,7 +304,7 @@ impl State {
     }
 
     fn deliver(&mut self, partition: u32, deliveries: &mut Vec<Delivery>) {
-        let Self { partitions, topics, slab, credit, troubles, .. } = self;
+        let Self { partitions, topics, slab, credit, failures, .. } = self;
         let Some(owned) = partitions.get_mut(&partition).filter(|owned| owned.phase == Phase::Owned) else { return };
         for (at, (Share { progress, source }, topic)) in owned.shares.iter_mut().zip(topics).enumerate() {
             if progress.is_crowded() {
@@ -313,7 +314,7 @@ impl State {
                 let (offset, size) = match source.peek(&topic.name) {
                     Some(Ok(stored)) => (stored.offset, stored.message.size()),
                     Some(Err(error)) => {
-                        troubles.push(error);
+                        failures.push(error);
                         continue;
                     }
                     None => break,
@@ -322,20 +323,21 @@ impl State {
                     source.take();
                     continue;
                 }
-                let fits = topic.out.messages < credit.messages.get() && topic.out.bytes + size <= credit.bytes.get();
-                if topic.out.messages > 0 && !fits {
+                let fits = topic.unsettled.messages < credit.messages.get()
+                    && topic.unsettled.bytes + size <= credit.bytes.get();
+                if topic.unsettled.messages > 0 && !fits {
                     break;
                 }
                 let Some(Stored { message, .. }) = source.take() else { break };
                 let redelivered = progress.deliver(offset);
-                topic.out.add(1, size);
+                topic.unsettled.add(1, size);
                 let token = slab.insert(Partition(partition), owned.epoch, Held { topic: at, offset, size });
                 deliveries.push(Delivery { message, partition: Partition(partition), redelivered, token });
             }
         }
     }
 
-    /// Settles; gives back how many of the tokens were stale.
+    /// Settles messages. Returns the number of stale tokens.
     pub(super) fn settle(&mut self, tokens: &[AckToken]) -> u64 {
         let mut stale = 0;
         for token in tokens {
@@ -343,7 +345,7 @@ impl State {
                 stale += 1;
                 continue;
             };
-            self.topics[held.topic].out.take(1, held.size);
+            self.topics[held.topic].unsettled.take(1, held.size);
             let progress = self.progress(token.partition.0, held.topic);
             if progress.is_some_and(|progress| progress.settle(held.offset)) {
                 self.settled += 1;
@@ -352,7 +354,7 @@ impl State {
         stale
     }
 
-    /// Gives back partitions that are being revoked.
+    /// Gives partitions back that are being revoked.
     pub(super) fn release(&mut self, partitions: &[Partition]) {
         let mut released = Vec::new();
         for Partition(partition) in partitions {

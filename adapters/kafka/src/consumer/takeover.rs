@@ -1,4 +1,4 @@
-//! Taking over what the group gives.
+//! Takes over the partitions that the group assigns.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
@@ -22,18 +22,18 @@ use crate::names;
 use crate::position::Position;
 use crate::watch::Watched;
 
-/// How long a request may take that the thread waits for.
+/// The longest time that a request may take for which the thread waits.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long after a failure it is tried again.
+/// The pause after a failure.
 const BACKOFF: Backoff = Backoff { first: Duration::from_millis(50), longest: Duration::from_secs(5) };
-/// How often it is looked whether a topic has been given the partitions that it lacks.
+/// The interval at which the numbers of partitions of incomplete topics are compared.
 const INCOMPLETE: Duration = Duration::from_secs(5);
 
-/// The topics of a subscription, and what there is of them.
+/// The topics of a subscription, and their births.
 pub(super) struct SubscribedTopics {
     core: Weak<Core>,
     runtime: Handle,
-    /// In order of name. The group is balanced over the first one's partitions; the others follow.
+    /// The names in order. The group is balanced over the partitions of the first topic; the others follow.
     pub(super) names: Vec<TopicName>,
     watched: Vec<Arc<Watched>>,
 }
@@ -45,19 +45,19 @@ impl SubscribedTopics {
         Self { core: Arc::downgrade(core), runtime: Handle::current(), names, watched }
     }
 
-    /// Which topics there are by these names, as far as is known.
+    /// The births of the topics, as far as they are known.
     pub(super) fn births(&self) -> Vec<Birth> {
         self.watched.iter().map(|watched| watched.birth()).collect()
     }
 
-    /// Looks which there are. Blocks.
-    fn look(&self) {
+    /// Looks the births up now. Blocks.
+    fn look_up(&self) {
         if let Some(core) = self.core.upgrade() {
             self.runtime.block_on(core.topics.look_at_all(&self.watched));
         }
     }
 
-    /// Has it looked soon: offsets went back.
+    /// Has the births looked up soon, because offsets went back.
     pub(super) fn suspect(&self) {
         if let Some(core) = self.core.upgrade() {
             core.topics.hurry();
@@ -76,22 +76,22 @@ impl SubscribedTopics {
     }
 }
 
-/// What the group gave, and what is not taken over yet.
+/// The partitions that the group has assigned and that are not taken over yet.
 #[derive(Debug)]
 pub(super) struct PendingPartitions {
     partitions: BTreeSet<u32>,
-    /// Places that mean nothing, although they do not say that they are of another topic: partition and topic.
+    /// Committed places that are void although their birth does not say so: partition and topic.
     void: BTreeSet<(u32, usize)>,
     next: Instant,
     failures: u32,
-    /// What was said last of those that cannot be owned.
-    said: Option<String>,
+    /// The last error about partitions that cannot be owned.
+    reported: Option<String>,
 }
 
 impl PendingPartitions {
     pub(super) fn new() -> Self {
-        let (partitions, void, said) = (BTreeSet::new(), BTreeSet::new(), None);
-        Self { partitions, void, next: Instant::now(), failures: 0, said }
+        let (partitions, void, reported) = (BTreeSet::new(), BTreeSet::new(), None);
+        Self { partitions, void, next: Instant::now(), failures: 0, reported }
     }
 
     pub(super) fn add(&mut self, partitions: impl IntoIterator<Item = u32>) {
@@ -99,12 +99,12 @@ impl PendingPartitions {
         self.next = Instant::now();
     }
 
-    /// The place of a topic in a partition is not to be gone by.
+    /// Ignores the committed place of a topic in a partition.
     pub(super) fn distrust(&mut self, partition: u32, topic: usize) {
         self.void.insert((partition, topic));
     }
 
-    /// Somebody else takes these.
+    /// Removes partitions that another member takes.
     pub(super) fn forget(&mut self, partitions: &[u32]) {
         for partition in partitions {
             self.partitions.remove(partition);
@@ -115,8 +115,9 @@ impl PendingPartitions {
         !self.partitions.is_empty() && Instant::now() >= self.next
     }
 
-    /// Takes over what can be owned. `answer`: the group waits to hear that what it gave is assigned, and hears nothing else
-    /// meanwhile. So it is told in any case; what could not be taken over is tried again.
+    /// Takes over the partitions that can be owned. With `answer` the group waits until its partitions are
+    /// assigned, and gets no other message to this consumer meanwhile. So it gets an answer in any case. Partitions
+    /// that could not be taken over are tried again.
     pub(super) fn take_over(
         &mut self,
         consumer: &Arc<BaseConsumer<Callbacks>>,
@@ -138,7 +139,7 @@ impl PendingPartitions {
                 let partitions: Vec<u32> = self.partitions.iter().copied().collect();
                 membership.state().forget(&partitions);
                 if answer && let Err(error) = consumer.incremental_assign(&TopicPartitionList::new()) {
-                    tracing::warn!(target: TARGET, %error, "answering the group");
+                    tracing::warn!(target: TARGET, %error, "answering the group without partitions");
                 }
             }
         }
@@ -151,11 +152,11 @@ impl PendingPartitions {
         membership: &Membership,
     ) -> KafkaResult<()> {
         let complete = self.complete(consumer, topics)?;
-        // After a first try that failed.
+        // They may be left from an attempt that failed.
         membership.state().forget(&complete);
         let mut start = TopicPartitionList::new();
         if !complete.is_empty() {
-            topics.look();
+            topics.look_up();
             let births = topics.births();
             let committed = consumer.committed_offsets(topics.list(complete.iter().copied()), REQUEST_TIMEOUT)?;
             let mut ends = topics.list(complete.iter().copied());
@@ -186,7 +187,7 @@ impl PendingPartitions {
         Ok(())
     }
 
-    /// Those that each of the topics has. Of the others it says what to do.
+    /// The partitions that all topics have. Logs what to do about the others.
     fn complete(&mut self, consumer: &BaseConsumer<Callbacks>, topics: &SubscribedTopics) -> KafkaResult<Vec<u32>> {
         if topics.names.len() == 1 || self.partitions.is_empty() {
             return Ok(self.partitions.iter().copied().collect());
@@ -201,16 +202,16 @@ impl PendingPartitions {
             }
             counts.push((topic, u32::try_from(found.partitions().len()).unwrap_or(u32::MAX)));
         }
-        self.say(&counts);
+        self.report_missing(&counts);
         let least = counts.iter().map(|(_, count)| *count).min().unwrap_or_default();
         Ok(self.partitions.iter().copied().filter(|partition| *partition < least).collect())
     }
 
-    /// Says, once for each state of affairs, which partitions nobody can own.
-    fn say(&mut self, counts: &[(&TopicName, u32)]) {
+    /// Logs, once for each set of numbers, which partitions cannot be owned.
+    fn report_missing(&mut self, counts: &[(&TopicName, u32)]) {
         let most = counts.iter().map(|(_, count)| *count).max().unwrap_or_default();
         let lacking: Vec<_> = counts.iter().filter(|(_, count)| *count < most).collect();
-        let Some((first, least)) = lacking.iter().min_by_key(|(_, count)| *count) else { return self.said = None };
+        let Some((first, least)) = lacking.iter().min_by_key(|(_, count)| *count) else { return self.reported = None };
         let each: Vec<String> = lacking.iter().map(|(topic, count)| format!("{topic} has {count}")).collect();
         let text = format!(
             "partitions {least} to {} cannot be owned: of topics that belong together one has {most}, but {}; give each of \
@@ -218,15 +219,15 @@ impl PendingPartitions {
             most - 1,
             each.join(", ")
         );
-        if self.said.as_ref() != Some(&text) {
+        if self.reported.as_ref() != Some(&text) {
             let error = Error::new(ErrorKind::Incompatible, "consume", text.clone()).of(first);
-            tracing::error!(target: TARGET, %error, "the other partitions are owned");
-            self.said = Some(text);
+            tracing::error!(target: TARGET, %error, "taking over the other partitions");
+            self.reported = Some(text);
         }
     }
 }
 
-/// Where a partition is to be taken up.
+/// The place where a partition is taken up.
 fn read_place(
     committed: &TopicPartitionList,
     ends: &TopicPartitionList,
@@ -243,10 +244,10 @@ fn read_place(
     let Offset::Offset(end) = end.offset() else { return Err(missing()) };
     let position = match place.offset() {
         Offset::Offset(offset) if offset <= end && !distrusted => Some(Position::decode(offset, place.metadata())),
-        // It has no place, or one beyond the end.
+        // There is no place, or it is beyond the end.
         _ => None,
     };
-    // Where somebody made the topic anew, everything is promised that is there.
+    // Of a topic that was created again, all existing messages are promised.
     let position = position.filter(|position| !position.birth.differs(birth));
     let position = position.unwrap_or_else(|| Position::unknown(birth, 0));
     Ok(Progress::new(Position { birth, ..position }, end))

@@ -19,20 +19,20 @@ use crate::callbacks::{Callbacks, Change, only_assigned};
 use crate::core::SYSTEM;
 use crate::error;
 
-/// The longest wait for an event, and where nothing was settled for a second. Rebalances wake the thread at once; flushing
-/// and releasing wait for it.
+/// The longest wait for an event, and the same after a second without a settlement. Rebalances wake the thread at
+/// once; flushing and releasing wait for it.
 const TICK: Duration = Duration::from_millis(10);
 const TICK_AT_REST: Duration = Duration::from_millis(50);
 const AT_REST: Duration = Duration::from_secs(1);
-/// How often settlements are committed, and how often it is looked whether they are of topics that there still are.
+/// The interval of commits, and of comparing births of topics.
 const COMMIT_EVERY: Duration = Duration::from_millis(150);
-/// The pause before a commit that failed is tried again.
-const AGAIN: Backoff = Backoff { first: Duration::from_millis(50), longest: Duration::from_secs(2) };
-/// How long the last commit of partitions that go may take.
+/// The pause before a failed commit is tried again.
+const COMMIT_BACKOFF: Backoff = Backoff { first: Duration::from_millis(50), longest: Duration::from_secs(2) };
+/// The longest time that the last commit of a partition may take.
 const LAST_COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Drives one librdkafka consumer, on a thread of its own: hears the group and commits. Messages do not come by here; each
-/// partition has its [source](super::source::Source).
+/// Drives one librdkafka consumer on a thread of its own: answers the group and commits. Messages take another way:
+/// each partition has its [source](super::source::Source).
 pub(super) struct Worker {
     consumer: Arc<BaseConsumer<Callbacks>>,
     committer: Committer,
@@ -43,10 +43,10 @@ pub(super) struct Worker {
     pending: PendingPartitions,
     revoking: Option<Revocation>,
     commit_next: Instant,
-    /// When something was committed last.
+    /// The time of the last commit.
     committed: Instant,
     renew_next: Instant,
-    /// How many commits failed, and how many of them since the last that did not.
+    /// The number of failed commits, and of those since the last successful one.
     failures: u64,
     failures_in_a_row: u32,
 }
@@ -55,9 +55,9 @@ pub(super) struct Worker {
 struct Revocation {
     partitions: Vec<u32>,
     deadline: Instant,
-    /// Until when the last commit is tried, once nobody works on them any more.
+    /// The time until which the last commit is tried, once the consumer has given the partitions back.
     closing: Option<Instant>,
-    /// They are taken over again: the group does not want them.
+    /// Whether this consumer takes them over again, because the group did not ask for them.
     again: bool,
 }
 
@@ -94,7 +94,7 @@ impl Worker {
             self.end(error::error("subscribe", source));
         }
         while !self.membership.stop.load(Ordering::Relaxed) {
-            self.listen();
+            self.poll();
             self.take_up_changes();
             self.revoke();
             self.commit();
@@ -105,8 +105,8 @@ impl Worker {
         self.leave();
     }
 
-    /// Hears what the group says, which comes as a callback, and what goes wrong.
-    fn listen(&self) {
+    /// Polls: requests of the group come as callbacks, failures as results.
+    fn poll(&self) {
         let at_rest = self.revoking.is_none() && self.committed.elapsed() > AT_REST;
         let wait = match self.committer.is_busy() {
             true => TICK / 10,
@@ -115,7 +115,7 @@ impl Worker {
         };
         match self.consumer.poll(wait) {
             Some(Ok(record)) => {
-                // To skip it would be to lose it.
+                // Skipping the message would lose it.
                 let place = format!("{}/{}/{}", record.topic(), record.partition(), record.offset());
                 let text = format!("the message {place} did not come by its partition's queue");
                 self.end(Error::new(ErrorKind::Disconnected, "consume", text));
@@ -123,11 +123,11 @@ impl Worker {
             Some(Err(error)) => self.failed(error),
             None => {}
         }
-        let troubles = self.membership.state().troubles();
-        troubles.into_iter().for_each(|error| self.failed(error));
+        let failures = self.membership.state().failures();
+        failures.into_iter().for_each(|error| self.failed(error));
     }
 
-    /// librdkafka goes on by itself after most failures.
+    /// Logs a failure. librdkafka recovers by itself from most of them; the others end the consumer.
     fn failed(&self, error: KafkaError) {
         let fatal = matches!(error, KafkaError::MessageConsumptionFatal(_));
         let kind = error.rdkafka_error_code().map_or(ErrorKind::Disconnected, error::kind);
@@ -139,7 +139,7 @@ impl Worker {
         }
     }
 
-    /// Takes everything from the consumer, and says why.
+    /// Takes all partitions from the consumer, which returns this error from now on.
     fn end(&self, error: Error) {
         let mut state = self.membership.state();
         let all = state.owned();
@@ -169,7 +169,7 @@ impl Worker {
 
     fn take_over(&mut self, answer: bool) {
         self.pending.take_over(&self.consumer, &self.topics, &self.membership, answer);
-        // So that the brokers learn at once that an owner is at work.
+        // The next commit tells the brokers at once that an owner is at work.
         self.commit_next = Instant::now();
     }
 
@@ -181,7 +181,7 @@ impl Worker {
         self.revoking = Some(Revocation { partitions, deadline, closing: None, again });
     }
 
-    /// Gives back the partitions of a topic that was made anew, to begin with them again.
+    /// Gives back the partitions of a topic that was created again, and takes them over again.
     fn renew(&mut self) {
         if self.revoking.is_some() || Instant::now() < self.renew_next {
             return;
@@ -190,7 +190,7 @@ impl Worker {
         let outdated = self.membership.state().outdated(&self.topics.births());
         for (partition, rewound) in &outdated {
             for (topic, _) in rewound.iter().enumerate().filter(|(_, rewound)| **rewound) {
-                tracing::warn!(target: TARGET, topic = %self.topics.names[topic], partition, "the offsets went back");
+                tracing::warn!(target: TARGET, topic = %self.topics.names[topic], partition, "taking the partition again, because its offsets went back");
                 self.pending.distrust(*partition, topic);
                 self.topics.suspect();
             }
@@ -210,7 +210,7 @@ impl Worker {
         self.unassign(partitions);
     }
 
-    /// Goes on with giving partitions back: waits for the consumer, then for the last commit.
+    /// Continues to give partitions back: waits for the consumer, then for the last commit.
     fn revoke(&mut self) {
         let Some(revocation) = &mut self.revoking else { return };
         if self.consumer.assignment_lost() {
@@ -248,13 +248,13 @@ impl Worker {
     fn unassign(&self, partitions: &[u32]) {
         let list = only_assigned(&self.consumer, &self.topics.list(partitions.iter().copied()));
         if let Err(error) = self.consumer.incremental_unassign(&list) {
-            tracing::warn!(target: TARGET, %error, "giving partitions up");
+            tracing::warn!(target: TARGET, %error, "unassigning partitions");
         }
     }
 
-    /// Hears what became of the last commit, and sends the next.
+    /// Takes note of the outcome of the last commit, and sends the next one.
     fn commit(&mut self) {
-        self.hear();
+        self.take_outcome();
         let hurry = self.membership.hurry.load(Ordering::Relaxed);
         let now = Instant::now();
         let closing = self.revoking.as_ref().is_some_and(|revocation| revocation.closing.is_some());
@@ -279,8 +279,8 @@ impl Worker {
         self.committer.send(&self.topics.names, Commit { settled, positions, last });
     }
 
-    /// Hears what became of the commit, if it has come to an end.
-    fn hear(&mut self) {
+    /// Takes note of the outcome of the commit, once there is one.
+    fn take_outcome(&mut self) {
         let Some(Outcome { commit, result }) = self.committer.outcome() else { return };
         let mut state = self.membership.state();
         match result {
@@ -301,16 +301,16 @@ impl Worker {
                 }
             }
             Err(error) => {
-                tracing::debug!(target: TARGET, %error, "a commit is tried again");
+                tracing::debug!(target: TARGET, %error, "retrying a commit");
                 state.undo(&commit.positions);
                 self.failures += 1;
                 self.failures_in_a_row += 1;
-                self.commit_next = Instant::now() + AGAIN.delay(self.failures_in_a_row, u64::MAX);
+                self.commit_next = Instant::now() + COMMIT_BACKOFF.delay(self.failures_in_a_row, u64::MAX);
             }
         }
     }
 
-    /// Commits what is settled, and leaves the group at once.
+    /// Commits all settlements, and leaves the group at once.
     fn leave(mut self) {
         let all = self.membership.state().owned();
         self.commit_all(&all);
@@ -329,20 +329,20 @@ impl Worker {
         self.membership.left.store(true, Ordering::Relaxed);
         let Self { consumer, committer, membership, .. } = self;
         committer.end();
-        // Leaves the group. Waits for librdkafka's threads.
+        // This leaves the group, and waits for the threads of librdkafka.
         drop(consumer);
         membership.gone.store(true, Ordering::Relaxed);
         membership.progress.send_replace(());
     }
 
-    /// Commits for the last time. The group is not answered before, so that nobody else begins meanwhile.
+    /// Commits for the last time. The group gets its answer later, so that no other member begins before.
     fn commit_all(&mut self, all: &[u32]) {
         let until = Instant::now() + LAST_COMMIT_TIMEOUT;
-        // The failures before the commit that says everything; none before it was sent.
+        // The number of failures when the last commit was sent; `None` before.
         let mut last = None;
         while Instant::now() < until && !all.is_empty() {
             if self.consumer.assignment_lost() {
-                // Then there is nothing to commit: it comes again, to others.
+                // Then no commit is possible: the messages are delivered again, to other members.
                 let mut state = self.membership.state();
                 state.forget(all);
                 state.committed = state.settled;
@@ -356,14 +356,14 @@ impl Worker {
                 let positions = self.membership.state().closing(all);
                 self.send(positions, false);
             }
-            // What still comes is not ours any more.
+            // Further results belong to other members.
             drop(self.consumer.poll(TICK / 10));
-            self.hear();
+            self.take_outcome();
         }
     }
 
-    /// Gives up the topics that the group does not know of. No list of librdkafka's may outlive this: the consumer could
-    /// not be dropped.
+    /// Unassigns the topics of which the group does not know. No list of librdkafka may outlive this call, since
+    /// the consumer could not be dropped.
     fn unassign_followers(&self) {
         let rest = self.consumer.assignment().unwrap_or_default();
         let mut followers = TopicPartitionList::new();
@@ -377,7 +377,7 @@ impl Worker {
         }
     }
 
-    /// The answer to an assignment that nobody wants any more.
+    /// Answers an assignment without taking its partitions.
     fn assign_nothing(&self) {
         if let Err(error) = self.consumer.incremental_assign(&TopicPartitionList::new()) {
             tracing::debug!(target: TARGET, %error, "leaving the group");

@@ -23,23 +23,23 @@ use crate::stop::Stop;
 use crate::watch::Watched;
 use crate::{error, names, wire};
 
-/// The longest wait between two looks at the clock. What arrives and what the group says end it.
+/// The longest wait between two looks at the clock. Records and requests of the group end it.
 const TICK: Duration = Duration::from_millis(200);
-/// The most records that are taken up between two looks at the clock.
+/// The largest number of records that are read between two looks at the clock.
 const BATCH: usize = 1_000;
-/// How often it is committed from where on something waits.
+/// The interval at which the lowest waiting offset is committed.
 const COMMIT_EVERY: Duration = Duration::from_secs(15);
-/// How long a request may take that the thread waits for.
+/// The longest time that a request may take for which the thread waits.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What became of a message on its way to its topic.
+/// The outcome of a message that was published to its topic.
 struct Fired {
     partition: u32,
     due: Due,
     result: Result<(), RDKafkaErrorCode>,
 }
 
-/// The timers of a topic, until something goes wrong with them.
+/// Forwards the delayed messages of a topic, until it fails.
 pub(super) struct Forwarding {
     core: Weak<Core>,
     consumer: BaseConsumer<Callbacks>,
@@ -59,7 +59,7 @@ impl Forwarding {
         let strong = core.upgrade().ok_or_else(|| error::closed("subscribe"))?;
         let mut config = strong.target().consumer_config(&format!("partitura-timers.{topic}"), Duration::ZERO);
         config.set("enable.partition.eof", "true");
-        // It answers at once where there is something. Hundreds of these wait in a process.
+        // Brokers answer at once if there are records. A process may have hundreds of such requests waiting.
         config.set("fetch.wait.max.ms", "500");
         let failed = |source| error::error("subscribe", source).of(topic);
         let consumer = BaseConsumer::from_config_and_context(&config, Callbacks::default()).map_err(failed)?;
@@ -83,7 +83,7 @@ impl Forwarding {
     /// Works until it is stopped.
     pub(super) fn run(mut self, stop: &Arc<Stop>) -> Result<()> {
         let done = self.work(stop);
-        // Or librdkafka would wait for an answer to what it asks back.
+        // Otherwise librdkafka would wait for an answer to its last request.
         self.consumer.context().close();
         done
     }
@@ -100,7 +100,7 @@ impl Forwarding {
             self.fire(&producer, now);
             self.commit();
             if self.birth.differs(self.watched.birth()) {
-                let text = "the topic of delayed messages was made anew and is read from its beginning";
+                let text = "the topic of delayed messages was created again and is read from its beginning";
                 return Err(partitura_broker::Error::new(ErrorKind::Disconnected, "consume", text).of(&self.timers));
             }
             self.birth = self.watched.birth();
@@ -108,7 +108,7 @@ impl Forwarding {
         Ok(())
     }
 
-    /// Reads until something may be due.
+    /// Reads until a message may be due.
     fn read(&mut self) -> Result<()> {
         let (now, clock) = (self.core.upgrade().map_or(0, |core| core.now().as_millis()), Instant::now());
         let next = self.partitions.values().filter_map(|waiting| waiting.next_due(clock)).min();
@@ -130,7 +130,7 @@ impl Forwarding {
                     if fatal || failure.kind() == ErrorKind::Unauthorized {
                         return Err(failure);
                     }
-                    tracing::debug!(target: TARGET, error = %failure, "reading timers");
+                    tracing::debug!(target: TARGET, error = %failure, "retrying to read delayed messages");
                 }
                 None => break,
             }
@@ -145,13 +145,13 @@ impl Forwarding {
                 Change::Assign(partitions) => self.assign(&partitions),
                 Change::Revoke { partitions, lost } => self.revoke(&partitions, lost),
             };
-            // The group waits for the answer: it gets it when this consumer leaves.
+            // The group waits for the answer. After a failure it gets it when this consumer leaves.
             done.map_err(|source| error::error("consume", source).of(&self.topic))?;
         }
         Ok(())
     }
 
-    /// Begins where the last owner said that something waits.
+    /// Begins at the lowest offset that the last owner committed as waiting.
     fn assign(&mut self, partitions: &[u32]) -> KafkaResult<()> {
         if self.core.strong_count() == 0 {
             return Ok(());
@@ -178,7 +178,7 @@ impl Forwarding {
         if !lost {
             let ack_floors = self.ack_floors(|partition| partitions.contains(&partition));
             if let Err(error) = self.consumer.commit(&ack_floors, CommitMode::Sync) {
-                tracing::debug!(target: TARGET, %error, topic = %self.topic, "the next owner of timers reads more");
+                tracing::debug!(target: TARGET, %error, topic = %self.topic, "committing the ack floors of delayed messages; the next owner reads more");
             }
         }
         partitions.iter().for_each(|partition| drop(self.partitions.remove(partition)));
@@ -193,11 +193,12 @@ impl Forwarding {
         list
     }
 
-    /// From where on something waits. Whatever waits now lies above; so a late commit of a former owner does no harm.
+    /// The lowest offsets that wait. All messages that wait now are at or above them, so the late commit of a
+    /// former owner does no harm.
     fn ack_floors(&self, wanted: impl Fn(u32) -> bool) -> TopicPartitionList {
         let mut list = TopicPartitionList::new();
         for (partition, waiting) in self.partitions.iter().filter(|(partition, _)| wanted(**partition)) {
-            // Until a tombstone may come no more, it may lie below.
+            // A partition that is not read to its end has no ack floor: a tombstone may come that moves it.
             if waiting.complete {
                 let position = Position::fresh(self.birth, waiting.ack_floor());
                 let mut place = list.add_partition(&self.timers, names::partition(*partition));
@@ -219,11 +220,11 @@ impl Forwarding {
         if ack_floors.count() > 0
             && let Err(error) = self.consumer.commit(&ack_floors, CommitMode::Async)
         {
-            tracing::debug!(target: TARGET, %error, "where timers begin is committed later");
+            tracing::debug!(target: TARGET, %error, "retrying later to commit the ack floors of delayed messages");
         }
     }
 
-    /// Has contents read again that are needed next, and takes up those that were read.
+    /// Starts to read contents again that are needed next, and takes those that were read.
     fn reload(&mut self, core: &Core, stop: &Arc<Stop>) -> Result<()> {
         while let Ok(Answer { partition, contents, gone, up_to }) = self.reloaded.1.try_recv() {
             let Some(waiting) = self.partitions.get_mut(&partition) else { continue };
@@ -251,7 +252,7 @@ impl Forwarding {
         Ok(())
     }
 
-    /// Publishes what is due, in order.
+    /// Publishes the messages that are due, in order.
     fn fire(&mut self, producer: &RecordProducer, now: u64) {
         for (partition, waiting) in &mut self.partitions {
             while let Some((due, message)) = waiting.due(now) {
@@ -263,14 +264,14 @@ impl Forwarding {
                     payload: Some(&message.payload),
                     headers: wire::headers(message),
                 };
-                // Nobody listens any more when the timers have ended: then it is published again elsewhere.
+                // If the forwarder has ended, no one receives this, and the next owner publishes the message again.
                 let confirm = move |result| drop(done.send(Fired { partition, due, result }));
                 match producer.send(record, Box::new(confirm)) {
                     Ok(()) => waiting.fire(due),
-                    // There is room again in a moment.
+                    // The queue will have room again in a moment.
                     Err(refused) if refused.code == RDKafkaErrorCode::QueueFull => break,
                     Err(refused) => {
-                        say(&self.topic, partition, refused.code, waiting.stop(Instant::now()));
+                        log_refusal(&self.topic, partition, refused.code, waiting.stop(Instant::now()));
                         break;
                     }
                 }
@@ -278,32 +279,32 @@ impl Forwarding {
         }
     }
 
-    /// Writes tombstones for what has arrived.
+    /// Writes tombstones for the published messages.
     fn finish(&mut self, producer: &RecordProducer, now: u64) {
         while let Ok(Fired { partition, due, result }) = self.fired.1.try_recv() {
             let Some(waiting) = self.partitions.get_mut(&partition) else { continue };
             if let Err(code) = result {
                 let wait = if concerns_one(code) { Some(waiting.set_aside(due, now)) } else { waiting.block(due) };
-                say(&self.topic, partition, code, wait);
+                log_refusal(&self.topic, partition, code, wait);
                 continue;
             }
             let Some(message) = waiting.fired(due) else { continue };
             let (key, headers) = (wire::delayed_key(&message), wire::done(&message, due.offset));
             let record = Record { topic: &self.timers, partition, key: Some(key.as_bytes()), payload: None, headers };
-            // Without its tombstone it is published again after the next change of the owner.
+            // Without its tombstone the message is published again after the next change of the owner.
             let _sent = producer.send(record, Box::new(|_| {}));
         }
     }
 }
 
-/// Whether a refusal is about the message, so that others of its partition may pass.
+/// Whether a refusal concerns only this message, so that others of its partition may pass.
 fn concerns_one(code: RDKafkaErrorCode) -> bool {
     matches!(error::kind(code), ErrorKind::PayloadTooLarge | ErrorKind::InvalidArgument)
 }
 
-fn say(topic: &TopicName, partition: u32, code: RDKafkaErrorCode, wait: Option<Duration>) {
+fn log_refusal(topic: &TopicName, partition: u32, code: RDKafkaErrorCode, wait: Option<Duration>) {
     if let Some(wait) = wait {
-        tracing::warn!(target: TARGET, %topic, partition, %code, ?wait, "retrying to publish what is due");
+        tracing::warn!(target: TARGET, %topic, partition, %code, ?wait, "retrying to publish a delayed message");
     }
 }
 

@@ -19,42 +19,43 @@ pub(super) struct Due {
     pub(super) offset: i64,
 }
 
-/// How much memory the contents of waiting messages may take on a connection, and how much each partition may take in any
-/// case.
+/// The memory that the contents of waiting messages may take on a connection, and the memory that each partition
+/// may take in any case.
 const BUDGET: usize = 64 << 20;
 const LEAST: usize = 256 << 10;
-/// What a message takes beside its contents.
+/// The memory of a message beside its contents.
 const OVERHEAD: usize = 512;
-/// How many messages of a partition are on their way to their topic at once, and of how many bytes.
+/// The largest number of messages of a partition that are on their way to their topic, and of their bytes.
 const FIRING: usize = 1_000;
 const BYTES_FIRING: usize = 8 << 20;
 
-/// What waits in one partition.
+/// The messages that wait in one partition.
 ///
-/// All of it is in the index. Contents are there of those that fall due first, up to the *horizon*.
+/// All of them are in the index. Those that fall due first, up to the *horizon*, have their contents in memory.
 #[derive(Debug)]
 pub(super) struct DelayIndex {
     index: BTreeSet<Due>,
     contents: BTreeMap<Due, Message>,
-    /// The contents of everything up to here are there, as long as they are not on their way; `None` is everything.
+    /// The last message with its contents in memory, if they are not all in memory. Messages on their way are not
+    /// counted.
     horizon: Option<Due>,
-    /// On their way.
+    /// The messages on their way to their topic.
     firing: HashMap<Due, Message>,
     bytes_firing: usize,
-    /// Of contents, including those on their way.
+    /// The bytes of contents, including those of messages on their way.
     bytes: usize,
     memory: Memory,
-    /// How many messages were taken up, and of how many bytes.
+    /// The number of messages that were read, and of their bytes.
     seen: (usize, usize),
-    /// Whether everything was read that was there. Before, a tombstone may still come.
+    /// Whether the partition was read to its end. Before, a tombstone may still come.
     pub(super) complete: bool,
     /// Whether contents are being read again.
     pub(super) reloading: bool,
-    /// The offset from which on it is read next.
+    /// The offset that is read next.
     pub(super) next: i64,
-    /// Messages that were refused, and how often.
+    /// The refused messages by offset, and the number of refusals of each.
     refused: HashMap<i64, u32>,
-    /// After how many failures, and until when nothing is published.
+    /// The number of failures, and the time until which no message is published.
     failures: u32,
     blocked: Option<Instant>,
 }
@@ -79,7 +80,7 @@ impl DelayIndex {
         }
     }
 
-    /// Takes up a message that waits, of about so many bytes. Its contents are asked for where they are to be kept.
+    /// Adds a message of about this size. Its contents are asked for if they are to be kept.
     pub(super) fn insert(&mut self, due: Due, size: usize, contents: impl FnOnce() -> Message) {
         self.seen = (self.seen.0 + 1, self.seen.1 + size + OVERHEAD);
         self.put(due, contents);
@@ -92,14 +93,14 @@ impl DelayIndex {
         }
     }
 
-    /// Its contents were read again.
+    /// Puts contents back that were read again.
     pub(super) fn restore(&mut self, due: Due, contents: Message) {
         if self.index.contains(&due) && !self.contents.contains_key(&due) {
             self.keep(due, contents);
         }
     }
 
-    /// It is done, or was not there any more.
+    /// Removes a message that was published, or does not exist any more.
     pub(super) fn remove(&mut self, due: Due) {
         self.index.remove(&due);
         self.refused.remove(&due.offset);
@@ -125,7 +126,7 @@ impl DelayIndex {
         self.bytes > LEAST && self.memory.bytes() > BUDGET
     }
 
-    /// Lets go of the contents that are needed last.
+    /// Drops the contents that are needed last.
     fn evict(&mut self) {
         while self.is_full()
             && self.contents.len() > 1
@@ -136,7 +137,8 @@ impl DelayIndex {
         }
     }
 
-    /// Which contents are to be read again: the next behind the horizon, once most of what is before it has gone.
+    /// The messages whose contents are to be read again: the next ones behind the horizon, once most of those
+    /// before it have gone.
     pub(super) fn wanted(&self) -> Vec<Due> {
         let room = (BUDGET.saturating_sub(self.memory.bytes()) / 4).max(LEAST);
         let waits = !self.complete || self.reloading || self.bytes > room / 4;
@@ -145,15 +147,15 @@ impl DelayIndex {
         beyond.take((room / self.mean()).max(1)).copied().collect()
     }
 
-    /// How many bytes a message takes.
+    /// The mean size of a message.
     pub(super) fn mean(&self) -> usize {
         self.seen.1.checked_div(self.seen.0).unwrap_or(OVERHEAD)
     }
 
-    /// Contents were read again up to here, and what does not exist any more is removed.
+    /// Takes note that contents were read again up to here. Messages that do not exist any more have been removed.
     pub(super) fn reloaded(&mut self, up_to: Due) {
         self.reloading = false;
-        // Something may have come between meanwhile.
+        // Other messages may have been added in between meanwhile.
         let from = self.horizon.map_or(Bound::Unbounded, Bound::Excluded);
         let there = |due: &&Due| **due <= up_to && self.contents.contains_key(due);
         let last = self.index.range((from, Bound::Unbounded)).take_while(there).last().copied();
@@ -161,7 +163,7 @@ impl DelayIndex {
         self.horizon = horizon.filter(|horizon| self.index.last().is_some_and(|last| last > horizon));
     }
 
-    /// When something is to be published next, if it can be by then.
+    /// The time of the next publication, if one is possible.
     pub(super) fn next_due(&self, now: Instant) -> Option<u64> {
         if !self.complete || self.is_busy() || self.blocked.is_some_and(|until| now < until) {
             return None;
@@ -185,7 +187,7 @@ impl DelayIndex {
         self.contents.get(&due).map(|message| (due, message))
     }
 
-    /// It is on its way.
+    /// Takes note that a message is on its way.
     pub(super) fn fire(&mut self, due: Due) {
         self.index.remove(&due);
         if let Some(message) = self.contents.remove(&due) {
@@ -194,7 +196,7 @@ impl DelayIndex {
         }
     }
 
-    /// It arrived. Gives it back.
+    /// Takes note that a message was confirmed, and returns it.
     pub(super) fn fired(&mut self, due: Due) -> Option<Message> {
         let message = self.firing.remove(&due)?;
         self.bytes_firing = self.bytes_firing.saturating_sub(message.size());
@@ -204,7 +206,8 @@ impl DelayIndex {
         Some(message)
     }
 
-    /// It was refused, but others would not be: it is published again later. Gives back how much later.
+    /// Puts a message back that was refused, while others would not be. Returns the wait before it is published
+    /// again.
     pub(super) fn set_aside(&mut self, due: Due, now: u64) -> Duration {
         let times = self.refused.entry(due.offset).and_modify(|times| *times += 1).or_insert(1);
         let wait = BACKOFF.delay(*times, u64::MAX);
@@ -213,13 +216,14 @@ impl DelayIndex {
         wait
     }
 
-    /// It was refused, as others would be: the partition waits. Gives back how long, where that is news.
+    /// Puts a message back that was refused, as others would be. The partition waits. Returns the wait, if it is
+    /// new.
     pub(super) fn block(&mut self, due: Due) -> Option<Duration> {
         self.put_back(due, due);
         self.stop(Instant::now())
     }
 
-    /// Nothing can be published. Gives back for how long nothing is, where that is news: what was on its way fails together.
+    /// Publishes no message for a while. Returns the wait, if it is new: messages on their way fail together.
     pub(super) fn stop(&mut self, now: Instant) -> Option<Duration> {
         if self.blocked.is_some_and(|until| now < until) {
             return None;
@@ -237,7 +241,7 @@ impl DelayIndex {
         self.put(at, || message);
     }
 
-    /// The lowest offset that waits, or is on its way; else the one that is read next. Walks through all of them.
+    /// The lowest offset that waits or is on its way; else the one that is read next. Looks at all of them.
     pub(super) fn ack_floor(&self) -> i64 {
         let waiting = self.index.iter().chain(self.firing.keys()).map(|due| due.offset);
         waiting.min().unwrap_or(self.next).min(self.next)
@@ -265,11 +269,11 @@ mod tests {
     }
 
     #[test]
-    fn contents_are_kept_of_what_falls_due_next_and_memory_is_bounded() {
+    fn the_next_messages_have_their_contents_and_memory_is_bounded() {
         const SIZE: usize = 100_000;
         let memory = Memory::default();
         let mut waiting = DelayIndex::new(memory.clone(), 0);
-        // The last ones first.
+        // The last ones come first.
         for offset in 0..2_000_i64 {
             waiting.insert(due(10_000 - offset as u64, offset), SIZE, || message(SIZE));
         }
@@ -301,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_while_contents_are_read_again_is_not_taken_for_read() {
+    fn a_message_that_comes_while_contents_are_read_again_does_not_count_as_read() {
         let mut waiting = DelayIndex::new(Memory::default(), 0);
         waiting.complete = true;
         (waiting.horizon, waiting.reloading) = (Some(due(1, 0)), true);
@@ -318,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_refused_holds_up_nobody_and_a_partition_that_refuses_all_waits() {
+    fn a_refused_message_holds_up_no_other_and_a_partition_that_refuses_all_waits() {
         let mut waiting = DelayIndex::new(Memory::default(), 5);
         waiting.complete = true;
         for offset in 0..3 {
@@ -330,7 +334,7 @@ mod tests {
         waiting.fire(due(1, 1));
         waiting.fire(due(1, 2));
         assert!(waiting.block(due(1, 1)).is_some());
-        assert!(waiting.block(due(1, 2)).is_none(), "said once");
+        assert!(waiting.block(due(1, 2)).is_none(), "reported once");
         assert_eq!(waiting.due(u64::MAX).map(|(due, _)| due), None);
         assert_eq!(waiting.ack_floor(), 0);
         waiting.blocked = None;
@@ -338,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ack_floor_is_the_lowest_that_waits_or_is_on_its_way() {
+    fn the_ack_floor_is_the_lowest_offset_that_waits_or_is_on_its_way() {
         let mut waiting = DelayIndex::new(Memory::default(), 10);
         assert_eq!(waiting.ack_floor(), 10);
         waiting.complete = true;

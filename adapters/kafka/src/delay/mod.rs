@@ -1,15 +1,17 @@
 //! Delayed messages.
 //!
-//! Kafka has no delay. So a delayed message waits in a compacted topic beside its own, partitioned alike, and each process that
-//! consumes the topic also runs its timers: the consumer group `partitura-timers.TOPIC` gives each partition of the
-//! waiting topic to one process, which reads it into an index and, when a message falls due, publishes it to its topic,
-//! waits for the confirm, and only then writes a tombstone. A crash in between publishes it once more under the same id.
+//! Kafka has no delay. So a delayed message waits in a compacted topic with as many partitions as its own. Each
+//! process that consumes the topic also runs the forwarder of its delayed messages. The consumer group
+//! `partitura-timers.TOPIC` gives each partition of the compacted topic to one process. That process reads it into
+//! an index. When a message is due, it publishes the message to its topic, waits for the confirm, and only then
+//! writes a tombstone. After a crash in between, the message is published once more under the same id.
 //!
-//! * **Memory.** The index is a due time and an offset for each message. Contents are in memory only of those that fall due
-//!   next, and are read again for others when their turn comes: `index`, `reload`.
+//! * **Memory.** The index is a due time and an offset for each message. Only the messages that fall due next have
+//!   their contents in memory. Other contents are read again when it is their turn: `index`, `reload`.
 //! * **A successor** reads from the lowest offset that waits, which the owner commits.
-//! * **What goes wrong.** A partition whose topic refuses everything waits longer and longer; a message that alone is refused
-//!   is tried later, and the others go on: `forwarding`. DelayForwarder that end by a failure or a panic are started again.
+//! * **Failures.** If a topic refuses all messages, its partition waits longer and longer. If one message alone is
+//!   refused, it is tried again later, and the others go on: `forwarding`. A forwarder that fails or panics is
+//!   started again.
 
 mod forwarding;
 mod index;
@@ -32,12 +34,12 @@ use crate::core::Core;
 use crate::stop::Stop;
 use crate::{error, names};
 
-/// After so long without a failure the next one counts as the first.
+/// The time without a failure after which the next failure counts as the first.
 const SOUND: Duration = Duration::from_secs(60);
-/// The longest sleep before it is looked whether to stop.
+/// The longest sleep between two looks whether to stop.
 const NAP: Duration = Duration::from_millis(50);
 
-/// The timers that run on a connection, and the memory that they share.
+/// The forwarders that run on a connection, and the memory that they share.
 #[derive(Debug, Default)]
 pub(crate) struct DelayForwarders {
     memory: Memory,
@@ -45,7 +47,8 @@ pub(crate) struct DelayForwarders {
 }
 
 impl DelayForwarders {
-    /// The timers of a topic, which run for as long as somebody holds them. Must be called within tokio's runtime.
+    /// The forwarder of a topic, which runs for as long as it is held. Must be called within tokio's
+    /// runtime.
     pub(crate) fn forwarder(&self, core: &Arc<Core>, topic: &TopicName) -> Result<Arc<DelayForwarder>> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(forwarder) = running.get(topic).and_then(Weak::upgrade) {
@@ -57,7 +60,7 @@ impl DelayForwarders {
     }
 }
 
-/// The timers of one topic at work. Dropping it ends them; another process takes them over.
+/// The forwarder of the delayed messages of one topic. Dropping it ends it; another process takes over.
 #[derive(Debug)]
 pub(crate) struct DelayForwarder(Arc<Stop>);
 
@@ -67,7 +70,7 @@ impl Drop for DelayForwarder {
     }
 }
 
-/// Starts the timers of a topic. Must be called within tokio's runtime.
+/// Starts the forwarder of a topic. Must be called within tokio's runtime.
 fn start(core: &Arc<Core>, topic: &TopicName, memory: Memory) -> Result<Arc<DelayForwarder>> {
     let stop = Stop::new();
     core.stop_on_close(&stop);
@@ -82,7 +85,8 @@ fn start(core: &Arc<Core>, topic: &TopicName, memory: Memory) -> Result<Arc<Dela
     Ok(Arc::new(DelayForwarder(stop)))
 }
 
-/// Runs until it ends by itself or is to stop. After a failure or a panic it runs again, a little later.
+/// Runs until `run` returns without an error, or is to stop. After a failure or a panic it runs again, after a
+/// pause.
 fn supervise(topic: &TopicName, stop: &Stop, mut run: impl FnMut() -> Result<()>) {
     let mut failures = 0;
     while !stop.is_stopped() {
@@ -90,11 +94,11 @@ fn supervise(topic: &TopicName, stop: &Stop, mut run: impl FnMut() -> Result<()>
         let failure = match catch_unwind(AssertUnwindSafe(&mut run)) {
             Ok(Ok(())) => return,
             Ok(Err(error)) => error.to_string(),
-            Err(_) => "they panicked".to_owned(),
+            Err(_) => "it panicked".to_owned(),
         };
         failures = if began.elapsed() > SOUND { 1 } else { failures + 1 };
         let wait = BACKOFF.delay(failures, u64::MAX);
-        tracing::warn!(target: TARGET, %topic, failure, ?wait, "restarting the timers");
+        tracing::warn!(target: TARGET, %topic, failure, ?wait, "restarting the forwarder of delayed messages");
         let until = Instant::now() + wait;
         while !stop.is_stopped() && Instant::now() < until {
             thread::sleep(NAP.min(wait));
@@ -111,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn timers_that_fail_or_panic_are_started_again() {
+    fn a_forwarder_that_fails_or_panics_is_started_again() {
         let (topic, stop, runs) = (TopicName::new("t").expect("a valid name"), Stop::new(), Cell::new(0));
         supervise(&topic, &stop, || {
             runs.set(runs.get() + 1);
@@ -125,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn timers_that_are_to_stop_are_not_started_again() {
+    fn a_forwarder_that_is_to_stop_is_not_started_again() {
         let (topic, stop, runs) = (TopicName::new("t").expect("a valid name"), Stop::new(), Cell::new(0));
         supervise(&topic, &stop, || {
             runs.set(runs.get() + 1);

@@ -17,34 +17,34 @@ use crate::callbacks::Callbacks;
 use crate::stop::Stop;
 use crate::{names, wire};
 
-/// How long to wait for the next record before giving up.
+/// The longest wait for the next record.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// The longest wait for an event.
 const TICK: Duration = Duration::from_millis(100);
-/// How many bytes are rather read than skipped: to skip costs a request.
+/// The bytes up to which reading is cheaper than skipping, which costs a request.
 const SKIP: usize = 256 << 10;
 
-/// Which contents are to be read.
+/// The contents to be read.
 pub(super) struct Request {
     pub(super) topic: TopicName,
     pub(super) timers: String,
     pub(super) partition: u32,
     /// Ascending.
     pub(super) wanted: Vec<Due>,
-    /// How many bytes a message takes.
+    /// The mean size of a message.
     pub(super) mean: usize,
 }
 
-/// What was found.
+/// The contents that were found.
 pub(super) struct Answer {
     pub(super) partition: u32,
     pub(super) contents: Vec<(Due, Message)>,
-    /// They are done, or a later record took their place.
+    /// The messages that were published, or replaced by a later record.
     pub(super) gone: Vec<Due>,
     pub(super) up_to: KafkaResult<Due>,
 }
 
-/// Reads on a thread of its own, so that what is due meanwhile does not wait.
+/// Reads on a thread of its own, so that messages that are due meanwhile do not wait.
 pub(super) fn start(
     config: ClientConfig,
     request: Request,
@@ -58,7 +58,7 @@ pub(super) fn start(
         if let Err(error) = &done {
             tracing::warn!(target: TARGET, topic = %request.topic, partition, %error, "reading delayed messages again");
         }
-        // If nobody waits any more, they are another process's.
+        // If the forwarder has ended, another process owns the messages.
         drop(answers.send(Answer { partition, contents, gone, up_to: done.map(|()| last) }));
     };
     thread::Builder::new().name("kafka-reload".into()).spawn(read).map(drop)
@@ -83,14 +83,14 @@ fn read(
     start.add_partition_offset(timers, partition, Offset::Offset(wanted.peek().map_or(0, |due| due.offset)))?;
     consumer.assign(&start)?;
     drop(start);
-    let mut heard = Instant::now();
+    let mut last_record = Instant::now();
     while let Some(Due { offset: next, .. }) = wanted.peek().copied() {
-        if stop.is_stopped() || heard.elapsed() > READ_TIMEOUT {
+        if stop.is_stopped() || last_record.elapsed() > READ_TIMEOUT {
             return Err(KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut));
         }
         match consumer.poll(TICK) {
             Some(Ok(record)) => {
-                heard = Instant::now();
+                last_record = Instant::now();
                 let offset = record.offset();
                 while let Some(due) = wanted.next_if(|wanted| wanted.offset < offset) {
                     gone.push(due);
@@ -105,7 +105,7 @@ fn read(
                     consumer.seek(timers, partition, Offset::Offset(next.offset), READ_TIMEOUT)?;
                 }
             }
-            // The end, and it is not there.
+            // The partition ends before these messages.
             Some(Err(KafkaError::PartitionEOF(_))) => gone.extend(wanted.by_ref()),
             Some(Err(error)) => tracing::debug!(target: TARGET, %error, next, "reading delayed messages again"),
             None => {}

@@ -1,4 +1,4 @@
-//! A consumer in the background, and what was published for it.
+//! A consumer in the background, and messages for it.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -9,10 +9,10 @@ use partitura_kafka::Kafka;
 
 use super::Done;
 
-/// Everything within this time: what is stuck stays longer.
+/// The time limit for each step. A message that is stuck would stay longer.
 pub(crate) const TIME_LIMIT: Duration = Duration::from_secs(90);
 
-/// Consumes and settles in the background, for as long as it is there.
+/// Consumes and settles in the background until it is dropped.
 pub(crate) struct Consuming {
     seen: Arc<Mutex<BTreeSet<String>>>,
     pub(crate) task: tokio::task::JoinHandle<()>,
@@ -32,7 +32,7 @@ impl Consuming {
                 match consumer.next().await {
                     Ok(Event::Deliveries(deliveries)) => {
                         consumer.settle(&deliveries.iter().map(|delivery| delivery.token).collect::<Vec<_>>());
-                        let mut seen = ids.lock().expect("nobody panics");
+                        let mut seen = ids.lock().expect("no thread panics");
                         seen.extend(deliveries.iter().map(|delivery| delivery.message.id.to_string()));
                     }
                     Ok(Event::Revoking { partitions, .. }) => drop(consumer.release(&partitions).await),
@@ -45,13 +45,13 @@ impl Consuming {
         Ok(Self { seen, task })
     }
 
-    /// Waits until all of these were seen, by this or by one of the others.
+    /// Waits until all of these messages were delivered to one of the consumers.
     pub(crate) async fn until(all: &[&Self], expected: &BTreeSet<String>) -> Done {
         let began = std::time::Instant::now();
         loop {
             let mut missing = expected.clone();
             for one in all {
-                let seen = one.seen.lock().expect("nobody panics");
+                let seen = one.seen.lock().expect("no thread panics");
                 missing.retain(|id| !seen.contains(id));
             }
             if missing.is_empty() {
@@ -72,7 +72,7 @@ impl Drop for Consuming {
     }
 }
 
-/// Publishes until everything is confirmed; gives the ids.
+/// Publishes until all messages are confirmed. Returns their ids.
 pub(crate) async fn publish(
     producer: &dyn Producer,
     topic: &TopicName,

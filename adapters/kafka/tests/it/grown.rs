@@ -1,4 +1,4 @@
-//! Partitions that an operator adds to a topic under its consumers.
+//! Partitions that an operator adds to a topic while it is consumed.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -18,7 +18,7 @@ async fn grow(broker: &Kafka, topic: &str, count: usize) -> Done {
     Ok(())
 }
 
-/// A topic and the one that belongs to it.
+/// A topic, and its parking topic.
 fn topology(topic: &TopicName, parking: &TopicName, partitions: u32) -> Topology {
     let ordering = Ordering::ByKey { partitions };
     let topics = Topology::new().queue(topic.clone(), ordering).queue(parking.clone(), ordering);
@@ -26,7 +26,7 @@ fn topology(topic: &TopicName, parking: &TopicName, partitions: u32) -> Topology
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_can_be_owned_is_owned_and_the_rest_once_its_topics_have_grown() -> Done {
+async fn incomplete_partitions_are_owned_once_all_topics_have_them_and_the_others_at_once() -> Done {
     let (broker, topic) = (connect().await?, fresh("grown"));
     let (parking, name) = (TopicName::new(format!("{topic}.parking"))?, subscription("worker"));
     broker.declare(&topology(&topic, &parking, 4)).await?;
@@ -36,16 +36,16 @@ async fn what_can_be_owned_is_owned_and_the_rest_once_its_topics_have_grown() ->
     let before = broker.producer(ProducerOptions::default()).await?;
     Consuming::until(&[&first, &second], &publish(&*before, &topic, "before", 200, None).await?).await?;
     grow(&broker, topic.as_str(), 6).await?;
-    // A third joins: the group has to agree anew, with partitions that nobody can own.
+    // A third consumer joins: the group has to agree again, with partitions that cannot be owned.
     let later = connect().await?;
     let third = Consuming::start(&later, &name, &topics).await?;
     let all = [&first, &second, &third];
-    // Who knew the topic before goes on to use the partitions that it had.
+    // A producer that knew the topic before uses the partitions that it had.
     Consuming::until(&all, &publish(&*before, &topic, "old", 600, None).await?).await?;
     Consuming::until(&all, &publish(&*before, &parking, "parked", 100, None).await?).await?;
     let error = later.declare(&topology(&topic, &parking, 6).verify_only()).await.expect_err("parking has 4");
     assert_eq!(error.kind(), ErrorKind::Incompatible, "{error}");
-    // Into all six.
+    // Publishes into all six.
     let after = later.producer(ProducerOptions::default()).await?;
     let new = publish(&*after, &topic, "new", 600, None).await?;
     later.declare(&topology(&topic, &parking, 6)).await?;

@@ -1,8 +1,8 @@
-//! What the conformance suite does not ask, on a real Kafka.
+//! Tests of Kafka that are not in the conformance suite, on a real broker.
 
-mod anew;
 mod consuming;
 mod grown;
+mod recreated;
 mod timers;
 
 use std::time::Duration;
@@ -37,7 +37,7 @@ fn subscription(name: &str) -> SubscriptionName {
     SubscriptionName::new(name).expect("a valid name")
 }
 
-/// The payloads of the next messages, settled.
+/// Takes and settles the next messages.
 async fn take(consumer: &mut dyn Consumer, count: usize) -> Result<Vec<Message>, Box<dyn std::error::Error>> {
     let mut all = Vec::new();
     while all.len() < count {
@@ -51,7 +51,7 @@ async fn take(consumer: &mut dyn Consumer, count: usize) -> Result<Vec<Message>,
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_differs_is_named_with_what_was_expected_and_found() -> Done {
+async fn a_difference_is_reported_with_the_expected_and_the_found_value() -> Done {
     let (broker, topic) = (connect().await?, fresh("differs"));
     broker.declare(&Topology::new().queue(topic.clone(), FOUR)).await?;
     for (other, expected, found) in [
@@ -81,7 +81,7 @@ async fn a_queue_that_would_lose_messages_by_time_is_refused() -> Done {
     for result in admin.alter_configs(&[change], &AdminOptions::new()).await? {
         result.map_err(|(_, code)| code)?;
     }
-    // The brokers tell of the change a moment later.
+    // The brokers return the change a moment later.
     let refused = async {
         loop {
             if let Err(error) = broker.declare(&Topology::new().queue(topic.clone(), FOUR)).await {
@@ -96,7 +96,7 @@ async fn a_queue_that_would_lose_messages_by_time_is_refused() -> Done {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_subscription_of_a_stream_begins_with_what_comes_after_it_and_declaring_again_does_not_move_it() -> Done {
+async fn a_subscription_of_a_stream_begins_at_its_declaration_and_declaring_again_does_not_move_it() -> Done {
     let (broker, topic) = (connect().await?, fresh("begins"));
     let stream = || Topology::new().stream(topic.clone(), FOUR);
     broker.declare(&stream()).await?;
@@ -147,8 +147,8 @@ async fn records_of_other_programs_on_topics_of_other_programs_are_delivered() -
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_is_not_there_is_said_to_be_not_there() -> Done {
-    let error = Kafka::connect("kafka://127.0.0.1:1", Options::default()).await.expect_err("nobody listens there");
+async fn a_missing_server_is_reported_as_disconnected() -> Done {
+    let error = Kafka::connect("kafka://127.0.0.1:1", Options::default()).await.expect_err("no server listens there");
     assert_eq!(error.kind(), ErrorKind::Disconnected);
     let wrong = Kafka::connect("http://127.0.0.1:1", Options::default()).await.expect_err("not Kafka");
     assert_eq!(wrong.kind(), ErrorKind::InvalidArgument);

@@ -1,4 +1,4 @@
-//! Delayed messages whose topic does not take them.
+//! Delayed messages that their topic refuses.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering as Atomic};
@@ -14,7 +14,7 @@ use tracing::{Event, Metadata, Subscriber};
 use super::consuming::{Consuming, publish};
 use super::{Done, FOUR, connect, fresh, subscription};
 
-/// Counts how often the timers say that they publish something again, of one topic.
+/// Counts how often the forwarder of a topic logs that it retries to publish.
 struct Retries {
     topic: String,
     count: Arc<AtomicUsize>,
@@ -32,7 +32,7 @@ impl Subscriber for Retries {
     fn event(&self, event: &Event<'_>) {
         let mut seen = Seen(String::new());
         event.record(&mut seen);
-        if seen.0.contains("retrying to publish what is due") && seen.0.contains(&self.topic) {
+        if seen.0.contains("retrying to publish a delayed message") && seen.0.contains(&self.topic) {
             self.count.fetch_add(1, Atomic::Relaxed);
         }
     }
@@ -59,10 +59,10 @@ async fn limit(broker: &Kafka, topic: &str, bytes: &str) -> Done {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_delayed_message_that_is_refused_is_tried_less_and_less_often_and_holds_up_no_other() -> Done {
+async fn a_refused_delayed_message_is_tried_less_and_less_often_and_holds_up_no_other() -> Done {
     let (broker, topic, name) = (connect().await?, fresh("refused"), subscription("worker"));
     let count = Arc::<AtomicUsize>::default();
-    // The timers have a thread of their own: it is the only one of this process that says so of this topic.
+    // The forwarder has a thread of its own. No other thread of this process logs this about the topic.
     let retries = Retries { topic: topic.to_string(), count: count.clone() };
     tracing::subscriber::set_global_default(retries)?;
     broker.declare(&Topology::new().queue(topic.clone(), FOUR).subscription(name.clone(), [topic.clone()])).await?;
@@ -78,15 +78,15 @@ async fn a_delayed_message_that_is_refused_is_tried_less_and_less_often_and_hold
     while count.load(Atomic::Relaxed) < 3 {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    // Three times take a second and a half. In a loop without a pause there would be thousands.
+    // Three attempts take a second and a half. Without a pause there would be thousands.
     assert!(count.load(Atomic::Relaxed) < 20, "{}", count.load(Atomic::Relaxed));
     limit(&broker, topic.as_str(), "2097152").await?;
     Consuming::until(&[&consumer], &["large".to_owned()].into()).await
 }
 
-/// More than the contents of delayed messages may take in memory, and the last in the log fall due first.
+/// More contents than may be in memory. The last messages in the log fall due first.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn contents_that_do_not_fit_into_memory_are_read_again_when_they_are_due() -> Done {
+async fn contents_that_do_not_fit_into_memory_are_read_again_before_they_are_due() -> Done {
     const COUNT: usize = 160;
     const SIZE: usize = 600_000;
     let (broker, topic, name) = (connect().await?, fresh("large"), subscription("worker"));

@@ -1,4 +1,4 @@
-//! A topic that is deleted and made anew under running consumers.
+//! A topic that is deleted and created again while it is consumed.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ async fn declare(broker: &Kafka, topology: &Topology) -> Done {
 }
 
 async fn is_followed(ordering: Ordering, consumers: usize) -> Done {
-    let (broker, topic, name) = (connect().await?, fresh("anew"), subscription("worker"));
+    let (broker, topic, name) = (connect().await?, fresh("recreated"), subscription("worker"));
     let topology = Topology::new().queue(topic.clone(), ordering).subscription(name.clone(), [topic.clone()]);
     broker.declare(&topology).await?;
     let producer = broker.producer(ProducerOptions::default()).await?;
@@ -45,25 +45,25 @@ async fn is_followed(ordering: Ordering, consumers: usize) -> Done {
     Consuming::until(&all, &old).await?;
     delete(&broker, &topic).await?;
     declare(&broker, &topology).await?;
-    // Enough at once that the new topic is longer than the old was before anybody notices.
+    // Enough messages that the new topic is longer than the old one before the consumers notice.
     let mut new = publish(&*producer, &topic, "new", 4_000, None).await?;
     new.extend(publish(&*producer, &topic, "due", 80, Some(Duration::from_secs(2))).await?);
     Consuming::until(&all, &new).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_of_a_topic_made_anew_counts_as_settled() -> Done {
+async fn no_message_of_a_recreated_topic_counts_as_settled() -> Done {
     is_followed(FOUR, 2).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_of_a_shared_topic_made_anew_counts_as_settled() -> Done {
+async fn no_message_of_a_recreated_shared_topic_counts_as_settled() -> Done {
     is_followed(Ordering::Shared, 2).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_successor_goes_by_no_place_in_a_topic_that_there_is_no_more() -> Done {
-    let (broker, topic, name) = (connect().await?, fresh("anew-late"), subscription("worker"));
+async fn a_successor_ignores_places_of_a_deleted_topic() -> Done {
+    let (broker, topic, name) = (connect().await?, fresh("recreated-late"), subscription("worker"));
     let topology = Topology::new().queue(topic.clone(), FOUR).subscription(name.clone(), [topic.clone()]);
     broker.declare(&topology).await?;
     let producer = broker.producer(ProducerOptions::default()).await?;
@@ -71,7 +71,7 @@ async fn a_successor_goes_by_no_place_in_a_topic_that_there_is_no_more() -> Done
     let old = publish(&*producer, &topic, "old", 600, None).await?;
     Consuming::until(&[&first], &old).await?;
     delete(&broker, &topic).await?;
-    // By another program, without our label.
+    // Created as by another program, without our label.
     let admin = broker.client().ok_or("the connection is open")?;
     let new = NewTopic::new(topic.as_str(), 4, TopicReplication::Fixed(-1));
     let new = new.set("max.message.bytes", "2097152").set("retention.ms", "-1");
@@ -80,7 +80,7 @@ async fn a_successor_goes_by_no_place_in_a_topic_that_there_is_no_more() -> Done
         assert!(began.elapsed() < TIME_LIMIT, "the name is still taken");
     }
     let new = publish(&*producer, &topic, "new", 4_000, None).await?;
-    // Time for its commits into the new topic.
+    // Leaves time for commits into the new topic.
     tokio::time::sleep(Duration::from_millis(500)).await;
     let second = Consuming::start(&broker, &name, std::slice::from_ref(&topic)).await?;
     first.task.abort();
