@@ -73,9 +73,16 @@ impl FromStr for Birth {
     }
 }
 
+/// A setting of a new topic that contains its birth.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Setting {
+    pub(crate) name: &'static str,
+    pub(crate) value: String,
+}
+
 /// The setting of a new topic with this label.
-pub(crate) fn labelled(label: u8) -> (&'static str, String) {
-    (LABEL, (OURS + (random() << LABEL_BITS) + u64::from(label)).to_string())
+pub(crate) fn labelled(label: u8) -> Setting {
+    Setting { name: LABEL, value: (OURS + (random() << LABEL_BITS) + u64::from(label)).to_string() }
 }
 
 /// The label in such a setting; 0 if it has none. In the first format the label was the whole value.
@@ -85,8 +92,8 @@ pub(crate) fn label(value: u64) -> u64 {
 }
 
 /// The setting of a new compacted topic.
-pub(crate) fn compacted() -> (&'static str, String) {
-    (COMPACTED, (FOR_EVER + random()).to_string())
+pub(crate) fn compacted() -> Setting {
+    Setting { name: COMPACTED, value: (FOR_EVER + random()).to_string() }
 }
 
 fn random() -> u64 {
@@ -108,7 +115,7 @@ mod tests {
     #[test]
     fn a_label_is_read_as_it_was_written_and_other_numbers_have_none() {
         for expected in 1..=4 {
-            let value: u64 = labelled(expected).1.parse().expect("a number");
+            let value: u64 = labelled(expected).value.parse().expect("a number");
             assert_eq!((label(value), label(expected.into())), (expected.into(), expected.into()));
             assert!(value < 4 * 86_400_000, "{value}");
         }

@@ -117,8 +117,8 @@ impl Client {
         tokio::task::spawn_blocking(task).await.map_err(|_| error::closed(operation))
     }
 
-    /// Accepts no more calls. Returns the producer, whose records may still be on their way; `None` if the connection was
-    /// closed before.
+    /// Accepts no more calls. Returns the producer, whose records may still be on their way. `None` if the
+    /// connection was closed before.
     pub(crate) fn close(&self) -> Option<Arc<RecordProducer>> {
         let producer = self.producer().ok()?;
         self.is_closed.store(true, Ordering::Release);

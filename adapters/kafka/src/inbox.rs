@@ -95,7 +95,7 @@ async fn partitions(core: &Core) -> Result<u32> {
         .set("retention.ms", RETENTION)
         .set("segment.ms", RETENTION)
         .set("max.message.bytes", &largest)
-        .set(birth.0, &birth.1);
+        .set(birth.name, &birth.value);
     topology::create_all(core, &[topic]).await?;
     topology::created(core, names::REPLIES).await
 }

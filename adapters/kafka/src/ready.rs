@@ -13,7 +13,7 @@ const RETRY_FOR: Duration = Duration::from_secs(30);
 /// The pause between two attempts.
 pub(crate) const PAUSE: Duration = Duration::from_millis(50);
 
-/// Asks a coordinator or a leader again until it is ready. After a start of its broker, it first reads what it knows.
+/// Asks a coordinator or a leader again until it is ready. A broker that has just started reads its state first.
 /// Blocks.
 pub(crate) fn once_ready<T>(ask: impl Fn() -> KafkaResult<T>) -> KafkaResult<T> {
     let began = Instant::now();

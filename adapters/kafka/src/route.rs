@@ -67,8 +67,8 @@ mod tests {
         for kind in [TopicKind::Queue, TopicKind::Stream] {
             for ordering in [Ordering::Shared, Ordering::ByKey { partitions: 3 }] {
                 let topic = Topic { name: TopicName::new("t").expect("a valid name"), kind, ordering };
-                let (_, labelled) = birth::labelled(label(&topic));
-                for written in [u64::from(label(&topic)), labelled.parse().expect("a number")] {
+                let setting = birth::labelled(label(&topic));
+                for written in [u64::from(label(&topic)), setting.value.parse().expect("a number")] {
                     assert_eq!(read_label(written), (Some(kind), ordering == Ordering::Shared));
                 }
             }

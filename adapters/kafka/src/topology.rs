@@ -79,7 +79,7 @@ async fn declare_claims(
         .set("cleanup.policy", "delete")
         .set("retention.ms", "-1")
         .set("max.message.bytes", &largest)
-        .set(birth.0, &birth.1);
+        .set(birth.name, &birth.value);
     create_all(core, &[new]).await?;
     created(core, &log).await.map(drop)
 }
@@ -94,12 +94,14 @@ async fn create(core: &Core, topics: &[Topic]) -> Result<()> {
     let births: Vec<_> = topics.iter().map(|topic| (birth::labelled(label(topic)), birth::compacted())).collect();
     let timers: Vec<String> = topics.iter().map(|topic| names::timers(&topic.name)).collect();
     let mut all = Vec::with_capacity(2 * topics.len());
-    for ((topic, ((name, label), birth)), timers) in topics.iter().zip(&births).zip(&timers) {
+    for ((topic, (label, birth)), timers) in topics.iter().zip(&births).zip(&timers) {
         let partitions = i32::try_from(topic.ordering.partitions()).unwrap_or(i32::MAX);
         let new = |name| NewTopic::new(name, partitions, TopicReplication::Fixed(replication)).set(MAX_BYTES, &largest);
         let kept = if topic.kind == TopicKind::Queue { "-1" } else { &retention };
-        all.push(new(topic.name.as_str()).set("cleanup.policy", "delete").set(RETENTION, kept).set(name, label));
-        all.push(compacted(new(timers)).set(birth.0, &birth.1));
+        all.push(
+            new(topic.name.as_str()).set("cleanup.policy", "delete").set(RETENTION, kept).set(label.name, &label.value),
+        );
+        all.push(compacted(new(timers)).set(birth.name, &birth.value));
     }
     create_all(core, &all).await
 }

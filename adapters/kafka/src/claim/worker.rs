@@ -41,7 +41,7 @@ pub(super) enum Task {
     Leave(Answer),
 }
 
-/// Follows the log of claims of one topic, claims and settles.
+/// Follows the log of claims of one topic, and claims and settles messages.
 pub(super) struct ClaimLogWorker {
     core: Arc<Core>,
     topic: TopicName,
@@ -252,7 +252,7 @@ impl ClaimLogWorker {
         if wanted.is_empty() { Ok(()) } else { self.append(&Entry::Claim(self.me.clone(), pack(wanted))) }
     }
 
-    /// The error when the topic was created again: the held messages belong to the earlier one. The claim begins
+    /// The error after the topic was created again. The held messages belong to the earlier topic. The claim begins
     /// again.
     fn created_again(&self) -> Error {
         let text = "the topic was deleted and created again; its subscription begins at its beginning";

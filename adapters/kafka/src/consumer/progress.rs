@@ -65,7 +65,7 @@ impl Progress {
         self.birth
     }
 
-    /// Whether the topic is another one than the one that had this name before.
+    /// Whether its offsets belong to a deleted topic of the same name.
     pub(super) fn is_rewound(&self) -> bool {
         self.rewound
     }

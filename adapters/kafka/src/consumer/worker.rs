@@ -190,7 +190,8 @@ impl Worker {
         let outdated = self.membership.state().outdated(&self.topics.births());
         for (partition, rewound) in &outdated {
             for (topic, _) in rewound.iter().enumerate().filter(|(_, rewound)| **rewound) {
-                tracing::warn!(target: TARGET, topic = %self.topics.names[topic], partition, "taking the partition again, because its offsets went back");
+                let topic_name = &self.topics.names[topic];
+                tracing::warn!(target: TARGET, topic = %topic_name, partition, "restarting after offsets went back");
                 self.pending.distrust(*partition, topic);
                 self.topics.suspect();
             }

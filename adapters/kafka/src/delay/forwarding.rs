@@ -33,7 +33,7 @@ const COMMIT_EVERY: Duration = Duration::from_secs(15);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The outcome of a message that was published to its topic.
-struct Fired {
+struct Outcome {
     partition: u32,
     due: Due,
     result: Result<(), RDKafkaErrorCode>,
@@ -49,7 +49,7 @@ pub(super) struct Forwarding {
     birth: Birth,
     memory: Memory,
     partitions: HashMap<u32, DelayIndex>,
-    fired: (mpsc::Sender<Fired>, mpsc::Receiver<Fired>),
+    outcomes: (mpsc::Sender<Outcome>, mpsc::Receiver<Outcome>),
     reloaded: (mpsc::Sender<Answer>, mpsc::Receiver<Answer>),
     commit_next: Instant,
 }
@@ -74,7 +74,7 @@ impl Forwarding {
             birth: watched.birth(),
             memory: memory.clone(),
             partitions: HashMap::new(),
-            fired: mpsc::channel(),
+            outcomes: mpsc::channel(),
             reloaded: mpsc::channel(),
             commit_next: Instant::now() + COMMIT_EVERY,
         })
@@ -97,7 +97,7 @@ impl Forwarding {
             self.reload(&core, stop)?;
             drop(core);
             self.finish(&producer, now);
-            self.fire(&producer, now);
+            self.publish(&producer, now);
             self.commit();
             if self.birth.differs(self.watched.birth()) {
                 let text = "the topic of delayed messages was created again and is read from its beginning";
@@ -112,7 +112,7 @@ impl Forwarding {
     fn read(&mut self) -> Result<()> {
         let (now, clock) = (self.core.upgrade().map_or(0, |core| core.now().as_millis()), Instant::now());
         let next = self.partitions.values().filter_map(|waiting| waiting.next_due(clock)).min();
-        let busy = self.partitions.values().any(|waiting| waiting.is_firing() || waiting.reloading);
+        let busy = self.partitions.values().any(|waiting| waiting.is_publishing() || waiting.reloading);
         let longest = if busy { Duration::from_millis(1) } else { TICK };
         let mut wait = next.map_or(longest, |due| Duration::from_millis(due.saturating_sub(now)).min(longest));
         for _ in 0..BATCH {
@@ -178,7 +178,7 @@ impl Forwarding {
         if !lost {
             let ack_floors = self.ack_floors(|partition| partitions.contains(&partition));
             if let Err(error) = self.consumer.commit(&ack_floors, CommitMode::Sync) {
-                tracing::debug!(target: TARGET, %error, topic = %self.topic, "committing the ack floors of delayed messages; the next owner reads more");
+                tracing::debug!(target: TARGET, %error, topic = %self.topic, "committing ack floors; the next owner reads more");
             }
         }
         partitions.iter().for_each(|partition| drop(self.partitions.remove(partition)));
@@ -220,7 +220,7 @@ impl Forwarding {
         if ack_floors.count() > 0
             && let Err(error) = self.consumer.commit(&ack_floors, CommitMode::Async)
         {
-            tracing::debug!(target: TARGET, %error, "retrying later to commit the ack floors of delayed messages");
+            tracing::debug!(target: TARGET, %error, "retrying later to commit ack floors");
         }
     }
 
@@ -253,10 +253,10 @@ impl Forwarding {
     }
 
     /// Publishes the messages that are due, in order.
-    fn fire(&mut self, producer: &RecordProducer, now: u64) {
+    fn publish(&mut self, producer: &RecordProducer, now: u64) {
         for (partition, waiting) in &mut self.partitions {
             while let Some((due, message)) = waiting.due(now) {
-                let (partition, done) = (*partition, self.fired.0.clone());
+                let (partition, done) = (*partition, self.outcomes.0.clone());
                 let record = Record {
                     topic: self.topic.as_str(),
                     partition,
@@ -265,9 +265,9 @@ impl Forwarding {
                     headers: wire::headers(message),
                 };
                 // If the forwarder has ended, no one receives this, and the next owner publishes the message again.
-                let confirm = move |result| drop(done.send(Fired { partition, due, result }));
+                let confirm = move |result| drop(done.send(Outcome { partition, due, result }));
                 match producer.send(record, Box::new(confirm)) {
-                    Ok(()) => waiting.fire(due),
+                    Ok(()) => waiting.publish(due),
                     // The queue will have room again in a moment.
                     Err(refused) if refused.code == RDKafkaErrorCode::QueueFull => break,
                     Err(refused) => {
@@ -281,14 +281,14 @@ impl Forwarding {
 
     /// Writes tombstones for the published messages.
     fn finish(&mut self, producer: &RecordProducer, now: u64) {
-        while let Ok(Fired { partition, due, result }) = self.fired.1.try_recv() {
+        while let Ok(Outcome { partition, due, result }) = self.outcomes.1.try_recv() {
             let Some(waiting) = self.partitions.get_mut(&partition) else { continue };
             if let Err(code) = result {
                 let wait = if concerns_one(code) { Some(waiting.set_aside(due, now)) } else { waiting.block(due) };
                 log_refusal(&self.topic, partition, code, wait);
                 continue;
             }
-            let Some(message) = waiting.fired(due) else { continue };
+            let Some(message) = waiting.confirmed(due) else { continue };
             let (key, headers) = (wire::delayed_key(&message), wire::done(&message, due.offset));
             let record = Record { topic: &self.timers, partition, key: Some(key.as_bytes()), payload: None, headers };
             // Without its tombstone the message is published again after the next change of the owner.

@@ -26,8 +26,8 @@ const LEAST: usize = 256 << 10;
 /// The memory of a message beside its contents.
 const OVERHEAD: usize = 512;
 /// The largest number of messages of a partition that are on their way to their topic, and of their bytes.
-const FIRING: usize = 1_000;
-const BYTES_FIRING: usize = 8 << 20;
+const PUBLISHING: usize = 1_000;
+const BYTES_PUBLISHING: usize = 8 << 20;
 
 /// The messages that wait in one partition.
 ///
@@ -40,8 +40,8 @@ pub(super) struct DelayIndex {
     /// counted.
     horizon: Option<Due>,
     /// The messages on their way to their topic.
-    firing: HashMap<Due, Message>,
-    bytes_firing: usize,
+    publishing: HashMap<Due, Message>,
+    bytes_publishing: usize,
     /// The bytes of contents, including those of messages on their way.
     bytes: usize,
     memory: Memory,
@@ -66,8 +66,8 @@ impl DelayIndex {
             index: BTreeSet::new(),
             contents: BTreeMap::new(),
             horizon: None,
-            firing: HashMap::new(),
-            bytes_firing: 0,
+            publishing: HashMap::new(),
+            bytes_publishing: 0,
             bytes: 0,
             memory,
             seen: (0, 0),
@@ -173,11 +173,11 @@ impl DelayIndex {
     }
 
     fn is_busy(&self) -> bool {
-        self.firing.len() >= FIRING || self.bytes_firing >= BYTES_FIRING
+        self.publishing.len() >= PUBLISHING || self.bytes_publishing >= BYTES_PUBLISHING
     }
 
-    pub(super) fn is_firing(&self) -> bool {
-        !self.firing.is_empty()
+    pub(super) fn is_publishing(&self) -> bool {
+        !self.publishing.is_empty()
     }
 
     /// The next message that is due.
@@ -188,18 +188,18 @@ impl DelayIndex {
     }
 
     /// Takes note that a message is on its way.
-    pub(super) fn fire(&mut self, due: Due) {
+    pub(super) fn publish(&mut self, due: Due) {
         self.index.remove(&due);
         if let Some(message) = self.contents.remove(&due) {
-            self.bytes_firing += message.size();
-            self.firing.insert(due, message);
+            self.bytes_publishing += message.size();
+            self.publishing.insert(due, message);
         }
     }
 
     /// Takes note that a message was confirmed, and returns it.
-    pub(super) fn fired(&mut self, due: Due) -> Option<Message> {
-        let message = self.firing.remove(&due)?;
-        self.bytes_firing = self.bytes_firing.saturating_sub(message.size());
+    pub(super) fn confirmed(&mut self, due: Due) -> Option<Message> {
+        let message = self.publishing.remove(&due)?;
+        self.bytes_publishing = self.bytes_publishing.saturating_sub(message.size());
         self.free(&message);
         self.refused.remove(&due.offset);
         (self.failures, self.blocked) = (0, None);
@@ -235,15 +235,15 @@ impl DelayIndex {
     }
 
     fn put_back(&mut self, due: Due, at: Due) {
-        let Some(message) = self.firing.remove(&due) else { return };
-        self.bytes_firing = self.bytes_firing.saturating_sub(message.size());
+        let Some(message) = self.publishing.remove(&due) else { return };
+        self.bytes_publishing = self.bytes_publishing.saturating_sub(message.size());
         self.free(&message);
         self.put(at, || message);
     }
 
     /// The lowest offset that waits or is on its way; else the one that is read next. Looks at all of them.
     pub(super) fn ack_floor(&self) -> i64 {
-        let waiting = self.index.iter().chain(self.firing.keys()).map(|due| due.offset);
+        let waiting = self.index.iter().chain(self.publishing.keys()).map(|due| due.offset);
         waiting.min().unwrap_or(self.next).min(self.next)
     }
 }
@@ -290,8 +290,8 @@ mod tests {
             while let Some((due, _)) = waiting.due(u64::MAX) {
                 assert!(due.at > last, "in order");
                 last = due.at;
-                waiting.fire(due);
-                waiting.fired(due);
+                waiting.publish(due);
+                waiting.confirmed(due);
                 count += 1;
             }
             let wanted = waiting.wanted();
@@ -328,11 +328,11 @@ mod tests {
         for offset in 0..3 {
             waiting.insert(due(1, offset), 1, || message(1));
         }
-        waiting.fire(due(1, 0));
+        waiting.publish(due(1, 0));
         assert!(waiting.set_aside(due(1, 0), 100) > BACKOFF.first / 2);
         assert_eq!(waiting.due(100).map(|(due, _)| due), Some(due(1, 1)));
-        waiting.fire(due(1, 1));
-        waiting.fire(due(1, 2));
+        waiting.publish(due(1, 1));
+        waiting.publish(due(1, 2));
         assert!(waiting.block(due(1, 1)).is_some());
         assert!(waiting.block(due(1, 2)).is_none(), "reported once");
         assert_eq!(waiting.due(u64::MAX).map(|(due, _)| due), None);
@@ -350,10 +350,10 @@ mod tests {
         waiting.insert(due(5, 8), 1, || message(1));
         waiting.insert(due(6, 2), 1, || message(1));
         assert_eq!(waiting.ack_floor(), 2);
-        waiting.fire(due(5, 8));
-        waiting.fire(due(6, 2));
+        waiting.publish(due(5, 8));
+        waiting.publish(due(6, 2));
         assert_eq!(waiting.ack_floor(), 2);
-        waiting.fired(due(6, 2));
+        waiting.confirmed(due(6, 2));
         waiting.remove(due(7, 3));
         assert_eq!(waiting.ack_floor(), 8);
     }
