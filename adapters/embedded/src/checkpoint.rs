@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 
 use partitura_broker::{Error, ErrorKind, Result, telemetry};
 
-use crate::core::lock;
+use crate::lock::lock;
 use crate::storage::{Checkpoints, Storage};
 
 /// The length of the log, in pages of 4 KiB, from which a checkpoint is made. It is long enough that pages which change

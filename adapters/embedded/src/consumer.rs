@@ -7,10 +7,10 @@ use partitura_broker::{AckToken, Consumer, Event, Partition, Result, telemetry};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::core::{Core, Desk};
-use crate::embedded::{Handle, SYSTEM};
+use crate::client::Client;
+use crate::core::{Core, SYSTEM};
 use crate::state::{Place, Taken, Wake};
-use crate::{codec, failure, storage};
+use crate::{error, storage, wire};
 
 /// The longest sleep before the clock is read again, since it may have jumped.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
@@ -20,7 +20,7 @@ const LOOK_AGAIN_IN_MEMORY: Duration = Duration::from_secs(24 * 60 * 60);
 /// One member of a subscription. See [`Consumer`] for what it promises.
 #[derive(Debug)]
 pub(crate) struct EmbeddedConsumer {
-    handle: Arc<Handle>,
+    client: Arc<Client>,
     id: u32,
     notify: Arc<Notify>,
     /// Wakes any one of the competing consumers; never used if none compete.
@@ -30,24 +30,24 @@ pub(crate) struct EmbeddedConsumer {
 }
 
 impl EmbeddedConsumer {
-    pub(crate) fn new(handle: Arc<Handle>, id: u32, notify: Arc<Notify>, competing: Arc<Notify>) -> Self {
-        Self { handle, id, notify, competing, wanted: Vec::new() }
+    pub(crate) fn new(client: Arc<Client>, id: u32, notify: Arc<Notify>, competing: Arc<Notify>) -> Self {
+        Self { client, id, notify, competing, wanted: Vec::new() }
     }
 
-    fn core(&self) -> &Arc<Core> {
-        &self.handle.core
+    fn core(&self) -> &Core {
+        self.client.core()
     }
 
     /// Reads contents that are not in memory. If the future is dropped, it has done nothing.
     async fn load(&self, wanted: Vec<(u32, Place)>) -> Result<()> {
         let seqs: Vec<u64> = wanted.iter().map(|(_, place)| place.seq).collect();
-        let bodies = self.core().read(move |connection| storage::bodies(connection, &seqs)).await?;
+        let bodies = self.client.read(move |connection| storage::bodies(connection, &seqs)).await?;
         let mut state = self.core().state();
         let mut contents = Vec::with_capacity(wanted.len());
         for ((queue, place), body) in wanted.into_iter().zip(bodies) {
-            match body.and_then(|body| codec::decode(&state.topic_of(queue), body)) {
+            match body.and_then(|body| wire::decode(&state.topic_of(queue), body)) {
                 Some(message) => contents.push((queue, place, message)),
-                None if state.is_absent(queue, place) => return Err(failure::damaged_message(place.seq)),
+                None if state.is_absent(queue, place) => return Err(error::damaged_message(place.seq)),
                 None => {}
             }
         }
@@ -58,7 +58,7 @@ impl EmbeddedConsumer {
     /// Sleeps until a message may be due.
     async fn sleep(&self, wake: Wake) {
         let core = self.core();
-        let limit = if matches!(core.desk, Desk::Inline(_)) { LOOK_AGAIN_IN_MEMORY } else { LOOK_AGAIN };
+        let limit = if self.client.is_in_memory() { LOOK_AGAIN_IN_MEMORY } else { LOOK_AGAIN };
         let due = wake.due.map(|due| Instant::now() + due.since(core.now()).min(limit));
         match due.into_iter().chain(wake.deadline).min() {
             Some(moment) => tokio::time::sleep_until(moment).await,
@@ -90,7 +90,7 @@ impl Consumer for EmbeddedConsumer {
                         self.wanted = wanted;
                         return Ok(event);
                     }
-                    Taken::Closed => return Err(failure::closed("consume")),
+                    Taken::Closed => return Err(error::closed("consume")),
                     Taken::Load(wanted) => {
                         self.wanted = wanted;
                         continue;
@@ -125,22 +125,22 @@ impl Consumer for EmbeddedConsumer {
         drop(state);
         telemetry::stale_settlements(SYSTEM, stale);
         if settled {
-            self.core().settled();
+            self.client.settled();
         }
     }
 
     async fn flush(&mut self) -> Result<()> {
-        self.core().flush().await
+        self.client.flush().await
     }
 
     async fn release(&mut self, partitions: &[Partition]) -> Result<()> {
-        let flushed = self.core().flush().await;
+        let flushed = self.client.flush().await;
         self.core().state().release(self.id, partitions, Instant::now());
         flushed
     }
 
     async fn close(self: Box<Self>) -> Result<()> {
-        self.core().flush().await
+        self.client.flush().await
     }
 }
 

@@ -5,28 +5,25 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use partitura_broker::{
-    Broker, Capabilities, Clock, Consumer, ConsumerOptions, CorrectedClock, Delay, Durability, Error, ErrorKind, Inbox,
-    Limits, Producer, ProducerOptions, Result, Supports, SystemClock, Timestamp, TopicKind, TopicName, Topology,
-    Transactions,
+    Broker, Capabilities, Consumer, ConsumerOptions, CorrectedClock, Delay, Durability, Error, ErrorKind, Inbox,
+    Limits, Producer, ProducerOptions, Result, Supports, Timestamp, TopicKind, TopicName, Topology, Transactions,
 };
 use tokio::time::Instant;
 
-use crate::catalog::Catalog;
+use crate::client::{Client, answered};
 use crate::consumer::EmbeddedConsumer;
-use crate::core::{Core, Desk, answered};
-use crate::failure;
+use crate::core::Core;
+use crate::delay::MAX_DELAY;
+use crate::error;
 use crate::file::Directory;
 use crate::inbox::EmbeddedInbox;
+use crate::options::Options;
 use crate::producer::EmbeddedProducer;
-use crate::readers::Readers;
 use crate::request::{Request, Work};
 use crate::state::State;
 use crate::storage::{self, Storage};
-use crate::thread::{self, Queue};
+use crate::topics::Catalog;
 use crate::writer::Writer;
-
-/// The name in telemetry.
-pub(crate) const SYSTEM: &str = "partitura_embedded";
 
 /// A durable broker in this process.
 ///
@@ -42,66 +39,7 @@ pub(crate) const SYSTEM: &str = "partitura_embedded";
 /// owns a file. Others may read it with any SQLite tool while it is in use.
 #[derive(Debug, Clone)]
 pub struct Embedded {
-    handle: Arc<Handle>,
-}
-
-/// The options of an [`Embedded`] broker.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct Options {
-    /// The source of the time. Delays are waited for on tokio's clock and checked on this one.
-    pub clock: Arc<dyn Clock>,
-    /// Bytes of messages kept in memory while they wait for a consumer; the others are read back from the storage.
-    pub resident_bytes: usize,
-    /// A file up to this size, in bytes, is read completely when it is opened, to find damage before anything is
-    /// written.
-    pub check_up_to: u64,
-    /// Sizes beyond which messages are refused. Smaller ones show in a test which messages another broker would refuse.
-    pub limits: Limits,
-}
-
-/// Stops the writer when no caller is left.
-#[derive(Debug)]
-pub(crate) struct Handle {
-    pub(crate) core: Arc<Core>,
-}
-
-impl Default for Options {
-    /// The system's clock, 64 MiB of messages in memory, files up to 256 MiB checked, and the contract's limits.
-    fn default() -> Self {
-        let (resident_bytes, check_up_to, limits) = (64 << 20, 256 << 20, Limits::default());
-        Self { clock: Arc::new(SystemClock), resident_bytes, check_up_to, limits }
-    }
-}
-
-impl Options {
-    /// Sets the source of the time.
-    #[must_use]
-    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.clock = clock;
-        self
-    }
-
-    /// Sets the number of bytes of waiting messages that are kept in memory.
-    #[must_use]
-    pub fn resident_bytes(mut self, bytes: usize) -> Self {
-        self.resident_bytes = bytes;
-        self
-    }
-
-    /// Sets the sizes beyond which messages are refused.
-    #[must_use]
-    pub fn limits(mut self, limits: Limits) -> Self {
-        self.limits = limits;
-        self
-    }
-
-    /// Sets the size up to which a file is read completely when it is opened.
-    #[must_use]
-    pub fn check_up_to(mut self, bytes: u64) -> Self {
-        self.check_up_to = bytes;
-        self
-    }
+    client: Arc<Client>,
 }
 
 impl Embedded {
@@ -121,18 +59,9 @@ impl Embedded {
         let directory = Directory::open(directory.as_ref(), now, options.check_up_to)?;
         let storage = Storage::open(directory.file())?;
         let (writer, state) = restore(storage, &options, now)?;
-        let readers = Readers::new(directory.file().to_path_buf());
-        let desk = Desk::Thread(Queue::new());
-        let core = Core::new(
-            capabilities(Durability::Synced, options.limits),
-            CorrectedClock::over(options.clock),
-            state,
-            desk,
-            readers,
-        );
-        let core = Arc::new(core);
-        thread::start(core.clone(), writer, directory)?;
-        Ok(Self { handle: Arc::new(Handle { core }) })
+        let core =
+            Core::new(capabilities(Durability::Synced, options.limits), CorrectedClock::over(options.clock), state);
+        Ok(Self { client: Arc::new(Client::open(core, writer, directory)?) })
     }
 
     /// Makes a broker that keeps everything in memory, and does all work in the calling task: no thread, no file.
@@ -141,24 +70,21 @@ impl Embedded {
     /// [`Storage`](ErrorKind::Storage), when there is no memory for it.
     pub fn memory(options: Options) -> Result<Self> {
         let (writer, state) = restore(Storage::memory()?, &options, options.clock.now())?;
-        let desk = Desk::Inline(std::sync::Mutex::new(Some(writer)));
-        let readers = Readers::new(Default::default());
-        let core = Core::new(
-            capabilities(Durability::Memory, options.limits),
-            CorrectedClock::over(options.clock),
-            state,
-            desk,
-            readers,
-        );
-        Ok(Self { handle: Arc::new(Handle { core: Arc::new(core) }) })
+        let core =
+            Core::new(capabilities(Durability::Memory, options.limits), CorrectedClock::over(options.clock), state);
+        Ok(Self { client: Arc::new(Client::memory(core, writer)) })
     }
 
-    pub(crate) fn core(&self) -> &Arc<Core> {
-        &self.handle.core
+    pub(crate) fn client(&self) -> &Arc<Client> {
+        &self.client
+    }
+
+    fn core(&self) -> &Core {
+        self.client.core()
     }
 
     fn check_open(&self, operation: &'static str) -> Result<()> {
-        if self.core().state().is_closed() { Err(failure::closed(operation)) } else { Ok(()) }
+        if self.core().state().is_closed() { Err(error::closed(operation)) } else { Ok(()) }
     }
 }
 
@@ -178,11 +104,10 @@ fn restore(storage: Storage, options: &Options, now: Timestamp) -> Result<(Write
 }
 
 fn capabilities(durability: Durability, limits: Limits) -> Capabilities {
-    const YEAR: Duration = Duration::from_secs(366 * 24 * 60 * 60);
     Capabilities {
         broker: concat!("embedded ", env!("CARGO_PKG_VERSION")).into(),
         durability,
-        delay: Delay { native: true, max: YEAR * 10, lateness: Duration::from_millis(20) },
+        delay: Delay { native: true, max: MAX_DELAY, lateness: Duration::from_millis(20) },
         hold: None,
         limits,
         supports: Supports { transactions: true, deduplication: None, cancellation: true },
@@ -208,13 +133,13 @@ impl Broker for Embedded {
     async fn declare(&self, topology: &Topology) -> Result<()> {
         topology.validate()?;
         let (request, answer) = Request::one(Work::Declare(topology.clone()), Vec::new());
-        self.core().submit(request)?;
+        self.client.submit(request)?;
         answered("declare", answer).await?
     }
 
     async fn producer(&self, options: ProducerOptions) -> Result<Box<dyn Producer>> {
         self.check_open("open a producer")?;
-        Ok(Box::new(EmbeddedProducer::new(self.handle.clone(), &options)))
+        Ok(Box::new(EmbeddedProducer::new(self.client.clone(), &options)))
     }
 
     async fn consumer(&self, options: ConsumerOptions) -> Result<Box<dyn Consumer>> {
@@ -240,16 +165,16 @@ impl Broker for Embedded {
             }
         };
         drop(state);
-        Ok(Box::new(EmbeddedConsumer::new(self.handle.clone(), id, notify, competing)))
+        Ok(Box::new(EmbeddedConsumer::new(self.client.clone(), id, notify, competing)))
     }
 
     async fn inbox(&self) -> Result<Box<dyn Inbox>> {
         self.check_open("open an inbox")?;
-        Ok(Box::new(EmbeddedInbox::new(self.handle.clone())))
+        Ok(Box::new(EmbeddedInbox::new(self.client.clone())))
     }
 
     fn has_subscribers(&self, topic: &TopicName) -> bool {
-        self.handle.core.state().has_subscribers(topic)
+        self.core().state().has_subscribers(topic)
     }
 
     fn transactions(&self) -> Option<&dyn Transactions> {
@@ -257,26 +182,6 @@ impl Broker for Embedded {
     }
 
     async fn close(&self) -> Result<()> {
-        self.core().close().await
-    }
-}
-
-impl Core {
-    async fn close(&self) -> Result<()> {
-        let flushed = match self.flush().await {
-            Err(error) if error.kind() == ErrorKind::Closed => Ok(()),
-            flushed => flushed,
-        };
-        self.stop();
-        if let Desk::Thread(queue) = &self.desk {
-            queue.ended().await;
-        }
-        flushed
-    }
-}
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        self.core.stop();
+        self.client.close().await
     }
 }

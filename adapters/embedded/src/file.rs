@@ -8,7 +8,7 @@ use std::time::Duration;
 use partitura_broker::{Error, ErrorKind, Result, Timestamp};
 use rusqlite::{Connection, OpenFlags};
 
-use crate::failure::{self, io};
+use crate::error::{self, from_io};
 use crate::storage::{APPLICATION_ID, FORMAT, Storage};
 
 /// A directory that is ours while this value exists.
@@ -24,7 +24,7 @@ impl Directory {
     /// file that it refuses.
     pub(crate) fn open(directory: &Path, now: Timestamp, check_up_to: u64) -> Result<Self> {
         if !directory.is_dir() {
-            fs::create_dir_all(directory).map_err(|e| io("the directory cannot be created", directory, e))?;
+            fs::create_dir_all(directory).map_err(|e| from_io("the directory cannot be created", directory, e))?;
             directory.parent().map_or(Ok(()), sync)?;
         }
         let lock = lock(&directory.join("partitura.lock"), now)?;
@@ -32,7 +32,7 @@ impl Directory {
         match fs::metadata(&file) {
             Ok(_) => inspect(&file, check_up_to)?,
             Err(error) if error.kind() == IoErrorKind::NotFound => create(directory, &file)?,
-            Err(error) => return Err(io("the file cannot be read", &file, error)),
+            Err(error) => return Err(from_io("the file cannot be read", &file, error)),
         }
         Ok(Self { file, _lock: lock })
     }
@@ -46,7 +46,7 @@ impl Directory {
 fn lock(path: &Path, now: Timestamp) -> Result<File> {
     let open = || OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
     let mut file =
-        open().map_err(|e| io("the lock file cannot be written; check the directory's permissions", path, e))?;
+        open().map_err(|e| from_io("the lock file cannot be written; check the directory's permissions", path, e))?;
     let mut owner = String::new();
     // A handle of this process that was just dropped may still write accepted messages: wait a moment.
     for wait in [0, 1, 2, 5, 10, 20, 50, 100, 0] {
@@ -54,9 +54,9 @@ fn lock(path: &Path, now: Timestamp) -> Result<File> {
         match file.try_lock() {
             Ok(()) => {
                 let written = write_owner(&mut file, now);
-                return written.map(|()| file).map_err(|e| io("the lock file cannot be written", path, e));
+                return written.map(|()| file).map_err(|e| from_io("the lock file cannot be written", path, e));
             }
-            Err(TryLockError::Error(error)) => return Err(io("the lock file cannot be locked", path, error)),
+            Err(TryLockError::Error(error)) => return Err(from_io("the lock file cannot be locked", path, error)),
             Err(TryLockError::WouldBlock) => owner = read_owner(&mut file),
         }
         if !owner.starts_with(&process()) {
@@ -106,13 +106,13 @@ fn create(directory: &Path, file: &Path) -> Result<()> {
     for remainder in ["db-new", "db-new-journal", "db-new-wal", "db-new-shm"].map(|end| file.with_extension(end)) {
         match fs::remove_file(&remainder) {
             Err(error) if error.kind() != IoErrorKind::NotFound => {
-                return Err(io("a remainder cannot be removed", &remainder, error));
+                return Err(from_io("a remainder cannot be removed", &remainder, error));
             }
             _ => {}
         }
     }
     Storage::create(&new)?;
-    fs::rename(&new, file).map_err(|e| io("the file cannot be created", file, e))?;
+    fs::rename(&new, file).map_err(|e| from_io("the file cannot be created", file, e))?;
     sync(directory)
 }
 
@@ -124,7 +124,7 @@ fn sync(directory: &Path) -> Result<()> {
     }
     // The parent of a relative path may be empty, which is the current directory.
     let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
-    File::open(directory).and_then(|d| d.sync_all()).map_err(|e| io("the directory cannot be synced", directory, e))
+    File::open(directory).and_then(|d| d.sync_all()).map_err(|e| from_io("the directory cannot be synced", directory, e))
 }
 
 /// Refuses files that are not ours, are newer than this version, or are damaged, by reading only.
@@ -132,8 +132,8 @@ fn inspect(path: &Path, check_up_to: u64) -> Result<()> {
     let refuse = |kind, message: String| Err(Error::new(kind, "open", message).of(path.display()));
     let corrupt =
         |what: &str| refuse(ErrorKind::Corrupt, format!("{what}; restore it from a backup (it was not touched)"));
-    let mut file = File::open(path).map_err(|e| io("the file cannot be read", path, e))?;
-    let length = file.metadata().map_err(|e| io("the file cannot be read", path, e))?.len();
+    let mut file = File::open(path).map_err(|e| from_io("the file cannot be read", path, e))?;
+    let length = file.metadata().map_err(|e| from_io("the file cannot be read", path, e))?.len();
     let mut header = [0; 100];
     if let Err(error) = file.read_exact(&mut header) {
         return match error.kind() {
@@ -141,7 +141,7 @@ fn inspect(path: &Path, check_up_to: u64) -> Result<()> {
             IoErrorKind::UnexpectedEof => {
                 refuse(ErrorKind::Incompatible, "not a file of Partitura's; not touched".into())
             }
-            _ => Err(io("the file cannot be read", path, error)),
+            _ => Err(from_io("the file cannot be read", path, error)),
         };
     }
     let word = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
@@ -165,7 +165,7 @@ fn inspect(path: &Path, check_up_to: u64) -> Result<()> {
     if log == 0 && length < page * u64::from(word(28)) {
         return corrupt("the file is shorter than its header says");
     }
-    if length <= check_up_to && !quick_check(path).map_err(|e| failure::storage("open", e).of(path.display()))? {
+    if length <= check_up_to && !quick_check(path).map_err(|e| error::from_sqlite("open", e).of(path.display()))? {
         return corrupt("the file is damaged");
     }
     Ok(())

@@ -4,9 +4,9 @@ use async_trait::async_trait;
 use partitura_broker::{Inbox, InboxAddress, Message, Result};
 use tokio::sync::Notify;
 
+use crate::client::Client;
 use crate::core::Core;
-use crate::embedded::Handle;
-use crate::failure;
+use crate::error;
 use crate::state::Mailbox;
 
 /// The number of replies that wait to be read; beyond it the oldest are dropped.
@@ -15,19 +15,19 @@ const REPLIES: usize = 4_096;
 /// A private address, in this process only.
 #[derive(Debug)]
 pub(crate) struct EmbeddedInbox {
-    handle: Arc<Handle>,
+    client: Arc<Client>,
     name: Arc<str>,
     address: InboxAddress,
     notify: Arc<Notify>,
 }
 
 impl EmbeddedInbox {
-    pub(crate) fn new(handle: Arc<Handle>) -> Self {
+    pub(crate) fn new(client: Arc<Client>) -> Self {
         let name: Arc<str> = format!("inbox-{}", InboxAddress::secret()).into();
         let mailbox = Mailbox::default();
         let notify = mailbox.notify.clone();
-        handle.core.state().inboxes.insert(name.clone(), mailbox);
-        Self { handle, address: InboxAddress::new(name.clone()), name, notify }
+        client.core().state().inboxes.insert(name.clone(), mailbox);
+        Self { client, address: InboxAddress::new(name.clone()), name, notify }
     }
 }
 
@@ -35,7 +35,7 @@ impl EmbeddedInbox {
 pub(crate) fn deliver(core: &Core, replies: Vec<(InboxAddress, Message)>) -> Result<()> {
     let mut state = core.state();
     if state.is_closed() {
-        return Err(failure::closed("reply"));
+        return Err(error::closed("reply"));
     }
     for (address, message) in replies {
         if let Some(Mailbox { messages, notify }) = state.inboxes.get_mut(address.as_str()) {
@@ -58,9 +58,9 @@ impl Inbox for EmbeddedInbox {
     async fn next(&mut self) -> Result<Message> {
         loop {
             {
-                let mut state = self.handle.core.state();
+                let mut state = self.client.core().state();
                 if state.is_closed() {
-                    return Err(failure::closed("wait for a reply"));
+                    return Err(error::closed("wait for a reply"));
                 }
                 if let Some(message) =
                     state.inboxes.get_mut(&self.name).and_then(|mailbox| mailbox.messages.pop_front())
@@ -75,6 +75,6 @@ impl Inbox for EmbeddedInbox {
 
 impl Drop for EmbeddedInbox {
     fn drop(&mut self) {
-        self.handle.core.state().inboxes.remove(&self.name);
+        self.client.core().state().inboxes.remove(&self.name);
     }
 }

@@ -43,22 +43,28 @@
 //! consumers ◄──────────────────────────  state                     queues, owners, what is held, in memory
 //! ```
 
-mod catalog;
 mod checkpoint;
-mod codec;
+mod client;
 mod consumer;
 mod core;
+mod delay;
 mod embedded;
-mod failure;
+mod error;
 mod file;
 mod inbox;
+mod lock;
+mod options;
 mod producer;
 mod readers;
 mod request;
 mod state;
 mod storage;
-mod thread;
+mod topics;
+mod topology;
 mod transactions;
+mod wire;
+mod write_queue;
 mod writer;
 
-pub use embedded::{Embedded, Options};
+pub use embedded::Embedded;
+pub use options::Options;

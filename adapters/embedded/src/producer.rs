@@ -9,51 +9,52 @@ use partitura_broker::{
 use tokio::sync::{Semaphore, oneshot};
 use tracing::Instrument;
 
-use crate::core::answered;
-use crate::embedded::{Handle, SYSTEM};
-use crate::failure;
+use crate::client::{Client, answered};
+use crate::core::SYSTEM;
+use crate::delay::Cancellation;
+use crate::error;
 use crate::inbox::deliver;
-use crate::request::{Prepared, Request, Wanted, Work};
+use crate::request::{Prepared, Request, Work};
 
-/// The weight of a message to cancel.
-const WANTED: usize = 64;
+/// The weight of a cancellation.
+const CANCELLATION: usize = 64;
 
 /// Publishes. See [`Producer`] for what it promises.
 pub(crate) struct EmbeddedProducer {
-    handle: Arc<Handle>,
+    client: Arc<Client>,
     window: Arc<Semaphore>,
     size: u32,
     confirm_within: Duration,
 }
 
 impl EmbeddedProducer {
-    pub(crate) fn new(handle: Arc<Handle>, options: &ProducerOptions) -> Self {
+    pub(crate) fn new(client: Arc<Client>, options: &ProducerOptions) -> Self {
         let size = options.window.get().min(Semaphore::MAX_PERMITS).min(u32::MAX as usize);
         let window = Arc::new(Semaphore::new(size));
-        Self { handle, window, size: size as u32, confirm_within: options.confirm_within }
+        Self { client, window, size: size as u32, confirm_within: options.confirm_within }
     }
 
     async fn send(&self, batch: Vec<Message>) -> Vec<Result<Receipt>> {
-        let core = &self.handle.core;
+        let core = self.client.core();
         let count = batch.len();
         let all = |error: Error| (0..count).map(|_| Err(error.duplicate())).collect();
         // A batch that is larger than the window waits until it has the whole window.
         let wanted = u32::try_from(count).unwrap_or(u32::MAX).min(self.size);
         let Ok(window) = self.window.clone().acquire_many_owned(wanted).await else {
-            return all(failure::closed("publish"));
+            return all(error::closed("publish"));
         };
         let bytes: usize = batch.iter().map(Message::size).sum();
         let permit = match core.admit(bytes).await {
             Ok(permit) => permit,
-            Err(_) => return all(failure::closed("publish")),
+            Err(_) => return all(error::closed("publish")),
         };
         let (results, stored) = self.sort(batch);
         if stored.is_empty() {
             return results;
         }
         let (request, answer) = Request::one(Work::Publish(stored), vec![window, permit]);
-        if core.submit(request).is_err() {
-            return all(failure::closed("publish"));
+        if self.client.submit(request).is_err() {
+            return all(error::closed("publish"));
         }
         match self.in_time("publish", answer, "publish again with the same id").await {
             Ok(()) => results,
@@ -63,23 +64,23 @@ impl EmbeddedProducer {
 
     /// Takes back waiting messages, in the same order as all other writes.
     async fn withdraw(&self, delayed: Vec<Delayed>) -> Vec<Result<bool>> {
-        let core = &self.handle.core;
+        let core = self.client.core();
         let count = delayed.len();
         let all = |error: Error| (0..count).map(|_| Err(error.duplicate())).collect();
-        let Ok(permit) = core.admit(WANTED * count).await else { return all(failure::closed("cancel")) };
+        let Ok(permit) = core.admit(CANCELLATION * count).await else { return all(error::closed("cancel")) };
         let catalog = core.state().catalog().clone();
-        let mut wanted = Vec::with_capacity(count);
+        let mut cancellations = Vec::with_capacity(count);
         let known: Vec<Result<()>> = delayed
             .into_iter()
             .map(|delayed| {
                 let topic = catalog.topic("cancel", &delayed.topic)?.clone();
-                wanted.push(Wanted::new(topic, delayed));
+                cancellations.push(Cancellation::new(topic, delayed));
                 Ok(())
             })
             .collect();
-        let (request, answer) = Request::cancel(wanted, vec![permit]);
-        if core.submit(request).is_err() {
-            return all(failure::closed("cancel"));
+        let (request, answer) = Request::cancel(cancellations, vec![permit]);
+        if self.client.submit(request).is_err() {
+            return all(error::closed("cancel"));
         }
         let mut answers = match self.in_time("cancel", answer, "cancel again").await {
             Ok(answers) => answers.into_iter(),
@@ -106,7 +107,7 @@ impl EmbeddedProducer {
 
     /// Checks each message, gives those without a subscription to the listeners, and returns those to store.
     fn sort(&self, batch: Vec<Message>) -> (Vec<Result<Receipt>>, Vec<Prepared>) {
-        let core = &self.handle.core;
+        let core = self.client.core();
         let now = core.now();
         let catalog = core.state().catalog().clone();
         let mut stored = Vec::with_capacity(batch.len());
@@ -138,7 +139,7 @@ impl Producer for EmbeddedProducer {
     }
 
     async fn reply(&self, replies: Vec<(InboxAddress, Message)>) -> Result<()> {
-        deliver(&self.handle.core, replies)
+        deliver(self.client.core(), replies)
     }
 }
 

@@ -7,8 +7,8 @@ use partitura_broker::{Error, ErrorKind, Result};
 use rusqlite::Connection;
 use tokio::sync::Semaphore;
 
-use crate::core::{Core, Desk, lock};
-use crate::failure;
+use crate::error;
+use crate::lock::lock;
 use crate::storage::Reader;
 
 /// The number of simultaneous reads.
@@ -29,8 +29,21 @@ impl Readers {
         Self { path, idle: Mutex::new(Some(Vec::new())), turns: Semaphore::new(READERS) }
     }
 
-    fn read<T>(&self, read: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
-        let idle = lock(&self.idle).as_mut().ok_or_else(|| failure::closed("read"))?.pop();
+    /// Reads committed data, without blocking the runtime.
+    pub(crate) async fn read<T: Send + 'static>(
+        self: &Arc<Self>,
+        read: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let _turn = self.turns.acquire().await.map_err(|_| error::closed("read"))?;
+        let readers = self.clone();
+        let result = tokio::task::spawn_blocking(move || readers.read_now(read)).await;
+        result.unwrap_or_else(|error| {
+            Err(Error::new(ErrorKind::Storage, "read", "reading was broken off").because(error))
+        })
+    }
+
+    fn read_now<T>(&self, read: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        let idle = lock(&self.idle).as_mut().ok_or_else(|| error::closed("read"))?.pop();
         let reader = idle.map_or_else(|| Reader::open(&self.path), Ok)?;
         let result = reader.read(read);
         if let Some(idle) = lock(&self.idle).as_mut() {
@@ -42,26 +55,5 @@ impl Readers {
     pub(crate) fn close(&self) {
         self.turns.close();
         drop(lock(&self.idle).take());
-    }
-}
-
-impl Core {
-    /// Reads what is committed, without blocking the runtime.
-    pub(crate) async fn read<T: Send + 'static>(
-        self: &Arc<Self>,
-        read: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
-    ) -> Result<T> {
-        if let Desk::Inline(writer) = &self.desk {
-            return match lock(writer).as_ref() {
-                Some(writer) => writer.storage().read(read),
-                None => Err(failure::closed("read")),
-            };
-        }
-        let _turn = self.readers.turns.acquire().await.map_err(|_| failure::closed("read"))?;
-        let core = self.clone();
-        let result = tokio::task::spawn_blocking(move || core.readers.read(read)).await;
-        result.unwrap_or_else(|error| {
-            Err(Error::new(ErrorKind::Storage, "read", "reading was broken off").because(error))
-        })
     }
 }

@@ -2,15 +2,12 @@
 
 use std::sync::Arc;
 
-use partitura_broker::{
-    AckToken, Delayed, Error, ErrorKind, Message, MessageId, Partition, Put, Result, Space, Topology, Unit,
-    partition_of,
-};
+use partitura_broker::{AckToken, Error, ErrorKind, Message, Partition, Put, Result, Space, Topology, Unit};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use crate::catalog::{Catalog, TopicEntry};
-use crate::codec;
-use crate::state::{Append, Claim, Withdrawn};
+use crate::delay::Cancellation;
+use crate::topics::TopicEntry;
+use crate::wire;
 
 /// One call, and the receiver of its answer.
 #[derive(Debug)]
@@ -27,7 +24,7 @@ pub(crate) enum Work {
     /// A message that was refused already is an error, and keeps its place among the results.
     Commit(Vec<Result<PreparedUnit>>),
     Declare(Topology),
-    Cancel(Vec<Wanted>),
+    Cancel(Vec<Cancellation>),
     /// It is answered when all requests before it are written.
     Flush,
 }
@@ -62,11 +59,11 @@ impl Request {
 
     /// Takes back delayed messages.
     pub(crate) fn cancel(
-        wanted: Vec<Wanted>,
+        cancellations: Vec<Cancellation>,
         permits: Vec<OwnedSemaphorePermit>,
     ) -> (Self, oneshot::Receiver<Result<Vec<bool>>>) {
         let (answer, receiver) = oneshot::channel();
-        (Self { work: Work::Cancel(wanted), answer: Answer::Cancelled(answer), _permits: permits }, receiver)
+        (Self { work: Work::Cancel(cancellations), answer: Answer::Cancelled(answer), _permits: permits }, receiver)
     }
 }
 
@@ -82,39 +79,6 @@ impl Answer {
             // Such a combination is never made. A waiting caller learns that there is no answer.
             (Self::Cancelled(_), _) | (_, Done::Cancelled(_)) => {}
         }
-    }
-}
-
-/// A delayed message that is to be cancelled.
-#[derive(Debug)]
-pub(crate) struct Wanted {
-    pub(crate) topic: Arc<TopicEntry>,
-    pub(crate) id: MessageId,
-    /// In milliseconds.
-    pub(crate) due: u64,
-    /// Its partition; without a key it may be in any.
-    partition: Option<Partition>,
-}
-
-impl Wanted {
-    pub(crate) fn new(topic: Arc<TopicEntry>, delayed: Delayed) -> Self {
-        let partition = delayed.key.map(|key| partition_of(&key, topic.topic.ordering.partitions()));
-        Self { topic, id: delayed.id, due: delayed.not_before.as_millis(), partition }
-    }
-
-    /// Whether it may be in this queue of a group.
-    pub(crate) fn is_in(&self, queue: u32) -> bool {
-        self.topic.routes.iter().any(|route| match self.partition {
-            Some(Partition(partition)) => queue == route.first_queue + partition,
-            None => (route.first_queue..route.first_queue + self.topic.topic.ordering.partitions()).contains(&queue),
-        })
-    }
-
-    /// Whether it is this message.
-    pub(crate) fn is(&self, message: &Message) -> bool {
-        message.id == self.id
-            && message.topic == self.topic.topic.name
-            && message.not_before.is_some_and(|due| due.as_millis() == self.due)
     }
 }
 
@@ -137,7 +101,7 @@ pub(crate) struct PreparedUnit {
 
 impl Prepared {
     pub(crate) fn new(topic: Arc<TopicEntry>, partition: Partition, message: Message) -> Self {
-        let body = if topic.routes.is_empty() { Vec::new() } else { codec::encode(&message) };
+        let body = if topic.routes.is_empty() { Vec::new() } else { wire::encode(&message) };
         Self { topic, partition, message, body }
     }
 
@@ -179,7 +143,9 @@ impl Work {
         match self {
             Self::Publish(messages) => messages.iter().any(Prepared::is_stored),
             Self::Commit(units) => units.iter().flatten().any(PreparedUnit::is_stored),
-            Self::Cancel(wanted) => wanted.iter().any(|wanted| !wanted.topic.routes.is_empty()),
+            Self::Cancel(cancellations) => {
+                cancellations.iter().any(|cancellation| !cancellation.topic.routes.is_empty())
+            }
             Self::Declare(_) => true,
             Self::Flush => false,
         }
@@ -199,15 +165,4 @@ impl Work {
             Self::Publish(_) | Self::Declare(_) | Self::Flush => Done::One(Err(error.duplicate())),
         }
     }
-}
-
-/// The changes of a batch, once it is committed.
-#[derive(Debug, Default)]
-pub(crate) struct Outcome {
-    pub(crate) removed: Vec<u64>,
-    pub(crate) catalog: Option<Arc<Catalog>>,
-    pub(crate) appends: Vec<Append>,
-    pub(crate) broadcasts: Vec<(Partition, Message)>,
-    pub(crate) claims: Vec<Claim>,
-    pub(crate) withdrawn: Vec<Withdrawn>,
 }

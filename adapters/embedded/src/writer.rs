@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use partitura_broker::{Error, MessageId, Result, Timestamp, TopicKind, Topology, telemetry};
 
-use crate::codec;
 use crate::core::Core;
-use crate::failure;
-use crate::request::{Done, Outcome, Prepared, PreparedUnit, Request, Wanted, Work};
-use crate::state::{Append, Withdrawn};
+use crate::delay::Cancellation;
+use crate::error;
+use crate::request::{Done, Prepared, PreparedUnit, Request, Work};
+use crate::state::{Append, Changes, Withdrawn};
 use crate::storage::{self, Batch, Row, Storage};
+use crate::wire;
 
 /// Owns the connection that writes. Runs on its own thread, or in memory, in the calling task.
 #[derive(Debug)]
@@ -37,15 +38,15 @@ impl Writer {
     pub(crate) fn run(&mut self, mut requests: Vec<Request>, core: &Core) {
         let now = core.now();
         self.latest = self.latest.max(now);
-        let mut outcome = Outcome { removed: core.state().begin_batch(now), ..Outcome::default() };
-        let result = self.write(&mut requests, core, now, &mut outcome);
+        let mut changes = Changes { removed: core.state().begin_batch(now), ..Changes::default() };
+        let result = self.write(&mut requests, core, now, &mut changes);
         let after = core.now();
         let mut state = core.state();
         match &result {
-            Ok(_) => state.apply(outcome, now),
+            Ok(_) => state.apply(changes, now),
             Err(error) => {
                 tracing::warn!(target: telemetry::TARGET, %error, "storing a batch failed");
-                state.revert(outcome);
+                state.revert(changes);
             }
         }
         state.end_batch(after);
@@ -61,40 +62,40 @@ impl Writer {
         requests: &mut [Request],
         core: &Core,
         now: Timestamp,
-        outcome: &mut Outcome,
+        changes: &mut Changes,
     ) -> Result<Vec<Done>> {
         let Self { storage, next, latest } = self;
-        let batch = if !outcome.removed.is_empty() || requests.iter().any(|request| request.work.is_stored()) {
+        let batch = if !changes.removed.is_empty() || requests.iter().any(|request| request.work.is_stored()) {
             Some(storage.batch(requests.iter().flat_map(|request| request.work.spaces()))?)
         } else {
             None
         };
-        let mut pass = Pass { batch, next, now, latest: *latest, core, outcome };
-        let done = requests.iter_mut().map(|request| pass.perform(&mut request.work)).collect::<Result<_>>()?;
-        pass.remove()?;
-        pass.batch.map_or(Ok(()), Batch::commit)?;
+        let mut transaction = Transaction { batch, next, now, latest: *latest, core, changes };
+        let done = requests.iter_mut().map(|request| transaction.perform(&mut request.work)).collect::<Result<_>>()?;
+        transaction.remove()?;
+        transaction.batch.map_or(Ok(()), Batch::commit)?;
         Ok(done)
     }
 }
 
 /// One transaction on its way from begin to commit. An error of a method is the end of all of it.
-struct Pass<'p> {
+struct Transaction<'p> {
     /// `None` if nothing must be stored.
     batch: Option<Batch<'p>>,
     next: &'p mut u64,
     now: Timestamp,
     latest: Timestamp,
     core: &'p Core,
-    outcome: &'p mut Outcome,
+    changes: &'p mut Changes,
 }
 
-impl Pass<'_> {
+impl Transaction<'_> {
     /// Removes settled messages; no request of the batch needs them before.
     fn remove(&mut self) -> Result<()> {
         let Some(batch) = &mut self.batch else { return Ok(()) };
-        let claimed = self.outcome.claims.iter().filter_map(|claim| claim.seq);
-        let withdrawn = self.outcome.withdrawn.iter().filter_map(Withdrawn::seq);
-        let mut seqs: Vec<u64> = self.outcome.removed.iter().copied().chain(claimed).chain(withdrawn).collect();
+        let claimed = self.changes.claims.iter().filter_map(|claim| claim.seq);
+        let withdrawn = self.changes.withdrawn.iter().filter_map(Withdrawn::seq);
+        let mut seqs: Vec<u64> = self.changes.removed.iter().copied().chain(claimed).chain(withdrawn).collect();
         batch.delete(&mut seqs)
     }
 
@@ -108,14 +109,14 @@ impl Pass<'_> {
             Work::Commit(units) => {
                 let mut results = Vec::with_capacity(units.len());
                 for unit in units {
-                    results.push(match mem::replace(unit, Err(failure::closed("commit"))) {
+                    results.push(match mem::replace(unit, Err(error::closed("commit"))) {
                         Ok(unit) => self.commit(unit)?,
                         Err(refused) => Err(refused),
                     });
                 }
                 Done::Each(results)
             }
-            Work::Cancel(wanted) => Done::Cancelled(Ok(self.cancel(wanted)?)),
+            Work::Cancel(cancellations) => Done::Cancelled(Ok(self.cancel(cancellations)?)),
             Work::Declare(topology) => Done::One(self.declare(topology)?),
             Work::Flush => Done::One(Ok(())),
         })
@@ -124,7 +125,7 @@ impl Pass<'_> {
     fn publish(&mut self, prepared: Prepared) -> Result<()> {
         let Prepared { topic, partition, message, body } = prepared;
         if topic.topic.kind == TopicKind::Stream {
-            self.outcome.broadcasts.push((partition, message.clone()));
+            self.changes.broadcasts.push((partition, message.clone()));
         }
         let due = message.not_before.filter(|due| *due > self.now);
         let size = u32::try_from(message.size()).unwrap_or(u32::MAX);
@@ -140,56 +141,56 @@ impl Pass<'_> {
             if let Some(batch) = &mut self.batch {
                 batch.insert(&row, &body)?;
             }
-            self.outcome.appends.push(Append { row, message: message.clone() });
+            self.changes.appends.push(Append { row, message: message.clone() });
         }
         Ok(())
     }
 
-    fn cancel(&mut self, wanted: &[Wanted]) -> Result<Vec<bool>> {
-        wanted.iter().map(|wanted| self.cancel_one(wanted)).collect()
+    fn cancel(&mut self, cancellations: &[Cancellation]) -> Result<Vec<bool>> {
+        cancellations.iter().map(|cancellation| self.cancel_one(cancellation)).collect()
     }
 
     /// Takes a waiting message. It is not delivered before this batch is over, also if it becomes due meanwhile.
-    fn cancel_one(&mut self, wanted: &Wanted) -> Result<bool> {
-        if wanted.due <= self.now.as_millis() {
+    fn cancel_one(&mut self, cancellation: &Cancellation) -> Result<bool> {
+        if cancellation.due <= self.now.as_millis() {
             return Ok(false);
         }
-        let (mut found, unread) = self.core.state().waiting(wanted);
+        let (mut found, unread) = self.core.state().waiting(cancellation);
         if let Some(batch) = self.batch.as_ref().filter(|_| !unread.is_empty()) {
             let seqs: Vec<u64> = unread.iter().map(|place| place.seq).collect();
             let bodies = storage::bodies(batch.connection(), &seqs)?;
             let read = unread.into_iter().zip(bodies).filter_map(|(place, body)| Some((place, body?)));
-            let read: Vec<_> = read.map(|(place, body)| (place, codec::id(&body).map(MessageId::from))).collect();
-            found.extend(read.iter().filter(|(_, id)| id.as_ref() == Some(&wanted.id)).map(|(place, _)| *place));
-            self.core.state().recognise(wanted, &read);
+            let read: Vec<_> = read.map(|(place, body)| (place, wire::id(&body).map(MessageId::from))).collect();
+            found.extend(read.iter().filter(|(_, id)| id.as_ref() == Some(&cancellation.id)).map(|(place, _)| *place));
+            self.core.state().recognise(cancellation, &read);
         }
-        let Outcome { appends, broadcasts, withdrawn, .. } = &mut *self.outcome;
+        let Changes { appends, broadcasts, withdrawn, .. } = &mut *self.changes;
         let before = withdrawn.len();
-        if !self.core.state().withdraw(wanted, &found, withdrawn) {
+        if !self.core.state().withdraw(cancellation, &found, withdrawn) {
             return Ok(false);
         }
         // Messages that the same batch has published are not stored yet.
         appends.retain(|append| {
-            let is_it = append.row.delayed && wanted.is(&append.message);
+            let is_it = append.row.delayed && cancellation.matches(&append.message);
             withdrawn.extend(is_it.then_some(Withdrawn::Appended(append.row.seq)));
             !is_it
         });
         let listened = broadcasts.len();
-        broadcasts.retain(|(_, message)| !wanted.is(message));
+        broadcasts.retain(|(_, message)| !cancellation.matches(message));
         Ok(withdrawn.len() > before || broadcasts.len() < listened)
     }
 
     /// Commits a unit. Steps that may refuse it come first.
     fn commit(&mut self, unit: PreparedUnit) -> Result<Result<()>> {
         let PreparedUnit { settle, publish, put } = unit;
-        let first = self.outcome.claims.len();
-        if let Err(fenced) = self.core.state().claim(&settle, &mut self.outcome.claims) {
+        let first = self.changes.claims.len();
+        if let Err(fenced) = self.core.state().claim(&settle, &mut self.changes.claims) {
             return Ok(Err(fenced));
         }
         if let Some(batch) = &mut self.batch
             && let Err(conflict) = batch.put(&put)?
         {
-            let undo = self.outcome.claims.drain(first..).collect();
+            let undo = self.changes.claims.drain(first..).collect();
             self.core.state().unclaim(undo);
             return Ok(Err(conflict));
         }
@@ -198,13 +199,13 @@ impl Pass<'_> {
 
     fn declare(&mut self, topology: &Topology) -> Result<Result<()>> {
         let Some(batch) = &mut self.batch else { return Ok(Ok(())) };
-        let present = self.outcome.catalog.clone().unwrap_or_else(|| self.core.state().catalog().clone());
+        let present = self.changes.catalog.clone().unwrap_or_else(|| self.core.state().catalog().clone());
         let mut catalog = (*present).clone();
-        let savepoint = |sql: &str| batch.connection().execute_batch(sql).map_err(|e| failure::storage("declare", e));
+        let savepoint = |sql: &str| batch.connection().execute_batch(sql).map_err(|e| error::from_sqlite("declare", e));
         savepoint("SAVEPOINT declaring")?;
         let declared = catalog.declare(topology, batch.connection());
         match &declared {
-            Ok(()) => self.outcome.catalog = Some(Arc::new(catalog)),
+            Ok(()) => self.changes.catalog = Some(Arc::new(catalog)),
             Err(_) => savepoint("ROLLBACK TO declaring")?,
         }
         savepoint("RELEASE declaring")?;
@@ -227,12 +228,14 @@ mod tests {
         Transactions, Unit,
     };
 
-    use crate::core::{Desk, lock};
-    use crate::request::{Request, Wanted, Work};
+    use crate::client::WriterHandle;
+    use crate::delay::Cancellation;
+    use crate::lock::lock;
+    use crate::request::{Request, Work};
     use crate::{Embedded, Options};
 
     fn fill_disk_at(broker: &Embedded, pages: u32) {
-        let Desk::Inline(writer) = &broker.core().desk else { return };
+        let WriterHandle::Inline(writer) = &broker.client().writer else { return };
         let writer = lock(writer);
         let storage = writer.as_ref().unwrap().storage();
         let limited = storage.read(|connection| Ok(connection.pragma_update(None, "max_page_count", pages)));
@@ -253,22 +256,23 @@ mod tests {
         let topic = "q".parse::<partitura_broker::TopicName>().unwrap();
         let topology = Topology::new().queue(topic.clone(), Ordering::Shared);
         broker.declare(&topology.subscription("s".parse().unwrap(), [topic.clone()])).await.unwrap();
-        let due = broker.core().now() + std::time::Duration::from_secs(2);
+        let due = broker.client().core().now() + std::time::Duration::from_secs(2);
         let delayed = |id: &str| Message::new(topic.clone(), id, "").not_before(due);
         let producer = broker.producer(ProducerOptions::default()).await.unwrap();
         producer.publish(vec![delayed("waits")]).await.remove(0).unwrap();
-        let core = broker.core();
+        let core = broker.client().core();
         let catalog = core.state().catalog().clone();
         let publish = |message| {
             let prepared = core.prepare(&catalog, message, core.now()).unwrap();
             Request::one(Work::Publish(vec![prepared]), Vec::new())
         };
         let cancel = |id: &str| {
-            let wanted = Wanted::new(catalog.topic("cancel", &topic).unwrap().clone(), delayed(id).delayed().unwrap());
-            Request::cancel(vec![wanted], Vec::new())
+            let cancellation =
+                Cancellation::new(catalog.topic("cancel", &topic).unwrap().clone(), delayed(id).delayed().unwrap());
+            Request::cancel(vec![cancellation], Vec::new())
         };
         let run = |requests| {
-            let Desk::Inline(writer) = &core.desk else { panic!("in memory") };
+            let WriterHandle::Inline(writer) = &broker.client().writer else { panic!("in memory") };
             lock(writer).as_mut().unwrap().run(requests, core);
         };
 
@@ -284,7 +288,7 @@ mod tests {
         published.await.unwrap().unwrap();
         assert_eq!(cancelled.await.unwrap().unwrap(), [true]);
         let rows = |broker: &Embedded| {
-            let Desk::Inline(writer) = &broker.core().desk else { panic!("in memory") };
+            let WriterHandle::Inline(writer) = &broker.client().writer else { panic!("in memory") };
             let count = |connection: &rusqlite::Connection| {
                 Ok(connection.query_row("SELECT count(*) FROM message", [], |row| row.get::<_, u32>(0)).unwrap())
             };

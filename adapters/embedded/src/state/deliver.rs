@@ -1,8 +1,9 @@
 use partitura_broker::{Delivery, Event, Message, Partition, Timestamp, TopicName, telemetry};
 use tokio::time::Instant;
 
+use super::broker_state::State;
 use super::member::{Held, Member, Role};
-use super::{Place, State};
+use super::queue::Place;
 
 /// The number of messages of one partition before the next partition has its turn.
 const TURN: usize = 64;

@@ -7,8 +7,8 @@ use partitura_broker::{Assignment, Credit, Event, Ordering, Partition, TopicName
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::State;
 use super::broadcast::Feed;
+use super::broker_state::State;
 use super::member::{Held, Member, Role};
 use super::queue::Ready;
 

@@ -1,14 +1,7 @@
 use partitura_broker::{AckToken, Error, ErrorKind, Result};
 
-use super::State;
-
-/// A delivery that a commit is about to settle. It is neither delivered again nor settled otherwise meanwhile.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Claim {
-    token: AckToken,
-    /// The sequence to remove from the storage; a broadcast has none.
-    pub(crate) seq: Option<u64>,
-}
+use super::broker_state::State;
+use super::changes::Claim;
 
 impl State {
     /// Settles deliveries of a consumer: now in memory, soon in the storage. Returns the number of stale tokens.

@@ -1,46 +1,22 @@
-use partitura_broker::{Message, MessageId, Partition, Timestamp};
+use partitura_broker::{MessageId, Timestamp};
 
+use super::broker_state::State;
+use super::changes::{DelayedMessage, Withdrawn};
 use super::group::{Delayed, Mark};
 use super::member::{Member, Role};
-use super::{Place, State};
-use crate::request::Wanted;
-
-/// A delayed message that a batch is about to cancel. It is not delivered meanwhile.
-#[derive(Debug)]
-pub(crate) enum Withdrawn {
-    /// It waited for a subscription.
-    Waiting { group: u32, place: Place, delayed: DelayedMessage },
-    /// It waited for a listener.
-    Heard { listener: u32, partition: Partition, message: Message },
-    /// The same batch has published it.
-    Appended(u64),
-}
-
-/// The state's record of it.
-#[derive(Debug)]
-pub(crate) struct DelayedMessage(Delayed);
-
-impl Withdrawn {
-    /// Its place in the storage.
-    pub(crate) fn seq(&self) -> Option<u64> {
-        match self {
-            Self::Waiting { place, .. } => Some(place.seq),
-            Self::Heard { .. } => None,
-            Self::Appended(seq) => Some(*seq),
-        }
-    }
-}
+use super::queue::Place;
+use crate::delay::Cancellation;
 
 impl State {
     /// The places of a waiting message, and those of messages that may be it, if only the storage can tell.
-    pub(crate) fn waiting(&self, wanted: &Wanted) -> (Vec<Place>, Vec<Place>) {
+    pub(crate) fn waiting(&self, cancellation: &Cancellation) -> (Vec<Place>, Vec<Place>) {
         let (mut found, mut unread) = (Vec::new(), Vec::new());
-        let mark = Mark::of(&wanted.id);
-        for route in &wanted.topic.routes {
-            for (place, delayed) in self.groups[route.group as usize].delayed.range(at(wanted.due)) {
+        let mark = Mark::of(&cancellation.id);
+        for route in &cancellation.topic.routes {
+            for (place, delayed) in self.groups[route.group as usize].delayed.range(at(cancellation.due)) {
                 match &delayed.content {
-                    _ if !wanted.is_in(delayed.queue) => {}
-                    Some(message) => found.extend((message.id == wanted.id).then_some(*place)),
+                    _ if !cancellation.is_in(delayed.queue) => {}
+                    Some(message) => found.extend((message.id == cancellation.id).then_some(*place)),
                     None => unread.extend(delayed.mark.is_none_or(|known| known == mark).then_some(*place)),
                 }
             }
@@ -49,8 +25,8 @@ impl State {
     }
 
     /// Stores the result of a read, so that it need not be read again.
-    pub(crate) fn recognise(&mut self, wanted: &Wanted, read: &[(Place, Option<MessageId>)]) {
-        for route in &wanted.topic.routes {
+    pub(crate) fn recognise(&mut self, cancellation: &Cancellation, read: &[(Place, Option<MessageId>)]) {
+        for route in &cancellation.topic.routes {
             let delayed = &mut self.groups[route.group as usize].delayed;
             for (place, id) in read {
                 if let (Some(delayed), Some(id)) = (delayed.get_mut(place), id) {
@@ -62,12 +38,12 @@ impl State {
 
     /// Takes a message from all these places, and from the listeners of its topic. If it may have been delivered
     /// already, it takes nothing and returns `false`: then all get the message.
-    pub(crate) fn withdraw(&mut self, wanted: &Wanted, places: &[Place], out: &mut Vec<Withdrawn>) -> bool {
-        let due = Timestamp::from_millis(wanted.due);
+    pub(crate) fn withdraw(&mut self, cancellation: &Cancellation, places: &[Place], out: &mut Vec<Withdrawn>) -> bool {
+        let due = Timestamp::from_millis(cancellation.due);
         if due <= self.fired {
             return false;
         }
-        for route in &wanted.topic.routes {
+        for route in &cancellation.topic.routes {
             for place in places {
                 if let Some(delayed) = self.groups[route.group as usize].delayed.remove(place) {
                     let delayed = DelayedMessage(delayed);
@@ -75,9 +51,9 @@ impl State {
                 }
             }
         }
-        for listener in self.listeners.get(&wanted.topic.topic.name).into_iter().flatten() {
+        for listener in self.listeners.get(&cancellation.topic.topic.name).into_iter().flatten() {
             if let Some(Member { role: Role::Listener(_, feed), .. }) = self.members.get_mut(listener) {
-                let taken = feed.withdraw(due, |message| message.id == wanted.id).into_iter();
+                let taken = feed.withdraw(due, |message| message.id == cancellation.id).into_iter();
                 out.extend(taken.map(|(partition, message)| Withdrawn::Heard {
                     listener: *listener,
                     partition,

@@ -1,8 +1,9 @@
-use partitura_broker::{Error, ErrorKind, Expect, Put, Result, Version};
+use partitura_broker::{Error, ErrorKind, Expect, Put, Result, Space, Version};
 use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 
-use super::{Row, Storage};
-use crate::failure;
+use super::connection::Storage;
+use super::schema::Row;
+use crate::error;
 
 /// A transaction. If it is dropped without a commit, it has no effect.
 pub(crate) struct Batch<'s> {
@@ -16,8 +17,18 @@ pub(crate) struct Batch<'s> {
     open: bool,
 }
 
+impl Storage {
+    /// Begins a transaction. `spaces` are those that will be written.
+    pub(crate) fn batch(&mut self, spaces: impl Iterator<Item = Space>) -> Result<Batch<'_>> {
+        for space in spaces {
+            self.space(space)?;
+        }
+        Batch::begin(self).map_err(|error| error::from_sqlite("commit", error))
+    }
+}
+
 impl<'s> Batch<'s> {
-    pub(super) fn begin(storage: &'s Storage) -> rusqlite::Result<Self> {
+    fn begin(storage: &'s Storage) -> rusqlite::Result<Self> {
         let prepare = |sql| storage.connection.prepare_cached(sql);
         let batch = Batch {
             storage,
@@ -124,7 +135,7 @@ impl<'s> Batch<'s> {
     /// Makes it durable: when this returns, the log is synced.
     pub(crate) fn commit(mut self) -> Result<()> {
         let commit = || self.storage.connection.prepare_cached("COMMIT")?.execute([]);
-        commit().map_err(failure::commit)?;
+        commit().map_err(error::from_commit)?;
         self.open = false;
         Ok(())
     }
@@ -140,7 +151,7 @@ impl Drop for Batch<'_> {
 }
 
 fn written<T>(result: rusqlite::Result<T>) -> Result<T> {
-    result.map_err(|error| failure::storage("commit", error))
+    result.map_err(|error| error::from_sqlite("commit", error))
 }
 
 fn conflict(put: &Put) -> Error {

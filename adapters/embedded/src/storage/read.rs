@@ -4,8 +4,8 @@ use bytes::Bytes;
 use partitura_broker::{Entry, Result, ScanRange, Space, Version};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
-use super::Row;
-use crate::failure;
+use super::schema::Row;
+use crate::error;
 
 /// A connection that reads the state that is committed when the read begins.
 #[derive(Debug)]
@@ -16,7 +16,7 @@ pub(crate) struct Reader {
 impl Reader {
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(path, flags).map_err(|error| failure::storage("open", error))?;
+        let connection = Connection::open_with_flags(path, flags).map_err(|error| error::from_sqlite("open", error))?;
         connection.set_prepared_statement_cache_capacity(8);
         Ok(Self { connection })
     }
@@ -42,7 +42,7 @@ pub(crate) fn messages(connection: &Connection, mut each: impl FnMut(Row)) -> Re
         }
         Ok(())
     };
-    query().map_err(|error| failure::storage("open", error))
+    query().map_err(|error| error::from_sqlite("open", error))
 }
 
 /// The stored form of these messages, in the requested order; `None` for a message that is gone.
@@ -53,7 +53,7 @@ pub(crate) fn bodies(connection: &Connection, seqs: &[u64]) -> Result<Vec<Option
             .map(|seq| select.query_row([*seq as i64], |row| row.get(0)).optional())
             .collect::<rusqlite::Result<_>>()
     };
-    read().map_err(|error| failure::storage("read", error))
+    read().map_err(|error| error::from_sqlite("read", error))
 }
 
 pub(crate) fn get(connection: &Connection, space: Space, key: &[u8]) -> Result<Option<(Version, Bytes)>> {
@@ -63,7 +63,7 @@ pub(crate) fn get(connection: &Connection, space: Space, key: &[u8]) -> Result<O
         let entry = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)? as u64, row.get::<_, Vec<u8>>(1)?.into()));
         select.query_row(params![space, key], entry).optional()
     };
-    query().map_err(|error| failure::storage("get", error))
+    query().map_err(|error| error::from_sqlite("get", error))
 }
 
 pub(crate) fn scan(connection: &Connection, range: &ScanRange, limit: usize) -> Result<Vec<Entry>> {
@@ -83,5 +83,5 @@ pub(crate) fn scan(connection: &Connection, range: &ScanRange, limit: usize) -> 
         })?;
         entries.collect::<rusqlite::Result<Vec<Entry>>>()
     };
-    query().map_err(|error| failure::storage("scan", error))
+    query().map_err(|error| error::from_sqlite("scan", error))
 }

@@ -6,7 +6,7 @@ use partitura_broker::{Error, ErrorKind};
 use rusqlite::ErrorCode;
 
 /// Classifies an error of SQLite met while doing `operation`.
-pub(crate) fn storage(operation: &'static str, error: rusqlite::Error) -> Error {
+pub(crate) fn from_sqlite(operation: &'static str, error: rusqlite::Error) -> Error {
     let (kind, message) = match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
             (ErrorKind::Corrupt, "the file is damaged; restore it from a backup")
@@ -15,30 +15,30 @@ pub(crate) fn storage(operation: &'static str, error: rusqlite::Error) -> Error 
         Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
             (ErrorKind::Storage, "the file cannot be written; check its permissions and those of its directory")
         }
-        None if is_of_content(&error) => (ErrorKind::Corrupt, "the file is damaged; restore it from a backup"),
+        None if is_foreign_value(&error) => (ErrorKind::Corrupt, "the file is damaged; restore it from a backup"),
         _ => (ErrorKind::Storage, "the storage failed; nothing was stored"),
     };
     Error::new(kind, operation, message).because(error)
 }
 
 /// Whether a column holds a value that this adapter never wrote.
-fn is_of_content(error: &rusqlite::Error) -> bool {
+fn is_foreign_value(error: &rusqlite::Error) -> bool {
     use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, Utf8Error};
     matches!(error, FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..) | Utf8Error(..))
 }
 
 /// Classifies an error of a commit: if the system failed while it synced the log, the outcome is unknown.
-pub(crate) fn commit(error: rusqlite::Error) -> Error {
+pub(crate) fn from_commit(error: rusqlite::Error) -> Error {
     match error.sqlite_error_code() {
         Some(ErrorCode::SystemIoFailure) => {
             Error::new(ErrorKind::OutcomeUnknown, "commit", "writing to the disk failed").because(error)
         }
-        _ => storage("commit", error),
+        _ => from_sqlite("commit", error),
     }
 }
 
 /// An error of the file system about `path`.
-pub(crate) fn io(message: &str, path: &Path, error: std::io::Error) -> Error {
+pub(crate) fn from_io(message: &str, path: &Path, error: std::io::Error) -> Error {
     Error::new(ErrorKind::Storage, "open", message).of(path.display()).because(error)
 }
 

@@ -9,9 +9,11 @@ use partitura_broker::{Error, ErrorKind, Result};
 use tokio::sync::watch;
 
 use crate::checkpoint::Checkpointer;
-use crate::core::{Core, Desk, lock};
-use crate::failure;
+use crate::core::Core;
+use crate::error;
 use crate::file::Directory;
+use crate::lock::lock;
+use crate::readers::Readers;
 use crate::request::Request;
 use crate::writer::Writer;
 
@@ -20,7 +22,7 @@ const LINGER: Duration = Duration::from_millis(2);
 
 /// Requests that wait for the writer. Bounded by the permits that they carry.
 #[derive(Debug)]
-pub(crate) struct Queue {
+pub(crate) struct WriteQueue {
     waiting: Mutex<Waiting>,
     arrived: Condvar,
     ended: watch::Sender<bool>,
@@ -35,7 +37,7 @@ struct Waiting {
     stopped: bool,
 }
 
-impl Queue {
+impl WriteQueue {
     pub(crate) fn new() -> Self {
         Self { waiting: Mutex::default(), arrived: Condvar::new(), ended: watch::Sender::new(false) }
     }
@@ -43,7 +45,7 @@ impl Queue {
     pub(crate) fn push(&self, request: Request) -> Result<()> {
         let mut waiting = lock(&self.waiting);
         if waiting.stopped {
-            return Err(failure::closed("submit"));
+            return Err(error::closed("submit"));
         }
         waiting.requests.push_back(request);
         self.wake(waiting);
@@ -101,12 +103,17 @@ impl Queue {
 }
 
 /// Starts the thread. It ends, and gives the directory back, when the queue is stopped and empty.
-pub(crate) fn start(core: Arc<Core>, writer: Writer, directory: Directory) -> Result<()> {
+pub(crate) fn start(
+    queue: Arc<WriteQueue>,
+    core: Arc<Core>,
+    readers: Arc<Readers>,
+    writer: Writer,
+    directory: Directory,
+) -> Result<()> {
     let mut checkpointer = Checkpointer::start(directory.file())?;
     let run = move || {
-        let Desk::Thread(queue) = &core.desk else { return };
         // This also happens if the thread panics, so that no caller waits for ever.
-        let end = End(&core, queue);
+        let end = End { core: &core, queue: &queue, readers: &readers };
         let mut writer = writer;
         while let Some(requests) = queue.next() {
             writer.run(requests, &core);
@@ -123,12 +130,20 @@ pub(crate) fn start(core: Arc<Core>, writer: Writer, directory: Directory) -> Re
     })
 }
 
-struct End<'c>(&'c Core, &'c Queue);
+/// Ends the broker with its writer.
+struct End<'c> {
+    core: &'c Core,
+    queue: &'c WriteQueue,
+    readers: &'c Readers,
+}
 
 impl Drop for End<'_> {
     fn drop(&mut self) {
-        let Self(core, queue) = self;
-        core.stop();
+        let Self { core, queue, readers } = self;
+        core.close_admission();
+        queue.stop();
+        core.state().close();
+        readers.close();
         // Callers learn from the dropped answers that there will be none.
         let rest = mem::take(&mut lock(&queue.waiting).requests);
         drop(rest);
