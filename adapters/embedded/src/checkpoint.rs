@@ -23,7 +23,7 @@ pub(crate) struct Checkpointer {
     phase: Arc<Phase>,
     thread: Option<JoinHandle<()>>,
     /// The length of the log when a checkpoint last left some of it.
-    before: u32,
+    left_at: u32,
 }
 
 #[derive(Debug, Default)]
@@ -36,9 +36,9 @@ struct Phase {
 enum Now {
     #[default]
     Idle,
-    /// It is the other thread's turn.
-    Wanted,
-    /// It is the writer's turn.
+    /// The other thread is to make a checkpoint.
+    Requested,
+    /// The writer is to move the rest.
     Rest,
     Stopped,
 }
@@ -52,14 +52,14 @@ impl Checkpointer {
         let work = move || {
             while theirs.wait() {
                 report(connection.checkpoint());
-                theirs.change(Now::Wanted, Now::Rest);
+                theirs.change(Now::Requested, Now::Rest);
             }
         };
         let thread = std::thread::Builder::new()
             .name("partitura-checkpoint".into())
             .spawn(work)
             .map_err(|error| Error::new(ErrorKind::Storage, "open", "a thread could not be started").because(error))?;
-        Ok(Self { phase, thread: Some(thread), before: 0 })
+        Ok(Self { phase, thread: Some(thread), left_at: 0 })
     }
 
     /// Does its part of a checkpoint, between two batches.
@@ -67,9 +67,9 @@ impl Checkpointer {
         let pages = storage.log_pages();
         if self.phase.change(Now::Rest, Now::Idle) {
             let left = report(storage.checkpoint());
-            self.before = if left == 0 { 0 } else { pages };
-        } else if pages >= self.before.saturating_add(PAGES) {
-            self.phase.change(Now::Idle, Now::Wanted);
+            self.left_at = if left == 0 { 0 } else { pages };
+        } else if pages >= self.left_at.saturating_add(PAGES) {
+            self.phase.change(Now::Idle, Now::Requested);
         }
     }
 }
@@ -88,7 +88,7 @@ impl Phase {
         let mut now = lock(&self.now);
         loop {
             match *now {
-                Now::Wanted => return true,
+                Now::Requested => return true,
                 Now::Stopped => return false,
                 Now::Idle | Now::Rest => now = self.changed.wait(now).unwrap_or_else(PoisonError::into_inner),
             }

@@ -29,7 +29,7 @@ pub(crate) enum WriterHandle {
     /// The queue of the thread that writes.
     Thread(Arc<WriteQueue>),
     /// In memory the calling task carries requests out at once. `None` once it is closed.
-    Inline(Mutex<Option<Writer>>),
+    Inline(Box<Mutex<Option<Writer>>>),
 }
 
 impl Client {
@@ -43,7 +43,7 @@ impl Client {
     }
 
     pub(crate) fn memory(core: Core, writer: Writer) -> Self {
-        let writer = WriterHandle::Inline(Mutex::new(Some(writer)));
+        let writer = WriterHandle::Inline(Box::new(Mutex::new(Some(writer))));
         Self { core: Arc::new(core), writer, readers: Arc::new(Readers::new(Default::default())) }
     }
 

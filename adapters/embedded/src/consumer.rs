@@ -26,12 +26,12 @@ pub(crate) struct EmbeddedConsumer {
     /// Wakes any one of the competing consumers; never used if none compete.
     competing: Arc<Notify>,
     /// The messages whose contents must be read before more are taken.
-    wanted: Vec<(u32, Place)>,
+    absent: Vec<(u32, Place)>,
 }
 
 impl EmbeddedConsumer {
     pub(crate) fn new(client: Arc<Client>, id: u32, notify: Arc<Notify>, competing: Arc<Notify>) -> Self {
-        Self { client, id, notify, competing, wanted: Vec::new() }
+        Self { client, id, notify, competing, absent: Vec::new() }
     }
 
     fn core(&self) -> &Core {
@@ -73,10 +73,10 @@ impl Consumer for EmbeddedConsumer {
         // Whether this consumer was woken instead of another.
         let mut chosen = false;
         loop {
-            if !self.wanted.is_empty() {
+            if !self.absent.is_empty() {
                 // It is removed only when it is done, since this future may be dropped.
-                self.load(self.wanted.clone()).await?;
-                self.wanted.clear();
+                self.load(self.absent.clone()).await?;
+                self.absent.clear();
             }
             let wake = {
                 // It registers for a wake-up before it looks, so that it misses nothing that comes after. If it does
@@ -87,12 +87,12 @@ impl Consumer for EmbeddedConsumer {
                 let taken = self.core().state().take(self.id, now, Instant::now());
                 match taken {
                     Taken::Event(event, wanted) => {
-                        self.wanted = wanted;
+                        self.absent = wanted;
                         return Ok(event);
                     }
                     Taken::Closed => return Err(error::closed("consume")),
                     Taken::Load(wanted) => {
-                        self.wanted = wanted;
+                        self.absent = wanted;
                         continue;
                     }
                     Taken::Wait(wake) if wake.full => wake,

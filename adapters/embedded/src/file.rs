@@ -124,7 +124,9 @@ fn sync(directory: &Path) -> Result<()> {
     }
     // The parent of a relative path may be empty, which is the current directory.
     let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
-    File::open(directory).and_then(|d| d.sync_all()).map_err(|e| from_io("the directory cannot be synced", directory, e))
+    File::open(directory)
+        .and_then(|d| d.sync_all())
+        .map_err(|e| from_io("the directory cannot be synced", directory, e))
 }
 
 /// Refuses files that are not ours, are newer than this version, or are damaged, by reading only.

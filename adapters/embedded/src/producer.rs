@@ -39,8 +39,8 @@ impl EmbeddedProducer {
         let count = batch.len();
         let all = |error: Error| (0..count).map(|_| Err(error.duplicate())).collect();
         // A batch that is larger than the window waits until it has the whole window.
-        let wanted = u32::try_from(count).unwrap_or(u32::MAX).min(self.size);
-        let Ok(window) = self.window.clone().acquire_many_owned(wanted).await else {
+        let permits = u32::try_from(count).unwrap_or(u32::MAX).min(self.size);
+        let Ok(window) = self.window.clone().acquire_many_owned(permits).await else {
             return all(error::closed("publish"));
         };
         let bytes: usize = batch.iter().map(Message::size).sum();

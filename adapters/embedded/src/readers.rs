@@ -14,8 +14,8 @@ use crate::storage::Reader;
 /// The number of simultaneous reads.
 const READERS: usize = 4;
 
-/// Reads run on tokio's threads for blocking work, each on a connection of its own: none waits for the writer's sync, and
-/// each sees what was committed before it began.
+/// Reads run on tokio's threads for blocking work, each on a connection of its own: none waits for the writer's sync,
+/// and each sees what was committed before it began.
 #[derive(Debug)]
 pub(crate) struct Readers {
     path: PathBuf,

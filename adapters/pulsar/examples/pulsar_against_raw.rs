@@ -1,8 +1,8 @@
 //! The adapter against the crate `pulsar` itself: `cargo xtask bench pulsar`.
 //!
-//! The raw side uses everything that the crate offers for speed: a producer with batches and an exclusive consumer for each
-//! partition, and one acknowledgement for each entry. As on all brokers, its messages have an id, here as a property, and a
-//! key.
+//! The raw side uses everything that the crate offers for speed: a producer with batches and an exclusive consumer for
+//! each partition, and one acknowledgement for each entry. As on all brokers, its messages have an id, here as a
+//! property, and a key.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -12,8 +12,8 @@
 //!
 //! * A topic is a partitioned topic, and the adapter chooses the partition of a key. For each partition there is one
 //!   producer in this process, whose entries follow each other on one connection. There is at most one consumer of it
-//!   anywhere, by an *Exclusive* subscription: the broker refuses a second one, and gives unsettled messages to the next,
-//!   in order.
+//!   anywhere, by an *Exclusive* subscription: the broker refuses a second one, and gives unsettled messages to the
+//!   next, in order.
 //! * Messages are settled one by one, also those of a batch. The adapter tells the broker the settled indexes of an
 //!   entry, and the broker tells the next owner the unsettled ones.
 //! * The members of a subscription share out the partitions: [`Member`](partitura_adapter_kit::Member).

@@ -23,7 +23,8 @@ const OPERATION: &str = "listen";
 const AHEAD: u32 = 1_000;
 const AGAIN: Backoff = Backoff { first: Duration::from_millis(100), longest: Duration::from_secs(2) };
 
-/// Receives all messages from when it was made until it is dropped, except those that come while there is no connection.
+/// Receives all messages from when it was made until it is dropped, except those that come while there is no
+/// connection.
 #[derive(Debug)]
 pub(crate) struct Listener {
     received: Arc<Mailbox<Result<Message>>>,

@@ -1,8 +1,8 @@
 //! Partitura's names as Pulsar's, one to one.
 //!
-//! Pulsar calls the partitions of `orders` `orders-partition-0`, `orders-partition-1`, …, and would take a topic of that
-//! name for one of them. Our names never contain `=`. So one is put into every `-partition` of ours, and topics of the
-//! adapter itself have one, too.
+//! Pulsar calls the partitions of `orders` `orders-partition-0`, `orders-partition-1`, …, and would take a topic of
+//! that name for one of them. Our names never contain `=`. So one is put into every `-partition` of ours, and topics
+//! of the adapter itself have one, too.
 
 use partitura_broker::{InboxAddress, Partition, SubscriptionName, TopicName};
 

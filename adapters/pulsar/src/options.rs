@@ -9,8 +9,8 @@ use reqwest::Url;
 
 use crate::names::Namespace;
 
-/// The options of a connection. The URL of [`connect`](crate::Pulsar::connect) goes before them. Their defaults come from
-/// the environment: `PARTITURA_PULSAR_TOKEN` and `PARTITURA_PULSAR_CA`. An empty variable counts as unset.
+/// The options of a connection. The URL of [`connect`](crate::Pulsar::connect) goes before them. Their defaults come
+/// from the environment: `PARTITURA_PULSAR_TOKEN` and `PARTITURA_PULSAR_CA`. An empty variable counts as unset.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Options {

@@ -1,5 +1,5 @@
-//! Publishing: one task for each producer takes batches in the order of their calls, finds the route of each message, and
-//! queues the messages with the [publisher](crate::publisher).
+//! Publishing: one task for each producer takes batches in the order of their calls, finds the route of each message,
+//! and queues the messages with the [publisher](crate::publisher).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -168,8 +168,8 @@ impl Sequencer {
     }
 }
 
-/// The partition of a message, by its key. Without a key its id decides, so that it goes to the same partition when it is
-/// published again.
+/// The partition of a message, by its key. Without a key its id decides, so that it goes to the same partition when it
+/// is published again.
 pub(crate) fn partition_for(topic: &Topic, message: &Message) -> Partition {
     match topic.ordering {
         Ordering::Shared => Partition(0),

@@ -1,8 +1,8 @@
 //! The publishers of partitions. Each is a task that opens a producer, sends the queued messages, and resolves their
 //! promises.
 //!
-//! Entries follow each other without waiting for receipts. Messages that are queued meanwhile go into the next entry, so
-//! that batches grow with the load, and no message waits for a batch to fill.
+//! Entries follow each other without waiting for receipts. Messages that are queued meanwhile go into the next entry,
+//! so that batches grow with the load, and no message waits for a batch to fill.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -39,8 +39,8 @@ pub struct Pulsar {
 }
 
 impl Pulsar {
-    /// Connects to `pulsar://host[:port][,host…][/tenant/namespace][?option=value…]`, or `pulsar+ssl://…`. The options of
-    /// the URL go before `options`; docs/brokers/pulsar.md lists them.
+    /// Connects to `pulsar://host[:port][,host…][/tenant/namespace][?option=value…]`, or `pulsar+ssl://…`. The options
+    /// of the URL go before `options`; docs/brokers/pulsar.md lists them.
     ///
     /// # Errors
     /// [`InvalidArgument`](ErrorKind::InvalidArgument) for a URL or an option that cannot be used,
@@ -81,8 +81,8 @@ impl Pulsar {
         Ok(Self { core: Arc::new(core), forwarders: Forwarders::default(), target, identity })
     }
 
-    /// Another connection, of Pulsar's official client, to the same cluster and as the same role: for everything that the
-    /// contract does not have.
+    /// Another connection, of Pulsar's official client, to the same cluster and as the same role: for everything that
+    /// the contract does not have.
     ///
     /// # Errors
     /// Those of connecting.

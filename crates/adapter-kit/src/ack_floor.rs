@@ -3,9 +3,9 @@ use std::collections::VecDeque;
 /// The settled part of a log whose deliveries are settled in any order, while the log commits only one position for all
 /// before it.
 ///
-/// Deliveries are pushed in the order of the log, with positions that grow and may leave gaps. The ack floor is the last
-/// position up to which all pushed deliveries are settled. It may be committed without losing anything. Pushing and
-/// settling take amortised constant time; memory is one entry per delivery above the ack floor.
+/// Deliveries are pushed in the order of the log, with positions that grow and may leave gaps. The ack floor is the
+/// last position up to which all pushed deliveries are settled. It may be committed without losing anything. Pushing
+/// and settling take amortised constant time; memory is one entry per delivery above the ack floor.
 #[derive(Debug, Clone, Default)]
 pub struct AckFloor {
     /// The index of the first entry.

@@ -20,7 +20,8 @@ impl Backoff {
         let doublings = attempt.saturating_sub(1).min(63);
         let nanos = self.first.as_nanos().saturating_mul(1 << doublings).min(self.longest.as_nanos());
         let half = nanos / 2;
-        // `random / 2⁶⁴` of the upper half. The product fits, since half a `Duration` is below 2⁹³, and a shift keeps it so.
+        // `random / 2⁶⁴` of the upper half. The product fits, since half a `Duration` is below 2⁹³, and a shift keeps
+        // it so.
         let jitter = (half >> 32).saturating_mul(u128::from(random >> 32))
             + (((half & 0xffff_ffff) * u128::from(random >> 32)) >> 32);
         let nanos = (half + jitter).min(nanos);

@@ -8,8 +8,8 @@ use partitura_broker::telemetry;
 pub struct Fault {
     /// The first version that has it.
     pub since: Version,
-    /// The first sound version of each line that was repaired, oldest first. A line is a major and a minor number. Lines
-    /// above the last are sound, other lines are not.
+    /// The first sound version of each line that was repaired, oldest first. A line is a major and a minor number.
+    /// Lines above the last are sound, other lines are not.
     pub repaired: &'static [Version],
     /// The effect.
     pub what: &'static str,
@@ -24,8 +24,8 @@ pub struct Fault {
 pub struct Version(pub u32, pub u32, pub u32);
 
 impl Version {
-    /// Reads the first three numbers of a text such as `2.12.3-RC.1` or `v4.2`. Missing ones are 0. `None` if there is no
-    /// number.
+    /// Reads the first three numbers of a text such as `2.12.3-RC.1` or `v4.2`. Missing ones are 0. `None` if there is
+    /// no number.
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim().trim_start_matches('v');
         let mut numbers = text.split(|c: char| !c.is_ascii_digit()).map_while(|part| part.parse().ok());

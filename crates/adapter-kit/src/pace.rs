@@ -58,8 +58,8 @@ impl Pace {
         self.busy_since.map(|since| since.elapsed())
     }
 
-    /// When a batch may be sent; in the past if the destination is ready. `None` while it is busy: then its answer comes
-    /// next.
+    /// When a batch may be sent; in the past if the destination is ready. `None` while it is busy: then its answer
+    /// comes next.
     pub fn ready_at(&self) -> Option<Instant> {
         match self.busy_since {
             Some(_) => None,

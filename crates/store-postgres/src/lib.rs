@@ -15,9 +15,9 @@
 //! * **Durable when answered.** The connection sets `synchronous_commit`; a stricter setting of the server is kept.
 //! * **Keys are `bytea`**, whose order is that of the bytes.
 //!
-//! There is one table, `entry`, partitioned by space, so that the short-lived rows of the outbox do not slow down the vacuum of
-//! histories. [`Options::migrate`] creates it or only verifies it; see docs/adr/0008-one-statement-per-commit.md for
-//! what else was tried.
+//! There is one table, `entry`, partitioned by space, so that the short-lived rows of the outbox do not slow down the
+//! vacuum of histories. [`Options::migrate`] creates it or only verifies it; see
+//! docs/adr/0008-one-statement-per-commit.md for what else was tried.
 //!
 //! One promise is weaker than in the embedded store. A [`Put`](partitura_broker::Put) that expects a key to be
 //! [`Absent`](partitura_broker::Expect::Absent) and removes it is a check without a write. It sees the state

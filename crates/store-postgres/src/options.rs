@@ -32,8 +32,8 @@ impl Default for Options {
 }
 
 impl Options {
-    /// The schema that holds the tables, of lower-case letters, digits and underscores. `partitura` unless set, here or as
-    /// `schema=` in the URL, which prevails.
+    /// The schema that holds the tables, of lower-case letters, digits and underscores. `partitura` unless set, here
+    /// or as `schema=` in the URL, which prevails.
     #[must_use]
     pub fn schema(mut self, name: impl Into<String>) -> Self {
         self.schema = name.into();

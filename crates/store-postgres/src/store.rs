@@ -38,9 +38,9 @@ impl PostgresStore {
     /// # Errors
     /// [`InvalidArgument`](ErrorKind::InvalidArgument) for the URL or the schema's name;
     /// [`Unauthorized`](ErrorKind::Unauthorized) for credentials, rights, and certificates;
-    /// [`Disconnected`](ErrorKind::Disconnected) where no server answers; [`NotFound`](ErrorKind::NotFound) when it has
-    /// no such database; [`Incompatible`](ErrorKind::Incompatible) for a server older than 12, for tables that a newer version wrote,
-    /// and, without [`migrate`](Options::migrate), for old or missing ones.
+    /// [`Disconnected`](ErrorKind::Disconnected) where no server answers; [`NotFound`](ErrorKind::NotFound) when it
+    /// has no such database; [`Incompatible`](ErrorKind::Incompatible) for a server older than 12, for tables that a
+    /// newer version wrote, and, without [`migrate`](Options::migrate), for old or missing ones.
     ///
     /// # Cancel safety
     /// Safe: tables are created in one transaction.

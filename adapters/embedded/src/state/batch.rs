@@ -52,7 +52,7 @@ impl State {
         let number = queue.group;
         let place = Place { ready_at: row.ready_at, seq: row.seq };
         if row.delayed {
-            let mark = Some(Mark::of(&message.id));
+            let mark = Some(Mark::from_id(&message.id));
             let soon = row.ready_at < now.as_millis() + SOON;
             let content = if soon { self.keep(message, row.size) } else { None };
             let group = &mut self.groups[number as usize];

@@ -150,11 +150,11 @@ impl State {
 
     pub(super) fn enqueue(&mut self, queue: u32, ready: Ready) {
         self.queues[queue as usize].insert(ready);
-        self.stir(queue);
+        self.wake_reader(queue);
     }
 
     /// Wakes a consumer for a queue that has messages.
-    pub(super) fn stir(&mut self, queue: u32) {
+    pub(super) fn wake_reader(&mut self, queue: u32) {
         let Queue { group, partition, .. } = self.queues[queue as usize];
         let group = &mut self.groups[group as usize];
         if group.shared {
@@ -163,12 +163,12 @@ impl State {
             let full = group.members.iter().filter_map(|member| self.members.get(member)).filter(|member| member.full);
             return full.for_each(|member| member.notify.notify_one());
         }
-        let tenure = &mut group.partitions[partition as usize];
-        if tenure.hot || !tenure.is_open() {
+        let ownership = &mut group.partitions[partition as usize];
+        if ownership.hot || !ownership.is_open() {
             return;
         }
-        if let Some(member) = tenure.owner.and_then(|owner| self.members.get_mut(&owner)) {
-            tenure.hot = true;
+        if let Some(member) = ownership.owner.and_then(|owner| self.members.get_mut(&owner)) {
+            ownership.hot = true;
             member.hot.push_back(partition);
             member.notify.notify_one();
         }

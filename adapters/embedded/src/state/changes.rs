@@ -39,7 +39,7 @@ pub(crate) enum Withdrawn {
     /// It waited for a subscription.
     Waiting { group: u32, place: Place, delayed: DelayedMessage },
     /// It waited for a listener.
-    Heard { listener: u32, partition: Partition, message: Message },
+    Broadcast { listener: u32, partition: Partition, message: Message },
     /// The same batch has published it.
     Appended(u64),
 }
@@ -53,7 +53,7 @@ impl Withdrawn {
     pub(crate) fn seq(&self) -> Option<u64> {
         match self {
             Self::Waiting { place, .. } => Some(place.seq),
-            Self::Heard { .. } => None,
+            Self::Broadcast { .. } => None,
             Self::Appended(seq) => Some(*seq),
         }
     }

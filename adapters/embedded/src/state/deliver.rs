@@ -42,7 +42,7 @@ impl State {
         }
         let Some(member) = self.members.get_mut(&id) else { return Taken::Closed };
         let group = match &mut member.role {
-            Role::Of(group) => *group,
+            Role::Subscriber(group) => *group,
             Role::Listener(..) => {
                 self.fired = self.fired.max(now);
                 return member.listen(now);
@@ -180,7 +180,7 @@ impl Member {
         }
         let mut deliveries = Vec::new();
         while deliveries.len() < BATCH
-            && let Some((partition, message)) = self.hear(now)
+            && let Some((partition, message)) = self.next_broadcast(now)
         {
             let held = Held {
                 origin: None,
@@ -201,7 +201,7 @@ impl Member {
         Taken::Wait(Wake { due: feed.next_due(), deadline: None, full: false })
     }
 
-    fn hear(&mut self, now: Timestamp) -> Option<(Partition, Message)> {
+    fn next_broadcast(&mut self, now: Timestamp) -> Option<(Partition, Message)> {
         let Role::Listener(_, feed) = &mut self.role else { return None };
         feed.fire(now);
         let size = feed.next_size()?;

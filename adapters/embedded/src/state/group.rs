@@ -16,7 +16,7 @@ pub(super) struct Group {
     pub(super) shared: bool,
     /// The consumers, in the order of joining.
     pub(super) members: Vec<u32>,
-    pub(super) partitions: Vec<Tenure>,
+    pub(super) partitions: Vec<Ownership>,
     pub(super) delayed: BTreeMap<Place, Delayed>,
     /// Wakes competing consumers, as many as there are new messages. Unused where partitions have owners.
     pub(super) competing: Arc<Notify>,
@@ -24,10 +24,10 @@ pub(super) struct Group {
 
 /// The owner of a partition, and the state of its hand-over.
 #[derive(Debug, Default)]
-pub(super) struct Tenure {
+pub(super) struct Ownership {
     pub(super) owner: Option<u32>,
     /// The wanted owner; it is the owner, except during a hand-over.
-    pub(super) heir: Option<u32>,
+    pub(super) wanted_owner: Option<u32>,
     /// The epoch of the present owner, or of the last one.
     pub(super) epoch: u32,
     /// The time until which the owner may keep a partition that is asked back.
@@ -57,7 +57,7 @@ pub(super) struct Delayed {
 pub(super) struct Mark(u32);
 
 impl Mark {
-    pub(super) fn of(id: &MessageId) -> Self {
+    pub(super) fn from_id(id: &MessageId) -> Self {
         let mut hasher = DefaultHasher::new();
         id.as_str().hash(&mut hasher);
         Self(hasher.finish() as u32)
@@ -70,7 +70,7 @@ impl Group {
             first_queues,
             shared,
             members: Vec::new(),
-            partitions: (0..partitions).map(|_| Tenure::default()).collect(),
+            partitions: (0..partitions).map(|_| Ownership::default()).collect(),
             delayed: BTreeMap::new(),
             competing: Arc::new(Notify::new()),
         }
@@ -82,11 +82,11 @@ impl Group {
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        self.partitions.iter().filter_map(|tenure| tenure.revoked_until).min()
+        self.partitions.iter().filter_map(|ownership| ownership.revoked_until).min()
     }
 }
 
-impl Tenure {
+impl Ownership {
     /// Whether messages of it may go to its owner.
     pub(super) fn is_open(&self) -> bool {
         self.owner.is_some() && self.revoked_until.is_none()

@@ -33,7 +33,7 @@ pub(super) struct Member {
 #[derive(Debug)]
 pub(super) enum Role {
     /// A consumer of a durable subscription.
-    Of(u32),
+    Subscriber(u32),
     /// Listens to a stream.
     Listener(TopicName, Feed),
 }
@@ -74,7 +74,7 @@ impl Member {
 
     pub(super) fn group(&self) -> Option<u32> {
         match self.role {
-            Role::Of(group) => Some(group),
+            Role::Subscriber(group) => Some(group),
             Role::Listener(..) => None,
         }
     }

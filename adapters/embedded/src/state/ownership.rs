@@ -22,7 +22,7 @@ impl State {
         revoke_within: Duration,
         now: Instant,
     ) -> (Arc<Notify>, Arc<Notify>) {
-        let member = Member::new(id, Role::Of(group), credit, revoke_within);
+        let member = Member::new(id, Role::Subscriber(group), credit, revoke_within);
         let notify = member.notify.clone();
         self.members.insert(id, member);
         let this = &mut self.groups[group as usize];
@@ -50,7 +50,7 @@ impl State {
         let Some(member) = self.members.get_mut(&id) else { return };
         member.gone = true;
         let group = match &member.role {
-            Role::Of(group) => *group,
+            Role::Subscriber(group) => *group,
             Role::Listener(topic, _) => {
                 if let Some(listeners) = self.listeners.get_mut(topic) {
                     listeners.retain(|listener| *listener != id);
@@ -62,18 +62,18 @@ impl State {
         self.groups[group as usize].members.retain(|member| *member != id);
         let owned: Vec<u32> = (0..)
             .zip(&self.groups[group as usize].partitions)
-            .filter_map(|(partition, tenure)| (tenure.owner == Some(id)).then_some(partition))
+            .filter_map(|(partition, ownership)| (ownership.owner == Some(id)).then_some(partition))
             .collect();
         self.take_back(id, |_| true);
         for partition in owned {
             self.vacate(group, partition);
         }
-        self.bury(id);
+        self.remove_gone(id);
         self.balance(group, now);
     }
 
     /// Forgets a consumer that is gone, once no commit needs it any more.
-    pub(super) fn bury(&mut self, id: u32) {
+    pub(super) fn remove_gone(&mut self, id: u32) {
         if self.members.get(&id).is_some_and(|member| member.gone && member.held.is_empty()) {
             self.members.remove(&id);
         }
@@ -83,8 +83,8 @@ impl State {
     pub(crate) fn release(&mut self, id: u32, partitions: &[Partition], now: Instant) {
         let Some(group) = self.members.get(&id).and_then(Member::group) else { return };
         for partition in partitions {
-            let tenure = self.groups[group as usize].partitions.get(partition.0 as usize);
-            if tenure.is_some_and(|tenure| tenure.owner == Some(id) && tenure.revoked_until.is_some()) {
+            let ownership = self.groups[group as usize].partitions.get(partition.0 as usize);
+            if ownership.is_some_and(|ownership| ownership.owner == Some(id) && ownership.revoked_until.is_some()) {
                 self.give_up(id, group, partition.0);
             }
         }
@@ -95,11 +95,11 @@ impl State {
     pub(super) fn expire(&mut self, group: u32, now: Instant) {
         let expired: Vec<(u32, u32)> = (0..)
             .zip(&self.groups[group as usize].partitions)
-            .filter(|(_, tenure)| tenure.revoked_until.is_some_and(|deadline| deadline <= now))
-            .filter_map(|(partition, tenure)| Some((partition, tenure.owner?)))
+            .filter(|(_, ownership)| ownership.revoked_until.is_some_and(|deadline| deadline <= now))
+            .filter_map(|(partition, ownership)| Some((partition, ownership.owner?)))
             .collect();
         for (partition, owner) in expired {
-            // The loss is told first: the next owner may be the same consumer, which then learns of its new term.
+            // The loss is told first: the next owner may be the same consumer, which then learns of its new ownership.
             if let Some(member) = self.members.get_mut(&owner) {
                 match member.news.back_mut() {
                     Some(Event::Lost(partitions)) => partitions.push(Partition(partition)),
@@ -119,17 +119,17 @@ impl State {
             return (0..group.members.len()).for_each(|_| group.competing.notify_one());
         }
         let members: Vec<u64> = group.members.iter().map(|member| u64::from(*member)).collect();
-        let current: Vec<_> = group.partitions.iter().map(|tenure| tenure.heir.map(u64::from)).collect();
-        let heirs = rebalance(&current, &members);
+        let current: Vec<_> = group.partitions.iter().map(|ownership| ownership.wanted_owner.map(u64::from)).collect();
+        let wanted = rebalance(&current, &members);
         let mut revoked: HashMap<u32, Vec<Partition>> = HashMap::new();
-        for (partition, heir) in (0_u32..).zip(heirs) {
-            let heir = heir.and_then(|heir| u32::try_from(heir).ok());
-            let tenure = &mut self.groups[number as usize].partitions[partition as usize];
-            tenure.heir = heir;
-            match tenure.owner {
+        for (partition, wanted_owner) in (0_u32..).zip(wanted) {
+            let wanted_owner = wanted_owner.and_then(|wanted_owner| u32::try_from(wanted_owner).ok());
+            let ownership = &mut self.groups[number as usize].partitions[partition as usize];
+            ownership.wanted_owner = wanted_owner;
+            match ownership.owner {
                 None => self.install(number, partition),
-                Some(owner) if Some(owner) == heir || tenure.revoked_until.is_some() => {}
-                Some(owner) if !tenure.announced => self.give_up(owner, number, partition),
+                Some(owner) if Some(owner) == wanted_owner || ownership.revoked_until.is_some() => {}
+                Some(owner) if !ownership.announced => self.give_up(owner, number, partition),
                 Some(owner) => revoked.entry(owner).or_default().push(Partition(partition)),
             }
         }
@@ -144,18 +144,18 @@ impl State {
         let Some(member) = self.members.get_mut(&owner) else { return };
         let within = member.revoke_within;
         for partition in &partitions {
-            let tenure = &mut self.groups[group as usize].partitions[partition.0 as usize];
-            tenure.revoked_until = Some(now + within);
-            tenure.hot = false;
+            let ownership = &mut self.groups[group as usize].partitions[partition.0 as usize];
+            ownership.revoked_until = Some(now + within);
+            ownership.hot = false;
         }
         member.hot.retain(|partition| !partitions.contains(&Partition(*partition)));
         member.news.push_back(Event::Revoking { partitions, within });
         member.notify.notify_one();
     }
 
-    /// Ends a term: unsettled messages go back, and the next owner may begin.
+    /// Ends an ownership: unsettled messages go back, and the next owner may begin.
     fn give_up(&mut self, owner: u32, group: u32, partition: u32) {
-        self.take_back(owner, |of| of == Partition(partition));
+        self.take_back(owner, |other| other == Partition(partition));
         self.vacate(group, partition);
         if let Some(member) = self.members.get_mut(&owner) {
             member.hot.retain(|hot| *hot != partition);
@@ -177,29 +177,31 @@ impl State {
     }
 
     fn vacate(&mut self, group: u32, partition: u32) {
-        let tenure = &mut self.groups[group as usize].partitions[partition as usize];
-        tenure.owner = None;
-        tenure.revoked_until = None;
-        tenure.announced = false;
-        tenure.hot = false;
+        let ownership = &mut self.groups[group as usize].partitions[partition as usize];
+        ownership.owner = None;
+        ownership.revoked_until = None;
+        ownership.announced = false;
+        ownership.hot = false;
     }
 
-    /// Makes the wanted owner the owner, as soon as nothing of the last term is under way.
+    /// Makes the wanted owner the owner, as soon as no commit of the last owner is under way.
     pub(super) fn install(&mut self, group: u32, partition: u32) {
         let this = &mut self.groups[group as usize];
-        let tenure = &mut this.partitions[partition as usize];
-        if tenure.owner.is_some() || tenure.committing > 0 {
+        let ownership = &mut this.partitions[partition as usize];
+        if ownership.owner.is_some() || ownership.committing > 0 {
             return;
         }
-        let Some((heir, member)) = tenure.heir.and_then(|heir| Some((heir, self.members.get_mut(&heir)?))) else {
+        let Some((wanted_owner, member)) =
+            ownership.wanted_owner.and_then(|wanted_owner| Some((wanted_owner, self.members.get_mut(&wanted_owner)?)))
+        else {
             return;
         };
         if member.gone {
             return;
         }
-        tenure.owner = Some(heir);
-        tenure.epoch += 1;
-        let assignment = Assignment { partition: Partition(partition), epoch: tenure.epoch };
+        ownership.owner = Some(wanted_owner);
+        ownership.epoch += 1;
+        let assignment = Assignment { partition: Partition(partition), epoch: ownership.epoch };
         match member.news.back_mut() {
             Some(Event::Assigned(assignments)) => assignments.push(assignment),
             _ => member.news.push_back(Event::Assigned(vec![assignment])),
@@ -208,16 +210,16 @@ impl State {
         let queues: Vec<u32> = this.first_queues.iter().map(|first| first + partition).collect();
         for queue in queues {
             if !self.queues[queue as usize].is_empty() {
-                self.stir(queue);
+                self.wake_reader(queue);
             }
         }
     }
 
     /// Puts a consumer's unsettled messages of some partitions back into the queues, except those that a commit is
     /// about to settle.
-    fn take_back(&mut self, id: u32, of: impl Fn(Partition) -> bool) {
+    fn take_back(&mut self, id: u32, which: impl Fn(Partition) -> bool) {
         let Some(member) = self.members.get_mut(&id) else { return };
-        let back = member.held.take_unless(|partition, held| !of(partition) || held.committing);
+        let back = member.held.take_unless(|partition, held| !which(partition) || held.committing);
         back.iter().for_each(|held| member.give_back(held));
         self.return_to_queues(back);
     }
@@ -233,7 +235,7 @@ impl State {
         for (queue, back) in queues {
             let count = back.len();
             self.queues[queue as usize].put_back(back);
-            (0..count).for_each(|_| self.stir(queue));
+            (0..count).for_each(|_| self.wake_reader(queue));
         }
     }
 }

@@ -80,14 +80,14 @@ impl State {
     fn owns(&self, token: AckToken) -> bool {
         let Some(member) = self.members.get(&token.consumer).filter(|member| !member.gone) else { return false };
         let Some(group) = member.group().map(|group| &self.groups[group as usize]) else { return true };
-        let tenure = group.partitions.get(token.partition.0 as usize);
-        group.shared || tenure.is_some_and(|t| t.owner == Some(token.consumer) && t.epoch == token.epoch)
+        let ownership = group.partitions.get(token.partition.0 as usize);
+        group.shared || ownership.is_some_and(|t| t.owner == Some(token.consumer) && t.epoch == token.epoch)
     }
 
     fn count_commits(&mut self, token: AckToken, by: i32) {
         let Some(group) = self.members.get(&token.consumer).and_then(|member| member.group()) else { return };
-        if let Some(tenure) = self.groups[group as usize].partitions.get_mut(token.partition.0 as usize) {
-            tenure.committing = tenure.committing.saturating_add_signed(by);
+        if let Some(ownership) = self.groups[group as usize].partitions.get_mut(token.partition.0 as usize) {
+            ownership.committing = ownership.committing.saturating_add_signed(by);
         }
     }
 
@@ -97,6 +97,6 @@ impl State {
         if !self.groups[group as usize].shared {
             self.install(group, token.partition.0);
         }
-        self.bury(token.consumer);
+        self.remove_gone(token.consumer);
     }
 }

@@ -11,7 +11,7 @@ impl State {
     /// The places of a waiting message, and those of messages that may be it, if only the storage can tell.
     pub(crate) fn waiting(&self, cancellation: &Cancellation) -> (Vec<Place>, Vec<Place>) {
         let (mut found, mut unread) = (Vec::new(), Vec::new());
-        let mark = Mark::of(&cancellation.id);
+        let mark = Mark::from_id(&cancellation.id);
         for route in &cancellation.topic.routes {
             for (place, delayed) in self.groups[route.group as usize].delayed.range(at(cancellation.due)) {
                 match &delayed.content {
@@ -30,7 +30,7 @@ impl State {
             let delayed = &mut self.groups[route.group as usize].delayed;
             for (place, id) in read {
                 if let (Some(delayed), Some(id)) = (delayed.get_mut(place), id) {
-                    delayed.mark = Some(Mark::of(id));
+                    delayed.mark = Some(Mark::from_id(id));
                 }
             }
         }
@@ -54,7 +54,7 @@ impl State {
         for listener in self.listeners.get(&cancellation.topic.topic.name).into_iter().flatten() {
             if let Some(Member { role: Role::Listener(_, feed), .. }) = self.members.get_mut(listener) {
                 let taken = feed.withdraw(due, |message| message.id == cancellation.id).into_iter();
-                out.extend(taken.map(|(partition, message)| Withdrawn::Heard {
+                out.extend(taken.map(|(partition, message)| Withdrawn::Broadcast {
                     listener: *listener,
                     partition,
                     message,
@@ -83,7 +83,7 @@ impl State {
                     self.groups[group as usize].delayed.insert(place, delayed);
                     self.wake_group(group);
                 }
-                Withdrawn::Heard { listener, partition, message } => {
+                Withdrawn::Broadcast { listener, partition, message } => {
                     if let Some(Member { role: Role::Listener(_, feed), notify, .. }) = self.members.get_mut(&listener)
                     {
                         feed.push(partition, message, self.fired);

@@ -5,8 +5,8 @@ use partitura_adapter_kit::MeanSize;
 /// The weight of the mean size: a message that is smaller counts for one part of it.
 const WEIGHT: usize = 8;
 
-/// The number of messages that the broker may still send. A batch comes as a whole. Its messages that are more than this
-/// number count against the next grants.
+/// The number of messages that the broker may still send. A batch comes as a whole. Its messages that are more than
+/// this number count against the next grants.
 #[derive(Debug)]
 pub(crate) struct Flow {
     ahead: usize,

@@ -39,8 +39,8 @@ pub(crate) struct Unacknowledged {
 }
 
 impl Unacknowledged {
-    /// Makes that of a batch of `size` messages. `left` is the set that the broker sent with it; if it is empty, none is
-    /// acknowledged.
+    /// Makes that of a batch of `size` messages. `left` is the set that the broker sent with it; if it is empty, none
+    /// is acknowledged.
     pub(crate) fn new(size: u32, left: &[i64]) -> Self {
         let mut words = vec![u64::MAX; size.div_ceil(64) as usize];
         if let (Some(last), rest @ 1..) = (words.last_mut(), size % 64) {

@@ -17,8 +17,8 @@ use crate::options::{Host, Target};
 /// The number of times that a lookup is sent on from one broker to another.
 const REDIRECTS: usize = 10;
 
-/// The purpose of a connection. A broker that holds a publisher back stops reading from its connection, which must not hold
-/// back settlements.
+/// The purpose of a connection. A broker that holds a publisher back stops reading from its connection, which must not
+/// hold back settlements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Purpose {
     Publish,

@@ -1,8 +1,8 @@
-//! The connections to a cluster: Pulsar's binary protocol, by the official client's codec ([`pulsar::message`]), and the
-//! admin API.
+//! The connections to a cluster: Pulsar's binary protocol, by the official client's codec ([`pulsar::message`]), and
+//! the admin API.
 //!
-//! The official client's consumers and producers hide information that the contract depends on, as docs/brokers/pulsar.md
-//! explains. So this module keeps the connections itself:
+//! The official client's consumers and producers hide information that the contract depends on, as
+//! docs/brokers/pulsar.md explains. So this module keeps the connections itself:
 //!
 //! ```text
 //! Cluster ── the broker that serves a topic, and the connections to brokers

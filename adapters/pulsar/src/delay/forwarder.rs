@@ -1,9 +1,9 @@
 //! Forwarding: messages that are due are taken out of the timers of a topic and published to their partitions.
 //!
-//! One process does it at a time, by one clock, so that messages of a key are forwarded in the order in which they fall
-//! due. An exclusive subscription that receives nothing is the lock. The timers themselves come by a shared subscription,
-//! since Pulsar delays on no other. Each destination is published to on its own: one that refuses is tried again after a
-//! backoff, and holds up no other. A timer is acknowledged when its own message is confirmed.
+//! One process does it at a time, by one clock, so that messages of a key are forwarded in the order in which they
+//! fall due. An exclusive subscription that receives nothing is the lock. The timers themselves come by a shared
+//! subscription, since Pulsar delays on no other. Each destination is published to on its own: one that refuses is
+//! tried again after a backoff, and holds up no other. A timer is acknowledged when its own message is confirmed.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -180,15 +180,15 @@ impl Forwarder {
         let now = self.core.clock.now();
         for claimed in arrived {
             let due = claimed.message.not_before.unwrap_or(now);
-            // A timer for which the broker was asked for less than the whole delay is written again. Not at once, so that
-            // a broker whose delays are turned off is not kept busy with it.
+            // A timer for which the broker was asked for less than the whole delay is written again. Not at once, so
+            // that a broker whose delays are turned off is not kept busy with it.
             let at = if is_far(due, now) { now + LEAD } else { due };
             self.timers.insert(Place { at, position: claimed.handle.position }, claimed);
         }
     }
 
-    /// Gives timers that are due to their destinations. Writes those again that are far from due, and those that are too
-    /// many for their destination.
+    /// Gives timers that are due to their destinations. Writes those again that are far from due, and those that are
+    /// too many for their destination.
     fn sort_out(&mut self) {
         let now = self.core.clock.now();
         let mut again = Vec::new();

@@ -11,8 +11,8 @@ use tokio::net::TcpListener;
 
 use crate::support::{Place, endpoints, options};
 
-/// Starts a provider that describes itself, and gives out the broker's own token for the right secret. Returns its URL, and
-/// the number of requests for a token.
+/// Starts a provider that describes itself, and gives out the broker's own token for the right secret. Returns its
+/// URL, and the number of requests for a token.
 async fn issuer(token: String) -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let here = format!("http://{}", listener.local_addr().expect("an address"));

@@ -110,8 +110,8 @@ impl<C: Claims> Member<C> {
         Self::new(claims, options, 1, system, Kind::Shared)
     }
 
-    /// A consumer without a subscription: it gets all messages that are published from now on, in all of `partitions`; 0
-    /// if the topic is shared.
+    /// A consumer without a subscription: it gets all messages that are published from now on, in all of `partitions`;
+    /// 0 if the topic is shared.
     pub fn broadcast(claims: Arc<C>, options: &ConsumerOptions, partitions: u32, system: &'static str) -> Self {
         Self::new(claims, options, partitions, system, Kind::Broadcast)
     }

@@ -41,7 +41,8 @@ pub(super) struct Reader<C: Claim> {
 impl<C: Claim> Reader<C> {
     /// Works until the partition is released, or lost: then it ends with the error.
     pub(super) async fn run(mut self) -> Result<()> {
-        // Messages that were read ahead and have no credit yet: the result of one call of `next`, and those not yet due.
+        // Messages that were read ahead and have no credit yet: the result of one call of `next`, and those not yet
+        // due.
         let mut waiting = Waiting::new(self.clock.take());
         loop {
             waiting.release();

@@ -13,11 +13,11 @@ const GATHER: Duration = Duration::from_millis(500);
 /// The clock is read this often, since it may have been set.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// The messages that were read and are not given out yet. Those that are not due are held back, and join the others in the
-/// order in which they fall due.
+/// The messages that were read and are not given out yet. Those that are not due are held back, and join the others in
+/// the order in which they fall due.
 ///
-/// A message's place is the moment at which it joined the order of its key: when it fell due or, without a delay, when the
-/// broker stored it. There are at most as many as a claim may hold.
+/// A message's place is the moment at which it joined the order of its key: when it fell due or, without a delay, when
+/// the broker stored it. There are at most as many as a claim may hold.
 #[derive(Debug)]
 pub(super) struct Waiting<H> {
     /// `None`: the broker gives out nothing too early, and all in order.
