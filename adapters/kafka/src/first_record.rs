@@ -63,6 +63,7 @@ pub(crate) struct FirstRecord {
 /// The records that wait until the first one is confirmed.
 #[derive(Default)]
 struct Followers {
+    /// Whether the first one is on its way.
     is_sent: bool,
     /// Whether the first one was confirmed.
     is_known: bool,

@@ -117,7 +117,7 @@ impl Broker for Kafka {
         let mut forwarders = Vec::with_capacity(options.topics.len());
         for topic in &options.topics {
             self.core.topics.route(topic).await?;
-            forwarders.push(self.forwarders.forwarder(&self.core, topic)?);
+            forwarders.push(self.forwarders.get(&self.core, topic)?);
         }
         let consumer = match &options.subscription {
             None => self.broadcast(&options, first).await?,

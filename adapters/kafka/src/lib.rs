@@ -1,4 +1,25 @@
-//! Partitura on Apache Kafka.
+//! Partitura on Apache Kafka, 3.7 or later.
+//!
+//! ```no_run
+//! # async fn example() -> partitura_broker::Result<()> {
+//! use partitura_kafka::{Kafka, Options};
+//!
+//! let broker = Kafka::connect("kafka://localhost:9092", Options::default()).await?;
+//! # Ok(()) }
+//! ```
+//!
+//! # How the promises are kept
+//!
+//! * **Order and receipts.** Records are queued in the order of the calls and never given up by the client, so that no
+//!   record overtakes another of its partition. A caller that stops waiting gets `OutcomeUnknown`. The first record of
+//!   a partition travels alone. Otherwise it could be confirmed without being written: `first_record`.
+//! * **Ownership** is the group protocol's. Its callbacks only take notes: librdkafka waits until a partition is
+//!   assigned or unassigned, and that wait is the hand-over.
+//! * **Settlement** in any order is an offset and a `position` in its metadata.
+//! * **A topic that was deleted and created again** is another topic of the same name: `birth`, `watch`.
+//! * **Topology.** The label of a topic says its kind and ordering, in a setting that has no other meaning: `route`.
+//!
+//! # The parts
 //!
 //! ```text
 //! Kafka ── one connection: `core`, `client`, and the known topics: `topics`
@@ -10,16 +31,7 @@
 //!   └ inbox ── a reader of the topic of replies: `inbox`
 //! ```
 //!
-//! * **Order and receipts.** Records are queued in the order of the calls and never given up by the client, so that no
-//!   record overtakes another of its partition. A caller that stops waiting gets `OutcomeUnknown`. The first record of
-//!   a partition travels alone. Otherwise it could be confirmed without being written: `first_record`.
-//! * **Ownership** is the group protocol's. Its callbacks only take notes: librdkafka waits until a partition is
-//!   assigned or unassigned, and that wait is the hand-over.
-//! * **Settlement** in any order is an offset and a `position` in its metadata.
-//! * **A topic that was deleted and created again** is another topic of the same name: `birth`, `watch`.
-//! * **Topology.** The label of a topic says its kind and ordering, in a setting that has no other meaning: `route`.
-//!
-//! `docs/brokers/kafka.md` tells operators what the adapter keeps on their brokers.
+//! The page docs/brokers/kafka.md tells operators what the adapter keeps on their brokers.
 
 mod birth;
 mod callbacks;

@@ -40,12 +40,8 @@ pub(crate) async fn declare(core: &Core, subscription: &Subscription, mode: Decl
 pub(crate) async fn verify(core: &Core, group: &str, topics: &[TopicName]) -> Result<()> {
     let all = promised(core, topics).await?;
     let config = config(core, group);
-    match core
-        .client
-        .blocking("subscribe", move || place(&config, &all, true))
-        .await?
-        .map_err(|e| error::error("subscribe", e))?
-    {
+    let placed = core.client.blocking("subscribe", move || place(&config, &all, true)).await?;
+    match placed.map_err(|source| error::error("subscribe", source))? {
         Found::Everything => Ok(()),
         Found::Missing => Err(missing("subscribe", group)),
     }
@@ -86,12 +82,8 @@ pub(crate) async fn offset(core: &Core, group: &str, topic: &TopicName, birth: B
         })?;
         Ok(committed.find_partition(&name, 0).and_then(|place| position(&place)))
     };
-    match core
-        .client
-        .blocking("subscribe", read)
-        .await?
-        .map_err(|source| error::error("subscribe", source).of(topic))?
-    {
+    let committed = core.client.blocking("subscribe", read).await?;
+    match committed.map_err(|source| error::error("subscribe", source).of(topic))? {
         // Of a topic that was created again, all existing messages are promised.
         Some(position) if position.birth.differs(birth) => Ok(0),
         Some(position) => Ok(position.offset),

@@ -119,9 +119,8 @@ fn compacted(topic: NewTopic<'_>) -> NewTopic<'_> {
 /// Creates those of the topics that do not exist.
 pub(crate) async fn create_all(core: &Core, topics: &[NewTopic<'_>]) -> Result<()> {
     let options = AdminOptions::new().operation_timeout(Some(CREATE_TIMEOUT)).request_timeout(Some(CREATE_TIMEOUT));
-    let made =
-        core.client.admin()?.create_topics(topics, &options).await.map_err(|source| error::error("declare", source))?;
-    for result in made {
+    let created = core.client.admin()?.create_topics(topics, &options).await;
+    for result in created.map_err(|source| error::error("declare", source))? {
         match result {
             Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
             Err((name, RDKafkaErrorCode::InvalidTopic)) => {
@@ -162,13 +161,8 @@ async fn grow(core: &Core, topology: &Topology, topic: &Topic) -> Result<bool> {
     let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
     let new: Vec<NewPartitions<'_>> = lacking.iter().map(|name| NewPartitions::new(name, wanted)).collect();
     let options = AdminOptions::new().operation_timeout(Some(CREATE_TIMEOUT)).request_timeout(Some(CREATE_TIMEOUT));
-    let made = core
-        .client
-        .admin()?
-        .create_partitions(&new, &options)
-        .await
-        .map_err(|source| error::error("declare", source))?;
-    for result in made {
+    let created = core.client.admin()?.create_partitions(&new, &options).await;
+    for result in created.map_err(|source| error::error("declare", source))? {
         let name = result.map_err(|(name, code)| error::refused("declare", code).of(name))?;
         tracing::warn!(target: TARGET, topic = name, partitions = wanted, "partitions were added to the topic");
     }
@@ -195,11 +189,7 @@ async fn verify(core: &Core, topic: &Topic) -> Result<()> {
     }
     let timers = core.topics.partitions(&expected.timers).await.map_err(|error| error.of(&expected.timers))?;
     if timers != expected.partitions {
-        return differs(
-            "partitions of the topic of its delayed messages",
-            expected.partitions.to_string(),
-            timers.to_string(),
-        );
+        return differs("partitions for delayed messages", expected.partitions.to_string(), timers.to_string());
     }
     let config = core.topics.describe(topic.name.as_str()).await?;
     let number = |name: &str| config.as_ref()?.get(name)?.value.as_ref()?.parse::<i64>().ok();

@@ -12,7 +12,7 @@ pub(crate) struct Membership {
     /// Notified when there may be an event.
     pub(super) arrived: Arc<Notify>,
     /// Changes with each round of the polling thread.
-    pub(super) progress: watch::Sender<()>,
+    pub(super) rounds: watch::Sender<()>,
     /// Whether settlements are to be committed at once.
     pub(super) hurry: AtomicBool,
     pub(super) stop: AtomicBool,
@@ -27,7 +27,7 @@ impl Membership {
         Self {
             state: Mutex::new(state),
             arrived: Arc::default(),
-            progress: watch::Sender::new(()),
+            rounds: watch::Sender::new(()),
             hurry: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             left: AtomicBool::new(false),
@@ -52,9 +52,9 @@ impl Membership {
     }
 
     pub(super) async fn wait_for(&self, reached: impl Fn(&Self) -> bool) {
-        let mut progress = self.progress.subscribe();
+        let mut rounds = self.rounds.subscribe();
         while !reached(self) {
-            if progress.changed().await.is_err() {
+            if rounds.changed().await.is_err() {
                 return;
             }
         }

@@ -100,7 +100,7 @@ impl Worker {
             self.commit();
             self.renew();
             self.cleanup.clean();
-            self.membership.progress.send_replace(());
+            self.membership.rounds.send_replace(());
         }
         self.leave();
     }
@@ -333,7 +333,7 @@ impl Worker {
         // This leaves the group, and waits for the threads of librdkafka.
         drop(consumer);
         membership.gone.store(true, Ordering::Relaxed);
-        membership.progress.send_replace(());
+        membership.rounds.send_replace(());
     }
 
     /// Commits for the last time. The group gets its answer later, so that no other member begins before.

@@ -7,7 +7,7 @@ use partitura_broker::Message;
 
 use super::memory::Memory;
 
-/// The pause after a failure, before a message is published again or the timers are started again.
+/// The pause after a failure, before a message is published again or the forwarder is started again.
 pub(super) const BACKOFF: Backoff = Backoff { first: Duration::from_millis(200), longest: Duration::from_secs(30) };
 
 /// A waiting message. Messages that are due at the same time are in the order of their arrival.
