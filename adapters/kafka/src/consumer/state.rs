@@ -68,9 +68,9 @@ struct Owned {
 
 /// A topic in an owned partition.
 #[derive(Debug)]
-struct Share {
-    progress: Progress,
-    source: Source,
+pub(super) struct Share {
+    pub(super) progress: Progress,
+    pub(super) source: Source,
 }
 
 /// The phases of the ownership of a partition, in order.
@@ -121,9 +121,8 @@ impl State {
     // For the polling thread.
 
     /// Takes over a partition. None of its messages is delivered before it is [opened](Self::opened).
-    pub(super) fn take_over(&mut self, partition: u32, shares: Vec<(Progress, Source)>) {
+    pub(super) fn take_over(&mut self, partition: u32, shares: Vec<Share>) {
         let epoch = *self.epochs.entry(partition).and_modify(|epoch| *epoch += 1).or_insert(1);
-        let shares = shares.into_iter().map(|(progress, source)| Share { progress, source }).collect();
         self.partitions.insert(partition, Owned { epoch, phase: Phase::Opening, shares });
     }
 

@@ -15,6 +15,7 @@ use tokio::runtime::Handle;
 use super::membership::Membership;
 use super::progress::Progress;
 use super::source::Source;
+use super::state::Share;
 use crate::birth::Birth;
 use crate::callbacks::Callbacks;
 use crate::core::Core;
@@ -74,6 +75,12 @@ impl SubscribedTopics {
         }
         list
     }
+}
+
+/// The number of partitions of a topic.
+struct Count<'t> {
+    topic: &'t TopicName,
+    partitions: u32,
 }
 
 /// The partitions that the group has assigned and that are not taken over yet.
@@ -171,7 +178,8 @@ impl PendingPartitions {
                     let progress = read_place(&committed, &ends, name, number, births[at], distrusted)?;
                     start.add_partition_offset(name, number, Offset::Offset(progress.start()))?;
                     let source = Source::split(consumer, topic, number, &membership.arrived);
-                    shares.push((progress, source.ok_or(KafkaError::Subscription(topic.to_string()))?));
+                    let source = source.ok_or(KafkaError::Subscription(topic.to_string()))?;
+                    shares.push(Share { progress, source });
                 }
                 taken.push((*partition, shares));
             }
@@ -200,19 +208,22 @@ impl PendingPartitions {
             if let Some(error) = found.error() {
                 return Err(KafkaError::MetadataFetch(error.into()));
             }
-            counts.push((topic, u32::try_from(found.partitions().len()).unwrap_or(u32::MAX)));
+            let partitions = u32::try_from(found.partitions().len()).unwrap_or(u32::MAX);
+            counts.push(Count { topic, partitions });
         }
         self.report_missing(&counts);
-        let least = counts.iter().map(|(_, count)| *count).min().unwrap_or_default();
+        let least = counts.iter().map(|count| count.partitions).min().unwrap_or_default();
         Ok(self.partitions.iter().copied().filter(|partition| *partition < least).collect())
     }
 
     /// Logs, once for each set of numbers, which partitions cannot be owned.
-    fn report_missing(&mut self, counts: &[(&TopicName, u32)]) {
-        let most = counts.iter().map(|(_, count)| *count).max().unwrap_or_default();
-        let lacking: Vec<_> = counts.iter().filter(|(_, count)| *count < most).collect();
-        let Some((first, least)) = lacking.iter().min_by_key(|(_, count)| *count) else { return self.reported = None };
-        let each: Vec<String> = lacking.iter().map(|(topic, count)| format!("{topic} has {count}")).collect();
+    fn report_missing(&mut self, counts: &[Count<'_>]) {
+        let most = counts.iter().map(|count| count.partitions).max().unwrap_or_default();
+        let lacking: Vec<_> = counts.iter().filter(|count| count.partitions < most).collect();
+        let first = lacking.iter().min_by_key(|count| count.partitions);
+        let Some(Count { topic: first, partitions: least }) = first else { return self.reported = None };
+        let each: Vec<String> =
+            lacking.iter().map(|count| format!("{} has {}", count.topic, count.partitions)).collect();
         let text = format!(
             "partitions {least} to {} cannot be owned: of topics that belong together one has {most}, but {}; give each of \
              them {most}, with kafka-topics.sh --alter --partitions {most}, or declare them so",
