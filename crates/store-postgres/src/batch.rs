@@ -68,7 +68,7 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    /// Whether the group is too much for what is in the batch already.
+    /// Whether the group does not fit into the batch beside the groups that are in it.
     pub(crate) fn is_full_for(&self, group: &Group) -> bool {
         !self.groups.is_empty() && (self.puts + group.puts.len() > PUTS || self.bytes + group.size() > BYTES)
     }

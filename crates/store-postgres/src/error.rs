@@ -3,31 +3,31 @@
 use partitura_broker::{Error, ErrorKind};
 use sqlx::error::DatabaseError;
 
-/// An invalid URL. The client's error may quote it, so only the name of the invalid part is kept.
-pub(crate) fn address(error: &sqlx::Error) -> Error {
+/// An invalid URL. The client's error may quote it, so it is not kept.
+pub(crate) fn invalid_url(error: &sqlx::Error) -> Error {
     tracing::trace!(is_configuration = matches!(error, sqlx::Error::Configuration(_)), "not a URL of Postgres");
     let message = "not a URL of Postgres, or with a setting that it does not know: write \
                    postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=verify-full&sslrootcert=FILE";
     Error::new(ErrorKind::InvalidArgument, "connect", message)
 }
 
-/// For connecting, reading and migrating: nothing depends on the outcome.
-pub(crate) fn of(operation: &'static str, error: sqlx::Error) -> Error {
+/// The error of connecting, reading or migrating: nothing depends on the outcome.
+pub(crate) fn from_sqlx(operation: &'static str, error: sqlx::Error) -> Error {
     let (kind, advice) = classify(&error);
     with_source(kind, operation, advice, error)
 }
 
-/// For writing. If the connection breaks, the outcome is unknown.
-pub(crate) fn of_write(error: sqlx::Error) -> Error {
+/// The error of a write. If the connection breaks, the outcome is unknown.
+pub(crate) fn from_write(error: sqlx::Error) -> Error {
     if is_broken(&error) {
         let advice = "the connection broke before the answer came; load again to see what was written";
         return with_source(ErrorKind::OutcomeUnknown, "write", advice, error);
     }
-    of("write", error)
+    from_sqlx("write", error)
 }
 
 /// Whether the statement was undone because of concurrent writes, so that it can be sent again.
-pub(crate) fn is_overtaken(error: &sqlx::Error) -> bool {
+pub(crate) fn is_undone_by_others(error: &sqlx::Error) -> bool {
     // unique_violation (another writer added the key after the comparison), serialization_failure, deadlock_detected.
     matches!(code(error).as_deref(), Some("23505" | "40001" | "40P01"))
 }
@@ -55,24 +55,24 @@ const TLS: (ErrorKind, &str) =
 
 fn classify(error: &sqlx::Error) -> (ErrorKind, &'static str) {
     match error {
-        sqlx::Error::Database(_) => of_code(&code(error).unwrap_or_default()),
+        sqlx::Error::Database(_) => classify_code(&code(error).unwrap_or_default()),
         sqlx::Error::Tls(_) => TLS,
         // The form in which the client reports that it does not accept the server's certificate.
         sqlx::Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => TLS,
         sqlx::Error::PoolTimedOut => (ErrorKind::Timeout, "no connection became free, or none could be made, in time"),
         sqlx::Error::PoolClosed => (ErrorKind::Closed, "the store was closed"),
         sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => {
-            (ErrorKind::Corrupt, "the table holds what it cannot hold")
+            (ErrorKind::Corrupt, "the table holds a value of another type than its column")
         }
         _ => (ErrorKind::Disconnected, "there is no connection to the server; is it running?"),
     }
 }
 
-/// By SQLSTATE, as in Postgres' Appendix A.
-fn of_code(code: &str) -> (ErrorKind, &'static str) {
+/// Classifies a SQLSTATE, as in Postgres' Appendix A.
+fn classify_code(code: &str) -> (ErrorKind, &'static str) {
     match code {
         "3D000" => (ErrorKind::NotFound, "create the database first"),
-        "42501" => (ErrorKind::Unauthorized, "grant the role what it needs, or let another create the tables"),
+        "42501" => (ErrorKind::Unauthorized, "grant the role the right, or let another role create the tables"),
         "3F000" | "42P01" | "42703" => {
             (ErrorKind::Incompatible, "the tables are missing or differ; connect with migrate")
         }
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_code_means_decides_whether_to_try_again() {
+    fn the_code_of_an_error_decides_whether_to_try_again() {
         for (code, kind) in [
             ("28P01", ErrorKind::Unauthorized),
             ("57P01", ErrorKind::Disconnected),
@@ -103,22 +103,22 @@ mod tests {
             ("53300", ErrorKind::Throttled),
             ("42P01", ErrorKind::Incompatible),
         ] {
-            assert_eq!(of_code(code).0, kind, "{code}");
+            assert_eq!(classify_code(code).0, kind, "{code}");
         }
     }
 
     #[test]
     fn a_connection_that_breaks_while_writing_leaves_the_outcome_open() {
         let broken = || sqlx::Error::Io(std::io::ErrorKind::BrokenPipe.into());
-        assert_eq!(of_write(broken()).kind(), ErrorKind::OutcomeUnknown);
-        assert_eq!(of("get", broken()).kind(), ErrorKind::Disconnected);
-        assert!(is_broken(&broken()) && !is_overtaken(&broken()));
+        assert_eq!(from_write(broken()).kind(), ErrorKind::OutcomeUnknown);
+        assert_eq!(from_sqlx("get", broken()).kind(), ErrorKind::Disconnected);
+        assert!(is_broken(&broken()) && !is_undone_by_others(&broken()));
     }
 
     #[test]
     fn a_certificate_that_is_refused_is_not_taken_for_a_server_that_is_away() {
         let refused = || sqlx::Error::Io(std::io::ErrorKind::InvalidData.into());
-        assert_eq!(of("connect", refused()).kind(), ErrorKind::Unauthorized);
-        assert_eq!(of_write(refused()).kind(), ErrorKind::OutcomeUnknown);
+        assert_eq!(from_sqlx("connect", refused()).kind(), ErrorKind::Unauthorized);
+        assert_eq!(from_write(refused()).kind(), ErrorKind::OutcomeUnknown);
     }
 }

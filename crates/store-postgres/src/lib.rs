@@ -25,12 +25,12 @@
 //! put.
 
 mod batch;
-mod desk;
 mod error;
 mod options;
 mod schema;
 mod statement;
 mod store;
+mod write_queue;
 mod writer;
 
 pub use options::Options;

@@ -16,7 +16,7 @@ pub struct Options {
     pub(crate) migrate: bool,
     pub(crate) writers: NonZeroU32,
     pub(crate) readers: NonZeroU32,
-    pub(crate) patience: Duration,
+    pub(crate) request_timeout: Duration,
 }
 
 impl Default for Options {
@@ -26,7 +26,7 @@ impl Default for Options {
             migrate: true,
             writers: NonZeroU32::MIN.saturating_add(1),
             readers: NonZeroU32::MIN.saturating_add(7),
-            patience: Duration::from_secs(30),
+            request_timeout: Duration::from_secs(30),
         }
     }
 }
@@ -41,7 +41,7 @@ impl Options {
     }
 
     /// Whether missing tables are created, and old ones brought up to date. `true` unless set; with `false` they are
-    /// only verified. `true` needs the right to create a schema, or a schema that exists and is ours.
+    /// only verified. `true` needs the right to create a schema, or a schema that exists and belongs to the role.
     #[must_use]
     pub fn migrate(mut self, migrate: bool) -> Self {
         self.migrate = migrate;
@@ -65,8 +65,8 @@ impl Options {
 
     /// The time to wait for a connection, and for an answer, before it counts as lost. 30 s unless set.
     #[must_use]
-    pub fn patience(mut self, patience: Duration) -> Self {
-        self.patience = patience;
+    pub fn request_timeout(mut self, timeout: Duration) -> Self {
+        self.request_timeout = timeout;
         self
     }
 }
@@ -86,7 +86,7 @@ impl Address {
         }
         check_schema(&options.schema)?;
         let url = if theirs.is_empty() { base.to_owned() } else { format!("{base}?{}", theirs.join("&")) };
-        let address = PgConnectOptions::from_str(&url).map_err(|source| error::address(&source))?;
+        let address = PgConnectOptions::from_str(&url).map_err(|source| error::invalid_url(&source))?;
         // Every key is looked up by the primary key, also if the planner last saw the table when it was empty. Such
         // settings of a session do not work with a pooler that distributes single statements.
         let settings = [
@@ -101,7 +101,7 @@ impl Address {
 }
 
 impl fmt::Display for Address {
-    /// Without credentials.
+    /// Leaves credentials out.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.get_socket() {
             Some(socket) => write!(f, "{}", socket.display())?,
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said_without_the_password() {
+    fn an_error_names_the_fault_without_the_password() {
         for url in ["postgres://ada:secret@host:x/db", "postgres://ada:secret@host/db?sslmode=perhaps", "secret"] {
             let error = parse(url).expect_err("no URL");
             assert_eq!(error.kind(), ErrorKind::InvalidArgument);

@@ -47,15 +47,13 @@ async fn check_server(connection: &mut PgConnection) -> Result<()> {
     let query = "SELECT current_setting('server_version_num')::int4, current_setting('server_version'),
                         current_setting('fsync') = 'on' AND current_setting('full_page_writes') = 'on'";
     let (number, name, is_safe): (i32, String, bool) =
-        sqlx::query_as(query).fetch_one(connection).await.map_err(|source| error::of("connect", source))?;
+        sqlx::query_as(query).fetch_one(connection).await.map_err(|source| error::from_sqlx("connect", source))?;
     if number < OLDEST_SERVER {
         let message = format!("this is Postgres {name}; 12 or newer is needed");
         return Err(Error::new(ErrorKind::Incompatible, "connect", message));
     }
     if !is_safe {
-        tracing::warn!(
-            "the server runs without fsync or full_page_writes: a power failure can lose what was confirmed"
-        );
+        tracing::warn!("the server runs without fsync or full_page_writes: a power failure can lose confirmed writes");
     }
     Ok(())
 }
@@ -74,12 +72,12 @@ async fn version(connection: &mut PgConnection, schema: &str) -> Result<usize> {
         let version: i32 = sqlx::query_scalar(&query).fetch_one(connection).await?;
         Ok(usize::try_from(version).unwrap_or_default())
     };
-    read.await.map_err(|source| error::of("connect", source))
+    read.await.map_err(|source| error::from_sqlx("connect", source))
 }
 
 /// Migrates in one transaction. Processes migrate one after the other.
 async fn migrate(connection: &mut PgConnection, schema: &str) -> Result<()> {
-    let failed = |source| error::of("migrate", source).of(format_args!("schema {schema}"));
+    let failed = |source| error::from_sqlx("migrate", source).of(format_args!("schema {schema}"));
     let mut transaction = connection.begin().await.map_err(failed)?;
     let lock = "SELECT pg_advisory_xact_lock(hashtextextended('partitura migrates ' || $1, 0))";
     sqlx::query(lock).bind(schema).execute(&mut *transaction).await.map_err(failed)?;
@@ -90,7 +88,7 @@ async fn migrate(connection: &mut PgConnection, schema: &str) -> Result<()> {
         let exists = "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1)";
         let exists: bool =
             sqlx::query_scalar(exists).bind(schema).fetch_one(&mut *transaction).await.map_err(failed)?;
-        // If an administrator created the schema for us, we may not have the right to create it.
+        // If an administrator created the schema, the role may not have the right to create it.
         let create = if exists { String::new() } else { format!("CREATE SCHEMA {schema};") };
         let table = "migration (version int4 PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now());";
         let create = format!("{create} CREATE TABLE IF NOT EXISTS {schema}.{table}");

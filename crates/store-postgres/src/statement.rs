@@ -10,7 +10,7 @@ pub(crate) struct Statements {
 }
 
 impl Statements {
-    pub(crate) fn of(schema: &str) -> Self {
+    pub(crate) fn for_schema(schema: &str) -> Self {
         let with_schema = |statement: &str| statement.replace("$schema", schema);
         Self {
             write: with_schema(WRITE),

@@ -12,9 +12,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use crate::batch::{self, Group};
-use crate::desk::Desk;
 use crate::options::{Address, Options};
 use crate::statement::{self, Statements};
+use crate::write_queue::WriteQueue;
 use crate::writer::{Target, Writer};
 use crate::{error, schema};
 
@@ -38,7 +38,7 @@ impl PostgresStore {
     /// # Errors
     /// [`InvalidArgument`](ErrorKind::InvalidArgument) for the URL or the schema's name;
     /// [`Unauthorized`](ErrorKind::Unauthorized) for credentials, rights, and certificates;
-    /// [`Disconnected`](ErrorKind::Disconnected) where no server answers; [`NotFound`](ErrorKind::NotFound) when it
+    /// [`Disconnected`](ErrorKind::Disconnected) if no server answers; [`NotFound`](ErrorKind::NotFound) when it
     /// has no such database; [`Incompatible`](ErrorKind::Incompatible) for a server older than 12, for tables that a
     /// newer version wrote, and, without [`migrate`](Options::migrate), for old or missing ones.
     ///
@@ -46,16 +46,16 @@ impl PostgresStore {
     /// Safe: tables are created in one transaction.
     pub async fn connect(url: &str, mut options: Options) -> Result<Self> {
         let address = Address::parse(url, &mut options)?;
-        let statements = Statements::of(&options.schema);
-        let target = Arc::new(Target { address, statements, patience: options.patience });
+        let statements = Statements::for_schema(&options.schema);
+        let target = Arc::new(Target { address, statements, request_timeout: options.request_timeout });
         let mut first = target.connect().await?;
         schema::prepare(&mut first, &options).await?;
 
         // Only a connection that was idle for a while can be dead without notice: one that failed is not taken back.
         let readers = PgPoolOptions::new()
             .max_connections(options.readers.get())
-            .acquire_timeout(options.patience)
-            .acquire_slow_threshold(options.patience)
+            .acquire_timeout(options.request_timeout)
+            .acquire_slow_threshold(options.request_timeout)
             .test_before_acquire(false)
             .before_acquire(|connection, about| {
                 Box::pin(async move {
@@ -69,7 +69,7 @@ impl PostgresStore {
         let (groups, waiting) = mpsc::channel(WAITING);
         let mut writers = vec![Writer::over(first)];
         writers.resize_with(options.writers.get() as usize, Writer::default);
-        tokio::spawn(Desk::new(target.clone(), writers).serve(waiting));
+        tokio::spawn(WriteQueue::new(target.clone(), writers).serve(waiting));
         Ok(Self { target, groups, readers })
     }
 
@@ -78,10 +78,10 @@ impl PostgresStore {
         operation: &'static str,
         read: impl Future<Output = Result<T, sqlx::Error>> + Send,
     ) -> Result<T> {
-        match timeout(self.target.patience, read).await {
-            Ok(read) => read.map_err(|source| error::of(operation, source).of(&self.target.address)),
+        match timeout(self.target.request_timeout, read).await {
+            Ok(read) => read.map_err(|source| error::from_sqlx(operation, source).of(&self.target.address)),
             Err(_) => {
-                let message = format!("the server did not answer for {:?}", self.target.patience);
+                let message = format!("the server did not answer for {:?}", self.target.request_timeout);
                 Err(Error::new(ErrorKind::Timeout, operation, message).of(&self.target.address))
             }
         }

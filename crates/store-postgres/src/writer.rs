@@ -12,14 +12,14 @@ use crate::options::Address;
 use crate::statement::Statements;
 
 /// The number of times that a statement is sent again if concurrent writes undo it.
-const OVERTAKEN: u32 = 8;
+const RETRIES: u32 = 8;
 
 /// The server and the statements.
 #[derive(Debug)]
 pub(crate) struct Target {
     pub(crate) address: Address,
     pub(crate) statements: Statements,
-    pub(crate) patience: Duration,
+    pub(crate) request_timeout: Duration,
 }
 
 impl Target {
@@ -33,9 +33,9 @@ impl Target {
             sqlx::query(durable).execute(&mut connection).await?;
             Ok(connection)
         };
-        match timeout(self.patience, connect).await {
-            Ok(connected) => connected.map_err(|source| error::of("connect", source).of(&self.address)),
-            Err(_) => Err(silent(ErrorKind::Disconnected, "connect", self.patience).of(&self.address)),
+        match timeout(self.request_timeout, connect).await {
+            Ok(connected) => connected.map_err(|source| error::from_sqlx("connect", source).of(&self.address)),
+            Err(_) => Err(silent(ErrorKind::Disconnected, "connect", self.request_timeout).of(&self.address)),
         }
     }
 }
@@ -76,16 +76,16 @@ impl Writer {
                 .bind(&columns.keys)
                 .bind(&columns.expected)
                 .bind(&columns.values);
-            let answer = timeout(target.patience, query.fetch_all(&mut connection)).await;
+            let answer = timeout(target.request_timeout, query.fetch_all(&mut connection)).await;
             let Ok(answer) = answer else {
-                return Err(silent(ErrorKind::OutcomeUnknown, "write", target.patience).of(&target.address));
+                return Err(silent(ErrorKind::OutcomeUnknown, "write", target.request_timeout).of(&target.address));
             };
             match answer {
                 Ok(places) => {
                     self.0 = Some(connection);
                     return Ok(places.into_iter().filter_map(|place| columns.refusal(place)).collect());
                 }
-                Err(source) if error::is_overtaken(&source) && attempt < OVERTAKEN => {
+                Err(source) if error::is_undone_by_others(&source) && attempt < RETRIES => {
                     self.0 = Some(connection);
                     attempt += 1;
                     tracing::debug!(%source, attempt, "sending the batch again, since others wrote the same keys");
@@ -94,7 +94,7 @@ impl Writer {
                     if !error::is_broken(&source) {
                         self.0 = Some(connection);
                     }
-                    return Err(error::of_write(source).of(&target.address));
+                    return Err(error::from_write(source).of(&target.address));
                 }
             }
         }
@@ -108,6 +108,6 @@ impl Writer {
     }
 }
 
-fn silent(kind: ErrorKind, operation: &'static str, patience: Duration) -> Error {
-    Error::new(kind, operation, format!("the server did not answer for {patience:?}"))
+fn silent(kind: ErrorKind, operation: &'static str, timeout: Duration) -> Error {
+    Error::new(kind, operation, format!("the server did not answer for {timeout:?}"))
 }

@@ -1,4 +1,4 @@
-//! Group commit: while batches are on their way, the next one forms.
+//! Group commit: while batches are being written, the next one forms.
 
 use std::sync::Arc;
 
@@ -10,19 +10,26 @@ use crate::writer::{Target, Writer};
 /// Gives groups to writers. Groups that share a key keep their order: the later one waits for the answer to the earlier
 /// one.
 #[derive(Debug)]
-pub(crate) struct Desk {
+pub(crate) struct WriteQueue {
     target: Arc<Target>,
     idle: Vec<Writer>,
-    /// The keys of the batches on their way, and of the batch that forms.
+    /// The keys of the batches that are being written, and of the batch that forms.
     busy: Keys,
-    back: mpsc::Sender<(Writer, Vec<Key>)>,
-    returning: mpsc::Receiver<(Writer, Vec<Key>)>,
+    give_back: mpsc::Sender<Returned>,
+    returned: mpsc::Receiver<Returned>,
 }
 
-impl Desk {
+/// A writer whose batch is answered, and the keys of that batch.
+#[derive(Debug)]
+struct Returned {
+    writer: Writer,
+    keys: Vec<Key>,
+}
+
+impl WriteQueue {
     pub(crate) fn new(target: Arc<Target>, writers: Vec<Writer>) -> Self {
-        let (back, returning) = mpsc::channel(writers.len().max(1));
-        Self { target, idle: writers, busy: Keys::new(), back, returning }
+        let (give_back, returned) = mpsc::channel(writers.len().max(1));
+        Self { target, idle: writers, busy: Keys::new(), give_back, returned }
     }
 
     /// Serves until there is no caller left; then closes the connections.
@@ -74,8 +81,8 @@ impl Desk {
     }
 
     async fn await_return(&mut self) {
-        // One sender is ours, so the channel is never closed.
-        if let Some((writer, keys)) = self.returning.recv().await {
+        // The channel is never closed, since one sender is a field of self.
+        if let Some(Returned { writer, keys }) = self.returned.recv().await {
             for key in &keys {
                 self.busy.remove(key);
             }
@@ -84,12 +91,12 @@ impl Desk {
     }
 
     fn send(&self, mut writer: Writer, batch: Batch) {
-        let (target, back) = (self.target.clone(), self.back.clone());
+        let (target, give_back) = (self.target.clone(), self.give_back.clone());
         let keys = batch.keys().collect();
         tokio::spawn(async move {
             writer.write(&target, batch).await;
             // No caller waits for it when the runtime ends.
-            let _ = back.send((writer, keys)).await;
+            let _ = give_back.send(Returned { writer, keys }).await;
         });
     }
 }
