@@ -53,6 +53,32 @@ pub(crate) const STEPS: &[Step] = &[
         action: cargo(&["check", "--locked", "--package", "partitura", "--no-default-features"]),
     },
     Step {
+        name: "package",
+        about: "the published crates can be packaged, one after the other as their dependencies want it",
+        action: cargo(&[
+            "package",
+            "--locked",
+            "--offline",
+            "--quiet",
+            "--no-verify",
+            "--allow-dirty",
+            "--workspace",
+            // These are not published.
+            "--exclude",
+            "partitura-benches",
+            "--exclude",
+            "partitura-server-harness",
+            "--exclude",
+            "partitura-servers",
+            "--exclude",
+            "partitura-simulation",
+            "--exclude",
+            "partitura-template",
+            "--exclude",
+            "xtask",
+        ]),
+    },
+    Step {
         name: "doc",
         about: "the documentation builds without a warning",
         action: Action::Cargo {
