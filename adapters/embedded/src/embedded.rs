@@ -143,6 +143,7 @@ impl Broker for Embedded {
     }
 
     async fn consumer(&self, options: ConsumerOptions) -> Result<Box<dyn Consumer>> {
+        options.validate()?;
         self.check_open("consume")?;
         let id = consumer_number();
         let mut state = self.core().state();
@@ -152,10 +153,7 @@ impl Broker for Embedded {
                 state.join(id, group, options.credit, options.revoke_within, Instant::now())
             }
             None => {
-                let [topic] = &options.topics[..] else {
-                    let message = "a broadcast is of one topic; open one consumer for each";
-                    return Err(Error::new(ErrorKind::InvalidArgument, "consume", message));
-                };
+                let topic = &options.topics[0];
                 let found = state.catalog().topic("consume", topic)?.topic.clone();
                 if found.kind != TopicKind::Stream {
                     let message = "a queue cannot be broadcast: each of its messages is for one consumer only";

@@ -109,10 +109,9 @@ impl Broker for Kafka {
     }
 
     async fn consumer(&self, options: ConsumerOptions) -> Result<Box<dyn Consumer>> {
+        options.validate()?;
         self.core.client.ensure_open("consumer")?;
-        let Some(first) = options.topics.first() else {
-            return Err(Error::new(ErrorKind::InvalidArgument, "consumer", "a consumer needs at least one topic"));
-        };
+        let first = &options.topics[0];
         let shared = self.core.topics.route(first).await?.shared;
         let mut forwarders = Vec::with_capacity(options.topics.len());
         for topic in &options.topics {

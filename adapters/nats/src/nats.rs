@@ -133,7 +133,7 @@ impl Nats {
         }
         let orderings: HashSet<_> = topics.values().map(|known| ordering(known)).collect();
         let [ordering] = orderings.into_iter().collect::<Vec<_>>()[..] else {
-            let message = "the topics of one subscription are ordered alike, at least one, and these are not";
+            let message = "the topics of one subscription are ordered alike, and these are not";
             return Err(Error::new(ErrorKind::InvalidArgument, "consume", message).of(&subscription));
         };
         // What is here of all partitions together, given out or not, is at most twice what may be out.
@@ -151,10 +151,7 @@ impl Nats {
     }
 
     async fn listening(&self, options: &ConsumerOptions) -> Result<Box<dyn Consumer>> {
-        let [name] = &options.topics[..] else {
-            let message = "a broadcast is of one topic; open one consumer for each";
-            return Err(Error::new(ErrorKind::InvalidArgument, "consume", message));
-        };
+        let name = &options.topics[0];
         let link = self.core.consuming.link("consume").await?;
         let known = self.core.topics.get(&link, "consume", name).await?;
         if known.topic.kind != TopicKind::Stream {
@@ -251,6 +248,7 @@ impl Broker for Nats {
     }
 
     async fn consumer(&self, options: ConsumerOptions) -> Result<Box<dyn Consumer>> {
+        options.validate()?;
         let span = telemetry::consumer_span(SYSTEM, &options.topics, options.subscription.as_ref());
         match options.subscription.clone() {
             Some(subscription) => self.joined(subscription, &options).instrument(span).await,

@@ -128,6 +128,7 @@ impl Broker for Pulsar {
     }
 
     async fn consumer(&self, options: ConsumerOptions) -> Result<Box<dyn Consumer>> {
+        options.validate()?;
         claims::join(&self.core, &self.forwarders, &options).await
     }
 

@@ -104,6 +104,7 @@ impl Broker for Rabbitmq {
     }
 
     async fn consumer(&self, options: ConsumerOptions) -> Result<Box<dyn Consumer>> {
+        options.validate()?;
         self.ensure_open("consume")?;
         let ordering = uncancelled(self.clone().ordering(options.clone())).await?;
         let Some(meeting) = options.topics.iter().min().cloned() else {

@@ -124,10 +124,9 @@ async fn look_up(session: &Session, options: &ConsumerOptions) -> Result<Topic> 
     if topics.iter().any(|topic| topic.ordering != first.ordering) {
         return Err(invalid("the topics of one subscription must have the same ordering").of(&first.name));
     }
-    if options.subscription.is_none() && (first.kind == TopicKind::Queue || !topics.is_empty()) {
-        return Err(
-            invalid("a broadcast is of one stream: a queue's messages are for one consumer only").of(&first.name)
-        );
+    if options.subscription.is_none() && first.kind == TopicKind::Queue {
+        let message = "a queue cannot be broadcast: each of its messages is for one consumer only";
+        return Err(invalid(message).of(&first.name));
     }
     Ok(first)
 }
@@ -156,6 +155,7 @@ impl Broker for Template {
     }
 
     async fn consumer(&self, options: ConsumerOptions) -> Result<Box<dyn Consumer>> {
+        options.validate()?;
         let span = telemetry::consumer_span(SYSTEM, &options.topics, options.subscription.as_ref());
         async {
             let session = Session::open(&self.core.host, "consume").await?;

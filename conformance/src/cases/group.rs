@@ -31,6 +31,13 @@ pub(super) const CASES: &[Case] = &[
         several_topics
     ),
     case!(
+        "group.one_topic",
+        One,
+        [],
+        "a broadcast of several topics, and a consumer without a topic or with one twice, are refused as invalid",
+        one_topic
+    ),
+    case!(
         "group.clocks_differ",
         One,
         [],
@@ -83,6 +90,38 @@ async fn broadcast(env: &Env) -> CaseResult {
     ensure!(kind == Some(ErrorKind::InvalidArgument), "a queue cannot be listened to: {kind:?}");
     check::nothing_lost(&env.history())?;
     Ok(check::each_once(&env.history())?)
+}
+
+async fn one_topic(env: &Env) -> CaseResult {
+    let (queue, client) = (env.queue("events", by_key(4)), env.connect().await?);
+    let other = env.queue("others", by_key(4));
+    client.declare(&queue.stream()).await?;
+    client.declare(&other.stream()).await?;
+    let (first, second) = (&queue.topic, &other.topic);
+    let broadcast = |topics: Vec<_>| {
+        let mut options = ConsumerOptions::broadcast(first.clone());
+        options.topics = topics;
+        options
+    };
+    for (options, asked_for) in [
+        (broadcast(vec![first.clone(), second.clone()]), "a broadcast of two topics"),
+        (broadcast(vec![]), "a broadcast of no topic"),
+        (ConsumerOptions::new(queue.subscription.clone(), []), "a subscription's consumer without a topic"),
+        (ConsumerOptions::new(queue.subscription.clone(), [first.clone(), first.clone()]), "a topic twice"),
+    ] {
+        let kind = client.broker().consumer(options).await.err().map(|error| error.kind());
+        ensure!(kind == Some(ErrorKind::InvalidArgument), "{asked_for} is not refused as invalid: {kind:?}");
+    }
+    // One consumer for each topic is the way to do it.
+    let (mut one, mut two) = (
+        client.join(ConsumerOptions::broadcast(first.clone())).await?,
+        client.join(ConsumerOptions::broadcast(second.clone())).await?,
+    );
+    client.publish(queue.messages("k", 0..2)).await?;
+    client.publish(other.messages("k", 0..2)).await?;
+    one.drain(2).await?;
+    two.drain(2).await?;
+    Ok(())
 }
 
 async fn balanced(env: &Env) -> CaseResult {

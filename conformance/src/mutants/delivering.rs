@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use partitura_broker::{Delivery, Event, Message, MessageId, Producer, Receipt, Result};
+use partitura_broker::{ConsumerOptions, Delivery, Event, Message, MessageId, Producer, Receipt, Result};
 
 use super::mutant::{Mutant, mutant};
 use super::mutation::{Mutation, Own, wrap};
@@ -26,6 +26,12 @@ pub(super) const MUTANTS: &[Mutant] = &[
         NewBeforeOld
     ),
     mutant!("never_flags", "ack.crash_redelivers", "never flags a redelivery", NeverFlags),
+    mutant!(
+        "ignores_further_topics",
+        "group.one_topic",
+        "reads the first topic of a broadcast, and ignores the others",
+        IgnoresFurtherTopics
+    ),
     mutant!("broadcasts_to_one", "group.broadcast", "gives a stream to one of its listeners only", BroadcastsToOne),
     mutant!("next_is_not_cancel_safe", "cancel.safe", "loses an event when a pending next is dropped", NotCancelSafe),
     mutant!(
@@ -108,6 +114,19 @@ struct NeverFlags;
 impl Mutation for NeverFlags {
     async fn next(&self, own: &mut Own) -> Result<Event> {
         own.map(|all| all.into_iter().map(|delivery| Delivery { redelivered: false, ..delivery }).collect()).await
+    }
+}
+
+#[derive(Debug)]
+struct IgnoresFurtherTopics;
+
+#[async_trait]
+impl Mutation for IgnoresFurtherTopics {
+    fn join(&self, mut options: ConsumerOptions) -> ConsumerOptions {
+        if options.subscription.is_none() {
+            options.topics.truncate(1);
+        }
+        options
     }
 }
 

@@ -1,12 +1,10 @@
 use std::fmt::Debug;
-use std::num::NonZeroUsize;
-use std::time::Duration;
 
 use async_trait::async_trait;
 
 use crate::{
-    AckToken, Capabilities, CorrectedClock, Delayed, Error, ErrorKind, Event, InboxAddress, Message, Partition,
-    Receipt, Result, SubscriptionName, TopicName, Topology, Transactions,
+    AckToken, Capabilities, ConsumerOptions, CorrectedClock, Delayed, Error, ErrorKind, Event, InboxAddress, Message,
+    Partition, ProducerOptions, Receipt, Result, TopicName, Topology, Transactions,
 };
 
 /// A connection to a message broker: the one trait that every adapter implements.
@@ -60,16 +58,17 @@ pub trait Broker: Debug + Send + Sync {
     ///
     /// **Contract.** Of an ordered subscription the consumer receives whole partitions, balanced over the consumers;
     /// of a shared one, single messages in competition; of a [broadcast](ConsumerOptions::broadcast) of a stream,
-    /// everything published from now on, without durability.
+    /// everything published from now on, without durability. A broadcast is of exactly one topic.
     ///
     /// # Errors
-    /// [`NotFound`](crate::ErrorKind::NotFound) when the subscription was not declared.
+    /// Those of [`ConsumerOptions::validate`]; [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a broadcast of
+    /// a queue; [`NotFound`](crate::ErrorKind::NotFound) when the topic or the subscription was not declared.
     ///
     /// # Cancel safety
     /// Safe: a consumer that was not returned holds nothing.
     ///
     /// Conformance: `order.rebalance`, `order.rebalance_killed`, `shared.competing`, `group.broadcast`,
-    /// `group.balanced`, `group.clocks_differ`, `group.several_topics`, `scale.churn`.
+    /// `group.one_topic`, `group.balanced`, `group.clocks_differ`, `group.several_topics`, `scale.churn`.
     async fn consumer(&self, options: ConsumerOptions) -> Result<Box<dyn Consumer>>;
 
     /// Opens a private, short-lived address for replies to this process.
@@ -289,89 +288,4 @@ pub trait Inbox: Debug + Send {
     /// # Cancel safety
     /// Safe.
     async fn next(&mut self) -> Result<Message>;
-}
-
-/// How a producer behaves.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct ProducerOptions {
-    /// How many messages may be unconfirmed before [`Producer::publish`] waits.
-    pub window: NonZeroUsize,
-    /// How long a confirm may take before the outcome counts as unknown.
-    pub confirm_within: Duration,
-}
-
-impl Default for ProducerOptions {
-    /// A window of 10,000 messages, and 30 s for a confirm.
-    fn default() -> Self {
-        Self { window: NonZeroUsize::new(10_000).unwrap_or(NonZeroUsize::MIN), confirm_within: Duration::from_secs(30) }
-    }
-}
-
-/// Which subscription to join, and how.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct ConsumerOptions {
-    /// The topics, all of them covered by one declared subscription of that name. For an ordered subscription they
-    /// have equally many partitions, and partition *n* of all of them has the same owner.
-    pub topics: Vec<TopicName>,
-    /// The durable subscription to join; `None` is a broadcast: everything from now on, to this consumer, not durable.
-    pub subscription: Option<SubscriptionName>,
-    /// How much may be unsettled at once, of each of the topics.
-    pub credit: Credit,
-    /// How long a revoked partition may be held to finish what runs.
-    pub revoke_within: Duration,
-}
-
-impl ConsumerOptions {
-    /// Joins `subscription`, which covers `topics`.
-    pub fn new(subscription: SubscriptionName, topics: impl IntoIterator<Item = TopicName>) -> Self {
-        Self {
-            topics: topics.into_iter().collect(),
-            subscription: Some(subscription),
-            credit: Credit::default(),
-            revoke_within: Duration::from_secs(10),
-        }
-    }
-
-    /// Listens to everything published to the stream `topic` from now on.
-    pub fn broadcast(topic: TopicName) -> Self {
-        Self {
-            topics: vec![topic],
-            subscription: None,
-            credit: Credit::default(),
-            revoke_within: Duration::from_secs(10),
-        }
-    }
-
-    /// Sets how much may be unsettled at once, of each of the topics.
-    #[must_use]
-    pub fn credit(mut self, credit: Credit) -> Self {
-        self.credit = credit;
-        self
-    }
-
-    /// Sets how long a revoked partition may be held.
-    #[must_use]
-    pub fn revoke_within(mut self, limit: Duration) -> Self {
-        self.revoke_within = limit;
-        self
-    }
-}
-
-/// The bound on what a consumer holds unsettled of each of its topics; the broker keeps the rest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Credit {
-    /// Messages.
-    pub messages: NonZeroUsize,
-    /// Bytes of keys, headers and payloads.
-    pub bytes: NonZeroUsize,
-}
-
-impl Default for Credit {
-    /// 1,000 messages, 64 MiB.
-    fn default() -> Self {
-        let of = |n| NonZeroUsize::new(n).unwrap_or(NonZeroUsize::MIN);
-        Self { messages: of(1_000), bytes: of(64 << 20) }
-    }
 }

@@ -88,6 +88,7 @@ impl Broker for SimBroker {
     }
 
     async fn consumer(&self, options: ConsumerOptions) -> Result<Box<dyn Consumer>> {
+        options.validate()?;
         let process = self.process.id;
         let topic = options.topics.first().map_or("", TopicName::as_str).to_owned();
         let joined = self.process.effect(format!("consumes {topic}"), |state| {
