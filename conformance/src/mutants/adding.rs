@@ -24,13 +24,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
         twin "takes_back_too_soon",
         "hold.beyond_timeout",
         "takes back messages that are held for half of the declared time",
-        Holds(HOLD),
-        Holds(HOLD / 2)
+        Holds::until(HOLD),
+        Holds::until(HOLD / 2)
     ),
 ];
 
 const WINDOW: Duration = Duration::from_secs(60);
-const HOLD: Duration = Duration::from_secs(2);
+const HOLD: Duration = Duration::from_secs(4);
 
 /// Declares a window, and stores the same id once within another.
 #[derive(Debug)]
@@ -62,9 +62,19 @@ impl Mutation for Deduplicates {
     }
 }
 
-/// Declares a bound, and takes everything back after another.
+/// Declares a bound, and takes everything back when another has passed since the first delivery.
 #[derive(Debug)]
-struct Holds(Duration);
+struct Holds {
+    bound: Duration,
+    /// The first delivery to each consumer.
+    since: Mutex<HashMap<u32, Instant>>,
+}
+
+impl Holds {
+    fn until(bound: Duration) -> Self {
+        Self { bound, since: Mutex::default() }
+    }
+}
 
 #[async_trait]
 impl Mutation for Holds {
@@ -78,9 +88,13 @@ impl Mutation for Holds {
         if held.is_empty() {
             return own.next().await;
         }
+        let since = {
+            let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
+            *since.entry(own.number).or_insert_with(Instant::now)
+        };
         tokio::select! {
             event = own.next() => event,
-            () = tokio::time::sleep(self.0) => Ok(Event::Lost(held)),
+            () = tokio::time::sleep_until(since + self.bound) => Ok(Event::Lost(held)),
         }
     }
 }

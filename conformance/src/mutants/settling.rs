@@ -11,6 +11,12 @@ use super::mutant::{Mutant, mutant};
 use super::mutation::{Mutation, Own, wrap};
 
 pub(super) const MUTANTS: &[Mutant] = &[
+    mutant!(
+        "loses_held_while_busy",
+        "hold.beyond_timeout",
+        "takes back messages that are held when twenty others were settled behind them",
+        LosesHeldWhileBusy
+    ),
     mutant!("settles_on_delivery", "ack.crash_redelivers", "settles messages when it delivers them", SettlesOnDelivery),
     mutant!("settles_the_batch", "ack.one_of_batch", "settles a whole batch with one message of it", SettlesTheBatch),
     mutant!("settles_up_to", "ack.out_of_order", "settles everything before a settled message, too", SettlesUpTo),
@@ -208,5 +214,20 @@ impl Mutation for Hogs {
     fn settle(&self, own: &mut Own, tokens: &[AckToken]) {
         own.tokens.extend(tokens);
         own.inner.settle(tokens);
+    }
+}
+
+#[derive(Debug)]
+struct LosesHeldWhileBusy;
+
+#[async_trait]
+impl Mutation for LosesHeldWhileBusy {
+    fn settle(&self, own: &mut Own, tokens: &[AckToken]) {
+        own.inner.settle(tokens);
+        own.tokens.extend(tokens);
+        if own.tokens.len() == 20 && own.handed_out.len() > 20 {
+            let held = own.handed_out.iter().find(|held| !own.tokens.contains(&held.token));
+            own.later.extend(held.map(|held| Event::Lost(vec![held.partition])));
+        }
     }
 }
