@@ -282,7 +282,14 @@ async fn subscribers(env: &Env) -> CaseResult {
         .await?;
     let mut listener = client.join(ConsumerOptions::broadcast(unheard.topic.clone())).await?;
     ensure!(client.broker().has_subscribers(&unheard.topic), "a listener is a subscriber");
+    // Others come and go: a subscription is durable, and another listener is still there.
+    client.join(heard.options()).await?.close().await?;
+    client.join(ConsumerOptions::broadcast(unheard.topic.clone())).await?.close().await?;
+    ensure!(client.broker().has_subscribers(&heard.topic), "a subscription without a consumer is a subscriber");
+    ensure!(client.broker().has_subscribers(&unheard.topic), "a listener is a subscriber when another one has left");
     client.publish(unheard.messages("k", 0..2)).await?;
     listener.drain(2).await?;
-    Ok(())
+    client.publish(heard.messages("k", 0..2)).await?;
+    client.join(heard.options()).await?.drain(2).await?;
+    Ok(check::nothing_lost(&env.history())?)
 }

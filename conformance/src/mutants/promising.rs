@@ -9,7 +9,7 @@ use partitura_broker::{
 };
 
 use super::mutant::{Mutant, mutant};
-use super::mutation::{Mutation, wrap};
+use super::mutation::{Mutation, Own, wrap};
 
 pub(super) const MUTANTS: &[Mutant] = &[
     mutant!(
@@ -34,6 +34,12 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant!("hides_transactions", "cap.honest", "has transactions that it does not declare", HidesTransactions),
     mutant!("stays_open", "close.closed", "does not close", StaysOpen),
     mutant!("denies_subscribers", "publish.subscribers", "denies its subscribers", DeniesSubscribers),
+    mutant!(
+        "forgets_subscribers",
+        "publish.subscribers",
+        "denies all subscribers when one consumer has left",
+        ForgetsSubscribers(AtomicBool::new(false))
+    ),
     mutant!(
         "commits_in_parts",
         "transaction.atomic",
@@ -123,6 +129,22 @@ struct DeniesSubscribers;
 impl Mutation for DeniesSubscribers {
     fn has_subscribers(&self, _inner: &dyn Broker, _topic: &TopicName) -> bool {
         false
+    }
+}
+
+/// Knows whether a consumer has left.
+#[derive(Debug)]
+struct ForgetsSubscribers(AtomicBool);
+
+#[async_trait]
+impl Mutation for ForgetsSubscribers {
+    async fn leave(&self, own: Own) -> Result<()> {
+        self.0.store(true, Ordering::Relaxed);
+        own.inner.close().await
+    }
+
+    fn has_subscribers(&self, inner: &dyn Broker, topic: &TopicName) -> bool {
+        !self.0.load(Ordering::Relaxed) && inner.has_subscribers(topic)
     }
 }
 
