@@ -24,6 +24,8 @@ pub(crate) struct Env {
     pub(crate) recorder: Recorder,
     /// The time to wait for an expected event: see [`Harness::time_limit`].
     pub(crate) time_limit: Duration,
+    /// Decides the random choices of the case.
+    pub(crate) seed: u64,
     /// The subject of the test: the broker, or the suite itself.
     pub(crate) subject: Subject,
     /// The number of processes that were started.
@@ -148,9 +150,9 @@ impl Env {
         *self.lateness.lock().unwrap_or_else(PoisonError::into_inner) = values.to_vec();
     }
 
-    /// A sequence of pseudo-random numbers, the same in each run of this case.
+    /// A sequence of pseudo-random numbers, the same in each run of this case with the same seed.
     pub(crate) fn chance(&self) -> Chance {
-        Chance(self.case.bytes().fold(7, |seed: u64, byte| seed.wrapping_mul(31).wrapping_add(u64::from(byte))))
+        Chance(self.case.bytes().fold(self.seed, |seed: u64, byte| seed.wrapping_mul(31).wrapping_add(u64::from(byte))))
     }
 }
 

@@ -20,8 +20,8 @@ const TAIL: usize = 40;
 /// Makes the `main` of a test with `harness = false`: every case on every harness given.
 ///
 /// The harnesses are ways to run one broker. Filters, `--list`, `--exact` and so on are those of `cargo test`;
-/// `PARTITURA_CONFORMANCE_TIER` (3 where it is not set), `…_ONLY` (ids of cases) and `…_REPORT` (a directory) set the
-/// rest.
+/// `PARTITURA_CONFORMANCE_TIER` (3 where it is not set), `…_ONLY` (ids of cases), `…_SEED` (of the random choices,
+/// another one in each run where it is not set) and `…_REPORT` (a directory) set the rest.
 #[macro_export]
 macro_rules! main {
     ($($harness:expr),+ $(,)?) => {
@@ -60,7 +60,7 @@ fn conduct(harnesses: Vec<Arc<dyn Harness>>) -> ExitCode {
     let mut arguments = Arguments::from_args();
     let threads = harnesses.iter().map(|harness| harness.parallelism().max(1)).min();
     arguments.test_threads = arguments.test_threads.or(threads);
-    let benches: Vec<Bench> = harnesses.into_iter().map(Bench::new).collect();
+    let benches: Vec<Bench> = harnesses.into_iter().map(|harness| Bench::new(harness, settings.seed)).collect();
     let broker = benches.first().map_or("", |bench| bench.harness.broker());
     let report = Arc::new(Mutex::new(Report::new(broker, settings.tier)));
     let conclusion = libtest_mimic::run(&arguments, trials(&benches, &settings, &report));

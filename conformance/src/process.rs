@@ -58,6 +58,7 @@ impl Part {
             &number.to_string(),
             &env.recorder.origin().to_string(),
             env.subject.mutant.unwrap_or_default(),
+            &env.seed.to_string(),
         ];
         let mut child = Command::new(std::env::current_exe()?)
             .env(ROLE, role.join("\n"))

@@ -18,6 +18,7 @@ pub(crate) struct Role {
     number: u32,
     origin: u64,
     mutant: Option<&'static Mutant>,
+    seed: u64,
 }
 
 impl Role {
@@ -26,7 +27,7 @@ impl Role {
         let role = std::env::var(ROLE).ok()?;
         let parse = || {
             let parts: Vec<&str> = role.split('\n').collect();
-            let [broker, variant, case, part, namespace, number, origin, mutant] = parts[..] else { return None };
+            let [broker, variant, case, part, namespace, number, origin, mutant, seed] = parts[..] else { return None };
             Some(Self {
                 harness: harnesses.iter().find(|h| h.broker() == broker && h.variant() == variant)?.clone(),
                 case: crate::cases::all().find(|known| known.id == case)?,
@@ -35,6 +36,7 @@ impl Role {
                 number: number.parse().ok()?,
                 origin: origin.parse().ok()?,
                 mutant: mutants::named(mutant),
+                seed: seed.parse().ok()?,
             })
         };
         Some(parse().ok_or_else(|| format!("there is no such part: {role:?}")))
@@ -47,7 +49,7 @@ impl Role {
             std::io::stdin().lock().lines().for_each(drop);
             std::process::exit(0);
         });
-        let Self { harness, case, part, namespace, number, origin, mutant } = self;
+        let Self { harness, case, part, namespace, number, origin, mutant, seed } = self;
         let (_, play) = case.parts.iter().find(|(name, _)| *name == part).ok_or("no such part")?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         runtime.block_on(async {
@@ -60,6 +62,7 @@ impl Role {
                 capabilities,
                 recorder: Recorder::of_child(number, origin),
                 time_limit,
+                seed,
                 subject: mutant.map_or(Subject::BROKER, Mutant::broken),
                 processes: AtomicU32::new(0),
                 lateness: Default::default(),

@@ -27,6 +27,7 @@ static PROXY: Mutex<()> = Mutex::new(());
 #[derive(Clone)]
 pub(crate) struct Bench {
     pub(crate) harness: Arc<dyn Harness>,
+    seed: u64,
     capabilities: Arc<OnceLock<Result<Capabilities, String>>>,
     /// The outcomes without a mutant, by case and subject: each of the case's mutants needs them.
     sound: Arc<Mutex<HashMap<(&'static str, &'static str), Once>>>,
@@ -57,8 +58,9 @@ pub(crate) enum Verdict {
 }
 
 impl Bench {
-    pub(crate) fn new(harness: Arc<dyn Harness>) -> Self {
-        Self { harness, capabilities: Arc::default(), sound: Arc::default() }
+    /// The seed decides the random choices of the cases.
+    pub(crate) fn new(harness: Arc<dyn Harness>, seed: u64) -> Self {
+        Self { harness, seed, capabilities: Arc::default(), sound: Arc::default() }
     }
 
     /// The broker's capabilities.
@@ -144,6 +146,8 @@ impl Bench {
             capabilities,
             recorder: Recorder::new(),
             time_limit,
+            // A mutant differs from the broker in one thing only: its choices are the same in every run.
+            seed: if subject.is_little { 7 } else { self.seed },
             subject,
             processes: AtomicU32::new(0),
             lateness: Default::default(),
@@ -160,7 +164,8 @@ impl Bench {
         let history = env.history();
         let verdict = match result.and_then(|()| Ok(check::contract(&history)?)) {
             Ok(()) => Verdict::Passed,
-            Err(Stop(why)) => Verdict::Failed(why),
+            Err(Stop(why)) if is_mutant => Verdict::Failed(why),
+            Err(Stop(why)) => Verdict::Failed(format!("{why}\nwith PARTITURA_CONFORMANCE_SEED={}", env.seed)),
         };
         let lateness = env.lateness.into_inner().unwrap_or_else(PoisonError::into_inner);
         let history = if verdict == Verdict::Passed { History::default() } else { history };

@@ -8,6 +8,8 @@ use crate::mutants::Mutant;
 pub(crate) struct Settings {
     pub(crate) tier: Tier,
     only: Vec<String>,
+    /// Decides the random choices of the cases.
+    pub(crate) seed: u64,
     pub(crate) report: Option<PathBuf>,
 }
 
@@ -22,7 +24,11 @@ impl Settings {
         if let Some(stranger) = only.iter().find(|id| !is_known(id)) {
             return Err(format!("no case is called {stranger}; docs/conformance.md lists them"));
         }
-        Ok(Self { tier, only, report: variable("REPORT").map(PathBuf::from) })
+        let seed = match variable("SEED") {
+            None => crate::client::now().as_millis(),
+            Some(text) => text.parse().map_err(|_| format!("a seed is a number, and {text:?} is none"))?,
+        };
+        Ok(Self { tier, only, seed, report: variable("REPORT").map(PathBuf::from) })
     }
 
     pub(crate) fn wants(&self, id: &str, tier: Tier) -> bool {
