@@ -36,9 +36,13 @@ impl Writer {
     /// Applies requests in order, commits, and answers. If storing fails, all are answered with the error and the
     /// state is unchanged.
     pub(crate) fn run(&mut self, mut requests: Vec<Request>, core: &Core) {
+        let mut state = core.state();
+        // Read under the lock: otherwise a message that falls due in between is delivered before the messages of this
+        // batch, and comes again behind them.
         let now = core.now();
-        self.latest = self.latest.max(now);
-        let mut changes = Changes { removed: core.state().begin_batch(now), ..Changes::default() };
+        self.latest = self.latest.max(now).max(state.fired());
+        let mut changes = Changes { removed: state.begin_batch(now), ..Changes::default() };
+        drop(state);
         let result = self.write(&mut requests, core, now, &mut changes);
         let after = core.now();
         let mut state = core.state();

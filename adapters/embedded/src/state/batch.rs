@@ -9,6 +9,11 @@ use super::queue::{Place, Ready};
 const SOON: u64 = 30_000;
 
 impl State {
+    /// The latest due time of a message that may have been delivered.
+    pub(crate) fn fired(&self) -> Timestamp {
+        self.fired
+    }
+
     /// Returns the messages to remove, and holds back messages that become due until the batch is applied.
     pub(crate) fn begin_batch(&mut self, now: Timestamp) -> Vec<u64> {
         self.writing = Some(now);
