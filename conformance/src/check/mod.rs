@@ -11,6 +11,7 @@ mod handlers;
 mod members;
 mod order;
 mod ownership;
+mod repeats;
 #[cfg(test)]
 mod testing;
 mod violation;
@@ -22,6 +23,7 @@ pub use flow::within_credit;
 pub use handlers::{attempts_count, one_at_a_time, runs_in_order};
 pub use order::in_order;
 pub use ownership::{one_owner, within_term};
+pub use repeats::repeats_order;
 pub use violation::Violation;
 
 use crate::history::History;
@@ -35,6 +37,7 @@ pub const CONTRACT: &[Check] = &[
     flagged,
     settled_stays_settled,
     in_order,
+    repeats_order,
     one_owner,
     within_term,
     within_credit,

@@ -17,6 +17,12 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     mutant!("ignores_release", "order.graceful_handover", "does nothing on release", IgnoresRelease),
     mutant!("takes_without_asking", "order.rebalance", "takes partitions away without a word", TakesWithoutAsking),
+    mutant!(
+        "delayed_come_again_last",
+        "order.rebalance",
+        "delivers unsettled messages that had been delayed behind the others",
+        DelayedLast
+    ),
     mutant!("epochs_stand_still", "order.rebalance", "counts no epochs", EpochsStandStill),
     mutant!(
         "two_owners_by_turns",
@@ -41,6 +47,20 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant!("compares_clocks", "group.clocks_differ", "takes for dead whose clock is a minute off", ComparesClocks),
     mutant!("splits_topics", "group.several_topics", "lets the parking topic have other owners", SplitsTopics),
 ];
+
+#[derive(Debug)]
+struct DelayedLast;
+
+#[async_trait]
+impl Mutation for DelayedLast {
+    async fn next(&self, own: &mut Own) -> Result<Event> {
+        own.map(|mut deliveries| {
+            deliveries.sort_by_key(|delivery| delivery.redelivered && delivery.message.not_before.is_some());
+            deliveries
+        })
+        .await
+    }
+}
 
 /// By its own clock it hears nothing in time.
 #[derive(Debug)]
