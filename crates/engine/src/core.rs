@@ -13,6 +13,7 @@ use crate::storage::store::Store;
 use crate::timekeeper::Timekeeper;
 use crate::wire::ids::Ids;
 use crate::wire::namespace::Namespace;
+use crate::workflow::history_limits::HistoryLimits;
 
 /// What one connection to a broker and a store shares.
 #[derive(Debug)]
@@ -35,6 +36,7 @@ pub(crate) struct Settings {
     pub(crate) events: bool,
     pub(crate) drain_within: Duration,
     pub(crate) replay_values: ReplayValues,
+    pub(crate) history_limits: HistoryLimits,
     pub(crate) ask_again: Duration,
     /// How long to wait for the broker.
     pub(crate) wait: Duration,

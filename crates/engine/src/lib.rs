@@ -50,3 +50,4 @@ pub use wire::ids::{Ids, SystemIds};
 pub use wire::summary::{Filter, HeldUp, Status, StatusKind, Summary};
 pub use wire::waiting::Waiting;
 pub use worker::{RunningWorker, Worker};
+pub use workflow::history_limits::HistoryLimits;

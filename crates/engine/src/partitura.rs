@@ -17,6 +17,7 @@ use crate::timekeeper::{ClockOffset, Reference, Timekeeper};
 use crate::wire::ids::{Ids, SystemIds};
 use crate::wire::namespace::Namespace;
 use crate::worker::Worker;
+use crate::workflow::history_limits::HistoryLimits;
 
 /// A broker, a place for state, and settings: what workers and clients are made from. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -37,6 +38,7 @@ impl Partitura {
                 events: true,
                 drain_within: Duration::from_secs(10),
                 replay_values: ReplayValues::default(),
+                history_limits: HistoryLimits::default(),
                 ask_again: Duration::from_secs(600),
                 wait: Duration::ZERO,
             },
@@ -174,6 +176,12 @@ impl Builder {
     /// How long to wait for a broker that is not there yet, or not any more, as workers do when they start. Not at all unless set.
     pub fn wait(mut self, limit: Duration) -> Self {
         self.settings.wait = limit;
+        self
+    }
+
+    /// How long the history of a run may become before it is warned about, and before the instance stops.
+    pub fn history_limits(mut self, limits: HistoryLimits) -> Self {
+        self.settings.history_limits = limits;
         self
     }
 

@@ -265,6 +265,7 @@ async fn conduct(
         events: EventTopic::new(&core.broker, topics.events.clone(), core.settings.events),
         steps: Steps::new(concurrency.get()),
         replay_values: core.settings.replay_values,
+        history_limits: core.settings.history_limits,
         delay_cancellation: DelayCancellation::new(&*core.broker, &producer),
         listeners: Listeners::default(),
     };

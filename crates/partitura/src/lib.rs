@@ -62,9 +62,9 @@ pub mod testing;
 pub use connect::{Connect, broker, connect, store};
 pub use partitura_broker::{Error, ErrorKind};
 pub use partitura_engine::{
-    BrokerStore, Builder, Client, ClientError, ClockOffset, Filter, HeldUp, Ids, Partitura, ReplayValues, Request,
-    RunningWorker, Start, StartPolicy, Status, StatusKind, Store, Summary, SystemIds, TaskContext, Waiting, Worker,
-    WorkflowError, WorkflowHandle,
+    BrokerStore, Builder, Client, ClientError, ClockOffset, Filter, HeldUp, HistoryLimits, Ids, Partitura,
+    ReplayValues, Request, RunningWorker, Start, StartPolicy, Status, StatusKind, Store, Summary, SystemIds,
+    TaskContext, Waiting, Worker, WorkflowError, WorkflowHandle,
 };
 pub use partitura_macros::{select, service, workflow};
 #[doc(hidden)]

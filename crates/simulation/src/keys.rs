@@ -69,11 +69,20 @@ impl State {
 
     /// Returns a value as a mutant changes it.
     fn sabotaged(&self, space: Space, value: &Bytes) -> Bytes {
-        if space != "history" || !self.is_mutant(Mutant::VersionsForgotten) {
+        let (versions, signals) =
+            (self.is_mutant(Mutant::VersionsForgotten), self.is_mutant(Mutant::SignalsLeftBehind));
+        if space != "history" || !(versions || signals) {
             return value.clone();
         }
         let mut turn: Vec<Event> = body(value).unwrap_or_default();
-        turn.retain(|event| !matches!(event.kind, EventKind::VersionMarked { .. }));
+        turn.retain(|event| !(versions && matches!(event.kind, EventKind::VersionMarked { .. })));
+        for event in turn.iter_mut().filter(|_| signals) {
+            if let EventKind::WorkflowStarted(started) = &mut event.kind
+                && let Some(continued) = &mut started.continued
+            {
+                continued.signals.clear();
+            }
+        }
         row(turn)
     }
 

@@ -57,6 +57,8 @@ pub enum Mutant {
     TasksDoubled,
     /// The children of a run are not kept beside its history.
     ChildrenForgotten,
+    /// A run that continues as new does not keep the signals that no code has received.
+    SignalsLeftBehind,
 }
 
 impl Mutant {
@@ -86,6 +88,7 @@ impl Mutant {
         Self::FlushForgotten,
         Self::TasksDoubled,
         Self::ChildrenForgotten,
+        Self::SignalsLeftBehind,
     ];
 
     /// The name on the command line.
@@ -115,6 +118,7 @@ impl Mutant {
             Self::FlushForgotten => "flush-forgotten",
             Self::TasksDoubled => "tasks-doubled",
             Self::ChildrenForgotten => "children-forgotten",
+            Self::SignalsLeftBehind => "signals-left-behind",
         }
     }
 }

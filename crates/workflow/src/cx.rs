@@ -13,8 +13,8 @@ use crate::core::Core;
 use crate::duration::as_millis;
 use crate::until::lock_state;
 use crate::{
-    Caller, Channel, Child, EventKind, ParentRef, Random, Saga, SendError, ServiceStub, Shielded, Signal, Sleep,
-    StepRun, Until, Workflow,
+    Caller, Channel, Child, EventKind, ParentRef, Payload, Random, Saga, SendError, ServiceStub, Shielded, Signal,
+    Sleep, StepRun, StopReason, Until, Workflow,
 };
 
 /// The context of a running workflow `W`: everything its code may ask of the world.
@@ -106,6 +106,45 @@ impl<W> Cx<W> {
         let result = access(&mut *lock_state(&self.state));
         self.core.state_changed();
         result
+    }
+
+    /// Ends this run, and goes on with the next one under the same id, with `input` and an empty history: for a workflow that
+    /// lives for years. It never resolves, and takes any type: `return cx.continue_as_new(next).await`.
+    ///
+    /// The next run begins in the same commit. Signals that no code has received go along, and so does a requested cancellation. A
+    /// client or a parent that awaits the result gets that of the last run. All that is open is cancelled, as at the end of
+    /// the workflow; compensations of sagas are not run.
+    ///
+    /// ```
+    /// # use partitura_workflow::{Cancelled, Cx, days};
+    /// # async fn example<W: partitura_workflow::Workflow<Input = u64>>(cx: Cx<W>, month: u64) -> Result<(), Cancelled> {
+    /// cx.sleep(days(30)).await?;
+    /// // … the work of this month …
+    /// return cx.continue_as_new(month + 1).await;
+    /// # }
+    /// ```
+    pub async fn continue_as_new<T>(&self, input: W::Input) -> T
+    where
+        W: Workflow,
+    {
+        match Payload::encode(&input) {
+            Ok(input) => {
+                let mut state = self.core.enter();
+                state.progress += 1;
+                state.next_input.get_or_insert(input);
+            }
+            Err(error) => {
+                let problem = format!("the input of the next run: {error}");
+                self.core.enter().fault.get_or_insert(StopReason::BadInput { problem });
+            }
+        }
+        std::future::pending().await
+    }
+
+    /// How many events the history of this run has so far: the inputs that moved the code, and what the code asked for. Each
+    /// replay has to read them all, so that a long-lived workflow [continues as new](Cx::continue_as_new) after some thousands.
+    pub fn history_len(&self) -> usize {
+        self.core.enter().history_len
     }
 
     /// The signals called `name` that have no handler, in the order in which they came. Early ones are kept.

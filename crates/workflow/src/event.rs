@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Failure, Payload, TaskOptions};
+use crate::{Failure, Payload, Started, TaskOptions};
 
 /// The version of the history's format that this crate writes. It reads this one and all before it.
 pub const HISTORY_FORMAT: u32 = 1;
@@ -252,6 +252,14 @@ pub enum EventKind {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         failure: Option<Failure>,
     },
+    /// End of a run: the code goes on in a new run under the same id, see [`Cx::continue_as_new`](crate::Cx::continue_as_new).
+    WorkflowContinued {
+        /// The next run. The engine names it.
+        #[serde(default)]
+        run: String,
+        /// The input of the next run.
+        input: Payload,
+    },
 }
 
 /// What becomes of a child when its parent ends before it.
@@ -272,46 +280,6 @@ impl ParentEnd {
     fn is_default(&self) -> bool {
         *self == Self::default()
     }
-}
-
-/// How an instance began: everything its code may know about itself.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Started {
-    /// The workflow's name.
-    pub workflow: String,
-    /// The instance's id, chosen by the caller that started it.
-    pub id: String,
-    /// This run of the id: a UUID.
-    pub run: String,
-    /// Feeds the instance's random numbers.
-    pub seed: u64,
-    /// The argument of `run`.
-    pub input: Payload,
-    /// The workflow that started this one as a child.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub parent: Option<ParentRef>,
-    /// Where a client waits for the outcome.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reply_to: Option<String>,
-    /// Free labels to find the instance by.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub tags: Vec<String>,
-    /// The [`RULES`] that this run lives by.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub rules: u32,
-}
-
-/// Where the outcome of a child goes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ParentRef {
-    /// The parent's workflow name.
-    pub workflow: String,
-    /// The parent's id.
-    pub id: String,
-    /// The parent's run.
-    pub run: String,
-    /// The `seq` of the parent's `ChildStarted`.
-    pub seq: u32,
 }
 
 impl EventKind {
@@ -337,9 +305,15 @@ impl EventKind {
         )
     }
 
-    /// Ends the instance.
+    /// Ends the run: the instance with it, unless it [continues](Self::WorkflowContinued) in another.
     pub fn is_end(&self) -> bool {
-        matches!(self, Self::WorkflowCompleted { .. } | Self::WorkflowFailed { .. } | Self::WorkflowCancelled { .. })
+        matches!(
+            self,
+            Self::WorkflowCompleted { .. }
+                | Self::WorkflowFailed { .. }
+                | Self::WorkflowCancelled { .. }
+                | Self::WorkflowContinued { .. }
+        )
     }
 
     /// An end that the code had no part in: the engine terminated the instance or its time was up.
@@ -376,15 +350,12 @@ impl EventKind {
             | Self::WorkflowResumed { .. }
             | Self::WorkflowCompleted { .. }
             | Self::WorkflowFailed { .. }
-            | Self::WorkflowCancelled { .. } => None,
+            | Self::WorkflowCancelled { .. }
+            | Self::WorkflowContinued { .. } => None,
         }
     }
 }
 
 fn one() -> u32 {
     1
-}
-
-fn is_zero(number: &u32) -> bool {
-    *number == 0
 }

@@ -47,6 +47,7 @@ impl fmt::Display for EventKind {
             Self::WorkflowCompleted { .. } => f.write_str("WorkflowCompleted"),
             Self::WorkflowFailed { failure } => write!(f, "WorkflowFailed ({failure})"),
             Self::WorkflowCancelled { .. } => f.write_str("WorkflowCancelled"),
+            Self::WorkflowContinued { .. } => f.write_str("WorkflowContinued"),
         }
     }
 }

@@ -65,24 +65,34 @@ pub(crate) async fn summary(turn_store: &TurnStore, key: &InstanceKey) -> Result
     found.map(|(version, value)| Ok((version, decode(&value, key)?))).transpose()
 }
 
-/// The history of a run, and how many turns it has.
-pub(crate) async fn load(turn_store: &TurnStore, key: &InstanceKey, run: &str) -> Result<(Vec<Event>, u32)> {
+/// The history of a run.
+#[derive(Default)]
+pub(crate) struct History {
+    pub(crate) events: Vec<Event>,
+    pub(crate) turns: u32,
+    /// How much it takes in the store.
+    pub(crate) bytes: usize,
+}
+
+/// Reads the history of a run.
+pub(crate) async fn load(turn_store: &TurnStore, key: &InstanceKey, run: &str) -> Result<History> {
     let mut range = ScanRange::prefix(HISTORY, run_prefix(key, run));
-    let (mut events, mut turns) = (Vec::new(), 0);
+    let mut history = History::default();
     loop {
         let page = turn_store.scan(range.clone(), PAGE).await?;
         let Some(last) = page.last() else { break };
         range = range.after(&last.key);
         let full = page.len() == PAGE;
         for row in page {
-            events.append(&mut decode::<Vec<Event>>(&row.value, key)?);
-            turns += 1;
+            history.events.append(&mut decode::<Vec<Event>>(&row.value, key)?);
+            history.turns += 1;
+            history.bytes += row.value.len();
         }
         if !full {
             break;
         }
     }
-    Ok((events, turns))
+    Ok(history)
 }
 
 /// The builds that took the turns of a run, in the order of their first. Turns of before this was recorded have none.

@@ -175,5 +175,6 @@ fn name_of(kind: &EventKind) -> &'static str {
         EventKind::WorkflowCompleted { .. } => "WorkflowCompleted",
         EventKind::WorkflowFailed { .. } => "WorkflowFailed",
         EventKind::WorkflowCancelled { .. } => "WorkflowCancelled",
+        EventKind::WorkflowContinued { .. } => "WorkflowContinued",
     }
 }

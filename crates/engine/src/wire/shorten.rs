@@ -13,6 +13,7 @@ pub(crate) fn shortened(kind: &EventKind) -> EventKind {
         E::WorkflowStarted(started) => {
             started.input = Payload::null();
             started.tags.clear();
+            started.continued = None;
         }
         E::SignalReceived { payload, .. } | E::SignalSent { payload, .. } => *payload = Payload::null(),
         E::TaskScheduled { args, .. } => *args = Payload::null(),
@@ -24,6 +25,7 @@ pub(crate) fn shortened(kind: &EventKind) -> EventKind {
         | E::ChildCompleted { result, .. }
         | E::StepCompleted { result, .. }
         | E::WorkflowCompleted { result } => *result = Payload::null(),
+        E::WorkflowContinued { input, .. } => *input = Payload::null(),
         E::TaskFailed { failure, .. }
         | E::ChildFailed { failure, .. }
         | E::StepFailed { failure, .. }

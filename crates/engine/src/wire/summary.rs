@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use partitura_workflow::{EventKind, ParentRef};
 use serde::{Deserialize, Serialize};
 
@@ -48,9 +50,24 @@ pub struct Summary {
     /// Numbers of the tasks that it has detached, once it has ended: they are wanted still.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub detached: Vec<u32>,
+    /// The run that began the chain, if the code has [continued as new](partitura_workflow::Cx::continue_as_new) since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_run: Option<String>,
+    /// Tasks that earlier runs of the chain have detached, by run: they are wanted still.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) detached_before: BTreeMap<String, Vec<u32>>,
 }
 
 impl Summary {
+    /// Whether this names the instance's present run: by its own name, or by that of the run that began the chain.
+    pub(crate) fn is_run(&self, run: &str) -> bool {
+        self.run == run || self.first_run.as_deref() == Some(run)
+    }
+
+    pub(crate) fn has_detached_before(&self, run: &str, seq: u32) -> bool {
+        self.detached_before.get(run).is_some_and(|tasks| tasks.contains(&seq))
+    }
+
     /// Leaves out payloads, tags and all but a few of the things that it waits for, and cuts what is said.
     pub(crate) fn shorten(&mut self) {
         self.tags.clear();

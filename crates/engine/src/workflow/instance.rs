@@ -73,6 +73,10 @@ pub(crate) struct Notes {
     pub(crate) reply_to: Option<ReplyTo>,
     /// The time of the latest event, in milliseconds.
     pub(crate) latest: u64,
+    /// How many events the history has.
+    pub(crate) events: usize,
+    /// How much the history takes in the store.
+    pub(crate) bytes: usize,
     /// Tasks with a heartbeat time-out that have no result, as they were first sent.
     watched: BTreeMap<u32, Box<TaskRequest>>,
     /// The last sign of life of each running task.
@@ -115,7 +119,7 @@ pub(crate) enum Purpose {
 
 impl Notes {
     pub(crate) fn from_history(key: &InstanceKey, run: &str, history: &[Event]) -> Self {
-        let mut notes = Self::default();
+        let mut notes = Self { events: history.len(), ..Self::default() };
         for event in history {
             notes.record(key, run, event);
         }
@@ -125,6 +129,12 @@ impl Notes {
         notes.cancelled_tasks.clear();
         notes.changed_children.clear();
         notes
+    }
+
+    /// The history grows by these events, which take these bytes.
+    pub(crate) fn grow(&mut self, (events, bytes): (usize, usize)) {
+        self.events += events;
+        self.bytes += bytes;
     }
 
     pub(crate) fn record(&mut self, key: &InstanceKey, run: &str, event: &Event) {
@@ -345,5 +355,7 @@ pub(crate) fn beginning(started: &Started, at: u64) -> Summary {
         waits_for: 0,
         held_up: None,
         detached: Vec::new(),
+        first_run: started.continued.as_ref().map(|continued| continued.first.clone()),
+        detached_before: BTreeMap::new(),
     }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod delay_cancellation;
 pub(crate) mod effects;
+pub(crate) mod history_limits;
 pub(crate) mod instance;
 pub(crate) mod listeners;
 pub(crate) mod runner;

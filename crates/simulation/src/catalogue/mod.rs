@@ -3,6 +3,7 @@
 mod asked;
 mod changed;
 mod contests;
+mod continuing;
 mod ensembles;
 mod entry;
 mod expected;
@@ -32,6 +33,7 @@ fn entries() -> impl Iterator<Item = &'static Entry> {
         interrupted::WORKFLOWS,
         asked::WORKFLOWS,
         changed::WORKFLOWS,
+        continuing::WORKFLOWS,
     ];
     areas.into_iter().flatten()
 }
@@ -85,6 +87,7 @@ pub(crate) fn draw(random: &mut Random, number: usize, is_parent: bool) -> Piece
         changed::change,
         changed::patron,
         changed::abandoned,
+        continuing::rounds,
         contests::sequences,
         contests::changes,
     ]);

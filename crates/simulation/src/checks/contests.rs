@@ -17,7 +17,9 @@ const REPLACED: &str = "it was replaced by a new start of the same id";
 /// clients.
 pub(super) fn is_decided(state: &State, piece: &Ended, runs: &[Run]) -> Found {
     let name = format!("{}/{}", piece.workflow, piece.id);
-    let own: Vec<&Run> = runs.iter().filter(|run| run.name == name).collect();
+    let stored: Vec<&Run> = runs.iter().filter(|run| run.name == name).collect();
+    let chains = chains(&stored)?;
+    let own: Vec<&Run> = chains.iter().collect();
     if own.is_empty() {
         return Err(("what is started is there", name));
     }
@@ -35,7 +37,30 @@ pub(super) fn is_decided(state: &State, piece: &Ended, runs: &[Run]) -> Found {
             _ => as_the_model_says(run, expected, runs)?,
         }
     }
-    piece.told.iter().try_for_each(|told| is_true(told, &own))
+    piece.told.iter().try_for_each(|told| is_true(told, &own, &stored))
+}
+
+/// Joins runs that continue as new to the run that each of them names as its next, which a model takes for one.
+fn chains(stored: &[&Run]) -> Result<Vec<Run>, (&'static str, String)> {
+    let mut chains: Vec<Run> = Vec::new();
+    for run in stored {
+        let is_continued = |chain: &&mut Run| match chain.events.last().map(|event| &event.kind) {
+            Some(EventKind::WorkflowContinued { run: next, .. }) => *next == run.run,
+            _ => false,
+        };
+        let Some(EventKind::WorkflowStarted(started)) = run.events.first().map(|event| &event.kind) else {
+            return Err(("a workflow begins once and ends once", run.name.clone()));
+        };
+        match chains.iter_mut().find(is_continued) {
+            Some(chain) if started.continued.as_ref().is_some_and(|before| before.first == chain.run) => {
+                chain.events.extend(run.events.iter().cloned());
+                chain.stopped |= run.stopped;
+            }
+            None if started.continued.is_none() => chains.push((*run).clone()),
+            _ => return Err(("a run continues the one before it", format!("{}: {}", run.name, story(&run.events)))),
+        }
+    }
+    Ok(chains)
 }
 
 /// Checks that every start that replaces leads to one run. Of the other starts, only the very first may.
@@ -81,7 +106,7 @@ fn goes_as_far(run: &Run, expected: &Expected) -> Found {
 }
 
 /// Checks the answers to a client about its start and about the outcome.
-fn is_true(Told { number, policy, heard }: &Told, own: &[&Run]) -> Found {
+fn is_true(Told { number, policy, heard }: &Told, own: &[&Run], stored: &[&Run]) -> Found {
     let is_by = |run: &&&Run| {
         let Some(EventKind::WorkflowStarted(started)) = run.events.first().map(|event| &event.kind) else {
             return false;
@@ -97,7 +122,7 @@ fn is_true(Told { number, policy, heard }: &Told, own: &[&Run]) -> Found {
         Verdict::Accepted if *policy == StartPolicy::Reject && !own.iter().take(1).any(|run| is_by(&run)) => {
             return wrong("which was not the first");
         }
-        Verdict::Exists(run) if !own.iter().any(|other| other.run == *run) => return wrong("which does not exist"),
+        Verdict::Exists(run) if !stored.iter().any(|other| other.run == *run) => return wrong("which does not exist"),
         _ => {}
     }
     // A client that replaces gets the outcome of its own run, or of a later one.

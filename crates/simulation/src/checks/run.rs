@@ -22,6 +22,7 @@ pub(crate) struct Told {
 }
 
 /// A run of an instance, as it is stored.
+#[derive(Clone)]
 pub(super) struct Run {
     pub(super) name: String,
     pub(super) workflow: String,

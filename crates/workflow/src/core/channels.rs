@@ -140,6 +140,19 @@ impl ChannelState {
 }
 
 impl State {
+    /// Takes the signals that no code has received, by channel and oldest first.
+    pub(crate) fn take_signals(&mut self) -> BTreeMap<String, Vec<Payload>> {
+        let unread = |(name, channel): (String, ChannelState)| {
+            let delivered = channel.receivers.into_values().filter_map(|receiver| match receiver.state {
+                ReceiverState::Delivered(payload) => Some(payload),
+                ReceiverState::Waiting(_) | ReceiverState::Cancelled => None,
+            });
+            let signals: Vec<Payload> = delivered.chain(channel.kept).collect();
+            (!signals.is_empty()).then_some((name, signals))
+        };
+        std::mem::take(&mut self.channels).into_iter().filter_map(unread).collect()
+    }
+
     /// The channels on which somebody waits.
     pub(crate) fn awaited_channels(&self) -> Vec<String> {
         let awaited = self.channels.iter().filter(|(_, channel)| channel.waiting().next().is_some());

@@ -62,6 +62,10 @@ pub(crate) struct State {
     pub(crate) dropped_steps: Vec<u32>,
     /// Why the code could not read its input.
     pub(crate) unread_input: Option<String>,
+    /// The code continues as new, with this input.
+    pub(crate) next_input: Option<Payload>,
+    /// Events so far: inputs that had an effect, and commands.
+    pub(crate) history_len: usize,
     /// Moves with everything that counts as progress; tells a busy loop from work.
     pub(crate) progress: u64,
     /// How many of our futures somebody waits for right now.
@@ -99,6 +103,8 @@ impl Core {
             unread_result: None,
             dropped_steps: Vec::new(),
             unread_input: None,
+            next_input: None,
+            history_len: 1,
             progress: 0,
             awaited: 0,
             closing: false,
@@ -188,6 +194,12 @@ impl State {
         self.shields > 0
     }
 
+    /// The cancellation of the run before is for the first thing that is begun or awaited without a shield.
+    pub(crate) fn begin_cancelled(&mut self, reason: Option<String>) {
+        self.cancel_requested = Some(reason);
+        self.cancellation_waits = true;
+    }
+
     /// Cancels all that is awaited without a shield; where there is nothing, the cancellation waits for it.
     pub(crate) fn cancel_awaited(&mut self) -> Vec<Waker> {
         let mut wakers = self.cancel_open();
@@ -211,6 +223,7 @@ impl State {
 
     pub(crate) fn issue(&mut self, command: EventKind) {
         self.progress += 1;
+        self.history_len += 1;
         self.commands.push_back(command);
     }
 

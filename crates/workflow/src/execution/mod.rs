@@ -1,11 +1,12 @@
+mod continuation;
 mod inputs;
 mod replay;
 mod run;
+mod seen_messages;
 mod stop;
 mod values;
 mod waker;
 
-use std::collections::HashSet;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -13,13 +14,14 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 
 use replay::Kept;
+use seen_messages::SeenMessages;
 pub use stop::{Difference, Stop, StopReason};
 pub(crate) use waker::RootWaker;
 
 use crate::core::Core;
 use crate::definition::{Instance, RootFuture};
 use crate::failure::panic_message;
-use crate::{Definition, Event, EventKind, Failure, Payload, QueryError, RULES, Started};
+use crate::{Continued, Definition, Event, EventKind, Failure, Payload, QueryError, RULES, Started};
 
 /// One live workflow instance. It is owned and driven from outside and does no I/O: inputs go in one at a time, what the code asks
 /// for comes out as a [`Turn`].
@@ -32,7 +34,8 @@ pub struct Execution {
     root: Option<RootFuture>,
     instance: Box<dyn Instance>,
     outcome: Option<EventKind>,
-    seen_messages: HashSet<String>,
+    seen_messages: SeenMessages,
+    continuation: Option<Box<Continued>>,
     stopped: Option<Stop>,
     /// Where a replay collects how the values of the code differ from those of the history, unless that is a stop.
     differences: Option<Vec<Difference>>,
@@ -128,7 +131,7 @@ impl Execution {
         for (index, event) in (1..).zip(events) {
             match kept.id_of_signal(index, &event.kind) {
                 None => execution.replay_event(index, event)?,
-                Some(id) if kept.is_refused(&id) => drop(execution.seen_messages.insert(id)),
+                Some(id) if kept.is_refused(&id) => execution.seen_messages.insert(id),
                 Some(id) => match execution.replay_event(index, event) {
                     Err(Stop { reason: StopReason::BadInput { problem }, .. }) => {
                         execution.seen_messages.insert(id.clone());
@@ -179,7 +182,12 @@ impl Execution {
         self.outcome.is_some()
     }
 
-    /// The end, once there is one: `WorkflowCompleted`, `WorkflowFailed` or `WorkflowCancelled`.
+    /// What the next run takes over, if the code continues as new. Gone once it is taken, and after a replay.
+    pub fn take_continuation(&mut self) -> Option<Box<Continued>> {
+        self.continuation.take()
+    }
+
+    /// The end of the run, once there is one.
     pub fn outcome(&self) -> Option<&EventKind> {
         self.outcome.as_ref()
     }
@@ -251,8 +259,19 @@ impl Execution {
         let core = Arc::new(Core::new(started, at, Arc::clone(&waker)));
         let built = catch_unwind(AssertUnwindSafe(|| definition.build(&core)));
         let (root, instance) = built.map_err(|panic| stop(&core, panicked(&*panic)))?;
-        let (outcome, stopped, seen_messages) = (None, None, HashSet::new());
-        Ok(Self { core, waker, root: Some(root), instance, outcome, seen_messages, stopped, differences: None })
+        let mut execution = Self {
+            core,
+            waker,
+            root: Some(root),
+            instance,
+            outcome: None,
+            seen_messages: SeenMessages::default(),
+            continuation: None,
+            stopped: None,
+            differences: None,
+        };
+        execution.take_over()?;
+        Ok(execution)
     }
 
     /// Markers are looked up ahead of their place in the history: an instance without one keeps the oldest version.
@@ -279,6 +298,7 @@ impl Execution {
         }
         if event.kind.is_end() {
             self.outcome = Some(event.kind);
+            self.continuation = None;
         }
         Ok(())
     }
@@ -317,6 +337,7 @@ impl Execution {
                 return Err(self.stop(reason));
             }
         }
+        self.core.lock().history_len += 1;
         self.run_code(false)?;
         Ok(true)
     }

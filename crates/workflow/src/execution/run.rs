@@ -22,7 +22,12 @@ impl Execution {
             let Some(root) = &mut self.root else { return Ok(()) };
             match catch_unwind(AssertUnwindSafe(|| root.as_mut().poll(&mut cx))) {
                 Ok(Poll::Ready(result)) => return self.end(result),
-                Ok(Poll::Pending) => {}
+                Ok(Poll::Pending) => {
+                    let next_input = self.core.lock().next_input.take();
+                    if let Some(input) = next_input {
+                        return self.continue_as_new(input);
+                    }
+                }
                 Err(panic) => return Err(self.stop(panicked(&*panic))),
             }
             let now = self.core.lock().progress;

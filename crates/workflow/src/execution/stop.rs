@@ -55,6 +55,13 @@ pub enum StopReason {
     },
     /// The code is polled over and over without getting anywhere.
     Spinning,
+    /// The history of the run is longer than it may be.
+    HistoryTooLong {
+        /// How many events it has.
+        events: usize,
+        /// How much it takes in the store.
+        bytes: usize,
+    },
     /// The input is not for this instance, or cannot be read; it was not applied, and the instance is as before.
     BadInput {
         /// What is wrong with it.
@@ -118,6 +125,11 @@ impl fmt::Display for StopReason {
             ),
             Self::Spinning => f.write_str(
                 "its code is polled over and over without getting anywhere\n  wait for something instead: cx.until, cx.channel, cx.sleep",
+            ),
+            Self::HistoryTooLong { events, bytes } => write!(
+                f,
+                "its history has {events} events and {bytes} bytes, which is more than is allowed\n  continue as new earlier \
+                 (cx.continue_as_new); to let this instance go on, raise the limit (Builder::history_limits), or terminate it"
             ),
             Self::BadInput { problem } => f.write_str(problem),
         }

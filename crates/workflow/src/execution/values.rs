@@ -14,7 +14,8 @@ pub(super) fn are_same(history: &EventKind, code: &EventKind) -> bool {
     match (history, code) {
         (E::TaskScheduled { args: a, .. }, E::TaskScheduled { args: b, .. })
         | (E::ChildStarted { input: a, .. }, E::ChildStarted { input: b, .. })
-        | (E::SignalSent { payload: a, .. }, E::SignalSent { payload: b, .. }) => is_same_payload(a, b),
+        | (E::SignalSent { payload: a, .. }, E::SignalSent { payload: b, .. })
+        | (E::WorkflowContinued { input: a, .. }, E::WorkflowContinued { input: b, .. }) => is_same_payload(a, b),
         (
             E::TimerStarted { due_at_ms: due_a, after_ms: a, .. },
             E::TimerStarted { due_at_ms: due_b, after_ms: b, .. },

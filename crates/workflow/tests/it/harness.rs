@@ -39,6 +39,7 @@ pub(crate) fn started<W: Workflow>(input: &W::Input) -> Event {
             reply_to: None,
             tags: Vec::new(),
             rules: RULES,
+            continued: None,
         })),
     )
 }

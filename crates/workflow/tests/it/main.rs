@@ -8,6 +8,7 @@ extern crate partitura_workflow as partitura;
 mod calls;
 mod cancellation;
 mod channels;
+mod continuing;
 mod dropping;
 mod format;
 mod harness;

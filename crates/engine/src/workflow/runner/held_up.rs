@@ -31,7 +31,7 @@ impl WorkflowRunner {
             let since = Timestamp::from_millis(since);
             return Ok(ReplyBody::Refused(format!("{key} begins: its {code} has not come back since {since}")));
         };
-        let (events, _) = history::load(turn_store, key, &summary.run).await?;
+        let events = history::load(turn_store, key, &summary.run).await?.events;
         (summary.waiting, summary.waits_for) = waiting::list(&events, None, |_| None);
         summary.held_up = Some(held_up);
         let summary = sizes::fitting(summary, sizes::page(&self.0.context.directory));

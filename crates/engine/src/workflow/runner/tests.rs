@@ -185,6 +185,7 @@ impl Stage {
             steps: Steps::new(8),
             delay_cancellation: DelayCancellation::new(&*self.broker, &producer),
             replay_values: ReplayValues::default(),
+            history_limits: crate::HistoryLimits::default(),
             listeners: Listeners::default(),
         };
         Owner { runner: WorkflowRunner::new(context, Arc::new(SystemClock), producer, one, Duration::ZERO), gate }
@@ -378,7 +379,7 @@ async fn a_stopped_instance_tries_again_by_itself_and_leaves_no_trace_of_trying_
     stage.turn(&flawed, [("a", signal())]).await;
     let turns = || async {
         let turn_store = &flawed.runner.0.context.turn_store;
-        crate::storage::history::load(turn_store, &stage.key, FIRST).await.expect("a history").1
+        crate::storage::history::load(turn_store, &stage.key, FIRST).await.expect("a history").turns
     };
     let before = turns().await;
     let again = |tried| Command::TryAgain { run: FIRST.to_owned(), tried };

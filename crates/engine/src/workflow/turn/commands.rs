@@ -26,6 +26,11 @@ impl Turn<'_> {
                 _ => self.load(Reading::Live).await?,
             }
         }
+        self.apply(command, message_id).await?;
+        self.continue_as_new()
+    }
+
+    async fn apply(&mut self, command: Command, message_id: &str) -> Result<(), Abandoned> {
         match command {
             Command::Start(start) => self.start(*start).await,
             Command::Signal { name, payload, request } => self.signal(name, payload, request, message_id).await,
@@ -115,6 +120,7 @@ impl Turn<'_> {
                 if run.is_some_and(|run| run != live.summary.run) || live.summary.status.is_closed() {
                     return Ok(());
                 }
+                self.context.history_limits.check(self.key, &live.notes).map_err(Abandoned::Stopped)?;
                 let turn = match code::call(self.key, code_of(&event), || live.execution.apply(event.clone())) {
                     Ok(turn) => turn,
                     // It was not applied, and the instance is as before.

@@ -11,6 +11,7 @@ use crate::wire::events::EventTopic;
 use crate::wire::ids::Ids;
 use crate::wire::names::WorkflowTopics;
 use crate::workflow::delay_cancellation::DelayCancellation;
+use crate::workflow::history_limits::HistoryLimits;
 use crate::workflow::listeners::Listeners;
 use crate::workflow::steps::Steps;
 
@@ -30,5 +31,6 @@ pub(crate) struct Context {
     pub(crate) steps: Steps,
     pub(crate) delay_cancellation: DelayCancellation,
     pub(crate) replay_values: ReplayValues,
+    pub(crate) history_limits: HistoryLimits,
     pub(crate) listeners: Listeners,
 }

@@ -58,21 +58,28 @@ impl<'a> Turn<'a> {
             reply_to: start.reply_to.map(String::from),
             tags: start.tags,
             rules: RULES,
+            continued: None,
         };
         self.after.replies.extend(start.accepted.map(|to| (to, ReplyBody::Accepted)));
         let at = self.now.as_millis();
         let summary = beginning(&started, at);
         let event = Event::new(at, EventKind::WorkflowStarted(Box::new(started)));
         self.summarize = Some(expect);
-        self.recorded.push(event.clone());
         if let Some(status) = self.inert.clone() {
+            self.recorded.push(event);
             self.recorded.extend(stopped_event(at, &status));
             self.tell_of_stop(reply_to, &status);
             let summary = Summary { status, ..summary };
             self.instance = Instance::Stopped { summary: Box::new(summary), next_turn: 0, notes: Box::default() };
             return Ok(());
         }
-        let (execution, turn) = code::call(self.key, "run", || Execution::start(&self.context.definition, event))
+        self.begin(event, summary)
+    }
+
+    /// Runs the code of a run for the first time.
+    pub(super) fn begin(&mut self, started: Event, summary: Summary) -> Result<(), Abandoned> {
+        self.recorded.push(started.clone());
+        let (execution, turn) = code::call(self.key, "run", || Execution::start(&self.context.definition, started))
             .map_err(Abandoned::Stopped)?;
         if let Some(problem) = execution.unread_input()
             && !self.is_last_chance

@@ -4,6 +4,7 @@ pub(crate) mod after_commit;
 pub(crate) mod code;
 mod commands;
 pub(crate) mod context;
+mod continuing;
 mod lifecycle;
 mod questions;
 mod requests;
@@ -17,6 +18,7 @@ use self::after_commit::{AfterCommit, Finished};
 use self::context::Context;
 use crate::core::ReplayValues;
 use crate::messaging::directory::Destination;
+use crate::storage::history::History;
 use crate::storage::{children, history};
 use crate::wire::events;
 use crate::wire::names::InstanceKey;
@@ -157,6 +159,7 @@ impl<'a> Turn<'a> {
     /// read.
     pub(crate) fn is_task_open(&self, run: &str, seq: u32) -> bool {
         match &self.instance {
+            _ if self.summary().is_some_and(|summary| summary.has_detached_before(run, seq)) => true,
             Instance::Live(live) if live.summary.run == run => {
                 live.execution.is_open(seq) || live.notes.detached.contains(&seq)
             }
@@ -206,9 +209,11 @@ impl<'a> Turn<'a> {
     /// Rebuilds a live instance from its history and what this turn has recorded. What its code asks for beyond that is
     /// recorded in this turn, too.
     async fn replay(&mut self, summary: Summary, reading: Reading) -> Result<Live, Abandoned> {
-        let (mut events, next_turn) = history::load(&self.context.turn_store, self.key, &summary.run).await?;
+        let History { mut events, turns: next_turn, bytes } =
+            history::load(&self.context.turn_store, self.key, &summary.run).await?;
         events.extend(self.recorded.iter().cloned());
         let mut notes = Notes::from_history(self.key, &summary.run, &events);
+        notes.bytes = bytes;
         notes.restore_beats(&self.context.turn_store, self.key, &summary.run).await?;
         let (execution, mut turn) =
             code::call(self.key, "run, replayed", || self.run_again(events)).map_err(Abandoned::Stopped)?;
@@ -256,8 +261,11 @@ impl<'a> Turn<'a> {
     }
 
     fn end(&mut self, live: &mut Live, event: &Event) {
-        live.summary.close(event.at, &event.kind);
         self.after.dropped_steps.push((live.summary.run.clone(), None));
+        if matches!(event.kind, EventKind::WorkflowContinued { .. }) {
+            return;
+        }
+        live.summary.close(event.at, &event.kind);
         self.after.ended = Outcome::of_end(&event.kind);
         self.summarize.get_or_insert(Expect::Any);
         let reply_to = live.execution.started().reply_to.clone();
@@ -290,6 +298,9 @@ impl<'a> Turn<'a> {
         let turn = *next_turn;
         *next_turn += 1;
         let row = history::append(self.key, &summary.run, (turn, &self.context.build), &recorded);
+        let grown = (recorded.len(), row.value.as_ref().map_or(0, bytes::Bytes::len));
+        notes.grow(grown);
+        self.context.history_limits.warn(self.key, notes, grown);
         let summarized = self.summarize.take().map(|expect| history::summarize(self.key, expect, summary));
         for put in [Some(row), summarized].into_iter().flatten() {
             write(&mut self.unit, put);
@@ -343,9 +354,10 @@ struct Known {
 /// Reads a run without its code. Of one whose history cannot be read only its children are known.
 async fn known(context: &Context, key: &InstanceKey, run: &str) -> Result<Known> {
     match history::load(&context.turn_store, key, run).await {
-        Ok((events, next_turn)) => {
+        Ok(History { events, turns: next_turn, bytes }) => {
             let has_ended = events.last().is_some_and(|event| event.kind.is_end());
             let mut notes = Box::new(Notes::from_history(key, run, &events));
+            notes.bytes = bytes;
             notes.restore_beats(&context.turn_store, key, run).await?;
             Ok(Known { notes, next_turn, has_ended })
         }

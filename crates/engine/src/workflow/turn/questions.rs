@@ -70,7 +70,7 @@ impl Turn<'_> {
         let Some(mut summary) = self.summary().cloned() else { return Ok(ReplyBody::NotFound) };
         if !summary.status.is_closed() {
             let mut history = match history::load(&self.context.turn_store, self.key, &summary.run).await {
-                Ok((history, _)) => history,
+                Ok(history) => history.events,
                 Err(error) if error.is_retryable() => return Err(error.into()),
                 // What is wrong with it must not keep the rest from being told.
                 Err(_) => Vec::new(),
@@ -95,7 +95,7 @@ impl Turn<'_> {
     async fn history(&mut self, run: Option<String>, from: (usize, usize)) -> Result<ReplyBody, Abandoned> {
         let Some(latest) = self.summary().map(|summary| summary.run.clone()) else { return Ok(ReplyBody::NotFound) };
         let run = run.unwrap_or_else(|| latest.clone());
-        let (mut events, _) = history::load(&self.context.turn_store, self.key, &run).await?;
+        let mut events = history::load(&self.context.turn_store, self.key, &run).await?.events;
         if run == latest {
             events.extend(self.recorded.iter().cloned());
         }

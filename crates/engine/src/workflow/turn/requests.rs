@@ -22,7 +22,7 @@ impl Turn<'_> {
         let body =
             match self.receives(run.as_deref()) {
                 Ok(()) if self.has_seen(&message_id) => ReplyBody::Accepted,
-                Ok(()) => match self.input(run.as_deref(), EventKind::SignalReceived { name, payload, message_id }) {
+                Ok(()) => match self.input(None, EventKind::SignalReceived { name, payload, message_id }) {
                     Ok(()) => ReplyBody::Accepted,
                     // Its sender is told. Without one, it becomes a dead letter.
                     Err(Abandoned::Refused(problem)) if reply_to.is_some() => ReplyBody::Refused(problem),
@@ -46,7 +46,7 @@ impl Turn<'_> {
     ) -> Result<(), Abandoned> {
         let body = match self.receives(run.as_deref()) {
             Ok(()) => {
-                self.input(run.as_deref(), EventKind::CancelRequested { reason })?;
+                self.input(None, EventKind::CancelRequested { reason })?;
                 let is_stopped = self.summary().is_some_and(|summary| summary.status.reason().is_some());
                 if is_stopped && self.inert.is_none() {
                     self.resume().await?;
@@ -99,7 +99,7 @@ impl Turn<'_> {
     fn receives(&self, run: Option<&str>) -> Result<(), ReplyBody> {
         match self.summary() {
             None => Err(ReplyBody::NotFound),
-            Some(summary) if run.is_some_and(|run| run != summary.run) => {
+            Some(summary) if run.is_some_and(|run| !summary.is_run(run)) => {
                 Err(ReplyBody::AnotherRun { run: summary.run.clone() })
             }
             Some(summary) if summary.status.is_closed() => Err(ReplyBody::Closed { run: summary.run.clone() }),
@@ -117,7 +117,7 @@ impl Turn<'_> {
 
     /// Whether a run that has ended had a signal.
     async fn has_had(&mut self, run: &str, message_id: &str) -> Result<bool, Abandoned> {
-        let (mut events, _) = history::load(&self.context.turn_store, self.key, run).await?;
+        let mut events = history::load(&self.context.turn_store, self.key, run).await?.events;
         events.extend(self.recorded.iter().cloned());
         Ok(events.iter().any(
             |event| matches!(&event.kind, EventKind::SignalReceived { message_id: known, .. } if known == message_id),

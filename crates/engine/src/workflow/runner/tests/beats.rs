@@ -47,7 +47,7 @@ async fn an_attempt_that_begins_beside_a_copy_of_the_failure_before_it_is_wanted
     let owner = stage.owner::<Caring>().await;
     stage.turn(&owner, [("s", start(FIRST, 60, StartPolicy::UseExisting))]).await;
     let (turn_store, key) = (&owner.runner.0.context.turn_store, &stage.key);
-    let (events, _) = crate::storage::history::load(turn_store, key, FIRST).await.expect("a history");
+    let events = crate::storage::history::load(turn_store, key, FIRST).await.expect("a history").events;
     let request = events.iter().find_map(|event| TaskRequest::first(key, FIRST, event)).expect("a task");
     let failed = || Command::AttemptFailed {
         request: Box::new(request.clone()),

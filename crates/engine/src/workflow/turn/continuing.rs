@@ -1,0 +1,62 @@
+//! Runs that follow each other under one id.
+
+use partitura_broker::Expect;
+use partitura_workflow::{Event, EventKind, Payload, RULES, Started, Stop, StopReason};
+use uuid::Uuid;
+
+use super::{Abandoned, Turn};
+use crate::workflow::instance::{Instance, beginning};
+
+/// How many runs may begin in one turn. Each should wait for something before it continues.
+const RUNS: usize = 100;
+/// Of how many runs it is known which tasks they have detached.
+const RUNS_WITH_DETACHED: usize = 32;
+
+impl Turn<'_> {
+    /// Begins the next run of an instance whose code continues as new, in the same commit.
+    pub(super) fn continue_as_new(&mut self) -> Result<(), Abandoned> {
+        for _ in 0..RUNS {
+            let Instance::Live(live) = &mut self.instance else { return Ok(()) };
+            let Some(continued) = live.execution.take_continuation() else { return Ok(()) };
+            let run = self.context.ids.fresh().to_string();
+            let Some(input) = name_next(&mut self.recorded, &run) else { return Ok(()) };
+            self.seal()?;
+            let Instance::Live(live) = &mut self.instance else { return Ok(()) };
+            let before = live.execution.started();
+            let started = Started {
+                seed: Uuid::parse_str(&run).unwrap_or_default().as_u64_pair().1,
+                run,
+                input,
+                rules: RULES,
+                continued: Some(continued),
+                ..before.clone()
+            };
+            let at = live.notes.latest;
+            let mut summary = beginning(&started, at);
+            summary.awaited_by = std::mem::take(&mut live.summary.awaited_by);
+            summary.detached_before = std::mem::take(&mut live.summary.detached_before);
+            if !live.notes.detached.is_empty() {
+                let detached = live.notes.detached.iter().copied().collect();
+                summary.detached_before.insert(live.summary.run.clone(), detached);
+            }
+            while summary.detached_before.len() > RUNS_WITH_DETACHED {
+                summary.detached_before.pop_first();
+            }
+            self.begin(Event::new(at, EventKind::WorkflowStarted(Box::new(started))), summary)?;
+            self.summarize = Some(Expect::Any);
+        }
+        let (workflow, id) = (self.key.workflow.to_string(), self.key.id.to_string());
+        Err(Abandoned::Stopped(Stop { workflow, id, reason: StopReason::Spinning }))
+    }
+}
+
+/// Says in the end of a run which one is next, and gives the input of that.
+fn name_next(recorded: &mut [Event], next: &str) -> Option<Payload> {
+    recorded.iter_mut().rev().find_map(|event| match &mut event.kind {
+        EventKind::WorkflowContinued { run, input } => {
+            next.clone_into(run);
+            Some(input.clone())
+        }
+        _ => None,
+    })
+}

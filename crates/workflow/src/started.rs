@@ -1,0 +1,78 @@
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Payload;
+
+/// How an instance began: everything its code may know about itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Started {
+    /// The workflow's name.
+    pub workflow: String,
+    /// The instance's id, chosen by the caller that started it.
+    pub id: String,
+    /// This run of the id: a UUID.
+    pub run: String,
+    /// Feeds the instance's random numbers.
+    pub seed: u64,
+    /// The argument of `run`.
+    pub input: Payload,
+    /// The workflow that started this one as a child.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<ParentRef>,
+    /// Where a client waits for the outcome.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply_to: Option<String>,
+    /// Free labels to find the instance by.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// The [`RULES`] that this run lives by.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rules: u32,
+    /// What it takes over from the run before it, whose code continued as new.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub continued: Option<Box<Continued>>,
+}
+
+/// What a run takes over from the run before it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Continued {
+    /// The run before.
+    pub from: String,
+    /// The run that began the chain.
+    pub first: String,
+    /// Signals that no code has received yet, by their names, oldest first.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub signals: BTreeMap<String, Vec<Payload>>,
+    /// The ids of the latest signals of the run before, the last one at the end: a copy of one has no effect.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub seen: Vec<String>,
+    /// Its cancellation was requested: so is that of this run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancel: Option<CancelRequest>,
+}
+
+/// A request for the cancellation of an instance.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CancelRequest {
+    /// Why, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Where the outcome of a child goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ParentRef {
+    /// The parent's workflow name.
+    pub workflow: String,
+    /// The parent's id.
+    pub id: String,
+    /// The parent's run.
+    pub run: String,
+    /// The `seq` of the parent's `ChildStarted`.
+    pub seq: u32,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
