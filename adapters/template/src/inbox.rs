@@ -1,4 +1,4 @@
-//! Replies: an inbox is a line whose topic is its address, and needs no other tables.
+//! Replies. An inbox is a line whose topic is the inbox's address, and needs no other tables.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,17 +11,17 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use crate::claim::LineClaim;
-use crate::error;
+use crate::client::Session;
+use crate::core::{Core, SYSTEM};
 use crate::lease::Lease;
-use crate::session::Session;
-use crate::template::{Core, SYSTEM};
+use crate::notices::Notices;
+use crate::wire::Row;
+use crate::{error, names};
 
-/// The number of replies that may wait to be read; beyond it the oldest are dropped.
+/// The number of replies that may wait to be read. Beyond it the oldest are dropped.
 const CAPACITY: usize = 1_024;
 /// The wait before listening again.
 const PAUSE: Duration = Duration::from_millis(500);
-/// No name of a topic begins with this prefix: a reply goes to an inbox, or is dropped.
-const PREFIX: &str = "~";
 
 #[derive(Debug)]
 pub(crate) struct TemplateInbox {
@@ -32,56 +32,70 @@ pub(crate) struct TemplateInbox {
 }
 
 impl TemplateInbox {
-    pub(crate) async fn open(core: Arc<Core>) -> Result<Self> {
-        let address = format!("{PREFIX}{}", InboxAddress::secret());
-        let claim = listen(&core, &address).await?;
+    pub(crate) async fn open(core: Arc<Core>, notices: Arc<Notices>) -> Result<Self> {
+        let address = names::new_inbox();
         let (sender, replies) = broadcast::channel(CAPACITY);
-        let reading = tokio::spawn(read(core.clone(), address.clone(), Some(claim), sender));
+        let reader = Reader { core: core.clone(), notices, address: address.clone(), replies: sender };
+        let claim = reader.listen().await?;
+        let reading = tokio::spawn(reader.read(claim));
         Ok(Self { core, address: InboxAddress::new(address), replies, reading })
     }
 }
 
-async fn listen(core: &Arc<Core>, address: &str) -> Result<LineClaim> {
-    let session = Session::open(&core.host, "open an inbox").await?;
-    let lease = Lease::open(session, address.to_owned()).await?;
-    // Replies have no topic of their own.
-    Ok(LineClaim::new(core.clone(), lease, TopicName::new("inbox")?, CAPACITY))
+/// Takes replies as they come, read or not, while the inbox exists.
+struct Reader {
+    core: Arc<Core>,
+    notices: Arc<Notices>,
+    address: String,
+    replies: broadcast::Sender<Message>,
 }
 
-/// Takes replies as they come, read or not, while the inbox exists.
-async fn read(core: Arc<Core>, address: String, mut first: Option<LineClaim>, replies: broadcast::Sender<Message>) {
-    for attempt in 1.. {
-        let reading = async {
-            let mut claim = match first.take() {
-                Some(claim) => claim,
-                None => listen(&core, &address).await?,
+impl Reader {
+    async fn listen(&self) -> Result<LineClaim> {
+        let session = Session::open(&self.core.client, "open an inbox").await?;
+        let lease = Lease::open(session, self.address.clone()).await?;
+        // Replies have no topic of their own.
+        Ok(LineClaim::new(self.core.clone(), &self.notices, lease, TopicName::new("inbox")?, CAPACITY))
+    }
+
+    async fn read(self, first: LineClaim) {
+        let mut first = Some(first);
+        for attempt in 1.. {
+            let reading = async {
+                let mut claim = match first.take() {
+                    Some(claim) => claim,
+                    None => self.listen().await?,
+                };
+                self.pass_on(&mut claim).await
             };
-            loop {
-                let claimed = claim.next().await?;
-                claim.settle(claimed.iter().map(|claimed| claimed.handle).collect());
-                for reply in claimed {
-                    // Without a receiver this task will soon end.
-                    let _ = replies.send(reply.message);
+            if let Err(error) = reading.await {
+                if self.core.client.is_closed() {
+                    return;
                 }
+                telemetry::reconnecting(SYSTEM, &error, attempt);
             }
-        };
-        let lost: Result<()> = reading.await;
-        if let Err(error) = lost {
-            if core.host.is_closed() {
-                return;
-            }
-            telemetry::reconnecting(SYSTEM, &error, attempt);
+            sleep(PAUSE).await;
         }
-        sleep(PAUSE).await;
+    }
+
+    /// Passes replies on until the claim is lost.
+    async fn pass_on(&self, claim: &mut LineClaim) -> Result<()> {
+        loop {
+            let claimed = claim.next().await?;
+            claim.settle(claimed.iter().map(|claimed| claimed.handle).collect());
+            for reply in claimed {
+                // Without a receiver this task will soon end.
+                let _ = self.replies.send(reply.message);
+            }
+        }
     }
 }
 
-/// Returns the replies that go to inboxes. An address comes from a request, and may be any text. If its line is gone,
-/// the reply is dropped.
-pub(crate) fn rows(replies: &[(InboxAddress, Message)]) -> Vec<(&str, Partition, &Message)> {
-    let is_inbox = |address: &str| address.strip_prefix(PREFIX).is_some_and(InboxAddress::is_secret);
-    let to_inboxes = replies.iter().filter(|(address, _)| is_inbox(address.as_str()));
-    to_inboxes.map(|(address, message)| (address.as_str(), Partition(0), message)).collect()
+/// Returns the replies that go to inboxes, as rows. A reply to another address, or to an inbox that is gone, is
+/// dropped.
+pub(crate) fn rows(replies: &[(InboxAddress, Message)]) -> Vec<Row<'_>> {
+    let to_inboxes = replies.iter().filter(|(address, _)| names::is_inbox(address.as_str()));
+    to_inboxes.map(|(address, message)| Row { address: address.as_str(), partition: Partition(0), message }).collect()
 }
 
 #[async_trait]
@@ -94,7 +108,7 @@ impl Inbox for TemplateInbox {
         loop {
             let received = tokio::select! {
                 biased;
-                () = self.core.host.closed() => return Err(error::closed("read replies")),
+                () = self.core.client.closed() => return Err(error::closed("read replies")),
                 received = self.replies.recv() => received,
             };
             match received {
@@ -118,10 +132,10 @@ mod tests {
 
     #[test]
     fn a_reply_goes_to_an_inbox_or_nowhere() {
-        let inbox = format!("{PREFIX}{}", InboxAddress::secret());
+        let inbox = names::new_inbox();
         let message = || Message::new(TopicName::new("t").expect("a name"), "id", "");
         let to = |address: &str| (InboxAddress::new(address), message());
         let replies = [to(&inbox), to("orders"), to("~"), to(&"~".repeat(10_000)), to("~a|b\0")];
-        assert_eq!(rows(&replies).iter().map(|(address, ..)| *address).collect::<Vec<_>>(), [inbox]);
+        assert_eq!(rows(&replies).iter().map(|row| row.address).collect::<Vec<_>>(), [inbox]);
     }
 }

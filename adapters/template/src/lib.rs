@@ -11,7 +11,7 @@
 //! use partitura_template::{Options, Template};
 //!
 //! let broker = Template::connect("postgres://ada:secret@localhost/app", Options::default()).await?;
-//! let broker: Arc<dyn Broker> = Arc::new(broker); // all that `Partitura::on` and the suite ask for
+//! let broker: Arc<dyn Broker> = Arc::new(broker); // the argument of `Partitura::on`, and of the suite
 //! # Ok(()) }
 //! ```
 //!
@@ -33,27 +33,45 @@
 //! * **Shared topics** are lines without a lock of their own. Each member holds a lock that only shows that it lives.
 //!   The messages of a dead member are free again.
 //! * **Broadcasts** and **inboxes** are lines that end with their owner.
-//! * **Waiting** is `LISTEN`, with a look every few seconds in case a notice was lost.
+//! * **Waiting** is `LISTEN`, with a read every few seconds in case a notice was lost.
 //!
-//! # The types and their work
+//! # The files
+//!
+//! The files without a mark are those of every adapter. `+` marks files that Postgres needs. A file imports only files
+//! above it.
 //!
 //! ```text
-//! Template ─┬─ Notices                        one connection that listens, for all
-//!           ├─ TemplateProducer ── Session    one connection that publishes, for all
-//!           ├─ Member<Group> ── Session       one connection for each consumer, which owns what it claims
-//!           │            └ LineClaim ── Lease
-//!           └─ TemplateInbox ── LineClaim     a consumer of its own line
+//! options.rs  error.rs  names.rs  wire.rs    no state: settings, errors, names, messages as rows
+//! client.rs          Session: one connection, and the task that uses it
+//! core.rs            Core: the state that all parts share
+//! topics.rs          DeclaredTopic: what the tables say of a topic
+//! topology.rs        creates the tables (schema.sql), and declares
+//! notices.rs       + Notices: one connection that listens, for all
+//! publish_queue.rs + PublishQueue: one session that publishes, for all producers
+//! delay.rs           cancels delayed messages
+//! lease.rs         + Lease: the lock of a line
+//! claim.rs           LineClaim: the messages of a line that a member owns
+//! claims.rs          TemplateClaims: a member and its session; `Member` makes a consumer of it
+//! inbox.rs           TemplateInbox: replies, from a line of the inbox's own
+//! producer.rs        TemplateProducer
+//! template.rs        Template: the broker
 //! ```
 
 mod claim;
+mod claims;
+mod client;
+mod core;
+mod delay;
 mod error;
 mod inbox;
 mod lease;
+mod names;
 mod notices;
 mod options;
 mod producer;
-mod session;
+mod publish_queue;
 mod template;
+mod topics;
 mod topology;
 mod wire;
 

@@ -2,44 +2,43 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use partitura_broker::{Error, ErrorKind, Result};
+use partitura_broker::Result;
+use sqlx::ConnectOptions;
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{ConnectOptions, PgConnection};
-use tokio::time::timeout;
 
-use crate::error;
+use crate::{error, names};
 
 /// Options for the connection to the server. They hold no secret: credentials are in the URL, or in libpq's environment
 /// (`PGPASSWORD`).
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Options {
-    /// The schema that holds the tables, of lower-case letters, digits and underscores; `?schema=` in the URL prevails.
-    /// By default `partitura_template`.
+    /// The schema that holds the tables, of lower-case letters, digits and underscores; `?schema=` in the URL comes
+    /// first. By default `partitura_template`.
     pub schema: String,
     /// The time to wait for a connection, and for each answer, before the connection counts as lost. By default 10 s.
-    /// After one and a half times as long the server takes a silent client's claims away.
-    pub patience: Duration,
+    /// The server takes the claims of a client away that is silent for one and a half times as long.
+    pub request_timeout: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { schema: "partitura_template".to_owned(), patience: Duration::from_secs(10) }
+        Self { schema: "partitura_template".to_owned(), request_timeout: Duration::from_secs(10) }
     }
 }
 
-/// URL and options put together.
+/// The address of the server, from the URL and the options.
 #[derive(Clone)]
 pub(crate) struct Address {
     client: PgConnectOptions,
     pub(crate) schema: String,
-    pub(crate) patience: Duration,
+    pub(crate) request_timeout: Duration,
 }
 
 impl Address {
-    /// Takes our parameter `schema` out of the URL; the rest is for the client.
+    /// Takes this adapter's parameter `schema` out of the URL. The other parameters are for the client.
     pub(crate) fn parse(url: &str, options: Options) -> Result<Self> {
-        let Options { mut schema, patience } = options;
+        let Options { mut schema, request_timeout } = options;
         let (base, query) = url.split_once('?').unwrap_or((url, ""));
         let mut theirs = Vec::new();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -48,29 +47,22 @@ impl Address {
                 None => theirs.push(pair),
             }
         }
-        check_schema(&schema)?;
+        names::check_schema(&schema)?;
         let client =
             PgConnectOptions::from_str(&format!("{base}?{}", theirs.join("&"))).map_err(|_| error::not_a_url())?;
         // A client that is silent for this time loses its session, and with it its locks. This ends the ownership of a
         // machine that has disappeared. Sessions in use are never silent: see `Session`.
-        let lease = patience + patience / 2;
+        let lease = request_timeout + request_timeout / 2;
         let client = client
             .application_name("partitura")
             .options([("search_path", schema.clone()), ("idle_session_timeout", lease.as_millis().to_string())])
             .disable_statement_logging();
-        Ok(Self { client, schema, patience })
+        Ok(Self { client, schema, request_timeout })
     }
 
-    /// For a client that opens connections by itself.
-    pub(crate) fn client(&self) -> PgConnectOptions {
+    /// The options of the client library.
+    pub(crate) fn client_options(&self) -> PgConnectOptions {
         self.client.clone()
-    }
-
-    pub(crate) async fn connect(&self, operation: &'static str) -> Result<PgConnection> {
-        match timeout(self.patience, self.client.connect()).await {
-            Ok(connected) => connected.map_err(|source| error::of(operation, source).of(self)),
-            Err(_) => Err(error::silent(operation).of(self)),
-        }
     }
 }
 
@@ -82,24 +74,16 @@ impl fmt::Display for Address {
 }
 
 impl fmt::Debug for Address {
-    /// The client's own form of it would show the password.
+    /// Without credentials, which the client's own form would show.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}/{}", self.schema)
     }
 }
 
-/// The name becomes part of statements, so it must need no quotes.
-fn check_schema(name: &str) -> Result<()> {
-    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-    if name.starts_with(|c: char| c.is_ascii_lowercase()) && name.len() <= 63 && name.chars().all(plain) {
-        return Ok(());
-    }
-    let message = "a schema's name is a lower-case letter and up to 62 more, digits and underscores";
-    Err(Error::new(ErrorKind::InvalidArgument, "connect", message).of(format_args!("{name:?}")))
-}
-
 #[cfg(test)]
 mod tests {
+    use partitura_broker::ErrorKind;
+
     use super::*;
 
     #[test]

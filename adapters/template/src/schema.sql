@@ -6,12 +6,12 @@ CREATE TABLE topic (
     partitions int -- NULL: shared
 );
 
--- The log of one reader: a partition of a topic, for one subscription. The messages of a topic are copied to each of its lines,
--- so that every subscription settles by deleting.
+-- The log of one reader: a partition of a topic, for one subscription. The messages of a topic are copied to each of
+-- its lines, so that every subscription settles by deleting.
 CREATE TABLE line (
     id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     topic text NOT NULL, -- or the address of an inbox
-    subscription text, -- NULL: a listener's, or an inbox
+    subscription text, -- NULL: a listener, or an inbox
     partition int, -- NULL: all of them
     owner bigint, -- of a line that lives no longer than its owner
     UNIQUE (topic, subscription, partition)
@@ -42,16 +42,17 @@ CREATE FUNCTION now_in_millis() RETURNS bigint LANGUAGE sql AS $$
     SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint
 $$;
 
--- An owner is the key of an advisory lock that its session holds. The server drops the lock when it drops the session: then
--- the owner is dead, and no other check is needed.
+-- An owner is the key of an advisory lock that its session holds. The server drops the lock when it drops the session:
+-- then the owner is dead, and no other check is needed.
 CREATE FUNCTION living_owners() RETURNS SETOF bigint LANGUAGE sql AS $$
     SELECT (classid::bigint << 32) | objid::bigint FROM pg_locks
     WHERE locktype = 'advisory' AND objsubid = 1
         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 $$;
 
--- A number is drawn from a sequence before the commit, so that a reader may see 8, and later 7. Hence the rule: only the
--- transaction that has locked the line draws places, until it commits. (Each statement of a function sees what was committed before that statement.)
+-- A number is drawn from a sequence before the commit, so that a reader may see 8, and later 7. Hence the rule: only
+-- the transaction that has locked the line draws places, until it commits. (Each statement of a function sees the
+-- commits before that statement.)
 CREATE FUNCTION publish(
     topics text[], partitions int[], ids text[], keys bytea[], header_lists bytea[], payloads bytea[], dues bigint[]
 ) RETURNS void LANGUAGE sql AS $$
@@ -69,9 +70,10 @@ CREATE FUNCTION publish(
     ORDER BY m.position;
 $$;
 
--- Takes back waiting messages, and returns their positions among the wanted ones. While the lines are locked, no message becomes
--- due in one of them and is deleted in another.
-CREATE FUNCTION cancel(topics text[], partitions int[], ids text[], dues bigint[]) RETURNS TABLE (which bigint) LANGUAGE sql AS $$
+-- Cancels waiting messages, and returns their positions among the wanted ones. While the lines are locked, no message
+-- becomes due in one of them and is deleted in another.
+CREATE FUNCTION cancel(topics text[], partitions int[], ids text[], dues bigint[])
+RETURNS TABLE (which bigint) LANGUAGE sql AS $$
     SELECT FROM line
     WHERE topic = ANY (topics)
         AND (partition IS NULL OR (topic, partition) IN (SELECT * FROM unnest(topics, partitions)))
@@ -88,10 +90,12 @@ CREATE FUNCTION cancel(topics text[], partitions int[], ids text[], dues bigint[
     SELECT DISTINCT position FROM gone;
 $$;
 
--- Returns the next messages of a line, which belong to the owner from now on, and the milliseconds until the next one is due,
--- which are a row of their own if there are no messages. First, messages that have become due join the line, at its end.
+-- Returns the next messages of a line, which belong to the owner from now on, and the milliseconds until the next one
+-- is due, which are a row of their own if there are no messages. First, messages that have become due join the line,
+-- at its end.
 CREATE FUNCTION take(of_line int, by_owner bigint, most int, our_now bigint) RETURNS TABLE (
-    due_in bigint, number bigint, partition int, id text, key bytea, headers bytea, payload bytea, due bigint, deliveries int
+    due_in bigint, number bigint, partition int, id text, key bytea, headers bytea, payload bytea, due bigint,
+    deliveries int
 ) LANGUAGE sql AS $$
     SELECT FROM line WHERE line.id = of_line AND EXISTS (
         -- Messages may become due while this runs: those that get a place below get it with the line locked.
@@ -122,10 +126,12 @@ $$;
 -- Frees the messages of dead owners of a line, and removes the lines that ended with their owners.
 CREATE FUNCTION sweep(of_line int) RETURNS void LANGUAGE sql AS $$
     WITH dead AS MATERIALIZED (
-        SELECT DISTINCT owner FROM message WHERE line = of_line AND owner IS NOT NULL EXCEPT SELECT * FROM living_owners()
+        SELECT DISTINCT owner FROM message WHERE line = of_line AND owner IS NOT NULL
+        EXCEPT SELECT * FROM living_owners()
     )
     UPDATE message SET owner = NULL WHERE number IN (
-        SELECT number FROM message WHERE line = of_line AND owner IN (SELECT owner FROM dead) FOR UPDATE SKIP LOCKED
+        SELECT number FROM message WHERE line = of_line AND owner IN (SELECT owner FROM dead)
+        FOR UPDATE SKIP LOCKED
     );
 
     WITH dead AS MATERIALIZED (

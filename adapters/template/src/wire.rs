@@ -5,36 +5,52 @@ use std::collections::HashSet;
 use bytes::{Buf, BufMut, Bytes};
 use partitura_adapter_kit::Claimed;
 use partitura_broker::{Delayed, Headers, Message, Partition, Timestamp, TopicName};
-use sqlx::Row;
-use sqlx::postgres::PgRow;
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::query::Query;
+use sqlx::{Postgres, Row as _};
 
-use crate::session::Statement;
+/// A statement with its arguments.
+pub(crate) type Statement = Query<'static, Postgres, PgArguments>;
 
-/// Stores messages, in this order, each at its address and in its partition: one statement, and so one transaction.
-pub(crate) fn publish(rows: &[(&str, Partition, &Message)]) -> Statement {
-    let each = || rows.iter().map(|(_, _, message)| *message);
-    let headers: Vec<Vec<u8>> = each().map(|message| encode_headers(&message.headers)).collect();
+/// A message to store.
+pub(crate) struct Row<'a> {
+    /// The address of the line: a topic, or an inbox.
+    pub(crate) address: &'a str,
+    pub(crate) partition: Partition,
+    pub(crate) message: &'a Message,
+}
+
+/// A delayed message to cancel.
+pub(crate) struct DelayedRow<'a> {
+    pub(crate) partition: Partition,
+    pub(crate) delayed: &'a Delayed,
+}
+
+/// Stores messages, in this order: one statement, and so one transaction.
+pub(crate) fn publish(rows: &[Row<'_>]) -> Statement {
+    let messages = || rows.iter().map(|row| row.message);
+    let headers: Vec<Vec<u8>> = messages().map(|message| encode_headers(&message.headers)).collect();
     sqlx::query("SELECT publish($1, $2, $3, $4, $5, $6, $7)")
-        .bind(rows.iter().map(|(address, ..)| (*address).to_owned()).collect::<Vec<_>>())
-        .bind(rows.iter().map(|(_, partition, _)| partition.0.cast_signed()).collect::<Vec<_>>())
-        .bind(each().map(|message| message.id.to_string()).collect::<Vec<_>>())
-        .bind(each().map(|message| message.key.as_ref().map(|key| key.to_vec())).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.address.to_owned()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.partition.0.cast_signed()).collect::<Vec<_>>())
+        .bind(messages().map(|message| message.id.to_string()).collect::<Vec<_>>())
+        .bind(messages().map(|message| message.key.as_ref().map(|key| key.to_vec())).collect::<Vec<_>>())
         .bind(headers)
-        .bind(each().map(|message| message.payload.to_vec()).collect::<Vec<_>>())
-        .bind(each().map(|message| message.not_before.map(millis)).collect::<Vec<_>>())
+        .bind(messages().map(|message| message.payload.to_vec()).collect::<Vec<_>>())
+        .bind(messages().map(|message| message.not_before.map(millis)).collect::<Vec<_>>())
 }
 
-/// Takes back waiting messages, each in its partition.
-pub(crate) fn cancel(wanted: &[(Partition, &Delayed)]) -> Statement {
-    let each = || wanted.iter().map(|(_, delayed)| *delayed);
+/// Cancels waiting messages.
+pub(crate) fn cancel(rows: &[DelayedRow<'_>]) -> Statement {
+    let delayed = || rows.iter().map(|row| row.delayed);
     sqlx::query("SELECT which FROM cancel($1, $2, $3, $4)")
-        .bind(each().map(|delayed| delayed.topic.to_string()).collect::<Vec<_>>())
-        .bind(wanted.iter().map(|(partition, _)| partition.0.cast_signed()).collect::<Vec<_>>())
-        .bind(each().map(|delayed| delayed.id.to_string()).collect::<Vec<_>>())
-        .bind(each().map(|delayed| millis(delayed.not_before)).collect::<Vec<_>>())
+        .bind(delayed().map(|delayed| delayed.topic.to_string()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.partition.0.cast_signed()).collect::<Vec<_>>())
+        .bind(delayed().map(|delayed| delayed.id.to_string()).collect::<Vec<_>>())
+        .bind(delayed().map(|delayed| millis(delayed.not_before)).collect::<Vec<_>>())
 }
 
-/// Returns which of the messages were taken back, by their places.
+/// Returns the places of the messages that were cancelled.
 pub(crate) fn cancelled(rows: &[PgRow]) -> sqlx::Result<HashSet<usize>> {
     let place = |row: &PgRow| Ok(usize::try_from(row.try_get::<i64, _>("which")?).unwrap_or_default().wrapping_sub(1));
     rows.iter().map(place).collect()
@@ -53,7 +69,7 @@ pub(crate) fn claimed(topic: &TopicName, row: &PgRow) -> sqlx::Result<Option<Cla
         Message::new(topic.clone(), row.try_get::<String, _>("id")?, row.try_get::<Vec<u8>, _>("payload")?);
     message.key = row.try_get::<Option<Vec<u8>>, _>("key")?.map(Bytes::from);
     message.headers = decode_headers(row.try_get::<Vec<u8>, _>("headers")?.into())
-        .ok_or_else(|| sqlx::Error::Decode("headers that are none".into()))?;
+        .ok_or_else(|| sqlx::Error::Decode("these headers cannot be read".into()))?;
     let due: Option<i64> = row.try_get("due")?;
     message.not_before = due.map(|due| Timestamp::from_millis(due.unsigned_abs()));
     let partition = Partition(row.try_get::<i32, _>("partition")?.cast_unsigned());

@@ -10,6 +10,7 @@ mod decisions;
 mod dependencies;
 mod dependency_table;
 mod english;
+mod floor_plan;
 mod links;
 mod modules;
 mod names;
@@ -35,6 +36,7 @@ const CHECKS: &[Check] = &[
     Check { name: "code map", run: code_map::check },
     Check { name: "decisions", run: decisions::check },
     Check { name: "circles", run: circles::check },
+    Check { name: "floor plan", run: floor_plan::check },
     Check { name: "english", run: english::check },
     Check { name: "sizes", run: sizes::check },
     Check { name: "links", run: links::check },

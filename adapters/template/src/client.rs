@@ -3,31 +3,36 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use partitura_broker::Result;
-use sqlx::postgres::{PgArguments, PgRow};
-use sqlx::query::Query;
-use sqlx::{Connection, PgConnection, Postgres};
+use sqlx::postgres::PgRow;
+use sqlx::{ConnectOptions, Connection, PgConnection};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 
 use crate::error;
 use crate::options::Address;
+use crate::wire::Statement;
 
-/// A statement with its arguments.
-pub(crate) type Statement = Query<'static, Postgres, PgArguments>;
-
-/// The part of the broker's state that every connection needs.
+/// The state that all connections of one broker share.
 #[derive(Debug, Clone)]
-pub(crate) struct Host {
+pub(crate) struct Client {
     pub(crate) address: Arc<Address>,
-    /// Whether the broker was closed.
+    /// Becomes true when the broker is closed.
     pub(crate) closing: watch::Sender<bool>,
     /// No receiver is left once every session has ended.
     pub(crate) running: watch::Sender<()>,
 }
 
-impl Host {
+impl Client {
     pub(crate) fn new(address: Address) -> Self {
         Self { address: Arc::new(address), closing: watch::Sender::new(false), running: watch::Sender::new(()) }
+    }
+
+    /// Opens a connection of the client library, with the tables on its search path.
+    pub(crate) async fn connect(&self, operation: &'static str) -> Result<PgConnection> {
+        match timeout(self.address.request_timeout, self.address.client_options().connect()).await {
+            Ok(connected) => connected.map_err(|source| error::classify(operation, source).of(&self.address)),
+            Err(_) => Err(error::timed_out(operation).of(&self.address)),
+        }
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -45,9 +50,10 @@ impl Host {
 ///
 /// Statements are carried out in the order of their requests. The first one that fails or has no answer in time ends
 /// the session: the connection is closed and never revived, and the statements after it fail. The server then drops
-/// every lock of the session, and with them its claims. Without requests, a session shows now and then that it lives.
+/// every lock of the session, and with them its claims. A session without requests pings the server, which would
+/// otherwise end it.
 pub(crate) struct Session {
-    host: Host,
+    client: Client,
     /// This channel has no bound of its own. The window of producers and the credit of consumers bound it.
     jobs: mpsc::UnboundedSender<Job>,
 }
@@ -58,32 +64,32 @@ struct Job {
     reply: oneshot::Sender<Result<Vec<PgRow>>>,
 }
 
-/// The future result of a statement.
+/// The result of a statement that was asked for.
 #[derive(Debug)]
 pub(crate) struct Answer {
     operation: &'static str,
-    host: Host,
+    client: Client,
     rows: oneshot::Receiver<Result<Vec<PgRow>>>,
 }
 
 impl Session {
-    pub(crate) async fn open(host: &Host, operation: &'static str) -> Result<Arc<Self>> {
-        if host.is_closed() {
+    pub(crate) async fn open(client: &Client, operation: &'static str) -> Result<Arc<Self>> {
+        if client.is_closed() {
             return Err(error::closed(operation));
         }
-        Ok(Self::over(host, host.address.connect(operation).await?))
+        Ok(Self::start(client, client.connect(operation).await?))
     }
 
-    /// Makes a session over an open connection.
-    pub(crate) fn over(host: &Host, connection: PgConnection) -> Arc<Self> {
-        let running = host.running.subscribe();
+    /// Starts a session on an open connection.
+    pub(crate) fn start(client: &Client, connection: PgConnection) -> Arc<Self> {
+        let running = client.running.subscribe();
         let (jobs, asked) = mpsc::unbounded_channel();
-        let serving = serve(connection, asked, host.clone());
+        let serving = serve(connection, asked, client.clone());
         tokio::spawn(async move {
             serving.await;
             drop(running);
         });
-        Arc::new(Self { host: host.clone(), jobs })
+        Arc::new(Self { client: client.clone(), jobs })
     }
 
     /// Asks to carry out a statement after the previous ones, also if no caller waits for the answer.
@@ -91,21 +97,21 @@ impl Session {
         let (reply, rows) = oneshot::channel();
         // If the session has ended, the answer is that error.
         let _ = self.jobs.send(Job { operation, statement, reply });
-        Answer { operation, host: self.host.clone(), rows }
+        Answer { operation, client: self.client.clone(), rows }
     }
 
     pub(crate) fn has_ended(&self) -> bool {
         self.jobs.is_closed()
     }
 
-    /// Waits until it has ended.
+    /// Waits until the session has ended.
     pub(crate) async fn ended(&self) {
         self.jobs.closed().await;
     }
 }
 
 impl Answer {
-    /// Waits for it.
+    /// Waits for the result.
     pub(crate) async fn arrive(mut self) -> Result<Vec<PgRow>> {
         self.wait().await
     }
@@ -114,7 +120,7 @@ impl Answer {
     pub(crate) async fn wait(&mut self) -> Result<Vec<PgRow>> {
         match (&mut self.rows).await {
             Ok(rows) => rows,
-            Err(_) if self.host.is_closed() => Err(error::closed(self.operation)),
+            Err(_) if self.client.is_closed() => Err(error::closed(self.operation)),
             Err(_) => Err(error::disconnected(self.operation)),
         }
     }
@@ -122,17 +128,17 @@ impl Answer {
 
 /// Serves until a statement fails, no caller is left, or the broker is closed. In the last two cases earlier requests
 /// are still carried out.
-async fn serve(mut connection: PgConnection, mut jobs: mpsc::UnboundedReceiver<Job>, host: Host) {
-    let patience = host.address.patience;
-    let mut open = true;
+async fn serve(mut connection: PgConnection, mut jobs: mpsc::UnboundedReceiver<Job>, client: Client) {
+    let request_timeout = client.address.request_timeout;
+    let mut is_open = true;
     loop {
         tokio::select! {
             biased;
             job = jobs.recv() => {
                 let Some(Job { operation, statement, reply }) = job else { break };
-                let rows = match timeout(patience, statement.fetch_all(&mut connection)).await {
-                    Ok(rows) => rows.map_err(|source| error::of(operation, source)),
-                    Err(_) => Err(error::silent(operation)),
+                let rows = match timeout(request_timeout, statement.fetch_all(&mut connection)).await {
+                    Ok(rows) => rows.map_err(|source| error::classify(operation, source)),
+                    Err(_) => Err(error::timed_out(operation)),
                 };
                 let has_failed = rows.is_err();
                 // The caller may have gone.
@@ -142,11 +148,11 @@ async fn serve(mut connection: PgConnection, mut jobs: mpsc::UnboundedReceiver<J
                     return;
                 }
             }
-            () = host.closed(), if open => {
-                open = false;
+            () = client.closed(), if is_open => {
+                is_open = false;
                 jobs.close();
             }
-            () = sleep(patience / 4) => match timeout(patience, connection.ping()).await {
+            () = sleep(request_timeout / 4) => match timeout(request_timeout, connection.ping()).await {
                 Ok(Ok(())) => {}
                 _ => return,
             },
@@ -157,6 +163,6 @@ async fn serve(mut connection: PgConnection, mut jobs: mpsc::UnboundedReceiver<J
 
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Session").field("address", &self.host.address).finish_non_exhaustive()
+        f.debug_struct("Session").field("address", &self.client.address).finish_non_exhaustive()
     }
 }
