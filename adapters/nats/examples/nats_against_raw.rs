@@ -1,7 +1,7 @@
 //! The adapter against async-nats: `cargo xtask bench nats`, or with the server's URL as the argument.
 //!
-//! The raw side is the client as its documentation uses it, with the adapter's settings. As on all brokers, its messages
-//! carry an id and a key, here as headers.
+//! The raw side is the client as its documentation uses it, with the adapter's settings. As on all brokers, its
+//! messages have an id and a key, here as headers.
 
 use std::sync::Arc;
 
@@ -19,8 +19,8 @@ use partitura_nats::{Nats, Options};
 use partitura_servers::{Kind, Server};
 use std::future::IntoFuture;
 
-/// The client as its documentation uses it: one stream, one durable pull consumer for each subject, every message confirmed
-/// and acknowledged.
+/// The client as its documentation uses it: one stream, one durable pull consumer for each subject, every message
+/// confirmed and acknowledged.
 struct Raw {
     jetstream: Context,
     consuming: Context,
@@ -57,7 +57,7 @@ impl Raw {
         Ok(Self { jetstream, consuming, stream, arriving, work, letters: Letters::new(work.payload) })
     }
 
-    /// Sends the next message; what comes back is its confirm.
+    /// Sends the next message, and returns its confirm.
     async fn send(&mut self) -> Result<PublishAckFuture> {
         let Letter { id, key, payload } = self.letters.next().ok_or("letters do not end")?;
         let subject = format!("{}.{}", self.stream, partition_of(key.as_bytes(), self.work.partitions));
@@ -68,7 +68,7 @@ impl Raw {
     }
 }
 
-/// What a handler needs. The payload is the message's own.
+/// The values that a handler needs beside the payload.
 fn letter(message: &Message) -> Option<(String, String)> {
     let headers = message.headers.as_ref()?;
     Some((headers.get("Id")?.to_string(), headers.get("Key")?.to_string()))

@@ -1,4 +1,4 @@
-//! What consumers tell the server, in order, in the background.
+//! The messages of consumers to the server, which a task sends in order, in the background.
 
 use async_nats::{Client, Subject};
 use bytes::Bytes;
@@ -6,68 +6,82 @@ use partitura_broker::{Result, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::error;
-use crate::link::Link;
 
 const ACK: Bytes = Bytes::from_static(b"+ACK");
-/// Still at work: do not give it to anybody else yet.
-const PROGRESS: Bytes = Bytes::from_static(b"+WPI");
-/// Give it to somebody else. Of shared topics only, which have no order.
+/// The message is being worked on: do not deliver it to another member yet.
+const IN_PROGRESS: Bytes = Bytes::from_static(b"+WPI");
+/// Deliver the message to another member. Only for shared topics, which have no order.
 const GIVE_BACK: Bytes = Bytes::from_static(b"-NAK");
 
-/// Where a link's consumers hand in what they have to say. Unbounded, and yet bounded by credit: there is nothing to say
-/// about what was not delivered.
+/// The queue of the messages of one connection's consumers. It has no bound of its own: credit bounds it, since a
+/// consumer has nothing to send about a message that was not delivered.
 #[derive(Debug, Clone)]
 pub(crate) struct Acks(mpsc::UnboundedSender<Task>);
 
 #[derive(Debug)]
 pub(crate) enum Task {
-    Say(Bytes, Vec<Subject>),
-    Ask {
+    /// Send the same payload to several subjects.
+    Send {
+        payload: Bytes,
+        to: Vec<Subject>,
+    },
+    Request {
         subject: Subject,
         reply: Subject,
         payload: Bytes,
     },
-    /// Everything before this was sent.
-    Sent(oneshot::Sender<()>),
+    /// Tell that everything before this was sent.
+    Barrier(oneshot::Sender<()>),
 }
 
-/// None of these waits. Where the link is lost, what was handed in is lost, too.
+/// None of these waits, except for [`confirm`](Self::confirm). If the connection is lost, so are the queued messages.
 impl Acks {
     pub(crate) fn new(tasks: mpsc::UnboundedSender<Task>) -> Self {
         Self(tasks)
     }
 
     pub(crate) fn acknowledge(&self, replies: Vec<Subject>) {
-        let _ = self.0.send(Task::Say(ACK, replies));
+        let _ = self.0.send(Task::Send { payload: ACK, to: replies });
     }
 
-    pub(crate) fn keep(&self, replies: Vec<Subject>) {
-        let _ = self.0.send(Task::Say(PROGRESS, replies));
+    pub(crate) fn in_progress(&self, replies: Vec<Subject>) {
+        let _ = self.0.send(Task::Send { payload: IN_PROGRESS, to: replies });
     }
 
     pub(crate) fn give_back(&self, replies: Vec<Subject>) {
-        let _ = self.0.send(Task::Say(GIVE_BACK, replies));
+        let _ = self.0.send(Task::Send { payload: GIVE_BACK, to: replies });
     }
 
-    /// Asks for something that comes to `reply`.
-    pub(crate) fn ask(&self, subject: Subject, reply: Subject, payload: Bytes) {
-        let _ = self.0.send(Task::Ask { subject, reply, payload });
+    /// Sends a request. Its answer comes to `reply`.
+    pub(crate) fn request(&self, subject: Subject, reply: Subject, payload: Bytes) {
+        let _ = self.0.send(Task::Request { subject, reply, payload });
+    }
+
+    /// Waits until the server has taken the acknowledgement `last`, and all that were queued before it.
+    pub(crate) async fn confirm(&self, client: &Client, last: Subject) -> Result<()> {
+        const FLUSH: &str = "flush settlements";
+        let (tell, told) = oneshot::channel();
+        let _ = self.0.send(Task::Barrier(tell));
+        told.await.map_err(|error| error::disconnected(FLUSH).because(error))?;
+        // Sent once more, with an answer. The server takes acknowledgements in order.
+        let answered = client.request(last, ACK).await;
+        answered.map(drop).map_err(|error| error::disconnected(FLUSH).because(error))
     }
 }
 
-/// Sends what is handed in, until the link is lost.
+/// Sends the queued messages, until the connection is lost.
 pub(crate) async fn send(client: Client, mut tasks: mpsc::UnboundedReceiver<Task>) {
     while let Some(task) = tasks.recv().await {
         match task {
-            Task::Sent(tell) => drop(tell.send(())),
-            Task::Ask { subject, reply, payload } => {
+            Task::Barrier(tell) => drop(tell.send(())),
+            Task::Request { subject, reply, payload } => {
                 if client.publish_with_reply(subject, reply, payload).await.is_err() {
                     return;
                 }
             }
-            Task::Say(what, replies) => {
-                for reply in replies {
-                    if client.publish(reply, what.clone()).await.is_err() {
+            Task::Send { payload, to } => {
+                for subject in to {
+                    if client.publish(subject, payload.clone()).await.is_err() {
                         return;
                     }
                 }
@@ -76,32 +90,21 @@ pub(crate) async fn send(client: Client, mut tasks: mpsc::UnboundedReceiver<Task
     }
 }
 
-/// Waits until the server has taken the acknowledgement `last` and all that were handed in before.
-pub(crate) async fn confirm(link: &Link, last: Subject) -> Result<()> {
-    const FLUSH: &str = "flush settlements";
-    let (tell, told) = oneshot::channel();
-    let _ = link.acks.0.send(Task::Sent(tell));
-    told.await.map_err(|error| error::disconnected(FLUSH).because(error))?;
-    // Once more, and with an answer. The server takes them in order.
-    let answered = link.client.request(last, ACK).await;
-    answered.map(drop).map_err(|error| error::disconnected(FLUSH).because(error))
-}
-
-/// What the subject to acknowledge a delivery to says about it.
+/// The place of a delivery, as the subject to acknowledge it to says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Place {
     /// The message's number in its stream.
     pub(crate) sequence: u64,
-    /// How many times the consumer has delivered it, this time included.
+    /// The number of times that the consumer has delivered it, this time included.
     pub(crate) deliveries: u64,
-    /// When it was stored, by the server's clock.
+    /// The moment at which it was stored, by the server's clock.
     pub(crate) stored: Timestamp,
 }
 
 impl Place {
-    /// Reads `$JS.ACK.STREAM.CONSUMER.DELIVERIES.SEQUENCE.…`, with a domain and an account before the stream in the later
-    /// of the two forms that the server has.
-    pub(crate) fn of(reply: &str) -> Option<Self> {
+    /// Reads `$JS.ACK.STREAM.CONSUMER.DELIVERIES.SEQUENCE.…`. In the later of the server's two forms, a domain and an
+    /// account come before the stream.
+    pub(crate) fn parse(reply: &str) -> Option<Self> {
         let count = reply.split('.').count();
         let mut tokens = reply.strip_prefix("$JS.ACK.")?.split('.').skip(if count >= 11 { 4 } else { 2 });
         let mut number = || tokens.next()?.parse().ok();
@@ -111,12 +114,12 @@ impl Place {
     }
 }
 
-/// What to settle a message with.
+/// The value by which a message is settled.
 #[derive(Debug)]
 pub(crate) struct Handle {
     pub(crate) sequence: u64,
     pub(crate) reply: Subject,
-    /// When the message was stored.
+    /// The moment at which the message was stored.
     pub(crate) stored: Timestamp,
 }
 
@@ -128,11 +131,11 @@ mod tests {
     fn both_forms_of_the_subject_are_read() {
         let stored = Timestamp::from_millis(1_790_230_470_084);
         let place = Some(Place { sequence: 100, deliveries: 3, stored });
-        assert_eq!(Place::of("$JS.ACK.orders.billing+1.3.100.7.1790230470084404000.42"), place);
-        assert_eq!(Place::of("$JS.ACK.hub.hash.orders.billing+1.3.100.7.1790230470084404000.42"), place);
-        assert_eq!(Place::of("$JS.ACK._.hash.orders.billing+1.3.100.7.1790230470084404000.42.token"), place);
+        assert_eq!(Place::parse("$JS.ACK.orders.billing+1.3.100.7.1790230470084404000.42"), place);
+        assert_eq!(Place::parse("$JS.ACK.hub.hash.orders.billing+1.3.100.7.1790230470084404000.42"), place);
+        assert_eq!(Place::parse("$JS.ACK._.hash.orders.billing+1.3.100.7.1790230470084404000.42.token"), place);
         for other in ["", "$JS.ACK", "$JS.ACK.a.b.c.d", "_INBOX.1"] {
-            assert_eq!(Place::of(other), None, "{other}");
+            assert_eq!(Place::parse(other), None, "{other}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Confirms of published messages: one subscription for all of a link, and who waits for which.
+//! Confirms of published messages: one subscription for all confirms of a connection, and the waiter for each.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,41 +14,41 @@ use tokio::task::JoinHandle;
 
 use crate::error;
 
-/// What the server said to a message.
+/// The server's answer to a message.
 #[derive(Debug)]
 pub(crate) enum Answer {
     Stored,
     Refused(jetstream::Error),
-    /// No stream takes it.
-    Nobody,
+    /// No stream takes the message.
+    NoStream,
 }
 
 #[derive(Debug)]
 pub(crate) struct Confirms {
-    /// What the subjects begin with that confirms come to.
+    /// The beginning of the subjects that confirms come to.
     prefix: String,
     next: AtomicU64,
-    waiting: Arc<Waiting>,
+    waiters: Arc<Waiters>,
     reader: JoinHandle<()>,
 }
 
-/// Who waits, by number; nobody can once the link is lost.
+/// The waiters, by number. `None` once the connection is lost.
 #[derive(Debug)]
-struct Waiting(Mutex<Option<HashMap<u64, Expected>>>);
+struct Waiters(Mutex<Option<HashMap<u64, Waiter>>>);
 
 #[derive(Debug)]
-struct Expected {
+struct Waiter {
     tell: oneshot::Sender<Answer>,
-    /// Given back when the confirm comes, whether anybody looks at it or not.
+    /// The message's place in the window. It becomes free when the confirm comes, also if no caller waits any more.
     _window: OwnedSemaphorePermit,
 }
 
-/// A confirm that is waited for. Dropping it is to wait no longer.
+/// A confirm that a caller waits for. Dropping it ends the wait.
 #[derive(Debug)]
 pub(crate) struct Confirm {
     number: u64,
     answer: oneshot::Receiver<Answer>,
-    waiting: Arc<Waiting>,
+    waiters: Arc<Waiters>,
 }
 
 impl Confirms {
@@ -56,30 +56,31 @@ impl Confirms {
         let prefix = format!("{}.", client.new_inbox());
         let subscribed = client.subscribe(format!("{prefix}*")).await;
         let subscriber = subscribed.map_err(|e| error::disconnected("publish").because(e))?;
-        let waiting = Arc::new(Waiting(Mutex::new(Some(HashMap::new()))));
-        let reader = tokio::spawn(read(subscriber, prefix.len(), waiting.clone()));
-        Ok(Self { prefix, next: AtomicU64::new(0), waiting, reader })
+        let waiters = Arc::new(Waiters(Mutex::new(Some(HashMap::new()))));
+        let reader = tokio::spawn(read(subscriber, prefix.len(), waiters.clone()));
+        Ok(Self { prefix, next: AtomicU64::new(0), waiters, reader })
     }
 
-    /// Expects one more confirm, and says where it has to be sent. `None` where the link is lost.
+    /// Expects one more confirm, and returns the subject to which the server has to send it. `None`: the connection is
+    /// lost.
     pub(crate) fn expect(&self, window: OwnedSemaphorePermit) -> Option<(Subject, Confirm)> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let (tell, answer) = oneshot::channel();
-        self.waiting.lock().as_mut()?.insert(number, Expected { tell, _window: window });
+        self.waiters.lock().as_mut()?.insert(number, Waiter { tell, _window: window });
         let to = Subject::from(format!("{}{number}", self.prefix));
-        Some((to, Confirm { number, answer, waiting: self.waiting.clone() }))
+        Some((to, Confirm { number, answer, waiters: self.waiters.clone() }))
     }
 }
 
 impl Drop for Confirms {
     fn drop(&mut self) {
         self.reader.abort();
-        self.waiting.lock().take();
+        self.waiters.lock().take();
     }
 }
 
 impl Confirm {
-    /// The answer; `None` where the link was lost before it came. Safe to drop and call again.
+    /// Waits for the answer. `None`: the connection was lost before it came. Safe to drop and call again.
     pub(crate) async fn answer(&mut self) -> Option<Answer> {
         (&mut self.answer).await.ok()
     }
@@ -87,34 +88,34 @@ impl Confirm {
 
 impl Drop for Confirm {
     fn drop(&mut self) {
-        if let Some(waiting) = self.waiting.lock().as_mut() {
-            waiting.remove(&self.number);
+        if let Some(waiters) = self.waiters.lock().as_mut() {
+            waiters.remove(&self.number);
         }
     }
 }
 
-impl Waiting {
-    fn lock(&self) -> MutexGuard<'_, Option<HashMap<u64, Expected>>> {
+impl Waiters {
+    fn lock(&self) -> MutexGuard<'_, Option<HashMap<u64, Waiter>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-async fn read(mut confirms: Subscriber, prefix: usize, waiting: Arc<Waiting>) {
+async fn read(mut confirms: Subscriber, prefix: usize, waiters: Arc<Waiters>) {
     while let Some(message) = confirms.next().await {
         let number = message.subject.get(prefix..).and_then(|number| number.parse::<u64>().ok());
-        let expected = number.and_then(|number| waiting.lock().as_mut()?.remove(&number));
-        if let (Some(Expected { tell, _window }), Some(answer)) = (expected, parse(&message)) {
-            // Nobody may look at it any more.
+        let waiter = number.and_then(|number| waiters.lock().as_mut()?.remove(&number));
+        if let (Some(Waiter { tell, _window }), Some(answer)) = (waiter, parse(&message)) {
+            // The caller may have gone.
             let _ = tell.send(answer);
         }
     }
-    // With their senders gone, all who wait learn that the link is.
-    waiting.lock().take();
+    // Without its sender, every waiter learns that the connection is lost.
+    waiters.lock().take();
 }
 
 fn parse(message: &Message) -> Option<Answer> {
     if message.status == Some(StatusCode::NO_RESPONDERS) {
-        return Some(Answer::Nobody);
+        return Some(Answer::NoStream);
     }
     match serde_json::from_slice::<Response<PublishAck>>(&message.payload).ok()? {
         Response::Ok(_) => Some(Answer::Stored),

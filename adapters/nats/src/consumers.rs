@@ -1,4 +1,4 @@
-//! The server's consumers: which there are, and how they are configured.
+//! The server's consumers: their configurations, and the requests that find, create and change them.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,46 +10,49 @@ use bytes::Bytes;
 use partitura_broker::{Partition, Result, SubscriptionName, TopicKind};
 use serde_json::json;
 
-use crate::link::Link;
-use crate::topics::Known;
+use crate::client::Connection;
+use crate::topics::KnownTopic;
 use crate::{error, names};
 
-/// The queue group in which an owner is subscribed to what its consumer delivers, so that nobody who merely listens along
-/// counts as one.
+/// The queue group in which an owner subscribes to the deliveries of its consumer, so that another subscriber does not
+/// count as the owner.
 pub(crate) const OWNER: &str = "owner";
-/// Where a consumer delivers to that nobody has owned yet.
-const NOBODY: &str = "nobody";
-/// How often an idle consumer says that it is there.
+/// Part of the subject to which a consumer delivers that has had no owner yet.
+const NO_OWNER: &str = "nobody";
+/// The interval of the heartbeats of an idle consumer.
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(5);
-/// How long what an owner holds stays with it without being sent to it again. That changes nothing: the owner knows what it
-/// holds, ignores it, and acknowledges again what it no longer holds. It only mends a lost acknowledgement.
+/// The time after which an unacknowledged message is sent to its owner again. The owner ignores a message that it still
+/// holds, and acknowledges again one that it has settled. So this only repairs a lost acknowledgement.
 const OWNED_FOR: Duration = Duration::from_secs(600);
-/// How long a competitor may be silent before others get what it holds.
+/// The time after which messages go to other members of a shared subscription, if their member is silent.
 pub(crate) const HELD_FOR: Duration = Duration::from_secs(10);
-/// How long a listener's consumer outlives its connection.
+/// The time for which a listener's consumer outlives its connection.
 const LISTENER_FOR: Duration = Duration::from_secs(15);
-/// The run of the server that a consumer was last claimed in.
+/// The metadata field with the server's run in which a consumer was last claimed.
 const SERVER: &str = "partitura-server";
-/// Up to which message that server may have delivered without remembering it.
+/// The metadata field with the last message that the server may have delivered without remembering it.
 const DOUBTED: &str = "partitura-doubted";
 
-/// How messages come to one who has a claim.
+/// The delivery of messages to the owner of a claim.
 #[derive(Debug, Clone)]
 pub(crate) struct Delivery<'a> {
-    /// The subject that the owner is subscribed to.
+    /// The subject to which the owner is subscribed.
     pub(crate) to: &'a str,
-    /// How many may be unacknowledged.
+    /// The largest number of unacknowledged messages.
     pub(crate) ahead: usize,
     pub(crate) doubt: Doubt,
 }
 
-/// A server that was killed forgets the deliveries of its last moments, and would deliver them again as if for the first
-/// time. So a consumer's metadata say in which run it was last claimed, and how far the stream had come when that changed.
+/// The messages that a server may have delivered and forgotten.
+///
+/// A server that was killed forgets the deliveries of its last moments, and would deliver them again as if for the
+/// first time. So the metadata of a consumer have the server's run in which it was last claimed, and the last message
+/// of the stream when that changed.
 #[derive(Debug, Clone)]
 pub(crate) struct Doubt {
-    /// What the server calls itself in this run.
+    /// The id of the server in this run.
     server: String,
-    /// Messages up to this number may have been delivered before, whatever the server says.
+    /// Messages up to this number may have been delivered before, whatever the server reports.
     pub(crate) up_to: u64,
 }
 
@@ -59,11 +62,11 @@ impl Doubt {
     }
 }
 
-/// The consumer of one partition of an ordered subscription, owned by whoever it delivers to.
-pub(crate) fn owned(known: &Known, name: String, partition: Partition, delivery: Option<Delivery<'_>>) -> Config {
+/// The consumer of one partition of an ordered subscription. Its owner is the client to which it delivers.
+pub(crate) fn owned(known: &KnownTopic, name: String, partition: Partition, delivery: Option<Delivery<'_>>) -> Config {
     let (to, ahead, metadata) = match delivery {
         Some(Delivery { to, ahead, doubt }) => (to.to_owned(), ahead, doubt.metadata()),
-        None => (format!("{}.{NOBODY}.{name}", known.stream), 1, HashMap::new()),
+        None => (format!("{}.{NO_OWNER}.{name}", known.stream), 1, HashMap::new()),
     };
     Config {
         durable_name: Some(name),
@@ -78,11 +81,11 @@ pub(crate) fn owned(known: &Known, name: String, partition: Partition, delivery:
     }
 }
 
-/// The consumer of a shared subscription, which its members draw from.
-pub(crate) fn shared(known: &Known, subscription: &SubscriptionName, doubt: Option<&Doubt>) -> Config {
+/// The consumer of a shared subscription, from which its members take messages.
+pub(crate) fn shared(known: &KnownTopic, subscription: &SubscriptionName, doubt: Option<&Doubt>) -> Config {
     Config {
         durable_name: Some(names::shared_consumer(subscription)),
-        // Each member bounds what it draws.
+        // Each member bounds the number of its messages.
         max_ack_pending: -1,
         ack_wait: HELD_FOR,
         filter_subject: known.subjects[0].to_string(),
@@ -91,8 +94,9 @@ pub(crate) fn shared(known: &Known, subscription: &SubscriptionName, doubt: Opti
     }
 }
 
-/// The consumer of one who listens to all of a stream from now on. It goes away after its listener.
-pub(crate) fn listener(known: &Known, name: String, all: String, delivery: Delivery<'_>) -> Config {
+/// The consumer of a listener to all of a stream, from now on. The server removes it some time after its listener is
+/// gone.
+pub(crate) fn listener(known: &KnownTopic, name: String, all: String, delivery: Delivery<'_>) -> Config {
     Config {
         name: Some(name),
         deliver_subject: Some(delivery.to.to_owned()),
@@ -109,8 +113,9 @@ pub(crate) fn listener(known: &Known, name: String, all: String, delivery: Deliv
     }
 }
 
-/// Takes no message, and gives the waiting ones of a stream the interest without which the server drops them.
-pub(crate) fn keeper(all: String) -> Config {
+/// The consumer of a stream's delayed messages. It takes none of them: it is the interest without which the server
+/// drops them.
+pub(crate) fn schedules(all: String) -> Config {
     Config {
         durable_name: Some("schedules".to_owned()),
         filter_subject: all,
@@ -119,10 +124,10 @@ pub(crate) fn keeper(all: String) -> Config {
     }
 }
 
-fn durable(known: &Known) -> Config {
+fn durable(known: &KnownTopic) -> Config {
     Config {
         ack_policy: AckPolicy::Explicit,
-        // Of a queue everything is for its one subscription; of a stream, what is published from now on.
+        // The one subscription of a queue gets all of its messages. A subscription of a stream gets those from now on.
         deliver_policy: match known.topic.kind {
             TopicKind::Queue => DeliverPolicy::All,
             TopicKind::Stream => DeliverPolicy::New,
@@ -131,16 +136,21 @@ fn durable(known: &Known) -> Config {
     }
 }
 
-/// What the next claim of a consumer has to doubt.
-pub(crate) async fn doubt(link: &Link, operation: &'static str, known: &Known, before: Option<&Info>) -> Result<Doubt> {
-    let server = link.info.server_id.clone();
+/// Finds the messages that the next claim of a consumer has to doubt.
+pub(crate) async fn doubt(
+    connection: &Connection,
+    operation: &'static str,
+    known: &KnownTopic,
+    before: Option<&Info>,
+) -> Result<Doubt> {
+    let server = connection.info.server_id.clone();
     let metadata = before.map(|info| &info.config.metadata);
     let up_to = match metadata.and_then(|metadata| metadata.get(SERVER)) {
         None => 0,
         Some(run) if *run == server => metadata.and_then(|metadata| metadata.get(DOUBTED)?.parse().ok()).unwrap_or(0),
         Some(_) => {
             let request = format!("STREAM.INFO.{}", known.stream);
-            match link.ask::<stream::Info>(operation, &known.topic.name, request, &json!({})).await? {
+            match connection.ask::<stream::Info>(operation, &known.topic.name, request, &json!({})).await? {
                 Ok(info) => info.state.last_sequence,
                 Err(e) => return Err(error::refused(operation, &known.topic.name, e)),
             }
@@ -149,52 +159,68 @@ pub(crate) async fn doubt(link: &Link, operation: &'static str, known: &Known, b
     Ok(Doubt { server, up_to })
 }
 
-/// A consumer as it is, if it is.
-pub(crate) async fn find(link: &Link, operation: &'static str, known: &Known, name: &str) -> Result<Option<Info>> {
+/// Asks for a consumer. `None`: it does not exist.
+pub(crate) async fn find(
+    connection: &Connection,
+    operation: &'static str,
+    known: &KnownTopic,
+    name: &str,
+) -> Result<Option<Info>> {
     let request = format!("CONSUMER.INFO.{}.{name}", known.stream);
-    match link.ask(operation, &known.topic.name, request, &json!({})).await? {
+    match connection.ask(operation, &known.topic.name, request, &json!({})).await? {
         Ok(info) => Ok(Some(info)),
         Err(e) if matches!(e.error_code(), ErrorCode::CONSUMER_NOT_FOUND | ErrorCode::STREAM_NOT_FOUND) => Ok(None),
         Err(e) => Err(error::refused(operation, &known.topic.name, e)),
     }
 }
 
-/// What to do with a consumer.
+/// The effect of a request that writes a consumer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Action {
-    /// Only if there is none, or the same.
+    /// Create it, unless there is another one of this name.
     Create,
-    /// Only if there is one.
+    /// Change the one that exists.
     Update,
-    /// In any case.
-    Either,
+    /// Create or change it.
+    CreateOrUpdate,
 }
 
-/// Creates or changes a consumer. Within the result is what the server answered.
+/// Creates or changes a consumer. The inner result is the server's answer.
 pub(crate) async fn write(
-    link: &Link,
+    connection: &Connection,
     operation: &'static str,
-    known: &Known,
+    known: &KnownTopic,
     config: &Config,
     action: Action,
 ) -> Result<Result<Info, jetstream::Error>> {
-    let (request, payload) = writing(known, config, action);
-    link.ask(operation, &known.topic.name, request, &payload).await
+    let (request, payload) = write_request(known, config, action);
+    connection.ask(operation, &known.topic.name, request, &payload).await
 }
 
-/// What to publish to change a consumer without waiting for the answer.
-pub(crate) fn update(link: &Link, known: &Known, config: &Config) -> Option<(Subject, Bytes)> {
-    let (request, payload) = writing(known, config, Action::Update);
-    Some((format!("{}.{request}", link.api).into(), serde_json::to_vec(&payload).ok()?.into()))
+/// A request that is sent without waiting for its answer.
+pub(crate) struct Request {
+    pub(crate) subject: Subject,
+    pub(crate) payload: Bytes,
 }
 
-fn writing(known: &Known, config: &Config, action: Action) -> (String, serde_json::Value) {
-    let name = config.durable_name.as_ref().or(config.name.as_ref()).map_or("", String::as_str);
-    let request = format!("CONSUMER.CREATE.{}.{name}.{}", known.stream, config.filter_subject);
+/// The request that changes a consumer.
+pub(crate) fn update(connection: &Connection, known: &KnownTopic, config: &Config) -> Option<Request> {
+    let (request, payload) = write_request(known, config, Action::Update);
+    let subject = format!("{}.{request}", connection.api).into();
+    Some(Request { subject, payload: serde_json::to_vec(&payload).ok()?.into() })
+}
+
+/// The name of a consumer that is to be written.
+pub(crate) fn name(config: &Config) -> &str {
+    config.durable_name.as_ref().or(config.name.as_ref()).map_or("", String::as_str)
+}
+
+fn write_request(known: &KnownTopic, config: &Config, action: Action) -> (String, serde_json::Value) {
+    let request = format!("CONSUMER.CREATE.{}.{}.{}", known.stream, name(config), config.filter_subject);
     let action = match action {
         Action::Create => "create",
         Action::Update => "update",
-        Action::Either => "",
+        Action::CreateOrUpdate => "",
     };
     (request, json!({ "stream_name": known.stream, "config": config, "action": action }))
 }

@@ -1,4 +1,5 @@
-//! Consumers that somebody deletes: the server says so to all who listen, and to the owner of one it says nothing else.
+//! Notices of deleted consumers. The server publishes them to all that listen. The owner of a consumer learns of its
+//! deletion in no other way.
 
 use async_nats::{Client, Message, Subscriber};
 use futures::StreamExt;
@@ -11,20 +12,20 @@ use crate::error;
 /// The subjects of consumers, and of streams with all their consumers: `…STREAM.CONSUMER` and `…STREAM`.
 const CONSUMERS: &str = "$JS.EVENT.ADVISORY.CONSUMER.DELETED.";
 const STREAMS: &str = "$JS.EVENT.ADVISORY.STREAM.DELETED.";
-/// How many may wait to be looked at. Who misses some takes its own for one of them.
+/// The number of notices that may wait to be read. A reader that misses some takes its own consumer for deleted.
 const CAPACITY: usize = 256;
 
-/// What is deleted, for as long as a link lasts.
+/// The deletions during one connection.
 #[derive(Debug)]
 pub(crate) struct Deletions {
-    told: broadcast::Sender<String>,
+    notices: broadcast::Sender<String>,
     reader: JoinHandle<()>,
 }
 
 /// Waits for the deletion of one consumer.
 #[derive(Debug)]
 pub(crate) struct Deletion {
-    told: broadcast::Receiver<String>,
+    notices: broadcast::Receiver<String>,
     consumer: String,
     stream: String,
 }
@@ -34,14 +35,15 @@ impl Deletions {
         let lost = |error| error::disconnected("listen to deletions").because(error);
         let consumers = client.subscribe(format!("{CONSUMERS}>")).await.map_err(lost)?;
         let streams = client.subscribe(format!("{STREAMS}>")).await.map_err(lost)?;
-        let (told, _) = broadcast::channel(CAPACITY);
-        let reader = tokio::spawn(read(consumers, streams, told.clone()));
-        Ok(Self { told, reader })
+        let (notices, _) = broadcast::channel(CAPACITY);
+        let reader = tokio::spawn(read(consumers, streams, notices.clone()));
+        Ok(Self { notices, reader })
     }
 
-    pub(crate) fn of(&self, stream: &str, consumer: &str) -> Deletion {
+    /// Watches for the deletion of a consumer, or of its stream, from now on.
+    pub(crate) fn watch(&self, stream: &str, consumer: &str) -> Deletion {
         let consumer = format!("{CONSUMERS}{stream}.{consumer}");
-        Deletion { told: self.told.subscribe(), consumer, stream: format!("{STREAMS}{stream}") }
+        Deletion { notices: self.notices.subscribe(), consumer, stream: format!("{STREAMS}{stream}") }
     }
 }
 
@@ -52,10 +54,10 @@ impl Drop for Deletions {
 }
 
 impl Deletion {
-    /// Returns when it was, or may have been. Safe to drop and call again.
+    /// Waits until the consumer was deleted, or may have been. Safe to drop and call again.
     pub(crate) async fn happened(&mut self) {
         loop {
-            match self.told.recv().await {
+            match self.notices.recv().await {
                 Ok(deleted) if deleted != self.consumer && deleted != self.stream => {}
                 Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
                 _ => return,
@@ -64,10 +66,10 @@ impl Deletion {
     }
 }
 
-async fn read(consumers: Subscriber, streams: Subscriber, told: broadcast::Sender<String>) {
+async fn read(consumers: Subscriber, streams: Subscriber, notices: broadcast::Sender<String>) {
     let mut deleted = futures::stream::select(consumers, streams);
     while let Some(Message { subject, .. }) = deleted.next().await {
-        // Nobody may have a claim at the moment.
-        let _ = told.send(subject.into_string());
+        // No claim may exist at the moment.
+        let _ = notices.send(subject.into_string());
     }
 }

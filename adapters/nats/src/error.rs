@@ -1,4 +1,4 @@
-//! What the client's and the server's errors mean.
+//! Maps the client's and the server's errors to kinds, which tell the caller whether to try again.
 
 use std::error::Error as StdError;
 use std::fmt::Display;
@@ -8,22 +8,25 @@ use async_nats::jetstream::context::RequestErrorKind;
 use async_nats::{ConnectError, ConnectErrorKind, rustls};
 use partitura_broker::{Error, ErrorKind};
 
-/// An attempt to connect to `server` failed.
+/// The error of an attempt to connect to `server`.
 pub(crate) fn connecting(server: &str, error: ConnectError) -> Error {
     let (kind, message) = match error.kind() {
         ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
             (ErrorKind::Unauthorized, "the server refuses the credentials".to_owned())
         }
-        ConnectErrorKind::ServerParse => (ErrorKind::InvalidArgument, "the address is not one".to_owned()),
-        _ if is_about_certificates(&error) => {
-            (ErrorKind::Unauthorized, "the server's certificate is not trusted; see `tls_ca`".to_owned())
+        ConnectErrorKind::ServerParse => {
+            (ErrorKind::InvalidArgument, "the address cannot be read; write nats://HOST:PORT".to_owned())
         }
+        _ if is_about_certificates(&error) => (
+            ErrorKind::Unauthorized,
+            "the server's certificate is not trusted; name its authority with `ca`".to_owned(),
+        ),
         _ => (ErrorKind::Disconnected, format!("cannot connect: {error}")),
     };
     Error::new(kind, "connect", message).of(server).because(error)
 }
 
-/// Whether TLS itself refused, which trying again does not change.
+/// Whether TLS itself failed. Another attempt does not change that.
 fn is_about_certificates(error: &(dyn StdError + 'static)) -> bool {
     let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
     let tls = error.downcast_ref().or_else(|| inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()));
@@ -32,7 +35,7 @@ fn is_about_certificates(error: &(dyn StdError + 'static)) -> bool {
     refused || error.source().is_some_and(is_about_certificates)
 }
 
-/// A request to the server had no answer.
+/// The error of a request without an answer.
 pub(crate) fn unanswered(
     operation: &'static str,
     subject: impl Display,
@@ -41,15 +44,13 @@ pub(crate) fn unanswered(
     let (kind, message) = match error.kind() {
         RequestErrorKind::TimedOut => (ErrorKind::Timeout, "the server did not answer in time"),
         RequestErrorKind::NoResponders => (ErrorKind::Disconnected, "no server answers for JetStream at the moment"),
-        RequestErrorKind::InvalidSubject => (ErrorKind::InvalidArgument, "the server does not take such a name"),
-        RequestErrorKind::Other => {
-            (ErrorKind::Disconnected, "the connection was lost, or the answer is not understood")
-        }
+        RequestErrorKind::InvalidSubject => (ErrorKind::InvalidArgument, "the server does not accept this name"),
+        RequestErrorKind::Other => (ErrorKind::Disconnected, "the connection was lost, or the answer cannot be read"),
     };
     Error::new(kind, operation, message).of(subject).because(error)
 }
 
-/// The server answered with an error that nobody expects here.
+/// The error of a request that the server refused.
 pub(crate) fn refused(operation: &'static str, subject: impl Display, error: async_nats::jetstream::Error) -> Error {
     let kind = match error.error_code() {
         ErrorCode::STREAM_NOT_FOUND | ErrorCode::CONSUMER_NOT_FOUND | ErrorCode::CONSUMER_DOES_NOT_EXIST => {

@@ -10,54 +10,71 @@
 //!
 //! # How each promise is kept
 //!
-//! A topic is a stream, a queue with work-queue retention and a stream with interest retention; its partitions are subjects.
-//! A subscription is one durable consumer for each partition.
+//! A topic is a stream: a queue has work-queue retention, a stream interest retention. Its partitions are subjects. A
+//! subscription is one durable consumer for each partition.
 //!
-//! * **One owner.** The consumer of a partition pushes to a subject of its owner's. To claim it is to ask the server to push
-//!   to another subject, which it does only while nobody is subscribed to the old one: the owner's connection *is* its lease.
-//!   It ends with the process, needs no clock and no renewal, and two can never have it.
-//! * **Order on take-over.** With the new subject, the server sends everything unacknowledged again, and only then what is
-//!   new. The new owner sorts the former before it gives anything out. What was acknowledged out of order stays so.
-//! * **Order on the way in.** One connection, many messages under way: what is written to a connection is stored in that
-//!   order or, when it breaks, not at all from some message on. A connection is never revived: everything in it fails, and a
-//!   new one is opened. In a cluster a message waits for the confirm of the one before it of its key.
-//! * **Settlement** is the acknowledgement of single messages, in any order; a flush is an acknowledgement with an answer.
-//! * **Delay** is the server's message schedules. A message that is not due yet lies on a subject of its own, which is purged
-//!   to cancel it. The server passes it on a little early, and the consumer holds it until it is due.
-//! * **Shared topics** have one pull consumer for all. What a member holds it says so of every few seconds.
-//! * **Broadcasts** are consumers that go away after their listener; **inboxes** and the members' beats are core NATS.
+//! * **One owner.** The consumer of a partition pushes to a subject of its owner. A member claims the partition by
+//!   asking the server to push to another subject. The server does so only while no client is subscribed to the old
+//!   one: the owner's connection *is* its lease. The lease ends with the process, needs no clock and no renewal, and
+//!   two members can never have it.
+//! * **Order on take-over.** After the change of the subject, the server sends everything unacknowledged again, and
+//!   only then new messages. The new owner sorts the former before it gives any out. Messages that were acknowledged
+//!   out of order stay so.
+//! * **Order on the way in.** One connection has many messages under way. They are stored in the order in which they
+//!   were written; if the connection breaks, none is stored from some message on. A connection is never revived:
+//!   everything in it fails, and a new one is opened. In a cluster a message waits for the confirm of the earlier one
+//!   of its key.
+//! * **Settlement** is the acknowledgement of single messages, in any order. A flush is an acknowledgement with an
+//!   answer.
+//! * **Delay** is the server's message schedules. A message that is not due yet is on a subject of its own, which is
+//!   purged to cancel it. The server passes it on a little early, and the consumer holds it until it is due.
+//! * **Shared topics** have one pull consumer for all members. A member tells the server every few seconds that its
+//!   messages are in progress.
+//! * **Broadcasts** are consumers that the server removes after their listener is gone. **Inboxes** and the members'
+//!   heartbeats are core NATS.
 //!
-//! # Who does what
+//! # The files
+//!
+//! The files without a mark are those of every adapter. `+` marks files that NATS needs. A file imports only files
+//! above it.
 //!
 //! ```text
-//! Nats ─┬─ Connection ── Link          one connection, for as long as it lasts
-//!       ├─ NatsProducer ── Confirms    many messages under way, their confirms by number
-//!       ├─ Member<Owners> ── Owned ── Replay
-//!       │        <Competitors> ── Shared
-//!       │        <Listener> ── Owned
-//!       └─ NatsInbox
+//! options.rs  error.rs  names.rs  wire.rs    no state: settings, errors, names, messages
+//! faults.rs        + known faults of servers
+//! requirements.rs  + what a topic needs of its stream
+//! acks.rs          + Acks: acknowledgements, sent in the background
+//! confirms.rs      + Confirms: confirms of published messages, by number
+//! deletions.rs     + Deletions: notices of deleted consumers
+//! client.rs          Connector, Connection: one connection, for as long as it lasts
+//! topics.rs          Topics, KnownTopic: what streams say of their topics
+//! core.rs            Core: the state that all parts share
+//! consumers.rs     + the server's consumers, and their configurations
+//! topology.rs        declares
+//! delay.rs           schedules and cancels delayed messages
+//! claim/             PushClaim: an ordered partition, or a broadcast; PullClaim: a shared topic
+//! claims.rs          OrderedClaims, SharedClaims, BroadcastClaims; `Member` makes consumers of them
+//! inbox.rs           NatsInbox: replies
+//! producer.rs        NatsProducer: many messages under way
+//! nats.rs            Nats: the broker
 //! ```
 
 mod acks;
-mod cancel;
+mod claim;
+mod claims;
+mod client;
 mod confirms;
 mod consumers;
+mod core;
 mod delay;
 mod deletions;
 mod error;
 mod faults;
-mod fitness;
-mod group;
 mod inbox;
-mod link;
 mod names;
 mod nats;
 mod options;
-mod owned;
-mod prefetch;
 mod producer;
-mod replay;
-mod shared;
+mod requirements;
 mod topics;
 mod topology;
 mod wire;

@@ -1,17 +1,24 @@
-//! From our names to the server's.
+//! From our names to those of the server.
 //!
 //! ```text
-//! stream    PREFIX_TOPIC                 one for each topic
+//! stream    PREFIX_TOPIC                 a topic
 //! subjects  PREFIX.TOPIC.P               the messages of partition P
-//!           PREFIX.TOPIC.P.at.ID         those that are not due yet
-//! consumer  SUBSCRIPTION+P               one for each partition; SUBSCRIPTION alone of a shared topic
+//!           PREFIX.TOPIC.P.at.ID         a message of partition P that is not due yet
+//! consumer  SUBSCRIPTION+P               partition P of an ordered subscription
+//!           SUBSCRIPTION                 a shared subscription
+//!           listener-UUID                a broadcast
+//! inbox     _INBOX.partitura.SECRET      the replies to one process
 //! ```
 //!
-//! Of the characters of our names only the dot means something to the server, and becomes `=`, which our names do not have.
+//! Of the characters of our names only the dot has a meaning for the server. It becomes `=`, which our names do not
+//! have.
 
-use partitura_broker::{MessageId, Partition, SubscriptionName, TopicName};
+use partitura_broker::{InboxAddress, MessageId, Partition, SubscriptionName, TopicName};
 
-/// A topic's or subscription's name where no dot may be.
+/// The beginning of the addresses of inboxes.
+const INBOX: &str = "_INBOX.partitura.";
+
+/// The name of a topic or subscription, without dots.
 fn token(name: &str) -> String {
     name.replace('.', "=")
 }
@@ -36,8 +43,9 @@ pub(crate) fn schedules(prefix: &str, topic: &TopicName) -> String {
     format!("{prefix}.{}.*.at.>", token(topic.as_str()))
 }
 
-/// The subject on which a message waits until it is due: one of its own, since a later message takes the place of the
-/// one before. The id stands there escaped, not hashed: two ids never meet, and people can find theirs.
+/// The subject on which a message waits until it is due. It is the message's own, since a later message replaces the
+/// earlier one on its subject. The id is escaped, not hashed: two ids never become the same, and operators can find
+/// an id.
 pub(crate) fn schedule(partition_subject: &str, id: &MessageId) -> String {
     let mut subject = format!("{partition_subject}.at.");
     for c in id.as_str().chars() {
@@ -59,13 +67,28 @@ pub(crate) fn owned_consumer(subscription: &SubscriptionName, partition: Partiti
     format!("{}+{partition}", token(subscription.as_str()))
 }
 
-/// The consumer that all members of a shared subscription draw from.
+/// The consumer from which all members of a shared subscription take messages.
 pub(crate) fn shared_consumer(subscription: &SubscriptionName) -> String {
     token(subscription.as_str())
 }
 
-/// Where the members of a subscription tell each other that they are there.
-pub(crate) fn members(prefix: &str, first_topic: &TopicName, subscription: &SubscriptionName) -> String {
+/// The address of a new inbox, which nobody can guess.
+pub(crate) fn new_inbox() -> String {
+    format!("{INBOX}{}", InboxAddress::secret())
+}
+
+/// Whether an address is that of an inbox. An address comes from a request, and may be any subject.
+pub(crate) fn is_inbox(address: &str) -> bool {
+    address.strip_prefix(INBOX).is_some_and(InboxAddress::is_secret)
+}
+
+/// The consumer of a new listener to a stream.
+pub(crate) fn new_listener() -> String {
+    format!("listener-{}", uuid::Uuid::now_v7().simple())
+}
+
+/// The subject of the heartbeats between the members of a subscription.
+pub(crate) fn heartbeats(prefix: &str, first_topic: &TopicName, subscription: &SubscriptionName) -> String {
     format!("{prefix}.members.{}.{}", token(first_topic.as_str()), token(subscription.as_str()))
 }
 

@@ -5,53 +5,54 @@ use partitura_broker::{Error, ErrorKind, Result};
 
 use crate::wire::decode_url;
 
-/// How to connect to NATS, and what to create there.
+/// Options for the connection to NATS, and for the objects that are created there.
 ///
-/// What is not set here comes from the URL, then from the environment, then from the defaults:
+/// An option that is not set here comes from the URL, then from the environment, then from the defaults:
 ///
 /// | | URL | environment |
 /// |---|---|---|
-/// | user, password | `nats://USER:PASSWORD@HOST` | `NATS_USER`, `NATS_PASSWORD` |
-/// | token | `nats://TOKEN@HOST`, `?token=` | `NATS_TOKEN` |
-/// | credentials file (JWT and seed) | `?creds=PATH` | `NATS_CREDS` |
-/// | NKey seed | `?nkey=PATH` | `NATS_NKEY` (a path) |
-/// | certificate authority, PEM | `?tls_ca=PATH` | `NATS_CA` |
-/// | client certificate and key, PEM | `?tls_cert=PATH&tls_key=PATH` | `NATS_CERT`, `NATS_KEY` |
+/// | user name, password | `nats://USERNAME:PASSWORD@HOST` | `PARTITURA_NATS_USERNAME`, `PARTITURA_NATS_PASSWORD` |
+/// | token | `nats://TOKEN@HOST`, `?token=` | `PARTITURA_NATS_TOKEN` |
+/// | credentials file (JWT and seed) | `?creds=PATH` | `PARTITURA_NATS_CREDS` |
+/// | NKey seed | `?nkey=PATH` | `PARTITURA_NATS_NKEY` (a path) |
+/// | certificate authority, PEM | `?ca=PATH` | `PARTITURA_NATS_CA` |
+/// | client certificate and key, PEM | `?tls_cert=PATH&tls_key=PATH` | `PARTITURA_NATS_CERT`, `PARTITURA_NATS_KEY` |
 /// | prefix | `?prefix=` | |
 /// | replicas | `?replicas=` | |
 /// | JetStream domain, or the prefix of its API | `?domain=` or `?api_prefix=` | |
 ///
-/// `tls://` requires TLS; with `nats://` the server decides. Characters that mean something in a URL are percent-encoded.
+/// An empty variable of the environment counts as unset. `tls://` requires TLS; with `nats://` the server decides.
+/// Characters with a meaning in URLs are percent-encoded.
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct Options {
     /// Credentials. Without any, the server's `no_auth_user`, if it has one.
     pub auth: Option<Auth>,
     /// The certificate authorities to trust instead of the system's, in PEM.
-    pub tls_ca: Option<PathBuf>,
+    pub ca: Option<PathBuf>,
     /// The client's certificate and its key, in PEM.
     pub tls_client: Option<(PathBuf, PathBuf)>,
-    /// What the client is called in the server's lists. By default `partitura`.
+    /// The name of this client in the server's lists. By default `partitura`.
     pub name: Option<String>,
-    /// What the names of streams and subjects begin with. By default `partitura`. Letters, digits, `_` and `-`.
+    /// The beginning of the names of streams and subjects: letters, digits, `_` and `-`. By default `partitura`.
     pub prefix: Option<String>,
-    /// On how many servers of a cluster new streams are kept: 1 (default), 3 or 5.
+    /// The number of servers of a cluster that keep a new stream: 1 (default), 3 or 5.
     pub replicas: Option<usize>,
-    /// The JetStream domain to work in, where it is not that of the server that is connected to: a hub behind a leaf node.
+    /// The JetStream domain, if it is not that of the server of the URL: a hub behind a leaf node.
     pub domain: Option<String>,
-    /// What the subjects of the JetStream API begin with, where another account exports them under a prefix of its own. By
-    /// default `$JS.API`, or what the domain says.
+    /// The beginning of the subjects of the JetStream API, if another account exports them under a prefix of its own.
+    /// By default `$JS.API`, or that of the domain.
     pub api_prefix: Option<String>,
 }
 
-/// Who we are.
+/// Credentials.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum Auth {
-    /// User and password.
+    /// User name and password.
     Password {
-        /// The user.
-        user: String,
+        /// The user name.
+        username: String,
         /// The password.
         password: String,
     },
@@ -69,7 +70,9 @@ impl fmt::Debug for Auth {
     /// Without secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Password { user, .. } => f.debug_struct("Password").field("user", user).finish_non_exhaustive(),
+            Self::Password { username, .. } => {
+                f.debug_struct("Password").field("username", username).finish_non_exhaustive()
+            }
             Self::Token(_) => f.write_str("Token(..)"),
             Self::Credentials(path) => f.debug_tuple("Credentials").field(path).finish(),
             Self::NKey(path) => f.debug_tuple("NKey").field(path).finish(),
@@ -82,7 +85,7 @@ impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Options")
             .field("auth", &self.auth)
-            .field("tls_ca", &self.tls_ca)
+            .field("ca", &self.ca)
             .field("prefix", &self.prefix)
             .field("domain", &self.domain)
             .field("api_prefix", &self.api_prefix)
@@ -90,20 +93,20 @@ impl fmt::Debug for Options {
     }
 }
 
-/// Options, URL and environment put together.
+/// The settings from options, URL and environment.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     /// Each `SCHEME://HOST:PORT`, without credentials.
     pub(crate) servers: Vec<String>,
     pub(crate) tls: bool,
     pub(crate) auth: Option<Auth>,
-    pub(crate) tls_ca: Option<PathBuf>,
+    pub(crate) ca: Option<PathBuf>,
     pub(crate) tls_client: Option<(PathBuf, PathBuf)>,
     pub(crate) name: String,
     pub(crate) prefix: String,
-    /// What was asked for; `None` where whatever there is will do.
+    /// `None`: any number will do.
     pub(crate) replicas: Option<usize>,
-    /// What the subjects of the JetStream API begin with.
+    /// The beginning of the subjects of the JetStream API.
     pub(crate) api: String,
 }
 
@@ -112,10 +115,13 @@ pub(crate) const API: &str = "$JS.API";
 
 impl Settings {
     pub(crate) fn new(url: &str, options: Options) -> Result<Self> {
-        Self::from(url, options, |name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+        let variable = |name: &str| std::env::var(format!("PARTITURA_NATS_{name}")).ok();
+        Self::read(url, options, variable)
     }
 
-    fn from(url: &str, options: Options, environment: impl Fn(&str) -> Option<String>) -> Result<Self> {
+    /// `variable` reads a variable of the environment by its name without the prefix.
+    fn read(url: &str, options: Options, variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
+        let environment = |name: &str| variable(name).filter(|value| !value.is_empty());
         let Address { tls, auth, servers, parameters } = Address::parse(url)?;
         let parameter = |name: &str| parameters.iter().find_map(|(n, value)| (n == name).then(|| value.clone()));
         let path = |name: &str, variable: &str| parameter(name).or_else(|| environment(variable)).map(PathBuf::from);
@@ -137,7 +143,7 @@ impl Settings {
         let api_prefix = options.api_prefix.or_else(|| parameter("api_prefix"));
         let api = match (domain, api_prefix) {
             (Some(_), Some(_)) => {
-                return Err(invalid("a domain and an API prefix; one of them says where JetStream is"));
+                return Err(invalid("a domain and an API prefix; give one of them"));
             }
             (Some(domain), None) => format!("$JS.{domain}.API"),
             (None, Some(prefix)) => prefix,
@@ -151,8 +157,8 @@ impl Settings {
             tls,
             auth,
             api,
-            tls_ca: options.tls_ca.or_else(|| path("tls_ca", "NATS_CA")),
-            tls_client: options.tls_client.or_else(|| path("tls_cert", "NATS_CERT").zip(path("tls_key", "NATS_KEY"))),
+            ca: options.ca.or_else(|| path("ca", "CA")),
+            tls_client: options.tls_client.or_else(|| path("tls_cert", "CERT").zip(path("tls_key", "KEY"))),
             name: options.name.unwrap_or_else(|| "partitura".into()),
             prefix,
             replicas: options.replicas.or(replicas),
@@ -161,16 +167,16 @@ impl Settings {
 }
 
 fn auth_from(environment: &impl Fn(&str) -> Option<String>) -> Option<Auth> {
-    if let (Some(user), Some(password)) = (environment("NATS_USER"), environment("NATS_PASSWORD")) {
-        return Some(Auth::Password { user, password });
+    if let (Some(username), Some(password)) = (environment("USERNAME"), environment("PASSWORD")) {
+        return Some(Auth::Password { username, password });
     }
-    environment("NATS_TOKEN")
+    environment("TOKEN")
         .map(Auth::Token)
-        .or_else(|| environment("NATS_CREDS").map(|path| Auth::Credentials(path.into())))
-        .or_else(|| environment("NATS_NKEY").map(|path| Auth::NKey(path.into())))
+        .or_else(|| environment("CREDS").map(|path| Auth::Credentials(path.into())))
+        .or_else(|| environment("NKEY").map(|path| Auth::NKey(path.into())))
 }
 
-/// A URL, taken apart. It is never repeated in an error, since it may hold a password.
+/// The parts of a URL. No error repeats the URL, since it may hold a password.
 struct Address {
     tls: bool,
     auth: Option<Auth>,
@@ -179,7 +185,7 @@ struct Address {
 }
 
 const PARAMETERS: [&str; 10] =
-    ["api_prefix", "creds", "domain", "nkey", "prefix", "replicas", "tls_ca", "tls_cert", "tls_key", "token"];
+    ["api_prefix", "ca", "creds", "domain", "nkey", "prefix", "replicas", "tls_cert", "tls_key", "token"];
 
 impl Address {
     fn parse(url: &str) -> Result<Self> {
@@ -199,7 +205,9 @@ impl Address {
         let decode = |text: &str| decode_url(text).ok_or_else(|| invalid("the URL's percent-encoding is wrong"));
         let auth = match user_info.map(|info| info.split_once(':').ok_or(info)) {
             None => None,
-            Some(Ok((user, password))) => Some(Auth::Password { user: decode(user)?, password: decode(password)? }),
+            Some(Ok((username, password))) => {
+                Some(Auth::Password { username: decode(username)?, password: decode(password)? })
+            }
             Some(Err(token)) => Some(Auth::Token(decode(token)?)),
         };
         let servers = hosts.split(',').map(|host| {
@@ -228,23 +236,25 @@ mod tests {
     use super::*;
 
     fn settings(url: &str) -> Result<Settings> {
-        Settings::from(url, Options::default(), |_| None)
+        Settings::read(url, Options::default(), |_| None)
     }
 
     #[test]
-    fn a_url_says_where_and_who() {
-        let found = settings("nats://a%40b:p%3Aq@one,two:4333/?replicas=3&prefix=x&tls_ca=ca.pem").expect("a good URL");
+    fn a_url_has_the_servers_and_the_credentials() {
+        let found = settings("nats://a%40b:p%3Aq@one,two:4333/?replicas=3&prefix=x&ca=ca.pem").expect("a good URL");
         assert_eq!(found.servers, ["nats://one", "nats://two:4333"]);
-        assert!(matches!(&found.auth, Some(Auth::Password { user, password }) if user == "a@b" && password == "p:q"));
+        assert!(
+            matches!(&found.auth, Some(Auth::Password { username, password }) if username == "a@b" && password == "p:q")
+        );
         assert_eq!((found.replicas, &*found.prefix, found.tls), (Some(3), "x", false));
-        assert_eq!(found.tls_ca, Some("ca.pem".into()));
+        assert_eq!(found.ca, Some("ca.pem".into()));
         let token = settings("tls://secret@[::1]:4222").expect("a good URL");
         assert!(token.tls && matches!(&token.auth, Some(Auth::Token(token)) if token == "secret"));
         assert_eq!(token.servers, ["tls://[::1]:4222"]);
     }
 
     #[test]
-    fn a_domain_or_a_prefix_says_where_jetstream_is() {
+    fn a_domain_or_a_prefix_leads_to_jetstream() {
         let api = |query| settings(&format!("nats://h{query}")).map(|settings| settings.api).ok();
         assert_eq!(api("").as_deref(), Some("$JS.API"));
         assert_eq!(api("?domain=hub").as_deref(), Some("$JS.hub.API"));
@@ -255,16 +265,17 @@ mod tests {
     #[test]
     fn the_environment_comes_last() {
         let environment = |name: &str| match name {
-            "NATS_TOKEN" => Some("t".to_owned()),
-            "NATS_CA" => Some("ca".to_owned()),
-            _ => None,
+            "TOKEN" => Some("t".to_owned()),
+            "CA" => Some("ca".to_owned()),
+            // An empty value counts as unset.
+            _ => Some(String::new()),
         };
-        let from = |url| Settings::from(url, Options::default(), environment).expect("a good URL");
+        let from = |url| Settings::read(url, Options::default(), environment).expect("a good URL");
         assert!(matches!(from("nats://h").auth, Some(Auth::Token(_))));
         assert!(matches!(from("nats://h?nkey=seed").auth, Some(Auth::NKey(_))));
-        assert_eq!(from("nats://h").tls_ca, Some("ca".into()));
+        assert_eq!(from("nats://h").ca, Some("ca".into()));
         let options = Options { auth: Some(Auth::Seed("S".into())), ..Options::default() };
-        let explicit = Settings::from("nats://t@h", options, environment).expect("a good URL");
+        let explicit = Settings::read("nats://t@h", options, environment).expect("a good URL");
         assert!(matches!(explicit.auth, Some(Auth::Seed(_))));
     }
 

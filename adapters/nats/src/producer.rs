@@ -7,43 +7,46 @@ use async_nats::{HeaderMap, Subject};
 use async_trait::async_trait;
 use bytes::Bytes;
 use partitura_broker::{
-    Clock, Delayed, Error, ErrorKind, InboxAddress, Message, MessageId, Partition, Producer, ProducerOptions, Receipt,
-    Result, Timestamp, TopicName, partition_of, telemetry,
+    Clock, Delayed, Error, ErrorKind, InboxAddress, Message, Partition, Producer, ProducerOptions, Receipt, Result,
+    Timestamp, TopicName, telemetry,
 };
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::{Instant, timeout_at};
 use tracing::Instrument;
 
+use crate::client::Connection;
 use crate::confirms::{Answer, Confirm};
-use crate::link::Link;
-use crate::nats::{Core, SYSTEM};
-use crate::topics::Known;
-use crate::{cancel, delay, error, inbox, names, wire};
+use crate::core::{Core, SYSTEM};
+use crate::topics::KnownTopic;
+use crate::{delay, error, inbox, names, wire};
 
 const PUBLISH: &str = "publish";
 
 /// Publishes to JetStream: many messages under way, one connection, in order.
 ///
-/// What is written to one connection is stored in that order or not at all, so a lost connection leaves no gap. Where a
-/// cluster may refuse one message and take the next, a message waits for the confirm of the one before it of its key.
+/// The messages that are written to one connection are stored in that order, up to one message from which on none is
+/// stored: a lost connection leaves no gap. A cluster may refuse one message and take the next. There a message waits
+/// for the confirm of the earlier one of its key.
 pub(crate) struct NatsProducer {
     core: Arc<Core>,
-    /// Whose turn it is to send: batches are sent in the order in which they were first polled. Held across awaits for just
-    /// this reason.
+    /// Held while a batch is sent, also across awaits, so that batches are sent in the order in which they were first
+    /// polled.
     turn: Mutex<()>,
     window: Arc<Semaphore>,
     confirm_within: Duration,
 }
 
-/// The order that a message has to keep: none without a key.
-type Lane<'a> = Option<(&'a TopicName, &'a Bytes)>;
+/// A topic and a key, of which the messages keep their order.
+type Lane<'a> = (&'a TopicName, &'a Bytes);
 
-fn lane(message: &Message) -> Lane<'_> {
+/// The lane of a message. `None`: it has no key, and no order to keep.
+fn lane(message: &Message) -> Option<Lane<'_>> {
     message.key.as_ref().map(|key| (&message.topic, key))
 }
 
-/// A message on its way.
+/// A message that waits for its confirm.
 struct Sent {
+    /// Its place in the batch.
     at: usize,
     partition: Partition,
     confirm: Confirm,
@@ -63,8 +66,8 @@ impl NatsProducer {
         let mut batch = Batch::new(batch, batch.iter().map(check));
         let sent = {
             let _turn = self.turn.lock().await;
-            match self.core.publishing.link(PUBLISH).await {
-                Ok(link) => self.send(&link, &mut batch, now).await,
+            match self.core.publishing.connection(PUBLISH).await {
+                Ok(connection) => self.send(&connection, &mut batch, now).await,
                 Err(error) => {
                     batch.fail_the_rest(&error);
                     Vec::new()
@@ -77,13 +80,13 @@ impl NatsProducer {
         batch.into_results()
     }
 
-    /// Sends what may be sent, as far as the connection carries it.
-    async fn send(&self, link: &Link, batch: &mut Batch<'_>, now: Timestamp) -> Vec<Sent> {
+    /// Sends the messages that are not refused, until the connection is lost.
+    async fn send(&self, connection: &Connection, batch: &mut Batch<'_>, now: Timestamp) -> Vec<Sent> {
         let mut all: Vec<Sent> = Vec::with_capacity(batch.messages.len());
-        // Of each lane the one that is not confirmed yet.
-        let mut last: HashMap<(&TopicName, &Bytes), Sent> = HashMap::new();
-        let one_by_one = link.info.cluster.is_some();
-        let mut known: Option<Arc<Known>> = None;
+        // The message of each lane that is not confirmed yet.
+        let mut last: HashMap<Lane<'_>, Sent> = HashMap::new();
+        let one_by_one = connection.info.cluster.is_some();
+        let mut known: Option<Arc<KnownTopic>> = None;
         for (at, message) in batch.messages.iter().enumerate() {
             if batch.is_decided(at) {
                 continue;
@@ -94,14 +97,14 @@ impl NatsProducer {
             if batch.fail_behind(at) {
                 continue;
             }
-            // Most batches are of one topic.
+            // Most batches have one topic.
             let topic = known.take().filter(|known| known.topic.name == message.topic);
-            let looked = match topic {
+            let found = match topic {
                 Some(topic) => Ok(topic),
-                None => self.core.topics.get(link, PUBLISH, &message.topic).await,
+                None => self.core.topics.get(connection, PUBLISH, &message.topic).await,
             };
-            let sent = match looked {
-                Ok(topic) => self.send_one(link, known.insert(topic), message, at, now).await,
+            let sent = match found {
+                Ok(topic) => self.send_one(connection, known.insert(topic), message, at, now).await,
                 Err(error) => Err(error),
             };
             match sent {
@@ -120,20 +123,27 @@ impl NatsProducer {
         all
     }
 
-    async fn send_one(&self, link: &Link, known: &Known, message: &Message, at: usize, now: Timestamp) -> Result<Sent> {
+    async fn send_one(
+        &self,
+        connection: &Connection,
+        known: &KnownTopic,
+        message: &Message,
+        at: usize,
+        now: Timestamp,
+    ) -> Result<Sent> {
         let lost = || error::disconnected(PUBLISH).of(&message.topic);
         let window = self.window.clone().acquire_owned().await.map_err(|e| error::closed(PUBLISH).because(e))?;
-        let (reply, confirm) = link.confirms().await?.expect(window).ok_or_else(lost)?;
-        let partition = partition(known, message.key.as_ref(), &message.id);
-        let (subject, headers) = addressed(known, partition, message, now);
+        let (reply, confirm) = connection.confirms().await?.expect(window).ok_or_else(lost)?;
+        let partition = known.partition(message.key.as_ref(), &message.id);
+        let Addressed { subject, headers } = Addressed::new(known, partition, message, now);
         let deadline = Instant::now() + self.confirm_within;
         let published =
-            link.client.publish_with_reply_and_headers(subject, reply, headers, message.payload.clone()).await;
+            connection.client.publish_with_reply_and_headers(subject, reply, headers, message.payload.clone()).await;
         published.map_err(|error| lost().because(error))?;
         Ok(Sent { at, partition, confirm, deadline })
     }
 
-    /// Waits for the confirm of a message, and decides it.
+    /// Waits for the confirm of a message, and records its result.
     async fn confirmed(&self, batch: &mut Batch<'_>, mut sent: Sent) {
         let messages = batch.messages;
         let topic = &messages[sent.at].topic;
@@ -141,51 +151,53 @@ impl NatsProducer {
         let result = match timeout_at(sent.deadline, sent.confirm.answer()).await {
             Ok(Some(Answer::Stored)) => Ok(Receipt { partition: sent.partition }),
             Ok(Some(Answer::Refused(error))) => Err(error::refused(PUBLISH, topic, error)),
-            Ok(Some(Answer::Nobody)) => Err(self.without_stream(topic).await),
+            Ok(Some(Answer::NoStream)) => Err(self.without_stream(topic).await),
             Ok(None) => Err(unknown("the connection was lost before the confirm; publish it again with the same id")),
             Err(_) => Err(unknown("no confirm came in time; publish it again with the same id")),
         };
         batch.decide(sent.at, result);
     }
 
-    /// Why no stream took a message of this topic: it is gone, or has no leader at the moment.
+    /// Finds out why no stream took a message of this topic: the stream is gone, or has no leader at the moment.
     async fn without_stream(&self, topic: &TopicName) -> Error {
         self.core.topics.forget(topic);
-        let looked = async {
-            let link = self.core.publishing.link(PUBLISH).await?;
-            self.core.topics.get(&link, PUBLISH, topic).await
+        let find = async {
+            let connection = self.core.publishing.connection(PUBLISH).await?;
+            self.core.topics.get(&connection, PUBLISH, topic).await
         };
-        match looked.await {
+        match find.await {
             Ok(_) => Error::new(ErrorKind::Disconnected, PUBLISH, "no server takes it at the moment").of(topic),
             Err(error) => error,
         }
     }
 }
 
-/// The partition of a message. Without a key any would do; the id's is the same when it is published again.
-pub(crate) fn partition(known: &Known, key: Option<&Bytes>, id: &MessageId) -> Partition {
-    partition_of(key.map_or(id.as_str().as_bytes(), |key| key), known.partitions())
+/// The subject and the headers with which a message is published: to its partition, or to wait until it is almost due.
+struct Addressed {
+    subject: Subject,
+    headers: HeaderMap,
 }
 
-/// Where a message goes, and with which headers: to its partition, or to wait until it is almost due.
-fn addressed(known: &Known, partition: Partition, message: &Message, now: Timestamp) -> (Subject, HeaderMap) {
-    let target = &known.subjects[partition.0 as usize];
-    let mut headers = wire::headers(message);
-    match message.not_before.filter(|due| due.since(now) > delay::LEAD) {
-        None => (target.clone(), headers),
-        Some(due) => {
-            delay::hold_back(&mut headers, due, target);
-            (names::schedule(target, &message.id).into(), headers)
+impl Addressed {
+    fn new(known: &KnownTopic, partition: Partition, message: &Message, now: Timestamp) -> Self {
+        let target = &known.subjects[partition.0 as usize];
+        let mut headers = wire::headers(message);
+        match message.not_before.filter(|due| due.since(now) > delay::LEAD) {
+            None => Self { subject: target.clone(), headers },
+            Some(due) => {
+                delay::hold_back(&mut headers, due, target);
+                Self { subject: names::schedule(target, &message.id).into(), headers }
+            }
         }
     }
 }
 
-/// A batch, and what became of each of its messages.
+/// A batch, and the results of its messages.
 struct Batch<'a> {
     messages: &'a [Message],
     results: Vec<Option<Result<Receipt>>>,
-    /// Lanes in which a message failed and may be published again: what is behind it must not overtake it.
-    stopped: HashSet<(&'a TopicName, &'a Bytes)>,
+    /// Lanes in which a message failed and may be published again. Later messages must not overtake it.
+    stopped: HashSet<Lane<'a>>,
 }
 
 impl<'a> Batch<'a> {
@@ -205,7 +217,7 @@ impl<'a> Batch<'a> {
         self.results[at] = Some(result);
     }
 
-    /// Whether the message fails because one before it of its key did.
+    /// Fails the message, if an earlier one of its key failed. Returns whether it did.
     fn fail_behind(&mut self, at: usize) -> bool {
         let behind = lane(&self.messages[at]).is_some_and(|lane| self.stopped.contains(&lane));
         if behind {
@@ -221,7 +233,8 @@ impl<'a> Batch<'a> {
     }
 
     fn into_results(mut self) -> Vec<Result<Receipt>> {
-        // What was sent behind one that failed after all may be stored; it has to be published again, too, behind it.
+        // A message that was sent behind one that failed later may be stored. It has to be published again, too, behind
+        // that one.
         self.stopped.clear();
         for at in 0..self.messages.len() {
             match self.results[at].take() {
@@ -235,6 +248,7 @@ impl<'a> Batch<'a> {
     }
 }
 
+/// The error of a message that must not overtake an earlier one.
 fn overtaking(message: &Message) -> Error {
     let text = "an earlier message of its key failed; publish both again, in order and with the same ids";
     Error::new(ErrorKind::OutcomeUnknown, PUBLISH, text).of(&message.topic)
@@ -248,13 +262,13 @@ impl Producer for NatsProducer {
     }
 
     async fn cancel(&self, delayed: Vec<Delayed>) -> Vec<Result<bool>> {
-        cancel::all(&self.core, delayed).await
+        delay::cancel(&self.core, delayed).await
     }
 
     async fn reply(&self, replies: Vec<(InboxAddress, Message)>) -> Result<()> {
-        let link = self.core.publishing.link("reply").await?;
+        let connection = self.core.publishing.connection("reply").await?;
         for (address, message) in replies {
-            inbox::reply(&link, &address, message).await?;
+            inbox::reply(&connection, &address, message).await?;
         }
         Ok(())
     }

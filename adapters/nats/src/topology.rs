@@ -1,4 +1,4 @@
-//! Declaring topics and subscriptions: what is missing is created, what exists is compared.
+//! Declares topics and subscriptions: missing ones are created, existing ones are compared.
 
 use std::sync::Arc;
 
@@ -11,27 +11,27 @@ use partitura_broker::{
     Topology,
 };
 
+use crate::client::Connection;
 use crate::consumers::{self, Action};
-use crate::link::Link;
 use crate::options::Settings;
-use crate::topics::{Known, Topics};
-use crate::{error, fitness, names, topics};
+use crate::topics::{KnownTopic, Topics};
+use crate::{error, names, requirements, topics};
 
 const DECLARE: &str = "declare";
 
-/// How many requests are under way at once.
-const AT_ONCE: usize = 32;
+/// The number of requests that are under way at once.
+const CONCURRENT_REQUESTS: usize = 32;
 
-pub(crate) struct Declaring<'a> {
-    pub(crate) link: &'a Link,
+pub(crate) struct Declaration<'a> {
+    pub(crate) connection: &'a Connection,
     pub(crate) settings: &'a Settings,
     pub(crate) topics: &'a Topics,
     pub(crate) mode: DeclareMode,
 }
 
-impl Declaring<'_> {
+impl Declaration<'_> {
     pub(crate) async fn all(&self, topology: &Topology) -> Result<()> {
-        for some in topology.topics.chunks(AT_ONCE) {
+        for some in topology.topics.chunks(CONCURRENT_REQUESTS) {
             try_join_all(some.iter().map(|topic| self.topic(topic))).await?;
         }
         for subscription in &topology.subscriptions {
@@ -41,17 +41,17 @@ impl Declaring<'_> {
     }
 
     async fn topic(&self, topic: &Topic) -> Result<()> {
-        let config = match self.topics.stream(self.link, DECLARE, &topic.name).await? {
+        let config = match self.topics.stream(self.connection, DECLARE, &topic.name).await? {
             Some(config) => config,
             None if self.mode == DeclareMode::Verify => return Err(missing(topic, "there is no such topic")),
             None => self.create(topic).await?,
         };
         compare(topic, &config)?;
-        fitness::check(DECLARE, topic, &config, self.settings.replicas)?;
+        requirements::check(DECLARE, topic, &config, self.settings.replicas)?;
         if topic.kind == TopicKind::Stream {
-            let known = Known::new(self.topics.prefix(), topic.clone());
-            let keeper = consumers::keeper(names::schedules(self.topics.prefix(), &topic.name));
-            self.consumer(&known, keeper, "the keeper of its schedules").await?;
+            let known = KnownTopic::new(self.topics.prefix(), topic.clone());
+            let schedules = consumers::schedules(names::schedules(self.topics.prefix(), &topic.name));
+            self.consumer(&known, schedules, "consumer of delayed messages").await?;
         }
         Ok(())
     }
@@ -59,11 +59,11 @@ impl Declaring<'_> {
     async fn create(&self, topic: &Topic) -> Result<Config> {
         let config = self.stream(topic);
         let request = format!("STREAM.CREATE.{}", config.name);
-        match self.link.ask::<stream::Info>(DECLARE, &topic.name, request, &config).await? {
+        match self.connection.ask::<stream::Info>(DECLARE, &topic.name, request, &config).await? {
             Ok(info) => Ok(info.config),
-            // Another has created it just now, and not quite the same.
+            // Another process has just created it, with another configuration.
             Err(e) if e.error_code() == ErrorCode::STREAM_NAME_EXIST => {
-                let found = self.topics.stream(self.link, DECLARE, &topic.name).await?;
+                let found = self.topics.stream(self.connection, DECLARE, &topic.name).await?;
                 found.ok_or_else(|| error::refused(DECLARE, &topic.name, e))
             }
             Err(e) => Err(error::refused(DECLARE, &topic.name, e)),
@@ -76,11 +76,11 @@ impl Declaring<'_> {
             name: names::stream(prefix, &topic.name),
             description: Some(format!("topic {} of Partitura", topic.name)),
             subjects: vec![names::subjects(prefix, &topic.name), names::schedules(prefix, &topic.name)],
-            retention: fitness::retention(topic.kind),
+            retention: requirements::retention(topic.kind),
             storage: StorageType::File,
             num_replicas: self.settings.replicas.unwrap_or(1),
             allow_message_schedules: true,
-            // A schedule replaces the one before on its subject.
+            // A schedule replaces the earlier one on its subject.
             allow_rollup: true,
             metadata: topics::describe(topic),
             ..Config::default()
@@ -88,41 +88,41 @@ impl Declaring<'_> {
     }
 
     async fn subscription(&self, subscription: &Subscription) -> Result<()> {
-        let mut covered: Vec<Arc<Known>> = Vec::with_capacity(subscription.topics.len());
+        let mut covered: Vec<Arc<KnownTopic>> = Vec::with_capacity(subscription.topics.len());
         for name in &subscription.topics {
-            covered.push(self.topics.get(self.link, DECLARE, name).await?);
+            covered.push(self.topics.get(self.connection, DECLARE, name).await?);
         }
-        // What this topology does not contain could not be checked before.
+        // Topics outside of this topology could not be checked before.
         if let Some(other) = covered.iter().find(|known| known.topic.ordering != covered[0].topic.ordering) {
             let message = format!(
-                "covers {} ({:?}) and {} ({:?}); topics of one subscription are ordered alike",
+                "covers {} ({:?}) and {} ({:?}); the topics of one subscription need the same ordering",
                 covered[0].topic.name, covered[0].topic.ordering, other.topic.name, other.topic.ordering
             );
             return Err(Error::new(ErrorKind::InvalidArgument, DECLARE, message).of(&subscription.name));
         }
         for known in &covered {
             let configs = expected(known, &subscription.name);
-            for some in configs.chunks(AT_ONCE) {
-                let what = subscription.name.as_str();
-                try_join_all(some.iter().map(|config| self.consumer(known, config.clone(), what))).await?;
+            for some in configs.chunks(CONCURRENT_REQUESTS) {
+                let what = format!("subscription {}", subscription.name);
+                try_join_all(some.iter().map(|config| self.consumer(known, config.clone(), &what))).await?;
             }
         }
         Ok(())
     }
 
-    /// Creates a consumer, or compares the one that is there. One that is in use is not touched.
-    async fn consumer(&self, known: &Known, config: ConsumerConfig, what: &str) -> Result<()> {
+    /// Creates a consumer, or compares the one that exists. A consumer that is in use is not changed.
+    async fn consumer(&self, known: &KnownTopic, config: ConsumerConfig, what: &str) -> Result<()> {
         let topic = &known.topic;
         let name = config.durable_name.clone().unwrap_or_default();
-        if let Some(info) = consumers::find(self.link, DECLARE, known, &name).await? {
+        if let Some(info) = consumers::find(self.connection, DECLARE, known, &name).await? {
             return compare_consumer(topic, &name, &config, &info.config);
         }
         if self.mode == DeclareMode::Verify {
-            return Err(missing(topic, &format!("there is no subscription {what}")));
+            return Err(missing(topic, &format!("there is no {what}")));
         }
-        match consumers::write(self.link, DECLARE, known, &config, Action::Create).await? {
+        match consumers::write(self.connection, DECLARE, known, &config, Action::Create).await? {
             Ok(info) => compare_consumer(topic, &name, &config, &info.config),
-            // Another has created it just now, and perhaps an owner has it already.
+            // Another process has just created it, and perhaps an owner has claimed it already.
             Err(e) if e.error_code() == ErrorCode::CONSUMER_ALREADY_EXISTS => Ok(()),
             Err(e) if e.error_code() == ErrorCode::CONSUMER_WQ_CONSUMER_NOT_UNIQUE => {
                 let message = "is a queue and has another subscription; declare it as a stream to give it several";
@@ -133,8 +133,8 @@ impl Declaring<'_> {
     }
 }
 
-/// The consumers of a subscription in one of its topics.
-fn expected(known: &Known, subscription: &SubscriptionName) -> Vec<ConsumerConfig> {
+/// The consumers of a subscription for one of its topics.
+fn expected(known: &KnownTopic, subscription: &SubscriptionName) -> Vec<ConsumerConfig> {
     match known.topic.ordering {
         Ordering::Shared => vec![consumers::shared(known, subscription, None)],
         Ordering::ByKey { partitions } => (0..partitions)
@@ -146,7 +146,7 @@ fn expected(known: &Known, subscription: &SubscriptionName) -> Vec<ConsumerConfi
 
 fn compare(topic: &Topic, config: &Config) -> Result<()> {
     let Some(found) = topics::read(&topic.name, config) else {
-        return Err(differs(topic, &format!("the stream {} exists and is none of ours", config.name)));
+        return Err(differs(topic, &format!("the stream {} exists and was not made by Partitura", config.name)));
     };
     if found.kind != topic.kind {
         return Err(differs(topic, &format!("a {:?} was asked for, it is a {:?}", topic.kind, found.kind)));
@@ -214,6 +214,6 @@ mod tests {
             assert!(error.to_string().contains(text), "{error}");
         }
         let error = compare(&asked, &Config { name: "theirs".into(), ..Config::default() }).expect_err("theirs");
-        assert!(error.to_string().contains("none of ours"), "{error}");
+        assert!(error.to_string().contains("not made by Partitura"), "{error}");
     }
 }

@@ -2,16 +2,17 @@
 //!
 //! ```text
 //! Partitura-Id: order-1/charge
-//! Partitura-Key: customer-7            absent where there is no key
-//! Partitura-Headers: a=1&b=%00&a=2     in order, repetitions included; absent where there are none
-//! Partitura-Due: 1790000000000         milliseconds; absent where there is no delay
+//! Partitura-Key: customer-7            absent without a key
+//! Partitura-Headers: a=1&b=%00&a=2     in order, repetitions included; absent without headers
+//! Partitura-Due: 1790000000000         milliseconds; absent without a delay
 //! ```
 //!
-//! A header of NATS is text without line breaks, and its client keeps neither their order nor names beyond ASCII. Ours are
-//! any bytes: what is not plain text is percent-encoded.
+//! A header of NATS is text without line breaks, and its client keeps neither the order of headers nor names beyond
+//! ASCII. Our headers are any bytes: bytes that are not plain text are percent-encoded.
 //!
-//! The id is in no `Nats-Msg-Id`, by which the server would store it once in two minutes. Whoever parks a message, or sends
-//! a dead letter again, publishes its id to the same topic again and means it; the server would confirm that and drop it.
+//! The id is in no `Nats-Msg-Id`, by which the server would store it once in two minutes. A consumer that parks a
+//! message, or a caller that sends a dead letter again, publishes the same id to the same topic on purpose. The server
+//! would confirm that message and drop it.
 
 use std::borrow::Cow;
 
@@ -24,11 +25,11 @@ const HEADERS: HeaderName = HeaderName::from_static("Partitura-Headers");
 const DUE: HeaderName = HeaderName::from_static("Partitura-Due");
 const ID: HeaderName = HeaderName::from_static("Partitura-Id");
 
-/// More than the headers of any message within the limits, in bytes: its own ones and its key at three bytes each, its id
-/// with the subject it waits on, and the names.
+/// More bytes than the headers of any message within the limits have: its own headers and its key at three bytes each,
+/// its id, the subject on which it waits, and the names.
 pub(crate) const OVERHEAD: usize = 64 << 10;
 
-/// The headers of a message. What it needs beyond them to be delayed is in [`delay`](crate::delay).
+/// The headers of a message. [`delay`](crate::delay) adds those that delay it.
 pub(crate) fn headers(message: &Message) -> HeaderMap {
     let mut map = HeaderMap::new();
     map.insert(ID, message.id.as_str());
@@ -44,7 +45,7 @@ pub(crate) fn headers(message: &Message) -> HeaderMap {
     map
 }
 
-/// The message that was stored, or what is wrong with it.
+/// Reads a stored message. The error says what is wrong with it.
 pub(crate) fn message(topic: &TopicName, headers: Option<&HeaderMap>, payload: Bytes) -> Result<Message, &'static str> {
     let headers = headers.ok_or("it has no headers")?;
     let id = headers.get(ID).ok_or("it has no id")?;
@@ -62,15 +63,21 @@ pub(crate) fn message(topic: &TopicName, headers: Option<&HeaderMap>, payload: B
     Ok(message)
 }
 
-/// What was delivered, and where to acknowledge it. What is not one of ours is passed on as it is, so that it is seen and
-/// settled instead of blocking its partition for ever.
-pub(crate) fn delivered(topic: &TopicName, sequence: u64, message: async_nats::Message) -> (Message, Subject) {
+/// A delivered message, and the subject to acknowledge it to.
+pub(crate) struct Delivered {
+    pub(crate) message: Message,
+    pub(crate) reply: Subject,
+}
+
+/// Reads a delivered message. A message of another program is passed on as it is, so that it is seen and settled
+/// instead of blocking its partition for ever.
+pub(crate) fn delivered(topic: &TopicName, sequence: u64, message: async_nats::Message) -> Delivered {
     let async_nats::Message { subject, payload, headers, reply, .. } = message;
-    let read = self::message(topic, headers.as_ref(), payload.clone()).unwrap_or_else(|reason| {
-        tracing::warn!(%topic, sequence, reason, "a message that was not published by Partitura");
+    let message = self::message(topic, headers.as_ref(), payload.clone()).unwrap_or_else(|reason| {
+        tracing::warn!(%topic, sequence, reason, "passing on a message that Partitura did not publish");
         Message::new(topic.clone(), format!("foreign-{}-{sequence}", subject.as_str()), payload)
     });
-    (read, reply.unwrap_or_else(|| Subject::from_static("")))
+    Delivered { message, reply: reply.unwrap_or_else(|| Subject::from_static("")) }
 }
 
 fn join(headers: &Headers) -> String {
@@ -156,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_back() {
+    fn a_written_message_is_read_back() {
         let plain = Message::new(topic(), "id", "payload");
         let mut full = plain.clone().key(vec![0, 0xff, b'%', b'&', b'=']).not_before(Timestamp::from_millis(7));
         for (name, value) in
@@ -170,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_wrote_is_refused_with_a_reason() {
+    fn a_message_of_another_program_is_refused_with_a_reason() {
         assert_eq!(message(&topic(), None, Bytes::new()), Err("it has no headers"));
         let mut map = HeaderMap::new();
         map.insert(KEY, "k");
@@ -190,7 +197,7 @@ mod tests {
             .header("h", vec![0; limits.header_bytes - 1]);
         let size: usize =
             headers(&message).iter().map(|(name, all)| name.to_string().len() + all[0].as_str().len()).sum();
-        // With what a delay adds: its names, a moment and a subject, which a lookup of the message repeats with the id.
+        // A delay adds its names, a moment and a subject, which a lookup of the message repeats with the id.
         assert!(size + 4 * 255 + 1_024 < OVERHEAD, "{size}");
     }
 }

@@ -26,11 +26,11 @@ impl Connect for OnNats {
     async fn connect(&self, Endpoint { url, credentials, authority, .. }: Endpoint) -> Result<Arc<dyn Broker>> {
         let mut options = Options::default();
         options.auth = match credentials {
-            Some(Credentials::Password { user, password }) => Some(Auth::Password { user, password }),
+            Some(Credentials::Password { user, password }) => Some(Auth::Password { username: user, password }),
             Some(Credentials::Token(token)) => Some(Auth::Token(token)),
             None => None,
         };
-        options.tls_ca = authority;
+        options.ca = authority;
         Ok(Arc::new(Nats::connect(&url, options).await?))
     }
 

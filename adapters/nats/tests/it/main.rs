@@ -1,4 +1,5 @@
-//! What the conformance suite does not ask, because it is NATS's own. Against the standing server of this machine.
+//! Tests of NATS's own behaviour, which the conformance suite does not check. They use the standing server of this
+//! machine.
 
 mod access;
 mod ownership;

@@ -13,7 +13,7 @@ async fn an_owner_that_vanishes_in_its_own_replay_leaves_the_order_whole() {
     let queue = Topology::new().queue(topic.clone(), ONE).subscription(subscription("s"), [topic.clone()]);
     broker.declare(&queue).await.expect("it is new");
     publish(&broker, (0..200).map(|n| message(&topic, n)).collect()).await;
-    // Owners that come and vanish, some in the middle of what is sent to them again.
+    // Owners come and vanish, some of them in the middle of their replay.
     for life in 0..20 {
         let mut consumer = join(&broker, "s", &topic).await;
         let wait = std::time::Duration::from_millis(150 + 5 * life);
@@ -31,11 +31,11 @@ async fn who_listens_to_everything_does_not_disturb_an_owner() {
     broker.declare(&queue).await.expect("it is new");
     let mut owner = join(&broker, "s", &topic).await;
     while !matches!(owner.next().await.expect("the server is up"), Event::Assigned(_)) {}
-    let curious = broker.vendor().await.expect("a connection").subscribe("partitura.>").await.expect("a subscription");
+    let curious = broker.client().await.expect("a connection").subscribe("partitura.>").await.expect("a subscription");
     publish(&broker, (0..10).map(|n| message(&topic, n)).collect()).await;
     assert_eq!(take(&mut owner, 10).await.len(), 10);
     drop(owner);
-    // Topics' subjects are not where consumers deliver to: the next owner is not kept out.
+    // Consumers deliver to other subjects than those of topics: the next owner is not kept out.
     let again = take(&mut join(&broker, "s", &topic).await, 10).await;
     assert!(again.iter().all(|delivery| delivery.redelivered));
     drop(curious);
@@ -48,10 +48,10 @@ async fn an_owner_learns_at_once_that_its_consumer_was_deleted() {
     broker.declare(&queue).await.expect("it is new");
     let mut owner = join(&broker, "s", &topic).await;
     while !matches!(owner.next().await.expect("the server is up"), Event::Assigned(_)) {}
-    let jetstream = async_nats::jetstream::new(broker.vendor().await.expect("a connection"));
+    let jetstream = async_nats::jetstream::new(broker.client().await.expect("a connection"));
     let stream = jetstream.get_stream(format!("partitura_{topic}")).await.expect("it was declared");
     stream.delete_consumer("s+0").await.expect("it is there");
-    // The server's own heartbeats would tell after 20 s.
+    // Without its notice, missing heartbeats would show the deletion after 20 s.
     let lost = tokio::time::timeout(Duration::from_secs(5), owner.next()).await.expect("in time");
     assert!(matches!(lost, Ok(Event::Lost(_))), "{lost:?}");
     let error = owner.next().await.expect_err("there is nothing to claim any more");
@@ -73,7 +73,7 @@ async fn what_is_fetched_ahead_is_bounded_in_bytes() {
     let options = ConsumerOptions::new(subscription("s"), [topic.clone()]).credit(credit);
     let mut consumer = broker.consumer(options).await.expect("it is declared");
     let mut held = take(&mut consumer, 14).await;
-    let jetstream = async_nats::jetstream::new(broker.vendor().await.expect("a connection"));
+    let jetstream = async_nats::jetstream::new(broker.client().await.expect("a connection"));
     let stream = jetstream.get_stream(format!("partitura_{topic}")).await.expect("it was declared");
     let mut out = 0;
     for partition in 0..2 {
@@ -81,7 +81,7 @@ async fn what_is_fetched_ahead_is_bounded_in_bytes() {
         out += info.num_ack_pending * SIZE;
     }
     assert!(out <= 2 * credit.bytes.get(), "{out} bytes are on their way or here");
-    // All of it comes.
+    // All messages come.
     let mut came = 0;
     loop {
         came += held.len();

@@ -34,7 +34,7 @@ async fn a_stream_keeps_a_message_until_each_subscription_has_settled_it_and_no_
         .subscription(subscription("b"), [topic.clone()]);
     broker.declare(&stream).await.expect("it is new");
     publish(&broker, (0..3).map(|n| message(&topic, n)).collect()).await;
-    let jetstream = async_nats::jetstream::new(broker.vendor().await.expect("a connection"));
+    let jetstream = async_nats::jetstream::new(broker.client().await.expect("a connection"));
     let mut kept = jetstream.get_stream(format!("partitura_{topic}")).await.expect("it is there");
     for (name, left) in [("a", 3), ("b", 0)] {
         let mut consumer = join(&broker, name, &topic).await;

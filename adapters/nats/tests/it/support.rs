@@ -6,10 +6,10 @@ use partitura_broker::{
 use partitura_nats::{Nats, Options};
 use partitura_servers::{Kind, Server};
 
-/// No measure of speed: only what is stuck takes longer.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Only a test that is stuck takes longer. It is no measure of speed.
+const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The standing server, up.
+/// The standing server. Starts it, if it is not up.
 pub(crate) async fn server() -> Server {
     let up = tokio::task::spawn_blocking(|| {
         let server = Server::new(Kind::Nats);
@@ -23,7 +23,7 @@ pub(crate) async fn nats() -> Nats {
     Nats::connect(&server().await.url(), Options::default()).await.expect("the server is up")
 }
 
-/// A name that nobody has used.
+/// A name that no topic has.
 pub(crate) fn topic(name: &str) -> TopicName {
     TopicName::new(format!("it-{name}-{}", uuid::Uuid::now_v7().simple())).expect("a valid name")
 }
@@ -47,7 +47,7 @@ pub(crate) async fn join(broker: &dyn Broker, name: &str, topic: &TopicName) -> 
     broker.consumer(ConsumerOptions::new(subscription(name), [topic.clone()])).await.expect("it is declared")
 }
 
-/// Deliveries, held, until there are so many.
+/// Takes and holds this number of deliveries.
 pub(crate) async fn take(consumer: &mut Box<dyn Consumer>, count: usize) -> Vec<Delivery> {
     let taking = async {
         let mut all = Vec::new();
@@ -58,7 +58,7 @@ pub(crate) async fn take(consumer: &mut Box<dyn Consumer>, count: usize) -> Vec<
         }
         all
     };
-    tokio::time::timeout(PATIENCE, taking).await.expect("all of them come")
+    tokio::time::timeout(TEST_TIMEOUT, taking).await.expect("all of them come")
 }
 
 pub(crate) fn ids(deliveries: &[Delivery]) -> Vec<&str> {

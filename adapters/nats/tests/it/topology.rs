@@ -26,13 +26,13 @@ async fn what_differs_is_refused_and_named() {
 #[tokio::test]
 async fn a_stream_of_somebody_else_is_left_alone() {
     let (broker, topic) = (nats().await, topic("theirs"));
-    let jetstream = async_nats::jetstream::new(broker.vendor().await.expect("a connection"));
+    let jetstream = async_nats::jetstream::new(broker.client().await.expect("a connection"));
     let name = format!("partitura_{topic}");
     let config = Config { name: name.clone(), subjects: vec![format!("theirs.{topic}")], ..Config::default() };
     jetstream.create_stream(config).await.expect("a new stream");
     let error = broker.declare(&Topology::new().queue(topic, TWO)).await.expect_err("theirs");
     assert_eq!(error.kind(), ErrorKind::Incompatible);
-    assert!(error.to_string().contains("none of ours"), "{error}");
+    assert!(error.to_string().contains("not made by Partitura"), "{error}");
     jetstream.delete_stream(name).await.expect("it is there");
 }
 
@@ -41,7 +41,7 @@ async fn a_stream_that_would_drop_messages_is_refused_when_declared_and_when_use
     let (broker, topic) = (nats().await, topic("limits"));
     let queue = Topology::new().queue(topic.clone(), TWO).subscription(subscription("s"), [topic.clone()]);
     broker.declare(&queue).await.expect("it is new");
-    let jetstream = async_nats::jetstream::new(broker.vendor().await.expect("a connection"));
+    let jetstream = async_nats::jetstream::new(broker.client().await.expect("a connection"));
     let mut stream = jetstream.get_stream(format!("partitura_{topic}")).await.expect("it was declared");
     let sound = stream.info().await.expect("it is there").config.clone();
     let hour = std::time::Duration::from_secs(3_600);
@@ -50,7 +50,7 @@ async fn a_stream_that_would_drop_messages_is_refused_when_declared_and_when_use
         (Config { max_messages: 10, ..sound.clone() }, "messages of its stream is 10 with the discard policy Old"),
     ] {
         jetstream.update_stream(edited).await.expect("an operator may");
-        // One that does not know it yet.
+        // A broker that does not know the topic yet.
         let other = nats().await;
         for error in [
             other.declare(&queue).await.expect_err(text),

@@ -1,9 +1,9 @@
-//! A partition in the hands of one owner.
+//! A partition, or the broadcast of a stream, with one owner.
 //!
-//! Its consumer on the server delivers to a subject of the owner's. Whoever wants the partition asks the server to deliver to
-//! a subject of theirs instead; the server agrees only when nobody is subscribed to the old one any more, that is, when the
-//! owner unsubscribed or its connection is gone, and then sends everything unacknowledged again. So there is never a second
-//! owner, nothing has to expire, and no clock is asked.
+//! Its consumer on the server delivers ("pushes") to a subject of the owner. A member that wants the partition asks the
+//! server to deliver to its own subject instead. The server agrees only when no client is subscribed to the old subject
+//! any more, that is, when the owner unsubscribed or its connection is gone. Then it sends everything unacknowledged
+//! again. So there is never a second owner, nothing has to expire, and no clock is needed.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,98 +20,104 @@ use partitura_adapter_kit::{Claim, Claimed};
 use partitura_broker::{Error, ErrorKind, Partition, Result, Timestamp, telemetry};
 use tokio::time::{Instant, timeout_at};
 
-use crate::acks::{self, Handle, Place};
+use super::prefetch::{Ahead, Prefetch};
+use super::replay::{Arrival, Replay};
+use crate::acks::{Handle, Place};
+use crate::client::Connection;
 use crate::consumers::{self, Action, Delivery, HEARTBEAT};
+use crate::core::Core;
 use crate::deletions::Deletion;
-use crate::link::Link;
-use crate::nats::Core;
-use crate::prefetch::{Ahead, Prefetch};
-use crate::replay::{Arrival, Replay};
-use crate::topics::Known;
+use crate::topics::KnownTopic;
 use crate::{error, names, wire};
 
 const CLAIM: &str = "claim a partition";
 const CONSUME: &str = "consume";
 
-/// How long the server's consumer may be silent. It says that it is there more often than that, and where it is deleted the
-/// server says so at once.
-const SILENCE: Duration = Duration::from_secs(4 * HEARTBEAT.as_secs());
-/// How long is waited for more of what was left behind before the server is asked how much there is.
-const PAUSE: Duration = Duration::from_millis(50);
-/// How many messages are taken up at once.
-const BATCH: usize = 256;
+/// The time after which a silent consumer of the server counts as lost. Its heartbeats come more often, and a notice of
+/// its deletion comes at once.
+const MAX_SILENCE: Duration = Duration::from_secs(4 * HEARTBEAT.as_secs());
+/// The time to wait for more messages of the previous owner, before the server is asked how many are left.
+const REPLAY_WAIT: Duration = Duration::from_millis(50);
+/// The largest number of messages that are taken at once.
+const MAX_BATCH: usize = 256;
 
-/// What is claimed, and how the server knows it.
+/// The object of a claim, with the name of its consumer on the server.
 #[derive(Debug, Clone)]
-pub(crate) enum Of {
-    /// One partition of an ordered subscription: its consumer.
-    Partition(String, Partition),
-    /// All of a stream, for one listener: its consumer.
-    Stream(String),
+pub(crate) enum Target {
+    /// One partition of an ordered subscription.
+    Partition { consumer: String, partition: Partition },
+    /// All of a stream, for one listener.
+    Stream { consumer: String },
 }
 
-/// A claim for as long as it is held. Dropping it unsubscribes, and thereby gives everything unsettled to the next owner.
-pub(crate) struct Owned {
+impl Target {
+    fn consumer(&self) -> &str {
+        match self {
+            Self::Partition { consumer, .. } | Self::Stream { consumer } => consumer,
+        }
+    }
+}
+
+/// A claim. Dropping it unsubscribes, and so gives everything unsettled to the next owner.
+pub(crate) struct PushClaim {
     core: Arc<Core>,
-    link: Arc<Link>,
-    known: Arc<Known>,
+    connection: Arc<Connection>,
+    known: Arc<KnownTopic>,
     consumer: String,
     partition: Partition,
     ahead: usize,
     prefetch: Prefetch,
-    /// As it was written when the partition was claimed.
+    /// The configuration of the consumer, as it was written last.
     config: Config,
     deletion: Deletion,
-    /// When the server's consumer was heard last.
-    heard: Instant,
+    /// The moment at which the server's consumer sent something last.
+    heard_at: Instant,
     arriving: Subscriber,
     replay: Replay<Message>,
-    /// Up to this number, the server may have delivered messages and forgotten it.
+    /// Up to this number, the server may have delivered messages and forgotten that it did.
     doubted: u64,
-    /// The last that was acknowledged and not confirmed.
+    /// The last acknowledgement that is not confirmed.
     unconfirmed: Option<Subject>,
 }
 
-impl Owned {
-    pub(crate) async fn claim(core: Arc<Core>, known: Arc<Known>, of: &Of, ahead: Ahead) -> Result<Self> {
-        let link = core.consuming.link(CLAIM).await?;
-        let name = match of {
-            Of::Partition(name, _) | Of::Stream(name) => name.clone(),
-        };
-        let before = consumers::find(&link, CLAIM, &known, &name).await?;
+impl PushClaim {
+    pub(crate) async fn claim(core: Arc<Core>, known: Arc<KnownTopic>, target: &Target, ahead: Ahead) -> Result<Self> {
+        let connection = core.consuming.connection(CLAIM).await?;
+        let name = target.consumer();
+        let before = consumers::find(&connection, CLAIM, &known, name).await?;
         if before.as_ref().is_some_and(|info| info.push_bound) {
             return Err(busy(&known));
         }
-        let doubt = consumers::doubt(&link, CLAIM, &known, before.as_ref()).await?;
-        let to = link.client.new_inbox();
-        let subscribed = link.client.queue_subscribe(to.clone(), consumers::OWNER.to_owned()).await;
+        let doubt = consumers::doubt(&connection, CLAIM, &known, before.as_ref()).await?;
+        let to = connection.client.new_inbox();
+        let subscribed = connection.client.queue_subscribe(to.clone(), consumers::OWNER.to_owned()).await;
         let arriving = subscribed.map_err(|e| error::disconnected(CLAIM).because(e))?;
         let doubted = doubt.up_to;
-        let deletion = link.deletions().await?.of(&known.stream, &name);
+        let deletion = connection.deletions().await?.watch(&known.stream, name);
         let prefetch = Prefetch::new(ahead);
         let delivery = Delivery { to: &to, ahead: prefetch.asked(), doubt };
-        let (partition, config, action) = match of {
-            Of::Partition(name, partition) => {
-                let config = consumers::owned(&known, name.clone(), *partition, Some(delivery));
+        let (partition, config, action) = match target {
+            Target::Partition { consumer, partition } => {
+                let config = consumers::owned(&known, consumer.clone(), *partition, Some(delivery));
                 (*partition, config, Action::Update)
             }
-            Of::Stream(name) => {
+            Target::Stream { consumer } => {
                 let all = names::subjects(core.topics.prefix(), &known.topic.name);
-                (Partition(0), consumers::listener(&known, name.clone(), all, delivery), Action::Either)
+                (Partition(0), consumers::listener(&known, consumer.clone(), all, delivery), Action::CreateOrUpdate)
             }
         };
-        let info = bind(&core, &link, &known, &name, &config, action).await?;
+        let info = bind(&core, &connection, &known, &config, action).await?;
         Ok(Self {
             core,
-            link,
+            connection,
             known,
-            consumer: name,
+            consumer: name.to_owned(),
             partition,
             ahead: ahead.messages,
             prefetch,
             config,
             deletion,
-            heard: Instant::now(),
+            heard_at: Instant::now(),
             arriving,
             replay: Replay::new(info.num_ack_pending),
             doubted,
@@ -119,26 +125,26 @@ impl Owned {
         })
     }
 
-    /// Waits for messages and takes them up. Dropped before it ends, it has taken nothing.
+    /// Waits for messages and accepts them. If this future is dropped before it ends, it has taken none.
     async fn arrive(&mut self) -> Result<()> {
         let mut closed = self.core.closed();
-        let limit = if self.replay.is_waiting() { Instant::now() + PAUSE } else { self.heard + SILENCE };
+        let limit = if self.replay.is_waiting() { Instant::now() + REPLAY_WAIT } else { self.heard_at + MAX_SILENCE };
         let arrived = tokio::select! {
             biased;
             () = closed.wait() => return Err(error::closed(CONSUME)),
-            () = self.link.lost() => return Err(error::disconnected(CONSUME)),
+            () = self.connection.lost() => return Err(error::disconnected(CONSUME)),
             () = self.deletion.happened() => return Err(self.silent()),
             arrived = timeout_at(limit, arrived(&mut self.arriving)) => arrived,
         };
         match arrived {
             Ok(Some(messages)) => {
-                self.heard = Instant::now();
-                messages.into_iter().for_each(|message| self.take_up(message));
-                self.fetch();
+                self.heard_at = Instant::now();
+                messages.into_iter().for_each(|message| self.accept(message));
+                self.adjust_prefetch();
             }
             Ok(None) => return Err(error::disconnected(CONSUME)),
             Err(_) if self.replay.is_waiting() => {
-                let info = consumers::find(&self.link, CONSUME, &self.known, &self.consumer).await?;
+                let info = consumers::find(&self.connection, CONSUME, &self.known, &self.consumer).await?;
                 self.replay.left(info.ok_or_else(|| self.silent())?.num_ack_pending);
             }
             Err(_) => return Err(self.silent()),
@@ -151,30 +157,32 @@ impl Owned {
         Error::new(ErrorKind::Disconnected, CONSUME, message).of(&self.known.topic.name)
     }
 
-    fn take_up(&mut self, message: Message) {
+    fn accept(&mut self, message: Message) {
         // A heartbeat has nothing to acknowledge.
-        let Some((place, reply)) = message.reply.clone().and_then(|reply| Some((Place::of(&reply)?, reply))) else {
+        let Some((place, reply)) = message.reply.clone().and_then(|reply| Some((Place::parse(&reply)?, reply))) else {
             return;
         };
         self.prefetch.came(message.length);
         if self.replay.arrive(place, message) == Arrival::Settled {
-            self.link.acks.acknowledge(vec![reply]);
+            self.connection.acks.acknowledge(vec![reply]);
         }
     }
 
-    /// Has the server send more in advance, or less. Nobody waits for its answer: it is asked again when that is worth it.
-    fn fetch(&mut self) {
+    /// Asks the server to send more in advance, or less. The answer is not waited for: the next change is another
+    /// request.
+    fn adjust_prefetch(&mut self) {
         let Some(ahead) = self.prefetch.change() else { return };
         self.config.max_ack_pending = i64::try_from(ahead).unwrap_or(i64::MAX);
-        if let Some((subject, payload)) = consumers::update(&self.link, &self.known, &self.config) {
-            self.link.acks.ask(subject, self.link.client.new_inbox().into(), payload);
+        if let Some(request) = consumers::update(&self.connection, &self.known, &self.config) {
+            let ignored = self.connection.client.new_inbox().into();
+            self.connection.acks.request(request.subject, ignored, request.payload);
         }
     }
 
     fn claimed(&self, place: Place, message: Message) -> Claimed<Handle> {
         let partition = names::partition(&message.subject).unwrap_or(self.partition);
         let redelivered = place.deliveries > 1 || place.sequence <= self.doubted;
-        let (message, reply) = wire::delivered(&self.known.topic.name, place.sequence, message);
+        let wire::Delivered { message, reply } = wire::delivered(&self.known.topic.name, place.sequence, message);
         Claimed {
             partition,
             message,
@@ -184,39 +192,46 @@ impl Owned {
     }
 }
 
-/// Has the server deliver to us, unless somebody else is there.
-async fn bind(core: &Core, link: &Link, known: &Known, name: &str, config: &Config, action: Action) -> Result<Info> {
+/// Asks the server to deliver to this claim, unless there is another owner.
+async fn bind(
+    core: &Core,
+    connection: &Connection,
+    known: &KnownTopic,
+    config: &Config,
+    action: Action,
+) -> Result<Info> {
     let topic = &known.topic.name;
-    let refused = match consumers::write(link, CLAIM, known, config, action).await? {
+    let name = consumers::name(config);
+    let refused = match consumers::write(connection, CLAIM, known, config, action).await? {
         Ok(info) => return Ok(info),
         Err(error) => error,
     };
     if refused.error_code() != ErrorCode::CONSUMER_NAME_EXIST {
         return Err(error::refused(CLAIM, topic, refused));
     }
-    let owner = consumers::find(link, CLAIM, known, name).await?;
-    if owner.is_some_and(|owner| !owner.push_bound) && !core.warned.swap(true, Ordering::Relaxed) {
-        // Not an owner: those are in their queue group. Unless it went away just now.
+    let owner = consumers::find(connection, CLAIM, known, name).await?;
+    if owner.is_some_and(|owner| !owner.push_bound) && !core.has_warned.swap(true, Ordering::Relaxed) {
+        // The other subscriber is no owner, since it is not in the queue group of owners. Or it has just gone away.
         tracing::warn!(
             target: telemetry::TARGET,
             %topic,
             consumer = name,
-            "a partition cannot be claimed although nobody owns it; if this lasts, end subscriptions to everything, as \
+            "waiting for a partition that has no owner; if this lasts, end subscriptions to everything, as \
              `nats sub '>'`, which the server takes for its owner"
         );
     }
     Err(busy(known))
 }
 
-fn busy(known: &Known) -> Error {
+fn busy(known: &KnownTopic) -> Error {
     Error::new(ErrorKind::Busy, CLAIM, "another owns it").of(&known.topic.name)
 }
 
-/// What has arrived, at least one message; `None` where nothing will any more.
+/// Waits for messages, and takes those that have arrived. `None`: the subscription has ended.
 async fn arrived(arriving: &mut Subscriber) -> Option<Vec<Message>> {
     let mut messages = Vec::new();
     futures::future::poll_fn(|context| {
-        while messages.len() < BATCH {
+        while messages.len() < MAX_BATCH {
             match arriving.poll_next_unpin(context) {
                 Poll::Ready(Some(message)) => messages.push(message),
                 Poll::Ready(None) if messages.is_empty() => return Poll::Ready(None),
@@ -230,7 +245,7 @@ async fn arrived(arriving: &mut Subscriber) -> Option<Vec<Message>> {
 }
 
 #[async_trait]
-impl Claim for Owned {
+impl Claim for PushClaim {
     type Handle = Handle;
 
     async fn next(&mut self) -> Result<Vec<Claimed<Handle>>> {
@@ -255,13 +270,13 @@ impl Claim for Owned {
             .collect();
         if let Some(last) = replies.last() {
             self.unconfirmed = Some(last.clone());
-            self.link.acks.acknowledge(replies);
+            self.connection.acks.acknowledge(replies);
         }
     }
 
     async fn flush(&mut self) -> Result<()> {
         if let Some(last) = &self.unconfirmed {
-            acks::confirm(&self.link, last.clone()).await?;
+            self.connection.acks.confirm(&self.connection.client, last.clone()).await?;
             self.unconfirmed = None;
         }
         Ok(())
@@ -269,15 +284,15 @@ impl Claim for Owned {
 
     async fn release(mut self) -> Result<()> {
         let flushed = self.flush().await;
-        // Whatever this member says next comes behind it.
+        // The server handles this before later heartbeats of this member.
         let left = self.arriving.unsubscribe().await;
         left.map_err(|error| error::disconnected("release a partition").because(error))?;
         flushed
     }
 }
 
-impl fmt::Debug for Owned {
+impl fmt::Debug for PushClaim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Owned").field("consumer", &self.consumer).finish_non_exhaustive()
+        f.debug_struct("PushClaim").field("consumer", &self.consumer).finish_non_exhaustive()
     }
 }

@@ -1,10 +1,10 @@
-//! The way to the server.
+//! The connections to the server.
 //!
-//! A [`Link`] is one connection and lives once: when it is lost, everything that hung on it ends at once and says so, and the
-//! next who needs one opens another. The client would rather reconnect silently, and send then what had waited meanwhile; but
-//! what was written just before is gone, and what comes later would overtake its repetition.
+//! A [`Connection`] lives once. When it is lost, everything that depends on it fails at once, and the next caller that
+//! needs a connection opens another. The client library would reconnect silently instead, and then send the messages
+//! that had waited. But the messages that were written just before the loss are gone, and the later ones would overtake
+//! their repetition.
 
-use serde_json::json;
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use async_nats::{Client, ConnectOptions, Event, ServerInfo, jetstream};
 use partitura_broker::{Error, ErrorKind, Result, telemetry};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::json;
 use tokio::sync::{Mutex, OnceCell, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
@@ -25,19 +26,19 @@ use crate::deletions::Deletions;
 use crate::error;
 use crate::options::{Auth, Settings};
 
-/// How long connecting to one server may take.
-const CONNECT: Duration = Duration::from_secs(3);
-/// How often a silent server is asked whether it is there. One that did not answer twice is lost.
-const PING: Duration = Duration::from_secs(3);
-/// How long the server may take for a request.
-const REQUEST: Duration = Duration::from_secs(10);
-/// How long closing waits for what was given to the connection.
-const FAREWELL: Duration = Duration::from_secs(5);
-/// An address that nobody answers at.
+/// The limit for connecting to one server.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// The interval of pings to a silent server. The connection is lost after two without an answer.
+const PING_INTERVAL: Duration = Duration::from_secs(3);
+/// The limit for the answer to a request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// The limit for writing the last messages when the broker is closed.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// An address without a server.
 const NOWHERE: &str = "nats://127.0.0.1:0";
 
-/// Opens a link when one is needed and there is none.
-pub(crate) struct Connection {
+/// Opens a connection when one is needed and none is alive.
+pub(crate) struct Connector {
     settings: Arc<Settings>,
     state: Mutex<State>,
     closed: watch::Receiver<bool>,
@@ -45,37 +46,42 @@ pub(crate) struct Connection {
 
 #[derive(Default)]
 struct State {
-    link: Option<Arc<Link>>,
-    /// Servers of the cluster that are not in the settings.
+    connection: Option<Arc<Connection>>,
+    /// The servers of the cluster that are not in the settings.
     discovered: Vec<String>,
-    failed: Option<(Instant, Error)>,
+    failed: Option<FailedAttempt>,
 }
 
-impl Connection {
+struct FailedAttempt {
+    at: Instant,
+    error: Error,
+}
+
+impl Connector {
     pub(crate) fn new(settings: Arc<Settings>, closed: watch::Receiver<bool>) -> Self {
         Self { settings, state: Mutex::default(), closed }
     }
 
-    /// The link that there is, or a new one. Those who ask at the same time share one attempt.
-    pub(crate) async fn link(&self, operation: &'static str) -> Result<Arc<Link>> {
+    /// Returns the connection, or opens a new one if none is alive. Callers at the same time share one attempt.
+    pub(crate) async fn connection(&self, operation: &'static str) -> Result<Arc<Connection>> {
         let began = Instant::now();
         let mut closed = self.closed.clone();
-        let link = async {
+        let connection = async {
             let mut state = self.state.lock().await;
-            if let Some(link) = state.link.as_ref().filter(|link| link.is_alive()) {
-                return Ok(link.clone());
+            if let Some(connection) = state.connection.as_ref().filter(|connection| connection.is_alive()) {
+                return Ok(connection.clone());
             }
-            if let Some((_, error)) = state.failed.as_ref().filter(|(at, _)| *at > began) {
-                return Err(error.duplicate());
+            if let Some(failed) = state.failed.as_ref().filter(|failed| failed.at > began) {
+                return Err(failed.error.duplicate());
             }
-            state.link = None;
-            match Link::open(&self.settings, &state.discovered).await {
-                Ok(link) => {
-                    state.discovered.clone_from(&link.info.connect_urls);
-                    Ok(state.link.insert(Arc::new(link)).clone())
+            state.connection = None;
+            match Connection::open(&self.settings, &state.discovered).await {
+                Ok(connection) => {
+                    state.discovered.clone_from(&connection.info.connect_urls);
+                    Ok(state.connection.insert(Arc::new(connection)).clone())
                 }
                 Err(error) => {
-                    state.failed = Some((Instant::now(), error.duplicate()));
+                    state.failed = Some(FailedAttempt { at: Instant::now(), error: error.duplicate() });
                     Err(error)
                 }
             }
@@ -83,40 +89,40 @@ impl Connection {
         tokio::select! {
             biased;
             _ = closed.wait_for(|closed| *closed) => Err(error::closed(operation)),
-            link = link => link,
+            connection = connection => connection,
         }
     }
 
-    /// Lets go of the link, after what was given to it is written.
+    /// Drops the connection, after its messages are written.
     pub(crate) async fn close(&self) {
-        if let Some(link) = self.state.lock().await.link.take() {
-            // Nobody could do anything about what is lost now, or stuck.
-            let _ = timeout(FAREWELL, link.client.flush()).await;
+        if let Some(connection) = self.state.lock().await.connection.take() {
+            // A caller could do nothing about messages that are lost now, or stuck.
+            let _ = timeout(CLOSE_TIMEOUT, connection.client.flush()).await;
         }
     }
 }
 
-impl fmt::Debug for Connection {
+impl fmt::Debug for Connector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connection").field("servers", &self.settings.servers).finish_non_exhaustive()
+        f.debug_struct("Connector").field("servers", &self.settings.servers).finish_non_exhaustive()
     }
 }
 
-/// One connection, for as long as it lasts.
-pub(crate) struct Link {
+/// One connection to a server, for as long as it lasts.
+pub(crate) struct Connection {
     pub(crate) client: Client,
     jetstream: jetstream::Context,
-    /// What the subjects of the JetStream API begin with.
+    /// The beginning of the subjects of the JetStream API.
     pub(crate) api: String,
     pub(crate) info: ServerInfo,
     pub(crate) acks: Acks,
     confirms: OnceCell<Arc<Confirms>>,
     deletions: OnceCell<Deletions>,
     lost: watch::Receiver<bool>,
-    acknowledging: JoinHandle<()>,
+    sending_acks: JoinHandle<()>,
 }
 
-impl Link {
+impl Connection {
     async fn open(settings: &Settings, discovered: &[String]) -> Result<Self> {
         let scheme = if settings.tls { "tls" } else { "nats" };
         let discovered = discovered.iter().map(|host| format!("{scheme}://{host}"));
@@ -127,7 +133,7 @@ impl Link {
         let mut failed = None;
         for server in &servers {
             match Self::connect(settings, server).await {
-                Ok(link) => return Ok(link),
+                Ok(connection) => return Ok(connection),
                 Err(error) if error.kind() == ErrorKind::Unauthorized => return Err(error),
                 Err(error) => failed = Some(error),
             }
@@ -137,20 +143,20 @@ impl Link {
 
     async fn connect(settings: &Settings, server: &str) -> Result<Self> {
         let (tell, lost) = watch::channel(false);
-        let options = authenticated(settings, ConnectOptions::new()).await?;
-        let options = certified(settings, options)
+        let options = with_credentials(settings, ConnectOptions::new()).await?;
+        let options = with_certificates(settings, options)
             .name(&settings.name)
-            .connection_timeout(CONNECT)
-            .ping_interval(PING)
-            .request_timeout(Some(REQUEST))
+            .connection_timeout(CONNECT_TIMEOUT)
+            .ping_interval(PING_INTERVAL)
+            .request_timeout(Some(REQUEST_TIMEOUT))
             .max_reconnects(1)
             .ignore_discovered_servers()
             .event_callback(move |event| {
-                note(&tell, &event);
+                on_event(&tell, &event);
                 std::future::ready(())
             });
         let client = options.connect(server).await.map_err(|error| error::connecting(server, error))?;
-        // The client cannot be told not to reconnect. It has nowhere to go instead, and ends.
+        // The client library has no option not to reconnect. With an address of no server it fails, and ends.
         let pool = client.set_server_pool(NOWHERE).await;
         pool.map_err(|e| {
             Error::new(ErrorKind::Disconnected, "connect", "the connection was lost").of(server).because(e)
@@ -164,7 +170,7 @@ impl Link {
             confirms: OnceCell::new(),
             deletions: OnceCell::new(),
             lost,
-            acknowledging: tokio::spawn(acks::send(client.clone(), tasks)),
+            sending_acks: tokio::spawn(acks::send(client.clone(), tasks)),
             client,
         })
     }
@@ -173,30 +179,30 @@ impl Link {
         !*self.lost.borrow()
     }
 
-    /// Returns when the connection is lost.
+    /// Waits until the connection is lost.
     pub(crate) async fn lost(&self) {
-        // Without its sender it is lost as well.
+        // Without its sender the connection is lost as well.
         let _ = self.lost.clone().wait_for(|lost| *lost).await;
     }
 
-    /// What confirms published messages.
+    /// The confirms of published messages.
     pub(crate) async fn confirms(&self) -> Result<&Arc<Confirms>> {
         let open = async || Confirms::open(&self.client).await.map(Arc::new);
         self.confirms.get_or_try_init(open).await
     }
 
-    /// The server's consumers that are deleted from now on.
+    /// The deletions of consumers from now on.
     pub(crate) async fn deletions(&self) -> Result<&Deletions> {
         self.deletions.get_or_try_init(|| Deletions::open(&self.client)).await
     }
 
-    /// Returns when the server has taken what was sent before.
+    /// Waits until the server has taken everything that was sent before.
     pub(crate) async fn arrived(&self, operation: &'static str) -> Result<()> {
-        // Any question will do: it is answered after that.
+        // Any request will do: it is answered after that.
         self.ask::<serde_json::Value>(operation, &"the server", "INFO".to_owned(), &json!({})).await.map(drop)
     }
 
-    /// Asks JetStream. Within the result is what the server answered, its refusal included.
+    /// Sends a request to JetStream. The inner result is the server's answer, which may be a refusal.
     pub(crate) async fn ask<T: DeserializeOwned>(
         &self,
         operation: &'static str,
@@ -212,34 +218,35 @@ impl Link {
     }
 }
 
-impl Drop for Link {
+impl Drop for Connection {
     fn drop(&mut self) {
-        self.acknowledging.abort();
+        self.sending_acks.abort();
     }
 }
 
-impl fmt::Debug for Link {
+impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Link").field("server", &self.info.server_name).field("alive", &self.is_alive()).finish()
+        f.debug_struct("Connection").field("server", &self.info.server_name).field("alive", &self.is_alive()).finish()
     }
 }
 
-fn note(lost: &watch::Sender<bool>, event: &Event) {
+fn on_event(lost: &watch::Sender<bool>, event: &Event) {
     match event {
-        // A message that found no room is missing in the order of its key: start over.
+        // A message was dropped, because the client's buffer was full. It is missing in the order of its key, so
+        // everything starts again on a new connection.
         Event::Disconnected | Event::Closed | Event::SlowConsumer(_) => drop(lost.send_replace(true)),
-        Event::ServerError(error) => tracing::warn!(target: telemetry::TARGET, %error, "the server complains"),
+        Event::ServerError(error) => tracing::warn!(target: telemetry::TARGET, %error, "the server reports an error"),
         _ => {}
     }
 }
 
-async fn authenticated(settings: &Settings, options: ConnectOptions) -> Result<ConnectOptions> {
+async fn with_credentials(settings: &Settings, options: ConnectOptions) -> Result<ConnectOptions> {
     let unreadable = |path: &std::path::Path, error: std::io::Error| {
         Error::new(ErrorKind::Unauthorized, "connect", "cannot read the credentials").of(path.display()).because(error)
     };
     Ok(match &settings.auth {
         None => options,
-        Some(Auth::Password { user, password }) => options.user_and_password(user.clone(), password.clone()),
+        Some(Auth::Password { username, password }) => options.user_and_password(username.clone(), password.clone()),
         Some(Auth::Token(token)) => options.token(token.clone()),
         Some(Auth::Seed(seed)) => options.nkey(seed.clone()),
         Some(Auth::Credentials(path)) => {
@@ -252,9 +259,9 @@ async fn authenticated(settings: &Settings, options: ConnectOptions) -> Result<C
     })
 }
 
-fn certified(settings: &Settings, options: ConnectOptions) -> ConnectOptions {
+fn with_certificates(settings: &Settings, options: ConnectOptions) -> ConnectOptions {
     let options = options.require_tls(settings.tls);
-    let options = match &settings.tls_ca {
+    let options = match &settings.ca {
         Some(authority) => options.add_root_certificates(authority.clone()),
         None => options,
     };

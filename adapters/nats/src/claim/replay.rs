@@ -1,39 +1,39 @@
-//! The order in which a new owner gets what the one before it left behind.
+//! The order in which a new owner gets the unsettled messages of the previous owner.
 //!
-//! The server sends that first, and once more: what was delivered and not acknowledged. It sends it in order too, unless
-//! that owner had lost the partition in the middle of its own replay. So all of it is collected and sorted before anything is
-//! given out. Afterwards messages come as they lie in the stream.
+//! The server first sends the messages again that were delivered and not acknowledged. It sends them in order, unless
+//! the previous owner had lost the partition in the middle of its own replay. So all of them are collected and sorted
+//! before any is given out. Afterwards messages come in the order of the stream.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use crate::acks::Place;
 
-/// What arrives for the owner of a partition, and what it may give out when.
+/// The messages that arrive for the owner of a partition, and the order in which it gives them out.
 #[derive(Debug)]
 pub(crate) struct Replay<M> {
-    /// How many unacknowledged messages are still to come again; `None` when all have.
+    /// The number of unacknowledged messages that the server sends again. `None` once all have come.
     awaited: Option<usize>,
     collected: BTreeMap<u64, (Place, M)>,
     ready: VecDeque<(Place, M)>,
-    /// The highest number that became ready. In one term, what comes at or below it has come before.
+    /// The highest number that became ready. During one claim, a message up to this number has come before.
     highest: u64,
-    /// Given out, and not settled.
+    /// The messages that are given out and not settled.
     held: HashSet<u64>,
 }
 
-/// What to do with what arrived.
+/// The treatment of a message that arrived.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Arrival {
-    /// It is kept, and given out in its turn.
+    /// It is kept, and given out in its order.
     Kept,
-    /// It is here already.
-    Known,
-    /// It was settled, and the server has not heard of it.
+    /// It is kept or given out already.
+    Duplicate,
+    /// It was settled, and the acknowledgement did not reach the server.
     Settled,
 }
 
 impl<M> Replay<M> {
-    /// `left` is how many the server will send again.
+    /// `left` is the number of messages that the server will send again.
     pub(crate) fn new(left: usize) -> Self {
         Self {
             awaited: Some(left).filter(|left| *left > 0),
@@ -44,16 +44,16 @@ impl<M> Replay<M> {
         }
     }
 
-    /// Whether something is still to come again, and nothing may be given out.
+    /// Whether messages are still to come again, so that none may be given out.
     pub(crate) fn is_waiting(&self) -> bool {
         self.awaited.is_some()
     }
 
-    /// Takes up what arrived.
+    /// Accepts a message that arrived.
     pub(crate) fn arrive(&mut self, place: Place, message: M) -> Arrival {
         if let Some(awaited) = self.awaited {
             let again = place.deliveries > 1;
-            // Whatever was sent before is sent again before anything new is.
+            // The server sends new messages only after the old ones.
             if !again {
                 self.begin();
                 return self.keep(place, message);
@@ -74,10 +74,11 @@ impl<M> Replay<M> {
             return Arrival::Kept;
         }
         let waits = self.ready.iter().any(|(ready, _)| ready.sequence == place.sequence);
-        if waits || self.held.contains(&place.sequence) { Arrival::Known } else { Arrival::Settled }
+        if waits || self.held.contains(&place.sequence) { Arrival::Duplicate } else { Arrival::Settled }
     }
 
-    /// So many are unacknowledged by now: some that were awaited may have been acknowledged meanwhile, by the owner before.
+    /// Takes note of the number of messages that are unacknowledged now. The previous owner may have acknowledged
+    /// some of the awaited ones meanwhile.
     pub(crate) fn left(&mut self, left: usize) {
         if self.awaited.is_some() && self.collected.len() >= left {
             self.begin();
@@ -92,7 +93,7 @@ impl<M> Replay<M> {
         }
     }
 
-    /// Gives out what is ready, as long as no more than `ahead` are out.
+    /// Gives out the messages that are ready, as long as no more than `ahead` are given out and not settled.
     pub(crate) fn give_out(&mut self, ahead: usize) -> Vec<(Place, M)> {
         let room = ahead.saturating_sub(self.held.len()).min(self.ready.len());
         let given: Vec<_> = self.ready.drain(..room).collect();
@@ -100,7 +101,7 @@ impl<M> Replay<M> {
         given
     }
 
-    /// What is settled is no longer held. `false` where it was not.
+    /// Settles a message. `false`: it was not given out.
     pub(crate) fn settle(&mut self, sequence: u64) -> bool {
         self.held.remove(&sequence)
     }
@@ -125,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_left_is_sorted_before_anything_is_given_out() {
+    fn messages_of_the_previous_owner_are_sorted_before_any_is_given_out() {
         let mut replay = Replay::new(3);
         for place in [again(7), again(2)] {
             assert_eq!(replay.arrive(place, ()), Arrival::Kept);
@@ -138,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn something_new_says_that_nothing_old_will_come() {
+    fn a_new_message_means_that_no_old_one_will_come() {
         let mut replay = Replay::new(3);
         replay.arrive(again(5), ());
         replay.arrive(first(9), ());
@@ -146,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_owner_before_settled_late_is_not_waited_for() {
+    fn a_late_settlement_of_the_previous_owner_is_not_waited_for() {
         let mut replay = Replay::new(2);
         replay.arrive(again(5), ());
         replay.left(2);
@@ -156,19 +157,19 @@ mod tests {
     }
 
     #[test]
-    fn in_a_term_nothing_comes_twice() {
+    fn during_a_claim_no_message_is_given_out_twice() {
         let mut replay = Replay::new(0);
         replay.arrive(first(1), ());
         replay.arrive(first(2), ());
         assert_eq!(given(&mut replay), [1, 2]);
-        assert_eq!(replay.arrive(again(1), ()), Arrival::Known);
+        assert_eq!(replay.arrive(again(1), ()), Arrival::Duplicate);
         assert!(replay.settle(1) && !replay.settle(1));
         assert_eq!(replay.arrive(again(1), ()), Arrival::Settled);
         assert!(given(&mut replay).is_empty());
     }
 
     #[test]
-    fn no_more_are_out_than_may_be() {
+    fn no_more_messages_are_given_out_than_allowed() {
         let mut replay = Replay::new(0);
         (1..=5).for_each(|n| assert_eq!(replay.arrive(first(n), ()), Arrival::Kept));
         assert_eq!(replay.give_out(2).len(), 2);

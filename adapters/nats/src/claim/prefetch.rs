@@ -1,55 +1,55 @@
-//! How many messages an owner lets the server send in advance.
+//! The number of messages that an owner lets the server send in advance.
 //!
-//! The server counts messages, and memory is bytes. So an owner begins with a few, and asks for as many as fit into its bound
-//! by the sizes that it sees.
+//! The server counts messages, and memory is bytes. So an owner begins with a few messages, and asks for as many as fit
+//! into its bound by the sizes that it sees.
 
 use partitura_adapter_kit::MeanSize;
 
-/// Of how many parts a message that is smaller than the mean is one.
+/// A message that is smaller than the mean changes it by one part in this many.
 const WEIGHT: usize = 16;
-/// The least, so that small partitions are not slowed down by the way there and back.
+/// The least number of messages in advance, so that the round trip does not slow down small partitions.
 const LEAST: usize = 4;
 
-/// What an owner may hold that it has not given out, or that is not settled.
+/// The most that an owner may hold, given out and not settled, or not given out.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ahead {
     pub(crate) messages: usize,
     pub(crate) bytes: usize,
 }
 
-/// Follows the sizes of what comes.
+/// Follows the sizes of the messages that come.
 #[derive(Debug)]
 pub(crate) struct Prefetch {
-    most: Ahead,
+    max: Ahead,
     size: MeanSize,
     seen: usize,
-    /// What the server was asked for last.
+    /// The number that the server was asked for last.
     asked: usize,
 }
 
 impl Prefetch {
-    pub(crate) fn new(most: Ahead) -> Self {
-        let mut this = Self { most, size: MeanSize::new(WEIGHT), seen: 0, asked: 0 };
+    pub(crate) fn new(max: Ahead) -> Self {
+        let mut this = Self { max, size: MeanSize::new(WEIGHT), seen: 0, asked: 0 };
         this.asked = this.wanted();
         this
     }
 
-    /// How many the server may send at the moment.
+    /// The number of messages that the server may send at the moment.
     pub(crate) fn asked(&self) -> usize {
         self.asked
     }
 
-    /// A message of this size has come.
+    /// Takes note of a message of this size.
     pub(crate) fn came(&mut self, size: usize) {
         self.size.add(size);
         self.seen += 1;
     }
 
-    /// What to ask the server for instead, where that makes a difference.
+    /// The number to ask the server for instead, if it differs enough.
     pub(crate) fn change(&mut self) -> Option<usize> {
         let wanted = self.wanted();
-        let little = self.asked.abs_diff(wanted) * 4 < self.asked && wanted != self.most.messages;
-        if self.seen < LEAST.min(self.most.messages) || little || wanted == self.asked {
+        let is_close = self.asked.abs_diff(wanted) * 4 < self.asked && wanted != self.max.messages;
+        if self.seen < LEAST.min(self.max.messages) || is_close || wanted == self.asked {
             return None;
         }
         self.asked = wanted;
@@ -57,9 +57,9 @@ impl Prefetch {
     }
 
     fn wanted(&self) -> usize {
-        // Where few may be out, one that is larger than all takes the whole bound alone.
-        let least = LEAST.min(self.most.messages).max(1);
-        (self.most.bytes / self.size.bytes()).clamp(least, self.most.messages.max(least))
+        // Where few messages are allowed, one that is larger than the whole bound takes all of it alone.
+        let least = LEAST.min(self.max.messages).max(1);
+        (self.max.bytes / self.size.bytes()).clamp(least, self.max.messages.max(least))
     }
 }
 
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn small_messages_are_fetched_as_many_as_may_be_out_and_large_ones_as_fit() {
+    fn as_many_small_messages_are_fetched_as_allowed_and_as_many_large_ones_as_fit() {
         let mut small = prefetch(1_000);
         assert_eq!(small.asked(), 4);
         (0..4).for_each(|_| small.came(100));
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_that_grow_are_followed_at_once_and_those_that_shrink_slowly() {
+    fn larger_sizes_count_at_once_and_smaller_ones_slowly() {
         let mut prefetch = prefetch(1_000);
         (0..4).for_each(|_| prefetch.came(100));
         prefetch.change();
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn never_more_than_may_be_out() {
+    fn no_more_messages_are_fetched_than_allowed() {
         let mut prefetch = prefetch(2);
         assert_eq!(prefetch.asked(), 2);
         (0..9).for_each(|_| prefetch.came(1));

@@ -1,4 +1,4 @@
-//! Whether a stream that is there keeps what its topic promises, also one that an operator has configured.
+//! Checks whether an existing stream keeps the promises of its topic, also one that an operator has configured.
 
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
 use partitura_broker::{Error, ErrorKind, Result, Topic, TopicKind};
@@ -11,10 +11,10 @@ pub(crate) fn retention(kind: TopicKind) -> RetentionPolicy {
     }
 }
 
-/// Compares a stream with what its topic needs. `replicas`: at least so many were asked for.
+/// Compares a stream with the needs of its topic. `replicas` is the least number of replicas, if one was asked for.
 ///
 /// # Errors
-/// [`Incompatible`](ErrorKind::Incompatible) with what differs, what was expected and what was found.
+/// [`Incompatible`](ErrorKind::Incompatible), with the difference and both values.
 pub(crate) fn check(operation: &'static str, topic: &Topic, found: &Config, replicas: Option<usize>) -> Result<()> {
     let differs = |what: &str, expected: &str, found: String| {
         let text = format!("{what} of its stream is {found}, {expected} is needed; change it with `nats stream edit`");
@@ -30,12 +30,12 @@ pub(crate) fn check(operation: &'static str, topic: &Topic, found: &Config, repl
     if !found.max_age.is_zero() {
         return differs("the greatest age", "none", format!("{:?}", found.max_age));
     }
-    // Where something is refused when a limit is reached, its publisher is told. Nothing may be dropped.
+    // With the discard policy New, a publisher learns that a limit is reached. With Old, messages would be dropped.
     let drops = found.discard == DiscardPolicy::Old;
     for (what, limit, drops) in [
         ("the greatest size", found.max_bytes, drops),
         ("the greatest number of messages", found.max_messages, drops),
-        // Of a subject the oldest is dropped, unless both are set.
+        // A subject's oldest message is dropped, unless both are set.
         (
             "the greatest number of messages of a subject",
             found.max_messages_per_subject,
@@ -78,7 +78,7 @@ mod tests {
         Topic { name, kind: TopicKind::Queue, ordering: Ordering::Shared }
     }
 
-    fn fit() -> Config {
+    fn fitting() -> Config {
         Config {
             retention: RetentionPolicy::WorkQueue,
             allow_message_schedules: true,
@@ -91,16 +91,16 @@ mod tests {
 
     #[test]
     fn each_difference_is_named_with_both_sides() {
-        assert!(check("declare", &topic(), &fit(), Some(3)).is_ok());
+        assert!(check("declare", &topic(), &fitting(), Some(3)).is_ok());
         for (found, expected) in [
-            (Config { retention: RetentionPolicy::Limits, ..fit() }, ["Limits", "WorkQueue"]),
-            (Config { storage: StorageType::Memory, ..fit() }, ["Memory", "File"]),
-            (Config { max_age: Duration::from_secs(60), ..fit() }, ["60s", "none"]),
-            (Config { max_bytes: 1_000, ..fit() }, ["1000", "New"]),
-            (Config { max_messages_per_subject: 1, ..fit() }, ["1 with", "New"]),
-            (Config { allow_message_schedules: false, ..fit() }, ["false", "true"]),
-            (Config { deny_purge: true, ..fit() }, ["`deny_purge`", "false"]),
-            (Config { num_replicas: 1, ..fit() }, ["is 1", "3 or more"]),
+            (Config { retention: RetentionPolicy::Limits, ..fitting() }, ["Limits", "WorkQueue"]),
+            (Config { storage: StorageType::Memory, ..fitting() }, ["Memory", "File"]),
+            (Config { max_age: Duration::from_secs(60), ..fitting() }, ["60s", "none"]),
+            (Config { max_bytes: 1_000, ..fitting() }, ["1000", "New"]),
+            (Config { max_messages_per_subject: 1, ..fitting() }, ["1 with", "New"]),
+            (Config { allow_message_schedules: false, ..fitting() }, ["false", "true"]),
+            (Config { deny_purge: true, ..fitting() }, ["`deny_purge`", "false"]),
+            (Config { num_replicas: 1, ..fitting() }, ["is 1", "3 or more"]),
         ] {
             let error = check("declare", &topic(), &found, Some(3)).expect_err(expected[0]);
             assert_eq!(error.kind(), ErrorKind::Incompatible);
@@ -111,9 +111,9 @@ mod tests {
     #[test]
     fn a_limit_that_refuses_is_no_harm_and_more_replicas_are_none() {
         assert!(
-            check("declare", &topic(), &Config { max_bytes: 1_000, discard: DiscardPolicy::New, ..fit() }, None)
+            check("declare", &topic(), &Config { max_bytes: 1_000, discard: DiscardPolicy::New, ..fitting() }, None)
                 .is_ok()
         );
-        assert!(check("declare", &topic(), &Config { num_replicas: 5, ..fit() }, Some(3)).is_ok());
+        assert!(check("declare", &topic(), &Config { num_replicas: 5, ..fitting() }, Some(3)).is_ok());
     }
 }

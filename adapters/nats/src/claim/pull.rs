@@ -1,7 +1,8 @@
-//! One of those who compete for the single messages of a shared topic.
+//! The claim of a member that competes for the single messages of a shared topic.
 //!
-//! All members draw from one consumer, each as much as it may hold. What a member holds it says that it is at work on, every
-//! few seconds; what nobody has said so of for some time goes to another. There is no order here that giving back could break.
+//! All members request ("pull") messages from one consumer, each as many as it may hold. Every few seconds a member
+//! tells the server that its messages are in progress. A message without such a sign goes to another member after
+//! some time. Shared topics have no order that giving back could break.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -17,43 +18,44 @@ use partitura_broker::{Error, ErrorKind, Partition, Result, SubscriptionName};
 use tokio::task::JoinHandle;
 use tokio::time::{interval, timeout};
 
-use crate::acks::{self, Handle, Place};
+use super::prefetch::{Ahead, Prefetch};
+use crate::acks::{Handle, Place};
+use crate::client::Connection;
 use crate::consumers::{self, Action, HELD_FOR};
-use crate::link::Link;
-use crate::nats::Core;
-use crate::prefetch::{Ahead, Prefetch};
-use crate::topics::Known;
+use crate::core::Core;
+use crate::topics::KnownTopic;
 use crate::{error, names, wire};
 
 const CONSUME: &str = "consume";
 
-/// How long the server keeps a request for messages.
-const REQUEST: Duration = Duration::from_secs(30);
-/// After which a request is taken for lost that the server should have ended.
-const LOST: Duration = Duration::from_secs(40);
-/// How many messages are taken up at once.
-const BATCH: usize = 256;
+/// The time for which the server keeps a request for messages.
+const REQUEST_EXPIRES: Duration = Duration::from_secs(30);
+/// The time after which a request counts as lost that the server should have ended.
+const REQUEST_LOST: Duration = Duration::from_secs(40);
+/// The largest number of messages that are taken at once.
+const MAX_BATCH: usize = 256;
 
-/// One member's claim. Dropping it gives back what it holds.
-pub(crate) struct Shared {
+/// The claim of one member. Dropping it gives its messages back.
+pub(crate) struct PullClaim {
     core: Arc<Core>,
-    link: Arc<Link>,
-    known: Arc<Known>,
+    connection: Arc<Connection>,
+    known: Arc<KnownTopic>,
     consumer: String,
     prefetch: Prefetch,
-    /// Where requested messages come to.
+    /// The subject to which requested messages come.
     inbox: Subject,
     arriving: Subscriber,
-    /// How many were requested and have not come.
+    /// The number of messages that were requested and have not come.
     requested: usize,
     held: Arc<Held>,
+    /// Up to this number, the server may have delivered messages and forgotten that it did.
     doubted: u64,
-    /// The last that was acknowledged and not confirmed.
+    /// The last acknowledgement that is not confirmed.
     unconfirmed: Option<Subject>,
-    keeping: JoinHandle<()>,
+    signalling: JoinHandle<()>,
 }
 
-/// What is delivered and not settled, and where to speak about it.
+/// The messages that are delivered and not settled, by number, with the subjects to acknowledge them to.
 #[derive(Debug, Default)]
 struct Held(Mutex<HashMap<u64, Subject>>);
 
@@ -67,30 +69,30 @@ impl Held {
     }
 }
 
-impl Shared {
+impl PullClaim {
     pub(crate) async fn claim(
         core: Arc<Core>,
-        known: Arc<Known>,
+        known: Arc<KnownTopic>,
         subscription: &SubscriptionName,
         ahead: Ahead,
     ) -> Result<Self> {
-        let link = core.consuming.link(CONSUME).await?;
+        let connection = core.consuming.connection(CONSUME).await?;
         let consumer = names::shared_consumer(subscription);
-        let before = consumers::find(&link, CONSUME, &known, &consumer).await?;
-        let doubt = consumers::doubt(&link, CONSUME, &known, before.as_ref()).await?;
+        let before = consumers::find(&connection, CONSUME, &known, &consumer).await?;
+        let doubt = consumers::doubt(&connection, CONSUME, &known, before.as_ref()).await?;
         let config = consumers::shared(&known, subscription, Some(&doubt));
-        let written = consumers::write(&link, CONSUME, &known, &config, Action::Update).await?;
+        let written = consumers::write(&connection, CONSUME, &known, &config, Action::Update).await?;
         written.map_err(|e| error::refused(CONSUME, &known.topic.name, e))?;
-        let inbox = Subject::from(link.client.new_inbox());
-        let subscribed = link.client.subscribe(inbox.clone()).await;
+        let inbox = Subject::from(connection.client.new_inbox());
+        let subscribed = connection.client.subscribe(inbox.clone()).await;
         let arriving = subscribed.map_err(|e| error::disconnected(CONSUME).because(e))?;
         let held = Arc::new(Held::default());
-        let keeping = tokio::spawn(keep(link.clone(), held.clone()));
+        let signalling = tokio::spawn(signal_progress(connection.clone(), held.clone()));
         let (doubted, requested, unconfirmed) = (doubt.up_to, 0, None);
         let prefetch = Prefetch::new(ahead);
         Ok(Self {
             core,
-            link,
+            connection,
             known,
             consumer,
             prefetch,
@@ -100,11 +102,11 @@ impl Shared {
             held,
             doubted,
             unconfirmed,
-            keeping,
+            signalling,
         })
     }
 
-    /// Requests as many as there is room for, unless that is hardly worth it.
+    /// Requests as many messages as there is room for, unless these are few and others are requested already.
     fn request(&mut self) {
         let _ = self.prefetch.change();
         let ahead = self.prefetch.asked();
@@ -112,34 +114,35 @@ impl Shared {
         if room == 0 || (self.requested > 0 && 2 * room < ahead) {
             return;
         }
-        let batch = BatchConfig { batch: room, expires: Some(REQUEST), ..BatchConfig::default() };
+        let batch = BatchConfig { batch: room, expires: Some(REQUEST_EXPIRES), ..BatchConfig::default() };
         let Ok(payload) = serde_json::to_vec(&batch) else { return };
-        let subject = format!("{}.CONSUMER.MSG.NEXT.{}.{}", self.link.api, self.known.stream, self.consumer);
-        self.link.acks.ask(subject.into(), self.inbox.clone(), payload.into());
+        let subject = format!("{}.CONSUMER.MSG.NEXT.{}.{}", self.connection.api, self.known.stream, self.consumer);
+        self.connection.acks.request(subject.into(), self.inbox.clone(), payload.into());
         self.requested += room;
     }
 
-    /// Takes up what arrived: a message that is given out, or what the server says to a request.
-    fn take_up(&mut self, message: Message) -> Result<Option<Claimed<Handle>>> {
+    /// Accepts an arrival: a message to give out, or the server's status of a request.
+    fn accept(&mut self, message: Message) -> Result<Option<Claimed<Handle>>> {
         if let Some(status) = message.status {
-            return self.told(status.as_u16(), &message).map(|()| None);
+            return self.accept_status(status.as_u16(), &message).map(|()| None);
         }
-        let Some((place, reply)) = message.reply.clone().and_then(|reply| Some((Place::of(&reply)?, reply))) else {
+        let Some((place, reply)) = message.reply.clone().and_then(|reply| Some((Place::parse(&reply)?, reply))) else {
             return Ok(None);
         };
         self.requested = self.requested.saturating_sub(1);
         self.prefetch.came(message.length);
         if self.held.lock().insert(place.sequence, reply).is_some() {
-            // We were silent for so long that the server gave it away, to us.
+            // It is held here already: the server gave it to another member for want of a sign, and this is that
+            // member.
             return Ok(None);
         }
         let redelivered = place.deliveries > 1 || place.sequence <= self.doubted;
-        let (message, reply) = wire::delivered(&self.known.topic.name, place.sequence, message);
+        let wire::Delivered { message, reply } = wire::delivered(&self.known.topic.name, place.sequence, message);
         let handle = Handle { sequence: place.sequence, reply, stored: place.stored };
         Ok(Some(Claimed { partition: Partition(0), message, redelivered, handle }))
     }
 
-    fn told(&mut self, status: u16, message: &Message) -> Result<()> {
+    fn accept_status(&mut self, status: u16, message: &Message) -> Result<()> {
         let text = message.description.as_deref().unwrap_or_default();
         let unserved = message.headers.as_ref().and_then(|headers| headers.get("Nats-Pending-Messages"));
         match unserved.and_then(|count| count.as_str().parse::<usize>().ok()) {
@@ -148,7 +151,7 @@ impl Shared {
                 let message = format!("the server's consumer {} was deleted", self.consumer);
                 return Err(Error::new(ErrorKind::Disconnected, CONSUME, message).of(&self.known.topic.name));
             }
-            // A request ended and says no more, as when the consumer's leader changed.
+            // A request ended without its number of messages, as when the consumer's leader changed.
             None if status != 100 => self.requested = 0,
             None => {}
         }
@@ -156,20 +159,20 @@ impl Shared {
     }
 }
 
-/// Says again and again that what is held is being worked on.
-async fn keep(link: Arc<Link>, held: Arc<Held>) {
-    let mut beat = interval(HELD_FOR / 4);
+/// Tells the server now and then that the held messages are in progress.
+async fn signal_progress(connection: Arc<Connection>, held: Arc<Held>) {
+    let mut interval = interval(HELD_FOR / 4);
     loop {
-        beat.tick().await;
+        interval.tick().await;
         let replies = held.all();
         if !replies.is_empty() {
-            link.acks.keep(replies);
+            connection.acks.in_progress(replies);
         }
     }
 }
 
 #[async_trait]
-impl Claim for Shared {
+impl Claim for PullClaim {
     type Handle = Handle;
 
     async fn next(&mut self) -> Result<Vec<Claimed<Handle>>> {
@@ -179,19 +182,19 @@ impl Claim for Shared {
             let arrived = tokio::select! {
                 biased;
                 () = closed.wait() => return Err(error::closed(CONSUME)),
-                () = self.link.lost() => return Err(error::disconnected(CONSUME)),
-                arrived = timeout(LOST, self.arriving.next()) => arrived,
+                () = self.connection.lost() => return Err(error::disconnected(CONSUME)),
+                arrived = timeout(REQUEST_LOST, self.arriving.next()) => arrived,
             };
             let mut messages = Vec::new();
             match arrived {
-                Ok(Some(first)) => messages.extend(self.take_up(first)?),
+                Ok(Some(first)) => messages.extend(self.accept(first)?),
                 Ok(None) => return Err(error::disconnected(CONSUME)),
                 Err(_) => self.requested = 0,
             }
-            while messages.len() < BATCH
+            while messages.len() < MAX_BATCH
                 && let Some(Some(more)) = self.arriving.next().now_or_never()
             {
-                messages.extend(self.take_up(more)?);
+                messages.extend(self.accept(more)?);
             }
             if !messages.is_empty() {
                 return Ok(messages);
@@ -205,14 +208,14 @@ impl Claim for Shared {
         drop(held);
         if let Some(last) = replies.last() {
             self.unconfirmed = Some(last.clone());
-            self.link.acks.acknowledge(replies);
+            self.connection.acks.acknowledge(replies);
         }
         self.request();
     }
 
     async fn flush(&mut self) -> Result<()> {
         if let Some(last) = &self.unconfirmed {
-            acks::confirm(&self.link, last.clone()).await?;
+            self.connection.acks.confirm(&self.connection.client, last.clone()).await?;
             self.unconfirmed = None;
         }
         Ok(())
@@ -220,24 +223,24 @@ impl Claim for Shared {
 
     async fn release(mut self) -> Result<()> {
         let flushed = self.flush().await;
-        // Dropped, it gives back the rest.
+        // This gives the other messages back.
         drop(self);
         flushed
     }
 }
 
-impl Drop for Shared {
+impl Drop for PullClaim {
     fn drop(&mut self) {
-        self.keeping.abort();
+        self.signalling.abort();
         let arrived = std::iter::from_fn(|| self.arriving.next().now_or_never().flatten());
         let mut replies: Vec<Subject> = arrived.filter_map(|message| message.reply).collect();
         replies.extend(self.held.all());
-        self.link.acks.give_back(replies);
+        self.connection.acks.give_back(replies);
     }
 }
 
-impl fmt::Debug for Shared {
+impl fmt::Debug for PullClaim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").field("consumer", &self.consumer).finish_non_exhaustive()
+        f.debug_struct("PullClaim").field("consumer", &self.consumer).finish_non_exhaustive()
     }
 }
