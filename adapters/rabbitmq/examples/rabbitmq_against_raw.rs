@@ -1,9 +1,9 @@
 //! The adapter against lapin: `cargo xtask bench rabbitmq`, or with the server's URL as the argument.
 //!
-//! The raw side has what makes the client fast, and the adapter's queues: quorum queues with a single active consumer,
-//! persistent and mandatory messages whose confirms are awaited behind a window, connections of their own for publishing
-//! and consuming, a channel for each queue, and one acknowledgement for all that has come of a queue. As on all brokers,
-//! its messages carry an id and a key.
+//! The raw side has the settings that make the client fast, and the adapter's queues: quorum queues with a single
+//! active consumer, persistent and mandatory messages whose confirms are awaited behind a window, connections of
+//! their own for publishing and consuming, a channel for each queue, and one acknowledgement for all messages that
+//! have come from a queue. As on all brokers, its messages have an id and a key.
 
 use std::sync::Arc;
 
@@ -22,9 +22,9 @@ use partitura_broker::{Broker, partition_of};
 use partitura_rabbitmq::{Options, Rabbitmq};
 use partitura_servers::{Kind, Server};
 
-/// How many messages may be unsettled in each queue: as many as the adapter's default credit lets be.
+/// The number of messages that may be unsettled in each queue: that of the adapter's default credit.
 const PREFETCH: u16 = 1_000;
-/// How many messages of a queue are acknowledged at once, at most.
+/// The largest number of messages of a queue that are acknowledged at once.
 const AT_ONCE: usize = 256;
 
 struct Raw {
@@ -88,7 +88,7 @@ impl Raw {
         }
     }
 
-    /// Waits for messages, at most so many, and settles them.
+    /// Waits for messages, at most this number, and settles them.
     async fn take(&mut self, most: usize) -> Result<usize> {
         let mut last = vec![None; self.channels.len()];
         let mut taken = 0;
@@ -109,7 +109,7 @@ impl Raw {
     }
 }
 
-/// What a handler needs. The payload is the client's own already.
+/// The values that a handler needs beside the payload, which is the client's own already.
 fn letter(delivery: &Delivery) -> Option<(String, String)> {
     let id = delivery.properties.message_id().as_ref()?.to_string();
     match delivery.properties.headers().as_ref()?.inner().get("key")? {
@@ -145,7 +145,7 @@ impl Side for Raw {
         while messages > 0 {
             messages -= self.take(messages.min(AT_ONCE)).await?;
         }
-        // Answered behind the acknowledgements.
+        // The answer comes after the acknowledgements.
         for (partition, channel) in self.channels.iter().enumerate() {
             let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
             channel.queue_declare(queue(&self.name, partition).into(), options, FieldTable::default()).await?;

@@ -4,19 +4,19 @@ use bytes::Bytes;
 use partitura_broker::{Error, ErrorKind, Message, Receipt, Result, TopicName};
 use tokio::sync::oneshot;
 
-/// The results of one call of `publish`, as they come in.
+/// Collects the results of one call of `publish`.
 #[derive(Debug)]
 pub(crate) struct Batch {
-    /// What each message must not be overtaken in.
-    lines: Vec<Option<Line>>,
+    /// The lane of each message that has a key.
+    lanes: Vec<Option<Lane>>,
     results: Vec<Option<Result<Receipt>>>,
     missing: usize,
     has_failed: bool,
     answer: oneshot::Sender<Vec<Result<Receipt>>>,
 }
 
-/// A topic and a key.
-type Line = (TopicName, Bytes);
+/// A topic and a key, of which the messages keep their order.
+type Lane = (TopicName, Bytes);
 
 impl Batch {
     pub(crate) fn new<'a>(
@@ -24,8 +24,8 @@ impl Batch {
         answer: oneshot::Sender<Vec<Result<Receipt>>>,
     ) -> Self {
         let missing = messages.len();
-        let lines = messages.map(|message| Some((message.topic.clone(), message.key.clone()?))).collect();
-        Self { lines, results: (0..missing).map(|_| None).collect(), missing, has_failed: false, answer }
+        let lanes = messages.map(|message| Some((message.topic.clone(), message.key.clone()?))).collect();
+        Self { lanes, results: (0..missing).map(|_| None).collect(), missing, has_failed: false, answer }
     }
 
     /// The failure of an earlier message because of which this one must not be sent.
@@ -33,12 +33,12 @@ impl Batch {
         if !self.has_failed {
             return None;
         }
-        let line = self.lines[index].as_ref()?;
-        let earlier = self.lines[..index].iter().zip(&self.results);
-        earlier.filter(|(other, _)| other.as_ref() == Some(line)).find_map(|(_, result)| retryable(result.as_ref()?))
+        let lane = self.lanes[index].as_ref()?;
+        let earlier = self.lanes[..index].iter().zip(&self.results);
+        earlier.filter(|(other, _)| other.as_ref() == Some(lane)).find_map(|(_, result)| retryable(result.as_ref()?))
     }
 
-    /// Takes down a result. Whether it was the last.
+    /// Records a result. Returns whether it was the last.
     pub(crate) fn resolve(&mut self, index: usize, result: Result<Receipt>) -> bool {
         self.has_failed |= result.is_err();
         if self.results[index].replace(result).is_none() {
@@ -47,25 +47,26 @@ impl Batch {
         self.missing == 0
     }
 
-    /// Gives the results to who waits for them.
+    /// Gives the results to the caller of `publish`.
     pub(crate) fn answer(self) {
-        let mut failed: HashMap<&Line, Error> = HashMap::new();
+        let mut failed: HashMap<&Lane, Error> = HashMap::new();
         let mut results = Vec::with_capacity(self.results.len());
-        for (line, result) in self.lines.iter().zip(self.results) {
+        for (lane, result) in self.lanes.iter().zip(self.results) {
             let missing = || Err(Error::new(ErrorKind::OutcomeUnknown, "publish", "no answer came"));
             let mut result = result.unwrap_or_else(missing);
-            if let Some(line) = line {
-                if let Some(error) = failed.get(line).filter(|_| result.is_ok()) {
-                    // It was stored, behind one of which that is not known: published again after that one, it is in order.
+            if let Some(lane) = lane {
+                if let Some(error) = failed.get(lane).filter(|_| result.is_ok()) {
+                    // It was stored after a message that may not be stored. Published again after that one, it is in
+                    // order.
                     result = Err(error.duplicate());
                 }
                 if let Some(error) = retryable(&result) {
-                    failed.entry(line).or_insert(error);
+                    failed.entry(lane).or_insert(error);
                 }
             }
             results.push(result);
         }
-        // Who has dropped the future does not want to know.
+        // The caller may have gone.
         let _ = self.answer.send(results);
     }
 }
@@ -105,19 +106,19 @@ mod tests {
     }
 
     #[test]
-    fn after_a_retryable_failure_the_later_ones_of_the_key_fail_too() {
+    fn after_a_retryable_failure_later_messages_of_the_key_fail_too() {
         let lost = Some(ErrorKind::OutcomeUnknown);
         assert_eq!(failing(ErrorKind::OutcomeUnknown), [lost, None, lost, None]);
     }
 
     #[test]
-    fn what_is_refused_for_good_leaves_the_others_alone() {
+    fn a_message_that_is_refused_for_good_does_not_affect_others() {
         let refused = Some(ErrorKind::PayloadTooLarge);
         assert_eq!(failing(ErrorKind::PayloadTooLarge), [refused, None, None, None]);
     }
 
     #[test]
-    fn what_would_overtake_is_not_sent() {
+    fn a_message_that_would_overtake_is_not_sent() {
         let (answer, _answered) = oneshot::channel();
         let messages = messages();
         let mut batch = Batch::new(messages.iter(), answer);

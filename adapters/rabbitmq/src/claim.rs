@@ -1,65 +1,67 @@
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::{FutureExt, StreamExt};
 use lapin::message::Delivery;
-use lapin::options::{
-    BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions, QueueDeleteOptions,
-};
-use lapin::types::{AMQPValue, FieldTable};
-use lapin::{Channel, Connection, Consumer};
+use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
+use lapin::types::FieldTable;
+use lapin::{Channel, Consumer};
 use partitura_adapter_kit::{Claim, Claimed};
 use partitura_broker::{Error, ErrorKind, Partition, Result, TopicName};
 use tokio::time::Instant;
 
+use crate::client::{Connector, answer, uncancelled};
 use crate::error::closed;
-use crate::hold::Hold;
-use crate::link::{Link, answer, open_channel, uncancelled};
-use crate::settled::{Settled, Tag};
-use crate::topology::look_at;
-use crate::{names, wire};
+use crate::hold::HoldLimit;
+use crate::lock::PartitionLock;
+use crate::settlement::{Settlement, Tag};
+use crate::{queues, wire};
 
-/// How many messages are given out at once.
-const BATCH: usize = 256;
+/// The largest number of messages that are given out at once.
+const MAX_BATCH: usize = 256;
 
-/// A queue that this process consumes, and the lock on it where it excludes others.
-#[derive(Debug)]
-pub(crate) struct QueueClaim {
-    link: Arc<Link>,
-    topic: TopicName,
-    queue: String,
-    /// `None`: the routing key of each message tells.
-    partition: Option<Partition>,
-    /// `None` once it was given up.
-    hold: Option<Reading>,
-    settled: Settled,
-    limit: Arc<Hold>,
-    /// When this last looked what had come: what is there at the next look came since.
-    looked: Instant,
+/// A queue to consume.
+pub(crate) struct Claimable {
+    pub(crate) topic: TopicName,
+    pub(crate) queue: String,
+    /// `None`: the routing key of each message has it.
+    pub(crate) partition: Option<Partition>,
+    /// The largest number of unsettled messages.
+    pub(crate) ahead: usize,
+    /// The lock of an ordered partition.
+    pub(crate) lock: Option<PartitionLock>,
 }
 
-/// What holds a queue.
+/// A queue that this process consumes, with its lock if it excludes other consumers.
+#[derive(Debug)]
+pub(crate) struct QueueClaim {
+    connector: Arc<Connector>,
+    topic: TopicName,
+    queue: String,
+    /// `None`: the routing key of each message has it.
+    partition: Option<Partition>,
+    /// `None` once it was given up.
+    reading: Option<Reading>,
+    settlement: Settlement,
+    limit: Arc<HoldLimit>,
+    /// The moment of the last read. Messages that are there at the next read have come since.
+    read_at: Instant,
+}
+
+/// The channel and the consumer that hold a queue.
 #[derive(Debug)]
 struct Reading {
     channel: Channel,
     consumer: Consumer,
-    lock: Option<Lock>,
+    lock: Option<PartitionLock>,
 }
 
 impl QueueClaim {
-    /// Consumes a queue, with at most `ahead` messages unsettled.
-    pub(crate) async fn consume(
-        link: Arc<Link>,
-        channel: Channel,
-        topic: TopicName,
-        queue: String,
-        partition: Option<Partition>,
-        ahead: usize,
-        lock: Option<Lock>,
-    ) -> Result<Self> {
-        let explain = |error| link.explain(error, "consume").of(&topic);
-        // The client reads whatever comes, so this is the only bound.
+    /// Consumes a queue.
+    pub(crate) async fn consume(connector: Arc<Connector>, channel: Channel, claimable: Claimable) -> Result<Self> {
+        let Claimable { topic, queue, partition, ahead, lock } = claimable;
+        let explain = |error| connector.explain("consume", error).of(&topic);
+        // The client buffers everything that comes, so this is the only bound.
         let prefetch = u16::try_from(ahead).unwrap_or(u16::MAX).max(1);
         let consuming = async {
             answer(channel.basic_qos(prefetch, BasicQosOptions::default())).await?;
@@ -75,18 +77,19 @@ impl QueueClaim {
                 return Err(explain(error));
             }
         };
-        let (hold, limit) = (Some(Reading { channel, consumer, lock }), link.dial().hold().clone());
-        let (settled, looked) = (Settled::default(), Instant::now());
-        Ok(Self { link, topic, queue, partition, hold, settled, limit, looked })
+        let (reading, limit) = (Some(Reading { channel, consumer, lock }), connector.client().hold_limit().clone());
+        let (settlement, read_at) = (Settlement::default(), Instant::now());
+        Ok(Self { connector, topic, queue, partition, reading, settlement, limit, read_at })
     }
 
     fn claimed(&self, delivery: Delivery) -> Claimed<Tag> {
-        let (message, again) = wire::message(self.topic.clone(), &delivery.properties, delivery.data);
+        let wire::Received { message, is_repeated } =
+            wire::message(self.topic.clone(), &delivery.properties, delivery.data);
         let routed = || delivery.routing_key.as_str().parse().unwrap_or_default();
         Claimed {
             partition: self.partition.unwrap_or_else(|| Partition(routed())),
             message,
-            redelivered: delivery.redelivered || again,
+            redelivered: delivery.redelivered || is_repeated,
             handle: delivery.delivery_tag,
         }
     }
@@ -95,11 +98,12 @@ impl QueueClaim {
         match error {
             Some(error) => {
                 self.limit.learn(&error);
-                self.link.lost(error, "consume").of(&self.topic)
+                self.connector.lost("consume", error).of(&self.topic)
             }
-            None if self.link.dial().is_closed() => closed("consume"),
+            None if self.connector.client().is_closed() => closed("consume"),
             None => {
-                let message = format!("the broker ended it: {:?} was deleted, or its node is gone", self.queue);
+                let message =
+                    format!("the broker ended the consumer: {:?} was deleted, or its node is gone", self.queue);
                 Error::new(ErrorKind::Disconnected, "consume", message).of(&self.topic)
             }
         }
@@ -111,10 +115,10 @@ impl Claim for QueueClaim {
     type Handle = Tag;
 
     async fn next(&mut self) -> Result<Vec<Claimed<Tag>>> {
-        let Some(hold) = &mut self.hold else { return Err(closed("consume")) };
+        let Some(reading) = &mut self.reading else { return Err(closed("consume")) };
         let mut waited = false;
         let next = futures::future::poll_fn(|context| {
-            let next = hold.consumer.poll_next_unpin(context);
+            let next = reading.consumer.poll_next_unpin(context);
             waited |= next.is_pending();
             next
         });
@@ -123,45 +127,45 @@ impl Claim for QueueClaim {
             ended => return Err(self.lost(ended.and_then(lapin::Result::err))),
         };
         let mut deliveries = vec![first];
-        while deliveries.len() < BATCH {
-            // The end of the stream is met again at the next call.
-            let Some(Some(Ok(next))) = hold.consumer.next().now_or_never() else { break };
+        while deliveries.len() < MAX_BATCH {
+            // The next call meets the end of the stream again.
+            let Some(Some(Ok(next))) = reading.consumer.next().now_or_never() else { break };
             deliveries.push(next);
         }
         let now = Instant::now();
-        let since = if waited { now } else { self.looked };
-        self.looked = now;
+        let since = if waited { now } else { self.read_at };
+        self.read_at = now;
         if let Some(last) = deliveries.last() {
-            self.settled.came(last.delivery_tag, since);
+            self.settlement.came(last.delivery_tag, since);
         }
         Ok(deliveries.into_iter().map(|delivery| self.claimed(delivery)).collect())
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.settled.held_since()?.checked_add(self.limit.ours())
+        self.settlement.held_since()?.checked_add(self.limit.local())
     }
 
     fn settle(&mut self, tags: Vec<Tag>) {
-        if let Some(hold) = &self.hold {
-            self.settled.acknowledge(&hold.channel, tags);
+        if let Some(reading) = &self.reading {
+            self.settlement.acknowledge(&reading.channel, tags);
         }
     }
 
     async fn flush(&mut self) -> Result<()> {
-        let Some(hold) = &self.hold else { return Err(closed("flush settlements")) };
-        let answered = hold.sync(&self.queue).await;
-        answered.map_err(|error| self.link.lost(error, "flush settlements").of(&self.topic))
+        let Some(reading) = &self.reading else { return Err(closed("flush settlements")) };
+        let answered = reading.sync(&self.queue).await;
+        answered.map_err(|error| self.connector.lost("flush settlements", error).of(&self.topic))
     }
 
     async fn release(mut self) -> Result<()> {
-        // What the broker has not passed on to the queue when the channel is closed would come again. If this is dropped
-        // meanwhile, for it takes too long, dropping the claim gives it up.
+        // Settlements that the broker has not passed on to the queue when the channel is closed are lost. If this
+        // future is dropped meanwhile, because it takes too long, dropping the claim gives the queue up.
         let synced = self.flush().await;
-        let Some(hold) = self.hold.take() else { return synced };
-        let (link, topic) = (self.link.clone(), self.topic.clone());
-        // From here on to its end: a lock that nobody frees is the connection's for as long as that lives.
+        let Some(reading) = self.reading.take() else { return synced };
+        let (connector, topic) = (self.connector.clone(), self.topic.clone());
+        // This must run to its end: a lock that is not freed stays with the connection for as long as that lives.
         let given_up = uncancelled(async move {
-            hold.give_up().await.map_err(|error| link.lost(error, "give a partition up").of(&topic))
+            reading.give_up().await.map_err(|error| connector.lost("give a partition up", error).of(&topic))
         });
         synced.and(given_up.await)
     }
@@ -169,10 +173,10 @@ impl Claim for QueueClaim {
 
 impl Drop for QueueClaim {
     fn drop(&mut self) {
-        let Some(hold) = self.hold.take() else { return };
+        let Some(reading) = self.reading.take() else { return };
         // Without a runtime the process is ending, and the connection with it.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(hold.give_up());
+            runtime.spawn(reading.give_up());
         }
     }
 }
@@ -180,15 +184,16 @@ impl Drop for QueueClaim {
 impl Reading {
     /// Waits until the queue has taken all settlements, and written them.
     ///
-    /// The broker's channel keeps settlements back while 32 of them are on their way to a quorum queue, so that its answers
-    /// say nothing about them. To begin and to end consuming are entries of the queue's log, like settlements, and are
-    /// answered when they are written: at the first the channel learns that it may send what it kept back, and the second
-    /// is behind that. This second consumer gets nothing, since a single one is active.
+    /// The broker's channel keeps settlements back while 32 of them are on their way to a quorum queue, so that its
+    /// answers say nothing about them. The start and the end of a consumer are entries of the queue's log, like
+    /// settlements, and are answered when they are written. At the first of them the channel learns that it may send
+    /// the settlements that it kept back, and the second is after those. This second consumer gets no messages, since
+    /// only one consumer of the queue is active.
     ///
-    /// A shared queue would serve it, so there the answer of the queue's process has to do.
+    /// A shared queue would send messages to it. There the answer of the queue's process must suffice.
     async fn sync(&self, queue: &str) -> lapin::Result<()> {
         if self.lock.is_none() {
-            return look_at(&self.channel, queue).await;
+            return queues::find(&self.channel, queue).await;
         }
         let options = BasicConsumeOptions::default();
         let second = self.channel.basic_consume(queue.into(), "".into(), options, FieldTable::default());
@@ -196,10 +201,10 @@ impl Reading {
         answer(self.channel.basic_cancel(second.tag(), BasicCancelOptions::default())).await
     }
 
-    /// Closes the channel, upon which the broker puts back what is unsettled, in order; then frees the lock.
+    /// Closes the channel, so that the broker puts the unsettled messages back, in order. Then frees the lock.
     ///
-    /// The consumer must outlive the channel: when it is dropped before, the client cancels it, and the broker serves a
-    /// successor with later messages while the earlier ones are still held here.
+    /// The consumer must outlive the channel. If it is dropped before, the client cancels it, and the broker sends
+    /// later messages to the next owner while the earlier ones are still held here.
     async fn give_up(self) -> lapin::Result<()> {
         let closed = answer(self.channel.close(200, "given up".into())).await;
         drop(self.consumer);
@@ -208,72 +213,4 @@ impl Reading {
         }
         closed
     }
-}
-
-/// The lock of a partition: an exclusive queue, which only one connection can have, and which goes with it. Within the
-/// connection, that is within one consumer, the names that are held say who has it.
-#[derive(Debug)]
-pub(crate) struct Lock {
-    connection: Arc<Connection>,
-    name: String,
-    held: Held,
-}
-
-/// The locks that one consumer holds.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Held(Arc<Mutex<HashSet<String>>>);
-
-impl Lock {
-    /// Takes the lock of a queue, by way of a channel that is of no use if this fails.
-    ///
-    /// # Errors
-    /// [`Busy`](ErrorKind::Busy) while another has it.
-    pub(crate) async fn take(
-        link: &Link,
-        connection: Arc<Connection>,
-        channel: &Channel,
-        held: &Held,
-        queue: &str,
-    ) -> Result<Self> {
-        let name = names::owner(queue);
-        if !held.names().insert(name.clone()) {
-            return Err(busy(queue));
-        }
-        // From here on dropping it frees the name.
-        let lock = Self { connection, name, held: held.clone() };
-        let mut arguments = FieldTable::default();
-        arguments.insert("x-queue-type".into(), AMQPValue::LongString("classic".into()));
-        let options = QueueDeclareOptions { exclusive: true, ..Default::default() };
-        match answer(channel.queue_declare(lock.name.as_str().into(), options, arguments)).await {
-            Ok(_) => Ok(lock),
-            Err(error) => match link.explain(error, "consume") {
-                error if error.kind() == ErrorKind::Busy => Err(busy(queue).because(error)),
-                error => Err(error.of(queue)),
-            },
-        }
-    }
-
-    /// Gives it back. If that fails then because the connection is gone, and the lock with it.
-    async fn free(self) {
-        if let Ok(channel) = open_channel(&self.connection).await {
-            let _ = answer(channel.queue_delete(self.name.as_str().into(), QueueDeleteOptions::default())).await;
-        }
-    }
-}
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        self.held.names().remove(&self.name);
-    }
-}
-
-impl Held {
-    fn names(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// That another consumer owns a partition.
-pub(crate) fn busy(queue: &str) -> Error {
-    Error::new(ErrorKind::Busy, "consume", "another consumer owns this partition").of(queue)
 }

@@ -1,17 +1,19 @@
+//! Maps the client's and the broker's errors to kinds, which tell the caller whether to try again.
+
 use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
 use partitura_broker::{Error, ErrorKind};
 
-/// What an error of the client means for the caller.
-pub(crate) fn classify(error: lapin::Error, operation: &'static str) -> Error {
-    let (kind, message) = meaning(&error);
+/// The error of a request, or of an attempt to connect, that failed.
+pub(crate) fn classify(operation: &'static str, error: lapin::Error) -> Error {
+    let (kind, message) = kind_and_message(&error);
     Error::new(kind, operation, message).because(error)
 }
 
-fn meaning(error: &lapin::Error) -> (ErrorKind, String) {
+fn kind_and_message(error: &lapin::Error) -> (ErrorKind, String) {
     let protocol = match error.kind() {
         lapin::ErrorKind::ProtocolError(protocol) => protocol,
         lapin::ErrorKind::IOError(io) if is_untrusted(io) => {
-            let message = format!("the server's certificate is refused ({io}); name its authority with Options::ca");
+            let message = format!("the server's certificate is not trusted ({io}); name its authority with `ca`");
             return (ErrorKind::Unauthorized, message);
         }
         lapin::ErrorKind::IOError(io) if io.kind() == std::io::ErrorKind::TimedOut => {
@@ -29,7 +31,7 @@ fn meaning(error: &lapin::Error) -> (ErrorKind, String) {
         AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED) => ErrorKind::Unauthorized,
         AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND) => ErrorKind::NotFound,
         AMQPErrorKind::Soft(AMQPSoftError::RESOURCELOCKED) => ErrorKind::Busy,
-        // The same code for a delivery that was held longer than the server's consumer_timeout.
+        // The server has the same code for a delivery that was held longer than its consumer_timeout.
         AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED) if text.contains("timed out") => ErrorKind::Disconnected,
         AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED) => ErrorKind::Incompatible,
         AMQPErrorKind::Hard(AMQPHardError::NOTALLOWED) if text.contains("not found") => ErrorKind::NotFound,
@@ -39,15 +41,15 @@ fn meaning(error: &lapin::Error) -> (ErrorKind, String) {
     (kind, format!("the broker says {text:?}"))
 }
 
-/// Whether TLS failed for want of trust. What the TLS library says comes wrapped as an I/O error.
+/// Whether TLS failed because the certificate is not trusted. The TLS library's error comes within an I/O error.
 fn is_untrusted(error: &std::io::Error) -> bool {
     let text = error.to_string();
     error.kind() == std::io::ErrorKind::InvalidData && text.contains("certificate")
 }
 
-/// What the caller of a closed broker hears.
+/// The error of a call after the broker was closed.
 pub(crate) fn closed(operation: &'static str) -> Error {
-    Error::new(ErrorKind::Closed, operation, "this broker was closed")
+    Error::new(ErrorKind::Closed, operation, "this broker was closed; connect again")
 }
 
 #[cfg(test)]
@@ -59,7 +61,7 @@ mod tests {
     #[test]
     fn errors_say_whether_to_try_again() {
         let soft = |kind: AMQPSoftError, text: &str| {
-            classify(lapin::ErrorKind::ProtocolError(AMQPError::new(kind.into(), text.into())).into(), "test")
+            classify("test", lapin::ErrorKind::ProtocolError(AMQPError::new(kind.into(), text.into())).into())
         };
         let refused = soft(AMQPSoftError::ACCESSREFUSED, "ACCESS_REFUSED - Login was refused");
         assert_eq!(refused.kind(), ErrorKind::Unauthorized);
@@ -68,6 +70,6 @@ mod tests {
         let late = soft(AMQPSoftError::PRECONDITIONFAILED, "delivery acknowledgement on channel 1 timed out");
         assert!(late.is_retryable(), "{late}");
         let io = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
-        assert!(classify(io.into(), "test").is_retryable());
+        assert!(classify("test", io.into()).is_retryable());
     }
 }

@@ -1,22 +1,22 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// For how long the server lets a delivery be held: its `consumer_timeout`, which no client can ask for. It is what the
-/// options say, or less, once the server has said so when it took something away.
+/// The time for which the server lets a delivery be held: its `consumer_timeout`, which no client can ask for. The
+/// options have it. It becomes less when the server takes a delivery away earlier and says after which time.
 #[derive(Debug)]
-pub(crate) struct Hold(AtomicU64);
+pub(crate) struct HoldLimit(AtomicU64);
 
-impl Hold {
-    pub(crate) fn new(told: Duration) -> Self {
-        Self(AtomicU64::new(u64::try_from(told.as_millis()).unwrap_or(u64::MAX)))
+impl HoldLimit {
+    pub(crate) fn new(expected: Duration) -> Self {
+        Self(AtomicU64::new(u64::try_from(expected.as_millis()).unwrap_or(u64::MAX)))
     }
 
-    /// For how long anything is held here. The server's clock begins a little before ours.
-    pub(crate) fn ours(&self) -> Duration {
+    /// The time for which a delivery is held here: less, since the server's clock begins a little before ours.
+    pub(crate) fn local(&self) -> Duration {
         Duration::from_millis(self.0.load(Ordering::Relaxed) / 5 * 4)
     }
 
-    /// Takes down what the server says when it closes a channel for a delivery that was held too long.
+    /// Takes note of the time in the server's error when it closes a channel for a delivery that was held too long.
     pub(crate) fn learn(&self, error: &lapin::Error) {
         let Some(millis) = millis_in(&error.to_string()) else { return };
         let before = self.0.fetch_min(millis, Ordering::Relaxed);
@@ -24,14 +24,14 @@ impl Hold {
             let server = Duration::from_millis(millis);
             tracing::warn!(
                 ?server,
-                "the server lets a delivery be held for less than it was said to: put hold={} into the URL",
+                "adopting the server's shorter limit for holding a delivery: put hold={} into the URL",
                 server.as_secs()
             );
         }
     }
 }
 
-/// The server's words, since 3.8.15: `… timed out. Timeout value used: 60000 ms. …`
+/// Reads the time from the server's error. Its form since 3.8.15: `… timed out. Timeout value used: 60000 ms. …`
 fn millis_in(text: &str) -> Option<u64> {
     let (_, value) = text.split_once("Timeout value used: ")?;
     value.split_once(" ms")?.0.parse().ok()
@@ -44,21 +44,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_server_says_counts_where_it_is_less() {
-        let hold = Hold::new(Duration::from_secs(100));
-        assert_eq!(hold.ours(), Duration::from_secs(80));
-        let says = |text: &str| {
+    fn the_servers_limit_counts_if_it_is_shorter() {
+        let hold = HoldLimit::new(Duration::from_secs(100));
+        assert_eq!(hold.local(), Duration::from_secs(80));
+        let after = |text: &str| {
             let kind = AMQPSoftError::PRECONDITIONFAILED.into();
             hold.learn(&lapin::ErrorKind::ProtocolError(AMQPError::new(kind, text.into())).into());
-            hold.ours()
+            hold.local()
         };
         let words = |millis| {
             format!(
-                "PRECONDITION_FAILED - delivery acknowledgement on channel 1 timed out. Timeout value used: {millis} ms. This"
+                "PRECONDITION_FAILED - delivery acknowledgement on channel 1 timed out. Timeout value used: {millis} \
+                 ms. This"
             )
         };
-        assert_eq!(says(&words(60_000)), Duration::from_secs(48));
-        assert_eq!(says(&words(1_800_000)), Duration::from_secs(48));
-        assert_eq!(says("PRECONDITION_FAILED - unknown delivery tag 7"), Duration::from_secs(48));
+        assert_eq!(after(&words(60_000)), Duration::from_secs(48));
+        assert_eq!(after(&words(1_800_000)), Duration::from_secs(48));
+        assert_eq!(after("PRECONDITION_FAILED - unknown delivery tag 7"), Duration::from_secs(48));
     }
 }

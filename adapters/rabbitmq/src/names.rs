@@ -1,55 +1,55 @@
-//! What things are called on the broker.
+//! The names of the broker's objects.
 //!
-//! Our names are valid there as they are. A colon, which they cannot contain, joins them; a name that is long is cut and
-//! gets a hash, since RabbitMQ takes no more than 255 bytes, and repeats no more than that in an error.
+//! Our names are valid there as they are. A colon, which they cannot contain, joins them. A long name is cut and gets a
+//! hash: RabbitMQ takes no more than 255 bytes, and repeats no more than that in an error.
 
 use std::borrow::Cow;
 
 use partitura_broker::{InboxAddress, Partition, SubscriptionName, TopicName};
 
-/// Where delayed messages are published. The routing key is that of [`delayed`].
+/// The exchange to which delayed messages are published, with the routing key of [`delayed`].
 pub(crate) const LATER: &str = "partitura:later";
-/// Where they go when they may be due.
+/// The exchange to which they go when they may be due.
 pub(crate) const DUE: &str = "partitura:due";
-/// The exchange and the queue for what found no topic any more when it fell due.
+/// The exchange and the queue for messages whose topic has no `due` queue when they fall due.
 pub(crate) const UNDELIVERABLE: &str = "partitura:undeliverable";
-/// What the name of every inbox begins with.
+/// The beginning of the name of every inbox.
 const INBOX: &str = "partitura:inbox:";
-/// What every description of a topic begins with.
+/// The beginning of every description of a topic.
 pub(crate) const DESCRIPTION: &str = "partitura:";
 
-/// The longest part of a name.
-const LONGEST: usize = 48;
+/// The longest part of a name that is not cut.
+const MAX_PART: usize = 48;
 
-/// Topics of these names would have the exchanges of the delays.
-const TAKEN: [&str; 3] = ["later", "due", "undeliverable"];
+/// The names of topics whose exchanges would have the names of the exchanges for delays.
+const RESERVED: [&str; 3] = ["later", "due", "undeliverable"];
 
 /// The exchange of a topic.
 pub(crate) fn exchange(topic: &TopicName) -> String {
     format!("partitura:{}", short(topic.as_str()))
 }
 
-/// What waits for one subscription in one partition of a topic; partition 0 where the topic is shared.
+/// The queue of one subscription for one partition of a topic. A shared topic has partition 0.
 pub(crate) fn queue(topic: &TopicName, subscription: &SubscriptionName, partition: Partition) -> String {
     format!("partitura:{}:{}:{partition}", short(topic.as_str()), short(subscription.as_str()))
 }
 
-/// The lock of whoever owns that queue.
+/// The exclusive queue that is the lock of a partition's owner.
 pub(crate) fn owner(queue: &str) -> String {
     format!("{queue}:owner")
 }
 
-/// Where replies to one process arrive.
+/// The queue of the replies to one process.
 pub(crate) fn inbox(secret: &str) -> String {
     format!("{INBOX}{secret}")
 }
 
-/// Whether this is the name of an inbox, and of nothing else that could be published to.
+/// Whether this is the name of an inbox. An address comes from a request, and could be the name of any queue.
 pub(crate) fn is_inbox(address: &str) -> bool {
     address.strip_prefix(INBOX).is_some_and(InboxAddress::is_secret)
 }
 
-/// What may be due of a topic.
+/// The queue of the messages of a topic that may be due.
 pub(crate) fn due(topic: &TopicName) -> String {
     format!("partitura:{}:due", short(topic.as_str()))
 }
@@ -59,35 +59,35 @@ pub(crate) fn members(subscription: &SubscriptionName) -> String {
     format!("members:{}", short(subscription.as_str()))
 }
 
-/// The queue in which messages wait for so many milliseconds.
-pub(crate) fn room(millis: u64) -> String {
+/// The queue in which messages wait for this number of milliseconds.
+pub(crate) fn wait_queue(millis: u64) -> String {
     format!("partitura:later:{millis}")
 }
 
-/// The routing key of a delayed message: the room, and the topic it is for.
+/// The routing key of a delayed message: its wait queue, and its topic.
 pub(crate) fn delayed(millis: u64, topic: &TopicName) -> String {
     format!("{millis}.{}", topic.as_str())
 }
 
-/// The binding of a room: whatever the topic.
+/// The binding of a wait queue: any topic.
 pub(crate) fn any_topic(millis: u64) -> String {
     format!("{millis}.#")
 }
 
-/// The binding of a topic's [`due`] queue: whatever the room.
-pub(crate) fn any_room(topic: &TopicName) -> String {
+/// The binding of a topic's [`due`] queue: any wait queue.
+pub(crate) fn any_wait_queue(topic: &TopicName) -> String {
     format!("*.{}", topic.as_str())
 }
 
 fn short(name: &str) -> Cow<'_, str> {
-    if name.len() <= LONGEST && !TAKEN.contains(&name) {
+    if name.len() <= MAX_PART && !RESERVED.contains(&name) {
         return name.into();
     }
-    // The tilde is no character of ours, so a cut name is never another one's whole name.
-    format!("{}~{:016x}", &name[..name.len().min(LONGEST - 17)], fnv1a(name)).into()
+    // Our names have no tilde, so a cut name is never the whole name of another.
+    format!("{}~{:016x}", &name[..name.len().min(MAX_PART - 17)], fnv1a(name)).into()
 }
 
-/// Fowler, Noll and Vo's hash, variant 1a: fixed for ever, since names must not change.
+/// The hash of Fowler, Noll and Vo, variant 1a. It is fixed for ever, since names must not change.
 fn fnv1a(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
@@ -113,10 +113,10 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_a_topic_is_called_like_anything_else() {
+    fn no_two_objects_have_the_same_name() {
         let names = ["later", "due", "undeliverable", "inbox", "owner", "members", "0", "2048", "a", "a.b", "b"];
         let mut seen = HashSet::from([LATER, DUE, UNDELIVERABLE].map(str::to_owned));
-        seen.extend([room(2_048), inbox("0")]);
+        seen.extend([wait_queue(2_048), inbox("0")]);
         for topic in names.map(|name| TopicName::new(name).expect("a name")) {
             assert!(seen.insert(exchange(&topic)) && seen.insert(due(&topic)), "{topic}");
             for subscription in names.map(|name| SubscriptionName::new(name).expect("a name")) {

@@ -5,30 +5,30 @@ use std::time::Duration;
 use lapin::uri::AMQPUri;
 use partitura_broker::{Error, ErrorKind, Result};
 
-/// How to reach RabbitMQ, and how to use it.
+/// Options for the connection to RabbitMQ.
 ///
-/// What the URL says comes first, then these options, then the environment: `PARTITURA_RABBITMQ_USERNAME`,
-/// `PARTITURA_RABBITMQ_PASSWORD` and `PARTITURA_RABBITMQ_CA`.
+/// The URL comes first, then these options, then the environment: `PARTITURA_RABBITMQ_USERNAME`,
+/// `PARTITURA_RABBITMQ_PASSWORD` and `PARTITURA_RABBITMQ_CA`. An empty variable counts as unset.
 ///
 /// ```text
 /// amqp://host
-/// amqps://user:password@host:5671/vhost?cacertfile=/etc/rabbitmq/ca.pem&heartbeat=10&hold=1800
+/// amqps://username:password@host:5671/vhost?ca=/etc/rabbitmq/ca.pem&heartbeat=10&hold=1800
 /// ```
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Options {
-    /// Who connects. Unset everywhere: `guest`.
+    /// The user name. If it is set nowhere: `guest`.
     pub username: Option<String>,
-    /// Their password.
+    /// The password.
     pub password: Option<String>,
-    /// PEM file of authorities that are trusted beside those of the system.
+    /// The certificate authorities to trust beside those of the system, in PEM.
     pub ca: Option<PathBuf>,
-    /// How long connecting may take.
+    /// The limit for connecting.
     pub connect_within: Duration,
-    /// How often each side says that it is there; a connection that is silent for twice as long counts as lost.
+    /// The interval of each side's heartbeats. A connection that is silent for twice as long counts as lost.
     pub heartbeat: Duration,
-    /// How long the server lets a delivery be held: its `consumer_timeout`, or the shortest of its policies. RabbitMQ's
-    /// default is 30 min. In the URL it is `hold`, in seconds.
+    /// The time for which the server lets a delivery be held: its `consumer_timeout`, or the shortest of its policies.
+    /// RabbitMQ's default is 30 min. In the URL it is `hold`, in seconds.
     pub hold: Duration,
 }
 
@@ -59,10 +59,10 @@ impl fmt::Debug for Options {
     }
 }
 
-/// Where to connect, and with what.
+/// The settings from URL, options and environment.
 pub(crate) struct Target {
     pub(crate) uri: AMQPUri,
-    /// PEM of the authorities, read from the file.
+    /// The certificate authorities in PEM, from the file.
     pub(crate) authorities: Option<String>,
     pub(crate) connect_within: Duration,
     pub(crate) hold: Duration,
@@ -75,15 +75,20 @@ impl fmt::Debug for Target {
 }
 
 impl Target {
-    /// Reads a URL, then the options, then the environment.
+    /// Takes values from the URL, then from the options, then from the environment.
     pub(crate) fn new(url: &str, options: &Options) -> Result<Self> {
+        Self::read(url, options, |name| std::env::var(format!("PARTITURA_RABBITMQ_{name}")).ok())
+    }
+
+    /// `variable` reads a variable of the environment by its name without the prefix.
+    fn read(url: &str, options: &Options, variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
         let invalid = |what: String| Error::new(ErrorKind::InvalidArgument, "connect", what);
-        // What the parser says may repeat the URL, and with it a password.
+        // The parser's error may repeat the URL, and with it a password.
         let mut uri: AMQPUri = url
             .parse()
             .map_err(|_| invalid("the URL is not of the form amqp://user:password@host:port/vhost".into()))?;
         let (authority, query) = parts(url);
-        let environment = |name: &str| std::env::var(format!("PARTITURA_RABBITMQ_{name}")).ok();
+        let environment = |name: &str| variable(name).filter(|value| !value.is_empty());
         if !authority.contains('@') {
             let user = &mut uri.authority.userinfo;
             if let Some(username) = options.username.clone().or_else(|| environment("USERNAME")) {
@@ -94,13 +99,13 @@ impl Target {
             }
         }
         if uri.vhost.is_empty() {
-            // What RabbitMQ's own specification reads as the virtual host "", which nobody means.
+            // RabbitMQ's own specification reads this as the virtual host "", which no user means.
             uri.vhost = "/".into();
         }
         let heartbeat = u16::try_from(options.heartbeat.as_secs()).unwrap_or(u16::MAX).max(1);
         uri.query.heartbeat.get_or_insert(heartbeat);
         let parameter = |name| query.split('&').find_map(|pair| pair.split_once('=').filter(|(key, _)| *key == name));
-        let named = parameter("cacertfile").map(|(_, file)| PathBuf::from(file));
+        let named = parameter("ca").map(|(_, file)| PathBuf::from(file));
         let hold = match parameter("hold") {
             None => options.hold,
             Some((_, seconds)) => match seconds.parse() {
@@ -117,13 +122,13 @@ impl Target {
         Ok(Self { uri, authorities: authorities.transpose()?, connect_within: options.connect_within, hold })
     }
 
-    /// For people, without credentials.
+    /// The address for logs and errors, without credentials.
     pub(crate) fn address(&self) -> String {
         format!("{}://{}:{}", self.uri.scheme, self.uri.authority.host, self.uri.authority.port)
     }
 }
 
-/// The authority and the query of a URL, as they stand there.
+/// The authority and the query of a URL, unchanged.
 fn parts(url: &str) -> (&str, &str) {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
@@ -150,6 +155,18 @@ mod tests {
     }
 
     #[test]
+    fn the_environment_comes_last_and_an_empty_variable_counts_as_unset() {
+        let environment = |name: &str| Some(if name == "USERNAME" { "eve".to_owned() } else { String::new() });
+        let user = |url, options| {
+            let target = Target::read(url, &options, environment).expect("a good URL");
+            (target.uri.authority.userinfo.username, target.uri.authority.userinfo.password)
+        };
+        assert_eq!(user("amqp://host", Options::default()), ("eve".into(), "guest".into()));
+        let options = Options { username: Some("ann".into()), ..Options::default() };
+        assert_eq!(user("amqp://host", options).0, "ann");
+    }
+
+    #[test]
     fn the_virtual_host_is_the_default_one_unless_it_is_named() {
         let vhost = |url| target(url, &Options::default()).uri.vhost;
         assert_eq!(vhost("amqp://host"), "/");
@@ -159,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn the_url_says_for_how_long_a_delivery_is_held() {
+    fn the_url_may_have_the_limit_for_holding_a_delivery() {
         let hold = |url| Target::new(url, &Options::default()).map(|target| target.hold);
         assert_eq!(hold("amqp://host").ok(), Some(Duration::from_secs(1_800)));
         assert_eq!(hold("amqp://host/v?heartbeat=7&hold=60").ok(), Some(Duration::from_secs(60)));
@@ -179,7 +196,7 @@ mod tests {
 
     #[test]
     fn a_missing_file_of_authorities_is_named() {
-        let error = Target::new("amqps://host?cacertfile=/no/such.pem", &Options::default()).expect_err("no file");
+        let error = Target::new("amqps://host?ca=/no/such.pem", &Options::default()).expect_err("no file");
         assert!(error.to_string().contains("/no/such.pem"), "{error}");
     }
 }

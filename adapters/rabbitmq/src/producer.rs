@@ -11,14 +11,14 @@ use partitura_broker::{
 use tokio::time::timeout;
 use tracing::Instrument;
 
-use crate::SYSTEM;
-use crate::core::Core;
-use crate::publisher::{Outgoing, Publisher};
+use crate::core::{Core, SYSTEM};
+use crate::publisher::{Publication, Publisher};
 use crate::{names, wire};
 
-/// How long replies may wait to be written to the connection.
-const WRITTEN_WITHIN: Duration = Duration::from_secs(5);
+/// The limit for writing replies to the connection.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Publishes by a task of its own, the [`Publisher`].
 #[derive(Debug)]
 pub(crate) struct RabbitmqProducer {
     core: Arc<Core>,
@@ -47,9 +47,8 @@ impl RabbitmqProducer {
 impl Producer for RabbitmqProducer {
     async fn publish(&self, batch: Vec<Message>) -> Vec<Result<Receipt>> {
         let span = telemetry::publish_span(SYSTEM, batch.len());
-        let outgoing = batch.into_iter().map(|message| Outgoing { message, again: false, pause: Duration::ZERO });
-        let outgoing = outgoing.collect();
-        self.publisher.publish(outgoing).instrument(span).await
+        let publications = batch.into_iter().map(Publication::new).collect();
+        self.publisher.publish(publications).instrument(span).await
     }
 
     async fn reply(&self, replies: Vec<(InboxAddress, Message)>) -> Result<()> {
@@ -58,9 +57,9 @@ impl Producer for RabbitmqProducer {
         let mut written = Vec::with_capacity(replies.len());
         for (address, message) in &replies {
             self.core.capabilities.check(message, now)?;
-            // An address is what some request said: the default exchange leads to every queue there is.
+            // An address comes from a request, and the default exchange leads to every queue.
             if !names::is_inbox(address.as_str()) {
-                tracing::warn!("a reply was asked for at an address that is no inbox; it is not sent");
+                tracing::warn!("not sending a reply, since its address is no inbox");
                 continue;
             }
             let queue = address.as_str().into();
@@ -68,10 +67,10 @@ impl Producer for RabbitmqProducer {
             let options = BasicPublishOptions::default();
             written.push(channel.basic_publish("".into(), queue, options, &message.payload, properties));
         }
-        match timeout(WRITTEN_WITHIN, try_join_all(written)).await {
-            Ok(sent) => sent.map(drop).map_err(|error| self.core.publishing.explain(error, "reply")),
+        match timeout(REPLY_TIMEOUT, try_join_all(written)).await {
+            Ok(sent) => sent.map(drop).map_err(|error| self.core.publishing.explain("reply", error)),
             Err(_) => {
-                let message = "the broker takes no messages, for its memory or its disk is short; see its log";
+                let message = "the broker takes no messages, since its memory or its disk is short; see its log";
                 Err(Error::new(ErrorKind::Throttled, "reply", message))
             }
         }

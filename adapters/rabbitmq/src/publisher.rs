@@ -18,25 +18,32 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::batch::Batch;
+use crate::client::{answer, open_channel};
 use crate::core::{Core, PublisherGuard};
 use crate::delay::Wait;
 use crate::error::{classify, closed};
-use crate::link::{answer, open_channel};
 use crate::{names, wire};
 
-/// How many calls may wait for the task; further ones wait before it, in turn.
-const CALLS: usize = 16;
-/// How often is looked whether the broker takes messages again.
-const LOOK: Duration = Duration::from_millis(20);
+/// The number of calls in the queue of the task. Further calls wait for a place in it, in order.
+const MAX_CALLS: usize = 16;
+/// The interval of checks whether the broker takes messages again.
+const UNBLOCKED_CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A message to publish.
 #[derive(Debug, Clone)]
-pub(crate) struct Outgoing {
+pub(crate) struct Publication {
     pub(crate) message: Message,
-    /// It may have been published before, by somebody who died of it.
-    pub(crate) again: bool,
-    /// For how long it is kept back at least, even if it is due.
+    /// Whether it may have been published before, by a forwarder that has died.
+    pub(crate) is_repeated: bool,
+    /// The least time for which it is kept back, also if it is due.
     pub(crate) pause: Duration,
+}
+
+impl Publication {
+    /// A message that is published for the first time.
+    pub(crate) fn new(message: Message) -> Self {
+        Self { message, is_repeated: false, pause: Duration::ZERO }
+    }
 }
 
 /// Publishes on a channel of its own, in the order of the calls, and matches confirms. A task does it, so that dropping
@@ -48,13 +55,13 @@ pub(crate) struct Publisher {
 
 #[derive(Debug)]
 struct Call {
-    messages: Vec<Outgoing>,
+    messages: Vec<Publication>,
     answer: oneshot::Sender<Vec<Result<Receipt>>>,
 }
 
 impl Publisher {
     pub(crate) fn start(core: Arc<Core>, options: &ProducerOptions) -> Self {
-        let (calls, received) = mpsc::channel(CALLS);
+        let (calls, received) = mpsc::channel(MAX_CALLS);
         let task = Task {
             guard: core.publisher(),
             core,
@@ -72,7 +79,7 @@ impl Publisher {
     }
 
     /// As [`Producer::publish`](partitura_broker::Producer::publish).
-    pub(crate) async fn publish(&self, messages: Vec<Outgoing>) -> Vec<Result<Receipt>> {
+    pub(crate) async fn publish(&self, messages: Vec<Publication>) -> Vec<Result<Receipt>> {
         let count = messages.len();
         let gone = || (0..count).map(|_| Err(closed("publish"))).collect();
         let (answer, answered) = oneshot::channel();
@@ -94,9 +101,9 @@ struct Task {
     in_flight: FuturesUnordered<Pin<Box<dyn Future<Output = Landed> + Send>>>,
     batches: HashMap<u64, Batch>,
     next_batch: u64,
-    /// Where the next message without a key goes.
+    /// The partition of the next message without a key.
     next_partition: u32,
-    /// What the broker could not route, until its confirm comes.
+    /// The messages that the broker could not route, until their confirms come.
     returned: Vec<Address>,
 }
 
@@ -107,7 +114,7 @@ struct Session {
     channel: Channel,
 }
 
-/// What became of a message.
+/// The outcome of a message.
 struct Landed {
     batch: u64,
     index: usize,
@@ -116,13 +123,18 @@ struct Landed {
     outcome: Result<lapin::Result<Confirmation>, tokio::time::error::Elapsed>,
 }
 
-/// By what a message is recognised that the broker returns: exchange, routing key, id.
-type Address = (String, String, String);
+/// The values by which a message is recognised that the broker returns.
+#[derive(Debug, PartialEq, Eq)]
+struct Address {
+    exchange: String,
+    routing_key: String,
+    id: String,
+}
 
-/// Where a message goes.
+/// The destination of a message.
 struct Route {
     exchange: String,
-    key: String,
+    routing_key: String,
     partition: Partition,
     mandatory: bool,
 }
@@ -130,7 +142,7 @@ struct Route {
 impl Task {
     async fn run(mut self, mut calls: mpsc::Receiver<Call>) {
         let core = self.core.clone();
-        let mut closed = pin!(core.dial.until_closed().fuse());
+        let mut closed = pin!(core.client.closed().fuse());
         loop {
             tokio::select! {
                 biased;
@@ -150,25 +162,27 @@ impl Task {
     async fn send_all(&mut self, Call { messages, answer }: Call) {
         let number = self.next_batch;
         self.next_batch += 1;
-        let batch = Batch::new(messages.iter().map(|outgoing| &outgoing.message), answer);
+        let batch = Batch::new(messages.iter().map(|publication| &publication.message), answer);
         if messages.is_empty() {
             return batch.answer();
         }
         self.batches.insert(number, batch);
-        // A call begins and ends on one channel: after a lost one, nothing of it may be sent that would overtake what was
-        // lost. It need not try to connect more than once, either.
+        // A call begins and ends on one channel: after a loss, no later message of the call may overtake the lost
+        // ones. So one attempt to connect is enough, too.
         let session = self.session().await;
-        for (index, outgoing) in messages.into_iter().enumerate() {
+        for (index, publication) in messages.into_iter().enumerate() {
             while self.in_flight.len() >= self.window {
                 if let Some(landed) = self.in_flight.next().await {
                     self.land(landed);
                 }
             }
             let sent = match &session {
-                Ok(session) => self.send(session, number, index, outgoing).await,
-                Err(error) => {
-                    self.core.capabilities.check(&outgoing.message, self.core.clock.now()).and(Err(error.duplicate()))
-                }
+                Ok(session) => self.send(session, number, index, publication).await,
+                Err(error) => self
+                    .core
+                    .capabilities
+                    .check(&publication.message, self.core.clock.now())
+                    .and(Err(error.duplicate())),
             };
             if let Err(error) = sent {
                 self.resolve(number, index, Err(error));
@@ -176,26 +190,27 @@ impl Task {
         }
     }
 
-    /// Sends a message. Its confirm lands later.
-    async fn send(&mut self, session: &Session, batch: u64, index: usize, outgoing: Outgoing) -> Result<()> {
-        let Outgoing { message, again, pause } = outgoing;
+    /// Sends a message. Its confirm comes later.
+    async fn send(&mut self, session: &Session, batch: u64, index: usize, publication: Publication) -> Result<()> {
+        let Publication { message, is_repeated, pause } = publication;
         self.core.capabilities.check(&message, self.core.clock.now())?;
         if let Some(error) = self.batches.get(&batch).and_then(|batch| batch.blocked_by(index)) {
             return Err(error);
         }
-        let topic = match self.core.topics.get_known(&message.topic) {
+        let topic = match self.core.topics.cached(&message.topic) {
             Some(topic) => topic,
             None => self.core.topics.get(&message.topic, "publish").await?,
         };
         self.until_unblocked(session, &message).await?;
         let route = self.route(&message, &topic, pause);
         let receipt = Receipt { partition: route.partition };
-        let address = (route.exchange, route.key, message.id.as_str().to_owned());
+        let Route { exchange, routing_key, .. } = route;
+        let address = Address { exchange, routing_key, id: message.id.as_str().to_owned() };
         let options = BasicPublishOptions { mandatory: route.mandatory, immediate: false };
         let (channel, within) = (session.channel.clone(), self.confirm_within);
         let mut landing = Box::pin(async move {
-            let properties = wire::properties(&message, again);
-            let (exchange, key) = (address.0.as_str().into(), address.1.as_str().into());
+            let properties = wire::properties(&message, is_repeated);
+            let (exchange, key) = (address.exchange.as_str().into(), address.routing_key.as_str().into());
             let confirmed = async {
                 let confirm = channel.basic_publish(exchange, key, options, &message.payload, properties).await?;
                 confirm.await
@@ -203,10 +218,10 @@ impl Task {
             let outcome = timeout(within, confirmed).await;
             Landed { batch, index, receipt, address, outcome }
         });
-        // The first poll queues the frames: this is where the order is made.
+        // The first poll queues the frames. This decides the order.
         match futures::poll!(landing.as_mut()) {
             Poll::Ready(Landed { outcome: Ok(Err(error)), .. }) => {
-                return Err(self.core.publishing.explain(error, "publish"));
+                return Err(self.core.publishing.explain("publish", error));
             }
             Poll::Ready(landed) => self.in_flight.push(Box::pin(async move { landed })),
             Poll::Pending => self.in_flight.push(landing),
@@ -224,27 +239,27 @@ impl Task {
             (_, Ordering::Shared) => Partition(0),
         };
         let delay = message.not_before.map(|due| due.since(self.core.clock.now())).unwrap_or_default();
-        let (exchange, key) = match Wait::of(delay.max(pause)) {
+        let (exchange, routing_key) = match Wait::for_delay(delay.max(pause)) {
             Wait::None => (names::exchange(&topic.name), partition.to_string()),
             Wait::Brief => (names::DUE.to_owned(), names::delayed(0, &topic.name)),
-            Wait::Room(millis) => (names::LATER.to_owned(), names::delayed(millis, &topic.name)),
+            Wait::InQueue(millis) => (names::LATER.to_owned(), names::delayed(millis, &topic.name)),
         };
-        // A stream may have no subscription; then its messages are for nobody.
+        // A stream may have no subscription. Then its messages are dropped.
         let mandatory = topic.kind == TopicKind::Queue || exchange == names::LATER;
-        Route { exchange, key, partition, mandatory }
+        Route { exchange, routing_key, partition, mandatory }
     }
 
-    /// Waits while the broker takes no messages for want of memory or disk.
+    /// Waits while the broker takes no messages, because its memory or its disk is short.
     async fn until_unblocked(&mut self, session: &Session, message: &Message) -> Result<()> {
         let began = Instant::now();
         while session.connection.status().blocked() {
             if began.elapsed() >= self.confirm_within {
-                let text = "the broker takes no messages, for its memory or its disk is short; see its log";
+                let text = "the broker takes no messages, since its memory or its disk is short; see its log";
                 return Err(Error::new(ErrorKind::Throttled, "publish", text).of(&message.topic));
             }
             tokio::select! {
                 Some(landed) = self.in_flight.next() => self.land(landed),
-                () = sleep(LOOK) => {}
+                () = sleep(UNBLOCKED_CHECK_INTERVAL) => {}
             }
         }
         Ok(())
@@ -254,20 +269,20 @@ impl Task {
         if let Some(session) = self.session.as_ref().filter(|session| session.channel.status().connected()) {
             return Ok(session.clone());
         }
-        let failed = |error| classify(error, "publish");
+        let failed = |error| classify("publish", error);
         let connection = self.core.publishing.connection().await?;
         let channel = open_channel(&connection).await.map_err(failed)?;
         answer(channel.confirm_select(ConfirmSelectOptions::default())).await.map_err(failed)?;
         Ok(self.session.insert(Session { connection, channel }).clone())
     }
 
-    /// Takes down what became of a message, and of all others of which it is known too.
+    /// Records the outcome of a message, and of all others whose outcomes are known.
     fn land(&mut self, first: Landed) {
         let mut landed = vec![first];
         self.land_ready(&mut landed);
-        // A message that is returned is confirmed as well, and the client gives the returned one to whichever confirm
-        // it happens to complete first. All that the broker confirmed at once are complete when this has had the client's
-        // lock; so the one that brought it is among these, or was before.
+        // A message that is returned is confirmed as well, and the client gives the returned one to any confirm that it
+        // completes first. Once this has had the client's lock, all messages are complete that the broker confirmed at
+        // once. So the confirm with the returned message is among these, or came before.
         if let Some(session) = &self.session {
             let strays = session.channel.wait_for_confirms().now_or_never();
             self.returned.extend(strays.and_then(lapin::Result::ok).unwrap_or_default().iter().map(address));
@@ -302,7 +317,7 @@ impl Task {
         match outcome {
             Err(_) => Err(unknown(format!("no confirm within {:?}", self.confirm_within))),
             Ok(Err(error)) => {
-                // Perhaps because the exchange was deleted: what is known of topics may be wrong.
+                // The exchange may have been deleted, so the cache of topics may be wrong.
                 self.core.topics.forget_all();
                 Err(unknown("the connection was lost before the confirm".into()).because(error))
             }
@@ -314,8 +329,9 @@ impl Task {
                 None => Ok(()),
                 Some(at) => {
                     self.returned.swap_remove(at);
+                    let Address { exchange, routing_key, .. } = address;
                     let message =
-                        format!("no queue is bound to {:?} with {:?}: declare a subscription", address.0, address.1);
+                        format!("no queue is bound to {exchange:?} with {routing_key:?}: declare a subscription");
                     Err(Error::new(ErrorKind::NotFound, "publish", message))
                 }
             },
@@ -332,5 +348,9 @@ impl Task {
 
 fn address(returned: &lapin::message::BasicReturnMessage) -> Address {
     let id = returned.properties.message_id().as_ref().map_or("", |id| id.as_str());
-    (returned.exchange.to_string(), returned.routing_key.to_string(), id.to_owned())
+    Address {
+        exchange: returned.exchange.to_string(),
+        routing_key: returned.routing_key.to_string(),
+        id: id.to_owned(),
+    }
 }

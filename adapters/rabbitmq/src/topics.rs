@@ -1,9 +1,9 @@
 //! What is known of topics: their kind, and their partitions.
 //!
-//! The broker keeps it in the one field of a topic's exchange that it compares when the exchange is declared again, and
-//! that it repeats when it differs: the name of the alternate exchange. No exchange of that name exists, so that nothing
-//! is routed by it. It is as durable and as replicated as the exchange, it is there from the same moment, and
-//! `rabbitmqctl list_exchanges name arguments` shows it: `partitura:queue:8`.
+//! The description of a topic is in one field of its exchange: the name of the alternate exchange. The broker compares
+//! this field when the exchange is declared again, and repeats it in the error if it differs. No exchange of that name
+//! exists, so that no message is routed by it. The description is as durable and as replicated as the exchange, and
+//! exists from the same moment. `rabbitmqctl list_exchanges name arguments` shows it: `partitura:queue:8`.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,39 +13,40 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, ExchangeKind};
 use partitura_broker::{Error, ErrorKind, Ordering, Result, Topic, TopicKind, TopicName};
 
+use crate::client::{Connector, answer, uncancelled};
 use crate::error::classify;
-use crate::link::{Link, answer, uncancelled};
 use crate::names;
 
 const ALTERNATE: &str = "alternate-exchange";
 
-/// What is known of topics, asked of the broker once.
+/// The topics that were looked up so far.
 #[derive(Debug)]
 pub(crate) struct Topics {
-    link: Arc<Link>,
+    connector: Arc<Connector>,
     known: Mutex<HashMap<TopicName, Topic>>,
 }
 
 impl Topics {
-    pub(crate) fn new(link: Arc<Link>) -> Self {
-        Self { link, known: Mutex::default() }
+    pub(crate) fn new(connector: Arc<Connector>) -> Self {
+        Self { connector, known: Mutex::default() }
     }
 
-    /// What a topic is.
+    /// Looks a topic up, at the broker if it was not looked up before.
     ///
     /// # Errors
-    /// [`NotFound`](ErrorKind::NotFound), [`Incompatible`](ErrorKind::Incompatible) when its exchange is none of ours.
+    /// [`NotFound`](ErrorKind::NotFound); [`Incompatible`](ErrorKind::Incompatible), if its exchange was not made by
+    /// Partitura.
     pub(crate) async fn get(&self, name: &TopicName, operation: &'static str) -> Result<Topic> {
         if let Some(topic) = self.known().get(name) {
             return Ok(topic.clone());
         }
-        let topic = uncancelled(find(self.link.clone(), name.clone(), operation)).await?;
+        let topic = uncancelled(find(self.connector.clone(), name.clone(), operation)).await?;
         self.learn(topic.clone());
         Ok(topic)
     }
 
-    /// What a topic is, if it was asked before.
-    pub(crate) fn get_known(&self, name: &TopicName) -> Option<Topic> {
+    /// Returns a topic that was looked up before.
+    pub(crate) fn cached(&self, name: &TopicName) -> Option<Topic> {
         self.known().get(name).cloned()
     }
 
@@ -53,7 +54,7 @@ impl Topics {
         self.known().insert(topic.name.clone(), topic);
     }
 
-    /// Something is not as it was: ask again.
+    /// Empties the cache, since a topic may have changed.
     pub(crate) fn forget_all(&self) {
         self.known().clear();
     }
@@ -63,8 +64,8 @@ impl Topics {
     }
 }
 
-/// Creates a topic's exchange, or checks that the one there describes the same topic. The channel is of no use after an
-/// error.
+/// Creates the exchange of a topic, or checks that the existing one describes the same topic. After an error the
+/// channel cannot be used any more.
 pub(crate) async fn create(channel: &Channel, topic: &Topic) -> Result<()> {
     let mut arguments = FieldTable::default();
     arguments.insert(ALTERNATE.into(), AMQPValue::LongString(describe(topic).into()));
@@ -72,7 +73,7 @@ pub(crate) async fn create(channel: &Channel, topic: &Topic) -> Result<()> {
     let name = names::exchange(&topic.name);
     let declared = answer(channel.exchange_declare(name.into(), ExchangeKind::Direct, options, arguments)).await;
     declared.map_err(|error| {
-        let error = classify(error, "declare").of(&topic.name);
+        let error = classify("declare", error).of(&topic.name);
         match found_in(&error).map(|found| parse(&topic.name, &found)) {
             Some(Some(found)) => differs(topic, &found),
             _ => error,
@@ -80,23 +81,24 @@ pub(crate) async fn create(channel: &Channel, topic: &Topic) -> Result<()> {
     })
 }
 
-/// Asks the broker what a topic is.
-pub(crate) async fn find(link: Arc<Link>, name: TopicName, operation: &'static str) -> Result<Topic> {
+/// Asks the broker for a topic.
+pub(crate) async fn find(connector: Arc<Connector>, name: TopicName, operation: &'static str) -> Result<Topic> {
     let name = &name;
     let exchange = names::exchange(name);
-    let channel = link.channel().await?;
+    let channel = connector.channel().await?;
     let declare = |passive| {
         let options = ExchangeDeclareOptions { durable: true, passive, ..Default::default() };
         let (exchange, none) = (exchange.as_str().into(), FieldTable::default());
         answer(channel.exchange_declare(exchange, ExchangeKind::Direct, options, none))
     };
     if let Err(error) = declare(true).await {
-        let error = link.explain(error, operation);
+        let error = connector.explain(operation, error);
         let missing = || Error::new(ErrorKind::NotFound, operation, "the topic was never declared").of(name);
         return Err(if error.kind() == ErrorKind::NotFound { missing() } else { error.of(name) });
     }
-    // It exists, so this creates nothing: without a description it is refused, and the refusal says what is there.
-    let error = declare(false).await.err().map(|error| link.explain(error, operation));
+    // The exchange exists, so this creates nothing. It is refused, since it has no description, and the error repeats
+    // the existing one.
+    let error = declare(false).await.err().map(|error| connector.explain(operation, error));
     match error {
         Some(error) if error.is_retryable() || error.kind() == ErrorKind::Closed => Err(error.of(name)),
         error => error.as_ref().and_then(found_in).and_then(|found| parse(name, &found)).ok_or_else(|| {
@@ -107,17 +109,17 @@ pub(crate) async fn find(link: Arc<Link>, name: TopicName, operation: &'static s
     }
 }
 
-/// That a topic is not what it was expected to be.
+/// The error of a topic that is not as expected.
 pub(crate) fn differs(expected: &Topic, found: &Topic) -> Error {
     let message = format!(
         "the topic exists and differs: expected {}, found {}. Declare it as it is, or use another name",
-        words(expected),
-        words(found)
+        describe_in_words(expected),
+        describe_in_words(found)
     );
     Error::new(ErrorKind::Incompatible, "declare", message).of(&expected.name)
 }
 
-fn words(topic: &Topic) -> String {
+fn describe_in_words(topic: &Topic) -> String {
     let kind = if topic.kind == TopicKind::Queue { "queue" } else { "stream" };
     match topic.ordering {
         Ordering::ByKey { partitions } => format!("a {kind} of {partitions} partitions"),
@@ -147,7 +149,7 @@ fn parse(name: &TopicName, description: &str) -> Option<Topic> {
     Some(Topic { name: name.clone(), kind, ordering })
 }
 
-/// What the broker says it found instead. Its words are of one of two forms, the same since 2.x:
+/// Reads the existing description from the broker's error. It has one of two forms, the same since 2.x:
 /// `… but current is 'X'`, `… but current is the value 'X' of type 'longstr'`.
 fn found_in(error: &Error) -> Option<String> {
     let text = std::error::Error::source(error)?.to_string();
@@ -161,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_description_says_all_of_a_topic() {
+    fn a_topic_is_read_back_from_its_description() {
         let name = TopicName::new("orders").expect("a name");
         for kind in [TopicKind::Queue, TopicKind::Stream] {
             for ordering in [Ordering::Shared, Ordering::ByKey { partitions: 1 }, Ordering::ByKey { partitions: 8 }] {
@@ -174,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_found_is_read_from_both_forms_of_the_refusal() {
+    fn the_existing_description_is_read_from_both_forms_of_the_error() {
         let error = |text: &str| {
             let refused = "PRECONDITION_FAILED - inequivalent arg 'alternate-exchange' for exchange 'x' in vhost '/': ";
             let source = std::io::Error::other(format!("{refused}{text}"));

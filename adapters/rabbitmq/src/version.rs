@@ -1,3 +1,5 @@
+//! The version of the server.
+
 use futures::{AsyncReadExt, AsyncWriteExt};
 use lapin::tcp::{AMQPUriTcpExt, OwnedTLSConfig};
 use partitura_broker::{Error, ErrorKind, Result};
@@ -6,23 +8,23 @@ use tokio::time::timeout;
 use crate::error::classify;
 use crate::options::Target;
 
-/// The oldest release that works: quorum queues whose messages expire, and are moved on without loss, came with it.
+/// The oldest release that works, major and minor: its quorum queues move expired messages on without loss.
 const OLDEST: (u32, u32) = (3, 10);
-/// More than any server's greeting.
-const GREETING: usize = 4_096;
+/// The size of a greeting: more than that of any server.
+const MAX_GREETING: usize = 4_096;
 
-/// The server's version, which it tells before anybody logs in. The client library reads it and does not give it out, so
-/// that this is asked on a short connection of its own.
-pub(crate) async fn of_server(target: &Target) -> Result<String> {
+/// Reads the server's version, which the server sends before a client logs in. The client library reads it and does not
+/// give it out. So this needs a short connection of its own.
+pub(crate) async fn read(target: &Target) -> Result<String> {
     let greeting = timeout(target.connect_within, greeting(target)).await.map_err(|_| {
         let message = format!("no answer within {:?}", target.connect_within);
         Error::new(ErrorKind::Disconnected, "connect", message)
     });
     let greeting = greeting
-        .and_then(|greeting| greeting.map_err(|error| classify(error.into(), "connect")))
+        .and_then(|greeting| greeting.map_err(|error| classify("connect", error.into())))
         .map_err(|error| error.of(target.address()))?;
     let Some(version) = version_in(&greeting) else {
-        let message = "what answers there is not RabbitMQ; the port of AMQP is 5672, or 5671 with TLS";
+        let message = "the server there is not RabbitMQ; the port of AMQP is 5672, or 5671 with TLS";
         return Err(Error::new(ErrorKind::Incompatible, "connect", message).of(target.address()));
     };
     let mut numbers = version.split(['.', '-', '+']).map(|part| part.parse().unwrap_or(0));
@@ -33,7 +35,7 @@ pub(crate) async fn of_server(target: &Target) -> Result<String> {
     Ok(version)
 }
 
-/// What the server says first.
+/// The first bytes from the server.
 async fn greeting(target: &Target) -> std::io::Result<Vec<u8>> {
     let tls = OwnedTLSConfig { identity: None, cert_chain: target.authorities.clone() };
     let runtime = lapin::runtime::default_runtime().map_err(std::io::Error::other)?;
@@ -41,7 +43,7 @@ async fn greeting(target: &Target) -> std::io::Result<Vec<u8>> {
     stream.write_all(b"AMQP\x00\x00\x09\x01").await?;
     stream.flush().await?;
     let (mut greeting, mut buffer) = (Vec::new(), [0; 1_024]);
-    while greeting.len() < GREETING && version_in(&greeting).is_none() {
+    while greeting.len() < MAX_GREETING && version_in(&greeting).is_none() {
         match stream.read(&mut buffer).await? {
             0 => break,
             read => greeting.extend_from_slice(&buffer[..read]),
@@ -50,7 +52,8 @@ async fn greeting(target: &Target) -> std::io::Result<Vec<u8>> {
     Ok(greeting)
 }
 
-/// The field `version` of the server's properties: the length of its name, the name, `S`, the length of the text, the text.
+/// The field `version` of the server's properties: the length of its name, the name, `S`, the length of the text, and
+/// the text.
 fn version_in(greeting: &[u8]) -> Option<String> {
     const FIELD: &[u8] = b"\x07versionS";
     let at = greeting.windows(FIELD.len()).position(|window| window == FIELD)? + FIELD.len();
@@ -64,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_version_is_found_once_it_is_there() {
+    fn the_version_is_found_once_it_has_come() {
         let greeting = b"..\x07productS\x00\x00\x00\x08RabbitMQ\x07versionS\x00\x00\x00\x063.10.8\x08platform";
         assert_eq!(version_in(greeting).as_deref(), Some("3.10.8"));
         assert_eq!(version_in(&greeting[..greeting.len() - 10]), None);

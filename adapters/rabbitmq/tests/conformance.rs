@@ -10,7 +10,7 @@ use partitura_servers::{Kind, Server};
 
 partitura_conformance::main!(OnServer::new(OnRabbitmq));
 
-/// Queues that keep a log of their own are dear to make: few cases at a time.
+/// Queues that keep a log of their own are expensive to create: few cases at a time.
 struct OnRabbitmq;
 
 #[async_trait::async_trait]
@@ -27,7 +27,7 @@ impl Connect for OnRabbitmq {
 
     async fn connect(&self, Endpoint { url, credentials, authority, .. }: Endpoint) -> Result<Arc<dyn Broker>> {
         let mut options = Options::default();
-        // The server's own bound is 30 min, and nothing is held for half of that in a test: the case asks for less.
+        // The server's own limit is 30 min, and no test holds a message for half of that. So this asks for less.
         options.hold = Duration::from_secs(20);
         if let Some(Credentials::Password { user, password }) = credentials {
             (options.username, options.password) = (Some(user), Some(password));

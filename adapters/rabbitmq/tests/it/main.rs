@@ -1,4 +1,4 @@
-//! What is RabbitMQ's own, on a real server.
+//! Tests of RabbitMQ's own behaviour, which the conformance suite does not check, on a real server.
 
 mod operator;
 
@@ -13,10 +13,10 @@ use partitura_servers::{Kind, Server};
 use tokio::time::timeout;
 
 const PARTITIONS: u32 = 4;
-/// Only what is stuck takes this long.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Only a test that is stuck takes this long.
+const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Since 4.0 the server's own limit is 20.
+/// More than the server's own limit, which is 20 since 4.0.
 const OWNERS: usize = 30;
 
 async fn broker() -> Rabbitmq {
@@ -40,9 +40,9 @@ async fn what_comes_back_more_often_than_the_server_would_have_it_is_not_dropped
     for owner in 0..OWNERS {
         let options = ConsumerOptions::new(subscription.clone(), [topic.clone()]);
         let mut consumer = broker.consumer(options).await.expect("a member");
-        let delivered = timeout(PATIENCE, is_delivered(&mut consumer)).await;
+        let delivered = timeout(TEST_TIMEOUT, is_delivered(&mut consumer)).await;
         delivered.unwrap_or_else(|_| panic!("owner {owner} does not get it"));
-        // It settles nothing: the broker puts the message back.
+        // The consumer settles nothing: the broker puts the message back.
         drop(consumer);
     }
     broker.close().await.expect("closed");
@@ -55,7 +55,7 @@ async fn is_delivered(member: &mut Box<dyn Consumer>) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_release_that_its_deadline_cuts_short_frees_the_partitions_all_the_same() {
     let broker = broker().await;
-    // How long a release takes is the server's affair: one of these is over in the middle of it.
+    // The server decides how long a release takes. One of these times ends in the middle of it.
     for millis in [1, 2, 3, 5, 8, 12, 18, 27, 40] {
         let topic = TopicName::new(format!("cut-short-{}-{millis}", SystemClock.now().as_millis())).expect("a name");
         let subscription = SubscriptionName::new("readers").expect("a name");
@@ -66,20 +66,20 @@ async fn a_release_that_its_deadline_cuts_short_frees_the_partitions_all_the_sam
         let options = ConsumerOptions::new(subscription, [topic]);
         let hasty = options.clone().revoke_within(Duration::from_millis(millis));
         let mut first = broker.consumer(hasty).await.expect("a member");
-        timeout(PATIENCE, owns(&mut first, PARTITIONS)).await.expect("all of it is the only member's");
+        timeout(TEST_TIMEOUT, owns(&mut first, PARTITIONS)).await.expect("all of it is the only member's");
         let releasing = tokio::spawn(release_all_that_is_asked_for(first));
         let mut second = broker.consumer(options).await.expect("a member");
-        let share = timeout(PATIENCE, owns(&mut second, 1)).await;
+        let share = timeout(TEST_TIMEOUT, owns(&mut second, 1)).await;
         share.unwrap_or_else(|_| panic!("revoked within {millis} ms, a partition stayed locked"));
-        // Alone, it gets the rest, too: nothing stayed behind with the first.
+        // Alone, it gets the other partitions, too: the first consumer has kept none.
         releasing.abort();
-        let rest = timeout(PATIENCE, owns(&mut second, PARTITIONS - 1)).await;
+        let rest = timeout(TEST_TIMEOUT, owns(&mut second, PARTITIONS - 1)).await;
         rest.unwrap_or_else(|_| panic!("revoked within {millis} ms, a partition stayed locked"));
     }
     broker.close().await.expect("closed");
 }
 
-/// Returns when so many partitions were assigned.
+/// Waits until this number of partitions was assigned.
 async fn owns(member: &mut Box<dyn Consumer>, partitions: u32) {
     let mut owned = 0;
     while owned < partitions {
@@ -93,7 +93,7 @@ async fn owns(member: &mut Box<dyn Consumer>, partitions: u32) {
 async fn release_all_that_is_asked_for(mut member: Box<dyn Consumer>) {
     loop {
         if let Event::Revoking { partitions, .. } = member.next().await.expect("an event") {
-            // Cut short or not, they are given up.
+            // They are given up, whether the release was cut short or not.
             let _ = member.release(&partitions).await;
         }
     }

@@ -1,4 +1,4 @@
-//! What an operator deletes.
+//! Objects that an operator deletes.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use partitura_broker::{
 use partitura_rabbitmq::Rabbitmq;
 use tokio::time::timeout;
 
-use crate::{PARTITIONS, PATIENCE, broker};
+use crate::{PARTITIONS, TEST_TIMEOUT, broker};
 
 /// A queue and its reader.
 struct Orders {
@@ -41,7 +41,7 @@ impl Orders {
         broker.consumer(options).await.expect("a member")
     }
 
-    /// Publishes a message of each key, due in so long.
+    /// Publishes a message of each key, with a delay.
     async fn publish(&self, broker: &Rabbitmq, keys: impl IntoIterator<Item = String>, wait: Duration) {
         let due = SystemClock.now() + wait;
         let message = |key: String| Message::new(self.topic.clone(), key.clone(), "").key(key).not_before(due);
@@ -51,13 +51,13 @@ impl Orders {
     }
 
     async fn delete_due(&self, broker: &Rabbitmq) {
-        let channel = broker.vendor().await.expect("a connection").create_channel().await.expect("a channel");
+        let channel = broker.client().await.expect("a connection").create_channel().await.expect("a channel");
         let due = format!("partitura:{}:due", self.topic);
         channel.queue_delete(due.into(), QueueDeleteOptions::default()).await.expect("deleted");
     }
 }
 
-/// Waits until each of these has come, and says how often each of them did.
+/// Waits until each of these has come, and returns how often each of them did.
 async fn receive(consumer: &mut Box<dyn Consumer>, count: usize) -> HashMap<String, usize> {
     let mut came = HashMap::new();
     let receiving = async {
@@ -70,7 +70,7 @@ async fn receive(consumer: &mut Box<dyn Consumer>, count: usize) -> HashMap<Stri
             }
         }
     };
-    let received = timeout(2 * PATIENCE, receiving).await;
+    let received = timeout(2 * TEST_TIMEOUT, receiving).await;
     received.unwrap_or_else(|_| panic!("{} of {count} came", came.len()));
     came
 }
@@ -89,7 +89,7 @@ async fn what_is_delayed_comes_although_its_due_queue_is_deleted_under_its_consu
         orders.publish(&broker, keys(20).map(named), Duration::from_millis(wait)).await;
     }
     orders.delete_due(&broker).await;
-    // Those that waited in the queue itself went with it.
+    // The messages that waited in the queue itself were deleted with it.
     receive(&mut consumer, 40).await;
     broker.close().await.expect("closed");
 }
@@ -100,7 +100,7 @@ async fn what_fell_due_while_its_due_queue_was_deleted_is_brought_back_by_the_ne
     let orders = Orders::declare(&broker, "due-while-deleted").await;
     orders.delete_due(&broker).await;
     orders.publish(&broker, keys(60), Duration::from_secs(10)).await;
-    let channel = broker.vendor().await.expect("a connection").create_channel().await.expect("a channel");
+    let channel = broker.client().await.expect("a connection").create_channel().await.expect("a channel");
     let undeliverable = async {
         loop {
             let passive = QueueDeclareOptions { passive: true, ..Default::default() };
@@ -111,7 +111,7 @@ async fn what_fell_due_while_its_due_queue_was_deleted_is_brought_back_by_the_ne
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
-    timeout(PATIENCE, undeliverable).await.expect("they are undeliverable");
+    timeout(TEST_TIMEOUT, undeliverable).await.expect("they are undeliverable");
     let mut consumer = orders.consumer(&broker).await;
     receive(&mut consumer, 60).await;
     broker.close().await.expect("closed");
@@ -119,7 +119,7 @@ async fn what_fell_due_while_its_due_queue_was_deleted_is_brought_back_by_the_ne
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_one_partition_does_not_take_keeps_nothing_else_back() {
-    /// More than a forwarder has at hand.
+    /// More than a forwarder has in memory.
     const STUCK: usize = 9_000;
     let broker = broker().await;
     let orders = Orders::declare(&broker, "stuck").await;
@@ -127,7 +127,7 @@ async fn what_one_partition_does_not_take_keeps_nothing_else_back() {
     let wait = Duration::from_secs(5);
     orders.publish(&broker, keys(usize::MAX).filter(of(true)).take(STUCK), wait).await;
     orders.publish(&broker, keys(usize::MAX).filter(of(false)).take(100), wait).await;
-    let channel = broker.vendor().await.expect("a connection").create_channel().await.expect("a channel");
+    let channel = broker.client().await.expect("a connection").create_channel().await.expect("a channel");
     let (queue, exchange) = (format!("partitura:{}:readers:0", orders.topic), format!("partitura:{}", orders.topic));
     let none = FieldTable::default;
     let unbound = channel.queue_unbind(queue.as_str().into(), exchange.as_str().into(), "0".into(), none());

@@ -1,3 +1,5 @@
+//! The messages of a topic that may be due, in the memory of its forwarder.
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,54 +17,55 @@ use partitura_broker::{
 };
 use tokio::time::{Instant, sleep_until};
 
+use super::wait_queues::Wait;
+use crate::client::{Connector, answer};
 use crate::core::Core;
-use crate::delay::Wait;
-use crate::link::{Link, answer};
-use crate::publisher::{Outgoing, Publisher};
-use crate::settled::{Settled, Tag};
+use crate::publisher::{Publication, Publisher};
+use crate::settlement::{Settlement, Tag};
 use crate::{names, wire};
 
-/// How many messages that are due within two seconds wait here.
-const AHEAD: u16 = 8_192;
-/// How many of them may be due and not taken by where they go. Further ones are set aside, so that the rest goes on.
-const STUCK: usize = AHEAD as usize / 2;
-/// For how long these are set aside.
-const ASIDE: Duration = Duration::from_secs(60);
-/// How soon is tried again what could not be published, for each of the places where messages go.
-const AGAIN: Backoff = Backoff { first: Duration::from_millis(100), longest: Duration::from_secs(10) };
+/// The largest number of messages here. They are due within two seconds.
+const MAX_MESSAGES: u16 = 8_192;
+/// The number of them that may be due and stuck, because their destination does not take them. Further ones are set
+/// aside, so that the others go on.
+const MAX_STUCK: usize = MAX_MESSAGES as usize / 2;
+/// The time for which messages are set aside.
+const SET_ASIDE_FOR: Duration = Duration::from_secs(60);
+/// The waits before a destination is tried again that did not take a message.
+const BACKOFF: Backoff = Backoff { first: Duration::from_millis(100), longest: Duration::from_secs(10) };
 
-/// What may be due of a topic, at hand.
-pub(crate) struct Due {
+/// The messages of a topic that may be due.
+pub(super) struct DueMessages {
     topic: TopicName,
     ordering: Ordering,
     clock: CorrectedClock,
-    /// For how long anything is kept here.
+    /// The time for which a message may be kept here.
     hold: Duration,
     channel: Channel,
     consumer: Consumer,
-    settled: Settled,
+    settlement: Settlement,
     waiting: Vec<Waiting>,
-    /// Of the destinations that are busy or refuse.
+    /// The destinations that are busy, or did not take a message.
     paces: HashMap<Destination, Pace>,
-    /// At most one for each destination.
+    /// The calls of the publisher, at most one for each destination.
     calls: FuturesUnordered<BoxFuture<'static, Published>>,
 }
 
 struct Waiting {
     tag: Tag,
     since: Instant,
-    /// Where it goes when it is due.
+    /// Its destination when it is due.
     to: Destination,
-    outgoing: Outgoing,
+    publication: Publication,
 }
 
-/// Where a message goes next. What one of them does not take keeps nothing else back.
+/// The next destination of a message. A destination that does not take messages keeps no others back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Destination {
     Partition(Partition),
     /// Any of the partitions: the message has no key.
     Any,
-    Room,
+    WaitQueue,
 }
 
 struct Published {
@@ -71,22 +74,22 @@ struct Published {
     results: Vec<Result<Receipt>>,
 }
 
-impl Due {
-    pub(crate) async fn open(core: &Core, link: &Link, topic: &Topic) -> Result<Self> {
+impl DueMessages {
+    pub(super) async fn open(core: &Core, connector: &Connector, topic: &Topic) -> Result<Self> {
         let name = &topic.name;
-        let explain = |error| link.explain(error, "forward").of(name);
-        let channel = link.channel().await?;
-        answer(channel.basic_qos(AHEAD, BasicQosOptions::default())).await.map_err(explain)?;
+        let explain = |error| connector.explain("forward", error).of(name);
+        let channel = connector.channel().await?;
+        answer(channel.basic_qos(MAX_MESSAGES, BasicQosOptions::default())).await.map_err(explain)?;
         let (queue, options) = (names::due(name), BasicConsumeOptions::default());
         let consumer = channel.basic_consume(queue.into(), "".into(), options, FieldTable::default());
         Ok(Self {
             topic: name.clone(),
             ordering: topic.ordering,
             clock: core.clock.clone(),
-            hold: core.dial.hold().ours(),
+            hold: core.client.hold_limit().local(),
             consumer: answer(consumer).await.map_err(explain)?,
             channel,
-            settled: Settled::default(),
+            settlement: Settlement::default(),
             waiting: Vec::new(),
             paces: HashMap::new(),
             calls: FuturesUnordered::new(),
@@ -94,7 +97,7 @@ impl Due {
     }
 
     /// Forwards until the connection is lost.
-    pub(crate) async fn forward(mut self, publisher: &Arc<Publisher>, link: &Link) -> Error {
+    pub(super) async fn forward(mut self, publisher: &Arc<Publisher>, connector: &Connector) -> Error {
         let error = loop {
             self.set_aside();
             self.send_ready(publisher);
@@ -107,69 +110,72 @@ impl Due {
                         self.add(delivery);
                         self.collect();
                     }
-                    ended => break self.ended(ended.and_then(lapin::Result::err), link),
+                    ended => break self.ended(ended.and_then(lapin::Result::err), connector),
                 },
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {
                     if self.oldest().is_some_and(|since| since.elapsed() >= self.hold) {
-                        let message = "what is due could not be published for so long that it goes back to the broker";
+                        let message = "a due message could not be published for too long and goes back to the broker";
                         break Error::new(ErrorKind::Timeout, "forward", message).of(&self.topic);
                     }
                 }
             }
         };
-        // Before the consumer is dropped, which would cancel it, and have the next one served out of order.
+        // This comes before the consumer is dropped. Dropping it would cancel it, and the broker would serve the next
+        // consumer out of order.
         let _ = answer(self.channel.close(200, "given up".into())).await;
         error
     }
 
-    fn ended(&self, error: Option<lapin::Error>, link: &Link) -> Error {
-        let message = "the broker ended it: the queue was deleted, or its node is gone";
+    fn ended(&self, error: Option<lapin::Error>, connector: &Connector) -> Error {
+        let message = "the broker ended the consumer: the queue was deleted, or its node is gone";
         let ended = || Error::new(ErrorKind::Disconnected, "forward", message);
-        error.map_or_else(ended, |error| link.lost(error, "forward")).of(&self.topic)
+        error.map_or_else(ended, |error| connector.lost("forward", error)).of(&self.topic)
     }
 
-    /// Takes up what is there without waiting.
+    /// Takes the messages that have come, without waiting.
     fn collect(&mut self) {
-        // The end of the stream is met again when there is nothing else to do.
+        // The main loop meets the end of the stream again.
         while let Some(Some(Ok(delivery))) = self.consumer.next().now_or_never() {
             self.add(delivery);
         }
     }
 
     fn add(&mut self, delivery: Delivery) {
-        let (message, again) = wire::message(self.topic.clone(), &delivery.properties, delivery.data);
-        // One that comes again may have been forwarded by somebody who could not settle it any more.
-        let outgoing = Outgoing { message, again: again || delivery.redelivered, pause: Duration::ZERO };
-        let to = match (&outgoing.message.key, self.ordering) {
+        let wire::Received { message, is_repeated } =
+            wire::message(self.topic.clone(), &delivery.properties, delivery.data);
+        // A redelivered message may have been forwarded by another forwarder that could not settle it any more.
+        let is_repeated = is_repeated || delivery.redelivered;
+        let publication = Publication { message, is_repeated, pause: Duration::ZERO };
+        let to = match (&publication.message.key, self.ordering) {
             (Some(key), Ordering::ByKey { partitions }) => Destination::Partition(partition_of(key, partitions)),
             (None, Ordering::ByKey { .. }) => Destination::Any,
             (_, Ordering::Shared) => Destination::Partition(Partition(0)),
         };
-        self.waiting.push(Waiting { tag: delivery.delivery_tag, since: Instant::now(), to, outgoing });
+        self.waiting.push(Waiting { tag: delivery.delivery_tag, since: Instant::now(), to, publication });
     }
 
-    /// Publishes what is due, or not due for so long that it goes to another room: to each destination in the order in
-    /// which it falls due.
+    /// Publishes the messages that are due, and those that go to another wait queue: to each destination in the order
+    /// of the due times.
     fn send_ready(&mut self, publisher: &Arc<Publisher>) {
         let (clock, paces) = (&self.clock, &self.paces);
         let is_ready =
             |waiting: &mut Waiting| waiting.next(clock).is_some_and(|to| paces.get(&to).is_none_or(Pace::is_ready));
         let mut batches: BTreeMap<Destination, Vec<Waiting>> = BTreeMap::new();
         for waiting in self.waiting.extract_if(.., is_ready) {
-            // That of the moment before, should it have fallen due since.
+            // If the message has fallen due since, this is its final destination.
             let to = waiting.next(clock).unwrap_or(waiting.to);
             batches.entry(to).or_default().push(waiting);
         }
         for (to, mut sent) in batches {
-            sent.sort_by_key(|waiting| waiting.outgoing.message.not_before);
-            let pace = self.paces.entry(to).or_insert_with(|| Pace::new(AGAIN));
+            sent.sort_by_key(|waiting| waiting.publication.message.not_before);
+            let pace = self.paces.entry(to).or_insert_with(|| Pace::new(BACKOFF));
             pace.begin();
             if pace.is_failing() {
-                // The first finds out whether the others may follow.
+                // The first message finds out whether the destination takes messages again.
                 self.waiting.extend(sent.drain(1..));
             }
             let (publisher, copies) =
-                (publisher.clone(), sent.iter().map(|waiting| waiting.outgoing.clone()).collect());
+                (publisher.clone(), sent.iter().map(|waiting| waiting.publication.clone()).collect());
             self.calls.push(Box::pin(async move {
                 let results = publisher.publish(copies).await;
                 Published { to, sent, results }
@@ -177,7 +183,7 @@ impl Due {
         }
     }
 
-    /// Settles what was published, and keeps the rest.
+    /// Settles the messages that were published, and keeps the others.
     fn land(&mut self, Published { to, sent, results }: Published) {
         let (mut done, mut failed) = (Vec::with_capacity(sent.len()), None);
         for (waiting, result) in sent.into_iter().zip(results) {
@@ -185,44 +191,47 @@ impl Due {
                 Ok(_) => done.push(waiting.tag),
                 Err(error) => {
                     failed = Some(error);
-                    self.waiting.push(Waiting { outgoing: Outgoing { again: true, ..waiting.outgoing }, ..waiting });
+                    self.waiting.push(Waiting {
+                        publication: Publication { is_repeated: true, ..waiting.publication },
+                        ..waiting
+                    });
                 }
             }
         }
-        self.settled.acknowledge(&self.channel, done);
+        self.settlement.acknowledge(&self.channel, done);
         let Some(error) = failed else {
             self.paces.remove(&to);
             return;
         };
-        let pause = self.paces.entry(to).or_insert_with(|| Pace::new(AGAIN)).failed(0);
+        let pause = self.paces.entry(to).or_insert_with(|| Pace::new(BACKOFF)).failed(0);
         let topic = &self.topic;
-        tracing::warn!(%error, %topic, ?to, ?pause, "what is due could not be published; it is tried again");
+        tracing::warn!(%error, %topic, ?to, ?pause, "publishing due messages again after a pause");
     }
 
-    /// Where too much is due that cannot be published, the latest of it goes to a room once more.
+    /// If too many messages are due and stuck, the latest ones go to a wait queue once more.
     fn set_aside(&mut self) {
-        if self.waiting.len() <= STUCK || !self.paces.values().any(Pace::is_failing) {
+        if self.waiting.len() <= MAX_STUCK || !self.paces.values().any(Pace::is_failing) {
             return;
         }
         let (clock, paces) = (&self.clock, &self.paces);
         let is_stuck = |waiting: &Waiting| {
             let failing = |to| paces.get(&to).is_some_and(Pace::is_failing);
-            waiting.next(clock).is_some_and(|to| to != Destination::Room && failing(to))
+            waiting.next(clock).is_some_and(|to| to != Destination::WaitQueue && failing(to))
         };
         let mut stuck: Vec<_> = self.waiting.iter_mut().filter(|waiting| is_stuck(waiting)).collect();
-        if stuck.len() > STUCK {
-            stuck.sort_by_key(|waiting| waiting.outgoing.message.not_before);
-            stuck[STUCK..].iter_mut().for_each(|waiting| waiting.outgoing.pause = ASIDE);
+        if stuck.len() > MAX_STUCK {
+            stuck.sort_by_key(|waiting| waiting.publication.message.not_before);
+            stuck[MAX_STUCK..].iter_mut().for_each(|waiting| waiting.publication.pause = SET_ASIDE_FOR);
         }
     }
 
-    /// When there is something to do, if nothing happens before.
+    /// The moment of the next work, if nothing happens before.
     fn wakes_at(&self) -> Option<Instant> {
         let now = Instant::now();
         let next = self.waiting.iter().filter_map(|waiting| {
             match waiting.next(&self.clock) {
-                None => Some(now + delay(&self.clock, &waiting.outgoing)),
-                // While it is busy, that it is not any more is the next thing to happen.
+                None => Some(now + delay(&self.clock, &waiting.publication)),
+                // If the destination is busy, the end of its call comes first.
                 Some(to) => self.paces.get(&to).map_or(Some(now), Pace::ready_at),
             }
         });
@@ -235,17 +244,17 @@ impl Due {
 }
 
 impl Waiting {
-    /// Where it goes now; `None`: it waits here.
+    /// The destination to which it goes now. `None`: it waits here.
     fn next(&self, clock: &CorrectedClock) -> Option<Destination> {
-        match Wait::of(delay(clock, &self.outgoing).max(self.outgoing.pause)) {
+        match Wait::for_delay(delay(clock, &self.publication).max(self.publication.pause)) {
             Wait::Brief => None,
-            Wait::Room(_) => Some(Destination::Room),
+            Wait::InQueue(_) => Some(Destination::WaitQueue),
             Wait::None => Some(self.to),
         }
     }
 }
 
-/// How long until it is due.
-fn delay(clock: &CorrectedClock, outgoing: &Outgoing) -> Duration {
-    outgoing.message.not_before.map(|due| due.since(clock.now())).unwrap_or_default()
+/// The time until a message is due.
+fn delay(clock: &CorrectedClock, publication: &Publication) -> Duration {
+    publication.message.not_before.map(|due| due.since(clock.now())).unwrap_or_default()
 }
