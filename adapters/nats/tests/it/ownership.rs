@@ -25,7 +25,7 @@ async fn an_owner_that_vanishes_in_its_own_replay_leaves_the_order_whole() {
 }
 
 #[tokio::test]
-async fn who_listens_to_everything_does_not_disturb_an_owner() {
+async fn a_listener_to_everything_does_not_disturb_an_owner() {
     let (broker, topic) = (nats().await, topic("listener"));
     let queue = Topology::new().queue(topic.clone(), ONE).subscription(subscription("s"), [topic.clone()]);
     broker.declare(&queue).await.expect("it is new");
@@ -59,7 +59,7 @@ async fn an_owner_learns_at_once_that_its_consumer_was_deleted() {
 }
 
 #[tokio::test]
-async fn what_is_fetched_ahead_is_bounded_in_bytes() {
+async fn messages_in_advance_are_bounded_in_bytes() {
     const SIZE: usize = 512 << 10;
     let (broker, topic) = (nats().await, topic("large"));
     let two = Ordering::ByKey { partitions: 2 };

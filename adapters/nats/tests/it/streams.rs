@@ -46,7 +46,7 @@ async fn a_stream_keeps_a_message_until_each_subscription_has_settled_it_and_no_
 }
 
 #[tokio::test]
-async fn what_a_subscription_settled_out_of_order_stays_settled_though_another_has_not() {
+async fn messages_settled_out_of_order_stay_settled_though_another_subscription_has_not_settled_them() {
     let (broker, topic) = (nats().await, topic("holes"));
     let stream = Topology::new()
         .stream(topic.clone(), Ordering::ByKey { partitions: 1 })

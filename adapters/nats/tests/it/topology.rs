@@ -6,7 +6,7 @@ use crate::support::{nats, subscription, topic};
 const TWO: Ordering = Ordering::ByKey { partitions: 2 };
 
 #[tokio::test]
-async fn what_differs_is_refused_and_named() {
+async fn a_difference_is_refused_and_named() {
     let (broker, topic) = (nats().await, topic("differs"));
     let queue = Topology::new().queue(topic.clone(), TWO).subscription(subscription("s"), [topic.clone()]);
     broker.declare(&queue).await.expect("it is new");
@@ -24,7 +24,7 @@ async fn what_differs_is_refused_and_named() {
 }
 
 #[tokio::test]
-async fn a_stream_of_somebody_else_is_left_alone() {
+async fn a_stream_of_another_program_is_left_alone() {
     let (broker, topic) = (nats().await, topic("theirs"));
     let jetstream = async_nats::jetstream::new(broker.client().await.expect("a connection"));
     let name = format!("partitura_{topic}");

@@ -26,7 +26,7 @@ async fn broker() -> Rabbitmq {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_comes_back_more_often_than_the_server_would_have_it_is_not_dropped() {
+async fn a_message_that_comes_back_more_often_than_the_servers_limit_is_not_dropped() {
     let broker = broker().await;
     let topic = TopicName::new(format!("comes-back-{}", SystemClock.now().as_millis())).expect("a name");
     let subscription = SubscriptionName::new("readers").expect("a name");

@@ -80,7 +80,7 @@ fn keys(count: usize) -> impl Iterator<Item = String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_delayed_comes_although_its_due_queue_is_deleted_under_its_consumer() {
+async fn delayed_messages_come_although_their_due_queue_is_deleted_under_its_consumer() {
     let broker = broker().await;
     let orders = Orders::declare(&broker, "deleted-due").await;
     let mut consumer = orders.consumer(&broker).await;
@@ -95,7 +95,7 @@ async fn what_is_delayed_comes_although_its_due_queue_is_deleted_under_its_consu
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_fell_due_while_its_due_queue_was_deleted_is_brought_back_by_the_next_consumer() {
+async fn messages_that_fell_due_without_a_due_queue_are_recovered_by_the_next_consumer() {
     let broker = broker().await;
     let orders = Orders::declare(&broker, "due-while-deleted").await;
     orders.delete_due(&broker).await;
@@ -118,7 +118,7 @@ async fn what_fell_due_while_its_due_queue_was_deleted_is_brought_back_by_the_ne
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_one_partition_does_not_take_keeps_nothing_else_back() {
+async fn a_partition_that_takes_no_messages_keeps_no_others_back() {
     /// More than a forwarder has in memory.
     const STUCK: usize = 9_000;
     let broker = broker().await;
