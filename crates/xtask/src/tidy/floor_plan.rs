@@ -13,7 +13,7 @@ const FILES: &[&str] = &[
 const WITHOUT: &[(&str, &str, &str)] = &[];
 
 /// Adapters with another plan. One leaves this list when it has the files.
-const PENDING: &[&str] = &["adapters/embedded", "adapters/kafka", "adapters/pulsar"];
+const PENDING: &[&str] = &["adapters/embedded"];
 
 pub(super) fn check(repository: &Repository) -> Vec<Problem> {
     let directories = repository.members.iter().map(|member| member.directory.as_str());
