@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::client::Client;
 use crate::core::{Core, SYSTEM};
-use crate::state::{Place, Taken, Wake};
+use crate::state::{Content, Location, Taken, Wake};
 use crate::{error, storage, wire};
 
 /// The longest sleep before the clock is read again, since it may have jumped.
@@ -26,7 +26,7 @@ pub(crate) struct EmbeddedConsumer {
     /// Wakes any one of the competing consumers; never used if none compete.
     competing: Arc<Notify>,
     /// The messages whose contents must be read before more are taken.
-    absent: Vec<(u32, Place)>,
+    absent: Vec<Location>,
 }
 
 impl EmbeddedConsumer {
@@ -39,15 +39,15 @@ impl EmbeddedConsumer {
     }
 
     /// Reads contents that are not in memory. If the future is dropped, it has done nothing.
-    async fn load(&self, wanted: Vec<(u32, Place)>) -> Result<()> {
-        let seqs: Vec<u64> = wanted.iter().map(|(_, place)| place.seq).collect();
+    async fn load(&self, wanted: Vec<Location>) -> Result<()> {
+        let seqs: Vec<u64> = wanted.iter().map(|location| location.place.seq).collect();
         let bodies = self.client.read(move |connection| storage::bodies(connection, &seqs)).await?;
         let mut state = self.core().state();
         let mut contents = Vec::with_capacity(wanted.len());
-        for ((queue, place), body) in wanted.into_iter().zip(bodies) {
-            match body.and_then(|body| wire::decode(&state.topic_of(queue), body)) {
-                Some(message) => contents.push((queue, place, message)),
-                None if state.is_absent(queue, place) => return Err(error::damaged_message(place.seq)),
+        for (location, body) in wanted.into_iter().zip(bodies) {
+            match body.and_then(|body| wire::decode(&state.topic_of(location.queue), body)) {
+                Some(message) => contents.push(Content { location, message }),
+                None if state.is_absent(location) => return Err(error::damaged_message(location.place.seq)),
                 None => {}
             }
         }

@@ -40,7 +40,7 @@
 //! producers, transactions ─► queue ─► writer thread ─► file        one transaction and one sync per batch;
 //!                                          │                       the next batch forms meanwhile
 //!                                          ▼
-//! consumers ◄──────────────────────────  state                     queues, owners, what is held, in memory
+//! consumers ◄──────────────────────────  state                     queues, owners and unsettled deliveries, in memory
 //! ```
 
 mod checkpoint;

@@ -15,7 +15,7 @@ use crate::storage::Reader;
 const READERS: usize = 4;
 
 /// Reads run on tokio's threads for blocking work, each on a connection of its own: none waits for the writer's sync,
-/// and each sees what was committed before it began.
+/// and each sees the data that were committed before it began.
 #[derive(Debug)]
 pub(crate) struct Readers {
     path: PathBuf,

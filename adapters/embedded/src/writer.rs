@@ -9,7 +9,7 @@ use crate::core::Core;
 use crate::delay::Cancellation;
 use crate::error;
 use crate::request::{Done, Prepared, PreparedUnit, Request, Work};
-use crate::state::{Append, Changes, Withdrawn};
+use crate::state::{Append, Broadcast, Changes, Withdrawn};
 use crate::storage::{self, Batch, Row, Storage};
 use crate::wire;
 
@@ -129,7 +129,7 @@ impl Transaction<'_> {
     fn publish(&mut self, prepared: Prepared) -> Result<()> {
         let Prepared { topic, partition, message, body } = prepared;
         if topic.topic.kind == TopicKind::Stream {
-            self.changes.broadcasts.push((partition, message.clone()));
+            self.changes.broadcasts.push(Broadcast { partition, message: message.clone() });
         }
         let due = message.not_before.filter(|due| *due > self.now);
         let size = u32::try_from(message.size()).unwrap_or(u32::MAX);
@@ -180,7 +180,7 @@ impl Transaction<'_> {
             !is_it
         });
         let listened = broadcasts.len();
-        broadcasts.retain(|(_, message)| !cancellation.matches(message));
+        broadcasts.retain(|broadcast| !cancellation.matches(&broadcast.message));
         Ok(withdrawn.len() > before || broadcasts.len() < listened)
     }
 
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_batch_that_failed_has_cancelled_still_comes_and_what_one_has_published_and_cancelled_does_not() {
+    async fn a_message_cancelled_by_a_failed_batch_still_comes_and_one_published_and_cancelled_in_a_batch_does_not() {
         let broker = Embedded::memory(Options::default()).unwrap();
         let topic = "q".parse::<partitura_broker::TopicName>().unwrap();
         let topology = Topology::new().queue(topic.clone(), Ordering::Shared);

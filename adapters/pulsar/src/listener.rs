@@ -11,7 +11,7 @@ use tokio::task::AbortHandle;
 use uuid::Uuid;
 
 use crate::client::command::{self, Subscribe};
-use crate::client::{Incoming, Purpose, Registered};
+use crate::client::{ConsumerInput, Incoming, Purpose, Registered};
 use crate::core::{Core, SYSTEM};
 use crate::error;
 use crate::mailbox::Mailbox;
@@ -62,7 +62,7 @@ struct Receiver {
 /// A consumer of Pulsar's.
 struct OpenConsumer {
     registered: Registered,
-    incoming: mpsc::UnboundedReceiver<(usize, Incoming)>,
+    incoming: mpsc::UnboundedReceiver<ConsumerInput>,
 }
 
 impl Receiver {
@@ -114,7 +114,7 @@ impl Receiver {
         let OpenConsumer { registered, incoming } = open;
         let mut since_grant = 0;
         loop {
-            let Some((_, Incoming::Entry(entry, payload))) = incoming.recv().await else {
+            let Some(ConsumerInput { incoming: Incoming::Entry(entry, payload), .. }) = incoming.recv().await else {
                 return error::disconnected(OPERATION);
             };
             since_grant += wire::batch_size(&payload).unwrap_or(1);

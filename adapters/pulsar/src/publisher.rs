@@ -132,7 +132,13 @@ struct RoutePublisher {
     /// Taken from the queue, and not sent yet.
     waiting: VecDeque<Item>,
     /// Sent, and without a receipt yet, in the order of their numbers.
-    sent: VecDeque<(u64, Vec<Promise>)>,
+    sent: VecDeque<SentEntry>,
+}
+
+/// An entry without a receipt.
+struct SentEntry {
+    number: u64,
+    promises: Vec<Promise>,
 }
 
 /// A producer of Pulsar's.
@@ -232,7 +238,7 @@ impl RoutePublisher {
         let sender = Sender { producer: registered.id(), name, sequence: *next, now: self.publisher.clock.now() };
         let (send, payload) = wire::entry(sender, messages);
         registered.connection().publish(send, payload);
-        self.sent.push_back((*next, promises));
+        self.sent.push_back(SentEntry { number: *next, promises });
         *next += 1;
     }
 
@@ -240,9 +246,9 @@ impl RoutePublisher {
         match outcome {
             Outcome::Lost => Err(error::disconnected(OPERATION)),
             Outcome::Stored(number) => match self.sent.pop_front() {
-                Some((first, promises)) if first == number => {
+                Some(first) if first.number == number => {
                     let receipt = Receipt { partition: self.route.partition };
-                    promises.into_iter().for_each(|promise| promise.stored(receipt));
+                    first.promises.into_iter().for_each(|promise| promise.stored(receipt));
                     Ok(())
                 }
                 first => {
@@ -251,11 +257,11 @@ impl RoutePublisher {
                 }
             },
             Outcome::Refused(number, error) => {
-                if self.sent.front().is_some_and(|(first, _)| *first == number)
-                    && let Some((_, promises)) = self.sent.pop_front()
+                if self.sent.front().is_some_and(|first| first.number == number)
+                    && let Some(refused) = self.sent.pop_front()
                 {
                     let topic = &self.route.topic;
-                    promises.into_iter().for_each(|promise| promise.failed(topic, error.duplicate().of(topic)));
+                    refused.promises.into_iter().for_each(|promise| promise.failed(topic, error.duplicate().of(topic)));
                 }
                 Err(error)
             }
@@ -265,7 +271,7 @@ impl RoutePublisher {
     /// Fails all messages without an outcome. Those that were sent may have been stored.
     fn fail(&mut self, error: &Error) {
         let topic = &self.route.topic;
-        for promise in self.sent.drain(..).flat_map(|(_, promises)| promises) {
+        for promise in self.sent.drain(..).flat_map(|entry| entry.promises) {
             promise.failed(topic, unknown("the connection was lost before the receipt came").of(topic));
         }
         while let Ok(items) = self.queue.try_recv() {

@@ -103,9 +103,9 @@ impl Batch {
     }
 
     /// Answers all callers: `Ok`, except for the refused groups.
-    pub(crate) fn written(self, refused: Vec<(i32, Error)>) {
+    pub(crate) fn written(self, refused: Vec<Refusal>) {
         let mut results: Vec<Result<()>> = self.groups.iter().map(|_| Ok(())).collect();
-        for (unit, error) in refused {
+        for Refusal { unit, error } in refused {
             if let Some(result) = usize::try_from(unit).ok().and_then(|unit| results.get_mut(unit)) {
                 *result = Err(error);
             }
@@ -128,6 +128,14 @@ impl Batch {
     }
 }
 
+/// The error of a group that was not written.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    /// The number of the group in its batch.
+    unit: i32,
+    error: Error,
+}
+
 /// A batch as the statement takes it, sorted by space and key.
 #[derive(Debug)]
 pub(crate) struct Columns<'b> {
@@ -140,11 +148,12 @@ pub(crate) struct Columns<'b> {
 }
 
 impl Columns<'_> {
-    /// The group of the put at this place, from 1, and the error for it.
-    pub(crate) fn refusal(&self, place: i64) -> Option<(i32, Error)> {
+    /// The refusal of the group whose put is at this place, from 1.
+    pub(crate) fn refusal(&self, place: i64) -> Option<Refusal> {
         let (unit, put) = self.puts.get(usize::try_from(place).ok()?.checked_sub(1)?)?;
         let message = format!("{:?} was expected and does not hold; load again", put.expect);
-        Some((*unit, Error::new(ErrorKind::Conflict, "write", message).of(name(put))))
+        let error = Error::new(ErrorKind::Conflict, "write", message).of(name(put));
+        Some(Refusal { unit: *unit, error })
     }
 }
 

@@ -30,9 +30,9 @@ impl Statements {
 /// transaction.
 pub(crate) const NOW: &str = "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::int8";
 
-/// Takes a batch of puts as arrays, in which each key occurs once: the number of the group, space, key, what is
-/// expected (null: anything; 0: no value; else this version) and the value (null: remove). Returns the first put of
-/// each refused group, as its place in the arrays from 1.
+/// Takes a batch of puts as arrays, in which each key occurs once: the number of the group, space, key, the
+/// expected version (null: any; 0: no value) and the value (null: remove). Returns the first put of each refused group,
+/// as its place in the arrays from 1.
 ///
 /// * `put` compares every expectation with the row as it is now, and locks the row until the commit. Under `READ
 ///   COMMITTED`, locking waits for the writer that has the lock, and then reads its result.

@@ -6,7 +6,7 @@ use partitura_broker::{Error, ErrorKind, Result};
 use sqlx::{ConnectOptions, Connection, PgConnection};
 use tokio::time::timeout;
 
-use crate::batch::Batch;
+use crate::batch::{Batch, Refusal};
 use crate::error;
 use crate::options::Address;
 use crate::statement::Statements;
@@ -61,7 +61,7 @@ impl Writer {
     }
 
     /// Returns the refused groups.
-    async fn try_write(&mut self, target: &Target, batch: &Batch) -> Result<Vec<(i32, Error)>> {
+    async fn try_write(&mut self, target: &Target, batch: &Batch) -> Result<Vec<Refusal>> {
         let columns = batch.columns();
         let mut attempt = 0;
         loop {

@@ -30,8 +30,8 @@ impl State {
         for append in changes.appends {
             self.append(append, now);
         }
-        for (partition, message) in changes.broadcasts {
-            self.broadcast(partition, &message, now);
+        for broadcast in &changes.broadcasts {
+            self.broadcast(broadcast.partition, &broadcast.message, now);
         }
     }
 

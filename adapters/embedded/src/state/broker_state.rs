@@ -4,6 +4,7 @@ use std::sync::Arc;
 use partitura_broker::{Error, ErrorKind, Message, Ordering, Partition, Result, Timestamp, TopicName};
 use tokio::sync::Notify;
 
+use super::broadcast::Broadcast;
 use super::group::{Delayed, Group};
 use super::member::{Member, Role};
 use super::queue::{Place, Queue, Ready};
@@ -187,7 +188,7 @@ impl State {
         let Some(listeners) = self.listeners.get(&message.topic) else { return };
         for listener in listeners {
             if let Some(Member { role: Role::Listener(_, feed), notify, .. }) = self.members.get_mut(listener) {
-                feed.push(partition, message.clone(), now);
+                feed.push(Broadcast { partition, message: message.clone() }, now);
                 notify.notify_one();
             }
         }

@@ -1,7 +1,8 @@
 use std::sync::Arc;
 
-use partitura_broker::{AckToken, Message, Partition};
+use partitura_broker::{AckToken, Message};
 
+use super::broadcast::Broadcast;
 use super::group::Delayed;
 use super::queue::Place;
 use crate::storage::Row;
@@ -13,7 +14,7 @@ pub(crate) struct Changes {
     pub(crate) removed: Vec<u64>,
     pub(crate) catalog: Option<Arc<Catalog>>,
     pub(crate) appends: Vec<Append>,
-    pub(crate) broadcasts: Vec<(Partition, Message)>,
+    pub(crate) broadcasts: Vec<Broadcast>,
     pub(crate) claims: Vec<Claim>,
     pub(crate) withdrawn: Vec<Withdrawn>,
 }
@@ -39,7 +40,7 @@ pub(crate) enum Withdrawn {
     /// It waited for a subscription.
     Waiting { group: u32, place: Place, delayed: DelayedMessage },
     /// It waited for a listener.
-    Broadcast { listener: u32, partition: Partition, message: Message },
+    Broadcast { listener: u32, broadcast: Broadcast },
     /// The same batch has published it.
     Appended(u64),
 }

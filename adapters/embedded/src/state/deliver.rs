@@ -1,9 +1,10 @@
 use partitura_broker::{Delivery, Event, Message, Partition, Timestamp, TopicName, telemetry};
 use tokio::time::Instant;
 
+use super::broadcast::Broadcast;
 use super::broker_state::State;
 use super::member::{Held, Member, Role};
-use super::queue::Place;
+use super::queue::Location;
 
 /// The number of messages of one partition before the next partition has its turn.
 const TURN: usize = 64;
@@ -14,9 +15,9 @@ const BATCH: usize = 512;
 #[derive(Debug)]
 pub(crate) enum Taken {
     /// The event, and the messages whose contents have to be read before the next.
-    Event(Event, Vec<(u32, Place)>),
+    Event(Event, Vec<Location>),
     /// First the contents of these messages have to be read.
-    Load(Vec<(u32, Place)>),
+    Load(Vec<Location>),
     /// Nothing yet.
     Wait(Wake),
     Closed,
@@ -32,6 +33,13 @@ pub(crate) struct Wake {
     /// Whether there are messages that it may not have before it has settled others. Competing consumers can have
     /// them instead.
     pub(crate) full: bool,
+}
+
+/// A content that was read from the storage.
+#[derive(Debug)]
+pub(crate) struct Content {
+    pub(crate) location: Location,
+    pub(crate) message: Message,
 }
 
 impl State {
@@ -134,23 +142,23 @@ impl State {
             if queue.first().is_some_and(|first| first.content.is_none()) {
                 let (messages, bytes) = member.room(topic);
                 let absent = queue.absent(messages.min(BATCH), bytes);
-                taking.absent.extend(absent.into_iter().map(|place| (number, place)));
+                taking.absent.extend(absent.into_iter().map(|place| Location { queue: number, place }));
                 return End::More;
             }
             let Some(ready) = queue.pop() else { return End::Empty };
             let Some(message) = ready.content else { return End::Empty };
             self.resident = self.resident.saturating_sub(size as usize);
-            let held = Held { origin: Some((number, place)), topic, size, committing: false };
+            let held = Held { origin: Some(Location { queue: number, place }), topic, size, committing: false };
             taking.deliveries.push(member.hold(Partition(partition), epoch, held, *message, ready.redelivered));
         }
         End::More
     }
 
     /// Adds contents that were read to their messages.
-    pub(crate) fn fill(&mut self, contents: Vec<(u32, Place, Message)>) {
-        for (queue, place, message) in contents {
+    pub(crate) fn fill(&mut self, contents: Vec<Content>) {
+        for Content { location, message } in contents {
             let size = message.size();
-            if self.queues[queue as usize].fill(place, message) {
+            if self.queues[location.queue as usize].fill(location.place, message) {
                 self.resident += size;
             }
         }
@@ -162,8 +170,8 @@ impl State {
     }
 
     /// Whether a message still waits for its content. Another consumer may have had it meanwhile.
-    pub(crate) fn is_absent(&self, queue: u32, place: Place) -> bool {
-        self.queues[queue as usize].is_absent(place)
+    pub(crate) fn is_absent(&self, location: Location) -> bool {
+        self.queues[location.queue as usize].is_absent(location.place)
     }
 }
 
@@ -180,7 +188,7 @@ impl Member {
         }
         let mut deliveries = Vec::new();
         while deliveries.len() < BATCH
-            && let Some((partition, message)) = self.next_broadcast(now)
+            && let Some(Broadcast { partition, message }) = self.next_broadcast(now)
         {
             let held = Held {
                 origin: None,
@@ -201,7 +209,7 @@ impl Member {
         Taken::Wait(Wake { due: feed.next_due(), deadline: None, full: false })
     }
 
-    fn next_broadcast(&mut self, now: Timestamp) -> Option<(Partition, Message)> {
+    fn next_broadcast(&mut self, now: Timestamp) -> Option<Broadcast> {
         let Role::Listener(_, feed) = &mut self.role else { return None };
         feed.fire(now);
         let size = feed.next_size()?;
@@ -216,7 +224,7 @@ impl Member {
 #[derive(Debug, Default)]
 struct Taking {
     deliveries: Vec<Delivery>,
-    absent: Vec<(u32, Place)>,
+    absent: Vec<Location>,
 }
 
 /// The reason why no more was taken of a partition.

@@ -7,7 +7,7 @@ use partitura_broker::{Credit, Event, TopicName};
 use tokio::sync::Notify;
 
 use super::broadcast::Feed;
-use super::queue::Place;
+use super::queue::Location;
 
 /// A consumer, as the broker sees it.
 #[derive(Debug)]
@@ -41,8 +41,8 @@ pub(super) enum Role {
 /// A delivery that is not settled.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Held {
-    /// Its queue; `None` for a broadcast, which is not stored.
-    pub(super) origin: Option<(u32, Place)>,
+    /// Its place; `None` for a broadcast, which is not stored.
+    pub(super) origin: Option<Location>,
     /// The place of its topic among those of the subscription.
     pub(super) topic: usize,
     pub(super) size: u32,

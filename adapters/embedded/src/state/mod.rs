@@ -15,7 +15,8 @@ mod queue;
 mod settle;
 mod withdraw;
 
+pub(crate) use broadcast::Broadcast;
 pub(crate) use broker_state::{Mailbox, State};
 pub(crate) use changes::{Append, Changes, Withdrawn};
-pub(crate) use deliver::{Taken, Wake};
-pub(crate) use queue::Place;
+pub(crate) use deliver::{Content, Taken, Wake};
+pub(crate) use queue::Location;

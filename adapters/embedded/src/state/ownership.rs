@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::broadcast::Feed;
 use super::broker_state::State;
 use super::member::{Held, Member, Role};
-use super::queue::Ready;
+use super::queue::{Location, Ready};
 
 impl State {
     /// Adds a consumer to a subscription. Returns its notifiers: its own and, if it competes, the common one.
@@ -227,7 +227,7 @@ impl State {
     pub(super) fn return_to_queues(&mut self, back: Vec<Held>) {
         let mut queues: HashMap<u32, Vec<Ready>> = HashMap::new();
         for held in back {
-            if let Some((queue, place)) = held.origin {
+            if let Some(Location { queue, place }) = held.origin {
                 let ready = Ready { place, size: held.size, redelivered: true, content: None };
                 queues.entry(queue).or_default().push(ready);
             }

@@ -28,6 +28,13 @@ pub(crate) struct Place {
     pub(crate) seq: u64,
 }
 
+/// The place of a message among all queues.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Location {
+    pub(crate) queue: u32,
+    pub(crate) place: Place,
+}
+
 impl Queue {
     pub(super) fn new(topic: TopicName, group: u32, partition: u32) -> Self {
         Self { topic, group, partition, ready: VecDeque::new() }
@@ -133,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_back_takes_its_old_place() {
+    fn a_message_that_comes_back_takes_its_old_place() {
         let mut front = queue(&[(3, 5), (3, 6)]);
         front.put_back(vec![ready(2, 4), ready(1, 3)]);
         assert_eq!(seqs(front), [3, 4, 5, 6]);

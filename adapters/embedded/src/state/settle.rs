@@ -12,7 +12,7 @@ impl State {
             match member.held.get(token).copied() {
                 Some(held) if !held.committing => {
                     member.give_back(&held);
-                    self.settled.extend(held.origin.map(|(_, place)| place.seq));
+                    self.settled.extend(held.origin.map(|location| location.place.seq));
                     member.held.remove(token);
                 }
                 _ => stale += 1,
@@ -29,7 +29,7 @@ impl State {
             match held {
                 Some(held) if !held.committing => {
                     held.committing = true;
-                    let seq = held.origin.map(|(_, place)| place.seq);
+                    let seq = held.origin.map(|location| location.place.seq);
                     claims.push(Claim { token: *token, seq });
                     self.count_commits(*token, 1);
                 }

@@ -54,11 +54,7 @@ impl State {
         for listener in self.listeners.get(&cancellation.topic.topic.name).into_iter().flatten() {
             if let Some(Member { role: Role::Listener(_, feed), .. }) = self.members.get_mut(listener) {
                 let taken = feed.withdraw(due, |message| message.id == cancellation.id).into_iter();
-                out.extend(taken.map(|(partition, message)| Withdrawn::Broadcast {
-                    listener: *listener,
-                    partition,
-                    message,
-                }));
+                out.extend(taken.map(|broadcast| Withdrawn::Broadcast { listener: *listener, broadcast }));
             }
         }
         true
@@ -83,10 +79,10 @@ impl State {
                     self.groups[group as usize].delayed.insert(place, delayed);
                     self.wake_group(group);
                 }
-                Withdrawn::Broadcast { listener, partition, message } => {
+                Withdrawn::Broadcast { listener, broadcast } => {
                     if let Some(Member { role: Role::Listener(_, feed), notify, .. }) = self.members.get_mut(&listener)
                     {
-                        feed.push(partition, message, self.fired);
+                        feed.push(broadcast, self.fired);
                         notify.notify_one();
                     }
                 }

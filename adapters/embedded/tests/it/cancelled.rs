@@ -19,7 +19,7 @@ fn at(millis: u64) -> Timestamp {
 }
 
 #[tokio::test]
-async fn what_was_cancelled_stays_so_when_the_file_is_opened_again() {
+async fn a_cancelled_message_stays_cancelled_when_the_file_is_opened_again() {
     let directory = tempfile::tempdir().unwrap();
     let broker = file(&directory, &queue(by_key(2))).await;
     // All are due at the same time, so that only their ids distinguish them.
@@ -77,7 +77,7 @@ async fn a_stream_forgets_it_for_each_subscription_and_each_listener() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_only_listeners_wait_for_is_cancelled_too() {
+async fn a_message_that_only_listeners_wait_for_is_cancelled_too() {
     let clock = TokioClock::start();
     let broker = Embedded::memory(Options::default().clock(clock.clone())).unwrap();
     broker.declare(&Topology::new().stream(topic("q"), by_key(2))).await.unwrap();
@@ -95,7 +95,7 @@ async fn what_only_listeners_wait_for_is_cancelled_too() {
 }
 
 #[tokio::test]
-async fn who_asks_for_an_unknown_topic_is_told_and_the_others_are_answered() {
+async fn a_cancellation_on_an_unknown_topic_is_an_error_and_the_others_are_answered() {
     let broker = memory(&queue(by_key(1))).await;
     let waits = message("k", "waits").not_before(SystemClock.now() + HOUR);
     publish(&broker, vec![waits.clone()]).await;

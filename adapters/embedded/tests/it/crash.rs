@@ -71,7 +71,7 @@ fn spawn(directory: &tempfile::TempDir) -> Child {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_confirmed_is_delivered_after_kill_9_in_order() {
+async fn confirmed_messages_are_delivered_in_order_after_kill_9() {
     for lines in [20, 700, 3_000] {
         let directory = tempfile::tempdir().unwrap();
         let mut child = spawn(&directory);

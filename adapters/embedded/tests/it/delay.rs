@@ -117,7 +117,7 @@ async fn two_timers_of_one_tick_both_arrive_in_the_order_of_publishing() {
 }
 
 #[tokio::test]
-async fn what_fell_due_keeps_its_place_after_a_restart() {
+async fn a_message_that_fell_due_keeps_its_place_after_a_restart() {
     let directory = tempfile::tempdir().unwrap();
     let broker = file(&directory, &queue(by_key(1))).await;
     let now = SystemClock.now();

@@ -208,7 +208,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_consumers_do_order_exclusion_and_completeness_hold(steps in prop::collection::vec(step(), 0..150)) {
+    fn order_exclusion_and_completeness_hold_for_any_steps_of_consumers(steps in prop::collection::vec(step(), 0..150)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
         runtime.block_on(run(steps));
     }

@@ -109,7 +109,7 @@ async fn a_thousand_messages_arrive_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn what_was_settled_out_of_order_stays_settled_and_the_rest_comes_back_in_order() {
+async fn messages_settled_out_of_order_stay_settled_and_the_others_come_back_in_order() {
     let directory = tempfile::tempdir().unwrap();
     let broker = file(&directory, &queue(by_key(1))).await;
     publish(&broker, (1..=10).map(|i| message("k", i)).collect()).await;

@@ -66,7 +66,7 @@ async fn a_partition_that_is_asked_back_goes_on_when_it_is_released() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_not_released_in_time_is_lost() {
+async fn a_partition_that_is_not_released_in_time_is_lost() {
     let broker = memory(&queue(by_key(2))).await;
     publish(&broker, (0..100).map(|i| message(&i.to_string(), i)).collect()).await;
     let mut first = broker.consumer(options().revoke_within(Duration::from_secs(10))).await.unwrap();
@@ -176,7 +176,7 @@ async fn joining_and_leaving_under_load_loses_and_reorders_nothing() {
         worker.await.unwrap();
     }
     publishing.await.unwrap();
-    // One more takes what is left.
+    // One more takes the rest.
     let mut consumer = broker.consumer(options()).await.unwrap();
     let is_complete =
         |seen: &HashMap<u32, Vec<u32>>| (0..KEYS).all(|key| seen.get(&key).is_some_and(|s| s.contains(&(EACH - 1))));

@@ -18,7 +18,7 @@ async fn declaring_again_is_harmless_also_after_reopening() {
 }
 
 #[tokio::test]
-async fn what_differs_is_refused_and_says_how() {
+async fn a_difference_is_refused_and_the_error_names_it() {
     let broker = memory(&queue(by_key(4))).await;
     let other = subscription("t");
     for (topology, kind, words) in [

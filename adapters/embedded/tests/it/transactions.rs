@@ -60,7 +60,7 @@ async fn a_unit_that_fails_leaves_nothing_behind_and_the_others_alone() {
         fails(vec![put("taken", Expect::Any, None), put("missing", Expect::Version(1), None)]),
         fails(vec![put("d", Expect::Any, Some("1")), put("d", Expect::Any, Some("2"))]),
         Unit { publish: vec![message("k", 8), unknown], ..Unit::default() },
-        // Sees the first, and settles what the failing ones did not.
+        // Sees the first, and settles the deliveries that the failing ones did not.
         Unit { settle: tokens(&held), put: vec![put("first", Expect::Version(1), Some("2"))], ..Unit::default() },
         Unit { settle: tokens(&held), put: vec![put("e", Expect::Absent, Some("1"))], ..Unit::default() },
     ];
@@ -102,7 +102,7 @@ async fn of_two_that_expect_the_same_version_one_wins() {
 }
 
 #[tokio::test]
-async fn what_was_settled_is_fenced_also_before_it_is_written() {
+async fn a_settled_delivery_is_fenced_also_before_the_settlement_is_written() {
     let directory = tempfile::tempdir().unwrap();
     let broker = file(&directory, &queue(by_key(1))).await;
     publish(&broker, vec![message("k", 1)]).await;

@@ -79,7 +79,7 @@ async fn drain(broker: &Embedded, topic: &str, subscription: &str) -> Result<Vec
             }
         }
     }
-    // The broker's closing stores what was settled.
+    // Closing the broker stores the settlements.
     Ok(found)
 }
 

@@ -34,7 +34,7 @@ const FAILURES_OF_CHECKPOINTS: u32 = 16;
 const SCRIPTS: u64 = 4;
 
 #[tokio::test]
-async fn what_was_confirmed_survives_and_the_rest_is_there_whole_or_not_at_all() {
+async fn confirmed_writes_survive_and_others_are_there_whole_or_not_at_all() {
     let failures = for_each_case(|kind| kind == Kind::Write).await;
     assert!(failures >= 48, "{failures} cases a script");
 }

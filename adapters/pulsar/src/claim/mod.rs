@@ -17,7 +17,7 @@ use self::flow::Flow;
 pub(crate) use self::settlement::{Handle, Position};
 use self::settlement::{Ledger, Unacknowledged};
 use crate::client::command::{self, Subscribe};
-use crate::client::{Incoming, Purpose, Registered, acknowledged};
+use crate::client::{ConsumerInput, Incoming, Purpose, Registered, acknowledged};
 use crate::core::Core;
 use crate::error;
 use crate::names::FullName;
@@ -48,7 +48,7 @@ pub(crate) struct PulsarClaim {
     topic: TopicName,
     consumers: Vec<PartitionConsumer>,
     /// Bounded by the granted flow.
-    incoming: mpsc::UnboundedReceiver<(usize, Incoming)>,
+    incoming: mpsc::UnboundedReceiver<ConsumerInput>,
     ready: VecDeque<Claimed<Handle>>,
 }
 
@@ -98,7 +98,7 @@ impl PulsarClaim {
         Ok(Self { topic: options.topic.clone(), consumers, incoming, ready: VecDeque::new() })
     }
 
-    fn take(&mut self, number: usize, incoming: Incoming) -> Result<()> {
+    fn take(&mut self, ConsumerInput { number, incoming }: ConsumerInput) -> Result<()> {
         match incoming {
             Incoming::Lost => Err(error::disconnected(OPERATION)),
             Incoming::Entry(entry, payload) => {
@@ -179,13 +179,13 @@ impl Claim for PulsarClaim {
 
     async fn next(&mut self) -> Result<Vec<Claimed<Handle>>> {
         while self.ready.is_empty() {
-            let (number, incoming) = self.incoming.recv().await.ok_or_else(|| error::disconnected(OPERATION))?;
-            self.take(number, incoming)?;
+            let input = self.incoming.recv().await.ok_or_else(|| error::disconnected(OPERATION))?;
+            self.take(input)?;
         }
         while self.ready.len() < AT_ONCE
-            && let Ok((number, incoming)) = self.incoming.try_recv()
+            && let Ok(input) = self.incoming.try_recv()
         {
-            self.take(number, incoming)?;
+            self.take(input)?;
         }
         let count = self.ready.len().min(AT_ONCE);
         Ok(self.ready.drain(..count).collect())

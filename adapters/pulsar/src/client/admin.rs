@@ -42,6 +42,12 @@ pub(crate) struct Partitioned {
     pub(crate) properties: BTreeMap<String, String>,
 }
 
+/// The body of a call.
+struct Body {
+    content_type: &'static str,
+    bytes: Vec<u8>,
+}
+
 impl Admin {
     pub(crate) fn new(base: Url, http: Client, identity: Arc<Identity>) -> Self {
         Self { base, http, identity }
@@ -81,8 +87,8 @@ impl Admin {
     pub(crate) async fn create(&self, operation: &'static str, topic: &FullName, wanted: &Partitioned) -> Result<()> {
         let path = format!("{}/partitions", topic.path());
         let body = serde_json::to_vec(wanted).unwrap_or_default();
-        let body = Some(("application/vnd.partitioned-topic-metadata+json", body));
-        self.put(operation, &path, body).await
+        let body = Body { content_type: "application/vnd.partitioned-topic-metadata+json", bytes: body };
+        self.put(operation, &path, Some(body)).await
     }
 
     /// Whether a single partition has a subscription.
@@ -117,7 +123,7 @@ impl Admin {
         accepted(operation, response).await.map(drop)
     }
 
-    async fn put(&self, operation: &'static str, path: &str, body: Option<(&str, Vec<u8>)>) -> Result<()> {
+    async fn put(&self, operation: &'static str, path: &str, body: Option<Body>) -> Result<()> {
         let response = self.call(operation, Method::PUT, path, body).await?;
         if response.status() == StatusCode::CONFLICT {
             return Ok(());
@@ -125,13 +131,7 @@ impl Admin {
         accepted(operation, response).await.map(drop)
     }
 
-    async fn call(
-        &self,
-        operation: &'static str,
-        method: Method,
-        path: &str,
-        body: Option<(&str, Vec<u8>)>,
-    ) -> Result<Response> {
+    async fn call(&self, operation: &'static str, method: Method, path: &str, body: Option<Body>) -> Result<Response> {
         let token = self.identity.token().await?;
         let mut url =
             self.base.join(&format!("/admin/v2/{path}")).map_err(|error| error::unexpected(operation, error))?;
@@ -140,8 +140,8 @@ impl Admin {
             if let Some(token) = &token {
                 request = request.bearer_auth(token);
             }
-            if let Some((kind, body)) = &body {
-                request = request.header(CONTENT_TYPE, *kind).body(body.clone());
+            if let Some(Body { content_type, bytes }) = &body {
+                request = request.header(CONTENT_TYPE, *content_type).body(bytes.clone());
             }
             let response = request.send().await.map_err(|error| error::from_http(operation, error))?;
             let elsewhere = response.status().is_redirection().then(|| response.headers().get(LOCATION)).flatten();

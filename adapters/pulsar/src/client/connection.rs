@@ -16,7 +16,7 @@ use tokio_util::codec::Decoder;
 
 use super::command::{self, Subscribe};
 use super::identity::Identity;
-use super::pending::{Incoming, Outcome, Pending};
+use super::pending::{ConsumerInput, Outcome, Pending};
 use super::reader::Reader;
 use super::socket::{self, Socket};
 use super::writer::{Outgoing, encode, write_all};
@@ -117,7 +117,7 @@ impl Connection {
         operation: &'static str,
         subscribe: &Subscribe,
         number: usize,
-        to: mpsc::UnboundedSender<(usize, Incoming)>,
+        to: mpsc::UnboundedSender<ConsumerInput>,
     ) -> Result<Registered> {
         let id = self.next_id();
         self.pending.consumer(operation, id, number, to)?;

@@ -29,6 +29,6 @@ pub(crate) use admin::{Admin, Partitioned, http_client};
 pub(crate) use cluster::{Cluster, Purpose};
 pub(crate) use connection::{Registered, acknowledged};
 pub(crate) use identity::Identity;
-pub(crate) use pending::{Incoming, Outcome};
+pub(crate) use pending::{ConsumerInput, Incoming, Outcome};
 pub(crate) use tls::tls_config;
 pub(crate) use vendor::vendor_client;

@@ -8,6 +8,14 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::error;
 
+/// The input of one of several consumers that share a channel.
+#[derive(Debug)]
+pub(crate) struct ConsumerInput {
+    /// The number of the consumer.
+    pub(crate) number: usize,
+    pub(crate) incoming: Incoming,
+}
+
 /// The input of a consumer.
 #[derive(Debug)]
 pub(crate) enum Incoming {
@@ -40,16 +48,15 @@ struct Waiting {
     producers: HashMap<u64, mpsc::UnboundedSender<Outcome>>,
 }
 
-/// Several consumers may share a channel: the number tells them apart.
 #[derive(Debug)]
 struct WaitingConsumer {
     number: usize,
-    to: mpsc::UnboundedSender<(usize, Incoming)>,
+    to: mpsc::UnboundedSender<ConsumerInput>,
 }
 
 impl WaitingConsumer {
     fn tell(&self, incoming: Incoming) {
-        let _ = self.to.send((self.number, incoming));
+        let _ = self.to.send(ConsumerInput { number: self.number, incoming });
     }
 }
 
@@ -80,7 +87,7 @@ impl Pending {
         operation: &'static str,
         id: u64,
         number: usize,
-        to: mpsc::UnboundedSender<(usize, Incoming)>,
+        to: mpsc::UnboundedSender<ConsumerInput>,
     ) -> Result<()> {
         self.add(operation, |all| all.consumers.insert(id, WaitingConsumer { number, to }).is_none())
     }

@@ -36,15 +36,15 @@ pub(super) async fn write_all(
 ) {
     let (mut batch, mut bytes) = (Vec::with_capacity(COMMANDS), BytesMut::new());
     while commands.recv_many(&mut batch, COMMANDS).await > 0 {
-        let mut acks: Option<(u64, Vec<MessageIdData>)> = None;
+        let mut acks: Option<Acknowledgements> = None;
         let mut written = None;
         for outgoing in batch.drain(..) {
             if let Outgoing::Acknowledge(consumer, ids) = outgoing {
                 match &mut acks {
-                    Some((same, all)) if *same == consumer => all.extend(ids),
+                    Some(gathered) if gathered.consumer == consumer => gathered.ids.extend(ids),
                     _ => {
                         flush_acks(&mut acks, &mut bytes);
-                        acks = Some((consumer, ids));
+                        acks = Some(Acknowledgements { consumer, ids });
                     }
                 }
                 continue;
@@ -72,8 +72,14 @@ pub(super) async fn write_all(
     }
 }
 
-fn flush_acks(acks: &mut Option<(u64, Vec<MessageIdData>)>, to: &mut BytesMut) {
-    if let Some((consumer, ids)) = acks.take() {
+/// Acknowledgements of one consumer, gathered into one command.
+struct Acknowledgements {
+    consumer: u64,
+    ids: Vec<MessageIdData>,
+}
+
+fn flush_acks(acks: &mut Option<Acknowledgements>, to: &mut BytesMut) {
+    if let Some(Acknowledgements { consumer, ids }) = acks.take() {
         encode(command::acknowledge(None, consumer, ids), None, to);
     }
 }

@@ -24,7 +24,7 @@ use super::destination::{Destination, Place, Timer, Timers};
 use super::timer::{LEAD, timer};
 use crate::claim::{ClaimOptions, Handle, PulsarClaim};
 use crate::client::command::Subscribe;
-use crate::client::{Incoming, Purpose, Registered};
+use crate::client::{ConsumerInput, Incoming, Purpose, Registered};
 use crate::core::{Core, SYSTEM};
 use crate::error;
 use crate::names::{FORWARDING, TIMERS};
@@ -81,7 +81,7 @@ pub(crate) async fn run(core: Arc<Core>, topic: TopicName) {
 /// The right to forward the timers of a topic, for as long as it is kept.
 struct Lock {
     _registered: Registered,
-    incoming: mpsc::UnboundedReceiver<(usize, Incoming)>,
+    incoming: mpsc::UnboundedReceiver<ConsumerInput>,
 }
 
 impl Lock {
@@ -103,7 +103,7 @@ impl Lock {
 
     /// Returns when it is lost. Nothing else comes, since the broker was not permitted to send anything.
     async fn lost(&mut self) {
-        while let Some((_, Incoming::Entry(..))) = self.incoming.recv().await {}
+        while let Some(ConsumerInput { incoming: Incoming::Entry(..), .. }) = self.incoming.recv().await {}
     }
 }
 

@@ -73,11 +73,11 @@ fn give_up(order: Option<Order>) -> End {
 /// Claims the partition of each topic. Waits for those that another member holds.
 async fn claim_all<C: Claims>(state: &MemberState<C>, partition: Partition) -> Result<Vec<C::Claim>> {
     let mut claims = Vec::with_capacity(state.topics.len());
-    for (topic, _) in &state.topics {
+    for topic in &state.topics {
         let mut attempt = 0;
         claims.push(loop {
             let released = state.released.notified();
-            match state.claims.claim(topic, partition, state.ahead).await {
+            match state.claims.claim(&topic.name, partition, state.ahead).await {
                 Err(error) if error.kind() == ErrorKind::Busy => {
                     attempt += 1;
                     // Whichever comes first.
@@ -103,7 +103,7 @@ async fn keep<C: Claims>(
     for (topic, claim) in claims.into_iter().enumerate() {
         let (task, received) = mpsc::unbounded_channel();
         readers.push(task);
-        let pool = state.topics[topic].1.clone();
+        let pool = state.topics[topic].pool.clone();
         let (reports, phase, clock) = (state.reports.clone(), phase.subscribe(), state.claims.clock());
         running.push(Reader { claim, topic, partition, epoch, pool, tasks: received, reports, phase, clock }.run());
     }

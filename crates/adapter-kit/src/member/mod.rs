@@ -33,7 +33,7 @@ use tokio::task::JoinHandle;
 use self::coordinator::Coordinator;
 use self::messages::{ReaderTask, Report, Request};
 use self::pool::Pool;
-use self::state::{Handle, MemberState};
+use self::state::{Handle, MemberState, TopicState};
 use crate::{Claimed, Claims, TokenSlab};
 
 /// The largest number of unsettled messages that a single claim may hold, with any credit.
@@ -124,7 +124,10 @@ impl<C: Claims> Member<C> {
         topics.sort_unstable();
         let state = Arc::new(MemberState {
             claims,
-            topics: topics.into_iter().map(|topic| (topic, Arc::new(Pool::new(options.credit)))).collect(),
+            topics: topics
+                .into_iter()
+                .map(|name| TopicState { name, pool: Arc::new(Pool::new(options.credit)) })
+                .collect(),
             partitions,
             ahead: options.credit.messages.get().min(MOST_AHEAD),
             revoke_within: options.revoke_within,
@@ -209,7 +212,7 @@ impl<C: Claims> Member<C> {
         self.held.remove(&claim);
         self.revoking.remove(&claim);
         for unsettled in self.unsettled.take_unless(|_, unsettled| unsettled.claim != claim) {
-            self.state.topics[unsettled.topic].1.give_back([unsettled.size]);
+            self.state.topics[unsettled.topic].pool.give_back([unsettled.size]);
         }
     }
 
@@ -239,7 +242,7 @@ impl<C: Claims> Consumer for Member<C> {
                 stale += 1;
                 continue;
             };
-            self.state.topics[topic].1.give_back([size]);
+            self.state.topics[topic].pool.give_back([size]);
             if let Some(reader) = self.reader(claim, topic) {
                 if reader.settled.is_empty() {
                     touched.push((claim, topic));

@@ -17,7 +17,7 @@ pub(super) type Handle<C> = <<C as Claims>::Claim as Claim>::Handle;
 pub(super) struct MemberState<C: Claims> {
     pub(super) claims: Arc<C>,
     /// The topics in the order of their names. Members claim several in this order, so that no two wait for each other.
-    pub(super) topics: Vec<(TopicName, Arc<Pool>)>,
+    pub(super) topics: Vec<TopicState>,
     /// The number of partitions of the subscription.
     pub(super) partitions: u32,
     /// The number of unsettled messages that a claim may hold.
@@ -30,6 +30,13 @@ pub(super) struct MemberState<C: Claims> {
     pub(super) released: Notify,
     /// The name of the broker in telemetry.
     pub(super) system: &'static str,
+}
+
+#[derive(Debug)]
+pub(super) struct TopicState {
+    pub(super) name: TopicName,
+    /// The rest of its credit.
+    pub(super) pool: Arc<Pool>,
 }
 
 impl<C: Claims> MemberState<C> {

@@ -70,7 +70,7 @@ fn reference() -> BrokerStore {
 }
 
 #[test]
-fn whatever_is_written_and_read_the_store_answers_as_the_embedded_one() {
+fn the_store_answers_any_writes_and_reads_as_the_embedded_one() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let url = runtime.block_on(server_url());
     // Random groups and their result, one case after the other on the same server.
@@ -120,7 +120,7 @@ async fn a_group_that_is_refused_says_which_key_and_writes_nothing() {
 }
 
 #[tokio::test]
-async fn what_no_statement_can_carry_is_refused_alone() {
+async fn a_group_that_no_statement_can_carry_is_refused_alone() {
     let store = fresh().await;
     let twice = vec![put("a", Expect::Any, Some("1")), put("a", Expect::Any, Some("2"))];
     let groups = vec![twice, vec![put("b", Expect::Any, Some("1"))], vec![put([0; 2_001], Expect::Any, None)], vec![]];

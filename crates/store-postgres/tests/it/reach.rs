@@ -46,7 +46,7 @@ async fn tables_of_a_newer_version_are_left_alone() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_is_told_apart_and_without_the_password() {
+async fn errors_of_connecting_are_told_apart_and_leave_the_password_out() {
     let url = server_url().await;
     let (_, place) = url.rsplit_once('@').expect("a URL with a user");
     let (address, _) = place.split_once('/').expect("a URL with a database");
