@@ -68,7 +68,7 @@ async fn a_competitor_that_stops_waiting_passes_its_turn_on() {
         assert!(futures_poll(&mut waiting).is_none());
         publish(&broker, vec![message("k", i)]).await;
         drop(giving_up);
-        let event = tokio::time::timeout(PATIENCE, waiting).await.expect("woken in the other's place").unwrap();
+        let event = tokio::time::timeout(EVENT_LIMIT, waiting).await.expect("woken in the other's place").unwrap();
         let Event::Deliveries(deliveries) = event else { panic!() };
         second.settle(&tokens(&deliveries));
     }
@@ -89,7 +89,7 @@ async fn a_competitor_whose_hands_are_full_passes_its_turn_on() {
             assert!(futures_poll(&mut waiting).is_none());
             publish(&broker, vec![message("k", i)]).await;
             assert!(futures_poll(&mut wanting).is_none(), "more than its credit");
-            let event = tokio::time::timeout(PATIENCE, waiting).await.expect("woken in the other's place").unwrap();
+            let event = tokio::time::timeout(EVENT_LIMIT, waiting).await.expect("woken in the other's place").unwrap();
             let Event::Deliveries(deliveries) = event else { panic!() };
             second.settle(&tokens(&deliveries));
         }

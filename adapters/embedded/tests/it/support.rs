@@ -9,7 +9,7 @@ use partitura_broker::{
 use partitura_embedded::{Embedded, Options};
 use tokio::time::Instant;
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const EVENT_LIMIT: Duration = Duration::from_secs(20);
 
 pub(crate) fn topic(name: &str) -> TopicName {
     TopicName::new(name).unwrap()
@@ -77,7 +77,7 @@ pub(crate) fn tokens(deliveries: &[Delivery]) -> Vec<AckToken> {
 }
 
 pub(crate) async fn next(consumer: &mut Box<dyn Consumer>) -> Event {
-    tokio::time::timeout(PATIENCE, consumer.next()).await.expect("an event should have come").unwrap()
+    tokio::time::timeout(EVENT_LIMIT, consumer.next()).await.expect("an event should have come").unwrap()
 }
 
 /// The next `count` deliveries; other events are skipped.

@@ -16,7 +16,7 @@ use crate::script::{PARTITIONS, SPACE, TOPICS, named, places};
 
 /// Longer than any delay of a script.
 const LATER: Duration = Duration::from_secs(30 * 24 * 60 * 60);
-const PATIENCE: Duration = Duration::from_secs(20);
+const EVENT_LIMIT: Duration = Duration::from_secs(20);
 const LAST: &str = "the-last";
 
 /// A time at which every delay is over.
@@ -67,7 +67,7 @@ async fn drain(broker: &Embedded, topic: &str, subscription: &str) -> Result<Vec
     let mut consumer = broker.consumer(options).await?;
     let (mut found, mut left) = (Vec::new(), PARTITIONS);
     while left > 0 {
-        let event = tokio::time::timeout(PATIENCE, consumer.next()).await.expect("the last message comes")?;
+        let event = tokio::time::timeout(EVENT_LIMIT, consumer.next()).await.expect("the last message comes")?;
         let Event::Deliveries(deliveries) = event else { continue };
         for delivery in deliveries {
             if delivery.message.id.as_str() == LAST {
