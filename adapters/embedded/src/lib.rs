@@ -42,6 +42,34 @@
 //!                                          ▼
 //! consumers ◄──────────────────────────  state                     queues, owners and unsettled deliveries, in memory
 //! ```
+//!
+//! # The files
+//!
+//! The files without a mark are those of every adapter. `+` marks files that a broker in the process needs. A file
+//! imports only files above it.
+//!
+//! ```text
+//! options.rs  error.rs  wire.rs    no state: settings, errors, messages as blobs
+//! lock.rs          + takes a lock
+//! topics.rs          Catalog: the declared topics and subscriptions
+//! topology.rs        declares, within the catalog and the file
+//! delay.rs           Cancellation: of a delayed message
+//! request.rs       + Request: one call to the writer
+//! storage/         + SQLite, and all statements for it
+//! file.rs          + Directory: opens, locks and checks the file
+//! state/           + State: queues, owners and unsettled deliveries, in memory
+//! core.rs            Core: the state that all parts share
+//! writer.rs        + Writer: a batch of requests becomes one transaction
+//! readers.rs       + Readers: connections that only read
+//! checkpoint.rs    + Checkpointer: moves the log into the file
+//! write_queue.rs   + WriteQueue: the requests for the thread that writes
+//! client.rs          Client: the writer's handle, and the readers
+//! consumer.rs      + EmbeddedConsumer: a member of a subscription
+//! inbox.rs           EmbeddedInbox
+//! producer.rs        EmbeddedProducer
+//! embedded.rs        Embedded: the broker
+//! transactions.rs  + the transactions of the broker
+//! ```
 
 mod checkpoint;
 mod client;
