@@ -14,6 +14,7 @@ use crate::timekeeper::Timekeeper;
 use crate::wire::ids::Ids;
 use crate::wire::namespace::Namespace;
 use crate::workflow::history_limits::HistoryLimits;
+use crate::workflow::retention::Retention;
 
 /// What one connection to a broker and a store shares.
 #[derive(Debug)]
@@ -37,6 +38,7 @@ pub(crate) struct Settings {
     pub(crate) drain_within: Duration,
     pub(crate) replay_values: ReplayValues,
     pub(crate) history_limits: HistoryLimits,
+    pub(crate) retention: Retention,
     pub(crate) ask_again: Duration,
     /// How long to wait for the broker.
     pub(crate) wait: Duration,

@@ -51,3 +51,4 @@ pub use wire::summary::{Filter, HeldUp, Status, StatusKind, Summary};
 pub use wire::waiting::Waiting;
 pub use worker::{RunningWorker, Worker};
 pub use workflow::history_limits::HistoryLimits;
+pub use workflow::retention::Retention;

@@ -18,6 +18,7 @@ use crate::wire::ids::{Ids, SystemIds};
 use crate::wire::namespace::Namespace;
 use crate::worker::Worker;
 use crate::workflow::history_limits::HistoryLimits;
+use crate::workflow::retention::Retention;
 
 /// A broker, a place for state, and settings: what workers and clients are made from. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -39,6 +40,7 @@ impl Partitura {
                 drain_within: Duration::from_secs(10),
                 replay_values: ReplayValues::default(),
                 history_limits: HistoryLimits::default(),
+                retention: Retention::default(),
                 ask_again: Duration::from_secs(600),
                 wait: Duration::ZERO,
             },
@@ -182,6 +184,13 @@ impl Builder {
     /// How long the history of a run may become before it is warned about, and before the instance stops.
     pub fn history_limits(mut self, limits: HistoryLimits) -> Self {
         self.settings.history_limits = limits;
+        self
+    }
+
+    /// How long instances are kept that have ended, unless [`Worker::retention`] says otherwise for their workflow: a `Duration`, or
+    /// [`Retention::Forever`]. 30 days unless set. What has ended already keeps the time that was set then.
+    pub fn retention(mut self, retention: impl Into<Retention>) -> Self {
+        self.settings.retention = retention.into();
         self
     }
 

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::num::NonZeroUsize;
 use std::pin::pin;
@@ -23,6 +24,7 @@ use crate::wire::events::EventTopic;
 use crate::wire::ids;
 use crate::workflow::delay_cancellation::DelayCancellation;
 use crate::workflow::listeners::Listeners;
+use crate::workflow::retention::Retention;
 use crate::workflow::runner::WorkflowRunner;
 use crate::workflow::steps::Steps;
 use crate::workflow::turn::context::Context;
@@ -51,6 +53,8 @@ pub struct Worker {
     /// `None`: it was not stated.
     build: Option<Arc<str>>,
     elsewhere: Duration,
+    /// Of workflows that have one of their own.
+    retentions: BTreeMap<&'static str, Retention>,
 }
 
 /// What this program is and knows, among others of its deployment.
@@ -64,7 +68,15 @@ struct Build {
 impl Worker {
     pub(crate) fn new(core: Arc<Core>) -> Self {
         let (concurrency, build) = (NonZeroUsize::new(1_000), None);
-        Self { core, definitions: Vec::new(), services: Vec::new(), concurrency, build, elsewhere: ELSEWHERE }
+        Self {
+            core,
+            definitions: Vec::new(),
+            services: Vec::new(),
+            concurrency,
+            build,
+            elsewhere: ELSEWHERE,
+            retentions: BTreeMap::new(),
+        }
     }
 
     /// Runs the tasks of a service: `PaymentsService(implementation)`. A task of a service that no worker runs waits until one does.
@@ -111,6 +123,15 @@ impl Worker {
         self
     }
 
+    /// How long this worker keeps instances of the workflow `W` that end: a `Duration`, or [`Retention::Forever`]. What
+    /// [the connection](crate::Builder::retention) says unless set. All workers of a workflow should say the same: the one that
+    /// takes the last turn decides.
+    #[must_use]
+    pub fn retention<W: Workflow>(mut self, retention: impl Into<Retention>) -> Self {
+        self.retentions.insert(W::NAME, retention.into());
+        self
+    }
+
     /// Starts, and runs until `shutdown` resolves; then finishes what runs and leaves. Told so while it starts, it starts no
     /// further.
     ///
@@ -145,7 +166,7 @@ impl Worker {
     /// Dropped, nothing runs.
     pub async fn start(self) -> Result<RunningWorker> {
         self.check_names()?;
-        let Self { core, definitions, services, concurrency, build, elsewhere } = self;
+        let Self { core, definitions, services, concurrency, build, elsewhere, retentions } = self;
         let concurrency = concurrency.ok_or_else(|| {
             let message = "a worker runs at least one task at a time: write .concurrency(1) or more";
             Error::new(ErrorKind::InvalidArgument, "start", message)
@@ -160,8 +181,10 @@ impl Worker {
             elsewhere,
         };
         // All at once: joining takes some brokers seconds.
-        let conducting =
-            definitions.into_iter().map(|definition| conduct(&core, definition, &build, concurrency, &is_shutdown));
+        let conducting = definitions.into_iter().map(|definition| {
+            let retention = retentions.get(definition.name()).copied().unwrap_or(core.settings.retention);
+            conduct(&core, (definition, retention), &build, concurrency, &is_shutdown)
+        });
         let serving = services.into_iter().map(|service| serve(&core, service, &build, concurrency, &is_shutdown));
         let (conducting, serving) = try_join(try_join_all(conducting), try_join_all(serving)).await?;
         let tasks = conducting.into_iter().chain(serving).collect();
@@ -242,7 +265,7 @@ async fn declare(core: &Arc<Core>, destination: Destination) -> Result<()> {
 /// Begins to conduct a workflow.
 async fn conduct(
     core: &Arc<Core>,
-    definition: Definition,
+    (definition, retention): (Definition, Retention),
     build: &Build,
     concurrency: NonZeroUsize,
     shutdown: &Shutdown,
@@ -266,6 +289,7 @@ async fn conduct(
         steps: Steps::new(concurrency.get()),
         replay_values: core.settings.replay_values,
         history_limits: core.settings.history_limits,
+        retention,
         delay_cancellation: DelayCancellation::new(&*core.broker, &producer),
         listeners: Listeners::default(),
     };

@@ -63,7 +63,7 @@ pub use connect::{Connect, broker, connect, store};
 pub use partitura_broker::{Error, ErrorKind};
 pub use partitura_engine::{
     BrokerStore, Builder, Client, ClientError, ClockOffset, Filter, HeldUp, HistoryLimits, Ids, Partitura,
-    ReplayValues, Request, RunningWorker, Start, StartPolicy, Status, StatusKind, Store, Summary, SystemIds,
+    ReplayValues, Request, Retention, RunningWorker, Start, StartPolicy, Status, StatusKind, Store, Summary, SystemIds,
     TaskContext, Waiting, Worker, WorkflowError, WorkflowHandle,
 };
 pub use partitura_macros::{select, service, workflow};

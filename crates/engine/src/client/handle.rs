@@ -209,6 +209,21 @@ impl<W: Workflow> WorkflowHandle<W> {
         Request::new(&self.target, Demand::Terminate(reason.into()))
     }
 
+    /// Deletes the instance, which must have ended, before its [time](crate::Retention) is over: its summary, its result and the
+    /// histories of all its runs. Its id is free then, as if it had never been used.
+    ///
+    /// Awaiting returns once the request is durable; ask for an answer with [`confirmed`](Request::confirmed), which is
+    /// [`Refused`](ClientError::Refused) for an instance that has not ended.
+    ///
+    /// # Errors
+    /// Those of the broker.
+    ///
+    /// # Cancel safety
+    /// Dropped while awaited, the request may or may not have been sent.
+    pub fn delete(&self) -> Request<'_, W> {
+        Request::new(&self.target, Demand::Delete)
+    }
+
     /// Tries a stopped instance again, now: it does that by itself from time to time.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ mod target;
 
 use std::sync::Arc;
 
+use futures::{StreamExt, TryStreamExt, stream};
 use partitura_workflow::Workflow;
 
 pub(crate) use self::connection::Connection;
@@ -16,6 +17,9 @@ use self::handle::WorkflowHandle;
 use crate::error::ClientError;
 use crate::wire::summary::{Filter, Summary};
 use crate::wire::{Command, ReplyBody};
+
+/// How many instances a purge deletes at a time.
+const DELETIONS: usize = 100;
 
 /// Starts workflows, and talks to them, from any process that is connected to the broker (the embedded broker: the one process that
 /// has its file open). Cheap to clone.
@@ -56,5 +60,34 @@ impl Client {
                 return Ok(listed);
             }
         }
+    }
+
+    /// Deletes the instances of the workflow `W` that match and have ended, as [`delete`](WorkflowHandle::delete) does, and says how
+    /// many: up to [`limit`](Filter::limit) of them.
+    ///
+    /// # Errors
+    /// As for [`list`](Self::list).
+    ///
+    /// # Cancel safety
+    /// Dropped, some are deleted.
+    pub async fn purge<W: Workflow>(&self, filter: Filter) -> Result<usize, ClientError> {
+        let ended = self.list::<W>(filter).await?.into_iter().filter(|summary| summary.status.is_closed());
+        let mut deletions = stream::iter(ended)
+            .map(|Summary { id, run, .. }| async move {
+                match self.workflow::<W>(id).delete().run(run).confirmed().await {
+                    Ok(()) => Ok(1),
+                    // Another was faster, or there is a new run by now.
+                    Err(ClientError::NotFound { .. } | ClientError::AnotherRun { .. } | ClientError::Refused(_)) => {
+                        Ok(0)
+                    }
+                    Err(error) => Err(error),
+                }
+            })
+            .buffer_unordered(DELETIONS);
+        let mut deleted = 0;
+        while let Some(count) = deletions.try_next().await? {
+            deleted += count;
+        }
+        Ok(deleted)
     }
 }

@@ -81,6 +81,7 @@ pub(crate) enum Demand<W> {
     Signal(Signal<W>),
     Cancel(String),
     Terminate(String),
+    Delete,
 }
 
 /// A signal, a cancellation or a termination about to be sent: await it.
@@ -153,6 +154,7 @@ impl<'a, W: Workflow> Request<'a, W> {
             }
             Demand::Cancel(reason) => Command::Cancel { reason: Some(reason), request },
             Demand::Terminate(reason) => Command::Terminate { reason, request },
+            Demand::Delete => Command::Delete { request },
         };
         connection.send::<W>(&target.id, connection.fresh(), &command).await?;
         let Some(reply) = reply else { return Ok(()) };

@@ -1,7 +1,7 @@
 //! How instances are kept in the store: one row per turn, and one summary.
 
 use bytes::Bytes;
-use partitura_broker::{Error, ErrorKind, Expect, Partition, Put, Result, ScanRange, Space, Version};
+use partitura_broker::{Entry, Error, ErrorKind, Expect, Partition, Put, Result, ScanRange, Space, Version};
 use partitura_workflow::{Event, HISTORY_FORMAT};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
@@ -29,6 +29,11 @@ struct Row<T> {
     body: T,
 }
 
+/// The key under which all runs of an instance are kept.
+fn runs_prefix(key: &InstanceKey) -> Bytes {
+    [key.workflow.as_bytes(), b"\0", key.id.as_bytes(), b"\0"].concat().into()
+}
+
 /// The key under which all turns of a run are kept; also the prefix of its outbox rows.
 pub(crate) fn run_prefix(key: &InstanceKey, run: &str) -> Bytes {
     [key.workflow.as_bytes(), b"\0", key.id.as_bytes(), b"\0", run.as_bytes(), b"\0"].concat().into()
@@ -46,6 +51,28 @@ pub(crate) fn append(key: &InstanceKey, run: &str, (turn, build): (u32, &str), e
 pub(crate) fn summarize(key: &InstanceKey, expect: Expect, summary: &Summary) -> Put {
     let value = wire::encode(&Row { format: HISTORY_FORMAT, build: None, body: summary });
     Put { space: INSTANCES, key: key.stored(), expect, value: Some(value) }
+}
+
+/// Forgets an instance that has ended, if its summary is still of this version.
+pub(crate) fn forget(key: &InstanceKey, version: Version) -> Put {
+    Put { space: INSTANCES, key: key.stored(), expect: Expect::Version(version), value: None }
+}
+
+/// Deletes up to `most` turns of a run, or of all runs of the instance, and says whether there may be more.
+///
+/// # Errors
+/// Those of the store.
+pub(crate) async fn delete_turns(
+    turn_store: &TurnStore,
+    key: &InstanceKey,
+    run: Option<&str>,
+    most: usize,
+) -> Result<(Vec<Put>, bool)> {
+    let prefix = run.map_or_else(|| runs_prefix(key), |run| run_prefix(key, run));
+    let page = turn_store.scan(ScanRange::prefix(HISTORY, prefix), most).await?;
+    let more = page.len() == most;
+    let delete = |row: Entry| Put { space: HISTORY, key: row.key, expect: Expect::Any, value: None };
+    Ok((page.into_iter().map(delete).collect(), more))
 }
 
 /// Notes which code tried the instance without success, or that it is no longer stopped.

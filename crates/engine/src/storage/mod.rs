@@ -2,6 +2,7 @@
 
 pub(crate) mod beside;
 pub(crate) mod children;
+pub(crate) mod expiries;
 pub(crate) mod heartbeats;
 pub(crate) mod history;
 pub(crate) mod outbox;

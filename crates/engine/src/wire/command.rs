@@ -51,6 +51,17 @@ pub(crate) enum Command {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         later: Option<Later>,
     },
+    /// A run that has ended is to be deleted by now. The owner of its partition says it.
+    Expire {
+        run: String,
+        /// When that was due, in milliseconds since the Unix epoch.
+        due: u64,
+    },
+    /// Delete the instance, which must have ended, with all its runs.
+    Delete {
+        #[serde(default, skip_serializing_if = "Request::is_default")]
+        request: Request,
+    },
     /// A running task is alive, or asks whether it is still wanted.
     Heartbeat {
         run: String,

@@ -50,6 +50,10 @@ pub struct Summary {
     /// Numbers of the tasks that it has detached, once it has ended: they are wanted still.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub detached: Vec<u32>,
+    /// When it is deleted, once it has ended, in milliseconds since the Unix epoch; never by itself without. See
+    /// [`Retention`](crate::Retention).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<u64>,
     /// The run that began the chain, if the code has [continued as new](partitura_workflow::Cx::continue_as_new) since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_run: Option<String>,
@@ -179,8 +183,8 @@ pub enum StatusKind {
     Cancelled,
 }
 
-/// Which instances to list. Everything that is `None` matches all.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Which instances to list. Everything that is `None` matches all. The default is the first 1,000 instances.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Filter {
     /// Where they stand.
@@ -199,10 +203,21 @@ pub struct Filter {
     pub ends: bool,
 }
 
+impl Default for Filter {
+    fn default() -> Self {
+        Self::first(1_000)
+    }
+}
+
 impl Filter {
     /// The first `limit` instances.
     pub fn first(limit: usize) -> Self {
-        Self { limit, ..Self::default() }
+        Self { status: None, tag: None, after: None, limit, ends: false }
+    }
+
+    /// All instances, however many there are.
+    pub fn all() -> Self {
+        Self::first(usize::MAX)
     }
 
     /// Only those that stand here.

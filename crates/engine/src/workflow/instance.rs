@@ -355,6 +355,7 @@ pub(crate) fn beginning(started: &Started, at: u64) -> Summary {
         waits_for: 0,
         held_up: None,
         detached: Vec::new(),
+        expires_at: None,
         first_run: started.continued.as_ref().map(|continued| continued.first.clone()),
         detached_before: BTreeMap::new(),
     }

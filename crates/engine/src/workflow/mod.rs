@@ -5,6 +5,7 @@ pub(crate) mod effects;
 pub(crate) mod history_limits;
 pub(crate) mod instance;
 pub(crate) mod listeners;
+pub(crate) mod retention;
 pub(crate) mod runner;
 pub(crate) mod steps;
 pub(crate) mod turn;

@@ -24,6 +24,7 @@ mod replay_values;
 mod reports;
 mod requests;
 mod results;
+mod retention;
 mod sizes;
 mod starts;
 mod stopped;

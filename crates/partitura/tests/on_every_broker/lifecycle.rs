@@ -1,6 +1,6 @@
 //! Starting, finding, asking, cancelling and ending instances.
 
-use partitura::{ClientError, Cx, Filter, StartPolicy, Status, StatusKind, WorkflowError, minutes};
+use partitura::{ClientError, Cx, Filter, StartPolicy, Status, StatusKind, WorkflowError, minutes, seconds};
 
 use crate::stage::Stage;
 use crate::support::{Oops, Waits, WaitsQuery, WaitsSignal, eventually, soon};
@@ -51,6 +51,28 @@ pub(crate) async fn a_start_can_replace_a_running_instance(stage: Stage) {
     let third = client.workflow::<Waits>("same");
     third.start(()).policy(StartPolicy::Replace).await.expect("started anew");
     assert_eq!(soon(third.describe()).await.expect("known").status, Status::Running);
+    worker.stop().await.expect("stopped");
+}
+
+pub(crate) async fn what_has_ended_is_deleted_when_its_time_is_over(stage: Stage) {
+    let [partitura] = stage.processes(|settings| settings.retention(seconds(2))).await;
+    let worker = partitura.worker().workflow::<Waits>().start().await.expect("a worker");
+    let client = partitura.client();
+    let (ends, lives) = (client.workflow::<Waits>("ends"), client.workflow::<Waits>("lives"));
+    for waits in [&ends, &lives] {
+        waits.start(()).await.expect("started");
+    }
+    ends.signal(WaitsSignal::release("it".into())).await.expect("sent");
+    assert_eq!(soon(ends.result()).await.expect("a result"), "it");
+    let gone = async || match ends.describe().await {
+        Err(ClientError::NotFound { .. }) => Some(()),
+        _ => None,
+    };
+    eventually(gone).await;
+    assert_eq!(soon(lives.describe()).await.expect("it has not ended").status, Status::Running);
+    ends.start(()).await.expect("its id is free");
+    ends.signal(WaitsSignal::release("again".into())).await.expect("sent");
+    assert_eq!(soon(ends.result()).await.expect("a result"), "again");
     worker.stop().await.expect("stopped");
 }
 

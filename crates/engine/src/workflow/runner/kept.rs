@@ -5,8 +5,8 @@ use std::num::NonZeroUsize;
 
 use futures::future::Shared;
 use lru::LruCache;
-use partitura_broker::Partition;
-use tokio::sync::oneshot;
+use partitura_broker::{Partition, Timestamp};
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use crate::wire::names::InstanceKey;
@@ -34,6 +34,8 @@ struct Ownership {
     /// Since when it is ours.
     since: Option<Instant>,
     recovered: Option<Recovered>,
+    /// Tells when the run is deleted that has ended last.
+    expiries: watch::Sender<Option<Timestamp>>,
 }
 
 impl Kept {
@@ -55,12 +57,23 @@ impl Kept {
         self.ownerships.get(&partition).and_then(|ownership| ownership.recovered.clone())
     }
 
-    /// The partition is ours. Gives its term.
-    pub(super) fn take_over(&mut self, partition: Partition, recovered: Option<Recovered>) -> u64 {
+    /// The partition is ours. Gives its term, and hears of its expiries.
+    pub(super) fn take_over(
+        &mut self,
+        partition: Partition,
+        recovered: Option<Recovered>,
+    ) -> (u64, watch::Receiver<Option<Timestamp>>) {
         let ownership = self.ownerships.entry(partition).or_default();
         ownership.since = Some(Instant::now());
         ownership.recovered = recovered;
-        ownership.term
+        (ownership.term, ownership.expiries.subscribe())
+    }
+
+    /// A run of the partition has ended, and is deleted then.
+    pub(super) fn expires(&self, partition: Partition, due: Timestamp) {
+        if let Some(ownership) = self.ownerships.get(&partition) {
+            ownership.expiries.send_replace(Some(due));
+        }
     }
 
     /// The partition is no longer ours.

@@ -23,6 +23,7 @@ use crate::workflow::turn::context::Context;
 use crate::workflow::turn::{Turn, code};
 
 mod elsewhere;
+mod expiring;
 mod held_up;
 mod kept;
 mod step;
@@ -198,6 +199,9 @@ impl WorkflowRunner {
         after: AfterCommit,
     ) {
         let AfterCommit { mut replies, waiters, ended, stops, replaced, .. } = after;
+        if let Some(due) = after.expires {
+            self.live().expires(partition, due);
+        }
         if instance.is_worth_keeping() {
             let mut kept = self.live();
             if kept.term(partition) == term {
@@ -295,9 +299,12 @@ impl Handler for WorkflowRunner {
         for partition in partitions.iter().copied() {
             let (sender, recovered) = oneshot::channel();
             let recovers = self.0.context.turn_store.outbox().is_some();
-            let term = self.live().take_over(partition, recovers.then(|| recovered.shared()));
+            let (term, noted) = self.live().take_over(partition, recovers.then(|| recovered.shared()));
             let runner = self.clone();
-            tokio::spawn(async move { runner.take_over(partition, term, sender).await });
+            tokio::spawn(async move {
+                runner.take_over(partition, term, sender).await;
+                runner.expire(partition, term, noted).await;
+            });
         }
     }
 

@@ -34,7 +34,7 @@ impl WorkflowRunner {
     }
 
     /// Does something until it succeeds. `None`: the partition went elsewhere before.
-    async fn insist<T, F: Future<Output = Result<T>>>(
+    pub(super) async fn insist<T, F: Future<Output = Result<T>>>(
         &self,
         partition: Partition,
         term: u64,

@@ -186,6 +186,7 @@ impl Stage {
             delay_cancellation: DelayCancellation::new(&*self.broker, &producer),
             replay_values: ReplayValues::default(),
             history_limits: crate::HistoryLimits::default(),
+            retention: crate::Retention::default(),
             listeners: Listeners::default(),
         };
         Owner { runner: WorkflowRunner::new(context, Arc::new(SystemClock), producer, one, Duration::ZERO), gate }

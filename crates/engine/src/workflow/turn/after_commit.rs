@@ -1,6 +1,6 @@
 //! What a turn leaves to be done once it is committed.
 
-use partitura_broker::{Delayed, Unit};
+use partitura_broker::{Delayed, Timestamp, Unit};
 use partitura_workflow::Step;
 
 use crate::wire::{Outcome, ReplyBody, ReplyTo};
@@ -39,6 +39,8 @@ pub(crate) struct AfterCommit {
     pub(crate) ended: Option<Outcome>,
     /// Why, if the turn stopped the instance.
     pub(crate) stops: Option<String>,
+    /// When the earliest run that has ended in the turn is to be deleted.
+    pub(crate) expires: Option<Timestamp>,
     /// The outcomes of earlier runs that new ones replaced, and who of this turn waits for them.
     pub(crate) replaced: Vec<(Outcome, Vec<ReplyTo>)>,
 }

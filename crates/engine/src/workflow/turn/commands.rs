@@ -22,7 +22,9 @@ impl Turn<'_> {
                 Command::Start(start) if start.policy == StartPolicy::Replace => self.load(Reading::Inert).await?,
                 // A new instance is the usual case; where it is not, the commit conflicts and the turn is taken again.
                 Command::Start(_) if self.optimistic => self.instance = Instance::Absent,
-                Command::Terminate { .. } => self.load(Reading::Inert).await?,
+                Command::Terminate { .. } | Command::Expire { .. } | Command::Delete { .. } => {
+                    self.load(Reading::Inert).await?;
+                }
                 _ => self.load(Reading::Live).await?,
             }
         }
@@ -75,6 +77,8 @@ impl Turn<'_> {
             }
             Command::Undelivered { run, reason } => self.undelivered(&run, reason),
             Command::Resume => self.resume().await,
+            Command::Expire { run, due } => self.expire(&run, due).await,
+            Command::Delete { request } => self.delete(request).await,
             Command::TryAgain { run, tried } => self.repeat(&run, tried).await,
             Command::Query { .. }
             | Command::Await { .. }

@@ -13,6 +13,7 @@ use crate::wire::names::WorkflowTopics;
 use crate::workflow::delay_cancellation::DelayCancellation;
 use crate::workflow::history_limits::HistoryLimits;
 use crate::workflow::listeners::Listeners;
+use crate::workflow::retention::Retention;
 use crate::workflow::steps::Steps;
 
 /// What a turn needs from outside and shares with all others of the workflow.
@@ -32,5 +33,6 @@ pub(crate) struct Context {
     pub(crate) delay_cancellation: DelayCancellation,
     pub(crate) replay_values: ReplayValues,
     pub(crate) history_limits: HistoryLimits,
+    pub(crate) retention: Retention,
     pub(crate) listeners: Listeners,
 }

@@ -5,7 +5,8 @@ use partitura_workflow::{Event, EventKind, Execution, Failure, FailureKind, Pare
 use uuid::Uuid;
 
 use super::context::Context;
-use super::{Abandoned, Known, Reading, Turn, code, known, write};
+use super::seal::write;
+use super::{Abandoned, Known, Reading, Turn, code, known};
 use crate::storage::history;
 use crate::storage::turn_store::HISTORY;
 use crate::wire::names::{InstanceKey, child_run};

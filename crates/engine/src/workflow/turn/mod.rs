@@ -5,12 +5,14 @@ pub(crate) mod code;
 mod commands;
 pub(crate) mod context;
 mod continuing;
+mod expiring;
 mod lifecycle;
 mod questions;
 mod requests;
+mod seal;
 mod signs;
 
-use partitura_broker::{AckToken, Error, ErrorKind, Expect, Message, Put, Result, Timestamp, Unit};
+use partitura_broker::{AckToken, Error, ErrorKind, Expect, Result, Timestamp, Unit};
 use partitura_workflow::{Event, EventKind, Execution, Step, Stop};
 use tokio::time::Instant;
 
@@ -18,14 +20,12 @@ use self::after_commit::{AfterCommit, Finished};
 use self::context::Context;
 use crate::core::ReplayValues;
 use crate::messaging::directory::Destination;
+use crate::storage::history;
 use crate::storage::history::History;
-use crate::storage::{children, history};
-use crate::wire::events;
 use crate::wire::names::InstanceKey;
 use crate::wire::summary::{Status, Summary};
 use crate::wire::{Outcome, ReplyTo};
-use crate::workflow::effects::{self, Sender};
-use crate::workflow::instance::{Delay, Instance, Live, Notes};
+use crate::workflow::instance::{Instance, Live, Notes};
 
 /// How often an instance is read that changes while it is read.
 const READS: u32 = 3;
@@ -271,76 +271,6 @@ impl<'a> Turn<'a> {
         let reply_to = live.execution.started().reply_to.clone();
         self.after.waiters.extend(reply_to.and_then(|to| ReplyTo::try_from(to).ok()));
     }
-
-    /// Turns the recorded events into a row of the history, the messages that they ask for, and the summary.
-    fn seal(&mut self) -> Result<()> {
-        if self.recorded.is_empty() && self.summarize.is_none() {
-            return Ok(());
-        }
-        let recorded = std::mem::take(&mut self.recorded);
-        let (summary, next_turn, notes) = match &mut self.instance {
-            Instance::Live(live) => {
-                let Live { summary, next_turn, notes, .. } = &mut **live;
-                (summary, next_turn, notes)
-            }
-            Instance::Stopped { summary, next_turn, notes } => (&mut **summary, next_turn, &mut **notes),
-            _ => return Ok(()),
-        };
-        for event in &recorded {
-            notes.latest = notes.latest.max(event.at);
-            if let EventKind::Detached { seq } = event.kind {
-                notes.detach(seq);
-            }
-        }
-        if summary.status.is_closed() {
-            summary.detached = notes.detached.iter().copied().collect();
-        }
-        let turn = *next_turn;
-        *next_turn += 1;
-        let row = history::append(self.key, &summary.run, (turn, &self.context.build), &recorded);
-        let grown = (recorded.len(), row.value.as_ref().map_or(0, bytes::Bytes::len));
-        notes.grow(grown);
-        self.context.history_limits.warn(self.key, notes, grown);
-        let summarized = self.summarize.take().map(|expect| history::summarize(self.key, expect, summary));
-        for put in [Some(row), summarized].into_iter().flatten() {
-            write(&mut self.unit, put);
-        }
-        let mut messages: Vec<Message> = Vec::with_capacity(recorded.len());
-        for event in &recorded {
-            let sender = Sender { directory: &self.context.directory, key: self.key, summary, notes };
-            sender.add_messages(event, &mut messages)?;
-            self.strangers.extend(effects::destination(&event.kind).filter(|to| !self.context.directory.knows(to)));
-            if event.kind.is_command() || event.kind.is_end() {
-                notes.record(self.key, &summary.run, event);
-            }
-        }
-        let ended = notes.take_ended();
-        for seq in notes.take_changed_children() {
-            write(&mut self.unit, children::put(self.key, &summary.run, seq, notes.children.get(&seq)));
-        }
-        let cancelled_delays = notes.take_cancelled_delays();
-        if self.context.delay_cancellation.is_possible() {
-            // What lies beyond the broker's horizon was sent for an earlier moment: it comes then, and ends there.
-            let horizon = self.context.directory.horizon(self.now).as_millis();
-            let due_later = |(_, delay): &(u32, Delay)| delay.due > self.now.as_millis() && delay.due <= horizon;
-            let commands = &self.context.topics.commands;
-            let delayed = |(seq, delay)| effects::delayed(commands, self.key, &summary.run, seq, delay);
-            self.after.cancelled_delays.extend(cancelled_delays.into_iter().filter(due_later).map(delayed));
-        }
-        if self.context.events.is_heard() {
-            let topic = &self.context.events.name;
-            messages.extend(
-                recorded
-                    .iter()
-                    .enumerate()
-                    .map(|(index, event)| events::of_workflow(topic, self.key, (&summary.run, turn, index), event)),
-            );
-        }
-        self.unit.publish.append(&mut messages);
-        let run = summary.run.clone();
-        self.end_tasks(&run, ended);
-        Ok(())
-    }
 }
 
 /// What the engine knows of a run without its code.
@@ -378,13 +308,5 @@ fn begun_step(event: &Event) -> Option<u32> {
     match &event.kind {
         EventKind::StepScheduled { seq, .. } => Some(*seq),
         _ => None,
-    }
-}
-
-/// Adds a write. Of two to the same key the later value counts, on the earlier condition: a unit names a key once.
-fn write(unit: &mut Unit, put: Put) {
-    match unit.put.iter_mut().find(|earlier| earlier.space == put.space && earlier.key == put.key) {
-        Some(earlier) => earlier.value = put.value,
-        None => unit.put.push(put),
     }
 }

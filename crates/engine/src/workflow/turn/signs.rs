@@ -3,7 +3,8 @@
 use partitura_broker::{Limits, Timestamp};
 use partitura_workflow::{EventKind, Failure, FailureKind, Payload};
 
-use super::{Abandoned, Turn, write};
+use super::seal::write;
+use super::{Abandoned, Turn};
 use crate::storage::heartbeats::{self, Beat};
 use crate::task::{letter, policy};
 use crate::wire::{ReplyBody, ReplyTo, TaskRequest};

@@ -1,0 +1,106 @@
+//! What a turn has recorded becomes what is committed.
+
+use partitura_broker::{Message, Put, Result, Unit, partition_of};
+use partitura_workflow::EventKind;
+
+use super::Turn;
+use crate::storage::expiries::Expiry;
+use crate::storage::{children, expiries, history};
+use crate::wire::events;
+use crate::workflow::effects::{self, Sender};
+use crate::workflow::instance::{Delay, Instance, Live};
+
+impl Turn<'_> {
+    /// Turns the recorded events into a row of the history, the messages that they ask for, and the summary.
+    pub(super) fn seal(&mut self) -> Result<()> {
+        if self.recorded.is_empty() && self.summarize.is_none() {
+            return Ok(());
+        }
+        let recorded = std::mem::take(&mut self.recorded);
+        let partition = partition_of(self.key.id.as_bytes(), self.context.directory.partitions());
+        let (summary, next_turn, notes) = match &mut self.instance {
+            Instance::Live(live) => {
+                let Live { summary, next_turn, notes, .. } = &mut **live;
+                (summary, next_turn, notes)
+            }
+            Instance::Stopped { summary, next_turn, notes } => (&mut **summary, next_turn, &mut **notes),
+            _ => return Ok(()),
+        };
+        for event in &recorded {
+            notes.latest = notes.latest.max(event.at);
+            if let EventKind::Detached { seq } = event.kind {
+                notes.detach(seq);
+            }
+        }
+        if recorded.iter().any(|event| event.kind.is_end())
+            && let Some(due) = self.context.retention.due(notes.latest)
+        {
+            summary.expires_at = Some(due);
+            let expiry = Expiry::new(self.key, &summary.run, due);
+            write(&mut self.unit, expiries::put(&self.key.workflow, partition, &expiry));
+            self.after.expires = self.after.expires.or(Some(expiry.due));
+        }
+        if summary.status.is_closed() {
+            summary.detached = notes.detached.iter().copied().collect();
+        }
+        let turn = *next_turn;
+        *next_turn += 1;
+        let row = history::append(self.key, &summary.run, (turn, &self.context.build), &recorded);
+        let grown = (recorded.len(), row.value.as_ref().map_or(0, bytes::Bytes::len));
+        notes.grow(grown);
+        self.context.history_limits.warn(self.key, notes, grown);
+        let summarized = self.summarize.take().map(|expect| history::summarize(self.key, expect, summary));
+        for put in [Some(row), summarized].into_iter().flatten() {
+            write(&mut self.unit, put);
+        }
+        let mut messages: Vec<Message> = Vec::with_capacity(recorded.len());
+        for event in &recorded {
+            let sender = Sender { directory: &self.context.directory, key: self.key, summary, notes };
+            sender.add_messages(event, &mut messages)?;
+            self.strangers.extend(effects::destination(&event.kind).filter(|to| !self.context.directory.knows(to)));
+            if event.kind.is_command() || event.kind.is_end() {
+                notes.record(self.key, &summary.run, event);
+            }
+        }
+        let ended = notes.take_ended();
+        for seq in notes.take_changed_children() {
+            write(&mut self.unit, children::put(self.key, &summary.run, seq, notes.children.get(&seq)));
+        }
+        let cancelled = notes.take_cancelled_delays();
+        let run = summary.run.clone();
+        if self.context.events.is_heard() {
+            let topic = &self.context.events.name;
+            messages.extend(
+                recorded
+                    .iter()
+                    .enumerate()
+                    .map(|(index, event)| events::of_workflow(topic, self.key, (&summary.run, turn, index), event)),
+            );
+        }
+        self.unit.publish.append(&mut messages);
+        self.take_back(&run, cancelled);
+        self.end_tasks(&run, ended);
+        Ok(())
+    }
+
+    /// Has delayed messages taken back that nobody needs any more, where the broker can.
+    fn take_back(&mut self, run: &str, cancelled: Vec<(u32, Delay)>) {
+        if !self.context.delay_cancellation.is_possible() {
+            return;
+        }
+        // What lies beyond the broker's horizon was sent for an earlier moment: it comes then, and ends there.
+        let horizon = self.context.directory.horizon(self.now).as_millis();
+        let due_later = |(_, delay): &(u32, Delay)| delay.due > self.now.as_millis() && delay.due <= horizon;
+        let commands = &self.context.topics.commands;
+        let delayed = |(seq, delay)| effects::delayed(commands, self.key, run, seq, delay);
+        self.after.cancelled_delays.extend(cancelled.into_iter().filter(due_later).map(delayed));
+    }
+}
+
+/// Adds a write. Of two to the same key the later value counts, on the earlier condition: a unit names a key once.
+pub(super) fn write(unit: &mut Unit, put: Put) {
+    match unit.put.iter_mut().find(|earlier| earlier.space == put.space && earlier.key == put.key) {
+        Some(earlier) => earlier.value = put.value,
+        None => unit.put.push(put),
+    }
+}
