@@ -112,6 +112,25 @@ pub fn lateness(history: &History) -> Lateness {
     Lateness::new(sorted)
 }
 
+/// The times from the request to publish a message without delay until its first delivery.
+pub fn delivery_times(history: &History) -> Lateness {
+    let mut published: HashMap<&str, u64> = HashMap::new();
+    let mut times = Vec::new();
+    for entry in history.entries() {
+        match &entry.record {
+            Record::Publishing { sent, .. } if sent.due.is_none() => {
+                published.entry(&sent.id).or_insert(entry.at);
+            }
+            Record::Delivered(got) => {
+                // It is removed, since only the first delivery counts.
+                times.extend(published.remove(got.message.id.as_str()).map(|at| (entry.at - at).div_ceil(1_000)));
+            }
+            _ => {}
+        }
+    }
+    Lateness::new(times)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,5 +197,12 @@ mod tests {
         let lateness = Lateness { sorted: (1..=100).collect() };
         assert_eq!([0.0, 0.5, 0.99, 1.0].map(|part| lateness.quantile(part)), [1, 51, 100, 100]);
         assert_eq!(Lateness::default().quantile(0.5), 0);
+    }
+
+    #[test]
+    fn the_time_of_a_message_without_delay_ends_with_its_first_delivery() {
+        let script = Script::queue(1).publish(&["k-1", "k-2"]).join(0).assigned(0, 0, 1);
+        let history = script.wait(10).deliver(0, "k-1", 1).deliver_again(0, "k-1", 1).done();
+        assert_eq!(delivery_times(&history).values(), [16]);
     }
 }

@@ -17,7 +17,7 @@ mod testing;
 mod violation;
 
 pub use cancel::cancelled_stays_away;
-pub use delay::{Lateness, due_order, lateness, never_early};
+pub use delay::{Lateness, delivery_times, due_order, lateness, never_early};
 pub use delivery::{as_published, each_once, each_once_of, flagged, nothing_lost, settled_stays_settled};
 pub use flow::within_credit;
 pub use handlers::{attempts_count, one_at_a_time, runs_in_order};

@@ -16,7 +16,7 @@ use super::publishing::publish_some;
 pub(super) const MUTANTS: &[Mutant] = &[
     mutant!("delivers_at_once", "delay.never_early", "ignores delays", Shifts(Shift::Drop)),
     mutant!("delivers_early", "delay.never_early", "delivers delayed messages 40 ms early", Shifts(Shift::Earlier(40))),
-    mutant!("delivers_late", "delay.accuracy", "delivers delayed messages 4.5 s late", Shifts(Shift::Later(4_500))),
+    mutant!("delivers_late", "delay.accuracy", "delivers delayed messages 1.5 s late", Shifts(Shift::Later(1_500))),
     mutant!("late_under_load", "delay.backlog", "delivers delayed messages 4.5 s late", Shifts(Shift::Later(4_500))),
     mutant!(
         "fires_by_ticks",

@@ -45,7 +45,7 @@ pub struct Delay {
     pub native: bool,
     /// The longest delay; beyond it, publishing is refused.
     pub max: Duration,
-    /// How late the 99th percentile may be with little load.
+    /// How late the 99th percentile may be with little load, beyond the time that a message without delay takes.
     ///
     /// Conformance: `delay.accuracy`.
     pub lateness: Duration,
