@@ -177,7 +177,7 @@ async fn joins_order(env: &Env) -> CaseResult {
     let mut member = client.join(queue.options()).await?;
     let again = member.drain(3).await?;
     ensure!(ids(&again) == ["k-1", "k-0", "k-2"], "k-1, k-0, k-2 were expected, {:?} came", ids(&again));
-    Ok(())
+    Ok(check::repeats_order(&env.history())?)
 }
 
 /// Pairs that are due a few milliseconds apart, or in the same one, every second of them published in reverse.

@@ -83,7 +83,7 @@ async fn takeover_with_new(env: &Env) -> CaseResult {
     let got = member.drain_until(["k-12".to_owned()]).await?;
     let expected: Vec<String> = [1, 2, 4, 5, 6, 8, 9, 10, 11, 12].iter().map(|n| format!("k-{n}")).collect();
     ensure!(ids(&got) == expected, "{expected:?} were expected, {:?} came", ids(&got));
-    Ok(())
+    Ok(check::repeats_order(&env.history())?)
 }
 
 /// Takes 1 to 10, and settles 3 and 7.

@@ -37,7 +37,6 @@ pub const CONTRACT: &[Check] = &[
     flagged,
     settled_stays_settled,
     in_order,
-    repeats_order,
     one_owner,
     within_term,
     within_credit,

@@ -19,7 +19,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant!("takes_without_asking", "order.rebalance", "takes partitions away without a word", TakesWithoutAsking),
     mutant!(
         "delayed_come_again_last",
-        "order.rebalance",
+        "delay.joins_order",
         "delivers unsettled messages that had been delayed behind the others",
         DelayedLast
     ),
