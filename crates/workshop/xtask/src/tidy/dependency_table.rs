@@ -97,17 +97,17 @@ pub(super) const ROWS: &[Row] = &[
         because: "the facade re-exports and connects, and has no logic of its own",
     },
     Row {
-        directory: "crates/xtask",
+        directory: "crates/workshop/xtask",
         may_use: &["partitura-servers", "cargo_metadata", "clap", "serde", "serde_json", "syn"],
         because: "the repository's commands start quickly on a bare machine",
     },
     Row {
-        directory: "crates/servers",
+        directory: "crates/workshop/servers",
         may_use: &["serde", "serde_json", "thiserror"],
         because: "it starts other vendors' programs, and knows none of ours",
     },
     Row {
-        directory: "crates/server-harness",
+        directory: "crates/workshop/server-harness",
         may_use: &["partitura-broker", "partitura-conformance", "partitura-servers", "async-trait", "tokio"],
         because: "it brings the suite and the servers together, and knows no adapter",
     },
@@ -141,7 +141,7 @@ pub(super) const ROWS: &[Row] = &[
         because: "an adapter knows the contract, the kit and its own client; never the engine, workflows, lanes or another adapter",
     },
     Row {
-        directory: "crates/simulation",
+        directory: "crates/workshop/simulation",
         may_use: &[
             "partitura",
             "partitura-broker",

@@ -22,7 +22,7 @@ fn check_member(member: &Member) -> Vec<Problem> {
         return vec![Problem::new(
             &member.directory,
             format!(
-                "{} has no row in the dependency table; add one in crates/xtask/src/tidy/dependency_table.rs",
+                "{} has no row in the dependency table; add one in crates/workshop/xtask/src/tidy/dependency_table.rs",
                 member.name
             ),
         )];
@@ -37,7 +37,7 @@ fn check_member(member: &Member) -> Vec<Problem> {
                 format!("{}/Cargo.toml", member.directory),
                 format!(
                     "{} depends on {}, but {}; it may use {}. Drop the dependency, or record the decision in docs/adr and \
-                     change crates/xtask/src/tidy/dependency_table.rs",
+                     change crates/workshop/xtask/src/tidy/dependency_table.rs",
                     member.name,
                     dependency.name,
                     row.because,

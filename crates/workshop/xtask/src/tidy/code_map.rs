@@ -35,7 +35,7 @@ fn section(text: &str) -> Option<&str> {
     Some(after.split_once("\n## ").map_or(after, |(section, _)| section))
 }
 
-/// Finds every `crates/x` and `adapters/x`, without the rest of a longer path.
+/// Finds every `crates/x`, `crates/workshop/x` and `adapters/x`, without the rest of a longer path.
 fn named(section: &str) -> BTreeSet<&str> {
     let is_path = |character: char| character.is_ascii_alphanumeric() || matches!(character, '-' | '_' | '/' | '.');
     let paths = section.split(|character| !is_path(character));
@@ -43,10 +43,10 @@ fn named(section: &str) -> BTreeSet<&str> {
 }
 
 fn directory(path: &str) -> Option<&str> {
-    let (parent, below) = path.trim_start_matches("../").split_once('/')?;
-    let name = below.split('/').next().filter(|name| !name.is_empty() && !name.contains('.'))?;
-    let start = path.len() - path.trim_start_matches("../").len();
-    matches!(parent, "crates" | "adapters").then(|| &path[start..start + parent.len() + 1 + name.len()])
+    let path = path.trim_start_matches("../");
+    let parent = ["crates/workshop/", "crates/", "adapters/"].into_iter().find(|parent| path.starts_with(parent))?;
+    let name = path[parent.len()..].split('/').next()?;
+    (!name.is_empty() && !name.contains('.')).then(|| &path[..parent.len() + name.len()])
 }
 
 #[cfg(test)]
