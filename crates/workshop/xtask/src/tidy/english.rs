@@ -21,34 +21,13 @@ const WORDS: &[(&str, &str)] = &[
     ("whoever", "the noun that is meant: consumer, caller, owner"),
 ];
 
-/// Directories and pages with such words. One leaves this list with its last word.
-const PENDING: &[&str] = &[];
-
 /// Records of the past, and files that quote the words.
 const EXEMPT: &[&str] = &["CHANGELOG.md", "CONTRIBUTING.md", "crates/workshop/xtask/src/tidy/english.rs", "docs/adr/"];
 
 pub(super) fn check(repository: &Repository) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    let mut clean: Vec<&str> = PENDING.iter().copied().filter(|within| has_files(repository, within)).collect();
-    for (path, text) in repository.files.iter().filter(|(path, _)| !is_below(path, EXEMPT)) {
-        let found = check_file(path, text);
-        if is_below(path, PENDING) {
-            clean.retain(|within| found.is_empty() || !path.starts_with(within));
-        } else {
-            problems.extend(found);
-        }
-    }
-    let done = "has none of these words any more; take it off the list in tidy/english.rs";
-    problems.extend(clean.into_iter().map(|within| Problem::new(within, done)));
-    problems
-}
-
-fn has_files(repository: &Repository, within: &str) -> bool {
-    repository.files.keys().any(|path| path.starts_with(within))
-}
-
-fn is_below(path: &str, prefixes: &[&str]) -> bool {
-    prefixes.iter().any(|prefix| path.starts_with(prefix))
+    let is_exempt = |path: &str| EXEMPT.iter().any(|prefix| path.starts_with(prefix));
+    let files = repository.files.iter().filter(|(path, _)| !is_exempt(path));
+    files.flat_map(|(path, text)| check_file(path, text)).collect()
 }
 
 /// Finds the words in all of a file, also where a line break divides a phrase.
@@ -106,19 +85,6 @@ mod tests {
     fn the_report_says_what_to_write() {
         let found = check_file("a.md", "It is dearer.");
         assert!(found[0].to_string().contains("more expensive"), "{found:?}");
-    }
-
-    #[test]
-    fn a_pending_directory_without_the_words_is_to_leave_the_list() {
-        let Some(within) = PENDING.first() else { return };
-        let with = |text: &str| Repository {
-            files: [(format!("{within}lib.rs"), text.to_owned())].into(),
-            ..Repository::default()
-        };
-        assert_eq!(check(&with("//! Whoever waits.")), []);
-        let done = check(&with("//! The caller that waits."));
-        assert_eq!(done.len(), 1, "{done:?}");
-        assert_eq!(done[0].place, *within);
     }
 
     #[test]
