@@ -29,9 +29,23 @@ pub struct Started {
     /// The [`RULES`] that this run lives by.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub rules: u32,
+    /// When the instance is ended if it still runs, in milliseconds since the Unix epoch; the same for all runs of a chain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<u64>,
+    /// How long this run, and each that continues it, may last, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_timeout_ms: Option<u64>,
     /// What it takes over from the run before it, whose code continued as new.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub continued: Option<Box<Continued>>,
+}
+
+impl Started {
+    /// When a run that began at this time is ended if it still runs. `None`: never.
+    pub fn expires(&self, began: u64) -> Option<u64> {
+        let of_run = self.run_timeout_ms.map(|limit| began.saturating_add(limit));
+        of_run.into_iter().chain(self.deadline).min()
+    }
 }
 
 /// What a run takes over from the run before it.

@@ -6,7 +6,8 @@ use partitura_workflow::{Event, Payload, Query, Signal, Workflow};
 use serde::de::DeserializeOwned;
 
 use super::connection::{Connection, closed, unexpected};
-use super::requests::{Demand, Request, Start};
+use super::requests::{Demand, Request};
+use super::start::Start;
 use super::target::Target;
 use crate::error::{ClientError, WorkflowError};
 use crate::wire::summary::Summary;

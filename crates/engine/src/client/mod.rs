@@ -4,6 +4,7 @@ mod connection;
 pub(crate) mod event_streams;
 pub(crate) mod handle;
 pub(crate) mod requests;
+pub(crate) mod start;
 mod target;
 
 use std::sync::Arc;

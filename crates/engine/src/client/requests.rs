@@ -1,80 +1,16 @@
+//! Signals, cancellations, terminations and deletions.
+
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 
-use partitura_workflow::{Payload, Signal, Workflow};
+use partitura_workflow::{Signal, Workflow};
 
 use super::connection::{answer, unexpected};
 use super::target::Target;
 use crate::error::ClientError;
 use crate::wire::names::check_id;
-use crate::wire::{Command, ReplyBody, Request as Terms, Start as StartCommand, StartPolicy};
-
-/// A start about to happen: await it.
-#[derive(Debug)]
-#[must_use = "nothing is started before this is awaited"]
-pub struct Start<'a, W: Workflow> {
-    target: &'a Target,
-    input: W::Input,
-    policy: StartPolicy,
-    tags: Vec<String>,
-}
-
-impl<'a, W: Workflow> Start<'a, W> {
-    pub(crate) fn new(target: &'a Target, input: W::Input) -> Self {
-        Self { target, input, policy: StartPolicy::default(), tags: Vec::new() }
-    }
-
-    /// What to do when there is an instance of this id already.
-    pub fn policy(mut self, policy: StartPolicy) -> Self {
-        self.policy = policy;
-        self
-    }
-
-    /// Adds a label to find the instance by.
-    pub fn tag(mut self, tag: impl Into<String>) -> Self {
-        self.tags.push(tag.into());
-        self
-    }
-
-    async fn send(self) -> Result<(), ClientError> {
-        let Self { target, input, policy, tags } = self;
-        let mailbox = &target.connection.mailbox;
-        let run = target.connection.fresh();
-        let (reply_to, outcome) = mailbox.request();
-        let verdict = (policy == StartPolicy::Reject).then(|| mailbox.request());
-        let (accepted, verdict) = verdict.unzip();
-        let start = StartCommand {
-            run: run.clone(),
-            input: Payload::encode(&input)?,
-            parent: None,
-            tags,
-            policy,
-            reply_to: Some(reply_to),
-            accepted,
-        };
-        target.connection.send::<W>(&target.id, run.clone(), &Command::Start(Box::new(start))).await?;
-        *target.pending() = Some(outcome);
-        let Some(verdict) = verdict else { return Ok(()) };
-        match answer::<W>(verdict).await? {
-            ReplyBody::Accepted => Ok(()),
-            ReplyBody::Rejected { run } => {
-                *target.pending() = None;
-                Err(ClientError::AlreadyExists { workflow: W::NAME.to_owned(), id: target.id.to_string(), run })
-            }
-            other => Err(unexpected::<W>(&target.id, other)),
-        }
-    }
-}
-
-impl<'a, W: Workflow> IntoFuture for Start<'a, W> {
-    type Output = Result<(), ClientError>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.send())
-    }
-}
+use crate::wire::{Command, ReplyBody, Request as Terms};
 
 /// What is asked of an instance.
 pub(crate) enum Demand<W> {

@@ -51,6 +51,12 @@ pub(crate) enum Command {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         later: Option<Later>,
     },
+    /// The time of a run is over. An instance sends it to itself.
+    RunExpired {
+        run: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        later: Option<Later>,
+    },
     /// A run that has ended is to be deleted by now. The owner of its partition says it.
     Expire {
         run: String,
@@ -224,9 +230,25 @@ pub(crate) struct Start {
     /// Where the outcome is awaited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) reply_to: Option<ReplyTo>,
+    /// When the instance is ended if it still runs, in milliseconds after its start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) timeout_ms: Option<u64>,
+    /// How long each of its runs may last, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) run_timeout_ms: Option<u64>,
+    /// A signal to the instance, whether it is started by this or there already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) signal: Option<StartSignal>,
     /// Where it is awaited whether the start was accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) accepted: Option<ReplyTo>,
+}
+
+/// A signal that goes with a start.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct StartSignal {
+    pub(crate) name: String,
+    pub(crate) payload: Payload,
 }
 
 /// What to do when an instance of the id exists already.
@@ -240,6 +262,10 @@ pub enum StartPolicy {
     Reject,
     /// Terminate a running one, and start anew.
     Replace,
+    /// Start anew if it has ended; take one that runs.
+    RestartEnded,
+    /// Start anew if it has ended without a result (it failed, was cancelled or terminated); else take it.
+    RestartFailed,
 }
 
 impl StartPolicy {

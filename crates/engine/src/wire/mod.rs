@@ -19,7 +19,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use self::command::StartPolicy;
-pub(crate) use self::command::{Command, Later, Request, Start, command};
+pub(crate) use self::command::{Command, Later, Request, Start, StartSignal, command};
 pub(crate) use self::outcome::Outcome;
 pub(crate) use self::reply::{Reply, ReplyBody, TimeQuestion, reply};
 pub(crate) use self::reply_to::ReplyTo;

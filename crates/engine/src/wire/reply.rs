@@ -26,7 +26,9 @@ pub(crate) struct TimeQuestion {
 pub(crate) enum ReplyBody {
     /// To a [`TimeQuestion`], in milliseconds since the Unix epoch.
     Time(u64),
-    /// To `Start`: an instance was started, or was there. To `Signal`, `Cancel` and `Terminate`: it is recorded.
+    /// To `Start`: the instance's run, and whether this start began it.
+    Started { run: String, is_new: bool },
+    /// To `Signal`, `Cancel` and `Terminate`: it is recorded.
     Accepted,
     /// To `Start` with [`StartPolicy::Reject`](super::StartPolicy::Reject).
     Rejected { run: String },

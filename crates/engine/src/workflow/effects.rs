@@ -14,7 +14,7 @@ use crate::wire::names::{InstanceKey, check_id, child_run};
 use crate::wire::sizes;
 use crate::wire::summary::Summary;
 use crate::wire::{self, Command, Later, Outcome, Request, Start, StartPolicy, TaskRequest};
-use crate::workflow::instance::{Delay, Notes, Purpose};
+use crate::workflow::instance::{Delay, Notes, Purpose, RUN};
 use crate::workflow::steps;
 
 /// The instance whose events ask for messages, and what is known of it.
@@ -38,6 +38,12 @@ impl Sender<'_> {
                 for (purpose, limit) in limits {
                     let Some(limit) = limit else { continue };
                     let moment = Moment { purpose, seq: *seq, due: after(event.at, limit), waits: 0 };
+                    out.push(wait(directory, key, run, moment, Timestamp::from_millis(event.at))?);
+                }
+            }
+            EventKind::WorkflowStarted(started) => {
+                if let Some(due) = started.expires(event.at).map(Timestamp::from_millis) {
+                    let moment = Moment { purpose: Purpose::RunExpiry, seq: RUN, due, waits: 0 };
                     out.push(wait(directory, key, run, moment, Timestamp::from_millis(event.at))?);
                 }
             }
@@ -99,6 +105,9 @@ impl Sender<'_> {
             parent: is_awaited.then(|| parent.clone()),
             tags: tags.clone(),
             policy,
+            timeout_ms: None,
+            run_timeout_ms: None,
+            signal: None,
             reply_to: None,
             accepted: None,
         }));
@@ -161,6 +170,7 @@ pub(crate) fn wait(
     let (mut id, command) = match purpose {
         Purpose::TaskExpiry => (expiry_id(&run, seq), Command::TaskExpired { run, seq, later }),
         Purpose::TaskStart => (start_id(&run, seq), Command::TaskUnstarted { run, seq, later }),
+        Purpose::RunExpiry => (run_expiry_id(&run), Command::RunExpired { run, later }),
         _ => (timer_id(&run, seq), Command::TimerDue { run, seq, later }),
     };
     if waits > 0 {
@@ -179,6 +189,10 @@ fn expiry_id(run: &str, seq: u32) -> String {
 
 fn start_id(run: &str, seq: u32) -> String {
     format!("{run}.{seq}.q")
+}
+
+fn run_expiry_id(run: &str) -> String {
+    format!("{run}.w")
 }
 
 fn overdue_id(run: &str, seq: u32, asked: u32) -> String {
@@ -216,6 +230,7 @@ pub(crate) fn delayed(commands: &TopicName, key: &InstanceKey, run: &str, seq: u
         Purpose::TaskStart => start_id(run, seq),
         Purpose::StepOverdue => overdue_id(run, seq, 0),
         Purpose::HeartbeatDue => heartbeat_id(run, seq, delay.due),
+        Purpose::RunExpiry => run_expiry_id(run),
     };
     Delayed {
         topic: commands.clone(),

@@ -103,6 +103,9 @@ pub(crate) struct Delay {
     pub(crate) due: u64,
 }
 
+/// The number that stands for the run itself: what code builds is numbered from 1.
+pub(crate) const RUN: u32 = 0;
+
 /// What a delayed message is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Purpose {
@@ -115,6 +118,8 @@ pub(crate) enum Purpose {
     StepOverdue,
     /// A look after a task's heartbeats.
     HeartbeatDue,
+    /// The time-out of the run.
+    RunExpiry,
 }
 
 impl Notes {
@@ -280,6 +285,11 @@ impl Notes {
     fn record_delays(&mut self, event: &Event) {
         let after = |limit: Duration| event.at.saturating_add(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
         match &event.kind {
+            EventKind::WorkflowStarted(started) => {
+                if let Some(due) = started.expires(event.at) {
+                    self.delay(RUN, Purpose::RunExpiry, due);
+                }
+            }
             EventKind::TimerStarted { seq, due_at_ms, .. } => self.delay(*seq, Purpose::Timer, *due_at_ms),
             EventKind::TaskScheduled { seq, options, .. } => {
                 if let Some(limit) = options.overall_timeout {

@@ -175,3 +175,37 @@ async fn the_code_of_a_step_that_nobody_awaits_is_dropped() {
     assert_eq!(running().await, 0);
     worker.stop().await.expect("stopped");
 }
+
+/// Goes on in a new run every ten minutes.
+#[derive(Debug, Default)]
+struct Restless;
+
+#[partitura::workflow]
+impl Restless {
+    #[run]
+    async fn run(cx: Cx<Self>, rounds: u32) -> Result<u32, partitura::Cancelled> {
+        cx.sleep(minutes(10)).await?;
+        if rounds == 0 {
+            return Ok(rounds);
+        }
+        cx.continue_as_new(rounds - 1).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_of_an_instance_is_that_of_all_its_runs_and_the_time_of_a_run_begins_anew() {
+    let clock = Virtual::new();
+    // A broker that cannot delay for so long at once.
+    let partitura = Troubled::new(&embedded(&clock)).delay(minutes(7)).engine(&clock).await;
+    let worker = partitura.worker().workflow::<Restless>().start().await.expect("a worker");
+    let client = partitura.client();
+    let (whole, each) = (client.workflow::<Restless>("whole"), client.workflow::<Restless>("each"));
+    let began = Instant::now();
+    whole.start(9).timeout(minutes(45)).await.expect("started");
+    each.start(9).run_timeout(minutes(11)).await.expect("started");
+    assert!(matches!(whole.result().await, Err(partitura::WorkflowError::TimedOut(_))));
+    assert!((minutes(45)..minutes(46)).contains(&began.elapsed()), "{:?}", began.elapsed());
+    assert_eq!(each.result().await.expect("none of its runs is late"), 0);
+    assert!((minutes(100)..minutes(102)).contains(&began.elapsed()), "{:?}", began.elapsed());
+    worker.stop().await.expect("stopped");
+}

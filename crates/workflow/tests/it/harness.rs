@@ -39,6 +39,8 @@ pub(crate) fn started<W: Workflow>(input: &W::Input) -> Event {
             reply_to: None,
             tags: Vec::new(),
             rules: RULES,
+            deadline: None,
+            run_timeout_ms: None,
             continued: None,
         })),
     )

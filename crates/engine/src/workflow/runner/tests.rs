@@ -245,6 +245,9 @@ const SECOND: &str = "00000000-0000-7000-8000-000000000002";
 
 fn start(run: &str, enough: u64, policy: StartPolicy) -> Command {
     Command::Start(Box::new(Start {
+        timeout_ms: None,
+        run_timeout_ms: None,
+        signal: None,
         run: run.to_owned(),
         input: Payload::encode(&enough).expect("a number"),
         parent: None,

@@ -22,7 +22,10 @@ impl Turn<'_> {
                 Command::Start(start) if start.policy == StartPolicy::Replace => self.load(Reading::Inert).await?,
                 // A new instance is the usual case; where it is not, the commit conflicts and the turn is taken again.
                 Command::Start(_) if self.optimistic => self.instance = Instance::Absent,
-                Command::Terminate { .. } | Command::Expire { .. } | Command::Delete { .. } => {
+                Command::Terminate { .. }
+                | Command::RunExpired { later: None, .. }
+                | Command::Expire { .. }
+                | Command::Delete { .. } => {
                     self.load(Reading::Inert).await?;
                 }
                 _ => self.load(Reading::Live).await?,
@@ -35,6 +38,7 @@ impl Turn<'_> {
     async fn apply(&mut self, command: Command, message_id: &str) -> Result<(), Abandoned> {
         match command {
             Command::Start(start) => self.start(*start).await,
+            Command::RunExpired { run, later } => self.time_out(&run, later),
             Command::Signal { name, payload, request } => self.signal(name, payload, request, message_id).await,
             Command::Cancel { reason, request } => self.cancel(reason, request).await,
             Command::Terminate { reason, request } => {

@@ -11,6 +11,7 @@ mod questions;
 mod requests;
 mod seal;
 mod signs;
+mod starting;
 
 use partitura_broker::{AckToken, Error, ErrorKind, Expect, Result, Timestamp, Unit};
 use partitura_workflow::{Event, EventKind, Execution, Step, Stop};

@@ -107,7 +107,7 @@ impl Turn<'_> {
         }
     }
 
-    fn has_ended(&self, so: impl FnOnce(&EventKind) -> bool) -> bool {
+    pub(super) fn has_ended(&self, so: impl FnOnce(&EventKind) -> bool) -> bool {
         self.summary().and_then(|summary| summary.end.as_ref()).is_some_and(so)
     }
 

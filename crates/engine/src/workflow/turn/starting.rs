@@ -1,0 +1,214 @@
+//! How instances begin, or are taken as they are.
+
+use partitura_broker::Expect;
+use partitura_workflow::{Event, EventKind, Execution, Failure, FailureKind, ParentRef, RULES, Started};
+use uuid::Uuid;
+
+use super::lifecycle::stopped_event;
+use super::{Abandoned, Turn, code};
+use crate::storage::history;
+use crate::storage::turn_store::HISTORY;
+use crate::wire::names::child_run;
+use crate::wire::summary::Summary;
+use crate::wire::{Outcome, ReplyBody, Request, Start, StartPolicy, StartSignal};
+use crate::workflow::effects;
+use crate::workflow::instance::{Instance, Live, Notes, beginning};
+
+/// How many parents may await an instance that they did not start.
+const MOST_PARENTS: usize = 1_000;
+
+impl Turn<'_> {
+    /// Starts the instance or takes the one that is there, and sends it the signal that goes with the start.
+    pub(super) async fn start(&mut self, mut start: Start) -> Result<(), Abandoned> {
+        let Some(StartSignal { name, payload }) = start.signal.take() else { return self.start_or_take(start).await };
+        let (run, policy) = (start.run.clone(), start.policy);
+        let ended = self.summary().filter(|summary| summary.status.is_closed()).map(|summary| summary.run.clone());
+        if let Some(ended) = ended.filter(|ended| policy == StartPolicy::UseExisting && *ended != run) {
+            self.after.replies.extend(start.accepted.map(|to| (to, ReplyBody::Closed { run: ended })));
+            return Ok(());
+        }
+        self.start_or_take(start).await?;
+        let is_taken = self.summary().is_some_and(|summary| policy != StartPolicy::Reject || summary.run == run);
+        if is_taken {
+            self.signal(name, payload, Request::default(), &format!("start:{run}")).await?;
+        }
+        Ok(())
+    }
+
+    async fn start_or_take(&mut self, start: Start) -> Result<(), Abandoned> {
+        let existing = self.summary().map(|summary| summary.run.clone());
+        let expect = match existing {
+            None => Expect::Absent,
+            Some(run) if run == start.run => return self.already_started(start),
+            // A copy of a start whose run was replaced since.
+            Some(_) if start.policy != StartPolicy::UseExisting && self.has_begun(&start.run).await? => {
+                return self.already_started(start);
+            }
+            Some(run) => match (start.policy, &start.parent) {
+                (StartPolicy::UseExisting, None) => return self.already_started(start),
+                (StartPolicy::UseExisting, Some(parent)) => {
+                    let parent = parent.clone();
+                    return self.tell_at_end(parent);
+                }
+                (StartPolicy::Reject, Some(parent)) if self.is_left_by_earlier_run(parent) => self.make_way()?,
+                (StartPolicy::Reject, Some(parent)) => {
+                    let message = format!("{} exists already; a child needs an id of its own", self.key);
+                    let outcome = Outcome::Err(Failure::new(FailureKind::Unknown, message));
+                    self.unit.publish.push(effects::child_done(&self.context.directory, parent, &start.run, outcome)?);
+                    return Ok(());
+                }
+                (StartPolicy::Reject, None) => {
+                    self.after.replies.extend(start.accepted.map(|to| (to, ReplyBody::Rejected { run })));
+                    return Ok(());
+                }
+                (StartPolicy::Replace, _) => self.make_way()?,
+                (StartPolicy::RestartEnded, _) if self.has_ended(|_| true) => self.make_way()?,
+                (StartPolicy::RestartFailed, _) if self.has_ended(|end| !is_result(end)) => self.make_way()?,
+                (StartPolicy::RestartEnded | StartPolicy::RestartFailed, _) => return self.already_started(start),
+            },
+        };
+        let reply_to = start.reply_to.clone();
+        let started = Started {
+            workflow: self.key.workflow.to_string(),
+            id: self.key.id.to_string(),
+            seed: Uuid::parse_str(&start.run).unwrap_or_default().as_u64_pair().1,
+            run: start.run.clone(),
+            input: start.input,
+            parent: start.parent,
+            reply_to: start.reply_to.map(String::from),
+            tags: start.tags,
+            rules: RULES,
+            deadline: start.timeout_ms.map(|limit| self.now.as_millis().saturating_add(limit)),
+            run_timeout_ms: start.run_timeout_ms,
+            continued: None,
+        };
+        let begun = ReplyBody::Started { run: start.run, is_new: true };
+        self.after.replies.extend(start.accepted.map(|to| (to, begun)));
+        let at = self.now.as_millis();
+        let summary = beginning(&started, at);
+        let event = Event::new(at, EventKind::WorkflowStarted(Box::new(started)));
+        self.summarize = Some(expect);
+        if let Some(status) = self.inert.clone() {
+            self.recorded.push(event);
+            self.recorded.extend(stopped_event(at, &status));
+            self.tell_of_stop(reply_to, &status);
+            let summary = Summary { status, ..summary };
+            self.instance = Instance::Stopped { summary: Box::new(summary), next_turn: 0, notes: Box::default() };
+            return Ok(());
+        }
+        self.begin(event, summary)
+    }
+
+    /// Runs the code of a run for the first time.
+    pub(super) fn begin(&mut self, started: Event, summary: Summary) -> Result<(), Abandoned> {
+        self.recorded.push(started.clone());
+        let (execution, turn) = code::call(self.key, "run", || Execution::start(&self.context.definition, started))
+            .map_err(Abandoned::Stopped)?;
+        if let Some(problem) = execution.unread_input()
+            && !self.is_last_chance
+        {
+            return Err(Abandoned::Refused(problem));
+        }
+        let mut live = Live { execution, summary, next_turn: 0, notes: Notes::default() };
+        self.absorb(&mut live, turn);
+        self.instance = Instance::Live(Box::new(live));
+        Ok(())
+    }
+
+    /// Whether what exists is the child of an earlier run of the same parent, which was started anew under its id.
+    fn is_left_by_earlier_run(&self, parent: &ParentRef) -> bool {
+        let Some(of) = self.summary().and_then(|summary| summary.parent.as_ref()) else { return false };
+        let same = (&of.workflow, &of.id) == (&parent.workflow, &parent.id) && of.run != parent.run;
+        // A start of the earlier run may come late. Where runs tell their age, the later one counts.
+        let runs = [&of.run, &parent.run].map(|run| Uuid::parse_str(run).ok().filter(|run| run.get_version_num() == 7));
+        let is_late = matches!(runs, [Some(existing), Some(new)] if new < existing);
+        same && !is_late
+    }
+
+    /// Whether a run of this id was ever started under this name.
+    async fn has_begun(&mut self, run: &str) -> Result<bool, Abandoned> {
+        let prefix = history::run_prefix(self.key, run);
+        let in_this_turn = self.unit.put.iter().any(|put| put.space == HISTORY && put.key.starts_with(&prefix));
+        Ok(in_this_turn || history::exists(&self.context.turn_store, self.key, run).await?)
+    }
+
+    /// Ends the present run, if it has not ended, and closes its books: what comes now belongs to the next. What the
+    /// summary has to be for that.
+    fn make_way(&mut self) -> Result<Expect, Abandoned> {
+        let expect = match &self.instance {
+            Instance::Closed { version, .. } => Expect::Version(*version),
+            _ => Expect::Any,
+        };
+        self.terminate("it was replaced by a new start of the same id");
+        self.seal()?;
+        if let Some(outcome) = self.after.ended.take() {
+            self.after.replaced.push((outcome, std::mem::take(&mut self.after.waiters)));
+        }
+        Ok(expect)
+    }
+
+    pub(super) fn already_started(&mut self, start: Start) -> Result<(), Abandoned> {
+        let (run, of_start) = (self.summary().map(|summary| summary.run.clone()).unwrap_or_default(), start.run);
+        let taken = ReplyBody::Started { is_new: run == of_start, run };
+        self.after.replies.extend(start.accepted.map(|to| (to, taken)));
+        match (start.reply_to, &self.instance, &self.after.ended) {
+            (Some(to), Instance::Closed { summary, .. }, _) => {
+                self.after.replies.extend(summary.outcome().map(|outcome| (to, ReplyBody::Ended(outcome))));
+            }
+            (Some(to), _, Some(outcome)) => self.after.replies.push((to, ReplyBody::Ended(outcome.clone()))),
+            // It asks again after a moment.
+            (Some(to), Instance::Stopped { summary, .. }, None) if summary.status.reason().is_some() => {
+                let status = summary.status.clone();
+                self.tell_of_stop(Some(to), &status);
+            }
+            (Some(to), _, None) => self.after.waiters.push(to),
+            (None, ..) => {}
+        }
+        Ok(())
+    }
+
+    /// Has a parent told the outcome of the instance, which it did not start.
+    fn tell_at_end(&mut self, parent: ParentRef) -> Result<(), Abandoned> {
+        let run = child_run(&parent.run, parent.seq);
+        let (summary, outcome) = match &mut self.instance {
+            Instance::Live(live) => (&mut live.summary, self.after.ended.clone()),
+            Instance::Stopped { summary, .. } => (&mut **summary, self.after.ended.clone()),
+            Instance::Closed { summary, .. } => {
+                let outcome = summary.outcome();
+                (&mut **summary, outcome)
+            }
+            Instance::Unknown | Instance::Absent => return Ok(()),
+        };
+        let too_many =
+            || Outcome::Err(Failure::new(FailureKind::Unknown, "too many parents await this instance already"));
+        let full = summary.awaited_by.len() >= MOST_PARENTS;
+        if let Some(outcome) = outcome.or_else(|| full.then(too_many)) {
+            self.unit.publish.push(effects::child_done(&self.context.directory, &parent, &run, outcome)?);
+        } else if !summary.awaited_by.contains(&parent) {
+            summary.awaited_by.push(parent);
+            self.summarize.get_or_insert(Expect::Any);
+        }
+        Ok(())
+    }
+
+    /// A parent that awaits the instance as its own `run` of it does so no longer. Whether there was such a parent.
+    pub(super) fn is_let_go(&mut self, run: Option<&str>) -> bool {
+        let summary = match &mut self.instance {
+            Instance::Live(live) => &mut live.summary,
+            Instance::Stopped { summary, .. } => &mut **summary,
+            _ => return false,
+        };
+        let known = summary.awaited_by.len();
+        summary.awaited_by.retain(|parent| run != Some(&*child_run(&parent.run, parent.seq)));
+        let is_let_go = summary.awaited_by.len() < known;
+        if is_let_go {
+            self.summarize.get_or_insert(Expect::Any);
+        }
+        is_let_go
+    }
+}
+
+/// Whether a run ended with a result.
+fn is_result(end: &EventKind) -> bool {
+    matches!(end, EventKind::WorkflowCompleted { .. })
+}
