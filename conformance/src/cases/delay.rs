@@ -1,4 +1,5 @@
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use partitura_broker::{ErrorKind, Message, ProducerOptions};
@@ -110,10 +111,14 @@ async fn accuracy(env: &Env) -> CaseResult {
         let batch: Vec<Message> = batch.collect();
         let expected: Vec<String> = texts(&batch).collect();
         client.publish(batch).await?;
-        tokio::select! {
-            all = member.drain_until(expected) => drop(all?),
-            failed = probe(&client, &probes, &mut prober, round) => return failed,
-        }
+        let is_over = AtomicBool::new(false);
+        let draining = async {
+            let drained = member.drain_until(expected).await;
+            is_over.store(true, Ordering::Relaxed);
+            drained
+        };
+        let (drained, probed) = tokio::join!(draining, probe(&client, &probes, &mut prober, round, &is_over));
+        (drained?, probed?);
         let of_round = of_round(&env.history(), round);
         let (lateness, deliveries) = (check::lateness(&of_round), check::delivery_times(&of_round));
         let (late, usual) = (lateness.quantile(0.99), deliveries.quantile(0.99));
@@ -127,9 +132,12 @@ async fn accuracy(env: &Env) -> CaseResult {
         .into())
 }
 
-/// Publishes messages without delay, one after the other, and receives them. Never ends without an error.
-async fn probe(client: &Client, probes: &Queue, prober: &mut Member, round: usize) -> CaseResult {
+/// Publishes messages without delay, one after the other, and receives each, until the round is over.
+async fn probe(client: &Client, probes: &Queue, prober: &mut Member, round: usize, is_over: &AtomicBool) -> CaseResult {
     for number in 0.. {
+        if is_over.load(Ordering::Relaxed) {
+            break;
+        }
         client.publish(vec![probes.message(&format!("{round}-p{}", number % 16), number)]).await?;
         prober.drain(1).await?;
         tokio::time::sleep(ms(20)).await;
