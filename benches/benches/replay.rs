@@ -62,6 +62,9 @@ fn history<W: Workflow<Input = u32>>() -> Vec<Event> {
             reply_to: None,
             tags: Vec::new(),
             rules: RULES,
+            deadline: None,
+            run_timeout_ms: None,
+            continued: None,
         })),
     );
     let (mut execution, turn) = Execution::start(&Definition::for_workflow::<W>(), started.clone()).expect("it starts");

@@ -118,7 +118,8 @@ async fn accuracy(env: &Env) -> CaseResult {
             drained
         };
         let (drained, probed) = tokio::join!(draining, probe(&client, &probes, &mut prober, round, &is_over));
-        (drained?, probed?);
+        drained?;
+        probed?;
         let of_round = of_round(&env.history(), round);
         let (lateness, deliveries) = (check::lateness(&of_round), check::delivery_times(&of_round));
         let (late, usual) = (lateness.quantile(0.99), deliveries.quantile(0.99));

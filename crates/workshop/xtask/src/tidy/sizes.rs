@@ -56,7 +56,7 @@ fn functions(text: &str) -> Vec<Function> {
         let Some(name) = function_name(line) else { continue };
         let ends =
             |other: &&str| !other.is_empty() && indentation(other) == indentation(line) && other.ends_with([';', '}']);
-        let length = lines[first..].iter().position(|other| ends(other)).map_or(1, |last| last + 1);
+        let length = lines[first..].iter().position(ends).map_or(1, |last| last + 1);
         functions.push(Function { name: name.to_owned(), line: first + 1, lines: length });
     }
     functions
