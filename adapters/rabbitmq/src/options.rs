@@ -105,6 +105,11 @@ impl Target {
         let heartbeat = u16::try_from(options.heartbeat.as_secs()).unwrap_or(u16::MAX).max(1);
         uri.query.heartbeat.get_or_insert(heartbeat);
         let parameter = |name| query.split('&').find_map(|pair| pair.split_once('=').filter(|(key, _)| *key == name));
+        if parameter("cacertfile").is_some() {
+            return Err(invalid(
+                "cacertfile in the URL is called ca here, as for all brokers: write ?ca=FILE".to_owned(),
+            ));
+        }
         let named = parameter("ca").map(|(_, file)| PathBuf::from(file));
         let hold = match parameter("hold") {
             None => options.hold,
@@ -173,6 +178,12 @@ mod tests {
         assert_eq!(vhost("amqp://host/"), "/");
         assert_eq!(vhost("amqp://host/%2f"), "/");
         assert_eq!(vhost("amqp://host/shop?heartbeat=7"), "shop");
+    }
+
+    #[test]
+    fn the_name_that_other_clients_have_for_the_ca_file_is_refused_and_not_ignored() {
+        let error = Target::new("amqps://host?cacertfile=/etc/ca.pem", &Options::default()).expect_err("refused");
+        assert!(error.to_string().contains("write ?ca=FILE"), "{error}");
     }
 
     #[test]
