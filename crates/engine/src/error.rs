@@ -3,6 +3,8 @@ use std::time::Duration;
 use partitura_workflow::{Failure, FailureKind, Payload, PayloadError};
 use serde::de::DeserializeOwned;
 
+use crate::wire::token::{TaskToken, TokenRefusal};
+
 /// Why a client's request was not fulfilled.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -47,6 +49,14 @@ pub enum ClientError {
         id: String,
         /// Its latest run.
         run: String,
+    },
+    /// The task takes no completion by this token any more, so that what was sent had no effect.
+    #[error("the task of token {token} {reason}")]
+    TokenRefused {
+        /// The token.
+        token: Box<TaskToken>,
+        /// What became of the task.
+        reason: TokenRefusal,
     },
     /// What was to be sent is too large. Nothing was sent.
     #[error(

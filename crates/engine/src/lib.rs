@@ -33,6 +33,7 @@ mod worker;
 mod workflow;
 
 pub use client::Client;
+pub use client::delegated::Completion;
 pub use client::event_streams::Events;
 pub use client::handle::WorkflowHandle;
 pub use client::requests::Request;
@@ -49,6 +50,7 @@ pub use wire::StartPolicy;
 pub use wire::events::{CloudEvent, TaskEvent};
 pub use wire::ids::{Ids, SystemIds};
 pub use wire::summary::{Filter, HeldUp, Status, StatusKind, Summary};
+pub use wire::token::{InvalidToken, TaskToken, TokenRefusal};
 pub use wire::waiting::Waiting;
 pub use worker::{RunningWorker, Worker};
 pub use workflow::history_limits::HistoryLimits;

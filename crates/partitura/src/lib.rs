@@ -62,9 +62,10 @@ pub mod testing;
 pub use connect::{Connect, broker, connect, store};
 pub use partitura_broker::{Error, ErrorKind};
 pub use partitura_engine::{
-    BrokerStore, Builder, Client, ClientError, ClockOffset, Filter, HeldUp, HistoryLimits, Ids, Partitura,
-    ReplayValues, Request, Retention, RunningWorker, Start, StartPolicy, StartReceipt, Status, StatusKind, Store,
-    Summary, SystemIds, TaskContext, Waiting, Worker, WorkflowError, WorkflowHandle,
+    BrokerStore, Builder, Client, ClientError, ClockOffset, Completion, Filter, HeldUp, HistoryLimits, Ids,
+    InvalidToken, Partitura, ReplayValues, Request, Retention, RunningWorker, Start, StartPolicy, StartReceipt, Status,
+    StatusKind, Store, Summary, SystemIds, TaskContext, TaskToken, TokenRefusal, Waiting, Worker, WorkflowError,
+    WorkflowHandle,
 };
 pub use partitura_macros::{select, service, workflow};
 #[doc(hidden)]

@@ -41,15 +41,31 @@ impl Connection {
         message_id: String,
         command: &Command,
     ) -> Result<(), ClientError> {
+        self.send_to((W::NAME, id), message_id, command).await
+    }
+
+    /// As [`send`](Self::send), without the type of the workflow.
+    pub(crate) async fn send_to(
+        &self,
+        (workflow, id): (&str, &str),
+        message_id: String,
+        command: &Command,
+    ) -> Result<(), ClientError> {
         check_id(id).map_err(ClientError::InvalidId)?;
-        let topic = self.directory.workflow(W::NAME)?.commands;
+        let topic = self.directory.workflow(workflow)?.commands;
         let message = wire::command(&topic, id, message_id, command);
         let (bytes, taken) = (message.payload.len(), self.directory.payload_limit());
-        let limit = taken.saturating_sub(sizes::room(W::NAME, id));
+        let limit = taken.saturating_sub(sizes::room(workflow, id));
         if bytes > limit {
-            return Err(ClientError::TooLarge { workflow: W::NAME.to_owned(), id: id.to_owned(), bytes, limit, taken });
+            return Err(ClientError::TooLarge {
+                workflow: workflow.to_owned(),
+                id: id.to_owned(),
+                bytes,
+                limit,
+                taken,
+            });
         }
-        Ok(retry_for(REQUEST_TIMEOUT, "send a command", || self.publish(W::NAME, message.clone())).await?)
+        Ok(retry_for(REQUEST_TIMEOUT, "send a command", || self.publish(workflow, message.clone())).await?)
     }
 
     async fn publish(&self, workflow: &str, message: Message) -> Result<(), Error> {
@@ -72,10 +88,15 @@ impl Connection {
 
 /// Waits for a reply, for a while.
 pub(crate) async fn answer<W: Workflow>(reply: PendingReply) -> Result<ReplyBody, ClientError> {
+    answer_of(W::NAME, reply).await
+}
+
+/// As [`answer`], without the type of the workflow.
+pub(crate) async fn answer_of(workflow: &str, reply: PendingReply) -> Result<ReplyBody, ClientError> {
     match tokio::time::timeout(REQUEST_TIMEOUT, reply).await {
         Ok(Some(body)) => Ok(body),
         Ok(None) => Err(closed().into()),
-        Err(_) => Err(ClientError::NoAnswer { workflow: W::NAME.to_owned(), waited: REQUEST_TIMEOUT }),
+        Err(_) => Err(ClientError::NoAnswer { workflow: workflow.to_owned(), waited: REQUEST_TIMEOUT }),
     }
 }
 
@@ -85,7 +106,12 @@ pub(crate) fn closed() -> Error {
 
 /// What an answer means that is not the one that was asked for.
 pub(crate) fn unexpected<W: Workflow>(id: &str, body: ReplyBody) -> ClientError {
-    let (workflow, id) = (W::NAME.to_owned(), id.to_owned());
+    unexpected_of((W::NAME, id), body)
+}
+
+/// As [`unexpected`], without the type of the workflow.
+pub(crate) fn unexpected_of((workflow, id): (&str, &str), body: ReplyBody) -> ClientError {
+    let (workflow, id) = (workflow.to_owned(), id.to_owned());
     match body {
         ReplyBody::NotFound => ClientError::NotFound { workflow, id },
         ReplyBody::Closed { run } => ClientError::Ended { workflow, id, run },

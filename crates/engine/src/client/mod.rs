@@ -1,23 +1,29 @@
 //! Clients: start workflows, and talk to them.
 
 mod connection;
+pub(crate) mod delegated;
 pub(crate) mod event_streams;
 pub(crate) mod handle;
 pub(crate) mod requests;
 pub(crate) mod start;
 mod target;
 
+use std::fmt::Display;
 use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt, stream};
-use partitura_workflow::Workflow;
+use partitura_workflow::{Failure, FailureKind, Payload, Workflow};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 pub(crate) use self::connection::Connection;
 use self::connection::unexpected;
+use self::delegated::Completion;
 use self::handle::WorkflowHandle;
 use crate::error::ClientError;
 use crate::wire::summary::{Filter, Summary};
-use crate::wire::{Command, ReplyBody};
+use crate::wire::token::TaskToken;
+use crate::wire::{Command, Outcome, ReplyBody};
 
 /// How many instances a purge deletes at a time.
 const DELETIONS: usize = 100;
@@ -35,6 +41,57 @@ impl Client {
     /// The instance of the workflow `W` with this id, whether it exists or not.
     pub fn workflow<W: Workflow>(&self, id: impl Into<String>) -> WorkflowHandle<W> {
         WorkflowHandle::new(self.0.clone(), id.into())
+    }
+
+    /// Gives a task that was [delegated](crate::TaskContext::delegate) its result: in any process, hours later, whichever workers run
+    /// meanwhile.
+    ///
+    /// Awaiting returns once the result is durable; ask for an answer with [`confirmed`](Completion::confirmed). A task takes one
+    /// completion: what comes later has no effect, and neither has a token whose attempt was given up. The type is that of the
+    /// method's result, which is not checked here.
+    ///
+    /// # Errors
+    /// [`Payload`](ClientError::Payload) when the result cannot be encoded; [`TooLarge`](ClientError::TooLarge); those of the broker.
+    ///
+    /// # Cancel safety
+    /// Dropped while awaited, the result may or may not have been sent. Sending it again is harmless.
+    pub fn complete_task<T: Serialize + DeserializeOwned>(&self, token: &TaskToken, result: &T) -> Completion<'_> {
+        Completion::new(&self.0, token.clone(), Payload::encode(result).map(Outcome::Ok))
+    }
+
+    /// Lets a task that was [delegated](crate::TaskContext::delegate) fail, with an error of the method's own type: its workflow gets
+    /// [`TaskError::Failed`](partitura_workflow::TaskError::Failed). This is final, whatever the retry policy is.
+    ///
+    /// Otherwise as [`complete_task`](Self::complete_task).
+    ///
+    /// # Errors
+    /// As for [`complete_task`](Self::complete_task).
+    ///
+    /// # Cancel safety
+    /// As for [`complete_task`](Self::complete_task).
+    pub fn fail_task<E>(&self, token: &TaskToken, error: &E) -> Completion<'_>
+    where
+        E: Serialize + DeserializeOwned + Display,
+    {
+        let failed = |details| {
+            let failure = Failure::new(FailureKind::Application, error.to_string());
+            Outcome::Err(Failure { details: Some(details), ..failure })
+        };
+        Completion::new(&self.0, token.clone(), Payload::encode(error).map(failed))
+    }
+
+    /// Says that a task that was [delegated](crate::TaskContext::delegate) is still worked on, and how far it is: the counterpart of
+    /// [`TaskContext::heartbeat`](crate::TaskContext::heartbeat). The details are kept for the next attempt.
+    ///
+    /// # Errors
+    /// [`TokenRefused`](ClientError::TokenRefused) and [`Ended`](ClientError::Ended): the task is no longer wanted.
+    /// [`NotFound`](ClientError::NotFound), [`AnotherRun`](ClientError::AnotherRun), [`NoAnswer`](ClientError::NoAnswer);
+    /// [`Payload`](ClientError::Payload) when the details cannot be encoded; those of the broker.
+    ///
+    /// # Cancel safety
+    /// Dropped while awaited, it may or may not have been sent.
+    pub async fn heartbeat_task<T: Serialize>(&self, token: &TaskToken, details: &T) -> Result<(), ClientError> {
+        delegated::heartbeat(&self.0, token, Payload::encode_unproven(details)?).await
     }
 
     /// Lists instances of the workflow `W`, in the order of their ids' bytes: up to [`limit`](Filter::limit) of those that match, read

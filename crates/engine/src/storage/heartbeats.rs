@@ -26,6 +26,9 @@ pub(crate) struct Beat {
     pub(crate) at: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) progress: Option<Progress>,
+    /// The latest attempt that was delegated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) delegated: Option<Delegated>,
     /// How often it was written; 0: it is not stored.
     #[serde(skip)]
     pub(crate) version: u64,
@@ -38,9 +41,23 @@ pub(crate) struct Progress {
     pub(crate) details: Payload,
 }
 
+/// An attempt that has ended without a result, which comes from outside.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Delegated {
+    pub(crate) attempt: u32,
+    /// When its time-out is over, in milliseconds since the Unix epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) due: Option<u64>,
+}
+
 impl Beat {
     pub(crate) fn first(attempt: u32, now: Timestamp) -> Self {
-        Self { attempt, begun: true, cause: None, at: now.as_millis(), progress: None, version: 0 }
+        Self { attempt, begun: true, cause: None, at: now.as_millis(), progress: None, delegated: None, version: 0 }
+    }
+
+    /// How the latest attempt was delegated, if it was.
+    pub(crate) fn delegation(&self) -> Option<&Delegated> {
+        self.delegated.as_ref().filter(|delegated| delegated.attempt == self.attempt)
     }
 
     /// Takes over what an attempt says of its progress. Silence takes nothing back, and neither does an earlier attempt.

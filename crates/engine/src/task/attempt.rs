@@ -12,22 +12,31 @@ use super::call::Call;
 use super::pulse::Pulse;
 use super::runner::TaskRunner;
 use crate::messaging::mailbox::Line;
-use crate::task::context::TaskContext;
+use crate::task::context::{HandedOver, TaskContext};
 use crate::wire::TaskRequest;
 
 /// How an attempt ended.
 pub(super) struct Ended {
-    pub(super) result: Result<Payload, TaskFailure>,
+    pub(super) ending: Ending,
+    /// Others may have its token.
+    pub(super) is_token_out: bool,
     /// What its last heartbeat said.
     pub(super) heartbeat: Option<Payload>,
     /// Its workflow no longer wanted it.
     pub(super) cancelled: bool,
 }
 
+/// What an attempt has come to.
+pub(super) enum Ending {
+    Result(Result<Payload, TaskFailure>),
+    /// The result comes from outside, until its time-out at this moment.
+    Delegated(Option<Timestamp>),
+}
+
 impl Ended {
     /// Whether this build does not know what was asked for, so that nothing has run.
     pub(super) fn is_foreign(&self) -> bool {
-        self.result.as_ref().is_err_and(TaskFailure::is_foreign)
+        matches!(&self.ending, Ending::Result(Err(failure)) if failure.is_foreign())
     }
 }
 
@@ -39,24 +48,28 @@ impl TaskRunner {
         let (cancelled, is_cancelled) = watch::channel(false);
         let context = TaskContext::new(request.clone(), last, beat, is_cancelled.clone(), self.shutdown.clone());
         let method = AssertUnwindSafe(self.service.call(&request.method, request.args.clone())).catch_unwind();
+        let mut handed_over = context.handed_over();
         let method = context.scope(method);
+        let due = request.options.timeout.map(|limit| self.clock.now_rounded_up() + limit);
         let timed_out = |what: &str, limit: Duration| {
             TaskFailure::from(Failure::new(FailureKind::TimedOut, format!("{what} within {limit:?}")))
         };
         let pulse = Pulse::new(self, request, beats.clone(), cancelled, line, begun);
-        let result = tokio::select! {
+        let ending = tokio::select! {
             biased;
-            result = method => result.unwrap_or_else(|panic| Err(Failure::panic(&*panic).into())),
-            limit = deadline(request.options.timeout) => Err(timed_out("no result", limit)),
-            limit = self.overdue(request) => Err(timed_out("no result of all attempts", limit)),
+            result = method => Ending::Result(result.unwrap_or_else(|panic| Err(Failure::panic(&*panic).into()))),
+            () = until_delegated(&mut handed_over) => Ending::Delegated(due),
+            limit = deadline(request.options.timeout) => Ending::Result(Err(timed_out("no result", limit))),
+            limit = self.overdue(request) => Ending::Result(Err(timed_out("no result of all attempts", limit))),
             limit = pulse.until_silent() => {
                 let message = format!("no heartbeat within {limit:?}");
-                Err(Failure::new(FailureKind::WorkerLost, message).into())
+                Ending::Result(Err(Failure::new(FailureKind::WorkerLost, message).into()))
             }
         };
         let heartbeat = beats.borrow().clone();
         let cancelled = *is_cancelled.borrow();
-        Ended { result, heartbeat, cancelled }
+        let is_token_out = *handed_over.borrow() > HandedOver::Nothing;
+        Ended { ending, is_token_out, heartbeat, cancelled }
     }
 
     async fn overdue(&self, request: &TaskRequest) -> Duration {
@@ -64,6 +77,12 @@ impl TaskRunner {
         let due = Timestamp::from_millis(request.scheduled_at) + limit;
         tokio::time::sleep(due.since(self.clock.now())).await;
         limit
+    }
+}
+
+async fn until_delegated(handed_over: &mut watch::Receiver<HandedOver>) {
+    if handed_over.wait_for(|handed_over| *handed_over == HandedOver::All).await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use crate::shutdown::Shutdown;
 use crate::wire::TaskRequest;
+use crate::wire::token::TaskToken;
 
 tokio::task_local! {
     static CURRENT: TaskContext;
@@ -38,7 +39,18 @@ struct Inner {
     last_heartbeat: Option<Payload>,
     beat: watch::Sender<Option<Payload>>,
     cancelled: watch::Receiver<bool>,
+    handed_over: watch::Sender<HandedOver>,
     shutdown: Shutdown,
+}
+
+/// How far an attempt has left its completion to others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum HandedOver {
+    Nothing,
+    /// Others may have its token.
+    Token,
+    /// It has ended without a result.
+    All,
 }
 
 impl TaskContext {
@@ -49,7 +61,21 @@ impl TaskContext {
         cancelled: watch::Receiver<bool>,
         shutdown: Shutdown,
     ) -> Self {
-        Self(Arc::new(Inner { request, last_heartbeat, beat, cancelled, shutdown }))
+        let handed_over = watch::Sender::new(HandedOver::Nothing);
+        Self(Arc::new(Inner { request, last_heartbeat, beat, cancelled, handed_over, shutdown }))
+    }
+
+    /// How far the attempt leaves its completion to others.
+    pub(crate) fn handed_over(&self) -> watch::Receiver<HandedOver> {
+        self.0.handed_over.subscribe()
+    }
+
+    fn hand_over(&self, what: HandedOver) {
+        self.0.handed_over.send_if_modified(|handed_over| {
+            let more = what > *handed_over;
+            *handed_over = what.max(*handed_over);
+            more
+        });
     }
 
     pub(crate) async fn scope<F: Future>(self, future: F) -> F::Output {
@@ -151,6 +177,50 @@ impl TaskContext {
     pub async fn draining(&self) {
         // A worker that was dropped is over as well.
         let _ = self.0.shutdown.clone().await;
+    }
+
+    /// The token by which anybody may complete the task from outside, once the method has [delegated](Self::delegate) it, or
+    /// before.
+    pub fn token(&self) -> TaskToken {
+        self.hand_over(HandedOver::Token);
+        self.0.request.token()
+    }
+
+    /// Ends the attempt without a result, which comes from outside: a person decides, or another system calls back. Never
+    /// resolves, whatever its type is; the method goes no further.
+    ///
+    /// ```
+    /// use partitura_engine::{Client, ClientError, TaskContext, TaskToken};
+    ///
+    /// # async fn mail(_to: &str, _token: &TaskToken) {}
+    /// // The method of a service.
+    /// async fn approve(order: String) -> Result<bool, String> {
+    ///     let Some(task) = TaskContext::current() else { return Err("not called as a task".to_owned()) };
+    ///     mail(&order, &task.token()).await;
+    ///     task.delegate().await
+    /// }
+    ///
+    /// // Hours later, in any process that reaches the broker.
+    /// async fn decided(client: Client, token: String, yes: bool) -> Result<(), Box<dyn std::error::Error>> {
+    ///     Ok(client.complete_task(&token.parse()?, &yes).confirmed().await?)
+    /// }
+    /// ```
+    ///
+    /// * The task stays open until [`Client::complete_task`](crate::Client::complete_task) or
+    ///   [`Client::fail_task`](crate::Client::fail_task), a time-out, or its cancellation. No worker is held meanwhile.
+    /// * Time-outs go on: the overall one, and [`timeout`](Self::timeout) from the beginning of the attempt until its completion. A
+    ///   heartbeat time-out asks for [`Client::heartbeat_task`](crate::Client::heartbeat_task). After a time-out, the next attempt
+    ///   calls the method again. It has a token of its own, and the old one is refused.
+    /// * Hand the token out before this. If the worker dies between the two, the method is called again: mostly as the same attempt,
+    ///   with the same token, so that both copies of the token are good for one completion. If it has a heartbeat time-out, as the
+    ///   next attempt, and the first token is refused.
+    /// * A [detached](partitura_workflow::TaskHandle::detach) task whose workflow has ended is over with this: nobody awaits it.
+    ///
+    /// # Cancel safety
+    /// From its first poll on the attempt has ended, also if the future is dropped.
+    pub async fn delegate<T>(&self) -> T {
+        self.hand_over(HandedOver::All);
+        std::future::pending().await
     }
 
     /// How long one attempt may take, where it was stated.

@@ -97,7 +97,13 @@ impl TaskRunner {
                 "a dead letter was sent again and is not run: its workflow no longer wants it"
             );
         } else {
-            tracing::info!(task, instance, attempt = request.attempt, "not run: its workflow no longer wants it");
+            let attempt = request.attempt;
+            tracing::info!(
+                task,
+                instance,
+                attempt,
+                "not run: its workflow does not want it, or it was delegated before"
+            );
         }
         Outcome::Done
     }

@@ -85,7 +85,8 @@ impl TaskRunner {
     async fn say(&self, request: &TaskRequest, details: Option<Payload>, alive: bool, reply_to: &ReplyTo) -> bool {
         let TaskRequest { run, seq, attempt, workflow, id, .. } = request;
         let (run, reply_to) = (run.clone(), reply_to.clone());
-        let beat = Command::Heartbeat { run, seq: *seq, attempt: *attempt, details, alive, reply_to };
+        let by_token = false;
+        let beat = Command::Heartbeat { run, seq: *seq, attempt: *attempt, details, alive, by_token, reply_to };
         let Ok(topics) = self.directory.workflow(workflow) else { return false };
         let message = wire::command(&topics.commands, id, self.ids.fresh().to_string(), &beat);
         match self.producer.publish(vec![message]).await.pop() {

@@ -4,7 +4,7 @@ use partitura_broker::{AckToken, Error, ErrorKind, Message, Result, Timestamp, U
 use partitura_lanes::{Outcome, headers};
 use partitura_workflow::{Failure, FailureKind, Payload, TaskFailure};
 
-use super::attempt::Ended;
+use super::attempt::{Ended, Ending};
 use super::call::Call;
 use super::elsewhere::Unknown;
 use super::runner::TaskRunner;
@@ -29,8 +29,10 @@ enum Answer {
     Done(Reported),
     /// Another attempt, at this moment, by this request.
     Again(Box<TaskRequest>, Timestamp),
-    /// Another attempt, which the instance starts: it watches over the heartbeats of this task.
+    /// Another attempt, which the instance starts: it watches over the heartbeats of this task, or others have its token.
     Failed { failure: Failure, at: Timestamp, heartbeat: Option<Payload> },
+    /// Nobody yet: the result comes from outside. The instance watches over it until its time-out at this moment.
+    Delegated { due: Option<Timestamp>, heartbeat: Option<Payload> },
     /// Nothing: it is no longer wanted.
     Nothing,
     /// The message itself, for others to try.
@@ -67,8 +69,13 @@ impl TaskRunner {
                 Err(error) => error,
             };
             match error.kind() {
-                // Another has the delivery. A result counts nevertheless; everything else is the other's to say.
-                ErrorKind::Fenced if token.is_some() && matches!(report.answer, Answer::Done(_)) => token = None,
+                // Another has the delivery. A result counts nevertheless, and so does a token that was handed out; everything
+                // else is the other's to say.
+                ErrorKind::Fenced
+                    if token.is_some() && matches!(report.answer, Answer::Done(_) | Answer::Delegated { .. }) =>
+                {
+                    token = None;
+                }
                 ErrorKind::Fenced | ErrorKind::Closed => return Outcome::Lost,
                 _ if is_unsendable(&error) && (report.event.is_some() || report.letter.is_some()) => {
                     (report.event, report.letter) = (None, None);
@@ -118,7 +125,8 @@ impl TaskRunner {
         Ok(Some(match answer {
             Answer::Done(outcome) => {
                 let outcome = outcome.clone();
-                let done = Command::TaskDone { run: run.clone(), seq: *seq, attempts: *attempt, outcome };
+                let (run, seq, attempts, completion) = (run.clone(), *seq, *attempt, None);
+                let done = Command::TaskDone { run: run.clone(), seq, attempts, outcome, completion };
                 to_instance(format!("{run}.{seq}.d"), &done)?
             }
             Answer::Again(request, at) => {
@@ -134,22 +142,34 @@ impl TaskRunner {
                 let failed = Command::AttemptFailed { request, failure, retry_at, details };
                 to_instance(format!("{}.f", call.request.message_id()), &failed)?
             }
+            Answer::Delegated { due, heartbeat } => {
+                let request = Box::new((*call.request).clone());
+                let (due, details) = (due.map(Timestamp::as_millis), heartbeat.clone());
+                let delegated = Command::TaskDelegated { request, due, details };
+                to_instance(format!("{}.g", call.request.message_id()), &delegated)?
+            }
             Answer::Elsewhere(message) => message.clone(),
             Answer::Nothing => return Ok(None),
         }))
     }
 
     /// What is to be said of an attempt that ended like this.
-    fn compose(&self, call: &Call, Ended { result, heartbeat, cancelled }: Ended) -> Result<Report> {
+    fn compose(&self, call: &Call, ended: Ended) -> Result<Report> {
+        let Ended { ending, is_token_out, heartbeat, cancelled } = ended;
         // A wait from now on is never too short.
         let (request, now) = (&call.request, self.clock.now_rounded_up());
         let event = |what, detail: &dyn Fn(&mut TaskEvent)| self.event(request, what, now, detail);
-        let mut failure = match result {
-            Ok(result) => {
+        let mut failure = match ending {
+            Ending::Delegated(due) => {
+                let event = event("delegated", &|_| {});
+                let answer = if cancelled { Answer::Nothing } else { Answer::Delegated { due, heartbeat } };
+                return Ok(Report { event, letter: None, answer });
+            }
+            Ending::Result(Ok(result)) => {
                 let event = event("completed", &|data| data.result = Some(result.clone()));
                 return Ok(Report { event, letter: None, answer: Answer::Done(Reported::Ok(result)) });
             }
-            Err(failure) => failure,
+            Ending::Result(Err(failure)) => failure,
         };
         if failure.is_foreign() {
             match self.unknown(&call.message, &failure.failure.message) {
@@ -168,7 +188,9 @@ impl TaskRunner {
                 failed(data);
                 data.retry_at = Some(at.as_millis());
             });
-            let answer = if request.options.heartbeat_timeout.is_some() && !request.detached {
+            // The instance then refuses the token of this one.
+            let is_watched = request.options.heartbeat_timeout.is_some() || is_token_out;
+            let answer = if is_watched && !request.detached {
                 Answer::Failed { failure: failure.failure, at, heartbeat }
             } else {
                 let mut next =
@@ -238,6 +260,7 @@ fn lighter(answer: Answer, error: &Error) -> Answer {
         Answer::Failed { failure, at, .. } => {
             Answer::Failed { failure: Failure { details: None, ..failure }, at, heartbeat: None }
         }
+        Answer::Delegated { due, .. } => Answer::Delegated { due, heartbeat: None },
         other => other,
     }
 }

@@ -36,6 +36,20 @@ pub(crate) enum Command {
         seq: u32,
         attempts: u32,
         outcome: Outcome,
+        /// Not by the worker that ran the attempt, but from outside.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        completion: Option<Completion>,
+    },
+    /// An attempt has ended without a result, which comes from outside.
+    TaskDelegated {
+        /// The attempt.
+        request: Box<TaskRequest>,
+        /// When its time-out is over, in milliseconds since the Unix epoch.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        due: Option<u64>,
+        /// What the last heartbeat of the attempt said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        details: Option<Payload>,
     },
     /// The overall time-out of a task that may never have been picked up.
     TaskExpired {
@@ -77,6 +91,9 @@ pub(crate) enum Command {
         details: Option<Payload>,
         /// `false`: only asks.
         alive: bool,
+        /// From outside: the attempt itself may have ended.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        by_token: bool,
         reply_to: ReplyTo,
     },
     /// The heartbeat time-out of a task may have passed. An instance sends it to itself.
@@ -185,6 +202,14 @@ impl Command {
             _ => None,
         }
     }
+}
+
+/// What goes with the result of a task that comes from outside.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Completion {
+    /// Who waits for an answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) reply_to: Option<ReplyTo>,
 }
 
 /// What goes with a signal, a cancellation or a termination.

@@ -12,6 +12,7 @@ pub(crate) mod shorten;
 pub(crate) mod sizes;
 pub(crate) mod summary;
 pub(crate) mod task;
+pub(crate) mod token;
 pub(crate) mod waiting;
 
 use bytes::Bytes;
@@ -19,7 +20,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use self::command::StartPolicy;
-pub(crate) use self::command::{Command, Later, Request, Start, StartSignal, command};
+pub(crate) use self::command::{Command, Completion, Later, Request, Start, StartSignal, command};
 pub(crate) use self::outcome::Outcome;
 pub(crate) use self::reply::{Reply, ReplyBody, TimeQuestion, reply};
 pub(crate) use self::reply_to::ReplyTo;

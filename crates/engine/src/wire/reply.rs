@@ -8,6 +8,7 @@ use super::encode;
 use super::outcome::Outcome;
 use super::reply_to::ReplyTo;
 use super::summary::Summary;
+use super::token::TokenRefusal;
 
 /// What an inbox receives.
 #[derive(Debug, Serialize, Deserialize)]
@@ -28,7 +29,7 @@ pub(crate) enum ReplyBody {
     Time(u64),
     /// To `Start`: the instance's run, and whether this start began it.
     Started { run: String, is_new: bool },
-    /// To `Signal`, `Cancel` and `Terminate`: it is recorded.
+    /// To all else that is to be recorded: it is.
     Accepted,
     /// To `Start` with [`StartPolicy::Reject`](super::StartPolicy::Reject).
     Rejected { run: String },
@@ -58,6 +59,8 @@ pub(crate) enum ReplyBody {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         attempt: Option<u32>,
     },
+    /// To `TaskDone` and `Heartbeat` from outside: the token has no effect.
+    TokenRefused(TokenRefusal),
     /// Asks whether an attempt of a task still runs.
     StillRuns { reply_to: ReplyTo },
     /// To `StillRuns`: it does. There is no answer otherwise.

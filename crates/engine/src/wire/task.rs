@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::wire::ReplyTo;
 use crate::wire::names::InstanceKey;
+use crate::wire::token::TaskToken;
 
 /// A task for a worker of a service.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -79,6 +80,12 @@ impl TaskRequest {
     /// The same for every attempt: what an outside system deduplicates by.
     pub(crate) fn idempotency_key(&self) -> String {
         format!("{}.{}", self.run, self.seq)
+    }
+
+    /// By which this attempt is completed from outside.
+    pub(crate) fn token(&self) -> TaskToken {
+        let (workflow, id, run) = (self.workflow.clone(), self.id.clone(), self.run.clone());
+        TaskToken { workflow, id, run, seq: self.seq, attempt: self.attempt }
     }
 
     /// The id of the message that carries this attempt.

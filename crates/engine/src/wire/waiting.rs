@@ -31,6 +31,9 @@ pub enum Waiting {
         /// attempt.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         unclaimed: bool,
+        /// Its method has returned, and its [completion](crate::Client::complete_task) from outside is awaited.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        delegated: bool,
     },
     /// A moment.
     Timer {
@@ -69,11 +72,11 @@ pub enum Waiting {
 }
 
 /// What an instance with this history waits for, and how many things these are in all; `execution` is its code, unless
-/// that cannot run. `attempt_of` gives the latest attempt that is known of a task.
+/// that cannot run. `known_of` gives the latest attempt that is known of a task, and whether it is delegated.
 pub(crate) fn list(
     history: &[Event],
     execution: Option<&Execution>,
-    attempt_of: impl Fn(u32) -> Option<u32>,
+    known_of: impl Fn(u32) -> Option<(u32, bool)>,
 ) -> (Vec<Waiting>, usize) {
     let mut open = BTreeMap::new();
     for Event { at, kind } in history {
@@ -81,8 +84,8 @@ pub(crate) fn list(
     }
     open.retain(|seq, _| execution.is_none_or(|execution| execution.is_open(*seq)));
     for (seq, waiting) in &mut open {
-        if let Waiting::Task { attempt, .. } = waiting {
-            *attempt = attempt_of(*seq).max(*attempt);
+        if let (Waiting::Task { attempt, delegated, .. }, Some(known)) = (waiting, known_of(*seq)) {
+            (*attempt, *delegated) = (Some(known.0).max(*attempt), known.1);
         }
     }
     let mut waiting: Vec<Waiting> = open.into_values().collect();
@@ -108,10 +111,9 @@ fn record(open: &mut BTreeMap<u32, Waiting>, at: u64, kind: &EventKind) {
     match kind {
         EventKind::TaskScheduled { seq, service, method, .. } => {
             let (service, method) = (service.clone(), method.clone());
-            open.insert(
-                *seq,
-                Waiting::Task { seq: *seq, service, method, scheduled_at: at, attempt: None, unclaimed: false },
-            );
+            let (attempt, unclaimed, delegated) = (None, false, false);
+            let task = Waiting::Task { seq: *seq, service, method, scheduled_at: at, attempt, unclaimed, delegated };
+            open.insert(*seq, task);
         }
         EventKind::TaskHeartbeat { seq, attempt: beat, .. } => {
             if let Some(Waiting::Task { attempt, .. }) = open.get_mut(seq) {

@@ -309,7 +309,7 @@ pub(crate) fn child_done(
 fn refused_task(directory: &Directory, key: &InstanceKey, task: &TaskRequest, problem: String) -> Result<Message> {
     let TaskRequest { run, seq, service, method, .. } = task;
     let outcome = Outcome::Err(Failure::new(FailureKind::Unknown, format!("{service}.{method}: {problem}")));
-    let done = Command::TaskDone { run: run.clone(), seq: *seq, attempts: 0, outcome };
+    let done = Command::TaskDone { run: run.clone(), seq: *seq, attempts: 0, outcome, completion: None };
     to_self(directory, key, format!("{run}.{seq}.d"), &done)
 }
 

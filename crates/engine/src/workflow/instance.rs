@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use partitura_broker::{Result, Timestamp, Version};
-use partitura_workflow::{Event, EventKind, Execution, ParentEnd, Started};
+use partitura_workflow::{Event, EventKind, Execution, Failure, FailureKind, ParentEnd};
 
 use crate::storage::children::{self, Child};
 use crate::storage::heartbeats::{self, Beat};
@@ -77,7 +77,7 @@ pub(crate) struct Notes {
     pub(crate) events: usize,
     /// How much the history takes in the store.
     pub(crate) bytes: usize,
-    /// Tasks with a heartbeat time-out that have no result, as they were first sent.
+    /// Tasks without a result that have a heartbeat time-out or were delegated, as they were first sent.
     watched: BTreeMap<u32, Box<TaskRequest>>,
     /// The last sign of life of each running task.
     beats: BTreeMap<u32, Beat>,
@@ -251,6 +251,11 @@ impl Notes {
         self.watched.get(&seq).map(|request| &**request)
     }
 
+    /// Watches over a task whose attempt was delegated.
+    pub(crate) fn watch(&mut self, request: TaskRequest) {
+        self.watched.entry(request.seq).or_insert_with(|| Box::new(request));
+    }
+
     /// The last sign of life of each running task.
     pub(crate) fn beats(&mut self) -> &mut BTreeMap<u32, Beat> {
         &mut self.beats
@@ -261,17 +266,50 @@ impl Notes {
         self.beats.get(&task).map(|beat| beat.attempt)
     }
 
+    /// The moment at which a task is overdue, if there is one, and how it has failed then.
+    pub(crate) fn overdue(&self, task: u32) -> Option<(Timestamp, Failure)> {
+        let (beat, request) = (self.beats.get(&task)?, self.watched.get(&task)?);
+        let silent = request.options.heartbeat_timeout.map(|limit| {
+            let failure = Failure::new(FailureKind::WorkerLost, format!("no heartbeat within {limit:?}"));
+            (Timestamp::from_millis(beat.at) + limit, failure)
+        });
+        let late = beat.delegation().and_then(|delegated| delegated.due).map(|due| {
+            let limit = request.options.timeout.unwrap_or_default();
+            let failure = Failure::new(FailureKind::TimedOut, format!("not completed from outside within {limit:?}"));
+            (Timestamp::from_millis(due), failure)
+        });
+        silent.into_iter().chain(late).min_by_key(|(at, _)| *at)
+    }
+
+    /// What is known of a task for those who ask: its latest attempt, and whether that is delegated.
+    pub(crate) fn known_of(&self, task: u32) -> Option<(u32, bool)> {
+        self.beats.get(&task).map(|beat| (beat.attempt, beat.delegation().is_some()))
+    }
+
     /// When it looks after the heartbeats of a task, where that is known.
     pub(crate) fn looks(&mut self) -> &mut BTreeMap<u32, u64> {
         &mut self.looks
     }
 
     /// Adds the heartbeats that are kept beside the history of a run, of its open tasks.
-    pub(crate) async fn restore_beats(&mut self, turn_store: &TurnStore, key: &InstanceKey, run: &str) -> Result<()> {
-        if self.has_open_tasks() {
-            let is_open = |seq: &u32| self.tasks.contains_key(seq) || self.detached.contains(seq);
-            let kept = heartbeats::kept(turn_store, key, run).await?;
-            self.beats.extend(kept.into_iter().filter(|(seq, _)| is_open(seq)));
+    pub(crate) async fn restore_beats(
+        &mut self,
+        turn_store: &TurnStore,
+        (key, run): (&InstanceKey, &str),
+        history: &[Event],
+    ) -> Result<()> {
+        if !self.has_open_tasks() {
+            return Ok(());
+        }
+        let is_open = |seq: &u32| self.tasks.contains_key(seq) || self.detached.contains(seq);
+        let kept = heartbeats::kept(turn_store, key, run).await?;
+        self.beats.extend(kept.into_iter().filter(|(seq, _)| is_open(seq)));
+        let is_unwatched = |(seq, beat): &(&u32, &Beat)| beat.delegated.is_some() && !self.watched.contains_key(seq);
+        let unwatched: BTreeSet<u32> = self.beats.iter().filter(is_unwatched).map(|(seq, _)| *seq).collect();
+        if !unwatched.is_empty() {
+            let is_sought = |event: &&Event| event.kind.seq().is_some_and(|seq| unwatched.contains(&seq));
+            let requests = history.iter().filter(is_sought).filter_map(|event| TaskRequest::first(key, run, event));
+            requests.for_each(|request| self.watch(request));
         }
         Ok(())
     }
@@ -345,28 +383,5 @@ impl Notes {
             self.let_go(seq);
         }
         std::mem::take(&mut self.cancelled_delays)
-    }
-}
-
-/// The summary of an instance that begins now.
-pub(crate) fn beginning(started: &Started, at: u64) -> Summary {
-    Summary {
-        workflow: started.workflow.clone(),
-        id: started.id.clone(),
-        run: started.run.clone(),
-        status: Status::Running,
-        started_at: at,
-        closed_at: None,
-        tags: started.tags.clone(),
-        parent: started.parent.clone(),
-        awaited_by: Vec::new(),
-        end: None,
-        waiting: Vec::new(),
-        waits_for: 0,
-        held_up: None,
-        detached: Vec::new(),
-        expires_at: None,
-        first_run: started.continued.as_ref().map(|continued| continued.first.clone()),
-        detached_before: BTreeMap::new(),
     }
 }

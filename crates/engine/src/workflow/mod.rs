@@ -1,5 +1,6 @@
 //! The side of workflows: the runner that owns instances, and their turns.
 
+pub(crate) mod beginning;
 pub(crate) mod delay_cancellation;
 pub(crate) mod effects;
 pub(crate) mod history_limits;

@@ -112,6 +112,10 @@ impl Registered {
                 let advice = format!("`TestEnv::new().workflow::<{workflow}>()`");
                 (format!("its child {workflow}/{id}: the workflow {workflow} is not registered; write {advice}"), true)
             }
+            Waiting::Task { service, method, delegated: true, .. } => {
+                let advice = "let the test call `complete_task` or `fail_task` of `TestEnv::client` with the token";
+                (format!("the completion of the task {service}.{method}, which was delegated; {advice}"), false)
+            }
             Waiting::Task { service, method, .. } => {
                 (format!("the task {service}.{method}, which does not return"), false)
             }

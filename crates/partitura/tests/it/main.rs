@@ -9,6 +9,7 @@ mod cancelled_delays;
 mod children;
 mod clocks;
 mod damaged;
+mod delegated;
 mod deployments;
 mod detached;
 mod events;

@@ -21,6 +21,7 @@ impl State {
         for put in group {
             let is_lost = match put.space {
                 "outbox" => self.is_mutant(Mutant::OutboxLost),
+                "heartbeats" => self.is_mutant(Mutant::DelegationsForgotten),
                 "children" => self.is_mutant(Mutant::ChildrenForgotten),
                 _ => false,
             };

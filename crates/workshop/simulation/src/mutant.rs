@@ -59,6 +59,8 @@ pub enum Mutant {
     ChildrenForgotten,
     /// A run that continues as new does not keep the signals that no code has received.
     SignalsLeftBehind,
+    /// The row of a task is not kept, which knows its latest attempt and its delegation.
+    DelegationsForgotten,
 }
 
 impl Mutant {
@@ -89,6 +91,7 @@ impl Mutant {
         Self::TasksDoubled,
         Self::ChildrenForgotten,
         Self::SignalsLeftBehind,
+        Self::DelegationsForgotten,
     ];
 
     /// The name on the command line.
@@ -119,6 +122,7 @@ impl Mutant {
             Self::TasksDoubled => "tasks-doubled",
             Self::ChildrenForgotten => "children-forgotten",
             Self::SignalsLeftBehind => "signals-left-behind",
+            Self::DelegationsForgotten => "delegations-forgotten",
         }
     }
 }

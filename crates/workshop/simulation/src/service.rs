@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use partitura::{Retry, TaskContext, millis};
+use partitura::{Retry, TaskContext, TaskToken, millis};
 use serde::{Deserialize, Serialize};
 
 use crate::process::Process;
@@ -49,6 +49,8 @@ pub(crate) trait Player {
     /// Undoes a call; at the second attempt where the name says so.
     #[task(retry = Retry::exponential().initial(millis(20)).max_attempts(9), retry_if = Refusal::is_transient)]
     async fn undo(&self, name: String) -> Result<(), Refusal>;
+    /// Leaves its completion to others.
+    async fn commission(&self, name: String) -> Result<String, Refusal>;
     /// Goes on until it is cancelled.
     #[task(heartbeat_timeout = millis(60_000))]
     async fn hold(&self, name: String) -> Result<(), Refusal>;
@@ -92,6 +94,22 @@ impl Player for Musician {
         let late = name.ends_with('3');
         let attempt = self.called(format!("undo({name})"), Some(if late { 2 } else { 1 })).await;
         if late && attempt < 2 { Err(Refusal::Busy) } else { Ok(()) }
+    }
+
+    async fn commission(&self, name: String) -> Result<String, Refusal> {
+        let Some(task) = TaskContext::current() else { return Ok(name) };
+        let token = task.token();
+        self.called(format!("commission({name})"), None).await;
+        self.0
+            .effect(format!("hands {token} out"), |state| {
+                let tokens = state.audit.tokens.entry(task.workflow_id().to_owned()).or_default();
+                if !tokens.contains(&token) {
+                    tokens.push(token.clone());
+                    tokens.sort_by_key(TaskToken::attempt);
+                }
+            })
+            .await;
+        task.delegate().await
     }
 
     async fn hold(&self, name: String) -> Result<(), Refusal> {

@@ -50,9 +50,13 @@ impl Turn<'_> {
                 self.context.steps.is_done(&(run.clone(), seq));
                 self.input(Some(&run), step_event(seq, outcome))
             }
-            Command::TaskDone { run, seq, attempts, outcome } => {
+            Command::TaskDone { run, seq, attempts, outcome, completion: None } => {
                 self.input(Some(&run), task_event(seq, attempts, outcome))
             }
+            Command::TaskDone { run, seq, attempts, outcome, completion: Some(completion) } => {
+                self.complete(Attempt { run: &run, seq, attempt: attempts }, outcome, completion.reply_to).await
+            }
+            Command::TaskDelegated { request, due, details } => self.delegated(*request, due, details),
             Command::ChildDone { run, seq, outcome } => self.input(Some(&run), child_event(seq, outcome)),
             Command::TaskUnstarted { run, seq, later: None } => self.not_started(&run, seq),
             Command::TaskExpired { run, seq, later: None } => {
@@ -68,7 +72,10 @@ impl Turn<'_> {
             }
             Command::TimerDue { run, seq, later: Some(later) } => self.wait_again(&run, seq, Purpose::Timer, later),
             Command::StepOverdue { run, seq, asked } => self.look_after_step(&run, seq, asked).await,
-            Command::Heartbeat { run, seq, attempt, details, alive, reply_to } => {
+            Command::Heartbeat { run, seq, attempt, details, by_token: true, reply_to, .. } => {
+                self.heartbeat_by_token(Attempt { run: &run, seq, attempt }, details, reply_to).await
+            }
+            Command::Heartbeat { run, seq, attempt, details, alive, by_token: false, reply_to } => {
                 self.heartbeat(Attempt { run: &run, seq, attempt }, details, alive, reply_to)
             }
             Command::HeartbeatDue { run, seq, due } => self.heartbeat_due((&run, seq), due, message_id),
@@ -218,7 +225,7 @@ fn code_of(input: &Event) -> Cow<'static, str> {
     }
 }
 
-fn task_event(seq: u32, attempts: u32, outcome: Outcome) -> EventKind {
+pub(super) fn task_event(seq: u32, attempts: u32, outcome: Outcome) -> EventKind {
     match outcome {
         Outcome::Ok(result) => EventKind::TaskCompleted { seq, result },
         Outcome::Err(failure) => EventKind::TaskFailed { seq, failure, attempts },

@@ -5,7 +5,8 @@ use partitura_workflow::{Event, EventKind, Payload, RULES, Started, Stop, StopRe
 use uuid::Uuid;
 
 use super::{Abandoned, Turn};
-use crate::workflow::instance::{Instance, beginning};
+use crate::workflow::beginning::beginning;
+use crate::workflow::instance::Instance;
 
 /// How many runs may begin in one turn. Each should wait for something before it continues.
 const RUNS: usize = 100;

@@ -5,6 +5,7 @@ pub(crate) mod code;
 mod commands;
 pub(crate) mod context;
 mod continuing;
+mod delegation;
 mod expiring;
 mod lifecycle;
 mod questions;
@@ -215,7 +216,7 @@ impl<'a> Turn<'a> {
         events.extend(self.recorded.iter().cloned());
         let mut notes = Notes::from_history(self.key, &summary.run, &events);
         notes.bytes = bytes;
-        notes.restore_beats(&self.context.turn_store, self.key, &summary.run).await?;
+        notes.restore_beats(&self.context.turn_store, (self.key, &summary.run), &events).await?;
         let (execution, mut turn) =
             code::call(self.key, "run, replayed", || self.run_again(events)).map_err(Abandoned::Stopped)?;
         let mut live = Live { execution, summary, next_turn, notes };
@@ -289,7 +290,7 @@ async fn known(context: &Context, key: &InstanceKey, run: &str) -> Result<Known>
             let has_ended = events.last().is_some_and(|event| event.kind.is_end());
             let mut notes = Box::new(Notes::from_history(key, run, &events));
             notes.bytes = bytes;
-            notes.restore_beats(&context.turn_store, key, run).await?;
+            notes.restore_beats(&context.turn_store, (key, run), &events).await?;
             Ok(Known { notes, next_turn, has_ended })
         }
         Err(error) if error.is_retryable() => Err(error),

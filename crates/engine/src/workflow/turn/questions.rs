@@ -81,8 +81,8 @@ impl Turn<'_> {
                 Instance::Stopped { notes, .. } => (None, Some(&**notes)),
                 _ => (None, None),
             };
-            let attempt_of = |seq| notes.and_then(|notes| notes.attempt_of(seq));
-            (summary.waiting, summary.waits_for) = waiting::list(&history, execution, attempt_of);
+            let known_of = |seq| notes.and_then(|notes| notes.known_of(seq));
+            (summary.waiting, summary.waits_for) = waiting::list(&history, execution, known_of);
             if self.ours_since.is_none_or(|since| since.elapsed() >= Duration::from_millis(waiting::UNHEARD)) {
                 waiting::mark_unclaimed(&mut summary.waiting, self.now.as_millis());
             }

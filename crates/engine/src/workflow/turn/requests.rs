@@ -91,7 +91,7 @@ impl Turn<'_> {
         self.tell(reply_to, body);
     }
 
-    fn tell(&mut self, reply_to: Option<ReplyTo>, body: ReplyBody) {
+    pub(super) fn tell(&mut self, reply_to: Option<ReplyTo>, body: ReplyBody) {
         self.after.replies.extend(reply_to.map(|to| (to, body)));
     }
 

@@ -29,7 +29,10 @@ impl Turn<'_> {
         reply_to: ReplyTo,
     ) -> Result<(), Abandoned> {
         let beat = self.open_task(of.run, of.seq).and_then(|notes| notes.beats().get(&of.seq).cloned());
-        let superseded = beat.as_ref().is_some_and(|beat| beat.attempt > of.attempt);
+        // One that was delegated has ended: it does not run a second time where its worker was lost before it was settled.
+        let is_over =
+            |beat: &Beat| beat.attempt > of.attempt || (beat.attempt == of.attempt && beat.delegation().is_some());
+        let superseded = beat.as_ref().is_some_and(is_over);
         let wanted = self.is_task_open(of.run, of.seq) && !superseded;
         let progress = beat.as_ref().and_then(|beat| beat.progress.clone());
         let (details_attempt, last) = progress.map(|progress| (progress.attempt, progress.details)).unzip();
@@ -40,7 +43,7 @@ impl Turn<'_> {
         }
         self.after.listening.push((of.run.to_owned(), of.seq, reply_to));
         let is_later = beat.as_ref().is_none_or(|beat| beat.attempt < of.attempt);
-        let mut beat = beat.unwrap_or_else(|| Beat::first(of.attempt, self.now));
+        let beat = beat.unwrap_or_else(|| Beat::first(of.attempt, self.now));
         if !alive {
             // Kept in memory alone, so that an earlier attempt that turns up now is told.
             if is_later && let Some(notes) = self.open_task(of.run, of.seq) {
@@ -48,6 +51,16 @@ impl Turn<'_> {
             }
             return Ok(());
         }
+        self.note_beat(of, beat, details)
+    }
+
+    /// Takes note of a sign of life of an attempt.
+    pub(super) fn note_beat(
+        &mut self,
+        of: Attempt<'_>,
+        mut beat: Beat,
+        details: Option<Payload>,
+    ) -> Result<(), Abandoned> {
         (beat.attempt, beat.begun, beat.at) = (of.attempt, true, self.now.as_millis());
         beat.progressed(of.attempt, details);
         self.keep(of, beat);
@@ -79,18 +92,17 @@ impl Turn<'_> {
             return Ok(());
         }
         notes.looks().remove(&seq);
-        let limit = notes.watched(seq).and_then(|request| request.options.heartbeat_timeout);
-        let (Some(limit), Some(beat)) = (limit, notes.beats().get(&seq).cloned()) else { return Ok(()) };
-        let Some(request) = notes.watched(seq).cloned() else { return Ok(()) };
+        let (Some(request), overdue) = (notes.watched(seq).cloned(), notes.overdue(seq)) else { return Ok(()) };
+        let Some(beat) = notes.beats().get(&seq).cloned() else { return Ok(()) };
         if !beat.begun {
             let failed = TaskRequest { attempt: beat.attempt.saturating_sub(1), ..request };
             return self.next_attempt(failed, Timestamp::from_millis(beat.at), None, message_id);
         }
-        if (Timestamp::from_millis(beat.at) + limit).as_millis() > now {
+        let Some((at, failure)) = overdue else { return Ok(()) };
+        if at.as_millis() > now {
             return self.look_later(run, seq);
         }
-        let failure = Failure::new(FailureKind::WorkerLost, format!("no heartbeat within {limit:?}"));
-        tracing::warn!(instance = %key, seq, attempt = beat.attempt, "a task went silent: {failure}");
+        tracing::warn!(instance = %key, seq, attempt = beat.attempt, "an attempt of a task is given up: {failure}");
         let request = TaskRequest { attempt: beat.attempt, ..request };
         // Without jitter: tasks that were lost together wait in the queue anyway.
         match policy::next_attempt(&request, &failure.clone().into(), 0.0, self.now) {
@@ -144,7 +156,7 @@ impl Turn<'_> {
     }
 
     /// What is known of the tasks of a run that has not ended, if it wants this one.
-    fn open_task(&mut self, run: &str, seq: u32) -> Option<&mut Notes> {
+    pub(super) fn open_task(&mut self, run: &str, seq: u32) -> Option<&mut Notes> {
         if !self.is_task_open(run, seq) {
             return None;
         }
@@ -156,7 +168,7 @@ impl Turn<'_> {
     }
 
     /// Keeps a sign of life, in memory and beside the history.
-    fn keep(&mut self, of: Attempt<'_>, mut beat: Beat) {
+    pub(super) fn keep(&mut self, of: Attempt<'_>, mut beat: Beat) {
         if self.open_task(of.run, of.seq).is_none() {
             return;
         }
@@ -170,14 +182,15 @@ impl Turn<'_> {
         }
     }
 
-    /// Looks after the heartbeats of a task when the next one is overdue; one look at a time.
-    fn look_later(&mut self, run: &str, seq: u32) -> Result<(), Abandoned> {
+    /// Looks after a task when it is overdue, unless it will look before that.
+    pub(super) fn look_later(&mut self, run: &str, seq: u32) -> Result<(), Abandoned> {
         let horizon = self.context.directory.horizon(self.now);
         let Some(notes) = self.open_task(run, seq) else { return Ok(()) };
-        let limit = notes.watched(seq).and_then(|request| request.options.heartbeat_timeout);
-        let at = notes.beats().get(&seq).map(|beat| Timestamp::from_millis(beat.at));
-        let (Some(limit), Some(at), false) = (limit, at, notes.looks().contains_key(&seq)) else { return Ok(()) };
-        let due = (at + limit).min(horizon).as_millis();
+        let Some((at, _)) = notes.overdue(seq) else { return Ok(()) };
+        let due = at.min(horizon).as_millis();
+        if notes.looks().get(&seq).is_some_and(|look| *look <= due) {
+            return Ok(());
+        }
         notes.looks().insert(seq, due);
         let look = effects::heartbeat_due(&self.context.directory, self.key, run, (seq, due))?;
         self.unit.publish.push(look);

@@ -11,8 +11,9 @@ use crate::storage::turn_store::HISTORY;
 use crate::wire::names::child_run;
 use crate::wire::summary::Summary;
 use crate::wire::{Outcome, ReplyBody, Request, Start, StartPolicy, StartSignal};
+use crate::workflow::beginning::beginning;
 use crate::workflow::effects;
-use crate::workflow::instance::{Instance, Live, Notes, beginning};
+use crate::workflow::instance::{Instance, Live, Notes};
 
 /// How many parents may await an instance that they did not start.
 const MOST_PARENTS: usize = 1_000;

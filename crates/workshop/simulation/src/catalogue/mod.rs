@@ -2,8 +2,10 @@
 
 mod asked;
 mod changed;
+mod completing;
 mod contests;
 mod continuing;
+mod delegated;
 mod ensembles;
 mod entry;
 mod expected;
@@ -34,6 +36,7 @@ fn entries() -> impl Iterator<Item = &'static Entry> {
         asked::WORKFLOWS,
         changed::WORKFLOWS,
         continuing::WORKFLOWS,
+        delegated::WORKFLOWS,
     ];
     areas.into_iter().flatten()
 }
@@ -88,6 +91,7 @@ pub(crate) fn draw(random: &mut Random, number: usize, is_parent: bool) -> Piece
         changed::patron,
         changed::abandoned,
         continuing::rounds,
+        delegated::commission,
         contests::sequences,
         contests::changes,
     ]);

@@ -8,6 +8,7 @@ use futures::future::BoxFuture;
 use partitura::history::Event;
 use partitura::{Client, ClientError, Signal, StartPolicy, Workflow, WorkflowError, WorkflowHandle};
 
+use super::completing::{Decision, complete};
 use super::expected::{Expected, Outcome, REASON};
 use super::operating::{Operate, operated};
 use crate::world::World;
@@ -60,10 +61,11 @@ pub(super) enum Act<W> {
     Signal(u64, Box<dyn Fn() -> Signal<W> + Send + Sync>),
     Cancel(u64),
     Terminate(u64),
+    Complete(u64, Decision),
 }
 
 impl<W: Workflow> Act<W> {
-    async fn perform(&self, handle: &WorkflowHandle<W>) -> Result<(), ClientError> {
+    async fn perform(&self, of: (&Client, &World), handle: &WorkflowHandle<W>) -> Result<(), ClientError> {
         match self {
             Self::Signal(after, signal) => {
                 pause(*after).await;
@@ -76,6 +78,11 @@ impl<W: Workflow> Act<W> {
             Self::Terminate(after) => {
                 pause(*after).await;
                 handle.terminate(REASON).await
+            }
+            Self::Complete(after, decision) => {
+                pause(*after).await;
+                complete(of, handle, decision).await;
+                Ok(())
             }
         }
     }
@@ -112,7 +119,9 @@ where
             }
             let (acts, done) = &*acts;
             while let Some(act) = acts.get(done.load(Ordering::Relaxed)) {
-                act.perform(&handle).await.map_err(|error| format!("the client gave up on {name}: {error}"))?;
+                act.perform((&client, &world), &handle)
+                    .await
+                    .map_err(|error| format!("the client gave up on {name}: {error}"))?;
                 done.fetch_add(1, Ordering::Relaxed);
             }
             Ok(Heard { verdict: Verdict::Accepted, outcome: outcome(&handle, &world).await? })

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use partitura::{StartPolicy, Status, Summary};
+use partitura::{StartPolicy, Status, Summary, TaskToken};
 use partitura_broker::Message;
 use serde::Deserialize;
 
@@ -25,6 +25,8 @@ pub(crate) struct Audit {
     pub(crate) starts: BTreeMap<String, Start>,
     /// The events of workflows by id, as they were published first.
     pub(crate) events: BTreeMap<String, Bytes>,
+    /// The tokens that were handed out, by the id of the instance, in the order of attempts.
+    pub(crate) tokens: BTreeMap<String, Vec<TaskToken>>,
     /// The calls of services and steps.
     pub(crate) calls: Calls,
 }

@@ -57,4 +57,5 @@ mutants! {
     a_task_that_is_asked_for_twice_is_found: TasksDoubled,
     children_that_are_left_behind_are_found: ChildrenForgotten,
     signals_that_are_left_behind_by_a_run_that_continues_are_found: SignalsLeftBehind,
+    a_forgotten_delegation_is_found: DelegationsForgotten,
 }

@@ -1,0 +1,28 @@
+use std::collections::BTreeMap;
+
+use partitura_workflow::Started;
+
+use crate::wire::summary::{Status, Summary};
+
+/// The summary of an instance that begins now.
+pub(crate) fn beginning(started: &Started, at: u64) -> Summary {
+    Summary {
+        workflow: started.workflow.clone(),
+        id: started.id.clone(),
+        run: started.run.clone(),
+        status: Status::Running,
+        started_at: at,
+        closed_at: None,
+        tags: started.tags.clone(),
+        parent: started.parent.clone(),
+        awaited_by: Vec::new(),
+        end: None,
+        waiting: Vec::new(),
+        waits_for: 0,
+        held_up: None,
+        detached: Vec::new(),
+        expires_at: None,
+        first_run: started.continued.as_ref().map(|continued| continued.first.clone()),
+        detached_before: BTreeMap::new(),
+    }
+}
