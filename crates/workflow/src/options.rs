@@ -10,7 +10,8 @@ use crate::{FailureKind, Retry, TaskFailure};
 /// What is retried:
 /// * panics, time-outs and lost workers: by `retry`, or by [`Retry::default`] when none is stated;
 /// * an error that the service itself returned is its answer and final, unless `retry` was stated for the method or the call; then
-///   the method's `retry_if` predicate, where there is one, says which errors are worth another attempt;
+///   the method's `retry_if` predicate, where there is one, says which errors are worth another attempt. A method may ask for an
+///   attempt, too, with `TaskContext::retry_after`;
 /// * tasks that no worker took in time, cancelled ones, and payloads or methods that the worker does not know: never.
 ///
 /// [`TaskOptions::retry_after`] is this rule as code.

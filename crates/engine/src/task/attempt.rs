@@ -24,6 +24,8 @@ pub(super) struct Ended {
     pub(super) heartbeat: Option<Payload>,
     /// Its workflow no longer wanted it.
     pub(super) cancelled: bool,
+    /// For how long the next attempt is to wait at least, if the method has said so.
+    pub(super) retry_after: Option<Duration>,
 }
 
 /// What an attempt has come to.
@@ -49,6 +51,7 @@ impl TaskRunner {
         let context = TaskContext::new(request.clone(), last, beat, is_cancelled.clone(), self.shutdown.clone());
         let method = AssertUnwindSafe(self.service.call(&request.method, request.args.clone())).catch_unwind();
         let mut handed_over = context.handed_over();
+        let asked = context.clone();
         let method = context.scope(method);
         let due = request.options.timeout.map(|limit| self.clock.now_rounded_up() + limit);
         let timed_out = |what: &str, limit: Duration| {
@@ -69,7 +72,7 @@ impl TaskRunner {
         let heartbeat = beats.borrow().clone();
         let cancelled = *is_cancelled.borrow();
         let is_token_out = *handed_over.borrow() > HandedOver::Nothing;
-        Ended { ending, is_token_out, heartbeat, cancelled }
+        Ended { ending, is_token_out, heartbeat, cancelled, retry_after: asked.asked_wait() }
     }
 
     async fn overdue(&self, request: &TaskRequest) -> Duration {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -40,6 +40,8 @@ struct Inner {
     beat: watch::Sender<Option<Payload>>,
     cancelled: watch::Receiver<bool>,
     handed_over: watch::Sender<HandedOver>,
+    /// For how long the next attempt is to wait at least.
+    retry_after: Mutex<Option<Duration>>,
     shutdown: Shutdown,
 }
 
@@ -62,7 +64,8 @@ impl TaskContext {
         shutdown: Shutdown,
     ) -> Self {
         let handed_over = watch::Sender::new(HandedOver::Nothing);
-        Self(Arc::new(Inner { request, last_heartbeat, beat, cancelled, handed_over, shutdown }))
+        let retry_after = Mutex::default();
+        Self(Arc::new(Inner { request, last_heartbeat, beat, cancelled, handed_over, retry_after, shutdown }))
     }
 
     /// How far the attempt leaves its completion to others.
@@ -161,6 +164,30 @@ impl TaskContext {
         if cancelled.wait_for(|cancelled| *cancelled).await.is_err() {
             std::future::pending::<()>().await;
         }
+    }
+
+    /// Asks for the next attempt, if this one fails, and for it to wait at least for so long as this: the time that a `Retry-After` of
+    /// another service says, for example. The number of attempts, and longer waits, are those of the policy; where none was
+    /// stated, those of [`Retry::default`](partitura_workflow::Retry::default). The last call counts.
+    ///
+    /// ```
+    /// # use partitura_engine::TaskContext;
+    /// # use std::time::Duration;
+    /// # fn busy(seconds: u64) -> Result<(), String> {
+    /// if let Some(task) = TaskContext::current() {
+    ///     task.retry_after(Duration::from_secs(seconds));
+    /// }
+    /// Err("the other side is busy".to_owned())
+    /// # }
+    /// # assert!(busy(1).is_err());
+    /// ```
+    pub fn retry_after(&self, wait: Duration) {
+        *self.0.retry_after.lock().unwrap_or_else(PoisonError::into_inner) = Some(wait);
+    }
+
+    /// For how long the next attempt is to wait at least, if the method has said so.
+    pub(crate) fn asked_wait(&self) -> Option<Duration> {
+        *self.0.retry_after.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the worker is being stopped. It waits for its tasks for as long as

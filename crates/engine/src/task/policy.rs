@@ -1,18 +1,25 @@
 //! When a task that failed is tried again.
 
+use std::time::Duration;
+
 use partitura_broker::Timestamp;
-use partitura_workflow::{FailureKind, TaskFailure};
+use partitura_workflow::{FailureKind, Retry, TaskFailure, TaskOptions};
 
 use crate::wire::TaskRequest;
 
-/// When the next attempt is to begin, if there is to be one. `random` is a number from 0 up to 1 that the caller draws.
+/// When the next attempt is to begin, if there is to be one. A method that has `asked` for a wait asks for the attempt, too. `random` is
+/// a number from 0 up to 1 that the caller draws.
 pub(crate) fn next_attempt(
     request: &TaskRequest,
     failure: &TaskFailure,
+    asked: Option<Duration>,
     random: f64,
     now: Timestamp,
 ) -> Option<Timestamp> {
-    let at = now + request.options.retry_after(failure, request.attempt, random)?;
+    let retry = request.options.retry.or(asked.map(|_| Retry::default()));
+    let options = TaskOptions { retry, ..request.options.clone() };
+    let wait = options.retry_after(failure, request.attempt, random)?;
+    let at = now + wait.max(asked.unwrap_or_default());
     let overall = request.options.overall_timeout.map(|limit| Timestamp::from_millis(request.scheduled_at) + limit);
     overall.is_none_or(|end| at < end).then_some(at)
 }

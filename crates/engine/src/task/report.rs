@@ -155,7 +155,7 @@ impl TaskRunner {
 
     /// What is to be said of an attempt that ended like this.
     fn compose(&self, call: &Call, ended: Ended) -> Result<Report> {
-        let Ended { ending, is_token_out, heartbeat, cancelled } = ended;
+        let Ended { ending, is_token_out, heartbeat, cancelled, retry_after } = ended;
         // A wait from now on is never too short.
         let (request, now) = (&call.request, self.clock.now_rounded_up());
         let event = |what, detail: &dyn Fn(&mut TaskEvent)| self.event(request, what, now, detail);
@@ -183,7 +183,7 @@ impl TaskRunner {
         if cancelled {
             return Ok(Report { event: event("failed", &failed), letter: None, answer: Answer::Nothing });
         }
-        if let Some(at) = policy::next_attempt(request, &failure, random(&*self.ids), now) {
+        if let Some(at) = policy::next_attempt(request, &failure, retry_after, random(&*self.ids), now) {
             let event = event("retried", &|data| {
                 failed(data);
                 data.retry_at = Some(at.as_millis());

@@ -209,3 +209,60 @@ async fn the_time_of_an_instance_is_that_of_all_its_runs_and_the_time_of_a_run_b
     assert!((minutes(100)..minutes(102)).contains(&began.elapsed()), "{:?}", began.elapsed());
     worker.stop().await.expect("stopped");
 }
+
+#[partitura::service]
+trait Busy {
+    /// Is busy at its first attempts, each of which says for how many seconds; then gives its attempt.
+    async fn serve(&self, waits: Vec<u64>) -> Result<u32, Oops>;
+    #[task(retry = Retry::fixed(minutes(10)))]
+    async fn serve_seldom(&self, waits: Vec<u64>) -> Result<u32, Oops>;
+}
+
+#[derive(Debug, Default, Clone)]
+struct Server;
+
+impl Busy for Server {
+    async fn serve(&self, waits: Vec<u64>) -> Result<u32, Oops> {
+        let task = TaskContext::current().expect("inside of a task");
+        match waits.get(task.attempt() as usize - 1) {
+            Some(wait) => {
+                task.retry_after(seconds(*wait));
+                Err(Oops::Busy)
+            }
+            None => Ok(task.attempt()),
+        }
+    }
+
+    async fn serve_seldom(&self, waits: Vec<u64>) -> Result<u32, Oops> {
+        self.serve(waits).await
+    }
+}
+
+/// Calls what is busy.
+#[derive(Debug, Default)]
+struct Calls;
+
+#[partitura::workflow]
+impl Calls {
+    #[run]
+    async fn run(cx: Cx<Self>, (waits, seldom): (Vec<u64>, bool)) -> Result<u32, TaskError<Oops>> {
+        let busy = cx.service::<BusyStub>();
+        if seldom { busy.serve_seldom(waits).await } else { busy.serve(waits).await }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_method_says_when_it_is_tried_again_and_the_policy_may_wait_for_longer() {
+    let clock = Virtual::new();
+    let partitura = Troubled::new(&embedded(&clock)).engine(&clock).await;
+    let worker = partitura.worker().service(BusyService(Server)).workflow::<Calls>().start().await.expect("a worker");
+    for (waits, seldom, takes) in [(vec![90, 300], false, minutes(6) + seconds(30)), (vec![90], true, minutes(10))] {
+        let began = Instant::now();
+        let calls = partitura.client().workflow::<Calls>(format!("{waits:?}"));
+        let attempts = waits.len() as u32 + 1;
+        calls.start((waits, seldom)).await.expect("started");
+        assert_eq!(calls.result().await.expect("a result"), attempts);
+        assert!((takes..takes + seconds(5)).contains(&began.elapsed()), "{:?}", began.elapsed());
+    }
+    worker.stop().await.expect("stopped");
+}

@@ -105,7 +105,7 @@ impl Turn<'_> {
         tracing::warn!(instance = %key, seq, attempt = beat.attempt, "an attempt of a task is given up: {failure}");
         let request = TaskRequest { attempt: beat.attempt, ..request };
         // Without jitter: tasks that were lost together wait in the queue anyway.
-        match policy::next_attempt(&request, &failure.clone().into(), 0.0, self.now) {
+        match policy::next_attempt(&request, &failure.clone().into(), None, 0.0, self.now) {
             Some(at) => self.next_attempt(request, at, None, message_id),
             None => {
                 let source = self.context.directory.service(&request.service)?.source()?;
