@@ -7,7 +7,7 @@ use crate::{Error, ErrorKind, Result, SubscriptionName, TopicName};
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ProducerOptions {
-    /// How many messages may be unconfirmed before [`Producer::publish`] waits.
+    /// How many messages may be unconfirmed before [`Producer::publish`](crate::Producer::publish) waits.
     pub window: NonZeroUsize,
     /// How long a confirm may take before the outcome counts as unknown.
     pub confirm_within: Duration,

@@ -21,7 +21,7 @@ pub trait Service: Send + Sync + 'static {
     /// The implementation's panics pass through: the caller catches them.
     ///
     /// # Errors
-    /// The method's own error as [`FailureKind::Application`]; [`FailureKind::Unknown`] when there is no such method or the arguments do
+    /// The method's own error as [`FailureKind::Application`](crate::FailureKind::Application); [`FailureKind::Unknown`](crate::FailureKind::Unknown) when there is no such method or the arguments do
     /// not fit.
     fn call<'a>(&'a self, method: &'a str, args: Payload) -> BoxFuture<'a, Result<Payload, TaskFailure>>;
 }

@@ -26,7 +26,7 @@ pub struct Started {
     /// Free labels to find the instance by.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
-    /// The [`RULES`] that this run lives by.
+    /// The [`RULES`](crate::RULES) that this run lives by.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub rules: u32,
     /// When the instance is ended if it still runs, in milliseconds since the Unix epoch; the same for all runs of a chain.
