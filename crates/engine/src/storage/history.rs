@@ -29,9 +29,10 @@ struct Row<T> {
     body: T,
 }
 
-/// The key under which all runs of an instance are kept.
-fn runs_prefix(key: &InstanceKey) -> Bytes {
-    [key.workflow.as_bytes(), b"\0", key.id.as_bytes(), b"\0"].concat().into()
+/// The key under which all turns of a run are kept, or those of all runs of the instance.
+pub(crate) fn turns_prefix(key: &InstanceKey, run: Option<&str>) -> Bytes {
+    let of_instance = || [key.workflow.as_bytes(), b"\0", key.id.as_bytes(), b"\0"].concat().into();
+    run.map_or_else(of_instance, |run| run_prefix(key, run))
 }
 
 /// The key under which all turns of a run are kept; also the prefix of its outbox rows.
@@ -68,8 +69,7 @@ pub(crate) async fn delete_turns(
     run: Option<&str>,
     most: usize,
 ) -> Result<(Vec<Put>, bool)> {
-    let prefix = run.map_or_else(|| runs_prefix(key), |run| run_prefix(key, run));
-    let page = turn_store.scan(ScanRange::prefix(HISTORY, prefix), most).await?;
+    let page = turn_store.scan(ScanRange::prefix(HISTORY, turns_prefix(key, run)), most).await?;
     let more = page.len() == most;
     let delete = |row: Entry| Put { space: HISTORY, key: row.key, expect: Expect::Any, value: None };
     Ok((page.into_iter().map(delete).collect(), more))

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use partitura_broker::Timestamp;
+
 /// How long an instance is kept that has ended: its history, its summary and its result. Then it is deleted, and its id is as if
 /// it had never been: a copy of an old start or signal that comes even later is new. 30 days unless set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +31,7 @@ impl Retention {
     /// When a run that ended at this time is deleted, in milliseconds. `None`: not by itself.
     pub(crate) fn due(self, ended: u64) -> Option<u64> {
         match self {
-            Self::For(duration) => Some(ended.saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))),
+            Self::For(duration) => Some((Timestamp::from_millis(ended) + duration).as_millis()),
             Self::Forever => None,
         }
     }

@@ -121,6 +121,17 @@ async fn the_earlier_runs_of_a_living_instance_are_deleted_when_their_time_is_ov
     assert_eq!(stage.stored_at_all().await, [0; 5]);
 }
 
+/// Several runs of it end at once.
+#[tokio::test(start_paused = true)]
+async fn runs_that_fall_due_together_are_deleted_together() {
+    let stage = Stage::new(minutes(10)).await;
+    let takes = stage.takes("short", 1, [1, 1, 1, 1, 0]).await;
+    assert_eq!(soon(takes.result()).await.expect("a result"), 4);
+    assert_eq!(stage.stored("expiries").await, 5);
+    sleep(minutes(10) + seconds(5)).await;
+    assert_eq!(stage.stored_at_all().await, [0; 5]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_history_of_more_turns_than_fit_into_one_commit_is_deleted_whole() {
     let stage = Stage::new(minutes(1)).await;

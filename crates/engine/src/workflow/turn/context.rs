@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use partitura_broker::{Partition, partition_of};
 use partitura_workflow::Definition;
 
 use crate::core::ReplayValues;
@@ -9,7 +10,7 @@ use crate::messaging::directory::Directory;
 use crate::storage::turn_store::TurnStore;
 use crate::wire::events::EventTopic;
 use crate::wire::ids::Ids;
-use crate::wire::names::WorkflowTopics;
+use crate::wire::names::{InstanceKey, WorkflowTopics};
 use crate::workflow::delay_cancellation::DelayCancellation;
 use crate::workflow::history_limits::HistoryLimits;
 use crate::workflow::listeners::Listeners;
@@ -35,4 +36,11 @@ pub(crate) struct Context {
     pub(crate) history_limits: HistoryLimits,
     pub(crate) retention: Retention,
     pub(crate) listeners: Listeners,
+}
+
+impl Context {
+    /// The partition of an instance's commands.
+    pub(super) fn partition(&self, key: &InstanceKey) -> Partition {
+        partition_of(key.id.as_bytes(), self.directory.partitions())
+    }
 }

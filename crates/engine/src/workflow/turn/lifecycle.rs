@@ -1,6 +1,6 @@
 //! How instances stop, go on and are ended.
 
-use partitura_broker::{Expect, Message, Timestamp, partition_of};
+use partitura_broker::{Expect, Message, Timestamp};
 use partitura_workflow::{Event, EventKind, Failure, FailureKind};
 
 use super::context::Context;
@@ -168,7 +168,7 @@ impl<'a> Turn<'a> {
 
     /// Notes that this code has tried the instance without success, or that it is no longer stopped.
     fn mark_stopped(&mut self, stopped: bool) {
-        let partition = partition_of(self.key.id.as_bytes(), self.context.directory.partitions());
+        let partition = self.context.partition(self.key);
         let by = stopped.then_some(&*self.context.code);
         write(&mut self.unit, history::mark_stopped(self.key, partition, by));
     }

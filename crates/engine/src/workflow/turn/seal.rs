@@ -1,6 +1,6 @@
 //! What a turn has recorded becomes what is committed.
 
-use partitura_broker::{Message, Put, Result, Unit, partition_of};
+use partitura_broker::{Message, Put, Result, Unit};
 use partitura_workflow::EventKind;
 
 use super::Turn;
@@ -17,7 +17,6 @@ impl Turn<'_> {
             return Ok(());
         }
         let recorded = std::mem::take(&mut self.recorded);
-        let partition = partition_of(self.key.id.as_bytes(), self.context.directory.partitions());
         let (summary, next_turn, notes) = match &mut self.instance {
             Instance::Live(live) => {
                 let Live { summary, next_turn, notes, .. } = &mut **live;
@@ -36,6 +35,7 @@ impl Turn<'_> {
             && let Some(due) = self.context.retention.due(notes.latest)
         {
             summary.expires_at = Some(due);
+            let partition = self.context.partition(self.key);
             let expiry = Expiry::new(self.key, &summary.run, due);
             write(&mut self.unit, expiries::put(&self.key.workflow, partition, &expiry));
             self.after.expires = self.after.expires.or(Some(expiry.due));
