@@ -105,19 +105,26 @@ impl Client {
     pub async fn list<W: Workflow>(&self, mut filter: Filter) -> Result<Vec<Summary>, ClientError> {
         let mut listed = Vec::new();
         loop {
-            let question = |reply_to| Command::List { filter: filter.clone(), reply_to };
-            // Any worker answers from the store; a key of its own each time spreads the work.
-            let (mut page, more) = match self.0.ask::<W>(&self.0.fresh(), question).await? {
-                ReplyBody::Listing { page, more } => (page, more),
-                other => return Err(unexpected::<W>("", other)),
-            };
-            filter.limit = filter.limit.saturating_sub(page.len());
-            filter.after = page.last().map(|summary| summary.id.clone());
+            let (mut page, more) = self.page::<W>(&mut filter).await?;
             listed.append(&mut page);
-            if !more || filter.limit == 0 || filter.after.is_none() {
+            if !more {
                 return Ok(listed);
             }
         }
+    }
+
+    /// Reads a page of what matches, whether there may be more, and sets the filter to what is behind it.
+    async fn page<W: Workflow>(&self, filter: &mut Filter) -> Result<(Vec<Summary>, bool), ClientError> {
+        let question = |reply_to| Command::List { filter: filter.clone(), reply_to };
+        // Any worker answers from the store; a key of its own each time spreads the work.
+        let (page, more) = match self.0.ask::<W>(&self.0.fresh(), question).await? {
+            ReplyBody::Listing { page, more } => (page, more),
+            other => return Err(unexpected::<W>("", other)),
+        };
+        filter.limit = filter.limit.saturating_sub(page.len());
+        filter.after = page.last().map(|summary| summary.id.clone());
+        let more = more && filter.limit > 0 && filter.after.is_some();
+        Ok((page, more))
     }
 
     /// Deletes the instances of the workflow `W` that match and have ended, as [`delete`](WorkflowHandle::delete) does, and says how
@@ -128,24 +135,27 @@ impl Client {
     ///
     /// # Cancel safety
     /// Dropped, some are deleted.
-    pub async fn purge<W: Workflow>(&self, filter: Filter) -> Result<usize, ClientError> {
-        let ended = self.list::<W>(filter).await?.into_iter().filter(|summary| summary.status.is_closed());
-        let mut deletions = stream::iter(ended)
-            .map(|Summary { id, run, .. }| async move {
-                match self.workflow::<W>(id).delete().run(run).confirmed().await {
-                    Ok(()) => Ok(1),
-                    // Another was faster, or there is a new run by now.
-                    Err(ClientError::NotFound { .. } | ClientError::AnotherRun { .. } | ClientError::Refused(_)) => {
-                        Ok(0)
-                    }
-                    Err(error) => Err(error),
-                }
-            })
-            .buffer_unordered(DELETIONS);
+    pub async fn purge<W: Workflow>(&self, mut filter: Filter) -> Result<usize, ClientError> {
         let mut deleted = 0;
-        while let Some(count) = deletions.try_next().await? {
-            deleted += count;
+        loop {
+            let (page, more) = self.page::<W>(&mut filter).await?;
+            let ended = page.into_iter().filter(|summary| summary.status.is_closed());
+            let mut deletions = stream::iter(ended).map(|ended| self.delete::<W>(ended)).buffer_unordered(DELETIONS);
+            while let Some(is_deleted) = deletions.try_next().await? {
+                deleted += usize::from(is_deleted);
+            }
+            if !more {
+                return Ok(deleted);
+            }
         }
-        Ok(deleted)
+    }
+
+    /// Deletes an instance that had ended, unless another was faster or there is a new run by now.
+    async fn delete<W: Workflow>(&self, Summary { id, run, .. }: Summary) -> Result<bool, ClientError> {
+        match self.workflow::<W>(id).delete().run(run).confirmed().await {
+            Ok(()) => Ok(true),
+            Err(ClientError::NotFound { .. } | ClientError::AnotherRun { .. } | ClientError::Refused(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 }
