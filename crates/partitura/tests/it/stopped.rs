@@ -8,7 +8,7 @@ use partitura::{Cx, Signal, Status, WorkflowError, WorkflowHandle, millis, secon
 use tokio::time::{Instant, sleep};
 
 use crate::in_memory;
-use crate::support::{Oops, soon};
+use crate::support::{Oops, Waits, WaitsSignal, soon};
 use crate::troubled::{Troubled, Virtual, embedded};
 
 /// A workflow that stops after a second unless its code is repaired, and ends once it is released. Each test has one of its own.
@@ -194,4 +194,34 @@ async fn a_build_tries_a_stopped_instance_once_when_it_takes_over() {
         worker.stop().await.expect("stopped");
         assert_eq!(tries().await, second);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_whose_history_is_longer_than_allowed_stops_until_more_is_allowed() {
+    let clock = Virtual::new();
+    let broker = embedded(&clock);
+    let most = |events| {
+        let mut limits = partitura::HistoryLimits::default();
+        limits.most_events = events;
+        partitura::Partitura::on(broker.clone()).clock(clock.clone()).history_limits(limits)
+    };
+    let small = most(4).await.expect("an engine");
+    let worker = small.worker().workflow::<Waits>().start().await.expect("a worker");
+    let waits = small.client().workflow::<Waits>("w");
+    waits.start(()).await.expect("started");
+    for number in 0..9_u32 {
+        waits.signal(Signal::to_channel("unread", &number)).confirmed().await.expect("recorded");
+    }
+    let stopped = waits.result().await.expect_err("it is too long");
+    assert!(stopped.to_string().contains("continue as new"), "{stopped}");
+    // It is tried again by itself, without success.
+    tokio::time::sleep(partitura::hours(1)).await;
+    assert!(matches!(soon(waits.describe()).await.expect("known").status, Status::Stopped { .. }));
+    worker.stop().await.expect("stopped");
+    let large = most(1_000).await.expect("an engine");
+    let worker = large.worker().workflow::<Waits>().start().await.expect("a worker");
+    let waits = large.client().workflow::<Waits>("w");
+    waits.signal(WaitsSignal::release("long".into())).await.expect("sent");
+    assert_eq!(waits.result_through_stops().await.expect("a result"), "long");
+    worker.stop().await.expect("stopped");
 }

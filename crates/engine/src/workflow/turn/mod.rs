@@ -216,6 +216,7 @@ impl<'a> Turn<'a> {
         events.extend(self.recorded.iter().cloned());
         let mut notes = Notes::from_history(self.key, &summary.run, &events);
         notes.bytes = bytes;
+        self.context.history_limits.check(self.key, &notes).map_err(Abandoned::Stopped)?;
         notes.restore_beats(&self.context.turn_store, (self.key, &summary.run), &events).await?;
         let (execution, mut turn) =
             code::call(self.key, "run, replayed", || self.run_again(events)).map_err(Abandoned::Stopped)?;
