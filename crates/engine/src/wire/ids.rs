@@ -24,6 +24,11 @@ pub(crate) fn random(ids: &dyn Ids) -> f64 {
     (seed(ids) & ((1 << BITS) - 1)) as f64 / (1u64 << BITS) as f64
 }
 
+/// The number that feeds the random numbers of a run.
+pub(crate) fn seed_of(run: &str) -> u64 {
+    Uuid::parse_str(run).unwrap_or_default().as_u64_pair().1
+}
+
 /// The random part of a fresh id.
 pub(crate) fn seed(ids: &dyn Ids) -> u64 {
     ids.fresh().as_u64_pair().1

@@ -11,6 +11,7 @@ use partitura_workflow::{Cx, Definition, EventKind, Payload, PayloadError, Query
 use tokio::sync::Notify;
 
 mod beats;
+mod copies;
 mod ending;
 
 use super::stopping::PANICS;
@@ -326,18 +327,6 @@ async fn a_run_that_ends_in_the_turn_that_replaces_it_keeps_its_end() {
     assert!(matches!(answer(reply).await, ReplyBody::Ended(Ended::Ok(_))));
     assert_eq!(stage.summary(&other).await, (SECOND.to_owned(), Status::Running));
     assert_eq!(stage.count(&other).await, 0);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_copy_of_a_start_does_not_replace_its_successor() {
-    let stage = Stage::new().await;
-    let owner = stage.owner::<Tally>().await;
-    stage.turn(&owner, [("s", start(FIRST, 9, StartPolicy::Replace))]).await;
-    stage.turn(&owner, [("r", start(SECOND, 9, StartPolicy::Replace)), ("a", signal())]).await;
-    let copies = [("s", start(FIRST, 9, StartPolicy::Replace)), ("r", start(SECOND, 9, StartPolicy::Replace))];
-    assert_eq!(stage.turn(&owner, copies).await, Outcome::Done);
-    assert_eq!(stage.summary(&owner).await, (SECOND.to_owned(), Status::Running));
-    assert_eq!(stage.count(&owner).await, 1);
 }
 
 #[tokio::test(start_paused = true)]

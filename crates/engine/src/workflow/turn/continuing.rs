@@ -2,9 +2,9 @@
 
 use partitura_broker::Expect;
 use partitura_workflow::{Event, EventKind, Payload, RULES, Started, Stop, StopReason};
-use uuid::Uuid;
 
 use super::{Abandoned, Turn};
+use crate::wire::ids::seed_of;
 use crate::workflow::beginning::beginning;
 use crate::workflow::instance::Instance;
 
@@ -24,14 +24,8 @@ impl Turn<'_> {
             self.seal()?;
             let Instance::Live(live) = &mut self.instance else { return Ok(()) };
             let before = live.execution.started();
-            let started = Started {
-                seed: Uuid::parse_str(&run).unwrap_or_default().as_u64_pair().1,
-                run,
-                input,
-                rules: RULES,
-                continued: Some(continued),
-                ..before.clone()
-            };
+            let started =
+                Started { seed: seed_of(&run), run, input, rules: RULES, continued: Some(continued), ..before.clone() };
             let at = live.notes.latest;
             let mut summary = beginning(&started, at);
             summary.awaited_by = std::mem::take(&mut live.summary.awaited_by);

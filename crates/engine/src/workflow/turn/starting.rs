@@ -8,6 +8,7 @@ use super::lifecycle::stopped_event;
 use super::{Abandoned, Turn, code};
 use crate::storage::history;
 use crate::storage::turn_store::HISTORY;
+use crate::wire::ids::seed_of;
 use crate::wire::names::child_run;
 use crate::wire::summary::Summary;
 use crate::wire::{Outcome, ReplyBody, Request, Start, StartPolicy, StartSignal};
@@ -28,9 +29,15 @@ impl Turn<'_> {
             self.after.replies.extend(start.accepted.map(|to| (to, ReplyBody::Closed { run: ended })));
             return Ok(());
         }
+        // A copy of a start whose run is over: the signal was there, and is not for this one.
+        let is_copy = match self.summary() {
+            Some(summary) if summary.run != run => self.has_begun(&run).await?,
+            _ => false,
+        };
         self.start_or_take(start).await?;
-        let is_taken = self.summary().is_some_and(|summary| policy != StartPolicy::Reject || summary.run == run);
-        if is_taken {
+        self.continue_as_new()?;
+        let is_taken = policy != StartPolicy::Reject || self.summary().is_some_and(|summary| summary.is_run(&run));
+        if is_taken && !is_copy {
             self.signal(name, payload, Request::default(), &format!("start:{run}")).await?;
         }
         Ok(())
@@ -72,7 +79,7 @@ impl Turn<'_> {
         let started = Started {
             workflow: self.key.workflow.to_string(),
             id: self.key.id.to_string(),
-            seed: Uuid::parse_str(&start.run).unwrap_or_default().as_u64_pair().1,
+            seed: seed_of(&start.run),
             run: start.run.clone(),
             input: start.input,
             parent: start.parent,
@@ -102,6 +109,7 @@ impl Turn<'_> {
 
     /// Runs the code of a run for the first time.
     pub(super) fn begin(&mut self, started: Event, summary: Summary) -> Result<(), Abandoned> {
+        let first = started.clone();
         self.recorded.push(started.clone());
         let (execution, turn) = code::call(self.key, "run", || Execution::start(&self.context.definition, started))
             .map_err(Abandoned::Stopped)?;
@@ -111,6 +119,7 @@ impl Turn<'_> {
             return Err(Abandoned::Refused(problem));
         }
         let mut live = Live { execution, summary, next_turn: 0, notes: Notes::default() };
+        live.notes.record(self.key, &live.summary.run, &first);
         self.absorb(&mut live, turn);
         self.instance = Instance::Live(Box::new(live));
         Ok(())
