@@ -11,7 +11,7 @@ use crate::image::Image;
 use crate::instance::{Instance, Ports};
 use crate::process::Launch;
 use crate::software::Software;
-use crate::{http, install, java, tls};
+use crate::{http, java, tls};
 
 const VERSION: &str = "4.4.0";
 const JARS: &str = include_str!("kafka/pom.xml");
@@ -58,12 +58,7 @@ impl Kafka {
 
 impl Software for Kafka {
     fn install(&self, instance: &Instance) -> Result<()> {
-        install::JAVA.path(instance)?;
-        install::jars(
-            instance,
-            &instance.release.software(VERSION),
-            &JARS.replace("@VERSION@", instance.release.version_or(VERSION)),
-        )
+        java::install(instance, VERSION, JARS)
     }
 
     fn home(&self, instance: &Instance) -> Result<PathBuf> {

@@ -10,7 +10,7 @@ use crate::image::Image;
 use crate::instance::Instance;
 use crate::process::Launch;
 use crate::software::Software;
-use crate::{http, install, java, tls};
+use crate::{http, java, tls};
 
 const VERSION: &str = "4.2.4";
 const JARS: &str = include_str!("pulsar/pom.xml");
@@ -39,12 +39,7 @@ pub(crate) struct Pulsar;
 
 impl Software for Pulsar {
     fn install(&self, instance: &Instance) -> Result<()> {
-        install::JAVA.path(instance)?;
-        install::jars(
-            instance,
-            &instance.release.software(VERSION),
-            &JARS.replace("@VERSION@", instance.release.version_or(VERSION)),
-        )
+        java::install(instance, VERSION, JARS)
     }
 
     fn home(&self, instance: &Instance) -> Result<PathBuf> {
