@@ -69,6 +69,29 @@ impl Acks {
     }
 }
 
+/// The acknowledgements of one claim of which the server has confirmed none yet.
+#[derive(Debug, Default)]
+pub(crate) struct Unconfirmed(Option<Subject>);
+
+impl Unconfirmed {
+    /// Queues acknowledgements.
+    pub(crate) fn acknowledge(&mut self, acks: &Acks, replies: Vec<Subject>) {
+        if let Some(last) = replies.last() {
+            self.0 = Some(last.clone());
+            acks.acknowledge(replies);
+        }
+    }
+
+    /// Waits until the server has taken them all.
+    pub(crate) async fn flush(&mut self, acks: &Acks, client: &Client) -> Result<()> {
+        if let Some(last) = &self.0 {
+            acks.confirm(client, last.clone()).await?;
+            self.0 = None;
+        }
+        Ok(())
+    }
+}
+
 /// Sends the queued messages, until the connection is lost.
 pub(crate) async fn send(client: Client, mut tasks: mpsc::UnboundedReceiver<Task>) {
     while let Some(task) = tasks.recv().await {

@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{interval, timeout};
 
 use super::prefetch::{Ahead, Prefetch};
-use crate::acks::{Handle, Place};
+use crate::acks::{Handle, Place, Unconfirmed};
 use crate::client::Connection;
 use crate::consumers::{self, Action, HELD_FOR};
 use crate::core::Core;
@@ -51,7 +51,7 @@ pub(crate) struct PullClaim {
     /// Up to this number, the server may have delivered messages and forgotten that it did.
     doubted: u64,
     /// The last acknowledgement that is not confirmed.
-    unconfirmed: Option<Subject>,
+    unconfirmed: Unconfirmed,
     signalling: JoinHandle<()>,
 }
 
@@ -88,7 +88,7 @@ impl PullClaim {
         let arriving = subscribed.map_err(|e| error::disconnected(CONSUME).because(e))?;
         let held = Arc::new(Held::default());
         let signalling = tokio::spawn(signal_progress(connection.clone(), held.clone()));
-        let (doubted, requested, unconfirmed) = (doubt.up_to, 0, None);
+        let (doubted, requested, unconfirmed) = (doubt.up_to, 0, Unconfirmed::default());
         let prefetch = Prefetch::new(ahead);
         Ok(Self {
             core,
@@ -206,19 +206,12 @@ impl Claim for PullClaim {
         let mut held = self.held.lock();
         let replies: Vec<Subject> = handles.into_iter().filter_map(|handle| held.remove(&handle.sequence)).collect();
         drop(held);
-        if let Some(last) = replies.last() {
-            self.unconfirmed = Some(last.clone());
-            self.connection.acks.acknowledge(replies);
-        }
+        self.unconfirmed.acknowledge(&self.connection.acks, replies);
         self.request();
     }
 
     async fn flush(&mut self) -> Result<()> {
-        if let Some(last) = &self.unconfirmed {
-            self.connection.acks.confirm(&self.connection.client, last.clone()).await?;
-            self.unconfirmed = None;
-        }
-        Ok(())
+        self.unconfirmed.flush(&self.connection.acks, &self.connection.client).await
     }
 
     async fn release(mut self) -> Result<()> {

@@ -22,7 +22,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::prefetch::{Ahead, Prefetch};
 use super::replay::{Arrival, Replay};
-use crate::acks::{Handle, Place};
+use crate::acks::{Handle, Place, Unconfirmed};
 use crate::client::Connection;
 use crate::consumers::{self, Action, Delivery, HEARTBEAT};
 use crate::core::Core;
@@ -77,7 +77,7 @@ pub(crate) struct PushClaim {
     /// Up to this number, the server may have delivered messages and forgotten that it did.
     doubted: u64,
     /// The last acknowledgement that is not confirmed.
-    unconfirmed: Option<Subject>,
+    unconfirmed: Unconfirmed,
 }
 
 impl PushClaim {
@@ -121,7 +121,7 @@ impl PushClaim {
             arriving,
             replay: Replay::new(info.num_ack_pending),
             doubted,
-            unconfirmed: None,
+            unconfirmed: Unconfirmed::default(),
         })
     }
 
@@ -268,18 +268,11 @@ impl Claim for PushClaim {
             .filter(|handle| self.replay.settle(handle.sequence))
             .map(|handle| handle.reply)
             .collect();
-        if let Some(last) = replies.last() {
-            self.unconfirmed = Some(last.clone());
-            self.connection.acks.acknowledge(replies);
-        }
+        self.unconfirmed.acknowledge(&self.connection.acks, replies);
     }
 
     async fn flush(&mut self) -> Result<()> {
-        if let Some(last) = &self.unconfirmed {
-            self.connection.acks.confirm(&self.connection.client, last.clone()).await?;
-            self.unconfirmed = None;
-        }
-        Ok(())
+        self.unconfirmed.flush(&self.connection.acks, &self.connection.client).await
     }
 
     async fn release(mut self) -> Result<()> {
