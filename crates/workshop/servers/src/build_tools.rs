@@ -49,7 +49,7 @@ fn needed_by(kind: Kind) -> &'static [BuildTool] {
     match kind {
         Kind::Kafka => &[OPENSSL, ZLIB],
         Kind::Pulsar => &[PROTOC],
-        Kind::Rabbitmq | Kind::Nats | Kind::Postgres => &[],
+        Kind::Artemis | Kind::Rabbitmq | Kind::Nats | Kind::Postgres => &[],
     }
 }
 

@@ -15,7 +15,7 @@ pub struct Endpoints {
     /// Its HTTP interface, without a slash at the end: Pulsar's admin API, RabbitMQ's management API (as guest/guest, or
     /// by [`login`](Self::login)), NATS' monitoring.
     pub admin: Option<String>,
-    /// User and password for the endpoint that checks them: Kafka (SASL PLAIN, and SCRAM-SHA-256 with the same ones),
+    /// User and password for the endpoint that checks them: Artemis, Kafka (SASL PLAIN, and SCRAM-SHA-256 with the same ones),
     /// RabbitMQ, NATS and Postgres. Other ones are refused.
     pub login: Option<Login>,
     /// A token for [`url`](Self::url): for Pulsar a JWT of the role `admin`, for NATS the seed of a user's nkey.
@@ -50,7 +50,7 @@ impl fmt::Debug for Login {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Tls {
-    /// The URL, with the name `localhost` and without credentials. Beyond TLS, Kafka (by SASL), RabbitMQ and Postgres
+    /// The URL, with the name `localhost` and without credentials. Beyond TLS, Artemis and Kafka (by SASL), RabbitMQ and Postgres
     /// check [`Endpoints::login`]; the others check nothing.
     pub url: String,
     /// The authority that signed the server's certificate, in PEM.

@@ -122,6 +122,7 @@ impl Ports {
     /// The ports of the standing instance.
     pub(crate) fn standing(kind: Kind) -> Self {
         match kind {
+            Kind::Artemis => Self::from(16672),
             Kind::Kafka => Self::from(19092),
             Kind::Pulsar => Self { http: 18080, ..Self::from(16650) },
             Kind::Rabbitmq => Self::from(17672),
@@ -135,7 +136,7 @@ impl Ports {
         match kind {
             Kind::Kafka => [20092, 20102, 20112].map(Self::from).to_vec(),
             Kind::Nats => [15222, 15232, 15242].map(Self::from).to_vec(),
-            Kind::Pulsar | Kind::Rabbitmq | Kind::Postgres => Vec::new(),
+            Kind::Artemis | Kind::Pulsar | Kind::Rabbitmq | Kind::Postgres => Vec::new(),
         }
     }
 

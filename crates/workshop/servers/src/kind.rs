@@ -7,6 +7,8 @@ use std::str::FromStr;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Kind {
+    /// Apache Artemis, one node.
+    Artemis,
     /// Apache Kafka, one node that is broker and controller.
     Kafka,
     /// Apache Pulsar, standalone.
@@ -21,13 +23,14 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds. Those that take longest to start come first.
-    pub fn all() -> [Self; 5] {
-        [Self::Pulsar, Self::Kafka, Self::Rabbitmq, Self::Postgres, Self::Nats]
+    pub fn all() -> [Self; 6] {
+        [Self::Pulsar, Self::Kafka, Self::Rabbitmq, Self::Artemis, Self::Postgres, Self::Nats]
     }
 
     /// The name in directories, in URLs' examples and on the command line.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Artemis => "artemis",
             Self::Kafka => "kafka",
             Self::Pulsar => "pulsar",
             Self::Rabbitmq => "rabbitmq",
@@ -53,7 +56,7 @@ impl FromStr for Kind {
 
 /// No server has this name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no server is called {name:?}; there are kafka, pulsar, rabbitmq, nats and postgres")]
+#[error("no server is called {name:?}; there are artemis, kafka, pulsar, rabbitmq, nats and postgres")]
 pub struct UnknownKind {
     name: String,
 }

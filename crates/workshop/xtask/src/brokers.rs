@@ -45,7 +45,7 @@ enum Command {
 
 #[derive(Args, Default)]
 struct Names {
-    /// kafka, pulsar, rabbitmq, nats, postgres, or kafka@3.7.2 for another version; without a name, all.
+    /// artemis, kafka, pulsar, rabbitmq, nats, postgres, or kafka@3.7.2 for another version; without a name, all.
     #[arg(value_name = "NAME[@VERSION]")]
     names: Vec<Release>,
     /// The three nodes of a cluster instead, on ports of their own: kafka, nats.
@@ -102,9 +102,10 @@ fn up(servers: &[Server], wipe: bool) -> Result<(), Failure> {
     })
 }
 
-/// Starts all servers for CI, with a line about each.
-pub(crate) fn up_all() -> Result<(), Failure> {
-    let servers = Names::default().servers();
+/// Starts these servers for CI, with a line about each.
+pub(crate) fn up_named<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<(), Failure> {
+    let names = names.into_iter().map(str::parse).collect::<Result<Vec<Release>, _>>()?;
+    let servers = Names { names, cluster: false }.servers();
     up(&servers, false)?;
     show(&servers);
     Ok(())

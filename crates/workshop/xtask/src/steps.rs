@@ -24,8 +24,8 @@ pub(crate) enum Action {
 /// Every broker and store behind the facade. The same in each step, so that little is built twice.
 const ALL: &str = "partitura/all";
 
-/// The brokers with servers. The step before tests the one that needs none.
-const BROKERS: &str = "kafka nats pulsar rabbitmq";
+/// The brokers with servers that CI tests. The step before tests the one that needs none.
+pub(crate) const BROKERS: &str = "kafka nats pulsar rabbitmq";
 
 /// From the cheapest to the most expensive, so that a mistake shows early.
 pub(crate) const STEPS: &[Step] = &[

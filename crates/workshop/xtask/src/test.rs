@@ -7,7 +7,7 @@ use partitura_servers::Kind;
 
 use crate::cargo::cargo;
 use crate::failure::Failure;
-use crate::steps::{Action, STEPS, Step};
+use crate::steps::{Action, BROKERS, STEPS, Step};
 use crate::{brokers, tidy};
 
 #[derive(clap::Args)]
@@ -102,7 +102,7 @@ fn perform(action: &Action) -> Result<(), Failure> {
     let (arguments, environment) = match action {
         Action::Tidy => return tidy::run(),
         Action::BuildTools => return brokers::install_build_tools(Kind::all().map(Kind::name)),
-        Action::Brokers => return brokers::up_all(),
+        Action::Brokers => return brokers::up_named(BROKERS.split(' ').chain(["postgres"])),
         Action::Cargo { arguments, environment } => (*arguments, *environment),
     };
     println!("$ cargo {}", arguments.join(" "));
