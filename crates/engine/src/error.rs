@@ -153,6 +153,41 @@ pub enum WorkflowError<E> {
     Client(#[from] ClientError),
 }
 
+/// Why an update gave no result.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UpdateError<E> {
+    /// Its validator returned this error. Nothing was recorded, and nothing has changed.
+    #[error("{0}")]
+    Rejected(E),
+    /// Its handler returned this error. The update is recorded.
+    #[error("{0}")]
+    Failed(E),
+    /// It was applied, but its result or its error could not be encoded there, or not be read here.
+    #[error("{0}")]
+    Unknown(String),
+    /// The code of the instance cannot go on for now. The update has not been applied; it may be sent again later.
+    #[error("stopped: {reason}")]
+    Stopped {
+        /// What is wrong, and what to do.
+        reason: String,
+    },
+    /// It was not applied, or that could not be learned.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+}
+
+impl<E: DeserializeOwned> UpdateError<E> {
+    /// From what a handler or a validator gave, whichever `as_error` stands for.
+    pub(crate) fn from_failure(failure: Failure, as_error: fn(E) -> Self) -> Self {
+        match (failure.kind, failure.details.as_ref().map(Payload::decode)) {
+            (FailureKind::Application, Some(Ok(error))) => as_error(error),
+            (FailureKind::Application, Some(Err(problem))) => Self::Unknown(format!("{} ({problem})", failure.message)),
+            _ => Self::Unknown(failure.to_string()),
+        }
+    }
+}
+
 impl<E: DeserializeOwned> WorkflowError<E> {
     pub(crate) fn from_failure(failure: Failure) -> Self {
         match failure.kind {

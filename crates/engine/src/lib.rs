@@ -37,9 +37,10 @@ pub use client::delegated::Completion;
 pub use client::event_streams::Events;
 pub use client::handle::WorkflowHandle;
 pub use client::requests::Request;
-pub use client::start::{Start, StartReceipt};
+pub use client::start::{Start, StartReceipt, StartWithUpdate};
+pub use client::update::UpdateRequest;
 pub use core::ReplayValues;
-pub use error::{ClientError, WorkflowError};
+pub use error::{ClientError, UpdateError, WorkflowError};
 pub use partitura::{Builder, Partitura};
 #[doc(hidden)]
 pub use retry_for::retry_for;

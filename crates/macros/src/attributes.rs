@@ -39,6 +39,34 @@ pub(crate) fn method_name(attribute: &Attribute, macro_name: &str) -> Result<Opt
     Ok(name.map(|text| text.value()))
 }
 
+/// The options of `#[update(…)]`.
+#[derive(Default)]
+pub(crate) struct UpdateAttribute {
+    pub(crate) name: Option<String>,
+    pub(crate) validator: Option<Path>,
+}
+
+impl UpdateAttribute {
+    /// Reads the attribute, which may have no arguments.
+    pub(crate) fn parse(attribute: &Attribute) -> Result<Self> {
+        let mut update = Self::default();
+        if matches!(attribute.meta, syn::Meta::Path(_)) {
+            return Ok(update);
+        }
+        attribute.parse_nested_meta(|meta| {
+            if meta.path.is_ident("name") {
+                update.name = Some(checked_name(meta.value()?.parse()?)?.value());
+            } else if meta.path.is_ident("validate") {
+                update.validator = Some(meta.value()?.parse()?);
+            } else {
+                return Err(meta.error("`#[update]` knows these options: `name = \"…\"`, `validate = Self::check`"));
+            }
+            Ok(())
+        })?;
+        Ok(update)
+    }
+}
+
 /// Refuses a second method under one name: it would never be called.
 pub(crate) fn check_distinct<'a>(names: impl IntoIterator<Item = (&'a Ident, &'a str)>, attribute: &str) -> Result<()> {
     let mut known: HashMap<&str, &Ident> = HashMap::new();

@@ -4,6 +4,7 @@
 
 mod attributes;
 mod errors;
+mod handler;
 mod select;
 mod service;
 mod signature;
@@ -45,14 +46,18 @@ pub fn service(attributes: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// * `#[run] async fn run(cx: Cx<Self>, input: I) -> Result<T, E>`: the process. Exactly one; the input may be left out.
 /// * `#[signal] fn packed(&mut self, …)`: changes the state when a signal of that name comes.
+/// * `#[update] fn add(&mut self, …) -> Result<T, E>`, or a plain `T`: changes the state and answers.
 /// * `#[query] fn is_packed(&self, …) -> R`: answers without changing anything.
 ///
 /// The methods are not changed, so that unit tests can call them. For a type `Checkout` (which is `Default`, the state
-/// of a new instance) the constructors `CheckoutSignal::packed(…)` and `CheckoutQuery::is_packed(…)` are generated for
-/// senders.
+/// of a new instance) the constructors `CheckoutSignal::packed(…)`, `CheckoutUpdate::add(…)` and
+/// `CheckoutQuery::is_packed(…)` are generated for senders.
 ///
-/// `#[workflow(name = "checkout")]` fixes the name on the wire, it is the type's otherwise; `#[signal(name = "…")]` and
-/// `#[query(name = "…")]` do it for theirs.
+/// `#[update(validate = Self::may_add)]` names a method `fn may_add(&self, …) -> Result<(), E>` that gets the arguments of
+/// the update by reference, and refuses it before anything is recorded. `E` is the error of the update.
+///
+/// `#[workflow(name = "checkout")]` fixes the name on the wire, it is the type's otherwise; `#[signal(name = "…")]`,
+/// `#[update(name = "…")]` and `#[query(name = "…")]` do it for theirs.
 #[proc_macro_attribute]
 pub fn workflow(attributes: TokenStream, item: TokenStream) -> TokenStream {
     workflow::expand(attributes.into(), item.into()).into()

@@ -309,8 +309,8 @@ impl Output {
         }
     }
 
-    /// The types of a task.
-    fn parts(&self) -> (TokenStream, TokenStream) {
+    /// The types of its value and its error.
+    pub(crate) fn parts(&self) -> (TokenStream, TokenStream) {
         let value = &self.value;
         match &self.error {
             Some(error) => (quote!(#value), quote!(#error)),

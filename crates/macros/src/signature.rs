@@ -20,6 +20,12 @@ impl Argument {
     pub(crate) fn wire_name(&self) -> String {
         unraw(&self.name)
     }
+
+    /// Takes it out of `args`.
+    pub(crate) fn taken(&self) -> TokenStream {
+        let (ty, wire) = (&self.ty, self.wire_name());
+        quote!(args.take::<#ty>(#wire)?)
+    }
 }
 
 /// A name as it is written on the wire.

@@ -2,12 +2,11 @@ use proc_macro2::TokenStream;
 use quote::{ToTokens, format_ident, quote};
 use syn::{Attribute, Error, FnArg, Ident, ImplItem, ImplItemFn, ItemImpl, Result, ReturnType, Signature, Type};
 
-use crate::attributes::{check_distinct, method_name, wire_name};
+use crate::attributes::{check_distinct, wire_name};
 use crate::errors::Errors;
+use crate::handler::{Handler, describe};
 use crate::service::encode;
-use crate::signature::{
-    Argument, Output, arguments, is_exclusive, is_shared, receiver, refuse_generics, travels, unraw,
-};
+use crate::signature::{Argument, Output, receiver, refuse_generics, travels};
 use crate::types;
 
 pub(crate) fn expand(attributes: TokenStream, item: TokenStream) -> TokenStream {
@@ -31,6 +30,7 @@ struct Workflow {
     wire_name: String,
     run: Run,
     signals: Vec<Handler>,
+    updates: Vec<Handler>,
     queries: Vec<Handler>,
 }
 
@@ -41,20 +41,12 @@ struct Run {
     error: Type,
 }
 
-struct Handler {
-    name: Ident,
-    wire_name: String,
-    arguments: Vec<Argument>,
-    /// Of a query.
-    answer: Option<Type>,
-    documentation: Vec<Attribute>,
-}
-
 impl Workflow {
     /// Reads the block and removes our attributes from it, also if the block has an error.
     fn parse(attributes: TokenStream, item: &mut ItemImpl) -> Result<Self> {
         let mut errors = Errors::default();
-        let (mut runs, mut signals, mut queries) = (Vec::new(), Vec::new(), Vec::new());
+        let mut runs = Vec::new();
+        let (mut signals, mut updates, mut queries) = (Vec::new(), Vec::new(), Vec::new());
         for item in &mut item.items {
             let ImplItem::Fn(method) = item else { continue };
             let (span, roles) = (method.sig.ident.span(), take_roles(method));
@@ -62,13 +54,16 @@ impl Workflow {
                 [] => {}
                 [Role::Run] => runs.extend(errors.check(Run::parse(&method.sig)).map(|run| (span, run))),
                 [Role::Signal(attribute)] => signals.extend(errors.check(Handler::signal(attribute, method))),
+                [Role::Update(attribute)] => updates.extend(errors.check(Handler::update(attribute, method))),
                 [Role::Query(attribute)] => queries.extend(errors.check(Handler::query(attribute, method))),
-                _ => errors.add(Error::new(span, "a method is one of `#[run]`, `#[signal]` and `#[query]`")),
+                _ => {
+                    errors.add(Error::new(span, "a method is one of `#[run]`, `#[signal]`, `#[update]` and `#[query]`"))
+                }
             }
         }
         let ident = errors.check(type_name(item));
         let wire_name = ident.as_ref().and_then(|ident| errors.check(wire_name(attributes, "workflow", ident)));
-        for (handlers, role) in [(&signals, "signal"), (&queries, "query")] {
+        for (handlers, role) in [(&signals, "signal"), (&updates, "update"), (&queries, "query")] {
             let names = handlers.iter().map(|handler: &Handler| (&handler.name, handler.wire_name.as_str()));
             errors.check(check_distinct(names, role));
         }
@@ -84,12 +79,13 @@ impl Workflow {
         let (Some(ident), Some(wire_name), Some((_, run))) = (ident, wire_name, runs.pop()) else {
             return Err(Error::new_spanned(&item.self_ty, "`#[workflow]` could not read this block"));
         };
-        Ok(Self { ty: (*item.self_ty).clone(), ident, wire_name, run, signals, queries })
+        Ok(Self { ty: (*item.self_ty).clone(), ident, wire_name, run, signals, updates, queries })
     }
 
     fn expand(&self) -> TokenStream {
-        let (implementation, signals, queries) = (self.implementation(), self.signals(), self.queries());
-        quote! { #implementation #signals #queries }
+        let (implementation, signals) = (self.implementation(), self.signals());
+        let (updates, queries) = (self.updates(), self.queries());
+        quote! { #implementation #signals #updates #queries }
     }
 
     fn implementation(&self) -> TokenStream {
@@ -100,7 +96,11 @@ impl Workflow {
         };
         let input_type: Type = syn::parse_quote!(#input);
         let sent = [&input_type, output, error].into_iter();
-        let sent = sent.chain(self.signals.iter().chain(&self.queries).flat_map(Handler::sent)).map(travels);
+        let sent = sent
+            .chain(self.signals.iter().chain(&self.updates).chain(&self.queries).flat_map(Handler::sent))
+            .map(travels);
+        let hidden = self.updates.iter().filter_map(Handler::assertions);
+        let (update_methods, described) = (self.update_methods(), describe(&quote!(#error)));
         let signal_names = self.signals.iter().map(|handler| &handler.wire_name);
         let query_names: Vec<_> = self.queries.iter().map(|handler| &handler.wire_name).collect();
         let signals = self.signals.iter().map(|handler| {
@@ -127,6 +127,7 @@ impl Workflow {
                         + ::core::marker::Send
                 {
                     #(#sent)*
+                    #(#hidden)*
                     <#ty>::#name(cx #argument)
                 }
 
@@ -154,11 +155,10 @@ impl Workflow {
                     }
                 }
 
+                #update_methods
+
                 fn describe(error: &Self::Error) -> ::std::string::String {
-                    #[allow(unused_imports)]
-                    use ::partitura::__private::{DescribeByDebug as _, DescribeByDisplay as _, DescribeByType as _};
-                    let error: &#error = error;
-                    (&&&::partitura::__private::Describe(error)).describe()
+                    (#described)(error)
                 }
 
                 fn signals() -> &'static [&'static str] {
@@ -187,6 +187,54 @@ impl Workflow {
             }
         });
         self.constructors("Signal", "signals", constructors.collect())
+    }
+
+    /// The methods that check and apply updates, if there are any.
+    fn update_methods(&self) -> Option<TokenStream> {
+        let names = self.updates.iter().map(|handler| &handler.wire_name);
+        let (checks, updates) =
+            (self.updates.iter().map(Handler::check_arm), self.updates.iter().map(Handler::update_arm));
+        let unknown = quote! {
+            unknown => ::core::result::Result::Err(::partitura::__private::unknown_update::<Self>(unknown)),
+        };
+        let methods = quote! {
+            #[allow(unused_variables, unused_mut)]
+            fn check_update(&self, name: &str, payload: &::partitura::__private::Payload)
+                -> ::core::result::Result<(), ::partitura::__private::UpdateRefusal>
+            {
+                match name { #(#checks)* #unknown }
+            }
+
+            #[allow(unused_variables, unused_mut)]
+            fn update(&mut self, name: &str, payload: &::partitura::__private::Payload)
+                -> ::core::result::Result<::partitura::__private::Answer, ::partitura::__private::UpdateRefusal>
+            {
+                match name { #(#updates)* #unknown }
+            }
+
+            fn updates() -> &'static [&'static str] {
+                &[#(#names),*]
+            }
+        };
+        (!self.updates.is_empty()).then_some(methods)
+    }
+
+    /// Constructors for those who change an instance and want an answer.
+    fn updates(&self) -> TokenStream {
+        let ty = &self.ty;
+        let constructors = self.updates.iter().map(|handler| {
+            let Handler { name, wire_name, arguments, .. } = handler;
+            let documentation = handler.documentation(&format!("The update `{wire_name}`."));
+            let (parameters, args) = (arguments.iter().map(Argument::parameter), encode(arguments));
+            let (value, error) = handler.parts();
+            quote! {
+                #documentation
+                pub fn #name(#(#parameters),*) -> ::partitura::__private::Update<#ty, #value, #error> {
+                    ::partitura::__private::Update::new(#wire_name, #args)
+                }
+            }
+        });
+        self.constructors("Update", "updates", constructors.collect())
     }
 
     /// Constructors for those who ask.
@@ -267,95 +315,10 @@ impl Run {
     }
 }
 
-impl Handler {
-    fn signal(attribute: &Attribute, method: &ImplItemFn) -> Result<Self> {
-        let signature = &method.sig;
-        let receiver = receiver(signature);
-        if signature.asyncness.is_some() || !receiver.is_some_and(is_exclusive) {
-            return Err(Error::new_spanned(
-                signature,
-                "`#[signal]` methods are synchronous and take `&mut self`: they note what happened, the code in `#[run]` acts on it",
-            ));
-        }
-        if let ReturnType::Type(_, ty) = &signature.output {
-            return Err(Error::new_spanned(
-                ty,
-                "`#[signal]` methods return nothing: nobody waits for an answer to a signal; change the state, and let a `#[query]` \
-                 read it",
-            ));
-        }
-        Self::parse(attribute, method, "signal")
-    }
-
-    fn query(attribute: &Attribute, method: &ImplItemFn) -> Result<Self> {
-        let signature = &method.sig;
-        let receiver = receiver(signature);
-        if signature.asyncness.is_some() || !receiver.is_some_and(is_shared) {
-            return Err(Error::new_spanned(
-                signature,
-                "`#[query]` methods are synchronous and take `&self`: a query must not change the instance",
-            ));
-        }
-        if matches!(signature.output, ReturnType::Default) {
-            return Err(Error::new(
-                signature.ident.span(),
-                "`#[query]` methods return what was asked for: write `-> R`",
-            ));
-        }
-        Self::parse(attribute, method, "query")
-    }
-
-    fn parse(attribute: &Attribute, method: &ImplItemFn, role: &str) -> Result<Self> {
-        let signature = &method.sig;
-        refuse_generics(signature, &format!("`#[{role}]`"))?;
-        let answer = match &signature.output {
-            ReturnType::Default => None,
-            ReturnType::Type(_, ty) => {
-                types::check(ty, "answers")?;
-                Some((**ty).clone())
-            }
-        };
-        Ok(Self {
-            name: signature.ident.clone(),
-            wire_name: method_name(attribute, role)?.unwrap_or_else(|| unraw(&signature.ident)),
-            arguments: arguments(signature)?,
-            answer,
-            documentation: method.attrs.iter().filter(|attribute| attribute.path().is_ident("doc")).cloned().collect(),
-        })
-    }
-
-    /// The types that have to be sent for it.
-    fn sent(&self) -> impl Iterator<Item = &Type> {
-        self.arguments.iter().map(|argument| &argument.ty).chain(&self.answer)
-    }
-
-    /// Calls the method with arguments out of `payload`.
-    fn call(&self) -> TokenStream {
-        let name = &self.name;
-        let takes = self.arguments.iter().map(|argument| {
-            let (ty, wire) = (&argument.ty, argument.wire_name());
-            quote!(args.take::<#ty>(#wire)?)
-        });
-        if self.arguments.is_empty() {
-            return quote!(self.#name());
-        }
-        quote!({
-            let mut args = ::partitura::__private::DecodeArgs::new(payload)?;
-            self.#name(#(#takes),*)
-        })
-    }
-
-    fn documentation(&self, otherwise: &str) -> TokenStream {
-        match &self.documentation[..] {
-            [] => quote!(#[doc = #otherwise]),
-            own => quote!(#(#own)*),
-        }
-    }
-}
-
 enum Role {
     Run,
     Signal(Attribute),
+    Update(Attribute),
     Query(Attribute),
 }
 
@@ -367,6 +330,8 @@ fn take_roles(method: &mut ImplItemFn) -> Vec<Role> {
             roles.push(Role::Run);
         } else if path.is_ident("signal") {
             roles.push(Role::Signal(attribute.clone()));
+        } else if path.is_ident("update") {
+            roles.push(Role::Update(attribute.clone()));
         } else if path.is_ident("query") {
             roles.push(Role::Query(attribute.clone()));
         } else {

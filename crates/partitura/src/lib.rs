@@ -63,9 +63,9 @@ pub use connect::{Connect, broker, connect, store};
 pub use partitura_broker::{Error, ErrorKind};
 pub use partitura_engine::{
     BrokerStore, Builder, Client, ClientError, ClockOffset, Completion, Filter, HeldUp, HistoryLimits, Ids,
-    InvalidToken, Partitura, ReplayValues, Request, Retention, RunningWorker, Start, StartPolicy, StartReceipt, Status,
-    StatusKind, Store, Summary, SystemIds, TaskContext, TaskToken, TokenRefusal, Waiting, Worker, WorkflowError,
-    WorkflowHandle,
+    InvalidToken, Partitura, ReplayValues, Request, Retention, RunningWorker, Start, StartPolicy, StartReceipt,
+    StartWithUpdate, Status, StatusKind, Store, Summary, SystemIds, TaskContext, TaskToken, TokenRefusal, UpdateError,
+    UpdateRequest, Waiting, Worker, WorkflowError, WorkflowHandle,
 };
 pub use partitura_macros::{select, service, workflow};
 #[doc(hidden)]
@@ -73,8 +73,8 @@ pub use partitura_workflow::__private;
 pub use partitura_workflow::{
     Cancelled, Channel, Child, ChildError, ChildHandle, ChildRun, Cx, Failure, FailureKind, InvalidId, Never,
     ParentEnd, Payload, PayloadError, Query, QueryError, Receive, ReceiveError, Retry, Saga, SendError, Service,
-    Shielded, Signal, Sleep, StepRun, Task, TaskError, TaskHandle, TaskOptions, Until, Workflow, days, hours, join,
-    join_all, millis, minutes, seconds, try_join, try_join_all,
+    Shielded, Signal, Sleep, StepRun, Task, TaskError, TaskHandle, TaskOptions, Until, Update, UpdateRefusal, Workflow,
+    days, hours, join, join_all, millis, minutes, seconds, try_join, try_join_all,
 };
 
 /// Histories and their replay: for tools, and for tests that check recorded histories against today's code.

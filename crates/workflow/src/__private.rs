@@ -6,9 +6,11 @@ pub use futures::future::BoxFuture;
 pub use serde;
 
 pub use crate::args::{DecodeArgs, EncodeArgs};
+pub use crate::update::answer;
+pub use crate::workflow::unknown_update;
 pub use crate::{
-    Caller, Cx, Failure, MethodInfo, Never, Payload, PayloadError, Query, QueryError, Service, ServiceStub, Signal,
-    Task, TaskFailure, TaskOptions, Workflow,
+    Answer, Caller, Cx, Failure, MethodInfo, Never, Payload, PayloadError, Query, QueryError, Service, ServiceStub,
+    Signal, Task, TaskFailure, TaskOptions, Update, UpdateRefusal, Workflow,
 };
 
 /// `Display` where the error has it, else `Debug`, else its type: chosen by auto-ref on `(&&&Describe(&error)).describe()`.

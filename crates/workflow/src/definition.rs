@@ -5,7 +5,7 @@ use futures::future::BoxFuture;
 
 use crate::core::Core;
 use crate::saga::run_open_compensations;
-use crate::{Cx, Failure, FailureKind, Payload, PayloadError, QueryError, Workflow};
+use crate::{Answer, Cx, Failure, FailureKind, Payload, PayloadError, QueryError, UpdateRefusal, Workflow};
 
 /// A workflow's code, with its types erased: what a worker registers and an [`Execution`](crate::Execution) runs.
 #[derive(Clone, Copy)]
@@ -22,6 +22,8 @@ pub(crate) type RootFuture = BoxFuture<'static, Result<Payload, Failure>>;
 /// The author's state behind one instance.
 pub(crate) trait Instance: Send {
     fn signal(&self, name: &str, payload: &Payload) -> Result<bool, PayloadError>;
+    fn check_update(&self, name: &str, args: &Payload) -> Result<(), UpdateRefusal>;
+    fn update(&self, name: &str, args: &Payload) -> Result<Answer, UpdateRefusal>;
     fn query(&self, name: &str, args: &Payload) -> Result<Payload, QueryError>;
 }
 
@@ -85,6 +87,14 @@ impl<W> Typed<W> {
 impl<W: Workflow> Instance for Typed<W> {
     fn signal(&self, name: &str, payload: &Payload) -> Result<bool, PayloadError> {
         self.lock().signal(name, payload)
+    }
+
+    fn check_update(&self, name: &str, args: &Payload) -> Result<(), UpdateRefusal> {
+        self.lock().check_update(name, args)
+    }
+
+    fn update(&self, name: &str, args: &Payload) -> Result<Answer, UpdateRefusal> {
+        self.lock().update(name, args)
     }
 
     fn query(&self, name: &str, args: &Payload) -> Result<Payload, QueryError> {

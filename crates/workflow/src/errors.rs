@@ -168,6 +168,30 @@ pub enum SendError {
     Payload(#[from] PayloadError),
 }
 
+/// Why an update was not applied. Nothing was recorded, and nothing has changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum UpdateRefusal {
+    /// The workflow has no update of this name.
+    #[error("workflow {workflow} has no update `{update}`; it has {known:?}")]
+    Unknown {
+        /// The workflow's name.
+        workflow: String,
+        /// The update that was asked for.
+        update: String,
+        /// The updates there are.
+        known: Vec<String>,
+    },
+    /// The arguments do not have the expected type.
+    #[error(transparent)]
+    Payload(#[from] PayloadError),
+    /// The update's validator returned this error.
+    #[error("{0}")]
+    Invalid(Failure),
+    /// The update's validator panicked.
+    #[error("the validator panicked: {0}")]
+    Panicked(String),
+}
+
 /// Why a query gave no answer. A query never changes the instance, whatever its outcome.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum QueryError {

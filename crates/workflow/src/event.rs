@@ -53,6 +53,15 @@ pub enum EventKind {
         /// Identifies the message; a second signal with the same id is ignored.
         message_id: String,
     },
+    /// Input: somebody sent an update, and its validator let it pass.
+    UpdateReceived {
+        /// The update's name.
+        name: String,
+        /// Its arguments.
+        args: Payload,
+        /// Identifies the update; a second one with the same id is ignored.
+        id: String,
+    },
     /// Input: somebody asked for the instance's cancellation.
     CancelRequested {
         /// Why, for people.
@@ -223,6 +232,20 @@ pub enum EventKind {
         /// Its arguments.
         payload: Payload,
     },
+    /// Command, for the record only: the handler of an update returned `Ok`, or a plain value.
+    UpdateCompleted {
+        /// Of which update.
+        id: String,
+        /// What it returned.
+        result: Payload,
+    },
+    /// Command, for the record only: the handler of an update returned `Err`, or its result cannot be encoded.
+    UpdateFailed {
+        /// Of which update.
+        id: String,
+        /// How.
+        failure: Failure,
+    },
     /// Command, for the record only: the code decided for a version of a change.
     VersionMarked {
         /// The marker's number.
@@ -301,6 +324,8 @@ impl EventKind {
                 | Self::ChildCancelRequested { .. }
                 | Self::StepScheduled { .. }
                 | Self::SignalSent { .. }
+                | Self::UpdateCompleted { .. }
+                | Self::UpdateFailed { .. }
                 | Self::VersionMarked { .. }
         )
     }
@@ -345,6 +370,9 @@ impl EventKind {
             | Self::VersionMarked { seq, .. } => Some(*seq),
             Self::WorkflowStarted(_)
             | Self::SignalReceived { .. }
+            | Self::UpdateReceived { .. }
+            | Self::UpdateCompleted { .. }
+            | Self::UpdateFailed { .. }
             | Self::CancelRequested { .. }
             | Self::WorkflowStopped { .. }
             | Self::WorkflowResumed { .. }

@@ -22,6 +22,7 @@ impl fmt::Display for EventKind {
         match self {
             Self::WorkflowStarted(started) => write!(f, "WorkflowStarted {}/{}", started.workflow, started.id),
             Self::SignalReceived { name, .. } => write!(f, "SignalReceived {name}"),
+            Self::UpdateReceived { name, .. } => write!(f, "UpdateReceived {name}"),
             Self::CancelRequested { .. } => f.write_str("CancelRequested"),
             Self::TaskCompleted { seq, .. } => write!(f, "TaskCompleted #{seq}"),
             Self::TaskFailed { seq, failure, .. } => write!(f, "TaskFailed #{seq} ({failure})"),
@@ -43,6 +44,8 @@ impl fmt::Display for EventKind {
             Self::ChildCancelRequested { seq } => write!(f, "ChildCancelRequested #{seq}"),
             Self::StepScheduled { name, .. } => write!(f, "StepScheduled {name}"),
             Self::SignalSent { workflow, id, name, .. } => write!(f, "SignalSent {name} to {workflow}/{id}"),
+            Self::UpdateCompleted { id, .. } => write!(f, "UpdateCompleted {id}"),
+            Self::UpdateFailed { id, failure } => write!(f, "UpdateFailed {id} ({failure})"),
             Self::VersionMarked { change, version, .. } => write!(f, "VersionMarked {change} = {version}"),
             Self::WorkflowCompleted { .. } => f.write_str("WorkflowCompleted"),
             Self::WorkflowFailed { failure } => write!(f, "WorkflowFailed ({failure})"),

@@ -41,6 +41,7 @@ mod step;
 mod task;
 mod timer;
 mod until;
+mod update;
 mod workflow;
 
 pub use channel::{Channel, Receive};
@@ -48,7 +49,7 @@ pub use child::{Child, ChildHandle, ChildRun};
 pub use cx::Cx;
 pub use definition::Definition;
 pub use duration::{days, hours, millis, minutes, seconds};
-pub use errors::{Cancelled, ChildError, QueryError, ReceiveError, SendError, TaskError};
+pub use errors::{Cancelled, ChildError, QueryError, ReceiveError, SendError, TaskError, UpdateRefusal};
 pub use event::{Event, EventKind, HISTORY_FORMAT, ParentEnd, RULES};
 pub use execution::{Difference, Execution, Step, Stop, StopReason, Turn};
 pub use failure::{Failure, FailureKind, Never, TaskFailure};
@@ -60,11 +61,12 @@ pub use random::Random;
 pub use saga::Saga;
 pub use service::{MethodInfo, Service, ServiceStub};
 pub use shielded::Shielded;
-pub use started::{CancelRequest, Continued, ParentRef, Started};
+pub use started::{CancelRequest, Continued, EarlierUpdate, ParentRef, Started};
 pub use step::StepRun;
 pub use task::{Caller, Task, TaskHandle};
 pub use timer::Sleep;
 pub use until::Until;
+pub use update::{Answer, Update};
 pub use workflow::{Query, Signal, Workflow};
 
 /// Awaits several futures of one workflow at the same time; results come in the order of the arguments.

@@ -61,9 +61,21 @@ pub struct Continued {
     /// The ids of the latest signals of the run before, the last one at the end: a copy of one has no effect.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub seen: Vec<String>,
+    /// The latest updates of the runs before, the last one at the end: a copy of one gives the result that it gave then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub updates: Vec<EarlierUpdate>,
     /// Its cancellation was requested: so is that of this run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancel: Option<CancelRequest>,
+}
+
+/// An update that an earlier run has had.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EarlierUpdate {
+    /// The update's id.
+    pub id: String,
+    /// The run whose history has it.
+    pub run: String,
 }
 
 /// A request for the cancellation of an instance.

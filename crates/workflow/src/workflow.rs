@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{Cx, Payload, PayloadError, QueryError};
+use crate::{Answer, Cx, Payload, PayloadError, QueryError, UpdateRefusal};
 
 /// A business process, written as plain code. Implemented by `#[workflow]`, seldom by hand.
 ///
@@ -36,6 +36,24 @@ pub trait Workflow: Default + Send + 'static {
         Ok(false)
     }
 
+    /// Looks at an update before it is recorded.
+    ///
+    /// # Errors
+    /// When there is no such update, the arguments do not fit, or its validator refuses it.
+    fn check_update(&self, name: &str, args: &Payload) -> Result<(), UpdateRefusal> {
+        let _ = args;
+        Err(unknown_update::<Self>(name))
+    }
+
+    /// Applies an update, without asking its validator.
+    ///
+    /// # Errors
+    /// When there is no such update, or the arguments do not fit; nothing was changed.
+    fn update(&mut self, name: &str, args: &Payload) -> Result<Answer, UpdateRefusal> {
+        let _ = args;
+        Err(unknown_update::<Self>(name))
+    }
+
     /// Answers a query. It must not change anything, which `&self` makes hard to get wrong.
     ///
     /// # Errors
@@ -57,9 +75,23 @@ pub trait Workflow: Default + Send + 'static {
         &[]
     }
 
+    /// The names of the updates.
+    fn updates() -> &'static [&'static str] {
+        &[]
+    }
+
     /// The names of the queries.
     fn queries() -> &'static [&'static str] {
         &[]
+    }
+}
+
+/// What is said of an update without a handler.
+pub fn unknown_update<W: Workflow>(name: &str) -> UpdateRefusal {
+    UpdateRefusal::Unknown {
+        workflow: W::NAME.to_owned(),
+        update: name.to_owned(),
+        known: W::updates().iter().map(|&name| name.to_owned()).collect(),
     }
 }
 

@@ -15,7 +15,7 @@ use crate::wire::names::check_id;
 use crate::wire::{self, Command, ReplyBody, ReplyTo, sizes};
 
 /// How long a question may go unanswered, and a command unconfirmed.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What all handles of a client share.
 #[derive(Debug)]

@@ -2,16 +2,20 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use partitura_workflow::{Event, Payload, Query, Signal, Workflow};
+use partitura_workflow::{Event, Payload, Query, Signal, Update, Workflow};
 use serde::de::DeserializeOwned;
 
 use super::connection::{Connection, closed, unexpected};
+use super::history;
 use super::requests::{Demand, Request};
 use super::start::Start;
 use super::target::Target;
+use super::update::UpdateRequest;
+#[cfg(doc)]
+use crate::error::UpdateError;
 use crate::error::{ClientError, WorkflowError};
 use crate::wire::summary::Summary;
-use crate::wire::{self, Command, Outcome, ReplyBody};
+use crate::wire::{Command, Outcome, ReplyBody};
 
 /// After how long an outcome is asked for again the first time; then twice as long each time, up to the limit that is set.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
@@ -156,6 +160,24 @@ impl<W: Workflow> WorkflowHandle<W> {
         Request::new(&self.target, Demand::Signal(signal))
     }
 
+    /// Changes the running workflow, and gives what the handler of the update returned.
+    ///
+    /// The update is recorded in the history before it is answered, and applied exactly once: the client asks again until it is
+    /// answered, also when workers crash meanwhile. Sent again under the same [`id`](UpdateRequest::id), it gives the same result, also
+    /// after the instance has ended.
+    ///
+    /// # Errors
+    /// [`UpdateError`]: [`Rejected`](UpdateError::Rejected) by the validator, [`Failed`](UpdateError::Failed) with the handler's own
+    /// error; [`Client`](UpdateError::Client) with [`NotFound`](ClientError::NotFound), [`Ended`](ClientError::Ended),
+    /// [`Refused`](ClientError::Refused) (an update that the worker's build does not know or cannot read, a handler that panics),
+    /// [`NoAnswer`](ClientError::NoAnswer), and those of sending.
+    ///
+    /// # Cancel safety
+    /// Dropped while awaited, the update may or may not have been applied. Send it again under an id of its own.
+    pub fn update<T, E>(&self, update: Update<W, T, E>) -> UpdateRequest<'_, W, T, E> {
+        UpdateRequest::new(&self.target, update)
+    }
+
     /// Asks the running workflow something; it is not changed by that.
     ///
     /// # Errors
@@ -259,30 +281,6 @@ impl<W: Workflow> WorkflowHandle<W> {
     /// # Cancel safety
     /// Safe.
     pub async fn history(&self) -> Result<Vec<Event>, ClientError> {
-        let (mut history, mut run, mut text) = (Vec::new(), None, String::new());
-        loop {
-            let (from, offset) = (history.len(), text.len());
-            let question = |reply_to| Command::History { run: run.take(), from, offset, reply_to };
-            match self.target.connection.ask::<W>(&self.target.id, question).await? {
-                ReplyBody::HistoryPage { run: of, mut events, next } => {
-                    run = Some(of);
-                    history.append(&mut events);
-                    if next.is_none_or(|next| next != history.len()) {
-                        return Ok(history);
-                    }
-                }
-                // One event, too large for one reply.
-                ReplyBody::HistoryPart { run: of, text: part, last } => {
-                    run = Some(of);
-                    text.push_str(&part);
-                    if last {
-                        let event = wire::decode(text.as_bytes());
-                        history.push(event.map_err(|error| ClientError::Refused(format!("an event: {error}")))?);
-                        text.clear();
-                    }
-                }
-                other => return Err(unexpected::<W>(&self.target.id, other)),
-            }
-        }
+        history::read::<W>(&self.target).await
     }
 }

@@ -4,9 +4,11 @@ mod connection;
 pub(crate) mod delegated;
 pub(crate) mod event_streams;
 pub(crate) mod handle;
+mod history;
 pub(crate) mod requests;
 pub(crate) mod start;
 mod target;
+pub(crate) mod update;
 
 use std::fmt::Display;
 use std::sync::Arc;

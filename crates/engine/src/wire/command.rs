@@ -20,6 +20,12 @@ pub(crate) enum Command {
         #[serde(default, skip_serializing_if = "Request::is_default")]
         request: Request,
     },
+    Update {
+        name: String,
+        args: Payload,
+        #[serde(default, skip_serializing_if = "Request::is_default")]
+        request: Request,
+    },
     Cancel {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
@@ -212,10 +218,10 @@ pub(crate) struct Completion {
     pub(crate) reply_to: Option<ReplyTo>,
 }
 
-/// What goes with a signal, a cancellation or a termination.
+/// What goes with a signal, an update, a cancellation or a termination.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Request {
-    /// The sender's own name for it: a signal of the same id is applied once.
+    /// The sender's own name for it: a signal or an update of the same id is applied once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) id: Option<String>,
     /// For this run only.
@@ -264,6 +270,9 @@ pub(crate) struct Start {
     /// A signal to the instance, whether it is started by this or there already.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) signal: Option<StartSignal>,
+    /// An update of the instance, whether it is started by this or there already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) update: Option<StartUpdate>,
     /// Where it is awaited whether the start was accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) accepted: Option<ReplyTo>,
@@ -274,6 +283,17 @@ pub(crate) struct Start {
 pub(crate) struct StartSignal {
     pub(crate) name: String,
     pub(crate) payload: Payload,
+}
+
+/// An update that goes with a start.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct StartUpdate {
+    pub(crate) name: String,
+    pub(crate) args: Payload,
+    /// Its sender's name for it.
+    pub(crate) id: String,
+    /// Where its result is awaited.
+    pub(crate) reply_to: ReplyTo,
 }
 
 /// What to do when an instance of the id exists already.

@@ -151,6 +151,7 @@ fn name_of(kind: &EventKind) -> &'static str {
     match kind {
         EventKind::WorkflowStarted(_) => "WorkflowStarted",
         EventKind::SignalReceived { .. } => "SignalReceived",
+        EventKind::UpdateReceived { .. } => "UpdateReceived",
         EventKind::CancelRequested { .. } => "CancelRequested",
         EventKind::TaskCompleted { .. } => "TaskCompleted",
         EventKind::TaskFailed { .. } => "TaskFailed",
@@ -171,6 +172,8 @@ fn name_of(kind: &EventKind) -> &'static str {
         EventKind::ChildCancelRequested { .. } => "ChildCancelRequested",
         EventKind::StepScheduled { .. } => "StepScheduled",
         EventKind::SignalSent { .. } => "SignalSent",
+        EventKind::UpdateCompleted { .. } => "UpdateCompleted",
+        EventKind::UpdateFailed { .. } => "UpdateFailed",
         EventKind::VersionMarked { .. } => "VersionMarked",
         EventKind::WorkflowCompleted { .. } => "WorkflowCompleted",
         EventKind::WorkflowFailed { .. } => "WorkflowFailed",

@@ -20,7 +20,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use self::command::StartPolicy;
-pub(crate) use self::command::{Command, Completion, Later, Request, Start, StartSignal, command};
+pub(crate) use self::command::{Command, Completion, Later, Request, Start, StartSignal, StartUpdate, command};
 pub(crate) use self::outcome::Outcome;
 pub(crate) use self::reply::{Reply, ReplyBody, TimeQuestion, reply};
 pub(crate) use self::reply_to::ReplyTo;

@@ -1,7 +1,7 @@
 //! Answers to clients and tasks.
 
 use partitura_broker::{InboxAddress, Message, TopicName};
-use partitura_workflow::{Event, Payload};
+use partitura_workflow::{Event, Failure, Payload};
 use serde::{Deserialize, Serialize};
 
 use super::encode;
@@ -33,13 +33,17 @@ pub(crate) enum ReplyBody {
     Accepted,
     /// To `Start` with [`StartPolicy::Reject`](super::StartPolicy::Reject).
     Rejected { run: String },
-    /// To `Signal`, `Cancel` and `Terminate`: the run has ended.
+    /// To `Update`: it is applied, and this is what its handler returned.
+    Updated(Outcome),
+    /// To `Update`: its validator has refused it, with this error of its own.
+    Invalid(Failure),
+    /// To `Signal`, `Update`, `Cancel` and `Terminate`: the run has ended.
     Closed { run: String },
-    /// To `Signal`, `Cancel` and `Terminate`: the latest run is another.
+    /// To `Signal`, `Update`, `Cancel` and `Terminate`: the latest run is another.
     AnotherRun { run: String },
     /// The workflow ended.
     Ended(Outcome),
-    /// To `Await`: its code cannot go on for now.
+    /// To `Await` and `Update`: its code cannot go on for now.
     Stopped { reason: String },
     /// The answer to a query.
     Answer(Payload),

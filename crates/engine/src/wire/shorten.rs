@@ -16,7 +16,7 @@ pub(crate) fn shortened(kind: &EventKind) -> EventKind {
             started.continued = None;
         }
         E::SignalReceived { payload, .. } | E::SignalSent { payload, .. } => *payload = Payload::null(),
-        E::TaskScheduled { args, .. } => *args = Payload::null(),
+        E::TaskScheduled { args, .. } | E::UpdateReceived { args, .. } => *args = Payload::null(),
         E::ChildStarted { input, tags, .. } => {
             *input = Payload::null();
             tags.clear();
@@ -24,11 +24,13 @@ pub(crate) fn shortened(kind: &EventKind) -> EventKind {
         E::TaskCompleted { result, .. }
         | E::ChildCompleted { result, .. }
         | E::StepCompleted { result, .. }
+        | E::UpdateCompleted { result, .. }
         | E::WorkflowCompleted { result } => *result = Payload::null(),
         E::WorkflowContinued { input, .. } => *input = Payload::null(),
         E::TaskFailed { failure, .. }
         | E::ChildFailed { failure, .. }
         | E::StepFailed { failure, .. }
+        | E::UpdateFailed { failure, .. }
         | E::WorkflowFailed { failure } => shorten_failure(failure),
         E::WorkflowCancelled { reason, failure } => {
             reason.iter_mut().for_each(|reason| shorten(reason, SHORT));

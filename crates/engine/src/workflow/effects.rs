@@ -108,6 +108,7 @@ impl Sender<'_> {
             timeout_ms: None,
             run_timeout_ms: None,
             signal: None,
+            update: None,
             reply_to: None,
             accepted: None,
         }));

@@ -6,6 +6,7 @@ mod between;
 mod builds;
 mod calls;
 mod cancelled_delays;
+mod carts;
 mod children;
 mod clocks;
 mod damaged;
@@ -33,7 +34,7 @@ mod support;
 mod tasks;
 mod testing;
 mod troubled;
-
+mod updates;
 mod values;
 mod virtual_time;
 mod waiting;

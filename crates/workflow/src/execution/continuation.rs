@@ -6,13 +6,14 @@ use std::sync::Arc;
 use super::Execution;
 use super::stop::{Stop, StopReason};
 use crate::failure::panic_message;
-use crate::{CancelRequest, Continued, EventKind, Payload};
+use crate::{CancelRequest, Continued, EarlierUpdate, EventKind, Payload};
 
 impl Execution {
     /// Takes over what the run before has left, before the code runs.
     pub(super) fn take_over(&mut self) -> Result<(), Stop> {
         let Some(continued) = self.core.started.continued.as_deref().cloned() else { return Ok(()) };
-        continued.seen.into_iter().for_each(|id| self.seen_messages.insert(id));
+        continued.seen.into_iter().for_each(|id| self.seen_messages.insert(id, ()));
+        continued.updates.into_iter().for_each(|earlier| self.seen_updates.insert(earlier.id, earlier.run));
         if let Some(CancelRequest { reason }) = continued.cancel {
             self.core.lock().begin_cancelled(reason);
         }
@@ -32,8 +33,8 @@ impl Execution {
             Ok(Ok(true)) => self.core.state_changed(),
             Ok(Ok(false) | Err(_)) => self.core.deliver(name, payload),
             Err(panic) => {
-                let (signal, message) = (name.to_owned(), panic_message(&*panic));
-                return Err(self.stop(StopReason::HandlerPanicked { signal, message }));
+                let (handler, message) = (format!("signal {name}"), panic_message(&*panic));
+                return Err(self.stop(StopReason::HandlerPanicked { handler, message }));
             }
         }
         Ok(())
@@ -47,13 +48,16 @@ impl Execution {
         }
         let started = &self.core.started;
         let first = started.continued.as_ref().map_or(&started.run, |continued| &continued.first).clone();
-        let (from, seen) = (started.run.clone(), self.seen_messages.latest());
+        let from = started.run.clone();
+        let seen = self.seen_messages.latest().map(|(id, ())| id.clone()).collect();
+        let earlier = |(id, run): (&String, &String)| EarlierUpdate { id: id.clone(), run: run.clone() };
+        let updates = self.seen_updates.latest().map(earlier).collect();
         let outcome = EventKind::WorkflowContinued { run: String::new(), input };
         {
             let mut state = self.core.lock();
             let cancel = state.cancel_requested.clone().map(|reason| CancelRequest { reason });
             let signals = state.take_signals();
-            self.continuation = Some(Box::new(Continued { from, first, signals, seen, cancel }));
+            self.continuation = Some(Box::new(Continued { from, first, signals, seen, updates, cancel }));
             state.issue(outcome.clone());
         }
         self.close(outcome);

@@ -14,6 +14,7 @@ impl Execution {
             EventKind::SignalReceived { name, payload, message_id } => {
                 return self.take_in_signal(&name, payload, message_id);
             }
+            EventKind::UpdateReceived { name, args, id } => return self.take_in_update(&name, &args, id),
             EventKind::CancelRequested { reason } => self.take_in_cancellation(reason),
             EventKind::TaskCompleted { seq, result } => self.resolve(seq, SlotKind::Task, Resolution::Value(result)),
             EventKind::ChildCompleted { seq, result } => self.resolve(seq, SlotKind::Child, Resolution::Value(result)),
@@ -29,16 +30,31 @@ impl Execution {
     }
 
     fn take_in_signal(&mut self, name: &str, payload: Payload, message_id: String) -> Result<bool, String> {
-        if self.seen_messages.contains(&message_id) {
+        if self.seen_messages.get(&message_id).is_some() {
             return Ok(false);
         }
         let handled = self.instance.signal(name, &payload).map_err(|error| format!("signal {name}: {error}"))?;
-        self.seen_messages.insert(message_id);
+        self.seen_messages.insert(message_id, ());
         if handled {
             self.core.state_changed();
         } else {
             self.core.deliver(name, payload);
         }
+        Ok(true)
+    }
+
+    /// The answer is recorded behind the update, before anything that the code does about it.
+    fn take_in_update(&mut self, name: &str, args: &Payload, id: String) -> Result<bool, String> {
+        if self.seen_updates.get(&id).is_some() {
+            return Ok(false);
+        }
+        let answer = self.instance.update(name, args).map_err(|refusal| format!("update {name}: {refusal}"))?;
+        self.seen_updates.insert(id.clone(), self.core.started.run.clone());
+        self.core.lock().issue(match answer {
+            Ok(result) => EventKind::UpdateCompleted { id, result },
+            Err(failure) => EventKind::UpdateFailed { id, failure },
+        });
+        self.core.state_changed();
         Ok(true)
     }
 

@@ -1,3 +1,4 @@
+mod asking;
 mod continuation;
 mod inputs;
 mod replay;
@@ -14,14 +15,15 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 
 use replay::Kept;
-use seen_messages::SeenMessages;
+use seen_messages::{SeenMessages, SeenUpdates};
+use stop::handler_of;
 pub use stop::{Difference, Stop, StopReason};
 pub(crate) use waker::RootWaker;
 
 use crate::core::Core;
 use crate::definition::{Instance, RootFuture};
 use crate::failure::panic_message;
-use crate::{Continued, Definition, Event, EventKind, Failure, Payload, QueryError, RULES, Started};
+use crate::{Continued, Definition, Event, EventKind, Failure, Payload, RULES, Started};
 
 /// One live workflow instance. It is owned and driven from outside and does no I/O: inputs go in one at a time, what the code asks
 /// for comes out as a [`Turn`].
@@ -35,6 +37,7 @@ pub struct Execution {
     instance: Box<dyn Instance>,
     outcome: Option<EventKind>,
     seen_messages: SeenMessages,
+    seen_updates: SeenUpdates,
     continuation: Option<Box<Continued>>,
     stopped: Option<Stop>,
     /// Where a replay collects how the values of the code differ from those of the history, unless that is a stop.
@@ -131,10 +134,10 @@ impl Execution {
         for (index, event) in (1..).zip(events) {
             match kept.id_of_signal(index, &event.kind) {
                 None => execution.replay_event(index, event)?,
-                Some(id) if kept.is_refused(&id) => execution.seen_messages.insert(id),
+                Some(id) if kept.is_refused(&id) => execution.seen_messages.insert(id, ()),
                 Some(id) => match execution.replay_event(index, event) {
                     Err(Stop { reason: StopReason::BadInput { problem }, .. }) => {
-                        execution.seen_messages.insert(id.clone());
+                        execution.seen_messages.insert(id.clone(), ());
                         kept.refuse(id, problem);
                     }
                     replayed => replayed?,
@@ -168,15 +171,6 @@ impl Execution {
         Ok(turn)
     }
 
-    /// Asks the instance's state, without changing anything. Ended instances answer too.
-    ///
-    /// # Errors
-    /// [`QueryError`]; a panic of the query's code is one of them and does no harm.
-    pub fn query(&self, name: &str, args: &Payload) -> Result<Payload, QueryError> {
-        catch_unwind(AssertUnwindSafe(|| self.instance.query(name, args)))
-            .unwrap_or_else(|panic| Err(QueryError::Panicked(panic_message(&*panic))))
-    }
-
     /// Whether the instance has ended.
     pub fn is_closed(&self) -> bool {
         self.outcome.is_some()
@@ -208,11 +202,6 @@ impl Execution {
     /// How the instance began.
     pub fn started(&self) -> &Started {
         &self.core.started
-    }
-
-    /// Whether a signal with this message id was applied before; [`apply`](Execution::apply) ignores a second one.
-    pub fn has_seen_message(&self, message_id: &str) -> bool {
-        self.seen_messages.contains(message_id)
     }
 
     /// Whether the task, timer, child or step `seq` was asked for and has neither a result nor been cancelled. Results for any other
@@ -266,6 +255,7 @@ impl Execution {
             instance,
             outcome: None,
             seen_messages: SeenMessages::default(),
+            seen_updates: SeenUpdates::default(),
             continuation: None,
             stopped: None,
             differences: None,
@@ -315,10 +305,7 @@ impl Execution {
         let before = self.core.lock().advance_to(input.at, self.core.started.rules);
         let waker = Arc::clone(&self.waker);
         let _turn = waker.begin_turn();
-        let signal = match &input.kind {
-            EventKind::SignalReceived { name, .. } => Some(name.clone()),
-            _ => None,
-        };
+        let handler = handler_of(&input.kind);
         match catch_unwind(AssertUnwindSafe(|| self.take_in(input.kind))) {
             Ok(Ok(false)) => {
                 self.core.lock().now = before;
@@ -330,8 +317,8 @@ impl Execution {
                 return Err(stop(&self.core, StopReason::BadInput { problem }));
             }
             Err(panic) => {
-                let reason = match signal {
-                    Some(signal) => StopReason::HandlerPanicked { signal, message: panic_message(&*panic) },
+                let reason = match handler {
+                    Some(handler) => StopReason::HandlerPanicked { handler, message: panic_message(&*panic) },
                     None => panicked(&*panic),
                 };
                 return Err(self.stop(reason));

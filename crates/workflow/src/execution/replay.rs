@@ -93,6 +93,11 @@ fn is_same(history: &EventKind, code: &EventKind) -> bool {
             E::SignalSent { workflow: w1, id: i1, name: n1, .. },
             E::SignalSent { workflow: w2, id: i2, name: n2, .. },
         ) => w1 == w2 && i1 == i2 && n1 == n2,
+        // Whether it gave a value or an error is one of the things that may differ.
+        (
+            E::UpdateCompleted { id: i1, .. } | E::UpdateFailed { id: i1, .. },
+            E::UpdateCompleted { id: i2, .. } | E::UpdateFailed { id: i2, .. },
+        ) => i1 == i2,
         (E::VersionMarked { change: c1, version: v1, .. }, E::VersionMarked { change: c2, version: v2, .. }) => {
             c1 == c2 && v1 == v2
         }

@@ -1,6 +1,8 @@
 use std::fmt;
 use std::ops::RangeInclusive;
 
+use crate::EventKind;
+
 /// Why an instance cannot go on. Nothing is lost: its history stands, and with repaired code it is replayed and continues.
 ///
 /// After a stop the [`Execution`](super::Execution) is of no more use, except after [`StopReason::BadInput`], which leaves it untouched.
@@ -41,10 +43,10 @@ pub enum StopReason {
         /// What the panic said.
         message: String,
     },
-    /// The handler of a signal panicked. The code had no part in it.
+    /// The handler of a signal or of an update panicked. The code had no part in it.
     HandlerPanicked {
-        /// The signal's name.
-        signal: String,
+        /// Whose: `signal NAME` or `update NAME`.
+        handler: String,
         /// What the panic said.
         message: String,
     },
@@ -81,6 +83,15 @@ pub struct Difference {
     pub code: String,
 }
 
+/// Which handler an input runs, if it runs one.
+pub(super) fn handler_of(input: &EventKind) -> Option<String> {
+    match input {
+        EventKind::SignalReceived { name, .. } => Some(format!("signal {name}")),
+        EventKind::UpdateReceived { name, .. } => Some(format!("update {name}")),
+        _ => None,
+    }
+}
+
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "event {}\n  history: {}   code: {}", self.event_index, self.history, self.code)
@@ -113,9 +124,9 @@ impl fmt::Display for StopReason {
                 f,
                 "its code panicked: {message}\n  repair the code; the instance goes on from its history when a worker with it starts"
             ),
-            Self::HandlerPanicked { signal, message } => write!(
+            Self::HandlerPanicked { handler, message } => write!(
                 f,
-                "the handler of signal {signal} panicked: {message}\n  repair the code; the instance goes on from its history \
+                "the handler of {handler} panicked: {message}\n  repair the code; the instance goes on from its history \
                  when a worker with it starts"
             ),
             Self::Foreign { what } => write!(

@@ -15,7 +15,15 @@ pub(super) fn are_same(history: &EventKind, code: &EventKind) -> bool {
         (E::TaskScheduled { args: a, .. }, E::TaskScheduled { args: b, .. })
         | (E::ChildStarted { input: a, .. }, E::ChildStarted { input: b, .. })
         | (E::SignalSent { payload: a, .. }, E::SignalSent { payload: b, .. })
+        | (E::UpdateCompleted { result: a, .. }, E::UpdateCompleted { result: b, .. })
         | (E::WorkflowContinued { input: a, .. }, E::WorkflowContinued { input: b, .. }) => is_same_payload(a, b),
+        (E::UpdateFailed { failure: a, .. }, E::UpdateFailed { failure: b, .. }) => match (&a.details, &b.details) {
+            (Some(a), Some(b)) => is_same_payload(a, b),
+            (a, b) => a.is_none() && b.is_none(),
+        },
+        (E::UpdateCompleted { .. }, E::UpdateFailed { .. }) | (E::UpdateFailed { .. }, E::UpdateCompleted { .. }) => {
+            false
+        }
         (
             E::TimerStarted { due_at_ms: due_a, after_ms: a, .. },
             E::TimerStarted { due_at_ms: due_b, after_ms: b, .. },
@@ -55,6 +63,7 @@ fn shown(event: &Event) -> String {
     match &event.kind {
         E::TaskScheduled { args: value, .. }
         | E::ChildStarted { input: value, .. }
+        | E::UpdateCompleted { result: value, .. }
         | E::SignalSent { payload: value, .. } => {
             let mut text: String = value.as_json().chars().take(SHOWN).collect();
             if text.len() < value.as_json().len() {

@@ -166,3 +166,34 @@ fn the_length_of_a_history_is_the_same_in_every_life() {
     assert_eq!(live.lines()[..4], ["TimerStarted 1h", "TimerFired #1", "TimerStarted 1h", "SignalReceived tick"]);
     assert_eq!(live.result(), 5, "the start and these");
 }
+
+/// Goes on as new after each update.
+#[derive(Debug, Default)]
+struct Turns {
+    next: Option<u32>,
+}
+
+#[workflow]
+impl Turns {
+    #[run]
+    async fn run(cx: Cx<Self>, _turn: u32) -> Result<(), Cancelled> {
+        cx.until(|turns: &Turns| turns.next.is_some()).await?;
+        let next = cx.state(|turns| turns.next.take());
+        cx.continue_as_new(next.unwrap_or_default()).await
+    }
+
+    #[update]
+    fn turn(&mut self, to: u32) -> u32 {
+        *self.next.insert(to)
+    }
+}
+
+#[test]
+fn the_next_run_knows_which_run_has_had_an_update() {
+    let mut live = Live::<Turns>::start(0);
+    live.update(TurnsUpdate::turn(7), "u-1");
+    let run = live.execution.started().run.clone();
+    let (execution, _, event) = next(&mut live);
+    assert_eq!(continued(&event).updates, [partitura::EarlierUpdate { id: "u-1".into(), run: run.clone() }]);
+    assert_eq!(execution.had_update("u-1"), Some(&*run));
+}

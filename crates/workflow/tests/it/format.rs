@@ -23,7 +23,7 @@ fn the_golden_history_holds_every_kind_of_event() {
             event["event"].as_object().unwrap().keys().next().unwrap().clone()
         })
         .collect();
-    assert_eq!(kinds.len(), 27, "{kinds:?}");
+    assert_eq!(kinds.len(), 30, "{kinds:?}");
 }
 
 #[test]
@@ -39,7 +39,9 @@ fn inputs_commands_and_ends_are_told_apart() {
     for line in GOLDEN.lines() {
         let kind = serde_json::from_str::<Event>(line).unwrap().kind;
         assert_eq!(1, [kind.is_input(), kind.is_command(), kind.is_end()].iter().filter(|&&is| is).count());
-        assert!(!kind.is_command() || kind.seq().is_some());
+        // The answers to updates are numbered by their senders.
+        let is_numbered = kind.seq().is_some() || kind.to_string().starts_with("Update");
+        assert!(!kind.is_command() || is_numbered);
     }
 }
 

@@ -3,7 +3,7 @@ use std::marker::PhantomData;
 use futures::FutureExt;
 use partitura::{
     Definition, Event, EventKind, Execution, Failure, FailureKind, Payload, RULES, Started, Step, Stop, StopReason,
-    Turn, Workflow,
+    Turn, Update, Workflow,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -122,6 +122,13 @@ impl<W: Workflow> Live<W> {
         self.messages += 1;
         let message_id = format!("message-{}", self.messages);
         self.apply(EventKind::SignalReceived { name: name.to_owned(), payload: payload(&value), message_id })
+    }
+
+    /// Asks the validator, and applies an update.
+    pub(crate) fn update<V, T, E>(&mut self, update: Update<V, T, E>, id: &str) -> &mut Self {
+        let (name, args) = update.into_parts().unwrap();
+        self.execution.check_update(&name, &args).unwrap();
+        self.apply(EventKind::UpdateReceived { name, args, id: id.to_owned() })
     }
 
     pub(crate) fn cancel(&mut self) -> &mut Self {

@@ -21,5 +21,6 @@ mod scale;
 mod shielded;
 mod stops;
 mod time;
+mod updates;
 mod values;
 mod versions;

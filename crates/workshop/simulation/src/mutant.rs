@@ -61,6 +61,8 @@ pub enum Mutant {
     SignalsLeftBehind,
     /// The row of a task is not kept, which knows its latest attempt and its delegation.
     DelegationsForgotten,
+    /// One update in twenty is applied twice: its copy has another id.
+    UpdatesAppliedTwice,
 }
 
 impl Mutant {
@@ -92,6 +94,7 @@ impl Mutant {
         Self::ChildrenForgotten,
         Self::SignalsLeftBehind,
         Self::DelegationsForgotten,
+        Self::UpdatesAppliedTwice,
     ];
 
     /// The name on the command line.
@@ -123,6 +126,7 @@ impl Mutant {
             Self::ChildrenForgotten => "children-forgotten",
             Self::SignalsLeftBehind => "signals-left-behind",
             Self::DelegationsForgotten => "delegations-forgotten",
+            Self::UpdatesAppliedTwice => "updates-applied-twice",
         }
     }
 }

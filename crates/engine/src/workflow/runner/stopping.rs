@@ -51,16 +51,19 @@ impl WorkflowRunner {
             tracing::warn!(instance = %key, attempt = work.attempt, "{stop}");
             return Outcome::retry(stop.to_string());
         }
-        if let (true, Ok(Command::Signal { request, .. })) = (of_handler, wire::decode(&delivery.message.payload)) {
-            return self.refuse_signal(key, request, stop.to_string()).await;
+        if of_handler
+            && let Ok(Command::Signal { request, .. } | Command::Update { request, .. }) =
+                wire::decode(&delivery.message.payload)
+        {
+            return self.refuse_request(key, request, stop.to_string()).await;
         }
         self.stop(key, work, stop.to_string()).await
     }
 
-    /// A signal whose handler panics is not applied, and the instance goes on without it. Its sender is told; without one
-    /// that waits, the signal becomes a dead letter.
-    async fn refuse_signal(&self, key: &InstanceKey, request: Request, problem: String) -> Outcome {
-        tracing::error!(instance = %key, "a signal is refused: {problem}");
+    /// A signal or an update whose handler panics is not applied, and the instance goes on without it. Its sender is told; without
+    /// one that waits, it becomes a dead letter.
+    async fn refuse_request(&self, key: &InstanceKey, request: Request, problem: String) -> Outcome {
+        tracing::error!(instance = %key, "a signal or an update is refused: {problem}");
         let Some(sender) = request.reply_to else { return Outcome::dead(problem) };
         self.send(key, vec![(sender, ReplyBody::Refused(problem))]).await;
         Outcome::Done

@@ -249,6 +249,7 @@ fn start(run: &str, enough: u64, policy: StartPolicy) -> Command {
         timeout_ms: None,
         run_timeout_ms: None,
         signal: None,
+        update: None,
         run: run.to_owned(),
         input: Payload::encode(&enough).expect("a number"),
         parent: None,

@@ -40,6 +40,7 @@ impl Turn<'_> {
             Command::Start(start) => self.start(*start).await,
             Command::RunExpired { run, later } => self.time_out(&run, later),
             Command::Signal { name, payload, request } => self.signal(name, payload, request, message_id).await,
+            Command::Update { name, args, request } => self.update(name, args, request, message_id).await,
             Command::Cancel { reason, request } => self.cancel(reason, request).await,
             Command::Terminate { reason, request } => {
                 self.terminate_for(&reason, request);
@@ -221,6 +222,7 @@ impl Turn<'_> {
 fn code_of(input: &Event) -> Cow<'static, str> {
     match &input.kind {
         EventKind::SignalReceived { name, .. } => format!("signal {name}").into(),
+        EventKind::UpdateReceived { name, .. } => format!("update {name}").into(),
         _ => "run".into(),
     }
 }

@@ -13,6 +13,7 @@ mod requests;
 mod seal;
 mod signs;
 mod starting;
+mod updates;
 
 use partitura_broker::{AckToken, Error, ErrorKind, Expect, Result, Timestamp, Unit};
 use partitura_workflow::{Event, EventKind, Execution, Step, Stop};

@@ -96,7 +96,7 @@ impl Turn<'_> {
     }
 
     /// Whether something for this run, or for the latest, has an effect; else what its sender is told.
-    fn receives(&self, run: Option<&str>) -> Result<(), ReplyBody> {
+    pub(super) fn receives(&self, run: Option<&str>) -> Result<(), ReplyBody> {
         match self.summary() {
             None => Err(ReplyBody::NotFound),
             Some(summary) if run.is_some_and(|run| !summary.is_run(run)) => {

@@ -20,8 +20,11 @@ use crate::workflow::instance::{Instance, Live, Notes};
 const MOST_PARENTS: usize = 1_000;
 
 impl Turn<'_> {
-    /// Starts the instance or takes the one that is there, and sends it the signal that goes with the start.
+    /// Starts the instance or takes the one that is there, and sends it the signal or the update that goes with the start.
     pub(super) async fn start(&mut self, mut start: Start) -> Result<(), Abandoned> {
+        if let Some(update) = start.update.take() {
+            return self.start_with_update(start, update).await;
+        }
         let Some(StartSignal { name, payload }) = start.signal.take() else { return self.start_or_take(start).await };
         let (run, policy) = (start.run.clone(), start.policy);
         let ended = self.summary().filter(|summary| summary.status.is_closed()).map(|summary| summary.run.clone());
@@ -43,7 +46,7 @@ impl Turn<'_> {
         Ok(())
     }
 
-    async fn start_or_take(&mut self, start: Start) -> Result<(), Abandoned> {
+    pub(super) async fn start_or_take(&mut self, start: Start) -> Result<(), Abandoned> {
         let existing = self.summary().map(|summary| summary.run.clone());
         let expect = match existing {
             None => Expect::Absent,
@@ -136,7 +139,7 @@ impl Turn<'_> {
     }
 
     /// Whether a run of this id was ever started under this name.
-    async fn has_begun(&mut self, run: &str) -> Result<bool, Abandoned> {
+    pub(super) async fn has_begun(&mut self, run: &str) -> Result<bool, Abandoned> {
         let prefix = history::run_prefix(self.key, run);
         let in_this_turn = self.unit.put.iter().any(|put| put.space == HISTORY && put.key.starts_with(&prefix));
         Ok(in_this_turn || history::exists(&self.context.turn_store, self.key, run).await?)

@@ -30,6 +30,13 @@ impl State {
                 signal.payload = json!({"Signal": {"name": "asked", "payload": null}}).to_string().into();
                 self.store(signal, false)?;
             }
+            Some(Mutant::UpdatesAppliedTwice)
+                if message.payload.starts_with(b"{\"Update\"") && self.random.chance(50) =>
+            {
+                if let Some(copy) = renamed(message) {
+                    self.store(copy, false)?;
+                }
+            }
             _ => {}
         }
         Ok(true)
@@ -44,4 +51,15 @@ impl State {
         *command.pointer_mut("/TaskDone/run")? = body::<Summary>(&summary).ok()?.run.into();
         Some(command.to_string().into())
     }
+}
+
+/// The same update under another id. It comes first, so that its sender is told the result of the second.
+fn renamed(update: &Message) -> Option<Message> {
+    let mut command: Value = serde_json::from_slice(&update.payload).ok()?;
+    let id = command.pointer_mut("/Update/request/id")?;
+    *id = format!("{}.again", id.as_str()?).into();
+    let mut copy = update.clone();
+    copy.id = format!("{}.again", update.id.as_str()).into();
+    copy.payload = command.to_string().into();
+    Some(copy)
 }

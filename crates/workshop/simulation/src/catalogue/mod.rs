@@ -13,6 +13,7 @@ mod interrupted;
 pub(crate) mod operating;
 mod performing;
 pub(crate) mod solos;
+mod updated;
 mod upset;
 mod waiting;
 
@@ -37,6 +38,7 @@ fn entries() -> impl Iterator<Item = &'static Entry> {
         changed::WORKFLOWS,
         continuing::WORKFLOWS,
         delegated::WORKFLOWS,
+        updated::WORKFLOWS,
     ];
     areas.into_iter().flatten()
 }
@@ -92,6 +94,7 @@ pub(crate) fn draw(random: &mut Random, number: usize, is_parent: bool) -> Piece
         changed::abandoned,
         continuing::rounds,
         delegated::commission,
+        updated::register,
         contests::sequences,
         contests::changes,
     ]);

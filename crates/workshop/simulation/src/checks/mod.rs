@@ -88,16 +88,19 @@ fn ends_once(run: &Run) -> Found {
     Ok(())
 }
 
-/// Checks that each result, timer, child and step is applied once, and a signal once per message. While the code of a
+/// Checks that each result, timer, child and step is applied once, and a signal once per message, and an update
+/// once per id. While the code of a
 /// run cannot go on, inputs are kept as they come, and the replay passes over those that it had before.
 fn inputs_are_applied_once(run: &Run) -> Found {
     if run.stopped {
         return Ok(());
     }
-    let (mut results, mut messages, mut asked) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    let (mut results, mut asked) = (BTreeSet::new(), BTreeSet::new());
+    let (mut messages, mut updates) = (BTreeSet::new(), BTreeSet::new());
     for event in &run.events {
         let (fresh, asked_for) = match &event.kind {
             EventKind::SignalReceived { message_id, .. } => (messages.insert(message_id.clone()), true),
+            EventKind::UpdateReceived { id, .. } => (updates.insert(id.clone()), true),
             EventKind::TaskHeartbeat { .. } => continue,
             kind if kind.is_input() => match kind.seq() {
                 Some(seq) => (results.insert(seq), asked.contains(&seq)),

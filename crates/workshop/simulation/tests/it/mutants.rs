@@ -58,4 +58,5 @@ mutants! {
     children_that_are_left_behind_are_found: ChildrenForgotten,
     signals_that_are_left_behind_by_a_run_that_continues_are_found: SignalsLeftBehind,
     a_forgotten_delegation_is_found: DelegationsForgotten,
+    an_update_that_is_applied_twice_is_found: UpdatesAppliedTwice,
 }
