@@ -36,7 +36,7 @@ struct Checkout {
 
 impl Checkout {
     fn start(arguments: &[&str]) -> Self {
-        let mut process = Command::new(program())
+        let mut process = Command::new(program("checkout"))
             .args(arguments)
             .arg("--json")
             .stdin(Stdio::piped())
@@ -99,10 +99,10 @@ impl Drop for Checkout {
 }
 
 /// `cargo test` builds examples beside the tests.
-fn program() -> PathBuf {
+fn program(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("this test");
     let profile = test.ancestors().nth(2).expect("target/<profile>/deps/<test>");
-    let program = profile.join("examples").join(format!("checkout{}", std::env::consts::EXE_SUFFIX));
+    let program = profile.join("examples").join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
     let path = program.display();
     assert!(
         program.exists(),
@@ -332,4 +332,15 @@ impl Moments {
 fn jiffies() -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     now.map(|now| now.as_nanos() as u64).unwrap_or_default()
+}
+
+#[test]
+fn the_program_of_the_readme_is_an_example_and_prints_what_the_readme_says() {
+    let (readme, source) = (include_str!("../../../README.md"), include_str!("../examples/order.rs"));
+    let (_, code) = source.split_once("\n\n").expect("a comment, then the code");
+    assert!(readme.contains(&format!("```rust\n{code}```")), "the README has another program than examples/order.rs");
+    let output = Command::new(program("order")).arg("memory:").output().expect("the example");
+    let printed = String::from_utf8(output.stdout).expect("text");
+    assert!(output.status.success(), "{printed}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(readme.contains(&format!("```text\n{printed}```")), "{printed}");
 }
