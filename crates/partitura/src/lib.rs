@@ -138,6 +138,8 @@ pub mod contract {
 /// The code of the guides is compiled and run.
 #[cfg(all(doctest, feature = "embedded"))]
 mod guides {
+    #[doc = include_str!("../../../docs/guides/from-choreography.md")]
+    struct FromChoreography;
     #[doc = include_str!("../../../docs/guides/workflows.md")]
     struct Workflows;
 }
