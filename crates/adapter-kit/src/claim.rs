@@ -87,6 +87,12 @@ pub trait Claim: Debug + Send + 'static {
         None
     }
 
+    /// Whether the broker waits for settlements before it sends more. Then [`next`](Self::next) may wait although more
+    /// messages are stored. Asked only if the claims have a [clock](Claims::clock).
+    fn is_full(&self) -> bool {
+        false
+    }
+
     /// Settles messages of this claim, in any order. Does not wait: an error of sending comes from the
     /// next [`flush`](Self::flush) or [`next`](Self::next).
     fn settle(&mut self, handles: Vec<Self::Handle>);

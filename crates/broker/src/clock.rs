@@ -1,5 +1,5 @@
 use std::fmt;
-use std::ops::Add;
+use std::ops::{Add, Sub};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -40,6 +40,16 @@ impl Add<Duration> for Timestamp {
     fn add(self, duration: Duration) -> Self {
         let millis = duration.as_nanos().div_ceil(1_000_000);
         Self(self.0.saturating_add(u64::try_from(millis).unwrap_or(u64::MAX)))
+    }
+}
+
+impl Sub<Duration> for Timestamp {
+    type Output = Self;
+
+    /// Rounded down to the millisecond, at the earliest the epoch.
+    fn sub(self, duration: Duration) -> Self {
+        let millis = duration.as_nanos().div_ceil(1_000_000);
+        Self(self.0.saturating_sub(u64::try_from(millis).unwrap_or(u64::MAX)))
     }
 }
 

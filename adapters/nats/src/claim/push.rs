@@ -262,6 +262,10 @@ impl Claim for PushClaim {
         Some(handle.stored)
     }
 
+    fn is_full(&self) -> bool {
+        self.replay.unsettled() >= self.prefetch.asked()
+    }
+
     fn settle(&mut self, handles: Vec<Handle>) {
         let replies: Vec<Subject> = handles
             .into_iter()

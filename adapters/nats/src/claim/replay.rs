@@ -101,6 +101,11 @@ impl<M> Replay<M> {
         given
     }
 
+    /// The number of messages that have come and are not settled.
+    pub(crate) fn unsettled(&self) -> usize {
+        self.collected.len() + self.ready.len() + self.held.len()
+    }
+
     /// Settles a message. `false`: it was not given out.
     pub(crate) fn settle(&mut self, sequence: u64) -> bool {
         self.held.remove(&sequence)

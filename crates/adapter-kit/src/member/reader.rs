@@ -36,6 +36,8 @@ pub(super) struct Reader<C: Claim> {
     pub(super) phase: watch::Receiver<Phase>,
     /// The clock by which messages that come too early are held back.
     pub(super) clock: Option<CorrectedClock>,
+    /// The number of messages that were given out and are not settled.
+    pub(super) unsettled: usize,
 }
 
 impl<C: Claim> Reader<C> {
@@ -57,7 +59,7 @@ impl<C: Claim> Reader<C> {
             let deadline = self.claim.deadline();
             tokio::select! {
                 biased;
-                Some(task) = self.tasks.recv() => perform(&mut self.claim, task).await?,
+                Some(task) = self.tasks.recv() => self.perform(task).await?,
                 changed = self.phase.changed() => if changed.is_err() { break },
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => return Err(held_too_long()),
                 () = self.pool.take(next_size.unwrap_or(0)), if next_size.is_some() => {
@@ -73,23 +75,46 @@ impl<C: Claim> Reader<C> {
                         self.give_out(&mut waiting);
                     }
                 }
-                () = sleep(held.unwrap_or_default()), if next_size.is_none() && held.is_some() => {}
+                () = sleep(held.unwrap_or_default()), if next_size.is_none() && held.is_some() => {
+                    // If all that the claim may hold is held back here, nothing else can come.
+                    if !self.claim.is_full() || self.unsettled == 0 {
+                        waiting.nothing_came();
+                    }
+                }
             }
         }
         while let Ok(task) = self.tasks.try_recv() {
-            perform(&mut self.claim, task).await?;
+            self.perform(task).await?;
         }
         self.claim.release().await
     }
 
     /// Gives out the first message, which has credit, and the next ones as far as the credit goes.
-    fn give_out(&self, waiting: &mut Waiting<C::Handle>) {
+    fn give_out(&mut self, waiting: &mut Waiting<C::Handle>) {
         let rest = waiting.ready.iter().skip(1);
         let paid = 1 + rest.take_while(|claimed| self.pool.try_take(claimed.message.size())).count();
         let messages = waiting.ready.drain(..paid).collect();
+        self.unsettled += paid;
         // Without a receiver the lease will soon end.
         let Self { topic, partition, epoch, .. } = *self;
         let _ = self.reports.send(Report::Deliveries { topic, partition, epoch, messages });
+    }
+
+    async fn perform(&mut self, task: ReaderTask<C::Handle>) -> Result<()> {
+        match task {
+            ReaderTask::Settle(handles) => {
+                self.unsettled = self.unsettled.saturating_sub(handles.len());
+                self.claim.settle(handles);
+                Ok(())
+            }
+            ReaderTask::Flush(reply) => {
+                let flushed = self.claim.flush().await;
+                // An error goes to the waiting caller and to the lease, which is lost with it.
+                let answer = flushed.as_ref().copied().map_err(Error::duplicate);
+                let _ = reply.send(answer);
+                flushed
+            }
+        }
     }
 }
 
@@ -99,20 +124,4 @@ fn held_too_long() -> Error {
     let message = "a message was held for nearly as long as the broker allows; the partition is given up and claimed \
                    again, and its unsettled messages come again";
     Error::new(ErrorKind::Timeout, "consume", message)
-}
-
-async fn perform<C: Claim>(claim: &mut C, task: ReaderTask<C::Handle>) -> Result<()> {
-    match task {
-        ReaderTask::Settle(handles) => {
-            claim.settle(handles);
-            Ok(())
-        }
-        ReaderTask::Flush(reply) => {
-            let flushed = claim.flush().await;
-            // An error goes to the waiting caller and to the lease, which is lost with it.
-            let answer = flushed.as_ref().copied().map_err(Error::duplicate);
-            let _ = reply.send(answer);
-            flushed
-        }
-    }
 }

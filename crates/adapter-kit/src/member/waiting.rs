@@ -10,6 +10,8 @@ use crate::Claimed;
 /// `GATHER`. A broker that was away, or had no consumer, passes overdue messages on in an order of its own.
 const QUIET: Duration = Duration::from_millis(25);
 const GATHER: Duration = Duration::from_millis(500);
+/// A message that the broker has stored is here after this time, unless others wait before it.
+const ON_THE_WAY: Duration = Duration::from_millis(10);
 /// The clock is read this often, since it may have been set.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -17,7 +19,9 @@ const LOOK: Duration = Duration::from_secs(1);
 /// the order in which they fall due.
 ///
 /// A message's place is the moment at which it joined the order of its key: when it fell due or, without a delay, when
-/// the broker stored it. There are at most as many as a claim may hold.
+/// the broker stored it. A message that was held back is given out once everything with a place before it has come, so
+/// that the next owner, who finds all of them stored, gives out the same order. There are at most as many as a claim may
+/// hold.
 #[derive(Debug)]
 pub(super) struct Waiting<H> {
     /// `None`: the broker gives out nothing too early, and all in order.
@@ -27,6 +31,8 @@ pub(super) struct Waiting<H> {
     /// The messages that are held back, and those with a place after them.
     held: BTreeMap<(Timestamp, u64), Held<H>>,
     arrived: u64,
+    /// All messages that the broker stored before this moment have come.
+    complete_before: Timestamp,
     overdue: Option<Overdue>,
 }
 
@@ -40,13 +46,14 @@ struct Overdue {
 #[derive(Debug)]
 struct Held<H> {
     claimed: Claimed<H>,
-    /// It came after its time.
+    /// The broker passed it on after its time.
     overdue: bool,
 }
 
 impl<H> Waiting<H> {
     pub(super) fn new(clock: Option<CorrectedClock>) -> Self {
-        Self { clock, ready: VecDeque::new(), held: BTreeMap::new(), arrived: 0, overdue: None }
+        let complete_before = Timestamp::default();
+        Self { clock, ready: VecDeque::new(), held: BTreeMap::new(), arrived: 0, complete_before, overdue: None }
     }
 
     pub(super) fn clear(&mut self) {
@@ -59,8 +66,10 @@ impl<H> Waiting<H> {
         let Some(clock) = &self.clock else { return self.ready.push_back(claimed) };
         let now = clock.now();
         // Not later than now, even if another clock is ahead: a message without a delay waits for none that is not due.
-        let place = claimed.message.not_before.unwrap_or_else(|| stored.map_or(now, |stored| stored.min(now)));
-        let overdue = claimed.message.not_before.is_some() && place <= now;
+        let stored = stored.map_or(now, |stored| stored.min(now));
+        self.complete_before = self.complete_before.max(stored);
+        let place = claimed.message.not_before.unwrap_or(stored);
+        let overdue = claimed.message.not_before.is_some() && place <= stored;
         let behind = self.held.first_key_value().is_some_and(|((first, _), _)| *first <= place);
         if claimed.message.not_before.is_none() && !behind {
             return self.ready.push_back(claimed);
@@ -73,10 +82,16 @@ impl<H> Waiting<H> {
         self.held.insert((place, self.arrived), Held { claimed, overdue });
     }
 
+    /// Takes note that nothing more has come, although the broker had room to send.
+    pub(super) fn nothing_came(&mut self) {
+        let Some(clock) = &self.clock else { return };
+        self.complete_before = self.complete_before.max(clock.now() - ON_THE_WAY);
+    }
+
     /// Makes the messages ready that are due.
     pub(super) fn release(&mut self) {
         let Some(clock) = &self.clock else { return };
-        let (now, gathering) = (clock.now(), self.gathering());
+        let (now, gathering) = (clock.now().min(self.complete_before), self.gathering());
         while let Some(first) = self.held.first_entry()
             && first.key().0 <= now
             && !(first.get().overdue && gathering.is_some())
@@ -100,7 +115,7 @@ impl<H> Waiting<H> {
         let ((due, _), first) = self.held.first_key_value()?;
         let now = self.clock.as_ref()?.now();
         let gathering = self.gathering().filter(|_| first.overdue).unwrap_or_default();
-        Some(due.since(now).max(gathering).min(LOOK))
+        Some((due.since(now) + ON_THE_WAY).max(gathering).min(LOOK))
     }
 }
 
@@ -141,8 +156,14 @@ mod tests {
             self.waiting.add(claimed, Some(Timestamp::from_millis(stored)));
         }
 
+        /// Returns what is ready when everything that was stored until `now` has come.
         fn ready_at(&mut self, now: u64) -> Vec<String> {
-            self.clock.0.store(now, Ordering::Relaxed);
+            self.clock.0.store(now + ON_THE_WAY.as_millis() as u64, Ordering::Relaxed);
+            self.waiting.nothing_came();
+            self.ready()
+        }
+
+        fn ready(&mut self) -> Vec<String> {
             self.waiting.release();
             self.waiting.ready.drain(..).map(|claimed| claimed.message.id.to_string()).collect()
         }
@@ -154,7 +175,7 @@ mod tests {
         fixture.add("third", Some(205), 100);
         fixture.add("first", Some(201), 100);
         fixture.add("second", Some(201), 100);
-        assert_eq!(fixture.waiting.wait(), Some(Duration::from_millis(101)));
+        assert_eq!(fixture.waiting.wait(), Some(Duration::from_millis(101) + ON_THE_WAY));
         assert!(fixture.ready_at(200).is_empty());
         assert_eq!(fixture.ready_at(201), ["first", "second"]);
         assert_eq!(fixture.ready_at(300), ["third"]);
@@ -173,14 +194,25 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_delayed_message_comes_behind_those_that_were_stored_before_it_was_due() {
+        let mut fixture = Fixture::at(300);
+        fixture.add("delayed", Some(200), 150);
+        assert!(fixture.ready().is_empty(), "earlier ones may be waiting in the broker");
+        fixture.add("earlier", None, 190);
+        assert_eq!(fixture.ready(), ["earlier"]);
+        fixture.add("later", None, 210);
+        assert_eq!(fixture.ready(), ["delayed", "later"]);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn late_messages_are_sorted_before_they_are_given_out() {
         let mut fixture = Fixture::at(500);
         fixture.add("before", None, 205);
-        fixture.add("second", Some(300), 210);
+        fixture.add("second", Some(208), 210);
         fixture.add("behind", None, 310);
         assert_eq!(fixture.ready_at(500), ["before"]);
         advance(QUIET - Duration::from_millis(1)).await;
-        fixture.add("first", Some(250), 211);
+        fixture.add("first", Some(206), 211);
         assert!(fixture.ready_at(500).is_empty());
         advance(QUIET).await;
         assert_eq!(fixture.ready_at(500), ["first", "second", "behind"]);
