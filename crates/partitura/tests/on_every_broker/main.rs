@@ -29,8 +29,12 @@ use libtest_mimic::{Arguments, Trial};
 
 use crate::stage::Backend;
 
+/// The number of trials at once, unless the command line says another. They wait most of the time.
+const AT_ONCE: usize = 6;
+
 fn main() -> Result<(), Box<dyn Error>> {
-    let arguments = Arguments::from_args();
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = arguments.test_threads.or(Some(AT_ONCE));
     let brokers = std::env::var("PARTITURA_BROKERS").unwrap_or_else(|_| stage::IN_MEMORY.to_owned());
     let mut trials = Vec::new();
     for broker in brokers.split_whitespace() {
