@@ -33,12 +33,16 @@ mod worker;
 mod workflow;
 
 pub use client::Client;
+pub use client::bulk::{Bulk, BulkReport};
 pub use client::delegated::Completion;
 pub use client::event_streams::Events;
 pub use client::handle::WorkflowHandle;
+pub use client::instance::{HistoryPage, InstanceHandle};
+pub use client::instances::Instances;
 pub use client::requests::Request;
 pub use client::start::{Start, StartReceipt, StartWithUpdate};
 pub use client::update::UpdateRequest;
+pub use client::versions::{Living, Versions};
 pub use core::ReplayValues;
 pub use error::{ClientError, UpdateError, WorkflowError};
 pub use partitura::{Builder, Partitura};
@@ -49,8 +53,11 @@ pub use task::context::TaskContext;
 pub use timekeeper::ClockOffset;
 pub use wire::StartPolicy;
 pub use wire::events::{CloudEvent, TaskEvent};
+pub use wire::find::{
+    Cursor, InstanceCount, InstanceFilter, InstanceName, InstancePage, InvalidCursor, InvalidInstanceName,
+};
 pub use wire::ids::{Ids, SystemIds};
-pub use wire::summary::{Filter, HeldUp, Status, StatusKind, Summary};
+pub use wire::summary::{Filter, HeldUp, Order, Status, StatusKind, Summary};
 pub use wire::token::{InvalidToken, TaskToken, TokenRefusal};
 pub use wire::waiting::Waiting;
 pub use worker::{RunningWorker, Worker};

@@ -13,6 +13,7 @@ use crate::messaging::directory::Directory;
 use crate::messaging::mailbox::Mailbox;
 use crate::retry_for::retry_for;
 use crate::storage::store::Store;
+use crate::storage::turn_store::TurnStore;
 use crate::timekeeper::{ClockOffset, Reference, Timekeeper};
 use crate::wire::ids::{Ids, SystemIds};
 use crate::wire::namespace::Namespace;
@@ -223,6 +224,7 @@ impl Builder {
             producer,
             mailbox: mailbox.clone(),
             ids: ids.clone(),
+            stored: TurnStore::of_client(&broker, store.clone(), namespace.clone()),
             ask_again: settings.ask_again,
         });
         Ok(Partitura(Arc::new(Core {

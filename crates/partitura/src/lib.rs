@@ -62,19 +62,21 @@ pub mod testing;
 pub use connect::{Connect, broker, connect, store};
 pub use partitura_broker::{Error, ErrorKind};
 pub use partitura_engine::{
-    BrokerStore, Builder, Client, ClientError, ClockOffset, Completion, Filter, HeldUp, HistoryLimits, Ids,
-    InvalidToken, Partitura, ReplayValues, Request, Retention, RunningWorker, Start, StartPolicy, StartReceipt,
-    StartWithUpdate, Status, StatusKind, Store, Summary, SystemIds, TaskContext, TaskToken, TokenRefusal, UpdateError,
-    UpdateRequest, Waiting, Worker, WorkflowError, WorkflowHandle,
+    BrokerStore, Builder, Bulk, BulkReport, Client, ClientError, ClockOffset, Completion, Cursor, Filter, HeldUp,
+    HistoryLimits, HistoryPage, Ids, InstanceCount, InstanceFilter, InstanceHandle, InstanceName, InstancePage,
+    Instances, InvalidCursor, InvalidInstanceName, InvalidToken, Living, Order, Partitura, ReplayValues, Request,
+    Retention, RunningWorker, Start, StartPolicy, StartReceipt, StartWithUpdate, Status, StatusKind, Store, Summary,
+    SystemIds, TaskContext, TaskToken, TokenRefusal, UpdateError, UpdateRequest, Versions, Waiting, Worker,
+    WorkflowError, WorkflowHandle,
 };
 pub use partitura_macros::{select, service, workflow};
 #[doc(hidden)]
 pub use partitura_workflow::__private;
 pub use partitura_workflow::{
-    Cancelled, Channel, Child, ChildError, ChildHandle, ChildRun, Cx, Failure, FailureKind, InvalidId, Never,
-    ParentEnd, Payload, PayloadError, Query, QueryError, Receive, ReceiveError, Retry, Saga, SendError, Service,
-    Shielded, Signal, Sleep, StepRun, Task, TaskError, TaskHandle, TaskOptions, Until, Update, UpdateRefusal, Workflow,
-    days, hours, join, join_all, millis, minutes, seconds, try_join, try_join_all,
+    Attribute, Cancelled, Channel, Child, ChildError, ChildHandle, ChildRun, Cx, Failure, FailureKind, InvalidId,
+    Never, ParentEnd, Payload, PayloadError, Query, QueryError, Receive, ReceiveError, Retry, Saga, SendError, Service,
+    Shielded, Signal, Sleep, StepRun, Task, TaskError, TaskHandle, TaskOptions, Timestamp, Until, Update,
+    UpdateRefusal, Workflow, days, hours, join, join_all, millis, minutes, seconds, try_join, try_join_all,
 };
 
 /// Histories and their replay: for tools, and for tests that check recorded histories against today's code.

@@ -7,6 +7,7 @@ pub(crate) struct Statements {
     pub(crate) get: String,
     pub(crate) scan: String,
     pub(crate) scan_to_the_end: String,
+    pub(crate) count: String,
 }
 
 impl Statements {
@@ -18,6 +19,11 @@ impl Statements {
             scan: with_schema(
                 "SELECT key, version, value FROM $schema.entry
                  WHERE space = $1 AND key >= $2 AND key < $4 ORDER BY key LIMIT $3",
+            ),
+            count: with_schema(
+                "SELECT count(*) FROM (
+                     SELECT FROM $schema.entry WHERE space = $1 AND key >= $2 AND ($4::bytea IS NULL OR key < $4) LIMIT $3
+                 ) AS counted",
             ),
             scan_to_the_end: with_schema(
                 "SELECT key, version, value FROM $schema.entry WHERE space = $1 AND key >= $2 ORDER BY key LIMIT $3",

@@ -131,6 +131,17 @@ impl Store for PostgresStore {
         .await
     }
 
+    async fn count(&self, range: ScanRange, limit: usize) -> Result<usize> {
+        let ScanRange { space, from, to } = &range;
+        let query = sqlx::query(&self.target.statements.count).bind(space).bind(&from[..]);
+        let query = query.bind(i64::try_from(limit).unwrap_or(i64::MAX)).bind(to.as_deref());
+        self.read("count", async {
+            let row = query.fetch_one(&self.readers).await?;
+            Ok(usize::try_from(row.try_get::<i64, _>(0)?).unwrap_or(0))
+        })
+        .await
+    }
+
     async fn now(&self) -> Result<Option<Timestamp>> {
         self.read("read the clock", async {
             let row = sqlx::query(statement::NOW).fetch_one(&self.readers).await?;

@@ -13,8 +13,8 @@ use crate::core::Core;
 use crate::duration::as_millis;
 use crate::until::lock_state;
 use crate::{
-    Caller, Channel, Child, EventKind, ParentRef, Payload, Random, Saga, SendError, ServiceStub, Shielded, Signal,
-    Sleep, StepRun, StopReason, Until, Workflow,
+    Attribute, Caller, Channel, Child, EventKind, ParentRef, Payload, Random, Saga, SendError, ServiceStub, Shielded,
+    Signal, Sleep, StepRun, StopReason, Until, Workflow,
 };
 
 /// The context of a running workflow `W`: everything its code may ask of the world.
@@ -244,6 +244,29 @@ impl<W> Cx<W> {
     /// ```
     pub fn version(&self, change: &str, supported: RangeInclusive<u32>) -> u32 {
         self.core.enter().version(change, supported)
+    }
+
+    /// Says something of the instance by which it can be found: a text, a whole number, a `bool` or a moment. It is part of the
+    /// history and of the summary; the same again is not recorded again. It survives [`continue_as_new`](Cx::continue_as_new).
+    ///
+    /// Each attribute costs a row of the store for as long as the instance is kept. Of texts the first 256 bytes are indexed.
+    ///
+    /// ```
+    /// # use partitura_workflow::{Cx, Cancelled, days};
+    /// # async fn example<W>(cx: Cx<W>) -> Result<(), Cancelled> {
+    /// cx.set_attribute("customer", "acme");
+    /// cx.set_attribute("cents", 12_50);
+    /// cx.sleep(days(3)).await?;
+    /// cx.set_attribute("reminded", true);
+    /// # Ok(()) }
+    /// ```
+    pub fn set_attribute(&self, name: impl Into<String>, value: impl Into<Attribute>) {
+        self.core.enter().set_attribute(name.into(), Some(value.into()));
+    }
+
+    /// Takes an [attribute](Cx::set_attribute) away.
+    pub fn remove_attribute(&self, name: impl Into<String>) {
+        self.core.enter().set_attribute(name.into(), None);
     }
 
     /// The time of the input that the code is reacting to. It never goes backwards.

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Failure, Payload, Started, TaskOptions};
+use crate::{Attribute, Failure, ParentEnd, Payload, Started, TaskOptions};
 
 /// The version of the history's format that this crate writes. It reads this one and all before it.
 pub const HISTORY_FORMAT: u32 = 1;
@@ -142,6 +142,20 @@ pub enum EventKind {
         refused: BTreeMap<String, String>,
     },
 
+    /// Input, for the record: somebody has paused the instance. What comes from here to [`WorkflowResumed`](Self::WorkflowResumed)
+    /// is kept unread.
+    WorkflowPaused {
+        /// Why, for people.
+        reason: String,
+    },
+    /// Input, for the record: somebody has acted on the instance by hand. Replay passes over it.
+    Intervened {
+        /// What was done.
+        action: String,
+        /// Why, for people.
+        reason: String,
+    },
+
     /// Command: run a service's method.
     TaskScheduled {
         /// The task's number.
@@ -255,6 +269,16 @@ pub enum EventKind {
         /// The version decided for.
         version: u32,
     },
+    /// Command, for the record only: the code said something of its instance by which that can be found.
+    AttributeSet {
+        /// The number of the call.
+        seq: u32,
+        /// The name of the attribute.
+        name: String,
+        /// Its value. `None`: it has none any more.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        value: Option<Attribute>,
+    },
 
     /// End: the code returned `Ok`.
     WorkflowCompleted {
@@ -285,26 +309,6 @@ pub enum EventKind {
     },
 }
 
-/// What becomes of a child when its parent ends before it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub enum ParentEnd {
-    /// It is cancelled, and may clean up.
-    #[default]
-    Cancel,
-    /// It goes on. A cancellation of the parent still reaches it while the parent awaits it.
-    Abandon,
-    /// It is ended at once, without running any more of its code: nothing is compensated. A cancellation of the parent, or of the
-    /// child by the parent, asks it to cancel before that.
-    Terminate,
-}
-
-impl ParentEnd {
-    fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
 impl EventKind {
     /// Comes from outside and moves the code.
     pub fn is_input(&self) -> bool {
@@ -327,6 +331,7 @@ impl EventKind {
                 | Self::UpdateCompleted { .. }
                 | Self::UpdateFailed { .. }
                 | Self::VersionMarked { .. }
+                | Self::AttributeSet { .. }
         )
     }
 
@@ -367,7 +372,8 @@ impl EventKind {
             | Self::ChildCancelRequested { seq }
             | Self::StepScheduled { seq, .. }
             | Self::SignalSent { seq, .. }
-            | Self::VersionMarked { seq, .. } => Some(*seq),
+            | Self::VersionMarked { seq, .. }
+            | Self::AttributeSet { seq, .. } => Some(*seq),
             Self::WorkflowStarted(_)
             | Self::SignalReceived { .. }
             | Self::UpdateReceived { .. }
@@ -376,6 +382,8 @@ impl EventKind {
             | Self::CancelRequested { .. }
             | Self::WorkflowStopped { .. }
             | Self::WorkflowResumed { .. }
+            | Self::WorkflowPaused { .. }
+            | Self::Intervened { .. }
             | Self::WorkflowCompleted { .. }
             | Self::WorkflowFailed { .. }
             | Self::WorkflowCancelled { .. }

@@ -18,6 +18,7 @@
 #[doc(hidden)]
 pub mod __private;
 mod args;
+mod attribute;
 mod channel;
 mod child;
 mod core;
@@ -31,6 +32,7 @@ mod execution;
 mod failure;
 mod id;
 mod options;
+mod parent_end;
 mod payload;
 mod random;
 mod saga;
@@ -44,17 +46,19 @@ mod until;
 mod update;
 mod workflow;
 
+pub use attribute::Attribute;
 pub use channel::{Channel, Receive};
 pub use child::{Child, ChildHandle, ChildRun};
 pub use cx::Cx;
 pub use definition::Definition;
 pub use duration::{days, hours, millis, minutes, seconds};
 pub use errors::{Cancelled, ChildError, QueryError, ReceiveError, SendError, TaskError, UpdateRefusal};
-pub use event::{Event, EventKind, HISTORY_FORMAT, ParentEnd, RULES};
+pub use event::{Event, EventKind, HISTORY_FORMAT, RULES};
 pub use execution::{Difference, Execution, Step, Stop, StopReason, Turn};
 pub use failure::{Failure, FailureKind, Never, TaskFailure};
 pub use id::{InvalidId, MAX_ID, check_id};
 pub use options::TaskOptions;
+pub use parent_end::ParentEnd;
 pub use partitura_retry::Retry;
 pub use payload::{Payload, PayloadError};
 pub use random::Random;
@@ -68,6 +72,9 @@ pub use timer::Sleep;
 pub use until::Until;
 pub use update::{Answer, Update};
 pub use workflow::{Query, Signal, Workflow};
+
+/// A moment, of the crate `jiff`.
+pub use jiff::Timestamp;
 
 /// Awaits several futures of one workflow at the same time; results come in the order of the arguments.
 pub use futures::{future::join_all, future::try_join_all, join, try_join};

@@ -10,6 +10,7 @@ use crate::error::ClientError;
 use crate::messaging::directory::{Destination, Directory};
 use crate::messaging::mailbox::{Mailbox, PendingReply};
 use crate::retry_for::retry_for;
+use crate::storage::turn_store::TurnStore;
 use crate::wire::ids::Ids;
 use crate::wire::names::check_id;
 use crate::wire::{self, Command, ReplyBody, ReplyTo, sizes};
@@ -24,6 +25,8 @@ pub(crate) struct Connection {
     pub(crate) producer: Box<dyn Producer>,
     pub(crate) mailbox: Arc<Mailbox>,
     pub(crate) ids: Arc<dyn Ids>,
+    /// What is stored, to be read.
+    pub(crate) stored: TurnStore,
     /// How long one waits at most for an outcome before one asks again.
     pub(crate) ask_again: Duration,
 }

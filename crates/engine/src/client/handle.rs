@@ -57,6 +57,10 @@ impl<W: Workflow> WorkflowHandle<W> {
         &self.target.id
     }
 
+    fn request(&self, demand: Demand) -> Request<'_, W> {
+        Request::new(&self.target.connection, (W::NAME, &self.target.id), demand)
+    }
+
     /// Starts the instance. Awaiting returns once the start is durable: from then on nothing can lose it.
     ///
     /// Idempotent by id unless [another policy](Start::policy) is set: an instance that exists, running or ended, is
@@ -157,7 +161,7 @@ impl<W: Workflow> WorkflowHandle<W> {
     /// # Cancel safety
     /// Dropped while awaited, the signal may or may not have been sent.
     pub fn signal(&self, signal: Signal<W>) -> Request<'_, W> {
-        Request::new(&self.target, Demand::Signal(signal))
+        self.request(Demand::Signal(signal.into_parts()))
     }
 
     /// Changes the running workflow, and gives what the handler of the update returned.
@@ -216,7 +220,7 @@ impl<W: Workflow> WorkflowHandle<W> {
     /// # Cancel safety
     /// Dropped while awaited, the request may or may not have been sent.
     pub fn cancel(&self, reason: impl Into<String>) -> Request<'_, W> {
-        Request::new(&self.target, Demand::Cancel(reason.into()))
+        self.request(Demand::Cancel(reason.into()))
     }
 
     /// Ends the workflow at once, without running any more of its code: nothing is compensated.
@@ -229,7 +233,7 @@ impl<W: Workflow> WorkflowHandle<W> {
     /// # Cancel safety
     /// Dropped while awaited, the request may or may not have been sent.
     pub fn terminate(&self, reason: impl Into<String>) -> Request<'_, W> {
-        Request::new(&self.target, Demand::Terminate(reason.into()))
+        self.request(Demand::Terminate(reason.into()))
     }
 
     /// Deletes the instance, which must have ended, before its [time](crate::Retention) is over: its summary, its result and the
@@ -244,18 +248,34 @@ impl<W: Workflow> WorkflowHandle<W> {
     /// # Cancel safety
     /// Dropped while awaited, the request may or may not have been sent.
     pub fn delete(&self) -> Request<'_, W> {
-        Request::new(&self.target, Demand::Delete)
+        self.request(Demand::Delete)
     }
 
-    /// Tries a stopped instance again, now: it does that by itself from time to time.
+    /// Pauses the instance: its code does not run until it is [resumed](Self::resume). What arrives meanwhile is kept: results, timers
+    /// that are due, signals, a cancellation, which takes effect when it is resumed. Tasks and steps that run go on. Those who
+    /// await its result wait on, and its queries are refused. Its time-out is not held up, and it may be terminated.
+    ///
+    /// Awaiting returns once the request is durable; ask for an answer with [`confirmed`](Request::confirmed).
     ///
     /// # Errors
     /// Those of the broker.
     ///
     /// # Cancel safety
     /// Dropped while awaited, the request may or may not have been sent.
-    pub async fn resume(&self) -> Result<(), ClientError> {
-        self.target.connection.send::<W>(&self.target.id, self.target.connection.fresh(), &Command::Resume).await
+    pub fn pause(&self, reason: impl Into<String>) -> Request<'_, W> {
+        self.request(Demand::Pause(reason.into()))
+    }
+
+    /// Lets a paused instance go on, and tries a stopped one again, now: that does so by itself from time to time. With
+    /// [`confirmed`](Request::confirmed) it is [`Refused`](ClientError::Refused) if the code still cannot go on.
+    ///
+    /// # Errors
+    /// Those of the broker.
+    ///
+    /// # Cancel safety
+    /// Dropped while awaited, the request may or may not have been sent.
+    pub fn resume(&self) -> Request<'_, W> {
+        self.request(Demand::Resume)
     }
 
     /// Where the instance stands, and what it waits for. It is answered also while code of the instance does not come back, for

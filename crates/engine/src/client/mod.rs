@@ -1,14 +1,19 @@
 //! Clients: start workflows, and talk to them.
 
+pub(crate) mod bulk;
 mod connection;
 pub(crate) mod delegated;
 pub(crate) mod event_streams;
 pub(crate) mod handle;
 mod history;
+pub(crate) mod instance;
+pub(crate) mod instances;
+mod repair;
 pub(crate) mod requests;
 pub(crate) mod start;
 mod target;
 pub(crate) mod update;
+pub(crate) mod versions;
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -22,7 +27,10 @@ pub(crate) use self::connection::Connection;
 use self::connection::unexpected;
 use self::delegated::Completion;
 use self::handle::WorkflowHandle;
+use self::instance::InstanceHandle;
+use self::instances::Instances;
 use crate::error::ClientError;
+use crate::wire::find::InstanceName;
 use crate::wire::summary::{Filter, Summary};
 use crate::wire::token::TaskToken;
 use crate::wire::{Command, Outcome, ReplyBody};
@@ -43,6 +51,17 @@ impl Client {
     /// The instance of the workflow `W` with this id, whether it exists or not.
     pub fn workflow<W: Workflow>(&self, id: impl Into<String>) -> WorkflowHandle<W> {
         WorkflowHandle::new(self.0.clone(), id.into())
+    }
+
+    /// The instances of all workflows, to be found and operated on: without their Rust types, and, where it is only read, without
+    /// any worker that runs. The connection needs the store of the workers for that.
+    pub fn instances(&self) -> Instances {
+        Instances::new(self.0.clone())
+    }
+
+    /// The instance of this workflow with this id, without the Rust type of the workflow.
+    pub fn instance(&self, workflow: impl Into<String>, id: impl Into<String>) -> InstanceHandle {
+        InstanceHandle::new(self.0.clone(), InstanceName::new(workflow, id))
     }
 
     /// Gives a task that was [delegated](crate::TaskContext::delegate) its result: in any process, hours later, whichever workers run

@@ -2,22 +2,24 @@
 
 use std::fmt;
 use std::future::{Future, IntoFuture};
+use std::marker::PhantomData;
 use std::pin::Pin;
 
-use partitura_workflow::{Signal, Workflow};
+use partitura_workflow::{Payload, PayloadError};
 
-use super::connection::{answer, unexpected};
-use super::target::Target;
+use super::connection::{Connection, answer_of, unexpected_of};
 use crate::error::ClientError;
 use crate::wire::names::check_id;
 use crate::wire::{Command, ReplyBody, Request as Terms};
 
 /// What is asked of an instance.
-pub(crate) enum Demand<W> {
-    Signal(Signal<W>),
+pub(crate) enum Demand {
+    Signal(Result<(String, Payload), PayloadError>),
     Cancel(String),
     Terminate(String),
     Delete,
+    Pause(String),
+    Resume,
 }
 
 /// A signal, a cancellation or a termination about to be sent: await it.
@@ -33,17 +35,30 @@ pub(crate) enum Demand<W> {
 /// # Ok(()) }
 /// ```
 #[must_use = "nothing is sent before this is awaited"]
-pub struct Request<'a, W> {
-    target: &'a Target,
-    demand: Demand<W>,
+pub struct Request<'a, W = ()> {
+    connection: &'a Connection,
+    /// Workflow and id.
+    instance: (&'a str, &'a str),
+    demand: Demand,
+    workflow: PhantomData<fn() -> W>,
     id: Option<String>,
     run: Option<String>,
+    reason: Option<String>,
     confirmed: bool,
 }
 
-impl<'a, W: Workflow> Request<'a, W> {
-    pub(crate) fn new(target: &'a Target, demand: Demand<W>) -> Self {
-        Self { target, demand, id: None, run: None, confirmed: false }
+impl<'a, W> Request<'a, W> {
+    pub(crate) fn new(connection: &'a Connection, instance: (&'a str, &'a str), demand: Demand) -> Self {
+        Self {
+            connection,
+            instance,
+            demand,
+            workflow: PhantomData,
+            id: None,
+            run: None,
+            reason: None,
+            confirmed: false,
+        }
     }
 
     /// Names it, for a sender who cannot tell whether it was sent before: a signal whose id the run has had already is ignored. Cancelling
@@ -57,6 +72,12 @@ impl<'a, W: Workflow> Request<'a, W> {
     /// Means this run only, and not one that has replaced it or was replaced by it.
     pub fn run(mut self, run: impl Into<String>) -> Self {
         self.run = Some(run.into());
+        self
+    }
+
+    /// Says why it is resumed, for the history. All else that needs a reason has it.
+    pub fn because(mut self, reason: impl Into<String>) -> Self {
+        self.reason = Some(reason.into());
         self
     }
 
@@ -76,32 +97,33 @@ impl<'a, W: Workflow> Request<'a, W> {
     }
 
     async fn send(self) -> Result<(), ClientError> {
-        let Self { target, demand, id, run, confirmed } = self;
+        let Self { connection, instance, demand, id, run, reason, confirmed, .. } = self;
         if let Some(id) = &id {
             check_id(id).map_err(ClientError::InvalidId)?;
         }
-        let connection = &target.connection;
         let (reply_to, reply) = confirmed.then(|| connection.mailbox.request()).unzip();
         let request = Terms { id, run, reply_to };
         let command = match demand {
             Demand::Signal(signal) => {
-                let (name, payload) = signal.into_parts()?;
+                let (name, payload) = signal?;
                 Command::Signal { name, payload, request }
             }
+            Demand::Pause(reason) => Command::Pause { reason, request },
+            Demand::Resume => Command::GoOn { reason, request },
             Demand::Cancel(reason) => Command::Cancel { reason: Some(reason), request },
             Demand::Terminate(reason) => Command::Terminate { reason, request },
             Demand::Delete => Command::Delete { request },
         };
-        connection.send::<W>(&target.id, connection.fresh(), &command).await?;
+        connection.send_to(instance, connection.fresh(), &command).await?;
         let Some(reply) = reply else { return Ok(()) };
-        match answer::<W>(reply).await? {
+        match answer_of(instance.0, reply).await? {
             ReplyBody::Accepted => Ok(()),
-            other => Err(unexpected::<W>(&target.id, other)),
+            other => Err(unexpected_of(instance, other)),
         }
     }
 }
 
-impl<'a, W: Workflow> IntoFuture for Request<'a, W> {
+impl<'a, W: 'a> IntoFuture for Request<'a, W> {
     type Output = Result<(), ClientError>;
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
 
@@ -110,11 +132,11 @@ impl<'a, W: Workflow> IntoFuture for Request<'a, W> {
     }
 }
 
-impl<W: Workflow> fmt::Debug for Request<'_, W> {
+impl<W> fmt::Debug for Request<'_, W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { target, id, run, confirmed, .. } = self;
+        let Self { instance, id, run, confirmed, .. } = self;
         let mut shown = f.debug_struct("Request");
-        shown.field("instance", target).field("id", id).field("run", run).field("confirmed", confirmed);
+        shown.field("instance", instance).field("id", id).field("run", run).field("confirmed", confirmed);
         shown.finish_non_exhaustive()
     }
 }

@@ -6,13 +6,14 @@ use partitura_workflow::{Event, HISTORY_FORMAT};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 
+use crate::storage::index_keys;
 use crate::storage::turn_store::{HISTORY, TurnStore};
 use crate::wire;
 use crate::wire::names::InstanceKey;
 use crate::wire::summary::Summary;
 
 /// `workflow NUL id` → the summary of the latest run.
-const INSTANCES: Space = "instances";
+pub(crate) const INSTANCES: Space = "instances";
 /// `workflow NUL partition id` of the instances that are stopped → the code that tried them last.
 const STOPPED: Space = "stopped";
 
@@ -48,10 +49,21 @@ pub(crate) fn append(key: &InstanceKey, run: &str, (turn, build): (u32, &str), e
     Put { space: HISTORY, key: row.into(), expect: Expect::Absent, value: Some(value) }
 }
 
+/// A summary, as it is stored.
+pub(crate) fn encode_summary(summary: &Summary) -> Bytes {
+    wire::encode(&Row { format: HISTORY_FORMAT, build: None, body: summary })
+}
+
+/// Reads a summary that is stored, also as a row of the index.
+pub(crate) fn decode_summary(value: &Bytes, key: &InstanceKey) -> Result<Summary> {
+    let mut summary: Summary = decode(value, key)?;
+    summary.indexed = index_keys::of(&summary);
+    Ok(summary)
+}
+
 /// Writes the summary.
 pub(crate) fn summarize(key: &InstanceKey, expect: Expect, summary: &Summary) -> Put {
-    let value = wire::encode(&Row { format: HISTORY_FORMAT, build: None, body: summary });
-    Put { space: INSTANCES, key: key.stored(), expect, value: Some(value) }
+    Put { space: INSTANCES, key: key.stored(), expect, value: Some(encode_summary(summary)) }
 }
 
 /// Forgets an instance that has ended, if its summary is still of this version.
@@ -89,7 +101,7 @@ fn stopped_in(workflow: &str, partition: Partition) -> Bytes {
 /// The summary of the latest run with its version in the store, if there ever was one.
 pub(crate) async fn summary(turn_store: &TurnStore, key: &InstanceKey) -> Result<Option<(Version, Summary)>> {
     let found = turn_store.get(INSTANCES, key.stored()).await?;
-    found.map(|(version, value)| Ok((version, decode(&value, key)?))).transpose()
+    found.map(|(version, value)| Ok((version, decode_summary(&value, key)?))).transpose()
 }
 
 /// The history of a run.

@@ -3,8 +3,12 @@
 pub(crate) mod beside;
 pub(crate) mod children;
 pub(crate) mod expiries;
+pub(crate) mod finding;
 pub(crate) mod heartbeats;
 pub(crate) mod history;
+pub(crate) mod index;
+pub(crate) mod index_keys;
 pub(crate) mod outbox;
+pub(crate) mod search;
 pub(crate) mod store;
 pub(crate) mod turn_store;

@@ -41,6 +41,17 @@ pub trait Store: Debug + Send + Sync {
     /// Safe.
     async fn scan(&self, range: ScanRange, limit: usize) -> Result<Vec<Entry>>;
 
+    /// How many values a range has; up to `limit` are counted.
+    ///
+    /// # Errors
+    /// As for [`scan`](Self::scan).
+    ///
+    /// # Cancel safety
+    /// Safe.
+    async fn count(&self, range: ScanRange, limit: usize) -> Result<usize> {
+        Ok(self.scan(range, limit).await?.len())
+    }
+
     /// Reads the clock of the server that keeps the values: the one by which all workers go. `None`: there is no such
     /// server, and the clock of the worker counts.
     ///

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use partitura_broker::{
-    Broker, Clock, Entry, Error, ErrorKind, Partition, Producer, ProducerOptions, Result, ScanRange, Space, TopicName,
-    Unit, Version,
+    Broker, Clock, Entry, Error, ErrorKind, Partition, Producer, ProducerOptions, Put, Result, ScanRange, Space,
+    TopicName, Unit, Version,
 };
 
 use crate::storage::outbox::{Outbox, lost_result, publish};
@@ -38,6 +38,8 @@ enum Mode {
     Atomic { broker: Arc<dyn Broker>, store: BrokerStore },
     /// The state and the outbox are one write to the store; then the outbox is published; then the input is settled.
     Outbox { broker: Arc<dyn Broker>, outbox: Outbox, clock: Arc<dyn Clock> },
+    /// For clients, which only read, if they have a store.
+    Read { store: Option<Arc<dyn Store>> },
     /// Without state: what is decided is published, then the input is settled.
     Publish { producer: Box<dyn Producer> },
 }
@@ -62,6 +64,12 @@ impl TurnStore {
         Ok(Self { mode: Arc::new(mode), namespace })
     }
 
+    /// For clients: uses `store` where one is given, else the broker's own transactions.
+    pub(crate) fn of_client(broker: &Arc<dyn Broker>, store: Option<Arc<dyn Store>>, namespace: Namespace) -> Self {
+        let of_broker = || BrokerStore::new(broker.clone()).ok().map(|store| Arc::new(store) as Arc<dyn Store>);
+        Self { mode: Arc::new(Mode::Read { store: store.or_else(of_broker) }), namespace }
+    }
+
     /// For services, which keep no state.
     pub(crate) async fn of_services(broker: &Arc<dyn Broker>) -> Result<Self> {
         let mode = match BrokerStore::new(broker.clone()) {
@@ -75,7 +83,7 @@ impl TurnStore {
     pub(crate) fn outbox(&self) -> Option<&Outbox> {
         match &*self.mode {
             Mode::Outbox { outbox, .. } => Some(outbox),
-            Mode::Atomic { .. } | Mode::Publish { .. } => None,
+            Mode::Atomic { .. } | Mode::Read { .. } | Mode::Publish { .. } => None,
         }
     }
 
@@ -83,6 +91,11 @@ impl TurnStore {
         match &*self.mode {
             Mode::Atomic { store, .. } => Ok(store),
             Mode::Outbox { outbox, .. } => Ok(outbox.store()),
+            Mode::Read { store: Some(store) } => Ok(&**store),
+            Mode::Read { store: None } => {
+                let message = "this connection has no store; give it the one of the workers: connect(…).store(…)";
+                Err(Error::new(ErrorKind::Unsupported, "load", message))
+            }
             Mode::Publish { .. } => Err(Error::new(ErrorKind::Unsupported, "load", "services keep no state")),
         }
     }
@@ -124,7 +137,9 @@ impl TurnStore {
                 unit.publish.iter().try_for_each(|message| broker.capabilities().check(message, clock.now()))?;
                 self.commit_with_outbox(outbox, unit, owned, run).await.map(|()| Settlement::Due)
             }
-            Mode::Publish { .. } => Err(Error::new(ErrorKind::Unsupported, "commit", "services keep no state")),
+            Mode::Read { .. } | Mode::Publish { .. } => {
+                Err(Error::new(ErrorKind::Unsupported, "commit", "only workers of a workflow keep state"))
+            }
         }
     }
 
@@ -156,6 +171,16 @@ impl TurnStore {
             outbox.send(row, publish, &under_way).await;
         }
         Ok(())
+    }
+
+    /// Writes groups of values, none of which is part of a turn.
+    pub(crate) async fn write(&self, mut groups: Vec<Vec<Put>>) -> Result<Vec<Result<()>>> {
+        groups.iter_mut().flatten().for_each(|put| put.key = self.namespace.key(&put.key));
+        Ok(self.store()?.write(groups).await)
+    }
+
+    pub(crate) async fn count(&self, range: ScanRange, limit: usize) -> Result<usize> {
+        self.store()?.count(self.namespace.range(range), limit).await
     }
 
     pub(crate) async fn get(&self, space: Space, key: Bytes) -> Result<Option<(Version, Bytes)>> {

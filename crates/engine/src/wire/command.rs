@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use partitura_broker::{Message, TopicName};
-use partitura_workflow::{Failure, ParentRef, Payload};
+use partitura_workflow::{EventKind, Failure, ParentRef, Payload};
 use serde::{Deserialize, Serialize};
 
 use super::outcome::Outcome;
@@ -155,8 +155,38 @@ pub(crate) enum Command {
         run: String,
         reason: String,
     },
-    /// Try a stopped instance again.
+    /// Try a stopped instance again, unless it is paused.
     Resume,
+    /// Let the code of a paused or stopped instance run, by hand.
+    GoOn {
+        /// Why, for people.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+        #[serde(default, skip_serializing_if = "Request::is_default")]
+        request: Request,
+    },
+    /// Go on from an earlier event of a history.
+    Reset {
+        reset: Box<Reset>,
+        #[serde(default, skip_serializing_if = "Request::is_default")]
+        request: Request,
+    },
+    /// Take this for the result of an open task.
+    Skip {
+        seq: u32,
+        result: Payload,
+        /// Why, for people.
+        reason: String,
+        #[serde(default, skip_serializing_if = "Request::is_default")]
+        request: Request,
+    },
+    /// Let no code of the instance run until it is let go on.
+    Pause {
+        /// Why, for people.
+        reason: String,
+        #[serde(default, skip_serializing_if = "Request::is_default")]
+        request: Request,
+    },
     /// The code of a run could not go on a while ago. Perhaps it can in the worker that gets this.
     TryAgain {
         run: String,
@@ -236,6 +266,27 @@ impl Request {
     fn is_default(&self) -> bool {
         *self == Self::default()
     }
+}
+
+/// Where an instance goes on from.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Reset {
+    /// The instance that the history is of, if it is another of the same workflow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) id: Option<String>,
+    /// The run that the history is of.
+    pub(crate) run: String,
+    /// How many events of it are kept.
+    pub(crate) events: usize,
+    /// The run that goes on from there. A copy of the command finds it.
+    pub(crate) new_run: String,
+    /// What happens then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) then: Option<EventKind>,
+    /// What is done, for the history.
+    pub(crate) action: String,
+    /// Why, for people.
+    pub(crate) reason: String,
 }
 
 /// A moment was beyond the horizon of the broker, whose longest delay is over: it is not due yet, and the rest is to be waited for.

@@ -2,7 +2,9 @@
 
 pub(crate) mod command;
 pub(crate) mod events;
+pub(crate) mod find;
 pub(crate) mod ids;
+pub(crate) mod indexed;
 pub(crate) mod names;
 pub(crate) mod namespace;
 pub(crate) mod outcome;
@@ -20,7 +22,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use self::command::StartPolicy;
-pub(crate) use self::command::{Command, Completion, Later, Request, Start, StartSignal, StartUpdate, command};
+pub(crate) use self::command::{Command, Completion, Later, Request, Reset, Start, StartSignal, StartUpdate, command};
 pub(crate) use self::outcome::Outcome;
 pub(crate) use self::reply::{Reply, ReplyBody, TimeQuestion, reply};
 pub(crate) use self::reply_to::ReplyTo;

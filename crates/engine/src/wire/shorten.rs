@@ -37,7 +37,9 @@ pub(crate) fn shortened(kind: &EventKind) -> EventKind {
             failure.iter_mut().for_each(shorten_failure);
         }
         E::CancelRequested { reason } => reason.iter_mut().for_each(|reason| shorten(reason, SHORT)),
-        E::WorkflowStopped { reason } => shorten(reason, SHORT),
+        E::WorkflowStopped { reason } | E::WorkflowPaused { reason } | E::Intervened { reason, .. } => {
+            shorten(reason, SHORT)
+        }
         E::WorkflowResumed { refused } => refused.clear(),
         E::TaskHeartbeat { details, .. } => *details = None,
         _ => {}

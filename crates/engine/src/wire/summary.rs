@@ -1,9 +1,10 @@
 use std::collections::BTreeMap;
 
-use partitura_workflow::{EventKind, ParentRef};
+use partitura_workflow::{Attribute, EventKind, ParentRef};
 use serde::{Deserialize, Serialize};
 
 use crate::wire::Outcome;
+use crate::wire::indexed::Indexed;
 use crate::wire::shorten::{shorten, shortened};
 use crate::wire::waiting::Waiting;
 
@@ -27,6 +28,15 @@ pub struct Summary {
     /// Labels to find it by.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
+    /// What its code says of it: see [`Cx::set_attribute`](partitura_workflow::Cx::set_attribute).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub attributes: BTreeMap<String, Attribute>,
+    /// The [build](crate::Worker::build_id) that took its latest turn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build: Option<String>,
+    /// The version of each change that it lives with: see [`Cx::version`](partitura_workflow::Cx::version).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub versions: BTreeMap<String, u32>,
     /// The workflow that started it as a child.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<ParentRef>,
@@ -60,6 +70,8 @@ pub struct Summary {
     /// Tasks that earlier runs of the chain have detached, by run: they are wanted still.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) detached_before: BTreeMap<String, Vec<u32>>,
+    #[serde(skip)]
+    pub(crate) indexed: Indexed,
 }
 
 impl Summary {
@@ -78,7 +90,7 @@ impl Summary {
         self.awaited_by.clear();
         self.waiting.truncate(3);
         self.end = self.end.as_ref().map(shortened);
-        if let Status::Stopped { reason } = &mut self.status {
+        if let Status::Stopped { reason } | Status::Paused { reason } = &mut self.status {
             shorten(reason, 512);
         }
     }
@@ -121,6 +133,11 @@ pub enum Status {
         /// What is wrong, and what to do.
         reason: String,
     },
+    /// Somebody has [paused](crate::WorkflowHandle::pause) it: its code does not run, and what arrives is kept, until it is resumed.
+    Paused {
+        /// Why, for people.
+        reason: String,
+    },
     /// It returned `Ok`.
     Completed,
     /// It returned `Err`, or was terminated.
@@ -148,6 +165,7 @@ impl Status {
         match self {
             Self::Running => StatusKind::Running,
             Self::Stopped { .. } => StatusKind::Stopped,
+            Self::Paused { .. } => StatusKind::Paused,
             Self::Completed => StatusKind::Completed,
             Self::Failed => StatusKind::Failed,
             Self::Cancelled => StatusKind::Cancelled,
@@ -159,6 +177,7 @@ impl Status {
         match self {
             Self::Running => "running",
             Self::Stopped { .. } => "stopped",
+            Self::Paused { .. } => "paused",
             Self::Completed => "completed",
             Self::Failed => "failed",
             Self::Cancelled => "cancelled",
@@ -175,12 +194,44 @@ pub enum StatusKind {
     Running,
     /// Its code cannot go on.
     Stopped,
+    /// Somebody has paused it.
+    Paused,
     /// It returned `Ok`.
     Completed,
     /// It returned `Err`, or was terminated.
     Failed,
     /// It ended after it was cancelled.
     Cancelled,
+}
+
+impl StatusKind {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Running, Self::Stopped, Self::Paused, Self::Completed, Self::Failed, Self::Cancelled];
+
+    /// As a part of keys: never changes.
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::Running => 1,
+            Self::Stopped => 2,
+            Self::Paused => 3,
+            Self::Completed => 4,
+            Self::Failed => 5,
+            Self::Cancelled => 6,
+        }
+    }
+}
+
+/// By which time instances are found, the newest first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Order {
+    /// When they were started.
+    #[default]
+    Started,
+    /// When they ended: only those that have.
+    Closed,
 }
 
 /// Which instances to list. Everything that is `None` matches all. The default is the first 1,000 instances.

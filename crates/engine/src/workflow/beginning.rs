@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use partitura_workflow::Started;
 
+use crate::wire::indexed::Indexed;
 use crate::wire::summary::{Status, Summary};
 
 /// The summary of an instance that begins now.
@@ -14,6 +15,9 @@ pub(crate) fn beginning(started: &Started, at: u64) -> Summary {
         started_at: at,
         closed_at: None,
         tags: started.tags.clone(),
+        attributes: BTreeMap::new(),
+        build: None,
+        versions: BTreeMap::new(),
         parent: started.parent.clone(),
         awaited_by: Vec::new(),
         end: None,
@@ -24,5 +28,6 @@ pub(crate) fn beginning(started: &Started, at: u64) -> Summary {
         expires_at: None,
         first_run: started.continued.as_ref().map(|continued| continued.first.clone()),
         detached_before: BTreeMap::new(),
+        indexed: Indexed::default(),
     }
 }

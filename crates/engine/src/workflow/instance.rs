@@ -39,7 +39,7 @@ impl Instance {
     pub(crate) fn is_worth_keeping(&self) -> bool {
         match self {
             Self::Live(live) => !live.summary.status.is_closed(),
-            Self::Stopped { summary, .. } => matches!(summary.status, Status::Stopped { .. }),
+            Self::Stopped { summary, .. } => matches!(summary.status, Status::Stopped { .. } | Status::Paused { .. }),
             Self::Unknown | Self::Absent | Self::Closed { .. } => false,
         }
     }

@@ -126,13 +126,13 @@ async fn a_command_of_a_newer_version_is_kept_for_a_while() {
     let old = worker::<old::Ships>(&partitura, "1.0").try_elsewhere(limit).start().await.expect("a worker");
     let topic = TopicName::new("workflow.Ships.commands").expect("a name");
     let producer = partitura.broker().producer(ProducerOptions::default()).await.expect("a producer");
-    let newer = Message::new(topic, "newer", r#"{"Pause":{"until":7}}"#).key("o");
+    let newer = Message::new(topic, "newer", r#"{"Hibernate":{"until":7}}"#).key("o");
     producer.publish(vec![newer]).await.remove(0).expect("published");
     try_for_a_minute(&partitura).await;
     assert_eq!(dead_letters(&partitura).await, [""; 0]);
     tokio::time::sleep(limit).await;
     let letters = dead_letters(&partitura).await;
-    assert!(letters.len() == 1 && letters[0].contains("Pause") && letters[0].contains("1.0"), "{letters:?}");
+    assert!(letters.len() == 1 && letters[0].contains("Hibernate") && letters[0].contains("1.0"), "{letters:?}");
     old.stop().await.expect("stopped");
 }
 

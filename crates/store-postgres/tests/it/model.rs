@@ -87,6 +87,7 @@ fn the_store_answers_any_writes_and_reads_as_the_embedded_one() {
                     }
                     Step::Scan(range, limit) => {
                         let expected = reference.scan(range.clone(), limit).await.expect("read");
+                        assert_eq!(store.count(range.clone(), limit).await.expect("read"), expected.len(), "{range:?}");
                         assert_eq!(store.scan(range.clone(), limit).await.expect("read"), expected, "{range:?}");
                     }
                 }
@@ -94,6 +95,7 @@ fn the_store_answers_any_writes_and_reads_as_the_embedded_one() {
             for space in SPACES {
                 let all = ScanRange { space, from: Bytes::new(), to: None };
                 let expected = reference.scan(all.clone(), 1_000).await.expect("read");
+                assert_eq!(store.count(all.clone(), 1_000).await.expect("read"), expected.len());
                 assert_eq!(store.scan(all, 1_000).await.expect("read"), expected);
                 for key in KEYS.iter().copied().map(Bytes::from_static) {
                     let expected = reference.get(space, key.clone()).await.expect("read");

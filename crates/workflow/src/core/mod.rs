@@ -3,6 +3,7 @@
 //! Every [`Cx`](crate::Cx) and every future of ours holds an `Arc<Core>`. The lock is never contended (one thread polls an instance)
 //! and never held while code of the author runs or a value of theirs is dropped.
 
+mod attributes;
 mod channels;
 mod conditions;
 mod model;
@@ -20,7 +21,7 @@ pub(crate) use slots::Leaf;
 
 use crate::execution::RootWaker;
 use crate::random::Generator;
-use crate::{EventKind, Failure, InvalidId, Payload, Started, StopReason, check_id};
+use crate::{Attribute, EventKind, Failure, InvalidId, Payload, Started, StopReason, check_id};
 
 /// The future of an inline step, which the engine runs.
 pub(crate) type StepFuture = BoxFuture<'static, Result<Payload, Failure>>;
@@ -76,6 +77,8 @@ pub(crate) struct State {
     channels: HashMap<String, model::ChannelState>,
     conditions: model::Conditions,
     versions: model::Versions,
+    /// What the code said last of each attribute; `None`: that it has none.
+    attributes: BTreeMap<String, Option<Attribute>>,
     tickets: u64,
 }
 
@@ -112,6 +115,7 @@ impl Core {
             channels: HashMap::new(),
             conditions: model::Conditions::default(),
             versions: model::Versions::default(),
+            attributes: BTreeMap::new(),
             tickets: 0,
         };
         Self { started, waker, state: Mutex::new(state) }

@@ -24,7 +24,10 @@ impl Execution {
             EventKind::StepFailed { seq, failure } => self.resolve(seq, SlotKind::Step, failed(failure)),
             EventKind::TimerFired { seq } => self.resolve(seq, SlotKind::Timer, Resolution::Fired),
             EventKind::TaskHeartbeat { seq, .. } => self.core.lock().is_open(seq),
-            EventKind::WorkflowStopped { .. } | EventKind::WorkflowResumed { .. } => false,
+            EventKind::WorkflowStopped { .. }
+            | EventKind::WorkflowResumed { .. }
+            | EventKind::WorkflowPaused { .. }
+            | EventKind::Intervened { .. } => false,
             other => return Err(format!("{other} is not an input of a running instance")),
         })
     }

@@ -24,7 +24,9 @@ impl Kept {
         for (index, event) in (1..).zip(events) {
             kept.until = event.at;
             match &event.kind {
-                EventKind::WorkflowStopped { .. } => kept.stopped_at = kept.stopped_at.or(Some(index)),
+                EventKind::WorkflowStopped { .. } | EventKind::WorkflowPaused { .. } => {
+                    kept.stopped_at = kept.stopped_at.or(Some(index));
+                }
                 EventKind::WorkflowResumed { refused } => {
                     kept.stopped_at = None;
                     kept.refused_before.extend(refused.keys().cloned());
@@ -101,6 +103,7 @@ fn is_same(history: &EventKind, code: &EventKind) -> bool {
         (E::VersionMarked { change: c1, version: v1, .. }, E::VersionMarked { change: c2, version: v2, .. }) => {
             c1 == c2 && v1 == v2
         }
+        (E::AttributeSet { name: n1, .. }, E::AttributeSet { name: n2, .. }) => n1 == n2,
         (history, code) => std::mem::discriminant(history) == std::mem::discriminant(code),
     }
 }

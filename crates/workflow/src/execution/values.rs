@@ -31,6 +31,7 @@ pub(super) fn are_same(history: &EventKind, code: &EventKind) -> bool {
             (Some(a), Some(b)) => a == b,
             _ => due_a == due_b,
         },
+        (E::AttributeSet { value: a, .. }, E::AttributeSet { value: b, .. }) => a == b,
         _ => true,
     }
 }

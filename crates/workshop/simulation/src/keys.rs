@@ -55,6 +55,7 @@ impl State {
                 }
             }
             None if put.space == "outbox" && self.is_mutant(Mutant::OutboxKept) => {}
+            None if put.space == "index" && self.is_mutant(Mutant::IndexForgotten) => {}
             None => drop(self.keys.kept.remove(&key)),
         }
     }

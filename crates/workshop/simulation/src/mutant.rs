@@ -63,6 +63,8 @@ pub enum Mutant {
     DelegationsForgotten,
     /// One update in twenty is applied twice: its copy has another id.
     UpdatesAppliedTwice,
+    /// A row by which an instance is found is not removed once the instance stands elsewhere.
+    IndexForgotten,
 }
 
 impl Mutant {
@@ -95,6 +97,7 @@ impl Mutant {
         Self::SignalsLeftBehind,
         Self::DelegationsForgotten,
         Self::UpdatesAppliedTwice,
+        Self::IndexForgotten,
     ];
 
     /// The name on the command line.
@@ -127,6 +130,7 @@ impl Mutant {
             Self::SignalsLeftBehind => "signals-left-behind",
             Self::DelegationsForgotten => "delegations-forgotten",
             Self::UpdatesAppliedTwice => "updates-applied-twice",
+            Self::IndexForgotten => "index-forgotten",
         }
     }
 }

@@ -5,7 +5,7 @@ use tokio::sync::oneshot;
 
 use super::WorkflowRunner;
 use crate::pause::Pause;
-use crate::storage::history;
+use crate::storage::{history, index};
 use crate::wire::{self, Command};
 
 /// How many stopped instances are asked to go on at a time.
@@ -23,6 +23,13 @@ impl WorkflowRunner {
         }
         // Perhaps nobody waits.
         let _ = recovered.send(());
+        if partition == Partition::default() {
+            let turn_store = &self.0.context.turn_store;
+            let bring_up = || index::bring_up(turn_store, &self.0.workflow);
+            if self.insist(partition, term, "writing how instances are found", bring_up).await.is_none() {
+                return;
+            }
+        }
         let mut after = None;
         loop {
             let resume = || self.resume_stopped(partition, after.as_deref());

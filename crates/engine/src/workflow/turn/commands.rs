@@ -25,6 +25,8 @@ impl Turn<'_> {
                 Command::Terminate { .. }
                 | Command::RunExpired { later: None, .. }
                 | Command::Expire { .. }
+                | Command::Pause { .. }
+                | Command::Reset { .. }
                 | Command::Delete { .. } => {
                     self.load(Reading::Inert).await?;
                 }
@@ -88,7 +90,12 @@ impl Turn<'_> {
                 Ok(())
             }
             Command::Undelivered { run, reason } => self.undelivered(&run, reason),
+            Command::Resume if self.is_paused() => Ok(()),
             Command::Resume => self.resume().await,
+            Command::Pause { reason, request } => self.pause(reason, request),
+            Command::Reset { reset, request } => self.reset(*reset, request).await,
+            Command::Skip { seq, result, reason, request } => self.skip(seq, result, reason, request),
+            Command::GoOn { reason, request } => self.go_on(reason, request).await,
             Command::Expire { run, due } => self.expire(&run, due).await,
             Command::Delete { request } => self.delete(request).await,
             Command::TryAgain { run, tried } => self.repeat(&run, tried).await,
@@ -98,6 +105,10 @@ impl Turn<'_> {
             | Command::History { .. }
             | Command::List { .. } => self.answer(command).await,
         }
+    }
+
+    fn is_paused(&self) -> bool {
+        self.summary().is_some_and(|summary| matches!(summary.status, Status::Paused { .. }))
     }
 
     fn undelivered(&mut self, run: &str, reason: String) -> Result<(), Abandoned> {
@@ -111,6 +122,7 @@ impl Turn<'_> {
 
     async fn repeat(&mut self, run: &str, tried: u32) -> Result<(), Abandoned> {
         match self.summary() {
+            Some(summary) if summary.run == run && self.is_paused() => Ok(()),
             Some(summary) if summary.run == run && !summary.status.is_closed() => self.resume().await,
             Some(_) => match self.send_what_was_set_aside().await {
                 Err(Abandoned::Undelivered(_)) => self.send_again_later(tried + 1),

@@ -29,6 +29,8 @@ impl Turn<'_> {
             let at = live.notes.latest;
             let mut summary = beginning(&started, at);
             summary.awaited_by = std::mem::take(&mut live.summary.awaited_by);
+            summary.attributes = std::mem::take(&mut live.summary.attributes);
+            summary.indexed = std::mem::take(&mut live.summary.indexed);
             summary.detached_before = std::mem::take(&mut live.summary.detached_before);
             if !live.notes.detached.is_empty() {
                 let detached = live.notes.detached.iter().copied().collect();

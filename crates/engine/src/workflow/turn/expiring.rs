@@ -5,8 +5,8 @@ use partitura_broker::Put;
 use super::seal::write;
 use super::{Abandoned, Turn};
 use crate::storage::expiries::{self, Expiry};
-use crate::storage::history;
 use crate::storage::turn_store::HISTORY;
+use crate::storage::{history, index};
 use crate::wire::{self, Command, ReplyBody, Request};
 use crate::workflow::instance::Instance;
 
@@ -104,6 +104,7 @@ impl Turn<'_> {
             && run.is_none_or(|run| run == summary.run)
         {
             write(&mut self.unit, history::forget(self.key, *version));
+            index::remove(&mut self.unit, summary, write);
             self.instance = Instance::Absent;
         }
     }

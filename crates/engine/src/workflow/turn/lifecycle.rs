@@ -129,9 +129,13 @@ impl<'a> Turn<'a> {
         (command, message_id): (Command, &str),
         reason: String,
     ) -> Result<Self, Abandoned> {
-        let status = Status::Stopped { reason };
+        let mut status = Status::Stopped { reason };
         let mut turn = Self::new(context, key, now, Instance::Absent);
         turn.inert = Some(status.clone());
+        if let Command::GoOn { request, .. } = &command {
+            let reason = status.reason().unwrap_or_default().to_owned();
+            turn.tell(request.reply_to.clone(), ReplyBody::Refused(reason));
+        }
         let mut before = None;
         match history::summary(&context.turn_store, key).await? {
             None => {}
@@ -139,13 +143,18 @@ impl<'a> Turn<'a> {
                 turn.instance = Instance::Closed { summary: Box::new(summary), version };
             }
             Some((_, summary)) => {
-                if matches!(summary.status, Status::Stopped { .. }) {
-                    before = Some(summary.run.clone());
+                match &summary.status {
+                    Status::Stopped { .. } => before = Some(summary.run.clone()),
+                    // It stays so until somebody lets it go on.
+                    Status::Paused { .. } if !matches!(command, Command::GoOn { .. }) => {
+                        status = summary.status.clone()
+                    }
+                    _ => {}
                 }
                 // A stopped instance that is tried again without success leaves no trace of that.
                 turn.summarize = (summary.status != status).then_some(Expect::Any);
                 let Known { notes, next_turn, .. } = known(context, key, &summary.run).await?;
-                if before.is_none() {
+                if before.is_none() && status.reason().is_some() {
                     turn.after.stops = status.reason().map(str::to_owned);
                     turn.tell_of_stop(notes.reply_to.clone(), &status);
                     turn.recorded.extend(stopped_event(now.as_millis().max(notes.latest), &status));
@@ -158,7 +167,7 @@ impl<'a> Turn<'a> {
             Command::TryAgain { run, tried } => Some((run.clone(), tried + 1)),
             _ => None,
         };
-        let in_vain = matches!(command, Command::Resume | Command::TryAgain { .. });
+        let in_vain = matches!(command, Command::Resume | Command::GoOn { .. } | Command::TryAgain { .. });
         if !in_vain && !matches!(command, Command::Undelivered { .. }) {
             turn.handle(command, message_id).await?;
         }
@@ -167,7 +176,7 @@ impl<'a> Turn<'a> {
     }
 
     /// Notes that this code has tried the instance without success, or that it is no longer stopped.
-    fn mark_stopped(&mut self, stopped: bool) {
+    pub(super) fn mark_stopped(&mut self, stopped: bool) {
         let partition = self.context.partition(self.key);
         let by = stopped.then_some(&*self.context.code);
         write(&mut self.unit, history::mark_stopped(self.key, partition, by));
@@ -182,7 +191,7 @@ impl<'a> Turn<'a> {
         in_vain: bool,
     ) -> Result<(), Abandoned> {
         let after = match &self.instance {
-            Instance::Stopped { summary, next_turn, .. } if !summary.status.is_closed() => {
+            Instance::Stopped { summary, next_turn, .. } if summary.status.reason().is_some() => {
                 Some((summary.run.clone(), *next_turn))
             }
             _ => None,

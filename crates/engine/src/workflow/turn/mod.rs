@@ -8,8 +8,10 @@ mod continuing;
 mod delegation;
 mod expiring;
 mod lifecycle;
+mod pausing;
 mod questions;
 mod requests;
+mod resetting;
 mod seal;
 mod signs;
 mod starting;
@@ -194,7 +196,7 @@ impl<'a> Turn<'a> {
                     }
                     Instance::Live(Box::new(live))
                 }
-                Status::Running | Status::Stopped { .. } => {
+                Status::Running | Status::Stopped { .. } | Status::Paused { .. } => {
                     let Known { notes, next_turn, has_ended } = known(self.context, self.key, &summary.run).await?;
                     if has_ended {
                         continue;

@@ -58,6 +58,7 @@ impl Turn<'_> {
             }
             Instance::Stopped { summary, .. } => match &summary.status {
                 Status::Stopped { reason } => ReplyBody::Refused(reason.clone()),
+                Status::Paused { reason } => ReplyBody::Refused(format!("{} is paused: {reason}", self.key)),
                 // It was ended in this turn, without its code.
                 _ => ReplyBody::Refused(has_ended(self.key)),
             },

@@ -1,14 +1,15 @@
 //! What a turn has recorded becomes what is committed.
 
-use partitura_broker::{Message, Put, Result, Unit};
-use partitura_workflow::EventKind;
+use partitura_broker::{Expect, Message, Put, Result, Unit};
+use partitura_workflow::{Event, EventKind};
 
 use super::Turn;
 use crate::storage::expiries::Expiry;
-use crate::storage::{children, expiries, history};
+use crate::storage::{children, expiries, history, index};
 use crate::wire::events;
+use crate::wire::summary::Summary;
 use crate::workflow::effects::{self, Sender};
-use crate::workflow::instance::{Delay, Instance, Live};
+use crate::workflow::instance::{Delay, Instance, Live, Notes};
 
 impl Turn<'_> {
     /// Turns the recorded events into a row of the history, the messages that they ask for, and the summary.
@@ -25,12 +26,7 @@ impl Turn<'_> {
             Instance::Stopped { summary, next_turn, notes } => (&mut **summary, next_turn, &mut **notes),
             _ => return Ok(()),
         };
-        for event in &recorded {
-            notes.latest = notes.latest.max(event.at);
-            if let EventKind::Detached { seq } = event.kind {
-                notes.detach(seq);
-            }
-        }
+        note_beforehand(notes, &recorded);
         if recorded.iter().any(|event| event.kind.is_end())
             && let Some(due) = self.context.retention.due(notes.latest)
         {
@@ -45,13 +41,17 @@ impl Turn<'_> {
         }
         let turn = *next_turn;
         *next_turn += 1;
+        if is_found_otherwise(summary, &self.context.build, &recorded) {
+            self.summarize.get_or_insert(Expect::Any);
+        }
         let row = history::append(self.key, &summary.run, (turn, &self.context.build), &recorded);
         let grown = (recorded.len(), row.value.as_ref().map_or(0, bytes::Bytes::len));
         notes.grow(grown);
         self.context.history_limits.warn(self.key, notes, grown);
-        let summarized = self.summarize.take().map(|expect| history::summarize(self.key, expect, summary));
-        for put in [Some(row), summarized].into_iter().flatten() {
-            write(&mut self.unit, put);
+        write(&mut self.unit, row);
+        if let Some(expect) = self.summarize.take() {
+            write(&mut self.unit, history::summarize(self.key, expect, summary));
+            index::update(&mut self.unit, summary, write);
         }
         let mut messages: Vec<Message> = Vec::with_capacity(recorded.len());
         for event in &recorded {
@@ -95,6 +95,40 @@ impl Turn<'_> {
         let delayed = |(seq, delay)| effects::delayed(commands, self.key, run, seq, delay);
         self.after.cancelled_delays.extend(cancelled.into_iter().filter(due_later).map(delayed));
     }
+}
+
+/// Notes what is known ahead of the other events of a turn: the messages of these say it.
+fn note_beforehand(notes: &mut Notes, recorded: &[Event]) {
+    for event in recorded {
+        notes.latest = notes.latest.max(event.at);
+        if let EventKind::Detached { seq } = event.kind {
+            notes.detach(seq);
+        }
+    }
+}
+
+/// Notes what the turn changes by which an instance is found, beside where it stands. Whether that is anything.
+pub(super) fn is_found_otherwise(summary: &mut Summary, build: &str, recorded: &[Event]) -> bool {
+    let mut is_changed = summary.build.as_deref() != Some(build);
+    if is_changed {
+        summary.build = Some(build.to_owned());
+    }
+    for event in recorded {
+        match &event.kind {
+            EventKind::AttributeSet { name, value: Some(value), .. } => {
+                summary.attributes.insert(name.clone(), value.clone());
+            }
+            EventKind::AttributeSet { name, value: None, .. } => {
+                summary.attributes.remove(name);
+            }
+            EventKind::VersionMarked { change, version, .. } => {
+                summary.versions.insert(change.clone(), *version);
+            }
+            _ => continue,
+        }
+        is_changed = true;
+    }
+    is_changed
 }
 
 /// Adds a write. Of two to the same key the later value counts, on the earlier condition: a unit names a key once.

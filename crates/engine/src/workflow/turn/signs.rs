@@ -208,7 +208,7 @@ impl Turn<'_> {
     }
 
     /// Has word sent to a task, wherever it listens by now. An attempt that says so later is another one.
-    fn cancel_task(&mut self, run: &str, seq: u32) {
+    pub(super) fn cancel_task(&mut self, run: &str, seq: u32) {
         let told = self.after.listening.extract_if(.., |(of, number, _)| of == run && *number == seq);
         self.after.replies.extend(told.map(|(_, _, to)| (to, listeners::cancelled())));
         self.after.cancelled_tasks.push((run.to_owned(), seq));

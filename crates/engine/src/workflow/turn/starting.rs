@@ -78,6 +78,7 @@ impl Turn<'_> {
                 (StartPolicy::RestartEnded | StartPolicy::RestartFailed, _) => return self.already_started(start),
             },
         };
+        let indexed = self.summary().map(|before| before.indexed.clone()).unwrap_or_default();
         let reply_to = start.reply_to.clone();
         let started = Started {
             workflow: self.key.workflow.to_string(),
@@ -96,7 +97,7 @@ impl Turn<'_> {
         let begun = ReplyBody::Started { run: start.run, is_new: true };
         self.after.replies.extend(start.accepted.map(|to| (to, begun)));
         let at = self.now.as_millis();
-        let summary = beginning(&started, at);
+        let summary = Summary { indexed, ..beginning(&started, at) };
         let event = Event::new(at, EventKind::WorkflowStarted(Box::new(started)));
         self.summarize = Some(expect);
         if let Some(status) = self.inert.clone() {

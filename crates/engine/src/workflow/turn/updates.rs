@@ -5,6 +5,7 @@ use partitura_workflow::{Event, EventKind, Payload, UpdateRefusal};
 use super::{Abandoned, Turn, code};
 use crate::storage::history;
 use crate::storage::turn_store::HISTORY;
+use crate::wire::summary::Status;
 use crate::wire::{Outcome, ReplyBody, Request, Start, StartPolicy, StartUpdate};
 use crate::workflow::instance::Instance;
 
@@ -63,7 +64,11 @@ impl Turn<'_> {
         let live = match &self.instance {
             Instance::Live(live) => live,
             Instance::Stopped { summary, .. } => {
-                let (run, reason) = (summary.run.clone(), summary.status.reason().unwrap_or_default().to_owned());
+                let reason = match &summary.status {
+                    Status::Paused { reason } => format!("it is paused: {reason}"),
+                    status => status.reason().unwrap_or_default().to_owned(),
+                };
+                let run = summary.run.clone();
                 return Ok(self.known_answer(&run, &id).await?.or(Some(ReplyBody::Stopped { reason })));
             }
             Instance::Unknown | Instance::Absent | Instance::Closed { .. } => return Ok(Some(ReplyBody::NotFound)),

@@ -1,6 +1,7 @@
 //! The invariants of a world at rest.
 
 mod contests;
+mod index;
 mod run;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,6 +39,7 @@ fn all(state: &State, ended: &[Ended]) -> Found {
     }
     no_other_events(state, &runs)?;
     summaries(state, &runs)?;
+    index::is_that_of_the_summaries(state)?;
     tasks_were_run(state, &runs)?;
     steps_were_run(state, &runs)?;
     for piece in ended {

@@ -59,4 +59,5 @@ mutants! {
     signals_that_are_left_behind_by_a_run_that_continues_are_found: SignalsLeftBehind,
     a_forgotten_delegation_is_found: DelegationsForgotten,
     an_update_that_is_applied_twice_is_found: UpdatesAppliedTwice,
+    a_row_of_an_instance_that_stands_elsewhere_is_found: IndexForgotten,
 }

@@ -1,0 +1,213 @@
+//! One instance, without its Rust type.
+
+use std::fmt;
+use std::sync::Arc;
+
+use partitura_workflow::{Event, Payload};
+use serde::Serialize;
+
+use super::connection::Connection;
+use super::instances::Instances;
+use super::requests::{Demand, Request};
+use crate::error::ClientError;
+use crate::storage::turn_store::HISTORY;
+use crate::storage::{heartbeats, history, search};
+use crate::wire::find::InstanceName;
+use crate::wire::names::InstanceKey;
+use crate::wire::summary::Summary;
+use crate::wire::waiting;
+
+/// One instance of any workflow. What it stands at is read from the store, without a worker; what is asked of it is done by a
+/// worker of its workflow. Cheap to clone.
+#[derive(Clone)]
+pub struct InstanceHandle {
+    pub(super) connection: Arc<Connection>,
+    pub(super) name: InstanceName,
+}
+
+/// A part of a history.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct HistoryPage {
+    /// Of which run.
+    pub run: String,
+    /// The number of the first of the events, counted from 0.
+    pub first: usize,
+    /// The events.
+    pub events: Vec<Event>,
+    /// How many events the run has in all.
+    pub total: usize,
+}
+
+impl InstanceHandle {
+    pub(crate) fn new(connection: Arc<Connection>, name: InstanceName) -> Self {
+        Self { connection, name }
+    }
+
+    /// Its workflow and its id.
+    pub fn name(&self) -> &InstanceName {
+        &self.name
+    }
+
+    fn key(&self) -> InstanceKey {
+        InstanceKey::new(&self.name.workflow, &self.name.id)
+    }
+
+    fn not_found(&self) -> ClientError {
+        let InstanceName { workflow, id } = self.name.clone();
+        ClientError::NotFound { workflow, id }
+    }
+
+    /// Where its latest run stands, with the event that ended it.
+    ///
+    /// # Errors
+    /// [`NotFound`](ClientError::NotFound); [`Unsupported`](partitura_broker::ErrorKind::Unsupported) when this connection has no
+    /// store; those of the store.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn summary(&self) -> Result<Summary, ClientError> {
+        let found = history::summary(&self.connection.stored, &self.key()).await?;
+        found.map(|(_, summary)| summary).ok_or_else(|| self.not_found())
+    }
+
+    /// The summary, and what the instance waits for as far as its history says it: channels and conditions are known to its code
+    /// alone, which a worker has ([`WorkflowHandle::describe`](crate::WorkflowHandle::describe)).
+    ///
+    /// # Errors
+    /// As for [`summary`](Self::summary).
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn describe(&self) -> Result<Summary, ClientError> {
+        let (stored, key) = (&self.connection.stored, self.key());
+        let mut summary = self.summary().await?;
+        if !summary.status.is_closed() {
+            let events = history::load(stored, &key, &summary.run).await?.events;
+            let beats = heartbeats::kept(stored, &key, &summary.run).await?;
+            let known_of = |seq: u32| {
+                let (_, beat) = beats.iter().find(|(of, _)| *of == seq)?;
+                Some((beat.attempt, beat.delegated.is_some()))
+            };
+            (summary.waiting, summary.waits_for) = waiting::list(&events, None, known_of);
+        }
+        Ok(summary)
+    }
+
+    /// Up to `limit` events of the latest run, from number `first` on, counted from 0.
+    ///
+    /// # Errors
+    /// As for [`summary`](Self::summary).
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn history(&self, first: usize, limit: usize) -> Result<HistoryPage, ClientError> {
+        let run = self.summary().await?.run;
+        self.history_of(&run, |_| first, limit).await
+    }
+
+    /// The last `limit` events of the latest run.
+    ///
+    /// # Errors
+    /// As for [`summary`](Self::summary).
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn last_events(&self, limit: usize) -> Result<HistoryPage, ClientError> {
+        let run = self.summary().await?.run;
+        self.history_of(&run, |total| total.saturating_sub(limit), limit).await
+    }
+
+    /// As [`history`](Self::history), of another run: one that has [continued as new](partitura_workflow::Cx::continue_as_new), say.
+    ///
+    /// # Errors
+    /// As for [`summary`](Self::summary).
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn history_of_run(&self, run: &str, first: usize, limit: usize) -> Result<HistoryPage, ClientError> {
+        self.history_of(run, |_| first, limit).await
+    }
+
+    async fn history_of(
+        &self,
+        run: &str,
+        first: impl FnOnce(usize) -> usize,
+        limit: usize,
+    ) -> Result<HistoryPage, ClientError> {
+        let mut events = history::load(&self.connection.stored, &self.key(), run).await?.events;
+        let total = events.len();
+        if total == 0 {
+            return Err(self.not_found());
+        }
+        let first = first(total).min(total);
+        events.drain(..first);
+        events.truncate(limit);
+        Ok(HistoryPage { run: run.to_owned(), first, events, total })
+    }
+
+    /// The runs of its id whose histories are kept, in the order of their names: as a rule, of their starts.
+    ///
+    /// # Errors
+    /// As for [`summary`](Self::summary).
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn runs(&self) -> Result<Vec<String>, ClientError> {
+        let of_all = history::turns_prefix(&self.key(), None);
+        let names = search::names(&self.connection.stored, HISTORY, &of_all).await?;
+        let name = |mut name: Vec<u8>| {
+            name.pop();
+            String::from_utf8_lossy(&name).into_owned()
+        };
+        Ok(names.into_iter().map(name).collect())
+    }
+
+    /// Its children, of all its runs.
+    pub fn children(&self) -> Instances {
+        Instances::new(self.connection.clone()).parent(self.name.clone())
+    }
+
+    fn request(&self, demand: Demand) -> Request<'_> {
+        Request::new(&self.connection, (&self.name.workflow, &self.name.id), demand)
+    }
+
+    /// Sends a signal, whose arguments are these: as [`WorkflowHandle::signal`](crate::WorkflowHandle::signal), without its type. The
+    /// arguments of a handler are an object with its argument names; a channel takes any value.
+    pub fn signal(&self, name: impl Into<String>, arguments: &impl Serialize) -> Request<'_> {
+        let name = name.into();
+        self.request(Demand::Signal(Payload::encode_unproven(arguments).map(|payload| (name, payload))))
+    }
+
+    /// Asks it to stop, as [`WorkflowHandle::cancel`](crate::WorkflowHandle::cancel) does.
+    pub fn cancel(&self, reason: impl Into<String>) -> Request<'_> {
+        self.request(Demand::Cancel(reason.into()))
+    }
+
+    /// Ends it at once, as [`WorkflowHandle::terminate`](crate::WorkflowHandle::terminate) does.
+    pub fn terminate(&self, reason: impl Into<String>) -> Request<'_> {
+        self.request(Demand::Terminate(reason.into()))
+    }
+
+    /// Deletes it, as [`WorkflowHandle::delete`](crate::WorkflowHandle::delete) does.
+    pub fn delete(&self) -> Request<'_> {
+        self.request(Demand::Delete)
+    }
+
+    /// Lets none of its code run until it is resumed, as [`WorkflowHandle::pause`](crate::WorkflowHandle::pause) does.
+    pub fn pause(&self, reason: impl Into<String>) -> Request<'_> {
+        self.request(Demand::Pause(reason.into()))
+    }
+
+    /// Lets it go on, as [`WorkflowHandle::resume`](crate::WorkflowHandle::resume) does. The history keeps why, if that is
+    /// [said](Request::because).
+    pub fn resume(&self) -> Request<'_> {
+        self.request(Demand::Resume)
+    }
+}
+
+impl fmt::Debug for InstanceHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("InstanceHandle").field(&self.name.to_string()).finish()
+    }
+}

@@ -1,0 +1,98 @@
+//! How instances are paused by hand, and go on.
+
+use partitura_broker::Expect;
+use partitura_workflow::{Event, EventKind, Payload};
+
+use super::{Abandoned, Turn};
+use crate::wire::summary::Status;
+use crate::wire::{ReplyBody, Request};
+use crate::workflow::instance::{Instance, Live};
+
+impl Turn<'_> {
+    /// Lets no code run from here on. What arrives is kept.
+    pub(super) fn pause(&mut self, reason: String, Request { run, reply_to, .. }: Request) -> Result<(), Abandoned> {
+        let body = match self.receives(run.as_deref()) {
+            Ok(()) => {
+                self.pause_now(reason);
+                ReplyBody::Accepted
+            }
+            Err(body) => body,
+        };
+        self.tell(reply_to, body);
+        Ok(())
+    }
+
+    fn pause_now(&mut self, reason: String) {
+        let (mut summary, next_turn, notes) = match std::mem::replace(&mut self.instance, Instance::Unknown) {
+            Instance::Live(live) => {
+                let Live { summary, next_turn, notes, .. } = *live;
+                (Box::new(summary), next_turn, Box::new(notes))
+            }
+            Instance::Stopped { summary, next_turn, notes } => (summary, next_turn, notes),
+            other => {
+                self.instance = other;
+                return;
+            }
+        };
+        if summary.status.reason().is_some() {
+            self.mark_stopped(false);
+        }
+        let at = self.now.as_millis().max(notes.latest);
+        self.recorded.push(Event::new(at, EventKind::WorkflowPaused { reason: reason.clone() }));
+        summary.status = Status::Paused { reason };
+        self.summarize.get_or_insert(Expect::Any);
+        self.instance = Instance::Stopped { summary, next_turn, notes };
+    }
+
+    /// Lets the code of a paused or stopped instance run, from its history.
+    pub(super) async fn go_on(
+        &mut self,
+        reason: Option<String>,
+        Request { run, reply_to, .. }: Request,
+    ) -> Result<(), Abandoned> {
+        let body = match self.receives(run.as_deref()) {
+            Ok(()) => {
+                if let (Some(reason), Instance::Stopped { .. }, None) = (reason, &self.instance, &self.inert) {
+                    self.note_intervention("resume", reason);
+                }
+                self.resume().await?;
+                ReplyBody::Accepted
+            }
+            Err(body) => body,
+        };
+        self.tell(reply_to, body);
+        Ok(())
+    }
+
+    /// Gives an open task a result by hand. Its attempts are told that they are not wanted.
+    pub(super) fn skip(
+        &mut self,
+        seq: u32,
+        result: Payload,
+        reason: String,
+        Request { run, reply_to, .. }: Request,
+    ) -> Result<(), Abandoned> {
+        let body = match self.receives(run.as_deref()) {
+            Ok(()) => {
+                let run = self.summary().map(|summary| summary.run.clone()).unwrap_or_default();
+                if self.open_task(&run, seq).is_some() {
+                    self.note_intervention(format!("skip task {seq}"), reason);
+                    self.input(Some(&run), EventKind::TaskCompleted { seq, result })?;
+                    self.cancel_task(&run, seq);
+                    ReplyBody::Accepted
+                } else {
+                    ReplyBody::Refused(format!("{} has no open task {seq}", self.key))
+                }
+            }
+            Err(body) => body,
+        };
+        self.tell(reply_to, body);
+        Ok(())
+    }
+
+    /// Records that somebody has acted on the instance by hand.
+    pub(super) fn note_intervention(&mut self, action: impl Into<String>, reason: String) {
+        let noted = EventKind::Intervened { action: action.into(), reason };
+        self.recorded.push(Event::new(self.moment(), noted));
+    }
+}
