@@ -1,3 +1,5 @@
+mod running;
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::num::NonZeroUsize;
@@ -6,19 +8,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use futures::future::{select_all, try_join, try_join_all};
+use futures::future::{try_join, try_join_all};
 use partitura_broker::{Credit, Error, ErrorKind, Producer, ProducerOptions, Result};
 use partitura_lanes::{Handler, LaneOptions, Lanes, Retry, SubscriptionTopics};
-use partitura_workflow::{Definition, Service, Workflow};
+use partitura_workflow::{Definition, Limit, Service, Workflow};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+pub use self::running::RunningWorker;
 use crate::core::Core;
 use crate::messaging::directory::Destination;
 use crate::retry_for::retry_for;
 use crate::shutdown::{Shutdown, until};
 use crate::storage::turn_store::TurnStore;
+use crate::task::limits::Limits;
 use crate::task::{Parts, TaskRunner};
 use crate::wire::events::EventTopic;
 use crate::wire::ids;
@@ -48,6 +52,7 @@ pub struct Worker {
     core: Arc<Core>,
     definitions: Vec<Definition>,
     services: Vec<Box<dyn Service>>,
+    limits: Vec<Limit>,
     /// `None`: what was asked for is refused.
     concurrency: Option<NonZeroUsize>,
     /// `None`: it was not stated.
@@ -72,6 +77,7 @@ impl Worker {
             core,
             definitions: Vec::new(),
             services: Vec::new(),
+            limits: Vec::new(),
             concurrency,
             build,
             elsewhere: ELSEWHERE,
@@ -98,6 +104,17 @@ impl Worker {
     #[must_use]
     pub fn concurrency(mut self, most: impl TryInto<NonZeroUsize>) -> Self {
         self.concurrency = most.try_into().ok();
+        self
+    }
+
+    /// Limits how many tasks run at a time, or begin in a second, in this worker: of all its services, of one, of a method, or for each value
+    /// of an argument. Several limits all hold, also those that a trait states by `#[limit(…)]`.
+    ///
+    /// A task that there is no room for waits here for moments, and otherwise in the broker, where other workers may take it. Tasks with
+    /// different keys take turns.
+    #[must_use]
+    pub fn limit(mut self, limit: Limit) -> Self {
+        self.limits.push(limit);
         self
     }
 
@@ -159,18 +176,19 @@ impl Worker {
     /// # Errors
     /// [`Incompatible`](ErrorKind::Incompatible) when topics exist with another number of partitions;
     /// [`Unsupported`](ErrorKind::Unsupported) when the broker cannot keep state and no store was given;
-    /// [`InvalidArgument`](ErrorKind::InvalidArgument) for a service or workflow that is registered twice; those of
-    /// the broker. Retryable ones are waited out for a minute: a worker is often started together with its broker.
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) for a service or workflow that is registered twice,
+    /// and for a limit that lets nothing run or is of nothing that this worker runs; those of the broker. Retryable ones are waited out for a minute: a worker is often started together with its broker.
     ///
     /// # Cancel safety
     /// Dropped, nothing runs.
     pub async fn start(self) -> Result<RunningWorker> {
         self.check_names()?;
-        let Self { core, definitions, services, concurrency, build, elsewhere, retentions } = self;
+        let Self { core, definitions, services, limits, concurrency, build, elsewhere, retentions } = self;
         let concurrency = concurrency.ok_or_else(|| {
             let message = "a worker runs at least one task at a time: write .concurrency(1) or more";
             Error::new(ErrorKind::InvalidArgument, "start", message)
         })?;
+        let limits = Arc::new(Limits::new(limits, &services, concurrency.get())?);
         let (shutdown, is_shutdown) = oneshot::channel();
         let is_shutdown = is_shutdown.shared();
         let begin = || core.time.begin(&*core.broker, &core.mailbox, &core.directory);
@@ -185,7 +203,11 @@ impl Worker {
             let retention = retentions.get(definition.name()).copied().unwrap_or(core.settings.retention);
             conduct(&core, (definition, retention), &build, concurrency, &is_shutdown)
         });
-        let serving = services.into_iter().map(|service| serve(&core, service, &build, concurrency, &is_shutdown));
+        let serving = services.into_iter().map(|service| {
+            let deliveries = limits.deliveries(service.name(), concurrency.get());
+            let concurrency = NonZeroUsize::new(deliveries).unwrap_or(NonZeroUsize::MIN);
+            serve(&core, (service, limits.clone()), &build, concurrency, &is_shutdown)
+        });
         let (conducting, serving) = try_join(try_join_all(conducting), try_join_all(serving)).await?;
         let tasks = conducting.into_iter().chain(serving).collect();
         Ok(RunningWorker { shutdown: Some(shutdown), tasks })
@@ -214,7 +236,7 @@ impl std::fmt::Debug for Worker {
 /// Begins to run the tasks of a service.
 async fn serve(
     core: &Arc<Core>,
-    service: Box<dyn Service>,
+    (service, limits): (Box<dyn Service>, Arc<Limits>),
     build: &Build,
     concurrency: NonZeroUsize,
     shutdown: &Shutdown,
@@ -238,6 +260,7 @@ async fn serve(
         build: build.id.clone(),
         elsewhere: build.elsewhere,
         concurrency: concurrency.get(),
+        limits,
         shutdown: shutdown.clone(),
     });
     let lanes = lanes(core, topics.source()?, concurrency, 1, runner.clone()).await?;
@@ -341,58 +364,4 @@ async fn lanes<H: Handler + Clone>(
         .seed(ids::seed(&*core.ids));
     let open = || Lanes::open(&*core.broker, source.clone(), options.clone(), handler.clone());
     retry_for(RETRY_FOR, "join a subscription", open).await
-}
-
-/// A worker at work. Dropping it stops the work as a crash would; [`stop`](Self::stop) finishes what runs.
-#[derive(Debug)]
-pub struct RunningWorker {
-    shutdown: Option<oneshot::Sender<()>>,
-    tasks: Vec<JoinHandle<Result<()>>>,
-}
-
-impl RunningWorker {
-    /// Takes up nothing new, finishes what runs, settles, and leaves.
-    ///
-    /// # Errors
-    /// What kept it from leaving cleanly. Nothing is lost then either; some of it is done again.
-    ///
-    /// # Cancel safety
-    /// Dropped, the rest is as after a crash.
-    pub async fn stop(mut self) -> Result<()> {
-        drop(self.shutdown.take());
-        let tasks = std::mem::take(&mut self.tasks);
-        try_join_all(tasks.into_iter().map(flat)).await.map(drop)
-    }
-
-    /// Waits until the worker ends by itself, which it does only when it cannot go on.
-    ///
-    /// # Errors
-    /// Why it cannot.
-    ///
-    /// # Cancel safety
-    /// Safe.
-    pub async fn ended(&mut self) -> Result<()> {
-        if self.tasks.is_empty() {
-            return std::future::pending().await;
-        }
-        let (ended, index, _) = select_all(self.tasks.iter_mut()).await;
-        drop(self.tasks.swap_remove(index));
-        ended.unwrap_or_else(|panic| Err(crashed(&panic)))
-    }
-}
-
-impl Drop for RunningWorker {
-    fn drop(&mut self) {
-        for task in &self.tasks {
-            task.abort();
-        }
-    }
-}
-
-async fn flat(task: JoinHandle<Result<()>>) -> Result<()> {
-    task.await.unwrap_or_else(|panic| Err(crashed(&panic)))
-}
-
-fn crashed(error: &tokio::task::JoinError) -> Error {
-    Error::new(ErrorKind::Closed, "run", format!("a task of the worker ended: {error}"))
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use proc_macro2::TokenStream;
+use quote::{format_ident, quote};
 use syn::meta::ParseNestedMeta;
 use syn::parse::Parser;
 use syn::{Attribute, Expr, Ident, LitStr, Path, Result};
@@ -101,9 +102,9 @@ fn checked_name(text: LitStr) -> Result<LitStr> {
 #[derive(Default)]
 pub(crate) struct TaskAttribute {
     pub(crate) name: Option<String>,
-    pub(crate) retry_if: Option<Path>,
+    pub(crate) retry_if: Option<Expr>,
     /// Fields of `TaskOptions` with their values.
-    pub(crate) options: Vec<(syn::Ident, Expr)>,
+    pub(crate) options: Vec<(syn::Ident, TokenStream)>,
 }
 
 impl TaskAttribute {
@@ -123,11 +124,17 @@ impl TaskAttribute {
         } else if meta.path.is_ident("retry_if") {
             self.retry_if = Some(meta.value()?.parse()?);
         } else if let Some(option) = meta.path.get_ident().filter(|ident| OPTIONS.iter().any(|known| ident == known)) {
-            self.options.push((option.clone(), meta.value()?.parse()?));
+            let value: Expr = meta.value()?.parse()?;
+            self.options.push((option.clone(), quote!(::core::option::Option::Some(#value))));
+        } else if meta.path.is_ident("no_timeout") {
+            self.options.push((format_ident!("no_timeout"), quote!(true)));
+        } else if meta.path.is_ident("retry_errors") {
+            let all = quote!(::core::option::Option::Some(::partitura::__private::OwnErrors::Retried));
+            self.options.push((format_ident!("own_errors"), all));
         } else {
             return Err(meta.error(
-                "`#[task]` knows these options: `name`, `retry`, `retry_if`, `timeout`, `overall_timeout`, \
-                 `start_timeout`, `heartbeat_timeout`",
+                "`#[task]` knows these options: `name`, `retry`, `retry_if`, `retry_errors`, `timeout`, `no_timeout`, \
+                 `overall_timeout`, `start_timeout`, `heartbeat_timeout`",
             ));
         }
         Ok(())

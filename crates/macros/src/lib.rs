@@ -3,8 +3,12 @@
 //! Use them through the `partitura` crate, which the generated code names.
 
 mod attributes;
+mod batch;
 mod errors;
+mod gathered;
 mod handler;
+mod limit;
+mod method;
 mod select;
 mod service;
 mod signature;
@@ -31,12 +35,24 @@ use proc_macro::TokenStream;
 /// ```text
 /// #[task(
 ///     name = "charge",                                  // on the wire
-///     retry = Retry::exponential().max_attempts(5),     // stated here, it also covers the method's own errors
-///     retry_if = Declined::is_transient,                // fn(&E) -> bool, asked in the worker
+///     retry = Retry::exponential().max_attempts(5),     // when, and how often
+///     retry_if = |error| error.is_passing(),            // which of the method's own errors; a path as well
 ///     timeout = minutes(1), overall_timeout = days(1), start_timeout = hours(1), heartbeat_timeout = seconds(30),
 /// )]
 /// async fn charge(&self, order: OrderId, amount: Cents) -> Result<Receipt, Declined>;
 /// ```
+///
+/// `#[limit(at_most = 20)]`, `#[limit(per = "tenant", at_most = 5)]` and `#[limit(per_second = 10)]`, on a method or on the trait, limit
+/// the tasks that a worker runs at a time or begins in a second. `per` names an argument, or a field of one (`"order.tenant"`), and
+/// each value of it has a limit of its own. Several may stand on one method.
+///
+/// `#[batch(max = 100, within_ms = 20)] async fn index(&self, docs: Vec<Doc>) -> Vec<Result<(), IndexError>>` takes many calls at once.
+/// Callers bring one `Doc` each, and each gets its own result. The worker calls the method when `max` calls have come, or when
+/// the first of them has waited for `within_ms`. With `per = "docs.tenant"` only calls with the same value of that field are together.
+///
+/// `retry_if` is asked in the worker, which has the error. Without it the error's type is, if it is `Transient`; `retry_errors`
+/// has the other errors tried again, too. Without any of them they are answers and final. `no_timeout` takes away the default
+/// time-out.
 #[proc_macro_attribute]
 pub fn service(attributes: TokenStream, item: TokenStream) -> TokenStream {
     service::expand(attributes.into(), item.into()).into()

@@ -1,10 +1,13 @@
 use proc_macro2::TokenStream;
-use quote::{ToTokens, format_ident, quote};
-use syn::{Attribute, Error, Ident, ItemTrait, Result, TraitItem, TraitItemFn, Visibility};
+use quote::{format_ident, quote};
+use syn::{Error, ItemTrait, Result};
 
-use crate::attributes::{TaskAttribute, check_distinct, wire_name};
+use crate::attributes::{check_distinct, wire_name};
 use crate::errors::Errors;
-use crate::signature::{Argument, Output, arguments, is_shared, receiver, refuse_generics, travels, unraw};
+use crate::gathered::functions;
+use crate::limit::LimitAttribute;
+use crate::method::{Method, traits_of_errors};
+use crate::signature::{Argument, Output, travels};
 
 pub(crate) fn expand(attributes: TokenStream, item: TokenStream) -> TokenStream {
     Service::parse(attributes, item).map_or_else(Error::into_compile_error, |service| service.expand())
@@ -14,16 +17,7 @@ struct Service {
     item: ItemTrait,
     wire_name: String,
     methods: Vec<Method>,
-}
-
-struct Method {
-    documentation: Vec<Attribute>,
-    attributes: Vec<Attribute>,
-    name: Ident,
-    wire_name: String,
-    arguments: Vec<Argument>,
-    output: Output,
-    task: TaskAttribute,
+    limits: Vec<LimitAttribute>,
 }
 
 impl Service {
@@ -39,8 +33,12 @@ impl Service {
         let methods: Vec<Method> =
             std::mem::take(&mut item.items).into_iter().filter_map(|item| errors.check(Method::parse(item))).collect();
         errors.check(check_distinct(methods.iter().map(|method| (&method.name, method.wire_name.as_str())), "task"));
+        let limits = errors.check(LimitAttribute::take(&mut item.attrs)).unwrap_or_default();
+        for limit in &limits {
+            errors.check(limit.check(methods.iter().map(|method| &*method.arguments)));
+        }
         errors.finish()?;
-        Ok(Self { item, wire_name, methods })
+        Ok(Self { item, wire_name, methods, limits })
     }
 
     fn expand(&self) -> TokenStream {
@@ -60,16 +58,7 @@ impl Service {
     fn definition(&self) -> TokenStream {
         let ItemTrait { attrs, vis, unsafety, ident, supertraits, generics, .. } = &self.item;
         let bounds = supertraits.iter();
-        let methods = self.methods.iter().map(|method| {
-            let Method { documentation, attributes, name, arguments, .. } = method;
-            let parameters = arguments.iter().map(Argument::parameter);
-            let output = method.output.tokens();
-            quote! {
-                #(#documentation)* #(#attributes)*
-                fn #name(&self, #(#parameters),*)
-                    -> impl ::core::future::Future<Output = #output> + ::core::marker::Send;
-            }
-        });
+        let methods = self.methods.iter().map(Method::declaration);
         let where_clause = &generics.where_clause;
         quote! {
             #(#attrs)*
@@ -116,6 +105,9 @@ impl Service {
         let name = &self.wire_name;
         let infos = self.methods.iter().map(Method::info);
         let calls = self.methods.iter().map(|method| method.call(ident, name));
+        let limits = self.limits();
+        let batches = functions(&self.methods, ident, name);
+        let traits = traits_of_errors();
         let known = self.methods.iter().map(|method| method.wire_name.as_str()).collect::<Vec<_>>().join(", ");
         let unknown = format!("service {name} has no method `{{}}`; it has: {known}");
         let documentation = format!("Runs an implementation of the service [`{ident}`] in a worker.");
@@ -139,6 +131,12 @@ impl Service {
                     METHODS
                 }
 
+                fn limits(&self) -> ::std::vec::Vec<::partitura::__private::Limit> {
+                    ::std::vec![#(#limits),*]
+                }
+
+                #batches
+
                 fn call<'a>(
                     &'a self,
                     method: &'a str,
@@ -148,8 +146,7 @@ impl Service {
                     ::core::result::Result<::partitura::__private::Payload, ::partitura::__private::TaskFailure>,
                 > {
                     ::std::boxed::Box::pin(async move {
-                        #[allow(unused_imports)]
-                        use ::partitura::__private::{DescribeByDebug as _, DescribeByDisplay as _, DescribeByType as _};
+                        #traits
                         match method {
                             #(#calls)*
                             unknown => ::core::result::Result::Err(::partitura::__private::TaskFailure::unknown(
@@ -163,124 +160,12 @@ impl Service {
     }
 }
 
-impl Method {
-    fn parse(item: TraitItem) -> Result<Self> {
-        let TraitItem::Fn(TraitItemFn { mut attrs, sig, default, .. }) = item else {
-            return Err(Error::new_spanned(item, "a service has async methods, nothing else"));
-        };
-        if sig.asyncness.is_none() {
-            let name = &sig.ident;
-            let message = format!("`#[service]` methods are async: write `async fn {name}(&self, …) -> Result<T, E>;`");
-            return Err(Error::new_spanned(&sig, message));
-        }
-        if let Some(body) = default {
-            return Err(Error::new_spanned(body, "`#[service]` methods have no body: implementations give it"));
-        }
-        refuse_generics(&sig, "`#[service]`")?;
-        match receiver(&sig) {
-            Some(receiver) if is_shared(receiver) => {}
-            found => {
-                let tokens = found.map_or_else(|| sig.ident.to_token_stream(), ToTokens::to_token_stream);
-                return Err(Error::new_spanned(
-                    tokens,
-                    "`#[service]` methods take `&self`: one implementation serves many calls at once",
-                ));
-            }
-        }
-        let task = TaskAttribute::take(&mut attrs)?;
-        let output = Output::of(&sig)?;
-        if let (Some(path), None) = (&task.retry_if, &output.error) {
-            return Err(Error::new_spanned(
-                path,
-                "`retry_if` looks at the method's error, so it returns a `Result<T, E>`",
-            ));
-        }
-        let (documentation, attributes) = attrs.into_iter().partition(|attribute| attribute.path().is_ident("doc"));
-        let wire_name = task.name.clone().unwrap_or_else(|| unraw(&sig.ident));
-        Ok(Self { documentation, attributes, wire_name, arguments: arguments(&sig)?, output, task, name: sig.ident })
-    }
-
-    fn stub(&self, vis: &Visibility, service: &str) -> TokenStream {
-        let Self { documentation, name, wire_name, arguments, .. } = self;
-        let parameters = arguments.iter().map(Argument::parameter);
-        let (value, error) = self.output.parts();
-        let args = encode(arguments);
-        let options = self.options();
-        let generated = format!("The task `{wire_name}` of the service `{service}`.");
-        let documentation =
-            if documentation.is_empty() { quote!(#[doc = #generated]) } else { quote!(#(#documentation)*) };
-        quote! {
-            #documentation
-            #[allow(clippy::too_many_arguments)]
-            #vis fn #name(&self, #(#parameters),*) -> ::partitura::__private::Task<#value, #error> {
-                self.caller.task(#service, #wire_name, #args, #options)
-            }
-        }
-    }
-
-    fn info(&self) -> TokenStream {
-        let (name, options) = (&self.wire_name, self.options());
-        quote!(::partitura::__private::MethodInfo { name: #name, options: || #options })
-    }
-
-    fn options(&self) -> TokenStream {
-        if self.task.options.is_empty() {
-            return quote!(::core::default::Default::default());
-        }
-        let options = self.task.options.iter().map(|(name, value)| quote!(#name: ::core::option::Option::Some(#value)));
-        quote!(::partitura::__private::TaskOptions { #(#options,)* ..::core::default::Default::default() })
-    }
-
-    /// The arm of `call` for this method.
-    fn call(&self, service_trait: &Ident, service: &str) -> TokenStream {
-        let Self { name, wire_name, arguments, .. } = self;
-        let what = format!("{service}.{wire_name}: {{}}");
-        let names: Vec<_> = arguments.iter().map(|argument| &argument.name).collect();
-        let takes =
-            arguments.iter().map(|Argument { name, ty }| (name, ty)).zip(arguments).map(|((name, ty), argument)| {
-                let wire = argument.wire_name();
-                quote!(let #name: #ty = __args.take(#wire).map_err(__unknown)?;)
-            });
-        let answer = quote!(
-            ::partitura::__private::Payload::encode(&__value)
-                .map_err(|error| { ::partitura::__private::TaskFailure::unencodable(::std::format!(#what, error)) })
-        );
-        let called = quote!(<T as #service_trait>::#name(&self.0, #(#names),*).await);
-        let value = &self.output.value;
-        let called = match &self.output.error {
-            None => quote! { let __value: #value = #called; #answer },
-            Some(_) => {
-                let output = self.output.tokens();
-                let retryable = match &self.task.retry_if {
-                    Some(path) => quote!(::core::option::Option::Some(#path(&__error))),
-                    None => quote!(::core::option::Option::None),
-                };
-                quote! {
-                    let __result: #output = #called;
-                    match __result {
-                        ::core::result::Result::Ok(__value) => #answer,
-                        ::core::result::Result::Err(__error) => {
-                            let __message = (&&&::partitura::__private::Describe(&__error)).describe();
-                            ::core::result::Result::Err(::partitura::__private::TaskFailure {
-                                failure: ::partitura::__private::Failure::application(&__error, __message),
-                                retryable: #retryable,
-                            })
-                        }
-                    }
-                }
-            }
-        };
-        quote! {
-            #wire_name => {
-                let __unknown = |error: ::partitura::__private::PayloadError| {
-                    ::partitura::__private::TaskFailure::unknown(::std::format!(#what, error))
-                };
-                #[allow(unused_mut, unused_variables)]
-                let mut __args = ::partitura::__private::DecodeArgs::new(&args).map_err(__unknown)?;
-                #(#takes)*
-                #called
-            }
-        }
+impl Service {
+    fn limits(&self) -> Vec<TokenStream> {
+        let of_methods = self.methods.iter().flat_map(|method| {
+            method.limits.iter().map(|limit| limit.tokens(&self.wire_name, Some(&method.wire_name)))
+        });
+        self.limits.iter().map(|limit| limit.tokens(&self.wire_name, None)).chain(of_methods).collect()
     }
 }
 
@@ -291,17 +176,8 @@ impl Argument {
     }
 }
 
-/// The arguments as a payload, an expression of type `Result<Payload, PayloadError>`.
-pub(crate) fn encode(arguments: &[Argument]) -> TokenStream {
-    let args = arguments.iter().map(|argument| {
-        let (name, wire) = (&argument.name, argument.wire_name());
-        quote!(.arg(#wire, &#name))
-    });
-    quote!(::partitura::__private::EncodeArgs::default() #(#args)* .finish())
-}
-
 impl Output {
-    fn tokens(&self) -> TokenStream {
+    pub(crate) fn tokens(&self) -> TokenStream {
         let value = &self.value;
         match &self.error {
             Some(error) => quote!(::core::result::Result<#value, #error>),

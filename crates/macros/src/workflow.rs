@@ -5,7 +5,7 @@ use syn::{Attribute, Error, FnArg, Ident, ImplItem, ImplItemFn, ItemImpl, Result
 use crate::attributes::{check_distinct, wire_name};
 use crate::errors::Errors;
 use crate::handler::{Handler, describe};
-use crate::service::encode;
+use crate::method::encode;
 use crate::signature::{Argument, Output, receiver, refuse_generics, travels};
 use crate::types;
 

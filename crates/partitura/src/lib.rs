@@ -74,9 +74,9 @@ pub use partitura_macros::{select, service, workflow};
 pub use partitura_workflow::__private;
 pub use partitura_workflow::{
     Attribute, Cancelled, Channel, Child, ChildError, ChildHandle, ChildRun, Cx, Failure, FailureKind, InvalidId,
-    Never, ParentEnd, Payload, PayloadError, Query, QueryError, Receive, ReceiveError, Retry, Saga, SendError, Service,
-    Shielded, Signal, Sleep, StepRun, Task, TaskError, TaskHandle, TaskOptions, Timestamp, Until, Update,
-    UpdateRefusal, Workflow, days, hours, join, join_all, millis, minutes, seconds, try_join, try_join_all,
+    Limit, Never, ParentEnd, Payload, PayloadError, Query, QueryError, Receive, ReceiveError, Retry, Saga, SendError,
+    Service, Shielded, Signal, Sleep, StepRun, Task, TaskError, TaskHandle, TaskOptions, Timestamp, Transient, Until,
+    Update, UpdateRefusal, Workflow, days, hours, join, join_all, millis, minutes, seconds, try_join, try_join_all,
 };
 
 /// Histories and their replay: for tools, and for tests that check recorded histories against today's code.
@@ -144,4 +144,6 @@ mod guides {
     struct FromChoreography;
     #[doc = include_str!("../../../docs/guides/workflows.md")]
     struct Workflows;
+    #[doc = include_str!("../../../docs/guides/services.md")]
+    struct Services;
 }

@@ -6,11 +6,13 @@ pub use futures::future::BoxFuture;
 pub use serde;
 
 pub use crate::args::{DecodeArgs, EncodeArgs};
+pub use crate::batch::{Answers, BatchOptions, batched, call_batch};
+pub use crate::service::one_by_one;
 pub use crate::update::answer;
 pub use crate::workflow::unknown_update;
 pub use crate::{
-    Answer, Caller, Cx, Failure, MethodInfo, Never, Payload, PayloadError, Query, QueryError, Service, ServiceStub,
-    Signal, Task, TaskFailure, TaskOptions, Update, UpdateRefusal, Workflow,
+    Answer, Caller, Cx, Failure, Limit, MethodInfo, Never, OwnErrors, Payload, PayloadError, Query, QueryError,
+    Service, ServiceStub, Signal, Task, TaskFailure, TaskOptions, Transient, Update, UpdateRefusal, Workflow,
 };
 
 /// `Display` where the error has it, else `Debug`, else its type: chosen by auto-ref on `(&&&Describe(&error)).describe()`.
@@ -44,6 +46,34 @@ impl<E> DescribeByType for Describe<'_, E> {
     fn describe(&self) -> String {
         std::any::type_name::<E>().to_owned()
     }
+}
+
+/// What the type of an error says of it, if it says anything: chosen by auto-ref on `(&&Verdict(&error)).is_transient()`.
+pub struct Verdict<'a, E>(pub &'a E);
+
+pub trait VerdictOfType {
+    fn is_transient(&self) -> Option<bool>;
+}
+
+impl<E: Transient> VerdictOfType for &Verdict<'_, E> {
+    fn is_transient(&self) -> Option<bool> {
+        Some(self.0.is_transient())
+    }
+}
+
+pub trait NoVerdict {
+    fn is_transient(&self) -> Option<bool>;
+}
+
+impl<E> NoVerdict for Verdict<'_, E> {
+    fn is_transient(&self) -> Option<bool> {
+        None
+    }
+}
+
+/// What a predicate says of an error. It gives a closure the type of its argument.
+pub fn verdict<E>(error: &E, predicate: impl FnOnce(&E) -> bool) -> bool {
+    predicate(error)
 }
 
 /// What can be sent in a message and read again. It exists for its diagnostic.

@@ -99,6 +99,33 @@ impl fmt::Display for FailureKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Never {}
 
+/// An error type that says which of its values are worth another attempt. The worker asks it when a method returns such an error
+/// and has no `retry_if` of its own; without either, a service's errors are answers and final.
+///
+/// ```
+/// # use serde::{Serialize, Deserialize};
+/// use partitura_workflow::Transient;
+///
+/// #[derive(Debug, Serialize, Deserialize, thiserror::Error)]
+/// enum PaymentError {
+///     #[error("the card was declined")]
+///     Declined,
+///     #[error("the bank is busy")]
+///     Busy,
+/// }
+///
+/// impl Transient for PaymentError {
+///     fn is_transient(&self) -> bool {
+///         matches!(self, Self::Busy)
+///     }
+/// }
+/// # assert!(PaymentError::Busy.is_transient() && !PaymentError::Declined.is_transient());
+/// ```
+pub trait Transient {
+    /// Whether the same call may succeed a little later.
+    fn is_transient(&self) -> bool;
+}
+
 /// The text of a panic, as far as it had one.
 pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
     if let Some(text) = panic.downcast_ref::<&'static str>() {
@@ -115,7 +142,7 @@ pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
 pub struct TaskFailure {
     /// What to report when there is no other attempt.
     pub failure: Failure,
-    /// What `retry_if` said of the error; `None` without one. [`TaskOptions::retry_after`](crate::TaskOptions::retry_after) takes it into account. Of a failure
+    /// What `retry_if`, or the error's type by [`Transient`], said of the error; `None` without either. [`TaskOptions::retry_after`](crate::TaskOptions::retry_after) takes it into account. Of a failure
     /// of the kind [`FailureKind::Unknown`], `Some(true)`: the method was not called.
     pub retryable: Option<bool>,
 }

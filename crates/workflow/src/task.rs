@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 
 use crate::core::{Core, Leaf, Resolution, SlotKind};
-use crate::{EventKind, FailureKind, Payload, PayloadError, Retry, SendError, TaskError, TaskOptions};
+use crate::{EventKind, FailureKind, OwnErrors, Payload, PayloadError, Retry, SendError, TaskError, TaskOptions};
 
 /// A call of a service's method. A plain, lazy future: the call goes out when it is first polled, or by [`start`](Task::start).
 ///
@@ -32,14 +32,36 @@ struct Request {
 }
 
 impl<T, E> Task<T, E> {
-    /// When to run it again after a failure; a stated policy also covers the service's own errors.
+    /// When to run it again after a failure, and how often. [What](TaskOptions) is tried again is another question: of the service's own
+    /// errors those that the service marks as transient, and the others with [`retry_errors`](Self::retry_errors) only.
     pub fn retry(self, retry: Retry) -> Self {
         self.with(|options| options.retry = Some(retry))
     }
 
-    /// How long one attempt may take.
+    /// Has the service's own errors tried again, too, of which neither the method's `retry_if` nor their type says anything.
+    ///
+    /// Which errors are worth another attempt is best said by the service, which has the error: by
+    /// `#[task(retry_if = |error: &Declined| …)]`, or by [`Transient`](crate::Transient) of the error type.
+    ///
+    /// ```
+    /// # use partitura_workflow::{Retry, Task, TaskError, seconds};
+    /// # async fn example(statement: Task<String, String>) -> Result<String, TaskError<String>> {
+    /// statement.retry(Retry::fixed(seconds(10)).max_attempts(3)).retry_errors().await
+    /// # }
+    /// ```
+    pub fn retry_errors(self) -> Self {
+        self.with(|options| options.own_errors = Some(OwnErrors::Retried))
+    }
+
+    /// How long one attempt may take. A task for which neither this nor an overall or a heartbeat time-out is stated, for the call or the
+    /// method, may run for an hour.
     pub fn timeout(self, timeout: Duration) -> Self {
         self.with(|options| options.timeout = Some(timeout))
+    }
+
+    /// Lets an attempt take as long as it takes. If its worker hangs, nobody notices.
+    pub fn no_timeout(self) -> Self {
+        self.with(|options| (options.timeout, options.no_timeout) = (None, true))
     }
 
     /// How long all attempts may take together, waits included.
@@ -79,6 +101,7 @@ impl<T, E> Task<T, E> {
             return;
         };
         let (service, method) = (service.to_owned(), method.to_owned());
+        let options = options.complete();
         self.leaf.issue(SlotKind::Task, |seq, _| EventKind::TaskScheduled { seq, service, method, args, options });
     }
 }

@@ -1,9 +1,7 @@
 //! One run of a method, within its time-outs.
 
-use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use futures::FutureExt;
 use partitura_broker::Timestamp;
 use partitura_workflow::{Failure, FailureKind, Payload, TaskFailure};
 use tokio::sync::watch;
@@ -49,10 +47,9 @@ impl TaskRunner {
         let (beat, beats) = watch::channel(None);
         let (cancelled, is_cancelled) = watch::channel(false);
         let context = TaskContext::new(request.clone(), last, beat, is_cancelled.clone(), self.shutdown.clone());
-        let method = AssertUnwindSafe(self.service.call(&request.method, request.args.clone())).catch_unwind();
         let mut handed_over = context.handed_over();
         let asked = context.clone();
-        let method = context.scope(method);
+        let method = self.call_method(request, context);
         let due = request.options.timeout.map(|limit| self.clock.now_rounded_up() + limit);
         let timed_out = |what: &str, limit: Duration| {
             TaskFailure::from(Failure::new(FailureKind::TimedOut, format!("{what} within {limit:?}")))
@@ -60,9 +57,9 @@ impl TaskRunner {
         let pulse = Pulse::new(self, request, beats.clone(), cancelled, line, begun);
         let ending = tokio::select! {
             biased;
-            result = method => Ending::Result(result.unwrap_or_else(|panic| Err(Failure::panic(&*panic).into()))),
+            result = method => Ending::Result(result),
             () = until_delegated(&mut handed_over) => Ending::Delegated(due),
-            limit = deadline(request.options.timeout) => Ending::Result(Err(timed_out("no result", limit))),
+            limit = deadline(request.options.run_timeout()) => Ending::Result(Err(timed_out("no result", limit))),
             limit = self.overdue(request) => Ending::Result(Err(timed_out("no result of all attempts", limit))),
             limit = pulse.until_silent() => {
                 let message = format!("no heartbeat within {limit:?}");

@@ -17,6 +17,7 @@ use crate::wire::token::TaskToken;
 
 tokio::task_local! {
     static CURRENT: TaskContext;
+    static BATCH: Vec<TaskContext>;
 }
 
 /// What a service's method can know about the task that it runs as. Inside a method: [`TaskContext::current`].
@@ -85,7 +86,30 @@ impl TaskContext {
         CURRENT.scope(self, future).await
     }
 
-    /// The context of the task that this code runs in; `None` outside of one, and in tasks that were spawned from it.
+    pub(crate) async fn scope_batch<F: Future>(contexts: Vec<Self>, future: F) -> F::Output {
+        BATCH.scope(contexts, future).await
+    }
+
+    /// The contexts of the calls that came together, in the order of the arguments, inside of a method that takes many at once
+    /// (`#[batch(…)]`). Elsewhere that of the [current](Self::current) task, if there is one.
+    ///
+    /// ```
+    /// use partitura_engine::TaskContext;
+    ///
+    /// // The implementation of `#[batch(max = 100, within_ms = 20)] async fn index(&self, docs: Vec<String>) -> Vec<Result<(), String>>`.
+    /// async fn index(docs: Vec<String>) -> Vec<Result<(), String>> {
+    ///     for (doc, task) in docs.iter().zip(TaskContext::batch()) {
+    ///         println!("{doc} is to be indexed once for {}", task.idempotency_key());
+    ///     }
+    ///     docs.iter().map(|_| Ok(())).collect()
+    /// }
+    /// ```
+    pub fn batch() -> Vec<Self> {
+        BATCH.try_with(Clone::clone).unwrap_or_else(|_| Self::current().into_iter().collect())
+    }
+
+    /// The context of the task that this code runs in; `None` outside of one, in tasks that were spawned from it, and in a
+    /// [batch](Self::batch).
     pub fn current() -> Option<Self> {
         CURRENT.try_with(Clone::clone).ok()
     }
@@ -235,12 +259,14 @@ impl TaskContext {
     ///
     /// * The task stays open until [`Client::complete_task`](crate::Client::complete_task) or
     ///   [`Client::fail_task`](crate::Client::fail_task), a time-out, or its cancellation. No worker is held meanwhile.
-    /// * Time-outs go on: the overall one, and [`timeout`](Self::timeout) from the beginning of the attempt until its completion. A
+    /// * Stated time-outs go on: the overall one, and that of an attempt from its beginning until its completion. The default one ends
+    ///   here: others may take as long as they like. A
     ///   heartbeat time-out asks for [`Client::heartbeat_task`](crate::Client::heartbeat_task). After a time-out, the next attempt
     ///   calls the method again. It has a token of its own, and the old one is refused.
     /// * Hand the token out before this. If the worker dies between the two, the method is called again: mostly as the same attempt,
     ///   with the same token, so that both copies of the token are good for one completion. If it has a heartbeat time-out, as the
     ///   next attempt, and the first token is refused.
+    /// * In a [batch](Self::batch) this does not return, and neither do the other calls: delegate from a method of its own.
     /// * A [detached](partitura_workflow::TaskHandle::detach) task whose workflow has ended is over with this: nobody awaits it.
     ///
     /// # Cancel safety
@@ -250,9 +276,9 @@ impl TaskContext {
         std::future::pending().await
     }
 
-    /// How long one attempt may take, where it was stated.
+    /// How long the method may run: what was stated, else the default.
     pub fn timeout(&self) -> Option<Duration> {
-        self.0.request.options.timeout
+        self.0.request.options.run_timeout()
     }
 }
 

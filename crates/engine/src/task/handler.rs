@@ -44,6 +44,14 @@ impl TaskRunner {
         {
             return self.send_copy(&call, holder.clone()).await;
         }
+        let permit = match self.admit(request, &mut line).await {
+            Ok(permit) => permit,
+            Err(wait) => {
+                // It may come back here before this delivery is settled.
+                place.end(false);
+                return self.put_back(&call, wait).await;
+            }
+        };
         let mut last = request.heartbeat.clone();
         let mut begun = false;
         let is_late = self.is_late(request);
@@ -61,6 +69,7 @@ impl TaskRunner {
             }
         }
         let (ended, ()) = tokio::join!(self.attempt(&call, last, &mut line, begun), self.started(request));
+        drop(permit);
         // A task that this build does not know is put back, and may come back here before this delivery is settled: it is
         // not a copy of a task that ran here.
         let place = if ended.is_foreign() {

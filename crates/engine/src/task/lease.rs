@@ -113,9 +113,7 @@ impl TaskRunner {
 
     /// Puts the call back, to come again after a moment.
     pub(super) async fn ask_again(&self, call: &Call) -> Outcome {
-        let copies = call.request.copies + 1;
-        let request = TaskRequest { copies, ..(*call.request).clone() };
-        self.replace(call, self.later(call, &request, self.clock.now_rounded_up() + ASK)).await
+        self.put_back(call, ASK).await
     }
 
     /// Sends the call on towards the moment at which it begins, which is later than the broker can delay.
@@ -133,7 +131,7 @@ impl TaskRunner {
         self.later(call, &request, self.clock.now_rounded_up() + lease)
     }
 
-    fn later(&self, call: &Call, request: &TaskRequest, at: Timestamp) -> Message {
+    pub(super) fn later(&self, call: &Call, request: &TaskRequest, at: Timestamp) -> Message {
         let mut message = call.message.clone();
         message.id = format!("{}.c{}", request.message_id(), request.copies).into();
         message.payload = wire::encode(request);

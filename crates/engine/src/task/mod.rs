@@ -11,13 +11,17 @@
 //! * A method that has returned is not called again: its [report] is sent until it is taken.
 //! * A method that runs longer than the broker lets a delivery be held runs on: see [lease].
 
+mod admission;
 mod attempt;
+mod batches;
 mod call;
 pub(crate) mod context;
 mod elsewhere;
+mod gathering;
 mod handler;
 mod lease;
 pub(crate) mod letter;
+pub(crate) mod limits;
 pub(crate) mod policy;
 mod pulse;
 mod report;

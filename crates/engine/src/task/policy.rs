@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use partitura_broker::Timestamp;
-use partitura_workflow::{FailureKind, Retry, TaskFailure, TaskOptions};
+use partitura_workflow::{FailureKind, OwnErrors, TaskFailure, TaskOptions};
 
 use crate::wire::TaskRequest;
 
@@ -16,8 +16,8 @@ pub(crate) fn next_attempt(
     random: f64,
     now: Timestamp,
 ) -> Option<Timestamp> {
-    let retry = request.options.retry.or(asked.map(|_| Retry::default()));
-    let options = TaskOptions { retry, ..request.options.clone() };
+    let own_errors = asked.map(|_| OwnErrors::Retried).or(request.options.own_errors);
+    let options = TaskOptions { own_errors, ..request.options.clone() };
     let wait = options.retry_after(failure, request.attempt, random)?;
     let at = now + wait.max(asked.unwrap_or_default());
     let overall = request.options.overall_timeout.map(|limit| Timestamp::from_millis(request.scheduled_at) + limit);

@@ -8,6 +8,8 @@ use partitura_workflow::Service;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use super::batches::Batches;
+use super::limits::Limits;
 use super::running::Running;
 use crate::messaging::directory::Directory;
 use crate::messaging::mailbox::Mailbox;
@@ -42,12 +44,15 @@ pub(crate) struct Parts {
     pub(crate) elsewhere: Duration,
     /// How many tasks run at a time.
     pub(crate) concurrency: usize,
+    /// Of all tasks of the worker.
+    pub(crate) limits: Arc<Limits>,
     pub(crate) shutdown: Shutdown,
 }
 
 pub(super) struct Inner {
     parts: Parts,
     pub(super) running: Running,
+    pub(super) batches: Batches,
     /// Bounds the tasks that run, whether their deliveries are held or not.
     pub(super) places: Arc<Semaphore>,
     /// Tasks whose deliveries were settled before they ended.
@@ -65,6 +70,12 @@ impl std::ops::Deref for TaskRunner {
 impl TaskRunner {
     pub(crate) fn new(parts: Parts) -> Self {
         let places = Arc::new(Semaphore::new(parts.concurrency));
-        Self(Arc::new(Inner { parts, running: Running::default(), places, detached: Arc::default() }))
+        Self(Arc::new(Inner {
+            parts,
+            running: Running::default(),
+            batches: Batches::default(),
+            places,
+            detached: Arc::default(),
+        }))
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use partitura_engine::TaskContext;
 use partitura_workflow::__private::{BoxFuture, FutureExt};
-use partitura_workflow::{Failure, MethodInfo, Payload, Service, TaskFailure};
+use partitura_workflow::{Answers, BatchOptions, Failure, Limit, MethodInfo, Payload, Service, TaskFailure};
 use tokio::sync::watch;
 
 /// A task that was tried more often than a test waits for.
@@ -48,8 +48,7 @@ impl Attempts {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn begin(&self, service: &'static str, method: &str) {
-        let Some(task) = TaskContext::current() else { return };
+    fn begin(&self, task: &TaskContext, service: &'static str, method: &str) {
         let failed = task.attempt().saturating_sub(1);
         if failed < self.most.load(Ordering::Relaxed) {
             return;
@@ -65,8 +64,8 @@ impl Attempts {
         }));
     }
 
-    fn end(&self, failure: Option<String>) {
-        let Some(key) = TaskContext::current().map(|task| task.idempotency_key()) else { return };
+    fn end(&self, task: &TaskContext, failure: Option<String>) {
+        let key = task.idempotency_key();
         match failure {
             Some(failure) => self.failures().insert(key, failure),
             None => self.failures().remove(&key),
@@ -89,17 +88,48 @@ impl<S: Service> Service for Counted<S> {
         self.service.methods()
     }
 
-    fn call<'a>(&'a self, method: &'a str, args: Payload) -> BoxFuture<'a, Result<Payload, TaskFailure>> {
-        let call = async move {
-            self.attempts.begin(self.name(), method);
-            let outcome = AssertUnwindSafe(self.service.call(method, args)).catch_unwind().await;
-            self.attempts.end(match &outcome {
-                Ok(Ok(_)) => None,
-                Ok(Err(failed)) => Some(failed.failure.to_string()),
-                Err(panic) => Some(Failure::panic(&**panic).to_string()),
-            });
-            outcome.unwrap_or_else(|panic| resume_unwind(panic))
-        };
-        call.boxed()
+    fn limits(&self) -> Vec<Limit> {
+        self.service.limits()
     }
+
+    fn call<'a>(&'a self, method: &'a str, args: Payload) -> BoxFuture<'a, Result<Payload, TaskFailure>> {
+        self.counted(method, self.service.call(method, args), |answer| vec![failure(answer)]).boxed()
+    }
+
+    fn batch(&self, method: &str) -> Option<BatchOptions> {
+        self.service.batch(method)
+    }
+
+    fn check(&self, method: &str, args: &Payload) -> Result<(), TaskFailure> {
+        self.service.check(method, args)
+    }
+
+    fn call_batch<'a>(&'a self, method: &'a str, calls: Vec<Payload>) -> BoxFuture<'a, Answers> {
+        self.counted(method, self.service.call_batch(method, calls), |answers| answers.iter().map(failure).collect())
+            .boxed()
+    }
+}
+
+impl<S: Service> Counted<S> {
+    /// Counts the attempts of a call, or of several that come together.
+    async fn counted<T>(
+        &self,
+        method: &str,
+        call: impl Future<Output = T> + Send,
+        failures: impl Fn(&T) -> Vec<Option<String>>,
+    ) -> T {
+        let tasks = TaskContext::batch();
+        tasks.iter().for_each(|task| self.attempts.begin(task, self.name(), method));
+        let outcome = AssertUnwindSafe(call).catch_unwind().await;
+        let failures = match &outcome {
+            Ok(answers) => failures(answers),
+            Err(panic) => vec![Some(Failure::panic(&**panic).to_string()); tasks.len()],
+        };
+        tasks.iter().zip(failures).for_each(|(task, failure)| self.attempts.end(task, failure));
+        outcome.unwrap_or_else(|panic| resume_unwind(panic))
+    }
+}
+
+fn failure(answer: &Result<Payload, TaskFailure>) -> Option<String> {
+    answer.as_ref().err().map(|failed| failed.failure.to_string())
 }

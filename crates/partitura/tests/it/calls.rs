@@ -17,7 +17,7 @@ trait Deeds {
     /// Returns; the broker goes away before the result is sent.
     async fn charge(&self) -> Result<u32, Oops>;
     /// Fails each time.
-    #[task(retry = Retry::exponential().max_attempts(3))]
+    #[task(retry = Retry::exponential().max_attempts(3), retry_errors)]
     async fn fail(&self, with: usize) -> Result<u32, Oops>;
     /// Panics each time.
     async fn panic(&self) -> Result<u32, Oops>;

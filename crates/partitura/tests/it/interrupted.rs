@@ -98,7 +98,10 @@ impl Rings {
             }
             "first" => u64::from(first.ring().await?),
             "beat" => u64::from(second.beat(60).heartbeat_timeout(seconds(5)).await?),
-            "fail" => u64::from(second.fail().retry(Retry::fixed(millis(10))).heartbeat_timeout(seconds(5)).await?),
+            "fail" => {
+                let failing = second.fail().retry(Retry::fixed(millis(10))).retry_errors();
+                u64::from(failing.heartbeat_timeout(seconds(5)).await?)
+            }
             _ => second.take(30).retry(Retry::none()).await?,
         })
     }

@@ -33,7 +33,7 @@ impl Film {
     #[run]
     async fn run(cx: Cx<Self>, minutes: u64) -> Result<u32, Oops> {
         let render = cx.service::<RenderStub>();
-        Ok(render.render(minutes).retry(Retry::none()).await?)
+        Ok(render.render(minutes).retry(Retry::none()).no_timeout().await?)
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod bad_code;
 mod bad_input;
+mod batches;
 mod between;
 mod builds;
 mod calls;
@@ -22,6 +23,7 @@ mod hooked;
 mod interrupted;
 mod long_tasks;
 mod once;
+mod policies;
 mod recovery;
 mod repair;
 mod replay_values;
@@ -35,6 +37,7 @@ mod stopped;
 mod support;
 mod tasks;
 mod testing;
+mod throttled;
 mod troubled;
 mod updates;
 mod values;

@@ -93,7 +93,7 @@ struct Patient;
 impl Patient {
     #[run]
     async fn run(cx: Cx<Self>, (wait, beats): (u64, bool)) -> Result<u32, TaskError<Oops>> {
-        let task = cx.service::<BenchStub>().work(0, 2).retry(Retry::fixed(days(wait)));
+        let task = cx.service::<BenchStub>().work(0, 2).retry(Retry::fixed(days(wait))).retry_errors();
         if beats { task.heartbeat_timeout(minutes(1)).await } else { task.await }
     }
 }

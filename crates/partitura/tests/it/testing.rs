@@ -89,13 +89,13 @@ impl Calls {
     async fn run(cx: Cx<Self>, method: String) -> Result<String, Oops> {
         let texts = cx.service::<TextStub>();
         match &*method {
-            "refuse" => Ok(texts.refuse("x".into()).retry(Retry::exponential()).await?),
-            "refuse at once" => Ok(texts.refuse("x".into()).retry(Retry::fixed(millis(0))).await?),
+            "refuse" => Ok(texts.refuse("x".into()).retry(Retry::exponential()).retry_errors().await?),
+            "refuse at once" => Ok(texts.refuse("x".into()).retry(Retry::fixed(millis(0))).retry_errors().await?),
             "panic" => Ok(texts.panic_until(u32::MAX).retry(Retry::exponential()).await?.to_string()),
             "panic 120 times" => {
                 Ok(texts.panic_until(121).retry(Retry::fixed(minutes(1)).max_attempts(200)).await?.to_string())
             }
-            "hang" => Ok(texts.hang().await.map(|()| String::new())?),
+            "hang" => Ok(texts.hang().no_timeout().await.map(|()| String::new())?),
             _ => select! {
                 dotted = texts.dot(method) => Ok(dotted?),
                 _ = cx.sleep(days(3)) => Ok("nobody is there".into()),

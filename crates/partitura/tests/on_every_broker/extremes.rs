@@ -171,8 +171,8 @@ struct Refused;
 impl Refused {
     #[run]
     async fn run(cx: Cx<Self>, bytes: usize) -> Result<usize, Oops> {
-        let refused = cx.service::<TextStub>().refuse("x".repeat(bytes)).retry(Retry::fixed(millis(1)).max_attempts(2));
-        match refused.await {
+        let twice = Retry::fixed(millis(1)).max_attempts(2);
+        match cx.service::<TextStub>().refuse("x".repeat(bytes)).retry(twice).retry_errors().await {
             Err(TaskError::Failed(Oops::No(text))) => Ok(text.len()),
             other => Err(Oops::Task(format!("{other:?}"))),
         }

@@ -209,7 +209,7 @@ impl Loses {
     async fn run(cx: Cx<Self>) -> Result<(), Oops> {
         let hands = cx.service::<HandsStub>();
         select! {
-            _ = hands.fail().retry(Retry::fixed(millis(300))) => {}
+            _ = hands.fail().retry(Retry::fixed(millis(300))).retry_errors() => {}
             slept = cx.sleep(seconds(2)) => slept?,
         }
         Ok(())
@@ -241,7 +241,8 @@ struct Fails;
 impl Fails {
     #[run]
     async fn run(cx: Cx<Self>) -> Result<u64, Oops> {
-        Ok(cx.service::<HandsStub>().fail().retry(Retry::fixed(millis(10)).max_attempts(3)).await?)
+        let fast = Retry::fixed(millis(10)).max_attempts(3);
+        Ok(cx.service::<HandsStub>().fail().retry(fast).retry_errors().await?)
     }
 }
 

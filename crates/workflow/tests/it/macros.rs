@@ -2,7 +2,8 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use partitura::{
-    Cx, Failure, FailureKind, Never, Payload, Retry, Service, TaskFailure, Workflow, days, minutes, seconds,
+    Cx, DEFAULT_TIMEOUT, Failure, FailureKind, Never, OwnErrors, Payload, Retry, Service, TaskFailure, TaskOptions,
+    Transient, Workflow, days, minutes, seconds,
 };
 use partitura_macros::{select, service, workflow};
 use serde::{Deserialize, Serialize};
@@ -114,13 +115,83 @@ fn only_what_was_stated_or_is_nobodys_answer_is_retried() {
         assert_eq!(unstated.retry_after(&failure(kind, None), 1, 0.0), Some(seconds(1)));
         assert_eq!(unstated.retry_after(&failure(kind, None), 10, 0.0), None);
     }
-    assert_eq!(unstated.retry_after(&failure(Application, None), 1, 0.0), None);
+    let all = TaskOptions { own_errors: Some(OwnErrors::Retried), ..unstated.clone() }.complete();
+    for options in [&unstated, &unstated.clone().complete(), &stated, &stated.clone().complete(), &all] {
+        assert_eq!(options.retry_after(&failure(Application, Some(true)), 1, 0.0), Some(seconds(1)));
+        assert_eq!(options.retry_after(&failure(Application, Some(false)), 1, 0.0), None);
+    }
+    assert_eq!(unstated.complete().retry_after(&failure(Application, None), 1, 0.0), None);
+    assert_eq!(all.retry_after(&failure(Application, None), 1, 0.0), Some(seconds(1)));
+    assert_eq!(stated.clone().complete().retry_after(&failure(Application, None), 1, 0.0), None);
+    // A task of an older history, in which a stated policy covered the service's errors.
     assert_eq!(stated.retry_after(&failure(Application, None), 99, 0.0), Some(seconds(1)));
-    assert_eq!(stated.retry_after(&failure(Application, Some(true)), 1, 0.0), Some(seconds(1)));
-    assert_eq!(stated.retry_after(&failure(Application, Some(false)), 1, 0.0), None);
     for kind in [Cancelled, Unknown] {
         assert_eq!(stated.retry_after(&failure(kind, None), 1, 0.0), None);
     }
+}
+
+#[test]
+fn a_task_has_a_time_out_unless_it_says_that_it_has_none() {
+    let stated = |options: TaskOptions| options.complete().run_timeout();
+    let default = TaskOptions::default;
+    assert_eq!(stated(default()), Some(DEFAULT_TIMEOUT));
+    assert_eq!(stated(TaskOptions { timeout: Some(days(1)), no_timeout: true, ..default() }), Some(days(1)));
+    assert_eq!(stated(TaskOptions { overall_timeout: Some(days(1)), ..default() }), None);
+    assert_eq!(stated(TaskOptions { heartbeat_timeout: Some(seconds(1)), ..default() }), None);
+    assert_eq!(stated(TaskOptions { start_timeout: Some(seconds(1)), ..default() }), Some(DEFAULT_TIMEOUT));
+    assert_eq!(stated(TaskOptions { no_timeout: true, ..default() }), None);
+    assert_eq!(default().run_timeout(), None, "a task of an older history has none");
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+enum Weather {
+    Fog,
+    Storm,
+}
+
+impl Transient for Weather {
+    fn is_transient(&self) -> bool {
+        matches!(self, Self::Fog)
+    }
+}
+
+#[service]
+trait Ferry {
+    async fn cross(&self, fog: bool) -> Result<(), Weather>;
+    #[task(retry_if = |weather| matches!(weather, Weather::Storm))]
+    async fn brave(&self, fog: bool) -> Result<(), Weather>;
+    #[task(no_timeout, retry_errors)]
+    async fn wait(&self) -> Result<(), StockError>;
+}
+
+struct Boat;
+
+impl Ferry for Boat {
+    async fn cross(&self, fog: bool) -> Result<(), Weather> {
+        Err(if fog { Weather::Fog } else { Weather::Storm })
+    }
+
+    async fn brave(&self, fog: bool) -> Result<(), Weather> {
+        self.cross(fog).await
+    }
+
+    async fn wait(&self) -> Result<(), StockError> {
+        Err(StockError::Empty)
+    }
+}
+
+#[test]
+fn an_error_type_says_which_errors_pass_unless_the_method_says_otherwise() {
+    let service = FerryService(Boat);
+    let verdict = |method, args: &str| {
+        let failed = service.call(method, Payload::from_json(args).unwrap()).now_or_never().unwrap();
+        failed.unwrap_err().retryable
+    };
+    assert_eq!([r#"{"fog":true}"#, r#"{"fog":false}"#].map(|args| verdict("cross", args)), [Some(true), Some(false)]);
+    assert_eq!([r#"{"fog":true}"#, r#"{"fog":false}"#].map(|args| verdict("brave", args)), [Some(false), Some(true)]);
+    assert_eq!(verdict("wait", "{}"), None);
+    let wait = (service.methods()[2].options)();
+    assert_eq!((wait.no_timeout, wait.own_errors), (true, Some(OwnErrors::Retried)));
 }
 
 #[test]

@@ -61,6 +61,8 @@ pub enum Mutant {
     SignalsLeftBehind,
     /// The row of a task is not kept, which knows its latest attempt and its delegation.
     DelegationsForgotten,
+    /// A batch gives its answers to the wrong calls.
+    AnswersMixedUp,
     /// One update in twenty is applied twice: its copy has another id.
     UpdatesAppliedTwice,
     /// A row by which an instance is found is not removed once the instance stands elsewhere.
@@ -96,6 +98,7 @@ impl Mutant {
         Self::ChildrenForgotten,
         Self::SignalsLeftBehind,
         Self::DelegationsForgotten,
+        Self::AnswersMixedUp,
         Self::UpdatesAppliedTwice,
         Self::IndexForgotten,
     ];
@@ -129,6 +132,7 @@ impl Mutant {
             Self::ChildrenForgotten => "children-forgotten",
             Self::SignalsLeftBehind => "signals-left-behind",
             Self::DelegationsForgotten => "delegations-forgotten",
+            Self::AnswersMixedUp => "answers-mixed-up",
             Self::UpdatesAppliedTwice => "updates-applied-twice",
             Self::IndexForgotten => "index-forgotten",
         }

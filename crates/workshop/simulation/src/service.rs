@@ -5,6 +5,7 @@ use std::time::Duration;
 use partitura::{Retry, TaskContext, TaskToken, millis};
 use serde::{Deserialize, Serialize};
 
+use crate::mutant::Mutant;
 use crate::process::Process;
 
 /// One call, and its course.
@@ -46,6 +47,11 @@ pub(crate) trait Player {
     /// Answers as the call says.
     #[task(retry = Retry::fixed(millis(50)).max_attempts(ATTEMPTS), retry_if = Refusal::is_transient)]
     async fn play(&self, call: Call) -> Result<String, Refusal>;
+    /// Answers to several calls that come together.
+    #[batch(max = 3, within_ms = 40)]
+    #[limit(at_most = 4)]
+    #[task(retry = Retry::fixed(millis(50)).max_attempts(ATTEMPTS), retry_if = Refusal::is_transient)]
+    async fn join_in(&self, call: Vec<Call>) -> Vec<Result<String, Refusal>>;
     /// Undoes a call; at the second attempt where the name says so.
     #[task(retry = Retry::exponential().initial(millis(20)).max_attempts(9), retry_if = Refusal::is_transient)]
     async fn undo(&self, name: String) -> Result<(), Refusal>;
@@ -64,7 +70,10 @@ impl Musician {
     /// Notes the call in the world, and returns its attempt. `last` is the attempt that ends it, if
     /// that is known.
     async fn called(&self, what: String, last: Option<u32>) -> u32 {
-        let task = TaskContext::current();
+        self.called_as(TaskContext::current(), what, last).await
+    }
+
+    async fn called_as(&self, task: Option<TaskContext>, what: String, last: Option<u32>) -> u32 {
         let (key, attempt) = task.map_or_else(Default::default, |task| (task.idempotency_key(), task.attempt()));
         let noted = what.clone();
         self.0
@@ -88,6 +97,25 @@ impl Player for Musician {
             return Err(Refusal::Busy);
         }
         if call.refused { Err(Refusal::No(call.name)) } else { Ok(call.name + ".") }
+    }
+
+    async fn join_in(&self, call: Vec<Call>) -> Vec<Result<String, Refusal>> {
+        let mut answers = Vec::new();
+        let slowest = call.iter().map(|call| call.millis).max().unwrap_or(0);
+        for (call, task) in call.into_iter().zip(TaskContext::batch()) {
+            let last = Some(ATTEMPTS.min(call.fails + 1));
+            let attempt = self.called_as(Some(task), format!("join_in({})", call.name), last).await;
+            answers.push(match call {
+                Call { fails, .. } if attempt <= fails => Err(Refusal::Busy),
+                Call { refused: true, name, .. } => Err(Refusal::No(name)),
+                Call { name, .. } => Ok(name + "."),
+            });
+        }
+        tokio::time::sleep(Duration::from_millis(slowest)).await;
+        if self.0.world.lock().is_mutant(Mutant::AnswersMixedUp) {
+            answers.reverse();
+        }
+        answers
     }
 
     async fn undo(&self, name: String) -> Result<(), Refusal> {

@@ -13,11 +13,22 @@ pub struct Declined;
 
 /// Money.
 #[partitura::service]
+#[limit(per = "order", at_most = 2)]
 pub trait Payments {
     /// Takes it.
+    #[limit(at_most = 20, per_second = 10)]
+    #[limit(per = "amount", per_second = 0.5)]
+    #[task(retry_if = |declined| matches!(declined, Declined), no_timeout)]
     async fn charge(&self, order: OrderId, amount: u64) -> Result<String, Declined>;
     /// Gives it back.
     async fn refund(&self, receipt: String) -> Result<(), Declined>;
+    /// Says what many are worth.
+    #[batch(max = 50, within_ms = 5, per = "receipts")]
+    #[task(retry_if = |_| true)]
+    async fn value(&self, receipts: Vec<String>) -> Vec<Result<u64, Declined>>;
+    /// Forgets many.
+    #[batch(max = 50, within_ms = 5)]
+    async fn forget(&self, receipts: Vec<String>) -> Vec<()>;
 }
 
 struct Acquirer;
@@ -29,6 +40,14 @@ impl Payments for Acquirer {
 
     async fn refund(&self, _receipt: String) -> Result<(), Declined> {
         Err(Declined)
+    }
+
+    async fn value(&self, receipts: Vec<String>) -> Vec<Result<u64, Declined>> {
+        receipts.iter().map(|_| Ok(1)).collect()
+    }
+
+    async fn forget(&self, receipts: Vec<String>) -> Vec<()> {
+        vec![(); receipts.len()]
     }
 }
 

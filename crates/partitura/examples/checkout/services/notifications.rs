@@ -12,7 +12,7 @@ use crate::orders::OrderId;
 #[partitura::service]
 pub trait Notifications {
     /// Sends the customer a letter.
-    #[task(retry = persistently())]
+    #[task(retry = persistently(), retry_errors)]
     async fn send(&self, order: OrderId, letter: Letter) -> Result<(), NotificationError>;
 }
 

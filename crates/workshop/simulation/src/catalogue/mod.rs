@@ -9,6 +9,7 @@ mod delegated;
 mod ensembles;
 mod entry;
 mod expected;
+mod gathered;
 mod interrupted;
 pub(crate) mod operating;
 mod performing;
@@ -38,6 +39,7 @@ fn entries() -> impl Iterator<Item = &'static Entry> {
         changed::WORKFLOWS,
         continuing::WORKFLOWS,
         delegated::WORKFLOWS,
+        gathered::WORKFLOWS,
         updated::WORKFLOWS,
     ];
     areas.into_iter().flatten()
@@ -94,6 +96,7 @@ pub(crate) fn draw(random: &mut Random, number: usize, is_parent: bool) -> Piece
         changed::abandoned,
         continuing::rounds,
         delegated::commission,
+        gathered::chorus,
         updated::register,
         contests::sequences,
         contests::changes,

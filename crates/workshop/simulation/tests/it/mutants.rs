@@ -58,6 +58,7 @@ mutants! {
     children_that_are_left_behind_are_found: ChildrenForgotten,
     signals_that_are_left_behind_by_a_run_that_continues_are_found: SignalsLeftBehind,
     a_forgotten_delegation_is_found: DelegationsForgotten,
+    answers_to_the_wrong_calls_of_a_batch_are_found: AnswersMixedUp,
     an_update_that_is_applied_twice_is_found: UpdatesAppliedTwice,
     a_row_of_an_instance_that_stands_elsewhere_is_found: IndexForgotten,
 }

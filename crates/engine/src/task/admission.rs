@@ -1,0 +1,41 @@
+//! The wait of a task for room under the limits of its worker.
+
+use std::time::Duration;
+
+use partitura_lanes::Outcome;
+use tokio::time::sleep;
+
+use super::call::Call;
+use super::limits::{LONGEST, Permit, Turn};
+use super::pulse::ASK;
+use super::runner::TaskRunner;
+use crate::messaging::mailbox::Line;
+use crate::shutdown::until;
+use crate::wire::TaskRequest;
+use crate::wire::ids::random;
+
+impl TaskRunner {
+    /// Waits for room. `Err`: the task is to go back to the broker, for so long.
+    pub(super) async fn admit(&self, request: &TaskRequest, line: &mut Line) -> Result<Option<Permit>, Duration> {
+        let permit = match self.limits.enter(self.service.name(), &request.method, &request.args) {
+            Turn::Now(permit) => return Ok(permit),
+            // Not all at the same moment.
+            Turn::Back(wait) => return Err(wait.mul_f64(1.0 - 0.5 * random(&*self.ids))),
+            Turn::Wait(permit) => permit,
+        };
+        tokio::select! {
+            biased;
+            permit = permit => permit.map(Some).map_err(|_| ASK),
+            () = until(self.shutdown.clone()) => Err(Duration::ZERO),
+            () = sleep(LONGEST) => Err(ASK),
+            never = self.answer_askers(line) => match never {},
+        }
+    }
+
+    /// Sends the call back to the broker, to come again after a wait, here or elsewhere.
+    pub(super) async fn put_back(&self, call: &Call, wait: Duration) -> Outcome {
+        let copies = call.request.copies + 1;
+        let request = TaskRequest { copies, ..(*call.request).clone() };
+        self.replace(call, self.later(call, &request, self.clock.now_rounded_up() + wait)).await
+    }
+}
