@@ -152,9 +152,10 @@ async fn a_run_that_continues_as_new_knows_the_updates_of_those_before() {
 
 static IS_REPAIRED: AtomicBool = AtomicBool::new(false);
 
-/// Panics at an update, and later in its code.
+/// Panics at an update, and in its code once it is shaken.
 #[derive(Debug, Default)]
 struct Fragile {
+    shaken: bool,
     broken: bool,
 }
 
@@ -162,10 +163,15 @@ struct Fragile {
 impl Fragile {
     #[run]
     async fn run(cx: Cx<Self>) -> Result<bool, Cancelled> {
-        cx.sleep(seconds(10)).await?;
+        cx.until(|fragile: &Fragile| fragile.shaken).await?;
         assert!(IS_REPAIRED.load(Ordering::SeqCst), "its code is broken");
         cx.until(|fragile: &Fragile| fragile.broken).await?;
         Ok(true)
+    }
+
+    #[signal]
+    fn shake(&mut self) {
+        self.shaken = true;
     }
 
     #[update]
@@ -191,11 +197,8 @@ async fn an_update_of_an_instance_that_cannot_go_on_is_not_applied_and_says_so()
         "{knocked:?}"
     );
     assert_eq!(fragile.describe().await.expect("known").status, Status::Running);
-    eventually(|| async {
-        tokio::time::sleep(seconds(1)).await;
-        fragile.describe().await.ok().filter(|summary| summary.status.reason().is_some())
-    })
-    .await;
+    fragile.signal(FragileSignal::shake()).await.expect("sent");
+    eventually(|| async { fragile.describe().await.ok().filter(|summary| summary.status.reason().is_some()) }).await;
     let stopped = fragile.update(FragileUpdate::shatter()).id("s").await;
     assert!(matches!(&stopped, Err(UpdateError::Stopped { reason }) if reason.contains("broken")), "{stopped:?}");
     assert_eq!(recorded(&fragile).await, 0);
