@@ -37,7 +37,6 @@
 //! options.rs  error.rs  names.rs  wire.rs    no state: settings, errors, names, messages
 //! faults.rs  version.rs  + known faults, and the version of the server
 //! hold.rs          + HoldLimit: the time for which the server lets a delivery be held
-//! batch.rs         + Batch: the results of one call of `publish`
 //! settlement.rs    + Settlement: acknowledgements in few frames
 //! client.rs          Client, Connector: connections, each for one purpose
 //! queues.rs        + requests about queues
@@ -55,7 +54,6 @@
 //! rabbitmq.rs        Rabbitmq: the broker
 //! ```
 
-mod batch;
 mod claim;
 mod claims;
 mod client;

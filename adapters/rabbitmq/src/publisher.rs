@@ -10,6 +10,7 @@ use futures::future::FusedFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{Channel, Confirmation, Connection};
+use partitura_adapter_kit::Batch;
 use partitura_broker::{
     Clock, Error, ErrorKind, Message, Ordering, Partition, ProducerOptions, Receipt, Result, Topic, TopicKind,
     partition_of,
@@ -17,7 +18,6 @@ use partitura_broker::{
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::batch::Batch;
 use crate::client::{answer, open_channel};
 use crate::core::{Core, PublisherGuard};
 use crate::delay::Wait;

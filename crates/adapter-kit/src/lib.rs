@@ -9,12 +9,14 @@
 //! * [`rendezvous`] and [`rebalance`]: the owners of partitions;
 //! * [`Backoff`]: the wait before trying again;
 //! * [`Pace`]: one batch at a time to each destination, and a pause after a refusal;
+//! * [`Batch`]: the results of one call of `publish`, with the order of each key;
 //! * [`MeanSize`]: how many messages fit into a bound in bytes;
 //! * [`Fault`]: known faults of some versions of a server.
 
 mod ack_floor;
 mod assignment;
 mod backoff;
+mod batch;
 mod claim;
 mod faults;
 mod mean_size;
@@ -25,6 +27,7 @@ mod slab;
 pub use ack_floor::{AckFloor, Index};
 pub use assignment::{MemberId, rebalance, rendezvous};
 pub use backoff::Backoff;
+pub use batch::Batch;
 pub use claim::{Claim, Claimed, Claims};
 pub use faults::{Fault, Version, warn_of_faults};
 pub use mean_size::MeanSize;

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 /// |---|---|---|
 /// | `embedded:DIR` | the embedded one, durable in one file in this directory, for one process at a time | `embedded` (default) |
 /// | `memory:` | the embedded one, in memory: everything is gone when the process ends | `embedded` (default) |
+/// | `amqp10://HOST:PORT?profile=artemis`, `amqps10://…` | Apache Artemis | `amqp` |
 /// | `kafka://HOST:PORT,…` | Apache Kafka | `kafka` |
 /// | `nats://HOST:PORT,…`, `tls://…` | NATS JetStream | `nats` |
 /// | `pulsar://HOST:PORT`, `pulsar+ssl://…` | Apache Pulsar | `pulsar` |
@@ -33,6 +34,7 @@ pub fn connect(url: impl Into<String>) -> Connect {
 /// The schemes of brokers' URLs, the feature that each needs, and whether it is on.
 const BROKERS: &[(&[&str], &str, bool)] = &[
     (&["embedded", "memory"], "embedded", cfg!(feature = "embedded")),
+    (&["amqp10", "amqps10"], "amqp", cfg!(feature = "amqp")),
     (&["kafka"], "kafka", cfg!(feature = "kafka")),
     (&["nats", "tls"], "nats", cfg!(feature = "nats")),
     (&["pulsar", "pulsar+ssl"], "pulsar", cfg!(feature = "pulsar")),
@@ -62,6 +64,10 @@ pub async fn broker(url: &str) -> Result<Arc<dyn Broker>> {
         #[cfg(feature = "embedded")]
         "memory" if _rest.is_empty() => {
             Ok(Arc::new(partitura_embedded::Embedded::memory(partitura_embedded::Options::default())?))
+        }
+        #[cfg(feature = "amqp")]
+        "amqp10" | "amqps10" => {
+            Ok(Arc::new(partitura_amqp::Amqp::connect(url, partitura_amqp::Options::default()).await?))
         }
         #[cfg(feature = "kafka")]
         "kafka" => Ok(Arc::new(partitura_kafka::Kafka::connect(url, partitura_kafka::Options::default()).await?)),

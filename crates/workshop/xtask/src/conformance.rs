@@ -15,6 +15,9 @@ const PAGE: &str = "docs/conformance.md";
 const BEGIN: &str = "<!-- matrix: written by cargo xtask conformance --all -->\n";
 const END: &str = "<!-- end of matrix -->\n";
 
+/// Servers whose adapter has another name, since it is for several kinds of them.
+const SHARED: &[(&str, &str)] = &[("artemis", "amqp")];
+
 /// Runs an adapter's `tests/conformance.rs`, and passes its report on. Starts the servers that it needs.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -95,11 +98,11 @@ fn try_on(
             server.up()?;
             // Keeps its reports apart from those of other versions.
             server.name().clone_into(&mut name);
-            if broker != adapter {
+            if broker != unversioned(broker) {
                 command.env(VERSIONS, broker);
             }
         }
-        Err(unknown) if broker != adapter => return Err(unknown.into()),
+        Err(unknown) if broker != unversioned(broker) => return Err(unknown.into()),
         Err(_) => {}
     }
     let summary = report.join(format!("{name}.summary.json"));
@@ -132,7 +135,7 @@ fn with_matrix(page: &str, matrix: &str) -> Result<String, Failure> {
     Ok(format!("{before}{BEGIN}\n{}\n\n{END}{after}", matrix.trim()))
 }
 
-/// Returns the adapters whose tests include the suite.
+/// Returns the brokers on which the adapters are tried whose tests include the suite.
 fn brokers(adapters: &Path) -> Result<Vec<String>, Failure> {
     let entries = fs::read_dir(adapters)
         .map_err(|error| format!("cannot read {}; run this in the repository's root: {error}", adapters.display()))?;
@@ -140,7 +143,12 @@ fn brokers(adapters: &Path) -> Result<Vec<String>, Failure> {
     for entry in entries {
         let path = entry?.path();
         if path.join("tests/conformance.rs").exists() {
-            names.extend(path.file_name().map(|name| name.to_string_lossy().into_owned()));
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+            let server = |name: String| {
+                let shared = SHARED.iter().find(|(_, adapter)| *adapter == name);
+                shared.map_or(name, |(server, _)| (*server).to_owned())
+            };
+            names.extend(name.map(server));
         }
     }
     names.sort_unstable();
@@ -148,13 +156,19 @@ fn brokers(adapters: &Path) -> Result<Vec<String>, Failure> {
 }
 
 /// The name without the version.
-pub(crate) fn adapter(broker: &str) -> &str {
-    broker.split_once('@').map_or(broker, |(adapter, _)| adapter)
+pub(crate) fn unversioned(broker: &str) -> &str {
+    broker.split_once('@').map_or(broker, |(name, _)| name)
+}
+
+/// The adapter that is tried on a broker.
+fn adapter(broker: &str) -> &str {
+    let name = unversioned(broker);
+    SHARED.iter().find(|(server, _)| *server == name).map_or(name, |(_, adapter)| adapter)
 }
 
 /// Splits names of brokers from the rest: names of cases, which the suite checks.
 fn choose(known: &[String], names: &[String]) -> (Vec<String>, Vec<String>) {
-    let is_broker = |name: &String| known.iter().any(|known| known == adapter(name));
+    let is_broker = |name: &String| known.iter().any(|known| known == unversioned(name));
     let (brokers, only): (Vec<_>, Vec<_>) = names.iter().cloned().partition(is_broker);
     if brokers.is_empty() { (known.to_vec(), only) } else { (brokers, only) }
 }
@@ -178,5 +192,6 @@ mod tests {
         assert_eq!(choose(&known, &names(&["embedded", "delay"])), (names(&["embedded"]), names(&["delay"])));
         assert_eq!(choose(&known, &names(&["other@1.2"])), (names(&["other@1.2"]), names(&[])));
         assert_eq!(choose(&known, &names(&["delay"])), (known.clone(), names(&["delay"])));
+        assert_eq!((adapter("artemis@2.54.0"), adapter("other@1.2")), ("amqp", "other"));
     }
 }

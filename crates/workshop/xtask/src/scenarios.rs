@@ -7,7 +7,7 @@ use partitura_servers::{Release, VERSIONS};
 
 use crate::brokers::install_build_tools;
 use crate::cargo::cargo;
-use crate::conformance::adapter;
+use crate::conformance::unversioned;
 use crate::failure::Failure;
 
 /// The names of brokers in the facade's tests. The first one needs no server.
@@ -56,7 +56,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
 /// Adds figures to `report`, if there is one; then stdout is for them alone.
 fn test(arguments: &Arguments, report: Option<&Path>) -> Result<(), Failure> {
     let names = brokers(&arguments.names);
-    let adapters = names.iter().map(|name| adapter(name)).collect::<Vec<_>>();
+    let adapters = names.iter().map(|name| unversioned(name)).collect::<Vec<_>>();
     install_build_tools(adapters.iter().copied())?;
     let selection = format!("--package=partitura --features={}", features(&adapters));
     let mut command = cargo();
@@ -89,7 +89,7 @@ fn brokers(names: &[String]) -> Vec<String> {
 }
 
 fn known(name: &str) -> Result<String, String> {
-    let is_known = BROKERS.contains(&adapter(name)) && (!name.contains('@') || name.parse::<Release>().is_ok());
+    let is_known = BROKERS.contains(&unversioned(name)) && (!name.contains('@') || name.parse::<Release>().is_ok());
     is_known.then(|| name.to_owned()).ok_or_else(|| format!("there are {}, or kafka@3.7.2", BROKERS.join(", ")))
 }
 

@@ -79,6 +79,7 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         directory: "crates/partitura",
         may_use: &[
+            "partitura-amqp",
             "partitura-broker",
             "partitura-embedded",
             "partitura-engine",
@@ -185,6 +186,7 @@ pub(super) const ROWS: &[Row] = &[
 
 /// The client of each adapter's own vendor, in addition to the row of `adapters/*`.
 pub(super) const CLIENTS: &[(&str, &[&str])] = &[
+    ("adapters/amqp", &["fe2o3-amqp", "percent-encoding", "serde_json", "tokio-rustls", "webpki-roots"]),
     ("adapters/embedded", &["rusqlite"]),
     ("adapters/kafka", &["rdkafka"]),
     ("adapters/nats", &["async-nats", "serde", "serde_json"]),

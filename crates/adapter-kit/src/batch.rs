@@ -4,9 +4,10 @@ use bytes::Bytes;
 use partitura_broker::{Error, ErrorKind, Message, Receipt, Result, TopicName};
 use tokio::sync::oneshot;
 
-/// Collects the results of one call of `publish`.
+/// The results of one call of [`Producer::publish`](partitura_broker::Producer::publish), collected until the last of
+/// them is there. It keeps the order of each key: after a retryable failure, no later message of that key succeeds.
 #[derive(Debug)]
-pub(crate) struct Batch {
+pub struct Batch {
     /// The lane of each message that has a key.
     lanes: Vec<Option<Lane>>,
     results: Vec<Option<Result<Receipt>>>,
@@ -19,7 +20,8 @@ pub(crate) struct Batch {
 type Lane = (TopicName, Bytes);
 
 impl Batch {
-    pub(crate) fn new<'a>(
+    /// Begins with no result. `answer` takes them all when they are there.
+    pub fn new<'a>(
         messages: impl ExactSizeIterator<Item = &'a Message>,
         answer: oneshot::Sender<Vec<Result<Receipt>>>,
     ) -> Self {
@@ -29,7 +31,7 @@ impl Batch {
     }
 
     /// The failure of an earlier message because of which this one must not be sent.
-    pub(crate) fn blocked_by(&self, index: usize) -> Option<Error> {
+    pub fn blocked_by(&self, index: usize) -> Option<Error> {
         if !self.has_failed {
             return None;
         }
@@ -39,7 +41,7 @@ impl Batch {
     }
 
     /// Records a result. Returns whether it was the last.
-    pub(crate) fn resolve(&mut self, index: usize, result: Result<Receipt>) -> bool {
+    pub fn resolve(&mut self, index: usize, result: Result<Receipt>) -> bool {
         self.has_failed |= result.is_err();
         if self.results[index].replace(result).is_none() {
             self.missing -= 1;
@@ -48,7 +50,7 @@ impl Batch {
     }
 
     /// Gives the results to the caller of `publish`.
-    pub(crate) fn answer(self) {
+    pub fn answer(self) {
         let mut failed: HashMap<&Lane, Error> = HashMap::new();
         let mut results = Vec::with_capacity(self.results.len());
         for (lane, result) in self.lanes.iter().zip(self.results) {

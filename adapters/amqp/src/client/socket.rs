@@ -1,0 +1,68 @@
+//! The stream below AMQP. TLS is rustls on ring, as in all adapters; the client's own would bring another library.
+
+use std::fmt::Debug;
+use std::path::Path;
+use std::sync::Arc;
+
+use partitura_broker::{Error, ErrorKind, Result};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
+
+use crate::options::Target;
+
+/// A stream with or without TLS.
+pub(super) trait Socket: AsyncRead + AsyncWrite + Debug + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Debug + Send + Unpin> Socket for T {}
+
+/// Connects, without a limit of time.
+pub(super) async fn open(target: &Target, tls: Option<&Arc<ClientConfig>>) -> Result<Box<dyn Socket>> {
+    let connecting = async {
+        let stream = TcpStream::connect((target.host.as_str(), target.port)).await?;
+        // Frames are small, and the client gathers them.
+        stream.set_nodelay(true)?;
+        let Some(tls) = tls else { return Ok(Box::new(stream) as Box<dyn Socket>) };
+        let name = ServerName::try_from(target.host.clone()).map_err(std::io::Error::other)?;
+        Ok(Box::new(TlsConnector::from(tls.clone()).connect(name, stream).await?) as Box<dyn Socket>)
+    };
+    let connected: std::io::Result<_> = connecting.await;
+    connected.map_err(|error| {
+        let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        let (kind, message) = match inner {
+            Some(rustls::Error::InvalidCertificate(_)) => {
+                (ErrorKind::Unauthorized, "the broker's certificate is not trusted; see the option ca")
+            }
+            Some(_) => (ErrorKind::Incompatible, "TLS failed; see that the port is one for TLS"),
+            None => (ErrorKind::Disconnected, "the broker cannot be reached"),
+        };
+        Error::new(kind, "connect", message).because(error)
+    })
+}
+
+/// The configuration that trusts the authorities in the file `ca`, or else those that browsers trust.
+pub(super) fn tls_config(ca: Option<&Path>) -> Result<Arc<ClientConfig>> {
+    let mut roots = RootCertStore::empty();
+    match ca {
+        None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
+        Some(path) => {
+            let unreadable = "the file of certificate authorities cannot be read; it is a file in PEM";
+            let failed = || Error::new(ErrorKind::InvalidArgument, "connect", unreadable).of(path.display());
+            for certificate in CertificateDer::pem_file_iter(path).map_err(|error| failed().because(error))? {
+                let certificate = certificate.map_err(|error| failed().because(error))?;
+                roots.add(certificate).map_err(|error| failed().because(error))?;
+            }
+            if roots.is_empty() {
+                return Err(failed());
+            }
+        }
+    }
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| Error::new(ErrorKind::Incompatible, "connect", "TLS cannot be set up").because(error))?;
+    Ok(Arc::new(builder.with_root_certificates(roots).with_no_client_auth()))
+}

@@ -1,0 +1,72 @@
+//! Partitura on brokers that speak AMQP 1.0: Apache Artemis.
+//!
+//! ```no_run
+//! # async fn example() -> partitura_broker::Result<()> {
+//! use partitura_amqp::{Amqp, Options};
+//!
+//! let broker = Amqp::connect("amqp10://localhost:5672?profile=artemis", Options::default()).await?;
+//! # Ok(()) }
+//! ```
+//!
+//! # How each promise is kept
+//!
+//! * **Order, and one owner.** Each partition of a subscription is a queue at the topic's address, with a filter for
+//!   its number, and takes one reader (`max-consumers`). Who attaches to it is the owner; others are refused.
+//! * **Nothing comes back out of order.** The adapter releases and rejects nothing. It ends the link, and the broker
+//!   puts everything back in order.
+//! * **Confirms** are the outcomes of single messages, within a window. The broker accepts a durable message after it
+//!   has synced it.
+//! * **Settlements** are flushed by a message behind them, to an address without a queue: its outcome comes after them.
+//! * **Delay.** Messages wait at the broker, in a queue of the topic. The consumers of the topic forward them.
+//! * **Membership.** The members send heartbeats through an address of the subscription.
+//!   [`Member`](partitura_adapter_kit::Member) decides which member should own which partition.
+//!
+//! ```text
+//! producer ─► publisher (task) ─┬─► address of the topic ─┬─► queue per subscription and partition ─► reader ─► member
+//!                 ▲             └─► queue `due` ┐         └─► queue of a listener
+//!                 └──────── forwarder ◄─────────┘
+//! ```
+//!
+//! # The files
+//!
+//! The files without a mark are those of every adapter. A file imports only files above it.
+//!
+//! ```text
+//! options.rs  error.rs  names.rs  wire.rs    no state: settings, errors, names, messages
+//! client/            Client, Connector: connections, each for one purpose; links
+//! management.rs    + requests about addresses and queues
+//! topics.rs          Topics: what queues say of their topics
+//! core.rs            Core: the state that all parts share
+//! topology.rs        declares
+//! reader.rs        + Reader: the task that reads a queue
+//! post.rs          + Post: sends replies and heartbeats
+//! publisher.rs     + Publisher: the task that publishes for one producer, or for a forwarder
+//! delay.rs           forwards the messages that fall due
+//! claim.rs           QueueClaim: a queue that this process reads
+//! claims.rs          AmqpClaims; `Member` makes a consumer of it
+//! inbox.rs           AmqpInbox: replies
+//! producer.rs        AmqpProducer
+//! amqp.rs            Amqp: the broker
+//! ```
+
+mod amqp;
+mod claim;
+mod claims;
+mod client;
+mod core;
+mod delay;
+mod error;
+mod inbox;
+mod management;
+mod names;
+mod options;
+mod post;
+mod producer;
+mod publisher;
+mod reader;
+mod topics;
+mod topology;
+mod wire;
+
+pub use amqp::Amqp;
+pub use options::{Options, Profile};

@@ -1,0 +1,263 @@
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+
+use fe2o3_amqp::Sender;
+use fe2o3_amqp::link::SendError;
+use fe2o3_amqp::session::SessionHandle;
+use fe2o3_amqp::types::messaging::Outcome;
+use futures::FutureExt;
+use futures::future::FusedFuture;
+use futures::stream::{FuturesUnordered, StreamExt};
+use partitura_adapter_kit::Batch;
+use partitura_broker::{
+    Clock, Error, ErrorKind, Message, Ordering, Partition, ProducerOptions, Receipt, Result, Topic, partition_of,
+};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::error::Elapsed;
+use tokio::time::timeout;
+
+use crate::client::sender;
+use crate::core::{Core, PublisherGuard};
+use crate::error::{closed, refused};
+use crate::names;
+use crate::wire::{self, Route};
+
+const PUBLISH: &str = "publish";
+/// The number of calls in the queue of the task. Further calls wait for a place in it, in order.
+const MAX_CALLS: usize = 16;
+
+/// A message to publish.
+#[derive(Debug, Clone)]
+pub(crate) struct Publication {
+    pub(crate) message: Message,
+    /// Whether it may have been published before, by a forwarder that has died.
+    pub(crate) is_repeated: bool,
+}
+
+/// Publishes on a link of its own, in the order of the calls. A task does it, so that dropping a call reorders nothing.
+#[derive(Debug)]
+pub(crate) struct Publisher {
+    calls: mpsc::Sender<Call>,
+}
+
+#[derive(Debug)]
+struct Call {
+    messages: Vec<Publication>,
+    answer: oneshot::Sender<Vec<Result<Receipt>>>,
+}
+
+impl Publisher {
+    pub(crate) fn start(core: Arc<Core>, options: &ProducerOptions) -> Self {
+        let (calls, received) = mpsc::channel(MAX_CALLS);
+        let task = Task {
+            guard: core.publisher(),
+            core,
+            window: options.window.get(),
+            confirm_within: options.confirm_within,
+            link: None,
+            in_flight: FuturesUnordered::new(),
+            batches: HashMap::new(),
+            next_batch: 0,
+            next_partition: 0,
+        };
+        tokio::spawn(task.run(received));
+        Self { calls }
+    }
+
+    /// As [`Producer::publish`](partitura_broker::Producer::publish).
+    pub(crate) async fn publish(&self, messages: Vec<Publication>) -> Vec<Result<Receipt>> {
+        let count = messages.len();
+        let gone = || (0..count).map(|_| Err(closed(PUBLISH))).collect();
+        let (answer, answered) = oneshot::channel();
+        // Senders are served in the order in which they began to wait.
+        if self.calls.send(Call { messages, answer }).await.is_err() {
+            return gone();
+        }
+        answered.await.unwrap_or_else(|_| gone())
+    }
+}
+
+struct Task {
+    core: Arc<Core>,
+    #[expect(dead_code, reason = "held for as long as the task runs")]
+    guard: PublisherGuard,
+    window: usize,
+    confirm_within: Duration,
+    link: Option<Link>,
+    in_flight: FuturesUnordered<Pin<Box<dyn Future<Output = Landed> + Send>>>,
+    batches: HashMap<u64, Batch>,
+    next_batch: u64,
+    /// The partition of the next message without a key.
+    next_partition: u32,
+}
+
+/// A link to the addresses in the messages.
+struct Link {
+    session: SessionHandle<()>,
+    sender: Sender,
+}
+
+/// The outcome of a message.
+struct Landed {
+    batch: u64,
+    index: usize,
+    receipt: Receipt,
+    outcome: Result<std::result::Result<Outcome, SendError>, Elapsed>,
+}
+
+impl Task {
+    async fn run(mut self, mut calls: mpsc::Receiver<Call>) {
+        let core = self.core.clone();
+        let mut closed = pin!(core.client.closed().fuse());
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut closed, if !closed.is_terminated() => calls.close(),
+                Some(landed) = self.in_flight.next() => self.land(landed),
+                call = calls.recv(), if self.in_flight.len() < self.window => match call {
+                    Some(call) => self.send_all(call).await,
+                    None => break,
+                },
+            }
+        }
+        while let Some(landed) = self.in_flight.next().await {
+            self.land(landed);
+        }
+    }
+
+    async fn send_all(&mut self, Call { messages, answer }: Call) {
+        let number = self.next_batch;
+        self.next_batch += 1;
+        let batch = Batch::new(messages.iter().map(|publication| &publication.message), answer);
+        if messages.is_empty() {
+            return batch.answer();
+        }
+        self.batches.insert(number, batch);
+        // A call begins and ends on one link: after a loss, no later message of the call may overtake the lost ones. So
+        // one attempt to connect is enough, too.
+        let mut lost = self.attach().await.err();
+        for (index, publication) in messages.into_iter().enumerate() {
+            while self.in_flight.len() >= self.window {
+                if let Some(landed) = self.in_flight.next().await {
+                    self.land(landed);
+                }
+            }
+            let sent = match &lost {
+                None => self.send(number, index, publication).await,
+                Some(error) => self.check(&publication.message).and(Err(error.duplicate())),
+            };
+            if let Err(error) = sent {
+                if self.link.is_none() && lost.is_none() {
+                    lost = Some(error.duplicate());
+                }
+                self.resolve(number, index, Err(error));
+            }
+        }
+    }
+
+    fn check(&self, message: &Message) -> Result<()> {
+        self.core.capabilities.check(message, self.core.clock.now())
+    }
+
+    /// Attaches the link, unless it is attached.
+    async fn attach(&mut self) -> Result<()> {
+        if self.link.as_ref().is_some_and(|link| !link.session.is_ended()) {
+            return Ok(());
+        }
+        self.link = None;
+        let mut session = self.core.publishing.session(PUBLISH).await?;
+        let sender = sender(&mut session, PUBLISH, None).await?;
+        self.link = Some(Link { session, sender });
+        Ok(())
+    }
+
+    /// Sends a message. Its confirm comes later.
+    async fn send(&mut self, batch: u64, index: usize, publication: Publication) -> Result<()> {
+        let Publication { message, is_repeated } = publication;
+        self.check(&message)?;
+        if let Some(error) = self.batches.get(&batch).and_then(|batch| batch.blocked_by(index)) {
+            return Err(error);
+        }
+        let topic = match self.core.topics.cached(&message.topic) {
+            Some(topic) => topic,
+            None => self.core.topics.get(&message.topic, PUBLISH).await?,
+        };
+        let route = self.route(&message, &topic);
+        let receipt = Receipt { partition: route.partition };
+        let Some(link) = &mut self.link else { return Err(self.core.check_open(PUBLISH).err().unwrap_or_else(lost)) };
+        let within = self.confirm_within;
+        match timeout(within, link.sender.send_batchable(wire::outgoing(&message, route, is_repeated))).await {
+            Ok(Ok(confirm)) => {
+                self.in_flight.push(Box::pin(async move {
+                    Landed { batch, index, receipt, outcome: timeout(within, confirm).await }
+                }));
+                Ok(())
+            }
+            Ok(Err(error)) => {
+                self.link = None;
+                Err(self.core.publishing.explain(PUBLISH, error))
+            }
+            Err(_) => {
+                // It waited for credit. What the client has begun to send cannot be known.
+                self.link = None;
+                let text = format!("the broker takes no messages within {within:?}, since it is full; see its log");
+                Err(Error::new(ErrorKind::Throttled, PUBLISH, text).of(&message.topic))
+            }
+        }
+    }
+
+    fn route(&mut self, message: &Message, topic: &Topic) -> Route {
+        let partition = match (&message.key, topic.ordering) {
+            (Some(key), Ordering::ByKey { partitions }) => partition_of(key, partitions),
+            (None, Ordering::ByKey { partitions }) => {
+                self.next_partition = self.next_partition.wrapping_add(1);
+                Partition(self.next_partition % partitions)
+            }
+            (_, Ordering::Shared) => Partition(0),
+        };
+        let not_before = message.not_before.filter(|due| *due > self.core.clock.now());
+        let to = if not_before.is_some() { names::due(&topic.name) } else { names::address(&topic.name) };
+        Route { to, partition, not_before }
+    }
+
+    fn land(&mut self, Landed { batch, index, receipt, outcome }: Landed) {
+        let result = self.result(outcome).map(|()| receipt);
+        self.resolve(batch, index, result);
+    }
+
+    fn result(&mut self, outcome: Result<std::result::Result<Outcome, SendError>, Elapsed>) -> Result<()> {
+        let unknown = |message: String| Error::new(ErrorKind::OutcomeUnknown, PUBLISH, message);
+        match outcome {
+            Err(_) => Err(unknown(format!("no confirm within {:?}", self.confirm_within))),
+            Ok(Err(error)) => {
+                self.link = None;
+                Err(unknown("the connection was lost before the confirm".into()).because(error))
+            }
+            Ok(Ok(Outcome::Accepted(_))) => Ok(()),
+            Ok(Ok(Outcome::Rejected(rejected))) => {
+                // The address may have been deleted, so the cache of topics may be wrong.
+                self.core.topics.forget_all();
+                let unexplained =
+                    || Error::new(ErrorKind::Throttled, PUBLISH, "the broker refuses it without a reason");
+                Err(rejected.error.map_or_else(unexplained, |said| refused(PUBLISH, &said)))
+            }
+            Ok(Ok(other)) => {
+                Err(Error::new(ErrorKind::Throttled, PUBLISH, format!("the broker does not take it: {other:?}")))
+            }
+        }
+    }
+
+    fn resolve(&mut self, batch: u64, index: usize, result: Result<Receipt>) {
+        let last = self.batches.get_mut(&batch).is_some_and(|batch| batch.resolve(index, result));
+        if last && let Some(batch) = self.batches.remove(&batch) {
+            batch.answer();
+        }
+    }
+}
+
+fn lost() -> Error {
+    Error::new(ErrorKind::Disconnected, PUBLISH, "the link was lost")
+}

@@ -1,0 +1,265 @@
+//! A task that reads one queue, so that no request of a caller is ever dropped half done.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fe2o3_amqp::link::delivery::{Delivery, DeliveryInfo};
+use fe2o3_amqp::session::SessionHandle;
+use fe2o3_amqp::types::messaging::{Accepted, Body, Modified};
+use fe2o3_amqp::types::primitives::Value;
+use fe2o3_amqp::{Receiver, Sender};
+use partitura_broker::{Error, ErrorKind, Result};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use crate::client::{Connector, answer, receiver, sender};
+use crate::error::closed;
+use crate::wire::Incoming;
+use crate::{names, wire};
+
+/// The limit for detaching in good order. After it, the end of the session does it.
+const DETACH_TIMEOUT: Duration = Duration::from_secs(5);
+const FLUSH: &str = "flush settlements";
+
+/// A queue that is read.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    fetched: mpsc::UnboundedReceiver<Result<Fetched>>,
+    commands: mpsc::UnboundedSender<Command>,
+    connector: Arc<Connector>,
+}
+
+/// A message from a queue.
+#[derive(Debug)]
+pub(crate) struct Fetched {
+    pub(crate) message: Incoming,
+    /// The number of earlier deliveries that failed, as far as the broker knows.
+    pub(crate) failures: u32,
+    pub(crate) info: DeliveryInfo,
+}
+
+/// A queue to read.
+#[derive(Debug, Clone)]
+pub(crate) struct Source {
+    pub(crate) address: String,
+    pub(crate) queue: String,
+    /// The largest number of unsettled messages.
+    pub(crate) ahead: usize,
+    /// Whether messages that are given back are marked as delivered. This gives them back one by one, which takes them
+    /// out of their order.
+    pub(crate) marks: bool,
+}
+
+#[derive(Debug)]
+enum Command {
+    Settle(Vec<DeliveryInfo>),
+    Flush(oneshot::Sender<Result<()>>),
+    Release(oneshot::Sender<Result<()>>),
+}
+
+/// A queue that this process has, and that gives nothing yet.
+#[derive(Debug)]
+pub(crate) struct Attached {
+    connector: Arc<Connector>,
+    session: SessionHandle<()>,
+    receiver: Receiver,
+    source: Source,
+}
+
+impl Attached {
+    /// Takes a queue.
+    ///
+    /// # Errors
+    /// [`Busy`](ErrorKind::Busy), if it has a reader and may have only one.
+    pub(crate) async fn attach(connector: Arc<Connector>, operation: &'static str, source: Source) -> Result<Self> {
+        let mut session = connector.session(operation).await?;
+        let address = names::qualified(&source.address, &source.queue);
+        let receiver = receiver(&mut session, operation, Some(&address)).await;
+        let receiver = receiver.map_err(|error| error.of(&source.queue))?;
+        Ok(Self { connector, session, receiver, source })
+    }
+
+    /// Begins to read.
+    pub(crate) fn read(self) -> Reader {
+        let Self { connector, session, receiver, source } = self;
+        let (give, fetched) = mpsc::unbounded_channel();
+        let (commands, commanded) = mpsc::unbounded_channel();
+        let task = Task {
+            connector: connector.clone(),
+            session,
+            receiver,
+            sync: None,
+            held: HashMap::new(),
+            granted: 0,
+            source,
+            fetched: give,
+        };
+        tokio::spawn(task.run(commanded));
+        Reader { fetched, commands, connector }
+    }
+}
+
+impl Reader {
+    /// Waits for messages: those that are there, at least one, `most` at most.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub(crate) async fn next(&mut self, most: usize) -> Result<Vec<Fetched>> {
+        let mut all = Vec::new();
+        self.fetched.recv_many(&mut all, most).await;
+        let gone = || Err(self.gone("consume"));
+        if all.is_empty() {
+            return gone();
+        }
+        // Whatever came before an error goes with the link.
+        all.into_iter().collect()
+    }
+
+    /// Settles messages. Does not wait.
+    pub(crate) fn settle(&self, messages: Vec<DeliveryInfo>) {
+        // If the task has ended, the next call of `next` says why.
+        let _ = self.commands.send(Command::Settle(messages));
+    }
+
+    /// Waits until the broker has taken every settlement so far.
+    pub(crate) async fn flush(&self) -> Result<()> {
+        self.command(Command::Flush).await
+    }
+
+    /// Flushes, and gives the queue back.
+    pub(crate) async fn release(self) -> Result<()> {
+        self.command(Command::Release).await
+    }
+
+    async fn command(&self, command: impl FnOnce(oneshot::Sender<Result<()>>) -> Command) -> Result<()> {
+        let (answer, answered) = oneshot::channel();
+        if self.commands.send(command(answer)).is_err() {
+            return Err(self.gone(FLUSH));
+        }
+        answered.await.unwrap_or_else(|_| Err(self.gone(FLUSH)))
+    }
+
+    fn gone(&self, operation: &'static str) -> Error {
+        if self.connector.client().is_closed() {
+            return closed(operation);
+        }
+        Error::new(ErrorKind::Disconnected, operation, "the queue is not read any more: its link was lost")
+    }
+}
+
+/// Reads until the link is lost, or the [`Reader`] dropped.
+struct Task {
+    connector: Arc<Connector>,
+    session: SessionHandle<()>,
+    receiver: Receiver,
+    /// The link of the messages that ask whether everything before them was handled.
+    sync: Option<Sender>,
+    /// The unsettled messages, by their number on the link.
+    held: HashMap<u32, DeliveryInfo>,
+    /// The number of messages that the broker may still send.
+    granted: usize,
+    source: Source,
+    fetched: mpsc::UnboundedSender<Result<Fetched>>,
+}
+
+impl Task {
+    async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
+        loop {
+            if let Err(error) = self.grant().await {
+                let _ = self.fetched.send(Err(error));
+                break;
+            }
+            tokio::select! {
+                biased;
+                command = commands.recv() => match command {
+                    Some(Command::Settle(messages)) => {
+                        if let Err(error) = self.settle(messages).await {
+                            let _ = self.fetched.send(Err(error));
+                            break;
+                        }
+                    }
+                    Some(Command::Flush(answer)) => {
+                        let _ = answer.send(self.flush().await);
+                    }
+                    Some(Command::Release(answer)) => {
+                        let flushed = self.flush().await;
+                        self.detach().await;
+                        let _ = answer.send(flushed);
+                        return;
+                    }
+                    None => break,
+                },
+                received = self.receiver.recv::<Body<Value>>() => match received {
+                    Ok(delivery) => self.pass_on(delivery),
+                    Err(error) => {
+                        let _ = self.fetched.send(Err(self.connector.explain("consume", error).of(&self.source.queue)));
+                        break;
+                    }
+                },
+            }
+        }
+        self.detach().await;
+    }
+
+    /// Lets the broker send as many messages as may be unsettled. It is told so for several of them at once.
+    async fn grant(&mut self) -> Result<()> {
+        let free = self.source.ahead.saturating_sub(self.held.len() + self.granted);
+        if free == 0 || (self.granted > 0 && free < self.source.ahead.div_ceil(4)) {
+            return Ok(());
+        }
+        self.granted += free;
+        let credit = u32::try_from(self.granted).unwrap_or(u32::MAX);
+        self.receiver.set_credit(credit).await.map_err(|error| self.connector.explain("consume", error))
+    }
+
+    fn pass_on(&mut self, delivery: Delivery<Body<Value>>) {
+        let (info, message) = delivery.into_parts();
+        self.granted = self.granted.saturating_sub(1);
+        self.held.insert(info.delivery_id(), info.clone());
+        let failures = message.header.as_ref().map_or(0, |header| header.delivery_count);
+        // If nobody waits for it any more, the next command is that there are no more commands.
+        let _ = self.fetched.send(Ok(Fetched { message, failures, info }));
+    }
+
+    async fn settle(&mut self, messages: Vec<DeliveryInfo>) -> Result<()> {
+        for message in &messages {
+            self.held.remove(&message.delivery_id());
+        }
+        let settled = self.receiver.dispose_all(messages, Accepted {}).await;
+        settled.map_err(|error| self.connector.explain("settle", error).of(&self.source.queue))
+    }
+
+    /// Sends a message behind the settlements, in the same session, to an address without a queue. The broker confirms
+    /// it after it has written what came before.
+    async fn flush(&mut self) -> Result<()> {
+        let sync = match &mut self.sync {
+            Some(sync) => sync,
+            none => none.insert(sender(&mut self.session, FLUSH, Some(names::SYNC)).await?),
+        };
+        let sent = answer(FLUSH, sync.send(wire::brief(names::SYNC.to_owned(), b""))).await?;
+        let outcome = sent.map_err(|error| self.connector.explain(FLUSH, error).of(&self.source.queue))?;
+        if outcome.is_accepted() {
+            return Ok(());
+        }
+        let message = format!("the broker does not take messages to {}: {outcome:?}; declare again", names::SYNC);
+        Err(Error::new(ErrorKind::Disconnected, FLUSH, message).of(&self.source.queue))
+    }
+
+    /// Gives the queue back, with everything that is unsettled in it. The broker puts that back in order.
+    async fn detach(self) {
+        let Self { mut session, receiver, held, source, sync, .. } = self;
+        let detaching = async {
+            if source.marks && !held.is_empty() {
+                let failed =
+                    Modified { delivery_failed: Some(true), undeliverable_here: None, message_annotations: None };
+                let _ = receiver.dispose_all(held.into_values().collect::<Vec<_>>(), failed).await;
+            }
+            let _ = receiver.close().await;
+            drop(sync);
+            let _ = session.end().await;
+        };
+        // A session that does not end goes with the connection.
+        let _ = timeout(DETACH_TIMEOUT, detaching).await;
+    }
+}
