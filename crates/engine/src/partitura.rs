@@ -225,6 +225,7 @@ impl Builder {
             mailbox: mailbox.clone(),
             ids: ids.clone(),
             stored: TurnStore::of_client(&broker, store.clone(), namespace.clone()),
+            clock: clock.clone(),
             ask_again: settings.ask_again,
         });
         Ok(Partitura(Arc::new(Core {

@@ -80,6 +80,8 @@ pub use until::Until;
 pub use update::{Answer, Update};
 pub use workflow::{Query, Signal, Workflow};
 
+/// Points in time and time zones: `cx.now()` is a `jiff::Timestamp`.
+pub use jiff;
 /// A moment, of the crate `jiff`.
 pub use jiff::Timestamp;
 

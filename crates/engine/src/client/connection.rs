@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use partitura_broker::{Error, ErrorKind, Message, Producer};
+use partitura_broker::{Clock, Error, ErrorKind, Message, Producer, Timestamp};
 use partitura_workflow::Workflow;
 
 use crate::error::ClientError;
@@ -27,6 +27,7 @@ pub(crate) struct Connection {
     pub(crate) ids: Arc<dyn Ids>,
     /// What is stored, to be read.
     pub(crate) stored: TurnStore,
+    pub(crate) clock: Arc<dyn Clock>,
     /// How long one waits at most for an outcome before one asks again.
     pub(crate) ask_again: Duration,
 }
@@ -50,13 +51,27 @@ impl Connection {
     /// As [`send`](Self::send), without the type of the workflow.
     pub(crate) async fn send_to(
         &self,
-        (workflow, id): (&str, &str),
+        to: (&str, &str),
         message_id: String,
         command: &Command,
     ) -> Result<(), ClientError> {
+        self.send_delayed(to, message_id, command, None).await
+    }
+
+    /// As [`send_to`](Self::send_to). The command arrives at this moment.
+    pub(crate) async fn send_delayed(
+        &self,
+        (workflow, id): (&str, &str),
+        message_id: String,
+        command: &Command,
+        not_before: Option<Timestamp>,
+    ) -> Result<(), ClientError> {
         check_id(id).map_err(ClientError::InvalidId)?;
         let topic = self.directory.workflow(workflow)?.commands;
-        let message = wire::command(&topic, id, message_id, command);
+        let mut message = wire::command(&topic, id, message_id, command);
+        if let Some(moment) = not_before {
+            message = message.not_before(moment);
+        }
         let (bytes, taken) = (message.payload.len(), self.directory.payload_limit());
         let limit = taken.saturating_sub(sizes::room(workflow, id));
         if bytes > limit {

@@ -76,7 +76,8 @@ impl<W: Workflow> WorkflowHandle<W> {
         Start::new(&self.target, input)
     }
 
-    /// Waits for the outcome, however long it takes, and whichever worker is killed meanwhile.
+    /// Waits for the outcome, however long it takes, and whichever worker is killed meanwhile. After a [delayed
+    /// start](Start::after) by this handle it also waits until the instance begins.
     ///
     /// While the instance is stopped, because its code cannot go on, this is an error: within about two seconds of the stop, also
     /// for those who wait since the start. To wait until it is repaired, call [`result_through_stops`](Self::result_through_stops).
@@ -104,8 +105,14 @@ impl<W: Workflow> WorkflowHandle<W> {
     }
 
     async fn outcome(&self, stops: bool) -> Result<W::Output, WorkflowError<W::Error>> {
-        let mut pending = self.target.pending().take();
-        let mut patience = ASK_AGAIN;
+        let mut pending = self.target.pending().outcome.take();
+        let begins_in = self.target.begins_in();
+        let mut patience = begins_in.map_or(ASK_AGAIN, |wait| wait.saturating_add(ASK_AGAIN));
+        if pending.is_none() && begins_in.is_some() {
+            // An earlier call was dropped, and there is no instance to ask yet.
+            tokio::time::sleep(patience).await;
+            patience = ASK_AGAIN;
+        }
         let mut was_stopped = false;
         let outcome = loop {
             let reply = match pending.take() {

@@ -5,14 +5,15 @@ use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::time::Duration;
 
+use partitura_broker::Timestamp;
 use partitura_workflow::{Payload, Signal, Update, Workflow};
 use serde::de::DeserializeOwned;
 
 use super::connection::{answer, unexpected};
-use super::target::Target;
+use super::target::{Pending, Target};
 use super::update::{self, until_answered};
 use crate::error::{ClientError, UpdateError};
-use crate::wire::{Command, ReplyBody, Start as StartCommand, StartPolicy, StartSignal, StartUpdate};
+use crate::wire::{Command, Later, ReplyBody, Start as StartCommand, StartPolicy, StartSignal, StartUpdate};
 
 /// A start about to happen: await it.
 #[must_use = "nothing is started before this is awaited"]
@@ -24,6 +25,15 @@ pub struct Start<'a, W: Workflow> {
     timeout: Option<Duration>,
     run_timeout: Option<Duration>,
     signal: Option<Signal<W>>,
+    begins: Begins,
+}
+
+/// When an instance begins.
+#[derive(Debug, Clone, Copy)]
+enum Begins {
+    Now,
+    At(Timestamp),
+    After(Duration),
 }
 
 /// What became of a start.
@@ -39,7 +49,7 @@ pub struct StartReceipt {
 impl<'a, W: Workflow> Start<'a, W> {
     pub(crate) fn new(target: &'a Target, input: W::Input) -> Self {
         let (policy, tags) = (StartPolicy::default(), Vec::new());
-        Self { target, input, policy, tags, timeout: None, run_timeout: None, signal: None }
+        Self { target, input, policy, tags, timeout: None, run_timeout: None, signal: None, begins: Begins::Now }
     }
 
     /// What to do when there is an instance of this id already.
@@ -86,16 +96,47 @@ impl<'a, W: Workflow> Start<'a, W> {
     /// # Ok(()) }
     /// ```
     ///
-    /// An instance that has ended takes no update: see [`StartPolicy::RestartEnded`].
+    /// An instance that has ended takes no update: see [`StartPolicy::RestartEnded`]. A start that is [delayed](Self::at) takes none
+    /// either.
     pub fn with_update<T, E>(self, update: Update<W, T, E>) -> StartWithUpdate<'a, W, T, E> {
         StartWithUpdate::new(self, update)
+    }
+
+    /// Starts the instance after this time, and not now. See [`at`](Self::at).
+    pub fn after(mut self, delay: Duration) -> Self {
+        self.begins = Begins::After(delay);
+        self
+    }
+
+    /// Starts the instance at this time, and not now: never before it, and as soon as a worker takes it behind that. The start
+    /// is durable when awaiting it returns; time-outs count from the moment.
+    ///
+    /// The broker keeps the start until then, and **there is no instance before**: `describe` is
+    /// [`NotFound`](ClientError::NotFound); a signal or a cancellation has no effect and does not take the start back; another
+    /// start of the id begins at once. What this start does to an instance that it finds is said by its
+    /// [policy](Self::policy), at that moment: a refusal is silent. Where a start is to be seen and cancelled before, start now, and
+    /// let the code begin with `cx.sleep_until(time).await?`.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # use partitura_engine::{Client, ClientError};
+    /// # use partitura_workflow::Workflow;
+    /// # async fn example<Remind: Workflow<Input = String>>(client: Client) -> Result<(), ClientError> {
+    /// let remind = client.workflow::<Remind>("remind-42");
+    /// remind.start("pay the bill".to_owned()).after(Duration::from_secs(3 * 24 * 60 * 60)).await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn at(mut self, time: jiff::Timestamp) -> Self {
+        self.begins = Begins::At(Timestamp::from_millis(u64::try_from(time.as_millisecond()).unwrap_or(0)));
+        self
     }
 
     /// Waits until the instance has taken the start, for up to 30 seconds, and says which run it has.
     ///
     /// # Errors
-    /// Those of the start; [`NoAnswer`](ClientError::NoAnswer) when no worker runs the workflow: the start is durable, and takes
-    /// effect when one does. [`Ended`](ClientError::Ended) when the signal that goes along finds an instance that has ended.
+    /// Those of the start; [`Refused`](ClientError::Refused) for a start that is [delayed](Self::at);
+    /// [`NoAnswer`](ClientError::NoAnswer) when no worker runs the workflow: the start is durable, and takes effect when one
+    /// does. [`Ended`](ClientError::Ended) when the signal that goes along finds an instance that has ended.
     ///
     /// # Cancel safety
     /// As for the start.
@@ -105,29 +146,54 @@ impl<'a, W: Workflow> Start<'a, W> {
 
     /// Publishes the start. The run is certain if that is `asked`, or if the policy rejects what is there.
     async fn send(self, asked: bool) -> Result<(String, bool), ClientError> {
-        let (target, policy) = (self.target, self.policy);
-        let mailbox = &target.connection.mailbox;
+        let (target, policy, begins) = (self.target, self.policy, self.begins());
+        let (mailbox, now) = (&target.connection.mailbox, target.connection.clock.now());
+        if asked {
+            self.refuse_to_wait()?;
+        }
         let (reply_to, outcome) = mailbox.request();
-        let verdict = (asked || policy == StartPolicy::Reject).then(|| mailbox.request());
+        let verdict = asked || (policy == StartPolicy::Reject && begins.is_none());
+        let verdict = verdict.then(|| mailbox.request());
+        let horizon = target.connection.directory.horizon(now);
+        let later = begins.filter(|time| *time > horizon).map(|time| Later { due: time.as_millis(), waits: 1 });
         let (accepted, verdict) = verdict.unzip();
-        let start = StartCommand { reply_to: Some(reply_to), accepted, ..self.command()? };
+        let start = StartCommand { reply_to: Some(reply_to), accepted, later, ..self.command()? };
         let run = start.run.clone();
-        target.connection.send::<W>(&target.id, run.clone(), &Command::Start(Box::new(start))).await?;
-        *target.pending() = Some(outcome);
+        let (to, command) = ((W::NAME, &*target.id), Command::Start(Box::new(start)));
+        let not_before = begins.map(|time| time.min(horizon));
+        target.connection.send_delayed(to, run.clone(), &command, not_before).await?;
+        *target.pending() = Pending { outcome: Some(outcome), begins };
         let Some(verdict) = verdict else { return Ok((run, true)) };
         match answer::<W>(verdict).await? {
             ReplyBody::Started { run, is_new } => Ok((run, is_new)),
             ReplyBody::Rejected { run } => {
-                *target.pending() = None;
+                *target.pending() = Pending::default();
                 Err(rejected::<W>(target, run))
             }
             other => Err(unexpected::<W>(&target.id, other)),
         }
     }
 
+    /// When the instance begins, if not now.
+    fn begins(&self) -> Option<Timestamp> {
+        let clock = &self.target.connection.clock;
+        let begins = match self.begins {
+            Begins::Now | Begins::After(Duration::ZERO) => return None,
+            Begins::At(time) => time,
+            Begins::After(delay) => clock.now_rounded_up() + delay,
+        };
+        (begins > clock.now()).then_some(begins)
+    }
+
+    /// A delayed start has no answer yet.
+    fn refuse_to_wait(&self) -> Result<(), ClientError> {
+        let reason = "a delayed start is neither confirmed nor updated: no worker takes it before its time";
+        self.begins().map_or(Ok(()), |_| Err(ClientError::Refused(reason.to_owned())))
+    }
+
     /// The command of a new run, without the addresses of answers.
     fn command(self) -> Result<StartCommand, ClientError> {
-        let Self { target, input, policy, tags, timeout, run_timeout, signal } = self;
+        let Self { target, input, policy, tags, timeout, run_timeout, signal, begins: _ } = self;
         let millis = |limit: Duration| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
         let signal = signal.map(Signal::into_parts).transpose()?.map(|(name, payload)| StartSignal { name, payload });
         Ok(StartCommand {
@@ -142,6 +208,7 @@ impl<'a, W: Workflow> Start<'a, W> {
             update: None,
             reply_to: None,
             accepted: None,
+            later: None,
         })
     }
 }
@@ -175,6 +242,7 @@ impl<W: Workflow, T: DeserializeOwned, E: DeserializeOwned> StartWithUpdate<'_, 
     async fn send(self) -> Result<T, UpdateError<E>> {
         let Self { start, update, id } = self;
         update::check(id.as_deref())?;
+        start.refuse_to_wait()?;
         let (name, args) = update.into_parts().map_err(ClientError::from)?;
         let (target, start) = (start.target, start.command()?);
         let id = id.unwrap_or_else(|| start.run.clone());

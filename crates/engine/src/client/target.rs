@@ -2,6 +2,9 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use partitura_broker::Timestamp;
 
 use super::connection::Connection;
 use crate::messaging::mailbox::PendingReply;
@@ -12,7 +15,16 @@ pub(crate) struct Target {
     pub(crate) connection: Arc<Connection>,
     pub(crate) id: Arc<str>,
     /// The outcome that a start by this handle awaits already.
-    pending: Arc<Mutex<Option<PendingReply>>>,
+    pending: Arc<Mutex<Pending>>,
+}
+
+/// What a start by a handle leaves to be awaited.
+#[derive(Default)]
+pub(crate) struct Pending {
+    /// Brings the outcome.
+    pub(crate) outcome: Option<PendingReply>,
+    /// When the instance begins, if the start was delayed.
+    pub(crate) begins: Option<Timestamp>,
 }
 
 impl Target {
@@ -20,8 +32,14 @@ impl Target {
         Self { connection, id: id.into(), pending: Arc::default() }
     }
 
-    pub(crate) fn pending(&self) -> MutexGuard<'_, Option<PendingReply>> {
+    pub(crate) fn pending(&self) -> MutexGuard<'_, Pending> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long it is until the instance begins, if a delayed start by this handle is on its way.
+    pub(crate) fn begins_in(&self) -> Option<Duration> {
+        let begins = self.pending().begins?;
+        Some(begins.since(self.connection.clock.now())).filter(|wait| !wait.is_zero())
     }
 }
 

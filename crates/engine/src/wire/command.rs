@@ -327,6 +327,9 @@ pub(crate) struct Start {
     /// Where it is awaited whether the start was accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) accepted: Option<ReplyTo>,
+    /// It is not due yet: the moment is beyond the horizon of the broker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) later: Option<Later>,
 }
 
 /// A signal that goes with a start.

@@ -111,6 +111,7 @@ impl Sender<'_> {
             update: None,
             reply_to: None,
             accepted: None,
+            later: None,
         }));
         let start = to(directory, workflow, id, format!("{run}.{seq}.c"), &start)?;
         match check_id(id).and_then(|()| sizes::check(directory, "its input", start.payload.len())) {
@@ -178,6 +179,16 @@ pub(crate) fn wait(
         id.push_str(&waits.to_string());
     }
     Ok(to_self(directory, key, id, &command)?.not_before(due.min(horizon)))
+}
+
+/// Has an instance started at a moment that was beyond the horizon of the broker when it was sent.
+pub(crate) fn start_later(directory: &Directory, key: &InstanceKey, start: Start, now: Timestamp) -> Result<Message> {
+    let Later { due, waits } = start.later.unwrap_or(Later { due: now.as_millis(), waits: 0 });
+    let (due, horizon) = (Timestamp::from_millis(due), directory.horizon(now));
+    let later = (due > horizon).then(|| Later { due: due.as_millis(), waits: waits + 1 });
+    let id = format!("{}.{waits}", start.run);
+    let message = to_self(directory, key, id, &Command::Start(Box::new(Start { later, ..start })))?;
+    Ok(message.not_before(due.min(horizon)))
 }
 
 fn timer_id(run: &str, seq: u32) -> String {

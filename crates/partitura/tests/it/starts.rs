@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use partitura::{Cx, Retry, TaskContext, TaskError, Waiting, days, millis, minutes, seconds};
+use partitura::testing::TestEnv;
+use partitura::{
+    ClientError, Cx, Retry, StartPolicy, TaskContext, TaskError, Waiting, days, hours, millis, minutes, seconds,
+};
 use tokio::time::{Instant, sleep};
 
 use crate::support::{Oops, soon};
@@ -208,6 +211,62 @@ async fn the_time_of_an_instance_is_that_of_all_its_runs_and_the_time_of_a_run_b
     assert_eq!(each.result().await.expect("none of its runs is late"), 0);
     assert!((minutes(100)..minutes(102)).contains(&began.elapsed()), "{:?}", began.elapsed());
     worker.stop().await.expect("stopped");
+}
+
+#[tokio::test]
+async fn a_delayed_start_begins_at_its_time_and_not_before() {
+    let env = TestEnv::new().workflow::<Restless>();
+    let client = env.client().await;
+    let (after, at) = (client.workflow::<Restless>("after"), client.workflow::<Restless>("at"));
+    let began = env.now();
+    after.start(0).after(days(3)).timeout(minutes(11)).await.expect("sent");
+    let time = partitura::jiff::Timestamp::from_millisecond(began.as_millis() as i64).expect("a time") + hours(5);
+    at.start(0).at(time).await.expect("sent");
+    env.advance(hours(4)).await;
+    // There is no instance yet.
+    assert!(matches!(at.describe().await, Err(ClientError::NotFound { .. })));
+    assert!(matches!(at.cancel("no").confirmed().await, Err(ClientError::NotFound { .. })));
+    assert_eq!(at.result().await.expect("begun for all that"), 0);
+    let begun = |summary: partitura::Summary| Duration::from_millis(summary.started_at - began.as_millis());
+    let took = begun(at.describe().await.expect("known"));
+    assert!((hours(5)..hours(5) + seconds(1)).contains(&took), "{took:?}");
+    // Its time-out counts from its beginning. A call that is dropped leaves the next one to wait.
+    let dropped = tokio::time::timeout(hours(1), after.result()).await;
+    dropped.expect_err("it has not begun");
+    assert_eq!(after.result().await.expect("a result"), 0);
+    let took = begun(after.describe().await.expect("known"));
+    assert!((days(3)..days(3) + seconds(1)).contains(&took), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_beyond_the_horizon_of_the_broker_is_waited_for_in_stages() {
+    let clock = Virtual::new();
+    let partitura = Troubled::new(&embedded(&clock)).delay(days(10)).engine(&clock).await;
+    let worker = partitura.worker().workflow::<Restless>().start().await.expect("a worker");
+    let restless = partitura.client().workflow::<Restless>("far");
+    let began = Instant::now();
+    restless.start(0).after(days(35)).await.expect("sent");
+    assert_eq!(restless.result().await.expect("a result"), 0);
+    let took = began.elapsed() - minutes(10);
+    assert!((days(35)..days(35) + seconds(10)).contains(&took), "{took:?}");
+    worker.stop().await.expect("stopped");
+}
+
+#[tokio::test]
+async fn a_delayed_start_takes_what_it_finds_and_is_not_confirmed() {
+    let env = TestEnv::new().workflow::<Restless>();
+    let restless = env.client().await.workflow::<Restless>("r");
+    let refused = restless.start(0).after(minutes(1)).confirmed().await;
+    assert!(matches!(&refused, Err(ClientError::Refused(why)) if why.contains("delayed")), "{refused:?}");
+    restless.start(7).after(minutes(1)).await.expect("sent");
+    restless.start(8).policy(StartPolicy::Reject).after(minutes(1)).await.expect("sent, and refused silently");
+    let now = restless.start(1).confirmed().await.expect("begun at once");
+    env.advance(minutes(2)).await;
+    assert_eq!(restless.describe().await.expect("known").run, now.run);
+    assert_eq!(restless.result().await.expect("a result"), 0);
+    // A time that has passed is now.
+    let past = env.client().await.workflow::<Restless>("past");
+    assert!(past.start(0).at(partitura::jiff::Timestamp::UNIX_EPOCH).confirmed().await.expect("begun").is_new);
 }
 
 #[partitura::service]

@@ -1,6 +1,8 @@
 //! Starts that find an instance, or none, and instances whose time is up.
 
-use partitura::{ClientError, StartPolicy, Status, WorkflowError, seconds};
+use std::time::Instant;
+
+use partitura::{ClientError, StartPolicy, Status, WorkflowError, millis, seconds};
 
 use crate::stage::Stage;
 use crate::support::{Waits, WaitsSignal, soon};
@@ -86,5 +88,18 @@ pub(crate) async fn an_instance_whose_time_is_up_is_ended(stage: Stage) {
     in_time.start(()).timeout(seconds(30)).await.expect("started");
     in_time.signal(WaitsSignal::release("in time".into())).await.expect("sent");
     assert_eq!(soon(in_time.result()).await.expect("a result"), "in time");
+    worker.stop().await.expect("stopped");
+}
+
+pub(crate) async fn a_delayed_start_begins_at_its_time_and_not_before(stage: Stage) {
+    let partitura = stage.application().await;
+    let worker = partitura.worker().workflow::<Waits>().start().await.expect("a worker");
+    let waits = partitura.client().workflow::<Waits>("later");
+    let began = Instant::now();
+    let start = waits.start(()).with_signal(WaitsSignal::release("later".into())).after(millis(1_500));
+    start.await.expect("sent");
+    assert!(matches!(soon(waits.describe()).await, Err(ClientError::NotFound { .. })));
+    assert_eq!(soon(waits.result()).await.expect("a result"), "later");
+    assert!(began.elapsed() >= millis(1_500), "{:?}", began.elapsed());
     worker.stop().await.expect("stopped");
 }

@@ -19,6 +19,8 @@ impl Turn<'_> {
         self.forget_inert();
         if matches!(self.instance, Instance::Unknown) {
             match &command {
+                // It is not due yet, and concerns no instance.
+                Command::Start(start) if start.later.is_some() => {}
                 Command::Start(start) if start.policy == StartPolicy::Replace => self.load(Reading::Inert).await?,
                 // A new instance is the usual case; where it is not, the commit conflicts and the turn is taken again.
                 Command::Start(_) if self.optimistic => self.instance = Instance::Absent,
@@ -39,6 +41,7 @@ impl Turn<'_> {
 
     async fn apply(&mut self, command: Command, message_id: &str) -> Result<(), Abandoned> {
         match command {
+            Command::Start(start) if start.later.is_some() => self.start_later(*start),
             Command::Start(start) => self.start(*start).await,
             Command::RunExpired { run, later } => self.time_out(&run, later),
             Command::Signal { name, payload, request } => self.signal(name, payload, request, message_id).await,

@@ -20,6 +20,12 @@ use crate::workflow::instance::{Instance, Live, Notes};
 const MOST_PARENTS: usize = 1_000;
 
 impl Turn<'_> {
+    /// The broker's longest delay is over, and the start is not due: it waits again.
+    pub(super) fn start_later(&mut self, start: Start) -> Result<(), Abandoned> {
+        self.unit.publish.push(effects::start_later(&self.context.directory, self.key, start, self.now)?);
+        Ok(())
+    }
+
     /// Starts the instance or takes the one that is there, and sends it the signal or the update that goes with the start.
     pub(super) async fn start(&mut self, mut start: Start) -> Result<(), Abandoned> {
         if let Some(update) = start.update.take() {
