@@ -101,6 +101,14 @@ pub enum ClientError {
     /// A worker answered that it cannot.
     #[error("{0}")]
     Refused(String),
+    /// The schedule cannot be what it is to be. Nothing was sent.
+    #[error("schedule {id}: {problem}")]
+    InvalidSchedule {
+        /// The schedule's id.
+        id: String,
+        /// What is wrong.
+        problem: String,
+    },
     /// The id cannot be used.
     #[error("{0}")]
     InvalidId(String),

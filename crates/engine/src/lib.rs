@@ -24,6 +24,7 @@ mod messaging;
 mod partitura;
 mod pause;
 mod retry_for;
+mod schedule;
 mod shutdown;
 mod storage;
 mod task;
@@ -48,6 +49,12 @@ pub use error::{ClientError, UpdateError, WorkflowError};
 pub use partitura::{Builder, Partitura};
 #[doc(hidden)]
 pub use retry_for::retry_for;
+pub use schedule::builder::ScheduleBuilder;
+pub use schedule::description::{ActionEnd, ScheduleDescription, ScheduledStart};
+pub use schedule::handle::ScheduleHandle;
+pub use schedule::specification::{Overlap, Recurrence, ScheduleSpecification};
+#[doc(hidden)]
+pub use schedule::workflow::ScheduleWorkflow;
 pub use storage::store::{BrokerStore, Store};
 pub use task::context::TaskContext;
 pub use timekeeper::ClockOffset;

@@ -101,7 +101,19 @@ fn encode<T: Serialize + DeserializeOwned>(core: &Core, id: &str, input: &T) -> 
 
 fn started<W: Workflow>(seq: u32, id: String, input: Payload, options: Options, detached: bool) -> EventKind {
     let (workflow, Options { tags, replace, use_existing, on_parent_end }) = (W::NAME.to_owned(), options);
-    EventKind::ChildStarted { seq, workflow, id, input, detached, tags, replace, use_existing, on_parent_end }
+    let end_channel = None;
+    EventKind::ChildStarted {
+        seq,
+        workflow,
+        id,
+        input,
+        detached,
+        tags,
+        replace,
+        use_existing,
+        on_parent_end,
+        end_channel,
+    }
 }
 
 impl<W> fmt::Debug for Child<W> {

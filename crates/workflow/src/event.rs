@@ -220,6 +220,9 @@ pub enum EventKind {
         /// What becomes of it when the parent ends first.
         #[serde(default, skip_serializing_if = "ParentEnd::is_default")]
         on_parent_end: ParentEnd,
+        /// The channel of this workflow, in whichever run, that is told the end of a detached child.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        end_channel: Option<String>,
     },
     /// Command: cancel a child; its result is no longer awaited.
     ChildCancelRequested {
@@ -259,6 +262,20 @@ pub enum EventKind {
         id: String,
         /// How.
         failure: Failure,
+    },
+    /// Command: cancel or terminate another workflow.
+    EndRequested {
+        /// The request's number.
+        seq: u32,
+        /// The name of the other workflow.
+        workflow: String,
+        /// The other instance's id.
+        id: String,
+        /// It is ended without its code; else its code is asked to end.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        terminate: bool,
+        /// Why, for people.
+        reason: String,
     },
     /// Command, for the record only: the code decided for a version of a change.
     VersionMarked {
@@ -330,6 +347,7 @@ impl EventKind {
                 | Self::SignalSent { .. }
                 | Self::UpdateCompleted { .. }
                 | Self::UpdateFailed { .. }
+                | Self::EndRequested { .. }
                 | Self::VersionMarked { .. }
                 | Self::AttributeSet { .. }
         )
@@ -372,6 +390,7 @@ impl EventKind {
             | Self::ChildCancelRequested { seq }
             | Self::StepScheduled { seq, .. }
             | Self::SignalSent { seq, .. }
+            | Self::EndRequested { seq, .. }
             | Self::VersionMarked { seq, .. }
             | Self::AttributeSet { seq, .. } => Some(*seq),
             Self::WorkflowStarted(_)

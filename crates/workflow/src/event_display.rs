@@ -48,6 +48,9 @@ impl fmt::Display for EventKind {
             Self::SignalSent { workflow, id, name, .. } => write!(f, "SignalSent {name} to {workflow}/{id}"),
             Self::UpdateCompleted { id, .. } => write!(f, "UpdateCompleted {id}"),
             Self::UpdateFailed { id, failure } => write!(f, "UpdateFailed {id} ({failure})"),
+            Self::EndRequested { workflow, id, terminate, .. } => {
+                write!(f, "EndRequested of {workflow}/{id}{}", if *terminate { " at once" } else { "" })
+            }
             Self::VersionMarked { change, version, .. } => write!(f, "VersionMarked {change} = {version}"),
             Self::AttributeSet { name, value: Some(value), .. } => write!(f, "AttributeSet {name} = {value}"),
             Self::AttributeSet { name, value: None, .. } => write!(f, "AttributeSet {name} to none"),

@@ -34,6 +34,7 @@ mod failure;
 mod id;
 mod limit;
 mod options;
+mod other;
 mod parent_end;
 mod payload;
 mod random;
@@ -62,8 +63,9 @@ pub use execution::{Difference, Execution, Step, Stop, StopReason, Turn};
 pub use failure::{Failure, FailureKind, Never, TaskFailure, Transient};
 pub use id::{InvalidId, MAX_ID, check_id};
 pub use limit::Limit;
-pub use options::TaskOptions;
 pub use options::{DEFAULT_TIMEOUT, OwnErrors, TaskOptions};
+#[doc(hidden)]
+pub use other::Other;
 pub use parent_end::ParentEnd;
 pub use partitura_retry::Retry;
 pub use payload::{Payload, PayloadError};

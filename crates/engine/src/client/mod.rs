@@ -30,6 +30,8 @@ use self::handle::WorkflowHandle;
 use self::instance::InstanceHandle;
 use self::instances::Instances;
 use crate::error::ClientError;
+use crate::schedule::handle::ScheduleHandle;
+use crate::schedule::workflow::ScheduleWorkflow;
 use crate::wire::find::InstanceName;
 use crate::wire::summary::{Filter, Summary};
 use crate::wire::token::TaskToken;
@@ -62,6 +64,36 @@ impl Client {
     /// The instance of this workflow with this id, without the Rust type of the workflow.
     pub fn instance(&self, workflow: impl Into<String>, id: impl Into<String>) -> InstanceHandle {
         InstanceHandle::new(self.0.clone(), InstanceName::new(workflow, id))
+    }
+
+    /// The schedule of this id, whether it exists or not: instances that are started again and again.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # use partitura_engine::{Client, ClientError, Overlap};
+    /// # use partitura_workflow::Workflow;
+    /// # async fn example<Report: Workflow<Input = String>>(client: Client) -> Result<(), ClientError> {
+    /// let nightly = client.schedule("nightly").cron("0 3 * * *").time_zone("Europe/Berlin");
+    /// let nightly = nightly.overlap(Overlap::Skip).jitter(Duration::from_secs(300));
+    /// nightly.start::<Report>("sales".to_owned()).await?;
+    ///
+    /// client.schedule("nightly").pause("the data centre moves").await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn schedule(&self, id: impl Into<String>) -> ScheduleHandle {
+        ScheduleHandle::new(self.workflow::<ScheduleWorkflow>(id))
+    }
+
+    /// The ids of all schedules, in the order of their bytes.
+    ///
+    /// # Errors
+    /// [`NoAnswer`](ClientError::NoAnswer) if no worker runs schedules; those of the broker.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn schedules(&self) -> Result<Vec<String>, ClientError> {
+        let known = self.list::<ScheduleWorkflow>(Filter::all()).await?;
+        Ok(known.into_iter().filter(|summary| !summary.status.is_closed()).map(|summary| summary.id).collect())
     }
 
     /// Gives a task that was [delegated](crate::TaskContext::delegate) its result: in any process, hours later, whichever workers run

@@ -208,6 +208,7 @@ impl<'a, W: Workflow> Start<'a, W> {
             update: None,
             reply_to: None,
             accepted: None,
+            end_signal: None,
             later: None,
         })
     }

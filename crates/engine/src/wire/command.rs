@@ -5,6 +5,7 @@ use partitura_broker::{Message, TopicName};
 use partitura_workflow::{EventKind, Failure, ParentRef, Payload};
 use serde::{Deserialize, Serialize};
 
+use super::end_signal::EndSignal;
 use super::outcome::Outcome;
 use super::reply_to::ReplyTo;
 use super::summary::Filter;
@@ -327,6 +328,9 @@ pub(crate) struct Start {
     /// Where it is awaited whether the start was accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) accepted: Option<ReplyTo>,
+    /// Who is told how the instance ends, whether it is started by this or there already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) end_signal: Option<EndSignal>,
     /// It is not due yet: the moment is beyond the horizon of the broker.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) later: Option<Later>,

@@ -176,6 +176,7 @@ fn name_of(kind: &EventKind) -> &'static str {
         EventKind::SignalSent { .. } => "SignalSent",
         EventKind::UpdateCompleted { .. } => "UpdateCompleted",
         EventKind::UpdateFailed { .. } => "UpdateFailed",
+        EventKind::EndRequested { .. } => "EndRequested",
         EventKind::VersionMarked { .. } => "VersionMarked",
         EventKind::AttributeSet { .. } => "AttributeSet",
         EventKind::WorkflowCompleted { .. } => "WorkflowCompleted",

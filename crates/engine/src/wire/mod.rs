@@ -1,6 +1,7 @@
 //! What travels on the command topics: JSON, readable by any language.
 
 pub(crate) mod command;
+pub(crate) mod end_signal;
 pub(crate) mod events;
 pub(crate) mod find;
 pub(crate) mod ids;

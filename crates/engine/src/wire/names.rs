@@ -121,13 +121,6 @@ pub(crate) fn check_id(id: &str) -> Result<(), String> {
 /// The run of a child: always the same for the same call of the same parent run, so that a start sent twice is
 /// recognised.
 pub(crate) fn child_run(parent_run: &str, seq: u32) -> String {
-    // SplitMix64 (Steele, Lea, Flood 2014) over the parent's 128 bits and the number of the call.
-    fn mix(x: u64) -> u64 {
-        let mut z = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
     let (high, low) = Uuid::parse_str(parent_run).unwrap_or_default().as_u64_pair();
     let first = mix(high ^ mix(low ^ mix(u64::from(seq))));
     let second = mix(first ^ low);
@@ -135,6 +128,14 @@ pub(crate) fn child_run(parent_run: &str, seq: u32) -> String {
     bytes[..8].copy_from_slice(&first.to_be_bytes());
     bytes[8..].copy_from_slice(&second.to_be_bytes());
     Uuid::new_v8(bytes).to_string()
+}
+
+/// SplitMix64 (Steele, Lea, Flood 2014): a number that depends on all bits of another.
+pub(crate) fn mix(x: u64) -> u64 {
+    let mut z = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
 }
 
 #[cfg(test)]

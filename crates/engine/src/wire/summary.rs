@@ -4,6 +4,7 @@ use partitura_workflow::{Attribute, EventKind, ParentRef};
 use serde::{Deserialize, Serialize};
 
 use crate::wire::Outcome;
+use crate::wire::end_signal::EndSignal;
 use crate::wire::indexed::Indexed;
 use crate::wire::shorten::{shorten, shortened};
 use crate::wire::waiting::Waiting;
@@ -72,6 +73,9 @@ pub struct Summary {
     pub(crate) detached_before: BTreeMap<String, Vec<u32>>,
     #[serde(skip)]
     pub(crate) indexed: Indexed,
+    /// Who is told how it ends.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) end_signals: Vec<EndSignal>,
 }
 
 impl Summary {
@@ -88,6 +92,7 @@ impl Summary {
     pub(crate) fn shorten(&mut self) {
         self.tags.clear();
         self.awaited_by.clear();
+        self.end_signals.clear();
         self.waiting.truncate(3);
         self.end = self.end.as_ref().map(shortened);
         if let Status::Stopped { reason } | Status::Paused { reason } = &mut self.status {

@@ -130,8 +130,11 @@ fn record(open: &mut BTreeMap<u32, Waiting>, at: u64, kind: &EventKind) {
         EventKind::StepScheduled { seq, name } => {
             open.insert(*seq, Waiting::Step { seq: *seq, name: name.clone(), scheduled_at: at });
         }
-        // Signals that were sent, versions that were marked and attributes await nothing; all else that has a number ends something.
-        EventKind::SignalSent { .. } | EventKind::VersionMarked { .. } | EventKind::AttributeSet { .. } => {}
+        // These await nothing; all else that has a number ends something.
+        EventKind::SignalSent { .. }
+        | EventKind::EndRequested { .. }
+        | EventKind::VersionMarked { .. }
+        | EventKind::AttributeSet { .. } => {}
         end if end.is_end() => open.clear(),
         other => {
             if let Some(seq) = other.seq() {

@@ -29,5 +29,6 @@ pub(crate) fn beginning(started: &Started, at: u64) -> Summary {
         first_run: started.continued.as_ref().map(|continued| continued.first.clone()),
         detached_before: BTreeMap::new(),
         indexed: Indexed::default(),
+        end_signals: Vec::new(),
     }
 }

@@ -10,12 +10,13 @@ use partitura_workflow::{Event, EventKind, Failure, FailureKind, ParentEnd, Pare
 
 use crate::messaging::directory::{Destination, Directory};
 use crate::storage::children::Child;
+use crate::wire::end_signal::EndSignal;
 use crate::wire::names::{InstanceKey, check_id, child_run};
 use crate::wire::sizes;
 use crate::wire::summary::Summary;
 use crate::wire::{self, Command, Later, Outcome, Request, Start, StartPolicy, TaskRequest};
 use crate::workflow::instance::{Delay, Notes, Purpose, RUN};
-use crate::workflow::steps;
+use crate::workflow::{end_signals, steps};
 
 /// The instance whose events ask for messages, and what is known of it.
 pub(crate) struct Sender<'a> {
@@ -67,6 +68,14 @@ impl Sender<'_> {
                 let signal = Command::Signal { name: name.clone(), payload: payload.clone(), request };
                 out.push(to(directory, workflow, id, format!("{run}.{seq}.s"), &signal)?);
             }
+            EventKind::EndRequested { seq, workflow, id, terminate, reason } => {
+                let (reason, request) = (reason.clone(), Request::default());
+                let command = match terminate {
+                    true => Command::Terminate { reason, request },
+                    false => Command::Cancel { reason: Some(reason), request },
+                };
+                out.push(to(directory, workflow, id, format!("{run}.{seq}.r"), &command)?);
+            }
             end if end.is_end() => self.add_end(end, out)?,
             _ => {}
         }
@@ -87,11 +96,19 @@ impl Sender<'_> {
     }
 
     fn add_child(&self, seq: u32, started: &EventKind, out: &mut Vec<Message>) -> Result<()> {
-        let EventKind::ChildStarted { workflow, id, input, detached, tags, replace, use_existing, .. } = started else {
+        let EventKind::ChildStarted { workflow, id, input, detached, tags, replace, use_existing, end_channel, .. } =
+            started
+        else {
             return Ok(());
         };
         let Self { directory, key, .. } = *self;
         let run = &self.summary.run;
+        let end_signal = end_channel.as_ref().map(|channel| EndSignal {
+            workflow: key.workflow.to_string(),
+            id: key.id.to_string(),
+            channel: channel.clone(),
+            request: child_run(run, seq),
+        });
         let policy = match (*replace, *use_existing) {
             (true, _) => StartPolicy::Replace,
             (false, true) => StartPolicy::UseExisting,
@@ -111,11 +128,16 @@ impl Sender<'_> {
             update: None,
             reply_to: None,
             accepted: None,
+            end_signal: end_signal.clone(),
             later: None,
         }));
         let start = to(directory, workflow, id, format!("{run}.{seq}.c"), &start)?;
         match check_id(id).and_then(|()| sizes::check(directory, "its input", start.payload.len())) {
             Ok(()) => out.push(start),
+            Err(problem) if let Some(told) = end_signal => {
+                let failure = Failure::new(FailureKind::Unknown, format!("{workflow}/{id}: {problem}"));
+                out.push(end_signals::message(directory, &told, id, &Outcome::Err(failure))?);
+            }
             Err(problem) if *detached => tracing::error!(instance = %key, seq, problem, "a child is not started"),
             Err(problem) => {
                 let failure = Failure::new(FailureKind::Unknown, format!("{workflow}/{id}: {problem}"));
@@ -139,6 +161,9 @@ impl Sender<'_> {
         let Some(outcome) = Outcome::of_end(end) else { return Ok(()) };
         if let Some(parent) = &summary.parent {
             out.push(child_done(directory, parent, run, outcome.clone())?);
+        }
+        for told in &summary.end_signals {
+            out.push(end_signals::message(directory, told, &summary.id, &outcome)?);
         }
         for parent in &summary.awaited_by {
             out.push(child_done(directory, parent, &child_run(&parent.run, parent.seq), outcome.clone())?);
@@ -256,9 +281,9 @@ pub(crate) fn delayed(commands: &TopicName, key: &InstanceKey, run: &str, seq: u
 pub(crate) fn destination(event: &EventKind) -> Option<Destination> {
     match event {
         EventKind::TaskScheduled { service, .. } => Some(Destination::Service(service.clone())),
-        EventKind::ChildStarted { workflow, .. } | EventKind::SignalSent { workflow, .. } => {
-            Some(Destination::Workflow(workflow.clone()))
-        }
+        EventKind::ChildStarted { workflow, .. }
+        | EventKind::SignalSent { workflow, .. }
+        | EventKind::EndRequested { workflow, .. } => Some(Destination::Workflow(workflow.clone())),
         _ => None,
     }
 }

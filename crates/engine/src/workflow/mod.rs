@@ -3,6 +3,7 @@
 pub(crate) mod beginning;
 pub(crate) mod delay_cancellation;
 pub(crate) mod effects;
+pub(crate) mod end_signals;
 pub(crate) mod history_limits;
 pub(crate) mod instance;
 pub(crate) mod listeners;

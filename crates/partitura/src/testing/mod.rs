@@ -165,6 +165,12 @@ impl TestEnv {
         )
     }
 
+    /// Runs [schedules](partitura_engine::Client::schedule). Register the workflows that they start, too.
+    #[must_use]
+    pub fn schedules(self) -> Self {
+        self.workflow::<partitura_engine::ScheduleWorkflow>()
+    }
+
     /// How often a task may fail whose retries have no end, before the test fails: they take no time here. 100 unless set.
     #[must_use]
     pub fn attempts(self, most: u32) -> Self {

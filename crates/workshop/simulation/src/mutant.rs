@@ -67,6 +67,8 @@ pub enum Mutant {
     UpdatesAppliedTwice,
     /// A row by which an instance is found is not removed once the instance stands elsewhere.
     IndexForgotten,
+    /// A start that a schedule asks for comes a second time, as one that begins anew what has ended.
+    ScheduleStartsTwice,
 }
 
 impl Mutant {
@@ -101,6 +103,7 @@ impl Mutant {
         Self::AnswersMixedUp,
         Self::UpdatesAppliedTwice,
         Self::IndexForgotten,
+        Self::ScheduleStartsTwice,
     ];
 
     /// The name on the command line.
@@ -135,6 +138,7 @@ impl Mutant {
             Self::AnswersMixedUp => "answers-mixed-up",
             Self::UpdatesAppliedTwice => "updates-applied-twice",
             Self::IndexForgotten => "index-forgotten",
+            Self::ScheduleStartsTwice => "schedule-starts-twice",
         }
     }
 }

@@ -257,6 +257,7 @@ fn start(run: &str, enough: u64, policy: StartPolicy) -> Command {
         policy,
         reply_to: None,
         accepted: None,
+        end_signal: None,
         later: None,
     }))
 }

@@ -31,6 +31,7 @@ impl Turn<'_> {
             summary.awaited_by = std::mem::take(&mut live.summary.awaited_by);
             summary.attributes = std::mem::take(&mut live.summary.attributes);
             summary.indexed = std::mem::take(&mut live.summary.indexed);
+            summary.end_signals = std::mem::take(&mut live.summary.end_signals);
             summary.detached_before = std::mem::take(&mut live.summary.detached_before);
             if !live.notes.detached.is_empty() {
                 let detached = live.notes.detached.iter().copied().collect();

@@ -13,8 +13,8 @@ use crate::wire::names::child_run;
 use crate::wire::summary::Summary;
 use crate::wire::{Outcome, ReplyBody, Request, Start, StartPolicy, StartSignal};
 use crate::workflow::beginning::beginning;
-use crate::workflow::effects;
 use crate::workflow::instance::{Instance, Live, Notes};
+use crate::workflow::{effects, end_signals};
 
 /// How many parents may await an instance that they did not start.
 const MOST_PARENTS: usize = 1_000;
@@ -61,6 +61,9 @@ impl Turn<'_> {
             Some(_) if start.policy != StartPolicy::UseExisting && self.has_begun(&start.run).await? => {
                 return self.already_started(start);
             }
+            Some(_) if start.policy == StartPolicy::UseExisting && start.end_signal.is_some() => {
+                return self.tell_end(start);
+            }
             Some(run) => match (start.policy, &start.parent) {
                 (StartPolicy::UseExisting, None) => return self.already_started(start),
                 (StartPolicy::UseExisting, Some(parent)) => {
@@ -103,7 +106,8 @@ impl Turn<'_> {
         let begun = ReplyBody::Started { run: start.run, is_new: true };
         self.after.replies.extend(start.accepted.map(|to| (to, begun)));
         let at = self.now.as_millis();
-        let summary = Summary { indexed, ..beginning(&started, at) };
+        let end_signals = start.end_signal.into_iter().collect();
+        let summary = Summary { indexed, end_signals, ..beginning(&started, at) };
         let event = Event::new(at, EventKind::WorkflowStarted(Box::new(started)));
         self.summarize = Some(expect);
         if let Some(status) = self.inert.clone() {
@@ -185,6 +189,27 @@ impl Turn<'_> {
             (None, ..) => {}
         }
         Ok(())
+    }
+
+    /// Has the sender of a start told the end of the instance that is there already.
+    fn tell_end(&mut self, mut start: Start) -> Result<(), Abandoned> {
+        let Some(told) = start.end_signal.take() else { return Ok(()) };
+        let (summary, outcome) = match &mut self.instance {
+            Instance::Live(live) => (&mut live.summary, self.after.ended.clone()),
+            Instance::Stopped { summary, .. } => (&mut **summary, self.after.ended.clone()),
+            Instance::Closed { summary, .. } => {
+                let outcome = summary.outcome();
+                (&mut **summary, outcome)
+            }
+            Instance::Unknown | Instance::Absent => return Ok(()),
+        };
+        if let Some(outcome) = outcome {
+            self.unit.publish.push(end_signals::message(&self.context.directory, &told, &self.key.id, &outcome)?);
+        } else if !summary.end_signals.contains(&told) && summary.end_signals.len() < MOST_PARENTS {
+            summary.end_signals.push(told);
+            self.summarize.get_or_insert(Expect::Any);
+        }
+        self.already_started(start)
     }
 
     /// Has a parent told the outcome of the instance, which it did not start.

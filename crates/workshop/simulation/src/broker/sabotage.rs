@@ -37,6 +37,11 @@ impl State {
                     self.store(copy, false)?;
                 }
             }
+            Some(Mutant::ScheduleStartsTwice) => {
+                if let Some(copy) = again(message) {
+                    self.later(2_000, Deed::Store { message: copy });
+                }
+            }
             _ => {}
         }
         Ok(true)
@@ -62,4 +67,16 @@ fn renamed(update: &Message) -> Option<Message> {
     copy.id = format!("{}.again", update.id.as_str()).into();
     copy.payload = command.to_string().into();
     Some(copy)
+}
+
+/// A start that a schedule has asked for, as another start of the same instance.
+fn again(message: &Message) -> Option<Message> {
+    let mut command: Value = serde_json::from_slice(&message.payload).ok()?;
+    command.pointer("/Start/end_signal")?;
+    let run = command.pointer("/Start/run")?.as_str()?;
+    let other = if run.ends_with('0') { '1' } else { '0' };
+    let run = format!("{}{other}", run.get(..run.len() - 1)?);
+    *command.pointer_mut("/Start/run")? = run.into();
+    command.pointer_mut("/Start")?.as_object_mut()?.insert("policy".to_owned(), "RestartEnded".into());
+    Some(Message { id: format!("{}!", message.id).into(), payload: command.to_string().into(), ..message.clone() })
 }

@@ -13,6 +13,7 @@ mod gathered;
 mod interrupted;
 pub(crate) mod operating;
 mod performing;
+mod scheduled;
 pub(crate) mod solos;
 mod updated;
 mod upset;
@@ -41,6 +42,7 @@ fn entries() -> impl Iterator<Item = &'static Entry> {
         delegated::WORKFLOWS,
         gathered::WORKFLOWS,
         updated::WORKFLOWS,
+        scheduled::WORKFLOWS,
     ];
     areas.into_iter().flatten()
 }
@@ -98,6 +100,7 @@ pub(crate) fn draw(random: &mut Random, number: usize, is_parent: bool) -> Piece
         delegated::commission,
         gathered::chorus,
         updated::register,
+        scheduled::clockwork,
         contests::sequences,
         contests::changes,
     ]);

@@ -61,4 +61,5 @@ mutants! {
     answers_to_the_wrong_calls_of_a_batch_are_found: AnswersMixedUp,
     an_update_that_is_applied_twice_is_found: UpdatesAppliedTwice,
     a_row_of_an_instance_that_stands_elsewhere_is_found: IndexForgotten,
+    a_schedule_that_starts_a_time_twice_is_found: ScheduleStartsTwice,
 }

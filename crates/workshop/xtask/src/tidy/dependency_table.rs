@@ -64,6 +64,7 @@ pub(super) const ROWS: &[Row] = &[
             "partitura-workflow",
             "async-trait",
             "bytes",
+            "cronexpr",
             "futures",
             "jiff",
             "lru",
