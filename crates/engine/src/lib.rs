@@ -46,7 +46,8 @@ pub use client::update::UpdateRequest;
 pub use client::versions::{Living, Versions};
 pub use core::ReplayValues;
 pub use error::{ClientError, UpdateError, WorkflowError};
-pub use partitura::{Builder, Partitura};
+pub use messaging::directory::{Destination, InvalidDestination};
+pub use partitura::{Builder, Partitura, TopicNames};
 #[doc(hidden)]
 pub use retry_for::retry_for;
 pub use schedule::builder::ScheduleBuilder;
@@ -55,6 +56,7 @@ pub use schedule::handle::ScheduleHandle;
 pub use schedule::specification::{Overlap, Recurrence, ScheduleSpecification};
 #[doc(hidden)]
 pub use schedule::workflow::ScheduleWorkflow;
+pub use storage::served::Served;
 pub use storage::store::{BrokerStore, Store};
 pub use task::context::TaskContext;
 pub use timekeeper::ClockOffset;

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use partitura_broker::{Broker, Clock, Error, ErrorKind, ProducerOptions, Result};
+use partitura_lanes::DeadLetters;
 
 use crate::client::event_streams::Events;
 use crate::client::{Client, Connection};
 use crate::core::{Core, ReplayValues, Settings};
-use crate::messaging::directory::Directory;
+use crate::messaging::directory::{Destination, Directory};
 use crate::messaging::mailbox::Mailbox;
 use crate::retry_for::retry_for;
+use crate::storage::served::{self, Served};
 use crate::storage::store::Store;
 use crate::storage::turn_store::TurnStore;
 use crate::timekeeper::{ClockOffset, Reference, Timekeeper};
@@ -69,6 +71,60 @@ impl Partitura {
         &self.0.broker
     }
 
+    /// The workflows and services that workers serve or have served, of any process: services first, each kind by name.
+    ///
+    /// # Errors
+    /// [`Unsupported`](ErrorKind::Unsupported) when this connection has no store; those of the store.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn served(&self) -> Result<Vec<Served>> {
+        served::all(&self.0.client.connection().stored).await
+    }
+
+    /// Makes sure that the topics of a workflow or a service exist, with the number of partitions of this connection.
+    ///
+    /// # Errors
+    /// [`Incompatible`](ErrorKind::Incompatible) when they exist with another number; those of the broker.
+    ///
+    /// # Cancel safety
+    /// Dropped, they may exist. Declaring them again is harmless.
+    pub async fn declare(&self, destination: &Destination) -> Result<()> {
+        self.0.directory.declare(destination).await
+    }
+
+    /// What the topics of a workflow or a service are called on the broker, whether they exist or not.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) for a name that none can have.
+    pub fn topics(&self, destination: &Destination) -> Result<TopicNames> {
+        let directory = &self.0.directory;
+        let (takes, events, partitions) = match destination {
+            Destination::Workflow(name) => {
+                let topics = directory.workflow(name)?;
+                (topics.commands, topics.events, Some(directory.partitions()))
+            }
+            Destination::Service(name) => {
+                let topics = directory.service(name)?;
+                (topics.tasks, topics.events, None)
+            }
+        };
+        Ok(TopicNames { takes: takes.to_string(), events: events.to_string(), partitions })
+    }
+
+    /// What workers have given up of that which was sent to a workflow or a service, whose topics exist: to look at, to send again,
+    /// to throw away.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) for a name that none can have.
+    pub fn dead_letters(&self, destination: &Destination) -> Result<DeadLetters> {
+        let source = match destination {
+            Destination::Workflow(name) => self.0.directory.workflow(name)?.source(self.0.directory.partitions())?,
+            Destination::Service(name) => self.0.directory.service(name)?.source()?,
+        };
+        DeadLetters::new(self.0.broker.clone(), source)
+    }
+
     /// How far the clock of the deployment is from that of this machine, as last estimated; it is added to every moment that
     /// a worker of this process sets or judges. `None`: no worker has compared them, or there is nothing to compare with.
     ///
@@ -88,6 +144,18 @@ impl Partitura {
     pub async fn close(&self) -> Result<()> {
         self.0.broker.close().await
     }
+}
+
+/// The names of the topics of a workflow or a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TopicNames {
+    /// What is sent to it: commands or tasks.
+    pub takes: String,
+    /// What happened to it.
+    pub events: String,
+    /// How many partitions the first of these has; tasks have no order.
+    pub partitions: Option<u32>,
 }
 
 /// Settings of a [`Partitura`]: await it.

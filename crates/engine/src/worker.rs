@@ -21,7 +21,7 @@ use crate::core::Core;
 use crate::messaging::directory::Destination;
 use crate::retry_for::retry_for;
 use crate::shutdown::{Shutdown, until};
-use crate::storage::turn_store::TurnStore;
+use crate::storage::{served, turn_store::TurnStore};
 use crate::task::limits::Limits;
 use crate::task::{Parts, TaskRunner};
 use crate::wire::events::EventTopic;
@@ -182,7 +182,7 @@ impl Worker {
     /// # Cancel safety
     /// Dropped, nothing runs.
     pub async fn start(self) -> Result<RunningWorker> {
-        self.check_names()?;
+        let all = self.destinations()?;
         let Self { core, definitions, services, limits, concurrency, build, elsewhere, retentions } = self;
         let concurrency = concurrency.ok_or_else(|| {
             let message = "a worker runs at least one task at a time: write .concurrency(1) or more";
@@ -210,19 +210,21 @@ impl Worker {
         });
         let (conducting, serving) = try_join(try_join_all(conducting), try_join_all(serving)).await?;
         let tasks = conducting.into_iter().chain(serving).collect();
+        served::note(&core.client.connection().stored, &all, &build.id, core.clock.now()).await;
         Ok(RunningWorker { shutdown: Some(shutdown), tasks })
     }
 
-    fn check_names(&self) -> Result<()> {
-        let mut names: Vec<(&str, &str)> = self.definitions.iter().map(|d| ("workflow", d.name())).collect();
-        names.extend(self.services.iter().map(|service| ("service", service.name())));
-        for (i, (what, name)) in names.iter().enumerate() {
-            if names[..i].contains(&(what, name)) {
-                let message = format!("the {what} is registered twice with this worker; give one of them another name");
-                return Err(Error::new(ErrorKind::InvalidArgument, "start", message).of(name));
-            }
+    /// What it serves: each once.
+    fn destinations(&self) -> Result<Vec<Destination>> {
+        let workflows = self.definitions.iter().map(|definition| Destination::Workflow(definition.name().to_owned()));
+        let services = self.services.iter().map(|service| Destination::Service(service.name().to_owned()));
+        let all: Vec<Destination> = workflows.chain(services).collect();
+        let repeated = all.iter().enumerate().find(|(i, destination)| all[..*i].contains(destination));
+        if let Some((what, name)) = repeated.map(|(_, destination)| destination.parts()) {
+            let message = format!("the {what} is registered twice with this worker; give one of them another name");
+            return Err(Error::new(ErrorKind::InvalidArgument, "start", message).of(name));
         }
-        Ok(())
+        Ok(all)
     }
 }
 

@@ -3,19 +3,21 @@
 use std::fmt;
 use std::sync::Arc;
 
+use partitura_broker::ScanRange;
 use partitura_workflow::{Event, Payload};
 use serde::Serialize;
 
-use super::connection::Connection;
+use super::connection::{Connection, answer_of, unexpected_of};
 use super::instances::Instances;
 use super::requests::{Demand, Request};
+use super::start::StartReceipt;
 use crate::error::ClientError;
 use crate::storage::turn_store::HISTORY;
 use crate::storage::{heartbeats, history, search};
 use crate::wire::find::InstanceName;
 use crate::wire::names::InstanceKey;
 use crate::wire::summary::Summary;
-use crate::wire::waiting;
+use crate::wire::{Command, ReplyBody, ReplyTo, Start as StartCommand, StartPolicy, waiting};
 
 /// One instance of any workflow. What it stands at is read from the store, without a worker; what is asked of it is done by a
 /// worker of its workflow. Cheap to clone.
@@ -146,6 +148,18 @@ impl InstanceHandle {
         Ok(HistoryPage { run: run.to_owned(), first, events, total })
     }
 
+    /// How many turns a run has taken: it grows with its history, and costs less to be asked for.
+    ///
+    /// # Errors
+    /// Those of the store.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn turns(&self, run: &str) -> Result<usize, ClientError> {
+        let range = ScanRange::prefix(HISTORY, history::run_prefix(&self.key(), run));
+        Ok(self.connection.stored.count(range, usize::MAX).await?)
+    }
+
     /// The runs of its id whose histories are kept, in the order of their names: as a rule, of their starts.
     ///
     /// # Errors
@@ -166,6 +180,85 @@ impl InstanceHandle {
     /// Its children, of all its runs.
     pub fn children(&self) -> Instances {
         Instances::new(self.connection.clone()).parent(self.name.clone())
+    }
+
+    async fn question(&self, question: impl FnOnce(ReplyTo) -> Command) -> Result<ReplyBody, ClientError> {
+        let (workflow, id) = (&*self.name.workflow, &*self.name.id);
+        let (reply_to, reply) = self.connection.mailbox.request();
+        self.connection.send_to((workflow, id), self.connection.fresh(), &question(reply_to)).await?;
+        answer_of(workflow, reply).await
+    }
+
+    /// As [`describe`](Self::describe), by a worker: it knows of channels and conditions, too, and of code that does not come back.
+    ///
+    /// # Errors
+    /// [`NotFound`](ClientError::NotFound), [`NoAnswer`](ClientError::NoAnswer); those of the broker.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn describe_by_worker(&self) -> Result<Summary, ClientError> {
+        match self.question(|reply_to| Command::Describe { reply_to }).await? {
+            ReplyBody::Description(summary) => Ok(*summary),
+            other => Err(unexpected_of((&self.name.workflow, &self.name.id), other)),
+        }
+    }
+
+    /// Asks the running workflow something, as [`WorkflowHandle::query`](crate::WorkflowHandle::query) does: the arguments are an object
+    /// with the query's argument names.
+    ///
+    /// # Errors
+    /// As for the typed query.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn query(&self, name: impl Into<String>, arguments: &impl Serialize) -> Result<Payload, ClientError> {
+        let (name, args) = (name.into(), Payload::encode_unproven(arguments)?);
+        match self.question(|reply_to| Command::Query { name, args, reply_to }).await? {
+            ReplyBody::Answer(answer) => Ok(answer),
+            other => Err(unexpected_of((&self.name.workflow, &self.name.id), other)),
+        }
+    }
+
+    /// Starts it with this input, tags and policy, and waits until a worker has taken the start, for up to 30 seconds: as
+    /// [`WorkflowHandle::start`](crate::WorkflowHandle::start) does, without its type.
+    ///
+    /// # Errors
+    /// Those of the [confirmed](crate::Start::confirmed) start.
+    ///
+    /// # Cancel safety
+    /// Dropped while awaited, it may or may not have started. Starting again is harmless.
+    pub async fn start(
+        &self,
+        input: Payload,
+        tags: Vec<String>,
+        policy: StartPolicy,
+    ) -> Result<StartReceipt, ClientError> {
+        let run = self.connection.fresh();
+        let (accepted, verdict) = self.connection.mailbox.request();
+        let (parent, reply_to, timeout_ms, run_timeout_ms, signal, update) = Default::default();
+        let accepted = Some(accepted);
+        let (workflow, id) = (&*self.name.workflow, &*self.name.id);
+        let start = StartCommand {
+            run: run.clone(),
+            input,
+            parent,
+            tags,
+            policy,
+            reply_to,
+            timeout_ms,
+            run_timeout_ms,
+            signal,
+            update,
+            accepted,
+        };
+        self.connection.send_to((workflow, id), run, &Command::Start(Box::new(start))).await?;
+        match answer_of(workflow, verdict).await? {
+            ReplyBody::Started { run, is_new } => Ok(StartReceipt { run, is_new }),
+            ReplyBody::Rejected { run } => {
+                Err(ClientError::AlreadyExists { workflow: workflow.to_owned(), id: id.to_owned(), run })
+            }
+            other => Err(unexpected_of((workflow, id), other)),
+        }
     }
 
     fn request(&self, demand: Demand) -> Request<'_> {

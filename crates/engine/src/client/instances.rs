@@ -8,7 +8,7 @@ use partitura_workflow::Attribute;
 
 use super::connection::Connection;
 use crate::error::ClientError;
-use crate::storage::{finding, index};
+use crate::storage::{finding, history, index, search};
 use crate::wire::find::{Cursor, InstanceCount, InstanceFilter, InstanceName, InstancePage};
 use crate::wire::summary::{Order, StatusKind, Summary};
 
@@ -179,6 +179,21 @@ impl Instances {
     /// Safe.
     pub async fn count(&self, most: usize) -> Result<InstanceCount, ClientError> {
         Ok(finding::count(&self.connection.stored, &self.filter, most).await?)
+    }
+
+    /// The names of all workflows that have instances, whatever the filter is, in the order of their bytes.
+    ///
+    /// # Errors
+    /// As for [`page`](Self::page).
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn workflows(&self) -> Result<Vec<String>, ClientError> {
+        let names = search::names(&self.connection.stored, history::INSTANCES, b"").await?;
+        Ok(names
+            .into_iter()
+            .map(|name| String::from_utf8_lossy(name.trim_ascii_end()).trim_end_matches('\0').to_owned())
+            .collect())
     }
 
     /// Writes anew the rows by which all instances are found, whatever the filter is, and says of how many.

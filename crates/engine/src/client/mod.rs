@@ -50,6 +50,10 @@ impl Client {
         Self(Arc::new(connection))
     }
 
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.0
+    }
+
     /// The instance of the workflow `W` with this id, whether it exists or not.
     pub fn workflow<W: Workflow>(&self, id: impl Into<String>) -> WorkflowHandle<W> {
         WorkflowHandle::new(self.0.clone(), id.into())

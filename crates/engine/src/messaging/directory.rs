@@ -1,10 +1,13 @@
 //! Which topics are known to exist; declares the others before anything is sent to them.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
-use partitura_broker::{Broker, InboxAddress, Result, Timestamp};
+use partitura_broker::{Broker, InboxAddress, Timestamp};
+use serde::Serialize;
 use tokio::sync::OnceCell;
 
 use crate::wire::names::{ServiceTopics, WorkflowTopics};
@@ -13,11 +16,48 @@ use crate::wire::namespace::Namespace;
 /// How far the broker's clock may be behind before it refuses a delay up to its horizon.
 const CLOCKS_DIFFER_BY: Duration = Duration::from_secs(3_600);
 
-/// Somebody that commands are sent to.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum Destination {
+/// A workflow or a service: what commands or tasks are sent to. Its text is `workflow/Checkout`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Destination {
+    /// The service of this name.
     Service(String),
+    /// The workflow of this name.
     Workflow(String),
+}
+
+impl Destination {
+    /// What it is, `workflow` or `service`, and its name.
+    pub fn parts(&self) -> (&'static str, &str) {
+        match self {
+            Self::Service(name) => ("service", name),
+            Self::Workflow(name) => ("workflow", name),
+        }
+    }
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (what, name) = self.parts();
+        write!(f, "{what}/{name}")
+    }
+}
+
+/// A text that names neither a workflow nor a service.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} names neither a workflow nor a service; write workflow/NAME or service/NAME")]
+pub struct InvalidDestination(String);
+
+impl FromStr for Destination {
+    type Err = InvalidDestination;
+
+    fn from_str(text: &str) -> Result<Self, InvalidDestination> {
+        match text.split_once('/') {
+            Some(("workflow", name)) if !name.is_empty() => Ok(Self::Workflow(name.to_owned())),
+            Some(("service", name)) if !name.is_empty() => Ok(Self::Service(name.to_owned())),
+            _ => Err(InvalidDestination(text.chars().take(200).collect())),
+        }
+    }
 }
 
 /// Knows the topics of workflows and services, and declares each once per process.
@@ -68,12 +108,12 @@ impl Directory {
     }
 
     /// The topics of a workflow, declared or not.
-    pub(crate) fn workflow(&self, name: &str) -> Result<WorkflowTopics> {
+    pub(crate) fn workflow(&self, name: &str) -> partitura_broker::Result<WorkflowTopics> {
         remembered(&self.workflows, name, |name| WorkflowTopics::new(&self.namespace, name))
     }
 
     /// The topics of a service, declared or not.
-    pub(crate) fn service(&self, name: &str) -> Result<ServiceTopics> {
+    pub(crate) fn service(&self, name: &str) -> partitura_broker::Result<ServiceTopics> {
         remembered(&self.services, name, |name| ServiceTopics::new(&self.namespace, name))
     }
 
@@ -86,19 +126,16 @@ impl Directory {
     }
 
     /// Declares the topics of what a worker of this process runs.
-    pub(crate) async fn serve(&self, destination: Destination) -> Result<()> {
+    pub(crate) async fn serve(&self, destination: Destination) -> partitura_broker::Result<()> {
         self.declare(&destination).await?;
         self.served.lock().unwrap_or_else(PoisonError::into_inner).insert(destination);
         Ok(())
     }
 
     /// Declares the topics of somebody that something is sent to for the first time.
-    pub(crate) async fn meet(&self, stranger: &Destination) -> Result<()> {
+    pub(crate) async fn meet(&self, stranger: &Destination) -> partitura_broker::Result<()> {
         if !self.served.lock().unwrap_or_else(PoisonError::into_inner).contains(stranger) {
-            let (kind, name) = match stranger {
-                Destination::Service(name) => ("service", name),
-                Destination::Workflow(name) => ("workflow", name),
-            };
+            let (kind, name) = stranger.parts();
             tracing::info!(
                 "no worker of this process runs the {kind} {name}: what is sent to it waits until a worker does"
             );
@@ -108,7 +145,7 @@ impl Directory {
 
     /// Declares the topics of a destination, unless this process did so before. Of many who ask at once, one declares and
     /// the others wait: brokers take their time over it.
-    pub(crate) async fn declare(&self, destination: &Destination) -> Result<()> {
+    pub(crate) async fn declare(&self, destination: &Destination) -> partitura_broker::Result<()> {
         if self.knows(destination) {
             return Ok(());
         }
@@ -129,8 +166,8 @@ impl Directory {
 fn remembered<T: Clone>(
     known: &RwLock<HashMap<String, T>>,
     name: &str,
-    make: impl FnOnce(&str) -> Result<T>,
-) -> Result<T> {
+    make: impl FnOnce(&str) -> partitura_broker::Result<T>,
+) -> partitura_broker::Result<T> {
     if let Some(found) = known.read().unwrap_or_else(PoisonError::into_inner).get(name) {
         return Ok(found.clone());
     }

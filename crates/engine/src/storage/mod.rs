@@ -10,5 +10,6 @@ pub(crate) mod index;
 pub(crate) mod index_keys;
 pub(crate) mod outbox;
 pub(crate) mod search;
+pub(crate) mod served;
 pub(crate) mod store;
 pub(crate) mod turn_store;

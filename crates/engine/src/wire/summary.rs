@@ -179,14 +179,7 @@ impl Status {
 
     /// In one word.
     pub fn name(&self) -> &'static str {
-        match self {
-            Self::Running => "running",
-            Self::Stopped { .. } => "stopped",
-            Self::Paused { .. } => "paused",
-            Self::Completed => "completed",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
-        }
+        self.kind().name()
     }
 }
 
@@ -213,6 +206,18 @@ impl StatusKind {
     /// All of them.
     pub const ALL: [Self; 6] =
         [Self::Running, Self::Stopped, Self::Paused, Self::Completed, Self::Failed, Self::Cancelled];
+
+    /// In one word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Stopped => "stopped",
+            Self::Paused => "paused",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
 
     /// As a part of keys: never changes.
     pub(crate) fn code(self) -> u8 {

@@ -15,6 +15,7 @@ mod extremes;
 mod lifecycle;
 mod limits;
 mod once;
+mod operating;
 mod scenarios;
 mod schedules;
 mod shop;
@@ -70,6 +71,7 @@ fn trials_on(backend: &Backend) -> Vec<Trial> {
         limits: what_is_too_large_for_the_broker_fails_tasks_and_children_with_the_reason, a_signal_that_is_too_large_stops_the_workflow_that_sends_it_with_the_reason;
         deployments: what_is_optional_may_come_and_go_while_both_builds_run, a_signal_of_a_wider_type_waits_in_the_old_build_for_the_new_one, an_input_that_the_new_build_cannot_read_waits_there_for_the_old_one, methods_and_arguments_that_one_build_does_not_know_are_left_to_the_other, a_guarded_change_goes_on_in_the_new_build, an_unguarded_change_waits_for_the_old_build, an_unguarded_change_that_is_taken_back_waits_for_the_new_build, a_guarded_change_that_is_taken_back_waits_for_the_new_build;
         once: eight_long_tasks_run_once_in_two_processes, a_task_of_twice_the_length_runs_once_beside_other_workflows, a_task_that_ends_while_its_worker_stops_runs_once, a_task_that_ends_while_a_worker_of_35_workflows_stops_runs_once, two_hundred_steps_run_once_with_one_instance_in_memory, the_retries_of_what_lost_a_select_end, a_dead_letter_that_is_sent_again_does_nothing_for_a_workflow_that_has_ended, a_task_that_beat_is_called_again_after_its_process_vanished;
+        operating: an_operator_sees_who_is_served_and_acts_without_types;
         extremes: a_signal_just_below_the_limit_is_refused_or_takes_effect, prices_arrive_to_the_bit, for_ever_and_the_year_9999_are_waited_for, a_timer_is_not_a_microsecond_early, a_long_error_arrives_typed_and_its_dead_letter_is_kept, a_compensation_runs_to_its_end_though_its_workflow_is_cancelled;
         workers: two_processes_share_the_work_and_one_may_leave, a_process_that_vanishes_is_replaced, what_fell_out_of_memory_is_read_again, what_was_started_before_any_worker_runs_once_there_is_one;
     ]
