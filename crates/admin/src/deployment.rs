@@ -1,0 +1,132 @@
+//! What is known of a deployment: who is served, and by which topics.
+
+use std::time::Duration;
+
+use partitura_engine::{Destination, InstanceFilter, Served, StatusKind, Waiting};
+use partitura_workflow::Payload;
+use serde::Serialize;
+
+use crate::admin::{Admin, within};
+use crate::error::AdminError;
+use crate::instance::Wanted;
+
+/// How long a worker of a workflow may take to answer.
+const ANSWER: Duration = Duration::from_secs(3);
+/// How many running instances are asked what they wait for, to find services without workers.
+const ASKED: usize = 20;
+
+/// The topics of a workflow or a service.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct Topic {
+    /// Of whom.
+    pub destination: Destination,
+    /// What is sent to it: commands or tasks.
+    pub takes: String,
+    /// What happened to it is published here.
+    pub events: String,
+    /// How many partitions the first of these has. Tasks have no order, and no partitions.
+    pub partitions: Option<u32>,
+}
+
+/// Whether a workflow or a service has workers.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct Working {
+    /// Who is served, and by which build.
+    #[serde(flatten)]
+    pub served: Served,
+    /// A workflow: whether a worker has answered. A service: `false` if an instance waits for it of which no worker was heard;
+    /// `None` if nothing tells.
+    pub has_worker: Option<bool>,
+}
+
+impl Admin {
+    /// The workflows and services that workers serve or have served.
+    ///
+    /// # Errors
+    /// [`Timeout`](AdminError::Timeout); those of the store.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn served(&self) -> Result<Vec<Served>, AdminError> {
+        within("read who is served", async { Ok(self.partitura().served().await?) }).await
+    }
+
+    /// Their topics, as this connection names them.
+    ///
+    /// # Errors
+    /// As for [`served`](Self::served).
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn topics(&self) -> Result<Vec<Topic>, AdminError> {
+        let served = self.served().await?;
+        let topics = served.into_iter().map(|Served { destination, .. }| {
+            let names = self.partitura().topics(&destination)?;
+            Ok(Topic { destination, takes: names.takes, events: names.events, partitions: names.partitions })
+        });
+        topics.collect()
+    }
+
+    /// Which of them have workers, as far as can be known: workflows are asked, and of services it is read off up to 20 instances
+    /// that wait.
+    ///
+    /// # Errors
+    /// As for [`served`](Self::served).
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn workers(&self) -> Result<Vec<Working>, AdminError> {
+        let waited_for = self.unclaimed_services().await?;
+        let mut all = Vec::new();
+        for served in self.served().await? {
+            let has_worker = match &served.destination {
+                Destination::Workflow(name) => Some(self.answers(name).await),
+                Destination::Service(name) if waited_for.contains(name) => Some(false),
+                Destination::Service(_) => None,
+            };
+            all.push(Working { served, has_worker });
+        }
+        let known =
+            |name: &String| all.iter().any(|w: &Working| w.served.destination == Destination::Service(name.clone()));
+        let strangers: Vec<Working> =
+            waited_for.iter().filter(|name| !known(name)).map(|name| never_served(name)).collect();
+        all.extend(strangers);
+        Ok(all)
+    }
+
+    /// Whether a worker of the workflow answers: to a question about an instance that does not exist.
+    async fn answers(&self, workflow: &str) -> bool {
+        let handle = self.partitura.client().instance(workflow, "partitura.is-anybody-there");
+        let answer = tokio::time::timeout(ANSWER, handle.query("partitura", &Payload::null())).await;
+        !matches!(
+            answer,
+            Err(_) | Ok(Err(partitura_engine::ClientError::NoAnswer { .. } | partitura_engine::ClientError::Broker(_)))
+        )
+    }
+
+    /// Services for which instances wait though no worker was heard of the task.
+    async fn unclaimed_services(&self) -> Result<Vec<String>, AdminError> {
+        let mut filter = InstanceFilter::default();
+        filter.status.push(StatusKind::Running);
+        let running = self.partitura.client().instances().matching(filter);
+        let page = within("list instances", running.page(ASKED)).await?;
+        let mut services = Vec::new();
+        for summary in page.instances {
+            let Ok(instance) = self.instance(&summary.workflow, &summary.id, Wanted::default()).await else { continue };
+            for waiting in instance.summary.waiting {
+                if let Waiting::Task { service, unclaimed: true, .. } = waiting {
+                    services.push(service);
+                }
+            }
+        }
+        services.sort_unstable();
+        services.dedup();
+        Ok(services)
+    }
+}
+
+fn never_served(name: &str) -> Working {
+    Working { served: Served::never(Destination::Service(name.to_owned())), has_worker: Some(false) }
+}

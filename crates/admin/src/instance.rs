@@ -1,0 +1,129 @@
+//! One instance.
+
+use std::time::Duration;
+
+use partitura_engine::{ClientError, HistoryPage, InstanceHandle, Summary};
+use partitura_workflow::{Event, EventKind, Started};
+
+use crate::admin::{Admin, within};
+use crate::error::AdminError;
+
+/// How long a worker may take to say what an instance waits for; then its history has to do.
+const ANSWER: Duration = Duration::from_millis(1_500);
+
+/// What is known of an instance.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Instance {
+    /// Where it stands, and what it waits for.
+    pub summary: Summary,
+    /// How it began.
+    pub started: Option<Box<Started>>,
+    /// How many events its run has.
+    pub events: usize,
+    /// The events that were asked for.
+    pub page: Events,
+    /// The last events, as many as were asked for.
+    pub recent: Events,
+    /// Whether a worker has said what it waits for. Otherwise that is read off its history, which does not know of channels and
+    /// conditions.
+    pub is_answered: bool,
+}
+
+/// Events that follow one another.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Events {
+    /// The number of the first, counted from 0.
+    pub first: usize,
+    /// The events.
+    pub events: Vec<Event>,
+}
+
+/// Which events of an instance are wanted beside what is known of it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Wanted {
+    /// How many of the last ones.
+    pub recent: usize,
+    /// How many on a page.
+    pub page: usize,
+    /// The number of the page's first event, counted from 0; without, it is the last page.
+    pub from: Option<usize>,
+}
+
+impl Admin {
+    fn handle(&self, workflow: &str, id: &str) -> InstanceHandle {
+        self.partitura.client().instance(workflow, id)
+    }
+
+    /// What is known of an instance, and some of its events. The history is read once, whatever is wanted of it.
+    ///
+    /// # Errors
+    /// [`NotFound`](AdminError::NotFound); [`Timeout`](AdminError::Timeout); those of the store.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn instance(&self, workflow: &str, id: &str, wanted: Wanted) -> Result<Instance, AdminError> {
+        let handle = self.handle(workflow, id);
+        within("read an instance", async {
+            let stored = handle.summary().await?;
+            let is_closed = stored.status.is_closed();
+            let answer = async {
+                match is_closed {
+                    true => None,
+                    false => tokio::time::timeout(ANSWER, handle.describe_by_worker()).await.ok().and_then(Result::ok),
+                }
+            };
+            let (answer, history) = tokio::join!(answer, handle.history_of_run(&stored.run, 0, usize::MAX));
+            let history = history?.events;
+            let is_answered = answer.is_some();
+            let summary = match answer {
+                Some(answer) if answer.run == stored.run => answer,
+                _ if is_closed => stored,
+                _ => handle.describe().await?,
+            };
+            let started = match history.first().map(|event| &event.kind) {
+                Some(EventKind::WorkflowStarted(started)) => Some(started.clone()),
+                _ => None,
+            };
+            let total = history.len();
+            let from = wanted.from.unwrap_or(total.saturating_sub(wanted.page)).min(total);
+            let page = part(&history, from, wanted.page);
+            let recent = part(&history, total.saturating_sub(wanted.recent), wanted.recent);
+            Ok(Instance { summary, started, events: total, page, recent, is_answered })
+        })
+        .await
+    }
+
+    /// What is stored of an instance, and how many turns it took, without its history.
+    ///
+    /// # Errors
+    /// As for [`instance`](Self::instance).
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn glance(&self, workflow: &str, id: &str) -> Result<(Summary, usize), AdminError> {
+        let handle = self.handle(workflow, id);
+        within("read an instance", async {
+            let summary = handle.summary().await?;
+            let turns = handle.turns(&summary.run).await?;
+            Ok::<_, ClientError>((summary, turns))
+        })
+        .await
+    }
+
+    /// Up to `limit` events of the run of this summary, from number `first` on, counted from 0.
+    ///
+    /// # Errors
+    /// As for [`instance`](Self::instance).
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn history(&self, of: &Summary, first: usize, limit: usize) -> Result<HistoryPage, AdminError> {
+        within("read a history", self.handle(&of.workflow, &of.id).history_of_run(&of.run, first, limit)).await
+    }
+}
+
+fn part(history: &[Event], first: usize, most: usize) -> Events {
+    Events { first, events: history.iter().skip(first).take(most).cloned().collect() }
+}

@@ -1,0 +1,168 @@
+//! How many instances stand where, and what needs somebody.
+
+use std::collections::BTreeMap;
+
+use partitura_engine::{ClientError, InstanceCount, InstanceFilter, Instances, StatusKind, Summary};
+use serde::Serialize;
+
+use crate::admin::{Admin, within};
+use crate::error::AdminError;
+use crate::text;
+
+/// Up to how many instances of a kind are counted.
+const COUNTED: usize = 10_000;
+/// How many workflows are counted one by one.
+const WORKFLOWS: usize = 100;
+/// How many stopped instances are looked at.
+const STOPPED: usize = 1_000;
+/// How many causes are told, and how many instances of each.
+const CAUSES: usize = 50;
+const EXAMPLES: usize = 3;
+/// How much of a cause tells it from others: values come later in it.
+const CAUSE: usize = 200;
+/// How many of the instances that were started last are shown.
+const LATEST: usize = 10;
+
+/// A deployment at a glance.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct Overview {
+    /// The workflows, by name.
+    pub workflows: Vec<Counts>,
+    /// Why instances are stopped, the most frequent cause first.
+    pub stopped: Vec<Cause>,
+    /// The instances that were started last.
+    pub latest: Vec<Summary>,
+}
+
+/// How many instances of a workflow stand where.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct Counts {
+    /// The workflow's name.
+    pub workflow: String,
+    /// The numbers, in the order of [`StatusKind::ALL`].
+    pub counts: Vec<(StatusKind, InstanceCount)>,
+}
+
+/// Why instances of a workflow are stopped.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct Cause {
+    /// The workflow's name.
+    pub workflow: String,
+    /// What is wrong, of one of them.
+    pub reason: String,
+    /// Which build tried them last, if it is known.
+    pub build: Option<String>,
+    /// How many they are.
+    pub count: usize,
+    /// When the oldest of them was started, in milliseconds since the Unix epoch.
+    pub oldest: u64,
+    /// Some of their ids.
+    pub examples: Vec<String>,
+}
+
+impl Counts {
+    /// How many stand there.
+    pub fn of(&self, kind: StatusKind) -> (usize, bool) {
+        let found = self.counts.iter().find(|(status, _)| *status == kind);
+        found.map_or((0, false), |(_, count)| (count.counted, count.is_capped))
+    }
+}
+
+impl Overview {
+    /// How many instances of all workflows stand there, and whether there may be more.
+    pub fn total(&self, kind: StatusKind) -> (usize, bool) {
+        self.workflows
+            .iter()
+            .map(|counts| counts.of(kind))
+            .fold((0, false), |(sum, is_capped), (number, capped)| (sum + number, is_capped || capped))
+    }
+}
+
+impl Admin {
+    /// A deployment at a glance.
+    ///
+    /// # Errors
+    /// [`Timeout`](AdminError::Timeout); those of the store.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn overview(&self) -> Result<Overview, AdminError> {
+        within("read the overview", async {
+            let all = self.partitura.client().instances();
+            let mut workflows = Vec::new();
+            for workflow in all.workflows().await?.into_iter().take(WORKFLOWS) {
+                workflows.push(counts(&all, workflow).await?);
+            }
+            let stopped = causes(&all.clone().status(StatusKind::Stopped).first(STOPPED).await?);
+            Ok(Overview { workflows, stopped, latest: all.page(LATEST).await?.instances })
+        })
+        .await
+    }
+
+    /// Why instances are stopped, of the 1,000 that were started last among them.
+    ///
+    /// # Errors
+    /// [`Timeout`](AdminError::Timeout); those of the store.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn stopped(&self) -> Result<Vec<Cause>, AdminError> {
+        let stopped = self.partitura.client().instances().status(StatusKind::Stopped);
+        Ok(causes(&within("read stopped instances", stopped.first(STOPPED)).await?))
+    }
+}
+
+async fn counts(all: &Instances, workflow: String) -> Result<Counts, ClientError> {
+    let mut counts = Vec::new();
+    for kind in StatusKind::ALL {
+        let of = all.clone().matching(InstanceFilter::default()).workflow(&workflow).status(kind);
+        counts.push((kind, of.count(COUNTED).await?));
+    }
+    Ok(Counts { workflow, counts })
+}
+
+fn causes(stopped: &[Summary]) -> Vec<Cause> {
+    let mut causes: BTreeMap<(&str, Option<&str>, String), Cause> = BTreeMap::new();
+    for summary in stopped {
+        let Some(reason) = summary.status.reason() else { continue };
+        let (workflow, build) = (summary.workflow.as_str(), summary.build.as_deref());
+        let cause = causes.entry((workflow, build, alike(reason))).or_insert_with(|| Cause {
+            workflow: workflow.to_owned(),
+            reason: reason.to_owned(),
+            build: build.map(str::to_owned),
+            count: 0,
+            oldest: summary.started_at,
+            examples: Vec::new(),
+        });
+        cause.count += 1;
+        cause.oldest = cause.oldest.min(summary.started_at);
+        if cause.examples.len() < EXAMPLES {
+            cause.examples.push(summary.id.clone());
+        }
+    }
+    let mut causes: Vec<Cause> = causes.into_values().collect();
+    causes.sort_by_key(|cause| std::cmp::Reverse(cause.count));
+    causes.truncate(CAUSES);
+    causes
+}
+
+/// What the reasons of one cause have in common: its beginning, with numbers left out.
+fn alike(reason: &str) -> String {
+    let cause = text::cause(reason, CAUSE);
+    let parts: Vec<&str> = cause.split(|c: char| c.is_ascii_digit()).filter(|part| !part.is_empty()).collect();
+    parts.join("0")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_that_differ_in_numbers_are_one_cause() {
+        assert_eq!(alike("event 17 is a task"), alike("event 4 is a task"));
+        assert_ne!(alike("it panicked: a"), alike("it panicked: b"));
+    }
+}

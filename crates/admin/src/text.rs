@@ -1,0 +1,140 @@
+//! Times and values as people read them.
+
+use partitura_engine::Waiting;
+
+/// How long `millis` are, in the two largest units: `3 d 4 h`, `12 s`, `240 ms`.
+pub fn span(millis: u64) -> String {
+    const UNITS: [(&str, u64); 6] =
+        [("y", 31_536_000_000), ("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1_000), ("ms", 1)];
+    let Some(at) = UNITS.iter().position(|(_, size)| millis >= *size) else { return "0 ms".to_owned() };
+    let (unit, size) = UNITS[at];
+    let first = format!("{} {unit}", millis / size);
+    // Milliseconds beside seconds are noise after the first ten.
+    let rest = UNITS.get(at + 1).filter(|_| unit != "s" || millis < 10_000);
+    match rest {
+        Some(("ms", _)) => format!("{}.{} s", millis / 1_000, millis % 1_000 / 100),
+        Some((unit, size)) if millis % UNITS[at].1 / size > 0 => {
+            format!("{first} {} {unit}", millis % UNITS[at].1 / size)
+        }
+        _ => first,
+    }
+}
+
+/// How far a moment is from `now`: `3 min ago`, `in 2 d`.
+pub fn relative(at: u64, now: u64) -> String {
+    match (at, now) {
+        _ if at.abs_diff(now) < 1_000 => "now".to_owned(),
+        (at, now) if at > now => format!("in {}", coarse(at - now)),
+        (at, now) => format!("{} ago", coarse(now - at)),
+    }
+}
+
+fn coarse(millis: u64) -> String {
+    if millis < 60_000 {
+        return format!("{} s", millis / 1_000);
+    }
+    let text = span(millis);
+    match text.match_indices(' ').nth(1) {
+        // One unit is enough where it is not a rough one.
+        Some((end, _)) if !text.contains('y') && !text.contains('d') => text[..end].to_owned(),
+        _ => text,
+    }
+}
+
+/// The cause of a stop in one line, without the instance's name and without what to do, up to `limit` bytes.
+pub fn cause(reason: &str, limit: usize) -> String {
+    let first = reason.lines().next().unwrap_or(reason);
+    // As the engine says it: `workflow Checkout/order-42 stopped: its code panicked: …`.
+    let cause = first
+        .strip_prefix("workflow ")
+        .and_then(|rest| rest.split_once(" stopped: "))
+        .map_or(first, |(_, cause)| cause);
+    line(cause, limit)
+}
+
+/// JSON with line breaks, as far as it is JSON; cut behind `limit` bytes, and whether that was necessary.
+pub fn pretty(json: &str, limit: usize) -> (String, bool) {
+    // Reading and writing a value that is cut anyway would cost memory for nothing.
+    if json.len() > limit {
+        return (head(json, limit).to_owned(), true);
+    }
+    let read: Result<serde_json::Value, _> = serde_json::from_str(json);
+    let text = read.ok().and_then(|value| serde_json::to_string_pretty(&value).ok()).unwrap_or_else(|| json.to_owned());
+    match head(&text, limit.saturating_mul(4)) {
+        head if head.len() < text.len() => (head.to_owned(), true),
+        _ => (text, false),
+    }
+}
+
+/// A text in one line, of up to `limit` bytes.
+pub fn line(text: &str, limit: usize) -> String {
+    let flat: String = head(text, limit).chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if text.len() > limit { format!("{flat}…") } else { flat }
+}
+
+fn head(text: &str, limit: usize) -> &str {
+    text.get(..text.floor_char_boundary(limit)).unwrap_or(text)
+}
+
+/// What an instance waits for, in words: `timer due in 3 d`, `task Payments.charge, attempt 4`.
+pub fn waiting(waiting: &Waiting, now: u64) -> String {
+    match waiting {
+        Waiting::Task { service, method, scheduled_at, attempt, unclaimed, delegated, .. } => {
+            let mut text = format!("task {service}.{method}, called {}", relative(*scheduled_at, now));
+            if let Some(attempt) = attempt {
+                text.push_str(&format!(", attempt {attempt}"));
+            }
+            if *delegated {
+                text.push_str(", to be completed from outside");
+            } else if *unclaimed {
+                text.push_str(
+                    "; no worker is known to run it: is one of the service up, or does it wait for its next attempt?",
+                );
+            }
+            text
+        }
+        Waiting::Timer { due_at, .. } => format!("timer, due {}", relative(*due_at, now)),
+        Waiting::Child { workflow, id, started_at, .. } => {
+            format!("child {workflow}/{id}, started {}", relative(*started_at, now))
+        }
+        Waiting::Step { name, scheduled_at, .. } => format!("step {name}, since {}", relative(*scheduled_at, now)),
+        Waiting::Channel { name } => format!("signal on channel {name}"),
+        Waiting::Condition => "a condition on its own state, which signals change".to_owned(),
+        // Newer workers may name more.
+        other => format!("{other:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_has_its_two_largest_units() {
+        let spans = [0, 240, 1_250, 12_345, 60_000, 61_000, 90_000_000, 86_400_000 * 400];
+        let texts = ["0 ms", "240 ms", "1.2 s", "12 s", "1 min", "1 min 1 s", "1 d 1 h", "1 y 35 d"];
+        assert_eq!(spans.map(span), texts);
+    }
+
+    #[test]
+    fn a_moment_is_told_by_its_distance() {
+        assert_eq!(relative(1_000_000, 1_000_400), "now");
+        assert_eq!(relative(1_000_000, 1_003_900), "3 s ago");
+        assert_eq!(relative(1_000_000, 1_000_000 + 3_780_000), "1 h ago");
+        assert_eq!(relative(1_000_000 + 266_400_000, 1_000_000), "in 3 d 2 h");
+    }
+
+    #[test]
+    fn a_cause_is_told_without_the_name_that_stands_beside_it() {
+        let reason = "workflow Checkout/order-5 stopped: its code panicked: no room\nrepair the code";
+        assert_eq!(cause(reason, 100), "its code panicked: no room");
+        assert_eq!(cause("something else", 100), "something else");
+    }
+
+    #[test]
+    fn a_large_value_is_cut_between_characters() {
+        assert_eq!(pretty(r#"{"a":1}"#, 100), ("{\n  \"a\": 1\n}".to_owned(), false));
+        assert_eq!(pretty("\"äää\"", 2), ("\"".to_owned(), true));
+        assert_eq!(line("a\nb", 10), "a b");
+    }
+}

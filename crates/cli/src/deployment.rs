@@ -1,0 +1,43 @@
+//! Topics and workers.
+
+use partitura_admin::{Admin, Topic, Working, text};
+
+use crate::args::Format;
+use crate::failure::Failure;
+use crate::output::Out;
+
+pub(crate) async fn topics(admin: &Admin, out: &mut Out<'_>) -> Result<(), Failure> {
+    let topics = admin.topics().await?;
+    match out.format {
+        Format::Json => out.json(&topics),
+        Format::Ids => topics.iter().try_for_each(|topic| out.line(&topic.takes)),
+        Format::Table => {
+            let row = |topic: &Topic| {
+                let partitions = topic.partitions.map_or_else(|| "-".to_owned(), |partitions| partitions.to_string());
+                vec![topic.destination.to_string(), partitions, topic.takes.clone(), topic.events.clone()]
+            };
+            out.table(&["of", "partitions", "takes", "events"], &topics.iter().map(row).collect::<Vec<_>>())
+        }
+    }
+}
+
+pub(crate) async fn workers(admin: &Admin, out: &mut Out<'_>) -> Result<(), Failure> {
+    let workers = admin.workers().await?;
+    match out.format {
+        Format::Json => out.json(&workers),
+        Format::Ids => workers.iter().try_for_each(|working| out.line(&working.served.destination.to_string())),
+        Format::Table => {
+            let now = admin.now();
+            let row = |Working { served, has_worker, .. }: &Working| {
+                let has_worker = match has_worker {
+                    Some(true) => "ok",
+                    Some(false) => "none answers",
+                    None => "not known",
+                };
+                let since = if served.since == 0 { "never".to_owned() } else { text::relative(served.since, now) };
+                vec![served.destination.to_string(), has_worker.to_owned(), served.build.clone(), since]
+            };
+            out.table(&["serves", "workers", "build", "last started"], &workers.iter().map(row).collect::<Vec<_>>())
+        }
+    }
+}

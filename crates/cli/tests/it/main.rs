@@ -1,0 +1,10 @@
+//! The command on the embedded broker: within this process, since its file has one owner, and as a process once that is closed.
+
+mod deployment;
+mod process;
+mod verbs;
+
+/// What `partitura new` writes compiles, and its own test passes.
+#[path = "../../template/src/main.rs"]
+#[allow(dead_code, missing_docs, unreachable_pub, reason = "it is a program of its own")]
+mod project;

@@ -1,0 +1,124 @@
+//! What all requests share, and what is known of one.
+
+use std::sync::Arc;
+
+use axum::extract::OriginalUri;
+use axum::http::request::Parts;
+use partitura_admin::Admin;
+use tokio::sync::Semaphore;
+
+use crate::access::{Access, Guard};
+
+/// How many pages are renewed by themselves at a time; the others are renewed by hand.
+const LIVE: usize = 32;
+
+/// What all requests share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) admin: Admin,
+    pub(crate) guard: Guard,
+    pub(crate) title: String,
+    /// The cookie of those who have signed in.
+    pub(crate) session: String,
+    /// What every form carries that does something.
+    pub(crate) csrf: String,
+    pub(crate) live: Arc<Semaphore>,
+}
+
+impl Shared {
+    pub(crate) fn new(admin: Admin, guard: Guard, title: String) -> Arc<Self> {
+        let live = Arc::new(Semaphore::new(LIVE));
+        Arc::new(Self { admin, guard, title, session: secret(), csrf: secret(), live })
+    }
+}
+
+/// 256 bits of chance.
+fn secret() -> String {
+    let mut bytes = [0; 32];
+    #[expect(clippy::expect_used, reason = "documented: there is no page without secrets")]
+    getrandom::fill(&mut bytes).expect("the operating system has random numbers");
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Who asks, and for what.
+#[derive(Debug, Clone)]
+pub(crate) struct Visit {
+    pub(crate) access: Access,
+    /// What stands before the page's own paths: where the host has nested it.
+    pub(crate) base: String,
+    /// Path and query within the page.
+    pub(crate) here: String,
+}
+
+impl Visit {
+    pub(crate) fn of(parts: &Parts, access: Access) -> Self {
+        let path = parts.uri.path();
+        let original = parts.extensions.get::<OriginalUri>().map_or(path, |OriginalUri(uri)| uri.path());
+        let base = original.strip_suffix(path).unwrap_or(original).trim_end_matches('/');
+        let here = parts.uri.path_and_query().map_or(path, |here| here.as_str());
+        Self { access, base: base.to_owned(), here: here.to_owned() }
+    }
+
+    /// A link to a path of the page.
+    pub(crate) fn link(&self, path: &str) -> String {
+        match (path, self.base.as_str()) {
+            ("/", "") => "/".to_owned(),
+            ("/", base) => base.to_owned(),
+            (path, base) => format!("{base}{path}"),
+        }
+    }
+
+    /// A link to an instance.
+    pub(crate) fn instance(&self, workflow: &str, id: &str) -> String {
+        format!("{}/instances/{}/{}", self.base, encode(workflow), encode(id))
+    }
+
+    /// Who acts, if the visitor may.
+    pub(crate) fn actor(&self) -> Option<&str> {
+        match &self.access {
+            Access::Act { who } => Some(who),
+            _ => None,
+        }
+    }
+}
+
+/// A text as one part of a path, or as the value of a query.
+pub(crate) fn encode(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded.push(char::from(byte)),
+            byte => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    // Browsers take these parts of a path for steps, also when they are encoded.
+    match encoded.as_str() {
+        "." => "%2E".to_owned(),
+        ".." => "%2E%2E".to_owned(),
+        _ => encoded,
+    }
+}
+
+/// A query of those pairs that have a value: `?a=1&b=2`, or nothing.
+pub(crate) fn query(pairs: &[(&str, &str)]) -> String {
+    let pairs = pairs.iter().filter(|(_, value)| !value.is_empty());
+    let pairs: Vec<String> = pairs.map(|(name, value)| format!("{name}={}", encode(value))).collect();
+    if pairs.is_empty() { String::new() } else { format!("?{}", pairs.join("&")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_one_part_of_a_path_whatever_is_in_it() {
+        assert_eq!(encode("order/42 ü?#%"), "order%2F42%20%C3%BC%3F%23%25");
+        assert_eq!(query(&[("a", "x&y"), ("b", "")]), "?a=x%26y");
+    }
+
+    #[test]
+    fn two_secrets_differ() {
+        assert_ne!(secret(), secret());
+        assert_eq!(secret().len(), 64);
+    }
+}

@@ -1,0 +1,113 @@
+//! The first page: how many instances stand where, and what needs somebody.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Html;
+use maud::{Markup, html};
+use partitura_admin::{Cause, Counts, Overview, text};
+use partitura_engine::StatusKind;
+
+use crate::context::{Shared, Visit, query};
+use crate::error::Problem;
+use crate::shell::{Place, shell};
+use crate::view::{id_link, moment, number, status, table};
+
+/// The statuses in the order of what needs somebody.
+const ORDER: [StatusKind; 6] = [
+    StatusKind::Running,
+    StatusKind::Stopped,
+    StatusKind::Paused,
+    StatusKind::Failed,
+    StatusKind::Cancelled,
+    StatusKind::Completed,
+];
+
+pub(crate) async fn show(State(shared): State<Arc<Shared>>, visit: Visit) -> Result<Html<String>, Problem> {
+    let overview = shared.admin.overview().await.map_err(|error| Problem::from(error).at(&visit))?;
+    let body = body(&visit, &overview, shared.admin.now());
+    Ok(shell(&shared, &visit, Place::Overview, "Overview", &body))
+}
+
+fn body(visit: &Visit, overview: &Overview, now: u64) -> Markup {
+    html! {
+        h1 { "Overview" }
+        (figures(visit, overview))
+        @if !overview.stopped.is_empty() { (causes(visit, &overview.stopped, now)) }
+        h2 { "Workflows" }
+        @if overview.workflows.is_empty() {
+            p.empty { "No workflow has been started yet. Instances appear here as soon as one is." }
+        } @else {
+            (workflows(visit, &overview.workflows))
+        }
+        @if !overview.latest.is_empty() {
+            h2 { "Started last" }
+            (table(visit, &overview.latest, now))
+        }
+    }
+}
+
+fn figures(visit: &Visit, overview: &Overview) -> Markup {
+    html! {
+        div.figures {
+            @for kind in ORDER {
+                a href=(visit.link(&format!("/instances{}", query(&[("status", kind.name())])))) {
+                    b { (number(overview.total(kind))) }
+                    (status(kind))
+                }
+            }
+        }
+    }
+}
+
+fn causes(visit: &Visit, causes: &[Cause], now: u64) -> Markup {
+    html! {
+        h2 { "Stopped, by cause" span.note { "Their code cannot go on. What arrives for them is kept." } }
+        div.scroll {
+            table.fold {
+                thead { tr {
+                    th.num scope="col" { "Instances" } th scope="col" { "Cause" } th scope="col" { "Workflow" }
+                    th scope="col" { "Build" } th scope="col" { "Oldest start" } th scope="col" { "For example" }
+                } }
+                tbody { @for cause in causes { tr {
+                    td.num data-label="Instances" { (number((cause.count, false))) }
+                    td.wide { (text::cause(&cause.reason, 240)) }
+                    td data-label="Workflow" {
+                        @let link = query(&[("workflow", &cause.workflow), ("status", "stopped")]);
+                        a href=(visit.link(&format!("/instances{link}"))) { (cause.workflow) }
+                    }
+                    td.mono data-label="Build" { (cause.build.as_deref().unwrap_or("unknown")) }
+                    td data-label="Oldest start" { (moment(cause.oldest, now)) }
+                    td.id data-label="For example" { @for id in &cause.examples { (id_link(visit, &cause.workflow, id)) " " } }
+                } } }
+            }
+        }
+    }
+}
+
+fn workflows(visit: &Visit, workflows: &[Counts]) -> Markup {
+    html! {
+        div.scroll {
+            table {
+                thead { tr {
+                    th scope="col" { "Workflow" }
+                    @for kind in ORDER { th.num scope="col" { (kind.name()) } }
+                } }
+                tbody { @for counts in workflows { tr {
+                    td {
+                        a href=(visit.link(&format!("/instances{}", query(&[("workflow", &counts.workflow)])))) {
+                            (counts.workflow)
+                        }
+                    }
+                    @for kind in ORDER {
+                        @let count = counts.of(kind);
+                        td.num.zero[count.0 == 0] {
+                            @let link = query(&[("workflow", &counts.workflow), ("status", kind.name())]);
+                            a href=(visit.link(&format!("/instances{link}"))) { (number(count)) }
+                        }
+                    }
+                } } }
+            }
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Who is served, by which topics, and whether there are workers.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Html;
+use maud::html;
+use partitura_engine::Destination;
+
+use crate::context::{Shared, Visit, query};
+use crate::error::Problem;
+use crate::shell::{Place, shell};
+use crate::view::moment;
+
+pub(crate) async fn show(State(shared): State<Arc<Shared>>, visit: Visit) -> Result<Html<String>, Problem> {
+    let admin = &shared.admin;
+    let read = async { tokio::try_join!(admin.topics(), admin.workers()) };
+    let (topics, workers) = read.await.map_err(|error| Problem::from(error).at(&visit))?;
+    let now = admin.now();
+    let body = html! {
+        h1 { "Topics and workers" }
+        p.note { "Everything that a worker has served on " (shared.title) ". Backlogs and owners are not part of the contract with brokers yet." }
+        @if workers.is_empty() { p.empty { "No worker has been started yet." } } @else {
+            div.scroll { table.fold {
+                thead { tr {
+                    th scope="col" { "Serves" } th scope="col" { "Workers" } th scope="col" { "Build" }
+                    th scope="col" { "Last started" } th scope="col" { "Takes" } th.num scope="col" { "Partitions" }
+                } }
+                tbody { @for working in &workers {
+                    @let served = &working.served;
+                    @let topic = topics.iter().find(|topic| topic.destination == served.destination);
+                    tr {
+                        td { @match &served.destination {
+                            Destination::Workflow(name) => {
+                                span.note { "workflow " }
+                                a href=(visit.link(&format!("/instances{}", query(&[("workflow", name)])))) { (name) }
+                            }
+                            Destination::Service(name) => { span.note { "service " } (name) },
+                        } }
+                        td { @match working.has_worker {
+                            Some(true) => span.status.done { "answers" },
+                            Some(false) => span.status.stopped { "no worker answers" },
+                            None => span.note { "not known" },
+                        } }
+                        td.mono { (served.build) }
+                        td { @if served.since > 0 { (moment(served.since, now)) } @else { "never" } }
+                        td.mono { @if let Some(topic) = topic { (topic.takes) } }
+                        td.num { @if let Some(partitions) = topic.and_then(|topic| topic.partitions) { (partitions) } }
+                    }
+                } }
+            } }
+        }
+    };
+    Ok(shell(&shared, &visit, Place::Topics, "Topics and workers", &body))
+}

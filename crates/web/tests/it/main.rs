@@ -1,0 +1,6 @@
+//! The page on the embedded broker, asked as a browser asks it.
+
+mod acting;
+mod looking;
+mod safety;
+mod support;
