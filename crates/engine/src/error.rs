@@ -171,10 +171,17 @@ pub enum UpdateError<E> {
     /// Its handler returned this error. The update is recorded.
     #[error("{0}")]
     Failed(E),
+    /// Its handler had begun, and the run ended before it did. What it had done stands.
+    #[error("run {run} has ended before the handler of the update did")]
+    Interrupted {
+        /// The run.
+        run: String,
+    },
     /// It was applied, but its result or its error could not be encoded there, or not be read here.
     #[error("{0}")]
     Unknown(String),
-    /// The code of the instance cannot go on for now. The update has not been applied; it may be sent again later.
+    /// The code of the instance cannot go on for now. An update whose handler had begun before goes on when the code does; any other
+    /// has not been applied. Send it again under the same id.
     #[error("stopped: {reason}")]
     Stopped {
         /// What is wrong, and what to do.

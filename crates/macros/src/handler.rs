@@ -2,7 +2,7 @@
 
 use proc_macro2::TokenStream;
 use quote::quote;
-use syn::{Attribute, Error, Ident, ImplItemFn, Path, Result, ReturnType, Type};
+use syn::{Attribute, Error, Ident, ImplItemFn, Path, Result, ReturnType, Signature, Type};
 
 use crate::attributes::{UpdateAttribute, method_name};
 use crate::signature::{Argument, Output, arguments, is_exclusive, is_shared, receiver, refuse_generics, unraw};
@@ -17,6 +17,8 @@ pub(crate) struct Handler {
     pub(crate) answer: Option<Type>,
     /// Of an update.
     pub(crate) output: Option<Output>,
+    /// It may wait, and takes the context in place of `self`.
+    pub(crate) is_async: bool,
     /// Of an update.
     validator: Option<Path>,
     documentation: Vec<Attribute>,
@@ -25,13 +27,11 @@ pub(crate) struct Handler {
 impl Handler {
     pub(crate) fn signal(attribute: &Attribute, method: &ImplItemFn) -> Result<Self> {
         let signature = &method.sig;
-        let receiver = receiver(signature);
-        if signature.asyncness.is_some() || !receiver.is_some_and(is_exclusive) {
-            return Err(Error::new_spanned(
-                signature,
-                "`#[signal]` methods are synchronous and take `&mut self`: they note what happened, the code in `#[run]` acts on it",
-            ));
-        }
+        check_shape(
+            signature,
+            "`#[signal]` methods take `&mut self` and note what happened, for the code in `#[run]` to act on it: write `#[signal] fn \
+             packed(&mut self)`. One that waits takes the context: `#[signal] async fn packed(cx: Cx<Self>)`",
+        )?;
         if let ReturnType::Type(_, ty) = &signature.output {
             return Err(Error::new_spanned(
                 ty,
@@ -45,13 +45,13 @@ impl Handler {
     pub(crate) fn update(attribute: &Attribute, method: &ImplItemFn) -> Result<Self> {
         const SHAPE: &str = "write `#[update] fn add(&mut self, item: Item) -> Result<T, E>`";
         let signature = &method.sig;
-        let receiver = receiver(signature);
-        if signature.asyncness.is_some() || !receiver.is_some_and(is_exclusive) {
-            return Err(Error::new_spanned(
-                signature,
-                format!("`#[update]` methods are synchronous and take `&mut self`: {SHAPE}"),
-            ));
-        }
+        check_shape(
+            signature,
+            &format!(
+                "`#[update]` methods take `&mut self`: {SHAPE}. One that waits takes the context: `#[update] async fn add(cx: Cx<Self>, \
+                 item: Item) -> Result<T, E>`"
+            ),
+        )?;
         let UpdateAttribute { name, validator } = UpdateAttribute::parse(attribute)?;
         let output = Output::of(signature)?;
         if let (Some(validator), None) = (&validator, &output.error) {
@@ -93,10 +93,16 @@ impl Handler {
     fn parse(wire_name: Option<String>, method: &ImplItemFn, role: &str) -> Result<Self> {
         let signature = &method.sig;
         refuse_generics(signature, &format!("`#[{role}]`"))?;
+        let (is_async, mut arguments) = (signature.asyncness.is_some(), arguments(signature)?);
+        if is_async {
+            // The context.
+            arguments.remove(0);
+        }
         Ok(Self {
             name: signature.ident.clone(),
             wire_name: wire_name.unwrap_or_else(|| unraw(&signature.ident)),
-            arguments: arguments(signature)?,
+            arguments,
+            is_async,
             answer: None,
             output: None,
             validator: None,
@@ -155,6 +161,33 @@ impl Handler {
         })
     }
 
+    /// The arm that begins a signal or an update that waits.
+    pub(crate) fn begin_arm(&self, ty: &Type) -> TokenStream {
+        let (name, wire_name) = (&self.name, &self.wire_name);
+        let takes = self.arguments.iter().map(Argument::taken);
+        let answer = match &self.output {
+            None => quote!(handler.await; ::core::result::Result::Ok(::partitura::__private::Payload::null())),
+            Some(output) => {
+                let (value, error) = output.parts();
+                let (returned, describe) = match output.error {
+                    Some(_) => (quote!(handler.await), describe(&error)),
+                    None => {
+                        (quote!(::core::result::Result::Ok(handler.await)), quote!(::std::string::ToString::to_string))
+                    }
+                };
+                quote! {
+                    let returned: ::core::result::Result<#value, #error> = #returned;
+                    ::partitura::__private::answer(#wire_name, &returned, #describe)
+                }
+            }
+        };
+        quote!(#wire_name => {
+            let mut args = ::partitura::__private::DecodeArgs::new(payload)?;
+            let handler = <#ty>::#name(::core::clone::Clone::clone(cx), #(#takes),*);
+            ::core::result::Result::Ok(::core::option::Option::Some(::std::boxed::Box::pin(async move { #answer })))
+        })
+    }
+
     /// Calls the method with arguments out of `payload`.
     pub(crate) fn call(&self) -> TokenStream {
         let name = &self.name;
@@ -174,6 +207,16 @@ impl Handler {
             own => quote!(#(#own)*),
         }
     }
+}
+
+/// A handler takes `&mut self`, or it is async and takes the context.
+fn check_shape(signature: &Signature, otherwise: &str) -> Result<()> {
+    let receiver = receiver(signature);
+    let fits = match signature.asyncness {
+        Some(_) => receiver.is_none() && !signature.inputs.is_empty(),
+        None => receiver.is_some_and(is_exclusive),
+    };
+    if fits { Ok(()) } else { Err(Error::new_spanned(signature, otherwise)) }
 }
 
 /// A closure that describes an error for people.

@@ -63,6 +63,8 @@ pub fn service(attributes: TokenStream, item: TokenStream) -> TokenStream {
 /// * `#[run] async fn run(cx: Cx<Self>, input: I) -> Result<T, E>`: the process. Exactly one; the input may be left out.
 /// * `#[signal] fn packed(&mut self, …)`: changes the state when a signal of that name comes.
 /// * `#[update] fn add(&mut self, …) -> Result<T, E>`, or a plain `T`: changes the state and answers.
+/// * `#[signal] async fn packed(cx: Cx<Self>, …)` and `#[update] async fn add(cx: Cx<Self>, …) -> Result<T, E>`: the
+///   same, and may wait. They run beside `run`.
 /// * `#[query] fn is_packed(&self, …) -> R`: answers without changing anything.
 ///
 /// The methods are not changed, so that unit tests can call them. For a type `Checkout` (which is `Default`, the state

@@ -101,9 +101,11 @@ impl Workflow {
             .map(travels);
         let hidden = self.updates.iter().filter_map(Handler::assertions);
         let (update_methods, described) = (self.update_methods(), describe(&quote!(#error)));
+        let (begin_signal, begin_update) =
+            (self.begin_method("begin_signal", &self.signals), self.begin_method("begin_update", &self.updates));
         let signal_names = self.signals.iter().map(|handler| &handler.wire_name);
         let query_names: Vec<_> = self.queries.iter().map(|handler| &handler.wire_name).collect();
-        let signals = self.signals.iter().map(|handler| {
+        let signals = self.signals.iter().filter(|handler| !handler.is_async).map(|handler| {
             let call = handler.call();
             let wire_name = &handler.wire_name;
             quote!(#wire_name => { #call; ::core::result::Result::Ok(true) })
@@ -155,6 +157,8 @@ impl Workflow {
                     }
                 }
 
+                #begin_signal
+                #begin_update
                 #update_methods
 
                 fn describe(error: &Self::Error) -> ::std::string::String {
@@ -192,8 +196,10 @@ impl Workflow {
     /// The methods that check and apply updates, if there are any.
     fn update_methods(&self) -> Option<TokenStream> {
         let names = self.updates.iter().map(|handler| &handler.wire_name);
-        let (checks, updates) =
-            (self.updates.iter().map(Handler::check_arm), self.updates.iter().map(Handler::update_arm));
+        let (checks, updates) = (
+            self.updates.iter().map(Handler::check_arm),
+            self.updates.iter().filter(|handler| !handler.is_async).map(Handler::update_arm),
+        );
         let unknown = quote! {
             unknown => ::core::result::Result::Err(::partitura::__private::unknown_update::<Self>(unknown)),
         };
@@ -217,6 +223,30 @@ impl Workflow {
             }
         };
         (!self.updates.is_empty()).then_some(methods)
+    }
+
+    /// The method that begins handlers that wait, if there are any.
+    fn begin_method(&self, name: &str, handlers: &[Handler]) -> Option<TokenStream> {
+        let name = format_ident!("{name}");
+        let begins: Vec<_> =
+            handlers.iter().filter(|handler| handler.is_async).map(|handler| handler.begin_arm(&self.ty)).collect();
+        let method = quote! {
+            #[allow(unused_variables, unused_mut)]
+            fn #name(
+                cx: &::partitura::__private::Cx<Self>,
+                name: &str,
+                payload: &::partitura::__private::Payload,
+            ) -> ::core::result::Result<
+                ::core::option::Option<::partitura::__private::HandlerFuture>,
+                ::partitura::__private::PayloadError,
+            > {
+                match name {
+                    #(#begins)*
+                    _ => ::core::result::Result::Ok(::core::option::Option::None),
+                }
+            }
+        };
+        (!begins.is_empty()).then_some(method)
     }
 
     /// Constructors for those who change an instance and want an answer.

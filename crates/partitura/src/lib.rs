@@ -74,11 +74,11 @@ pub use partitura_macros::{select, service, workflow};
 #[doc(hidden)]
 pub use partitura_workflow::__private;
 pub use partitura_workflow::{
-    Attribute, Cancelled, Channel, Child, ChildError, ChildHandle, ChildRun, Cx, Failure, FailureKind, InvalidId,
-    Limit, Never, ParentEnd, Payload, PayloadError, Query, QueryError, Receive, ReceiveError, Retry, Saga, SendError,
-    Service, Shielded, Signal, Sleep, StepRun, Task, TaskError, TaskHandle, TaskOptions, Timestamp, Transient, Until,
-    Update, UpdateRefusal, Workflow, days, hours, jiff, join, join_all, millis, minutes, seconds, try_join,
-    try_join_all,
+    Attribute, Cancelled, Channel, Child, ChildError, ChildHandle, ChildRun, Cx, Failure, FailureKind, HandlersEnded,
+    InvalidId, Limit, Never, ParentEnd, Payload, PayloadError, Query, QueryError, Receive, ReceiveError, Retry, Saga,
+    SendError, Service, Shielded, Signal, Sleep, StepRun, Task, TaskError, TaskHandle, TaskOptions, Timestamp,
+    Transient, Until, Update, UpdateRefusal, Workflow, days, hours, jiff, join, join_all, millis, minutes, seconds,
+    try_join, try_join_all,
 };
 
 /// Histories and their replay: for tools, and for tests that check recorded histories against today's code.

@@ -11,8 +11,9 @@ pub use crate::service::one_by_one;
 pub use crate::update::answer;
 pub use crate::workflow::unknown_update;
 pub use crate::{
-    Answer, Caller, Cx, Failure, Limit, MethodInfo, Never, OwnErrors, Payload, PayloadError, Query, QueryError,
-    Service, ServiceStub, Signal, Task, TaskFailure, TaskOptions, Transient, Update, UpdateRefusal, Workflow,
+    Answer, Caller, Cx, Failure, HandlerFuture, Limit, MethodInfo, Never, OwnErrors, Payload, PayloadError, Query,
+    QueryError, Service, ServiceStub, Signal, Task, TaskFailure, TaskOptions, Transient, Update, UpdateRefusal,
+    Workflow,
 };
 
 /// `Display` where the error has it, else `Debug`, else its type: chosen by auto-ref on `(&&&Describe(&error)).describe()`.

@@ -13,8 +13,8 @@ use crate::core::Core;
 use crate::duration::as_millis;
 use crate::until::lock_state;
 use crate::{
-    Attribute, Caller, Channel, Child, EventKind, ParentRef, Payload, Random, Saga, SendError, ServiceStub, Shielded,
-    Signal, Sleep, StepRun, StopReason, Until, Workflow,
+    Attribute, Caller, Channel, Child, EventKind, HandlersEnded, ParentRef, Payload, Random, Saga, SendError,
+    ServiceStub, Shielded, Signal, Sleep, StepRun, StopReason, Until, Workflow,
 };
 
 /// The context of a running workflow `W`: everything its code may ask of the world.
@@ -95,6 +95,15 @@ impl<W> Cx<W> {
         F: Fn(&W) -> bool + Send + 'static,
     {
         Until::new(Arc::clone(&self.core), Arc::clone(&self.state), Box::new(condition))
+    }
+
+    /// Waits until no handler of a signal or update is open, for `run`: what is open when it returns, or continues as new, is
+    /// cancelled. A handler that awaits this waits for itself.
+    ///
+    /// # Errors
+    /// [`Cancelled`](crate::Cancelled) when the workflow is cancelled meanwhile.
+    pub fn handlers_ended(&self) -> HandlersEnded {
+        HandlersEnded::new(Arc::clone(&self.core))
     }
 
     /// Reads or changes the workflow's state.

@@ -5,7 +5,9 @@ use futures::future::BoxFuture;
 
 use crate::core::Core;
 use crate::saga::run_open_compensations;
-use crate::{Answer, Cx, Failure, FailureKind, Payload, PayloadError, QueryError, UpdateRefusal, Workflow};
+use crate::{
+    Answer, Cx, Failure, FailureKind, HandlerFuture, Payload, PayloadError, QueryError, UpdateRefusal, Workflow,
+};
 
 /// A workflow's code, with its types erased: what a worker registers and an [`Execution`](crate::Execution) runs.
 #[derive(Clone, Copy)]
@@ -21,6 +23,8 @@ pub(crate) type RootFuture = BoxFuture<'static, Result<Payload, Failure>>;
 
 /// The author's state behind one instance.
 pub(crate) trait Instance: Send {
+    fn begin_signal(&self, name: &str, payload: &Payload) -> Result<Option<HandlerFuture>, PayloadError>;
+    fn begin_update(&self, name: &str, args: &Payload) -> Result<Option<HandlerFuture>, PayloadError>;
     fn signal(&self, name: &str, payload: &Payload) -> Result<bool, PayloadError>;
     fn check_update(&self, name: &str, args: &Payload) -> Result<(), UpdateRefusal>;
     fn update(&self, name: &str, args: &Payload) -> Result<Answer, UpdateRefusal>;
@@ -52,7 +56,7 @@ impl fmt::Debug for Definition {
 fn build<W: Workflow>(core: &Arc<Core>) -> Built {
     let state = Arc::new(Mutex::new(W::default()));
     let cx = Cx::<W>::new(Arc::clone(core), Arc::clone(&state));
-    (Box::pin(root(cx)), Box::new(Typed(state)))
+    (Box::pin(root(cx.clone())), Box::new(Typed { cx, state }))
 }
 
 /// `run`, then the compensations if it failed.
@@ -76,15 +80,26 @@ async fn root<W: Workflow>(cx: Cx<W>) -> Result<Payload, Failure> {
     }
 }
 
-struct Typed<W>(Arc<Mutex<W>>);
+struct Typed<W> {
+    cx: Cx<W>,
+    state: Arc<Mutex<W>>,
+}
 
 impl<W> Typed<W> {
     fn lock(&self) -> MutexGuard<'_, W> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl<W: Workflow> Instance for Typed<W> {
+    fn begin_signal(&self, name: &str, payload: &Payload) -> Result<Option<HandlerFuture>, PayloadError> {
+        W::begin_signal(&self.cx, name, payload)
+    }
+
+    fn begin_update(&self, name: &str, args: &Payload) -> Result<Option<HandlerFuture>, PayloadError> {
+        W::begin_update(&self.cx, name, args)
+    }
+
     fn signal(&self, name: &str, payload: &Payload) -> Result<bool, PayloadError> {
         self.lock().signal(name, payload)
     }

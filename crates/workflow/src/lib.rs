@@ -31,6 +31,7 @@ mod event;
 mod event_display;
 mod execution;
 mod failure;
+mod handlers_ended;
 mod id;
 mod limit;
 mod options;
@@ -61,6 +62,7 @@ pub use errors::{Cancelled, ChildError, QueryError, ReceiveError, SendError, Tas
 pub use event::{Event, EventKind, HISTORY_FORMAT, RULES};
 pub use execution::{Difference, Execution, Step, Stop, StopReason, Turn};
 pub use failure::{Failure, FailureKind, Never, TaskFailure, Transient};
+pub use handlers_ended::HandlersEnded;
 pub use id::{InvalidId, MAX_ID, check_id};
 pub use limit::Limit;
 pub use options::{DEFAULT_TIMEOUT, OwnErrors, TaskOptions};
@@ -79,7 +81,7 @@ pub use stub::ServiceStub;
 pub use task::{Caller, Task, TaskHandle};
 pub use timer::Sleep;
 pub use until::Until;
-pub use update::{Answer, Update};
+pub use update::{Answer, HandlerFuture, Update};
 pub use workflow::{Query, Signal, Workflow};
 
 /// Points in time and time zones: `cx.now()` is a `jiff::Timestamp`.

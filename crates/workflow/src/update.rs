@@ -2,6 +2,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 
+use futures::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -9,6 +10,9 @@ use crate::{Failure, FailureKind, Payload, PayloadError};
 
 /// What the handler of an update returned, encoded.
 pub type Answer = Result<Payload, Failure>;
+
+/// A handler that runs beside `run`.
+pub type HandlerFuture = BoxFuture<'static, Answer>;
 
 /// An update of a workflow `W`, which is answered with a `T` or the handler's own error `E`.
 ///

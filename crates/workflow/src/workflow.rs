@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{Answer, Cx, Payload, PayloadError, QueryError, UpdateRefusal};
+use crate::{Answer, Cx, HandlerFuture, Payload, PayloadError, QueryError, UpdateRefusal};
 
 /// A business process, written as plain code. Implemented by `#[workflow]`, seldom by hand.
 ///
@@ -34,6 +34,25 @@ pub trait Workflow: Default + Send + 'static {
     fn signal(&mut self, name: &str, payload: &Payload) -> Result<bool, PayloadError> {
         let _ = (name, payload);
         Ok(false)
+    }
+
+    /// Begins the handler of a signal that may wait. `None`: there is no such handler of that name, see [`signal`](Self::signal).
+    ///
+    /// # Errors
+    /// When the payload does not fit the handler's arguments; nothing was begun.
+    fn begin_signal(cx: &Cx<Self>, name: &str, payload: &Payload) -> Result<Option<HandlerFuture>, PayloadError> {
+        let _ = (cx, name, payload);
+        Ok(None)
+    }
+
+    /// Begins the handler of an update that may wait, without asking its validator. `None`: there is no such handler of that name,
+    /// see [`update`](Self::update).
+    ///
+    /// # Errors
+    /// When the arguments do not fit; nothing was begun.
+    fn begin_update(cx: &Cx<Self>, name: &str, args: &Payload) -> Result<Option<HandlerFuture>, PayloadError> {
+        let _ = (cx, name, args);
+        Ok(None)
     }
 
     /// Looks at an update before it is recorded.

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use partitura_workflow::{EventKind, Update, Workflow};
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 
-use super::connection::{REQUEST_TIMEOUT, closed, unexpected};
+use super::connection::{REQUEST_TIMEOUT, unexpected};
 use super::history;
 use super::target::Target;
 use crate::error::{ClientError, UpdateError};
@@ -75,23 +76,30 @@ pub(super) fn check(id: Option<&str>) -> Result<(), ClientError> {
     id.map_or(Ok(()), |id| check_id(id).map_err(ClientError::InvalidId))
 }
 
-/// Sends an update again and again, under its own id, until it is answered.
+/// Sends an update again and again, under its own id, until it is answered. Gives up only where no worker has taken it.
 pub(super) async fn until_answered<W: Workflow>(
     target: &Target,
     command: impl Fn(ReplyTo) -> Command,
 ) -> Result<ReplyBody, ClientError> {
     let connection = &target.connection;
-    let (mut patience, mut waited) = (ASK_AGAIN, Duration::ZERO);
-    while waited < REQUEST_TIMEOUT {
-        let (reply_to, reply) = connection.mailbox.request();
-        connection.send::<W>(&target.id, connection.fresh(), &command(reply_to)).await?;
-        patience = patience.min(REQUEST_TIMEOUT - waited);
-        match tokio::time::timeout(patience, reply).await {
-            Ok(Some(body)) => return Ok(body),
-            Ok(None) => return Err(closed().into()),
-            Err(_) => waited += patience,
+    let mut line = connection.mailbox.line();
+    let (mut patience, mut waited, mut is_accepted) = (ASK_AGAIN, Duration::ZERO, false);
+    while is_accepted || waited < REQUEST_TIMEOUT {
+        if !is_accepted {
+            patience = patience.min(REQUEST_TIMEOUT - waited);
         }
-        patience *= 2;
+        connection.send::<W>(&target.id, connection.fresh(), &command(line.address().clone())).await?;
+        let until = Instant::now() + patience;
+        loop {
+            match tokio::time::timeout_at(until, line.next()).await {
+                // Its handler has begun.
+                Ok(ReplyBody::Accepted) => is_accepted = true,
+                Ok(body) => return Ok(body),
+                Err(_) => break,
+            }
+        }
+        waited += patience;
+        patience = (2 * patience).min(connection.ask_again);
     }
     Err(ClientError::NoAnswer { workflow: W::NAME.to_owned(), waited: REQUEST_TIMEOUT })
 }
@@ -105,6 +113,7 @@ pub(super) async fn result<W: Workflow, T: DeserializeOwned, E: DeserializeOwned
     let outcome = match body {
         ReplyBody::Updated(outcome) => outcome,
         ReplyBody::Invalid(failure) => return Err(UpdateError::from_failure(failure, UpdateError::Rejected)),
+        ReplyBody::Interrupted { run } => return Err(UpdateError::Interrupted { run }),
         ReplyBody::Stopped { reason } => return Err(UpdateError::Stopped { reason }),
         // What is too large for one reply is in the history, which comes in parts.
         ReplyBody::TooLarge { .. } => match from_history::<W>(target, id).await? {

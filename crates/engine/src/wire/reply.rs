@@ -29,12 +29,14 @@ pub(crate) enum ReplyBody {
     Time(u64),
     /// To `Start`: the instance's run, and whether this start began it.
     Started { run: String, is_new: bool },
-    /// To all else that is to be recorded: it is.
+    /// To all else that is to be recorded: it is. The handler of an update has begun; its result comes later.
     Accepted,
     /// To `Start` with [`StartPolicy::Reject`](super::StartPolicy::Reject).
     Rejected { run: String },
     /// To `Update`: it is applied, and this is what its handler returned.
     Updated(Outcome),
+    /// To `Update`: the run ended before the handler did.
+    Interrupted { run: String },
     /// To `Update`: its validator has refused it, with this error of its own.
     Invalid(Failure),
     /// To `Signal`, `Update`, `Cancel` and `Terminate`: the run has ended.

@@ -11,3 +11,4 @@ pub(crate) mod retention;
 pub(crate) mod runner;
 pub(crate) mod steps;
 pub(crate) mod turn;
+pub(crate) mod update_waiters;

@@ -1,9 +1,11 @@
 use std::fmt;
+use std::future::IntoFuture;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use partitura_engine::{Client, WorkflowError, WorkflowHandle};
-use partitura_workflow::Workflow;
+use partitura_engine::{Client, UpdateError, WorkflowError, WorkflowHandle};
+use partitura_workflow::{Update, Workflow};
+use serde::de::DeserializeOwned;
 
 use super::watch::Watch;
 
@@ -64,6 +66,28 @@ impl<W: Workflow> TestHandle<W> {
         tokio::select! {
             biased;
             result = self.handle.result_through_stops() => result,
+            reason = self.watch.hopeless(&self.client, (W::NAME, self.handle.id())) => panic!("{reason}"),
+        }
+    }
+
+    /// Updates the instance, and waits for the answer. Virtual time passes meanwhile, as much as it takes.
+    ///
+    /// # Errors
+    /// As for [`WorkflowHandle::update`], which the [handle of an application](Self::unwatched) has, and which takes an id.
+    ///
+    /// # Panics
+    /// When the answer will never come, as [`result`](Self::result) does.
+    ///
+    /// # Cancel safety
+    /// Dropped while awaited, the update may or may not have been applied.
+    pub async fn update<T, E>(&self, update: Update<W, T, E>) -> Result<T, UpdateError<E>>
+    where
+        T: DeserializeOwned + Send,
+        E: DeserializeOwned + Send,
+    {
+        tokio::select! {
+            biased;
+            answer = self.handle.update(update).into_future() => answer,
             reason = self.watch.hopeless(&self.client, (W::NAME, self.handle.id())) => panic!("{reason}"),
         }
     }

@@ -4,8 +4,9 @@ use partitura::history::EventKind;
 use partitura::{ClientError, UpdateError};
 
 use crate::carts::{Cart, CartError, CartUpdate, add};
+use crate::desks::{Desk, DeskSignal, take};
 use crate::stage::Stage;
-use crate::support::soon;
+use crate::support::{TextService, Texts, eventually, soon};
 
 pub(crate) async fn an_update_is_answered_and_counts_once_under_its_id(stage: Stage) {
     let [worker, client] = stage.processes(|settings| settings).await;
@@ -51,4 +52,30 @@ pub(crate) async fn an_update_that_waits_is_answered_by_the_next_worker(stage: S
     assert_eq!(added.expect("added"), 2);
     assert_eq!(cart.update(add("nuts")).id("first").await.expect("added then"), 1);
     worker.expect("a worker").stop().await.expect("stopped");
+}
+
+pub(crate) async fn a_handler_that_waits_answers_after_its_worker_has_gone(stage: Stage) {
+    let [first, second, client] = stage.processes(|settings| settings).await;
+    let worker = first.worker().workflow::<Desk>().start().await.expect("a worker");
+    let desk = client.client().workflow::<Desk>("d");
+    desk.start(true).await.expect("started");
+    let caller = desk.update(take("a")).id("first").into_future();
+    let go_on = async {
+        let is_recorded = |kind: &EventKind| matches!(kind, EventKind::UpdateReceived { .. });
+        eventually(|| async {
+            let history = desk.history().await.ok()?;
+            history.iter().any(|event| is_recorded(&event.kind)).then_some(())
+        })
+        .await;
+        // No worker has run the service until now.
+        worker.stop().await.expect("stopped");
+        let next = second.worker().service(TextService(Texts::default())).workflow::<Desk>();
+        next.start().await.expect("a worker")
+    };
+    let (answer, worker) = tokio::join!(caller, go_on);
+    assert_eq!(answer.expect("taken"), 1);
+    desk.signal(DeskSignal::close("for good".into())).await.expect("sent");
+    assert_eq!(soon(desk.result()).await.expect("a result"), ["a."]);
+    assert_eq!(desk.update(take("a")).id("first").await.expect("taken then"), 1);
+    worker.stop().await.expect("stopped");
 }

@@ -71,6 +71,8 @@ pub(crate) struct State {
     pub(crate) progress: u64,
     /// How many of our futures somebody waits for right now.
     pub(crate) awaited: usize,
+    /// How many handlers have begun and not ended.
+    pub(crate) open_handlers: usize,
     /// The instance is being dropped.
     pub(crate) closing: bool,
     slots: model::Slots,
@@ -110,6 +112,7 @@ impl Core {
             history_len: 1,
             progress: 0,
             awaited: 0,
+            open_handlers: 0,
             closing: false,
             slots: model::Slots::default(),
             channels: HashMap::new(),

@@ -29,7 +29,7 @@ impl Execution {
     fn take_over_signal(&mut self, name: &str, payload: Payload) -> Result<(), Stop> {
         let waker = Arc::clone(&self.waker);
         let _turn = waker.begin_turn();
-        match catch_unwind(AssertUnwindSafe(|| self.instance.signal(name, &payload))) {
+        match catch_unwind(AssertUnwindSafe(|| self.handle_signal(name, &payload))) {
             Ok(Ok(true)) => self.core.state_changed(),
             Ok(Ok(false) | Err(_)) => self.core.deliver(name, payload),
             Err(panic) => {

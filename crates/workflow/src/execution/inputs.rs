@@ -36,7 +36,7 @@ impl Execution {
         if self.seen_messages.get(&message_id).is_some() {
             return Ok(false);
         }
-        let handled = self.instance.signal(name, &payload).map_err(|error| format!("signal {name}: {error}"))?;
+        let handled = self.handle_signal(name, &payload).map_err(|error| format!("signal {name}: {error}"))?;
         self.seen_messages.insert(message_id, ());
         if handled {
             self.core.state_changed();
@@ -46,10 +46,15 @@ impl Execution {
         Ok(true)
     }
 
-    /// The answer is recorded behind the update, before anything that the code does about it.
+    /// The answer of a handler that does not wait is recorded behind the update, before anything that the code does about it.
     fn take_in_update(&mut self, name: &str, args: &Payload, id: String) -> Result<bool, String> {
         if self.seen_updates.get(&id).is_some() {
             return Ok(false);
+        }
+        let begun = self.begin_update(name, args, &id).map_err(|error| format!("update {name}: {error}"))?;
+        if begun {
+            self.seen_updates.insert(id, self.core.started.run.clone());
+            return Ok(true);
         }
         let answer = self.instance.update(name, args).map_err(|refusal| format!("update {name}: {refusal}"))?;
         self.seen_updates.insert(id.clone(), self.core.started.run.clone());

@@ -1,6 +1,8 @@
 mod asking;
 mod continuation;
+mod handlers;
 mod inputs;
+mod open_handler;
 mod replay;
 mod run;
 mod seen_messages;
@@ -14,6 +16,7 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 
+use open_handler::OpenHandler;
 use replay::Kept;
 use seen_messages::{SeenMessages, SeenUpdates};
 use stop::handler_of;
@@ -35,6 +38,8 @@ pub struct Execution {
     /// Gone once the code has ended.
     root: Option<RootFuture>,
     instance: Box<dyn Instance>,
+    /// In the order in which they began.
+    handlers: Vec<OpenHandler>,
     outcome: Option<EventKind>,
     seen_messages: SeenMessages,
     seen_updates: SeenUpdates,
@@ -82,6 +87,7 @@ impl Execution {
     /// [`Stop`]; [`StopReason::BadInput`] when the event is another one or names another workflow.
     pub fn start(definition: &Definition, started: Event) -> Result<(Self, Turn), Stop> {
         let mut execution = Self::build(definition, started)?;
+        execution.take_over()?;
         execution.run_code(true)?;
         let turn = execution.take_turn();
         Ok((execution, turn))
@@ -129,6 +135,7 @@ impl Execution {
         let mut execution = Self::build(definition, started)?;
         execution.differences = differences;
         execution.prepare_replay(events.as_slice());
+        execution.take_over()?;
         let mut kept = Kept::new(events.as_slice());
         execution.run_code(true)?;
         for (index, event) in (1..).zip(events) {
@@ -248,20 +255,19 @@ impl Execution {
         let core = Arc::new(Core::new(started, at, Arc::clone(&waker)));
         let built = catch_unwind(AssertUnwindSafe(|| definition.build(&core)));
         let (root, instance) = built.map_err(|panic| stop(&core, panicked(&*panic)))?;
-        let mut execution = Self {
+        Ok(Self {
             core,
             waker,
             root: Some(root),
             instance,
+            handlers: Vec::new(),
             outcome: None,
             seen_messages: SeenMessages::default(),
             seen_updates: SeenUpdates::default(),
             continuation: None,
             stopped: None,
             differences: None,
-        };
-        execution.take_over()?;
-        Ok(execution)
+        })
     }
 
     /// Markers are looked up ahead of their place in the history: an instance without one keeps the oldest version.

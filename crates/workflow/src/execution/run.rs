@@ -11,7 +11,8 @@ use crate::{EventKind, Failure, Payload};
 const MOST_IDLE_POLLS: u32 = 1_000;
 
 impl Execution {
-    /// Polls the code until it waits for an input, or has ended.
+    /// Polls the code until it waits for an input, or has ended: each time first the open handlers in the order in which they
+    /// began, then `run`.
     pub(super) fn run_code(&mut self, mut due: bool) -> Result<(), Stop> {
         let root_waker = Arc::clone(&self.waker);
         let _turn = root_waker.begin_turn();
@@ -19,6 +20,12 @@ impl Execution {
         let mut cx = Context::from_waker(&waker);
         let (mut progress, mut idle_polls) = (0, 0);
         while std::mem::take(&mut due) | root_waker.take_woken() {
+            if self.root.is_none() {
+                return Ok(());
+            }
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.run_handlers(&mut cx))) {
+                return Err(self.stop(panicked(&*panic)));
+            }
             let Some(root) = &mut self.root else { return Ok(()) };
             match catch_unwind(AssertUnwindSafe(|| root.as_mut().poll(&mut cx))) {
                 Ok(Poll::Ready(result)) => return self.end(result),
@@ -92,10 +99,13 @@ impl Execution {
 
     /// Drops the author's futures; a panic in one of their destructors is nobody's concern any more.
     pub(super) fn abandon_code(&mut self) {
-        let root = self.root.take();
+        let (root, handlers) = (self.root.take(), std::mem::take(&mut self.handlers));
         let core = &self.core;
         core.begin_closing();
         let _ = catch_unwind(AssertUnwindSafe(|| drop(root)));
+        for handler in handlers {
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(handler)));
+        }
         let _ = catch_unwind(AssertUnwindSafe(|| core.close()));
     }
 }

@@ -11,6 +11,7 @@ mod channels;
 mod continuing;
 mod dropping;
 mod format;
+mod handlers;
 mod harness;
 mod ids;
 mod interleavings;

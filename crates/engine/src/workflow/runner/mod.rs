@@ -21,6 +21,7 @@ use crate::workflow::instance::Instance;
 use crate::workflow::turn::after_commit::{AfterCommit, Finished};
 use crate::workflow::turn::context::Context;
 use crate::workflow::turn::{Turn, code};
+use crate::workflow::update_waiters::UpdateWaiters;
 
 mod elsewhere;
 mod expiring;
@@ -50,6 +51,7 @@ struct Inner {
     live: Mutex<Kept>,
     elsewhere: Elsewhere,
     waiters: Mutex<LruCache<InstanceKey, (Partition, Vec<ReplyTo>)>>,
+    update_waiters: UpdateWaiters,
 }
 
 /// What a turn is about: commands to one instance, and the term in which their partition was ours when it began.
@@ -79,6 +81,7 @@ impl WorkflowRunner {
             producer,
             live: Mutex::new(Kept::new(cache)),
             waiters: Mutex::new(LruCache::new(WAITED_FOR)),
+            update_waiters: UpdateWaiters::default(),
         }))
     }
 
@@ -212,6 +215,8 @@ impl WorkflowRunner {
             self.remember(key, partition, waiters, Some(&outcome), &mut replies);
         }
         self.remember(key, partition, waiters, ended.as_ref(), &mut replies);
+        let callers = (after.update_waiters, after.answered);
+        replies.extend(self.0.update_waiters.add_and_answer((key, partition), callers.0, callers.1));
         if let Some(reason) = stops {
             let waiting = self.waiters().pop(key).map(|(_, waiting)| waiting).unwrap_or_default();
             replies.extend(waiting.into_iter().map(|to| (to, ReplyBody::Stopped { reason: reason.clone() })));
@@ -325,6 +330,7 @@ impl Handler for WorkflowRunner {
             partitions.iter().for_each(|partition| outbox.released(*partition));
         }
         forget(&mut self.waiters(), partitions);
+        self.0.update_waiters.forget(partitions);
         self.0.context.listeners.forget(partitions);
     }
 }

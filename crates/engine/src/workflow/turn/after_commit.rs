@@ -6,6 +6,7 @@ use partitura_workflow::Step;
 use crate::wire::{Outcome, ReplyBody, ReplyTo};
 use crate::workflow::instance::Instance;
 use crate::workflow::listeners::{CancelledTask, Listener};
+use crate::workflow::update_waiters::{Answered, UpdateWaiter};
 
 /// A turn that is over: what is to be committed, and what follows.
 pub(crate) struct Finished {
@@ -35,6 +36,10 @@ pub(crate) struct AfterCommit {
     pub(crate) cancelled_tasks: Vec<CancelledTask>,
     /// Who is to be told the outcome later.
     pub(crate) waiters: Vec<ReplyTo>,
+    /// Who is to be told the results of updates later.
+    pub(crate) update_waiters: Vec<UpdateWaiter>,
+    /// Updates that were answered, and runs that have ended.
+    pub(crate) answered: Answered,
     /// The outcome, if the turn ended the instance.
     pub(crate) ended: Option<Outcome>,
     /// Why, if the turn stopped the instance.

@@ -56,6 +56,7 @@ impl<'a> Turn<'a> {
             Instance::Stopped { mut summary, next_turn, notes } if !summary.status.is_closed() => {
                 summary.close(event.at, &event.kind);
                 self.after.dropped_steps.push((summary.run.clone(), None));
+                self.after.answered.ended.push(summary.run.clone());
                 self.after.ended = Outcome::of_end(&event.kind);
                 self.summarize = Some(Expect::Any);
                 self.mark_stopped(false);

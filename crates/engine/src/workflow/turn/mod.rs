@@ -254,8 +254,15 @@ impl<'a> Turn<'a> {
     /// Takes over what the code asked for.
     fn absorb(&mut self, live: &mut Live, turn: partitura_workflow::Turn) {
         for event in &turn.events {
-            if event.kind.is_end() {
-                self.end(live, event);
+            match &event.kind {
+                EventKind::UpdateCompleted { id, result } => {
+                    self.after.answered.updates.push((id.clone(), Outcome::Ok(result.clone())));
+                }
+                EventKind::UpdateFailed { id, failure } => {
+                    self.after.answered.updates.push((id.clone(), Outcome::Err(failure.clone())));
+                }
+                end if end.is_end() => self.end(live, event),
+                _ => {}
             }
         }
         live.notes.abandon(turn.abandoned);
@@ -268,6 +275,7 @@ impl<'a> Turn<'a> {
 
     fn end(&mut self, live: &mut Live, event: &Event) {
         self.after.dropped_steps.push((live.summary.run.clone(), None));
+        self.after.answered.ended.push(live.summary.run.clone());
         if matches!(event.kind, EventKind::WorkflowContinued { .. }) {
             return;
         }

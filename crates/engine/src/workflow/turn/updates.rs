@@ -6,8 +6,9 @@ use super::{Abandoned, Turn, code};
 use crate::storage::history;
 use crate::storage::turn_store::HISTORY;
 use crate::wire::summary::Status;
-use crate::wire::{Outcome, ReplyBody, Request, Start, StartPolicy, StartUpdate};
+use crate::wire::{Outcome, ReplyBody, ReplyTo, Request, Start, StartPolicy, StartUpdate};
 use crate::workflow::instance::Instance;
+use crate::workflow::update_waiters::UpdateWaiter;
 
 impl Turn<'_> {
     /// Applies an update, unless it was applied before, and tells its result. `sent_as` is the id of the message that carried it.
@@ -20,7 +21,7 @@ impl Turn<'_> {
     ) -> Result<(), Abandoned> {
         let id = id.unwrap_or_else(|| sent_as.to_owned());
         let body = match self.receives(run.as_deref()) {
-            Ok(()) => self.update_open(name, args, id).await?,
+            Ok(()) => self.update_open((name, args), id, reply_to.as_ref()).await?,
             Err(ReplyBody::Closed { run }) => self.known_answer(&run, &id).await?.or(Some(ReplyBody::Closed { run })),
             Err(body) => Some(body),
         };
@@ -59,8 +60,13 @@ impl Turn<'_> {
         }
     }
 
-    /// Updates an instance that has not ended. `None`: there is no answer yet, and its sender asks again.
-    async fn update_open(&mut self, name: String, args: Payload, id: String) -> Result<Option<ReplyBody>, Abandoned> {
+    /// Updates an instance that has not ended. `None`: nothing can be said yet, and its sender asks again.
+    async fn update_open(
+        &mut self,
+        (name, args): (String, Payload),
+        id: String,
+        reply_to: Option<&ReplyTo>,
+    ) -> Result<Option<ReplyBody>, Abandoned> {
         let live = match &self.instance {
             Instance::Live(live) => live,
             Instance::Stopped { summary, .. } => {
@@ -74,6 +80,9 @@ impl Turn<'_> {
             Instance::Unknown | Instance::Absent | Instance::Closed { .. } => return Ok(Some(ReplyBody::NotFound)),
         };
         if let Some(run) = live.execution.had_update(&id).map(str::to_owned) {
+            if live.execution.is_update_open(&id) {
+                return Ok(self.answer_later(run, id, reply_to));
+            }
             if !self.is_stored(&run) {
                 return Ok(None);
             }
@@ -90,10 +99,24 @@ impl Turn<'_> {
             }
         }
         match self.input(None, EventKind::UpdateReceived { name, args, id: id.clone() }) {
-            Ok(()) => Ok(answer_in(&self.recorded, &id)),
+            Ok(()) => match answer_in(&self.recorded, &id) {
+                Some(answer) => Ok(Some(answer)),
+                // Its handler waits.
+                None => {
+                    let run = self.summary().map(|summary| summary.run.clone()).unwrap_or_default();
+                    Ok(self.answer_later(run, id, reply_to))
+                }
+            },
             Err(Abandoned::Refused(problem)) => Ok(Some(ReplyBody::Refused(problem))),
             Err(abandoned) => Err(abandoned),
         }
+    }
+
+    /// The handler of the update has begun, and has not ended.
+    fn answer_later(&mut self, run: String, id: String, reply_to: Option<&ReplyTo>) -> Option<ReplyBody> {
+        let waiter = |to: &ReplyTo| UpdateWaiter { run, id, to: to.clone() };
+        self.after.update_waiters.extend(reply_to.map(waiter));
+        Some(ReplyBody::Accepted)
     }
 
     /// What an update was answered that this run has had, or one before it.
@@ -102,7 +125,7 @@ impl Turn<'_> {
         if self.summary().is_some_and(|summary| summary.run == run) {
             events.extend(self.recorded.iter().cloned());
         }
-        if let Some(answer) = answer_in(&events, id) {
+        if let Some(answer) = answer_of_run(&events, run, id) {
             return Ok(Some(answer));
         }
         let Some(EventKind::WorkflowStarted(started)) = events.first().map(|event| &event.kind) else {
@@ -112,7 +135,7 @@ impl Turn<'_> {
             started.continued.as_ref().and_then(|before| before.updates.iter().find(|update| update.id == id));
         let Some(earlier) = earlier else { return Ok(None) };
         let events = history::load(&self.context.turn_store, self.key, &earlier.run).await?.events;
-        Ok(answer_in(&events, id))
+        Ok(answer_of_run(&events, &earlier.run, id))
     }
 
     /// Whether all that a run has had is stored, or recorded in this turn as that of the present run.
@@ -130,4 +153,11 @@ fn answer_in(events: &[Event], of: &str) -> Option<ReplyBody> {
         _ => None,
     });
     outcome.map(ReplyBody::Updated)
+}
+
+/// What all events of a run answer to an update. One that was open when the run ended has no other answer.
+fn answer_of_run(events: &[Event], run: &str, of: &str) -> Option<ReplyBody> {
+    let is_received = |event: &Event| matches!(&event.kind, EventKind::UpdateReceived { id, .. } if id == of);
+    let is_interrupted = || events.iter().any(|event| event.kind.is_end()) && events.iter().any(is_received);
+    answer_in(events, of).or_else(|| is_interrupted().then(|| ReplyBody::Interrupted { run: run.to_owned() }))
 }

@@ -54,19 +54,55 @@ impl Register {
         Ok(self.entries.len())
     }
 
+    /// The same, after a call.
+    #[update]
+    async fn enter_later(cx: Cx<Self>, number: u64, call: Call) -> Result<usize, Refusal> {
+        let _ = cx.service::<PlayerStub>().play(call).await;
+        Ok(cx.state(|register| {
+            register.entries.push(number);
+            register.entries.len()
+        }))
+    }
+
     fn is_valid(&self, number: &u64) -> Result<(), Refusal> {
         if *number == INVALID { Err(Refusal::No("invalid".to_owned())) } else { Ok(()) }
+    }
+}
+
+/// A number to be entered after a rest, perhaps after a call.
+#[derive(Debug, Clone)]
+struct Entering {
+    rest: u64,
+    number: u64,
+    call: Option<Call>,
+}
+
+impl Entering {
+    fn draw(random: &mut Random, number: u64, is_odd: bool) -> Self {
+        let call = (!is_odd && random.coin()).then(|| Call::draw(random, number as usize));
+        Self { rest: random.pick(&[0, 0, 5, 400, 3_000]), number, call }
+    }
+
+    fn update(&self) -> Update<Register, usize, Refusal> {
+        match &self.call {
+            Some(call) => RegisterUpdate::enter_later(self.number, call.clone()),
+            None => RegisterUpdate::enter(self.number),
+        }
     }
 }
 
 /// One client that enters numbers, each under an id. It may crash. Then it sends all of them again, and gets the same answers.
 pub(super) fn register(random: &mut Random, id: String, begin: u64) -> Piece {
     let (call, count, page) = (Call::draw(random, 0), random.between(1, 5), random.between(1, 3) as usize);
-    let numbers = (1..=count).flat_map(|number| {
+    let mut numbers = Vec::new();
+    for number in 1..=count {
         let odd = random.pick(&[None, None, Some(INVALID), Some(TOO_LARGE)]);
-        odd.into_iter().chain([number]).map(|number| (random.pick(&[0, 0, 5, 400, 3_000]), number)).collect::<Vec<_>>()
-    });
-    let (numbers, with_start) = (Arc::new(numbers.collect::<Vec<_>>()), random.coin());
+        numbers.extend(odd.map(|odd| Entering::draw(random, odd, true)));
+        numbers.push(Entering::draw(random, number, false));
+    }
+    let calls = numbers.iter().filter_map(|entering| entering.call.as_ref()).chain([&call]);
+    let played: Vec<String> = calls.map(Call::played).collect();
+    let (numbers, with_start) = (Arc::new(numbers), random.coin());
     let (name, input) = (id.clone(), (count as usize, page, Vec::new(), call.clone()));
     let perform = move |client: Client, world: World| -> Performance {
         let (name, input, numbers) = (name.clone(), input.clone(), numbers.clone());
@@ -76,10 +112,10 @@ pub(super) fn register(random: &mut Random, id: String, begin: u64) -> Piece {
             while !with_start && handle.start(input.clone()).await.is_err() {
                 pause(100).await;
             }
-            for (index, (rest, number)) in numbers.iter().enumerate() {
-                pause(*rest).await;
+            for (index, entering) in numbers.iter().enumerate() {
+                pause(entering.rest).await;
                 let start = (with_start && index == 0).then(|| input.clone());
-                if !enter(&handle, &world, start, (index, *number)).await? {
+                if !enter(&handle, &world, start, (index, entering)).await? {
                     break;
                 }
             }
@@ -94,7 +130,7 @@ pub(super) fn register(random: &mut Random, id: String, begin: u64) -> Piece {
             Some(event) => Outcome::Other(format!("an update that is invalid is in its history: {event}")),
             None => Outcome::ok(&(1..=count).collect::<Vec<_>>()),
         };
-        Expected::new(outcome, vec![call.played()])
+        Expected::new(outcome, played.clone())
     };
     let operate = operated::<Register>(id.clone());
     Piece { id, workflow: Register::NAME, model: Arc::new(model), operate, parts: vec![part] }
@@ -105,11 +141,11 @@ async fn enter(
     handle: &WorkflowHandle<Register>,
     world: &World,
     start: Option<Pages>,
-    (index, number): (usize, u64),
+    (index, entering): (usize, &Entering),
 ) -> Result<bool, String> {
-    let id = format!("u{index}");
+    let (id, number) = (format!("u{index}"), entering.number);
     loop {
-        let update: Update<Register, usize, Refusal> = RegisterUpdate::enter(number);
+        let update = entering.update();
         let answer = match start.clone() {
             Some(input) => handle.start(input).with_update(update).id(id.clone()).await,
             None => handle.update(update).id(id.clone()).await,

@@ -1,0 +1,60 @@
+//! A workflow whose handlers wait.
+
+use partitura::{Cancelled, Cx, hours};
+
+use crate::support::{Oops, TextStub};
+
+/// Takes texts until it is closed. Told to be patient, it lets its handlers end first.
+#[derive(Debug, Default)]
+pub(crate) struct Desk {
+    texts: Vec<String>,
+    closed: Option<String>,
+}
+
+#[partitura::workflow]
+impl Desk {
+    #[run]
+    async fn run(cx: Cx<Self>, patient: bool) -> Result<Vec<String>, Cancelled> {
+        cx.until(|desk: &Desk| desk.closed.is_some()).await?;
+        if patient {
+            cx.handlers_ended().await?;
+        }
+        if cx.state(|desk| desk.closed.as_deref() == Some("for today")) {
+            return cx.continue_as_new(patient).await;
+        }
+        Ok(cx.state(|desk| desk.texts.clone()))
+    }
+
+    /// Has a dot put behind a text, and says how many there are then.
+    #[update]
+    async fn take(cx: Cx<Self>, text: String) -> Result<usize, Oops> {
+        let text = cx.service::<TextStub>().dot(text).await?;
+        Ok(cx.state(|desk| {
+            desk.texts.push(text);
+            desk.texts.len()
+        }))
+    }
+
+    /// Answers an hour later, or when it is closed.
+    #[update]
+    async fn think(cx: Cx<Self>, about: String) -> Result<String, Cancelled> {
+        cx.sleep(hours(1)).await?;
+        Ok(format!("thought about {about}"))
+    }
+
+    #[signal]
+    async fn remember(cx: Cx<Self>, text: String) {
+        if let Ok(text) = cx.service::<TextStub>().dot(text).await {
+            cx.state(|desk| desk.texts.push(text));
+        }
+    }
+
+    #[signal]
+    fn close(&mut self, why: String) {
+        self.closed = Some(why);
+    }
+}
+
+pub(crate) fn take(text: &str) -> partitura::Update<Desk, usize, Oops> {
+    DeskUpdate::take(text.to_owned())
+}
