@@ -1,6 +1,6 @@
 //! A workflow whose handlers wait.
 
-use partitura::{Cancelled, Cx, hours};
+use partitura::{Cancelled, Cx};
 
 use crate::support::{Oops, TextStub};
 
@@ -8,6 +8,7 @@ use crate::support::{Oops, TextStub};
 #[derive(Debug, Default)]
 pub(crate) struct Desk {
     texts: Vec<String>,
+    rested: bool,
     closed: Option<String>,
 }
 
@@ -35,10 +36,10 @@ impl Desk {
         }))
     }
 
-    /// Answers an hour later, or when it is closed.
+    /// Answers once it has rested.
     #[update]
     async fn think(cx: Cx<Self>, about: String) -> Result<String, Cancelled> {
-        cx.sleep(hours(1)).await?;
+        cx.until(|desk: &Desk| desk.rested).await?;
         Ok(format!("thought about {about}"))
     }
 
@@ -47,6 +48,11 @@ impl Desk {
         if let Ok(text) = cx.service::<TextStub>().dot(text).await {
             cx.state(|desk| desk.texts.push(text));
         }
+    }
+
+    #[signal]
+    fn rest(&mut self) {
+        self.rested = true;
     }
 
     #[signal]

@@ -154,7 +154,8 @@ async fn enter(
             Ok(entries) => (*entries as u64 == number, true),
             Err(UpdateError::Rejected(Refusal::No(_))) => (number == INVALID, false),
             Err(UpdateError::Failed(Refusal::Busy)) => (number == TOO_LARGE, true),
-            Err(UpdateError::Client(ClientError::Ended { .. })) => return Ok(false),
+            // An operator has ended it.
+            Err(UpdateError::Interrupted { .. } | UpdateError::Client(ClientError::Ended { .. })) => return Ok(false),
             Err(UpdateError::Stopped { .. })
             | Err(UpdateError::Client(ClientError::NoAnswer { .. } | ClientError::Broker(_))) => {
                 world.lock().note("client", format_args!("has no answer to {id} of {}: {answer:?}", handle.id()));
