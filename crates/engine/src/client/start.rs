@@ -232,7 +232,7 @@ impl<'a, W: Workflow, T, E> StartWithUpdate<'a, W, T, E> {
         Self { start, update, id: None }
     }
 
-    /// Names the update, as [`UpdateRequest::id`] does.
+    /// Names the update, as [`UpdateRequest::id`](crate::UpdateRequest::id) does.
     pub fn id(mut self, id: impl Into<String>) -> Self {
         self.id = Some(id.into());
         self
