@@ -29,6 +29,7 @@ mod duration;
 mod errors;
 mod event;
 mod event_display;
+mod event_role;
 mod execution;
 mod failure;
 mod handlers_ended;
