@@ -1,0 +1,88 @@
+//! Inputs, commands and ends.
+
+use crate::EventKind;
+
+impl EventKind {
+    /// Comes from outside and moves the code.
+    pub fn is_input(&self) -> bool {
+        !self.is_command() && !self.is_end()
+    }
+
+    /// Was asked for by the code.
+    pub fn is_command(&self) -> bool {
+        matches!(
+            self,
+            Self::TaskScheduled { .. }
+                | Self::TaskCancelRequested { .. }
+                | Self::Detached { .. }
+                | Self::TimerStarted { .. }
+                | Self::TimerCancelled { .. }
+                | Self::ChildStarted { .. }
+                | Self::ChildCancelRequested { .. }
+                | Self::StepScheduled { .. }
+                | Self::SignalSent { .. }
+                | Self::UpdateCompleted { .. }
+                | Self::UpdateFailed { .. }
+                | Self::EndRequested { .. }
+                | Self::VersionMarked { .. }
+                | Self::AttributeSet { .. }
+        )
+    }
+
+    /// Ends the run: the instance with it, unless it [continues](Self::WorkflowContinued) in another.
+    pub fn is_end(&self) -> bool {
+        matches!(
+            self,
+            Self::WorkflowCompleted { .. }
+                | Self::WorkflowFailed { .. }
+                | Self::WorkflowCancelled { .. }
+                | Self::WorkflowContinued { .. }
+        )
+    }
+
+    /// An end that the code had no part in: the engine terminated the instance or its time was up.
+    pub fn is_imposed_end(&self) -> bool {
+        use crate::FailureKind::{Terminated, TimedOut};
+        matches!(self, Self::WorkflowFailed { failure } if matches!(failure.kind, Terminated | TimedOut))
+    }
+
+    /// The number of what this is about, if it has one.
+    pub fn seq(&self) -> Option<u32> {
+        match self {
+            Self::TaskCompleted { seq, .. }
+            | Self::TaskFailed { seq, .. }
+            | Self::TaskHeartbeat { seq, .. }
+            | Self::TimerFired { seq }
+            | Self::ChildCompleted { seq, .. }
+            | Self::ChildFailed { seq, .. }
+            | Self::StepCompleted { seq, .. }
+            | Self::StepFailed { seq, .. }
+            | Self::TaskScheduled { seq, .. }
+            | Self::TaskCancelRequested { seq }
+            | Self::Detached { seq }
+            | Self::TimerStarted { seq, .. }
+            | Self::TimerCancelled { seq }
+            | Self::ChildStarted { seq, .. }
+            | Self::ChildCancelRequested { seq }
+            | Self::StepScheduled { seq, .. }
+            | Self::SignalSent { seq, .. }
+            | Self::EndRequested { seq, .. }
+            | Self::VersionMarked { seq, .. }
+            | Self::AttributeSet { seq, .. } => Some(*seq),
+            Self::WorkflowStarted(_)
+            | Self::SignalReceived { .. }
+            | Self::UpdateReceived { .. }
+            | Self::UpdateCompleted { .. }
+            | Self::UpdateFailed { .. }
+            | Self::CancelRequested { .. }
+            | Self::WorkflowStopped { .. }
+            | Self::WorkflowResumed { .. }
+            | Self::WorkflowPaused { .. }
+            | Self::Intervened { .. }
+            | Self::WorkflowCompleted { .. }
+            | Self::WorkflowFailed { .. }
+            | Self::WorkflowCancelled { .. }
+            | Self::WorkflowContinued { .. } => None,
+        }
+    }
+}
