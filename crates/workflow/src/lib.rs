@@ -28,7 +28,6 @@ mod definition;
 mod duration;
 mod errors;
 mod event;
-mod event_classes;
 mod event_display;
 mod event_role;
 mod execution;
