@@ -4,14 +4,14 @@ use partitura::{Cancelled, Cx, Retry, TaskError, days, select};
 use serde::{Deserialize, Serialize};
 
 #[partitura::service] // a plain trait; the macro makes the stub that workflows call
-pub trait Payments {
+trait Payments {
     async fn charge(&self, order: String, cents: u64) -> Result<String, Declined>;
     async fn refund(&self, receipt: String) -> Result<(), Declined>;
 }
 
 #[derive(Debug, Serialize, Deserialize, thiserror::Error)]
 #[error("the card was declined")]
-pub struct Declined;
+struct Declined;
 
 struct Acquirer; // a plain implementation, in this process or in another one
 
@@ -28,7 +28,7 @@ impl Payments for Acquirer {
 }
 
 #[derive(Default)]
-pub struct Checkout {
+struct Checkout {
     packed: bool,
 }
 
@@ -55,7 +55,7 @@ impl Checkout {
 }
 
 #[derive(Debug, Serialize, Deserialize, thiserror::Error)]
-pub enum NotDelivered {
+enum NotDelivered {
     #[error("not packed within three days")]
     NeverPacked,
     #[error("payment: {0}")]

@@ -52,8 +52,11 @@ pub type HandlerFuture = BoxFuture<'static, Answer>;
 pub struct Update<W, T, E> {
     name: Cow<'static, str>,
     args: Result<Payload, PayloadError>,
-    types: PhantomData<fn() -> (W, T, E)>,
+    types: Types<W, T, E>,
 }
+
+/// A workflow, and the result and the error of one of its updates.
+type Types<W, T, E> = PhantomData<fn() -> (W, T, E)>;
 
 impl<W, T, E> Update<W, T, E> {
     #[doc(hidden)]

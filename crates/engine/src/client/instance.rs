@@ -235,22 +235,8 @@ impl InstanceHandle {
     ) -> Result<StartReceipt, ClientError> {
         let run = self.connection.fresh();
         let (accepted, verdict) = self.connection.mailbox.request();
-        let (parent, reply_to, timeout_ms, run_timeout_ms, signal, update) = Default::default();
-        let accepted = Some(accepted);
         let (workflow, id) = (&*self.name.workflow, &*self.name.id);
-        let start = StartCommand {
-            run: run.clone(),
-            input,
-            parent,
-            tags,
-            policy,
-            reply_to,
-            timeout_ms,
-            run_timeout_ms,
-            signal,
-            update,
-            accepted,
-        };
+        let start = StartCommand { tags, policy, accepted: Some(accepted), ..StartCommand::new(run.clone(), input) };
         self.connection.send_to((workflow, id), run, &Command::Start(Box::new(start))).await?;
         match answer_of(workflow, verdict).await? {
             ReplyBody::Started { run, is_new } => Ok(StartReceipt { run, is_new }),

@@ -197,19 +197,12 @@ impl<'a, W: Workflow> Start<'a, W> {
         let millis = |limit: Duration| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
         let signal = signal.map(Signal::into_parts).transpose()?.map(|(name, payload)| StartSignal { name, payload });
         Ok(StartCommand {
-            run: target.connection.fresh(),
-            input: Payload::encode(&input)?,
-            parent: None,
             tags,
             policy,
             timeout_ms: timeout.map(millis),
             run_timeout_ms: run_timeout.map(millis),
             signal,
-            update: None,
-            reply_to: None,
-            accepted: None,
-            end_signal: None,
-            later: None,
+            ..StartCommand::new(target.connection.fresh(), Payload::encode(&input)?)
         })
     }
 }

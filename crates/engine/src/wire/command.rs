@@ -2,12 +2,13 @@
 
 use bytes::Bytes;
 use partitura_broker::{Message, TopicName};
-use partitura_workflow::{EventKind, Failure, ParentRef, Payload};
+use partitura_workflow::{EventKind, Failure, Payload};
 use serde::{Deserialize, Serialize};
 
-use super::end_signal::EndSignal;
+use super::later::Later;
 use super::outcome::Outcome;
 use super::reply_to::ReplyTo;
+use super::start::Start;
 use super::summary::Filter;
 use super::task::TaskRequest;
 
@@ -288,93 +289,6 @@ pub(crate) struct Reset {
     pub(crate) action: String,
     /// Why, for people.
     pub(crate) reason: String,
-}
-
-/// A moment was beyond the horizon of the broker, whose longest delay is over: it is not due yet, and the rest is to be waited for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Later {
-    /// In milliseconds since the Unix epoch.
-    pub(crate) due: u64,
-    /// How many such waits there were, this one included.
-    pub(crate) waits: u32,
-}
-
-/// Starts an instance.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Start {
-    pub(crate) run: String,
-    pub(crate) input: Payload,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) parent: Option<ParentRef>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) tags: Vec<String>,
-    #[serde(default, skip_serializing_if = "StartPolicy::is_default")]
-    pub(crate) policy: StartPolicy,
-    /// Where the outcome is awaited.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) reply_to: Option<ReplyTo>,
-    /// When the instance is ended if it still runs, in milliseconds after its start.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) timeout_ms: Option<u64>,
-    /// How long each of its runs may last, in milliseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) run_timeout_ms: Option<u64>,
-    /// A signal to the instance, whether it is started by this or there already.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) signal: Option<StartSignal>,
-    /// An update of the instance, whether it is started by this or there already.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) update: Option<StartUpdate>,
-    /// Where it is awaited whether the start was accepted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) accepted: Option<ReplyTo>,
-    /// Who is told how the instance ends, whether it is started by this or there already.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) end_signal: Option<EndSignal>,
-    /// It is not due yet: the moment is beyond the horizon of the broker.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) later: Option<Later>,
-}
-
-/// A signal that goes with a start.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct StartSignal {
-    pub(crate) name: String,
-    pub(crate) payload: Payload,
-}
-
-/// An update that goes with a start.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct StartUpdate {
-    pub(crate) name: String,
-    pub(crate) args: Payload,
-    /// Its sender's name for it.
-    pub(crate) id: String,
-    /// Where its result is awaited.
-    pub(crate) reply_to: ReplyTo,
-}
-
-/// What to do when an instance of the id exists already.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub enum StartPolicy {
-    /// Take the one that exists, running or closed: starting is idempotent by id.
-    #[default]
-    UseExisting,
-    /// Refuse.
-    Reject,
-    /// Terminate a running one, and start anew.
-    Replace,
-    /// Start anew if it has ended; take one that runs.
-    RestartEnded,
-    /// Start anew if it has ended without a result (it failed, was cancelled or terminated); else take it.
-    RestartFailed,
-}
-
-impl StartPolicy {
-    fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
 }
 
 /// A command on its way to an instance.

@@ -6,6 +6,7 @@ pub(crate) mod events;
 pub(crate) mod find;
 pub(crate) mod ids;
 pub(crate) mod indexed;
+mod later;
 pub(crate) mod names;
 pub(crate) mod namespace;
 pub(crate) mod outcome;
@@ -13,6 +14,7 @@ pub(crate) mod reply;
 pub(crate) mod reply_to;
 pub(crate) mod shorten;
 pub(crate) mod sizes;
+mod start;
 pub(crate) mod summary;
 pub(crate) mod task;
 pub(crate) mod token;
@@ -22,11 +24,13 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub use self::command::StartPolicy;
-pub(crate) use self::command::{Command, Completion, Later, Request, Reset, Start, StartSignal, StartUpdate, command};
+pub(crate) use self::command::{Command, Completion, Request, Reset, command};
+pub(crate) use self::later::Later;
 pub(crate) use self::outcome::Outcome;
 pub(crate) use self::reply::{Reply, ReplyBody, TimeQuestion, reply};
 pub(crate) use self::reply_to::ReplyTo;
+pub use self::start::StartPolicy;
+pub(crate) use self::start::{Start, StartSignal, StartUpdate};
 pub(crate) use self::task::TaskRequest;
 
 /// Encodes what is serializable without failing: our own types, whose payloads are JSON already.

@@ -117,19 +117,11 @@ impl Sender<'_> {
         let parent = ParentRef { workflow: key.workflow.to_string(), id: key.id.to_string(), run: run.clone(), seq };
         let is_awaited = !detached && !self.notes.detached.contains(&seq);
         let start = Command::Start(Box::new(Start {
-            run: child_run(run, seq),
-            input: input.clone(),
             parent: is_awaited.then(|| parent.clone()),
             tags: tags.clone(),
             policy,
-            timeout_ms: None,
-            run_timeout_ms: None,
-            signal: None,
-            update: None,
-            reply_to: None,
-            accepted: None,
             end_signal: end_signal.clone(),
-            later: None,
+            ..Start::new(child_run(run, seq), input.clone())
         }));
         let start = to(directory, workflow, id, format!("{run}.{seq}.c"), &start)?;
         match check_id(id).and_then(|()| sizes::check(directory, "its input", start.payload.len())) {

@@ -24,8 +24,8 @@ pub(crate) async fn an_operator_sees_who_is_served_and_acts_without_types(stage:
     assert_eq!(answer.as_json(), "false");
 
     operator.declare(&destination).await.expect("they exist");
-    let letters = operator.dead_letters(&destination).expect("names").list(10);
-    assert_eq!(soon(letters).await.expect("read").len(), 0);
+    let letters = operator.dead_letters(&destination).expect("names");
+    assert_eq!(soon(letters.list(10)).await.expect("read").len(), 0);
     soon(waits.signal("release", &json!({"with": "tea"})).confirmed().into_future()).await.expect("taken");
     assert_eq!(soon(operator.client().workflow::<Waits>("w-1").result()).await.expect("a result"), "tea");
     worker.stop().await.expect("stopped");

@@ -29,7 +29,7 @@ impl Cart {
     #[run]
     async fn run(cx: Cx<Self>) -> Result<Vec<String>, Cancelled> {
         cx.until(|cart: &Cart| !cart.items.is_empty()).await?;
-        let _ = cx.sleep(partitura::hours(1));
+        drop(cx.sleep(partitura::hours(1)));
         cx.until(|cart: &Cart| cart.closed).await?;
         Ok(cx.state(|cart| cart.items.clone()))
     }

@@ -245,21 +245,8 @@ const FIRST: &str = "00000000-0000-7000-8000-000000000001";
 const SECOND: &str = "00000000-0000-7000-8000-000000000002";
 
 fn start(run: &str, enough: u64, policy: StartPolicy) -> Command {
-    Command::Start(Box::new(Start {
-        timeout_ms: None,
-        run_timeout_ms: None,
-        signal: None,
-        update: None,
-        run: run.to_owned(),
-        input: Payload::encode(&enough).expect("a number"),
-        parent: None,
-        tags: Vec::new(),
-        policy,
-        reply_to: None,
-        accepted: None,
-        end_signal: None,
-        later: None,
-    }))
+    let input = Payload::encode(&enough).expect("a number");
+    Command::Start(Box::new(Start { policy, ..Start::new(run.to_owned(), input) }))
 }
 
 fn signal() -> Command {
