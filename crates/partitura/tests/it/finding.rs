@@ -28,7 +28,7 @@ impl Sale {
         cx.set_attribute("cents", cents);
         cx.set_attribute("since", cx.now());
         if cents > 1_000 {
-            let _ = cx.child::<Waits>(format!("{}-child", cx.id())).run(()).start();
+            drop(cx.child::<Waits>(format!("{}-child", cx.id())).run(()).start());
         }
         let paid = cx.channel::<bool>("paid").recv().await?;
         cx.set_attribute("paid", paid);

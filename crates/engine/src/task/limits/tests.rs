@@ -37,7 +37,7 @@ fn limits(limits: Vec<Limit>, concurrency: usize) -> Arc<Limits> {
 }
 
 fn enter(limits: &Arc<Limits>, tenant: &str) -> Turn {
-    let args = Payload::from_json(&format!(r#"{{"order":{{"tenant":"{tenant}"}},"cents":1}}"#)).expect("JSON");
+    let args = Payload::from_json(format!(r#"{{"order":{{"tenant":"{tenant}"}},"cents":1}}"#)).expect("JSON");
     limits.enter("Payments", "charge", &args)
 }
 
