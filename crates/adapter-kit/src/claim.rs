@@ -87,9 +87,10 @@ pub trait Claim: Debug + Send + 'static {
         None
     }
 
-    /// Whether the broker waits for settlements before it sends more. Then [`next`](Self::next) may wait although more
-    /// messages are stored. Asked only if the claims have a [clock](Claims::clock).
-    fn is_full(&self) -> bool {
+    /// Whether messages may be stored that have not come although [`next`](Self::next) waits: the broker still sends
+    /// them, or waits for settlements first. Of the unsettled messages that the claim has given out, `held_back` are not
+    /// with the consumer, because they are not due. Asked only if the claims have a [clock](Claims::clock).
+    fn may_have_more(&self, _held_back: usize) -> bool {
         false
     }
 

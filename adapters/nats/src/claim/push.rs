@@ -38,6 +38,8 @@ const CONSUME: &str = "consume";
 const MAX_SILENCE: Duration = Duration::from_secs(4 * HEARTBEAT.as_secs());
 /// The time to wait for more messages of the previous owner, before the server is asked how many are left.
 const REPLAY_WAIT: Duration = Duration::from_millis(50);
+/// Messages that the server has counted as not sent yet come within this time, or were removed meanwhile.
+const PENDING_WAIT: Duration = Duration::from_secs(1);
 /// The largest number of messages that are taken at once.
 const MAX_BATCH: usize = 256;
 
@@ -74,6 +76,8 @@ pub(crate) struct PushClaim {
     heard_at: Instant,
     arriving: Subscriber,
     replay: Replay<Message>,
+    /// The number of stored messages that the server had not sent yet, when it sent something last.
+    pending: u64,
     /// Up to this number, the server may have delivered messages and forgotten that it did.
     doubted: u64,
     /// The last acknowledgement that is not confirmed.
@@ -120,6 +124,7 @@ impl PushClaim {
             heard_at: Instant::now(),
             arriving,
             replay: Replay::new(info.num_ack_pending),
+            pending: info.num_pending,
             doubted,
             unconfirmed: Unconfirmed::default(),
         })
@@ -163,6 +168,7 @@ impl PushClaim {
             return;
         };
         self.prefetch.came(message.length);
+        self.pending = place.pending;
         if self.replay.arrive(place, message) == Arrival::Settled {
             self.connection.acks.acknowledge(vec![reply]);
         }
@@ -262,8 +268,10 @@ impl Claim for PushClaim {
         Some(handle.stored)
     }
 
-    fn is_full(&self) -> bool {
-        self.replay.unsettled() >= self.prefetch.asked()
+    fn may_have_more(&self, held_back: usize) -> bool {
+        let unsettled = self.replay.unsettled();
+        let is_full = unsettled >= self.prefetch.asked();
+        if is_full { unsettled > held_back } else { self.pending > 0 && self.heard_at.elapsed() < PENDING_WAIT }
     }
 
     fn settle(&mut self, handles: Vec<Handle>) {

@@ -119,11 +119,11 @@ mod tests {
     use super::*;
 
     fn again(sequence: u64) -> Place {
-        Place { sequence, deliveries: 2, stored: Timestamp::default() }
+        Place { sequence, deliveries: 2, stored: Timestamp::default(), pending: 0 }
     }
 
     fn first(sequence: u64) -> Place {
-        Place { sequence, deliveries: 1, stored: Timestamp::default() }
+        Place { sequence, deliveries: 1, stored: Timestamp::default(), pending: 0 }
     }
 
     fn given(replay: &mut Replay<()>) -> Vec<u64> {

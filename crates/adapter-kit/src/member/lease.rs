@@ -105,9 +105,7 @@ async fn keep<C: Claims>(
         readers.push(task);
         let pool = state.topics[topic].pool.clone();
         let (reports, phase, clock) = (state.reports.clone(), phase.subscribe(), state.claims.clock());
-        let reader =
-            Reader { claim, topic, partition, epoch, pool, tasks: received, reports, phase, clock, unsettled: 0 };
-        running.push(reader.run());
+        running.push(Reader { claim, topic, partition, epoch, pool, tasks: received, reports, phase, clock }.run());
     }
     state.report(Report::Assigned { partition, epoch, readers });
     let served = serve(state, partition, try_join_all(running), &phase, orders).await;

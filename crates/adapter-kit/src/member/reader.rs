@@ -36,8 +36,6 @@ pub(super) struct Reader<C: Claim> {
     pub(super) phase: watch::Receiver<Phase>,
     /// The clock by which messages that come too early are held back.
     pub(super) clock: Option<CorrectedClock>,
-    /// The number of messages that were given out and are not settled.
-    pub(super) unsettled: usize,
 }
 
 impl<C: Claim> Reader<C> {
@@ -76,8 +74,7 @@ impl<C: Claim> Reader<C> {
                     }
                 }
                 () = sleep(held.unwrap_or_default()), if next_size.is_none() && held.is_some() => {
-                    // If all that the claim may hold is held back here, nothing else can come.
-                    if !self.claim.is_full() || self.unsettled == 0 {
+                    if !self.claim.may_have_more(waiting.held_back()) {
                         waiting.nothing_came();
                     }
                 }
@@ -94,7 +91,6 @@ impl<C: Claim> Reader<C> {
         let rest = waiting.ready.iter().skip(1);
         let paid = 1 + rest.take_while(|claimed| self.pool.try_take(claimed.message.size())).count();
         let messages = waiting.ready.drain(..paid).collect();
-        self.unsettled += paid;
         // Without a receiver the lease will soon end.
         let Self { topic, partition, epoch, .. } = *self;
         let _ = self.reports.send(Report::Deliveries { topic, partition, epoch, messages });
@@ -103,7 +99,6 @@ impl<C: Claim> Reader<C> {
     async fn perform(&mut self, task: ReaderTask<C::Handle>) -> Result<()> {
         match task {
             ReaderTask::Settle(handles) => {
-                self.unsettled = self.unsettled.saturating_sub(handles.len());
                 self.claim.settle(handles);
                 Ok(())
             }

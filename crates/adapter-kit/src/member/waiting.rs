@@ -11,7 +11,7 @@ use crate::Claimed;
 const QUIET: Duration = Duration::from_millis(25);
 const GATHER: Duration = Duration::from_millis(500);
 /// A message that the broker has stored is here after this time, unless others wait before it.
-const ON_THE_WAY: Duration = Duration::from_millis(10);
+const ON_THE_WAY: Duration = Duration::from_millis(20);
 /// The clock is read this often, since it may have been set.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -86,6 +86,11 @@ impl<H> Waiting<H> {
     pub(super) fn nothing_came(&mut self) {
         let Some(clock) = &self.clock else { return };
         self.complete_before = self.complete_before.max(clock.now() - ON_THE_WAY);
+    }
+
+    /// The number of messages that are held back.
+    pub(super) fn held_back(&self) -> usize {
+        self.held.len()
     }
 
     /// Makes the messages ready that are due.
