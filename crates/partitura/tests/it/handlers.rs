@@ -11,7 +11,7 @@ async fn worker(partitura: &Partitura) -> RunningWorker {
     partitura.worker().service(TextService(Texts::default())).workflow::<Desk>().start().await.expect("a worker")
 }
 
-/// Waits until the instance has recorded so many updates.
+/// Waits until the instance has recorded this many updates.
 async fn has_recorded(desk: &WorkflowHandle<Desk>, number: usize) {
     let is_update = |kind: &EventKind| matches!(kind, EventKind::UpdateReceived { .. });
     eventually(|| async {
