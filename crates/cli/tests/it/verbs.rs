@@ -101,7 +101,8 @@ async fn the_doctor_names_a_stopped_instance_its_cause_and_its_build() {
     let (code, found) = run(&partitura, "doctor").await;
     assert_eq!(code, 5, "{found}");
     assert!(found.contains("1 of Hold are stopped, h-1 for example, tried last by build b-7"), "{found}");
-    done(&partitura, "resume Hold h-1").await;
+    let (code, _) = run(&partitura, "resume Hold h-1").await;
+    assert_eq!(code, 4, "its code still cannot go on");
 }
 
 #[tokio::test]
