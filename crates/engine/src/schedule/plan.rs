@@ -60,7 +60,10 @@ pub(super) fn plan(
         }
         plan.missed += 1;
         if plan.missed >= MISSED {
-            let horizon = now.checked_sub(specification.catch_up).unwrap_or(Timestamp::MIN);
+            // A time at the horizon is not missed, nor is one whose start is after it, for its jitter.
+            let reach =
+                specification.catch_up.saturating_add(specification.jitter).saturating_add(Duration::from_nanos(1));
+            let horizon = now.checked_sub(reach).unwrap_or(Timestamp::MIN);
             next = calendar.next(horizon.max(nominal));
         }
     }
