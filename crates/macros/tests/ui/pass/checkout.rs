@@ -154,7 +154,7 @@ mod private {
 
 fn main() {
     let service: &dyn partitura::Service = &PaymentsService(Acquirer);
-    assert_eq!(service.methods().len(), 2);
+    assert_eq!(service.methods().len(), 4);
     assert_eq!(CheckoutSignal::packed().name(), "packed");
     assert_eq!(CheckoutQuery::is_packed().name(), "is_packed");
     let _ = partitura::history::Definition::for_workflow::<Checkout>();
