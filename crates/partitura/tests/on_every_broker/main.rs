@@ -35,7 +35,7 @@ use libtest_mimic::{Arguments, Trial};
 use crate::stage::Backend;
 
 /// The number of trials at once, unless the command line says another. They wait most of the time.
-const AT_ONCE: usize = 6;
+const AT_ONCE: usize = 4;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = Arguments::from_args();
