@@ -111,13 +111,13 @@ impl State {
 
     /// Notes a delivery.
     pub(crate) fn was_delivered(&mut self, message: &str) {
-        *self.audit.calls.delivered.entry(message.to_owned()).or_default() += 1;
+        *self.audit.calls.delivered.entry(original(message).to_owned()).or_default() += 1;
     }
 
     /// Notes a second copy or a redelivery of a message.
     pub(crate) fn comes_again(&mut self, message: &str) {
         if !self.plan.faultless {
-            *self.audit.calls.copies.entry(message.to_owned()).or_default() += 1;
+            *self.audit.calls.copies.entry(original(message).to_owned()).or_default() += 1;
         }
     }
 
@@ -132,6 +132,15 @@ impl State {
         if !self.plan.faultless {
             self.audit.calls.upheavals.push(now);
         }
+    }
+}
+
+/// The id of the request of a task, whose copy this may be: a task that leaves its delivery, or is put back since there is no
+/// room for it, goes on as a copy with a number.
+fn original(message: &str) -> &str {
+    match message.rsplit_once(".c") {
+        Some((request, number)) if number.parse::<u32>().is_ok() => request,
+        _ => message,
     }
 }
 

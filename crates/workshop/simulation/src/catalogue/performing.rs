@@ -111,11 +111,9 @@ where
     let perform = move |client: Client, world: World| -> Performance {
         let (name, input, acts) = (name.clone(), input.clone(), acts.clone());
         Box::pin(async move {
-            // A client that only waits leaves the delay to the broker.
-            let (paused, delayed) = if acts.0.is_empty() { (0, begin) } else { (begin, 0) };
-            pause(paused).await;
+            pause(begin).await;
             let handle = client.workflow::<W>(name.clone());
-            while let Err(error) = handle.start(input.clone()).after(Duration::from_millis(delayed)).await {
+            while let Err(error) = handle.start(input.clone()).await {
                 world.lock().note("client", format_args!("starts {name} again: {error}"));
                 pause(100).await;
             }
