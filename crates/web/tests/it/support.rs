@@ -115,7 +115,7 @@ impl Refused {
     #[run]
     async fn run(cx: Cx<Self>, text: String) -> Result<String, Oops> {
         let retry = partitura::Retry::exponential().initial(Duration::from_millis(1)).max_attempts(2);
-        Ok(cx.service::<TextStub>().refuse(text).retry(retry).await?)
+        Ok(cx.service::<TextStub>().refuse(text).retry(retry).retry_errors().await?)
     }
 }
 
