@@ -40,7 +40,7 @@ impl KafkaInbox {
         let address = InboxAddress::new(format!("{partition}/{name}"));
         let topic = TopicName::new(TOPIC)?;
         let read =
-            move |record: &BorrowedMessage<'_>| wire::is_for(&name, record).then(|| wire::message(&topic, record));
+            move |record: &BorrowedMessage<'_>| wire::is_for(&name, record).then(|| wire::stored(&topic, record).message);
         let reader = Reader::open(core, names::REPLIES, [partition], Start::Now, read).await?;
         Ok(Self { address, reader, waiting: Vec::new().into_iter() })
     }

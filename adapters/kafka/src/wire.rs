@@ -1,9 +1,9 @@
 //! The format of messages as records.
 //!
 //! Key, value and headers of the record are those of the message. The adapter's headers come first: `partitura-id`,
-//! then `partitura-due` (milliseconds since the epoch) if the message is delayed. Records in a topic of delayed
-//! messages have keys of their own, and the key of the message in `partitura-key`. A reply begins with
-//! `partitura-inbox`.
+//! then `partitura-due` (milliseconds since the epoch) if the message is delayed, and `partitura-repeated` if a
+//! forwarder may have published it before. Records in a topic of delayed messages have keys of their own, and the key of
+//! the message in `partitura-key`. A reply begins with `partitura-inbox`.
 
 use std::sync::Arc;
 
@@ -15,12 +15,20 @@ const ID: &str = "partitura-id";
 const DUE: &str = "partitura-due";
 const KEY: &str = "partitura-key";
 const INBOX: &str = "partitura-inbox";
+const REPEATED: &str = "partitura-repeated";
 /// In the tombstone of a delayed message: due time and offset of its record.
 const DONE: &str = "partitura-done";
 
 /// The headers of a record.
 pub(crate) fn headers(message: &Message) -> OwnedHeaders {
     let headers = ours(message, message.headers.len() + 2);
+    message.headers.iter().fold(headers, |headers, (name, value)| with(headers, name, value))
+}
+
+/// The headers of a delayed message that is due. `is_repeated` if it may have been published before.
+pub(crate) fn forwarded_headers(message: &Message, is_repeated: bool) -> OwnedHeaders {
+    let headers = ours(message, message.headers.len() + 3);
+    let headers = if is_repeated { with(headers, REPEATED, b"") } else { headers };
     message.headers.iter().fold(headers, |headers, (name, value)| with(headers, name, value))
 }
 
@@ -79,24 +87,22 @@ fn with(headers: OwnedHeaders, name: &str, value: &[u8]) -> OwnedHeaders {
 pub(crate) struct Stored {
     pub(crate) offset: i64,
     pub(crate) message: Message,
-}
-
-/// The message of a record, with its offset.
-pub(crate) fn stored(topic: &TopicName, record: &BorrowedMessage<'_>) -> Stored {
-    Stored { offset: record.offset(), message: message(topic, record) }
+    /// Whether a forwarder may have published it before, at another offset.
+    pub(crate) is_repeated: bool,
 }
 
 /// The message of a record. A record without an id, from another program, gets its place for an id.
-pub(crate) fn message(topic: &TopicName, record: &BorrowedMessage<'_>) -> Message {
-    let (id, due, _, headers) = parse(record);
+pub(crate) fn stored(topic: &TopicName, record: &BorrowedMessage<'_>) -> Stored {
+    let Parsed { id, due, headers, is_repeated, .. } = parse(record);
     let key = record.key().map(Bytes::copy_from_slice);
     let payload = Bytes::copy_from_slice(record.payload().unwrap_or_default());
-    Message { topic: topic.clone(), id, key, headers, payload, not_before: due }
+    let message = Message { topic: topic.clone(), id, key, headers, payload, not_before: due };
+    Stored { offset: record.offset(), message, is_repeated }
 }
 
 /// The message of a record in a topic of delayed messages.
 pub(crate) fn delayed_message(topic: &TopicName, record: &BorrowedMessage<'_>) -> Message {
-    let (id, due, key, headers) = parse(record);
+    let Parsed { id, due, key, headers, .. } = parse(record);
     let payload = Bytes::copy_from_slice(record.payload().unwrap_or_default());
     Message { topic: topic.clone(), id, key, headers, payload, not_before: due }
 }
@@ -109,13 +115,20 @@ pub(crate) fn due(record: &BorrowedMessage<'_>) -> Option<Timestamp> {
 }
 
 fn is_ours(name: &str) -> bool {
-    matches!(name, ID | DUE | KEY | INBOX)
+    matches!(name, ID | DUE | KEY | INBOX | REPEATED)
 }
 
-type Parsed = (MessageId, Option<Timestamp>, Option<Bytes>, Headers);
+/// The adapter's headers of a record, and those of the message.
+struct Parsed {
+    id: MessageId,
+    due: Option<Timestamp>,
+    key: Option<Bytes>,
+    is_repeated: bool,
+    headers: Headers,
+}
 
 fn parse(record: &BorrowedMessage<'_>) -> Parsed {
-    let (mut id, mut due, mut key, mut headers) = (None, None, None, Headers::default());
+    let (mut id, mut due, mut key, mut is_repeated, mut headers) = (None, None, None, false, Headers::default());
     let mut leading = true;
     for header in record.headers().into_iter().flat_map(|headers| headers.iter()) {
         let value = header.value.unwrap_or_default();
@@ -124,6 +137,7 @@ fn parse(record: &BorrowedMessage<'_>) -> Parsed {
             DUE if leading && due.is_none() => due = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()),
             INBOX if leading => {}
             KEY if leading && key.is_none() => key = Some(Bytes::copy_from_slice(value)),
+            REPEATED if leading && !is_repeated => is_repeated = true,
             name => {
                 leading = false;
                 headers.append(name, Bytes::copy_from_slice(value));
@@ -131,5 +145,5 @@ fn parse(record: &BorrowedMessage<'_>) -> Parsed {
         }
     }
     let place = || format!("{}/{}/{}", record.topic(), record.partition(), record.offset()).into();
-    (id.unwrap_or_else(place).into(), due.map(Timestamp::from_millis), key, headers)
+    Parsed { id: id.unwrap_or_else(place).into(), due: due.map(Timestamp::from_millis), key, is_repeated, headers }
 }

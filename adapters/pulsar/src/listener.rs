@@ -123,7 +123,7 @@ impl Receiver {
                 since_grant = 0;
             }
             match wire::messages(&self.topic, &entry.message_id, *payload) {
-                Ok(messages) => messages.into_iter().for_each(|message| to.put(Ok(message))),
+                Ok(messages) => messages.into_iter().for_each(|received| to.put(Ok(received.message))),
                 // Another program wrote it.
                 Err(error) => tracing::debug!(%error, "dropping a message that cannot be read"),
             }

@@ -23,6 +23,14 @@ use crate::wire::Outbound;
 
 const OPERATION: &str = "publish";
 
+/// A message to publish.
+#[derive(Debug)]
+pub(crate) struct Publication {
+    pub(crate) message: Message,
+    /// Whether it may have been published before, by a forwarder.
+    pub(crate) is_repeated: bool,
+}
+
 /// Publishes. See [`Producer`] for what it promises.
 #[derive(Debug)]
 pub(crate) struct PulsarProducer {
@@ -37,7 +45,7 @@ pub(crate) struct PulsarProducer {
 /// A batch to be sent.
 #[derive(Debug)]
 struct QueuedBatch {
-    messages: Vec<Message>,
+    messages: Vec<Publication>,
     call: Arc<PublishCall>,
     /// Told when all of it is queued with the publisher.
     passed_on: oneshot::Sender<()>,
@@ -53,8 +61,8 @@ impl PulsarProducer {
         Self { core, batches, window, confirm_within: options.confirm_within, sequencer }
     }
 
-    /// Queues a batch at once, and waits for its outcomes.
-    async fn send(&self, batch: Vec<Message>) -> Vec<Result<Receipt>> {
+    /// Queues a batch at once, and waits for its outcomes. As [`Producer::publish`].
+    pub(crate) async fn send(&self, batch: Vec<Publication>) -> Vec<Result<Receipt>> {
         if batch.is_empty() {
             return Vec::new();
         }
@@ -72,7 +80,8 @@ impl PulsarProducer {
 impl Producer for PulsarProducer {
     async fn publish(&self, batch: Vec<Message>) -> Vec<Result<Receipt>> {
         let span = telemetry::publish_span(SYSTEM, batch.len());
-        self.send(batch).instrument(span).await
+        let publication = |message| Publication { message, is_repeated: false };
+        self.send(batch.into_iter().map(publication).collect()).instrument(span).await
     }
 
     async fn reply(&self, replies: Vec<(InboxAddress, Message)>) -> Result<()> {
@@ -128,12 +137,12 @@ impl Sequencer {
     }
 
     /// Queues messages with the publisher, those of each route in their order.
-    async fn pass_on(&self, call: &Arc<PublishCall>, part: Vec<(usize, Message)>) {
+    async fn pass_on(&self, call: &Arc<PublishCall>, part: Vec<(usize, Publication)>) {
         let mut routes: HashMap<Route, Vec<Item>> = HashMap::new();
         let now = self.core.clock.now();
-        for (index, message) in part {
+        for (index, publication) in part {
             let promise = call.promise(index);
-            match self.prepare(message, now).await {
+            match self.prepare(publication, now).await {
                 Ok((route, message)) => routes.entry(route).or_default().push(Item { message, promise }),
                 Err(error) => promise.refused(error),
             }
@@ -143,7 +152,8 @@ impl Sequencer {
         }
     }
 
-    async fn prepare(&self, message: Message, now: Timestamp) -> Result<(Route, Outbound)> {
+    async fn prepare(&self, publication: Publication, now: Timestamp) -> Result<(Route, Outbound)> {
+        let Publication { message, is_repeated } = publication;
         self.core.cluster.check(OPERATION)?;
         self.core.capabilities.check(&message, now)?;
         let topic = match self.core.topics.known(&message.topic) {
@@ -155,14 +165,14 @@ impl Sequencer {
         match message.not_before {
             Some(due) if due > now => {
                 let timers = namespace.timers(&topic.name).partition(Partition(0));
-                let message = delay::timer(message, due, now);
+                let message = delay::timer(message, due, now).repeated(is_repeated);
                 Ok((Route { topic: timers, partition, batched: false }, message))
             }
             _ => {
                 // Consumers of a shared topic compete for single messages.
                 let batched = self.core.settles_by_index && topic.ordering != Ordering::Shared;
                 let topic = namespace.topic(&topic.name).partition(partition);
-                Ok((Route { topic, partition, batched }, Outbound::new(message)))
+                Ok((Route { topic, partition, batched }, Outbound::new(message).repeated(is_repeated)))
             }
         }
     }

@@ -3,6 +3,7 @@
 //! | ours | Pulsar's |
 //! |---|---|
 //! | id, due time | the properties `partitura-id` and `partitura-due` (milliseconds since the epoch) |
+//! | may have been forwarded before | the property `partitura-repeated` |
 //! | key | the partition key; in Base64, and flagged so, if it is not UTF-8 |
 //! | header | a property of the same name; `partitura-binary-NAME`, in Base64, if the value is not UTF-8 |
 //! | payload | the payload |
@@ -20,6 +21,7 @@ use pulsar::proto::{CommandSend, CompressionType, KeyValue, MessageIdData, Messa
 
 const ID: &str = "partitura-id";
 const DUE: &str = "partitura-due";
+const REPEATED: &str = "partitura-repeated";
 /// The prefix of the name of a header whose value is in Base64.
 const BINARY: &str = "partitura-binary-";
 /// The prefix of the name of a header whose own name would have another meaning.
@@ -50,6 +52,12 @@ impl Outbound {
             Some(Err(binary)) => (Some(BASE64.encode(binary.as_bytes())), true),
         };
         Self { properties, key, key_is_base64, payload, deliver_at: None }
+    }
+
+    /// Marks it as one that may have been published before, by a forwarder that has died or got no confirm.
+    pub(crate) fn repeated(mut self, is_repeated: bool) -> Self {
+        self.properties.extend(is_repeated.then(|| property(REPEATED, "")));
+        self
     }
 
     /// Has the broker deliver it no earlier.
@@ -127,7 +135,7 @@ fn property(name: impl Into<String>, value: impl Into<String>) -> KeyValue {
 fn header(name: &str, value: &Bytes) -> KeyValue {
     match std::str::from_utf8(value) {
         Err(_) => property(format!("{BINARY}{name}"), BASE64.encode(value)),
-        Ok(text) if [ID, DUE].contains(&name) || [BINARY, TEXT].iter().any(|prefix| name.starts_with(prefix)) => {
+        Ok(text) if [ID, DUE, REPEATED].contains(&name) || [BINARY, TEXT].iter().any(|prefix| name.starts_with(prefix)) => {
             property(format!("{TEXT}{name}"), text)
         }
         Ok(text) => property(name, text),
@@ -139,11 +147,19 @@ pub(crate) fn batch_size(payload: &Payload) -> Option<u32> {
     payload.metadata.num_messages_in_batch.map(|count| u32::try_from(count).unwrap_or_default())
 }
 
+/// A message as it was read.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Received {
+    pub(crate) message: Message,
+    /// Whether a forwarder may have published it before, in another entry.
+    pub(crate) is_repeated: bool,
+}
+
 /// The messages of an entry, each with its index.
 ///
 /// # Errors
 /// [`Incompatible`](ErrorKind::Incompatible) for an entry that another program wrote, in a form that cannot be read.
-pub(crate) fn messages(topic: &TopicName, position: &MessageIdData, payload: Payload) -> Result<Vec<Message>> {
+pub(crate) fn messages(topic: &TopicName, position: &MessageIdData, payload: Payload) -> Result<Vec<Received>> {
     let Payload { metadata, data } = payload;
     let foreign = |what: &str| {
         let (ledger, entry) = (position.ledger_id, position.entry_id);
@@ -160,7 +176,7 @@ pub(crate) fn messages(topic: &TopicName, position: &MessageIdData, payload: Pay
     let Some(count) = metadata.num_messages_in_batch else {
         let source = Source { topic, position, index: 0 };
         let key = decode_key(metadata.partition_key, metadata.partition_key_b64_encoded);
-        return Ok(vec![message(source, metadata.properties, key, data.into())]);
+        return Ok(vec![received(source, metadata.properties, key, data.into())]);
     };
     let mut rest = data.as_slice();
     (0..u32::try_from(count).unwrap_or_default())
@@ -170,7 +186,7 @@ pub(crate) fn messages(topic: &TopicName, position: &MessageIdData, payload: Pay
             // Copied, so that one message that is held does not keep all of the batch in memory.
             let payload = Bytes::copy_from_slice(payload);
             let key = decode_key(partition_key, partition_key_b64_encoded);
-            Ok(message(Source { topic, position, index }, properties, key, payload))
+            Ok(received(Source { topic, position, index }, properties, key, payload))
         })
         .collect()
 }
@@ -200,11 +216,12 @@ struct Source<'a> {
     index: u32,
 }
 
-fn message(source: Source<'_>, properties: Vec<KeyValue>, key: Option<Bytes>, payload: Bytes) -> Message {
-    let (mut id, mut not_before, mut headers) = (None, None, Headers::default());
+fn received(source: Source<'_>, properties: Vec<KeyValue>, key: Option<Bytes>, payload: Bytes) -> Received {
+    let (mut id, mut not_before, mut is_repeated, mut headers) = (None, None, false, Headers::default());
     for KeyValue { key, value } in properties {
         match key.as_str() {
             ID => id = Some(MessageId::from(value)),
+            REPEATED => is_repeated = true,
             DUE => not_before = value.parse().ok().map(Timestamp::from_millis),
             name => {
                 let binary = name.strip_prefix(BINARY).and_then(|name| Some((name, BASE64.decode(&value).ok()?)));
@@ -218,7 +235,7 @@ fn message(source: Source<'_>, properties: Vec<KeyValue>, key: Option<Bytes>, pa
     // The place of another program's message is its identity.
     let Source { topic, position, index } = source;
     let id = id.unwrap_or_else(|| format!("{}:{}:{index}", position.ledger_id, position.entry_id).into());
-    Message { topic: topic.clone(), id, key, headers, payload, not_before }
+    Received { message: Message { topic: topic.clone(), id, key, headers, payload, not_before }, is_repeated }
 }
 
 #[cfg(test)]
@@ -234,7 +251,7 @@ mod tests {
     fn all_kinds() -> Vec<Message> {
         let mut odd = Message::new(topic(), "id-2", vec![0, 0xff]).key(vec![0xff, 0xfe]);
         for (name, value) in
-            [("twice", &b"1"[..]), ("twice", &[0x80]), ("", b""), (ID, b"x"), ("partitura-text-a", b"y")]
+            [("twice", &b"1"[..]), ("twice", &[0x80]), ("", b""), (ID, b"x"), (REPEATED, b""), ("partitura-text-a", b"y")]
         {
             odd.headers.append(name, value.to_vec());
         }
@@ -250,7 +267,9 @@ mod tests {
 
     fn there_and_back(sent: Vec<Message>) -> Vec<Message> {
         let (_, payload) = entry(SENDER, sent.into_iter().map(Outbound::new).collect());
-        messages(&topic(), &MessageIdData::default(), payload).expect("an entry of ours")
+        let received = messages(&topic(), &MessageIdData::default(), payload).expect("an entry of ours");
+        assert!(received.iter().all(|received| !received.is_repeated));
+        received.into_iter().map(|received| received.message).collect()
     }
 
     #[test]
@@ -258,6 +277,15 @@ mod tests {
         assert_eq!(there_and_back(all_kinds()), all_kinds());
         for message in all_kinds() {
             assert_eq!(there_and_back(vec![message.clone()]), [message]);
+        }
+    }
+
+    #[test]
+    fn the_mark_of_a_second_copy_is_no_header() {
+        for message in all_kinds() {
+            let (_, payload) = entry(SENDER, vec![Outbound::new(message.clone()).repeated(true)]);
+            let received = messages(&topic(), &MessageIdData::default(), payload).expect("an entry of ours");
+            assert_eq!(received, [Received { message, is_repeated: true }]);
         }
     }
 
@@ -275,7 +303,8 @@ mod tests {
         let payload = Payload { metadata: MessageMetadata::default(), data: b"x".to_vec() };
         let position = MessageIdData { ledger_id: 3, entry_id: 4, ..MessageIdData::default() };
         let got = messages(&topic(), &position, payload).expect("a plain entry");
-        assert_eq!((got[0].id.as_str(), got[0].payload.as_ref()), ("3:4:0", &b"x"[..]));
+        let Message { id, payload, .. } = &got[0].message;
+        assert_eq!((id.as_str(), payload.as_ref()), ("3:4:0", &b"x"[..]));
     }
 
     #[test]

@@ -3,10 +3,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use partitura_broker::Event;
+use partitura_broker::{Event, Message};
 
 use crate::case::case;
-use crate::client::{Client, Queue, by_key, credit, ids};
+use crate::client::{Client, Queue, by_key, credit, ids, now};
 use crate::env::Chance;
 use crate::stop::ensure;
 use crate::{Case, CaseResult, Env, Record, check};
@@ -16,7 +16,7 @@ pub(super) const CASES: &[Case] = &[
         "order.rebalance",
         One,
         [],
-        "while consumers join, leave and vanish, each key stays in order, each partition has one owner, and nothing is lost",
+        "while consumers join, leave and vanish, each key stays in order, delayed messages included, each partition has one owner, and nothing is lost",
         rebalance
     ),
     case!(
@@ -45,6 +45,9 @@ pub(super) const CASES: &[Case] = &[
 
 const KEYS: usize = 32;
 
+/// The longest delay of a message, in milliseconds.
+const LONGEST_DELAY: u64 = 300;
+
 /// How long a life waits for its share: members that vanished have to be missed first.
 const GROW_UP: Duration = Duration::from_secs(8);
 
@@ -67,9 +70,20 @@ async fn live(client: &Client, queue: &Queue, chance: &mut Chance, leaves: bool)
     if leaves { member.close().await } else { Ok(()) }
 }
 
-/// Reads until the last message of every key has come.
+/// Delays every sixth message or so, each for another time.
+fn some_delayed(batch: Vec<Message>, chance: &mut Chance) -> Vec<Message> {
+    let delay = |message: Message| match chance.below(6) {
+        0 => message.not_before(now() + Duration::from_millis(20 + chance.below(LONGEST_DELAY))),
+        _ => message,
+    };
+    batch.into_iter().map(delay).collect()
+}
+
+/// Reads until the last message of every key has come. It is due behind all delayed ones.
 async fn take_the_rest(client: &Client, queue: &Queue, last: usize) -> CaseResult {
-    client.publish((0..KEYS).map(|key| queue.message(&format!("k{key}"), last)).collect()).await?;
+    let due = now() + client.broker().capabilities().delay.lateness + Duration::from_millis(2 * LONGEST_DELAY);
+    let last_of_each = (0..KEYS).map(|key| queue.message(&format!("k{key}"), last).not_before(due));
+    client.publish(last_of_each.collect()).await?;
     let mut member = client.join(queue.options()).await?;
     member.drain_until((0..KEYS).map(|key| format!("k{key}-{last}"))).await?;
     Ok(())
@@ -79,11 +93,11 @@ async fn rebalance(env: &Env) -> CaseResult {
     const EACH: usize = 120;
     let (queue, client) = (env.queue("orders", by_key(8)), env.connect().await?);
     client.declare(&queue.topology()).await?;
-    let publisher = client.clone();
+    let (publisher, mut chance) = (client.clone(), env.chance().fork(KEYS));
     let batches: Vec<_> = queue.spread(KEYS, EACH).chunks(KEYS).map(<[_]>::to_vec).collect();
     let publishing = tokio::spawn(async move {
         for batch in batches {
-            publisher.publish(batch).await?;
+            publisher.publish(some_delayed(batch, &mut chance)).await?;
         }
         CaseResult::Ok(())
     });

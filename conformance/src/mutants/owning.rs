@@ -23,6 +23,12 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "delivers unsettled messages that had been delayed behind the others",
         DelayedLast
     ),
+    mutant!(
+        "delayed_pass_a_backlog",
+        "order.rebalance",
+        "gives delayed messages out before others that were stored earlier",
+        DelayedFirst
+    ),
     mutant!("epochs_stand_still", "order.rebalance", "counts no epochs", EpochsStandStill),
     mutant!(
         "two_owners_by_turns",
@@ -47,6 +53,20 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant!("compares_clocks", "group.clocks_differ", "takes for dead whose clock is a minute off", ComparesClocks),
     mutant!("splits_topics", "group.several_topics", "lets the parking topic have other owners", SplitsTopics),
 ];
+
+#[derive(Debug)]
+struct DelayedFirst;
+
+#[async_trait]
+impl Mutation for DelayedFirst {
+    async fn next(&self, own: &mut Own) -> Result<Event> {
+        own.map(|mut deliveries| {
+            deliveries.sort_by_key(|delivery| delivery.redelivered || delivery.message.not_before.is_none());
+            deliveries
+        })
+        .await
+    }
+}
 
 #[derive(Debug)]
 struct DelayedLast;

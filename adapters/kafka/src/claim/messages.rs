@@ -2,9 +2,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use partitura_adapter_kit::Claimed;
-use partitura_broker::{Message, Partition};
+use partitura_broker::Partition;
 
 use super::ledger::Grant;
+use crate::wire::Stored;
 
 /// The largest number of messages that are kept unclaimed, and of their bytes.
 const UNCLAIMED: usize = 2_000;
@@ -18,7 +19,7 @@ pub(super) const TURN: Duration = Duration::from_millis(30);
 #[derive(Debug, Default)]
 pub(super) struct ClaimedMessages {
     /// The messages that were read and are not granted to any member, with the time of the reading.
-    unclaimed: BTreeMap<i64, (Message, Instant)>,
+    unclaimed: BTreeMap<i64, (Stored, Instant)>,
     bytes: usize,
     /// Claimed messages without a decision. All of them are among the unclaimed.
     requested: BTreeSet<i64>,
@@ -36,10 +37,10 @@ impl ClaimedMessages {
     }
 
     /// Adds a free message.
-    pub(super) fn take(&mut self, offset: i64, message: Message, now: Instant) {
-        if !self.unclaimed.contains_key(&offset) {
-            self.bytes += message.size();
-            self.unclaimed.insert(offset, (message, now));
+    pub(super) fn take(&mut self, stored: Stored, now: Instant) {
+        if !self.unclaimed.contains_key(&stored.offset) {
+            self.bytes += stored.message.size();
+            self.unclaimed.insert(stored.offset, (stored, now));
         }
     }
 
@@ -66,8 +67,9 @@ impl ClaimedMessages {
     pub(super) fn decided(&mut self, requested: impl Iterator<Item = i64>, granted: &[Grant]) -> Vec<Claimed<i64>> {
         let mut mine = Vec::with_capacity(granted.len());
         for Grant { offset, redelivered } in granted.iter().copied() {
-            let Some(message) = self.forget(offset) else { continue };
+            let Some(Stored { message, is_repeated, .. }) = self.forget(offset) else { continue };
             self.held.insert(offset);
+            let redelivered = redelivered || is_repeated;
             mine.push(Claimed { partition: Partition(0), message, redelivered, handle: offset });
         }
         for offset in requested {
@@ -94,16 +96,16 @@ impl ClaimedMessages {
         ahead.saturating_sub(self.held.len() + self.requested.len())
     }
 
-    fn forget(&mut self, offset: i64) -> Option<Message> {
-        let (message, _) = self.unclaimed.remove(&offset)?;
-        self.bytes = self.bytes.saturating_sub(message.size());
-        Some(message)
+    fn forget(&mut self, offset: i64) -> Option<Stored> {
+        let (stored, _) = self.unclaimed.remove(&offset)?;
+        self.bytes = self.bytes.saturating_sub(stored.message.size());
+        Some(stored)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use partitura_broker::TopicName;
+    use partitura_broker::{Message, TopicName};
 
     use super::super::entry::{Entry, pack};
     use super::super::ledger::{Change, Ledger};
@@ -113,7 +115,8 @@ mod tests {
         let topic = TopicName::new("shared").expect("a name");
         let mut claimed = ClaimedMessages::default();
         for offset in offsets {
-            claimed.take(offset, Message::new(topic.clone(), offset.to_string(), "x"), Instant::now());
+            let message = Message::new(topic.clone(), offset.to_string(), "x");
+            claimed.take(Stored { offset, message, is_repeated: false }, Instant::now());
         }
         claimed
     }

@@ -229,9 +229,9 @@ impl ClaimLogWorker {
             self.ledger.truncated(first.offset);
         }
         let now = Instant::now();
-        for Stored { offset, message } in messages {
-            if self.ledger.is_free(offset) {
-                self.claimed.take(offset, message, now);
+        for stored in messages {
+            if self.ledger.is_free(stored.offset) {
+                self.claimed.take(stored, now);
             }
         }
         Ok(())

@@ -327,8 +327,8 @@ impl State {
                 if topic.unsettled.messages > 0 && !fits {
                     break;
                 }
-                let Some(Stored { message, .. }) = source.take() else { break };
-                let redelivered = progress.deliver(offset);
+                let Some(Stored { message, is_repeated, .. }) = source.take() else { break };
+                let redelivered = progress.deliver(offset) || is_repeated;
                 topic.unsettled.add(1, size);
                 let token = slab.insert(Partition(partition), owned.epoch, Held { topic: at, offset, size });
                 deliveries.push(Delivery { message, partition: Partition(partition), redelivered, token });

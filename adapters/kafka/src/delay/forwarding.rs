@@ -153,9 +153,7 @@ impl Forwarding {
 
     /// Begins at the lowest offset that the last owner committed as waiting.
     fn assign(&mut self, partitions: &[u32]) -> KafkaResult<()> {
-        if self.core.strong_count() == 0 {
-            return Ok(());
-        }
+        let Some(now) = self.core.upgrade().map(|core| core.now().as_millis()) else { return Ok(()) };
         let mut start = self.list(partitions);
         if !partitions.is_empty() {
             let committed = self.consumer.committed_offsets(self.list(partitions), REQUEST_TIMEOUT)?;
@@ -168,7 +166,7 @@ impl Forwarding {
                 let position = position.filter(|position| !position.birth.differs(self.birth));
                 let from = position.map_or(0, |position| position.offset);
                 start.set_partition_offset(&self.timers, names::partition(*partition), Offset::Offset(from))?;
-                self.partitions.insert(*partition, DelayIndex::new(self.memory.clone(), from));
+                self.partitions.insert(*partition, DelayIndex::new(self.memory.clone(), from, now));
             }
         }
         self.consumer.incremental_assign(&start)
@@ -262,7 +260,7 @@ impl Forwarding {
                     partition,
                     key: message.key.as_deref(),
                     payload: Some(&message.payload),
-                    headers: wire::headers(message),
+                    headers: wire::forwarded_headers(message, waiting.is_repeated(due)),
                 };
                 // If the forwarder has ended, no one receives this, and the next owner publishes the message again.
                 let confirm = move |result| drop(done.send(Outcome { partition, due, result }));

@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Bound;
 use std::time::{Duration, Instant};
 
@@ -55,13 +55,18 @@ pub(super) struct DelayIndex {
     pub(super) next: i64,
     /// The refused messages by offset, and the number of refusals of each.
     refused: HashMap<i64, u32>,
+    /// The latest due time of a message that the former owner may have published.
+    former_until: u64,
+    /// The messages by offset that this owner has sent, without a confirm.
+    unconfirmed: HashSet<i64>,
     /// The number of failures, and the time until which no message is published.
     failures: u32,
     blocked: Option<Instant>,
 }
 
 impl DelayIndex {
-    pub(super) fn new(memory: Memory, next: i64) -> Self {
+    /// The index of a partition that is taken over now, and read from `next`.
+    pub(super) fn new(memory: Memory, next: i64, now: u64) -> Self {
         Self {
             index: BTreeSet::new(),
             contents: BTreeMap::new(),
@@ -75,6 +80,8 @@ impl DelayIndex {
             reloading: false,
             next,
             refused: HashMap::new(),
+            former_until: now,
+            unconfirmed: HashSet::new(),
             failures: 0,
             blocked: None,
         }
@@ -104,6 +111,7 @@ impl DelayIndex {
     pub(super) fn remove(&mut self, due: Due) {
         self.index.remove(&due);
         self.refused.remove(&due.offset);
+        self.unconfirmed.remove(&due.offset);
         if let Some(message) = self.contents.remove(&due) {
             self.free(&message);
         }
@@ -187,6 +195,12 @@ impl DelayIndex {
         self.contents.get(&due).map(|message| (due, message))
     }
 
+    /// Whether a message may have been published before: by the former owner, which may have died before it wrote the
+    /// tombstone, or by this one, which got no confirm.
+    pub(super) fn is_repeated(&self, due: Due) -> bool {
+        due.at <= self.former_until || self.unconfirmed.contains(&due.offset)
+    }
+
     /// Takes note that a message is on its way.
     pub(super) fn publish(&mut self, due: Due) {
         self.index.remove(&due);
@@ -202,6 +216,7 @@ impl DelayIndex {
         self.bytes_publishing = self.bytes_publishing.saturating_sub(message.size());
         self.free(&message);
         self.refused.remove(&due.offset);
+        self.unconfirmed.remove(&due.offset);
         (self.failures, self.blocked) = (0, None);
         Some(message)
     }
@@ -238,6 +253,7 @@ impl DelayIndex {
         let Some(message) = self.publishing.remove(&due) else { return };
         self.bytes_publishing = self.bytes_publishing.saturating_sub(message.size());
         self.free(&message);
+        self.unconfirmed.insert(due.offset);
         self.put(at, || message);
     }
 
@@ -272,7 +288,7 @@ mod tests {
     fn the_next_messages_have_their_contents_and_memory_is_bounded() {
         const SIZE: usize = 100_000;
         let memory = Memory::default();
-        let mut waiting = DelayIndex::new(memory.clone(), 0);
+        let mut waiting = DelayIndex::new(memory.clone(), 0, 0);
         // The last ones come first.
         for offset in 0..2_000_i64 {
             waiting.insert(due(10_000 - offset as u64, offset), SIZE, || message(SIZE));
@@ -306,7 +322,7 @@ mod tests {
 
     #[test]
     fn a_message_that_comes_while_contents_are_read_again_does_not_count_as_read() {
-        let mut waiting = DelayIndex::new(Memory::default(), 0);
+        let mut waiting = DelayIndex::new(Memory::default(), 0, 0);
         waiting.complete = true;
         (waiting.horizon, waiting.reloading) = (Some(due(1, 0)), true);
         for offset in 1..=3 {
@@ -323,7 +339,7 @@ mod tests {
 
     #[test]
     fn a_refused_message_holds_up_no_other_and_a_partition_that_refuses_all_waits() {
-        let mut waiting = DelayIndex::new(Memory::default(), 5);
+        let mut waiting = DelayIndex::new(Memory::default(), 5, 0);
         waiting.complete = true;
         for offset in 0..3 {
             waiting.insert(due(1, offset), 1, || message(1));
@@ -342,8 +358,26 @@ mod tests {
     }
 
     #[test]
+    fn a_message_is_repeated_that_was_due_at_the_takeover_or_sent_without_a_confirm() {
+        let mut waiting = DelayIndex::new(Memory::default(), 0, 100);
+        waiting.complete = true;
+        let [before, after] = [due(100, 0), due(101, 1)];
+        for due in [before, after] {
+            waiting.insert(due, 1, || message(1));
+        }
+        assert!(waiting.is_repeated(before) && !waiting.is_repeated(after));
+        waiting.publish(before);
+        waiting.publish(after);
+        waiting.block(after);
+        assert!(waiting.is_repeated(after));
+        waiting.publish(after);
+        waiting.confirmed(after);
+        assert!(waiting.unconfirmed.is_empty());
+    }
+
+    #[test]
     fn the_ack_floor_is_the_lowest_offset_that_waits_or_is_on_its_way() {
-        let mut waiting = DelayIndex::new(Memory::default(), 10);
+        let mut waiting = DelayIndex::new(Memory::default(), 10, 0);
         assert_eq!(waiting.ack_floor(), 10);
         waiting.complete = true;
         waiting.insert(due(7, 3), 1, || message(1));

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use partitura_adapter_kit::{Backoff, Claim, Claimed};
 use partitura_broker::{
-    Clock, ErrorKind, Message, Partition, Producer, ProducerOptions, Receipt, Result, Timestamp, Topic, TopicName,
+    Clock, ErrorKind, Message, Partition, ProducerOptions, Receipt, Result, Timestamp, Topic, TopicName,
     telemetry,
 };
 use pulsar::proto::command_subscribe::SubType;
@@ -28,7 +28,7 @@ use crate::client::{ConsumerInput, Incoming, Purpose, Registered};
 use crate::core::{Core, SYSTEM};
 use crate::error;
 use crate::names::{FORWARDING, TIMERS};
-use crate::producer::{PulsarProducer, partition_for};
+use crate::producer::{Publication, PulsarProducer, partition_for};
 use crate::wire::Outbound;
 
 const OPERATION: &str = "forward";
@@ -218,7 +218,10 @@ impl Forwarder {
             Some(due) if is_far(due, now) => timer(message, due, now),
             _ => Outbound::new(message).deliver_at(now + LATER),
         };
-        let messages = timers.iter().map(|timer| outbound(timer.claimed.message.clone())).collect();
+        let written = |Claimed { message, redelivered, .. }: &Claimed<Handle>| {
+            outbound(message.clone()).repeated(*redelivered)
+        };
+        let messages = timers.iter().map(|timer| written(&timer.claimed)).collect();
         let publisher = self.core.publisher.clone();
         let to = self.core.topics.namespace().timers(&self.topic.name).partition(Partition(0));
         self.working.spawn(async move {
@@ -234,10 +237,15 @@ impl Forwarder {
             if timers.is_empty() {
                 continue;
             }
-            let messages = timers.iter().map(|timer| timer.claimed.message.clone()).collect();
+            // A timer that comes again may have been forwarded before it was settled.
+            let publication = |Claimed { message, redelivered, .. }: &Claimed<Handle>| Publication {
+                message: message.clone(),
+                is_repeated: *redelivered,
+            };
+            let messages = timers.iter().map(|timer| publication(&timer.claimed)).collect();
             let (producer, destination) = (self.producer.clone(), Some(*partition));
             self.working.spawn(async move {
-                let results = producer.publish(messages).await;
+                let results = producer.send(messages).await;
                 Done { destination, timers, results }
             });
         }
@@ -249,7 +257,9 @@ impl Forwarder {
         let later = self.core.clock.now() + LATER;
         let stored = results.iter().any(Result::is_ok);
         let (mut settled, mut failure) = (Vec::new(), None);
-        for (Timer { place, claimed }, result) in timers.into_iter().zip(results) {
+        for (Timer { place, mut claimed }, result) in timers.into_iter().zip(results) {
+            // Without a confirm it may have been stored.
+            claimed.redelivered |= result.is_err();
             match (result, destination.and_then(|partition| self.destinations.get_mut(&partition))) {
                 (Ok(_), _) => settled.push(claimed.handle),
                 // This one alone is refused.

@@ -38,23 +38,31 @@ pub(crate) fn build<'a>(
 ) -> Result<HashMap<String, PathBuf>, Failure> {
     let brokers: Vec<_> = brokers.into_iter().collect();
     install_build_tools(brokers.iter().copied())?;
+    let packages = brokers.iter().map(|broker| format!("--package=partitura-{broker}"));
+    let arguments: Vec<_> = arguments.iter().cloned().chain(packages).chain(["--locked".to_owned()]).collect();
+    Ok(executables(&arguments)?.into_iter().filter_map(executable).collect())
+}
+
+/// Builds, and returns every target of which there is an executable.
+pub(crate) fn executables(arguments: &[String]) -> Result<Vec<Artifact>, Failure> {
     let mut cargo = cargo()
         .args(arguments)
-        .args(brokers.iter().map(|broker| format!("--package=partitura-{broker}")))
-        .args(["--locked", "--message-format=json-render-diagnostics"])
+        .arg("--message-format=json-render-diagnostics")
         .stdout(Stdio::piped())
         .spawn()
         .map_err(|error| format!("cannot start cargo: {error}"))?;
-    let mut executables = HashMap::new();
+    let mut artifacts = Vec::new();
     if let Some(messages) = cargo.stdout.take() {
         for message in Message::parse_stream(BufReader::new(messages)) {
-            if let Message::CompilerArtifact(artifact) = message? {
-                executables.extend(executable(artifact));
+            if let Message::CompilerArtifact(artifact) = message?
+                && artifact.executable.is_some()
+            {
+                artifacts.push(artifact);
             }
         }
     }
     let status = cargo.wait()?;
-    if status.success() { Ok(executables) } else { Err(format!("cargo {}: {status}", arguments.join(" ")).into()) }
+    if status.success() { Ok(artifacts) } else { Err(format!("cargo {}: {status}", arguments.join(" ")).into()) }
 }
 
 /// An adapter's executable, and the name of its broker.

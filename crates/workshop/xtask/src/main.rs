@@ -15,6 +15,7 @@ mod brokers;
 mod cargo;
 mod conformance;
 mod failure;
+mod jobs;
 mod repository;
 mod scenarios;
 mod simulate;

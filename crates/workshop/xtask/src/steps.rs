@@ -17,12 +17,19 @@ pub(crate) enum Action {
     BuildTools,
     /// In this process; the servers that it starts are stopped after the last step.
     Brokers,
+    /// Every test, several programs at a time.
+    Tests,
+    /// The engine's tests, a program for each broker.
+    EngineTests,
     /// By cargo, with the profile and features of every other step, so that little is built twice.
     Cargo { arguments: &'static [&'static str], environment: &'static [(&'static str, &'static str)] },
 }
 
 /// Every broker and store behind the facade. The same in each step, so that little is built twice.
 const ALL: &str = "partitura/all";
+
+/// What cargo is told for every test.
+pub(crate) const WORKSPACE: &[&str] = &["--locked", "--workspace", "--features", ALL];
 
 /// The brokers with servers that CI tests. The step before tests the one that needs none.
 pub(crate) const BROKERS: &str = "kafka nats pulsar rabbitmq";
@@ -87,29 +94,14 @@ pub(crate) const STEPS: &[Step] = &[
         },
     },
     Step { name: "brokers", about: "the real brokers and Postgres are up", action: Action::Brokers },
-    Step {
-        name: "test",
-        about: "unit, integration and documentation tests pass",
-        action: cargo(&["test", "--locked", "--workspace", "--features", ALL, "--no-fail-fast"]),
-    },
+    Step { name: "test", about: "unit, integration and documentation tests pass", action: Action::Tests },
+    Step { name: "engine", about: "workflows do the same on every broker", action: Action::EngineTests },
     Step {
         name: "scenarios",
-        about: "workflows do the same on every broker, also while processes and the broker are killed",
+        about: "an example loses nothing while processes and the broker are killed",
         action: Action::Cargo {
-            arguments: &[
-                "test",
-                "--locked",
-                "--workspace",
-                "--features",
-                ALL,
-                "--no-fail-fast",
-                "--test",
-                "on_every_broker",
-                "--test",
-                "scenarios",
-            ],
+            arguments: &["test", "--locked", "--workspace", "--features", ALL, "--no-fail-fast", "--test", "scenarios"],
             environment: &[
-                ("PARTITURA_BROKERS", BROKERS),
                 ("PARTITURA_SCENARIO_BROKERS", BROKERS),
                 ("PARTITURA_SCENARIO_BUILD", "--workspace --features partitura/all"),
             ],

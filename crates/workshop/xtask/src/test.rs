@@ -7,8 +7,9 @@ use partitura_servers::Kind;
 
 use crate::cargo::cargo;
 use crate::failure::Failure;
-use crate::steps::{Action, BROKERS, STEPS, Step};
-use crate::{brokers, tidy};
+use crate::jobs::Job;
+use crate::steps::{Action, BROKERS, STEPS, Step, WORKSPACE};
+use crate::{brokers, jobs, tidy};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -103,6 +104,8 @@ fn perform(action: &Action) -> Result<(), Failure> {
         Action::Tidy => return tidy::run(),
         Action::BuildTools => return brokers::install_build_tools(Kind::all().map(Kind::name)),
         Action::Brokers => return brokers::up_named(BROKERS.split(' ').chain(["postgres"])),
+        Action::Tests => return tests(),
+        Action::EngineTests => return engine_tests(),
         Action::Cargo { arguments, environment } => (*arguments, *environment),
     };
     println!("$ cargo {}", arguments.join(" "));
@@ -115,6 +118,20 @@ fn perform(action: &Action) -> Result<(), Failure> {
         return Ok(());
     }
     Err(format!("cargo {} ended with {status}", arguments.join(" ")).into())
+}
+
+fn tests() -> Result<(), Failure> {
+    let mut jobs: Vec<_> = jobs::build(WORKSPACE)?.iter().filter_map(Job::program).collect();
+    jobs.sort_by_key(|job| !job.is_suite());
+    // Suites wait most of the time, and this needs the processor.
+    jobs.insert(jobs.len().min(2), Job::documentation(WORKSPACE));
+    jobs::run(jobs)
+}
+
+fn engine_tests() -> Result<(), Failure> {
+    let programs = jobs::build(&[WORKSPACE, &["--test", "on_every_broker"]].concat())?;
+    let on = |broker| programs.iter().filter_map(Job::program).map(move |job| job.on("PARTITURA_BROKERS", broker));
+    jobs::run(BROKERS.split(' ').flat_map(on).collect())
 }
 
 fn heading(text: &str) {

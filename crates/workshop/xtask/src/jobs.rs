@@ -1,0 +1,143 @@
+//! Test programs, several at a time: most of them wait for brokers and clocks most of the time.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::Mutex;
+use std::thread;
+use std::time::Instant;
+
+use cargo_metadata::Artifact;
+
+use crate::cargo::{cargo, executables};
+use crate::failure::Failure;
+
+/// The directory of what each program prints, until it is shown and afterwards.
+const OUTPUT: &str = "target/test-output";
+
+/// A command to run beside others.
+pub(crate) struct Job {
+    /// The name by which people know it, without spaces.
+    name: String,
+    command: Command,
+}
+
+impl Job {
+    /// A test program that cargo has built. It runs as cargo would run it.
+    pub(crate) fn program(artifact: &Artifact) -> Option<Self> {
+        let directory = artifact.manifest_path.parent()?;
+        let package = artifact.package_id.repr.rsplit(['#', '/']).next()?;
+        let package = package.split('@').next().unwrap_or(package);
+        let mut command = Command::new(artifact.executable.as_ref()?);
+        command.current_dir(directory).env("CARGO_MANIFEST_DIR", directory).env("CARGO_PKG_NAME", package);
+        let of = directory.file_name().unwrap_or(package);
+        let name = if artifact.target.is_test() { &*artifact.target.name } else { "unit" };
+        Some(Self { name: format!("{of}-{name}"), command })
+    }
+
+    /// The examples in the documentation that `arguments` of cargo select.
+    pub(crate) fn documentation(arguments: &[&str]) -> Self {
+        let mut command = cargo();
+        command.args(["test", "--doc"]).args(arguments);
+        Self { name: "documentation".to_owned(), command }
+    }
+
+    /// Whether it is the suite of a broker. These take the longest.
+    pub(crate) fn is_suite(&self) -> bool {
+        self.name.ends_with("-conformance")
+    }
+
+    /// Sets a variable of the environment, and adds its value to the name.
+    pub(crate) fn on(mut self, variable: &str, value: &str) -> Self {
+        self.name = format!("{}-{value}", self.name);
+        self.command.env(variable, value);
+        self
+    }
+}
+
+/// Builds the tests that `arguments` of cargo select.
+pub(crate) fn build(arguments: &[&str]) -> Result<Vec<Artifact>, Failure> {
+    let arguments: Vec<_> = ["test", "--no-run"].iter().chain(arguments).map(ToString::to_string).collect();
+    println!("$ cargo {}", arguments.join(" "));
+    Ok(executables(&arguments)?.into_iter().filter(|artifact| artifact.profile.test).collect())
+}
+
+/// Runs all jobs, some at a time, and shows what each has printed once it has ended. Fails if one of them has failed.
+pub(crate) fn run(jobs: Vec<Job>) -> Result<(), Failure> {
+    fs::create_dir_all(OUTPUT)?;
+    let count = jobs.len();
+    let at_a_time = thread::available_parallelism().map_or(2, usize::from) + 1;
+    println!("{count} programs, {at_a_time} at a time; what they print: {OUTPUT}");
+    let waiting = Mutex::new(jobs.into_iter());
+    let failed = Mutex::new(Vec::new());
+    let next = || waiting.lock().ok()?.next();
+    let work = || {
+        while let Some(job) = next() {
+            let name = job.name.clone();
+            if let Err(failure) = perform(job)
+                && let Ok(mut failed) = failed.lock()
+            {
+                failed.push(format!("{name} {failure}"));
+            }
+        }
+    };
+    thread::scope(|scope| (0..at_a_time).for_each(|_| drop(scope.spawn(work))));
+    let failed = failed.into_inner().unwrap_or_default();
+    if failed.is_empty() { Ok(()) } else { Err(failed.join("; ").into()) }
+}
+
+fn perform(Job { name, mut command }: Job) -> Result<(), String> {
+    let path = Path::new(OUTPUT).join(format!("{name}.log"));
+    let began = Instant::now();
+    let ended = into_file(&mut command, &path);
+    show(&name, &path, began);
+    match ended {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("ended with {status}")),
+        Err(problem) => Err(problem.to_string()),
+    }
+}
+
+fn into_file(command: &mut Command, path: &PathBuf) -> std::io::Result<ExitStatus> {
+    let output = File::create(path)?;
+    command.stdin(Stdio::null()).stderr(output.try_clone()?).stdout(output).status()
+}
+
+/// Prints the output of a program as a whole: nothing of another comes between.
+fn show(name: &str, path: &Path, began: Instant) {
+    let text = fs::read(path).unwrap_or_default();
+    let mut stdout = std::io::stdout().lock();
+    let written =
+        writeln!(stdout, "\n── {name}, {:.1} s", began.elapsed().as_secs_f64()).and_then(|()| stdout.write_all(&text));
+    // Nobody is there to read it.
+    drop(written);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(name: &str, script: &str) -> Job {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        Job { name: name.to_owned(), command }
+    }
+
+    #[test]
+    fn a_failure_is_named_and_the_others_run() {
+        let file = std::env::temp_dir().join(format!("xtask-jobs-{}", std::process::id()));
+        let mut jobs = vec![shell("well", "true"), shell("broken", "echo why; exit 3")];
+        jobs.extend((0..8).map(|number| shell(&format!("touch-{number}"), &format!("echo >> {}", file.display()))));
+        let failure = run(jobs).expect_err("one is broken").to_string();
+        assert!(failure.starts_with("broken ") && failure.contains('3'), "{failure}");
+        assert_eq!(fs::read_to_string(&file).expect("it was written").lines().count(), 8);
+        assert_eq!(fs::read_to_string(Path::new(OUTPUT).join("broken.log")).expect("it is kept"), "why\n");
+        fs::remove_file(file).expect("it is there");
+    }
+
+    #[test]
+    fn a_variable_is_part_of_the_name() {
+        assert_eq!(shell("engine", "true").on("PARTITURA_BROKERS", "nats").name, "engine-nats");
+    }
+}
