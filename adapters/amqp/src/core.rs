@@ -1,9 +1,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use partitura_adapter_kit::Publishers;
 use partitura_broker::{Capabilities, CorrectedClock, Result};
-use tokio::sync::watch;
-use tokio::time::timeout;
 
 use crate::client::{Client, Connector};
 use crate::error::closed;
@@ -28,8 +27,8 @@ pub(crate) struct Core {
     pub(crate) publishing: Arc<Connector>,
     pub(crate) management: Arc<Management>,
     pub(crate) topics: Topics,
-    /// The number of publishers that have messages under way.
-    publishers: watch::Sender<usize>,
+    /// The publishers that may have messages under way.
+    pub(crate) publishers: Publishers,
 }
 
 impl Core {
@@ -47,7 +46,7 @@ impl Core {
             publishing: client.connector("publishing"),
             client,
             control,
-            publishers: watch::Sender::new(0),
+            publishers: Publishers::default(),
         }
     }
 
@@ -57,29 +56,12 @@ impl Core {
         if self.client.is_closed() { Err(closed(operation)) } else { Ok(()) }
     }
 
-    /// Counts a publisher until the guard is dropped.
-    pub(crate) fn publisher(&self) -> PublisherGuard {
-        self.publishers.send_modify(|count| *count += 1);
-        PublisherGuard(self.publishers.clone())
-    }
-
     /// Accepts nothing new, waits for the confirms of accepted messages, and closes the connections.
     pub(crate) async fn close(&self) -> Result<()> {
         self.client.close();
-        let mut publishers = self.publishers.subscribe();
         // A message that is not confirmed by then fails with an unknown outcome.
-        let _ = timeout(LAST_CONFIRMS_TIMEOUT, publishers.wait_for(|count| *count == 0)).await;
+        self.publishers.all_ended(LAST_CONFIRMS_TIMEOUT).await;
         self.client.close_connections().await;
         Ok(())
-    }
-}
-
-/// A publisher that has not ended.
-#[derive(Debug)]
-pub(crate) struct PublisherGuard(watch::Sender<usize>);
-
-impl Drop for PublisherGuard {
-    fn drop(&mut self) {
-        self.0.send_modify(|count| *count -= 1);
     }
 }

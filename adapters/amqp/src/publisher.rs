@@ -1,4 +1,3 @@
-use std::collections::HashMap;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -11,23 +10,19 @@ use fe2o3_amqp::types::messaging::Outcome;
 use futures::FutureExt;
 use futures::future::FusedFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
-use partitura_adapter_kit::Batch;
-use partitura_broker::{
-    Clock, Error, ErrorKind, Message, Ordering, Partition, ProducerOptions, Receipt, Result, Topic, partition_of,
-};
-use tokio::sync::{mpsc, oneshot};
+use partitura_adapter_kit::{OpenCalls, Partitioner, PublishCall, PublishQueue, PublisherGuard};
+use partitura_broker::{Clock, Error, ErrorKind, Message, ProducerOptions, Receipt, Result, Topic};
+use tokio::sync::mpsc;
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
 use crate::client::sender;
-use crate::core::{Core, PublisherGuard};
-use crate::error::{closed, refused};
+use crate::core::Core;
+use crate::error::refused;
 use crate::names;
 use crate::wire::{self, Route};
 
 const PUBLISH: &str = "publish";
-/// The number of calls in the queue of the task. Further calls wait for a place in it, in order.
-const MAX_CALLS: usize = 16;
 
 /// A message to publish.
 #[derive(Debug, Clone)]
@@ -39,44 +34,28 @@ pub(crate) struct Publication {
 
 /// Publishes on a link of its own, in the order of the calls. A task does it, so that dropping a call reorders nothing.
 #[derive(Debug)]
-pub(crate) struct Publisher {
-    calls: mpsc::Sender<Call>,
-}
-
-#[derive(Debug)]
-struct Call {
-    messages: Vec<Publication>,
-    answer: oneshot::Sender<Vec<Result<Receipt>>>,
-}
+pub(crate) struct Publisher(PublishQueue<Publication>);
 
 impl Publisher {
     pub(crate) fn start(core: Arc<Core>, options: &ProducerOptions) -> Self {
-        let (calls, received) = mpsc::channel(MAX_CALLS);
+        let (queue, calls) = PublishQueue::new();
         let task = Task {
-            guard: core.publisher(),
+            guard: core.publishers.enter(),
             core,
             window: options.window.get(),
             confirm_within: options.confirm_within,
             link: None,
             in_flight: FuturesUnordered::new(),
-            batches: HashMap::new(),
-            next_batch: 0,
-            next_partition: 0,
+            open: OpenCalls::default(),
+            partitioner: Partitioner::default(),
         };
-        tokio::spawn(task.run(received));
-        Self { calls }
+        tokio::spawn(task.run(calls));
+        Self(queue)
     }
 
     /// As [`Producer::publish`](partitura_broker::Producer::publish).
     pub(crate) async fn publish(&self, messages: Vec<Publication>) -> Vec<Result<Receipt>> {
-        let count = messages.len();
-        let gone = || (0..count).map(|_| Err(closed(PUBLISH))).collect();
-        let (answer, answered) = oneshot::channel();
-        // Senders are served in the order in which they began to wait.
-        if self.calls.send(Call { messages, answer }).await.is_err() {
-            return gone();
-        }
-        answered.await.unwrap_or_else(|_| gone())
+        self.0.publish(messages).await
     }
 }
 
@@ -88,10 +67,8 @@ struct Task {
     confirm_within: Duration,
     link: Option<Link>,
     in_flight: FuturesUnordered<Pin<Box<dyn Future<Output = Landed> + Send>>>,
-    batches: HashMap<u64, Batch>,
-    next_batch: u64,
-    /// The partition of the next message without a key.
-    next_partition: u32,
+    open: OpenCalls,
+    partitioner: Partitioner,
 }
 
 /// A link to the addresses in the messages.
@@ -102,14 +79,14 @@ struct Link {
 
 /// The outcome of a message.
 struct Landed {
-    batch: u64,
+    call: u64,
     index: usize,
     receipt: Receipt,
     outcome: Result<std::result::Result<Outcome, SendError>, Elapsed>,
 }
 
 impl Task {
-    async fn run(mut self, mut calls: mpsc::Receiver<Call>) {
+    async fn run(mut self, mut calls: mpsc::Receiver<PublishCall<Publication>>) {
         let core = self.core.clone();
         let mut closed = pin!(core.client.closed().fuse());
         loop {
@@ -128,14 +105,9 @@ impl Task {
         }
     }
 
-    async fn send_all(&mut self, Call { messages, answer }: Call) {
-        let number = self.next_batch;
-        self.next_batch += 1;
-        let batch = Batch::new(messages.iter().map(|publication| &publication.message), answer);
-        if messages.is_empty() {
-            return batch.answer();
-        }
-        self.batches.insert(number, batch);
+    async fn send_all(&mut self, PublishCall { messages, answer }: PublishCall<Publication>) {
+        let to_publish = messages.iter().map(|publication| &publication.message);
+        let Some(call) = self.open.begin(to_publish, answer) else { return };
         // A call begins and ends on one link: after a loss, no later message of the call may overtake the lost ones. So
         // one attempt to connect is enough, too.
         let mut lost = self.attach().await.err();
@@ -146,14 +118,14 @@ impl Task {
                 }
             }
             let sent = match &lost {
-                None => self.send(number, index, publication).await,
+                None => self.send(call, index, publication).await,
                 Some(error) => self.check(&publication.message).and(Err(error.duplicate())),
             };
             if let Err(error) = sent {
                 if self.link.is_none() && lost.is_none() {
                     lost = Some(error.duplicate());
                 }
-                self.resolve(number, index, Err(error));
+                self.open.resolve(call, index, Err(error));
             }
         }
     }
@@ -175,10 +147,10 @@ impl Task {
     }
 
     /// Sends a message. Its confirm comes later.
-    async fn send(&mut self, batch: u64, index: usize, publication: Publication) -> Result<()> {
+    async fn send(&mut self, call: u64, index: usize, publication: Publication) -> Result<()> {
         let Publication { message, is_repeated } = publication;
         self.check(&message)?;
-        if let Some(error) = self.batches.get(&batch).and_then(|batch| batch.blocked_by(index)) {
+        if let Some(error) = self.open.blocked_by(call, index) {
             return Err(error);
         }
         let topic = match self.core.topics.cached(&message.topic) {
@@ -192,7 +164,7 @@ impl Task {
         match timeout(within, link.sender.send_batchable(wire::outgoing(&message, route, is_repeated))).await {
             Ok(Ok(confirm)) => {
                 self.in_flight.push(Box::pin(async move {
-                    Landed { batch, index, receipt, outcome: timeout(within, confirm).await }
+                    Landed { call, index, receipt, outcome: timeout(within, confirm).await }
                 }));
                 Ok(())
             }
@@ -210,22 +182,15 @@ impl Task {
     }
 
     fn route(&mut self, message: &Message, topic: &Topic) -> Route {
-        let partition = match (&message.key, topic.ordering) {
-            (Some(key), Ordering::ByKey { partitions }) => partition_of(key, partitions),
-            (None, Ordering::ByKey { partitions }) => {
-                self.next_partition = self.next_partition.wrapping_add(1);
-                Partition(self.next_partition % partitions)
-            }
-            (_, Ordering::Shared) => Partition(0),
-        };
+        let partition = self.partitioner.partition(message, topic.ordering);
         let not_before = message.not_before.filter(|due| *due > self.core.clock.now());
         let to = if not_before.is_some() { names::due(&topic.name) } else { names::address(&topic.name) };
         Route { to, partition, not_before }
     }
 
-    fn land(&mut self, Landed { batch, index, receipt, outcome }: Landed) {
+    fn land(&mut self, Landed { call, index, receipt, outcome }: Landed) {
         let result = self.result(outcome).map(|()| receipt);
-        self.resolve(batch, index, result);
+        self.open.resolve(call, index, result);
     }
 
     fn result(&mut self, outcome: Result<std::result::Result<Outcome, SendError>, Elapsed>) -> Result<()> {
@@ -247,13 +212,6 @@ impl Task {
             Ok(Ok(other)) => {
                 Err(Error::new(ErrorKind::Throttled, PUBLISH, format!("the broker does not take it: {other:?}")))
             }
-        }
-    }
-
-    fn resolve(&mut self, batch: u64, index: usize, result: Result<Receipt>) {
-        let last = self.batches.get_mut(&batch).is_some_and(|batch| batch.resolve(index, result));
-        if last && let Some(batch) = self.batches.remove(&batch) {
-            batch.answer();
         }
     }
 }

@@ -4,10 +4,10 @@
 //! `partitura_topic = 'queue:8'`. No message has this property, so that the queue stays empty. The description is as
 //! durable and as replicated as any queue, exists once, and every tool of the broker shows it.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-use partitura_broker::{Error, ErrorKind, Ordering, Result, Topic, TopicKind, TopicName};
+use partitura_adapter_kit::{TopicCache, describe_topic, parse_topic};
+use partitura_broker::{Error, ErrorKind, Result, Topic, TopicName};
 
 use crate::management::{Management, NewQueue, Request};
 use crate::names;
@@ -18,12 +18,12 @@ const PROPERTY: &str = "partitura_topic = ";
 #[derive(Debug)]
 pub(crate) struct Topics {
     management: Arc<Management>,
-    known: Mutex<HashMap<TopicName, Topic>>,
+    cache: TopicCache,
 }
 
 impl Topics {
     pub(crate) fn new(management: Arc<Management>) -> Self {
-        Self { management, known: Mutex::default() }
+        Self { management, cache: TopicCache::default() }
     }
 
     /// Looks a topic up, at the broker if it was not looked up before.
@@ -58,26 +58,22 @@ impl Topics {
 
     /// Returns a topic that was looked up before.
     pub(crate) fn cached(&self, name: &TopicName) -> Option<Topic> {
-        self.known().get(name).cloned()
+        self.cache.get(name)
     }
 
     pub(crate) fn learn(&self, topic: Topic) {
-        self.known().insert(topic.name.clone(), topic);
+        self.cache.insert(topic);
     }
 
     /// Empties the cache, since a topic may have changed.
     pub(crate) fn forget_all(&self) {
-        self.known().clear();
-    }
-
-    fn known(&self) -> MutexGuard<'_, HashMap<TopicName, Topic>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        self.cache.clear();
     }
 }
 
 /// The queue that describes a topic.
 pub(crate) fn description(topic: &Topic) -> NewQueue {
-    let filter = Some(format!("{PROPERTY}'{}'", describe(topic)));
+    let filter = Some(format!("{PROPERTY}'{}'", describe_topic(topic)));
     NewQueue {
         name: names::description(&topic.name),
         address: names::address(&topic.name),
@@ -86,53 +82,23 @@ pub(crate) fn description(topic: &Topic) -> NewQueue {
     }
 }
 
-/// The error of a topic that is not as expected.
-pub(crate) fn differs(expected: &Topic, found: &Topic) -> Error {
-    let message = format!(
-        "the topic exists and differs: expected {}, found {}. Declare it as it is, or use another name",
-        describe(expected),
-        describe(found)
-    );
-    Error::new(ErrorKind::Incompatible, "declare", message).of(&expected.name)
-}
-
-/// `queue:8`: a queue of eight partitions.
-fn describe(topic: &Topic) -> String {
-    let kind = if topic.kind == TopicKind::Queue { "queue" } else { "stream" };
-    match topic.ordering {
-        Ordering::ByKey { partitions } => format!("{kind}:{partitions}"),
-        Ordering::Shared => format!("{kind}:shared"),
-    }
-}
-
 fn parse(name: &TopicName, filter: &str) -> Option<Topic> {
-    let description = filter.strip_prefix(PROPERTY)?.strip_prefix('\'')?.strip_suffix('\'')?;
-    let (kind, ordering) = description.split_once(':')?;
-    let kind = match kind {
-        "queue" => TopicKind::Queue,
-        "stream" => TopicKind::Stream,
-        _ => return None,
-    };
-    let ordering = match ordering {
-        "shared" => Ordering::Shared,
-        partitions => Ordering::ByKey { partitions: partitions.parse().ok()? },
-    };
-    Some(Topic { name: name.clone(), kind, ordering })
+    parse_topic(name, filter.strip_prefix(PROPERTY)?.strip_prefix('\'')?.strip_suffix('\'')?)
 }
 
 #[cfg(test)]
 mod tests {
+    use partitura_broker::{Ordering, TopicKind};
+
     use super::*;
 
     #[test]
     fn a_topic_is_read_back_from_its_filter() {
         let name = TopicName::new("orders").expect("a name");
-        for kind in [TopicKind::Queue, TopicKind::Stream] {
-            for ordering in [Ordering::Shared, Ordering::ByKey { partitions: 1 }, Ordering::ByKey { partitions: 8 }] {
-                let topic = Topic { name: name.clone(), kind, ordering };
-                assert_eq!(parse(&name, &description(&topic).filter.expect("a filter")), Some(topic));
-            }
-        }
+        let topic = Topic { name: name.clone(), kind: TopicKind::Queue, ordering: Ordering::ByKey { partitions: 8 } };
+        let filter = description(&topic).filter.expect("a filter");
+        assert_eq!(filter, "partitura_topic = 'queue:8'");
+        assert_eq!(parse(&name, &filter), Some(topic));
         for strange in ["partitura_topic = 'pile:8'", "partitura_topic = 'queue'", "x = 1", ""] {
             assert_eq!(parse(&name, strange), None, "{strange}");
         }

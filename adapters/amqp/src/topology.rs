@@ -1,5 +1,6 @@
 //! Declares topics and subscriptions: missing ones are created, existing ones are compared.
 
+use partitura_adapter_kit::topic_differs;
 use partitura_broker::{
     DeclareMode, Error, ErrorKind, Ordering, Partition, Result, Subscription, SubscriptionName, Topic, TopicName,
     Topology,
@@ -63,7 +64,7 @@ async fn verify(core: &Core, topology: &Topology) -> Result<()> {
 async fn expect(core: &Core, topic: &Topic) -> Result<()> {
     let found = core.topics.find(&topic.name, DECLARE).await?;
     if found != *topic {
-        return Err(topics::differs(topic, &found));
+        return Err(topic_differs(topic, &found));
     }
     core.topics.learn(found);
     Ok(())

@@ -1,4 +1,3 @@
-use std::collections::HashMap;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -10,22 +9,19 @@ use futures::future::FusedFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{Channel, Confirmation, Connection};
-use partitura_adapter_kit::Batch;
+use partitura_adapter_kit::{OpenCalls, Partitioner, PublishCall, PublishQueue, PublisherGuard};
 use partitura_broker::{
-    Clock, Error, ErrorKind, Message, Ordering, Partition, ProducerOptions, Receipt, Result, Topic, TopicKind,
-    partition_of,
+    Clock, Error, ErrorKind, Message, Partition, ProducerOptions, Receipt, Result, Topic, TopicKind,
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::client::{answer, open_channel};
-use crate::core::{Core, PublisherGuard};
+use crate::core::Core;
 use crate::delay::Wait;
-use crate::error::{classify, closed};
+use crate::error::classify;
 use crate::{names, wire};
 
-/// The number of calls in the queue of the task. Further calls wait for a place in it, in order.
-const MAX_CALLS: usize = 16;
 /// The interval of checks whether the broker takes messages again.
 const UNBLOCKED_CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -49,45 +45,29 @@ impl Publication {
 /// Publishes on a channel of its own, in the order of the calls, and matches confirms. A task does it, so that dropping
 /// a call reorders nothing.
 #[derive(Debug)]
-pub(crate) struct Publisher {
-    calls: mpsc::Sender<Call>,
-}
-
-#[derive(Debug)]
-struct Call {
-    messages: Vec<Publication>,
-    answer: oneshot::Sender<Vec<Result<Receipt>>>,
-}
+pub(crate) struct Publisher(PublishQueue<Publication>);
 
 impl Publisher {
     pub(crate) fn start(core: Arc<Core>, options: &ProducerOptions) -> Self {
-        let (calls, received) = mpsc::channel(MAX_CALLS);
+        let (queue, calls) = PublishQueue::new();
         let task = Task {
-            guard: core.publisher(),
+            guard: core.publishers.enter(),
             core,
             window: options.window.get(),
             confirm_within: options.confirm_within,
             session: None,
             in_flight: FuturesUnordered::new(),
-            batches: HashMap::new(),
-            next_batch: 0,
-            next_partition: 0,
+            open: OpenCalls::default(),
+            partitioner: Partitioner::default(),
             returned: Vec::new(),
         };
-        tokio::spawn(task.run(received));
-        Self { calls }
+        tokio::spawn(task.run(calls));
+        Self(queue)
     }
 
     /// As [`Producer::publish`](partitura_broker::Producer::publish).
     pub(crate) async fn publish(&self, messages: Vec<Publication>) -> Vec<Result<Receipt>> {
-        let count = messages.len();
-        let gone = || (0..count).map(|_| Err(closed("publish"))).collect();
-        let (answer, answered) = oneshot::channel();
-        // Senders are served in the order in which they began to wait.
-        if self.calls.send(Call { messages, answer }).await.is_err() {
-            return gone();
-        }
-        answered.await.unwrap_or_else(|_| gone())
+        self.0.publish(messages).await
     }
 }
 
@@ -99,10 +79,8 @@ struct Task {
     confirm_within: Duration,
     session: Option<Session>,
     in_flight: FuturesUnordered<Pin<Box<dyn Future<Output = Landed> + Send>>>,
-    batches: HashMap<u64, Batch>,
-    next_batch: u64,
-    /// The partition of the next message without a key.
-    next_partition: u32,
+    open: OpenCalls,
+    partitioner: Partitioner,
     /// The messages that the broker could not route, until their confirms come.
     returned: Vec<Address>,
 }
@@ -116,7 +94,7 @@ struct Session {
 
 /// The outcome of a message.
 struct Landed {
-    batch: u64,
+    call: u64,
     index: usize,
     receipt: Receipt,
     address: Address,
@@ -140,7 +118,7 @@ struct Route {
 }
 
 impl Task {
-    async fn run(mut self, mut calls: mpsc::Receiver<Call>) {
+    async fn run(mut self, mut calls: mpsc::Receiver<PublishCall<Publication>>) {
         let core = self.core.clone();
         let mut closed = pin!(core.client.closed().fuse());
         loop {
@@ -159,14 +137,9 @@ impl Task {
         }
     }
 
-    async fn send_all(&mut self, Call { messages, answer }: Call) {
-        let number = self.next_batch;
-        self.next_batch += 1;
-        let batch = Batch::new(messages.iter().map(|publication| &publication.message), answer);
-        if messages.is_empty() {
-            return batch.answer();
-        }
-        self.batches.insert(number, batch);
+    async fn send_all(&mut self, PublishCall { messages, answer }: PublishCall<Publication>) {
+        let to_publish = messages.iter().map(|publication| &publication.message);
+        let Some(call) = self.open.begin(to_publish, answer) else { return };
         // A call begins and ends on one channel: after a loss, no later message of the call may overtake the lost
         // ones. So one attempt to connect is enough, too.
         let session = self.session().await;
@@ -177,7 +150,7 @@ impl Task {
                 }
             }
             let sent = match &session {
-                Ok(session) => self.send(session, number, index, publication).await,
+                Ok(session) => self.send(session, call, index, publication).await,
                 Err(error) => self
                     .core
                     .capabilities
@@ -185,16 +158,16 @@ impl Task {
                     .and(Err(error.duplicate())),
             };
             if let Err(error) = sent {
-                self.resolve(number, index, Err(error));
+                self.open.resolve(call, index, Err(error));
             }
         }
     }
 
     /// Sends a message. Its confirm comes later.
-    async fn send(&mut self, session: &Session, batch: u64, index: usize, publication: Publication) -> Result<()> {
+    async fn send(&mut self, session: &Session, call: u64, index: usize, publication: Publication) -> Result<()> {
         let Publication { message, is_repeated, pause } = publication;
         self.core.capabilities.check(&message, self.core.clock.now())?;
-        if let Some(error) = self.batches.get(&batch).and_then(|batch| batch.blocked_by(index)) {
+        if let Some(error) = self.open.blocked_by(call, index) {
             return Err(error);
         }
         let topic = match self.core.topics.cached(&message.topic) {
@@ -216,7 +189,7 @@ impl Task {
                 confirm.await
             };
             let outcome = timeout(within, confirmed).await;
-            Landed { batch, index, receipt, address, outcome }
+            Landed { call, index, receipt, address, outcome }
         });
         // The first poll queues the frames. This decides the order.
         match futures::poll!(landing.as_mut()) {
@@ -230,14 +203,7 @@ impl Task {
     }
 
     fn route(&mut self, message: &Message, topic: &Topic, pause: Duration) -> Route {
-        let partition = match (&message.key, topic.ordering) {
-            (Some(key), Ordering::ByKey { partitions }) => partition_of(key, partitions),
-            (None, Ordering::ByKey { partitions }) => {
-                self.next_partition = self.next_partition.wrapping_add(1);
-                Partition(self.next_partition % partitions)
-            }
-            (_, Ordering::Shared) => Partition(0),
-        };
+        let partition = self.partitioner.partition(message, topic.ordering);
         let delay = message.not_before.map(|due| due.since(self.core.clock.now())).unwrap_or_default();
         let (exchange, routing_key) = match Wait::for_delay(delay.max(pause)) {
             Wait::None => (names::exchange(&topic.name), partition.to_string()),
@@ -295,7 +261,7 @@ impl Task {
         }
         for landed in landed {
             let result = self.result(landed.outcome, &landed.address).map(|()| landed.receipt);
-            self.resolve(landed.batch, landed.index, result);
+            self.open.resolve(landed.call, landed.index, result);
         }
         if self.in_flight.is_empty() {
             self.returned.clear();
@@ -335,13 +301,6 @@ impl Task {
                     Err(Error::new(ErrorKind::NotFound, "publish", message))
                 }
             },
-        }
-    }
-
-    fn resolve(&mut self, batch: u64, index: usize, result: Result<Receipt>) {
-        let last = self.batches.get_mut(&batch).is_some_and(|batch| batch.resolve(index, result));
-        if last && let Some(batch) = self.batches.remove(&batch) {
-            batch.answer();
         }
     }
 }

@@ -5,13 +5,13 @@
 //! exists, so that no message is routed by it. The description is as durable and as replicated as the exchange, and
 //! exists from the same moment. `rabbitmqctl list_exchanges name arguments` shows it: `partitura:queue:8`.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use lapin::options::ExchangeDeclareOptions;
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, ExchangeKind};
-use partitura_broker::{Error, ErrorKind, Ordering, Result, Topic, TopicKind, TopicName};
+use partitura_adapter_kit::{TopicCache, describe_topic, parse_topic, topic_differs};
+use partitura_broker::{Error, ErrorKind, Result, Topic, TopicName};
 
 use crate::client::{Connector, answer, uncancelled};
 use crate::error::classify;
@@ -23,12 +23,12 @@ const ALTERNATE: &str = "alternate-exchange";
 #[derive(Debug)]
 pub(crate) struct Topics {
     connector: Arc<Connector>,
-    known: Mutex<HashMap<TopicName, Topic>>,
+    cache: TopicCache,
 }
 
 impl Topics {
     pub(crate) fn new(connector: Arc<Connector>) -> Self {
-        Self { connector, known: Mutex::default() }
+        Self { connector, cache: TopicCache::default() }
     }
 
     /// Looks a topic up, at the broker if it was not looked up before.
@@ -37,8 +37,8 @@ impl Topics {
     /// [`NotFound`](ErrorKind::NotFound); [`Incompatible`](ErrorKind::Incompatible), if its exchange was not made by
     /// Partitura.
     pub(crate) async fn get(&self, name: &TopicName, operation: &'static str) -> Result<Topic> {
-        if let Some(topic) = self.known().get(name) {
-            return Ok(topic.clone());
+        if let Some(topic) = self.cached(name) {
+            return Ok(topic);
         }
         let topic = uncancelled(find(self.connector.clone(), name.clone(), operation)).await?;
         self.learn(topic.clone());
@@ -47,20 +47,16 @@ impl Topics {
 
     /// Returns a topic that was looked up before.
     pub(crate) fn cached(&self, name: &TopicName) -> Option<Topic> {
-        self.known().get(name).cloned()
+        self.cache.get(name)
     }
 
     pub(crate) fn learn(&self, topic: Topic) {
-        self.known().insert(topic.name.clone(), topic);
+        self.cache.insert(topic);
     }
 
     /// Empties the cache, since a topic may have changed.
     pub(crate) fn forget_all(&self) {
-        self.known().clear();
-    }
-
-    fn known(&self) -> MutexGuard<'_, HashMap<TopicName, Topic>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        self.cache.clear();
     }
 }
 
@@ -75,7 +71,7 @@ pub(crate) async fn create(channel: &Channel, topic: &Topic) -> Result<()> {
     declared.map_err(|error| {
         let error = classify("declare", error).of(&topic.name);
         match found_in(&error).map(|found| parse(&topic.name, &found)) {
-            Some(Some(found)) => differs(topic, &found),
+            Some(Some(found)) => topic_differs(topic, &found),
             _ => error,
         }
     })
@@ -109,44 +105,13 @@ pub(crate) async fn find(connector: Arc<Connector>, name: TopicName, operation: 
     }
 }
 
-/// The error of a topic that is not as expected.
-pub(crate) fn differs(expected: &Topic, found: &Topic) -> Error {
-    let message = format!(
-        "the topic exists and differs: expected {}, found {}. Declare it as it is, or use another name",
-        describe_in_words(expected),
-        describe_in_words(found)
-    );
-    Error::new(ErrorKind::Incompatible, "declare", message).of(&expected.name)
-}
-
-fn describe_in_words(topic: &Topic) -> String {
-    let kind = if topic.kind == TopicKind::Queue { "queue" } else { "stream" };
-    match topic.ordering {
-        Ordering::ByKey { partitions } => format!("a {kind} of {partitions} partitions"),
-        Ordering::Shared => format!("a shared {kind}"),
-    }
-}
-
+/// `partitura:queue:8`: a queue of eight partitions.
 fn describe(topic: &Topic) -> String {
-    let kind = if topic.kind == TopicKind::Queue { "queue" } else { "stream" };
-    match topic.ordering {
-        Ordering::ByKey { partitions } => format!("{}{kind}:{partitions}", names::DESCRIPTION),
-        Ordering::Shared => format!("{}{kind}:shared", names::DESCRIPTION),
-    }
+    format!("{}{}", names::DESCRIPTION, describe_topic(topic))
 }
 
 fn parse(name: &TopicName, description: &str) -> Option<Topic> {
-    let (kind, ordering) = description.strip_prefix(names::DESCRIPTION)?.split_once(':')?;
-    let kind = match kind {
-        "queue" => TopicKind::Queue,
-        "stream" => TopicKind::Stream,
-        _ => return None,
-    };
-    let ordering = match ordering {
-        "shared" => Ordering::Shared,
-        partitions => Ordering::ByKey { partitions: partitions.parse().ok()? },
-    };
-    Some(Topic { name: name.clone(), kind, ordering })
+    parse_topic(name, description.strip_prefix(names::DESCRIPTION)?)
 }
 
 /// Reads the existing description from the broker's error. It has one of two forms, the same since 2.x:
@@ -160,17 +125,16 @@ fn found_in(error: &Error) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use partitura_broker::{Ordering, TopicKind};
+
     use super::*;
 
     #[test]
     fn a_topic_is_read_back_from_its_description() {
         let name = TopicName::new("orders").expect("a name");
-        for kind in [TopicKind::Queue, TopicKind::Stream] {
-            for ordering in [Ordering::Shared, Ordering::ByKey { partitions: 1 }, Ordering::ByKey { partitions: 8 }] {
-                let topic = Topic { name: name.clone(), kind, ordering };
-                assert_eq!(parse(&name, &describe(&topic)), Some(topic));
-            }
-        }
+        let topic = Topic { name: name.clone(), kind: TopicKind::Queue, ordering: Ordering::ByKey { partitions: 8 } };
+        assert_eq!(describe(&topic), "partitura:queue:8");
+        assert_eq!(parse(&name, &describe(&topic)), Some(topic));
         assert_eq!(parse(&name, "partitura:pile:8"), None);
         assert_eq!(parse(&name, "amq.direct"), None);
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures::future::try_join_all;
 use lapin::Channel;
 use lapin::types::AMQPValue;
+use partitura_adapter_kit::topic_differs;
 use partitura_broker::{
     DeclareMode, Error, ErrorKind, Ordering, Partition, Result, Subscription, SubscriptionName, Topic, TopicName,
     Topology,
@@ -80,7 +81,7 @@ async fn verify(connector: &Arc<Connector>, topics: &Topics, topology: &Topology
     for topic in &topology.topics {
         let found = topics::find(connector.clone(), topic.name.clone(), "declare").await?;
         if found != *topic {
-            return Err(topics::differs(topic, &found));
+            return Err(topic_differs(topic, &found));
         }
         queues::check_exists(connector, &names::due(&topic.name), &topic.name, "declare").await?;
         topics.learn(found);

@@ -10,6 +10,8 @@
 //! * [`Backoff`]: the wait before trying again;
 //! * [`Pace`]: one batch at a time to each destination, and a pause after a refusal;
 //! * [`Batch`]: the results of one call of `publish`, with the order of each key;
+//! * [`PublishQueue`], [`OpenCalls`], [`Partitioner`], [`Publishers`]: a task that publishes the calls of a producer;
+//! * [`TopicCache`], [`describe_topic`], [`parse_topic`], [`topic_differs`]: topics that a broker describes by a text;
 //! * [`MeanSize`]: how many messages fit into a bound in bytes;
 //! * [`Fault`]: known faults of some versions of a server.
 
@@ -22,7 +24,9 @@ mod faults;
 mod mean_size;
 mod member;
 mod pace;
+mod publishing;
 mod slab;
+mod topics;
 
 pub use ack_floor::{AckFloor, Index};
 pub use assignment::{MemberId, rebalance, rendezvous};
@@ -33,4 +37,6 @@ pub use faults::{Fault, Version, warn_of_faults};
 pub use mean_size::MeanSize;
 pub use member::Member;
 pub use pace::Pace;
+pub use publishing::{OpenCalls, Partitioner, PublishCall, PublishQueue, PublisherGuard, Publishers};
 pub use slab::TokenSlab;
+pub use topics::{TopicCache, describe_topic, parse_topic, topic_differs};

@@ -13,8 +13,8 @@ use cargo_metadata::Artifact;
 use crate::cargo::{cargo, executables};
 use crate::failure::Failure;
 
-/// The directory of what each program prints, until it is shown and afterwards.
-const OUTPUT: &str = "target/test-output";
+/// The directory of what each program prints, for as long as it runs and afterwards.
+pub(crate) const OUTPUT: &str = "target/test-output";
 
 /// A command to run beside others.
 pub(crate) struct Job {
@@ -32,7 +32,12 @@ impl Job {
         let mut command = Command::new(artifact.executable.as_ref()?);
         command.current_dir(directory).env("CARGO_MANIFEST_DIR", directory).env("CARGO_PKG_NAME", package);
         let of = directory.file_name().unwrap_or(package);
-        let name = if artifact.target.is_test() { &*artifact.target.name } else { "unit" };
+        let target = &artifact.target;
+        let name = match () {
+            () if target.is_test() => target.name.clone(),
+            () if target.is_bin() => format!("{}-unit", target.name),
+            () => "unit".to_owned(),
+        };
         Some(Self { name: format!("{of}-{name}"), command })
     }
 
@@ -64,18 +69,18 @@ pub(crate) fn build(arguments: &[&str]) -> Result<Vec<Artifact>, Failure> {
 }
 
 /// Runs all jobs, some at a time, and shows what each has printed once it has ended. Fails if one of them has failed.
-pub(crate) fn run(jobs: Vec<Job>) -> Result<(), Failure> {
-    fs::create_dir_all(OUTPUT)?;
+pub(crate) fn run(jobs: Vec<Job>, output: &Path) -> Result<(), Failure> {
+    fs::create_dir_all(output)?;
     let count = jobs.len();
     let at_a_time = thread::available_parallelism().map_or(2, usize::from) + 1;
-    println!("{count} programs, {at_a_time} at a time; what they print: {OUTPUT}");
+    println!("{count} programs, {at_a_time} at a time; what they print: {}", output.display());
     let waiting = Mutex::new(jobs.into_iter());
     let failed = Mutex::new(Vec::new());
     let next = || waiting.lock().ok()?.next();
     let work = || {
         while let Some(job) = next() {
             let name = job.name.clone();
-            if let Err(failure) = perform(job)
+            if let Err(failure) = perform(job, output)
                 && let Ok(mut failed) = failed.lock()
             {
                 failed.push(format!("{name} {failure}"));
@@ -87,8 +92,8 @@ pub(crate) fn run(jobs: Vec<Job>) -> Result<(), Failure> {
     if failed.is_empty() { Ok(()) } else { Err(failed.join("; ").into()) }
 }
 
-fn perform(Job { name, mut command }: Job) -> Result<(), String> {
-    let path = Path::new(OUTPUT).join(format!("{name}.log"));
+fn perform(Job { name, mut command }: Job, output: &Path) -> Result<(), String> {
+    let path = output.join(format!("{name}.log"));
     let began = Instant::now();
     let ended = into_file(&mut command, &path);
     show(&name, &path, began);
@@ -126,14 +131,15 @@ mod tests {
 
     #[test]
     fn a_failure_is_named_and_the_others_run() {
-        let file = std::env::temp_dir().join(format!("xtask-jobs-{}", std::process::id()));
+        let output = std::env::temp_dir().join(format!("xtask-jobs-{}", std::process::id()));
+        let file = output.join("lines");
         let mut jobs = vec![shell("well", "true"), shell("broken", "echo why; exit 3")];
         jobs.extend((0..8).map(|number| shell(&format!("touch-{number}"), &format!("echo >> {}", file.display()))));
-        let failure = run(jobs).expect_err("one is broken").to_string();
+        let failure = run(jobs, &output).expect_err("one is broken").to_string();
         assert!(failure.starts_with("broken ") && failure.contains('3'), "{failure}");
         assert_eq!(fs::read_to_string(&file).expect("it was written").lines().count(), 8);
-        assert_eq!(fs::read_to_string(Path::new(OUTPUT).join("broken.log")).expect("it is kept"), "why\n");
-        fs::remove_file(file).expect("it is there");
+        assert_eq!(fs::read_to_string(output.join("broken.log")).expect("it is kept"), "why\n");
+        fs::remove_dir_all(output).expect("it is there");
     }
 
     #[test]

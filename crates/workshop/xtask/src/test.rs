@@ -1,6 +1,7 @@
 //! `cargo xtask test`: runs the steps, each with a heading and its time, and prints a summary.
 
 use std::fmt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use partitura_servers::Kind;
@@ -125,13 +126,13 @@ fn tests() -> Result<(), Failure> {
     jobs.sort_by_key(|job| !job.is_suite());
     // Suites wait most of the time, and this needs the processor.
     jobs.insert(jobs.len().min(2), Job::documentation(WORKSPACE));
-    jobs::run(jobs)
+    jobs::run(jobs, Path::new(jobs::OUTPUT))
 }
 
 fn engine_tests() -> Result<(), Failure> {
     let programs = jobs::build(&[WORKSPACE, &["--test", "on_every_broker"]].concat())?;
     let on = |broker| programs.iter().filter_map(Job::program).map(move |job| job.on("PARTITURA_BROKERS", broker));
-    jobs::run(BROKERS.split(' ').flat_map(on).collect())
+    jobs::run(BROKERS.split(' ').flat_map(on).collect(), Path::new(jobs::OUTPUT))
 }
 
 fn heading(text: &str) {
