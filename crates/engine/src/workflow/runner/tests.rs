@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 mod beats;
 mod copies;
 mod ending;
+mod overtaken;
 
 use super::stopping::PANICS;
 use super::*;
@@ -97,19 +98,34 @@ enum Point {
 #[derive(Debug)]
 struct Gate {
     store: BrokerStore,
-    closed: Mutex<Option<Point>>,
+    /// How often it lets others pass before.
+    closed: Mutex<Option<(Point, u32)>>,
     reached: Notify,
     opened: Notify,
 }
 
 impl Gate {
     fn close(&self, point: Point) {
-        *self.closed.lock().unwrap_or_else(PoisonError::into_inner) = Some(point);
+        self.close_behind(point, 0);
+    }
+
+    fn close_behind(&self, point: Point, passing: u32) {
+        *self.closed.lock().unwrap_or_else(PoisonError::into_inner) = Some((point, passing));
+    }
+
+    /// Whether this one is held up.
+    fn holds_up(&self, point: Point) -> bool {
+        let mut closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *closed {
+            Some((at, passing)) if *at == point && *passing > 0 => *passing -= 1,
+            Some((at, _)) if *at == point => return closed.take().is_some(),
+            _ => {}
+        }
+        false
     }
 
     async fn pass(&self, point: Point) {
-        let is_closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner).take_if(|closed| *closed == point);
-        if is_closed.is_some() {
+        if self.holds_up(point) {
             self.reached.notify_one();
             self.opened.notified().await;
         }

@@ -1,6 +1,6 @@
 //! How instances stop, go on and are ended.
 
-use partitura_broker::{Expect, Message, Timestamp};
+use partitura_broker::{Error, ErrorKind, Expect, Message, Timestamp};
 use partitura_workflow::{Event, EventKind, Failure, FailureKind};
 
 use super::context::Context;
@@ -70,11 +70,17 @@ impl<'a> Turn<'a> {
     /// Runs the code of a stopped instance again, from its history, once what the broker has refused of it is sent.
     pub(super) async fn resume(&mut self) -> Result<(), Abandoned> {
         self.send_what_was_set_aside().await?;
-        let summary = match &self.instance {
-            Instance::Stopped { summary, .. } if !summary.status.is_closed() => (**summary).clone(),
+        let (summary, known) = match &self.instance {
+            Instance::Stopped { summary, next_turn, .. } if !summary.status.is_closed() => {
+                ((**summary).clone(), *next_turn)
+            }
             _ => return Ok(()),
         };
         let live = self.replay(Summary { status: Status::Running, ..summary }, Reading::Live).await?;
+        if live.next_turn != known {
+            // What is kept of it is from before: with the history that was read now, its turn would count.
+            return Err(self.overtaken().into());
+        }
         if let Some(EventKind::WorkflowResumed { refused }) = self
             .recorded
             .iter()
@@ -94,6 +100,11 @@ impl<'a> Turn<'a> {
         self.summarize = Some(Expect::Any);
         self.mark_stopped(false);
         Ok(())
+    }
+
+    /// Another owner has taken a turn meanwhile: nothing is to be written, and the instance is to be read again.
+    fn overtaken(&self) -> Error {
+        Error::new(ErrorKind::Conflict, "take a turn", "another owner has taken a turn meanwhile").of(self.key)
     }
 
     /// Sends what the broker has refused, except for tasks of runs that have ended.
@@ -154,7 +165,11 @@ impl<'a> Turn<'a> {
                 }
                 // A stopped instance that is tried again without success leaves no trace of that.
                 turn.summarize = (summary.status != status).then_some(Expect::Any);
-                let Known { notes, next_turn, .. } = known(context, key, &summary.run).await?;
+                let Known { notes, next_turn, has_ended } = known(context, key, &summary.run).await?;
+                if has_ended {
+                    // Between the two reads.
+                    return Err(turn.overtaken().into());
+                }
                 if before.is_none() && status.reason().is_some() {
                     turn.after.stops = status.reason().map(str::to_owned);
                     turn.tell_of_stop(notes.reply_to.clone(), &status);

@@ -1,0 +1,68 @@
+//! Owners that go on with what they know of an instance, after another has gone on with it.
+
+use super::*;
+
+fn pause() -> Command {
+    Command::Pause { reason: "a look".into(), request: Request::default() }
+}
+
+fn go_on() -> Command {
+    Command::GoOn { reason: None, request: Request::default() }
+}
+
+/// Owners of which the first knows an instance as paused. The second has let it go on, and signalled it.
+async fn overtaken(stage: &Stage, enough: u64) -> (Owner, Owner) {
+    let (first, second) = (stage.owner::<Tally>().await, stage.owner::<Tally>().await);
+    stage.turn(&first, [("s", start(FIRST, enough, StartPolicy::UseExisting))]).await;
+    assert_eq!(stage.turn(&first, [("p", pause())]).await, Outcome::Done);
+    assert_eq!(stage.turn(&second, [("g", go_on()), ("a", signal())]).await, Outcome::Done);
+    (first, second)
+}
+
+async fn turns(stage: &Stage, owner: &Owner) -> u32 {
+    let turn_store = &owner.runner.0.context.turn_store;
+    crate::storage::history::load(turn_store, &stage.key, FIRST).await.expect("a history").turns
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_that_another_owner_has_ended_is_not_resumed() {
+    let stage = Stage::new().await;
+    let (first, second) = overtaken(&stage, 1).await;
+    let before = turns(&stage, &second).await;
+    assert!(matches!(stage.turn(&first, [("h", go_on())]).await, Outcome::Retry { .. }));
+    assert_eq!(turns(&stage, &second).await, before);
+    assert_eq!(stage.summary(&stage.owner::<Tally>().await).await.1, Status::Completed);
+    // It was read again.
+    assert_eq!(stage.turn(&first, [("h", go_on())]).await, Outcome::Done);
+    assert_eq!(stage.summary(&first).await.1, Status::Completed);
+    assert_eq!(turns(&stage, &second).await, before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_that_goes_on_elsewhere_is_not_resumed_from_before() {
+    let stage = Stage::new().await;
+    let (first, second) = overtaken(&stage, 3).await;
+    assert!(matches!(stage.turn(&first, [("h", go_on())]).await, Outcome::Retry { .. }));
+    // The second owner is not disturbed.
+    assert_eq!(stage.turn(&second, [("b", signal())]).await, Outcome::Done);
+    assert_eq!(stage.count(&stage.owner::<Tally>().await).await, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_that_ends_while_it_is_found_to_be_stopped_has_ended() {
+    let stage = Stage::new().await;
+    let (flawed, repaired) = (stage.owner::<Flawed>().await, stage.owner::<Tally>().await);
+    stage.turn(&flawed, [("s", start(FIRST, 1, StartPolicy::UseExisting))]).await;
+    // Which builds took its turns is read before, in two reads.
+    flawed.gate.close_behind(Point::BeforeHistory, 2);
+    let slow = stage.turn(&flawed, [("a", signal())]);
+    let ending = async {
+        flawed.gate.reached.notified().await;
+        assert_eq!(stage.turn(&repaired, [("a", signal())]).await, Outcome::Done);
+        flawed.gate.opened.notify_one();
+    };
+    let (stopped, ()) = tokio::join!(slow, ending);
+    assert!(matches!(stopped, Outcome::Retry { .. }), "{stopped:?}");
+    assert_eq!(stage.summary(&stage.owner::<Tally>().await).await.1, Status::Completed);
+    assert_eq!(turns(&stage, &repaired).await, 2);
+}
