@@ -106,7 +106,7 @@ impl<W: Workflow> WorkflowHandle<W> {
 
     async fn outcome(&self, stops: bool) -> Result<W::Output, WorkflowError<W::Error>> {
         let mut pending = self.target.pending().outcome.take();
-        let begins_in = self.target.begins_in();
+        let (begins_in, mut begins) = (self.target.begins_in(), self.target.pending().begins);
         let mut patience = begins_in.map_or(ASK_AGAIN, |wait| wait.saturating_add(ASK_AGAIN));
         if pending.is_none() && begins_in.is_some() {
             // An earlier call was dropped, and there is no instance to ask yet.
@@ -117,14 +117,7 @@ impl<W: Workflow> WorkflowHandle<W> {
         let outcome = loop {
             let reply = match pending.take() {
                 Some(reply) => reply,
-                None => {
-                    let (reply_to, reply) = self.target.connection.mailbox.request();
-                    self.target
-                        .connection
-                        .send::<W>(&self.target.id, self.target.connection.fresh(), &Command::Await { reply_to, stops })
-                        .await?;
-                    reply
-                }
+                None => self.target.ask_for_outcome::<W>(stops, begins).await?,
             };
             match tokio::time::timeout(patience, reply).await {
                 Ok(Some(ReplyBody::Ended(outcome))) => break outcome,
@@ -136,12 +129,15 @@ impl<W: Workflow> WorkflowHandle<W> {
                 }
                 // It may be repaired already: workers that start try it at once.
                 Ok(Some(ReplyBody::Stopped { reason })) => {
+                    begins = None;
                     if stops && was_stopped {
                         return Err(WorkflowError::Stopped { reason });
                     }
                     was_stopped = true;
                     tokio::time::sleep(MOMENT).await;
                 }
+                // The start was falling due, so that the question may have found it on its way.
+                Ok(Some(ReplyBody::NotFound)) if begins.take().is_some() => tokio::time::sleep(MOMENT).await,
                 Ok(Some(other)) => return Err(unexpected::<W>(&self.target.id, other).into()),
                 Ok(None) => return Err(ClientError::from(closed()).into()),
                 Err(_) => {

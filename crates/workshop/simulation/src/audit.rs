@@ -18,6 +18,7 @@ impl State {
         *next = turn.saturating_add(1);
         if turn == 0 {
             self.audit.begun.push(run.clone());
+            self.no_start_is_early(&run);
         }
         let name = String::from_utf8_lossy(&run).replace('\0', "/");
         if version > 1 {
@@ -32,10 +33,26 @@ impl State {
         }
     }
 
-    /// Checks that a timer does not fire before the broker's clock has reached its time. If the broker itself is too
-    /// early, the clock of a worker counts.
+    /// Checks that a run does not begin before its start was due, by the same clocks as a timer.
+    fn no_start_is_early(&mut self, run: &Bytes) {
+        let latest = self.latest_clock();
+        let key = String::from_utf8_lossy(run).into_owned();
+        let due = key.split('\0').nth(2).and_then(|id| self.audit.starts.get(id)).map(|start| start.due);
+        if let Some(due) = due.filter(|due| *due > latest) {
+            let text = format!("{} begins {} ms before it is due", key.replace('\0', "/"), due - latest);
+            self.violate("no start is early", text);
+        }
+    }
+
+    /// The latest time that the clock by which a delayed message is judged may show. If the broker itself is too early,
+    /// the clock of a worker counts.
+    fn latest_clock(&self) -> u64 {
+        self.wall().as_millis() + if self.plan.early > 0 { self.ahead } else { 0 }
+    }
+
+    /// Checks that a timer does not fire before the clock has reached its time.
     fn timers_are_never_early(&mut self, run: &Bytes, value: &Bytes) {
-        let latest = self.wall().as_millis() + if self.plan.early > 0 { self.ahead } else { 0 };
+        let latest = self.latest_clock();
         for event in body::<Vec<Event>>(value).unwrap_or_default() {
             match event.kind {
                 EventKind::TimerStarted { seq, due_at_ms, .. } => {

@@ -69,6 +69,10 @@ pub enum Mutant {
     IndexForgotten,
     /// A start that a schedule asks for comes a second time, as one that begins anew what has ended.
     ScheduleStartsTwice,
+    /// The due time of a start is ignored.
+    StartsEarly,
+    /// A question for the outcome of a delayed start does not wait behind the start. The client once had this bug.
+    QuestionsAhead,
 }
 
 impl Mutant {
@@ -104,6 +108,8 @@ impl Mutant {
         Self::UpdatesAppliedTwice,
         Self::IndexForgotten,
         Self::ScheduleStartsTwice,
+        Self::StartsEarly,
+        Self::QuestionsAhead,
     ];
 
     /// The name on the command line.
@@ -139,6 +145,8 @@ impl Mutant {
             Self::UpdatesAppliedTwice => "updates-applied-twice",
             Self::IndexForgotten => "index-forgotten",
             Self::ScheduleStartsTwice => "schedule-starts-twice",
+            Self::StartsEarly => "starts-early",
+            Self::QuestionsAhead => "questions-ahead",
         }
     }
 }

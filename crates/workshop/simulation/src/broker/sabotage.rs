@@ -6,6 +6,7 @@ use partitura_broker::{Message, Result};
 use serde_json::{Value, json};
 
 use crate::agenda::Deed;
+use crate::model::audit::is_start;
 use crate::mutant::Mutant;
 use crate::rows::body;
 use crate::world::State;
@@ -24,6 +25,8 @@ impl State {
                 self.later(1, Deed::Store { message: copy });
             }
             Some(Mutant::TimersEarly) if id.ends_with(".t") => message.not_before = None,
+            Some(Mutant::StartsEarly) if is_start(message) => message.not_before = None,
+            Some(Mutant::QuestionsAhead) if message.payload.starts_with(b"{\"Await\"") => message.not_before = None,
             Some(Mutant::QueriesRecorded) if message.payload.starts_with(b"{\"Query\"") => {
                 let mut signal = message.clone();
                 signal.id = format!("{id}.q").into();

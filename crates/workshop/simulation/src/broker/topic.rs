@@ -6,6 +6,7 @@ use partitura_broker::{
 };
 
 use crate::agenda::Deed;
+use crate::model::audit::is_start;
 use crate::model::group::Group;
 use crate::model::topic::{Queue, Topic};
 use crate::world::State;
@@ -122,15 +123,16 @@ impl State {
         }
     }
 
-    /// The due messages of queues that have consumers. A world at rest has none.
+    /// The due messages of queues that have consumers, and the starts that are not due. A world at rest has none.
     pub(crate) fn undone(&self) -> Option<String> {
         let worked_on = |name: &str| name.ends_with(".commands") || name.ends_with(".tasks");
         let wall = self.wall();
         self.topics.iter().filter(|(name, _)| worked_on(name.as_str())).find_map(|(name, topic)| {
             topic.queues.iter().find_map(|queue| {
                 let stored = queue.stored.values().next().map(|stored| &stored.message);
-                let due = queue.delayed.iter().next().filter(|((due, _), _)| *due <= wall).map(|(_, message)| message);
-                stored.or(due).map(|message| format!("{name}: {}", message.id))
+                let is_awaited = |due: Timestamp, message: &Message| due <= wall || is_start(message);
+                let due = queue.delayed.iter().find(|((due, _), message)| is_awaited(*due, message));
+                stored.or(due.map(|(_, message)| message)).map(|message| format!("{name}: {}", message.id))
             })
         })
     }

@@ -111,12 +111,15 @@ where
     let perform = move |client: Client, world: World| -> Performance {
         let (name, input, acts) = (name.clone(), input.clone(), acts.clone());
         Box::pin(async move {
-            pause(begin).await;
+            // A client that only waits leaves the delay to the broker. It does something else before it asks.
+            let (paused, delayed, busy) = if acts.0.is_empty() { (0, 4 * begin, begin) } else { (begin, 0, 0) };
+            pause(paused).await;
             let handle = client.workflow::<W>(name.clone());
-            while let Err(error) = handle.start(input.clone()).await {
+            while let Err(error) = handle.start(input.clone()).after(Duration::from_millis(delayed)).await {
                 world.lock().note("client", format_args!("starts {name} again: {error}"));
                 pause(100).await;
             }
+            pause(busy).await;
             let (acts, done) = &*acts;
             while let Some(act) = acts.get(done.load(Ordering::Relaxed)) {
                 act.perform((&client, &world), &handle)

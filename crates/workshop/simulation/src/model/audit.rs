@@ -40,6 +40,14 @@ pub(crate) struct Start {
     /// The id of the instance.
     #[serde(skip)]
     pub(crate) id: String,
+    /// The time at which it begins, in milliseconds.
+    #[serde(skip)]
+    pub(crate) due: u64,
+}
+
+/// Whether a message is the command to start an instance.
+pub(crate) fn is_start(message: &Message) -> bool {
+    message.payload.starts_with(b"{\"Start\"")
 }
 
 impl Audit {
@@ -49,9 +57,10 @@ impl Audit {
             #[serde(rename = "Start")]
             start: Start,
         }
-        if message.payload.starts_with(b"{\"Start\"")
+        if is_start(message)
             && let Ok(Command { mut start }) = serde_json::from_slice(&message.payload)
         {
+            start.due = message.not_before.map(|due| due.as_millis()).unwrap_or_default();
             start.id = message.key.as_deref().map(String::from_utf8_lossy).unwrap_or_default().into_owned();
             self.starts.insert(start.run.clone(), start);
         }

@@ -62,4 +62,6 @@ mutants! {
     an_update_that_is_applied_twice_is_found: UpdatesAppliedTwice,
     a_row_of_an_instance_that_stands_elsewhere_is_found: IndexForgotten,
     a_schedule_that_starts_a_time_twice_is_found: ScheduleStartsTwice,
+    a_start_that_is_early_is_found: StartsEarly,
+    a_question_that_overtakes_a_delayed_start_is_found: QuestionsAhead,
 }
