@@ -42,7 +42,12 @@ impl Place {
 
     /// The settings of one more process.
     pub(crate) fn builder(&self) -> Builder {
-        let broker = Hooked::new(self.broker.clone(), self.watch.clone()).without_transactions();
+        self.builder_with(self.watch.clone())
+    }
+
+    /// The same, with other hooks.
+    pub(crate) fn builder_with(&self, hooks: Arc<dyn Hooks>) -> Builder {
+        let broker = Hooked::new(self.broker.clone(), hooks).without_transactions();
         let store = BrokerStore::new(self.store.clone()).expect("the embedded broker keeps state");
         Partitura::on(Arc::new(broker)).store(Arc::new(store)).clock(self.clock.clone()).ask_again(Duration::MAX)
     }

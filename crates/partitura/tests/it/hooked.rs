@@ -24,6 +24,9 @@ pub(crate) trait Hooks: Debug + Send + Sync {
         None
     }
 
+    /// After messages were published. While it waits, the engine does not know that they were.
+    async fn after_publishing(&self, _sent: &[Message]) {}
+
     fn delivered(&self, _delivery: &Delivery) {}
 
     fn settled(&self, _token: AckToken) {}
@@ -133,9 +136,11 @@ impl Producer for HookedProducer {
         if let Err(error) = self.hooks.before_sending().await {
             return batch.iter().map(|_| Err(error.duplicate())).collect();
         }
+        let sent = batch.clone();
         let refused: Vec<Option<ErrorKind>> = batch.iter().map(|message| self.hooks.refuses(message)).collect();
         let taken = batch.into_iter().zip(&refused).filter(|(_, refused)| refused.is_none());
         let mut results = self.inner.publish(taken.map(|(message, _)| message).collect()).await.into_iter();
+        self.hooks.after_publishing(&sent).await;
         let result = |refused: &Option<ErrorKind>| match refused {
             Some(kind) => Err(Error::new(*kind, "publish", "the test refuses it")),
             None => results.next().expect("a result for each message"),

@@ -27,6 +27,7 @@ mod interrupted;
 mod long_tasks;
 mod once;
 mod policies;
+mod put_back;
 mod recovery;
 mod repair;
 mod replay_values;
