@@ -1,6 +1,7 @@
 //! Times and values as people read them.
 
 use partitura_engine::Waiting;
+use partitura_workflow::Payload;
 
 /// How long `millis` are, in the two largest units: `3 d 4 h`, `12 s`, `240 ms`.
 pub fn span(millis: u64) -> String {
@@ -64,6 +65,11 @@ pub fn pretty(json: &str, limit: usize) -> (String, bool) {
         head if head.len() < text.len() => (head.to_owned(), true),
         _ => (text, false),
     }
+}
+
+/// The text of a payload, or why it cannot be read here.
+pub fn payload(value: &Payload) -> &str {
+    value.unreadable().unwrap_or_else(|| value.as_json())
 }
 
 /// A text in one line, of up to `limit` bytes.

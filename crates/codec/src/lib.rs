@@ -13,6 +13,8 @@
 //!   of nothing, flattened fields, bytes. For these [`encode`] decodes its own output and compares. All other values
 //!   cost one pass.
 //!
+//! An application may encode the text once more, with a [`PayloadCodec`] of its own.
+//!
 //! ```
 //! assert_eq!(partitura_codec::encode(&("order-42".to_owned(), 0.01 * 1.19))?, r#"["order-42",0.011899999999999999]"#);
 //! let error = partitura_codec::encode(&vec![0.5, f64::NAN]).unwrap_err();
@@ -23,6 +25,7 @@
 mod bytes;
 mod doubts;
 mod error;
+mod own;
 mod reader;
 mod writer;
 
@@ -33,6 +36,7 @@ use serde_json::value::{RawValue, to_raw_value};
 
 pub use self::bytes::COMPACT_FROM;
 pub use self::error::EncodeError;
+pub use self::own::{Codecs, Opened, PayloadCodec, is_encoded, open, seal};
 
 use self::doubts::{Doubt, Fingerprint};
 use self::reader::Reader;

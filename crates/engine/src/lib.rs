@@ -48,6 +48,7 @@ pub use core::ReplayValues;
 pub use error::{ClientError, UpdateError, WorkflowError};
 pub use messaging::directory::{Destination, InvalidDestination};
 pub use partitura::{Builder, Partitura, TopicNames};
+pub use partitura_codec::PayloadCodec;
 #[doc(hidden)]
 pub use retry_for::retry_for;
 pub use schedule::builder::ScheduleBuilder;

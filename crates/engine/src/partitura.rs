@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use partitura_broker::{Broker, Clock, Error, ErrorKind, ProducerOptions, Result};
+use partitura_codec::PayloadCodec;
 use partitura_lanes::DeadLetters;
 
 use crate::client::event_streams::Events;
@@ -17,6 +18,7 @@ use crate::storage::served::{self, Served};
 use crate::storage::store::Store;
 use crate::storage::turn_store::TurnStore;
 use crate::timekeeper::{ClockOffset, Reference, Timekeeper};
+use crate::wire::Payloads;
 use crate::wire::ids::{Ids, SystemIds};
 use crate::wire::namespace::Namespace;
 use crate::worker::Worker;
@@ -47,6 +49,7 @@ impl Partitura {
                 ask_again: Duration::from_secs(600),
                 wait: Duration::ZERO,
             },
+            payloads: Payloads::default(),
             refused: None,
         }
     }
@@ -169,6 +172,7 @@ pub struct Builder {
     namespace: Namespace,
     partitions: NonZeroU32,
     settings: Settings,
+    payloads: Payloads,
     refused: Option<&'static str>,
 }
 
@@ -230,6 +234,58 @@ impl Builder {
         self
     }
 
+    /// Encodes payloads before they leave this process, and decodes them when they come in: arguments and results of tasks, inputs and
+    /// results of instances, signals, updates, queries, heartbeats, errors of the author's own types; on the broker, in the store
+    /// and in answers. To encrypt them, say, or to compress them.
+    ///
+    /// Not encoded are ids, tags, attributes, names of workflows, methods and signals, times, the texts of errors and of
+    /// reasons, and `null`. A value that does not fit its type, or differs in a replay, may be quoted there and in logs.
+    ///
+    /// All workers and clients of the application have it. Beside each payload stands the name of its codec, so that a history may
+    /// have payloads of several: a [former codec](Self::former_codec) reads those of before, and payloads from before there was a
+    /// codec are read as they are. A process without the codec leaves what it cannot read to others; an instance stops whose history
+    /// it cannot read, and goes on where the codec is.
+    ///
+    /// ```no_run
+    /// # use std::error::Error;
+    /// # use std::sync::Arc;
+    /// # use partitura_broker::Broker;
+    /// # use partitura_engine::{Partitura, PayloadCodec};
+    /// #[derive(Debug)]
+    /// struct Aes(/* a key */);
+    ///
+    /// impl PayloadCodec for Aes {
+    ///     fn name(&self) -> &str {
+    ///         "aes-256/2026-11"
+    ///     }
+    ///
+    ///     fn encode(&self, json: &[u8]) -> Vec<u8> {
+    ///         seal(json)
+    ///     }
+    ///
+    ///     fn decode(&self, bytes: &[u8]) -> Result<Vec<u8>, Box<dyn Error + Send + Sync>> {
+    ///         open(bytes)
+    ///     }
+    /// }
+    /// # fn seal(json: &[u8]) -> Vec<u8> { json.to_vec() }
+    /// # fn open(bytes: &[u8]) -> Result<Vec<u8>, Box<dyn Error + Send + Sync>> { Ok(bytes.to_vec()) }
+    ///
+    /// # async fn example(broker: Arc<dyn Broker>) -> partitura_broker::Result<()> {
+    /// let partitura = Partitura::on(broker).codec(Aes()).await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn codec(mut self, codec: impl PayloadCodec + 'static) -> Self {
+        self.payloads.write_with(Arc::new(codec));
+        self
+    }
+
+    /// Decodes payloads that were encoded by this codec, when another [encodes](Self::codec) by now, or none. Keep it for as
+    /// long as there are histories, messages or dead letters of that time.
+    pub fn former_codec(mut self, codec: impl PayloadCodec + 'static) -> Self {
+        self.payloads.read_with(Arc::new(codec));
+        self
+    }
+
     /// How long a worker that is stopped waits for the tasks that run. 10 s unless set. What is not finished then is
     /// dropped, and runs again elsewhere.
     pub fn drain_within(mut self, limit: Duration) -> Self {
@@ -270,13 +326,15 @@ impl Builder {
     }
 
     async fn connect(self) -> Result<Partitura> {
-        let Self { broker, store, clock, ids, namespace, partitions, settings, refused } = self;
+        let Self { broker, store, clock, ids, namespace, partitions, settings, payloads, refused } = self;
         if let Some(problem) = refused {
             return Err(Error::new(ErrorKind::InvalidArgument, "connect", problem));
         }
         namespace.check()?;
-        let directory = Arc::new(Directory::new(broker.clone(), namespace.clone(), partitions.get()));
-        let mailbox = retry_for(settings.wait, "open an inbox", || Mailbox::open(&*broker)).await?;
+        payloads.check()?;
+        let directory = Directory::new(broker.clone(), namespace.clone(), partitions.get());
+        let directory = Arc::new(directory.payloads_by(payloads.clone()));
+        let mailbox = retry_for(settings.wait, "open an inbox", || Mailbox::open(&*broker, &payloads)).await?;
         let (mailbox, producer) = (Arc::new(mailbox), broker.producer(ProducerOptions::default()).await?);
         let corrected = broker.clock();
         let reference = match (&clock, &store) {
@@ -292,7 +350,7 @@ impl Builder {
             producer,
             mailbox: mailbox.clone(),
             ids: ids.clone(),
-            stored: TurnStore::of_client(&broker, store.clone(), namespace.clone()),
+            stored: TurnStore::of_client(&broker, store.clone(), namespace.clone()).payloads_by(&payloads),
             clock: clock.clone(),
             ask_again: settings.ask_again,
         });

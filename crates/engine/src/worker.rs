@@ -193,8 +193,12 @@ impl Worker {
         let is_shutdown = is_shutdown.shared();
         let begin = || core.time.begin(&*core.broker, &core.mailbox, &core.directory);
         retry_for(RETRY_FOR, "compare clocks", begin).await?;
+        let payloads = core.directory.payloads();
         let build = Build {
-            code: build.clone().unwrap_or_else(|| core.ids.fresh().to_string().into()),
+            code: build
+                .as_deref()
+                .map_or_else(|| core.ids.fresh().to_string(), |build| payloads.of_build(build))
+                .into(),
             id: build.unwrap_or_else(|| env!("CARGO_PKG_VERSION").into()),
             elsewhere,
         };
@@ -249,7 +253,7 @@ async fn serve(
     let runner = TaskRunner::new(Parts {
         service,
         topics: topics.clone(),
-        turn_store: TurnStore::of_services(&core.broker).await?,
+        turn_store: TurnStore::of_services(&core.broker).await?.payloads_by(core.directory.payloads()),
         producer: core.broker.producer(ProducerOptions::default()).await?,
         mailbox: core.mailbox.clone(),
         clock: core.clock.clone(),
@@ -257,7 +261,7 @@ async fn serve(
         time: core.time.clone(),
         ids: core.ids.clone(),
         directory: core.directory.clone(),
-        events: EventTopic::new(&core.broker, topics.events.clone(), core.settings.events),
+        events: EventTopic::new(&core.broker, core.directory.payloads(), topics.events.clone(), core.settings.events),
         capabilities: core.broker.capabilities().clone(),
         build: build.id.clone(),
         elsewhere: build.elsewhere,
@@ -301,6 +305,7 @@ async fn conduct(
     let (store, clock, namespace) = (core.store.clone(), core.clock.clone(), core.namespace.clone());
     let named = (workflow, topics.commands.clone());
     let turn_store = TurnStore::of_workflow(&core.broker, store, clock, namespace, named).await?;
+    let turn_store = turn_store.payloads_by(core.directory.payloads());
     let producer: Arc<dyn Producer> = core.broker.producer(ProducerOptions::default()).await?.into();
     let context = Context {
         definition,
@@ -310,7 +315,7 @@ async fn conduct(
         topics: topics.clone(),
         turn_store: turn_store.clone(),
         directory: core.directory.clone(),
-        events: EventTopic::new(&core.broker, topics.events.clone(), core.settings.events),
+        events: EventTopic::new(&core.broker, core.directory.payloads(), topics.events.clone(), core.settings.events),
         steps: Steps::new(concurrency.get()),
         replay_values: core.settings.replay_values,
         history_limits: core.settings.history_limits,

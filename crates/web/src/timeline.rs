@@ -115,8 +115,8 @@ fn result(row: &Row, now: u64) -> Markup {
             details {
                 summary {
                     @match (&row.output, &row.input) {
-                        (Some(output), _) => (text::line(output.as_json(), 60)),
-                        (None, Some(input)) => { "← " (text::line(input.as_json(), 60)) }
+                        (Some(output), _) => (text::line(text::payload(output), 60)),
+                        (None, Some(input)) => { "← " (text::line(text::payload(input), 60)) }
                         (None, None) => "",
                     }
                 }

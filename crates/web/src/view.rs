@@ -58,6 +58,7 @@ pub(crate) fn number((number, is_capped): (usize, bool)) -> String {
 pub(crate) fn payload(value: &Payload) -> Markup {
     let (text, is_cut) = text::pretty(value.as_json(), PAYLOAD);
     html! {
+        @if let Some(why) = value.unreadable() { p.note { "Not readable here: " (why) } }
         pre.value tabindex="0" { (text) }
         @if is_cut { p.note { "The first part of " (value.as_json().len()) " bytes; all of it is in the history's download." } }
     }
@@ -99,7 +100,18 @@ pub(crate) fn table(visit: &Visit, instances: &[Summary], now: u64) -> Markup {
 
 #[cfg(test)]
 mod tests {
-    use super::number;
+    use super::{Payload, number, payload};
+
+    #[test]
+    fn a_payload_of_a_codec_that_is_not_here_says_so() {
+        let codecs = std::sync::Arc::new(partitura_codec::Codecs::default());
+        let read =
+            || serde_json::from_str::<Payload>(r#"{"partitura.codec":"aes/1","data":"AAAA"}"#).expect("a payload");
+        let shown = payload(&codecs.within(read).0).into_string();
+        assert!(shown.contains("Not readable here") && shown.contains("aes/1"), "{shown}");
+        let shown = payload(&Payload::encode_unproven("clear").expect("text")).into_string();
+        assert!(!shown.contains("Not readable"), "{shown}");
+    }
 
     #[test]
     fn numbers_are_grouped_and_say_where_counting_ended() {

@@ -1,12 +1,13 @@
 use std::any::type_name;
 
-use partitura_codec::EncodeError;
+use partitura_codec::{EncodeError, Opened};
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 /// A value that is carried without being looked at: an argument, a result, a signal. The only place that knows how values
-/// are written, which is JSON.
+/// are written, which is JSON. An application's own [`PayloadCodec`](partitura_codec::PayloadCodec) encodes it on its way out of
+/// the process.
 ///
 /// What is encoded decodes to the same value, or encoding is the error: see [`encode`](Self::encode). A payload keeps the
 /// text it was made from, so a history is written back byte by byte as it was read. Two payloads are equal if their
@@ -20,9 +21,12 @@ use serde_json::value::RawValue;
 /// assert_eq!(payload.decode::<(String, u32)>()?, ("order-42".to_owned(), 3));
 /// # Ok::<(), partitura_workflow::PayloadError>(())
 /// ```
-#[derive(Clone, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Payload(Box<RawValue>);
+#[derive(Clone)]
+pub struct Payload {
+    text: Box<RawValue>,
+    /// Why the text is still encoded, if it is.
+    unreadable: Option<Box<str>>,
+}
 
 impl Payload {
     /// Encodes a value that decodes to the same value: floats keep every bit, bytes get a compact form.
@@ -44,9 +48,13 @@ impl Payload {
         Self::written::<T>(partitura_codec::encode_unproven(value))
     }
 
+    fn plain(text: Box<RawValue>) -> Self {
+        Self { text, unreadable: None }
+    }
+
     fn written<T: ?Sized>(json: Result<String, EncodeError>) -> Result<Self, PayloadError> {
         match json {
-            Ok(json) => Ok(Self(partitura_codec::to_raw(&json))),
+            Ok(json) => Ok(Self::plain(partitura_codec::to_raw(&json))),
             Err(error) => Err(PayloadError::new::<T>("encoded", &error)),
         }
     }
@@ -63,15 +71,23 @@ impl Payload {
             json.push_str(value.as_json());
         }
         json.push_str(if json.is_empty() { "{}" } else { "}" });
-        Self(partitura_codec::to_raw(&json))
+        Self::plain(partitura_codec::to_raw(&json))
     }
 
     /// Decodes the value.
     ///
     /// # Errors
-    /// When the JSON does not fit `T`; the error names the type and the position.
+    /// When the JSON does not fit `T`; the error names the type and the position. When it is [encoded](Self::unreadable).
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, PayloadError> {
-        partitura_codec::decode(self.as_json()).map_err(|error| PayloadError::new::<T>("decoded", &error))
+        match self.unreadable() {
+            Some(problem) => Err(PayloadError::because::<T>("decoded", problem.to_owned())),
+            None => partitura_codec::decode(self.as_json()).map_err(|error| PayloadError::new::<T>("decoded", &error)),
+        }
+    }
+
+    /// Why this process cannot read it: it is encoded by a codec that is not here. It stays as it is wherever it goes.
+    pub fn unreadable(&self) -> Option<&str> {
+        self.unreadable.as_deref()
     }
 
     /// Takes JSON text as it is.
@@ -79,17 +95,38 @@ impl Payload {
     /// # Errors
     /// When the text is not one JSON value.
     pub fn from_json(json: impl Into<String>) -> Result<Self, PayloadError> {
-        RawValue::from_string(json.into()).map(Self).map_err(|error| PayloadError::new::<Payload>("read", &error))
+        RawValue::from_string(json.into())
+            .map(Self::plain)
+            .map_err(|error| PayloadError::new::<Payload>("read", &error))
     }
 
-    /// The JSON text.
+    /// The JSON text. Of a payload that is [encoded](Self::unreadable), that which is stored.
     pub fn as_json(&self) -> &str {
-        self.0.get()
+        self.text.get()
     }
 
     /// `null`, which is also how `()` is encoded.
     pub fn null() -> Self {
-        Self(RawValue::NULL.to_owned())
+        Self::plain(RawValue::NULL.to_owned())
+    }
+}
+
+impl Serialize for Payload {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // What is encoded still stays as it is.
+        let encoded = self.unreadable.is_none().then(|| partitura_codec::seal(self.as_json())).flatten();
+        encoded.as_ref().unwrap_or(&self.text).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Payload {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Box::<RawValue>::deserialize(deserializer)?;
+        Ok(match partitura_codec::open(text.get()) {
+            Opened::Verbatim => Self::plain(text),
+            Opened::Json(json) => Self::plain(json),
+            Opened::Unreadable(problem) => Self { text, unreadable: Some(problem.into()) },
+        })
     }
 }
 
@@ -118,7 +155,11 @@ pub struct PayloadError {
 
 impl PayloadError {
     fn new<T: ?Sized>(attempted: &str, error: &dyn std::error::Error) -> Self {
-        Self { expected: type_name::<T>().to_owned(), attempted: attempted.to_owned(), problem: error.to_string() }
+        Self::because::<T>(attempted, error.to_string())
+    }
+
+    fn because<T: ?Sized>(attempted: &str, problem: String) -> Self {
+        Self { expected: type_name::<T>().to_owned(), attempted: attempted.to_owned(), problem }
     }
 
     pub(crate) fn in_context(mut self, context: &str) -> Self {

@@ -68,7 +68,7 @@ impl Connection {
     ) -> Result<(), ClientError> {
         check_id(id).map_err(ClientError::InvalidId)?;
         let topic = self.directory.workflow(workflow)?.commands;
-        let mut message = wire::command(&topic, id, message_id, command);
+        let mut message = wire::command(self.directory.payloads(), &topic, id, message_id, command);
         if let Some(moment) = not_before {
             message = message.not_before(moment);
         }

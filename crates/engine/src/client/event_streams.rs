@@ -61,6 +61,7 @@ impl Events {
     async fn subscribe<T>(&self, topic: &TopicName, subscription: &str) -> Result<Subscriber<CloudEvent<T>>> {
         let core = &self.core;
         let messaging = Messaging::over(core.broker.clone()).await?.clock(core.clock.clone());
+        let messaging = messaging.codecs(core.directory.payloads().codecs().clone());
         let topic = messaging.stream(topic.as_str()).partitions(core.directory.partitions());
         Ok(topic.subscription(subscription).declare().await?.subscribe(subscription))
     }

@@ -5,7 +5,7 @@ use partitura_workflow::{Event, Workflow};
 use super::connection::unexpected;
 use super::target::Target;
 use crate::error::ClientError;
-use crate::wire::{self, Command, ReplyBody};
+use crate::wire::{Command, ReplyBody};
 
 /// Everything that happened to the latest run of the instance, however long it is.
 pub(super) async fn read<W: Workflow>(target: &Target) -> Result<Vec<Event>, ClientError> {
@@ -26,7 +26,7 @@ pub(super) async fn read<W: Workflow>(target: &Target) -> Result<Vec<Event>, Cli
                 run = Some(of);
                 text.push_str(&part);
                 if last {
-                    let event = wire::decode(text.as_bytes());
+                    let event = target.connection.directory.payloads().decode(text.as_bytes());
                     history.push(event.map_err(|error| ClientError::Refused(format!("an event: {error}")))?);
                     text.clear();
                 }

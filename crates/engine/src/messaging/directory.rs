@@ -10,6 +10,7 @@ use partitura_broker::{Broker, InboxAddress, Timestamp};
 use serde::Serialize;
 use tokio::sync::OnceCell;
 
+use crate::wire::Payloads;
 use crate::wire::names::{ServiceTopics, WorkflowTopics};
 use crate::wire::namespace::Namespace;
 
@@ -66,6 +67,7 @@ pub(crate) struct Directory {
     broker: Arc<dyn Broker>,
     namespace: Namespace,
     partitions: u32,
+    payloads: Payloads,
     time_at: OnceLock<InboxAddress>,
     workflows: RwLock<HashMap<String, WorkflowTopics>>,
     services: RwLock<HashMap<String, ServiceTopics>>,
@@ -76,8 +78,18 @@ pub(crate) struct Directory {
 impl Directory {
     pub(crate) fn new(broker: Arc<dyn Broker>, namespace: Namespace, partitions: u32) -> Self {
         let (workflows, services, declared, served) = Default::default();
-        let time_at = OnceLock::new();
-        Self { broker, namespace, partitions, time_at, workflows, services, declared, served }
+        let (payloads, time_at) = (Payloads::default(), OnceLock::new());
+        Self { broker, namespace, partitions, payloads, time_at, workflows, services, declared, served }
+    }
+
+    /// Has payloads written like this.
+    pub(crate) fn payloads_by(self, payloads: Payloads) -> Self {
+        Self { payloads, ..self }
+    }
+
+    /// How payloads are written and read.
+    pub(crate) fn payloads(&self) -> &Payloads {
+        &self.payloads
     }
 
     /// Has those who get tasks from here ask at this inbox for the time.

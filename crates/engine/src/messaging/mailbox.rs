@@ -12,7 +12,7 @@ use partitura_broker::{Broker, Clock, InboxAddress, Producer, Result, TopicName}
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::wire::{self, Reply, ReplyBody, ReplyTo, TimeQuestion};
+use crate::wire::{self, Payloads, Reply, ReplyBody, ReplyTo, TimeQuestion};
 
 /// How many messages to one line may wait. Those beyond are dropped, as a reply that comes too late is.
 const LINE: usize = 16;
@@ -52,7 +52,8 @@ struct Time {
 }
 
 impl Mailbox {
-    pub(crate) async fn open(broker: &dyn Broker) -> Result<Self> {
+    pub(crate) async fn open(broker: &dyn Broker, payloads: &Payloads) -> Result<Self> {
+        let payloads = payloads.clone();
         let mut inbox = broker.inbox().await?;
         let address = inbox.address().clone();
         let waiting = Arc::<Waiting>::default();
@@ -62,7 +63,7 @@ impl Mailbox {
             async move {
                 loop {
                     match inbox.next().await {
-                        Ok(message) => deliver(&waiting, &time, &message.payload),
+                        Ok(message) => deliver(&payloads, &waiting, &time, &message.payload),
                         Err(error) if error.is_retryable() => tokio::time::sleep(Duration::from_millis(100)).await,
                         Err(error) => {
                             tracing::debug!(%error, "the inbox is closed");
@@ -109,8 +110,8 @@ impl Drop for Mailbox {
     }
 }
 
-fn deliver(waiting: &Waiting, time: &Arc<OnceLock<Time>>, payload: &[u8]) {
-    let Reply { request, body } = match wire::decode::<Reply>(payload) {
+fn deliver(payloads: &Payloads, waiting: &Waiting, time: &Arc<OnceLock<Time>>, payload: &[u8]) {
+    let Reply { request, body } = match payloads.decode::<Reply>(payload) {
         Ok(reply) => reply,
         Err(error) => {
             return match wire::decode::<TimeQuestion>(payload) {
@@ -140,9 +141,8 @@ fn tell_time(time: &Arc<OnceLock<Time>>, to: ReplyTo) {
         let Some(Time { producer, clock }) = time.get() else { return };
         let told = match TopicName::new("time") {
             Ok(topic) => {
-                producer
-                    .reply(vec![wire::reply(&topic, &to, ReplyBody::Time(clock.now().as_millis()), usize::MAX)])
-                    .await
+                let body = ReplyBody::Time(clock.now().as_millis());
+                producer.reply(vec![wire::reply(&Payloads::default(), &topic, &to, body, usize::MAX)]).await
             }
             Err(error) => Err(error.into()),
         };

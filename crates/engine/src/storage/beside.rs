@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::storage::history::run_prefix;
 use crate::storage::turn_store::TurnStore;
-use crate::wire;
+use crate::wire::Payloads;
 use crate::wire::names::InstanceKey;
 
 const FORMAT: u32 = 1;
@@ -29,8 +29,8 @@ pub(crate) fn row(key: &InstanceKey, run: &str, seq: u32) -> Bytes {
 }
 
 /// The value of a row.
-pub(crate) fn encode<T: Serialize>(body: &T) -> Bytes {
-    wire::encode(&Row { format: FORMAT, body })
+pub(crate) fn encode<T: Serialize>(payloads: &Payloads, body: &T) -> Bytes {
+    payloads.encode(&Row { format: FORMAT, body })
 }
 
 /// Reads all rows of a run in a space. `None` instead of a value: a newer Partitura has written it.
@@ -51,7 +51,7 @@ pub(crate) async fn read<T: DeserializeOwned>(
         let full = page.len() == PAGE;
         for entry in page {
             let seq = entry.key.get(prefix.len()..).and_then(|seq| <[u8; 4]>::try_from(seq).ok());
-            each(match (seq, wire::decode::<Row<T>>(&entry.value)) {
+            each(match (seq, turn_store.payloads().decode::<Row<T>>(&entry.value)) {
                 (Some(seq), Ok(Row { format: FORMAT, body })) => Some((u32::from_be_bytes(seq), entry.version, body)),
                 _ => None,
             });

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::storage::beside;
 use crate::storage::turn_store::TurnStore;
+use crate::wire::Payloads;
 use crate::wire::names::{InstanceKey, child_run};
 
 /// The child of each number.
@@ -39,7 +40,9 @@ impl Child {
 
 /// Keeps a child, or forgets it.
 pub(crate) fn put(key: &InstanceKey, run: &str, seq: u32, child: Option<&Child>) -> Put {
-    Put { space: CHILDREN, key: beside::row(key, run, seq), expect: Expect::Any, value: child.map(beside::encode) }
+    // There is no payload in it.
+    let value = child.map(|child| beside::encode(&Payloads::default(), child));
+    Put { space: CHILDREN, key: beside::row(key, run, seq), expect: Expect::Any, value }
 }
 
 /// The children of a run that are kept, by the numbers of their calls.

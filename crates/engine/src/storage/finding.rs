@@ -8,6 +8,7 @@ use crate::storage::index_keys::{newest_first, of_attribute, of_parent, of_statu
 use crate::storage::search::{Position, Row, Search, Stream, names};
 use crate::storage::turn_store::TurnStore;
 use crate::storage::{history, index};
+use crate::wire::Payloads;
 use crate::wire::find::{Cursor, InstanceCount, InstanceFilter, InstancePage};
 use crate::wire::names::InstanceKey;
 use crate::wire::summary::{Order, StatusKind, Summary};
@@ -150,10 +151,10 @@ fn timed(scope: Vec<u8>, (from, before): (Option<u64>, Option<u64>)) -> Stream {
     Stream { from: first.unwrap_or_default(), to: last, ..whole }
 }
 
-/// What a row says. `None`: this version cannot read it.
+/// What a row says, without payloads. `None`: this version cannot read it.
 fn read(row: &Row) -> Option<Summary> {
     let key = InstanceKey::new("…", &String::from_utf8_lossy(&row.rest));
-    match history::decode_summary(&row.value, &key) {
+    match history::decode_summary(&Payloads::default(), &row.value, &key) {
         Ok(summary) => Some(index::listed(summary)),
         Err(error) => {
             tracing::warn!(%error, "a summary is left out of what was asked for");

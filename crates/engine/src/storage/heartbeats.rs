@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::storage::beside;
 use crate::storage::turn_store::TurnStore;
+use crate::wire::Payloads;
 use crate::wire::names::InstanceKey;
 
 /// The last sign of life of the task of each number.
@@ -69,9 +70,10 @@ impl Beat {
     }
 
     /// Writes it, if nobody else has meanwhile.
-    pub(crate) fn put(&self, key: &InstanceKey, run: &str, seq: u32) -> Put {
+    pub(crate) fn put(&self, payloads: &Payloads, key: &InstanceKey, run: &str, seq: u32) -> Put {
         let expect = if self.version == 0 { Expect::Absent } else { Expect::Version(self.version) };
-        Put { space: HEARTBEATS, key: beside::row(key, run, seq), expect, value: Some(beside::encode(self)) }
+        let value = Some(beside::encode(payloads, self));
+        Put { space: HEARTBEATS, key: beside::row(key, run, seq), expect, value }
     }
 }
 

@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::storage::index_keys;
 use crate::storage::turn_store::{HISTORY, TurnStore};
-use crate::wire;
 use crate::wire::names::InstanceKey;
+use crate::wire::payloads::Read;
 use crate::wire::summary::Summary;
+use crate::wire::{self, Payloads};
 
 /// `workflow NUL id` → the summary of the latest run.
 pub(crate) const INSTANCES: Space = "instances";
@@ -42,28 +43,34 @@ pub(crate) fn run_prefix(key: &InstanceKey, run: &str) -> Bytes {
 }
 
 /// Appends a turn that this build took. This is the fence: the row must not exist yet.
-pub(crate) fn append(key: &InstanceKey, run: &str, (turn, build): (u32, &str), events: &[Event]) -> Put {
+pub(crate) fn append(
+    payloads: &Payloads,
+    key: &InstanceKey,
+    run: &str,
+    (turn, build): (u32, &str),
+    events: &[Event],
+) -> Put {
     let mut row = run_prefix(key, run).to_vec();
     row.extend_from_slice(&turn.to_be_bytes());
-    let value = wire::encode(&Row { format: HISTORY_FORMAT, build: Some(build.to_owned()), body: events });
+    let value = payloads.encode(&Row { format: HISTORY_FORMAT, build: Some(build.to_owned()), body: events });
     Put { space: HISTORY, key: row.into(), expect: Expect::Absent, value: Some(value) }
 }
 
 /// A summary, as it is stored.
-pub(crate) fn encode_summary(summary: &Summary) -> Bytes {
-    wire::encode(&Row { format: HISTORY_FORMAT, build: None, body: summary })
+pub(crate) fn encode_summary(payloads: &Payloads, summary: &Summary) -> Bytes {
+    payloads.encode(&Row { format: HISTORY_FORMAT, build: None, body: summary })
 }
 
 /// Reads a summary that is stored, also as a row of the index.
-pub(crate) fn decode_summary(value: &Bytes, key: &InstanceKey) -> Result<Summary> {
-    let mut summary: Summary = decode(value, key)?;
+pub(crate) fn decode_summary(payloads: &Payloads, value: &Bytes, key: &InstanceKey) -> Result<Summary> {
+    let mut summary: Summary = decode(payloads, value, key)?.value;
     summary.indexed = index_keys::of(&summary);
     Ok(summary)
 }
 
 /// Writes the summary.
-pub(crate) fn summarize(key: &InstanceKey, expect: Expect, summary: &Summary) -> Put {
-    Put { space: INSTANCES, key: key.stored(), expect, value: Some(encode_summary(summary)) }
+pub(crate) fn summarize(payloads: &Payloads, key: &InstanceKey, expect: Expect, summary: &Summary) -> Put {
+    Put { space: INSTANCES, key: key.stored(), expect, value: Some(encode_summary(payloads, summary)) }
 }
 
 /// Forgets an instance that has ended, if its summary is still of this version.
@@ -101,7 +108,7 @@ fn stopped_in(workflow: &str, partition: Partition) -> Bytes {
 /// The summary of the latest run with its version in the store, if there ever was one.
 pub(crate) async fn summary(turn_store: &TurnStore, key: &InstanceKey) -> Result<Option<(Version, Summary)>> {
     let found = turn_store.get(INSTANCES, key.stored()).await?;
-    found.map(|(version, value)| Ok((version, decode_summary(&value, key)?))).transpose()
+    found.map(|(version, value)| Ok((version, decode_summary(turn_store.payloads(), &value, key)?))).transpose()
 }
 
 /// The history of a run.
@@ -111,6 +118,8 @@ pub(crate) struct History {
     pub(crate) turns: u32,
     /// How much it takes in the store.
     pub(crate) bytes: usize,
+    /// Why the first of its payloads is still encoded that could not be decoded: no code may run by it.
+    pub(crate) unreadable: Option<String>,
 }
 
 /// Reads the history of a run.
@@ -123,7 +132,9 @@ pub(crate) async fn load(turn_store: &TurnStore, key: &InstanceKey, run: &str) -
         range = range.after(&last.key);
         let full = page.len() == PAGE;
         for row in page {
-            history.events.append(&mut decode::<Vec<Event>>(&row.value, key)?);
+            let Read { value: mut events, unreadable } = decode::<Vec<Event>>(turn_store.payloads(), &row.value, key)?;
+            history.events.append(&mut events);
+            history.unreadable = history.unreadable.or(unreadable);
             history.turns += 1;
             history.bytes += row.value.len();
         }
@@ -179,8 +190,9 @@ pub(crate) async fn page(turn_store: &TurnStore, workflow: &str, after: Option<&
     }
     let page = turn_store.scan(range, PAGE).await?;
     let more = page.len() == PAGE;
-    let summaries =
-        page.iter().map(|entry| decode(&entry.value, &InstanceKey::new(workflow, "…"))).collect::<Result<_>>()?;
+    let key = InstanceKey::new(workflow, "…");
+    let summary = |entry: &Entry| Ok(decode(turn_store.payloads(), &entry.value, &key)?.value);
+    let summaries = page.iter().map(summary).collect::<Result<_>>()?;
     Ok((summaries, more))
 }
 
@@ -201,7 +213,7 @@ pub(crate) async fn stopped(
     Ok(page.into_iter().map(|entry| (id(&entry.key), entry.value)).collect())
 }
 
-fn decode<T: DeserializeOwned>(value: &Bytes, key: &InstanceKey) -> Result<T> {
+fn decode<T: DeserializeOwned>(payloads: &Payloads, value: &Bytes, key: &InstanceKey) -> Result<Read<T>> {
     // The format comes first: a newer one may have another body.
     #[derive(Deserialize)]
     struct Format {
@@ -210,8 +222,10 @@ fn decode<T: DeserializeOwned>(value: &Bytes, key: &InstanceKey) -> Result<T> {
     let corrupt = |error: serde_json::Error| {
         Error::new(ErrorKind::Corrupt, "load", format!("what is stored of it cannot be read: {error}")).of(key)
     };
-    match wire::decode::<Row<T>>(value) {
-        Ok(row) if row.format <= HISTORY_FORMAT => return Ok(row.body),
+    match payloads.read::<Row<T>>(value) {
+        Ok(Read { value, unreadable }) if value.format <= HISTORY_FORMAT => {
+            return Ok(Read { value: value.body, unreadable });
+        }
         Ok(_) => {}
         Err(error) => match wire::decode::<Format>(value) {
             Ok(Format { format }) if format > HISTORY_FORMAT => {}

@@ -7,6 +7,7 @@ use partitura_broker::{Entry, ErrorKind, Expect, Put, Result, ScanRange, Space, 
 
 use crate::storage::turn_store::TurnStore;
 use crate::storage::{history, index_keys};
+use crate::wire::Payloads;
 use crate::wire::indexed::Indexed;
 use crate::wire::names::InstanceKey;
 use crate::wire::shorten::shorten;
@@ -28,9 +29,9 @@ pub(crate) fn update(unit: &mut Unit, summary: &mut Summary, write: impl Fn(&mut
     for old in summary.indexed.0.drain(..).filter(|old| !keys.contains(old)) {
         write(unit, put(old, None));
     }
-    // The end may be large.
+    // The end may be large, and is not listed: nothing that is listed is a payload.
     let end = summary.end.take();
-    let value = history::encode_summary(&listed(summary.clone()));
+    let value = history::encode_summary(&Payloads::default(), &listed(summary.clone()));
     summary.end = end;
     for key in &keys {
         write(unit, put(key.clone(), Some(value.clone())));
@@ -108,13 +109,16 @@ pub(crate) async fn rebuild(turn_store: &TurnStore) -> Result<usize> {
 /// Removes a row that is of no instance, and those that were written with it, as long as that stays so.
 async fn removal(turn_store: &TurnStore, row: Entry) -> Result<Option<Vec<Put>>> {
     // A newer version may know what this is.
-    let Ok(listed) = history::decode_summary(&row.value, &InstanceKey::new("index", "…")) else { return Ok(None) };
+    let Ok(listed) = history::decode_summary(&Payloads::default(), &row.value, &InstanceKey::new("index", "…"))
+    else {
+        return Ok(None);
+    };
     let key = InstanceKey::new(&listed.workflow, &listed.id);
     let stored = turn_store.get(history::INSTANCES, key.stored()).await?;
     let mut kept = Indexed::default();
     let unchanged = match &stored {
         None => Put { space: history::INSTANCES, key: key.stored(), expect: Expect::Absent, value: None },
-        Some((version, value)) => match history::decode_summary(value, &key) {
+        Some((version, value)) => match history::decode_summary(turn_store.payloads(), value, &key) {
             Ok(summary) if !summary.indexed.0.contains(&row.key) => {
                 kept = summary.indexed;
                 unchanged(&key, *version, value)
@@ -136,7 +140,7 @@ async fn write_anew(turn_store: &TurnStore, prefix: &[u8]) -> Result<usize> {
         range = range.after(&last.key);
         written += page.len();
         let groups = page.iter().filter_map(|Entry { version, value, .. }| {
-            let of = |key: &InstanceKey| history::decode_summary(value, key);
+            let of = |key: &InstanceKey| history::decode_summary(turn_store.payloads(), value, key);
             let mut summary = of(&InstanceKey::new("index", "…")).ok()?;
             let key = InstanceKey::new(&summary.workflow, &summary.id);
             let mut unit = Unit { put: vec![unchanged(&key, *version, value)], ..Unit::default() };

@@ -11,6 +11,7 @@ use partitura_broker::{
 
 use crate::storage::outbox::{Outbox, lost_result, publish};
 use crate::storage::store::{BrokerStore, Store};
+use crate::wire::Payloads;
 use crate::wire::namespace::Namespace;
 
 /// `workflow NUL id NUL run turn` → the turn's events.
@@ -30,6 +31,7 @@ pub(crate) enum Settlement {
 pub(crate) struct TurnStore {
     mode: Arc<Mode>,
     namespace: Namespace,
+    payloads: Payloads,
 }
 
 #[derive(Debug)]
@@ -61,13 +63,14 @@ impl TurnStore {
                 Mode::Outbox { broker: broker.clone(), outbox, clock }
             }
         };
-        Ok(Self { mode: Arc::new(mode), namespace })
+        Ok(Self { mode: Arc::new(mode), namespace, payloads: Payloads::default() })
     }
 
     /// For clients: uses `store` where one is given, else the broker's own transactions.
     pub(crate) fn of_client(broker: &Arc<dyn Broker>, store: Option<Arc<dyn Store>>, namespace: Namespace) -> Self {
         let of_broker = || BrokerStore::new(broker.clone()).ok().map(|store| Arc::new(store) as Arc<dyn Store>);
-        Self { mode: Arc::new(Mode::Read { store: store.or_else(of_broker) }), namespace }
+        let mode = Arc::new(Mode::Read { store: store.or_else(of_broker) });
+        Self { mode, namespace, payloads: Payloads::default() }
     }
 
     /// For services, which keep no state.
@@ -76,7 +79,17 @@ impl TurnStore {
             Ok(store) => Mode::Atomic { broker: broker.clone(), store },
             Err(_) => Mode::Publish { producer: broker.producer(ProducerOptions::default()).await? },
         };
-        Ok(Self { mode: Arc::new(mode), namespace: Namespace::default() })
+        Ok(Self { mode: Arc::new(mode), namespace: Namespace::default(), payloads: Payloads::default() })
+    }
+
+    /// Has payloads written like this.
+    pub(crate) fn payloads_by(self, payloads: &Payloads) -> Self {
+        Self { payloads: payloads.clone(), ..self }
+    }
+
+    /// How payloads are written and read.
+    pub(crate) fn payloads(&self) -> &Payloads {
+        &self.payloads
     }
 
     /// Where messages wait to be confirmed, if the broker cannot send them with the commit.

@@ -128,7 +128,7 @@ impl Handler for TaskRunner {
     async fn handle(&self, batch: Batch) -> Outcome {
         let [delivery] = batch.deliveries() else { return Outcome::retry("tasks are handled one by one") };
         let Delivery { message, redelivered, token, .. } = delivery.clone();
-        match wire::decode::<TaskRequest>(&message.payload) {
+        match self.directory.payloads().decode::<TaskRequest>(&message.payload) {
             Ok(request) => {
                 // A run here that failed to report leaves the delivery as good as redelivered.
                 let redelivered = redelivered || batch.attempt() > 1;

@@ -17,7 +17,7 @@ use super::pulse::ASK;
 use super::runner::TaskRunner;
 use super::running::Place;
 use crate::messaging::mailbox::Line;
-use crate::wire::{self, ReplyTo, TaskRequest};
+use crate::wire::{ReplyTo, TaskRequest};
 
 /// After how long a copy comes: how late at most it is noticed that a process is gone.
 const LEASE: Duration = Duration::from_secs(60);
@@ -134,7 +134,7 @@ impl TaskRunner {
     pub(super) fn later(&self, call: &Call, request: &TaskRequest, at: Timestamp) -> Message {
         let mut message = call.message.clone();
         message.id = format!("{}.c{}", request.message_id(), request.copies).into();
-        message.payload = wire::encode(request);
+        message.payload = self.directory.payloads().encode(request);
         message.not_before(at)
     }
 }

@@ -4,14 +4,14 @@ use partitura_broker::{Limits, Message, Partition, Result, Timestamp};
 use partitura_lanes::{DeadLetter, GivenUp, SubscriptionTopics};
 use partitura_workflow::Failure;
 
-use crate::wire::{self, TaskRequest};
+use crate::wire::{Payloads, TaskRequest};
 
 /// The letter: sent again, the task begins anew.
 pub(crate) fn write(
+    payloads: &Payloads,
     request: &TaskRequest,
-    source: &SubscriptionTopics,
+    (source, limits): (&SubscriptionTopics, &Limits),
     failure: &Failure,
-    limits: &Limits,
     now: Timestamp,
 ) -> Result<Option<Message>> {
     let attempts = request.attempt;
@@ -24,6 +24,6 @@ pub(crate) fn write(
     };
     let fresh =
         TaskRequest { attempt: 1, heartbeat: None, holder: None, begins_at: None, copies: 0, ..request.clone() };
-    let message = Message::new(source.topic().clone(), request.message_id(), wire::encode(&fresh));
+    let message = Message::new(source.topic().clone(), request.message_id(), payloads.encode(&fresh));
     DeadLetter::write(message, source, given_up, limits)
 }

@@ -76,7 +76,8 @@ impl TaskRunner {
     }
 
     async fn tell(&self, to: &ReplyTo, body: ReplyBody) -> Result<()> {
-        let message = wire::reply(&self.topics.tasks, to, body, self.directory.payload_limit());
+        let payloads = self.directory.payloads();
+        let message = wire::reply(payloads, &self.topics.tasks, to, body, self.directory.payload_limit());
         let told = self.producer.reply(vec![message]).await;
         told.inspect_err(|error| tracing::debug!(%error, "a message to another worker was not sent"))
     }
@@ -88,7 +89,8 @@ impl TaskRunner {
         let by_token = false;
         let beat = Command::Heartbeat { run, seq: *seq, attempt: *attempt, details, alive, by_token, reply_to };
         let Ok(topics) = self.directory.workflow(workflow) else { return false };
-        let message = wire::command(&topics.commands, id, self.ids.fresh().to_string(), &beat);
+        let (payloads, fresh) = (self.directory.payloads(), self.ids.fresh().to_string());
+        let message = wire::command(payloads, &topics.commands, id, fresh, &beat);
         match self.producer.publish(vec![message]).await.pop() {
             Some(Ok(_)) => true,
             Some(Err(error)) => {

@@ -120,7 +120,8 @@ impl TaskRunner {
     fn answer(&self, call: &Call, answer: &Answer) -> Result<Option<Message>> {
         let TaskRequest { run, seq, attempt, workflow, id, .. } = &*call.request;
         let to_instance = |message_id, command: &Command| {
-            Ok::<_, Error>(wire::command(&self.directory.workflow(workflow)?.commands, id, message_id, command))
+            let topic = self.directory.workflow(workflow)?.commands;
+            Ok::<_, Error>(wire::command(self.directory.payloads(), &topic, id, message_id, command))
         };
         Ok(Some(match answer {
             Answer::Done(outcome) => {
@@ -210,7 +211,7 @@ impl TaskRunner {
             return Ok(None);
         }
         let (source, limits) = (self.topics.source()?, &self.capabilities.limits);
-        let letter = letter::write(&call.request, &source, &failure.failure, limits, now)?;
+        let letter = letter::write(self.directory.payloads(), &call.request, (&source, limits), &failure.failure, now)?;
         Ok(match call.redriven() {
             Some(times) => letter.map(|letter| letter.header(headers::REDRIVEN, times.clone())),
             None => letter,

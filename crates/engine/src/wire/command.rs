@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::later::Later;
 use super::outcome::Outcome;
+use super::payloads::Payloads;
 use super::reply_to::ReplyTo;
 use super::start::Start;
 use super::summary::Filter;
@@ -240,6 +241,11 @@ impl Command {
             _ => None,
         }
     }
+
+    /// Whether its payload is for the code of the instance.
+    pub(crate) fn is_read_by_code(&self) -> bool {
+        !matches!(self, Self::Heartbeat { .. } | Self::AttemptFailed { .. } | Self::TaskDelegated { .. })
+    }
 }
 
 /// What goes with the result of a task that comes from outside.
@@ -292,8 +298,14 @@ pub(crate) struct Reset {
 }
 
 /// A command on its way to an instance.
-pub(crate) fn command(topic: &TopicName, id: &str, message_id: String, command: &Command) -> Message {
-    Message::new(topic.clone(), message_id, super::encode(command)).key(Bytes::copy_from_slice(id.as_bytes()))
+pub(crate) fn command(
+    payloads: &Payloads,
+    topic: &TopicName,
+    id: &str,
+    message_id: String,
+    command: &Command,
+) -> Message {
+    Message::new(topic.clone(), message_id, payloads.encode(command)).key(Bytes::copy_from_slice(id.as_bytes()))
 }
 
 #[cfg(test)]

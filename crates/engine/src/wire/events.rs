@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::wire::names::InstanceKey;
 use crate::wire::shorten::{shorten_failure, shortened};
-use crate::wire::{self, TaskRequest};
+use crate::wire::{Payloads, TaskRequest};
 
 /// A CloudEvent, as it is published on `workflow.NAME.events` and `service.NAME.events`.
 ///
@@ -77,12 +77,13 @@ pub(crate) struct EventTopic {
 pub(crate) struct Address {
     topic: TopicName,
     limit: usize,
+    payloads: Payloads,
 }
 
 impl EventTopic {
-    pub(crate) fn new(broker: &Arc<dyn Broker>, name: TopicName, wanted: bool) -> Self {
-        let limit = broker.capabilities().limits.payload;
-        Self { name: Address { topic: name, limit }, broker: broker.clone(), wanted }
+    pub(crate) fn new(broker: &Arc<dyn Broker>, payloads: &Payloads, name: TopicName, wanted: bool) -> Self {
+        let (limit, payloads) = (broker.capabilities().limits.payload, payloads.clone());
+        Self { name: Address { topic: name, limit, payloads }, broker: broker.clone(), wanted }
     }
 
     /// Whether an event is worth building.
@@ -94,11 +95,11 @@ impl EventTopic {
 /// An event that is too large is published without its payloads: no event may keep a turn from being committed.
 fn message<T: Serialize>(address: &Address, mut event: CloudEvent<T>, shorten: impl FnOnce(&mut T)) -> Message {
     let key = Bytes::copy_from_slice(event.subject.as_bytes());
-    let mut payload = wire::encode(&event);
+    let mut payload = address.payloads.encode(&event);
     if payload.len() > address.limit {
         event.truncated = true;
         shorten(&mut event.data);
-        payload = wire::encode(&event);
+        payload = address.payloads.encode(&event);
     }
     Message::new(address.topic.clone(), event.id, payload)
         .key(key)

@@ -10,6 +10,7 @@ mod later;
 pub(crate) mod names;
 pub(crate) mod namespace;
 pub(crate) mod outcome;
+pub(crate) mod payloads;
 pub(crate) mod reply;
 pub(crate) mod reply_to;
 pub(crate) mod shorten;
@@ -27,13 +28,15 @@ use serde::de::DeserializeOwned;
 pub(crate) use self::command::{Command, Completion, Request, Reset, command};
 pub(crate) use self::later::Later;
 pub(crate) use self::outcome::Outcome;
+pub(crate) use self::payloads::Payloads;
 pub(crate) use self::reply::{Reply, ReplyBody, TimeQuestion, reply};
 pub(crate) use self::reply_to::ReplyTo;
 pub use self::start::StartPolicy;
 pub(crate) use self::start::{Start, StartSignal, StartUpdate};
 pub(crate) use self::task::TaskRequest;
 
-/// Encodes what is serializable without failing: our own types, whose payloads are JSON already.
+/// Encodes what is serializable without failing: our own types, whose payloads are JSON already. What holds payloads goes through
+/// [`Payloads`].
 pub(crate) fn encode<T: Serialize>(value: &T) -> Bytes {
     // Most messages and rows fit, so that the buffer does not grow while it is written.
     let mut buffer = Vec::with_capacity(512);
@@ -44,7 +47,7 @@ pub(crate) fn encode<T: Serialize>(value: &T) -> Bytes {
     buffer.into()
 }
 
-/// Decodes what came from outside.
+/// Decodes what came from outside. The payloads in it stay as they are encoded, and are not to be used: see [`Payloads`].
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::Error> {
     serde_json::from_slice(bytes)
 }

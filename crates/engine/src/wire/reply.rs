@@ -4,8 +4,8 @@ use partitura_broker::{InboxAddress, Message, TopicName};
 use partitura_workflow::{Event, Failure, Payload};
 use serde::{Deserialize, Serialize};
 
-use super::encode;
 use super::outcome::Outcome;
+use super::payloads::Payloads;
 use super::reply_to::ReplyTo;
 use super::summary::Summary;
 use super::token::TokenRefusal;
@@ -80,11 +80,17 @@ pub(crate) enum ReplyBody {
 }
 
 /// A reply on its way to an inbox. Its topic is ignored. The caller is told when it is larger than `limit`.
-pub(crate) fn reply(topic: &TopicName, to: &ReplyTo, body: ReplyBody, limit: usize) -> (InboxAddress, Message) {
-    let mut payload = encode(&Reply { request: to.request, body });
+pub(crate) fn reply(
+    payloads: &Payloads,
+    topic: &TopicName,
+    to: &ReplyTo,
+    body: ReplyBody,
+    limit: usize,
+) -> (InboxAddress, Message) {
+    let mut payload = payloads.encode(&Reply { request: to.request, body });
     if payload.len() > limit {
         let body = ReplyBody::TooLarge { bytes: payload.len(), limit };
-        payload = encode(&Reply { request: to.request, body });
+        payload = payloads.encode(&Reply { request: to.request, body });
     }
     (to.inbox.clone(), Message::new(topic.clone(), "reply", payload))
 }

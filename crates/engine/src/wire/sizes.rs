@@ -4,7 +4,7 @@ use partitura_workflow::Event;
 
 use crate::messaging::directory::Directory;
 use crate::wire::summary::Summary;
-use crate::wire::{self, ReplyBody};
+use crate::wire::{Payloads, ReplyBody};
 
 /// What the attempts of a task add to its message: a longer number, and the address of the process that runs it.
 pub(crate) const NEXT_ATTEMPT: usize = 512;
@@ -29,9 +29,9 @@ pub(crate) fn check(directory: &Directory, what: &str, bytes: usize) -> Result<(
     ))
 }
 
-/// How many bytes of a reply pages may fill; the rest is for the envelope.
-pub(crate) fn page(directory: &Directory) -> usize {
-    directory.payload_limit().saturating_sub(ENVELOPE / 2)
+/// How payloads are written, and how many bytes of a reply pages may fill; the rest is for the envelope.
+pub(crate) fn page(directory: &Directory) -> (&Payloads, usize) {
+    (directory.payloads(), directory.payload_limit().saturating_sub(ENVELOPE / 2))
 }
 
 /// The events from number `from` on, as many as `most` bytes hold. An event that is larger than that comes in parts: this
@@ -40,12 +40,12 @@ pub(crate) fn page_of_history(
     run: String,
     events: Vec<Event>,
     (from, offset): (usize, usize),
-    most: usize,
+    (payloads, most): (&Payloads, usize),
 ) -> ReplyBody {
     let total = events.len();
     let (mut page, mut bytes) = (Vec::new(), 0);
     for event in events.into_iter().skip(from) {
-        let encoded = wire::encode(&event);
+        let encoded = payloads.encode(&event);
         bytes += encoded.len() + 1;
         if bytes <= most {
             page.push(event);
@@ -69,12 +69,12 @@ fn part(run: String, event: &[u8], offset: usize, most: usize) -> ReplyBody {
 }
 
 /// As many summaries as `most` bytes hold, and whether there are others.
-pub(crate) fn page_of_list(found: Vec<Summary>, more: bool, most: usize) -> ReplyBody {
+pub(crate) fn page_of_list(found: Vec<Summary>, more: bool, (payloads, most): (&Payloads, usize)) -> ReplyBody {
     let total = found.len();
     let (mut page, mut bytes) = (Vec::new(), 0);
     for summary in found {
-        let summary = fitting(summary, most);
-        bytes += wire::encode(&summary).len() + 1;
+        let summary = fitting(summary, (payloads, most));
+        bytes += payloads.encode(&summary).len() + 1;
         if bytes > most && !page.is_empty() {
             break;
         }
@@ -85,11 +85,11 @@ pub(crate) fn page_of_list(found: Vec<Summary>, more: bool, most: usize) -> Repl
 }
 
 /// The summary, without what makes it too large for a reply.
-pub(crate) fn fitting(mut summary: Summary, most: usize) -> Summary {
-    while wire::encode(&summary).len() > most && summary.waiting.len() > 3 {
+pub(crate) fn fitting(mut summary: Summary, (payloads, most): (&Payloads, usize)) -> Summary {
+    while payloads.encode(&summary).len() > most && summary.waiting.len() > 3 {
         summary.waiting.truncate(summary.waiting.len() / 2);
     }
-    if wire::encode(&summary).len() > most {
+    if payloads.encode(&summary).len() > most {
         summary.shorten();
     }
     summary
@@ -100,6 +100,7 @@ mod tests {
     use partitura_workflow::{EventKind, Payload};
 
     use super::*;
+    use crate::wire;
 
     fn event(text: &str) -> Event {
         let payload = Payload::encode_unproven(text).expect("text");
@@ -111,7 +112,7 @@ mod tests {
     fn read(events: &[Event], most: usize) -> Vec<Event> {
         let (mut read, mut from, mut text) = (Vec::new(), 0, String::new());
         loop {
-            let body = page_of_history("run".into(), events.to_vec(), (from, text.len()), most);
+            let body = page_of_history("run".into(), events.to_vec(), (from, text.len()), (&Payloads::default(), most));
             assert!(wire::encode(&body).len() <= most + ENVELOPE / 2, "{body:?}");
             match body {
                 ReplyBody::HistoryPage { events, next, .. } => {

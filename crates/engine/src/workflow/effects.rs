@@ -87,7 +87,11 @@ impl Sender<'_> {
         let Some(first) = TaskRequest::first(key, &self.summary.run, event) else { return Ok(()) };
         let time_at = directory.time_at().map(str::to_owned);
         let request = TaskRequest { detached: notes.detached.contains(&seq), time_at, ..first };
-        let task = Message::new(directory.service(service)?.tasks, request.message_id(), wire::encode(&request));
+        let task = Message::new(
+            directory.service(service)?.tasks,
+            request.message_id(),
+            directory.payloads().encode(&request),
+        );
         out.push(match sizes::check(directory, "its arguments", task.payload.len() + sizes::NEXT_ATTEMPT) {
             Ok(()) => task,
             Err(problem) => refused_task(directory, key, &request, problem)?,
@@ -248,7 +252,7 @@ pub(crate) fn attempt(directory: &Directory, request: TaskRequest, at: Timestamp
     let horizon = directory.horizon(now);
     let request = TaskRequest { begins_at: (at > horizon).then_some(at.as_millis()), ..request };
     let topic = directory.service(&request.service)?.tasks;
-    Ok(Message::new(topic, request.message_id(), wire::encode(&request)).not_before(at.min(horizon)))
+    Ok(Message::new(topic, request.message_id(), directory.payloads().encode(&request)).not_before(at.min(horizon)))
 }
 
 /// A delayed message that an instance has sent to itself, as it was published.
@@ -359,7 +363,8 @@ fn to_self(directory: &Directory, key: &InstanceKey, message_id: String, command
 }
 
 fn to(directory: &Directory, workflow: &str, id: &str, message_id: String, command: &Command) -> Result<Message> {
-    Ok(wire::command(&directory.workflow(workflow)?.commands, id, message_id, command))
+    let topic = directory.workflow(workflow)?.commands;
+    Ok(wire::command(directory.payloads(), &topic, id, message_id, command))
 }
 
 fn after(at: u64, duration: Duration) -> Timestamp {

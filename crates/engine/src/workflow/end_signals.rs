@@ -13,5 +13,5 @@ pub(crate) fn message(directory: &Directory, to: &EndSignal, ended: &str, outcom
     let payload = Payload::encode(&end).unwrap_or_else(|_| Payload::null());
     let signal = Command::Signal { name: to.channel.clone(), payload, request: Request::default() };
     let topic = directory.workflow(&to.workflow)?.commands;
-    Ok(wire::command(&topic, &to.id, format!("{}.e", to.request), &signal))
+    Ok(wire::command(directory.payloads(), &topic, &to.id, format!("{}.e", to.request), &signal))
 }

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use partitura_broker::{Broker, Clock, Ordering, Producer, Result, SubscriptionName, TopicKind, TopicName};
+use partitura_codec::Codecs;
 
 use crate::SubscriptionTopics;
 
@@ -10,6 +11,7 @@ pub(super) struct Connection {
     pub(super) broker: Arc<dyn Broker>,
     pub(super) producer: Arc<dyn Producer>,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) codecs: Arc<Codecs>,
 }
 
 /// A declared topic, without the type of its payloads.

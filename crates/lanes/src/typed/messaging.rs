@@ -2,6 +2,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use partitura_broker::{Broker, Clock, ProducerOptions, Result, TopicKind};
+use partitura_codec::Codecs;
 
 use super::connection::Connection;
 use super::topic::TopicBuilder;
@@ -35,13 +36,21 @@ impl Messaging {
     pub async fn over(broker: Arc<dyn Broker>) -> Result<Self> {
         let producer = broker.producer(ProducerOptions::default()).await?.into();
         let clock = Arc::new(broker.clock());
-        Ok(Self(Connection { broker, producer, clock }))
+        Ok(Self(Connection { broker, producer, clock, codecs: Arc::default() }))
     }
 
     /// Takes the time from elsewhere than [the broker's connection](Broker::clock).
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.0.clock = clock;
+        self
+    }
+
+    /// Decodes the encoded payloads of workflows inside of messages: events have such. What is published on typed topics is not
+    /// encoded.
+    #[must_use]
+    pub fn codecs(mut self, codecs: Arc<Codecs>) -> Self {
+        self.0.codecs = codecs;
         self
     }
 

@@ -1,7 +1,9 @@
 use std::fmt::Display;
 use std::future::Future;
+use std::sync::Arc;
 
 use partitura_broker::{Delivery, Message};
+use partitura_codec::Codecs;
 use serde::de::DeserializeOwned;
 
 use super::Envelope;
@@ -67,13 +69,19 @@ where
 /// A message that cannot be decoded becomes a dead letter at once.
 pub struct TypedHandler<T, A, F> {
     function: F,
+    codecs: Arc<Codecs>,
     types: std::marker::PhantomData<fn(T, A)>,
 }
 
 impl<T, A, F: MessageFn<T, A>> TypedHandler<T, A, F> {
     /// Wraps a function.
     pub fn new(function: F) -> Self {
-        Self { function, types: std::marker::PhantomData }
+        Self { function, codecs: Arc::default(), types: std::marker::PhantomData }
+    }
+
+    /// Decodes encoded payloads inside of messages.
+    pub(super) fn codecs(self, codecs: Arc<Codecs>) -> Self {
+        Self { codecs, ..self }
     }
 }
 
@@ -81,7 +89,7 @@ impl<T: DeserializeOwned + Send + 'static, A: 'static, F: MessageFn<T, A>> Handl
     async fn handle(&self, batch: Batch) -> Outcome {
         let attempt = batch.attempt();
         for delivery in batch.into_deliveries() {
-            match decode(&delivery) {
+            match self.codecs.within(|| decode(&delivery)).0 {
                 Ok(payload) => match self.function.call(Envelope::new(payload, delivery, attempt)).await {
                     Outcome::Done => {}
                     other => return other,

@@ -71,7 +71,8 @@ impl<T> Subscriber<T> {
     where
         T: DeserializeOwned + Send + 'static,
     {
-        Processing { subscriber: self, handler: TypedHandler::new(function) }
+        let handler = TypedHandler::new(function).codecs(self.topic.connection.codecs.clone());
+        Processing { subscriber: self, handler }
     }
 }
 

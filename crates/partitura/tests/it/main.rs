@@ -11,6 +11,7 @@ mod carts;
 mod catching_up;
 mod children;
 mod clocks;
+mod codecs;
 mod damaged;
 mod delegated;
 mod deployments;

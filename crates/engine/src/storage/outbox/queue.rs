@@ -7,7 +7,7 @@ use super::row::{Aside, Kept, Origin, damaged, decode};
 use super::row::{OUTBOX, REFUSED};
 use super::{Outbox, Row, Sender, Unsent, lost_result, publish};
 use crate::pause::Pause;
-use crate::wire::{self, Command};
+use crate::wire::{self, Command, Payloads};
 
 impl Outbox {
     /// Whether messages of earlier turns of the instance still wait. Then these wait behind them.
@@ -138,7 +138,7 @@ impl Outbox {
         tracing::error!(workflow = &*self.0.workflow, id = origin.id, "{reason}");
         let undelivered = Command::Undelivered { run: origin.run.to_owned(), reason: reason.clone() };
         let id = format!("{}.u", origin.name());
-        let undelivered = wire::command(&self.0.commands, origin.id, id, &undelivered);
+        let undelivered = wire::command(&Payloads::default(), &self.0.commands, origin.id, id, &undelivered);
         let value = wire::encode(&Aside { reason, messages: refused.iter().map(Kept::from_message).collect() });
         let aside = self.0.namespace.key(&origin.aside(&self.0.workflow));
         let put = Put { space: REFUSED, key: aside, expect: Expect::Any, value: Some(value) };

@@ -51,7 +51,8 @@ impl WorkflowRunner {
         page.truncate(behind);
         let expire = |Expiry { id, run, due }: &Expiry| {
             let command = Command::Expire { run: run.clone(), due: due.as_millis() };
-            wire::command(&context.topics.commands, id, context.ids.fresh().to_string(), &command)
+            let (payloads, fresh) = (context.directory.payloads(), context.ids.fresh().to_string());
+            wire::command(payloads, &context.topics.commands, id, fresh, &command)
         };
         let commands: Vec<_> = page.iter().map(expire).collect();
         if !commands.is_empty() {

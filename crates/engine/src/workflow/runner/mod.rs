@@ -16,6 +16,7 @@ use crate::storage::history::run_prefix;
 use crate::storage::outbox::is_refusal;
 use crate::storage::turn_store::Settlement;
 use crate::wire::names::InstanceKey;
+use crate::wire::payloads::Read;
 use crate::wire::{self, Command, Outcome as Ended, ReplyBody, ReplyTo};
 use crate::workflow::instance::Instance;
 use crate::workflow::turn::after_commit::{AfterCommit, Finished};
@@ -141,12 +142,16 @@ impl WorkflowRunner {
 
     async fn advance(&self, turn: &mut Turn<'_>, work: Work<'_>) -> Result<(), Outcome> {
         for delivery in work.deliveries {
-            let command = match wire::decode::<Command>(&delivery.message.payload) {
-                Ok(command) => command,
+            let payloads = self.0.context.directory.payloads();
+            let Read { value: command, unreadable } = match payloads.read::<Command>(&delivery.message.payload) {
+                Ok(read) => read,
                 Err(error) => {
                     return Err(self.give_up_unknown(turn.key(), work, &error).await);
                 }
             };
+            if let Some(problem) = unreadable.filter(|_| command.is_read_by_code()) {
+                return Err(self.give_up_unreadable(turn.key(), work, command, problem).await);
+            }
             if let Err(abandoned) = turn.handle(command, delivery.message.id.as_str()).await {
                 return Err(self.give_up(turn.key(), work, abandoned).await);
             }
@@ -238,8 +243,10 @@ impl WorkflowRunner {
         if replies.is_empty() {
             return;
         }
-        let (topic, limit) = (&self.0.context.topics.commands, self.0.context.directory.payload_limit());
-        let replies = replies.into_iter().map(|(to, body)| wire::reply(topic, &to, body, limit)).collect();
+        let Context { topics, directory, .. } = &self.0.context;
+        let (payloads, limit) = (directory.payloads(), directory.payload_limit());
+        let reply = |(to, body)| wire::reply(payloads, &topics.commands, &to, body, limit);
+        let replies = replies.into_iter().map(reply).collect();
         if let Err(error) = self.0.producer.reply(replies).await {
             // The client that waits asks again.
             tracing::debug!(instance = %key, %error, "a reply was not sent");

@@ -44,9 +44,15 @@ impl WorkflowRunner {
                 ended = &mut step => return ended,
                 _ = signs.tick() => {}
             }
+            let payloads = self.0.context.directory.payloads();
             let alive = Command::StepAlive { run: run.clone(), seq: *seq };
-            let message =
-                wire::command(&self.0.context.topics.commands, &key.id, format!("{run}.{seq}.l{sign}"), &alive);
+            let message = wire::command(
+                payloads,
+                &self.0.context.topics.commands,
+                &key.id,
+                format!("{run}.{seq}.l{sign}"),
+                &alive,
+            );
             tokio::select! {
                 biased;
                 ended = &mut step => return ended,
@@ -65,7 +71,8 @@ impl WorkflowRunner {
     async fn step_done(&self, key: &InstanceKey, run: &str, seq: u32, outcome: Ended) {
         let message = |outcome| {
             let done = Command::StepDone { run: run.to_owned(), seq, outcome };
-            wire::command(&self.0.context.topics.commands, &key.id, format!("{run}.{seq}.r"), &done)
+            let (payloads, topic) = (self.0.context.directory.payloads(), &self.0.context.topics.commands);
+            wire::command(payloads, topic, &key.id, format!("{run}.{seq}.r"), &done)
         };
         let mut done = message(outcome);
         let mut told = false;

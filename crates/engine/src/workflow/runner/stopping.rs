@@ -39,7 +39,7 @@ impl WorkflowRunner {
                     _ => failed(key, &error),
                 };
             }
-            Abandoned::Unread(problem) => return self.leave(key, delivery, problem),
+            Abandoned::Unread(problem) => return self.leave_or_tell(key, delivery, problem).await,
             Abandoned::Refused(problem) => return self.leave_or_refuse(key, delivery, &problem).await,
             Abandoned::Undelivered(reason) => {
                 return self.stop(key, work, format!("workflow {key} stopped: {reason}")).await;
@@ -84,6 +84,43 @@ impl WorkflowRunner {
         Outcome::dead(problem)
     }
 
+    /// A command whose payload is still encoded: this process does not have the codec, and others may. After a time a result is kept
+    /// for code that can read it, and all else is refused.
+    pub(super) async fn give_up_unreadable(
+        &self,
+        key: &InstanceKey,
+        work: Work<'_>,
+        command: Command,
+        problem: String,
+    ) -> Outcome {
+        let [delivery] = work.deliveries else { return Outcome::retry("to be taken one by one") };
+        if !self.is_last_chance(key, work) {
+            return self.leave_or_tell(key, delivery, problem).await;
+        }
+        let problem = self.0.elsewhere.report(key, &problem);
+        match command {
+            Command::TaskDone { .. } | Command::StepDone { .. } | Command::ChildDone { .. } => {
+                self.stop(key, work, format!("workflow {key} stopped: a result cannot be read: {problem}")).await
+            }
+            Command::Signal { request, .. } | Command::Update { request, .. } if request.reply_to.is_some() => {
+                self.refuse_request(key, request, problem).await
+            }
+            _ => self.refuse(delivery, problem).await,
+        }
+    }
+
+    /// Leaves a command to other builds for a time. A question is answered at once.
+    async fn leave_or_tell(&self, key: &InstanceKey, delivery: &Delivery, problem: String) -> Outcome {
+        let command = wire::decode::<Command>(&delivery.message.payload).ok();
+        match command.as_ref().and_then(Command::asker) {
+            Some(asker) => {
+                self.send(key, vec![(asker.clone(), ReplyBody::Refused(problem))]).await;
+                Outcome::Done
+            }
+            None => self.leave(key, delivery, problem),
+        }
+    }
+
     /// Whether what this build cannot read is reported now, instead of being left to others.
     pub(super) fn is_last_chance(&self, key: &InstanceKey, work: Work<'_>) -> bool {
         matches!(work.deliveries, [only] if self.0.elsewhere.is_over(key, only.message.id.as_str()))
@@ -108,7 +145,7 @@ impl WorkflowRunner {
     /// Keeps the input, and notes that the code cannot go on.
     pub(super) async fn stop(&self, key: &InstanceKey, work: Work<'_>, reason: String) -> Outcome {
         let [delivery] = work.deliveries else { return Outcome::retry("to be taken one by one") };
-        let Ok(command) = wire::decode::<Command>(&delivery.message.payload) else {
+        let Ok(command) = self.0.context.directory.payloads().decode::<Command>(&delivery.message.payload) else {
             return Outcome::dead("not a command to a workflow of this version");
         };
         let reason = match self.builds(key).await {

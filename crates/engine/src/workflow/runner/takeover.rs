@@ -66,7 +66,8 @@ impl WorkflowRunner {
         let stopped = history::stopped(&context.turn_store, (&self.0.workflow, partition), after, RESUMED).await?;
         let other_code = stopped.iter().filter(|(_, tried_by)| **tried_by != *context.code.as_bytes());
         let resume = |(id, _): &(String, _)| {
-            wire::command(&context.topics.commands, id, context.ids.fresh().to_string(), &Command::Resume)
+            let (payloads, fresh) = (context.directory.payloads(), context.ids.fresh().to_string());
+            wire::command(payloads, &context.topics.commands, id, fresh, &Command::Resume)
         };
         let resumed = other_code.map(resume).collect::<Vec<_>>();
         if !resumed.is_empty() {

@@ -26,7 +26,7 @@ use crate::wire::events::EventTopic;
 use crate::wire::ids::SystemIds;
 use crate::wire::namespace::Namespace;
 use crate::wire::summary::Status;
-use crate::wire::{Request, Start, StartPolicy};
+use crate::wire::{Payloads, Request, Start, StartPolicy};
 use crate::workflow::delay_cancellation::DelayCancellation;
 use crate::workflow::listeners::Listeners;
 use crate::workflow::steps::Steps;
@@ -168,7 +168,7 @@ struct Owner {
 impl Stage {
     async fn new() -> Self {
         let broker: Arc<dyn Broker> = Arc::new(Embedded::memory(Options::default()).expect("a broker in memory"));
-        let mailbox = Mailbox::open(&*broker).await.expect("a mailbox");
+        let mailbox = Mailbox::open(&*broker, &Payloads::default()).await.expect("a mailbox");
         Self { broker, mailbox, key: InstanceKey::new(Tally::NAME, "t") }
     }
 
@@ -197,7 +197,7 @@ impl Stage {
                 .await
                 .expect("a turn_store"),
             directory,
-            events: EventTopic::new(&self.broker, topics.events.clone(), false),
+            events: EventTopic::new(&self.broker, &Payloads::default(), topics.events.clone(), false),
             topics,
             steps: Steps::new(8),
             delay_cancellation: DelayCancellation::new(&*self.broker, &producer),
@@ -220,7 +220,7 @@ impl Stage {
         let deliveries: Vec<_> = commands
             .into_iter()
             .map(|(id, command)| Delivery {
-                message: wire::command(topic, &self.key.id, id.to_owned(), &command),
+                message: wire::command(&Payloads::default(), topic, &self.key.id, id.to_owned(), &command),
                 partition,
                 redelivered: false,
                 token: AckToken { consumer: 0, partition, epoch: 1, slot },

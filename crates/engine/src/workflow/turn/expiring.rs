@@ -95,7 +95,7 @@ impl Turn<'_> {
     /// Sends the instance a command of its own, for a turn after this one.
     fn ask_again(&mut self, again: &Command) {
         let (topic, id) = (&self.context.topics.commands, self.context.ids.fresh().to_string());
-        self.unit.publish.push(wire::command(topic, &self.key.id, id, again));
+        self.unit.publish.push(wire::command(self.context.directory.payloads(), topic, &self.key.id, id, again));
     }
 
     /// Forgets the summary, if it is of this run.

@@ -214,8 +214,11 @@ impl<'a> Turn<'a> {
     /// Rebuilds a live instance from its history and what this turn has recorded. What its code asks for beyond that is
     /// recorded in this turn, too.
     async fn replay(&mut self, summary: Summary, reading: Reading) -> Result<Live, Abandoned> {
-        let History { mut events, turns: next_turn, bytes } =
+        let History { mut events, turns: next_turn, bytes, unreadable } =
             history::load(&self.context.turn_store, self.key, &summary.run).await?;
+        if let Some(problem) = unreadable {
+            return Err(self.unreadable(&summary.run, problem));
+        }
         events.extend(self.recorded.iter().cloned());
         let mut notes = Notes::from_history(self.key, &summary.run, &events);
         notes.bytes = bytes;
@@ -233,6 +236,15 @@ impl<'a> Turn<'a> {
         live.notes.take_cancelled_delays();
         self.absorb(&mut live, turn);
         Ok(live)
+    }
+
+    /// Code must not run by a history of which it cannot read all: it would go another way. Others may be able to.
+    fn unreadable(&self, run: &str, problem: String) -> Abandoned {
+        if !self.is_last_chance {
+            return Abandoned::Unread(problem);
+        }
+        let message = format!("a payload in the history of run {run} cannot be read: {problem}");
+        Error::new(ErrorKind::Incompatible, "load", message).of(self.key).into()
     }
 
     fn run_again(&self, events: Vec<Event>) -> Result<(Execution, partitura_workflow::Turn), Stop> {
@@ -298,7 +310,7 @@ struct Known {
 /// Reads a run without its code. Of one whose history cannot be read only its children are known.
 async fn known(context: &Context, key: &InstanceKey, run: &str) -> Result<Known> {
     match history::load(&context.turn_store, key, run).await {
-        Ok(History { events, turns: next_turn, bytes }) => {
+        Ok(History { events, turns: next_turn, bytes, .. }) => {
             let has_ended = events.last().is_some_and(|event| event.kind.is_end());
             let mut notes = Box::new(Notes::from_history(key, run, &events));
             notes.bytes = bytes;

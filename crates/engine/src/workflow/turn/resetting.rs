@@ -7,7 +7,7 @@ use partitura_workflow::{Event, EventKind, Execution, Started};
 
 use super::seal::{is_found_otherwise, write};
 use super::{Abandoned, Turn, code};
-use crate::storage::history;
+use crate::storage::history::{self, History};
 use crate::wire::names::InstanceKey;
 use crate::wire::summary::Summary;
 use crate::wire::{ReplyBody, Request, Reset, events};
@@ -69,7 +69,11 @@ impl Turn<'_> {
     /// The part of the history that is kept, as that of the new run.
     async fn kept(&mut self, reset: &Reset) -> Result<Result<Kept, String>, Abandoned> {
         let source = InstanceKey::new(&self.key.workflow, reset.id.as_deref().unwrap_or(&self.key.id));
-        let mut events = history::load(&self.context.turn_store, &source, &reset.run).await?.events;
+        let History { mut events, unreadable, .. } =
+            history::load(&self.context.turn_store, &source, &reset.run).await?;
+        if let Some(problem) = unreadable {
+            return Ok(Err(format!("the history of run {} cannot be read: {problem}", reset.run)));
+        }
         let is_of_present = self.summary().is_some_and(|summary| summary.run == reset.run) && reset.id.is_none();
         events.extend(self.recorded.iter().filter(|_| is_of_present).cloned());
         let total = events.len();
@@ -127,7 +131,8 @@ impl Turn<'_> {
         is_found_otherwise(&mut summary, &self.context.build, &events);
         let mut notes = Notes::from_history(self.key, &started.run, &events);
         self.publish_kept(&events, &open, (&summary, &notes))?;
-        let row = history::append(self.key, &started.run, (0, &self.context.build), &events);
+        let payloads = self.context.turn_store.payloads();
+        let row = history::append(payloads, self.key, &started.run, (0, &self.context.build), &events);
         notes.bytes = row.value.as_ref().map_or(0, bytes::Bytes::len);
         write(&mut self.unit, row);
         notes.abandon(std::mem::take(&mut turn.abandoned));

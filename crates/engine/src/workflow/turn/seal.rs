@@ -44,13 +44,14 @@ impl Turn<'_> {
         if is_found_otherwise(summary, &self.context.build, &recorded) {
             self.summarize.get_or_insert(Expect::Any);
         }
-        let row = history::append(self.key, &summary.run, (turn, &self.context.build), &recorded);
+        let payloads = self.context.turn_store.payloads();
+        let row = history::append(payloads, self.key, &summary.run, (turn, &self.context.build), &recorded);
         let grown = (recorded.len(), row.value.as_ref().map_or(0, bytes::Bytes::len));
         notes.grow(grown);
         self.context.history_limits.warn(self.key, notes, grown);
         write(&mut self.unit, row);
         if let Some(expect) = self.summarize.take() {
-            write(&mut self.unit, history::summarize(self.key, expect, summary));
+            write(&mut self.unit, history::summarize(payloads, self.key, expect, summary));
             index::update(&mut self.unit, summary, write);
         }
         let mut messages: Vec<Message> = Vec::with_capacity(recorded.len());

@@ -110,7 +110,13 @@ impl Turn<'_> {
             None => {
                 let source = self.context.directory.service(&request.service)?.source()?;
                 // Limits that every broker has.
-                let letter = letter::write(&request, &source, &failure, &Limits::default(), self.now)?;
+                let letter = letter::write(
+                    self.context.directory.payloads(),
+                    &request,
+                    (&source, &Limits::default()),
+                    &failure,
+                    self.now,
+                )?;
                 self.unit.publish.extend(letter);
                 self.input(Some(run), EventKind::TaskFailed { seq, failure, attempts: beat.attempt })
             }
@@ -172,7 +178,7 @@ impl Turn<'_> {
         if self.open_task(of.run, of.seq).is_none() {
             return;
         }
-        let put = beat.put(self.key, of.run, of.seq);
+        let put = beat.put(self.context.turn_store.payloads(), self.key, of.run, of.seq);
         let again = self.unit.put.iter().any(|earlier| earlier.space == put.space && earlier.key == put.key);
         write(&mut self.unit, put);
         // A unit writes a key once.
