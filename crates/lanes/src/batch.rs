@@ -44,7 +44,8 @@ impl Batch {
         }
     }
 
-    /// Which run of this message this is, from 1. Counted in this process, and over parking; a crash starts again at 1.
+    /// Which run of this message this is, from 1. Counted in this process, and over parking. After a crash it starts
+    /// again at 1. Where messages are parked, the second crash with this message and all further ones count.
     pub fn attempt(&self) -> u32 {
         self.attempt
     }

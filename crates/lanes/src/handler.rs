@@ -19,6 +19,13 @@ pub trait Handler: Send + Sync + 'static {
     /// default.
     fn handle(&self, batch: Batch) -> impl Future<Output = Outcome> + Send;
 
+    /// The process was lost too often while this message ran: it is not run again. See
+    /// [`LaneOptions::crashes`](crate::LaneOptions::crashes). By default it becomes a dead letter with that reason.
+    fn give_up(&self, batch: Batch, reason: String) -> impl Future<Output = Outcome> + Send {
+        let _ = batch;
+        async { Outcome::dead(reason) }
+    }
+
     /// This message has been received; it is handled when its turn comes. Must return at once.
     fn received(&self, delivery: &Delivery) {
         let _ = delivery;
@@ -54,6 +61,10 @@ pub trait Handler: Send + Sync + 'static {
 impl<H: Handler> Handler for Arc<H> {
     fn handle(&self, batch: Batch) -> impl Future<Output = Outcome> + Send {
         (**self).handle(batch)
+    }
+
+    fn give_up(&self, batch: Batch, reason: String) -> impl Future<Output = Outcome> + Send {
+        (**self).give_up(batch, reason)
     }
 
     fn received(&self, delivery: &Delivery) {

@@ -20,6 +20,9 @@ pub const DEAD_ID: &str = "partitura-dead-id";
 pub const REDRIVEN: &str = "partitura-redriven";
 /// On a parked message: its place and state for its lane, as `place attempts term retry-at topic`.
 pub const PARKED: &str = "partitura-parked";
+/// On a parked message that may have ended a process: how often its process was lost, in decimal, and ` begins` if
+/// it runs when it comes.
+pub const SUSPECT: &str = "partitura-suspect";
 /// On a message that only shows how far a reader has come; its value names the reader.
 pub const MARKER: &str = "partitura-marker";
 /// The media type of the payload, as in HTTP.

@@ -64,6 +64,7 @@ mod lanes;
 mod letter;
 mod options;
 mod subscription_topics;
+mod trials;
 mod typed;
 
 pub use batch::Batch;
@@ -74,6 +75,7 @@ pub use letter::{DeadLetter, GivenUp};
 pub use options::LaneOptions;
 pub use partitura_retry::Retry;
 pub use subscription_topics::SubscriptionTopics;
+pub use trials::Trials;
 pub use typed::{
     Envelope, IntoOutcome, MessageFn, Messaging, Processing, Publish, Subscriber, Topic, TopicBuilder, TypedHandler,
 };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use partitura_broker::{Capabilities, Clock, Credit, SystemClock};
 
-use crate::Retry;
+use crate::{Retry, Trials};
 
 /// How [`Lanes`](crate::Lanes) behave.
 ///
@@ -29,6 +29,10 @@ pub struct LaneOptions {
     pub hold: Option<Duration>,
     /// How many messages may wait in memory behind one that fails, before they are parked.
     pub behind: usize,
+    /// With how many crashes of its process a message is given up; 0: it never is. See [`crashes`](Self::crashes).
+    pub crashes: u32,
+    /// Which lanes run accused messages one at a time.
+    pub trials: Trials,
     /// How much may be held unsettled. With parking at least 8 messages for each partition.
     pub credit: Credit,
     /// How long a partition that goes elsewhere may be held to finish running handlers.
@@ -44,7 +48,7 @@ pub struct LaneOptions {
 
 impl Default for LaneOptions {
     /// 64 batches of one message at once, up to 10 attempts of which the second comes after 100 ms, no parking, 100
-    /// messages behind a failing one, the default [`Credit`], 10 s for a hand-over and 30 s for a shutdown, the
+    /// messages behind a failing one, 5 crashes, the default [`Credit`], 10 s for a hand-over and 30 s for a shutdown, the
     /// system's clock.
     fn default() -> Self {
         let of = |n| NonZeroUsize::new(n).unwrap_or(NonZeroUsize::MIN);
@@ -55,6 +59,8 @@ impl Default for LaneOptions {
             parking: false,
             hold: None,
             behind: 100,
+            crashes: 5,
+            trials: Trials::of_this_process(),
             credit: Credit::default(),
             revoke_within: Duration::from_secs(10),
             drain_within: Duration::from_secs(30),
@@ -105,6 +111,29 @@ impl LaneOptions {
     #[must_use]
     pub fn behind(mut self, messages: usize) -> Self {
         self.behind = messages;
+        self
+    }
+
+    /// Sets with how many crashes of its process a message is given up; 0: it never is. One counts as 2.
+    ///
+    /// A message may end the process that runs it: by an abort, a stack overflow, too much memory. With
+    /// [parking](Self::parking), a redelivered message is published to the parking topic before it runs, with a note
+    /// of the number of its crashes. From the second crash on it is accused, and runs beside no other accused message of
+    /// the process. With this many crashes it is handed to [`Handler::give_up`](crate::Handler::give_up), and becomes a
+    /// dead letter. Its key waits meanwhile, the others flow.
+    ///
+    /// The first delivery may be flagged as redelivered by mistake, which counts as one crash.
+    #[must_use]
+    pub fn crashes(mut self, limit: u32) -> Self {
+        self.crashes = limit;
+        self
+    }
+
+    /// Sets which lanes run accused messages one at a time: those with the same [`Trials`]. By default these are all
+    /// lanes of the process; a test that plays several processes needs more than one.
+    #[must_use]
+    pub fn trials(mut self, trials: Trials) -> Self {
+        self.trials = trials;
         self
     }
 

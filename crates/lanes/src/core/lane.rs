@@ -6,6 +6,7 @@ use partitura_broker::Delivery;
 
 use super::model::Death;
 use super::ranges::Ranges;
+use super::suspicion::Suspicion;
 use crate::Batch;
 
 /// The messages of one key, in the order in which they are run: `current`, then the parked ones, then `main`.
@@ -31,6 +32,8 @@ pub(super) struct Lane {
     pub(super) parked: Ranges,
     /// How many of `hand` are on their way to the parking topic.
     pub(super) moving: usize,
+    /// Its head was put back as a suspect, and its copy has not come yet.
+    pub(super) awaits: bool,
     /// Number of messages of `main` that are run one by one, because a batch with them failed.
     pub(super) singly: usize,
     /// When it is woken; zero: never.
@@ -71,6 +74,8 @@ pub(super) struct Entry {
     pub(super) from_parking: bool,
     /// This copy is on its way to the parking topic.
     pub(super) moving: bool,
+    /// Whether it may have ended a process.
+    pub(super) suspicion: Suspicion,
 }
 
 impl Lane {
@@ -91,7 +96,7 @@ impl Lane {
 
     /// Whether its head has failed and waits, or parked messages come first.
     pub(super) fn is_failing(&self) -> bool {
-        !self.parked.is_empty() || self.current.as_ref().is_some_and(|current| current.attempts > 0)
+        (!self.parked.is_empty() && !self.awaits) || self.current.as_ref().is_some_and(|current| current.attempts > 0)
     }
 
     /// The parked message that comes next is not in memory: it is somewhere in the parking topic.
@@ -127,7 +132,7 @@ impl Lane {
             self.singly -= 1;
             return;
         }
-        let alone = |entry: &Entry| entry.attempts > 0 || !entry.not_before.is_zero();
+        let alone = |entry: &Entry| entry.attempts > 0 || !entry.not_before.is_zero() || !entry.suspicion.is_none();
         if batch == 1 || self.current.as_ref().is_none_or(alone) {
             return;
         }
@@ -139,7 +144,9 @@ impl Lane {
     /// The messages that were taken, for the handler.
     pub(super) fn batch(&self) -> Option<Batch> {
         let current = self.current.as_ref()?;
-        let attempt = current.attempts + 1;
+        // The first crash is not certain: waiting messages are flagged as redelivered as well.
+        let crashes = current.suspicion.crashes.saturating_sub(1);
+        let attempt = current.attempts.saturating_add(crashes).saturating_add(1);
         if self.more.is_empty() {
             return Some(Batch::one(current.delivery.clone(), attempt));
         }
@@ -210,6 +217,7 @@ impl Lane {
             self.state = LaneState::Idle;
         }
         self.parked.clear();
+        self.awaits = false;
         self.death = None;
         self.singly = 0;
         let current = self.current.take().into_iter().chain(self.more.drain(..));
@@ -223,6 +231,7 @@ impl Lane {
         self.hand.shrink_to(KEEP);
         self.generation = self.generation.wrapping_add(1);
         self.singly = 0;
+        self.awaits = false;
         self.timer = Duration::ZERO;
         self.is_free = true;
     }

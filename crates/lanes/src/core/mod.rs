@@ -4,13 +4,14 @@
 //! run one by one, and everything else as one value, [`Actions`]. Time is given with every call.
 //!
 //! The state is divided into parts, each with fields of its own: lanes, schedule, early messages, partitions with their
-//! markers, parked messages, work under way. The transitions, in the files below, use the parts by their methods.
+//! markers, parked messages, suspects, work under way. The transitions, in the files below, use the parts by their methods.
 //!
 //! # Invariants
 //! 1. Of a lane at most one batch is under way.
 //! 2. A token is settled after its message was done, or after another copy of the message was confirmed; and once.
 //! 3. A lane runs in the order: running messages, parked messages (by place), messages from the topic.
 //! 4. Nothing of a partition is begun while it is being learned or revoked.
+//! 5. A message that may have ended a process is begun after the broker confirmed a note that it begins.
 
 mod early;
 mod lane;
@@ -26,6 +27,8 @@ mod ranges;
 mod running;
 mod schedule;
 mod state;
+mod suspects;
+mod suspicion;
 mod table;
 mod wire;
 mod work;

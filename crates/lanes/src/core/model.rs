@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use partitura_broker::{AckToken, Delivery, Message, Partition, Timestamp, TopicName};
 
-use crate::{Batch, Retry};
+use crate::{Batch, Retry, Trials};
 
 /// The options that the core needs.
 #[derive(Debug, Clone)]
@@ -17,8 +17,20 @@ pub(crate) struct Settings {
     /// Whether a message may come only of a partition that was assigned.
     pub(crate) assigned: bool,
     pub(crate) parking: Option<Parking>,
+    /// With how many crashes a message is given up; 0: it never is.
+    pub(crate) crashes: u32,
+    /// Number of redelivered messages of a partition that a former owner may have begun: those that come first.
+    pub(crate) most_begun: usize,
+    pub(crate) trials: Trials,
     /// Distinguishes the markers of this consumer, and seeds the jitter.
     pub(crate) seed: u64,
+}
+
+impl Settings {
+    /// Whether a message with which the process was lost this often is not run again.
+    pub(super) fn is_given_up(&self, crashes: u32) -> bool {
+        self.crashes > 0 && crashes >= self.crashes
+    }
 }
 
 /// When and where to park.
@@ -58,6 +70,8 @@ impl LaneId {
 pub(crate) struct Start {
     pub(crate) lane: LaneId,
     pub(crate) batch: Batch,
+    /// Why the message is given up instead of being run.
+    pub(crate) given_up: Option<String>,
 }
 
 /// The work that the core asks for, apart from batches to run.

@@ -3,6 +3,7 @@ use std::time::Duration;
 use super::lane::LaneState;
 use super::model::{Burial, Death, LaneId, Now};
 use super::state::Core;
+use super::suspicion::Suspicion;
 use crate::Outcome;
 
 impl Core {
@@ -11,6 +12,8 @@ impl Core {
         self.work.end_run();
         let Some(lane) = self.lanes.find(id) else { return };
         lane.state = LaneState::Idle;
+        self.survived(id.index);
+        let lane = &mut self.lanes[id.index];
         if lane.stale {
             return self.tidy(id.index, now);
         }
@@ -65,8 +68,10 @@ impl Core {
         let id = self.lanes.id(index);
         let lane = &mut self.lanes[index];
         let (Some(current), Some(death)) = (&lane.current, &lane.death) else { return };
-        let burial =
-            Burial { lane: id, delivery: current.delivery.clone(), attempts: current.attempts, death: death.clone() };
+        let Suspicion { crashes, .. } = current.suspicion;
+        // To give a message up is no run of it.
+        let attempts = current.attempts.saturating_add(crashes) - u32::from(self.settings.is_given_up(crashes));
+        let burial = Burial { lane: id, delivery: current.delivery.clone(), attempts, death: death.clone() };
         lane.state = LaneState::Burying;
         let partition = lane.partition;
         self.actions.burials.push(burial);

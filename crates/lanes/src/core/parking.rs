@@ -3,6 +3,7 @@
 use super::lane::{Entry, Lane, LaneState};
 use super::model::{Move, Moved, Now, Parking};
 use super::state::Core;
+use super::suspects::PAUSE;
 
 impl Core {
     /// A message was confirmed by the parking topic, and its old copy settled and flushed; or it was not confirmed.
@@ -24,9 +25,16 @@ impl Core {
                     self.left_memory(&entry);
                 }
             } else {
-                lane.hand[at].moving = false;
+                let entry = &mut lane.hand[at];
+                entry.moving = false;
                 // It is not tried again at once, but when the next bound has passed.
-                lane.hand[at].since = now.steady;
+                entry.since = now.steady;
+                if std::mem::take(&mut entry.suspicion.noted) {
+                    entry.not_before = now.steady + PAUSE;
+                    lane.awaits = false;
+                    let message = entry.delivery.message.id.clone();
+                    self.not_put_back(&message);
+                }
             }
         }
         self.settle_copies(id.index);
@@ -99,7 +107,7 @@ impl Core {
                 // It has a place: it came from there.
                 self.lanes[index].put_back(0);
             }
-            self.move_hand(index, |entry| entry.from_parking, now);
+            self.move_hand(index, |entry| entry.from_parking, false, now);
         }
     }
 
@@ -131,10 +139,11 @@ impl Core {
         }
         lane.put_behind(fresh);
         self.parked.gave(lane.parked.last().unwrap_or_default());
-        self.move_hand(index, |entry| all || !entry.from_parking, now);
+        self.move_hand(index, |entry| all || !entry.from_parking, false, now);
     }
 
-    fn move_hand(&mut self, index: u32, chosen: impl Fn(&Entry) -> bool, now: Now) {
+    /// Publishes messages in memory to the parking topic. With `begins` their copies run when they come.
+    pub(super) fn move_hand(&mut self, index: u32, chosen: impl Fn(&Entry) -> bool, begins: bool, now: Now) {
         let Some(parking) = &self.settings.parking else { return };
         let (topic, id) = (parking.topic.clone(), self.lanes.id(index));
         let lane = &mut self.lanes[index];
@@ -142,6 +151,7 @@ impl Core {
         let mut hand = std::mem::take(&mut lane.hand);
         for entry in hand.iter_mut().filter(|entry| !entry.moving && chosen(entry)) {
             entry.moving = true;
+            entry.suspicion.noted = begins;
             let message = self.pack(entry, &topic, now);
             self.actions.moves.push(Move { moved: Moved { lane: id, token: entry.delivery.token }, message });
             self.lanes[index].moving += 1;

@@ -18,6 +18,8 @@ pub(super) struct Owned {
     term: u64,
     /// How many lanes and moves of it are under way.
     busy: usize,
+    /// How many redelivered messages of it came without a note.
+    redelivered: usize,
     pub(super) markers: Markers,
 }
 
@@ -33,7 +35,7 @@ pub(super) enum PartitionState {
 
 impl Partitions {
     pub(super) fn insert(&mut self, partition: u32, state: PartitionState, term: u64) {
-        self.0.insert(partition, Owned { state, term, busy: 0, markers: Markers::default() });
+        self.0.insert(partition, Owned { state, term, busy: 0, redelivered: 0, markers: Markers::default() });
     }
 
     pub(super) fn remove(&mut self, partition: Partition) {
@@ -93,6 +95,13 @@ impl Partitions {
     /// Whether the parked messages of the partition are being learned, and may be parked anew meanwhile.
     pub(super) fn learns_behind_marker(&self, partition: u32) -> bool {
         self.is_learning(partition) && self.0.get(&partition).is_some_and(|owned| owned.markers.is_confirmed())
+    }
+
+    /// Whether a former owner may have begun this redelivered message of the partition: it is one of the first `most`.
+    pub(super) fn may_have_begun(&mut self, partition: u32, most: usize) -> bool {
+        let Some(owned) = self.0.get_mut(&partition) else { return false };
+        owned.redelivered = owned.redelivered.saturating_add(1);
+        owned.redelivered <= most
     }
 
     /// The markers that are to be published now.

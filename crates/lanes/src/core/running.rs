@@ -1,7 +1,7 @@
 //! The way of a message through its lane, up to the handler.
 
 use super::lane::{Entry, LaneState};
-use super::model::{Now, Start};
+use super::model::{LaneId, Now, Start};
 use super::state::Core;
 
 impl Core {
@@ -20,6 +20,7 @@ impl Core {
         let lane = &mut self.lanes[index];
         match entry.place {
             Some(place) => {
+                lane.awaits &= !entry.suspicion.noted;
                 if self.partitions.is_learning(partition) {
                     lane.parked.insert(place);
                 }
@@ -53,8 +54,14 @@ impl Core {
         if dead && self.partitions.contains(partition) {
             self.bury(index);
         } else if !dead && self.partitions.is_open(partition) {
-            self.lanes[index].state = LaneState::Queued;
-            self.schedule.queue(id);
+            let lane = &mut self.lanes[index];
+            lane.state = LaneState::Queued;
+            // Its process may be lost before it begins, which would count against it.
+            if lane.front().is_some_and(|front| front.suspicion.noted) {
+                self.schedule.queue_first(id);
+            } else {
+                self.schedule.queue(id);
+            }
         }
     }
 
@@ -72,26 +79,36 @@ impl Core {
     }
 
     /// A batch to run now, if there is one and room for it.
-    pub(crate) fn start(&mut self) -> Option<Start> {
+    pub(crate) fn start(&mut self, now: Now) -> Option<Start> {
+        self.put_back_suspects(now);
         while self.work.has_room(self.settings.concurrency) {
-            let id = self.schedule.next_ready()?;
-            let Some(lane) = self.lanes.find(id).filter(|lane| lane.state == LaneState::Queued) else { continue };
-            lane.state = LaneState::Idle;
-            let partition = lane.partition;
-            if !self.partitions.is_open(partition) {
+            let Some(id) = self.schedule.next_ready() else { break };
+            if self.waiting_head(id).is_none() {
                 continue;
             }
-            let lane = &mut self.lanes[id.index];
-            if lane.moving > 0 || lane.front().is_none() {
-                continue;
+            if !self.has_room_for(id) {
+                self.schedule.queue_first(id);
+                break;
             }
-            lane.take(self.settings.batch);
-            let Some(batch) = lane.batch() else { continue };
-            lane.state = LaneState::Running;
-            self.work.begin_run();
-            self.begin_work(partition);
-            return Some(Start { lane: id, batch });
+            if self.may_run(id, now) {
+                return self.begin(id);
+            }
         }
+        self.begin_trial(now);
         None
+    }
+
+    fn begin(&mut self, id: LaneId) -> Option<Start> {
+        let lane = &mut self.lanes[id.index];
+        lane.take(self.settings.batch);
+        let batch = lane.batch()?;
+        lane.state = LaneState::Running;
+        let crashes = lane.current.as_ref().map_or(0, |current| current.suspicion.crashes);
+        let given_up =
+            self.settings.is_given_up(crashes).then(|| format!("its process was lost {crashes} times while it ran"));
+        let partition = lane.partition;
+        self.work.begin_run();
+        self.begin_work(partition);
+        Some(Start { lane: id, batch, given_up })
     }
 }

@@ -22,6 +22,11 @@ impl Schedule {
         self.ready.push_back(lane);
     }
 
+    /// Queues a lane in front of all others.
+    pub(super) fn queue_first(&mut self, lane: LaneId) {
+        self.ready.push_front(lane);
+    }
+
     pub(super) fn next_ready(&mut self) -> Option<LaneId> {
         self.ready.pop_front()
     }

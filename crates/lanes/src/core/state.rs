@@ -9,6 +9,7 @@ use super::parked::ParkedMessages;
 use super::partitions::Partitions;
 use super::random::Random;
 use super::schedule::Schedule;
+use super::suspects::Suspects;
 use super::table::LaneTable;
 use super::work::Work;
 
@@ -21,6 +22,7 @@ pub(crate) struct Core {
     pub(super) early: EarlyMessages,
     pub(super) partitions: Partitions,
     pub(super) parked: ParkedMessages,
+    pub(super) suspects: Suspects,
     pub(super) work: Work,
     pub(super) random: Random,
     pub(super) actions: Actions,
@@ -29,6 +31,7 @@ pub(crate) struct Core {
 impl Core {
     pub(crate) fn new(settings: Settings) -> Self {
         let random = Random::new(settings.seed);
+        let suspects = Suspects::new(settings.trials.clone());
         Self {
             settings,
             lanes: LaneTable::default(),
@@ -36,6 +39,7 @@ impl Core {
             early: EarlyMessages::default(),
             partitions: Partitions::default(),
             parked: ParkedMessages::default(),
+            suspects,
             work: Work::default(),
             random,
             actions: Actions::default(),
@@ -74,11 +78,13 @@ impl Core {
         }
         self.actions.markers.extend(self.partitions.due_markers(now.steady));
         self.sweep(now);
+        self.tick_suspects(now);
     }
 
     /// How long nothing has to be done if nothing happens.
     pub(crate) fn idle_for(&self, now: Now) -> Option<Duration> {
-        let moments = [self.schedule.next_timer(), self.partitions.next_marker(), self.next_sweep()];
+        let moments =
+            [self.schedule.next_timer(), self.partitions.next_marker(), self.next_sweep(), self.next_suspect(now)];
         let steady = moments.into_iter().flatten().min().map(|at| at.saturating_sub(now.steady));
         let early = self.early.next_due().map(|due| due.since(now.wall));
         steady.into_iter().chain(early).min()

@@ -3,10 +3,21 @@ use std::time::Duration;
 use partitura_broker::{AckToken, Delivery, Message, Partition, Timestamp};
 
 use super::{Actions, Core, Now, Settings};
-use crate::{Outcome, Retry};
+use crate::{Outcome, Retry, Trials};
 
 fn core(retry: Retry, batch: usize) -> Core {
-    Core::new(Settings { concurrency: 10, batch, retry, ordered: true, assigned: false, parking: None, seed: 1 })
+    Core::new(Settings {
+        concurrency: 10,
+        batch,
+        retry,
+        ordered: true,
+        assigned: false,
+        parking: None,
+        crashes: 0,
+        most_begun: 0,
+        trials: Trials::default(),
+        seed: 1,
+    })
 }
 
 fn delivery(slot: u32, key: Option<&'static str>, not_before: Option<u64>) -> Delivery {
@@ -36,21 +47,21 @@ fn a_message_that_comes_early_joins_the_tail_of_its_lane_when_it_is_due() {
     let mut core = core(Retry::default(), 1);
     core.deliver(delivery(1, Some("a"), Some(1_000_050)), at(0));
     core.deliver(delivery(2, Some("a"), None), at(0));
-    let first = core.start().unwrap();
+    let first = core.start(at(0)).unwrap();
     assert_eq!(first.batch[0].token.slot, 2);
     core.finished(first.lane, Outcome::Done, at(10));
     core.tick(at(49));
-    assert!(core.start().is_none());
+    assert!(core.start(at(0)).is_none());
     assert_eq!(core.idle_for(at(49)), Some(Duration::from_millis(1)));
     core.tick(at(50));
-    assert_eq!(core.start().unwrap().batch[0].token.slot, 1);
+    assert_eq!(core.start(at(0)).unwrap().batch[0].token.slot, 1);
 }
 
 #[test]
 fn messages_without_a_key_wait_for_nobody() {
     let mut core = core(Retry::default(), 1);
     (0..3).for_each(|slot| core.deliver(delivery(slot, None, None), at(0)));
-    let started = std::iter::from_fn(|| core.start()).collect::<Vec<_>>();
+    let started = std::iter::from_fn(|| core.start(at(0))).collect::<Vec<_>>();
     assert_eq!(started.len(), 3);
     started.into_iter().rev().for_each(|start| core.finished(start.lane, Outcome::Done, at(1)));
     assert_eq!(settled(&mut core), [2, 1, 0]);
@@ -60,15 +71,15 @@ fn messages_without_a_key_wait_for_nobody() {
 fn a_batch_that_fails_comes_again_one_by_one_without_counting() {
     let mut core = core(Retry::fixed(Duration::from_millis(5)), 3);
     (1..=4).for_each(|slot| core.deliver(delivery(slot, Some("a"), None), at(0)));
-    let batch = core.start().unwrap();
+    let batch = core.start(at(0)).unwrap();
     assert_eq!(batch.batch.iter().map(|delivery| delivery.token.slot).collect::<Vec<_>>(), [1, 2, 3]);
     core.finished(batch.lane, Outcome::retry("one of them"), at(0));
     for slot in 1..=3 {
-        let single = core.start().unwrap();
+        let single = core.start(at(0)).unwrap();
         assert_eq!((single.batch.len(), single.batch[0].token.slot, single.batch.attempt()), (1, slot, 1));
         core.finished(single.lane, Outcome::Done, at(0));
     }
-    assert_eq!(core.start().unwrap().batch[0].token.slot, 4);
+    assert_eq!(core.start(at(0)).unwrap().batch[0].token.slot, 4);
 }
 
 #[test]
@@ -76,48 +87,48 @@ fn attempts_are_counted_and_the_last_one_is_the_end() {
     let mut core = core(Retry::fixed(Duration::from_millis(5)).max_attempts(2), 1);
     core.deliver(delivery(1, Some("a"), None), at(0));
     core.deliver(delivery(2, Some("a"), None), at(0));
-    let first = core.start().unwrap();
+    let first = core.start(at(0)).unwrap();
     core.finished(first.lane, Outcome::retry("busy"), at(0));
-    assert!(core.start().is_none() && actions(&mut core).burials.is_empty());
+    assert!(core.start(at(0)).is_none() && actions(&mut core).burials.is_empty());
     core.tick(at(5));
-    let second = core.start().unwrap();
+    let second = core.start(at(0)).unwrap();
     assert_eq!(second.batch.attempt(), 2);
     core.finished(second.lane, Outcome::retry("still busy"), at(5));
     let burial = actions(&mut core).burials.remove(0);
     assert_eq!((burial.attempts, burial.death.reason.as_str()), (2, "gave up after 2 attempts"));
     assert_eq!(burial.death.error.as_deref(), Some("still busy"));
-    assert!(core.start().is_none() && settled(&mut core).is_empty(), "the key waits for the letter");
+    assert!(core.start(at(0)).is_none() && settled(&mut core).is_empty(), "the key waits for the letter");
     core.buried(burial.lane, false, at(6));
     assert!(settled(&mut core).is_empty());
     core.tick(at(1_006));
     let again = actions(&mut core).burials.remove(0);
     core.buried(again.lane, true, at(1_006));
     assert_eq!(settled(&mut core), [1]);
-    assert_eq!(core.start().unwrap().batch[0].token.slot, 2);
+    assert_eq!(core.start(at(0)).unwrap().batch[0].token.slot, 2);
 }
 
 #[test]
 fn what_finishes_after_the_partition_was_lost_is_neither_settled_nor_overlapped() {
     let mut core = core(Retry::default(), 1);
     core.deliver(delivery(1, Some("a"), None), at(0));
-    let old = core.start().unwrap();
+    let old = core.start(at(0)).unwrap();
     core.lost(Partition(0), at(1));
     core.deliver(delivery(2, Some("a"), None), at(2));
-    assert!(core.start().is_none(), "the old run is still under way");
+    assert!(core.start(at(0)).is_none(), "the old run is still under way");
     core.finished(old.lane, Outcome::Done, at(3));
     assert!(settled(&mut core).is_empty());
-    assert_eq!(core.start().unwrap().batch[0].token.slot, 2);
+    assert_eq!(core.start(at(0)).unwrap().batch[0].token.slot, 2);
 }
 
 #[test]
 fn a_partition_is_released_when_what_runs_has_finished() {
     let mut core = core(Retry::default(), 1);
     (1..=2).for_each(|slot| core.deliver(delivery(slot, Some("a"), None), at(0)));
-    let running = core.start().unwrap();
+    let running = core.start(at(0)).unwrap();
     core.revoking(Partition(0));
     assert!(actions(&mut core).released.is_empty());
     core.finished(running.lane, Outcome::Done, at(1));
-    assert!(core.start().is_none(), "nothing new is begun");
+    assert!(core.start(at(0)).is_none(), "nothing new is begun");
     let actions = actions(&mut core);
     assert_eq!(actions.settle.iter().map(|token| token.slot).collect::<Vec<_>>(), [1]);
     assert_eq!(actions.released, [Partition(0)]);

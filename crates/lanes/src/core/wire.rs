@@ -5,14 +5,15 @@ use partitura_broker::{Delivery, Message, TopicName};
 use super::lane::Entry;
 use super::model::Now;
 use super::state::Core;
-use crate::headers::{MARKER, PARKED};
+use super::suspicion::Note;
+use crate::headers::{MARKER, PARKED, SUSPECT};
 
 impl Core {
     /// Makes an entry of a delivery; `None` if it was a marker.
     pub(super) fn unpack(&mut self, mut delivery: Delivery, now: Now) -> Option<Entry> {
         let from_parking =
             self.settings.parking.as_ref().is_some_and(|parking| parking.topic == delivery.message.topic);
-        let mut label = None;
+        let (mut label, redelivered) = (None, delivery.redelivered);
         if from_parking {
             if let Some(number) = delivery.message.headers.get_str(MARKER) {
                 match number.parse() {
@@ -34,6 +35,9 @@ impl Core {
                 delivery.redelivered = true;
             }
         }
+        let note = delivery.message.headers.get_str(SUSPECT).and_then(Note::parse);
+        delivery.message.headers.remove(SUSPECT);
+        let suspicion = self.suspicion(&delivery, note, redelivered);
         let wait = label
             .as_ref()
             .map_or(Duration::ZERO, |label| Duration::from_millis(label.retry_at.saturating_sub(now.wall.as_millis())));
@@ -46,6 +50,7 @@ impl Core {
                 .map(|label| label.place),
             from_parking,
             moving: false,
+            suspicion,
             delivery,
         })
     }
@@ -65,6 +70,9 @@ impl Core {
         // It has passed; naming it again would send the message through the broker's delay.
         message.not_before = None;
         message.headers.insert(PARKED, label.to_string());
+        if let Some(note) = entry.suspicion.note() {
+            message.headers.insert(SUSPECT, note.to_string());
+        }
         message
     }
 }

@@ -125,8 +125,9 @@ impl<H: Handler> Driver<H> {
 
     /// Carries out what the core asks for.
     async fn act(&mut self) {
-        self.core.tick(self.now());
-        while let Some(start) = self.core.start() {
+        let now = self.now();
+        self.core.tick(now);
+        while let Some(start) = self.core.start(now) {
             self.tasks.run(start, self.handler.clone(), self.report.clone());
         }
         self.core.take_actions(&mut self.actions);
@@ -307,6 +308,10 @@ fn settings(capabilities: &Capabilities, source: &SubscriptionTopics, options: &
         ordered: ordered || source.subscription().is_none(),
         assigned: ordered && source.subscription().is_some(),
         parking,
+        // A redelivery alone proves no crash.
+        crashes: if options.crashes == 0 { 0 } else { options.crashes.max(2) },
+        most_begun: options.credit.messages.get().saturating_mul(2),
+        trials: options.trials.clone(),
         seed: options.seed.unwrap_or_else(|| uuid::Uuid::now_v7().as_u64_pair().1),
     })
 }

@@ -20,13 +20,19 @@ pub(super) struct Tasks {
 impl Tasks {
     pub(super) fn run<H: Handler>(
         &mut self,
-        Start { lane, batch }: Start,
+        Start { lane, batch, given_up }: Start,
         handler: Arc<H>,
         report: mpsc::UnboundedSender<Report>,
     ) {
         let task = tokio::spawn(async move {
             // The handler is not used again by this task, and is asked to stand on its own feet.
-            let outcome = AssertUnwindSafe(async { handler.handle(batch).await }).catch_unwind().await;
+            let run = async {
+                match given_up {
+                    None => handler.handle(batch).await,
+                    Some(reason) => handler.give_up(batch, reason).await,
+                }
+            };
+            let outcome = AssertUnwindSafe(run).catch_unwind().await;
             let outcome = outcome.unwrap_or_else(|panic| Outcome::retry(format!("panicked: {}", text(&*panic))));
             // Without a receiver the lanes are gone, and the message will come again.
             let _ = report.send(Report::Finished { lane, outcome });

@@ -8,4 +8,5 @@ mod hand_over;
 mod parking;
 mod retry;
 mod support;
+mod suspects;
 mod typed;

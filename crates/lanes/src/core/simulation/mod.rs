@@ -5,8 +5,22 @@ mod world;
 
 use proptest::prelude::*;
 
-use self::steps::steps;
-use self::world::World;
+use self::steps::{KEYS, steps, with_killers};
+use self::world::{CRASHES, Kind, World};
+
+fn kinds() -> impl Strategy<Value = Kind> {
+    (any::<bool>(), 1..4usize, 14..24usize, any::<bool>()).prop_map(|(parking, batch, credit, flags_old)| Kind {
+        parking,
+        batch,
+        credit,
+        flags_old,
+    })
+}
+
+/// The keys of the messages that end their process.
+fn killers() -> impl Strategy<Value = Vec<u8>> {
+    proptest::collection::vec(0..KEYS, 1..4)
+}
 
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
@@ -14,27 +28,59 @@ proptest! {
     /// No loss, no order violation, no overlap, nothing settled before it is done, and it always comes to an end:
     /// with failing publishes, lost partitions, hand-overs and crashes in any order.
     #[test]
-    fn order_and_messages_survive_every_interleaving(
-        steps in steps(), parking in any::<bool>(), batch in 1..4usize, credit in 14..24usize,
-    ) {
-        let mut world = World::new(parking, batch, credit);
+    fn order_and_messages_survive_every_interleaving(steps in steps(), kind in kinds()) {
+        let mut world = World::new(kind);
         for step in steps {
-            world.run(step, batch, parking);
+            world.run(step);
         }
         world.finish();
     }
 
     /// Without faults, parking and retry included, every message is done exactly once.
     #[test]
-    fn without_faults_everything_is_done_exactly_once(
-        steps in steps(), parking in any::<bool>(), batch in 1..4usize, credit in 14..24usize,
-    ) {
-        let mut world = World::new(parking, batch, credit);
+    fn without_faults_everything_is_done_exactly_once(steps in steps(), kind in kinds()) {
+        let mut world = World::new(kind);
         for step in steps.into_iter().filter(|step| !step.is_fault()) {
-            world.run(step, batch, parking);
+            world.run(step);
         }
         world.finish();
         prop_assert!(world.runs().values().all(|runs| *runs == 1), "{:?}", world.runs());
+        prop_assert!(world.killers().1.is_empty(), "nothing is given up");
         prop_assert!(world.has_no_lane(), "nothing is left behind");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 400, ..ProptestConfig::default() })]
+
+    /// However many processes die besides, and whatever else fails, no others are given up, and order is kept.
+    #[test]
+    fn only_messages_that_end_their_process_are_given_up(steps in steps(), kind in kinds(), killers in killers()) {
+        let mut world = World::new(Kind { parking: true, ..kind });
+        for step in with_killers(steps, &killers) {
+            world.run(step);
+        }
+        world.finish();
+        let (killers, given_up) = world.killers();
+        prop_assert_eq!(given_up, killers);
+    }
+
+    /// The broker may flag the first delivery by mistake.
+    #[test]
+    fn without_other_faults_a_message_that_ends_its_process_runs_as_often_as_was_set_or_once_less(
+        steps in steps(), kind in kinds(), killer in 0..KEYS,
+    ) {
+        let mut world = World::new(Kind { parking: true, ..kind });
+        let steps = steps.into_iter().filter(|step| !step.is_fault()).collect();
+        for step in with_killers(steps, &[killer]) {
+            world.run(step);
+        }
+        world.finish();
+        let (killers, given_up) = world.killers();
+        prop_assert_eq!(given_up, killers);
+        for killer in killers {
+            let runs = world.begun(*killer);
+            prop_assert!((CRASHES - 1..=CRASHES).contains(&runs), "{:?} was run {} times", killer, runs);
+        }
     }
 }

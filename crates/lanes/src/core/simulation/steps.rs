@@ -4,7 +4,7 @@ pub(super) const KEYS: u8 = 4;
 
 #[derive(Debug, Clone)]
 pub(super) enum Step {
-    Publish(u8),
+    Publish { key: u8, kills: bool },
     Deliver { parking: bool, partition: u8, count: u8 },
     Begin,
     End { which: u8, how: How },
@@ -27,7 +27,7 @@ pub(super) enum How {
 fn step() -> impl Strategy<Value = Step> {
     let how = prop_oneof![4 => Just(How::Done), 3 => Just(How::Retry), 1 => Just(How::Dead)];
     prop_oneof![
-        12 => (0..KEYS).prop_map(Step::Publish),
+        12 => (0..KEYS).prop_map(|key| Step::Publish { key, kills: false }),
         16 => (any::<bool>(), 0..2u8, 1..6u8).prop_map(|(parking, partition, count)| Step::Deliver { parking, partition, count }),
         12 => Just(Step::Begin),
         16 => (any::<u8>(), how).prop_map(|(which, how)| Step::End { which, how }),
@@ -53,6 +53,21 @@ impl Step {
             _ => false,
         }
     }
+}
+
+/// Publishes a message that ends its process with each of these keys, at moments that are spread over `steps`.
+pub(super) fn with_killers(steps: Vec<Step>, killers: &[u8]) -> Vec<Step> {
+    let every = steps.len() / (killers.len() + 1) + 1;
+    let mut killers = killers.iter();
+    let mut mixed = Vec::new();
+    for (at, step) in steps.into_iter().enumerate() {
+        if at % every == every - 1 {
+            mixed.extend(killers.next().map(|key| Step::Publish { key: *key, kills: true }));
+        }
+        mixed.push(step);
+    }
+    mixed.extend(killers.map(|key| Step::Publish { key: *key, kills: true }));
+    mixed
 }
 
 /// Up to 300 steps.

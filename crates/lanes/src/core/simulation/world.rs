@@ -6,22 +6,36 @@ use partitura_broker::{AckToken, Delivery, Message, Partition, Timestamp, TopicN
 use super::steps::{How, KEYS, Step};
 use crate::core::{Actions, Burial, Core, Marker, Move, Now, Parking, Settings, Start};
 use crate::headers::MARKER;
-use crate::{Outcome, Retry};
+use crate::{Outcome, Retry, Trials};
 
 const PARTITIONS: u32 = 2;
+/// With this many crashes a message is given up.
+pub(super) const CRASHES: u32 = 5;
 
 /// A topic's partition, as the broker has it.
 #[derive(Debug, Default)]
 struct Log {
-    messages: Vec<(Message, bool)>,
+    messages: Vec<Stored>,
     /// How far the owner has read in its term.
     cursor: usize,
+    /// How many messages were there when the term began.
+    old: usize,
+}
+
+/// A message of a topic.
+#[derive(Debug)]
+struct Stored {
+    message: Message,
+    settled: bool,
+    /// It was delivered before.
+    delivered: bool,
 }
 
 /// One owner of two partitions and of their parking.
 #[derive(Debug)]
 pub(super) struct World {
     core: Core,
+    kind: Kind,
     now: u64,
     logs: BTreeMap<(bool, u32), Log>,
     epochs: [u32; PARTITIONS as usize],
@@ -29,15 +43,28 @@ pub(super) struct World {
     /// By slot: where the message is.
     slots: Vec<(bool, u32, usize)>,
     outstanding: [BTreeSet<u32>; 2],
-    credit: usize,
     seeds: u64,
     published: [u32; KEYS as usize],
     done: BTreeSet<(u8, u32)>,
     runs: BTreeMap<(u8, u32), u32>,
+    /// The messages that end the process that runs them, and how often each message was begun.
+    killers: BTreeSet<(u8, u32)>,
+    begun: BTreeMap<(u8, u32), u32>,
+    given_up: BTreeSet<(u8, u32)>,
     running: Vec<Start>,
     moves: Vec<Move>,
     burials: Vec<Burial>,
     markers: Vec<Marker>,
+}
+
+/// How a world is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Kind {
+    pub(super) parking: bool,
+    pub(super) batch: usize,
+    pub(super) credit: usize,
+    /// The broker flags all messages that were there at the take-over as redelivered.
+    pub(super) flags_old: bool,
 }
 
 fn topic(parking: bool) -> TopicName {
@@ -50,9 +77,10 @@ fn identity(message: &Message) -> (u8, u32) {
 }
 
 impl World {
-    pub(super) fn new(parking: bool, batch: usize, credit: usize) -> Self {
+    pub(super) fn new(kind: Kind) -> Self {
         let mut world = Self {
-            core: new_core(parking, batch, 1),
+            core: new_core(kind, 1),
+            kind,
             seeds: 1,
             now: 1_000_000,
             logs: BTreeMap::new(),
@@ -60,10 +88,12 @@ impl World {
             owned: [false; 2],
             slots: Vec::new(),
             outstanding: Default::default(),
-            credit,
             published: [0; KEYS as usize],
             done: BTreeSet::new(),
             runs: BTreeMap::new(),
+            killers: BTreeSet::new(),
+            begun: BTreeMap::new(),
+            given_up: BTreeSet::new(),
             running: Vec::new(),
             moves: Vec::new(),
             burials: Vec::new(),
@@ -81,7 +111,8 @@ impl World {
         self.epochs[partition as usize] += 1;
         self.owned[partition as usize] = true;
         for parking in [false, true] {
-            self.logs.entry((parking, partition)).or_default().cursor = 0;
+            let log = self.logs.entry((parking, partition)).or_default();
+            (log.cursor, log.old) = (0, log.messages.len());
         }
         self.core.assigned(Partition(partition), self.now());
         self.collect();
@@ -102,20 +133,23 @@ impl World {
         for _ in 0..count {
             let held = self.outstanding[usize::from(parking)].len();
             let log = self.logs.get_mut(&(parking, partition)).unwrap();
-            while log.messages.get(log.cursor).is_some_and(|(_, settled)| *settled) {
+            while log.messages.get(log.cursor).is_some_and(|stored| stored.settled) {
                 log.cursor += 1;
             }
-            if held >= self.credit || log.cursor >= log.messages.len() {
+            if held >= self.kind.credit || log.cursor >= log.messages.len() {
                 return;
             }
             let slot = self.slots.len() as u32;
             self.slots.push((parking, partition, log.cursor));
-            let message = log.messages[log.cursor].0.clone();
+            let is_old = log.cursor < log.old;
+            let stored = &mut log.messages[log.cursor];
+            let redelivered = std::mem::replace(&mut stored.delivered, true) || (self.kind.flags_old && is_old);
+            let message = stored.message.clone();
             log.cursor += 1;
             self.outstanding[usize::from(parking)].insert(slot);
             let epoch = self.epochs[partition as usize];
             let token = AckToken { consumer: 1, partition: Partition(partition), epoch, slot };
-            let delivery = Delivery { message, partition: Partition(partition), redelivered: true, token };
+            let delivery = Delivery { message, partition: Partition(partition), redelivered, token };
             self.core.deliver(delivery, self.now());
             self.collect();
         }
@@ -130,13 +164,13 @@ impl World {
         let fresh = self.outstanding[usize::from(parking)].remove(&token.slot);
         assert!(fresh, "settled twice");
         let log = self.logs.get_mut(&(parking, partition)).unwrap();
-        log.messages[at].1 = true;
-        let message = log.messages[at].0.clone();
+        log.messages[at].settled = true;
+        let message = log.messages[at].message.clone();
         if message.headers.get(MARKER).is_some() || self.done.contains(&identity(&message)) {
             return;
         }
         let copies = self.logs.values().flat_map(|log| &log.messages);
-        let kept = copies.filter(|(other, settled)| !settled && other.id == message.id).count();
+        let kept = copies.filter(|other| !other.settled && other.message.id == message.id).count();
         assert!(kept > 0, "{} was settled before it was done", message.id);
     }
 
@@ -157,7 +191,7 @@ impl World {
     }
 
     fn begin(&mut self) {
-        while let Some(start) = self.core.start() {
+        while let Some(start) = self.core.start(self.now()) {
             let first = &start.batch[0].message;
             assert!(self.running.iter().all(|other| other.batch[0].message.key != first.key), "two of a key at once");
             assert_eq!(first.topic, topic(false));
@@ -176,6 +210,17 @@ impl World {
                     );
                 }
             }
+            if start.given_up.is_some() {
+                self.given_up.extend(&batch);
+                self.running.push(start);
+                continue;
+            }
+            for message in &batch {
+                *self.begun.entry(*message).or_default() += 1;
+            }
+            if batch.iter().any(|message| self.killers.contains(message)) {
+                return self.crash();
+            }
             self.running.push(start);
         }
         assert!(self.core.work.running() <= 3);
@@ -187,6 +232,7 @@ impl World {
             return;
         }
         let start = self.running.remove(which % self.running.len());
+        let how = if start.given_up.is_some() { How::Dead } else { how };
         let outcome = match how {
             How::Done => {
                 for delivery in &start.batch {
@@ -204,11 +250,11 @@ impl World {
         self.collect();
     }
 
-    fn park(&mut self, succeeds: bool, stored: bool) {
+    fn park(&mut self, succeeds: bool, is_stored: bool) {
         let moves = std::mem::take(&mut self.moves);
-        for Move { message, .. } in moves.iter().filter(|_| stored) {
+        for Move { message, .. } in moves.iter().filter(|_| is_stored) {
             let partition = partition_of(message.key.as_ref().unwrap(), PARTITIONS).0;
-            self.logs.get_mut(&(true, partition)).unwrap().messages.push((message.clone(), false));
+            self.logs.get_mut(&(true, partition)).unwrap().messages.push(stored(message.clone()));
         }
         for Move { moved, .. } in moves.iter().filter(|_| succeeds) {
             self.settle(moved.token);
@@ -235,7 +281,7 @@ impl World {
         for marker in std::mem::take(&mut self.markers) {
             if confirmed {
                 let message = Message::new(topic(true), "marker", "").header(MARKER, marker.term.to_string());
-                self.logs.get_mut(&(true, marker.partition.0)).unwrap().messages.push((message, false));
+                self.logs.get_mut(&(true, marker.partition.0)).unwrap().messages.push(stored(message));
                 self.core.marker_confirmed(marker);
             } else {
                 self.core.marker_failed(marker, self.now());
@@ -244,15 +290,18 @@ impl World {
         self.collect();
     }
 
-    pub(super) fn run(&mut self, step: Step, batch: usize, parking: bool) {
+    pub(super) fn run(&mut self, step: Step) {
         match step {
-            Step::Publish(key) => {
+            Step::Publish { key, kills } => {
                 let bytes = format!("key-{key}");
                 let number = self.published[key as usize];
                 self.published[key as usize] += 1;
+                if kills {
+                    self.killers.insert((key, number));
+                }
                 let partition = partition_of(bytes.as_bytes(), PARTITIONS).0;
                 let message = Message::new(topic(false), format!("{key}-{number}"), "").key(bytes);
-                self.logs.get_mut(&(false, partition)).unwrap().messages.push((message, false));
+                self.logs.get_mut(&(false, partition)).unwrap().messages.push(stored(message));
             }
             Step::Deliver { parking, partition, count } => self.deliver(parking, partition.into(), count.into()),
             Step::Begin => self.begin(),
@@ -274,24 +323,26 @@ impl World {
                 self.core.revoking(Partition(partition.into()));
                 self.collect();
             }
-            Step::Crash => {
-                self.seeds += 1;
-                self.core = new_core(parking, batch, self.seeds);
-                self.running.clear();
-                self.moves.clear();
-                self.burials.clear();
-                self.markers.clear();
-                (0..PARTITIONS).for_each(|partition| self.disown(partition));
-                (0..PARTITIONS).for_each(|partition| self.assign(partition));
-            }
+            Step::Crash => self.crash(),
             Step::Lose(_) => {}
         }
     }
 
+    fn crash(&mut self) {
+        self.seeds += 1;
+        self.core = new_core(self.kind, self.seeds);
+        self.running.clear();
+        self.moves.clear();
+        self.burials.clear();
+        self.markers.clear();
+        (0..PARTITIONS).for_each(|partition| self.disown(partition));
+        (0..PARTITIONS).for_each(|partition| self.assign(partition));
+    }
+
     fn is_over(&self) -> bool {
         let all: usize = self.published.iter().map(|count| *count as usize).sum();
-        let left = self.logs.values().flat_map(|log| &log.messages).filter(|(_, settled)| !settled);
-        self.done.len() == all && left.filter(|(message, _)| message.headers.get(MARKER).is_none()).count() == 0
+        let left = self.logs.values().flat_map(|log| &log.messages).filter(|stored| !stored.settled);
+        self.done.len() == all && left.filter(|stored| stored.message.headers.get(MARKER).is_none()).count() == 0
     }
 
     /// Lets everything succeed, until all is done.
@@ -321,16 +372,33 @@ impl World {
         &self.runs
     }
 
+    /// The messages that end their process, and those that were given up.
+    pub(super) fn killers(&self) -> (&BTreeSet<(u8, u32)>, &BTreeSet<(u8, u32)>) {
+        (&self.killers, &self.given_up)
+    }
+
+    /// How often a message was run, done or not.
+    pub(super) fn begun(&self, message: (u8, u32)) -> u32 {
+        self.begun.get(&message).copied().unwrap_or_default()
+    }
+
     /// Whether no lane is in use.
     pub(super) fn has_no_lane(&self) -> bool {
         self.core.lanes.is_empty() && self.core.lanes.iter().all(|lane| lane.is_free) && self.core.lanes.keys() == 0
     }
 }
 
-fn new_core(parking: bool, batch: usize, seed: u64) -> Core {
+fn stored(message: Message) -> Stored {
+    Stored { message, settled: false, delivered: false }
+}
+
+fn new_core(Kind { parking, batch, credit, .. }: Kind, seed: u64) -> Core {
     Core::new(Settings {
         concurrency: 3,
         batch,
+        crashes: CRASHES,
+        most_begun: 2 * credit,
+        trials: Trials::default(),
         retry: Retry::fixed(Duration::from_millis(100)),
         ordered: true,
         assigned: true,
