@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use partitura_broker::{ConsumerOptions, Delivery, Ordering, Topology};
-use partitura_lanes::{Batch, DeadLetters, Handler, LaneOptions, Lanes, Outcome, SubscriptionTopics};
+use partitura_lanes::{Batch, DeadLetters, Handler, LaneOptions, Lanes, Outcome, SubscriptionTopics, Trials};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -50,6 +50,8 @@ impl LaneQueue {
         let subscription = self.queue.subscription.to_string();
         let handler = Recorded { handle, recorder: env.recorder.clone(), number: env.recorder.number(), subscription };
         let (view, options) = (env.subject.broker_of_lanes(client.shared()), env.subject.lane_options(options));
+        // Cases that run at the same time have nothing to do with each other.
+        let options = options.trials(Trials::default());
         let lanes = Lanes::open(&*view, self.source.clone(), options, handler).await?;
         let (stop, stopped) = oneshot::channel::<()>();
         Ok(Running { stop, task: tokio::spawn(lanes.run_until(stopped)) })

@@ -4,7 +4,7 @@ use std::process::Stdio;
 use std::sync::atomic::Ordering;
 
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 use tokio::task::JoinHandle;
 
 use crate::history::{Entry, Record};
@@ -37,6 +37,8 @@ impl Env {
 #[derive(Debug)]
 pub(crate) struct Part {
     child: Child,
+    /// Its input. The process ends when this is closed, which waiting for the process would do.
+    _input: Option<ChildStdin>,
     number: u32,
     reader: JoinHandle<()>,
     recorder: Recorder,
@@ -78,14 +80,19 @@ impl Part {
                 }
             }
         });
-        Ok(Self { child, number, reader, recorder: env.recorder.clone() })
+        Ok(Self { _input: child.stdin.take(), child, number, reader, recorder: env.recorder.clone() })
     }
 
     /// Kills the process (SIGKILL), and reads the rest of its entries.
     pub(crate) async fn kill(mut self) -> Result<(), Stop> {
         self.child.start_kill()?;
+        self.ended().await
+    }
+
+    /// Waits until the process has ended, and reads the rest of its entries.
+    pub(crate) async fn ended(&mut self) -> Result<(), Stop> {
         self.child.wait().await?;
-        self.reader.await.map_err(|error| error.to_string())?;
+        (&mut self.reader).await.map_err(|error| error.to_string())?;
         // The death is noted after all entries of the process, since it has done what they say.
         self.recorder.note_of(self.number, Record::Killed);
         Ok(())

@@ -16,6 +16,7 @@ mod lifecycle;
 mod name;
 mod network;
 mod order;
+mod poison;
 mod publish;
 mod scale;
 mod transaction;
@@ -30,6 +31,7 @@ const AREAS: &[&[Case]] = &[
     network::CASES,
     lanes::CASES,
     dead::CASES,
+    poison::CASES,
     ack::CASES,
     delay::CASES,
     cancel::CASES,

@@ -12,6 +12,7 @@ mod owning;
 mod promising;
 mod publishing;
 mod settling;
+mod suspecting;
 mod trial;
 
 pub use self::mutant::Mutant;
@@ -28,6 +29,7 @@ const KINDS: &[&[Mutant]] = &[
     handling::MUTANTS,
     adding::MUTANTS,
     naming::MUTANTS,
+    suspecting::MUTANTS,
 ];
 
 /// All of them.
