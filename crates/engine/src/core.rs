@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use partitura_broker::{Broker, Clock};
+use partitura_lanes::Trials;
 
 use crate::client::Client;
 use crate::messaging::directory::Directory;
@@ -39,6 +40,9 @@ pub(crate) struct Settings {
     pub(crate) replay_values: ReplayValues,
     pub(crate) history_limits: HistoryLimits,
     pub(crate) retention: Retention,
+    /// With how many crashes a task or a command is given up; 0: it never is.
+    pub(crate) crashes: u32,
+    pub(crate) trials: Trials,
     pub(crate) ask_again: Duration,
     /// How long to wait for the broker.
     pub(crate) wait: Duration,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use partitura_broker::{Broker, Clock, Error, ErrorKind, ProducerOptions, Result};
 use partitura_codec::PayloadCodec;
-use partitura_lanes::DeadLetters;
+use partitura_lanes::{DeadLetters, Trials};
 
 use crate::client::event_streams::Events;
 use crate::client::{Client, Connection};
@@ -46,6 +46,8 @@ impl Partitura {
                 replay_values: ReplayValues::default(),
                 history_limits: HistoryLimits::default(),
                 retention: Retention::default(),
+                crashes: 5,
+                trials: Trials::of_this_process(),
                 ask_again: Duration::from_secs(600),
                 wait: Duration::ZERO,
             },
@@ -187,6 +189,8 @@ impl Builder {
     /// clock of the store where that can be read: see [`clock_offset`](Partitura::clock_offset).
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = Some(clock);
+        // It may be one of several processes that a test plays.
+        self.settings.trials = Trials::default();
         self
     }
 
@@ -290,6 +294,18 @@ impl Builder {
     /// dropped, and runs again elsewhere.
     pub fn drain_within(mut self, limit: Duration) -> Self {
         self.settings.drain_within = limit;
+        self
+    }
+
+    /// With how many crashes of its process a task or a turn is given up: 5 unless set, 0: never. One counts as 2.
+    ///
+    /// A method or the code of a workflow may end the process that runs it: by an abort, a stack overflow, too much memory. What is
+    /// delivered again after a crash is counted in the store before it runs. From the second crash on, one such task or turn runs at a
+    /// time in the process. A task that is given up has failed for its workflow, with
+    /// [`WorkerLost`](partitura_workflow::FailureKind::WorkerLost), and becomes a dead letter; an instance whose turn is given up
+    /// is stopped. A worker that only runs services needs the [store](Self::store) for this, unless its broker has transactions.
+    pub fn crashes(mut self, limit: u32) -> Self {
+        self.settings.crashes = limit;
         self
     }
 

@@ -21,7 +21,7 @@ use crate::core::Core;
 use crate::messaging::directory::Destination;
 use crate::retry_for::retry_for;
 use crate::shutdown::{Shutdown, until};
-use crate::storage::{served, turn_store::TurnStore};
+use crate::storage::{crashes::Crashes, served, turn_store::TurnStore};
 use crate::task::limits::Limits;
 use crate::task::{Parts, TaskRunner};
 use crate::wire::events::EventTopic;
@@ -267,6 +267,7 @@ async fn serve(
         elsewhere: build.elsewhere,
         concurrency: concurrency.get(),
         limits,
+        crashes: crashes(core),
         shutdown: shutdown.clone(),
     });
     let lanes = lanes(core, topics.source()?, concurrency, 1, runner.clone()).await?;
@@ -323,7 +324,8 @@ async fn conduct(
         delay_cancellation: DelayCancellation::new(&*core.broker, &producer),
         listeners: Listeners::default(),
     };
-    let runner = WorkflowRunner::new(context, core.clock.clone(), producer, core.settings.cache, build.elsewhere);
+    let (kept, counted) = ((core.settings.cache, build.elsewhere), (crashes(core), concurrency));
+    let runner = WorkflowRunner::new(context, core.clock.clone(), producer, kept, counted);
     let source = topics.source(core.directory.partitions())?;
     let lanes = lanes(core, source, concurrency, BATCH, runner.clone()).await?;
     let (shutdown, drain_within) = (shutdown.clone(), core.settings.drain_within);
@@ -341,6 +343,12 @@ async fn conduct(
         }
         Ok(())
     }))
+}
+
+/// Counts the crashes of tasks or turns, where there is a store.
+fn crashes(core: &Core) -> Crashes {
+    let stored = TurnStore::of_client(&core.broker, core.store.clone(), core.namespace.clone());
+    Crashes::new(stored, core.settings.crashes, core.settings.trials.clone())
 }
 
 /// Drops what runs beside the lanes of a workflow together with them.

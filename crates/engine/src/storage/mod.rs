@@ -2,6 +2,7 @@
 
 pub(crate) mod beside;
 pub(crate) mod children;
+pub(crate) mod crashes;
 pub(crate) mod expiries;
 pub(crate) mod finding;
 pub(crate) mod heartbeats;

@@ -100,6 +100,11 @@ impl TurnStore {
         }
     }
 
+    /// Whether values can be read and written.
+    pub(crate) fn has_store(&self) -> bool {
+        self.store().is_ok()
+    }
+
     fn store(&self) -> Result<&dyn Store> {
         match &*self.mode {
             Mode::Atomic { store, .. } => Ok(store),

@@ -31,6 +31,16 @@ impl Call {
         self.redelivered || sent_before || self.redriven().is_some() || self.message.headers.get(TRIED).is_some()
     }
 
+    /// Whether a process that was lost may have run it.
+    pub(super) fn may_have_begun(&self) -> bool {
+        self.redelivered || self.request.holder.is_some()
+    }
+
+    /// The name under which its crashes are counted.
+    pub(super) fn name(&self) -> Bytes {
+        [b"task\0", self.request.message_id().as_bytes()].concat().into()
+    }
+
     pub(super) fn take_token(&self) -> Option<AckToken> {
         self.token.lock().unwrap_or_else(PoisonError::into_inner).take()
     }

@@ -12,6 +12,7 @@ use super::pulse::Answer;
 use super::runner::TaskRunner;
 use super::running::{Begun, Place};
 use crate::messaging::mailbox::Line;
+use crate::storage::crashes::NotRun;
 use crate::wire::{self, TaskRequest};
 
 impl TaskRunner {
@@ -68,7 +69,15 @@ impl TaskRunner {
                 Answer::None => {}
             }
         }
-        let (ended, ()) = tokio::join!(self.attempt(&call, last, &mut line, begun), self.started(request));
+        let attempt = async { tokio::join!(self.attempt(&call, last, &mut line, begun), self.started(request)).0 };
+        let ended = if call.may_have_begun() {
+            match self.crashes.run(call.name(), attempt).await {
+                Ok(ended) => ended,
+                Err(not_run) => return self.not_run(&call, place, not_run).await,
+            }
+        } else {
+            attempt.await
+        };
         drop(permit);
         // A task that this build does not know is put back, and may come back here before this delivery is settled: it is
         // not a copy of a task that ran here.
@@ -86,6 +95,20 @@ impl TaskRunner {
         if let Some(place) = place {
             place.end(matches!(outcome, Outcome::Done | Outcome::Settled));
         }
+        outcome
+    }
+
+    /// Reports a task that was not run since processes were lost while it ran; or tries again to note that it begins.
+    async fn not_run(&self, call: &Call, place: Place, not_run: NotRun) -> Outcome {
+        let outcome = match not_run {
+            NotRun::GivenUp(crashes) => self.report_lost(call, crashes).await,
+            NotRun::NotNoted(error) => Outcome::retry(error.to_string()),
+        };
+        let is_reported = matches!(outcome, Outcome::Done | Outcome::Settled);
+        if is_reported {
+            self.crashes.forget(&call.name()).await;
+        }
+        place.end(is_reported);
         outcome
     }
 

@@ -10,6 +10,7 @@ use super::elsewhere::Unknown;
 use super::runner::TaskRunner;
 use super::{letter, policy};
 use crate::pause::Pause;
+use crate::storage::crashes::reason;
 use crate::storage::turn_store::{Settlement, is_unsendable};
 use crate::wire::events::{TaskEvent, of_task};
 use crate::wire::ids::random;
@@ -47,6 +48,20 @@ impl TaskRunner {
             Err(error) => return Outcome::dead(error.to_string()),
         };
         self.deliver(call, report).await
+    }
+
+    /// Reports that a task is not run again, since its process was lost too often, and settles it.
+    pub(super) async fn report_lost(&self, call: &Call, crashes: u32) -> Outcome {
+        let (request, now) = (&call.request, self.clock.now());
+        let failure = Failure::new(FailureKind::WorkerLost, reason(crashes));
+        tracing::error!(task = request.idempotency_key(), attempt = request.attempt, "a task is given up: {failure}");
+        let event = self.event(request, "failed", now, &|data| data.failure = Some(failure.clone()));
+        match self.written(call, &failure, now) {
+            Ok(letter) => {
+                self.deliver(call, Report { event, letter, answer: Answer::Done(Reported::Err(failure)) }).await
+            }
+            Err(error) => Outcome::dead(error.to_string()),
+        }
     }
 
     /// Publishes a message in place of the delivery, and settles that.
@@ -210,8 +225,12 @@ impl TaskRunner {
         if !policy::is_exhausted(&call.request, failure) {
             return Ok(None);
         }
+        self.written(call, &failure.failure, now)
+    }
+
+    fn written(&self, call: &Call, failure: &Failure, now: Timestamp) -> Result<Option<Message>> {
         let (source, limits) = (self.topics.source()?, &self.capabilities.limits);
-        let letter = letter::write(self.directory.payloads(), &call.request, (&source, limits), &failure.failure, now)?;
+        let letter = letter::write(self.directory.payloads(), &call.request, (&source, limits), failure, now)?;
         Ok(match call.redriven() {
             Some(times) => letter.map(|letter| letter.header(headers::REDRIVEN, times.clone())),
             None => letter,

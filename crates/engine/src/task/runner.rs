@@ -14,6 +14,7 @@ use super::running::Running;
 use crate::messaging::directory::Directory;
 use crate::messaging::mailbox::Mailbox;
 use crate::shutdown::Shutdown;
+use crate::storage::crashes::Crashes;
 use crate::storage::turn_store::TurnStore;
 use crate::timekeeper::Timekeeper;
 use crate::wire::events::EventTopic;
@@ -46,6 +47,7 @@ pub(crate) struct Parts {
     pub(crate) concurrency: usize,
     /// Of all tasks of the worker.
     pub(crate) limits: Arc<Limits>,
+    pub(crate) crashes: Crashes,
     pub(crate) shutdown: Shutdown,
 }
 

@@ -27,6 +27,7 @@ mod hooked;
 mod interrupted;
 mod long_tasks;
 mod once;
+mod poison;
 mod policies;
 mod put_back;
 mod recovery;

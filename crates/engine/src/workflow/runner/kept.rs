@@ -34,6 +34,8 @@ struct Ownership {
     /// Since when it is ours.
     since: Option<Instant>,
     recovered: Option<Recovered>,
+    /// How many redelivered commands of it were taken.
+    redelivered: usize,
     /// Tells when the run is deleted that has ended last.
     expiries: watch::Sender<Option<Timestamp>>,
 }
@@ -57,6 +59,15 @@ impl Kept {
         self.ownerships.get(&partition).and_then(|ownership| ownership.recovered.clone())
     }
 
+    /// Whether an earlier owner may have begun one of these redelivered commands, of which it held `most` at a time. Some
+    /// brokers flag all commands that wait in the partition.
+    pub(super) fn may_have_begun(&mut self, partition: Partition, commands: usize, most: usize) -> bool {
+        let ownership = self.ownerships.entry(partition).or_default();
+        let before = ownership.redelivered;
+        ownership.redelivered = before.saturating_add(commands);
+        before < most
+    }
+
     /// The partition is ours. Gives its term, and hears of its expiries.
     pub(super) fn take_over(
         &mut self,
@@ -66,6 +77,7 @@ impl Kept {
         let ownership = self.ownerships.entry(partition).or_default();
         ownership.since = Some(Instant::now());
         ownership.recovered = recovered;
+        ownership.redelivered = 0;
         (ownership.term, ownership.expiries.subscribe())
     }
 

@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 
 use self::elsewhere::Elsewhere;
 use self::kept::Kept;
+use crate::storage::crashes::Crashes;
 use crate::storage::history::run_prefix;
 use crate::storage::outbox::is_refusal;
 use crate::storage::turn_store::Settlement;
@@ -24,6 +25,7 @@ use crate::workflow::turn::context::Context;
 use crate::workflow::turn::{Turn, code};
 use crate::workflow::update_waiters::UpdateWaiters;
 
+mod crashing;
 mod elsewhere;
 mod expiring;
 mod held_up;
@@ -51,6 +53,9 @@ struct Inner {
     producer: Arc<dyn Producer>,
     live: Mutex<Kept>,
     elsewhere: Elsewhere,
+    crashes: Crashes,
+    /// How many commands a worker holds at a time.
+    concurrency: NonZeroUsize,
     waiters: Mutex<LruCache<InstanceKey, (Partition, Vec<ReplyTo>)>>,
     update_waiters: UpdateWaiters,
 }
@@ -69,13 +74,15 @@ impl WorkflowRunner {
         context: Context,
         clock: Arc<dyn Clock>,
         producer: Arc<dyn Producer>,
-        cache: NonZeroUsize,
-        elsewhere: Duration,
+        (cache, elsewhere): (NonZeroUsize, Duration),
+        (crashes, concurrency): (Crashes, NonZeroUsize),
     ) -> Self {
         let workflow = context.definition.name().into();
         let elsewhere = Elsewhere::new(elsewhere, context.build.clone());
         Self(Arc::new(Inner {
             elsewhere,
+            crashes,
+            concurrency,
             context,
             workflow,
             clock,
@@ -292,6 +299,9 @@ impl Handler for WorkflowRunner {
             Some(Err(problem)) => return self.refuse(&batch.deliveries()[0], problem).await,
             None => return Outcome::Done,
         };
+        if self.may_have_begun(&batch) {
+            return self.turn_again(&key, &batch).await;
+        }
         self.turn(&key, batch.deliveries(), batch.attempt()).await
     }
 

@@ -11,6 +11,7 @@ use crate::wire::names::InstanceKey;
 use crate::wire::{self, Command, Outcome as Ended, ReplyBody, Request};
 use crate::workflow::effects;
 use crate::workflow::turn::context::Context;
+use crate::workflow::turn::lifecycle::Until;
 use crate::workflow::turn::{Abandoned, Turn};
 
 /// How often a turn whose code panics is taken again before the instance counts as stopped.
@@ -142,8 +143,13 @@ impl WorkflowRunner {
         Outcome::retry(problem)
     }
 
-    /// Keeps the input, and notes that the code cannot go on.
+    /// Keeps the input, and notes that the code cannot go on. It is tried again later.
     pub(super) async fn stop(&self, key: &InstanceKey, work: Work<'_>, reason: String) -> Outcome {
+        self.stop_until(key, work, reason, Until::TriedAgain).await
+    }
+
+    /// Keeps the input, and notes that the code cannot go on.
+    pub(super) async fn stop_until(&self, key: &InstanceKey, work: Work<'_>, reason: String, until: Until) -> Outcome {
         let [delivery] = work.deliveries else { return Outcome::retry("to be taken one by one") };
         let Ok(command) = self.0.context.directory.payloads().decode::<Command>(&delivery.message.payload) else {
             return Outcome::dead("not a command to a workflow of this version");
@@ -154,7 +160,7 @@ impl WorkflowRunner {
         };
         tracing::error!(instance = %key, "{reason}");
         let input = (command, delivery.message.id.as_str());
-        match Turn::stopped(&self.0.context, key, self.0.clock.now_rounded_up(), input, reason).await {
+        match Turn::stopped(&self.0.context, key, self.0.clock.now_rounded_up(), input, (reason, until)).await {
             Ok(turn) => self.commit(key, work, turn).await.unwrap_or_else(|error| failed(key, &error)),
             // Its summary is damaged: nothing can be noted there, and the command must not be lost.
             Err(Abandoned::Failed(error)) if error.kind() == ErrorKind::Corrupt => {

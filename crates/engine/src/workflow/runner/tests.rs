@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use partitura_broker::{Broker, Entry, ProducerOptions, Put, Result, ScanRange, Space, SystemClock, Version};
 use partitura_embedded::{Embedded, Options};
+use partitura_lanes::Trials;
 use partitura_workflow::{Cx, Definition, EventKind, Payload, PayloadError, Query, QueryError, Signal, Workflow};
 use tokio::sync::Notify;
 
@@ -206,7 +207,9 @@ impl Stage {
             retention: crate::Retention::default(),
             listeners: Listeners::default(),
         };
-        Owner { runner: WorkflowRunner::new(context, Arc::new(SystemClock), producer, one, Duration::ZERO), gate }
+        let crashes = Crashes::new(context.turn_store.clone(), 5, Trials::default());
+        let (kept, counted) = ((one, Duration::ZERO), (crashes, one));
+        Owner { runner: WorkflowRunner::new(context, Arc::new(SystemClock), producer, kept, counted), gate }
     }
 
     /// Has an owner take a turn with these commands, each under an id of its own.

@@ -13,6 +13,15 @@ use crate::wire::{self, Command, Later, Outcome, ReplyBody, ReplyTo, TaskRequest
 use crate::workflow::effects::{self, Moment};
 use crate::workflow::instance::{Instance, Purpose, RUN};
 
+/// How an instance that stops goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Until {
+    /// By itself: it is tried again later, and when its partition is taken over.
+    TriedAgain,
+    /// By hand: to try it costs a process each time.
+    Resumed,
+}
+
 impl<'a> Turn<'a> {
     /// Tells those who wait from the start that the instance cannot go on.
     pub(super) fn tell_of_stop(&mut self, to: Option<ReplyTo>, status: &Status) {
@@ -139,7 +148,7 @@ impl<'a> Turn<'a> {
         key: &'a InstanceKey,
         now: Timestamp,
         (command, message_id): (Command, &str),
-        reason: String,
+        (reason, until): (String, Until),
     ) -> Result<Self, Abandoned> {
         let mut status = Status::Stopped { reason };
         let mut turn = Self::new(context, key, now, Instance::Absent);
@@ -187,7 +196,10 @@ impl<'a> Turn<'a> {
         if !in_vain && !matches!(command, Command::Undelivered { .. }) {
             turn.handle(command, message_id).await?;
         }
-        turn.try_again(before, tried, in_vain)?;
+        match until {
+            Until::TriedAgain => turn.try_again(before, tried, in_vain)?,
+            Until::Resumed => turn.mark_stopped(false),
+        }
         Ok(turn)
     }
 

@@ -7,7 +7,7 @@ pub(crate) mod context;
 mod continuing;
 mod delegation;
 mod expiring;
-mod lifecycle;
+pub(crate) mod lifecycle;
 mod pausing;
 mod questions;
 mod requests;

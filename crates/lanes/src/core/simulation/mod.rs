@@ -1,5 +1,6 @@
 //! The core against a small model of a broker, over arbitrary interleavings.
 
+mod log;
 mod steps;
 mod world;
 

@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use partitura_broker::{AckToken, Delivery, Message, Partition, Timestamp, TopicName, partition_of};
 
+use super::log::{Log, Stored};
 use super::steps::{How, KEYS, Step};
 use crate::core::{Actions, Burial, Core, Marker, Move, Now, Parking, Settings, Start};
 use crate::headers::MARKER;
@@ -11,25 +12,6 @@ use crate::{Outcome, Retry, Trials};
 const PARTITIONS: u32 = 2;
 /// With this many crashes a message is given up.
 pub(super) const CRASHES: u32 = 5;
-
-/// A topic's partition, as the broker has it.
-#[derive(Debug, Default)]
-struct Log {
-    messages: Vec<Stored>,
-    /// How far the owner has read in its term.
-    cursor: usize,
-    /// How many messages were there when the term began.
-    old: usize,
-}
-
-/// A message of a topic.
-#[derive(Debug)]
-struct Stored {
-    message: Message,
-    settled: bool,
-    /// It was delivered before.
-    delivered: bool,
-}
 
 /// One owner of two partitions and of their parking.
 #[derive(Debug)]
@@ -254,7 +236,7 @@ impl World {
         let moves = std::mem::take(&mut self.moves);
         for Move { message, .. } in moves.iter().filter(|_| is_stored) {
             let partition = partition_of(message.key.as_ref().unwrap(), PARTITIONS).0;
-            self.logs.get_mut(&(true, partition)).unwrap().messages.push(stored(message.clone()));
+            self.logs.get_mut(&(true, partition)).unwrap().messages.push(Stored::new(message.clone()));
         }
         for Move { moved, .. } in moves.iter().filter(|_| succeeds) {
             self.settle(moved.token);
@@ -281,7 +263,7 @@ impl World {
         for marker in std::mem::take(&mut self.markers) {
             if confirmed {
                 let message = Message::new(topic(true), "marker", "").header(MARKER, marker.term.to_string());
-                self.logs.get_mut(&(true, marker.partition.0)).unwrap().messages.push(stored(message));
+                self.logs.get_mut(&(true, marker.partition.0)).unwrap().messages.push(Stored::new(message));
                 self.core.marker_confirmed(marker);
             } else {
                 self.core.marker_failed(marker, self.now());
@@ -301,7 +283,7 @@ impl World {
                 }
                 let partition = partition_of(bytes.as_bytes(), PARTITIONS).0;
                 let message = Message::new(topic(false), format!("{key}-{number}"), "").key(bytes);
-                self.logs.get_mut(&(false, partition)).unwrap().messages.push(stored(message));
+                self.logs.get_mut(&(false, partition)).unwrap().messages.push(Stored::new(message));
             }
             Step::Deliver { parking, partition, count } => self.deliver(parking, partition.into(), count.into()),
             Step::Begin => self.begin(),
@@ -386,10 +368,6 @@ impl World {
     pub(super) fn has_no_lane(&self) -> bool {
         self.core.lanes.is_empty() && self.core.lanes.iter().all(|lane| lane.is_free) && self.core.lanes.keys() == 0
     }
-}
-
-fn stored(message: Message) -> Stored {
-    Stored { message, settled: false, delivered: false }
 }
 
 fn new_core(Kind { parking, batch, credit, .. }: Kind, seed: u64) -> Core {
