@@ -146,6 +146,7 @@ pub fn is_failure(kind: &EventKind) -> bool {
             | EventKind::UpdateFailed { .. }
             | EventKind::WorkflowStopped { .. }
             | EventKind::WorkflowFailed { .. }
+            | EventKind::WorkflowRetried { .. }
     )
 }
 

@@ -171,6 +171,7 @@ pub(crate) async fn describe(admin: &Admin, asked: &Instance, out: &mut Out<'_>)
         ("run", summary.run.clone()),
         ("started", text::relative(summary.started_at, now)),
     ];
+    facts.extend((summary.attempt > 1).then(|| ("attempt", summary.attempt.to_string())));
     facts.extend(summary.closed_at.map(|at| ("ended", text::relative(at, now))));
     facts.extend(summary.parent.iter().map(|parent| ("parent", format!("{}/{}", parent.workflow, parent.id))));
     facts.extend(summary.build.iter().map(|build| ("build", build.clone())));
@@ -235,9 +236,9 @@ pub(crate) async fn history(admin: &Admin, asked: &History, out: &mut Out<'_>) -
     }
 }
 
-/// Whether nothing follows: a run that continues as new is followed by another.
+/// Whether nothing follows: a run that continues as new, or is tried again, is followed by another.
 fn ends(kind: &EventKind) -> bool {
-    kind.is_end() && !matches!(kind, EventKind::WorkflowContinued { .. })
+    kind.is_end() && !kind.hands_over()
 }
 
 fn print(number: usize, event: &Event, out: &mut Out<'_>) -> Result<(), Failure> {

@@ -13,11 +13,16 @@ use crate::signature::unraw;
 /// The longest name of a service or workflow, in bytes. The names of topics contain it, with a prefix and a suffix.
 const MAX_NAME: usize = 128;
 
-/// Reads the wire name from `#[service(…)]` or `#[workflow(…)]`; by default it is the name of the item.
+/// Reads the wire name from `#[service(…)]`; by default it is the name of the item.
 pub(crate) fn wire_name(attributes: TokenStream, macro_name: &str, item: &Ident) -> Result<String> {
     let mut name = None;
     let parser = syn::meta::parser(|meta| read_name(&meta, &mut name, macro_name));
     parser.parse2(attributes)?;
+    name_of(name, macro_name, item)
+}
+
+/// The wire name that was stated, or else the name of the item.
+fn name_of(name: Option<LitStr>, macro_name: &str, item: &Ident) -> Result<String> {
     let (name, span) = name.map_or_else(|| (unraw(item), item.span()), |text| (text.value(), text.span()));
     let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     if name.len() <= MAX_NAME && name.chars().all(allowed) {
@@ -29,6 +34,33 @@ pub(crate) fn wire_name(attributes: TokenStream, macro_name: &str, item: &Ident)
          `#[{macro_name}(name = \"…\")]` with 1 to {MAX_NAME} of the characters A–Z a–z 0–9 . _ -"
     );
     Err(syn::Error::new(span, message))
+}
+
+/// The options of `#[workflow(…)]`.
+pub(crate) struct WorkflowAttribute {
+    pub(crate) name: String,
+    pub(crate) retry: Option<Expr>,
+    pub(crate) retry_if: Option<Expr>,
+}
+
+impl WorkflowAttribute {
+    pub(crate) fn parse(attributes: TokenStream, item: &Ident) -> Result<Self> {
+        let (mut name, mut retry, mut retry_if) = (None, None, None);
+        let parser = syn::meta::parser(|meta| {
+            if meta.path.is_ident("name") {
+                name = Some(checked_name(meta.value()?.parse()?)?);
+            } else if meta.path.is_ident("retry") {
+                retry = Some(meta.value()?.parse()?);
+            } else if meta.path.is_ident("retry_if") {
+                retry_if = Some(meta.value()?.parse()?);
+            } else {
+                return Err(meta.error("`#[workflow]` knows these options: `name = \"…\"`, `retry`, `retry_if`"));
+            }
+            Ok(())
+        });
+        parser.parse2(attributes)?;
+        Ok(Self { name: name_of(name, "workflow", item)?, retry, retry_if })
+    }
 }
 
 /// Reads the wire name from `#[signal(…)]` or `#[query(…)]`. Both may have no arguments.

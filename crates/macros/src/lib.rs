@@ -9,6 +9,7 @@ mod gathered;
 mod handler;
 mod limit;
 mod method;
+mod retries;
 mod select;
 mod service;
 mod signature;
@@ -76,6 +77,10 @@ pub fn service(attributes: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// `#[workflow(name = "checkout")]` fixes the name on the wire, it is the type's otherwise; `#[signal(name = "…")]`,
 /// `#[update(name = "…")]` and `#[query(name = "…")]` do it for theirs.
+///
+/// `#[workflow(retry = Retry::exponential().max_attempts(5), retry_if = |error| error.is_passing())]` tries an instance again
+/// whose `run` fails, unless its start has another policy. Without `retry_if` the error's type says which errors are passing, if it
+/// is `Transient`; without that, all are tried again.
 #[proc_macro_attribute]
 pub fn workflow(attributes: TokenStream, item: TokenStream) -> TokenStream {
     workflow::expand(attributes.into(), item.into()).into()

@@ -1,13 +1,13 @@
 use proc_macro2::TokenStream;
 use quote::{ToTokens, format_ident, quote};
-use syn::{Attribute, Error, FnArg, Ident, ImplItem, ImplItemFn, ItemImpl, Result, ReturnType, Signature, Type};
+use syn::{Attribute, Error, Expr, FnArg, Ident, ImplItem, ImplItemFn, ItemImpl, Result, ReturnType, Signature, Type};
 
-use crate::attributes::{check_distinct, wire_name};
+use crate::attributes::{WorkflowAttribute, check_distinct};
 use crate::errors::Errors;
 use crate::handler::{Handler, describe};
 use crate::method::encode;
 use crate::signature::{Argument, Output, receiver, refuse_generics, travels};
-use crate::types;
+use crate::{retries, types};
 
 pub(crate) fn expand(attributes: TokenStream, item: TokenStream) -> TokenStream {
     let mut item: ItemImpl = match syn::parse2(item) {
@@ -28,6 +28,8 @@ struct Workflow {
     ty: Type,
     ident: Ident,
     wire_name: String,
+    retry: Option<Expr>,
+    retry_if: Option<Expr>,
     run: Run,
     signals: Vec<Handler>,
     updates: Vec<Handler>,
@@ -62,7 +64,7 @@ impl Workflow {
             }
         }
         let ident = errors.check(type_name(item));
-        let wire_name = ident.as_ref().and_then(|ident| errors.check(wire_name(attributes, "workflow", ident)));
+        let stated = ident.as_ref().and_then(|ident| errors.check(WorkflowAttribute::parse(attributes, ident)));
         for (handlers, role) in [(&signals, "signal"), (&updates, "update"), (&queries, "query")] {
             let names = handlers.iter().map(|handler: &Handler| (&handler.name, handler.wire_name.as_str()));
             errors.check(check_distinct(names, role));
@@ -76,10 +78,11 @@ impl Workflow {
             ));
         }
         errors.finish()?;
-        let (Some(ident), Some(wire_name), Some((_, run))) = (ident, wire_name, runs.pop()) else {
+        let (Some(ident), Some(stated), Some((_, run))) = (ident, stated, runs.pop()) else {
             return Err(Error::new_spanned(&item.self_ty, "`#[workflow]` could not read this block"));
         };
-        Ok(Self { ty: (*item.self_ty).clone(), ident, wire_name, run, signals, updates, queries })
+        let WorkflowAttribute { name: wire_name, retry, retry_if } = stated;
+        Ok(Self { ty: (*item.self_ty).clone(), ident, wire_name, retry, retry_if, run, signals, updates, queries })
     }
 
     fn expand(&self) -> TokenStream {
@@ -101,6 +104,7 @@ impl Workflow {
             .map(travels);
         let hidden = self.updates.iter().filter_map(Handler::assertions);
         let (update_methods, described) = (self.update_methods(), describe(&quote!(#error)));
+        let retry_methods = retries::methods(self.retry.as_ref(), self.retry_if.as_ref());
         let (begin_signal, begin_update) =
             (self.begin_method("begin_signal", &self.signals), self.begin_method("begin_update", &self.updates));
         let signal_names = self.signals.iter().map(|handler| &handler.wire_name);
@@ -160,6 +164,7 @@ impl Workflow {
                 #begin_signal
                 #begin_update
                 #update_methods
+                #retry_methods
 
                 fn describe(error: &Self::Error) -> ::std::string::String {
                     (#described)(error)

@@ -71,7 +71,8 @@ fn value(kind: &EventKind) -> Option<&Payload> {
         EventKind::TaskFailed { failure, .. }
         | EventKind::ChildFailed { failure, .. }
         | EventKind::StepFailed { failure, .. }
-        | EventKind::WorkflowFailed { failure } => failure.details.as_ref(),
+        | EventKind::WorkflowFailed { failure }
+        | EventKind::WorkflowRetried { failure, .. } => failure.details.as_ref(),
         EventKind::TaskHeartbeat { details, .. } => details.as_ref(),
         _ => None,
     }

@@ -12,7 +12,7 @@ pub use crate::update::answer;
 pub use crate::workflow::unknown_update;
 pub use crate::{
     Answer, Caller, Cx, Failure, HandlerFuture, Limit, MethodInfo, Never, OwnErrors, Payload, PayloadError, Query,
-    QueryError, Service, ServiceStub, Signal, Task, TaskFailure, TaskOptions, Transient, Update, UpdateRefusal,
+    QueryError, Retry, Service, ServiceStub, Signal, Task, TaskFailure, TaskOptions, Transient, Update, UpdateRefusal,
     Workflow,
 };
 

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::core::{Core, Leaf, Resolution, SlotKind};
-use crate::{ChildError, EventKind, FailureKind, ParentEnd, Payload, SendError, Workflow};
+use crate::{ChildError, EventKind, FailureKind, ParentEnd, Payload, Retry, SendError, Workflow};
 
 /// A workflow `W` to be run under this one, by its id. See [`Cx::child`](crate::Cx::child).
 ///
@@ -33,6 +33,7 @@ struct Options {
     replace: bool,
     use_existing: bool,
     on_parent_end: ParentEnd,
+    retry: Option<Retry>,
 }
 
 impl<W: Workflow> Child<W> {
@@ -64,6 +65,13 @@ impl<W: Workflow> Child<W> {
     /// What becomes of the child when this workflow ends before it. [`ParentEnd::Cancel`] unless set.
     pub fn on_parent_end(mut self, policy: ParentEnd) -> Self {
         self.options.on_parent_end = policy;
+        self
+    }
+
+    /// Tries the child again when it fails: this workflow gets the outcome of its last attempt. The policy of its `#[workflow]` unless
+    /// set.
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.options.retry = Some(retry);
         self
     }
 
@@ -100,7 +108,7 @@ fn encode<T: Serialize + DeserializeOwned>(core: &Core, id: &str, input: &T) -> 
 }
 
 fn started<W: Workflow>(seq: u32, id: String, input: Payload, options: Options, detached: bool) -> EventKind {
-    let (workflow, Options { tags, replace, use_existing, on_parent_end }) = (W::NAME.to_owned(), options);
+    let (workflow, Options { tags, replace, use_existing, on_parent_end, retry }) = (W::NAME.to_owned(), options);
     let end_channel = None;
     EventKind::ChildStarted {
         seq,
@@ -113,6 +121,7 @@ fn started<W: Workflow>(seq: u32, id: String, input: Payload, options: Options, 
         use_existing,
         on_parent_end,
         end_channel,
+        retry,
     }
 }
 

@@ -309,6 +309,11 @@ impl<W> Cx<W> {
         self.core.started.parent.as_ref()
     }
 
+    /// Which attempt this run is, from 1: a run that fails is tried again where the start or the workflow says so.
+    pub fn attempt(&self) -> u32 {
+        self.core.started.attempt()
+    }
+
     /// The labels given at the start.
     pub fn tags(&self) -> &[String] {
         &self.core.started.tags

@@ -6,7 +6,8 @@ use futures::future::BoxFuture;
 use crate::core::Core;
 use crate::saga::run_open_compensations;
 use crate::{
-    Answer, Cx, Failure, FailureKind, HandlerFuture, Payload, PayloadError, QueryError, UpdateRefusal, Workflow,
+    Answer, Cancelled, Cx, Failure, FailureKind, HandlerFuture, Payload, PayloadError, QueryError, Retry, Sleep,
+    UpdateRefusal, Workflow,
 };
 
 /// A workflow's code, with its types erased: what a worker registers and an [`Execution`](crate::Execution) runs.
@@ -14,12 +15,26 @@ use crate::{
 pub struct Definition {
     name: &'static str,
     build: fn(&Arc<Core>) -> Built,
+    retry: fn() -> Option<Retry>,
 }
 
 /// A new instance: its code, not yet polled, and its state.
 pub(crate) type Built = (RootFuture, Box<dyn Instance>);
 
-pub(crate) type RootFuture = BoxFuture<'static, Result<Payload, Failure>>;
+pub(crate) type RootFuture = BoxFuture<'static, Result<Payload, Failed>>;
+
+/// How a run failed.
+pub(crate) struct Failed {
+    pub(crate) failure: Failure,
+    /// No other attempt is made, whatever the policy of the instance is.
+    pub(crate) is_final: bool,
+}
+
+impl Failed {
+    fn finally(failure: Failure) -> Self {
+        Self { failure, is_final: true }
+    }
+}
 
 /// The author's state behind one instance.
 pub(crate) trait Instance: Send {
@@ -34,12 +49,17 @@ pub(crate) trait Instance: Send {
 impl Definition {
     /// The definition of `W`.
     pub fn for_workflow<W: Workflow>() -> Self {
-        Self { name: W::NAME, build: build::<W> }
+        Self { name: W::NAME, build: build::<W>, retry: W::retry }
     }
 
     /// The workflow's name.
     pub fn name(&self) -> &'static str {
         self.name
+    }
+
+    /// When a run that fails is tried again, unless the start says otherwise.
+    pub fn retry(&self) -> Option<Retry> {
+        (self.retry)()
     }
 
     pub(crate) fn build(&self, core: &Arc<Core>) -> Built {
@@ -59,23 +79,30 @@ fn build<W: Workflow>(core: &Arc<Core>) -> Built {
     (Box::pin(root(cx.clone())), Box::new(Typed { cx, state }))
 }
 
-/// `run`, then the compensations if it failed.
-async fn root<W: Workflow>(cx: Cx<W>) -> Result<Payload, Failure> {
+/// `run`, then the compensations if it failed. Another attempt waits before it.
+async fn root<W: Workflow>(cx: Cx<W>) -> Result<Payload, Failed> {
     let core = Arc::clone(cx.core());
     let input = core.started.input.decode().map_err(|error| {
         let problem = format!("the input of workflow {}: {error}", W::NAME);
         core.lock().unread_input = Some(problem.clone());
-        Failure::new(FailureKind::Unknown, problem)
+        Failed::finally(Failure::new(FailureKind::Unknown, problem))
     })?;
+    if let Some(at) = core.started.begins_at() {
+        let cancelled = |error: Cancelled| Failed::finally(Failure::new(FailureKind::Cancelled, error.to_string()));
+        Sleep::until(&core, at).await.map_err(cancelled)?;
+    }
     let returned = W::run(cx, input).await;
     match returned {
         Ok(output) => Payload::encode(&output).map_err(|error| {
-            Failure::new(FailureKind::Unknown, format!("the result of workflow {}: {error}", W::NAME))
+            let problem = format!("the result of workflow {}: {error}", W::NAME);
+            Failed::finally(Failure::new(FailureKind::Unknown, problem))
         }),
         Err(error) => {
             let mut failure = Failure::application(&error, W::describe(&error));
             failure.compensations = run_open_compensations(&core).await;
-            Err(failure)
+            // What could not be undone is for people to see.
+            let is_final = !failure.compensations.is_empty() || !W::is_retried(&error);
+            Err(Failed { failure, is_final })
         }
     }
 }

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Attribute, Failure, ParentEnd, Payload, Started, TaskOptions};
+use crate::{Attribute, Failure, ParentEnd, Payload, Retry, Started, TaskOptions};
 
 /// The version of the history's format that this crate writes. It reads this one and all before it.
 pub const HISTORY_FORMAT: u32 = 1;
@@ -223,6 +223,9 @@ pub enum EventKind {
         /// The channel of this workflow, in whichever run, that is told the end of a detached child.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         end_channel: Option<String>,
+        /// When a run of it that fails is tried again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        retry: Option<Retry>,
     },
     /// Command: cancel a child; its result is no longer awaited.
     ChildCancelRequested {
@@ -323,6 +326,14 @@ pub enum EventKind {
         run: String,
         /// The input of the next run.
         input: Payload,
+    },
+    /// End of a run: it failed, and is tried again in a new run under the same id, with the same input, see [`Started::retry`].
+    WorkflowRetried {
+        /// The next run. The engine names it.
+        #[serde(default)]
+        run: String,
+        /// How this run failed.
+        failure: Failure,
     },
 }
 

@@ -58,6 +58,7 @@ impl fmt::Display for EventKind {
             Self::WorkflowFailed { failure } => write!(f, "WorkflowFailed ({failure})"),
             Self::WorkflowCancelled { .. } => f.write_str("WorkflowCancelled"),
             Self::WorkflowContinued { .. } => f.write_str("WorkflowContinued"),
+            Self::WorkflowRetried { failure, .. } => write!(f, "WorkflowRetried ({failure})"),
         }
     }
 }

@@ -29,7 +29,7 @@ impl EventKind {
         )
     }
 
-    /// Ends the run: the instance with it, unless it [continues](Self::WorkflowContinued) in another.
+    /// Ends the run: the instance with it, unless it [goes on](Self::hands_over) in another.
     pub fn is_end(&self) -> bool {
         matches!(
             self,
@@ -37,13 +37,25 @@ impl EventKind {
                 | Self::WorkflowFailed { .. }
                 | Self::WorkflowCancelled { .. }
                 | Self::WorkflowContinued { .. }
+                | Self::WorkflowRetried { .. }
         )
+    }
+
+    /// Ends the run and not the instance, which goes on in another run: it [continues](Self::WorkflowContinued) or is [tried
+    /// again](Self::WorkflowRetried).
+    pub fn hands_over(&self) -> bool {
+        matches!(self, Self::WorkflowContinued { .. } | Self::WorkflowRetried { .. })
     }
 
     /// An end that the code had no part in: the engine terminated the instance or its time was up.
     pub fn is_imposed_end(&self) -> bool {
         use crate::FailureKind::{Terminated, TimedOut};
-        matches!(self, Self::WorkflowFailed { failure } if matches!(failure.kind, Terminated | TimedOut))
+        match self {
+            Self::WorkflowFailed { failure } | Self::WorkflowRetried { failure, .. } => {
+                matches!(failure.kind, Terminated | TimedOut)
+            }
+            _ => false,
+        }
     }
 
     /// The number of what this is about, if it has one.
@@ -82,7 +94,8 @@ impl EventKind {
             | Self::WorkflowCompleted { .. }
             | Self::WorkflowFailed { .. }
             | Self::WorkflowCancelled { .. }
-            | Self::WorkflowContinued { .. } => None,
+            | Self::WorkflowContinued { .. }
+            | Self::WorkflowRetried { .. } => None,
         }
     }
 }

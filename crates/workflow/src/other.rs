@@ -39,6 +39,7 @@ impl<W> Cx<W> {
             use_existing: true,
             on_parent_end: ParentEnd::Abandon,
             end_channel: Some(end_channel.to_owned()),
+            retry: None,
         });
         Ok(())
     }

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Payload;
+use crate::{Payload, Retry};
 
 /// How an instance began: everything its code may know about itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,7 +35,10 @@ pub struct Started {
     /// How long this run, and each that continues it, may last, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_timeout_ms: Option<u64>,
-    /// What it takes over from the run before it, whose code continued as new.
+    /// When a run that fails is tried again. `None`: its failure is that of the instance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<Retry>,
+    /// What it takes over from the run before it, whose code continued as new, or which failed and is tried again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub continued: Option<Box<Continued>>,
 }
@@ -43,8 +46,19 @@ pub struct Started {
 impl Started {
     /// When a run that began at this time is ended if it still runs. `None`: never.
     pub fn expires(&self, began: u64) -> Option<u64> {
+        let began = self.begins_at().map_or(began, |at| at.max(began));
         let of_run = self.run_timeout_ms.map(|limit| began.saturating_add(limit));
         of_run.into_iter().chain(self.deadline).min()
+    }
+
+    /// When its code begins, in milliseconds since the Unix epoch, if it waits before that.
+    pub fn begins_at(&self) -> Option<u64> {
+        self.continued.as_ref().and_then(|continued| continued.begins_at)
+    }
+
+    /// Which attempt this run is, from 1: see [`retry`](Self::retry).
+    pub fn attempt(&self) -> u32 {
+        self.continued.as_ref().map_or(0, |continued| continued.failed_before).saturating_add(1)
     }
 }
 
@@ -67,6 +81,12 @@ pub struct Continued {
     /// Its cancellation was requested: so is that of this run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancel: Option<CancelRequest>,
+    /// How many attempts have failed before this one, since the start or since the code continued as new.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub failed_before: u32,
+    /// When its code begins, in milliseconds since the Unix epoch: an attempt waits before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begins_at: Option<u64>,
 }
 
 /// An update that an earlier run has had.

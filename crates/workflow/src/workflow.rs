@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{Answer, Cx, HandlerFuture, Payload, PayloadError, QueryError, UpdateRefusal};
+use crate::{Answer, Cx, HandlerFuture, Payload, PayloadError, QueryError, Retry, UpdateRefusal};
 
 /// A business process, written as plain code. Implemented by `#[workflow]`, seldom by hand.
 ///
@@ -84,6 +84,17 @@ pub trait Workflow: Default + Send + 'static {
             query: name.to_owned(),
             known: Self::queries().iter().map(|&name| name.to_owned()).collect(),
         })
+    }
+
+    /// When a run that fails is tried again, unless the start says otherwise. `None`: not at all.
+    fn retry() -> Option<Retry> {
+        None
+    }
+
+    /// Whether a run that failed with this error is tried again, where there is a policy for that.
+    fn is_retried(error: &Self::Error) -> bool {
+        let _ = error;
+        true
     }
 
     /// What to say of an error, for people.

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use partitura_broker::Timestamp;
-use partitura_workflow::{Payload, Signal, Update, Workflow};
+use partitura_workflow::{Payload, Retry, Signal, Update, Workflow};
 use serde::de::DeserializeOwned;
 
 use super::connection::{answer, unexpected};
@@ -24,6 +24,7 @@ pub struct Start<'a, W: Workflow> {
     tags: Vec<String>,
     timeout: Option<Duration>,
     run_timeout: Option<Duration>,
+    retry: Option<Retry>,
     signal: Option<Signal<W>>,
     begins: Begins,
 }
@@ -48,8 +49,8 @@ pub struct StartReceipt {
 
 impl<'a, W: Workflow> Start<'a, W> {
     pub(crate) fn new(target: &'a Target, input: W::Input) -> Self {
-        let (policy, tags) = (StartPolicy::default(), Vec::new());
-        Self { target, input, policy, tags, timeout: None, run_timeout: None, signal: None, begins: Begins::Now }
+        let (policy, tags, begins) = (StartPolicy::default(), Vec::new(), Begins::Now);
+        Self { target, input, policy, tags, timeout: None, run_timeout: None, retry: None, signal: None, begins }
     }
 
     /// What to do when there is an instance of this id already.
@@ -72,9 +73,33 @@ impl<'a, W: Workflow> Start<'a, W> {
         self
     }
 
-    /// As [`timeout`](Self::timeout), for each run of a chain.
+    /// As [`timeout`](Self::timeout), for each run of a chain, and for each [attempt](Self::retry).
     pub fn run_timeout(mut self, limit: Duration) -> Self {
         self.run_timeout = Some(limit);
+        self
+    }
+
+    /// Tries the workflow again when it fails: after the wait of the policy its code begins anew, in the next run of the same id and
+    /// with the same input. Clients and a parent get the outcome of the last attempt. It stands for the policy of
+    /// `#[workflow(retry = …)]`; [`Retry::none`] takes that away.
+    ///
+    /// An attempt follows an error that the code returns and a [time-out of its run](Self::run_timeout). It does not follow
+    /// an error that is final by the `retry_if` of `#[workflow]`, or else by its type if that is
+    /// [`Transient`](partitura_workflow::Transient); a failure with a compensation that failed; cancellation; termination; nor anything
+    /// else that would begin after the [time-out of the whole](Self::timeout).
+    ///
+    /// ```no_run
+    /// # use partitura_engine::{Client, ClientError};
+    /// # use partitura_workflow::{Retry, Workflow, hours, minutes};
+    /// # async fn example<Import: Workflow<Input = String>>(client: Client) -> Result<(), ClientError> {
+    /// let import = client.workflow::<Import>("prices");
+    /// let retry = Retry::exponential().initial(minutes(1)).max_attempts(5);
+    /// import.start("prices.csv".to_owned()).retry(retry).run_timeout(hours(1)).timeout(hours(8)).await?;
+    /// println!("attempt {}", import.describe().await?.attempt);
+    /// # Ok(()) }
+    /// ```
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.retry = Some(retry);
         self
     }
 
@@ -193,7 +218,7 @@ impl<'a, W: Workflow> Start<'a, W> {
 
     /// The command of a new run, without the addresses of answers.
     fn command(self) -> Result<StartCommand, ClientError> {
-        let Self { target, input, policy, tags, timeout, run_timeout, signal, begins: _ } = self;
+        let Self { target, input, policy, tags, timeout, run_timeout, retry, signal, begins: _ } = self;
         let millis = |limit: Duration| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
         let signal = signal.map(Signal::into_parts).transpose()?.map(|(name, payload)| StartSignal { name, payload });
         Ok(StartCommand {
@@ -201,6 +226,7 @@ impl<'a, W: Workflow> Start<'a, W> {
             policy,
             timeout_ms: timeout.map(millis),
             run_timeout_ms: run_timeout.map(millis),
+            retry,
             signal,
             ..StartCommand::new(target.connection.fresh(), Payload::encode(&input)?)
         })
@@ -264,10 +290,11 @@ impl<'a, W: Workflow> IntoFuture for Start<'a, W> {
 
 impl<W: Workflow> fmt::Debug for Start<'_, W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { target, policy, tags, timeout, run_timeout, .. } = self;
+        let Self { target, policy, tags, timeout, run_timeout, retry, .. } = self;
         let mut shown = f.debug_struct("Start");
         shown.field("instance", target).field("policy", policy).field("tags", tags);
-        shown.field("timeout", timeout).field("run_timeout", run_timeout).finish_non_exhaustive()
+        shown.field("timeout", timeout).field("run_timeout", run_timeout).field("retry", retry);
+        shown.finish_non_exhaustive()
     }
 }
 

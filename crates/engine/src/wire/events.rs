@@ -184,5 +184,6 @@ fn name_of(kind: &EventKind) -> &'static str {
         EventKind::WorkflowFailed { .. } => "WorkflowFailed",
         EventKind::WorkflowCancelled { .. } => "WorkflowCancelled",
         EventKind::WorkflowContinued { .. } => "WorkflowContinued",
+        EventKind::WorkflowRetried { .. } => "WorkflowRetried",
     }
 }

@@ -31,7 +31,8 @@ pub(crate) fn shortened(kind: &EventKind) -> EventKind {
         | E::ChildFailed { failure, .. }
         | E::StepFailed { failure, .. }
         | E::UpdateFailed { failure, .. }
-        | E::WorkflowFailed { failure } => shorten_failure(failure),
+        | E::WorkflowFailed { failure }
+        | E::WorkflowRetried { failure, .. } => shorten_failure(failure),
         E::WorkflowCancelled { reason, failure } => {
             reason.iter_mut().for_each(|reason| shorten(reason, SHORT));
             failure.iter_mut().for_each(shorten_failure);

@@ -1,6 +1,6 @@
 //! The command that starts an instance.
 
-use partitura_workflow::{ParentRef, Payload};
+use partitura_workflow::{ParentRef, Payload, Retry};
 use serde::{Deserialize, Serialize};
 
 use super::end_signal::EndSignal;
@@ -27,6 +27,9 @@ pub(crate) struct Start {
     /// How long each of its runs may last, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) run_timeout_ms: Option<u64>,
+    /// When a run that fails is tried again; else as the workflow says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) retry: Option<Retry>,
     /// A signal to the instance, whether it is started by this or there already.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) signal: Option<StartSignal>,
@@ -56,6 +59,7 @@ impl Start {
             reply_to: None,
             timeout_ms: None,
             run_timeout_ms: None,
+            retry: None,
             signal: None,
             update: None,
             accepted: None,

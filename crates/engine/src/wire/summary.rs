@@ -68,6 +68,9 @@ pub struct Summary {
     /// The run that began the chain, if the code has [continued as new](partitura_workflow::Cx::continue_as_new) since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_run: Option<String>,
+    /// Which attempt this run is, from 1, where a run that fails is [tried again](crate::Start::retry).
+    #[serde(default = "first", skip_serializing_if = "is_first")]
+    pub attempt: u32,
     /// Tasks that earlier runs of the chain have detached, by run: they are wanted still.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) detached_before: BTreeMap<String, Vec<u32>>,
@@ -317,4 +320,12 @@ impl Filter {
 
 fn is_zero(number: &usize) -> bool {
     *number == 0
+}
+
+fn first() -> u32 {
+    1
+}
+
+fn is_first(attempt: &u32) -> bool {
+    *attempt == 1
 }

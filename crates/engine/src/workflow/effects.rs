@@ -100,8 +100,18 @@ impl Sender<'_> {
     }
 
     fn add_child(&self, seq: u32, started: &EventKind, out: &mut Vec<Message>) -> Result<()> {
-        let EventKind::ChildStarted { workflow, id, input, detached, tags, replace, use_existing, end_channel, .. } =
-            started
+        let EventKind::ChildStarted {
+            workflow,
+            id,
+            input,
+            detached,
+            tags,
+            replace,
+            use_existing,
+            end_channel,
+            retry,
+            ..
+        } = started
         else {
             return Ok(());
         };
@@ -125,6 +135,7 @@ impl Sender<'_> {
             tags: tags.clone(),
             policy,
             end_signal: end_signal.clone(),
+            retry: *retry,
             ..Start::new(child_run(run, seq), input.clone())
         }));
         let start = to(directory, workflow, id, format!("{run}.{seq}.c"), &start)?;

@@ -69,6 +69,8 @@ pub(crate) struct Notes {
     pub(crate) detached: BTreeSet<u32>,
     /// The history cannot be read: what is open is not known.
     pub(crate) unread: bool,
+    /// There is a policy by which it is tried again when it fails.
+    pub(crate) is_retried: bool,
     /// Where its starter waits for the outcome.
     pub(crate) reply_to: Option<ReplyTo>,
     /// The time of the latest event, in milliseconds.
@@ -148,6 +150,7 @@ impl Notes {
         self.record_tasks(key, run, event);
         self.record_children(event);
         if let EventKind::WorkflowStarted(started) = &event.kind {
+            self.is_retried = started.retry.is_some();
             self.reply_to = started.reply_to.clone().and_then(|to| ReplyTo::try_from(to).ok());
         }
     }

@@ -2,11 +2,12 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::Execution;
 use super::stop::{Stop, StopReason};
+use super::{Execution, Turn};
 use crate::failure::panic_message;
-use crate::{CancelRequest, Continued, EarlierUpdate, EventKind, Payload};
+use crate::{CancelRequest, Continued, EarlierUpdate, EventKind, Failure, Payload};
 
 impl Execution {
     /// Takes over what the run before has left, before the code runs.
@@ -46,21 +47,63 @@ impl Execution {
         if let Some(reason) = fault {
             return Err(self.stop(reason));
         }
+        let outcome = EventKind::WorkflowContinued { run: self.hand_over(NextRun::default()), input };
+        self.core.lock().issue(outcome.clone());
+        self.close(outcome);
+        Ok(())
+    }
+
+    /// Ends a run that has failed without a part of its code, if it is to be tried again: the turn with its end. `None`: it
+    /// is not, and goes on.
+    pub fn retry_after(&mut self, failure: Failure, at: u64) -> Option<Turn> {
+        if self.is_closed() || self.stopped.is_some() || self.is_cancel_requested() {
+            return None;
+        }
+        self.core.lock().advance_to(at, self.core.started.rules);
+        let next = self.next_attempt()?;
+        let outcome = EventKind::WorkflowRetried { run: self.hand_over(next), failure };
+        self.close(outcome.clone());
+        self.core.lock().issue(outcome);
+        Some(self.take_turn())
+    }
+
+    /// The attempt that follows this one, if its failure is not final.
+    pub(super) fn next_attempt(&self) -> Option<NextRun> {
+        let started = &self.core.started;
+        let retry = started.retry?;
+        let (now, random) = {
+            let mut state = self.core.lock();
+            (state.now, state.random.draw())
+        };
+        let wait = retry.delay(started.attempt(), random)?.max(SHORTEST_WAIT);
+        let begins_at = now.saturating_add(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+        let is_in_time = started.deadline.is_none_or(|deadline| begins_at < deadline);
+        is_in_time.then_some(NextRun { failed_before: started.attempt(), begins_at: Some(begins_at) })
+    }
+
+    /// Keeps what the next run takes over. The name of that run is not known yet.
+    pub(super) fn hand_over(&mut self, NextRun { failed_before, begins_at }: NextRun) -> String {
         let started = &self.core.started;
         let first = started.continued.as_ref().map_or(&started.run, |continued| &continued.first).clone();
         let from = started.run.clone();
         let seen = self.seen_messages.latest().map(|(id, ())| id.clone()).collect();
         let earlier = |(id, run): (&String, &String)| EarlierUpdate { id: id.clone(), run: run.clone() };
         let updates = self.seen_updates.latest().map(earlier).collect();
-        let outcome = EventKind::WorkflowContinued { run: String::new(), input };
-        {
-            let mut state = self.core.lock();
-            let cancel = state.cancel_requested.clone().map(|reason| CancelRequest { reason });
-            let signals = state.take_signals();
-            self.continuation = Some(Box::new(Continued { from, first, signals, seen, updates, cancel }));
-            state.issue(outcome.clone());
-        }
-        self.close(outcome);
-        Ok(())
+        let mut state = self.core.lock();
+        let cancel = state.cancel_requested.clone().map(|reason| CancelRequest { reason });
+        let signals = state.take_signals();
+        self.continuation =
+            Some(Box::new(Continued { from, first, signals, seen, updates, cancel, failed_before, begins_at }));
+        String::new()
     }
 }
+
+/// How the next run of a chain begins.
+#[derive(Debug, Default)]
+pub(super) struct NextRun {
+    failed_before: u32,
+    begins_at: Option<u64>,
+}
+
+/// An attempt never follows at once: a run that fails at its beginning is to leave room for others.
+const SHORTEST_WAIT: Duration = Duration::from_millis(1);

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use super::{Execution, Stop, StopReason, panicked};
-use crate::{EventKind, Failure, Payload};
+use crate::definition::Failed;
+use crate::{EventKind, Payload};
 
 /// Polls in a row that change nothing, before the code counts as spinning. Combinators poll again out of politeness, but not this often.
 const MOST_IDLE_POLLS: u32 = 1_000;
@@ -67,7 +68,7 @@ impl Execution {
         Err(self.stop(StopReason::Foreign { what: what.to_owned() }))
     }
 
-    fn end(&mut self, result: Result<Payload, Failure>) -> Result<(), Stop> {
+    fn end(&mut self, result: Result<Payload, Failed>) -> Result<(), Stop> {
         let (cancel_requested, fault) = {
             let mut state = self.core.lock();
             (state.cancel_requested.clone(), state.fault.take())
@@ -77,8 +78,14 @@ impl Execution {
         }
         let outcome = match (result, cancel_requested) {
             (Ok(result), _) => EventKind::WorkflowCompleted { result },
-            (Err(failure), None) => EventKind::WorkflowFailed { failure },
-            (Err(failure), Some(reason)) => EventKind::WorkflowCancelled { reason, failure: Some(failure) },
+            (Err(Failed { failure, is_final: false }), None) => match self.next_attempt() {
+                Some(next) => EventKind::WorkflowRetried { run: self.hand_over(next), failure },
+                None => EventKind::WorkflowFailed { failure },
+            },
+            (Err(Failed { failure, .. }), None) => EventKind::WorkflowFailed { failure },
+            (Err(Failed { failure, .. }), Some(reason)) => {
+                EventKind::WorkflowCancelled { reason, failure: Some(failure) }
+            }
         };
         {
             let mut state = self.core.lock();

@@ -23,7 +23,7 @@ fn the_golden_history_holds_every_kind_of_event() {
             event["event"].as_object().unwrap().keys().next().unwrap().clone()
         })
         .collect();
-    assert_eq!(kinds.len(), 30, "{kinds:?}");
+    assert_eq!(kinds.len(), 31, "{kinds:?}");
 }
 
 #[test]

@@ -41,6 +41,7 @@ pub(crate) fn started<W: Workflow>(input: &W::Input) -> Event {
             rules: RULES,
             deadline: None,
             run_timeout_ms: None,
+            retry: None,
             continued: None,
         })),
     )

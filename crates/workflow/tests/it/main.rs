@@ -17,6 +17,7 @@ mod ids;
 mod interleavings;
 mod macros;
 mod replay;
+mod retrying;
 mod sagas;
 mod scale;
 mod shielded;

@@ -43,7 +43,7 @@ impl Turn<'_> {
         match command {
             Command::Start(start) if start.later.is_some() => self.start_later(*start),
             Command::Start(start) => self.start(*start).await,
-            Command::RunExpired { run, later } => self.time_out(&run, later),
+            Command::RunExpired { run, later } => self.time_out(&run, later).await,
             Command::Signal { name, payload, request } => self.signal(name, payload, request, message_id).await,
             Command::Update { name, args, request } => self.update(name, args, request, message_id).await,
             Command::Cancel { reason, request } => self.cancel(reason, request).await,

@@ -14,16 +14,17 @@ const RUNS: usize = 100;
 const RUNS_WITH_DETACHED: usize = 32;
 
 impl Turn<'_> {
-    /// Begins the next run of an instance whose code continues as new, in the same commit.
+    /// Begins the next run of an instance whose code continues as new, or which is tried again, in the same commit.
     pub(super) fn continue_as_new(&mut self) -> Result<(), Abandoned> {
         for _ in 0..RUNS {
             let Instance::Live(live) = &mut self.instance else { return Ok(()) };
             let Some(continued) = live.execution.take_continuation() else { return Ok(()) };
             let run = self.context.ids.fresh().to_string();
-            let Some(input) = name_next(&mut self.recorded, &run) else { return Ok(()) };
+            let Some(next) = name_next(&mut self.recorded, &run) else { return Ok(()) };
             self.seal()?;
             let Instance::Live(live) = &mut self.instance else { return Ok(()) };
             let before = live.execution.started();
+            let input = next.input.unwrap_or_else(|| before.input.clone());
             let started =
                 Started { seed: seed_of(&run), run, input, rules: RULES, continued: Some(continued), ..before.clone() };
             let at = live.notes.latest;
@@ -48,12 +49,22 @@ impl Turn<'_> {
     }
 }
 
-/// Says in the end of a run which one is next, and gives the input of that.
-fn name_next(recorded: &mut [Event], next: &str) -> Option<Payload> {
+/// The run that follows.
+struct Next {
+    /// `None`: that of the run before.
+    input: Option<Payload>,
+}
+
+/// Says in the end of a run which one is next, and what is known of that.
+fn name_next(recorded: &mut [Event], next: &str) -> Option<Next> {
     recorded.iter_mut().rev().find_map(|event| match &mut event.kind {
         EventKind::WorkflowContinued { run, input } => {
             next.clone_into(run);
-            Some(input.clone())
+            Some(Next { input: Some(input.clone()) })
+        }
+        EventKind::WorkflowRetried { run, .. } => {
+            next.clone_into(run);
+            Some(Next { input: None })
         }
         _ => None,
     })

@@ -31,13 +31,17 @@ impl<'a> Turn<'a> {
     }
 
     /// The time of a run is over.
-    pub(super) fn time_out(&mut self, run: &str, later: Option<Later>) -> Result<(), Abandoned> {
+    pub(super) async fn time_out(&mut self, run: &str, later: Option<Later>) -> Result<(), Abandoned> {
         if !self.summary().is_some_and(|summary| summary.run == run && !summary.status.is_closed()) {
             return Ok(());
         }
         match later {
             None => {
-                self.impose(Failure::new(FailureKind::TimedOut, "it did not end within the time that its start allows"))
+                let message = "it did not end within the time that its start allows";
+                let failure = Failure::new(FailureKind::TimedOut, message);
+                if !self.retry_timed_out(&failure).await? {
+                    self.impose(failure);
+                }
             }
             Some(Later { due, waits }) => {
                 let due = Timestamp::from_millis(due);
@@ -46,6 +50,29 @@ impl<'a> Turn<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Ends a run whose time is over, if another attempt is to follow it. Its code says what that takes over: if it cannot run, or is
+    /// paused, no attempt follows.
+    async fn retry_timed_out(&mut self, failure: &Failure) -> Result<bool, Abandoned> {
+        if let Instance::Stopped { summary, notes, .. } = &self.instance
+            && summary.status == Status::Running
+            && notes.is_retried
+            && self.inert.is_none()
+        {
+            self.load(Reading::Live).await?;
+        }
+        let at = self.moment();
+        let Instance::Live(mut live) = std::mem::replace(&mut self.instance, Instance::Unknown) else {
+            return Ok(false);
+        };
+        let turn = live.execution.retry_after(failure.clone(), at);
+        let is_retried = turn.is_some();
+        if let Some(turn) = turn {
+            self.absorb(&mut live, turn);
+        }
+        self.instance = Instance::Live(live);
+        Ok(is_retried)
     }
 
     /// Ends the instance, if there is one that has not ended.

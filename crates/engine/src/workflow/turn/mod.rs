@@ -288,7 +288,7 @@ impl<'a> Turn<'a> {
     fn end(&mut self, live: &mut Live, event: &Event) {
         self.after.dropped_steps.push((live.summary.run.clone(), None));
         self.after.answered.ended.push(live.summary.run.clone());
-        if matches!(event.kind, EventKind::WorkflowContinued { .. }) {
+        if event.kind.hands_over() {
             return;
         }
         live.summary.close(event.at, &event.kind);

@@ -101,6 +101,7 @@ impl Turn<'_> {
             rules: RULES,
             deadline: start.timeout_ms.map(|limit| self.now.as_millis().saturating_add(limit)),
             run_timeout_ms: start.run_timeout_ms,
+            retry: start.retry.or_else(|| self.context.definition.retry()),
             continued: None,
         };
         let begun = ReplyBody::Started { run: start.run, is_new: true };

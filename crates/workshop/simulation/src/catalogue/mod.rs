@@ -13,6 +13,7 @@ mod gathered;
 mod interrupted;
 pub(crate) mod operating;
 mod performing;
+mod retrying;
 mod scheduled;
 pub(crate) mod solos;
 mod updated;
@@ -39,6 +40,7 @@ fn entries() -> impl Iterator<Item = &'static Entry> {
         asked::WORKFLOWS,
         changed::WORKFLOWS,
         continuing::WORKFLOWS,
+        retrying::WORKFLOWS,
         delegated::WORKFLOWS,
         gathered::WORKFLOWS,
         updated::WORKFLOWS,
@@ -97,6 +99,7 @@ pub(crate) fn draw(random: &mut Random, number: usize, is_parent: bool) -> Piece
         changed::patron,
         changed::abandoned,
         continuing::rounds,
+        retrying::encore,
         delegated::commission,
         gathered::chorus,
         updated::register,

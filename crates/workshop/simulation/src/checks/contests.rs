@@ -45,7 +45,9 @@ fn chains(stored: &[&Run]) -> Result<Vec<Run>, (&'static str, String)> {
     let mut chains: Vec<Run> = Vec::new();
     for run in stored {
         let is_continued = |chain: &&mut Run| match chain.events.last().map(|event| &event.kind) {
-            Some(EventKind::WorkflowContinued { run: next, .. }) => *next == run.run,
+            Some(EventKind::WorkflowContinued { run: next, .. } | EventKind::WorkflowRetried { run: next, .. }) => {
+                *next == run.run
+            }
             _ => false,
         };
         let Some(EventKind::WorkflowStarted(started)) = run.events.first().map(|event| &event.kind) else {
