@@ -70,6 +70,6 @@ pub use wire::ids::{Ids, SystemIds};
 pub use wire::summary::{Filter, HeldUp, Order, Status, StatusKind, Summary};
 pub use wire::token::{InvalidToken, TaskToken, TokenRefusal};
 pub use wire::waiting::Waiting;
-pub use worker::{RunningWorker, Worker};
+pub use worker::{CheckReport, Misfit, RunningWorker, Worker};
 pub use workflow::history_limits::HistoryLimits;
 pub use workflow::retention::Retention;

@@ -1,3 +1,4 @@
+mod check;
 mod running;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+pub use self::check::{CheckReport, Misfit};
 pub use self::running::RunningWorker;
 use crate::core::Core;
 use crate::messaging::directory::Destination;

@@ -62,13 +62,14 @@ pub mod testing;
 pub use connect::{Connect, broker, connect, store};
 pub use partitura_broker::{Error, ErrorKind};
 pub use partitura_engine::{
-    ActionEnd, BrokerStore, Builder, Bulk, BulkReport, Client, ClientError, ClockOffset, Completion, Cursor,
-    Destination, Filter, HeldUp, HistoryLimits, HistoryPage, Ids, InstanceCount, InstanceFilter, InstanceHandle,
-    InstanceName, InstancePage, Instances, InvalidCursor, InvalidDestination, InvalidInstanceName, InvalidToken,
-    Living, Order, Overlap, Partitura, PayloadCodec, Recurrence, ReplayValues, Request, Retention, RunningWorker,
-    ScheduleBuilder, ScheduleDescription, ScheduleHandle, ScheduleSpecification, ScheduledStart, Served, Start,
-    StartPolicy, StartReceipt, StartWithUpdate, Status, StatusKind, Store, Summary, SystemIds, TaskContext, TaskToken,
-    TokenRefusal, TopicNames, UpdateError, UpdateRequest, Versions, Waiting, Worker, WorkflowError, WorkflowHandle,
+    ActionEnd, BrokerStore, Builder, Bulk, BulkReport, CheckReport, Client, ClientError, ClockOffset, Completion,
+    Cursor, Destination, Filter, HeldUp, HistoryLimits, HistoryPage, Ids, InstanceCount, InstanceFilter,
+    InstanceHandle, InstanceName, InstancePage, Instances, InvalidCursor, InvalidDestination, InvalidInstanceName,
+    InvalidToken, Living, Misfit, Order, Overlap, Partitura, PayloadCodec, Recurrence, ReplayValues, Request,
+    Retention, RunningWorker, ScheduleBuilder, ScheduleDescription, ScheduleHandle, ScheduleSpecification,
+    ScheduledStart, Served, Start, StartPolicy, StartReceipt, StartWithUpdate, Status, StatusKind, Store, Summary,
+    SystemIds, TaskContext, TaskToken, TokenRefusal, TopicNames, UpdateError, UpdateRequest, Versions, Waiting, Worker,
+    WorkflowError, WorkflowHandle,
 };
 pub use partitura_macros::{select, service, workflow};
 #[doc(hidden)]

@@ -29,6 +29,7 @@
 
 mod attempts;
 mod handle;
+mod replay;
 mod standing;
 mod watch;
 
@@ -44,6 +45,7 @@ use tokio::time::Instant;
 
 use self::attempts::{Attempts, Counted};
 pub use self::handle::{TestClient, TestHandle};
+pub use self::replay::replay_all;
 use self::standing::{Kind, Registered};
 use self::watch::Watch;
 

@@ -9,6 +9,7 @@ mod calls;
 mod cancelled_delays;
 mod carts;
 mod catching_up;
+mod checking;
 mod children;
 mod clocks;
 mod codecs;

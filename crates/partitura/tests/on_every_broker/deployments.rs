@@ -188,3 +188,34 @@ pub(crate) async fn an_unguarded_change_that_is_taken_back_waits_for_the_new_bui
 pub(crate) async fn a_guarded_change_that_is_taken_back_waits_for_the_new_build(stage: Stage) {
     assert_stopped(&change_while_both_run::<guarded::Changes, unchanged::Changes>(stage, "new").await);
 }
+
+pub(crate) async fn a_deployment_sees_what_its_code_would_stop_before_it_takes_over(stage: Stage) {
+    let [one, other] = stage.processes(|settings| settings).await;
+    let before = worker::<unchanged::Changes>(&one, "before").await;
+    let instances: Vec<_> =
+        (0..EACH).map(|number| one.client().workflow::<unchanged::Changes>(number.to_string())).collect();
+    for instance in &instances {
+        instance.start(()).await.expect("started");
+    }
+    let mut histories = Vec::new();
+    for instance in &instances {
+        histories.push(eventually(|| async { instance.history().await.ok().filter(|events| events.len() >= 3) }).await);
+    }
+    let guarded = other.worker().workflow::<guarded::Changes>().check().await.expect("read");
+    assert_eq!((guarded.is_fit(), guarded.replayed, guarded.misfits), (true, EACH, 0), "{guarded}");
+    let unguarded = other.worker().workflow::<unguarded::Changes>().check().await.expect("read");
+    assert_eq!((unguarded.is_fit(), unguarded.replayed, unguarded.misfits), (false, EACH, EACH), "{unguarded}");
+    for misfit in &unguarded.named {
+        assert_eq!((misfit.workflow.as_str(), misfit.event, misfit.status.name()), ("Changes", Some(1), "running"));
+        assert!(misfit.reason.contains("StepScheduled new"), "{misfit}");
+    }
+    // Nothing has changed by that.
+    for (instance, history) in instances.iter().zip(&histories) {
+        assert_eq!(&soon(instance.history()).await.expect("a history"), history);
+        instance.signal(unchanged::ChangesSignal::end()).await.expect("sent");
+        assert_eq!(soon(instance.result()).await.expect("a result"), "old");
+    }
+    let none = other.worker().workflow::<unguarded::Changes>().check().await.expect("read");
+    assert_eq!((none.is_fit(), none.replayed), (true, 0));
+    before.stop().await.expect("stopped");
+}
