@@ -35,6 +35,7 @@ mod failure;
 mod handlers_ended;
 mod id;
 mod limit;
+mod lists;
 mod options;
 mod other;
 mod parent_end;

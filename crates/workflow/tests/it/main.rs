@@ -15,6 +15,7 @@ mod handlers;
 mod harness;
 mod ids;
 mod interleavings;
+mod lists;
 mod macros;
 mod replay;
 mod retrying;
