@@ -10,6 +10,7 @@ mod decisions;
 mod dependencies;
 mod dependency_table;
 mod english;
+mod features;
 mod floor_plan;
 mod links;
 mod modules;
@@ -41,6 +42,7 @@ const CHECKS: &[Check] = &[
     Check { name: "sizes", run: sizes::check },
     Check { name: "links", run: links::check },
     Check { name: "conformance", run: conformance::check },
+    Check { name: "features", run: features::check },
 ];
 
 /// Runs every check on the repository and prints all problems.
