@@ -39,8 +39,9 @@ impl KafkaInbox {
         let partition = seed.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % partitions.max(1);
         let address = InboxAddress::new(format!("{partition}/{name}"));
         let topic = TopicName::new(TOPIC)?;
-        let read =
-            move |record: &BorrowedMessage<'_>| wire::is_for(&name, record).then(|| wire::stored(&topic, record).message);
+        let read = move |record: &BorrowedMessage<'_>| {
+            wire::is_for(&name, record).then(|| wire::stored(&topic, record).message)
+        };
         let reader = Reader::open(core, names::REPLIES, [partition], Start::Now, read).await?;
         Ok(Self { address, reader, waiting: Vec::new().into_iter() })
     }

@@ -135,7 +135,9 @@ fn property(name: impl Into<String>, value: impl Into<String>) -> KeyValue {
 fn header(name: &str, value: &Bytes) -> KeyValue {
     match std::str::from_utf8(value) {
         Err(_) => property(format!("{BINARY}{name}"), BASE64.encode(value)),
-        Ok(text) if [ID, DUE, REPEATED].contains(&name) || [BINARY, TEXT].iter().any(|prefix| name.starts_with(prefix)) => {
+        Ok(text)
+            if [ID, DUE, REPEATED].contains(&name) || [BINARY, TEXT].iter().any(|prefix| name.starts_with(prefix)) =>
+        {
             property(format!("{TEXT}{name}"), text)
         }
         Ok(text) => property(name, text),
@@ -250,9 +252,14 @@ mod tests {
 
     fn all_kinds() -> Vec<Message> {
         let mut odd = Message::new(topic(), "id-2", vec![0, 0xff]).key(vec![0xff, 0xfe]);
-        for (name, value) in
-            [("twice", &b"1"[..]), ("twice", &[0x80]), ("", b""), (ID, b"x"), (REPEATED, b""), ("partitura-text-a", b"y")]
-        {
+        for (name, value) in [
+            ("twice", &b"1"[..]),
+            ("twice", &[0x80]),
+            ("", b""),
+            (ID, b"x"),
+            (REPEATED, b""),
+            ("partitura-text-a", b"y"),
+        ] {
             odd.headers.append(name, value.to_vec());
         }
         odd.headers.append("partitura-binary-b", vec![0x81]);

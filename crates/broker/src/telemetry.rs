@@ -12,6 +12,7 @@ pub const TARGET: &str = "partitura::broker";
 
 /// A batch on its way to the broker.
 pub fn publish_span(system: &'static str, batch: usize) -> Span {
+    sent(system, batch);
     tracing::debug_span!(
         target: TARGET,
         "send",
@@ -19,6 +20,15 @@ pub fn publish_span(system: &'static str, batch: usize) -> Span {
         messaging.operation.name = "publish",
         messaging.batch.message_count = batch,
     )
+}
+
+/// Counts messages that are given to the broker, again if they are sent again. Without the feature `metrics` it does nothing.
+pub fn sent(system: &str, messages: usize) {
+    #[cfg(feature = "metrics")]
+    metrics::counter!("messaging_client_sent_messages_total", "messaging_system" => system.to_owned())
+        .increment(messages as u64);
+    #[cfg(not(feature = "metrics"))]
+    let _ = (system, messages);
 }
 
 /// A consumer of a subscription, for as long as it lives.

@@ -11,6 +11,7 @@ use crate::client::Client;
 use crate::messaging::directory::Directory;
 use crate::messaging::mailbox::Mailbox;
 use crate::storage::store::Store;
+use crate::telemetry::propagator::Propagation;
 use crate::timekeeper::Timekeeper;
 use crate::wire::ids::Ids;
 use crate::wire::namespace::Namespace;
@@ -30,6 +31,7 @@ pub(crate) struct Core {
     pub(crate) mailbox: Arc<Mailbox>,
     pub(crate) settings: Settings,
     pub(crate) client: Client,
+    pub(crate) propagation: Propagation,
 }
 
 #[derive(Debug, Clone)]

@@ -17,6 +17,7 @@ use crate::retry_for::retry_for;
 use crate::storage::served::{self, Served};
 use crate::storage::store::Store;
 use crate::storage::turn_store::TurnStore;
+use crate::telemetry::propagator::{Propagation, Propagator};
 use crate::timekeeper::{ClockOffset, Reference, Timekeeper};
 use crate::wire::Payloads;
 use crate::wire::ids::{Ids, SystemIds};
@@ -39,6 +40,7 @@ impl Partitura {
             ids: Arc::new(SystemIds),
             namespace: Namespace::default(),
             partitions: NonZeroU32::new(8).unwrap_or(NonZeroU32::MIN),
+            propagation: Propagation::default(),
             settings: Settings {
                 cache: NonZeroUsize::new(10_000).unwrap_or(NonZeroUsize::MIN),
                 events: true,
@@ -175,6 +177,7 @@ pub struct Builder {
     partitions: NonZeroU32,
     settings: Settings,
     payloads: Payloads,
+    propagation: Propagation,
     refused: Option<&'static str>,
 }
 
@@ -341,8 +344,14 @@ impl Builder {
         self
     }
 
+    /// Links spans to a tracing system. Without one, the spans of different processes are not linked.
+    pub fn propagator(mut self, propagator: Arc<dyn Propagator>) -> Self {
+        self.propagation = Propagation::new(propagator);
+        self
+    }
+
     async fn connect(self) -> Result<Partitura> {
-        let Self { broker, store, clock, ids, namespace, partitions, settings, payloads, refused } = self;
+        let Self { broker, store, clock, ids, namespace, partitions, settings, payloads, propagation, refused } = self;
         if let Some(problem) = refused {
             return Err(Error::new(ErrorKind::InvalidArgument, "connect", problem));
         }
@@ -369,6 +378,7 @@ impl Builder {
             stored: TurnStore::of_client(&broker, store.clone(), namespace.clone()).payloads_by(&payloads),
             clock: clock.clone(),
             ask_again: settings.ask_again,
+            propagation: propagation.clone(),
         });
         Ok(Partitura(Arc::new(Core {
             broker,
@@ -381,6 +391,7 @@ impl Builder {
             mailbox,
             settings,
             client,
+            propagation,
         })))
     }
 }

@@ -264,6 +264,7 @@ async fn serve(
         ids: core.ids.clone(),
         directory: core.directory.clone(),
         events: EventTopic::new(&core.broker, core.directory.payloads(), topics.events.clone(), core.settings.events),
+        propagation: core.propagation.clone(),
         capabilities: core.broker.capabilities().clone(),
         build: build.id.clone(),
         elsewhere: build.elsewhere,
@@ -325,6 +326,7 @@ async fn conduct(
         retention,
         delay_cancellation: DelayCancellation::new(&*core.broker, &producer),
         listeners: Listeners::default(),
+        propagation: core.propagation.clone(),
     };
     let (kept, counted) = ((core.settings.cache, build.elsewhere), (crashes(core), concurrency));
     let runner = WorkflowRunner::new(context, core.clock.clone(), producer, kept, counted);

@@ -62,6 +62,7 @@ mod handler;
 pub mod headers;
 mod lanes;
 mod letter;
+mod meter;
 mod options;
 mod subscription_topics;
 mod trials;

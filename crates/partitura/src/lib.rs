@@ -65,8 +65,8 @@ pub use partitura_engine::{
     ActionEnd, BrokerStore, Builder, Bulk, BulkReport, CheckReport, Client, ClientError, ClockOffset, Completion,
     Cursor, Destination, Filter, HeldUp, HistoryLimits, HistoryPage, Ids, InstanceCount, InstanceFilter,
     InstanceHandle, InstanceName, InstancePage, Instances, InvalidCursor, InvalidDestination, InvalidInstanceName,
-    InvalidToken, Living, Misfit, Order, Overlap, Partitura, PayloadCodec, Recurrence, ReplayValues, Request,
-    Retention, RunningWorker, ScheduleBuilder, ScheduleDescription, ScheduleHandle, ScheduleSpecification,
+    InvalidToken, Living, Misfit, Order, Overlap, Partitura, PayloadCodec, Propagator, Recurrence, ReplayValues,
+    Request, Retention, RunningWorker, ScheduleBuilder, ScheduleDescription, ScheduleHandle, ScheduleSpecification,
     ScheduledStart, Served, Start, StartPolicy, StartReceipt, StartWithUpdate, Status, StatusKind, Store, Summary,
     SystemIds, TaskContext, TaskToken, TokenRefusal, TopicNames, UpdateError, UpdateRequest, Versions, Waiting, Worker,
     WorkflowError, WorkflowHandle,
@@ -78,8 +78,8 @@ pub use partitura_workflow::{
     Attribute, Cancelled, Channel, Child, ChildError, ChildHandle, ChildRun, Cx, Failure, FailureKind, HandlersEnded,
     InvalidId, Limit, Never, ParentEnd, Payload, PayloadError, Query, QueryError, Receive, ReceiveError, Retry, Saga,
     SendError, Service, Shielded, Signal, Sleep, StepRun, Task, TaskError, TaskHandle, TaskOptions, Timestamp,
-    Transient, Until, Update, UpdateRefusal, Workflow, days, hours, jiff, join, join_all, millis, minutes, seconds,
-    try_join, try_join_all,
+    TraceContext, Transient, Until, Update, UpdateRefusal, Workflow, days, hours, jiff, join, join_all, millis,
+    minutes, seconds, try_join, try_join_all,
 };
 
 /// Histories and their replay: for tools, and for tests that check recorded histories against today's code.

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Payload, Retry};
+use crate::{Payload, Retry, TraceContext};
 
 /// How an instance began: everything its code may know about itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -41,6 +41,9 @@ pub struct Started {
     /// What it takes over from the run before it, whose code continued as new, or which failed and is tried again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub continued: Option<Box<Continued>>,
+    /// Where its start stands in a trace: the turns of all its runs belong to that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceContext>,
 }
 
 impl Started {

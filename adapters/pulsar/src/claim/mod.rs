@@ -134,7 +134,8 @@ impl PartitionConsumer {
         let messages = wire::messages(topic, &entry.message_id, payload)?;
         let is_unsettled = |index: u32| batch.as_ref().is_none_or(|batch| batch.contains(index));
         let before = ready.len();
-        for (index, Received { message, is_repeated }) in (0..).zip(messages).filter(|(index, _)| is_unsettled(*index)) {
+        for (index, Received { message, is_repeated }) in (0..).zip(messages).filter(|(index, _)| is_unsettled(*index))
+        {
             let handle = Handle { consumer: number, position, index: batch.is_some().then_some(index) };
             let redelivered = redelivered || is_repeated;
             ready.push_back(Claimed { partition: self.partition, message, redelivered, handle });

@@ -12,8 +12,7 @@ use std::time::Duration;
 
 use partitura_adapter_kit::{Backoff, Claim, Claimed};
 use partitura_broker::{
-    Clock, ErrorKind, Message, Partition, ProducerOptions, Receipt, Result, Timestamp, Topic, TopicName,
-    telemetry,
+    Clock, ErrorKind, Message, Partition, ProducerOptions, Receipt, Result, Timestamp, Topic, TopicName, telemetry,
 };
 use pulsar::proto::command_subscribe::SubType;
 use tokio::sync::mpsc;
@@ -218,9 +217,8 @@ impl Forwarder {
             Some(due) if is_far(due, now) => timer(message, due, now),
             _ => Outbound::new(message).deliver_at(now + LATER),
         };
-        let written = |Claimed { message, redelivered, .. }: &Claimed<Handle>| {
-            outbound(message.clone()).repeated(*redelivered)
-        };
+        let written =
+            |Claimed { message, redelivered, .. }: &Claimed<Handle>| outbound(message.clone()).repeated(*redelivered);
         let messages = timers.iter().map(|timer| written(&timer.claimed)).collect();
         let publisher = self.core.publisher.clone();
         let to = self.core.topics.namespace().timers(&self.topic.name).partition(Partition(0));

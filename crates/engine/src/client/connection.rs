@@ -5,15 +5,18 @@ use std::time::Duration;
 
 use partitura_broker::{Clock, Error, ErrorKind, Message, Producer, Timestamp};
 use partitura_workflow::Workflow;
+use tracing::{Instrument, Span};
 
 use crate::error::ClientError;
 use crate::messaging::directory::{Destination, Directory};
 use crate::messaging::mailbox::{Mailbox, PendingReply};
 use crate::retry_for::retry_for;
 use crate::storage::turn_store::TurnStore;
+use crate::telemetry::propagator::{Propagation, carry};
+use crate::telemetry::spans;
 use crate::wire::ids::Ids;
 use crate::wire::names::check_id;
-use crate::wire::{self, Command, ReplyBody, ReplyTo, sizes};
+use crate::wire::{self, Command, ReplyBody, ReplyTo, Start, sizes};
 
 /// How long a question may go unanswered, and a command unconfirmed.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -30,6 +33,7 @@ pub(crate) struct Connection {
     pub(crate) clock: Arc<dyn Clock>,
     /// How long one waits at most for an outcome before one asks again.
     pub(crate) ask_again: Duration,
+    pub(crate) propagation: Propagation,
 }
 
 impl Connection {
@@ -69,6 +73,11 @@ impl Connection {
         check_id(id).map_err(ClientError::InvalidId)?;
         let topic = self.directory.workflow(workflow)?.commands;
         let mut message = wire::command(self.directory.payloads(), &topic, id, message_id, command);
+        let context = match command {
+            Command::Start(start) => start.trace.clone(),
+            _ => self.propagation.context_of(&Span::current()),
+        };
+        carry(&mut message, context.as_ref());
         if let Some(moment) = not_before {
             message = message.not_before(moment);
         }
@@ -84,6 +93,21 @@ impl Connection {
             });
         }
         Ok(retry_for(REQUEST_TIMEOUT, "send a command", || self.publish(workflow, message.clone())).await?)
+    }
+
+    /// Sends the start of an instance, as part of the trace that the caller is in, or of the one that the start names.
+    pub(crate) async fn send_start(
+        &self,
+        (workflow, id): (&str, &str),
+        mut start: Start,
+        not_before: Option<Timestamp>,
+    ) -> Result<(), ClientError> {
+        let (run, topic) = (start.run.clone(), self.directory.workflow(workflow)?.commands);
+        let span = spans::send(topic.as_str(), workflow, id, &run);
+        self.propagation.place(&span, start.trace.as_ref(), None);
+        start.trace = self.propagation.context_of(&span).or(start.trace);
+        let command = Command::Start(Box::new(start));
+        self.send_delayed((workflow, id), run, &command, not_before).instrument(span).await
     }
 
     async fn publish(&self, workflow: &str, message: Message) -> Result<(), Error> {

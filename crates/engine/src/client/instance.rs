@@ -236,8 +236,8 @@ impl InstanceHandle {
         let run = self.connection.fresh();
         let (accepted, verdict) = self.connection.mailbox.request();
         let (workflow, id) = (&*self.name.workflow, &*self.name.id);
-        let start = StartCommand { tags, policy, accepted: Some(accepted), ..StartCommand::new(run.clone(), input) };
-        self.connection.send_to((workflow, id), run, &Command::Start(Box::new(start))).await?;
+        let start = StartCommand { tags, policy, accepted: Some(accepted), ..StartCommand::new(run, input) };
+        self.connection.send_start((workflow, id), start, None).await?;
         match answer_of(workflow, verdict).await? {
             ReplyBody::Started { run, is_new } => Ok(StartReceipt { run, is_new }),
             ReplyBody::Rejected { run } => {

@@ -6,8 +6,9 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use partitura_broker::Timestamp;
-use partitura_workflow::{Payload, Retry, Signal, Update, Workflow};
+use partitura_workflow::{Payload, Retry, Signal, TraceContext, Update, Workflow};
 use serde::de::DeserializeOwned;
+use tracing::Span;
 
 use super::connection::{answer, unexpected};
 use super::target::{Pending, Target};
@@ -27,6 +28,7 @@ pub struct Start<'a, W: Workflow> {
     retry: Option<Retry>,
     signal: Option<Signal<W>>,
     begins: Begins,
+    trace: Option<TraceContext>,
 }
 
 /// When an instance begins.
@@ -50,7 +52,8 @@ pub struct StartReceipt {
 impl<'a, W: Workflow> Start<'a, W> {
     pub(crate) fn new(target: &'a Target, input: W::Input) -> Self {
         let (policy, tags, begins) = (StartPolicy::default(), Vec::new(), Begins::Now);
-        Self { target, input, policy, tags, timeout: None, run_timeout: None, retry: None, signal: None, begins }
+        let (timeout, run_timeout, retry, signal, trace) = (None, None, None, None, None);
+        Self { target, input, policy, tags, timeout, run_timeout, retry, signal, begins, trace }
     }
 
     /// What to do when there is an instance of this id already.
@@ -100,6 +103,13 @@ impl<'a, W: Workflow> Start<'a, W> {
     /// ```
     pub fn retry(mut self, retry: Retry) -> Self {
         self.retry = Some(retry);
+        self
+    }
+
+    /// Starts it as part of this trace: its turns and tasks carry the context on. Without this it is that of the
+    /// caller's span, if the connection has a [propagator](crate::Builder::propagator).
+    pub fn trace(mut self, context: TraceContext) -> Self {
+        self.trace = Some(context);
         self
     }
 
@@ -184,9 +194,8 @@ impl<'a, W: Workflow> Start<'a, W> {
         let (accepted, verdict) = verdict.unzip();
         let start = StartCommand { reply_to: Some(reply_to), accepted, later, ..self.command()? };
         let run = start.run.clone();
-        let (to, command) = ((W::NAME, &*target.id), Command::Start(Box::new(start)));
         let not_before = begins.map(|time| time.min(horizon));
-        target.connection.send_delayed(to, run.clone(), &command, not_before).await?;
+        target.connection.send_start((W::NAME, &target.id), start, not_before).await?;
         *target.pending() = Pending { outcome: Some(outcome), begins };
         let Some(verdict) = verdict else { return Ok((run, true)) };
         match answer::<W>(verdict).await? {
@@ -218,7 +227,7 @@ impl<'a, W: Workflow> Start<'a, W> {
 
     /// The command of a new run, without the addresses of answers.
     fn command(self) -> Result<StartCommand, ClientError> {
-        let Self { target, input, policy, tags, timeout, run_timeout, retry, signal, begins: _ } = self;
+        let Self { target, input, policy, tags, timeout, run_timeout, retry, signal, begins: _, trace } = self;
         let millis = |limit: Duration| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
         let signal = signal.map(Signal::into_parts).transpose()?.map(|(name, payload)| StartSignal { name, payload });
         Ok(StartCommand {
@@ -228,6 +237,7 @@ impl<'a, W: Workflow> Start<'a, W> {
             run_timeout_ms: run_timeout.map(millis),
             retry,
             signal,
+            trace: trace.or_else(|| target.connection.propagation.context_of(&Span::current())),
             ..StartCommand::new(target.connection.fresh(), Payload::encode(&input)?)
         })
     }

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use partitura_broker::{
     Broker, Clock, Entry, Error, ErrorKind, Partition, Producer, ProducerOptions, Put, Result, ScanRange, Space,
-    TopicName, Unit, Version,
+    TopicName, Unit, Version, telemetry,
 };
 
 use crate::storage::outbox::{Outbox, lost_result, publish};
 use crate::storage::store::{BrokerStore, Store};
+use crate::telemetry::metrics::{self, Stopwatch};
 use crate::wire::Payloads;
 use crate::wire::namespace::Namespace;
 
@@ -146,7 +147,10 @@ impl TurnStore {
                     return Err(Error::new(ErrorKind::Unsupported, "commit", "the broker has no transactions"));
                 };
                 unit.put.iter_mut().for_each(|put| put.key = self.namespace.key(&put.key));
+                let (system, watch) = (&broker.capabilities().broker, Stopwatch::start());
+                telemetry::sent(system.split(' ').next().unwrap_or(system), unit.publish.len());
                 let mut results = transactions.commit(vec![unit]).await;
+                metrics::committed(results.first().is_some_and(Result::is_ok), watch);
                 debug_assert_eq!(results.len(), 1, "one result per unit");
                 results.pop().unwrap_or_else(lost_result).map(|()| Settlement::Done)
             }
@@ -178,7 +182,7 @@ impl TurnStore {
             row
         });
         if !put.is_empty()
-            && let Err(error) = outbox.store().write(vec![put]).await.pop().unwrap_or_else(lost_result)
+            && let Err(error) = written(outbox, put).await
         {
             if let Some(row) = row.filter(|_| error.kind() != ErrorKind::Conflict) {
                 outbox.doubt(row, &under_way);
@@ -212,6 +216,14 @@ impl TurnStore {
         }
         Ok(entries)
     }
+}
+
+/// Writes what belongs together to the store beside the broker.
+async fn written(outbox: &Outbox, put: Vec<Put>) -> Result<()> {
+    let watch = Stopwatch::start();
+    let result = outbox.store().write(vec![put]).await.pop().unwrap_or_else(lost_result);
+    metrics::committed(result.is_ok(), watch);
+    result
 }
 
 /// Whether the broker will never take what a commit sends, however often it is tried.

@@ -5,12 +5,15 @@ use std::time::Duration;
 use partitura_broker::Timestamp;
 use partitura_workflow::{Failure, FailureKind, Payload, TaskFailure};
 use tokio::sync::watch;
+use tracing::Instrument;
 
 use super::call::Call;
 use super::pulse::Pulse;
 use super::runner::TaskRunner;
 use crate::messaging::mailbox::Line;
 use crate::task::context::{HandedOver, TaskContext};
+use crate::telemetry::metrics::{self, Stopwatch};
+use crate::telemetry::spans;
 use crate::wire::TaskRequest;
 
 /// How an attempt ended.
@@ -34,6 +37,21 @@ pub(super) enum Ending {
 }
 
 impl Ended {
+    /// How it ended, in a word of a short list.
+    pub(super) fn word(&self) -> &'static str {
+        match &self.ending {
+            _ if self.cancelled => "cancelled",
+            Ending::Delegated(_) => "delegated",
+            Ending::Result(Ok(_)) => "completed",
+            Ending::Result(Err(failure)) => match failure.failure.kind {
+                FailureKind::TimedOut => "timed_out",
+                FailureKind::Panic => "panicked",
+                FailureKind::Unknown => "unknown",
+                _ => "failed",
+            },
+        }
+    }
+
     /// Whether this build does not know what was asked for, so that nothing has run.
     pub(super) fn is_foreign(&self) -> bool {
         matches!(&self.ending, Ending::Result(Err(failure)) if failure.is_foreign())
@@ -41,6 +59,32 @@ impl Ended {
 }
 
 impl TaskRunner {
+    /// As [`attempt`](Self::attempt), in a span of its own, and measured.
+    pub(super) async fn measured(&self, call: &Call, last: Option<Payload>, line: &mut Line, begun: bool) -> Ended {
+        let request = &call.request;
+        let (named, topic) = ((&*request.service, &*request.method), self.topics.tasks.as_str());
+        let could = match call.message.not_before {
+            Some(moment) => moment,
+            None => Timestamp::from_millis(request.scheduled_at),
+        };
+        let span = spans::task(topic, named, request.attempt, call.message.id.as_str());
+        self.propagation.place(&span, request.trace.as_ref(), None);
+        if let Some(context) = self.propagation.context_of(&span) {
+            call.trace.get_or_init(|| context);
+        }
+        let (waited, watch) = (self.clock.now().since(could), Stopwatch::start());
+        let ended = self.attempt(call, last, line, begun).instrument(span.clone()).await;
+        // A method that this build does not know may be a name of another's choice.
+        if !ended.is_foreign() {
+            metrics::task_begins(named, waited);
+            metrics::task_ran(named, ended.word(), watch);
+        }
+        if matches!(ended.ending, Ending::Result(Err(_))) {
+            spans::failed(&span, ended.word());
+        }
+        ended
+    }
+
     /// Runs the method once, within its time-outs, and contains its panics. `begun`: its instance knows that it begins.
     pub(super) async fn attempt(&self, call: &Call, last: Option<Payload>, line: &mut Line, begun: bool) -> Ended {
         let request = &call.request;

@@ -1,10 +1,11 @@
 //! One attempt of a task, as it was delivered.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use partitura_broker::{AckToken, Message};
 use partitura_lanes::headers;
+use partitura_workflow::TraceContext;
 
 use crate::wire::TaskRequest;
 
@@ -18,6 +19,8 @@ pub(super) struct Call {
     pub(super) redelivered: bool,
     /// How to settle it, until that is done or being done.
     pub(super) token: Mutex<Option<AckToken>>,
+    /// Where its run stands in a trace.
+    pub(super) trace: OnceLock<TraceContext>,
 }
 
 impl Call {
@@ -39,6 +42,11 @@ impl Call {
     /// The name under which its crashes are counted.
     pub(super) fn name(&self) -> Bytes {
         [b"task\0", self.request.message_id().as_bytes()].concat().into()
+    }
+
+    /// The context that what is said of the attempt carries.
+    pub(super) fn trace(&self) -> Option<&TraceContext> {
+        self.trace.get().or(self.request.trace.as_ref())
     }
 
     pub(super) fn take_token(&self) -> Option<AckToken> {

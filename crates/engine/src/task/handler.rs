@@ -1,6 +1,6 @@
 //! Runs a task: its method, its report, or the arrangement of another attempt.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use partitura_broker::{Delivery, Timestamp};
@@ -69,7 +69,7 @@ impl TaskRunner {
                 Answer::None => {}
             }
         }
-        let attempt = async { tokio::join!(self.attempt(&call, last, &mut line, begun), self.started(request)).0 };
+        let attempt = async { tokio::join!(self.measured(&call, last, &mut line, begun), self.started(request)).0 };
         let ended = if call.may_have_begun() {
             match self.crashes.run(call.name(), attempt).await {
                 Ok(ended) => ended,
@@ -156,7 +156,7 @@ impl Handler for TaskRunner {
                 // A run here that failed to report leaves the delivery as good as redelivered.
                 let redelivered = redelivered || batch.attempt() > 1;
                 let (request, token) = (Arc::new(request), Mutex::new(Some(token)));
-                self.take(Call { request, message, redelivered, token }).await
+                self.take(Call { request, message, redelivered, token, trace: OnceLock::new() }).await
             }
             Err(error) => self.undecodable(&message, token, &error.to_string()).await,
         }

@@ -12,6 +12,8 @@ use super::{letter, policy};
 use crate::pause::Pause;
 use crate::storage::crashes::reason;
 use crate::storage::turn_store::{Settlement, is_unsendable};
+use crate::telemetry::metrics;
+use crate::telemetry::propagator::carry;
 use crate::wire::events::{TaskEvent, of_task};
 use crate::wire::ids::random;
 use crate::wire::{self, Command, Outcome as Reported, TaskRequest};
@@ -129,7 +131,11 @@ impl TaskRunner {
             report.answer = lighter(std::mem::replace(&mut report.answer, Answer::Nothing), &error);
             answer = self.answer(call, &report.answer)?;
         }
-        Ok([report.event.clone(), report.letter.clone(), answer].into_iter().flatten().collect())
+        let mut messages: Vec<_> =
+            [report.event.clone(), report.letter.clone(), answer].into_iter().flatten().collect();
+        let carries = |message: &&mut Message| message.headers.get("traceparent").is_none();
+        messages.iter_mut().filter(carries).for_each(|message| carry(message, call.trace()));
+        Ok(messages)
     }
 
     fn answer(&self, call: &Call, answer: &Answer) -> Result<Option<Message>> {
@@ -218,6 +224,9 @@ impl TaskRunner {
         }
         let event = event("failed", &failed);
         let letter = self.letter(call, &failure, now)?;
+        if letter.is_some() {
+            metrics::task_died(self.topics.tasks.as_str());
+        }
         Ok(Report { event, letter, answer: Answer::Done(Reported::Err(failure.failure)) })
     }
 

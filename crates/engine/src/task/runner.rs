@@ -16,6 +16,7 @@ use crate::messaging::mailbox::Mailbox;
 use crate::shutdown::Shutdown;
 use crate::storage::crashes::Crashes;
 use crate::storage::turn_store::TurnStore;
+use crate::telemetry::propagator::Propagation;
 use crate::timekeeper::Timekeeper;
 use crate::wire::events::EventTopic;
 use crate::wire::ids::Ids;
@@ -38,6 +39,7 @@ pub(crate) struct Parts {
     pub(crate) ids: Arc<dyn Ids>,
     pub(crate) directory: Arc<Directory>,
     pub(crate) events: EventTopic,
+    pub(crate) propagation: Propagation,
     pub(crate) capabilities: Capabilities,
     /// Which build of the program this is.
     pub(crate) build: Arc<str>,

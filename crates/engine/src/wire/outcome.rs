@@ -1,6 +1,6 @@
 //! Results of workflows, tasks and steps.
 
-use partitura_workflow::{EventKind, Failure, Payload};
+use partitura_workflow::{EventKind, Failure, FailureKind, Payload};
 use serde::{Deserialize, Serialize};
 
 /// A result, or how there is none.
@@ -11,6 +11,14 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
+    /// Why there is no result.
+    pub(crate) fn failure(&self) -> Option<FailureKind> {
+        match self {
+            Self::Ok(_) => None,
+            Self::Err(failure) => Some(failure.kind),
+        }
+    }
+
     /// The outcome of a workflow, from the event that ended it.
     pub(crate) fn of_end(end: &EventKind) -> Option<Self> {
         use partitura_workflow::FailureKind::Cancelled;

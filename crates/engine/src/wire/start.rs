@@ -1,6 +1,6 @@
 //! The command that starts an instance.
 
-use partitura_workflow::{ParentRef, Payload, Retry};
+use partitura_workflow::{ParentRef, Payload, Retry, TraceContext};
 use serde::{Deserialize, Serialize};
 
 use super::end_signal::EndSignal;
@@ -45,6 +45,9 @@ pub(crate) struct Start {
     /// It is not due yet: the moment is beyond the horizon of the broker.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) later: Option<Later>,
+    /// Where it stands in a trace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) trace: Option<TraceContext>,
 }
 
 impl Start {
@@ -65,6 +68,7 @@ impl Start {
             accepted: None,
             end_signal: None,
             later: None,
+            trace: None,
         }
     }
 }

@@ -1,11 +1,13 @@
 //! A task on its way to a worker.
 
-use partitura_workflow::{Event, EventKind, Payload, TaskOptions};
+use partitura_broker::{Message, TopicName};
+use partitura_workflow::{Event, EventKind, Payload, TaskOptions, TraceContext};
 use serde::{Deserialize, Serialize};
 
-use crate::wire::ReplyTo;
+use crate::telemetry::propagator::carry;
 use crate::wire::names::InstanceKey;
 use crate::wire::token::TaskToken;
+use crate::wire::{Payloads, ReplyTo};
 
 /// A task for a worker of a service.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -42,6 +44,9 @@ pub(crate) struct TaskRequest {
     /// How many copies of the attempt were sent before this one.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) copies: u32,
+    /// Where it stands in a trace: all its attempts at the same place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) trace: Option<TraceContext>,
 }
 
 fn is_zero(number: &u32) -> bool {
@@ -69,6 +74,7 @@ impl TaskRequest {
             holder: None,
             begins_at: None,
             copies: 0,
+            trace: None,
         })
     }
 
@@ -86,6 +92,13 @@ impl TaskRequest {
     pub(crate) fn token(&self) -> TaskToken {
         let (workflow, id, run) = (self.workflow.clone(), self.id.clone(), self.run.clone());
         TaskToken { workflow, id, run, seq: self.seq, attempt: self.attempt }
+    }
+
+    /// The message that carries this attempt.
+    pub(crate) fn message(&self, payloads: &Payloads, topic: TopicName) -> Message {
+        let mut message = Message::new(topic, self.message_id(), payloads.encode(self));
+        carry(&mut message, self.trace.as_ref());
+        message
     }
 
     /// The id of the message that carries this attempt.

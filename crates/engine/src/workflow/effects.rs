@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use partitura_broker::{Delayed, Message, Result, Timestamp, TopicName};
-use partitura_workflow::{Event, EventKind, Failure, FailureKind, ParentEnd, ParentRef};
+use partitura_workflow::{Event, EventKind, Failure, FailureKind, ParentEnd, ParentRef, TraceContext};
 
 use crate::messaging::directory::{Destination, Directory};
 use crate::storage::children::Child;
@@ -24,6 +24,8 @@ pub(crate) struct Sender<'a> {
     pub(crate) key: &'a InstanceKey,
     pub(crate) summary: &'a Summary,
     pub(crate) notes: &'a Notes,
+    /// Where what it asks for stands in a trace.
+    pub(crate) trace: Option<&'a TraceContext>,
 }
 
 impl Sender<'_> {
@@ -86,12 +88,9 @@ impl Sender<'_> {
         let Self { directory, key, notes, .. } = *self;
         let Some(first) = TaskRequest::first(key, &self.summary.run, event) else { return Ok(()) };
         let time_at = directory.time_at().map(str::to_owned);
-        let request = TaskRequest { detached: notes.detached.contains(&seq), time_at, ..first };
-        let task = Message::new(
-            directory.service(service)?.tasks,
-            request.message_id(),
-            directory.payloads().encode(&request),
-        );
+        let (detached, trace) = (notes.detached.contains(&seq), self.trace.cloned());
+        let request = TaskRequest { detached, time_at, trace, ..first };
+        let task = request.message(directory.payloads(), directory.service(service)?.tasks);
         out.push(match sizes::check(directory, "its arguments", task.payload.len() + sizes::NEXT_ATTEMPT) {
             Ok(()) => task,
             Err(problem) => refused_task(directory, key, &request, problem)?,
@@ -136,6 +135,7 @@ impl Sender<'_> {
             policy,
             end_signal: end_signal.clone(),
             retry: *retry,
+            trace: self.trace.cloned(),
             ..Start::new(child_run(run, seq), input.clone())
         }));
         let start = to(directory, workflow, id, format!("{run}.{seq}.c"), &start)?;
@@ -263,7 +263,7 @@ pub(crate) fn attempt(directory: &Directory, request: TaskRequest, at: Timestamp
     let horizon = directory.horizon(now);
     let request = TaskRequest { begins_at: (at > horizon).then_some(at.as_millis()), ..request };
     let topic = directory.service(&request.service)?.tasks;
-    Ok(Message::new(topic, request.message_id(), directory.payloads().encode(&request)).not_before(at.min(horizon)))
+    Ok(request.message(directory.payloads(), topic).not_before(at.min(horizon)))
 }
 
 /// A delayed message that an instance has sent to itself, as it was published.

@@ -25,6 +25,10 @@ impl EarlyMessages {
         self.waiting.is_empty()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
     pub(super) fn push(&mut self, due: Timestamp, entry: Entry) {
         self.arrivals += 1;
         self.waiting.push(Reverse(Early { due, number: self.arrivals, entry }));

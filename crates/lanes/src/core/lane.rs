@@ -79,6 +79,11 @@ pub(super) struct Entry {
 }
 
 impl Lane {
+    /// The number of its messages that are in memory.
+    pub(super) fn len(&self) -> usize {
+        usize::from(self.current.is_some()) + self.more.len() + self.hand.len() + self.main.len()
+    }
+
     /// Whether the lane is of no use any more.
     pub(super) fn is_over(&self) -> bool {
         self.state == LaneState::Idle

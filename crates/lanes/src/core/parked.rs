@@ -29,6 +29,10 @@ impl ParkedMessages {
         self.bytes = self.bytes.saturating_sub(size);
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.messages
+    }
+
     pub(super) fn is_full(&self, parking: &Parking) -> bool {
         self.messages >= parking.full_messages || self.bytes >= parking.full_bytes
     }

@@ -3,7 +3,7 @@ use std::time::Duration;
 use partitura_broker::{Delivery, Partition};
 
 use super::early::EarlyMessages;
-use super::lane::Entry;
+use super::lane::{Entry, Lane};
 use super::model::{Actions, Now, Settings};
 use super::parked::ParkedMessages;
 use super::partitions::Partitions;
@@ -12,6 +12,7 @@ use super::schedule::Schedule;
 use super::suspects::Suspects;
 use super::table::LaneTable;
 use super::work::Work;
+use crate::meter::Held;
 
 /// The state of the lanes of one consumer. Each part has its fields for itself.
 #[derive(Debug)]
@@ -108,6 +109,12 @@ impl Core {
     /// Begins nothing new from now on.
     pub(crate) fn drain(&mut self) {
         self.work.drain();
+    }
+
+    /// How much is in memory.
+    pub(crate) fn held(&self) -> Held {
+        let in_lanes: usize = self.lanes.iter().map(Lane::len).sum();
+        Held { backlog: in_lanes + self.early.len(), parked: self.parked.len() }
     }
 
     /// Whether nothing is under way.

@@ -17,14 +17,17 @@ use self::publish::Publisher;
 use self::report::Report;
 use self::tasks::Tasks;
 use crate::core::{Actions, Core, Now, Parking, Settings};
+use crate::meter::Meter;
 use crate::{Handler, LaneOptions, Retry, SubscriptionTopics};
 
 /// Number of reports that are taken up before the consumer is looked at again.
 const REPORTS: usize = 1_024;
 /// How long a wait lasts at most before the clock is looked at again: it may have jumped, or have been corrected.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
-/// The same where a message came too early, for then some clock is off.
+/// The same where a message came too early, for then some clock is off, and where the meter is to be told something.
 const LOOK_SOON: Duration = Duration::from_secs(1);
+/// How often the gauges of what is in memory are set, at most.
+const MEASURE_EVERY: Duration = Duration::from_secs(1);
 /// How long the broker has at least to take the last settlements.
 const LAST_SETTLEMENTS: Duration = Duration::from_secs(10);
 /// The wait where nothing waits for the time: practically for ever.
@@ -38,6 +41,11 @@ pub(crate) struct Driver<H> {
     actions: Actions,
     tasks: Tasks,
     publisher: Publisher,
+    meter: Meter,
+    /// When the meter was last told how much is in memory.
+    measured: Option<Duration>,
+    /// Something has happened since.
+    is_unmeasured: bool,
     reports: mpsc::UnboundedReceiver<Report>,
     report: mpsc::UnboundedSender<Report>,
     clock: Arc<dyn Clock>,
@@ -56,13 +64,23 @@ impl<H: Handler> Driver<H> {
         handler: Arc<H>,
     ) -> Result<Self> {
         let (report, reports) = mpsc::unbounded_channel();
+        let meter = Meter::new(source.topic());
         Ok(Self {
             consumer,
             handler,
             core: Core::new(settings(capabilities, source, options)?),
             actions: Actions::default(),
-            tasks: Tasks::default(),
-            publisher: Publisher::new(producer, source, capabilities.limits, options.clock.clone(), report.clone())?,
+            tasks: Tasks::new(meter.clone()),
+            publisher: Publisher::new(
+                producer,
+                source,
+                capabilities.limits,
+                options.clock.clone(),
+                (report.clone(), meter.clone()),
+            )?,
+            meter,
+            measured: None,
+            is_unmeasured: false,
             reports,
             report,
             clock: options.clock.clone(),
@@ -99,6 +117,7 @@ impl<H: Handler> Driver<H> {
         let now = self.now();
         match event {
             Event::Deliveries(deliveries) => {
+                self.meter.consumed(deliveries.len());
                 for delivery in deliveries {
                     self.handler.received(&delivery);
                     if delivery.message.not_before.is_some_and(|due| due > now.wall) {
@@ -111,6 +130,7 @@ impl<H: Handler> Driver<H> {
                 let partitions: Vec<_> = assignments.iter().map(|assignment| assignment.partition).collect();
                 partitions.iter().for_each(|partition| self.core.assigned(*partition, now));
                 self.handler.assigned(&partitions);
+                self.meter.owns(self.core.owned().len());
             }
             Event::Revoking { partitions, .. } => {
                 partitions.into_iter().for_each(|partition| self.core.revoking(partition));
@@ -118,6 +138,7 @@ impl<H: Handler> Driver<H> {
             Event::Lost(partitions) => {
                 partitions.iter().for_each(|partition| self.core.lost(*partition, now));
                 self.handler.released(&partitions);
+                self.meter.owns(self.core.owned().len());
             }
             other => tracing::debug!(?other, "an event of a newer contract was ignored"),
         }
@@ -127,6 +148,7 @@ impl<H: Handler> Driver<H> {
     async fn act(&mut self) {
         let now = self.now();
         self.core.tick(now);
+        self.measure(now);
         while let Some(start) = self.core.start(now) {
             self.tasks.run(start, self.handler.clone(), self.report.clone());
         }
@@ -137,6 +159,16 @@ impl<H: Handler> Driver<H> {
         self.settle();
         self.settle_late().await;
         self.release().await;
+    }
+
+    /// Tells the meter once in a while how much is in memory.
+    fn measure(&mut self, now: Now) {
+        self.is_unmeasured =
+            cfg!(feature = "metrics") && self.measured.is_some_and(|last| now.steady < last + MEASURE_EVERY);
+        if !self.is_unmeasured {
+            self.measured = Some(now.steady);
+            self.meter.holds(|| self.core.held());
+        }
     }
 
     async fn release(&mut self) {
@@ -158,6 +190,7 @@ impl<H: Handler> Driver<H> {
             tracing::warn!(?partitions, "the handler did not finish its work on partitions that are given up");
         }
         self.handler.released(partitions);
+        self.meter.owns(self.core.owned().len());
     }
 
     fn settle(&mut self) {
@@ -256,7 +289,7 @@ impl<H: Handler> Driver<H> {
     }
 
     fn set_alarm(&self, mut alarm: Pin<&mut Sleep>, now: Now) {
-        let look = if self.core.holds_early() { LOOK_SOON } else { LOOK_AGAIN };
+        let look = if self.core.holds_early() || self.is_unmeasured { LOOK_SOON } else { LOOK_AGAIN };
         let at = self.start + now.steady + self.core.idle_for(now).map_or(NEVER, |idle| idle.min(look));
         // An alarm that comes too early does no harm, and setting one costs more than that.
         if alarm.is_elapsed() || alarm.deadline() > at {

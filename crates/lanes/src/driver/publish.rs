@@ -10,6 +10,7 @@ use crate::SubscriptionTopics;
 use crate::core::{Burial, Death, Marker, Move};
 use crate::headers::MARKER;
 use crate::letter::{self, GivenUp};
+use crate::meter::Meter;
 
 /// Publishes dead letters, parked messages and markers, each in a task of its own.
 pub(super) struct Publisher {
@@ -23,6 +24,7 @@ pub(super) struct Publisher {
     limits: Limits,
     clock: Arc<dyn Clock>,
     report: mpsc::UnboundedSender<Report>,
+    meter: Meter,
 }
 
 /// Where dead letters go, and the subscription that they name.
@@ -37,7 +39,7 @@ impl Publisher {
         source: &SubscriptionTopics,
         limits: Limits,
         clock: Arc<dyn Clock>,
-        report: mpsc::UnboundedSender<Report>,
+        (report, meter): (mpsc::UnboundedSender<Report>, Meter),
     ) -> Result<Self> {
         let dead = source.dead_topic()?.zip(source.subscription().cloned());
         Ok(Self {
@@ -49,6 +51,7 @@ impl Publisher {
             limits,
             clock,
             report,
+            meter,
         })
     }
 
@@ -63,11 +66,15 @@ impl Publisher {
             };
             tracing::warn!(%id, %topic, reason, error, "publishing a dead letter");
             let Burial { lane, delivery, attempts, death: Death { reason, error } } = burial;
+            let (meter, tried) = (self.meter.clone(), error.is_some());
             let given_up = GivenUp { reason, error, attempts, partition: delivery.partition, at: self.clock.now() };
             let letter = letter::write(delivery.message, topic.clone(), subscription, given_up, &self.limits);
             let (producer, report) = (self.producer.clone(), self.report.clone());
             tokio::spawn(async move {
                 let result = one(producer.publish(vec![letter]).await);
+                if result.is_ok() {
+                    meter.buried(tried);
+                }
                 if let Err(error) = &result {
                     tracing::warn!(%error, "a dead letter was not confirmed; its message stays, and its key waits");
                 }

@@ -8,23 +8,31 @@ use tokio::task::JoinHandle;
 
 use super::report::Report;
 use crate::core::{LaneId, Start};
+use crate::meter::Meter;
 use crate::{Handler, Outcome};
 
 /// The running handlers, one for each lane. Dropping this drops them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Tasks {
+    meter: Meter,
     /// By index of the lane. Of a lane at most one runs.
     handles: Vec<Option<JoinHandle<()>>>,
 }
 
 impl Tasks {
+    pub(super) fn new(meter: Meter) -> Self {
+        Self { meter, handles: Vec::new() }
+    }
+
     pub(super) fn run<H: Handler>(
         &mut self,
         Start { lane, batch, given_up }: Start,
         handler: Arc<H>,
         report: mpsc::UnboundedSender<Report>,
     ) {
+        let meter = self.meter.clone();
         let task = tokio::spawn(async move {
+            let begun = meter.begin();
             // The handler is not used again by this task, and is asked to stand on its own feet.
             let run = async {
                 match given_up {
@@ -34,6 +42,7 @@ impl Tasks {
             };
             let outcome = AssertUnwindSafe(run).catch_unwind().await;
             let outcome = outcome.unwrap_or_else(|panic| Outcome::retry(format!("panicked: {}", text(&*panic))));
+            meter.ended(begun, &outcome);
             // Without a receiver the lanes are gone, and the message will come again.
             let _ = report.send(Report::Finished { lane, outcome });
         });

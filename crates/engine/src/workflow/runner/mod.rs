@@ -9,6 +9,7 @@ use lru::LruCache;
 use partitura_broker::{AckToken, Clock, Delivery, Error, ErrorKind, Partition, Producer, Unit};
 use partitura_lanes::{Batch, Handler, Outcome};
 use tokio::sync::oneshot;
+use tracing::Instrument;
 
 use self::elsewhere::Elsewhere;
 use self::kept::Kept;
@@ -16,12 +17,14 @@ use crate::storage::crashes::Crashes;
 use crate::storage::history::run_prefix;
 use crate::storage::outbox::is_refusal;
 use crate::storage::turn_store::Settlement;
+use crate::telemetry::metrics::{self, Phase, Stopwatch};
 use crate::wire::names::InstanceKey;
 use crate::wire::payloads::Read;
 use crate::wire::{self, Command, Outcome as Ended, ReplyBody, ReplyTo};
 use crate::workflow::instance::Instance;
 use crate::workflow::turn::after_commit::{AfterCommit, Finished};
 use crate::workflow::turn::context::Context;
+use crate::workflow::turn::trace::TurnTrace;
 use crate::workflow::turn::{Turn, code};
 use crate::workflow::update_waiters::UpdateWaiters;
 
@@ -113,14 +116,18 @@ impl WorkflowRunner {
             (cached, kept.term(partition), kept.since(partition))
         };
         let work = Work { deliveries, attempt, partition, term };
+        metrics::cache(cached.is_some());
         let context = &self.0.context;
         let mut turn = Turn::new(context, key, self.0.clock.now_rounded_up(), cached.unwrap_or(Instance::Unknown));
         for _ in 0..CONFLICTS {
             turn.ours_since = ours_since;
             turn.is_last_chance = self.is_last_chance(key, work);
+            turn.trace = TurnTrace::of(deliveries);
+            let watch = Stopwatch::start();
             if let Err(refused) = self.advance(&mut turn, work).await {
                 return refused;
             }
+            metrics::turn(Phase::Advance, watch);
             match self.commit(key, work, turn).await {
                 Ok(outcome) => return outcome,
                 Err(error) if error.kind() == ErrorKind::Conflict => {}
@@ -159,6 +166,9 @@ impl WorkflowRunner {
             if let Some(problem) = unreadable.filter(|_| command.is_read_by_code()) {
                 return Err(self.give_up_unreadable(turn.key(), work, command, problem).await);
             }
+            if let (Command::TimerDue { later: None, .. }, Some(due)) = (&command, delivery.message.not_before) {
+                metrics::timer_fires(self.0.clock.now().since(due));
+            }
             if let Err(abandoned) = turn.handle(command, delivery.message.id.as_str()).await {
                 return Err(self.give_up(turn.key(), work, abandoned).await);
             }
@@ -174,7 +184,7 @@ impl WorkflowRunner {
             outbox.recover_late(work.partition, &key.id, work.term).await?;
         }
         let settle: Vec<AckToken> = work.deliveries.iter().map(|delivery| delivery.token).collect();
-        let Finished { unit, run, instance, after } = turn.finish(settle.clone()).await?;
+        let Finished { unit, run, instance, span, after } = turn.finish(settle.clone()).await?;
         let unit = match unit {
             // What was asked behind a command that was refused is not answered from before it: another may have it.
             None if self.live().suspects.contains(&work.partition) => Some(Unit { settle, ..Unit::default() }),
@@ -182,8 +192,10 @@ impl WorkflowRunner {
         };
         let settlement = match unit {
             Some(unit) => {
-                let run = run_prefix(key, &run);
-                let committed = self.0.context.turn_store.commit(unit, (work.partition, work.term), &run).await;
+                let (run, watch) = (run_prefix(key, &run), Stopwatch::start());
+                let commit = self.0.context.turn_store.commit(unit, (work.partition, work.term), &run);
+                let committed = commit.instrument(span).await;
+                metrics::turn(Phase::Commit, watch);
                 committed.inspect_err(|error| self.suspect(work, error))?
             }
             None => Settlement::Due,
@@ -213,6 +225,8 @@ impl WorkflowRunner {
         instance: Instance,
         after: AfterCommit,
     ) {
+        let ends = after.ended.iter().chain(after.replaced.iter().map(|(outcome, _)| outcome)).map(Ended::failure);
+        metrics::instances(&self.0.workflow, (after.started, after.stopped), ends);
         let AfterCommit { mut replies, waiters, ended, stops, replaced, .. } = after;
         if let Some(due) = after.expires {
             self.live().expires(partition, due);

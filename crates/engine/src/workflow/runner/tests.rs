@@ -23,6 +23,7 @@ use crate::messaging::directory::{Destination, Directory};
 use crate::messaging::mailbox::{Mailbox, PendingReply};
 use crate::storage::store::{BrokerStore, Store};
 use crate::storage::turn_store::TurnStore;
+use crate::telemetry::propagator::Propagation;
 use crate::wire::events::EventTopic;
 use crate::wire::ids::SystemIds;
 use crate::wire::namespace::Namespace;
@@ -206,6 +207,7 @@ impl Stage {
             history_limits: crate::HistoryLimits::default(),
             retention: crate::Retention::default(),
             listeners: Listeners::default(),
+            propagation: Propagation::default(),
         };
         let crashes = Crashes::new(context.turn_store.clone(), 5, Trials::default());
         let (kept, counted) = ((one, Duration::ZERO), (crashes, one));

@@ -2,6 +2,7 @@
 
 use partitura_broker::{Delayed, Timestamp, Unit};
 use partitura_workflow::Step;
+use tracing::Span;
 
 use crate::wire::{Outcome, ReplyBody, ReplyTo};
 use crate::workflow::instance::Instance;
@@ -16,6 +17,8 @@ pub(crate) struct Finished {
     pub(crate) run: String,
     /// The instance after the turn.
     pub(crate) instance: Instance,
+    /// The turn, in a trace.
+    pub(crate) span: Span,
     pub(crate) after: AfterCommit,
 }
 
@@ -40,6 +43,10 @@ pub(crate) struct AfterCommit {
     pub(crate) update_waiters: Vec<UpdateWaiter>,
     /// Updates that were answered, and runs that have ended.
     pub(crate) answered: Answered,
+    /// How many instances the turn has started.
+    pub(crate) started: u64,
+    /// How many it has stopped.
+    pub(crate) stopped: u64,
     /// The outcome, if the turn ended the instance.
     pub(crate) ended: Option<Outcome>,
     /// Why, if the turn stopped the instance.

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use partitura_broker::Timestamp;
 use partitura_workflow::{Event, EventKind, Failure, FailureKind, Stop, StopReason};
+use tracing::Span;
 
 use super::signs::Attempt;
 use super::{Abandoned, Reading, Turn, code};
@@ -138,6 +139,10 @@ impl Turn<'_> {
     /// Applies an input, if it is for this run and the instance is open.
     pub(super) fn input(&mut self, run: Option<&str>, kind: EventKind) -> Result<(), Abandoned> {
         let event = Event::new(self.moment(), kind);
+        let span = match &self.instance {
+            Instance::Live(_) => self.span(),
+            _ => Span::none(),
+        };
         match &mut self.instance {
             Instance::Unknown | Instance::Absent | Instance::Closed { .. } => Ok(()),
             Instance::Stopped { summary, notes, .. } => {
@@ -152,7 +157,8 @@ impl Turn<'_> {
                     return Ok(());
                 }
                 self.context.history_limits.check(self.key, &live.notes).map_err(Abandoned::Stopped)?;
-                let turn = match code::call(self.key, code_of(&event), || live.execution.apply(event.clone())) {
+                let apply = || live.execution.apply(event.clone());
+                let turn = match span.in_scope(|| code::call(self.key, code_of(&event), apply)) {
                     Ok(turn) => turn,
                     // It was not applied, and the instance is as before.
                     Err(Stop { reason: StopReason::BadInput { problem }, .. }) => {

@@ -8,6 +8,7 @@ use partitura_workflow::Definition;
 use crate::core::ReplayValues;
 use crate::messaging::directory::Directory;
 use crate::storage::turn_store::TurnStore;
+use crate::telemetry::propagator::Propagation;
 use crate::wire::events::EventTopic;
 use crate::wire::ids::Ids;
 use crate::wire::names::{InstanceKey, WorkflowTopics};
@@ -36,6 +37,7 @@ pub(crate) struct Context {
     pub(crate) history_limits: HistoryLimits,
     pub(crate) retention: Retention,
     pub(crate) listeners: Listeners,
+    pub(crate) propagation: Propagation,
 }
 
 impl Context {

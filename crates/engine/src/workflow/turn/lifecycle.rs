@@ -207,6 +207,7 @@ impl<'a> Turn<'a> {
                     return Err(turn.overtaken().into());
                 }
                 if before.is_none() && status.reason().is_some() {
+                    turn.after.stopped += 1;
                     turn.after.stops = status.reason().map(str::to_owned);
                     turn.tell_of_stop(notes.reply_to.clone(), &status);
                     turn.recorded.extend(stopped_event(now.as_millis().max(notes.latest), &status));

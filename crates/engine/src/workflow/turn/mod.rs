@@ -9,12 +9,15 @@ mod delegation;
 mod expiring;
 pub(crate) mod lifecycle;
 mod pausing;
+mod placing;
 mod questions;
 mod requests;
 mod resetting;
 mod seal;
 mod signs;
 mod starting;
+pub(crate) mod trace;
+
 mod updates;
 
 use partitura_broker::{AckToken, Error, ErrorKind, Expect, Result, Timestamp, Unit};
@@ -23,10 +26,13 @@ use tokio::time::Instant;
 
 use self::after_commit::{AfterCommit, Finished};
 use self::context::Context;
+use self::trace::TurnTrace;
 use crate::core::ReplayValues;
 use crate::messaging::directory::Destination;
 use crate::storage::history;
 use crate::storage::history::History;
+use crate::telemetry::metrics::{self, Phase, Stopwatch};
+use crate::telemetry::spans::silently;
 use crate::wire::names::InstanceKey;
 use crate::wire::summary::{Status, Summary};
 use crate::wire::{Outcome, ReplyTo};
@@ -72,6 +78,7 @@ pub(crate) struct Turn<'a> {
     pub(crate) after: AfterCommit,
     /// Whom the turn sends something for the first time in this process.
     strangers: Vec<Destination>,
+    pub(crate) trace: TurnTrace,
 }
 
 /// Why a turn was given up; nothing of it was committed.
@@ -110,6 +117,7 @@ impl<'a> Turn<'a> {
             unit: Unit::default(),
             after: AfterCommit::default(),
             strangers: Vec::new(),
+            trace: TurnTrace::default(),
         }
     }
 
@@ -138,7 +146,7 @@ impl<'a> Turn<'a> {
         let run = self.summary().map(|summary| summary.run.clone()).unwrap_or_default();
         let changed = !(self.unit.put.is_empty() && self.unit.publish.is_empty());
         let unit = changed.then(|| Unit { settle, ..self.unit });
-        Ok(Finished { unit, run, instance: self.instance, after: self.after })
+        Ok(Finished { unit, run, span: self.trace.span(), instance: self.instance, after: self.after })
     }
 
     pub(crate) fn summary(&self) -> Option<&Summary> {
@@ -179,6 +187,13 @@ impl<'a> Turn<'a> {
 
     /// Reads the instance from the store, and replays it if it is running and its code is to run.
     async fn load(&mut self, reading: Reading) -> Result<(), Abandoned> {
+        let watch = Stopwatch::start();
+        let loaded = self.read(reading).await;
+        metrics::turn(Phase::Load, watch);
+        loaded
+    }
+
+    async fn read(&mut self, reading: Reading) -> Result<(), Abandoned> {
         let turn_store = &self.context.turn_store;
         for _ in 0..READS {
             let Some((version, summary)) = history::summary(turn_store, self.key).await? else {
@@ -224,8 +239,10 @@ impl<'a> Turn<'a> {
         notes.bytes = bytes;
         self.context.history_limits.check(self.key, &notes).map_err(Abandoned::Stopped)?;
         notes.restore_beats(&self.context.turn_store, (self.key, &summary.run), &events).await?;
+        let (replayed, watch) = (events.len(), Stopwatch::start());
         let (execution, mut turn) =
             code::call(self.key, "run, replayed", || self.run_again(events)).map_err(Abandoned::Stopped)?;
+        metrics::replayed(replayed, watch);
         let mut live = Live { execution, summary, next_turn, notes };
         // The steps of earlier turns run already, here or elsewhere, or are looked after.
         let begun: Vec<u32> = turn.events.iter().filter_map(begun_step).collect();
@@ -250,9 +267,9 @@ impl<'a> Turn<'a> {
     fn run_again(&self, events: Vec<Event>) -> Result<(Execution, partitura_workflow::Turn), Stop> {
         let definition = &self.context.definition;
         if self.context.replay_values == ReplayValues::Stop {
-            return Execution::replay(definition, events);
+            return silently(|| Execution::replay(definition, events));
         }
-        let (execution, turn, differences) = Execution::replay_and_compare(definition, events)?;
+        let (execution, turn, differences) = silently(|| Execution::replay_and_compare(definition, events))?;
         for difference in differences.iter().take(WARNINGS) {
             tracing::warn!(
                 instance = %self.key,

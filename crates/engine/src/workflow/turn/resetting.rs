@@ -172,7 +172,8 @@ impl Turn<'_> {
         (summary, notes): (&Summary, &Notes),
     ) -> Result<(), Abandoned> {
         let directory = &self.context.directory;
-        let sender = Sender { directory, key: self.key, summary, notes };
+        let trace = self.trace.input();
+        let sender = Sender { directory, key: self.key, summary, notes, trace };
         let mut messages: Vec<Message> = Vec::new();
         let is_again =
             |event: &&Event| event.kind.is_command() && event.kind.seq().is_some_and(|seq| open.contains(&seq));

@@ -6,6 +6,7 @@ use partitura_workflow::{Event, EventKind};
 use super::Turn;
 use crate::storage::expiries::Expiry;
 use crate::storage::{children, expiries, history, index};
+use crate::telemetry::propagator::carry;
 use crate::wire::events;
 use crate::wire::summary::Summary;
 use crate::workflow::effects::{self, Sender};
@@ -17,6 +18,7 @@ impl Turn<'_> {
         if self.recorded.is_empty() && self.summarize.is_none() {
             return Ok(());
         }
+        let trace = self.outgoing();
         let recorded = std::mem::take(&mut self.recorded);
         let (summary, next_turn, notes) = match &mut self.instance {
             Instance::Live(live) => {
@@ -56,7 +58,8 @@ impl Turn<'_> {
         }
         let mut messages: Vec<Message> = Vec::with_capacity(recorded.len());
         for event in &recorded {
-            let sender = Sender { directory: &self.context.directory, key: self.key, summary, notes };
+            let (directory, trace) = (&self.context.directory, trace.as_ref());
+            let sender = Sender { directory, key: self.key, summary, notes, trace };
             sender.add_messages(event, &mut messages)?;
             self.strangers.extend(effects::destination(&event.kind).filter(|to| !self.context.directory.knows(to)));
             if event.kind.is_command() || event.kind.is_end() {
@@ -69,19 +72,21 @@ impl Turn<'_> {
         }
         let cancelled = notes.take_cancelled_delays();
         let run = summary.run.clone();
-        if self.context.events.is_heard() {
-            let topic = &self.context.events.name;
-            messages.extend(
-                recorded
-                    .iter()
-                    .enumerate()
-                    .map(|(index, event)| events::of_workflow(topic, self.key, (&summary.run, turn, index), event)),
-            );
-        }
+        self.add_events(&recorded, (&run, turn), &mut messages);
+        messages.iter_mut().for_each(|message| carry(message, trace.as_ref()));
         self.unit.publish.append(&mut messages);
         self.take_back(&run, cancelled);
         self.end_tasks(&run, ended);
         Ok(())
+    }
+
+    /// Adds what others are told of the turn.
+    fn add_events(&self, recorded: &[Event], (run, turn): (&str, u32), messages: &mut Vec<Message>) {
+        if self.context.events.is_heard() {
+            let (topic, numbered) = (&self.context.events.name, recorded.iter().enumerate());
+            let of = |(index, event)| events::of_workflow(topic, self.key, (run, turn, index), event);
+            messages.extend(numbered.map(of));
+        }
     }
 
     /// Has delayed messages taken back that nobody needs any more, where the broker can.

@@ -88,7 +88,7 @@ impl Turn<'_> {
             },
         };
         let indexed = self.summary().map(|before| before.indexed.clone()).unwrap_or_default();
-        let reply_to = start.reply_to.clone();
+        let (at, reply_to) = (self.now.as_millis(), start.reply_to.clone());
         let started = Started {
             workflow: self.key.workflow.to_string(),
             id: self.key.id.to_string(),
@@ -103,17 +103,19 @@ impl Turn<'_> {
             run_timeout_ms: start.run_timeout_ms,
             retry: start.retry.or_else(|| self.context.definition.retry()),
             continued: None,
+            trace: start.trace,
         };
         let begun = ReplyBody::Started { run: start.run, is_new: true };
         self.after.replies.extend(start.accepted.map(|to| (to, begun)));
-        let at = self.now.as_millis();
         let end_signals = start.end_signal.into_iter().collect();
         let summary = Summary { indexed, end_signals, ..beginning(&started, at) };
         let event = Event::new(at, EventKind::WorkflowStarted(Box::new(started)));
+        self.after.started += 1;
         self.summarize = Some(expect);
         if let Some(status) = self.inert.clone() {
             self.recorded.push(event);
             self.recorded.extend(stopped_event(at, &status));
+            self.after.stopped += 1;
             self.tell_of_stop(reply_to, &status);
             let summary = Summary { status, ..summary };
             self.instance = Instance::Stopped { summary: Box::new(summary), next_turn: 0, notes: Box::default() };
@@ -126,7 +128,13 @@ impl Turn<'_> {
     pub(super) fn begin(&mut self, started: Event, summary: Summary) -> Result<(), Abandoned> {
         let first = started.clone();
         self.recorded.push(started.clone());
-        let (execution, turn) = code::call(self.key, "run", || Execution::start(&self.context.definition, started))
+        let trace = match &started.kind {
+            EventKind::WorkflowStarted(started) => started.trace.clone(),
+            _ => None,
+        };
+        let (span, definition) = (self.span_below(trace.as_ref()), &self.context.definition);
+        let (execution, turn) = span
+            .in_scope(|| code::call(self.key, "run", || Execution::start(definition, started)))
             .map_err(Abandoned::Stopped)?;
         if let Some(problem) = execution.unread_input()
             && !self.is_last_chance

@@ -13,7 +13,7 @@ pub(super) struct Row {
 pub(super) const ROWS: &[Row] = &[
     Row {
         directory: "crates/broker",
-        may_use: &["async-trait", "bytes", "thiserror", "tracing"],
+        may_use: &["async-trait", "bytes", "metrics", "thiserror", "tracing"],
         because: "the contract has no runtime, no vendor and no serialization format",
     },
     Row {
@@ -36,6 +36,7 @@ pub(super) const ROWS: &[Row] = &[
             "async-trait",
             "bytes",
             "futures",
+            "metrics",
             "serde",
             "serde_json",
             "thiserror",
@@ -68,6 +69,7 @@ pub(super) const ROWS: &[Row] = &[
             "futures",
             "jiff",
             "lru",
+            "metrics",
             "serde",
             "serde_json",
             "thiserror",
@@ -97,6 +99,11 @@ pub(super) const ROWS: &[Row] = &[
             "tokio",
         ],
         because: "the facade re-exports and connects, and has no logic of its own",
+    },
+    Row {
+        directory: "crates/opentelemetry",
+        may_use: &["partitura-engine", "partitura-workflow", "opentelemetry", "tracing", "tracing-opentelemetry"],
+        because: "it links the engine's spans to one tracing system, and does nothing else",
     },
     Row {
         directory: "crates/admin",

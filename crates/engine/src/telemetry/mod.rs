@@ -1,0 +1,5 @@
+//! What the engine tells of its work: metrics, and traces.
+
+pub(crate) mod metrics;
+pub(crate) mod propagator;
+pub(crate) mod spans;

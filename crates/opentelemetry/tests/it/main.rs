@@ -1,0 +1,4 @@
+//! The spans that are exported.
+
+mod exported;
+mod traces;
