@@ -120,7 +120,8 @@ fn one(mode: Mode, expected: &[(&str, &[&str])]) {
             assert!(findings.crashes.contains_key(&place), "nothing crashed {place}: {:?}", findings.crashes);
         }
     }
-    for place in ["amid declare", "before join", "after deliveries arrived", "after enter in the ledger", "amid close"]
+    for place in
+        ["amid declare", "before join", "after deliveries arrived", "after enter in the ledger", "before close"]
     {
         assert!(findings.crashes.contains_key(place), "nothing crashed {place}: {:?}", findings.crashes);
     }
