@@ -177,7 +177,7 @@ pub(crate) async fn describe(admin: &Admin, asked: &Instance, out: &mut Out<'_>)
     facts.extend(summary.build.iter().map(|build| ("build", build.clone())));
     facts.extend((!summary.tags.is_empty()).then(|| ("tags", summary.tags.join(" "))));
     facts.push(("events", instance.events.to_string()));
-    facts.extend(input.map(|input| ("input", text::line(text::payload(&input), 2_000))));
+    facts.extend(input.map(|input| ("input", text::line(text::payload(input), 2_000))));
     facts.extend(summary.status.reason().map(|reason| ("cause", reason.to_owned())));
     facts.extend(summary.end.iter().map(|end| ("end", text::line(&ending(end), 2_000))));
     for (name, fact) in facts {
