@@ -91,7 +91,12 @@ impl State {
                 EventKind::StepScheduled { .. } => {
                     calls.asked.entry(run.to_owned()).or_insert(now);
                 }
-                end if end.is_end() => drop(calls.ended.insert(run.to_owned(), now)),
+                end if end.is_end() => {
+                    if let EventKind::WorkflowContinued { run: next, .. } = end {
+                        calls.concern_next(run, next);
+                    }
+                    calls.ended.insert(run.to_owned(), now);
+                }
                 _ => {}
             }
         }

@@ -51,6 +51,13 @@ impl Calls {
         }
     }
 
+    /// Notes that a run goes on as the next one: what that sends waits behind messages of the run that were not confirmed, and
+    /// comes again with them if the worker leaves.
+    pub(crate) fn concern_next(&mut self, run: &str, next: String) {
+        let troubles = self.troubles.get(run).copied().unwrap_or_default();
+        *self.troubles.entry(next).or_default() += troubles;
+    }
+
     pub(crate) fn copies(&self, message: &str) -> u32 {
         self.copies.get(message).copied().unwrap_or_default()
     }
