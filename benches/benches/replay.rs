@@ -64,6 +64,7 @@ fn history<W: Workflow<Input = u32>>() -> Vec<Event> {
             rules: RULES,
             deadline: None,
             run_timeout_ms: None,
+            retry: None,
             continued: None,
         })),
     );
