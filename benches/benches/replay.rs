@@ -62,6 +62,7 @@ fn history<W: Workflow<Input = u32>>() -> Vec<Event> {
             reply_to: None,
             tags: Vec::new(),
             rules: RULES,
+            version: 1,
             deadline: None,
             run_timeout_ms: None,
             retry: None,

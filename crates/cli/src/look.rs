@@ -171,6 +171,7 @@ pub(crate) async fn describe(admin: &Admin, asked: &Instance, out: &mut Out<'_>)
         ("run", summary.run.clone()),
         ("started", text::relative(summary.started_at, now)),
     ];
+    facts.extend((summary.workflow_version > 1).then(|| ("version", summary.workflow_version.to_string())));
     facts.extend((summary.attempt > 1).then(|| ("attempt", summary.attempt.to_string())));
     facts.extend(summary.closed_at.map(|at| ("ended", text::relative(at, now))));
     facts.extend(summary.parent.iter().map(|parent| ("parent", format!("{}/{}", parent.workflow, parent.id))));

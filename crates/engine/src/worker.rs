@@ -52,7 +52,10 @@ const ELSEWHERE: Duration = Duration::from_secs(300);
 /// ```
 pub struct Worker {
     core: Arc<Core>,
+    /// One for each name.
     definitions: Vec<Definition>,
+    /// A workflow of which a version was registered twice.
+    repeated: Option<&'static str>,
     services: Vec<Box<dyn Service>>,
     limits: Vec<Limit>,
     /// `None`: what was asked for is refused.
@@ -78,6 +81,7 @@ impl Worker {
         Self {
             core,
             definitions: Vec::new(),
+            repeated: None,
             services: Vec::new(),
             limits: Vec::new(),
             concurrency,
@@ -95,10 +99,14 @@ impl Worker {
     }
 
     /// Runs the instances of a workflow. Register the workflows of children, too: a child whose workflow no worker runs waits, and its
-    /// parent with it.
+    /// parent with it. Several [versions](Workflow::VERSION) of one workflow may be registered: new instances get the highest.
     #[must_use]
     pub fn workflow<W: Workflow>(mut self) -> Self {
-        self.definitions.push(Definition::for_workflow::<W>());
+        let definition = Definition::for_workflow::<W>();
+        match self.definitions.iter_mut().find(|known| known.name() == definition.name()) {
+            Some(known) => self.repeated = self.repeated.or((!known.add(definition)).then_some(W::NAME)),
+            None => self.definitions.push(definition),
+        }
         self
     }
 
@@ -185,7 +193,7 @@ impl Worker {
     /// Dropped, nothing runs.
     pub async fn start(self) -> Result<RunningWorker> {
         let all = self.destinations()?;
-        let Self { core, definitions, services, limits, concurrency, build, elsewhere, retentions } = self;
+        let Self { core, definitions, repeated: _, services, limits, concurrency, build, elsewhere, retentions } = self;
         let concurrency = concurrency.ok_or_else(|| {
             let message = "a worker runs at least one task at a time: write .concurrency(1) or more";
             Error::new(ErrorKind::InvalidArgument, "start", message)
@@ -226,7 +234,8 @@ impl Worker {
         let services = self.services.iter().map(|service| Destination::Service(service.name().to_owned()));
         let all: Vec<Destination> = workflows.chain(services).collect();
         let repeated = all.iter().enumerate().find(|(i, destination)| all[..*i].contains(destination));
-        if let Some((what, name)) = repeated.map(|(_, destination)| destination.parts()) {
+        let repeated = repeated.map(|(_, destination)| destination.parts());
+        if let Some((what, name)) = repeated.or(self.repeated.map(|name| ("workflow", name))) {
             let message = format!("the {what} is registered twice with this worker; give one of them another name");
             return Err(Error::new(ErrorKind::InvalidArgument, "start", message).of(name));
         }

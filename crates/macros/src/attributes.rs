@@ -6,7 +6,7 @@ use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
 use syn::meta::ParseNestedMeta;
 use syn::parse::Parser;
-use syn::{Attribute, Expr, Ident, LitStr, Path, Result};
+use syn::{Attribute, Expr, Ident, LitInt, LitStr, Path, Result};
 
 use crate::signature::unraw;
 
@@ -41,11 +41,12 @@ pub(crate) struct WorkflowAttribute {
     pub(crate) name: String,
     pub(crate) retry: Option<Expr>,
     pub(crate) retry_if: Option<Expr>,
+    pub(crate) version: Option<LitInt>,
 }
 
 impl WorkflowAttribute {
     pub(crate) fn parse(attributes: TokenStream, item: &Ident) -> Result<Self> {
-        let (mut name, mut retry, mut retry_if) = (None, None, None);
+        let (mut name, mut retry, mut retry_if, mut version) = (None, None, None, None);
         let parser = syn::meta::parser(|meta| {
             if meta.path.is_ident("name") {
                 name = Some(checked_name(meta.value()?.parse()?)?);
@@ -53,13 +54,16 @@ impl WorkflowAttribute {
                 retry = Some(meta.value()?.parse()?);
             } else if meta.path.is_ident("retry_if") {
                 retry_if = Some(meta.value()?.parse()?);
+            } else if meta.path.is_ident("version") {
+                version = Some(checked_version(meta.value()?.parse()?)?);
             } else {
-                return Err(meta.error("`#[workflow]` knows these options: `name = \"…\"`, `retry`, `retry_if`"));
+                let options = "`#[workflow]` knows these options: `name = \"…\"`, `version = 2`, `retry`, `retry_if`";
+                return Err(meta.error(options));
             }
             Ok(())
         });
         parser.parse2(attributes)?;
-        Ok(Self { name: name_of(name, "workflow", item)?, retry, retry_if })
+        Ok(Self { name: name_of(name, "workflow", item)?, retry, retry_if, version })
     }
 }
 
@@ -121,6 +125,13 @@ fn read_name(meta: &ParseNestedMeta<'_>, name: &mut Option<LitStr>, macro_name: 
     }
     *name = Some(checked_name(meta.value()?.parse()?)?);
     Ok(())
+}
+
+fn checked_version(number: LitInt) -> Result<LitInt> {
+    match number.base10_parse::<u32>() {
+        Ok(1..) => Ok(number),
+        _ => Err(syn::Error::new(number.span(), "versions of a workflow are whole numbers from 1")),
+    }
 }
 
 fn checked_name(text: LitStr) -> Result<LitStr> {

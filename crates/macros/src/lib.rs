@@ -78,6 +78,9 @@ pub fn service(attributes: TokenStream, item: TokenStream) -> TokenStream {
 /// `#[workflow(name = "checkout")]` fixes the name on the wire, it is the type's otherwise; `#[signal(name = "…")]`,
 /// `#[update(name = "…")]` and `#[query(name = "…")]` do it for theirs.
 ///
+/// `#[workflow(name = "checkout", version = 2)]` is another version of that workflow: a worker may run both, instances keep the one with
+/// which they were started, and new ones get the highest.
+///
 /// `#[workflow(retry = Retry::exponential().max_attempts(5), retry_if = |error| error.is_passing())]` tries an instance again
 /// whose `run` fails, unless its start has another policy. Without `retry_if` the error's type says which errors are passing, if it
 /// is `Transient`; without that, all are tried again.

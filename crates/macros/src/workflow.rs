@@ -1,6 +1,6 @@
 use proc_macro2::TokenStream;
 use quote::{ToTokens, format_ident, quote};
-use syn::{Attribute, Error, Expr, FnArg, Ident, ImplItem, ImplItemFn, ItemImpl, Result, ReturnType, Signature, Type};
+use syn::{Attribute, Error, FnArg, Ident, ImplItem, ImplItemFn, ItemImpl, Result, ReturnType, Signature, Type};
 
 use crate::attributes::{WorkflowAttribute, check_distinct};
 use crate::errors::Errors;
@@ -28,8 +28,7 @@ struct Workflow {
     ty: Type,
     ident: Ident,
     wire_name: String,
-    retry: Option<Expr>,
-    retry_if: Option<Expr>,
+    stated: WorkflowAttribute,
     run: Run,
     signals: Vec<Handler>,
     updates: Vec<Handler>,
@@ -81,8 +80,8 @@ impl Workflow {
         let (Some(ident), Some(stated), Some((_, run))) = (ident, stated, runs.pop()) else {
             return Err(Error::new_spanned(&item.self_ty, "`#[workflow]` could not read this block"));
         };
-        let WorkflowAttribute { name: wire_name, retry, retry_if } = stated;
-        Ok(Self { ty: (*item.self_ty).clone(), ident, wire_name, retry, retry_if, run, signals, updates, queries })
+        let wire_name = stated.name.clone();
+        Ok(Self { ty: (*item.self_ty).clone(), ident, wire_name, stated, run, signals, updates, queries })
     }
 
     fn expand(&self) -> TokenStream {
@@ -104,7 +103,8 @@ impl Workflow {
             .map(travels);
         let hidden = self.updates.iter().filter_map(Handler::assertions);
         let (update_methods, described) = (self.update_methods(), describe(&quote!(#error)));
-        let retry_methods = retries::methods(self.retry.as_ref(), self.retry_if.as_ref());
+        let retry_methods = retries::methods(self.stated.retry.as_ref(), self.stated.retry_if.as_ref());
+        let version = self.stated.version.as_ref().map(|version| quote!(const VERSION: u32 = #version;));
         let (begin_signal, begin_update) =
             (self.begin_method("begin_signal", &self.signals), self.begin_method("begin_update", &self.updates));
         let signal_names = self.signals.iter().map(|handler| &handler.wire_name);
@@ -123,6 +123,7 @@ impl Workflow {
             #[automatically_derived]
             impl ::partitura::__private::Workflow for #ty {
                 const NAME: &'static str = #wire_name;
+                #version
                 type Input = #input;
                 type Output = #output;
                 type Error = #error;

@@ -211,6 +211,7 @@ fn facts(visit: &Visit, summary: &Summary) -> Markup {
         dl.facts {
             dt { "Run" } dd.mono { (summary.run) }
             @if let Some(first) = &summary.first_run { dt { "Continues" } dd.mono { (first) } }
+            @if summary.workflow_version > 1 { dt { "Version" } dd { (summary.workflow_version) } }
             @if summary.attempt > 1 { dt { "Attempt" } dd { (summary.attempt) } }
             dt { "Started" } dd { (full(summary.started_at)) }
             @if let Some(closed) = summary.closed_at { dt { "Ended" } dd { (full(closed)) } }

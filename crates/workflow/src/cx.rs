@@ -13,8 +13,8 @@ use crate::core::Core;
 use crate::duration::as_millis;
 use crate::until::lock_state;
 use crate::{
-    Attribute, Caller, Channel, Child, EventKind, HandlersEnded, ParentRef, Payload, Random, Saga, SendError,
-    ServiceStub, Shielded, Signal, Sleep, StepRun, StopReason, Until, Workflow,
+    Attribute, Caller, Channel, Child, EventKind, HandlersEnded, ParentRef, Payload, PayloadError, Random, Saga,
+    SendError, ServiceStub, Shielded, Signal, Sleep, StepRun, StopReason, Until, Workflow,
 };
 
 /// The context of a running workflow `W`: everything its code may ask of the world.
@@ -136,11 +136,40 @@ impl<W> Cx<W> {
     where
         W: Workflow,
     {
-        match Payload::encode(&input) {
+        self.continue_with(Payload::encode(&input), None).await
+    }
+
+    /// As [`continue_as_new`](Cx::continue_as_new), in another version of the workflow: the way for an instance that lives for years to
+    /// the code of today. Without it an instance keeps the version with which it was started.
+    ///
+    /// ```
+    /// # use partitura_workflow::{Cancelled, Cx, days};
+    /// # async fn example<MeterV1: partitura_workflow::Workflow, MeterV2: partitura_workflow::Workflow<Input = (u64, String)>>(
+    /// #     cx: Cx<MeterV1>, total: u64) -> Result<(), Cancelled> {
+    /// cx.sleep(days(30)).await?;
+    /// return cx.continue_in_version::<MeterV2, _>((total, "kWh".to_owned())).await;
+    /// # }
+    /// ```
+    ///
+    /// The run is stopped if `V` has another name, and the next run is if no worker runs that version.
+    pub async fn continue_in_version<V, T>(&self, input: V::Input) -> T
+    where
+        W: Workflow,
+        V: Workflow,
+    {
+        if V::NAME != W::NAME {
+            let problem = format!("{} cannot continue as {}, which is another workflow", W::NAME, V::NAME);
+            self.core.enter().fault.get_or_insert(StopReason::BadInput { problem });
+        }
+        self.continue_with(Payload::encode(&input), Some(V::VERSION)).await
+    }
+
+    async fn continue_with<T>(&self, input: Result<Payload, PayloadError>, version: Option<u32>) -> T {
+        match input {
             Ok(input) => {
                 let mut state = self.core.enter();
                 state.progress += 1;
-                state.next_input.get_or_insert(input);
+                state.next_run.get_or_insert((input, version));
             }
             Err(error) => {
                 let problem = format!("the input of the next run: {error}");
@@ -312,6 +341,11 @@ impl<W> Cx<W> {
     /// Which attempt this run is, from 1: a run that fails is tried again where the start or the workflow says so.
     pub fn attempt(&self) -> u32 {
         self.core.started.attempt()
+    }
+
+    /// The version of the workflow that this run lives with.
+    pub fn workflow_version(&self) -> u32 {
+        self.core.started.version
     }
 
     /// The labels given at the start.

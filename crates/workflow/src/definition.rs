@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -10,10 +11,17 @@ use crate::{
     UpdateRefusal, Workflow,
 };
 
-/// A workflow's code, with its types erased: what a worker registers and an [`Execution`](crate::Execution) runs.
-#[derive(Clone, Copy)]
+/// A workflow's code, with its types erased: what a worker registers and an [`Execution`](crate::Execution) runs. There may be
+/// several versions of it.
+#[derive(Clone)]
 pub struct Definition {
     name: &'static str,
+    versions: BTreeMap<u32, Code>,
+}
+
+/// The code of one version.
+#[derive(Clone, Copy)]
+struct Code {
     build: fn(&Arc<Core>) -> Built,
     retry: fn() -> Option<Retry>,
 }
@@ -49,7 +57,8 @@ pub(crate) trait Instance: Send {
 impl Definition {
     /// The definition of `W`.
     pub fn for_workflow<W: Workflow>() -> Self {
-        Self { name: W::NAME, build: build::<W>, retry: W::retry }
+        let code = Code { build: build::<W>, retry: W::retry };
+        Self { name: W::NAME, versions: [(W::VERSION, code)].into() }
     }
 
     /// The workflow's name.
@@ -57,19 +66,37 @@ impl Definition {
         self.name
     }
 
-    /// When a run that fails is tried again, unless the start says otherwise.
-    pub fn retry(&self) -> Option<Retry> {
-        (self.retry)()
+    /// Its versions, in ascending order. There is one at least.
+    pub fn versions(&self) -> Vec<u32> {
+        self.versions.keys().copied().collect()
     }
 
-    pub(crate) fn build(&self, core: &Arc<Core>) -> Built {
-        (self.build)(core)
+    /// The version with which new instances live.
+    pub fn newest(&self) -> u32 {
+        self.versions.last_key_value().map_or(1, |(version, _)| *version)
+    }
+
+    /// Adds the versions of another definition of the same workflow. `false`: one of them is there already.
+    pub fn add(&mut self, other: Self) -> bool {
+        let is_new = other.versions.keys().all(|version| !self.versions.contains_key(version));
+        self.versions.extend(other.versions);
+        is_new
+    }
+
+    /// When a run of the newest version that fails is tried again, unless the start says otherwise.
+    pub fn retry(&self) -> Option<Retry> {
+        self.versions.last_key_value().and_then(|(_, code)| (code.retry)())
+    }
+
+    /// The version that a run lives with. `None`: it is not one of these.
+    pub(crate) fn build(&self, core: &Arc<Core>) -> Option<Built> {
+        self.versions.get(&core.started.version).map(|code| (code.build)(core))
     }
 }
 
 impl fmt::Debug for Definition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Definition").field(&self.name).finish()
+        f.debug_tuple("Definition").field(&self.name).field(&self.versions()).finish()
     }
 }
 

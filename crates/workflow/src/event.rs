@@ -326,6 +326,9 @@ pub enum EventKind {
         run: String,
         /// The input of the next run.
         input: Payload,
+        /// The version of the workflow that the next run lives with. `None`: that of this run.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        version: Option<u32>,
     },
     /// End of a run: it failed, and is tried again in a new run under the same id, with the same input, see [`Started::retry`].
     WorkflowRetried {

@@ -29,6 +29,9 @@ pub struct Started {
     /// The [`RULES`](crate::RULES) that this run lives by.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub rules: u32,
+    /// The version of the workflow that this run lives with, from 1: see [`Workflow::VERSION`](crate::Workflow::VERSION).
+    #[serde(default = "first", skip_serializing_if = "is_first")]
+    pub version: u32,
     /// When the instance is ended if it still runs, in milliseconds since the Unix epoch; the same for all runs of a chain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<u64>,
@@ -120,6 +123,14 @@ pub struct ParentRef {
     pub run: String,
     /// The `seq` of the parent's `ChildStarted`.
     pub seq: u32,
+}
+
+fn first() -> u32 {
+    1
+}
+
+fn is_first(version: &u32) -> bool {
+    *version == 1
 }
 
 fn is_zero(number: &u32) -> bool {

@@ -14,6 +14,9 @@ use crate::{Answer, Cx, HandlerFuture, Payload, PayloadError, QueryError, Retry,
 pub trait Workflow: Default + Send + 'static {
     /// The name under which instances are started and found. It must not change while instances live.
     const NAME: &'static str;
+    /// Which version of the workflow of this name it is. An instance keeps that with which it was started, and a worker may run
+    /// several.
+    const VERSION: u32 = 1;
 
     /// The argument of `run`; `()` when it has none.
     type Input: Serialize + DeserializeOwned + Send + 'static;

@@ -23,6 +23,8 @@ pub struct Versions {
     /// By workflow, then by [change](partitura_workflow::Cx::version), and then by the version of it. Instances that passed a change
     /// before it was made have no mark of it, and are not counted: they live with its oldest version.
     pub changes: BTreeMap<String, BTreeMap<String, BTreeMap<u32, Living>>>,
+    /// By workflow, and then by the [version](partitura_workflow::Workflow::VERSION) of it.
+    pub workflows: BTreeMap<String, BTreeMap<u32, Living>>,
     /// How many instances were counted.
     pub counted: usize,
     /// Whether there are more of them.
@@ -53,7 +55,9 @@ impl Default for Living {
 }
 
 impl Versions {
-    fn count(&mut self, Summary { workflow, started_at, build, versions, .. }: Summary) {
+    fn count(&mut self, Summary { workflow, workflow_version, started_at, build, versions, .. }: Summary) {
+        let of_workflow = self.workflows.entry(workflow.clone()).or_default();
+        of_workflow.entry(workflow_version).or_default().add(started_at);
         let builds = self.builds.entry(workflow.clone()).or_default();
         builds.entry(build.unwrap_or_default()).or_default().add(started_at);
         for (change, version) in versions {

@@ -68,6 +68,9 @@ pub struct Summary {
     /// The run that began the chain, if the code has [continued as new](partitura_workflow::Cx::continue_as_new) since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_run: Option<String>,
+    /// The version of the workflow that this run lives with: see [`Workflow::VERSION`](partitura_workflow::Workflow::VERSION).
+    #[serde(default = "first", skip_serializing_if = "is_first")]
+    pub workflow_version: u32,
     /// Which attempt this run is, from 1, where a run that fails is [tried again](crate::Start::retry).
     #[serde(default = "first", skip_serializing_if = "is_first")]
     pub attempt: u32,
@@ -326,6 +329,6 @@ fn first() -> u32 {
     1
 }
 
-fn is_first(attempt: &u32) -> bool {
-    *attempt == 1
+fn is_first(number: &u32) -> bool {
+    *number == 1
 }

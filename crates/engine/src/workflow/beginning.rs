@@ -27,6 +27,7 @@ pub(crate) fn beginning(started: &Started, at: u64) -> Summary {
         detached: Vec::new(),
         expires_at: None,
         first_run: started.continued.as_ref().map(|continued| continued.first.clone()),
+        workflow_version: started.version,
         attempt: started.attempt(),
         detached_before: BTreeMap::new(),
         indexed: Indexed::default(),

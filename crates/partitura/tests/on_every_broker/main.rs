@@ -23,6 +23,7 @@ mod retrying;
 mod scenarios;
 mod schedules;
 mod shop;
+mod side_by_side;
 mod stage;
 mod starting;
 #[path = "../it/support.rs"]
@@ -70,6 +71,7 @@ fn trials_on(backend: &Backend) -> Vec<Trial> {
         starting: a_start_says_which_run_there_is_and_whether_it_is_new, a_start_may_begin_anew_what_has_ended_or_failed, a_signal_that_goes_with_a_start_counts_once, an_instance_whose_time_is_up_is_ended, a_delayed_start_begins_at_its_time_and_not_before;
         retrying: a_workflow_that_fails_is_tried_again_and_gives_the_result_of_its_last_attempt, a_parent_gets_the_outcome_of_the_last_attempt_of_its_child, a_run_whose_time_is_over_is_tried_again_within_the_time_of_the_whole, an_attempt_that_waits_begins_in_the_next_worker_with_the_signals_that_came, what_is_cancelled_or_terminated_while_an_attempt_waits_is_not_tried_again;
         lists: the_first_of_a_list_wins_and_what_comes_in_time_counts, the_children_that_lose_are_cancelled, each_signal_of_a_channel_goes_to_one_receiver_that_wants_it;
+        side_by_side: instances_stay_with_their_version_and_new_ones_take_the_highest;
         schedules: a_schedule_starts_each_time_once_up_to_its_limit, a_paused_schedule_goes_on_in_another_worker;
         delegated: a_delegated_task_is_completed_once_from_another_process, a_completion_waits_for_the_next_worker, an_attempt_that_was_given_up_is_not_completed, a_delegated_task_fails_with_the_error_of_its_method, a_task_that_was_cancelled_is_not_completed;
         busy: no_more_tasks_of_a_key_run_at_a_time_than_its_limit, calls_of_a_batch_each_get_their_own_result;

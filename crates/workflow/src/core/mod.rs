@@ -63,8 +63,8 @@ pub(crate) struct State {
     pub(crate) dropped_steps: Vec<u32>,
     /// Why the code could not read its input.
     pub(crate) unread_input: Option<String>,
-    /// The code continues as new, with this input.
-    pub(crate) next_input: Option<Payload>,
+    /// The code continues as new, with this input, and in this version if that is another.
+    pub(crate) next_run: Option<(Payload, Option<u32>)>,
     /// Events so far: inputs that had an effect, and commands.
     pub(crate) history_len: usize,
     /// Moves with everything that counts as progress; tells a busy loop from work.
@@ -108,7 +108,7 @@ impl Core {
             unread_result: None,
             dropped_steps: Vec::new(),
             unread_input: None,
-            next_input: None,
+            next_run: None,
             history_len: 1,
             progress: 0,
             awaited: 0,

@@ -42,12 +42,12 @@ impl Execution {
     }
 
     /// Ends the run: the code has asked for the next one.
-    pub(super) fn continue_as_new(&mut self, input: Payload) -> Result<(), Stop> {
+    pub(super) fn continue_as_new(&mut self, input: Payload, version: Option<u32>) -> Result<(), Stop> {
         let fault = self.core.lock().fault.take();
         if let Some(reason) = fault {
             return Err(self.stop(reason));
         }
-        let outcome = EventKind::WorkflowContinued { run: self.hand_over(NextRun::default()), input };
+        let outcome = EventKind::WorkflowContinued { run: self.hand_over(NextRun::default()), input, version };
         self.core.lock().issue(outcome.clone());
         self.close(outcome);
         Ok(())

@@ -254,7 +254,10 @@ impl Execution {
         let waker = Arc::new(RootWaker::default());
         let core = Arc::new(Core::new(started, at, Arc::clone(&waker)));
         let built = catch_unwind(AssertUnwindSafe(|| definition.build(&core)));
-        let (root, instance) = built.map_err(|panic| stop(&core, panicked(&*panic)))?;
+        let Some((root, instance)) = built.map_err(|panic| stop(&core, panicked(&*panic)))? else {
+            let version = core.started.version;
+            return Err(stop(&core, StopReason::UnknownVersion { version, known: definition.versions() }));
+        };
         Ok(Self {
             core,
             waker,

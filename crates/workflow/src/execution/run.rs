@@ -31,9 +31,9 @@ impl Execution {
             match catch_unwind(AssertUnwindSafe(|| root.as_mut().poll(&mut cx))) {
                 Ok(Poll::Ready(result)) => return self.end(result),
                 Ok(Poll::Pending) => {
-                    let next_input = self.core.lock().next_input.take();
-                    if let Some(input) = next_input {
-                        return self.continue_as_new(input);
+                    let next = self.core.lock().next_run.take();
+                    if let Some((input, version)) = next {
+                        return self.continue_as_new(input, version);
                     }
                 }
                 Err(panic) => return Err(self.stop(panicked(&*panic))),

@@ -38,6 +38,13 @@ pub enum StopReason {
         /// What the code supports.
         supported: RangeInclusive<u32>,
     },
+    /// The instance lives with a version of the workflow that is not there.
+    UnknownVersion {
+        /// The instance's version.
+        version: u32,
+        /// Those that are there.
+        known: Vec<u32>,
+    },
     /// The code panicked.
     Panicked {
         /// What the panic said.
@@ -119,6 +126,11 @@ impl fmt::Display for StopReason {
                  bring the code of that version back, and the instance goes on when a worker with it starts",
                 supported.start(),
                 supported.end()
+            ),
+            Self::UnknownVersion { version, known } => write!(
+                f,
+                "it lives with version {version} of its workflow, this worker runs {known:?}\n  \
+                 register that version beside the others, and the instance goes on when a worker with it starts"
             ),
             Self::Panicked { message } => write!(
                 f,

@@ -39,6 +39,7 @@ pub(crate) fn started<W: Workflow>(input: &W::Input) -> Event {
             reply_to: None,
             tags: Vec::new(),
             rules: RULES,
+            version: W::VERSION,
             deadline: None,
             run_timeout_ms: None,
             retry: None,

@@ -22,6 +22,7 @@ mod retrying;
 mod sagas;
 mod scale;
 mod shielded;
+mod side_by_side;
 mod stops;
 mod time;
 mod updates;

@@ -139,7 +139,7 @@ fn an_input_that_cannot_be_read_fails_the_instance() {
 #[test]
 fn an_execution_moves_between_threads() {
     fn is_send<T: Send>() {}
-    fn is_shared<T: Send + Sync + Copy>() {}
+    fn is_shared<T: Send + Sync + Clone>() {}
     is_send::<Execution>();
     is_send::<partitura::Turn>();
     is_shared::<Definition>();

@@ -24,9 +24,17 @@ impl Turn<'_> {
             self.seal()?;
             let Instance::Live(live) = &mut self.instance else { return Ok(()) };
             let before = live.execution.started();
-            let input = next.input.unwrap_or_else(|| before.input.clone());
-            let started =
-                Started { seed: seed_of(&run), run, input, rules: RULES, continued: Some(continued), ..before.clone() };
+            let (version, input) =
+                (next.version.unwrap_or(before.version), next.input.unwrap_or_else(|| before.input.clone()));
+            let started = Started {
+                seed: seed_of(&run),
+                run,
+                input,
+                rules: RULES,
+                version,
+                continued: Some(continued),
+                ..before.clone()
+            };
             let at = live.notes.latest;
             let mut summary = beginning(&started, at);
             summary.awaited_by = std::mem::take(&mut live.summary.awaited_by);
@@ -51,20 +59,21 @@ impl Turn<'_> {
 
 /// The run that follows.
 struct Next {
-    /// `None`: that of the run before.
+    /// `None`: that of the run before. So is the version.
     input: Option<Payload>,
+    version: Option<u32>,
 }
 
 /// Says in the end of a run which one is next, and what is known of that.
 fn name_next(recorded: &mut [Event], next: &str) -> Option<Next> {
     recorded.iter_mut().rev().find_map(|event| match &mut event.kind {
-        EventKind::WorkflowContinued { run, input } => {
+        EventKind::WorkflowContinued { run, input, version } => {
             next.clone_into(run);
-            Some(Next { input: Some(input.clone()) })
+            Some(Next { input: Some(input.clone()), version: *version })
         }
         EventKind::WorkflowRetried { run, .. } => {
             next.clone_into(run);
-            Some(Next { input: None })
+            Some(Next { input: None, version: None })
         }
         _ => None,
     })

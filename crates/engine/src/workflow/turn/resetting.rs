@@ -147,7 +147,8 @@ impl Turn<'_> {
 
     /// The present run ends, as one whose code continues as new: nobody who waits for the outcome is told.
     fn hand_over(&mut self, reset: &Reset, started: &Started) -> Result<(), Abandoned> {
-        let continued = EventKind::WorkflowContinued { run: reset.new_run.clone(), input: started.input.clone() };
+        let continued =
+            EventKind::WorkflowContinued { run: reset.new_run.clone(), input: started.input.clone(), version: None };
         let event = Event::new(self.moment(), continued);
         match &self.instance {
             Instance::Live(live) if !live.summary.status.is_closed() => {}

@@ -99,6 +99,7 @@ impl Turn<'_> {
             reply_to: start.reply_to.map(String::from),
             tags: start.tags,
             rules: RULES,
+            version: self.context.definition.newest(),
             deadline: start.timeout_ms.map(|limit| self.now.as_millis().saturating_add(limit)),
             run_timeout_ms: start.run_timeout_ms,
             retry: start.retry.or_else(|| self.context.definition.retry()),
