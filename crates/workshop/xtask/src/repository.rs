@@ -15,6 +15,8 @@ pub(crate) struct Repository {
     pub(crate) members: Vec<Member>,
     /// The crates that a build with default features compiles.
     pub(crate) default_build: Vec<Built>,
+    /// All packages that are not ours, of every feature and target.
+    pub(crate) foreign: Vec<Foreign>,
     /// The Markdown and Rust files: their paths below the root, with `/` between the parts, and their text.
     pub(crate) files: BTreeMap<String, String>,
     /// Every path that a link may lead to, directories included.
@@ -36,6 +38,14 @@ pub(crate) struct Dependency {
     pub(crate) optional: bool,
 }
 
+/// A package that is not ours.
+pub(crate) struct Foreign {
+    pub(crate) name: String,
+    pub(crate) version: String,
+    /// An SPDX expression.
+    pub(crate) licence: Option<String>,
+}
+
 /// A crate of the default build, and the chain of crates that brings it in.
 pub(crate) struct Built {
     pub(crate) name: String,
@@ -53,6 +63,7 @@ impl Repository {
             rust_version: rust_version(&metadata)?,
             members: members(&metadata),
             default_build: default_build(&metadata),
+            foreign: foreign(&metadata),
             ..Self::default()
         };
         repository.read(&root, "")?;
@@ -110,6 +121,16 @@ fn members(metadata: &Metadata) -> Vec<Member> {
             .collect(),
     };
     metadata.workspace_packages().into_iter().map(member).collect()
+}
+
+fn foreign(metadata: &Metadata) -> Vec<Foreign> {
+    let is_foreign = |package: &&cargo_metadata::Package| !metadata.workspace_members.contains(&package.id);
+    let foreign = |package: &cargo_metadata::Package| Foreign {
+        name: package.name.to_string(),
+        version: package.version.to_string(),
+        licence: package.license.clone(),
+    };
+    metadata.packages.iter().filter(is_foreign).map(foreign).collect()
 }
 
 fn directory(metadata: &Metadata, package: &cargo_metadata::Package) -> String {

@@ -12,6 +12,7 @@ mod dependency_table;
 mod english;
 mod features;
 mod floor_plan;
+mod licences;
 mod links;
 mod modules;
 mod names;
@@ -31,6 +32,7 @@ struct Check {
 
 const CHECKS: &[Check] = &[
     Check { name: "dependencies", run: dependencies::check },
+    Check { name: "licences", run: licences::check },
     Check { name: "build tools", run: build_tools::check },
     Check { name: "names", run: names::check },
     Check { name: "toolchain", run: toolchain::check },
