@@ -162,6 +162,58 @@ impl Admin {
         started
     }
 
+    /// Updates an instance, gives the result, and leaves a record as [`act`](Self::act) does. An update of an id that the instance
+    /// has had already gives the result that it gave then.
+    ///
+    /// # Errors
+    /// [`Refused`](AdminError::Refused), with the reason; those of the broker.
+    ///
+    /// # Cancel safety
+    /// Dropped, it may or may not be applied, and there may be no record.
+    pub async fn update(
+        &self,
+        who: &str,
+        (workflow, id): (&str, &str),
+        (name, arguments): (&str, &Payload),
+        update_id: Option<String>,
+    ) -> Result<Payload, AdminError> {
+        let updated = self.partitura.client().instance(workflow, id).update(name, arguments, update_id).await;
+        let updated = updated.map_err(AdminError::from);
+        let outcome = updated.as_ref().map_or_else(ToString::to_string, |_| "done".to_owned());
+        tracing::info!(target: "partitura::audit", who, action = "update", workflow, id, detail = name, outcome);
+        updated
+    }
+
+    /// Begins an instance of another id with the first `events` events of this one, or with all, and leaves a record as
+    /// [`act`](Self::act) does.
+    ///
+    /// # Errors
+    /// [`Refused`](AdminError::Refused): today's code does not go on from there, or there is an instance of that id;
+    /// [`NotFound`](AdminError::NotFound); those of the broker.
+    ///
+    /// # Cancel safety
+    /// Dropped, it may or may not take effect, and there may be no record.
+    pub async fn fork(
+        &self,
+        who: &str,
+        (workflow, id): (&str, &str),
+        (fork, events): (&str, Option<usize>),
+        reason: &str,
+    ) -> Result<(), AdminError> {
+        let forked = async {
+            let handle = self.partitura.client().instance(workflow, id);
+            let events = match events {
+                Some(events) => events,
+                None => handle.history(0, 0).await?.total,
+            };
+            Ok(handle.fork(fork, events, reason).await.map(drop)?)
+        };
+        let forked: Result<(), AdminError> = forked.await;
+        let outcome = forked.as_ref().map_or_else(ToString::to_string, |()| format!("forked as {fork}"));
+        tracing::info!(target: "partitura::audit", who, action = "fork", workflow, id, detail = reason, outcome);
+        forked
+    }
+
     async fn carry_out(&self, workflow: &str, id: &str, run: Option<&str>, action: Action) -> Result<(), AdminError> {
         let handle = self.partitura.client().instance(workflow, id);
         let request = match &action {

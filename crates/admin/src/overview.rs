@@ -15,6 +15,8 @@ const COUNTED: usize = 10_000;
 const WORKFLOWS: usize = 100;
 /// How many stopped instances are looked at.
 const STOPPED: usize = 1_000;
+/// A minute, in milliseconds.
+const MINUTE: u64 = 60_000;
 /// How many causes are told, and how many instances of each.
 const CAUSES: usize = 50;
 const EXAMPLES: usize = 3;
@@ -31,6 +33,10 @@ pub struct Overview {
     pub workflows: Vec<Counts>,
     /// Why instances are stopped, the most frequent cause first.
     pub stopped: Vec<Cause>,
+    /// How many instances were started in the last minute.
+    pub started: InstanceCount,
+    /// How many ended in the last minute.
+    pub closed: InstanceCount,
     /// The instances that were started last.
     pub latest: Vec<Summary>,
 }
@@ -96,8 +102,13 @@ impl Admin {
             for workflow in all.workflows().await?.into_iter().take(WORKFLOWS) {
                 workflows.push(counts(&all, workflow).await?);
             }
+            let minute = self.now().saturating_sub(MINUTE);
+            let (mut started, mut closed) = (InstanceFilter::default(), InstanceFilter::default());
+            (started.started_from, closed.closed_from) = (Some(minute), Some(minute));
+            let count = async |filter| all.clone().matching(filter).count(COUNTED).await;
+            let (started, closed) = (count(started).await?, count(closed).await?);
             let stopped = causes(&all.clone().status(StatusKind::Stopped).first(STOPPED).await?);
-            Ok(Overview { workflows, stopped, latest: all.page(LATEST).await?.instances })
+            Ok(Overview { workflows, stopped, started, closed, latest: all.page(LATEST).await?.instances })
         })
         .await
     }

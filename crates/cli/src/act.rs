@@ -3,7 +3,7 @@
 use partitura::StartPolicy;
 use partitura_admin::{Action, Admin, arguments};
 
-use crate::args::{Act, Bulk, Format, Instance, Named, Reasoned, Resumed, Start};
+use crate::args::{Act, Bulk, Fork, Format, Instance, Named, Reasoned, Resumed, Start, Update};
 use crate::failure::Failure;
 use crate::look;
 use crate::output::Out;
@@ -45,6 +45,19 @@ pub(crate) async fn query(admin: &Admin, asked: &Named, out: &mut Out<'_>) -> Re
     let handle = admin.partitura().client().instance(workflow, id);
     let answer = handle.query(&asked.name, &arguments(&asked.args)?).await?;
     out.line(answer.as_json())
+}
+
+pub(crate) async fn update(admin: &Admin, asked: Update, out: &mut Out<'_>) -> Result<(), Failure> {
+    let Named { instance: Instance { workflow, id }, name, args } = asked.named;
+    let arguments = arguments(&args)?;
+    let answer = admin.update(&who(), (&workflow, &id), (&name, &arguments), asked.update_id).await?;
+    out.line(answer.as_json())
+}
+
+pub(crate) async fn fork(admin: &Admin, asked: Fork, out: &mut Out<'_>) -> Result<(), Failure> {
+    let Fork { instance: Instance { workflow, id }, fork, events, reason } = asked;
+    admin.fork(&who(), (&workflow, &id), (&fork, events), &reason).await?;
+    said(&workflow, &fork, &format!("goes on from the history of {id}"), out)
 }
 
 pub(crate) async fn cancel(admin: &Admin, asked: Reasoned, out: &mut Out<'_>) -> Result<(), Failure> {

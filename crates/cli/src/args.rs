@@ -64,8 +64,15 @@ pub(crate) enum Verb {
     Describe(Instance),
     /// What happened to an instance
     History(History),
+    /// An instance and its children, theirs and so on
+    Tree(Tree),
+    /// The whole history of an instance, one event a line, as JSON: for tests against today's code
+    Export(Instance),
     /// Stopped instances, by cause
     Stopped,
+    /// Schedules
+    #[command(subcommand)]
+    Schedule(Schedule),
     /// Messages that were given up
     #[command(subcommand)]
     DeadLetters(DeadLetters),
@@ -75,6 +82,10 @@ pub(crate) enum Verb {
     Signal(Named),
     /// Ask an instance something
     Query(Named),
+    /// Change an instance by an update, and print the answer
+    Update(Update),
+    /// Begin another instance with the history of one, and let today's code go on from there
+    Fork(Fork),
     /// Ask an instance to end; its code may clean up
     Cancel(Reasoned),
     /// End an instance at once, without its code
@@ -201,11 +212,72 @@ pub(crate) struct Start {
 pub(crate) struct Named {
     #[command(flatten)]
     pub(crate) instance: Instance,
-    /// The name of the signal or query
+    /// The name of the signal, query or update
     pub(crate) name: String,
     /// Its arguments, as JSON: an object by argument name
     #[arg(default_value = "null")]
     pub(crate) args: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Update {
+    #[command(flatten)]
+    pub(crate) named: Named,
+    /// A name for it: an update of the same name is applied once
+    #[arg(long)]
+    pub(crate) update_id: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Fork {
+    #[command(flatten)]
+    pub(crate) instance: Instance,
+    /// The id of the new instance
+    pub(crate) fork: String,
+    /// How many events of the history are kept [default: all]
+    #[arg(long, short = 'n', value_name = "N")]
+    pub(crate) events: Option<usize>,
+    /// Why: the history keeps it
+    #[arg(long, short)]
+    pub(crate) reason: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Tree {
+    #[command(flatten)]
+    pub(crate) instance: Instance,
+    /// How far down
+    #[arg(long, default_value_t = 16)]
+    pub(crate) depth: usize,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Schedule {
+    /// List them, with their next times
+    List,
+    /// Where one stands
+    Describe {
+        /// The schedule's id
+        id: String,
+    },
+    /// Start nothing more at its times
+    Pause {
+        /// The schedule's id
+        id: String,
+        /// Why: it is told to those who look
+        #[arg(long, short)]
+        reason: String,
+    },
+    /// Go on with its next time
+    Resume {
+        /// The schedule's id
+        id: String,
+    },
+    /// Start an instance now
+    Trigger {
+        /// The schedule's id
+        id: String,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -11,10 +11,12 @@ mod demo;
 mod deployment;
 mod doctor;
 mod failure;
+mod family;
 mod letters;
 mod look;
 mod new;
 mod output;
+mod schedule;
 mod serve;
 
 use std::ffi::OsString;
@@ -108,11 +110,16 @@ async fn on(partitura: &Partitura, verb: Verb, out: &mut Out<'_>) -> Result<(), 
         Verb::List(asked) => look::list(&admin, &asked, out).await,
         Verb::Describe(asked) => look::describe(&admin, &asked, out).await,
         Verb::History(asked) => look::history(&admin, &asked, out).await,
+        Verb::Tree(asked) => family::tree(&admin, &asked, out).await,
+        Verb::Export(asked) => look::export(&admin, &asked, out).await,
+        Verb::Schedule(asked) => schedule::run(&admin, asked, out).await,
         Verb::Stopped => look::stopped(&admin, out).await,
         Verb::DeadLetters(asked) => letters::run(&admin, asked, out).await,
         Verb::Start(asked) => act::start(&admin, asked, out).await,
         Verb::Signal(asked) => act::signal(&admin, &asked, out).await,
         Verb::Query(asked) => act::query(&admin, &asked, out).await,
+        Verb::Update(asked) => act::update(&admin, asked, out).await,
+        Verb::Fork(asked) => act::fork(&admin, asked, out).await,
         Verb::Cancel(asked) => act::cancel(&admin, asked, out).await,
         Verb::Terminate(asked) => act::terminate(&admin, asked, out).await,
         Verb::Pause(asked) => act::pause(&admin, asked, out).await,

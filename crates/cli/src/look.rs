@@ -237,6 +237,13 @@ pub(crate) async fn history(admin: &Admin, asked: &History, out: &mut Out<'_>) -
     }
 }
 
+/// Prints the events of the latest run, one a line.
+pub(crate) async fn export(admin: &Admin, asked: &Instance, out: &mut Out<'_>) -> Result<(), Failure> {
+    let (summary, _) = admin.glance(&asked.workflow, &asked.id).await?;
+    let page = admin.history(&summary, 0, usize::MAX).await?;
+    page.events.iter().try_for_each(|event| json(event, out))
+}
+
 /// Whether nothing follows: a run that continues as new, or is tried again, is followed by another.
 fn ends(kind: &EventKind) -> bool {
     kind.is_end() && !kind.hands_over()
@@ -245,16 +252,18 @@ fn ends(kind: &EventKind) -> bool {
 fn print(number: usize, event: &Event, out: &mut Out<'_>) -> Result<(), Failure> {
     match out.format {
         // One a line: a history that is followed never ends.
-        Format::Json => {
-            let text = serde_json::to_string(event);
-            out.line(&text.map_err(|error| Failure::failed(format!("print as JSON: {error}")))?)
-        }
+        Format::Json => json(event, out),
         Format::Ids => out.line(&number.to_string()),
         Format::Table => {
             let at = partitura::contract::Timestamp::from_millis(event.at);
             out.line(&format!("{number:>6}  {at}  {event}"))
         }
     }
+}
+
+fn json(event: &Event, out: &mut Out<'_>) -> Result<(), Failure> {
+    let text = serde_json::to_string(event);
+    out.line(&text.map_err(|error| Failure::failed(format!("print as JSON: {error}")))?)
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ pub(crate) async fn page(partitura: &Partitura, asked: args::Page) -> Result<(),
         Some(token) => page.token(token),
         None => page,
     };
-    serve(page, asked.listen, "").await
+    serve(partitura, page, asked.listen, "").await
 }
 
 /// Broker, store, page and a demonstration in one process.
@@ -38,13 +38,13 @@ pub(crate) async fn dev(asked: args::Dev) -> Result<(), Failure> {
     let token = "dev";
     let note = "Orders of a shop are started now and then. Sign in with the token `dev` to act on them.\n\
                 To see your own workflows, mount the page in your service: see `partitura new`.";
-    serve(Page::new(&partitura).title("dev").token(token), asked.listen, note).await?;
+    serve(&partitura, Page::new(&partitura).title("dev").token(token), asked.listen, note).await?;
     customers.abort();
     worker.stop().await?;
     Ok(partitura.close().await?)
 }
 
-async fn serve(page: Page, listen: SocketAddr, note: &str) -> Result<(), Failure> {
+async fn serve(partitura: &Partitura, page: Page, listen: SocketAddr, note: &str) -> Result<(), Failure> {
     let listener =
         TcpListener::bind(listen).await.map_err(|error| Failure::failed(format!("listen on {listen}: {error}")))?;
     let at = listener.local_addr().unwrap_or(listen);
@@ -52,7 +52,7 @@ async fn serve(page: Page, listen: SocketAddr, note: &str) -> Result<(), Failure
     if !note.is_empty() {
         println!("{note}");
     }
-    let app = page.router().into_make_service_with_connect_info::<SocketAddr>();
+    let app = page.router().merge(partitura_web::probes(partitura)).into_make_service_with_connect_info::<SocketAddr>();
     let ended = axum::serve(listener, app);
     tokio::select! {
         ended = ended => ended.map_err(|error| Failure::failed(format!("serve the page: {error}"))),

@@ -8,6 +8,7 @@ use partitura_broker::{Broker, Clock};
 use partitura_lanes::Trials;
 
 use crate::client::Client;
+use crate::health::Workers;
 use crate::messaging::directory::Directory;
 use crate::messaging::mailbox::Mailbox;
 use crate::storage::store::Store;
@@ -32,6 +33,7 @@ pub(crate) struct Core {
     pub(crate) settings: Settings,
     pub(crate) client: Client,
     pub(crate) propagation: Propagation,
+    pub(crate) workers: Workers,
 }
 
 #[derive(Debug, Clone)]

@@ -20,6 +20,7 @@
 mod client;
 mod core;
 mod error;
+mod health;
 mod messaging;
 mod partitura;
 mod pause;
@@ -47,6 +48,7 @@ pub use client::update::UpdateRequest;
 pub use client::versions::{Living, Versions};
 pub use core::ReplayValues;
 pub use error::{ClientError, UpdateError, WorkflowError};
+pub use health::Health;
 pub use messaging::directory::{Destination, InvalidDestination};
 pub use partitura::{Builder, Partitura, TopicNames};
 pub use partitura_codec::PayloadCodec;

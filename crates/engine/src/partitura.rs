@@ -11,6 +11,7 @@ use partitura_lanes::{DeadLetters, Trials};
 use crate::client::event_streams::Events;
 use crate::client::{Client, Connection};
 use crate::core::{Core, ReplayValues, Settings};
+use crate::health::{Health, Workers};
 use crate::messaging::directory::{Destination, Directory};
 use crate::messaging::mailbox::Mailbox;
 use crate::retry_for::retry_for;
@@ -139,6 +140,11 @@ impl Partitura {
     /// store, with the workers that send them tasks. More than a second is warned about, too.
     pub fn clock_offset(&self) -> Option<ClockOffset> {
         self.0.time.offset()
+    }
+
+    /// How the workers of this connection stand, in this process: for the probes of an orchestrator of containers.
+    pub fn health(&self) -> Health {
+        self.0.workers.health()
     }
 
     /// Closes the broker. Stop workers before.
@@ -392,6 +398,7 @@ impl Builder {
             settings,
             client,
             propagation,
+            workers: Workers::default(),
         })))
     }
 }

@@ -199,6 +199,7 @@ impl Worker {
             Error::new(ErrorKind::InvalidArgument, "start", message)
         })?;
         let limits = Arc::new(Limits::new(limits, &services, concurrency.get())?);
+        let standing = core.workers.start();
         let (shutdown, is_shutdown) = oneshot::channel();
         let is_shutdown = is_shutdown.shared();
         let begin = || core.time.begin(&*core.broker, &core.mailbox, &core.directory);
@@ -223,9 +224,10 @@ impl Worker {
             serve(&core, (service, limits.clone()), &build, concurrency, &is_shutdown)
         });
         let (conducting, serving) = try_join(try_join_all(conducting), try_join_all(serving)).await?;
-        let tasks = conducting.into_iter().chain(serving).collect();
+        let tasks: Vec<_> = conducting.into_iter().chain(serving).collect();
+        standing.runs(tasks.iter().map(JoinHandle::abort_handle).collect());
         served::note(&core.client.connection().stored, &all, &build.id, core.clock.now()).await;
-        Ok(RunningWorker { shutdown: Some(shutdown), tasks })
+        Ok(RunningWorker { shutdown: Some(shutdown), tasks, standing })
     }
 
     /// What it serves: each once.

@@ -54,6 +54,7 @@
 //! * [`service`] and [`workflow`] are the two macros; [`Cx`] is what a workflow may ask of the world.
 //! * `testing` (with the feature of that name) runs the real engine in virtual time.
 //! * [`messaging`] has queues and streams without workflows; [`contract`] is what an adapter implements.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod connect;
 #[cfg(feature = "testing")]
@@ -63,7 +64,7 @@ pub use connect::{Connect, broker, connect, store};
 pub use partitura_broker::{Error, ErrorKind};
 pub use partitura_engine::{
     ActionEnd, BrokerStore, Builder, Bulk, BulkReport, CheckReport, Client, ClientError, ClockOffset, Completion,
-    Cursor, Destination, Filter, HeldUp, HistoryLimits, HistoryPage, Ids, InstanceCount, InstanceFilter,
+    Cursor, Destination, Filter, Health, HeldUp, HistoryLimits, HistoryPage, Ids, InstanceCount, InstanceFilter,
     InstanceHandle, InstanceName, InstancePage, Instances, InvalidCursor, InvalidDestination, InvalidInstanceName,
     InvalidToken, Living, Misfit, Order, Overlap, Partitura, PayloadCodec, Propagator, Recurrence, ReplayValues,
     Request, Retention, RunningWorker, ScheduleBuilder, ScheduleDescription, ScheduleHandle, ScheduleSpecification,

@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use crate::context::{Shared, Visit};
 use crate::error::Problem;
-use crate::security::is_own_form;
+use crate::security::admitted;
 
 #[derive(Deserialize)]
 #[serde(default)]
@@ -47,12 +47,7 @@ pub(crate) async fn act(
     form: Result<Form<Sent>, FormRejection>,
 ) -> Result<Response, Problem> {
     let done = async {
-        let who = visit.actor().ok_or_else(Problem::read_only)?;
-        let Form(sent) = form
-            .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "That is no form of the page", error.body_text()))?;
-        if !is_own_form(&shared, &headers, &sent.csrf) {
-            return Err(Problem::foreign_form());
-        }
+        let (who, sent) = admitted(&shared, &visit, &headers, form, |sent: &Sent| &sent.csrf)?;
         let run = Some(sent.run.clone()).filter(|run| !run.is_empty());
         let named = meant(&action, sent)?;
         shared.admin.act(who, (&workflow, &id, run.as_deref()), named).await?;

@@ -8,6 +8,7 @@ use partitura_admin::Admin;
 use tokio::sync::Semaphore;
 
 use crate::access::{Access, Guard};
+use crate::letter_count::LetterCount;
 
 /// How many pages are renewed by themselves at a time; the others are renewed by hand.
 const LIVE: usize = 32;
@@ -23,12 +24,13 @@ pub(crate) struct Shared {
     /// What every form carries that does something.
     pub(crate) csrf: String,
     pub(crate) live: Arc<Semaphore>,
+    pub(crate) letters: LetterCount,
 }
 
 impl Shared {
     pub(crate) fn new(admin: Admin, guard: Guard, title: String) -> Arc<Self> {
         let live = Arc::new(Semaphore::new(LIVE));
-        Arc::new(Self { admin, guard, title, session: secret(), csrf: secret(), live })
+        Arc::new(Self { admin, guard, title, session: secret(), csrf: secret(), live, letters: LetterCount::default() })
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Form;
 use axum::extract::rejection::{FormRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 use partitura_admin::{Letter, Letterbox, Letters, text};
@@ -15,7 +15,7 @@ use serde::Deserialize;
 
 use crate::context::{Shared, Visit, encode, query};
 use crate::error::Problem;
-use crate::security::is_own_form;
+use crate::security::admitted;
 use crate::shell::{Place, shell};
 use crate::view::moment;
 
@@ -181,12 +181,7 @@ pub(crate) async fn act(
     form: Result<Form<Sent>, FormRejection>,
 ) -> Result<Response, Problem> {
     let done = async {
-        let who = visit.actor().ok_or_else(Problem::read_only)?;
-        let Form(sent) = form
-            .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "That is no form of the page", error.body_text()))?;
-        if !is_own_form(&shared, &headers, &sent.csrf) {
-            return Err(Problem::foreign_form());
-        }
+        let (who, sent) = admitted(&shared, &visit, &headers, form, |sent: &Sent| &sent.csrf)?;
         let of = named(&kind, &name)?;
         let which = match (sent.id, sent.reason) {
             (id, _) if !id.is_empty() => Letters::One(id),
@@ -198,6 +193,7 @@ pub(crate) async fn act(
             "discard" => shared.admin.discard(who, &of, &which).await?,
             _ => return Err(Problem::not_found("The page has no such action.")),
         };
+        shared.letters.forget();
         Ok(of)
     };
     let of = done.await.map_err(|problem: Problem| problem.at(&visit))?;

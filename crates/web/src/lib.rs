@@ -32,9 +32,11 @@ mod error;
 mod history;
 mod instance;
 mod instances;
+mod letter_count;
 mod letters;
 mod live;
 mod overview;
+mod probes;
 mod security;
 mod shell;
 mod sign_in;
@@ -53,6 +55,7 @@ use partitura_engine::Partitura;
 pub use self::access::Access;
 use self::access::Guard;
 use self::context::Shared;
+pub use self::probes::probes;
 
 /// The page, for visitors on this machine, who may look and not act: to be nested in a router of yours.
 ///

@@ -25,14 +25,15 @@ const ORDER: [StatusKind; 6] = [
 
 pub(crate) async fn show(State(shared): State<Arc<Shared>>, visit: Visit) -> Result<Html<String>, Problem> {
     let overview = shared.admin.overview().await.map_err(|error| Problem::from(error).at(&visit))?;
-    let body = body(&visit, &overview, shared.admin.now());
+    let letters = shared.letters.read(&shared.admin).await;
+    let body = body(&visit, (&overview, letters), shared.admin.now());
     Ok(shell(&shared, &visit, Place::Overview, "Overview", &body))
 }
 
-fn body(visit: &Visit, overview: &Overview, now: u64) -> Markup {
+fn body(visit: &Visit, (overview, letters): (&Overview, Option<(usize, bool)>), now: u64) -> Markup {
     html! {
         h1 { "Overview" }
-        (figures(visit, overview))
+        (figures(visit, overview, letters))
         @if !overview.stopped.is_empty() { (causes(visit, &overview.stopped, now)) }
         h2 { "Workflows" }
         @if overview.workflows.is_empty() {
@@ -47,7 +48,7 @@ fn body(visit: &Visit, overview: &Overview, now: u64) -> Markup {
     }
 }
 
-fn figures(visit: &Visit, overview: &Overview) -> Markup {
+fn figures(visit: &Visit, overview: &Overview, letters: Option<(usize, bool)>) -> Markup {
     html! {
         div.figures {
             @for kind in ORDER {
@@ -56,6 +57,14 @@ fn figures(visit: &Visit, overview: &Overview) -> Markup {
                     (status(kind))
                 }
             }
+            a href=(visit.link("/dead-letters")) {
+                b { (letters.map_or_else(|| "…".to_owned(), number)) }
+                span.status { "dead letters" }
+            }
+        }
+        p.note {
+            "In the last minute " (number((overview.started.counted, overview.started.is_capped))) " started and "
+            (number((overview.closed.counted, overview.closed.is_capped))) " ended."
         }
     }
 }

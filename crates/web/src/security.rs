@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
+use axum::Form;
+use axum::extract::rejection::FormRejection;
 use axum::extract::{Request, State};
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
     X_FRAME_OPTIONS,
 };
+use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -47,8 +50,25 @@ pub(crate) async fn harden(request: Request, next: Next) -> Response {
     response
 }
 
+/// Who acts, and what the form says: of a visitor who may act, and of a form of the page.
+pub(crate) fn admitted<'a, T>(
+    shared: &Shared,
+    visit: &'a Visit,
+    headers: &HeaderMap,
+    form: Result<Form<T>, FormRejection>,
+    csrf: impl FnOnce(&T) -> &str,
+) -> Result<(&'a str, T), Problem> {
+    let who = visit.actor().ok_or_else(Problem::read_only)?;
+    let Form(sent) =
+        form.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "That is no form of the page", error.body_text()))?;
+    if !is_own_form(shared, headers, csrf(&sent)) {
+        return Err(Problem::foreign_form());
+    }
+    Ok((who, sent))
+}
+
 /// Whether a form was sent by the page itself: it carries the page's secret, and the browser says that no other site sent it.
-pub(crate) fn is_own_form(shared: &Shared, headers: &axum::http::HeaderMap, csrf: &str) -> bool {
+pub(crate) fn is_own_form(shared: &Shared, headers: &HeaderMap, csrf: &str) -> bool {
     let site = headers.get("sec-fetch-site").and_then(|site| site.to_str().ok());
     is_same(csrf, &shared.csrf) && site.is_none_or(|site| matches!(site, "same-origin" | "none"))
 }

@@ -35,15 +35,39 @@ impl Hold {
         self.text = text;
     }
 
+    /// Replaces the text, and gives the one before.
+    #[update]
+    fn rename(&mut self, text: String) -> Result<String, Oops> {
+        match &*text {
+            "" => Err(Oops::No("a text is not empty".to_owned())),
+            _ => Ok(std::mem::replace(&mut self.text, text)),
+        }
+    }
+
     #[query]
     fn text(&self) -> String {
         self.text.clone()
     }
 }
 
+/// Runs two children.
+#[derive(Default)]
+pub(crate) struct Pair;
+
+#[partitura::workflow]
+impl Pair {
+    #[run]
+    async fn run(cx: Cx<Self>, text: String) -> Result<(), Oops> {
+        let child = |number| cx.child::<Hold>(format!("{}-{number}", cx.id())).run(text.clone());
+        let (one, two) = partitura::join!(child(1), child(2));
+        one.and(two).map(drop).map_err(|error| Oops::No(error.to_string()))
+    }
+}
+
 pub(crate) async fn open(url: &str) -> (Partitura, RunningWorker) {
     let partitura = partitura::connect(url).await.expect("a broker");
-    let worker = partitura.worker().build_id("b-7").workflow::<Hold>().start().await.expect("a worker");
+    let worker = partitura.worker().build_id("b-7").workflow::<Hold>().workflow::<Pair>().schedules();
+    let worker = worker.start().await.expect("a worker");
     (partitura, worker)
 }
 

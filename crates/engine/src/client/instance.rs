@@ -11,13 +11,16 @@ use super::connection::{Connection, answer_of, unexpected_of};
 use super::instances::Instances;
 use super::requests::{Demand, Request};
 use super::start::StartReceipt;
+use super::update;
 use crate::error::ClientError;
 use crate::storage::turn_store::HISTORY;
 use crate::storage::{heartbeats, history, search};
 use crate::wire::find::InstanceName;
 use crate::wire::names::InstanceKey;
 use crate::wire::summary::Summary;
-use crate::wire::{Command, ReplyBody, ReplyTo, Start as StartCommand, StartPolicy, waiting};
+use crate::wire::{
+    Command, Outcome, ReplyBody, ReplyTo, Request as Terms, Start as StartCommand, StartPolicy, waiting,
+};
 
 /// One instance of any workflow. What it stands at is read from the store, without a worker; what is asked of it is done by a
 /// worker of its workflow. Cheap to clone.
@@ -216,6 +219,42 @@ impl InstanceHandle {
         match self.question(|reply_to| Command::Query { name, args, reply_to }).await? {
             ReplyBody::Answer(answer) => Ok(answer),
             other => Err(unexpected_of((&self.name.workflow, &self.name.id), other)),
+        }
+    }
+
+    /// Updates it, as [`WorkflowHandle::update`](crate::WorkflowHandle::update) does, and gives the result: the arguments are an object
+    /// with the update's argument names. An update of an `id` that the instance has had already gives the result that it gave then.
+    ///
+    /// # Errors
+    /// [`Refused`](ClientError::Refused), with the reason, when it was rejected, has failed or cannot be applied; else as for
+    /// [`query`](Self::query).
+    ///
+    /// # Cancel safety
+    /// Dropped, it may or may not be applied. Sending it again under its `id` is harmless.
+    pub async fn update(
+        &self,
+        name: impl Into<String>,
+        arguments: &impl Serialize,
+        id: Option<String>,
+    ) -> Result<Payload, ClientError> {
+        update::check(id.as_deref())?;
+        let (name, args) = (name.into(), Payload::encode_unproven(arguments)?);
+        let id = id.unwrap_or_else(|| self.connection.fresh());
+        let instance = (&*self.name.workflow, &*self.name.id);
+        let command = |reply_to| {
+            let request = Terms { id: Some(id.clone()), run: None, reply_to: Some(reply_to) };
+            Command::Update { name: name.clone(), args: args.clone(), request }
+        };
+        match update::until_answered(&self.connection, instance, command).await? {
+            ReplyBody::Updated(Outcome::Ok(result)) => Ok(result),
+            ReplyBody::Updated(Outcome::Err(failure)) | ReplyBody::Invalid(failure) => {
+                Err(ClientError::Refused(failure.to_string()))
+            }
+            ReplyBody::Stopped { reason } => Err(ClientError::Refused(reason)),
+            ReplyBody::Interrupted { run } => {
+                Err(ClientError::Refused(format!("run {run} ended before it had answered")))
+            }
+            other => Err(unexpected_of(instance, other)),
         }
     }
 

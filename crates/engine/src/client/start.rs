@@ -282,7 +282,7 @@ impl<W: Workflow, T: DeserializeOwned, E: DeserializeOwned> StartWithUpdate<'_, 
             start.update = Some(sent);
             Command::Start(Box::new(start))
         };
-        match until_answered::<W>(target, command).await? {
+        match until_answered(&target.connection, (W::NAME, &target.id), command).await? {
             ReplyBody::Rejected { run } => Err(rejected::<W>(target, run).into()),
             body => update::result::<W, T, E>(target, &id, body).await,
         }

@@ -9,7 +9,7 @@ use partitura_workflow::{EventKind, Update, Workflow};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
-use super::connection::{REQUEST_TIMEOUT, unexpected};
+use super::connection::{Connection, REQUEST_TIMEOUT, unexpected};
 use super::history;
 use super::target::Target;
 use crate::error::{ClientError, UpdateError};
@@ -67,7 +67,7 @@ impl<W: Workflow, T: DeserializeOwned, E: DeserializeOwned> UpdateRequest<'_, W,
             let request = Request { id: Some(id.clone()), run: run.clone(), reply_to: Some(reply_to) };
             Command::Update { name: name.clone(), args: args.clone(), request }
         };
-        let body = until_answered::<W>(target, command).await?;
+        let body = until_answered(&target.connection, (W::NAME, &target.id), command).await?;
         result::<W, T, E>(target, &id, body).await
     }
 }
@@ -77,18 +77,18 @@ pub(super) fn check(id: Option<&str>) -> Result<(), ClientError> {
 }
 
 /// Sends an update again and again, under its own id, until it is answered. Gives up only where no worker has taken it.
-pub(super) async fn until_answered<W: Workflow>(
-    target: &Target,
+pub(super) async fn until_answered(
+    connection: &Connection,
+    instance: (&str, &str),
     command: impl Fn(ReplyTo) -> Command,
 ) -> Result<ReplyBody, ClientError> {
-    let connection = &target.connection;
     let mut line = connection.mailbox.line();
     let (mut patience, mut waited, mut is_accepted) = (ASK_AGAIN, Duration::ZERO, false);
     while is_accepted || waited < REQUEST_TIMEOUT {
         if !is_accepted {
             patience = patience.min(REQUEST_TIMEOUT - waited);
         }
-        connection.send::<W>(&target.id, connection.fresh(), &command(line.address().clone())).await?;
+        connection.send_to(instance, connection.fresh(), &command(line.address().clone())).await?;
         let until = Instant::now() + patience;
         loop {
             match tokio::time::timeout_at(until, line.next()).await {
@@ -101,7 +101,7 @@ pub(super) async fn until_answered<W: Workflow>(
         waited += patience;
         patience = (2 * patience).min(connection.ask_again);
     }
-    Err(ClientError::NoAnswer { workflow: W::NAME.to_owned(), waited: REQUEST_TIMEOUT })
+    Err(ClientError::NoAnswer { workflow: instance.0.to_owned(), waited: REQUEST_TIMEOUT })
 }
 
 /// What the answer to an update means to its caller.

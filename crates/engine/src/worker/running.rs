@@ -3,11 +3,14 @@ use partitura_broker::{Error, ErrorKind, Result};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::health::Standing;
+
 /// A worker at work. Dropping it stops the work as a crash would; [`stop`](Self::stop) finishes what runs.
 #[derive(Debug)]
 pub struct RunningWorker {
     pub(super) shutdown: Option<oneshot::Sender<()>>,
     pub(super) tasks: Vec<JoinHandle<Result<()>>>,
+    pub(super) standing: Standing,
 }
 
 impl RunningWorker {
@@ -19,6 +22,7 @@ impl RunningWorker {
     /// # Cancel safety
     /// Dropped, the rest is as after a crash.
     pub async fn stop(mut self) -> Result<()> {
+        self.standing.stops();
         drop(self.shutdown.take());
         let tasks = std::mem::take(&mut self.tasks);
         try_join_all(tasks.into_iter().map(flat)).await.map(drop)

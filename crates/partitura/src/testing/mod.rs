@@ -45,7 +45,7 @@ use tokio::time::Instant;
 
 use self::attempts::{Attempts, Counted};
 pub use self::handle::{TestClient, TestHandle};
-pub use self::replay::replay_all;
+pub use self::replay::{replay, replay_all};
 use self::standing::{Kind, Registered};
 use self::watch::Watch;
 

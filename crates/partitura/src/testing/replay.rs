@@ -5,11 +5,34 @@ use std::path::{Path, PathBuf};
 
 use partitura_workflow::{Definition, Event, Execution, Workflow};
 
+/// Replays one recorded history with the code of the workflow `W`. [`replay_all`] says which forms it may have.
+///
+/// # Errors
+/// Says where the code of today asks for something else than is recorded, or for the same with other values.
+///
+/// ```no_run
+/// # use partitura::Cx;
+/// # #[derive(Default)]
+/// # struct Checkout;
+/// # #[partitura::workflow]
+/// # impl Checkout {
+/// #     #[run] async fn run(_cx: Cx<Self>) -> Result<(), partitura::Cancelled> { Ok(()) }
+/// # }
+/// let history = std::fs::read_to_string("tests/histories/order-42.jsonl").expect("a file");
+/// partitura::testing::replay::<Checkout>(&history).expect("this code fits");
+/// ```
+pub fn replay<W: Workflow>(history: &str) -> Result<(), String> {
+    let events = events(history).map_err(|error| format!("it is not a history: {error}"))?;
+    let replayed = Execution::replay(&Definition::for_workflow::<W>(), events);
+    let (execution, _) = replayed.map_err(|stop| stop.reason.to_string())?;
+    execution.unread_input().or_else(|| execution.unread_result()).map_or(Ok(()), Err)
+}
+
 /// Replays each history of a directory with the code of the workflow `W`: a test in CI that tells whether a change of the code
 /// stops instances that run.
 ///
-/// Each file with the extension `json` is the history of one run, in any of the forms in which histories are written: as
-/// JSON lines, by `partitura history … -o json` and the page's download, or as an array, by `serde_json` of
+/// Each file with the extension `json` or `jsonl` is the history of one run, in any of the forms in which histories are written: as
+/// JSON lines, by `partitura export` and the page's download, or as an array, by `serde_json` of
 /// [`WorkflowHandle::history`](crate::WorkflowHandle::history). Histories of runs that have ended are good as well.
 ///
 /// ```no_run
@@ -36,7 +59,7 @@ pub fn replay_all<W: Workflow>(directory: impl AsRef<Path>) -> usize {
         Ok(files) => files,
         Err(error) => panic!("read {}: {error}", directory.display()),
     };
-    assert!(!files.is_empty(), "{} has no history: put some there, as files *.json", directory.display());
+    assert!(!files.is_empty(), "{} has no history: put some there, as files *.json or *.jsonl", directory.display());
     let problems: Vec<String> = files
         .iter()
         .filter_map(|file| replay_file::<W>(file).err().map(|problem| format!("\n{}: {problem}", file.display())))
@@ -52,7 +75,7 @@ fn histories(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "json") {
+        if path.extension().is_some_and(|extension| extension == "json" || extension == "jsonl") {
             files.push(path);
         }
     }
@@ -62,10 +85,7 @@ fn histories(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
 
 fn replay_file<W: Workflow>(file: &Path) -> Result<(), String> {
     let text = fs::read_to_string(file).map_err(|error| format!("it cannot be read: {error}"))?;
-    let events = events(&text).map_err(|error| format!("it is not a history: {error}"))?;
-    let replayed = Execution::replay(&Definition::for_workflow::<W>(), events);
-    let (execution, _) = replayed.map_err(|stop| stop.reason.to_string())?;
-    execution.unread_input().or_else(|| execution.unread_result()).map_or(Ok(()), Err)
+    replay::<W>(&text)
 }
 
 /// An array of events, or one after the other.

@@ -13,8 +13,14 @@ async fn the_overview_counts_instances_and_names_the_cause_of_a_stop() {
     for id in ["b-1", "b-2"] {
         client.workflow::<Broken>(id).start("tea".to_owned()).await.unwrap();
     }
+    let refused = client.workflow::<Refused>("r-1");
+    refused.start("a".to_owned()).await.unwrap();
+    refused.result().await.unwrap_err();
     let browser = Browser::on(&partitura);
     let page = browser.until("/", "there is no room for tea").await.text;
+    let letters = r#"<a href="/dead-letters"><b>1</b><span class="status">dead letters</span></a>"#;
+    assert!(page.contains(letters), "{page}");
+    assert!(page.contains("In the last minute 5 started and 1 ended."), "{page}");
     for wanted in ["Stopped, by cause", r#"href="/instances?workflow=Hold&amp;status=running""#, "b-7", "Started last"]
     {
         assert!(page.contains(wanted), "{wanted}: {page}");

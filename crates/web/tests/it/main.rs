@@ -2,5 +2,6 @@
 
 mod acting;
 mod looking;
+mod probes;
 mod safety;
 mod support;
