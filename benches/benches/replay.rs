@@ -66,6 +66,7 @@ fn history<W: Workflow<Input = u32>>() -> Vec<Event> {
             deadline: None,
             run_timeout_ms: None,
             retry: None,
+            trace: None,
             continued: None,
         })),
     );

@@ -85,9 +85,9 @@ impl Checkout {
 /// A process: a connection, and a worker of all.
 async fn process(directory: &std::path::Path, banks: u32) -> (Partitura, RunningWorker) {
     let connect = partitura::connect(format!("embedded:{}", directory.display()));
-    let partitura = connect.with(|builder| builder.propagator(Arc::new(Link))).await.unwrap();
+    let partitura = connect.with(|builder| builder.propagator(Arc::new(Link))).await.expect("a broker");
     let worker = partitura.worker().service(PaymentsService(Acquirer(AtomicU32::new(banks))));
-    let worker = worker.workflow::<Checkout>().workflow::<Ship>().start().await.unwrap();
+    let worker = worker.workflow::<Checkout>().workflow::<Ship>().start().await.expect("a worker");
     (partitura, worker)
 }
 
