@@ -89,14 +89,10 @@ impl Meter {
     }
 
     /// Tells how much is in memory.
-    pub(crate) fn holds(&self, held: impl FnOnce() -> Held) {
+    pub(crate) fn holds(&self, held: Held) {
         #[cfg(feature = "metrics")]
-        {
-            let held = held();
-            let gauges = [("partitura_lane_backlog", held.backlog), ("partitura_lane_parked", held.parked)];
-            for (name, messages) in gauges {
-                metrics::gauge!(name, "messaging_destination_name" => self.destination.clone()).set(messages as f64);
-            }
+        for (name, messages) in [("partitura_lane_backlog", held.backlog), ("partitura_lane_parked", held.parked)] {
+            metrics::gauge!(name, "messaging_destination_name" => self.destination.clone()).set(messages as f64);
         }
     }
 }

@@ -111,6 +111,11 @@ impl Core {
         self.work.drain();
     }
 
+    /// Whether nothing is in memory.
+    pub(crate) fn holds_nothing(&self) -> bool {
+        self.lanes.is_empty() && self.early.is_empty()
+    }
+
     /// How much is in memory.
     pub(crate) fn held(&self) -> Held {
         let in_lanes: usize = self.lanes.iter().map(Lane::len).sum();

@@ -17,14 +17,14 @@ use self::publish::Publisher;
 use self::report::Report;
 use self::tasks::Tasks;
 use crate::core::{Actions, Core, Now, Parking, Settings};
-use crate::meter::Meter;
+use crate::meter::{Held, Meter};
 use crate::{Handler, LaneOptions, Retry, SubscriptionTopics};
 
 /// Number of reports that are taken up before the consumer is looked at again.
 const REPORTS: usize = 1_024;
 /// How long a wait lasts at most before the clock is looked at again: it may have jumped, or have been corrected.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
-/// The same where a message came too early, for then some clock is off, and where the meter is to be told something.
+/// The same where a message came too early, for then some clock is off.
 const LOOK_SOON: Duration = Duration::from_secs(1);
 /// How often the gauges of what is in memory are set, at most.
 const MEASURE_EVERY: Duration = Duration::from_secs(1);
@@ -42,10 +42,8 @@ pub(crate) struct Driver<H> {
     tasks: Tasks,
     publisher: Publisher,
     meter: Meter,
-    /// When the meter was last told how much is in memory.
-    measured: Option<Duration>,
-    /// Something has happened since.
-    is_unmeasured: bool,
+    /// When the meter was last told how much is in memory, and how much that was.
+    measured: Option<(Duration, Held)>,
     reports: mpsc::UnboundedReceiver<Report>,
     report: mpsc::UnboundedSender<Report>,
     clock: Arc<dyn Clock>,
@@ -80,7 +78,6 @@ impl<H: Handler> Driver<H> {
             )?,
             meter,
             measured: None,
-            is_unmeasured: false,
             reports,
             report,
             clock: options.clock.clone(),
@@ -161,13 +158,17 @@ impl<H: Handler> Driver<H> {
         self.release().await;
     }
 
-    /// Tells the meter once in a while how much is in memory.
+    /// Tells the meter how much is in memory: once in a while, and when nothing is left. It wakes nobody for that.
     fn measure(&mut self, now: Now) {
-        self.is_unmeasured =
-            cfg!(feature = "metrics") && self.measured.is_some_and(|last| now.steady < last + MEASURE_EVERY);
-        if !self.is_unmeasured {
-            self.measured = Some(now.steady);
-            self.meter.holds(|| self.core.held());
+        let is_due = match self.measured {
+            Some((last, _)) if now.steady >= last + MEASURE_EVERY => true,
+            Some((_, held)) => held != Held::default() && self.core.holds_nothing(),
+            None => true,
+        };
+        if cfg!(feature = "metrics") && is_due {
+            let held = self.core.held();
+            self.meter.holds(held);
+            self.measured = Some((now.steady, held));
         }
     }
 
@@ -289,7 +290,7 @@ impl<H: Handler> Driver<H> {
     }
 
     fn set_alarm(&self, mut alarm: Pin<&mut Sleep>, now: Now) {
-        let look = if self.core.holds_early() || self.is_unmeasured { LOOK_SOON } else { LOOK_AGAIN };
+        let look = if self.core.holds_early() { LOOK_SOON } else { LOOK_AGAIN };
         let at = self.start + now.steady + self.core.idle_for(now).map_or(NEVER, |idle| idle.min(look));
         // An alarm that comes too early does no harm, and setting one costs more than that.
         if alarm.is_elapsed() || alarm.deadline() > at {
