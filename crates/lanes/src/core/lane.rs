@@ -191,9 +191,12 @@ impl Lane {
         self.singly = 0;
     }
 
-    /// Puts a parked message where its place is; copies stay in the order in which they came.
+    /// Puts a parked message where its place is; copies stay in the order in which they came. One with the note that it
+    /// begins comes before other copies of the same message.
     pub(super) fn put(&mut self, entry: Entry) {
-        let at = self.hand.partition_point(|other| other.place <= entry.place);
+        let first = entry.suspicion.noted;
+        let is_before = |other: &Entry| other.place < entry.place || (other.place == entry.place && !first);
+        let at = self.hand.partition_point(is_before);
         self.hand.insert(at, entry);
     }
 

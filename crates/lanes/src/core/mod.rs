@@ -27,6 +27,7 @@ mod ranges;
 mod running;
 mod schedule;
 mod state;
+mod suspecting;
 mod suspects;
 mod suspicion;
 mod table;

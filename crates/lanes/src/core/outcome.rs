@@ -28,7 +28,10 @@ impl Core {
                 }
             }
             Outcome::Dead { .. } if many => lane.break_up(),
-            Outcome::Retry { reason, after } => self.failed(id.index, reason, after, now),
+            Outcome::Retry { reason, after } => {
+                self.failed(id.index, reason, after, now);
+                self.take_back_note(id.index, now);
+            }
             Outcome::Dead { reason, error } => {
                 lane.death = Some(Death { reason, error });
                 if let Some(current) = &mut lane.current {

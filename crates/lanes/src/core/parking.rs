@@ -3,7 +3,7 @@
 use super::lane::{Entry, Lane, LaneState};
 use super::model::{Move, Moved, Now, Parking};
 use super::state::Core;
-use super::suspects::PAUSE;
+use super::suspecting::PAUSE;
 
 impl Core {
     /// A message was confirmed by the parking topic, and its old copy settled and flushed; or it was not confirmed.

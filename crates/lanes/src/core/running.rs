@@ -3,6 +3,7 @@
 use super::lane::{Entry, LaneState};
 use super::model::{LaneId, Now, Start};
 use super::state::Core;
+use super::suspicion::Suspicion;
 
 impl Core {
     /// Puts a message into its lane.
@@ -78,12 +79,14 @@ impl Core {
         }
     }
 
-    /// A batch to run now, if there is one and room for it.
+    /// A batch to run now, if there is one and room for it. While the core drains, only messages with a note that they
+    /// begin: elsewhere that would count as a crash.
     pub(crate) fn start(&mut self, now: Now) -> Option<Start> {
         self.put_back_suspects(now);
-        while self.work.has_room(self.settings.concurrency) {
+        while self.work.has_place(self.settings.concurrency) {
             let Some(id) = self.schedule.next_ready() else { break };
-            if self.waiting_head(id).is_none() {
+            let Some(Suspicion { noted, .. }) = self.waiting_head(id) else { continue };
+            if self.work.is_draining() && !noted {
                 continue;
             }
             if !self.has_room_for(id) {
@@ -103,7 +106,11 @@ impl Core {
         lane.take(self.settings.batch);
         let batch = lane.batch()?;
         lane.state = LaneState::Running;
-        let crashes = lane.current.as_ref().map_or(0, |current| current.suspicion.crashes);
+        let Some(Entry { delivery, suspicion, .. }) = &lane.current else { return None };
+        if suspicion.noted {
+            self.suspects.begins(&delivery.message.id);
+        }
+        let crashes = suspicion.crashes;
         let given_up =
             self.settings.is_given_up(crashes).then(|| format!("its process was lost {crashes} times while it ran"));
         let partition = lane.partition;

@@ -2,7 +2,8 @@ use std::time::Duration;
 
 use partitura_broker::{AckToken, Delivery, Message, Partition, Timestamp};
 
-use super::{Actions, Core, Now, Settings};
+use super::{Actions, Core, Move, Now, Parking, Settings};
+use crate::headers::SUSPECT;
 use crate::{Outcome, Retry, Trials};
 
 fn core(retry: Retry, batch: usize) -> Core {
@@ -133,4 +134,74 @@ fn a_partition_is_released_when_what_runs_has_finished() {
     assert_eq!(actions.settle.iter().map(|token| token.slot).collect::<Vec<_>>(), [1]);
     assert_eq!(actions.released, [Partition(0)]);
     assert!(core.is_quiet());
+}
+
+/// Two cores of one process, each with a copy of a message that was running in two crashes.
+fn two_accused() -> [Core; 2] {
+    let trials = Trials::default();
+    [1, 2].map(|seed| {
+        let topic = "orders.billing.parking".parse().unwrap();
+        let parking =
+            Parking { topic, hold: Duration::from_secs(60), behind: 100, full_messages: 100, full_bytes: 1 << 20 };
+        let mut core = Core::new(Settings {
+            concurrency: 10,
+            batch: 1,
+            retry: Retry::default(),
+            ordered: false,
+            assigned: false,
+            parking: Some(parking),
+            crashes: 5,
+            most_begun: 100,
+            trials: trials.clone(),
+            seed,
+        });
+        let mut accused = delivery(1, Some("a"), None);
+        accused.message.headers.insert(SUSPECT, "2");
+        core.deliver(accused, at(0));
+        core
+    })
+}
+
+#[test]
+fn accused_messages_of_a_process_are_on_trial_one_at_a_time() {
+    let [mut one, mut other] = two_accused();
+    assert!(one.start(at(0)).is_none() && other.start(at(0)).is_none());
+    assert!(actions(&mut other).moves.is_empty(), "another is on trial");
+    let Move { moved, message } = actions(&mut one).moves.remove(0);
+    assert_eq!(message.headers.get_str(SUSPECT), Some("2 begins"));
+    one.moved(moved, true, at(1));
+    let copy = Delivery { message, ..delivery(2, None, None) };
+    one.deliver(copy, at(2));
+    let tried = one.start(at(2)).unwrap();
+    assert!(other.start(at(2)).is_none() && actions(&mut other).moves.is_empty());
+    one.finished(tried.lane, Outcome::Done, at(3));
+    assert!(other.start(at(3)).is_none());
+    assert_eq!(actions(&mut other).moves.len(), 1, "now it is on trial");
+}
+
+#[test]
+fn an_accused_message_that_takes_its_time_keeps_the_others_waiting_for_a_second() {
+    let [mut one, mut other] = two_accused();
+    one.start(at(0));
+    let Move { moved, message } = actions(&mut one).moves.remove(0);
+    one.moved(moved, true, at(1));
+    one.deliver(Delivery { message, ..delivery(2, None, None) }, at(2));
+    assert!(one.start(at(2)).is_some());
+    one.tick(at(1_001));
+    assert!(other.start(at(1_001)).is_none() && actions(&mut other).moves.is_empty());
+    one.tick(at(1_002));
+    other.start(at(1_002));
+    assert_eq!(actions(&mut other).moves.len(), 1);
+}
+
+#[test]
+fn a_message_with_the_note_that_it_begins_still_begins_while_lanes_drain() {
+    let [mut core, _] = two_accused();
+    let mut noted = delivery(2, None, None);
+    noted.message.headers.insert(SUSPECT, "1 begins");
+    core.deliver(noted, at(1));
+    core.deliver(delivery(3, None, None), at(1));
+    core.drain();
+    assert_eq!(core.start(at(1)).unwrap().batch[0].token.slot, 2);
+    assert!(core.start(at(1)).is_none());
 }

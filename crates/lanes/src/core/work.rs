@@ -21,7 +21,12 @@ impl Work {
 
     /// Whether another batch may begin.
     pub(super) fn has_room(&self, concurrency: usize) -> bool {
-        !self.draining && self.running < concurrency
+        !self.draining && self.has_place(concurrency)
+    }
+
+    /// The same, also while the core drains.
+    pub(super) fn has_place(&self, concurrency: usize) -> bool {
+        self.running < concurrency
     }
 
     pub(super) fn is_moving(&self) -> bool {
