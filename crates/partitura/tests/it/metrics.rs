@@ -41,29 +41,29 @@ impl Measured {
 /// Everything that is measured happens once at least. The recorder is that of this thread, on which all of it runs.
 async fn measure(recorded: &Recorded) {
     let _recorder = metrics::set_default_local_recorder(recorded);
-    let partitura = partitura::connect("memory:").with(|builder| builder.cache(1)).await.unwrap();
+    let partitura = partitura::connect("memory:").with(|builder| builder.cache(1)).await.expect("it is well");
     let worker = partitura.worker().service(TextService(Texts::default())).workflow::<Measured>();
-    let worker = worker.start().await.unwrap();
+    let worker = worker.start().await.expect("it is well");
     let client = partitura.client();
     let ids = ["one-of-two", "two-of-two"];
     for id in ids {
-        client.workflow::<Measured>(id).start(id.to_owned()).await.unwrap();
+        client.workflow::<Measured>(id).start(id.to_owned()).await.expect("it is well");
     }
     eventually(async || (recorded.values("partitura_timer_lateness_seconds", &[]).len() == 2).then_some(())).await;
     for id in ids {
         let measured = client.workflow::<Measured>(id);
-        measured.signal(MeasuredSignal::go_on()).await.unwrap();
-        assert_eq!(soon(measured.result()).await.unwrap(), format!("{id}."));
+        measured.signal(MeasuredSignal::go_on()).await.expect("it is well");
+        assert_eq!(soon(measured.result()).await.expect("it is well"), format!("{id}."));
     }
     let failing = client.workflow::<Measured>("fails");
-    failing.start("fails".to_owned()).await.unwrap();
+    failing.start("fails".to_owned()).await.expect("it is well");
     assert!(matches!(soon(failing.result()).await, Err(WorkflowError::Failed(_))));
     let panicking = client.workflow::<Measured>("panics");
-    panicking.start("panics".to_owned()).await.unwrap();
+    panicking.start("panics".to_owned()).await.expect("it is well");
     assert!(matches!(soon(panicking.result()).await, Err(WorkflowError::Stopped { .. })));
-    panicking.terminate("seen").await.unwrap();
-    soon(panicking.result()).await.unwrap_err();
-    worker.stop().await.unwrap();
+    panicking.terminate("seen").await.expect("it is well");
+    soon(panicking.result()).await.expect_err("it was terminated");
+    worker.stop().await.expect("it is well");
 }
 
 #[tokio::test]

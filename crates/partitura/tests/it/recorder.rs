@@ -7,23 +7,26 @@ use metrics::{
     Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit,
 };
 
-/// All that was recorded: by name, and by labels as `name="value"` in their order.
+/// The name of a metric, and its labels as `name="value"` in their order.
+type Named = (String, String);
+
+/// All that was recorded.
 #[derive(Debug, Default, Clone)]
-pub(crate) struct Recorded(Arc<Mutex<BTreeMap<(String, String), Vec<f64>>>>);
+pub(crate) struct Recorded(Arc<Mutex<BTreeMap<Named, Vec<f64>>>>);
 
 impl Recorded {
     pub(crate) fn names(&self) -> BTreeSet<String> {
-        self.0.lock().unwrap().keys().map(|(name, _)| name.clone()).collect()
+        self.0.lock().expect("no panic holds it").keys().map(|(name, _)| name.clone()).collect()
     }
 
     pub(crate) fn labels(&self) -> Vec<String> {
-        self.0.lock().unwrap().keys().map(|(_, labels)| labels.clone()).collect()
+        self.0.lock().expect("no panic holds it").keys().map(|(_, labels)| labels.clone()).collect()
     }
 
     /// The values of a metric whose labels have all of these.
     pub(crate) fn values(&self, name: &str, labels: &[&str]) -> Vec<f64> {
-        let all = self.0.lock().unwrap();
-        let is_meant = |(of, with): &(String, String)| of == name && labels.iter().all(|label| with.contains(label));
+        let all = self.0.lock().expect("no panic holds it");
+        let is_meant = |(of, with): &Named| of == name && labels.iter().all(|label| with.contains(label));
         all.iter().filter(|(key, _)| is_meant(key)).flat_map(|(_, values)| values.clone()).collect()
     }
 
@@ -41,12 +44,12 @@ impl Recorded {
 
 struct Series {
     all: Recorded,
-    key: (String, String),
+    key: Named,
 }
 
 impl Series {
     fn push(&self, value: f64) {
-        self.all.0.lock().unwrap().entry(self.key.clone()).or_default().push(value);
+        self.all.0.lock().expect("no panic holds it").entry(self.key.clone()).or_default().push(value);
     }
 }
 

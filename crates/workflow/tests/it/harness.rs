@@ -44,6 +44,7 @@ pub(crate) fn started<W: Workflow>(input: &W::Input) -> Event {
             run_timeout_ms: None,
             retry: None,
             continued: None,
+            trace: None,
         })),
     )
 }

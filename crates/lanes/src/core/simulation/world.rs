@@ -13,6 +13,9 @@ const PARTITIONS: u32 = 2;
 /// With this many crashes a message is given up.
 pub(super) const CRASHES: u32 = 5;
 
+/// A message: its key and its number.
+type Numbered = (u8, u32);
+
 /// One owner of two partitions and of their parking.
 #[derive(Debug)]
 pub(super) struct World {
@@ -27,12 +30,12 @@ pub(super) struct World {
     outstanding: [BTreeSet<u32>; 2],
     seeds: u64,
     published: [u32; KEYS as usize],
-    done: BTreeSet<(u8, u32)>,
-    runs: BTreeMap<(u8, u32), u32>,
+    done: BTreeSet<Numbered>,
+    runs: BTreeMap<Numbered, u32>,
     /// The messages that end the process that runs them, and how often each message was begun.
-    killers: BTreeSet<(u8, u32)>,
-    begun: BTreeMap<(u8, u32), u32>,
-    given_up: BTreeSet<(u8, u32)>,
+    killers: BTreeSet<Numbered>,
+    begun: BTreeMap<Numbered, u32>,
+    given_up: BTreeSet<Numbered>,
     running: Vec<Start>,
     moves: Vec<Move>,
     burials: Vec<Burial>,
@@ -53,7 +56,7 @@ fn topic(parking: bool) -> TopicName {
     if parking { "orders.billing.parking" } else { "orders" }.parse().unwrap()
 }
 
-fn identity(message: &Message) -> (u8, u32) {
+fn identity(message: &Message) -> Numbered {
     let (key, number) = message.id.as_str().split_once('-').unwrap();
     (key.parse().unwrap(), number.parse().unwrap())
 }
@@ -350,17 +353,17 @@ impl World {
     }
 
     /// How often each message was done.
-    pub(super) fn runs(&self) -> &BTreeMap<(u8, u32), u32> {
+    pub(super) fn runs(&self) -> &BTreeMap<Numbered, u32> {
         &self.runs
     }
 
     /// The messages that end their process, and those that were given up.
-    pub(super) fn killers(&self) -> (&BTreeSet<(u8, u32)>, &BTreeSet<(u8, u32)>) {
+    pub(super) fn killers(&self) -> (&BTreeSet<Numbered>, &BTreeSet<Numbered>) {
         (&self.killers, &self.given_up)
     }
 
     /// How often a message was run, done or not.
-    pub(super) fn begun(&self, message: (u8, u32)) -> u32 {
+    pub(super) fn begun(&self, message: Numbered) -> u32 {
         self.begun.get(&message).copied().unwrap_or_default()
     }
 
