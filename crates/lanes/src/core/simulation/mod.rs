@@ -6,7 +6,7 @@ mod world;
 
 use proptest::prelude::*;
 
-use self::steps::{KEYS, steps, with_killers};
+use self::steps::{KEYS, Step, steps, with_killers};
 use self::world::{CRASHES, Kind, World};
 
 fn kinds() -> impl Strategy<Value = Kind> {
@@ -54,10 +54,12 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, cases: 400, ..ProptestConfig::default() })]
 
-    /// However many processes die besides, and whatever else fails, no others are given up, and order is kept.
+    /// However many processes die besides, no others are given up, and order is kept. Publishing succeeds: with copies
+    /// left by publishes that failed, and credit for no more than them, it can take very long until a suspect is run.
     #[test]
     fn only_messages_that_end_their_process_are_given_up(steps in steps(), kind in kinds(), killers in killers()) {
         let mut world = World::new(Kind { parking: true, ..kind });
+        let steps = steps.into_iter().filter(|step| !matches!(step, Step::Park { succeeds: false, .. })).collect();
         for step in with_killers(steps, &killers) {
             world.run(step);
         }
