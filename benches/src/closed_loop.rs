@@ -14,7 +14,8 @@ pub struct Timed {
     pub latencies: Latencies,
 }
 
-/// Keeps `in_flight` requests going until `n` are done. `request` gets the request's number, from 0, and returns its latency.
+/// Keeps `in_flight` requests going until `n` are done. `request` gets the request's number, from 0, and returns its
+/// latency.
 ///
 /// # Errors
 /// The first request that failed. The requests in flight beside it are abandoned.

@@ -7,8 +7,8 @@ use partitura_broker::{Broker, Result, SubscriptionName, TopicName};
 
 /// The way in which the suite reaches a broker. An adapter's author writes only this.
 ///
-/// Only [`broker`](Self::broker) and [`connect`](Self::connect) are required. Each hook that is missing leaves its cases
-/// *not verified*, which is not *passed*.
+/// Only [`broker`](Self::broker) and [`connect`](Self::connect) are required. Each hook that is missing leaves its
+/// cases *not verified*, which is not *passed*.
 ///
 /// ```no_run
 /// # use std::sync::Arc;
@@ -44,9 +44,9 @@ pub trait Harness: Send + Sync + 'static {
     /// Those of connecting.
     async fn connect(&self, namespace: &str) -> Result<Arc<dyn Broker>>;
 
-    /// Whether the broker lives in the process that connects, and is killed with it. Then the suite lets no two processes
-    /// connect at once, to kill the broker is to kill that process, and cases about connections and credentials do
-    /// not apply.
+    /// Whether the broker lives in the process that connects, and is killed with it. Then the suite lets no two
+    /// processes connect at once, to kill the broker is to kill that process, and cases about connections and
+    /// credentials do not apply.
     fn lives_in_its_client(&self) -> bool {
         false
     }
@@ -125,9 +125,9 @@ pub trait Restart: Send + Sync {
 
 /// The hook to connect through a TCP proxy of the suite, which cuts, silences, stalls and slows connections.
 ///
-/// A case starts a proxy of its own before [`upstream`](Self::upstream), and connects to where the proxy listens. Clients
-/// that are told by the broker where to connect must be told the proxy's address, which is then the same for all cases:
-/// see [`listen`](Self::listen).
+/// A case starts a proxy of its own before [`upstream`](Self::upstream), and connects to where the proxy listens.
+/// Clients that are told by the broker where to connect must be told the proxy's address, which is then the same for
+/// all cases: see [`listen`](Self::listen).
 #[async_trait]
 pub trait Network: Send + Sync {
     /// The address on which the broker listens for connections through the proxy.

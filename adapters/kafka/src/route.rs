@@ -1,8 +1,8 @@
 //! The properties of a topic that producers and consumers need.
 //!
 //! A topic's configuration has no room for anything of ours. So its *label*, kind and ordering, is in the value of
-//! `min.compaction.lag.ms`. The setting means nothing to a topic that is not compacted, and is written with the topic in
-//! one step. The rest of that number tells the topic from others of its name: see [`birth`].
+//! `min.compaction.lag.ms`. The setting means nothing to a topic that is not compacted, and is written with the topic
+//! in one step. The rest of that number tells the topic from others of its name: see [`birth`].
 
 use partitura_broker::{Ordering, Topic, TopicKind, TopicName};
 

@@ -2,8 +2,8 @@
 //!
 //! Key, value and headers of the record are those of the message. The adapter's headers come first: `partitura-id`,
 //! then `partitura-due` (milliseconds since the epoch) if the message is delayed, and `partitura-repeated` if a
-//! forwarder may have published it before. Records in a topic of delayed messages have keys of their own, and the key of
-//! the message in `partitura-key`. A reply begins with `partitura-inbox`.
+//! forwarder may have published it before. Records in a topic of delayed messages have keys of their own, and the key
+//! of the message in `partitura-key`. A reply begins with `partitura-inbox`.
 
 use std::sync::Arc;
 

@@ -41,10 +41,12 @@ impl Template {
     /// `sslrootcert`; and `schema`. Creates missing tables.
     ///
     /// # Errors
-    /// [`InvalidArgument`](partitura_broker::ErrorKind::InvalidArgument): the URL. [`Unauthorized`](partitura_broker::ErrorKind::Unauthorized):
-    /// credentials, rights, or the server's certificate. [`NotFound`](partitura_broker::ErrorKind::NotFound): the database.
+    /// [`InvalidArgument`](partitura_broker::ErrorKind::InvalidArgument): the URL.
+    /// [`Unauthorized`](partitura_broker::ErrorKind::Unauthorized): credentials, rights, or the server's certificate.
+    /// [`NotFound`](partitura_broker::ErrorKind::NotFound): the database.
     /// [`Incompatible`](partitura_broker::ErrorKind::Incompatible): the server is older than 14.
-    /// [`Disconnected`](partitura_broker::ErrorKind::Disconnected) and [`Timeout`](partitura_broker::ErrorKind::Timeout): no server answers.
+    /// [`Disconnected`](partitura_broker::ErrorKind::Disconnected) and
+    /// [`Timeout`](partitura_broker::ErrorKind::Timeout): no server answers.
     ///
     /// # Cancel safety
     /// Safe.

@@ -60,8 +60,8 @@ pub(super) const CASES: &[Case] = &[
     case!("delay.backlog", Four, [Quiet], "with a million messages pending, those that fall due come in time", backlog),
 ];
 
-/// The time by which a machine that is busy with something else may make a broker later than it declares, with a million
-/// messages pending. The report has the lateness of a quiet machine.
+/// The time by which a machine that is busy with something else may make a broker later than it declares, with a
+/// million messages pending. The report has the lateness of a quiet machine.
 const ALLOWANCE: Duration = Duration::from_secs(3);
 
 fn ms(millis: u64) -> Duration {

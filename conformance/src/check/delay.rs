@@ -18,8 +18,8 @@ pub fn never_early(history: &History) -> Result<(), Violation> {
 }
 
 /// Checks that delayed messages of one key, in a topic with one subscription, come for the first time in the order in
-/// which they fall due. Messages that are due in the same millisecond come in the order of publishing. A message that was
-/// confirmed less than `margin` milliseconds before the earlier of two is due is left out.
+/// which they fall due. Messages that are due in the same millisecond come in the order of publishing. A message that
+/// was confirmed less than `margin` milliseconds before the earlier of two is due is left out.
 ///
 /// # Errors
 /// The first delivery that is overtaken by one that is due earlier.

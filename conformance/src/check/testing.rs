@@ -4,8 +4,8 @@ use partitura_broker::{Partition, partition_of};
 
 use crate::history::{Delivered, Entry, History, Record, Sent, Token};
 
-/// Builds a history about the topic `q` with the subscription `s`. Each entry is a millisecond after the last. The id of
-/// a message is its key, a dash and a number.
+/// Builds a history about the topic `q` with the subscription `s`. Each entry is a millisecond after the last. The id
+/// of a message is its key, a dash and a number.
 pub(super) struct Script {
     entries: Vec<Entry>,
     now: u64,

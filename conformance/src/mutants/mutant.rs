@@ -51,8 +51,8 @@ impl Mutant {
     }
 }
 
-/// Makes a [`Mutant`]: its name, the case that it fails, a description, and a mutation of the broker, of the `view` that
-/// lanes have of it, or of a `twin`; or a change of the lanes' `options`.
+/// Makes a [`Mutant`]: its name, the case that it fails, a description, and a mutation of the broker, of the `view`
+/// that lanes have of it, or of a `twin`; or a change of the lanes' `options`.
 macro_rules! mutant {
     (@ $name:literal, $breaks:literal, $what:literal, $how:expr) => {
         $crate::mutants::mutant::Mutant { name: $name, breaks: $breaks, what: $what, how: $how }

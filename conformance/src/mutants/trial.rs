@@ -2,7 +2,8 @@ use super::mutant::Mutant;
 use crate::cases;
 use crate::runner::{Bench, Verdict};
 
-/// Runs the named case on the broker as it is, which must pass, and on the mutant, which must fail. Gives how it failed.
+/// Runs the named case on the broker as it is, which must pass, and on the mutant, which must fail. Gives how it
+/// failed.
 pub(crate) fn try_on(benches: &[Bench], mutant: &'static Mutant) -> Result<String, String> {
     let case = cases::all().find(|case| case.id == mutant.breaks);
     let case = case.ok_or_else(|| format!("no case is called {}", mutant.breaks))?;

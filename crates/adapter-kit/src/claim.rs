@@ -88,8 +88,8 @@ pub trait Claim: Debug + Send + 'static {
     }
 
     /// Whether messages may be stored that have not come although [`next`](Self::next) waits: the broker still sends
-    /// them, or waits for settlements first. Of the unsettled messages that the claim has given out, `held_back` are not
-    /// with the consumer, because they are not due. Asked only if the claims have a [clock](Claims::clock).
+    /// them, or waits for settlements first. Of the unsettled messages that the claim has given out, `held_back` are
+    /// not with the consumer, because they are not due. Asked only if the claims have a [clock](Claims::clock).
     fn may_have_more(&self, _held_back: usize) -> bool {
         false
     }

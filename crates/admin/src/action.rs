@@ -81,8 +81,8 @@ pub fn arguments(json: &str) -> Result<Payload, AdminError> {
 }
 
 impl Admin {
-    /// Does it, waits until the instance has taken it, and leaves a record with the target `partitura::audit`: who, what, to which
-    /// instance, why, with which outcome. With a run, another run of the instance is not meant.
+    /// Does it, waits until the instance has taken it, and leaves a record with the target `partitura::audit`: who,
+    /// what, to which instance, why, with which outcome. With a run, another run of the instance is not meant.
     ///
     /// # Errors
     /// [`NotFound`](AdminError::NotFound); [`Refused`](AdminError::Refused), with the reason; those of the broker.
@@ -102,8 +102,8 @@ impl Admin {
         done
     }
 
-    /// Does it to all instances that the filter finds and to which it applies, up to `at_most`, and leaves one record of that. A dry
-    /// run does nothing and leaves none.
+    /// Does it to all instances that the filter finds and to which it applies, up to `at_most`, and leaves one record
+    /// of that. A dry run does nothing and leaves none.
     ///
     /// # Errors
     /// [`Refused`](AdminError::Refused): a signal is sent to one instance, or no worker answers; those of the broker.
@@ -143,7 +143,8 @@ impl Admin {
     /// Starts an instance, waits until a worker has taken that, and leaves a record as [`act`](Self::act) does.
     ///
     /// # Errors
-    /// [`Refused`](AdminError::Refused): there is one and the policy refuses it, or no worker answers; those of the broker.
+    /// [`Refused`](AdminError::Refused): there is one and the policy refuses it, or no worker answers; those of the
+    /// broker.
     ///
     /// # Cancel safety
     /// Dropped, it may or may not have been started. Starting again is harmless.
@@ -162,8 +163,8 @@ impl Admin {
         started
     }
 
-    /// Updates an instance, gives the result, and leaves a record as [`act`](Self::act) does. An update of an id that the instance
-    /// has had already gives the result that it gave then.
+    /// Updates an instance, gives the result, and leaves a record as [`act`](Self::act) does. An update of an id that
+    /// the instance has had already gives the result that it gave then.
     ///
     /// # Errors
     /// [`Refused`](AdminError::Refused), with the reason; those of the broker.

@@ -36,8 +36,8 @@ pub struct Working {
     /// Who is served, and by which build.
     #[serde(flatten)]
     pub served: Served,
-    /// A workflow: whether a worker has answered. A service: `false` if an instance waits for it of which no worker was heard;
-    /// `None` if nothing tells.
+    /// A workflow: whether a worker has answered. A service: `false` if an instance waits for it of which no worker was
+    /// heard; `None` if nothing tells.
     pub has_worker: Option<bool>,
 }
 
@@ -69,8 +69,8 @@ impl Admin {
         topics.collect()
     }
 
-    /// Which of them have workers, as far as can be known: workflows are asked, and of services it is read off up to 20 instances
-    /// that wait.
+    /// Which of them have workers, as far as can be known: workflows are asked, and of services it is read off up to 20
+    /// instances that wait.
     ///
     /// # Errors
     /// As for [`served`](Self::served).

@@ -25,8 +25,8 @@ pub struct Instance {
     pub page: Events,
     /// The last events, as many as were asked for.
     pub recent: Events,
-    /// Whether a worker has said what it waits for. Otherwise that is read off its history, which does not know of channels and
-    /// conditions.
+    /// Whether a worker has said what it waits for. Otherwise that is read off its history, which does not know of
+    /// channels and conditions.
     pub is_answered: bool,
 }
 

@@ -138,7 +138,8 @@ impl Admin {
     /// Sends letters to their topic again, says how many, and leaves a record as [`act`](Self::act) does.
     ///
     /// # Errors
-    /// [`Refused`](AdminError::Refused): there is none, or it was sent again too often; as for [`letters`](Self::letters).
+    /// [`Refused`](AdminError::Refused): there is none, or it was sent again too often; as for
+    /// [`letters`](Self::letters).
     ///
     /// # Cancel safety
     /// A letter may be sent and stay; it has the same id when it is sent again.

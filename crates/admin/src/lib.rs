@@ -1,8 +1,8 @@
 //! What an operator asks of Partitura: one set of answers for the page and the command.
 //!
-//! It is thin: instances come from [`Client::instances`](partitura_engine::Client::instances), which reads the store directly.
-//! What is added here is what both would have to write twice: what is known of a whole deployment, [rows](rows()) of a
-//! history, limits, time-outs, and the audit record of every action.
+//! It is thin: instances come from [`Client::instances`](partitura_engine::Client::instances), which reads the store
+//! directly. What is added here is what both would have to write twice: what is known of a whole deployment,
+//! [rows](rows()) of a history, limits, time-outs, and the audit record of every action.
 
 mod action;
 mod admin;

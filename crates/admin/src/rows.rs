@@ -126,8 +126,8 @@ impl RowState {
     }
 }
 
-/// The rows of these events, the first of which has the number `first`. Events about something that began before them have
-/// a row that begins with them.
+/// The rows of these events, the first of which has the number `first`. Events about something that began before them
+/// have a row that begins with them.
 pub fn rows(first: usize, events: &[Event]) -> Vec<Row> {
     let mut rows = Rows::default();
     for (number, event) in (first..).zip(events) {

@@ -21,7 +21,8 @@ impl Admin {
     /// Where each schedule stands, by id.
     ///
     /// # Errors
-    /// [`Refused`](AdminError::Refused): no worker runs schedules; [`Timeout`](AdminError::Timeout); those of the broker.
+    /// [`Refused`](AdminError::Refused): no worker runs schedules; [`Timeout`](AdminError::Timeout); those of the
+    /// broker.
     ///
     /// # Cancel safety
     /// Safe.

@@ -30,7 +30,8 @@ impl Admin {
     /// A page of instances.
     ///
     /// # Errors
-    /// [`Refused`](AdminError::Refused) for a place that no page has given; [`Timeout`](AdminError::Timeout); those of the store.
+    /// [`Refused`](AdminError::Refused) for a place that no page has given; [`Timeout`](AdminError::Timeout); those of
+    /// the store.
     ///
     /// # Cancel safety
     /// Safe.

@@ -61,8 +61,8 @@ pub trait Broker: Debug + Send + Sync {
     /// everything published from now on, without durability. A broadcast is of exactly one topic.
     ///
     /// # Errors
-    /// Those of [`ConsumerOptions::validate`]; [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a broadcast of
-    /// a queue; [`NotFound`](crate::ErrorKind::NotFound) when the topic or the subscription was not declared.
+    /// Those of [`ConsumerOptions::validate`]; [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a broadcast
+    /// of a queue; [`NotFound`](crate::ErrorKind::NotFound) when the topic or the subscription was not declared.
     ///
     /// # Cancel safety
     /// Safe: a consumer that was not returned holds nothing.

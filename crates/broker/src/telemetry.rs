@@ -22,7 +22,8 @@ pub fn publish_span(system: &'static str, batch: usize) -> Span {
     )
 }
 
-/// Counts messages that are given to the broker, again if they are sent again. Without the feature `metrics` it does nothing.
+/// Counts messages that are given to the broker, again if they are sent again. Without the feature `metrics` it does
+/// nothing.
 pub fn sent(system: &str, messages: usize) {
     #[cfg(feature = "metrics")]
     metrics::counter!("messaging_client_sent_messages_total", "messaging_system" => system.to_owned())

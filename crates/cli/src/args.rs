@@ -38,7 +38,8 @@ pub(crate) struct Target {
     /// The profile in the file of settings
     #[arg(long, env = "PARTITURA_PROFILE", global = true, value_name = "NAME")]
     pub(crate) profile: Option<String>,
-    /// The file of settings: JSON, profile by profile [default: partitura.json here, then in the user's directory of settings]
+    /// The file of settings: JSON, profile by profile [default: partitura.json here, then in the user's directory of
+    /// settings]
     #[arg(long, env = "PARTITURA_CONFIG", global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 }

@@ -9,8 +9,8 @@ use partitura_admin::AdminError;
 #[derive(Debug)]
 pub(crate) struct Failure {
     text: String,
-    /// 1: it failed. 2: it was asked for wrongly. 3: there is no such instance. 4: it was refused. 5: something is wrong with the
-    /// deployment.
+    /// 1: it failed. 2: it was asked for wrongly. 3: there is no such instance. 4: it was refused. 5: something is
+    /// wrong with the deployment.
     pub(crate) code: u8,
     /// The reader of the output has enough.
     pub(crate) is_closed_pipe: bool,

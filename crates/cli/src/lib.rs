@@ -1,8 +1,8 @@
 //! The command `partitura`: see and operate workflows.
 //!
-//! It reads the store directly, so that it shows everything also while all workers are down; only actions, queries and some
-//! details need a worker. [`run`] is the whole command; [`run_on`] is the same on a connection that exists already, for a program
-//! that has the file of the embedded broker open, which no other process can use meanwhile.
+//! It reads the store directly, so that it shows everything also while all workers are down; only actions, queries and
+//! some details need a worker. [`run`] is the whole command; [`run_on`] is the same on a connection that exists
+//! already, for a program that has the file of the embedded broker open, which no other process can use meanwhile.
 
 mod act;
 mod args;
@@ -32,8 +32,8 @@ use self::output::Out;
 
 /// Does what these arguments say, the first of which is the program's name, and returns the code to exit with.
 ///
-/// 0: done. 1: it failed. 2: it was asked for wrongly. 3: there is no such instance. 4: it was refused. 5: `doctor` found something.
-/// What was asked for goes to `out`, errors to the standard error.
+/// 0: done. 1: it failed. 2: it was asked for wrongly. 3: there is no such instance. 4: it was refused. 5: `doctor`
+/// found something. What was asked for goes to `out`, errors to the standard error.
 ///
 /// # Cancel safety
 /// Dropped, an action may or may not have been sent.

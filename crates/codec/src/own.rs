@@ -17,8 +17,9 @@ const LONGEST_NAME: usize = 100;
 
 /// Encodes the payloads of an application: encrypts them, say, or compresses them.
 ///
-/// A payload is JSON text while code works with it. The codec gets this text before the payload is sent or stored, and gives it
-/// back after the payload was read. The same text may be encoded more than once, each time with another result.
+/// A payload is JSON text while code works with it. The codec gets this text before the payload is sent or stored, and
+/// gives it back after the payload was read. The same text may be encoded more than once, each time with another
+/// result.
 ///
 /// ```
 /// use std::error::Error;
@@ -44,8 +45,8 @@ const LONGEST_NAME: usize = 100;
 /// }
 /// ```
 pub trait PayloadCodec: fmt::Debug + Send + Sync {
-    /// The name that stands beside each payload that it has encoded, and by which its codec is found again: 1 to 100 bytes. Another
-    /// format, or another key, has another name (`aes-256/2026-11`).
+    /// The name that stands beside each payload that it has encoded, and by which its codec is found again: 1 to 100
+    /// bytes. Another format, or another key, has another name (`aes-256/2026-11`).
     fn name(&self) -> &str;
 
     /// Encodes the text of a payload. It cannot fail and does no I/O: fetch keys before the codec is made.
@@ -125,8 +126,8 @@ impl Codecs {
         Ok(())
     }
 
-    /// Encodes all payloads that `act` serializes on this thread, and decodes those that it deserializes. Gives its result, and why the
-    /// first payload that could not be decoded could not.
+    /// Encodes all payloads that `act` serializes on this thread, and decodes those that it deserializes. Gives its
+    /// result, and why the first payload that could not be decoded could not.
     pub fn within<T>(self: &Arc<Self>, act: impl FnOnce() -> T) -> (T, Option<String>) {
         let outer = Outer(CURRENT.replace(Some(Scope { codecs: self.clone(), unread: None })));
         let result = act();

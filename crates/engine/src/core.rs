@@ -52,9 +52,9 @@ pub(crate) struct Settings {
     pub(crate) wait: Duration,
 }
 
-/// What to do with an instance whose replay shows that its code asks for the same as before with other values: other arguments of a
-/// task, another input of a child, another payload of a signal, another duration. Its code is not deterministic (a loop over a
-/// `HashMap`, say) or was changed; what is recorded counts, and was sent.
+/// What to do with an instance whose replay shows that its code asks for the same as before with other values: other
+/// arguments of a task, another input of a child, another payload of a signal, another duration. Its code is not
+/// deterministic (a loop over a `HashMap`, say) or was changed; what is recorded counts, and was sent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ReplayValues {

@@ -137,8 +137,8 @@ pub enum WorkflowError<E> {
     Cancelled {
         /// The reason given with the request.
         reason: String,
-        /// What its code returned, if it was asked: why it had failed where it failed before the request came, and how its
-        /// [compensations](Failure::compensations) failed.
+        /// What its code returned, if it was asked: why it had failed where it failed before the request came, and how
+        /// its [compensations](Failure::compensations) failed.
         failure: Option<Box<Failure>>,
     },
     /// It was ended by an operator or replaced.
@@ -147,7 +147,8 @@ pub enum WorkflowError<E> {
     /// Its time was up.
     #[error("timed out: {0}")]
     TimedOut(String),
-    /// It has not ended: its code cannot go on for now. It is tried again from time to time, and goes on once it is repaired.
+    /// It has not ended: its code cannot go on for now. It is tried again from time to time, and goes on once it is
+    /// repaired.
     #[error("stopped: {reason}")]
     Stopped {
         /// What is wrong, and what to do.
@@ -180,8 +181,8 @@ pub enum UpdateError<E> {
     /// It was applied, but its result or its error could not be encoded there, or not be read here.
     #[error("{0}")]
     Unknown(String),
-    /// The code of the instance cannot go on for now. An update whose handler had begun before goes on when the code does; any other
-    /// has not been applied. Send it again under the same id.
+    /// The code of the instance cannot go on for now. An update whose handler had begun before goes on when the code
+    /// does; any other has not been applied. Send it again under the same id.
     #[error("stopped: {reason}")]
     Stopped {
         /// What is wrong, and what to do.

@@ -120,8 +120,8 @@ impl Partitura {
         Ok(TopicNames { takes: takes.to_string(), events: events.to_string(), partitions })
     }
 
-    /// What workers have given up of that which was sent to a workflow or a service, whose topics exist: to look at, to send again,
-    /// to throw away.
+    /// What workers have given up of that which was sent to a workflow or a service, whose topics exist: to look at, to
+    /// send again, to throw away.
     ///
     /// # Errors
     /// [`InvalidArgument`](ErrorKind::InvalidArgument) for a name that none can have.
@@ -133,11 +133,12 @@ impl Partitura {
         DeadLetters::new(self.0.broker.clone(), source)
     }
 
-    /// How far the clock of the deployment is from that of this machine, as last estimated; it is added to every moment that
-    /// a worker of this process sets or judges. `None`: no worker has compared them, or there is nothing to compare with.
+    /// How far the clock of the deployment is from that of this machine, as last estimated; it is added to every moment
+    /// that a worker of this process sets or judges. `None`: no worker has compared them, or there is nothing to
+    /// compare with.
     ///
-    /// Workers compare when they start, and once a minute: with the server of the [store](Builder::store), or, without a
-    /// store, with the workers that send them tasks. More than a second is warned about, too.
+    /// Workers compare when they start, and once a minute: with the server of the [store](Builder::store), or, without
+    /// a store, with the workers that send them tasks. More than a second is warned about, too.
     pub fn clock_offset(&self) -> Option<ClockOffset> {
         self.0.time.offset()
     }
@@ -194,8 +195,8 @@ impl Builder {
         self
     }
 
-    /// Takes the time from here, as it is. Otherwise it is that of [the broker's connection](Broker::clock), corrected by the
-    /// clock of the store where that can be read: see [`clock_offset`](Partitura::clock_offset).
+    /// Takes the time from here, as it is. Otherwise it is that of [the broker's connection](Broker::clock), corrected
+    /// by the clock of the store where that can be read: see [`clock_offset`](Partitura::clock_offset).
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = Some(clock);
         // It may be one of several processes that a test plays.
@@ -209,8 +210,9 @@ impl Builder {
         self
     }
 
-    /// Puts this name, and a dot, before the names of all topics, and keeps the state apart from that of other names: for
-    /// several applications, or stages of one, on one broker and one store. Of letters, digits, `.`, `_` and `-`. None unless set.
+    /// Puts this name, and a dot, before the names of all topics, and keeps the state apart from that of other names:
+    /// for several applications, or stages of one, on one broker and one store. Of letters, digits, `.`, `_` and `-`.
+    /// None unless set.
     pub fn namespace(mut self, name: impl Into<String>) -> Self {
         self.namespace = Namespace::new(name.into());
         self
@@ -247,17 +249,18 @@ impl Builder {
         self
     }
 
-    /// Encodes payloads before they leave this process, and decodes them when they come in: arguments and results of tasks, inputs and
-    /// results of instances, signals, updates, queries, heartbeats, errors of the author's own types; on the broker, in the store
-    /// and in answers. To encrypt them, say, or to compress them.
+    /// Encodes payloads before they leave this process, and decodes them when they come in: arguments and results of
+    /// tasks, inputs and results of instances, signals, updates, queries, heartbeats, errors of the author's own types;
+    /// on the broker, in the store and in answers. To encrypt them, say, or to compress them.
     ///
-    /// Not encoded are ids, tags, attributes, names of workflows, methods and signals, times, the texts of errors and of
-    /// reasons, and `null`. A value that does not fit its type, or differs in a replay, may be quoted there and in logs.
+    /// Not encoded are ids, tags, attributes, names of workflows, methods and signals, times, the texts of errors and
+    /// of reasons, and `null`. A value that does not fit its type, or differs in a replay, may be quoted there and in
+    /// logs.
     ///
-    /// All workers and clients of the application have it. Beside each payload stands the name of its codec, so that a history may
-    /// have payloads of several: a [former codec](Self::former_codec) reads those of before, and payloads from before there was a
-    /// codec are read as they are. A process without the codec leaves what it cannot read to others; an instance stops whose history
-    /// it cannot read, and goes on where the codec is.
+    /// All workers and clients of the application have it. Beside each payload stands the name of its codec, so that a
+    /// history may have payloads of several: a [former codec](Self::former_codec) reads those of before, and payloads
+    /// from before there was a codec are read as they are. A process without the codec leaves what it cannot read to
+    /// others; an instance stops whose history it cannot read, and goes on where the codec is.
     ///
     /// ```no_run
     /// # use std::error::Error;
@@ -292,8 +295,8 @@ impl Builder {
         self
     }
 
-    /// Decodes payloads that were encoded by this codec, when another [encodes](Self::codec) by now, or none. Keep it for as
-    /// long as there are histories, messages or dead letters of that time.
+    /// Decodes payloads that were encoded by this codec, when another [encodes](Self::codec) by now, or none. Keep it
+    /// for as long as there are histories, messages or dead letters of that time.
     pub fn former_codec(mut self, codec: impl PayloadCodec + 'static) -> Self {
         self.payloads.read_with(Arc::new(codec));
         self
@@ -308,11 +311,12 @@ impl Builder {
 
     /// With how many crashes of its process a task or a turn is given up: 5 unless set, 0: never. One counts as 2.
     ///
-    /// A method or the code of a workflow may end the process that runs it: by an abort, a stack overflow, too much memory. What is
-    /// delivered again after a crash is counted in the store before it runs. From the second crash on, one such task or turn runs at a
-    /// time in the process. A task that is given up has failed for its workflow, with
-    /// [`WorkerLost`](partitura_workflow::FailureKind::WorkerLost), and becomes a dead letter; an instance whose turn is given up
-    /// is stopped. A worker that only runs services needs the [store](Self::store) for this, unless its broker has transactions.
+    /// A method or the code of a workflow may end the process that runs it: by an abort, a stack overflow, too much
+    /// memory. What is delivered again after a crash is counted in the store before it runs. From the second crash on,
+    /// one such task or turn runs at a time in the process. A task that is given up has failed for its workflow, with
+    /// [`WorkerLost`](partitura_workflow::FailureKind::WorkerLost), and becomes a dead letter; an instance whose turn
+    /// is given up is stopped. A worker that only runs services needs the [store](Self::store) for this, unless its
+    /// broker has transactions.
     pub fn crashes(mut self, limit: u32) -> Self {
         self.settings.crashes = limit;
         self
@@ -325,7 +329,8 @@ impl Builder {
         self
     }
 
-    /// How long to wait for a broker that is not there yet, or not any more, as workers do when they start. Not at all unless set.
+    /// How long to wait for a broker that is not there yet, or not any more, as workers do when they start. Not at all
+    /// unless set.
     pub fn wait(mut self, limit: Duration) -> Self {
         self.settings.wait = limit;
         self
@@ -337,14 +342,16 @@ impl Builder {
         self
     }
 
-    /// How long instances are kept that have ended, unless [`Worker::retention`] says otherwise for their workflow: a `Duration`, or
-    /// [`Retention::Forever`]. 30 days unless set. What has ended already keeps the time that was set then.
+    /// How long instances are kept that have ended, unless [`Worker::retention`] says otherwise for their workflow: a
+    /// `Duration`, or [`Retention::Forever`]. 30 days unless set. What has ended already keeps the time that was set
+    /// then.
     pub fn retention(mut self, retention: impl Into<Retention>) -> Self {
         self.settings.retention = retention.into();
         self
     }
 
-    /// What to do with an instance whose code, replayed, asks for the same with other values. It is warned about unless set.
+    /// What to do with an instance whose code, replayed, asks for the same with other values. It is warned about unless
+    /// set.
     pub fn replay_values(mut self, values: ReplayValues) -> Self {
         self.settings.replay_values = values;
         self

@@ -91,15 +91,17 @@ impl Worker {
         }
     }
 
-    /// Runs the tasks of a service: `PaymentsService(implementation)`. A task of a service that no worker runs waits until one does.
+    /// Runs the tasks of a service: `PaymentsService(implementation)`. A task of a service that no worker runs waits
+    /// until one does.
     #[must_use]
     pub fn service(mut self, service: impl Service) -> Self {
         self.services.push(Box::new(service));
         self
     }
 
-    /// Runs the instances of a workflow. Register the workflows of children, too: a child whose workflow no worker runs waits, and its
-    /// parent with it. Several [versions](Workflow::VERSION) of one workflow may be registered: new instances get the highest.
+    /// Runs the instances of a workflow. Register the workflows of children, too: a child whose workflow no worker runs
+    /// waits, and its parent with it. Several [versions](Workflow::VERSION) of one workflow may be registered: new
+    /// instances get the highest.
     #[must_use]
     pub fn workflow<W: Workflow>(mut self) -> Self {
         let definition = Definition::for_workflow::<W>();
@@ -110,18 +112,20 @@ impl Worker {
         self
     }
 
-    /// How many tasks of each service, and how many turns of each workflow, run at a time. 1,000 unless set, at least 1.
+    /// How many tasks of each service, and how many turns of each workflow, run at a time. 1,000 unless set, at least
+    /// 1.
     #[must_use]
     pub fn concurrency(mut self, most: impl TryInto<NonZeroUsize>) -> Self {
         self.concurrency = most.try_into().ok();
         self
     }
 
-    /// Limits how many tasks run at a time, or begin in a second, in this worker: of all its services, of one, of a method, or for each value
-    /// of an argument. Several limits all hold, also those that a trait states by `#[limit(…)]`.
+    /// Limits how many tasks run at a time, or begin in a second, in this worker: of all its services, of one, of a
+    /// method, or for each value of an argument. Several limits all hold, also those that a trait states by
+    /// `#[limit(…)]`.
     ///
-    /// A task that there is no room for waits here for moments, and otherwise in the broker, where other workers may take it. Tasks with
-    /// different keys take turns.
+    /// A task that there is no room for waits here for moments, and otherwise in the broker, where other workers may
+    /// take it. Tasks with different keys take turns.
     #[must_use]
     pub fn limit(mut self, limit: Limit) -> Self {
         self.limits.push(limit);
@@ -129,21 +133,21 @@ impl Worker {
     }
 
     /// Which build of the program this is, for messages about what one build knows and another does not, and in the
-    /// histories of workflows: `env!("CARGO_PKG_VERSION")` of the program, or the hash of its commit. The version of Partitura
-    /// unless set.
+    /// histories of workflows: `env!("CARGO_PKG_VERSION")` of the program, or the hash of its commit. The version of
+    /// Partitura unless set.
     ///
-    /// A worker that takes over a partition tries the stopped instances in it, since its code may be the repaired one. One
-    /// whose build is stated leaves out those that the same build has tried without success.
+    /// A worker that takes over a partition tries the stopped instances in it, since its code may be the repaired one.
+    /// One whose build is stated leaves out those that the same build has tried without success.
     #[must_use]
     pub fn build_id(mut self, build: impl Into<Arc<str>>) -> Self {
         self.build = Some(build.into());
         self
     }
 
-    /// For how long what this build does not know is left to other workers before it is reported: while a new version is
-    /// rolled out, what is meant for it reaches the old one as well. That is a task's method or arguments, and of a workflow
-    /// commands, signals, inputs and results; what comes behind them for the same instance waits with them. 5 minutes unless set;
-    /// zero: not at all.
+    /// For how long what this build does not know is left to other workers before it is reported: while a new version
+    /// is rolled out, what is meant for it reaches the old one as well. That is a task's method or arguments, and of a
+    /// workflow commands, signals, inputs and results; what comes behind them for the same instance waits with them. 5
+    /// minutes unless set; zero: not at all.
     #[must_use]
     pub fn try_elsewhere(mut self, limit: Duration) -> Self {
         self.elsewhere = limit;
@@ -151,16 +155,16 @@ impl Worker {
     }
 
     /// How long this worker keeps instances of the workflow `W` that end: a `Duration`, or [`Retention::Forever`]. What
-    /// [the connection](crate::Builder::retention) says unless set. All workers of a workflow should say the same: the one that
-    /// takes the last turn decides.
+    /// [the connection](crate::Builder::retention) says unless set. All workers of a workflow should say the same: the
+    /// one that takes the last turn decides.
     #[must_use]
     pub fn retention<W: Workflow>(mut self, retention: impl Into<Retention>) -> Self {
         self.retentions.insert(W::NAME, retention.into());
         self
     }
 
-    /// Starts, and runs until `shutdown` resolves; then finishes what runs and leaves. Told so while it starts, it starts no
-    /// further.
+    /// Starts, and runs until `shutdown` resolves; then finishes what runs and leaves. Told so while it starts, it
+    /// starts no further.
     ///
     /// # Errors
     /// As [`start`](Self::start), and what ended the worker early.
@@ -186,8 +190,9 @@ impl Worker {
     /// # Errors
     /// [`Incompatible`](ErrorKind::Incompatible) when topics exist with another number of partitions;
     /// [`Unsupported`](ErrorKind::Unsupported) when the broker cannot keep state and no store was given;
-    /// [`InvalidArgument`](ErrorKind::InvalidArgument) for a service or workflow that is registered twice,
-    /// and for a limit that lets nothing run or is of nothing that this worker runs; those of the broker. Retryable ones are waited out for a minute: a worker is often started together with its broker.
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) for a service or workflow that is registered twice, and for a
+    /// limit that lets nothing run or is of nothing that this worker runs; those of the broker. Retryable ones are
+    /// waited out for a minute: a worker is often started together with its broker.
     ///
     /// # Cancel safety
     /// Dropped, nothing runs.
@@ -375,8 +380,8 @@ impl Drop for Abandoned {
     }
 }
 
-/// Joins a subscription. A delivery whose handler fails is retried without end: commands and tasks are never given up for want of a
-/// working store or broker.
+/// Joins a subscription. A delivery whose handler fails is retried without end: commands and tasks are never given up
+/// for want of a working store or broker.
 async fn lanes<H: Handler + Clone>(
     core: &Arc<Core>,
     source: SubscriptionTopics,

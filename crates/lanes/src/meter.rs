@@ -1,4 +1,5 @@
-//! The metrics of lanes. Without the feature `metrics` there are none: a meter is empty, and what it is told costs nothing.
+//! The metrics of lanes. Without the feature `metrics` there are none: a meter is empty, and what it is told costs
+//! nothing.
 #![cfg_attr(not(feature = "metrics"), allow(dead_code, unused_variables))]
 
 #[cfg(feature = "metrics")]

@@ -48,8 +48,8 @@ pub struct LaneOptions {
 
 impl Default for LaneOptions {
     /// 64 batches of one message at once, up to 10 attempts of which the second comes after 100 ms, no parking, 100
-    /// messages behind a failing one, 5 crashes, the default [`Credit`], 10 s for a hand-over and 30 s for a shutdown, the
-    /// system's clock.
+    /// messages behind a failing one, 5 crashes, the default [`Credit`], 10 s for a hand-over and 30 s for a shutdown,
+    /// the system's clock.
     fn default() -> Self {
         let of = |n| NonZeroUsize::new(n).unwrap_or(NonZeroUsize::MIN);
         Self {
@@ -117,8 +117,8 @@ impl LaneOptions {
     /// Sets with how many crashes of its process a message is given up; 0: it never is. One counts as 2.
     ///
     /// A message may end the process that runs it: by an abort, a stack overflow, too much memory. With
-    /// [parking](Self::parking), a redelivered message is published to the parking topic before it runs, with a note
-    /// of the number of its crashes. From the second crash on it is accused, and runs beside no other accused message of
+    /// [parking](Self::parking), a redelivered message is published to the parking topic before it runs, with a note of
+    /// the number of its crashes. From the second crash on it is accused, and runs beside no other accused message of
     /// the process. With this many crashes it is handed to [`Handler::give_up`](crate::Handler::give_up), and becomes a
     /// dead letter. Its key waits meanwhile, the others flow.
     ///

@@ -41,7 +41,8 @@ impl Options {
 }
 
 impl Batch {
-    /// Removes `#[batch(…)]` from the attributes of a method, and gives the result of one call. `arguments` become those of one.
+    /// Removes `#[batch(…)]` from the attributes of a method, and gives the result of one call. `arguments` become
+    /// those of one.
     pub(crate) fn take(
         attributes: &mut Vec<Attribute>,
         signature: &Signature,

@@ -26,9 +26,9 @@ use proc_macro::TokenStream;
 ///   `Task<T, E>`.
 /// * `PaymentsService<T>(pub T)`, which a worker runs: it wraps an implementation of the trait.
 ///
-/// Methods take `&self` and owned, serializable arguments, and return `Result<T, E>` or a plain `T`. Arguments travel by name: adding
-/// an `Option` is compatible in both directions, reordering too, renaming is not. `Result<T, E>` is written out: an alias hides the
-/// error's type.
+/// Methods take `&self` and owned, serializable arguments, and return `Result<T, E>` or a plain `T`. Arguments travel
+/// by name: adding an `Option` is compatible in both directions, reordering too, renaming is not. `Result<T, E>` is
+/// written out: an alias hides the error's type.
 ///
 /// `#[service(name = "payments")]` fixes the name on the wire; it is the trait's otherwise. The names of topics contain
 /// it, so it has 1 to 128 of the characters `A–Z a–z 0–9 . _ -`. On methods, whose names must differ:
@@ -43,17 +43,18 @@ use proc_macro::TokenStream;
 /// async fn charge(&self, order: OrderId, amount: Cents) -> Result<Receipt, Declined>;
 /// ```
 ///
-/// `#[limit(at_most = 20)]`, `#[limit(per = "tenant", at_most = 5)]` and `#[limit(per_second = 10)]`, on a method or on the trait, limit
-/// the tasks that a worker runs at a time or begins in a second. `per` names an argument, or a field of one (`"order.tenant"`), and
-/// each value of it has a limit of its own. Several may stand on one method.
+/// `#[limit(at_most = 20)]`, `#[limit(per = "tenant", at_most = 5)]` and `#[limit(per_second = 10)]`, on a method or on
+/// the trait, limit the tasks that a worker runs at a time or begins in a second. `per` names an argument, or a field
+/// of one (`"order.tenant"`), and each value of it has a limit of its own. Several may stand on one method.
 ///
-/// `#[batch(max = 100, within_ms = 20)] async fn index(&self, docs: Vec<Doc>) -> Vec<Result<(), IndexError>>` takes many calls at once.
-/// Callers bring one `Doc` each, and each gets its own result. The worker calls the method when `max` calls have come, or when
-/// the first of them has waited for `within_ms`. With `per = "docs.tenant"` only calls with the same value of that field are together.
+/// `#[batch(max = 100, within_ms = 20)] async fn index(&self, docs: Vec<Doc>) -> Vec<Result<(), IndexError>>` takes
+/// many calls at once. Callers bring one `Doc` each, and each gets its own result. The worker calls the method when
+/// `max` calls have come, or when the first of them has waited for `within_ms`. With `per = "docs.tenant"` only calls
+/// with the same value of that field are together.
 ///
-/// `retry_if` is asked in the worker, which has the error. Without it the error's type is, if it is `Transient`; `retry_errors`
-/// has the other errors tried again, too. Without any of them they are answers and final. `no_timeout` takes away the default
-/// time-out.
+/// `retry_if` is asked in the worker, which has the error. Without it the error's type is, if it is `Transient`;
+/// `retry_errors` has the other errors tried again, too. Without any of them they are answers and final. `no_timeout`
+/// takes away the default time-out.
 #[proc_macro_attribute]
 pub fn service(attributes: TokenStream, item: TokenStream) -> TokenStream {
     service::expand(attributes.into(), item.into()).into()
@@ -61,7 +62,8 @@ pub fn service(attributes: TokenStream, item: TokenStream) -> TokenStream {
 
 /// Makes an `impl` block a workflow.
 ///
-/// * `#[run] async fn run(cx: Cx<Self>, input: I) -> Result<T, E>`: the process. Exactly one; the input may be left out.
+/// * `#[run] async fn run(cx: Cx<Self>, input: I) -> Result<T, E>`: the process. Exactly one; the input may be left
+///   out.
 /// * `#[signal] fn packed(&mut self, …)`: changes the state when a signal of that name comes.
 /// * `#[update] fn add(&mut self, …) -> Result<T, E>`, or a plain `T`: changes the state and answers.
 /// * `#[signal] async fn packed(cx: Cx<Self>, …)` and `#[update] async fn add(cx: Cx<Self>, …) -> Result<T, E>`: the
@@ -72,18 +74,18 @@ pub fn service(attributes: TokenStream, item: TokenStream) -> TokenStream {
 /// of a new instance) the constructors `CheckoutSignal::packed(…)`, `CheckoutUpdate::add(…)` and
 /// `CheckoutQuery::is_packed(…)` are generated for senders.
 ///
-/// `#[update(validate = Self::may_add)]` names a method `fn may_add(&self, …) -> Result<(), E>` that gets the arguments of
-/// the update by reference, and refuses it before anything is recorded. `E` is the error of the update.
+/// `#[update(validate = Self::may_add)]` names a method `fn may_add(&self, …) -> Result<(), E>` that gets the arguments
+/// of the update by reference, and refuses it before anything is recorded. `E` is the error of the update.
 ///
 /// `#[workflow(name = "checkout")]` fixes the name on the wire, it is the type's otherwise; `#[signal(name = "…")]`,
 /// `#[update(name = "…")]` and `#[query(name = "…")]` do it for theirs.
 ///
-/// `#[workflow(name = "checkout", version = 2)]` is another version of that workflow: a worker may run both, instances keep the one with
-/// which they were started, and new ones get the highest.
+/// `#[workflow(name = "checkout", version = 2)]` is another version of that workflow: a worker may run both, instances
+/// keep the one with which they were started, and new ones get the highest.
 ///
-/// `#[workflow(retry = Retry::exponential().max_attempts(5), retry_if = |error| error.is_passing())]` tries an instance again
-/// whose `run` fails, unless its start has another policy. Without `retry_if` the error's type says which errors are passing, if it
-/// is `Transient`; without that, all are tried again.
+/// `#[workflow(retry = Retry::exponential().max_attempts(5), retry_if = |error| error.is_passing())]` tries an instance
+/// again whose `run` fails, unless its start has another policy. Without `retry_if` the error's type says which errors
+/// are passing, if it is `Transient`; without that, all are tried again.
 #[proc_macro_attribute]
 pub fn workflow(attributes: TokenStream, item: TokenStream) -> TokenStream {
     workflow::expand(attributes.into(), item.into()).into()

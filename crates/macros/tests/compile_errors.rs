@@ -1,4 +1,5 @@
-//! Wrong shapes are compile errors that say what to write. `TRYBUILD=overwrite cargo test -p partitura-macros` pins new ones.
+//! Wrong shapes are compile errors that say what to write. `TRYBUILD=overwrite cargo test -p partitura-macros` pins new
+//! ones.
 
 #[test]
 fn wrong_shapes_are_compile_errors_that_say_what_to_write() {

@@ -85,12 +85,12 @@ pub async fn broker(url: &str) -> Result<Arc<dyn Broker>> {
     }
 }
 
-/// Opens a store by URL, for [`Builder::store`]: `postgres://…` (feature `postgres`), or a broker that has transactions, as
-/// `embedded:DIR`. [`Connect::store`] does both.
+/// Opens a store by URL, for [`Builder::store`]: `postgres://…` (feature `postgres`), or a broker that has
+/// transactions, as `embedded:DIR`. [`Connect::store`] does both.
 ///
 /// # Errors
-/// [`InvalidArgument`](ErrorKind::InvalidArgument) for a URL that names no store, or one whose feature is off; those of the
-/// store.
+/// [`InvalidArgument`](ErrorKind::InvalidArgument) for a URL that names no store, or one whose feature is off; those of
+/// the store.
 ///
 /// # Cancel safety
 /// Safe.
@@ -150,8 +150,8 @@ impl Connect {
         self
     }
 
-    /// Waits up to this long for a broker and a store that are not there yet: a program is often started together with them. Unless set,
-    /// one that is not there is an error at once.
+    /// Waits up to this long for a broker and a store that are not there yet: a program is often started together with
+    /// them. Unless set, one that is not there is an error at once.
     pub fn wait(mut self, limit: Duration) -> Self {
         self.wait = limit;
         self

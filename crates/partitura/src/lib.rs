@@ -1,8 +1,8 @@
 //! Durable workflow orchestration in plain Rust on the message broker you already run.
 //!
-//! A workflow is an async function that survives crashes, deployments and months of waiting. It calls services, which are
-//! plain traits with plain implementations. Every call, timer and signal is a message through the broker, and everything
-//! that the function awaits is recorded in its history.
+//! A workflow is an async function that survives crashes, deployments and months of waiting. It calls services, which
+//! are plain traits with plain implementations. Every call, timer and signal is a message through the broker, and
+//! everything that the function awaits is recorded in its history.
 //!
 //! ```
 //! use partitura::{Cx, TaskError, minutes, select};

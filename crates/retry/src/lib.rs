@@ -113,7 +113,8 @@ impl Default for Retry {
     }
 }
 
-/// No wait is longer than this: a day less than ten years, the horizon of a delay, since a broker's clock may be behind.
+/// No wait is longer than this: a day less than ten years, the horizon of a delay, since a broker's clock may be
+/// behind.
 const LONGEST: Duration = Duration::from_secs((10 * 365 - 1) * 86_400);
 
 fn finite_or(number: f64, otherwise: f64) -> f64 {

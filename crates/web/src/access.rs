@@ -87,8 +87,8 @@ fn peer(parts: &Parts) -> Option<SocketAddr> {
     parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| *peer)
 }
 
-/// Whether the request comes from this machine, straight, and was meant for it: a page of the web that has its name point here
-/// sends another host.
+/// Whether the request comes from this machine, straight, and was meant for it: a page of the web that has its name
+/// point here sends another host.
 fn is_local(parts: &Parts) -> bool {
     let is_proxied = PROXIED.iter().any(|name| parts.headers.contains_key(*name));
     peer(parts).is_some_and(|peer| peer.ip().to_canonical().is_loopback()) && !is_proxied && names_this_machine(parts)

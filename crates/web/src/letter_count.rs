@@ -1,7 +1,7 @@
 //! How many dead letters there are, for a page that is shown often.
 //!
-//! Reading letters takes some brokers seconds, and only one process reads at a time. So the number is read in the background, once
-//! in a while, and only if somebody looks.
+//! Reading letters takes some brokers seconds, and only one process reads at a time. So the number is read in the
+//! background, once in a while, and only if somebody looks.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

@@ -12,15 +12,16 @@
 //! # Ok(()) }
 //! ```
 //!
-//! It is rendered on the server, and works without JavaScript. It reads the store directly, so that it shows everything also
-//! while all workers are down.
+//! It is rendered on the server, and works without JavaScript. It reads the store directly, so that it shows everything
+//! also while all workers are down.
 //!
 //! * **Who may see it.** Only visitors on this machine, and they may only look, unless a [token](Page::token) or
 //!   [your own decision](Page::authorize) allows more. The page learns the visitor's address from
 //!   `into_make_service_with_connect_info`; without it, and behind a proxy, nobody counts as local.
-//! * **Actions** need a token of their form, so that no other site can cause them, and each leaves a record in `tracing` with
-//!   the target `partitura::audit`: who, what, which instance, why, with which outcome.
-//! * **Payloads** are shown as text. The content security policy forbids all scripts and styles but the page's own files.
+//! * **Actions** need a token of their form, so that no other site can cause them, and each leaves a record in
+//!   `tracing` with the target `partitura::audit`: who, what, which instance, why, with which outcome.
+//! * **Payloads** are shown as text. The content security policy forbids all scripts and styles but the page's own
+//!   files.
 //! * **Bounds.** Every page reads a bounded number of rows, and gives up after ten seconds.
 
 mod access;
@@ -103,8 +104,8 @@ impl Page {
         self
     }
 
-    /// A visitor who has this token may look and act, from anywhere: it is sent as `Authorization: Bearer …`, or typed in at
-    /// `sign-in`. An empty token is none. Serve the page through TLS then.
+    /// A visitor who has this token may look and act, from anywhere: it is sent as `Authorization: Bearer …`, or typed
+    /// in at `sign-in`. An empty token is none. Serve the page through TLS then.
     pub fn token(mut self, token: impl Into<String>) -> Self {
         let token = token.into();
         self.guard.token = (!token.is_empty()).then(|| token.into());

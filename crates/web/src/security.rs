@@ -67,7 +67,8 @@ pub(crate) fn admitted<'a, T>(
     Ok((who, sent))
 }
 
-/// Whether a form was sent by the page itself: it carries the page's secret, and the browser says that no other site sent it.
+/// Whether a form was sent by the page itself: it carries the page's secret, and the browser says that no other site
+/// sent it.
 pub(crate) fn is_own_form(shared: &Shared, headers: &HeaderMap, csrf: &str) -> bool {
     let site = headers.get("sec-fetch-site").and_then(|site| site.to_str().ok());
     is_same(csrf, &shared.csrf) && site.is_none_or(|site| matches!(site, "same-origin" | "none"))

@@ -136,8 +136,8 @@ struct Scale {
 }
 
 impl Scale {
-    /// The scale of these rows. Unless it is to be true, time between two events takes a place by its logarithm: a wait of days
-    /// beside calls of milliseconds leaves both to be seen.
+    /// The scale of these rows. Unless it is to be true, time between two events takes a place by its logarithm: a wait
+    /// of days beside calls of milliseconds leaves both to be seen.
     fn of(rows: &[&Row], now: u64, is_true: bool) -> Self {
         let mut moments: Vec<u64> = rows.iter().flat_map(|row| [row.from, row.to.unwrap_or(now)]).collect();
         moments.sort_unstable();

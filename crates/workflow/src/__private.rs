@@ -16,7 +16,8 @@ pub use crate::{
     Workflow,
 };
 
-/// `Display` where the error has it, else `Debug`, else its type: chosen by auto-ref on `(&&&Describe(&error)).describe()`.
+/// `Display` where the error has it, else `Debug`, else its type: chosen by auto-ref on
+/// `(&&&Describe(&error)).describe()`.
 pub struct Describe<'a, E>(pub &'a E);
 
 pub trait DescribeByDisplay {
@@ -49,7 +50,8 @@ impl<E> DescribeByType for Describe<'_, E> {
     }
 }
 
-/// What the type of an error says of it, if it says anything: chosen by auto-ref on `(&&Verdict(&error)).is_transient()`.
+/// What the type of an error says of it, if it says anything: chosen by auto-ref on
+/// `(&&Verdict(&error)).is_transient()`.
 pub struct Verdict<'a, E>(pub &'a E);
 
 pub trait VerdictOfType {

@@ -33,7 +33,8 @@ impl<T: DeserializeOwned> Channel<T> {
     /// The next signal.
     ///
     /// # Errors
-    /// [`ReceiveError::Cancelled`] when the workflow is cancelled meanwhile; [`ReceiveError::Payload`] when the signal is not a `T`.
+    /// [`ReceiveError::Cancelled`] when the workflow is cancelled meanwhile; [`ReceiveError::Payload`] when the signal
+    /// is not a `T`.
     ///
     /// # Cancel safety
     /// Dropping the future loses no signal.

@@ -54,9 +54,10 @@ impl<W: Workflow> Child<W> {
         self
     }
 
-    /// Where an instance of the child's id exists already, running or ended, awaits the outcome of that one, whatever its input was. It
-    /// is nobody's child by that: neither the end of this workflow nor its cancellation reaches an instance that it did not
-    /// start. Up to 1,000 workflows may await one instance like this; the child of others fails with [`ChildError::Unknown`].
+    /// Where an instance of the child's id exists already, running or ended, awaits the outcome of that one, whatever
+    /// its input was. It is nobody's child by that: neither the end of this workflow nor its cancellation reaches an
+    /// instance that it did not start. Up to 1,000 workflows may await one instance like this; the child of others
+    /// fails with [`ChildError::Unknown`].
     pub fn use_existing(mut self) -> Self {
         (self.options.replace, self.options.use_existing) = (false, true);
         self
@@ -68,8 +69,8 @@ impl<W: Workflow> Child<W> {
         self
     }
 
-    /// Tries the child again when it fails: this workflow gets the outcome of its last attempt. The policy of its `#[workflow]` unless
-    /// set.
+    /// Tries the child again when it fails: this workflow gets the outcome of its last attempt. The policy of its
+    /// `#[workflow]` unless set.
     pub fn retry(mut self, retry: Retry) -> Self {
         self.options.retry = Some(retry);
         self
@@ -195,14 +196,15 @@ impl<W> fmt::Debug for ChildRun<W> {
     }
 }
 
-/// A child that was started. Awaiting it gives its outcome. Dropping it leaves the child running, until this workflow ends: what is
-/// open then is cancelled, unless it was [detached](ChildHandle::detach).
+/// A child that was started. Awaiting it gives its outcome. Dropping it leaves the child running, until this workflow
+/// ends: what is open then is cancelled, unless it was [detached](ChildHandle::detach).
 #[must_use = "drop it explicitly if the outcome does not matter"]
 #[derive(Debug)]
 pub struct ChildHandle<W>(ChildRun<W>);
 
 impl<W: Workflow> ChildHandle<W> {
-    /// Asks for the child's cancellation. The handle resolves with [`ChildError::Cancelled`], unless it has its outcome already.
+    /// Asks for the child's cancellation. The handle resolves with [`ChildError::Cancelled`], unless it has its outcome
+    /// already.
     pub fn cancel(&self) {
         self.0.leaf.cancel(SlotKind::Child);
     }
@@ -210,7 +212,8 @@ impl<W: Workflow> ChildHandle<W> {
     /// Lets the child outlive this workflow, which from now on neither awaits nor cancels it.
     ///
     /// # Errors
-    /// [`SendError`] when the child was never started: its id cannot be that of an instance, or its input could not be encoded.
+    /// [`SendError`] when the child was never started: its id cannot be that of an instance, or its input could not be
+    /// encoded.
     pub fn detach(mut self) -> Result<(), SendError> {
         if let Some(Request { input: Err(error), .. }) = self.0.request.take() {
             return Err(error);

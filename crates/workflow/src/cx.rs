@@ -24,8 +24,8 @@ use crate::{
 /// All futures are lazy: an id is claimed when one is built, the command goes out at its first poll or `start()`.
 ///
 /// # Dropping a future
-/// Dropping a future cancels what it began, as everywhere in Rust: the losers of a `select!`, the elements of a dropped `join_all`.
-/// The task is told, the child is cancelled, the timer is taken back.
+/// Dropping a future cancels what it began, as everywhere in Rust: the losers of a `select!`, the elements of a dropped
+/// `join_all`. The task is told, the child is cancelled, the timer is taken back.
 ///
 /// ```
 /// # use partitura_workflow::{Cx, Never, Task, TaskError, hours};
@@ -41,9 +41,10 @@ use crate::{
 /// # }
 /// ```
 ///
-/// A handle, made by `start()`, only looks on: dropping it cancels nothing, and `select!` takes it by `&mut` to try again later. When
-/// the workflow ends, all that is open is cancelled. [`TaskHandle::detach`](crate::TaskHandle::detach),
-/// [`ChildHandle::detach`](crate::ChildHandle::detach) and [`Child::detach`] are for what should outlive it.
+/// A handle, made by `start()`, only looks on: dropping it cancels nothing, and `select!` takes it by `&mut` to try
+/// again later. When the workflow ends, all that is open is cancelled.
+/// [`TaskHandle::detach`](crate::TaskHandle::detach), [`ChildHandle::detach`](crate::ChildHandle::detach) and
+/// [`Child::detach`] are for what should outlive it.
 ///
 /// The cancellations of one turn are recorded in the order in which the futures were built, at the end of the turn.
 pub struct Cx<W> {
@@ -65,12 +66,12 @@ impl<W> Cx<W> {
         S::new(Caller::new(Arc::clone(&self.core)))
     }
 
-    /// Waits. Durable: the process may be down meanwhile. Resolution is 1 ms, never early. There is no longest wait: a century is one,
-    /// and [`Duration::MAX`] is for ever.
+    /// Waits. Durable: the process may be down meanwhile. Resolution is 1 ms, never early. There is no longest wait: a
+    /// century is one, and [`Duration::MAX`] is for ever.
     ///
-    /// "Early" is by the clock that all workers go by: that of the store, as each worker estimates it when it starts and once a
-    /// minute, to half a round trip. On the embedded broker, and with a store that tells no time, it is the machine's own: if
-    /// that is put forward meanwhile, the wait is shorter by as much.
+    /// "Early" is by the clock that all workers go by: that of the store, as each worker estimates it when it starts
+    /// and once a minute, to half a round trip. On the embedded broker, and with a store that tells no time, it is the
+    /// machine's own: if that is put forward meanwhile, the wait is shorter by as much.
     ///
     /// # Errors
     /// [`Cancelled`](crate::Cancelled) when the workflow is cancelled meanwhile, or [`Sleep::cancel`] is called.
@@ -86,7 +87,8 @@ impl<W> Cx<W> {
         Sleep::until(&self.core, u64::try_from(time.as_millisecond()).unwrap_or(0))
     }
 
-    /// Waits until a condition on the workflow's state holds; it is looked at after every signal and every [`state`](Cx::state).
+    /// Waits until a condition on the workflow's state holds; it is looked at after every signal and every
+    /// [`state`](Cx::state).
     ///
     /// # Errors
     /// [`Cancelled`](crate::Cancelled) when the workflow is cancelled meanwhile.
@@ -97,8 +99,8 @@ impl<W> Cx<W> {
         Until::new(Arc::clone(&self.core), Arc::clone(&self.state), Box::new(condition))
     }
 
-    /// Waits until no handler of a signal or update is open, for `run`: what is open when it returns, or continues as new, is
-    /// cancelled. A handler that awaits this waits for itself.
+    /// Waits until no handler of a signal or update is open, for `run`: what is open when it returns, or continues as
+    /// new, is cancelled. A handler that awaits this waits for itself.
     ///
     /// # Errors
     /// [`Cancelled`](crate::Cancelled) when the workflow is cancelled meanwhile.
@@ -117,12 +119,12 @@ impl<W> Cx<W> {
         result
     }
 
-    /// Ends this run, and goes on with the next one under the same id, with `input` and an empty history: for a workflow that
-    /// lives for years. It never resolves, and takes any type: `return cx.continue_as_new(next).await`.
+    /// Ends this run, and goes on with the next one under the same id, with `input` and an empty history: for a
+    /// workflow that lives for years. It never resolves, and takes any type: `return cx.continue_as_new(next).await`.
     ///
-    /// The next run begins in the same commit. Signals that no code has received go along, and so does a requested cancellation. A
-    /// client or a parent that awaits the result gets that of the last run. All that is open is cancelled, as at the end of
-    /// the workflow; compensations of sagas are not run.
+    /// The next run begins in the same commit. Signals that no code has received go along, and so does a requested
+    /// cancellation. A client or a parent that awaits the result gets that of the last run. All that is open is
+    /// cancelled, as at the end of the workflow; compensations of sagas are not run.
     ///
     /// ```
     /// # use partitura_workflow::{Cancelled, Cx, days};
@@ -139,8 +141,8 @@ impl<W> Cx<W> {
         self.continue_with(Payload::encode(&input), None).await
     }
 
-    /// As [`continue_as_new`](Cx::continue_as_new), in another version of the workflow: the way for an instance that lives for years to
-    /// the code of today. Without it an instance keeps the version with which it was started.
+    /// As [`continue_as_new`](Cx::continue_as_new), in another version of the workflow: the way for an instance that
+    /// lives for years to the code of today. Without it an instance keeps the version with which it was started.
     ///
     /// ```
     /// # use partitura_workflow::{Cancelled, Cx, days};
@@ -179,8 +181,9 @@ impl<W> Cx<W> {
         std::future::pending().await
     }
 
-    /// How many events the history of this run has so far: the inputs that moved the code, and what the code asked for. Each
-    /// replay has to read them all, so that a long-lived workflow [continues as new](Cx::continue_as_new) after some thousands.
+    /// How many events the history of this run has so far: the inputs that moved the code, and what the code asked for.
+    /// Each replay has to read them all, so that a long-lived workflow [continues as new](Cx::continue_as_new) after
+    /// some thousands.
     pub fn history_len(&self) -> usize {
         self.core.enter().history_len
     }
@@ -211,8 +214,8 @@ impl<W> Cx<W> {
 
     /// Runs a piece of ordinary code once and records its result: a look at a clock, a file, a socket.
     ///
-    /// The code returns a `Result`; its error and its value are recorded alike, and an error is final. It runs on the engine's
-    /// runtime, again after a crash that came before the record, and cannot use the context.
+    /// The code returns a `Result`; its error and its value are recorded alike, and an error is final. It runs on the
+    /// engine's runtime, again after a crash that came before the record, and cannot use the context.
     ///
     /// # Errors
     /// [`TaskError::Failed`](crate::TaskError::Failed) with the code's own error; `Panicked`, `Cancelled`, `Unknown`.
@@ -235,10 +238,11 @@ impl<W> Cx<W> {
         StepRun::new(&self.core, name.into(), code)
     }
 
-    /// Runs a future to its end whatever is cancelled meanwhile: what it begins and awaits goes on when the workflow's cancellation is
-    /// requested. Compensations are shielded by themselves, see [`saga`](Cx::saga).
+    /// Runs a future to its end whatever is cancelled meanwhile: what it begins and awaits goes on when the workflow's
+    /// cancellation is requested. Compensations are shielded by themselves, see [`saga`](Cx::saga).
     ///
-    /// The cancellation is not lost: what is awaited beside the shield gets it, else what the code awaits next without one.
+    /// The cancellation is not lost: what is awaited beside the shield gets it, else what the code awaits next without
+    /// one.
     ///
     /// ```
     /// # use partitura_workflow::{Cx, Never, Task, TaskError};
@@ -267,8 +271,9 @@ impl<W> Cx<W> {
 
     /// Which version of a change this instance lives with.
     ///
-    /// Guards a change of the code under running instances. Versions count from 1, the code as it was before the change: instances
-    /// that passed here then keep it, new ones get `supported.end()`, and each keeps its answer for ever.
+    /// Guards a change of the code under running instances. Versions count from 1, the code as it was before the
+    /// change: instances that passed here then keep it, new ones get `supported.end()`, and each keeps its answer for
+    /// ever.
     ///
     /// Raise `supported.start()` once no instance needs the old code; one that still does is stopped with
     /// [`StopReason::UnsupportedVersion`](crate::StopReason::UnsupportedVersion), not run wrongly.
@@ -284,10 +289,12 @@ impl<W> Cx<W> {
         self.core.enter().version(change, supported)
     }
 
-    /// Says something of the instance by which it can be found: a text, a whole number, a `bool` or a moment. It is part of the
-    /// history and of the summary; the same again is not recorded again. It survives [`continue_as_new`](Cx::continue_as_new).
+    /// Says something of the instance by which it can be found: a text, a whole number, a `bool` or a moment. It is
+    /// part of the history and of the summary; the same again is not recorded again. It survives
+    /// [`continue_as_new`](Cx::continue_as_new).
     ///
-    /// Each attribute costs a row of the store for as long as the instance is kept. Of texts the first 256 bytes are indexed.
+    /// Each attribute costs a row of the store for as long as the instance is kept. Of texts the first 256 bytes are
+    /// indexed.
     ///
     /// ```
     /// # use partitura_workflow::{Cx, Cancelled, days};

@@ -11,8 +11,8 @@ use crate::{
     UpdateRefusal, Workflow,
 };
 
-/// A workflow's code, with its types erased: what a worker registers and an [`Execution`](crate::Execution) runs. There may be
-/// several versions of it.
+/// A workflow's code, with its types erased: what a worker registers and an [`Execution`](crate::Execution) runs. There
+/// may be several versions of it.
 #[derive(Clone)]
 pub struct Definition {
     name: &'static str,

@@ -38,8 +38,8 @@ pub enum TaskError<E> {
     /// The worker went silent, in all attempts.
     #[error("the worker of the task was lost")]
     WorkerLost,
-    /// No worker took the task within its [`start_timeout`](crate::Task::start_timeout): none runs the service, or all that do are
-    /// busy. It was not called.
+    /// No worker took the task within its [`start_timeout`](crate::Task::start_timeout): none runs the service, or all
+    /// that do are busy. It was not called.
     #[error("no worker took the task in time")]
     NotStarted,
     /// Nobody knows this service or method, or one side could not read what the other wrote.

@@ -7,12 +7,12 @@ use crate::{Attribute, Failure, ParentEnd, Payload, Retry, Started, TaskOptions}
 /// The version of the history's format that this crate writes. It reads this one and all before it.
 pub const HISTORY_FORMAT: u32 = 1;
 
-/// The version of the rules that instances live by which begin now; it is kept in [`Started::rules`]. Instances that began under
-/// earlier rules keep those.
+/// The version of the rules that instances live by which begin now; it is kept in [`Started::rules`]. Instances that
+/// began under earlier rules keep those.
 ///
 /// * 0: dropping a future leaves standing what it began.
-/// * 1: dropping a future cancels what it began; compensations are shielded from cancellation; time never goes backwards; ids that
-///   nobody can have are refused.
+/// * 1: dropping a future cancels what it began; compensations are shielded from cancellation; time never goes
+///   backwards; ids that nobody can have are refused.
 pub const RULES: u32 = 1;
 
 /// One thing that happened to a workflow instance. Histories are append-only sequences of these, and readable for ever.
@@ -38,8 +38,9 @@ impl Event {
 
 /// What happened.
 ///
-/// There are *inputs* (they come from outside and move the code), *commands* (what the code asked for, recorded as done) and
-/// *ends*. `seq` numbers what the code builds (tasks, timers, children, steps, …) from 1, in the order of building.
+/// There are *inputs* (they come from outside and move the code), *commands* (what the code asked for, recorded as
+/// done) and *ends*. `seq` numbers what the code builds (tasks, timers, children, steps, …) from 1, in the order of
+/// building.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum EventKind {
     /// Input: the first event of every history.
@@ -129,21 +130,22 @@ pub enum EventKind {
         failure: Failure,
     },
 
-    /// Input, for the record: the code cannot go on. Signals that come from here to [`WorkflowResumed`](Self::WorkflowResumed)
-    /// are kept unread.
+    /// Input, for the record: the code cannot go on. Signals that come from here to
+    /// [`WorkflowResumed`](Self::WorkflowResumed) are kept unread.
     WorkflowStopped {
         /// What is wrong, and what to do.
         reason: String,
     },
     /// Input, for the record: the code goes on, and has read what was kept.
     WorkflowResumed {
-        /// Signals among it that the code cannot read: what is wrong with each, by its message id. Replay passes over them.
+        /// Signals among it that the code cannot read: what is wrong with each, by its message id. Replay passes over
+        /// them.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         refused: BTreeMap<String, String>,
     },
 
-    /// Input, for the record: somebody has paused the instance. What comes from here to [`WorkflowResumed`](Self::WorkflowResumed)
-    /// is kept unread.
+    /// Input, for the record: somebody has paused the instance. What comes from here to
+    /// [`WorkflowResumed`](Self::WorkflowResumed) is kept unread.
     WorkflowPaused {
         /// Why, for people.
         reason: String,
@@ -319,7 +321,8 @@ pub enum EventKind {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         failure: Option<Failure>,
     },
-    /// End of a run: the code goes on in a new run under the same id, see [`Cx::continue_as_new`](crate::Cx::continue_as_new).
+    /// End of a run: the code goes on in a new run under the same id, see
+    /// [`Cx::continue_as_new`](crate::Cx::continue_as_new).
     WorkflowContinued {
         /// The next run. The engine names it.
         #[serde(default)]
@@ -330,7 +333,8 @@ pub enum EventKind {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         version: Option<u32>,
     },
-    /// End of a run: it failed, and is tried again in a new run under the same id, with the same input, see [`Started::retry`].
+    /// End of a run: it failed, and is tried again in a new run under the same id, with the same input, see
+    /// [`Started::retry`].
     WorkflowRetried {
         /// The next run. The engine names it.
         #[serde(default)]

@@ -41,8 +41,8 @@ impl EventKind {
         )
     }
 
-    /// Ends the run and not the instance, which goes on in another run: it [continues](Self::WorkflowContinued) or is [tried
-    /// again](Self::WorkflowRetried).
+    /// Ends the run and not the instance, which goes on in another run: it [continues](Self::WorkflowContinued) or is
+    /// [tried again](Self::WorkflowRetried).
     pub fn hands_over(&self) -> bool {
         matches!(self, Self::WorkflowContinued { .. } | Self::WorkflowRetried { .. })
     }

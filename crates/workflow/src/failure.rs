@@ -99,8 +99,8 @@ impl fmt::Display for FailureKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Never {}
 
-/// An error type that says which of its values are worth another attempt. The worker asks it when a method returns such an error
-/// and has no `retry_if` of its own; without either, a service's errors are answers and final.
+/// An error type that says which of its values are worth another attempt. The worker asks it when a method returns such
+/// an error and has no `retry_if` of its own; without either, a service's errors are answers and final.
 ///
 /// ```
 /// # use serde::{Serialize, Deserialize};
@@ -142,14 +142,15 @@ pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
 pub struct TaskFailure {
     /// What to report when there is no other attempt.
     pub failure: Failure,
-    /// What `retry_if`, or the error's type by [`Transient`], said of the error; `None` without either. [`TaskOptions::retry_after`](crate::TaskOptions::retry_after) takes it into account. Of a failure
-    /// of the kind [`FailureKind::Unknown`], `Some(true)`: the method was not called.
+    /// What `retry_if`, or the error's type by [`Transient`], said of the error; `None` without either.
+    /// [`TaskOptions::retry_after`](crate::TaskOptions::retry_after) takes it into account. Of a failure of the kind
+    /// [`FailureKind::Unknown`], `Some(true)`: the method was not called.
     pub retryable: Option<bool>,
 }
 
 impl TaskFailure {
-    /// This program knows no such method, or cannot read its arguments. The method was not called, and a process that runs
-    /// another version of the program may be able to.
+    /// This program knows no such method, or cannot read its arguments. The method was not called, and a process that
+    /// runs another version of the program may be able to.
     pub fn unknown(message: impl Into<String>) -> Self {
         Self { failure: Failure::new(FailureKind::Unknown, message), retryable: Some(true) }
     }

@@ -1,10 +1,12 @@
 //! What workflow authors write, and its deterministic replay.
 //!
-//! A workflow is an `async fn` that this crate polls by itself. Whatever the function awaits (tasks, timers, children, signals,
-//! steps) is a future of ours; what it asks for comes out as *commands*, what happened to it goes in as *inputs*, and both
-//! are [`Event`]s of one append-only history. Feeding the history to the same code rebuilds the same instance.
+//! A workflow is an `async fn` that this crate polls by itself. Whatever the function awaits (tasks, timers, children,
+//! signals, steps) is a future of ours; what it asks for comes out as *commands*, what happened to it goes in as
+//! *inputs*, and both are [`Event`]s of one append-only history. Feeding the history to the same code rebuilds the same
+//! instance.
 //!
-//! The crate is pure: no runtime, no clock, no system randomness, no broker, no I/O. The engine owns an [`Execution`] and drives it:
+//! The crate is pure: no runtime, no clock, no system randomness, no broker, no I/O. The engine owns an [`Execution`]
+//! and drives it:
 //!
 //! ```text
 //!  Definition::for_workflow::<W>() ─► Execution::start(started) ─► Turn { events, steps }

@@ -2,8 +2,8 @@ use std::num::NonZeroU32;
 
 use crate::ServiceStub;
 
-/// How many tasks a worker runs at a time, or begins in a second: of all services, of one, or of one method, in all or for each value of
-/// an argument. Limits are those of one worker process: with three of them, three times as many run.
+/// How many tasks a worker runs at a time, or begins in a second: of all services, of one, or of one method, in all or
+/// for each value of an argument. Limits are those of one worker process: with three of them, three times as many run.
 ///
 /// ```
 /// # use partitura_workflow::{Caller, Limit, ServiceStub};

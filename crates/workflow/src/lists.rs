@@ -10,10 +10,12 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use crate::Cx;
 
 impl<W> Cx<W> {
-    /// Awaits a list and takes the first that is ready: its place in the list, from 0, and its output. The others are dropped, which
-    /// cancels what they began. They are polled in the order of the list: of two that are ready at once, the earlier wins.
+    /// Awaits a list and takes the first that is ready: its place in the list, from 0, and its output. The others are
+    /// dropped, which cancels what they began. They are polled in the order of the list: of two that are ready at once,
+    /// the earlier wins.
     ///
-    /// [`join_all`](crate::join_all) waits for all of a list, [`try_join_all`](crate::try_join_all) until one of them fails.
+    /// [`join_all`](crate::join_all) waits for all of a list, [`try_join_all`](crate::try_join_all) until one of them
+    /// fails.
     ///
     /// ```
     /// # use partitura_workflow::{Cx, Never, Task, TaskError};
@@ -74,8 +76,8 @@ impl<W> Cx<W> {
         .await
     }
 
-    /// Awaits all of a list until `limit` is ready, and gives the outputs of those that were ready by then, in the order of the list.
-    /// The others are dropped, which cancels what they began, and so is `limit`.
+    /// Awaits all of a list until `limit` is ready, and gives the outputs of those that were ready by then, in the
+    /// order of the list. The others are dropped, which cancels what they began, and so is `limit`.
     ///
     /// ```
     /// # use partitura_workflow::{Cx, Never, Task, hours};

@@ -12,10 +12,10 @@ pub const DEFAULT_TIMEOUT: Duration = hours(1);
 ///
 /// `retry` says *when* it is tried again, [`Retry::default`] where none is stated. *What* is tried again:
 /// * panics, time-outs and lost workers;
-/// * an error that the service itself returned is its answer and final, unless the service or the caller asks for more: the method's
-///   `retry_if`, else the error type by [`Transient`](crate::Transient), says which errors are worth another attempt; a method or a call
-///   with [`retry_errors`](crate::Task::retry_errors) has all of them tried again; and a method may ask for the next attempt with
-///   `TaskContext::retry_after`;
+/// * an error that the service itself returned is its answer and final, unless the service or the caller asks for more:
+///   the method's `retry_if`, else the error type by [`Transient`](crate::Transient), says which errors are worth
+///   another attempt; a method or a call with [`retry_errors`](crate::Task::retry_errors) has all of them tried again;
+///   and a method may ask for the next attempt with `TaskContext::retry_after`;
 /// * tasks that no worker took in time, cancelled ones, and payloads or methods that the worker does not know: never.
 ///
 /// [`TaskOptions::retry_after`] is this rule as code.
@@ -51,9 +51,9 @@ pub struct TaskOptions {
         with = "optional_millis_serde"
     )]
     pub heartbeat_timeout: Option<Duration>,
-    /// How long the method may run, where no time-out was stated: [`DEFAULT_TIMEOUT`], which [`complete`](Self::complete) sets. Unlike
-    /// `timeout` it does not limit how long others take to complete a delegated task. Tasks that were scheduled before there was
-    /// a default have none.
+    /// How long the method may run, where no time-out was stated: [`DEFAULT_TIMEOUT`], which
+    /// [`complete`](Self::complete) sets. Unlike `timeout` it does not limit how long others take to complete a
+    /// delegated task. Tasks that were scheduled before there was a default have none.
     #[serde(
         rename = "default_timeout_ms",
         default,
@@ -73,8 +73,8 @@ pub struct TaskOptions {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OwnErrors {
-    /// They are answers, and final. A task that was scheduled before this could be said has `None` instead, and its errors are
-    /// retried if a policy was stated.
+    /// They are answers, and final. A task that was scheduled before this could be said has `None` instead, and its
+    /// errors are retried if a policy was stated.
     Final,
     /// They are tried again.
     Retried,
@@ -86,7 +86,8 @@ impl TaskOptions {
         *self == Self::default()
     }
 
-    /// The options of a task that is scheduled now: what was stated, and the defaults of today, so that the task keeps them.
+    /// The options of a task that is scheduled now: what was stated, and the defaults of today, so that the task keeps
+    /// them.
     #[must_use]
     pub fn complete(mut self) -> Self {
         if self.retry.is_some() {
@@ -102,7 +103,8 @@ impl TaskOptions {
         self.timeout.or(self.default_timeout)
     }
 
-    /// After how long to run the task again when `attempt` (the first is 1) failed like this; `None` when the failure is final.
+    /// After how long to run the task again when `attempt` (the first is 1) failed like this; `None` when the failure
+    /// is final.
     ///
     /// `random` is a number from 0 up to 1 that the caller draws.
     pub fn retry_after(&self, failure: &TaskFailure, attempt: u32, random: f64) -> Option<Duration> {

@@ -13,8 +13,8 @@ pub struct Other {
 }
 
 impl<W> Cx<W> {
-    /// Starts an instance, or takes the one that is there, and lets it go. Its end is told to this channel of this workflow, in
-    /// whichever run.
+    /// Starts an instance, or takes the one that is there, and lets it go. Its end is told to this channel of this
+    /// workflow, in whichever run.
     ///
     /// # Errors
     /// [`SendError`] when the id cannot be that of an instance.

@@ -9,8 +9,8 @@ pub enum ParentEnd {
     Cancel,
     /// It goes on. A cancellation of the parent still reaches it while the parent awaits it.
     Abandon,
-    /// It is ended at once, without running any more of its code: nothing is compensated. A cancellation of the parent, or of the
-    /// child by the parent, asks it to cancel before that.
+    /// It is ended at once, without running any more of its code: nothing is compensated. A cancellation of the parent,
+    /// or of the child by the parent, asks it to cancel before that.
     Terminate,
 }
 

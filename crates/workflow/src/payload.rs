@@ -5,12 +5,12 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-/// A value that is carried without being looked at: an argument, a result, a signal. The only place that knows how values
-/// are written, which is JSON. An application's own [`PayloadCodec`](partitura_codec::PayloadCodec) encodes it on its way out of
-/// the process.
+/// A value that is carried without being looked at: an argument, a result, a signal. The only place that knows how
+/// values are written, which is JSON. An application's own [`PayloadCodec`](partitura_codec::PayloadCodec) encodes it
+/// on its way out of the process.
 ///
-/// What is encoded decodes to the same value, or encoding is the error: see [`encode`](Self::encode). A payload keeps the
-/// text it was made from, so a history is written back byte by byte as it was read. Two payloads are equal if their
+/// What is encoded decodes to the same value, or encoding is the error: see [`encode`](Self::encode). A payload keeps
+/// the text it was made from, so a history is written back byte by byte as it was read. Two payloads are equal if their
 /// texts are.
 ///
 /// ```
@@ -39,8 +39,8 @@ impl Payload {
         Self::written::<T>(partitura_codec::encode(value))
     }
 
-    /// Encodes a value that is read as another type than its own, as a `&str` is read as a `String`. What no type can read
-    /// back is refused as by [`encode`](Self::encode); whether the reader's can is not known here.
+    /// Encodes a value that is read as another type than its own, as a `&str` is read as a `String`. What no type can
+    /// read back is refused as by [`encode`](Self::encode); whether the reader's can is not known here.
     ///
     /// # Errors
     /// As for [`encode`](Self::encode).
@@ -77,7 +77,8 @@ impl Payload {
     /// Decodes the value.
     ///
     /// # Errors
-    /// When the JSON does not fit `T`; the error names the type and the position. When it is [encoded](Self::unreadable).
+    /// When the JSON does not fit `T`; the error names the type and the position. When it is
+    /// [encoded](Self::unreadable).
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, PayloadError> {
         match self.unreadable() {
             Some(problem) => Err(PayloadError::because::<T>("decoded", problem.to_owned())),

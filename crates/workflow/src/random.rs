@@ -5,7 +5,8 @@ pub trait Random: sealed::Draw {}
 
 impl<T: sealed::Draw> Random for T {}
 
-/// xoshiro256++ (Blackman and Vigna, 2019), seeded by SplitMix64: the same seed draws the same numbers for ever, on every platform.
+/// xoshiro256++ (Blackman and Vigna, 2019), seeded by SplitMix64: the same seed draws the same numbers for ever, on
+/// every platform.
 ///
 /// Part of the history's format: a running instance replays its draws, so this must never change.
 #[derive(Debug, Clone)]

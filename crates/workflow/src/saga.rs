@@ -9,9 +9,9 @@ use crate::{Failure, FailureKind};
 
 /// A list of compensations, run newest first if the workflow fails. See [`Cx::saga`](crate::Cx::saga).
 ///
-/// They are run when `run` returns `Err`, by `?` as well, before the instance ends; [`fail`](Saga::fail) runs them right where it is called.
-/// When `run` returns `Ok` they are dropped. A compensation that fails does not keep the others from running; its failure stands
-/// beside the workflow's own, in [`Failure::compensations`].
+/// They are run when `run` returns `Err`, by `?` as well, before the instance ends; [`fail`](Saga::fail) runs them
+/// right where it is called. When `run` returns `Ok` they are dropped. A compensation that fails does not keep the
+/// others from running; its failure stands beside the workflow's own, in [`Failure::compensations`].
 ///
 /// ```
 /// # use partitura_workflow::{Cx, Task, Never, TaskError};
@@ -35,8 +35,8 @@ impl Saga {
         Self { core, id }
     }
 
-    /// Adds what undoes what was just done: any future of a `Result`. It is lazy; nothing happens before a failure. Once it runs, it
-    /// runs to its end: the workflow's cancellation does not reach it.
+    /// Adds what undoes what was just done: any future of a `Result`. It is lazy; nothing happens before a failure.
+    /// Once it runs, it runs to its end: the workflow's cancellation does not reach it.
     pub fn on_failure<F, T, E>(&mut self, undo: F)
     where
         F: Future<Output = Result<T, E>> + Send + 'static,

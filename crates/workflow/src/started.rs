@@ -29,10 +29,12 @@ pub struct Started {
     /// The [`RULES`](crate::RULES) that this run lives by.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub rules: u32,
-    /// The version of the workflow that this run lives with, from 1: see [`Workflow::VERSION`](crate::Workflow::VERSION).
+    /// The version of the workflow that this run lives with, from 1: see
+    /// [`Workflow::VERSION`](crate::Workflow::VERSION).
     #[serde(default = "first", skip_serializing_if = "is_first")]
     pub version: u32,
-    /// When the instance is ended if it still runs, in milliseconds since the Unix epoch; the same for all runs of a chain.
+    /// When the instance is ended if it still runs, in milliseconds since the Unix epoch; the same for all runs of a
+    /// chain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<u64>,
     /// How long this run, and each that continues it, may last, in milliseconds.
@@ -81,7 +83,8 @@ pub struct Continued {
     /// The ids of the latest signals of the run before, the last one at the end: a copy of one has no effect.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub seen: Vec<String>,
-    /// The latest updates of the runs before, the last one at the end: a copy of one gives the result that it gave then.
+    /// The latest updates of the runs before, the last one at the end: a copy of one gives the result that it gave
+    /// then.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub updates: Vec<EarlierUpdate>,
     /// Its cancellation was requested: so is that of this run.

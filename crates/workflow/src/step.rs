@@ -14,8 +14,9 @@ use crate::core::{Core, Leaf, SlotKind, StepFuture};
 use crate::task::task_output;
 use crate::{EventKind, Failure, FailureKind, Payload, TaskError};
 
-/// An inline step, see [`Cx::step`](crate::Cx::step). Once it is dropped or cancelled, or the workflow has ended, its result is ignored.
-/// Code that runs already is dropped, at its next await, where it runs in the worker that owns the instance; elsewhere it runs on.
+/// An inline step, see [`Cx::step`](crate::Cx::step). Once it is dropped or cancelled, or the workflow has ended, its
+/// result is ignored. Code that runs already is dropped, at its next await, where it runs in the worker that owns the
+/// instance; elsewhere it runs on.
 #[must_use = "a step does nothing until it is awaited or started"]
 pub struct StepRun<T, E> {
     leaf: Leaf,

@@ -11,9 +11,11 @@ use serde::de::DeserializeOwned;
 use crate::core::{Core, Leaf, Resolution, SlotKind};
 use crate::{EventKind, FailureKind, OwnErrors, Payload, PayloadError, Retry, SendError, TaskError, TaskOptions};
 
-/// A call of a service's method. A plain, lazy future: the call goes out when it is first polled, or by [`start`](Task::start).
+/// A call of a service's method. A plain, lazy future: the call goes out when it is first polled, or by
+/// [`start`](Task::start).
 ///
-/// Dropped before it has its result, it cancels the task, as the loser of a `select!` is; see [`Cx`](crate::Cx#dropping-a-future).
+/// Dropped before it has its result, it cancels the task, as the loser of a `select!` is; see
+/// [`Cx`](crate::Cx#dropping-a-future).
 ///
 /// # Errors
 /// Resolves to a [`TaskError`]; see [`TaskOptions`] for what was retried before.
@@ -32,13 +34,15 @@ struct Request {
 }
 
 impl<T, E> Task<T, E> {
-    /// When to run it again after a failure, and how often. [What](TaskOptions) is tried again is another question: of the service's own
-    /// errors those that the service marks as transient, and the others with [`retry_errors`](Self::retry_errors) only.
+    /// When to run it again after a failure, and how often. [What](TaskOptions) is tried again is another question: of
+    /// the service's own errors those that the service marks as transient, and the others with
+    /// [`retry_errors`](Self::retry_errors) only.
     pub fn retry(self, retry: Retry) -> Self {
         self.with(|options| options.retry = Some(retry))
     }
 
-    /// Has the service's own errors tried again, too, of which neither the method's `retry_if` nor their type says anything.
+    /// Has the service's own errors tried again, too, of which neither the method's `retry_if` nor their type says
+    /// anything.
     ///
     /// Which errors are worth another attempt is best said by the service, which has the error: by
     /// `#[task(retry_if = |error: &Declined| …)]`, or by [`Transient`](crate::Transient) of the error type.
@@ -53,8 +57,8 @@ impl<T, E> Task<T, E> {
         self.with(|options| options.own_errors = Some(OwnErrors::Retried))
     }
 
-    /// How long one attempt may take. A task for which neither this nor an overall or a heartbeat time-out is stated, for the call or the
-    /// method, may run for an hour.
+    /// How long one attempt may take. A task for which neither this nor an overall or a heartbeat time-out is stated,
+    /// for the call or the method, may run for an hour.
     pub fn timeout(self, timeout: Duration) -> Self {
         self.with(|options| options.timeout = Some(timeout))
     }
@@ -69,8 +73,9 @@ impl<T, E> Task<T, E> {
         self.with(|options| options.overall_timeout = Some(timeout))
     }
 
-    /// How long the task may wait until a worker begins with it; otherwise it fails with [`TaskError::NotStarted`], and is not
-    /// called any more. What counts is that the workflow hears of the beginning, from which on this limits nothing.
+    /// How long the task may wait until a worker begins with it; otherwise it fails with [`TaskError::NotStarted`], and
+    /// is not called any more. What counts is that the workflow hears of the beginning, from which on this limits
+    /// nothing.
     pub fn start_timeout(self, timeout: Duration) -> Self {
         self.with(|options| options.start_timeout = Some(timeout))
     }
@@ -124,8 +129,8 @@ impl<T, E> fmt::Debug for Task<T, E> {
     }
 }
 
-/// A task that was begun. Awaiting it gives the result. Dropping it leaves the task running, until the workflow ends: what is open
-/// then is cancelled, unless it was [detached](TaskHandle::detach).
+/// A task that was begun. Awaiting it gives the result. Dropping it leaves the task running, until the workflow ends:
+/// what is open then is cancelled, unless it was [detached](TaskHandle::detach).
 #[must_use = "drop it explicitly if the result does not matter"]
 #[derive(Debug)]
 pub struct TaskHandle<T, E>(Task<T, E>);
@@ -136,7 +141,8 @@ impl<T, E> TaskHandle<T, E> {
         self.0.leaf.cancel(SlotKind::Task);
     }
 
-    /// Lets the task outlive the workflow: neither its cancellation nor its end stops the task, and nobody awaits its result.
+    /// Lets the task outlive the workflow: neither its cancellation nor its end stops the task, and nobody awaits its
+    /// result.
     ///
     /// ```
     /// # use partitura_workflow::{Cx, Never, Task};
@@ -176,7 +182,8 @@ impl Caller {
         Self { core }
     }
 
-    /// A task by the names of its service and method, for what no stub covers. Arguments are a JSON object by argument name.
+    /// A task by the names of its service and method, for what no stub covers. Arguments are a JSON object by argument
+    /// name.
     pub fn task<T, E>(
         &self,
         service: &'static str,

@@ -6,8 +6,8 @@ use std::task::{Context, Poll, ready};
 use crate::core::{Core, Leaf, Resolution, SlotKind};
 use crate::{Cancelled, EventKind};
 
-/// A durable timer, see [`Cx::sleep`](crate::Cx::sleep). It runs from its first poll, or from [`start`](Sleep::start). Dropping it
-/// stops it, unless it was started by hand.
+/// A durable timer, see [`Cx::sleep`](crate::Cx::sleep). It runs from its first poll, or from [`start`](Sleep::start).
+/// Dropping it stops it, unless it was started by hand.
 #[must_use = "a timer does nothing until it is awaited or started"]
 #[derive(Debug)]
 pub struct Sleep {

@@ -5,8 +5,8 @@ const PARENT: usize = 55;
 /// The longest `tracestate` that is carried.
 const STATE: usize = 512;
 
-/// The place in a trace at which something was asked for, as W3C Trace Context writes it. It is carried, and means nothing to
-/// workflows.
+/// The place in a trace at which something was asked for, as W3C Trace Context writes it. It is carried, and means
+/// nothing to workflows.
 ///
 /// Source: W3C Trace Context, level 1.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -20,8 +20,8 @@ pub struct TraceContext {
 }
 
 impl TraceContext {
-    /// From the values of `traceparent` and `tracestate`. `None`: the first is not well formed. A `tracestate` of more than 512
-    /// bytes is left out.
+    /// From the values of `traceparent` and `tracestate`. `None`: the first is not well formed. A `tracestate` of more
+    /// than 512 bytes is left out.
     pub fn parse(parent: &str, state: Option<&str>) -> Option<Self> {
         let fields: Vec<&str> = parent.split('-').collect();
         let [version, trace, span, flags] = fields[..] else { return None };

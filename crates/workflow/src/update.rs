@@ -84,8 +84,8 @@ impl<W, T, E> fmt::Debug for Update<W, T, E> {
     }
 }
 
-/// Encodes what the handler of the update `name` returned. The update has been applied, so that a result that cannot be encoded is
-/// an answer, too.
+/// Encodes what the handler of the update `name` returned. The update has been applied, so that a result that cannot be
+/// encoded is an answer, too.
 pub fn answer<T, E>(name: &str, returned: &Result<T, E>, describe: impl FnOnce(&E) -> String) -> Answer
 where
     T: Serialize + DeserializeOwned,

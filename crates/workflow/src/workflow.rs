@@ -14,8 +14,8 @@ use crate::{Answer, Cx, HandlerFuture, Payload, PayloadError, QueryError, Retry,
 pub trait Workflow: Default + Send + 'static {
     /// The name under which instances are started and found. It must not change while instances live.
     const NAME: &'static str;
-    /// Which version of the workflow of this name it is. An instance keeps that with which it was started, and a worker may run
-    /// several.
+    /// Which version of the workflow of this name it is. An instance keeps that with which it was started, and a worker
+    /// may run several.
     const VERSION: u32 = 1;
 
     /// The argument of `run`; `()` when it has none.
@@ -39,7 +39,8 @@ pub trait Workflow: Default + Send + 'static {
         Ok(false)
     }
 
-    /// Begins the handler of a signal that may wait. `None`: there is no such handler of that name, see [`signal`](Self::signal).
+    /// Begins the handler of a signal that may wait. `None`: there is no such handler of that name, see
+    /// [`signal`](Self::signal).
     ///
     /// # Errors
     /// When the payload does not fit the handler's arguments; nothing was begun.
@@ -48,8 +49,8 @@ pub trait Workflow: Default + Send + 'static {
         Ok(None)
     }
 
-    /// Begins the handler of an update that may wait, without asking its validator. `None`: there is no such handler of that name,
-    /// see [`update`](Self::update).
+    /// Begins the handler of an update that may wait, without asking its validator. `None`: there is no such handler of
+    /// that name, see [`update`](Self::update).
     ///
     /// # Errors
     /// When the arguments do not fit; nothing was begun.
@@ -130,7 +131,8 @@ pub fn unknown_update<W: Workflow>(name: &str) -> UpdateRefusal {
 
 /// A signal to a workflow `W`: a name and arguments, ready to be sent.
 ///
-/// `#[workflow]` generates a constructor for every handler (`CheckoutSignal::packed()`); [`Signal::to_channel`] makes one for a channel.
+/// `#[workflow]` generates a constructor for every handler (`CheckoutSignal::packed()`); [`Signal::to_channel`] makes
+/// one for a channel.
 pub struct Signal<W> {
     name: Cow<'static, str>,
     payload: Result<Payload, PayloadError>,
@@ -168,7 +170,8 @@ impl<W> fmt::Debug for Signal<W> {
     }
 }
 
-/// A query to a workflow `W` that is answered with an `R`. `#[workflow]` generates the constructors (`CheckoutQuery::is_packed()`).
+/// A query to a workflow `W` that is answered with an `R`. `#[workflow]` generates the constructors
+/// (`CheckoutQuery::is_packed()`).
 pub struct Query<W, R> {
     name: Cow<'static, str>,
     args: Result<Payload, PayloadError>,

@@ -19,8 +19,8 @@ const SHORTEST: u32 = 11;
 /// The longest time: the broker takes times below 2³² ms. A message that is due later passes the queue several times.
 const LONGEST: u32 = 31;
 
-/// The time that is left of a delay behind the wait queue, in milliseconds. A busy broker moves messages on late, and the
-/// forwarder puts only those in order that have come before they are due.
+/// The time that is left of a delay behind the wait queue, in milliseconds. A busy broker moves messages on late, and
+/// the forwarder puts only those in order that have come before they are due.
 const MARGIN: u64 = 512;
 
 /// The largest delay: ten years.

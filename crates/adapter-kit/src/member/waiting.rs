@@ -20,8 +20,8 @@ const LOOK: Duration = Duration::from_secs(1);
 ///
 /// A message's place is the moment at which it joined the order of its key: when it fell due or, without a delay, when
 /// the broker stored it. A message that was held back is given out once everything with a place before it has come, so
-/// that the next owner, who finds all of them stored, gives out the same order. There are at most as many as a claim may
-/// hold.
+/// that the next owner, who finds all of them stored, gives out the same order. There are at most as many as a claim
+/// may hold.
 #[derive(Debug)]
 pub(super) struct Waiting<H> {
     /// `None`: the broker gives out nothing too early, and all in order.

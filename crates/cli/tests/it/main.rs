@@ -1,4 +1,5 @@
-//! The command on the embedded broker: within this process, since its file has one owner, and as a process once that is closed.
+//! The command on the embedded broker: within this process, since its file has one owner, and as a process once that is
+//! closed.
 
 mod deployment;
 mod operating;

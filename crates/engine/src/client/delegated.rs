@@ -30,9 +30,10 @@ impl<'a> Completion<'a> {
     /// What awaiting it returns then:
     /// * `Ok`: it is recorded. Nobody else completes the task.
     /// * [`TokenRefused`](ClientError::TokenRefused) with the reason, [`NotFound`](ClientError::NotFound),
-    ///   [`Ended`](ClientError::Ended), [`AnotherRun`](ClientError::AnotherRun): it had no effect. A sender who did not get the answer
-    ///   to an earlier completion finds the task completed.
-    /// * [`NoAnswer`](ClientError::NoAnswer): no worker runs the workflow. It is durable, and takes effect when one does.
+    ///   [`Ended`](ClientError::Ended), [`AnotherRun`](ClientError::AnotherRun): it had no effect. A sender who did not
+    ///   get the answer to an earlier completion finds the task completed.
+    /// * [`NoAnswer`](ClientError::NoAnswer): no worker runs the workflow. It is durable, and takes effect when one
+    ///   does.
     pub fn confirmed(mut self) -> Self {
         self.confirmed = true;
         self

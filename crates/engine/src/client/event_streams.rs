@@ -11,12 +11,12 @@ use crate::wire::events::{CloudEvent, TaskEvent};
 
 /// What happens to workflows and tasks, to subscribe to with a plain handler.
 ///
-/// A subscription is durable: it gets every event from the moment it is made on, also while nobody consumes it. Consumers of
-/// one name share its events; each name gets them all. Events of one instance come in order, each at least once:
-/// [`CloudEvent::id`] tells a repeated one. What a handler gives up becomes a dead letter of the subscription.
+/// A subscription is durable: it gets every event from the moment it is made on, also while nobody consumes it.
+/// Consumers of one name share its events; each name gets them all. Events of one instance come in order, each at least
+/// once: [`CloudEvent::id`] tells a repeated one. What a handler gives up becomes a dead letter of the subscription.
 ///
-/// Subscribe before the events that matter happen. It may be done before any worker runs, and by a process without workers.
-/// The number of partitions is that of this connection, which all processes set alike.
+/// Subscribe before the events that matter happen. It may be done before any worker runs, and by a process without
+/// workers. The number of partitions is that of this connection, which all processes set alike.
 ///
 /// ```text
 /// let charges = partitura.events().tasks::<PaymentsStub>("audit").await?;
@@ -32,11 +32,13 @@ impl Events {
         Self { core }
     }
 
-    /// The durable subscription of this name to what happens to the tasks of a service, made where it does not exist yet.
+    /// The durable subscription of this name to what happens to the tasks of a service, made where it does not exist
+    /// yet.
     ///
     /// # Errors
-    /// [`Incompatible`](partitura_broker::ErrorKind::Incompatible) when the topic exists with another number of partitions;
-    /// [`InvalidArgument`](partitura_broker::ErrorKind::InvalidArgument) for a name that is not allowed; those of the broker.
+    /// [`Incompatible`](partitura_broker::ErrorKind::Incompatible) when the topic exists with another number of
+    /// partitions; [`InvalidArgument`](partitura_broker::ErrorKind::InvalidArgument) for a name that is not allowed;
+    /// those of the broker.
     ///
     /// # Cancel safety
     /// Dropped, the subscription may exist already. Subscribing again is harmless.
@@ -45,8 +47,8 @@ impl Events {
         self.subscribe(&topic, subscription).await
     }
 
-    /// The durable subscription of this name to what happens to the instances of a workflow, made where it does not exist
-    /// yet.
+    /// The durable subscription of this name to what happens to the instances of a workflow, made where it does not
+    /// exist yet.
     ///
     /// # Errors
     /// As for [`tasks`](Self::tasks).

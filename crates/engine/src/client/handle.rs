@@ -17,7 +17,8 @@ use crate::error::{ClientError, WorkflowError};
 use crate::wire::summary::Summary;
 use crate::wire::{Command, Outcome, ReplyBody};
 
-/// After how long an outcome is asked for again the first time; then twice as long each time, up to the limit that is set.
+/// After how long an outcome is asked for again the first time; then twice as long each time, up to the limit that is
+/// set.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
 /// How long an instance must be stopped before those who wait for its outcome are told.
 const MOMENT: Duration = Duration::from_secs(2);
@@ -79,12 +80,13 @@ impl<W: Workflow> WorkflowHandle<W> {
     /// Waits for the outcome, however long it takes, and whichever worker is killed meanwhile. After a [delayed
     /// start](Start::after) by this handle it also waits until the instance begins.
     ///
-    /// While the instance is stopped, because its code cannot go on, this is an error: within about two seconds of the stop, also
-    /// for those who wait since the start. To wait until it is repaired, call [`result_through_stops`](Self::result_through_stops).
+    /// While the instance is stopped, because its code cannot go on, this is an error: within about two seconds of the
+    /// stop, also for those who wait since the start. To wait until it is repaired, call
+    /// [`result_through_stops`](Self::result_through_stops).
     ///
     /// # Errors
-    /// How the workflow ended, if not with a result; [`Stopped`](WorkflowError::Stopped) with the reason, while it cannot go on.
-    /// [`Client`](WorkflowError::Client) when that could not be learned.
+    /// How the workflow ended, if not with a result; [`Stopped`](WorkflowError::Stopped) with the reason, while it
+    /// cannot go on. [`Client`](WorkflowError::Client) when that could not be learned.
     ///
     /// # Cancel safety
     /// Safe; ask again at any time.
@@ -92,8 +94,8 @@ impl<W: Workflow> WorkflowHandle<W> {
         self.outcome(true).await
     }
 
-    /// Waits for the outcome as [`result`](Self::result) does, and goes on waiting while the instance is stopped, until somebody
-    /// repairs or ends it.
+    /// Waits for the outcome as [`result`](Self::result) does, and goes on waiting while the instance is stopped, until
+    /// somebody repairs or ends it.
     ///
     /// # Errors
     /// How the workflow ended, if not with a result. [`Client`](WorkflowError::Client) when that could not be learned.
@@ -154,12 +156,13 @@ impl<W: Workflow> WorkflowHandle<W> {
 
     /// Sends a signal. It is kept, also when the workflow does not wait for it yet.
     ///
-    /// Awaiting returns once the signal is durable. One to an instance that does not exist, or has ended, has no effect; ask for
-    /// an answer with [`confirmed`](Request::confirmed). Sent again under the same [`id`](Request::id), it counts once.
+    /// Awaiting returns once the signal is durable. One to an instance that does not exist, or has ended, has no
+    /// effect; ask for an answer with [`confirmed`](Request::confirmed). Sent again under the same [`id`](Request::id),
+    /// it counts once.
     ///
     /// # Errors
-    /// [`Payload`](ClientError::Payload) when the arguments cannot be encoded; [`TooLarge`](ClientError::TooLarge); those of the
-    /// broker.
+    /// [`Payload`](ClientError::Payload) when the arguments cannot be encoded; [`TooLarge`](ClientError::TooLarge);
+    /// those of the broker.
     ///
     /// # Cancel safety
     /// Dropped while awaited, the signal may or may not have been sent.
@@ -169,15 +172,15 @@ impl<W: Workflow> WorkflowHandle<W> {
 
     /// Changes the running workflow, and gives what the handler of the update returned.
     ///
-    /// The update is recorded in the history before it is answered, and applied exactly once: the client asks again until it is
-    /// answered, also when workers crash meanwhile. Sent again under the same [`id`](UpdateRequest::id), it gives the same result, also
-    /// after the instance has ended.
+    /// The update is recorded in the history before it is answered, and applied exactly once: the client asks again
+    /// until it is answered, also when workers crash meanwhile. Sent again under the same [`id`](UpdateRequest::id), it
+    /// gives the same result, also after the instance has ended.
     ///
     /// # Errors
-    /// [`UpdateError`]: [`Rejected`](UpdateError::Rejected) by the validator, [`Failed`](UpdateError::Failed) with the handler's own
-    /// error; [`Client`](UpdateError::Client) with [`NotFound`](ClientError::NotFound), [`Ended`](ClientError::Ended),
-    /// [`Refused`](ClientError::Refused) (an update that the worker's build does not know or cannot read, a handler that panics),
-    /// [`NoAnswer`](ClientError::NoAnswer), and those of sending.
+    /// [`UpdateError`]: [`Rejected`](UpdateError::Rejected) by the validator, [`Failed`](UpdateError::Failed) with the
+    /// handler's own error; [`Client`](UpdateError::Client) with [`NotFound`](ClientError::NotFound),
+    /// [`Ended`](ClientError::Ended), [`Refused`](ClientError::Refused) (an update that the worker's build does not
+    /// know or cannot read, a handler that panics), [`NoAnswer`](ClientError::NoAnswer), and those of sending.
     ///
     /// # Cancel safety
     /// Dropped while awaited, the update may or may not have been applied. Send it again under an id of its own.
@@ -211,11 +214,12 @@ impl<W: Workflow> WorkflowHandle<W> {
     /// Awaiting returns once the request is durable; ask for an answer with [`confirmed`](Request::confirmed). A run is
     /// cancelled once, however often that is asked for.
     ///
-    /// The code of a *stopped* instance is tried at once. If it goes on, it has read what was kept for it, and is cancelled behind
-    /// that. If it still cannot, the request is recorded, which `confirmed` answers with `Ok`, and takes effect in the turn in
-    /// which the code goes on: nothing is skipped that the code would undo. To end an instance without its code, and without
-    /// compensations, [terminate](Self::terminate) it. A signal whose *handler panics* holds a cancellation up for less than a
-    /// second: it is tried five times and then refused, and what comes behind it takes effect.
+    /// The code of a *stopped* instance is tried at once. If it goes on, it has read what was kept for it, and is
+    /// cancelled behind that. If it still cannot, the request is recorded, which `confirmed` answers with `Ok`, and
+    /// takes effect in the turn in which the code goes on: nothing is skipped that the code would undo. To end an
+    /// instance without its code, and without compensations, [terminate](Self::terminate) it. A signal whose *handler
+    /// panics* holds a cancellation up for less than a second: it is tried five times and then refused, and what comes
+    /// behind it takes effect.
     ///
     /// # Errors
     /// Those of the broker.
@@ -239,8 +243,8 @@ impl<W: Workflow> WorkflowHandle<W> {
         self.request(Demand::Terminate(reason.into()))
     }
 
-    /// Deletes the instance, which must have ended, before its [time](crate::Retention) is over: its summary, its result and the
-    /// histories of all its runs. Its id is free then, as if it had never been used.
+    /// Deletes the instance, which must have ended, before its [time](crate::Retention) is over: its summary, its
+    /// result and the histories of all its runs. Its id is free then, as if it had never been used.
     ///
     /// Awaiting returns once the request is durable; ask for an answer with [`confirmed`](Request::confirmed), which is
     /// [`Refused`](ClientError::Refused) for an instance that has not ended.
@@ -254,9 +258,10 @@ impl<W: Workflow> WorkflowHandle<W> {
         self.request(Demand::Delete)
     }
 
-    /// Pauses the instance: its code does not run until it is [resumed](Self::resume). What arrives meanwhile is kept: results, timers
-    /// that are due, signals, a cancellation, which takes effect when it is resumed. Tasks and steps that run go on. Those who
-    /// await its result wait on, and its queries are refused. Its time-out is not held up, and it may be terminated.
+    /// Pauses the instance: its code does not run until it is [resumed](Self::resume). What arrives meanwhile is kept:
+    /// results, timers that are due, signals, a cancellation, which takes effect when it is resumed. Tasks and steps
+    /// that run go on. Those who await its result wait on, and its queries are refused. Its time-out is not held up,
+    /// and it may be terminated.
     ///
     /// Awaiting returns once the request is durable; ask for an answer with [`confirmed`](Request::confirmed).
     ///
@@ -281,8 +286,8 @@ impl<W: Workflow> WorkflowHandle<W> {
         self.request(Demand::Resume)
     }
 
-    /// Where the instance stands, and what it waits for. It is answered also while code of the instance does not come back, for
-    /// longer than a second before the question: [`Summary::held_up`] names the code then.
+    /// Where the instance stands, and what it waits for. It is answered also while code of the instance does not come
+    /// back, for longer than a second before the question: [`Summary::held_up`] names the code then.
     ///
     /// # Errors
     /// [`NotFound`](ClientError::NotFound), [`NoAnswer`](ClientError::NoAnswer); those of the broker.

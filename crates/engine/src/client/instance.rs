@@ -22,8 +22,8 @@ use crate::wire::{
     Command, Outcome, ReplyBody, ReplyTo, Request as Terms, Start as StartCommand, StartPolicy, waiting,
 };
 
-/// One instance of any workflow. What it stands at is read from the store, without a worker; what is asked of it is done by a
-/// worker of its workflow. Cheap to clone.
+/// One instance of any workflow. What it stands at is read from the store, without a worker; what is asked of it is
+/// done by a worker of its workflow. Cheap to clone.
 #[derive(Clone)]
 pub struct InstanceHandle {
     pub(super) connection: Arc<Connection>,
@@ -66,8 +66,8 @@ impl InstanceHandle {
     /// Where its latest run stands, with the event that ended it.
     ///
     /// # Errors
-    /// [`NotFound`](ClientError::NotFound); [`Unsupported`](partitura_broker::ErrorKind::Unsupported) when this connection has no
-    /// store; those of the store.
+    /// [`NotFound`](ClientError::NotFound); [`Unsupported`](partitura_broker::ErrorKind::Unsupported) when this
+    /// connection has no store; those of the store.
     ///
     /// # Cancel safety
     /// Safe.
@@ -76,8 +76,8 @@ impl InstanceHandle {
         found.map(|(_, summary)| summary).ok_or_else(|| self.not_found())
     }
 
-    /// The summary, and what the instance waits for as far as its history says it: channels and conditions are known to its code
-    /// alone, which a worker has ([`WorkflowHandle::describe`](crate::WorkflowHandle::describe)).
+    /// The summary, and what the instance waits for as far as its history says it: channels and conditions are known to
+    /// its code alone, which a worker has ([`WorkflowHandle::describe`](crate::WorkflowHandle::describe)).
     ///
     /// # Errors
     /// As for [`summary`](Self::summary).
@@ -123,7 +123,8 @@ impl InstanceHandle {
         self.history_of(&run, |total| total.saturating_sub(limit), limit).await
     }
 
-    /// As [`history`](Self::history), of another run: one that has [continued as new](partitura_workflow::Cx::continue_as_new), say.
+    /// As [`history`](Self::history), of another run: one that has [continued as
+    /// new](partitura_workflow::Cx::continue_as_new), say.
     ///
     /// # Errors
     /// As for [`summary`](Self::summary).
@@ -192,7 +193,8 @@ impl InstanceHandle {
         answer_of(workflow, reply).await
     }
 
-    /// As [`describe`](Self::describe), by a worker: it knows of channels and conditions, too, and of code that does not come back.
+    /// As [`describe`](Self::describe), by a worker: it knows of channels and conditions, too, and of code that does
+    /// not come back.
     ///
     /// # Errors
     /// [`NotFound`](ClientError::NotFound), [`NoAnswer`](ClientError::NoAnswer); those of the broker.
@@ -206,8 +208,8 @@ impl InstanceHandle {
         }
     }
 
-    /// Asks the running workflow something, as [`WorkflowHandle::query`](crate::WorkflowHandle::query) does: the arguments are an object
-    /// with the query's argument names.
+    /// Asks the running workflow something, as [`WorkflowHandle::query`](crate::WorkflowHandle::query) does: the
+    /// arguments are an object with the query's argument names.
     ///
     /// # Errors
     /// As for the typed query.
@@ -222,12 +224,13 @@ impl InstanceHandle {
         }
     }
 
-    /// Updates it, as [`WorkflowHandle::update`](crate::WorkflowHandle::update) does, and gives the result: the arguments are an object
-    /// with the update's argument names. An update of an `id` that the instance has had already gives the result that it gave then.
+    /// Updates it, as [`WorkflowHandle::update`](crate::WorkflowHandle::update) does, and gives the result: the
+    /// arguments are an object with the update's argument names. An update of an `id` that the instance has had already
+    /// gives the result that it gave then.
     ///
     /// # Errors
-    /// [`Refused`](ClientError::Refused), with the reason, when it was rejected, has failed or cannot be applied; else as for
-    /// [`query`](Self::query).
+    /// [`Refused`](ClientError::Refused), with the reason, when it was rejected, has failed or cannot be applied; else
+    /// as for [`query`](Self::query).
     ///
     /// # Cancel safety
     /// Dropped, it may or may not be applied. Sending it again under its `id` is harmless.
@@ -258,8 +261,8 @@ impl InstanceHandle {
         }
     }
 
-    /// Starts it with this input, tags and policy, and waits until a worker has taken the start, for up to 30 seconds: as
-    /// [`WorkflowHandle::start`](crate::WorkflowHandle::start) does, without its type.
+    /// Starts it with this input, tags and policy, and waits until a worker has taken the start, for up to 30 seconds:
+    /// as [`WorkflowHandle::start`](crate::WorkflowHandle::start) does, without its type.
     ///
     /// # Errors
     /// Those of the [confirmed](crate::Start::confirmed) start.
@@ -290,8 +293,8 @@ impl InstanceHandle {
         Request::new(&self.connection, (&self.name.workflow, &self.name.id), demand)
     }
 
-    /// Sends a signal, whose arguments are these: as [`WorkflowHandle::signal`](crate::WorkflowHandle::signal), without its type. The
-    /// arguments of a handler are an object with its argument names; a channel takes any value.
+    /// Sends a signal, whose arguments are these: as [`WorkflowHandle::signal`](crate::WorkflowHandle::signal), without
+    /// its type. The arguments of a handler are an object with its argument names; a channel takes any value.
     pub fn signal(&self, name: impl Into<String>, arguments: &impl Serialize) -> Request<'_> {
         let name = name.into();
         self.request(Demand::Signal(Payload::encode_unproven(arguments).map(|payload| (name, payload))))
@@ -317,8 +320,8 @@ impl InstanceHandle {
         self.request(Demand::Pause(reason.into()))
     }
 
-    /// Lets it go on, as [`WorkflowHandle::resume`](crate::WorkflowHandle::resume) does. The history keeps why, if that is
-    /// [said](Request::because).
+    /// Lets it go on, as [`WorkflowHandle::resume`](crate::WorkflowHandle::resume) does. The history keeps why, if that
+    /// is [said](Request::because).
     pub fn resume(&self) -> Request<'_> {
         self.request(Demand::Resume)
     }

@@ -12,14 +12,17 @@ use crate::storage::{finding, history, index, search};
 use crate::wire::find::{Cursor, InstanceCount, InstanceFilter, InstanceName, InstancePage};
 use crate::wire::summary::{Order, StatusKind, Summary};
 
-/// Instances of all workflows, as they stand in the store: to be found without their Rust types, and without a worker that runs.
+/// Instances of all workflows, as they stand in the store: to be found without their Rust types, and without a worker
+/// that runs.
 ///
 /// They come newest first, page by page. A page costs the same however many instances there are, in what follows.
 ///
-/// * The order is that of their starts; that of their ends where those are asked for ([`closed_from`](Self::closed_from),
-///   [`ordered`](Self::ordered)); that of their ids where these begin with something ([`id_prefix`](Self::id_prefix)).
-/// * There are rows of their own for each status, each workflow, each tag, each attribute and each parent. What is asked for beside
-///   the most selective of these is looked for in its rows, up to 2,000 of them for a page: see [`InstancePage::next`].
+/// * The order is that of their starts; that of their ends where those are asked for
+///   ([`closed_from`](Self::closed_from), [`ordered`](Self::ordered)); that of their ids where these begin with
+///   something ([`id_prefix`](Self::id_prefix)).
+/// * There are rows of their own for each status, each workflow, each tag, each attribute and each parent. What is
+///   asked for beside the most selective of these is looked for in its rows, up to 2,000 of them for a page: see
+///   [`InstancePage::next`].
 /// * An instance counts once, with its latest run. A page shows what was committed when it was read.
 ///
 /// ```
@@ -145,7 +148,8 @@ impl Instances {
     /// The page behind [`next`](InstancePage::next) of an earlier one.
     ///
     /// # Errors
-    /// As for [`page`](Self::page); [`InvalidArgument`](partitura_broker::ErrorKind::InvalidArgument) for a cursor of another order.
+    /// As for [`page`](Self::page); [`InvalidArgument`](partitura_broker::ErrorKind::InvalidArgument) for a cursor of
+    /// another order.
     ///
     /// # Cancel safety
     /// Safe.
@@ -198,8 +202,8 @@ impl Instances {
 
     /// Writes anew the rows by which all instances are found, whatever the filter is, and says of how many.
     ///
-    /// Workers do that by themselves for the instances of a store that was written before there were such rows. By hand it is needed
-    /// when workers of such a version have run beside newer ones. It may run at any time.
+    /// Workers do that by themselves for the instances of a store that was written before there were such rows. By hand
+    /// it is needed when workers of such a version have run beside newer ones. It may run at any time.
     ///
     /// # Errors
     /// As for [`page`](Self::page).

@@ -40,8 +40,8 @@ use crate::wire::{Command, Outcome, ReplyBody};
 /// How many instances a purge deletes at a time.
 const DELETIONS: usize = 100;
 
-/// Starts workflows, and talks to them, from any process that is connected to the broker (the embedded broker: the one process that
-/// has its file open). Cheap to clone.
+/// Starts workflows, and talks to them, from any process that is connected to the broker (the embedded broker: the one
+/// process that has its file open). Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Client(Arc<Connection>);
 
@@ -59,8 +59,8 @@ impl Client {
         WorkflowHandle::new(self.0.clone(), id.into())
     }
 
-    /// The instances of all workflows, to be found and operated on: without their Rust types, and, where it is only read, without
-    /// any worker that runs. The connection needs the store of the workers for that.
+    /// The instances of all workflows, to be found and operated on: without their Rust types, and, where it is only
+    /// read, without any worker that runs. The connection needs the store of the workers for that.
     pub fn instances(&self) -> Instances {
         Instances::new(self.0.clone())
     }
@@ -100,15 +100,16 @@ impl Client {
         Ok(known.into_iter().filter(|summary| !summary.status.is_closed()).map(|summary| summary.id).collect())
     }
 
-    /// Gives a task that was [delegated](crate::TaskContext::delegate) its result: in any process, hours later, whichever workers run
-    /// meanwhile.
+    /// Gives a task that was [delegated](crate::TaskContext::delegate) its result: in any process, hours later,
+    /// whichever workers run meanwhile.
     ///
-    /// Awaiting returns once the result is durable; ask for an answer with [`confirmed`](Completion::confirmed). A task takes one
-    /// completion: what comes later has no effect, and neither has a token whose attempt was given up. The type is that of the
-    /// method's result, which is not checked here.
+    /// Awaiting returns once the result is durable; ask for an answer with [`confirmed`](Completion::confirmed). A task
+    /// takes one completion: what comes later has no effect, and neither has a token whose attempt was given up. The
+    /// type is that of the method's result, which is not checked here.
     ///
     /// # Errors
-    /// [`Payload`](ClientError::Payload) when the result cannot be encoded; [`TooLarge`](ClientError::TooLarge); those of the broker.
+    /// [`Payload`](ClientError::Payload) when the result cannot be encoded; [`TooLarge`](ClientError::TooLarge); those
+    /// of the broker.
     ///
     /// # Cancel safety
     /// Dropped while awaited, the result may or may not have been sent. Sending it again is harmless.
@@ -116,8 +117,9 @@ impl Client {
         Completion::new(&self.0, token.clone(), Payload::encode(result).map(Outcome::Ok))
     }
 
-    /// Lets a task that was [delegated](crate::TaskContext::delegate) fail, with an error of the method's own type: its workflow gets
-    /// [`TaskError::Failed`](partitura_workflow::TaskError::Failed). This is final, whatever the retry policy is.
+    /// Lets a task that was [delegated](crate::TaskContext::delegate) fail, with an error of the method's own type: its
+    /// workflow gets [`TaskError::Failed`](partitura_workflow::TaskError::Failed). This is final, whatever the retry
+    /// policy is.
     ///
     /// Otherwise as [`complete_task`](Self::complete_task).
     ///
@@ -137,13 +139,15 @@ impl Client {
         Completion::new(&self.0, token.clone(), Payload::encode(error).map(failed))
     }
 
-    /// Says that a task that was [delegated](crate::TaskContext::delegate) is still worked on, and how far it is: the counterpart of
-    /// [`TaskContext::heartbeat`](crate::TaskContext::heartbeat). The details are kept for the next attempt.
+    /// Says that a task that was [delegated](crate::TaskContext::delegate) is still worked on, and how far it is: the
+    /// counterpart of [`TaskContext::heartbeat`](crate::TaskContext::heartbeat). The details are kept for the next
+    /// attempt.
     ///
     /// # Errors
     /// [`TokenRefused`](ClientError::TokenRefused) and [`Ended`](ClientError::Ended): the task is no longer wanted.
-    /// [`NotFound`](ClientError::NotFound), [`AnotherRun`](ClientError::AnotherRun), [`NoAnswer`](ClientError::NoAnswer);
-    /// [`Payload`](ClientError::Payload) when the details cannot be encoded; those of the broker.
+    /// [`NotFound`](ClientError::NotFound), [`AnotherRun`](ClientError::AnotherRun),
+    /// [`NoAnswer`](ClientError::NoAnswer); [`Payload`](ClientError::Payload) when the details cannot be encoded; those
+    /// of the broker.
     ///
     /// # Cancel safety
     /// Dropped while awaited, it may or may not have been sent.
@@ -151,8 +155,8 @@ impl Client {
         delegated::heartbeat(&self.0, token, Payload::encode_unproven(details)?).await
     }
 
-    /// Lists instances of the workflow `W`, in the order of their ids' bytes: up to [`limit`](Filter::limit) of those that match, read
-    /// page by page.
+    /// Lists instances of the workflow `W`, in the order of their ids' bytes: up to [`limit`](Filter::limit) of those
+    /// that match, read page by page.
     ///
     /// # Errors
     /// [`NoAnswer`](ClientError::NoAnswer) when no worker of the workflow answers; those of the broker.
@@ -184,8 +188,8 @@ impl Client {
         Ok((page, more))
     }
 
-    /// Deletes the instances of the workflow `W` that match and have ended, as [`delete`](WorkflowHandle::delete) does, and says how
-    /// many: up to [`limit`](Filter::limit) of them.
+    /// Deletes the instances of the workflow `W` that match and have ended, as [`delete`](WorkflowHandle::delete) does,
+    /// and says how many: up to [`limit`](Filter::limit) of them.
     ///
     /// # Errors
     /// As for [`list`](Self::list).

@@ -11,21 +11,22 @@ use crate::wire::names::check_id;
 use crate::wire::{Command, ReplyBody, Request as Terms, Reset};
 
 impl InstanceHandle {
-    /// Lets the instance go on from an earlier event of its latest run, with today's code, and gives the run that does: the first
-    /// `events` events are kept, the numbers of which [`history`](Self::history) gives. It may have ended meanwhile.
+    /// Lets the instance go on from an earlier event of its latest run, with today's code, and gives the run that does:
+    /// the first `events` events are kept, the numbers of which [`history`](Self::history) gives. It may have ended
+    /// meanwhile.
     ///
-    /// * The present run ends as one that [continues as new](partitura_workflow::Cx::continue_as_new): who awaits the result gets
-    ///   that of the new run. A parent that has heard of an end already keeps to that.
-    /// * Tasks and steps that were open at the event are asked for anew, with new idempotency keys and their whole time-outs. What
-    ///   was done after the event is done again if the code asks for it: nothing is undone.
+    /// * The present run ends as one that [continues as new](partitura_workflow::Cx::continue_as_new): who awaits the
+    ///   result gets that of the new run. A parent that has heard of an end already keeps to that.
+    /// * Tasks and steps that were open at the event are asked for anew, with new idempotency keys and their whole
+    ///   time-outs. What was done after the event is done again if the code asks for it: nothing is undone.
     /// * Timers keep their moments. Open children are started anew; those of the present run make way for them.
     /// * Signals that came after the event are given to the new run at once; updates, which were answered, are not.
     /// * The new run has no time-out.
     ///
     /// # Errors
     /// [`Refused`](ClientError::Refused) when today's code does not go on from there, and nothing has changed then;
-    /// [`NotFound`](ClientError::NotFound); [`NoAnswer`](ClientError::NoAnswer) when no worker runs the workflow; those of the
-    /// broker and of the store.
+    /// [`NotFound`](ClientError::NotFound); [`NoAnswer`](ClientError::NoAnswer) when no worker runs the workflow; those
+    /// of the broker and of the store.
     ///
     /// # Cancel safety
     /// Dropped, it may or may not take effect.
@@ -34,9 +35,9 @@ impl InstanceHandle {
         self.reset_to((run, events), None, format!("reset to event {events}"), reason.into()).await
     }
 
-    /// Begins an instance of another id with the first `events` events of this one's latest run, and lets today's code go on from
-    /// there. This one stays as it is. As in [`reset`](Self::reset), what is open is asked for anew; signals that came later go along.
-    /// The fork is nobody's child.
+    /// Begins an instance of another id with the first `events` events of this one's latest run, and lets today's code
+    /// go on from there. This one stays as it is. As in [`reset`](Self::reset), what is open is asked for anew; signals
+    /// that came later go along. The fork is nobody's child.
     ///
     /// # Errors
     /// As for [`reset`](Self::reset); [`Refused`](ClientError::Refused) when there is an instance of that id.
@@ -57,12 +58,13 @@ impl InstanceHandle {
         Ok(fork)
     }
 
-    /// Gives a task this result, in place of its service. If the task is open, its attempts are told that they are not wanted. If
-    /// it has failed for good, the instance is [reset](Self::reset) to before the failure, also when it has ended. The type is
-    /// that of the method's result, which is not checked here; `seq` is the number of the call.
+    /// Gives a task this result, in place of its service. If the task is open, its attempts are told that they are not
+    /// wanted. If it has failed for good, the instance is [reset](Self::reset) to before the failure, also when it has
+    /// ended. The type is that of the method's result, which is not checked here; `seq` is the number of the call.
     ///
     /// # Errors
-    /// [`Refused`](ClientError::Refused) when the task is neither open nor has failed; else as for [`reset`](Self::reset).
+    /// [`Refused`](ClientError::Refused) when the task is neither open nor has failed; else as for
+    /// [`reset`](Self::reset).
     ///
     /// # Cancel safety
     /// Dropped, it may or may not take effect.
@@ -83,8 +85,8 @@ impl InstanceHandle {
     }
 
     /// Runs a task again that has failed for good: that of this number, or the last that has failed. The instance is
-    /// [reset](Self::reset) to before the failure, also when it has ended. What its code did upon the failure is not undone:
-    /// compensations that have run, say.
+    /// [reset](Self::reset) to before the failure, also when it has ended. What its code did upon the failure is not
+    /// undone: compensations that have run, say.
     ///
     /// # Errors
     /// [`Refused`](ClientError::Refused) when no such task has failed; else as for [`reset`](Self::reset).

@@ -61,9 +61,9 @@ impl<'a, W> Request<'a, W> {
         }
     }
 
-    /// Names it, for a sender who cannot tell whether it was sent before: a signal whose id the run has had already is ignored. Cancelling
-    /// and terminating count once per run anyway; name the [run](Self::run) where a successor must not be hit. An id is 1 to 512
-    /// bytes of printable text.
+    /// Names it, for a sender who cannot tell whether it was sent before: a signal whose id the run has had already is
+    /// ignored. Cancelling and terminating count once per run anyway; name the [run](Self::run) where a successor must
+    /// not be hit. An id is 1 to 512 bytes of printable text.
     pub fn id(mut self, id: impl Into<String>) -> Self {
         self.id = Some(id.into());
         self
@@ -84,13 +84,14 @@ impl<'a, W> Request<'a, W> {
     /// Waits until the instance has taken it, for up to 30 seconds.
     ///
     /// What awaiting it returns then:
-    /// * `Ok`: it is recorded. A stopped instance will read it when its code goes on. A signal whose [`id`](Self::id) the run has
-    ///   had already is `Ok` too, also after the run has ended.
-    /// * [`NotFound`](ClientError::NotFound), [`Ended`](ClientError::Ended), [`AnotherRun`](ClientError::AnotherRun): it had no
-    ///   effect. A run that has ended by a cancellation or termination with the same reason counts as `Ok`, so that one whose
-    ///   answer was lost can be sent again.
+    /// * `Ok`: it is recorded. A stopped instance will read it when its code goes on. A signal whose [`id`](Self::id)
+    ///   the run has had already is `Ok` too, also after the run has ended.
+    /// * [`NotFound`](ClientError::NotFound), [`Ended`](ClientError::Ended), [`AnotherRun`](ClientError::AnotherRun):
+    ///   it had no effect. A run that has ended by a cancellation or termination with the same reason counts as `Ok`,
+    ///   so that one whose answer was lost can be sent again.
     /// * [`Refused`](ClientError::Refused): the code cannot read the signal, which is dropped.
-    /// * [`NoAnswer`](ClientError::NoAnswer): no worker runs the workflow. It is durable, and takes effect when one does.
+    /// * [`NoAnswer`](ClientError::NoAnswer): no worker runs the workflow. It is durable, and takes effect when one
+    ///   does.
     pub fn confirmed(mut self) -> Self {
         self.confirmed = true;
         self

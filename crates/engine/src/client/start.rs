@@ -68,9 +68,9 @@ impl<'a, W: Workflow> Start<'a, W> {
         self
     }
 
-    /// Ends the instance if it has not ended within this time of its start, without running any more of its code: nothing is
-    /// compensated. It fails with [`TimedOut`](crate::WorkflowError::TimedOut). A chain of runs that [continue as
-    /// new](partitura_workflow::Cx::continue_as_new) has one time together.
+    /// Ends the instance if it has not ended within this time of its start, without running any more of its code:
+    /// nothing is compensated. It fails with [`TimedOut`](crate::WorkflowError::TimedOut). A chain of runs that
+    /// [continue as new](partitura_workflow::Cx::continue_as_new) has one time together.
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.timeout = Some(limit);
         self
@@ -82,14 +82,14 @@ impl<'a, W: Workflow> Start<'a, W> {
         self
     }
 
-    /// Tries the workflow again when it fails: after the wait of the policy its code begins anew, in the next run of the same id and
-    /// with the same input. Clients and a parent get the outcome of the last attempt. It stands for the policy of
-    /// `#[workflow(retry = …)]`; [`Retry::none`] takes that away.
+    /// Tries the workflow again when it fails: after the wait of the policy its code begins anew, in the next run of
+    /// the same id and with the same input. Clients and a parent get the outcome of the last attempt. It stands for the
+    /// policy of `#[workflow(retry = …)]`; [`Retry::none`] takes that away.
     ///
-    /// An attempt follows an error that the code returns and a [time-out of its run](Self::run_timeout). It does not follow
-    /// an error that is final by the `retry_if` of `#[workflow]`, or else by its type if that is
-    /// [`Transient`](partitura_workflow::Transient); a failure with a compensation that failed; cancellation; termination; nor anything
-    /// else that would begin after the [time-out of the whole](Self::timeout).
+    /// An attempt follows an error that the code returns and a [time-out of its run](Self::run_timeout). It does not
+    /// follow an error that is final by the `retry_if` of `#[workflow]`, or else by its type if that is
+    /// [`Transient`](partitura_workflow::Transient); a failure with a compensation that failed; cancellation;
+    /// termination; nor anything else that would begin after the [time-out of the whole](Self::timeout).
     ///
     /// ```no_run
     /// # use partitura_engine::{Client, ClientError};
@@ -113,15 +113,15 @@ impl<'a, W: Workflow> Start<'a, W> {
         self
     }
 
-    /// Sends a signal to the instance, whether this starts it or it is there already, in the same turn as the start. It counts
-    /// once. An instance that has ended takes no signal: see [`StartPolicy::RestartEnded`].
+    /// Sends a signal to the instance, whether this starts it or it is there already, in the same turn as the start. It
+    /// counts once. An instance that has ended takes no signal: see [`StartPolicy::RestartEnded`].
     pub fn with_signal(mut self, signal: Signal<W>) -> Self {
         self.signal = Some(signal);
         self
     }
 
-    /// Updates the instance, whether this starts it or it is there already, in the same turn as the start. Awaiting it gives the
-    /// result of the update.
+    /// Updates the instance, whether this starts it or it is there already, in the same turn as the start. Awaiting it
+    /// gives the result of the update.
     ///
     /// ```no_run
     /// # use partitura_engine::{UpdateError, WorkflowHandle};
@@ -131,8 +131,8 @@ impl<'a, W: Workflow> Start<'a, W> {
     /// # Ok(()) }
     /// ```
     ///
-    /// An instance that has ended takes no update: see [`StartPolicy::RestartEnded`]. A start that is [delayed](Self::at) takes none
-    /// either.
+    /// An instance that has ended takes no update: see [`StartPolicy::RestartEnded`]. A start that is
+    /// [delayed](Self::at) takes none either.
     pub fn with_update<T, E>(self, update: Update<W, T, E>) -> StartWithUpdate<'a, W, T, E> {
         StartWithUpdate::new(self, update)
     }
@@ -143,14 +143,14 @@ impl<'a, W: Workflow> Start<'a, W> {
         self
     }
 
-    /// Starts the instance at this time, and not now: never before it, and as soon as a worker takes it behind that. The start
-    /// is durable when awaiting it returns; time-outs count from the moment.
+    /// Starts the instance at this time, and not now: never before it, and as soon as a worker takes it behind that.
+    /// The start is durable when awaiting it returns; time-outs count from the moment.
     ///
     /// The broker keeps the start until then, and **there is no instance before**: `describe` is
-    /// [`NotFound`](ClientError::NotFound); a signal or a cancellation has no effect and does not take the start back; another
-    /// start of the id begins at once. What this start does to an instance that it finds is said by its
-    /// [policy](Self::policy), at that moment: a refusal is silent. Where a start is to be seen and cancelled before, start now, and
-    /// let the code begin with `cx.sleep_until(time).await?`.
+    /// [`NotFound`](ClientError::NotFound); a signal or a cancellation has no effect and does not take the start back;
+    /// another start of the id begins at once. What this start does to an instance that it finds is said by its
+    /// [policy](Self::policy), at that moment: a refusal is silent. Where a start is to be seen and cancelled before,
+    /// start now, and let the code begin with `cx.sleep_until(time).await?`.
     ///
     /// ```no_run
     /// # use std::time::Duration;
@@ -170,8 +170,8 @@ impl<'a, W: Workflow> Start<'a, W> {
     ///
     /// # Errors
     /// Those of the start; [`Refused`](ClientError::Refused) for a start that is [delayed](Self::at);
-    /// [`NoAnswer`](ClientError::NoAnswer) when no worker runs the workflow: the start is durable, and takes effect when one
-    /// does. [`Ended`](ClientError::Ended) when the signal that goes along finds an instance that has ended.
+    /// [`NoAnswer`](ClientError::NoAnswer) when no worker runs the workflow: the start is durable, and takes effect
+    /// when one does. [`Ended`](ClientError::Ended) when the signal that goes along finds an instance that has ended.
     ///
     /// # Cancel safety
     /// As for the start.

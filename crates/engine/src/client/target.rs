@@ -45,8 +45,8 @@ impl Target {
         Some(begins.since(self.connection.clock.now())).filter(|wait| !wait.is_zero())
     }
 
-    /// Asks for the outcome. After a delayed start the question goes its way and to the same moment, so that it comes behind the
-    /// start: by which clock that is due is the broker's affair, and ours may show another time.
+    /// Asks for the outcome. After a delayed start the question goes its way and to the same moment, so that it comes
+    /// behind the start: by which clock that is due is the broker's affair, and ours may show another time.
     pub(crate) async fn ask_for_outcome<W: Workflow>(
         &self,
         stops: bool,

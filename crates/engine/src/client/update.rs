@@ -42,9 +42,10 @@ impl<'a, W, T, E> UpdateRequest<'a, W, T, E> {
         Self { target, update, id: None, run: None }
     }
 
-    /// Names it, for a sender who cannot tell whether it was sent before. An update whose id the run has had already is not applied
-    /// again, and gives the result that it gave then, for as long as the instance is kept; a run that [continues as
-    /// new](partitura_workflow::Cx::continue_as_new) knows the latest 256. An id is 1 to 512 bytes of printable text.
+    /// Names it, for a sender who cannot tell whether it was sent before. An update whose id the run has had already is
+    /// not applied again, and gives the result that it gave then, for as long as the instance is kept; a run that
+    /// [continues as new](partitura_workflow::Cx::continue_as_new) knows the latest 256. An id is 1 to 512 bytes of
+    /// printable text.
     pub fn id(mut self, id: impl Into<String>) -> Self {
         self.id = Some(id.into());
         self

@@ -17,11 +17,11 @@ const PAGE: usize = 1_000;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Versions {
-    /// By workflow, and then by the [build](crate::Worker::build_id) that took the latest turn; the empty name is that of instances
-    /// whose builds are not recorded.
+    /// By workflow, and then by the [build](crate::Worker::build_id) that took the latest turn; the empty name is that
+    /// of instances whose builds are not recorded.
     pub builds: BTreeMap<String, BTreeMap<String, Living>>,
-    /// By workflow, then by [change](partitura_workflow::Cx::version), and then by the version of it. Instances that passed a change
-    /// before it was made have no mark of it, and are not counted: they live with its oldest version.
+    /// By workflow, then by [change](partitura_workflow::Cx::version), and then by the version of it. Instances that
+    /// passed a change before it was made have no mark of it, and are not counted: they live with its oldest version.
     pub changes: BTreeMap<String, BTreeMap<String, BTreeMap<u32, Living>>>,
     /// By workflow, and then by the [version](partitura_workflow::Workflow::VERSION) of it.
     pub workflows: BTreeMap<String, BTreeMap<u32, Living>>,
@@ -69,7 +69,8 @@ impl Versions {
 }
 
 impl Instances {
-    /// With which builds, and which versions of changes, those live that have not ended: up to `most` of them are counted.
+    /// With which builds, and which versions of changes, those live that have not ended: up to `most` of them are
+    /// counted.
     ///
     /// # Errors
     /// As for [`page`](Self::page).
@@ -93,8 +94,8 @@ impl Instances {
 }
 
 impl Client {
-    /// With which builds and which versions of its changes instances of the workflow `W` live that have not ended, of a million at
-    /// most: code that none of them lives with may go. The store tells it, without a worker.
+    /// With which builds and which versions of its changes instances of the workflow `W` live that have not ended, of a
+    /// million at most: code that none of them lives with may go. The store tells it, without a worker.
     ///
     /// ```
     /// # use partitura_engine::{Client, ClientError};

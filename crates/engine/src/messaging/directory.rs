@@ -113,7 +113,8 @@ impl Directory {
         self.broker.capabilities().limits.payload
     }
 
-    /// The latest moment, seen from `now`, for which a message can be delayed for certain. The broker's clock may be an hour behind.
+    /// The latest moment, seen from `now`, for which a message can be delayed for certain. The broker's clock may be an
+    /// hour behind.
     pub(crate) fn horizon(&self, now: Timestamp) -> Timestamp {
         let longest = self.broker.capabilities().delay.max;
         now + longest.saturating_sub(CLOCKS_DIFFER_BY.min(longest / 10))
@@ -155,8 +156,8 @@ impl Directory {
         self.declare(stranger).await
     }
 
-    /// Declares the topics of a destination, unless this process did so before. Of many who ask at once, one declares and
-    /// the others wait: brokers take their time over it.
+    /// Declares the topics of a destination, unless this process did so before. Of many who ask at once, one declares
+    /// and the others wait: brokers take their time over it.
     pub(crate) async fn declare(&self, destination: &Destination) -> partitura_broker::Result<()> {
         if self.knows(destination) {
             return Ok(());

@@ -40,19 +40,20 @@ impl ScheduleBuilder {
         Self { handle, specification, paused: None }
     }
 
-    /// Adds the times of a cron expression of five fields: minute, hour, day of the month, month, day of the week. `0 3 * * *` is
-    /// each day at three, `0 9 * * MON-FRI` each weekday at nine, `0 0 L * *` the last day of each month.
+    /// Adds the times of a cron expression of five fields: minute, hour, day of the month, month, day of the week. `0 3
+    /// * * *` is each day at three, `0 9 * * MON-FRI` each weekday at nine, `0 0 L * *` the last day of each month.
     ///
-    /// If the clocks of the [time zone](Self::time_zone) are put forward, a time of the day that does not exist is the moment of
-    /// that; if they are put back, a time that exists twice is the first of the two. An expression whose minute or hour begins
-    /// with `*` means an interval: it goes by the clocks as they are, and misses or repeats nothing.
+    /// If the clocks of the [time zone](Self::time_zone) are put forward, a time of the day that does not exist is the
+    /// moment of that; if they are put back, a time that exists twice is the first of the two. An expression whose
+    /// minute or hour begins with `*` means an interval: it goes by the clocks as they are, and misses or repeats
+    /// nothing.
     pub fn cron(mut self, expression: impl Into<String>) -> Self {
         self.specification.times.push(Recurrence::Cron(expression.into()));
         self
     }
 
-    /// Adds the times of an interval of at least 1 s: the multiples of it since the Unix epoch. `every(hours(6))` is at 0, 6, 12
-    /// and 18 o'clock UTC, whenever the schedule begins.
+    /// Adds the times of an interval of at least 1 s: the multiples of it since the Unix epoch. `every(hours(6))` is at
+    /// 0, 6, 12 and 18 o'clock UTC, whenever the schedule begins.
     pub fn every(mut self, period: Duration) -> Self {
         self.specification.times.push(Recurrence::Every { period, offset: Duration::ZERO });
         self
@@ -78,14 +79,15 @@ impl ScheduleBuilder {
         self
     }
 
-    /// Starts each instance up to this much later than its time, so that not all start at once. It is always the same for one
-    /// time of one schedule, and earlier than the next time.
+    /// Starts each instance up to this much later than its time, so that not all start at once. It is always the same
+    /// for one time of one schedule, and earlier than the next time.
     pub fn jitter(mut self, most: Duration) -> Self {
         self.specification.jitter = most;
         self
     }
 
-    /// How late a start may be, if no worker ran at its time. Times that are older are missed, and counted. One day unless set.
+    /// How late a start may be, if no worker ran at its time. Times that are older are missed, and counted. One day
+    /// unless set.
     pub fn catch_up(mut self, window: Duration) -> Self {
         self.specification.catch_up = window;
         self
@@ -126,8 +128,8 @@ impl ScheduleBuilder {
         handle.start(ScheduleInput(state)).policy(StartPolicy::RestartEnded).await
     }
 
-    /// Replaces the specification of a schedule that exists. What runs or waits goes on, it stays paused if it is, and its new
-    /// times begin now. An update to the same specification changes nothing.
+    /// Replaces the specification of a schedule that exists. What runs or waits goes on, it stays paused if it is, and
+    /// its new times begin now. An update to the same specification changes nothing.
     ///
     /// # Errors
     /// As for [`start`](Self::start); [`NotFound`](ClientError::NotFound); [`NoAnswer`](ClientError::NoAnswer).
@@ -139,8 +141,8 @@ impl ScheduleBuilder {
         send(&handle, &ScheduleCommand::Update(Box::new(specification))).await
     }
 
-    /// Starts the schedule, or updates the one that exists: for programs that say what schedules there are whenever they
-    /// begin. Returns once that is durable.
+    /// Starts the schedule, or updates the one that exists: for programs that say what schedules there are whenever
+    /// they begin. Returns once that is durable.
     ///
     /// # Errors
     /// As for [`start`](Self::start).

@@ -97,8 +97,8 @@ struct Period {
     offset: Offset,
 }
 
-/// Times of the day that do not exist, since the clocks are put forward, become the moment of that; those that exist twice are the
-/// first of the two. An interval goes by the clocks as they are.
+/// Times of the day that do not exist, since the clocks are put forward, become the moment of that; those that exist
+/// twice are the first of the two. An interval goes by the clocks as they are.
 fn next_of_cron(table: &Crontab, is_fixed: bool, zone: &TimeZone, after: Timestamp) -> Option<Timestamp> {
     let mut period = Period { begins: after, offset: zone.to_offset(after) };
     let mut from = period.offset.to_datetime(after);

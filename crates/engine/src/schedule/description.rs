@@ -16,10 +16,11 @@ pub struct ScheduleDescription {
     pub specification: ScheduleSpecification,
     /// Why it is paused, if it is.
     pub paused: Option<String>,
-    /// What is wrong with it, if its times cannot be computed: its time zone is not known to the worker, for example. It is tried
-    /// again every hour, and when it is updated.
+    /// What is wrong with it, if its times cannot be computed: its time zone is not known to the worker, for example.
+    /// It is tried again every hour, and when it is updated.
     pub problem: Option<String>,
-    /// The next times at which it starts an instance, with jitter: up to 10. None while it is paused, or if it has no more.
+    /// The next times at which it starts an instance, with jitter: up to 10. None while it is paused, or if it has no
+    /// more.
     pub next: Vec<Timestamp>,
     /// The instances that it has started and that have not ended, the oldest first.
     pub running: Vec<ScheduledStart>,
@@ -31,8 +32,8 @@ pub struct ScheduleDescription {
     pub started: u64,
     /// How many times were skipped because of instances that ran: see [`Overlap`](crate::Overlap).
     pub skipped: u64,
-    /// How many times were missed: no worker ran within the [catch-up window](crate::ScheduleBuilder::catch_up). 10,000 and more
-    /// in one piece are counted as 10,000.
+    /// How many times were missed: no worker ran within the [catch-up window](crate::ScheduleBuilder::catch_up). 10,000
+    /// and more in one piece are counted as 10,000.
     pub missed: u64,
     /// How many instances it starts yet, if that is limited.
     pub remaining: Option<u64>,

@@ -18,9 +18,9 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 /// A schedule, named by its id, whether it exists or not. Cheap to clone.
 ///
-/// Its methods return when the schedule has taken what they say, for which a worker with [`Worker::schedules`](crate::Worker::schedules)
-/// has to run. Without one they are [`NoAnswer`](ClientError::NoAnswer) after 30 seconds, but what they say is durable, and takes effect
-/// when one runs.
+/// Its methods return when the schedule has taken what they say, for which a worker with
+/// [`Worker::schedules`](crate::Worker::schedules) has to run. Without one they are [`NoAnswer`](ClientError::NoAnswer)
+/// after 30 seconds, but what they say is durable, and takes effect when one runs.
 #[derive(Clone)]
 pub struct ScheduleHandle(WorkflowHandle<ScheduleWorkflow>);
 
@@ -44,8 +44,8 @@ impl ScheduleHandle {
         ScheduleBuilder::new(self.0.clone()).every(period)
     }
 
-    /// Starts nothing more at its times until it is [resumed](Self::resume). Instances that run go on; those that wait for their
-    /// end are started, and so is what is triggered or backfilled.
+    /// Starts nothing more at its times until it is [resumed](Self::resume). Instances that run go on; those that wait
+    /// for their end are started, and so is what is triggered or backfilled.
     ///
     /// # Errors
     /// [`NotFound`](ClientError::NotFound); [`NoAnswer`](ClientError::NoAnswer); those of the broker.
@@ -68,8 +68,8 @@ impl ScheduleHandle {
         send(&self.0, &ScheduleCommand::Resume).await
     }
 
-    /// Starts an instance now, beside its times, whatever else runs and also while the schedule is paused. It does not count
-    /// towards the [limit](ScheduleBuilder::at_most).
+    /// Starts an instance now, beside its times, whatever else runs and also while the schedule is paused. It does not
+    /// count towards the [limit](ScheduleBuilder::at_most).
     ///
     /// # Errors
     /// As for [`pause`](Self::pause).
@@ -80,9 +80,9 @@ impl ScheduleHandle {
         send(&self.0, &ScheduleCommand::Trigger).await
     }
 
-    /// Starts an instance for each time of a span, both ends included: up to 1,000. `overlap` says what to do while others run:
-    /// [`BufferAll`](Overlap::BufferAll) starts one after the other. A time whose instance exists already is not started again. It
-    /// does not count towards the [limit](ScheduleBuilder::at_most), and there is no jitter.
+    /// Starts an instance for each time of a span, both ends included: up to 1,000. `overlap` says what to do while
+    /// others run: [`BufferAll`](Overlap::BufferAll) starts one after the other. A time whose instance exists already
+    /// is not started again. It does not count towards the [limit](ScheduleBuilder::at_most), and there is no jitter.
     ///
     /// # Errors
     /// As for [`pause`](Self::pause).
@@ -97,8 +97,8 @@ impl ScheduleHandle {
     /// Where the schedule stands: its next times, what runs, what became of the latest instances.
     ///
     /// # Errors
-    /// [`NotFound`](ClientError::NotFound); [`NoAnswer`](ClientError::NoAnswer) if no worker runs schedules, so that this one
-    /// starts nothing; those of the broker.
+    /// [`NotFound`](ClientError::NotFound); [`NoAnswer`](ClientError::NoAnswer) if no worker runs schedules, so that
+    /// this one starts nothing; those of the broker.
     ///
     /// # Cancel safety
     /// Safe.

@@ -91,7 +91,8 @@ pub(super) fn later(moment: Timestamp, duration: Duration) -> Timestamp {
     moment.checked_add(duration).unwrap_or(Timestamp::MAX)
 }
 
-/// How much later than its time a start is: always the same for one time of one schedule, and earlier than the next time.
+/// How much later than its time a start is: always the same for one time of one schedule, and earlier than the next
+/// time.
 fn jitter(id: &str, nominal: Timestamp, next: Option<Timestamp>, most: Duration) -> Duration {
     let gap = next.and_then(|next| Duration::try_from(next.duration_since(nominal)).ok()).unwrap_or(Duration::MAX);
     let most = u64::try_from(most.min(gap.saturating_sub(Duration::from_millis(1))).as_millis()).unwrap_or(u64::MAX);

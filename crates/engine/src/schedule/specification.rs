@@ -59,7 +59,8 @@ pub enum Overlap {
     BufferOne,
     /// Starts an instance for each such time, one after the other. Up to 1,000 wait; further times are skipped.
     BufferAll,
-    /// Cancels what runs, and starts an instance when that has ended. If it takes longer than to the next time, the latest counts.
+    /// Cancels what runs, and starts an instance when that has ended. If it takes longer than to the next time, the
+    /// latest counts.
     CancelOther,
     /// Terminates what runs, without its code, and starts an instance.
     TerminateOther,

@@ -22,7 +22,8 @@ const DESCRIBE: &str = "describe";
 /// After how many events a run ends and the next begins.
 const HISTORY: usize = 500;
 
-/// The workflow that a [schedule](crate::Client::schedule) is. Workers run it that have [`Worker::schedules`](crate::Worker::schedules).
+/// The workflow that a [schedule](crate::Client::schedule) is. Workers run it that have
+/// [`Worker::schedules`](crate::Worker::schedules).
 #[derive(Debug, Default)]
 pub struct ScheduleWorkflow(Option<Machine>);
 

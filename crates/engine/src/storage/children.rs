@@ -1,8 +1,8 @@
 //! The open children of each run, beside its history: a run whose history cannot be read can be ended, and its children
 //! learn of that.
 //!
-//! One row for each child that shares the fate of its parent, from the turn that starts the child to the turn in which it
-//! has ended. Only a run is read from here whose history cannot be.
+//! One row for each child that shares the fate of its parent, from the turn that starts the child to the turn in which
+//! it has ended. Only a run is read from here whose history cannot be.
 
 use partitura_broker::{Expect, Put, Result, Space};
 use partitura_workflow::ParentEnd;

@@ -1,5 +1,5 @@
-//! How often a process was lost while it ran a task or a turn: one row for each that may be the reason, written before it
-//! begins and removed when it has ended.
+//! How often a process was lost while it ran a task or a turn: one row for each that may be the reason, written before
+//! it begins and removed when it has ended.
 //!
 //! Tasks and commands that are delivered for the first time have no row, and cost nothing.
 

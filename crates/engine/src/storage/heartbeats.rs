@@ -1,5 +1,5 @@
-//! The last sign of life of each running task. It is kept beside the history and overwritten, so that a task may beat for
-//! hours and its instance is replayed as fast as before.
+//! The last sign of life of each running task. It is kept beside the history and overwritten, so that a task may beat
+//! for hours and its instance is replayed as fast as before.
 
 use partitura_broker::{Expect, Put, Result, Space, Timestamp};
 use partitura_workflow::Payload;
@@ -61,7 +61,8 @@ impl Beat {
         self.delegated.as_ref().filter(|delegated| delegated.attempt == self.attempt)
     }
 
-    /// Takes over what an attempt says of its progress. Silence takes nothing back, and neither does an earlier attempt.
+    /// Takes over what an attempt says of its progress. Silence takes nothing back, and neither does an earlier
+    /// attempt.
     pub(crate) fn progressed(&mut self, attempt: u32, details: Option<Payload>) {
         let earlier = self.progress.as_ref().is_some_and(|progress| progress.attempt > attempt);
         if let Some(details) = details.filter(|_| !earlier) {

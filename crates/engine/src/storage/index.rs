@@ -1,5 +1,5 @@
-//! Rows by which instances are found, the newest first: derived from the summary, and written with it. Each has the summary as
-//! its value, without what lists leave out.
+//! Rows by which instances are found, the newest first: derived from the summary, and written with it. Each has the
+//! summary as its value, without what lists leave out.
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};

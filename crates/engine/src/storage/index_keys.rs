@@ -1,7 +1,7 @@
 //! The keys of the rows by which instances are found.
 //!
-//! Every key is `scope, time, workflow NUL id`, where the time counts backwards. An instance that has not ended has one row; one
-//! that has ended has two; each tag, each attribute and a parent add one.
+//! Every key is `scope, time, workflow NUL id`, where the time counts backwards. An instance that has not ended has one
+//! row; one that has ended has two; each tag, each attribute and a parent add one.
 
 use bytes::Bytes;
 use partitura_workflow::Attribute;

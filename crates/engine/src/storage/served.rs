@@ -1,5 +1,5 @@
-//! Which workflows and services workers serve or have served: a row for each, written when a worker starts. Operators ask for
-//! it, and nothing else does.
+//! Which workflows and services workers serve or have served: a row for each, written when a worker starts. Operators
+//! ask for it, and nothing else does.
 
 use std::time::Duration;
 
@@ -52,8 +52,8 @@ fn key(destination: &Destination) -> Bytes {
     [kind, name.as_bytes()].concat().into()
 }
 
-/// Notes that a worker of this build begins to serve these. Workers work without that, too: also without a store, if they only
-/// run services.
+/// Notes that a worker of this build begins to serve these. Workers work without that, too: also without a store, if
+/// they only run services.
 pub(crate) async fn note(turn_store: &TurnStore, all: &[Destination], build: &str, at: Timestamp) {
     if all.is_empty() {
         return;

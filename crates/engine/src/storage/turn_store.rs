@@ -133,13 +133,13 @@ impl TurnStore {
         }
     }
 
-    /// Makes one turn durable and sends what it decided to send. `owned` is the partition of its input, and how often that
-    /// had gone elsewhere when the turn began; `run` is what the keys of its run's history begin with. What the broker does
-    /// not take now is kept in the outbox, and sent later.
+    /// Makes one turn durable and sends what it decided to send. `owned` is the partition of its input, and how often
+    /// that had gone elsewhere when the turn began; `run` is what the keys of its run's history begin with. What the
+    /// broker does not take now is kept in the outbox, and sent later.
     ///
     /// # Errors
-    /// `Conflict`: nothing happened, another owner was faster. `Fenced`: nothing happened, the input is another's now. Any
-    /// other error: load the instance again.
+    /// `Conflict`: nothing happened, another owner was faster. `Fenced`: nothing happened, the input is another's now.
+    /// Any other error: load the instance again.
     pub(crate) async fn commit(&self, mut unit: Unit, owned: (Partition, u64), run: &Bytes) -> Result<Settlement> {
         match &*self.mode {
             Mode::Atomic { broker, .. } => {

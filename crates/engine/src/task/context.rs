@@ -90,8 +90,8 @@ impl TaskContext {
         BATCH.scope(contexts, future).await
     }
 
-    /// The contexts of the calls that came together, in the order of the arguments, inside of a method that takes many at once
-    /// (`#[batch(…)]`). Elsewhere that of the [current](Self::current) task, if there is one.
+    /// The contexts of the calls that came together, in the order of the arguments, inside of a method that takes many
+    /// at once (`#[batch(…)]`). Elsewhere that of the [current](Self::current) task, if there is one.
     ///
     /// ```
     /// use partitura_engine::TaskContext;
@@ -108,8 +108,8 @@ impl TaskContext {
         BATCH.try_with(Clone::clone).unwrap_or_else(|_| Self::current().into_iter().collect())
     }
 
-    /// The context of the task that this code runs in; `None` outside of one, in tasks that were spawned from it, and in a
-    /// [batch](Self::batch).
+    /// The context of the task that this code runs in; `None` outside of one, in tasks that were spawned from it, and
+    /// in a [batch](Self::batch).
     pub fn current() -> Option<Self> {
         CURRENT.try_with(Clone::clone).ok()
     }
@@ -119,8 +119,8 @@ impl TaskContext {
         self.0.request.idempotency_key()
     }
 
-    /// From 1. If the worker of a task was lost, the broker delivers the task again with the same number; if the task has a
-    /// heartbeat time-out, its workflow starts the next attempt instead, with the next number.
+    /// From 1. If the worker of a task was lost, the broker delivers the task again with the same number; if the task
+    /// has a heartbeat time-out, its workflow starts the next attempt instead, with the next number.
     pub fn attempt(&self) -> u32 {
         self.0.request.attempt
     }
@@ -155,12 +155,12 @@ impl TaskContext {
         self.0.last_heartbeat.as_ref().map(Payload::decode).transpose()
     }
 
-    /// Whether the workflow no longer wants the result: the call was cancelled or its future dropped, the workflow has ended, or
-    /// another attempt has taken the place of this one.
+    /// Whether the workflow no longer wants the result: the call was cancelled or its future dropped, the workflow has
+    /// ended, or another attempt has taken the place of this one.
     ///
-    /// A method that returns after that is not called again. A method that does not look runs to its end as if nothing had
-    /// happened. The workflow tells a method that has run for two seconds or more within moments. If another worker has taken
-    /// over the workflow meanwhile, the method learns it with its next heartbeat, or within half a minute.
+    /// A method that returns after that is not called again. A method that does not look runs to its end as if nothing
+    /// had happened. The workflow tells a method that has run for two seconds or more within moments. If another worker
+    /// has taken over the workflow meanwhile, the method learns it with its next heartbeat, or within half a minute.
     pub fn is_cancelled(&self) -> bool {
         *self.0.cancelled.borrow()
     }
@@ -190,9 +190,10 @@ impl TaskContext {
         }
     }
 
-    /// Asks for the next attempt, if this one fails, and for it to wait at least for so long as this: the time that a `Retry-After` of
-    /// another service says, for example. The number of attempts, and longer waits, are those of the policy; where none was
-    /// stated, those of [`Retry::default`](partitura_workflow::Retry::default). The last call counts.
+    /// Asks for the next attempt, if this one fails, and for it to wait at least for so long as this: the time that a
+    /// `Retry-After` of another service says, for example. The number of attempts, and longer waits, are those of the
+    /// policy; where none was stated, those of [`Retry::default`](partitura_workflow::Retry::default). The last call
+    /// counts.
     ///
     /// ```
     /// # use partitura_engine::TaskContext;
@@ -215,7 +216,8 @@ impl TaskContext {
     }
 
     /// Whether the worker is being stopped. It waits for its tasks for as long as
-    /// [`Builder::drain_within`](crate::Builder::drain_within) says; those that are not finished then run again elsewhere.
+    /// [`Builder::drain_within`](crate::Builder::drain_within) says; those that are not finished then run again
+    /// elsewhere.
     pub fn is_draining(&self) -> bool {
         self.0.shutdown.clone().now_or_never().is_some()
     }
@@ -230,15 +232,15 @@ impl TaskContext {
         let _ = self.0.shutdown.clone().await;
     }
 
-    /// The token by which anybody may complete the task from outside, once the method has [delegated](Self::delegate) it, or
-    /// before.
+    /// The token by which anybody may complete the task from outside, once the method has [delegated](Self::delegate)
+    /// it, or before.
     pub fn token(&self) -> TaskToken {
         self.hand_over(HandedOver::Token);
         self.0.request.token()
     }
 
-    /// Ends the attempt without a result, which comes from outside: a person decides, or another system calls back. Never
-    /// resolves, whatever its type is; the method goes no further.
+    /// Ends the attempt without a result, which comes from outside: a person decides, or another system calls back.
+    /// Never resolves, whatever its type is; the method goes no further.
     ///
     /// ```
     /// use partitura_engine::{Client, ClientError, TaskContext, TaskToken};
@@ -259,15 +261,17 @@ impl TaskContext {
     ///
     /// * The task stays open until [`Client::complete_task`](crate::Client::complete_task) or
     ///   [`Client::fail_task`](crate::Client::fail_task), a time-out, or its cancellation. No worker is held meanwhile.
-    /// * Stated time-outs go on: the overall one, and that of an attempt from its beginning until its completion. The default one ends
-    ///   here: others may take as long as they like. A
-    ///   heartbeat time-out asks for [`Client::heartbeat_task`](crate::Client::heartbeat_task). After a time-out, the next attempt
-    ///   calls the method again. It has a token of its own, and the old one is refused.
-    /// * Hand the token out before this. If the worker dies between the two, the method is called again: mostly as the same attempt,
-    ///   with the same token, so that both copies of the token are good for one completion. If it has a heartbeat time-out, as the
-    ///   next attempt, and the first token is refused.
-    /// * In a [batch](Self::batch) this does not return, and neither do the other calls: delegate from a method of its own.
-    /// * A [detached](partitura_workflow::TaskHandle::detach) task whose workflow has ended is over with this: nobody awaits it.
+    /// * Stated time-outs go on: the overall one, and that of an attempt from its beginning until its completion. The
+    ///   default one ends here: others may take as long as they like. A heartbeat time-out asks for
+    ///   [`Client::heartbeat_task`](crate::Client::heartbeat_task). After a time-out, the next attempt calls the method
+    ///   again. It has a token of its own, and the old one is refused.
+    /// * Hand the token out before this. If the worker dies between the two, the method is called again: mostly as the
+    ///   same attempt, with the same token, so that both copies of the token are good for one completion. If it has a
+    ///   heartbeat time-out, as the next attempt, and the first token is refused.
+    /// * In a [batch](Self::batch) this does not return, and neither do the other calls: delegate from a method of its
+    ///   own.
+    /// * A [detached](partitura_workflow::TaskHandle::detach) task whose workflow has ended is over with this: nobody
+    ///   awaits it.
     ///
     /// # Cancel safety
     /// From its first poll on the attempt has ended, also if the future is dropped.

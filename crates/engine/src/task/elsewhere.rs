@@ -1,5 +1,5 @@
-//! What this process does not know, another may: while a new version of a program is rolled out, its tasks reach the old one
-//! as well. They are put back for others, for a while.
+//! What this process does not know, another may: while a new version of a program is rolled out, its tasks reach the
+//! old one as well. They are put back for others, for a while.
 
 use std::time::Duration;
 
@@ -52,8 +52,8 @@ impl TaskRunner {
         let mut again = message.clone();
         again.id = format!("{}.e{}", tried.id, tried.times).into();
         again.headers.insert(TRIED, tried.to_string());
-        // Every other time at once: those who wait for messages have waited for longer than this process, which has just
-        // had one. All wake up together for a delayed one, and the same process may be the quickest each time.
+        // Every other time at once: those who wait for messages have waited for longer than this process, which has
+        // just had one. All wake up together for a delayed one, and the same process may be the quickest each time.
         again.not_before = tried.times.is_multiple_of(2).then(|| {
             let wait = FIRST.saturating_mul(2_u32.saturating_pow(tried.times / 2)).min(LONGEST);
             now + wait

@@ -1,7 +1,8 @@
 //! Methods that take many calls at once: gathers calls for a moment, and gives each its own answer.
 //!
-//! A call waits for others inside of its attempt, so that all else of it is its own: time-outs, heartbeats, the report, retries. Each
-//! further attempt goes in batches of half the size, down to one: a call that brings its batch down does not do so for ever.
+//! A call waits for others inside of its attempt, so that all else of it is its own: time-outs, heartbeats, the report,
+//! retries. Each further attempt goes in batches of half the size, down to one: a call that brings its batch down does
+//! not do so for ever.
 
 use std::collections::hash_map::Entry;
 use std::panic::AssertUnwindSafe;

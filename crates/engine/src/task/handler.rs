@@ -79,8 +79,8 @@ impl TaskRunner {
             attempt.await
         };
         drop(permit);
-        // A task that this build does not know is put back, and may come back here before this delivery is settled: it is
-        // not a copy of a task that ran here.
+        // A task that this build does not know is put back, and may come back here before this delivery is settled: it
+        // is not a copy of a task that ran here.
         let place = if ended.is_foreign() {
             place.end(false);
             None

@@ -1,8 +1,9 @@
 //! Tasks that run for longer than the broker lets a delivery be held.
 //!
-//! Well before that ends, a copy of the request is published, to be delivered a little later, and the delivery is settled; the
-//! method runs on. A worker that gets the copy asks the process that sent the first one whether the attempt still runs there. It
-//! does: the copy is sent on, and comes again a little later. There is no answer: the process is gone, and the copy runs.
+//! Well before that ends, a copy of the request is published, to be delivered a little later, and the delivery is
+//! settled; the method runs on. A worker that gets the copy asks the process that sent the first one whether the
+//! attempt still runs there. It does: the copy is sent on, and comes again a little later. There is no answer: the
+//! process is gone, and the copy runs.
 
 use std::future::Future;
 use std::sync::{Arc, PoisonError};
@@ -25,7 +26,8 @@ const LEASE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_secs(1);
 
 impl TaskRunner {
-    /// Runs a call in its turn. Beyond a third of the time for which the broker lets its delivery be held, it goes on without.
+    /// Runs a call in its turn. Beyond a third of the time for which the broker lets its delivery be held, it goes on
+    /// without.
     pub(super) async fn hold(&self, call: Arc<Call>, place: Place, line: Line) -> Outcome {
         let Some(limit) = self.capabilities.hold.map(|hold| hold / 3) else { return self.run(call, place, line).await };
         let address = line.address().clone();

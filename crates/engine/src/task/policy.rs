@@ -7,8 +7,8 @@ use partitura_workflow::{FailureKind, OwnErrors, TaskFailure, TaskOptions};
 
 use crate::wire::TaskRequest;
 
-/// When the next attempt is to begin, if there is to be one. A method that has `asked` for a wait asks for the attempt, too. `random` is
-/// a number from 0 up to 1 that the caller draws.
+/// When the next attempt is to begin, if there is to be one. A method that has `asked` for a wait asks for the attempt,
+/// too. `random` is a number from 0 up to 1 that the caller draws.
 pub(crate) fn next_attempt(
     request: &TaskRequest,
     failure: &TaskFailure,

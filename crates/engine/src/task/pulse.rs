@@ -111,8 +111,8 @@ pub(super) struct Pulse<'a> {
     line: &'a mut Line,
     /// How long the method may be silent.
     limit: Option<Duration>,
-    /// Heartbeats are sent at this interval, and this long after one that was not answered: a workflow that is slow to answer is
-    /// not asked again at once, since beats would only queue up before it.
+    /// Heartbeats are sent at this interval, and this long after one that was not answered: a workflow that is slow to
+    /// answer is not asked again at once, since beats would only queue up before it.
     interval: Duration,
     patience: Duration,
     silent_at: Instant,

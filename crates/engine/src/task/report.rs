@@ -32,7 +32,8 @@ enum Answer {
     Done(Reported),
     /// Another attempt, at this moment, by this request.
     Again(Box<TaskRequest>, Timestamp),
-    /// Another attempt, which the instance starts: it watches over the heartbeats of this task, or others have its token.
+    /// Another attempt, which the instance starts: it watches over the heartbeats of this task, or others have its
+    /// token.
     Failed { failure: Failure, at: Timestamp, heartbeat: Option<Payload> },
     /// Nobody yet: the result comes from outside. The instance watches over it until its time-out at this moment.
     Delegated { due: Option<Timestamp>, heartbeat: Option<Payload> },
@@ -86,8 +87,8 @@ impl TaskRunner {
                 Err(error) => error,
             };
             match error.kind() {
-                // Another has the delivery. A result counts nevertheless, and so does a token that was handed out; everything
-                // else is the other's to say.
+                // Another has the delivery. A result counts nevertheless, and so does a token that was handed out;
+                // everything else is the other's to say.
                 ErrorKind::Fenced
                     if token.is_some() && matches!(report.answer, Answer::Done(_) | Answer::Delegated { .. }) =>
                 {

@@ -19,8 +19,8 @@ struct Runs {
     reported: Reported,
 }
 
-/// Resolves when an attempt has ended: whether its result is with the broker. Those who wait go on in the order in which they
-/// began to.
+/// Resolves when an attempt has ended: whether its result is with the broker. Those who wait go on in the order in
+/// which they began to.
 type Reported = Shared<oneshot::Receiver<bool>>;
 
 pub(super) enum Begun {

@@ -13,8 +13,8 @@ const STATE: &str = "tracestate";
 
 /// Links the spans of `tracing` to a tracing system, so that a trace goes on in another process, and after months.
 ///
-/// The engine carries contexts in the headers of messages and in the history of each instance; this gives them to spans, and
-/// takes them from spans. The crate `partitura-opentelemetry` has the one for OpenTelemetry. Without one,
+/// The engine carries contexts in the headers of messages and in the history of each instance; this gives them to
+/// spans, and takes them from spans. The crate `partitura-opentelemetry` has the one for OpenTelemetry. Without one,
 /// [contexts that a start is given](crate::Start::trace) are carried all the same.
 ///
 /// All methods are called often, must return at once, and must not panic.

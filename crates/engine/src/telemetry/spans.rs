@@ -1,4 +1,5 @@
-//! The spans of the engine, by OpenTelemetry's conventions for messaging: `{operation} {destination}`. None has a payload.
+//! The spans of the engine, by OpenTelemetry's conventions for messaging: `{operation} {destination}`. None has a
+//! payload.
 //!
 //! A span is of the target `partitura`, at the level INFO. Nothing is emitted while a history is replayed.
 

@@ -1,11 +1,11 @@
 //! Compares this machine's clock with the one that all workers of a deployment go by, and corrects it.
 //!
-//! Moments are set by one process and judged by another: a retry, a timer, a limit for all attempts. So all go by one clock:
-//! that of the store, which every runner of workflows reaches. A worker without a store asks the runner from which
-//! it got a task. See `docs/adr/0017-one-clock-for-all-workers.md`.
+//! Moments are set by one process and judged by another: a retry, a timer, a limit for all attempts. So all go by one
+//! clock: that of the store, which every runner of workflows reaches. A worker without a store asks the runner from
+//! which it got a task. See `docs/adr/0017-one-clock-for-all-workers.md`.
 //!
-//! Source of the estimate: the clock filter of NTP (RFC 5905, section 10), reduced to its core. A reading is as old as half its round
-//! trip, give or take the other half, so the shortest round trip of several knows best.
+//! Source of the estimate: the clock filter of NTP (RFC 5905, section 10), reduced to its core. A reading is as old as
+//! half its round trip, give or take the other half, so the shortest round trip of several knows best.
 
 use std::collections::HashSet;
 use std::future::Future;
@@ -142,8 +142,8 @@ impl Timekeeper {
         matches!(self.reference, Reference::WorkflowRunners(_))
     }
 
-    /// Learns the time from the worker that sent a task, where this is the only way to learn it: waits for the first estimate,
-    /// and has later ones made beside it.
+    /// Learns the time from the worker that sent a task, where this is the only way to learn it: waits for the first
+    /// estimate, and has later ones made beside it.
     pub(crate) async fn learn(self: &Arc<Self>, broker: &Arc<dyn Broker>, time_at: Option<&str>) {
         let Reference::WorkflowRunners(runners) = &self.reference else { return };
         let compared = self.state().compared;

@@ -112,8 +112,8 @@ pub(crate) enum Command {
         /// When it was to come, in milliseconds since the Unix epoch.
         due: u64,
     },
-    /// An attempt of a task with a heartbeat time-out failed and is to be followed by another: the instance, which may have
-    /// given the attempt up already, starts it.
+    /// An attempt of a task with a heartbeat time-out failed and is to be followed by another: the instance, which may
+    /// have given the attempt up already, starts it.
     AttemptFailed {
         /// The attempt.
         request: Box<TaskRequest>,

@@ -33,8 +33,8 @@ pub struct CloudEvent<T> {
     pub time: String,
     /// `application/json`.
     pub datacontenttype: String,
-    /// An extension attribute: with its payloads the event is too large for the broker, so they are left out (`null`), and long texts
-    /// are cut. An instance's history has all of it.
+    /// An extension attribute: with its payloads the event is too large for the broker, so they are left out (`null`),
+    /// and long texts are cut. An instance's history has all of it.
     #[serde(default, rename = "partituratruncated", skip_serializing_if = "std::ops::Not::not")]
     pub truncated: bool,
     /// What happened.

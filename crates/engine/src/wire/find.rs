@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::wire::summary::{Order, StatusKind, Summary};
 
-/// Which instances are meant, of all workflows: those to which everything applies that is said here. The default is all.
+/// Which instances are meant, of all workflows: those to which everything applies that is said here. The default is
+/// all.
 ///
 /// It is data, to be kept in a URL or a file. [`Instances`](crate::Instances) has a method for each field.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,7 +49,8 @@ pub struct InstanceFilter {
     /// When they ended: before this time, in milliseconds since the Unix epoch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub closed_before: Option<u64>,
-    /// By which time they are ordered. A filter by when they ended, and by no tag, attribute or parent, orders them by that.
+    /// By which time they are ordered. A filter by when they ended, and by no tag, attribute or parent, orders them by
+    /// that.
     pub order: Order,
 }
 
@@ -113,7 +115,8 @@ impl FromStr for InstanceName {
     }
 }
 
-/// A place in what a filter finds, to read on from. Its text consists of letters and digits, and means nothing to others.
+/// A place in what a filter finds, to read on from. Its text consists of letters and digits, and means nothing to
+/// others.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Cursor {
@@ -181,7 +184,8 @@ pub struct InstancePage {
     pub instances: Vec<Summary>,
     /// Where to read on. `None`: there are no more.
     ///
-    /// A page may be shorter than was asked for, or empty, and yet not be the last: a search looks at 2,000 instances for a page.
+    /// A page may be shorter than was asked for, or empty, and yet not be the last: a search looks at 2,000 instances
+    /// for a page.
     pub next: Option<Cursor>,
 }
 

@@ -1,6 +1,7 @@
 use serde::{Deserialize, Serialize};
 
-/// A moment was beyond the horizon of the broker, whose longest delay is over: it is not due yet, and the rest is to be waited for.
+/// A moment was beyond the horizon of the broker, whose longest delay is over: it is not due yet, and the rest is to be
+/// waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Later {
     /// In milliseconds since the Unix epoch.

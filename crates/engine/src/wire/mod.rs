@@ -35,8 +35,8 @@ pub use self::start::StartPolicy;
 pub(crate) use self::start::{Start, StartSignal, StartUpdate};
 pub(crate) use self::task::TaskRequest;
 
-/// Encodes what is serializable without failing: our own types, whose payloads are JSON already. What holds payloads goes through
-/// [`Payloads`].
+/// Encodes what is serializable without failing: our own types, whose payloads are JSON already. What holds payloads
+/// goes through [`Payloads`].
 pub(crate) fn encode<T: Serialize>(value: &T) -> Bytes {
     // Most messages and rows fit, so that the buffer does not grow while it is written.
     let mut buffer = Vec::with_capacity(512);
@@ -47,7 +47,8 @@ pub(crate) fn encode<T: Serialize>(value: &T) -> Bytes {
     buffer.into()
 }
 
-/// Decodes what came from outside. The payloads in it stay as they are encoded, and are not to be used: see [`Payloads`].
+/// Decodes what came from outside. The payloads in it stay as they are encoded, and are not to be used: see
+/// [`Payloads`].
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::Error> {
     serde_json::from_slice(bytes)
 }

@@ -34,8 +34,8 @@ pub(crate) fn page(directory: &Directory) -> (&Payloads, usize) {
     (directory.payloads(), directory.payload_limit().saturating_sub(ENVELOPE / 2))
 }
 
-/// The events from number `from` on, as many as `most` bytes hold. An event that is larger than that comes in parts: this
-/// is the one at `offset` of its JSON text.
+/// The events from number `from` on, as many as `most` bytes hold. An event that is larger than that comes in parts:
+/// this is the one at `offset` of its JSON text.
 pub(crate) fn page_of_history(
     run: String,
     events: Vec<Event>,

@@ -44,8 +44,8 @@ pub struct Summary {
     /// Workflows that did not start it and await its outcome as that of a child.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub awaited_by: Vec<ParentRef>,
-    /// The event that ended it. [Lists](crate::Client::list) leave it out unless [asked](Filter::with_ends), and payloads that the broker
-    /// does not take are missing.
+    /// The event that ended it. [Lists](crate::Client::list) leave it out unless [asked](Filter::with_ends), and
+    /// payloads that the broker does not take are missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<EventKind>,
     /// What it waits for: the first 100 things. Only [descriptions](crate::WorkflowHandle::describe) say it.
@@ -54,8 +54,8 @@ pub struct Summary {
     /// How many things it waits for in all.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub waits_for: usize,
-    /// Code of it that has not come back for a second or more: what comes for the instance waits, and what is in hand is not in
-    /// this description. Only [descriptions](crate::WorkflowHandle::describe) say it.
+    /// Code of it that has not come back for a second or more: what comes for the instance waits, and what is in hand
+    /// is not in this description. Only [descriptions](crate::WorkflowHandle::describe) say it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_up: Option<HeldUp>,
     /// Numbers of the tasks that it has detached, once it has ended: they are wanted still.
@@ -68,7 +68,8 @@ pub struct Summary {
     /// The run that began the chain, if the code has [continued as new](partitura_workflow::Cx::continue_as_new) since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_run: Option<String>,
-    /// The version of the workflow that this run lives with: see [`Workflow::VERSION`](partitura_workflow::Workflow::VERSION).
+    /// The version of the workflow that this run lives with: see
+    /// [`Workflow::VERSION`](partitura_workflow::Workflow::VERSION).
     #[serde(default = "first", skip_serializing_if = "is_first")]
     pub workflow_version: u32,
     /// Which attempt this run is, from 1, where a run that fails is [tried again](crate::Start::retry).
@@ -137,14 +138,16 @@ pub struct HeldUp {
 pub enum Status {
     /// It has not ended.
     Running,
-    /// Its code cannot go on: it panics, or does not fit the history. What arrives is kept. It is tried again when a worker
-    /// takes over its partition whose [build](crate::Worker::build_id) has not tried it yet, by itself after 30 seconds and
-    /// then ever more seldom, every 10 minutes at last, and when somebody resumes it; with repaired code it goes on.
+    /// Its code cannot go on: it panics, or does not fit the history. What arrives is kept. It is tried again when a
+    /// worker takes over its partition whose [build](crate::Worker::build_id) has not tried it yet, by itself after 30
+    /// seconds and then ever more seldom, every 10 minutes at last, and when somebody resumes it; with repaired code it
+    /// goes on.
     Stopped {
         /// What is wrong, and what to do.
         reason: String,
     },
-    /// Somebody has [paused](crate::WorkflowHandle::pause) it: its code does not run, and what arrives is kept, until it is resumed.
+    /// Somebody has [paused](crate::WorkflowHandle::pause) it: its code does not run, and what arrives is kept, until
+    /// it is resumed.
     Paused {
         /// Why, for people.
         reason: String,

@@ -37,8 +37,8 @@ pub(crate) struct TaskRequest {
     /// Who ran this attempt when this copy of it was sent. The copy is for the case that it does not any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) holder: Option<ReplyTo>,
-    /// When the attempt begins, in milliseconds since the Unix epoch, if that is later than the broker can delay it: it is sent on
-    /// until then.
+    /// When the attempt begins, in milliseconds since the Unix epoch, if that is later than the broker can delay it: it
+    /// is sent on until then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) begins_at: Option<u64>,
     /// How many copies of the attempt were sent before this one.

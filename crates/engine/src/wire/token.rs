@@ -9,10 +9,10 @@ const VERSION: &str = "1";
 /// Names one attempt of a task, for those who complete the task from outside: see
 /// [`TaskContext::delegate`](crate::TaskContext::delegate).
 ///
-/// It is plain text (`Display` and `FromStr`; serde has it as a string) of printable characters, to be kept in a database or sent
-/// in an e-mail. In a URL it has to be percent-encoded, since ids of instances may contain anything. It is no secret: it consists
-/// of the names that logs and events show, and every client of the broker can complete any task. Do not take it as a
-/// proof that its sender may do so.
+/// It is plain text (`Display` and `FromStr`; serde has it as a string) of printable characters, to be kept in a
+/// database or sent in an e-mail. In a URL it has to be percent-encoded, since ids of instances may contain anything.
+/// It is no secret: it consists of the names that logs and events show, and every client of the broker can complete any
+/// task. Do not take it as a proof that its sender may do so.
 ///
 /// ```
 /// # use partitura_engine::TaskToken;
@@ -47,7 +47,8 @@ impl TaskToken {
         self.attempt
     }
 
-    /// The same for every attempt of the task: that of [`TaskContext::idempotency_key`](crate::TaskContext::idempotency_key).
+    /// The same for every attempt of the task: that of
+    /// [`TaskContext::idempotency_key`](crate::TaskContext::idempotency_key).
     pub fn idempotency_key(&self) -> String {
         format!("{}.{}", self.run, self.seq)
     }

@@ -26,9 +26,9 @@ pub enum Waiting {
         /// The latest attempt that is known to the workflow, from 1: of a task that has sent a sign of life.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         attempt: Option<u32>,
-        /// No worker has been heard of it for the 35 seconds or more since the workflow asked for it, though one that runs it for 2
-        /// seconds says so every half minute: no worker runs the service, all that do are busy, or the task waits for its next
-        /// attempt.
+        /// No worker has been heard of it for the 35 seconds or more since the workflow asked for it, though one that
+        /// runs it for 2 seconds says so every half minute: no worker runs the service, all that do are busy, or the
+        /// task waits for its next attempt.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         unclaimed: bool,
         /// Its method has returned, and its [completion](crate::Client::complete_task) from outside is awaited.

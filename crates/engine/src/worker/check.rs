@@ -20,12 +20,12 @@ const PAGE: usize = 200;
 const NAMED: usize = 1_000;
 
 impl Worker {
-    /// Replays all instances of its workflows that have not ended with the code of this worker, and says which ones it would stop.
-    /// A deployment runs it before its workers start.
+    /// Replays all instances of its workflows that have not ended with the code of this worker, and says which ones it
+    /// would stop. A deployment runs it before its workers start.
     ///
-    /// It only reads the store: it joins no subscription, takes no instance over, writes nothing, and other workers may go on
-    /// meanwhile. One history is in memory at a time. Instances that end meanwhile are passed over, and those that are started
-    /// meanwhile are not seen.
+    /// It only reads the store: it joins no subscription, takes no instance over, writes nothing, and other workers may
+    /// go on meanwhile. One history is in memory at a time. Instances that end meanwhile are passed over, and those
+    /// that are started meanwhile are not seen.
     ///
     /// ```no_run
     /// # use partitura_engine::Partitura;

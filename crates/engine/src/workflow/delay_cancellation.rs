@@ -1,7 +1,7 @@
 //! Takes back delayed messages that no workflow needs any more, where the broker can.
 //!
-//! Nobody waits for it and nothing rests on it: a message that was not taken back comes when it is due, and is ignored. On other
-//! brokers all of them do.
+//! Nobody waits for it and nothing rests on it: a message that was not taken back comes when it is due, and is ignored.
+//! On other brokers all of them do.
 
 use std::sync::Arc;
 

@@ -62,8 +62,8 @@ pub(crate) struct Notes {
     pub(crate) children: BTreeMap<u32, Child>,
     /// Children that were added or removed since the last turn was written, and share the fate of the parent.
     changed_children: BTreeSet<u32>,
-    /// Tasks that have neither a result nor were cancelled, with their services. Those that were not detached are to be told when
-    /// the workflow ends.
+    /// Tasks that have neither a result nor were cancelled, with their services. Those that were not detached are to be
+    /// told when the workflow ends.
     pub(crate) tasks: BTreeMap<u32, String>,
     /// Tasks that outlive the workflow.
     pub(crate) detached: BTreeSet<u32>,

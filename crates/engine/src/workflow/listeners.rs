@@ -1,7 +1,7 @@
 //! The tasks that run and listen for word that they are no longer wanted.
 //!
-//! In the memory of the instance's owner only: a task says every now and then where it listens, so that a new owner learns
-//! it, and asks by the same message whether it missed anything.
+//! In the memory of the instance's owner only: a task says every now and then where it listens, so that a new owner
+//! learns it, and asks by the same message whether it missed anything.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;

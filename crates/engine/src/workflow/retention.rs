@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use partitura_broker::Timestamp;
 
-/// How long an instance is kept that has ended: its history, its summary and its result. Then it is deleted, and its id is as if
-/// it had never been: a copy of an old start or signal that comes even later is new. 30 days unless set.
+/// How long an instance is kept that has ended: its history, its summary and its result. Then it is deleted, and its id
+/// is as if it had never been: a copy of an old start or signal that comes even later is new. 30 days unless set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Retention {

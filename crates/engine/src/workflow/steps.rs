@@ -89,7 +89,8 @@ impl Steps {
         self.signs().known.pop(step);
     }
 
-    /// Drops the code of a step that nobody awaits any more, if it runs here; of all steps of the run, without a number.
+    /// Drops the code of a step that nobody awaits any more, if it runs here; of all steps of the run, without a
+    /// number.
     pub(crate) fn drop_those(&self, run: &str, seq: Option<u32>) {
         let (first, last) = seq.map_or((0, u32::MAX), |seq| (seq, seq));
         let mut running = self.running();

@@ -1,6 +1,7 @@
 //! Those who wait for the answers of updates whose handlers have begun.
 //!
-//! In the memory of the instance's owner only: a caller asks again every now and then, so that a new owner learns of it.
+//! In the memory of the instance's owner only: a caller asks again every now and then, so that a new owner learns of
+//! it.
 
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -4,7 +4,8 @@
 //! run one by one, and everything else as one value, [`Actions`]. Time is given with every call.
 //!
 //! The state is divided into parts, each with fields of its own: lanes, schedule, early messages, partitions with their
-//! markers, parked messages, suspects, work under way. The transitions, in the files below, use the parts by their methods.
+//! markers, parked messages, suspects, work under way. The transitions, in the files below, use the parts by their
+//! methods.
 //!
 //! # Invariants
 //! 1. Of a lane at most one batch is under way.

@@ -18,7 +18,8 @@ pub struct Arguments {
     /// Which orders to make up: the same seed, the same orders
     #[arg(long, default_value_t = 1, requires = "orders")]
     seed: u64,
-    /// Where the ledgers are, and the embedded broker; run again with the same directory to go on. A new temporary one otherwise
+    /// Where the ledgers are, and the embedded broker; run again with the same directory to go on. A new temporary one
+    /// otherwise
     #[arg(long, value_name = "DIR", required_if_eq_any([("role", "services"), ("role", "client")]))]
     data: Option<PathBuf>,
     /// The broker: nats://…, kafka://…, amqp://…, pulsar://…. The embedded one in the data directory otherwise

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 /// A service's own book on disk: append-only, and each task writes into it at most once, whichever of the service's
 /// processes it runs in, and however often.
 ///
-/// It stands for whatever a real service keeps (a database, an acquirer's API), and shows what such a service needs to be safe with
-/// tasks that may run more than once: to remember what it did under the task's idempotency key.
+/// It stands for whatever a real service keeps (a database, an acquirer's API), and shows what such a service needs to
+/// be safe with tasks that may run more than once: to remember what it did under the task's idempotency key.
 #[derive(Debug)]
 pub struct Ledger {
     path: PathBuf,
@@ -35,8 +35,8 @@ struct Line<E> {
     key: String,
     /// Its place among the entries of all ledgers of the directory.
     place: u64,
-    /// When it was entered by the clock of the process, in microseconds since the Unix epoch. It says nothing about the order:
-    /// clocks of other processes may differ.
+    /// When it was entered by the clock of the process, in microseconds since the Unix epoch. It says nothing about the
+    /// order: clocks of other processes may differ.
     at: u64,
     entry: E,
 }
@@ -51,10 +51,11 @@ impl Ledger {
         Ok(Self { path: path.to_owned(), book: Mutex::new(Book { file, read: 0, numbers: HashMap::new() }), places })
     }
 
-    /// Enters what the current task did and gives the number of the entry; that of the earlier one if the task was here before.
+    /// Enters what the current task did and gives the number of the entry; that of the earlier one if the task was here
+    /// before.
     ///
-    /// Written before it returns. `write(2)` is enough to survive the process; to survive a power failure, too, a real ledger
-    /// would sync as well.
+    /// Written before it returns. `write(2)` is enough to survive the process; to survive a power failure, too, a real
+    /// ledger would sync as well.
     pub fn once(&self, entry: &impl Serialize) -> io::Result<u64> {
         let key = TaskContext::current().ok_or_else(|| io::Error::other("not within a task"))?.idempotency_key();
         let at = SystemTime::now().duration_since(UNIX_EPOCH).map_err(io::Error::other)?.as_micros();
@@ -94,7 +95,8 @@ impl Book {
         Ok(self.note(line.key))
     }
 
-    /// Learns what others entered. A last line that was cut short is removed: the process that wrote it is dead, and told nobody.
+    /// Learns what others entered. A last line that was cut short is removed: the process that wrote it is dead, and
+    /// told nobody.
     fn read_on(&mut self, path: &Path) -> io::Result<()> {
         if self.file.metadata()?.len() == self.read {
             return Ok(());
@@ -117,8 +119,8 @@ impl Book {
     }
 }
 
-/// Numbers the entries of all ledgers of a directory, in the order in which they are made, whatever the clocks of the processes
-/// say: what is entered after another entry was returned has a higher number.
+/// Numbers the entries of all ledgers of a directory, in the order in which they are made, whatever the clocks of the
+/// processes say: what is entered after another entry was returned has a higher number.
 ///
 /// The number is the length of a file, without content: the system changes it whole, also for a process that is killed.
 #[derive(Debug)]

@@ -1,12 +1,13 @@
-//! The checkout of an online shop: reserve, charge, wait until it is packed, ship, tell the customer; undo it all if something fails.
+//! The checkout of an online shop: reserve, charge, wait until it is packed, ship, tell the customer; undo it all if
+//! something fails.
 //!
 //! ```text
 //! cargo run --release -p partitura --example checkout
 //! cargo run --release -p partitura --example checkout -- --orders 5000 --data ./shop --json
 //! ```
 //!
-//! Kill it at any moment (`kill -9`, too) and run it again with the same `--data`: it finishes what it began, and nobody is
-//! charged twice.
+//! Kill it at any moment (`kill -9`, too) and run it again with the same `--data`: it finishes what it began, and
+//! nobody is charged twice.
 //!
 //! The same on a broker that you run, as many processes as you like (`--features nats,postgres`, say):
 //!
@@ -16,7 +17,8 @@
 //! checkout --role client    --broker nats://localhost --data ./shop --orders 5000 --json
 //! ```
 //!
-//! Read on in `workflow.rs` (the business process) and `services/` (what it calls). The rest is a shop around them, to try it with.
+//! Read on in `workflow.rs` (the business process) and `services/` (what it calls). The rest is a shop around them, to
+//! try it with.
 
 // An example reads better with `pub` than with `pub(crate)` on every line.
 #![allow(unreachable_pub)]

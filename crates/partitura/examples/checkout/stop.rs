@@ -11,8 +11,8 @@ use crate::UNFINISHED;
 pub struct Stop(watch::Receiver<bool>);
 
 impl Stop {
-    /// Listens from now on. The first signal asks for a clean end; the second ends the process at once, which loses nothing
-    /// either.
+    /// Listens from now on. The first signal asks for a clean end; the second ends the process at once, which loses
+    /// nothing either.
     pub fn listen() -> io::Result<Self> {
         let mut signals = Signals::listen()?;
         let (told, stop) = watch::channel(false);

@@ -1,5 +1,5 @@
-//! A tour: each file is a program of its own, which says something and leaves. `cargo run --example tour` runs all of them,
-//! `cargo run --example tour saga` one. They run on the embedded broker in a temporary directory.
+//! A tour: each file is a program of its own, which says something and leaves. `cargo run --example tour` runs all of
+//! them, `cargo run --example tour saga` one. They run on the embedded broker in a temporary directory.
 
 mod children;
 mod delegated;

@@ -9,7 +9,8 @@ use serde::de::DeserializeOwned;
 
 use super::watch::Watch;
 
-/// The client of a [`TestEnv`](super::TestEnv): as [`Client`], with handles that fail the test instead of waiting for ever.
+/// The client of a [`TestEnv`](super::TestEnv): as [`Client`], with handles that fail the test instead of waiting for
+/// ever.
 #[derive(Debug, Clone)]
 pub struct TestClient {
     client: Client,
@@ -40,8 +41,8 @@ impl Deref for TestClient {
     }
 }
 
-/// An instance in a [`TestEnv`](super::TestEnv): as [`WorkflowHandle`], but [`result`](Self::result) fails the test where it
-/// would wait for ever.
+/// An instance in a [`TestEnv`](super::TestEnv): as [`WorkflowHandle`], but [`result`](Self::result) fails the test
+/// where it would wait for ever.
 pub struct TestHandle<W> {
     handle: WorkflowHandle<W>,
     client: Client,
@@ -55,10 +56,9 @@ impl<W: Workflow> TestHandle<W> {
     /// How the workflow ended, if not with a result.
     ///
     /// # Panics
-    /// When the outcome will never come: the instance, a child or another instance of the test is stopped; it waits for a service
-    /// or workflow that is not registered, for a task whose retries have no end, or for what does not come in
-    /// ten years.
-    /// The message says which, and what to write.
+    /// When the outcome will never come: the instance, a child or another instance of the test is stopped; it waits for
+    /// a service or workflow that is not registered, for a task whose retries have no end, or for what does not come in
+    /// ten years. The message says which, and what to write.
     ///
     /// # Cancel safety
     /// Safe; ask again at any time.
@@ -73,7 +73,8 @@ impl<W: Workflow> TestHandle<W> {
     /// Updates the instance, and waits for the answer. Virtual time passes meanwhile, as much as it takes.
     ///
     /// # Errors
-    /// As for [`WorkflowHandle::update`], which the [handle of an application](Self::unwatched) has, and which takes an id.
+    /// As for [`WorkflowHandle::update`], which the [handle of an application](Self::unwatched) has, and which takes an
+    /// id.
     ///
     /// # Panics
     /// When the answer will never come, as [`result`](Self::result) does.
@@ -92,7 +93,8 @@ impl<W: Workflow> TestHandle<W> {
         }
     }
 
-    /// The handle as an application has it: its [`result`](WorkflowHandle::result) never fails the test, and may wait for ever.
+    /// The handle as an application has it: its [`result`](WorkflowHandle::result) never fails the test, and may wait
+    /// for ever.
     pub fn unwatched(&self) -> &WorkflowHandle<W> {
         &self.handle
     }

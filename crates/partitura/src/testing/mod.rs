@@ -1,7 +1,7 @@
 //! Tests of workflows: the real engine in the test's own process, in virtual time.
 //!
-//! A workflow that sleeps for a month is tested in a millisecond: time stands still while anything runs, and moves on to
-//! the next timer when nothing does.
+//! A workflow that sleeps for a month is tested in a millisecond: time stands still while anything runs, and moves on
+//! to the next timer when nothing does.
 //!
 //! ```
 //! use partitura::testing::TestEnv;
@@ -59,8 +59,8 @@ type Register = Box<dyn FnOnce(Worker) -> Worker + Send>;
 
 /// An engine of its own on a broker in memory, for one test.
 ///
-/// A test never hangs for what cannot come. Where a workflow will not end ([`TestHandle::result`] says when), the test fails
-/// with the reason, and with what to write:
+/// A test never hangs for what cannot come. Where a workflow will not end ([`TestHandle::result`] says when), the test
+/// fails with the reason, and with what to write:
 ///
 /// ```should_panic
 /// # use partitura::testing::TestEnv;
@@ -122,9 +122,9 @@ impl TestEnv {
         Self { setup, attempts, give_up_after: GIVE_UP_AFTER, clock, running }
     }
 
-    /// How much real time a test gives to a workflow that goes on and on, or to others that do while it waits, before the
-    /// test fails: a loop that asks once a minute, of a fake that never says yes, has no end. Counts only once a day of virtual
-    /// time has passed. 30 s unless set.
+    /// How much real time a test gives to a workflow that goes on and on, or to others that do while it waits, before
+    /// the test fails: a loop that asks once a minute, of a fake that never says yes, has no end. Counts only once a
+    /// day of virtual time has passed. 30 s unless set.
     #[must_use]
     pub fn give_up_after(mut self, real_time: Duration) -> Self {
         self.give_up_after = real_time;
@@ -173,7 +173,8 @@ impl TestEnv {
         self.workflow::<partitura_engine::ScheduleWorkflow>()
     }
 
-    /// How often a task may fail whose retries have no end, before the test fails: they take no time here. 100 unless set.
+    /// How often a task may fail whose retries have no end, before the test fails: they take no time here. 100 unless
+    /// set.
     #[must_use]
     pub fn attempts(self, most: u32) -> Self {
         self.attempts.limit(most);

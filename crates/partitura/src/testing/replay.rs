@@ -28,11 +28,11 @@ pub fn replay<W: Workflow>(history: &str) -> Result<(), String> {
     execution.unread_input().or_else(|| execution.unread_result()).map_or(Ok(()), Err)
 }
 
-/// Replays each history of a directory with the code of the workflow `W`: a test in CI that tells whether a change of the code
-/// stops instances that run.
+/// Replays each history of a directory with the code of the workflow `W`: a test in CI that tells whether a change of
+/// the code stops instances that run.
 ///
-/// Each file with the extension `json` or `jsonl` is the history of one run, in any of the forms in which histories are written: as
-/// JSON lines, by `partitura export` and the page's download, or as an array, by `serde_json` of
+/// Each file with the extension `json` or `jsonl` is the history of one run, in any of the forms in which histories are
+/// written: as JSON lines, by `partitura export` and the page's download, or as an array, by `serde_json` of
 /// [`WorkflowHandle::history`](crate::WorkflowHandle::history). Histories of runs that have ended are good as well.
 ///
 /// ```no_run

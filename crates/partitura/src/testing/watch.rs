@@ -12,12 +12,13 @@ use super::standing::{Registered, Standing};
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// After how long an instance is looked at first; then twice as long each time.
 const FIRST: Duration = Duration::from_secs(1);
-/// The longest time between two looks at what goes on: what is stopped tries again 144 times a day, and prints each panic.
+/// The longest time between two looks at what goes on: what is stopped tries again 144 times a day, and prints each
+/// panic.
 const LONGEST: Duration = DAY.saturating_mul(7);
 /// An instance without any event for so long, while virtual time is free to pass, waits for what never comes.
 const FOR_EVER: Duration = DAY.saturating_mul(3_650);
-/// How long virtual time stands still for what comes in real time, before an instance is given up: an answer from a socket or
-/// a thread.
+/// How long virtual time stands still for what comes in real time, before an instance is given up: an answer from a
+/// socket or a thread.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// A moment in both times.

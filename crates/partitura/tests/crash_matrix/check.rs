@@ -100,7 +100,8 @@ struct Stored<T> {
     body: T,
 }
 
-/// Each instance has one run, its turns are numbered without a gap, and the code of today does what it says, to its end.
+/// Each instance has one run, its turns are numbered without a gap, and the code of today does what it says, to its
+/// end.
 async fn histories(plan: &Plan, state: &Embedded) -> Result<HashMap<String, Run>, String> {
     let mut runs: HashMap<String, Run> = HashMap::new();
     for (key, value) in scan(state, "history").await? {
@@ -198,8 +199,8 @@ fn is_timer(payload: &[u8]) -> bool {
         .any(|name| payload.starts_with(format!("{{\"{name}\"").as_bytes()))
 }
 
-/// Everything that waits for a subscription, up to a last message that is published to each of its partitions. It is left
-/// there.
+/// Everything that waits for a subscription, up to a last message that is published to each of its partitions. It is
+/// left there.
 async fn drain(broker: &Embedded, options: ConsumerOptions, partitions: u32) -> Result<Vec<Message>, String> {
     let topic = options.topics[0].clone();
     let producer = broker.producer(ProducerOptions::default()).await.map_err(text)?;

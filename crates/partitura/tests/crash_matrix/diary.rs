@@ -1,4 +1,5 @@
-//! What the processes under test know for certain: written before anything else happens, read by the process that comes next.
+//! What the processes under test know for certain: written before anything else happens, read by the process that comes
+//! next.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};

@@ -1,8 +1,8 @@
 //! The engine on the embedded broker, crashed at every point of what it does.
 //!
-//! The broker under test is wrapped in one that counts effects and ends the process at the *n*-th: the production code has
-//! no failpoints. A case is a process that crashes at its *n*-th point (or several, one after the other, on the same
-//! files), then one that comes to the end, and then a look at everything that is stored.
+//! The broker under test is wrapped in one that counts effects and ends the process at the *n*-th: the production code
+//! has no failpoints. A case is a process that crashes at its *n*-th point (or several, one after the other, on the
+//! same files), then one that comes to the end, and then a look at everything that is stored.
 //!
 //! | environment | |
 //! |---|---|

@@ -38,7 +38,8 @@ pub(crate) mod old {
     }
 }
 
-/// The new one: no note any more, a number of pieces that is one where it is missing, and an address may have two parts.
+/// The new one: no note any more, a number of pieces that is one where it is missing, and an address may have two
+/// parts.
 pub(crate) mod new {
     use super::*;
 

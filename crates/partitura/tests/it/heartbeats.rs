@@ -17,7 +17,8 @@ use crate::troubled::{Troubled, Virtual, embedded};
 trait Copying {
     /// Beats once a second, for `seconds` seconds.
     async fn copy(&self, seconds: u32) -> Result<u32, Oops>;
-    /// Beats 5 in the first attempt and panics, beats 9 in the second and hangs, and says in the third run what it was told.
+    /// Beats 5 in the first attempt and panics, beats 9 in the second and hangs, and says in the third run what it was
+    /// told.
     async fn lose(&self) -> Result<u32, Oops>;
     /// Beats 4 and hangs in the first attempt; says in the next what it was told.
     async fn freeze(&self) -> Result<u32, Oops>;

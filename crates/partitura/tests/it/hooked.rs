@@ -14,7 +14,8 @@ use partitura_broker::{
 /// What happens between the engine and the broker. Each method does nothing unless a test says otherwise.
 #[async_trait]
 pub(crate) trait Hooks: Debug + Send + Sync {
-    /// Before anything is published, replied or committed. Of an error nothing is sent; while it waits, nothing is either.
+    /// Before anything is published, replied or committed. Of an error nothing is sent; while it waits, nothing is
+    /// either.
     async fn before_sending(&self) -> Result<()> {
         Ok(())
     }

@@ -11,7 +11,8 @@ use crate::in_memory;
 use crate::support::{Oops, Waits, WaitsSignal, soon};
 use crate::troubled::{Troubled, Virtual, embedded};
 
-/// A workflow that stops after a second unless its code is repaired, and ends once it is released. Each test has one of its own.
+/// A workflow that stops after a second unless its code is repaired, and ends once it is released. Each test has one of
+/// its own.
 macro_rules! flawed {
     ($name:ident, $repaired:ident) => {
         static $repaired: AtomicBool = AtomicBool::new(false);

@@ -1,4 +1,5 @@
-//! Values arrive as they were sent, on every way that there is; what cannot is refused at once, by the name of its field.
+//! Values arrive as they were sent, on every way that there is; what cannot is refused at once, by the name of its
+//! field.
 
 use std::collections::BTreeMap;
 

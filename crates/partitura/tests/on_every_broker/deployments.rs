@@ -114,8 +114,8 @@ pub(crate) async fn methods_and_arguments_that_one_build_does_not_know_are_left_
     }
 }
 
-/// Begins with one build; the other joins, and the first one leaves. If instances stop in the other one, the first one comes
-/// back. All end well, with the text of the build that began them. Gives why instances stopped.
+/// Begins with one build; the other joins, and the first one leaves. If instances stop in the other one, the first one
+/// comes back. All end well, with the text of the build that began them. Gives why instances stopped.
 async fn change_while_both_run<Before: Workflow, After: Workflow>(stage: Stage, begun_by: &str) -> Vec<String> {
     let [one, other, client] = stage.processes(|settings| settings).await;
     let before = worker::<Before>(&one, "before").await;

@@ -1,7 +1,8 @@
 //! What workflows can do and what becomes of workers, the same on every broker.
 //!
-//! `PARTITURA_BROKERS` names the brokers, separated by spaces, for which the facade's features must be on; their servers, and
-//! the one for the store, are the standing ones. Without it, the broker that needs no server is tried, in memory.
+//! `PARTITURA_BROKERS` names the brokers, separated by spaces, for which the facade's features must be on; their
+//! servers, and the one for the store, are the standing ones. Without it, the broker that needs no server is tried, in
+//! memory.
 
 #[path = "../it/builds.rs"]
 mod builds;

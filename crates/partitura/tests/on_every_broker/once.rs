@@ -64,8 +64,8 @@ impl Works {
     }
 }
 
-/// The length of a long task. Seconds unless `PARTITURA_LONG_TASK` says how many milliseconds: what is swept, watched or taken
-/// back after half a minute shows only with 40,000.
+/// The length of a long task. Seconds unless `PARTITURA_LONG_TASK` says how many milliseconds: what is swept, watched
+/// or taken back after half a minute shows only with 40,000.
 fn long() -> u64 {
     std::env::var("PARTITURA_LONG_TASK").ok().and_then(|millis| millis.parse().ok()).unwrap_or(2_500)
 }

@@ -12,8 +12,8 @@ const TIME_LIMIT: Duration = Duration::from_secs(180);
 
 type Problem = Box<dyn Error + Send + Sync>;
 
-/// Two processes that conduct the workflows, two that run the services, a client, later a third of each; and what befalls
-/// them.
+/// Two processes that conduct the workflows, two that run the services, a client, later a third of each; and what
+/// befalls them.
 pub(crate) struct Chaos<'w> {
     world: &'w World,
     program: &'w Program,
@@ -90,8 +90,8 @@ impl<'w> Chaos<'w> {
         self.program.start(role, &arguments)
     }
 
-    /// Kills the next worker in turn, now and then, and replaces those that are gone: killed, or ended because the broker was
-    /// away when it started.
+    /// Kills the next worker in turn, now and then, and replaces those that are gone: killed, or ended because the
+    /// broker was away when it started.
     fn trouble_a_worker(&mut self) -> Result<(), Problem> {
         if self.last_kill.elapsed() > PEACE && !self.workers.is_empty() {
             let victim = self.kills % self.workers.len();

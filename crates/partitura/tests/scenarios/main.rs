@@ -1,13 +1,13 @@
 //! The example `checkout` as several processes on real brokers, while workers and the broker itself are killed with
 //! `kill -9` and started again: nothing is lost, nobody is charged twice.
 //!
-//! `PARTITURA_SCENARIO_BROKERS` names the brokers, separated by spaces; without it, the one that needs no server is tried, in
-//! one process. `PARTITURA_SCENARIO_ORDERS` says how many orders there are. The servers are private ones: others that run
-//! are left alone.
+//! `PARTITURA_SCENARIO_BROKERS` names the brokers, separated by spaces; without it, the one that needs no server is
+//! tried, in one process. `PARTITURA_SCENARIO_ORDERS` says how many orders there are. The servers are private ones:
+//! others that run are left alone.
 //!
 //! Then the same without any fault: workers join and leave in good order, and each task is called once.
-//! `PARTITURA_SCENARIO_TASK` says how many seconds a task takes there, `PARTITURA_SCENARIO_REPORT` names a file to which
-//! the figures are added, a line of JSON for each broker.
+//! `PARTITURA_SCENARIO_TASK` says how many seconds a task takes there, `PARTITURA_SCENARIO_REPORT` names a file to
+//! which the figures are added, a line of JSON for each broker.
 
 mod calm;
 mod chaos;

@@ -1,7 +1,7 @@
 //! The shared heart of one live instance: what its code asked for and what it waits for.
 //!
-//! Every [`Cx`](crate::Cx) and every future of ours holds an `Arc<Core>`. The lock is never contended (one thread polls an instance)
-//! and never held while code of the author runs or a value of theirs is dropped.
+//! Every [`Cx`](crate::Cx) and every future of ours holds an `Arc<Core>`. The lock is never contended (one thread polls
+//! an instance) and never held while code of the author runs or a value of theirs is dropped.
 
 mod attributes;
 mod channels;
@@ -50,7 +50,8 @@ pub(crate) struct State {
     pub(crate) compensations: Vec<Compensation>,
     pub(crate) failed_compensations: Vec<Failure>,
     pub(crate) cancel_requested: Option<Option<String>>,
-    /// Cancellation was requested while all that was awaited was shielded. What is begun or awaited next without a shield gets it.
+    /// Cancellation was requested while all that was awaited was shielded. What is begun or awaited next without a
+    /// shield gets it.
     cancellation_waits: bool,
     /// How many shields the code that is polled right now is under.
     shields: u32,
@@ -150,7 +151,8 @@ impl Core {
         Shield(self)
     }
 
-    /// The state, for ourselves. A panic of the author's code cannot leave it half changed: none of it runs under the lock.
+    /// The state, for ourselves. A panic of the author's code cannot leave it half changed: none of it runs under the
+    /// lock.
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -221,7 +223,8 @@ impl State {
         !self.is_shielded() && std::mem::take(&mut self.cancellation_waits)
     }
 
-    /// The time of an input, for which clocks that differ may show less than for an earlier one. Returns the time before.
+    /// The time of an input, for which clocks that differ may show less than for an earlier one. Returns the time
+    /// before.
     pub(crate) fn advance_to(&mut self, at: u64, rules: u32) -> u64 {
         let before = self.now;
         self.now = if rules >= 1 { at.max(before) } else { at };

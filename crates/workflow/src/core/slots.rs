@@ -44,7 +44,8 @@ impl State {
         Some(waker)
     }
 
-    /// Resolves everything open that is not shielded with `Cancelled`, in order of `seq`, and issues what tells the others.
+    /// Resolves everything open that is not shielded with `Cancelled`, in order of `seq`, and issues what tells the
+    /// others.
     pub(crate) fn cancel_open(&mut self) -> Vec<Waker> {
         let open: Vec<(u32, SlotKind)> = (1..)
             .zip(&self.slots.0)
@@ -62,7 +63,8 @@ impl State {
         Some(waker)
     }
 
-    /// Issues what stops that which dropped futures began, in order of `seq`: the order of the drops is the author's affair.
+    /// Issues what stops that which dropped futures began, in order of `seq`: the order of the drops is the author's
+    /// affair.
     pub(crate) fn cancel_dropped(&mut self) {
         for (seq, kind) in std::mem::take(&mut self.dropped) {
             self.issue_cancellation(seq, kind);

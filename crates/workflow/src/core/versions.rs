@@ -13,7 +13,8 @@ impl State {
         self.versions.recorded.insert(change.to_owned(), version);
     }
 
-    /// Decides once per change. New decisions leave a marker; code that ran before the change was made keeps the oldest version.
+    /// Decides once per change. New decisions leave a marker; code that ran before the change was made keeps the oldest
+    /// version.
     pub(crate) fn version(&mut self, change: &str, supported: RangeInclusive<u32>) -> u32 {
         let version = match (self.versions.decided.get(change), self.versions.recorded.get(change)) {
             (Some(decided), _) => *decided,

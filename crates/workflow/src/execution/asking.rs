@@ -30,7 +30,8 @@ impl Execution {
         self.seen_messages.get(message_id).is_some()
     }
 
-    /// The run that has had an update with this id: this one, or one before it. [`apply`](Execution::apply) ignores a second one.
+    /// The run that has had an update with this id: this one, or one before it. [`apply`](Execution::apply) ignores a
+    /// second one.
     pub fn had_update(&self, id: &str) -> Option<&str> {
         self.seen_updates.get(id).map(String::as_str)
     }

@@ -53,8 +53,8 @@ impl Execution {
         Ok(())
     }
 
-    /// Ends a run that has failed without a part of its code, if it is to be tried again: the turn with its end. `None`: it
-    /// is not, and goes on.
+    /// Ends a run that has failed without a part of its code, if it is to be tried again: the turn with its end.
+    /// `None`: it is not, and goes on.
     pub fn retry_after(&mut self, failure: Failure, at: u64) -> Option<Turn> {
         if self.is_closed() || self.stopped.is_some() || self.is_cancel_requested() {
             return None;

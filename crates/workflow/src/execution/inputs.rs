@@ -46,7 +46,8 @@ impl Execution {
         Ok(true)
     }
 
-    /// The answer of a handler that does not wait is recorded behind the update, before anything that the code does about it.
+    /// The answer of a handler that does not wait is recorded behind the update, before anything that the code does
+    /// about it.
     fn take_in_update(&mut self, name: &str, args: &Payload, id: String) -> Result<bool, String> {
         if self.seen_updates.get(&id).is_some() {
             return Ok(false);

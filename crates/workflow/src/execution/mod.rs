@@ -28,8 +28,8 @@ use crate::definition::{Instance, RootFuture};
 use crate::failure::panic_message;
 use crate::{Continued, Definition, Event, EventKind, Failure, Payload, RULES, Started};
 
-/// One live workflow instance. It is owned and driven from outside and does no I/O: inputs go in one at a time, what the code asks
-/// for comes out as a [`Turn`].
+/// One live workflow instance. It is owned and driven from outside and does no I/O: inputs go in one at a time, what
+/// the code asks for comes out as a [`Turn`].
 ///
 /// Dropping it loses nothing that is in the history; [`replay`](Execution::replay) brings it back.
 pub struct Execution {
@@ -52,19 +52,20 @@ pub struct Execution {
 /// What one turn of an instance asks for.
 #[derive(Debug, Default)]
 pub struct Turn {
-    /// Commands in the order in which they were issued, then the end if the code ended. To be appended to the history after
-    /// the input, with whose time they are stamped.
+    /// Commands in the order in which they were issued, then the end if the code ended. To be appended to the history
+    /// after the input, with whose time they are stamped.
     pub events: Vec<Event>,
     /// Steps to be run now; their results come back as `StepCompleted` or `StepFailed`.
     pub steps: Vec<Step>,
-    /// Timers that run on though nobody waits for them any more: their handles are gone. Should they fire, nothing happens. Under
-    /// the [`RULES`](crate::RULES) 0, also those whose futures are gone. Not part of the history; of a replay, all that there were.
-    pub abandoned: Vec<u32>,
-    /// Steps whose futures are gone, or that were cancelled: their code is to be dropped if it runs. Not part of the history; of a
+    /// Timers that run on though nobody waits for them any more: their handles are gone. Should they fire, nothing
+    /// happens. Under the [`RULES`](crate::RULES) 0, also those whose futures are gone. Not part of the history; of a
     /// replay, all that there were.
+    pub abandoned: Vec<u32>,
+    /// Steps whose futures are gone, or that were cancelled: their code is to be dropped if it runs. Not part of the
+    /// history; of a replay, all that there were.
     pub dropped_steps: Vec<u32>,
-    /// The input had no effect and need not be recorded: a result that nobody awaits (any more), a signal seen before, anything
-    /// after the end.
+    /// The input had no effect and need not be recorded: a result that nobody awaits (any more), a signal seen before,
+    /// anything after the end.
     pub ignored: bool,
 }
 
@@ -81,7 +82,8 @@ pub struct Step {
 impl Execution {
     /// Begins a new instance with its `WorkflowStarted` event and runs its code for the first time.
     ///
-    /// An input that the code cannot decode does not stop the instance, it fails it: the turn ends with `WorkflowFailed`.
+    /// An input that the code cannot decode does not stop the instance, it fails it: the turn ends with
+    /// `WorkflowFailed`.
     ///
     /// # Errors
     /// [`Stop`]; [`StopReason::BadInput`] when the event is another one or names another workflow.
@@ -95,18 +97,20 @@ impl Execution {
 
     /// Rebuilds an instance from its complete history, whose first event is `WorkflowStarted`.
     ///
-    /// The returned turn holds what the code asks for beyond the end of the history, and the steps that the history shows as
-    /// scheduled but not resolved; they are to be run again. For a history whose last turn was recorded completely, by
-    /// the same code, it has no events. An instance that was stopped goes on: the first event is then `WorkflowResumed`, which names
-    /// the signals that were kept meanwhile and that the code cannot read.
+    /// The returned turn holds what the code asks for beyond the end of the history, and the steps that the history
+    /// shows as scheduled but not resolved; they are to be run again. For a history whose last turn was recorded
+    /// completely, by the same code, it has no events. An instance that was stopped goes on: the first event is then
+    /// `WorkflowResumed`, which names the signals that were kept meanwhile and that the code cannot read.
     ///
     /// # Errors
-    /// [`Stop`]; [`StopReason::NonDeterministic`] when the code does not do what the history says it did, or not with the same values.
+    /// [`Stop`]; [`StopReason::NonDeterministic`] when the code does not do what the history says it did, or not with
+    /// the same values.
     pub fn replay(definition: &Definition, history: impl IntoIterator<Item = Event>) -> Result<(Self, Turn), Stop> {
         Self::replay_by(definition, history, None).map(|(execution, turn, _)| (execution, turn))
     }
 
-    /// As [`replay`](Execution::replay), but does not stop where only values differ: it says where. What the history has counts.
+    /// As [`replay`](Execution::replay), but does not stop where only values differ: it says where. What the history
+    /// has counts.
     ///
     /// # Errors
     /// [`Stop`]; [`StopReason::NonDeterministic`] when the code does something else than the history says.
@@ -163,10 +167,12 @@ impl Execution {
 
     /// Applies one more input and runs the code as far as it goes.
     ///
-    /// An imposed end ([`EventKind::is_imposed_end`]) is taken as well: it closes the instance without running its code.
+    /// An imposed end ([`EventKind::is_imposed_end`]) is taken as well: it closes the instance without running its
+    /// code.
     ///
     /// # Errors
-    /// [`Stop`]. After [`StopReason::BadInput`] the instance is as before; after any other reason every call returns the same.
+    /// [`Stop`]. After [`StopReason::BadInput`] the instance is as before; after any other reason every call returns
+    /// the same.
     pub fn apply(&mut self, input: Event) -> Result<Turn, Stop> {
         if let Some(stop) = &self.stopped {
             return Err(stop.clone());
@@ -193,15 +199,15 @@ impl Execution {
         self.outcome.as_ref()
     }
 
-    /// Why the code could not read its input, if that is so: the instance has failed then, but another build of the code may
-    /// have been meant.
+    /// Why the code could not read its input, if that is so: the instance has failed then, but another build of the
+    /// code may have been meant.
     pub fn unread_input(&self) -> Option<String> {
         self.core.lock().unread_input.clone()
     }
 
-    /// Why the code could not read a result that it has got with the latest input, or with what was kept while it was stopped: a
-    /// result of a task, step or child, or an error of theirs. It has got an error in place of it, but another build of the code may
-    /// have been meant.
+    /// Why the code could not read a result that it has got with the latest input, or with what was kept while it was
+    /// stopped: a result of a task, step or child, or an error of theirs. It has got an error in place of it, but
+    /// another build of the code may have been meant.
     pub fn unread_result(&self) -> Option<String> {
         self.core.lock().unread_result.clone()
     }
@@ -211,8 +217,8 @@ impl Execution {
         &self.core.started
     }
 
-    /// Whether the task, timer, child or step `seq` was asked for and has neither a result nor been cancelled. Results for any other
-    /// are ignored by [`apply`](Execution::apply).
+    /// Whether the task, timer, child or step `seq` was asked for and has neither a result nor been cancelled. Results
+    /// for any other are ignored by [`apply`](Execution::apply).
     pub fn is_open(&self, seq: u32) -> bool {
         !self.is_closed() && self.core.lock().is_open(seq)
     }

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashSet};
 use super::{Difference, values};
 use crate::{Event, EventKind, StopReason};
 
-/// The signals that came while the code could not go on. They were recorded unread: code that runs again refuses those that it
-/// cannot read, once, and every later replay refuses the same.
+/// The signals that came while the code could not go on. They were recorded unread: code that runs again refuses those
+/// that it cannot read, once, and every later replay refuses the same.
 #[derive(Default)]
 pub(super) struct Kept {
     /// From where on the history waits for its code to go on.
@@ -63,7 +63,8 @@ impl Kept {
     }
 }
 
-/// Compares a command or an end in the history with what the code issued in its place. `Some`: they differ in their values only.
+/// Compares a command or an end in the history with what the code issued in its place. `Some`: they differ in their
+/// values only.
 pub(super) fn check(
     event_index: usize,
     history: &Event,

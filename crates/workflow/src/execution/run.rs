@@ -8,12 +8,13 @@ use super::{Execution, Stop, StopReason, panicked};
 use crate::definition::Failed;
 use crate::{EventKind, Payload};
 
-/// Polls in a row that change nothing, before the code counts as spinning. Combinators poll again out of politeness, but not this often.
+/// Polls in a row that change nothing, before the code counts as spinning. Combinators poll again out of politeness,
+/// but not this often.
 const MOST_IDLE_POLLS: u32 = 1_000;
 
 impl Execution {
-    /// Polls the code until it waits for an input, or has ended: each time first the open handlers in the order in which they
-    /// began, then `run`.
+    /// Polls the code until it waits for an input, or has ended: each time first the open handlers in the order in
+    /// which they began, then `run`.
     pub(super) fn run_code(&mut self, mut due: bool) -> Result<(), Stop> {
         let root_waker = Arc::clone(&self.waker);
         let _turn = root_waker.begin_turn();

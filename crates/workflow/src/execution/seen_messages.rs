@@ -2,8 +2,8 @@
 
 use std::collections::{HashMap, VecDeque};
 
-/// How many ids of signals, and how many of updates, the next run takes over. A message is delivered again when its turn is not
-/// known to be settled, or when its sender repeats it; both follow soon.
+/// How many ids of signals, and how many of updates, the next run takes over. A message is delivered again when its
+/// turn is not known to be settled, or when its sender repeats it; both follow soon.
 const IDS: usize = 256;
 
 /// The ids of the signals or updates of a run with what is known of each, the latest of them in their order.

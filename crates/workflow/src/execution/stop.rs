@@ -3,9 +3,11 @@ use std::ops::RangeInclusive;
 
 use crate::EventKind;
 
-/// Why an instance cannot go on. Nothing is lost: its history stands, and with repaired code it is replayed and continues.
+/// Why an instance cannot go on. Nothing is lost: its history stands, and with repaired code it is replayed and
+/// continues.
 ///
-/// After a stop the [`Execution`](super::Execution) is of no more use, except after [`StopReason::BadInput`], which leaves it untouched.
+/// After a stop the [`Execution`](super::Execution) is of no more use, except after [`StopReason::BadInput`], which
+/// leaves it untouched.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("workflow {workflow}/{id} stopped: {reason}")]
 pub struct Stop {
@@ -78,8 +80,8 @@ pub enum StopReason {
     },
 }
 
-/// The code does at its place what the history says, but with other values: other arguments of a task, another input of a child, another
-/// payload of a signal, another duration. What is recorded counts, and was sent.
+/// The code does at its place what the history says, but with other values: other arguments of a task, another input of
+/// a child, another payload of a signal, another duration. What is recorded counts, and was sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
     /// Where in the history; the first event, `WorkflowStarted`, is 0.

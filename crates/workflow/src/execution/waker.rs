@@ -5,8 +5,8 @@ use std::thread::{self, ThreadId};
 
 use std::sync::Arc;
 
-/// The waker of an instance's root future. It only takes notes: whether the code is to be polled again, and whether somebody
-/// who is not part of the instance's turn woke it.
+/// The waker of an instance's root future. It only takes notes: whether the code is to be polled again, and whether
+/// somebody who is not part of the instance's turn woke it.
 #[derive(Debug, Default)]
 pub(crate) struct RootWaker {
     woken: AtomicBool,

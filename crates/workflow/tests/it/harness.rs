@@ -8,8 +8,8 @@ use partitura::{
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// A live instance with the history that an engine would have recorded. Every input is followed by a replay of the whole history,
-/// which must end where the live instance is.
+/// A live instance with the history that an engine would have recorded. Every input is followed by a replay of the
+/// whole history, which must end where the live instance is.
 pub(crate) struct Live<W> {
     pub(crate) execution: Execution,
     pub(crate) history: Vec<Event>,

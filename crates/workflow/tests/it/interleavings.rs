@@ -141,7 +141,8 @@ proptest! {
             }
         }
 
-        // Every replay after every input has agreed (the harness checks). From any point, going on after a replay is the same, too.
+        // Every replay after every input has agreed (the harness checks). From any point, going on after a replay is
+        // the same, too.
         let cut = 1 + cut.index(live.history.len());
         let (mut resumed, turn) = replay::<Busy>(&live.history[..cut]).unwrap();
         let mut events = live.history[..cut].to_vec();

@@ -12,11 +12,11 @@ use crate::instance::Ports;
 pub struct Endpoints {
     /// The endpoint that checks no credentials. RabbitMQ and Postgres have none, so their URL holds the credentials.
     pub url: String,
-    /// Its HTTP interface, without a slash at the end: Pulsar's admin API, RabbitMQ's management API (as guest/guest, or
-    /// by [`login`](Self::login)), NATS' monitoring.
+    /// Its HTTP interface, without a slash at the end: Pulsar's admin API, RabbitMQ's management API (as guest/guest,
+    /// or by [`login`](Self::login)), NATS' monitoring.
     pub admin: Option<String>,
-    /// User and password for the endpoint that checks them: Artemis, Kafka (SASL PLAIN, and SCRAM-SHA-256 with the same ones),
-    /// RabbitMQ, NATS and Postgres. Other ones are refused.
+    /// User and password for the endpoint that checks them: Artemis, Kafka (SASL PLAIN, and SCRAM-SHA-256 with the same
+    /// ones), RabbitMQ, NATS and Postgres. Other ones are refused.
     pub login: Option<Login>,
     /// A token for [`url`](Self::url): for Pulsar a JWT of the role `admin`, for NATS the seed of a user's nkey.
     /// Another token is refused; only Pulsar's admin API treats a client with a wrong token as one without a token.
@@ -50,8 +50,8 @@ impl fmt::Debug for Login {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Tls {
-    /// The URL, with the name `localhost` and without credentials. Beyond TLS, Artemis and Kafka (by SASL), RabbitMQ and Postgres
-    /// check [`Endpoints::login`]; the others check nothing.
+    /// The URL, with the name `localhost` and without credentials. Beyond TLS, Artemis and Kafka (by SASL), RabbitMQ
+    /// and Postgres check [`Endpoints::login`]; the others check nothing.
     pub url: String,
     /// The authority that signed the server's certificate, in PEM.
     pub authority: PathBuf,

@@ -13,8 +13,8 @@ use crate::process::Launch;
 /// For the file `log4j2.properties` of the instance.
 pub(crate) const LOGGING: &str = include_str!("log4j2.properties");
 
-/// Fetches the software's jars. `jars` is the list of them, with `@VERSION@` in place of its version, which is `version` unless
-/// the release says otherwise.
+/// Fetches the software's jars. `jars` is the list of them, with `@VERSION@` in place of its version, which is
+/// `version` unless the release says otherwise.
 pub(crate) fn install(instance: &Instance, version: &str, jars: &str) -> Result<()> {
     install::JAVA.path(instance)?;
     let release = &instance.release;

@@ -21,10 +21,10 @@
 //!
 //! The programs are the vendors' own, and run in one of two ways, with the same configuration, ports, credentials and
 //! certificates. Where a Docker engine of this machine answers, a server is a container of the vendor's image.
-//! Elsewhere it is a process: Artemis, Kafka and Pulsar come as jars from Maven, NATS from its source by Go, RabbitMQ and
-//! Postgres from Debian, and downloads are kept under `target/brokers/software`, by version. `PARTITURA_SERVERS=native`
-//! or `=docker` chooses one way. An instance keeps its way until it is wiped. `software.rs` describes what a server is,
-//! `runtime.rs` where it runs.
+//! Elsewhere it is a process: Artemis, Kafka and Pulsar come as jars from Maven, NATS from its source by Go, RabbitMQ
+//! and Postgres from Debian, and downloads are kept under `target/brokers/software`, by version.
+//! `PARTITURA_SERVERS=native` or `=docker` chooses one way. An instance keeps its way until it is wiped. `software.rs`
+//! describes what a server is, `runtime.rs` where it runs.
 //!
 //! Passwords and keys in this crate are public, and protect nothing: the servers listen on the loopback interface only.
 //!

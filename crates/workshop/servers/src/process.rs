@@ -46,7 +46,8 @@ impl Process {
     /// The file of an instance that names its process.
     pub(crate) const NOTE: &str = "pid";
 
-    /// Starts the server in a process group of its own, so that it survives us, and notes its process in the file `pid`.
+    /// Starts the server in a process group of its own, so that it survives us, and notes its process in the file
+    /// `pid`.
     pub(crate) fn launch(instance: &Instance, launch: Launch) -> Result<Self> {
         create_directory(&instance.directory())?;
         let log = instance.log();
@@ -59,8 +60,8 @@ impl Process {
         let program = launch.program.display().to_string();
         let mut command = launch.command();
         command.process_group(0);
-        // Not a session of its own: Linux shares the processors out among sessions first (`sched_autogroup_enabled`), and
-        // on a busy machine a server alone in its session was seen to get one second in 150.
+        // Not a session of its own: Linux shares the processors out among sessions first (`sched_autogroup_enabled`),
+        // and on a busy machine a server alone in its session was seen to get one second in 150.
         command.stdin(Stdio::null()).stdout(output).stderr(errors);
         let spawned = command.spawn();
         let mut child = spawned.map_err(|source| Error::Spawn { server: instance.name.clone(), program, source })?;

@@ -183,8 +183,8 @@ impl Server {
         Deployment::as_begun(&self.instance).runtime.kill(&self.instance)
     }
 
-    /// Ends it in good order, or by SIGKILL after 30 s, and with `wipe` removes all that it has on the disk except installed
-    /// software. Does nothing to a server that does not run.
+    /// Ends it in good order, or by SIGKILL after 30 s, and with `wipe` removes all that it has on the disk except
+    /// installed software. Does nothing to a server that does not run.
     ///
     /// # Errors
     ///

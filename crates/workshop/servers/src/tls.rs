@@ -10,8 +10,8 @@ use crate::instance::{Instance, create_directory};
 
 const SERVER_NAMES: &str = "subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth\n";
 
-/// `tls/` of an instance: `ca.crt`, `server.key`, `server.crt`, `server.pem` (the latter two and the CA in one file), and
-/// `stranger.crt`, a CA that signed nothing.
+/// `tls/` of an instance: `ca.crt`, `server.key`, `server.crt`, `server.pem` (the latter two and the CA in one file),
+/// and `stranger.crt`, a CA that signed nothing.
 pub(crate) fn prepare(instance: &Instance) -> Result<()> {
     let directory = instance.path("tls");
     if directory.join("server.pem").exists() {

@@ -140,8 +140,8 @@ impl State {
     }
 }
 
-/// The id of the request of a task, whose copy this may be: a task that leaves its delivery, or is put back since there is no
-/// room for it, goes on as a copy with a number.
+/// The id of the request of a task, whose copy this may be: a task that leaves its delivery, or is put back since there
+/// is no room for it, goes on as a copy with a number.
 fn original(message: &str) -> &str {
     match message.rsplit_once(".c") {
         Some((request, number)) if number.parse::<u32>().is_ok() => request,

@@ -20,7 +20,8 @@ const CRITERION: &str = "target/criterion";
 /// client. With `replay`: the time that the replay of an instance takes.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// `replay`; or brokers to measure an adapter on; else workloads of the engine (all without a name), and options such as --json.
+    /// `replay`; or brokers to measure an adapter on; else workloads of the engine (all without a name), and options
+    /// such as --json.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "NAME|OPTION")]
     arguments: Vec<OsString>,
 }

@@ -1,15 +1,15 @@
 //! The messages that turns decided to send, until the broker has confirmed them.
 //!
 //! A row is written together with its turn, published at once, and removed soon after the confirm. It belongs to the
-//! partition whose input led to the turn. Only the owner of that partition sends it: the owner that wrote it, or the next
-//! one when it takes the partition over. After that rows are read only of an instance whose input comes again: a write of
-//! the earlier owner may have been under way then.
+//! partition whose input led to the turn. Only the owner of that partition sends it: the owner that wrote it, or the
+//! next one when it takes the partition over. After that rows are read only of an instance whose input comes again: a
+//! write of the earlier owner may have been under way then.
 //!
 //! What the broker does not take at once waits in a queue of its instance, which a task of its own works off in order.
 //! Turns go on meanwhile, and their messages join the queue, so that a destination that is away holds up nothing else.
 //!
-//! A message that the broker refuses for good is set aside in a row of its own, and its instance is told, which stops it
-//! with the reason. Resuming the instance sends the message again.
+//! A message that the broker refuses for good is set aside in a row of its own, and its instance is told, which stops
+//! it with the reason. Resuming the instance sends the message again.
 
 mod queue;
 mod removal;
@@ -104,8 +104,8 @@ impl Outbox {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The row that keeps the messages of a turn of a run, to be written with the turn's own row of the history, if it has
-    /// one, whose key this is. `None`: there are no messages.
+    /// The row that keeps the messages of a turn of a run, to be written with the turn's own row of the history, if it
+    /// has one, whose key this is. `None`: there are no messages.
     pub(crate) fn row(
         &self,
         partition: Partition,
@@ -128,7 +128,8 @@ impl Outbox {
     }
 
     /// Publishes the messages of a turn, whose row was written, and has the row removed. What the broker does not take
-    /// now is sent later. All that is done for as long as the partition is ours; its next owner reads the row otherwise.
+    /// now is sent later. All that is done for as long as the partition is ours; its next owner reads the row
+    /// otherwise.
     pub(crate) async fn send(&self, row: Row, messages: Vec<Message>, under_way: &UnderWay) {
         if self.state().term(row.sender.0) != under_way.term() || self.joins_queue(&row) {
             return;
@@ -144,8 +145,8 @@ impl Outbox {
         self.send_later(row.sender, under_way.term(), row.key, Unsent::new(messages, results));
     }
 
-    /// Sends what earlier owners of a partition decided to send and may not have sent. The receivers ignore what they had
-    /// already.
+    /// Sends what earlier owners of a partition decided to send and may not have sent. The receivers ignore what they
+    /// had already.
     ///
     /// # Errors
     /// Those of the store.
@@ -175,9 +176,9 @@ impl Outbox {
         Ok(())
     }
 
-    /// Sends the rows of an instance that are stored and wait in no queue: those that an earlier owner has written since
-    /// the partition was taken over, its write being under way then, and those of which the store did not say that it
-    /// wrote them. To be called when input comes again that the instance may have had, or after such a doubt.
+    /// Sends the rows of an instance that are stored and wait in no queue: those that an earlier owner has written
+    /// since the partition was taken over, its write being under way then, and those of which the store did not say
+    /// that it wrote them. To be called when input comes again that the instance may have had, or after such a doubt.
     ///
     /// # Errors
     /// Those of the store.
@@ -248,7 +249,8 @@ impl Outbox {
         !state.doubts.is_empty() && state.doubts.contains(&(partition, id.to_owned()))
     }
 
-    /// A turn of the instance was committed that has seen all rows of before: what is not written by then never will be.
+    /// A turn of the instance was committed that has seen all rows of before: what is not written by then never will
+    /// be.
     pub(crate) fn is_certain(&self, partition: Partition, id: &str) {
         let mut state = self.state();
         if !state.doubts.is_empty() {
@@ -256,8 +258,8 @@ impl Outbox {
         }
     }
 
-    /// Sends what was set aside of an instance and is `wanted` still. What the broker takes is not set aside any more. The
-    /// first problem with the rest, if there is any.
+    /// Sends what was set aside of an instance and is `wanted` still. What the broker takes is not set aside any more.
+    /// The first problem with the rest, if there is any.
     ///
     /// # Errors
     /// Those of the store; [`Corrupt`](ErrorKind::Corrupt).

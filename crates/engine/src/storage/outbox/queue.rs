@@ -17,8 +17,8 @@ impl Outbox {
         queue.map(|queue| queue.push_back(row.key.clone())).is_some()
     }
 
-    /// Has a row sent by a task of its instance, which begins with what is left of it. If the partition has gone elsewhere
-    /// since the `term`, it is left to the next owner.
+    /// Has a row sent by a task of its instance, which begins with what is left of it. If the partition has gone
+    /// elsewhere since the `term`, it is left to the next owner.
     pub(super) fn send_later(&self, sender: Sender, term: u64, key: Bytes, unsent: Unsent) {
         let mut state = self.state();
         if state.term(sender.0) != term {

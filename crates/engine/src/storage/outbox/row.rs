@@ -14,7 +14,8 @@ pub(super) const REFUSED: Space = "refused";
 /// How many rows are read, or removed, at a time.
 pub(super) const PAGE: usize = 500;
 
-/// The number in the key of a row whose turn has none, since it left no events. The name of a message tells such rows apart.
+/// The number in the key of a row whose turn has none, since it left no events. The name of a message tells such rows
+/// apart.
 const NO_TURN: u32 = u32::MAX;
 
 /// The turn that a row belongs to.

@@ -14,8 +14,8 @@ pub(super) struct Unsent {
 }
 
 impl Unsent {
-    /// What is left of messages, given the result of each. Where a message has to be sent again, so have those behind it
-    /// that must not overtake it.
+    /// What is left of messages, given the result of each. Where a message has to be sent again, so have those behind
+    /// it that must not overtake it.
     pub(super) fn new(messages: Vec<Message>, results: Vec<Result<Receipt>>) -> Self {
         let mut unsent = Self::default();
         let mut results = results.into_iter();

@@ -73,7 +73,8 @@ impl Meter {
         between.saturating_mul(u32::try_from(ahead).unwrap_or(u32::MAX).saturating_add(1)).min(BACK.1)
     }
 
-    /// For how long a task goes back to the broker behind `ahead` that wait here: they come back as fast as they can run.
+    /// For how long a task goes back to the broker behind `ahead` that wait here: they come back as fast as they can
+    /// run.
     pub(super) fn send_back(&mut self, limit: &Limit, ahead: usize, now: Instant) -> Duration {
         let next = self.back.max(now + self.wait(limit, ahead, now)) + self.wait(limit, 0, now);
         self.back = next.min(now + BACK.1);

@@ -1,8 +1,10 @@
-//! The limits of a worker: how many of its tasks run at a time, and how many begin in a second, in all and for each key.
+//! The limits of a worker: how many of its tasks run at a time, and how many begin in a second, in all and for each
+//! key.
 //!
-//! A task that there is no room for waits here for a moment, and its delivery with it. How many wait is bounded, and each group of
-//! tasks with the same limits has a share of the places, so that one key does not keep the others out. A task without a place, or one that would
-//! wait for long, goes back to the broker, to come again when its turn is expected. [`Places`] is the rule, this file the waiting.
+//! A task that there is no room for waits here for a moment, and its delivery with it. How many wait is bounded, and
+//! each group of tasks with the same limits has a share of the places, so that one key does not keep the others out. A
+//! task without a place, or one that would wait for long, goes back to the broker, to come again when its turn is
+//! expected. [`Places`] is the rule, this file the waiting.
 
 mod meter;
 mod places;
@@ -50,7 +52,8 @@ pub(super) struct Permit {
 }
 
 impl Limits {
-    /// Those of `limits` and of the traits of the services. `concurrency`: how many deliveries of a service are held unless a limit says less.
+    /// Those of `limits` and of the traits of the services. `concurrency`: how many deliveries of a service are held
+    /// unless a limit says less.
     pub(crate) fn new(mut limits: Vec<Limit>, services: &[Box<dyn Service>], concurrency: usize) -> Result<Self> {
         for limit in &limits {
             check_names(limit, services)?;
@@ -70,7 +73,8 @@ impl Limits {
         Ok(Self { room: room.collect(), ..limits })
     }
 
-    /// How many deliveries of a service are held at a time: those that run, and a few that wait. The others stay with the broker.
+    /// How many deliveries of a service are held at a time: those that run, and a few that wait. The others stay with
+    /// the broker.
     pub(crate) fn deliveries(&self, service: &str, concurrency: usize) -> usize {
         const FEW: usize = 8;
         let whole = |limit: &&Limit| limit.method.is_none() && limit.per.is_none() && concerns(limit, service);
@@ -135,7 +139,8 @@ impl Limits {
         self.wake(&mut places, now);
         drop(places);
         for (slots, waiter) in admitted {
-            // A permit that nobody waits for any more is dropped with the answer, outside of the lock, and gives its room back.
+            // A permit that nobody waits for any more is dropped with the answer, outside of the lock, and gives its
+            // room back.
             let _ = waiter.send(Permit { limits: self.clone(), slots });
         }
     }

@@ -17,7 +17,8 @@ impl WorkflowRunner {
         partition.is_some_and(|partition| self.live().may_have_begun(partition, batch.len(), most))
     }
 
-    /// Takes a turn that may have been begun before, in a process that was lost. With too many crashes the instance stops.
+    /// Takes a turn that may have been begun before, in a process that was lost. With too many crashes the instance
+    /// stops.
     pub(super) async fn turn_again(&self, key: &InstanceKey, batch: &Batch) -> Outcome {
         let deliveries = batch.deliveries();
         let [delivery] = deliveries else {

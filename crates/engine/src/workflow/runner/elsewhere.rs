@@ -1,5 +1,5 @@
-//! Commands that this build of the program cannot read, and perhaps another can: while a new version is rolled out, both are
-//! there, and the command's partition may go to the other.
+//! Commands that this build of the program cannot read, and perhaps another can: while a new version is rolled out,
+//! both are there, and the command's partition may go to the other.
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};

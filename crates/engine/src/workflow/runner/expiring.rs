@@ -21,8 +21,8 @@ const LONGEST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 pub(super) type Noted = watch::Receiver<Option<Timestamp>>;
 
 impl WorkflowRunner {
-    /// Has runs deleted for as long as the partition is ours. Reads when it begins, when the first one is due, and when one is
-    /// noted that is due before.
+    /// Has runs deleted for as long as the partition is ours. Reads when it begins, when the first one is due, and when
+    /// one is noted that is due before.
     pub(super) async fn expire(&self, partition: Partition, term: u64, mut noted: Noted) {
         let mut after = None;
         loop {

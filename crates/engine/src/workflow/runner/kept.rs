@@ -21,8 +21,8 @@ pub(super) struct Kept {
     pub(super) suspects: HashSet<Partition>,
 }
 
-/// Resolves when the outbox of earlier owners was sent; with an error, when the partition goes elsewhere before. Wakes those
-/// that wait in the order in which they began to.
+/// Resolves when the outbox of earlier owners was sent; with an error, when the partition goes elsewhere before. Wakes
+/// those that wait in the order in which they began to.
 pub(super) type Recovered = Shared<oneshot::Receiver<()>>;
 
 /// What is known of the ownership of a partition.
@@ -59,8 +59,8 @@ impl Kept {
         self.ownerships.get(&partition).and_then(|ownership| ownership.recovered.clone())
     }
 
-    /// Whether an earlier owner may have begun one of these redelivered commands, of which it held `most` at a time. Some
-    /// brokers flag all commands that wait in the partition.
+    /// Whether an earlier owner may have begun one of these redelivered commands, of which it held `most` at a time.
+    /// Some brokers flag all commands that wait in the partition.
     pub(super) fn may_have_begun(&mut self, partition: Partition, commands: usize, most: usize) -> bool {
         let ownership = self.ownerships.entry(partition).or_default();
         let before = ownership.redelivered;

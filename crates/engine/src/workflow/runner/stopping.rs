@@ -61,8 +61,8 @@ impl WorkflowRunner {
         self.stop(key, work, stop.to_string()).await
     }
 
-    /// A signal or an update whose handler panics is not applied, and the instance goes on without it. Its sender is told; without
-    /// one that waits, it becomes a dead letter.
+    /// A signal or an update whose handler panics is not applied, and the instance goes on without it. Its sender is
+    /// told; without one that waits, it becomes a dead letter.
     async fn refuse_request(&self, key: &InstanceKey, request: Request, problem: String) -> Outcome {
         tracing::error!(instance = %key, "a signal or an update is refused: {problem}");
         let Some(sender) = request.reply_to else { return Outcome::dead(problem) };
@@ -85,8 +85,8 @@ impl WorkflowRunner {
         Outcome::dead(problem)
     }
 
-    /// A command whose payload is still encoded: this process does not have the codec, and others may. After a time a result is kept
-    /// for code that can read it, and all else is refused.
+    /// A command whose payload is still encoded: this process does not have the codec, and others may. After a time a
+    /// result is kept for code that can read it, and all else is refused.
     pub(super) async fn give_up_unreadable(
         &self,
         key: &InstanceKey,

@@ -12,8 +12,8 @@ use crate::wire::{self, Command};
 const RESUMED: usize = 100;
 
 impl WorkflowRunner {
-    /// Sends what earlier owners of a partition decided to send: nothing may overtake it. Then has the stopped instances of
-    /// the partition try again, for the code of this process may be the repaired one.
+    /// Sends what earlier owners of a partition decided to send: nothing may overtake it. Then has the stopped
+    /// instances of the partition try again, for the code of this process may be the repaired one.
     pub(super) async fn take_over(&self, partition: Partition, term: u64, recovered: oneshot::Sender<()>) {
         if let Some(outbox) = self.0.context.turn_store.outbox() {
             let recover = || outbox.recover(partition);
@@ -59,8 +59,8 @@ impl WorkflowRunner {
         None
     }
 
-    /// Asks a page of stopped instances behind the id `after` to go on, and gives the last id of the page, unless there are
-    /// no more. Those that this very code has tried already are left to their own next attempt.
+    /// Asks a page of stopped instances behind the id `after` to go on, and gives the last id of the page, unless there
+    /// are no more. Those that this very code has tried already are left to their own next attempt.
     async fn resume_stopped(&self, partition: Partition, after: Option<&str>) -> Result<Option<String>> {
         let context = &self.0.context;
         let stopped = history::stopped(&context.turn_store, (&self.0.workflow, partition), after, RESUMED).await?;

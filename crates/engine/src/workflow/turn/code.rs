@@ -14,8 +14,8 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::wire::names::InstanceKey;
 
-/// After how long it is logged that code does not come back, and how often that is looked for while code runs. Those who ask
-/// are told after the first look.
+/// After how long it is logged that code does not come back, and how often that is looked for while code runs. Those
+/// who ask are told after the first look.
 const STUCK_AFTER: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 

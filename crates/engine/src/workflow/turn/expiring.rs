@@ -14,8 +14,8 @@ use crate::workflow::instance::Instance;
 const TURNS: usize = 500;
 
 impl Turn<'_> {
-    /// Deletes a run that has ended, and the instance with it if there is no later run. A long history takes several commits,
-    /// the last of which deletes the rest.
+    /// Deletes a run that has ended, and the instance with it if there is no later run. A long history takes several
+    /// commits, the last of which deletes the rest.
     pub(super) async fn expire(&mut self, run: &str, due: u64) -> Result<(), Abandoned> {
         let again = Command::Expire { run: run.to_owned(), due };
         if self.summary().is_some_and(|summary| summary.run == run && !summary.status.is_closed()) {

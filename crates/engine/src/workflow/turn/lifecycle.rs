@@ -52,8 +52,8 @@ impl<'a> Turn<'a> {
         Ok(())
     }
 
-    /// Ends a run whose time is over, if another attempt is to follow it. Its code says what that takes over: if it cannot run, or is
-    /// paused, no attempt follows.
+    /// Ends a run whose time is over, if another attempt is to follow it. Its code says what that takes over: if it
+    /// cannot run, or is paused, no attempt follows.
     async fn retry_timed_out(&mut self, failure: &Failure) -> Result<bool, Abandoned> {
         if let Instance::Stopped { summary, notes, .. } = &self.instance
             && summary.status == Status::Running
@@ -168,8 +168,8 @@ impl<'a> Turn<'a> {
         Ok(())
     }
 
-    /// The turn of an instance whose code cannot go on: the input is kept, no code runs. It goes on from there once it is
-    /// repaired.
+    /// The turn of an instance whose code cannot go on: the input is kept, no code runs. It goes on from there once it
+    /// is repaired.
     pub(crate) async fn stopped(
         context: &'a Context,
         key: &'a InstanceKey,

@@ -55,7 +55,8 @@ enum Reading {
     Inert,
 }
 
-/// Collects what the commands of one batch lead to. Nothing has happened until [`Context`]'s turn_store has committed it.
+/// Collects what the commands of one batch lead to. Nothing has happened until [`Context`]'s turn_store has committed
+/// it.
 pub(crate) struct Turn<'a> {
     context: &'a Context,
     key: &'a InstanceKey,
@@ -157,7 +158,8 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// When what happens now happens: within an instance time never goes backwards, whatever the clocks of its owners show.
+    /// When what happens now happens: within an instance time never goes backwards, whatever the clocks of its owners
+    /// show.
     fn moment(&self) -> u64 {
         let latest = match &self.instance {
             Instance::Live(live) => live.notes.latest,
@@ -167,9 +169,9 @@ impl<'a> Turn<'a> {
         self.now.as_millis().max(latest)
     }
 
-    /// Whether a task of `run` is still wanted: its result is awaited, or it was detached and needs nobody. Of a stopped instance it
-    /// is not known before the code runs again what it awaits: all that is open counts, and all where its history cannot be
-    /// read.
+    /// Whether a task of `run` is still wanted: its result is awaited, or it was detached and needs nobody. Of a
+    /// stopped instance it is not known before the code runs again what it awaits: all that is open counts, and all
+    /// where its history cannot be read.
     pub(crate) fn is_task_open(&self, run: &str, seq: u32) -> bool {
         match &self.instance {
             _ if self.summary().is_some_and(|summary| summary.has_detached_before(run, seq)) => true,

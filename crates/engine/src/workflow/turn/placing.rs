@@ -33,7 +33,8 @@ impl Turn<'_> {
         span
     }
 
-    /// The context that the turn's messages carry: that of its span, else that of the instance's start, else that of its input.
+    /// The context that the turn's messages carry: that of its span, else that of the instance's start, else that of
+    /// its input.
     pub(super) fn outgoing(&mut self) -> Option<TraceContext> {
         let span = self.span();
         let started = match &self.instance {

@@ -37,8 +37,8 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// Asks the code to end. The code of a stopped instance is tried at once; where it still cannot go on, the request is kept
-    /// for when it does.
+    /// Asks the code to end. The code of a stopped instance is tried at once; where it still cannot go on, the request
+    /// is kept for when it does.
     pub(super) async fn cancel(
         &mut self,
         reason: Option<String>,

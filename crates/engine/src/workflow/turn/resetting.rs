@@ -23,8 +23,8 @@ struct Kept {
 }
 
 impl Turn<'_> {
-    /// Begins a run with the history of another up to an event, and lets today's code go on from there. Where that cannot, nothing
-    /// is changed.
+    /// Begins a run with the history of another up to an event, and lets today's code go on from there. Where that
+    /// cannot, nothing is changed.
     pub(super) async fn reset(&mut self, reset: Reset, request: Request) -> Result<(), Abandoned> {
         let body = match self.may_reset(&reset, &request).await? {
             Err(body) => body,

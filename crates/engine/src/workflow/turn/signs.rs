@@ -29,7 +29,8 @@ impl Turn<'_> {
         reply_to: ReplyTo,
     ) -> Result<(), Abandoned> {
         let beat = self.open_task(of.run, of.seq).and_then(|notes| notes.beats().get(&of.seq).cloned());
-        // One that was delegated has ended: it does not run a second time where its worker was lost before it was settled.
+        // One that was delegated has ended: it does not run a second time where its worker was lost before it was
+        // settled.
         let is_over =
             |beat: &Beat| beat.attempt > of.attempt || (beat.attempt == of.attempt && beat.delegation().is_some());
         let superseded = beat.as_ref().is_some_and(is_over);
@@ -123,8 +124,8 @@ impl Turn<'_> {
         }
     }
 
-    /// Starts the attempt that follows one that failed, unless that happened already: the same message may come twice, and the
-    /// attempt may not have been sent the first time.
+    /// Starts the attempt that follows one that failed, unless that happened already: the same message may come twice,
+    /// and the attempt may not have been sent the first time.
     pub(super) fn next_attempt(
         &mut self,
         failed: TaskRequest,

@@ -26,7 +26,8 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// Starts the instance or takes the one that is there, and sends it the signal or the update that goes with the start.
+    /// Starts the instance or takes the one that is there, and sends it the signal or the update that goes with the
+    /// start.
     pub(super) async fn start(&mut self, mut start: Start) -> Result<(), Abandoned> {
         if let Some(update) = start.update.take() {
             return self.start_with_update(start, update).await;

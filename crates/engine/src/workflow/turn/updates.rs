@@ -11,7 +11,8 @@ use crate::workflow::instance::Instance;
 use crate::workflow::update_waiters::UpdateWaiter;
 
 impl Turn<'_> {
-    /// Applies an update, unless it was applied before, and tells its result. `sent_as` is the id of the message that carried it.
+    /// Applies an update, unless it was applied before, and tells its result. `sent_as` is the id of the message that
+    /// carried it.
     pub(super) async fn update(
         &mut self,
         name: String,

@@ -1,7 +1,7 @@
 //! What the shop's other departments offer: plain traits, plain implementations.
 //!
-//! They fail for good now and then, and now and then for a moment, as services do. Here that depends on the order and the attempt
-//! alone, so that runs can be repeated.
+//! They fail for good now and then, and now and then for a moment, as services do. Here that depends on the order and
+//! the attempt alone, so that runs can be repeated.
 
 pub mod inventory;
 pub mod notifications;

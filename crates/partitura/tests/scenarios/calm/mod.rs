@@ -1,5 +1,5 @@
-//! Workers that join, share and leave in good order, and nothing that fails: every task, step and compensation is called
-//! once.
+//! Workers that join, share and leave in good order, and nothing that fails: every task, step and compensation is
+//! called once.
 //!
 //! Three workers conduct three workflows each, whose tasks are long: one joins while the others are at work, then each
 //! leaves and another takes its place. They are processes of their own, or on the broker without a server, workers of

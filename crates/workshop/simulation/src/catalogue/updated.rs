@@ -91,7 +91,8 @@ impl Entering {
     }
 }
 
-/// One client that enters numbers, each under an id. It may crash. Then it sends all of them again, and gets the same answers.
+/// One client that enters numbers, each under an id. It may crash. Then it sends all of them again, and gets the same
+/// answers.
 pub(super) fn register(random: &mut Random, id: String, begin: u64) -> Piece {
     let (call, count, page) = (Call::draw(random, 0), random.between(1, 5), random.between(1, 3) as usize);
     let mut numbers = Vec::new();

@@ -51,8 +51,8 @@ impl Calls {
         }
     }
 
-    /// Notes that a run goes on as the next one: what that sends waits behind messages of the run that were not confirmed, and
-    /// comes again with them if the worker leaves.
+    /// Notes that a run goes on as the next one: what that sends waits behind messages of the run that were not
+    /// confirmed, and comes again with them if the worker leaves.
     pub(crate) fn concern_next(&mut self, run: &str, next: String) {
         let troubles = self.troubles.get(run).copied().unwrap_or_default();
         *self.troubles.entry(next).or_default() += troubles;

@@ -16,8 +16,8 @@ type ModulePath = Vec<String>;
 /// The imports of each file of one crate from the others, by the files' paths below the root of the repository.
 pub(super) type Imports = BTreeMap<String, BTreeSet<String>>;
 
-/// Reads the modules below `src`, the path of a crate's source directory. A file that does not parse is no module: the compiler
-/// reports it.
+/// Reads the modules below `src`, the path of a crate's source directory. A file that does not parse is no module: the
+/// compiler reports it.
 pub(super) fn imports(repository: &Repository, src: &str) -> Imports {
     let modules: BTreeMap<ModulePath, Module> = repository
         .files
