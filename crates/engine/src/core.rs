@@ -11,7 +11,9 @@ use crate::client::Client;
 use crate::health::Workers;
 use crate::messaging::directory::Directory;
 use crate::messaging::mailbox::Mailbox;
+use crate::storage::crashes::Crashes;
 use crate::storage::store::Store;
+use crate::storage::turn_store::TurnStore;
 use crate::telemetry::propagator::Propagation;
 use crate::timekeeper::Timekeeper;
 use crate::wire::ids::Ids;
@@ -34,6 +36,14 @@ pub(crate) struct Core {
     pub(crate) client: Client,
     pub(crate) propagation: Propagation,
     pub(crate) workers: Workers,
+}
+
+impl Core {
+    /// Counts the crashes of tasks or turns, where there is a store.
+    pub(crate) fn crashes(&self) -> Crashes {
+        let stored = TurnStore::of_client(&self.broker, self.store.clone(), self.namespace.clone());
+        Crashes::new(stored, self.settings.crashes, self.settings.trials.clone())
+    }
 }
 
 #[derive(Debug, Clone)]

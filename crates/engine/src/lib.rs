@@ -17,6 +17,7 @@
 //!
 //! Start with [`Partitura`].
 
+mod builder;
 mod client;
 mod core;
 mod error;
@@ -35,6 +36,7 @@ mod wire;
 mod worker;
 mod workflow;
 
+pub use builder::Builder;
 pub use client::Client;
 pub use client::bulk::{Bulk, BulkReport};
 pub use client::delegated::Completion;
@@ -50,7 +52,7 @@ pub use core::ReplayValues;
 pub use error::{ClientError, UpdateError, WorkflowError};
 pub use health::Health;
 pub use messaging::directory::{Destination, InvalidDestination};
-pub use partitura::{Builder, Partitura, TopicNames};
+pub use partitura::{Partitura, TopicNames};
 pub use partitura_codec::PayloadCodec;
 #[doc(hidden)]
 pub use retry_for::retry_for;

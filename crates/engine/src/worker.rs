@@ -23,7 +23,7 @@ use crate::core::Core;
 use crate::messaging::directory::Destination;
 use crate::retry_for::retry_for;
 use crate::shutdown::{Shutdown, until};
-use crate::storage::{crashes::Crashes, served, turn_store::TurnStore};
+use crate::storage::{served, turn_store::TurnStore};
 use crate::task::limits::Limits;
 use crate::task::{Parts, TaskRunner};
 use crate::wire::events::EventTopic;
@@ -286,7 +286,7 @@ async fn serve(
         elsewhere: build.elsewhere,
         concurrency: concurrency.get(),
         limits,
-        crashes: crashes(core),
+        crashes: core.crashes(),
         shutdown: shutdown.clone(),
     });
     let lanes = lanes(core, topics.source()?, concurrency, 1, runner.clone()).await?;
@@ -344,7 +344,7 @@ async fn conduct(
         listeners: Listeners::default(),
         propagation: core.propagation.clone(),
     };
-    let (kept, counted) = ((core.settings.cache, build.elsewhere), (crashes(core), concurrency));
+    let (kept, counted) = ((core.settings.cache, build.elsewhere), (core.crashes(), concurrency));
     let runner = WorkflowRunner::new(context, core.clock.clone(), producer, kept, counted);
     let source = topics.source(core.directory.partitions())?;
     let lanes = lanes(core, source, concurrency, BATCH, runner.clone()).await?;
@@ -363,12 +363,6 @@ async fn conduct(
         }
         Ok(())
     }))
-}
-
-/// Counts the crashes of tasks or turns, where there is a store.
-fn crashes(core: &Core) -> Crashes {
-    let stored = TurnStore::of_client(&core.broker, core.store.clone(), core.namespace.clone());
-    Crashes::new(stored, core.settings.crashes, core.settings.trials.clone())
 }
 
 /// Drops what runs beside the lanes of a workflow together with them.

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use partitura_broker::{Broker, Entry, ProducerOptions, Put, Result, ScanRange, Space, SystemClock, Version};
 use partitura_embedded::{Embedded, Options};
-use partitura_lanes::Trials;
+use partitura_lanes::{Handler, Trials};
 use partitura_workflow::{Cx, Definition, EventKind, Payload, PayloadError, Query, QueryError, Signal, Workflow};
 use tokio::sync::Notify;
 

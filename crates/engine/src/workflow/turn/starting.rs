@@ -90,26 +90,10 @@ impl Turn<'_> {
         };
         let indexed = self.summary().map(|before| before.indexed.clone()).unwrap_or_default();
         let (at, reply_to) = (self.now.as_millis(), start.reply_to.clone());
-        let started = Started {
-            workflow: self.key.workflow.to_string(),
-            id: self.key.id.to_string(),
-            seed: seed_of(&start.run),
-            run: start.run.clone(),
-            input: start.input,
-            parent: start.parent,
-            reply_to: start.reply_to.map(String::from),
-            tags: start.tags,
-            rules: RULES,
-            version: self.context.definition.newest(),
-            deadline: start.timeout_ms.map(|limit| self.now.as_millis().saturating_add(limit)),
-            run_timeout_ms: start.run_timeout_ms,
-            retry: start.retry.or_else(|| self.context.definition.retry()),
-            continued: None,
-            trace: start.trace,
-        };
-        let begun = ReplyBody::Started { run: start.run, is_new: true };
-        self.after.replies.extend(start.accepted.map(|to| (to, begun)));
-        let end_signals = start.end_signal.into_iter().collect();
+        let begun = ReplyBody::Started { run: start.run.clone(), is_new: true };
+        self.after.replies.extend(start.accepted.clone().map(|to| (to, begun)));
+        let end_signals = start.end_signal.iter().cloned().collect();
+        let started = self.started(start);
         let summary = Summary { indexed, end_signals, ..beginning(&started, at) };
         let event = Event::new(at, EventKind::WorkflowStarted(Box::new(started)));
         self.after.started += 1;
@@ -124,6 +108,27 @@ impl Turn<'_> {
             return Ok(());
         }
         self.begin(event, summary)
+    }
+
+    /// What the code of the first run may know about itself.
+    fn started(&self, start: Start) -> Started {
+        Started {
+            workflow: self.key.workflow.to_string(),
+            id: self.key.id.to_string(),
+            seed: seed_of(&start.run),
+            run: start.run,
+            input: start.input,
+            parent: start.parent,
+            reply_to: start.reply_to.map(String::from),
+            tags: start.tags,
+            rules: RULES,
+            version: self.context.definition.newest(),
+            deadline: start.timeout_ms.map(|limit| self.now.as_millis().saturating_add(limit)),
+            run_timeout_ms: start.run_timeout_ms,
+            retry: start.retry.or_else(|| self.context.definition.retry()),
+            continued: None,
+            trace: start.trace,
+        }
     }
 
     /// Runs the code of a run for the first time.

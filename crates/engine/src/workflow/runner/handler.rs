@@ -1,0 +1,100 @@
+//! The runner as the handler of its lanes: what comes to it, and the partitions that come and go.
+
+use futures::FutureExt;
+use lru::LruCache;
+use partitura_broker::{Delivery, Partition};
+use partitura_lanes::{Batch, Handler, Outcome};
+use tokio::sync::oneshot;
+
+use super::WorkflowRunner;
+use crate::wire::names::InstanceKey;
+use crate::wire::{self, Command};
+use crate::workflow::turn::code;
+
+impl Handler for WorkflowRunner {
+    async fn handle(&self, batch: Batch) -> Outcome {
+        let key = match batch
+            .deliveries()
+            .first()
+            .map(|Delivery { message, .. }| InstanceKey::from_message(&self.0.workflow, message))
+        {
+            Some(Ok(key)) => key,
+            Some(Err(problem)) => return self.refuse(&batch.deliveries()[0], problem).await,
+            None => return Outcome::Done,
+        };
+        if self.may_have_begun(&batch) {
+            return self.turn_again(&key, &batch).await;
+        }
+        self.turn(&key, batch.deliveries(), batch.attempt()).await
+    }
+
+    /// What comes for an instance whose code does not come back waits. Questions after it are answered.
+    fn received(&self, delivery: &Delivery) {
+        if code::is_any_slow()
+            && let Ok(key) = InstanceKey::from_message(&self.0.workflow, &delivery.message)
+            && let Some(held_up) = self.held_up(&key)
+            && let Ok(Command::Describe { reply_to }) = wire::decode(&delivery.message.payload)
+        {
+            let runner = self.clone();
+            tokio::spawn(async move { runner.describe(&key, held_up, reply_to).await });
+        }
+    }
+
+    fn assigned(&self, partitions: &[Partition]) {
+        for partition in partitions.iter().copied() {
+            let (sender, recovered) = oneshot::channel();
+            let recovers = self.0.context.turn_store.outbox().is_some();
+            let (term, noted) = self.live().take_over(partition, recovers.then(|| recovered.shared()));
+            let runner = self.clone();
+            tokio::spawn(async move {
+                runner.take_over(partition, term, sender).await;
+                runner.expire(partition, term, noted).await;
+            });
+        }
+    }
+
+    /// The next owner would send again what is still in the outbox.
+    async fn releasing(&self, _: &[Partition]) {
+        if let Some(outbox) = self.0.context.turn_store.outbox() {
+            outbox.flush().await;
+        }
+    }
+
+    /// Another worker goes on with these instances; what is kept of them here gets stale.
+    fn released(&self, partitions: &[Partition]) {
+        let mut kept = self.live();
+        partitions.iter().for_each(|partition| kept.let_go(*partition));
+        forget(&mut kept.instances, partitions);
+        drop(kept);
+        if let Some(outbox) = self.0.context.turn_store.outbox() {
+            partitions.iter().for_each(|partition| outbox.released(*partition));
+        }
+        forget(&mut self.waiters(), partitions);
+        self.0.update_waiters.forget(partitions);
+        self.0.context.listeners.forget(partitions);
+    }
+}
+
+impl WorkflowRunner {
+    /// Drops what runs beside turns, as a crash would.
+    pub(crate) fn abandon(&self) {
+        self.0.context.steps.abort();
+        let partitions = self.live().owned();
+        self.released(&partitions);
+    }
+
+    /// Waits until the steps that run here have ended.
+    pub(crate) async fn drained(&self) {
+        self.0.context.steps.drained().await;
+    }
+}
+
+/// Removes what belongs to these partitions.
+fn forget<T>(kept: &mut LruCache<InstanceKey, (Partition, T)>, partitions: &[Partition]) {
+    let of =
+        |(key, (partition, _)): (&InstanceKey, &(Partition, T))| partitions.contains(partition).then(|| key.clone());
+    let gone: Vec<InstanceKey> = kept.iter().filter_map(of).collect();
+    for key in gone {
+        kept.pop(&key);
+    }
+}
