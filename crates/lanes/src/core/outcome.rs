@@ -72,8 +72,9 @@ impl Core {
         let lane = &mut self.lanes[index];
         let (Some(current), Some(death)) = (&lane.current, &lane.death) else { return };
         let Suspicion { crashes, .. } = current.suspicion;
-        // To give a message up is no run of it.
-        let attempts = current.attempts.saturating_add(crashes) - u32::from(self.settings.is_given_up(crashes));
+        // To give a message up is no run of it. Of a message that was run, the first crash is not certain.
+        let crashes = if self.settings.is_given_up(crashes) { crashes - 1 } else { crashes.saturating_sub(1) };
+        let attempts = current.attempts.saturating_add(crashes);
         let burial = Burial { lane: id, delivery: current.delivery.clone(), attempts, death: death.clone() };
         lane.state = LaneState::Burying;
         let partition = lane.partition;

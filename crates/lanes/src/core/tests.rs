@@ -136,30 +136,43 @@ fn a_partition_is_released_when_what_runs_has_finished() {
     assert!(core.is_quiet());
 }
 
+/// A core of a process that shares `trials`, with a copy of a message that has this note.
+fn with_suspect(note: &str, trials: &Trials, seed: u64) -> Core {
+    let topic = "orders.billing.parking".parse().unwrap();
+    let parking =
+        Parking { topic, hold: Duration::from_secs(60), behind: 100, full_messages: 100, full_bytes: 1 << 20 };
+    let mut core = Core::new(Settings {
+        concurrency: 10,
+        batch: 1,
+        retry: Retry::default(),
+        ordered: false,
+        assigned: false,
+        parking: Some(parking),
+        crashes: 5,
+        most_begun: 100,
+        trials: trials.clone(),
+        seed,
+    });
+    let mut suspect = delivery(1, Some("a"), None);
+    suspect.message.headers.insert(SUSPECT, note.to_owned());
+    core.deliver(suspect, at(0));
+    core
+}
+
+#[test]
+fn a_dead_letter_counts_the_runs_and_the_crashes_but_the_first_which_is_not_certain() {
+    for (note, attempts) in [("1 begins", 1), ("5", 5)] {
+        let mut core = with_suspect(note, &Trials::default(), 1);
+        let start = core.start(at(0)).unwrap();
+        core.finished(start.lane, Outcome::dead("on purpose"), at(0));
+        assert_eq!(actions(&mut core).burials.remove(0).attempts, attempts, "{note}");
+    }
+}
+
 /// Two cores of one process, each with a copy of a message that was running in two crashes.
 fn two_accused() -> [Core; 2] {
     let trials = Trials::default();
-    [1, 2].map(|seed| {
-        let topic = "orders.billing.parking".parse().unwrap();
-        let parking =
-            Parking { topic, hold: Duration::from_secs(60), behind: 100, full_messages: 100, full_bytes: 1 << 20 };
-        let mut core = Core::new(Settings {
-            concurrency: 10,
-            batch: 1,
-            retry: Retry::default(),
-            ordered: false,
-            assigned: false,
-            parking: Some(parking),
-            crashes: 5,
-            most_begun: 100,
-            trials: trials.clone(),
-            seed,
-        });
-        let mut accused = delivery(1, Some("a"), None);
-        accused.message.headers.insert(SUSPECT, "2");
-        core.deliver(accused, at(0));
-        core
-    })
+    [1, 2].map(|seed| with_suspect("2", &trials, seed))
 }
 
 #[test]

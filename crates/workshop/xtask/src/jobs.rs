@@ -41,11 +41,16 @@ impl Job {
         Some(Self { name: format!("{of}-{name}"), command })
     }
 
-    /// The examples in the documentation that `arguments` of cargo select.
-    pub(crate) fn documentation(arguments: &[&str]) -> Self {
+    /// The examples in the documentation of what `arguments` of cargo select.
+    ///
+    /// `cargo test --doc` would choose other features of the dependencies, and build everything again for five minutes.
+    /// So this is `cargo test`, and [`only_documentation`] leaves the programs out.
+    pub(crate) fn documentation(arguments: &[&str]) -> Result<Self, Failure> {
+        let this = std::env::current_exe()?;
         let mut command = cargo();
-        command.args(["test", "--doc"]).args(arguments);
-        Self { name: "documentation".to_owned(), command }
+        command.arg("test").args(arguments).arg("--config");
+        command.arg(format!("target.'cfg(all())'.runner = [{:?}, {ONLY_DOCUMENTATION:?}]", this.display().to_string()));
+        Ok(Self { name: "documentation".to_owned(), command })
     }
 
     /// Whether it is the suite of a broker. These take the longest.
@@ -61,6 +66,26 @@ impl Job {
     }
 }
 
+/// The command by which cargo starts programs in [`Job::documentation`].
+pub(crate) const ONLY_DOCUMENTATION: &str = "only-documentation";
+
+/// A program, and its arguments.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+    program: Vec<String>,
+}
+
+/// Runs the program, unless it is one that cargo has built: rustdoc builds its own elsewhere.
+pub(crate) fn only_documentation(arguments: &Arguments) -> Result<(), Failure> {
+    let Some((program, arguments)) = arguments.program.split_first() else { return Ok(()) };
+    if Path::new(program).parent().is_some_and(|directory| directory.ends_with("deps")) {
+        return Ok(());
+    }
+    let status = Command::new(program).args(arguments).status()?;
+    if status.success() { Ok(()) } else { Err(format!("{program} ended with {status}").into()) }
+}
+
 /// Builds the tests that `arguments` of cargo select.
 pub(crate) fn build(arguments: &[&str]) -> Result<Vec<Artifact>, Failure> {
     let arguments: Vec<_> = ["test", "--no-run"].iter().chain(arguments).map(ToString::to_string).collect();
@@ -72,7 +97,7 @@ pub(crate) fn build(arguments: &[&str]) -> Result<Vec<Artifact>, Failure> {
 pub(crate) fn run(jobs: Vec<Job>, output: &Path) -> Result<(), Failure> {
     fs::create_dir_all(output)?;
     let count = jobs.len();
-    let at_a_time = thread::available_parallelism().map_or(2, usize::from) + 1;
+    let at_a_time = thread::available_parallelism().map_or(2, usize::from).max(2);
     println!("{count} programs, {at_a_time} at a time; what they print: {}", output.display());
     let waiting = Mutex::new(jobs.into_iter());
     let failed = Mutex::new(Vec::new());

@@ -50,6 +50,8 @@ enum Command {
     Scenarios(scenarios::Arguments),
     /// Runs the engine and the lanes in seeded worlds with faults: --seeds N [--from SEED] [--json].
     Simulate(simulate::Arguments),
+    #[command(hide = true, name = jobs::ONLY_DOCUMENTATION)]
+    OnlyDocumentation(jobs::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -61,6 +63,7 @@ fn main() -> ExitCode {
         Command::Brokers(arguments) => brokers::run(&arguments),
         Command::Scenarios(arguments) => scenarios::run(&arguments),
         Command::Simulate(arguments) => simulate::run(&arguments),
+        Command::OnlyDocumentation(arguments) => jobs::only_documentation(&arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

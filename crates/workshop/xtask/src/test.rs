@@ -125,7 +125,7 @@ fn tests() -> Result<(), Failure> {
     let mut jobs: Vec<_> = jobs::build(WORKSPACE)?.iter().filter_map(Job::program).collect();
     jobs.sort_by_key(|job| !job.is_suite());
     // Suites wait most of the time, and this needs the processor.
-    jobs.insert(jobs.len().min(2), Job::documentation(WORKSPACE));
+    jobs.insert(jobs.len().min(2), Job::documentation(WORKSPACE)?);
     jobs::run(jobs, Path::new(jobs::OUTPUT))
 }
 
