@@ -22,10 +22,10 @@ pub(super) const CASES: &[Case] = &[case!(
 )];
 
 const POISON: &str = "bad-2";
-/// The number of crashes with which the lanes give a message up by default.
-const LIMIT: usize = 5;
+/// The number of crashes with which the lanes give a message up.
+const LIMIT: u32 = 5;
 /// The same where the broker flags the first delivery as a redelivery, which counts as a crash.
-const LEAST: usize = LIMIT - 1;
+const LEAST: u32 = LIMIT - 1;
 const KEYS: usize = 6;
 const EACH: usize = 10;
 const BAD: usize = 5;
@@ -49,18 +49,18 @@ async fn kills_process(env: &Env) -> CaseResult {
                 break;
             }
         }
-        ensure!(crashes < LIMIT, "{} processes ended with it", crashes + 1);
+        ensure!(crashes < LIMIT as usize, "{} processes ended with it", crashes + 1);
     }
     let history = env.history();
     let begun = |id: &str| {
         let of = |record: &Record| matches!(record, Record::Started { id: started, .. } if started == id);
         history.entries().iter().filter(|entry| of(&entry.record)).count()
     };
-    ensure!((LEAST..=LIMIT).contains(&begun(POISON)), "it began {} times", begun(POISON));
+    ensure!((LEAST as usize..=LIMIT as usize).contains(&begun(POISON)), "it began {} times", begun(POISON));
     let client: Client = env.connect().await?;
     let dead = until_dead(env, &lanes.dead_letters(env, &client)?, 1).await?.remove(0);
     ensure!(dead.id().as_str() == POISON, "{} is a dead letter", dead.id());
-    ensure!(dead.attempts as usize == LIMIT, "the letter knows of {} attempts", dead.attempts);
+    ensure!(dead.attempts == LIMIT, "the letter knows of {} attempts", dead.attempts);
     ensure!(dead.reason.contains("process was lost"), "the reason does not say so: {:?}", dead.reason);
     ensure!(dead.message.payload == POISON, "the message changed: {:?}", dead.message);
     Ok(())
@@ -86,6 +86,6 @@ async fn aborts(env: &Env) -> CaseResult {
         tokio::time::sleep(Duration::from_millis(5)).await;
         Outcome::Done
     };
-    let _running = lanes.run(env, &client, LaneQueue::options(), handle).await?;
+    let _running = lanes.run(env, &client, LaneQueue::options().crashes(LIMIT), handle).await?;
     env.hold().await
 }

@@ -11,7 +11,7 @@ async fn letters(world: &World) -> Vec<DeadLetter> {
 }
 
 fn parking() -> LaneOptions {
-    LaneOptions::default().parking(true).retry(Retry::none())
+    LaneOptions::default().parking(true).crashes(5).retry(Retry::none())
 }
 
 /// Plays processes that crash whenever `k:poison` begins, one after another until all of the others are done. Gives the
