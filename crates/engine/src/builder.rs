@@ -224,9 +224,9 @@ impl Builder {
         self
     }
 
-    /// How long instances are kept that have ended, unless [`Worker::retention`] says otherwise for their workflow: a
-    /// `Duration`, or [`Retention::Forever`]. 30 days unless set. What has ended already keeps the time that was set
-    /// then.
+    /// How long instances are kept that have ended, unless [`Worker::retention`](crate::Worker::retention) says
+    /// otherwise for their workflow: a `Duration`, or [`Retention::Forever`]. 30 days unless set. What has ended
+    /// already keeps the time that was set then.
     pub fn retention(mut self, retention: impl Into<Retention>) -> Self {
         self.settings.retention = retention.into();
         self

@@ -40,7 +40,7 @@ impl Partitura {
     /// The workflows and services that workers serve or have served, of any process: services first, each kind by name.
     ///
     /// # Errors
-    /// [`Unsupported`](ErrorKind::Unsupported) when this connection has no store; those of the store.
+    /// [`Unsupported`](partitura_broker::ErrorKind::Unsupported) when this connection has no store; those of the store.
     ///
     /// # Cancel safety
     /// Safe.
@@ -51,7 +51,8 @@ impl Partitura {
     /// Makes sure that the topics of a workflow or a service exist, with the number of partitions of this connection.
     ///
     /// # Errors
-    /// [`Incompatible`](ErrorKind::Incompatible) when they exist with another number; those of the broker.
+    /// [`Incompatible`](partitura_broker::ErrorKind::Incompatible) when they exist with another number; those of the
+    /// broker.
     ///
     /// # Cancel safety
     /// Dropped, they may exist. Declaring them again is harmless.
@@ -62,7 +63,7 @@ impl Partitura {
     /// What the topics of a workflow or a service are called on the broker, whether they exist or not.
     ///
     /// # Errors
-    /// [`InvalidArgument`](ErrorKind::InvalidArgument) for a name that none can have.
+    /// [`InvalidArgument`](partitura_broker::ErrorKind::InvalidArgument) for a name that none can have.
     pub fn topics(&self, destination: &Destination) -> Result<TopicNames> {
         let directory = &self.0.directory;
         let (takes, events, partitions) = match destination {
@@ -82,7 +83,7 @@ impl Partitura {
     /// send again, to throw away.
     ///
     /// # Errors
-    /// [`InvalidArgument`](ErrorKind::InvalidArgument) for a name that none can have.
+    /// [`InvalidArgument`](partitura_broker::ErrorKind::InvalidArgument) for a name that none can have.
     pub fn dead_letters(&self, destination: &Destination) -> Result<DeadLetters> {
         let source = match destination {
             Destination::Workflow(name) => self.0.directory.workflow(name)?.source(self.0.directory.partitions())?,

@@ -27,8 +27,8 @@ fn killers() -> impl Strategy<Value = Vec<u8>> {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// No loss, no order violation, no overlap, nothing settled before it is done, and it always comes to an end:
-    /// with failing publishes, lost partitions, hand-overs and crashes in any order. Crashes are not counted: see below.
+    /// No loss, no order violation, no overlap, nothing settled before it is done, and it always comes to an end: with
+    /// failing publishes, lost partitions, hand-overs and crashes in any order. Crashes are not counted: see below.
     #[test]
     fn order_and_messages_survive_every_interleaving(steps in steps(), kind in kinds()) {
         let mut world = World::new(Kind { counts: false, ..kind });
