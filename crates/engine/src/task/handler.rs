@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use futures::FutureExt;
 use partitura_broker::{Delivery, Timestamp};
 use partitura_lanes::{Batch, Handler, Outcome};
 use partitura_workflow::Payload;
@@ -66,6 +67,11 @@ impl TaskRunner {
                 // Nobody knows whether it was meant to be sent again, so that the question is put once more.
                 // The same where it was not to begin any more.
                 Answer::None if is_late || call.redriven().is_some() => return self.ask_again(&call).await,
+                // The owner of the instance may have left with this worker. Another worker asks the next one.
+                Answer::None if self.shutdown.clone().now_or_never().is_some() => {
+                    place.end(false);
+                    return self.put_back(&call, Duration::ZERO).await;
+                }
                 Answer::None => {}
             }
         }
