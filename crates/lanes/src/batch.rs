@@ -45,7 +45,7 @@ impl Batch {
     }
 
     /// Which run of this message this is, from 1. Counted in this process, and over parking. After a crash it starts
-    /// again at 1. Where messages are parked, the second crash with this message and all further ones count.
+    /// again at 1. Where [crashes](crate::LaneOptions::crashes) are counted, all but the first with this message count.
     pub fn attempt(&self) -> u32 {
         self.attempt
     }

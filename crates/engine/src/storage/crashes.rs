@@ -5,26 +5,17 @@
 
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
 use partitura_broker::{Error, Expect, Put, Result, Space};
 use partitura_lanes::Trials;
-use tokio::time::{sleep, sleep_until};
+use tokio::time::sleep;
 
 use crate::storage::turn_store::TurnStore;
 use crate::wire;
 
 /// What ran → how often its process was lost.
 const CRASHES: Space = "crashes";
-/// The number of crashes from which on something runs beside nothing else of the process that is accused.
-const ACCUSED: u32 = 2;
-/// How long something accused keeps the others waiting that has two crashes. It may run on after that.
-const TRIAL: Duration = Duration::from_secs(1);
-/// The same, for each further crash that many times longer.
-const LONGER: u32 = 4;
-/// The pause between two looks whether another trial has ended.
-const LOOK: Duration = Duration::from_millis(20);
 
 /// Counts crashes.
 #[derive(Debug)]
@@ -48,9 +39,7 @@ pub(crate) enum NotRun {
 
 impl Crashes {
     pub(crate) fn new(stored: TurnStore, limit: u32, trials: Trials) -> Self {
-        // A redelivery alone proves no crash.
-        let limit = if limit == 0 { 0 } else { limit.max(2) };
-        Self { stored, limit, trials, own: Mutex::default() }
+        Self { stored, limit: Trials::limit(limit), trials, own: Mutex::default() }
     }
 
     /// Runs something that may have ended a process before. `name` is its own among all that is counted.
@@ -67,7 +56,7 @@ impl Crashes {
             self.own().insert(name.clone());
             Ok(work.await)
         };
-        let ended = if crashes < ACCUSED { noted.await } else { self.try_alone(crashes, noted).await };
+        let ended = if Trials::is_accused(crashes) { self.try_alone(crashes, noted).await } else { noted.await };
         if ended.is_ok() {
             self.forget(&name).await;
         }
@@ -100,16 +89,14 @@ impl Crashes {
     /// Waits for the trials of others, and keeps others waiting for a time.
     async fn try_alone<T>(&self, crashes: u32, work: impl Future<Output = T>) -> T {
         while !self.trials.begin() {
-            sleep(LOOK).await;
+            sleep(Trials::LOOK).await;
         }
         let trial = OnTrial(&self.trials);
-        let limit = TRIAL.saturating_mul(LONGER.saturating_pow(crashes - ACCUSED));
         let mut work = std::pin::pin!(work);
-        let until = tokio::time::Instant::now() + limit;
         tokio::select! {
             biased;
             ended = &mut work => return ended,
-            () = sleep_until(until) => drop(trial),
+            () = sleep(Trials::lasts(crashes)) => drop(trial),
         }
         work.await
     }
@@ -128,15 +115,11 @@ impl Drop for OnTrial<'_> {
     }
 }
 
-/// Why an instance stops, or a task fails, that is given up.
-pub(crate) fn reason(crashes: u32) -> String {
-    format!("its process was lost {crashes} times while it ran")
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
 
     use partitura_broker::Broker;
     use partitura_embedded::Embedded;

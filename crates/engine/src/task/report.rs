@@ -1,7 +1,7 @@
 //! How an attempt ended, told until it is taken: a method that has returned is not called again for want of a broker.
 
 use partitura_broker::{AckToken, Error, ErrorKind, Message, Result, Timestamp, Unit};
-use partitura_lanes::{Outcome, headers};
+use partitura_lanes::{Outcome, Trials, headers};
 use partitura_workflow::{Failure, FailureKind, Payload, TaskFailure};
 
 use super::attempt::{Ended, Ending};
@@ -10,7 +10,6 @@ use super::elsewhere::Unknown;
 use super::runner::TaskRunner;
 use super::{letter, policy};
 use crate::pause::Pause;
-use crate::storage::crashes::reason;
 use crate::storage::turn_store::{Settlement, is_unsendable};
 use crate::telemetry::metrics;
 use crate::telemetry::propagator::carry;
@@ -56,7 +55,7 @@ impl TaskRunner {
     /// Reports that a task is not run again, since its process was lost too often, and settles it.
     pub(super) async fn report_lost(&self, call: &Call, crashes: u32) -> Outcome {
         let (request, now) = (&call.request, self.clock.now());
-        let failure = Failure::new(FailureKind::WorkerLost, reason(crashes));
+        let failure = Failure::new(FailureKind::WorkerLost, Trials::reason(crashes));
         tracing::error!(task = request.idempotency_key(), attempt = request.attempt, "a task is given up: {failure}");
         let event = self.event(request, "failed", now, &|data| data.failure = Some(failure.clone()));
         match self.written(call, &failure, now) {

@@ -4,6 +4,7 @@ use super::lane::{Entry, LaneState};
 use super::model::{LaneId, Now, Start};
 use super::state::Core;
 use super::suspicion::Suspicion;
+use crate::Trials;
 
 impl Core {
     /// Puts a message into its lane.
@@ -111,8 +112,7 @@ impl Core {
             self.suspects.begins(&delivery.message.id);
         }
         let crashes = suspicion.crashes;
-        let given_up =
-            self.settings.is_given_up(crashes).then(|| format!("its process was lost {crashes} times while it ran"));
+        let given_up = self.settings.is_given_up(crashes).then(|| Trials::reason(crashes));
         let partition = lane.partition;
         self.work.begin_run();
         self.begin_work(partition);

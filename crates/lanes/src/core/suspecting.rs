@@ -17,15 +17,10 @@ use super::model::{LaneId, Now};
 use super::state::Core;
 use super::suspects::{Suspects, Trial};
 use super::suspicion::{Note, Suspicion};
+use crate::Trials;
 
 /// How long a message that was put back takes up its place among those on their way. Another consumer may get it.
 const RETURN: Duration = Duration::from_secs(1);
-/// How long a message is on trial that has two crashes. It may run on after that, but the next one begins beside it.
-const TRIAL: Duration = Duration::from_secs(1);
-/// The same, for each further crash that many times longer.
-const LONGER: u32 = 4;
-/// The pause until lanes look again whether another subscription's trial has ended.
-const LOOK: Duration = Duration::from_millis(20);
 /// The pause before it is tried again to put a message back.
 pub(super) const PAUSE: Duration = Duration::from_secs(1);
 
@@ -75,8 +70,7 @@ impl Core {
         }
         match &mut self.suspects.on_trial {
             Some(trial) if suspicion.noted && trial.message == front.delivery.message.id => {
-                let longer = LONGER.saturating_pow(suspicion.crashes.saturating_sub(2));
-                trial.until = now.steady + TRIAL.saturating_mul(longer);
+                trial.until = now.steady + Trials::lasts(suspicion.crashes);
                 trial.runs = true;
                 true
             }
@@ -212,6 +206,6 @@ impl Core {
         let Suspects { on_their_way, on_trial, accused, .. } = &self.suspects;
         let waits = on_trial.is_none() && !accused.is_empty() && !self.work.is_draining();
         let until = on_their_way.front().copied().into_iter().chain(on_trial.as_ref().map(|trial| trial.until));
-        until.chain(waits.then_some(now.steady + LOOK)).min()
+        until.chain(waits.then_some(now.steady + Trials::LOOK)).min()
     }
 }

@@ -1,5 +1,4 @@
-/// The number of crashes from which on a message is accused: it runs on trial, beside no other accused message.
-const ACCUSED: u32 = 2;
+use crate::Trials;
 
 /// How far a message is suspected to end the process that runs it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -27,7 +26,7 @@ impl Suspicion {
     }
 
     pub(super) fn is_accused(self) -> bool {
-        self.crashes >= ACCUSED
+        Trials::is_accused(self.crashes)
     }
 
     /// The note for a copy of the message; `None` if there is nothing to note.

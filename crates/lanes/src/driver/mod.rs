@@ -18,7 +18,7 @@ use self::report::Report;
 use self::tasks::Tasks;
 use crate::core::{Actions, Core, Now, Parking, Settings};
 use crate::meter::{Held, Meter};
-use crate::{Handler, LaneOptions, Retry, SubscriptionTopics};
+use crate::{Handler, LaneOptions, Retry, SubscriptionTopics, Trials};
 
 /// Number of reports that are taken up before the consumer is looked at again.
 const REPORTS: usize = 1_024;
@@ -342,8 +342,7 @@ fn settings(capabilities: &Capabilities, source: &SubscriptionTopics, options: &
         ordered: ordered || source.subscription().is_none(),
         assigned: ordered && source.subscription().is_some(),
         parking,
-        // A redelivery alone proves no crash.
-        crashes: if options.crashes == 0 { 0 } else { options.crashes.max(2) },
+        crashes: Trials::limit(options.crashes),
         most_begun: options.credit.messages.get().saturating_mul(2),
         trials: options.trials.clone(),
         seed: options.seed.unwrap_or_else(|| uuid::Uuid::now_v7().as_u64_pair().1),

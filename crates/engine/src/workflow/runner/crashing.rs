@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 use partitura_broker::Delivery;
-use partitura_lanes::{Batch, Outcome};
+use partitura_lanes::{Batch, Outcome, Trials};
 
 use super::{Work, WorkflowRunner, failed};
-use crate::storage::crashes::{NotRun, reason};
+use crate::storage::crashes::NotRun;
 use crate::wire::names::InstanceKey;
 use crate::workflow::turn::lifecycle::Until;
 
@@ -34,7 +34,7 @@ impl WorkflowRunner {
                 let work = Work { deliveries, attempt: batch.attempt(), partition, term };
                 let reason = format!(
                     "workflow {key} stopped: {}, in a turn with the command {}\n  mend the code, and resume the instance",
-                    reason(crashes),
+                    Trials::reason(crashes),
                     delivery.message.id
                 );
                 let outcome = self.stop_until(key, work, reason, Until::Resumed).await;
