@@ -21,8 +21,7 @@ const DONE: &str = "partitura-done";
 
 /// The headers of a record.
 pub(crate) fn headers(message: &Message) -> OwnedHeaders {
-    let headers = ours(message, message.headers.len() + 2);
-    message.headers.iter().fold(headers, |headers, (name, value)| with(headers, name, value))
+    forwarded_headers(message, false)
 }
 
 /// The headers of a delayed message that is due. `is_repeated` if it may have been published before.
