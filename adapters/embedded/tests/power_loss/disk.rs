@@ -4,7 +4,6 @@ use std::fs;
 use std::path::Path;
 
 use crate::chance::Chance;
-use crate::script::Kind;
 
 /// The unit that disks write as a whole.
 const SECTOR: usize = 512;
@@ -53,6 +52,14 @@ pub(crate) struct Damaged {
     pub(crate) has_all: bool,
     /// No pending write was written, or all of them only moved the log into the file.
     pub(crate) has_none: bool,
+}
+
+/// The action under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Write,
+    Checkpoint,
+    Close,
 }
 
 /// The power fails between one image and the next. Parts that are the same in both were synced.

@@ -23,8 +23,9 @@ mod found;
 mod script;
 
 use chance::Chance;
+use disk::Kind;
 use expected::Expected;
-use script::{Kind, Moment};
+use script::Moment;
 
 /// The number of power failures for each moment of a script.
 const FAILURES: u32 = 4;

@@ -11,7 +11,7 @@ use partitura_broker::{
 use partitura_embedded::{Embedded, Options};
 
 use crate::chance::Chance;
-use crate::disk::{self, Image};
+use crate::disk::{self, Image, Kind};
 use crate::expected::{Expected, PLACES};
 
 pub(crate) const PARTITIONS: u32 = 2;
@@ -32,14 +32,6 @@ pub(crate) struct Moment {
     /// The possible states: first the one that was confirmed before, last all actions, and between them the actions in
     /// this order.
     pub(crate) states: Vec<Expected>,
-}
-
-/// The action under way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Write,
-    Checkpoint,
-    Close,
 }
 
 /// The topics of the places.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use partitura::{Client, Signal, Workflow};
 use partitura_benches::{Latencies, Timed, closed_loop};
 
-use crate::Failure;
+use crate::failure::Failure;
 use crate::plan::{Plan, Workload};
 use crate::work::{Fan, Seq, Timer, Waiting};
 

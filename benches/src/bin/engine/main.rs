@@ -5,11 +5,11 @@
 //! service's topic, and a confirmed message was synced to the file.
 
 mod drive;
+mod failure;
 mod idle;
 mod plan;
 mod work;
 
-use std::error::Error;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,10 +19,9 @@ use partitura::Partitura;
 use partitura_benches::{Latencies, Measure, Timed, Usage, table};
 use tempfile::TempDir;
 
+use crate::failure::Failure;
 use crate::idle::{Calls, Counted, IDLE};
 use crate::plan::{Name, Plan, Sizes, plans, rests};
-
-type Failure = Box<dyn Error + Send + Sync>;
 
 /// Measures the engine with the workloads of other engines' benchmarks, on the embedded broker unless another is named.
 #[derive(Parser)]

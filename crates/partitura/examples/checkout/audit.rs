@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::ledger::Ledger;
 use crate::orders::{Cents, Order, OrderId};
-use crate::report::Outcome;
+use crate::outcome::Outcome;
 use crate::services::inventory::{Movement, Stockroom};
 use crate::services::notifications::{Letter, Mailer, Sent};
 use crate::services::payments::{Acquirer, Posting};

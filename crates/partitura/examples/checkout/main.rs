@@ -29,6 +29,7 @@ mod chance;
 mod intake;
 mod ledger;
 mod orders;
+mod outcome;
 mod progress;
 mod report;
 mod services;
@@ -55,11 +56,8 @@ use crate::services::inventory::{InventoryService, Stockroom};
 use crate::services::notifications::{Mailer, NotificationsService};
 use crate::services::payments::{Acquirer, PaymentsService};
 use crate::services::shipping::{Couriers, ShippingService};
-use crate::stop::Stop;
+use crate::stop::{Stop, UNFINISHED};
 use crate::workflow::{Checkout, Delivery};
-
-/// The exit code of who was told to stop before all orders were settled.
-const UNFINISHED: u8 = 130;
 
 #[tokio::main]
 async fn main() -> ExitCode {

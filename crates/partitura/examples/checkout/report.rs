@@ -1,6 +1,5 @@
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::fmt;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -9,27 +8,8 @@ use serde::Serialize;
 
 use crate::audit::Audit;
 use crate::intake::Intake;
+use crate::outcome::Outcome;
 use crate::shop::Settled;
-
-/// How a checkout ended.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Outcome {
-    Completed,
-    /// Came to nothing, as happens, for this reason; all that was done is undone.
-    Compensated(&'static str),
-    /// Should not happen.
-    Failed(String),
-}
-
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Completed => write!(f, "completed"),
-            Self::Compensated(reason) => write!(f, "was compensated ({reason})"),
-            Self::Failed(error) => write!(f, "failed ({error})"),
-        }
-    }
-}
 
 /// What became of the orders of this run.
 #[derive(Debug)]

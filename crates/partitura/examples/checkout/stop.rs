@@ -4,7 +4,8 @@ use std::io;
 
 use tokio::sync::watch;
 
-use crate::UNFINISHED;
+/// The exit code of who was told to stop before all orders were settled.
+pub const UNFINISHED: u8 = 130;
 
 /// Whether the process has been told to end.
 #[derive(Debug, Clone)]

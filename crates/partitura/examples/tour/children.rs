@@ -2,7 +2,7 @@
 
 use partitura::{Cancelled, ChildError, Cx, Partitura, try_join_all};
 
-use crate::Said;
+use crate::said::Said;
 
 #[derive(Default)]
 struct Parcel;

@@ -3,7 +3,7 @@
 use partitura::{Cx, Never, Partitura, TaskContext, TaskError, TaskToken, hours};
 use tokio::sync::mpsc;
 
-use crate::Said;
+use crate::said::Said;
 
 #[partitura::service]
 trait Approvals {

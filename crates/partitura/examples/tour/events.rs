@@ -4,7 +4,7 @@ use partitura::events::{CloudEvent, TaskEvent};
 use partitura::{Cx, Never, Partitura, TaskError};
 use tokio::sync::mpsc;
 
-use crate::Said;
+use crate::said::Said;
 
 #[partitura::service]
 trait Payments {

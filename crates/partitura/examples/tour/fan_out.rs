@@ -2,7 +2,7 @@
 
 use partitura::{Cx, Never, Partitura, TaskError, try_join_all};
 
-use crate::Said;
+use crate::said::Said;
 
 #[partitura::service]
 trait Numbers {

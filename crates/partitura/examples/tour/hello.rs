@@ -2,7 +2,7 @@
 
 use partitura::{Cx, Never, Partitura, TaskError};
 
-use crate::Said;
+use crate::said::Said;
 
 #[partitura::service] // a plain trait; the macro makes the stub that workflows call
 trait Greetings {

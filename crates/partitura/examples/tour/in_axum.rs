@@ -8,7 +8,7 @@ use axum::routing::{get, post};
 use partitura::{Cancelled, Cx, Partitura};
 use tower::ServiceExt;
 
-use crate::Said;
+use crate::said::Said;
 
 #[derive(Default)]
 struct Pack;

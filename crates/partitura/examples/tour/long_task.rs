@@ -2,7 +2,7 @@
 
 use partitura::{Cx, Partitura, Retry, TaskContext, TaskError, millis, minutes};
 
-use crate::Said;
+use crate::said::Said;
 
 #[partitura::service]
 trait Import {

@@ -10,6 +10,7 @@ mod in_axum;
 mod long_task;
 mod messaging;
 mod saga;
+mod said;
 mod schedule;
 mod signal_and_timer;
 mod update;
@@ -18,8 +19,7 @@ use std::error::Error;
 
 use partitura::Partitura;
 
-/// What each program says, or why it could not.
-type Said = Result<String, Box<dyn Error>>;
+use crate::said::Said;
 
 const NAMES: [&str; 12] = [
     "hello",

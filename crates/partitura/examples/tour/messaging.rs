@@ -7,7 +7,7 @@ use partitura::messaging::{Envelope, Messaging, Retry};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-use crate::Said;
+use crate::said::Said;
 
 #[derive(Serialize, Deserialize)]
 struct Order {

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use partitura::{Cx, Partitura, TaskError};
 
-use crate::Said;
+use crate::said::Said;
 
 #[partitura::service]
 trait Travel {

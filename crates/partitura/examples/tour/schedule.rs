@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use partitura::{Cancelled, Cx, Overlap, Partitura};
 
-use crate::Said;
+use crate::said::Said;
 
 #[derive(Default)]
 struct Report;

@@ -2,7 +2,7 @@
 
 use partitura::{Cancelled, Cx, Partitura, UpdateError};
 
-use crate::Said;
+use crate::said::Said;
 
 #[derive(Default)]
 struct Cart {

@@ -1,7 +1,7 @@
-use std::error::Error;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::problem::Problem;
 use crate::process::{Figures, Process, Program};
 use crate::world::World;
 
@@ -9,8 +9,6 @@ use crate::world::World;
 const PEACE: Duration = Duration::from_secs(4);
 /// Without any progress for this long, it is stuck.
 const TIME_LIMIT: Duration = Duration::from_secs(180);
-
-type Problem = Box<dyn Error + Send + Sync>;
 
 /// Two processes that conduct the workflows, two that run the services, a client, later a third of each; and what
 /// befalls them.

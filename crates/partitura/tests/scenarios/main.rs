@@ -11,6 +11,7 @@
 
 mod calm;
 mod chaos;
+mod problem;
 mod process;
 mod world;
 
@@ -21,17 +22,11 @@ use partitura_servers::Kind;
 
 use crate::chaos::Chaos;
 use crate::process::{Figures, Program};
-use crate::world::World;
-
-/// Without a server of its own.
-const EMBEDDED: &str = "embedded";
-
-/// What this program is told first where it is to be a worker.
-const WORK: &str = "work";
+use crate::world::{EMBEDDED, World};
 
 fn main() -> ExitCode {
     let mut told = std::env::args().skip(1);
-    if told.next().as_deref() == Some(WORK) {
+    if told.next().as_deref() == Some(calm::WORK) {
         return match calm::work(told.collect()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(problem) => {

@@ -1,4 +1,3 @@
-use std::error::Error;
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::path::PathBuf;
@@ -9,12 +8,12 @@ use std::time::{Duration, Instant};
 use partitura_servers::Kind;
 use serde::{Deserialize, Serialize};
 
+use crate::problem::Problem;
+
 /// Draining has a limit of 10 s; a process that takes longer than this is stuck.
 const FAREWELL: Duration = Duration::from_secs(60);
 /// A process younger than this may not listen to signals yet, and would end as any program does.
 const YOUTH: Duration = Duration::from_secs(2);
-
-type Problem = Box<dyn Error + Send + Sync>;
 
 /// The last line of the client.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

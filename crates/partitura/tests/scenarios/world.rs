@@ -1,8 +1,12 @@
-use std::error::Error;
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use partitura_servers::{Kind, Server};
+
+use crate::problem::Problem;
+
+/// The name of the broker that needs no server.
+pub(crate) const EMBEDDED: &str = "embedded";
 
 /// The servers, the directory and the names of one run.
 #[derive(Debug)]
@@ -16,7 +20,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn create(broker: Option<Kind>, orders: usize) -> Result<Self, Box<dyn Error + Send + Sync>> {
+    pub(crate) fn create(broker: Option<Kind>, orders: usize) -> Result<Self, Problem> {
         let store = Server::private(Kind::Postgres, "scenario", 26_500);
         store.up()?;
         let broker = broker.map(|kind| Server::private(kind, "scenario", 26_600));

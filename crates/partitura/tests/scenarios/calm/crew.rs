@@ -8,11 +8,14 @@ use partitura::contract::Broker;
 use partitura::{Builder, Client, Partitura, RunningWorker};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::Problem;
 use super::diary::{self, Diary};
 use super::pieces::{Chain, Fan, HandsService, Return, Worker};
+use crate::problem::Problem;
 use crate::process::{Process, Program};
 use crate::world::World;
+
+/// The first argument of a process that is to be a worker.
+pub(crate) const WORK: &str = "work";
 
 /// The broker, the names and the directory of a run.
 #[derive(Debug, Clone)]
@@ -124,7 +127,7 @@ impl Crew {
             let worker = self.place.begin(&partitura, &self.diary).await?;
             Member::Here(worker)
         } else {
-            let mut arguments = vec![crate::WORK.to_owned()];
+            let mut arguments = vec![WORK.to_owned()];
             arguments.extend(self.place.arguments.iter().cloned());
             Member::Process(Program::this()?.start("worker", &arguments)?)
         };

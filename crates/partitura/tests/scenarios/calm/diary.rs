@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use super::Problem;
+use crate::problem::Problem;
 
 /// What was called, a line for each call, by all processes.
 #[derive(Debug)]

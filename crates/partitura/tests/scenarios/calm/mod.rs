@@ -9,7 +9,6 @@ mod crew;
 mod diary;
 mod pieces;
 
-use std::error::Error;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,16 +21,15 @@ use serde::Serialize;
 use self::crew::{Crew, Place};
 use self::diary::Diary;
 use self::pieces::Piece;
-use crate::world::World;
+use crate::problem::Problem;
+use crate::world::{EMBEDDED, World};
 
-pub(crate) use self::crew::work;
+pub(crate) use self::crew::{WORK, work};
 
 /// How long a task takes, in seconds.
 const TASK: u64 = 10;
 /// A run is stuck that has no end after this many times the length of a task.
 const LIMIT_IN_TASKS: u32 = 30;
-
-type Problem = Box<dyn Error + Send + Sync>;
 
 /// What the run comes to.
 #[derive(Debug, Serialize)]
@@ -68,7 +66,7 @@ pub(crate) fn run(broker: Option<Kind>) -> Result<(), Problem> {
     let called = diary.read()?;
     let wanted: Vec<String> = Piece::all().iter().flat_map(Piece::calls).collect();
     let figures = Figures {
-        broker: broker.map_or(crate::EMBEDDED, Kind::name).to_owned(),
+        broker: broker.map_or(EMBEDDED, Kind::name).to_owned(),
         calls: called.len(),
         tasks: wanted.len(),
         workers,

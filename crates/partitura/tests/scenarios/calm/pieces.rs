@@ -4,8 +4,8 @@ use std::time::Duration;
 use partitura::{Client, Cx, TaskError, join_all};
 use serde::{Deserialize, Serialize};
 
-use super::Problem;
 use super::diary::Diary;
+use crate::problem::Problem;
 
 /// How many of each workflow.
 const EACH: usize = 4;

@@ -19,11 +19,30 @@ const RECURSIVE_TYPES: &[(&str, &str, &str)] = &[(
 
 pub(super) fn check(repository: &Repository) -> Vec<Problem> {
     let directories = repository.members.iter().map(|member| member.directory.as_str());
-    directories.flat_map(|directory| problems(repository, directory)).collect()
+    directories
+        .flat_map(|directory| {
+            let crate_itself = problems(repository, directory, &format!("{directory}/src"));
+            let programs = programs(repository, directory);
+            crate_itself
+                .into_iter()
+                .chain(programs.flat_map(|root| problems(repository, root, root)))
+                .collect::<Vec<_>>()
+        })
+        .collect()
 }
 
-fn problems(repository: &Repository, directory: &str) -> Vec<Problem> {
-    let mut imports = modules::imports(repository, &format!("{directory}/src"));
+/// The directories of this crate's programs of several files: examples, tests and binaries.
+fn programs<'a>(repository: &'a Repository, directory: &'a str) -> impl Iterator<Item = &'a str> {
+    let roots = repository.files.keys().filter_map(|file| file.strip_suffix("/main.rs"));
+    roots.filter(move |root| {
+        let below = root.strip_prefix(directory).and_then(|rest| rest.strip_prefix('/'));
+        below.is_some_and(|rest| rest != "src")
+    })
+}
+
+/// Checks the files below `root`: those of the crate in `directory`, or of one of its programs.
+fn problems(repository: &Repository, directory: &str, root: &str) -> Vec<Problem> {
+    let mut imports = modules::imports(repository, root);
     for (from, to, _) in RECURSIVE_TYPES {
         if let Some(imported) = imports.get_mut(*from) {
             imported.remove(*to);
@@ -124,6 +143,15 @@ mod tests {
         let file = |name: &str, text: &str| (format!("{directory}/src/{name}"), text.to_owned());
         let files = [file("lib.rs", "mod a; fn f() { a::g() }"), file("a.rs", text)].into();
         Repository { members: vec![member], files, ..Repository::default() }
+    }
+
+    #[test]
+    fn a_circle_of_an_example_is_a_problem() {
+        let file = |name: &str, text: &str| (format!("crates/new/examples/shop/{name}"), text.to_owned());
+        let [main, a] = [("main.rs", "mod a; fn f() { a::g() }"), ("a.rs", "pub fn g() { crate::f() }")];
+        let mut repository = repository("crates/new", "pub(crate) fn g() {}");
+        repository.files.extend([file(main.0, main.1), file(a.0, a.1)]);
+        assert_eq!(check(&repository).len(), 1);
     }
 
     #[test]
