@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures::stream::{FuturesUnordered, TryStreamExt};
-use partitura_benches::against::{Adapter, Letter, Letters, Result, Side, Work, compare, report};
+use partitura_bench_kit::against::{Adapter, Letter, Letters, Result, Side, Work, compare, report};
 use partitura_broker::Broker;
 use partitura_kafka::{Kafka, Options};
 use partitura_servers::{Kind, Server};

@@ -13,7 +13,7 @@ use async_nats::jetstream::stream::{Config, RetentionPolicy};
 use async_nats::jetstream::{self, Context, ContextBuilder, Message};
 use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt};
-use partitura_benches::against::{Adapter, Letter, Letters, Result, Side, Work, compare, report};
+use partitura_bench_kit::against::{Adapter, Letter, Letters, Result, Side, Work, compare, report};
 use partitura_broker::{Broker, partition_of};
 use partitura_nats::{Nats, Options};
 use partitura_servers::{Kind, Server};

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::{FuturesUnordered, SelectAll};
-use partitura_benches::against::{Adapter, Letter, Letters, Result, Side, Work, compare, report};
+use partitura_bench_kit::against::{Adapter, Letter, Letters, Result, Side, Work, compare, report};
 use partitura_broker::{Broker, Ordering, SubscriptionName, TopicName, Topology, partition_of};
 use partitura_pulsar::{Options, Pulsar};
 use partitura_servers::{Kind, Server};

@@ -17,7 +17,7 @@ use lapin::options::{
 };
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Consumer, ExchangeKind};
-use partitura_benches::against::{Adapter, Letter, Letters, Result, Side, Work, compare, report};
+use partitura_bench_kit::against::{Adapter, Letter, Letters, Result, Side, Work, compare, report};
 use partitura_broker::{Broker, partition_of};
 use partitura_rabbitmq::{Options, Rabbitmq};
 use partitura_servers::{Kind, Server};

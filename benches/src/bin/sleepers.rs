@@ -4,7 +4,7 @@ use std::error::Error;
 
 use clap::Parser;
 use partitura::{Cancelled, Cx, Filter, StatusKind, days};
-use partitura_benches::closed_loop;
+use partitura_bench_kit::closed_loop;
 
 type Failure = Box<dyn Error + Send + Sync>;
 

@@ -18,9 +18,9 @@ use crate::{Handler, LaneOptions, SubscriptionTopics};
 ///   confirmed. Never before.
 /// * **Delay.** A message that a broker delivers too early is held until it is due by [`LaneOptions::clock`].
 ///
-/// ```
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// use partitura_broker::{Broker, Message, Ordering, ProducerOptions, Topology};
+/// ```no_run
+/// # async fn print(broker: &dyn partitura_broker::Broker) -> Result<(), Box<dyn std::error::Error>> {
+/// use partitura_broker::{Message, Ordering, ProducerOptions, Topology};
 /// use partitura_lanes::{Batch, Handler, LaneOptions, Lanes, Outcome, SubscriptionTopics};
 ///
 /// struct Print(tokio::sync::Notify);
@@ -33,14 +33,13 @@ use crate::{Handler, LaneOptions, SubscriptionTopics};
 ///     }
 /// }
 ///
-/// # let broker = partitura_embedded::Embedded::memory(Default::default())?;
 /// let source = SubscriptionTopics::new("orders".parse()?, "billing".parse()?, Ordering::ByKey { partitions: 4 });
 /// broker.declare(&source.declare_queue(Topology::new(), false)?).await?;
 /// let producer = broker.producer(ProducerOptions::default()).await?;
 /// producer.publish(vec![Message::new(source.topic().clone(), "1", "one chair").key("ada")]).await.remove(0)?;
 ///
 /// let print: &'static Print = Box::leak(Box::new(Print(Default::default())));
-/// let lanes = Lanes::open(&broker, source, LaneOptions::default(), print).await?;
+/// let lanes = Lanes::open(broker, source, LaneOptions::default(), print).await?;
 /// lanes.run_until(print.0.notified()).await?;
 /// # Ok(()) }
 /// ```

@@ -19,9 +19,8 @@
 //!   built on it.
 //! * [`Messaging`] gives typed queues and streams, for messaging without workflows:
 //!
-//! ```
-//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let broker = partitura_embedded::Embedded::memory(Default::default())?;
+//! ```no_run
+//! # async fn bill(broker: std::sync::Arc<dyn partitura_broker::Broker>) -> Result<(), Box<dyn std::error::Error>> {
 //! use partitura_lanes::{Messaging, Retry};
 //! use serde::{Deserialize, Serialize};
 //!

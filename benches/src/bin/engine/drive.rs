@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use partitura::{Client, Signal, Workflow};
-use partitura_benches::{Latencies, Timed, closed_loop};
+use partitura_bench_kit::{Latencies, Timed, closed_loop};
 
 use crate::failure::Failure;
 use crate::plan::{Plan, Workload};

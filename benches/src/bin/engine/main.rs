@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use clap::Parser;
 use partitura::Partitura;
-use partitura_benches::{Latencies, Measure, Timed, Usage, table};
+use partitura_bench_kit::{Latencies, Measure, Timed, Usage, table};
 use tempfile::TempDir;
 
 use crate::failure::Failure;

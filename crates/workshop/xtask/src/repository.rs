@@ -31,6 +31,8 @@ pub(crate) struct Member {
     pub(crate) directory: String,
     /// Normal and build dependencies; tests may use any.
     pub(crate) dependencies: Vec<Dependency>,
+    /// The names of its other dependencies, which only its tests, examples and benchmarks use.
+    pub(crate) for_tests: Vec<String>,
 }
 
 pub(crate) struct Dependency {
@@ -118,6 +120,12 @@ fn members(metadata: &Metadata) -> Vec<Member> {
             .iter()
             .filter(|dependency| dependency.kind != DependencyKind::Development)
             .map(|dependency| Dependency { name: dependency.name.clone(), optional: dependency.optional })
+            .collect(),
+        for_tests: package
+            .dependencies
+            .iter()
+            .filter(|dependency| dependency.kind == DependencyKind::Development)
+            .map(|dependency| dependency.name.clone())
             .collect(),
     };
     metadata.workspace_packages().into_iter().map(member).collect()

@@ -1,4 +1,5 @@
-//! Imports point one way: no file imports a file that imports it, directly or through others.
+//! Imports point one way: no file imports a file that imports it, directly or through others. So do the dependencies of
+//! crates, those of their tests included: each can be published and verified after those that it needs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,16 +20,33 @@ const RECURSIVE_TYPES: &[(&str, &str, &str)] = &[(
 
 pub(super) fn check(repository: &Repository) -> Vec<Problem> {
     let directories = repository.members.iter().map(|member| member.directory.as_str());
-    directories
-        .flat_map(|directory| {
-            let crate_itself = problems(repository, directory, &format!("{directory}/src"));
-            let programs = programs(repository, directory);
-            crate_itself
-                .into_iter()
-                .chain(programs.flat_map(|root| problems(repository, root, root)))
-                .collect::<Vec<_>>()
-        })
-        .collect()
+    directories.flat_map(|directory| of_crate(repository, directory)).chain(among_crates(repository)).collect()
+}
+
+/// The circles of crates. A crate that depends on itself chooses features for its tests, and is none.
+fn among_crates(repository: &Repository) -> Vec<Problem> {
+    let members: BTreeSet<&str> = repository.members.iter().map(|member| member.name.as_str()).collect();
+    let arrows = repository.members.iter().map(|member| {
+        let names = member.dependencies.iter().map(|dependency| &dependency.name).chain(&member.for_tests);
+        let ours = names.filter(|name| members.contains(name.as_str()) && **name != member.name);
+        (member.name.clone(), ours.cloned().collect())
+    });
+    let circle = |circle: &Vec<String>| {
+        let way = circle.iter().chain(circle.first()).map(String::as_str).collect::<Vec<_>>().join(" → ");
+        let what = format!(
+            "crates depend on each other in a circle, with their tests: {way}; move the tests that close it to a crate \
+             above both, as crates/workshop/tests"
+        );
+        Problem::new("Cargo.toml", what)
+    };
+    circles(&arrows.collect()).iter().map(circle).collect()
+}
+
+/// The circles of a crate and of its programs.
+fn of_crate(repository: &Repository, directory: &str) -> Vec<Problem> {
+    let crate_itself = problems(repository, directory, &format!("{directory}/src"));
+    let programs = programs(repository, directory).flat_map(|root| problems(repository, root, root));
+    crate_itself.into_iter().chain(programs).collect()
 }
 
 /// The directories of this crate's programs of several files: examples, tests and binaries.
@@ -161,6 +179,27 @@ mod tests {
         assert_eq!(check(&repository("crates/new", "")), []);
         assert_eq!(check(&repository(RECURSIVE[0].0, circular)), []);
         assert_eq!(check(&repository(RECURSIVE[0].0, "")).len(), 1);
+    }
+
+    #[test]
+    fn crates_may_not_need_each_other_in_a_circle_that_only_tests_close() {
+        let member = |name: &str, uses: &str, for_tests: &str| crate::repository::Member {
+            name: name.to_owned(),
+            dependencies: vec![crate::repository::Dependency { name: uses.to_owned(), optional: false }],
+            for_tests: vec![for_tests.to_owned()],
+            ..Default::default()
+        };
+        let with = |members| Repository { members, ..Repository::default() };
+        let found = among_crates(&with(vec![
+            member("lanes", "contract", "embedded"),
+            member("suite", "lanes", "serde"),
+            member("embedded", "contract", "suite"),
+            member("contract", "serde", "serde"),
+        ]));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].to_string().contains("embedded → suite → lanes → embedded"), "{found:?}");
+        let of_itself = with(vec![member("facade", "contract", "facade"), member("contract", "serde", "serde")]);
+        assert_eq!(among_crates(&of_itself), []);
     }
 
     #[test]

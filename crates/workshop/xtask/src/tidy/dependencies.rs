@@ -76,7 +76,7 @@ mod tests {
     fn member(directory: &str, name: &str, dependencies: &[&str]) -> Member {
         let dependencies =
             dependencies.iter().map(|name| Dependency { name: (*name).to_owned(), optional: false }).collect();
-        Member { name: name.to_owned(), directory: directory.to_owned(), dependencies }
+        Member { name: name.to_owned(), directory: directory.to_owned(), dependencies, ..Member::default() }
     }
 
     fn problems(members: Vec<Member>) -> Vec<String> {

@@ -235,8 +235,23 @@ pub(super) const ROWS: &[Row] = &[
         because: "the suite knows the contract and the lanes, never an adapter or the engine: it also tests brokers of other authors",
     },
     Row {
+        directory: "crates/workshop/bench-kit",
+        may_use: &["partitura-broker", "async-trait", "bytes", "futures", "serde", "serde_json", "tokio"],
+        because: "adapters measure themselves with it, and nothing that knows an adapter may come before them",
+    },
+    Row { directory: "crates/workshop/tests", may_use: &[], because: "it has tests and nothing else" },
+    Row {
         directory: "benches",
-        may_use: &["partitura", "async-trait", "bytes", "clap", "futures", "serde", "serde_json", "tempfile", "tokio"],
+        may_use: &[
+            "partitura",
+            "partitura-bench-kit",
+            "async-trait",
+            "bytes",
+            "clap",
+            "serde_json",
+            "tempfile",
+            "tokio",
+        ],
         because: "benchmarks measure the public interface, as users do",
     },
 ];

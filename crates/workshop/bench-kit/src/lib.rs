@@ -1,4 +1,5 @@
-//! The common part of Partitura's benchmarks.
+//! The common part of Partitura's benchmarks. It knows the contract and no adapter, so that adapters measure
+//! themselves with it.
 //!
 //! A benchmark is a [closed loop](closed_loop): a number of clients, each with one request in flight, until a number of
 //! requests are done. The result is a [`Measure`], in the form of the lines of the other engines' benchmarks. It has
@@ -6,7 +7,7 @@
 //!
 //! An adapter is measured [against] the raw client below it, in turns on the same broker, by an example of its crate.
 //!
-//! The programs are in `src/bin`; `cargo xtask bench` runs them.
+//! The programs are in `benches/` and in the adapters' examples; `cargo xtask bench` runs them.
 
 pub mod against;
 mod closed_loop;

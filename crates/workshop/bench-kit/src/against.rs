@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use partitura::contract::{
+use partitura_broker::{
     Broker, Clock, Consumer, ConsumerOptions, Event, Message, Ordering, Producer, ProducerOptions, SubscriptionName,
     SystemClock, TopicName, Topology,
 };
@@ -196,7 +196,7 @@ impl Side for Adapter {
             loop {
                 if let Event::Deliveries(deliveries) = self.consumer.next().await? {
                     self.consumer.settle(&[deliveries[0].token]);
-                    return Ok::<_, partitura::Error>(());
+                    return Ok::<_, partitura_broker::Error>(());
                 }
             }
         });

@@ -1,4 +1,4 @@
-//! Wrong shapes are compile errors that say what to write. `TRYBUILD=overwrite cargo test -p partitura-macros` pins new
+//! Wrong shapes are compile errors that say what to write. `TRYBUILD=overwrite cargo test -p partitura-tests` pins new
 //! ones.
 
 #[test]
