@@ -47,8 +47,8 @@ struct Arguments {
     /// The directory of the store, which is kept. By default it is made below target/bench, and removed.
     #[arg(long, conflicts_with_all = ["memory", "broker"])]
     data: Option<PathBuf>,
-    /// Another, running broker: nats://…, kafka://…, amqp://…, pulsar://…. Topics are left on it, in the namespace
-    /// `bench`.
+    /// Another, running broker: nats://…, kafka://…, amqp://…, amqp10://…, pulsar://…. Topics are left on it, in the
+    /// namespace `bench`.
     #[arg(long, value_name = "URL", requires = "store", conflicts_with = "memory")]
     broker: Option<String>,
     /// The store for the state of workflows: postgres://….

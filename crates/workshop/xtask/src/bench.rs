@@ -92,6 +92,7 @@ fn features(arguments: &[OsString]) -> Vec<&'static str> {
     let schemes = texts.filter_map(scheme);
     let feature = |scheme: String| match &*scheme {
         "amqp" | "amqps" => Some("rabbitmq"),
+        "amqp10" | "amqps10" => Some("amqp"),
         "kafka" => Some("kafka"),
         "nats" | "tls" => Some("nats"),
         "postgres" | "postgresql" => Some("postgres"),
@@ -129,5 +130,6 @@ mod tests {
         let both = ["--broker", "amqp://guest@localhost/%2f?a=b", "--store=postgres://u:p@h/d?sslmode=disable"];
         assert_eq!(of(&both), ["rabbitmq", "postgres"]);
         assert_eq!(of(&["--broker=tls://h"]), ["nats"]);
+        assert_eq!(of(&["--broker", "amqp10://h?profile=artemis"]), ["amqp"]);
     }
 }

@@ -13,6 +13,19 @@ use crate::failure::Failure;
 /// The directory of the adapters' packages; each has the name of its broker.
 pub(crate) const ADAPTERS: &str = "adapters";
 
+/// Servers whose adapter has another name, since it is for several kinds of them.
+const SHARED: &[(&str, &str)] = &[("artemis", "amqp")];
+
+/// The adapter for a server, which is also the facade's feature.
+pub(crate) fn adapter(server: &str) -> &str {
+    SHARED.iter().find(|(name, _)| *name == server).map_or(server, |(_, adapter)| adapter)
+}
+
+/// The server on which an adapter is tried.
+pub(crate) fn server_of(adapter: &str) -> &str {
+    SHARED.iter().find(|(_, name)| *name == adapter).map_or(adapter, |(server, _)| server)
+}
+
 /// Returns the command cargo, as in a shell. The variables that cargo has set for this program's package are removed
 /// from the environment. Otherwise build scripts that read them (ring's) would run again, and every crate that depends
 /// on them would be built again.
@@ -77,4 +90,15 @@ fn executable(artifact: Artifact) -> Option<(String, PathBuf)> {
 /// The directory of a broker's adapter, where cargo runs its tests.
 pub(crate) fn directory(broker: &str) -> PathBuf {
     Path::new(ADAPTERS).join(broker)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_and_its_adapter_may_have_different_names() {
+        assert_eq!((adapter("artemis"), server_of("amqp")), ("amqp", "artemis"));
+        assert_eq!((adapter("other"), server_of("other")), ("other", "other"));
+    }
 }

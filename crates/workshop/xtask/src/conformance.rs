@@ -7,16 +7,13 @@ use std::process::{Command, Stdio};
 
 use partitura_servers::{Release, Server, VERSIONS};
 
-use crate::cargo::{ADAPTERS, build, directory};
+use crate::cargo::{ADAPTERS, adapter, build, directory, server_of};
 use crate::failure::Failure;
 
 /// The page that shows the matrix, between the markers.
 const PAGE: &str = "docs/conformance.md";
 const BEGIN: &str = "<!-- matrix: written by cargo xtask conformance --all -->\n";
 const END: &str = "<!-- end of matrix -->\n";
-
-/// Servers whose adapter has another name, since it is for several kinds of them.
-const SHARED: &[(&str, &str)] = &[("artemis", "amqp")];
 
 /// Runs an adapter's `tests/conformance.rs`, and passes its report on. Starts the servers that it needs.
 #[derive(clap::Args)]
@@ -54,7 +51,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         }
     }
     let suites = build(
-        chosen.iter().map(|broker| adapter(broker)).collect::<BTreeSet<_>>(),
+        chosen.iter().map(|broker| adapter(unversioned(broker))).collect::<BTreeSet<_>>(),
         &["test", "--no-run", "--test=conformance"].map(str::to_owned),
     )?;
     let (mut failed, mut untold) = (Vec::new(), Vec::new());
@@ -89,7 +86,7 @@ fn try_on(
     arguments: &Arguments,
     report: &Path,
 ) -> Result<bool, Failure> {
-    let adapter = adapter(broker);
+    let adapter = adapter(unversioned(broker));
     let mut name = broker.to_owned();
     let mut command = Command::new(suites.get(adapter).ok_or("cargo built no suite of its adapter")?);
     match broker.parse::<Release>() {
@@ -143,12 +140,7 @@ fn brokers(adapters: &Path) -> Result<Vec<String>, Failure> {
     for entry in entries {
         let path = entry?.path();
         if path.join("tests/conformance.rs").exists() {
-            let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-            let server = |name: String| {
-                let shared = SHARED.iter().find(|(_, adapter)| *adapter == name);
-                shared.map_or(name, |(server, _)| (*server).to_owned())
-            };
-            names.extend(name.map(server));
+            names.extend(path.file_name().map(|name| server_of(&name.to_string_lossy()).to_owned()));
         }
     }
     names.sort_unstable();
@@ -158,12 +150,6 @@ fn brokers(adapters: &Path) -> Result<Vec<String>, Failure> {
 /// The name without the version.
 pub(crate) fn unversioned(broker: &str) -> &str {
     broker.split_once('@').map_or(broker, |(name, _)| name)
-}
-
-/// The adapter that is tried on a broker.
-fn adapter(broker: &str) -> &str {
-    let name = unversioned(broker);
-    SHARED.iter().find(|(server, _)| *server == name).map_or(name, |(_, adapter)| adapter)
 }
 
 /// Splits names of brokers from the rest: names of cases, which the suite checks.
@@ -192,6 +178,6 @@ mod tests {
         assert_eq!(choose(&known, &names(&["embedded", "delay"])), (names(&["embedded"]), names(&["delay"])));
         assert_eq!(choose(&known, &names(&["other@1.2"])), (names(&["other@1.2"]), names(&[])));
         assert_eq!(choose(&known, &names(&["delay"])), (known.clone(), names(&["delay"])));
-        assert_eq!((adapter("artemis@2.54.0"), adapter("other@1.2")), ("amqp", "other"));
+        assert_eq!((unversioned("artemis@2.54.0"), unversioned("other")), ("artemis", "other"));
     }
 }

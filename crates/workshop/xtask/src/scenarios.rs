@@ -6,12 +6,12 @@ use std::path::Path;
 use partitura_servers::{Release, VERSIONS};
 
 use crate::brokers::install_build_tools;
-use crate::cargo::cargo;
+use crate::cargo::{adapter, cargo};
 use crate::conformance::unversioned;
 use crate::failure::Failure;
 
 /// The names of brokers in the facade's tests. The first one needs no server.
-const BROKERS: [&str; 5] = ["embedded", "kafka", "nats", "pulsar", "rabbitmq"];
+const BROKERS: [&str; 6] = ["embedded", "artemis", "kafka", "nats", "pulsar", "rabbitmq"];
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -56,9 +56,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
 /// Adds figures to `report`, if there is one; then stdout is for them alone.
 fn test(arguments: &Arguments, report: Option<&Path>) -> Result<(), Failure> {
     let names = brokers(&arguments.names);
-    let adapters = names.iter().map(|name| unversioned(name)).collect::<Vec<_>>();
-    install_build_tools(adapters.iter().copied())?;
-    let selection = format!("--package=partitura --features={}", features(&adapters));
+    let servers = names.iter().map(|name| unversioned(name)).collect::<Vec<_>>();
+    install_build_tools(servers.iter().copied())?;
+    let selection = format!("--package=partitura --features={}", features(&servers));
     let mut command = cargo();
     command
         .args(["test", "--locked", "--no-fail-fast", "--test=scenarios"])
@@ -66,9 +66,9 @@ fn test(arguments: &Arguments, report: Option<&Path>) -> Result<(), Failure> {
         .args(selection.split_whitespace())
         .args(arguments.release.then_some("--release"))
         .env("PARTITURA_SCENARIO_BUILD", &selection)
-        .env("PARTITURA_BROKERS", adapters.join(" "))
-        .env("PARTITURA_SCENARIO_BROKERS", adapters.join(" "));
-    if adapters != names {
+        .env("PARTITURA_BROKERS", servers.join(" "))
+        .env("PARTITURA_SCENARIO_BROKERS", servers.join(" "));
+    if servers != names {
         command.env(VERSIONS, names.join(" "));
     }
     if let Some(orders) = arguments.orders {
@@ -94,8 +94,8 @@ fn known(name: &str) -> Result<String, String> {
 }
 
 /// Returns the features for the facade. The state is in Postgres if the broker cannot keep it.
-fn features(adapters: &[&str]) -> String {
-    adapters.iter().copied().chain(["postgres"]).collect::<Vec<_>>().join(",")
+fn features(servers: &[&str]) -> String {
+    servers.iter().map(|server| adapter(server)).chain(["postgres"]).collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]
@@ -119,5 +119,6 @@ mod tests {
     #[test]
     fn only_the_chosen_adapters_are_built() {
         assert_eq!(features(&["nats", "kafka"]), "nats,kafka,postgres");
+        assert_eq!(features(&["artemis"]), "amqp,postgres");
     }
 }

@@ -258,7 +258,10 @@ pub(super) const ROWS: &[Row] = &[
 
 /// The client of each adapter's own vendor, in addition to the row of `adapters/*`.
 pub(super) const CLIENTS: &[(&str, &[&str])] = &[
-    ("adapters/amqp", &["fe2o3-amqp", "percent-encoding", "serde_json", "tokio-rustls", "webpki-roots"]),
+    (
+        "adapters/amqp",
+        &["fe2o3-amqp", "percent-encoding", "serde", "serde_amqp", "serde_json", "tokio-rustls", "webpki-roots"],
+    ),
     ("adapters/embedded", &["rusqlite"]),
     ("adapters/kafka", &["rdkafka"]),
     ("adapters/nats", &["async-nats", "serde", "serde_json"]),
