@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use fe2o3_amqp::connection::ConnectionHandle;
 use partitura_adapter_kit::Member;
 use partitura_broker::{
-    Broker, Capabilities, Consumer, ConsumerOptions, CorrectedClock, Delay, Durability, Error, ErrorKind, Inbox,
-    Limits, Ordering, Partition, Producer, ProducerOptions, Result, Supports, TopicKind, TopicName, Topology,
+    Broker, Capabilities, Consumer, ConsumerOptions, CorrectedClock, Error, ErrorKind, Inbox, Ordering, Producer,
+    ProducerOptions, Result, TopicKind, TopicName, Topology,
 };
 use tokio::sync::Mutex;
 
@@ -13,10 +13,10 @@ use crate::claims::AmqpClaims;
 use crate::client::{Client, uncancelled};
 use crate::core::{Core, SYSTEM};
 use crate::inbox::AmqpInbox;
-use crate::management::{Management, Request};
 use crate::options::{Options, Target};
 use crate::producer::AmqpProducer;
-use crate::{delay, names, topology};
+use crate::profile::Extent;
+use crate::{profile, topology};
 
 /// A broker that speaks AMQP 1.0.
 ///
@@ -38,13 +38,14 @@ impl Amqp {
     /// # Cancel safety
     /// Safe.
     pub async fn connect(url: &str, options: Options) -> Result<Self> {
-        let client = Client::new(Target::new(url, &options)?)?;
+        let target = Target::new(url, &options)?;
+        let kind = target.profile;
+        let client = Client::new(target)?;
         let control = client.connector("control");
         control.connection().await?;
-        let management = Arc::new(Management::new(control.clone()));
-        let version = management.ask("connect", &"the broker", Request::version()).await?;
-        let capabilities = capabilities(version.as_str().unwrap_or("of unknown version"));
-        Ok(Self { core: Arc::new(Core::new(client, control, management, capabilities)) })
+        let profile = profile::of(kind, control.clone());
+        let capabilities = profile.capabilities().await?;
+        Ok(Self { core: Arc::new(Core::new(client, control, profile, capabilities)) })
     }
 
     /// The client library's own connection, for features that the contract does not have. It is the one that
@@ -71,8 +72,8 @@ impl Amqp {
             }
             match &options.subscription {
                 Some(subscription) => {
-                    let queue = names::queue(name, subscription, Partition(0));
-                    topology::expect_queue(&self.core, subscription.as_str(), &queue, "consume").await?;
+                    let profile = &self.core.profile;
+                    profile.expect_subscription(&topic, subscription, Extent::Some, "consume").await?;
                 }
                 None if topic.kind == TopicKind::Queue => {
                     return invalid(format!(
@@ -83,18 +84,6 @@ impl Amqp {
             }
         }
         Ok(first.ordering)
-    }
-}
-
-fn capabilities(version: &str) -> Capabilities {
-    Capabilities {
-        broker: format!("artemis {version}"),
-        // The journal is synced before a durable message is accepted, unless an operator has turned that off.
-        durability: Durability::Synced,
-        delay: Delay { native: true, max: delay::MAX_DELAY, lateness: delay::LATENESS },
-        hold: None,
-        limits: Limits::default(),
-        supports: Supports::default(),
     }
 }
 

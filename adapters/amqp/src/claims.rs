@@ -7,17 +7,17 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use partitura_adapter_kit::Claims;
 use partitura_broker::{
-    ConsumerOptions, Error, ErrorKind, InboxAddress, Ordering, Partition, Result, SubscriptionName, TopicName,
+    ConsumerOptions, CorrectedClock, Error, ErrorKind, Ordering, Partition, Result, SubscriptionName, TopicName,
 };
-use tokio::task::JoinSet;
+use tokio::sync::watch;
 
 use crate::claim::QueueClaim;
 use crate::client::{Connector, uncancelled};
 use crate::core::Core;
-use crate::management::{Kind, NewQueue, Request};
 use crate::post::Post;
-use crate::reader::{Attached, Reader, Source};
-use crate::{delay, names, wire};
+use crate::profile::Source;
+use crate::reader::{Attached, Reader};
+use crate::{delay, wire};
 
 const CONSUME: &str = "consume";
 const TELL: &str = "tell the other members";
@@ -32,8 +32,6 @@ const HEARTBEATS_AHEAD: usize = 256;
 /// The number of messages of a partition that may be in this process in any case. More than this wait for a failing one
 /// before they are parked.
 const MIN_AHEAD: usize = 128;
-/// The largest number of messages that an earlier owner can have had: what a member may hold of one partition.
-const MAX_AHEAD: u64 = 4_096;
 
 /// One member of one subscription, or a listener to a stream. It has a connection of its own.
 #[derive(Debug)]
@@ -41,7 +39,6 @@ pub(crate) struct AmqpClaims {
     core: Arc<Core>,
     connector: Arc<Connector>,
     subscription: Option<SubscriptionName>,
-    ordering: Ordering,
     /// The largest number of messages of a partition in this process.
     max_ahead: usize,
     /// The topic by which the members reach each other. It must be the same for all members: the first by name.
@@ -50,8 +47,8 @@ pub(crate) struct AmqpClaims {
     prepared: Mutex<HashMap<TopicName, Attached>>,
     heartbeats: tokio::sync::Mutex<Option<Reader>>,
     telling: Post,
-    /// A consumer of a topic forwards the messages of the topic that fall due. Aborted when this is dropped.
-    _forwarders: JoinSet<()>,
+    /// A consumer of a topic forwards the messages of the topic that fall due, until this is dropped.
+    _forwarding: watch::Sender<()>,
 }
 
 impl AmqpClaims {
@@ -63,22 +60,23 @@ impl AmqpClaims {
         connector.connection().await?;
         let max_ahead = max_ahead(&core, options, ordering);
         let mut prepared = HashMap::new();
-        let mut forwarders = JoinSet::new();
+        let (forwarding, stop) = watch::channel(());
         for topic in &options.topics {
             if options.subscription.is_none() {
-                let attached = listen(core.clone(), connector.clone(), names::address(topic), MAX_LAG, max_ahead);
+                let attached = listen(core.clone(), connector.clone(), topic.clone(), max_ahead);
                 prepared.insert(topic.clone(), attached.await?);
             }
-            forwarders.spawn(delay::forward(core.clone(), connector.clone(), topic.clone()));
+            if let Some(due) = core.profile.due(topic) {
+                tokio::spawn(delay::forward(core.clone(), connector.clone(), topic.clone(), due, stop.clone()));
+            }
         }
         Ok(Self {
             subscription: options.subscription.clone(),
             prepared: Mutex::new(prepared),
             heartbeats: tokio::sync::Mutex::default(),
             telling: Post::new(core.publishing.clone()),
-            _forwarders: forwarders,
+            _forwarding: forwarding,
             connector,
-            ordering,
             max_ahead,
             heartbeat_topic,
             core,
@@ -91,7 +89,7 @@ impl AmqpClaims {
             Some(prepared) => prepared,
             None => {
                 let (core, connector) = (self.core.clone(), self.connector.clone());
-                listen(core, connector, names::address(topic), MAX_LAG, ahead).await?
+                listen(core, connector, topic.clone(), ahead).await?
             }
         };
         Ok(QueueClaim::new(topic.clone(), None, attached.read(), 0))
@@ -105,19 +103,10 @@ fn max_ahead(core: &Core, options: &ConsumerOptions, ordering: Ordering) -> usiz
     MIN_AHEAD.max(bytes / core.capabilities.limits.payload)
 }
 
-/// Makes and takes a queue of everything that is published to an address from now on, for this process alone.
-async fn listen(
-    core: Arc<Core>,
-    connector: Arc<Connector>,
-    address: String,
-    limit: u32,
-    ahead: usize,
-) -> Result<Attached> {
-    let queue = names::own_queue(&address, &InboxAddress::secret());
-    let new = NewQueue { name: queue.clone(), address: address.clone(), filter: None, kind: Kind::Own(limit) };
-    core.management.ask(CONSUME, &address, Request::create_queue(&new)).await?;
-    let source = Source { address, queue, ahead, marks: false };
-    uncancelled(Attached::attach(connector, CONSUME, source)).await
+/// Takes a place for everything that is published to a topic from now on, for this process alone.
+async fn listen(core: Arc<Core>, connector: Arc<Connector>, topic: TopicName, ahead: usize) -> Result<Attached> {
+    let source = core.profile.listen(&topic, MAX_LAG).await?;
+    uncancelled(Attached::attach(connector, CONSUME, source, ahead)).await
 }
 
 /// Claims a queue of a subscription.
@@ -126,19 +115,11 @@ async fn claim(
     connector: Arc<Connector>,
     topic: TopicName,
     partition: Partition,
-    source: Source,
+    queue: Source,
+    ahead: usize,
 ) -> Result<QueueClaim> {
-    let queue = source.queue.clone();
-    let is_shared = source.marks;
-    let attached = Attached::attach(connector, CONSUME, source).await?;
-    // No other can have the queue now, so that what is in it is all that an earlier owner can have had.
-    let doubted = if is_shared {
-        0
-    } else {
-        let count = core.management.ask(CONSUME, &queue, Request::message_count(&queue)).await?;
-        count.as_u64().unwrap_or(MAX_AHEAD).min(MAX_AHEAD)
-    };
-    let doubted = usize::try_from(doubted).unwrap_or(usize::MAX);
+    let attached = Attached::attach(connector, CONSUME, queue.clone(), ahead).await?;
+    let doubted = if queue.marks { 0 } else { core.profile.doubted(&queue).await? };
     Ok(QueueClaim::new(topic, Some(partition), attached.read(), doubted))
 }
 
@@ -149,31 +130,32 @@ impl Claims for AmqpClaims {
     async fn claim(&self, topic: &TopicName, partition: Partition, ahead: usize) -> Result<QueueClaim> {
         let ahead = ahead.min(self.max_ahead);
         let Some(subscription) = &self.subscription else { return self.claim_listener(topic, ahead).await };
-        let source = Source {
-            address: names::address(topic),
-            queue: names::queue(topic, subscription, partition),
-            ahead,
-            marks: self.ordering == Ordering::Shared,
-        };
+        let kept = self.core.topics.get(topic, CONSUME).await?;
+        let queue = self.core.profile.queue(&kept, subscription, partition);
         // If no caller waits for the claim any more, it is dropped, and so given up.
-        uncancelled(claim(self.core.clone(), self.connector.clone(), topic.clone(), partition, source)).await
+        let (core, connector) = (self.core.clone(), self.connector.clone());
+        uncancelled(claim(core, connector, topic.clone(), partition, queue, ahead)).await
     }
 
     async fn send_heartbeat(&self, heartbeat: Bytes) -> Result<()> {
         let Some(subscription) = &self.subscription else { return Ok(()) };
-        let to = names::members(&self.heartbeat_topic, subscription);
-        self.telling.send(TELL, vec![wire::brief(to, &heartbeat)]).await
+        let Some(route) = self.core.profile.heartbeat(&self.heartbeat_topic, subscription) else { return Ok(()) };
+        self.telling.send(TELL, vec![(route.link.clone(), wire::brief(route, &heartbeat))]).await
     }
 
     async fn next_heartbeat(&self) -> Result<Bytes> {
         let Some(subscription) = &self.subscription else { return std::future::pending().await };
+        if self.core.profile.heartbeat(&self.heartbeat_topic, subscription).is_none() {
+            return std::future::pending().await;
+        }
         let mut heartbeats = self.heartbeats.lock().await;
         let reader = match &mut *heartbeats {
             Some(reader) => reader,
             none => {
-                let address = names::members(&self.heartbeat_topic, subscription);
-                let (core, connector) = (self.core.clone(), self.connector.clone());
-                none.insert(listen(core, connector, address, MAX_HEARTBEATS, HEARTBEATS_AHEAD).await?.read())
+                let profile = &self.core.profile;
+                let source = profile.heartbeats(&self.heartbeat_topic, subscription, MAX_HEARTBEATS).await?;
+                let attaching = Attached::attach(self.connector.clone(), HEAR, source, HEARTBEATS_AHEAD);
+                none.insert(uncancelled(attaching).await?.read())
             }
         };
         match reader.next(1).await {
@@ -187,5 +169,9 @@ impl Claims for AmqpClaims {
                 Err(error)
             }
         }
+    }
+
+    fn clock(&self) -> Option<CorrectedClock> {
+        self.core.profile.is_early().then(|| self.core.clock.clone())
     }
 }

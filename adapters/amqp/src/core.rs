@@ -6,7 +6,7 @@ use partitura_broker::{Capabilities, CorrectedClock, Result};
 
 use crate::client::{Client, Connector};
 use crate::error::closed;
-use crate::management::Management;
+use crate::profile::Profile;
 use crate::topics::Topics;
 
 /// The name of this broker in telemetry.
@@ -25,7 +25,8 @@ pub(crate) struct Core {
     pub(crate) control: Arc<Connector>,
     /// Publishes.
     pub(crate) publishing: Arc<Connector>,
-    pub(crate) management: Arc<Management>,
+    /// The ways of this kind of broker.
+    pub(crate) profile: Arc<dyn Profile>,
     pub(crate) topics: Topics,
     /// The publishers that may have messages under way.
     pub(crate) publishers: Publishers,
@@ -35,14 +36,14 @@ impl Core {
     pub(crate) fn new(
         client: Arc<Client>,
         control: Arc<Connector>,
-        management: Arc<Management>,
+        profile: Arc<dyn Profile>,
         capabilities: Capabilities,
     ) -> Self {
         Self {
             capabilities,
             clock: CorrectedClock::default(),
-            topics: Topics::new(management.clone()),
-            management,
+            topics: Topics::new(profile.clone()),
+            profile,
             publishing: client.connector("publishing"),
             client,
             control,

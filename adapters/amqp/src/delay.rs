@@ -1,38 +1,47 @@
 //! Messages that are not due yet.
 //!
-//! The broker keeps a message back until the moment in its annotation. But when that has come, it puts the message
-//! before all others of its queue. So delayed messages of a topic wait in a queue of their own, `due`. The consumers of
-//! the topic forward them from there, one consumer at a time: those that are due by our clock, too, in the order of
-//! their moments.
+//! Artemis keeps a message back until the moment in its annotation. But when that has come, it puts the message before
+//! all others of its queue. So delayed messages of a topic wait in a queue of their own, `due`. The consumers of the
+//! topic forward them from there, one consumer at a time: those that are due by our clock, too, in the order of their
+//! moments.
+//!
+//! If a busy broker hands several of them out late, the latest come first. So a forwarder waits for a short silence before
+//! it publishes.
+//!
+//! Solace keeps nothing back. There the forwarder holds the messages until they are due. If it has as many as it may
+//! hold, it sends the latest to the end of the queue again, so that others come.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use fe2o3_amqp::link::delivery::DeliveryInfo;
+use futures::FutureExt;
+use futures::future::FusedFuture;
 use partitura_adapter_kit::Backoff;
-use partitura_broker::{
-    Clock, CorrectedClock, Error, ErrorKind, ProducerOptions, Result, Timestamp, TopicName, telemetry,
-};
+use partitura_broker::{Clock, CorrectedClock, ErrorKind, ProducerOptions, Result, Timestamp, TopicName, telemetry};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::client::{Connector, uncancelled};
 use crate::core::{Core, SYSTEM};
-use crate::names;
+use crate::profile::{Due, Source};
 use crate::publisher::{Publication, Publisher};
-use crate::reader::{Attached, Fetched, Reader, Source};
+use crate::reader::{Attached, Fetched, Reader};
 use crate::wire;
-
-/// The largest delay: ten years.
-pub(crate) const MAX_DELAY: Duration = Duration::from_secs(10 * 366 * 24 * 60 * 60);
-/// How late the 99th percentile of delayed messages is with little load.
-pub(crate) const LATENESS: Duration = Duration::from_millis(100);
 
 const FORWARD: &str = "forward";
 /// The largest number of messages here.
 const MAX_MESSAGES: usize = 4_096;
 /// The largest number of messages that are published at once.
 const MAX_BATCH: usize = 1_024;
+/// The interval in which messages go to the end of the queue, if there are more than a forwarder may hold.
+const ROTATION: Duration = Duration::from_secs(1);
+/// The silence after which no message is expected that is due before those that are here.
+const SILENCE: Duration = Duration::from_millis(10);
+/// The longest wait for a silence.
+const NO_SILENCE: Duration = Duration::from_millis(60);
 /// The waits after a lost connection.
 const RECONNECT_BACKOFF: Backoff = Backoff { first: Duration::from_millis(50), longest: Duration::from_secs(2) };
 /// The waits after an error that only an operator can change.
@@ -40,18 +49,56 @@ const REFUSED_BACKOFF: Backoff = Backoff { first: Duration::from_secs(1), longes
 /// The waits before messages are published again that the broker did not take.
 const PUBLISH_BACKOFF: Backoff = Backoff { first: Duration::from_millis(100), longest: Duration::from_secs(10) };
 
-/// Publishes the messages of a topic that fall due. Runs in every consumer of the topic, until it is aborted or the
+/// Publishes the messages of a topic that fall due. Runs in every consumer of the topic, until `stop` is dropped or the
 /// broker is closed. The broker serves one of them at a time.
-pub(crate) async fn forward(core: Arc<Core>, connector: Arc<Connector>, topic: TopicName) {
+///
+/// It is never dropped between publishing messages and settling them: the next forwarder would publish them again, and
+/// not know it.
+pub(crate) async fn forward(
+    core: Arc<Core>,
+    connector: Arc<Connector>,
+    topic: TopicName,
+    due: Due,
+    mut stop: watch::Receiver<()>,
+) {
+    let _guard = core.publishers.enter();
     let publisher = Publisher::start(core.clone(), &ProducerOptions::default());
     let mut attempt = 0;
+    // The messages that this process may have forwarded before it lost its link.
+    let mut doubted = 0;
+    let stopped = async {
+        tokio::select! {
+            _ = stop.changed() => {}
+            () = core.client.closed() => {}
+        }
+    };
+    let mut stopped = pin!(stopped.fuse());
     loop {
-        let error = match open(&connector, &topic).await {
+        let opened = tokio::select! {
+            biased;
+            () = &mut stopped => return,
+            opened = open(&connector, &due.source) => opened,
+        };
+        let error = match opened {
             Ok(reader) => {
                 attempt = 0;
-                let waiting = BTreeMap::new();
-                let due = DueMessages { topic: &topic, clock: core.clock.clone(), reader, waiting, arrivals: 0 };
-                due.forward(&publisher).await
+                let waiting = DueMessages {
+                    topic: &topic,
+                    clock: core.clock.clone(),
+                    reader,
+                    waiting: BTreeMap::new(),
+                    arrivals: 0,
+                    doubted,
+                    burst: None,
+                    rotated: Instant::now(),
+                };
+                match waiting.forward(&publisher, due.keeps_back, &mut stopped).await {
+                    Ok(()) => return,
+                    Err(error) => {
+                        doubted = MAX_MESSAGES;
+                        error
+                    }
+                }
             }
             Err(error) => error,
         };
@@ -61,14 +108,16 @@ pub(crate) async fn forward(core: Arc<Core>, connector: Arc<Connector>, topic: T
         attempt += 1;
         telemetry::reconnecting(SYSTEM, &error, attempt);
         let backoff = if error.is_retryable() { RECONNECT_BACKOFF } else { REFUSED_BACKOFF };
-        sleep(backoff.delay(attempt, 0)).await;
+        tokio::select! {
+            () = &mut stopped => return,
+            () = sleep(backoff.delay(attempt, 0)) => {}
+        }
     }
 }
 
-async fn open(connector: &Arc<Connector>, topic: &TopicName) -> Result<Reader> {
-    let due = names::due(topic);
-    let source = Source { address: due.clone(), queue: due, ahead: MAX_MESSAGES, marks: false };
-    Ok(uncancelled(Attached::attach(connector.clone(), FORWARD, source)).await?.read())
+async fn open(connector: &Arc<Connector>, source: &Source) -> Result<Reader> {
+    let attaching = Attached::attach(connector.clone(), FORWARD, source.clone(), MAX_MESSAGES);
+    Ok(uncancelled(attaching).await?.read())
 }
 
 /// The messages of a topic that may be due, in the memory of its forwarder.
@@ -79,6 +128,12 @@ struct DueMessages<'a> {
     /// By moment, and of one moment in the order in which they came: that of publishing.
     waiting: BTreeMap<(Timestamp, u64), Waiting>,
     arrivals: u64,
+    /// The number of messages to come that may have been forwarded before.
+    doubted: usize,
+    /// The moments of the first and the last arrival since messages were published.
+    burst: Option<(Instant, Instant)>,
+    /// The moment of the last rotation.
+    rotated: Instant,
 }
 
 struct Waiting {
@@ -87,43 +142,65 @@ struct Waiting {
 }
 
 impl DueMessages<'_> {
-    /// Forwards until the link is lost.
-    async fn forward(mut self, publisher: &Publisher) -> Error {
+    /// Forwards until it is stopped, or the link is lost.
+    async fn forward(
+        mut self,
+        publisher: &Publisher,
+        keeps_back: bool,
+        stopped: &mut (impl FusedFuture<Output = ()> + Unpin),
+    ) -> Result<()> {
         let mut failures = 0;
         loop {
             let next = self.waiting.first_key_value().map(|((due, _), _)| due.since(self.clock.now()));
-            let wake = next.map(|wait| Instant::now() + wait);
+            let wake = next.map(|wait| (Instant::now() + wait).max(self.calm()));
+            let rotation = (!keeps_back && self.waiting.len() >= MAX_MESSAGES).then(|| self.rotated + ROTATION);
+            let moment = wake.into_iter().chain(rotation).min();
             tokio::select! {
                 biased;
-                fetched = self.reader.next(MAX_BATCH) => match fetched {
-                    Ok(fetched) => fetched.into_iter().for_each(|fetched| self.add(fetched)),
-                    Err(error) => return error,
-                },
-                () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {
-                    let Err(error) = self.publish(publisher).await else {
-                        failures = 0;
-                        continue;
-                    };
-                    failures += 1;
-                    let (pause, topic) = (PUBLISH_BACKOFF.delay(failures, 0), self.topic);
-                    tracing::warn!(%error, %topic, ?pause, "publishing due messages again after a pause");
-                    sleep(pause).await;
+                () = &mut *stopped => return self.reader.release().await,
+                fetched = self.reader.next(MAX_BATCH) => {
+                    fetched?.into_iter().for_each(|fetched| self.add(fetched));
+                    continue;
                 }
+                () = sleep_until(moment.unwrap_or_else(Instant::now)), if moment.is_some() => {}
+            }
+            let due = self.take_due();
+            let published =
+                if due.is_empty() { self.rotate(publisher).await } else { self.publish(publisher, due).await };
+            let Err(error) = published else {
+                failures = 0;
+                continue;
+            };
+            failures += 1;
+            let (pause, topic) = (PUBLISH_BACKOFF.delay(failures, 0), self.topic);
+            tracing::warn!(%error, %topic, ?pause, "publishing due messages again after a pause");
+            tokio::select! {
+                () = &mut *stopped => return self.reader.release().await,
+                () = sleep(pause) => {}
             }
         }
+    }
+
+    /// The moment from which no earlier message is expected.
+    fn calm(&self) -> Instant {
+        self.burst.map_or_else(Instant::now, |(first, last)| (last + SILENCE).min(first + NO_SILENCE))
     }
 
     fn add(&mut self, Fetched { message, failures, info }: Fetched) {
         let wire::Received { message, is_repeated, .. } = wire::received(self.topic.clone(), message);
         // A redelivered message may have been forwarded by another forwarder that could not settle it any more.
-        let publication = Publication { is_repeated: is_repeated || failures > 0, message };
+        let now = Instant::now();
+        self.burst = Some((self.burst.map_or(now, |(first, _)| first), now));
+        let is_doubted = self.doubted > 0;
+        self.doubted = self.doubted.saturating_sub(1);
+        let publication = Publication { is_repeated: is_repeated || failures > 0 || is_doubted, message };
         let due = publication.message.not_before.unwrap_or_else(|| self.clock.now());
         self.waiting.insert((due, self.arrivals), Waiting { info, publication });
         self.arrivals += 1;
     }
 
-    /// Publishes the messages that are due, and settles them. What was not published stays.
-    async fn publish(&mut self, publisher: &Publisher) -> Result<()> {
+    /// Takes the messages that are due.
+    fn take_due(&mut self) -> Vec<((Timestamp, u64), Waiting)> {
         let now = self.clock.now();
         let mut due = Vec::new();
         while due.len() < MAX_BATCH
@@ -132,6 +209,28 @@ impl DueMessages<'_> {
         {
             due.push(first.remove_entry());
         }
+        due
+    }
+
+    /// Sends the messages that are due last to the end of the queue: publishing what is not due does that.
+    async fn rotate(&mut self, publisher: &Publisher) -> Result<()> {
+        self.rotated = Instant::now();
+        if self.waiting.len() < MAX_MESSAGES {
+            return Ok(());
+        }
+        let mut latest = Vec::with_capacity(MAX_BATCH);
+        while latest.len() < MAX_BATCH
+            && let Some(last) = self.waiting.pop_last()
+        {
+            latest.push(last);
+        }
+        latest.reverse();
+        self.publish(publisher, latest).await
+    }
+
+    /// Publishes messages, and settles them. What was not published stays.
+    async fn publish(&mut self, publisher: &Publisher, due: Vec<((Timestamp, u64), Waiting)>) -> Result<()> {
+        self.burst = None;
         let copies = due.iter().map(|(_, waiting)| waiting.publication.clone()).collect();
         let results = publisher.publish(copies).await;
         let (mut done, mut failed) = (Vec::with_capacity(due.len()), Ok(()));

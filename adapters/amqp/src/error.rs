@@ -5,8 +5,12 @@ use std::error::Error as StdError;
 use fe2o3_amqp::connection::OpenError;
 use fe2o3_amqp::link::{ReceiverAttachError, SenderAttachError};
 use fe2o3_amqp::types::definitions::{self, AmqpError, ErrorCondition};
+use fe2o3_amqp::types::primitives::Symbol;
 use fe2o3_amqp::types::sasl::SaslCode;
 use partitura_broker::{Error, ErrorKind};
+
+/// The beginning of the conditions of Service Bus.
+const SERVICE_BUS: &str = "com.microsoft:";
 
 /// The error of a call after the broker was closed.
 pub(crate) fn closed(operation: &'static str) -> Error {
@@ -36,6 +40,12 @@ pub(crate) fn of_opening(error: OpenError) -> Error {
 /// The error of a receiver that the broker does not attach.
 pub(crate) fn of_receiver(operation: &'static str, error: ReceiverAttachError) -> Error {
     match &error {
+        // Of a queue, this is the number of its readers.
+        ReceiverAttachError::RemoteClosedWithError(said)
+            if said.condition == AmqpError::ResourceLimitExceeded.into() =>
+        {
+            Error::new(ErrorKind::Busy, operation, words(said))
+        }
         ReceiverAttachError::RemoteClosedWithError(said) => refused(operation, said),
         _ => lost(operation, error),
     }
@@ -59,7 +69,7 @@ fn words(said: &definitions::Error) -> String {
     format!("the broker says {text:?}")
 }
 
-/// Artemis has one condition for most errors, and numbers them in the text.
+/// Artemis has one condition for most errors, and numbers them in the text. Service Bus has conditions of its own.
 fn kind(said: &definitions::Error) -> ErrorKind {
     let text = said.description.as_deref().unwrap_or_default();
     let has = |number: &str| text.contains(number);
@@ -72,6 +82,15 @@ fn kind(said: &definitions::Error) -> ErrorKind {
         _ if has("AMQ229032") || has("AMQ229213") => ErrorKind::Unauthorized,
         // The address, or the disk, is full.
         _ if has("AMQ229102") || has("AMQ229119") => ErrorKind::Throttled,
+        ErrorCondition::Custom(Symbol(condition)) if condition.starts_with(SERVICE_BUS) => {
+            match condition.trim_start_matches(SERVICE_BUS) {
+                "session-cannot-be-locked" => ErrorKind::Busy,
+                "server-busy" => ErrorKind::Throttled,
+                "entity-disabled" => ErrorKind::NotFound,
+                "auth-failed" => ErrorKind::Unauthorized,
+                _ => ErrorKind::Disconnected,
+            }
+        }
         ErrorCondition::AmqpError(AmqpError::NotFound | AmqpError::ResourceDeleted) => ErrorKind::NotFound,
         ErrorCondition::AmqpError(AmqpError::UnauthorizedAccess) => ErrorKind::Unauthorized,
         ErrorCondition::AmqpError(AmqpError::ResourceLocked) => ErrorKind::Busy,
@@ -88,6 +107,10 @@ mod tests {
         definitions::Error::new(condition, text.to_owned(), None)
     }
 
+    fn custom(condition: &str) -> ErrorCondition {
+        ErrorCondition::Custom(Symbol(format!("{SERVICE_BUS}{condition}")))
+    }
+
     #[test]
     fn errors_say_whether_to_try_again() {
         let taken = "AMQ119005: error creating consumer, AMQ229200: Maximum Consumer Limit Reached on Queue:(q)";
@@ -98,6 +121,8 @@ mod tests {
             (said(AmqpError::UnauthorizedAccess, "AMQ229213: User: ann does not have"), ErrorKind::Unauthorized),
             (said(AmqpError::ResourceLimitExceeded, "AMQ229102: Address a is full"), ErrorKind::Throttled),
             (said(AmqpError::InternalError, "what?"), ErrorKind::Disconnected),
+            (said(custom("session-cannot-be-locked"), "locked"), ErrorKind::Busy),
+            (said(custom("session-lock-lost"), "lost"), ErrorKind::Disconnected),
         ] {
             let error = refused("test", &said);
             assert_eq!(error.kind(), kind, "{error}");

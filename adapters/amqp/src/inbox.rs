@@ -7,9 +7,8 @@ use partitura_broker::{Inbox, InboxAddress, Message, Result, TopicName};
 
 use crate::client::uncancelled;
 use crate::core::Core;
-use crate::management::{self, Kind, NewQueue, Request, unable};
-use crate::reader::{Attached, Reader, Source};
-use crate::{names, wire};
+use crate::reader::{Attached, Reader};
+use crate::wire;
 
 /// The number of replies that may wait at the broker. Beyond it the oldest are dropped.
 const MAX_REPLIES: u32 = 10_000;
@@ -27,24 +26,16 @@ pub(crate) struct AmqpInbox {
 
 impl AmqpInbox {
     pub(crate) async fn open(core: Arc<Core>) -> Result<Self> {
-        let address = InboxAddress::new(names::inbox(&InboxAddress::secret()));
+        let address = core.profile.inbox_address(&InboxAddress::secret());
         let reader = Some(read(&core, &address).await?);
         Ok(Self { core, address, topic: TopicName::new("inbox")?, reader })
     }
 }
 
-/// Makes the queue, unless it is still there, and reads it.
+/// Makes the place for replies, unless it is still there, and reads it.
 async fn read(core: &Core, address: &InboxAddress) -> Result<Reader> {
-    let name = address.as_str().to_owned();
-    let queue = NewQueue { name: name.clone(), address: name.clone(), filter: None, kind: Kind::Own(MAX_REPLIES) };
-    let answers = core.management.ask_all(OPERATION, vec![Request::create_queue(&queue)]).await?;
-    if let Some(Err(why)) = answers.into_iter().next()
-        && !management::exists(&why)
-    {
-        return Err(unable(OPERATION, &why));
-    }
-    let source = Source { address: name.clone(), queue: name, ahead: AHEAD, marks: false };
-    Ok(uncancelled(Attached::attach(core.control.clone(), OPERATION, source)).await?.read())
+    let source = core.profile.inbox(address, MAX_REPLIES).await?;
+    Ok(uncancelled(Attached::attach(core.control.clone(), OPERATION, source, AHEAD)).await?.read())
 }
 
 #[async_trait]

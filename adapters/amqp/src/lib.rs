@@ -1,4 +1,5 @@
-//! Partitura on brokers that speak AMQP 1.0: Apache Artemis.
+//! Partitura on brokers that speak AMQP 1.0: Apache Artemis, Solace, Azure Service Bus. The latter two are built from
+//! their documentation, and were not run yet.
 //!
 //! ```no_run
 //! # async fn example() -> partitura_broker::Result<()> {
@@ -9,6 +10,8 @@
 //! ```
 //!
 //! # How each promise is kept
+//!
+//! On Artemis; docs/brokers/amqp.md has the others.
 //!
 //! * **Order, and one owner.** Each partition of a subscription is a queue at the topic's address, with a filter for
 //!   its number, and takes one reader (`max-consumers`). Who attaches to it is the owner; others are refused.
@@ -34,8 +37,9 @@
 //! ```text
 //! options.rs  error.rs  names.rs  wire.rs    no state: settings, errors, names, messages
 //! client/            Client, Connector: connections, each for one purpose; links
-//! management.rs    + requests about addresses and queues
-//! topics.rs          Topics: what queues say of their topics
+//! management.rs    + requests about addresses and queues of Artemis
+//! profile/         + Profile: what each kind of broker does in its own way
+//! topics.rs          Topics: what is known of topics
 //! core.rs            Core: the state that all parts share
 //! topology.rs        declares
 //! reader.rs        + Reader: the task that reads a queue
@@ -62,6 +66,7 @@ mod names;
 mod options;
 mod post;
 mod producer;
+mod profile;
 mod publisher;
 mod reader;
 mod topics;
@@ -70,3 +75,10 @@ mod wire;
 
 pub use amqp::Amqp;
 pub use options::{Options, Profile};
+
+/// Returns a shell script by which an operator of Solace makes the queues of a topology: AMQP clients cannot make them.
+/// It calls SEMP v2 with `curl`, and reads the address, the credentials and the message VPN from its environment. What
+/// exists already is left as it is.
+pub fn solace_commands(topology: &partitura_broker::Topology) -> String {
+    profile::solace_commands(topology)
+}

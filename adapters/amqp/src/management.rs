@@ -12,7 +12,7 @@ use partitura_broker::{Error, ErrorKind, Result};
 use serde_json::{Value as Json, json};
 use tokio::sync::Mutex;
 
-use crate::client::{Connector, answer, receiver, sender, uncancelled};
+use crate::client::{Connector, Node, answer, receiver, sender, uncancelled};
 use crate::error::refused;
 use crate::wire::{Incoming, payload};
 
@@ -177,7 +177,7 @@ impl Management {
 impl Channel {
     async fn open(connector: &Connector, operation: &'static str) -> Result<Self> {
         let mut session = connector.session(operation).await?;
-        let mut receiver = receiver(&mut session, operation, None).await?;
+        let mut receiver = receiver(&mut session, operation, Node::default()).await?;
         receiver.set_credit(WINDOW as u32).await.map_err(|error| connector.explain(operation, error))?;
         let reply_to = receiver.source().as_ref().and_then(|source| source.address.clone());
         let Some(reply_to) = reply_to else {

@@ -10,24 +10,30 @@ use percent_encoding::percent_decode_str;
 
 /// Options for the connection to a broker.
 ///
-/// The URL comes first, then these options, then the environment: `PARTITURA_AMQP_USERNAME`, `PARTITURA_AMQP_PASSWORD`
-/// and `PARTITURA_AMQP_CA`. An empty variable counts as unset.
+/// The URL comes first, then these options, then the environment: `PARTITURA_AMQP_USERNAME`, `PARTITURA_AMQP_PASSWORD`,
+/// `PARTITURA_AMQP_CA`, `PARTITURA_AMQP_CERTIFICATE` and `PARTITURA_AMQP_KEY`. An empty variable counts as unset.
 ///
 /// ```text
 /// amqp10://host?profile=artemis
 /// amqps10://username:password@host:5671?profile=artemis&ca=/etc/artemis/ca.pem&idle=10
+/// amqps10://host:5671?profile=solace&certificate=/etc/app/client.pem&key=/etc/app/client.key
 /// ```
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Options {
     /// The kind of broker. In the URL it is `profile`, and one of the two must say it.
     pub profile: Option<Profile>,
-    /// The user name, for SASL PLAIN. If it is set nowhere, the client is anonymous.
+    /// The user name, for SASL PLAIN. If neither this nor a certificate is set, the client is anonymous.
     pub username: Option<String>,
     /// The password.
     pub password: Option<String>,
     /// The certificate authorities to trust, in PEM. `None`: those that browsers trust.
     pub ca: Option<PathBuf>,
+    /// The client's certificate, and those between it and its authority, in PEM. Without a user name it is the login,
+    /// by SASL EXTERNAL. It needs TLS and the [key](Self::key).
+    pub certificate: Option<PathBuf>,
+    /// The private key of the certificate, in PEM.
+    pub key: Option<PathBuf>,
     /// The limit for connecting.
     pub connect_within: Duration,
     /// A connection on which the broker is silent for so long counts as lost. In the URL it is `idle`, in seconds.
@@ -38,8 +44,18 @@ pub struct Options {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Profile {
-    /// Apache Artemis, and Red Hat's AMQ Broker.
+    /// Apache Artemis, and Red Hat's AMQ Broker. In the URL: `artemis`.
     Artemis,
+    /// Solace's event brokers. In the URL: `solace`. Built from its documentation, and not run on one yet.
+    Solace,
+    /// Azure Service Bus. In the URL: `servicebus`. Built from its documentation, and not run on it yet.
+    ServiceBus,
+}
+
+impl Profile {
+    /// The names in URLs.
+    const NAMES: &[(&str, Self)] =
+        &[("artemis", Self::Artemis), ("solace", Self::Solace), ("servicebus", Self::ServiceBus)];
 }
 
 impl Default for Options {
@@ -50,6 +66,8 @@ impl Default for Options {
             username: None,
             password: None,
             ca: None,
+            certificate: None,
+            key: None,
             connect_within: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(10),
         }
@@ -64,6 +82,8 @@ impl fmt::Debug for Options {
             .field("username", &self.username)
             .field("password", &self.password.as_ref().map(|_| "…"))
             .field("ca", &self.ca)
+            .field("certificate", &self.certificate)
+            .field("key", &self.key)
             .field("connect_within", &self.connect_within)
             .field("idle_timeout", &self.idle_timeout)
             .finish()
@@ -77,11 +97,25 @@ pub(crate) struct Target {
     pub(crate) port: u16,
     pub(crate) tls: bool,
     pub(crate) profile: Profile,
-    /// User and password; `None` for an anonymous client.
-    pub(crate) login: Option<(String, String)>,
+    pub(crate) login: Login,
     pub(crate) ca: Option<PathBuf>,
     pub(crate) connect_within: Duration,
     pub(crate) idle_timeout: Duration,
+}
+
+/// How a client says who it is.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) enum Login {
+    Anonymous,
+    Password {
+        user: String,
+        password: String,
+    },
+    /// By the files of a certificate and its key.
+    Certificate {
+        certificate: PathBuf,
+        key: PathBuf,
+    },
 }
 
 impl fmt::Debug for Target {
@@ -117,33 +151,45 @@ impl Target {
             port,
             tls,
             profile: options.profile.unwrap_or(Profile::Artemis),
-            login: login(user, options, environment)?,
+            login: Login::Anonymous,
             ca: options.ca.clone().or_else(|| environment("CA").map(PathBuf::from)),
             connect_within: options.connect_within,
             idle_timeout: options.idle_timeout,
         };
-        let has_profile = target.read_query(query)? || options.profile.is_some();
+        let mut files = Files {
+            certificate: options.certificate.clone().or_else(|| environment("CERTIFICATE").map(PathBuf::from)),
+            key: options.key.clone().or_else(|| environment("KEY").map(PathBuf::from)),
+        };
+        let has_profile = target.read_query(query, &mut files)? || options.profile.is_some();
+        target.login = match login(user, options, environment)? {
+            Login::Anonymous => files.login(tls)?,
+            password => password,
+        };
         if has_profile { Ok(target) } else { Err(invalid("it lacks the kind of broker: add ?profile=artemis")) }
     }
 
     /// Returns whether the query names a profile.
-    fn read_query(&mut self, query: &str) -> Result<bool> {
+    fn read_query(&mut self, query: &str, files: &mut Files) -> Result<bool> {
         let mut has_profile = false;
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').ok_or_else(|| invalid("an option has no value"))?;
             let value = decode(value)?;
             match name {
-                "profile" if value == "artemis" => {
-                    self.profile = Profile::Artemis;
-                    has_profile = true;
-                }
-                "profile" => return Err(invalid("its profile is not known; there is artemis")),
+                "profile" => match Profile::NAMES.iter().find(|(name, _)| *name == value) {
+                    Some((_, profile)) => {
+                        self.profile = *profile;
+                        has_profile = true;
+                    }
+                    None => return Err(invalid("its profile is not known; there are artemis, solace and servicebus")),
+                },
                 "ca" => self.ca = Some(PathBuf::from(value.as_ref())),
+                "certificate" => files.certificate = Some(PathBuf::from(value.as_ref())),
+                "key" => files.key = Some(PathBuf::from(value.as_ref())),
                 "idle" => match value.parse() {
                     Ok(seconds) if seconds > 0 => self.idle_timeout = Duration::from_secs(seconds),
                     _ => return Err(invalid("idle is no number of seconds")),
                 },
-                _ => return Err(invalid("it has an option other than profile, ca and idle")),
+                _ => return Err(invalid("it has an option other than profile, ca, certificate, key and idle")),
             }
         }
         Ok(has_profile)
@@ -155,19 +201,32 @@ impl Target {
     }
 }
 
+/// The files of a client's certificate.
+struct Files {
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
+}
+
+impl Files {
+    fn login(self, tls: bool) -> Result<Login> {
+        match (self.certificate, self.key) {
+            (None, None) => Ok(Login::Anonymous),
+            (Some(_), Some(_)) if !tls => Err(invalid("a certificate needs TLS: write amqps10")),
+            (Some(certificate), Some(key)) => Ok(Login::Certificate { certificate, key }),
+            _ => Err(invalid("a certificate needs its key, and a key its certificate")),
+        }
+    }
+}
+
 /// User and password: both from the URL, or each from the options or else the environment.
-fn login(
-    user: Option<&str>,
-    options: &Options,
-    environment: impl Fn(&str) -> Option<String>,
-) -> Result<Option<(String, String)>> {
+fn login(user: Option<&str>, options: &Options, environment: impl Fn(&str) -> Option<String>) -> Result<Login> {
     if let Some(user) = user {
         let (user, password) = user.split_once(':').unwrap_or((user, ""));
-        return Ok(Some((decode(user)?.into_owned(), decode(password)?.into_owned())));
+        return Ok(Login::Password { user: decode(user)?.into_owned(), password: decode(password)?.into_owned() });
     }
     let password = || options.password.clone().or_else(|| environment("PASSWORD")).unwrap_or_default();
     let user = options.username.clone().or_else(|| environment("USERNAME"));
-    Ok(user.map(|user| (user, password())))
+    Ok(user.map_or(Login::Anonymous, |user| Login::Password { user, password: password() }))
 }
 
 fn host_and_port(authority: &str, default_port: u16) -> Result<(String, u16)> {
@@ -215,13 +274,25 @@ mod tests {
     fn the_url_comes_before_the_options_and_those_before_the_environment() {
         let login = |url: &str, options: &Options| {
             let environment = |name: &str| (name == "USERNAME").then(|| "eve".to_owned());
-            Target::read(url, options, environment).expect("a good URL").login
+            match Target::read(url, options, environment).expect("a good URL").login {
+                Login::Password { user, password } => Some((user, password)),
+                _ => None,
+            }
         };
         let options = Options { username: Some("ann".into()), password: Some("a".into()), ..Options::default() };
         assert_eq!(login("amqp10://bob:b%40@h?profile=artemis", &options), Some(("bob".into(), "b@".into())));
         assert_eq!(login("amqp10://h?profile=artemis", &options), Some(("ann".into(), "a".into())));
         assert_eq!(login("amqp10://h?profile=artemis", &Options::default()), Some(("eve".into(), String::new())));
-        assert_eq!(target("amqp10://h?profile=artemis", &Options::default()).login, None);
+        assert!(target("amqp10://h?profile=artemis", &Options::default()).login == Login::Anonymous);
+    }
+
+    #[test]
+    fn a_certificate_is_the_login_if_there_is_no_user() {
+        let url = "amqps10://h?profile=solace&certificate=/c.pem&key=/k.pem";
+        let expected = Login::Certificate { certificate: "/c.pem".into(), key: "/k.pem".into() };
+        assert!(target(url, &Options::default()).login == expected);
+        let options = Options { username: Some("ann".into()), ..Options::default() };
+        assert!(matches!(target(url, &options).login, Login::Password { .. }));
     }
 
     #[test]
@@ -235,6 +306,8 @@ mod tests {
             ("amqp10://host:x?profile=artemis", "port"),
             ("amqp10://host?profile=artemis&idle=0", "idle"),
             ("amqp10://host?profile=artemis&cafile=x", "ca"),
+            ("amqps10://host?profile=artemis&key=x", "certificate"),
+            ("amqp10://host?profile=artemis&certificate=x&key=x", "TLS"),
             ("amqp10://?profile=artemis", "host"),
         ] {
             assert!(refused(url).contains(text), "{url}: {}", refused(url));

@@ -5,10 +5,9 @@ use partitura_broker::{Clock, InboxAddress, Message, Producer, ProducerOptions, 
 use tracing::Instrument;
 
 use crate::core::{Core, SYSTEM};
-use crate::names;
 use crate::post::Post;
 use crate::publisher::{Publication, Publisher};
-use crate::wire::{self, Route};
+use crate::wire;
 
 /// Publishes by a task of its own, the [`Publisher`].
 #[derive(Debug)]
@@ -39,17 +38,16 @@ impl Producer for AmqpProducer {
         let mut messages = Vec::with_capacity(replies.len());
         for (address, message) in &replies {
             self.core.capabilities.check(message, now)?;
-            // An address comes from a request, and could be that of anything.
-            if !names::is_inbox(address.as_str()) {
+            let Some(route) = self.core.profile.reply(address) else {
                 tracing::warn!("not sending a reply, since its address is no inbox");
                 continue;
-            }
-            let route = Route { to: address.as_str().to_owned(), partition: Default::default(), not_before: None };
+            };
+            let link = route.link.clone();
             let mut outgoing = wire::outgoing(message, route, false);
             if let Some(header) = &mut outgoing.header {
                 header.durable = false;
             }
-            messages.push(outgoing);
+            messages.push((link, outgoing));
         }
         self.replies.send("reply", messages).await
     }

@@ -3,9 +3,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use fe2o3_amqp::Sender;
 use fe2o3_amqp::link::SendError;
-use fe2o3_amqp::session::SessionHandle;
 use fe2o3_amqp::types::messaging::Outcome;
 use futures::FutureExt;
 use futures::future::FusedFuture;
@@ -16,10 +14,9 @@ use tokio::sync::mpsc;
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
-use crate::client::sender;
+use crate::client::Senders;
 use crate::core::Core;
 use crate::error::refused;
-use crate::names;
 use crate::wire::{self, Route};
 
 const PUBLISH: &str = "publish";
@@ -32,7 +29,7 @@ pub(crate) struct Publication {
     pub(crate) is_repeated: bool,
 }
 
-/// Publishes on a link of its own, in the order of the calls. A task does it, so that dropping a call reorders nothing.
+/// Publishes on links of its own, in the order of the calls. A task does it, so that dropping a call reorders nothing.
 #[derive(Debug)]
 pub(crate) struct Publisher(PublishQueue<Publication>);
 
@@ -44,7 +41,7 @@ impl Publisher {
             core,
             window: options.window.get(),
             confirm_within: options.confirm_within,
-            link: None,
+            links: None,
             in_flight: FuturesUnordered::new(),
             open: OpenCalls::default(),
             partitioner: Partitioner::default(),
@@ -65,16 +62,10 @@ struct Task {
     guard: PublisherGuard,
     window: usize,
     confirm_within: Duration,
-    link: Option<Link>,
+    links: Option<Senders>,
     in_flight: FuturesUnordered<Pin<Box<dyn Future<Output = Landed> + Send>>>,
     open: OpenCalls,
     partitioner: Partitioner,
-}
-
-/// A link to the addresses in the messages.
-struct Link {
-    session: SessionHandle<()>,
-    sender: Sender,
 }
 
 /// The outcome of a message.
@@ -122,7 +113,7 @@ impl Task {
                 Some(error) => self.check(&publication.message).and(Err(error.duplicate())),
             };
             if let Err(error) = sent {
-                if self.link.is_none() && lost.is_none() {
+                if self.links.is_none() && lost.is_none() {
                     lost = Some(error.duplicate());
                 }
                 self.open.resolve(call, index, Err(error));
@@ -134,15 +125,13 @@ impl Task {
         self.core.capabilities.check(message, self.core.clock.now())
     }
 
-    /// Attaches the link, unless it is attached.
+    /// Opens a session for the links, unless it is open.
     async fn attach(&mut self) -> Result<()> {
-        if self.link.as_ref().is_some_and(|link| !link.session.is_ended()) {
+        if self.links.as_ref().is_some_and(|links| !links.is_ended()) {
             return Ok(());
         }
-        self.link = None;
-        let mut session = self.core.publishing.session(PUBLISH).await?;
-        let sender = sender(&mut session, PUBLISH, None).await?;
-        self.link = Some(Link { session, sender });
+        self.links = None;
+        self.links = Some(Senders::open(&self.core.publishing, PUBLISH).await?);
         Ok(())
     }
 
@@ -159,9 +148,16 @@ impl Task {
         };
         let route = self.route(&message, &topic);
         let receipt = Receipt { partition: route.partition };
-        let Some(link) = &mut self.link else { return Err(self.core.check_open(PUBLISH).err().unwrap_or_else(lost)) };
+        let Some(links) = &mut self.links else { return Err(self.core.check_open(PUBLISH).err().unwrap_or_else(lost)) };
+        let sender = match links.to(PUBLISH, route.link.as_deref()).await {
+            Ok(sender) => sender,
+            Err(error) => {
+                self.links = None;
+                return Err(error);
+            }
+        };
         let within = self.confirm_within;
-        match timeout(within, link.sender.send_batchable(wire::outgoing(&message, route, is_repeated))).await {
+        match timeout(within, sender.send_batchable(wire::outgoing(&message, route, is_repeated))).await {
             Ok(Ok(confirm)) => {
                 self.in_flight.push(Box::pin(async move {
                     Landed { call, index, receipt, outcome: timeout(within, confirm).await }
@@ -169,12 +165,12 @@ impl Task {
                 Ok(())
             }
             Ok(Err(error)) => {
-                self.link = None;
+                self.links = None;
                 Err(self.core.publishing.explain(PUBLISH, error))
             }
             Err(_) => {
                 // It waited for credit. What the client has begun to send cannot be known.
-                self.link = None;
+                self.links = None;
                 let text = format!("the broker takes no messages within {within:?}, since it is full; see its log");
                 Err(Error::new(ErrorKind::Throttled, PUBLISH, text).of(&message.topic))
             }
@@ -184,8 +180,7 @@ impl Task {
     fn route(&mut self, message: &Message, topic: &Topic) -> Route {
         let partition = self.partitioner.partition(message, topic.ordering);
         let not_before = message.not_before.filter(|due| *due > self.core.clock.now());
-        let to = if not_before.is_some() { names::due(&topic.name) } else { names::address(&topic.name) };
-        Route { to, partition, not_before }
+        self.core.profile.route(&topic.name, partition, not_before)
     }
 
     fn land(&mut self, Landed { call, index, receipt, outcome }: Landed) {
@@ -198,7 +193,7 @@ impl Task {
         match outcome {
             Err(_) => Err(unknown(format!("no confirm within {:?}", self.confirm_within))),
             Ok(Err(error)) => {
-                self.link = None;
+                self.links = None;
                 Err(unknown("the connection was lost before the confirm".into()).because(error))
             }
             Ok(Ok(Outcome::Accepted(_))) => Ok(()),

@@ -11,16 +11,19 @@ use fe2o3_amqp::types::primitives::Value;
 use fe2o3_amqp::{Receiver, Sender};
 use partitura_broker::{Error, ErrorKind, Result};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::{Instant, interval_at, timeout};
 
-use crate::client::{Connector, answer, receiver, sender};
+use crate::client::{Connector, Fields, Requests, answer, receiver, sender};
 use crate::error::closed;
-use crate::wire::Incoming;
-use crate::{names, wire};
+use crate::profile::{Flush, RENEWAL, Source};
+use crate::wire::{self, Incoming, Route};
 
 /// The limit for detaching in good order. After it, the end of the session does it.
 const DETACH_TIMEOUT: Duration = Duration::from_secs(5);
 const FLUSH: &str = "flush settlements";
+/// The requests of Service Bus.
+const RENEW: &str = "com.microsoft:renew-session-lock";
+const PEEK: &str = "com.microsoft:peek-message";
 
 /// A queue that is read.
 #[derive(Debug)]
@@ -39,18 +42,6 @@ pub(crate) struct Fetched {
     pub(crate) info: DeliveryInfo,
 }
 
-/// A queue to read.
-#[derive(Debug, Clone)]
-pub(crate) struct Source {
-    pub(crate) address: String,
-    pub(crate) queue: String,
-    /// The largest number of unsettled messages.
-    pub(crate) ahead: usize,
-    /// Whether messages that are given back are marked as delivered. This gives them back one by one, which takes them
-    /// out of their order.
-    pub(crate) marks: bool,
-}
-
 #[derive(Debug)]
 enum Command {
     Settle(Vec<DeliveryInfo>),
@@ -65,6 +56,7 @@ pub(crate) struct Attached {
     session: SessionHandle<()>,
     receiver: Receiver,
     source: Source,
+    ahead: usize,
 }
 
 impl Attached {
@@ -72,17 +64,21 @@ impl Attached {
     ///
     /// # Errors
     /// [`Busy`](ErrorKind::Busy), if it has a reader and may have only one.
-    pub(crate) async fn attach(connector: Arc<Connector>, operation: &'static str, source: Source) -> Result<Self> {
+    pub(crate) async fn attach(
+        connector: Arc<Connector>,
+        operation: &'static str,
+        source: Source,
+        ahead: usize,
+    ) -> Result<Self> {
         let mut session = connector.session(operation).await?;
-        let address = names::qualified(&source.address, &source.queue);
-        let receiver = receiver(&mut session, operation, Some(&address)).await;
-        let receiver = receiver.map_err(|error| error.of(&source.queue))?;
-        Ok(Self { connector, session, receiver, source })
+        let receiver = receiver(&mut session, operation, source.node.clone()).await;
+        let receiver = receiver.map_err(|error| error.of(&source.name))?;
+        Ok(Self { connector, session, receiver, source, ahead })
     }
 
     /// Begins to read.
     pub(crate) fn read(self) -> Reader {
-        let Self { connector, session, receiver, source } = self;
+        let Self { connector, session, receiver, source, ahead } = self;
         let (give, fetched) = mpsc::unbounded_channel();
         let (commands, commanded) = mpsc::unbounded_channel();
         let task = Task {
@@ -92,6 +88,7 @@ impl Attached {
             sync: None,
             held: HashMap::new(),
             granted: 0,
+            ahead,
             source,
             fetched: give,
         };
@@ -153,18 +150,29 @@ struct Task {
     connector: Arc<Connector>,
     session: SessionHandle<()>,
     receiver: Receiver,
-    /// The link of the messages that ask whether everything before them was handled.
-    sync: Option<Sender>,
+    /// The way to learn whether everything before was handled.
+    sync: Option<Sync>,
     /// The unsettled messages, by their number on the link.
     held: HashMap<u32, DeliveryInfo>,
     /// The number of messages that the broker may still send.
     granted: usize,
+    /// The largest number of unsettled messages.
+    ahead: usize,
     source: Source,
     fetched: mpsc::UnboundedSender<Result<Fetched>>,
 }
 
+/// The links for it.
+#[derive(Debug)]
+enum Sync {
+    Messages(Box<Sender>),
+    Requests(Box<Requests>),
+}
+
 impl Task {
     async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
+        let mut renewal = interval_at(Instant::now() + RENEWAL, RENEWAL);
+        let renews = matches!(self.source.flush, Flush::Request { session: Some(_), .. });
         loop {
             if let Err(error) = self.grant().await {
                 let _ = self.fetched.send(Err(error));
@@ -190,10 +198,14 @@ impl Task {
                     }
                     None => break,
                 },
+                _ = renewal.tick(), if renews => if let Err(error) = self.flush().await {
+                    let _ = self.fetched.send(Err(error));
+                    break;
+                },
                 received = self.receiver.recv::<Body<Value>>() => match received {
                     Ok(delivery) => self.pass_on(delivery),
                     Err(error) => {
-                        let _ = self.fetched.send(Err(self.connector.explain("consume", error).of(&self.source.queue)));
+                        let _ = self.fetched.send(Err(self.connector.explain("consume", error).of(&self.source.name)));
                         break;
                     }
                 },
@@ -204,8 +216,8 @@ impl Task {
 
     /// Lets the broker send as many messages as may be unsettled. It is told so for several of them at once.
     async fn grant(&mut self) -> Result<()> {
-        let free = self.source.ahead.saturating_sub(self.held.len() + self.granted);
-        if free == 0 || (self.granted > 0 && free < self.source.ahead.div_ceil(4)) {
+        let free = self.ahead.saturating_sub(self.held.len() + self.granted);
+        if free == 0 || (self.granted > 0 && free < self.ahead.div_ceil(4)) {
             return Ok(());
         }
         self.granted += free;
@@ -227,23 +239,62 @@ impl Task {
             self.held.remove(&message.delivery_id());
         }
         let settled = self.receiver.dispose_all(messages, Accepted {}).await;
-        settled.map_err(|error| self.connector.explain("settle", error).of(&self.source.queue))
+        settled.map_err(|error| self.connector.explain("settle", error).of(&self.source.name))
     }
 
-    /// Sends a message behind the settlements, in the same session, to an address without a queue. The broker confirms
-    /// it after it has written what came before.
+    /// Asks something behind the settlements, in the same session. The broker answers after it has written what came
+    /// before.
     async fn flush(&mut self) -> Result<()> {
-        let sync = match &mut self.sync {
-            Some(sync) => sync,
-            none => none.insert(sender(&mut self.session, FLUSH, Some(names::SYNC)).await?),
+        let flushed = match self.source.flush.clone() {
+            Flush::Message(route) => self.send_behind(route).await,
+            Flush::Request { node, session } => self.ask_behind(&node, session).await,
         };
-        let sent = answer(FLUSH, sync.send(wire::brief(names::SYNC.to_owned(), b""))).await?;
-        let outcome = sent.map_err(|error| self.connector.explain(FLUSH, error).of(&self.source.queue))?;
+        flushed.map_err(|error| error.of(&self.source.name))
+    }
+
+    async fn send_behind(&mut self, route: Route) -> Result<()> {
+        let sync = match &mut self.sync {
+            Some(Sync::Messages(sync)) => sync,
+            none => {
+                let attached = sender(&mut self.session, FLUSH, Some(&route.to)).await?;
+                let Sync::Messages(sync) = none.insert(Sync::Messages(Box::new(attached))) else { return Ok(()) };
+                sync
+            }
+        };
+        let to = route.to.clone();
+        let sent = answer(FLUSH, sync.send(wire::brief(route, b""))).await?;
+        let outcome = sent.map_err(|error| self.connector.explain(FLUSH, error))?;
         if outcome.is_accepted() {
             return Ok(());
         }
-        let message = format!("the broker does not take messages to {}: {outcome:?}; declare again", names::SYNC);
-        Err(Error::new(ErrorKind::Disconnected, FLUSH, message).of(&self.source.queue))
+        let message = format!("the broker does not take messages to {to}: {outcome:?}; declare again");
+        Err(Error::new(ErrorKind::Disconnected, FLUSH, message))
+    }
+
+    /// Renews the lock of the session. Where there is no session, looks at the first message.
+    async fn ask_behind(&mut self, node: &str, session: Option<String>) -> Result<()> {
+        let sync = match &mut self.sync {
+            Some(Sync::Requests(sync)) => sync,
+            none => {
+                let opened = Requests::open(&mut self.session, FLUSH, node).await?;
+                let Sync::Requests(sync) = none.insert(Sync::Requests(Box::new(opened))) else { return Ok(()) };
+                sync
+            }
+        };
+        let text = |text: &str| Value::String(text.to_owned());
+        let mut arguments = Fields::default();
+        let request = match session {
+            Some(session) => {
+                arguments.insert(text("session-id"), Value::String(session));
+                RENEW
+            }
+            None => {
+                arguments.insert(text("from-sequence-number"), Value::Long(0));
+                arguments.insert(text("message-count"), Value::Int(1));
+                PEEK
+            }
+        };
+        sync.ask(&self.connector, FLUSH, request, arguments).await.map(drop)
     }
 
     /// Gives the queue back, with everything that is unsettled in it. The broker puts that back in order.

@@ -27,22 +27,36 @@ const HEADER: &str = "partitura_header_";
 const DUE: &str = "partitura_due";
 /// Set on a message that was forwarded when it fell due, and may have been forwarded before.
 const AGAIN: &str = "partitura_again";
-/// The moment before which the broker keeps a message back, in milliseconds since the Unix epoch.
-const DELIVERY_TIME: &str = "x-opt-delivery-time";
 
 /// A message as it is sent.
 pub(crate) type Outgoing = AmqpMessage<Data>;
 /// A message as it is received.
 pub(crate) type Incoming = AmqpMessage<Body<Value>>;
 
-/// The destination of a message.
+/// The way of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Route {
     /// The address.
     pub(crate) to: String,
+    /// The address of the link for it; `None` if one link takes messages to all addresses.
+    pub(crate) link: Option<String>,
     pub(crate) partition: Partition,
-    /// The moment before which the broker keeps it back.
-    pub(crate) not_before: Option<Timestamp>,
+    /// The group of the message, where a broker gives out groups one by one.
+    pub(crate) group: Option<String>,
+    /// The annotation by which the broker keeps it back.
+    pub(crate) annotation: Option<(&'static str, Value)>,
+}
+
+impl Route {
+    /// The way to an address, by a link for all addresses.
+    pub(crate) fn to(to: String) -> Self {
+        Self { to, link: None, partition: Partition(0), group: None, annotation: None }
+    }
+
+    /// The way to an address, by a link for it alone.
+    pub(crate) fn by_link(to: String) -> Self {
+        Self { link: Some(to.clone()), ..Self::to(to) }
+    }
 }
 
 /// Makes the broker's form of a message. `again`: it may have been forwarded before.
@@ -60,12 +74,11 @@ pub(crate) fn outgoing(message: &Message, route: Route, again: bool) -> Outgoing
     if again {
         table = table.insert(AGAIN, true);
     }
-    let properties = Properties::builder().message_id(message.id.as_str().to_owned()).to(route.to).build();
-    let annotations = route
-        .not_before
-        .map(|due| MessageAnnotations::builder().insert(DELIVERY_TIME, Value::Long(millis(due))).build());
+    let mut properties = Properties::builder().message_id(message.id.as_str().to_owned()).to(route.to).build();
+    properties.group_id = route.group;
+    let annotations = route.annotation.map(|(name, value)| MessageAnnotations::builder().insert(name, value).build());
     AmqpMessage {
-        header: Some(Header { durable: true, ..Header::default() }),
+        header: Some(durable()),
         delivery_annotations: None,
         message_annotations: annotations,
         properties: Some(properties),
@@ -75,9 +88,16 @@ pub(crate) fn outgoing(message: &Message, route: Route, again: bool) -> Outgoing
     }
 }
 
+/// The header of a message that the broker keeps.
+pub(crate) fn durable() -> Header {
+    Header { durable: true, ..Header::default() }
+}
+
 /// Makes a message that is worth something only now, with nothing but a payload.
-pub(crate) fn brief(to: String, payload: &[u8]) -> Outgoing {
-    AmqpMessage::builder().properties(Properties::builder().to(to).build()).data(Binary::from(payload.to_vec())).build()
+pub(crate) fn brief(route: Route, payload: &[u8]) -> Outgoing {
+    let mut properties = Properties::builder().to(route.to).build();
+    properties.group_id = route.group;
+    AmqpMessage::builder().properties(properties).data(Binary::from(payload.to_vec())).build()
 }
 
 /// A message that was received.
@@ -148,7 +168,8 @@ fn binary(bytes: &[u8]) -> SimpleValue {
     SimpleValue::Binary(Binary::from(bytes.to_vec()))
 }
 
-fn millis(moment: Timestamp) -> i64 {
+/// The moment in milliseconds since the Unix epoch.
+pub(crate) fn millis(moment: Timestamp) -> i64 {
     i64::try_from(moment.as_millis()).unwrap_or(i64::MAX)
 }
 
@@ -161,7 +182,7 @@ mod tests {
     }
 
     fn route(partition: u32) -> Route {
-        Route { to: "partitura:orders".to_owned(), partition: Partition(partition), not_before: None }
+        Route { partition: Partition(partition), ..Route::to("partitura:orders".to_owned()) }
     }
 
     fn there_and_back(sent: &Message, partition: u32, again: bool) -> Received {
@@ -203,10 +224,12 @@ mod tests {
     }
 
     #[test]
-    fn the_broker_keeps_back_only_what_is_not_due() {
+    fn the_way_decides_about_the_group_and_the_annotation() {
         let sent = Message::new(topic(), "id", "").not_before(Timestamp::from_millis(7));
         assert_eq!(outgoing(&sent, route(0), false).message_annotations, None);
-        let delayed = Route { not_before: sent.not_before, ..route(0) };
-        assert!(outgoing(&sent, delayed, false).message_annotations.is_some());
+        let annotation = Some(("x-opt-delivery-time", Value::Long(7)));
+        let delayed = outgoing(&sent, Route { annotation, group: Some("3".to_owned()), ..route(0) }, false);
+        assert!(delayed.message_annotations.is_some());
+        assert_eq!(delayed.properties.and_then(|properties| properties.group_id).as_deref(), Some("3"));
     }
 }

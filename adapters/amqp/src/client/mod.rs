@@ -1,6 +1,8 @@
 //! The connections to the broker.
 
 mod link;
+mod requests;
+mod sasl;
 mod socket;
 
 use std::sync::{Arc, PoisonError, Weak};
@@ -14,9 +16,10 @@ use tokio::sync::{Mutex, watch};
 use tokio::time::timeout;
 use tokio_rustls::rustls::ClientConfig;
 
-pub(crate) use self::link::{receiver, sender};
+pub(crate) use self::link::{Node, Senders, receiver, sender};
+pub(crate) use self::requests::{Fields, Requests};
 use crate::error::{closed, lost, of_opening};
-use crate::options::Target;
+use crate::options::{Login, Target};
 
 /// The limit for an answer of the broker.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -49,7 +52,7 @@ pub(crate) struct Connector {
 
 impl Client {
     pub(crate) fn new(target: Target) -> Result<Arc<Self>> {
-        let tls = if target.tls { Some(socket::tls_config(target.ca.as_deref())?) } else { None };
+        let tls = if target.tls { Some(socket::tls_config(&target)?) } else { None };
         Ok(Arc::new(Self { target, tls, closed: watch::Sender::new(false), connectors: std::sync::Mutex::default() }))
     }
 
@@ -96,20 +99,28 @@ impl Client {
     }
 
     async fn log_in(&self, purpose: &str) -> Result<ConnectionHandle<()>> {
-        let socket = socket::open(&self.target, self.tls.as_ref()).await?;
+        let mut socket = socket::open(&self.target, self.tls.as_ref()).await?;
         let sasl = match &self.target.login {
-            Some((username, password)) => SaslProfile::Plain { username: username.clone(), password: password.clone() },
-            None => SaslProfile::Anonymous,
+            Login::Password { user, password } => {
+                Some(SaslProfile::Plain { username: user.clone(), password: password.clone() })
+            }
+            Login::Certificate { .. } => {
+                sasl::external(&mut socket).await?;
+                None
+            }
+            Login::Anonymous => Some(SaslProfile::Anonymous),
         };
         let idle = u32::try_from(self.target.idle_timeout.as_millis()).unwrap_or(u32::MAX);
         // TLS is ours, so the client is told of none.
-        let builder = Connection::builder()
+        let mut builder = Connection::builder()
             .container_id(format!("partitura-{purpose}-{}", InboxAddress::secret()))
             .hostname(self.target.host.as_str())
             .scheme("amqp")
             .channel_max(u16::MAX)
-            .idle_time_out(idle)
-            .sasl_profile(sasl);
+            .idle_time_out(idle);
+        if let Some(sasl) = sasl {
+            builder = builder.sasl_profile(sasl);
+        }
         builder.open_with_stream(socket).await.map_err(of_opening)
     }
 }

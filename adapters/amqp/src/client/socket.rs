@@ -1,7 +1,6 @@
 //! The stream below AMQP. TLS is rustls on ring, as in all adapters; the client's own would bring another library.
 
 use std::fmt::Debug;
-use std::path::Path;
 use std::sync::Arc;
 
 use partitura_broker::{Error, ErrorKind, Result};
@@ -10,10 +9,10 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
 
-use crate::options::Target;
+use crate::options::{Login, Target};
 
 /// A stream with or without TLS.
 pub(super) trait Socket: AsyncRead + AsyncWrite + Debug + Send + Unpin {}
@@ -44,10 +43,11 @@ pub(super) async fn open(target: &Target, tls: Option<&Arc<ClientConfig>>) -> Re
     })
 }
 
-/// The configuration that trusts the authorities in the file `ca`, or else those that browsers trust.
-pub(super) fn tls_config(ca: Option<&Path>) -> Result<Arc<ClientConfig>> {
+/// The configuration that trusts the authorities in the file `ca`, or else those that browsers trust. It has the
+/// client's certificate, if that is the login.
+pub(super) fn tls_config(target: &Target) -> Result<Arc<ClientConfig>> {
     let mut roots = RootCertStore::empty();
-    match ca {
+    match target.ca.as_deref() {
         None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
         Some(path) => {
             let unreadable = "the file of certificate authorities cannot be read; it is a file in PEM";
@@ -64,5 +64,17 @@ pub(super) fn tls_config(ca: Option<&Path>) -> Result<Arc<ClientConfig>> {
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| Error::new(ErrorKind::Incompatible, "connect", "TLS cannot be set up").because(error))?;
-    Ok(Arc::new(builder.with_root_certificates(roots).with_no_client_auth()))
+    let builder = builder.with_root_certificates(roots);
+    Ok(Arc::new(match &target.login {
+        Login::Certificate { certificate, key } => {
+            let unusable = "the client's certificate cannot be used with its key; both are files in PEM";
+            let failed = || Error::new(ErrorKind::InvalidArgument, "connect", unusable).of(certificate.display());
+            let chain =
+                CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect::<std::result::Result<_, _>>);
+            let chain = chain.map_err(|error| failed().because(error))?;
+            let key = PrivateKeyDer::from_pem_file(key).map_err(|error| failed().because(error))?;
+            builder.with_client_auth_cert(chain, key).map_err(|error| failed().because(error))?
+        }
+        _ => builder.with_no_client_auth(),
+    }))
 }
