@@ -14,21 +14,19 @@ use tokio::sync::watch;
 use crate::claim::QueueClaim;
 use crate::client::{Connector, uncancelled};
 use crate::core::Core;
+use crate::heartbeats::Heartbeats;
 use crate::post::Post;
 use crate::profile::Source;
-use crate::reader::{Attached, Reader};
+use crate::reader::Attached;
 use crate::{delay, wire};
 
 const CONSUME: &str = "consume";
 const TELL: &str = "tell the other members";
-const HEAR: &str = "hear the other members";
 
 /// The number of messages that wait at the broker for a slow listener. Beyond it the oldest are dropped.
 const MAX_LAG: u32 = 65_536;
 /// The number of heartbeats of other members that wait at the broker.
 const MAX_HEARTBEATS: u32 = 1_024;
-/// The number of heartbeats that are fetched in advance.
-const HEARTBEATS_AHEAD: usize = 256;
 /// The number of messages of a partition that may be in this process in any case. More than this wait for a failing one
 /// before they are parked.
 const MIN_AHEAD: usize = 128;
@@ -45,7 +43,7 @@ pub(crate) struct AmqpClaims {
     heartbeat_topic: TopicName,
     /// The queues of a listener, from the moment when they were made until they are read.
     prepared: Mutex<HashMap<TopicName, Attached>>,
-    heartbeats: tokio::sync::Mutex<Option<Reader>>,
+    heartbeats: tokio::sync::Mutex<Option<Heartbeats>>,
     telling: Post,
     /// A consumer of a topic forwards the messages of the topic that fall due, until this is dropped.
     _forwarding: watch::Sender<()>,
@@ -139,36 +137,26 @@ impl Claims for AmqpClaims {
 
     async fn send_heartbeat(&self, heartbeat: Bytes) -> Result<()> {
         let Some(subscription) = &self.subscription else { return Ok(()) };
-        let Some(route) = self.core.profile.heartbeat(&self.heartbeat_topic, subscription) else { return Ok(()) };
+        let route = self.core.profile.heartbeat(&self.heartbeat_topic, subscription);
         self.telling.send(TELL, vec![(route.link.clone(), wire::brief(route, &heartbeat))]).await
     }
 
     async fn next_heartbeat(&self) -> Result<Bytes> {
         let Some(subscription) = &self.subscription else { return std::future::pending().await };
-        if self.core.profile.heartbeat(&self.heartbeat_topic, subscription).is_none() {
-            return std::future::pending().await;
-        }
         let mut heartbeats = self.heartbeats.lock().await;
-        let reader = match &mut *heartbeats {
-            Some(reader) => reader,
+        let hearing = match &mut *heartbeats {
+            Some(hearing) => hearing,
             none => {
                 let profile = &self.core.profile;
-                let source = profile.heartbeats(&self.heartbeat_topic, subscription, MAX_HEARTBEATS).await?;
-                let attaching = Attached::attach(self.connector.clone(), HEAR, source, HEARTBEATS_AHEAD);
-                none.insert(uncancelled(attaching).await?.read())
+                let hearing = profile.hearing(&self.heartbeat_topic, subscription, MAX_HEARTBEATS).await?;
+                none.insert(Heartbeats::open(self.connector.clone(), hearing).await?)
             }
         };
-        match reader.next(1).await {
-            Ok(mut fetched) => {
-                let Some(heartbeat) = fetched.pop() else { return Err(crate::error::closed(HEAR)) };
-                reader.settle(vec![heartbeat.info]);
-                Ok(wire::payload(heartbeat.message.body))
-            }
-            Err(error) => {
-                *heartbeats = None;
-                Err(error)
-            }
+        let heard = hearing.next().await;
+        if heard.is_err() {
+            *heartbeats = None;
         }
+        heard
     }
 
     fn clock(&self) -> Option<CorrectedClock> {

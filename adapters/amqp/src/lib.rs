@@ -46,6 +46,7 @@
 //! post.rs          + Post: sends replies and heartbeats
 //! publisher.rs     + Publisher: the task that publishes for one producer, or for a forwarder
 //! delay.rs           forwards the messages that fall due
+//! heartbeats.rs    + Heartbeats: those of the members of a subscription, as they come
 //! claim.rs           QueueClaim: a queue that this process reads
 //! claims.rs          AmqpClaims; `Member` makes a consumer of it
 //! inbox.rs           AmqpInbox: replies
@@ -60,6 +61,7 @@ mod client;
 mod core;
 mod delay;
 mod error;
+mod heartbeats;
 mod inbox;
 mod management;
 mod names;

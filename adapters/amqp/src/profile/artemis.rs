@@ -14,7 +14,7 @@ use partitura_broker::{
     SubscriptionName, Supports, Timestamp, Topic, TopicName,
 };
 
-use super::duties::{Due, Extent, Flush, LATENESS, MAX_DELAY, Profile, Source, no_topic};
+use super::duties::{Due, Extent, Flush, Hearing, LATENESS, MAX_DELAY, Profile, Source, no_topic};
 use crate::client::{Connector, Node};
 use crate::management::{self, Answer, Kind, Management, NewQueue, Request, unable};
 use crate::wire::Route;
@@ -160,12 +160,12 @@ impl Profile for Artemis {
         self.own(names::address(topic), limit).await
     }
 
-    fn heartbeat(&self, topic: &TopicName, subscription: &SubscriptionName) -> Option<Route> {
-        Some(Route::to(names::members(topic, subscription)))
+    fn heartbeat(&self, topic: &TopicName, subscription: &SubscriptionName) -> Route {
+        Route::to(names::members(topic, subscription))
     }
 
-    async fn heartbeats(&self, topic: &TopicName, subscription: &SubscriptionName, limit: u32) -> Result<Source> {
-        self.own(names::members(topic, subscription), limit).await
+    async fn hearing(&self, topic: &TopicName, subscription: &SubscriptionName, limit: u32) -> Result<Hearing> {
+        self.own(names::members(topic, subscription), limit).await.map(|source| Hearing::Source(Box::new(source)))
     }
 
     fn inbox_address(&self, secret: &str) -> InboxAddress {

@@ -69,11 +69,11 @@ pub(crate) trait Profile: Debug + Send + Sync + 'static {
     /// the oldest are dropped, if the broker can do that.
     async fn listen(&self, topic: &TopicName, limit: u32) -> Result<Source>;
 
-    /// The way of heartbeats to the members of a subscription. `None`: the broker has none.
-    fn heartbeat(&self, topic: &TopicName, subscription: &SubscriptionName) -> Option<Route>;
+    /// The way of heartbeats to the members of a subscription.
+    fn heartbeat(&self, topic: &TopicName, subscription: &SubscriptionName) -> Route;
 
-    /// A place for the heartbeats of the members from now on.
-    async fn heartbeats(&self, topic: &TopicName, subscription: &SubscriptionName, limit: u32) -> Result<Source>;
+    /// The way by which the heartbeats of the members come from now on.
+    async fn hearing(&self, topic: &TopicName, subscription: &SubscriptionName, limit: u32) -> Result<Hearing>;
 
     /// The address of a new inbox.
     fn inbox_address(&self, secret: &str) -> InboxAddress;
@@ -126,6 +126,15 @@ pub(crate) enum Flush {
     /// By a request behind them to this node. If there is a session, the request renews its lock, and has to be made
     /// before the lock ends.
     Request { node: String, session: Option<String> },
+}
+
+/// How heartbeats come to a member.
+#[derive(Debug)]
+pub(crate) enum Hearing {
+    /// To a place of its own.
+    Source(Box<Source>),
+    /// To a queue of all members, as messages of this group. This node shows them.
+    Peek { node: String, group: String },
 }
 
 /// The delayed messages of a topic.

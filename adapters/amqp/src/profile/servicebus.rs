@@ -16,7 +16,7 @@ use partitura_broker::{
 use std::time::Duration;
 use tokio::time::sleep;
 
-use super::duties::{Due, Extent, Flush, MAX_DELAY, Profile, Source, no_topic};
+use super::duties::{Due, Extent, Flush, Hearing, MAX_DELAY, Profile, Source, no_topic};
 use crate::client::{Connector, Fields, Node, Requests, answer, receiver, uncancelled};
 use crate::wire::{self, Route};
 
@@ -25,6 +25,8 @@ const DECLARE: &str = "declare";
 const ENQUEUE_TIME: &str = "x-opt-scheduled-enqueue-time";
 /// The queue, with sessions, whose states describe topics.
 const TOPICS: &str = "partitura/topics";
+/// The queue, without sessions, of the heartbeats of all members.
+const MEMBERS: &str = "partitura/members";
 /// The queue, with sessions, of all inboxes.
 const INBOX: &str = "partitura/inbox";
 const GET: &str = "com.microsoft:get-session-state";
@@ -201,15 +203,13 @@ impl Profile for ServiceBus {
         Err(Error::new(ErrorKind::Unsupported, "consume", message).of(topic))
     }
 
-    /// There is no way for a message to several processes without a subscription for each. So members do not know of
-    /// each other, and a session stays with the first that has it.
-    fn heartbeat(&self, _topic: &TopicName, _subscription: &SubscriptionName) -> Option<Route> {
-        None
+    /// All heartbeats go to one queue, whose messages expire soon. The members look at them, and nobody takes them.
+    fn heartbeat(&self, topic: &TopicName, subscription: &SubscriptionName) -> Route {
+        Route { group: Some(members(topic, subscription)), ..Route::by_link(MEMBERS.to_owned()) }
     }
 
-    async fn heartbeats(&self, topic: &TopicName, _subscription: &SubscriptionName, _limit: u32) -> Result<Source> {
-        let message = "members do not reach each other by Service Bus";
-        Err(Error::new(ErrorKind::Unsupported, "consume", message).of(topic))
+    async fn hearing(&self, topic: &TopicName, subscription: &SubscriptionName, _limit: u32) -> Result<Hearing> {
+        Ok(Hearing::Peek { node: management(MEMBERS), group: members(topic, subscription) })
     }
 
     fn inbox_address(&self, secret: &str) -> InboxAddress {
@@ -246,6 +246,11 @@ fn secret(inbox: &InboxAddress) -> Option<&str> {
 
 fn address(topic: &TopicName) -> String {
     format!("partitura/{topic}")
+}
+
+/// The group of the heartbeats of a subscription.
+fn members(topic: &TopicName, subscription: &SubscriptionName) -> String {
+    format!("{topic}/{subscription}")
 }
 
 /// The address by which a subscription is read.

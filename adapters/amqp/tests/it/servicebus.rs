@@ -13,6 +13,7 @@ async fn servicebus() -> Peer {
     let queues = [
         queue("partitura/topics", true),
         queue("partitura/inbox", true),
+        queue("partitura/members", false),
         queue("partitura/orders/Subscriptions/billing", true),
     ];
     Peer::start(Plays::ServiceBus, queues).await
@@ -48,19 +49,29 @@ async fn a_session_has_one_reader_and_the_next_gets_what_was_not_settled() {
     let broker = declared(&peer).await;
     let mut first = consumer(&broker).await;
     assigned(first.as_mut(), 2).await;
-    let other = connect(&peer).await;
-    let mut second = consumer(&other).await;
-    peer.happens("Subscriptions/billing session 0: taken", 0).await;
     publish(&broker, ["a", "b", "c"].map(|id| message(id, "key")).to_vec()).await;
     let got = deliveries(first.as_mut(), 3).await;
     assert_eq!(ids(&got), ["a", "b", "c"]);
     first.settle(&[got[0].token]);
     within(first.flush()).await.expect("flushed");
     peer.happens("renew-session-lock", 0).await;
+    let other = connect(&peer).await;
+    let mut second = consumer(&other).await;
+    peer.happens(": taken", 0).await;
     within(first.close()).await.expect("closed");
     let again = deliveries(second.as_mut(), 2).await;
     assert_eq!(ids(&again), ["b", "c"]);
     assert!(again.iter().all(|delivery| delivery.redelivered));
+}
+
+#[tokio::test]
+async fn members_see_each_other_and_share_the_sessions() {
+    let peer = servicebus().await;
+    let (first, second) = (declared(&peer).await, connect(&peer).await);
+    let mut one = consumer(&first).await;
+    assigned(one.as_mut(), 2).await;
+    let mut other = consumer(&second).await;
+    within(async { tokio::join!(yields(one.as_mut()), assigned(other.as_mut(), 1)) }).await;
 }
 
 #[tokio::test]

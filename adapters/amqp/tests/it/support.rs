@@ -85,6 +85,15 @@ pub(crate) async fn assigned(consumer: &mut dyn Consumer, count: usize) {
     }
 }
 
+/// Waits until a member is asked for a partition, and gives it up.
+pub(crate) async fn yields(consumer: &mut dyn Consumer) {
+    loop {
+        if let Event::Revoking { partitions, .. } = event(consumer).await {
+            return within(consumer.release(&partitions)).await.expect("released");
+        }
+    }
+}
+
 pub(crate) fn ids(deliveries: &[Delivery]) -> Vec<&str> {
     deliveries.iter().map(|delivery| delivery.message.id.as_str()).collect()
 }

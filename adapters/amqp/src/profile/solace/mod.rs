@@ -16,7 +16,7 @@ use partitura_broker::{
 };
 use tokio::time::{sleep, timeout};
 
-use super::duties::{Due, Extent, Flush, LATENESS, MAX_DELAY, Profile, Source, no_topic};
+use super::duties::{Due, Extent, Flush, Hearing, LATENESS, MAX_DELAY, Profile, Source, no_topic};
 use crate::client::{Connector, Node, answer, receiver, sender, uncancelled};
 use crate::wire::{self, Route};
 
@@ -220,12 +220,12 @@ impl Profile for Solace {
         Ok(listening(messages(topic, "*")))
     }
 
-    fn heartbeat(&self, topic: &TopicName, subscription: &SubscriptionName) -> Option<Route> {
-        Some(Route::to(format!("topic://{}", members(topic, subscription))))
+    fn heartbeat(&self, topic: &TopicName, subscription: &SubscriptionName) -> Route {
+        Route::to(format!("topic://{}", members(topic, subscription)))
     }
 
-    async fn heartbeats(&self, topic: &TopicName, subscription: &SubscriptionName, _limit: u32) -> Result<Source> {
-        Ok(listening(members(topic, subscription)))
+    async fn hearing(&self, topic: &TopicName, subscription: &SubscriptionName, _limit: u32) -> Result<Hearing> {
+        Ok(Hearing::Source(Box::new(listening(members(topic, subscription)))))
     }
 
     fn inbox_address(&self, secret: &str) -> InboxAddress {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use fe2o3_amqp::types::messaging::message::__private::{Deserializable, Serializable};
-use fe2o3_amqp::types::messaging::{Body, Header, Message};
+use fe2o3_amqp::types::messaging::{Body, Header, Message, MessageAnnotations};
 use fe2o3_amqp::types::primitives::{SimpleValue, Value};
 use tokio::sync::mpsc;
 
@@ -91,6 +91,16 @@ impl Queue {
                 }
             }
         }
+    }
+
+    /// Shows the messages from a number on, each with its number.
+    pub(crate) fn peek(&self, from: u64) -> Vec<Vec<u8>> {
+        let shown = self.messages.iter().filter(|entry| entry.id >= from).map(|entry| {
+            let number = Value::Long(i64::try_from(entry.id).expect("a small number"));
+            let annotations = MessageAnnotations::builder().insert("x-opt-sequence-number", number).build();
+            encode(&Stored { message_annotations: Some(annotations), ..entry.message.clone() })
+        });
+        shown.collect()
     }
 
     /// Removes a message that its reader has settled.

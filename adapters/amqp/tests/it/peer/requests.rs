@@ -33,8 +33,18 @@ pub(super) fn answer(shared: &Shared, connection: u64, address: &str, request: &
         }
         let state = queue.states.get(&session).map(|state| Value::Binary(Binary::from(state.clone())));
         fields.insert(text("session-state"), state.unwrap_or(Value::Null));
+        if let Some(Value::Long(from)) = arguments.get(&text("from-sequence-number")) {
+            let shown = queue.peek(u64::try_from(*from).expect("no number below zero"));
+            let entry = |message: Vec<u8>| {
+                Value::Map([(text("message"), Value::Binary(Binary::from(message)))].into_iter().collect())
+            };
+            fields.insert(text("messages"), Value::List(shown.into_iter().map(entry).collect()));
+        }
     }
-    shared.log(format!("ask {node} {operation} session {session}: {code}"));
+    // Members look again and again.
+    if !operation.ends_with("peek-message") {
+        shared.log(format!("ask {node} {operation} session {session}: {code}"));
+    }
     let table = ApplicationProperties::builder().insert("statusCode", code).insert("statusDescription", "said");
     let mut properties = Properties::default();
     properties.correlation_id = request.properties.as_ref().and_then(|properties| properties.message_id.clone());
