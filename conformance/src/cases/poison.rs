@@ -22,7 +22,7 @@ pub(super) const CASES: &[Case] = &[case!(
 )];
 
 const POISON: &str = "bad-2";
-/// The number of crashes with which the lanes give a message up.
+/// The number of crashes with which the lanes give a message up by default.
 const LIMIT: u32 = 5;
 /// The same where the broker flags the first delivery as a redelivery, which counts as a crash.
 const LEAST: u32 = LIMIT - 1;
@@ -86,6 +86,6 @@ async fn aborts(env: &Env) -> CaseResult {
         tokio::time::sleep(Duration::from_millis(5)).await;
         Outcome::Done
     };
-    let _running = lanes.run(env, &client, LaneQueue::options().crashes(LIMIT), handle).await?;
+    let _running = lanes.run(env, &client, LaneQueue::options(), handle).await?;
     env.hold().await
 }

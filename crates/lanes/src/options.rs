@@ -6,6 +6,9 @@ use partitura_broker::{Capabilities, Clock, Credit, SystemClock};
 
 use crate::{Retry, Trials};
 
+/// The number of crashes with which a message is given up, unless another is set.
+const CRASHES: u32 = 5;
+
 /// How [`Lanes`](crate::Lanes) behave.
 ///
 /// ```
@@ -48,7 +51,7 @@ pub struct LaneOptions {
 
 impl Default for LaneOptions {
     /// 64 batches of one message at once, up to 10 attempts of which the second comes after 100 ms, no parking, 100
-    /// messages behind a failing one, no count of crashes, the default [`Credit`], 10 s for a hand-over and 30 s for a
+    /// messages behind a failing one, 5 crashes of a message's process, the default [`Credit`], 10 s for a hand-over and 30 s for a
     /// shutdown, the system's clock.
     fn default() -> Self {
         let of = |n| NonZeroUsize::new(n).unwrap_or(NonZeroUsize::MIN);
@@ -59,7 +62,7 @@ impl Default for LaneOptions {
             parking: false,
             hold: None,
             behind: 100,
-            crashes: 0,
+            crashes: CRASHES,
             trials: Trials::of_this_process(),
             credit: Credit::default(),
             revoke_within: Duration::from_secs(10),
@@ -114,7 +117,7 @@ impl LaneOptions {
         self
     }
 
-    /// Sets with how many crashes of its process a message is given up; 0, the default: it never is. One counts as 2.
+    /// Sets with how many crashes of its process a message is given up, 5 by default; 0: it never is. One counts as 2.
     ///
     /// A message may end the process that runs it: by an abort, a stack overflow, too much memory. With
     /// [parking](Self::parking), a redelivered message is published to the parking topic before it runs, with a note of
@@ -123,9 +126,6 @@ impl LaneOptions {
     /// dead letter. Its key waits meanwhile, the others flow.
     ///
     /// The first delivery may be flagged as redelivered by mistake, which counts as one crash.
-    ///
-    /// It is not the default, since a fault is known: while publishes to the parking topic fail without an answer, and
-    /// leave more copies than the credit, a redelivered message may wait very long.
     #[must_use]
     pub fn crashes(mut self, limit: u32) -> Self {
         self.crashes = limit;

@@ -40,7 +40,14 @@ impl Core {
     pub(super) fn schedule(&mut self, index: u32, now: Now) {
         let id = self.lanes.id(index);
         let lane = &mut self.lanes[index];
-        if lane.state != LaneState::Idle || lane.moving > 0 || lane.stale {
+        if lane.moving > 0 || lane.stale {
+            return;
+        }
+        if lane.state == LaneState::Queued && lane.front().is_some_and(|front| front.suspicion.noted) {
+            // It waited for its head to be put back, and a copy with the note came first.
+            self.schedule.queue_first(id);
+        }
+        if lane.state != LaneState::Idle {
             return;
         }
         let Some(not_before) = lane.front().map(|front| front.not_before) else { return };

@@ -92,8 +92,11 @@ impl Core {
     fn put_back_waiting(&mut self, now: Now) {
         while self.suspects.on_their_way.len() < self.settings.concurrency {
             let Some(id) = self.suspects.waiting.pop_front() else { break };
-            if self.waiting_head(id).is_some() {
-                self.put_back_noted(id, now);
+            match self.waiting_head(id) {
+                // Its copy with the note came while the lane waited.
+                Some(Suspicion { noted: true, .. }) => self.schedule.queue_first(id),
+                Some(_) => self.put_back_noted(id, now),
+                None => {}
             }
         }
     }

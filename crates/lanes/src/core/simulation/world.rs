@@ -50,8 +50,6 @@ pub(super) struct Kind {
     pub(super) credit: usize,
     /// The broker flags all messages that were there at the take-over as redelivered.
     pub(super) flags_old: bool,
-    /// Whether crashes are counted.
-    pub(super) counts: bool,
 }
 
 fn topic(parking: bool) -> TopicName {
@@ -375,11 +373,11 @@ impl World {
     }
 }
 
-fn new_core(Kind { parking, batch, credit, counts, .. }: Kind, seed: u64) -> Core {
+fn new_core(Kind { parking, batch, credit, .. }: Kind, seed: u64) -> Core {
     Core::new(Settings {
         concurrency: 3,
         batch,
-        crashes: if counts { CRASHES } else { 0 },
+        crashes: CRASHES,
         most_begun: 2 * credit,
         trials: Trials::default(),
         retry: Retry::fixed(Duration::from_millis(100)),
