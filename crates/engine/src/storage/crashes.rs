@@ -1,13 +1,16 @@
 //! How often a process was lost while it ran a task or a turn: one row for each that may be the reason, written before
 //! it begins and removed when it has ended.
 //!
-//! Tasks and commands that are delivered for the first time have no row, and cost nothing.
+//! Tasks and commands that are delivered for the first time have no row, and cost nothing. The others cost one request
+//! before they begin: the row of one that comes again for the first time must not exist, so that it need not be read.
+//! Rows are removed in the background, all that have ended meanwhile in one request, or with the next row that is
+//! written.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use partitura_broker::{Error, Expect, Put, Result, Space};
+use partitura_broker::{Error, ErrorKind, Expect, Put, Result, Space};
 use partitura_lanes::Trials;
 use tokio::time::sleep;
 
@@ -24,8 +27,18 @@ pub(crate) struct Crashes {
     /// With how many crashes something is given up; 0: it never is.
     limit: u32,
     trials: Trials,
-    /// The rows that this process wrote and has not removed: it has survived what they stand for.
-    own: Mutex<HashSet<Bytes>>,
+    rows: Arc<Mutex<Rows>>,
+}
+
+/// What this process knows of the rows.
+#[derive(Debug, Default)]
+struct Rows {
+    /// Those that it wrote and has not removed: it has survived what they stand for.
+    own: HashSet<Bytes>,
+    /// Those of what has ended.
+    ended: Vec<Bytes>,
+    /// A task removes them.
+    is_removing: bool,
 }
 
 /// Why something was not run.
@@ -39,7 +52,7 @@ pub(crate) enum NotRun {
 
 impl Crashes {
     pub(crate) fn new(stored: TurnStore, limit: u32, trials: Trials) -> Self {
-        Self { stored, limit: Trials::limit(limit), trials, own: Mutex::default() }
+        Self { stored, limit: Trials::limit(limit), trials, rows: Arc::default() }
     }
 
     /// Runs something that may have ended a process before. `name` is its own among all that is counted.
@@ -47,28 +60,48 @@ impl Crashes {
         if self.limit == 0 || !self.stored.has_store() {
             return Ok(work.await);
         }
+        if self.is_first(&name).await.map_err(NotRun::NotNoted)? {
+            let ended = work.await;
+            self.forget(name);
+            return Ok(ended);
+        }
         let crashes = self.count(&name).await.map_err(NotRun::NotNoted)?;
         if crashes >= self.limit {
             return Err(NotRun::GivenUp(crashes));
         }
         let noted = async {
-            self.write(&name, Some(crashes)).await.map_err(NotRun::NotNoted)?;
-            self.own().insert(name.clone());
+            self.note(&name, Expect::Any, crashes).await.map_err(NotRun::NotNoted)?;
             Ok(work.await)
         };
         let ended = if Trials::is_accused(crashes) { self.try_alone(crashes, noted).await } else { noted.await };
         if ended.is_ok() {
-            self.forget(&name).await;
+            self.forget(name);
         }
         ended
     }
 
-    /// Removes what was counted. If that fails, the row stays, and nothing asks for it any more.
-    pub(crate) async fn forget(&self, name: &Bytes) {
-        if let Err(error) = self.write(name, None).await {
-            tracing::debug!(%error, "keeping the crashes of a task or a command that has ended");
+    /// Has what was counted removed. If that fails, the row stays, and nothing asks for it any more.
+    pub(crate) fn forget(&self, name: Bytes) {
+        let is_removing = {
+            let mut rows = lock(&self.rows);
+            rows.ended.push(name);
+            std::mem::replace(&mut rows.is_removing, true)
+        };
+        if !is_removing {
+            tokio::spawn(remove(self.stored.clone(), self.rows.clone()));
         }
-        self.own().remove(name);
+    }
+
+    /// Notes that something begins that came again, if it has no row yet.
+    async fn is_first(&self, name: &Bytes) -> Result<bool> {
+        if lock(&self.rows).own.contains(name) {
+            return Ok(false);
+        }
+        match self.note(name, Expect::Absent, 1).await {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::Conflict => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// The number of crashes, with the one that the redelivery stands for.
@@ -76,14 +109,26 @@ impl Crashes {
         let found = self.stored.get(CRASHES, name.clone()).await?;
         // A row that cannot be read was written by a newer version: it is counted anew.
         let before = found.and_then(|(_, value)| wire::decode::<u32>(&value).ok()).unwrap_or_default();
-        let is_own = before > 0 && self.own().contains(name);
+        let is_own = before > 0 && lock(&self.rows).own.contains(name);
         Ok(before.saturating_add(u32::from(!is_own)))
     }
 
-    async fn write(&self, name: &Bytes, crashes: Option<u32>) -> Result<()> {
-        let value = crashes.map(|crashes| wire::encode(&crashes));
-        let put = Put { space: CRASHES, key: name.clone(), expect: Expect::Any, value };
-        self.stored.write(vec![vec![put]]).await?.pop().unwrap_or(Ok(()))
+    /// Writes a row, and removes those of what has ended.
+    async fn note(&self, name: &Bytes, expect: Expect, crashes: u32) -> Result<()> {
+        let mut ended = std::mem::take(&mut lock(&self.rows).ended);
+        ended.retain(|ended| ended != name);
+        let row = put(name.clone(), expect, Some(crashes));
+        let groups = std::iter::once(vec![row]).chain(ended.iter().map(|ended| vec![removal(ended)])).collect();
+        let written = self.stored.write(groups).await?.into_iter().next().unwrap_or(Ok(()));
+        let mut rows = lock(&self.rows);
+        for name in &ended {
+            rows.own.remove(name);
+        }
+        if written.is_ok() {
+            rows.own.insert(name.clone());
+        }
+        drop(rows);
+        written
     }
 
     /// Waits for the trials of others, and keeps others waiting for a time.
@@ -100,9 +145,41 @@ impl Crashes {
         }
         work.await
     }
+}
 
-    fn own(&self) -> MutexGuard<'_, HashSet<Bytes>> {
-        self.own.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(rows: &Mutex<Rows>) -> MutexGuard<'_, Rows> {
+    rows.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn put(name: Bytes, expect: Expect, crashes: Option<u32>) -> Put {
+    Put { space: CRASHES, key: name, expect, value: crashes.map(|crashes| wire::encode(&crashes)) }
+}
+
+fn removal(name: &Bytes) -> Put {
+    put(name.clone(), Expect::Any, None)
+}
+
+/// Removes the rows of what has ended, until there are no more.
+async fn remove(stored: TurnStore, rows: Arc<Mutex<Rows>>) {
+    loop {
+        let ended = {
+            let mut rows = lock(&rows);
+            rows.is_removing = !rows.ended.is_empty();
+            std::mem::take(&mut rows.ended)
+        };
+        if ended.is_empty() {
+            return;
+        }
+        let removed = stored.write(ended.iter().map(|ended| vec![removal(ended)]).collect()).await;
+        for error in
+            removed.map_or_else(|error| vec![Err(error)], |removed| removed).into_iter().filter_map(Result::err)
+        {
+            tracing::debug!(%error, "keeping the crashes of a task or a command that has ended");
+        }
+        let mut rows = lock(&rows);
+        for name in &ended {
+            rows.own.remove(name);
+        }
     }
 }
 
@@ -121,10 +198,12 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 
-    use partitura_broker::Broker;
+    use async_trait::async_trait;
+    use partitura_broker::{Broker, Entry, ScanRange, Version};
     use partitura_embedded::Embedded;
 
     use super::*;
+    use crate::storage::store::{BrokerStore, Store};
     use crate::wire::namespace::Namespace;
 
     const NAME: Bytes = Bytes::from_static(b"task\0one");
@@ -136,6 +215,13 @@ mod tests {
     /// What one process counts.
     fn process(broker: &Arc<dyn Broker>) -> Crashes {
         Crashes::new(TurnStore::of_client(broker, None, Namespace::default()), 5, Trials::default())
+    }
+
+    /// Waits until no row is left.
+    async fn removed(stored: &TurnStore) {
+        while !stored.scan(ScanRange::prefix(CRASHES, Vec::new()), 1).await.expect("read").is_empty() {
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Begins to run in a process, which is lost meanwhile.
@@ -159,7 +245,9 @@ mod tests {
             assert!(crash(&broker).await.is_ok());
         }
         assert!(matches!(crash(&broker).await, Err(NotRun::GivenUp(5))));
-        process(&broker).forget(&NAME).await;
+        let process = process(&broker);
+        process.forget(NAME);
+        removed(&process.stored).await;
         assert!(crash(&broker).await.is_ok(), "sent again, it begins anew");
     }
 
@@ -168,7 +256,9 @@ mod tests {
         let broker = broker();
         for _ in 0..10 {
             assert!(crash(&broker).await.is_ok());
-            assert!(process(&broker).run(NAME, async {}).await.is_ok());
+            let process = process(&broker);
+            assert!(process.run(NAME, async {}).await.is_ok());
+            removed(&process.stored).await;
         }
     }
 
@@ -195,7 +285,7 @@ mod tests {
         let names: Vec<Bytes> = (0..4).map(|n: u8| Bytes::from(vec![n])).collect();
         let (process, running) = (process(&broker), AtomicUsize::new(0));
         for name in &names {
-            process.write(name, Some(1)).await.expect("written");
+            process.stored.write(vec![vec![put(name.clone(), Expect::Any, Some(1))]]).await.expect("written");
         }
         let runs = names.iter().map(|name| {
             process.run(name.clone(), async {
@@ -205,5 +295,48 @@ mod tests {
             })
         });
         futures::future::try_join_all(runs).await.expect("all ran");
+    }
+
+    /// A store that counts the requests.
+    #[derive(Debug)]
+    struct Counting(BrokerStore, Arc<AtomicUsize>);
+
+    #[async_trait]
+    impl Store for Counting {
+        async fn write(&self, groups: Vec<Vec<Put>>) -> Vec<Result<()>> {
+            self.1.fetch_add(1, Ordering::SeqCst);
+            self.0.write(groups).await
+        }
+
+        async fn get(&self, space: Space, key: Bytes) -> Result<Option<(Version, Bytes)>> {
+            self.1.fetch_add(1, Ordering::SeqCst);
+            self.0.get(space, key).await
+        }
+
+        async fn scan(&self, range: ScanRange, limit: usize) -> Result<Vec<Entry>> {
+            self.0.scan(range, limit).await
+        }
+    }
+
+    #[tokio::test]
+    async fn each_that_comes_again_costs_one_request_and_what_has_ended_is_removed_together() {
+        let (broker, requests) = (broker(), Arc::new(AtomicUsize::new(0)));
+        let counting = Counting(BrokerStore::new(broker.clone()).expect("a store"), requests.clone());
+        let stored = TurnStore::of_client(&broker, Some(Arc::new(counting)), Namespace::default());
+        let process = Crashes::new(stored.clone(), 5, Trials::default());
+        let (begun, together) = (AtomicUsize::new(0), tokio::sync::Barrier::new(100));
+        let runs = (0..100).map(|n: u8| {
+            let work = async {
+                begun.fetch_add(1, Ordering::SeqCst);
+                if together.wait().await.is_leader() {
+                    assert_eq!(requests.load(Ordering::SeqCst), 100, "of a hundred, before the first has ended");
+                }
+            };
+            process.run(Bytes::from(vec![n]), work)
+        });
+        futures::future::try_join_all(runs).await.expect("all ran");
+        removed(&stored).await;
+        assert_eq!(begun.load(Ordering::SeqCst), 100);
+        assert!(requests.load(Ordering::SeqCst) <= 102, "{requests:?}");
     }
 }

@@ -111,6 +111,12 @@ pub(crate) async fn summary(turn_store: &TurnStore, key: &InstanceKey) -> Result
     found.map(|(version, value)| Ok((version, decode_summary(turn_store.payloads(), &value, key)?))).transpose()
 }
 
+/// Whether the summary is still the one of this version.
+pub(crate) async fn is_latest(turn_store: &TurnStore, key: &InstanceKey, version: Version) -> Result<bool> {
+    let found = turn_store.get(INSTANCES, key.stored()).await?;
+    Ok(found.is_some_and(|(stored, _)| stored == version))
+}
+
 /// The history of a run.
 #[derive(Default)]
 pub(crate) struct History {

@@ -112,7 +112,7 @@ impl TaskRunner {
         };
         let is_reported = matches!(outcome, Outcome::Done | Outcome::Settled);
         if is_reported {
-            self.crashes.forget(&call.name()).await;
+            self.crashes.forget(call.name());
         }
         place.end(is_reported);
         outcome

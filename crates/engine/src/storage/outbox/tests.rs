@@ -140,3 +140,22 @@ async fn doubts_about_many_attempts_are_one_and_what_was_written_is_sent_once() 
     outbox.recover_late(PARTITION, "i", 0).await.expect("read");
     assert_eq!(notes.sent(), ["7"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_being_sent_again_is_not_left_to_the_next_owner() {
+    let (outbox, notes) = outbox().await;
+    let (row, put, message) = turn(&outbox, 1);
+    write(&outbox, put).await;
+    notes.is_slow.store(true, Ordering::SeqCst);
+    let key = row.key.clone();
+    outbox.send_later(row.sender, 0, row.key, Unsent { again: vec![message], ..Unsent::default() });
+    notes.reached.notified().await;
+    let opens = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        notes.opened.notify_one();
+    };
+    tokio::join!(outbox.come_to_rest(&[PARTITION]), opens);
+    outbox.released(PARTITION);
+    assert_eq!(outbox.store().get(OUTBOX, key).await.expect("read"), None);
+    assert_eq!(notes.sent(), ["1"]);
+}

@@ -51,9 +51,21 @@ impl Outbox {
 
     /// Waits until what began in earlier terms has ended.
     pub(super) async fn earlier_terms_ended(&self, partition: Partition, term: u64) {
+        self.ended(|begun| (partition, 0) <= begun && begun < (partition, term)).await;
+    }
+
+    /// Waits until nothing of these partitions is written or sent, and every confirmed row is removed. What waits to be
+    /// sent again is left to the next owner. It would also send what is being sent now, if it did not wait.
+    pub(crate) async fn come_to_rest(&self, partitions: &[Partition]) {
+        self.ended(|(partition, _)| partitions.contains(&partition)).await;
+        self.flush().await;
+    }
+
+    /// Waits until none of these partitions and terms has anything under way.
+    async fn ended(&self, awaited: impl Fn((Partition, u64)) -> bool) {
         loop {
             let ended = self.0.ended.notified();
-            if self.state().under_way.range((partition, 0)..(partition, term)).next().is_none() {
+            if !self.state().under_way.keys().copied().any(&awaited) {
                 return;
             }
             ended.await;

@@ -39,7 +39,7 @@ impl WorkflowRunner {
                 );
                 let outcome = self.stop_until(key, work, reason, Until::Resumed).await;
                 if matches!(outcome, Outcome::Done | Outcome::Settled) {
-                    self.0.crashes.forget(&name).await;
+                    self.0.crashes.forget(name);
                 }
                 outcome
             }

@@ -54,9 +54,9 @@ impl Handler for WorkflowRunner {
     }
 
     /// The next owner would send again what is still in the outbox.
-    async fn releasing(&self, _: &[Partition]) {
+    async fn releasing(&self, partitions: &[Partition]) {
         if let Some(outbox) = self.0.context.turn_store.outbox() {
-            outbox.flush().await;
+            outbox.come_to_rest(partitions).await;
         }
     }
 

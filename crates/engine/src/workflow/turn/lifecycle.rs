@@ -112,7 +112,8 @@ impl<'a> Turn<'a> {
             }
             _ => return Ok(()),
         };
-        let live = self.replay(Summary { status: Status::Running, ..summary }, Reading::Live).await?;
+        let history = history::load(&self.context.turn_store, self.key, &summary.run).await?;
+        let live = self.replay(Summary { status: Status::Running, ..summary }, history, Reading::Live).await?;
         if live.next_turn != known {
             // What is kept of it is from before: with the history that was read now, its turn would count.
             return Err(self.overtaken().into());

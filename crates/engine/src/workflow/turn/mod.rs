@@ -195,6 +195,9 @@ impl<'a> Turn<'a> {
         loaded
     }
 
+    /// The summary names the run, so that it is read before the history. It is compared with what is stored after that:
+    /// another owner may have written both in between, and this one would write an outdated summary of a run that goes
+    /// on. If it is written later still, so is a row of the history, and the commit is refused.
     async fn read(&mut self, reading: Reading) -> Result<(), Abandoned> {
         let turn_store = &self.context.turn_store;
         for _ in 0..READS {
@@ -205,17 +208,20 @@ impl<'a> Turn<'a> {
             let summary = Box::new(summary);
             self.instance = match summary.status {
                 Status::Running if reading != Reading::Inert => {
-                    let live = self.replay(*summary, reading).await?;
+                    let history = history::load(turn_store, self.key, &summary.run).await?;
+                    if !history::is_latest(turn_store, self.key, version).await? {
+                        continue;
+                    }
+                    let live = self.replay(*summary, history, reading).await?;
                     if live.execution.is_closed() && !live.summary.status.is_closed() {
-                        // It ended between the two reads, in the hands of an owner who is no longer: the summary that
-                        // was written with the end is there by now.
+                        // The store answers from the past, or has not stored the summary with the end.
                         continue;
                     }
                     Instance::Live(Box::new(live))
                 }
                 Status::Running | Status::Stopped { .. } | Status::Paused { .. } => {
                     let Known { notes, next_turn, has_ended } = known(self.context, self.key, &summary.run).await?;
-                    if has_ended {
+                    if has_ended || !history::is_latest(turn_store, self.key, version).await? {
                         continue;
                     }
                     Instance::Stopped { summary, next_turn, notes }
@@ -224,15 +230,15 @@ impl<'a> Turn<'a> {
             };
             return Ok(());
         }
-        let message = "its history has an end that its summary does not know of; the store answers from the past";
+        let message = "its history and its summary do not agree; another worker goes on with it, or the store answers \
+                       from the past";
         Err(Error::new(ErrorKind::Storage, "load", message).of(self.key).into())
     }
 
     /// Rebuilds a live instance from its history and what this turn has recorded. What its code asks for beyond that is
     /// recorded in this turn, too.
-    async fn replay(&mut self, summary: Summary, reading: Reading) -> Result<Live, Abandoned> {
-        let History { mut events, turns: next_turn, bytes, unreadable } =
-            history::load(&self.context.turn_store, self.key, &summary.run).await?;
+    async fn replay(&mut self, summary: Summary, history: History, reading: Reading) -> Result<Live, Abandoned> {
+        let History { mut events, turns: next_turn, bytes, unreadable } = history;
         if let Some(problem) = unreadable {
             return Err(self.unreadable(&summary.run, problem));
         }

@@ -66,3 +66,37 @@ async fn an_instance_that_ends_while_it_is_found_to_be_stopped_has_ended() {
     assert_eq!(stage.summary(&stage.owner::<Tally>().await).await.1, Status::Completed);
     assert_eq!(turns(&stage, &repaired).await, 2);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_that_is_paused_between_two_reads_is_paused() {
+    let stage = Stage::new().await;
+    let (first, second) = (stage.owner::<Tally>().await, stage.owner::<Tally>().await);
+    stage.turn(&second, [("s", start(FIRST, 1, StartPolicy::UseExisting))]).await;
+    first.gate.close(Point::BeforeHistory);
+    let slow = stage.turn(&first, [("a", signal())]);
+    let pausing = async {
+        first.gate.reached.notified().await;
+        assert_eq!(stage.turn(&second, [("p", pause())]).await, Outcome::Done);
+        first.gate.opened.notify_one();
+    };
+    tokio::join!(slow, pausing);
+    assert!(matches!(stage.summary(&first).await.1, Status::Paused { .. }));
+    assert!(matches!(stage.summary(&stage.owner::<Tally>().await).await.1, Status::Paused { .. }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_that_goes_on_between_two_reads_goes_on() {
+    let stage = Stage::new().await;
+    let (first, second) = (stage.owner::<Tally>().await, stage.owner::<Tally>().await);
+    stage.turn(&second, [("s", start(FIRST, 2, StartPolicy::UseExisting))]).await;
+    stage.turn(&second, [("p", pause())]).await;
+    first.gate.close(Point::BeforeHistory);
+    let slow = stage.turn(&first, [("b", signal())]);
+    let going_on = async {
+        first.gate.reached.notified().await;
+        assert_eq!(stage.turn(&second, [("g", go_on()), ("a", signal())]).await, Outcome::Done);
+        first.gate.opened.notify_one();
+    };
+    tokio::join!(slow, going_on);
+    assert_eq!(stage.summary(&stage.owner::<Tally>().await).await.1, Status::Completed);
+}
