@@ -12,6 +12,7 @@ mod family;
 mod instance;
 mod letters;
 mod overview;
+mod pauses;
 mod rows;
 mod schedules;
 mod search;

@@ -3,7 +3,7 @@
 use partitura::StartPolicy;
 use partitura_admin::{Action, Admin, arguments};
 
-use crate::args::{Act, Bulk, Fork, Format, Instance, Named, Reasoned, Resumed, Start, Update};
+use crate::args::{Act, Bulk, Fork, Format, Instance, Named, Reasoned, Start, Update};
 use crate::failure::Failure;
 use crate::look;
 use crate::output::Out;
@@ -14,7 +14,14 @@ pub(crate) fn who() -> String {
     format!("{user}, by the command")
 }
 
-async fn act(admin: &Admin, instance: &Instance, action: Action, done: &str, out: &mut Out<'_>) -> Result<(), Failure> {
+/// Does something to one instance, and says that it is done.
+pub(crate) async fn act(
+    admin: &Admin,
+    instance: &Instance,
+    action: Action,
+    done: &str,
+    out: &mut Out<'_>,
+) -> Result<(), Failure> {
     let Instance { workflow, id } = instance;
     admin.act(&who(), (workflow, id, None), action).await?;
     said(workflow, id, done, out)
@@ -66,14 +73,6 @@ pub(crate) async fn cancel(admin: &Admin, asked: Reasoned, out: &mut Out<'_>) ->
 
 pub(crate) async fn terminate(admin: &Admin, asked: Reasoned, out: &mut Out<'_>) -> Result<(), Failure> {
     act(admin, &asked.instance, Action::Terminate(asked.reason), "it was terminated", out).await
-}
-
-pub(crate) async fn pause(admin: &Admin, asked: Reasoned, out: &mut Out<'_>) -> Result<(), Failure> {
-    act(admin, &asked.instance, Action::Pause(asked.reason), "it is paused", out).await
-}
-
-pub(crate) async fn resume(admin: &Admin, asked: Resumed, out: &mut Out<'_>) -> Result<(), Failure> {
-    act(admin, &asked.instance, Action::Resume(asked.reason), "it goes on, as far as its code can", out).await
 }
 
 pub(crate) async fn retry(admin: &Admin, asked: Reasoned, out: &mut Out<'_>) -> Result<(), Failure> {

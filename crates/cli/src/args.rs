@@ -91,10 +91,12 @@ pub(crate) enum Verb {
     Cancel(Reasoned),
     /// End an instance at once, without its code
     Terminate(Reasoned),
-    /// Let none of an instance's code run until it is resumed
-    Pause(Reasoned),
-    /// Try a stopped instance again now, or let a paused one go on
-    Resume(Resumed),
+    /// Let an instance's code, a workflow, a service or a method rest until it is resumed
+    Pause(Pause),
+    /// Try a stopped instance again now, or let go on what is paused
+    Resume(Resume),
+    /// Workflows, services and methods that are paused
+    Pauses,
     /// Run the tasks of an instance again that have failed for good
     Retry(Reasoned),
     /// Delete an instance that has ended
@@ -291,10 +293,23 @@ pub(crate) struct Reasoned {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct Resumed {
-    #[command(flatten)]
-    pub(crate) instance: Instance,
-    /// Why: the history keeps it
+pub(crate) struct Pause {
+    /// The workflow of the instance; or, without an id: workflow/NAME, service/NAME, service/NAME/METHOD
+    pub(crate) what: String,
+    /// The instance's id
+    pub(crate) id: Option<String>,
+    /// Why: it is shown until it is resumed
+    #[arg(long, short)]
+    pub(crate) reason: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Resume {
+    /// The workflow of the instance; or, without an id: workflow/NAME, service/NAME, service/NAME/METHOD
+    pub(crate) what: String,
+    /// The instance's id
+    pub(crate) id: Option<String>,
+    /// Why: the history or the record keeps it
     #[arg(long, short, default_value = "")]
     pub(crate) reason: String,
 }

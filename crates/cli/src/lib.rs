@@ -16,6 +16,8 @@ mod letters;
 mod look;
 mod new;
 mod output;
+mod paused;
+mod pauses;
 mod schedule;
 mod serve;
 
@@ -122,8 +124,9 @@ async fn on(partitura: &Partitura, verb: Verb, out: &mut Out<'_>) -> Result<(), 
         Verb::Fork(asked) => act::fork(&admin, asked, out).await,
         Verb::Cancel(asked) => act::cancel(&admin, asked, out).await,
         Verb::Terminate(asked) => act::terminate(&admin, asked, out).await,
-        Verb::Pause(asked) => act::pause(&admin, asked, out).await,
-        Verb::Resume(asked) => act::resume(&admin, asked, out).await,
+        Verb::Pause(asked) => pauses::pause(&admin, asked, out).await,
+        Verb::Resume(asked) => pauses::resume(&admin, asked, out).await,
+        Verb::Pauses => paused::list(&admin, out).await,
         Verb::Retry(asked) => act::retry(&admin, asked, out).await,
         Verb::Delete(asked) => act::delete(&admin, &asked, out).await,
         Verb::Bulk(asked) => act::bulk(&admin, asked, out).await,

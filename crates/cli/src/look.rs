@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use partitura::history::{Event, EventKind};
-use partitura::{StatusKind, Summary};
+use partitura::{Status, StatusKind, Summary};
 use partitura_admin::{Admin, Cause, InstanceFilter, Search, Wanted, is_failure, text};
 use serde::Serialize;
 
 use crate::args::{Format, History, Instance, List};
 use crate::failure::Failure;
 use crate::output::Out;
+use crate::paused;
 
 /// The largest page that is read at a time.
 const PAGE: usize = 500;
@@ -34,6 +35,11 @@ pub(crate) async fn status(admin: &Admin, out: &mut Out<'_>) -> Result<(), Failu
             if !overview.stopped.is_empty() {
                 out.line("")?;
                 causes(admin, &overview.stopped, out)?;
+            }
+            let pauses = admin.pauses().await?;
+            if !pauses.is_empty() {
+                out.line("")?;
+                paused::table(admin, &pauses, out)?;
             }
             Ok(())
         }
@@ -180,6 +186,9 @@ pub(crate) async fn describe(admin: &Admin, asked: &Instance, out: &mut Out<'_>)
     facts.push(("events", instance.events.to_string()));
     facts.extend(input.map(|input| ("input", text::line(text::payload(input), 2_000))));
     facts.extend(summary.status.reason().map(|reason| ("cause", reason.to_owned())));
+    if let Status::Paused { reason } = &summary.status {
+        facts.push(("paused", reason.clone()));
+    }
     facts.extend(summary.end.iter().map(|end| ("end", text::line(&ending(end), 2_000))));
     for (name, fact) in facts {
         out.line(&format!("{name:<10}{fact}"))?;

@@ -11,10 +11,12 @@ use partitura_lanes::Trials;
 use crate::client::{Client, Connection};
 use crate::core::{Core, ReplayValues, Settings};
 use crate::health::Workers;
+use crate::layer::{Layer, Layers};
 use crate::messaging::directory::Directory;
 use crate::messaging::mailbox::Mailbox;
 use crate::partitura::Partitura;
 use crate::retry_for::retry_for;
+use crate::storage::pauses::Pauses;
 use crate::storage::store::Store;
 use crate::storage::turn_store::TurnStore;
 use crate::telemetry::propagator::{Propagation, Propagator};
@@ -38,6 +40,7 @@ pub struct Builder {
     settings: Settings,
     payloads: Payloads,
     propagation: Propagation,
+    layers: Layers,
     refused: Option<&'static str>,
 }
 
@@ -65,6 +68,7 @@ impl Partitura {
                 wait: Duration::ZERO,
             },
             payloads: Payloads::default(),
+            layers: Layers::default(),
             refused: None,
         }
     }
@@ -245,8 +249,16 @@ impl Builder {
         self
     }
 
+    /// Puts code around all requests of clients, tasks and turns of this connection, inside of the layers that were set
+    /// before.
+    pub fn layer(mut self, layer: impl Layer) -> Self {
+        self.layers.add(layer);
+        self
+    }
+
     async fn connect(self) -> Result<Partitura> {
-        let Self { broker, store, clock, ids, namespace, partitions, settings, payloads, propagation, refused } = self;
+        let Self { broker, store, clock, ids, namespace, partitions, settings, payloads, propagation, layers, refused } =
+            self;
         if let Some(problem) = refused {
             return Err(Error::new(ErrorKind::InvalidArgument, "connect", problem));
         }
@@ -265,15 +277,17 @@ impl Builder {
         };
         let clock = clock.unwrap_or_else(|| Arc::new(corrected.clone()));
         let time = Timekeeper::new(corrected, reference);
+        let stored = TurnStore::of_client(&broker, store.clone(), namespace.clone()).payloads_by(&payloads);
         let client = Client::new(Connection {
             directory: directory.clone(),
             producer,
             mailbox: mailbox.clone(),
             ids: ids.clone(),
-            stored: TurnStore::of_client(&broker, store.clone(), namespace.clone()).payloads_by(&payloads),
+            stored: stored.clone(),
             clock: clock.clone(),
             ask_again: settings.ask_again,
             propagation: propagation.clone(),
+            layers: layers.clone(),
         });
         Ok(Partitura(Arc::new(Core {
             broker,
@@ -288,6 +302,8 @@ impl Builder {
             client,
             propagation,
             workers: Workers::default(),
+            pauses: Arc::new(Pauses::new(stored)),
+            layers,
         })))
     }
 }

@@ -9,9 +9,11 @@ use partitura_lanes::Trials;
 
 use crate::client::Client;
 use crate::health::Workers;
+use crate::layer::Layers;
 use crate::messaging::directory::Directory;
 use crate::messaging::mailbox::Mailbox;
 use crate::storage::crashes::Crashes;
+use crate::storage::pauses::Pauses;
 use crate::storage::store::Store;
 use crate::storage::turn_store::TurnStore;
 use crate::telemetry::propagator::Propagation;
@@ -36,6 +38,8 @@ pub(crate) struct Core {
     pub(crate) client: Client,
     pub(crate) propagation: Propagation,
     pub(crate) workers: Workers,
+    pub(crate) pauses: Arc<Pauses>,
+    pub(crate) layers: Layers,
 }
 
 impl Core {

@@ -1,4 +1,5 @@
 mod check;
+mod joining;
 mod running;
 
 use std::collections::BTreeMap;
@@ -10,16 +11,17 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::{try_join, try_join_all};
-use partitura_broker::{Credit, Error, ErrorKind, Producer, ProducerOptions, Result};
-use partitura_lanes::{Handler, LaneOptions, Lanes, Retry, SubscriptionTopics};
+use partitura_broker::{Error, ErrorKind, Producer, ProducerOptions, Result};
 use partitura_workflow::{Definition, Limit, Service, Workflow};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 pub use self::check::{CheckReport, Misfit};
+use self::joining::{RETRY_FOR, lanes};
 pub use self::running::RunningWorker;
 use crate::core::Core;
+use crate::layer::{Layer, Layers};
 use crate::messaging::directory::Destination;
 use crate::retry_for::retry_for;
 use crate::shutdown::{Shutdown, until};
@@ -27,7 +29,6 @@ use crate::storage::{served, turn_store::TurnStore};
 use crate::task::limits::Limits;
 use crate::task::{Parts, TaskRunner};
 use crate::wire::events::EventTopic;
-use crate::wire::ids;
 use crate::workflow::delay_cancellation::DelayCancellation;
 use crate::workflow::listeners::Listeners;
 use crate::workflow::retention::Retention;
@@ -37,8 +38,6 @@ use crate::workflow::turn::context::Context;
 
 /// Commands to one instance that one turn takes together.
 const BATCH: usize = 64;
-/// How long a worker that starts waits for a broker or a store that is not there yet, or not any more.
-const RETRY_FOR: Duration = Duration::from_secs(60);
 /// For how long what this build does not know is left to others, unless set.
 const ELSEWHERE: Duration = Duration::from_secs(300);
 
@@ -65,6 +64,7 @@ pub struct Worker {
     elsewhere: Duration,
     /// Of workflows that have one of their own.
     retentions: BTreeMap<&'static str, Retention>,
+    layers: Layers,
 }
 
 /// What this program is and knows, among others of its deployment.
@@ -73,6 +73,7 @@ struct Build {
     /// See [`Context::code`].
     code: Arc<str>,
     elsewhere: Duration,
+    layers: Layers,
 }
 
 impl Worker {
@@ -88,6 +89,7 @@ impl Worker {
             build,
             elsewhere: ELSEWHERE,
             retentions: BTreeMap::new(),
+            layers: Layers::default(),
         }
     }
 
@@ -163,6 +165,13 @@ impl Worker {
         self
     }
 
+    /// Puts code around the tasks and turns of this worker, inside of the layers that were set before.
+    #[must_use]
+    pub fn layer(mut self, layer: impl Layer) -> Self {
+        self.layers.add(layer);
+        self
+    }
+
     /// Starts, and runs until `shutdown` resolves; then finishes what runs and leaves. Told so while it starts, it
     /// starts no further.
     ///
@@ -198,7 +207,18 @@ impl Worker {
     /// Dropped, nothing runs.
     pub async fn start(self) -> Result<RunningWorker> {
         let all = self.destinations()?;
-        let Self { core, definitions, repeated: _, services, limits, concurrency, build, elsewhere, retentions } = self;
+        let Self {
+            core,
+            definitions,
+            repeated: _,
+            services,
+            limits,
+            concurrency,
+            build,
+            elsewhere,
+            retentions,
+            layers,
+        } = self;
         let concurrency = concurrency.ok_or_else(|| {
             let message = "a worker runs at least one task at a time: write .concurrency(1) or more";
             Error::new(ErrorKind::InvalidArgument, "start", message)
@@ -217,6 +237,7 @@ impl Worker {
                 .into(),
             id: build.unwrap_or_else(|| env!("CARGO_PKG_VERSION").into()),
             elsewhere,
+            layers: core.layers.clone().around(layers),
         };
         // All at once: joining takes some brokers seconds.
         let conducting = definitions.into_iter().map(|definition| {
@@ -287,6 +308,8 @@ async fn serve(
         concurrency: concurrency.get(),
         limits,
         crashes: core.crashes(),
+        pauses: core.pauses.clone(),
+        layers: build.layers.clone(),
         shutdown: shutdown.clone(),
     });
     let lanes = lanes(core, topics.source()?, concurrency, 1, runner.clone()).await?;
@@ -343,6 +366,8 @@ async fn conduct(
         delay_cancellation: DelayCancellation::new(&*core.broker, &producer),
         listeners: Listeners::default(),
         propagation: core.propagation.clone(),
+        pauses: core.pauses.clone(),
+        layers: build.layers.clone(),
     };
     let (kept, counted) = ((core.settings.cache, build.elsewhere), (core.crashes(), concurrency));
     let runner = WorkflowRunner::new(context, core.clock.clone(), producer, kept, counted);
@@ -372,25 +397,4 @@ impl Drop for Abandoned {
     fn drop(&mut self) {
         self.0.abandon();
     }
-}
-
-/// Joins a subscription. A delivery whose handler fails is retried without end: commands and tasks are never given up
-/// for want of a working store or broker.
-async fn lanes<H: Handler + Clone>(
-    core: &Arc<Core>,
-    source: SubscriptionTopics,
-    concurrency: NonZeroUsize,
-    batch: usize,
-    handler: H,
-) -> Result<Lanes<H>> {
-    let options = LaneOptions::default()
-        .concurrency(concurrency.get())
-        .batch(batch)
-        .retry(Retry::exponential().initial(Duration::from_millis(20)).max_interval(Duration::from_secs(10)))
-        .credit(Credit { messages: concurrency, ..Credit::default() })
-        .drain_within(core.settings.drain_within)
-        .clock(core.clock.clone())
-        .seed(ids::seed(&*core.ids));
-    let open = || Lanes::open(&*core.broker, source.clone(), options.clone(), handler.clone());
-    retry_for(RETRY_FOR, "join a subscription", open).await
 }

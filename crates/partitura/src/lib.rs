@@ -63,14 +63,15 @@ pub mod testing;
 pub use connect::{Connect, broker, connect, store};
 pub use partitura_broker::{Error, ErrorKind};
 pub use partitura_engine::{
-    ActionEnd, BrokerStore, Builder, Bulk, BulkReport, CheckReport, Client, ClientError, ClockOffset, Completion,
-    Cursor, Destination, Filter, Health, HeldUp, HistoryLimits, HistoryPage, Ids, InstanceCount, InstanceFilter,
-    InstanceHandle, InstanceName, InstancePage, Instances, InvalidCursor, InvalidDestination, InvalidInstanceName,
-    InvalidToken, Living, Misfit, Order, Overlap, Partitura, PayloadCodec, Propagator, Recurrence, ReplayValues,
-    Request, Retention, RunningWorker, ScheduleBuilder, ScheduleDescription, ScheduleHandle, ScheduleSpecification,
-    ScheduledStart, Served, Start, StartPolicy, StartReceipt, StartWithUpdate, Status, StatusKind, Store, Summary,
-    SystemIds, TaskContext, TaskToken, TokenRefusal, TopicNames, UpdateError, UpdateRequest, Versions, Waiting, Worker,
-    WorkflowError, WorkflowHandle,
+    ActionEnd, BrokerStore, Builder, Bulk, BulkReport, CheckReport, Client, ClientCall, ClientError, ClockOffset,
+    Completion, Cursor, Destination, Filter, Health, HeldUp, HistoryLimits, HistoryPage, Ids, InstanceCount,
+    InstanceFilter, InstanceHandle, InstanceName, InstancePage, Instances, InvalidCursor, InvalidDestination,
+    InvalidInstanceName, InvalidPausable, InvalidToken, Layer, Living, Misfit, Next, Order, Overlap, Partitura,
+    Pausable, Paused, PayloadCodec, Propagator, Recurrence, ReplayValues, Request, Retention, RunningWorker,
+    ScheduleBuilder, ScheduleDescription, ScheduleHandle, ScheduleSpecification, ScheduledStart, Served, Start,
+    StartPolicy, StartReceipt, StartWithUpdate, Status, StatusKind, Store, Summary, SystemIds, TaskCall, TaskContext,
+    TaskResult, TaskToken, TokenRefusal, TopicNames, TurnCall, TurnResult, UpdateError, UpdateRequest, Versions,
+    Waiting, Worker, WorkflowError, WorkflowHandle,
 };
 pub use partitura_macros::{select, service, workflow};
 #[doc(hidden)]
@@ -78,9 +79,9 @@ pub use partitura_workflow::__private;
 pub use partitura_workflow::{
     Attribute, Cancelled, Channel, Child, ChildError, ChildHandle, ChildRun, Cx, Failure, FailureKind, HandlersEnded,
     InvalidId, Limit, Never, ParentEnd, Payload, PayloadError, Query, QueryError, Receive, ReceiveError, Retry, Saga,
-    SendError, Service, Shielded, Signal, Sleep, StepRun, Task, TaskError, TaskHandle, TaskOptions, Timestamp,
-    TraceContext, Transient, Until, Update, UpdateRefusal, Workflow, days, hours, jiff, join, join_all, millis,
-    minutes, seconds, try_join, try_join_all,
+    SendError, Service, Shielded, Signal, Sleep, StepRun, Task, TaskError, TaskFailure, TaskHandle, TaskOptions,
+    Timestamp, TraceContext, Transient, Until, Update, UpdateRefusal, Workflow, days, hours, jiff, join, join_all,
+    millis, minutes, seconds, try_join, try_join_all,
 };
 
 /// Histories and their replay: for tools, and for tests that check recorded histories against today's code.

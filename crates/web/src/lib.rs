@@ -37,6 +37,7 @@ mod letter_count;
 mod letters;
 mod live;
 mod overview;
+mod pauses;
 mod probes;
 mod security;
 mod shell;
@@ -134,6 +135,8 @@ impl Page {
             .route("/dead-letters/{kind}/{name}", get(letters::one))
             .route("/dead-letters/{kind}/{name}/{action}", post(letters::act))
             .route("/topics", get(topics::show))
+            .route("/pauses/pause", post(pauses::begin))
+            .route("/pauses/resume", post(pauses::end))
             .route("/live", get(live::stream))
             .fallback(error::nothing_there)
             .layer(axum::middleware::from_fn_with_state(shared.clone(), security::guard));

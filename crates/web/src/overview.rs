@@ -10,6 +10,7 @@ use partitura_engine::StatusKind;
 
 use crate::context::{Shared, Visit, query};
 use crate::error::Problem;
+use crate::pauses;
 use crate::shell::{Place, shell};
 use crate::view::{id_link, moment, number, status, table};
 
@@ -26,14 +27,17 @@ const ORDER: [StatusKind; 6] = [
 pub(crate) async fn show(State(shared): State<Arc<Shared>>, visit: Visit) -> Result<Html<String>, Problem> {
     let overview = shared.admin.overview().await.map_err(|error| Problem::from(error).at(&visit))?;
     let letters = shared.letters.read(&shared.admin).await;
-    let body = body(&visit, (&overview, letters), shared.admin.now());
+    let pauses = shared.admin.pauses().await.map_err(|error| Problem::from(error).at(&visit))?;
+    let paused = pauses::list(&shared, &visit, &pauses, shared.admin.now());
+    let body = body(&visit, (&overview, letters, &paused), shared.admin.now());
     Ok(shell(&shared, &visit, Place::Overview, "Overview", &body))
 }
 
-fn body(visit: &Visit, (overview, letters): (&Overview, Option<(usize, bool)>), now: u64) -> Markup {
+fn body(visit: &Visit, (overview, letters, paused): (&Overview, Option<(usize, bool)>, &Markup), now: u64) -> Markup {
     html! {
         h1 { "Overview" }
         (figures(visit, overview, letters))
+        (paused)
         @if !overview.stopped.is_empty() { (causes(visit, &overview.stopped, now)) }
         h2 { "Workflows" }
         @if overview.workflows.is_empty() {

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Html;
 use maud::html;
-use partitura_engine::Destination;
+use partitura_engine::{Destination, Pausable};
 
 use crate::context::{Shared, Visit, query};
 use crate::error::Problem;
+use crate::pauses;
 use crate::shell::{Place, shell};
 use crate::view::moment;
 
@@ -24,7 +25,7 @@ pub(crate) async fn show(State(shared): State<Arc<Shared>>, visit: Visit) -> Res
             div.scroll { table.fold {
                 thead { tr {
                     th scope="col" { "Serves" } th scope="col" { "Workers" } th scope="col" { "Build" }
-                    th scope="col" { "Last started" } th scope="col" { "Takes" } th.num scope="col" { "Partitions" }
+                    th scope="col" { "Last started" } th scope="col" { "Takes" } th.num scope="col" { "Partitions" } th {}
                 } }
                 tbody { @for working in &workers {
                     @let served = &working.served;
@@ -46,10 +47,20 @@ pub(crate) async fn show(State(shared): State<Arc<Shared>>, visit: Visit) -> Res
                         td { @if served.since > 0 { (moment(served.since, now)) } @else { "never" } }
                         td.mono { @if let Some(topic) = topic { (topic.takes) } }
                         td.num { @if let Some(partitions) = topic.and_then(|topic| topic.partitions) { (partitions) } }
+                        td { @if visit.actor().is_some() {
+                            div.actions { (pauses::pause(&shared, &visit, &pausable(&served.destination))) }
+                        } }
                     }
                 } }
             } }
         }
     };
     Ok(shell(&shared, &visit, Place::Topics, "Topics and workers", &body))
+}
+
+fn pausable(destination: &Destination) -> Pausable {
+    match destination {
+        Destination::Workflow(name) => Pausable::Workflow(name.clone()),
+        Destination::Service(name) => Pausable::Service(name.clone()),
+    }
 }

@@ -73,3 +73,23 @@ async fn schedules_are_listed_paused_resumed_and_triggered() {
     assert_eq!(done(&partitura, "schedule list -o ids").await, "nightly\n");
     assert_eq!(run(&partitura, "schedule describe none").await.0, 3);
 }
+
+#[tokio::test]
+async fn workflows_and_methods_are_paused_listed_and_resumed() {
+    let (partitura, _worker) = open("memory:").await;
+    assert_eq!(done(&partitura, "pauses").await, "nothing is paused\n");
+    assert_eq!(run(&partitura, "pause workflow/Hold").await.0, 2, "a reason is asked for");
+    assert_eq!(run(&partitura, "pause Hold --reason moving").await.0, 2, "neither an instance nor a name");
+    assert_eq!(done(&partitura, "pause workflow/Hold --reason moving").await, "workflow/Hold: it is paused\n");
+    done(&partitura, "pause service/Payments/charge --reason down").await;
+    done(&partitura, r#"start Hold h-1 "tea""#).await;
+    let pauses = done(&partitura, "pauses").await;
+    assert!(pauses.contains("workflow/Hold") && pauses.contains("moving"), "{pauses}");
+    assert!(done(&partitura, "status").await.contains("service/Payments/charge"));
+    assert!(done(&partitura, "describe Hold h-1").await.contains("its workflow is paused: moving"));
+    let resumed = done(&partitura, "resume workflow/Hold").await;
+    assert_eq!(resumed, "workflow/Hold: it goes on; 1 instances were paused with it\n");
+    assert_eq!(done(&partitura, "pauses -o ids").await, "service/Payments/charge\n");
+    done(&partitura, r#"signal Hold h-1 go {"text":"now"}"#).await;
+    partitura.client().workflow::<Hold>("h-1").result().await.unwrap();
+}

@@ -5,6 +5,8 @@ use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 
 use futures::{StreamExt, stream};
+use partitura_workflow::{Payload, Signal, Workflow};
+use serde::Serialize;
 
 use super::instance::InstanceHandle;
 use super::instances::Instances;
@@ -26,6 +28,8 @@ pub(crate) enum Act {
     Pause(String),
     Resume(String),
     Retry(String),
+    Skip(Payload, String),
+    Signal(String, Payload),
 }
 
 /// What became of an action on many instances.
@@ -62,12 +66,14 @@ pub struct Bulk {
     act: Act,
     is_dry: bool,
     at_most: usize,
+    /// Under which each signal counts once.
+    id: Option<String>,
     progress: Option<Progress>,
 }
 
 impl Bulk {
     pub(crate) fn new(instances: Instances, act: Act) -> Self {
-        Self { instances, act, is_dry: false, at_most: usize::MAX, progress: None }
+        Self { instances, act, is_dry: false, at_most: usize::MAX, id: None, progress: None }
     }
 
     /// Does nothing, and says to which instances it would be done.
@@ -79,6 +85,13 @@ impl Bulk {
     /// Acts on this many instances at most.
     pub fn at_most(mut self, instances: usize) -> Self {
         self.at_most = instances;
+        self
+    }
+
+    /// Names the signals: an instance that has had one of this id ignores another. So it may be done again that was
+    /// interrupted. Nothing else needs a name.
+    pub fn id(mut self, id: impl Into<String>) -> Self {
+        self.id = Some(id.into());
         self
     }
 
@@ -110,7 +123,9 @@ impl Bulk {
     }
 
     async fn act_on(&self, found: Vec<Summary>, report: &mut BulkReport) -> Result<(), ClientError> {
-        let mut done = stream::iter(found).map(|found| self.act.on(&self.instances, found)).buffer_unordered(AT_ONCE);
+        let mut done = stream::iter(found)
+            .map(|found| self.act.on(&self.instances, found, self.id.as_deref()))
+            .buffer_unordered(AT_ONCE);
         while let Some((name, result)) = done.next().await {
             match result {
                 Ok(()) => report.done += 1,
@@ -126,6 +141,33 @@ impl Bulk {
 impl Instances {
     fn all(&self, act: Act) -> Bulk {
         Bulk::new(self.clone(), act)
+    }
+
+    /// Sends a signal to those that have not ended, and waits until each has recorded it. The arguments of a handler are
+    /// an object with its argument names; a channel takes any value.
+    ///
+    /// ```
+    /// # use partitura_engine::{Client, ClientError};
+    /// # async fn example(client: Client) -> Result<(), ClientError> {
+    /// let europe = client.instances().workflow("Cart").tag("europe");
+    /// let told = europe.signal_all("prices", &"they change at midnight")?.id("prices of May").await?;
+    /// println!("told {} carts", told.done);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Payload`](ClientError::Payload) when the arguments cannot be encoded.
+    pub fn signal_all(&self, name: impl Into<String>, arguments: &impl Serialize) -> Result<Bulk, ClientError> {
+        Ok(self.all(Act::Signal(name.into(), Payload::encode_unproven(arguments)?)))
+    }
+
+    /// As [`signal_all`](Self::signal_all), to those of the workflow `W`, with a signal of its type.
+    ///
+    /// # Errors
+    /// As for [`signal_all`](Self::signal_all).
+    pub fn signal_all_of<W: Workflow>(&self, signal: Signal<W>) -> Result<Bulk, ClientError> {
+        let (name, payload) = signal.into_parts()?;
+        Ok(self.clone().workflow(W::NAME).all(Act::Signal(name, payload)))
     }
 
     /// [Cancels](InstanceHandle::cancel) those that have not ended.
@@ -153,6 +195,24 @@ impl Instances {
         self.all(Act::Resume(reason.into()))
     }
 
+    /// [Gives the last failed task this result](InstanceHandle::skip_task) of those that have failed. The type is that of
+    /// the method's result, which is not checked here.
+    ///
+    /// ```
+    /// # use partitura_engine::{Client, ClientError, StatusKind};
+    /// # async fn example(client: Client) -> Result<(), ClientError> {
+    /// let failed = client.instances().workflow("Checkout").status(StatusKind::Failed);
+    /// let report = failed.skip_tasks(&"refunded by hand", "the acquirer has closed")?.dry_run().await?;
+    /// println!("would go on with {} instances", report.found);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Payload`](ClientError::Payload) when the result cannot be encoded.
+    pub fn skip_tasks(&self, result: &impl Serialize, reason: impl Into<String>) -> Result<Bulk, ClientError> {
+        Ok(self.all(Act::Skip(Payload::encode_unproven(result)?, reason.into())))
+    }
+
     /// [Runs the last failed task again](InstanceHandle::retry_task) of those that have failed.
     pub fn retry_tasks(&self, reason: impl Into<String>) -> Bulk {
         self.all(Act::Retry(reason.into()))
@@ -162,15 +222,20 @@ impl Instances {
 impl Act {
     fn applies(&self, to: &Summary) -> bool {
         match self {
-            Self::Cancel(_) | Self::Terminate(_) => !to.status.is_closed(),
+            Self::Cancel(_) | Self::Terminate(_) | Self::Signal(..) => !to.status.is_closed(),
             Self::Delete => to.status.is_closed(),
             Self::Pause(_) => matches!(to.status, Status::Running | Status::Stopped { .. }),
             Self::Resume(_) => matches!(to.status, Status::Paused { .. } | Status::Stopped { .. }),
-            Self::Retry(_) => matches!(to.status, Status::Failed),
+            Self::Retry(_) | Self::Skip(..) => matches!(to.status, Status::Failed),
         }
     }
 
-    async fn on(&self, instances: &Instances, found: Summary) -> (InstanceName, Result<(), ClientError>) {
+    async fn on(
+        &self,
+        instances: &Instances,
+        found: Summary,
+        id: Option<&str>,
+    ) -> (InstanceName, Result<(), ClientError>) {
         let name = InstanceName::new(found.workflow, found.id);
         let handle = InstanceHandle::new(instances.connection.clone(), name.clone());
         let request = match self {
@@ -179,7 +244,12 @@ impl Act {
             Self::Delete => handle.delete(),
             Self::Pause(reason) => handle.pause(reason),
             Self::Resume(reason) => handle.resume().because(reason),
+            Self::Signal(signal, payload) => match id {
+                Some(id) => handle.signal(signal, payload).id(id),
+                None => handle.signal(signal, payload),
+            },
             Self::Retry(reason) => return (name, handle.retry_task(None, reason).await),
+            Self::Skip(result, reason) => return (name, handle.skip_failed_task(result.clone(), reason).await),
         };
         let result = request.run(found.run).confirmed().await;
         (name, result)
@@ -197,9 +267,14 @@ impl IntoFuture for Bulk {
 
 impl fmt::Debug for Bulk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { instances, act, is_dry, at_most, .. } = self;
+        let Self { instances, act, is_dry, at_most, id, .. } = self;
         let mut shown = f.debug_struct("Bulk");
-        shown.field("instances", instances).field("act", act).field("is_dry", is_dry).field("at_most", at_most);
+        shown
+            .field("instances", instances)
+            .field("act", act)
+            .field("is_dry", is_dry)
+            .field("at_most", at_most)
+            .field("id", id);
         shown.finish_non_exhaustive()
     }
 }

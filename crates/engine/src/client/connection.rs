@@ -8,6 +8,7 @@ use partitura_workflow::Workflow;
 use tracing::{Instrument, Span};
 
 use crate::error::ClientError;
+use crate::layer::{ClientCall, Layers};
 use crate::messaging::directory::{Destination, Directory};
 use crate::messaging::mailbox::{Mailbox, PendingReply};
 use crate::retry_for::retry_for;
@@ -34,6 +35,7 @@ pub(crate) struct Connection {
     /// How long one waits at most for an outcome before one asks again.
     pub(crate) ask_again: Duration,
     pub(crate) propagation: Propagation,
+    pub(crate) layers: Layers,
 }
 
 impl Connection {
@@ -71,6 +73,18 @@ impl Connection {
         not_before: Option<Timestamp>,
     ) -> Result<(), ClientError> {
         check_id(id).map_err(ClientError::InvalidId)?;
+        let call = ClientCall { to: (workflow, id), command };
+        self.layers.request(&call, self.send_inside((workflow, id), message_id, command, not_before)).await
+    }
+
+    /// Sends a command, inside of all layers.
+    async fn send_inside(
+        &self,
+        (workflow, id): (&str, &str),
+        message_id: String,
+        command: &Command,
+        not_before: Option<Timestamp>,
+    ) -> Result<(), ClientError> {
         let topic = self.directory.workflow(workflow)?.commands;
         let mut message = wire::command(self.directory.payloads(), &topic, id, message_id, command);
         let context = match command {

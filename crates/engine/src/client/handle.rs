@@ -188,11 +188,14 @@ impl<W: Workflow> WorkflowHandle<W> {
         UpdateRequest::new(&self.target, update)
     }
 
-    /// Asks the running workflow something; it is not changed by that.
+    /// Asks the workflow something; it is not changed by that.
+    ///
+    /// One that has ended answers with the state in which it ended, for as long as its history is kept: a worker
+    /// replays that for each question.
     ///
     /// # Errors
-    /// [`NotFound`](ClientError::NotFound); [`Refused`](ClientError::Refused) with the reason (unknown query, ended,
-    /// stopped); [`NoAnswer`](ClientError::NoAnswer).
+    /// [`NotFound`](ClientError::NotFound); [`Refused`](ClientError::Refused) with the reason (unknown query, stopped,
+    /// paused, ended under code that goes another way today); [`NoAnswer`](ClientError::NoAnswer).
     ///
     /// # Cancel safety
     /// Safe.

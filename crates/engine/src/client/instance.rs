@@ -208,7 +208,7 @@ impl InstanceHandle {
         }
     }
 
-    /// Asks the running workflow something, as [`WorkflowHandle::query`](crate::WorkflowHandle::query) does: the
+    /// Asks the workflow something, as [`WorkflowHandle::query`](crate::WorkflowHandle::query) does: the
     /// arguments are an object with the query's argument names.
     ///
     /// # Errors

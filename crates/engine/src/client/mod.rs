@@ -8,6 +8,7 @@ pub(crate) mod handle;
 mod history;
 pub(crate) mod instance;
 pub(crate) mod instances;
+pub(crate) mod pausing;
 mod repair;
 pub(crate) mod requests;
 pub(crate) mod start;

@@ -100,6 +100,15 @@ impl InstanceHandle {
         self.reset_to((run, events), None, format!("retry task {seq}"), reason.into()).await.map(drop)
     }
 
+    /// Gives the last task that has failed for good a result.
+    pub(super) async fn skip_failed_task(&self, result: Payload, reason: &str) -> Result<(), ClientError> {
+        let (run, Some((events, seq))) = self.failure(None).await? else {
+            return Err(ClientError::Refused(format!("{}: no task has failed", self.name)));
+        };
+        let then = Some(EventKind::TaskCompleted { seq, result });
+        self.reset_to((run, events), then, format!("skip task {seq}"), reason.to_owned()).await.map(drop)
+    }
+
     /// The latest run, and the event with which a task of it has failed.
     async fn failure(&self, task: Option<u32>) -> Result<(String, Option<(usize, u32)>), ClientError> {
         let page = self.history(0, usize::MAX).await?;

@@ -10,6 +10,7 @@ pub(crate) mod history;
 pub(crate) mod index;
 pub(crate) mod index_keys;
 pub(crate) mod outbox;
+pub(crate) mod pauses;
 pub(crate) mod search;
 pub(crate) mod served;
 pub(crate) mod store;

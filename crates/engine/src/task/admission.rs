@@ -14,9 +14,22 @@ use crate::shutdown::until;
 use crate::wire::TaskRequest;
 use crate::wire::ids::random;
 
+/// A task that may begin.
+pub(super) struct Admitted {
+    pub(super) permit: Option<Permit>,
+    /// It has waited for the end of a pause: its workflow may not want it any more.
+    pub(super) was_paused: bool,
+}
+
 impl TaskRunner {
-    /// Waits for room. `Err`: the task is to go back to the broker, for so long.
-    pub(super) async fn admit(&self, request: &TaskRequest, line: &mut Line) -> Result<Option<Permit>, Duration> {
+    /// Waits until neither the service nor the method is paused, and then for room. `Err`: the task is to go back to the
+    /// broker, for so long.
+    pub(super) async fn admit(&self, request: &TaskRequest, line: &mut Line) -> Result<Admitted, Duration> {
+        let was_paused = self.until_resumed(request, line).await?;
+        Ok(Admitted { permit: self.room(request, line).await?, was_paused })
+    }
+
+    async fn room(&self, request: &TaskRequest, line: &mut Line) -> Result<Option<Permit>, Duration> {
         let permit = match self.limits.enter(self.service.name(), &request.method, &request.args) {
             Turn::Now(permit) => return Ok(permit),
             // Not all at the same moment.

@@ -23,11 +23,20 @@ use crate::wire::TaskRequest;
 impl TaskRunner {
     /// Calls the method, alone or with others, and contains its panics.
     pub(super) async fn call_method(&self, request: &TaskRequest, context: TaskContext) -> Answer {
-        if let Some(options) = self.service.batch(&request.method) {
-            return self.call_with_others(request, context, options).await;
+        let batch = self.service.batch(&request.method);
+        if self.layers.is_empty() && batch.is_none() {
+            let method = AssertUnwindSafe(self.service.call(&request.method, request.args.clone())).catch_unwind();
+            return context.scope(method).await.unwrap_or_else(|panic| Err(Failure::panic(&*panic).into()));
         }
-        let method = AssertUnwindSafe(self.service.call(&request.method, request.args.clone())).catch_unwind();
-        context.scope(method).await.unwrap_or_else(|panic| Err(Failure::panic(&*panic).into()))
+        let inner = context.clone();
+        let method = async {
+            match batch {
+                Some(options) => self.call_with_others(request, inner.clone(), options).await,
+                None => self.service.call(&request.method, request.args.clone()).await,
+            }
+        };
+        let layered = AssertUnwindSafe(self.layers.task((request, &inner), method)).catch_unwind();
+        context.scope(layered).await.unwrap_or_else(|panic| Err(Failure::panic(&*panic).into()))
     }
 
     async fn call_with_others(&self, request: &TaskRequest, context: TaskContext, options: BatchOptions) -> Answer {

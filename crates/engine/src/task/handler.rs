@@ -8,6 +8,7 @@ use partitura_broker::{Delivery, Timestamp};
 use partitura_lanes::{Batch, Handler, Outcome};
 use partitura_workflow::Payload;
 
+use super::admission::Admitted;
 use super::call::Call;
 use super::pulse::Answer;
 use super::runner::TaskRunner;
@@ -46,8 +47,8 @@ impl TaskRunner {
         {
             return self.send_copy(&call, holder.clone()).await;
         }
-        let permit = match self.admit(request, &mut line).await {
-            Ok(permit) => permit,
+        let Admitted { permit, was_paused } = match self.admit(request, &mut line).await {
+            Ok(admitted) => admitted,
             Err(wait) => {
                 // It may come back here before this delivery is settled.
                 place.end(false);
@@ -57,7 +58,7 @@ impl TaskRunner {
         let mut last = request.heartbeat.clone();
         let mut begun = false;
         let is_late = self.is_late(request);
-        if is_late || call.is_questionable() {
+        if is_late || was_paused || call.is_questionable() {
             match self.ask_if_cancelled(request, &mut line).await {
                 Answer::Continue(progress) => {
                     begun = true;

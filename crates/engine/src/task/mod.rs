@@ -22,6 +22,7 @@ mod handler;
 mod lease;
 pub(crate) mod letter;
 pub(crate) mod limits;
+mod pausing;
 pub(crate) mod policy;
 mod pulse;
 mod report;

@@ -11,10 +11,12 @@ use tokio::task::JoinSet;
 use super::batches::Batches;
 use super::limits::Limits;
 use super::running::Running;
+use crate::layer::Layers;
 use crate::messaging::directory::Directory;
 use crate::messaging::mailbox::Mailbox;
 use crate::shutdown::Shutdown;
 use crate::storage::crashes::Crashes;
+use crate::storage::pauses::Pauses;
 use crate::storage::turn_store::TurnStore;
 use crate::telemetry::propagator::Propagation;
 use crate::timekeeper::Timekeeper;
@@ -50,6 +52,8 @@ pub(crate) struct Parts {
     /// Of all tasks of the worker.
     pub(crate) limits: Arc<Limits>,
     pub(crate) crashes: Crashes,
+    pub(crate) pauses: Arc<Pauses>,
+    pub(crate) layers: Layers,
     pub(crate) shutdown: Shutdown,
 }
 
@@ -59,6 +63,8 @@ pub(super) struct Inner {
     pub(super) batches: Batches,
     /// Bounds the tasks that run, whether their deliveries are held or not.
     pub(super) places: Arc<Semaphore>,
+    /// For tasks of paused methods that wait here: the others of the service need the rest.
+    pub(super) paused: Semaphore,
     /// Tasks whose deliveries were settled before they ended.
     pub(super) detached: Arc<Mutex<JoinSet<()>>>,
 }
@@ -74,11 +80,13 @@ impl std::ops::Deref for TaskRunner {
 impl TaskRunner {
     pub(crate) fn new(parts: Parts) -> Self {
         let places = Arc::new(Semaphore::new(parts.concurrency));
+        let paused = Semaphore::new(parts.concurrency / 2);
         Self(Arc::new(Inner {
             parts,
             running: Running::default(),
             batches: Batches::default(),
             places,
+            paused,
             detached: Arc::default(),
         }))
     }

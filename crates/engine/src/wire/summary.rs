@@ -72,6 +72,9 @@ pub struct Summary {
     /// [`Workflow::VERSION`](partitura_workflow::Workflow::VERSION).
     #[serde(default = "first", skip_serializing_if = "is_first")]
     pub workflow_version: u32,
+    /// It is paused because its [workflow is](crate::Client::pause), and goes on with that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub paused_with_workflow: bool,
     /// Which attempt this run is, from 1, where a run that fails is [tried again](crate::Start::retry).
     #[serde(default = "first", skip_serializing_if = "is_first")]
     pub attempt: u32,

@@ -28,6 +28,7 @@ pub(crate) fn beginning(started: &Started, at: u64) -> Summary {
         expires_at: None,
         first_run: started.continued.as_ref().map(|continued| continued.first.clone()),
         workflow_version: started.version,
+        paused_with_workflow: false,
         attempt: started.attempt(),
         detached_before: BTreeMap::new(),
         indexed: Indexed::default(),

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
-use partitura::{Cx, TaskContext, join_all, millis};
+use partitura::{Cx, Limit, TaskContext, join_all, millis};
 
 use crate::stage::Stage;
 use crate::support::{Oops, soon};
@@ -119,4 +120,20 @@ pub(crate) async fn no_more_tasks_of_a_key_run_at_a_time_than_its_limit(stage: S
     }
     working.stop().await.expect("stopped");
     helping.stop().await.expect("stopped");
+}
+
+/// The pace of a worker, however many tasks wait for it.
+pub(crate) async fn tasks_begin_no_faster_than_the_rate_of_their_method(stage: Stage) {
+    let partitura = stage.application().await;
+    let clerk = Clerk::default();
+    let rate = Limit::method::<DeskStub>("serve").per_second(20.0);
+    let worker = partitura.worker().service(DeskService(clerk.clone())).workflow::<Rush>().limit(rate);
+    let worker = worker.start().await.expect("a worker");
+    let rush = partitura.client().workflow::<Rush>("r");
+    let began = Instant::now();
+    rush.start((0..30).map(|tenant| (format!("t{tenant}"), 1)).collect()).await.expect("started");
+    assert_eq!(soon(rush.result()).await.expect("a result"), 30);
+    // The first may come at once, and those that came late catch up a little.
+    assert!(began.elapsed() >= millis(1_000), "{:?}", began.elapsed());
+    worker.stop().await.expect("stopped");
 }

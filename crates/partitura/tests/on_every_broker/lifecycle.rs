@@ -187,3 +187,76 @@ pub(crate) async fn the_history_tells_what_happened(stage: Stage) {
     assert!(said[1].starts_with("TimerStarted"), "{said:?}");
     worker.stop().await.expect("stopped");
 }
+
+/// Adds numbers up to five.
+#[derive(Debug, Default)]
+struct Adds {
+    sum: u32,
+}
+
+#[partitura::workflow]
+impl Adds {
+    #[run]
+    async fn run(cx: Cx<Self>) -> Result<(), Oops> {
+        Ok(cx.until(|adds: &Adds| adds.sum >= 5).await?)
+    }
+
+    #[signal]
+    fn add(&mut self, number: u32) {
+        self.sum += number;
+    }
+
+    #[query]
+    fn sum(&self) -> u32 {
+        self.sum
+    }
+}
+
+pub(crate) async fn a_query_of_an_instance_that_has_ended_reads_its_last_state(stage: Stage) {
+    let [first, second] = stage.processes(|settings| settings).await;
+    let worker = first.worker().workflow::<Adds>().start().await.expect("a worker");
+    let client = second.client();
+    let (done, dropped) = (client.workflow::<Adds>("done"), client.workflow::<Adds>("dropped"));
+    for adds in [&done, &dropped] {
+        soon(adds.start(()).confirmed()).await.expect("started");
+        soon(adds.signal(AddsSignal::add(3)).confirmed().into_future()).await.expect("recorded");
+    }
+    soon(dropped.terminate("not wanted").confirmed().into_future()).await.expect("ended");
+    soon(done.signal(AddsSignal::add(4)).confirmed().into_future()).await.expect("recorded");
+    soon(done.result()).await.expect("a result");
+    for (adds, sum) in [(&done, 7), (&dropped, 3)] {
+        assert_eq!(soon(adds.query(AddsQuery::sum())).await.expect("an answer"), sum);
+    }
+    // The next worker reads it in the store.
+    worker.stop().await.expect("stopped");
+    let worker = second.worker().workflow::<Adds>().start().await.expect("a worker");
+    assert_eq!(soon(done.query(AddsQuery::sum())).await.expect("an answer"), 7);
+    let unknown = soon(client.instance("Adds", "done").query("none", &())).await.expect_err("no such query");
+    assert!(unknown.to_string().contains("none"), "{unknown}");
+    soon(done.delete().confirmed().into_future()).await.expect("deleted");
+    assert!(matches!(soon(done.query(AddsQuery::sum())).await, Err(ClientError::NotFound { .. })));
+    worker.stop().await.expect("stopped");
+}
+
+pub(crate) async fn a_signal_reaches_all_instances_of_a_tag_once(stage: Stage) {
+    let partitura = stage.application().await;
+    let worker = partitura.worker().workflow::<Waits>().start().await.expect("a worker");
+    let client = partitura.client();
+    for id in 0..30 {
+        let tag = if id < 20 { "many" } else { "few" };
+        soon(client.workflow::<Waits>(format!("w{id}")).start(()).tag(tag).confirmed()).await.expect("started");
+    }
+    let (many, few) = (client.instances().tag("many"), client.instances().tag("few"));
+    let typed = |text: &str| many.signal_all_of(WaitsSignal::release(text.to_owned())).expect("JSON").id("news");
+    assert_eq!(soon(typed("yes").dry_run().into_future()).await.expect("found").found, 20);
+    assert_eq!(soon(typed("yes").into_future()).await.expect("sent").done, 20);
+    let untyped = few.signal_all("release", &serde_json::json!({ "with": "tea" })).expect("JSON");
+    assert_eq!(soon(untyped.into_future()).await.expect("sent").done, 10);
+    for id in 0..30 {
+        let expected = if id < 20 { "yes" } else { "tea" };
+        assert_eq!(soon(client.workflow::<Waits>(format!("w{id}")).result()).await.expect("a result"), expected);
+    }
+    // None of them is left.
+    assert_eq!(soon(typed("again").into_future()).await.expect("nothing to do").found, 0);
+    worker.stop().await.expect("stopped");
+}

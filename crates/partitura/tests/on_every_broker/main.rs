@@ -2,7 +2,7 @@
 //!
 //! `PARTITURA_BROKERS` names the brokers, separated by spaces, for which the facade's features must be on; their
 //! servers, and the one for the store, are the standing ones. Without it, the broker that needs no server is tried, in
-//! memory.
+//! memory. `PARTITURA_BROKER_URL` and `PARTITURA_STORE_URL` name servers that run elsewhere, for one broker.
 
 #[path = "../it/builds.rs"]
 mod builds;
@@ -15,11 +15,14 @@ mod deployments;
 #[path = "../it/desks.rs"]
 mod desks;
 mod extremes;
+mod layering;
 mod lifecycle;
 mod limits;
 mod lists;
 mod once;
 mod operating;
+mod pausing;
+mod repairing;
 mod retrying;
 mod scenarios;
 mod schedules;
@@ -67,7 +70,7 @@ fn trials_on(backend: &Backend) -> Vec<Trial> {
     trials![
         backend,
         scenarios: tasks_run_one_after_the_other, many_tasks_run_at_once_and_are_joined, tasks_that_were_started_are_awaited_in_any_order, a_task_and_a_timer_race_and_the_first_wins, a_parent_gets_the_results_and_the_errors_of_its_children, a_child_whose_id_is_taken_fails_in_the_parent, inline_steps_run_on_the_runtime_and_are_recorded, a_failed_workflow_runs_its_compensations_in_reverse, signals_to_a_channel_are_kept_in_order_also_when_they_come_early, a_workflow_signals_another;
-        lifecycle: starting_twice_is_starting_once, a_start_can_insist_on_a_new_instance, a_start_can_replace_a_running_instance, what_has_ended_is_deleted_when_its_time_is_over, a_query_reads_the_state_of_a_running_instance, a_cancelled_workflow_ends_as_cancelled, cancelling_reaches_the_children, terminating_a_parent_cancels_its_children, instances_are_listed_by_status_and_tag_page_by_page, the_history_tells_what_happened;
+        lifecycle: starting_twice_is_starting_once, a_start_can_insist_on_a_new_instance, a_start_can_replace_a_running_instance, what_has_ended_is_deleted_when_its_time_is_over, a_query_reads_the_state_of_a_running_instance, a_cancelled_workflow_ends_as_cancelled, cancelling_reaches_the_children, terminating_a_parent_cancels_its_children, instances_are_listed_by_status_and_tag_page_by_page, the_history_tells_what_happened, a_query_of_an_instance_that_has_ended_reads_its_last_state, a_signal_reaches_all_instances_of_a_tag_once;
         continuing: an_instance_continues_under_its_id_and_every_signal_counts_once, a_parent_gets_the_result_of_the_last_run, a_parent_that_is_cancelled_reaches_a_child_that_has_continued;
         starting: a_start_says_which_run_there_is_and_whether_it_is_new, a_start_may_begin_anew_what_has_ended_or_failed, a_signal_that_goes_with_a_start_counts_once, an_instance_whose_time_is_up_is_ended, a_delayed_start_begins_at_its_time_and_not_before;
         retrying: a_workflow_that_fails_is_tried_again_and_gives_the_result_of_its_last_attempt, a_parent_gets_the_outcome_of_the_last_attempt_of_its_child, a_run_whose_time_is_over_is_tried_again_within_the_time_of_the_whole, an_attempt_that_waits_begins_in_the_next_worker_with_the_signals_that_came, what_is_cancelled_or_terminated_while_an_attempt_waits_is_not_tried_again;
@@ -75,12 +78,15 @@ fn trials_on(backend: &Backend) -> Vec<Trial> {
         side_by_side: instances_stay_with_their_version_and_new_ones_take_the_highest;
         schedules: a_schedule_starts_each_time_once_up_to_its_limit, a_paused_schedule_goes_on_in_another_worker;
         delegated: a_delegated_task_is_completed_once_from_another_process, a_completion_waits_for_the_next_worker, an_attempt_that_was_given_up_is_not_completed, a_delegated_task_fails_with_the_error_of_its_method, a_task_that_was_cancelled_is_not_completed;
-        busy: no_more_tasks_of_a_key_run_at_a_time_than_its_limit, calls_of_a_batch_each_get_their_own_result;
+        busy: no_more_tasks_of_a_key_run_at_a_time_than_its_limit, calls_of_a_batch_each_get_their_own_result, tasks_begin_no_faster_than_the_rate_of_their_method;
         updates: an_update_is_answered_and_counts_once_under_its_id, a_start_with_an_update_gives_its_result, an_update_that_waits_is_answered_by_the_next_worker, a_handler_that_waits_answers_after_its_worker_has_gone;
         limits: what_is_too_large_for_the_broker_fails_tasks_and_children_with_the_reason, a_signal_that_is_too_large_stops_the_workflow_that_sends_it_with_the_reason;
         deployments: what_is_optional_may_come_and_go_while_both_builds_run, a_signal_of_a_wider_type_waits_in_the_old_build_for_the_new_one, an_input_that_the_new_build_cannot_read_waits_there_for_the_old_one, methods_and_arguments_that_one_build_does_not_know_are_left_to_the_other, a_guarded_change_goes_on_in_the_new_build, an_unguarded_change_waits_for_the_old_build, an_unguarded_change_that_is_taken_back_waits_for_the_new_build, a_guarded_change_that_is_taken_back_waits_for_the_new_build, a_deployment_sees_what_its_code_would_stop_before_it_takes_over;
         once: eight_long_tasks_run_once_in_two_processes, a_task_of_twice_the_length_runs_once_beside_other_workflows, a_task_that_ends_while_its_worker_stops_runs_once, a_task_that_ends_while_a_worker_of_35_workflows_stops_runs_once, two_hundred_steps_run_once_with_one_instance_in_memory, the_retries_of_what_lost_a_select_end, a_dead_letter_that_is_sent_again_does_nothing_for_a_workflow_that_has_ended, a_task_that_beat_is_called_again_after_its_process_vanished;
         operating: an_operator_sees_who_is_served_and_acts_without_types;
+        layering: layers_see_and_refuse_requests_turns_and_tasks;
+        pausing: tasks_of_a_paused_service_wait_until_it_is_resumed, other_methods_go_on_while_one_is_paused, instances_of_a_paused_workflow_keep_what_arrives_and_go_on_with_it;
+        repairing: a_paused_instance_keeps_what_arrives_until_it_is_resumed, tasks_that_failed_for_good_run_again_by_filter_with_a_dry_run, failed_tasks_are_given_a_result_by_filter;
         extremes: a_signal_just_below_the_limit_is_refused_or_takes_effect, prices_arrive_to_the_bit, for_ever_and_the_year_9999_are_waited_for, a_timer_is_not_a_microsecond_early, a_long_error_arrives_typed_and_its_dead_letter_is_kept, a_compensation_runs_to_its_end_though_its_workflow_is_cancelled;
         workers: two_processes_share_the_work_and_one_may_leave, a_process_that_vanishes_is_replaced, what_fell_out_of_memory_is_read_again, what_was_started_before_any_worker_runs_once_there_is_one;
     ]

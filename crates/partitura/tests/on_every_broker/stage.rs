@@ -31,8 +31,11 @@ struct Urls {
 impl Backend {
     /// Starts the servers.
     pub(crate) fn named(name: &str) -> Result<Self, Box<dyn Error>> {
+        let elsewhere = [std::env::var("PARTITURA_BROKER_URL"), std::env::var("PARTITURA_STORE_URL")];
         let servers = if name == IN_MEMORY {
             None
+        } else if let [Ok(broker), Ok(store)] = elsewhere {
+            Some(Urls { broker, store })
         } else {
             let (broker, store) = (Server::new(name.parse::<Kind>()?), Server::new(Kind::Postgres));
             broker.up()?;
@@ -87,7 +90,19 @@ impl Stage {
         self.in_namespace(&fresh_namespace(), configure).await
     }
 
-    async fn in_namespace<const N: usize>(&self, namespace: &str, configure: fn(Builder) -> Builder) -> [Partitura; N] {
+    /// As [`processes`](Self::processes), with settings that are not the same in each trial.
+    pub(crate) async fn processes_with<const N: usize>(
+        &self,
+        configure: impl FnOnce(Builder) -> Builder + Clone + Send + 'static,
+    ) -> [Partitura; N] {
+        self.in_namespace(&fresh_namespace(), configure).await
+    }
+
+    async fn in_namespace<const N: usize>(
+        &self,
+        namespace: &str,
+        configure: impl FnOnce(Builder) -> Builder + Clone + Send + 'static,
+    ) -> [Partitura; N] {
         let namespace = namespace.to_owned();
         let settings = move |builder: Builder| {
             let few = NonZeroU32::new(4).expect("four");

@@ -114,3 +114,23 @@ async fn what_is_stopped_can_be_tried_again_and_ended() {
     let page = browser.until(path, "How it ended").await.text;
     assert!(page.contains("beyond repair"), "{page}");
 }
+
+#[tokio::test]
+async fn a_workflow_is_paused_and_resumed_with_a_reason() {
+    let (partitura, _worker) = deployment().await;
+    let browser = Browser::signed_in(&partitura).await;
+    partitura.client().workflow::<Hold>("h-1").start("tea".to_owned()).confirmed().await.unwrap();
+    let csrf = browser.csrf("/topics").await;
+    let what = ("what", "workflow/Hold");
+    let no_reason = browser.post("/pauses/pause", &[("csrf", &csrf), what]).await;
+    assert_eq!(no_reason.status, StatusCode::CONFLICT, "{}", no_reason.text);
+    let unknown = browser.post("/pauses/pause", &[("csrf", &csrf), ("what", "Hold"), ("reason", "moving")]).await;
+    assert_eq!(unknown.status, StatusCode::BAD_REQUEST, "{}", unknown.text);
+    let paused = browser.post("/pauses/pause", &[("csrf", &csrf), what, ("reason", "moving")]).await;
+    assert_eq!(paused.status, StatusCode::SEE_OTHER, "{}", paused.text);
+    let overview = browser.get("/").await.text;
+    assert!(overview.contains("workflow/Hold") && overview.contains("moving"), "{overview}");
+    let resumed = browser.post("/pauses/resume", &[("csrf", &csrf), what]).await;
+    assert_eq!(resumed.status, StatusCode::SEE_OTHER, "{}", resumed.text);
+    assert!(partitura.client().pauses().await.unwrap().is_empty());
+}

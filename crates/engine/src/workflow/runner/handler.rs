@@ -25,7 +25,7 @@ impl Handler for WorkflowRunner {
         if self.may_have_begun(&batch) {
             return self.turn_again(&key, &batch).await;
         }
-        self.turn(&key, batch.deliveries(), batch.attempt()).await
+        self.layered_turn(&key, &batch).await
     }
 
     /// What comes for an instance whose code does not come back waits. Questions after it are answered.

@@ -31,7 +31,9 @@ mod elsewhere;
 mod expiring;
 mod handler;
 mod held_up;
+mod holding;
 mod kept;
+mod layering;
 mod step;
 mod stopping;
 mod takeover;
@@ -116,10 +118,12 @@ impl WorkflowRunner {
         };
         let work = Work { deliveries, attempt, partition, term };
         metrics::cache(cached.is_some());
+        let held = self.held().await;
         let context = &self.0.context;
         let mut turn = Turn::new(context, key, self.0.clock.now_rounded_up(), cached.unwrap_or(Instance::Unknown));
         for _ in 0..CONFLICTS {
             turn.ours_since = ours_since;
+            turn.held.clone_from(&held);
             turn.is_last_chance = self.is_last_chance(key, work);
             turn.trace = TurnTrace::of(deliveries);
             let watch = Stopwatch::start();
@@ -227,6 +231,9 @@ impl WorkflowRunner {
         let ends = after.ended.iter().chain(after.replaced.iter().map(|(outcome, _)| outcome)).map(Ended::failure);
         metrics::instances(&self.0.workflow, (after.started, after.stopped), ends);
         let AfterCommit { mut replies, waiters, ended, stops, replaced, .. } = after;
+        if after.is_held {
+            self.look_after_held(key);
+        }
         if let Some(due) = after.expires {
             self.live().expires(partition, due);
         }

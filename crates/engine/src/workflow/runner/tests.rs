@@ -21,6 +21,7 @@ use super::*;
 use crate::core::ReplayValues;
 use crate::messaging::directory::{Destination, Directory};
 use crate::messaging::mailbox::{Mailbox, PendingReply};
+use crate::storage::pauses::Pauses;
 use crate::storage::store::{BrokerStore, Store};
 use crate::storage::turn_store::TurnStore;
 use crate::telemetry::propagator::Propagation;
@@ -208,6 +209,8 @@ impl Stage {
             retention: crate::Retention::default(),
             listeners: Listeners::default(),
             propagation: Propagation::default(),
+            layers: crate::layer::Layers::default(),
+            pauses: Arc::new(Pauses::new(TurnStore::of_client(&self.broker, None, Namespace::default()))),
         };
         let crashes = Crashes::new(context.turn_store.clone(), 5, Trials::default());
         let (kept, counted) = ((one, Duration::ZERO), (crashes, one));

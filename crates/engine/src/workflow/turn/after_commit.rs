@@ -47,6 +47,8 @@ pub(crate) struct AfterCommit {
     pub(crate) started: u64,
     /// How many it has stopped.
     pub(crate) stopped: u64,
+    /// The turn has paused the instance since its workflow is paused.
+    pub(crate) is_held: bool,
     /// The outcome, if the turn ended the instance.
     pub(crate) ended: Option<Outcome>,
     /// Why, if the turn stopped the instance.

@@ -18,6 +18,9 @@ impl Turn<'_> {
     /// Handles one command. `message_id` is that of the message that carried it.
     pub(crate) async fn handle(&mut self, command: Command, message_id: &str) -> Result<(), Abandoned> {
         self.forget_inert();
+        if !self.hold(&command).await? {
+            return Ok(());
+        }
         if matches!(self.instance, Instance::Unknown) {
             match &command {
                 // It is not due yet, and concerns no instance.
@@ -36,6 +39,7 @@ impl Turn<'_> {
                 _ => self.load(Reading::Live).await?,
             }
         }
+        self.end_hold(&command).await?;
         self.apply(command, message_id).await?;
         self.continue_as_new()
     }
@@ -111,7 +115,7 @@ impl Turn<'_> {
         }
     }
 
-    fn is_paused(&self) -> bool {
+    pub(super) fn is_paused(&self) -> bool {
         self.summary().is_some_and(|summary| matches!(summary.status, Status::Paused { .. }))
     }
 

@@ -6,7 +6,9 @@ use partitura_broker::{Partition, partition_of};
 use partitura_workflow::Definition;
 
 use crate::core::ReplayValues;
+use crate::layer::Layers;
 use crate::messaging::directory::Directory;
+use crate::storage::pauses::Pauses;
 use crate::storage::turn_store::TurnStore;
 use crate::telemetry::propagator::Propagation;
 use crate::wire::events::EventTopic;
@@ -38,6 +40,8 @@ pub(crate) struct Context {
     pub(crate) retention: Retention,
     pub(crate) listeners: Listeners,
     pub(crate) propagation: Propagation,
+    pub(crate) pauses: Arc<Pauses>,
+    pub(crate) layers: Layers,
 }
 
 impl Context {

@@ -113,7 +113,8 @@ impl<'a> Turn<'a> {
             _ => return Ok(()),
         };
         let history = history::load(&self.context.turn_store, self.key, &summary.run).await?;
-        let live = self.replay(Summary { status: Status::Running, ..summary }, history, Reading::Live).await?;
+        let running = Summary { status: Status::Running, paused_with_workflow: false, ..summary };
+        let live = self.replay(running, history, Reading::Live).await?;
         if live.next_turn != known {
             // What is kept of it is from before: with the history that was read now, its turn would count.
             return Err(self.overtaken().into());
@@ -195,7 +196,7 @@ impl<'a> Turn<'a> {
                 match &summary.status {
                     Status::Stopped { .. } => before = Some(summary.run.clone()),
                     // It stays so until somebody lets it go on.
-                    Status::Paused { .. } if !matches!(command, Command::GoOn { .. }) => {
+                    Status::Paused { .. } if !matches!(command, Command::GoOn { .. }) && !summary.is_held() => {
                         status = summary.status.clone()
                     }
                     _ => {}
@@ -213,7 +214,7 @@ impl<'a> Turn<'a> {
                     turn.tell_of_stop(notes.reply_to.clone(), &status);
                     turn.recorded.extend(stopped_event(now.as_millis().max(notes.latest), &status));
                 }
-                let summary = Box::new(Summary { status, ..summary });
+                let summary = Box::new(Summary { status, paused_with_workflow: false, ..summary });
                 turn.instance = Instance::Stopped { summary, next_turn, notes };
             }
         }
@@ -270,8 +271,12 @@ impl<'a> Turn<'a> {
     }
 }
 
-/// What the history says of a stop.
+/// What the history says of a stop or a pause.
 pub(super) fn stopped_event(at: u64, status: &Status) -> Option<Event> {
-    let reason = status.reason()?.to_owned();
-    Some(Event::new(at, EventKind::WorkflowStopped { reason }))
+    let kind = match status {
+        Status::Stopped { reason } => EventKind::WorkflowStopped { reason: reason.clone() },
+        Status::Paused { reason } => EventKind::WorkflowPaused { reason: reason.clone() },
+        _ => return None,
+    };
+    Some(Event::new(at, kind))
 }

@@ -7,6 +7,7 @@ pub(crate) mod context;
 mod continuing;
 mod delegation;
 mod expiring;
+mod holding;
 pub(crate) mod lifecycle;
 mod pausing;
 mod placing;
@@ -65,6 +66,8 @@ pub(crate) struct Turn<'a> {
     optimistic: bool,
     /// No code runs: what is stored from now on has this status.
     inert: Option<Status>,
+    /// Why the workflow is paused, if it is: no code runs, and instances that something arrives for are paused.
+    pub(crate) held: Option<String>,
     /// Since when the partition is ours, where that is known.
     pub(crate) ours_since: Option<Instant>,
     /// What this build cannot read is not left to others any more.
@@ -110,6 +113,7 @@ impl<'a> Turn<'a> {
             now,
             optimistic: true,
             inert: None,
+            held: None,
             ours_since: None,
             is_last_chance: false,
             instance,

@@ -13,7 +13,7 @@ impl Turn<'_> {
     pub(super) fn pause(&mut self, reason: String, Request { run, reply_to, .. }: Request) -> Result<(), Abandoned> {
         let body = match self.receives(run.as_deref()) {
             Ok(()) => {
-                self.pause_now(reason);
+                self.pause_now(reason, false);
                 ReplyBody::Accepted
             }
             Err(body) => body,
@@ -22,7 +22,8 @@ impl Turn<'_> {
         Ok(())
     }
 
-    fn pause_now(&mut self, reason: String) {
+    /// Pauses the instance, by hand or with its workflow.
+    pub(super) fn pause_now(&mut self, reason: String, with_workflow: bool) {
         let (mut summary, next_turn, notes) = match std::mem::replace(&mut self.instance, Instance::Unknown) {
             Instance::Live(live) => {
                 let Live { summary, next_turn, notes, .. } = *live;
@@ -40,6 +41,8 @@ impl Turn<'_> {
         let at = self.now.as_millis().max(notes.latest);
         self.recorded.push(Event::new(at, EventKind::WorkflowPaused { reason: reason.clone() }));
         summary.status = Status::Paused { reason };
+        summary.paused_with_workflow = with_workflow;
+        self.after.is_held = with_workflow;
         self.summarize.get_or_insert(Expect::Any);
         self.instance = Instance::Stopped { summary, next_turn, notes };
     }

@@ -5,8 +5,7 @@ use std::time::Duration;
 use partitura_workflow::Payload;
 
 use super::{Abandoned, Turn, code};
-use crate::storage::history;
-use crate::wire::names::InstanceKey;
+use crate::storage::history::{self, History};
 use crate::wire::summary::{Filter, Status, Summary};
 use crate::wire::{Command, ReplyBody};
 use crate::wire::{sizes, waiting};
@@ -16,7 +15,16 @@ impl Turn<'_> {
     /// Answers a question. One for the outcome of an instance that has not ended is kept.
     pub(super) async fn answer(&mut self, question: Command) -> Result<(), Abandoned> {
         let (reply_to, body) = match question {
-            Command::Query { name, args, reply_to } => (reply_to, self.query(&name, &args)),
+            Command::Query { name, args, reply_to } => {
+                let closed = match &self.instance {
+                    Instance::Closed { summary, .. } => Some(summary.run.clone()),
+                    _ => None,
+                };
+                match closed {
+                    Some(run) => (reply_to, self.query_ended(&run, &name, &args).await?),
+                    None => (reply_to, self.query(&name, &args)),
+                }
+            }
             Command::Await { reply_to, stops } => match self.outcome(stops) {
                 Some(body) => (reply_to, body),
                 None => {
@@ -48,8 +56,6 @@ impl Turn<'_> {
 
     fn query(&self, name: &str, args: &Payload) -> ReplyBody {
         match &self.instance {
-            // It ends with this batch: what its code would answer is not what is asked after the end.
-            Instance::Live(live) if live.summary.status.is_closed() => ReplyBody::Refused(has_ended(self.key)),
             Instance::Live(live) => {
                 match code::call(self.key, format!("query {name}"), || live.execution.query(name, args)) {
                     Ok(answer) => ReplyBody::Answer(answer),
@@ -60,11 +66,29 @@ impl Turn<'_> {
                 Status::Stopped { reason } => ReplyBody::Refused(reason.clone()),
                 Status::Paused { reason } => ReplyBody::Refused(format!("{} is paused: {reason}", self.key)),
                 // It was ended in this turn, without its code.
-                _ => ReplyBody::Refused(has_ended(self.key)),
+                _ => ReplyBody::Refused(format!("{} ends at this moment; ask again", self.key)),
             },
-            Instance::Closed { .. } => ReplyBody::Refused(has_ended(self.key)),
-            Instance::Unknown | Instance::Absent => ReplyBody::NotFound,
+            Instance::Unknown | Instance::Absent | Instance::Closed { .. } => ReplyBody::NotFound,
         }
+    }
+
+    /// Asks the code of a run that has ended, in the state in which it ended: from its history, as long as that is
+    /// kept.
+    // `&mut`: as below.
+    async fn query_ended(&mut self, run: &str, name: &str, args: &Payload) -> Result<ReplyBody, Abandoned> {
+        let History { events, unreadable, .. } = history::load(&self.context.turn_store, self.key, run).await?;
+        if let Some(problem) = unreadable {
+            return Ok(ReplyBody::Refused(format!("{}: its history cannot be read: {problem}", self.key)));
+        }
+        let replayed = code::call(self.key, "run, replayed", || self.run_again(events));
+        let (execution, _) = match replayed {
+            Ok(replayed) => replayed,
+            Err(stop) => return Ok(ReplyBody::Refused(stop.to_string())),
+        };
+        Ok(match code::call(self.key, format!("query {name}"), || execution.query(name, args)) {
+            Ok(answer) => ReplyBody::Answer(answer),
+            Err(error) => ReplyBody::Refused(error.to_string()),
+        })
     }
 
     async fn describe(&mut self) -> Result<ReplyBody, Abandoned> {
@@ -118,9 +142,4 @@ impl Turn<'_> {
             }
         }
     }
-}
-
-/// What is answered for code that runs no more.
-fn has_ended(key: &InstanceKey) -> String {
-    format!("{key} has ended; its outcome is what is left of it")
 }

@@ -98,12 +98,13 @@ impl Turn<'_> {
         let event = Event::new(at, EventKind::WorkflowStarted(Box::new(started)));
         self.after.started += 1;
         self.summarize = Some(expect);
-        if let Some(status) = self.inert.clone() {
+        if let Some(status) = self.status_at_start() {
             self.recorded.push(event);
             self.recorded.extend(stopped_event(at, &status));
-            self.after.stopped += 1;
+            self.after.stopped += u64::from(status.reason().is_some());
+            self.after.is_held = status.reason().is_none();
             self.tell_of_stop(reply_to, &status);
-            let summary = Summary { status, ..summary };
+            let summary = Summary { paused_with_workflow: status.reason().is_none(), status, ..summary };
             self.instance = Instance::Stopped { summary: Box::new(summary), next_turn: 0, notes: Box::default() };
             return Ok(());
         }
