@@ -171,9 +171,7 @@ async fn remove(stored: TurnStore, rows: Arc<Mutex<Rows>>) {
             return;
         }
         let removed = stored.write(ended.iter().map(|ended| vec![removal(ended)]).collect()).await;
-        for error in
-            removed.map_or_else(|error| vec![Err(error)], |removed| removed).into_iter().filter_map(Result::err)
-        {
+        for error in removed.unwrap_or_else(|error| vec![Err(error)]).into_iter().filter_map(Result::err) {
             tracing::debug!(%error, "keeping the crashes of a task or a command that has ended");
         }
         let mut rows = lock(&rows);
