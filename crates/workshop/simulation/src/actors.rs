@@ -108,9 +108,7 @@ fn settings(process: &Process, plan: &Plan) -> Builder {
     let mut builder = Partitura::on(Arc::new(SimBroker::connect(process)))
         .clock(Arc::new(process.clone()))
         .ids(Arc::new(process.world.clone()))
-        // Processes die here for no fault of the code that they run. Without faults none dies, and the requests of the
-        // count would keep questions waiting behind commands that were handed over for longer than they are asked.
-        .crashes(if plan.faultless { 0 } else { u32::MAX })
+        .crashes(plan.crashes())
         .partitions(NonZeroU32::new(plan.partitions).unwrap_or(NonZeroU32::MIN))
         .cache(at_least_one(plan.cache))
         .ask_again(Duration::from_secs(10))

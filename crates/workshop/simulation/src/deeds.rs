@@ -1,6 +1,7 @@
 //! Carries out the deeds of the agenda.
 
 use crate::agenda::Deed;
+use crate::model::process::ProcessState;
 use crate::plan::Mishap;
 use crate::world::State;
 
@@ -94,6 +95,20 @@ impl State {
                 self.processes[victim].ask_to_leave(now);
             }
         }
+    }
+
+    /// Puts the clock of a client's process past a moment for which it has planned something, where clocks are put
+    /// forward. Whether it did.
+    pub(crate) fn client_is_ahead(&mut self, id: &str, by: u64) -> bool {
+        let may = by > 0 && self.chaos && self.plan.mishap_every.is_some();
+        if !may || !self.plan.mishaps.contains(&Mishap::ClockSkew) || self.random.coin() {
+            return false;
+        }
+        let is_of = |process: &ProcessState| process.is_mortal() && process.name.starts_with(&format!("{id}/"));
+        let Some(process) = self.processes.iter().rposition(is_of) else { return false };
+        self.note(id, format_args!("has its clock put forward by {by} ms"));
+        self.put_clock_forward(process, i64::try_from(by).unwrap_or(i64::MAX));
+        true
     }
 
     fn calm_down(&mut self) {

@@ -23,6 +23,7 @@ impl State {
                 "outbox" => self.is_mutant(Mutant::OutboxLost),
                 "heartbeats" => self.is_mutant(Mutant::DelegationsForgotten),
                 "children" => self.is_mutant(Mutant::ChildrenForgotten),
+                "crashes" => self.is_mutant(Mutant::CrashesForgotten),
                 _ => false,
             };
             if is_lost && put.value.is_some() {
@@ -71,6 +72,10 @@ impl State {
 
     /// Returns a value as a mutant changes it.
     fn sabotaged(&self, space: Space, value: &Bytes) -> Bytes {
+        if space == "crashes" && self.is_mutant(Mutant::CrashesDoubled) {
+            let crashes: u32 = serde_json::from_slice(value).unwrap_or_default();
+            return crashes.saturating_mul(2).to_string().into();
+        }
         let (versions, signals) =
             (self.is_mutant(Mutant::VersionsForgotten), self.is_mutant(Mutant::SignalsLeftBehind));
         if space != "history" || !(versions || signals) {

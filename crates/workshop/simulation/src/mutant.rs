@@ -71,6 +71,10 @@ pub enum Mutant {
     ScheduleStartsTwice,
     /// The due time of a start is ignored.
     StartsEarly,
+    /// The number of crashes of a task or a turn is not kept. The engine once had no such number.
+    CrashesForgotten,
+    /// A crash of a task or a turn counts twice.
+    CrashesDoubled,
     /// A question for the outcome of a delayed start does not wait behind the start. The client once had this bug.
     QuestionsAhead,
 }
@@ -109,6 +113,8 @@ impl Mutant {
         Self::IndexForgotten,
         Self::ScheduleStartsTwice,
         Self::StartsEarly,
+        Self::CrashesForgotten,
+        Self::CrashesDoubled,
         Self::QuestionsAhead,
     ];
 
@@ -146,6 +152,8 @@ impl Mutant {
             Self::IndexForgotten => "index-forgotten",
             Self::ScheduleStartsTwice => "schedule-starts-twice",
             Self::StartsEarly => "starts-early",
+            Self::CrashesForgotten => "crashes-forgotten",
+            Self::CrashesDoubled => "crashes-doubled",
             Self::QuestionsAhead => "questions-ahead",
         }
     }

@@ -2,6 +2,9 @@ use partitura_broker::ErrorKind;
 
 use crate::random::Random;
 
+/// The number of crashes with which a task is given up that ends its process.
+pub(crate) const CRASHES: u32 = 5;
+
 /// The faults of a world, drawn from its seed.
 ///
 /// Each kind of fault is in some worlds only: a world with all faults hides bugs that one fault alone would show
@@ -10,6 +13,8 @@ use crate::random::Random;
 pub(crate) struct Plan {
     /// There are no faults: requests take time, and workers join, leave and share as in normal operation.
     pub(crate) faultless: bool,
+    /// A task ends the process that runs it, each time. There are no other faults, and no operator.
+    pub(crate) poison: bool,
     /// The part that keeps the state of workflows.
     pub(crate) keeper: Keeper,
     pub(crate) workers: usize,
@@ -140,6 +145,17 @@ impl Plan {
         if self.faultless { 30_000 } else { 2_000 }
     }
 
+    /// With how many crashes a task or a turn is given up. Processes die for no fault of the code that they run, unless
+    /// it is poison. Without faults none dies, and the requests of the count would keep questions waiting behind
+    /// commands that were handed over for longer than they are asked.
+    pub(crate) fn crashes(&self) -> u32 {
+        match self {
+            Self { faultless: true, .. } => 0,
+            Self { poison: true, .. } => CRASHES,
+            _ => u32::MAX,
+        }
+    }
+
     /// Whether the history of the first instance cannot be read for a while.
     pub(crate) fn breaks_history(&self) -> bool {
         matches!(self.broken, Some(Broken::Damaged | Broken::Newer))
@@ -147,8 +163,10 @@ impl Plan {
 
     pub(crate) fn draw(random: &mut Random) -> Self {
         let faultless = random.chance(250);
+        let poison = !faultless && random.chance(60);
+        let calm = faultless || poison;
         let mut rate = |choices: &[u64]| {
-            let wanted = random.chance(550) && !faultless;
+            let wanted = random.chance(550) && !calm;
             let rate = random.pick(choices);
             if wanted { rate } else { 0 }
         };
@@ -160,19 +178,20 @@ impl Plan {
         let everyday = Some(random.pick(&[0, 500, 2_000, 5_000])).filter(|interval| *interval > 0 && faultless);
         let kinds = if faultless { Mishap::EVERYDAY } else { Mishap::ALL };
         let passed_over = random.pick(&[0, 0, 100, 500]);
-        let broken = Some(random.pick(Broken::ALL)).filter(|_| random.chance(100) && !faultless);
+        let broken = Some(random.pick(Broken::ALL)).filter(|_| random.chance(100) && !calm);
         // Only an operator ends an instance that cannot be read.
         let unreadable = matches!(broken, Some(Broken::Damaged | Broken::Newer));
         let mut mishaps: Vec<_> = kinds.iter().copied().filter(|_| random.coin()).collect();
         if mishaps.is_empty() {
             mishaps.push(random.pick(kinds));
         }
-        let mut generations: Vec<_> = Generation::ALL.into_iter().filter(|_| random.coin() && !faultless).collect();
+        let mut generations: Vec<_> = Generation::ALL.into_iter().filter(|_| random.coin() && !calm).collect();
         if generations.is_empty() {
             generations.push(Generation::Fixed);
         }
         Self {
             faultless,
+            poison,
             keeper: random.pick(&[Keeper::Broker, Keeper::Broker, Keeper::Store, Keeper::Store, Keeper::Both]),
             workers: random.pick(&[1, 2, 2, 3]),
             partitions: random.pick(&[1, 2, 4]),
@@ -193,7 +212,7 @@ impl Plan {
             crash_after,
             clients_crash: random.coin(),
             generations,
-            operator: Some(random.pick(&[500, 3_000])).filter(|_| random.chance(200) || unreadable),
+            operator: Some(random.pick(&[500, 3_000])).filter(|_| (random.chance(200) || unreadable) && !poison),
             mishap_every: mishap_every.or(everyday),
             mishaps,
             session: random.pick(&[200, 2_000, 6_000]),

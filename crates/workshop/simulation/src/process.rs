@@ -96,6 +96,12 @@ impl Process {
         state.die(self.id, "exits");
     }
 
+    /// Lets a task end the process. The task does not go on.
+    pub(crate) async fn ends_by(&self, task: &str) {
+        self.world.lock().crash(self.id, format_args!("is ended by {task}"));
+        pending().await
+    }
+
     /// Waits while the process is paused; for ever if it is dead.
     pub(crate) async fn ready(&self) {
         loop {
@@ -217,7 +223,7 @@ impl State {
         self.random.between(0, longest)
     }
 
-    fn crash(&mut self, process: usize, how: impl fmt::Display) {
+    pub(crate) fn crash(&mut self, process: usize, how: impl fmt::Display) {
         self.is_lost(process);
         self.die(process, how);
     }

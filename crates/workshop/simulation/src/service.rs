@@ -19,6 +19,8 @@ pub(crate) struct Call {
     /// The attempt that does not fail answers with an error.
     pub(crate) refused: bool,
     pub(crate) millis: u64,
+    /// It ends its process.
+    pub(crate) kills: bool,
 }
 
 /// The error of the service.
@@ -89,6 +91,9 @@ impl Player for Musician {
     async fn play(&self, call: Call) -> Result<String, Refusal> {
         let attempt = self.called(format!("play({})", call.name), Some(ATTEMPTS.min(call.fails + 1))).await;
         tokio::time::sleep(Duration::from_millis(call.millis)).await;
+        if call.kills {
+            self.0.ends_by(&call.name).await;
+        }
         if attempt <= call.fails {
             if call.panics {
                 // Without the noise of the hook.

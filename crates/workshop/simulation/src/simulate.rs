@@ -70,8 +70,11 @@ async fn run(world: &World) {
         state.later(chaos, Deed::Calm);
         state.plan_mishap();
         let count = state.random.between(1, 5) as usize;
-        let of_parents = state.plan.breaks_history();
-        let draw = |number| catalogue::draw(&mut state.random, number, of_parents && number == 0);
+        let (of_parents, poison) = (state.plan.breaks_history(), state.plan.poison);
+        let draw = |number| match number {
+            0 if poison => catalogue::draw_fatal(&mut state.random, number),
+            _ => catalogue::draw(&mut state.random, number, of_parents && number == 0),
+        };
         let pieces: Vec<Piece> = (0..count).map(draw).collect();
         for piece in &pieces {
             state.note("world", format_args!("{} is a {}", piece.id, piece.workflow));

@@ -35,7 +35,15 @@ impl Together {
 }
 
 pub(super) fn together(random: &mut Random, id: String, begin: u64) -> Piece {
-    let calls = Call::draw_some(random, 9);
+    together_of(Call::draw_some(random, 9), id, begin)
+}
+
+/// One of the tasks ends its process.
+pub(super) fn fatal_together(random: &mut Random, id: String, begin: u64) -> Piece {
+    together_of(Call::draw_with_killer(random, 8), id, begin)
+}
+
+fn together_of(calls: Vec<Call>, id: String, begin: u64) -> Piece {
     let input = calls.clone();
     piece::<Together>(id, begin, input, Vec::new(), move |_| {
         Expected::new(

@@ -17,7 +17,7 @@ mod retrying;
 mod scheduled;
 pub(crate) mod solos;
 mod updated;
-mod upset;
+pub(crate) mod upset;
 mod waiting;
 
 use std::collections::BTreeSet;
@@ -67,6 +67,12 @@ pub(crate) fn include(workflows: &mut BTreeSet<&'static str>, workflow: &'static
 pub(crate) fn register(worker: Worker, workflows: &BTreeSet<&'static str>, generation: Generation) -> Worker {
     let wanted = entries().filter(|entry| workflows.contains(entry.name));
     wanted.fold(worker, |worker, entry| (entry.register)(worker, generation))
+}
+
+/// Draws an instance of which a task ends its process.
+pub(crate) fn draw_fatal(random: &mut Random, number: usize) -> Piece {
+    let draw = random.pick(&[solos::fatal_sequence, ensembles::fatal_together]);
+    draw(random, format!("p{number}"), 0)
 }
 
 /// Draws one instance; one with children, if it is to be a parent.

@@ -41,7 +41,15 @@ pub(super) fn in_sequence(calls: &[Call]) -> (Result<Vec<String>, Upset>, Vec<St
 }
 
 pub(super) fn sequence(random: &mut Random, id: String, begin: u64) -> Piece {
-    let calls = Call::draw_some(random, 5);
+    sequence_of(Call::draw_some(random, 5), id, begin)
+}
+
+/// One of the tasks ends its process.
+pub(super) fn fatal_sequence(random: &mut Random, id: String, begin: u64) -> Piece {
+    sequence_of(Call::draw_with_killer(random, 4), id, begin)
+}
+
+fn sequence_of(calls: Vec<Call>, id: String, begin: u64) -> Piece {
     let input = calls.clone();
     piece::<Sequence>(id, begin, input, Vec::new(), move |_| {
         let (answers, calls) = in_sequence(&calls);
@@ -93,7 +101,8 @@ impl Steps {
                 Ok::<u64, String>(GAUGE.get())
             };
             let gauge = cx.step("look", look).await.map_err(|error| Upset::Other(error.to_string()))?;
-            let call = Call { name: gauge.to_string(), fails: 0, panics: false, refused: false, millis: 0 };
+            let call =
+                Call { name: gauge.to_string(), fails: 0, panics: false, refused: false, millis: 0, kills: false };
             player.play(call).await?;
             seen.push(gauge);
         }

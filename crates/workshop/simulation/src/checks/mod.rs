@@ -15,8 +15,10 @@ use serde::de::DeserializeOwned;
 
 pub(crate) use self::run::{Ended, Told};
 use self::run::{Found, Run, story};
+use crate::catalogue::upset::KILLER;
 use crate::catalogue::{call, definition};
 use crate::model::calls::Task;
+use crate::plan::CRASHES;
 use crate::rows::{body, mentions};
 use crate::world::State;
 
@@ -42,6 +44,7 @@ fn all(state: &State, ended: &[Ended]) -> Found {
     summaries(state, &runs)?;
     index::is_that_of_the_summaries(state)?;
     tasks_were_run(state, &runs)?;
+    killers_were_given_up(state)?;
     steps_were_run(state, &runs)?;
     for piece in ended {
         contests::is_decided(state, piece, &runs)?;
@@ -223,6 +226,21 @@ fn tasks_were_run(state: &State, runs: &[Run]) -> Found {
     for (key, Task { what, .. }) in &state.audit.calls.tasks {
         if asked.get(key).and_then(Option::as_ref) != Some(what) {
             return Err(("a task that is run was asked for", format!("{key}: {what}")));
+        }
+    }
+    Ok(())
+}
+
+/// Checks that a task that ends its process is run about as often as was set: once less if its first delivery was
+/// flagged as another, and more if the next owner of its instance has sent its request again, since a copy comes as if
+/// for the first time. That it is given up, and no other, is what the models expect.
+fn killers_were_given_up(state: &State) -> Found {
+    let killer = format!("play({KILLER})");
+    let killers = state.audit.calls.tasks.iter().filter(|(_, task)| task.what == killer);
+    for (key, task) in killers {
+        let runs: u32 = task.attempts.values().sum();
+        if !(CRASHES - 1..2 * CRASHES).contains(&runs) {
+            return Err(("a task that ends its process is given up", format!("{key}: it was run {runs} times")));
         }
     }
     Ok(())
