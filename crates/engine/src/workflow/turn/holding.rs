@@ -50,6 +50,8 @@ impl Turn<'_> {
         let runs_code = matches!(held(command), Held::Paused | Held::Only);
         if is_held && runs_code && self.held.is_none() && self.inert.is_none() {
             self.resume().await?;
+            // What comes next is for the run that follows, if the code has ended this one.
+            self.continue_as_new()?;
         }
         Ok(())
     }
