@@ -31,6 +31,7 @@ mod attempts;
 mod handle;
 mod replay;
 mod standing;
+pub mod store;
 mod watch;
 
 use std::sync::{Arc, Mutex, PoisonError};

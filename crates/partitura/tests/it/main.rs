@@ -44,6 +44,7 @@ mod schedules;
 mod sizes;
 mod starts;
 mod stopped;
+mod stores;
 mod support;
 mod tasks;
 mod testing;

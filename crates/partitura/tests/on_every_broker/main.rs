@@ -30,6 +30,7 @@ mod shop;
 mod side_by_side;
 mod stage;
 mod starting;
+mod stores;
 #[path = "../it/support.rs"]
 mod support;
 mod updates;
@@ -79,6 +80,7 @@ fn trials_on(backend: &Backend) -> Vec<Trial> {
         schedules: a_schedule_starts_each_time_once_up_to_its_limit, a_paused_schedule_goes_on_in_another_worker;
         delegated: a_delegated_task_is_completed_once_from_another_process, a_completion_waits_for_the_next_worker, an_attempt_that_was_given_up_is_not_completed, a_delegated_task_fails_with_the_error_of_its_method, a_task_that_was_cancelled_is_not_completed;
         busy: no_more_tasks_of_a_key_run_at_a_time_than_its_limit, calls_of_a_batch_each_get_their_own_result, tasks_begin_no_faster_than_the_rate_of_their_method;
+        stores: the_store_passes_the_suite_for_stores;
         updates: an_update_is_answered_and_counts_once_under_its_id, a_start_with_an_update_gives_its_result, an_update_that_waits_is_answered_by_the_next_worker, a_handler_that_waits_answers_after_its_worker_has_gone;
         limits: what_is_too_large_for_the_broker_fails_tasks_and_children_with_the_reason, a_signal_that_is_too_large_stops_the_workflow_that_sends_it_with_the_reason;
         deployments: what_is_optional_may_come_and_go_while_both_builds_run, a_signal_of_a_wider_type_waits_in_the_old_build_for_the_new_one, an_input_that_the_new_build_cannot_read_waits_there_for_the_old_one, methods_and_arguments_that_one_build_does_not_know_are_left_to_the_other, a_guarded_change_goes_on_in_the_new_build, an_unguarded_change_waits_for_the_old_build, an_unguarded_change_that_is_taken_back_waits_for_the_new_build, a_guarded_change_that_is_taken_back_waits_for_the_new_build, a_deployment_sees_what_its_code_would_stop_before_it_takes_over;

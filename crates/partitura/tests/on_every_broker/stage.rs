@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use libtest_mimic::Failed;
 use partitura::contract::Broker;
-use partitura::{Builder, Partitura, millis, seconds};
+use partitura::{BrokerStore, Builder, Partitura, Store, millis, seconds};
 use partitura_servers::{Kind, Server};
 
 /// The broker without a server.
@@ -118,6 +118,17 @@ impl Stage {
             processes.push(self.connect(memory.clone(), settings.clone()).await);
         }
         processes.try_into().expect("as many as asked for")
+    }
+
+    /// The store that applications of this stage use.
+    pub(crate) async fn store(&self) -> Arc<dyn Store> {
+        match &self.servers {
+            Some(Urls { store, .. }) => partitura::store(store).await.expect("a store"),
+            None => {
+                let memory = partitura::broker("memory:").await.expect("a broker in memory");
+                Arc::new(BrokerStore::new(memory).expect("it has transactions"))
+            }
+        }
     }
 
     async fn connect(

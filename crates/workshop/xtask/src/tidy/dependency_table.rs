@@ -94,6 +94,7 @@ pub(super) const ROWS: &[Row] = &[
             "partitura-rabbitmq",
             "partitura-store-postgres",
             "partitura-workflow",
+            "bytes",
             "serde",
             "serde_json",
             "tokio",

@@ -1,0 +1,185 @@
+//! The suite for stores: those of this repository pass it, and each mutant is caught.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use partitura::contract::{Entry, Error, ErrorKind, Expect, Put, Result, ScanRange, Space, Version};
+use partitura::testing::store;
+use partitura::{BrokerStore, Store};
+
+async fn of(url: &str) -> BrokerStore {
+    BrokerStore::new(partitura::broker(url).await.expect("a broker")).expect("it has transactions")
+}
+
+#[tokio::test]
+async fn the_stores_of_the_embedded_broker_pass_the_suite() {
+    let directory = tempfile::tempdir().expect("a directory");
+    for url in ["memory:".to_owned(), format!("embedded:{}", directory.path().display())] {
+        let report = store::check(Arc::new(of(&url).await)).await;
+        assert!(report.is_kept() && report.tried == store::cases().len(), "{url}: {report}");
+    }
+}
+
+/// A bug that a store may have.
+#[derive(Debug, Clone, Copy)]
+enum Bug {
+    /// Conditions are not looked at.
+    Unconditional,
+    /// Any version will do.
+    AnyVersion,
+    /// The puts of a group are written one by one.
+    Halves,
+    /// A group that conflicts has the rest of the call refused.
+    Together,
+    /// A conflict is told as written.
+    Silent,
+    /// What is removed stays.
+    Kept,
+    /// An empty value is taken for none.
+    EmptyIsNone,
+    /// Keys are texts, and end at the first zero.
+    Texts,
+    /// A scan has no order.
+    Unordered,
+    /// A scan gives one key more than it should.
+    EndIncluded,
+    /// A scan gives one more than it was asked for.
+    OneMore,
+    /// A count does not know its limit.
+    CountsAll,
+    /// All spaces are one.
+    OneSpace,
+    /// The version does not change when the value does not.
+    Unversioned,
+    /// The last value of a call is forgotten.
+    Forgets,
+    /// Large values are cut.
+    Cut,
+}
+
+const BUGS: [Bug; 16] = [
+    Bug::Unconditional,
+    Bug::AnyVersion,
+    Bug::Halves,
+    Bug::Together,
+    Bug::Silent,
+    Bug::Kept,
+    Bug::EmptyIsNone,
+    Bug::Texts,
+    Bug::Unordered,
+    Bug::EndIncluded,
+    Bug::OneMore,
+    Bug::CountsAll,
+    Bug::OneSpace,
+    Bug::Unversioned,
+    Bug::Forgets,
+    Bug::Cut,
+];
+
+#[derive(Debug)]
+struct Mutant {
+    inner: BrokerStore,
+    bug: Bug,
+}
+
+impl Mutant {
+    fn key(&self, key: &Bytes) -> Bytes {
+        match self.bug {
+            Bug::Texts => key.slice(..key.iter().position(|byte| *byte == 0).unwrap_or(key.len())),
+            _ => key.clone(),
+        }
+    }
+
+    fn space(&self, space: Space) -> Space {
+        if matches!(self.bug, Bug::OneSpace) { "suite" } else { space }
+    }
+
+    async fn changed(&self, mut put: Put) -> Option<Put> {
+        (put.space, put.key) = (self.space(put.space), self.key(&put.key));
+        match (self.bug, put.expect) {
+            (Bug::Unconditional, _) | (Bug::AnyVersion, Expect::Version(_)) => put.expect = Expect::Any,
+            _ => {}
+        }
+        let present = self.inner.get(put.space, put.key.clone()).await.ok().flatten();
+        let is_same = present.map(|(_, value)| value) == put.value;
+        match (self.bug, &put.value) {
+            (Bug::Kept, None) => return None,
+            (Bug::Unversioned, Some(_)) if is_same => return None,
+            (Bug::EmptyIsNone, Some(value)) if value.is_empty() => put.value = None,
+            (Bug::Cut, Some(value)) if value.len() > 1 << 20 => put.value = Some(value.slice(..1 << 20)),
+            _ => {}
+        }
+        Some(put)
+    }
+
+    async fn group(&self, group: Vec<Put>) -> Result<()> {
+        let mut puts = Vec::new();
+        for put in group {
+            puts.extend(self.changed(put).await);
+        }
+        if matches!(self.bug, Bug::Halves) {
+            for put in puts {
+                self.inner.write(vec![vec![put]]).await.pop().expect("an answer")?;
+            }
+            return Ok(());
+        }
+        self.inner.write(vec![puts]).await.pop().expect("an answer")
+    }
+}
+
+#[async_trait]
+impl Store for Mutant {
+    async fn write(&self, groups: Vec<Vec<Put>>) -> Vec<Result<()>> {
+        let last = groups.len().saturating_sub(1);
+        let (mut answers, mut failed) = (Vec::new(), false);
+        for (at, group) in groups.into_iter().enumerate() {
+            let answer = match self.bug {
+                Bug::Together if failed => Err(Error::new(ErrorKind::Conflict, "write", "with another")),
+                Bug::Forgets if at == last && at > 0 => Ok(()),
+                _ => self.group(group).await,
+            };
+            failed |= answer.is_err();
+            answers.push(if matches!(self.bug, Bug::Silent) { Ok(()) } else { answer });
+        }
+        answers
+    }
+
+    async fn get(&self, space: Space, key: Bytes) -> Result<Option<(Version, Bytes)>> {
+        self.inner.get(self.space(space), self.key(&key)).await
+    }
+
+    async fn scan(&self, mut range: ScanRange, limit: usize) -> Result<Vec<Entry>> {
+        range.space = self.space(range.space);
+        match (self.bug, &range.to) {
+            (Bug::EndIncluded, Some(to)) => range.to = Some([to, &b"\0"[..]].concat().into()),
+            (Bug::OneMore, _) => return self.inner.scan(range, limit + 1).await,
+            (Bug::Unordered, _) => {
+                let mut found = self.inner.scan(range, limit).await?;
+                found.reverse();
+                return Ok(found);
+            }
+            _ => {}
+        }
+        self.inner.scan(range, limit).await
+    }
+
+    async fn count(&self, range: ScanRange, limit: usize) -> Result<usize> {
+        let limit = if matches!(self.bug, Bug::CountsAll) { usize::MAX } else { limit };
+        Ok(self.scan(range, limit).await?.len())
+    }
+}
+
+#[tokio::test]
+async fn each_mutant_of_a_store_is_caught() {
+    let mut caught = std::collections::BTreeSet::new();
+    for bug in BUGS {
+        let report = store::check(Arc::new(Mutant { inner: of("memory:").await, bug })).await;
+        assert!(!report.is_kept(), "no case has caught {bug:?}");
+        caught.extend(report.failed.into_iter().map(|(name, _)| name));
+    }
+    // Those that catch none need a store that is slow, or has a clock.
+    let idle: Vec<_> =
+        store::cases().into_iter().map(|case| case.name()).filter(|name| !caught.contains(name)).collect();
+    assert_eq!(idle, ["write.dropped", "clock.forward"], "cases that catch no mutant");
+}
