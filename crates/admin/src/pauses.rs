@@ -14,7 +14,7 @@ impl Admin {
     /// # Cancel safety
     /// Safe.
     pub async fn pauses(&self) -> Result<Vec<Paused>, AdminError> {
-        within("read what is paused", async { Ok(self.partitura.client().pauses().await?) }).await
+        within("read what is paused", async { self.partitura.client().pauses().await }).await
     }
 
     /// Pauses a workflow, a service or a method, and leaves a record as [`act`](Self::act) does.

@@ -53,6 +53,8 @@ pub(crate) struct Plan {
     pub(crate) generations: Vec<Generation>,
     /// The mean interval between the actions of an operator.
     pub(crate) operator: Option<u64>,
+    /// The mean interval between the pauses of workflows, of the service and of its methods.
+    pub(crate) pauses: Option<u64>,
     /// The mean interval between incidents of a process or of the subscription, and their kinds.
     pub(crate) mishap_every: Option<u64>,
     pub(crate) mishaps: Vec<Mishap>,
@@ -216,6 +218,7 @@ impl Plan {
             mishap_every: mishap_every.or(everyday),
             mishaps,
             session: random.pick(&[200, 2_000, 6_000]),
+            pauses: Some(random.pick(&[1_000, 4_000])).filter(|_| random.chance(250) && !faultless),
         }
     }
 }

@@ -6,7 +6,7 @@ use tokio::time::sleep;
 
 use crate::actors;
 use crate::agenda::Deed;
-use crate::catalogue::{self, Piece, operating};
+use crate::catalogue::{self, Piece, operating, pausing};
 use crate::checks::{self, Ended, Told};
 use crate::mutant::Mutant;
 use crate::report::Report;
@@ -128,7 +128,8 @@ async fn perform(world: &World, pieces: Vec<Piece>) -> Vec<Ended> {
     }
     // An operator is dropped with this set.
     let mut operators = JoinSet::new();
-    operators.spawn(operating::operator(world.clone(), client, instances));
+    operators.spawn(operating::operator(world.clone(), client.clone(), instances));
+    operators.spawn(pausing::pauser(world.clone(), client));
     while let Some(performed) = performances.join_next().await {
         match performed {
             Ok((piece, told)) => ended[piece].told.extend(told),

@@ -67,7 +67,8 @@ pub(super) fn cancelled(random: &mut Random, id: String, begin: u64) -> Piece {
         let cancelled = |event: &Event| matches!(event.kind, EventKind::CancelRequested { .. });
         let before = &history[..history.iter().position(cancelled).unwrap_or(history.len())];
         let done = firsts(before).filter(|event| matches!(event.kind, EventKind::TaskCompleted { .. })).count();
-        let stopped = |event: &Event| matches!(event.kind, EventKind::WorkflowStopped { .. });
+        let stopped =
+            |event: &Event| matches!(event.kind, EventKind::WorkflowStopped { .. } | EventKind::WorkflowPaused { .. });
         // A journey that goes on is told of the cancellation after its first steps.
         let looked_at = if before.iter().any(stopped) { history } else { before };
         let played = |event: &&Event| call(&event.kind).is_some_and(|call| call.starts_with("play"));

@@ -12,6 +12,7 @@ mod expected;
 mod gathered;
 mod interrupted;
 pub(crate) mod operating;
+pub(crate) mod pausing;
 mod performing;
 mod retrying;
 mod scheduled;

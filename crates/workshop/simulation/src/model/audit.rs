@@ -67,9 +67,9 @@ impl Audit {
     }
 
     pub(crate) fn summary_was_written(&mut self, value: &Bytes) {
-        if mentions(value, "\"Stopped\"")
+        if (mentions(value, "\"Stopped\"") || mentions(value, "\"Paused\""))
             && let Ok(summary) = body::<Summary>(value)
-            && matches!(summary.status, Status::Stopped { .. })
+            && matches!(summary.status, Status::Stopped { .. } | Status::Paused { .. })
         {
             self.stopped.insert(summary.run);
         }
