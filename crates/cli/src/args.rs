@@ -104,7 +104,7 @@ pub(crate) enum Verb {
     /// Do something to all instances that match
     Bulk(Bulk),
     /// The topics of workflows and services
-    Topics,
+    Topics(Topics),
     /// Which workflows and services have workers
     Workers,
     /// Look for what is wrong with a deployment
@@ -183,6 +183,16 @@ pub(crate) enum DeadLetters {
     Redrive(Letters),
     /// Throw them away
     Discard(Letters),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Topics {
+    /// Print the commands by which an operator makes them, for a broker whose clients cannot: solace
+    #[arg(long = "for", value_name = "BROKER")]
+    pub(crate) broker: Option<String>,
+    /// Of these workflows and services: workflow/NAME or service/NAME. Without a name, of all that were served
+    #[arg(value_name = "NAME", requires = "broker")]
+    pub(crate) names: Vec<String>,
 }
 
 #[derive(Debug, Args)]

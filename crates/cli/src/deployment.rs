@@ -1,12 +1,18 @@
 //! Topics and workers.
 
+use partitura::contract::Topology;
+use partitura::{Destination, InvalidDestination, operator_commands};
 use partitura_admin::{Admin, Topic, Working, text};
 
-use crate::args::Format;
+use crate::args::{Format, Topics};
 use crate::failure::Failure;
 use crate::output::Out;
 
-pub(crate) async fn topics(admin: &Admin, out: &mut Out<'_>) -> Result<(), Failure> {
+pub(crate) async fn topics(admin: &Admin, asked: &Topics, out: &mut Out<'_>) -> Result<(), Failure> {
+    if let Some(broker) = &asked.broker {
+        let script = operator_commands(broker, &topology(admin, &asked.names).await?)?;
+        return script.lines().try_for_each(|line| out.line(line));
+    }
     let topics = admin.topics().await?;
     match out.format {
         Format::Json => out.json(&topics),
@@ -19,6 +25,23 @@ pub(crate) async fn topics(admin: &Admin, out: &mut Out<'_>) -> Result<(), Failu
             out.table(&["of", "partitions", "takes", "events"], &topics.iter().map(row).collect::<Vec<_>>())
         }
     }
+}
+
+/// The topics and subscriptions of the named workflows and services, or else of all that were served.
+async fn topology(admin: &Admin, names: &[String]) -> Result<Topology, Failure> {
+    let destinations = if names.is_empty() {
+        admin.topics().await?.into_iter().map(|topic| topic.destination).collect()
+    } else {
+        let parsed = names.iter().map(|name| name.parse()).collect::<Result<Vec<Destination>, _>>();
+        parsed.map_err(|error: InvalidDestination| Failure::usage(error.to_string()))?
+    };
+    let mut all = Topology::new();
+    for destination in &destinations {
+        let Topology { topics, subscriptions, .. } = admin.partitura().topology(destination)?;
+        all.topics.extend(topics);
+        all.subscriptions.extend(subscriptions);
+    }
+    Ok(all)
 }
 
 pub(crate) async fn workers(admin: &Admin, out: &mut Out<'_>) -> Result<(), Failure> {

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use partitura_broker::{Broker, Result};
+use partitura_broker::{Broker, Result, Topology};
 use partitura_lanes::DeadLetters;
 
 use crate::client::Client;
@@ -58,6 +58,15 @@ impl Partitura {
     /// Dropped, they may exist. Declaring them again is harmless.
     pub async fn declare(&self, destination: &Destination) -> Result<()> {
         self.0.directory.declare(destination).await
+    }
+
+    /// The topics and subscriptions of a workflow or a service, as [`declare`](Self::declare) declares them: for an
+    /// operator who makes them.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](partitura_broker::ErrorKind::InvalidArgument) for a name that none can have.
+    pub fn topology(&self, destination: &Destination) -> Result<Topology> {
+        self.0.directory.topology(destination)
     }
 
     /// What the topics of a workflow or a service are called on the broker, whether they exist or not.

@@ -3,7 +3,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use partitura_broker::{Broker, Error, ErrorKind, Result};
+use partitura_broker::{Broker, Error, ErrorKind, Result, Topology};
 use partitura_engine::{BrokerStore, Builder, Partitura, Store, retry_for};
 use tokio::time::Instant;
 
@@ -13,7 +13,7 @@ use tokio::time::Instant;
 /// |---|---|---|
 /// | `embedded:DIR` | the embedded one, durable in one file in this directory, for one process at a time | `embedded` (default) |
 /// | `memory:` | the embedded one, in memory: everything is gone when the process ends | `embedded` (default) |
-/// | `amqp10://HOST:PORT?profile=artemis`, `amqps10://…` | Apache Artemis | `amqp` |
+/// | `amqp10://HOST:PORT?profile=artemis`, `amqps10://…` | Apache Artemis; with `profile=solace` Solace, with `profile=servicebus` Azure Service Bus | `amqp` |
 /// | `kafka://HOST:PORT,…` | Apache Kafka | `kafka` |
 /// | `nats://HOST:PORT,…`, `tls://…` | NATS JetStream | `nats` |
 /// | `pulsar://HOST:PORT`, `pulsar+ssl://…` | Apache Pulsar | `pulsar` |
@@ -109,6 +109,25 @@ pub async fn store(url: &str) -> Result<Arc<dyn Store>> {
     }
 }
 
+/// Returns the commands by which an operator makes topics and subscriptions, where the broker's clients cannot make
+/// them: of `solace` (feature `amqp`). The command `partitura topics --for` prints them.
+///
+/// # Errors
+/// [`InvalidArgument`](ErrorKind::InvalidArgument) for any other broker: declaring makes its topics.
+#[cfg_attr(not(feature = "amqp"), expect(unused_variables, reason = "no adapter of this build needs them"))]
+pub fn operator_commands(broker: &str, topology: &Topology) -> Result<String> {
+    match broker {
+        #[cfg(feature = "amqp")]
+        "solace" => Ok(partitura_amqp::solace_commands(topology)),
+        _ => {
+            let broker: String = broker.chars().take(32).collect();
+            let message =
+                format!("there are no commands for {broker:?}; there are those for solace, with feature `amqp`");
+            Err(Error::new(ErrorKind::InvalidArgument, "write commands", message))
+        }
+    }
+}
+
 /// A URL that cannot be used in this build. Its rest is not repeated: it may hold a password.
 fn unknown(operation: &'static str, scheme: &str, known: &[(&[&str], &str, bool)]) -> Error {
     let message = match known.iter().find(|(schemes, ..)| schemes.contains(&scheme)) {
@@ -190,5 +209,24 @@ impl std::fmt::Debug for Connect {
     /// Without the URLs, which may hold passwords.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Connect").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use partitura_broker::{Ordering, SubscriptionName, TopicName};
+
+    use super::*;
+
+    #[test]
+    fn an_operator_gets_commands_where_clients_can_make_nothing() {
+        let orders = TopicName::new("orders").expect("a name");
+        let billing = SubscriptionName::new("billing").expect("a name");
+        let topology =
+            Topology::new().queue(orders.clone(), Ordering::ByKey { partitions: 2 }).subscription(billing, [orders]);
+        let commands = operator_commands("solace", &topology);
+        assert_eq!(commands.is_ok_and(|script| script.contains("partitura/orders/billing/1")), cfg!(feature = "amqp"));
+        let refused = operator_commands("memory", &topology).expect_err("it makes its topics");
+        assert_eq!(refused.kind(), ErrorKind::InvalidArgument);
     }
 }

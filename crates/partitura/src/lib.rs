@@ -60,7 +60,7 @@ mod connect;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use connect::{Connect, broker, connect, store};
+pub use connect::{Connect, broker, connect, operator_commands, store};
 pub use partitura_broker::{Error, ErrorKind};
 pub use partitura_engine::{
     ActionEnd, BrokerStore, Builder, Bulk, BulkReport, CheckReport, Client, ClientCall, ClientError, ClockOffset,

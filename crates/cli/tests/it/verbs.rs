@@ -106,6 +106,15 @@ async fn the_doctor_names_a_stopped_instance_its_cause_and_its_build() {
 }
 
 #[tokio::test]
+async fn commands_for_an_operator_are_of_one_broker_and_of_what_is_named() {
+    let (partitura, _worker) = open("memory:").await;
+    assert_eq!(run(&partitura, "topics workflow/Hold").await.0, 2, "of which broker?");
+    let line = "topics --for memory workflow/Hold";
+    assert_eq!(run(&partitura, line).await.0, 1, "declaring makes its topics");
+    assert_eq!(run(&partitura, "topics --for memory Hold").await.0, 2, "is it a workflow?");
+}
+
+#[tokio::test]
 async fn dead_letters_topics_and_workers_are_told() {
     let (partitura, worker) = open("memory:").await;
     assert!(done(&partitura, "topics").await.contains("workflow.Hold.commands"));

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
-use partitura_broker::{Broker, InboxAddress, Timestamp};
+use partitura_broker::{Broker, InboxAddress, Timestamp, Topology};
 use serde::Serialize;
 use tokio::sync::OnceCell;
 
@@ -156,6 +156,14 @@ impl Directory {
         self.declare(stranger).await
     }
 
+    /// The topics of a destination, with their subscriptions.
+    pub(crate) fn topology(&self, destination: &Destination) -> partitura_broker::Result<Topology> {
+        match destination {
+            Destination::Service(name) => self.service(name)?.topology(self.partitions),
+            Destination::Workflow(name) => self.workflow(name)?.topology(self.partitions),
+        }
+    }
+
     /// Declares the topics of a destination, unless this process did so before. Of many who ask at once, one declares
     /// and the others wait: brokers take their time over it.
     pub(crate) async fn declare(&self, destination: &Destination) -> partitura_broker::Result<()> {
@@ -163,15 +171,7 @@ impl Directory {
             return Ok(());
         }
         let once = self.declared().entry(destination.clone()).or_default().clone();
-        once.get_or_try_init(|| async {
-            let topology = match destination {
-                Destination::Service(name) => self.service(name)?.topology(self.partitions)?,
-                Destination::Workflow(name) => self.workflow(name)?.topology(self.partitions)?,
-            };
-            self.broker.declare(&topology).await
-        })
-        .await
-        .copied()
+        once.get_or_try_init(|| async { self.broker.declare(&self.topology(destination)?).await }).await.copied()
     }
 }
 
