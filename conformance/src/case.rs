@@ -50,6 +50,12 @@ pub enum Need {
     Processes,
     /// A way to kill the broker and to start it again.
     Restart,
+    /// The hook to freeze the broker and to thaw it.
+    Freeze,
+    /// A broker to which several processes can be connected at once.
+    Peers,
+    /// A system that shows the memory, files and threads of a process in `/proc`.
+    Proc,
     /// The hook to connect through a proxy.
     Network,
     /// The hook to connect with right and wrong credentials.
@@ -70,6 +76,11 @@ pub(crate) enum Lack {
 }
 
 impl Need {
+    /// Whether a broker that lives in its client's process cannot have it.
+    pub(crate) fn is_of_a_server(self) -> bool {
+        matches!(self, Self::Freeze | Self::Peers | Self::Network | Self::Access)
+    }
+
     /// Returns the missing part, if there is one.
     pub(crate) fn lacking(self, harness: &dyn Harness, capabilities: &Capabilities) -> Option<Lack> {
         let contained = harness.lives_in_its_client();
@@ -91,6 +102,15 @@ impl Need {
             Self::Restart => {
                 (contained || harness.restart().is_some(), Lack::NotVerified("the harness cannot restart the broker"))
             }
+            Self::Freeze | Self::Peers if contained => {
+                (false, Lack::NotApplicable("the broker lives in its client's process, which has it for itself"))
+            }
+            Self::Freeze => (harness.freeze().is_some(), Lack::NotVerified("the harness cannot freeze the broker")),
+            Self::Peers => return None,
+            Self::Proc => (
+                std::path::Path::new("/proc/self/status").exists(),
+                Lack::NotVerified("this system does not show a process's memory in /proc"),
+            ),
             Self::Network | Self::Access if contained => (false, no_network),
             Self::Network => {
                 (harness.network().is_some(), Lack::NotVerified("the harness does not connect through a proxy"))

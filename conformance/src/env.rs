@@ -47,6 +47,15 @@ impl Env {
         Ok(Client::new(self.recorder.wrap(self.unrecorded().await?), self.time_limit))
     }
 
+    /// Opens a connection for faults that others notice only after the time-outs of the broker or of a client: its time
+    /// limits are longer.
+    ///
+    /// # Errors
+    /// Those of the harness.
+    pub(crate) async fn connect_patiently(&self) -> Result<Client> {
+        Ok(Client::new(self.recorder.wrap(self.unrecorded().await?), 4 * self.time_limit))
+    }
+
     /// Opens several connections, as several processes would; one for all where the broker lives in its client.
     pub(crate) async fn connections(&self, count: usize) -> Result<Vec<Client>> {
         let first = self.connect().await?;
@@ -92,7 +101,7 @@ impl Env {
     /// Those of the harness.
     pub(crate) async fn connect_through(&self, proxy: &Proxy) -> Result<Client, Stop> {
         let network = self.harness.network().ok_or("the case uses a proxy and does not say that it needs to")?;
-        let broker = network.connect(&self.namespace, proxy.address()).await?;
+        let broker = self.subject.broker(network.connect(&self.namespace, proxy.address()).await?);
         Ok(Client::new(self.recorder.wrap(broker), 4 * self.time_limit))
     }
 

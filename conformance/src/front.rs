@@ -91,9 +91,13 @@ fn trials(benches: &[Bench], settings: &Settings, report: &Arc<Mutex<Report>>) -
             trials.push(case_trial(bench.clone(), case, report.clone()));
         }
     }
-    let tried: Vec<Bench> = benches.iter().filter(|bench| bench.harness.tries_mutants()).cloned().collect();
-    for mutant in mutants::all().filter(|mutant| !tried.is_empty() && settings.wants_mutant(mutant)) {
+    for mutant in mutants::all().filter(|mutant| settings.wants_mutant(mutant)) {
         let case = cases::all().find(|case| case.id == mutant.breaks);
+        let can_try = |bench: &&Bench| case.is_some_and(|case| bench.can_try_mutants_of(case));
+        let tried: Vec<Bench> = benches.iter().filter(can_try).cloned().collect();
+        if tried.is_empty() {
+            continue;
+        }
         let turns = case.is_some_and(|case| tried.iter().any(|bench| bench.takes_turns(case)));
         let trials = if turns { &mut first } else { &mut others };
         trials.push(mutant_trial(tried.clone(), mutant, report.clone()));

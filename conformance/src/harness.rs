@@ -61,6 +61,11 @@ pub trait Harness: Send + Sync + 'static {
         None
     }
 
+    /// The hook to freeze the broker and to thaw it. Not needed where the broker lives in its client.
+    fn freeze(&self) -> Option<&dyn Freeze> {
+        None
+    }
+
     /// The hook to connect through a TCP proxy of the suite, which cuts and slows connections.
     fn network(&self) -> Option<&dyn Network> {
         None
@@ -121,6 +126,23 @@ pub trait Restart: Send + Sync {
     /// # Errors
     /// The reason why it did not start.
     async fn start(&self) -> std::io::Result<()>;
+}
+
+/// The hook to freeze the broker (SIGSTOP, a paused container or machine) and to thaw it. Its connections stay open
+/// meanwhile, and nobody answers.
+#[async_trait]
+pub trait Freeze: Send + Sync {
+    /// Freezes it, and returns when it does nothing more.
+    ///
+    /// # Errors
+    /// The reason why it could not be frozen.
+    async fn freeze(&self) -> std::io::Result<()>;
+
+    /// Lets it go on. Does nothing if it is not frozen.
+    ///
+    /// # Errors
+    /// The reason why it does not go on.
+    async fn thaw(&self) -> std::io::Result<()>;
 }
 
 /// The hook to connect through a TCP proxy of the suite, which cuts, silences, stalls and slows connections.

@@ -207,6 +207,10 @@ pub enum Record {
     },
     /// This process is about to be killed.
     Killed,
+    /// Its process stands still from now on. Its partitions may go to others, and it learns that later.
+    Frozen,
+    /// Its process goes on.
+    Thawed,
     /// A note of the case.
     Note(String),
 }
@@ -336,6 +340,8 @@ impl fmt::Display for Record {
             Self::Started { lanes, id, attempt, .. } => write!(f, "l{lanes} runs {id}, attempt {attempt}"),
             Self::Ended { lanes, id, outcome } => write!(f, "l{lanes} ends {id}: {outcome}"),
             Self::Killed => f.write_str("is killed"),
+            Self::Frozen => f.write_str("is frozen"),
+            Self::Thawed => f.write_str("is thawed"),
             Self::Note(text) => f.write_str(text),
         }
     }

@@ -83,6 +83,26 @@ impl Part {
         Ok(Self { _input: child.stdin.take(), child, number, reader, recorder: env.recorder.clone() })
     }
 
+    /// Stops the process where it is: its connections stay open, and it says nothing.
+    pub(crate) async fn freeze(&self) -> Result<(), Stop> {
+        self.signal("STOP").await?;
+        self.recorder.note_of(self.number, Record::Frozen);
+        Ok(())
+    }
+
+    /// Lets a frozen process go on.
+    pub(crate) async fn thaw(&self) -> Result<(), Stop> {
+        self.recorder.note_of(self.number, Record::Thawed);
+        self.signal("CONT").await
+    }
+
+    /// By the shell's own `kill`, since the program of that name is not on every machine.
+    async fn signal(&self, name: &str) -> Result<(), Stop> {
+        let number = self.child.id().ok_or("the process has ended")?;
+        let status = Command::new("sh").args(["-c", &format!("kill -{name} {number}")]).status().await?;
+        if status.success() { Ok(()) } else { Err(format!("SIG{name} did not reach the process: {status}").into()) }
+    }
+
     /// Kills the process (SIGKILL), and reads the rest of its entries.
     pub(crate) async fn kill(mut self) -> Result<(), Stop> {
         self.child.start_kill()?;

@@ -98,14 +98,22 @@ impl Bench {
         }))
     }
 
+    /// Whether the mutants of this case are tried here. Those of cases that a broker in its client's process cannot run
+    /// are tried on every other.
+    pub(crate) fn can_try_mutants_of(&self, case: &Case) -> bool {
+        let is_elsewhere = case.needs.iter().any(|need| need.is_of_a_server());
+        if is_elsewhere { !self.harness.lives_in_its_client() } else { self.harness.tries_mutants() }
+    }
+
     /// Whether the case cannot run beside all others.
     pub(crate) fn takes_turns(&self, case: &Case) -> bool {
         case.needs.contains(&Need::Quiet) || self.disturbs(case) || self.shares_a_port(case)
     }
 
-    /// Whether the case kills a broker that others use.
+    /// Whether the case kills or freezes a broker that others use.
     fn disturbs(&self, case: &Case) -> bool {
-        case.needs.contains(&Need::Restart) && !self.harness.lives_in_its_client()
+        case.needs.iter().any(|need| matches!(need, Need::Restart | Need::Freeze))
+            && !self.harness.lives_in_its_client()
     }
 
     /// Whether the case needs the one port at which a proxy can listen: the broker tells clients its address.
@@ -138,7 +146,9 @@ impl Bench {
             (_, Err(error)) => return skipped(Verdict::Failed(error.to_string())),
         };
         let is_mutant = subject.mutant.is_some();
-        let time_limit = if is_mutant { MUTANT_TIME_LIMIT } else { self.harness.time_limit() };
+        // A real broker needs its time with a mutant, too.
+        let is_quick = is_mutant && self.harness.tries_mutants();
+        let time_limit = if is_quick { MUTANT_TIME_LIMIT } else { self.harness.time_limit() };
         let env = Env {
             case: case.id,
             harness: self.harness.clone(),
@@ -160,6 +170,9 @@ impl Bench {
         let _turn = self.shares_a_port(case).then(|| PROXY.lock().unwrap_or_else(PoisonError::into_inner));
         let limit = self.harness.time_limit() * if case.tier == crate::Tier::Four { 60 } else { 6 };
         let result = runtime.block_on(play(case, &env, limit));
+        let freezes = case.needs.contains(&Need::Freeze);
+        let thawed = self.harness.freeze().filter(|_| freezes).map_or(Ok(()), |hook| runtime.block_on(hook.thaw()));
+        let result = result.and_then(|()| Ok(thawed?));
         runtime.shutdown_background();
         let history = env.history();
         let verdict = match result.and_then(|()| Ok(check::contract(&history)?)) {

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use partitura_broker::{Broker, Error, ErrorKind, Result};
-use partitura_conformance::{Access, Attempt, Harness, Network, Processes, Restart};
+use partitura_conformance::{Access, Attempt, Freeze, Harness, Network, Processes, Restart};
 use partitura_servers::{Kind, Server};
 use partitura_template::{Options, Template};
 use tokio::sync::OnceCell;
@@ -54,6 +54,10 @@ impl Harness for OnPostgres {
         Some(self)
     }
 
+    fn freeze(&self) -> Option<&dyn Freeze> {
+        Some(self)
+    }
+
     fn network(&self) -> Option<&dyn Network> {
         Some(self)
     }
@@ -73,6 +77,17 @@ impl Restart for OnPostgres {
 
     async fn start(&self) -> io::Result<()> {
         on_a_thread(|| server().start()).await
+    }
+}
+
+#[async_trait::async_trait]
+impl Freeze for OnPostgres {
+    async fn freeze(&self) -> io::Result<()> {
+        on_a_thread(|| server().freeze()).await
+    }
+
+    async fn thaw(&self) -> io::Result<()> {
+        on_a_thread(|| server().thaw()).await
     }
 }
 

@@ -10,6 +10,13 @@ use crate::{Case, CaseResult, Env, Stop, check};
 
 pub(super) const CASES: &[Case] = &[
     case!(
+        "group.slowest",
+        One,
+        [],
+        "a stream keeps its messages until the slowest durable subscription has settled them, whatever others did",
+        slowest
+    ),
+    case!(
         "group.broadcast",
         One,
         [],
@@ -88,6 +95,28 @@ async fn broadcast(env: &Env) -> CaseResult {
     let refused = client.broker().consumer(ConsumerOptions::broadcast(queue_only.topic.clone())).await.err();
     let kind = refused.map(|error| error.kind());
     ensure!(kind == Some(ErrorKind::InvalidArgument), "a queue cannot be listened to: {kind:?}");
+    check::nothing_lost(&env.history())?;
+    Ok(check::each_once(&env.history())?)
+}
+
+async fn slowest(env: &Env) -> CaseResult {
+    const EACH: usize = 5;
+    let (queue, client) = (env.queue("events", by_key(4)), env.connect().await?);
+    let slow = env.queue("slow", by_key(4)).subscription;
+    client.declare(&queue.stream().subscription(slow.clone(), [queue.topic.clone()])).await?;
+    let mut quick = client.join(queue.options()).await?;
+    for round in 0..3 {
+        client.publish(queue.spread(20, EACH).into_iter().map(|m| renamed(m, &round.to_string())).collect()).await?;
+        quick.drain(20 * EACH).await?;
+        quick.flush().await?;
+    }
+    quick.close().await?;
+    // Two thirds are settled by one consumer of it, which leaves; the rest by the next.
+    let slow = || ConsumerOptions::new(slow.clone(), [queue.topic.clone()]);
+    let mut first = client.join(slow()).await?;
+    let got = first.drain(40 * EACH).await?;
+    first.close().await?;
+    client.join(slow()).await?.drain(60 * EACH - got.len()).await?;
     check::nothing_lost(&env.history())?;
     Ok(check::each_once(&env.history())?)
 }

@@ -10,8 +10,10 @@ mod dead;
 mod delay;
 mod edges;
 mod flow;
+mod frozen;
 mod group;
 mod lanes;
+mod leaks;
 mod lifecycle;
 mod name;
 mod network;
@@ -29,6 +31,7 @@ const AREAS: &[&[Case]] = &[
     churn::CASES,
     confirm::CASES,
     network::CASES,
+    frozen::CASES,
     lanes::CASES,
     dead::CASES,
     poison::CASES,
@@ -39,6 +42,7 @@ const AREAS: &[&[Case]] = &[
     edges::CASES,
     group::CASES,
     lifecycle::CASES,
+    leaks::CASES,
     name::CASES,
     admin::CASES,
     access::CASES,

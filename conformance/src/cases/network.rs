@@ -1,13 +1,15 @@
-//! Faults between a client and the broker: connections that are cut, silent, stalled or slow.
+//! Faults between a client and the broker: connections that are cut, silent, stalled or slow, and a broker that stands
+//! still.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use partitura_broker::{Delivery, Event, Message, Partition, Producer, ProducerOptions};
 
 use crate::case::case;
 use crate::client::{A_MOMENT, Client, Member, Queue, by_key, credit, renamed, tokens};
 use crate::stop::ensure;
-use crate::{Case, CaseResult, Env, Stop, check};
+use crate::{Case, CaseResult, Env, Record, Stop, check};
 
 pub(super) const CASES: &[Case] = &[
     case!(
@@ -45,9 +47,26 @@ pub(super) const CASES: &[Case] = &[
         "while the broker takes nothing publishing waits or fails retryably; then settlements pass, and nothing is lost",
         blocked_broker
     ),
+    case!(
+        "confirm.copies",
+        Three,
+        [Network],
+        "when an outage outlasts the time for a confirm, again and again, a message is stored no more often than it was published",
+        copies
+    ),
+    case!(
+        "reconnect.frozen",
+        Three,
+        [Freeze],
+        "while the broker stands still with its connections open, nothing is confirmed; then each key goes on in order, and nothing is lost",
+        frozen
+    ),
 ];
 
 const KEYS: usize = 8;
+
+/// How long a frozen broker stands still.
+const STANDSTILL: Duration = Duration::from_secs(15);
 
 /// Messages of all keys, in the order of the rounds.
 fn round(queue: &Queue, number: usize) -> Vec<Message> {
@@ -175,6 +194,69 @@ async fn blocked_broker(env: &Env) -> CaseResult {
     tokio::try_join!(publish_at_last(env, &*producer, round(&queue, 1)), waiting)?;
     reader.until_seen(texts(&round(&queue, 1))).await?;
     finish(env, &near, &queue, reader).await
+}
+
+async fn copies(env: &Env) -> CaseResult {
+    const OUTAGES: u32 = 3;
+    let (queue, near, proxy) = (env.orders(), env.connect().await?, env.proxy().await?);
+    near.declare(&queue.topology()).await?;
+    let mut hasty = ProducerOptions::default();
+    hasty.confirm_within = Duration::from_secs(2);
+    let waits = OUTAGES * hasty.confirm_within;
+    let far = env.connect_through(&proxy).await?;
+    let producer = far.broker().producer(hasty).await?;
+    publish_at_last(env, &*producer, round(&queue, 0)).await?;
+    // The first copy is stored, and its publisher does not learn it. Then it gives up several times.
+    proxy.deafen();
+    let batch = round(&queue, 1);
+    let outage = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        proxy.cut();
+        tokio::time::sleep(waits).await;
+        proxy.heal();
+        Ok(())
+    };
+    tokio::try_join!(publish_at_last(env, &*producer, batch), outage)?;
+    let mut member = near.join(queue.options()).await?;
+    member.drain_until(texts(&round(&queue, 0)).into_iter().chain(texts(&round(&queue, 1)))).await?;
+    let end = marks(&queue, "end");
+    near.publish(end.clone()).await?;
+    member.drain_until(texts(&end)).await?;
+    let history = env.history();
+    let mut left: HashMap<&str, i64> = HashMap::new();
+    for entry in history.entries() {
+        match &entry.record {
+            Record::Publishing { sent, .. } => *left.entry(&sent.id).or_default() += 1,
+            Record::Delivered(got) => *left.entry(&got.message.id).or_default() -= 1,
+            _ => {}
+        }
+    }
+    let too_often = left.iter().find(|(_, left)| **left < 0);
+    ensure!(too_often.is_none(), "a message was stored more often than it was published: {too_often:?}");
+    Ok(check::nothing_lost(&history)?)
+}
+
+async fn frozen(env: &Env) -> CaseResult {
+    let freeze = env.harness.freeze().ok_or("the case freezes the broker and does not say that it needs to")?;
+    let (queue, client) = (env.orders(), env.connect_patiently().await?);
+    client.declare(&queue.topology()).await?;
+    let (mut reader, producer) = (Reader::join(&client, &queue).await?, client.producer().await?);
+    publish_at_last(env, &*producer, round(&queue, 0)).await?;
+    reader.until_seen(texts(&round(&queue, 0))).await?;
+    reader.settle(|held| held.token.slot % 3 > 0);
+    freeze.freeze().await?;
+    let confirmed = || env.recorder.counts().borrow().confirmed;
+    let before = confirmed();
+    let standing = async {
+        tokio::time::sleep(STANDSTILL).await;
+        let after = confirmed();
+        freeze.thaw().await?;
+        ensure!(after == before, "{} messages are confirmed while the broker stands still", after - before);
+        Ok(())
+    };
+    tokio::try_join!(publish_at_last(env, &*producer, round(&queue, 1)), standing)?;
+    reader.until_seen(texts(&round(&queue, 1))).await?;
+    finish(env, &client, &queue, reader).await
 }
 
 /// Publishes until all messages are confirmed. Those with retryable errors are sent again, with the same ids and in the

@@ -107,6 +107,12 @@ impl Members {
                 });
                 self.change(group, entry.at);
             }
+            Record::Frozen => {
+                // It goes on in its terms later, until it learns that they are over.
+                let of_process = self.members.iter_mut().filter(|(id, _)| id.0 == entry.process);
+                let terms = of_process.flat_map(|(_, member)| member.terms.values_mut());
+                terms.for_each(|term| term.until = term.until.min(entry.at));
+            }
             Record::Killed => {
                 let of_process = self.members.iter_mut().filter(|(id, _)| id.0 == entry.process);
                 of_process.for_each(|(_, member)| member.gone = true);

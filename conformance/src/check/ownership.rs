@@ -91,6 +91,17 @@ mod tests {
     }
 
     #[test]
+    fn the_partitions_of_a_process_that_stands_still_may_go_to_another() {
+        let frozen = || Script::queue(1).process(1).join(0).assigned(0, 0, 1).then(Record::Frozen);
+        let taken_over = || frozen().process(2).join(0).assigned(0, 0, 2);
+        assert_eq!(one_owner(&taken_over().done()), Ok(()));
+        // It goes on where it was, and does not know yet.
+        let late = taken_over().process(1).then(Record::Thawed).deliver(0, "k-1", 1);
+        assert_eq!(within_term(&late.done()), Ok(()));
+        assert!(one_owner(&taken_over().process(3).join(0).assigned(0, 0, 3).done()).is_err());
+    }
+
+    #[test]
     fn an_epoch_that_does_not_grow_is_found() {
         let history = Script::queue(1).join(0).assigned(0, 0, 1).lost(0, 0).assigned(0, 0, 1).done();
         assert!(one_owner(&history).is_err());

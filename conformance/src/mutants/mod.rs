@@ -5,6 +5,7 @@ mod cancelling;
 mod delaying;
 mod delivering;
 mod handling;
+mod keeping;
 mod mutant;
 mod mutation;
 mod naming;
@@ -12,6 +13,7 @@ mod owning;
 mod promising;
 mod publishing;
 mod settling;
+mod standing;
 mod suspecting;
 mod trial;
 
@@ -30,6 +32,8 @@ const KINDS: &[&[Mutant]] = &[
     adding::MUTANTS,
     naming::MUTANTS,
     suspecting::MUTANTS,
+    keeping::MUTANTS,
+    standing::MUTANTS,
 ];
 
 /// All of them.
@@ -56,7 +60,7 @@ mod tests {
             assert!(names.insert(mutant.name), "{} occurs twice", mutant.name);
             assert!(cases::all().any(|case| case.id == mutant.breaks), "{}: no case {}", mutant.name, mutant.breaks);
         }
-        assert!(names.len() >= 100, "{}", names.len());
+        assert!(names.len() >= 130, "{}", names.len());
     }
 
     #[test]

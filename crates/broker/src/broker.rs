@@ -17,7 +17,7 @@ use crate::{
 /// [`Unauthorized`](crate::ErrorKind::Unauthorized) when connecting or at first use, refuse certificates of another
 /// authority, and show secrets nowhere.
 ///
-/// Conformance: `reconnect.cut`, `reconnect.half_open`, `auth.refused`, `tls.required`.
+/// Conformance: `reconnect.cut`, `reconnect.half_open`, `reconnect.frozen`, `auth.refused`, `tls.required`.
 #[async_trait]
 pub trait Broker: Debug + Send + Sync {
     /// How this broker keeps the promises, and within which limits. Constant for the life of the connection.
@@ -68,7 +68,8 @@ pub trait Broker: Debug + Send + Sync {
     /// Safe: a consumer that was not returned holds nothing.
     ///
     /// Conformance: `order.rebalance`, `order.rebalance_killed`, `shared.competing`, `group.broadcast`,
-    /// `group.one_topic`, `group.balanced`, `group.clocks_differ`, `group.several_topics`, `scale.churn`.
+    /// `group.one_topic`, `group.balanced`, `group.clocks_differ`, `group.several_topics`, `group.slowest`,
+    /// `order.owner_frozen`, `scale.churn`, `scale.joins`.
     async fn consumer(&self, options: ConsumerOptions) -> Result<Box<dyn Consumer>>;
 
     /// Opens a private, short-lived address for replies to this process.
@@ -82,7 +83,7 @@ pub trait Broker: Debug + Send + Sync {
     /// # Cancel safety
     /// Safe.
     ///
-    /// Conformance: `inbox.reply`, `inbox.secret`.
+    /// Conformance: `inbox.reply`, `inbox.secret`, `inbox.processes`, `inbox.many`.
     async fn inbox(&self) -> Result<Box<dyn Inbox>>;
 
     /// Whether a message that is published to the stream `topic` now has a receiver, durable subscription or
@@ -154,8 +155,9 @@ pub trait Producer: Debug + Send + Sync {
     ///
     /// Conformance: `publish.confirmed_is_delivered`, `publish.batch_results`, `publish.concurrent`,
     /// `publish.many_topics`, `publish.partition`, `order.key_basic`, `order.slow_network`, `flow.window`,
-    /// `flow.blocked_broker`, `confirm.durable`, `confirm.lost_then_retried`, `confirm.swallowed`,
-    /// `reconnect.broker_restart`, `delay.over_max`, `cancel.safe`, `scale.keys`.
+    /// `flow.blocked_broker`, `confirm.durable`, `confirm.lost_then_retried`, `confirm.swallowed`, `confirm.copies`,
+    /// `reconnect.broker_restart`, `delay.over_max`, `delay.process_killed`, `delay.process_frozen`, `cancel.safe`,
+    /// `scale.keys`.
     async fn publish(&self, batch: Vec<Message>) -> Vec<Result<Receipt>>;
 
     /// Cancels delayed messages that still wait, and answers for each, in the order given.
@@ -226,7 +228,7 @@ pub trait Consumer: Debug + Send {
     /// # Cancel safety
     /// Safe: dropping the future loses no event.
     ///
-    /// Conformance: `order.key_basic`, `order.takeover_with_new`, `flow.credit_bound`, `flow.credit_bytes`,
+    /// Conformance: `order.key_basic`, `order.takeover_with_new`, `flow.credit_bound`, `flow.credit_bytes`, `flow.memory`,
     /// `flow.fair_topics`, `delay.never_early`, `cancel.safe`.
     async fn next(&mut self) -> Result<Event>;
 

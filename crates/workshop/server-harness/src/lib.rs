@@ -2,7 +2,7 @@
 //! adapters.
 //!
 //! An adapter names the [server](Connect::server) for its tests, and how it [connects](Connect::connect). [`OnServer`]
-//! has all the hooks of the suite: it starts the server when it is first needed, kills it, puts the suite's proxy
+//! has all the hooks of the suite: it starts the server when it is first needed, kills it, freezes it, puts the suite's proxy
 //! before it, and tries right and wrong credentials and certificates.
 //!
 //! ```no_run
@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use partitura_broker::{Broker, Error, ErrorKind, Result, SubscriptionName, TopicName};
-use partitura_conformance::{Access, Attempt, Harness, Network, Processes, Restart};
+use partitura_conformance::{Access, Attempt, Freeze, Harness, Network, Processes, Restart};
 use partitura_servers::{Endpoints, Server};
 use tokio::sync::OnceCell;
 
@@ -144,6 +144,10 @@ impl<O: Connect> Harness for OnServer<O> {
         Some(self)
     }
 
+    fn freeze(&self) -> Option<&dyn Freeze> {
+        Some(self)
+    }
+
     fn network(&self) -> Option<&dyn Network> {
         Some(self)
     }
@@ -177,6 +181,19 @@ impl<O: Connect> Restart for OnServer<O> {
     async fn start(&self) -> io::Result<()> {
         let server = self.adapter.server();
         on_a_thread(move || server.start()).await
+    }
+}
+
+#[async_trait]
+impl<O: Connect> Freeze for OnServer<O> {
+    async fn freeze(&self) -> io::Result<()> {
+        let server = self.adapter.server();
+        on_a_thread(move || server.freeze()).await
+    }
+
+    async fn thaw(&self) -> io::Result<()> {
+        let server = self.adapter.server();
+        on_a_thread(move || server.thaw()).await
     }
 }
 

@@ -26,10 +26,12 @@ pub(crate) struct Container {
     pub(crate) pid: u32,
     pub(crate) started: String,
     pub(crate) made_by: String,
+    pub(crate) is_paused: bool,
 }
 
 impl Container {
-    const FORMAT: &str = r#"{{.State.Pid}} {{.State.StartedAt}} {{index .Config.Labels "partitura.made-by"}}"#;
+    const FORMAT: &str =
+        r#"{{.State.Pid}} {{.State.StartedAt}} {{.State.Paused}} {{index .Config.Labels "partitura.made-by"}}"#;
 
     /// `None` if no container has this name, or no engine answers.
     pub(crate) fn find(name: &str) -> Option<Self> {
@@ -42,7 +44,8 @@ impl Container {
     fn parse(line: &str) -> Option<Self> {
         let mut words = line.split_whitespace();
         let (pid, started) = (words.next()?.parse().ok()?, words.next()?.to_owned());
-        Some(Self { pid, started, made_by: words.next().unwrap_or_default().to_owned() })
+        let is_paused = words.next()? == "true";
+        Some(Self { pid, started, is_paused, made_by: words.next().unwrap_or_default().to_owned() })
     }
 
     pub(crate) fn runs(&self) -> bool {
@@ -185,10 +188,10 @@ mod tests {
 
     #[test]
     fn a_container_is_read_from_what_the_engine_says() {
-        let container = Container::parse("42 2026-11-27T03:04:05.678Z 0011\n").expect("well formed");
+        let container = Container::parse("42 2026-11-27T03:04:05.678Z false 0011\n").expect("well formed");
         assert_eq!((container.pid, &*container.started, &*container.made_by), (42, "2026-11-27T03:04:05.678Z", "0011"));
         assert!(container.runs());
-        assert!(!Container::parse("0 2026-11-27T03:04:05Z \n").expect("it has no label").runs());
+        assert!(!Container::parse("0 2026-11-27T03:04:05Z true \n").expect("it has no label").runs());
         assert_eq!(Container::parse(""), None);
     }
 

@@ -172,6 +172,15 @@ impl Runtime for Docker {
         Ok(())
     }
 
+    fn freeze(&self, instance: &Instance) -> Result<()> {
+        docker(instance, &["pause", &name(instance)].map(OsString::from))
+    }
+
+    fn thaw(&self, instance: &Instance) -> Result<()> {
+        let is_paused = Container::find(&name(instance)).is_some_and(|container| container.is_paused);
+        if is_paused { docker(instance, &["unpause", &name(instance)].map(OsString::from)) } else { Ok(()) }
+    }
+
     fn stop(&self, instance: &Instance, time_limit: Duration) -> Result<()> {
         if self.find(instance).is_none() {
             return Ok(());

@@ -66,6 +66,15 @@ impl Runtime for Native {
         process.ok_or_else(|| Error::NotRunning { server: instance.name.clone() })?.kill(instance)
     }
 
+    fn freeze(&self, instance: &Instance) -> Result<()> {
+        let process = Process::find(instance);
+        process.ok_or_else(|| Error::NotRunning { server: instance.name.clone() })?.freeze(instance)
+    }
+
+    fn thaw(&self, instance: &Instance) -> Result<()> {
+        Process::find(instance).map_or(Ok(()), |process| process.thaw(instance))
+    }
+
     fn stop(&self, instance: &Instance, time_limit: Duration) -> Result<()> {
         match Process::find(instance) {
             Some(process) => process.stop(instance, instance.release.kind().software().stop_signal(), time_limit),

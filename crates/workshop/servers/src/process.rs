@@ -102,6 +102,18 @@ impl Process {
         Ok(())
     }
 
+    /// Stops it and its children where they are. The parent comes first, so that it starts no more children.
+    pub(crate) fn freeze(self, instance: &Instance) -> Result<()> {
+        signal(instance, "STOP", self.pid)?;
+        self.descendants().into_iter().try_for_each(|child| signal(instance, "STOP", child.pid))
+    }
+
+    /// Lets it and its children go on.
+    pub(crate) fn thaw(self, instance: &Instance) -> Result<()> {
+        self.descendants().into_iter().try_for_each(|child| signal(instance, "CONT", child.pid))?;
+        signal(instance, "CONT", self.pid)
+    }
+
     /// Asks it to end, and kills it if it has not ended after `time_limit`.
     pub(crate) fn stop(self, instance: &Instance, name: &str, time_limit: Duration) -> Result<()> {
         signal(instance, name, self.pid)?;

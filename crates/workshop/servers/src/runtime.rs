@@ -58,6 +58,12 @@ pub(crate) trait Runtime: Sync {
     /// Ends it by SIGKILL. Returns when all of its processes are gone.
     fn kill(&self, instance: &Instance) -> Result<()>;
 
+    /// Stops all of its processes where they are, so that its connections stay open and nobody answers.
+    fn freeze(&self, instance: &Instance) -> Result<()>;
+
+    /// Lets its processes go on. Does nothing if they are not frozen.
+    fn thaw(&self, instance: &Instance) -> Result<()>;
+
     /// Ends it in good order, or by SIGKILL after `time_limit`. Does nothing if it does not run.
     fn stop(&self, instance: &Instance, time_limit: Duration) -> Result<()>;
 

@@ -183,6 +183,27 @@ impl Server {
         Deployment::as_begun(&self.instance).runtime.kill(&self.instance)
     }
 
+    /// Stops it where it is (SIGSTOP, a paused container): its connections stay open, and nobody answers. A frozen
+    /// server can be killed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotRunning`] if there is nothing to freeze.
+    pub fn freeze(&self) -> Result<()> {
+        let _lock = self.instance.lock()?;
+        Deployment::as_begun(&self.instance).runtime.freeze(&self.instance)
+    }
+
+    /// Lets a frozen server go on. Does nothing to another.
+    ///
+    /// # Errors
+    ///
+    /// Its process cannot be told.
+    pub fn thaw(&self) -> Result<()> {
+        let _lock = self.instance.lock()?;
+        Deployment::as_begun(&self.instance).runtime.thaw(&self.instance)
+    }
+
     /// Ends it in good order, or by SIGKILL after 30 s, and with `wipe` removes all that it has on the disk except
     /// installed software. Does nothing to a server that does not run.
     ///
