@@ -6,8 +6,8 @@
 
 mod drive;
 mod failure;
-mod idle;
 mod plan;
+mod rest;
 mod work;
 
 use std::io::Write as _;
@@ -20,8 +20,8 @@ use partitura_bench_kit::{Latencies, Measure, Timed, Usage, table};
 use tempfile::TempDir;
 
 use crate::failure::Failure;
-use crate::idle::{Calls, Counted, IDLE};
 use crate::plan::{Name, Plan, Sizes, plans, rests};
+use crate::rest::{Calls, Counted, REST};
 
 /// Measures the engine with the workloads of other engines' benchmarks, on the embedded broker unless another is named.
 #[derive(Parser)]
@@ -69,7 +69,7 @@ async fn main() -> Result<(), Failure> {
     let embedded = || directory.map_or("memory:".to_owned(), |directory| format!("embedded:{}", directory.display()));
     let store = match &arguments.store {
         Some(url) => Some(Counted::over(partitura::store(url).await?)),
-        None if chosen.iter().any(|name| matches!(name, Name::Idle)) => return Err("idle: give it a --store".into()),
+        None if chosen.iter().any(|name| matches!(name, Name::Rest)) => return Err("rest: give it a --store".into()),
         None => None,
     };
     let partitura = connect(arguments.broker.clone().unwrap_or_else(embedded), store.clone()).await?;
@@ -136,11 +136,11 @@ async fn measure(arguments: &Arguments, partitura: &Partitura, plan: &Plan) -> R
 
 /// Makes a figure of the store's calls: their number, and the number for each second.
 fn at_rest(peer: &str, Calls { writes, reads, clock }: Calls) -> Measure {
-    let timed = Timed { took: IDLE, latencies: Latencies::new(Vec::new()) };
+    let timed = Timed { took: REST, latencies: Latencies::new(Vec::new()) };
     let notes = format!(
-        "calls of the store in {IDLE:?} without work: {writes} writes, {reads} reads; its clock, which is not counted, was read {clock} times"
+        "calls of the store in {REST:?} without work: {writes} writes, {reads} reads; its clock, which is not counted, was read {clock} times"
     );
     let calls = (writes + reads) as usize;
-    let measure = Measure::new(peer, "idle", 0, &timed, &notes, &Usage::default());
-    Measure { n: calls, per_s: calls as f64 / IDLE.as_secs_f64(), ..measure }
+    let measure = Measure::new(peer, "rest", 0, &timed, &notes, &Usage::default());
+    Measure { n: calls, per_s: calls as f64 / REST.as_secs_f64(), ..measure }
 }

@@ -14,7 +14,7 @@ pub(crate) enum Name {
     /// Waiting instances get a signal; measured from the signal to the result.
     Signal,
     /// The calls of the store in ten seconds without work; needs --store.
-    Idle,
+    Rest,
     /// All of these; the last one only if there is a store.
     Engine,
 }
@@ -26,7 +26,7 @@ impl Name {
             Self::Fan => &[Workload::Fan],
             Self::Timer => &[Workload::Timer],
             Self::Signal => &[Workload::Signal],
-            Self::Idle => &[],
+            Self::Rest => &[],
             Self::Engine => &[Workload::Seq, Workload::Fan, Workload::Timer, Workload::Signal],
         }
     }
@@ -96,7 +96,7 @@ pub(crate) struct Plan {
 
 /// Whether the calls of the store without work are one of the figures.
 pub(crate) fn rests(names: &[Name]) -> bool {
-    names.is_empty() || names.iter().any(|name| matches!(name, Name::Idle | Name::Engine))
+    names.is_empty() || names.iter().any(|name| matches!(name, Name::Rest | Name::Engine))
 }
 
 /// The figures to take, in order; without a name, all.

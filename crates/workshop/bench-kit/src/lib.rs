@@ -13,9 +13,11 @@ pub mod against;
 mod closed_loop;
 mod latencies;
 mod measure;
+mod process;
 mod usage;
 
 pub use closed_loop::{Timed, closed_loop};
 pub use latencies::Latencies;
 pub use measure::{Measure, table};
+pub use process::Process;
 pub use usage::Usage;

@@ -35,7 +35,7 @@ pub(crate) fn own_seconds() -> f64 {
 
 /// User and system time from `/proc/self/stat`. After the name, which may contain anything, state is field 0, and they
 /// are 11 and 12.
-fn own(stat: &str) -> Option<f64> {
+pub(crate) fn own(stat: &str) -> Option<f64> {
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     Some(seconds(fields.get(11)?) + seconds(fields.get(12)?))
 }
@@ -87,7 +87,7 @@ fn seconds(ticks: &str) -> f64 {
     ticks.parse::<f64>().unwrap_or_default() / TICKS
 }
 
-fn field(text: &str, name: &str) -> f64 {
+pub(crate) fn field(text: &str, name: &str) -> f64 {
     let value = text.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next());
     value.and_then(|value| value.parse().ok()).unwrap_or_default()
 }

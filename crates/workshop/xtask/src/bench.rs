@@ -12,16 +12,23 @@ use crate::failure::Failure;
 
 /// The benchmark of the pure core.
 const REPLAY: &str = "replay";
+/// What a worker takes of a machine.
+const RESOURCES: [&str; 2] = ["idle", "memory"];
 /// The directory of its results.
 const CRITERION: &str = "target/criterion";
 
+/// The network brokers whose workers are measured without a name.
+const ALL: [Kind; 4] = [Kind::Nats, Kind::Rabbitmq, Kind::Kafka, Kind::Pulsar];
+
 /// Without a name: the engine's workloads, on the embedded broker or on that of `--broker URL --store URL`; options are
 /// passed on to them, and `cargo xtask bench -- --help` lists them. With names of brokers: each adapter against its raw
-/// client. With `replay`: the time that the replay of an instance takes.
+/// client. With `idle`: what workers without work take of a machine. With `memory`: the memory of a consumer before
+/// which large messages wait. Both take names of brokers, or `--broker URL`. With `replay`: the time that the replay of
+/// an instance takes.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// `replay`; or brokers to measure an adapter on; else workloads of the engine (all without a name), and options
-    /// such as --json.
+    /// `replay`, `idle` or `memory`; or brokers to measure an adapter on; else workloads of the engine (all without a
+    /// name), and options such as --json.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "NAME|OPTION")]
     arguments: Vec<OsString>,
 }
@@ -30,6 +37,11 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     if arguments.arguments.first().is_some_and(|name| name == REPLAY) {
         return replay(&arguments.arguments[1..]);
+    }
+    if let Some((first, rest)) = arguments.arguments.split_first()
+        && let Some(workload) = RESOURCES.into_iter().find(|workload| first == workload)
+    {
+        return resources(workload, rest);
     }
     let brokers = brokers(&arguments.arguments);
     if brokers.is_empty() {
@@ -40,6 +52,30 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         return cargo("run", &engine, &arguments.arguments);
     }
     against_raw(&brokers)
+}
+
+/// Measures workers on each broker that is named, by its name or by `--broker URL`; else on all. Servers that are named
+/// are started.
+fn resources(workload: &str, arguments: &[OsString]) -> Result<(), Failure> {
+    let kind = |argument: &OsString| argument.to_str()?.parse::<Kind>().ok();
+    let (named, options): (Vec<_>, Vec<_>) = arguments.iter().cloned().partition(|argument| kind(argument).is_some());
+    let is_given = options.iter().filter_map(|option| option.to_str()).any(|option| option.starts_with("--broker"));
+    let named: Vec<Kind> = named.iter().filter_map(kind).collect();
+    let kinds = if named.is_empty() && !is_given { ALL.to_vec() } else { named };
+    let features: Vec<&str> = kinds.iter().map(|kind| kind.name()).chain(features(&options)).collect();
+    install_build_tools(features.iter().copied())?;
+    let features = format!("--features={}", features.join(","));
+    let program = ["--release", "--package", "partitura-benches", "--bin", "resources", &features, "--", workload];
+    if is_given {
+        cargo("run", &program, &options)?;
+    }
+    for kind in kinds {
+        let server = Server::new(kind);
+        server.up()?;
+        let broker = ["--broker".to_owned(), server.url()].map(OsString::from);
+        cargo("run", &program, &broker.into_iter().chain(options.iter().cloned()).collect::<Vec<_>>())?;
+    }
+    Ok(())
 }
 
 /// Measures one after the other, so that each has the machine to itself.

@@ -12,7 +12,7 @@ use partitura::contract::{Entry, Put, Result, ScanRange, Space, Timestamp, Versi
 /// Long enough to remove the remains of a workload.
 const SETTLE: Duration = Duration::from_secs(3);
 /// The time for which calls are counted.
-pub(crate) const IDLE: Duration = Duration::from_secs(10);
+pub(crate) const REST: Duration = Duration::from_secs(10);
 
 /// A store that counts its calls.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ impl Counted {
     pub(crate) async fn at_rest(&self) -> Calls {
         tokio::time::sleep(SETTLE).await;
         let before = self.calls();
-        tokio::time::sleep(IDLE).await;
+        tokio::time::sleep(REST).await;
         let after = self.calls();
         Calls {
             writes: after.writes - before.writes,
