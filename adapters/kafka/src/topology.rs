@@ -45,6 +45,10 @@ pub(crate) async fn declare(core: &Core, topology: &Topology) -> Result<()> {
                 ErrorKind::Incompatible => grown == Some(true),
                 _ => false,
             };
+            if again && began.elapsed() >= limit && error.kind() == ErrorKind::NotFound && !limit.is_zero() {
+                let text = format!("the topic was created, and after {limit:?} the brokers do not know it yet");
+                return Err(Error::new(ErrorKind::Timeout, "declare", text).of(&topic.name).because(error));
+            }
             if !again || began.elapsed() >= limit {
                 return Err(error);
             }

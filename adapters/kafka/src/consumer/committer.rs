@@ -1,24 +1,23 @@
 use std::sync::{Arc, mpsc};
-use std::thread::{self, JoinHandle};
 
 use partitura_broker::TopicName;
 use partitura_broker::telemetry::TARGET;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
+use tokio::runtime::Handle;
 
 use super::progress::PartitionPosition;
 use crate::callbacks::Callbacks;
 use crate::names;
 
-/// Commits on a thread of its own. rdkafka returns the outcome of a commit only to a caller that waits for it, and the
-/// polling thread must not wait.
+/// Commits on a thread for blocking tasks. rdkafka returns the outcome of a commit only to a caller that waits for it,
+/// and the polling thread must not wait. A consumer at rest commits nothing, and needs no such thread.
 pub(super) struct Committer {
-    requests: mpsc::Sender<TopicPartitionList>,
-    results: mpsc::Receiver<KafkaResult<()>>,
-    thread: JoinHandle<()>,
+    consumer: Arc<BaseConsumer<Callbacks>>,
+    runtime: Handle,
     /// The commit whose outcome is not known yet. There is one at a time.
-    under_way: Option<Commit>,
+    under_way: Option<(Commit, mpsc::Receiver<KafkaResult<()>>)>,
 }
 
 /// A commit.
@@ -37,17 +36,8 @@ pub(super) struct Outcome {
 }
 
 impl Committer {
-    pub(super) fn start(consumer: Arc<BaseConsumer<Callbacks>>) -> std::io::Result<Self> {
-        let (requests, asked) = mpsc::channel::<TopicPartitionList>();
-        let (answers, results) = mpsc::channel();
-        let commit = move || {
-            for list in asked {
-                // It does not matter whether the worker still waits.
-                let _sent = answers.send(consumer.commit(&list, CommitMode::Sync));
-            }
-        };
-        let thread = thread::Builder::new().name("kafka-commits".into()).spawn(commit)?;
-        Ok(Self { requests, results, thread, under_way: None })
+    pub(super) fn new(consumer: Arc<BaseConsumer<Callbacks>>, runtime: Handle) -> Self {
+        Self { consumer, runtime, under_way: None }
     }
 
     /// Whether the outcome of a commit is not known yet.
@@ -65,28 +55,35 @@ impl Committer {
                 tracing::warn!(target: TARGET, %error, "an offset cannot be committed");
             }
         }
-        self.under_way = Some(commit);
-        if self.requests.send(list).is_err() {
-            tracing::error!(target: TARGET, "the committing thread ended too early");
-        }
+        let (answer, result) = mpsc::channel();
+        let consumer = self.consumer.clone();
+        self.runtime.spawn_blocking(move || {
+            let committed = consumer.commit(&list, CommitMode::Sync);
+            // Both are gone when the worker learns of the outcome, and may drop the last reference to the consumer.
+            drop(list);
+            drop(consumer);
+            // It does not matter whether the worker still waits.
+            let _sent = answer.send(committed);
+        });
+        self.under_way = Some((commit, result));
     }
 
     /// The outcome of the commit, once there is one.
     pub(super) fn outcome(&mut self) -> Option<Outcome> {
-        self.under_way.as_ref()?;
-        let result = match self.results.try_recv() {
+        let (_, result) = self.under_way.as_ref()?;
+        let result = match result.try_recv() {
             Ok(result) => result,
             Err(mpsc::TryRecvError::Empty) => return None,
+            // The runtime is shutting down.
             Err(mpsc::TryRecvError::Disconnected) => Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::Fail)),
         };
-        self.under_way.take().map(|commit| Outcome { commit, result })
+        self.under_way.take().map(|(commit, _)| Outcome { commit, result })
     }
 
-    /// Ends the thread after the commit that is under way.
+    /// Waits for the commit that is under way, which holds the consumer.
     pub(super) fn end(self) {
-        drop(self.requests);
-        if self.thread.join().is_err() {
-            tracing::error!(target: TARGET, "the committing thread panicked");
+        if let Some((_, result)) = self.under_way {
+            let _outcome = result.recv();
         }
     }
 }

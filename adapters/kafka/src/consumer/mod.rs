@@ -64,9 +64,8 @@ impl KafkaConsumer {
             let consumer = BaseConsumer::from_config_and_context(&config, Callbacks::default())
                 .map_err(|source| error::error("subscribe", source))?;
             let worker = Worker::new(consumer, started, topics, cleanup, within);
-            let spawn =
-                |worker: Worker| thread::Builder::new().name("kafka-consumer".into()).spawn(move || worker.run());
-            worker.and_then(spawn).map(drop).map_err(|source| error::thread("subscribe", source))
+            let spawned = thread::Builder::new().name("kafka-consumer".into()).spawn(move || worker.run());
+            spawned.map(drop).map_err(|source| error::thread("subscribe", source))
         };
         // From here on, dropping the consumer leaves the group.
         let member = Self { membership, span: telemetry::consumer_span(SYSTEM, &options.topics, Some(subscription)) };

@@ -33,7 +33,7 @@ const INCOMPLETE: Duration = Duration::from_secs(5);
 /// The topics of a subscription, and their births.
 pub(super) struct SubscribedTopics {
     core: Weak<Core>,
-    runtime: Handle,
+    pub(super) runtime: Handle,
     /// The names in order. The group is balanced over the partitions of the first topic; the others follow.
     pub(super) names: Vec<TopicName>,
     watched: Vec<Arc<Watched>>,

@@ -68,10 +68,10 @@ impl Worker {
         topics: SubscribedTopics,
         cleanup: Cleanup,
         within: Duration,
-    ) -> std::io::Result<Self> {
+    ) -> Self {
         let consumer = Arc::new(consumer);
-        let committer = Committer::start(consumer.clone())?;
-        Ok(Self {
+        let committer = Committer::new(consumer.clone(), topics.runtime.clone());
+        Self {
             consumer,
             committer,
             membership,
@@ -85,7 +85,7 @@ impl Worker {
             renew_next: Instant::now(),
             failures: 0,
             failures_in_a_row: 0,
-        })
+        }
     }
 
     /// Works until it is stopped, and then leaves the group.
