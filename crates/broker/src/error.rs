@@ -58,6 +58,28 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// Its code, for logs, dashboards and alerts. `docs/reference/errors.md` says what to do about each.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Unauthorized => "unauthorized",
+            Self::NotFound => "not_found",
+            Self::Incompatible => "incompatible",
+            Self::PayloadTooLarge => "payload_too_large",
+            Self::InvalidArgument => "invalid_argument",
+            Self::Unsupported => "unsupported",
+            Self::Conflict => "conflict",
+            Self::Fenced => "fenced",
+            Self::Busy => "busy",
+            Self::Corrupt => "corrupt",
+            Self::Disconnected => "disconnected",
+            Self::Timeout => "timeout",
+            Self::Throttled => "throttled",
+            Self::OutcomeUnknown => "outcome_unknown",
+            Self::Closed => "closed",
+            Self::Storage => "storage",
+        }
+    }
+
     /// Whether the same request may succeed later.
     pub const fn is_retryable(self) -> bool {
         matches!(self, Self::Disconnected | Self::Timeout | Self::Throttled | Self::OutcomeUnknown | Self::Storage)

@@ -117,6 +117,28 @@ pub enum ClientError {
     Payload(#[from] PayloadError),
 }
 
+impl ClientError {
+    /// Its code, for logs, dashboards and alerts: of an error of the broker, that of its kind.
+    /// `docs/reference/errors.md` says what to do about each.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Broker(error) => error.kind().code(),
+            Self::AlreadyExists { .. } => "already_exists",
+            Self::NotFound { .. } => "no_instance",
+            Self::Ended { .. } => "ended",
+            Self::AnotherRun { .. } => "another_run",
+            Self::TokenRefused { .. } => "token_refused",
+            Self::TooLarge { .. } => "too_large",
+            Self::AnswerTooLarge { .. } => "answer_too_large",
+            Self::NoAnswer { .. } => "no_answer",
+            Self::Refused(_) => "refused",
+            Self::InvalidSchedule { .. } => "invalid_schedule",
+            Self::InvalidId(_) => "invalid_id",
+            Self::Payload(_) => "payload",
+        }
+    }
+}
+
 /// How a workflow ended without a result.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -162,6 +184,22 @@ pub enum WorkflowError<E> {
     Client(#[from] ClientError),
 }
 
+impl<E> WorkflowError<E> {
+    /// Its code, as [`ClientError::code`].
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Failed(_) => "workflow_failed",
+            Self::Uncompensated { .. } => "workflow_uncompensated",
+            Self::Cancelled { .. } => "workflow_cancelled",
+            Self::Terminated(_) => "workflow_terminated",
+            Self::TimedOut(_) => "workflow_timed_out",
+            Self::Stopped { .. } => "workflow_stopped",
+            Self::Unknown(_) => "workflow_unknown",
+            Self::Client(error) => error.code(),
+        }
+    }
+}
+
 /// Why an update gave no result.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -191,6 +229,20 @@ pub enum UpdateError<E> {
     /// It was not applied, or that could not be learned.
     #[error(transparent)]
     Client(#[from] ClientError),
+}
+
+impl<E> UpdateError<E> {
+    /// Its code, as [`ClientError::code`].
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Rejected(_) => "update_rejected",
+            Self::Failed(_) => "update_failed",
+            Self::Interrupted { .. } => "update_interrupted",
+            Self::Unknown(_) => "update_unknown",
+            Self::Stopped { .. } => "update_stopped",
+            Self::Client(error) => error.code(),
+        }
+    }
 }
 
 impl<E: DeserializeOwned> UpdateError<E> {

@@ -48,6 +48,19 @@ pub enum TaskError<E> {
 }
 
 impl<E> TaskError<E> {
+    /// Its code, for logs, dashboards and alerts. `docs/reference/errors.md` says what to do about each.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Failed(_) => "task_failed",
+            Self::TimedOut => "task_timed_out",
+            Self::Panicked(_) => "task_panicked",
+            Self::Cancelled => "task_cancelled",
+            Self::WorkerLost => "task_worker_lost",
+            Self::NotStarted => "task_not_started",
+            Self::Unknown(_) => "task_unknown",
+        }
+    }
+
     /// The service's own error, if that is what it is.
     pub fn into_failed(self) -> Option<E> {
         match self {
@@ -104,6 +117,20 @@ pub enum ChildError<E> {
     /// The workflow could not be started, or one side could not read what the other wrote.
     #[error("{0}")]
     Unknown(String),
+}
+
+impl<E> ChildError<E> {
+    /// Its code, as [`TaskError::code`].
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Failed(_) => "child_failed",
+            Self::Uncompensated { .. } => "child_uncompensated",
+            Self::TimedOut => "child_timed_out",
+            Self::Cancelled => "child_cancelled",
+            Self::Terminated(_) => "child_terminated",
+            Self::Unknown(_) => "child_unknown",
+        }
+    }
 }
 
 impl<E: DeserializeOwned> From<Failure> for ChildError<E> {
