@@ -56,7 +56,7 @@ impl Admin {
         self.partitura.client().instance(workflow, id)
     }
 
-    /// What is known of an instance, and some of its events. The history is read once, whatever is wanted of it.
+    /// What is known of an instance, and some of its events. Of a long history only these are read.
     ///
     /// # Errors
     /// [`NotFound`](AdminError::NotFound); [`Timeout`](AdminError::Timeout); those of the store.
@@ -74,23 +74,30 @@ impl Admin {
                     false => tokio::time::timeout(ANSWER, handle.describe_by_worker()).await.ok().and_then(Result::ok),
                 }
             };
-            let (answer, history) = tokio::join!(answer, handle.history_of_run(&stored.run, 0, usize::MAX));
-            let history = history?.events;
+            let run = &stored.run;
+            let most = wanted.recent.max(wanted.page);
+            let page = async {
+                match wanted.from {
+                    Some(from) => handle.history_of_run(run, from, wanted.page).await.map(Some),
+                    None => Ok(None),
+                }
+            };
+            let (answer, first, last, page) =
+                tokio::join!(answer, handle.history_of_run(run, 0, 1), handle.last_events_of_run(run, most), page);
+            let (mut first, last) = (first?, last?);
+            let page = page?.map_or_else(|| end_of(&last, wanted.page), events);
+            let recent = end_of(&last, wanted.recent);
             let is_answered = answer.is_some();
             let summary = match answer {
                 Some(answer) if answer.run == stored.run => answer,
                 _ if is_closed => stored,
                 _ => handle.describe().await?,
             };
-            let started = match history.first().map(|event| &event.kind) {
-                Some(EventKind::WorkflowStarted(started)) => Some(started.clone()),
+            let started = match first.events.pop().map(|event| event.kind) {
+                Some(EventKind::WorkflowStarted(started)) => Some(started),
                 _ => None,
             };
-            let total = history.len();
-            let from = wanted.from.unwrap_or(total.saturating_sub(wanted.page)).min(total);
-            let page = part(&history, from, wanted.page);
-            let recent = part(&history, total.saturating_sub(wanted.recent), wanted.recent);
-            Ok(Instance { summary, started, events: total, page, recent, is_answered })
+            Ok(Instance { summary, started, events: last.total, page, recent, is_answered })
         })
         .await
     }
@@ -124,6 +131,12 @@ impl Admin {
     }
 }
 
-fn part(history: &[Event], first: usize, most: usize) -> Events {
-    Events { first, events: history.iter().skip(first).take(most).cloned().collect() }
+fn events(HistoryPage { first, events, .. }: HistoryPage) -> Events {
+    Events { first, events }
+}
+
+/// The last `most` events of a page.
+fn end_of(page: &HistoryPage, most: usize) -> Events {
+    let skipped = page.events.len().saturating_sub(most);
+    Events { first: page.first + skipped, events: page.events[skipped..].to_vec() }
 }

@@ -1,6 +1,7 @@
 //! One instance, without its Rust type.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use partitura_broker::ScanRange;
@@ -13,6 +14,7 @@ use super::requests::{Demand, Request};
 use super::start::StartReceipt;
 use super::update;
 use crate::error::ClientError;
+use crate::storage::history_part::{Part, part};
 use crate::storage::turn_store::HISTORY;
 use crate::storage::{heartbeats, history, search};
 use crate::wire::find::InstanceName;
@@ -108,7 +110,7 @@ impl InstanceHandle {
     /// Safe.
     pub async fn history(&self, first: usize, limit: usize) -> Result<HistoryPage, ClientError> {
         let run = self.summary().await?.run;
-        self.history_of(&run, |_| first, limit).await
+        self.history_of_run(&run, first, limit).await
     }
 
     /// The last `limit` events of the latest run.
@@ -120,7 +122,18 @@ impl InstanceHandle {
     /// Safe.
     pub async fn last_events(&self, limit: usize) -> Result<HistoryPage, ClientError> {
         let run = self.summary().await?.run;
-        self.history_of(&run, |total| total.saturating_sub(limit), limit).await
+        self.last_events_of_run(&run, limit).await
+    }
+
+    /// As [`last_events`](Self::last_events), of another run.
+    ///
+    /// # Errors
+    /// As for [`summary`](Self::summary).
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn last_events_of_run(&self, run: &str, limit: usize) -> Result<HistoryPage, ClientError> {
+        self.history_of(run, |total| total.saturating_sub(limit)..total).await
     }
 
     /// As [`history`](Self::history), of another run: one that has [continued as
@@ -132,23 +145,18 @@ impl InstanceHandle {
     /// # Cancel safety
     /// Safe.
     pub async fn history_of_run(&self, run: &str, first: usize, limit: usize) -> Result<HistoryPage, ClientError> {
-        self.history_of(run, |_| first, limit).await
+        self.history_of(run, |_| first..first.saturating_add(limit)).await
     }
 
     async fn history_of(
         &self,
         run: &str,
-        first: impl FnOnce(usize) -> usize,
-        limit: usize,
+        wanted: impl FnOnce(usize) -> Range<usize>,
     ) -> Result<HistoryPage, ClientError> {
-        let mut events = history::load(&self.connection.stored, &self.key(), run).await?.events;
-        let total = events.len();
+        let Part { first, events, total } = part(&self.connection.stored, &self.key(), run, wanted).await?;
         if total == 0 {
             return Err(self.not_found());
         }
-        let first = first(total).min(total);
-        events.drain(..first);
-        events.truncate(limit);
         Ok(HistoryPage { run: run.to_owned(), first, events, total })
     }
 

@@ -5,6 +5,7 @@ use partitura_broker::{Entry, Error, ErrorKind, Expect, Partition, Put, Result, 
 use partitura_workflow::{Event, HISTORY_FORMAT};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use crate::storage::index_keys;
 use crate::storage::turn_store::{HISTORY, TurnStore};
@@ -28,6 +29,10 @@ struct Row<T> {
     /// Which build of the program has written it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     build: Option<String>,
+    /// A turn: how many events the run has before it. None before the first turn, and in turns of before this was
+    /// recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    before: Option<usize>,
     body: T,
 }
 
@@ -42,23 +47,37 @@ pub(crate) fn run_prefix(key: &InstanceKey, run: &str) -> Bytes {
     [key.workflow.as_bytes(), b"\0", key.id.as_bytes(), b"\0", run.as_bytes(), b"\0"].concat().into()
 }
 
-/// Appends a turn that this build took. This is the fence: the row must not exist yet.
+/// The key of a turn.
+pub(super) fn turn_key(key: &InstanceKey, run: &str, turn: u32) -> Bytes {
+    [&run_prefix(key, run)[..], &turn.to_be_bytes()].concat().into()
+}
+
+/// Where a turn stands in its run.
+pub(crate) struct Place<'a> {
+    /// Counted from 0.
+    pub(crate) turn: u32,
+    /// How many events are before it, where that is known and not 0.
+    pub(crate) before: Option<usize>,
+    /// The build that takes it.
+    pub(crate) build: &'a str,
+}
+
+/// Appends a turn. This is the fence: the row must not exist yet.
 pub(crate) fn append(
     payloads: &Payloads,
     key: &InstanceKey,
     run: &str,
-    (turn, build): (u32, &str),
+    Place { turn, before, build }: Place<'_>,
     events: &[Event],
 ) -> Put {
-    let mut row = run_prefix(key, run).to_vec();
-    row.extend_from_slice(&turn.to_be_bytes());
-    let value = payloads.encode(&Row { format: HISTORY_FORMAT, build: Some(build.to_owned()), body: events });
-    Put { space: HISTORY, key: row.into(), expect: Expect::Absent, value: Some(value) }
+    let build = Some(build.to_owned());
+    let value = payloads.encode(&Row { format: HISTORY_FORMAT, build, before, body: events });
+    Put { space: HISTORY, key: turn_key(key, run, turn), expect: Expect::Absent, value: Some(value) }
 }
 
 /// A summary, as it is stored.
 pub(crate) fn encode_summary(payloads: &Payloads, summary: &Summary) -> Bytes {
-    payloads.encode(&Row { format: HISTORY_FORMAT, build: None, body: summary })
+    payloads.encode(&Row { format: HISTORY_FORMAT, build: None, before: None, body: summary })
 }
 
 /// Reads a summary that is stored, also as a row of the index.
@@ -151,6 +170,51 @@ pub(crate) async fn load(turn_store: &TurnStore, key: &InstanceKey, run: &str) -
     Ok(history)
 }
 
+/// A turn as it is stored: a long one is not read whole for a few of its events.
+pub(crate) struct StoredTurn {
+    /// How many events are before it; `None` where that was not recorded.
+    pub(crate) before: Option<usize>,
+    events: Box<RawValue>,
+}
+
+impl StoredTurn {
+    /// Reads turn number `turn` from its row.
+    pub(crate) fn read(payloads: &Payloads, key: &InstanceKey, turn: u32, value: &Bytes) -> Result<Self> {
+        let Read { value: row, .. } = decode_row::<Box<RawValue>>(payloads, value, key)?;
+        let Row { before, body: events, .. } = row;
+        Ok(Self { before: before.or((turn == 0).then_some(0)), events })
+    }
+
+    pub(crate) fn len(&self, key: &InstanceKey) -> Result<usize> {
+        let events: Vec<IgnoredAny> =
+            wire::decode(self.events.get().as_bytes()).map_err(|error| corrupt(key, error))?;
+        Ok(events.len())
+    }
+
+    /// Its events whose places in the turn are `wanted`.
+    pub(crate) fn events(
+        &self,
+        payloads: &Payloads,
+        key: &InstanceKey,
+        wanted: impl Fn(usize) -> bool,
+    ) -> Result<Vec<Event>> {
+        let all: Vec<&RawValue> = serde_json::from_str(self.events.get()).map_err(|error| corrupt(key, error))?;
+        let wanted = all.into_iter().enumerate().filter(|(place, _)| wanted(*place));
+        let event = |(_, raw): (usize, &RawValue)| payloads.decode::<Event>(raw.get().as_bytes());
+        wanted.map(event).collect::<std::result::Result<_, _>>().map_err(|error| corrupt(key, error))
+    }
+}
+
+/// A turn, if it exists.
+pub(super) async fn turn(
+    turn_store: &TurnStore,
+    (key, run): (&InstanceKey, &str),
+    turn: u32,
+) -> Result<Option<StoredTurn>> {
+    let Some((_, value)) = turn_store.get(HISTORY, turn_key(key, run, turn)).await? else { return Ok(None) };
+    StoredTurn::read(turn_store.payloads(), key, turn, &value).map(Some)
+}
+
 /// The builds that took the turns of a run, in the order of their first. Turns of before this was recorded have none.
 pub(crate) async fn builds(turn_store: &TurnStore, key: &InstanceKey, run: &str) -> Result<Vec<String>> {
     let mut range = ScanRange::prefix(HISTORY, run_prefix(key, run));
@@ -219,23 +283,27 @@ pub(crate) async fn stopped(
     Ok(page.into_iter().map(|entry| (id(&entry.key), entry.value)).collect())
 }
 
+fn corrupt(key: &InstanceKey, error: serde_json::Error) -> Error {
+    Error::new(ErrorKind::Corrupt, "load", format!("what is stored of it cannot be read: {error}")).of(key)
+}
+
 fn decode<T: DeserializeOwned>(payloads: &Payloads, value: &Bytes, key: &InstanceKey) -> Result<Read<T>> {
+    let Read { value, unreadable } = decode_row(payloads, value, key)?;
+    Ok(Read { value: value.body, unreadable })
+}
+
+fn decode_row<T: DeserializeOwned>(payloads: &Payloads, value: &Bytes, key: &InstanceKey) -> Result<Read<Row<T>>> {
     // The format comes first: a newer one may have another body.
     #[derive(Deserialize)]
     struct Format {
         format: u32,
     }
-    let corrupt = |error: serde_json::Error| {
-        Error::new(ErrorKind::Corrupt, "load", format!("what is stored of it cannot be read: {error}")).of(key)
-    };
     match payloads.read::<Row<T>>(value) {
-        Ok(Read { value, unreadable }) if value.format <= HISTORY_FORMAT => {
-            return Ok(Read { value: value.body, unreadable });
-        }
+        Ok(read) if read.value.format <= HISTORY_FORMAT => return Ok(read),
         Ok(_) => {}
         Err(error) => match wire::decode::<Format>(value) {
             Ok(Format { format }) if format > HISTORY_FORMAT => {}
-            _ => return Err(corrupt(error)),
+            _ => return Err(corrupt(key, error)),
         },
     }
     let message = format!(

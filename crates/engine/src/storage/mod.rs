@@ -7,6 +7,7 @@ pub(crate) mod expiries;
 pub(crate) mod finding;
 pub(crate) mod heartbeats;
 pub(crate) mod history;
+pub(crate) mod history_part;
 pub(crate) mod index;
 pub(crate) mod index_keys;
 pub(crate) mod outbox;

@@ -246,9 +246,11 @@ impl<'a> Turn<'a> {
         if let Some(problem) = unreadable {
             return Err(self.unreadable(&summary.run, problem));
         }
+        let stored = events.len();
         events.extend(self.recorded.iter().cloned());
         let mut notes = Notes::from_history(self.key, &summary.run, &events);
-        notes.bytes = bytes;
+        // What this turn has recorded is counted when it is sealed.
+        (notes.events, notes.bytes) = (stored, bytes);
         self.context.history_limits.check(self.key, &notes).map_err(Abandoned::Stopped)?;
         notes.restore_beats(&self.context.turn_store, (self.key, &summary.run), &events).await?;
         let (replayed, watch) = (events.len(), Stopwatch::start());

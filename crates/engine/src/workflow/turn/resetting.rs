@@ -7,7 +7,7 @@ use partitura_workflow::{Event, EventKind, Execution, Started};
 
 use super::seal::{is_found_otherwise, write};
 use super::{Abandoned, Turn, code};
-use crate::storage::history::{self, History};
+use crate::storage::history::{self, History, Place};
 use crate::wire::names::InstanceKey;
 use crate::wire::summary::Summary;
 use crate::wire::{ReplyBody, Request, Reset, events};
@@ -132,7 +132,8 @@ impl Turn<'_> {
         let mut notes = Notes::from_history(self.key, &started.run, &events);
         self.publish_kept(&events, &open, (&summary, &notes))?;
         let payloads = self.context.turn_store.payloads();
-        let row = history::append(payloads, self.key, &started.run, (0, &self.context.build), &events);
+        let place = Place { turn: 0, before: None, build: &self.context.build };
+        let row = history::append(payloads, self.key, &started.run, place, &events);
         notes.bytes = row.value.as_ref().map_or(0, bytes::Bytes::len);
         write(&mut self.unit, row);
         notes.abandon(std::mem::take(&mut turn.abandoned));

@@ -5,6 +5,7 @@ use partitura_workflow::{Event, EventKind};
 
 use super::Turn;
 use crate::storage::expiries::Expiry;
+use crate::storage::history::Place;
 use crate::storage::{children, expiries, history, index};
 use crate::telemetry::propagator::carry;
 use crate::wire::events;
@@ -47,7 +48,9 @@ impl Turn<'_> {
             self.summarize.get_or_insert(Expect::Any);
         }
         let payloads = self.context.turn_store.payloads();
-        let row = history::append(payloads, self.key, &summary.run, (turn, &self.context.build), &recorded);
+        let before = (!notes.unread && turn > 0).then_some(notes.events);
+        let place = Place { turn, before, build: &self.context.build };
+        let row = history::append(payloads, self.key, &summary.run, place, &recorded);
         let grown = (recorded.len(), row.value.as_ref().map_or(0, bytes::Bytes::len));
         notes.grow(grown);
         self.context.history_limits.warn(self.key, notes, grown);
