@@ -15,6 +15,9 @@ const ANSWER: Duration = Duration::from_secs(3);
 /// How many running instances are asked what they wait for, to find services without workers.
 const ASKED: usize = 20;
 
+/// After how long, in milliseconds, a worker that runs a task has been heard of.
+const UNHEARD: u64 = 35_000;
+
 /// The topics of a workflow or a service.
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
@@ -78,7 +81,7 @@ impl Admin {
     /// # Cancel safety
     /// Safe.
     pub async fn workers(&self) -> Result<Vec<Working>, AdminError> {
-        let waited_for = self.unclaimed_services().await?;
+        let waited_for = self.unserved().await?;
         let mut all = Vec::new();
         for served in self.served().await? {
             let has_worker = match &served.destination {
@@ -106,10 +109,19 @@ impl Admin {
         )
     }
 
-    /// Services for which instances wait though no worker was heard of the task.
-    async fn unclaimed_services(&self) -> Result<Vec<String>, AdminError> {
+    /// Services for whose tasks instances wait though no worker was heard of these, as far as up to 20 instances tell
+    /// that run for a while.
+    ///
+    /// # Errors
+    /// As for [`served`](Self::served).
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn unserved(&self) -> Result<Vec<String>, AdminError> {
         let mut filter = InstanceFilter::default();
         filter.status.push(StatusKind::Running);
+        // Whatever was started just now has been heard of by nobody.
+        filter.started_before = Some(self.now().saturating_sub(UNHEARD));
         let running = self.partitura.client().instances().matching(filter);
         let page = within("list instances", running.page(ASKED)).await?;
         let mut services = Vec::new();

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use partitura_broker::ErrorKind;
 use partitura_engine::Destination;
-use partitura_lanes::{DeadLetter, DeadLetters};
+use partitura_lanes::{DeadLetter, DeadLetters, Redriven};
 use serde::Serialize;
+use serde::de::IgnoredAny;
 use tokio::task::JoinSet;
 
 use crate::admin::{Admin, within};
@@ -54,6 +55,8 @@ pub struct Letter {
     pub redriven: u32,
     /// What it says, as text, up to 16 KiB.
     pub payload: String,
+    /// The payload is shown whole, as text: it can be edited.
+    pub is_whole: bool,
 }
 
 /// Which letters of a destination are meant.
@@ -81,6 +84,8 @@ impl From<DeadLetter> for Letter {
     fn from(letter: DeadLetter) -> Self {
         let message = letter.message;
         let lossy = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let (payload, is_cut) = text::pretty(&lossy(&message.payload), PAYLOAD);
+        let is_whole = !is_cut && std::str::from_utf8(&message.payload).is_ok();
         Self {
             id: message.id.to_string(),
             key: message.key.as_deref().map(lossy),
@@ -89,7 +94,8 @@ impl From<DeadLetter> for Letter {
             attempts: letter.attempts,
             at: letter.at.as_millis(),
             redriven: letter.redriven,
-            payload: text::pretty(&lossy(&message.payload), PAYLOAD).0,
+            payload,
+            is_whole,
         }
     }
 }
@@ -146,16 +152,30 @@ impl Admin {
     pub async fn redrive(&self, who: &str, of: &Destination, which: &Letters) -> Result<usize, AdminError> {
         let done = async {
             let letters = self.letterbox(of).await?;
-            let sent = limited("send dead letters again", letters.redrive(|letter| which.means(letter))).await?;
-            match (sent.redriven, sent.too_often) {
-                (0, 0) => Err(AdminError::Refused("there is no such dead letter any more".to_owned())),
-                (0, _) => Err(AdminError::Refused(
-                    "it was sent again three times already: mend what fails, or discard it".to_owned(),
-                )),
-                (redriven, _) => Ok(redriven),
-            }
+            sent(limited("send dead letters again", letters.redrive(|letter| which.means(letter))).await?)
         };
         record(who, "redrive", of, which, done.await)
+    }
+
+    /// Sends the letter of the message `id` to its topic again with another payload, which is JSON, and leaves a record
+    /// as [`act`](Self::act) does, without the payload.
+    ///
+    /// # Errors
+    /// As for [`redrive`](Self::redrive); [`Refused`](AdminError::Refused): the text is not JSON.
+    ///
+    /// # Cancel safety
+    /// As for [`redrive`](Self::redrive). A letter that stays has its old payload.
+    pub async fn redrive_edited(&self, who: &str, of: &Destination, id: &str, json: &str) -> Result<usize, AdminError> {
+        let which = Letters::One(id.to_owned());
+        let done = async {
+            let not_json = |error: serde_json::Error| AdminError::Refused(format!("not JSON: {error}"));
+            serde_json::from_str::<IgnoredAny>(json).map_err(not_json)?;
+            let payload = json.trim().to_owned();
+            let letters = self.letterbox(of).await?;
+            let again = letters.redrive_as(|letter| which.means(letter), |_| payload.clone().into());
+            sent(limited("send a dead letter again", again).await?)
+        };
+        record(who, "redrive edited", of, &which, done.await)
     }
 
     /// Throws letters away, says how many, and leaves a record as [`act`](Self::act) does. There is no way back.
@@ -179,6 +199,17 @@ impl Admin {
     async fn letterbox(&self, of: &Destination) -> Result<DeadLetters, AdminError> {
         within("declare a topic", async { Ok(self.partitura().declare(of).await?) }).await?;
         Ok(self.partitura().dead_letters(of)?)
+    }
+}
+
+/// How many were sent.
+fn sent(redriven: Redriven) -> Result<usize, AdminError> {
+    match (redriven.redriven, redriven.too_often) {
+        (0, 0) => Err(AdminError::Refused("there is no such dead letter any more".to_owned())),
+        (0, _) => {
+            Err(AdminError::Refused("it was sent again three times already: mend what fails, or discard it".to_owned()))
+        }
+        (redriven, _) => Ok(redriven),
     }
 }
 

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::admin::{Admin, within};
 use crate::error::AdminError;
+use crate::pace::Sample;
 use crate::text;
 
 /// Up to how many instances of a kind are counted.
@@ -39,6 +40,8 @@ pub struct Overview {
     pub closed: InstanceCount,
     /// The instances that were started last.
     pub latest: Vec<Summary>,
+    /// How long tasks take, and how late timers are.
+    pub sample: Sample,
 }
 
 /// How many instances of a workflow stand where.
@@ -108,7 +111,9 @@ impl Admin {
             let count = async |filter| all.clone().matching(filter).count(COUNTED).await;
             let (started, closed) = (count(started).await?, count(closed).await?);
             let stopped = causes(&all.clone().status(StatusKind::Stopped).first(STOPPED).await?);
-            Ok(Overview { workflows, stopped, started, closed, latest: all.page(LATEST).await?.instances })
+            let latest = all.page(LATEST).await?.instances;
+            let sample = self.sample(&latest).await;
+            Ok(Overview { workflows, stopped, started, closed, latest, sample })
         })
         .await
     }

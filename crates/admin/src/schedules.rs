@@ -1,6 +1,7 @@
 //! Schedules.
 
-use partitura_engine::ScheduleDescription;
+use partitura_engine::{Overlap, ScheduleDescription};
+use partitura_workflow::Timestamp;
 
 use crate::admin::{Admin, within};
 use crate::error::AdminError;
@@ -15,6 +16,15 @@ pub enum ScheduleAction {
     Resume,
     /// Start an instance now.
     Trigger,
+    /// Start the instances of the times from `from` to `to`, which are in the past.
+    Backfill {
+        /// The first moment.
+        from: Timestamp,
+        /// The last moment.
+        to: Timestamp,
+        /// What to do while an earlier instance runs.
+        overlap: Overlap,
+    },
 }
 
 impl Admin {
@@ -62,6 +72,9 @@ impl Admin {
             ScheduleAction::Pause(reason) => ("pause schedule", schedule.pause(reason).await),
             ScheduleAction::Resume => ("resume schedule", schedule.resume().await),
             ScheduleAction::Trigger => ("trigger schedule", schedule.trigger().await),
+            ScheduleAction::Backfill { from, to, overlap } => {
+                ("backfill schedule", schedule.backfill(*from, *to, *overlap).await)
+            }
         };
         let done = done.map_err(AdminError::from);
         let outcome = done.as_ref().map_or_else(ToString::to_string, |()| "done".to_owned());

@@ -59,12 +59,56 @@ pub fn pretty(json: &str, limit: usize) -> (String, bool) {
     if json.len() > limit {
         return (head(json, limit).to_owned(), true);
     }
-    let read: Result<serde_json::Value, _> = serde_json::from_str(json);
-    let text = read.ok().and_then(|value| serde_json::to_string_pretty(&value).ok()).unwrap_or_else(|| json.to_owned());
+    let is_json = serde_json::from_str::<serde::de::IgnoredAny>(json).is_ok();
+    let text = if is_json { indented(json) } else { json.to_owned() };
     match head(&text, limit.saturating_mul(4)) {
         head if head.len() < text.len() => (head.to_owned(), true),
         _ => (text, false),
     }
+}
+
+/// Valid JSON with a line for each member. Only white space is changed: a number of 40 digits keeps them.
+fn indented(json: &str) -> String {
+    let (mut text, mut depth, mut in_string) = (String::with_capacity(json.len() * 2), 0_usize, false);
+    let mut characters = json.chars().peekable();
+    let line = |text: &mut String, depth: usize| {
+        text.push('\n');
+        text.extend(std::iter::repeat_n("  ", depth));
+    };
+    while let Some(character) = characters.next() {
+        match character {
+            '\\' if in_string => text.extend([Some(character), characters.next()].into_iter().flatten()),
+            '"' => {
+                in_string = !in_string;
+                text.push(character);
+            }
+            _ if in_string => text.push(character),
+            '{' | '[' => {
+                text.push(character);
+                while characters.next_if(|next| next.is_ascii_whitespace()).is_some() {}
+                match characters.next_if(|next| matches!(next, '}' | ']')) {
+                    Some(end) => text.push(end),
+                    None => {
+                        depth += 1;
+                        line(&mut text, depth);
+                    }
+                }
+            }
+            '}' | ']' => {
+                depth = depth.saturating_sub(1);
+                line(&mut text, depth);
+                text.push(character);
+            }
+            ',' => {
+                text.push(character);
+                line(&mut text, depth);
+            }
+            ':' => text.push_str(": "),
+            space if space.is_ascii_whitespace() => {}
+            other => text.push(other),
+        }
+    }
+    text
 }
 
 /// The text of a payload, or why it cannot be read here.
@@ -140,6 +184,11 @@ mod tests {
     #[test]
     fn a_large_value_is_cut_between_characters() {
         assert_eq!(pretty(r#"{"a":1}"#, 100), ("{\n  \"a\": 1\n}".to_owned(), false));
+        let exact = r#"{"z":340282366920938463463374607431768211455,"a":["x, \"{",[ ],{ "b" : 1.50}],"e":{}}"#;
+        let shown = pretty(exact, 1_000).0;
+        let expected = "{\n  \"z\": 340282366920938463463374607431768211455,\n  \"a\": [\n    \"x, \\\"{\",\n    [],\n    {\n      \
+                        \"b\": 1.50\n    }\n  ],\n  \"e\": {}\n}";
+        assert_eq!(shown, expected);
         assert_eq!(pretty("\"äää\"", 2), ("\"".to_owned(), true));
         assert_eq!(line("a\nb", 10), "a b");
     }

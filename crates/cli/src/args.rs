@@ -73,7 +73,7 @@ pub(crate) enum Verb {
     Stopped,
     /// Schedules
     #[command(subcommand)]
-    Schedule(Schedule),
+    Schedule(crate::schedule_args::Schedule),
     /// Messages that were given up
     #[command(subcommand)]
     DeadLetters(DeadLetters),
@@ -181,6 +181,15 @@ pub(crate) enum DeadLetters {
     Show(Letters),
     /// Send them again
     Redrive(Letters),
+    /// Send one again with another payload
+    Edit {
+        /// The workflow or service: workflow/NAME or service/NAME
+        topic: String,
+        /// The message's id
+        message: String,
+        /// The whole payload, as JSON; @FILE reads it from there
+        payload: String,
+    },
     /// Throw them away
     Discard(Letters),
 }
@@ -262,35 +271,6 @@ pub(crate) struct Tree {
     /// How far down
     #[arg(long, default_value_t = 16)]
     pub(crate) depth: usize,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Schedule {
-    /// List them, with their next times
-    List,
-    /// Where one stands
-    Describe {
-        /// The schedule's id
-        id: String,
-    },
-    /// Start nothing more at its times
-    Pause {
-        /// The schedule's id
-        id: String,
-        /// Why: it is told to those who look
-        #[arg(long, short)]
-        reason: String,
-    },
-    /// Go on with its next time
-    Resume {
-        /// The schedule's id
-        id: String,
-    },
-    /// Start an instance now
-    Trigger {
-        /// The schedule's id
-        id: String,
-    },
 }
 
 #[derive(Debug, Args)]
@@ -378,4 +358,7 @@ pub(crate) struct New {
     /// Which broker: embedded, or the name of a feature of the crate partitura
     #[arg(long, default_value = "embedded")]
     pub(crate) broker: String,
+    /// Take Partitura from a clone in this directory, and not from its repository
+    #[arg(long, value_name = "DIRECTORY")]
+    pub(crate) path: Option<PathBuf>,
 }

@@ -18,6 +18,15 @@ pub(crate) async fn run(admin: &Admin, asked: DeadLetters, out: &mut Out<'_>) ->
             let redriven = admin.redrive(&who(), &topic(&asked.topic)?, &which(&asked)?).await?;
             count(redriven, "letters sent again", out)
         }
+        DeadLetters::Edit { topic: of, message, payload } => {
+            let payload = match payload.strip_prefix('@') {
+                Some(file) => std::fs::read_to_string(file)
+                    .map_err(|error| Failure::usage(format!("the payload cannot be read from {file}: {error}")))?,
+                None => payload,
+            };
+            let sent = admin.redrive_edited(&who(), &topic(&of)?, &message, &payload).await?;
+            count(sent, "letters sent again", out)
+        }
         DeadLetters::Discard(asked) => {
             let discarded = admin.discard(&who(), &topic(&asked.topic)?, &which(&asked)?).await?;
             count(discarded, "letters discarded", out)

@@ -19,6 +19,7 @@ mod output;
 mod paused;
 mod pauses;
 mod schedule;
+mod schedule_args;
 mod serve;
 
 use std::ffi::OsString;
@@ -136,4 +137,13 @@ async fn on(partitura: &Partitura, verb: Verb, out: &mut Out<'_>) -> Result<(), 
         Verb::Page(asked) => serve::page(partitura, asked).await,
         Verb::Dev(_) | Verb::New(_) | Verb::Completions { .. } => Ok(()),
     }
+}
+
+/// The code of the guides is compiled.
+#[cfg(doctest)]
+mod guides {
+    #[doc = include_str!("../../../docs/guides/start.md")]
+    struct Start;
+    #[doc = include_str!("../../../docs/guides/operating.md")]
+    struct Operating;
 }

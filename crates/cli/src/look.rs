@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use partitura::history::{Event, EventKind};
 use partitura::{Status, StatusKind, Summary};
-use partitura_admin::{Admin, Cause, InstanceFilter, Search, Wanted, is_failure, text};
+use partitura_admin::{Admin, Cause, InstanceFilter, Pace, Sample, Search, Wanted, is_failure, text};
 use serde::Serialize;
 
 use crate::args::{Format, History, Instance, List};
@@ -41,9 +41,22 @@ pub(crate) async fn status(admin: &Admin, out: &mut Out<'_>) -> Result<(), Failu
                 out.line("")?;
                 paused::table(admin, &pauses, out)?;
             }
-            Ok(())
+            pace(&overview.sample, out)
         }
     }
+}
+
+fn pace(sample: &Sample, out: &mut Out<'_>) -> Result<(), Failure> {
+    let row = |pace: &Pace| {
+        let (p50, p95) = (text::span(pace.p50_ms), text::span(pace.p95_ms));
+        vec![pace.name.clone(), pace.count.to_string(), p50, p95]
+    };
+    let rows: Vec<_> = sample.tasks.iter().chain(&sample.timers).map(row).collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    out.line("")?;
+    out.table(&["task, or late timer", "count", "p50", "p95"], &rows)
 }
 
 pub(crate) async fn stopped(admin: &Admin, out: &mut Out<'_>) -> Result<(), Failure> {
@@ -94,7 +107,7 @@ pub(crate) fn filter(asked: &List, now: u64) -> Result<InstanceFilter, Failure> 
 }
 
 /// `30s`, `10m`, `1h`, `7d` in milliseconds.
-fn span(text: &str) -> Result<u64, Failure> {
+pub(crate) fn span(text: &str) -> Result<u64, Failure> {
     let wrong = || Failure::usage(format!("{text:?} is no time; write 30s, 10m, 1h or 7d"));
     let unit = text.chars().next_back().ok_or_else(wrong)?;
     let number: u64 = text.strip_suffix(unit).and_then(|number| number.parse().ok()).ok_or_else(wrong)?;

@@ -63,13 +63,33 @@ pub(crate) fn write(asked: &New, out: &mut Out<'_>) -> Result<(), Failure> {
     if directory.exists() {
         return Err(Failure::usage(format!("{} exists already; choose another name", directory.display())));
     }
-    for (path, text) in files(name, broker) {
+    let from = source(asked.path.as_deref())?;
+    for (path, text) in files(name, broker, &from) {
         let path = directory.join(path);
         let written = path.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| std::fs::write(&path, text));
         written.map_err(|error| Failure::failed(format!("write {}: {error}", path.display())))?;
     }
     let up = if broker.compose.is_empty() { "" } else { "docker compose up -d && " };
     out.line(&format!("{}: written. Now: cd {0} && {up}cargo run", directory.display()))
+}
+
+/// Where the project takes Partitura from, as its manifest has it.
+struct Source {
+    partitura: String,
+    page: String,
+}
+
+/// From the repository, or from a directory with a clone of it.
+fn source(clone: Option<&Path>) -> Result<Source, Failure> {
+    let Some(clone) = clone else {
+        let repository = format!("git = {:?}", env!("CARGO_PKG_REPOSITORY"));
+        return Ok(Source { partitura: repository.clone(), page: repository });
+    };
+    let found = |part: &str| match clone.join("crates").join(part).canonicalize() {
+        Ok(path) => Ok(format!("path = {:?}", path.display().to_string())),
+        Err(error) => Err(Failure::usage(format!("{} is no clone of Partitura: {error}", clone.display()))),
+    };
+    Ok(Source { partitura: found("partitura")?, page: found("web")? })
 }
 
 /// A package has a name of small letters, digits and signs.
@@ -82,7 +102,7 @@ fn check(name: &str) -> Result<(), Failure> {
     Err(Failure::usage(text))
 }
 
-fn files(name: &str, broker: &Broker) -> Vec<(&'static str, String)> {
+fn files(name: &str, broker: &Broker, from: &Source) -> Vec<(&'static str, String)> {
     let is_embedded = broker.compose.is_empty();
     let features = match is_embedded {
         true => String::new(),
@@ -90,7 +110,8 @@ fn files(name: &str, broker: &Broker) -> Vec<(&'static str, String)> {
     };
     let filled = |text: &str| {
         text.replace("@NAME@", name)
-            .replace("@REPOSITORY@", env!("CARGO_PKG_REPOSITORY"))
+            .replace("@PARTITURA@", &from.partitura)
+            .replace("@PAGE@", &from.page)
             .replace("@FEATURES@", &features)
             .replace("@BROKER@", broker.url)
             .replace("@STORE@", if is_embedded { "" } else { POSTGRES_URL })
@@ -116,8 +137,8 @@ mod tests {
     #[test]
     fn nothing_is_left_to_fill_in_whatever_the_broker_is() {
         for broker in &BROKERS {
-            for (path, text) in files("shop", broker) {
-                let left = ["@NAME@", "@REPOSITORY@", "@FEATURES@", "@BROKER@", "@STORE@", "@UP@"];
+            for (path, text) in files("shop", broker, &source(None).unwrap()) {
+                let left = ["@NAME@", "@PARTITURA@", "@PAGE@", "@FEATURES@", "@BROKER@", "@STORE@", "@UP@"];
                 assert!(left.iter().all(|mark| !text.contains(mark)), "{path} of {}", broker.name);
             }
         }

@@ -1,12 +1,14 @@
 //! Schedules.
 
-use partitura::ScheduleDescription;
+use partitura::{Overlap, ScheduleDescription, Timestamp};
 use partitura_admin::{Admin, ScheduleAction};
 
 use crate::act::who;
-use crate::args::{Format, Schedule};
+use crate::args::Format;
 use crate::failure::Failure;
+use crate::look::span;
 use crate::output::Out;
+use crate::schedule_args::{OverlapAsked, Schedule};
 
 pub(crate) async fn run(admin: &Admin, asked: Schedule, out: &mut Out<'_>) -> Result<(), Failure> {
     let (id, action, done) = match asked {
@@ -15,12 +17,40 @@ pub(crate) async fn run(admin: &Admin, asked: Schedule, out: &mut Out<'_>) -> Re
         Schedule::Pause { id, reason } => (id, ScheduleAction::Pause(reason), "it is paused"),
         Schedule::Resume { id } => (id, ScheduleAction::Resume, "it goes on with its next time"),
         Schedule::Trigger { id } => (id, ScheduleAction::Trigger, "an instance was started"),
+        Schedule::Backfill { id, from, to, overlap } => {
+            let (from, to) = (moment(admin, &from)?, moment(admin, to.as_deref().unwrap_or("0s"))?);
+            (id, ScheduleAction::Backfill { from, to, overlap: overlap.into() }, "the times of that span are started")
+        }
     };
     admin.act_on_schedule(&who(), &id, action).await?;
     match out.format {
         Format::Table => out.line(&format!("{id}: {done}")),
         Format::Ids => out.line(&id),
         Format::Json => out.json(&serde_json::json!({ "id": id, "outcome": done })),
+    }
+}
+
+/// A moment as it is typed: RFC 3339, or how long ago it was.
+fn moment(admin: &Admin, text: &str) -> Result<Timestamp, Failure> {
+    if let Ok(moment) = text.parse() {
+        return Ok(moment);
+    }
+    let wrong =
+        || Failure::usage(format!("{text:?} is no moment; write 2026-01-31T00:00:00Z, or 7d for seven days ago"));
+    let at = admin.now().saturating_sub(span(text).map_err(|_| wrong())?);
+    i64::try_from(at).ok().and_then(|at| Timestamp::from_millisecond(at).ok()).ok_or_else(wrong)
+}
+
+impl From<OverlapAsked> for Overlap {
+    fn from(asked: OverlapAsked) -> Self {
+        match asked {
+            OverlapAsked::Skip => Self::Skip,
+            OverlapAsked::BufferOne => Self::BufferOne,
+            OverlapAsked::BufferAll => Self::BufferAll,
+            OverlapAsked::CancelOther => Self::CancelOther,
+            OverlapAsked::TerminateOther => Self::TerminateOther,
+            OverlapAsked::AllowAll => Self::AllowAll,
+        }
     }
 }
 

@@ -2,6 +2,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use partitura_broker::{
     Broker, Consumer, ConsumerOptions, Credit, Delivery, Error, ErrorKind, Event, Message, MessageId, Producer,
     ProducerOptions, Result, TopicName,
@@ -102,14 +103,32 @@ impl DeadLetters {
     ///
     /// # Cancel safety
     /// A letter may be sent and not be removed; it is sent again by the next redrive, with the same id.
-    pub async fn redrive(&self, mut choose: impl FnMut(&DeadLetter) -> bool) -> Result<Redriven> {
+    pub async fn redrive(&self, choose: impl FnMut(&DeadLetter) -> bool) -> Result<Redriven> {
+        self.redrive_as(choose, |letter| letter.message.payload.clone()).await
+    }
+
+    /// As [`redrive`](Self::redrive), with payloads from `payload` in place of those of the letters: a message that
+    /// could not be read, or not be taken, is sent as it should have been. Ids, keys and headers stay.
+    ///
+    /// # Errors
+    /// As [`redrive`](Self::redrive); [`PayloadTooLarge`](ErrorKind::PayloadTooLarge) for a payload that the broker does
+    /// not take.
+    ///
+    /// # Cancel safety
+    /// As [`redrive`](Self::redrive). A letter that was sent and not removed has its old payload.
+    pub async fn redrive_as(
+        &self,
+        mut choose: impl FnMut(&DeadLetter) -> bool,
+        mut payload: impl FnMut(&DeadLetter) -> Bytes,
+    ) -> Result<Redriven> {
         let mut result = Redriven::default();
         let mut reader = Reader::open(self, REACH).await?;
         while let Some(letters) = reader.next().await? {
             let chosen = letters.into_iter().filter(|letter| choose(letter));
             let (again, too_often): (Vec<_>, Vec<_>) = chosen.partition(|letter| letter.redriven < self.max_redrives);
             result.too_often += too_often.len();
-            let messages = again.iter().map(|letter| self.redriven(letter)).collect();
+            let message = |letter: &DeadLetter| Message { payload: payload(letter), ..self.redriven(letter) };
+            let messages = again.iter().map(message).collect();
             let confirmed = reader.producer.publish(messages).await;
             let mut failed = None;
             for (letter, confirmed) in again.iter().zip(confirmed) {

@@ -90,7 +90,7 @@ impl DeadLetter {
 
     /// The message to publish to the original topic again.
     pub(crate) fn to_redrive(&self) -> Message {
-        self.message.clone().header(REDRIVEN, (self.redriven + 1).to_string())
+        self.message.clone().header(REDRIVEN, self.redriven.saturating_add(1).to_string())
     }
 }
 

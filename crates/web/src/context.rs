@@ -8,7 +8,7 @@ use partitura_admin::Admin;
 use tokio::sync::Semaphore;
 
 use crate::access::{Access, Guard};
-use crate::letter_count::LetterCount;
+use crate::remembered::Remembered;
 
 /// How many pages are renewed by themselves at a time; the others are renewed by hand.
 const LIVE: usize = 32;
@@ -24,13 +24,18 @@ pub(crate) struct Shared {
     /// What every form carries that does something.
     pub(crate) csrf: String,
     pub(crate) live: Arc<Semaphore>,
-    pub(crate) letters: LetterCount,
+    /// How many dead letters there are, and whether there may be more.
+    pub(crate) letters: Remembered<(usize, bool)>,
+    /// Services that instances wait for without a sign of a worker.
+    pub(crate) unserved: Remembered<Vec<String>>,
 }
 
 impl Shared {
     pub(crate) fn new(admin: Admin, guard: Guard, title: String) -> Arc<Self> {
         let live = Arc::new(Semaphore::new(LIVE));
-        Arc::new(Self { admin, guard, title, session: secret(), csrf: secret(), live, letters: LetterCount::default() })
+        let (session, csrf) = (secret(), secret());
+        let (letters, unserved) = (Remembered::default(), Remembered::default());
+        Arc::new(Self { admin, guard, title, session, csrf, live, letters, unserved })
     }
 }
 

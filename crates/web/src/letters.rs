@@ -35,6 +35,7 @@ pub(crate) struct Sent {
     csrf: String,
     id: String,
     reason: String,
+    payload: String,
 }
 
 /// All of them, by topic and reason.
@@ -109,7 +110,7 @@ pub(crate) async fn one(
     let now = shared.admin.now();
     let body = html! {
         @match asked.done.as_str() {
-            "redrive" => p.flash role="status" { "They are on their way again." },
+            "redrive" | "edit" => p.flash role="status" { "They are on their way again." },
             "discard" => p.flash role="status" { "They are gone." },
             _ => {}
         }
@@ -146,7 +147,10 @@ fn shown(shared: &Shared, visit: &Visit, of: &Destination, letter: &Letter, now:
             @if let Some(error) = &letter.error { pre tabindex="0" { (error) } }
             details { summary.note { "Payload" } pre.value tabindex="0" { (letter.payload) } }
             @if visit.actor().is_some() {
-                div.actions { (buttons(shared, visit, of, Some(&letter.id), "", "it")) }
+                div.actions {
+                    (buttons(shared, visit, of, Some(&letter.id), "", "it"))
+                    @if letter.is_whole { (editor(shared, visit, of, letter)) }
+                }
             }
         }
     }
@@ -172,6 +176,22 @@ fn buttons(shared: &Shared, visit: &Visit, of: &Destination, id: Option<&str>, r
     }
 }
 
+/// A form with the payload, to be sent again as it is typed.
+fn editor(shared: &Shared, visit: &Visit, of: &Destination, letter: &Letter) -> Markup {
+    html! {
+        details {
+            summary.button { "Edit" }
+            form method="post" action={ (path(visit, of)) "/edit" } {
+                input type="hidden" name="csrf" value=(shared.csrf);
+                input type="hidden" name="id" value=(letter.id);
+                label { "Payload, as JSON" textarea name="payload" rows="12" spellcheck="false" { (letter.payload) } }
+                p.note { "To its topic, under the same id, with this payload." }
+                button.primary { "Send it again so" }
+            }
+        }
+    }
+}
+
 /// Sends again or discards, and shows what is left.
 pub(crate) async fn act(
     State(shared): State<Arc<Shared>>,
@@ -183,6 +203,11 @@ pub(crate) async fn act(
     let done = async {
         let (who, sent) = admitted(&shared, &visit, &headers, form, |sent: &Sent| &sent.csrf)?;
         let of = named(&kind, &name)?;
+        if action == "edit" {
+            shared.admin.redrive_edited(who, &of, &sent.id, &sent.payload).await?;
+            shared.letters.forget();
+            return Ok(of);
+        }
         let which = match (sent.id, sent.reason) {
             (id, _) if !id.is_empty() => Letters::One(id),
             (_, reason) if !reason.is_empty() => Letters::Of(reason),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Html;
 use maud::{Markup, html};
-use partitura_admin::{Cause, Counts, Overview, text};
+use partitura_admin::{Cause, Counts, Letterbox, Overview, Sample, text};
 use partitura_engine::StatusKind;
 
 use crate::context::{Shared, Visit, query};
@@ -13,6 +13,9 @@ use crate::error::Problem;
 use crate::pauses;
 use crate::shell::{Place, shell};
 use crate::view::{id_link, moment, number, status, table};
+
+/// As many letters of one destination are read; there may be more.
+const READ: usize = 500;
 
 /// The statuses in the order of what needs somebody.
 const ORDER: [StatusKind; 6] = [
@@ -26,18 +29,43 @@ const ORDER: [StatusKind; 6] = [
 
 pub(crate) async fn show(State(shared): State<Arc<Shared>>, visit: Visit) -> Result<Html<String>, Problem> {
     let overview = shared.admin.overview().await.map_err(|error| Problem::from(error).at(&visit))?;
-    let letters = shared.letters.read(&shared.admin).await;
+    let (one, other) = (shared.admin.clone(), shared.admin.clone());
+    let (letters, unserved) = tokio::join!(
+        shared.letters.read(async move { one.all_letters().await.ok().map(|boxes| sum(&boxes)) }),
+        shared.unserved.read(async move { other.unserved().await.ok() })
+    );
     let pauses = shared.admin.pauses().await.map_err(|error| Problem::from(error).at(&visit))?;
     let paused = pauses::list(&shared, &visit, &pauses, shared.admin.now());
-    let body = body(&visit, (&overview, letters, &paused), shared.admin.now());
+    let body = body(&visit, (&overview, letters, &paused), &unserved.unwrap_or_default(), shared.admin.now());
     Ok(shell(&shared, &visit, Place::Overview, "Overview", &body))
 }
 
-fn body(visit: &Visit, (overview, letters, paused): (&Overview, Option<(usize, bool)>, &Markup), now: u64) -> Markup {
+/// How many letters there are, and whether there may be more.
+fn sum(boxes: &[Letterbox]) -> (usize, bool) {
+    let number = boxes.iter().map(|of| of.letters.len()).sum();
+    (number, boxes.iter().any(|of| of.letters.len() >= READ || of.error.is_some()))
+}
+
+fn body(
+    visit: &Visit,
+    (overview, letters, paused): (&Overview, Option<(usize, bool)>, &Markup),
+    unserved: &[String],
+    now: u64,
+) -> Markup {
     html! {
         h1 { "Overview" }
         (figures(visit, overview, letters))
         (paused)
+        @if !unserved.is_empty() {
+            section.panel.alarm {
+                h2 { "Waited for, without a worker" }
+                p { @for service in unserved { span.mono { (service) } " " } }
+                p.note {
+                    "Instances wait for tasks of these services, and no worker has been heard of them. Start one, or look at "
+                    a href=(visit.link("/topics")) { "who serves what" } "."
+                }
+            }
+        }
         @if !overview.stopped.is_empty() { (causes(visit, &overview.stopped, now)) }
         h2 { "Workflows" }
         @if overview.workflows.is_empty() {
@@ -45,6 +73,7 @@ fn body(visit: &Visit, (overview, letters, paused): (&Overview, Option<(usize, b
         } @else {
             (workflows(visit, &overview.workflows))
         }
+        (pace(&overview.sample))
         @if !overview.latest.is_empty() {
             h2 { "Started last" }
             (table(visit, &overview.latest, now))
@@ -69,6 +98,28 @@ fn figures(visit: &Visit, overview: &Overview, letters: Option<(usize, bool)>) -
         p.note {
             "In the last minute " (number((overview.started.counted, overview.started.is_capped))) " started and "
             (number((overview.closed.counted, overview.closed.is_capped))) " ended."
+        }
+    }
+}
+
+/// How long tasks take, and how late timers are.
+fn pace(sample: &Sample) -> Markup {
+    let rows =
+        sample.tasks.iter().map(|pace| ("task", pace)).chain(sample.timers.iter().map(|pace| ("lateness", pace)));
+    html! {
+        @if !sample.tasks.is_empty() || sample.timers.is_some() {
+            h2 { "Pace" span.note { "Of " (sample.instances) " instances that ended or were started last." } }
+            div.scroll { table {
+                thead { tr {
+                    th scope="col" { "Of" } th.num scope="col" { "Count" } th.num scope="col" { "p50" } th.num scope="col" { "p95" }
+                } }
+                tbody { @for (what, pace) in rows { tr {
+                    td { (pace.name) span.note { " " (what) } }
+                    td.num { (pace.count) }
+                    td.num { (text::span(pace.p50_ms)) }
+                    td.num { (text::span(pace.p95_ms)) }
+                } } }
+            } }
         }
     }
 }

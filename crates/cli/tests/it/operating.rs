@@ -70,6 +70,10 @@ async fn schedules_are_listed_paused_resumed_and_triggered() {
     let described: serde_json::Value = serde_json::from_str(&described).unwrap();
     assert_eq!(described["started"], 1);
     done(&partitura, "schedule resume nightly").await;
+    assert_eq!(run(&partitura, "schedule backfill nightly --from sometime").await.0, 2);
+    let (from, to) = ("2026-01-01T00:00:00Z", "2026-01-03T12:00:00Z");
+    done(&partitura, &format!("schedule backfill nightly --from {from} --to {to} --overlap allow-all")).await;
+    while done(&partitura, "list --workflow Hold -o ids").await.lines().count() < 4 {}
     assert_eq!(done(&partitura, "schedule list -o ids").await, "nightly\n");
     assert_eq!(run(&partitura, "schedule describe none").await.0, 3);
 }

@@ -58,3 +58,50 @@ fn a_new_project_is_written_once() {
     assert_eq!(partitura(directory.path(), &["new", "shop"]).status.code(), Some(2));
     assert_eq!(partitura(directory.path(), &["new", "other", "--broker", "pigeons"]).status.code(), Some(2));
 }
+
+/// The repository that this test is built in.
+fn clone() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the repository")
+}
+
+#[test]
+fn a_new_project_compiles_for_every_broker() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = clone();
+    for broker in ["embedded", "nats", "rabbitmq", "kafka", "pulsar"] {
+        let path = root.display().to_string();
+        let written = partitura(directory.path(), &["new", broker, "--broker", broker, "--path", &path]);
+        assert!(written.status.success(), "{}", text(&written.stderr));
+    }
+    // One workspace, so that what they share is checked once; the versions are those of this repository.
+    let members = r#"["embedded", "nats", "rabbitmq", "kafka", "pulsar"]"#;
+    // With the profile of this repository, what it has built serves here, too.
+    let profile = "[profile.dev]\ndebug = \"line-tables-only\"\n";
+    let manifest = format!("[workspace]\nresolver = \"3\"\nmembers = {members}\n\n{profile}");
+    std::fs::write(directory.path().join("Cargo.toml"), manifest).unwrap();
+    std::fs::copy(root.join("Cargo.lock"), directory.path().join("Cargo.lock")).unwrap();
+    let mut cargo = Command::new(env!("CARGO"));
+    for (name, _) in std::env::vars_os() {
+        let is_told = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+        if name.to_str().is_some_and(is_told) {
+            cargo.env_remove(name);
+        }
+    }
+    let target = root.join("target");
+    let checked = cargo
+        .current_dir(directory.path())
+        .args(["check", "--offline", "--workspace", "--all-targets"])
+        .env("CARGO_TARGET_DIR", target)
+        .output()
+        .expect("cargo");
+    assert!(checked.status.success(), "{}", text(&checked.stderr));
+}
+
+#[test]
+fn a_directory_that_is_no_clone_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let refused = partitura(directory.path(), &["new", "shop", "--path", "."]);
+    assert_eq!(refused.status.code(), Some(2), "{}", text(&refused.stderr));
+    assert!(text(&refused.stderr).contains("no clone of Partitura"), "{}", text(&refused.stderr));
+    assert!(!directory.path().join("shop").exists());
+}

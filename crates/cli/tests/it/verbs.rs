@@ -123,9 +123,10 @@ async fn dead_letters_topics_and_workers_are_told() {
     assert_eq!(done(&partitura, "dead-letters list").await, "there are no dead letters\n");
 
     // No instance can read that.
-    let topic = partitura.topics(&partitura::Destination::Workflow("Hold".to_owned())).unwrap().takes.parse().unwrap();
+    let topics = partitura.topics(&partitura::Destination::Workflow("Hold".to_owned())).unwrap();
+    let topic: partitura::contract::TopicName = topics.takes.parse().unwrap();
     let producer = partitura.broker().producer(Default::default()).await.unwrap();
-    let message = partitura::contract::Message::new(topic, "odd-1", "no JSON").key("h-9");
+    let message = partitura::contract::Message::new(topic.clone(), "odd-1", "no JSON").key("h-9");
     producer.publish(vec![message]).await.pop().unwrap().unwrap();
     let listed = loop {
         let listed = done(&partitura, "dead-letters list").await;
@@ -138,6 +139,16 @@ async fn dead_letters_topics_and_workers_are_told() {
     assert_eq!(run(&partitura, "dead-letters discard workflow/Hold").await.0, 2, "which?");
     assert_eq!(run(&partitura, "dead-letters discard workflow/Hold none").await.0, 4);
     done(&partitura, "dead-letters redrive workflow/Hold odd-1").await;
+    while done(&partitura, "dead-letters list -o ids").await.is_empty() {}
+    assert_eq!(run(&partitura, "dead-letters edit workflow/Hold odd-1 {").await.0, 4, "it is not JSON");
+    let start = r#"{"Start":{"run":"0198f7e2-5d0c-7cc3-98c4-dc0c0c07398f","input":"tea"}}"#;
+    done(&partitura, &format!("dead-letters edit workflow/Hold odd-1 {start}")).await;
+    while run(&partitura, "describe Hold h-9").await.0 != 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(done(&partitura, "dead-letters list -o ids").await, "");
+    let message = partitura::contract::Message::new(topic, "odd-2", "no JSON").key("h-9");
+    producer.publish(vec![message]).await.pop().unwrap().unwrap();
     while done(&partitura, "dead-letters list -o ids").await.is_empty() {}
     done(&partitura, "dead-letters discard workflow/Hold --all").await;
     assert_eq!(done(&partitura, "dead-letters list -o ids").await, "");

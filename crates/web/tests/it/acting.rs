@@ -134,3 +134,26 @@ async fn a_workflow_is_paused_and_resumed_with_a_reason() {
     assert_eq!(resumed.status, StatusCode::SEE_OTHER, "{}", resumed.text);
     assert!(partitura.client().pauses().await.unwrap().is_empty());
 }
+
+#[tokio::test]
+async fn a_dead_letter_is_edited_and_sent_again() {
+    let (partitura, _worker) = deployment().await;
+    let topics = partitura.topics(&partitura::Destination::Workflow("Hold".to_owned())).unwrap();
+    let producer = partitura.broker().producer(Default::default()).await.unwrap();
+    let odd = "no JSON <b>";
+    let message = partitura::contract::Message::new(topics.takes.parse().unwrap(), "odd-1", odd).key("h-9");
+    producer.publish(vec![message]).await.pop().unwrap().unwrap();
+    let browser = Browser::signed_in(&partitura).await;
+    let path = "/dead-letters/workflow/Hold";
+    let page = browser.until(path, "odd-1").await.text;
+    assert!(page.contains("<textarea name=\"payload\"") && page.contains("no JSON &lt;b&gt;"), "{page}");
+    let csrf = browser.csrf(path).await;
+    let form = |payload| [("csrf", csrf.as_str()), ("id", "odd-1"), ("payload", payload)];
+    assert_eq!(browser.post(&format!("{path}/edit"), &form("{")).await.status, StatusCode::CONFLICT);
+    assert!(browser.get(path).await.text.contains("odd-1"), "what is not JSON is not sent");
+    let run = "0198f7e2-5d0c-7cc3-98c4-dc0c0c07398f";
+    let mended = format!(r#"{{ "Start": {{ "run": "{run}", "input": "tea" }} }}"#);
+    assert_eq!(browser.post(&format!("{path}/edit"), &form(&mended)).await.status, StatusCode::SEE_OTHER);
+    browser.until("/instances/Hold/h-9", run).await;
+    assert!(!browser.get(path).await.text.contains("odd-1"));
+}

@@ -21,8 +21,14 @@ async fn the_overview_counts_instances_and_names_the_cause_of_a_stop() {
     let letters = r#"<a href="/dead-letters"><b>1</b><span class="status">dead letters</span></a>"#;
     assert!(page.contains(letters), "{page}");
     assert!(page.contains("In the last minute 5 started and 1 ended."), "{page}");
-    for wanted in ["Stopped, by cause", r#"href="/instances?workflow=Hold&amp;status=running""#, "b-7", "Started last"]
-    {
+    for wanted in [
+        "Stopped, by cause",
+        r#"href="/instances?workflow=Hold&amp;status=running""#,
+        "b-7",
+        "Started last",
+        "Text.dot",
+        "p95",
+    ] {
         assert!(page.contains(wanted), "{wanted}: {page}");
     }
     let stopped = browser.until("/instances?status=stopped", "b-2").await.text;
@@ -174,8 +180,22 @@ async fn a_page_of_a_hundred_thousand_events() {
     let long = partitura.client().workflow::<Long>("l-1");
     long.start(50_000).await.unwrap();
     assert_eq!(long.result().await.unwrap(), 50_000);
+    let short = partitura.client().workflow::<Long>("s-1");
+    short.start(400).await.unwrap();
+    assert_eq!(short.result().await.unwrap(), 400);
+    for id in ["s-1", "l-1"] {
+        let began = std::time::Instant::now();
+        let last = partitura.client().instance("Long", id).last_events(600).await.unwrap();
+        println!("the last {} of {} events of {id}: {:?}", last.events.len(), last.total, began.elapsed());
+    }
     let browser = Browser::on(&partitura);
-    for path in ["/instances/Long/l-1", "/instances/Long/l-1?from=0", "/instances/Long/l-1/history.json", "/"] {
+    for path in [
+        "/instances/Long/s-1",
+        "/instances/Long/l-1",
+        "/instances/Long/l-1?from=0",
+        "/instances/Long/l-1/history.json",
+        "/",
+    ] {
         let began = std::time::Instant::now();
         let answer = browser.get(path).await;
         println!("{path}: {:?}, {} bytes", began.elapsed(), answer.text.len());
