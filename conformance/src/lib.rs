@@ -44,3 +44,10 @@ pub use harness::{Access, Attempt, Freeze, Harness, Network, Processes, Restart}
 pub use history::{Delivered, Entry, History, Record, Sent, Token};
 pub use recorder::{Counts, Recorder};
 pub(crate) use stop::{CaseResult, Stop};
+
+/// The code of its page is compiled.
+#[cfg(doctest)]
+mod page {
+    #[doc = include_str!("../../docs/conformance.md")]
+    struct Page;
+}

@@ -77,3 +77,10 @@ mod wire;
 
 pub use options::Options;
 pub use template::Template;
+
+/// The code of its page is compiled.
+#[cfg(doctest)]
+mod page {
+    #[doc = include_str!("../../../docs/brokers/template.md")]
+    struct Page;
+}

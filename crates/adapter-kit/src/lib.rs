@@ -40,3 +40,10 @@ pub use pace::Pace;
 pub use publishing::{OpenCalls, Partitioner, PublishCall, PublishQueue, PublisherGuard, Publishers};
 pub use slab::TokenSlab;
 pub use topics::{TopicCache, describe_topic, parse_topic, topic_differs};
+
+/// The code of the guides is compiled.
+#[cfg(doctest)]
+mod guide {
+    #[doc = include_str!("../../../docs/guides/write-an-adapter.md")]
+    struct WriteAnAdapter;
+}

@@ -1,4 +1,4 @@
-//! The program of the README: an order that waits to be packed, and is refunded if it is not.
+// The program of the README: an order that waits to be packed, and is refunded if it is not.
 
 use partitura::{Cancelled, Cx, Retry, TaskError, days, select};
 use serde::{Deserialize, Serialize};

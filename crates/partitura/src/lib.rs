@@ -151,4 +151,19 @@ mod guides {
     struct Workflows;
     #[doc = include_str!("../../../docs/guides/services.md")]
     struct Services;
+    #[doc = include_str!("../../../docs/guides/messaging.md")]
+    struct MessagingAlone;
+    #[doc = include_str!("../../../docs/guides/coming-from.md")]
+    struct ComingFrom;
+    #[doc = include_str!("../../../docs/brokers/embedded.md")]
+    struct Embedded;
+    #[cfg(feature = "kafka")]
+    #[doc = include_str!("../../../docs/brokers/kafka.md")]
+    struct Kafka;
+    #[cfg(feature = "nats")]
+    #[doc = include_str!("../../../docs/brokers/nats.md")]
+    struct Nats;
+    #[cfg(feature = "pulsar")]
+    #[doc = include_str!("../../../docs/brokers/pulsar.md")]
+    struct Pulsar;
 }

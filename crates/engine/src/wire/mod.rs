@@ -52,3 +52,23 @@ pub(crate) fn encode<T: Serialize>(value: &T) -> Bytes {
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::Error> {
     serde_json::from_slice(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Command, TaskRequest, decode};
+
+    #[test]
+    fn the_messages_on_the_page_of_the_protocol_are_read() {
+        let page = include_str!("../../../../docs/reference/protocol.md");
+        let section =
+            |name: &str| page.split_once(name).and_then(|(_, rest)| rest.split("\n## ").next()).unwrap_or_default();
+        let (commands, tasks) = (section("\n## Commands"), section("\n## Tasks"));
+        let lines = [commands, tasks].into_iter().flat_map(str::lines);
+        let read = lines.filter(|line| line.starts_with("{\"")).filter(|line| !line.starts_with("{\"workflow\""));
+        let count =
+            read.map(|line| decode::<Command>(line.as_bytes()).unwrap_or_else(|error| panic!("{line}: {error}")));
+        assert_eq!(count.count(), 6);
+        let (_, task) = tasks.split_once("```json\n").expect("a task");
+        decode::<TaskRequest>(task.split("```").next().unwrap_or_default().as_bytes()).expect("a task");
+    }
+}

@@ -69,3 +69,10 @@ pub use error::{Error, Result};
 pub use kind::{Kind, UnknownKind};
 pub use release::{Release, UnknownRelease, VERSIONS};
 pub use server::{Server, Status};
+
+/// The code of its page is compiled.
+#[cfg(doctest)]
+mod page {
+    #[doc = include_str!("../../../../docs/guides/brokers.md")]
+    struct Page;
+}

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `test` | everything that CI runs, step by step, with a summary |
 //! | `tidy` | the repository's rules that no compiler knows |
+//! | `book` | the pages of `docs/` as a web site |
 //! | `bench` | the engine on the embedded broker, or adapters against their raw clients |
 //! | `conformance` | the conformance suite on each broker |
 //! | `brokers` | real brokers and Postgres on this machine: up, down, status |
@@ -11,6 +12,7 @@
 //! | `simulate` | the engine and the lanes in seeded worlds |
 
 mod bench;
+mod book;
 mod brokers;
 mod cargo;
 mod conformance;
@@ -40,6 +42,8 @@ enum Command {
     Test(test::Arguments),
     /// Checks the repository's rules: dependencies, code map, ADRs, vendor names, links, toolchain.
     Tidy,
+    /// Builds the pages of `docs/` as a web site, by mdBook.
+    Book(book::Arguments),
     /// Runs the engine's benchmarks in release mode.
     Bench(bench::Arguments),
     /// Runs the conformance suite: [NAME…] [--all] [--tier N] [--json] [--report DIR].
@@ -58,6 +62,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Test(arguments) => test::run(&arguments),
         Command::Tidy => tidy::run(),
+        Command::Book(arguments) => book::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Conformance(arguments) => conformance::run(&arguments),
         Command::Brokers(arguments) => brokers::run(&arguments),

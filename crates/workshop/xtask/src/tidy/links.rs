@@ -20,7 +20,7 @@ pub(super) fn check(repository: &Repository) -> Vec<Problem> {
 }
 
 /// The targets of the links of a page, with their lines; code is skipped.
-fn targets(text: &str) -> Vec<(usize, &str)> {
+pub(crate) fn targets(text: &str) -> Vec<(usize, &str)> {
     let mut found = Vec::new();
     let mut in_code = false;
     for (number, line) in text.lines().enumerate() {
@@ -45,7 +45,7 @@ fn targets_in(line: &str) -> Vec<&str> {
 }
 
 /// Returns the path below the root that a link leads to; `None` if it leads out of the repository.
-fn resolve(page: &str, target: &str) -> Option<String> {
+pub(crate) fn resolve(page: &str, target: &str) -> Option<String> {
     let path = target.split('#').next().unwrap_or_default();
     if path.contains("://") || path.starts_with("mailto:") {
         return None;

@@ -2,6 +2,7 @@
 //!
 //! A check is a function from the [`Repository`] to the problems that it found.
 
+pub(crate) mod book;
 mod build_tools;
 mod circles;
 mod code_map;
@@ -13,7 +14,7 @@ mod english;
 mod features;
 mod floor_plan;
 mod licences;
-mod links;
+pub(crate) mod links;
 mod modules;
 mod names;
 mod problem;
@@ -43,6 +44,7 @@ const CHECKS: &[Check] = &[
     Check { name: "english", run: english::check },
     Check { name: "sizes", run: sizes::check },
     Check { name: "links", run: links::check },
+    Check { name: "book", run: book::check },
     Check { name: "conformance", run: conformance::check },
     Check { name: "features", run: features::check },
 ];
