@@ -13,6 +13,8 @@ pub(crate) struct Step {
 pub(crate) enum Action {
     /// In this process.
     Tidy,
+    /// `cargo deny check`, where it is installed.
+    Deny,
     /// In this process.
     BuildTools,
     /// In this process; the servers that it starts are stopped after the last step.
@@ -38,6 +40,7 @@ pub(crate) const BROKERS: &str = "kafka nats pulsar rabbitmq";
 pub(crate) const STEPS: &[Step] = &[
     Step { name: "fmt", about: "the code is formatted", action: cargo(&["fmt", "--all", "--check"]) },
     Step { name: "tidy", about: "the repository's rules hold", action: Action::Tidy },
+    Step { name: "deny", about: "no dependency has a known fault, if cargo-deny is installed", action: Action::Deny },
     Step { name: "tools", about: "the tools that the adapters' build needs are installed", action: Action::BuildTools },
     Step {
         name: "clippy",
@@ -75,6 +78,8 @@ pub(crate) const STEPS: &[Step] = &[
             "partitura-benches",
             "--exclude",
             "partitura-bench-kit",
+            "--exclude",
+            "partitura-fuzz",
             "--exclude",
             "partitura-server-harness",
             "--exclude",

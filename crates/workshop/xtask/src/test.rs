@@ -103,6 +103,7 @@ fn run_all(
 fn perform(action: &Action) -> Result<(), Failure> {
     let (arguments, environment) = match action {
         Action::Tidy => return tidy::run(),
+        Action::Deny => return deny(),
         Action::BuildTools => return brokers::install_build_tools(Kind::all().map(Kind::name)),
         Action::Brokers => return brokers::up_named(BROKERS.split(' ').chain(["postgres"])),
         Action::Tests => return tests(),
@@ -119,6 +120,18 @@ fn perform(action: &Action) -> Result<(), Failure> {
         return Ok(());
     }
     Err(format!("cargo {} ended with {status}", arguments.join(" ")).into())
+}
+
+/// Needs the list of known faults from the network, so that a machine without it is no failure.
+fn deny() -> Result<(), Failure> {
+    let is_there = cargo().args(["deny", "--version"]).output().is_ok_and(|output| output.status.success());
+    if !is_there {
+        println!("cargo-deny is not installed: nothing is checked. Get it with `cargo install --locked cargo-deny`");
+        return Ok(());
+    }
+    println!("$ cargo deny check");
+    let status = cargo().args(["deny", "check"]).status().map_err(|error| format!("cannot start cargo: {error}"))?;
+    if status.success() { Ok(()) } else { Err(format!("cargo deny check ended with {status}").into()) }
 }
 
 fn tests() -> Result<(), Failure> {

@@ -90,6 +90,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn cargo_deny_is_told_the_same() {
+        let told = include_str!("../../../../../deny.toml");
+        let list = |name: &str| told.split_once(&format!("\n{name} = [")).and_then(|(_, rest)| rest.split(']').next());
+        let quoted = |list: &'static str| list.split('"').skip(1).step_by(2).collect::<Vec<_>>();
+        assert_eq!(list("allow").map(quoted), Some(LICENCES.to_vec()));
+        let banned: Vec<&str> = BANNED.iter().map(|(name, _)| *name).collect();
+        assert_eq!(list("deny").map(quoted), Some(banned));
+    }
+
+    #[test]
     fn an_expression_is_allowed_if_it_leaves_a_choice_that_is() {
         for allowed in [
             "MIT",
