@@ -21,6 +21,9 @@ mod builder;
 mod client;
 mod core;
 mod error;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod health;
 mod layer;
 mod messaging;

@@ -57,6 +57,9 @@ mod batch;
 mod core;
 mod dead_letters;
 mod driver;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod handler;
 pub mod headers;
 mod lanes;

@@ -37,6 +37,8 @@ mod work;
 
 pub(crate) use self::model::{Actions, Burial, Death, LaneId, Marker, Move, Moved, Now, Parking, Settings, Start};
 pub(crate) use self::state::Core;
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::wire::read_labels;
 pub(crate) use self::wire::unplaced;
 
 #[cfg(test)]

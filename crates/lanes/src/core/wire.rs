@@ -83,6 +83,12 @@ pub(crate) fn unplaced(topic: &TopicName) -> String {
     Label { place: 0, attempts: 0, term: 0, retry_at: 0, topic: topic.clone() }.to_string()
 }
 
+/// Reads the labels that a header of a parked message may have.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn read_labels(value: &str) {
+    let _ = (Label::parse(value), Note::parse(value));
+}
+
 /// The value of [`PARKED`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Label {
