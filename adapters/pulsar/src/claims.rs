@@ -30,7 +30,7 @@ const HEARTBEAT_WITHIN: Duration = Duration::from_secs(5);
 pub(crate) struct PulsarClaims {
     core: Arc<Core>,
     role: Role,
-    /// The bytes of each partition that may be here, given out or not: of all together twice the credit.
+    /// The bytes of each partition that may be here, given out or not: of all together the credit.
     bytes: usize,
     /// While they are kept, this process helps to forward the delayed messages of the topics.
     _forwarders: Vec<Arc<ForwarderGuard>>,
@@ -90,7 +90,7 @@ async fn open(core: &Arc<Core>, forwarders: &Forwarders, options: &ConsumerOptio
         },
     };
     let forwarders = options.topics.iter().map(|topic| forwarders.forward(core, topic)).collect();
-    let bytes = 2 * (options.credit.bytes.get() / ordering.partitions().max(1) as usize);
+    let bytes = options.credit.bytes.get() / ordering.partitions().max(1) as usize;
     let ordered = matches!(role, Role::Ordered { .. });
     let claims = Arc::new(PulsarClaims { core: core.clone(), role, bytes, _forwarders: forwarders });
     Ok(match (ordered, &options.subscription, ordering) {
