@@ -20,10 +20,11 @@ use tokio::time::timeout;
 
 use crate::claim::{Claimable, QueueClaim};
 use crate::client::{Connector, answer, open_channel, uncancelled};
+use crate::consuming::Seat;
 use crate::core::Core;
 use crate::delay::{self, Recovery};
 use crate::error::closed;
-use crate::lock::{HeldLocks, PartitionLock, busy};
+use crate::lock::{PartitionLock, busy};
 use crate::names;
 
 const TELL: &str = "tell the other members";
@@ -36,6 +37,9 @@ const MAX_LAG_BYTES: i64 = 64 << 20;
 /// The number of heartbeats of other members that wait at the broker.
 const MAX_HEARTBEATS: i64 = 1_024;
 const HEARTBEATS_PREFETCH: u16 = 256;
+/// The time in milliseconds after which a queue of a consumer is deleted that it has not consumed. Its connection may
+/// live on.
+const UNUSED_MS: i64 = 60_000;
 /// The limit for writing a heartbeat to the connection.
 const TELL_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -43,19 +47,18 @@ const TELL_TIMEOUT: Duration = Duration::from_secs(2);
 /// before they are parked.
 const MIN_AHEAD: usize = 128;
 
-/// One member of one subscription, or a listener to a stream. It has a connection of its own, since the locks of its
-/// partitions belong to the connection.
+/// One member of one subscription, or a listener to a stream.
 #[derive(Debug)]
 pub(crate) struct RabbitmqClaims {
     core: Arc<Core>,
-    connector: Arc<Connector>,
+    /// The connection of its claims.
+    seat: Seat,
     subscription: Option<SubscriptionName>,
     ordering: Ordering,
     /// The largest number of messages of a partition in this process.
     max_ahead: usize,
     /// The topic whose exchange has the members' heartbeats. It must be the same for all members: the first by name.
     heartbeat_topic: TopicName,
-    locks: HeldLocks,
     /// The queues of a listener, from the moment when they were bound until they are consumed.
     prepared: Mutex<HashMap<TopicName, ListenerQueue>>,
     /// The channel that asks for queues.
@@ -84,7 +87,8 @@ impl RabbitmqClaims {
         let Some(heartbeat_topic) = options.topics.iter().min().cloned() else {
             return Err(Error::new(ErrorKind::InvalidArgument, "consume", "a consumer needs at least one topic"));
         };
-        let connector = core.client.connector("consuming");
+        let seat = core.consuming.seat(&core.client, options, ordering.partitions());
+        let connector = seat.connector().clone();
         connector.connection().await?;
         let mut prepared = HashMap::new();
         let mut forwarders = JoinSet::new();
@@ -97,13 +101,12 @@ impl RabbitmqClaims {
         recovery.start(&core);
         Ok(Self {
             subscription: options.subscription.clone(),
-            locks: HeldLocks::default(),
+            seat,
             prepared: Mutex::new(prepared),
             asking: Mutex::default(),
             heartbeats: Mutex::default(),
             telling: Mutex::default(),
             _forwarders: forwarders,
-            connector,
             ordering,
             max_ahead: max_ahead(&core, options, ordering),
             heartbeat_topic,
@@ -116,16 +119,16 @@ impl RabbitmqClaims {
     async fn is_consumed(&self, queue: &str) -> Result<bool> {
         let channel = match cached(&self.asking) {
             Some(channel) => channel,
-            None => keep(&self.asking, self.connector.channel().await?),
+            None => keep(&self.asking, self.seat.connector().channel().await?),
         };
         let options = QueueDeclareOptions { passive: true, ..Default::default() };
         let found = answer(channel.queue_declare(queue.into(), options, FieldTable::default())).await;
-        Ok(found.map_err(|error| self.connector.explain("consume", error).of(queue))?.consumer_count() > 0)
+        Ok(found.map_err(|error| self.seat.connector().explain("consume", error).of(queue))?.consumer_count() > 0)
     }
 
     /// Consumes a queue of the members' heartbeats.
     async fn consume_heartbeats(&self, subscription: &SubscriptionName) -> Result<Consumer> {
-        let channel = self.connector.channel().await?;
+        let channel = self.seat.connector().channel().await?;
         let (exchange, key) = (names::exchange(&self.heartbeat_topic), names::members(subscription));
         let consuming = async {
             let queue = own_queue(&channel, &[("x-max-length", MAX_HEARTBEATS)]).await?;
@@ -136,7 +139,7 @@ impl RabbitmqClaims {
             let options = BasicConsumeOptions::default();
             answer(channel.basic_consume(queue.into(), "".into(), options, FieldTable::default())).await
         };
-        consuming.await.map_err(|error| self.connector.lost(HEAR, error).of(subscription))
+        consuming.await.map_err(|error| self.seat.connector().lost(HEAR, error).of(subscription))
     }
 
     /// The channel for heartbeats. It is on the connection that publishes: the broker may stop reading from a
@@ -199,6 +202,7 @@ async fn own_queue(channel: &Channel, limits: &[(&str, i64)]) -> lapin::Result<S
         arguments.insert((*name).into(), AMQPValue::LongLongInt(*limit));
     }
     let options = QueueDeclareOptions { exclusive: true, auto_delete: true, ..Default::default() };
+    arguments.insert("x-expires".into(), AMQPValue::LongLongInt(UNUSED_MS));
     let queue = answer(channel.queue_declare("".into(), options, arguments)).await?;
     Ok(queue.name().as_str().to_owned())
 }
@@ -212,10 +216,10 @@ impl Claims for RabbitmqClaims {
             let prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner).remove(topic);
             let queue = match prepared.filter(|queue| queue.channel.status().connected()) {
                 Some(prepared) => prepared,
-                None => listen(&self.connector, topic, self.ordering).await?,
+                None => listen(self.seat.connector(), topic, self.ordering).await?,
             };
             let claimable = Claimable { topic: topic.clone(), queue: queue.name, partition: None, ahead, lock: None };
-            return QueueClaim::consume(self.connector.clone(), queue.channel, claimable).await;
+            return QueueClaim::consume(self.seat.connector().clone(), queue.channel, claimable).await;
         };
         let ahead = ahead.min(self.max_ahead);
         let queue = names::queue(topic, subscription, partition);
@@ -223,7 +227,7 @@ impl Claims for RabbitmqClaims {
         if is_ordered && self.is_consumed(&queue).await? {
             return Err(busy(&queue));
         }
-        let (connector, topic, locks) = (self.connector.clone(), topic.clone(), self.locks.clone());
+        let (connector, topic, locks) = (self.seat.connector().clone(), topic.clone(), self.seat.locks().clone());
         // If no caller waits for the claim any more, it is dropped, and so given up.
         uncancelled(async move {
             let connection = connector.connection().await?;
@@ -246,7 +250,7 @@ impl Claims for RabbitmqClaims {
         let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default());
         let sent = channel.basic_publish(exchange.into(), key.into(), options, &heartbeat, properties);
         match timeout(TELL_TIMEOUT, sent).await {
-            Ok(sent) => sent.map(drop).map_err(|error| self.connector.lost(TELL, error)),
+            Ok(sent) => sent.map(drop).map_err(|error| self.seat.connector().lost(TELL, error)),
             Err(_) => Err(Error::new(ErrorKind::Timeout, TELL, "the heartbeat was not written in time")),
         }
     }
@@ -270,8 +274,8 @@ impl Claims for RabbitmqClaims {
             ended => {
                 *self.heartbeats.lock().unwrap_or_else(PoisonError::into_inner) = None;
                 Err(match ended {
-                    Some(Err(error)) => self.connector.lost(HEAR, error),
-                    _ if self.connector.client().is_closed() => closed(HEAR),
+                    Some(Err(error)) => self.seat.connector().lost(HEAR, error),
+                    _ if self.seat.connector().client().is_closed() => closed(HEAR),
                     _ => Error::new(ErrorKind::Disconnected, HEAR, "the broker ended the consumer"),
                 })
             }

@@ -30,7 +30,7 @@ pub(crate) struct Client {
 /// One connection for one purpose. It is opened when it is needed, and again after it is lost.
 ///
 /// A broker has several of them. RabbitMQ stops reading from a connection that publishes while its memory or disk is
-/// short, and would not read settlements there. And the lock of a partition belongs to a connection.
+/// short, and would not read settlements there.
 #[derive(Debug)]
 pub(crate) struct Connector {
     client: Arc<Client>,

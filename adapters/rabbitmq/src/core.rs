@@ -5,6 +5,7 @@ use partitura_adapter_kit::Publishers;
 use partitura_broker::{Capabilities, CorrectedClock, Result};
 
 use crate::client::{Client, Connector};
+use crate::consuming::ConsumingConnections;
 use crate::error::closed;
 use crate::topics::Topics;
 
@@ -25,6 +26,7 @@ pub(crate) struct Core {
     pub(crate) control: Arc<Connector>,
     /// Publishes, and nothing else: the broker may stop reading from it.
     pub(crate) publishing: Arc<Connector>,
+    pub(crate) consuming: ConsumingConnections,
     pub(crate) topics: Topics,
     /// The publishers that may have messages under way.
     pub(crate) publishers: Publishers,
@@ -37,6 +39,7 @@ impl Core {
             clock: CorrectedClock::default(),
             topics: Topics::new(control.clone()),
             publishing: client.connector("publishing"),
+            consuming: ConsumingConnections::default(),
             client,
             control,
             publishers: Publishers::default(),

@@ -57,6 +57,7 @@
 mod claim;
 mod claims;
 mod client;
+mod consuming;
 mod core;
 mod delay;
 mod error;

@@ -1,7 +1,7 @@
 //! The lock of a partition.
 //!
-//! It is an exclusive queue, which only one connection can have, and which is deleted with it. Within a connection,
-//! that is within one consumer, the names of the held locks say whether a lock is taken.
+//! It is an exclusive queue, which only one connection can have, and which is deleted with it. Several consumers share a
+//! connection. Among them the names of the held locks say whether a lock is taken.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,7 +22,7 @@ pub(crate) struct PartitionLock {
     held: HeldLocks,
 }
 
-/// The names of the locks that one consumer holds.
+/// The names of the locks that are held on one connection.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct HeldLocks(Arc<Mutex<HashSet<String>>>);
 
