@@ -117,6 +117,21 @@ async fn plain_numbers_are_taken_as_settings_and_zero_is_refused_with_what_to_wr
 }
 
 #[tokio::test]
+async fn a_worker_that_has_another_number_of_partitions_is_refused_and_harms_nothing() {
+    let broker = std::sync::Arc::new(partitura_embedded::Embedded::memory(Default::default()).expect("a broker"));
+    let two = partitura::Partitura::on(broker.clone()).partitions(2).await.expect("an engine");
+    let worker = two.worker().workflow::<Waits>().start().await.expect("a worker");
+    let three = partitura::Partitura::on(broker).partitions(3).await.expect("an engine");
+    let error = three.worker().workflow::<Waits>().start().await.expect_err("refused");
+    assert!(error.to_string().contains("partitions"), "{error}");
+    let waits = two.client().workflow::<Waits>("w");
+    waits.start(()).await.expect("started");
+    waits.signal(WaitsSignal::release("fine".into())).await.expect("sent");
+    soon(waits.result()).await.expect("a result");
+    worker.stop().await.expect("stopped");
+}
+
+#[tokio::test]
 async fn a_name_that_no_broker_takes_is_refused_by_the_name_that_the_user_gave() {
     let error = partitura::connect("memory:").with(|settings| settings.namespace("my app")).await.expect_err("refused");
     assert!(error.to_string().contains("\"my app\" cannot be a namespace"), "{error}");
