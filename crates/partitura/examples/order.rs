@@ -1,4 +1,4 @@
-// The program of the README: an order that waits to be packed, and is refunded if it is not.
+//! The program of the README: an order that waits to be packed, and is refunded if it is not.
 
 use partitura::{Cancelled, Cx, Retry, TaskError, days, select};
 use serde::{Deserialize, Serialize};
@@ -78,3 +78,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     worker.stop().await?;
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "order/tests.rs"]
+mod tests;

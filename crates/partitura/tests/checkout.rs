@@ -338,9 +338,18 @@ fn jiffies() -> u64 {
 fn the_program_of_the_readme_is_an_example_and_prints_what_the_readme_says() {
     let (readme, source) = (include_str!("../../../README.md"), include_str!("../examples/order.rs"));
     let (_, code) = source.split_once("\n\n").expect("a comment, then the code");
+    let (code, _) = code.split_once("\n#[cfg(test)]").expect("the code, then its test");
     assert!(readme.contains(&format!("```rust\n{code}```")), "the README has another program than examples/order.rs");
     let output = Command::new(program("order")).arg("memory:").output().expect("the example");
     let printed = String::from_utf8(output.stdout).expect("text");
     assert!(output.status.success(), "{printed}{}", String::from_utf8_lossy(&output.stderr));
     assert!(readme.contains(&format!("```text\n{printed}```")), "{printed}");
+}
+
+#[test]
+fn the_test_of_the_readme_is_that_of_the_example() {
+    let (readme, source) = (include_str!("../../../README.md"), include_str!("../examples/order/tests.rs"));
+    let (_, shown) = readme.split_once("```rust,ignore\n").expect("a test");
+    let (shown, _) = shown.split_once("```").expect("its end");
+    assert!(source.contains(shown), "{shown}");
 }

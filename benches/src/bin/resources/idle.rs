@@ -4,7 +4,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use clap::builder::RangedU64ValueParser;
-use partitura_benches::Process;
+use partitura_bench_kit::Process;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 

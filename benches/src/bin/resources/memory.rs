@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use partitura::contract::{
     ConsumerOptions, Event, Message, Ordering, ProducerOptions, SubscriptionName, TopicName, Topology,
 };
-use partitura_benches::Process;
+use partitura_bench_kit::Process;
 use tokio::process::Command;
 
 use crate::Failure;

@@ -33,7 +33,6 @@ mod pages;
 mod poison;
 mod policies;
 mod put_back;
-mod readme;
 mod recorder;
 mod recovery;
 mod repair;

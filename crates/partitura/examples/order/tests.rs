@@ -3,7 +3,7 @@
 use partitura::WorkflowError;
 use partitura::testing::TestEnv;
 
-include!("../../examples/order.rs");
+use super::{Checkout, Declined, NotDelivered, Payments, PaymentsService};
 
 struct FakePayments;
 
@@ -22,12 +22,4 @@ async fn an_order_that_is_never_packed_fails_after_three_days() {
     let env = TestEnv::new().service(PaymentsService(FakePayments)).workflow::<Checkout>();
     let checkout = env.start::<Checkout>("order-42", "order-42".to_owned()).await;
     assert!(matches!(checkout.result().await, Err(WorkflowError::Failed(NotDelivered::NeverPacked))));
-}
-
-#[test]
-fn the_readme_shows_this_test() {
-    let (readme, source) = (include_str!("../../../../README.md"), include_str!("readme.rs"));
-    let (_, shown) = readme.split_once("```rust,ignore\n").expect("a test");
-    let (shown, _) = shown.split_once("```").expect("its end");
-    assert!(source.contains(shown), "{shown}");
 }
