@@ -19,6 +19,8 @@ mod case;
 pub mod cases;
 pub mod check;
 mod client;
+#[cfg(feature = "containers")]
+mod container;
 mod env;
 mod front;
 mod harness;
@@ -44,6 +46,15 @@ pub use harness::{Access, Attempt, Freeze, Harness, Network, Processes, Restart}
 pub use history::{Delivered, Entry, History, Record, Sent, Token};
 pub use recorder::{Counts, Recorder};
 pub(crate) use stop::{CaseResult, Stop};
+
+/// A harness over a container of any image.
+#[cfg(feature = "containers")]
+pub mod containers {
+    pub use testcontainers::core::{ContainerPort, IntoContainerPort, Mount, WaitFor};
+    pub use testcontainers::{ContainerRequest, GenericImage, ImageExt};
+
+    pub use crate::container::{Addresses, Contained, OnContainer};
+}
 
 /// The code of its page is compiled.
 #[cfg(doctest)]

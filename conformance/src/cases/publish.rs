@@ -106,6 +106,15 @@ async fn many_topics(env: &Env) -> CaseResult {
     Ok(check::each_once(&env.history())?)
 }
 
+/// Settles whatever comes, until it is aborted.
+async fn settle_all(mut member: crate::client::Member) -> CaseResult {
+    loop {
+        if let partitura_broker::Event::Deliveries(deliveries) = member.next_without_limit().await? {
+            member.settle(&deliveries);
+        }
+    }
+}
+
 async fn concurrent(env: &Env) -> CaseResult {
     const PUBLISHERS: usize = 50;
     const EACH: usize = 100;
@@ -125,16 +134,7 @@ async fn concurrent(env: &Env) -> CaseResult {
         })
     });
     let publishing: Vec<_> = publishing.collect();
-    let consuming = members.into_iter().map(|mut member| {
-        let event = async move {
-            loop {
-                if let partitura_broker::Event::Deliveries(deliveries) = member.next_without_limit().await? {
-                    member.settle(&deliveries);
-                }
-            }
-        };
-        tokio::spawn(async move { CaseResult::from(event.await) })
-    });
+    let consuming = members.into_iter().map(|member| tokio::spawn(settle_all(member)));
     let consuming: Vec<_> = consuming.collect();
     for publisher in publishing {
         publisher.await.map_err(|error| error.to_string())??;

@@ -18,6 +18,7 @@ mod cargo;
 mod conformance;
 mod failure;
 mod jobs;
+mod package;
 mod repository;
 mod scenarios;
 mod simulate;

@@ -27,12 +27,15 @@ pub(crate) struct Repository {
 #[derive(Default)]
 pub(crate) struct Member {
     pub(crate) name: String,
+    pub(crate) version: String,
     /// The path below the root: `crates/broker`.
     pub(crate) directory: String,
     /// Normal and build dependencies; tests may use any.
     pub(crate) dependencies: Vec<Dependency>,
     /// The names of its other dependencies, which only its tests, examples and benchmarks use.
     pub(crate) for_tests: Vec<String>,
+    /// Whether it is published.
+    pub(crate) is_published: bool,
 }
 
 pub(crate) struct Dependency {
@@ -114,6 +117,7 @@ fn rust_version(metadata: &Metadata) -> Result<String, Failure> {
 fn members(metadata: &Metadata) -> Vec<Member> {
     let member = |package: &cargo_metadata::Package| Member {
         name: package.name.to_string(),
+        version: package.version.to_string(),
         directory: directory(metadata, package),
         dependencies: package
             .dependencies
@@ -127,6 +131,7 @@ fn members(metadata: &Metadata) -> Vec<Member> {
             .filter(|dependency| dependency.kind == DependencyKind::Development)
             .map(|dependency| dependency.name.clone())
             .collect(),
+        is_published: package.publish.as_ref().is_none_or(|registries| !registries.is_empty()),
     };
     metadata.workspace_packages().into_iter().map(member).collect()
 }

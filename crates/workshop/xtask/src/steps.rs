@@ -17,6 +17,8 @@ pub(crate) enum Action {
     Deny,
     /// In this process.
     BuildTools,
+    /// The published crates, packed, and a crate outside that uses them.
+    Package,
     /// In this process; the servers that it starts are stopped after the last step.
     Brokers,
     /// Every test, several programs at a time.
@@ -64,35 +66,8 @@ pub(crate) const STEPS: &[Step] = &[
     },
     Step {
         name: "package",
-        about: "the published crates can be packaged, one after the other as their dependencies want it",
-        action: cargo(&[
-            "package",
-            "--locked",
-            "--offline",
-            "--quiet",
-            "--no-verify",
-            "--allow-dirty",
-            "--workspace",
-            // These are not published.
-            "--exclude",
-            "partitura-benches",
-            "--exclude",
-            "partitura-bench-kit",
-            "--exclude",
-            "partitura-fuzz",
-            "--exclude",
-            "partitura-server-harness",
-            "--exclude",
-            "partitura-servers",
-            "--exclude",
-            "partitura-simulation",
-            "--exclude",
-            "partitura-template",
-            "--exclude",
-            "partitura-tests",
-            "--exclude",
-            "xtask",
-        ]),
+        about: "a crate outside has the suite with all hooks from the published files",
+        action: Action::Package,
     },
     Step {
         name: "doc",

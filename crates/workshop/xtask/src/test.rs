@@ -10,7 +10,7 @@ use crate::cargo::cargo;
 use crate::failure::Failure;
 use crate::jobs::Job;
 use crate::steps::{Action, BROKERS, STEPS, Step, WORKSPACE};
-use crate::{brokers, jobs, tidy};
+use crate::{brokers, jobs, package, tidy};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -104,6 +104,7 @@ fn perform(action: &Action) -> Result<(), Failure> {
     let (arguments, environment) = match action {
         Action::Tidy => return tidy::run(),
         Action::Deny => return deny(),
+        Action::Package => return package::run(),
         Action::BuildTools => return brokers::install_build_tools(Kind::all().map(Kind::name)),
         Action::Brokers => return brokers::up_named(BROKERS.split(' ').chain(["postgres"])),
         Action::Tests => return tests(),

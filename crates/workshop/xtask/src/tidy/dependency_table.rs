@@ -231,6 +231,7 @@ pub(super) const ROWS: &[Row] = &[
             "libtest-mimic",
             "serde",
             "serde_json",
+            "testcontainers",
             "thiserror",
             "tokio",
         ],
