@@ -228,7 +228,7 @@ impl DueMessages<'_> {
         self.publish(publisher, latest).await
     }
 
-    /// Publishes messages, and settles them. What was not published stays.
+    /// Publishes messages, and settles them. Messages that were not published stay.
     async fn publish(&mut self, publisher: &Publisher, due: Vec<((Timestamp, u64), Waiting)>) -> Result<()> {
         self.burst = None;
         let copies = due.iter().map(|(_, waiting)| waiting.publication.clone()).collect();

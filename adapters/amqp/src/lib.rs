@@ -14,7 +14,8 @@
 //! On Artemis; docs/brokers/amqp.md has the others.
 //!
 //! * **Order, and one owner.** Each partition of a subscription is a queue at the topic's address, with a filter for
-//!   its number, and takes one reader (`max-consumers`). Who attaches to it is the owner; others are refused.
+//!   its number, and takes one reader (`max-consumers`). The reader that attaches to it is the owner; others are
+//!   refused.
 //! * **Nothing comes back out of order.** The adapter releases and rejects nothing. It ends the link, and the broker
 //!   puts everything back in order.
 //! * **Confirms** are the outcomes of single messages, within a window. The broker accepts a durable message after it
@@ -79,8 +80,8 @@ pub use amqp::Amqp;
 pub use options::{Options, Profile};
 
 /// Returns a shell script by which an operator of Solace makes the queues of a topology: AMQP clients cannot make them.
-/// It calls SEMP v2 with `curl`, and reads the address, the credentials and the message VPN from its environment. What
-/// exists already is left as it is.
+/// It calls SEMP v2 with `curl`, and reads the address, the credentials and the message VPN from its environment.
+/// Queues that exist already are left as they are.
 pub fn solace_commands(topology: &partitura_broker::Topology) -> String {
     profile::solace_commands(topology)
 }

@@ -169,7 +169,7 @@ impl Task {
                 Err(self.core.publishing.explain(PUBLISH, error))
             }
             Err(_) => {
-                // It waited for credit. What the client has begun to send cannot be known.
+                // It waited for credit. Nobody can know which messages the client has begun to send.
                 self.links = None;
                 let text = format!("the broker takes no messages within {within:?}, since it is full; see its log");
                 Err(Error::new(ErrorKind::Throttled, PUBLISH, text).of(&message.topic))

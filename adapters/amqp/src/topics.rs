@@ -1,4 +1,4 @@
-//! What is known of topics: their kind, and their partitions.
+//! Knowledge of topics: their kind, and their partitions.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What is known of topics: kind, ordering and partitions. The metadata of a topic's stream have them, and they do not
+//! Knowledge of topics: kind, ordering and partitions. The metadata of a topic's stream have them, and they do not
 //! change.
 
 use std::collections::HashMap;

@@ -1,4 +1,4 @@
-//! What is known of topics: their kind, and their partitions.
+//! Knowledge of topics: their kind, and their partitions.
 //!
 //! The description of a topic is in one field of its exchange: the name of the alternate exchange. The broker compares
 //! this field when the exchange is declared again, and repeats it in the error if it differs. No exchange of that name

@@ -1,4 +1,4 @@
-//! What is known of topics: their kind, their partitions and their durable subscriptions, from the tables.
+//! Knowledge of topics: their kind, their partitions and their durable subscriptions, from the tables.
 
 use partitura_broker::{
     ConsumerOptions, Error, ErrorKind, Ordering, Result, SubscriptionName, Topic, TopicKind, TopicName,

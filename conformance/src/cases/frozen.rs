@@ -81,7 +81,7 @@ async fn owner_frozen(env: &Env) -> CaseResult {
     Ok(check::nothing_lost(&env.history())?)
 }
 
-/// What a process says that has settled late.
+/// The word of a process that has settled late.
 const LATE: &str = "has settled what it held when it was frozen";
 
 /// Settles some, holds the rest, and settles that when it notices that it was frozen.
@@ -125,7 +125,7 @@ async fn process_frozen(env: &Env) -> CaseResult {
     part.freeze().await?;
     member.drain_until(texts(&queue.spread(KEYS, DELAYED / KEYS))).await?;
     part.thaw().await?;
-    // What it sends late comes before these, or soon after.
+    // Its late messages come before these, or soon after.
     let due = now() + Duration::from_secs(3) + env.capabilities().delay.lateness;
     let last: Vec<_> = round(&queue, "last").into_iter().map(|message| message.not_before(due)).collect();
     client.publish(last.clone()).await?;

@@ -1,4 +1,4 @@
-//! What a process keeps that it should have given back: tasks, threads, files, memory.
+//! The resources that a process keeps and should have given back: tasks, threads, files, memory.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -39,7 +39,7 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-/// What a process says that has given everything back, or keeps within its bounds.
+/// The word of a process that has given everything back, or keeps within its bounds.
 const WELL: &str = "all is as it should be";
 /// Inboxes, or consumers, that are open at once.
 const AT_ONCE: usize = 20;
@@ -52,7 +52,7 @@ const BACKLOG: usize = 320;
 const CREDIT: usize = 16 * MIB;
 /// Twice the credit, and what a client needs for itself.
 const BOUND: usize = 2 * CREDIT + 64 * MIB;
-/// What a broker in the same process needs for itself.
+/// The bytes that a broker in the same process needs for itself.
 const OF_A_BROKER: usize = 64 * MIB;
 
 async fn many_inboxes(env: &Env) -> CaseResult {
@@ -121,7 +121,7 @@ async fn joins(env: &Env) -> CaseResult {
     env.hold().await
 }
 
-/// What a process has open.
+/// The open resources of a process.
 #[derive(Debug, Clone, Copy)]
 struct Open {
     tasks: usize,
@@ -142,7 +142,7 @@ impl Open {
     }
 }
 
-/// What is open when the first ones are gone, as far as one can wait for it.
+/// The resources that are open when the first ones are gone, as far as one can wait for it.
 async fn settled() -> Open {
     tokio::time::sleep(Duration::from_secs(2)).await;
     Open::now()

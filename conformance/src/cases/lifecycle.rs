@@ -153,7 +153,7 @@ async fn cancel(env: &Env) -> CaseResult {
     Ok(check::nothing_lost(&env.history())?)
 }
 
-/// What is declared is answered, what is not is refused.
+/// Cancelling is answered where it is declared, and refused where it is not.
 async fn cancels_as_declared(client: &Client, queue: &Queue, declared: bool) -> CaseResult {
     let delayed = queue.message("k", 0).not_before(now() + Duration::from_secs(3_600)).delayed();
     let answers = client.producer().await?.cancel(delayed.into_iter().collect()).await;

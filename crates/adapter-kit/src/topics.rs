@@ -1,4 +1,4 @@
-//! What an adapter knows of topics that a broker describes by a text.
+//! An adapter's knowledge of topics that a broker describes by a text.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

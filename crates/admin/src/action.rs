@@ -1,4 +1,4 @@
-//! What an operator does to an instance, and the record of it.
+//! The actions of an operator on an instance, and their records.
 
 use partitura_engine::{BulkReport, InstanceFilter, StartPolicy, StartReceipt};
 use partitura_workflow::Payload;
@@ -55,7 +55,7 @@ impl Action {
         }
     }
 
-    /// What the record says of it, beside its name: never a payload.
+    /// The text of the record beside the action's name: never a payload.
     fn detail(&self) -> &str {
         match self {
             Self::Signal { name: detail, .. }

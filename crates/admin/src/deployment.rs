@@ -1,4 +1,4 @@
-//! What is known of a deployment: who is served, and by which topics.
+//! A description of a deployment: its services and workflows, and their topics.
 
 use std::time::Duration;
 
@@ -24,9 +24,9 @@ const UNHEARD: u64 = 35_000;
 pub struct Topic {
     /// Of whom.
     pub destination: Destination,
-    /// What is sent to it: commands or tasks.
+    /// The topic to which its commands or tasks are sent.
     pub takes: String,
-    /// What happened to it is published here.
+    /// The topic of its events.
     pub events: String,
     /// How many partitions the first of these has. Tasks have no order, and no partitions.
     pub partitions: Option<u32>,
@@ -36,7 +36,7 @@ pub struct Topic {
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
 pub struct Working {
-    /// Who is served, and by which build.
+    /// The services and workflows that are served, and the builds that serve them.
     #[serde(flatten)]
     pub served: Served,
     /// A workflow: whether a worker has answered. A service: `false` if an instance waits for it of which no worker was

@@ -17,7 +17,7 @@ pub enum AdminError {
     /// It took too long.
     #[error("{what}: no answer within {limit:?}; is the store reachable, and not overloaded?")]
     Timeout {
-        /// What was asked.
+        /// The question.
         what: &'static str,
         /// For how long it was waited.
         limit: Duration,

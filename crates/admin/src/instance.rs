@@ -11,7 +11,7 @@ use crate::error::AdminError;
 /// How long a worker may take to say what an instance waits for; then its history has to do.
 const ANSWER: Duration = Duration::from_millis(1_500);
 
-/// What is known of an instance.
+/// A description of an instance.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Instance {
@@ -56,7 +56,7 @@ impl Admin {
         self.partitura.client().instance(workflow, id)
     }
 
-    /// What is known of an instance, and some of its events. Of a long history only these are read.
+    /// Describes an instance, and gives some of its events. Of a long history only these are read.
     ///
     /// # Errors
     /// [`NotFound`](AdminError::NotFound); [`Timeout`](AdminError::Timeout); those of the store.
@@ -102,7 +102,7 @@ impl Admin {
         .await
     }
 
-    /// What is stored of an instance, and how many turns it took, without its history.
+    /// Gives the stored state of an instance, and the number of its turns, without its history.
     ///
     /// # Errors
     /// As for [`instance`](Self::instance).

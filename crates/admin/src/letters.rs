@@ -53,7 +53,7 @@ pub struct Letter {
     pub at: u64,
     /// How often it was sent again before.
     pub redriven: u32,
-    /// What it says, as text, up to 16 KiB.
+    /// The payload as text, up to 16 KiB.
     pub payload: String,
     /// The payload is shown whole, as text: it can be edited.
     pub is_whole: bool,

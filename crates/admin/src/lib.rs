@@ -1,7 +1,7 @@
-//! What an operator asks of Partitura: one set of answers for the page and the command.
+//! The questions of an operator to Partitura: one set of answers for the page and the command.
 //!
 //! It is thin: instances come from [`Client::instances`](partitura_engine::Client::instances), which reads the store
-//! directly. What is added here is what both would have to write twice: what is known of a whole deployment,
+//! directly. This crate adds only the code that both would have to write twice: what is known of a whole deployment,
 //! [rows](rows()) of a history, limits, time-outs, and the audit record of every action.
 
 mod action;

@@ -60,7 +60,7 @@ pub struct Counts {
 pub struct Cause {
     /// The workflow's name.
     pub workflow: String,
-    /// What is wrong, of one of them.
+    /// The reason of one of them.
     pub reason: String,
     /// Which build tried them last, if it is known.
     pub build: Option<String>,
@@ -165,7 +165,7 @@ fn causes(stopped: &[Summary]) -> Vec<Cause> {
     causes
 }
 
-/// What the reasons of one cause have in common: its beginning, with numbers left out.
+/// Gives the text that the reasons of one cause have in common: the beginning, with numbers left out.
 fn alike(reason: &str) -> String {
     let cause = text::cause(reason, CAUSE);
     let parts: Vec<&str> = cause.split(|c: char| c.is_ascii_digit()).filter(|part| !part.is_empty()).collect();

@@ -6,7 +6,7 @@ use crate::admin::{Admin, within};
 use crate::error::AdminError;
 
 impl Admin {
-    /// What is paused now.
+    /// The pauses now.
     ///
     /// # Errors
     /// [`Timeout`](AdminError::Timeout); those of the store.

@@ -1,4 +1,4 @@
-//! What an instance did, as one row for each thing: what it called, started, waited for and was told.
+//! The deeds of an instance, one row for each call, child, wait and message.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use serde::Serialize;
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
 pub struct Row {
-    /// What it is.
+    /// The kind of thing.
     pub kind: RowKind,
     /// The number of the call, where it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -29,10 +29,10 @@ pub struct Row {
     /// How many attempts were made, as far as the history says it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attempts: Option<u32>,
-    /// What went in.
+    /// The input.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub input: Option<Payload>,
-    /// What came out.
+    /// The result.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<Payload>,
     /// How it failed, or what is wrong.
@@ -45,7 +45,7 @@ pub struct Row {
     pub event: usize,
 }
 
-/// What a [`Row`] is about.
+/// The subject of a [`Row`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -237,7 +237,7 @@ impl Rows {
             // An event that this version does not know changes nothing here; the raw history shows it.
             _ => return,
         };
-        // What comes after a cancellation is not awaited.
+        // Nothing that comes after a cancellation is awaited.
         if row.state == RowState::Open {
             row.state = state;
         }

@@ -22,7 +22,7 @@ pub enum ScheduleAction {
         from: Timestamp,
         /// The last moment.
         to: Timestamp,
-        /// What to do while an earlier instance runs.
+        /// The policy for a time at which an earlier instance runs.
         overlap: Overlap,
     },
 }

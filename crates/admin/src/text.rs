@@ -126,7 +126,7 @@ fn head(text: &str, limit: usize) -> &str {
     text.get(..text.floor_char_boundary(limit)).unwrap_or(text)
 }
 
-/// What an instance waits for, in words: `timer due in 3 d`, `task Payments.charge, attempt 4`.
+/// Says in words for which thing an instance waits: `timer due in 3 d`, `task Payments.charge, attempt 4`.
 pub fn waiting(waiting: &Waiting, now: u64) -> String {
     match waiting {
         Waiting::Task { service, method, scheduled_at, attempt, unclaimed, delegated, .. } => {

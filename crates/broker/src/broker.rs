@@ -27,10 +27,10 @@ pub trait Broker: Debug + Send + Sync {
 
     /// Creates, or verifies, topics and their durable subscriptions.
     ///
-    /// **Contract.** Idempotent, also when two processes declare at once. What exists already is compared with what is
-    /// asked for. With [`DeclareMode::Verify`](crate::DeclareMode::Verify) nothing is created. Every message published
-    /// to a topic after `declare` returned is promised to each durable subscription declared with it; nothing is
-    /// promised of earlier ones.
+    /// **Contract.** Idempotent, also when two processes declare at once. Topics that exist already are compared with
+    /// the request. With [`DeclareMode::Verify`](crate::DeclareMode::Verify) nothing is created. Every message
+    /// published to a topic after `declare` returned is promised to each durable subscription declared with it; nothing
+    /// is promised of earlier ones.
     ///
     /// # Errors
     /// [`Incompatible`](crate::ErrorKind::Incompatible) when something exists and differs (the message says what, what
@@ -165,8 +165,8 @@ pub trait Producer: Debug + Send + Sync {
     /// **Contract.** `true`: it was waiting, and no subscription will ever get it; that survives the same failures as a
     /// [`Receipt`]. `false`: there was nothing to cancel, and nothing has changed: it was delivered or is about to be,
     /// it was cancelled before, or it was never there. Copies that were published under the same id and moment are
-    /// cancelled together. What is published afterwards is a new message, the same id or not. While a message is not
-    /// confirmed, either may come first.
+    /// cancelled together. A message that is published afterwards is a new one, the same id or not. While a message is
+    /// not confirmed, either may come first.
     ///
     /// # Errors
     /// Per message. [`Unsupported`](ErrorKind::Unsupported) where

@@ -8,7 +8,7 @@ use crate::failure::Failure;
 use crate::look;
 use crate::output::Out;
 
-/// Who acts, for the record.
+/// Names the person who acts, for the record.
 pub(crate) fn who() -> String {
     let user = std::env::var("USER").unwrap_or_else(|_| "unknown".to_owned());
     format!("{user}, by the command")

@@ -1,4 +1,4 @@
-//! What can be typed.
+//! The arguments of the command.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ pub(crate) struct Cli {
     /// How to print
     #[arg(short, long, value_enum, global = true, default_value_t)]
     pub(crate) output: Format,
-    /// What to do
+    /// The verb
     #[command(subcommand)]
     pub(crate) verb: Verb,
 }
@@ -63,7 +63,7 @@ pub(crate) enum Verb {
     List(List),
     /// One instance: where it stands and what it waits for
     Describe(Instance),
-    /// What happened to an instance
+    /// Show the events of an instance
     History(History),
     /// An instance and its children, theirs and so on
     Tree(Tree),
@@ -306,7 +306,7 @@ pub(crate) struct Resume {
 
 #[derive(Debug, Args)]
 pub(crate) struct Bulk {
-    /// What to do
+    /// The action
     #[arg(value_enum)]
     pub(crate) act: Act,
     /// Why: the histories keep it
@@ -336,7 +336,7 @@ pub(crate) struct Page {
     /// Where to listen
     #[arg(long, default_value = "127.0.0.1:7070")]
     pub(crate) listen: std::net::SocketAddr,
-    /// What lets act, and lets in visitors of other machines
+    /// The secret that lets visitors act, and lets in visitors of other machines
     #[arg(long, env = "PARTITURA_TOKEN", hide_env_values = true)]
     pub(crate) token: Option<String>,
 }

@@ -1,4 +1,5 @@
-//! What `partitura dev` runs, so that the page has something to show: orders of a shop, some of which need somebody.
+//! The workload of `partitura dev`, so that the page has something to show: orders of a shop, some of which need
+//! somebody.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What is wrong with a deployment.
+//! The diagnosis of a deployment.
 
 use std::time::Duration;
 

@@ -29,7 +29,7 @@ impl Failure {
         Self::new(text, 2)
     }
 
-    /// What `doctor` found.
+    /// A problem that `doctor` found.
     pub(crate) fn found(text: impl Into<String>) -> Self {
         Self::new(text, 5)
     }

@@ -36,7 +36,7 @@ use self::output::Out;
 /// Does what these arguments say, the first of which is the program's name, and returns the code to exit with.
 ///
 /// 0: done. 1: it failed. 2: it was asked for wrongly. 3: there is no such instance. 4: it was refused. 5: `doctor`
-/// found something. What was asked for goes to `out`, errors to the standard error.
+/// found something. The result goes to `out`, errors to the standard error.
 ///
 /// # Cancel safety
 /// Dropped, an action may or may not have been sent.

@@ -85,7 +85,7 @@ fn causes(admin: &Admin, causes: &[Cause], out: &mut Out<'_>) -> Result<(), Fail
     out.table(&["stopped", "workflow", "build", "oldest start", "for example", "cause"], &rows)
 }
 
-/// What `list` and `purge` are asked for.
+/// Makes the filter of `list` and `purge`.
 pub(crate) fn filter(asked: &List, now: u64) -> Result<InstanceFilter, Failure> {
     let mut filter = InstanceFilter::default();
     if let Some(name) = &asked.status {

@@ -1,4 +1,4 @@
-//! What can be typed about schedules.
+//! The arguments about schedules.
 
 use clap::{Subcommand, ValueEnum};
 
@@ -39,7 +39,7 @@ pub(crate) enum Schedule {
         /// The last moment, in the same form [default: now]
         #[arg(long)]
         to: Option<String>,
-        /// What to do while an earlier instance runs
+        /// The policy for a time at which an earlier instance runs
         #[arg(long, value_enum, default_value_t)]
         overlap: OverlapAsked,
     },

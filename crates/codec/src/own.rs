@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// What an encoded payload begins with.
+/// The beginning of every encoded payload.
 const MARK: &str = r#"{"partitura.codec":"#;
 /// The longest name of a codec, in bytes.
 const LONGEST_NAME: usize = 100;
@@ -66,7 +66,7 @@ pub struct Codecs {
     readers: Vec<Arc<dyn PayloadCodec>>,
 }
 
-/// What became of the text of a payload that was read.
+/// The result of reading the text of a payload.
 #[derive(Debug)]
 pub enum Opened {
     /// It was not encoded.

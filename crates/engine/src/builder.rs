@@ -188,8 +188,8 @@ impl Builder {
         self
     }
 
-    /// How long a worker that is stopped waits for the tasks that run. 10 s unless set. What is not finished then is
-    /// dropped, and runs again elsewhere.
+    /// How long a worker that is stopped waits for the tasks that run. 10 s unless set. Work that is not finished then
+    /// is dropped, and runs again elsewhere.
     pub fn drain_within(mut self, limit: Duration) -> Self {
         self.settings.drain_within = limit;
         self
@@ -198,11 +198,11 @@ impl Builder {
     /// With how many crashes of its process a task or a turn is given up: 5 unless set, 0: never. One counts as 2.
     ///
     /// A method or the code of a workflow may end the process that runs it: by an abort, a stack overflow, too much
-    /// memory. What is delivered again after a crash is counted in the store before it runs. From the second crash on,
-    /// one such task or turn runs at a time in the process. A task that is given up has failed for its workflow, with
-    /// [`WorkerLost`](partitura_workflow::FailureKind::WorkerLost), and becomes a dead letter; an instance whose turn
-    /// is given up is stopped. A worker that only runs services needs the [store](Self::store) for this, unless its
-    /// broker has transactions.
+    /// memory. A message that is delivered again after a crash is counted in the store before it runs. From the second
+    /// crash on, one such task or turn runs at a time in the process. A task that is given up has failed for its
+    /// workflow, with [`WorkerLost`](partitura_workflow::FailureKind::WorkerLost), and becomes a dead letter; an
+    /// instance whose turn is given up is stopped. A worker that only runs services needs the [store](Self::store) for
+    /// this, unless its broker has transactions.
     pub fn crashes(mut self, limit: u32) -> Self {
         self.settings.crashes = limit;
         self
@@ -229,15 +229,15 @@ impl Builder {
     }
 
     /// How long instances are kept that have ended, unless [`Worker::retention`](crate::Worker::retention) says
-    /// otherwise for their workflow: a `Duration`, or [`Retention::Forever`]. 30 days unless set. What has ended
-    /// already keeps the time that was set then.
+    /// otherwise for their workflow: a `Duration`, or [`Retention::Forever`]. 30 days unless set. An instance that has
+    /// ended already keeps the time that was set then.
     pub fn retention(mut self, retention: impl Into<Retention>) -> Self {
         self.settings.retention = retention.into();
         self
     }
 
-    /// What to do with an instance whose code, replayed, asks for the same with other values. It is warned about unless
-    /// set.
+    /// Sets the reaction to an instance whose code, replayed, asks for the same with other values. It is warned about
+    /// unless set.
     pub fn replay_values(mut self, values: ReplayValues) -> Self {
         self.settings.replay_values = values;
         self

@@ -1,4 +1,4 @@
-//! What workers, clients and subscriptions of one connection share.
+//! The shared state of workers, clients and subscriptions of one connection.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use crate::wire::namespace::Namespace;
 use crate::workflow::history_limits::HistoryLimits;
 use crate::workflow::retention::Retention;
 
-/// What one connection to a broker and a store shares.
+/// The shared state of one connection to a broker and a store.
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) broker: Arc<dyn Broker>,
@@ -66,7 +66,7 @@ pub(crate) struct Settings {
     pub(crate) wait: Duration,
 }
 
-/// What to do with an instance whose replay shows that its code asks for the same as before with other values: other
+/// The reaction to an instance whose replay shows that its code asks for the same as before with other values: other
 /// arguments of a task, another input of a child, another payload of a signal, another duration. Its code is not
 /// deterministic (a loop over a `HashMap`, say) or was changed; what is recorded counts, and was sent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -55,10 +55,10 @@ pub enum ClientError {
     TokenRefused {
         /// The token.
         token: Box<TaskToken>,
-        /// What became of the task.
+        /// The state of the task.
         reason: TokenRefusal,
     },
-    /// What was to be sent is too large. Nothing was sent.
+    /// The message is too large. Nothing was sent.
     #[error(
         "what is sent to {workflow}/{id} has {bytes} bytes, {limit} are allowed: the broker takes {taken}, and the engine needs some \
          of them; keep large data elsewhere and send a reference"
@@ -106,7 +106,7 @@ pub enum ClientError {
     InvalidSchedule {
         /// The schedule's id.
         id: String,
-        /// What is wrong.
+        /// The fault.
         problem: String,
     },
     /// The id cannot be used.
@@ -159,7 +159,7 @@ pub enum WorkflowError<E> {
     Cancelled {
         /// The reason given with the request.
         reason: String,
-        /// What its code returned, if it was asked: why it had failed where it failed before the request came, and how
+        /// The error of its code, if it was asked: why it had failed where it failed before the request came, and how
         /// its [compensations](Failure::compensations) failed.
         failure: Option<Box<Failure>>,
     },
@@ -173,7 +173,7 @@ pub enum WorkflowError<E> {
     /// repaired.
     #[error("stopped: {reason}")]
     Stopped {
-        /// What is wrong, and what to do.
+        /// The fault, and its cure.
         reason: String,
     },
     /// Its input or its error could not be read, or something else that its code had no part in.
@@ -210,7 +210,7 @@ pub enum UpdateError<E> {
     /// Its handler returned this error. The update is recorded.
     #[error("{0}")]
     Failed(E),
-    /// Its handler had begun, and the run ended before it did. What it had done stands.
+    /// Its handler had begun, and the run ended before it did. Its effects stand.
     #[error("run {run} has ended before the handler of the update did")]
     Interrupted {
         /// The run.
@@ -223,7 +223,7 @@ pub enum UpdateError<E> {
     /// does; any other has not been applied. Send it again under the same id.
     #[error("stopped: {reason}")]
     Stopped {
-        /// What is wrong, and what to do.
+        /// The fault, and its cure.
         reason: String,
     },
     /// It was not applied, or that could not be learned.

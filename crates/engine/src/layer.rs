@@ -13,7 +13,7 @@ use crate::error::ClientError;
 use crate::task::context::TaskContext;
 use crate::wire::{Command, TaskRequest};
 
-/// What an attempt of a task comes to.
+/// The result of an attempt of a task.
 pub type TaskResult = Result<Payload, TaskFailure>;
 
 /// Code around what workers and clients do: logging, measuring, authorisation, a tenant's database connection. Each
@@ -95,8 +95,8 @@ pub trait Layer: Send + Sync + 'static {
         next
     }
 
-    /// Around the sending of a client's request: a start, a signal, an update, a cancellation, a query, a list. What
-    /// clients read directly in the store does not come here.
+    /// Around the sending of a client's request: a start, a signal, an update, a cancellation, a query, a list. Reads
+    /// of clients in the store do not come here.
     fn request(
         &self,
         call: &ClientCall<'_>,
@@ -107,7 +107,7 @@ pub trait Layer: Send + Sync + 'static {
     }
 }
 
-/// What a layer is around: it happens when this is awaited, and not at all if this is dropped.
+/// The thing that a layer is around: it happens when this is awaited, and not at all if this is dropped.
 #[must_use = "nothing happens before this is awaited"]
 pub struct Next<'a, T>(BoxFuture<'a, T>);
 
@@ -148,12 +148,12 @@ impl TaskCall<'_> {
         &self.request.args
     }
 
-    /// What the method itself can know: the attempt, the workflow, the idempotency key.
+    /// The context of the method itself: the attempt, the workflow, the idempotency key.
     pub fn context(&self) -> &TaskContext {
         self.context
     }
 
-    /// What a layer answers that does not let the task run: its workflow gets
+    /// The answer of a layer that does not let the task run: its workflow gets
     /// [`TaskError::Unknown`](partitura_workflow::TaskError::Unknown) with this message. It is final.
     ///
     /// # Errors
@@ -194,7 +194,7 @@ impl TurnCall<'_> {
     }
 }
 
-/// What a turn comes to. An error says why it is taken again.
+/// The result of a turn. An error says why it is taken again.
 pub type TurnResult = Result<(), String>;
 
 /// A request that a client is about to send.
@@ -215,7 +215,7 @@ impl ClientCall<'_> {
         self.to.1
     }
 
-    /// What it is, in a word: `start`, `signal`, `query`.
+    /// Its kind, in a word: `start`, `signal`, `query`.
     pub fn name(&self) -> &'static str {
         match self.command {
             Command::Start(_) => "start",

@@ -27,7 +27,7 @@ impl Partitura {
         self.0.client.clone()
     }
 
-    /// What happens to workflows and tasks, to subscribe to.
+    /// Gives the events of workflows and tasks, to subscribe to.
     pub fn events(&self) -> Events {
         Events::new(self.0.clone())
     }
@@ -69,7 +69,7 @@ impl Partitura {
         self.0.directory.topology(destination)
     }
 
-    /// What the topics of a workflow or a service are called on the broker, whether they exist or not.
+    /// Gives the names of the topics of a workflow or a service on the broker, whether they exist or not.
     ///
     /// # Errors
     /// [`InvalidArgument`](partitura_broker::ErrorKind::InvalidArgument) for a name that none can have.
@@ -88,7 +88,7 @@ impl Partitura {
         Ok(TopicNames { takes: takes.to_string(), events: events.to_string(), partitions })
     }
 
-    /// What workers have given up of that which was sent to a workflow or a service, whose topics exist: to look at, to
+    /// Gives the messages to a workflow or a service that workers have given up, if its topics exist: to look at, to
     /// send again, to throw away.
     ///
     /// # Errors
@@ -119,7 +119,7 @@ impl Partitura {
     /// Closes the broker. Stop workers before.
     ///
     /// # Errors
-    /// What kept accepted work from being written.
+    /// The error that kept accepted work from being written.
     ///
     /// # Cancel safety
     /// Safe to call again.
@@ -132,9 +132,9 @@ impl Partitura {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TopicNames {
-    /// What is sent to it: commands or tasks.
+    /// The topic to which its commands or tasks are sent.
     pub takes: String,
-    /// What happened to it.
+    /// The topic of its events.
     pub events: String,
     /// How many partitions the first of these has; tasks have no order.
     pub partitions: Option<u32>,

@@ -67,7 +67,7 @@ pub struct Worker {
     layers: Layers,
 }
 
-/// What this program is and knows, among others of its deployment.
+/// The identity of this program among others of its deployment.
 struct Build {
     id: Arc<str>,
     /// See [`Context::code`].
@@ -156,9 +156,9 @@ impl Worker {
         self
     }
 
-    /// How long this worker keeps instances of the workflow `W` that end: a `Duration`, or [`Retention::Forever`]. What
-    /// [the connection](crate::Builder::retention) says unless set. All workers of a workflow should say the same: the
-    /// one that takes the last turn decides.
+    /// How long this worker keeps instances of the workflow `W` that end: a `Duration`, or [`Retention::Forever`]. The
+    /// retention of [the connection](crate::Builder::retention) unless set. All workers of a workflow should say the
+    /// same: the one that takes the last turn decides.
     #[must_use]
     pub fn retention<W: Workflow>(mut self, retention: impl Into<Retention>) -> Self {
         self.retentions.insert(W::NAME, retention.into());
@@ -256,7 +256,7 @@ impl Worker {
         Ok(RunningWorker { shutdown: Some(shutdown), tasks, standing })
     }
 
-    /// What it serves: each once.
+    /// The services and workflows that it serves: each once.
     fn destinations(&self) -> Result<Vec<Destination>> {
         let workflows = self.definitions.iter().map(|definition| Destination::Workflow(definition.name().to_owned()));
         let services = self.services.iter().map(|service| Destination::Service(service.name().to_owned()));

@@ -1,4 +1,4 @@
-//! What the lanes themselves cost: microseconds per message, over a consumer and a handler that do nothing.
+//! The cost of the lanes themselves: microseconds per message, over a consumer and a handler that do nothing.
 //!
 //! `cargo run --release -p partitura-lanes --example overhead`
 

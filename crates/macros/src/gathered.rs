@@ -1,4 +1,4 @@
-//! What the wrapper of a service says of its methods that take many calls at once.
+//! The description that the wrapper of a service gives of its methods that take many calls at once.
 
 use proc_macro2::TokenStream;
 use quote::quote;

@@ -85,7 +85,7 @@ pub(crate) fn check_argument<'a>(path: &LitStr, methods: impl Iterator<Item = &'
     Err(Error::new_spanned(path, format!("`per` names an argument, and there is no `{wanted}` here: {known}")))
 }
 
-/// Refuses a literal zero. What another expression is shows when a worker starts.
+/// Refuses a literal zero. Another expression is evaluated when a worker starts.
 pub(crate) fn above_zero(number: Expr) -> Result<Expr> {
     let is_zero = match &number {
         Expr::Lit(ExprLit { lit: Lit::Int(int), .. }) => int.base10_digits() == "0",

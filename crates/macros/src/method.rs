@@ -150,7 +150,7 @@ impl Method {
         }
     }
 
-    /// What becomes of a result, an expression of the type `Result<Payload, TaskFailure>`.
+    /// Turns a result, an expression of the type `Result<Payload, TaskFailure>`, into the answer.
     pub(crate) fn answer(&self, called: &TokenStream, service: &str) -> TokenStream {
         let what = format!("{service}.{}: {{}}", self.wire_name);
         let answer = quote!(

@@ -137,7 +137,7 @@ pub mod messaging {
     pub use partitura_lanes::*;
 }
 
-/// What every broker promises: for adapters, and for programs that need more than [`messaging`] offers.
+/// The promises of every broker: for adapters, and for programs that need more than [`messaging`] offers.
 pub mod contract {
     pub use partitura_broker::*;
 }

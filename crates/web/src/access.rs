@@ -1,4 +1,4 @@
-//! Who may see the page, and who may act.
+//! The rights of visitors to see the page, and to act.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ pub(crate) const COOKIE_NAME: &str = "partitura";
 /// Headers that a proxy adds: behind one, every visitor looks local.
 const PROXIED: [&str; 4] = ["forwarded", "x-forwarded-for", "x-real-ip", "via"];
 
-/// What a visitor may do.
+/// The rights of a visitor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Access {
@@ -24,7 +24,7 @@ pub enum Access {
     Read,
     /// See everything, and act. The name goes into the audit record.
     Act {
-        /// Who this is.
+        /// The visitor's name.
         who: String,
     },
 }
@@ -32,7 +32,7 @@ pub enum Access {
 /// Decides about a request by its head: headers, extensions, address.
 pub(crate) type Authorize = Arc<dyn Fn(&Parts) -> Access + Send + Sync>;
 
-/// What decides about visitors. Without settings: those on this machine may read.
+/// Decides about visitors. Without settings: those on this machine may read.
 #[derive(Clone, Default)]
 pub(crate) struct Guard {
     pub(crate) token: Option<Arc<str>>,
@@ -47,7 +47,7 @@ impl fmt::Debug for Guard {
 }
 
 impl Guard {
-    /// What the visitor who sent this may do; `session` is the cookie of those who signed in.
+    /// Gives the rights of the visitor who sent this; `session` is the cookie of those who signed in.
     pub(crate) fn access(&self, parts: &Parts, session: &str) -> Access {
         if let Some(authorize) = &self.authorize {
             return authorize(parts);

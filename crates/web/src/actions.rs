@@ -1,4 +1,4 @@
-//! What a visitor who may act does to an instance.
+//! The actions of a visitor on an instance.
 
 use std::sync::Arc;
 
@@ -80,7 +80,7 @@ fn meant(action: &str, sent: Sent) -> Result<Action, Problem> {
     }
 }
 
-/// What is said after an action. The address only names one of ours.
+/// Shows the result of an action. The address only names one of ours.
 pub(crate) fn outcome(done: &str) -> Markup {
     let said = DONE.iter().find(|(action, _)| *action == done);
     html! { @if let Some((_, text)) = said { p.flash role="status" { (text) } } }

@@ -1,4 +1,4 @@
-//! What all requests share, and what is known of one.
+//! The shared state of all requests, and the facts about one.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::remembered::Remembered;
 /// How many pages are renewed by themselves at a time; the others are renewed by hand.
 const LIVE: usize = 32;
 
-/// What all requests share.
+/// The shared state of all requests.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) admin: Admin,
@@ -21,7 +21,7 @@ pub(crate) struct Shared {
     pub(crate) title: String,
     /// The cookie of those who have signed in.
     pub(crate) session: String,
-    /// What every form carries that does something.
+    /// The token that every form carries that does something.
     pub(crate) csrf: String,
     pub(crate) live: Arc<Semaphore>,
     /// How many dead letters there are, and whether there may be more.
@@ -47,11 +47,11 @@ fn secret() -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Who asks, and for what.
+/// A request: the visitor, and the page that is wanted.
 #[derive(Debug, Clone)]
 pub(crate) struct Visit {
     pub(crate) access: Access,
-    /// What stands before the page's own paths: where the host has nested it.
+    /// The path before the page's own paths: where the host has nested it.
     pub(crate) base: String,
     /// Path and query within the page.
     pub(crate) here: String,
@@ -80,7 +80,7 @@ impl Visit {
         format!("{}/instances/{}/{}", self.base, encode(workflow), encode(id))
     }
 
-    /// Who acts, if the visitor may.
+    /// Gives the name of the visitor, if the visitor may act.
     pub(crate) fn actor(&self) -> Option<&str> {
         match &self.access {
             Access::Act { who } => Some(who),

@@ -1,4 +1,4 @@
-//! What is shown in place of a page.
+//! The pages that are shown in place of a page.
 
 use axum::extract::FromRequestParts;
 use axum::http::StatusCode;

@@ -22,7 +22,7 @@ use crate::{actions, download};
 /// From how many events the timeline is drawn: the last ones.
 const TIMELINE: usize = 600;
 
-/// What of the instance is shown, as the address has it.
+/// The part of the instance that is shown, as the address has it.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Asked {

@@ -25,7 +25,7 @@ pub(crate) struct Sent {
     reason: String,
 }
 
-/// What is paused, with a button to resume it.
+/// Lists the pauses, each with a button to resume.
 pub(crate) fn list(shared: &Shared, visit: &Visit, pauses: &[Paused], now: u64) -> Markup {
     html! {
         @if !pauses.is_empty() {

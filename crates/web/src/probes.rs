@@ -1,4 +1,4 @@
-//! What an orchestrator of containers asks.
+//! The answers to an orchestrator of containers.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What stands around every request: who may come in, and what browsers are told.
+//! The checks around every request: the visitor's right to come in, and the headers for browsers.
 
 use std::sync::Arc;
 
@@ -50,7 +50,7 @@ pub(crate) async fn harden(request: Request, next: Next) -> Response {
     response
 }
 
-/// Who acts, and what the form says: of a visitor who may act, and of a form of the page.
+/// Gives the visitor who acts, and the content of the form: of a visitor who may act, and of a form of the page.
 pub(crate) fn admitted<'a, T>(
     shared: &Shared,
     visit: &'a Visit,

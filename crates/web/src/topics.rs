@@ -1,4 +1,4 @@
-//! Who is served, by which topics, and whether there are workers.
+//! The services and workflows, their topics, and whether they have workers.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What generated code names. Not for people; no promise is made about it.
+//! Names for generated code. Not for people; no promise is made about it.
 #![allow(missing_docs)]
 
 pub use futures::FutureExt;
@@ -50,7 +50,7 @@ impl<E> DescribeByType for Describe<'_, E> {
     }
 }
 
-/// What the type of an error says of it, if it says anything: chosen by auto-ref on
+/// The judgement of an error's type about it, if there is any: chosen by auto-ref on
 /// `(&&Verdict(&error)).is_transient()`.
 pub struct Verdict<'a, E>(pub &'a E);
 
@@ -74,12 +74,12 @@ impl<E> NoVerdict for Verdict<'_, E> {
     }
 }
 
-/// What a predicate says of an error. It gives a closure the type of its argument.
+/// Gives the judgement of a predicate about an error. It gives a closure the type of its argument.
 pub fn verdict<E>(error: &E, predicate: impl FnOnce(&E) -> bool) -> bool {
     predicate(error)
 }
 
-/// What can be sent in a message and read again. It exists for its diagnostic.
+/// Values that can be sent in a message and read again. It exists for its diagnostic.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot travel over the broker",
     label = "cannot be written to a message and read again",

@@ -19,7 +19,7 @@ pub struct BatchOptions {
     pub per: Option<&'static str>,
 }
 
-/// What becomes of the calls of a batch, in their order.
+/// The results of the calls of a batch, in their order.
 pub type Answers = Vec<Result<Payload, TaskFailure>>;
 
 /// Reads the argument of a call that is one of many.

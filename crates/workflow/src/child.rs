@@ -63,7 +63,7 @@ impl<W: Workflow> Child<W> {
         self
     }
 
-    /// What becomes of the child when this workflow ends before it. [`ParentEnd::Cancel`] unless set.
+    /// Sets the fate of the child when this workflow ends before it. [`ParentEnd::Cancel`] unless set.
     pub fn on_parent_end(mut self, policy: ParentEnd) -> Self {
         self.options.on_parent_end = policy;
         self

@@ -127,7 +127,7 @@ async fn root<W: Workflow>(cx: Cx<W>) -> Result<Payload, Failed> {
         Err(error) => {
             let mut failure = Failure::application(&error, W::describe(&error));
             failure.compensations = run_open_compensations(&core).await;
-            // What could not be undone is for people to see.
+            // A failed compensation is for people to see.
             let is_final = !failure.compensations.is_empty() || !W::is_retried(&error);
             Err(Failed { failure, is_final })
         }

@@ -179,7 +179,7 @@ pub enum ReceiveError {
     Payload {
         /// The channel's name.
         channel: String,
-        /// What did not fit.
+        /// The mismatch.
         error: PayloadError,
     },
 }

@@ -24,7 +24,7 @@ pub const RULES: u32 = 1;
 pub struct Event {
     /// Milliseconds since the Unix epoch. For a command, the time of the input that led to it.
     pub at: u64,
-    /// What happened.
+    /// The event itself.
     #[serde(rename = "event")]
     pub kind: EventKind,
 }
@@ -36,7 +36,7 @@ impl Event {
     }
 }
 
-/// What happened.
+/// The kind of an event.
 ///
 /// There are *inputs* (they come from outside and move the code), *commands* (what the code asked for, recorded as
 /// done) and *ends*. `seq` numbers what the code builds (tasks, timers, children, steps, …) from 1, in the order of
@@ -73,7 +73,7 @@ pub enum EventKind {
     TaskCompleted {
         /// Of which task.
         seq: u32,
-        /// What the method returned.
+        /// The result of the method.
         result: Payload,
     },
     /// Input: a task failed for good.
@@ -92,7 +92,7 @@ pub enum EventKind {
         seq: u32,
         /// Of which attempt, from 1.
         attempt: u32,
-        /// What the task said about its progress.
+        /// The details of the task's progress.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         details: Option<Payload>,
     },
@@ -105,7 +105,7 @@ pub enum EventKind {
     ChildCompleted {
         /// Which child.
         seq: u32,
-        /// What it returned.
+        /// The result.
         result: Payload,
     },
     /// Input: a child workflow failed, was cancelled, or could not be started.
@@ -119,7 +119,7 @@ pub enum EventKind {
     StepCompleted {
         /// Which step.
         seq: u32,
-        /// What it returned.
+        /// The result.
         result: Payload,
     },
     /// Input: a step returned an error or panicked.
@@ -133,7 +133,7 @@ pub enum EventKind {
     /// Input, for the record: the code cannot go on. Signals that come from here to
     /// [`WorkflowResumed`](Self::WorkflowResumed) are kept unread.
     WorkflowStopped {
-        /// What is wrong, and what to do.
+        /// The fault, and its cure.
         reason: String,
     },
     /// Input, for the record: the code goes on, and has read what was kept.
@@ -144,7 +144,7 @@ pub enum EventKind {
         refused: BTreeMap<String, String>,
     },
 
-    /// Input, for the record: somebody has paused the instance. What comes from here to
+    /// Input, for the record: somebody has paused the instance. Every message from here to
     /// [`WorkflowResumed`](Self::WorkflowResumed) is kept unread.
     WorkflowPaused {
         /// Why, for people.
@@ -152,7 +152,7 @@ pub enum EventKind {
     },
     /// Input, for the record: somebody has acted on the instance by hand. Replay passes over it.
     Intervened {
-        /// What was done.
+        /// The name of the action.
         action: String,
         /// Why, for people.
         reason: String,
@@ -219,7 +219,7 @@ pub enum EventKind {
         /// An instance of its id that exists already is awaited in its place.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         use_existing: bool,
-        /// What becomes of it when the parent ends first.
+        /// The policy for the case that the parent ends first.
         #[serde(default, skip_serializing_if = "ParentEnd::is_default")]
         on_parent_end: ParentEnd,
         /// The channel of this workflow, in whichever run, that is told the end of a detached child.
@@ -258,7 +258,7 @@ pub enum EventKind {
     UpdateCompleted {
         /// Of which update.
         id: String,
-        /// What it returned.
+        /// The result.
         result: Payload,
     },
     /// Command, for the record only: the handler of an update returned `Err`, or its result cannot be encoded.
@@ -304,7 +304,7 @@ pub enum EventKind {
 
     /// End: the code returned `Ok`.
     WorkflowCompleted {
-        /// What it returned.
+        /// The result.
         result: Payload,
     },
     /// End: the code returned `Err`, or the engine ended the instance ([`is_imposed_end`](EventKind::is_imposed_end)).
@@ -317,7 +317,7 @@ pub enum EventKind {
         /// The reason given with the request.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
-        /// What the code returned.
+        /// The failure that the code returned.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         failure: Option<Failure>,
     },

@@ -1,4 +1,4 @@
-//! What an event is: an input, a command or an end, and of which number.
+//! The role of an event: an input, a command or an end, and of which number.
 
 use crate::EventKind;
 

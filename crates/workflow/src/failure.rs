@@ -9,7 +9,7 @@ use crate::Payload;
 /// How something failed, as it is kept in a history and sent between processes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// Who or what is to blame.
+    /// The culprit.
     pub kind: FailureKind,
     /// For people.
     pub message: String,
@@ -38,7 +38,7 @@ impl Failure {
         }
     }
 
-    /// What a caught panic said.
+    /// Makes a failure of a caught panic.
     pub fn panic(panic: &(dyn Any + Send)) -> Self {
         Self::new(FailureKind::Panic, panic_message(panic))
     }
@@ -59,7 +59,7 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// Who or what is to blame for a [`Failure`].
+/// The culprit of a [`Failure`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum FailureKind {
     /// The application answered with an error of its own; [`Failure::details`] holds it.
@@ -140,9 +140,9 @@ pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
 /// How an attempt of a task failed, and what the method's own predicate says about another attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskFailure {
-    /// What to report when there is no other attempt.
+    /// The failure to report when there is no other attempt.
     pub failure: Failure,
-    /// What `retry_if`, or the error's type by [`Transient`], said of the error; `None` without either.
+    /// The judgement of `retry_if`, or of the error's type by [`Transient`], about the error; `None` without either.
     /// [`TaskOptions::retry_after`](crate::TaskOptions::retry_after) takes it into account. Of a failure of the kind
     /// [`FailureKind::Unknown`], `Some(true)`: the method was not called.
     pub retryable: Option<bool>,

@@ -1,4 +1,4 @@
-//! What workflow authors write, and its deterministic replay.
+//! The interface for workflow authors, and its deterministic replay.
 //!
 //! A workflow is an `async fn` that this crate polls by itself. Whatever the function awaits (tasks, timers, children,
 //! signals, steps) is a future of ours; what it asks for comes out as *commands*, what happened to it goes in as

@@ -101,7 +101,7 @@ impl<W> Cx<W> {
         let mut open: FuturesUnordered<_> = list.into_iter().enumerate().map(numbered).collect();
         let mut outputs: Vec<Option<F::Output>> = (0..open.len()).map(|_| None).collect();
         let mut limit = pin!(limit);
-        // What is ready at the same time as the limit counts.
+        // An element that is ready at the same time as the limit counts.
         while let Either::Left((Some((index, output)), _)) = select(open.next(), limit.as_mut()).await {
             outputs[index] = Some(output);
         }

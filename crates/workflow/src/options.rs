@@ -64,12 +64,12 @@ pub struct TaskOptions {
     /// No time-out, not even the default one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub no_timeout: bool,
-    /// What becomes of the service's own errors that nothing else says anything about.
+    /// The treatment of the service's own errors about which nothing else is said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub own_errors: Option<OwnErrors>,
 }
 
-/// What becomes of errors that a service itself returns.
+/// The treatment of errors that a service itself returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OwnErrors {

@@ -1,4 +1,4 @@
-//! What workflows of the engine itself ask of instances whose types they do not know.
+//! Requests of the engine's own workflows to instances whose types they do not know.
 
 use crate::{Cx, EventKind, ParentEnd, Payload, SendError};
 

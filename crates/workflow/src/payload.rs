@@ -9,9 +9,9 @@ use serde_json::value::RawValue;
 /// values are written, which is JSON. An application's own [`PayloadCodec`](partitura_codec::PayloadCodec) encodes it
 /// on its way out of the process.
 ///
-/// What is encoded decodes to the same value, or encoding is the error: see [`encode`](Self::encode). A payload keeps
-/// the text it was made from, so a history is written back byte by byte as it was read. Two payloads are equal if their
-/// texts are.
+/// A value that decodes to the value that was encoded, or encoding is the error: see [`encode`](Self::encode). A
+/// payload keeps the text it was made from, so a history is written back byte by byte as it was read. Two payloads are
+/// equal if their texts are.
 ///
 /// ```
 /// use partitura_workflow::Payload;
@@ -39,8 +39,8 @@ impl Payload {
         Self::written::<T>(partitura_codec::encode(value))
     }
 
-    /// Encodes a value that is read as another type than its own, as a `&str` is read as a `String`. What no type can
-    /// read back is refused as by [`encode`](Self::encode); whether the reader's can is not known here.
+    /// Encodes a value that is read as another type than its own, as a `&str` is read as a `String`. A value that no
+    /// type can read back is refused as by [`encode`](Self::encode); whether the reader's can is not known here.
     ///
     /// # Errors
     /// As for [`encode`](Self::encode).
@@ -114,7 +114,7 @@ impl Payload {
 
 impl Serialize for Payload {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        // What is encoded still stays as it is.
+        // An encoded payload stays as it is.
         let encoded = self.unreadable.is_none().then(|| partitura_codec::seal(self.as_json())).flatten();
         encoded.as_ref().unwrap_or(&self.text).serialize(serializer)
     }

@@ -69,6 +69,6 @@ pub async fn one_by_one<S: Service + ?Sized>(service: &S, method: &str, calls: V
 pub struct MethodInfo {
     /// Its name on the wire.
     pub name: &'static str,
-    /// What the trait states for it. Stubs write the same into every task, where a call may override it.
+    /// The options that the trait states for it. Stubs write the same into every task, where a call may override it.
     pub options: fn() -> TaskOptions,
 }

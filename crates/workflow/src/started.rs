@@ -43,7 +43,8 @@ pub struct Started {
     /// When a run that fails is tried again. `None`: its failure is that of the instance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
-    /// What it takes over from the run before it, whose code continued as new, or which failed and is tried again.
+    /// The values that it takes over from the run before it, whose code continued as new, or which failed and is tried
+    /// again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub continued: Option<Box<Continued>>,
     /// Where its start stands in a trace: the turns of all its runs belong to that.
@@ -70,7 +71,7 @@ impl Started {
     }
 }
 
-/// What a run takes over from the run before it.
+/// The values that a run takes over from the run before it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Continued {
     /// The run before.

@@ -74,8 +74,7 @@ impl<T, E> Task<T, E> {
     }
 
     /// How long the task may wait until a worker begins with it; otherwise it fails with [`TaskError::NotStarted`], and
-    /// is not called any more. What counts is that the workflow hears of the beginning, from which on this limits
-    /// nothing.
+    /// is not called any more. The workflow hears of the beginning, and from then on this limits nothing.
     pub fn start_timeout(self, timeout: Duration) -> Self {
         self.with(|options| options.start_timeout = Some(timeout))
     }
@@ -196,7 +195,7 @@ impl Caller {
     }
 }
 
-/// What a task or a step gives to the code that awaits it.
+/// Gives the result of a task or a step to the code that awaits it.
 pub(crate) fn task_output<T: DeserializeOwned, E: DeserializeOwned>(
     leaf: &Leaf,
     resolution: Resolution,

@@ -14,7 +14,7 @@ pub struct TraceContext {
     /// `00-TRACE-SPAN-FLAGS`, in hexadecimal digits.
     #[serde(rename = "traceparent")]
     parent: String,
-    /// What tracing systems add.
+    /// The vendors' part of the context.
     #[serde(rename = "tracestate", default, skip_serializing_if = "Option::is_none")]
     state: Option<String>,
 }

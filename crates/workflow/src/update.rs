@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use crate::{Failure, FailureKind, Payload, PayloadError};
 
-/// What the handler of an update returned, encoded.
+/// The result of an update's handler, encoded.
 pub type Answer = Result<Payload, Failure>;
 
 /// A handler that runs beside `run`.

@@ -20,9 +20,9 @@ pub trait Workflow: Default + Send + 'static {
 
     /// The argument of `run`; `()` when it has none.
     type Input: Serialize + DeserializeOwned + Send + 'static;
-    /// What `run` returns when all went well.
+    /// The result of `run` when all went well.
     type Output: Serialize + DeserializeOwned + Send + 'static;
-    /// What `run` returns when not.
+    /// The error of `run`.
     type Error: Serialize + DeserializeOwned + Send + 'static;
 
     /// The process, from its first line to its last.
@@ -101,7 +101,7 @@ pub trait Workflow: Default + Send + 'static {
         true
     }
 
-    /// What to say of an error, for people.
+    /// Describes an error, for people.
     fn describe(error: &Self::Error) -> String;
 
     /// The names of the signals that have handlers.
@@ -120,7 +120,7 @@ pub trait Workflow: Default + Send + 'static {
     }
 }
 
-/// What is said of an update without a handler.
+/// The refusal of an update without a handler.
 pub fn unknown_update<W: Workflow>(name: &str) -> UpdateRefusal {
     UpdateRefusal::Unknown {
         workflow: W::NAME.to_owned(),

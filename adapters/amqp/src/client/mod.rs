@@ -145,7 +145,7 @@ impl Connector {
         Ok(connection)
     }
 
-    /// A new session. What ends in one session leaves the others alone.
+    /// A new session. An error that ends one session leaves the others alone.
     pub(crate) async fn session(&self, operation: &'static str) -> Result<SessionHandle<()>> {
         let connection = self.connection().await?;
         let beginning = async { Session::begin(&mut *connection.lock().await).await };

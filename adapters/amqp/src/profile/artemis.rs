@@ -230,7 +230,7 @@ fn queues(topic: &Topic, subscription: &SubscriptionName) -> Vec<NewQueue> {
     }
 }
 
-/// What exists already is not created again.
+/// Queues that exist already are not created again.
 fn accept_existing(answers: Vec<Answer>) -> Result<()> {
     let refused = answers.into_iter().filter_map(std::result::Result::err).find(|why| !management::exists(why));
     refused.map_or(Ok(()), |why| Err(unable(DECLARE, &why)))

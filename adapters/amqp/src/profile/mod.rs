@@ -1,5 +1,5 @@
-//! What AMQP 1.0 leaves open: how topics are made and found, who may read, and how long a message waits. Each kind of
-//! broker has a type for its way.
+//! The differences that AMQP 1.0 leaves open: how topics are made and found, who may read, and how long a message
+//! waits. Each kind of broker has a type for its way.
 
 mod artemis;
 mod duties;

@@ -7,7 +7,7 @@ use partitura_broker::{Broker, Clock, ConsumerOptions, ErrorKind, Event, Message
 use crate::peer::{Peer, Plays, Queue};
 use crate::support::*;
 
-/// What the page for operators says has to be made.
+/// Makes the things that the page for operators says have to be made.
 async fn servicebus() -> Peer {
     let queue = |name: &str, has_sessions| (name.to_owned(), Queue { has_sessions, ..Queue::default() });
     let queues = [

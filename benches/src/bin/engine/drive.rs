@@ -5,9 +5,8 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use partitura::{Client, Signal, Workflow};
-use partitura_bench_kit::{Latencies, Timed, closed_loop};
+use partitura_bench_kit::{Failure, Latencies, Timed, closed_loop};
 
-use crate::failure::Failure;
 use crate::plan::{Plan, Workload};
 use crate::work::{Fan, Seq, Timer, Waiting};
 

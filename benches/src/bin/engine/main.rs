@@ -5,7 +5,6 @@
 //! service's topic, and a confirmed message was synced to the file.
 
 mod drive;
-mod failure;
 mod plan;
 mod rest;
 mod work;
@@ -16,10 +15,9 @@ use std::sync::Arc;
 
 use clap::Parser;
 use partitura::Partitura;
-use partitura_bench_kit::{Latencies, Measure, Timed, Usage, table};
+use partitura_bench_kit::{Failure, Latencies, Measure, Timed, Usage, table};
 use tempfile::TempDir;
 
-use crate::failure::Failure;
 use crate::plan::{Name, Plan, Sizes, plans, rests};
 use crate::rest::{Calls, Counted, REST};
 

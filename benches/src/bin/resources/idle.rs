@@ -4,11 +4,10 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use clap::builder::RangedU64ValueParser;
-use partitura_bench_kit::Process;
+use partitura_bench_kit::{Failure, Process};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::Failure;
 use crate::figures::Figures;
 use crate::types::MOST;
 

@@ -9,11 +9,8 @@ mod memory;
 mod types;
 mod worker;
 
-use std::error::Error;
-
 use clap::{Parser, Subcommand};
-
-type Failure = Box<dyn Error + Send + Sync>;
+use partitura_bench_kit::Failure;
 
 /// Measures what a worker takes of a machine on a running broker.
 #[derive(Parser)]

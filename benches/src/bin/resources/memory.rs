@@ -7,10 +7,9 @@ use std::time::{Duration, Instant};
 use partitura::contract::{
     ConsumerOptions, Event, Message, Ordering, ProducerOptions, SubscriptionName, TopicName, Topology,
 };
-use partitura_bench_kit::Process;
+use partitura_bench_kit::{Failure, Process};
 use tokio::process::Command;
 
-use crate::Failure;
 use crate::figures::Figures;
 
 /// The number of messages that are published by one call.

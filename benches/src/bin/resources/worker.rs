@@ -4,7 +4,9 @@ use std::time::Instant;
 
 use tokio::io::{AsyncReadExt as _, stdin};
 
-use crate::{Failure, types};
+use partitura_bench_kit::Failure;
+
+use crate::types;
 
 #[derive(clap::Args)]
 pub(crate) struct Options {

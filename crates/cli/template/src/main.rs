@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use self::orders::{Order, OrderSignal, PaymentsService, Till};
 
-/// What the environment says, else what `partitura new` wrote.
+/// Reads a setting from the environment, else takes the value that `partitura new` wrote.
 fn setting(name: &str, default: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| default.to_owned())
 }

@@ -3,7 +3,7 @@
 use partitura::{Cancelled, Cx, Never, TaskError, days, select};
 use serde::{Deserialize, Serialize};
 
-/// What other systems do: a plain trait with a plain implementation.
+/// The work of another system: a plain trait with a plain implementation.
 #[partitura::service]
 pub trait Payments {
     async fn charge(&self, order: String, cents: u64) -> String;

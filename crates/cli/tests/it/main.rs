@@ -6,7 +6,7 @@ mod operating;
 mod process;
 mod verbs;
 
-/// What `partitura new` writes compiles, and its own test passes.
+/// The project of `partitura new` compiles, and its own test passes.
 #[path = "../../template/src/main.rs"]
 #[allow(dead_code, missing_docs, unreachable_pub, reason = "it is a program of its own")]
 mod project;

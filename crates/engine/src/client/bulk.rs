@@ -1,4 +1,4 @@
-//! What is done to all instances that a filter finds.
+//! Actions on all instances that a filter finds.
 
 use std::fmt;
 use std::future::{Future, IntoFuture};
@@ -19,7 +19,7 @@ const AT_ONCE: usize = 100;
 /// How many instances are named that something was refused for, or that would be acted on.
 const NAMED: usize = 100;
 
-/// What is done to each.
+/// The action on each instance.
 #[derive(Debug, Clone)]
 pub(crate) enum Act {
     Cancel(String),
@@ -32,7 +32,7 @@ pub(crate) enum Act {
     Signal(String, Payload),
 }
 
-/// What became of an action on many instances.
+/// The result of an action on many instances.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BulkReport {

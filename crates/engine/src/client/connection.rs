@@ -22,14 +22,14 @@ use crate::wire::{self, Command, ReplyBody, ReplyTo, Start, sizes};
 /// How long a question may go unanswered, and a command unconfirmed.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What all handles of a client share.
+/// The shared state of all handles of a client.
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) directory: Arc<Directory>,
     pub(crate) producer: Box<dyn Producer>,
     pub(crate) mailbox: Arc<Mailbox>,
     pub(crate) ids: Arc<dyn Ids>,
-    /// What is stored, to be read.
+    /// The stored instances, to be read.
     pub(crate) stored: TurnStore,
     pub(crate) clock: Arc<dyn Clock>,
     /// How long one waits at most for an outcome before one asks again.
@@ -160,7 +160,7 @@ pub(crate) fn closed() -> Error {
     Error::new(ErrorKind::Closed, "await", "the connection to the broker was closed")
 }
 
-/// What an answer means that is not the one that was asked for.
+/// Gives the error for an answer of another kind than the one that was asked for.
 pub(crate) fn unexpected<W: Workflow>(id: &str, body: ReplyBody) -> ClientError {
     unexpected_of((W::NAME, id), body)
 }

@@ -27,7 +27,7 @@ impl<'a> Completion<'a> {
 
     /// Waits until the instance has taken the result, for up to 30 seconds.
     ///
-    /// What awaiting it returns then:
+    /// Awaiting it then returns:
     /// * `Ok`: it is recorded. Nobody else completes the task.
     /// * [`TokenRefused`](ClientError::TokenRefused) with the reason, [`NotFound`](ClientError::NotFound),
     ///   [`Ended`](ClientError::Ended), [`AnotherRun`](ClientError::AnotherRun): it had no effect. A sender who did not

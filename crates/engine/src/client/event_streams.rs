@@ -9,11 +9,12 @@ use partitura_workflow::{EventKind, ServiceStub, Workflow};
 use crate::core::Core;
 use crate::wire::events::{CloudEvent, TaskEvent};
 
-/// What happens to workflows and tasks, to subscribe to with a plain handler.
+/// The events of workflows and tasks, to subscribe to with a plain handler.
 ///
 /// A subscription is durable: it gets every event from the moment it is made on, also while nobody consumes it.
 /// Consumers of one name share its events; each name gets them all. Events of one instance come in order, each at least
-/// once: [`CloudEvent::id`] tells a repeated one. What a handler gives up becomes a dead letter of the subscription.
+/// once: [`CloudEvent::id`] tells a repeated one. An event that a handler gives up becomes a dead letter of the
+/// subscription.
 ///
 /// Subscribe before the events that matter happen. It may be done before any worker runs, and by a process without
 /// workers. The number of partitions is that of this connection, which all processes set alike.

@@ -123,7 +123,7 @@ impl<W: Workflow> WorkflowHandle<W> {
             };
             match tokio::time::timeout(patience, reply).await {
                 Ok(Some(ReplyBody::Ended(outcome))) => break outcome,
-                // What is too large for one reply is in the history, which comes in parts.
+                // A result that is too large for one reply is in the history, which comes in parts.
                 Ok(Some(ReplyBody::TooLarge { .. })) => {
                     let history = self.history().await?;
                     let end = history.last().and_then(|event| Outcome::of_end(&event.kind));
@@ -261,10 +261,10 @@ impl<W: Workflow> WorkflowHandle<W> {
         self.request(Demand::Delete)
     }
 
-    /// Pauses the instance: its code does not run until it is [resumed](Self::resume). What arrives meanwhile is kept:
-    /// results, timers that are due, signals, a cancellation, which takes effect when it is resumed. Tasks and steps
-    /// that run go on. Those who await its result wait on, and its queries are refused. Its time-out is not held up,
-    /// and it may be terminated.
+    /// Pauses the instance: its code does not run until it is [resumed](Self::resume). Messages that arrive meanwhile
+    /// are kept: results, timers that are due, signals, a cancellation, which takes effect when it is resumed. Tasks
+    /// and steps that run go on. Those who await its result wait on, and its queries are refused. Its time-out is not
+    /// held up, and it may be terminated.
     ///
     /// Awaiting returns once the request is durable; ask for an answer with [`confirmed`](Request::confirmed).
     ///

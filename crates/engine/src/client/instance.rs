@@ -24,8 +24,8 @@ use crate::wire::{
     Command, Outcome, ReplyBody, ReplyTo, Request as Terms, Start as StartCommand, StartPolicy, waiting,
 };
 
-/// One instance of any workflow. What it stands at is read from the store, without a worker; what is asked of it is
-/// done by a worker of its workflow. Cheap to clone.
+/// One instance of any workflow. Its state is read from the store, without a worker; what is asked of it is done by a
+/// worker of its workflow. Cheap to clone.
 #[derive(Clone)]
 pub struct InstanceHandle {
     pub(super) connection: Arc<Connection>,

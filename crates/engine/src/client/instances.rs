@@ -20,8 +20,8 @@ use crate::wire::summary::{Order, StatusKind, Summary};
 /// * The order is that of their starts; that of their ends where those are asked for
 ///   ([`closed_from`](Self::closed_from), [`ordered`](Self::ordered)); that of their ids where these begin with
 ///   something ([`id_prefix`](Self::id_prefix)).
-/// * There are rows of their own for each status, each workflow, each tag, each attribute and each parent. What is
-///   asked for beside the most selective of these is looked for in its rows, up to 2,000 of them for a page: see
+/// * There are rows of their own for each status, each workflow, each tag, each attribute and each parent. Conditions
+///   beside the most selective of these are looked for in its rows, up to 2,000 of them for a page: see
 ///   [`InstancePage::next`].
 /// * An instance counts once, with its latest run. A page shows what was committed when it was read.
 ///

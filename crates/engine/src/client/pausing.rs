@@ -17,8 +17,8 @@ const SETTLED: Duration = HEEDED_WITHIN;
 
 impl Client {
     /// Pauses all instances of a workflow, all tasks of a service, or those of one method, for a reason that people
-    /// read: an outside system is down, say, or a fault was found. What arrives is kept. Pausing what is paused
-    /// changes the reason.
+    /// read: an outside system is down, say, or a fault was found. Messages that arrive are kept. Pausing what is
+    /// paused changes the reason.
     ///
     /// * **Tasks** that run go on. No attempt begins: not of new calls, not of those that are tried again. They wait in
     ///   the broker, and a few in the workers. The workflows that call them wait.
@@ -61,7 +61,7 @@ impl Client {
     }
 
     /// Lets go on what is [paused](Self::pause), and says how many instances were asked to. Instances that were paused
-    /// themselves stay so. What is not paused is not changed.
+    /// themselves stay so. A thing that is not paused is not changed.
     ///
     /// # Errors
     /// [`Broker`](ClientError::Broker): a connection without a store; those of the broker and of the store.
@@ -82,7 +82,7 @@ impl Client {
         Ok(asked)
     }
 
-    /// What is paused now: workflows, services and methods. Instances that are paused by themselves are found by
+    /// The pauses now: workflows, services and methods. Instances that are paused by themselves are found by
     /// [`instances`](Self::instances).
     ///
     /// # Errors

@@ -18,7 +18,7 @@ impl InstanceHandle {
     /// * The present run ends as one that [continues as new](partitura_workflow::Cx::continue_as_new): who awaits the
     ///   result gets that of the new run. A parent that has heard of an end already keeps to that.
     /// * Tasks and steps that were open at the event are asked for anew, with new idempotency keys and their whole
-    ///   time-outs. What was done after the event is done again if the code asks for it: nothing is undone.
+    ///   time-outs. Work that was done after the event is done again if the code asks for it: nothing is undone.
     /// * Timers keep their moments. Open children are started anew; those of the present run make way for them.
     /// * Signals that came after the event are given to the new run at once; updates, which were answered, are not.
     /// * The new run has no time-out.
@@ -85,8 +85,8 @@ impl InstanceHandle {
     }
 
     /// Runs a task again that has failed for good: that of this number, or the last that has failed. The instance is
-    /// [reset](Self::reset) to before the failure, also when it has ended. What its code did upon the failure is not
-    /// undone: compensations that have run, say.
+    /// [reset](Self::reset) to before the failure, also when it has ended. The effects of its code upon the failure are
+    /// not undone: compensations that have run, say.
     ///
     /// # Errors
     /// [`Refused`](ClientError::Refused) when no such task has failed; else as for [`reset`](Self::reset).

@@ -12,7 +12,7 @@ use crate::error::ClientError;
 use crate::wire::names::check_id;
 use crate::wire::{Command, ReplyBody, Request as Terms};
 
-/// What is asked of an instance.
+/// A request to an instance.
 pub(crate) enum Demand {
     Signal(Result<(String, Payload), PayloadError>),
     Cancel(String),
@@ -83,7 +83,7 @@ impl<'a, W> Request<'a, W> {
 
     /// Waits until the instance has taken it, for up to 30 seconds.
     ///
-    /// What awaiting it returns then:
+    /// Awaiting it then returns:
     /// * `Ok`: it is recorded. A stopped instance will read it when its code goes on. A signal whose [`id`](Self::id)
     ///   the run has had already is `Ok` too, also after the run has ended.
     /// * [`NotFound`](ClientError::NotFound), [`Ended`](ClientError::Ended), [`AnotherRun`](ClientError::AnotherRun):

@@ -39,7 +39,7 @@ enum Begins {
     After(Duration),
 }
 
-/// What became of a start.
+/// The result of a start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StartReceipt {
@@ -56,7 +56,7 @@ impl<'a, W: Workflow> Start<'a, W> {
         Self { target, input, policy, tags, timeout, run_timeout, retry, signal, begins, trace }
     }
 
-    /// What to do when there is an instance of this id already.
+    /// Sets the policy for an instance of this id that exists already.
     pub fn policy(mut self, policy: StartPolicy) -> Self {
         self.policy = policy;
         self
@@ -148,9 +148,9 @@ impl<'a, W: Workflow> Start<'a, W> {
     ///
     /// The broker keeps the start until then, and **there is no instance before**: `describe` is
     /// [`NotFound`](ClientError::NotFound); a signal or a cancellation has no effect and does not take the start back;
-    /// another start of the id begins at once. What this start does to an instance that it finds is said by its
-    /// [policy](Self::policy), at that moment: a refusal is silent. Where a start is to be seen and cancelled before,
-    /// start now, and let the code begin with `cx.sleep_until(time).await?`.
+    /// another start of the id begins at once. The [policy](Self::policy) says, at that moment, what this start does to
+    /// an instance that it finds: a refusal is silent. Where a start is to be seen and cancelled before, start now, and
+    /// let the code begin with `cx.sleep_until(time).await?`.
     ///
     /// ```no_run
     /// # use std::time::Duration;

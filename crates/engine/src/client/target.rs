@@ -21,7 +21,7 @@ pub(crate) struct Target {
     pending: Arc<Mutex<Pending>>,
 }
 
-/// What a start by a handle leaves to be awaited.
+/// The start by a handle, to be awaited.
 #[derive(Default)]
 pub(crate) struct Pending {
     /// Brings the outcome.

@@ -105,7 +105,7 @@ pub(super) async fn until_answered(
     Err(ClientError::NoAnswer { workflow: instance.0.to_owned(), waited: REQUEST_TIMEOUT })
 }
 
-/// What the answer to an update means to its caller.
+/// Gives the result of an update to its caller.
 pub(super) async fn result<W: Workflow, T: DeserializeOwned, E: DeserializeOwned>(
     target: &Target,
     id: &str,
@@ -116,7 +116,7 @@ pub(super) async fn result<W: Workflow, T: DeserializeOwned, E: DeserializeOwned
         ReplyBody::Invalid(failure) => return Err(UpdateError::from_failure(failure, UpdateError::Rejected)),
         ReplyBody::Interrupted { run } => return Err(UpdateError::Interrupted { run }),
         ReplyBody::Stopped { reason } => return Err(UpdateError::Stopped { reason }),
-        // What is too large for one reply is in the history, which comes in parts.
+        // A result that is too large for one reply is in the history, which comes in parts.
         ReplyBody::TooLarge { .. } => match from_history::<W>(target, id).await? {
             Some(outcome) => outcome,
             None => return Err(unexpected::<W>(&target.id, body).into()),

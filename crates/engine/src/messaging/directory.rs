@@ -28,7 +28,7 @@ pub enum Destination {
 }
 
 impl Destination {
-    /// What it is, `workflow` or `service`, and its name.
+    /// The kind, `workflow` or `service`, and the name.
     pub fn parts(&self) -> (&'static str, &str) {
         match self {
             Self::Service(name) => ("service", name),

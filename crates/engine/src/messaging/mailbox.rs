@@ -44,7 +44,7 @@ impl Waiting {
     }
 }
 
-/// What it takes to tell others the time.
+/// The parts that are needed to tell others the time.
 #[derive(Debug)]
 struct Time {
     producer: Box<dyn Producer>,

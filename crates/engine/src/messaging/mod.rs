@@ -1,4 +1,4 @@
-//! What clients, workflows and tasks share of the broker: which topics exist, and replies.
+//! The broker as clients, workflows and tasks share it: which topics exist, and replies.
 
 pub(crate) mod directory;
 pub(crate) mod mailbox;

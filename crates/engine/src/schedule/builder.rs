@@ -15,7 +15,7 @@ use crate::wire::StartPolicy;
 /// The longest id of a schedule, in bytes: ids of instances are made from it.
 const LONGEST_ID: usize = 400;
 
-/// What a [schedule](crate::Client::schedule) starts, and when, about to be sent.
+/// The specification of a [schedule](crate::Client::schedule), about to be sent.
 #[must_use = "no schedule is started or updated before this is sent"]
 #[derive(Debug, Clone)]
 pub struct ScheduleBuilder {
@@ -73,7 +73,8 @@ impl ScheduleBuilder {
         self
     }
 
-    /// What to do at a time at which an instance that the schedule started before runs. [`Overlap::Skip`] unless set.
+    /// Sets the policy for a time at which an instance that the schedule started before runs. [`Overlap::Skip`] unless
+    /// set.
     pub fn overlap(mut self, overlap: Overlap) -> Self {
         self.specification.overlap = overlap;
         self
@@ -128,8 +129,8 @@ impl ScheduleBuilder {
         handle.start(ScheduleInput(state)).policy(StartPolicy::RestartEnded).await
     }
 
-    /// Replaces the specification of a schedule that exists. What runs or waits goes on, it stays paused if it is, and
-    /// its new times begin now. An update to the same specification changes nothing.
+    /// Replaces the specification of a schedule that exists. Instances that run or wait go on, it stays paused if it
+    /// is, and its new times begin now. An update to the same specification changes nothing.
     ///
     /// # Errors
     /// As for [`start`](Self::start); [`NotFound`](ClientError::NotFound); [`NoAnswer`](ClientError::NoAnswer).

@@ -1,4 +1,4 @@
-//! What is known of a schedule.
+//! The description of a schedule.
 
 use partitura_workflow::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -12,11 +12,11 @@ pub use crate::wire::end_signal::ActionEnd;
 pub struct ScheduleDescription {
     /// The schedule's id.
     pub id: String,
-    /// What it starts, and when.
+    /// The workflow that it starts, and its times.
     pub specification: ScheduleSpecification,
     /// Why it is paused, if it is.
     pub paused: Option<String>,
-    /// What is wrong with it, if its times cannot be computed: its time zone is not known to the worker, for example.
+    /// The reason for which its times cannot be computed, if so: its time zone is not known to the worker, for example.
     /// It is tried again every hour, and when it is updated.
     pub problem: Option<String>,
     /// The next times at which it starts an instance, with jitter: up to 10. None while it is paused, or if it has no

@@ -56,7 +56,7 @@ impl ScheduleHandle {
         send(&self.0, &ScheduleCommand::Pause { reason: reason.into() }).await
     }
 
-    /// Goes on with the next time. What would have been started while it was paused is not made up for: see
+    /// Goes on with the next time. Starts that were due while it was paused are not made up for: see
     /// [`backfill`](Self::backfill).
     ///
     /// # Errors

@@ -6,7 +6,7 @@
 //! whichever run. After some hundred events the schedule continues as new.
 //!
 //! Times are computed in a step (`calendar`, `plan`): what is recorded counts, whatever the time zones of another
-//! machine say. What follows from times and signals is decided by plain code without I/O (`state`).
+//! machine say. Plain code without I/O (`state`) decides about times and signals.
 
 pub(crate) mod builder;
 mod calendar;

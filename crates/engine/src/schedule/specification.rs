@@ -1,4 +1,4 @@
-//! What a schedule starts, and when.
+//! The specification of a schedule: the workflow that it starts, and its times.
 
 use std::time::Duration;
 
@@ -6,7 +6,8 @@ use partitura_workflow::Payload;
 use partitura_workflow::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// What a [schedule](crate::Client::schedule) starts, and when. It is written by a [builder](crate::ScheduleBuilder).
+/// The workflow that a [schedule](crate::Client::schedule) starts, and its times. It is written by a
+/// [builder](crate::ScheduleBuilder).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ScheduleSpecification {
@@ -21,7 +22,7 @@ pub struct ScheduleSpecification {
     pub times: Vec<Recurrence>,
     /// The time zone of its cron expressions.
     pub time_zone: String,
-    /// What to do at a time at which an earlier instance runs.
+    /// The policy for a time at which an earlier instance runs.
     pub overlap: Overlap,
     /// Up to how much later than its time an instance is started.
     #[serde(default)]
@@ -48,7 +49,7 @@ pub enum Recurrence {
     },
 }
 
-/// What a schedule does at a time at which an instance that it started before runs.
+/// The policy of a schedule for a time at which an instance that it started before runs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Overlap {
@@ -68,7 +69,7 @@ pub enum Overlap {
     AllowAll,
 }
 
-/// What a schedule is told by clients.
+/// A command of a client to a schedule.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) enum ScheduleCommand {
     Pause { reason: String },

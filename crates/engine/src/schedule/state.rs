@@ -1,4 +1,4 @@
-//! What a schedule decides: a state machine without I/O. Moments and signals go in, effects come out.
+//! The decisions of a schedule: a state machine without I/O. Moments and signals go in, effects come out.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -68,7 +68,7 @@ struct Running {
     ending: bool,
 }
 
-/// What is to be done with an instance.
+/// An effect on an instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Effect {
     Start(String),
@@ -141,7 +141,7 @@ impl Machine {
         match plan {
             Ok(Plan { times, missed, is_last }) => {
                 self.state.missed += missed;
-                // What was missed is decided.
+                // The missed times are decided.
                 if let Some(first) = times.first().filter(|_| missed > 0) {
                     let before = first.nominal.checked_sub(Duration::from_nanos(1)).ok();
                     self.state.decided = self.state.decided.max(before);
@@ -188,7 +188,7 @@ impl Machine {
         }
     }
 
-    /// What is to be done since this was last asked.
+    /// Takes the effects since the last call.
     pub(super) fn take_effects(&mut self) -> Vec<Effect> {
         std::mem::take(&mut self.effects)
     }
@@ -278,7 +278,7 @@ impl Machine {
         true
     }
 
-    /// Asks all that run to end. What waited for that makes way.
+    /// Asks all that run to end. The starts that waited for that make way.
     fn end_others(&mut self, overlap: Overlap) {
         self.state.skipped += self.state.waiting.len() as u64;
         self.state.waiting.clear();

@@ -117,7 +117,7 @@ impl Schedule {
             }
             self.with(|machine| machine.wake(self.cx.now()));
             self.carry_out();
-            // What was done may have used the plan up.
+            // The actions may have used the plan up.
             if self.with(|machine| machine.needs_plan(self.cx.now())).flatten().is_some() {
                 continue;
             }

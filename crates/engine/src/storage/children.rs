@@ -21,7 +21,7 @@ const CHILDREN: Space = "children";
 pub(crate) struct Child {
     pub(crate) workflow: String,
     pub(crate) id: String,
-    /// What becomes of it when the parent ends.
+    /// The policy for the end of the parent.
     #[serde(default)]
     pub(crate) on_parent_end: ParentEnd,
 }

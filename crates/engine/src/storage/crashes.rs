@@ -17,7 +17,7 @@ use tokio::time::sleep;
 use crate::storage::turn_store::TurnStore;
 use crate::wire;
 
-/// What ran → how often its process was lost.
+/// The run that was lost with its process → how often.
 const CRASHES: Space = "crashes";
 
 /// Counts crashes.
@@ -30,7 +30,7 @@ pub(crate) struct Crashes {
     rows: Arc<Mutex<Rows>>,
 }
 
-/// What this process knows of the rows.
+/// The knowledge of this process about the rows.
 #[derive(Debug, Default)]
 struct Rows {
     /// Those that it wrote and has not removed: it has survived what they stand for.
@@ -210,7 +210,7 @@ mod tests {
         Arc::new(Embedded::memory(Default::default()).expect("a broker"))
     }
 
-    /// What one process counts.
+    /// The counts of one process.
     fn process(broker: &Arc<dyn Broker>) -> Crashes {
         Crashes::new(TurnStore::of_client(broker, None, Namespace::default()), 5, Trials::default())
     }

@@ -23,7 +23,7 @@ struct Plan {
     /// How they are ordered.
     by: char,
     streams: Vec<Stream>,
-    /// What is to be looked for in each row: the default if all of them match.
+    /// The filter for each row: the default if all rows match.
     rest: InstanceFilter,
 }
 
@@ -151,7 +151,7 @@ fn timed(scope: Vec<u8>, (from, before): (Option<u64>, Option<u64>)) -> Stream {
     Stream { from: first.unwrap_or_default(), to: last, ..whole }
 }
 
-/// What a row says, without payloads. `None`: this version cannot read it.
+/// Reads the summary of a row, without payloads. `None`: this version cannot read it.
 fn read(row: &Row) -> Option<Summary> {
     let key = InstanceKey::new("…", &String::from_utf8_lossy(&row.rest));
     match history::decode_summary(&Payloads::default(), &row.value, &key) {

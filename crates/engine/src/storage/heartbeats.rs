@@ -35,7 +35,7 @@ pub(crate) struct Beat {
     pub(crate) version: u64,
 }
 
-/// What a method said of its progress.
+/// The progress that a method reported.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Progress {
     pub(crate) attempt: u32,

@@ -75,7 +75,7 @@ fn complete(workflow: &str) -> Bytes {
 /// Writes the rows of instances that were there before this index was, once for each workflow.
 ///
 /// # Errors
-/// Those of the store. What was written stays.
+/// Those of the store. The rows that were written stay.
 pub(crate) async fn bring_up(turn_store: &TurnStore, workflow: &str) -> Result<()> {
     if turn_store.get(INDEX, complete(workflow)).await?.is_some() {
         return Ok(());
@@ -91,7 +91,7 @@ pub(crate) async fn bring_up(turn_store: &TurnStore, workflow: &str) -> Result<(
 /// Writes the rows of all instances anew, and removes those that are of none. How many instances there are.
 ///
 /// # Errors
-/// Those of the store. What was written stays.
+/// Those of the store. The rows that were written stay.
 pub(crate) async fn rebuild(turn_store: &TurnStore) -> Result<usize> {
     let written = write_anew(turn_store, b"").await?;
     // Each instance has one of these; what else is of the same instance was written with it.

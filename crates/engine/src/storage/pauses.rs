@@ -1,5 +1,5 @@
-//! What operators have paused: a row for each workflow, service and method. Workers read the rows when there is work to
-//! do and what they know is no longer fresh, and never at rest.
+//! The pauses of operators: a row for each workflow, service and method. Workers read the rows when there is work to do
+//! and what they know is no longer fresh, and never at rest.
 
 use std::fmt;
 use std::str::FromStr;
@@ -24,7 +24,7 @@ pub(crate) const HEEDED_WITHIN: Duration = Duration::from_secs(2);
 /// How long a reading may take. After that the worker goes by what it knew.
 const READ_WITHIN: Duration = Duration::from_secs(2);
 
-/// What can be [paused](crate::Client::pause) beside single instances. Its text is `workflow/Checkout`,
+/// The things that can be [paused](crate::Client::pause) beside single instances. Its text is `workflow/Checkout`,
 /// `service/Payments` or `service/Payments/charge`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(into = "String")]
@@ -124,7 +124,7 @@ impl FromStr for Pausable {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Paused {
-    /// What is paused.
+    /// The pauses.
     pub what: Pausable,
     /// Why, for people.
     pub reason: String,
@@ -175,7 +175,7 @@ pub(crate) async fn all(turn_store: &TurnStore) -> Result<Vec<Paused>> {
     Ok(rows.iter().filter_map(|row| read(&row.key, &row.value)).collect())
 }
 
-/// What a process knows of pauses.
+/// The knowledge of a process about pauses.
 #[derive(Debug)]
 pub(crate) struct Pauses {
     stored: TurnStore,
@@ -220,7 +220,7 @@ impl Pauses {
         paused.iter().filter_map(breadth).max()
     }
 
-    /// What is paused, as it was stored within the last moments; as far as the store can be read.
+    /// Gives the pauses as they were stored within the last moments; as far as the store can be read.
     async fn fresh(&self) -> Arc<[Paused]> {
         if !self.stored.has_store() {
             return Arc::default();

@@ -29,7 +29,7 @@ struct Row {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Served {
-    /// What it is.
+    /// The service or workflow.
     pub destination: Destination,
     /// The build of the worker that started last, of those that serve it.
     pub build: String,

@@ -18,7 +18,7 @@ use crate::wire::namespace::Namespace;
 /// `workflow NUL id NUL run turn` → the turn's events.
 pub(crate) const HISTORY: Space = "history";
 
-/// What is left to do for the input after a commit.
+/// The work that is left for the input after a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Settlement {
     /// Nothing: it was settled in the same transaction.
@@ -134,8 +134,8 @@ impl TurnStore {
     }
 
     /// Makes one turn durable and sends what it decided to send. `owned` is the partition of its input, and how often
-    /// that had gone elsewhere when the turn began; `run` is what the keys of its run's history begin with. What the
-    /// broker does not take now is kept in the outbox, and sent later.
+    /// that had gone elsewhere when the turn began; `run` is what the keys of its run's history begin with. A message
+    /// that the broker does not take now is kept in the outbox, and sent later.
     ///
     /// # Errors
     /// `Conflict`: nothing happened, another owner was faster. `Fenced`: nothing happened, the input is another's now.
@@ -155,7 +155,7 @@ impl TurnStore {
                 results.pop().unwrap_or_else(lost_result).map(|()| Settlement::Done)
             }
             Mode::Outbox { broker, outbox, clock } => {
-                // What the broker will never take must not become history.
+                // A message that the broker will never take must not become history.
                 unit.publish.iter().try_for_each(|message| broker.capabilities().check(message, clock.now()))?;
                 self.commit_with_outbox(outbox, unit, owned, run).await.map(|()| Settlement::Due)
             }

@@ -21,7 +21,7 @@ pub(super) struct Ended {
     pub(super) ending: Ending,
     /// Others may have its token.
     pub(super) is_token_out: bool,
-    /// What its last heartbeat said.
+    /// The details of its last heartbeat.
     pub(super) heartbeat: Option<Payload>,
     /// Its workflow no longer wanted it.
     pub(super) cancelled: bool,
@@ -29,7 +29,7 @@ pub(super) struct Ended {
     pub(super) retry_after: Option<Duration>,
 }
 
-/// What an attempt has come to.
+/// The end of an attempt.
 pub(super) enum Ending {
     Result(Result<Payload, TaskFailure>),
     /// The result comes from outside, until its time-out at this moment.

@@ -1,4 +1,4 @@
-//! What a method can know about its task.
+//! The knowledge of a method about its task.
 
 use std::fmt;
 use std::future::Future;
@@ -20,7 +20,7 @@ tokio::task_local! {
     static BATCH: Vec<TaskContext>;
 }
 
-/// What a service's method can know about the task that it runs as. Inside a method: [`TaskContext::current`].
+/// The task that a service's method runs as. Inside a method: [`TaskContext::current`].
 ///
 /// ```
 /// use partitura_engine::TaskContext;
@@ -147,7 +147,7 @@ impl TaskContext {
         Ok(())
     }
 
-    /// What the last heartbeat of an earlier attempt said.
+    /// Gives the details of the last heartbeat of an earlier attempt.
     ///
     /// # Errors
     /// When it is of another type.

@@ -1,5 +1,5 @@
-//! What this process does not know, another may: while a new version of a program is rolled out, its tasks reach the
-//! old one as well. They are put back for others, for a while.
+//! Another process may know a method that this one does not: while a new version of a program is rolled out, its tasks
+//! reach the old one as well. They are put back for others, for a while.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ const LONGEST: Duration = Duration::from_secs(5);
 /// How much is kept of the builds that did not know it, in bytes.
 const BUILDS: usize = 200;
 
-/// What became of a task before it came here.
+/// The fate of a task before it came here.
 struct Tried {
     /// In milliseconds since the Unix epoch.
     since: u64,
@@ -29,7 +29,7 @@ struct Tried {
     builds: String,
 }
 
-/// What to do with a task that this process does not know.
+/// The decision about a task that this process does not know.
 pub(super) enum Unknown {
     /// Let others have it.
     PutBack(Box<Message>),

@@ -148,7 +148,7 @@ impl TaskRunner {
     }
 }
 
-/// What the instance knows of the progress of a task, if that is newer than what the attempt was sent with.
+/// Gives the instance's progress of a task, if that is newer than the one that the attempt was sent with.
 fn newer(request: &TaskRequest, progress: Option<(u32, Payload)>) -> Option<Payload> {
     let (attempt, details) = progress?;
     (attempt >= request.attempt || request.heartbeat.is_none()).then_some(details)

@@ -1,4 +1,4 @@
-//! What a running task and the owner of its instance say to each other.
+//! The messages between a running task and the owner of its instance.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -21,7 +21,7 @@ const LISTEN_AFTER: Duration = Duration::from_secs(2);
 /// How often it says so again: the instance may have a new owner.
 const LISTEN_AGAIN: Duration = Duration::from_secs(30);
 
-/// What an instance says of an attempt that is about to begin.
+/// The answer of an instance about an attempt that is about to begin.
 pub(super) enum Answer {
     /// It is wanted; and what is known of the progress of which attempt.
     Continue(Option<(u32, Payload)>),

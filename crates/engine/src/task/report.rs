@@ -18,14 +18,14 @@ use crate::wire::ids::random;
 use crate::wire::{self, Command, Outcome as Reported, TaskRequest};
 use crate::workflow::effects;
 
-/// What is sent when an attempt has ended.
+/// The messages to be sent when an attempt has ended.
 struct Report {
     event: Option<Message>,
     letter: Option<Message>,
     answer: Answer,
 }
 
-/// What follows from an attempt.
+/// The consequence of an attempt.
 enum Answer {
     /// The workflow gets its result.
     Done(Reported),
@@ -120,7 +120,7 @@ impl TaskRunner {
         })
     }
 
-    /// The messages of a report. What the broker would not take is left out, or replaced by something smaller.
+    /// The messages of a report. A part that the broker would not take is left out, or replaced by something smaller.
     fn messages(&self, call: &Call, report: &mut Report) -> Result<Vec<Message>> {
         let now = self.clock.now();
         let fits = |message: &Message| self.capabilities.check(message, now);
@@ -175,7 +175,7 @@ impl TaskRunner {
         }))
     }
 
-    /// What is to be said of an attempt that ended like this.
+    /// Composes the report of an attempt that ended like this.
     fn compose(&self, call: &Call, ended: Ended) -> Result<Report> {
         let Ended { ending, is_token_out, heartbeat, cancelled, retry_after } = ended;
         // A wait from now on is never too short.

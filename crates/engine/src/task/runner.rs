@@ -1,4 +1,4 @@
-//! What the tasks of one service that run in this process share.
+//! The shared state of the tasks of one service that run in this process.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -28,7 +28,7 @@ use crate::wire::names::ServiceTopics;
 #[derive(Clone)]
 pub(crate) struct TaskRunner(pub(super) Arc<Inner>);
 
-/// What it takes to run tasks.
+/// The parts that are needed to run tasks.
 pub(crate) struct Parts {
     pub(crate) service: Box<dyn Service>,
     pub(crate) topics: ServiceTopics,

@@ -1,4 +1,4 @@
-//! What the engine tells of its work: metrics, and traces.
+//! Telemetry of the engine: metrics, and traces.
 
 pub(crate) mod metrics;
 pub(crate) mod propagator;

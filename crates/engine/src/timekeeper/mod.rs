@@ -39,7 +39,7 @@ const WORTH_A_WARNING: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ClockOffset {
-    /// What is added to the time of this machine, in milliseconds: negative where this machine is ahead.
+    /// The correction of the time of this machine, in milliseconds: negative where this machine is ahead.
     pub millis: i64,
     /// By how much that may be wrong: half the shortest round trip of the last comparison, and a millisecond.
     pub within: Duration,

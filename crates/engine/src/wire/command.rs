@@ -56,7 +56,7 @@ pub(crate) enum Command {
         /// When its time-out is over, in milliseconds since the Unix epoch.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         due: Option<u64>,
-        /// What the last heartbeat of the attempt said.
+        /// The details of the attempt's last heartbeat.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         details: Option<Payload>,
     },
@@ -120,7 +120,7 @@ pub(crate) enum Command {
         failure: Failure,
         /// When the next attempt is to begin, in milliseconds since the Unix epoch.
         retry_at: u64,
-        /// What the last heartbeat of the attempt said.
+        /// The details of the attempt's last heartbeat.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         details: Option<Payload>,
     },
@@ -230,7 +230,7 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// Who waits for an answer, if this only asks and changes nothing.
+    /// The address that waits for an answer, if this only asks and changes nothing.
     pub(crate) fn asker(&self) -> Option<&ReplyTo> {
         match self {
             Self::Query { reply_to, .. }
@@ -248,15 +248,15 @@ impl Command {
     }
 }
 
-/// What goes with the result of a task that comes from outside.
+/// The envelope of a task's result that comes from outside.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Completion {
-    /// Who waits for an answer.
+    /// The address that waits for an answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) reply_to: Option<ReplyTo>,
 }
 
-/// What goes with a signal, an update, a cancellation or a termination.
+/// The envelope of a signal, an update, a cancellation or a termination.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Request {
     /// The sender's own name for it: a signal or an update of the same id is applied once.
@@ -265,7 +265,7 @@ pub(crate) struct Request {
     /// For this run only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) run: Option<String>,
-    /// Who waits for an answer.
+    /// The address that waits for an answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) reply_to: Option<ReplyTo>,
 }
@@ -288,10 +288,10 @@ pub(crate) struct Reset {
     pub(crate) events: usize,
     /// The run that goes on from there. A copy of the command finds it.
     pub(crate) new_run: String,
-    /// What happens then.
+    /// The event that follows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) then: Option<EventKind>,
-    /// What is done, for the history.
+    /// The name of the action, for the history.
     pub(crate) action: String,
     /// Why, for people.
     pub(crate) reason: String,

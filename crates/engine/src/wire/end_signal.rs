@@ -19,7 +19,7 @@ pub(crate) struct EndSignal {
     pub(crate) request: String,
 }
 
-/// What is told.
+/// The content of the message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ToldEnd {
     /// The instance's id.

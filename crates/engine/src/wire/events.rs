@@ -1,4 +1,4 @@
-//! What happened, for anybody who wants to know: CloudEvents 1.0 in JSON, on the event topics.
+//! Events for anybody who wants to know: CloudEvents 1.0 in JSON, on the event topics.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -37,11 +37,11 @@ pub struct CloudEvent<T> {
     /// and long texts are cut. An instance's history has all of it.
     #[serde(default, rename = "partituratruncated", skip_serializing_if = "std::ops::Not::not")]
     pub truncated: bool,
-    /// What happened.
+    /// The event.
     pub data: T,
 }
 
-/// What happened to a task: the data of the events of a service.
+/// An event of a task: the data of the events of a service.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct TaskEvent {
@@ -53,7 +53,7 @@ pub struct TaskEvent {
     pub idempotency_key: String,
     /// From 1.
     pub attempt: u32,
-    /// What the method returned.
+    /// The result of the method.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<Payload>,
     /// How the attempt failed.

@@ -22,7 +22,7 @@ pub struct InstanceFilter {
     /// The name of their workflow.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workflow: Option<String>,
-    /// What their ids begin with.
+    /// The beginning of their ids.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id_prefix: Option<String>,
     /// One of their tags.

@@ -1,4 +1,4 @@
-//! What travels on the command topics: JSON, readable by any language.
+//! The messages on the command topics: JSON, readable by any language.
 
 pub(crate) mod command;
 pub(crate) mod end_signal;
@@ -35,8 +35,8 @@ pub use self::start::StartPolicy;
 pub(crate) use self::start::{Start, StartSignal, StartUpdate};
 pub(crate) use self::task::TaskRequest;
 
-/// Encodes what is serializable without failing: our own types, whose payloads are JSON already. What holds payloads
-/// goes through [`Payloads`].
+/// Encodes what is serializable without failing: our own types, whose payloads are JSON already. Every message with
+/// payloads goes through [`Payloads`].
 pub(crate) fn encode<T: Serialize>(value: &T) -> Bytes {
     // Most messages and rows fit, so that the buffer does not grow while it is written.
     let mut buffer = Vec::with_capacity(512);

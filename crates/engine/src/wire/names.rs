@@ -61,7 +61,7 @@ impl ServiceTopics {
     }
 }
 
-/// One of the topics of a workflow or service. What is wrong with a name is said of the name that the user gave.
+/// One of the topics of a workflow or service. An error about a name speaks of the name that the user gave.
 fn topic(namespace: &Namespace, what: &'static str, name: &str, of: &str) -> Result<TopicName> {
     let full = namespace.topic(format!("{what}.{name}.{of}"));
     let excess = full.len().saturating_sub(MAX_NAME);

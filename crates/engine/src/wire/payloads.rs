@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Payloads(Arc<Codecs>);
 
-/// What was read, and why its first payload that is still encoded could not be decoded.
+/// The value that was read, and why its first payload that is still encoded could not be decoded.
 pub(crate) struct Read<T> {
     pub(crate) value: T,
     pub(crate) unreadable: Option<String>,

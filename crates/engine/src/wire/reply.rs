@@ -10,7 +10,7 @@ use super::reply_to::ReplyTo;
 use super::summary::Summary;
 use super::token::TokenRefusal;
 
-/// What an inbox receives.
+/// A message to an inbox.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Reply {
     pub(crate) request: u64,

@@ -1,4 +1,4 @@
-//! What fits into one message, and how an answer that does not is cut into pages.
+//! The sizes that fit into one message, and how an answer that does not is cut into pages.
 
 use partitura_workflow::Event;
 
@@ -6,10 +6,11 @@ use crate::messaging::directory::Directory;
 use crate::wire::summary::Summary;
 use crate::wire::{Payloads, ReplyBody};
 
-/// What the attempts of a task add to its message: a longer number, and the address of the process that runs it.
+/// The bytes that the attempts of a task add to its message: a longer number, and the address of the process that runs
+/// it.
 pub(crate) const NEXT_ATTEMPT: usize = 512;
 
-/// What the engine may add to an accepted command: run, time, message id, reply address.
+/// The bytes that the engine may add to an accepted command: run, time, message id, reply address.
 const ENVELOPE: usize = 1_024;
 
 /// How much of a message a client leaves free, so that what it sends can be recorded, published and answered.

@@ -39,7 +39,7 @@ pub(crate) struct Start {
     /// Where it is awaited whether the start was accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) accepted: Option<ReplyTo>,
-    /// Who is told how the instance ends, whether it is started by this or there already.
+    /// The receiver that is told how the instance ends, whether it is started by this or there already.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) end_signal: Option<EndSignal>,
     /// It is not due yet: the moment is beyond the horizon of the broker.
@@ -91,7 +91,7 @@ pub(crate) struct StartUpdate {
     pub(crate) reply_to: ReplyTo,
 }
 
-/// What to do when an instance of the id exists already.
+/// The policy for an instance of the id that exists already.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum StartPolicy {

@@ -9,7 +9,7 @@ use crate::wire::indexed::Indexed;
 use crate::wire::shorten::{shorten, shortened};
 use crate::wire::waiting::Waiting;
 
-/// What is known of an instance without its history.
+/// The state of an instance without its history.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Summary {
@@ -29,7 +29,7 @@ pub struct Summary {
     /// Labels to find it by.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
-    /// What its code says of it: see [`Cx::set_attribute`](partitura_workflow::Cx::set_attribute).
+    /// The attributes that its code has set: see [`Cx::set_attribute`](partitura_workflow::Cx::set_attribute).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<String, Attribute>,
     /// The [build](crate::Worker::build_id) that took its latest turn.
@@ -48,7 +48,7 @@ pub struct Summary {
     /// payloads that the broker does not take are missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<EventKind>,
-    /// What it waits for: the first 100 things. Only [descriptions](crate::WorkflowHandle::describe) say it.
+    /// The first 100 things that it waits for. Only [descriptions](crate::WorkflowHandle::describe) say it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waiting: Vec<Waiting>,
     /// How many things it waits for in all.
@@ -83,7 +83,7 @@ pub struct Summary {
     pub(crate) detached_before: BTreeMap<String, Vec<u32>>,
     #[serde(skip)]
     pub(crate) indexed: Indexed,
-    /// Who is told how it ends.
+    /// The receivers that are told how it ends.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) end_signals: Vec<EndSignal>,
 }
@@ -141,12 +141,12 @@ pub struct HeldUp {
 pub enum Status {
     /// It has not ended.
     Running,
-    /// Its code cannot go on: it panics, or does not fit the history. What arrives is kept. It is tried again when a
-    /// worker takes over its partition whose [build](crate::Worker::build_id) has not tried it yet, by itself after 30
-    /// seconds and then ever more seldom, every 10 minutes at last, and when somebody resumes it; with repaired code it
-    /// goes on.
+    /// Its code cannot go on: it panics, or does not fit the history. Messages that arrive are kept. It is tried again
+    /// when a worker takes over its partition whose [build](crate::Worker::build_id) has not tried it yet, by itself
+    /// after 30 seconds and then ever more seldom, every 10 minutes at last, and when somebody resumes it; with
+    /// repaired code it goes on.
     Stopped {
-        /// What is wrong, and what to do.
+        /// The fault, and its cure.
         reason: String,
     },
     /// Somebody has [paused](crate::WorkflowHandle::pause) it: its code does not run, and what arrives is kept, until

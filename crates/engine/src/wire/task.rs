@@ -25,7 +25,7 @@ pub(crate) struct TaskRequest {
     pub(crate) attempt: u32,
     /// When the workflow asked for it, in milliseconds since the Unix epoch.
     pub(crate) scheduled_at: u64,
-    /// What the last heartbeat of an earlier attempt said.
+    /// The details of the last heartbeat of an earlier attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) heartbeat: Option<Payload>,
     /// It outlives its workflow: it is wanted whatever becomes of that.
@@ -34,7 +34,8 @@ pub(crate) struct TaskRequest {
     /// The inbox at which a worker without a store may ask for the time: that of the worker that scheduled the task.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) time_at: Option<String>,
-    /// Who ran this attempt when this copy of it was sent. The copy is for the case that it does not any more.
+    /// The process that ran this attempt when this copy of it was sent. The copy is for the case that it does not any
+    /// more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) holder: Option<ReplyTo>,
     /// When the attempt begins, in milliseconds since the Unix epoch, if that is later than the broker can delay it: it

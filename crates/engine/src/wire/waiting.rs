@@ -71,8 +71,8 @@ pub enum Waiting {
     Condition,
 }
 
-/// What an instance with this history waits for, and how many things these are in all; `execution` is its code, unless
-/// that cannot run. `known_of` gives the latest attempt that is known of a task, and whether it is delegated.
+/// Lists the things that an instance with this history waits for, and counts them; `execution` is its code, unless that
+/// cannot run. `known_of` gives the latest attempt that is known of a task, and whether it is delegated.
 pub(crate) fn list(
     history: &[Event],
     execution: Option<&Execution>,

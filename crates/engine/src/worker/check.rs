@@ -1,4 +1,4 @@
-//! What the code of a worker would do to the instances that are open.
+//! A check of a worker's code against the instances that are open.
 
 use std::fmt;
 
@@ -120,7 +120,7 @@ fn replay(definition: &Definition, events: Vec<Event>, values: ReplayValues) -> 
     }
 }
 
-/// What [`Worker::check`] has found.
+/// The findings of [`Worker::check`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 #[must_use = "it says which instances the code would stop"]
@@ -150,7 +150,7 @@ pub struct Misfit {
     pub status: StatusKind,
     /// The event of its history at which the code does something else, where that is why; the first is 0.
     pub event: Option<usize>,
-    /// What is wrong, and what to do.
+    /// The fault, and its cure.
     pub reason: String,
 }
 

@@ -17,7 +17,7 @@ impl RunningWorker {
     /// Takes up nothing new, finishes what runs, settles, and leaves.
     ///
     /// # Errors
-    /// What kept it from leaving cleanly. Nothing is lost then either; some of it is done again.
+    /// The error that kept it from leaving cleanly. Nothing is lost then either; some of it is done again.
     ///
     /// # Cancel safety
     /// Dropped, the rest is as after a crash.

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 /// How many are cancelled at once.
 const AT_ONCE: usize = 500;
-/// How many may wait for that. What comes when there is no room is left to come.
+/// How many may wait for that. A message for which there is no room is left to come.
 const WAITING: usize = 10_000;
 
 /// The way to a task that cancels in batches. It ends with the runner of the workflow.

@@ -1,4 +1,4 @@
-//! What each recorded event asks the world to do: the messages of a turn.
+//! The effect of each recorded event on the world: the messages of a turn.
 //!
 //! Ids are derived from the run and the event, so that a turn published twice is recognised by its receivers.
 
@@ -189,7 +189,7 @@ pub(crate) struct Moment {
     pub(crate) waits: u32,
 }
 
-/// Has an instance told that a moment has come. What lies beyond the broker's horizon is waited for again and again.
+/// Has an instance told that a moment has come. A moment beyond the broker's horizon is waited for again and again.
 pub(crate) fn wait(
     directory: &Directory,
     key: &InstanceKey,
@@ -258,7 +258,7 @@ pub(crate) fn heartbeat_due(
     Ok(to_self(directory, key, heartbeat_id(run, seq, due), &command)?.not_before(Timestamp::from_millis(due)))
 }
 
-/// An attempt of a task that begins at a moment. What lies beyond the broker's horizon is sent on there.
+/// An attempt of a task that begins at a moment. A message for a moment beyond the broker's horizon is sent on there.
 pub(crate) fn attempt(directory: &Directory, request: TaskRequest, at: Timestamp, now: Timestamp) -> Result<Message> {
     let horizon = directory.horizon(now);
     let request = TaskRequest { begins_at: (at > horizon).then_some(at.as_millis()), ..request };

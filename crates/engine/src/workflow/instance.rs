@@ -14,7 +14,7 @@ use crate::wire::summary::{Status, Summary};
 use crate::wire::{ReplyTo, TaskRequest};
 use crate::workflow::steps::OVERDUE_AFTER;
 
-/// What a turn works on.
+/// The instance that a turn works on.
 #[derive(Debug)]
 pub(crate) enum Instance {
     /// Nothing is known yet.
@@ -55,7 +55,7 @@ pub(crate) struct Live {
     pub(crate) notes: Notes,
 }
 
-/// What the engine derives from history for itself.
+/// Notes that the engine derives from history for itself.
 #[derive(Debug, Default)]
 pub(crate) struct Notes {
     /// Children that have not ended and may have to learn that the parent does.
@@ -89,11 +89,11 @@ pub(crate) struct Notes {
     silenced: Vec<u32>,
     /// Tasks that nobody wants any more since this turn.
     cancelled_tasks: Vec<u32>,
-    /// What it has sent to itself to come later, and may still need.
+    /// The messages that it has sent to itself to come later, and may still need.
     delays: BTreeMap<(u32, Purpose), Delay>,
     /// Timers and steps that its code has let go in this turn.
     abandoned: Vec<u32>,
-    /// What it needs no longer since its last turn.
+    /// The messages that it needs no longer since its last turn.
     cancelled_delays: Vec<(u32, Delay)>,
 }
 
@@ -108,7 +108,7 @@ pub(crate) struct Delay {
 /// The number that stands for the run itself: what code builds is numbered from 1.
 pub(crate) const RUN: u32 = 0;
 
-/// What a delayed message is for.
+/// The purpose of a delayed message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Purpose {
     Timer,
@@ -183,7 +183,7 @@ impl Notes {
     }
 
     fn end_child(&mut self, seq: u32) {
-        // What was started in the same turn was never written.
+        // A child that was started in the same turn was never written.
         if self.children.remove(&seq).is_some_and(|child| child.shares_fate()) && !self.changed_children.remove(&seq) {
             self.changed_children.insert(seq);
         }
@@ -284,7 +284,7 @@ impl Notes {
         silent.into_iter().chain(late).min_by_key(|(at, _)| *at)
     }
 
-    /// What is known of a task for those who ask: its latest attempt, and whether that is delegated.
+    /// Describes a task for those who ask: its latest attempt, and whether that is delegated.
     pub(crate) fn known_of(&self, task: u32) -> Option<(u32, bool)> {
         self.beats.get(&task).map(|beat| (beat.attempt, beat.delegation().is_some()))
     }
@@ -380,7 +380,7 @@ impl Notes {
         self.abandoned.extend(let_go);
     }
 
-    /// What is needed no longer, once all events of a turn are recorded.
+    /// Takes the delays that are needed no longer, once all events of a turn are recorded.
     pub(crate) fn take_cancelled_delays(&mut self) -> Vec<(u32, Delay)> {
         for seq in std::mem::take(&mut self.abandoned) {
             self.let_go(seq);

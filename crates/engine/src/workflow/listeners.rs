@@ -65,7 +65,7 @@ impl Listeners {
         }
     }
 
-    /// What is to be sent to tasks that are no longer wanted. They are forgotten.
+    /// Takes the messages to tasks that are no longer wanted. They are forgotten.
     pub(crate) fn take(&self, key: &InstanceKey, cancelled_tasks: Vec<CancelledTask>) -> Vec<(ReplyTo, ReplyBody)> {
         if cancelled_tasks.is_empty() {
             return Vec::new();
@@ -99,7 +99,7 @@ impl Listeners {
     }
 }
 
-/// What a task is told that is no longer wanted.
+/// The message to a task that is no longer wanted.
 pub(crate) fn cancelled() -> ReplyBody {
     ReplyBody::Heartbeat { wanted: false, details: None, attempt: None }
 }

@@ -25,7 +25,7 @@ pub(crate) struct UpdateWaiter {
     pub(crate) to: ReplyTo,
 }
 
-/// What a turn means to those who wait.
+/// The result of a turn for those who wait.
 #[derive(Debug, Default)]
 pub(crate) struct Answered {
     /// Updates by their ids, and what their handlers returned.

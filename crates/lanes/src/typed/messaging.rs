@@ -46,8 +46,8 @@ impl Messaging {
         self
     }
 
-    /// Decodes the encoded payloads of workflows inside of messages: events have such. What is published on typed
-    /// topics is not encoded.
+    /// Decodes the encoded payloads of workflows inside of messages: events have such. Messages on typed topics are not
+    /// encoded.
     #[must_use]
     pub fn codecs(mut self, codecs: Arc<Codecs>) -> Self {
         self.0.codecs = codecs;

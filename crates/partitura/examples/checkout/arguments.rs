@@ -28,7 +28,7 @@ pub struct Arguments {
     /// Where the state of workflows is kept: postgres://…. With the broker otherwise, where it can
     #[arg(long, value_name = "URL")]
     pub store: Option<String>,
-    /// What this process does; any number of processes may do the same, and each goes on until it is told to stop
+    /// The role of this process; any number of processes may do the same, and each goes on until it is told to stop
     #[arg(long, value_enum, default_value = "all")]
     pub role: Role,
     /// Names this run on a broker that others use, too. Processes with the same name work together
@@ -42,7 +42,7 @@ pub struct Arguments {
     pub json: bool,
 }
 
-/// What a process does.
+/// The role of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Role {
     /// All of it

@@ -23,7 +23,7 @@ pub struct Audit {
     pub mismatches: Vec<String>,
 }
 
-/// What was done for one order, in the order in which it was done: each entry has its place among those of all ledgers.
+/// The deeds for one order, in the order in which they were done: each entry has its place among those of all ledgers.
 #[derive(Debug, Clone, Default)]
 struct Account(Vec<(u64, Step)>);
 
@@ -39,7 +39,7 @@ enum Step {
 }
 
 impl Audit {
-    /// `outcomes` are those of `orders`, in the same order. What the ledgers hold of other runs' orders is left alone.
+    /// `outcomes` are those of `orders`, in the same order. Entries about orders of other runs are left alone.
     pub fn compare(ledgers: &Path, orders: &[Order], outcomes: &[Option<Outcome>]) -> io::Result<Self> {
         let accounts = accounts(ledgers)?;
         let nothing = Account::default();

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// What a customer ordered: a line of the input, and the input of the workflow.
+/// The order of a customer: a line of the input, and the input of the workflow.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Order {
     pub id: OrderId,
@@ -23,7 +23,7 @@ impl Order {
         self.pack_within_ms.map_or(partitura::hours(1), partitura::millis)
     }
 
-    /// What keeps this from being an order.
+    /// The reason for which this is no order.
     pub fn problem(&self) -> Option<&'static str> {
         let id = &self.id.0;
         let problems = [

@@ -11,7 +11,7 @@ use crate::intake::Intake;
 use crate::outcome::Outcome;
 use crate::shop::Settled;
 
-/// What became of the orders of this run.
+/// The outcomes of the orders of this run.
 #[derive(Debug)]
 pub struct Report {
     outcomes: Vec<Option<Outcome>>,

@@ -11,7 +11,7 @@ use crate::orders::{Order, OrderId};
 use crate::services::payments::Receipt;
 use crate::workflow::{Checkout, CheckoutError, CheckoutSignal};
 
-/// What became of an order.
+/// The outcome of an order.
 #[derive(Debug)]
 pub struct Settled {
     /// Its place among the orders.

@@ -23,7 +23,8 @@ impl Checkout {
         let payments = cx.service::<PaymentsStub>();
         let notifications = cx.service::<NotificationsStub>();
 
-        // What was done is undone in reverse when this function returns an error. First added, last run: the apology.
+        // Everything that was done is undone in reverse when this function returns an error. First added, last run: the
+        // apology.
         let mut saga = cx.saga();
         saga.on_failure(notifications.send(order.id.clone(), Letter::Apology));
 
@@ -76,7 +77,7 @@ pub enum CheckoutError {
 }
 
 impl CheckoutError {
-    /// What the shop expects to happen now and then; `None` for what should not.
+    /// The failures that the shop expects now and then; `None` for those that should not happen.
     pub fn expected(&self) -> Option<&'static str> {
         match self {
             Self::Stock(TaskError::Failed(StockError::OutOfStock { .. })) => Some("out of stock"),

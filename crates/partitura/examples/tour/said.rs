@@ -1,4 +1,4 @@
 use std::error::Error;
 
-/// What a program of the tour says, or why it could not.
+/// The output of a program of the tour, or why it had none.
 pub(crate) type Said = Result<String, Box<dyn Error>>;

@@ -95,7 +95,7 @@ pub struct TestEnv {
     running: OnceCell<Running>,
 }
 
-/// What is registered before the engine starts.
+/// The registrations before the engine starts.
 struct Setup {
     register: Register,
     registered: Registered,
@@ -208,7 +208,8 @@ impl TestEnv {
         self.running().await.client.clone()
     }
 
-    /// Lets time pass. What falls due meanwhile happens in its order, and is finished when this returns.
+    /// Lets time pass. Timers that fall due meanwhile fire in their order, and their work is finished when this
+    /// returns.
     ///
     /// # Panics
     /// When a task fails whose retries have no end, more often than [`attempts`](Self::attempts) allows.

@@ -10,7 +10,7 @@ use partitura_workflow::{Event, EventKind, Workflow};
 type Seen = (Summary, Vec<Event>);
 type Asked<T> = BoxFuture<'static, Result<T, ClientError>>;
 
-/// What a test runs, by the names on the wire.
+/// The parts of a test, by the names on the wire.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Registered {
     pub(super) services: BTreeSet<&'static str>,
@@ -50,7 +50,7 @@ pub(super) struct Standing {
     pub(super) instances: usize,
     /// How many events the instance and its children have: more of them are progress.
     pub(super) events: usize,
-    /// What it waits for, each a phrase.
+    /// The things that it waits for, each a phrase.
     pub(super) waits: Vec<String>,
     /// Something that it waits for cannot come, whatever the test does.
     pub(super) misses: bool,
@@ -60,7 +60,7 @@ pub(super) struct Standing {
     pub(super) stopped: Option<String>,
 }
 
-/// What instances do that are not awaited.
+/// The activities of instances that are not awaited.
 #[derive(Debug, Default)]
 pub(super) struct Others {
     /// Why one of them is stopped.

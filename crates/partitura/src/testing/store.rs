@@ -1,4 +1,4 @@
-//! What every [`Store`] promises, as cases: for stores of this repository and of others.
+//! The promises of every [`Store`], as cases: for stores of this repository and of others.
 //!
 //! ```
 //! # use std::sync::Arc;
@@ -29,7 +29,7 @@ pub fn cases() -> Vec<Case> {
     cases::ALL.to_vec()
 }
 
-/// What became of all cases.
+/// The results of all cases.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Report {

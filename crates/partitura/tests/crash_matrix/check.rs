@@ -1,4 +1,5 @@
-//! What must hold once a run came to its end, whatever crashed before. Looks at the files through the contract alone.
+//! The truths that must hold once a run came to its end, whatever crashed before. Looks at the files through the
+//! contract alone.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -24,7 +25,7 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 type Finding = Result<(), String>;
 
-/// What was done, and what is recorded of it.
+/// Compares the deeds with their records.
 pub(crate) fn what_happened(plan: &Plan) -> Finding {
     outcomes(plan)?;
     ledger(plan)?;
@@ -142,7 +143,7 @@ async fn summaries(plan: &Plan, state: &Embedded, runs: &HashMap<String, Run>) -
     expect(stopped.is_empty(), || format!("{} instances are stopped", stopped.len()))
 }
 
-/// What was published matches the histories: nothing is missing, nothing is more, the order is that of the history, and
+/// The published events match the histories: nothing is missing, nothing is more, the order is that of the history, and
 /// what comes a second time, as it may without transactions, is the same.
 async fn events(messages: &Embedded, runs: &HashMap<String, Run>, mode: Mode) -> Finding {
     let options = audited().map_err(text)?;

@@ -1,5 +1,5 @@
-//! What the processes under test know for certain: written before anything else happens, read by the process that comes
-//! next.
+//! The certain knowledge of the processes under test: written before anything else happens, read by the process that
+//! comes next.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
@@ -9,7 +9,7 @@ use std::sync::Mutex;
 
 use partitura::TaskContext;
 
-/// What the client was told, run after run.
+/// The answers to the client, run after run.
 #[derive(Debug)]
 pub(crate) struct Diary(File);
 
@@ -18,7 +18,7 @@ pub(crate) struct Diary(File);
 pub(crate) enum Entry {
     /// The start of this instance was confirmed.
     Started(String),
-    /// What is sent to this instance from outside was confirmed.
+    /// The signal to this instance from outside was confirmed.
     Told(String),
     /// This instance ended, and how.
     Ended(String, String),

@@ -3,14 +3,14 @@
 use partitura_broker::{Put, Unit};
 use serde::{Deserialize, Serialize};
 
-/// What is wrong.
+/// The flaw.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Flaw {
     /// The input is settled before what it led to is stored.
     SettlesFirst,
     /// Messages are published before the turn that sends them is stored.
     PublishesFirst,
-    /// What is to be sent is not stored with the turn.
+    /// The messages of a turn are not stored with it.
     ForgetsTheOutbox,
 }
 
@@ -26,7 +26,7 @@ impl Flaw {
         vec![rest.iter_mut().map(first).collect(), rest]
     }
 
-    /// What is left of a write.
+    /// Leaves of a write only the part that this flaw keeps.
     pub(crate) fn forget(self, groups: &mut [Vec<Put>]) {
         if self == Self::ForgetsTheOutbox {
             groups.iter_mut().for_each(|group| group.retain(|put| put.space != "outbox" || put.value.is_none()));

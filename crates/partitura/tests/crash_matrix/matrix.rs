@@ -48,7 +48,7 @@ impl std::str::FromStr for Case {
     }
 }
 
-/// What came of a case.
+/// The result of a case.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     /// Where its processes crashed: fewer than wanted, where a run ended before it came so far.
@@ -95,7 +95,7 @@ fn come_to_the_end(plan: &Plan) -> Result<u32, String> {
         if left_over(plan)?.is_empty() {
             return Ok(points);
         }
-        // What was sent a second time: it is received by those who had it before, and changes nothing.
+        // The second copies: they are received by those who had the first, and change nothing.
         finish(true)?;
         what_happened(plan).map_err(|problem| format!("after what was left over: {problem}"))?;
     }
@@ -103,7 +103,7 @@ fn come_to_the_end(plan: &Plan) -> Result<u32, String> {
     if left.is_empty() { Ok(points) } else { Err(format!("left over for ever: {left:?}")) }
 }
 
-/// What came of many cases.
+/// The results of many cases.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     pub(crate) cases: u32,

@@ -1,4 +1,4 @@
-//! What is performed: a workflow and a service, and a handful of instances whose outcomes and effects are known.
+//! The program: a workflow and a service, and a handful of instances whose outcomes and effects are known.
 
 use std::sync::Arc;
 
@@ -38,7 +38,7 @@ impl Number {
     }
 }
 
-/// What an instance does.
+/// The behaviour of an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Form {
     Sequence,
@@ -82,7 +82,7 @@ impl From<TaskError<Self>> for Fault {
 
 #[partitura::service]
 pub(crate) trait Band {
-    /// Enters a note. What follows a `#` in it is not known beforehand.
+    /// Enters a note. The text behind a `#` is not known beforehand.
     async fn play(&self, note: String) -> Result<String, Fault>;
     /// Fails for good.
     async fn solo(&self) -> Result<String, Fault>;
@@ -172,7 +172,7 @@ impl Piece {
                 Ok(band.solo().await?)
             }
             Form::Step => {
-                // What it gives differs from process to process; what was recorded does not.
+                // The value differs from process to process; the recorded one does not.
                 let process = cx.step("look", async { Ok::<_, Fault>(std::process::id()) }).await;
                 let process = process.map_err(|error| Fault::Other(error.to_string()))?;
                 let first = band.play(format!("g1#{process}")).await?;

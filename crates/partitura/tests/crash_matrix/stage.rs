@@ -36,7 +36,7 @@ pub(crate) enum Mode {
     TwoSteps,
 }
 
-/// What a process does.
+/// The plan of a process.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Plan {
     pub(crate) directory: PathBuf,
@@ -45,7 +45,7 @@ pub(crate) struct Plan {
     pub(crate) only: Option<String>,
     /// Crash there; `None`: come to the end.
     pub(crate) crash_at: Option<u32>,
-    /// What is wrong on purpose.
+    /// The deliberate flaw.
     pub(crate) flaw: Option<Flaw>,
     /// Stay a while when all has ended: a task that is delivered again asks its workflow first whether it is wanted.
     pub(crate) linger: bool,
@@ -176,7 +176,7 @@ fn open(directory: &Path) -> Result<Arc<Embedded>> {
     }
 }
 
-/// What a client does: it starts what it does not know to be started, and waits for all outcomes.
+/// Acts as a client: it starts the instances that it does not know to be started, and waits for all outcomes.
 async fn conduct(plan: &Plan, client: &Client) {
     let so_far = Diary::read(&plan.diary());
     let mut diary = Diary::open(&plan.diary());
@@ -199,7 +199,7 @@ async fn conduct(plan: &Plan, client: &Client) {
     }
 }
 
-/// What comes from outside while it runs.
+/// Sends the signals that come from outside while it runs.
 async fn tell(form: Form, handle: &WorkflowHandle<Piece>) {
     match form {
         Form::Signal => handle.signal(PieceSignal::cue("now".into())).await.expect("sent"),

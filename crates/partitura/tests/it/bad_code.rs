@@ -48,7 +48,7 @@ async fn a_signal_whose_handler_panics_is_refused_and_the_instance_goes_on() {
     let Err(ClientError::Refused(reason)) = refused else { panic!("{refused:?}") };
     assert!(reason.contains("touch") && reason.contains("too rough"), "{reason}");
     touchy.signal(TouchySignal::touch(false)).await.expect("sent, and a dead letter");
-    // What the handlers changed before they panicked is undone.
+    // The changes of the handlers before they panicked are undone.
     assert_eq!(soon(touchy.query(TouchyQuery::touched())).await.expect("an answer"), 1);
     touchy.cancel("it is enough").await.expect("sent");
     assert!(matches!(soon(touchy.result()).await, Err(WorkflowError::Cancelled { .. })));

@@ -1,4 +1,4 @@
-//! What does not fit gets a clear error, loses nothing, and stops nobody else.
+//! Input that does not fit gets a clear error, loses nothing, and stops nobody else.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 struct Doc {
     shelf: String,
     number: u32,
-    /// What happens: "good", "bad", "busy once", "panics", "hangs".
+    /// The behaviour: "good", "bad", "busy once", "panics", "hangs".
     kind: String,
 }
 

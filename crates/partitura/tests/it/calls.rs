@@ -90,7 +90,7 @@ impl Deeds for Done {
     }
 }
 
-/// What a workflow here does with the service.
+/// The use that a workflow here makes of the service.
 #[derive(Debug, Default)]
 struct Does;
 

@@ -1,4 +1,4 @@
-//! What a workflow no longer needs is taken back from the broker.
+//! Delayed messages that a workflow no longer needs are taken back from the broker.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

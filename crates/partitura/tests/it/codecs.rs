@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 
 use crate::support::{Oops, eventually, soon};
 
-/// What must be read nowhere.
+/// The text that must be readable nowhere.
 const SECRET: &str = "attack at dawn";
 
 /// Hides nothing from a person who looks twice. It is for tests.
@@ -205,7 +205,7 @@ async fn an_encoded_payload_is_nowhere_in_clear() {
         let couriers = Destination::Service("Couriers".to_owned());
         let letters = partitura.dead_letters(&couriers).expect("a name").list(10).await.expect("a list");
         assert_eq!(letters.len(), 2);
-        // What an error says is not encoded; its value is.
+        // The text of an error is not encoded; its value is.
         assert!(letters.iter().all(|letter| letter.reason.contains("gave up")));
 
         let handle = partitura.client().workflow::<Campaign>("c");
@@ -299,7 +299,7 @@ async fn an_instance_whose_codec_is_missing_stops_and_goes_on_where_it_is() {
         }
         other => panic!("{other:?}"),
     }
-    // What is stored is seen, without its payloads.
+    // The stored instance is seen, without its payloads.
     let page = client.instance("Campaign", "c").last_events(100).await.expect("a history");
     let shown = page.events.iter().find_map(|event| match &event.kind {
         EventKind::WorkflowStarted(started) => Some(&started.input),

@@ -1,4 +1,4 @@
-//! What becomes of what is open when a workflow ends.
+//! The fate of tasks and children that are open when a workflow ends.
 
 use partitura::testing::TestEnv;
 use partitura::{Cx, Never, Status, WorkflowError, days, seconds, select};

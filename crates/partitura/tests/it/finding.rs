@@ -183,7 +183,7 @@ async fn instances_are_found_by_their_times() {
     assert_eq!(ids(stage.instances().closed_before(closed_a)).await, ["c"]);
     assert_eq!(ids(stage.instances().closed_from(closed_a).closed_before(closed_b)).await, ["a"]);
     assert_eq!(ids(stage.instances().tag("t").closed_from(closed_a)).await, ["b", "a"]);
-    // What is deleted is found no more.
+    // A deleted instance is found no more.
     sleep(minutes(61)).await;
     assert_eq!(ids(stage.instances()).await, Vec::<String>::new());
     assert_eq!(stage.keys("index").await, BTreeSet::from([b"vSale".to_vec(), b"vWaits".to_vec()]));

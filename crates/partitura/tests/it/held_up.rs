@@ -35,7 +35,7 @@ impl Fragile {
 const SIGNALS: usize = 10_000;
 /// How many tasks and turns a worker has at a time.
 const AT_A_TIME: usize = 100;
-/// What a worker may hold of the commands that wait, and of all others.
+/// The commands that a worker may hold, both of those that wait and of all others.
 const HELD: isize = 3 * AT_A_TIME as isize;
 
 async fn signals_hold_up_nobody(place: &Place, signals: usize, prepare: impl AsyncFn(&Place)) {

@@ -11,7 +11,7 @@ use partitura_broker::{
     Space, TopicName, Topology, Transactions, Unit, Version,
 };
 
-/// What happens between the engine and the broker. Each method does nothing unless a test says otherwise.
+/// Events between the engine and the broker. Each method does nothing unless a test says otherwise.
 #[async_trait]
 pub(crate) trait Hooks: Debug + Send + Sync {
     /// Before anything is published, replied or committed. Of an error nothing is sent; while it waits, nothing is

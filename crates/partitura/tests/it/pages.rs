@@ -10,7 +10,7 @@ fn codes(source: &str) -> BTreeSet<String> {
     quoted.map(str::to_owned).collect()
 }
 
-/// What stands in backticks at the beginning of the rows of a page's tables.
+/// Gives the names in backticks at the beginning of the rows of a page's tables.
 fn rows(page: &str) -> impl Iterator<Item = &str> {
     page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next())
 }

@@ -94,7 +94,7 @@ async fn play(directory: &Path) {
     worker.stop().await.expect("an orderly end");
 }
 
-/// What a process of the test below does.
+/// Acts as a process of the test below.
 #[test]
 #[ignore = "ends its process"]
 fn a_process_that_takes_risks() {

@@ -1,4 +1,4 @@
-//! What is tried again, and how long a method may run for which nothing is stated.
+//! Errors that are tried again, and the limit of a method for which nothing is stated.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -115,7 +115,7 @@ impl Harbour {
         Self { env: TestEnv::new().service(FerryService(boat.clone())).workflow::<Voyage>(), boat }
     }
 
-    /// What a call comes to, and the number of its attempts.
+    /// Gives the outcome of a call, and the number of its attempts.
     async fn voyage(&self, call: &str) -> (String, u32) {
         self.boat.0.store(0, Ordering::SeqCst);
         let said = self.env.start::<Voyage>(call, call.to_owned()).await.result().await.expect("a result");

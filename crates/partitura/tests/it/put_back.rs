@@ -76,7 +76,7 @@ impl Hooks for Quick {
     async fn after_publishing(&self, sent: &[Message]) {
         if sent.iter().any(was_tried) && self.put_back.fetch_add(1, Ordering::SeqCst) == 0 {
             self.returned.notified().await;
-            // What comes of the delivery comes of it now.
+            // The delivery's fate is decided now.
             tokio::time::sleep(seconds(1)).await;
         }
     }

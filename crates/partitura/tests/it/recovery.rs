@@ -12,7 +12,7 @@ async fn on_disk(dir: &Path, two_steps: bool) -> Partitura {
         let connect = partitura::connect(format!("embedded:{}", dir.join("broker").display()));
         if two_steps { connect.store(format!("embedded:{}", dir.join("store").display())) } else { connect }
     };
-    // What a dropped worker left running holds its files until it is dropped, too.
+    // The tasks that a dropped worker left running hold its files until they are dropped, too.
     eventually(|| async {
         match connect().await {
             Err(error) if error.kind() == ErrorKind::Busy => None,

@@ -107,7 +107,7 @@ async fn a_result_that_a_build_cannot_read_waits_for_one_that_can() {
         asks
     };
     let (chair, table, lamp) = (asks("chair").await, asks("table").await, asks("lamp").await);
-    // What it can read it reads.
+    // The build reads all that it can.
     assert_eq!(soon(lamp.result()).await.expect("a result"), "Euro(9)");
     sleep(minutes(2)).await;
     let after = partitura.worker().workflow::<new::Asks>().build_id("2").start().await.expect("a worker");

@@ -182,6 +182,6 @@ async fn what_is_kept_for_ever_is_deleted_by_hand() {
     assert!(matches!(soon(a.delete().confirmed().into_future()).await, Err(ClientError::NotFound { .. })));
     assert_eq!(soon(client.purge::<Takes>(Filter::all())).await.expect("purged"), 2);
     assert_eq!(soon(client.list::<Takes>(Filter::default())).await.expect("a list").len(), 1);
-    // What is left is the instance that runs.
+    // Only the instance that runs is left.
     assert_eq!(stage.stored_at_all().await, [1, 1, 0, 0, 0]);
 }

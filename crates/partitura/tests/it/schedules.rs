@@ -145,7 +145,7 @@ async fn a_schedule_is_paused_triggered_resumed_and_backfilled() {
     env.advance(hours(1)).await;
     let resumed = described(&hourly).await;
     assert_eq!((resumed.paused, resumed.started, resumed.missed), (None, 5, 0));
-    // What was started before is not started again.
+    // The instances that were started before are not started again.
     hourly.backfill(began, now(&env), Overlap::BufferAll).await.expect("taken");
     env.advance(minutes(10)).await;
     assert_eq!(reports(&env).await.len(), 5 + 3);

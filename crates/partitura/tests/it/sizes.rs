@@ -108,7 +108,7 @@ struct Makes;
 impl Makes {
     #[run]
     async fn run(cx: Cx<Self>, size: usize) -> Result<String, Oops> {
-        // What is too large for a message fails the step.
+        // A value that is too large for a message fails the step.
         let made = cx.step("make", async move { Ok::<_, Oops>("x".repeat(size)) }).await;
         Ok(made.unwrap_or_else(|_| "x".repeat(size)))
     }

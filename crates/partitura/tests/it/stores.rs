@@ -34,7 +34,7 @@ enum Bug {
     Together,
     /// A conflict is told as written.
     Silent,
-    /// What is removed stays.
+    /// Removed rows stay removed.
     Kept,
     /// An empty value is taken for none.
     EmptyIsNone,

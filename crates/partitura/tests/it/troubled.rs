@@ -37,7 +37,7 @@ impl Clock for Virtual {
     }
 }
 
-/// What is wrong with a broker.
+/// The faults of a broker.
 #[derive(Debug, Default)]
 pub(crate) struct Troubles {
     /// It refuses everything that is sent.
@@ -46,7 +46,7 @@ pub(crate) struct Troubles {
     cut: AtomicBool,
     /// For how long it lets a delivery be held, where that has a limit.
     hold: OnceLock<Duration>,
-    /// What is held, and since when.
+    /// The held messages, and since when.
     held: Mutex<HashMap<AckToken, Instant>>,
     /// Deliveries that were held for longer than it allows.
     overheld: AtomicUsize,

@@ -98,7 +98,7 @@ async fn a_start_with_an_update_gives_its_result_whether_it_starts_or_takes() {
     assert!(matches!(nameless, Err(UpdateError::Rejected(CartError::Nameless))), "{nameless:?}");
     let taken = cart.start(()).policy(StartPolicy::Reject).with_update(add("rice")).await;
     assert!(matches!(taken, Err(UpdateError::Client(ClientError::AlreadyExists { .. }))), "{taken:?}");
-    // What ends in the same turn is answered.
+    // An update that ends in the same turn is answered.
     assert!(cart.start(()).with_update(CartUpdate::pay()).id("pay").await.expect("paid"));
     assert_eq!(soon(cart.result()).await.expect("a result"), "nuts figs");
     let ended = cart.start(()).with_update(add("late")).await;

@@ -1,4 +1,4 @@
-//! What a description says of what an instance waits for.
+//! The waits of an instance in its description.
 
 use partitura::{Cx, Waiting, hours, join};
 
@@ -54,7 +54,7 @@ async fn a_description_names_what_an_instance_waits_for() {
     known.sort();
     let all = ["Text.dot, attempt None", "Waits/child", "condition", "endless", "numbers", "timer in 1 h"];
     assert_eq!((known, described.waits_for), (all.map(str::to_owned).to_vec(), 6));
-    // What has come is no longer waited for.
+    // The messages that have come are no longer waited for.
     let child = client.workflow::<Waits>("child");
     eventually(|| async { child.signal(WaitsSignal::release("x".into())).confirmed().await.ok() }).await;
     soon(child.result()).await.expect("a result");

@@ -23,7 +23,7 @@ pub(crate) async fn a_signal_just_below_the_limit_is_refused_or_takes_effect(sta
     for below in [0, 100, 250, 400, 700, 1_000, 2_000, 8_000] {
         let waits = partitura.client().workflow::<Waits>(below.to_string());
         waits.start(()).await.expect("started");
-        // What is left for the text in a command of this size, whatever its envelope is.
+        // The room that is left for the text in a command of this size, whatever its envelope is.
         match waits.signal(WaitsSignal::release("x".repeat(limit - below))).await {
             Ok(()) => {
                 accepted += 1;

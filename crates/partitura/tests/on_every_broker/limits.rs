@@ -1,4 +1,4 @@
-//! What a broker does not take.
+//! Messages that a broker does not take.
 
 use partitura::{ClientError, Cx, Signal, WorkflowError};
 
@@ -87,7 +87,7 @@ pub(crate) async fn what_is_too_large_for_the_broker_fails_tasks_and_children_wi
     overdoes.start(bytes).await.expect("started");
     let reasons = soon(overdoes.result()).await.expect("a result");
     assert!(reasons.split("; ").filter(|reason| reason.contains("a payload of")).count() == 5, "{reasons}");
-    // What a child returned is there for every caller that asks for it.
+    // The result of a child is there for every caller that asks for it.
     assert_eq!(soon(client.workflow::<Returns>("large").result()).await.expect("a result").len(), bytes);
     let refused = client.workflow::<Takes>("mine").start("x".repeat(bytes)).await;
     assert!(matches!(refused, Err(ClientError::TooLarge { bytes: size, .. }) if size > bytes), "{refused:?}");

@@ -1,4 +1,4 @@
-//! What workflows can do and what becomes of workers, the same on every broker.
+//! The abilities of workflows and the fate of workers, the same on every broker.
 //!
 //! `PARTITURA_BROKERS` names the brokers, separated by spaces, for which the facade's features must be on; their
 //! servers, and the one for the store, are the standing ones. Without it, the broker that needs no server is tried, in

@@ -1,4 +1,4 @@
-//! What operators see and do, without the Rust types of workflows.
+//! The view and the actions of operators, without the Rust types of workflows.
 
 use partitura::{ClientError, Destination, Payload, StartPolicy, StatusKind, Waiting};
 use serde_json::json;

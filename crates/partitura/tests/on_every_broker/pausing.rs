@@ -13,7 +13,7 @@ trait Till {
     async fn show(&self, number: u32) -> Result<u32, Oops>;
 }
 
-/// What was asked of it, in the order in which it came.
+/// The calls, in the order in which they came.
 #[derive(Debug, Clone, Default)]
 struct Journal(Arc<Mutex<Vec<String>>>);
 
@@ -118,7 +118,7 @@ pub(crate) async fn instances_of_a_paused_workflow_keep_what_arrives_and_go_on_w
     let waits = Pausable::workflow::<Waits>();
     soon(client.pause(&waits, "a fault was found")).await.expect("paused");
 
-    // What arrives is recorded, by an instance that runs and by one that begins.
+    // Messages that arrive are recorded, by an instance that runs and by one that begins.
     let release =
         async |id: &str| client.workflow::<Waits>(id).signal(WaitsSignal::release(id.to_owned())).confirmed().await;
     soon(release("old")).await.expect("recorded");
@@ -133,7 +133,7 @@ pub(crate) async fn instances_of_a_paused_workflow_keep_what_arrives_and_go_on_w
     }
     let refused = soon(client.instance("Waits", "old").resume().confirmed().into_future()).await;
     assert!(matches!(refused, Err(ClientError::Refused(_))), "{refused:?}");
-    // What runs no code is done at once.
+    // An action that runs no code is done at once.
     let doomed = client.instance("Waits", "doomed");
     soon(doomed.start(Payload::null(), Vec::new(), StartPolicy::Reject)).await.expect("started");
     soon(doomed.terminate("not wanted").confirmed().into_future()).await.expect("ended");

@@ -82,7 +82,7 @@ pub(crate) async fn a_workflow_that_fails_is_tried_again_and_gives_the_result_of
     let history = soon(import.history()).await.expect("a history");
     let EventKind::WorkflowStarted(started) = &history[0].kind else { panic!("{history:?}") };
     assert_eq!((started.attempt(), started.continued.as_ref().map(|before| &before.first)), (3, Some(&first)));
-    // What is final is not tried again, and the policy of a start stands for that of the workflow.
+    // A final error is not tried again, and the policy of a start stands for that of the workflow.
     let closed = client.workflow::<Import>("closed");
     closed.start(0).await.expect("started");
     assert!(matches!(soon(closed.result()).await, Err(WorkflowError::Failed(Trouble::Closed))));

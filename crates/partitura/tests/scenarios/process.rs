@@ -48,7 +48,7 @@ impl Program {
         });
         let profile: &[&str] = if cfg!(debug_assertions) { &[] } else { &["--release"] };
         let mut cargo = Command::new(env!("CARGO"));
-        // What cargo tells this test about its package would have build scripts that look at it run again.
+        // Cargo's variables about the package of this test would have build scripts that look at them run again.
         for (name, _) in std::env::vars_os() {
             if ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|told| name.to_string_lossy().starts_with(told)) {
                 cargo.env_remove(name);

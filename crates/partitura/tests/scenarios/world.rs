@@ -31,7 +31,7 @@ impl World {
         Ok(Self { broker, orders, store, run, data: tempfile::tempdir()? })
     }
 
-    /// What every process of this run is given.
+    /// Gives the arguments of every process of this run.
     pub(crate) fn arguments(&self) -> Vec<String> {
         let data = self.data.path().display().to_string();
         let mut arguments = vec!["--run".to_owned(), self.run.clone(), "--data".to_owned(), data];

@@ -141,7 +141,7 @@ pub(crate) async fn deployment() -> (Partitura, RunningWorker) {
     (partitura, worker)
 }
 
-/// What came back.
+/// The response.
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
@@ -225,7 +225,7 @@ impl Browser {
         found.unwrap_or_else(|_| panic!("{path} never says {wanted:?}"))
     }
 
-    /// What the forms of a page carry.
+    /// Gives the token of the forms of a page.
     pub(crate) async fn csrf(&self, path: &str) -> String {
         let text = self.get(path).await.text;
         let (_, behind) = text.split_once(r#"name="csrf" value=""#).expect("a form");

@@ -1,4 +1,4 @@
-//! What the code says of its instance for those who look for it.
+//! Attributes that the code gives its instance for those who look for it.
 
 use super::State;
 use crate::{Attribute, EventKind};

@@ -26,7 +26,7 @@ use crate::{Attribute, EventKind, Failure, InvalidId, Payload, Started, StopReas
 /// The future of an inline step, which the engine runs.
 pub(crate) type StepFuture = BoxFuture<'static, Result<Payload, Failure>>;
 
-/// What undoes something; says how it failed.
+/// Undoes something; says how it failed.
 pub(crate) type CompensationFuture = BoxFuture<'static, Result<(), Failure>>;
 
 pub(crate) struct Core {
@@ -45,13 +45,13 @@ pub(crate) struct State {
     pub(crate) steps: BTreeMap<u32, (String, StepFuture)>,
     /// Open timers whose futures are gone, and which were not cancelled by that.
     pub(crate) abandoned: Vec<u32>,
-    /// What was open when its future was dropped in this turn, and is to be cancelled.
+    /// The commands that were open when their futures were dropped in this turn, and are to be cancelled.
     dropped: BTreeMap<u32, SlotKind>,
     pub(crate) compensations: Vec<Compensation>,
     pub(crate) failed_compensations: Vec<Failure>,
     pub(crate) cancel_requested: Option<Option<String>>,
-    /// Cancellation was requested while all that was awaited was shielded. What is begun or awaited next without a
-    /// shield gets it.
+    /// Cancellation was requested while all that was awaited was shielded. The next command that is begun or awaited
+    /// without a shield gets it.
     cancellation_waits: bool,
     /// How many shields the code that is polled right now is under.
     shields: u32,
@@ -80,7 +80,7 @@ pub(crate) struct State {
     channels: HashMap<String, model::ChannelState>,
     conditions: model::Conditions,
     versions: model::Versions,
-    /// What the code said last of each attribute; `None`: that it has none.
+    /// The last value of each attribute; `None`: that it has none.
     attributes: BTreeMap<String, Option<Attribute>>,
     tickets: u64,
 }
@@ -145,7 +145,7 @@ impl Core {
         self.started.rules >= 1
     }
 
-    /// What is polled while this is held is under a shield.
+    /// Shields everything that is polled while this is held.
     pub(crate) fn shield(&self) -> Shield<'_> {
         self.lock().shields += 1;
         Shield(self)

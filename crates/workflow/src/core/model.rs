@@ -1,4 +1,4 @@
-//! What the state of a live instance is made of.
+//! The parts of the state of a live instance.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -86,7 +86,7 @@ pub(super) enum Condition {
 pub(crate) struct Versions {
     /// Markers found in the history.
     pub(super) recorded: HashMap<String, u32>,
-    /// What the code was told in this life of the instance; it is told the same for ever.
+    /// The versions that the code was told in this life of the instance; it is told the same for ever.
     pub(super) decided: HashMap<String, u32>,
 }
 

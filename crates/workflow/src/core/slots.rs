@@ -71,7 +71,7 @@ impl State {
         }
     }
 
-    /// The future of `seq` is gone. What it leaves behind is to be dropped without the lock.
+    /// The future of `seq` is gone. The caller drops the remains without the lock.
     fn leave(&mut self, seq: u32, cancels: bool) -> (Option<Waker>, Option<Slot>, Option<(String, StepFuture)>) {
         let cancels = cancels && !self.closing;
         let Some(slot) = self.slots.get_mut(seq) else { return (None, None, None) };
@@ -109,12 +109,13 @@ impl Leaf {
         problem
     }
 
-    /// What this has begun goes on when it is dropped.
+    /// Lets the commands that this has begun go on when it is dropped.
     pub(crate) fn keep(&mut self) {
         self.kept = true;
     }
 
-    /// What this has begun goes on when the workflow is cancelled or ends; its result is no longer awaited.
+    /// Lets the commands that this has begun go on when the workflow is cancelled or ends; its result is no longer
+    /// awaited.
     pub(crate) fn detach(&self) {
         let mut state = self.core.enter();
         let Some(slot @ Slot::Open(..)) = state.slots.get_mut(self.seq) else { return };
@@ -193,7 +194,8 @@ impl Leaf {
     }
 }
 
-/// Nobody waits any more. What is open is cancelled at the end of the turn, unless the whole instance is being dropped.
+/// Nobody waits any more. Open commands are cancelled at the end of the turn, unless the whole instance is being
+/// dropped.
 impl Drop for Leaf {
     fn drop(&mut self) {
         let cancels = !self.kept && self.core.drop_cancels() && self.core.is_in_turn();

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use super::State;
 use crate::{EventKind, StopReason};
 
-/// What an instance lives with that passed before the change was made, unless the range counts from 0.
+/// The version of an instance that passed before the change was made, unless the range counts from 0.
 const BEFORE_ALL_CHANGES: u32 = 1;
 
 impl State {

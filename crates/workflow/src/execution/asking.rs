@@ -1,4 +1,4 @@
-//! What an instance is asked, without being changed by it.
+//! Questions to an instance, which change nothing.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

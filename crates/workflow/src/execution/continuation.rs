@@ -26,7 +26,7 @@ impl Execution {
         Ok(())
     }
 
-    /// Code that has a handler by now gets it there. What the handler cannot read stays in its channel.
+    /// Code that has a handler by now gets it there. A signal that the handler cannot read stays in its channel.
     fn take_over_signal(&mut self, name: &str, payload: Payload) -> Result<(), Stop> {
         let waker = Arc::clone(&self.waker);
         let _turn = waker.begin_turn();

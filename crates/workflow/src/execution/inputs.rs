@@ -1,4 +1,4 @@
-//! What each kind of input does to an instance before its code is polled.
+//! The effect of each kind of input on an instance before its code is polled.
 
 use std::collections::BTreeMap;
 use std::task::Waker;

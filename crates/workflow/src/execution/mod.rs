@@ -49,7 +49,7 @@ pub struct Execution {
     differences: Option<Vec<Difference>>,
 }
 
-/// What one turn of an instance asks for.
+/// The requests of one turn of an instance.
 #[derive(Debug, Default)]
 pub struct Turn {
     /// Commands in the order in which they were issued, then the end if the code ended. To be appended to the history
@@ -109,8 +109,7 @@ impl Execution {
         Self::replay_by(definition, history, None).map(|(execution, turn, _)| (execution, turn))
     }
 
-    /// As [`replay`](Execution::replay), but does not stop where only values differ: it says where. What the history
-    /// has counts.
+    /// As [`replay`](Execution::replay), but does not stop where only values differ: it says where. The history counts.
     ///
     /// # Errors
     /// [`Stop`]; [`StopReason::NonDeterministic`] when the code does something else than the history says.
@@ -189,7 +188,7 @@ impl Execution {
         self.outcome.is_some()
     }
 
-    /// What the next run takes over, if the code continues as new. Gone once it is taken, and after a replay.
+    /// Takes the values for the next run, if the code continues as new. Gone once it is taken, and after a replay.
     pub fn take_continuation(&mut self) -> Option<Box<Continued>> {
         self.continuation.take()
     }

@@ -57,7 +57,7 @@ impl Kept {
         self.refused_now.insert(message_id, problem);
     }
 
-    /// What the history says when the code goes on. `None`: it was not stopped.
+    /// Gives the event for the history when the code goes on. `None`: it was not stopped.
     pub(super) fn resumed(self) -> Option<Event> {
         self.stopped_at.map(|_| Event::new(self.until, EventKind::WorkflowResumed { refused: self.refused_now }))
     }

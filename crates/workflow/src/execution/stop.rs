@@ -15,20 +15,20 @@ pub struct Stop {
     pub workflow: String,
     /// The instance's id.
     pub id: String,
-    /// What happened.
+    /// The cause.
     pub reason: StopReason,
 }
 
-/// What happened, see [`Stop`].
+/// The cause of a [`Stop`].
 #[derive(Debug, Clone, PartialEq)]
 pub enum StopReason {
     /// The code does not do what the history says it did, or not with the same values.
     NonDeterministic {
         /// Where in the history; the first event, `WorkflowStarted`, is 0.
         event_index: usize,
-        /// What the history says.
+        /// The event of the history.
         history: String,
-        /// What the code did instead.
+        /// The command of the code.
         code: String,
     },
     /// The history holds a version of a change that the code no longer, or not yet, supports.
@@ -37,7 +37,7 @@ pub enum StopReason {
         change: String,
         /// The instance's version of it.
         version: u32,
-        /// What the code supports.
+        /// The versions that the code supports.
         supported: RangeInclusive<u32>,
     },
     /// The instance lives with a version of the workflow that is not there.
@@ -49,14 +49,14 @@ pub enum StopReason {
     },
     /// The code panicked.
     Panicked {
-        /// What the panic said.
+        /// The text of the panic.
         message: String,
     },
     /// The handler of a signal or of an update panicked. The code had no part in it.
     HandlerPanicked {
         /// Whose: `signal NAME` or `update NAME`.
         handler: String,
-        /// What the panic said.
+        /// The text of the panic.
         message: String,
     },
     /// The code waits for something that is not of its context: a runtime's timer, a socket, a lock, a thread.
@@ -75,20 +75,20 @@ pub enum StopReason {
     },
     /// The input is not for this instance, or cannot be read; it was not applied, and the instance is as before.
     BadInput {
-        /// What is wrong with it.
+        /// The fault.
         problem: String,
     },
 }
 
 /// The code does at its place what the history says, but with other values: other arguments of a task, another input of
-/// a child, another payload of a signal, another duration. What is recorded counts, and was sent.
+/// a child, another payload of a signal, another duration. The recorded value counts, and was sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
     /// Where in the history; the first event, `WorkflowStarted`, is 0.
     pub event_index: usize,
-    /// What the history says.
+    /// The value of the history.
     pub history: String,
-    /// What the code asks for now.
+    /// The value that the code asks for now.
     pub code: String,
 }
 

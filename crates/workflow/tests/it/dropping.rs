@@ -127,7 +127,7 @@ fn a_handle_that_is_dropped_cancels_nothing_and_a_detached_task_is_let_go() {
     );
     assert!(live.execution.is_open(1) && !live.execution.is_open(6));
     live.fire(8);
-    // What is open is cancelled as an effect of the end: its history says nothing more.
+    // Open commands are cancelled as an effect of the end: its history says nothing more.
     assert_eq!(live.lines().last().unwrap(), "WorkflowCompleted");
     assert_eq!(live.lines().len(), 13);
 }

@@ -61,7 +61,7 @@ impl Busy {
     }
 }
 
-/// What may arrive next, by the number of a command that is open, or out of the blue.
+/// An input that may arrive next, by the number of a command that is open, or out of the blue.
 #[derive(Debug, Clone)]
 enum Arrival {
     Resolve(prop::sample::Index, bool),

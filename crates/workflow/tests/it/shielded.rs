@@ -1,4 +1,4 @@
-//! What cancellation does not reach.
+//! Code that cancellation does not reach.
 
 use partitura::{Cancelled, ChildError, Cx, EventKind, Failure, Never, days, hours, join};
 use partitura_macros::{select, workflow};

@@ -10,7 +10,7 @@ use crate::calls::PaymentsStub;
 use crate::harness::{Live, START, payload, reason, replay, started};
 
 thread_local! {
-    /// What the code takes from outside, against the rules.
+    /// A value that the code takes from outside, against the rules.
     static OUTSIDE: Cell<u64> = const { Cell::new(0) };
 }
 

@@ -21,3 +21,6 @@ pub use latencies::Latencies;
 pub use measure::{Measure, table};
 pub use process::Process;
 pub use usage::Usage;
+
+/// A reason for which a measurement cannot be made.
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;

@@ -6,7 +6,7 @@
 //!
 //! * [`smoke`], in the crate's own tests, on stable: the committed corpus, and changes of it from a fixed seed.
 //! * `cargo +nightly fuzz run TARGET --fuzz-dir crates/workshop/fuzz/libfuzzer crates/workshop/fuzz/corpora/TARGET`:
-//!   libFuzzer, guided by coverage, for as long as one likes. What it finds becomes a file of the corpus.
+//!   libFuzzer, guided by coverage, for as long as one likes. Bytes for which it fails become a file of the corpus.
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};

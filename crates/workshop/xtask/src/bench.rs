@@ -12,7 +12,7 @@ use crate::failure::Failure;
 
 /// The benchmark of the pure core.
 const REPLAY: &str = "replay";
-/// What a worker takes of a machine.
+/// The resources that a worker takes of a machine.
 const RESOURCES: [&str; 2] = ["idle", "memory"];
 /// The directory of its results.
 const CRITERION: &str = "target/criterion";

@@ -32,7 +32,7 @@ pub(crate) enum Action {
 /// Every broker and store behind the facade. The same in each step, so that little is built twice.
 const ALL: &str = "partitura/all";
 
-/// What cargo is told for every test.
+/// The arguments of cargo for every test.
 pub(crate) const WORKSPACE: &[&str] = &["--locked", "--workspace", "--features", ALL];
 
 /// The brokers with servers that CI tests. The step before tests the one that needs none.

@@ -9,7 +9,8 @@ use serde_json::{Value as Json, json};
 use super::names;
 
 /// Returns a shell script that makes the queues of a topology by SEMP v2, Solace's interface for operators. It reads
-/// the address, the credentials and the message VPN from its environment. What exists already is left as it is.
+/// the address, the credentials and the message VPN from its environment. Queues that exist already are left as they
+/// are.
 pub(crate) fn commands(topology: &Topology) -> String {
     let mut script = String::from(HEAD);
     for topic in &topology.topics {

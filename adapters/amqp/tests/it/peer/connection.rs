@@ -17,9 +17,10 @@ use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::mpsc;
 
 use super::frames::{self, Layer};
+use super::login;
 use super::nodes::{self, LinkId, Out, Queue, Reader, Stored};
 use super::requests::{self, MANAGEMENT};
-use super::{Plays, Shared, login};
+use super::shared::{Plays, Shared};
 
 /// The credit of links that send to the peer.
 const CREDIT: u32 = 1_000;

@@ -7,8 +7,8 @@ use fe2o3_amqp::types::sasl::{SaslCode, SaslInit, SaslMechanisms, SaslOutcome};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use super::Shared;
 use super::frames::{self, Layer};
+use super::shared::Shared;
 
 pub(super) async fn log_in(shared: &Shared, stream: &mut TcpStream) -> io::Result<()> {
     frames::exchange(stream, frames::SASL).await?;

@@ -6,9 +6,10 @@ mod frames;
 mod login;
 mod nodes;
 mod requests;
+mod shared;
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -16,53 +17,17 @@ use tokio::sync::{Notify, watch};
 
 pub(crate) use self::nodes::Queue;
 use self::nodes::{Nodes, Out};
+pub(crate) use self::shared::Plays;
+use self::shared::{Shared, State};
 
 /// Nothing here takes as long.
 const TIME_LIMIT: Duration = Duration::from_secs(30);
-
-/// The broker that is played.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Plays {
-    Solace,
-    ServiceBus,
-}
 
 /// A running peer.
 #[derive(Debug, Clone)]
 pub(crate) struct Peer {
     address: SocketAddr,
     shared: Arc<Shared>,
-}
-
-#[derive(Debug)]
-struct Shared {
-    plays: Plays,
-    state: Mutex<State>,
-    changed: Notify,
-    /// Whether published messages are confirmed.
-    confirms: watch::Sender<bool>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    nodes: Nodes,
-    /// What happened, a line each.
-    log: Vec<String>,
-    /// The number of connections so far.
-    connections: u64,
-    /// The ways to them.
-    open: Vec<tokio::sync::mpsc::UnboundedSender<Out>>,
-}
-
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("no test panics with it")
-    }
-
-    fn log(&self, line: String) {
-        self.state().log.push(line);
-        self.changed.notify_waiters();
-    }
 }
 
 impl Peer {
@@ -91,7 +56,7 @@ impl Peer {
         format!("amqp10://user:secret@{}?profile={profile}", self.address)
     }
 
-    /// What happened so far.
+    /// The events so far.
     pub(crate) fn log(&self) -> Vec<String> {
         self.shared.state().log.clone()
     }

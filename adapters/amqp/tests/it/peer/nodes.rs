@@ -1,4 +1,4 @@
-//! What the peer keeps: queues, their messages, and the links to them.
+//! The state of the peer: queues, their messages, and the links to them.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -45,7 +45,7 @@ pub(crate) struct Reader {
     pub(crate) out: mpsc::UnboundedSender<Out>,
 }
 
-/// What a connection has to do for its client.
+/// The work of a connection for its client.
 #[derive(Debug)]
 pub(crate) enum Out {
     /// Deliver a message of this number by a link.

@@ -3,8 +3,8 @@
 use fe2o3_amqp::types::messaging::{AmqpValue, ApplicationProperties, Body, Message, Properties};
 use fe2o3_amqp::types::primitives::{Binary, OrderedMap, Value};
 
-use super::Shared;
 use super::nodes::{self, Reader, Stored};
+use super::shared::Shared;
 
 /// The end of the name of the node that answers requests about another.
 pub(super) const MANAGEMENT: &str = "/$management";

@@ -5,8 +5,9 @@
 //! next one when it takes the partition over. After that rows are read only of an instance whose input comes again: a
 //! write of the earlier owner may have been under way then.
 //!
-//! What the broker does not take at once waits in a queue of its instance, which a task of its own works off in order.
-//! Turns go on meanwhile, and their messages join the queue, so that a destination that is away holds up nothing else.
+//! Messages that the broker does not take at once wait in a queue of their instance, which a task of its own works off
+//! in order. Turns go on meanwhile, and their messages join the queue, so that a destination that is away holds up
+//! nothing else.
 //!
 //! A message that the broker refuses for good is set aside in a row of its own, and its instance is told, which stops
 //! it with the reason. Resuming the instance sends the message again.
@@ -55,7 +56,7 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct State {
-    /// How often each partition has gone elsewhere. What waits for it is the next owner's then.
+    /// How often each partition has gone elsewhere. The messages that wait for it are the next owner's then.
     terms: BTreeMap<Partition, u64>,
     /// How many commits and messages of each partition are under way, by term.
     under_way: BTreeMap<(Partition, u64), usize>,
@@ -127,8 +128,8 @@ impl Outbox {
         (partition, id.unwrap_or_default())
     }
 
-    /// Publishes the messages of a turn, whose row was written, and has the row removed. What the broker does not take
-    /// now is sent later. All that is done for as long as the partition is ours; its next owner reads the row
+    /// Publishes the messages of a turn, whose row was written, and has the row removed. A message that the broker does
+    /// not take now is sent later. All that is done for as long as the partition is ours; its next owner reads the row
     /// otherwise.
     pub(crate) async fn send(&self, row: Row, messages: Vec<Message>, under_way: &UnderWay) {
         if self.state().term(row.sender.0) != under_way.term() || self.joins_queue(&row) {
@@ -151,7 +152,7 @@ impl Outbox {
     /// # Errors
     /// Those of the store.
     pub(crate) async fn recover(&self, partition: Partition) -> Result<()> {
-        // What this process sends or has confirmed itself, in an earlier term, is not to be sent again.
+        // Rows that this process sends or has confirmed itself, in an earlier term, are not sent again.
         let term = self.state().term(partition);
         self.earlier_terms_ended(partition, term).await;
         self.0.removals.flush().await;
@@ -258,8 +259,8 @@ impl Outbox {
         }
     }
 
-    /// Sends what was set aside of an instance and is `wanted` still. What the broker takes is not set aside any more.
-    /// The first problem with the rest, if there is any.
+    /// Sends what was set aside of an instance and is `wanted` still. A message that the broker takes is not set aside
+    /// any more. The first problem with the rest, if there is any.
     ///
     /// # Errors
     /// Those of the store; [`Corrupt`](ErrorKind::Corrupt).

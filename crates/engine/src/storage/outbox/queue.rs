@@ -1,4 +1,4 @@
-//! What the broker did not take at once: sent again in order, instance by instance.
+//! Messages that the broker did not take at once: sent again in order, instance by instance.
 
 use bytes::Bytes;
 use partitura_broker::{Error, ErrorKind, Expect, Message, Put, Result};

@@ -21,7 +21,7 @@ const CONFIRMED: usize = 10_000;
 #[derive(Debug)]
 pub(super) struct Removals(mpsc::Sender<Removal>);
 
-/// What the task is asked.
+/// A request to the task.
 enum Removal {
     /// Remove this row.
     Of(Bytes),

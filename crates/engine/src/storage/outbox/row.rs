@@ -1,4 +1,4 @@
-//! What rows of the outbox hold, and under which keys.
+//! The content of rows of the outbox, and their keys.
 
 use bytes::Bytes;
 use partitura_broker::{Error, ErrorKind, Message, Partition, Result, Space, Timestamp, TopicName};
@@ -55,7 +55,7 @@ fn name(key: &[u8]) -> Option<(&str, &[u8])> {
     Some((std::str::from_utf8(&key[..end]).ok()?, &key[end + 1..]))
 }
 
-/// What stands for the key of the turn's row in the history where the turn left no events.
+/// Stands for the key of the turn's row in the history where the turn left no events.
 pub(super) fn without_turn(run_prefix: &Bytes, message: &Message) -> Bytes {
     [&run_prefix[..], &NO_TURN.to_be_bytes(), message.id.as_str().as_bytes()].concat().into()
 }
@@ -71,7 +71,7 @@ pub(super) fn damaged(key: &Bytes, problem: &str) -> Error {
     Error::new(ErrorKind::Corrupt, "recover", problem).of(format!("outbox row {key}"))
 }
 
-/// What was set aside of one turn.
+/// The messages of one turn that were set aside.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Aside {
     pub(super) reason: String,

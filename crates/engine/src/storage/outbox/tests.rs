@@ -1,4 +1,4 @@
-//! What is sent once, whatever happens meanwhile.
+//! Messages that are sent once, whatever happens meanwhile.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -1,5 +1,5 @@
-//! What this process writes and sends at the moment. A partition that was lost may come back before that has ended; its
-//! rows are read only then, or they would be sent twice.
+//! The writes and messages of this process that are under way. A partition that was lost may come back before that has
+//! ended; its rows are read only then, or they would be sent twice.
 
 use partitura_broker::{Error, ErrorKind, Partition, Result};
 
@@ -54,8 +54,8 @@ impl Outbox {
         self.ended(|begun| (partition, 0) <= begun && begun < (partition, term)).await;
     }
 
-    /// Waits until nothing of these partitions is written or sent, and every confirmed row is removed. What waits to be
-    /// sent again is left to the next owner. It would also send what is being sent now, if it did not wait.
+    /// Waits until nothing of these partitions is written or sent, and every confirmed row is removed. A message that
+    /// waits to be sent again is left to the next owner. It would also send what is being sent now, if it did not wait.
     pub(crate) async fn come_to_rest(&self, partitions: &[Partition]) {
         self.ended(|(partition, _)| partitions.contains(&partition)).await;
         self.flush().await;

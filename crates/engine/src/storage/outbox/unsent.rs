@@ -5,17 +5,17 @@ use partitura_broker::{Error, ErrorKind, Message, Receipt, Result};
 /// Messages that were not confirmed.
 #[derive(Debug, Default)]
 pub(super) struct Unsent {
-    /// What may succeed later, in order.
+    /// The messages that may succeed later, in order.
     pub(super) again: Vec<Message>,
     pub(super) problem: Option<Error>,
-    /// What never will.
+    /// The messages that never will.
     pub(super) refused: Vec<Message>,
     pub(super) refusal: Option<Error>,
 }
 
 impl Unsent {
-    /// What is left of messages, given the result of each. Where a message has to be sent again, so have those behind
-    /// it that must not overtake it.
+    /// Keeps the messages that are left, given the result of each. Where a message has to be sent again, so have those
+    /// behind it that must not overtake it.
     pub(super) fn new(messages: Vec<Message>, results: Vec<Result<Receipt>>) -> Self {
         let mut unsent = Self::default();
         let mut results = results.into_iter();

@@ -10,7 +10,7 @@ const GUESS: Duration = Duration::from_millis(10);
 /// For how long a task goes back to the broker, at least and at most.
 const BACK: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(60));
 
-/// What is used of one limit, of one key.
+/// The use of one limit, of one key.
 #[derive(Debug)]
 pub(super) struct Meter {
     running: u32,

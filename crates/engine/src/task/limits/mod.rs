@@ -34,7 +34,7 @@ pub(crate) struct Limits {
     places: Mutex<Places<Permit>>,
 }
 
-/// What a task finds that is about to run.
+/// The state of the limits for a task that is about to run.
 pub(super) enum Turn {
     /// It runs now. No limit concerns it where there is no permit.
     Now(Option<Permit>),
@@ -107,7 +107,7 @@ impl Limits {
         }
     }
 
-    /// What the task counts against.
+    /// Gives the places that the task counts against.
     fn slots(&self, service: &str, method: &str, args: &Payload) -> Vec<Slot> {
         let limits = self.limits.iter().enumerate();
         limits

@@ -29,7 +29,7 @@ struct Group<P> {
     waiters: VecDeque<oneshot::Sender<P>>,
 }
 
-/// What runs and what waits: for a `P`.
+/// The running and the waiting: of each a `P`.
 #[derive(Debug)]
 pub(super) struct Places<P> {
     meters: HashMap<Slot, Meter>,

@@ -62,7 +62,7 @@ impl WorkflowRunner {
     }
 }
 
-/// What became of a page of expiries.
+/// The result of a page of expiries.
 struct Asked {
     /// The last of them, if there are more behind it.
     last: Option<Expiry>,

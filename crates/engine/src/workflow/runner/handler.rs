@@ -28,7 +28,7 @@ impl Handler for WorkflowRunner {
         self.layered_turn(&key, &batch).await
     }
 
-    /// What comes for an instance whose code does not come back waits. Questions after it are answered.
+    /// Lets a command wait for an instance whose code does not come back. Questions after it are answered.
     fn received(&self, delivery: &Delivery) {
         if code::is_any_slow()
             && let Ok(key) = InstanceKey::from_message(&self.0.workflow, &delivery.message)

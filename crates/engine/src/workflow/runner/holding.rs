@@ -16,7 +16,7 @@ impl WorkflowRunner {
         self.0.context.pauses.of_workflow(&self.0.workflow).await
     }
 
-    /// A turn has paused an instance with its workflow. Who resumes the workflow asks the instances that are paused
+    /// A turn has paused an instance with its workflow. The resume of the workflow asks the instances that are paused
     /// then: if that was before this turn was committed, this one is asked here.
     pub(super) fn look_after_held(&self, key: &InstanceKey) {
         let (runner, key) = (self.clone(), key.clone());

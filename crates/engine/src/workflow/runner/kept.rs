@@ -1,4 +1,4 @@
-//! What a worker keeps in memory: instances between their turns, and which partitions are its own.
+//! The memory of a worker: instances between their turns, and the partitions that it owns.
 
 use std::collections::{BTreeMap, HashSet};
 use std::num::NonZeroUsize;
@@ -25,7 +25,7 @@ pub(super) struct Kept {
 /// those that wait in the order in which they began to.
 pub(super) type Recovered = Shared<oneshot::Receiver<()>>;
 
-/// What is known of the ownership of a partition.
+/// The ownership of a partition.
 #[derive(Debug, Default)]
 struct Ownership {
     /// How often it has gone elsewhere. A turn that began before that must not leave its instance behind: should the

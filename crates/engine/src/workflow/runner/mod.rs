@@ -64,7 +64,7 @@ struct Inner {
     update_waiters: UpdateWaiters,
 }
 
-/// What a turn is about: commands to one instance, and the term in which their partition was ours when it began.
+/// The subject of a turn: commands to one instance, and the term in which their partition was ours when it began.
 #[derive(Clone, Copy)]
 struct Work<'a> {
     deliveries: &'a [Delivery],
@@ -189,7 +189,8 @@ impl WorkflowRunner {
         let settle: Vec<AckToken> = work.deliveries.iter().map(|delivery| delivery.token).collect();
         let Finished { unit, run, instance, span, after } = turn.finish(settle.clone()).await?;
         let unit = match unit {
-            // What was asked behind a command that was refused is not answered from before it: another may have it.
+            // A question behind a command that was refused is not answered from the state before it: another owner may
+            // have it.
             None if self.live().suspects.contains(&work.partition) => Some(Unit { settle, ..Unit::default() }),
             unit => unit,
         };

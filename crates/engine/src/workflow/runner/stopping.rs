@@ -1,4 +1,4 @@
-//! What becomes of an instance that cannot go on.
+//! The fate of an instance that cannot go on.
 
 use partitura_broker::{Delivery, ErrorKind};
 use partitura_lanes::Outcome;
@@ -28,7 +28,8 @@ impl WorkflowRunner {
             Abandoned::Failed(error) => {
                 let command = wire::decode::<Command>(&delivery.message.payload).ok();
                 return match command.as_ref().and_then(Command::asker) {
-                    // What changes something waits until it can be done; who only asks is told.
+                    // A command that changes something waits until it can be carried out; a question is answered with
+                    // the reason.
                     Some(asker) if !error.is_retryable() => {
                         self.send(key, vec![(asker.clone(), ReplyBody::Refused(error.to_string()))]).await;
                         Outcome::Done
@@ -70,7 +71,7 @@ impl WorkflowRunner {
         Outcome::Done
     }
 
-    /// A command that this build does not know. What is no JSON at all is of no build.
+    /// A command that this build does not know. Text that is no JSON at all is of no build.
     pub(super) async fn give_up_unknown(
         &self,
         key: &InstanceKey,
@@ -127,7 +128,7 @@ impl WorkflowRunner {
         matches!(work.deliveries, [only] if self.0.elsewhere.is_over(key, only.message.id.as_str()))
     }
 
-    /// Leaves a command to other builds for a time, and refuses it then. What comes behind it waits in its order.
+    /// Leaves a command to other builds for a time, and refuses it then. The commands behind it wait in their order.
     async fn leave_or_refuse(&self, key: &InstanceKey, delivery: &Delivery, problem: &str) -> Outcome {
         let elsewhere = &self.0.elsewhere;
         let message_id = delivery.message.id.as_str();

@@ -1,4 +1,4 @@
-//! What a new owner of a partition does first.
+//! The first work of a new owner of a partition.
 
 use partitura_broker::{Partition, Result};
 use tokio::sync::oneshot;

@@ -259,7 +259,7 @@ impl Stage {
     }
 }
 
-/// What has been sent is there at once; what has not never comes.
+/// Gives the reply. A reply that has been sent is there at once; another never comes.
 async fn answer(reply: PendingReply) -> ReplyBody {
     let answered = tokio::time::timeout(Duration::from_secs(10), reply).await;
     answered.expect("an answer").expect("an open mailbox")

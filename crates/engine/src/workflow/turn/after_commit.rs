@@ -1,4 +1,4 @@
-//! What a turn leaves to be done once it is committed.
+//! The work that a turn leaves to be done once it is committed.
 
 use partitura_broker::{Delayed, Timestamp, Unit};
 use partitura_workflow::Step;
@@ -37,9 +37,9 @@ pub(crate) struct AfterCommit {
     pub(crate) listening: Vec<Listener>,
     /// Tasks that are no longer wanted once the turn is committed.
     pub(crate) cancelled_tasks: Vec<CancelledTask>,
-    /// Who is to be told the outcome later.
+    /// The addresses that are to be told the outcome later.
     pub(crate) waiters: Vec<ReplyTo>,
-    /// Who is to be told the results of updates later.
+    /// The addresses that are to be told the results of updates later.
     pub(crate) update_waiters: Vec<UpdateWaiter>,
     /// Updates that were answered, and runs that have ended.
     pub(crate) answered: Answered,

@@ -1,4 +1,4 @@
-//! What each command does to an instance.
+//! The effect of each command on an instance.
 
 use std::borrow::Cow;
 
@@ -227,7 +227,7 @@ impl Turn<'_> {
         }
         let step = (run.to_owned(), seq);
         let mut wait = self.context.steps.wait_for(&step, self.ours_since);
-        // What this batch has changed already is not in the store yet: next time.
+        // The changes of this batch are not in the store yet: next time.
         let is_live =
             matches!(self.instance, Instance::Live(_)) && self.recorded.is_empty() && self.after.steps.is_empty();
         if wait.is_zero() && is_live {

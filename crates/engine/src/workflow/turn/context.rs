@@ -1,4 +1,4 @@
-//! What all turns of a workflow share.
+//! The shared state of all turns of a workflow.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::workflow::listeners::Listeners;
 use crate::workflow::retention::Retention;
 use crate::workflow::steps::Steps;
 
-/// What a turn needs from outside and shares with all others of the workflow.
+/// The surroundings of a turn, shared with all others of the workflow.
 #[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) definition: Definition,

@@ -84,7 +84,7 @@ impl Turn<'_> {
         }))
     }
 
-    /// What became of a task that is not open, as far as the history of its run tells.
+    /// Tells the fate of a task that is not open, as far as the history of its run tells it.
     async fn fate(&mut self, of: Attempt<'_>, latest: &str) -> Result<TokenRefusal, Abandoned> {
         let mut events = match history::load(&self.context.turn_store, self.key, of.run).await {
             Ok(history) => history.events,

@@ -5,7 +5,7 @@ use crate::wire::summary::{Status, Summary};
 use crate::wire::{Command, ReplyBody, ReplyTo};
 use crate::workflow::instance::Instance;
 
-/// What becomes of a command while the workflow is paused.
+/// The fate of a command while the workflow is paused.
 enum Held {
     /// It is handled as ever: it asks only, or runs no code.
     AsEver,
@@ -50,7 +50,7 @@ impl Turn<'_> {
         let runs_code = matches!(held(command), Held::Paused | Held::Only);
         if is_held && runs_code && self.held.is_none() && self.inert.is_none() {
             self.resume().await?;
-            // What comes next is for the run that follows, if the code has ended this one.
+            // The next command is for the run that follows, if the code has ended this one.
             self.continue_as_new()?;
         }
         Ok(())

@@ -116,7 +116,7 @@ impl<'a> Turn<'a> {
         let running = Summary { status: Status::Running, paused_with_workflow: false, ..summary };
         let live = self.replay(running, history, Reading::Live).await?;
         if live.next_turn != known {
-            // What is kept of it is from before: with the history that was read now, its turn would count.
+            // The instance in memory is from before: with the history that was read now, its turn would count.
             return Err(self.overtaken().into());
         }
         if let Some(EventKind::WorkflowResumed { refused }) = self
@@ -271,7 +271,7 @@ impl<'a> Turn<'a> {
     }
 }
 
-/// What the history says of a stop or a pause.
+/// Gives the event of a stop or a pause.
 pub(super) fn stopped_event(at: u64, status: &Status) -> Option<Event> {
     let kind = match status {
         Status::Stopped { reason } => EventKind::WorkflowStopped { reason: reason.clone() },

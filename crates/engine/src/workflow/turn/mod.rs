@@ -70,7 +70,7 @@ pub(crate) struct Turn<'a> {
     pub(crate) held: Option<String>,
     /// Since when the partition is ours, where that is known.
     pub(crate) ours_since: Option<Instant>,
-    /// What this build cannot read is not left to others any more.
+    /// A command that this build cannot read is not left to others any more.
     pub(crate) is_last_chance: bool,
     pub(crate) instance: Instance,
     /// Events of the present run that are not in `unit` yet.
@@ -239,7 +239,7 @@ impl<'a> Turn<'a> {
         Err(Error::new(ErrorKind::Storage, "load", message).of(self.key).into())
     }
 
-    /// Rebuilds a live instance from its history and what this turn has recorded. What its code asks for beyond that is
+    /// Rebuilds a live instance from its history and what this turn has recorded. Commands of its code beyond that are
     /// recorded in this turn, too.
     async fn replay(&mut self, summary: Summary, history: History, reading: Reading) -> Result<Live, Abandoned> {
         let History { mut events, turns: next_turn, bytes, unreadable } = history;
@@ -249,7 +249,7 @@ impl<'a> Turn<'a> {
         let stored = events.len();
         events.extend(self.recorded.iter().cloned());
         let mut notes = Notes::from_history(self.key, &summary.run, &events);
-        // What this turn has recorded is counted when it is sealed.
+        // Events of this turn are counted when it is sealed.
         (notes.events, notes.bytes) = (stored, bytes);
         self.context.history_limits.check(self.key, &notes).map_err(Abandoned::Stopped)?;
         notes.restore_beats(&self.context.turn_store, (self.key, &summary.run), &events).await?;
@@ -330,7 +330,7 @@ impl<'a> Turn<'a> {
     }
 }
 
-/// What the engine knows of a run without its code.
+/// The knowledge of the engine about a run without its code.
 struct Known {
     notes: Box<Notes>,
     next_turn: u32,

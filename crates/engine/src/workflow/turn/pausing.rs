@@ -9,7 +9,7 @@ use crate::wire::{ReplyBody, Request};
 use crate::workflow::instance::{Instance, Live};
 
 impl Turn<'_> {
-    /// Lets no code run from here on. What arrives is kept.
+    /// Lets no code run from here on. Messages that arrive are kept.
     pub(super) fn pause(&mut self, reason: String, Request { run, reply_to, .. }: Request) -> Result<(), Abandoned> {
         let body = match self.receives(run.as_deref()) {
             Ok(()) => {

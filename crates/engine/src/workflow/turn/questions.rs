@@ -1,4 +1,4 @@
-//! What instances are asked, without being changed by it.
+//! Questions to instances, which change nothing.
 
 use std::time::Duration;
 
@@ -97,7 +97,7 @@ impl Turn<'_> {
             let mut history = match history::load(&self.context.turn_store, self.key, &summary.run).await {
                 Ok(history) => history.events,
                 Err(error) if error.is_retryable() => return Err(error.into()),
-                // What is wrong with it must not keep the rest from being told.
+                // A fault of one answer must not keep the rest from being told.
                 Err(_) => Vec::new(),
             };
             history.extend(self.recorded.iter().cloned());

@@ -18,7 +18,7 @@ use crate::workflow::instance::{Instance, Live, Notes};
 /// A history up to an event, as that of a run which goes on from there.
 struct Kept {
     events: Vec<Event>,
-    /// What is asked for anew: it was open.
+    /// The tasks that are asked for anew: they were open.
     open: BTreeSet<u32>,
 }
 
@@ -43,7 +43,7 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// What the summary has to be for that; or what is answered if it is refused, or was done before.
+    /// Checks the summary for that; gives the answer if it is refused, or was done before.
     async fn may_reset(&mut self, reset: &Reset, request: &Request) -> Result<Result<Expect, ReplyBody>, Abandoned> {
         let is_fork = reset.id.is_some();
         if self.inert.is_some() {

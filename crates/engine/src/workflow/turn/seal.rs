@@ -1,4 +1,4 @@
-//! What a turn has recorded becomes what is committed.
+//! The record of a turn becomes its commit.
 
 use partitura_broker::{Expect, Message, Put, Result, Unit};
 use partitura_workflow::{Event, EventKind};
@@ -97,7 +97,7 @@ impl Turn<'_> {
         if !self.context.delay_cancellation.is_possible() {
             return;
         }
-        // What lies beyond the broker's horizon was sent for an earlier moment: it comes then, and ends there.
+        // A message beyond the broker's horizon was sent for an earlier moment: it comes then, and ends there.
         let horizon = self.context.directory.horizon(self.now).as_millis();
         let due_later = |(_, delay): &(u32, Delay)| delay.due > self.now.as_millis() && delay.due <= horizon;
         let commands = &self.context.topics.commands;

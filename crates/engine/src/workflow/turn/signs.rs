@@ -1,4 +1,4 @@
-//! What an instance knows of its running tasks, and how it starts the next attempt of one whose worker went silent.
+//! The signs of life of an instance's running tasks, and the next attempt of one whose worker went silent.
 
 use partitura_broker::{Limits, Timestamp};
 use partitura_workflow::{EventKind, Failure, FailureKind, Payload};
@@ -162,7 +162,7 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// What is known of the tasks of a run that has not ended, if it wants this one.
+    /// Gives the state of this task, if its run has not ended and wants it.
     pub(super) fn open_task(&mut self, run: &str, seq: u32) -> Option<&mut Notes> {
         if !self.is_task_open(run, seq) {
             return None;

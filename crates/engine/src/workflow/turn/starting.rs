@@ -111,7 +111,7 @@ impl Turn<'_> {
         self.begin(event, summary)
     }
 
-    /// What the code of the first run may know about itself.
+    /// Describes the first run to its code.
     fn started(&self, start: Start) -> Started {
         Started {
             workflow: self.key.workflow.to_string(),
@@ -173,8 +173,8 @@ impl Turn<'_> {
         Ok(in_this_turn || history::exists(&self.context.turn_store, self.key, run).await?)
     }
 
-    /// Ends the present run, if it has not ended, and closes its books: what comes now belongs to the next. What the
-    /// summary has to be for that.
+    /// Ends the present run, if it has not ended, and closes its books: what comes now belongs to the next. The summary
+    /// has to allow that.
     fn make_way(&mut self) -> Result<Expect, Abandoned> {
         let expect = match &self.instance {
             Instance::Closed { version, .. } => Expect::Version(*version),

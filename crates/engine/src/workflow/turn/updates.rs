@@ -120,7 +120,7 @@ impl Turn<'_> {
         Some(ReplyBody::Accepted)
     }
 
-    /// What an update was answered that this run has had, or one before it.
+    /// Gives the answer to an update that this run has had, or one before it.
     async fn known_answer(&mut self, run: &str, id: &str) -> Result<Option<ReplyBody>, Abandoned> {
         let mut events = history::load(&self.context.turn_store, self.key, run).await?.events;
         if self.summary().is_some_and(|summary| summary.run == run) {
@@ -146,7 +146,7 @@ impl Turn<'_> {
     }
 }
 
-/// What these events answer to an update.
+/// Finds the answer to an update among these events.
 fn answer_in(events: &[Event], of: &str) -> Option<ReplyBody> {
     let outcome = events.iter().rev().find_map(|event| match &event.kind {
         EventKind::UpdateCompleted { id, result } if id == of => Some(Outcome::Ok(result.clone())),
@@ -156,7 +156,7 @@ fn answer_in(events: &[Event], of: &str) -> Option<ReplyBody> {
     outcome.map(ReplyBody::Updated)
 }
 
-/// What all events of a run answer to an update. One that was open when the run ended has no other answer.
+/// Finds the answer to an update among all events of a run. One that was open when the run ended has no other answer.
 fn answer_of_run(events: &[Event], run: &str, of: &str) -> Option<ReplyBody> {
     let is_received = |event: &Event| matches!(&event.kind, EventKind::UpdateReceived { id, .. } if id == of);
     let is_interrupted = || events.iter().any(|event| event.kind.is_end()) && events.iter().any(is_received);

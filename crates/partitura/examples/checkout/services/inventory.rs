@@ -7,7 +7,7 @@ use super::{Unavailable, gets_through, persistently};
 use crate::ledger::Ledger;
 use crate::orders::OrderId;
 
-/// What is in stock, and for whom.
+/// The stock, and the reservations.
 #[partitura::service]
 pub trait Inventory {
     /// Puts units aside.

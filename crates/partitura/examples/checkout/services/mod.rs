@@ -1,4 +1,4 @@
-//! What the shop's other departments offer: plain traits, plain implementations.
+//! The services of the shop's other departments: plain traits, plain implementations.
 //!
 //! They fail for good now and then, and now and then for a moment, as services do. Here that depends on the order and
 //! the attempt alone, so that runs can be repeated.

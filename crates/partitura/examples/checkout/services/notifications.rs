@@ -8,7 +8,7 @@ use super::{Unavailable, gets_through, persistently};
 use crate::ledger::Ledger;
 use crate::orders::OrderId;
 
-/// What the customers are told.
+/// The letters to the customers.
 #[partitura::service]
 pub trait Notifications {
     /// Sends the customer a letter.

@@ -182,7 +182,7 @@ fn dropped(ground: &Ground) -> Checked<'_> {
             let limit = std::time::Duration::from_micros(u64::from(number) * 50);
             drop(tokio::time::timeout(limit, writing).await);
         }
-        // What was begun is done when a later write is.
+        // A write that was begun is done when a later one is.
         ground.set("z", b"last").await?;
         for number in 0..20_u8 {
             let mut halves = 2;

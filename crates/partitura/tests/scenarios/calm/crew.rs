@@ -35,7 +35,7 @@ impl Place {
         Self::read(arguments)
     }
 
-    /// What a worker's process is told.
+    /// Reads the arguments of a worker's process.
     fn read(arguments: Vec<String>) -> Self {
         let named: HashMap<&str, &String> =
             arguments.chunks_exact(2).map(|pair| (pair[0].trim_start_matches('-'), &pair[1])).collect();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::problem::Problem;
 
-/// What was called, a line for each call, by all processes.
+/// The calls, a line for each, by all processes.
 #[derive(Debug)]
 pub(crate) struct Diary {
     path: PathBuf,

@@ -31,7 +31,7 @@ const TASK: u64 = 10;
 /// A run is stuck that has no end after this many times the length of a task.
 const LIMIT_IN_TASKS: u32 = 30;
 
-/// What the run comes to.
+/// The figures of the run.
 #[derive(Debug, Serialize)]
 pub(crate) struct Figures {
     broker: String,

@@ -9,7 +9,7 @@ use crate::problem::Problem;
 
 /// How many of each workflow.
 const EACH: usize = 4;
-/// What a journey is refused.
+/// The refusal of a journey.
 const REFUSED: &str = "fully booked";
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]

@@ -20,7 +20,7 @@ where
     }
 }
 
-/// What was handled, in order, and a way to wait for it.
+/// The handled messages, in order, and a way to wait for them.
 #[derive(Clone)]
 pub(crate) struct Log(watch::Sender<Vec<String>>);
 

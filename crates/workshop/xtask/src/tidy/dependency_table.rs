@@ -251,6 +251,8 @@ pub(super) const ROWS: &[Row] = &[
             "async-trait",
             "bytes",
             "clap",
+            "futures",
+            "serde",
             "serde_json",
             "tempfile",
             "tokio",

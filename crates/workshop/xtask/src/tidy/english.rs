@@ -24,10 +24,13 @@ const WORDS: &[(&str, &str)] = &[
 /// Records of the past, and files that quote the words.
 const EXEMPT: &[&str] = &["CHANGELOG.md", "CONTRIBUTING.md", "crates/workshop/xtask/src/tidy/english.rs", "docs/adr/"];
 
+/// Words that name no subject where a sentence of a comment begins with them.
+const NO_SUBJECTS: &[&str] = &["What", "Who"];
+
 pub(super) fn check(repository: &Repository) -> Vec<Problem> {
     let is_exempt = |path: &str| EXEMPT.iter().any(|prefix| path.starts_with(prefix));
     let files = repository.files.iter().filter(|(path, _)| !is_exempt(path));
-    files.flat_map(|(path, text)| check_file(path, text)).collect()
+    files.flat_map(|(path, text)| check_file(path, text).into_iter().chain(check_comments(path, text))).collect()
 }
 
 /// Finds the words in all of a file, also where a line break divides a phrase.
@@ -41,6 +44,34 @@ fn check_file(path: &str, text: &str) -> Vec<Problem> {
                 let place = format!("{path}:{line}");
                 problems.push(Problem::new(place, format!("`{phrase}`: say \"{instead}\"")));
             }
+        }
+    }
+    problems
+}
+
+/// Finds the sentences of a program's comments that begin with a word that names no subject. A question may.
+fn check_comments(path: &str, text: &str) -> Vec<Problem> {
+    if !path.ends_with(".rs") {
+        return Vec::new();
+    }
+    let mut problems = Vec::new();
+    let mut begins = true;
+    for (number, line) in text.lines().enumerate() {
+        let Some(comment) = line.trim_start().strip_prefix("//") else {
+            begins = true;
+            continue;
+        };
+        let comment = comment.trim_start_matches(['/', '!']).trim_start();
+        begins |= comment.is_empty();
+        let mut rest = comment;
+        while let Some(word) = rest.split_whitespace().next() {
+            if begins && NO_SUBJECTS.contains(&word) && !rest.contains('?') {
+                let advice =
+                    format!("a sentence begins with `{word}`: begin with a verb, or with the noun that is meant");
+                problems.push(Problem::new(format!("{path}:{}", number + 1), advice));
+            }
+            begins = word.ends_with(['.', ':', ';', '?', '!']);
+            rest = rest[word.len()..].trim_start();
         }
     }
     problems
@@ -79,6 +110,14 @@ mod tests {
     #[test]
     fn parts_of_words_and_identifiers_are_not_meant() {
         assert_eq!(places("a.rs", "fn so_many() { the_latest(); never_dearly(); } // The latest, and many."), [""; 0]);
+    }
+
+    #[test]
+    fn a_sentence_of_a_comment_has_a_subject() {
+        let found = |text: &str| check_comments("a.rs", text).into_iter().map(|one| one.place).collect::<Vec<_>>();
+        assert_eq!(found("/// What it is.\nlet a = 1; // Who asks.\n"), ["a.rs:1"]);
+        assert_eq!(found("// It waits.\n// Who asks later waits, too.\n"), ["a.rs:2"]);
+        assert_eq!(found("// It says\n// What, and to whom.\n// What is wrong?\n"), [""; 0]);
     }
 
     #[test]

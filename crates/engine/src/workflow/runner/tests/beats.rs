@@ -1,4 +1,4 @@
-//! What the attempts of a task are told.
+//! The messages to the attempts of a task.
 
 use partitura_workflow::{Caller, Failure, FailureKind, Never, ServiceStub, TaskOptions};
 

@@ -1,4 +1,4 @@
-//! What is said of an instance that ends.
+//! The messages about an instance that ends.
 
 use super::*;
 

@@ -51,7 +51,7 @@ impl Payments for Acquirer {
     }
 }
 
-/// What is ordered.
+/// An order.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Order {
     id: OrderId,
