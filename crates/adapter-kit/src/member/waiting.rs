@@ -11,7 +11,7 @@ use crate::Claimed;
 const QUIET: Duration = Duration::from_millis(25);
 const GATHER: Duration = Duration::from_millis(500);
 /// A message that the broker has stored is here after this time, unless others wait before it.
-const ON_THE_WAY: Duration = Duration::from_millis(20);
+const ON_THE_WAY: Duration = Duration::from_millis(50);
 /// The clock is read this often, since it may have been set.
 const LOOK: Duration = Duration::from_secs(1);
 
