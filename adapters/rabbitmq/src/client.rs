@@ -5,10 +5,10 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use lapin::tcp::OwnedTLSConfig;
-use lapin::{Channel, Connection, ConnectionProperties};
+use lapin::{Channel, ChannelState, Connection, ConnectionProperties, ErrorKind as Refusal};
 use partitura_broker::{Error, ErrorKind, Result};
 use tokio::sync::{Mutex, watch};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::error::{classify, closed};
 use crate::hold::HoldLimit;
@@ -17,6 +17,9 @@ use crate::options::Target;
 /// The limit for an answer of the broker. Only a stuck request takes as long: a queue without a leader, a client that
 /// lost count.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The pause before a connection is asked again to close.
+const ASK_AGAIN: Duration = Duration::from_millis(10);
 
 /// Makes connections, until the broker is closed.
 #[derive(Debug)]
@@ -80,11 +83,8 @@ impl Client {
         let mut result = Ok(());
         for connector in connectors.iter().filter_map(Weak::upgrade) {
             let Some(connection) = connector.open.lock().await.take() else { continue };
-            if connection.status().connected() {
-                let closing = connection.close(200, "closed by its owner".into());
-                let answer = timeout(self.target.connect_within, closing).await;
-                result = result.and(answer.unwrap_or(Ok(())).map_err(|error| classify("close", error)));
-            }
+            let answer = timeout(self.target.connect_within, close(&connection)).await;
+            result = result.and(answer.unwrap_or(Ok(())).map_err(|error| classify("close", error)));
         }
         result
     }
@@ -103,6 +103,20 @@ impl Client {
             }
         }
     }
+}
+
+/// Closes a connection. A consumer that has just gone may still be closing a channel of it. Then the client library
+/// refuses, so that it is asked again.
+async fn close(connection: &Connection) -> lapin::Result<()> {
+    while connection.status().connected() {
+        match connection.close(200, "closed by its owner".into()).await {
+            Err(error) if matches!(error.kind(), Refusal::InvalidChannelState(ChannelState::Closing, _)) => {
+                sleep(ASK_AGAIN).await;
+            }
+            closed => return closed,
+        }
+    }
+    Ok(())
 }
 
 impl Connector {
