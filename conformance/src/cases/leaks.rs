@@ -30,7 +30,7 @@ pub(super) const CASES: &[Case] = &[
     ),
     case!(
         "flow.memory",
-        Two,
+        Four,
         [Processes, Durability, Proc],
         "a consumer with a slow handler before a large backlog of large messages keeps no more memory than its credit asks for",
         memory,

@@ -122,8 +122,12 @@ async fn a_consumer_that_goes_settles_the_due_messages_that_it_is_publishing() {
     peer.happens("publish topic://partitura/t/orders", before).await;
     drop(consumer);
     peer.confirm(true);
-    peer.happens("settle", before).await;
-    assert_eq!(peer.backlog("partitura/orders/due"), 0);
+    within(async {
+        while peer.backlog("partitura/orders/due") > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -29,6 +29,9 @@ mod interrupted;
 mod long_tasks;
 mod metrics;
 mod once;
+#[expect(dead_code, reason = "its main is run by the test of the example")]
+#[path = "../../examples/order.rs"]
+mod order;
 mod pages;
 mod poison;
 mod policies;

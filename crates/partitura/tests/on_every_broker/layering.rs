@@ -98,6 +98,7 @@ pub(crate) async fn layers_see_and_refuse_requests_turns_and_tasks(stage: Stage)
         .expect("started");
     let refused = soon(again.terminate("no").into_future()).await.expect_err("not allowed").to_string();
     assert_eq!(refused, "only the night shift may do that");
+    assert_eq!(soon(client.workflow::<Three>("u").result()).await.expect("a result"), "tea...");
     let all = log.all();
     for wanted in [
         "request start Three/t true",

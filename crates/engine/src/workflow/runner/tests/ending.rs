@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test(start_paused = true)]
-async fn a_query_behind_the_end_in_its_batch_is_refused_as_one_after_it() {
+async fn a_query_behind_the_end_in_its_batch_is_answered_as_one_after_it() {
     let stage = Stage::new().await;
     let owner = stage.owner::<Tally>().await;
     stage.turn(&owner, [("s", start(FIRST, 1, StartPolicy::UseExisting))]).await;
@@ -11,7 +11,7 @@ async fn a_query_behind_the_end_in_its_batch_is_refused_as_one_after_it() {
     let (name, args) = Query::<Tally, u64>::new("count", Payload::encode(&())).into_parts().expect("a query");
     let query = |reply_to| Command::Query { name: name.clone(), args: args.clone(), reply_to };
     stage.turn(&owner, [("a", signal()), ("q", query(reply_to))]).await;
-    let ReplyBody::Refused(with_the_end) = answer(reply).await else { panic!("answered") };
-    let ReplyBody::Refused(later) = stage.ask(&owner, query).await else { panic!("answered") };
+    let ReplyBody::Answer(with_the_end) = answer(reply).await else { panic!("refused") };
+    let ReplyBody::Answer(later) = stage.ask(&owner, query).await else { panic!("refused") };
     assert_eq!(with_the_end, later);
 }
