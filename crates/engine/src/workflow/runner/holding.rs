@@ -1,6 +1,7 @@
 //! Whether the workflow is paused, and instances that were paused with it as it was resumed.
 
 use partitura_broker::Result;
+use partitura_lanes::Outcome;
 
 use super::WorkflowRunner;
 use crate::pause::Pause;
@@ -14,6 +15,13 @@ impl WorkflowRunner {
     /// Why the workflow is paused, if it is.
     pub(super) async fn held(&self) -> Option<String> {
         self.0.context.pauses.of_workflow(&self.0.workflow).await
+    }
+
+    /// As [`held`](Self::held), by what is stored now. A request to go on does not come again, so that it must not be
+    /// refused for a pause that has ended, because the store could not be read lately.
+    pub(super) async fn held_now(&self) -> std::result::Result<Option<String>, Outcome> {
+        let stored = self.0.context.pauses.of_workflow_now(&self.0.workflow).await;
+        stored.map_err(|error| Outcome::retry(error.to_string()))
     }
 
     /// A turn has paused an instance with its workflow. The resume of the workflow asks the instances that are paused

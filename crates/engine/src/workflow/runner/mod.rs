@@ -172,6 +172,9 @@ impl WorkflowRunner {
             if let (Command::TimerDue { later: None, .. }, Some(due)) = (&command, delivery.message.not_before) {
                 metrics::timer_fires(self.0.clock.now().since(due));
             }
+            if matches!(command, Command::Resume) && turn.held.is_some() {
+                turn.held = self.held_now().await?;
+            }
             if let Err(abandoned) = turn.handle(command, delivery.message.id.as_str()).await {
                 return Err(self.give_up(turn.key(), work, abandoned).await);
             }
