@@ -20,7 +20,7 @@
 //! * [`Messaging`] gives typed queues and streams, for messaging without workflows:
 //!
 //! ```no_run
-//! # async fn bill(broker: std::sync::Arc<dyn partitura_broker::Broker>) -> Result<(), Box<dyn std::error::Error>> {
+//! # async fn bill(broker: impl partitura_broker::Broker + 'static) -> Result<(), Box<dyn std::error::Error>> {
 //! use partitura_lanes::{Messaging, Retry};
 //! use serde::{Deserialize, Serialize};
 //!
