@@ -5,8 +5,8 @@
 //! topic forward them from there, one consumer at a time: those that are due by our clock, too, in the order of their
 //! moments.
 //!
-//! If a busy broker hands several of them out late, the latest come first. So a forwarder waits for a short silence before
-//! it publishes.
+//! If a busy broker hands several of them out late, the latest come first. So a forwarder waits for a short silence
+//! before it publishes.
 //!
 //! Solace keeps nothing back. There the forwarder holds the messages until they are due. If it has as many as it may
 //! hold, it sends the latest to the end of the queue again, so that others come.

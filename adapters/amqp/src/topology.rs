@@ -4,9 +4,7 @@ use partitura_adapter_kit::topic_differs;
 use partitura_broker::{DeclareMode, Error, ErrorKind, Result, Subscription, Topic, TopicName, Topology};
 
 use crate::core::Core;
-use crate::profile::Extent;
-
-const DECLARE: &str = "declare";
+use crate::profile::{DECLARE, Extent};
 
 /// Creates or verifies a topology.
 pub(crate) async fn declare(core: &Core, topology: &Topology) -> Result<()> {

@@ -14,14 +14,13 @@ use partitura_broker::{
     SubscriptionName, Supports, Timestamp, Topic, TopicName,
 };
 
-use super::duties::{Due, Extent, Flush, Hearing, LATENESS, MAX_DELAY, Profile, Source, no_topic};
+use super::duties::{DECLARE, Due, Extent, Flush, Hearing, LATENESS, MAX_DELAY, Profile, Source, no_topic};
 use crate::client::{Connector, Node};
 use crate::management::{self, Answer, Kind, Management, NewQueue, Request, unable};
 use crate::wire::Route;
 use crate::{names, wire};
 
 const CONSUME: &str = "consume";
-const DECLARE: &str = "declare";
 const PROPERTY: &str = "partitura_topic = ";
 /// The moment before which the broker keeps a message back, in milliseconds since the Unix epoch.
 const DELIVERY_TIME: &str = "x-opt-delivery-time";

@@ -11,6 +11,9 @@ use partitura_broker::{
 use crate::client::Node;
 use crate::wire::Route;
 
+/// The operation of those who make topics and subscriptions.
+pub(crate) const DECLARE: &str = "declare";
+
 /// The ways of one kind of broker.
 #[async_trait]
 pub(crate) trait Profile: Debug + Send + Sync + 'static {
@@ -23,8 +26,13 @@ pub(crate) trait Profile: Debug + Send + Sync + 'static {
     /// Makes topics, or notes them where an operator makes them. Existing ones are left as they are.
     async fn create_topics(&self, topics: &[Topic]) -> Result<()>;
 
-    /// Makes subscriptions to topics, or verifies them where an operator makes them.
-    async fn create_subscriptions(&self, subscriptions: &[(Topic, SubscriptionName)]) -> Result<()>;
+    /// Makes subscriptions to topics, or verifies them where an operator makes them, as is assumed here.
+    async fn create_subscriptions(&self, subscriptions: &[(Topic, SubscriptionName)]) -> Result<()> {
+        for (topic, subscription) in subscriptions {
+            self.expect_subscription(topic, subscription, Extent::All, DECLARE).await?;
+        }
+        Ok(())
+    }
 
     /// Looks a topic up at the broker.
     ///

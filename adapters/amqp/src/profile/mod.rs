@@ -8,7 +8,7 @@ mod solace;
 
 use std::sync::Arc;
 
-pub(crate) use self::duties::{Due, Extent, Flush, Hearing, Profile, RENEWAL, Source};
+pub(crate) use self::duties::{DECLARE, Due, Extent, Flush, Hearing, Profile, RENEWAL, Source};
 pub(crate) use self::solace::commands::commands as solace_commands;
 use crate::client::Connector;
 use crate::options;

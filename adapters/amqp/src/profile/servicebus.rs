@@ -16,11 +16,10 @@ use partitura_broker::{
 use std::time::Duration;
 use tokio::time::sleep;
 
-use super::duties::{Due, Extent, Flush, Hearing, MAX_DELAY, Profile, Source, no_topic};
+use super::duties::{DECLARE, Due, Extent, Flush, Hearing, MAX_DELAY, Profile, Source, no_topic};
 use crate::client::{Connector, Fields, Node, Requests, answer, receiver, uncancelled};
 use crate::wire::{self, Route};
 
-const DECLARE: &str = "declare";
 /// The moment at which the broker puts a message into its queue.
 const ENQUEUE_TIME: &str = "x-opt-scheduled-enqueue-time";
 /// The queue, with sessions, whose states describe topics.
@@ -138,13 +137,6 @@ impl Profile for ServiceBus {
         for topic in topics {
             self.expect_topic(topic, DECLARE).await?;
             self.description(&topic.name, Some(describe_topic(topic)), DECLARE).await?;
-        }
-        Ok(())
-    }
-
-    async fn create_subscriptions(&self, subscriptions: &[(Topic, SubscriptionName)]) -> Result<()> {
-        for (topic, subscription) in subscriptions {
-            self.expect_subscription(topic, subscription, Extent::All, DECLARE).await?;
         }
         Ok(())
     }

@@ -16,7 +16,7 @@ use partitura_broker::{
 };
 use tokio::time::{sleep, timeout};
 
-use super::duties::{Due, Extent, Flush, Hearing, LATENESS, MAX_DELAY, Profile, Source, no_topic};
+use super::duties::{DECLARE, Due, Extent, Flush, Hearing, LATENESS, MAX_DELAY, Profile, Source, no_topic};
 use crate::client::{Connector, Node, answer, receiver, sender, uncancelled};
 use crate::wire::{self, Route};
 
@@ -25,7 +25,6 @@ mod names;
 
 use self::names::{description, due, members, messages, queue};
 
-const DECLARE: &str = "declare";
 /// The topic of messages that ask whether everything before them was handled. No queue has it.
 const SYNC: &str = "topic://partitura/sync";
 /// The beginning of the topic of every inbox.
@@ -155,13 +154,6 @@ impl Profile for Solace {
         for topic in topics {
             self.expect_topic(topic, DECLARE).await?;
             self.describe(topic).await?;
-        }
-        Ok(())
-    }
-
-    async fn create_subscriptions(&self, subscriptions: &[(Topic, SubscriptionName)]) -> Result<()> {
-        for (topic, subscription) in subscriptions {
-            self.expect_subscription(topic, subscription, Extent::All, DECLARE).await?;
         }
         Ok(())
     }
