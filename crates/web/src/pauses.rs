@@ -81,12 +81,10 @@ pub(crate) async fn begin(
     form: Result<Form<Sent>, FormRejection>,
 ) -> Result<Response, Problem> {
     let done = async {
-        let (who, sent) = admitted(&shared, &visit, &headers, form, |sent: &Sent| &sent.csrf)?;
-        shared.admin.pause(who, &named(&sent.what)?, sent.reason.trim()).await?;
-        Ok(())
+        let (who, what, reason) = asked(&shared, &visit, &headers, form)?;
+        Ok(shared.admin.pause(who, &what, &reason).await?)
     };
-    done.await.map_err(|problem: Problem| problem.at(&visit))?;
-    Ok(Redirect::to(&visit.link("/")).into_response())
+    overview(&visit, done.await)
 }
 
 /// Resumes something, and shows the overview.
@@ -97,15 +95,25 @@ pub(crate) async fn end(
     form: Result<Form<Sent>, FormRejection>,
 ) -> Result<Response, Problem> {
     let done = async {
-        let (who, sent) = admitted(&shared, &visit, &headers, form, |sent: &Sent| &sent.csrf)?;
-        shared.admin.resume(who, &named(&sent.what)?, sent.reason.trim()).await?;
-        Ok(())
+        let (who, what, reason) = asked(&shared, &visit, &headers, form)?;
+        Ok(shared.admin.resume(who, &what, &reason).await?)
     };
-    done.await.map_err(|problem: Problem| problem.at(&visit))?;
-    Ok(Redirect::to(&visit.link("/")).into_response())
+    overview(&visit, done.await)
 }
 
-fn named(what: &str) -> Result<Pausable, Problem> {
-    what.parse()
-        .map_err(|error: InvalidPausable| Problem::new(StatusCode::BAD_REQUEST, "Not carried out", error.to_string()))
+/// Gives the visitor who acts, the thing, and the reason.
+fn asked<'a>(
+    shared: &Shared,
+    visit: &'a Visit,
+    headers: &HeaderMap,
+    form: Result<Form<Sent>, FormRejection>,
+) -> Result<(&'a str, Pausable, String), Problem> {
+    let (who, sent) = admitted(shared, visit, headers, form, |sent: &Sent| &sent.csrf)?;
+    let wrong = |error: InvalidPausable| Problem::new(StatusCode::BAD_REQUEST, "Not carried out", error.to_string());
+    Ok((who, sent.what.parse().map_err(wrong)?, sent.reason.trim().to_owned()))
+}
+
+fn overview<T>(visit: &Visit, done: Result<T, Problem>) -> Result<Response, Problem> {
+    done.map_err(|problem| problem.at(visit))?;
+    Ok(Redirect::to(&visit.link("/")).into_response())
 }
