@@ -1,7 +1,7 @@
 //! The lock of a partition.
 //!
-//! It is an exclusive queue, which only one connection can have, and which is deleted with it. Several consumers share a
-//! connection. Among them the names of the held locks say whether a lock is taken.
+//! It is an exclusive queue, which only one connection can have, and which is deleted with it. Several consumers share
+//! a connection. Among them the names of the held locks say whether a lock is taken.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -81,7 +81,7 @@ async fn owner_frozen(env: &Env) -> CaseResult {
     Ok(check::nothing_lost(&env.history())?)
 }
 
-/// The word of a process that has settled late.
+/// The message of a process that has settled late.
 const LATE: &str = "has settled what it held when it was frozen";
 
 /// Settles some, holds the rest, and settles that when it notices that it was frozen.

@@ -39,7 +39,7 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-/// The word of a process that has given everything back, or keeps within its bounds.
+/// The message of a process that has given everything back, or keeps within its bounds.
 const WELL: &str = "all is as it should be";
 /// Inboxes, or consumers, that are open at once.
 const AT_ONCE: usize = 20;

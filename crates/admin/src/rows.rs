@@ -1,4 +1,4 @@
-//! The deeds of an instance, one row for each call, child, wait and message.
+//! The activities of an instance: one row for each call, child, wait and message.
 
 use std::collections::HashMap;
 

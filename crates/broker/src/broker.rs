@@ -228,8 +228,8 @@ pub trait Consumer: Debug + Send {
     /// # Cancel safety
     /// Safe: dropping the future loses no event.
     ///
-    /// Conformance: `order.key_basic`, `order.takeover_with_new`, `flow.credit_bound`, `flow.credit_bytes`, `flow.memory`,
-    /// `flow.fair_topics`, `delay.never_early`, `cancel.safe`.
+    /// Conformance: `order.key_basic`, `order.takeover_with_new`, `flow.credit_bound`, `flow.credit_bytes`,
+    /// `flow.memory`, `flow.fair_topics`, `delay.never_early`, `cancel.safe`.
     async fn next(&mut self) -> Result<Event>;
 
     /// Settles deliveries: they will not come again. In any order; coalesced and sent in the background.

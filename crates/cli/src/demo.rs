@@ -133,7 +133,7 @@ impl Delivery {
     }
 }
 
-/// The fault of the demonstration is no news on the terminal.
+/// The problem with the demonstration is no news on the terminal.
 pub(crate) fn expect_its_fault() {
     let others = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {

@@ -106,7 +106,7 @@ pub enum ClientError {
     InvalidSchedule {
         /// The schedule's id.
         id: String,
-        /// The fault.
+        /// The problem.
         problem: String,
     },
     /// The id cannot be used.
@@ -173,7 +173,7 @@ pub enum WorkflowError<E> {
     /// repaired.
     #[error("stopped: {reason}")]
     Stopped {
-        /// The fault, and its cure.
+        /// The problem, and what to do about it.
         reason: String,
     },
     /// Its input or its error could not be read, or something else that its code had no part in.
@@ -223,7 +223,7 @@ pub enum UpdateError<E> {
     /// does; any other has not been applied. Send it again under the same id.
     #[error("stopped: {reason}")]
     Stopped {
-        /// The fault, and its cure.
+        /// The problem, and what to do about it.
         reason: String,
     },
     /// It was not applied, or that could not be learned.

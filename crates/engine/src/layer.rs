@@ -21,8 +21,8 @@ pub type TaskResult = Result<Payload, TaskFailure>;
 /// Partitura do; dropped, nothing is done.
 ///
 /// Set by [`Builder::layer`](crate::Builder::layer) for all that a connection does, and by
-/// [`Worker::layer`](crate::Worker::layer) for the tasks and turns of one worker. The first that is set is the outermost
-/// one; those of the connection are around those of its workers. Without layers nothing is spent on them.
+/// [`Worker::layer`](crate::Worker::layer) for the tasks and turns of one worker. The first that is set is the
+/// outermost one; those of the connection are around those of its workers. Without layers nothing is spent on them.
 ///
 /// A log of all attempts:
 ///

@@ -111,8 +111,8 @@ impl DeadLetters {
     /// could not be read, or not be taken, is sent as it should have been. Ids, keys and headers stay.
     ///
     /// # Errors
-    /// As [`redrive`](Self::redrive); [`PayloadTooLarge`](ErrorKind::PayloadTooLarge) for a payload that the broker does
-    /// not take.
+    /// As [`redrive`](Self::redrive); [`PayloadTooLarge`](ErrorKind::PayloadTooLarge) for a payload that the broker
+    /// does not take.
     ///
     /// # Cancel safety
     /// As [`redrive`](Self::redrive). A letter that was sent and not removed has its old payload.

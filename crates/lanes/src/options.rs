@@ -51,8 +51,8 @@ pub struct LaneOptions {
 
 impl Default for LaneOptions {
     /// 64 batches of one message at once, up to 10 attempts of which the second comes after 100 ms, no parking, 100
-    /// messages behind a failing one, 5 crashes of a message's process, the default [`Credit`], 10 s for a hand-over and 30 s for a
-    /// shutdown, the system's clock.
+    /// messages behind a failing one, 5 crashes of a message's process, the default [`Credit`], 10 s for a hand-over
+    /// and 30 s for a shutdown, the system's clock.
     fn default() -> Self {
         let of = |n| NonZeroUsize::new(n).unwrap_or(NonZeroUsize::MIN);
         Self {

@@ -133,7 +133,7 @@ pub enum EventKind {
     /// Input, for the record: the code cannot go on. Signals that come from here to
     /// [`WorkflowResumed`](Self::WorkflowResumed) are kept unread.
     WorkflowStopped {
-        /// The fault, and its cure.
+        /// The problem, and what to do about it.
         reason: String,
     },
     /// Input, for the record: the code goes on, and has read what was kept.

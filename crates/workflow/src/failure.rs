@@ -9,7 +9,7 @@ use crate::Payload;
 /// How something failed, as it is kept in a history and sent between processes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// The culprit.
+    /// The origin of the failure.
     pub kind: FailureKind,
     /// For people.
     pub message: String,
@@ -59,7 +59,7 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// The culprit of a [`Failure`].
+/// The origin of a [`Failure`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum FailureKind {
     /// The application answered with an error of its own; [`Failure::details`] holds it.

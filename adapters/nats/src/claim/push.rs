@@ -40,9 +40,9 @@ const MAX_SILENCE: Duration = Duration::from_secs(4 * HEARTBEAT.as_secs());
 const REPLAY_WAIT: Duration = Duration::from_millis(50);
 /// Messages that the server has counted as not sent yet come within this time, or were removed meanwhile.
 const PENDING_WAIT: Duration = Duration::from_secs(1);
-/// The number of messages that a claim may hold beside those that it was asked for. The server passes delayed messages on
-/// before they are due, and messages behind them may come before them in the order of their key: if only delayed messages
-/// were read, nobody would know.
+/// The number of messages that a claim may hold beside those that it was asked for. The server passes delayed messages
+/// on before they are due, and messages behind them may come before them in the order of their key: if only delayed
+/// messages were read, nobody would know.
 const HELD_BACK: usize = 1_024;
 /// The largest number of messages that are taken at once.
 const MAX_BATCH: usize = 256;

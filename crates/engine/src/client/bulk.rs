@@ -143,8 +143,8 @@ impl Instances {
         Bulk::new(self.clone(), act)
     }
 
-    /// Sends a signal to those that have not ended, and waits until each has recorded it. The arguments of a handler are
-    /// an object with its argument names; a channel takes any value.
+    /// Sends a signal to those that have not ended, and waits until each has recorded it. The arguments of a handler
+    /// are an object with its argument names; a channel takes any value.
     ///
     /// ```
     /// # use partitura_engine::{Client, ClientError};
@@ -195,8 +195,8 @@ impl Instances {
         self.all(Act::Resume(reason.into()))
     }
 
-    /// [Gives the last failed task this result](InstanceHandle::skip_task) of those that have failed. The type is that of
-    /// the method's result, which is not checked here.
+    /// [Gives the last failed task this result](InstanceHandle::skip_task) of those that have failed. The type is that
+    /// of the method's result, which is not checked here.
     ///
     /// ```
     /// # use partitura_engine::{Client, ClientError, StatusKind};

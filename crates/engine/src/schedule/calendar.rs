@@ -31,7 +31,7 @@ enum Rule {
 
 impl Calendar {
     /// # Errors
-    /// The fault of the times or the time zone, for people.
+    /// The problem with the times or the time zone, for people.
     pub(super) fn new(times: &[Recurrence], zone: &str) -> Result<Self, String> {
         let zone = TimeZone::get(zone).map_err(|error| format!("there is no time zone {zone:?}: {error}"))?;
         let rules = times.iter().map(Rule::new).collect::<Result<Vec<_>, _>>()?;

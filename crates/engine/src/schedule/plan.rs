@@ -38,7 +38,7 @@ pub(super) struct Planned {
 /// Computes the times of a schedule after a moment.
 ///
 /// # Errors
-/// The fault of the specification, on this machine.
+/// The problem with the specification, on this machine.
 pub(super) fn plan(
     (id, specification): (&str, &ScheduleSpecification),
     after: Timestamp,
@@ -74,7 +74,7 @@ pub(super) fn plan(
 /// The times of a span, both ends included, up to a number.
 ///
 /// # Errors
-/// The fault of the specification, on this machine.
+/// The problem with the specification, on this machine.
 pub(super) fn span(
     specification: &ScheduleSpecification,
     (from, to): (Timestamp, Timestamp),

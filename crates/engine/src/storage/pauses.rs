@@ -130,8 +130,8 @@ pub struct Paused {
     pub reason: String,
     /// Since when, in milliseconds since the Unix epoch.
     pub since: u64,
-    /// It is resumed already, but not all of its instances were asked to go on: the caller that resumed it was interrupted.
-    /// Resume it again.
+    /// It is resumed already, but not all of its instances were asked to go on: the caller that resumed it was
+    /// interrupted. Resume it again.
     pub is_ending: bool,
 }
 

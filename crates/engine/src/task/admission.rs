@@ -22,8 +22,8 @@ pub(super) struct Admitted {
 }
 
 impl TaskRunner {
-    /// Waits until neither the service nor the method is paused, and then for room. `Err`: the task is to go back to the
-    /// broker, for so long.
+    /// Waits until neither the service nor the method is paused, and then for room. `Err`: the task is to go back to
+    /// the broker, for so long.
     pub(super) async fn admit(&self, request: &TaskRequest, line: &mut Line) -> Result<Admitted, Duration> {
         let was_paused = self.until_resumed(request, line).await?;
         Ok(Admitted { permit: self.room(request, line).await?, was_paused })

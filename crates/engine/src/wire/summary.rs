@@ -146,7 +146,7 @@ pub enum Status {
     /// after 30 seconds and then ever more seldom, every 10 minutes at last, and when somebody resumes it; with
     /// repaired code it goes on.
     Stopped {
-        /// The fault, and its cure.
+        /// The problem, and what to do about it.
         reason: String,
     },
     /// Somebody has [paused](crate::WorkflowHandle::pause) it: its code does not run, and what arrives is kept, until

@@ -150,7 +150,7 @@ pub struct Misfit {
     pub status: StatusKind,
     /// The event of its history at which the code does something else, where that is why; the first is 0.
     pub event: Option<usize>,
-    /// The fault, and its cure.
+    /// The problem, and what to do about it.
     pub reason: String,
 }
 

@@ -23,7 +23,7 @@ pub struct Audit {
     pub mismatches: Vec<String>,
 }
 
-/// The deeds for one order, in the order in which they were done: each entry has its place among those of all ledgers.
+/// The effects for one order, in the order in which they were done: each entry has its place among those of all ledgers.
 #[derive(Debug, Clone, Default)]
 struct Account(Vec<(u64, Step)>);
 

@@ -1,4 +1,4 @@
-//! The truths that must hold once a run came to its end, whatever crashed before. Looks at the files through the
+//! The properties that must hold once a run came to its end, whatever crashed before. Looks at the files through the
 //! contract alone.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -25,7 +25,7 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 type Finding = Result<(), String>;
 
-/// Compares the deeds with their records.
+/// Compares the effects with their records.
 pub(crate) fn what_happened(plan: &Plan) -> Finding {
     outcomes(plan)?;
     ledger(plan)?;

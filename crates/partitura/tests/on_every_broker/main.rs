@@ -1,4 +1,4 @@
-//! The abilities of workflows and the fate of workers, the same on every broker.
+//! The features of workflows and the fate of workers, the same on every broker.
 //!
 //! `PARTITURA_BROKERS` names the brokers, separated by spaces, for which the facade's features must be on; their
 //! servers, and the one for the store, are the standing ones. Without it, the broker that needs no server is tried, in

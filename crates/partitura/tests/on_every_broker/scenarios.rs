@@ -1,4 +1,4 @@
-//! The abilities of workflow code, each in the smallest workflow that shows it.
+//! The features of workflow code, each in the smallest workflow that shows it.
 
 use partitura::{Cx, Signal, WorkflowError, join_all, millis, minutes, select};
 

@@ -75,7 +75,7 @@ pub enum StopReason {
     },
     /// The input is not for this instance, or cannot be read; it was not applied, and the instance is as before.
     BadInput {
-        /// The fault.
+        /// The problem.
         problem: String,
     },
 }

@@ -2,8 +2,8 @@
 //! adapters.
 //!
 //! An adapter names the [server](Connect::server) for its tests, and how it [connects](Connect::connect). [`OnServer`]
-//! has all the hooks of the suite: it starts the server when it is first needed, kills it, freezes it, puts the suite's proxy
-//! before it, and tries right and wrong credentials and certificates.
+//! has all the hooks of the suite: it starts the server when it is first needed, kills it, freezes it, puts the suite's
+//! proxy before it, and tries right and wrong credentials and certificates.
 //!
 //! ```no_run
 //! # use std::sync::Arc;

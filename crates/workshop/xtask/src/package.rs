@@ -19,8 +19,8 @@ const TESTS: &[(&str, &str)] = &[
     ("container.rs", include_str!("../outside/tests/container.rs")),
 ];
 
-/// Packs what is published, builds a crate outside with nothing but the packed files, and runs its conformance suite. The
-/// one over a container is built, and runs where `OUTSIDE_IMAGE` names an image.
+/// Packs what is published, builds a crate outside with nothing but the packed files, and runs its conformance suite.
+/// The one over a container is built, and runs where `OUTSIDE_IMAGE` names an image.
 pub(crate) fn run() -> Result<(), Failure> {
     let repository = Repository::load()?;
     let (published, others): (Vec<_>, Vec<_>) = repository.members.iter().partition(|member| member.is_published);
@@ -44,8 +44,8 @@ pub(crate) fn run() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Packs all crates but these. That cargo finds an order for them shows that they point one way. The crates of others are
-/// fetched before, since the crate outside needs some that nothing here builds.
+/// Packs all crates but these. That cargo finds an order for them shows that they point one way. The crates of others
+/// are fetched before, since the crate outside needs some that nothing here builds.
 fn pack(others: &[&Member]) -> Result<(), Failure> {
     run_to_end(cargo().args(["fetch", "--locked", "--quiet"]))?;
     let mut packing = cargo();

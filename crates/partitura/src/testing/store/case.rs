@@ -13,7 +13,7 @@ use super::ground::Ground;
 /// How long a case may take: only a store that hangs takes as long.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// The fault, for the author of the store.
+/// The problem, for the author of the store.
 pub(super) type Verdict = Result<(), String>;
 pub(super) type Run = for<'a> fn(&'a Ground) -> Pin<Box<dyn Future<Output = Verdict> + Send + 'a>>;
 
