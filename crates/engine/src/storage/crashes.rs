@@ -119,8 +119,15 @@ impl Crashes {
         ended.retain(|ended| ended != name);
         let row = put(name.clone(), expect, Some(crashes));
         let groups = std::iter::once(vec![row]).chain(ended.iter().map(|ended| vec![removal(ended)])).collect();
-        let written = self.stored.write(groups).await?.into_iter().next().unwrap_or(Ok(()));
+        let written = self.stored.write(groups).await;
         let mut rows = lock(&self.rows);
+        let written = match written {
+            Ok(results) => results.into_iter().next().unwrap_or(Ok(())),
+            Err(error) => {
+                rows.ended.append(&mut ended);
+                return Err(error);
+            }
+        };
         for name in &ended {
             rows.own.remove(name);
         }
