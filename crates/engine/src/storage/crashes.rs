@@ -65,19 +65,26 @@ impl Crashes {
             self.forget(name);
             return Ok(ended);
         }
-        let crashes = self.count(&name).await.map_err(NotRun::NotNoted)?;
-        if crashes >= self.limit {
-            return Err(NotRun::GivenUp(crashes));
+        let mut work = std::pin::pin!(work);
+        loop {
+            let (crashes, expect) = self.count(&name).await.map_err(NotRun::NotNoted)?;
+            if crashes >= self.limit {
+                return Err(NotRun::GivenUp(crashes));
+            }
+            let noted = async {
+                match self.note(&name, expect, crashes).await {
+                    Ok(()) => Ok(Some(work.as_mut().await)),
+                    // Another process has begun a copy since it was counted.
+                    Err(error) if error.kind() == ErrorKind::Conflict => Ok(None),
+                    Err(error) => Err(NotRun::NotNoted(error)),
+                }
+            };
+            let ended = if Trials::is_accused(crashes) { self.try_alone(crashes, noted).await } else { noted.await };
+            if let Some(ended) = ended? {
+                self.forget(name);
+                return Ok(ended);
+            }
         }
-        let noted = async {
-            self.note(&name, Expect::Any, crashes).await.map_err(NotRun::NotNoted)?;
-            Ok(work.await)
-        };
-        let ended = if Trials::is_accused(crashes) { self.try_alone(crashes, noted).await } else { noted.await };
-        if ended.is_ok() {
-            self.forget(name);
-        }
-        ended
     }
 
     /// Has what was counted removed. If that fails, the row stays, and nothing asks for it any more.
@@ -104,13 +111,16 @@ impl Crashes {
         }
     }
 
-    /// The number of crashes, with the one that the redelivery stands for.
-    async fn count(&self, name: &Bytes) -> Result<u32> {
-        let found = self.stored.get(CRASHES, name.clone()).await?;
+    /// The number of crashes, with the one that the redelivery stands for, and the state of the row from which it was
+    /// counted.
+    async fn count(&self, name: &Bytes) -> Result<(u32, Expect)> {
+        let Some((version, value)) = self.stored.get(CRASHES, name.clone()).await? else {
+            return Ok((1, Expect::Absent));
+        };
         // A row that cannot be read was written by a newer version: it is counted anew.
-        let before = found.and_then(|(_, value)| wire::decode::<u32>(&value).ok()).unwrap_or_default();
+        let before = wire::decode::<u32>(&value).unwrap_or_default();
         let is_own = before > 0 && lock(&self.rows).own.contains(name);
-        Ok(before.saturating_add(u32::from(!is_own)))
+        Ok((before.saturating_add(u32::from(!is_own)), Expect::Version(version)))
     }
 
     /// Writes a row, and removes those of what has ended.
@@ -131,8 +141,10 @@ impl Crashes {
         for name in &ended {
             rows.own.remove(name);
         }
-        if written.is_ok() {
-            rows.own.insert(name.clone());
+        match &written {
+            Ok(()) => drop(rows.own.insert(name.clone())),
+            Err(error) if error.kind() == ErrorKind::Conflict => drop(rows.own.remove(name)),
+            Err(_) => {}
         }
         drop(rows);
         written
@@ -300,6 +312,26 @@ mod tests {
             })
         });
         futures::future::try_join_all(runs).await.expect("all ran");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_copy_that_another_process_begins_while_this_one_waits_is_counted() {
+        let broker = broker();
+        let waiting = process(&broker);
+        for name in [Bytes::from_static(b"another"), NAME] {
+            waiting.stored.write(vec![vec![put(name, Expect::Any, Some(1))]]).await.expect("written");
+        }
+        let another = waiting.run(Bytes::from_static(b"another"), sleep(Duration::from_millis(500)));
+        let copy = async {
+            sleep(Duration::from_millis(100)).await;
+            assert!(crash(&broker).await.is_ok());
+        };
+        let begun = waiting.run(NAME, async {
+            let row = waiting.stored.get(CRASHES, NAME).await.expect("read").expect("a row");
+            assert_eq!(wire::decode::<u32>(&row.1).expect("a number"), 3, "the one before, the copy, and the next");
+        });
+        let (another, (), begun) = tokio::join!(another, copy, begun);
+        assert!(another.is_ok() && begun.is_ok());
     }
 
     /// A store that counts the requests.

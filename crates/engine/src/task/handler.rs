@@ -15,6 +15,7 @@ use super::runner::TaskRunner;
 use super::running::{Begun, Place};
 use crate::messaging::mailbox::Line;
 use crate::storage::crashes::NotRun;
+use crate::storage::outbox::may_have_come_before;
 use crate::wire::{self, TaskRequest};
 
 impl TaskRunner {
@@ -157,11 +158,11 @@ fn newer(request: &TaskRequest, progress: Option<(u32, Payload)>) -> Option<Payl
 impl Handler for TaskRunner {
     async fn handle(&self, batch: Batch) -> Outcome {
         let [delivery] = batch.deliveries() else { return Outcome::retry("tasks are handled one by one") };
-        let Delivery { message, redelivered, token, .. } = delivery.clone();
+        let Delivery { message, token, .. } = delivery.clone();
         match self.directory.payloads().decode::<TaskRequest>(&message.payload) {
             Ok(request) => {
                 // A run here that failed to report leaves the delivery as good as redelivered.
-                let redelivered = redelivered || batch.attempt() > 1;
+                let redelivered = may_have_come_before(delivery) || batch.attempt() > 1;
                 let (request, token) = (Arc::new(request), Mutex::new(Some(token)));
                 self.take(Call { request, message, redelivered, token, trace: OnceLock::new() }).await
             }

@@ -180,7 +180,7 @@ impl Plan {
         let everyday = Some(random.pick(&[0, 500, 2_000, 5_000])).filter(|interval| *interval > 0 && faultless);
         let kinds = if faultless { Mishap::EVERYDAY } else { Mishap::ALL };
         let passed_over = random.pick(&[0, 0, 100, 500]);
-        let broken = Some(random.pick(Broken::ALL)).filter(|_| random.chance(100) && !calm);
+        let broken = Some(random.pick(Broken::ALL)).filter(|_| random.chance(150) && !calm);
         // Only an operator ends an instance that cannot be read.
         let unreadable = matches!(broken, Some(Broken::Damaged | Broken::Newer));
         let mut mishaps: Vec<_> = kinds.iter().copied().filter(|_| random.coin()).collect();

@@ -31,7 +31,8 @@ use self::removal::Removals;
 use self::row::{Aside, Kept, OUTBOX, Origin, PAGE, REFUSED, damaged, decode, encode, outbox_key, without_turn};
 pub(crate) use self::under_way::UnderWay;
 use self::unsent::Unsent;
-pub(crate) use self::unsent::is_refusal;
+use self::unsent::resent;
+pub(crate) use self::unsent::{is_refusal, may_have_come_before};
 use crate::storage::store::Store;
 use crate::wire;
 use crate::wire::names::InstanceKey;
@@ -205,7 +206,7 @@ impl Outbox {
             match decode(&key, &value) {
                 Ok(kept) => {
                     rows.push((key, kept.len()));
-                    messages.extend(kept);
+                    messages.extend(kept.into_iter().map(resent));
                 }
                 Err(error) => tracing::error!(%error, "a row of the outbox is left as it is; the others are sent"),
             }

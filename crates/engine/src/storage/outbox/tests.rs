@@ -8,6 +8,7 @@ use partitura_embedded::{Embedded, Options};
 
 use std::time::Duration;
 
+use super::unsent::RESENT;
 use super::*;
 use crate::storage::store::BrokerStore;
 
@@ -35,7 +36,10 @@ impl Notes {
 #[async_trait]
 impl Producer for Watched {
     async fn publish(&self, batch: Vec<Message>) -> Vec<Result<Receipt>> {
-        let ids = batch.iter().map(|message| message.id.as_str().to_owned());
+        let ids = batch.iter().map(|message| match message.headers.get(RESENT) {
+            Some(_) => format!("{} again", message.id),
+            None => message.id.as_str().to_owned(),
+        });
         self.notes.sent.lock().unwrap_or_else(PoisonError::into_inner).extend(ids);
         if self.notes.is_slow.swap(false, Ordering::SeqCst) {
             self.notes.reached.notify_one();
@@ -102,6 +106,19 @@ async fn a_partition_that_comes_back_while_a_message_is_sent_has_it_sent_once() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_message_that_an_earlier_owner_may_have_sent_is_marked() {
+    let (outbox, notes) = outbox().await;
+    let (row, put, message) = turn(&outbox, 1);
+    write(&outbox, put).await;
+    let under_way = outbox.begin(PARTITION, 0).expect("ours");
+    outbox.send(row, vec![message], &under_way).await;
+    let (_, put, _) = turn(&outbox, 2);
+    write(&outbox, put).await;
+    outbox.recover(PARTITION).await.expect("read");
+    assert_eq!(notes.sent(), ["1", "2 again"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_row_that_is_written_while_its_partition_goes_and_comes_back_is_sent_once() {
     let (outbox, notes) = outbox().await;
     let (row, put, message) = turn(&outbox, 1);
@@ -117,7 +134,7 @@ async fn a_row_that_is_written_while_its_partition_goes_and_comes_back_is_sent_o
         drop(under_way);
     };
     tokio::join!(comes_back, answered);
-    assert_eq!(notes.sent(), ["1"]);
+    assert_eq!(notes.sent(), ["1 again"]);
     assert_eq!(outbox.begin(PARTITION, 0).expect_err("an earlier term").kind(), ErrorKind::Fenced);
 }
 
@@ -138,7 +155,7 @@ async fn doubts_about_many_attempts_are_one_and_what_was_written_is_sent_once() 
     outbox.is_certain(PARTITION, "i");
     assert!(!outbox.is_in_doubt(PARTITION, "i"));
     outbox.recover_late(PARTITION, "i", 0).await.expect("read");
-    assert_eq!(notes.sent(), ["7"]);
+    assert_eq!(notes.sent(), ["7 again"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,21 @@
 //! Which messages have to be sent again.
 
-use partitura_broker::{Error, ErrorKind, Message, Receipt, Result};
+use bytes::Bytes;
+use partitura_broker::{Delivery, Error, ErrorKind, Message, Receipt, Result};
+
+/// On a message that may have been sent before. Its receiver takes a delivery of it for a redelivery.
+pub(super) const RESENT: &str = "partitura-resent";
+
+/// Marks a message that may have been sent before.
+pub(super) fn resent(mut message: Message) -> Message {
+    message.headers.insert(RESENT, Bytes::new());
+    message
+}
+
+/// Whether the broker says that a message was delivered before, or its sender that it may have sent it before.
+pub(crate) fn may_have_come_before(delivery: &Delivery) -> bool {
+    delivery.redelivered || delivery.message.headers.get(RESENT).is_some()
+}
 
 /// Messages that were not confirmed.
 #[derive(Debug, Default)]
@@ -29,9 +44,10 @@ impl Unsent {
                     unsent.refusal.get_or_insert(error);
                 }
                 Ok(_) if !unsent.again.iter().any(behind) => {}
-                Ok(_) => unsent.again.push(message),
+                Ok(_) => unsent.again.push(resent(message)),
                 Err(error) => {
-                    unsent.again.push(message);
+                    let may_be_stored = error.kind() == ErrorKind::OutcomeUnknown;
+                    unsent.again.push(if may_be_stored { resent(message) } else { message });
                     unsent.problem.get_or_insert(error);
                 }
             }

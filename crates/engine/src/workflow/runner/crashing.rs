@@ -6,6 +6,7 @@ use partitura_lanes::{Batch, Outcome, Trials};
 
 use super::{Work, WorkflowRunner, failed};
 use crate::storage::crashes::NotRun;
+use crate::storage::outbox::may_have_come_before;
 use crate::wire::names::InstanceKey;
 use crate::workflow::turn::lifecycle::Until;
 
@@ -13,7 +14,7 @@ impl WorkflowRunner {
     /// Whether an earlier owner of the partition may have begun the turn. It may have held twice as many commands.
     pub(super) fn may_have_begun(&self, batch: &Batch) -> bool {
         let most = self.0.concurrency.get().saturating_mul(2);
-        let partition = batch.iter().find(|delivery| delivery.redelivered).map(|delivery| delivery.partition);
+        let partition = batch.iter().find(|delivery| may_have_come_before(delivery)).map(|delivery| delivery.partition);
         partition.is_some_and(|partition| self.live().may_have_begun(partition, batch.len(), most))
     }
 

@@ -76,12 +76,12 @@ pub(crate) fn draw_fatal(random: &mut Random, number: usize) -> Piece {
     draw(random, format!("p{number}"), 0)
 }
 
-/// Draws one instance; one with children, if it is to be a parent.
+/// Draws one instance; one with children that wait for it, if it is to be a parent.
 pub(crate) fn draw(random: &mut Random, number: usize, is_parent: bool) -> Piece {
     let id = format!("p{number}");
     let begin = random.pick(&[0, 10, 1_000, 5_000]);
     if is_parent {
-        let draw = random.pick(&[ensembles::family, ensembles::duet, interrupted::cascade]);
+        let draw = random.pick(&[ensembles::duet, interrupted::cascade, changed::abandoned]);
         return draw(random, id, begin);
     }
     let draw = random.pick(&[

@@ -44,7 +44,11 @@ pub(crate) async fn operator(world: World, client: Client, instances: Vec<(Strin
             let mut state = world.lock();
             let Some(interval) = state.plan.operator.filter(|_| state.chaos) else { return };
             let order = state.random.pick(&[Order::Resume, Order::Describe, Order::History, Order::Terminate]);
-            (state.random.between(1, 2 * interval), state.random.below(instances.len() as u64) as usize, order)
+            let rest = state.random.between(1, 2 * interval);
+            // The first instance needs an operator if its history cannot be read.
+            let is_first = state.plan.breaks_history() && state.random.coin();
+            let at = if is_first { 0 } else { state.random.below(instances.len() as u64) as usize };
+            (rest, at, order)
         };
         sleep(Duration::from_millis(rest)).await;
         let (id, operate) = &instances[at];
