@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use partitura::{Cancelled, ChildError, Cx, ParentEnd, StartPolicy, Status, WorkflowError, days};
-use partitura_broker::{Broker, Expect, Put, ScanRange, Unit};
+use partitura::{Cancelled, ChildError, Cx, Destination, ParentEnd, StartPolicy, Status, WorkflowError, days};
+use partitura_broker::{Broker, Expect, Put, ScanRange, Space, Unit};
 use partitura_embedded::Embedded;
 
 use crate::support::{eventually, soon};
@@ -41,17 +41,13 @@ impl Parent {
     }
 }
 
-/// Makes the history of an instance unreadable.
-async fn damage(broker: &Arc<Embedded>, prefix: &'static [u8]) {
+/// Makes what is kept of an instance unreadable.
+async fn damage(broker: &Arc<Embedded>, space: Space, prefix: &'static [u8]) {
     let transactions = broker.transactions().expect("it has them");
-    let rows = transactions.scan(ScanRange::prefix("history", prefix), 100).await.expect("read");
+    let rows = transactions.scan(ScanRange::prefix(space, prefix), 100).await.expect("read");
     assert!(!rows.is_empty());
-    let put = |row: partitura_broker::Entry| Put {
-        space: "history",
-        key: row.key,
-        expect: Expect::Any,
-        value: Some("[".into()),
-    };
+    let put =
+        |row: partitura_broker::Entry| Put { space, key: row.key, expect: Expect::Any, value: Some("[".into()) };
     let unit = Unit { put: rows.into_iter().map(put).collect(), ..Unit::default() };
     transactions.commit(vec![unit]).await.pop().expect("a result").expect("written");
 }
@@ -72,7 +68,7 @@ async fn the_children_of_an_instance_that_cannot_be_read_learn_of_its_end() {
         }
     }
     worker.stop().await.expect("stopped");
-    damage(&broker, b"Parent\0").await;
+    damage(&broker, "history", b"Parent\0").await;
     let worker = start().await;
     let (ended, replaced) = (client.workflow::<Parent>("p1"), client.workflow::<Parent>("p2"));
     ended.terminate("it cannot be read").confirmed().await.expect("ended");
@@ -90,4 +86,38 @@ async fn the_children_of_an_instance_that_cannot_be_read_learn_of_its_end() {
     let transactions = broker.transactions().expect("it has them");
     let rows = transactions.scan(ScanRange::prefix("children", &b"Parent\0p1\0"[..]), 100).await.expect("read");
     assert_eq!(rows.len(), 0);
+}
+
+/// Awaits a child, whose id is given.
+#[derive(Debug, Default)]
+struct Awaits;
+
+#[partitura::workflow]
+impl Awaits {
+    #[run]
+    async fn run(cx: Cx<Self>, child: String) -> Result<(), ChildError<Cancelled>> {
+        cx.child::<Child>(child).run(()).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_child_whose_start_becomes_a_dead_letter_fails_in_its_parent_with_the_reason() {
+    let clock = Virtual::new();
+    let broker = embedded(&clock);
+    let partitura = Troubled::new(&broker).engine(&clock).await;
+    let start = async || partitura.worker().workflow::<Awaits>().workflow::<Child>().start().await.expect("a worker");
+    let worker = start().await;
+    let client = partitura.client();
+    client.workflow::<Child>("c").start(()).confirmed().await.expect("started");
+    worker.stop().await.expect("stopped");
+    damage(&broker, "instances", b"Child\0c").await;
+    let worker = start().await;
+    let parent = client.workflow::<Awaits>("a");
+    parent.start("c".to_owned()).await.expect("started");
+    let error = soon(parent.result()).await.expect_err("it has no child").to_string();
+    assert!(error.contains("Child/c"), "{error}");
+    let of_children = Destination::Workflow("Child".to_owned());
+    let letters = partitura.dead_letters(&of_children).expect("a name").list(10).await.expect("a list");
+    assert_eq!(letters.len(), 1, "{letters:?}");
+    worker.stop().await.expect("stopped");
 }
