@@ -52,7 +52,7 @@ impl Env {
     ///
     /// # Errors
     /// Those of the harness.
-    pub(crate) async fn connect_patiently(&self) -> Result<Client> {
+    pub(crate) async fn connect_for_slow_faults(&self) -> Result<Client> {
         Ok(Client::new(self.recorder.wrap(self.unrecorded().await?), 4 * self.time_limit))
     }
 

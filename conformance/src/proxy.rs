@@ -234,16 +234,16 @@ mod tests {
 
     async fn connect(proxy: &Proxy) -> TcpStream {
         let mut stream = TcpStream::connect(proxy.address()).await.expect("a connection");
-        assert_eq!(say(&mut stream, b"hello").await.expect("an answer"), b"hello");
+        assert_eq!(exchange(&mut stream, b"hello").await.expect("an answer"), b"hello");
         stream
     }
 
-    async fn say(stream: &mut TcpStream, text: &[u8]) -> io::Result<Vec<u8>> {
+    async fn exchange(stream: &mut TcpStream, text: &[u8]) -> io::Result<Vec<u8>> {
         stream.write_all(text).await?;
-        hear(stream, text.len()).await
+        receive(stream, text.len()).await
     }
 
-    async fn hear(stream: &mut TcpStream, count: usize) -> io::Result<Vec<u8>> {
+    async fn receive(stream: &mut TcpStream, count: usize) -> io::Result<Vec<u8>> {
         let mut heard = vec![0; count];
         stream.read_exact(&mut heard).await?;
         Ok(heard)
@@ -251,7 +251,7 @@ mod tests {
 
     /// Whether nothing comes, neither bytes nor an end.
     async fn is_quiet(stream: &mut TcpStream) -> bool {
-        tokio::time::timeout(A_MOMENT, hear(stream, 1)).await.is_err()
+        tokio::time::timeout(A_MOMENT, receive(stream, 1)).await.is_err()
     }
 
     #[tokio::test]
@@ -273,10 +273,10 @@ mod tests {
         let proxy = echo().await;
         let mut stream = connect(&proxy).await;
         proxy.cut();
-        let error = hear(&mut stream, 1).await.expect_err("a reset");
+        let error = receive(&mut stream, 1).await.expect_err("a reset");
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
         let mut refused = TcpStream::connect(proxy.address()).await.expect("a connection");
-        assert!(say(&mut refused, b"x").await.is_err());
+        assert!(exchange(&mut refused, b"x").await.is_err());
         proxy.heal();
         connect(&proxy).await;
     }
@@ -302,7 +302,7 @@ mod tests {
         let (mut broker, _) = listener.accept().await.expect("a connection");
         proxy.deafen();
         client.write_all(b"request").await.expect("it is taken");
-        assert_eq!(hear(&mut broker, 7).await.expect("the request"), b"request");
+        assert_eq!(receive(&mut broker, 7).await.expect("the request"), b"request");
         broker.write_all(b"confirm").await.expect("it is taken");
         assert!(is_quiet(&mut client).await);
     }
@@ -315,7 +315,7 @@ mod tests {
         stream.write_all(b"stalled").await.expect("it is taken");
         assert!(is_quiet(&mut stream).await);
         proxy.heal();
-        assert_eq!(hear(&mut stream, 7).await.expect("the answer"), b"stalled");
+        assert_eq!(receive(&mut stream, 7).await.expect("the answer"), b"stalled");
     }
 
     #[tokio::test]
@@ -328,7 +328,7 @@ mod tests {
             stream.write_all(b"x").await.expect("it is taken");
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        assert_eq!(hear(&mut stream, 20).await.expect("the answers"), [b'x'; 20]);
+        assert_eq!(receive(&mut stream, 20).await.expect("the answers"), [b'x'; 20]);
         let took = began.elapsed();
         assert!(took >= 2 * A_MOMENT && took < 20 * A_MOMENT, "{took:?}");
     }
@@ -338,6 +338,6 @@ mod tests {
         let proxy = echo().await;
         let mut stream = connect(&proxy).await;
         drop(proxy);
-        assert!(hear(&mut stream, 1).await.is_err());
+        assert!(receive(&mut stream, 1).await.is_err());
     }
 }

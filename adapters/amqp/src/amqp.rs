@@ -43,7 +43,7 @@ impl Amqp {
         let client = Client::new(target)?;
         let control = client.connector("control");
         control.connection().await?;
-        let profile = profile::of(kind, control.clone());
+        let profile = profile::named(kind, control.clone());
         let capabilities = profile.capabilities().await?;
         Ok(Self { core: Arc::new(Core::new(client, control, profile, capabilities)) })
     }

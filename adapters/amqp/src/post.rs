@@ -6,7 +6,7 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use crate::client::{Connector, Senders, uncancelled};
-use crate::wire::Outgoing;
+use crate::wire::WireMessage;
 
 /// The limit for the broker to take messages that are worth something only now.
 const SEND_TIMEOUT: Duration = Duration::from_secs(5);
@@ -24,7 +24,11 @@ impl Post {
     }
 
     /// Sends each message to its own address, by the link for it. Of an address that does not exist, nobody hears.
-    pub(crate) async fn send(&self, operation: &'static str, messages: Vec<(Option<String>, Outgoing)>) -> Result<()> {
+    pub(crate) async fn send(
+        &self,
+        operation: &'static str,
+        messages: Vec<(Option<String>, WireMessage)>,
+    ) -> Result<()> {
         let (connector, open) = (self.connector.clone(), self.open.clone());
         uncancelled(async move {
             let mut open = open.lock().await;

@@ -29,7 +29,7 @@ const DUE: &str = "partitura_due";
 const AGAIN: &str = "partitura_again";
 
 /// A message as it is sent.
-pub(crate) type Outgoing = AmqpMessage<Data>;
+pub(crate) type WireMessage = AmqpMessage<Data>;
 /// A message as it is received.
 pub(crate) type Incoming = AmqpMessage<Body<Value>>;
 
@@ -60,7 +60,7 @@ impl Route {
 }
 
 /// Makes the broker's form of a message. `again`: it may have been forwarded before.
-pub(crate) fn outgoing(message: &Message, route: Route, again: bool) -> Outgoing {
+pub(crate) fn outgoing(message: &Message, route: Route, again: bool) -> WireMessage {
     let mut table = ApplicationProperties::builder().insert(PARTITION, route.partition.0.cast_signed());
     if let Some(key) = &message.key {
         table = table.insert(KEY, binary(key));
@@ -94,7 +94,7 @@ pub(crate) fn durable() -> Header {
 }
 
 /// Makes a message that is worth something only now, with nothing but a payload.
-pub(crate) fn brief(route: Route, payload: &[u8]) -> Outgoing {
+pub(crate) fn brief(route: Route, payload: &[u8]) -> WireMessage {
     let mut properties = Properties::builder().to(route.to).build();
     properties.group_id = route.group;
     AmqpMessage::builder().properties(properties).data(Binary::from(payload.to_vec())).build()
@@ -186,7 +186,7 @@ mod tests {
     }
 
     fn there_and_back(sent: &Message, partition: u32, again: bool) -> Received {
-        let Outgoing { properties, application_properties, body, .. } = outgoing(sent, route(partition), again);
+        let WireMessage { properties, application_properties, body, .. } = outgoing(sent, route(partition), again);
         let body = Body::Data(vec![body].into());
         let incoming = Incoming { properties, application_properties, ..AmqpMessage::builder().body(body).build() };
         received(topic(), incoming)

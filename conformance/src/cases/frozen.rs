@@ -60,7 +60,7 @@ fn texts(messages: &[Message]) -> impl Iterator<Item = String> {
 }
 
 async fn owner_frozen(env: &Env) -> CaseResult {
-    let (queue, client) = (env.orders(), env.connect_patiently().await?);
+    let (queue, client) = (env.orders(), env.connect_for_slow_faults().await?);
     client.declare(&queue.topology()).await?;
     client.publish(round(&queue, "before")).await?;
     let part = env.start("owns").await?;
@@ -104,7 +104,7 @@ async fn owns(env: &Env) -> CaseResult {
 
 /// Starts a process that delays messages, beside a member that reads them.
 async fn with_delays(env: &Env) -> Result<(Part, Queue, Client, crate::client::Member), Stop> {
-    let (queue, client) = (env.orders(), env.connect_patiently().await?);
+    let (queue, client) = (env.orders(), env.connect_for_slow_faults().await?);
     client.declare(&queue.topology()).await?;
     let part = env.start("delays").await?;
     env.until("the delayed messages to be confirmed", |counts| counts.confirmed >= DELAYED).await?;

@@ -238,7 +238,7 @@ async fn copies(env: &Env) -> CaseResult {
 
 async fn frozen(env: &Env) -> CaseResult {
     let freeze = env.harness.freeze().ok_or("the case freezes the broker and does not say that it needs to")?;
-    let (queue, client) = (env.orders(), env.connect_patiently().await?);
+    let (queue, client) = (env.orders(), env.connect_for_slow_faults().await?);
     client.declare(&queue.topology()).await?;
     let (mut reader, producer) = (Reader::join(&client, &queue).await?, client.producer().await?);
     publish_at_last(env, &*producer, round(&queue, 0)).await?;

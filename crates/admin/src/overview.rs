@@ -74,7 +74,7 @@ pub struct Cause {
 
 impl Counts {
     /// How many stand there.
-    pub fn of(&self, kind: StatusKind) -> (usize, bool) {
+    pub fn count(&self, kind: StatusKind) -> (usize, bool) {
         let found = self.counts.iter().find(|(status, _)| *status == kind);
         found.map_or((0, false), |(_, count)| (count.counted, count.is_capped))
     }
@@ -85,7 +85,7 @@ impl Overview {
     pub fn total(&self, kind: StatusKind) -> (usize, bool) {
         self.workflows
             .iter()
-            .map(|counts| counts.of(kind))
+            .map(|counts| counts.count(kind))
             .fold((0, false), |(sum, is_capped), (number, capped)| (sum + number, is_capped || capped))
     }
 }

@@ -28,7 +28,7 @@ pub(crate) async fn status(admin: &Admin, out: &mut Out<'_>) -> Result<(), Failu
             let number = |(number, is_capped): (usize, bool)| format!("{number}{}", if is_capped { "+" } else { "" });
             let mut rows = Vec::new();
             for counts in &overview.workflows {
-                let numbers = StatusKind::ALL.map(|kind| number(counts.of(kind)));
+                let numbers = StatusKind::ALL.map(|kind| number(counts.count(kind)));
                 rows.push(std::iter::once(counts.workflow.clone()).chain(numbers).collect());
             }
             out.table(&heads, &rows)?;

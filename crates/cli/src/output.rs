@@ -16,8 +16,8 @@ pub(crate) struct Out<'a> {
 
 impl<'a> Out<'a> {
     pub(crate) fn new(writer: &'a mut (dyn Write + Send), format: Format) -> Self {
-        let is_wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Self { writer, format, is_coloured: is_wanted && io::stdout().is_terminal() }
+        let wants_colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        Self { writer, format, is_coloured: wants_colour && io::stdout().is_terminal() }
     }
 
     pub(crate) fn line(&mut self, text: &str) -> Result<(), Failure> {

@@ -79,7 +79,7 @@ pub(crate) struct Fingerprint {
 }
 
 impl Fingerprint {
-    pub(crate) fn of(text: &str) -> Self {
+    pub(crate) fn from_text(text: &str) -> Self {
         let sum = text.bytes().fold(0_u64, |sum, byte| sum + u64::from(byte));
         Self { length: text.len(), sum }
     }

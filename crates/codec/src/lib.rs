@@ -120,7 +120,7 @@ fn prove<T: Serialize + DeserializeOwned>(written: &Written, bytes: Bytes) -> Re
     })?;
     let changed = |suspect| Disproof { suspect, problem: "it comes back as another value".to_owned() };
     let again = write(&decoded, bytes, None).map_err(|_| changed(None))?;
-    if again.doubts == *doubts && Fingerprint::of(&again.text) == Fingerprint::of(text) {
+    if again.doubts == *doubts && Fingerprint::from_text(&again.text) == Fingerprint::from_text(text) {
         return Ok(());
     }
     Err(changed(doubts.first_difference(&again.doubts)))

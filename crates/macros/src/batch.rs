@@ -111,7 +111,7 @@ fn results(signature: &Signature) -> Result<(Type, Output)> {
     };
     let mut single = signature.clone();
     single.output = syn::parse_quote!(-> #one);
-    Ok((declared, Output::of(&single)?))
+    Ok((declared, Output::from_signature(&single)?))
 }
 
 /// The `T` of a `Vec<T>`.

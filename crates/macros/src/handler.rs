@@ -53,7 +53,7 @@ impl Handler {
             ),
         )?;
         let UpdateAttribute { name, validator } = UpdateAttribute::parse(attribute)?;
-        let output = Output::of(signature)?;
+        let output = Output::from_signature(signature)?;
         if let (Some(validator), None) = (&validator, &output.error) {
             return Err(Error::new_spanned(
                 validator,

@@ -53,7 +53,7 @@ impl Method {
         let batch = Batch::take(&mut attrs, &sig, &mut arguments)?;
         let (batch, output) = match batch {
             Some((batch, output)) => (Some(batch), output),
-            None => (None, Output::of(&sig)?),
+            None => (None, Output::from_signature(&sig)?),
         };
         if let (Some(path), None) = (&task.retry_if, &output.error) {
             return Err(Error::new_spanned(

@@ -93,7 +93,7 @@ pub(crate) struct Output {
 
 impl Output {
     /// By its name: a `Result` must show both of its types.
-    pub(crate) fn of(signature: &Signature) -> Result<Self> {
+    pub(crate) fn from_signature(signature: &Signature) -> Result<Self> {
         let output = Self::parse(signature)?;
         types::check(&output.value, "results")?;
         output.error.iter().try_for_each(|error| types::check(error, "errors"))?;

@@ -338,7 +338,7 @@ impl Run {
         };
         let output = match &signature.output {
             ReturnType::Default => None,
-            ReturnType::Type(..) => Some(Output::of(signature)?),
+            ReturnType::Type(..) => Some(Output::from_signature(signature)?),
         };
         let Some(Output { value: output, error: Some(error) }) = output else {
             let tokens = match &signature.output {

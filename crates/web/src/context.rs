@@ -58,7 +58,7 @@ pub(crate) struct Visit {
 }
 
 impl Visit {
-    pub(crate) fn of(parts: &Parts, access: Access) -> Self {
+    pub(crate) fn new(parts: &Parts, access: Access) -> Self {
         let path = parts.uri.path();
         let original = parts.extensions.get::<OriginalUri>().map_or(path, |OriginalUri(uri)| uri.path());
         let base = original.strip_suffix(path).unwrap_or(original).trim_end_matches('/');

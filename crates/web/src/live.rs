@@ -32,7 +32,7 @@ pub(crate) async fn stream(State(shared): State<Arc<Shared>>, Query(Of { of }): 
         let text = "Too many pages renew themselves already; reload this one by hand.";
         return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "Not live", text).into_response();
     };
-    let Some(page) = Page::of(&of) else {
+    let Some(page) = Page::from_address(&of) else {
         return Problem::not_found("This page does not renew itself.").into_response();
     };
     let before = page.state(&shared).await;
@@ -61,7 +61,7 @@ enum Page {
 }
 
 impl Page {
-    fn of(address: &str) -> Option<Self> {
+    fn from_address(address: &str) -> Option<Self> {
         let uri: Uri = address.parse().ok()?;
         let parts: Vec<&str> = uri.path().trim_matches('/').split('/').collect();
         match parts[..] {

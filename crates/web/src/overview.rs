@@ -164,7 +164,7 @@ fn workflows(visit: &Visit, workflows: &[Counts]) -> Markup {
                         }
                     }
                     @for kind in ORDER {
-                        @let count = counts.of(kind);
+                        @let count = counts.count(kind);
                         td.num.zero[count.0 == 0] {
                             @let link = query(&[("workflow", &counts.workflow), ("status", kind.name())]);
                             a href=(visit.link(&format!("/instances{link}"))) { (number(count)) }

@@ -24,7 +24,7 @@ const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; i
 /// Lets in those who may look.
 pub(crate) async fn guard(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
-    let visit = Visit::of(&parts, shared.guard.access(&parts, &shared.session));
+    let visit = Visit::new(&parts, shared.guard.access(&parts, &shared.session));
     if visit.access == Access::Denied {
         return Problem::denied_at(&visit, shared.guard.token.is_some()).into_response();
     }

@@ -29,7 +29,7 @@ pub(crate) struct SignOut {
 /// The form.
 pub(crate) async fn show(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let (parts, _) = request.into_parts();
-    form(&shared, &Visit::of(&parts, Access::Denied), false)
+    form(&shared, &Visit::new(&parts, Access::Denied), false)
 }
 
 fn form(shared: &Shared, visit: &Visit, was_wrong: bool) -> Response {
@@ -56,7 +56,7 @@ pub(crate) async fn sign_in(State(shared): State<Arc<Shared>>, request: Request)
     use axum::extract::FromRequest;
 
     let (parts, body) = request.into_parts();
-    let visit = Visit::of(&parts, Access::Denied);
+    let visit = Visit::new(&parts, Access::Denied);
     let sent = Form::<Token>::from_request(Request::from_parts(parts, body), &()).await;
     let is_right = sent.is_ok_and(|Form(sent)| shared.guard.is_token(sent.token.trim()));
     tracing::info!(target: "partitura::audit", action = "sign in", accepted = is_right);
@@ -68,7 +68,7 @@ pub(crate) async fn sign_out(State(shared): State<Arc<Shared>>, headers: HeaderM
     use axum::extract::FromRequest;
 
     let (parts, body) = request.into_parts();
-    let visit = Visit::of(&parts, Access::Denied);
+    let visit = Visit::new(&parts, Access::Denied);
     match Form::<SignOut>::from_request(Request::from_parts(parts, body), &()).await {
         Ok(Form(sent)) if is_own_form(&shared, &headers, &sent.csrf) => redirect(&visit, "", "; Max-Age=0"),
         _ => Problem::read_only().at(&visit).into_response(),

@@ -26,7 +26,7 @@ pub(crate) struct Look {
 pub(crate) fn table(visit: &Visit, path: &str, rows: &[Row], now: u64, look: Look, is_whole: bool) -> Markup {
     let chosen: Vec<&Row> = rows.iter().filter(|row| !look.only_failed || is_failed(row)).collect();
     let shown = &chosen[chosen.len().saturating_sub(MOST)..];
-    let scale = Scale::of(shown, now, look.to_scale);
+    let scale = Scale::from_rows(shown, now, look.to_scale);
     let failed = rows.iter().filter(|row| is_failed(row)).count();
     html! {
         h2 {
@@ -138,7 +138,7 @@ struct Scale {
 impl Scale {
     /// The scale of these rows. Unless it is to be true, time between two events takes a place by its logarithm: a wait
     /// of days beside calls of milliseconds leaves both to be seen.
-    fn of(rows: &[&Row], now: u64, is_true: bool) -> Self {
+    fn from_rows(rows: &[&Row], now: u64, is_true: bool) -> Self {
         let mut moments: Vec<u64> = rows.iter().flat_map(|row| [row.from, row.to.unwrap_or(now)]).collect();
         moments.sort_unstable();
         moments.dedup();
@@ -175,7 +175,7 @@ mod tests {
         let rows =
             partitura_admin::rows(0, &[timer(1, 0, 100), fired(1, 100), timer(2, 100, 100_000), fired(2, 100_000)]);
         let rows: Vec<&Row> = rows.iter().collect();
-        let scale = Scale::of(&rows, 200_000, to_scale);
+        let scale = Scale::from_rows(&rows, 200_000, to_scale);
         [0, 100, 100_000].map(|at| scale.at(at)).to_vec()
     }
 

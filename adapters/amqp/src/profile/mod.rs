@@ -14,7 +14,7 @@ use crate::client::Connector;
 use crate::options;
 
 /// The ways of a kind of broker, which asks by this connection.
-pub(crate) fn of(profile: options::Profile, connector: Arc<Connector>) -> Arc<dyn Profile> {
+pub(crate) fn named(profile: options::Profile, connector: Arc<Connector>) -> Arc<dyn Profile> {
     match profile {
         options::Profile::Artemis => Arc::new(artemis::Artemis::new(connector)),
         options::Profile::Solace => Arc::new(solace::Solace::new(connector)),

@@ -19,7 +19,7 @@ use super::identity::Identity;
 use super::pending::{ConsumerInput, Outcome, Pending};
 use super::reader::Reader;
 use super::socket::{self, Socket};
-use super::writer::{Outgoing, encode, write_all};
+use super::writer::{ToWrite, encode, write_all};
 use crate::error;
 use crate::options::Host;
 
@@ -30,7 +30,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 #[derive(Debug)]
 pub(crate) struct Connection {
     /// Bounded by the producers' windows, the consumers' credit, and one command per request.
-    outgoing: mpsc::UnboundedSender<Outgoing>,
+    outgoing: mpsc::UnboundedSender<ToWrite>,
     pending: Arc<Pending>,
     ids: AtomicU64,
     reader: AbortHandle,
@@ -89,20 +89,20 @@ impl Connection {
 
     /// Sends an entry of a producer.
     pub(crate) fn publish(&self, send: CommandSend, payload: Payload) {
-        self.send(Outgoing::Entry(send, Box::new(payload)));
+        self.send(ToWrite::Entry(send, Box::new(payload)));
     }
 
     /// Acknowledges. The broker confirms this only to a later request.
     pub(crate) fn acknowledge(&self, consumer: u64, ids: Vec<MessageIdData>) {
-        self.send(Outgoing::Acknowledge(consumer, ids));
+        self.send(ToWrite::Acknowledge(consumer, ids));
     }
 
     /// Sends a command that has no answer.
     pub(crate) fn command(&self, command: BaseCommand) {
-        self.send(Outgoing::Command(Box::new(command)));
+        self.send(ToWrite::Command(Box::new(command)));
     }
 
-    fn send(&self, outgoing: Outgoing) {
+    fn send(&self, outgoing: ToWrite) {
         // A connection that is gone has told all callers.
         let _ = self.outgoing.send(outgoing);
     }
@@ -144,7 +144,7 @@ impl Connection {
     /// Writes all queued commands, and closes.
     pub(super) async fn close(&self) {
         let (written, done) = oneshot::channel();
-        self.send(Outgoing::Close(written));
+        self.send(ToWrite::Close(written));
         let _ = timeout(REQUEST_TIMEOUT, done).await;
         self.pending.close();
     }

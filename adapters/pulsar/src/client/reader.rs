@@ -15,7 +15,7 @@ use super::command;
 use super::identity::Identity;
 use super::pending::{Incoming, Outcome, Pending};
 use super::socket::Socket;
-use super::writer::Outgoing;
+use super::writer::ToWrite;
 use crate::error;
 
 /// The time without a command from the broker after which it is sent a ping.
@@ -28,7 +28,7 @@ pub(super) struct Reader {
     pub(super) socket: ReadHalf<Box<dyn Socket>>,
     pub(super) received: BytesMut,
     pub(super) pending: Arc<Pending>,
-    pub(super) outgoing: mpsc::WeakUnboundedSender<Outgoing>,
+    pub(super) outgoing: mpsc::WeakUnboundedSender<ToWrite>,
     pub(super) identity: Arc<Identity>,
 }
 
@@ -63,7 +63,7 @@ impl Reader {
 
     fn send(&self, command: BaseCommand) {
         if let Some(outgoing) = self.outgoing.upgrade() {
-            let _ = outgoing.send(Outgoing::Command(Box::new(command)));
+            let _ = outgoing.send(ToWrite::Command(Box::new(command)));
         }
     }
 
@@ -112,7 +112,7 @@ impl Reader {
             match identity.token().await {
                 Ok(token) => {
                     let command = command::authenticate(token.unwrap_or_default());
-                    let _ = outgoing.upgrade().map(|outgoing| outgoing.send(Outgoing::Command(Box::new(command))));
+                    let _ = outgoing.upgrade().map(|outgoing| outgoing.send(ToWrite::Command(Box::new(command))));
                 }
                 // The broker closes the connection, and the next one fails with this.
                 Err(error) => tracing::warn!(%error, "the broker asks for a fresh token, and there is none"),

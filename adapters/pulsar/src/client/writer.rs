@@ -19,7 +19,7 @@ const COMMANDS: usize = 512;
 
 /// A command to be written.
 #[derive(Debug)]
-pub(super) enum Outgoing {
+pub(super) enum ToWrite {
     Command(Box<BaseCommand>),
     Entry(CommandSend, Box<Payload>),
     /// Gathered with those of the same consumer that follow at once.
@@ -31,7 +31,7 @@ pub(super) enum Outgoing {
 /// Writes commands until the connection is dropped or broken.
 pub(super) async fn write_all(
     mut socket: WriteHalf<Box<dyn Socket>>,
-    mut commands: mpsc::UnboundedReceiver<Outgoing>,
+    mut commands: mpsc::UnboundedReceiver<ToWrite>,
     pending: Arc<Pending>,
 ) {
     let (mut batch, mut bytes) = (Vec::with_capacity(COMMANDS), BytesMut::new());
@@ -39,7 +39,7 @@ pub(super) async fn write_all(
         let mut acks: Option<Acknowledgements> = None;
         let mut written = None;
         for outgoing in batch.drain(..) {
-            if let Outgoing::Acknowledge(consumer, ids) = outgoing {
+            if let ToWrite::Acknowledge(consumer, ids) = outgoing {
                 match &mut acks {
                     Some(gathered) if gathered.consumer == consumer => gathered.ids.extend(ids),
                     _ => {
@@ -51,10 +51,10 @@ pub(super) async fn write_all(
             }
             flush_acks(&mut acks, &mut bytes);
             match outgoing {
-                Outgoing::Command(command) => encode(*command, None, &mut bytes),
-                Outgoing::Entry(send, payload) => encode(command::send(send), Some(*payload), &mut bytes),
-                Outgoing::Close(done) => written = Some(done),
-                Outgoing::Acknowledge(..) => {}
+                ToWrite::Command(command) => encode(*command, None, &mut bytes),
+                ToWrite::Entry(send, payload) => encode(command::send(send), Some(*payload), &mut bytes),
+                ToWrite::Close(done) => written = Some(done),
+                ToWrite::Acknowledge(..) => {}
             }
             if bytes.len() >= CHUNK && socket.write_all_buf(&mut bytes).await.is_err() {
                 return pending.close();

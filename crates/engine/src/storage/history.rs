@@ -83,7 +83,7 @@ pub(crate) fn encode_summary(payloads: &Payloads, summary: &Summary) -> Bytes {
 /// Reads a summary that is stored, also as a row of the index.
 pub(crate) fn decode_summary(payloads: &Payloads, value: &Bytes, key: &InstanceKey) -> Result<Summary> {
     let mut summary: Summary = decode(payloads, value, key)?.value;
-    summary.indexed = index_keys::of(&summary);
+    summary.indexed = index_keys::indexed(&summary);
     Ok(summary)
 }
 

@@ -25,7 +25,7 @@ const READS: usize = 16;
 
 /// Writes the rows of a summary, and removes those that it had before. `write` adds a write to those of the turn.
 pub(crate) fn update(unit: &mut Unit, summary: &mut Summary, write: impl Fn(&mut Unit, Put)) {
-    let Indexed(keys) = index_keys::of(summary);
+    let Indexed(keys) = index_keys::indexed(summary);
     for old in summary.indexed.0.drain(..).filter(|old| !keys.contains(old)) {
         write(unit, put(old, None));
     }

@@ -13,7 +13,7 @@ use crate::wire::summary::{Order, StatusKind, Summary};
 const LONGEST: usize = 256;
 
 /// The keys of the rows of a summary.
-pub(crate) fn of(summary: &Summary) -> Indexed {
+pub(crate) fn indexed(summary: &Summary) -> Indexed {
     let Summary { workflow, started_at, .. } = summary;
     let status = summary.status.kind();
     let key = |scope: Vec<u8>, at: u64| -> Bytes {

@@ -79,7 +79,7 @@ impl Worker {
             Ok(history) => history.events,
             Err(error) if error.is_retryable() => return Err(error),
             Err(error) => {
-                report.add(Misfit { event: None, ..Misfit::of(summary, error.to_string()) });
+                report.add(Misfit { event: None, ..Misfit::new(summary, error.to_string()) });
                 return Ok(());
             }
         };
@@ -92,7 +92,7 @@ impl Worker {
         report.replayed += 1;
         match replayed {
             Ok(differs) => report.differing += usize::from(differs),
-            Err((event, reason)) => report.add(Misfit { event, ..Misfit::of(summary, reason) }),
+            Err((event, reason)) => report.add(Misfit { event, ..Misfit::new(summary, reason) }),
         }
         // Others may run between two replays.
         tokio::task::yield_now().await;
@@ -155,7 +155,7 @@ pub struct Misfit {
 }
 
 impl Misfit {
-    fn of(summary: Summary, reason: String) -> Self {
+    fn new(summary: Summary, reason: String) -> Self {
         let Summary { workflow, id, run, status, .. } = summary;
         Self { workflow, id, run, status: status.kind(), event: None, reason }
     }

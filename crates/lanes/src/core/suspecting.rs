@@ -30,11 +30,11 @@ impl Core {
         if self.settings.crashes == 0 || self.settings.parking.is_none() || (note.is_none() && !redelivered) {
             return Suspicion::default();
         }
-        let mut suspicion = Suspicion::of(note, redelivered);
+        let mut suspicion = Suspicion::new(note, redelivered);
         if note.is_none() && !self.partitions.may_have_begun(delivery.partition.0, self.settings.most_begun) {
             return Suspicion::default();
         }
-        let to_begin = Suspicion::of(note, false);
+        let to_begin = Suspicion::new(note, false);
         if to_begin.noted {
             self.suspects.on_their_way.pop_front();
             if redelivered && self.suspects.has_begun(&delivery.message.id) {

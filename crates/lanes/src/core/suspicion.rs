@@ -11,7 +11,7 @@ pub(super) struct Suspicion {
 
 impl Suspicion {
     /// The suspicion of a message that is delivered with this note. `redelivered` is the broker's flag.
-    pub(super) fn of(note: Option<Note>, redelivered: bool) -> Self {
+    pub(super) fn new(note: Option<Note>, redelivered: bool) -> Self {
         match note {
             Some(Note { crashes, begins: true }) if redelivered => {
                 Self { crashes: crashes.saturating_add(1), noted: false }
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn only_a_redelivered_copy_that_was_to_begin_counts_as_one_crash_more() {
-        let crashes = |note, redelivered| Suspicion::of(note, redelivered).crashes;
+        let crashes = |note, redelivered| Suspicion::new(note, redelivered).crashes;
         assert_eq!((crashes(None, false), crashes(None, true)), (0, 1));
         assert_eq!((crashes(note(2, false), false), crashes(note(2, false), true)), (2, 2));
         assert_eq!((crashes(note(2, true), false), crashes(note(2, true), true)), (2, 3));
@@ -86,8 +86,8 @@ mod tests {
 
     #[test]
     fn a_copy_that_is_to_begin_is_noted_until_it_is_redelivered() {
-        assert!(Suspicion::of(note(1, true), false).noted);
-        assert!(!Suspicion::of(note(1, true), true).noted);
-        assert!(!Suspicion::of(note(1, false), false).noted);
+        assert!(Suspicion::new(note(1, true), false).noted);
+        assert!(!Suspicion::new(note(1, true), true).noted);
+        assert!(!Suspicion::new(note(1, false), false).noted);
     }
 }

@@ -11,9 +11,9 @@ trait Approvals {
 }
 
 /// Hands a token to somebody; here to the function below.
-struct Desk(mpsc::UnboundedSender<TaskToken>);
+struct Manager(mpsc::UnboundedSender<TaskToken>);
 
-impl Approvals for Desk {
+impl Approvals for Manager {
     async fn approve(&self, _order: String) -> String {
         let Some(task) = TaskContext::current() else { return String::new() };
         // A mail with a link, say. If nobody listens, the time-out of the task decides.
@@ -35,11 +35,11 @@ impl Purchase {
 }
 
 pub(crate) async fn run(partitura: &Partitura) -> Said {
-    let (desk, mut letters) = mpsc::unbounded_channel();
-    let worker = partitura.worker().service(ApprovalsService(Desk(desk))).workflow::<Purchase>().start().await?;
+    let (manager, mut letters) = mpsc::unbounded_channel();
+    let worker = partitura.worker().service(ApprovalsService(Manager(manager))).workflow::<Purchase>().start().await?;
     let purchase = partitura.client().workflow::<Purchase>("order-42");
     purchase.start("order-42".to_owned()).await?;
-    let token = letters.recv().await.ok_or("the desk is closed")?;
+    let token = letters.recv().await.ok_or("the manager has gone")?;
     partitura.client().complete_task(&token, &"yes".to_owned()).confirmed().await?;
     let said = purchase.result().await?;
     worker.stop().await?;

@@ -46,8 +46,7 @@ async fn damage(broker: &Arc<Embedded>, space: Space, prefix: &'static [u8]) {
     let transactions = broker.transactions().expect("it has them");
     let rows = transactions.scan(ScanRange::prefix(space, prefix), 100).await.expect("read");
     assert!(!rows.is_empty());
-    let put =
-        |row: partitura_broker::Entry| Put { space, key: row.key, expect: Expect::Any, value: Some("[".into()) };
+    let put = |row: partitura_broker::Entry| Put { space, key: row.key, expect: Expect::Any, value: Some("[".into()) };
     let unit = Unit { put: rows.into_iter().map(put).collect(), ..Unit::default() };
     transactions.commit(vec![unit]).await.pop().expect("a result").expect("written");
 }

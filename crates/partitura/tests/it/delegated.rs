@@ -23,11 +23,11 @@ trait Review {
 }
 
 #[derive(Clone)]
-struct Desk(UnboundedSender<(TaskToken, Option<u32>)>);
+struct Booth(UnboundedSender<(TaskToken, Option<u32>)>);
 
 type Tokens = UnboundedReceiver<(TaskToken, Option<u32>)>;
 
-impl Desk {
+impl Booth {
     fn new() -> (Self, Tokens) {
         let (sender, receiver) = unbounded_channel();
         (Self(sender), receiver)
@@ -41,7 +41,7 @@ impl Desk {
     }
 }
 
-impl Review for Desk {
+impl Review for Booth {
     async fn review(&self, _text: String) -> Result<u32, Oops> {
         self.hand_out().delegate().await
     }
@@ -104,14 +104,14 @@ fn refused(answer: Result<(), ClientError>) -> TokenRefusal {
     }
 }
 
-fn env(desk: Desk) -> TestEnv {
-    TestEnv::new().service(ReviewService(desk)).workflow::<Paper>()
+fn env(booth: Booth) -> TestEnv {
+    TestEnv::new().service(ReviewService(booth)).workflow::<Paper>()
 }
 
 #[tokio::test]
 async fn a_test_completes_what_its_fake_delegated() {
-    let (desk, mut tokens) = Desk::new();
-    let env = env(desk);
+    let (booth, mut tokens) = Booth::new();
+    let env = env(booth);
     let paper = env.start::<Paper>("p", "plain".to_owned()).await;
     let (token, _) = next(&mut tokens).await;
     env.client().await.complete_task(&token, &7).await.expect("sent");
@@ -120,8 +120,8 @@ async fn a_test_completes_what_its_fake_delegated() {
 
 #[tokio::test]
 async fn the_overall_timeout_counts_until_the_completion() {
-    let (desk, mut tokens) = Desk::new();
-    let env = env(desk);
+    let (booth, mut tokens) = Booth::new();
+    let env = env(booth);
     let paper = env.start::<Paper>("p", "overall".to_owned()).await;
     let (token, _) = next(&mut tokens).await;
     env.advance(hours(47)).await;
@@ -133,8 +133,8 @@ async fn the_overall_timeout_counts_until_the_completion() {
 
 #[tokio::test]
 async fn the_timeout_of_an_attempt_counts_until_the_completion() {
-    let (desk, mut tokens) = Desk::new();
-    let env = env(desk);
+    let (booth, mut tokens) = Booth::new();
+    let env = env(booth);
     let began = tokio::time::Instant::now();
     let paper = env.start::<Paper>("p", "timeout".to_owned()).await;
     let (first, _) = next(&mut tokens).await;
@@ -150,8 +150,8 @@ async fn the_timeout_of_an_attempt_counts_until_the_completion() {
 
 #[tokio::test]
 async fn heartbeats_by_token_keep_a_delegated_task_alive_and_reach_the_next_attempt() {
-    let (desk, mut tokens) = Desk::new();
-    let env = env(desk);
+    let (booth, mut tokens) = Booth::new();
+    let env = env(booth);
     let paper = env.start::<Paper>("p", "heartbeat".to_owned()).await;
     let (first, _) = next(&mut tokens).await;
     let client = env.client().await;
@@ -168,8 +168,8 @@ async fn heartbeats_by_token_keep_a_delegated_task_alive_and_reach_the_next_atte
 
 #[tokio::test]
 async fn a_token_of_an_attempt_that_failed_after_handing_it_out_is_refused() {
-    let (desk, mut tokens) = Desk::new();
-    let env = env(desk);
+    let (booth, mut tokens) = Booth::new();
+    let env = env(booth);
     let paper = env.start::<Paper>("p", "hasty".to_owned()).await;
     let (first, _) = next(&mut tokens).await;
     let (second, _) = next(&mut tokens).await;
@@ -181,8 +181,8 @@ async fn a_token_of_an_attempt_that_failed_after_handing_it_out_is_refused() {
 
 #[tokio::test]
 async fn a_completion_counts_while_the_method_that_handed_the_token_out_still_runs() {
-    let (desk, mut tokens) = Desk::new();
-    let env = env(desk);
+    let (booth, mut tokens) = Booth::new();
+    let env = env(booth);
     let paper = env.start::<Paper>("p", "hang".to_owned()).await;
     let (token, _) = next(&mut tokens).await;
     env.client().await.complete_task(&token, &3).confirmed().await.expect("taken");
@@ -194,13 +194,13 @@ async fn a_completion_counts_while_the_method_that_handed_the_token_out_still_ru
     expected = "the completion of the task Review.review, which was delegated; let the test call `complete_task`"
 )]
 async fn a_test_that_completes_nothing_fails_with_what_to_write() {
-    let (desk, _tokens) = Desk::new();
-    let env = env(desk);
+    let (booth, _tokens) = Booth::new();
+    let env = env(booth);
     let _ = env.start::<Paper>("p", "plain".to_owned()).await.result().await;
 }
 
-async fn serve(partitura: &Partitura, desk: &Desk) -> RunningWorker {
-    partitura.worker().service(ReviewService(desk.clone())).start().await.expect("a worker")
+async fn serve(partitura: &Partitura, booth: &Booth) -> RunningWorker {
+    partitura.worker().service(ReviewService(booth.clone())).start().await.expect("a worker")
 }
 
 /// The worker dies after the token went out, before the broker has the word that the attempt was delegated.
@@ -210,17 +210,17 @@ async fn the_method_is_called_again(transactions: bool) {
     let sound = || if transactions { Troubled::new(&broker) } else { Troubled::new(&broker).without_transactions() };
     let partitura = sound().engine(&clock).await;
     let conducting = partitura.worker().workflow::<Paper>().start().await.expect("a worker");
-    let (desk, mut tokens) = Desk::new();
+    let (booth, mut tokens) = Booth::new();
     let dying = sound();
     let troubles = dying.troubles.clone();
-    let dying = serve(&dying.engine(&clock).await, &desk).await;
+    let dying = serve(&dying.engine(&clock).await, &booth).await;
     let paper = partitura.client().workflow::<Paper>("p");
     troubles.cut_off();
     paper.start("timeout".to_owned()).await.expect("started");
     let (first, _) = next(&mut tokens).await;
     tokio::time::sleep(seconds(1)).await;
     drop(dying);
-    let worker = serve(&partitura, &desk).await;
+    let worker = serve(&partitura, &booth).await;
     let (again, _) = next(&mut tokens).await;
     // The same attempt: the owners of both copies can complete the task.
     assert_eq!(first, again);
@@ -248,8 +248,8 @@ async fn a_new_owner_watches_over_what_was_delegated_before() {
     let clock = Virtual::new();
     let broker = embedded(&clock);
     let partitura = Troubled::new(&broker).engine(&clock).await;
-    let (desk, mut tokens) = Desk::new();
-    let serving = serve(&partitura, &desk).await;
+    let (booth, mut tokens) = Booth::new();
+    let serving = serve(&partitura, &booth).await;
     let first_owner = partitura.worker().workflow::<Paper>().start().await.expect("a worker");
     let paper = partitura.client().workflow::<Paper>("p");
     paper.start("timeout".to_owned()).await.expect("started");

@@ -27,12 +27,12 @@ trait Shop {
 }
 
 #[derive(Debug, Default, Clone)]
-struct Counter {
+struct Kiosk {
     is_open: Arc<AtomicBool>,
     bought: Arc<AtomicU32>,
 }
 
-impl Shop for Counter {
+impl Shop for Kiosk {
     async fn buy(&self, what: String) -> Result<String, Closed> {
         self.bought.fetch_add(1, Ordering::SeqCst);
         if self.is_open.load(Ordering::SeqCst) { Ok(what + "!") } else { Err(Closed) }
@@ -61,7 +61,7 @@ impl Buys {
 
 struct Stage {
     partitura: Partitura,
-    counter: Counter,
+    kiosk: Kiosk,
     _worker: RunningWorker,
 }
 
@@ -69,13 +69,13 @@ impl Stage {
     async fn new() -> Self {
         let clock = Virtual::new();
         let partitura = Partitura::on(embedded(&clock)).clock(clock).partitions(2).await.expect("an engine");
-        let counter = Counter::default();
-        let worker = partitura.worker().service(ShopService(counter.clone())).workflow::<Buys>().workflow::<Waits>();
-        Self { _worker: worker.start().await.expect("a worker"), partitura, counter }
+        let kiosk = Kiosk::default();
+        let worker = partitura.worker().service(ShopService(kiosk.clone())).workflow::<Buys>().workflow::<Waits>();
+        Self { _worker: worker.start().await.expect("a worker"), partitura, kiosk }
     }
 
     fn open(&self, is_open: bool) {
-        self.counter.is_open.store(is_open, Ordering::SeqCst);
+        self.kiosk.is_open.store(is_open, Ordering::SeqCst);
     }
 
     async fn start(&self, id: &str, wraps: bool) -> InstanceHandle {
@@ -153,7 +153,7 @@ async fn a_timer_and_a_cancellation_of_a_paused_instance_take_effect_when_it_is_
     soon(buys.pause("closed").confirmed().into_future()).await.expect("paused");
     number(&buys, |kind| matches!(kind, EventKind::TimerFired { .. })).await;
     sleep(seconds(600)).await;
-    assert_eq!(stage.counter.bought.load(Ordering::SeqCst), 1);
+    assert_eq!(stage.kiosk.bought.load(Ordering::SeqCst), 1);
     soon(buys.resume().confirmed().into_future()).await.expect("resumed");
     assert_eq!(stage.result("b").await.expect("a result"), "tea!!");
     let other = stage.start("c", false).await;
@@ -222,12 +222,12 @@ async fn an_instance_goes_on_from_an_earlier_event() {
     assert_eq!((&after.run, after.started_at), (&run, before.started_at));
     assert_eq!(after.first_run.as_deref(), Some(&*before.run));
     number(&buys, scheduled).await;
-    assert_eq!(stage.counter.bought.load(Ordering::SeqCst), 2);
+    assert_eq!(stage.kiosk.bought.load(Ordering::SeqCst), 2);
     // To while the timer runs, after the fact: it keeps its moment, and is over.
     let at = number(&buys, |kind| matches!(kind, EventKind::TimerFired { .. })).await;
     soon(buys.reset(at, "once more")).await.expect("reset");
     number(&buys, scheduled).await;
-    assert_eq!(stage.counter.bought.load(Ordering::SeqCst), 2);
+    assert_eq!(stage.kiosk.bought.load(Ordering::SeqCst), 2);
     soon(buys.skip_task(3, &"done", "enough")).await.expect("skipped");
     assert_eq!(soon(result).await.expect("no panic").expect("a result"), "done");
     stands(&buys, StatusKind::Completed).await;
@@ -248,7 +248,7 @@ async fn a_fork_goes_on_beside_its_instance() {
     let before = said(&buys).await;
     let fork = soon(buys.fork("f", at, "a second one")).await.expect("forked");
     assert_eq!(stage.result("f").await.expect("a result"), "tea!!");
-    assert_eq!(stage.counter.bought.load(Ordering::SeqCst), 3);
+    assert_eq!(stage.kiosk.bought.load(Ordering::SeqCst), 3);
     assert_eq!(said(&buys).await, before);
     assert!(said(&fork).await.contains(&format!("Intervened: fork of b, event {at} (a second one)")));
     assert!(matches!(soon(buys.fork("f", at, "again")).await, Err(ClientError::Refused(_))));

@@ -132,9 +132,9 @@ async fn a_stopped_instance_that_is_cancelled_is_tried_at_once_and_keeps_the_req
     let worker = partitura.worker().workflow::<Unwanted>().start().await.expect("a worker");
     let client = partitura.client();
     let (early, late) = (client.workflow::<Unwanted>("early"), client.workflow::<Unwanted>("late"));
-    for unwanted in [&early, &late] {
-        unwanted.start(()).await.expect("started");
-        stops(unwanted).await;
+    for stray in [&early, &late] {
+        stray.start(()).await.expect("started");
+        stops(stray).await;
     }
     early.cancel("too early").confirmed().await.expect("kept");
     stops(&early).await;

@@ -8,7 +8,7 @@ use partitura::contract::{Entry, Error, ErrorKind, Expect, Put, Result, ScanRang
 use partitura::testing::store;
 use partitura::{BrokerStore, Store};
 
-async fn of(url: &str) -> BrokerStore {
+async fn store_at(url: &str) -> BrokerStore {
     BrokerStore::new(partitura::broker(url).await.expect("a broker")).expect("it has transactions")
 }
 
@@ -16,7 +16,7 @@ async fn of(url: &str) -> BrokerStore {
 async fn the_stores_of_the_embedded_broker_pass_the_suite() {
     let directory = tempfile::tempdir().expect("a directory");
     for url in ["memory:".to_owned(), format!("embedded:{}", directory.path().display())] {
-        let report = store::check(Arc::new(of(&url).await)).await;
+        let report = store::check(Arc::new(store_at(&url).await)).await;
         assert!(report.is_kept() && report.tried == store::cases().len(), "{url}: {report}");
     }
 }
@@ -174,7 +174,7 @@ impl Store for Mutant {
 async fn each_mutant_of_a_store_is_caught() {
     let mut caught = std::collections::BTreeSet::new();
     for bug in BUGS {
-        let report = store::check(Arc::new(Mutant { inner: of("memory:").await, bug })).await;
+        let report = store::check(Arc::new(Mutant { inner: store_at("memory:").await, bug })).await;
         assert!(!report.is_kept(), "no case has caught {bug:?}");
         caught.extend(report.failed.into_iter().map(|(name, _)| name));
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use partitura::testing::TestEnv;
 use partitura::{Cx, Never, Retry, TaskError, days, join, millis, minutes, select};
 
-use crate::desks::{Desk, take};
+use crate::booths::{Booth, take};
 use crate::support::{LIVENESS, Oops, TextService, TextStub, Texts, Waits, WaitsSignal};
 
 /// The message with which a test fails. It runs on a thread of its own, so that one that never yields is noticed, too.
@@ -273,8 +273,8 @@ fn a_workflow_that_polls_for_ever_fails_the_test_after_some_real_time() {
 #[test]
 fn an_update_that_will_not_be_answered_fails_the_test_with_what_its_handler_waits_for() {
     let reason = failure(async || {
-        let env = TestEnv::new().workflow::<Desk>();
-        env.start::<Desk>("d", true).await.update(take("a")).await
+        let env = TestEnv::new().workflow::<Booth>();
+        env.start::<Booth>("d", true).await.update(take("a")).await
     });
     assert!(reason.contains("the service Text is not registered"), "{reason}");
 }

@@ -10,7 +10,7 @@ use crate::stage::Stage;
 use crate::support::{Oops, soon};
 
 #[partitura::service]
-trait Desk {
+trait Bar {
     /// Takes a moment.
     #[limit(per = "tenant", at_most = 2)]
     async fn serve(&self, tenant: String) -> Result<u32, Oops>;
@@ -29,7 +29,7 @@ impl Clerk {
     }
 }
 
-impl Desk for Clerk {
+impl Bar for Clerk {
     async fn serve(&self, tenant: String) -> Result<u32, Oops> {
         {
             let mut served = self.lock();
@@ -61,8 +61,8 @@ struct Numbers;
 impl Numbers {
     #[run]
     async fn run(cx: Cx<Self>, count: u32) -> Result<Vec<u32>, Oops> {
-        let desk = cx.service::<DeskStub>();
-        let doubled = join_all((1..=count).map(|number| desk.double(number))).await;
+        let bar = cx.service::<BarStub>();
+        let doubled = join_all((1..=count).map(|number| bar.double(number))).await;
         let wrong = (1..).zip(doubled).filter(|(number, doubled)| match doubled {
             Ok(double) => *double != number * 2,
             Err(_) => true,
@@ -74,9 +74,9 @@ impl Numbers {
 pub(crate) async fn calls_of_a_batch_each_get_their_own_result(stage: Stage) {
     let [first, second] = stage.processes(|settings| settings).await;
     let [one, other] = [Clerk::default(), Clerk::default()];
-    let worker = first.worker().service(DeskService(one.clone())).workflow::<Numbers>();
+    let worker = first.worker().service(BarService(one.clone())).workflow::<Numbers>();
     let working = worker.start().await.expect("a worker");
-    let helping = second.worker().service(DeskService(other.clone())).start().await.expect("a worker");
+    let helping = second.worker().service(BarService(other.clone())).start().await.expect("a worker");
     let numbers = first.client().workflow::<Numbers>("n");
     numbers.start(60).await.expect("started");
     assert_eq!(soon(numbers.result()).await.expect("a result"), [7, 14, 21, 28, 35, 42, 49, 56]);
@@ -95,8 +95,8 @@ struct Rush;
 impl Rush {
     #[run]
     async fn run(cx: Cx<Self>, tenants: Vec<(String, u32)>) -> Result<u32, Oops> {
-        let desk = cx.service::<DeskStub>();
-        let each = tenants.iter().flat_map(|(tenant, count)| (0..*count).map(|_| desk.serve(tenant.clone())));
+        let bar = cx.service::<BarStub>();
+        let each = tenants.iter().flat_map(|(tenant, count)| (0..*count).map(|_| bar.serve(tenant.clone())));
         let served = join_all(each.collect::<Vec<_>>()).await;
         Ok(served.into_iter().collect::<Result<Vec<_>, _>>()?.len() as u32)
     }
@@ -106,7 +106,7 @@ impl Rush {
 pub(crate) async fn no_more_tasks_of_a_key_run_at_a_time_than_its_limit(stage: Stage) {
     let [first, second] = stage.processes(|settings| settings).await;
     let [one, other] = [Clerk::default(), Clerk::default()];
-    let few = |worker: partitura::Worker, clerk: &Clerk| worker.service(DeskService(clerk.clone())).concurrency(8);
+    let few = |worker: partitura::Worker, clerk: &Clerk| worker.service(BarService(clerk.clone())).concurrency(8);
     let working = few(first.worker(), &one).workflow::<Rush>().start().await.expect("a worker");
     let helping = few(second.worker(), &other).start().await.expect("a worker");
     let rush = first.client().workflow::<Rush>("r");
@@ -126,8 +126,8 @@ pub(crate) async fn no_more_tasks_of_a_key_run_at_a_time_than_its_limit(stage: S
 pub(crate) async fn tasks_begin_no_faster_than_the_rate_of_their_method(stage: Stage) {
     let partitura = stage.application().await;
     let clerk = Clerk::default();
-    let rate = Limit::method::<DeskStub>("serve").per_second(20.0);
-    let worker = partitura.worker().service(DeskService(clerk.clone())).workflow::<Rush>().limit(rate);
+    let rate = Limit::method::<BarStub>("serve").per_second(20.0);
+    let worker = partitura.worker().service(BarService(clerk.clone())).workflow::<Rush>().limit(rate);
     let worker = worker.start().await.expect("a worker");
     let rush = partitura.client().workflow::<Rush>("r");
     let began = Instant::now();

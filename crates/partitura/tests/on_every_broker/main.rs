@@ -4,6 +4,8 @@
 //! servers, and the one for the store, are the standing ones. Without it, the broker that needs no server is tried, in
 //! memory. `PARTITURA_BROKER_URL` and `PARTITURA_STORE_URL` name servers that run elsewhere, for one broker.
 
+#[path = "../it/booths.rs"]
+mod booths;
 #[path = "../it/builds.rs"]
 mod builds;
 mod busy;
@@ -12,8 +14,6 @@ mod carts;
 mod continuing;
 mod delegated;
 mod deployments;
-#[path = "../it/desks.rs"]
-mod desks;
 mod extremes;
 mod layering;
 mod lifecycle;

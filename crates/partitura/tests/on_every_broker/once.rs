@@ -14,7 +14,7 @@ use crate::stage::{Stage, forgetful};
 use crate::support::{Oops, Three, Waits, eventually, soon};
 
 #[partitura::service]
-trait Hands {
+trait Crew {
     /// Takes `millis` milliseconds.
     async fn take(&self, millis: u64) -> Result<u64, Oops>;
     /// Fails each time.
@@ -37,7 +37,7 @@ impl Counted {
     }
 }
 
-impl Hands for Counted {
+impl Crew for Counted {
     async fn take(&self, millis: u64) -> Result<u64, Oops> {
         self.count();
         tokio::time::sleep(Duration::from_millis(millis)).await;
@@ -58,7 +58,7 @@ struct Works;
 impl Works {
     #[run]
     async fn run(cx: Cx<Self>, (tasks, millis): (usize, u64)) -> Result<usize, Oops> {
-        let hands = cx.service::<HandsStub>();
+        let hands = cx.service::<CrewStub>();
         let taken = join_all((0..tasks).map(|_| hands.take(millis))).await;
         Ok(taken.into_iter().collect::<Result<Vec<_>, _>>()?.len())
     }
@@ -71,7 +71,7 @@ fn long() -> u64 {
 }
 
 fn worker(partitura: &Partitura, counted: &Counted) -> Worker {
-    let worker = partitura.worker().service(HandsService(counted.clone()));
+    let worker = partitura.worker().service(CrewService(counted.clone()));
     worker.workflow::<Works>().workflow::<Three>().workflow::<Waits>()
 }
 
@@ -207,7 +207,7 @@ struct Loses;
 impl Loses {
     #[run]
     async fn run(cx: Cx<Self>) -> Result<(), Oops> {
-        let hands = cx.service::<HandsStub>();
+        let hands = cx.service::<CrewStub>();
         select! {
             _ = hands.fail().retry(Retry::fixed(millis(300))).retry_errors() => {}
             slept = cx.sleep(seconds(2)) => slept?,
@@ -219,7 +219,7 @@ impl Loses {
 pub(crate) async fn the_retries_of_what_lost_a_select_end(stage: Stage) {
     let partitura = stage.application().await;
     let counted = Counted::default();
-    let worker = partitura.worker().service(HandsService(counted.clone())).workflow::<Loses>();
+    let worker = partitura.worker().service(CrewService(counted.clone())).workflow::<Loses>();
     let worker = worker.start().await.expect("a worker");
     let loses = partitura.client().workflow::<Loses>("l");
     loses.start(()).await.expect("started");
@@ -242,20 +242,20 @@ impl Fails {
     #[run]
     async fn run(cx: Cx<Self>) -> Result<u64, Oops> {
         let fast = Retry::fixed(millis(10)).max_attempts(3);
-        Ok(cx.service::<HandsStub>().fail().retry(fast).retry_errors().await?)
+        Ok(cx.service::<CrewStub>().fail().retry(fast).retry_errors().await?)
     }
 }
 
 pub(crate) async fn a_dead_letter_that_is_sent_again_does_nothing_for_a_workflow_that_has_ended(stage: Stage) {
     let (partitura, namespace) = stage.named_application().await;
     let counted = Counted::default();
-    let worker = partitura.worker().service(HandsService(counted.clone())).workflow::<Fails>();
+    let worker = partitura.worker().service(CrewService(counted.clone())).workflow::<Fails>();
     let worker = worker.start().await.expect("a worker");
     let fails = partitura.client().workflow::<Fails>("f");
     fails.start(()).await.expect("started");
     soon(fails.result()).await.expect_err("it fails");
     assert_eq!(counted.calls(), [3]);
-    let tasks = format!("{namespace}.service.Hands.tasks").parse().expect("a name");
+    let tasks = format!("{namespace}.service.Crew.tasks").parse().expect("a name");
     let source = SubscriptionTopics::new(tasks, "workers".parse().expect("a name"), Ordering::Shared);
     let letters = DeadLetters::new(partitura.broker().clone(), source).expect("dead letters");
     let found = soon(letters.list(10)).await.expect("letters");
@@ -275,7 +275,7 @@ struct Watches;
 impl Watches {
     #[run]
     async fn run(cx: Cx<Self>) -> Result<u64, Oops> {
-        Ok(cx.service::<HandsStub>().take(1).heartbeat_timeout(seconds(2)).await?)
+        Ok(cx.service::<CrewStub>().take(1).heartbeat_timeout(seconds(2)).await?)
     }
 }
 
@@ -293,7 +293,7 @@ impl Beating {
     }
 }
 
-impl Hands for Beating {
+impl Crew for Beating {
     async fn take(&self, millis: u64) -> Result<u64, Oops> {
         let is_first = self.beats().is_empty();
         self.beat();
@@ -316,13 +316,13 @@ pub(crate) async fn a_task_that_beat_is_called_again_after_its_process_vanished(
     let [serving, conducting, client] = stage.processes(|settings| settings).await;
     let beating = Beating::default();
     let runner = conducting.worker().workflow::<Watches>().start().await.expect("a worker");
-    let worker = serving.worker().service(HandsService(beating.clone())).start().await.expect("a worker");
+    let worker = serving.worker().service(CrewService(beating.clone())).start().await.expect("a worker");
     let watches = client.client().workflow::<Watches>("w");
     watches.start(()).await.expect("started");
     eventually(|| async { (beating.beats().len() > 5).then_some(()) }).await;
     drop((worker, serving));
     let last = *beating.beats().last().expect("it beat");
-    let next = conducting.worker().service(HandsService(beating.clone())).start().await.expect("a worker");
+    let next = conducting.worker().service(CrewService(beating.clone())).start().await.expect("a worker");
     assert_eq!(soon(watches.result()).await.expect("a result"), 1);
     let again = *beating.beats().last().expect("it beat");
     println!("called again {:?} after the last heartbeat", again.duration_since(last));

@@ -15,9 +15,9 @@ trait Till {
 
 /// The calls, in the order in which they came.
 #[derive(Debug, Clone, Default)]
-struct Journal(Arc<Mutex<Vec<String>>>);
+struct CallLog(Arc<Mutex<Vec<String>>>);
 
-impl Journal {
+impl CallLog {
     fn note(&self, what: String) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(what);
     }
@@ -27,7 +27,7 @@ impl Journal {
     }
 }
 
-impl Till for Journal {
+impl Till for CallLog {
     async fn charge(&self, number: u32) -> Result<u32, Oops> {
         self.note(format!("charge {number}"));
         Ok(number)
@@ -59,7 +59,7 @@ impl Sells {
 
 pub(crate) async fn tasks_of_a_paused_service_wait_until_it_is_resumed(stage: Stage) {
     let [first, second] = stage.processes(|settings| settings).await;
-    let [one, other] = [Journal::default(), Journal::default()];
+    let [one, other] = [CallLog::default(), CallLog::default()];
     let selling = first.worker().service(TillService(one.clone())).workflow::<Sells>().start().await.expect("a worker");
     let helping = second.worker().service(TillService(other.clone())).start().await.expect("a worker");
     let client = first.client();
@@ -89,8 +89,8 @@ pub(crate) async fn tasks_of_a_paused_service_wait_until_it_is_resumed(stage: St
 /// There are fewer places than paused tasks, so that some of these go back to the broker.
 pub(crate) async fn other_methods_go_on_while_one_is_paused(stage: Stage) {
     let partitura = stage.application().await;
-    let journal = Journal::default();
-    let worker = partitura.worker().service(TillService(journal.clone())).workflow::<Sells>().concurrency(8);
+    let call_log = CallLog::default();
+    let worker = partitura.worker().service(TillService(call_log.clone())).workflow::<Sells>().concurrency(8);
     let worker = worker.start().await.expect("a worker");
     let client = partitura.client();
     let charges = Pausable::method::<TillStub>("charge");
@@ -101,7 +101,7 @@ pub(crate) async fn other_methods_go_on_while_one_is_paused(stage: Stage) {
     while soon(instance.describe_by_worker()).await.expect("an answer").waits_for < 4 {}
     shows.start((false, 12)).await.expect("started");
     assert_eq!(soon(shows.result()).await.expect("a result"), 12);
-    assert_eq!(journal.count("charge"), 0);
+    assert_eq!(call_log.count("charge"), 0);
     soon(client.resume(&charges)).await.expect("resumed");
     assert_eq!(soon(sells.result()).await.expect("a result"), 4);
     worker.stop().await.expect("stopped");

@@ -3,8 +3,8 @@
 use partitura::history::EventKind;
 use partitura::{ClientError, UpdateError};
 
+use crate::booths::{Booth, BoothSignal, take};
 use crate::carts::{Cart, CartError, CartUpdate, add};
-use crate::desks::{Desk, DeskSignal, take};
 use crate::stage::Stage;
 use crate::support::{TextService, Texts, eventually, soon};
 
@@ -56,26 +56,26 @@ pub(crate) async fn an_update_that_waits_is_answered_by_the_next_worker(stage: S
 
 pub(crate) async fn a_handler_that_waits_answers_after_its_worker_has_gone(stage: Stage) {
     let [first, second, client] = stage.processes(|settings| settings).await;
-    let worker = first.worker().workflow::<Desk>().start().await.expect("a worker");
-    let desk = client.client().workflow::<Desk>("d");
-    desk.start(true).await.expect("started");
-    let caller = desk.update(take("a")).id("first").into_future();
+    let worker = first.worker().workflow::<Booth>().start().await.expect("a worker");
+    let booth = client.client().workflow::<Booth>("d");
+    booth.start(true).await.expect("started");
+    let caller = booth.update(take("a")).id("first").into_future();
     let go_on = async {
         let is_recorded = |kind: &EventKind| matches!(kind, EventKind::UpdateReceived { .. });
         eventually(|| async {
-            let history = desk.history().await.ok()?;
+            let history = booth.history().await.ok()?;
             history.iter().any(|event| is_recorded(&event.kind)).then_some(())
         })
         .await;
         // No worker has run the service until now.
         worker.stop().await.expect("stopped");
-        let next = second.worker().service(TextService(Texts::default())).workflow::<Desk>();
+        let next = second.worker().service(TextService(Texts::default())).workflow::<Booth>();
         next.start().await.expect("a worker")
     };
     let (answer, worker) = tokio::join!(caller, go_on);
     assert_eq!(answer.expect("taken"), 1);
-    desk.signal(DeskSignal::close("for good".into())).await.expect("sent");
-    assert_eq!(soon(desk.result()).await.expect("a result"), ["a."]);
-    assert_eq!(desk.update(take("a")).id("first").await.expect("taken then"), 1);
+    booth.signal(BoothSignal::close("for good".into())).await.expect("sent");
+    assert_eq!(soon(booth.result()).await.expect("a result"), ["a."]);
+    assert_eq!(booth.update(take("a")).id("first").await.expect("taken then"), 1);
     worker.stop().await.expect("stopped");
 }

@@ -137,7 +137,7 @@ async fn a_page_has_a_bounded_number_of_rows_and_the_download_has_all() {
 async fn links_stay_below_the_place_where_the_page_is_mounted() {
     let (partitura, _worker) = deployment().await;
     partitura.client().workflow::<Hold>("h-1").start("a".to_owned()).confirmed().await.unwrap();
-    let browser = Browser::of(Router::new().nest("/ops/partitura", partitura_web::page(&partitura)));
+    let browser = Browser::new(Router::new().nest("/ops/partitura", partitura_web::page(&partitura)));
     for path in ["", "/instances", "/instances/Hold/h-1", "/topics", "/dead-letters", "/nowhere"] {
         let page = browser.get(&format!("/ops/partitura{path}")).await.text;
         let links = page.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next());

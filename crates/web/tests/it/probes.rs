@@ -12,7 +12,7 @@ async fn probed(browser: &Browser) -> [(StatusCode, String); 2] {
 async fn a_process_is_ready_while_its_worker_runs_and_not_while_it_stops_or_after_it_has_fallen() {
     const DOWN: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
     let (partitura, worker) = deployment().await;
-    let mut browser = Browser::of(partitura_web::probes(&partitura));
+    let mut browser = Browser::new(partitura_web::probes(&partitura));
     // Probes come from elsewhere.
     browser.peer = "10.0.0.9:5000";
     assert_eq!(probed(&browser).await.map(|(status, _)| status), [StatusCode::OK; 2]);

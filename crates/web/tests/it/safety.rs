@@ -49,7 +49,7 @@ async fn every_answer_forbids_what_is_not_the_pages_own() {
 async fn visitors_from_elsewhere_see_nothing_without_the_token() {
     let (partitura, _worker) = deployment().await;
     partitura.client().workflow::<Hold>("h-1").start("tea".to_owned()).confirmed().await.unwrap();
-    let mut browser = Browser::of(Page::new(&partitura).token("secret").router());
+    let mut browser = Browser::new(Page::new(&partitura).token("secret").router());
     browser.peer = "10.0.0.7:5000";
     let instance = "/instances/Hold/h-1";
     for path in ["/", "/instances", instance, "/instances/Hold/h-1/history.json", "/live?of=%2F", "/dead-letters"] {
@@ -69,7 +69,7 @@ async fn the_application_may_decide_itself() {
         Some(_) => Access::Read,
         None => Access::Denied,
     });
-    let mut browser = Browser::of(page.router());
+    let mut browser = Browser::new(page.router());
     assert_eq!(browser.get("/").await.status, StatusCode::FORBIDDEN, "being local is not enough then");
     browser.headers.push(("x-user", "ada".to_owned()));
     assert_eq!(browser.get("/").await.status, StatusCode::OK);

@@ -157,17 +157,17 @@ pub(crate) struct Browser {
 }
 
 impl Browser {
-    pub(crate) fn of(router: Router) -> Self {
+    pub(crate) fn new(router: Router) -> Self {
         Self { router, peer: "127.0.0.1:5000", headers: vec![("host", "localhost:7070".to_owned())] }
     }
 
     pub(crate) fn on(partitura: &Partitura) -> Self {
-        Self::of(partitura_web::page(partitura))
+        Self::new(partitura_web::page(partitura))
     }
 
     /// With the token in its session.
     pub(crate) async fn signed_in(partitura: &Partitura) -> Self {
-        let mut browser = Self::of(Page::new(partitura).token("secret").router());
+        let mut browser = Self::new(Page::new(partitura).token("secret").router());
         let answer = browser.post("/sign-in", &[("token", "secret")]).await;
         assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);
         let cookie = answer.headers["set-cookie"].to_str().expect("text");

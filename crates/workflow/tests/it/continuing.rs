@@ -9,10 +9,10 @@ use crate::harness::{Live, payload, started};
 
 /// Counts what arrives on a channel, two signals in each run.
 #[derive(Debug, Default)]
-struct Counter;
+struct Tally;
 
 #[workflow]
-impl Counter {
+impl Tally {
     #[run]
     async fn run(cx: Cx<Self>, count: u32) -> Result<u32, ReceiveError> {
         let mut count = count;
@@ -53,7 +53,7 @@ fn continued(event: &Event) -> &Continued {
 
 #[test]
 fn the_next_run_has_its_input_and_what_no_code_has_received() {
-    let mut live = Live::<Counter>::start(1);
+    let mut live = Live::<Tally>::start(1);
     // Three in one turn: the second run gets the third, also with its other name.
     live.signal("other", 9);
     live.signal("add", 2);

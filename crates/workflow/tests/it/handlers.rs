@@ -32,21 +32,21 @@ impl<E: std::fmt::Display> From<TaskError<E>> for Trouble {
 
 /// Reserves what it is asked for, and notes what happens.
 #[derive(Debug, Default)]
-struct Desk {
+struct Booth {
     notes: Vec<String>,
     closed: bool,
 }
 
 #[workflow]
-impl Desk {
+impl Booth {
     #[run]
     async fn run(cx: Cx<Self>, waits: bool) -> Result<Vec<String>, Cancelled> {
-        cx.until(|desk: &Desk| desk.closed).await?;
+        cx.until(|booth: &Booth| booth.closed).await?;
         Self::note(&cx, "closes");
         if waits {
             cx.handlers_ended().await?;
         }
-        Ok(cx.state(|desk| desk.notes.clone()))
+        Ok(cx.state(|booth| booth.notes.clone()))
     }
 
     /// Reserves an item, which takes a task and a minute.
@@ -66,8 +66,8 @@ impl Desk {
 
     #[update]
     async fn wait_until_closed(cx: Cx<Self>) -> usize {
-        let _ = cx.until(|desk: &Desk| desk.closed).await;
-        cx.state(|desk| desk.notes.len())
+        let _ = cx.until(|booth: &Booth| booth.closed).await;
+        cx.state(|booth| booth.notes.len())
     }
 
     #[update]
@@ -96,20 +96,20 @@ impl Desk {
     }
 
     fn note(cx: &Cx<Self>, text: &str) {
-        cx.state(|desk| desk.notes.push(text.to_owned()));
+        cx.state(|booth| booth.notes.push(text.to_owned()));
     }
 }
 
 #[test]
 fn handlers_go_on_in_the_order_in_which_they_began_and_before_run() {
-    let mut live = Live::<Desk>::start(true);
-    live.update(DeskUpdate::reserve("a".into()), "u-a").update(DeskUpdate::reserve("b".into()), "u-b");
-    live.update(DeskUpdate::wait_until_closed(), "u-c");
+    let mut live = Live::<Booth>::start(true);
+    live.update(BoothUpdate::reserve("a".into()), "u-a").update(BoothUpdate::reserve("b".into()), "u-b");
+    live.update(BoothUpdate::wait_until_closed(), "u-c");
     live.complete(2, 20).complete(1, 10);
     assert!(live.execution.is_update_open("u-a") && live.execution.is_update_open("u-c"));
     // Both timers were started by then: b's first.
     live.fire(4).signal("close", ());
-    assert!(!live.execution.is_update_open("u-c"), "it saw that the desk is closed");
+    assert!(!live.execution.is_update_open("u-c"), "it saw that the booth is closed");
     live.fire(3);
     let noted = ["a begins", "b begins", "b has 20", "a has 10", "a ends", "closes", "b ends"];
     assert_eq!(live.result(), noted);
@@ -123,22 +123,22 @@ fn handlers_go_on_in_the_order_in_which_they_began_and_before_run() {
 
 #[test]
 fn a_handler_that_need_not_wait_answers_at_once() {
-    let mut live = Live::<Desk>::start(true);
-    live.update(DeskUpdate::at_once(), "u-1");
+    let mut live = Live::<Booth>::start(true);
+    live.update(BoothUpdate::at_once(), "u-1");
     assert_eq!(live.lines(), ["UpdateReceived at_once", "UpdateCompleted u-1"]);
-    let (name, args) = DeskUpdate::reserve("far too long".into()).into_parts().unwrap();
+    let (name, args) = BoothUpdate::reserve("far too long".into()).into_parts().unwrap();
     assert!(live.execution.check_update(&name, &args).is_err());
     // No argument is missing where none is needed.
-    let (name, args) = Update::<Desk, (), Cancelled>::new("at_once", Ok(Payload::null())).into_parts().unwrap();
+    let (name, args) = Update::<Booth, (), Cancelled>::new("at_once", Ok(Payload::null())).into_parts().unwrap();
     live.apply(EventKind::UpdateReceived { name, args, id: "u-2".into() });
-    let (replayed, _) = replay::<Desk>(&live.history).unwrap();
+    let (replayed, _) = replay::<Booth>(&live.history).unwrap();
     assert!(!replayed.is_update_open("u-1"));
 }
 
 #[test]
 fn what_is_open_when_run_returns_is_cancelled_without_an_answer() {
-    let mut live = Live::<Desk>::start(false);
-    live.update(DeskUpdate::reserve("a".into()), "u-a").signal("remind", serde_json::json!({"after": 5}));
+    let mut live = Live::<Booth>::start(false);
+    live.update(BoothUpdate::reserve("a".into()), "u-a").signal("remind", serde_json::json!({"after": 5}));
     live.signal("close", ());
     assert_eq!(live.result(), ["a begins", "closes"]);
     let last: Vec<String> = live.lines().split_off(4);
@@ -148,19 +148,19 @@ fn what_is_open_when_run_returns_is_cancelled_without_an_answer() {
 
 #[test]
 fn a_signal_may_have_a_handler_that_waits() {
-    let mut live = Live::<Desk>::start(true);
+    let mut live = Live::<Booth>::start(true);
     live.signal("remind", serde_json::json!({"after": 5})).signal("close", ());
     assert!(live.execution.outcome().is_none(), "the reminder is open");
     live.fire(1);
     assert_eq!(live.result(), ["closes", "reminds"]);
     let unreadable = EventKind::SignalReceived { name: "remind".into(), payload: payload(&7), message_id: "m".into() };
-    assert!(matches!(reason(Live::<Desk>::start(true).try_apply(unreadable)), StopReason::BadInput { .. }));
+    assert!(matches!(reason(Live::<Booth>::start(true).try_apply(unreadable)), StopReason::BadInput { .. }));
 }
 
 #[test]
 fn the_cancellation_of_the_workflow_reaches_handlers() {
-    let mut live = Live::<Desk>::start(true);
-    live.update(DeskUpdate::reserve("a".into()), "u-a").cancel();
+    let mut live = Live::<Booth>::start(true);
+    live.update(BoothUpdate::reserve("a".into()), "u-a").cancel();
     let failure = live.history.iter().find_map(|event| match &event.kind {
         EventKind::UpdateFailed { failure, .. } => Some(failure.clone()),
         _ => None,
@@ -172,9 +172,9 @@ fn the_cancellation_of_the_workflow_reaches_handlers() {
 
 #[test]
 fn a_handler_that_panics_is_named_at_once_and_stops_the_instance_later() {
-    let mut live = Live::<Desk>::start(true);
+    let mut live = Live::<Booth>::start(true);
     let stumble = |late| {
-        let (name, args) = DeskUpdate::stumble(late).into_parts().unwrap();
+        let (name, args) = BoothUpdate::stumble(late).into_parts().unwrap();
         EventKind::UpdateReceived { name, args, id: "u-1".into() }
     };
     let at_once = reason(live.try_apply(stumble(false)));
@@ -182,7 +182,7 @@ fn a_handler_that_panics_is_named_at_once_and_stops_the_instance_later() {
         matches!(&at_once, StopReason::HandlerPanicked { handler, .. } if handler == "update stumble"),
         "{at_once:?}"
     );
-    let mut live = Live::<Desk>::start(true);
+    let mut live = Live::<Booth>::start(true);
     live.apply(stumble(true));
     let later = reason(live.try_apply(EventKind::TimerFired { seq: 1 }));
     assert_eq!(later, StopReason::Panicked { message: "it stumbles".to_owned() });

@@ -9,8 +9,8 @@ use partitura_broker::Result;
 use tokio::time::sleep;
 
 use crate::broker::SimBroker;
-use crate::catalogue::{self, Heard, Part};
-use crate::plan::{Keeper, Plan};
+use crate::catalogue::{self, Answered, Part};
+use crate::plan::{Plan, StateIn};
 use crate::process::Process;
 use crate::service::{Musician, PlayerService};
 use crate::store::SimStore;
@@ -62,7 +62,7 @@ async fn work(process: &Process) -> (&'static str, bool) {
 }
 
 /// Runs one client, one process after the other if it may crash. The other clients share a process that does not crash.
-pub(crate) async fn client(world: World, name: String, part: Part, spared: Client) -> Result<Heard, String> {
+pub(crate) async fn client(world: World, name: String, part: Part, spared: Client) -> Result<Answered, String> {
     if !(part.may_crash && world.lock().plan.clients_crash) {
         return (part.perform)(spared, world).await;
     }
@@ -73,14 +73,14 @@ pub(crate) async fn client(world: World, name: String, part: Part, spared: Clien
             process.begins_to_count();
             (part.perform)(client, world.clone()).await
         };
-        let heard = tokio::select! {
+        let answered = tokio::select! {
             biased;
             () = process.died() => None,
-            heard = performance => Some(heard),
+            answered = performance => Some(answered),
         };
-        process.exit(heard.is_some());
-        if let Some(heard) = heard {
-            return heard;
+        process.exit(answered.is_some());
+        if let Some(answered) = answered {
+            return answered;
         }
         let rest = world.lock().random.between(1, 2_000);
         sleep(Duration::from_millis(rest)).await;
@@ -113,7 +113,7 @@ fn settings(process: &Process, plan: &Plan) -> Builder {
         .cache(at_least_one(plan.cache))
         .ask_again(Duration::from_secs(10))
         .drain_within(Duration::from_millis(plan.drain_within()));
-    if plan.keeper != Keeper::Broker {
+    if plan.state_in != StateIn::Broker {
         builder = builder.store(Arc::new(SimStore::connect(process)));
     }
     builder

@@ -41,11 +41,11 @@ impl State {
             let text = format!("{key}: {what}, attempt {attempt}, is called {count} times; {explained} are explained");
             self.violate("a task is called once", text);
         }
-        self.is_wanted(key, attempt, &what);
+        self.check_demand(key, attempt, &what);
     }
 
     /// Checks that, without faults, no task is tried again after its workflow has ended.
-    fn is_wanted(&mut self, key: &str, attempt: u32, what: &str) {
+    fn check_demand(&mut self, key: &str, attempt: u32, what: &str) {
         let run = key.get(..RUN).unwrap_or(key);
         let Some(ended) = self.audit.calls.ended.get(run).copied().filter(|_| self.plan.faultless) else { return };
         // The answer was under way.

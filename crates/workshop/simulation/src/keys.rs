@@ -15,7 +15,7 @@ impl State {
             && !self.is_mutant(Mutant::FenceOff)
         {
             let key = show(put);
-            self.note("keeper", format_args!("conflict at {key}"));
+            self.note("state", format_args!("conflict at {key}"));
             return Err(Error::new(ErrorKind::Conflict, "write", "it is not what was expected").of(key));
         }
         for put in group {
@@ -37,7 +37,7 @@ impl State {
     /// Writes one value.
     pub(crate) fn put(&mut self, put: &Put) {
         let (key, text) = ((put.space, put.key.clone()), show(put));
-        self.note("keeper", format_args!("{} {text}", if put.value.is_some() { "keeps" } else { "forgets" }));
+        self.note("state", format_args!("{} {text}", if put.value.is_some() { "keeps" } else { "forgets" }));
         match &put.value {
             Some(value) => {
                 let value = &self.sabotaged(put.space, value);

@@ -16,7 +16,7 @@ pub(crate) struct Plan {
     /// A task ends the process that runs it, each time. There are no other faults, and no operator.
     pub(crate) poison: bool,
     /// The part that keeps the state of workflows.
-    pub(crate) keeper: Keeper,
+    pub(crate) state_in: StateIn,
     pub(crate) workers: usize,
     pub(crate) partitions: u32,
     /// Instances that a worker keeps in memory.
@@ -64,7 +64,7 @@ pub(crate) struct Plan {
 
 /// The part that keeps the state of workflows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Keeper {
+pub(crate) enum StateIn {
     /// The broker: settlement, messages and values are one commit.
     Broker,
     /// A store, beside a broker without transactions.
@@ -194,7 +194,7 @@ impl Plan {
         Self {
             faultless,
             poison,
-            keeper: random.pick(&[Keeper::Broker, Keeper::Broker, Keeper::Store, Keeper::Store, Keeper::Both]),
+            state_in: random.pick(&[StateIn::Broker, StateIn::Broker, StateIn::Store, StateIn::Store, StateIn::Both]),
             workers: random.pick(&[1, 2, 2, 3]),
             partitions: random.pick(&[1, 2, 4]),
             cache: random.pick(&[1, 2, 100]),

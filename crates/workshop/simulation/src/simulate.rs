@@ -83,8 +83,8 @@ async fn run(world: &World) {
         (pieces, state.plan.workers, chaos + REST_WITHIN)
     };
     let mut actors = JoinSet::new();
-    let keeper = world.clone();
-    actors.spawn(async move { keeper.turn().await });
+    let turns = world.clone();
+    actors.spawn(async move { turns.turn().await });
     for number in 1..=workers {
         actors.spawn(actors::worker(world.clone(), number));
     }
@@ -115,13 +115,13 @@ async fn perform(world: &World, pieces: Vec<Piece>) -> Vec<Ended> {
             let (name, policy) = (format!("{id}/{number}"), part.policy);
             let (client, world) = (client.clone(), world.clone());
             performances.spawn(async move {
-                let heard = actors::client(world.clone(), name.clone(), part, client).await;
+                let answered = actors::client(world.clone(), name.clone(), part, client).await;
                 let mut state = world.lock();
-                match &heard {
-                    Ok(heard) => state.note(&name, format_args!("has {heard:?}")),
+                match &answered {
+                    Ok(answered) => state.note(&name, format_args!("has {answered:?}")),
                     Err(problem) => state.violate("what a client asks for is done", problem.clone()),
                 }
-                (piece, heard.ok().map(|heard| Told { number, policy, heard }))
+                (piece, answered.ok().map(|answered| Told { number, policy, answered }))
             });
         }
         ended.push(Ended { id, workflow, model, told: Vec::new() });

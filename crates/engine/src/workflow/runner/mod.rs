@@ -125,7 +125,7 @@ impl WorkflowRunner {
             turn.ours_since = ours_since;
             turn.held.clone_from(&held);
             turn.is_last_chance = self.is_last_chance(key, work);
-            turn.trace = TurnTrace::of(deliveries);
+            turn.trace = TurnTrace::from_deliveries(deliveries);
             let watch = Stopwatch::start();
             if let Err(refused) = self.advance(&mut turn, work).await {
                 return refused;

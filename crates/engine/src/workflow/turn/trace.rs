@@ -18,7 +18,7 @@ pub(crate) struct TurnTrace {
 
 impl TurnTrace {
     /// The turn is about these messages.
-    pub(crate) fn of(deliveries: &[Delivery]) -> Self {
+    pub(crate) fn from_deliveries(deliveries: &[Delivery]) -> Self {
         let first = deliveries.first();
         Self {
             span: None,

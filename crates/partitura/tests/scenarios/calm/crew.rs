@@ -9,7 +9,7 @@ use partitura::{Builder, Client, Partitura, RunningWorker};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::diary::{self, Diary};
-use super::pieces::{Chain, Fan, HandsService, Return, Worker};
+use super::pieces::{Chain, CrewService, Fan, Return, Worker};
 use crate::problem::Problem;
 use crate::process::{Process, Program};
 use crate::world::World;
@@ -65,7 +65,7 @@ impl Place {
 
     async fn begin(&self, partitura: &Partitura, diary: &Arc<Diary>) -> Result<RunningWorker, Problem> {
         diary::of_this_process(diary, self.task);
-        let hands = HandsService(Worker { diary: diary.clone(), task: self.task });
+        let hands = CrewService(Worker { diary: diary.clone(), task: self.task });
         let worker = partitura.worker().service(hands);
         Ok(worker.workflow::<Chain>().workflow::<Fan>().workflow::<Return>().start().await?)
     }

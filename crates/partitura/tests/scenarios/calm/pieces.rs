@@ -26,7 +26,7 @@ impl<E: std::fmt::Display> From<TaskError<E>> for Unable {
 }
 
 #[partitura::service]
-pub(crate) trait Hands {
+pub(crate) trait Crew {
     /// Takes as long as a task takes.
     async fn work(&self, name: String) -> Result<(), Unable>;
     /// Takes a moment, and fails.
@@ -40,7 +40,7 @@ pub(crate) struct Worker {
     pub(crate) task: Duration,
 }
 
-impl Hands for Worker {
+impl Crew for Worker {
     async fn work(&self, name: String) -> Result<(), Unable> {
         self.diary.note(&name).map_err(|error| Unable(error.to_string()))?;
         tokio::time::sleep(self.task).await;
@@ -73,7 +73,7 @@ pub(crate) struct Chain;
 impl Chain {
     #[run]
     async fn run(cx: Cx<Self>, _: ()) -> Result<(), Unable> {
-        let hands = cx.service::<HandsStub>();
+        let hands = cx.service::<CrewStub>();
         for number in 0..4 {
             hands.work(format!("{}/{number}", cx.id())).await?;
             look(&cx, &format!("look {number}")).await?;
@@ -90,7 +90,7 @@ pub(crate) struct Fan;
 impl Fan {
     #[run]
     async fn run(cx: Cx<Self>, _: ()) -> Result<(), Unable> {
-        let hands = cx.service::<HandsStub>();
+        let hands = cx.service::<CrewStub>();
         for round in ["first", "second", "third"] {
             let all = (0..3).map(|number| hands.work(format!("{}/{round} {number}", cx.id())));
             for done in join_all(all).await {
@@ -110,7 +110,7 @@ pub(crate) struct Return;
 impl Return {
     #[run]
     async fn run(cx: Cx<Self>, _: ()) -> Result<(), Unable> {
-        let hands = cx.service::<HandsStub>();
+        let hands = cx.service::<CrewStub>();
         let mut saga = cx.saga();
         for number in 0..2 {
             hands.work(format!("{}/{number}", cx.id())).await?;

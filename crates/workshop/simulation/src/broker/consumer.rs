@@ -26,7 +26,7 @@ impl Consumer for SimConsumer {
             // There is no await between taking an event and returning it.
             let look_again = {
                 let mut state = self.process.world.lock();
-                if let Some(event) = state.heard(self.member) {
+                if let Some(event) = state.next_event(self.member) {
                     return event;
                 }
                 let quiet = state.now() + 60_000;

@@ -14,7 +14,7 @@ impl State {
     }
 
     /// The next event of a member.
-    pub(super) fn heard(&mut self, member: usize) -> Option<Result<Event>> {
+    pub(super) fn next_event(&mut self, member: usize) -> Option<Result<Event>> {
         if self.members[member].deaf {
             return None;
         }

@@ -21,7 +21,7 @@ use partitura_broker::{
 use self::consumer::SimConsumer;
 use self::inbox::SimInbox;
 use self::producer::SimProducer;
-use crate::plan::Keeper;
+use crate::plan::StateIn;
 use crate::process::Process;
 use crate::world::State;
 
@@ -41,7 +41,7 @@ impl SimBroker {
             hold: None,
             limits: Limits::default(),
             supports: Supports {
-                transactions: process.world.lock().plan.keeper != Keeper::Store,
+                transactions: process.world.lock().plan.state_in != StateIn::Store,
                 cancellation: true,
                 ..Supports::default()
             },

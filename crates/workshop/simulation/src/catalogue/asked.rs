@@ -8,7 +8,7 @@ use partitura::{Client, ClientError, Cx, StartPolicy, Workflow, WorkflowHandle};
 use super::entry::{Entry, entry};
 use super::expected::{Expected, Outcome};
 use super::operating::operated;
-use super::performing::{Heard, Part, Performance, Piece, Verdict, outcome, pause};
+use super::performing::{Answered, Part, Performance, Piece, Verdict, outcome, pause};
 use super::upset::Upset;
 use crate::random::Random;
 use crate::service::{Call, PlayerStub};
@@ -79,7 +79,7 @@ pub(super) fn ledger(random: &mut Random, id: String, begin: u64) -> Piece {
                 sent.map_err(|error| format!("the client gave up on {}: {error}", handle.id()))?;
             }
             look(&handle, &world, count).await?;
-            Ok(Heard { verdict: Verdict::Accepted, outcome: outcome(&handle, &world).await? })
+            Ok(Answered { verdict: Verdict::Accepted, outcome: outcome(&handle, &world).await? })
         })
     };
     let part = Part { perform: Box::new(perform), policy: StartPolicy::UseExisting, may_crash: true };

@@ -9,7 +9,7 @@ use partitura::{Client, ClientError, StartPolicy, Workflow};
 use super::changed::{Fixed, Score, in_one_tune};
 use super::expected::{Expected, Outcome};
 use super::operating::operated;
-use super::performing::{Heard, Part, Performance, Piece, Verdict, outcome, pause};
+use super::performing::{Answered, Part, Performance, Piece, Verdict, outcome, pause};
 use super::solos::{Sequence, in_sequence};
 use crate::random::Random;
 use crate::service::Call;
@@ -79,7 +79,7 @@ fn contest<W: Workflow>(
                     }
                     pause(100).await;
                 };
-                Ok(Heard { verdict, outcome: outcome(&handle, &world).await? })
+                Ok(Answered { verdict, outcome: outcome(&handle, &world).await? })
             })
         };
         Part { perform: Box::new(perform), policy, may_crash: true }

@@ -28,7 +28,7 @@ use partitura::history::Definition;
 
 use self::entry::Entry;
 pub(crate) use self::expected::{Expected, Outcome, call};
-pub(crate) use self::performing::{Heard, Model, Part, Piece, Verdict};
+pub(crate) use self::performing::{Answered, Model, Part, Piece, Verdict};
 use crate::plan::Generation;
 use crate::random::Random;
 

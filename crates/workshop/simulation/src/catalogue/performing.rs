@@ -36,13 +36,13 @@ pub(crate) struct Part {
     pub(crate) may_crash: bool,
 }
 
-pub(crate) type Performance = BoxFuture<'static, Result<Heard, String>>;
+pub(crate) type Performance = BoxFuture<'static, Result<Answered, String>>;
 
 pub(crate) type Model = Arc<dyn Fn(&[Event]) -> Expected + Send + Sync>;
 
 /// The answers that a client got.
 #[derive(Debug)]
-pub(crate) struct Heard {
+pub(crate) struct Answered {
     pub(crate) verdict: Verdict,
     /// The outcome, if it waited for it.
     pub(crate) outcome: Option<Outcome>,
@@ -130,7 +130,7 @@ where
                     .map_err(|error| format!("the client gave up on {name}: {error}"))?;
                 done.fetch_add(1, Ordering::Relaxed);
             }
-            Ok(Heard { verdict: Verdict::Accepted, outcome: outcome(&handle, &world).await? })
+            Ok(Answered { verdict: Verdict::Accepted, outcome: outcome(&handle, &world).await? })
         })
     };
     let part = Part { perform: Box::new(perform), policy: StartPolicy::UseExisting, may_crash };

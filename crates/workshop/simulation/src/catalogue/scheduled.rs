@@ -11,7 +11,7 @@ use partitura_engine::ScheduleWorkflow;
 use super::entry::{Entry, entry};
 use super::expected::{Expected, Outcome, REASON};
 use super::operating::{Operate, Order, operated};
-use super::performing::{Heard, Part, Performance, Piece, Verdict, outcome, pause};
+use super::performing::{Answered, Part, Performance, Piece, Verdict, outcome, pause};
 use crate::random::Random;
 use crate::world::World;
 
@@ -57,7 +57,7 @@ pub(super) fn clockwork(random: &mut Random, id: String, begin: u64) -> Piece {
             while handle.terminate(REASON).await.is_err() {
                 pause(100).await;
             }
-            Ok(Heard { verdict: Verdict::Accepted, outcome: outcome(&handle, &world).await? })
+            Ok(Answered { verdict: Verdict::Accepted, outcome: outcome(&handle, &world).await? })
         })
     };
     let part = Part { perform: Box::new(perform), policy: StartPolicy::RestartEnded, may_crash: false };

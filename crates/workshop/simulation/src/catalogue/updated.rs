@@ -8,7 +8,7 @@ use partitura::{Client, ClientError, Cx, StartPolicy, Update, UpdateError, Workf
 use super::entry::{Entry, entry};
 use super::expected::{Expected, Outcome};
 use super::operating::operated;
-use super::performing::{Heard, Part, Performance, Piece, Verdict, outcome, pause};
+use super::performing::{Answered, Part, Performance, Piece, Verdict, outcome, pause};
 use super::upset::Upset;
 use crate::random::Random;
 use crate::service::{Call, PlayerStub, Refusal};
@@ -120,7 +120,7 @@ pub(super) fn register(random: &mut Random, id: String, begin: u64) -> Piece {
                     break;
                 }
             }
-            Ok(Heard { verdict: Verdict::Accepted, outcome: outcome(&handle, &world).await? })
+            Ok(Answered { verdict: Verdict::Accepted, outcome: outcome(&handle, &world).await? })
         })
     };
     let part = Part { perform: Box::new(perform), policy: StartPolicy::UseExisting, may_crash: true };

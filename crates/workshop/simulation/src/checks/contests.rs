@@ -108,7 +108,7 @@ fn goes_as_far(run: &Run, expected: &Expected) -> Found {
 }
 
 /// Checks the answers to a client about its start and about the outcome.
-fn is_true(Told { number, policy, heard }: &Told, own: &[&Run], stored: &[&Run]) -> Found {
+fn is_true(Told { number, policy, answered }: &Told, own: &[&Run], stored: &[&Run]) -> Found {
     let is_by = |run: &&&Run| {
         let Some(EventKind::WorkflowStarted(started)) = run.events.first().map(|event| &event.kind) else {
             return false;
@@ -117,10 +117,10 @@ fn is_true(Told { number, policy, heard }: &Told, own: &[&Run], stored: &[&Run])
     };
     let wrong = |what: &str| {
         let runs: Vec<_> = own.iter().map(|run| (&run.run, end_of(run))).collect();
-        let text = format!("{}, client {number}, {policy:?}: {heard:?}, {what}; there are {runs:?}", own[0].name);
+        let text = format!("{}, client {number}, {policy:?}: {answered:?}, {what}; there are {runs:?}", own[0].name);
         Err(("a client is told what is", text))
     };
-    match &heard.verdict {
+    match &answered.verdict {
         Verdict::Accepted if *policy == StartPolicy::Reject && !own.iter().take(1).any(|run| is_by(&run)) => {
             return wrong("which was not the first");
         }
@@ -133,7 +133,7 @@ fn is_true(Told { number, policy, heard }: &Told, own: &[&Run], stored: &[&Run])
         _ => Some(0),
     };
     let Some(from) = from else { return wrong("which left no run") };
-    match &heard.outcome {
+    match &answered.outcome {
         Some(outcome) if !own[from..].iter().any(|run| end_of(run).as_ref() == Some(outcome)) => {
             wrong("which is no outcome of it")
         }

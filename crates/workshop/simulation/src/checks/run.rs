@@ -4,7 +4,7 @@ use partitura::history::{Event, EventKind};
 use partitura::{FailureKind, StartPolicy};
 use serde_json::Value;
 
-use crate::catalogue::{Expected, Heard, Model, Outcome, call};
+use crate::catalogue::{Answered, Expected, Model, Outcome, call};
 
 /// A piece that was performed, and the answers to its clients.
 pub(crate) struct Ended {
@@ -18,7 +18,7 @@ pub(crate) struct Ended {
 pub(crate) struct Told {
     pub(crate) number: usize,
     pub(crate) policy: StartPolicy,
-    pub(crate) heard: Heard,
+    pub(crate) answered: Answered,
 }
 
 /// A run of an instance, as it is stored.

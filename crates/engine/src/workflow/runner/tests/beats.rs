@@ -42,7 +42,7 @@ fn beat(attempt: u32, reply_to: ReplyTo) -> Command {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_attempt_that_begins_beside_a_copy_of_the_failure_before_it_is_wanted() {
+async fn an_attempt_that_begins_beside_a_copy_of_the_failure_before_it_goes_on() {
     let stage = Stage::new().await;
     let owner = stage.owner::<Caring>().await;
     stage.turn(&owner, [("s", start(FIRST, 60, StartPolicy::UseExisting))]).await;
