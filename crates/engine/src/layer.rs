@@ -89,14 +89,14 @@ pub trait Layer: Send + Sync + 'static {
 
     /// Around one turn of an instance: from the commands that have come for it to the commit of what its code has
     /// decided. A turn that is not let through is taken again after a pause, for ever: instances never lose what was
-    /// sent to them.
+    /// sent to them. One that has begun is taken to its end, also if `next` is dropped meanwhile.
     fn turn(&self, turn: &TurnCall<'_>, next: Next<'_, TurnResult>) -> impl Future<Output = TurnResult> + Send {
         let _ = turn;
         next
     }
 
-    /// Around the sending of a client's request: a start, a signal, an update, a cancellation, a query, a list. Reads
-    /// of clients in the store do not come here.
+    /// Around the sending of a client's request: a start, a signal, an update, a cancellation, a query, a list. What
+    /// clients read and write in the store does not come here: searches, and the pauses of workflows and services.
     fn request(
         &self,
         call: &ClientCall<'_>,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use partitura_broker::Result as BrokerResult;
+use partitura_broker::{Error, ErrorKind, Expect, Result as BrokerResult};
 
 use super::Client;
 use crate::error::ClientError;
@@ -55,7 +55,7 @@ impl Client {
         self.check_name(what)?;
         let since = self.0.clock.now().as_millis();
         let paused = Paused { what: what.clone(), reason: reason.into(), since, is_ending: false };
-        pauses::put(&self.0.stored, &paused).await?;
+        pauses::put(&self.0.stored, &paused, Expect::Any).await?;
         tokio::time::sleep(SETTLED).await;
         Ok(())
     }
@@ -65,20 +65,27 @@ impl Client {
     ///
     /// # Errors
     /// [`Broker`](ClientError::Broker): a connection without a store; those of the broker and of the store.
+    /// [`Refused`](ClientError::Refused): somebody else has paused or resumed it meanwhile.
     ///
     /// # Cancel safety
     /// Dropped, some instances may have gone on, and the others do when something arrives for them. Until it is resumed
     /// again, the pause is [listed](Self::pauses) as one that [ends](Paused::is_ending).
     pub async fn resume(&self, what: &Pausable) -> Result<usize, ClientError> {
         self.check_name(what)?;
-        let Some(paused) = self.pauses().await?.into_iter().find(|paused| paused.what == *what) else { return Ok(0) };
+        let stored = &self.0.stored;
+        let Some((mut version, paused)) = pauses::get(stored, what).await? else { return Ok(0) };
         let mut asked = 0;
         if let Pausable::Workflow(workflow) = what {
-            pauses::put(&self.0.stored, &Paused { is_ending: true, ..paused }).await?;
+            let ending = Paused { is_ending: true, ..paused };
+            pauses::put(stored, &ending, Expect::Version(version)).await.map_err(|error| changed(what, error))?;
+            version = match pauses::get(stored, what).await? {
+                Some((version, paused)) if paused.is_ending => version,
+                _ => return Err(was_changed(what)),
+            };
             tokio::time::sleep(SETTLED).await;
             asked = self.ask_held(workflow).await?;
         }
-        pauses::remove(&self.0.stored, what).await?;
+        pauses::remove(stored, what, version).await.map_err(|error| changed(what, error))?;
         Ok(asked)
     }
 
@@ -124,4 +131,12 @@ impl Client {
         let results = self.0.producer.publish(held.iter().map(resume).collect()).await;
         Ok(results.into_iter().collect::<BrokerResult<Vec<_>>>().map(drop)?)
     }
+}
+
+fn changed(what: &Pausable, error: Error) -> ClientError {
+    if error.kind() == ErrorKind::Conflict { was_changed(what) } else { error.into() }
+}
+
+fn was_changed(what: &Pausable) -> ClientError {
+    ClientError::Refused(format!("{what}: somebody else has paused or resumed it meanwhile; look again"))
 }

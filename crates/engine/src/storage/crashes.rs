@@ -144,6 +144,8 @@ impl Crashes {
         match &written {
             Ok(()) => drop(rows.own.insert(name.clone())),
             Err(error) if error.kind() == ErrorKind::Conflict => drop(rows.own.remove(name)),
+            // It may be written all the same. That is no crash.
+            Err(error) if error.kind() == ErrorKind::OutcomeUnknown => drop(rows.own.insert(name.clone())),
             Err(_) => {}
         }
         drop(rows);

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use partitura_broker::{Expect, Put, Result, ScanRange, Space};
+use partitura_broker::{Expect, Put, Result, ScanRange, Space, Version};
 use partitura_workflow::{ServiceStub, Workflow};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout};
@@ -145,20 +145,29 @@ struct Row {
 }
 
 /// Writes that something is paused, or is about to be no longer.
-pub(crate) async fn put(turn_store: &TurnStore, paused: &Paused) -> Result<()> {
+pub(crate) async fn put(turn_store: &TurnStore, paused: &Paused, expect: Expect) -> Result<()> {
     let Paused { what, reason, since, is_ending } = paused;
     let row = Row { format: FORMAT, reason: reason.clone(), since: *since, ending: *is_ending };
-    write(turn_store, what, Some(wire::encode(&row))).await
+    write(turn_store, what, expect, Some(wire::encode(&row))).await
 }
 
-/// Removes a row.
-pub(crate) async fn remove(turn_store: &TurnStore, what: &Pausable) -> Result<()> {
-    write(turn_store, what, None).await
+/// Removes a row of this version.
+pub(crate) async fn remove(turn_store: &TurnStore, what: &Pausable, version: Version) -> Result<()> {
+    write(turn_store, what, Expect::Version(version), None).await
 }
 
-async fn write(turn_store: &TurnStore, what: &Pausable, value: Option<Bytes>) -> Result<()> {
-    let put = Put { space: PAUSES, key: what.key(), expect: Expect::Any, value };
+async fn write(turn_store: &TurnStore, what: &Pausable, expect: Expect, value: Option<Bytes>) -> Result<()> {
+    let put = Put { space: PAUSES, key: what.key(), expect, value };
     turn_store.write(vec![vec![put]]).await?.into_iter().collect()
+}
+
+/// Whether something is paused, and the version of its row.
+///
+/// # Errors
+/// Those of the store.
+pub(crate) async fn get(turn_store: &TurnStore, what: &Pausable) -> Result<Option<(Version, Paused)>> {
+    let found = turn_store.get(PAUSES, what.key()).await?;
+    Ok(found.and_then(|(version, value)| Some((version, read(&what.key(), &value)?))))
 }
 
 /// All rows, in the order of what they are about.
@@ -167,12 +176,13 @@ async fn write(turn_store: &TurnStore, what: &Pausable, value: Option<Bytes>) ->
 /// Those of the store.
 pub(crate) async fn all(turn_store: &TurnStore) -> Result<Vec<Paused>> {
     let rows = turn_store.scan(ScanRange::prefix(PAUSES, Bytes::new()), MOST).await?;
-    let read = |key: &[u8], value: &Bytes| {
-        // A newer version may have other rows.
-        let Row { reason, since, ending, .. } = wire::decode(value).ok()?;
-        Some(Paused { what: Pausable::of_key(key)?, reason, since, is_ending: ending })
-    };
     Ok(rows.iter().filter_map(|row| read(&row.key, &row.value)).collect())
+}
+
+/// `None`: a newer version wrote it, which may have other rows.
+fn read(key: &[u8], value: &Bytes) -> Option<Paused> {
+    let Row { reason, since, ending, .. } = wire::decode(value).ok()?;
+    Some(Paused { what: Pausable::of_key(key)?, reason, since, is_ending: ending })
 }
 
 /// The knowledge of a process about pauses.
@@ -186,8 +196,8 @@ pub(crate) struct Pauses {
 
 #[derive(Debug, Default)]
 struct Known {
-    /// When the reading began.
-    read: Option<Instant>,
+    /// When the reading began, or failed.
+    as_of: Option<Instant>,
     paused: Arc<[Paused]>,
 }
 
@@ -232,23 +242,27 @@ impl Pauses {
         if let Some(paused) = self.known() {
             return paused;
         }
-        let began = Instant::now();
+        let mut as_of = Instant::now();
         let read = match timeout(READ_WITHIN, all(&self.stored)).await {
             Ok(read) => read.map_err(|error| error.to_string()),
             Err(_) => Err(format!("the store did not answer within {READ_WITHIN:?}")),
         };
         let mut known = self.lock();
-        known.read = Some(began);
         match read {
             Ok(paused) => known.paused = paused.into(),
-            Err(error) => tracing::warn!(error, "reading again what is paused; going by what was known"),
+            Err(error) => {
+                tracing::warn!(error, "reading again what is paused; going by what was known");
+                // The others that wait would try in vain, too, one after the other.
+                as_of = Instant::now();
+            }
         }
+        known.as_of = Some(as_of);
         known.paused.clone()
     }
 
     fn known(&self) -> Option<Arc<[Paused]>> {
         let known = self.lock();
-        known.read.filter(|read| read.elapsed() < HEEDED_WITHIN).map(|_| known.paused.clone())
+        known.as_of.filter(|as_of| as_of.elapsed() < HEEDED_WITHIN).map(|_| known.paused.clone())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Known> {

@@ -1,5 +1,6 @@
 //! The wait of a task for room under the limits of its worker.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use partitura_lanes::Outcome;
@@ -20,6 +21,9 @@ pub(super) struct Admitted {
     /// It has waited for the end of a pause: its workflow may not want it any more.
     pub(super) was_paused: bool,
 }
+
+/// How often it is looked whether the broker has taken a copy.
+const LOOK: Duration = Duration::from_millis(100);
 
 impl TaskRunner {
     /// Waits until neither the service nor the method is paused, and then for room. `Err`: the task is to go back to
@@ -47,6 +51,13 @@ impl TaskRunner {
 
     /// Sends the call back to the broker, to come again after a wait, here or elsewhere.
     pub(super) async fn put_back(&self, call: &Call, wait: Duration) -> Outcome {
+        // Its time with this delivery is over, and a copy is being sent in its place.
+        while !call.has_token() {
+            if call.is_let_go.load(Ordering::Relaxed) {
+                return Outcome::Done;
+            }
+            sleep(LOOK).await;
+        }
         let copies = call.request.copies + 1;
         let request = TaskRequest { copies, ..(*call.request).clone() };
         self.replace(call, self.later(call, &request, self.clock.now_rounded_up() + wait)).await

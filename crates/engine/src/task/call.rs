@@ -1,5 +1,6 @@
 //! One attempt of a task, as it was delivered.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
@@ -19,6 +20,8 @@ pub(super) struct Call {
     pub(super) redelivered: bool,
     /// How to settle it, until that is done or being done.
     pub(super) token: Mutex<Option<AckToken>>,
+    /// A copy stands for it, or another has it.
+    pub(super) is_let_go: AtomicBool,
     /// Where its run stands in a trace.
     pub(super) trace: OnceLock<TraceContext>,
 }
@@ -51,6 +54,10 @@ impl Call {
 
     pub(super) fn take_token(&self) -> Option<AckToken> {
         self.token.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    pub(super) fn has_token(&self) -> bool {
+        self.token.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
     pub(super) fn put_token(&self, token: AckToken) {

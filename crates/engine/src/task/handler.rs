@@ -1,5 +1,6 @@
 //! Runs a task: its method, its report, or the arrangement of another attempt.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -164,7 +165,8 @@ impl Handler for TaskRunner {
                 // A run here that failed to report leaves the delivery as good as redelivered.
                 let redelivered = may_have_come_before(delivery) || batch.attempt() > 1;
                 let (request, token) = (Arc::new(request), Mutex::new(Some(token)));
-                self.take(Call { request, message, redelivered, token, trace: OnceLock::new() }).await
+                let (is_let_go, trace) = (AtomicBool::new(false), OnceLock::new());
+                self.take(Call { request, message, redelivered, token, is_let_go, trace }).await
             }
             Err(error) => self.undecodable(&message, token, &error.to_string()).await,
         }

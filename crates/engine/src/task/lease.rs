@@ -6,6 +6,7 @@
 //! process is gone, and the copy runs.
 
 use std::future::Future;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -46,6 +47,7 @@ impl TaskRunner {
             biased;
             outcome = &mut run => outcome,
             outcome = self.let_go(&call, limit, address) => {
+                call.is_let_go.store(true, Ordering::Relaxed);
                 self.detach(call, run);
                 outcome
             }

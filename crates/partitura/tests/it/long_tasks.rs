@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use partitura::{Cx, Retry, RunningWorker, TaskContext, minutes, seconds};
+use partitura::{Cx, Pausable, Retry, RunningWorker, TaskContext, minutes, seconds};
 
 use crate::support::Oops;
 use crate::troubled::{Troubled, Troubles, Virtual, embedded};
@@ -93,6 +93,31 @@ async fn a_task_runs_once_for_longer_than_a_delivery_may_be_held() {
 #[tokio::test(start_paused = true)]
 async fn a_task_runs_once_for_longer_than_a_delivery_may_be_held_where_there_are_transactions() {
     runs_once_for_longer_than_a_delivery_may_be_held(true).await;
+}
+
+/// The lease of the task has ended while it waited for the resumption, and so it has no delivery to put back.
+#[tokio::test(start_paused = true)]
+async fn a_task_that_was_paused_for_long_as_its_worker_was_stopped_runs_once() {
+    for transactions in [true, false] {
+        let studio = Studio::new();
+        let (worker, _) = studio.process(transactions, 10).await;
+        let (film, conducting) = studio.film().await;
+        let client = Troubled::new(&studio.broker).engine(&studio.clock).await.client();
+        let service = Pausable::service::<RenderStub>();
+        client.pause(&service, "the studio is closed").await.expect("paused");
+        film.start(5).await.expect("started");
+        tokio::time::sleep(minutes(2)).await;
+        worker.stop().await.expect("stopped");
+        client.resume(&service).await.expect("resumed");
+        let mut others = Vec::new();
+        for _ in 0..3 {
+            others.push(studio.process(transactions, 10).await.0);
+        }
+        assert_eq!(film.result().await.expect("a result"), 1);
+        tokio::time::sleep(minutes(10)).await;
+        assert_eq!(studio.calls(), 1);
+        conducting.stop().await.expect("stopped");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -26,6 +26,7 @@ mod heartbeats;
 mod held_up;
 mod hooked;
 mod interrupted;
+mod layers;
 mod long_tasks;
 mod metrics;
 mod once;

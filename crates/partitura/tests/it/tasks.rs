@@ -27,7 +27,7 @@ impl Retries {
             other => format!("{other:?}"),
         });
         said.push(format!("{:?}", texts.hang().timeout(millis(5)).retry(fast()).await));
-        said.push(format!("{:?}", texts.hang().overall_timeout(millis(20)).await));
+        said.push(format!("{:?}", texts.hang().overall_timeout(seconds(1)).await));
         Ok(said)
     }
 }
@@ -107,7 +107,7 @@ impl Beats {
             long.until_cancelled().heartbeat_timeout(seconds(1)).await?;
         }
         let retry = Retry::fixed(millis(1)).max_attempts(5);
-        Ok(long.work().heartbeat_timeout(millis(30)).retry(retry).await?)
+        Ok(long.work().heartbeat_timeout(millis(300)).retry(retry).await?)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Lists of futures, and channels with several receivers.
 
-use partitura::{Cx, Never, ReceiveError, Signal, TaskError, join, millis, minutes};
+use partitura::{Cx, Never, ReceiveError, Signal, TaskError, join, millis, minutes, seconds};
 
 use crate::stage::{Stage, forgetful};
 use crate::support::soon;
@@ -39,7 +39,7 @@ impl Asks {
         let (fastest, cents) = cx.any([(never, 1), (5, 2), (never, 3)].map(ask)).await;
         let well = cx.any_ok([(never, 1), (0, 0), (20, 3)].map(ask)).await;
         let (first_with_any, _) = well.map_err(|mut errors| errors.remove(0))?;
-        let in_time = cx.all_until(cx.sleep(millis(700)), [(0, 7), (never, 8), (1, 0)].map(ask)).await;
+        let in_time = cx.all_until(cx.sleep(seconds(5)), [(0, 7), (never, 8), (1, 0)].map(ask)).await;
         let in_time = in_time.into_iter().map(|quote| quote.map(|quote| quote.unwrap_or(0))).collect();
         Ok((fastest, cents?, first_with_any, in_time))
     }

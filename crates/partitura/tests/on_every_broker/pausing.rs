@@ -86,7 +86,7 @@ pub(crate) async fn tasks_of_a_paused_service_wait_until_it_is_resumed(stage: St
     helping.stop().await.expect("stopped");
 }
 
-/// There are fewer places than paused tasks, so that some of these go back to the broker.
+/// The paused tasks take all the places that such tasks may have.
 pub(crate) async fn other_methods_go_on_while_one_is_paused(stage: Stage) {
     let partitura = stage.application().await;
     let call_log = CallLog::default();

@@ -123,7 +123,7 @@ pub(crate) async fn a_run_whose_time_is_over_is_tried_again_within_the_time_of_t
     assert!(soon(slow.result()).await.expect("a result") >= 2);
     let never = client.workflow::<Guess>("never");
     let start = never.start("nut".to_owned()).retry(Retry::fixed(millis(1)));
-    start.run_timeout(millis(300)).timeout(seconds(1)).await.expect("started");
+    start.run_timeout(millis(300)).timeout(seconds(5)).await.expect("started");
     assert!(matches!(soon(never.result()).await, Err(WorkflowError::TimedOut(_))));
     assert!(soon(never.describe()).await.expect("known").attempt >= 2);
     worker.stop().await.expect("stopped");

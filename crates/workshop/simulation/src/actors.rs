@@ -9,6 +9,7 @@ use partitura_broker::Result;
 use tokio::time::sleep;
 
 use crate::broker::SimBroker;
+use crate::catalogue::doomed::InProcess;
 use crate::catalogue::{self, Answered, Part};
 use crate::plan::{Plan, StateIn};
 use crate::process::Process;
@@ -48,6 +49,7 @@ async fn work(process: &Process) -> (&'static str, bool) {
         (state.plan.concurrency, state.workflows.clone())
     };
     let worker = partitura.worker().service(service).concurrency(at_least_one(concurrency));
+    let worker = worker.layer(InProcess(process.clone()));
     let worker = catalogue::register(worker, &workflows, process.generation());
     let Ok(mut running) = worker.start().await else { return ("no start", false) };
     process.begins_to_count();

@@ -13,7 +13,8 @@ pub(crate) const CRASHES: u32 = 5;
 pub(crate) struct Plan {
     /// There are no faults: requests take time, and workers join, leave and share as in normal operation.
     pub(crate) faultless: bool,
-    /// A task ends the process that runs it, each time. There are no other faults, and no operator.
+    /// A task, or a turn, ends the process that runs it, each time; a turn until the end of the faults. There are no
+    /// other faults, and no operator before that.
     pub(crate) poison: bool,
     /// The part that keeps the state of workflows.
     pub(crate) state_in: StateIn,

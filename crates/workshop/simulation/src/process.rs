@@ -102,6 +102,16 @@ impl Process {
         pending().await
     }
 
+    /// Ends the process from the code of a workflow, until the end of the faults. Nothing that it does has an effect
+    /// any more.
+    pub(crate) fn ends_by_its_turn(&self) {
+        let mut state = self.world.lock();
+        if state.chaos && !state.processes[self.id].dead {
+            state.audit.doomed_turns += 1;
+            state.crash(self.id, "is ended by a turn");
+        }
+    }
+
     /// Waits while the process is paused; for ever if it is dead.
     pub(crate) async fn ready(&self) {
         loop {

@@ -6,7 +6,7 @@ use tokio::time::sleep;
 
 use crate::actors;
 use crate::agenda::Deed;
-use crate::catalogue::{self, Piece, operating, pausing};
+use crate::catalogue::{self, Piece, doomed, operating, pausing};
 use crate::checks::{self, Ended, Told};
 use crate::mutant::Mutant;
 use crate::report::Report;
@@ -128,6 +128,10 @@ async fn perform(world: &World, pieces: Vec<Piece>) -> Vec<Ended> {
     }
     // An operator is dropped with this set.
     let mut operators = JoinSet::new();
+    let is_poisoned = world.lock().plan.poison;
+    if is_poisoned && let Some((_, operate)) = instances.first() {
+        operators.spawn(doomed::mender(world.clone(), client.clone(), operate.clone()));
+    }
     operators.spawn(operating::operator(world.clone(), client.clone(), instances));
     operators.spawn(pausing::pauser(world.clone(), client));
     while let Some(performed) = performances.join_next().await {

@@ -1,5 +1,9 @@
 //! The layers around turns.
 
+use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::pin::pin;
+
+use futures::FutureExt;
 use partitura_lanes::{Batch, Outcome};
 
 use super::WorkflowRunner;
@@ -13,22 +17,38 @@ impl WorkflowRunner {
         if layers.is_empty() {
             return self.turn(key, batch.deliveries(), batch.attempt()).await;
         }
-        let mut outcome = None;
         let call = TurnCall {
             workflow: &key.workflow,
             id: &key.id,
             commands: batch.deliveries().len(),
             attempt: batch.attempt(),
         };
+        let mut turn = pin!(AssertUnwindSafe(self.turn(key, batch.deliveries(), batch.attempt())).catch_unwind());
+        let (mut has_begun, mut ended) = (false, None);
         let taken = async {
-            let ended = self.turn(key, batch.deliveries(), batch.attempt()).await;
-            let result = result(&ended);
-            outcome = Some(ended);
-            result
+            has_begun = true;
+            ended = Some(turn.as_mut().await);
+            match &ended {
+                Some(Ok(outcome)) => result(outcome),
+                _ => Err("it panicked".to_owned()),
+            }
         };
-        let layered = layers.turn(&call, taken).await;
-        let not_taken = || Outcome::retry(layered.err().unwrap_or_else(|| "a layer did not take the turn".to_owned()));
-        outcome.unwrap_or_else(not_taken)
+        let layered = AssertUnwindSafe(layers.turn(&call, taken)).catch_unwind().await;
+        // What a turn commits is followed by what it sends: it is not left half done.
+        if has_begun && ended.is_none() {
+            ended = Some(turn.await);
+        }
+        match (ended, layered) {
+            (Some(Ok(outcome)), layered) => {
+                if layered.is_err() {
+                    tracing::error!(instance = %key, "a layer panicked around a turn, which was taken all the same");
+                }
+                outcome
+            }
+            (Some(Err(panic)), _) | (None, Err(panic)) => resume_unwind(panic),
+            (None, Ok(Err(reason))) => Outcome::retry(reason),
+            (None, Ok(Ok(()))) => Outcome::retry("a layer did not take the turn"),
+        }
     }
 }
 

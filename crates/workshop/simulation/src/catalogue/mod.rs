@@ -6,6 +6,7 @@ mod completing;
 mod contests;
 mod continuing;
 mod delegated;
+pub(crate) mod doomed;
 mod ensembles;
 mod entry;
 mod expected;
@@ -43,6 +44,7 @@ fn entries() -> impl Iterator<Item = &'static Entry> {
         continuing::WORKFLOWS,
         retrying::WORKFLOWS,
         delegated::WORKFLOWS,
+        doomed::WORKFLOWS,
         gathered::WORKFLOWS,
         updated::WORKFLOWS,
         scheduled::WORKFLOWS,
@@ -70,9 +72,9 @@ pub(crate) fn register(worker: Worker, workflows: &BTreeSet<&'static str>, gener
     wanted.fold(worker, |worker, entry| (entry.register)(worker, generation))
 }
 
-/// Draws an instance of which a task ends its process.
+/// Draws an instance of which a task, or a turn, ends its process.
 pub(crate) fn draw_fatal(random: &mut Random, number: usize) -> Piece {
-    let draw = random.pick(&[solos::fatal_sequence, ensembles::fatal_together]);
+    let draw = random.pick(&[solos::fatal_sequence, ensembles::fatal_together, doomed::doomed]);
     draw(random, format!("p{number}"), 0)
 }
 

@@ -1,5 +1,6 @@
 //! An operator who looks after instances, and ends one now and then.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -21,10 +22,10 @@ pub(crate) enum Order {
 }
 
 /// Acts on one instance.
-pub(crate) type Operate = Box<dyn Fn(Client, Order) -> BoxFuture<'static, Result<(), ClientError>> + Send + Sync>;
+pub(crate) type Operate = Arc<dyn Fn(Client, Order) -> BoxFuture<'static, Result<(), ClientError>> + Send + Sync>;
 
 pub(super) fn operated<W: Workflow>(id: String) -> Operate {
-    Box::new(move |client, order| {
+    Arc::new(move |client, order| {
         let handle = client.workflow::<W>(id.clone());
         Box::pin(async move {
             match order {

@@ -63,7 +63,7 @@ pub(super) fn clockwork(random: &mut Random, id: String, begin: u64) -> Piece {
     let part = Part { perform: Box::new(perform), policy: StartPolicy::RestartEnded, may_crash: false };
     let operated = operated::<ScheduleWorkflow>(id.clone());
     // Its client ends it, when all have ticked.
-    let operate: Operate = Box::new(move |client, order| match order {
+    let operate: Operate = Arc::new(move |client, order| match order {
         Order::Terminate => operated(client, Order::Describe),
         order => operated(client, order),
     });

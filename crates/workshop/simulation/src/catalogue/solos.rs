@@ -51,14 +51,16 @@ pub(super) fn fatal_sequence(random: &mut Random, id: String, begin: u64) -> Pie
 
 fn sequence_of(calls: Vec<Call>, id: String, begin: u64) -> Piece {
     let input = calls.clone();
-    piece::<Sequence>(id, begin, input, Vec::new(), move |_| {
-        let (answers, calls) = in_sequence(&calls);
-        let outcome = match answers {
-            Ok(played) => Outcome::ok(&played),
-            Err(upset) => Outcome::err(&upset),
-        };
-        Expected::new(outcome, calls)
-    })
+    piece::<Sequence>(id, begin, input, Vec::new(), move |_| expected_in_sequence(&calls))
+}
+
+pub(super) fn expected_in_sequence(calls: &[Call]) -> Expected {
+    let (answers, calls) = in_sequence(calls);
+    let outcome = match answers {
+        Ok(played) => Outcome::ok(&played),
+        Err(upset) => Outcome::err(&upset),
+    };
+    Expected::new(outcome, calls)
 }
 
 thread_local! {

@@ -243,6 +243,10 @@ fn killers_were_given_up(state: &State) -> Found {
             return Err(("a task that ends its process is given up", format!("{key}: it was run {runs} times")));
         }
     }
+    let turns = state.audit.doomed_turns;
+    if turns > CRASHES + 1 {
+        return Err(("a turn that ends its process is given up", format!("it was taken {turns} times")));
+    }
     Ok(())
 }
 

@@ -27,6 +27,8 @@ pub(crate) struct Audit {
     pub(crate) events: BTreeMap<String, Bytes>,
     /// The tokens that were handed out, by the id of the instance, in the order of attempts.
     pub(crate) tokens: BTreeMap<String, Vec<TaskToken>>,
+    /// How many turns have ended their process.
+    pub(crate) doomed_turns: u32,
     /// The calls of services and steps.
     pub(crate) calls: Calls,
 }
