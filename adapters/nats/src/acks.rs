@@ -122,8 +122,6 @@ pub(crate) struct Place {
     pub(crate) deliveries: u64,
     /// The moment at which it was stored, by the server's clock.
     pub(crate) stored: Timestamp,
-    /// The number of messages that the server had stored then for the consumer and not delivered yet.
-    pub(crate) pending: u64,
 }
 
 impl Place {
@@ -134,8 +132,8 @@ impl Place {
         let mut tokens = reply.strip_prefix("$JS.ACK.")?.split('.').skip(if count >= 11 { 4 } else { 2 });
         let mut number = || tokens.next()?.parse().ok();
         let (deliveries, sequence) = (number()?, number()?);
-        let (_, nanos, pending): (u64, u64, u64) = (number()?, number()?, number()?);
-        Some(Self { deliveries, sequence, stored: Timestamp::from_millis(nanos / 1_000_000), pending })
+        let (_, nanos): (u64, u64) = (number()?, number()?);
+        Some(Self { deliveries, sequence, stored: Timestamp::from_millis(nanos / 1_000_000) })
     }
 }
 
@@ -155,7 +153,7 @@ mod tests {
     #[test]
     fn both_forms_of_the_subject_are_read() {
         let stored = Timestamp::from_millis(1_790_230_470_084);
-        let place = Some(Place { sequence: 100, deliveries: 3, stored, pending: 42 });
+        let place = Some(Place { sequence: 100, deliveries: 3, stored });
         assert_eq!(Place::parse("$JS.ACK.orders.billing+1.3.100.7.1790230470084404000.42"), place);
         assert_eq!(Place::parse("$JS.ACK.hub.hash.orders.billing+1.3.100.7.1790230470084404000.42"), place);
         assert_eq!(Place::parse("$JS.ACK._.hash.orders.billing+1.3.100.7.1790230470084404000.42.token"), place);

@@ -1,13 +1,15 @@
 //! The server's consumers: their configurations, and the requests that find, create and change them.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_nats::Subject;
 use async_nats::jetstream::consumer::{AckPolicy, Config, DeliverPolicy, Info};
+use async_nats::jetstream::stream::RawMessage;
 use async_nats::jetstream::{self, ErrorCode, stream};
 use bytes::Bytes;
-use partitura_broker::{Partition, Result, SubscriptionName, TopicKind};
+use partitura_broker::{Partition, Result, SubscriptionName, Timestamp, TopicKind};
+use serde::Deserialize;
 use serde_json::json;
 
 use crate::client::Connection;
@@ -170,6 +172,28 @@ pub(crate) async fn find(
     match connection.ask(operation, &known.topic.name, request, &json!({})).await? {
         Ok(info) => Ok(Some(info)),
         Err(e) if matches!(e.error_code(), ErrorCode::CONSUMER_NOT_FOUND | ErrorCode::STREAM_NOT_FOUND) => Ok(None),
+        Err(e) => Err(error::refused(operation, &known.topic.name, e)),
+    }
+}
+
+#[derive(Deserialize)]
+struct Stored {
+    message: RawMessage,
+}
+
+/// Asks when the stream stored its first message of a subject behind this number. `None`: there is none.
+pub(crate) async fn next_stored(
+    connection: &Connection,
+    operation: &'static str,
+    known: &KnownTopic,
+    subject: &str,
+    after: u64,
+) -> Result<Option<Timestamp>> {
+    let request = format!("STREAM.MSG.GET.{}", known.stream);
+    let next = json!({ "seq": after + 1, "next_by_subj": subject });
+    match connection.ask::<Stored>(operation, &known.topic.name, request, &next).await? {
+        Ok(Stored { message }) => Ok(Some(SystemTime::from(message.time).into())),
+        Err(e) if e.error_code() == ErrorCode::NO_MESSAGE_FOUND => Ok(None),
         Err(e) => Err(error::refused(operation, &known.topic.name, e)),
     }
 }

@@ -2,6 +2,8 @@ use std::fmt::Debug;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::{BoxFuture, ready};
 use partitura_broker::{CorrectedClock, Message, Partition, Result, Timestamp, TopicName};
 use tokio::time::Instant;
 
@@ -87,11 +89,19 @@ pub trait Claim: Debug + Send + 'static {
         None
     }
 
-    /// Whether messages may be stored that have not come although [`next`](Self::next) waits: the broker still sends
-    /// them, or waits for settlements first. Of the unsettled messages that the claim has given out, `held_back` are
-    /// not with the consumer, because they are not due. Asked only if the claims have a [clock](Claims::clock).
-    fn may_have_more(&self, _held_back: usize) -> bool {
-        false
+    /// Asks the broker when it stored the first message that [`next`](Self::next) has not returned yet. `None`: there
+    /// is none, or the broker cannot send it because all the room of this claim is taken by messages that are not with
+    /// the consumer. Of the unsettled messages that the claim has given out, these are `held_back`, since they were not
+    /// due.
+    ///
+    /// Asked only if the claims have a [clock](Claims::clock), when a message that was held back has fallen due: those
+    /// that were stored before that moment come first. The answer is about what had come when this was called, so the
+    /// future borrows nothing, and `next` goes on meanwhile.
+    ///
+    /// # Errors
+    /// Retryable errors mean that the broker is asked again; others, that the claim is gone.
+    fn first_missing(&self, _held_back: usize) -> BoxFuture<'static, Result<Option<Timestamp>>> {
+        ready(Ok(None)).boxed()
     }
 
     /// Settles messages of this claim, in any order. Does not wait: an error of sending comes from the

@@ -15,7 +15,8 @@ use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::consumer::{Config, Info};
 use async_nats::{Message, Subject, Subscriber};
 use async_trait::async_trait;
-use futures::StreamExt;
+use futures::future::{BoxFuture, ready};
+use futures::{FutureExt, StreamExt};
 use partitura_adapter_kit::{Claim, Claimed};
 use partitura_broker::{Error, ErrorKind, Partition, Result, Timestamp, telemetry};
 use tokio::time::{Instant, timeout_at};
@@ -38,8 +39,6 @@ const CONSUME: &str = "consume";
 const MAX_SILENCE: Duration = Duration::from_secs(4 * HEARTBEAT.as_secs());
 /// The time to wait for more messages of the previous owner, before the server is asked how many are left.
 const REPLAY_WAIT: Duration = Duration::from_millis(50);
-/// Messages that the server has counted as not sent yet come within this time, or were removed meanwhile.
-const PENDING_WAIT: Duration = Duration::from_secs(1);
 /// The number of messages that a claim may hold beside those that it was asked for. The server passes delayed messages
 /// on before they are due, and messages behind them may come before them in the order of their key: if only delayed
 /// messages were read, nobody would know.
@@ -80,8 +79,8 @@ pub(crate) struct PushClaim {
     heard_at: Instant,
     arriving: Subscriber,
     replay: Replay<Message>,
-    /// The number of stored messages that the server had not sent yet, when it sent something last.
-    pending: u64,
+    /// The server had sent the messages up to this number when this claim began, to this owner or to earlier ones.
+    sent_before: u64,
     /// Up to this number, the server may have delivered messages and forgotten that it did.
     doubted: u64,
     /// The last acknowledgement that is not confirmed.
@@ -129,7 +128,7 @@ impl PushClaim {
             heard_at: Instant::now(),
             arriving,
             replay: Replay::new(info.num_ack_pending),
-            pending: info.num_pending,
+            sent_before: info.delivered.stream_sequence,
             doubted,
             unconfirmed: Unconfirmed::default(),
         })
@@ -173,7 +172,6 @@ impl PushClaim {
             return;
         };
         self.prefetch.came(message.length);
-        self.pending = place.pending;
         if self.replay.arrive(place, message) == Arrival::Settled {
             self.connection.acks.acknowledge(vec![reply]);
         }
@@ -273,10 +271,15 @@ impl Claim for PushClaim {
         Some(handle.stored)
     }
 
-    fn may_have_more(&self, held_back: usize) -> bool {
+    fn first_missing(&self, held_back: usize) -> BoxFuture<'static, Result<Option<Timestamp>>> {
         let unsettled = self.replay.unsettled();
-        let is_full = unsettled >= self.prefetch.asked();
-        if is_full { unsettled > held_back } else { self.pending > 0 && self.heard_at.elapsed() < PENDING_WAIT }
+        if unsettled >= self.prefetch.asked() && unsettled <= held_back {
+            return ready(Ok(None)).boxed();
+        }
+        let after = self.replay.highest().max(self.sent_before);
+        let (connection, known, subject) =
+            (self.connection.clone(), self.known.clone(), self.config.filter_subject.clone());
+        async move { consumers::next_stored(&connection, CONSUME, &known, &subject, after).await }.boxed()
     }
 
     fn settle(&mut self, handles: Vec<Handle>) {

@@ -101,6 +101,11 @@ impl<M> Replay<M> {
         given
     }
 
+    /// The highest number of a message that has come, apart from those that are still collected.
+    pub(crate) fn highest(&self) -> u64 {
+        self.highest
+    }
+
     /// The number of messages that have come and are not settled.
     pub(crate) fn unsettled(&self) -> usize {
         self.collected.len() + self.ready.len() + self.held.len()
@@ -119,11 +124,11 @@ mod tests {
     use super::*;
 
     fn again(sequence: u64) -> Place {
-        Place { sequence, deliveries: 2, stored: Timestamp::default(), pending: 0 }
+        Place { sequence, deliveries: 2, stored: Timestamp::default() }
     }
 
     fn first(sequence: u64) -> Place {
-        Place { sequence, deliveries: 1, stored: Timestamp::default(), pending: 0 }
+        Place { sequence, deliveries: 1, stored: Timestamp::default() }
     }
 
     fn given(replay: &mut Replay<()>) -> Vec<u64> {

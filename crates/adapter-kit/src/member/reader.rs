@@ -1,6 +1,8 @@
 use std::sync::Arc;
 
-use partitura_broker::{CorrectedClock, Error, ErrorKind, Partition, Result};
+use futures::FutureExt;
+use futures::future::{BoxFuture, OptionFuture};
+use partitura_broker::{CorrectedClock, Error, ErrorKind, Partition, Result, Timestamp};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -19,6 +21,9 @@ pub(super) enum Phase {
     /// Settlements are sent, and the partition is given up.
     Releasing,
 }
+
+/// A question to the broker for the first message that has not come: the moment at which it was asked, and the answer.
+type Question = BoxFuture<'static, (Timestamp, Result<Option<Timestamp>>)>;
 
 /// Reads one topic of one partition, as far as the credit goes, and settles.
 #[derive(Debug)]
@@ -44,11 +49,15 @@ impl<C: Claim> Reader<C> {
         // Messages that were read ahead and have no credit yet: the result of one call of `next`, and those not yet
         // due.
         let mut waiting = Waiting::new(self.clock.take());
+        let mut question: Option<Question> = None;
         loop {
             waiting.release();
             match *self.phase.borrow_and_update() {
                 Phase::Reading => {}
-                Phase::Draining => waiting.clear(),
+                Phase::Draining => {
+                    waiting.clear();
+                    question = None;
+                }
                 Phase::Releasing => break,
             }
             let reading = *self.phase.borrow() == Phase::Reading;
@@ -73,10 +82,20 @@ impl<C: Claim> Reader<C> {
                         self.give_out(&mut waiting);
                     }
                 }
-                () = sleep(held.unwrap_or_default()), if next_size.is_none() && held.is_some() => {
-                    if !self.claim.may_have_more(waiting.held_back()) {
-                        waiting.nothing_came();
+                Some((asked, answer)) = OptionFuture::from(question.as_mut()), if question.is_some() => {
+                    question = None;
+                    match answer {
+                        Ok(first_missing) => waiting.answered(asked, first_missing),
+                        // If the connection is lost, `next` ends with an error, too.
+                        Err(error) if error.is_retryable() => waiting.ask_later(),
+                        Err(error) => return Err(error),
                     }
+                }
+                () = sleep(held.unwrap_or_default()), if next_size.is_none() && question.is_none() && held.is_some() => {
+                    question = waiting.question().map(|asked| {
+                        let first_missing = self.claim.first_missing(waiting.held_back());
+                        first_missing.map(move |answer| (asked, answer)).boxed()
+                    });
                 }
             }
         }

@@ -10,8 +10,9 @@ use crate::Claimed;
 /// `GATHER`. A broker that was away, or had no consumer, passes overdue messages on in an order of its own.
 const QUIET: Duration = Duration::from_millis(25);
 const GATHER: Duration = Duration::from_millis(500);
-/// A message that the broker has stored is here after this time, unless others wait before it.
-const ON_THE_WAY: Duration = Duration::from_millis(50);
+/// The broker can name a message this long after the moment at which it counts as stored: in a cluster, it gets its
+/// time before the other servers have it.
+const STORING: Duration = Duration::from_millis(50);
 /// The clock is read this often, since it may have been set.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -20,8 +21,8 @@ const LOOK: Duration = Duration::from_secs(1);
 ///
 /// A message's place is the moment at which it joined the order of its key: when it fell due or, without a delay, when
 /// the broker stored it. A message that was held back is given out once everything with a place before it has come, so
-/// that the next owner, who finds all of them stored, gives out the same order. There are at most as many as a claim
-/// may hold.
+/// that the next owner, who finds all of them stored, gives out the same order. If no later message shows that, the
+/// broker is asked. There are at most as many as a claim may hold.
 #[derive(Debug)]
 pub(super) struct Waiting<H> {
     /// `None`: the broker gives out nothing too early, and all in order.
@@ -33,6 +34,10 @@ pub(super) struct Waiting<H> {
     arrived: u64,
     /// All messages that the broker stored before this moment have come.
     complete_before: Timestamp,
+    /// The number of answers after which the first message still waits for earlier ones.
+    inconclusive: u32,
+    /// The broker is not asked before this moment.
+    ask_after: Option<Instant>,
     overdue: Option<Overdue>,
 }
 
@@ -52,8 +57,16 @@ struct Held<H> {
 
 impl<H> Waiting<H> {
     pub(super) fn new(clock: Option<CorrectedClock>) -> Self {
-        let complete_before = Timestamp::default();
-        Self { clock, ready: VecDeque::new(), held: BTreeMap::new(), arrived: 0, complete_before, overdue: None }
+        Self {
+            clock,
+            ready: VecDeque::new(),
+            held: BTreeMap::new(),
+            arrived: 0,
+            complete_before: Timestamp::default(),
+            inconclusive: 0,
+            ask_after: None,
+            overdue: None,
+        }
     }
 
     pub(super) fn clear(&mut self) {
@@ -82,10 +95,26 @@ impl<H> Waiting<H> {
         self.held.insert((place, self.arrived), Held { claimed, overdue });
     }
 
-    /// Takes note that nothing more has come, although the broker had room to send.
-    pub(super) fn nothing_came(&mut self) {
-        let Some(clock) = &self.clock else { return };
-        self.complete_before = self.complete_before.max(clock.now() - ON_THE_WAY);
+    /// The moment of a question to the broker, if there is one to ask: the first message that is held back is due, and
+    /// earlier ones may still be to come.
+    pub(super) fn question(&self) -> Option<Timestamp> {
+        let ((due, _), _) = self.held.first_key_value()?;
+        let now = self.clock.as_ref()?.now();
+        let may_ask = self.ask_after.is_none_or(|after| after <= Instant::now());
+        (may_ask && *due + STORING <= now && self.complete_before < *due).then_some(now)
+    }
+
+    /// Takes the broker's answer to a question of the moment `asked`: when it stored the first message that had not
+    /// come then; nothing if there was no such message.
+    pub(super) fn answered(&mut self, asked: Timestamp, first_missing: Option<Timestamp>) {
+        self.complete_before = self.complete_before.max(first_missing.unwrap_or(asked - STORING));
+        self.ask_later();
+    }
+
+    /// Waits before the next question, for longer after each one that has not made a message ready.
+    pub(super) fn ask_later(&mut self) {
+        self.ask_after = Some(Instant::now() + (STORING * (1 << self.inconclusive.min(6))).min(LOOK));
+        self.inconclusive += 1;
     }
 
     /// The number of messages that are held back.
@@ -102,6 +131,7 @@ impl<H> Waiting<H> {
             && !(first.get().overdue && gathering.is_some())
         {
             self.ready.push_back(first.remove().claimed);
+            (self.inconclusive, self.ask_after) = (0, None);
         }
         if gathering.is_none() {
             self.overdue = None;
@@ -115,12 +145,13 @@ impl<H> Waiting<H> {
         Some(until.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero())
     }
 
-    /// The time until a message may become ready.
+    /// The time until a message may become ready, or the broker may have to be asked.
     pub(super) fn wait(&self) -> Option<Duration> {
         let ((due, _), first) = self.held.first_key_value()?;
         let now = self.clock.as_ref()?.now();
         let gathering = self.gathering().filter(|_| first.overdue).unwrap_or_default();
-        Some((due.since(now) + ON_THE_WAY).max(gathering).min(LOOK))
+        let asking = self.ask_after.map(|after| after.saturating_duration_since(Instant::now())).unwrap_or_default();
+        Some((*due + STORING).since(now).max(gathering).max(asking).min(LOOK))
     }
 }
 
@@ -163,9 +194,16 @@ mod tests {
 
         /// Returns what is ready when everything that was stored until `now` has come.
         fn ready_at(&mut self, now: u64) -> Vec<String> {
-            self.clock.0.store(now + ON_THE_WAY.as_millis() as u64, Ordering::Relaxed);
-            self.waiting.nothing_came();
+            self.set(now);
+            if let Some(asked) = self.waiting.question() {
+                self.waiting.answered(asked, None);
+            }
             self.ready()
+        }
+
+        /// Sets the clock so that the broker can name everything that was stored until `now`.
+        fn set(&self, now: u64) {
+            self.clock.0.store(now + STORING.as_millis() as u64, Ordering::Relaxed);
         }
 
         fn ready(&mut self) -> Vec<String> {
@@ -180,7 +218,7 @@ mod tests {
         fixture.add("third", Some(205), 100);
         fixture.add("first", Some(201), 100);
         fixture.add("second", Some(201), 100);
-        assert_eq!(fixture.waiting.wait(), Some(Duration::from_millis(101) + ON_THE_WAY));
+        assert_eq!(fixture.waiting.wait(), Some(Duration::from_millis(101) + STORING));
         assert!(fixture.ready_at(200).is_empty());
         assert_eq!(fixture.ready_at(201), ["first", "second"]);
         assert_eq!(fixture.ready_at(300), ["third"]);
@@ -207,6 +245,32 @@ mod tests {
         assert_eq!(fixture.ready(), ["earlier"]);
         fixture.add("later", None, 210);
         assert_eq!(fixture.ready(), ["delayed", "later"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_delayed_message_waits_for_earlier_ones_for_as_long_as_the_broker_names_one() {
+        let mut fixture = Fixture::at(100);
+        fixture.add("delayed", Some(200), 150);
+        fixture.set(199);
+        assert_eq!(fixture.waiting.question(), None, "it is not due");
+        let mut asked = 0;
+        for now in (200..60_000).step_by(10) {
+            fixture.set(now);
+            advance(Duration::from_millis(10)).await;
+            if let Some(moment) = fixture.waiting.question() {
+                fixture.waiting.answered(moment, Some(Timestamp::from_millis(190)));
+                asked += 1;
+            }
+            assert!(fixture.ready().is_empty(), "a message that was stored before it has not come");
+        }
+        assert!((50..70).contains(&asked), "{asked} questions in a minute");
+        fixture.add("earlier", None, 190);
+        assert_eq!(fixture.ready(), ["earlier"]);
+        advance(LOOK).await;
+        let moment = fixture.waiting.question().expect("another may be on its way");
+        fixture.waiting.answered(moment, Some(Timestamp::from_millis(205)));
+        assert_eq!(fixture.ready(), ["delayed"]);
+        assert_eq!(fixture.waiting.question(), None);
     }
 
     #[tokio::test(start_paused = true)]
