@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
 use partitura_broker::{Clock, CorrectedClock, Timestamp};
@@ -6,23 +6,25 @@ use tokio::time::Instant;
 
 use crate::Claimed;
 
-/// A message that comes after its time waits until no other such message has come for this long, and no longer than
-/// `GATHER`. A broker that was away, or had no consumer, passes overdue messages on in an order of its own.
+/// A message that the broker stored after its time is overdue: the broker was away, or is slow. It passes on what is
+/// overdue in an order of its own. Overdue messages are gathered until none was stored for this long after the last one,
+/// and no longer than `GATHER`.
 const QUIET: Duration = Duration::from_millis(25);
 const GATHER: Duration = Duration::from_millis(500);
 /// The broker can name a message this long after the moment at which it counts as stored: in a cluster, it gets its
 /// time before the other servers have it.
-const STORING: Duration = Duration::from_millis(50);
+const STORING: Duration = Duration::from_millis(25);
 /// The clock is read this often, since it may have been set.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// The messages that were read and are not given out yet. Those that are not due are held back, and join the others in
 /// the order in which they fall due.
 ///
-/// A message's place is the moment at which it joined the order of its key: when it fell due or, without a delay, when
-/// the broker stored it. A message that was held back is given out once everything with a place before it has come, so
-/// that the next owner, who finds all of them stored, gives out the same order. If no later message shows that, the
-/// broker is asked. There are at most as many as a claim may hold.
+/// A message's place is the moment at which it joined the order of its key: when it fell due or, if it has no delay or
+/// is overdue, when the broker stored it. A message that was held back is given out once everything with a place before
+/// it has come. If no later message shows that, the broker is asked. Of a key, overdue messages that follow each other
+/// are sorted by their due times. All this depends on what is stored, and not on when it is read, so that the next owner
+/// gives out the same order. There are at most as many messages as a claim may hold.
 #[derive(Debug)]
 pub(super) struct Waiting<H> {
     /// `None`: the broker gives out nothing too early, and all in order.
@@ -38,21 +40,24 @@ pub(super) struct Waiting<H> {
     inconclusive: u32,
     /// The broker is not asked before this moment.
     ask_after: Option<Instant>,
-    overdue: Option<Overdue>,
 }
 
-/// When messages came after their time, since nothing did for a while.
-#[derive(Debug, Clone, Copy)]
-struct Overdue {
-    first: Instant,
-    last: Instant,
-}
+/// A place, and a number that tells messages of one place apart.
+type Place = (Timestamp, u64);
 
 #[derive(Debug)]
 struct Held<H> {
     claimed: Claimed<H>,
-    /// The broker passed it on after its time.
-    overdue: bool,
+    /// The moment at which it fell due, before the broker stored it.
+    overdue: Option<Timestamp>,
+}
+
+/// The messages that are given out next, together.
+#[derive(Debug)]
+struct Group {
+    last: Place,
+    /// They are given out when everything has come that was stored before this moment.
+    complete_before: Timestamp,
 }
 
 impl<H> Waiting<H> {
@@ -65,7 +70,6 @@ impl<H> Waiting<H> {
             complete_before: Timestamp::default(),
             inconclusive: 0,
             ask_after: None,
-            overdue: None,
         }
     }
 
@@ -77,19 +81,15 @@ impl<H> Waiting<H> {
     /// Adds a message that arrived. `stored` is when the broker stored it, if that is known.
     pub(super) fn add(&mut self, claimed: Claimed<H>, stored: Option<Timestamp>) {
         let Some(clock) = &self.clock else { return self.ready.push_back(claimed) };
-        let now = clock.now();
+        let (now, due) = (clock.now(), claimed.message.not_before);
+        let stored = stored.unwrap_or(now);
+        let overdue = due.filter(|due| *due <= stored);
         // Not later than now, even if another clock is ahead: a message without a delay waits for none that is not due.
-        let stored = stored.map_or(now, |stored| stored.min(now));
-        self.complete_before = self.complete_before.max(stored);
-        let place = claimed.message.not_before.unwrap_or(stored);
-        let overdue = claimed.message.not_before.is_some() && place <= stored;
+        let place = due.filter(|due| *due > stored).unwrap_or(if due.is_some() { stored } else { stored.min(now) });
+        self.complete_before = self.complete_before.max(stored.min(now));
         let behind = self.held.first_key_value().is_some_and(|((first, _), _)| *first <= place);
-        if claimed.message.not_before.is_none() && !behind {
+        if due.is_none() && !behind {
             return self.ready.push_back(claimed);
-        }
-        if overdue {
-            let now = Instant::now();
-            self.overdue = Some(Overdue { first: self.overdue.map_or(now, |overdue| overdue.first), last: now });
         }
         self.arrived += 1;
         self.held.insert((place, self.arrived), Held { claimed, overdue });
@@ -98,10 +98,10 @@ impl<H> Waiting<H> {
     /// The moment of a question to the broker, if there is one to ask: the first message that is held back is due, and
     /// earlier ones may still be to come.
     pub(super) fn question(&self) -> Option<Timestamp> {
-        let ((due, _), _) = self.held.first_key_value()?;
-        let now = self.clock.as_ref()?.now();
+        let (group, now) = (self.next_group()?, self.clock.as_ref()?.now());
         let may_ask = self.ask_after.is_none_or(|after| after <= Instant::now());
-        (may_ask && *due + STORING <= now && self.complete_before < *due).then_some(now)
+        let in_doubt = self.complete_before < group.complete_before;
+        (may_ask && in_doubt && group.complete_before + STORING <= now).then_some(now)
     }
 
     /// Takes the broker's answer to a question of the moment `asked`: when it stored the first message that had not
@@ -125,34 +125,63 @@ impl<H> Waiting<H> {
     /// Makes the messages ready that are due.
     pub(super) fn release(&mut self) {
         let Some(clock) = &self.clock else { return };
-        let (now, gathering) = (clock.now().min(self.complete_before), self.gathering());
-        while let Some(first) = self.held.first_entry()
-            && first.key().0 <= now
-            && !(first.get().overdue && gathering.is_some())
+        let now = clock.now().min(self.complete_before);
+        while let Some(Group { last: (place, number), .. }) =
+            self.next_group().filter(|group| group.complete_before <= now)
         {
-            self.ready.push_back(first.remove().claimed);
+            let rest = self.held.split_off(&(place, number + 1));
+            let group = std::mem::replace(&mut self.held, rest);
+            self.ready.extend(in_order_of_keys(group.into_values().collect()));
             (self.inconclusive, self.ask_after) = (0, None);
-        }
-        if gathering.is_none() {
-            self.overdue = None;
         }
     }
 
-    /// The time for which overdue messages are still gathered.
-    fn gathering(&self) -> Option<Duration> {
-        let Overdue { first, last } = self.overdue?;
-        let until = (last + QUIET).min(first + GATHER);
-        Some(until.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero())
+    /// The first message, and all up to the last overdue one that is gathered with it.
+    fn next_group(&self) -> Option<Group> {
+        let (first, held) = self.held.first_key_value()?;
+        let mut group = Group { last: *first, complete_before: first.0 };
+        if held.overdue.is_some() {
+            group.complete_before = first.0 + QUIET;
+            for (place, _) in self.held.iter().skip(1).filter(|(_, held)| held.overdue.is_some()) {
+                if place.0 > group.complete_before || place.0 >= first.0 + GATHER {
+                    break;
+                }
+                group = Group { last: *place, complete_before: place.0 + QUIET };
+            }
+        }
+        Some(group)
     }
 
     /// The time until a message may become ready, or the broker may have to be asked.
     pub(super) fn wait(&self) -> Option<Duration> {
-        let ((due, _), first) = self.held.first_key_value()?;
-        let now = self.clock.as_ref()?.now();
-        let gathering = self.gathering().filter(|_| first.overdue).unwrap_or_default();
+        let (group, now) = (self.next_group()?, self.clock.as_ref()?.now());
         let asking = self.ask_after.map(|after| after.saturating_duration_since(Instant::now())).unwrap_or_default();
-        Some((*due + STORING).since(now).max(gathering).max(asking).min(LOOK))
+        Some((group.complete_before + STORING).since(now).max(asking).min(LOOK))
     }
+}
+
+/// Sorts the overdue messages of each key by their due times, as far as no other message of the key is between them.
+fn in_order_of_keys<H>(group: Vec<Held<H>>) -> impl Iterator<Item = Claimed<H>> {
+    let mut open: HashMap<_, Vec<usize>> = HashMap::new();
+    let mut runs = Vec::new();
+    for (at, held) in group.iter().enumerate() {
+        let key = &held.claimed.message.key;
+        match held.overdue {
+            Some(_) => open.entry(key).or_default().push(at),
+            None => runs.extend(open.remove(key)),
+        }
+    }
+    runs.extend(open.into_values());
+    // A number of each message's place in the end.
+    let mut places: Vec<usize> = (0..group.len()).collect();
+    for run in runs {
+        let mut sorted = run.clone();
+        sorted.sort_by_key(|at| group[*at].overdue);
+        sorted.into_iter().zip(run).for_each(|(from, to)| places[from] = to);
+    }
+    let mut all: Vec<_> = places.into_iter().zip(group).collect();
+    all.sort_by_key(|(place, _)| *place);
+    all.into_iter().map(|(_, held)| held.claimed)
 }
 
 #[cfg(test)]
@@ -274,29 +303,44 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn late_messages_are_sorted_before_they_are_given_out() {
+    async fn overdue_messages_are_sorted_behind_those_that_were_stored_before_them() {
         let mut fixture = Fixture::at(500);
         fixture.add("before", None, 205);
-        fixture.add("second", Some(208), 210);
-        fixture.add("behind", None, 310);
-        assert_eq!(fixture.ready_at(500), ["before"]);
-        advance(QUIET - Duration::from_millis(1)).await;
-        fixture.add("first", Some(206), 211);
-        assert!(fixture.ready_at(500).is_empty());
-        advance(QUIET).await;
-        assert_eq!(fixture.ready_at(500), ["first", "second", "behind"]);
+        fixture.add("second", Some(190), 210);
+        fixture.add("first", Some(180), 230);
+        fixture.add("behind", None, 256);
+        assert_eq!(fixture.ready(), ["before", "first", "second", "behind"]);
+        fixture.add("third", Some(202), 290);
+        fixture.add("fourth", Some(201), 310);
+        assert!(fixture.ready().is_empty(), "more may have been stored within 25 ms");
+        assert_eq!(fixture.ready_at(335), ["fourth", "third"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_overdue_message_does_not_pass_one_of_its_key_that_a_previous_owner_gave_out_before() {
+        let (mut first, mut next) = (Fixture::at(500), Fixture::at(500));
+        first.add("plain", None, 205);
+        assert_eq!(first.ready(), ["plain"]);
+        first.add("overdue", Some(190), 210);
+        // The next owner finds a message of another key before them.
+        next.add("delayed", Some(200), 150);
+        next.add("plain", None, 205);
+        next.add("overdue", Some(190), 210);
+        next.add("between", None, 215);
+        next.add("earlier", Some(189), 220);
+        assert_eq!(next.ready(), ["delayed", "plain"]);
+        assert_eq!(next.ready_at(500), ["overdue", "between", "earlier"]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn nothing_waits_for_ever_while_messages_keep_coming_late() {
         let mut fixture = Fixture::at(500);
-        let mut waited = Duration::ZERO;
-        fixture.add("late", Some(1), 1);
-        while fixture.ready_at(500).is_empty() {
-            assert!(waited <= GATHER);
-            fixture.add("more", Some(2), 2);
-            advance(QUIET / 2).await;
-            waited += QUIET / 2;
+        for stored in (500..).step_by(10) {
+            fixture.add("late", Some(1), stored);
+            if !fixture.ready_at(stored).is_empty() {
+                break;
+            }
+            assert!(stored <= 500 + 2 * GATHER.as_millis() as u64);
         }
     }
 }
