@@ -12,6 +12,7 @@ use crate::client::Answer;
 use crate::core::Core;
 use crate::lease::Lease;
 use crate::notices::{NoticeReceiver, Notices};
+use crate::wire::{Amount, Handle};
 use crate::{error, names, wire};
 
 /// The largest number of messages that are read at once.
@@ -27,9 +28,10 @@ pub(crate) struct LineClaim {
     topic: TopicName,
     /// Receives notices of new messages.
     notices: NoticeReceiver,
-    /// The number of messages that may be held, and the number that are held.
-    ahead: usize,
-    held: usize,
+    /// The messages that may be held, given out or not, and those that are held. The last one that is read may be larger
+    /// than the rest of the room.
+    ahead: Amount,
+    held: Amount,
     /// The messages that are being read. They stay here if the waiting future is dropped, so that nothing is lost.
     reading: Option<Answer>,
     /// The time of the next read, and that of the last search for dead owners.
@@ -42,15 +44,23 @@ pub(crate) struct LineClaim {
 
 impl LineClaim {
     /// The consumer gets the messages as messages of `topic`.
-    pub(crate) fn new(core: Arc<Core>, notices: &Notices, lease: Lease, topic: TopicName, ahead: usize) -> Self {
+    pub(crate) fn new(core: Arc<Core>, notices: &Notices, lease: Lease, topic: TopicName, ahead: Amount) -> Self {
         let (notices, now) = (notices.receiver(&names::message_notices(&lease.address)), Instant::now());
         let (reading, settling, settled) = (None, None, Vec::new());
-        Self { core, lease, topic, notices, ahead, held: 0, reading, read_at: now, swept: now, settling, settled }
+        let held = Amount::default();
+        Self { core, lease, topic, notices, ahead, held, reading, read_at: now, swept: now, settling, settled }
+    }
+
+    /// The messages that may be read at once; `None` until some are settled.
+    fn room(&self) -> Option<Amount> {
+        let messages = self.ahead.messages.saturating_sub(self.held.messages).min(MAX_READ);
+        let bytes = self.ahead.bytes.saturating_sub(self.held.bytes);
+        (messages > 0 && bytes > 0).then_some(Amount { messages, bytes })
     }
 
     /// Asks for the next messages, if there is room for them.
     fn read(&mut self) -> Option<Answer> {
-        let room = i32::try_from(self.ahead.saturating_sub(self.held).min(MAX_READ)).ok().filter(|room| *room > 0)?;
+        let room = self.room()?;
         let Lease { session, line, owner, .. } = &self.lease;
         if self.swept.elapsed() >= POLL_INTERVAL {
             self.swept = Instant::now();
@@ -62,12 +72,13 @@ impl LineClaim {
     }
 
     /// Accepts the messages that were read, and decides when to read again.
-    fn accept(&mut self, rows: &[PgRow]) -> sqlx::Result<Vec<Claimed<i64>>> {
+    fn accept(&mut self, rows: &[PgRow]) -> sqlx::Result<Vec<Claimed<Handle>>> {
         let mut messages = Vec::with_capacity(rows.len());
         for row in rows {
             messages.extend(wire::claimed(&self.topic, row)?);
         }
-        self.held += messages.len();
+        self.held.messages += messages.len();
+        self.held.bytes += messages.iter().map(|claimed| claimed.handle.bytes).sum::<usize>();
         let due_in = rows.first().map_or(Ok(None), |row| row.try_get::<Option<i64>, _>("due_in"))?;
         let due_in = due_in.map_or(POLL_INTERVAL, |millis| Duration::from_millis(millis.max(1).unsigned_abs()));
         // If there was a message, there may be more.
@@ -100,13 +111,13 @@ async fn arrival(answer: &mut Option<Answer>) -> Result<Vec<PgRow>> {
 
 #[async_trait]
 impl Claim for LineClaim {
-    type Handle = i64;
+    type Handle = Handle;
 
-    async fn next(&mut self) -> Result<Vec<Claimed<i64>>> {
+    async fn next(&mut self) -> Result<Vec<Claimed<Handle>>> {
         loop {
             let is_idle = self.reading.is_none();
             // Without room, this is called again after the next settlement.
-            let has_room = self.held < self.ahead;
+            let has_room = self.room().is_some();
             tokio::select! {
                 () = self.core.client.closed() => return Err(error::closed("read")),
                 () = self.lease.session.ended(), if is_idle => return Err(error::disconnected("read")),
@@ -128,9 +139,12 @@ impl Claim for LineClaim {
         }
     }
 
-    fn settle(&mut self, handles: Vec<i64>) {
-        self.held = self.held.saturating_sub(handles.len());
-        self.settled.extend(handles);
+    fn settle(&mut self, handles: Vec<Handle>) {
+        for Handle { number, bytes } in handles {
+            self.held.messages = self.held.messages.saturating_sub(1);
+            self.held.bytes = self.held.bytes.saturating_sub(bytes);
+            self.settled.push(number);
+        }
         self.send_settled();
     }
 

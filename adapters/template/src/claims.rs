@@ -3,13 +3,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use partitura_adapter_kit::Claims;
-use partitura_broker::{Error, Partition, Result, SubscriptionName, TopicName};
+use partitura_broker::{ConsumerOptions, Error, Ordering, Partition, Result, SubscriptionName, TopicName};
 
 use crate::claim::LineClaim;
 use crate::client::Session;
 use crate::core::Core;
 use crate::lease::{Lease, WantedLine};
 use crate::notices::{self, Notice, NoticeReceiver, Notices};
+use crate::wire::Amount;
 use crate::{error, names};
 
 const TELL: &str = "tell the other members";
@@ -21,6 +22,8 @@ pub(crate) struct TemplateClaims {
     core: Arc<Core>,
     notices: Arc<Notices>,
     audience: Audience,
+    /// The bytes of each line that may be here, given out or not: of all partitions together, the credit.
+    bytes: usize,
     /// The session of all claims of this member. All are lost with it, and it is never revived.
     session: tokio::sync::Mutex<Arc<Session>>,
     heartbeats: Option<Heartbeats>,
@@ -53,17 +56,20 @@ impl TemplateClaims {
         notices: Arc<Notices>,
         session: Arc<Session>,
         audience: Audience,
-        topics: &[TopicName],
+        options: &ConsumerOptions,
+        ordering: Ordering,
     ) -> Self {
         let heartbeats = match &audience {
             Audience::Ordered(name) | Audience::Shared(name) => {
-                let key = names::heartbeats(name, topics);
+                let key = names::heartbeats(name, &options.topics);
                 Some(Heartbeats { received: tokio::sync::Mutex::new(notices.receiver(&key)), key })
             }
             Audience::Broadcast => None,
         };
         let session = tokio::sync::Mutex::new(session);
-        Self { core, notices, audience, session, heartbeats, opened: Mutex::new(None) }
+        let lines = if matches!(audience, Audience::Ordered(_)) { ordering.partitions().max(1) } else { 1 };
+        let bytes = options.credit.bytes.get() / lines as usize;
+        Self { core, notices, audience, bytes, session, heartbeats, opened: Mutex::new(None) }
     }
 
     /// Opens the line of a listener now.
@@ -104,6 +110,7 @@ impl Claims for TemplateClaims {
             Ok::<_, Error>((lease, topic))
         });
         let (lease, topic) = leasing.await.map_err(|_| error::closed("claim"))??;
+        let ahead = Amount { messages: ahead, bytes: self.bytes.max(1) };
         Ok(LineClaim::new(self.core.clone(), &self.notices, lease, topic, ahead))
     }
 

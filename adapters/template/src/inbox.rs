@@ -15,11 +15,13 @@ use crate::client::Session;
 use crate::core::{Core, SYSTEM};
 use crate::lease::Lease;
 use crate::notices::Notices;
-use crate::wire::Row;
+use crate::wire::{Amount, Row};
 use crate::{error, names};
 
 /// The number of replies that may wait to be read. Beyond it the oldest are dropped.
 const CAPACITY: usize = 1_024;
+/// The bytes of replies that are read at once.
+const READ_BYTES: usize = 16 << 20;
 /// The wait before listening again.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -54,8 +56,9 @@ impl Reader {
     async fn listen(&self) -> Result<LineClaim> {
         let session = Session::open(&self.core.client, "open an inbox").await?;
         let lease = Lease::open(session, self.address.clone()).await?;
+        let ahead = Amount { messages: CAPACITY, bytes: READ_BYTES };
         // Replies have no topic of their own.
-        Ok(LineClaim::new(self.core.clone(), &self.notices, lease, TopicName::new("inbox")?, CAPACITY))
+        Ok(LineClaim::new(self.core.clone(), &self.notices, lease, TopicName::new("inbox")?, ahead))
     }
 
     async fn read(self, first: LineClaim) {

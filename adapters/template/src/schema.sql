@@ -93,7 +93,8 @@ $$;
 -- Returns the next messages of a line, which belong to the owner from now on, and the milliseconds until the next one
 -- is due, which are a row of their own if there are no messages. First, messages that have become due join the line,
 -- at its end.
-CREATE FUNCTION take(of_line int, by_owner bigint, most int, our_now bigint) RETURNS TABLE (
+-- `most` is a number of messages. Messages follow as long as those before them have less than `most_bytes`.
+CREATE FUNCTION take(of_line int, by_owner bigint, most int, most_bytes bigint, our_now bigint) RETURNS TABLE (
     due_in bigint, number bigint, partition int, id text, key bytea, headers bytea, payload bytea, due bigint,
     deliveries int
 ) LANGUAGE sql AS $$
@@ -110,11 +111,14 @@ CREATE FUNCTION take(of_line int, by_owner bigint, most int, our_now bigint) RET
     UPDATE message m SET place = placed.place FROM placed WHERE m.number = placed.number;
 
     WITH free AS MATERIALIZED (
-        SELECT m.number FROM message m WHERE m.line = of_line AND m.owner IS NULL AND m.place IS NOT NULL
+        SELECT m.number, m.place, octet_length(m.payload) + octet_length(m.headers) AS size FROM message m
+        WHERE m.line = of_line AND m.owner IS NULL AND m.place IS NOT NULL
         ORDER BY m.place LIMIT most FOR UPDATE SKIP LOCKED
+    ), next AS (
+        SELECT free.number, sum(free.size) OVER (ORDER BY free.place) - free.size AS bytes_before FROM free
     ), taken AS (
-        UPDATE message m SET owner = by_owner, deliveries = m.deliveries + 1 FROM free
-        WHERE m.number = free.number RETURNING m.*
+        UPDATE message m SET owner = by_owner, deliveries = m.deliveries + 1 FROM next
+        WHERE m.number = next.number AND next.bytes_before < most_bytes RETURNING m.*
     ), delayed AS (
         SELECT min(m.due) - least(now_in_millis(), our_now) AS due_in FROM message m
         WHERE m.line = of_line AND m.place IS NULL

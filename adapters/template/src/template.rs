@@ -129,7 +129,8 @@ impl Broker for Template {
                 (Some(name), Ordering::Shared) => Audience::Shared(name.clone()),
             };
             let (core, notices) = (self.core.clone(), self.notices.clone());
-            let claims = Arc::new(TemplateClaims::new(core, notices, session, audience.clone(), &options.topics));
+            let claims =
+                Arc::new(TemplateClaims::new(core, notices, session, audience.clone(), &options, topic.ordering));
             Ok(Box::new(match (audience, topic.ordering) {
                 (Audience::Broadcast, ordering) => {
                     claims.open(&topic.name, options.credit.messages.get()).await?;

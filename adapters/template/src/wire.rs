@@ -12,6 +12,21 @@ use sqlx::{Postgres, Row as _};
 /// A statement with its arguments.
 pub(crate) type Statement = Query<'static, Postgres, PgArguments>;
 
+/// A number of messages, and their bytes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Amount {
+    pub(crate) messages: usize,
+    pub(crate) bytes: usize,
+}
+
+/// The value by which a message is settled.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Handle {
+    /// The number of its row.
+    pub(crate) number: i64,
+    pub(crate) bytes: usize,
+}
+
 /// A message to store.
 pub(crate) struct Row<'a> {
     /// The address of the line: a topic, or an inbox.
@@ -57,14 +72,17 @@ pub(crate) fn cancelled(rows: &[PgRow]) -> sqlx::Result<HashSet<usize>> {
 }
 
 /// Reads the next messages of a line, and in how many milliseconds the next delayed one will be due.
-pub(crate) fn take(line: i32, owner: i64, most: i32, now: Timestamp) -> Statement {
+pub(crate) fn take(line: i32, owner: i64, most: Amount, now: Timestamp) -> Statement {
+    let messages = i32::try_from(most.messages).unwrap_or(i32::MAX);
+    let bytes = i64::try_from(most.bytes).unwrap_or(i64::MAX);
+    let take = sqlx::query("SELECT * FROM take($1, $2, $3, $4, $5)").bind(line).bind(owner).bind(messages).bind(bytes);
     // A message is never early, by the server's clock and by ours.
-    sqlx::query("SELECT * FROM take($1, $2, $3, $4)").bind(line).bind(owner).bind(most).bind(millis(now))
+    take.bind(millis(now))
 }
 
 /// Reads a row of the result of [`take`]; `None` for the row without a message.
-pub(crate) fn claimed(topic: &TopicName, row: &PgRow) -> sqlx::Result<Option<Claimed<i64>>> {
-    let Some(handle) = row.try_get("number")? else { return Ok(None) };
+pub(crate) fn claimed(topic: &TopicName, row: &PgRow) -> sqlx::Result<Option<Claimed<Handle>>> {
+    let Some(number) = row.try_get("number")? else { return Ok(None) };
     let mut message =
         Message::new(topic.clone(), row.try_get::<String, _>("id")?, row.try_get::<Vec<u8>, _>("payload")?);
     message.key = row.try_get::<Option<Vec<u8>>, _>("key")?.map(Bytes::from);
@@ -74,6 +92,7 @@ pub(crate) fn claimed(topic: &TopicName, row: &PgRow) -> sqlx::Result<Option<Cla
     message.not_before = due.map(|due| Timestamp::from_millis(due.unsigned_abs()));
     let partition = Partition(row.try_get::<i32, _>("partition")?.cast_unsigned());
     let redelivered = row.try_get::<i32, _>("deliveries")? > 1;
+    let handle = Handle { number, bytes: message.size() };
     Ok(Some(Claimed { partition, message, redelivered, handle }))
 }
 
