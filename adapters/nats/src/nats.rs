@@ -107,8 +107,9 @@ impl Nats {
             let message = "the topics of one subscription need the same ordering";
             return Err(Error::new(ErrorKind::InvalidArgument, "consume", message).of(&subscription));
         };
-        // All partitions together may have twice the credit in this process, given out or not.
-        let bytes = 2 * (options.credit.bytes.get() / partitions.unwrap_or(1) as usize);
+        // All partitions together may have the credit in this process, given out or not. The client's buffers, which
+        // grow by doubling, take about as much again.
+        let bytes = options.credit.bytes.get() / partitions.unwrap_or(1) as usize;
         Ok(match partitions {
             Some(partitions) => {
                 let claims = Arc::new(OrderedClaims::join(core, topics, subscription, bytes).await?);
@@ -130,7 +131,7 @@ impl Nats {
             return Err(Error::new(ErrorKind::InvalidArgument, "consume", message).of(name));
         }
         let partitions = known.ordered_partitions().unwrap_or(0);
-        let ahead = Ahead { messages: options.credit.messages.get(), bytes: 2 * options.credit.bytes.get() };
+        let ahead = Ahead { messages: options.credit.messages.get(), bytes: options.credit.bytes.get() };
         let claims = BroadcastClaims::new(self.core.clone(), known, ahead).await?;
         Ok(Box::new(Member::broadcast(Arc::new(claims), options, partitions, SYSTEM)))
     }
