@@ -24,6 +24,13 @@ pub(super) const CASES: &[Case] = &[
     case!("order.retry_block", One, [], "while a message is retried its key waits and the others flow", retry_block),
     case!("order.parked", One, [], "past the holding bound a key is parked, and still resumes in order", parked),
     case!(
+        "hold.slow_handler",
+        One,
+        [],
+        "a slow handler, with so many messages behind it that they wait for longer than the broker lets them be held, runs each once and in order",
+        slow_handler
+    ),
+    case!(
         "order.dlq_continue",
         One,
         [],
@@ -155,6 +162,41 @@ async fn parked(env: &Env) -> CaseResult {
     check::runs_in_order(&env.history())?;
     check::attempts_count(&env.history())?;
     Ok(check::one_at_a_time(&env.history())?)
+}
+
+async fn slow_handler(env: &Env) -> CaseResult {
+    const BEHIND: usize = 120;
+    /// Where the broker has no bound, the lanes get one, so that messages are parked there, too.
+    const BOUND: Duration = Duration::from_secs(2);
+    let (lanes, client) = (LaneQueue::new(env), env.connect().await?);
+    lanes.declare(&client).await?;
+    let (bound, options) = match env.capabilities().hold {
+        Some(bound) => (bound, LaneQueue::options()),
+        None => (BOUND, LaneQueue::options().hold(BOUND)),
+    };
+    ensure!(
+        bound <= 2 * env.time_limit,
+        "{bound:?} is too long to be waited for; let the harness connect with a shorter bound, or set a longer time limit"
+    );
+    let each = bound.mul_f64(1.25) / u32::try_from(BEHIND).unwrap_or(u32::MAX);
+    let handle = move |delivery: partitura_broker::Delivery, _| async move {
+        if delivery.message.key.as_deref() == Some(b"slow") {
+            tokio::time::sleep(each).await;
+        }
+        Outcome::Done
+    };
+    client.publish(lanes.queue.messages("slow", 0..BEHIND)).await?;
+    client.publish(lanes.queue.spread(5, 4)).await?;
+    let running = lanes.run(env, &client, options, handle).await?;
+    for done in 1..=BEHIND + 20 {
+        env.until(&format!("{done} messages to be handled"), |counts| counts.ended >= done).await?;
+    }
+    running.stop().await?;
+    let started = env.recorder.counts().borrow().started;
+    ensure!(started == BEHIND + 20, "{started} runs of {} messages", BEHIND + 20);
+    check::runs_in_order(&env.history())?;
+    check::attempts_count(&env.history())?;
+    nothing_lost(&lanes, &env.history())
 }
 
 async fn dlq_continue(env: &Env) -> CaseResult {

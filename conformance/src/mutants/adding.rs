@@ -1,11 +1,13 @@
 //! Mutants of features that a broker may lack: a twin that adds the feature soundly, and one that only declares it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use partitura_broker::{Capabilities, Event, Message, MessageId, Producer, Receipt, Result, TopicName};
+use partitura_broker::{
+    AckToken, Capabilities, Event, Message, MessageId, Partition, Producer, Receipt, Result, TopicName,
+};
 use tokio::time::Instant;
 
 use super::mutant::{Mutant, mutant};
@@ -26,6 +28,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "takes back messages that are held for half of the declared time",
         Holds::until(HOLD),
         Holds::until(HOLD / 2)
+    ),
+    mutant!(
+        twin "takes_back_from_the_lanes",
+        "hold.slow_handler",
+        "takes back messages that are held for a quarter of the declared time",
+        HoldsEach::until(HOLD),
+        HoldsEach::until(HOLD / 4)
     ),
 ];
 
@@ -96,5 +105,65 @@ impl Mutation for Holds {
             event = own.next() => event,
             () = tokio::time::sleep_until(since + self.bound) => Ok(Event::Lost(held)),
         }
+    }
+}
+
+/// Declares a bound, and takes a partition back when one of its messages is held for longer than another.
+#[derive(Debug)]
+struct HoldsEach {
+    bound: Duration,
+    /// The messages that each consumer holds.
+    held: Mutex<HashMap<(u32, AckToken), (Partition, Instant)>>,
+}
+
+impl HoldsEach {
+    fn until(bound: Duration) -> Self {
+        Self { bound, held: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<(u32, AckToken), (Partition, Instant)>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Mutation for HoldsEach {
+    fn capabilities(&self, mut honest: Capabilities) -> Capabilities {
+        honest.hold = Some(HOLD);
+        honest
+    }
+
+    async fn next(&self, own: &mut Own) -> Result<Event> {
+        let number = own.number;
+        let oldest = {
+            let held = self.lock();
+            let of_this = held.iter().filter(|((of, _), _)| *of == number).map(|(_, held)| *held);
+            of_this.min_by_key(|(_, since)| *since)
+        };
+        let event = match oldest {
+            None => own.next().await?,
+            Some((partition, since)) => tokio::select! {
+                event = own.next() => event?,
+                () = tokio::time::sleep_until(since + self.bound) => Event::Lost(vec![partition]),
+            },
+        };
+        match &event {
+            Event::Deliveries(new) => {
+                let new = new.iter().map(|new| ((number, new.token), (new.partition, Instant::now())));
+                self.lock().extend(new);
+            }
+            Event::Lost(lost) => {
+                self.lock().retain(|(of, _), (partition, _)| *of != number || !lost.contains(partition));
+            }
+            _ => {}
+        }
+        Ok(event)
+    }
+
+    fn settle(&self, own: &mut Own, tokens: &[AckToken]) {
+        let mut held = self.lock();
+        held.retain(|(of, token), _| *of != own.number || !tokens.contains(token));
+        drop(held);
+        own.inner.settle(tokens);
     }
 }

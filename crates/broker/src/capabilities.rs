@@ -17,7 +17,7 @@ pub struct Capabilities {
     /// How long a delivery may be held unsettled before the broker takes it away; `None`: for as long as the consumer
     /// lives. The layer above parks well before that.
     ///
-    /// Conformance: `hold.beyond_timeout`.
+    /// Conformance: `hold.beyond_timeout`, `hold.slow_handler`.
     pub hold: Option<Duration>,
     /// Sizes and counts, enforced by the adapter before the broker sees a message.
     pub limits: Limits,
