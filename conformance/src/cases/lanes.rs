@@ -27,7 +27,7 @@ pub(super) const CASES: &[Case] = &[
         "hold.slow_handler",
         One,
         [],
-        "a slow handler, with so many messages behind it that they wait for longer than the broker lets them be held, runs each once and in order",
+        "a slow handler, with messages behind it that wait for longer than the broker lets them be held, runs each once and in order",
         slow_handler
     ),
     case!(
