@@ -1,7 +1,7 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use partitura_broker::{Broker, ConsumerOptions, Credit, ErrorKind, Event, Message, Ordering, Topology};
+use partitura_broker::{Broker, ConsumerOptions, Credit, Delivery, ErrorKind, Event, Message, Ordering, Topology};
 
 use crate::support::{ids, join, message, nats, publish, subscription, take, topic};
 
@@ -56,6 +56,43 @@ async fn an_owner_learns_at_once_that_its_consumer_was_deleted() {
     assert!(matches!(lost, Ok(Event::Lost(_))), "{lost:?}");
     let error = owner.next().await.expect_err("there is nothing to claim any more");
     assert_eq!(error.kind(), ErrorKind::NotFound);
+}
+
+#[tokio::test]
+async fn a_topic_that_is_deleted_and_declared_again_delivers_all_that_is_confirmed_from_then_on() {
+    let (broker, topic) = (nats().await, topic("again"));
+    let queue = Topology::new().queue(topic.clone(), ONE).subscription(subscription("s"), [topic.clone()]);
+    broker.declare(&queue).await.expect("it is new");
+    publish(&broker, (0..100).map(|n| message(&topic, n)).collect()).await;
+    let mut consumer = join(&broker, "s", &topic).await;
+    let held = take(&mut consumer, 60).await;
+    consumer.settle(&held[..40].iter().map(|held| held.token).collect::<Vec<_>>());
+    let jetstream = async_nats::jetstream::new(broker.client().await.expect("a connection"));
+    jetstream.delete_stream(format!("partitura_{topic}")).await.expect("it was declared");
+    broker.declare(&queue).await.expect("its name is free");
+    publish(&broker, (100..200).map(|n| message(&topic, n)).collect()).await;
+    let mut got = Vec::new();
+    let reading = async {
+        while got.len() < 100 {
+            match consumer.next().await {
+                Ok(Event::Deliveries(new)) => {
+                    // Its tokens are void if they are of the topic that was deleted.
+                    consumer.settle(&new.iter().map(|new| new.token).collect::<Vec<_>>());
+                    let number =
+                        |new: &Delivery| new.message.id.as_str().trim_start_matches("id-").parse().expect("a number");
+                    got.extend(new.iter().map(number).filter(|number: &usize| *number >= 100));
+                }
+                Ok(_) => {}
+                // Between the two there was nothing to consume.
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::NotFound);
+                    consumer = join(&broker, "s", &topic).await;
+                }
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), reading).await.expect("all of them come");
+    assert_eq!(got, (100..200).collect::<Vec<_>>());
 }
 
 #[tokio::test]
