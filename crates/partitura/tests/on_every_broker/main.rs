@@ -2,7 +2,8 @@
 //!
 //! `PARTITURA_BROKERS` names the brokers, separated by spaces, for which the facade's features must be on; their
 //! servers, and the one for the store, are the standing ones. Without it, the broker that needs no server is tried, in
-//! memory. `PARTITURA_BROKER_URL` and `PARTITURA_STORE_URL` name servers that run elsewhere, for one broker.
+//! memory. `PARTITURA_BROKER_URL` and `PARTITURA_STORE_URL` name servers that run elsewhere, for one broker. Trials that
+//! take minutes run only with `--ignored`.
 
 #[path = "../it/booths.rs"]
 mod booths;
@@ -51,20 +52,36 @@ fn main() -> Result<(), Box<dyn Error>> {
     let brokers = std::env::var("PARTITURA_BROKERS").unwrap_or_else(|_| stage::IN_MEMORY.to_owned());
     let mut trials = Vec::new();
     for broker in brokers.split_whitespace() {
-        trials.extend(trials_on(&Backend::named(broker)?));
+        let backend = Backend::named(broker)?;
+        trials.extend(trials_on(&backend));
+        trials.extend(long_trials_on(&backend));
     }
     libtest_mimic::run(&arguments, trials).exit();
 }
 
 /// A trial for each function. One that is not listed is unused, which the compiler says.
 macro_rules! trials {
-    ($backend:expr, $($module:ident: $($test:ident),* ;)*) => {
+    ($backend:expr, $($module:ident: $($test:ident),* ;)*) => { trials!(run, $backend, $($module: $($test),* ;)*) };
+    ($run:ident, $backend:expr, $($module:ident: $($test:ident),* ;)*) => {
         vec![$($({
             let backend = $backend.clone();
             let name = format!("{}::{}::{}", backend.name(), stringify!($module), stringify!($test));
-            Trial::test(name, move || backend.run($module::$test))
+            Trial::test(name, move || backend.$run($module::$test))
         }),*),*]
     };
+}
+
+/// Trials that take minutes, on a server that lets a delivery be held for one, if the broker has such a limit.
+fn long_trials_on(backend: &Backend) -> Vec<Trial> {
+    if !backend.can_be_impatient() {
+        return Vec::new();
+    }
+    let trials = trials![
+        run_impatiently,
+        backend,
+        once: tasks_of_three_minutes_run_once_though_a_delivery_may_be_held_for_one;
+    ];
+    trials.into_iter().map(|trial| trial.with_ignored_flag(true)).collect()
 }
 
 fn trials_on(backend: &Backend) -> Vec<Trial> {

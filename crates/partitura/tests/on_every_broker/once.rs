@@ -106,6 +106,18 @@ pub(crate) async fn a_task_of_twice_the_length_runs_once_beside_other_workflows(
     worker.stop().await.expect("stopped");
 }
 
+pub(crate) async fn tasks_of_three_minutes_run_once_though_a_delivery_may_be_held_for_one(stage: Stage) {
+    let [one, other, client] = stage.processes(|settings| settings).await;
+    let counted = Counted::default();
+    let (first, second) = (running(&one, &counted).await, running(&other, &counted).await);
+    let works = client.client().workflow::<Works>("w");
+    works.start((3, 180_000)).await.expect("started");
+    assert_eq!(works.result().await.expect("a result"), 3);
+    assert_eq!(counted.calls(), [1; 3]);
+    first.stop().await.expect("stopped");
+    second.stop().await.expect("stopped");
+}
+
 /// Thirty-five workflows, which do nothing.
 macro_rules! idle {
     ($($name:ident)*) => {

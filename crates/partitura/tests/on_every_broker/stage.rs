@@ -45,15 +45,39 @@ impl Backend {
         Ok(Self { name: name.to_owned(), servers })
     }
 
+    /// Whether its server can be told to take deliveries away that are held for long.
+    pub(crate) fn can_be_impatient(&self) -> bool {
+        self.impatient_server().is_some()
+    }
+
+    /// A server of its own that lets a delivery be held for a minute.
+    fn impatient_server(&self) -> Option<Server> {
+        Server::private(self.name.parse().ok()?, "impatient", 26_700).with_hold(seconds(60))
+    }
+
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
     /// A trial, in a runtime of its own.
     pub(crate) fn run<F: Future<Output = ()>>(&self, test: fn(Stage) -> F) -> Result<(), Failed> {
+        self.run_within(TIME_LIMIT, test)
+    }
+
+    /// A trial that takes minutes, on a server that lets a delivery be held for one.
+    pub(crate) fn run_impatiently<F: Future<Output = ()>>(&self, test: fn(Stage) -> F) -> Result<(), Failed> {
+        let server = self.impatient_server().ok_or("the server lets a delivery be held for ever")?;
+        server.up()?;
+        let store = Server::new(Kind::Postgres);
+        store.up()?;
+        let servers = Some(Urls { broker: server.url(), store: store.url() });
+        Self { servers, ..self.clone() }.run_within(5 * TIME_LIMIT, test)
+    }
+
+    fn run_within<F: Future<Output = ()>>(&self, limit: Duration, test: fn(Stage) -> F) -> Result<(), Failed> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let stage = Stage { servers: self.servers.clone() };
-        let ended = runtime.block_on(async { tokio::time::timeout(TIME_LIMIT, test(stage)).await });
+        let ended = runtime.block_on(async { tokio::time::timeout(limit, test(stage)).await });
         runtime.shutdown_background();
         Ok(ended?)
     }

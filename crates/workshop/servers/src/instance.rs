@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::kind::Kind;
@@ -25,6 +26,8 @@ pub(crate) struct Instance {
     pub(crate) nodes: Vec<Ports>,
     /// The directory of all instances and their software.
     brokers: PathBuf,
+    /// The time for which a delivery may be held, if it is not the server's default.
+    pub(crate) hold: Option<Duration>,
     report: Report,
 }
 
@@ -35,7 +38,7 @@ impl Instance {
             move |line: &str| eprintln!("{name}: {line}")
         };
         let (release, brokers) = (release.into(), brokers());
-        Self { release, name, ports, node: 1, nodes: vec![ports], brokers, report: Arc::new(report) }
+        Self { release, name, ports, node: 1, nodes: vec![ports], brokers, hold: None, report: Arc::new(report) }
     }
 
     /// Makes it a node of a cluster.

@@ -102,7 +102,8 @@ impl Software for Rabbitmq {
     fn prepare(&self, deployment: &Deployment) -> Result<()> {
         let instance = &deployment.instance;
         tls::prepare(instance)?;
-        instance.write("rabbitmq.conf", &deployment.fill(CONFIGURATION))?;
+        let hold = instance.hold.map(|hold| format!("consumer_timeout = {}\n", hold.as_millis())).unwrap_or_default();
+        instance.write("rabbitmq.conf", &(deployment.fill(CONFIGURATION) + &hold))?;
         instance.write("definitions.json", &DEFINITIONS.replace("@USER@", USER).replace("@PASSWORD@", PASSWORD))?;
         instance.write("enabled_plugins", PLUGINS)?;
         Ok(())
@@ -125,8 +126,9 @@ impl Software for Rabbitmq {
 
     fn endpoints(&self, instance: &Instance) -> Endpoints {
         let ports = &instance.ports;
+        let hold = instance.hold.map(|hold| format!("?hold={}", hold.as_secs())).unwrap_or_default();
         Endpoints {
-            url: format!("amqp://guest:guest@127.0.0.1:{}", ports.main),
+            url: format!("amqp://guest:guest@127.0.0.1:{}{hold}", ports.main),
             admin: Some(format!("http://127.0.0.1:{}", ports.http)),
             login: Some(Login {
                 url: format!("amqp://127.0.0.1:{}", ports.main),

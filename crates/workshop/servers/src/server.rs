@@ -84,6 +84,14 @@ impl Server {
         Self { instance: self.instance.with_report(Arc::new(report)), ..self }
     }
 
+    /// Lets a delivery be held for this long, in whole seconds, when it is started; its URL says so, too. `None`: servers
+    /// of this kind let it be held for ever.
+    #[must_use]
+    pub fn with_hold(mut self, limit: Duration) -> Option<Self> {
+        self.instance.hold = Some(limit);
+        (self.kind() == Kind::Rabbitmq).then_some(self)
+    }
+
     /// Its name in messages and in `target/brokers`: the kind's, perhaps with a suffix.
     pub fn name(&self) -> &str {
         &self.instance.name
