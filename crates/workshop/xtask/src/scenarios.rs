@@ -62,7 +62,7 @@ fn test(arguments: &Arguments, report: Option<&Path>) -> Result<(), Failure> {
     let mut command = cargo();
     command
         .args(["test", "--locked", "--no-fail-fast", "--test=scenarios"])
-        .args((!arguments.calm).then_some("--test=on_every_broker"))
+        .args(if arguments.calm { &[][..] } else { &["--test=on_every_broker", "--package=partitura-opentelemetry"] })
         .args(selection.split_whitespace())
         .args(arguments.release.then_some("--release"))
         .env("PARTITURA_SCENARIO_BUILD", &selection)

@@ -1,13 +1,12 @@
-//! A checkout on the embedded broker, whose trace survives a retry, a timer, a child and a restart.
+//! A checkout, whose trace survives a retry, a timer, a child and a restart.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use opentelemetry::trace::{SpanKind, Status};
 use partitura::{Cancelled, ChildError, Cx, Partitura, Retry, RunningWorker, TaskError, millis};
-use partitura_opentelemetry::Link;
 use tracing::Instrument;
 
+use crate::backend::Backend;
 use crate::exported::{Exported, attribute};
 
 #[partitura::service]
@@ -83,50 +82,49 @@ impl Checkout {
 }
 
 /// A process: a connection, and a worker of all.
-async fn process(directory: &std::path::Path, banks: u32) -> (Partitura, RunningWorker) {
-    let connect = partitura::connect(format!("embedded:{}", directory.display()));
-    let partitura = connect.with(|builder| builder.propagator(Arc::new(Link))).await.expect("a broker");
+async fn process(backend: &Backend, banks: u32) -> (Partitura, RunningWorker) {
+    let partitura = backend.connect().await;
     let worker = partitura.worker().service(PaymentsService(Acquirer(AtomicU32::new(banks))));
     let worker = worker.workflow::<Checkout>().workflow::<Ship>().start().await.expect("a worker");
     (partitura, worker)
 }
 
-#[tokio::test]
-async fn the_trace_of_a_checkout_survives_a_retry_a_timer_a_child_and_a_restart() {
+pub(crate) async fn the_trace_of_a_checkout_survives_a_retry_a_timer_a_child_and_a_restart(backend: &Backend) {
     let exported = Exported::default();
     let _listening = exported.listen();
-    let directory = tempfile::tempdir().unwrap();
-    let (partitura, worker) = process(directory.path(), 0).await;
+    let (partitura, worker) = process(backend, 0).await;
     let checkout = partitura.client().workflow::<Checkout>("order-42");
     checkout.start("chair".to_owned()).into_future().instrument(tracing::info_span!("request")).await.unwrap();
-    let commands = "process workflow.Checkout.commands";
+    let [topic, tasks, ships] = ["workflow.Checkout.commands", "service.Payments.tasks", "workflow.Ship.commands"]
+        .map(|name| backend.topic(name));
+    let commands = format!("process {topic}");
     // The start, the result of the task, and the timer.
-    until(|| exported.named(commands).len() == 3).await;
+    until(|| exported.named(&commands).len() == 3).await;
     worker.stop().await.unwrap();
     partitura.close().await.unwrap();
     drop(partitura);
 
-    let (partitura, worker) = process(directory.path(), 1).await;
+    let (partitura, worker) = process(backend, 1).await;
     let checkout = partitura.client().workflow::<Checkout>("order-42");
     checkout.signal(CheckoutSignal::packed()).await.unwrap();
     assert_eq!(checkout.result().await.unwrap(), "parcel of chair");
     worker.stop().await.unwrap();
 
     let request = &exported.named("request")[0];
-    let send = &exported.named("send workflow.Checkout.commands")[0];
+    let send = &exported.named(&format!("send {topic}"))[0];
     assert_eq!((send.parent_span_id, send.span_kind.clone()), (request.span_context.span_id(), SpanKind::Producer));
     let trace = request.span_context.trace_id();
     let ours = exported.all().into_iter().filter(|span| span.name.starts_with("process "));
     assert!(ours.clone().count() >= 7 && ours.clone().all(|span| span.span_context.trace_id() == trace));
 
-    let turns = exported.named(commands);
+    let turns = exported.named(&commands);
     assert_eq!(turns.len(), 5, "start, task, timer, signal, child");
     for turn in &turns {
         assert_eq!((turn.parent_span_id, turn.span_kind.clone()), (send.span_context.span_id(), SpanKind::Consumer));
-        assert_eq!(attribute(turn, "messaging.destination.name").as_deref(), Some("workflow.Checkout.commands"));
+        assert_eq!(attribute(turn, "messaging.destination.name").as_deref(), Some(&*topic));
         assert_eq!(attribute(turn, "partitura.id").as_deref(), Some("order-42"));
     }
-    let attempts = exported.named("process service.Payments.tasks");
+    let attempts = exported.named(&format!("process {tasks}"));
     assert_eq!(attempts.len(), 2);
     assert!(matches!(attempts[0].status, Status::Error { .. }) && attempts[1].status == Status::Unset);
     assert_eq!(attribute(&attempts[0], "error.type").as_deref(), Some("panicked"));
@@ -135,7 +133,7 @@ async fn the_trace_of_a_checkout_survives_a_retry_a_timer_a_child_and_a_restart(
     // The turn that takes a result is linked to the attempt that gave it.
     let linked: Vec<_> = turns[1].links.iter().map(|link| link.span_context.span_id()).collect();
     assert_eq!(linked, [attempts[1].span_context.span_id()]);
-    let child = &exported.named("process workflow.Ship.commands")[0];
+    let child = &exported.named(&format!("process {ships}"))[0];
     assert_eq!(child.parent_span_id, turns[3].span_context.span_id());
     // The code ran again in the second process, and has logged nothing a second time.
     let logged = |what: &str| {

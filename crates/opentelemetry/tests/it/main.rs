@@ -1,4 +1,0 @@
-//! The spans that are exported.
-
-mod exported;
-mod traces;
