@@ -62,6 +62,9 @@ mod client;
 mod core;
 mod delay;
 mod error;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod heartbeats;
 mod inbox;
 mod management;

@@ -79,6 +79,9 @@ mod delay;
 mod embedded;
 mod error;
 mod file;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod inbox;
 mod lock;
 mod options;

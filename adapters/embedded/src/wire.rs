@@ -36,9 +36,15 @@ pub(crate) fn encode(message: &Message) -> Vec<u8> {
         put_bytes(&mut out, value);
     }
     out.extend_from_slice(&message.payload);
-    let sum = checksum(&out[PREFIX..]).to_le_bytes();
-    out[1..PREFIX].copy_from_slice(&sum);
-    out
+    checked(out)
+}
+
+/// Puts the checksum into a blob.
+pub(crate) fn checked(mut blob: Vec<u8>) -> Vec<u8> {
+    if let Some((prefix, rest)) = blob.split_at_mut_checked(PREFIX) {
+        prefix[1..].copy_from_slice(&checksum(rest).to_le_bytes());
+    }
+    blob
 }
 
 /// `None` where the blob is damaged. Key, header values and payload share its memory.

@@ -82,6 +82,12 @@ fn parse(address: &str) -> Option<(u32, &str)> {
     Some((partition.parse().ok()?, name))
 }
 
+/// Reads an address, for `fuzzing`.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn read_address(address: &str) {
+    let _ = parse(address);
+}
+
 /// The number of partitions of the topic of replies. The first connection that needs the topic creates it.
 async fn partitions(core: &Core) -> Result<u32> {
     match core.topics.partitions(names::REPLIES).await {

@@ -45,6 +45,9 @@ mod delay;
 mod error;
 mod first_record;
 mod forwarding_consumer;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod health;
 mod inbox;
 mod kafka;

@@ -86,8 +86,9 @@ impl Position {
         let mut settled = Vec::with_capacity(runs.len() / 2);
         let mut at = offset;
         for pair in runs.chunks_exact(2) {
-            settled.push(at + pair[0]..at + pair[0] + pair[1]);
-            at += pair[0] + pair[1];
+            let from = at.checked_add(pair[0])?;
+            at = from.checked_add(pair[1])?;
+            settled.push(from..at);
         }
         Some(Self { birth, offset, high, open: state != "c", settled })
     }
@@ -166,7 +167,9 @@ mod tests {
 
     #[test]
     fn a_commit_of_another_program_counts_as_open() {
-        for metadata in ["", "p1", "p1 c x ", "p2 c 1 ", "p2 c 1 x ", "p3 c 1 5 ", "p1 c 1 ä", "by hand"] {
+        // Ten stretches of 2^60 - 1.
+        let overflow = format!("p2 c 1 5 {}", "-----------f".repeat(10));
+        for metadata in ["", "p1", "p1 c x ", "p2 c 1 ", "p2 c 1 x ", "p3 c 1 5 ", "p1 c 1 ä", "by hand", &overflow] {
             assert_eq!(Position::decode(7, metadata), Position::unknown(Birth::UNKNOWN, 7), "{metadata:?}");
         }
     }

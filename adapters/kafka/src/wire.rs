@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use partitura_broker::{Headers, Message, MessageId, Timestamp, TopicName};
-use rdkafka::message::{BorrowedMessage, Header, Headers as _, Message as _, OwnedHeaders};
+use rdkafka::message::{Header, Headers as _, Message as Record, OwnedHeaders};
 
 const ID: &str = "partitura-id";
 const DUE: &str = "partitura-due";
@@ -39,7 +39,7 @@ pub(crate) fn reply_headers(inbox: &str, message: &Message) -> OwnedHeaders {
 }
 
 /// Whether a record is a reply to the inbox of that name.
-pub(crate) fn is_for(inbox: &str, record: &BorrowedMessage<'_>) -> bool {
+pub(crate) fn is_for(inbox: &str, record: &impl Record) -> bool {
     let first = record.headers().and_then(|headers| headers.iter().next());
     first.is_some_and(|header| header.key == INBOX && header.value == Some(inbox.as_bytes()))
 }
@@ -63,7 +63,7 @@ pub(crate) fn done(message: &Message, offset: i64) -> OwnedHeaders {
 }
 
 /// The due time and the offset of the record for which this one is the tombstone.
-pub(crate) fn done_by(record: &BorrowedMessage<'_>) -> Option<(u64, i64)> {
+pub(crate) fn done_by(record: &impl Record) -> Option<(u64, i64)> {
     let header = record.headers()?.iter().find(|header| header.key == DONE)?;
     let (due, offset) = std::str::from_utf8(header.value?).ok()?.split_once(' ')?;
     Some((due.parse().ok()?, offset.parse().ok()?))
@@ -91,7 +91,7 @@ pub(crate) struct Stored {
 }
 
 /// The message of a record. A record without an id, from another program, gets its place for an id.
-pub(crate) fn stored(topic: &TopicName, record: &BorrowedMessage<'_>) -> Stored {
+pub(crate) fn stored(topic: &TopicName, record: &impl Record) -> Stored {
     let Parsed { id, due, headers, is_repeated, .. } = parse(record);
     let key = record.key().map(Bytes::copy_from_slice);
     let payload = Bytes::copy_from_slice(record.payload().unwrap_or_default());
@@ -100,14 +100,14 @@ pub(crate) fn stored(topic: &TopicName, record: &BorrowedMessage<'_>) -> Stored 
 }
 
 /// The message of a record in a topic of delayed messages.
-pub(crate) fn delayed_message(topic: &TopicName, record: &BorrowedMessage<'_>) -> Message {
+pub(crate) fn delayed_message(topic: &TopicName, record: &impl Record) -> Message {
     let Parsed { id, due, key, headers, .. } = parse(record);
     let payload = Bytes::copy_from_slice(record.payload().unwrap_or_default());
     Message { topic: topic.clone(), id, key, headers, payload, not_before: due }
 }
 
 /// The due time of a record.
-pub(crate) fn due(record: &BorrowedMessage<'_>) -> Option<Timestamp> {
+pub(crate) fn due(record: &impl Record) -> Option<Timestamp> {
     let headers = record.headers()?;
     let header = headers.iter().take_while(|header| is_ours(header.key)).find(|header| header.key == DUE)?;
     std::str::from_utf8(header.value?).ok()?.parse().ok().map(Timestamp::from_millis)
@@ -126,7 +126,7 @@ struct Parsed {
     headers: Headers,
 }
 
-fn parse(record: &BorrowedMessage<'_>) -> Parsed {
+fn parse(record: &impl Record) -> Parsed {
     let (mut id, mut due, mut key, mut is_repeated, mut headers) = (None, None, None, false, Headers::default());
     let mut leading = true;
     for header in record.headers().into_iter().flat_map(|headers| headers.iter()) {

@@ -69,6 +69,9 @@ mod delay;
 mod deletions;
 mod error;
 mod faults;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod inbox;
 mod names;
 mod nats;

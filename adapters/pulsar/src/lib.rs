@@ -59,6 +59,9 @@ mod core;
 mod delay;
 mod error;
 mod faults;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod inbox;
 mod listener;
 mod mailbox;

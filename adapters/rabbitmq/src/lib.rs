@@ -62,6 +62,9 @@ mod core;
 mod delay;
 mod error;
 mod faults;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod hold;
 mod inbox;
 mod lock;

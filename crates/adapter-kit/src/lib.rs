@@ -21,6 +21,9 @@ mod backoff;
 mod batch;
 mod claim;
 mod faults;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod mean_size;
 mod member;
 mod pace;

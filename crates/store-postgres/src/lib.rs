@@ -26,6 +26,9 @@
 
 mod batch;
 mod error;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod options;
 mod schema;
 mod statement;

@@ -85,3 +85,11 @@ impl Claim for SharedClaim {
         self.ask(Task::Leave).await
     }
 }
+
+/// Reads an entry of the log, for `fuzzing`.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn decode_entry(text: &str) {
+    if let Some(entry) = entry::Entry::decode(text) {
+        assert_eq!(entry::Entry::decode(&entry.encode()), Some(entry), "what was read can be written");
+    }
+}

@@ -39,6 +39,14 @@ use crate::{Claimed, Claims, TokenSlab};
 /// The largest number of unsettled messages that a single claim may hold, with any credit.
 const MOST_AHEAD: usize = 4_096;
 
+/// Reads a heartbeat, for `fuzzing`.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn read_heartbeat(bytes: &[u8]) {
+    if let Some((heartbeat, id)) = membership::decode(bytes) {
+        assert_eq!(membership::encode(heartbeat, id), bytes, "a heartbeat is what it is written as");
+    }
+}
+
 /// One member of a subscription: the [`Consumer`] of a broker whose partitions are claimed one by one.
 ///
 /// The adapter claims and reads single partitions ([`Claims`]). The other promises of the contract are implemented
