@@ -20,6 +20,7 @@ const RULES: &[Rule] = &[
         // flags, and the URLs of those features.
         except: &[
             "crates/workshop/servers/",
+            "crates/workshop/fuzz/libfuzzer/targets/",
             "crates/workshop/xtask/",
             "crates/partitura/src/lib.rs",
             "crates/partitura/src/connect.rs",
