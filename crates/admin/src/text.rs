@@ -25,19 +25,19 @@ pub fn span(millis: u64) -> String {
 pub fn relative(at: u64, now: u64) -> String {
     match (at, now) {
         _ if at.abs_diff(now) < 1_000 => "now".to_owned(),
-        (at, now) if at > now => format!("in {}", coarse(at - now)),
-        (at, now) => format!("{} ago", coarse(now - at)),
+        (at, now) if at > now => format!("in {}", coarse(at - now, &['y', 'd', 'h'])),
+        (at, now) => format!("{} ago", coarse(now - at, &['y', 'd'])),
     }
 }
 
-fn coarse(millis: u64) -> String {
+/// One unit is enough, where it is none of the rough ones.
+fn coarse(millis: u64, rough: &[char]) -> String {
     if millis < 60_000 {
         return format!("{} s", millis / 1_000);
     }
     let text = span(millis);
     match text.match_indices(' ').nth(1) {
-        // One unit is enough where it is not a rough one.
-        Some((end, _)) if !text.contains('y') && !text.contains('d') => text[..end].to_owned(),
+        Some((end, _)) if !text.contains(rough) => text[..end].to_owned(),
         _ => text,
     }
 }
@@ -172,6 +172,7 @@ mod tests {
         assert_eq!(relative(1_000_000, 1_003_900), "3 s ago");
         assert_eq!(relative(1_000_000, 1_000_000 + 3_780_000), "1 h ago");
         assert_eq!(relative(1_000_000 + 266_400_000, 1_000_000), "in 3 d 2 h");
+        assert_eq!(relative(1_000_000 + 7_140_000, 1_000_000), "in 1 h 59 min");
     }
 
     #[test]
