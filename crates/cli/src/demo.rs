@@ -17,6 +17,7 @@ pub(crate) enum Declined {
 
 #[partitura::service]
 pub(crate) trait Payments {
+    #[task(retry_if = |error| matches!(error, Declined::Unavailable))]
     async fn charge(&self, order: String, cents: u64) -> Result<String, Declined>;
     async fn refund(&self, receipt: String) -> Result<(), Declined>;
 }
