@@ -14,6 +14,8 @@ use crate::failure::Failure;
 const REPLAY: &str = "replay";
 /// The resources that a worker takes of a machine.
 const RESOURCES: [&str; 2] = ["idle", "memory"];
+/// Lists and searches of many instances.
+const PAGES: &str = "pages";
 /// The directory of its results.
 const CRITERION: &str = "target/criterion";
 
@@ -24,10 +26,11 @@ const ALL: [Kind; 4] = [Kind::Nats, Kind::Rabbitmq, Kind::Kafka, Kind::Pulsar];
 /// passed on to them, and `cargo xtask bench -- --help` lists them. With names of brokers: each adapter against its raw
 /// client. With `idle`: what workers without work take of a machine. With `memory`: the memory of a consumer before
 /// which large messages wait. Both take names of brokers, or `--broker URL`. With `replay`: the time that the replay of
-/// an instance takes.
+/// an instance takes. With `pages`: the time that lists, searches and counts of a million instances take, on the
+/// embedded store or that of `--store URL`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// `replay`, `idle` or `memory`; or brokers to measure an adapter on; else workloads of the engine (all without a
+    /// `replay`, `idle`, `memory` or `pages`; or brokers to measure an adapter on; else workloads of the engine (all without a
     /// name), and options such as --json.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "NAME|OPTION")]
     arguments: Vec<OsString>,
@@ -42,6 +45,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         && let Some(workload) = RESOURCES.into_iter().find(|workload| first == workload)
     {
         return resources(workload, rest);
+    }
+    if let Some((first, rest)) = arguments.arguments.split_first()
+        && first == PAGES
+    {
+        let features = format!("--features={}", features(rest).join(","));
+        let program = ["--release", "--package", "partitura-benches", "--bin", PAGES, &features, "--"];
+        return cargo("run", &program, rest);
     }
     let brokers = brokers(&arguments.arguments);
     if brokers.is_empty() {

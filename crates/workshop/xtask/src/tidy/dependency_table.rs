@@ -247,6 +247,7 @@ pub(super) const ROWS: &[Row] = &[
         directory: "benches",
         may_use: &[
             "partitura",
+            "partitura-admin",
             "partitura-bench-kit",
             "async-trait",
             "bytes",
