@@ -95,8 +95,8 @@ pub trait Layer: Send + Sync + 'static {
         next
     }
 
-    /// Around the sending of a client's request: a start, a signal, an update, a cancellation, a query, a list. What
-    /// clients read and write in the store does not come here: searches, and the pauses of workflows and services.
+    /// Around the sending of a client's request: a start, a signal, an update, a cancellation, a query, a list. Not
+    /// here comes what clients read and write in the store: searches, and the pauses of workflows and services.
     fn request(
         &self,
         call: &ClientCall<'_>,

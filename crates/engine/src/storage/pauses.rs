@@ -252,7 +252,7 @@ impl Pauses {
             Ok(paused) => known.paused = paused.into(),
             Err(error) => {
                 tracing::warn!(error, "reading again what is paused; going by what was known");
-                // The others that wait would try in vain, too, one after the other.
+                // The others that wait would fail, too, one after the other.
                 as_of = Instant::now();
             }
         }

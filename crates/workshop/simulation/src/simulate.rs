@@ -1,12 +1,14 @@
 use std::time::Duration;
 
+use partitura::Client;
 use tokio::runtime::Builder;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::actors;
 use crate::agenda::Deed;
-use crate::catalogue::{self, Piece, doomed, operating, pausing};
+use crate::catalogue::operating::{Operate, Order};
+use crate::catalogue::{self, Piece, operating, pausing};
 use crate::checks::{self, Ended, Told};
 use crate::mutant::Mutant;
 use crate::report::Report;
@@ -130,7 +132,7 @@ async fn perform(world: &World, pieces: Vec<Piece>) -> Vec<Ended> {
     let mut operators = JoinSet::new();
     let is_poisoned = world.lock().plan.poison;
     if is_poisoned && let Some((_, operate)) = instances.first() {
-        operators.spawn(doomed::mender(world.clone(), client.clone(), operate.clone()));
+        operators.spawn(mend(world.clone(), client.clone(), operate.clone()));
     }
     operators.spawn(operating::operator(world.clone(), client.clone(), instances));
     operators.spawn(pausing::pauser(world.clone(), client));
@@ -144,6 +146,24 @@ async fn perform(world: &World, pieces: Vec<Piece>) -> Vec<Ended> {
         sleep(Duration::from_millis(250)).await;
     }
     ended
+}
+
+/// Resumes an instance once the code is mended, until all instances have ended.
+async fn mend(world: World, client: Client, operate: Operate) {
+    loop {
+        sleep(Duration::from_secs(1)).await;
+        let (is_mended, is_done) = {
+            let state = world.lock();
+            (!state.chaos, checks::all_closed(&state))
+        };
+        if is_mended && is_done {
+            return;
+        }
+        if is_mended {
+            let done = operate(client.clone(), Order::Resume).await.map_err(|error| error.to_string());
+            world.lock().note("operator", format_args!("resumes what was doomed: {done:?}"));
+        }
+    }
 }
 
 fn is_at_rest(world: &World) -> bool {

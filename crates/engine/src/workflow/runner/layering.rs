@@ -34,7 +34,7 @@ impl WorkflowRunner {
             }
         };
         let layered = AssertUnwindSafe(layers.turn(&call, taken)).catch_unwind().await;
-        // What a turn commits is followed by what it sends: it is not left half done.
+        // A commit is followed by its messages: the turn is not left between the two.
         if has_begun && ended.is_none() {
             ended = Some(turn.await);
         }

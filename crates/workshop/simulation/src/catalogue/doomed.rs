@@ -2,23 +2,18 @@
 
 use std::cell::RefCell;
 use std::pin::pin;
-use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::poll_fn;
 use partitura::{Cx, Layer, Next, TurnCall, TurnResult};
-use tokio::time::sleep;
 
 use super::entry::{Entry, entry};
-use super::operating::{Operate, Order};
 use super::performing::{Piece, piece};
 use super::solos::expected_in_sequence;
 use super::upset::Upset;
-use crate::checks;
 use crate::process::Process;
 use crate::random::Random;
 use crate::service::{Call, PlayerStub};
-use crate::world::World;
 
 pub(super) const WORKFLOWS: &[Entry] = &[entry::<Doomed>()];
 
@@ -68,22 +63,4 @@ pub(super) fn doomed(random: &mut Random, id: String, begin: u64) -> Piece {
     let calls = Call::draw_some(random, 3);
     let input = calls.clone();
     piece::<Doomed>(id, begin, input, Vec::new(), move |_| expected_in_sequence(&calls))
-}
-
-/// Resumes an instance once the code is mended, until all instances have ended.
-pub(crate) async fn mender(world: World, client: partitura::Client, operate: Operate) {
-    loop {
-        sleep(Duration::from_secs(1)).await;
-        let (is_mended, is_done) = {
-            let state = world.lock();
-            (!state.chaos, checks::all_closed(&state))
-        };
-        if is_mended && is_done {
-            return;
-        }
-        if is_mended {
-            let done = operate(client.clone(), Order::Resume).await.map_err(|error| error.to_string());
-            world.lock().note("operator", format_args!("resumes what was doomed: {done:?}"));
-        }
-    }
 }
