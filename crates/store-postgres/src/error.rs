@@ -11,6 +11,14 @@ pub(crate) fn invalid_url(error: &sqlx::Error) -> Error {
     Error::new(ErrorKind::InvalidArgument, "connect", message)
 }
 
+const POOLER: &str = "the settings of a session do not reach the server, as behind a pooler that hands out transactions \
+                      or statements; connect to the server itself, the store has few connections";
+
+/// The server does not have the settings that were sent with the connection.
+pub(crate) fn without_session() -> Error {
+    Error::new(ErrorKind::Incompatible, "connect", POOLER)
+}
+
 /// The error of connecting, reading or migrating: nothing depends on the outcome.
 pub(crate) fn from_sqlx(operation: &'static str, error: sqlx::Error) -> Error {
     let (kind, advice) = classify(&error);
@@ -55,6 +63,10 @@ const TLS: (ErrorKind, &str) =
 
 fn classify(error: &sqlx::Error) -> (ErrorKind, &'static str) {
     match error {
+        // The refusal of a pooler, which the server itself never sends: protocol_violation.
+        sqlx::Error::Database(refusal) if refusal.message().contains("unsupported startup parameter") => {
+            (ErrorKind::Incompatible, POOLER)
+        }
         sqlx::Error::Database(_) => classify_code(&code(error).unwrap_or_default()),
         sqlx::Error::Tls(_) => TLS,
         // The form in which the client reports that it does not accept the server's certificate.
@@ -76,6 +88,8 @@ fn classify_code(code: &str) -> (ErrorKind, &'static str) {
         "3F000" | "42P01" | "42703" => {
             (ErrorKind::Incompatible, "the tables are missing or differ; connect with migrate")
         }
+        // Prepared on another connection of the pooler: invalid_sql_statement_name, duplicate_prepared_statement.
+        "26000" | "42P05" => (ErrorKind::Incompatible, POOLER),
         "53300" => (ErrorKind::Throttled, "the server has no connection left; raise max_connections or lower readers"),
         "57014" => (ErrorKind::Timeout, "the server cancelled the statement: see statement_timeout"),
         "25006" => (ErrorKind::Disconnected, "the server takes no writes; is it a standby?"),

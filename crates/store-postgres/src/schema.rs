@@ -10,7 +10,9 @@ use crate::options::Options;
 ///
 /// Histories are appended and kept. Rows of the outbox live for milliseconds: they are vacuumed often, so that a scan
 /// does not pass over many dead rows. Other spaces share one partition.
-const MIGRATIONS: &[&str] = &["
+/// A writer has a row with the number of its last batch and the answer to it. It is replaced with each batch, in place.
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE $schema.entry (
         space text COLLATE \"C\" NOT NULL,
         key bytea NOT NULL,
@@ -21,7 +23,16 @@ const MIGRATIONS: &[&str] = &["
     CREATE TABLE $schema.entry_history PARTITION OF $schema.entry FOR VALUES IN ('history');
     CREATE TABLE $schema.entry_outbox PARTITION OF $schema.entry FOR VALUES IN ('outbox')
         WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
-    CREATE TABLE $schema.entry_other PARTITION OF $schema.entry DEFAULT;"];
+    CREATE TABLE $schema.entry_other PARTITION OF $schema.entry DEFAULT;",
+    "
+    CREATE TABLE $schema.writer (
+        id text COLLATE \"C\" PRIMARY KEY,
+        batch bigint NOT NULL DEFAULT 0,
+        refused bigint[] NOT NULL DEFAULT '{}',
+        given_up bigint NOT NULL,
+        at timestamptz NOT NULL DEFAULT now()
+    ) WITH (fillfactor = 20);",
+];
 
 /// The oldest server whose SQL suffices.
 const OLDEST_SERVER: i32 = 120_000;

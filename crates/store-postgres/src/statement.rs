@@ -8,6 +8,8 @@ pub(crate) struct Statements {
     pub(crate) scan: String,
     pub(crate) scan_to_the_end: String,
     pub(crate) count: String,
+    pub(crate) register: String,
+    pub(crate) resolve: String,
 }
 
 impl Statements {
@@ -25,6 +27,8 @@ impl Statements {
                      SELECT FROM $schema.entry WHERE space = $1 AND key >= $2 AND ($4::bytea IS NULL OR key < $4) LIMIT $3
                  ) AS counted",
             ),
+            register: with_schema(REGISTER),
+            resolve: with_schema(RESOLVE),
             scan_to_the_end: with_schema(
                 "SELECT key, version, value FROM $schema.entry WHERE space = $1 AND key >= $2 ORDER BY key LIMIT $3",
             ),
@@ -37,9 +41,13 @@ impl Statements {
 pub(crate) const NOW: &str = "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::int8";
 
 /// Takes a batch of puts as arrays, in which each key occurs once: the number of the group, space, key, the
-/// expected version (null: any; 0: no value) and the value (null: remove). Returns the first put of each refused group,
-/// as its place in the arrays from 1.
+/// expected version (null: any; 0: no value) and the value (null: remove); then the writer and the number of its batch.
+/// Returns the first put of each refused group, as its place in the arrays from 1. A place of 0 says that nothing was
+/// written, since the writer has no row, or this batch was given up.
 ///
+/// * `noted` is the receipt: the row of the writer holds the number of its last batch and the answer to it, so that
+///   both can be read if the connection breaks before the answer comes. A batch that was given up is not noted, and
+///   nothing is accepted of it.
 /// * `put` compares every expectation with the row as it is now, and locks the row until the commit. Under `READ
 ///   COMMITTED`, locking waits for the writer that has the lock, and then reads its result.
 /// * A row that another writer adds between the comparison and `added` violates the primary key, which undoes the
@@ -57,8 +65,11 @@ const WRITE: &str = "
              AS given (unit, space, key, expected, value, place)
     ), refused AS MATERIALIZED (
         SELECT unit, min(place) AS place FROM put WHERE refused GROUP BY unit
+    ), noted AS (
+        UPDATE $schema.writer SET batch = $7, refused = ARRAY(SELECT place FROM refused), at = now()
+        WHERE id = $6 AND given_up < $7 RETURNING id
     ), accepted AS MATERIALIZED (
-        SELECT * FROM put WHERE unit NOT IN (SELECT unit FROM refused)
+        SELECT * FROM put WHERE unit NOT IN (SELECT unit FROM refused) AND EXISTS (SELECT FROM noted)
     ), added AS (
         INSERT INTO $schema.entry (space, key, version, value)
         SELECT space, key, 1, value FROM accepted WHERE value IS NOT NULL AND expected = 0
@@ -70,4 +81,15 @@ const WRITE: &str = "
         DELETE FROM $schema.entry USING accepted
         WHERE accepted.value IS NULL AND entry.space = accepted.space AND entry.key = accepted.key
     )
-    SELECT place FROM refused";
+    SELECT place FROM refused UNION ALL SELECT 0 WHERE NOT EXISTS (SELECT FROM noted)";
+
+/// Adds the row of a writer, and removes those of writers that have not written for long. Batches up to this number are
+/// given up.
+const REGISTER: &str = "
+    WITH removed AS (DELETE FROM $schema.writer WHERE at < now() - interval '30 days' AND id <> $1)
+    INSERT INTO $schema.writer (id, given_up) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING";
+
+/// Gives up a batch that is not written, so that it never will be: its statement may still be running. Returns whether
+/// it was written, and then the answer to it. It waits for that statement if this one has its row.
+const RESOLVE: &str = "
+    UPDATE $schema.writer SET given_up = $2 WHERE id = $1 RETURNING batch = $2, refused";

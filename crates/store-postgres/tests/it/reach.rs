@@ -86,3 +86,47 @@ async fn a_store_tells_the_time_of_its_server() {
     let later = store.now().await.expect("an answer").expect("Postgres has a clock");
     assert!(later.as_millis() as f64 / 1_000.0 >= told);
 }
+
+/// Version 1 of the tables, as the program of that version made and filled them. A released file never changes.
+const VERSION_1: &str = include_str!("released/version_1.sql");
+
+#[tokio::test]
+async fn tables_of_each_earlier_version_are_brought_up_to_date_with_their_rows() {
+    let (url, schema) = (server_url().await, fresh_schema());
+    let mut connection = PgConnection::connect(&url).await.expect("connected");
+    sqlx::raw_sql(&VERSION_1.replace("$schema", &schema)).execute(&mut connection).await.expect("made");
+    let verified = PostgresStore::connect(&url, Options::default().schema(&*schema).migrate(false)).await;
+    let refused = verified.expect_err("they are old");
+    assert!(refused.to_string().contains("version 1, 2 is needed"), "{refused}");
+
+    let store = open(&url, &schema).await.expect("a store");
+    for (space, key, version, value) in
+        [("history", "a", 1, "turn"), ("outbox", "b", 2, "message"), ("test", "c", 7, "value")]
+    {
+        let found = store.get(space, key.into()).await.expect("read");
+        assert_eq!(found, Some((version, value.into())), "{space}");
+    }
+    let stale = write(&store, vec![put("c", Expect::Version(6), Some("new"))]).await.expect_err("another version");
+    assert_eq!(stale.kind(), ErrorKind::Conflict);
+    write(&store, vec![put("c", Expect::Version(7), Some("new"))]).await.expect("written");
+    drop(store);
+
+    // The tables are those that a new schema has.
+    let fresh = fresh_schema();
+    drop(open(&url, &fresh).await.expect("a store"));
+    assert_eq!(tables(&mut connection, &schema).await, tables(&mut connection, &fresh).await);
+}
+
+/// Tables, columns, indexes and partitions of a schema, without its name.
+async fn tables(connection: &mut PgConnection, schema: &str) -> Vec<String> {
+    let all = "SELECT table_name || '.' || column_name || ' ' || data_type || ' ' || is_nullable || ' '
+                      || coalesce(column_default, '') AS line
+               FROM information_schema.columns WHERE table_schema = $1
+               UNION ALL SELECT indexdef FROM pg_indexes WHERE schemaname = $1
+               UNION ALL SELECT relname || ' ' || coalesce(array_to_string(reloptions, ','), '') || ' '
+                                || coalesce(pg_get_expr(relpartbound, oid), '')
+               FROM pg_class WHERE relnamespace = $1::regnamespace
+               ORDER BY line";
+    let lines: Vec<String> = sqlx::query_scalar(all).bind(schema).fetch_all(connection).await.expect("read");
+    lines.into_iter().map(|line| line.replace(schema, "")).collect()
+}

@@ -46,6 +46,7 @@ mod install;
 mod instance;
 mod kind;
 mod native;
+mod pooler;
 mod process;
 mod release;
 mod requester;
@@ -67,6 +68,7 @@ pub use build_tools::install_build_tools;
 pub use endpoints::{Endpoints, Login, Proxied, Tls};
 pub use error::{Error, Result};
 pub use kind::{Kind, UnknownKind};
+pub use pooler::pgbouncer;
 pub use release::{Release, UnknownRelease, VERSIONS};
 pub use server::{Server, Status};
 

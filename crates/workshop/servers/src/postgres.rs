@@ -176,7 +176,7 @@ fn parse_version(line: &str) -> Option<String> {
 }
 
 /// The user and group as whom it runs; `None` for our own, if we are not root.
-fn user() -> Result<Option<(u32, u32)>> {
+pub(crate) fn user() -> Result<Option<(u32, u32)>> {
     if !debian::is_root() {
         return Ok(None);
     }
