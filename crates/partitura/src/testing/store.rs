@@ -15,6 +15,7 @@
 
 mod case;
 mod cases;
+mod cut;
 mod ground;
 
 use std::fmt;
@@ -66,4 +67,19 @@ pub async fn check(store: Arc<dyn Store>) -> Report {
         }
     }
     report
+}
+
+/// Tries what happens to writes that are under way while the connections of a store break: each group is written once
+/// or not at all, and its answer says so, or says [`OutcomeUnknown`](partitura_broker::ErrorKind::OutcomeUnknown).
+/// `cut` breaks all connections, ten times in all: by a proxy, by ending sessions, by a restart of the server.
+///
+/// This is no [`Case`], since a store alone cannot break its connections.
+///
+/// # Errors
+/// The promise that the store did not keep.
+///
+/// # Cancel safety
+/// Safe.
+pub async fn check_cut(store: Arc<dyn Store>, cut: impl AsyncFn()) -> Result<(), String> {
+    cut::check(store, cut).await
 }

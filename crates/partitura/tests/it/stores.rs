@@ -1,6 +1,8 @@
 //! The suite for stores: those of this repository pass it, and each mutant is caught.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -182,4 +184,75 @@ async fn each_mutant_of_a_store_is_caught() {
     let idle: Vec<_> =
         store::cases().into_iter().map(|case| case.name()).filter(|name| !caught.contains(name)).collect();
     assert_eq!(idle, ["write.dropped", "clock.forward"], "cases that catch no mutant");
+}
+
+/// The answer of a store to a write whose connection breaks.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Guess {
+    /// No guess: the outcome is unknown.
+    Unknown,
+    /// Nothing was written.
+    Failed,
+    /// It was written.
+    Written,
+    /// It is written again, and that answer counts.
+    Again,
+}
+
+/// A store whose connections can be cut: writes that are under way then lose their answers, or never arrive.
+#[derive(Debug)]
+struct Cuttable {
+    inner: BrokerStore,
+    guess: Guess,
+    cuts: AtomicUsize,
+}
+
+impl Cuttable {
+    /// Takes the time of one way, and says whether the connection broke meanwhile.
+    async fn breaks(&self) -> bool {
+        let before = self.cuts.load(Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        self.cuts.load(Ordering::SeqCst) > before
+    }
+
+    async fn lost(&self, groups: Vec<Vec<Put>>) -> Vec<Result<()>> {
+        let failed = |kind| groups.iter().map(|_| Err(Error::new(kind, "write", "the connection broke"))).collect();
+        match self.guess {
+            Guess::Unknown => failed(ErrorKind::OutcomeUnknown),
+            Guess::Failed => failed(ErrorKind::Disconnected),
+            Guess::Written => groups.iter().map(|_| Ok(())).collect(),
+            Guess::Again => self.inner.write(groups).await,
+        }
+    }
+}
+
+#[async_trait]
+impl Store for Cuttable {
+    async fn write(&self, groups: Vec<Vec<Put>>) -> Vec<Result<()>> {
+        if self.breaks().await {
+            return self.lost(groups).await;
+        }
+        let answers = self.inner.write(groups.clone()).await;
+        if self.breaks().await { self.lost(groups).await } else { answers }
+    }
+
+    async fn get(&self, space: Space, key: Bytes) -> Result<Option<(Version, Bytes)>> {
+        self.inner.get(space, key).await
+    }
+
+    async fn scan(&self, range: ScanRange, limit: usize) -> Result<Vec<Entry>> {
+        self.inner.scan(range, limit).await
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_guesses_what_became_of_a_write_is_caught() {
+    for guess in [Guess::Unknown, Guess::Failed, Guess::Written, Guess::Again] {
+        let store = Arc::new(Cuttable { inner: of("memory:").await, guess, cuts: AtomicUsize::new(0) });
+        let cut = async || {
+            store.cuts.fetch_add(1, Ordering::SeqCst);
+        };
+        let kept = store::check_cut(store.clone(), cut).await;
+        assert_eq!(kept.is_ok(), guess == Guess::Unknown, "{guess:?}: {kept:?}");
+    }
 }

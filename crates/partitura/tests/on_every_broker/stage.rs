@@ -155,6 +155,11 @@ impl Stage {
         }
     }
 
+    /// The URL of the server that keeps the state, unless it is kept in memory.
+    pub(crate) fn store_url(&self) -> Option<&str> {
+        self.servers.as_ref().map(|urls| &*urls.store)
+    }
+
     async fn connect(
         &self,
         memory: Option<Arc<dyn Broker>>,
