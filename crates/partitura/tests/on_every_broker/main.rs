@@ -5,6 +5,7 @@
 //! memory. `PARTITURA_BROKER_URL` and `PARTITURA_STORE_URL` name servers that run elsewhere, for one broker. Trials that
 //! take minutes run only with `--ignored`.
 
+mod asking;
 #[path = "../it/booths.rs"]
 mod booths;
 #[path = "../it/builds.rs"]
@@ -12,10 +13,12 @@ mod builds;
 mod busy;
 #[path = "../it/carts.rs"]
 mod carts;
+mod composing;
 mod continuing;
 mod delegated;
 mod deployments;
 mod extremes;
+mod failing;
 mod layering;
 mod lifecycle;
 mod limits;
@@ -102,6 +105,9 @@ fn trials_on(backend: &Backend) -> Vec<Trial> {
         limits: what_is_too_large_for_the_broker_fails_tasks_and_children_with_the_reason, a_signal_that_is_too_large_stops_the_workflow_that_sends_it_with_the_reason;
         deployments: what_is_optional_may_come_and_go_while_both_builds_run, a_signal_of_a_wider_type_waits_in_the_old_build_for_the_new_one, an_input_that_the_new_build_cannot_read_waits_there_for_the_old_one, methods_and_arguments_that_one_build_does_not_know_are_left_to_the_other, a_guarded_change_goes_on_in_the_new_build, an_unguarded_change_waits_for_the_old_build, an_unguarded_change_that_is_taken_back_waits_for_the_new_build, a_guarded_change_that_is_taken_back_waits_for_the_new_build, a_deployment_sees_what_its_code_would_stop_before_it_takes_over;
         once: eight_long_tasks_run_once_in_two_processes, a_task_of_twice_the_length_runs_once_beside_other_workflows, a_task_that_ends_while_its_worker_stops_runs_once, a_task_that_ends_while_a_worker_of_35_workflows_stops_runs_once, two_hundred_steps_run_once_with_one_instance_in_memory, the_retries_of_what_lost_a_select_end, a_dead_letter_that_is_sent_again_does_nothing_for_a_workflow_that_has_ended, a_task_that_beat_is_called_again_after_its_process_vanished;
+        composing: a_timer_and_a_signal_race_and_either_may_win, a_timer_is_cancelled_and_another_set_to_an_instant, time_chance_and_ids_are_the_same_in_another_worker, children_have_children_of_their_own, children_that_were_started_are_signalled_and_awaited_in_any_order, a_child_goes_on_or_ends_with_its_parent_as_it_was_told, joins_of_races_and_races_of_joins_are_awaited, a_workflow_knows_how_long_its_history_is, a_child_knows_its_id_its_tags_and_its_parent, several_handlers_of_a_running_instance_share_its_state;
+        failing: a_task_that_takes_too_long_is_caught_or_fails_the_workflow, errors_arrive_with_their_fields_and_policies_try_again, a_method_says_after_which_time_it_is_tried_again, a_step_fails_with_its_own_error, a_task_that_no_worker_takes_in_time_fails;
+        asking: instances_are_found_by_their_attributes_without_a_worker, instances_are_counted_and_read_page_by_page, instances_are_found_by_the_time_of_their_start, an_ended_instance_is_deleted_by_hand_and_its_id_is_free, all_that_has_ended_is_purged_by_filter, everything_works_without_the_type_of_the_workflow, a_signal_under_an_id_counts_once, the_sender_of_a_request_is_told_whether_it_had_an_effect, a_fork_goes_on_beside_its_instance, an_instance_is_reset_to_an_earlier_event, the_versions_of_living_instances_are_counted, events_of_workflows_and_tasks_are_heard_by_who_subscribes, children_are_found_by_their_parent, all_instances_of_a_filter_are_cancelled_after_a_dry_run;
         operating: an_operator_sees_who_is_served_and_acts_without_types;
         layering: layers_see_and_refuse_requests_turns_and_tasks;
         pausing: tasks_of_a_paused_service_wait_until_it_is_resumed, other_methods_go_on_while_one_is_paused, instances_of_a_paused_workflow_keep_what_arrives_and_go_on_with_it;
