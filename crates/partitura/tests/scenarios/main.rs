@@ -5,12 +5,16 @@
 //! tried, in one process. `PARTITURA_SCENARIO_ORDERS` says how many orders there are. The servers are private ones:
 //! others that run are left alone.
 //!
+//! A cluster of three processes makes many small journeys, and any part of it is killed:
+//! `PARTITURA_SCENARIO_WORKFLOWS` says how many.
+//!
 //! Then the same without any fault: workers join and leave in good order, and each task is called once.
 //! `PARTITURA_SCENARIO_TASK` says how many seconds a task takes there, `PARTITURA_SCENARIO_REPORT` names a file to
 //! which the figures are added, a line of JSON for each broker.
 
 mod calm;
 mod chaos;
+mod cluster;
 mod problem;
 mod process;
 mod world;
@@ -26,24 +30,34 @@ use crate::world::{EMBEDDED, World};
 
 fn main() -> ExitCode {
     let mut told = std::env::args().skip(1);
-    if told.next().as_deref() == Some(calm::WORK) {
-        return match calm::work(told.collect()) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(problem) => {
-                eprintln!("{problem}");
-                ExitCode::FAILURE
-            }
-        };
+    let role = told.next();
+    let worked = match role.as_deref() {
+        Some(calm::WORK) => Some(calm::work(told.collect())),
+        Some(cluster::MEMBER) => Some(cluster::work(&told.collect::<Vec<_>>())),
+        _ => None,
+    };
+    match worked {
+        Some(Ok(())) => return ExitCode::SUCCESS,
+        Some(Err(problem)) => {
+            eprintln!("{problem}");
+            return ExitCode::FAILURE;
+        }
+        None => {}
     }
     let arguments = Arguments::from_args();
     let brokers = std::env::var("PARTITURA_SCENARIO_BROKERS").unwrap_or_else(|_| EMBEDDED.to_owned());
     let trials = brokers.split_whitespace().flat_map(|broker| {
-        [
+        let cluster = trial(broker, "a_cluster_ends_everything_once_while_any_of_it_is_killed", |broker| {
+            cluster::run(broker).map_err(Failed::from)
+        });
+        let alone = [
             trial(broker, "tasks_are_called_once_while_workers_join_and_leave", |broker| {
                 calm::run(broker).map_err(Failed::from)
             }),
             trial(broker, "orders_survive_kills_of_workers_clients_and_the_broker", scenario),
-        ]
+        ];
+        // The broker without a server has no cluster.
+        alone.into_iter().chain((broker != EMBEDDED).then_some(cluster))
     });
     // One after the other: each has the machine to itself.
     let arguments = Arguments { test_threads: Some(1), ..arguments };

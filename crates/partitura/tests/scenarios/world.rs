@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use partitura_servers::{Kind, Server};
@@ -42,6 +42,19 @@ impl World {
         arguments
     }
 
+    /// Gives the URLs of the broker and the store, if there is a broker to share.
+    pub(crate) fn urls(&self) -> Option<(String, String)> {
+        Some((self.broker.as_ref()?.url(), self.store.url()))
+    }
+
+    pub(crate) fn run(&self) -> &str {
+        &self.run
+    }
+
+    pub(crate) fn data(&self) -> &Path {
+        self.data.path()
+    }
+
     /// How many orders the stockroom has heard of: each comes by there, and early.
     pub(crate) fn orders_begun(&self) -> usize {
         let ledger: PathBuf = self.data.path().join("ledger").join("stock.jsonl");
@@ -55,6 +68,11 @@ impl World {
             Some(broker) => broker.kill().and_then(|()| broker.start()),
             None => Ok(()),
         }
+    }
+
+    /// Does the same to the store.
+    pub(crate) fn restart_store(&self) -> Result<(), partitura_servers::Error> {
+        self.store.kill().and_then(|()| self.store.start())
     }
 }
 

@@ -21,6 +21,10 @@ pub(crate) struct Arguments {
     /// The number of orders that the example takes while its processes and its broker are killed.
     #[arg(long)]
     orders: Option<usize>,
+    /// The number of workflows that a cluster of three processes runs while its processes, the broker and Postgres are
+    /// killed.
+    #[arg(long)]
+    workflows: Option<usize>,
     /// Builds everything in release mode, to measure the speed.
     #[arg(long)]
     release: bool,
@@ -73,6 +77,9 @@ fn test(arguments: &Arguments, report: Option<&Path>) -> Result<(), Failure> {
     }
     if let Some(orders) = arguments.orders {
         command.env("PARTITURA_SCENARIO_ORDERS", orders.to_string());
+    }
+    if let Some(workflows) = arguments.workflows {
+        command.env("PARTITURA_SCENARIO_WORKFLOWS", workflows.to_string());
     }
     if let Some(report) = report {
         command.env("PARTITURA_SCENARIO_REPORT", report).stdout(std::io::stderr());
