@@ -5,6 +5,7 @@
 //! memory. `PARTITURA_BROKER_URL` and `PARTITURA_STORE_URL` name servers that run elsewhere, for one broker. Trials that
 //! take minutes run only with `--ignored`.
 
+mod acting;
 mod asking;
 #[path = "../it/booths.rs"]
 mod booths;
@@ -108,6 +109,7 @@ fn trials_on(backend: &Backend) -> Vec<Trial> {
         composing: a_timer_and_a_signal_race_and_either_may_win, a_timer_is_cancelled_and_another_set_to_an_instant, time_chance_and_ids_are_the_same_in_another_worker, children_have_children_of_their_own, children_that_were_started_are_signalled_and_awaited_in_any_order, a_child_goes_on_or_ends_with_its_parent_as_it_was_told, joins_of_races_and_races_of_joins_are_awaited, a_workflow_knows_how_long_its_history_is, a_child_knows_its_id_its_tags_and_its_parent, several_handlers_of_a_running_instance_share_its_state;
         failing: a_task_that_takes_too_long_is_caught_or_fails_the_workflow, errors_arrive_with_their_fields_and_policies_try_again, a_method_says_after_which_time_it_is_tried_again, a_step_fails_with_its_own_error, a_task_that_no_worker_takes_in_time_fails;
         asking: instances_are_found_by_their_attributes_without_a_worker, instances_are_counted_and_read_page_by_page, instances_are_found_by_the_time_of_their_start, an_ended_instance_is_deleted_by_hand_and_its_id_is_free, all_that_has_ended_is_purged_by_filter, everything_works_without_the_type_of_the_workflow, a_signal_under_an_id_counts_once, the_sender_of_a_request_is_told_whether_it_had_an_effect, a_fork_goes_on_beside_its_instance, an_instance_is_reset_to_an_earlier_event, the_versions_of_living_instances_are_counted, events_of_workflows_and_tasks_are_heard_by_who_subscribes, children_are_found_by_their_parent, all_instances_of_a_filter_are_cancelled_after_a_dry_run;
+        acting: a_child_uses_or_replaces_what_has_its_id, a_task_is_cancelled_and_another_outlives_its_workflow, what_is_shielded_runs_though_its_workflow_is_cancelled, a_workflow_that_succeeds_undoes_nothing, an_instance_says_what_it_waits_for, a_history_is_replayed_against_the_code_of_today, a_terminated_instance_runs_no_more_of_its_code, a_schedule_is_triggered_updated_and_listed, a_span_of_the_past_is_made_up_for;
         operating: an_operator_sees_who_is_served_and_acts_without_types;
         layering: layers_see_and_refuse_requests_turns_and_tasks;
         pausing: tasks_of_a_paused_service_wait_until_it_is_resumed, other_methods_go_on_while_one_is_paused, instances_of_a_paused_workflow_keep_what_arrives_and_go_on_with_it;
