@@ -12,6 +12,8 @@ use crate::failure::Failure;
 
 /// The benchmark of the pure core.
 const REPLAY: &str = "replay";
+/// The cost of long and wide workflows.
+const CURVES: &str = "curves";
 /// The resources that a worker takes of a machine.
 const RESOURCES: [&str; 2] = ["idle", "memory"];
 /// Lists and searches of many instances.
@@ -25,13 +27,13 @@ const ALL: [Kind; 4] = [Kind::Nats, Kind::Rabbitmq, Kind::Kafka, Kind::Pulsar];
 /// Without a name: the engine's workloads, on the embedded broker or on that of `--broker URL --store URL`; options are
 /// passed on to them, and `cargo xtask bench -- --help` lists them. With names of brokers: each adapter against its raw
 /// client. With `idle`: what workers without work take of a machine. With `memory`: the memory of a consumer before
-/// which large messages wait. Both take names of brokers, or `--broker URL`. With `replay`: the time that the replay of
-/// an instance takes. With `pages`: the time that lists, searches and counts of a million instances take, on the
-/// embedded store or that of `--store URL`.
+/// which large messages wait. Both take names of brokers, or `--broker URL`. With `curves`: the time for each task and
+/// the memory of workflows with many tasks. With `replay`: the time that the replay of an instance takes. With `pages`:
+/// the time that lists, searches and counts of a million instances take, on the embedded store or that of `--store URL`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// `replay`, `idle`, `memory` or `pages`; or brokers to measure an adapter on; else workloads of the engine (all without a
-    /// name), and options such as --json.
+    /// `replay`, `curves`, `idle`, `memory` or `pages`; or brokers to measure an adapter on; else workloads of the
+    /// engine (all without a name), and options such as --json.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "NAME|OPTION")]
     arguments: Vec<OsString>,
 }
@@ -53,15 +55,23 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         let program = ["--release", "--package", "partitura-benches", "--bin", PAGES, &features, "--"];
         return cargo("run", &program, rest);
     }
+    if let Some((_, rest)) = arguments.arguments.split_first().filter(|(name, _)| *name == CURVES) {
+        return engine(CURVES, rest);
+    }
     let brokers = brokers(&arguments.arguments);
     if brokers.is_empty() {
-        let features = features(&arguments.arguments);
-        install_build_tools(features.iter().copied())?;
-        let features = format!("--features={}", features.join(","));
-        let engine = ["--release", "--package", "partitura-benches", "--bin", "engine", &features, "--"];
-        return cargo("run", &engine, &arguments.arguments);
+        return engine("engine", &arguments.arguments);
     }
     against_raw(&brokers)
+}
+
+/// Runs a program that measures the engine.
+fn engine(program: &str, arguments: &[OsString]) -> Result<(), Failure> {
+    let features = features(arguments);
+    install_build_tools(features.iter().copied())?;
+    let features = format!("--features={}", features.join(","));
+    let program = ["--release", "--package", "partitura-benches", "--bin", program, &features, "--"];
+    cargo("run", &program, arguments)
 }
 
 /// Measures workers on each broker that is named, by its name or by `--broker URL`; else on all. Servers that are named

@@ -25,7 +25,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// The time in which a write that was answered as failed must not appear.
 const LATER: Duration = Duration::from_millis(300);
 
-/// What the writers share.
+/// The state that the writers share.
 struct Stage {
     ground: Ground,
     written: AtomicUsize,
