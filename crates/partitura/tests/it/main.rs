@@ -29,6 +29,7 @@ mod interrupted;
 mod layers;
 mod long_tasks;
 mod metrics;
+mod month;
 mod once;
 #[expect(dead_code, reason = "its main is run by the test of the example")]
 #[path = "../../examples/order.rs"]
