@@ -104,7 +104,7 @@ async fn an_answer_that_nobody_can_give_in_time_is_unknown() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_write_is_answered_though_the_server_ends_the_sessions() {
     const WRITERS: u64 = 16;
-    const WRITES: u64 = 100;
+    const WRITES: u64 = 300;
     let (url, schema) = (server_url().await, fresh_schema());
     let store = open(&url, &schema).await.expect("a store");
     let mut writers = JoinSet::new();
@@ -126,7 +126,7 @@ async fn every_write_is_answered_though_the_server_ends_the_sessions() {
     let mut ended = 0;
     while !writers.is_empty() {
         ended += sqlx::query_scalar::<_, i64>(&end).fetch_one(&mut observer).await.expect("ended");
-        let soon = timeout(Duration::from_millis(100), writers.join_next());
+        let soon = timeout(Duration::from_millis(50), writers.join_next());
         if let Ok(Some(done)) = soon.await {
             done.expect("all are written");
         }
