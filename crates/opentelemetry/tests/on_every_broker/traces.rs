@@ -94,21 +94,21 @@ pub(crate) async fn the_trace_of_a_checkout_survives_a_retry_a_timer_a_child_and
     let _listening = exported.listen();
     let (partitura, worker) = process(backend, 0).await;
     let checkout = partitura.client().workflow::<Checkout>("order-42");
-    checkout.start("chair".to_owned()).into_future().instrument(tracing::info_span!("request")).await.unwrap();
+    checkout.start("chair".to_owned()).into_future().instrument(tracing::info_span!("request")).await.expect("started");
     let [topic, tasks, ships] = ["workflow.Checkout.commands", "service.Payments.tasks", "workflow.Ship.commands"]
         .map(|name| backend.topic(name));
     let commands = format!("process {topic}");
     // The start, the result of the task, and the timer.
     until(|| exported.named(&commands).len() == 3).await;
-    worker.stop().await.unwrap();
-    partitura.close().await.unwrap();
+    worker.stop().await.expect("stopped");
+    partitura.close().await.expect("closed");
     drop(partitura);
 
     let (partitura, worker) = process(backend, 1).await;
     let checkout = partitura.client().workflow::<Checkout>("order-42");
-    checkout.signal(CheckoutSignal::packed()).await.unwrap();
-    assert_eq!(checkout.result().await.unwrap(), "parcel of chair");
-    worker.stop().await.unwrap();
+    checkout.signal(CheckoutSignal::packed()).await.expect("sent");
+    assert_eq!(checkout.result().await.expect("a result"), "parcel of chair");
+    worker.stop().await.expect("stopped");
 
     let request = &exported.named("request")[0];
     let send = &exported.named(&format!("send {topic}"))[0];

@@ -49,14 +49,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         return resources(workload, rest);
     }
     if let Some((first, rest)) = arguments.arguments.split_first()
-        && first == PAGES
+        && let Some(program) = [CURVES, PAGES].into_iter().find(|program| first == program)
     {
-        let features = format!("--features={}", features(rest).join(","));
-        let program = ["--release", "--package", "partitura-benches", "--bin", PAGES, &features, "--"];
-        return cargo("run", &program, rest);
-    }
-    if let Some((_, rest)) = arguments.arguments.split_first().filter(|(name, _)| *name == CURVES) {
-        return engine(CURVES, rest);
+        return engine(program, rest);
     }
     let brokers = brokers(&arguments.arguments);
     if brokers.is_empty() {

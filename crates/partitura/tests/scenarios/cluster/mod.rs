@@ -25,8 +25,9 @@ use crate::world::{EMBEDDED, World};
 /// The first argument of a process that is one of the cluster.
 pub(crate) const MEMBER: &str = "member";
 const MEMBERS: usize = 3;
-/// The number of journeys, unless `PARTITURA_SCENARIO_WORKFLOWS` says another.
-const JOURNEYS: u32 = 60;
+/// The variable that says how many journeys there are, and their number without it.
+pub(crate) const JOURNEYS: &str = "PARTITURA_SCENARIO_WORKFLOWS";
+const FEW: u32 = 60;
 /// The number of journeys under way at a time.
 const AT_ONCE: usize = 200;
 const BETWEEN_KILLS: Duration = Duration::from_secs(2);
@@ -67,9 +68,9 @@ async fn connect(broker: &str, store: &str, run: &str) -> Result<Partitura, Prob
 
 /// Has all journeys made, and compares their results and the ledger with what there was to do.
 pub(crate) fn run(broker: Option<Kind>) -> Result<(), Problem> {
-    let journeys = match std::env::var("PARTITURA_SCENARIO_WORKFLOWS") {
+    let journeys = match std::env::var(JOURNEYS) {
         Ok(number) => number.parse()?,
-        Err(_) => JOURNEYS,
+        Err(_) => FEW,
     };
     let world = World::create(broker, 0)?;
     let Some((url, store)) = world.urls() else { return Err("a cluster needs a broker to share".into()) };
