@@ -248,7 +248,7 @@ impl Store for Cuttable {
 #[tokio::test]
 async fn a_store_that_guesses_what_became_of_a_write_is_caught() {
     for guess in [Guess::Unknown, Guess::Failed, Guess::Written, Guess::Again] {
-        let store = Arc::new(Cuttable { inner: of("memory:").await, guess, cuts: AtomicUsize::new(0) });
+        let store = Arc::new(Cuttable { inner: store_at("memory:").await, guess, cuts: AtomicUsize::new(0) });
         let cut = async || {
             store.cuts.fetch_add(1, Ordering::SeqCst);
         };
