@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::claim::{Claimable, QueueClaim};
-use crate::client::{Connector, answer, open_channel, uncancelled};
+use crate::client::{Connector, answer, uncancelled};
 use crate::consuming::Seat;
 use crate::core::Core;
 use crate::delay::{self, Recovery};
@@ -230,9 +230,8 @@ impl Claims for RabbitmqClaims {
         let (connector, topic, locks) = (self.seat.connector().clone(), topic.clone(), self.seat.locks().clone());
         // If no caller waits for the claim any more, it is dropped, and so given up.
         uncancelled(async move {
-            let connection = connector.connection().await?;
-            let channel =
-                open_channel(&connection).await.map_err(|error| connector.explain("consume", error).of(&topic))?;
+            let opened = connector.channel_and_connection().await;
+            let (channel, connection) = opened.map_err(|error| error.of(&topic))?;
             let lock = match is_ordered {
                 true => Some(PartitionLock::take(&connector, connection, &channel, &locks, &queue).await?),
                 false => None,

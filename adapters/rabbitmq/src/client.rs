@@ -1,6 +1,7 @@
 //! The connections to the broker.
 
 use std::io;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -27,6 +28,8 @@ pub(crate) struct Client {
     target: Target,
     closed: watch::Sender<bool>,
     hold_limit: Arc<HoldLimit>,
+    /// The number of channels that the server allows in a connection. The newest connection has learned it.
+    channel_max: AtomicU16,
     connectors: std::sync::Mutex<Vec<Weak<Connector>>>,
 }
 
@@ -45,7 +48,8 @@ pub(crate) struct Connector {
 impl Client {
     pub(crate) fn new(target: Target) -> Arc<Self> {
         let (closed, hold_limit) = (watch::Sender::new(false), Arc::new(HoldLimit::new(target.hold)));
-        Arc::new(Self { target, closed, hold_limit, connectors: std::sync::Mutex::default() })
+        let (channel_max, connectors) = (AtomicU16::new(u16::MAX), std::sync::Mutex::default());
+        Arc::new(Self { target, closed, hold_limit, channel_max, connectors })
     }
 
     pub(crate) fn connector(self: &Arc<Self>, purpose: &'static str) -> Arc<Connector> {
@@ -59,6 +63,11 @@ impl Client {
     /// The time for which a delivery may be held.
     pub(crate) fn hold_limit(&self) -> &Arc<HoldLimit> {
         &self.hold_limit
+    }
+
+    /// The number of channels that the server allows in a connection, as far as it is known.
+    pub(crate) fn channel_max(&self) -> u16 {
+        self.channel_max.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -95,13 +104,13 @@ impl Client {
         let tls = OwnedTLSConfig { identity: None, cert_chain: authorities.clone() };
         let runtime = lapin::runtime::default_runtime().map_err(|error| classify("connect", error))?;
         let connecting = Connection::connect_uri_with_config(uri.clone(), properties, tls, runtime);
-        match timeout(*connect_within, connecting).await {
-            Ok(connected) => connected.map_err(|error| classify("connect", error).of(self.target.address())),
-            Err(_) => {
-                let message = format!("no answer within {connect_within:?}");
-                Err(Error::new(ErrorKind::Disconnected, "connect", message).of(self.target.address()))
-            }
-        }
+        let Ok(connected) = timeout(*connect_within, connecting).await else {
+            let message = format!("no answer within {connect_within:?}");
+            return Err(Error::new(ErrorKind::Disconnected, "connect", message).of(self.target.address()));
+        };
+        let connection = connected.map_err(|error| classify("connect", error).of(self.target.address()))?;
+        self.channel_max.store(connection.configuration().channel_max(), Ordering::Relaxed);
+        Ok(connection)
     }
 }
 
@@ -139,11 +148,21 @@ impl Connector {
 
     /// A new channel.
     pub(crate) async fn channel(&self) -> Result<Channel> {
+        Ok(self.channel_and_connection().await?.0)
+    }
+
+    /// A new channel, and its connection.
+    pub(crate) async fn channel_and_connection(&self) -> Result<(Channel, Arc<Connection>)> {
         let connection = self.connection().await?;
-        let opened = open_channel(&connection).await;
+        Ok((self.channel_on(&connection).await?, connection))
+    }
+
+    /// A new channel of a connection.
+    pub(crate) async fn channel_on(&self, connection: &Arc<Connection>) -> Result<Channel> {
+        let opened = open_channel(connection).await;
         if opened.as_ref().is_err_and(|error| matches!(error.kind(), lapin::ErrorKind::ChannelsLimitReached)) {
             // The connection's channel numbers are used up: the next caller gets another connection.
-            self.open.lock().await.take_if(|open| Arc::ptr_eq(open, &connection));
+            self.open.lock().await.take_if(|open| Arc::ptr_eq(open, connection));
         }
         opened.map_err(|error| self.explain("open a channel", error))
     }
@@ -180,7 +199,7 @@ pub(crate) async fn answer<T>(request: impl Future<Output = lapin::Result<T>>) -
 /// When the broker closes a channel for an error, the client (lapin 4.12) answers the next channel of the same number
 /// with that error. It uses a number again after 2,047 others. Such an answer comes at once, without a request to the
 /// broker, and the number is not used a third time. So the next number is tried.
-pub(crate) async fn open_channel(connection: &Connection) -> lapin::Result<Channel> {
+async fn open_channel(connection: &Connection) -> lapin::Result<Channel> {
     loop {
         match answer(connection.create_channel()).await {
             Err(error) if error.is_amqp_soft_error() => {}

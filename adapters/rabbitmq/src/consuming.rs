@@ -11,8 +11,7 @@ use crate::lock::HeldLocks;
 /// The number of connections that are made before consumers share one. Each costs a thread and its buffers, here and
 /// at the broker. A lost connection, or one that the client takes for broken, costs the partitions of its consumers.
 const FEW: usize = 4;
-/// The number of channels of a connection beyond which another one is made. The broker's limit is 2,047, and failed
-/// claims use further numbers.
+/// The number of channels of a connection beyond which another one is made. The broker's limit is usually 2,047.
 const MOST_CHANNELS: usize = 1_000;
 /// The channels of a consumer beside those of its partitions: for heartbeats, and for asking.
 const MORE_CHANNELS: usize = 2;
@@ -43,10 +42,12 @@ impl ConsumingConnections {
     pub(crate) fn seat(&self, client: &Arc<Client>, options: &ConsumerOptions, partitions: u32) -> Seat {
         // One for the messages of each partition, and one for those of the topic that fall due.
         let channels = options.topics.len() * (partitions as usize + 1) + MORE_CHANNELS;
+        // Refused claims use up the other half of the numbers.
+        let most = MOST_CHANNELS.min(usize::from(client.channel_max()) / 2);
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let few = all.iter().min_by_key(|shared| shared.channels()).cloned();
         let room = |shared: &Arc<SharedConnection>| {
-            shared.channels() == 0 || (all.len() >= FEW && shared.channels() + channels <= MOST_CHANNELS)
+            shared.channels() == 0 || (all.len() >= FEW && shared.channels() + channels <= most)
         };
         let shared = few.filter(room).unwrap_or_else(|| {
             let (connector, locks) = (client.connector("consuming"), HeldLocks::default());

@@ -11,12 +11,13 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection};
 use partitura_broker::{Error, ErrorKind, Result};
 
-use crate::client::{Connector, answer, open_channel};
+use crate::client::{Connector, answer};
 use crate::names;
 
 /// A lock that this process holds.
 #[derive(Debug)]
 pub(crate) struct PartitionLock {
+    connector: Arc<Connector>,
     connection: Arc<Connection>,
     name: String,
     held: HeldLocks,
@@ -32,7 +33,7 @@ impl PartitionLock {
     /// # Errors
     /// [`Busy`](ErrorKind::Busy) while another consumer has it.
     pub(crate) async fn take(
-        connector: &Connector,
+        connector: &Arc<Connector>,
         connection: Arc<Connection>,
         channel: &Channel,
         held: &HeldLocks,
@@ -43,7 +44,7 @@ impl PartitionLock {
             return Err(busy(queue));
         }
         // From here on, dropping the lock frees its name.
-        let lock = Self { connection, name, held: held.clone() };
+        let lock = Self { connector: connector.clone(), connection, name, held: held.clone() };
         let mut arguments = FieldTable::default();
         arguments.insert("x-queue-type".into(), AMQPValue::LongString("classic".into()));
         let options = QueueDeclareOptions { exclusive: true, ..Default::default() };
@@ -58,7 +59,7 @@ impl PartitionLock {
 
     /// Gives the lock back. This fails only if the connection is gone, and the lock with it.
     pub(crate) async fn free(self) {
-        if let Ok(channel) = open_channel(&self.connection).await {
+        if let Ok(channel) = self.connector.channel_on(&self.connection).await {
             let _ = answer(channel.queue_delete(self.name.as_str().into(), QueueDeleteOptions::default())).await;
         }
     }

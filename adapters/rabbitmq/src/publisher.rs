@@ -16,7 +16,7 @@ use partitura_broker::{
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::client::{answer, open_channel};
+use crate::client::answer;
 use crate::core::Core;
 use crate::delay::Wait;
 use crate::error::classify;
@@ -236,8 +236,7 @@ impl Task {
             return Ok(session.clone());
         }
         let failed = |error| classify("publish", error);
-        let connection = self.core.publishing.connection().await?;
-        let channel = open_channel(&connection).await.map_err(failed)?;
+        let (channel, connection) = self.core.publishing.channel_and_connection().await?;
         answer(channel.confirm_select(ConfirmSelectOptions::default())).await.map_err(failed)?;
         Ok(self.session.insert(Session { connection, channel }).clone())
     }

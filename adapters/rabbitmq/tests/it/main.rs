@@ -1,5 +1,6 @@
 //! Tests of RabbitMQ's own behaviour, which the conformance suite does not check, on a real server.
 
+mod channels;
 mod operator;
 
 use std::time::Duration;
