@@ -167,6 +167,17 @@ impl Connector {
         opened.map_err(|error| self.explain("open a channel", error))
     }
 
+    /// Closes a connection that has something at the broker that cannot be given back otherwise. Its claims are lost.
+    pub(crate) async fn abandon(&self, connection: &Arc<Connection>, why: &str) {
+        if !connection.status().connected() {
+            return;
+        }
+        tracing::warn!("closing the connection for {}: {why}", self.purpose);
+        self.open.lock().await.take_if(|open| Arc::ptr_eq(open, connection));
+        // A broker that is stuck closes it when it goes on.
+        let _ = answer(close(connection)).await;
+    }
+
     /// Classifies an error. If the broker was closed, that is the reason.
     pub(crate) fn explain(&self, operation: &'static str, error: lapin::Error) -> Error {
         if self.client.is_closed() { closed(operation) } else { classify(operation, error) }

@@ -13,8 +13,8 @@ use crate::lock::HeldLocks;
 const FEW: usize = 4;
 /// The number of channels of a connection beyond which another one is made. The broker's limit is usually 2,047.
 const MOST_CHANNELS: usize = 1_000;
-/// The channels of a consumer beside those of its partitions: for heartbeats, and for asking.
-const MORE_CHANNELS: usize = 2;
+/// The channels of a consumer beside those of its partitions: for heartbeats, for asking, and for freeing locks.
+const MORE_CHANNELS: usize = 3;
 
 /// The shared connections.
 #[derive(Debug, Default)]
@@ -110,7 +110,7 @@ mod tests {
         some.extend(seats(96, 16));
         assert_eq!(connections(&some), FEW);
         some.extend(seats(20, 16));
-        assert_eq!(connections(&some), FEW + 1, "four have 1,008 channels each");
+        assert_eq!(connections(&some), FEW + 1, "four have more than 1,000 channels each");
         drop(some);
         assert_eq!(connections(&seats(1, 5_000)), 1, "an empty connection takes any consumer");
         Ok(())
