@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
-use crate::mutants::{self, Mutant};
+use crate::mutants::{self, Mutant, Tried};
 use crate::report::{CaseReport, MutantReport, Report};
 use crate::role::Role;
 use crate::runner::{Bench, Verdict};
@@ -120,22 +120,26 @@ fn case_trial(bench: Bench, case: &'static Case, report: Arc<Mutex<Report>>) -> 
                 let history = outcome.history.tail(TAIL);
                 Err(Failed::from(format!("{}\n{why}\n\n{history}", case.property)))
             }
-            Verdict::Unsupported(why) => Ok(Completion::ignored_with(format!("unsupported: {why}"))),
-            Verdict::NotVerified(why) => Ok(Completion::ignored_with(format!("not verified: {why}"))),
-            Verdict::NotApplicable(why) => Ok(Completion::ignored_with(format!("not applicable: {why}"))),
+            lack => Ok(Completion::ignored_with(lack.to_string())),
         }
     })
 }
 
 fn mutant_trial(benches: Vec<Bench>, mutant: &'static Mutant, report: Arc<Mutex<Report>>) -> Trial {
-    Trial::test(format!("mutant::{}", mutant.name), move || {
+    Trial::ignorable_test(format!("mutant::{}", mutant.name), move || {
         let began = Instant::now();
-        let caught = mutants::try_on(&benches, mutant);
+        let tried = mutants::try_on(&benches, mutant);
+        let caught = match tried {
+            // The report counts only mutants that were tried.
+            Ok(Tried::Nowhere(why)) => return Ok(Completion::ignored_with(why)),
+            Ok(Tried::Caught(how)) => Ok(how),
+            Err(why) => Err(why),
+        };
         report.lock().unwrap_or_else(PoisonError::into_inner).add_mutant(MutantReport::new(
             mutant,
             &caught,
             began.elapsed(),
         ));
-        caught.map(drop).map_err(Failed::from)
+        caught.map(|_| Completion::Completed).map_err(Failed::from)
     })
 }

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::collections::HashMap;
+use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
@@ -33,6 +34,18 @@ pub(crate) struct Bench {
     sound: Arc<Mutex<HashMap<(&'static str, &'static str), Once>>>,
 }
 
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Passed => f.write_str("passed"),
+            Self::Failed(why) => write!(f, "failed: {why}"),
+            Self::Unsupported(why) => write!(f, "unsupported: {why}"),
+            Self::NotVerified(why) => write!(f, "not verified: {why}"),
+            Self::NotApplicable(why) => write!(f, "not applicable: {why}"),
+        }
+    }
+}
+
 type Once = Arc<OnceLock<Outcome>>;
 
 /// The outcome of a case.
@@ -61,6 +74,12 @@ impl Bench {
     /// The seed decides the random choices of the cases.
     pub(crate) fn new(harness: Arc<dyn Harness>, seed: u64) -> Self {
         Self { harness, seed, capabilities: Arc::default(), sound: Arc::default() }
+    }
+
+    /// A bench of a broker that is not asked.
+    #[cfg(test)]
+    pub(crate) fn with_capabilities(harness: Arc<dyn Harness>, capabilities: Capabilities) -> Self {
+        Self { capabilities: Arc::new(OnceLock::from(Ok(capabilities))), ..Self::new(harness, 0) }
     }
 
     /// The broker's capabilities.

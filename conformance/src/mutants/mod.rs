@@ -18,7 +18,7 @@ mod suspecting;
 mod trial;
 
 pub use self::mutant::Mutant;
-pub(crate) use self::trial::try_on;
+pub(crate) use self::trial::{Tried, try_on};
 
 const KINDS: &[&[Mutant]] = &[
     publishing::MUTANTS,
