@@ -53,7 +53,15 @@ impl Env {
     /// # Errors
     /// Those of the harness.
     pub(crate) async fn connect_for_slow_faults(&self) -> Result<Client> {
-        Ok(Client::new(self.recorder.wrap(self.unrecorded().await?), 4 * self.time_limit))
+        self.connect_within(4 * self.time_limit).await
+    }
+
+    /// Opens a connection with a time limit of its own.
+    ///
+    /// # Errors
+    /// Those of the harness.
+    pub(crate) async fn connect_within(&self, time_limit: Duration) -> Result<Client> {
+        Ok(Client::new(self.recorder.wrap(self.unrecorded().await?), time_limit))
     }
 
     /// Opens several connections, as several processes would; one for all where the broker lives in its client.

@@ -48,6 +48,11 @@ pub(super) const CASES: &[Case] = &[
 const KEYS: usize = 20;
 /// Messages of a process that delays them.
 const DELAYED: usize = 60;
+/// The time from the publishing to the first due moment. The process is killed or frozen within it, however slow the
+/// machine is: otherwise the case would say nothing.
+const AHEAD: Duration = Duration::from_secs(30);
+/// The time for which a process polls after its late settlements. Adapters send them in the background.
+const LATE_FOR: Duration = Duration::from_secs(2);
 /// Requests of a process that asks.
 const REQUESTS: usize = 10;
 
@@ -104,7 +109,9 @@ async fn owns(env: &Env) -> CaseResult {
 
 /// Starts a process that delays messages, beside a member that reads them.
 async fn with_delays(env: &Env) -> Result<(Part, Queue, Client, crate::client::Member), Stop> {
-    let (queue, client) = (env.orders(), env.connect_for_slow_faults().await?);
+    // With a mutant nothing ever comes.
+    let patience = if env.subject.mutant.is_some() { env.time_limit } else { 4 * env.time_limit };
+    let (queue, client) = (env.orders(), env.connect_within(AHEAD + patience).await?);
     client.declare(&queue.topology()).await?;
     let part = env.start("delays").await?;
     env.until("the delayed messages to be confirmed", |counts| counts.confirmed >= DELAYED).await?;
@@ -112,9 +119,22 @@ async fn with_delays(env: &Env) -> Result<(Part, Queue, Client, crate::client::M
     Ok((part, queue, client, member))
 }
 
+/// Ensures that the process could send none of the delayed messages itself when they fell due.
+fn none_is_due(env: &Env) -> CaseResult {
+    let history = env.history();
+    let due = history.entries().iter().filter_map(|entry| match &entry.record {
+        Record::Publishing { sent, .. } => sent.due,
+        _ => None,
+    });
+    let first = due.min().ok_or("no delayed message was published")?;
+    ensure!(now().as_millis() < first, "the process lived until a message fell due: this machine is too slow");
+    Ok(())
+}
+
 async fn process_killed(env: &Env) -> CaseResult {
     let (part, queue, _client, mut member) = with_delays(env).await?;
     part.kill().await?;
+    none_is_due(env)?;
     member.drain_until(texts(&queue.spread(KEYS, DELAYED / KEYS))).await?;
     check::never_early(&env.history())?;
     Ok(check::nothing_lost(&env.history())?)
@@ -123,6 +143,7 @@ async fn process_killed(env: &Env) -> CaseResult {
 async fn process_frozen(env: &Env) -> CaseResult {
     let (part, queue, client, mut member) = with_delays(env).await?;
     part.freeze().await?;
+    none_is_due(env)?;
     member.drain_until(texts(&queue.spread(KEYS, DELAYED / KEYS))).await?;
     part.thaw().await?;
     // Its late messages come before these, or soon after.
@@ -141,9 +162,9 @@ async fn process_frozen(env: &Env) -> CaseResult {
 async fn delays(env: &Env) -> CaseResult {
     let (queue, client) = (env.orders(), env.connect().await?);
     let member = client.join(queue.options()).await?;
-    let start = now() + Duration::from_secs(6);
-    let delayed = |(i, message): (usize, Message)| message.not_before(start + Duration::from_millis(20 * i as u64));
     member.close().await?;
+    let start = now() + AHEAD;
+    let delayed = |(i, message): (usize, Message)| message.not_before(start + Duration::from_millis(20 * i as u64));
     client.publish(queue.spread(KEYS, DELAYED / KEYS).into_iter().enumerate().map(delayed).collect()).await?;
     env.hold().await
 }
