@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::Mutex;
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Instant;
 
@@ -58,6 +58,11 @@ impl Job {
         self.name.ends_with("-conformance")
     }
 
+    /// The adapter whose standing server it uses, if another program does, too. Suites kill and freeze their server.
+    fn server(&self) -> Option<&str> {
+        ["-conformance", "-it"].iter().find_map(|use_of_it| self.name.strip_suffix(use_of_it))
+    }
+
     /// Sets a variable of the environment, and adds its value to the name.
     pub(crate) fn on(mut self, variable: &str, value: &str) -> Self {
         self.name = format!("{}-{value}", self.name);
@@ -99,13 +104,14 @@ pub(crate) fn run(jobs: Vec<Job>, output: &Path) -> Result<(), Failure> {
     let count = jobs.len();
     let at_a_time = thread::available_parallelism().map_or(2, usize::from).max(2);
     println!("{count} programs, {at_a_time} at a time; what they print: {}", output.display());
-    let waiting = Mutex::new(jobs.into_iter());
+    let waiting = Waiting::new(jobs);
     let failed = Mutex::new(Vec::new());
-    let next = || waiting.lock().ok()?.next();
     let work = || {
-        while let Some(job) = next() {
-            let name = job.name.clone();
-            if let Err(failure) = perform(job, output)
+        while let Some(job) = waiting.next() {
+            let (name, server) = (job.name.clone(), job.server().map(str::to_owned));
+            let result = perform(job, output);
+            waiting.ended(server.as_deref());
+            if let Err(failure) = result
                 && let Ok(mut failed) = failed.lock()
             {
                 failed.push(format!("{name} {failure}"));
@@ -115,6 +121,48 @@ pub(crate) fn run(jobs: Vec<Job>, output: &Path) -> Result<(), Failure> {
     thread::scope(|scope| (0..at_a_time).for_each(|_| drop(scope.spawn(work))));
     let failed = failed.into_inner().unwrap_or_default();
     if failed.is_empty() { Ok(()) } else { Err(failed.join("; ").into()) }
+}
+
+/// Jobs that have not begun.
+struct Waiting {
+    state: Mutex<State>,
+    ended: Condvar,
+}
+
+struct State {
+    jobs: Vec<Job>,
+    /// The servers that running jobs use.
+    used: Vec<String>,
+}
+
+impl Waiting {
+    fn new(jobs: Vec<Job>) -> Self {
+        Self { state: Mutex::new(State { jobs, used: Vec::new() }), ended: Condvar::new() }
+    }
+
+    /// The first job whose server no other job uses. Waits for one, and returns `None` when all have begun.
+    fn next(&self) -> Option<Job> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if state.jobs.is_empty() {
+                return None;
+            }
+            let State { jobs, used } = &mut *state;
+            let is_free = |job: &Job| job.server().is_none_or(|server| used.iter().all(|used| used != server));
+            if let Some(first) = jobs.iter().position(is_free) {
+                let job = jobs.remove(first);
+                used.extend(job.server().map(str::to_owned));
+                return Some(job);
+            }
+            state = self.ended.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Notes that no job uses this server any more.
+    fn ended(&self, server: Option<&str>) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).used.retain(|used| Some(used.as_str()) != server);
+        self.ended.notify_all();
+    }
 }
 
 fn perform(Job { name, mut command }: Job, output: &Path) -> Result<(), String> {
@@ -165,6 +213,18 @@ mod tests {
         assert_eq!(fs::read_to_string(&file).expect("it was written").lines().count(), 8);
         assert_eq!(fs::read_to_string(output.join("broken.log")).expect("it is kept"), "why\n");
         fs::remove_dir_all(output).expect("it is there");
+    }
+
+    #[test]
+    fn two_programs_do_not_use_the_server_of_one_adapter_at_the_same_time() {
+        let waiting = Waiting::new(
+            ["nats-conformance", "nats-it", "nats-unit", "kafka-it"].map(|name| shell(name, "true")).into(),
+        );
+        let mut next = || waiting.next().expect("one is free").name;
+        assert_eq!([next(), next(), next()], ["nats-conformance", "nats-unit", "kafka-it"]);
+        waiting.ended(Some("nats"));
+        assert_eq!(next(), "nats-it");
+        assert!(waiting.next().is_none());
     }
 
     #[test]
