@@ -117,7 +117,7 @@ impl Server {
         self.start_locked(&deployment)
     }
 
-    /// Starts it with the data that it has, and waits until it is ready. Does nothing if it is.
+    /// Starts it with the data that it has, and waits until it is ready. Does nothing if it is. A frozen one goes on.
     ///
     /// # Errors
     ///
@@ -133,7 +133,11 @@ impl Server {
         let Deployment { instance, runtime } = deployment;
         let process = match runtime.find(instance) {
             Some(_) if self.software.is_ready(deployment) => return Ok(()),
-            Some(process) => process,
+            Some(process) => {
+                // A test that died may have left it frozen.
+                runtime.thaw(instance)?;
+                process
+            }
             None => {
                 self.expect_no_rival()?;
                 runtime.expect_free_port(instance)?;

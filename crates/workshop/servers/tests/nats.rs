@@ -61,6 +61,20 @@ fn greet(server: &Server, introduction: &str) -> Result<String, Box<dyn std::err
 }
 
 #[test]
+fn a_server_that_a_test_left_frozen_is_thawed_by_the_next_start() -> TestResult {
+    let server = Server::private(Kind::Nats, "frozen", 31462);
+    server.down(true)?;
+    server.up()?;
+    let before = server.status();
+    server.freeze()?;
+    assert!(!server.status().up);
+    server.up()?;
+    assert_eq!(server.status(), before, "the same process goes on");
+    server.down(true)?;
+    Ok(())
+}
+
+#[test]
 fn several_may_start_the_same_server_at_once() -> TestResult {
     let server = Server::private(Kind::Nats, "rush", 31442);
     server.down(true)?;
