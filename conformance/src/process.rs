@@ -2,6 +2,7 @@
 
 use std::process::Stdio;
 use std::sync::atomic::Ordering;
+use std::sync::{Mutex, PoisonError};
 
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
@@ -39,6 +40,8 @@ pub(crate) struct Part {
     child: Child,
     /// Its input. The process ends when this is closed, which waiting for the process would do.
     _input: Option<ChildStdin>,
+    /// Kills the process while it is frozen, if this one dies.
+    watch: Mutex<Option<Child>>,
     number: u32,
     reader: JoinHandle<()>,
     recorder: Recorder,
@@ -80,11 +83,15 @@ impl Part {
                 }
             }
         });
-        Ok(Self { _input: child.stdin.take(), child, number, reader, recorder: env.recorder.clone() })
+        let (input, watch) = (child.stdin.take(), Mutex::default());
+        Ok(Self { _input: input, child, watch, number, reader, recorder: env.recorder.clone() })
     }
 
     /// Stops the process where it is: its connections stay open, and it says nothing.
     pub(crate) async fn freeze(&self) -> Result<(), Stop> {
+        // A frozen process does not notice that its input is closed.
+        let watch = self.child.id().map(watch).transpose()?;
+        *self.watch.lock().unwrap_or_else(PoisonError::into_inner) = watch;
         self.signal("STOP").await?;
         self.recorder.note_of(self.number, Record::Frozen);
         Ok(())
@@ -93,7 +100,9 @@ impl Part {
     /// Lets a frozen process go on.
     pub(crate) async fn thaw(&self) -> Result<(), Stop> {
         self.recorder.note_of(self.number, Record::Thawed);
-        self.signal("CONT").await
+        self.signal("CONT").await?;
+        *self.watch.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        Ok(())
     }
 
     /// By the shell's own `kill`, since the program of that name is not on every machine.
@@ -115,6 +124,36 @@ impl Part {
         (&mut self.reader).await.map_err(|error| error.to_string())?;
         // The death is noted after all entries of the process, since it has done what they say.
         self.recorder.note_of(self.number, Record::Killed);
+        Ok(())
+    }
+}
+
+/// Starts a shell that kills a process when its own input is closed: when this process has died. The shell ends when it
+/// is dropped.
+fn watch(number: u32) -> std::io::Result<Child> {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("read _; kill -KILL {number}")]);
+    shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true).spawn()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const KILL: i32 = 9;
+
+    #[tokio::test]
+    async fn a_frozen_process_is_killed_when_the_one_that_froze_it_is_gone() -> Result<(), Stop> {
+        let mut frozen = Command::new("sh").args(["-c", "kill -STOP $$; exit 0"]).kill_on_drop(true).spawn()?;
+        let mut watching = watch(frozen.id().ok_or("it has ended")?)?;
+        drop(watching.stdin.take());
+        let ended = timeout(Duration::from_secs(30), frozen.wait()).await.map_err(|_| "it was not killed")??;
+        assert_eq!(ended.signal(), Some(KILL), "{ended}");
         Ok(())
     }
 }
