@@ -5,7 +5,7 @@ use std::time::Duration;
 use partitura_broker::{InboxAddress, Message};
 
 use crate::case::case;
-use crate::client::{Client, Queue, by_key, credit, now, renamed};
+use crate::client::{A_MOMENT, Client, Queue, by_key, credit, now, renamed};
 use crate::process::Part;
 use crate::stop::ensure;
 use crate::{Case, CaseResult, Env, Record, Stop, check};
@@ -51,7 +51,7 @@ const DELAYED: usize = 60;
 /// The time from the publishing to the first due moment. The process is killed or frozen within it, however slow the
 /// machine is: otherwise the case would say nothing.
 const AHEAD: Duration = Duration::from_secs(30);
-/// The time for which a process polls after its late settlements. Adapters send them in the background.
+/// The time for which a process lives on after its late settlements. Adapters send them in the background.
 const LATE_FOR: Duration = Duration::from_secs(2);
 /// Requests of a process that asks.
 const REQUESTS: usize = 10;
@@ -103,6 +103,15 @@ async fn owns(env: &Env) -> CaseResult {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     member.settle(&held[10..]);
+    // It takes no more deliveries: those that its client has buffered may be another owner's by now.
+    let sending = async {
+        loop {
+            // This fails where the client knows that its partitions are lost.
+            let _ = member.flush().await;
+            tokio::time::sleep(A_MOMENT).await;
+        }
+    };
+    let _ = tokio::time::timeout(LATE_FOR, sending).await;
     env.note(LATE);
     env.hold().await
 }
