@@ -94,6 +94,8 @@ pub(crate) async fn forward(
                 };
                 match waiting.forward(&publisher, due.keeps_back, &mut stopped).await {
                     Ok(()) => return,
+                    // It was stopped, and could not give its messages back: its link is lost.
+                    Err(_) if stopped.is_terminated() => return,
                     Err(error) => {
                         doubted = MAX_MESSAGES;
                         error
