@@ -9,7 +9,7 @@ use futures::FutureExt;
 use futures::future::FusedFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use partitura_adapter_kit::{OpenCalls, Partitioner, PublishCall, PublishQueue, PublisherGuard};
-use partitura_broker::{Clock, Error, ErrorKind, Message, ProducerOptions, Receipt, Result, Topic};
+use partitura_broker::{Clock, Error, ErrorKind, Message, ProducerOptions, Receipt, Result, Topic, TopicName};
 use tokio::sync::mpsc;
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
@@ -72,6 +72,7 @@ struct Task {
 struct Landed {
     call: u64,
     index: usize,
+    topic: TopicName,
     receipt: Receipt,
     outcome: Result<std::result::Result<Outcome, SendError>, Elapsed>,
 }
@@ -152,15 +153,21 @@ impl Task {
         let sender = match links.to(PUBLISH, route.link.as_deref()).await {
             Ok(sender) => sender,
             Err(error) => {
-                self.links = None;
+                match error.kind() {
+                    ErrorKind::Disconnected | ErrorKind::Timeout | ErrorKind::Closed => self.links = None,
+                    // The broker refuses this address, and the session goes on.
+                    ErrorKind::NotFound => self.core.topics.forget(&topic.name),
+                    _ => {}
+                }
                 return Err(error);
             }
         };
         let within = self.confirm_within;
         match timeout(within, sender.send_batchable(wire::outgoing(&message, route, is_repeated))).await {
             Ok(Ok(confirm)) => {
+                let topic = message.topic;
                 self.in_flight.push(Box::pin(async move {
-                    Landed { call, index, receipt, outcome: timeout(within, confirm).await }
+                    Landed { call, index, topic, receipt, outcome: timeout(within, confirm).await }
                 }));
                 Ok(())
             }
@@ -183,12 +190,16 @@ impl Task {
         self.core.profile.route(&topic.name, partition, not_before)
     }
 
-    fn land(&mut self, Landed { call, index, receipt, outcome }: Landed) {
-        let result = self.result(outcome).map(|()| receipt);
+    fn land(&mut self, Landed { call, index, topic, receipt, outcome }: Landed) {
+        let result = self.result(&topic, outcome).map(|()| receipt);
         self.open.resolve(call, index, result);
     }
 
-    fn result(&mut self, outcome: Result<std::result::Result<Outcome, SendError>, Elapsed>) -> Result<()> {
+    fn result(
+        &mut self,
+        topic: &TopicName,
+        outcome: Result<std::result::Result<Outcome, SendError>, Elapsed>,
+    ) -> Result<()> {
         let unknown = |message: String| Error::new(ErrorKind::OutcomeUnknown, PUBLISH, message);
         match outcome {
             Err(_) => Err(unknown(format!("no confirm within {:?}", self.confirm_within))),
@@ -198,11 +209,14 @@ impl Task {
             }
             Ok(Ok(Outcome::Accepted(_))) => Ok(()),
             Ok(Ok(Outcome::Rejected(rejected))) => {
-                // The address may have been deleted, so the cache of topics may be wrong.
-                self.core.topics.forget_all();
                 let unexplained =
                     || Error::new(ErrorKind::Throttled, PUBLISH, "the broker refuses it without a reason");
-                Err(rejected.error.map_or_else(unexplained, |said| refused(PUBLISH, &said)))
+                let error = rejected.error.map_or_else(unexplained, |said| refused(PUBLISH, &said));
+                if error.kind() == ErrorKind::NotFound {
+                    // The address was deleted.
+                    self.core.topics.forget(topic);
+                }
+                Err(error)
             }
             Ok(Ok(other)) => {
                 Err(Error::new(ErrorKind::Throttled, PUBLISH, format!("the broker does not take it: {other:?}")))

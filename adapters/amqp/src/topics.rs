@@ -47,8 +47,8 @@ impl Topics {
         self.cache.insert(topic);
     }
 
-    /// Empties the cache, since a topic may have changed.
-    pub(crate) fn forget_all(&self) {
-        self.cache.clear();
+    /// Forgets a topic, since it may have changed.
+    pub(crate) fn forget(&self, name: &TopicName) {
+        self.cache.remove(name);
     }
 }

@@ -20,6 +20,11 @@ impl TopicCache {
         self.known().insert(topic.name.clone(), topic);
     }
 
+    /// Forgets a topic, since it may have changed.
+    pub fn remove(&self, name: &TopicName) {
+        self.known().remove(name);
+    }
+
     /// Empties the cache, since a topic may have changed.
     pub fn clear(&self) {
         self.known().clear();
