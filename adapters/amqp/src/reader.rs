@@ -249,6 +249,10 @@ impl Task {
             Flush::Message(route) => self.send_behind(route).await,
             Flush::Request { node, session } => self.ask_behind(&node, session).await,
         };
+        if flushed.is_err() {
+            // An answer may still come on its links.
+            self.sync = None;
+        }
         flushed.map_err(|error| error.of(&self.source.name))
     }
 

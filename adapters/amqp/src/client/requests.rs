@@ -1,7 +1,7 @@
 //! Requests to a node, and their answers: the pattern of AMQP's management, as Service Bus has it.
 
 use fe2o3_amqp::session::SessionHandle;
-use fe2o3_amqp::types::messaging::{AmqpValue, ApplicationProperties, Body, Message, Properties};
+use fe2o3_amqp::types::messaging::{AmqpValue, ApplicationProperties, Body, Message, MessageId, Properties};
 use fe2o3_amqp::types::primitives::{OrderedMap, SimpleValue, Value};
 use fe2o3_amqp::{Receiver, Sender};
 use partitura_broker::{Error, ErrorKind, InboxAddress, Result};
@@ -57,11 +57,19 @@ impl Requests {
             .build();
         let sent = answer(operation, self.sender.send(message)).await?;
         sent.map_err(|error| connector.explain(operation, error))?;
-        let received = answer(operation, self.receiver.recv::<Body<Value>>()).await?;
-        let delivery = received.map_err(|error| connector.explain(operation, error))?;
-        self.receiver.accept(&delivery).await.map_err(|error| lost(&error))?;
-        self.receiver.set_credit(1).await.map_err(|error| lost(&error))?;
-        read(operation, delivery.into_message())
+        let own = MessageId::String(self.asked.to_string());
+        loop {
+            let received = answer(operation, self.receiver.recv::<Body<Value>>()).await?;
+            let delivery = received.map_err(|error| connector.explain(operation, error))?;
+            self.receiver.accept(&delivery).await.map_err(|error| lost(&error))?;
+            self.receiver.set_credit(1).await.map_err(|error| lost(&error))?;
+            let message = delivery.into_message();
+            let of = message.properties.as_ref().and_then(|properties| properties.correlation_id.as_ref());
+            // The caller of an earlier request may have given up before its answer came.
+            if of.is_none_or(|of| *of == own) {
+                return read(operation, message);
+            }
+        }
     }
 }
 
