@@ -104,7 +104,7 @@ async fn a_message_that_comes_before_its_moment_is_held_back() {
     let broker = declared(&peer).await;
     let mut consumer = consumer(&broker).await;
     // This peer schedules nothing, as if its clock were ahead.
-    let due = broker.clock().now() + Duration::from_millis(300);
+    let due = broker.clock().now() + LATER;
     publish(&broker, vec![message("early", "key").not_before(due)]).await;
     assert_eq!(ids(&deliveries(consumer.as_mut(), 1).await), ["early"]);
     assert!(broker.clock().now() >= due);

@@ -101,12 +101,13 @@ async fn a_delayed_message_waits_in_the_queue_of_the_topic_and_is_not_early() {
     let peer = solace().await;
     let broker = declared(&peer).await;
     let mut consumer = consumer(&broker).await;
-    let due = broker.clock().now() + Duration::from_millis(300);
+    let before = peer.log().len();
+    let due = broker.clock().now() + LATER;
     publish(&broker, vec![message("late", "key").not_before(due), message("soon", "key")]).await;
-    peer.happens("publish queue://partitura/orders/due", 0).await;
+    peer.happens("publish queue://partitura/orders/due", before).await;
     assert_eq!(ids(&deliveries(consumer.as_mut(), 2).await), ["soon", "late"]);
     assert!(broker.clock().now() >= due);
-    peer.happens("settle", 0).await;
+    peer.happens("settle", before).await;
 }
 
 /// Otherwise the next forwarder publishes them again, and does not know it.
@@ -115,7 +116,7 @@ async fn a_consumer_that_goes_settles_the_due_messages_that_it_is_publishing() {
     let peer = solace().await;
     let (broker, publishing) = (declared(&peer).await, connect(&peer).await);
     let consumer = consumer(&broker).await;
-    let due = publishing.clock().now() + Duration::from_millis(200);
+    let due = publishing.clock().now() + LATER;
     publish(&publishing, vec![message("late", "key").not_before(due)]).await;
     let before = peer.log().len();
     peer.confirm(false);

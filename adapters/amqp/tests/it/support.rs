@@ -17,6 +17,9 @@ pub(crate) async fn within<T>(work: impl Future<Output = T>) -> T {
     timeout(Duration::from_secs(30), work).await.expect("in time")
 }
 
+/// The delay of a message that must reach the broker before it is due, also on a slow machine.
+pub(crate) const LATER: Duration = Duration::from_secs(5);
+
 pub(crate) fn orders() -> TopicName {
     TopicName::new("orders").expect("a name")
 }

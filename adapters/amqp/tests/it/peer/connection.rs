@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fe2o3_amqp::types::definitions::{self, AmqpError, ErrorCondition, Handle, Role};
 use fe2o3_amqp::types::messaging::{Accepted, DeliveryState, Rejected, Source, TargetArchetype};
@@ -15,6 +16,7 @@ use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::mpsc;
+use tokio::time::{Instant, interval_at};
 
 use super::frames::{self, Layer};
 use super::login;
@@ -22,6 +24,8 @@ use super::nodes::{self, LinkId, Out, Queue, Reader, Stored};
 use super::requests::{self, MANAGEMENT};
 use super::shared::{Plays, Shared};
 
+/// The interval of heartbeats. Clients ask for one within ten seconds.
+const HEARTBEATS: Duration = Duration::from_secs(2);
 /// The credit of links that send to the peer.
 const CREDIT: u32 = 1_000;
 
@@ -83,8 +87,10 @@ pub(super) async fn serve(shared: Arc<Shared>, mut stream: TcpStream) {
         delivered: HashMap::new(),
         unconfirmed: Vec::new(),
     };
+    let mut heartbeats = interval_at(Instant::now() + HEARTBEATS, HEARTBEATS);
     loop {
         let done = tokio::select! {
+            _ = heartbeats.tick() => connection.writer.write_all(&frames::HEARTBEAT).await,
             frame = frames.recv() => match frame {
                 Some((channel, body)) => connection.receive(channel, &body).await,
                 None => break,

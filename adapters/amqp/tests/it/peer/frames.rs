@@ -17,6 +17,9 @@ pub(super) enum Layer {
     Sasl = 1,
 }
 
+/// The frame without a body, by which a side shows that it is there.
+pub(super) const HEARTBEAT: [u8; 8] = [0, 0, 0, 8, 2, 0, 0, 0];
+
 /// Writes a frame.
 pub(super) fn frame(layer: Layer, channel: u16, body: &impl Serialize, payload: &[u8]) -> Vec<u8> {
     let body = serde_amqp::to_vec(body).expect("it can be written");
