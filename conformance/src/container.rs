@@ -1,7 +1,7 @@
 //! A harness over a container of any image, with all hooks that a container gives: feature `containers`.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use testcontainers::{ContainerAsync, ContainerRequest, GenericImage, ImageExt};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::OnceCell;
 
+use crate::ports::free_address;
 use crate::{Freeze, Harness, Network, Processes, Restart};
 
 /// The environment variable by which a process of the suite finds the container's address.
@@ -302,10 +303,4 @@ impl<C: Contained> Network for OnContainer<C> {
         self.up().await?;
         self.adapter.connect(proxy).await
     }
-}
-
-/// An address of this machine at which nothing listens.
-fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
-    listener.expect("a free port of this machine")
 }

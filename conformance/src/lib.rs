@@ -28,6 +28,8 @@ mod history;
 mod lanes;
 pub mod mutants;
 mod own_key;
+#[cfg(any(feature = "containers", test))]
+mod ports;
 mod process;
 mod proxy;
 mod recorder;
