@@ -20,8 +20,8 @@ fn kind_and_message(error: &lapin::Error) -> (ErrorKind, String) {
             return (ErrorKind::Timeout, format!("the broker does not answer: {io}"));
         }
         lapin::ErrorKind::ChannelsLimitReached => {
-            let message = "the connection has as many channels as the server allows: raise its channel_max, or spread \
-                           the partitions over more consumers";
+            let message = "the channels of the connection are used up, and the next attempt gets another connection; \
+                           if this comes often, raise the server's channel_max";
             return (ErrorKind::Disconnected, message.into());
         }
         _ => return (ErrorKind::Disconnected, "there is no connection to the broker".into()),
