@@ -28,6 +28,11 @@ pub(super) trait Mutation: Debug + Send + Sync + 'static {
         options
     }
 
+    /// Whether consumers keep all deliveries that they hand out. This takes memory.
+    fn keeps_deliveries(&self) -> bool {
+        true
+    }
+
     async fn publish(&self, inner: &Arc<dyn Producer>, batch: Vec<Message>) -> Vec<Result<Receipt>> {
         inner.publish(batch).await
     }
@@ -86,6 +91,7 @@ pub(super) struct Own {
     pub(super) clock: CorrectedClock,
     /// Which consumer of this broker it is, from 0.
     pub(super) number: u32,
+    keeps_deliveries: bool,
     /// The deliveries that were handed out, settled or not.
     pub(super) handed_out: Vec<Delivery>,
     /// Events that come before all others.
@@ -100,7 +106,9 @@ impl Own {
             Some(event) => event,
             None => self.inner.next().await?,
         };
-        if let Event::Deliveries(deliveries) = &event {
+        if let Event::Deliveries(deliveries) = &event
+            && self.keeps_deliveries
+        {
             self.handed_out.extend(deliveries.iter().cloned());
         }
         Ok(event)
@@ -161,7 +169,8 @@ impl Broker for Mutated {
         let number = self.consumers.fetch_add(1, Ordering::Relaxed);
         let (handed_out, later, tokens) = Default::default();
         let clock = self.inner.clock();
-        let own = Own { inner, options, clock, number, handed_out, later, tokens };
+        let keeps_deliveries = self.mutation.keeps_deliveries();
+        let own = Own { inner, options, clock, number, keeps_deliveries, handed_out, later, tokens };
         Ok(Box::new(MutatedConsumer { own, mutation: self.mutation.clone() }))
     }
 

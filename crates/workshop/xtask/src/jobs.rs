@@ -220,7 +220,7 @@ mod tests {
         let waiting = Waiting::new(
             ["nats-conformance", "nats-it", "nats-unit", "kafka-it"].map(|name| shell(name, "true")).into(),
         );
-        let mut next = || waiting.next().expect("one is free").name;
+        let next = || waiting.next().expect("one is free").name;
         assert_eq!([next(), next(), next()], ["nats-conformance", "nats-unit", "kafka-it"]);
         waiting.ended(Some("nats"));
         assert_eq!(next(), "nats-it");
