@@ -74,11 +74,6 @@ impl Mutation for FetchesAll {
         let all = Credit { messages: NonZeroUsize::MAX, bytes: NonZeroUsize::MAX };
         options.credit(all)
     }
-
-    /// The bytes are to be those that it has fetched.
-    fn keeps_deliveries(&self) -> bool {
-        false
-    }
 }
 
 /// The topics and ids of messages of which one subscription is rid.

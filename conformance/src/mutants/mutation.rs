@@ -28,11 +28,6 @@ pub(super) trait Mutation: Debug + Send + Sync + 'static {
         options
     }
 
-    /// Whether consumers keep all deliveries that they hand out. This takes memory.
-    fn keeps_deliveries(&self) -> bool {
-        true
-    }
-
     async fn publish(&self, inner: &Arc<dyn Producer>, batch: Vec<Message>) -> Vec<Result<Receipt>> {
         inner.publish(batch).await
     }
@@ -91,7 +86,6 @@ pub(super) struct Own {
     pub(super) clock: CorrectedClock,
     /// Which consumer of this broker it is, from 0.
     pub(super) number: u32,
-    keeps_deliveries: bool,
     /// The deliveries that were handed out, settled or not.
     pub(super) handed_out: Vec<Delivery>,
     /// Events that come before all others.
@@ -106,9 +100,7 @@ impl Own {
             Some(event) => event,
             None => self.inner.next().await?,
         };
-        if let Event::Deliveries(deliveries) = &event
-            && self.keeps_deliveries
-        {
+        if let Event::Deliveries(deliveries) = &event {
             self.handed_out.extend(deliveries.iter().cloned());
         }
         Ok(event)
@@ -169,8 +161,7 @@ impl Broker for Mutated {
         let number = self.consumers.fetch_add(1, Ordering::Relaxed);
         let (handed_out, later, tokens) = Default::default();
         let clock = self.inner.clock();
-        let keeps_deliveries = self.mutation.keeps_deliveries();
-        let own = Own { inner, options, clock, number, keeps_deliveries, handed_out, later, tokens };
+        let own = Own { inner, options, clock, number, handed_out, later, tokens };
         Ok(Box::new(MutatedConsumer { own, mutation: self.mutation.clone() }))
     }
 

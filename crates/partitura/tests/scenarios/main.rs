@@ -6,7 +6,8 @@
 //! others that run are left alone.
 //!
 //! A cluster of three processes makes many small journeys, and any part of it is killed:
-//! `PARTITURA_SCENARIO_WORKFLOWS` says how many; without it, that is done on NATS only.
+//! `PARTITURA_SCENARIO_WORKFLOWS` says how many; without it, that is done only on the brokers in
+//! `PARTITURA_SCENARIO_CLUSTERS`.
 //!
 //! Then the same without any fault: workers join and leave in good order, and each task is called once.
 //! `PARTITURA_SCENARIO_TASK` says how many seconds a task takes there, `PARTITURA_SCENARIO_REPORT` names a file to
@@ -46,6 +47,8 @@ fn main() -> ExitCode {
     }
     let arguments = Arguments::from_args();
     let brokers = std::env::var("PARTITURA_SCENARIO_BROKERS").unwrap_or_else(|_| EMBEDDED.to_owned());
+    let clusters = std::env::var("PARTITURA_SCENARIO_CLUSTERS").unwrap_or_default();
+    let clusters: Vec<&str> = clusters.split_whitespace().collect();
     let trials = brokers.split_whitespace().flat_map(|broker| {
         let cluster = trial(broker, "a_cluster_ends_everything_once_while_any_of_it_is_killed", |broker| {
             cluster::run(broker).map_err(Failed::from)
@@ -56,8 +59,8 @@ fn main() -> ExitCode {
             }),
             trial(broker, "orders_survive_kills_of_workers_clients_and_the_broker", scenario),
         ];
-        // It takes minutes: on one broker by itself, on the others when it is asked for.
-        let is_asked_for = broker == "nats" || std::env::var_os(cluster::JOURNEYS).is_some();
+        // It takes minutes.
+        let is_asked_for = clusters.contains(&broker) || std::env::var_os(cluster::JOURNEYS).is_some();
         // The broker without a server has no cluster.
         alone.into_iter().chain((broker != EMBEDDED).then_some(cluster.with_ignored_flag(!is_asked_for)))
     });

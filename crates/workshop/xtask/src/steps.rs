@@ -87,6 +87,7 @@ pub(crate) const STEPS: &[Step] = &[
             arguments: &["test", "--locked", "--workspace", "--features", ALL, "--no-fail-fast", "--test", "scenarios"],
             environment: &[
                 ("PARTITURA_SCENARIO_BROKERS", BROKERS),
+                ("PARTITURA_SCENARIO_CLUSTERS", "nats"),
                 ("PARTITURA_SCENARIO_BUILD", "--workspace --features partitura/all"),
             ],
         },
