@@ -4,7 +4,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use partitura_broker::Delivery;
 
-use super::model::Death;
+use super::model::{Death, Now};
 use super::ranges::Ranges;
 use super::suspicion::Suspicion;
 use crate::Batch;
@@ -76,6 +76,13 @@ pub(super) struct Entry {
     pub(super) moving: bool,
     /// Whether it may have ended a process.
     pub(super) suspicion: Suspicion,
+}
+
+impl Entry {
+    /// Whether it was held for the whole bound, and is not being parked.
+    pub(super) fn is_held(&self, hold: Duration, now: Now) -> bool {
+        now.steady.saturating_sub(self.since) >= hold && !self.moving
+    }
 }
 
 impl Lane {

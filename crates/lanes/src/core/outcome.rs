@@ -40,6 +40,7 @@ impl Core {
             }
         }
         self.park_if_too_many(id.index, now);
+        self.park_if_held(id.index, now);
         self.schedule(id.index, now);
         self.tidy(id.index, now);
         self.end_work(partition);

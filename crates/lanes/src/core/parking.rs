@@ -52,6 +52,18 @@ impl Core {
         }
     }
 
+    /// Parks the messages of a lane whose run has ended, if they were held too long meanwhile. A lane that always runs
+    /// has its head with the handler whenever [`sweep`](Self::sweep) looks.
+    pub(super) fn park_if_held(&mut self, index: u32, now: Now) {
+        let Some(&Parking { hold, .. }) = self.parking_at_work() else { return };
+        let lane = &self.lanes[index];
+        let idle = matches!(lane.state, LaneState::Idle | LaneState::Queued);
+        let current = lane.current.as_ref().filter(|_| idle);
+        if current.into_iter().chain(lane.hand.front()).chain(lane.main.front()).any(|entry| entry.is_held(hold, now)) {
+            self.park(index, true, now);
+        }
+    }
+
     /// Parks messages that are held too long, and makes room.
     pub(super) fn sweep(&mut self, now: Now) {
         let Some(parking) = self.parking_at_work() else { return };
@@ -59,7 +71,7 @@ impl Core {
         if self.parked.begin_sweep(hold, now) {
             for index in self.lanes.indices() {
                 let lane = &self.lanes[index];
-                let held = |entry: &Entry| now.steady.saturating_sub(entry.since) >= hold && !entry.moving;
+                let held = |entry: &Entry| entry.is_held(hold, now);
                 let idle = matches!(lane.state, LaneState::Idle | LaneState::Queued);
                 let current = lane.current.as_ref().filter(|_| idle);
                 if current.into_iter().chain(&lane.hand).chain(lane.main.front()).any(held) {

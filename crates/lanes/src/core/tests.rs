@@ -136,27 +136,50 @@ fn a_partition_is_released_when_what_runs_has_finished() {
     assert!(core.is_quiet());
 }
 
-/// A core of a process that shares `trials`, with a copy of a message that has this note.
-fn with_suspect(note: &str, trials: &Trials, seed: u64) -> Core {
+fn with_parking(trials: Trials, seed: u64, ordered: bool) -> Core {
     let topic = "orders.billing.parking".parse().unwrap();
     let parking =
         Parking { topic, hold: Duration::from_secs(60), behind: 100, full_messages: 100, full_bytes: 1 << 20 };
-    let mut core = Core::new(Settings {
+    Core::new(Settings {
         concurrency: 10,
         batch: 1,
         retry: Retry::default(),
-        ordered: false,
+        ordered,
         assigned: false,
         parking: Some(parking),
         crashes: 5,
         most_begun: 100,
-        trials: trials.clone(),
+        trials,
         seed,
-    });
+    })
+}
+
+/// A core of a process that shares `trials`, with a copy of a message that has this note.
+fn with_suspect(note: &str, trials: &Trials, seed: u64) -> Core {
+    let mut core = with_parking(trials.clone(), seed, false);
     let mut suspect = delivery(1, Some("a"), None);
     suspect.message.headers.insert(SUSPECT, note.to_owned());
     core.deliver(suspect, at(0));
     core
+}
+
+#[test]
+fn messages_behind_a_handler_that_always_runs_are_parked_when_they_were_held_too_long() {
+    let mut core = with_parking(Trials::default(), 1, true);
+    core.deliver(delivery(1, Some("a"), None), at(0));
+    let marker = actions(&mut core).markers.remove(0);
+    core.marker_returned(marker.term, delivery(9, None, None).token, at(0));
+    (2..=3).for_each(|slot| core.deliver(delivery(slot, Some("a"), None), at(0)));
+    let first = core.start(at(0)).unwrap();
+    core.tick(at(59_999));
+    core.finished(first.lane, Outcome::Done, at(59_999));
+    let second = core.start(at(59_999)).unwrap();
+    core.tick(at(60_500));
+    assert!(actions(&mut core).moves.is_empty(), "the first is with the handler");
+    core.finished(second.lane, Outcome::Done, at(60_501));
+    let parked = actions(&mut core).moves.into_iter().map(|parking| parking.moved.token.slot).collect::<Vec<_>>();
+    assert_eq!(parked, [3]);
+    assert!(core.start(at(60_501)).is_none(), "it comes again from there");
 }
 
 #[test]
