@@ -144,12 +144,13 @@ async fn summaries(plan: &Plan, state: &Embedded, runs: &HashMap<String, Run>) -
 }
 
 /// The published events match the histories: nothing is missing, nothing is more, the order is that of the history, and
-/// what comes a second time, as it may without transactions, is the same.
+/// what comes a second time, as it may without transactions, is the same but for the mark that says so.
 async fn events(messages: &Embedded, runs: &HashMap<String, Run>, mode: Mode) -> Finding {
     let options = audited().map_err(text)?;
     let mut first: BTreeMap<String, Message> = BTreeMap::new();
     let mut order: HashMap<String, Vec<String>> = HashMap::new();
-    for message in drain(messages, options, PARTITIONS).await? {
+    for mut message in drain(messages, options, PARTITIONS).await? {
+        message.headers.remove("partitura-resent");
         let id = message.id.to_string();
         let run = id.split('.').next().unwrap_or_default().to_owned();
         match first.get(&id) {
