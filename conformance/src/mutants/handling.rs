@@ -186,7 +186,7 @@ impl Mutation for BuriesLater {
         let (inner, count) = (inner.clone(), batch.len());
         tokio::spawn(async move {
             // Wide enough for a process to die in.
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(300)).await;
             inner.publish(batch).await
         });
         stored(count)
