@@ -57,9 +57,8 @@ impl Core {
     pub(super) fn park_if_held(&mut self, index: u32, now: Now) {
         let Some(&Parking { hold, .. }) = self.parking_at_work() else { return };
         let lane = &self.lanes[index];
-        let idle = matches!(lane.state, LaneState::Idle | LaneState::Queued);
-        let current = lane.current.as_ref().filter(|_| idle);
-        if current.into_iter().chain(lane.hand.front()).chain(lane.main.front()).any(|entry| entry.is_held(hold, now)) {
+        let firsts = [lane.current.as_ref(), lane.hand.front(), lane.main.front()];
+        if firsts.into_iter().flatten().any(|entry| entry.is_held(hold, now)) {
             self.park(index, true, now);
         }
     }
