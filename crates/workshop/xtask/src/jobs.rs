@@ -12,6 +12,7 @@ use cargo_metadata::Artifact;
 
 use crate::cargo::{cargo, executables};
 use crate::failure::Failure;
+use crate::failures;
 
 /// The directory of what each program prints, for as long as it runs and afterwards.
 pub(crate) const OUTPUT: &str = "target/test-output";
@@ -31,6 +32,8 @@ impl Job {
         let package = package.split('@').next().unwrap_or(package);
         let mut command = Command::new(artifact.executable.as_ref()?);
         command.current_dir(directory).env("CARGO_MANIFEST_DIR", directory).env("CARGO_PKG_NAME", package);
+        // Trials panic on purpose. In a debug build a trace takes seconds, and hides the message of a real failure.
+        command.env("RUST_BACKTRACE", "0");
         let of = directory.file_name().unwrap_or(package);
         let target = &artifact.target;
         let name = match () {
@@ -120,7 +123,7 @@ pub(crate) fn run(jobs: Vec<Job>, output: &Path) -> Result<(), Failure> {
     };
     thread::scope(|scope| (0..at_a_time).for_each(|_| drop(scope.spawn(work))));
     let failed = failed.into_inner().unwrap_or_default();
-    if failed.is_empty() { Ok(()) } else { Err(failed.join("; ").into()) }
+    if failed.is_empty() { Ok(()) } else { Err(failed.join("\n    ").into()) }
 }
 
 /// Jobs that have not begun.
@@ -172,7 +175,7 @@ fn perform(Job { name, mut command }: Job, output: &Path) -> Result<(), String> 
     show(&name, &path, began);
     match ended {
         Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(format!("ended with {status}")),
+        Ok(status) => Err(format!("ended with {status}{}", failures::named_in(&path))),
         Err(problem) => Err(problem.to_string()),
     }
 }

@@ -17,6 +17,7 @@ mod brokers;
 mod cargo;
 mod conformance;
 mod failure;
+mod failures;
 mod jobs;
 mod package;
 mod repository;

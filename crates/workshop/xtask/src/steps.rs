@@ -88,6 +88,7 @@ pub(crate) const STEPS: &[Step] = &[
             environment: &[
                 ("PARTITURA_SCENARIO_BROKERS", BROKERS),
                 ("PARTITURA_SCENARIO_CLUSTERS", "nats"),
+                ("RUST_BACKTRACE", "0"),
                 ("PARTITURA_SCENARIO_BUILD", "--workspace --features partitura/all"),
             ],
         },
