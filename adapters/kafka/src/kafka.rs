@@ -36,8 +36,8 @@ impl Kafka {
     /// # Errors
     /// [`InvalidArgument`](ErrorKind::InvalidArgument) for a URL or a setting that is not valid,
     /// [`Unauthorized`](ErrorKind::Unauthorized) if the brokers refuse the credentials or their certificate is not
-    /// trusted, [`Disconnected`](ErrorKind::Disconnected) if none answers within ten seconds,
-    /// [`Timeout`](ErrorKind::Timeout) if they answer, but none tells its settings within five seconds.
+    /// trusted, [`Disconnected`](ErrorKind::Disconnected) if none answers within ten seconds, or
+    /// none that answers tells its settings within thirty.
     ///
     /// # Cancel safety
     /// Safe.
