@@ -55,7 +55,8 @@ impl Crashes {
         Self { stored, limit: Trials::limit(limit), trials, rows: Arc::default() }
     }
 
-    /// Runs something that may have ended a process before. `name` is its own among all that is counted.
+    /// Runs something that may have ended a process before. `name` is its own among all that is counted. `work`
+    /// should be boxed: this keeps it in more than one place.
     pub(crate) async fn run<T>(&self, name: Bytes, work: impl Future<Output = T>) -> Result<T, NotRun> {
         if self.limit == 0 || !self.stored.has_store() {
             return Ok(work.await);

@@ -80,7 +80,7 @@ impl TaskRunner {
         }
         let attempt = async { tokio::join!(self.measured(&call, last, &mut line, begun), self.started(request)).0 };
         let ended = if call.may_have_begun() {
-            match self.crashes.run(call.name(), attempt).await {
+            match self.crashes.run(call.name(), Box::pin(attempt)).await {
                 Ok(ended) => ended,
                 Err(not_run) => return self.not_run(&call, place, not_run).await,
             }

@@ -27,7 +27,7 @@ impl WorkflowRunner {
             return Outcome::retry("to be taken one by one");
         };
         let name = name(key, delivery);
-        match self.0.crashes.run(name.clone(), self.layered_turn(key, batch)).await {
+        match self.0.crashes.run(name.clone(), Box::pin(self.layered_turn(key, batch))).await {
             Ok(outcome) => outcome,
             Err(NotRun::NotNoted(error)) => failed(key, &error),
             Err(NotRun::GivenUp(crashes)) => {

@@ -1,7 +1,6 @@
 //! The layers around turns.
 
 use std::panic::{AssertUnwindSafe, resume_unwind};
-use std::pin::pin;
 
 use futures::FutureExt;
 use partitura_lanes::{Batch, Outcome};
@@ -23,11 +22,12 @@ impl WorkflowRunner {
             commands: batch.deliveries().len(),
             attempt: batch.attempt(),
         };
-        let mut turn = pin!(AssertUnwindSafe(self.turn(key, batch.deliveries(), batch.attempt())).catch_unwind());
+        let turn = Box::pin(self.turn(key, batch.deliveries(), batch.attempt()));
+        let mut turn = AssertUnwindSafe(turn).catch_unwind();
         let (mut has_begun, mut ended) = (false, None);
         let taken = async {
             has_begun = true;
-            ended = Some(turn.as_mut().await);
+            ended = Some((&mut turn).await);
             match &ended {
                 Some(Ok(outcome)) => result(outcome),
                 _ => Err("it panicked".to_owned()),

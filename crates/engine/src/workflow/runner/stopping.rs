@@ -1,5 +1,7 @@
 //! The fate of an instance that cannot go on.
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use partitura_broker::{Delivery, ErrorKind};
 use partitura_lanes::Outcome;
 use partitura_workflow::{Failure, FailureKind, StopReason};
@@ -149,29 +151,41 @@ impl WorkflowRunner {
         self.stop_until(key, work, reason, Until::TriedAgain).await
     }
 
-    /// Keeps the input, and notes that the code cannot go on.
-    pub(super) async fn stop_until(&self, key: &InstanceKey, work: Work<'_>, reason: String, until: Until) -> Outcome {
-        let [delivery] = work.deliveries else { return Outcome::retry("to be taken one by one") };
-        let Ok(command) = self.0.context.directory.payloads().decode::<Command>(&delivery.message.payload) else {
-            return Outcome::dead("not a command to a workflow of this version");
-        };
-        let reason = match self.builds(key).await {
-            Some(builds) => format!("{reason}\n  {builds}"),
-            None => reason,
-        };
-        tracing::error!(instance = %key, "{reason}");
-        let input = (command, delivery.message.id.as_str());
-        match Turn::stopped(&self.0.context, key, self.0.clock.now_rounded_up(), input, (reason, until)).await {
-            Ok(turn) => self.commit(key, work, turn).await.unwrap_or_else(|error| failed(key, &error)),
-            // Its summary is damaged: nothing can be noted there, and the command must not be lost.
-            Err(Abandoned::Failed(error)) if error.kind() == ErrorKind::Corrupt => {
-                self.refuse(delivery, error.to_string()).await
+    /// Keeps the input, and notes that the code cannot go on. Boxed, since every turn would be as large as this one,
+    /// which is rare.
+    pub(super) fn stop_until<'a>(
+        &'a self,
+        key: &'a InstanceKey,
+        work: Work<'a>,
+        reason: String,
+        until: Until,
+    ) -> BoxFuture<'a, Outcome> {
+        async move {
+            let [delivery] = work.deliveries else { return Outcome::retry("to be taken one by one") };
+            let Ok(command) = self.0.context.directory.payloads().decode::<Command>(&delivery.message.payload) else {
+                return Outcome::dead("not a command to a workflow of this version");
+            };
+            let reason = match self.builds(key).await {
+                Some(builds) => format!("{reason}\n  {builds}"),
+                None => reason,
+            };
+            tracing::error!(instance = %key, "{reason}");
+            let input = (command, delivery.message.id.as_str());
+            match Turn::stopped(&self.0.context, key, self.0.clock.now_rounded_up(), input, (reason, until)).await {
+                Ok(turn) => self.commit(key, work, turn).await.unwrap_or_else(|error| failed(key, &error)),
+                // Its summary is damaged: nothing can be noted there, and the command must not be lost.
+                Err(Abandoned::Failed(error)) if error.kind() == ErrorKind::Corrupt => {
+                    self.refuse(delivery, error.to_string()).await
+                }
+                Err(Abandoned::Failed(error)) => failed(key, &error),
+                Err(Abandoned::Refused(problem) | Abandoned::Undelivered(problem)) => {
+                    self.refuse(delivery, problem).await
+                }
+                Err(Abandoned::Unread(problem)) => Outcome::retry(problem),
+                Err(Abandoned::Stopped(stop)) => Outcome::retry(stop.to_string()),
             }
-            Err(Abandoned::Failed(error)) => failed(key, &error),
-            Err(Abandoned::Refused(problem) | Abandoned::Undelivered(problem)) => self.refuse(delivery, problem).await,
-            Err(Abandoned::Unread(problem)) => Outcome::retry(problem),
-            Err(Abandoned::Stopped(stop)) => Outcome::retry(stop.to_string()),
         }
+        .boxed()
     }
 
     /// Which builds took the instance's turns, as far as that can be read.
