@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use lru::LruCache;
 use partitura_broker::Partition;
 
 use crate::wire::names::InstanceKey;
 use crate::wire::{ReplyBody, ReplyTo};
+use crate::workflow::by_instance::{ByInstance, at_most};
 
 /// Instances whose tasks are known, and tasks of all of them. Those not heard of for longest are forgotten beyond that.
 const INSTANCES: NonZeroUsize = NonZeroUsize::MIN.saturating_add(100_000 - 1);
@@ -23,7 +23,7 @@ pub(crate) struct Listeners(Mutex<Known>);
 
 #[derive(Debug)]
 struct Known {
-    instances: LruCache<InstanceKey, Listening>,
+    instances: ByInstance<Listening>,
     tasks: usize,
 }
 
@@ -42,7 +42,7 @@ pub(crate) type CancelledTask = (String, u32);
 
 impl Default for Listeners {
     fn default() -> Self {
-        Self(Mutex::new(Known { instances: LruCache::new(INSTANCES), tasks: 0 }))
+        Self(Mutex::new(Known { instances: at_most(INSTANCES), tasks: 0 }))
     }
 }
 

@@ -1,6 +1,7 @@
 //! The side of workflows: the runner that owns instances, and their turns.
 
 pub(crate) mod beginning;
+pub(crate) mod by_instance;
 pub(crate) mod delay_cancellation;
 pub(crate) mod effects;
 pub(crate) mod end_signals;

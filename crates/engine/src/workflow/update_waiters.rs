@@ -6,11 +6,11 @@
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use lru::LruCache;
 use partitura_broker::Partition;
 
 use crate::wire::names::InstanceKey;
 use crate::wire::{Outcome, ReplyBody, ReplyTo};
+use crate::workflow::by_instance::{ByInstance, at_most};
 
 /// Instances that are waited for, and callers of one. Those that waited longest are forgotten beyond that.
 const INSTANCES: NonZeroUsize = NonZeroUsize::MIN.saturating_add(100_000 - 1);
@@ -36,16 +36,16 @@ pub(crate) struct Answered {
 
 /// The callers of each instance.
 #[derive(Debug)]
-pub(crate) struct UpdateWaiters(Mutex<LruCache<InstanceKey, (Partition, Vec<UpdateWaiter>)>>);
+pub(crate) struct UpdateWaiters(Mutex<ByInstance<(Partition, Vec<UpdateWaiter>)>>);
 
 impl Default for UpdateWaiters {
     fn default() -> Self {
-        Self(Mutex::new(LruCache::new(INSTANCES)))
+        Self(Mutex::new(at_most(INSTANCES)))
     }
 }
 
 impl UpdateWaiters {
-    fn lock(&self) -> MutexGuard<'_, LruCache<InstanceKey, (Partition, Vec<UpdateWaiter>)>> {
+    fn lock(&self) -> MutexGuard<'_, ByInstance<(Partition, Vec<UpdateWaiter>)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

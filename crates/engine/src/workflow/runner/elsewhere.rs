@@ -5,10 +5,10 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use lru::LruCache;
 use tokio::time::Instant;
 
 use crate::wire::names::InstanceKey;
+use crate::workflow::by_instance::{ByInstance, at_most};
 
 /// Commands that are waited for. Whichever waits longest begins anew beyond that.
 const MOST: NonZeroUsize = NonZeroUsize::MIN.saturating_add(10_000 - 1);
@@ -18,12 +18,12 @@ const MOST: NonZeroUsize = NonZeroUsize::MIN.saturating_add(10_000 - 1);
 pub(super) struct Elsewhere {
     limit: Duration,
     build: Arc<str>,
-    since: Mutex<LruCache<InstanceKey, (String, Instant)>>,
+    since: Mutex<ByInstance<(String, Instant)>>,
 }
 
 impl Elsewhere {
     pub(super) fn new(limit: Duration, build: Arc<str>) -> Self {
-        Self { limit, build, since: Mutex::new(LruCache::new(MOST)) }
+        Self { limit, build, since: Mutex::new(at_most(MOST)) }
     }
 
     /// Whether this attempt is the last: nobody could read the command for as long as is allowed.

@@ -1,7 +1,6 @@
 //! The runner as the handler of its lanes: what comes to it, and the partitions that come and go.
 
 use futures::FutureExt;
-use lru::LruCache;
 use partitura_broker::{Delivery, Partition};
 use partitura_lanes::{Batch, Handler, Outcome};
 use tokio::sync::oneshot;
@@ -9,6 +8,7 @@ use tokio::sync::oneshot;
 use super::WorkflowRunner;
 use crate::wire::names::InstanceKey;
 use crate::wire::{self, Command};
+use crate::workflow::by_instance::ByInstance;
 use crate::workflow::turn::code;
 
 impl Handler for WorkflowRunner {
@@ -90,7 +90,7 @@ impl WorkflowRunner {
 }
 
 /// Removes what belongs to these partitions.
-fn forget<T>(kept: &mut LruCache<InstanceKey, (Partition, T)>, partitions: &[Partition]) {
+fn forget<T>(kept: &mut ByInstance<(Partition, T)>, partitions: &[Partition]) {
     let of =
         |(key, (partition, _)): (&InstanceKey, &(Partition, T))| partitions.contains(partition).then(|| key.clone());
     let gone: Vec<InstanceKey> = kept.iter().filter_map(of).collect();

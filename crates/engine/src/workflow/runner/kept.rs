@@ -4,18 +4,17 @@ use std::collections::{BTreeMap, HashSet};
 use std::num::NonZeroUsize;
 
 use futures::future::Shared;
-use lru::LruCache;
 use partitura_broker::{Partition, Timestamp};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
-use crate::wire::names::InstanceKey;
+use crate::workflow::by_instance::{ByInstance, at_most};
 use crate::workflow::instance::Instance;
 
 /// Instances and partitions.
 #[derive(Debug)]
 pub(super) struct Kept {
-    pub(super) instances: LruCache<InstanceKey, (Partition, Instance)>,
+    pub(super) instances: ByInstance<(Partition, Instance)>,
     ownerships: BTreeMap<Partition, Ownership>,
     /// Partitions in which the broker has refused a settlement: perhaps another has them, and we are yet to hear of it.
     pub(super) suspects: HashSet<Partition>,
@@ -42,7 +41,7 @@ struct Ownership {
 
 impl Kept {
     pub(super) fn new(instances: NonZeroUsize) -> Self {
-        Self { instances: LruCache::new(instances), ownerships: BTreeMap::new(), suspects: HashSet::new() }
+        Self { instances: at_most(instances), ownerships: BTreeMap::new(), suspects: HashSet::new() }
     }
 
     pub(super) fn term(&self, partition: Partition) -> u64 {

@@ -4,7 +4,6 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use lru::LruCache;
 use partitura_broker::{AckToken, Clock, Delivery, Error, ErrorKind, Partition, Producer, Unit};
 use partitura_lanes::Outcome;
 use tracing::Instrument;
@@ -19,6 +18,7 @@ use crate::telemetry::metrics::{self, Phase, Stopwatch};
 use crate::wire::names::InstanceKey;
 use crate::wire::payloads::Read;
 use crate::wire::{self, Command, Outcome as Ended, ReplyBody, ReplyTo};
+use crate::workflow::by_instance::{ByInstance, at_most};
 use crate::workflow::instance::Instance;
 use crate::workflow::turn::Turn;
 use crate::workflow::turn::after_commit::{AfterCommit, Finished};
@@ -60,7 +60,7 @@ struct Inner {
     crashes: Crashes,
     /// How many commands a worker holds at a time.
     concurrency: NonZeroUsize,
-    waiters: Mutex<LruCache<InstanceKey, (Partition, Vec<ReplyTo>)>>,
+    waiters: Mutex<ByInstance<(Partition, Vec<ReplyTo>)>>,
     update_waiters: UpdateWaiters,
 }
 
@@ -92,7 +92,7 @@ impl WorkflowRunner {
             clock,
             producer,
             live: Mutex::new(Kept::new(cache)),
-            waiters: Mutex::new(LruCache::new(WAITED_FOR)),
+            waiters: Mutex::new(at_most(WAITED_FOR)),
             update_waiters: UpdateWaiters::default(),
         }))
     }
@@ -101,7 +101,7 @@ impl WorkflowRunner {
         self.0.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn waiters(&self) -> MutexGuard<'_, LruCache<InstanceKey, (Partition, Vec<ReplyTo>)>> {
+    fn waiters(&self) -> MutexGuard<'_, ByInstance<(Partition, Vec<ReplyTo>)>> {
         self.0.waiters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
