@@ -36,6 +36,8 @@ impl Turn<'_> {
                 | Command::Delete { .. } => {
                     self.load(Reading::Inert).await?;
                 }
+                // A question about an instance whose workflow is paused runs no code of it.
+                _ if self.held.is_some() && command.asker().is_some() => self.load(Reading::Inert).await?,
                 _ => self.load(Reading::Live).await?,
             }
         }
