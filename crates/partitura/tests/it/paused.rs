@@ -79,3 +79,19 @@ async fn a_question_about_an_instance_of_a_paused_workflow_does_not_run_its_code
     assert!(soon(waits.query(BrokenQuery::is_sound())).await.expect("an answer"));
     sound.stop().await.expect("stopped");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_says_whether_its_name_is_known() {
+    let partitura = in_memory().await;
+    let client = partitura.client();
+    let is_known = async |what: &str| {
+        let what: Pausable = what.parse().expect("a name");
+        soon(client.pause(&what, "a look at it")).await.expect("paused").is_known
+    };
+    assert!(!is_known("workflow/Broken").await);
+    let worker = worker::<Sound>(&partitura).await;
+    assert!(is_known("workflow/Broken").await);
+    assert!(!is_known("workflow/Borken").await);
+    assert!(!is_known("service/Broken/charge").await);
+    worker.stop().await.expect("stopped");
+}
