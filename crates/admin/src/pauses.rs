@@ -1,6 +1,6 @@
 //! Workflows, services and methods that are paused.
 
-use partitura_engine::{Pausable, Paused};
+use partitura_engine::{Pausable, PauseReceipt, Paused};
 
 use crate::admin::{Admin, within};
 use crate::error::AdminError;
@@ -17,19 +17,21 @@ impl Admin {
         within("read what is paused", async { self.partitura.client().pauses().await }).await
     }
 
-    /// Pauses a workflow, a service or a method, and leaves a record as [`act`](Self::act) does.
+    /// Pauses a workflow, a service or a method, says whether its name is known, and leaves a record as
+    /// [`act`](Self::act) does.
     ///
     /// # Errors
     /// [`Refused`](AdminError::Refused): there is no reason; those of the store.
     ///
     /// # Cancel safety
     /// Dropped, it may or may not be paused, and there may be no record.
-    pub async fn pause(&self, who: &str, what: &Pausable, reason: &str) -> Result<(), AdminError> {
+    pub async fn pause(&self, who: &str, what: &Pausable, reason: &str) -> Result<PauseReceipt, AdminError> {
         if reason.trim().is_empty() {
             return Err(AdminError::Refused("say why: the reason is shown until it is resumed".to_owned()));
         }
         let paused = self.partitura.client().pause(what, reason).await.map_err(AdminError::from);
-        let outcome = paused.as_ref().map_or_else(ToString::to_string, |()| "done".to_owned());
+        let said = |receipt: &PauseReceipt| if receipt.is_known { "done" } else { "done, of an unknown name" };
+        let outcome = paused.as_ref().map_or_else(ToString::to_string, |receipt| said(receipt).to_owned());
         tracing::info!(target: "partitura::audit", who, action = "pause", %what, detail = reason, outcome);
         paused
     }

@@ -48,6 +48,7 @@ pub use client::event_streams::Events;
 pub use client::handle::WorkflowHandle;
 pub use client::instance::{HistoryPage, InstanceHandle};
 pub use client::instances::Instances;
+pub use client::pausing::PauseReceipt;
 pub use client::requests::Request;
 pub use client::start::{Start, StartReceipt, StartWithUpdate};
 pub use client::update::UpdateRequest;

@@ -67,11 +67,11 @@ pub use partitura_engine::{
     Completion, Cursor, Destination, Filter, Health, HeldUp, HistoryLimits, HistoryPage, Ids, InstanceCount,
     InstanceFilter, InstanceHandle, InstanceName, InstancePage, Instances, InvalidCursor, InvalidDestination,
     InvalidInstanceName, InvalidPausable, InvalidToken, Layer, Living, Misfit, Next, Order, Overlap, Partitura,
-    Pausable, Paused, PayloadCodec, Propagator, Recurrence, ReplayValues, Request, Retention, RunningWorker,
-    ScheduleBuilder, ScheduleDescription, ScheduleHandle, ScheduleSpecification, ScheduledStart, Served, Start,
-    StartPolicy, StartReceipt, StartWithUpdate, Status, StatusKind, Store, Summary, SystemIds, TaskCall, TaskContext,
-    TaskResult, TaskToken, TokenRefusal, TopicNames, TurnCall, TurnResult, UpdateError, UpdateRequest, Versions,
-    Waiting, Worker, WorkflowError, WorkflowHandle,
+    Pausable, PauseReceipt, Paused, PayloadCodec, Propagator, Recurrence, ReplayValues, Request, Retention,
+    RunningWorker, ScheduleBuilder, ScheduleDescription, ScheduleHandle, ScheduleSpecification, ScheduledStart, Served,
+    Start, StartPolicy, StartReceipt, StartWithUpdate, Status, StatusKind, Store, Summary, SystemIds, TaskCall,
+    TaskContext, TaskResult, TaskToken, TokenRefusal, TopicNames, TurnCall, TurnResult, UpdateError, UpdateRequest,
+    Versions, Waiting, Worker, WorkflowError, WorkflowHandle,
 };
 pub use partitura_macros::{select, service, workflow};
 #[doc(hidden)]

@@ -85,7 +85,8 @@ async fn workflows_and_methods_are_paused_listed_and_resumed() {
     assert_eq!(run(&partitura, "pause workflow/Hold").await.0, 2, "a reason is asked for");
     assert_eq!(run(&partitura, "pause Hold --reason moving").await.0, 2, "neither an instance nor a name");
     assert_eq!(done(&partitura, "pause workflow/Hold --reason moving").await, "workflow/Hold: it is paused\n");
-    done(&partitura, "pause service/Payments/charge --reason down").await;
+    let unknown = done(&partitura, "pause service/Payments/charge --reason down").await;
+    assert!(unknown.contains("it is paused; no worker has served a service Payments yet"), "{unknown}");
     done(&partitura, r#"start Hold h-1 "tea""#).await;
     let pauses = done(&partitura, "pauses").await;
     assert!(pauses.contains("workflow/Hold") && pauses.contains("moving"), "{pauses}");

@@ -6,7 +6,9 @@ use partitura_broker::{Error, ErrorKind, Expect, Result as BrokerResult};
 
 use super::Client;
 use crate::error::ClientError;
+use crate::messaging::directory::Destination;
 use crate::storage::pauses::{self, HEEDED_WITHIN, Pausable, Paused};
+use crate::storage::{history, served};
 use crate::wire::summary::{StatusKind, Summary};
 use crate::wire::{self, Command};
 
@@ -14,6 +16,15 @@ use crate::wire::{self, Command};
 const AT_ONCE: usize = 100;
 /// Workers read once more after this time what is paused.
 const SETTLED: Duration = HEEDED_WITHIN;
+
+/// The answer to a [pause](Client::pause).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PauseReceipt {
+    /// Whether a worker has ever served a workflow or a service of this name. If not, the name may be mistyped, or its
+    /// first worker is yet to start, and will heed the pause. The names of methods are not known.
+    pub is_known: bool,
+}
 
 impl Client {
     /// Pauses all instances of a workflow, all tasks of a service, or those of one method, for a reason that people
@@ -24,8 +35,8 @@ impl Client {
     ///   the broker, and a few in the workers. The workflows that call them wait.
     /// * **Instances** whose code would run are paused when something next arrives for them, with the reason in their
     ///   histories and descriptions: what arrives is recorded, and their code sees it when they go on. New ones are
-    ///   recorded, and begin then. They can be terminated and deleted meanwhile; what needs code is refused: updates,
-    ///   resets, their own resumption.
+    ///   recorded, and begin then. They can be described, terminated and deleted meanwhile; what needs code is refused:
+    ///   queries, updates, resets, their own resumption.
     /// * **Deadlines** are not moved: timers come due and are recorded; time-outs of runs, the
     ///   [overall](partitura_workflow::TaskOptions::overall_timeout) and the start time-outs of tasks go on. The
     ///   time-out of a task's run begins with the run.
@@ -38,7 +49,10 @@ impl Client {
     /// # use partitura_engine::{Client, ClientError, Pausable};
     /// # async fn example(client: Client) -> Result<(), ClientError> {
     /// let charges: Pausable = "service/Payments/charge".parse().expect("a name");
-    /// client.pause(&charges, "the acquirer is down").await?;
+    /// let receipt = client.pause(&charges, "the acquirer is down").await?;
+    /// if !receipt.is_known {
+    ///     println!("no worker has served the service Payments yet: is that its name?");
+    /// }
     /// for paused in client.pauses().await? {
     ///     println!("{} is paused: {}", paused.what, paused.reason);
     /// }
@@ -51,13 +65,15 @@ impl Client {
     ///
     /// # Cancel safety
     /// Dropped, it may or may not be paused. Pausing again is harmless.
-    pub async fn pause(&self, what: &Pausable, reason: impl Into<String>) -> Result<(), ClientError> {
+    pub async fn pause(&self, what: &Pausable, reason: impl Into<String>) -> Result<PauseReceipt, ClientError> {
         self.check_name(what)?;
         let since = self.0.clock.now().as_millis();
         let paused = Paused { what: what.clone(), reason: reason.into(), since, is_ending: false };
         pauses::put(&self.0.stored, &paused, Expect::Any).await?;
-        tokio::time::sleep(SETTLED).await;
-        Ok(())
+        // A pause is not taken back since that could not be read.
+        let known = async { self.is_known(what).await.unwrap_or(true) };
+        let (is_known, ()) = tokio::join!(known, tokio::time::sleep(SETTLED));
+        Ok(PauseReceipt { is_known })
     }
 
     /// Lets go on what is [paused](Self::pause), and says how many instances were asked to. Instances that were paused
@@ -109,6 +125,24 @@ impl Client {
             }
         }
         Ok(())
+    }
+
+    /// Whether a worker has served it, or there is an instance of it: workers of before left no other trace.
+    async fn is_known(&self, what: &Pausable) -> Result<bool, ClientError> {
+        let stored = &self.0.stored;
+        let (destination, workflow) = match what {
+            Pausable::Workflow(name) => (Destination::Workflow(name.clone()), Some(name)),
+            Pausable::Service(service) | Pausable::Method { service, .. } => {
+                (Destination::Service(service.clone()), None)
+            }
+        };
+        if served::is_known(stored, &destination).await? {
+            return Ok(true);
+        }
+        match workflow {
+            Some(name) => Ok(history::has_instances(stored, name).await?),
+            None => Ok(false),
+        }
     }
 
     /// Asks all instances to go on that are paused with their workflow.

@@ -251,6 +251,12 @@ pub(crate) async fn exists(turn_store: &TurnStore, key: &InstanceKey, run: &str)
     Ok(!turn_store.scan(ScanRange::prefix(HISTORY, run_prefix(key, run)), 1).await?.is_empty())
 }
 
+/// Whether there is an instance of a workflow.
+pub(crate) async fn has_instances(turn_store: &TurnStore, workflow: &str) -> Result<bool> {
+    let range = ScanRange::prefix(INSTANCES, [workflow.as_bytes(), b"\0"].concat());
+    Ok(!turn_store.scan(range, 1).await?.is_empty())
+}
+
 /// A page of the summaries of a workflow's instances behind the id `after`, in the order of their ids' bytes, and
 /// whether there may be more.
 pub(crate) async fn page(turn_store: &TurnStore, workflow: &str, after: Option<&str>) -> Result<(Vec<Summary>, bool)> {

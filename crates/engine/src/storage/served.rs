@@ -69,6 +69,14 @@ pub(crate) async fn note(turn_store: &TurnStore, all: &[Destination], build: &st
     }
 }
 
+/// Whether a worker has ever served this.
+///
+/// # Errors
+/// Those of the store.
+pub(crate) async fn is_known(turn_store: &TurnStore, destination: &Destination) -> Result<bool> {
+    Ok(turn_store.get(SERVED, key(destination)).await?.is_some())
+}
+
 /// All of them, services first, each kind by name.
 ///
 /// # Errors

@@ -15,6 +15,7 @@ use crate::telemetry::metrics;
 use crate::telemetry::propagator::carry;
 use crate::wire::events::{TaskEvent, of_task};
 use crate::wire::ids::random;
+use crate::wire::shorten::shorten_failure;
 use crate::wire::{self, Command, Outcome as Reported, TaskRequest};
 use crate::workflow::effects;
 
@@ -286,8 +287,9 @@ fn lighter(answer: Answer, error: &Error) -> Answer {
         }
         // The next attempt does without the progress of this one.
         Answer::Again(request, at) => Answer::Again(Box::new(TaskRequest { heartbeat: None, ..*request }), at),
-        Answer::Failed { failure, at, .. } => {
-            Answer::Failed { failure: Failure { details: None, ..failure }, at, heartbeat: None }
+        Answer::Failed { mut failure, at, .. } => {
+            shorten_failure(&mut failure);
+            Answer::Failed { failure, at, heartbeat: None }
         }
         Answer::Delegated { due, .. } => Answer::Delegated { due, heartbeat: None },
         other => other,

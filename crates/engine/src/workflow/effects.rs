@@ -259,11 +259,16 @@ pub(crate) fn heartbeat_due(
 }
 
 /// An attempt of a task that begins at a moment. A message for a moment beyond the broker's horizon is sent on there.
+/// Where the progress of earlier attempts makes it too large, it goes without: the attempt asks its instance for that.
 pub(crate) fn attempt(directory: &Directory, request: TaskRequest, at: Timestamp, now: Timestamp) -> Result<Message> {
     let horizon = directory.horizon(now);
     let request = TaskRequest { begins_at: (at > horizon).then_some(at.as_millis()), ..request };
     let topic = directory.service(&request.service)?.tasks;
-    Ok(request.message(directory.payloads(), topic).not_before(at.min(horizon)))
+    let mut message = request.message(directory.payloads(), topic.clone());
+    if request.heartbeat.is_some() && message.payload.len() > directory.payload_limit() {
+        message = TaskRequest { heartbeat: None, ..request }.message(directory.payloads(), topic);
+    }
+    Ok(message.not_before(at.min(horizon)))
 }
 
 /// A delayed message that an instance has sent to itself, as it was published.

@@ -35,6 +35,7 @@ mod once;
 #[path = "../../examples/order.rs"]
 mod order;
 mod pages;
+mod paused;
 mod poison;
 mod policies;
 mod put_back;

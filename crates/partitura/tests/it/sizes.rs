@@ -6,7 +6,7 @@ use partitura::contract::Limits;
 use partitura::events::CloudEvent;
 use partitura::history::EventKind;
 use partitura::messaging::Messaging;
-use partitura::{ClientError, Cx, Filter, Partitura, WorkflowError};
+use partitura::{ClientError, Cx, Filter, Partitura, Retry, TaskContext, WorkflowError, millis, seconds};
 use partitura_embedded::{Embedded, Options};
 
 use crate::support::{Oops, TextService, TextStub, Texts, eventually, soon};
@@ -197,5 +197,67 @@ async fn long_lists_are_read_page_by_page() {
         (0..50).map(|i| format!("{i:02}")).collect::<Vec<_>>()
     });
     assert_eq!(soon(listed(33)).await.expect("a list").len(), 33);
+    worker.stop().await.expect("stopped");
+}
+
+#[partitura::service]
+trait Porter {
+    /// Says how far it is with a text of a size, and fails once, with another.
+    #[task(retry = Retry::fixed(millis(10)).max_attempts(3), retry_if = |_| true, heartbeat_timeout = seconds(20))]
+    async fn haul(&self, load: String, progress: usize, error: usize) -> Result<usize, Oops>;
+}
+
+struct Weak;
+
+impl Porter for Weak {
+    async fn haul(&self, load: String, progress: usize, error: usize) -> Result<usize, Oops> {
+        let task = TaskContext::current().expect("a task");
+        if task.attempt() == 1 {
+            task.heartbeat(&"p".repeat(progress)).expect("text");
+            // Longer than a heartbeat waits.
+            tokio::time::sleep(seconds(8)).await;
+            return Err(Oops::No("e".repeat(error)));
+        }
+        let told: Option<String> = task.last_heartbeat().expect("text");
+        // Progress that could not be sent is not kept; all else is.
+        assert!(told.is_some_and(|told| told.len() == progress) || progress > LIMIT / 2, "{progress}");
+        Ok(load.len())
+    }
+}
+
+/// Has a load of this size hauled.
+#[derive(Debug, Default)]
+struct Moves;
+
+#[partitura::workflow]
+impl Moves {
+    #[run]
+    async fn run(cx: Cx<Self>, (size, progress, error): (usize, usize, usize)) -> Result<Result<usize, String>, Oops> {
+        let hauled = cx.service::<PorterStub>().haul("x".repeat(size), progress, error).await;
+        Ok(hauled.map_err(|error| error.to_string()))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_of_any_size_is_tried_again_with_progress_and_errors_of_any_size() {
+    let partitura = on_a_small_broker().await;
+    let worker = partitura.worker().service(PorterService(Weak)).workflow::<Moves>().start().await.expect("a worker");
+    let mut hauled = 0;
+    for size in sizes() {
+        for (progress, error) in [(10, 10), (1_000, 10), (10, 1_000), (LIMIT - 300, 5_000), (3 * LIMIT, 10)] {
+            let moves = partitura.client().workflow::<Moves>(format!("m{size}-{progress}-{error}"));
+            moves.start((size, progress, error)).await.expect("started");
+            match soon(moves.result()).await.expect("a result") {
+                Ok(length) => {
+                    assert_eq!(length, size);
+                    hauled += 1;
+                }
+                Err(problem) => assert!(problem.contains("are allowed"), "{size} {progress} {error}: {problem}"),
+            }
+            let summary = soon(moves.describe()).await.expect("described");
+            assert!(summary.status.is_closed(), "{summary:?}");
+        }
+    }
+    assert!(hauled > 10, "{hauled}");
     worker.stop().await.expect("stopped");
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use partitura::history::{Event, EventKind};
-use partitura_broker::{Message, Version};
+use partitura_broker::{Message, Space, Version};
 
 use crate::rows::{body, mentions};
 use crate::world::State;
@@ -19,6 +19,7 @@ impl State {
         if turn == 0 {
             self.audit.begun.push(run.clone());
             self.no_start_is_early(&run);
+            self.run_begins(&run);
         }
         let name = String::from_utf8_lossy(&run).replace('\0', "/");
         if version > 1 {
@@ -30,6 +31,38 @@ impl State {
         self.turn_was_written(value, words.rsplit('/').next().unwrap_or(words));
         if mentions(value, "\"Timer") {
             self.timers_are_never_early(&run, value);
+        }
+    }
+
+    /// Notes the beginning of a run. One that was deleted begins again only by a copy of its start.
+    fn run_begins(&mut self, run: &Bytes) {
+        if !self.audit.deletions.begins(run) {
+            return;
+        }
+        let name = String::from_utf8_lossy(run).replace('\0', "/");
+        if self.plan.faultless {
+            return self.violate("what is deleted does not come back", name);
+        }
+        let words = name.trim_end_matches('/');
+        let run = words.rsplit('/').next().unwrap_or(words).to_owned();
+        self.audit.calls.ended.remove(&run);
+        self.audit.calls.trouble([run].into());
+    }
+
+    /// Notes a value of an instance that is deleted.
+    pub(crate) fn was_deleted(&mut self, space: Space, key: &Bytes, value: Bytes) {
+        match space {
+            "history" => {
+                let (run, turn) = key.split_at(key.len().saturating_sub(4));
+                let (run, turn) = (key.slice(..run.len()), <[u8; 4]>::try_from(turn).map(u32::from_be_bytes));
+                self.audit.turns.remove(&run);
+                self.audit.deletions.turn(run, turn.unwrap_or(u32::MAX), value);
+            }
+            "instances" => {
+                self.audit.deletions.instance(key);
+                self.sabotage_the_deleted(key, &value);
+            }
+            _ => {}
         }
     }
 
@@ -77,16 +110,31 @@ impl State {
             return;
         }
         let id = message.id.as_str().to_owned();
+        if self.audit.deletions.has_begun_again(id.split('.').next().unwrap_or_default()) {
+            return;
+        }
         let known = self.audit.events.entry(id.clone()).or_insert_with(|| message.payload.clone());
         if *known != message.payload {
             self.violate("an event is published as it was first", format!("{id} differs"));
         }
     }
 
-    /// All committed events of an instance, in the order of its runs' keys.
+    /// The workflows and ids of open instances that were deleted once.
+    pub(crate) fn started_anew(&self) -> Vec<(String, String)> {
+        let open = self.keys.space("instances").filter(|(_, value)| !mentions(value, "\"closed_at\""));
+        let names = open.filter_map(|(key, _)| {
+            let (workflow, id) = std::str::from_utf8(key).ok()?.split_once('\0')?;
+            Some((workflow.to_owned(), id.to_owned()))
+        });
+        names.filter(|(workflow, id)| self.audit.deletions.has_had(workflow, id)).collect()
+    }
+
+    /// All committed events of an instance, those that are deleted first, in the order of its runs' keys.
     pub(crate) fn history(&self, workflow: &str, id: &str) -> Vec<Event> {
         let prefix = format!("{workflow}\0{id}\0");
         let rows = self.keys.space("history").filter(|(key, _)| key.starts_with(prefix.as_bytes()));
-        rows.flat_map(|(_, value)| body::<Vec<Event>>(value).unwrap_or_default()).collect()
+        let deleted = self.audit.deletions.turns_below(prefix.as_bytes());
+        let values = deleted.chain(rows.map(|(_, value)| value));
+        values.flat_map(|value| body::<Vec<Event>>(value).unwrap_or_default()).collect()
     }
 }

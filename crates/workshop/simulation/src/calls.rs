@@ -28,7 +28,7 @@ impl State {
         let count = task.attempts.entry(attempt).or_default();
         *count += 1;
         let (count, known) = (*count, task.what.clone());
-        if known != what {
+        if known != what && !self.audit.deletions.has_begun_again(key.get(..RUN).unwrap_or(key)) {
             let text = format!("{key} is that of {known} and of {what}");
             self.violate("an idempotency key belongs to one task", text);
         }

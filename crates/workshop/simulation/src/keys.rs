@@ -57,7 +57,12 @@ impl State {
             }
             None if put.space == "outbox" && self.is_mutant(Mutant::OutboxKept) => {}
             None if put.space == "index" && self.is_mutant(Mutant::IndexForgotten) => {}
-            None => drop(self.keys.kept.remove(&key)),
+            None if put.space == "history" && self.is_mutant(Mutant::DeletedHalf) => {}
+            None => {
+                if let Some((_, value)) = self.keys.kept.remove(&key) {
+                    self.was_deleted(put.space, &put.key, value);
+                }
+            }
         }
     }
 

@@ -77,6 +77,16 @@ pub enum Mutant {
     CrashesDoubled,
     /// A question for the outcome of a delayed start does not wait behind the start. The client once had this bug.
     QuestionsAhead,
+    /// Histories of instances that are deleted are not removed.
+    DeletedHalf,
+    /// The tasks of an instance that is deleted come again.
+    DeletedTasksAgain,
+    /// A deleted instance is not tried again: what the broker has refused of it stays. The engine once had this bug.
+    LastWordsForgotten,
+    /// Events are refused that are larger than half of what the broker says to take.
+    EventsTooLarge,
+    /// Tasks are refused that are larger than half of what the broker says to take.
+    TasksTooLarge,
 }
 
 impl Mutant {
@@ -116,6 +126,11 @@ impl Mutant {
         Self::CrashesForgotten,
         Self::CrashesDoubled,
         Self::QuestionsAhead,
+        Self::DeletedHalf,
+        Self::DeletedTasksAgain,
+        Self::LastWordsForgotten,
+        Self::EventsTooLarge,
+        Self::TasksTooLarge,
     ];
 
     /// The name on the command line.
@@ -155,6 +170,11 @@ impl Mutant {
             Self::CrashesForgotten => "crashes-forgotten",
             Self::CrashesDoubled => "crashes-doubled",
             Self::QuestionsAhead => "questions-ahead",
+            Self::DeletedHalf => "deleted-half",
+            Self::DeletedTasksAgain => "deleted-tasks-again",
+            Self::LastWordsForgotten => "last-words-forgotten",
+            Self::EventsTooLarge => "events-too-large",
+            Self::TasksTooLarge => "tasks-too-large",
         }
     }
 }

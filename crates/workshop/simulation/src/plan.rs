@@ -5,6 +5,9 @@ use crate::random::Random;
 /// The number of crashes with which a task is given up that ends its process.
 pub(crate) const CRASHES: u32 = 5;
 
+/// The bytes of a payload in worlds where that is little.
+pub(crate) const LITTLE: usize = 4 << 10;
+
 /// The faults of a world, drawn from its seed.
 ///
 /// Each kind of fault is in some worlds only: a world with all faults hides bugs that one fault alone would show
@@ -54,6 +57,10 @@ pub(crate) struct Plan {
     pub(crate) generations: Vec<Generation>,
     /// The mean interval between the actions of an operator.
     pub(crate) operator: Option<u64>,
+    /// Whether that operator deletes instances that have ended.
+    pub(crate) deletes: bool,
+    /// How many bytes the payload of a message may have, where that is little.
+    pub(crate) payload: Option<usize>,
     /// The mean interval between the pauses of workflows, of the service and of its methods.
     pub(crate) pauses: Option<u64>,
     /// The mean interval between incidents of a process or of the subscription, and their kinds.
@@ -192,7 +199,7 @@ impl Plan {
         if generations.is_empty() {
             generations.push(Generation::Fixed);
         }
-        Self {
+        let mut plan = Self {
             faultless,
             poison,
             state_in: random.pick(&[StateIn::Broker, StateIn::Broker, StateIn::Store, StateIn::Store, StateIn::Both]),
@@ -220,6 +227,13 @@ impl Plan {
             mishaps,
             session: random.pick(&[200, 2_000, 6_000]),
             pauses: Some(random.pick(&[1_000, 4_000])).filter(|_| random.chance(250) && !faultless),
+            deletes: random.coin(),
+            payload: Some(LITTLE).filter(|_| random.chance(150) && !poison),
+        };
+        if plan.deletes && matches!(plan.broken, Some(Broken::Tasks(_))) {
+            // The broker refuses messages of instances that are deleted then.
+            plan.operator = plan.operator.or(Some(300));
         }
+        plan
     }
 }

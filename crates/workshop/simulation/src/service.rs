@@ -23,6 +23,19 @@ pub(crate) struct Call {
     pub(crate) kills: bool,
 }
 
+/// A call with a load, and its course.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Parcel {
+    pub(crate) name: String,
+    pub(crate) load: String,
+    /// Bytes of the answer.
+    pub(crate) answer: usize,
+    /// Bytes of the progress that the first attempt reports.
+    pub(crate) progress: usize,
+    /// Whether the first attempt fails, and the bytes of its error.
+    pub(crate) error: Option<usize>,
+}
+
 /// The error of the service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub(crate) enum Refusal {
@@ -59,6 +72,13 @@ pub(crate) trait Player {
     async fn undo(&self, name: String) -> Result<(), Refusal>;
     /// Leaves its completion to others.
     async fn commission(&self, name: String) -> Result<String, Refusal>;
+    /// Answers as the parcel says.
+    #[task(
+        retry = Retry::fixed(millis(50)).max_attempts(ATTEMPTS),
+        retry_if = |_| true,
+        heartbeat_timeout = millis(60_000)
+    )]
+    async fn haul(&self, call: Parcel) -> Result<String, Refusal>;
     /// Goes on until it is cancelled.
     #[task(heartbeat_timeout = millis(60_000))]
     async fn hold(&self, name: String) -> Result<(), Refusal>;
@@ -143,6 +163,24 @@ impl Player for Musician {
             })
             .await;
         task.delegate().await
+    }
+
+    async fn haul(&self, call: Parcel) -> Result<String, Refusal> {
+        let may_be_lost = !self.0.world.lock().plan.faultless;
+        let last = if call.error.is_some() { 2 } else { 1 };
+        let attempt = self.called(format!("haul({})", call.name), (!may_be_lost).then_some(last)).await;
+        if attempt > 1 {
+            return Ok("a".repeat(call.answer));
+        }
+        if let Some(task) = TaskContext::current() {
+            // A text can be encoded.
+            let _ = task.heartbeat(&"p".repeat(call.progress));
+        }
+        tokio::time::sleep(millis(1_500)).await;
+        match call.error {
+            Some(bytes) => Err(Refusal::No("e".repeat(bytes))),
+            None => Ok("a".repeat(call.answer)),
+        }
     }
 
     async fn hold(&self, name: String) -> Result<(), Refusal> {

@@ -73,8 +73,10 @@ async fn run(world: &World) {
         state.plan_mishap();
         let count = state.random.between(1, 5) as usize;
         let (of_parents, poison) = (state.plan.breaks_history(), state.plan.poison);
+        let (is_little, faultless) = (state.plan.payload.is_some() && !of_parents, state.plan.faultless);
         let draw = |number| match number {
             0 if poison => catalogue::draw_fatal(&mut state.random, number),
+            0 if is_little => catalogue::laden::laden(&mut state.random, "p0".to_owned(), faultless),
             _ => catalogue::draw(&mut state.random, number, of_parents && number == 0),
         };
         let pieces: Vec<Piece> = (0..count).map(draw).collect();
@@ -135,6 +137,7 @@ async fn perform(world: &World, pieces: Vec<Piece>) -> Vec<Ended> {
         operators.spawn(mend(world.clone(), client.clone(), operate.clone()));
     }
     operators.spawn(operating::operator(world.clone(), client.clone(), instances));
+    operators.spawn(operating::janitor(world.clone(), client.clone()));
     operators.spawn(pausing::pauser(world.clone(), client));
     while let Some(performed) = performances.join_next().await {
         match performed {

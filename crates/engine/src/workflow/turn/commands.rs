@@ -36,6 +36,8 @@ impl Turn<'_> {
                 | Command::Delete { .. } => {
                     self.load(Reading::Inert).await?;
                 }
+                // A question about an instance whose workflow is paused runs no code of it.
+                _ if self.held.is_some() && command.asker().is_some() => self.load(Reading::Inert).await?,
                 _ => self.load(Reading::Live).await?,
             }
         }
@@ -122,9 +124,8 @@ impl Turn<'_> {
     fn undelivered(&mut self, run: &str, reason: String) -> Result<(), Abandoned> {
         match self.summary() {
             Some(summary) if summary.run == run && !summary.status.is_closed() => Err(Abandoned::Undelivered(reason)),
-            // It has ended: there is nothing to stop, and others wait for its last words.
-            Some(_) => self.send_again_later(0),
-            None => Ok(()),
+            // It has ended, or is deleted: there is nothing to stop, and others wait for its last words.
+            _ => self.send_again_later(run, 0),
         }
     }
 
@@ -132,11 +133,10 @@ impl Turn<'_> {
         match self.summary() {
             Some(summary) if summary.run == run && self.is_paused() => Ok(()),
             Some(summary) if summary.run == run && !summary.status.is_closed() => self.resume().await,
-            Some(_) => match self.send_what_was_set_aside().await {
-                Err(Abandoned::Undelivered(_)) => self.send_again_later(tried + 1),
+            _ => match self.send_what_was_set_aside().await {
+                Err(Abandoned::Undelivered(_)) => self.send_again_later(run, tried + 1),
                 sent => sent,
             },
-            None => Ok(()),
         }
     }
 

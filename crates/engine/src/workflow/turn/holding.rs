@@ -26,8 +26,7 @@ impl Turn<'_> {
         match held {
             Held::AsEver => return Ok(true),
             Held::Refused(sender) => {
-                let problem = format!("{} is paused with its workflow: {why}; resume the workflow first", self.key);
-                self.tell(sender, ReplyBody::Refused(problem));
+                self.tell(sender, ReplyBody::Refused(self.paused_with_workflow().unwrap_or_default()));
                 return Ok(false);
             }
             Held::Paused | Held::Only => {}
@@ -54,6 +53,12 @@ impl Turn<'_> {
             self.continue_as_new()?;
         }
         Ok(())
+    }
+
+    /// Says that the workflow is paused, if it is.
+    pub(super) fn paused_with_workflow(&self) -> Option<String> {
+        let why = self.held.as_ref()?;
+        Some(format!("{} is paused with its workflow: {why}; resume the workflow first", self.key))
     }
 
     /// Where an instance stands that begins in this turn, if its code does not run.

@@ -162,10 +162,9 @@ impl<'a> Turn<'a> {
     }
 
     /// Has what was set aside of a run that has ended sent again by itself, when it was tried so often before.
-    pub(super) fn send_again_later(&mut self, tried: u32) -> Result<(), Abandoned> {
-        let Some(run) = self.summary().map(|summary| summary.run.clone()) else { return Ok(()) };
+    pub(super) fn send_again_later(&mut self, run: &str, tried: u32) -> Result<(), Abandoned> {
         // No turn has this number.
-        let again = effects::try_again(&self.context.directory, self.key, &run, (u32::MAX, tried), self.now)?;
+        let again = effects::try_again(&self.context.directory, self.key, run, (u32::MAX, tried), self.now)?;
         self.unit.publish.push(again);
         Ok(())
     }

@@ -20,9 +20,10 @@ impl Turn<'_> {
                     Instance::Closed { summary, .. } => Some(summary.run.clone()),
                     _ => None,
                 };
-                match closed {
-                    Some(run) => (reply_to, self.query_ended(&run, &name, &args).await?),
-                    None => (reply_to, self.query(&name, &args)),
+                match (self.refused_with_workflow(), closed) {
+                    (Some(refused), _) => (reply_to, refused),
+                    (None, Some(run)) => (reply_to, self.query_ended(&run, &name, &args).await?),
+                    (None, None) => (reply_to, self.query(&name, &args)),
                 }
             }
             Command::Await { reply_to, stops } => match self.outcome(stops) {
@@ -52,6 +53,11 @@ impl Turn<'_> {
                 Some(ReplyBody::Stopped { reason: reason.to_owned() })
             }),
         }
+    }
+
+    /// The answer to what needs code, if there is such an instance and its workflow is paused.
+    fn refused_with_workflow(&self) -> Option<ReplyBody> {
+        self.summary().and(self.paused_with_workflow()).map(ReplyBody::Refused)
     }
 
     fn query(&self, name: &str, args: &Payload) -> ReplyBody {

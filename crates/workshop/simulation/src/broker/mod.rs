@@ -34,14 +34,16 @@ pub(crate) struct SimBroker {
 
 impl SimBroker {
     pub(crate) fn connect(process: &Process) -> Self {
+        let plan = process.world.lock().plan.clone();
+        let limits = Limits::default();
         let capabilities = Capabilities {
             broker: "simulated".into(),
             durability: Durability::Replicated,
             delay: Delay { native: true, max: Duration::from_secs(10 * 365 * 86_400), lateness: Duration::ZERO },
             hold: None,
-            limits: Limits::default(),
+            limits: Limits { payload: plan.payload.unwrap_or(limits.payload), ..limits },
             supports: Supports {
-                transactions: process.world.lock().plan.state_in != StateIn::Store,
+                transactions: plan.state_in != StateIn::Store,
                 cancellation: true,
                 ..Supports::default()
             },

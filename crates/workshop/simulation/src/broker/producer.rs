@@ -35,6 +35,7 @@ impl Producer for SimProducer {
         self.process
             .effect(format!("replies {}", replies.len()), |state| {
                 for (address, message) in replies {
+                    state.admits(&message, "reply")?;
                     let rate = state.plan.lost_replies;
                     if !state.mishap(rate) {
                         state.inboxes.deliver(&address, message);
@@ -87,7 +88,7 @@ impl State {
     fn publish_one(&mut self, capabilities: &Capabilities, message: Message) -> Result<Receipt> {
         capabilities.check(&message, self.wall())?;
         let (refused, unknown) = (self.plan.refused, self.plan.unknown);
-        self.admits(&message.topic, "publish")?;
+        self.admits(&message, "publish")?;
         if self.mishap(refused) {
             let kind = self.random.pick(&[ErrorKind::Disconnected, ErrorKind::Throttled, ErrorKind::Timeout]);
             self.note("broker", format_args!("refuses {}", message.id));

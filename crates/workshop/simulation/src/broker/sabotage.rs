@@ -24,6 +24,9 @@ impl State {
                 let copy = message.clone();
                 self.later(1, Deed::Store { message: copy });
             }
+            Some(Mutant::DeletedTasksAgain) if message.topic.as_str().ends_with(".tasks") => {
+                self.audit.deletions.tasks.push(message.clone());
+            }
             Some(Mutant::TimersEarly) if id.ends_with(".t") => message.not_before = None,
             Some(Mutant::StartsEarly) if is_start(message) => message.not_before = None,
             Some(Mutant::QuestionsAhead) if message.payload.starts_with(b"{\"Await\"") => message.not_before = None,
@@ -48,6 +51,27 @@ impl State {
             _ => {}
         }
         Ok(true)
+    }
+
+    /// Does to a deleted instance what the mutant says.
+    pub(crate) fn sabotage_the_deleted(&mut self, key: &Bytes, summary: &Bytes) {
+        match self.mutant {
+            Some(Mutant::DeletedTasksAgain) => {
+                let run = body::<Summary>(summary).map(|summary| summary.run).unwrap_or_default();
+                let of_run = |message: &Message| message.id.as_str().starts_with(&run);
+                let tasks: Vec<Message> =
+                    self.audit.deletions.tasks.iter().filter(|task| of_run(task)).cloned().collect();
+                tasks.into_iter().for_each(|message| self.later(1, Deed::Store { message }));
+            }
+            Some(Mutant::LastWordsForgotten) => {
+                let id = key.split(|byte| *byte == 0).nth(1).map(<[u8]>::to_vec).unwrap_or_default();
+                let of = |message: &Message| message.key.as_deref() == Some(&*id) && message.id.as_str().contains(".w");
+                for topic in self.topics.values_mut() {
+                    topic.queues.iter_mut().for_each(|queue| queue.delayed.retain(|_, message| !of(message)));
+                }
+            }
+            _ => {}
+        }
     }
 
     /// Turns the result of a task into one of the instance's present run.

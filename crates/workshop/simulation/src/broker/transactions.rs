@@ -71,7 +71,7 @@ impl State {
                 }
             }
         }
-        if let Some(error) = publish.iter().find_map(|message| self.admits(&message.topic, "commit").err()) {
+        if let Some(error) = publish.iter().find_map(|message| self.admits(message, "commit").err()) {
             self.trouble_with(&publish);
             return Err(error);
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use partitura::history::{Event, EventKind};
 use partitura::{Client, ClientError, Cx, StartPolicy, Workflow, WorkflowHandle};
 
+use super::deleted::is_deleted;
 use super::entry::{Entry, entry};
 use super::expected::{Expected, Outcome};
 use super::operating::operated;
@@ -102,6 +103,7 @@ async fn look(handle: &WorkflowHandle<Ledger>, world: &World, confirmed: u64) ->
         Ok(answer) => answer,
         // It has ended.
         Err(ClientError::Refused(_)) => return Ok(()),
+        _ if is_deleted(world, handle) => return Ok(()),
         // A query or its answer may be lost.
         Err(error @ (ClientError::NoAnswer { .. } | ClientError::Broker(_))) if in_chaos => {
             world.lock().note("client", format_args!("has no answer: {error}"));
@@ -109,6 +111,9 @@ async fn look(handle: &WorkflowHandle<Ledger>, world: &World, confirmed: u64) ->
         }
         Err(error) => return Err(format!("{} was asked: {error}", handle.id())),
     };
+    if is_deleted(world, handle) {
+        return Ok(());
+    }
     let history = world.lock().history(Ledger::NAME, handle.id());
     let committed = entered(&history);
     // An instance that an operator has ended answers with its last state.

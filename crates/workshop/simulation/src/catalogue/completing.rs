@@ -3,6 +3,7 @@
 use partitura::{Client, ClientError, TaskToken, TokenRefusal, Workflow, WorkflowHandle, millis};
 use tokio::time::sleep;
 
+use super::deleted::is_deleted;
 use crate::service::Refusal;
 use crate::world::World;
 
@@ -28,13 +29,13 @@ pub(super) async fn complete<W: Workflow>(
         let tokens = world.lock().audit.tokens.get(handle.id()).cloned().unwrap_or_default();
         let wrong = || WRONG.to_owned();
         let (Some(latest), [first, ..]) = (tokens.last(), &tokens[..]) else {
-            if has_ended(handle).await {
+            if has_ended(world, handle).await {
                 return;
             }
             continue;
         };
         if *late && latest.attempt() == 1 {
-            if has_ended(handle).await {
+            if has_ended(world, handle).await {
                 return;
             }
             continue;
@@ -43,7 +44,8 @@ pub(super) async fn complete<W: Workflow>(
             // It has no effect: another attempt has taken its place.
             let _ = client.complete_task(first, &wrong()).confirmed().await;
         }
-        if is_over(send(client, latest, result).await) {
+        let answer = send(client, latest, result).await;
+        if is_deleted(world, handle) || is_over(answer) {
             if *twice {
                 let _ = client.complete_task(latest, &wrong()).await;
             }
@@ -70,7 +72,7 @@ fn is_over(answer: Result<(), ClientError>) -> bool {
 }
 
 /// Whether an operator has ended the instance. It takes a while.
-async fn has_ended<W: Workflow>(handle: &WorkflowHandle<W>) -> bool {
+async fn has_ended<W: Workflow>(world: &World, handle: &WorkflowHandle<W>) -> bool {
     sleep(millis(500)).await;
-    handle.describe().await.is_ok_and(|summary| summary.status.is_closed())
+    handle.describe().await.is_ok_and(|summary| summary.status.is_closed()) || is_deleted(world, handle)
 }

@@ -6,12 +6,14 @@ mod completing;
 mod contests;
 mod continuing;
 mod delegated;
+mod deleted;
 pub(crate) mod doomed;
 mod ensembles;
 mod entry;
 mod expected;
 mod gathered;
 mod interrupted;
+pub(crate) mod laden;
 pub(crate) mod operating;
 pub(crate) mod pausing;
 mod performing;
@@ -48,6 +50,7 @@ fn entries() -> impl Iterator<Item = &'static Entry> {
         gathered::WORKFLOWS,
         updated::WORKFLOWS,
         scheduled::WORKFLOWS,
+        laden::WORKFLOWS,
     ];
     areas.into_iter().flatten()
 }

@@ -9,6 +9,7 @@ use partitura::history::Event;
 use partitura::{Client, ClientError, Signal, StartPolicy, Workflow, WorkflowError, WorkflowHandle};
 
 use super::completing::{Decision, complete};
+use super::deleted::is_deleted;
 use super::expected::{Expected, Outcome, REASON};
 use super::operating::{Operate, operated};
 use crate::world::World;
@@ -149,6 +150,7 @@ pub(super) async fn outcome<W: Workflow>(handle: &WorkflowHandle<W>, world: &Wor
             Ok(result) => Outcome::ok(&result),
             Err(WorkflowError::Failed(error)) => Outcome::err(&error),
             Err(WorkflowError::Cancelled { reason, .. }) => Outcome::Cancelled(reason),
+            Err(WorkflowError::Client(ClientError::NotFound { .. })) if is_deleted(world, handle) => return Ok(None),
             Err(WorkflowError::Client(ClientError::NotFound { .. })) => {
                 return Err(format!("{} was started, and is not found", handle.id()));
             }

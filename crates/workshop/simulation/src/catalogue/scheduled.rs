@@ -8,6 +8,7 @@ use partitura::jiff::Timestamp;
 use partitura::{Cancelled, Client, Cx, Overlap, ScheduleHandle, StartPolicy, Workflow};
 use partitura_engine::ScheduleWorkflow;
 
+use super::deleted::is_deleted;
 use super::entry::{Entry, entry};
 use super::expected::{Expected, Outcome, REASON};
 use super::operating::{Operate, Order, operated};
@@ -49,7 +50,9 @@ pub(super) fn clockwork(random: &mut Random, id: String, begin: u64) -> Piece {
             }
             let handle = client.workflow::<ScheduleWorkflow>(name.clone());
             while !has_ticked(&schedule, ticks).await {
-                if handle.describe().await.is_ok_and(|summary| summary.status.is_closed()) {
+                if handle.describe().await.is_ok_and(|summary| summary.status.is_closed())
+                    || is_deleted(&world, &handle)
+                {
                     break;
                 }
                 pause(1_000).await;

@@ -76,7 +76,8 @@ pub(crate) fn set_gauge(world: Option<World>) {
     WORLD.set(world);
 }
 
-fn looks(run: &str, number: usize) {
+/// Notes the run of a step.
+pub(super) fn looks(run: &str, number: usize) {
     WORLD.with_borrow(|world| {
         if let Some(world) = world {
             world.lock().step_was_run(run, number);

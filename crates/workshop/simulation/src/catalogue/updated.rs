@@ -5,6 +5,7 @@ use std::sync::Arc;
 use partitura::history::{Event, EventKind};
 use partitura::{Client, ClientError, Cx, StartPolicy, Update, UpdateError, Workflow, WorkflowHandle};
 
+use super::deleted::is_deleted;
 use super::entry::{Entry, entry};
 use super::expected::{Expected, Outcome};
 use super::operating::operated;
@@ -151,6 +152,9 @@ async fn enter(
             Some(input) => handle.start(input).with_update(update).id(id.clone()).await,
             None => handle.update(update).id(id.clone()).await,
         };
+        if is_deleted(world, handle) {
+            return Ok(!matches!(answer, Err(UpdateError::Client(ClientError::NotFound { .. }))));
+        }
         let (ok, recorded) = match &answer {
             Ok(entries) => (*entries as u64 == number, true),
             Err(UpdateError::Rejected(Refusal::No(_))) => (number == INVALID, false),

@@ -26,7 +26,7 @@ pub(super) fn is_decided(state: &State, piece: &Ended, runs: &[Run]) -> Found {
     starts_count_once(state, piece, &own)?;
     for (place, run) in own.iter().enumerate() {
         let expected = (piece.model)(&run.events);
-        if end_of(run) == Some(Outcome::Other(CLOSED.to_owned())) {
+        if run.again || end_of(run) == Some(Outcome::Other(CLOSED.to_owned())) {
             goes_as_far(run, &expected)?;
             continue;
         }
@@ -34,10 +34,11 @@ pub(super) fn is_decided(state: &State, piece: &Ended, runs: &[Run]) -> Found {
             Some(next) if end_of(run) == Some(Outcome::Other(REPLACED.to_owned())) => {
                 is_replaced(state, run, &expected, next)?;
             }
-            _ => as_the_model_says(run, expected, runs)?,
+            _ => as_the_model_says(state, run, expected, runs)?,
         }
     }
-    piece.told.iter().try_for_each(|told| is_true(told, &own, &stored))
+    let is_deleted = state.audit.deletions.has_had(piece.workflow, &piece.id);
+    piece.told.iter().try_for_each(|told| is_true(told, &own, (&stored, is_deleted)))
 }
 
 /// Joins runs that continue as new to the run that each of them names as its next, which a model takes for one.
@@ -57,6 +58,7 @@ fn chains(stored: &[&Run]) -> Result<Vec<Run>, (&'static str, String)> {
             Some(chain) if started.continued.as_ref().is_some_and(|before| before.first == chain.run) => {
                 chain.events.extend(run.events.iter().cloned());
                 chain.stopped |= run.stopped;
+                chain.again |= run.again;
             }
             None if started.continued.is_none() => chains.push((*run).clone()),
             _ => return Err(("a run continues the one before it", format!("{}: {}", run.name, story(&run.events)))),
@@ -80,6 +82,10 @@ fn starts_count_once(state: &State, piece: &Ended, own: &[&Run]) -> Found {
     let came_later = policies.iter().skip(1).all(|policy| *policy == Some(StartPolicy::Replace));
     let first = usize::from(policies[0].is_some_and(|policy| policy != StartPolicy::Replace));
     let distinct: BTreeSet<_> = own.iter().map(|run| &run.run).collect();
+    if state.audit.deletions.has_had(piece.workflow, &piece.id) && policies.iter().all(Option::is_some) {
+        // Its id was free again.
+        return Ok(());
+    }
     if policies[0].is_some() && came_later && own.len() == replacing + first && distinct.len() == own.len() {
         return Ok(());
     }
@@ -108,7 +114,8 @@ fn goes_as_far(run: &Run, expected: &Expected) -> Found {
 }
 
 /// Checks the answers to a client about its start and about the outcome.
-fn is_true(Told { number, policy, answered }: &Told, own: &[&Run], stored: &[&Run]) -> Found {
+/// An instance that was deleted may have been another one for each of them.
+fn is_true(Told { number, policy, answered }: &Told, own: &[&Run], (stored, is_deleted): (&[&Run], bool)) -> Found {
     let is_by = |run: &&&Run| {
         let Some(EventKind::WorkflowStarted(started)) = run.events.first().map(|event| &event.kind) else {
             return false;
@@ -121,7 +128,9 @@ fn is_true(Told { number, policy, answered }: &Told, own: &[&Run], stored: &[&Ru
         Err(("a client is told what is", text))
     };
     match &answered.verdict {
-        Verdict::Accepted if *policy == StartPolicy::Reject && !own.iter().take(1).any(|run| is_by(&run)) => {
+        Verdict::Accepted
+            if *policy == StartPolicy::Reject && !is_deleted && !own.iter().take(1).any(|run| is_by(&run)) =>
+        {
             return wrong("which was not the first");
         }
         Verdict::Exists(run) if !stored.iter().any(|other| other.run == *run) => return wrong("which does not exist"),

@@ -8,6 +8,7 @@ use partitura_broker::Message;
 use serde::Deserialize;
 
 use super::calls::Calls;
+use super::deletions::Deletions;
 use crate::rows::{body, mentions};
 
 /// All observations from outside of the engine.
@@ -31,6 +32,8 @@ pub(crate) struct Audit {
     pub(crate) doomed_turns: u32,
     /// The calls of services and steps.
     pub(crate) calls: Calls,
+    /// The instances that were deleted.
+    pub(crate) deletions: Deletions,
 }
 
 /// The part of a command to start an instance that the audit reads.

@@ -2,6 +2,7 @@
 
 pub(crate) mod audit;
 pub(crate) mod calls;
+pub(crate) mod deletions;
 pub(crate) mod group;
 pub(crate) mod inbox;
 pub(crate) mod keys;

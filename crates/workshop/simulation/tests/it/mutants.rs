@@ -66,4 +66,9 @@ mutants! {
     a_task_that_ends_its_process_without_end_is_found: CrashesForgotten,
     a_crash_that_counts_twice_is_found: CrashesDoubled,
     a_question_that_overtakes_a_delayed_start_is_found: QuestionsAhead,
+    a_history_of_a_deleted_instance_is_found: DeletedHalf,
+    a_task_of_a_deleted_instance_that_is_called_again_is_found: DeletedTasksAgain,
+    last_words_of_a_deleted_instance_that_nobody_sends_are_found: LastWordsForgotten,
+    an_event_that_is_too_large_and_blocks_its_turn_is_found: EventsTooLarge,
+    a_task_that_is_too_large_and_blocks_its_turn_is_found: TasksTooLarge,
 }
