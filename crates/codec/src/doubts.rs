@@ -15,13 +15,27 @@ pub(crate) enum Doubt {
     Flattened,
     /// Bytes in their compact form.
     Bytes,
+    /// A field that is left out where its value is the usual one.
+    Skipped,
+    /// A second field of one name: the tag of an enum, and a field or key of its content.
+    Repeated,
 }
 
 impl Doubt {
-    const ALL: [Self; 6] = [Self::SomeOfNothing, Self::Wide, Self::Key, Self::Raw, Self::Flattened, Self::Bytes];
+    const ALL: [Self; 8] = [
+        Self::SomeOfNothing,
+        Self::Wide,
+        Self::Key,
+        Self::Raw,
+        Self::Flattened,
+        Self::Bytes,
+        Self::Skipped,
+        Self::Repeated,
+    ];
 
     /// The kinds that some types cannot read, the likeliest first.
-    pub(crate) const UNREADABLE: [Self; 5] = [Self::Wide, Self::Key, Self::Raw, Self::Flattened, Self::Bytes];
+    pub(crate) const UNREADABLE: [Self; 7] =
+        [Self::Repeated, Self::Wide, Self::Key, Self::Raw, Self::Flattened, Self::Skipped, Self::Bytes];
 
     pub(crate) fn problem(self) -> &'static str {
         match self {
@@ -43,13 +57,33 @@ impl Doubt {
             }
             Self::Flattened => "a flattened field does not come back as it was; name it instead of flattening it",
             Self::Bytes => "these bytes do not come back as they were",
+            Self::Skipped => {
+                "a field that is skipped is missed when it is read: add `#[serde(default)]` to `skip_serializing_if`"
+            }
+            Self::Repeated => {
+                "its name is there twice, as that of an enum's tag and of a field or key of its content; rename one of them"
+            }
         }
+    }
+}
+
+/// The kind of value that is refused, or that is taken for the cause of an error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Suspect {
+    pub(crate) doubt: Doubt,
+    /// The name of the field, where that is known.
+    pub(crate) field: Option<String>,
+}
+
+impl From<Doubt> for Suspect {
+    fn from(doubt: Doubt) -> Self {
+        Self { doubt, field: None }
     }
 }
 
 /// Counts the doubts by their kind.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Doubts([u32; 6]);
+pub(crate) struct Doubts([u32; 8]);
 
 impl Doubts {
     pub(crate) fn add(&mut self, doubt: Doubt) {
@@ -58,6 +92,19 @@ impl Doubts {
 
     pub(crate) fn has(&self, doubt: Doubt) -> bool {
         self.0[doubt as usize] > 0
+    }
+
+    /// Returns the likeliest cause of an error of the reader.
+    pub(crate) fn suspect_of(&self, error: &str) -> Option<Suspect> {
+        let missing = error.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
+        let suspect = match missing {
+            Some(field) if self.has(Doubt::Skipped) => {
+                return Some(Suspect { doubt: Doubt::Skipped, field: Some(field.to_owned()) });
+            }
+            _ if error.starts_with("duplicate field") && self.has(Doubt::Repeated) => Some(Doubt::Repeated),
+            _ => Doubt::UNREADABLE.into_iter().find(|doubt| self.has(*doubt)),
+        };
+        suspect.map(Suspect::from)
     }
 
     /// Returns the first kind whose count differs, or else the first kind that occurred.

@@ -10,8 +10,8 @@
 //! * Bytes (`serialize_bytes`, and sequences of `u8`) of [a certain length](COMPACT_FROM) are one string,
 //!   `"base64:…"`; shorter ones are numbers. Both are read.
 //! * For some values it depends on the type whether JSON carries them: 128-bit numbers, keys that are not text, `Some`
-//!   of nothing, flattened fields, bytes. For these [`encode`] decodes its own output and compares. All other values
-//!   cost one pass.
+//!   of nothing, flattened fields, fields that are skipped, two of one name, bytes. For these [`encode`] decodes its own
+//!   output and compares. All other values cost one pass.
 //!
 //! An application may encode the text once more, with a [`PayloadCodec`] of its own.
 //!
@@ -38,7 +38,7 @@ pub use self::bytes::COMPACT_FROM;
 pub use self::error::EncodeError;
 pub use self::own::{Codecs, Opened, PayloadCodec, is_encoded, open, seal};
 
-use self::doubts::{Doubt, Fingerprint};
+use self::doubts::{Doubt, Fingerprint, Suspect};
 use self::reader::Reader;
 use self::writer::{Bytes, RAW_VALUE, Written, write};
 
@@ -66,7 +66,7 @@ pub fn encode<T: Serialize + DeserializeOwned>(value: &T) -> Result<String, Enco
 /// # Errors
 /// As for [`encode`].
 pub fn encode_unproven<T: Serialize + ?Sized>(value: &T) -> Result<String, EncodeError> {
-    write(value, Bytes::Plain, Some(Doubt::SomeOfNothing)).map(|written| written.text)
+    write(value, Bytes::Plain, Some(Doubt::SomeOfNothing.into())).map(|written| written.text)
 }
 
 /// Decodes a value.
@@ -104,7 +104,7 @@ pub fn to_raw(json: &str) -> Box<RawValue> {
 
 /// The error for a value that does not decode to itself.
 struct Disproof {
-    suspect: Option<Doubt>,
+    suspect: Option<Suspect>,
     problem: String,
 }
 
@@ -115,10 +115,13 @@ fn prove<T: Serialize + DeserializeOwned>(written: &Written, bytes: Bytes) -> Re
         return Ok(());
     }
     let decoded: T = decode(text).map_err(|error| {
-        let suspect = Doubt::UNREADABLE.into_iter().find(|doubt| doubts.has(*doubt));
-        Disproof { suspect, problem: format!("it cannot be read back: {error}") }
+        let error = error.to_string();
+        Disproof { suspect: doubts.suspect_of(&error), problem: format!("it cannot be read back: {error}") }
     })?;
-    let changed = |suspect| Disproof { suspect, problem: "it comes back as another value".to_owned() };
+    let changed = |suspect: Option<Doubt>| {
+        let suspect = suspect.map(Suspect::from);
+        Disproof { suspect, problem: "it comes back as another value".to_owned() }
+    };
     let again = write(&decoded, bytes, None).map_err(|_| changed(None))?;
     if again.doubts == *doubts && Fingerprint::from_text(&again.text) == Fingerprint::from_text(text) {
         return Ok(());

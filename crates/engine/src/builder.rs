@@ -1,14 +1,16 @@
+use std::convert::Infallible;
 use std::future::{Future, IntoFuture};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use partitura_broker::{Broker, Clock, Error, ErrorKind, ProducerOptions, Result};
 use partitura_codec::PayloadCodec;
 use partitura_lanes::Trials;
 
-use crate::client::{Client, Connection};
+use crate::client::{Client, Connection, Hopeless};
 use crate::core::{Core, ReplayValues, Settings};
 use crate::health::Workers;
 use crate::layer::{Layer, Layers};
@@ -41,6 +43,7 @@ pub struct Builder {
     payloads: Payloads,
     propagation: Propagation,
     layers: Layers,
+    hopeless: Hopeless,
     refused: Option<&'static str>,
 }
 
@@ -69,6 +72,7 @@ impl Partitura {
             },
             payloads: Payloads::default(),
             layers: Layers::default(),
+            hopeless: Hopeless::default(),
             refused: None,
         }
     }
@@ -209,9 +213,9 @@ impl Builder {
     }
 
     /// How long a client that awaits an outcome waits at most before it asks again: the worker that knew who waits may
-    /// be gone. 10 minutes unless set; the first time it asks again after 5 seconds.
+    /// be gone. 10 minutes unless set, at least 100 ms; the first time it asks again after 5 seconds.
     pub fn ask_again(mut self, at_most: Duration) -> Self {
-        self.settings.ask_again = at_most;
+        self.settings.ask_again = at_most.max(Duration::from_millis(100));
         self
     }
 
@@ -256,9 +260,19 @@ impl Builder {
         self
     }
 
+    /// For test environments: what panics once an update of an instance will not be answered, by workflow and id.
+    #[doc(hidden)]
+    pub fn hopeless(
+        mut self,
+        hopeless: impl Fn(&str, &str) -> BoxFuture<'static, Infallible> + Send + Sync + 'static,
+    ) -> Self {
+        self.hopeless = Hopeless(Some(Arc::new(hopeless)));
+        self
+    }
+
     async fn connect(self) -> Result<Partitura> {
-        let Self { broker, store, clock, ids, namespace, partitions, settings, payloads, propagation, layers, refused } =
-            self;
+        let Self { broker, store, clock, ids, namespace, partitions, settings, payloads, .. } = self;
+        let Self { propagation, layers, hopeless, refused, .. } = self;
         if let Some(problem) = refused {
             return Err(Error::new(ErrorKind::InvalidArgument, "connect", problem));
         }
@@ -288,6 +302,7 @@ impl Builder {
             ask_again: settings.ask_again,
             propagation: propagation.clone(),
             layers: layers.clone(),
+            hopeless,
         });
         Ok(Partitura(Arc::new(Core {
             broker,

@@ -19,11 +19,12 @@ pub async fn retry_for<T, F>(limit: Duration, what: &str, mut attempt: impl FnMu
 where
     F: Future<Output = Result<T>>,
 {
-    let give_up = Instant::now() + limit;
+    // A limit that the clock does not reach is none.
+    let give_up = Instant::now().checked_add(limit);
     let mut pause = Pause::new();
     loop {
         match attempt().await {
-            Err(error) if error.is_retryable() && Instant::now() + pause.length() < give_up => {
+            Err(error) if error.is_retryable() && give_up.is_none_or(|end| Instant::now() + pause.length() < end) => {
                 tracing::info!(%error, ?pause, "to {what} is tried again");
                 pause.wait().await;
             }
@@ -58,6 +59,14 @@ mod tests {
         };
         let error = retry_for(Duration::from_secs(1), "test", never).await.expect_err("final");
         assert_eq!((error.kind(), attempts), (ErrorKind::Unauthorized, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn patience_without_an_end_waits_on() {
+        let began = Instant::now();
+        let day = Duration::from_secs(86_400);
+        let later = || async move { if began.elapsed() < day { failure(ErrorKind::Timeout) } else { Ok(7) } };
+        assert_eq!(retry_for(Duration::MAX, "test", later).await.expect("the next day"), 7);
     }
 
     #[tokio::test(start_paused = true)]

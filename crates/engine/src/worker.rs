@@ -15,7 +15,7 @@ use partitura_broker::{Error, ErrorKind, Producer, ProducerOptions, Result};
 use partitura_workflow::{Definition, Limit, Service, Workflow};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 pub use self::check::{CheckReport, Misfit};
 use self::joining::{RETRY_FOR, lanes};
@@ -319,11 +319,11 @@ async fn serve(
         let serving = lanes.run_until(until(shutdown.clone()));
         let draining = async {
             until(shutdown).await;
-            tokio::time::Instant::now() + drain_within
+            Instant::now()
         };
-        let (ended, limit) = tokio::join!(serving, draining);
+        let (ended, since) = tokio::join!(serving, draining);
         // Those that hold no delivery any more, which lanes know nothing of.
-        if tokio::time::timeout_at(limit, runner.idle()).await.is_err() {
+        if timeout(drain_within.saturating_sub(since.elapsed()), runner.idle()).await.is_err() {
             tracing::warn!(?drain_within, "long tasks were still running and are dropped");
         }
         ended
@@ -376,14 +376,14 @@ async fn conduct(
     let (shutdown, drain_within) = (shutdown.clone(), core.settings.drain_within);
     Ok(tokio::spawn(async move {
         let runner = Abandoned(runner);
-        let mut limit = Instant::now();
+        let mut since = Instant::now();
         let told = async {
             until(shutdown).await;
-            limit = Instant::now() + drain_within;
+            since = Instant::now();
         };
         lanes.run_until(told).await?;
         // The last turns may have begun steps.
-        if tokio::time::timeout_at(limit, runner.0.drained()).await.is_err() {
+        if timeout(drain_within.saturating_sub(since.elapsed()), runner.0.drained()).await.is_err() {
             tracing::warn!(within = ?drain_within, "steps were still running and are dropped");
         }
         Ok(())

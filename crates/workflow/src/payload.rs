@@ -163,6 +163,14 @@ impl PayloadError {
         Self { expected: type_name::<T>().to_owned(), attempted: attempted.to_owned(), problem }
     }
 
+    /// A value makes a payload of `bytes` bytes, and no more than `limit` can be sent.
+    pub fn too_large<T: ?Sized>(bytes: usize, limit: usize) -> Self {
+        let problem = format!(
+            "it makes a payload of {bytes} bytes, {limit} are allowed; keep large data elsewhere and send a reference"
+        );
+        Self::because::<T>("sent", problem)
+    }
+
     pub(crate) fn in_context(mut self, context: &str) -> Self {
         self.expected = format!("{context}: {}", self.expected);
         self

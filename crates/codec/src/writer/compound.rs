@@ -1,5 +1,7 @@
 //! Sequences, maps, structs and variants.
 
+use std::ops::Range;
+
 use serde::ser::{
     SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant, SerializeTuple, SerializeTupleStruct,
     SerializeTupleVariant,
@@ -8,6 +10,7 @@ use serde::{Serialize, Serializer};
 
 use super::key::KeyWriter;
 use super::{Result, Writer};
+use crate::doubts::Doubt;
 use crate::error::EncodeError;
 
 /// A sequence or tuple.
@@ -142,7 +145,8 @@ impl SerializeTupleStruct for Seq<'_> {
 /// A map: its keys are text, or are written as text.
 pub(crate) struct Map<'a> {
     writer: &'a mut Writer,
-    is_first: bool,
+    /// Where the first key is in the text, once there is one. Where serde tags an enum, it is the tag.
+    first: Option<Range<usize>>,
     key_at: usize,
 }
 
@@ -150,7 +154,7 @@ impl<'a> Map<'a> {
     #[inline]
     pub(super) fn open(writer: &'a mut Writer) -> Result<Self> {
         writer.open(b'{')?;
-        Ok(Self { writer, is_first: true, key_at: 0 })
+        Ok(Self { writer, first: None, key_at: 0 })
     }
 
     fn key(&self) -> String {
@@ -166,12 +170,18 @@ impl SerializeMap for Map<'_> {
 
     #[inline]
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<()> {
-        if !std::mem::take(&mut self.is_first) {
+        if self.first.is_some() {
             self.writer.text.push(b',');
         }
         self.key_at = self.writer.text.len();
         key.serialize(KeyWriter(self.writer))?;
+        let key = self.key_at..self.writer.text.len();
+        let first = self.first.get_or_insert_with(|| key.clone()).clone();
+        let is_repeated = first != key && self.writer.text[first] == self.writer.text[key];
         self.writer.text.push(b':');
+        if is_repeated {
+            self.writer.doubt(Doubt::Repeated).map_err(|error| error.in_field(&self.key()))?;
+        }
         Ok(())
     }
 
@@ -191,7 +201,8 @@ impl SerializeMap for Map<'_> {
 pub(crate) enum Fields<'a> {
     Named {
         writer: &'a mut Writer,
-        is_first: bool,
+        /// The name of the first field, once there is one. Where serde tags an enum, it is the tag.
+        first: Option<&'static str>,
     },
     /// The one field is text that is JSON already.
     Verbatim(&'a mut Writer),
@@ -204,9 +215,15 @@ impl SerializeStruct for Fields<'_> {
     #[inline]
     fn serialize_field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<()> {
         match self {
-            Self::Named { writer, is_first } => {
-                if !std::mem::take(is_first) {
-                    writer.text.push(b',');
+            Self::Named { writer, first } => {
+                match first {
+                    None => *first = Some(name),
+                    Some(first) => {
+                        writer.text.push(b',');
+                        if *first == name {
+                            writer.doubt(Doubt::Repeated).map_err(|error| error.in_field(name))?;
+                        }
+                    }
                 }
                 writer.scalar(|json| json.serialize_str(name))?;
                 writer.text.push(b':');
@@ -214,6 +231,12 @@ impl SerializeStruct for Fields<'_> {
             }
             Self::Verbatim(writer) => value.serialize(&mut **writer),
         }
+    }
+
+    #[inline]
+    fn skip_field(&mut self, name: &'static str) -> Result<()> {
+        let (Self::Named { writer, .. } | Self::Verbatim(writer)) = self;
+        writer.skip(name)
     }
 
     #[inline]
@@ -257,6 +280,11 @@ impl SerializeStructVariant for Variant<Fields<'_>> {
     #[inline]
     fn serialize_field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<()> {
         self.of.serialize_field(name, value).map_err(|error| error.in_field(self.name))
+    }
+
+    #[inline]
+    fn skip_field(&mut self, name: &'static str) -> Result<()> {
+        SerializeStruct::skip_field(&mut self.of, name).map_err(|error| error.in_field(self.name))
     }
 
     #[inline]

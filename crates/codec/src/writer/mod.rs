@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 
 use self::compound::{Fields, Map, Seq, Variant};
 use crate::bytes::{self, COMPACT_FROM};
-use crate::doubts::{Doubt, Doubts};
+use crate::doubts::{Doubt, Doubts, Suspect};
 use crate::error::EncodeError;
 
 type Result<T> = std::result::Result<T, EncodeError>;
@@ -35,7 +35,7 @@ pub(crate) struct Written {
 }
 
 /// Writes a value. A doubt of the kind to refuse is an error.
-pub(crate) fn write<T: Serialize + ?Sized>(value: &T, bytes: Bytes, refused: Option<Doubt>) -> Result<Written> {
+pub(crate) fn write<T: Serialize + ?Sized>(value: &T, bytes: Bytes, refused: Option<Suspect>) -> Result<Written> {
     let mut writer = Writer {
         text: Vec::with_capacity(128),
         depth: 0,
@@ -54,7 +54,7 @@ pub(crate) struct Writer {
     text: Vec<u8>,
     depth: u8,
     bytes: Bytes,
-    refused: Option<Doubt>,
+    refused: Option<Suspect>,
     doubts: Doubts,
     /// The last number, if it was a `u8`, and where it begins.
     octet: Option<(usize, u8)>,
@@ -73,11 +73,21 @@ impl Writer {
 
     #[inline]
     fn doubt(&mut self, doubt: Doubt) -> Result<()> {
-        if self.refused == Some(doubt) {
+        if self.refused.as_ref().is_some_and(|refused| refused.doubt == doubt) {
             return Err(EncodeError::new(doubt.problem()));
         }
         self.doubts.add(doubt);
         Ok(())
+    }
+
+    /// A field is left out.
+    #[inline]
+    fn skip(&mut self, name: &'static str) -> Result<()> {
+        let is_another = |suspect: &Suspect| suspect.field.as_ref().is_some_and(|field| field != name);
+        if self.refused.as_ref().is_some_and(is_another) {
+            return Ok(());
+        }
+        self.doubt(Doubt::Skipped).map_err(|error| error.in_field(name))
     }
 
     #[inline]
@@ -297,7 +307,7 @@ impl<'a> Serializer for &'a mut Writer {
             return Ok(Fields::Verbatim(self));
         }
         self.open(b'{')?;
-        Ok(Fields::Named { writer: self, is_first: true })
+        Ok(Fields::Named { writer: self, first: None })
     }
 
     #[inline]
@@ -310,6 +320,6 @@ impl<'a> Serializer for &'a mut Writer {
     ) -> Result<Variant<Fields<'a>>> {
         self.open_variant(variant)?;
         self.open(b'{').map_err(|error| error.in_field(variant))?;
-        Ok(Variant { name: variant, of: Fields::Named { writer: self, is_first: true } })
+        Ok(Variant { name: variant, of: Fields::Named { writer: self, first: None } })
     }
 }

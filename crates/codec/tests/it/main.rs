@@ -4,4 +4,5 @@
 
 mod generated;
 mod seen;
+mod shapes;
 mod values;

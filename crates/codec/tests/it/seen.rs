@@ -1,6 +1,6 @@
 //! Values that were seen to be lost or changed, one by one.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use partitura_codec::{COMPACT_FROM, decode, encode, encode_unproven, to_raw};
 use serde::{Deserialize, Serialize};
@@ -205,4 +205,55 @@ fn a_key_that_is_no_text_is_refused_with_what_it_is() {
     let by_pair = HashMap::from([((1, 2), 3)]);
     let error = encode_unproven(&by_pair).unwrap_err();
     assert!(error.problem().contains("not a tuple"), "{error}");
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Basket {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    items: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<String>,
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+enum Delivery {
+    Sent {
+        #[serde(skip_serializing_if = "String::is_empty")]
+        by: String,
+    },
+}
+
+#[test]
+fn a_field_that_is_skipped_and_then_missed_is_refused_by_its_name() {
+    let full = Basket { items: vec!["nuts".into()], note: None };
+    assert_eq!(there_and_back(&full), full);
+    let (path, problem) = refused(&vec![full, Basket { items: Vec::new(), note: None }]);
+    assert_eq!(path, "[1].items");
+    assert!(problem.contains("#[serde(default)]"), "{problem}");
+    assert_eq!(refused(&Delivery::Sent { by: String::new() }).0, "Sent.by");
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type")]
+enum Notice {
+    Custom(BTreeMap<String, String>),
+    Typed(Typed),
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Typed {
+    #[serde(rename = "type")]
+    kind: String,
+}
+
+#[test]
+fn a_field_whose_name_is_there_twice_is_refused_by_it() {
+    let custom =
+        |key: &str| Notice::Custom([("a".to_owned(), "b".to_owned()), (key.to_owned(), "c".to_owned())].into());
+    assert_eq!(there_and_back(&custom("kind")), custom("kind"));
+    for notice in [custom("type"), Notice::Typed(Typed { kind: "k".into() })] {
+        let (path, problem) = refused(&notice);
+        assert_eq!(path, "type");
+        assert!(problem.contains("twice"), "{problem}");
+    }
 }

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::instance::InstanceHandle;
 use super::instances::Instances;
+use super::update;
 use crate::error::ClientError;
 use crate::wire::find::InstanceName;
 use crate::wire::summary::{Status, Summary};
@@ -102,6 +103,7 @@ impl Bulk {
     }
 
     async fn run(self) -> Result<BulkReport, ClientError> {
+        update::check(self.id.as_deref())?;
         let mut report = BulkReport::default();
         let mut page = self.instances.page(AT_ONCE).await?;
         loop {

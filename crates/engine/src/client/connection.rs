@@ -1,8 +1,11 @@
 //! The way of clients to the broker: commands out, replies back.
 
+use std::convert::Infallible;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use partitura_broker::{Clock, Error, ErrorKind, Message, Producer, Timestamp};
 use partitura_workflow::Workflow;
 use tracing::{Instrument, Span};
@@ -36,6 +39,30 @@ pub(crate) struct Connection {
     pub(crate) ask_again: Duration,
     pub(crate) propagation: Propagation,
     pub(crate) layers: Layers,
+    pub(crate) hopeless: Hopeless,
+}
+
+/// Ends a test that waits for an answer that will not come. Outside of tests there is none.
+#[derive(Clone, Default)]
+pub(crate) struct Hopeless(pub(crate) Option<Arc<HopelessOf>>);
+
+/// Panics once the answer of an instance, named by its workflow and its id, will not come.
+pub(crate) type HopelessOf = dyn Fn(&str, &str) -> BoxFuture<'static, Infallible> + Send + Sync;
+
+impl Hopeless {
+    /// Never resolves: it panics, or waits for ever.
+    pub(crate) fn of(&self, (workflow, id): (&str, &str)) -> BoxFuture<'static, Infallible> {
+        match &self.0 {
+            Some(hopeless) => hopeless(workflow, id),
+            None => Box::pin(std::future::pending()),
+        }
+    }
+}
+
+impl fmt::Debug for Hopeless {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Hopeless").field(&self.0.is_some()).finish()
+    }
 }
 
 impl Connection {

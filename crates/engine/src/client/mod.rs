@@ -24,8 +24,8 @@ use partitura_workflow::{Failure, FailureKind, Payload, Workflow};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub(crate) use self::connection::Connection;
 use self::connection::unexpected;
+pub(crate) use self::connection::{Connection, Hopeless};
 use self::delegated::Completion;
 use self::handle::WorkflowHandle;
 use self::instance::InstanceHandle;

@@ -83,7 +83,7 @@ pub(super) async fn until_answered(
     instance: (&str, &str),
     command: impl Fn(ReplyTo) -> Command,
 ) -> Result<ReplyBody, ClientError> {
-    let mut line = connection.mailbox.line();
+    let (mut line, mut hopeless) = (connection.mailbox.line(), connection.hopeless.of(instance));
     let (mut patience, mut waited, mut is_accepted) = (ASK_AGAIN, Duration::ZERO, false);
     while is_accepted || waited < REQUEST_TIMEOUT {
         if !is_accepted {
@@ -92,7 +92,12 @@ pub(super) async fn until_answered(
         connection.send_to(instance, connection.fresh(), &command(line.address().clone())).await?;
         let until = Instant::now() + patience;
         loop {
-            match tokio::time::timeout_at(until, line.next()).await {
+            let answer = tokio::select! {
+                biased;
+                answer = tokio::time::timeout_at(until, line.next()) => answer,
+                never = &mut hopeless => match never {},
+            };
+            match answer {
                 // Its handler has begun.
                 Ok(ReplyBody::Accepted) => is_accepted = true,
                 Ok(body) => return Ok(body),

@@ -10,6 +10,9 @@ use super::specification::Recurrence;
 /// How many changes of its clocks a time zone may have before a time that a cron expression means.
 const TRANSITIONS: usize = 1_000;
 const MOMENT: SignedDuration = SignedDuration::from_nanos(1);
+/// The year from which on a cron expression has no times: calendars end with the year 9999, and the search for a time
+/// may look far ahead.
+const LAST_YEAR: i16 = 9_900;
 
 /// Times that come again and again, in a time zone.
 pub(super) struct Calendar {
@@ -133,6 +136,9 @@ fn repeated_until(zone: &TimeZone, after: Timestamp, offset: Offset) -> Option<D
 
 /// The first time of the clocks, after one, that an expression means.
 fn next_civil(table: &Crontab, after: DateTime) -> Option<DateTime> {
+    if after.year() >= LAST_YEAR {
+        return None;
+    }
     let after = Offset::UTC.to_timestamp(after).ok()?;
     Some(Offset::UTC.to_datetime(table.find_next(after).ok()?.timestamp()))
 }
@@ -195,6 +201,15 @@ mod tests {
         assert_eq!(times("0 0 29 2 *", "UTC", "2026-01-01T00:00:00Z", 1), ["2028-02-29T00:00:00Z"]);
         assert_eq!(times("0 9 * * MON-FRI", "UTC", "2026-11-27T10:00:00Z", 1), ["2026-11-30T09:00:00Z"]);
         assert_eq!(times("0 0 L * *", "UTC", "2026-02-01T00:00:00Z", 1), ["2026-02-28T00:00:00Z"]);
+    }
+
+    #[test]
+    fn calendars_end() {
+        for cron in ["* * * * *", "0 0 29 2 *", "0 0 L * *"] {
+            assert_eq!(times(cron, "Pacific/Apia", "9998-12-31T23:59:59Z", 1), [""; 0]);
+            assert_eq!(times(cron, BERLIN, &Timestamp::MAX.to_string(), 1), [""; 0]);
+            assert_eq!(times(cron, BERLIN, &Timestamp::MIN.to_string(), 1).len(), 1);
+        }
     }
 
     #[test]

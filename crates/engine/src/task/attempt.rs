@@ -90,7 +90,8 @@ impl TaskRunner {
         let request = &call.request;
         let (beat, beats) = watch::channel(None);
         let (cancelled, is_cancelled) = watch::channel(false);
-        let context = TaskContext::new(request.clone(), last, beat, is_cancelled.clone(), self.shutdown.clone());
+        let (shutdown, directory) = (self.shutdown.clone(), self.directory.clone());
+        let context = TaskContext::new(request.clone(), last, beat, is_cancelled.clone(), shutdown, directory);
         let mut handed_over = context.handed_over();
         let asked = context.clone();
         let method = self.call_method(request, context);

@@ -11,9 +11,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
+use crate::messaging::directory::Directory;
 use crate::shutdown::Shutdown;
-use crate::wire::TaskRequest;
 use crate::wire::token::TaskToken;
+use crate::wire::{TaskRequest, sizes};
 
 tokio::task_local! {
     static CURRENT: TaskContext;
@@ -44,6 +45,7 @@ struct Inner {
     /// For how long the next attempt is to wait at least.
     retry_after: Mutex<Option<Duration>>,
     shutdown: Shutdown,
+    directory: Arc<Directory>,
 }
 
 /// How far an attempt has left its completion to others.
@@ -63,10 +65,20 @@ impl TaskContext {
         beat: watch::Sender<Option<Payload>>,
         cancelled: watch::Receiver<bool>,
         shutdown: Shutdown,
+        directory: Arc<Directory>,
     ) -> Self {
         let handed_over = watch::Sender::new(HandedOver::Nothing);
         let retry_after = Mutex::default();
-        Self(Arc::new(Inner { request, last_heartbeat, beat, cancelled, handed_over, retry_after, shutdown }))
+        Self(Arc::new(Inner {
+            request,
+            last_heartbeat,
+            beat,
+            cancelled,
+            handed_over,
+            retry_after,
+            shutdown,
+            directory,
+        }))
     }
 
     /// How far the attempt leaves its completion to others.
@@ -141,9 +153,17 @@ impl TaskContext {
     /// It is sent in the background, the latest of several at a time: call it as often as is convenient.
     ///
     /// # Errors
-    /// When `details` cannot be encoded as JSON.
+    /// When `details` cannot be encoded as JSON, or are too large for a message of the broker: then this is no sign of
+    /// life.
     pub fn heartbeat<T: Serialize>(&self, details: &T) -> Result<(), PayloadError> {
-        self.0.beat.send_replace(Some(Payload::encode_unproven(details)?));
+        let Inner { request, directory, beat, .. } = &*self.0;
+        let details = Payload::encode_unproven(details)?;
+        let (bytes, taken) = (directory.payloads().encode(&details).len(), directory.payload_limit());
+        let limit = taken.saturating_sub(sizes::room(&request.workflow, &request.id));
+        if bytes > limit {
+            return Err(PayloadError::too_large::<T>(bytes, limit));
+        }
+        beat.send_replace(Some(details));
         Ok(())
     }
 

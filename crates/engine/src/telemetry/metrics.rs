@@ -9,7 +9,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 #[cfg(feature = "metrics")]
-use ::metrics::{counter, histogram};
+use ::metrics::{counter, gauge, histogram};
 use partitura_workflow::FailureKind;
 
 /// Measures how long something takes. Without the feature `metrics` it asks no clock.
@@ -149,4 +149,10 @@ pub(crate) fn task_died(topic: &str) {
 pub(crate) fn timer_fires(late: Duration) {
     #[cfg(feature = "metrics")]
     histogram!("partitura_timer_lateness_seconds").record(late.as_secs_f64());
+}
+
+/// The clock of this machine was compared with that of the deployment, which is so much later.
+pub(crate) fn clock_compared(offset_ms: i64) {
+    #[cfg(feature = "metrics")]
+    gauge!("partitura_clock_offset_seconds").set(offset_ms as f64 / 1_000.0);
 }

@@ -22,6 +22,7 @@ use tokio::time::Instant;
 use crate::messaging::directory::Directory;
 use crate::messaging::mailbox::Mailbox;
 use crate::storage::store::Store;
+use crate::telemetry::metrics;
 use crate::wire::{self, ReplyBody};
 
 /// How many readings make an estimate, at most.
@@ -117,7 +118,12 @@ impl Timekeeper {
         mailbox: &Mailbox,
         directory: &Directory,
     ) -> Result<()> {
-        let Reference::Store(store) = &self.reference else { return Ok(()) };
+        let Reference::Store(store) = &self.reference else {
+            if matches!(self.reference, Reference::Own) {
+                metrics::clock_compared(0);
+            }
+            return Ok(());
+        };
         let begin = async {
             let producer = broker.producer(ProducerOptions::default()).await?;
             if self.compare(|| store.now()).await {
@@ -218,6 +224,7 @@ impl Timekeeper {
         }
         let mut state = self.state();
         let millis = self.clock.offset();
+        metrics::clock_compared(millis);
         state.offset = Some(ClockOffset { millis, within: estimate.within });
         state.compared = Some(Instant::now());
         let much = WORTH_A_WARNING.as_millis() as u64;

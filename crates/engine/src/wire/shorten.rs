@@ -1,6 +1,6 @@
 //! Events and texts without what makes them large.
 
-use partitura_workflow::{EventKind, Failure, Payload};
+use partitura_workflow::{Attribute, EventKind, Failure, Payload};
 
 /// The longest text, in bytes, that an event keeps which is too large as it is.
 const SHORT: usize = 256;
@@ -15,8 +15,13 @@ pub(crate) fn shortened(kind: &EventKind) -> EventKind {
             started.tags.clear();
             started.continued = None;
         }
-        E::SignalReceived { payload, .. } | E::SignalSent { payload, .. } => *payload = Payload::null(),
-        E::TaskScheduled { args, .. } | E::UpdateReceived { args, .. } => *args = Payload::null(),
+        E::SignalReceived { name, payload, .. }
+        | E::SignalSent { name, payload, .. }
+        | E::UpdateReceived { name, args: payload, .. } => {
+            shorten(name, SHORT);
+            *payload = Payload::null();
+        }
+        E::TaskScheduled { args, .. } => *args = Payload::null(),
         E::ChildStarted { input, tags, .. } => {
             *input = Payload::null();
             tags.clear();
@@ -38,8 +43,16 @@ pub(crate) fn shortened(kind: &EventKind) -> EventKind {
             failure.iter_mut().for_each(shorten_failure);
         }
         E::CancelRequested { reason } => reason.iter_mut().for_each(|reason| shorten(reason, SHORT)),
-        E::WorkflowStopped { reason } | E::WorkflowPaused { reason } | E::Intervened { reason, .. } => {
-            shorten(reason, SHORT)
+        E::WorkflowStopped { reason }
+        | E::WorkflowPaused { reason }
+        | E::Intervened { reason, .. }
+        | E::EndRequested { reason, .. } => shorten(reason, SHORT),
+        E::StepScheduled { name: text, .. } | E::VersionMarked { change: text, .. } => shorten(text, SHORT),
+        E::AttributeSet { name, value, .. } => {
+            shorten(name, SHORT);
+            if let Some(Attribute::Text(text)) = value {
+                shorten(text, SHORT);
+            }
         }
         E::WorkflowResumed { refused } => refused.clear(),
         E::TaskHeartbeat { details, .. } => *details = None,

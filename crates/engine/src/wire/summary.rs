@@ -98,12 +98,22 @@ impl Summary {
         self.detached_before.get(run).is_some_and(|tasks| tasks.contains(&seq))
     }
 
-    /// Leaves out payloads, tags and all but a few of the things that it waits for, and cuts what is said.
+    /// Leaves out payloads, tags, attributes, versions and all but a few of the things that it waits for, and cuts what
+    /// is said.
     pub(crate) fn shorten(&mut self) {
         self.tags.clear();
+        self.attributes.clear();
+        self.versions.clear();
         self.awaited_by.clear();
         self.end_signals.clear();
+        self.detached.clear();
+        self.detached_before.clear();
         self.waiting.truncate(3);
+        for waiting in &mut self.waiting {
+            if let Waiting::Step { name, .. } | Waiting::Channel { name } = waiting {
+                shorten(name, 512);
+            }
+        }
         self.end = self.end.as_ref().map(shortened);
         if let Status::Stopped { reason } | Status::Paused { reason } = &mut self.status {
             shorten(reason, 512);

@@ -1,5 +1,4 @@
 use std::fmt;
-use std::future::IntoFuture;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -20,6 +19,11 @@ pub struct TestClient {
 impl TestClient {
     pub(super) fn new(client: Client, watch: Arc<Watch>) -> Self {
         Self { client, watch }
+    }
+
+    /// Resolves when an instance will not end, with the reason and what to write.
+    pub(super) async fn hopeless(&self, instance: (&str, &str)) -> String {
+        self.watch.hopeless(&self.client, instance).await
     }
 
     /// The instance of the workflow `W` with this id, whether it exists or not.
@@ -86,11 +90,8 @@ impl<W: Workflow> TestHandle<W> {
         T: DeserializeOwned + Send,
         E: DeserializeOwned + Send,
     {
-        tokio::select! {
-            biased;
-            answer = self.handle.update(update).into_future() => answer,
-            reason = self.watch.hopeless(&self.client, (W::NAME, self.handle.id())) => panic!("{reason}"),
-        }
+        // It ends the test by itself.
+        self.handle.update(update).await
     }
 
     /// The handle as an application has it: its [`result`](WorkflowHandle::result) never fails the test, and may wait

@@ -32,14 +32,17 @@ mod handle;
 mod replay;
 mod standing;
 pub mod store;
+mod turns;
 mod watch;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use partitura_broker::{Clock, SystemClock, Timestamp};
 use partitura_embedded::{Embedded, Options};
 use partitura_engine::{Partitura, ReplayValues, RunningWorker, Worker};
+use partitura_workflow::__private::{BoxFuture, FutureExt};
 use partitura_workflow::{Service, Workflow};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
@@ -48,6 +51,7 @@ use self::attempts::{Attempts, Counted};
 pub use self::handle::{TestClient, TestHandle};
 pub use self::replay::{replay, replay_all};
 use self::standing::{Kind, Registered};
+use self::turns::{Restless, Turns};
 use self::watch::Watch;
 
 /// After how many failures of a task whose retries have no end a test fails, unless it sets another number.
@@ -102,7 +106,7 @@ struct Setup {
 }
 
 struct Running {
-    client: TestClient,
+    client: Arc<TestClient>,
     watch: Arc<Watch>,
     /// Runs until it is dropped.
     _worker: RunningWorker,
@@ -125,7 +129,8 @@ impl TestEnv {
 
     /// How much real time a test gives to a workflow that goes on and on, or to others that do while it waits, before
     /// the test fails: a loop that asks once a minute, of a fake that never says yes, has no end. Counts only once a
-    /// day of virtual time has passed. 30 s unless set.
+    /// day of virtual time has passed, or if an instance takes more than 10 turns in a second from then on. 30 s unless
+    /// set.
     #[must_use]
     pub fn give_up_after(mut self, real_time: Duration) -> Self {
         self.give_up_after = real_time;
@@ -205,14 +210,15 @@ impl TestEnv {
     /// # Cancel safety
     /// Safe.
     pub async fn client(&self) -> TestClient {
-        self.running().await.client.clone()
+        TestClient::clone(&self.running().await.client)
     }
 
     /// Lets time pass. Timers that fall due meanwhile fire in their order, and their work is finished when this
     /// returns.
     ///
     /// # Panics
-    /// When a task fails whose retries have no end, more often than [`attempts`](Self::attempts) allows.
+    /// When a task fails whose retries have no end, more often than [`attempts`](Self::attempts) allows; when an
+    /// instance takes turn after turn, so that no time passes, for [so long](Self::give_up_after).
     ///
     /// # Cancel safety
     /// Dropped, some of the time has passed.
@@ -222,7 +228,7 @@ impl TestEnv {
         tokio::select! {
             biased;
             () = tokio::time::sleep(duration) => {}
-            reason = watch.endless(client, &mut repeated) => panic!("{reason}"),
+            reason = watch.stands_still(client, &mut repeated) => panic!("{reason}"),
         }
     }
 
@@ -241,12 +247,14 @@ impl TestEnv {
         let started = async {
             let broker = Arc::new(Embedded::memory(options)?);
             // In one process no reply is lost, so nobody has to ask again.
+            let (turns, watched) = (Turns::default(), Arc::<OnceLock<Weak<TestClient>>>::default());
             let partitura = Partitura::on(broker)
                 .clock(self.clock.clone())
                 .ask_again(Duration::MAX)
                 .replay_values(ReplayValues::Stop)
+                .hopeless(unless_hopeless(watched.clone()))
                 .await?;
-            let (mut worker, mut registered) = (partitura.worker(), Registered::default());
+            let (mut worker, mut registered) = (partitura.worker().layer(turns.clone()), Registered::default());
             if let Some(setup) = setup {
                 (worker, registered) = ((setup.register)(worker), setup.registered);
             }
@@ -254,9 +262,11 @@ impl TestEnv {
                 registered,
                 attempts: self.attempts.clone(),
                 clock: self.clock.clone(),
+                restless: Restless::new(turns, self.give_up_after),
                 give_up_after: self.give_up_after,
             });
-            let client = TestClient::new(partitura.client(), watch.clone());
+            let client = Arc::new(TestClient::new(partitura.client(), watch.clone()));
+            let _ = watched.set(Arc::downgrade(&client));
             Ok::<_, partitura_broker::Error>(Running { client, watch, _worker: worker.start().await? })
         };
         match started.await {
@@ -269,6 +279,22 @@ impl TestEnv {
 impl std::fmt::Debug for TestEnv {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("TestEnv").field("now", &self.now()).finish_non_exhaustive()
+    }
+}
+
+/// The end of a test that awaits the answer to an update which will not come.
+fn unless_hopeless(
+    client: Arc<OnceLock<Weak<TestClient>>>,
+) -> impl Fn(&str, &str) -> BoxFuture<'static, Infallible> + Send + Sync {
+    move |workflow, id| {
+        let (client, instance) = (client.get().and_then(Weak::upgrade), (workflow.to_owned(), id.to_owned()));
+        let waits = async move {
+            match client {
+                Some(client) => panic!("{}", client.hopeless((&instance.0, &instance.1)).await),
+                None => std::future::pending().await,
+            }
+        };
+        waits.boxed()
     }
 }
 

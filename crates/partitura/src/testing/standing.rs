@@ -71,14 +71,24 @@ pub(super) struct Others {
 
 impl Registered {
     /// Looks at an instance and its children.
-    pub(super) fn look<'a>(
+    pub(super) async fn look(&self, client: &Client, now: Timestamp, instance: (&str, &str)) -> Standing {
+        self.look_from(client, now, instance, &[]).await
+    }
+
+    /// Looks at an instance and its children. Those that are `above` it wait for it.
+    fn look_from<'a>(
         &'a self,
         client: &'a Client,
         now: Timestamp,
         (workflow, id): (&'a str, &'a str),
+        above: &'a [(&'a str, &'a str)],
     ) -> BoxFuture<'a, Standing> {
         let look = async move {
             let mut standing = Standing::default();
+            if above.contains(&(workflow, id)) {
+                standing.waits.push("this one in turn".to_owned());
+                return standing;
+            }
             let Some(kind) = self.workflows.get(workflow) else { return standing };
             let (summary, history) = match (kind.inspect)(client.clone(), id.to_owned()).await {
                 Ok(seen) => seen,
@@ -92,8 +102,9 @@ impl Registered {
                 standing.stopped = Some(reason);
                 return standing;
             }
+            let path = [above, &[(workflow, id)]].concat();
             for waiting in &summary.waiting {
-                self.note(client, now, kind, waiting, &mut standing).await;
+                self.note(client, now, kind, (waiting, &path), &mut standing).await;
             }
             let unnamed = summary.waits_for.saturating_sub(summary.waiting.len());
             standing.waits.extend((unnamed > 0).then(|| format!("{unnamed} more")));
@@ -102,7 +113,14 @@ impl Registered {
         look.boxed()
     }
 
-    async fn note(&self, client: &Client, now: Timestamp, kind: &Kind, waiting: &Waiting, standing: &mut Standing) {
+    async fn note(
+        &self,
+        client: &Client,
+        now: Timestamp,
+        kind: &Kind,
+        (waiting, path): (&Waiting, &[(&str, &str)]),
+        standing: &mut Standing,
+    ) {
         let (what, is_missing) = match waiting {
             Waiting::Task { service, method, .. } if !self.services.contains(&**service) => {
                 let advice = how_to_register(service);
@@ -126,7 +144,7 @@ impl Registered {
                 (format!("a timer that is due in {due_in:?}"), false)
             }
             Waiting::Child { workflow, id, .. } => {
-                let child = self.look(client, now, (workflow, id)).await;
+                let child = self.look_from(client, now, (workflow, id), path).await;
                 standing.instances += child.instances;
                 standing.events += child.events;
                 standing.next_timer = earlier(standing.next_timer, child.next_timer);

@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::attempts::{Attempts, Repeated};
 use super::standing::{Registered, Standing};
+use super::turns::Restless;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// After how long an instance is looked at first; then twice as long each time.
@@ -45,6 +46,7 @@ pub(super) struct Watch {
     pub(super) registered: Registered,
     pub(super) attempts: Arc<Attempts>,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) restless: Restless,
     /// For how much real time an instance may go on, or others may while it waits, if virtual time passes in days.
     pub(super) give_up_after: Duration,
 }
@@ -61,6 +63,14 @@ impl Watch {
 
     /// Resolves when the instance will not end, with the reason and what to write; never if it ends.
     pub(super) async fn hopeless(&self, client: &Client, instance: (&str, &str)) -> String {
+        tokio::select! {
+            biased;
+            reason = self.restless.found() => reason,
+            reason = self.waits_for_ever(client, instance) => reason,
+        }
+    }
+
+    async fn waits_for_ever(&self, client: &Client, instance: (&str, &str)) -> String {
         let (workflow, id) = instance;
         let mut repeated = self.attempts.subscribe();
         let began = Moment::now();
@@ -116,8 +126,21 @@ impl Watch {
         }
     }
 
+    /// Resolves when virtual time will not pass, with the reason and what to write.
+    pub(super) async fn stands_still(
+        &self,
+        client: &Client,
+        repeated: &mut watch::Receiver<Option<Repeated>>,
+    ) -> String {
+        tokio::select! {
+            biased;
+            reason = self.restless.found() => reason,
+            reason = self.endless(client, repeated) => reason,
+        }
+    }
+
     /// Resolves when some task is tried again for ever, with the reason and what to write.
-    pub(super) async fn endless(&self, client: &Client, repeated: &mut watch::Receiver<Option<Repeated>>) -> String {
+    async fn endless(&self, client: &Client, repeated: &mut watch::Receiver<Option<Repeated>>) -> String {
         loop {
             if repeated.changed().await.is_err() {
                 return std::future::pending().await;

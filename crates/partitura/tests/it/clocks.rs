@@ -15,6 +15,7 @@ use partitura_engine::{BrokerStore, Store};
 use tokio::time::Instant;
 
 use crate::hooked::{Hooked, Nothing};
+use crate::recorder::Recorded;
 use crate::support::{Oops, TextService, TextStub, Texts, soon};
 
 const FIVE_MINUTES: i64 = 300_000;
@@ -49,6 +50,8 @@ async fn orders_settle_in_time_although_clocks_differ_by_ten_minutes() {
         broker.clock = CorrectedClock::over(Arc::new(Machine { off, ..server }));
         Partitura::on(Arc::new(broker)).ask_again(Duration::MAX)
     };
+    let recorded = Recorded::default();
+    let _recorder = metrics::set_default_local_recorder(&recorded);
     let (mut connections, mut workers) = (Vec::new(), Vec::new());
     for off in [FIVE_MINUTES, -FIVE_MINUTES] {
         let partitura = on_machine(off).store(store.clone()).await.expect("an engine");
@@ -79,6 +82,9 @@ async fn orders_settle_in_time_although_clocks_differ_by_ten_minutes() {
     let learnt: BTreeSet<_> =
         services.iter().filter_map(|(partitura, _)| Some(partitura.clock_offset()?.millis)).collect();
     assert_eq!(learnt, services.iter().map(|(_, off)| *off).collect());
+    let measured = recorded.values("partitura_clock_offset_seconds", &[]);
+    assert_eq!(measured.len(), 4, "{measured:?}");
+    assert!(measured.iter().all(|offset| offset.abs() == 300.0), "{measured:?}");
     for worker in workers {
         worker.stop().await.expect("an orderly end");
     }

@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
+use partitura::events::CloudEvent;
+use partitura::history::EventKind;
 use partitura::{Cancelled, ChildError, Cx, Destination, ParentEnd, StartPolicy, Status, WorkflowError, days};
 use partitura_broker::{Broker, Expect, Put, ScanRange, Space, Unit};
 use partitura_embedded::Embedded;
+use tokio::sync::mpsc::unbounded_channel;
 
 use crate::support::{eventually, soon};
 use crate::troubled::{Troubled, Virtual, embedded};
@@ -43,10 +46,14 @@ impl Parent {
 
 /// Makes what is kept of an instance unreadable.
 async fn damage(broker: &Arc<Embedded>, space: Space, prefix: &'static [u8]) {
+    overwrite(broker, space, prefix, "[").await;
+}
+
+async fn overwrite(broker: &Arc<Embedded>, space: Space, prefix: &'static [u8], with: &'static str) {
     let transactions = broker.transactions().expect("it has them");
     let rows = transactions.scan(ScanRange::prefix(space, prefix), 100).await.expect("read");
     assert!(!rows.is_empty());
-    let put = |row: partitura_broker::Entry| Put { space, key: row.key, expect: Expect::Any, value: Some("[".into()) };
+    let put = |row: partitura_broker::Entry| Put { space, key: row.key, expect: Expect::Any, value: Some(with.into()) };
     let unit = Unit { put: rows.into_iter().map(put).collect(), ..Unit::default() };
     transactions.commit(vec![unit]).await.pop().expect("a result").expect("written");
 }
@@ -119,4 +126,47 @@ async fn a_child_whose_start_becomes_a_dead_letter_fails_in_its_parent_with_the_
     let letters = partitura.dead_letters(&of_children).expect("a name");
     eventually(|| async { (letters.list(10).await.expect("a list").len() == 1).then_some(()) }).await;
     worker.stop().await.expect("stopped");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_that_cannot_be_read_is_stopped_with_the_reason_and_is_ended_and_deleted_all_the_same() {
+    for (with, why) in [("[", "cannot be read"), (r#"{"format":99,"body":[]}"#, "newer Partitura")] {
+        let clock = Virtual::new();
+        let broker = embedded(&clock);
+        let partitura = Troubled::new(&broker).engine(&clock).await;
+        let start = async || partitura.worker().workflow::<Child>().start().await.expect("a worker");
+        let worker = start().await;
+        let child = partitura.client().workflow::<Child>("c");
+        child.start(()).confirmed().await.expect("started");
+        worker.stop().await.expect("stopped");
+        overwrite(&broker, "history", b"Child\0", with).await;
+        let worker = start().await;
+        let events = partitura.events().workflow::<Child>("audit").await.expect("a subscription");
+        let (heard, mut hearing) = unbounded_channel();
+        let hear = move |event: CloudEvent<EventKind>| std::future::ready(heard.send(event.data));
+        let listening = tokio::spawn(events.process(hear).run_until(std::future::pending::<()>()));
+        child.cancel("it cannot be read").await.expect("sent");
+        let stopped = soon(child.result()).await.expect_err("it is stopped");
+        assert!(matches!(&stopped, WorkflowError::Stopped { reason } if reason.contains(why)), "{stopped}");
+        let Status::Stopped { reason } = soon(child.describe()).await.expect("known").status else { panic!("it runs") };
+        assert!(reason.contains(why), "{reason}");
+        let told = async {
+            loop {
+                if let Some(EventKind::WorkflowStopped { reason }) = hearing.recv().await {
+                    return reason;
+                }
+            }
+        };
+        assert_eq!(soon(told).await, reason);
+        listening.abort();
+        child.terminate("enough").confirmed().await.expect("ended");
+        assert!(matches!(soon(child.result()).await, Err(WorkflowError::Terminated(_))));
+        child.delete().confirmed().await.expect("deleted");
+        soon(child.describe()).await.expect_err("it is gone");
+        let transactions = broker.transactions().expect("it has them");
+        let rows = transactions.scan(ScanRange::prefix("history", &b"Child\0c\0"[..]), 100).await.expect("read");
+        assert_eq!(rows.len(), 0);
+        child.start(()).confirmed().await.expect("its id is free");
+        worker.stop().await.expect("stopped");
+    }
 }

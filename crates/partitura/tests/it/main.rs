@@ -1,5 +1,6 @@
 //! The engine through the front door, on the embedded broker.
 
+mod at_rest;
 mod bad_code;
 mod bad_input;
 mod batches;
@@ -14,6 +15,7 @@ mod checking;
 mod children;
 mod clocks;
 mod codecs;
+mod compensating;
 mod damaged;
 mod delegated;
 mod deployments;
@@ -45,6 +47,7 @@ mod repair;
 mod replay_values;
 mod reports;
 mod requests;
+mod restless;
 mod results;
 mod retention;
 mod schedules;

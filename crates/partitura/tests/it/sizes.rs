@@ -1,6 +1,8 @@
 //! A broker that takes little: whatever is accepted takes effect and can be answered, at every size.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use partitura::contract::Limits;
 use partitura::events::CloudEvent;
@@ -10,6 +12,7 @@ use partitura::{ClientError, Cx, Filter, Partitura, Retry, TaskContext, Workflow
 use partitura_embedded::{Embedded, Options};
 
 use crate::support::{Oops, TextService, TextStub, Texts, eventually, soon};
+use crate::troubled::Virtual;
 
 const LIMIT: usize = 4 << 10;
 
@@ -17,6 +20,13 @@ async fn on_a_small_broker() -> Partitura {
     let limits = Limits { payload: LIMIT, ..Limits::default() };
     let broker = Embedded::memory(Options::default().limits(limits)).expect("a broker in memory");
     Partitura::on(Arc::new(broker)).await.expect("connected")
+}
+
+/// The same in the time of a paused runtime, as that of the broker, too.
+async fn on_a_small_broker_in_virtual_time() -> Partitura {
+    let (limits, clock) = (Limits { payload: LIMIT, ..Limits::default() }, Virtual::new());
+    let broker = Embedded::memory(Options::default().limits(limits).clock(clock.clone())).expect("a broker in memory");
+    Partitura::on(Arc::new(broker)).clock(clock).ask_again(Duration::MAX).await.expect("connected")
 }
 
 /// Sizes around the limit, in the steps in which envelopes differ, and some far from it.
@@ -213,7 +223,9 @@ impl Porter for Weak {
     async fn haul(&self, load: String, progress: usize, error: usize) -> Result<usize, Oops> {
         let task = TaskContext::current().expect("a task");
         if task.attempt() == 1 {
-            task.heartbeat(&"p".repeat(progress)).expect("text");
+            // What is too large is refused to the method, which goes on without.
+            let refused = task.heartbeat(&"p".repeat(progress)).is_err();
+            assert!(!refused || progress > LIMIT / 2, "{progress}");
             // Longer than a heartbeat waits.
             tokio::time::sleep(seconds(8)).await;
             return Err(Oops::No("e".repeat(error)));
@@ -259,5 +271,115 @@ async fn a_task_of_any_size_is_tried_again_with_progress_and_errors_of_any_size(
         }
     }
     assert!(hauled > 10, "{hauled}");
+    worker.stop().await.expect("stopped");
+}
+
+/// Says a text of this size wherever one is kept.
+#[derive(Debug, Default)]
+struct Says;
+
+#[partitura::workflow]
+impl Says {
+    #[run]
+    async fn run(cx: Cx<Self>, (what, size): (String, usize)) -> Result<(), Oops> {
+        let text = "x".repeat(size);
+        match what.as_str() {
+            "attribute" => cx.set_attribute("text", text),
+            "name of an attribute" => cx.set_attribute(text, true),
+            "change" => drop(cx.version(&text, 1..=2)),
+            "step" => cx.step(text, async { Ok::<_, Oops>(tokio::time::sleep(seconds(2)).await) }).await?,
+            _ => drop(partitura::select! {
+                number = cx.channel::<u32>(text).recv() => number.is_ok(),
+                slept = cx.sleep(seconds(2)) => slept.is_ok(),
+            }),
+        }
+        Ok(cx.sleep(seconds(2)).await?)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_text_of_any_size_in_a_history_is_published_cut_and_keeps_no_answer_back() {
+    let partitura = on_a_small_broker_in_virtual_time().await;
+    let (client, events) =
+        (partitura.client(), partitura.events().workflow::<Says>("audit").await.expect("subscribed"));
+    let cut = Arc::<AtomicU32>::default();
+    let hear = {
+        let cut = cut.clone();
+        move |event: CloudEvent<EventKind>| {
+            cut.fetch_add(u32::from(event.truncated), Ordering::SeqCst);
+            std::future::ready(Ok::<_, Oops>(()))
+        }
+    };
+    let listening = tokio::spawn(events.process(hear).run_until(std::future::pending::<()>()));
+    let worker = partitura.worker().workflow::<Says>().start().await.expect("a worker");
+    for what in ["attribute", "name of an attribute", "change", "step", "channel"] {
+        for size in [LIMIT - 300, LIMIT, 3 * LIMIT] {
+            let says = client.workflow::<Says>(format!("{what} {size}"));
+            says.start((what.to_owned(), size)).await.expect("started");
+            tokio::time::sleep(seconds(1)).await;
+            let described = soon(says.describe()).await.unwrap_or_else(|error| panic!("{what}, {size}: {error}"));
+            assert_eq!(described.status, partitura::Status::Running, "{what}, {size}");
+            assert_eq!(described.waits_for, if what == "channel" { 2 } else { 1 }, "{what}, {size}");
+            soon(says.result()).await.unwrap_or_else(|error| panic!("{what}, {size}: {error}"));
+            soon(says.history()).await.expect("a history");
+        }
+    }
+    assert_eq!(soon(client.list::<Says>(Filter::first(100))).await.expect("a list").len(), 15);
+    eventually(|| async { (cut.load(Ordering::SeqCst) >= 8).then_some(()) }).await;
+    listening.abort();
+    worker.stop().await.expect("stopped");
+}
+
+#[partitura::service]
+trait Beating {
+    /// Beats for ten seconds with details of this size, and says how often that was taken.
+    async fn beat(&self, size: usize) -> u32;
+}
+
+/// Counts its calls.
+#[derive(Clone, Default)]
+struct Beats(Arc<AtomicU32>);
+
+impl Beating for Beats {
+    async fn beat(&self, size: usize) -> u32 {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        let task = TaskContext::current().expect("a task");
+        let mut taken = 0;
+        for _ in 0..10 {
+            match task.heartbeat(&"x".repeat(size)) {
+                Ok(()) => taken += 1,
+                Err(_) => task.heartbeat(&()).expect("it is small"),
+            }
+            tokio::time::sleep(seconds(1)).await;
+        }
+        taken
+    }
+}
+
+#[derive(Debug, Default)]
+struct Beaten;
+
+#[partitura::workflow]
+impl Beaten {
+    #[run]
+    async fn run(cx: Cx<Self>, size: usize) -> Result<u32, Oops> {
+        Ok(cx.service::<BeatingStub>().beat(size).heartbeat_timeout(seconds(3)).await?)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_heartbeat_of_any_size_is_refused_to_its_sender_or_counts() {
+    let (partitura, beats) = (on_a_small_broker_in_virtual_time().await, Beats::default());
+    let worker = partitura.worker().service(BeatingService(beats.clone())).workflow::<Beaten>();
+    let worker = worker.start().await.expect("a worker");
+    let (mut taken, mut called) = (Vec::new(), 0);
+    for size in sizes().step_by(5) {
+        let beaten = partitura.client().workflow::<Beaten>(format!("{size}"));
+        beaten.start(size).await.expect("started");
+        taken.push(soon(beaten.result()).await.expect("a result"));
+        called += 1;
+        assert_eq!(beats.0.load(Ordering::SeqCst), called, "{size}: it was called again");
+    }
+    assert!(taken.contains(&10) && taken.contains(&0), "{taken:?}");
     worker.stop().await.expect("stopped");
 }

@@ -12,7 +12,7 @@ use crate::booths::{Booth, take};
 use crate::support::{LIVENESS, Oops, TextService, TextStub, Texts, Waits, WaitsSignal};
 
 /// The message with which a test fails. It runs on a thread of its own, so that one that never yields is noticed, too.
-fn failure<F: Future<Output: Send + 'static>>(test: impl FnOnce() -> F + Send + 'static) -> String {
+pub(crate) fn failure<F: Future<Output: Send + 'static>>(test: impl FnOnce() -> F + Send + 'static) -> String {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
