@@ -206,7 +206,7 @@ impl Member {
         while !missing.is_empty() {
             let more = self.deliveries().await.map_err(|stop| {
                 let example = missing.iter().next().cloned().unwrap_or_default();
-                Stop(format!("{stop}; {} messages did not come, {example} for one", missing.len()))
+                Stop::new(format!("{stop}; {} messages did not come, {example} for one", missing.len()))
             })?;
             self.settle(&more);
             for delivery in &more {
@@ -235,12 +235,12 @@ impl Member {
 }
 
 fn missing(stop: Stop, found: usize, expected: usize) -> Stop {
-    Stop(format!("{stop}; {found} of {expected} messages came"))
+    Stop::new(format!("{stop}; {found} of {expected} messages came"))
 }
 
 async fn within<T>(time_limit: Duration, what: &str, future: impl Future<Output = T>) -> Result<T, Stop> {
     let answer = tokio::time::timeout(time_limit, future).await;
-    answer.map_err(|_| Stop(format!("nothing came within {time_limit:?}: {what}")))
+    answer.map_err(|_| Stop::new(format!("nothing came within {time_limit:?}: {what}")))
 }
 
 pub(crate) fn tokens(deliveries: &[Delivery]) -> Vec<AckToken> {

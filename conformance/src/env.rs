@@ -136,7 +136,7 @@ impl Env {
     /// Waits until the counts fulfil a condition, in all processes together.
     pub(crate) async fn until(&self, what: &str, reached: impl FnMut(&Counts) -> bool) -> Result<(), Stop> {
         let mut counts: watch::Receiver<Counts> = self.recorder.counts();
-        self.within(what, counts.wait_for(reached)).await?.map_err(|_| Stop("the recorder is gone".into()))?;
+        self.within(what, counts.wait_for(reached)).await?.map_err(|_| Stop::new("the recorder is gone"))?;
         Ok(())
     }
 
@@ -154,7 +154,7 @@ impl Env {
     /// Waits for an expected event.
     pub(crate) async fn within<T>(&self, what: &str, future: impl Future<Output = T>) -> Result<T, Stop> {
         let answer = tokio::time::timeout(self.time_limit, future).await;
-        answer.map_err(|_| Stop(format!("nothing came within {:?}: {what}", self.time_limit)))
+        answer.map_err(|_| Stop::new(format!("nothing came within {:?}: {what}", self.time_limit)))
     }
 
     /// For a part: does nothing until the process is killed.

@@ -14,14 +14,12 @@ use crate::settings::Settings;
 use crate::subject::Subject;
 use crate::{Case, Harness, cases};
 
-/// The number of entries of a failure's history that are printed.
-const TAIL: usize = 40;
-
 /// Makes the `main` of a test with `harness = false`: every case on every harness given.
 ///
 /// The harnesses are ways to run one broker. Filters, `--list`, `--exact` and so on are those of `cargo test`;
 /// `PARTITURA_CONFORMANCE_TIER` (3 where it is not set), `…_ONLY` (ids of cases), `…_SEED` (of the random choices,
-/// another one in each run where it is not set) and `…_REPORT` (a directory) set the rest.
+/// another one in each run where it is not set), `…_REPEAT` (runs of each case, each with the next seed) and `…_REPORT`
+/// (a directory) set the rest.
 #[macro_export]
 macro_rules! main {
     ($($harness:expr),+ $(,)?) => {
@@ -60,7 +58,8 @@ fn conduct(harnesses: Vec<Arc<dyn Harness>>) -> ExitCode {
     let mut arguments = Arguments::from_args();
     let threads = harnesses.iter().map(|harness| harness.parallelism().max(1)).min();
     arguments.test_threads = arguments.test_threads.or(threads);
-    let benches: Vec<Bench> = harnesses.into_iter().map(|harness| Bench::new(harness, settings.seed)).collect();
+    let first = settings.seeds.first().copied().unwrap_or_default();
+    let benches: Vec<Bench> = harnesses.into_iter().map(|harness| Bench::new(harness, first)).collect();
     let broker = benches.first().map_or("", |bench| bench.harness.broker());
     let report = Arc::new(Mutex::new(Report::new(broker, settings.tier)));
     let conclusion = libtest_mimic::run(&arguments, trials(&benches, &settings, &report));
@@ -73,11 +72,14 @@ fn conduct(harnesses: Vec<Arc<dyn Harness>>) -> ExitCode {
     }
     let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
     benches.iter().for_each(|bench| report.describe(bench));
-    if let Some(directory) = &settings.report
-        && let Err(error) = report.write(directory)
-    {
-        eprintln!("error: cannot write the report to {}: {error}", directory.display());
-        return ExitCode::FAILURE;
+    if let Some(directory) = &settings.report {
+        match report.write(directory) {
+            Ok(page) => eprintln!("report: {}", page.display()),
+            Err(error) => {
+                eprintln!("error: cannot write the report to {}: {error}", directory.display());
+                return ExitCode::FAILURE;
+            }
+        }
     }
     conclusion.exit_code()
 }
@@ -85,10 +87,14 @@ fn conduct(harnesses: Vec<Arc<dyn Harness>>) -> ExitCode {
 fn trials(benches: &[Bench], settings: &Settings, report: &Arc<Mutex<Report>>) -> Vec<Trial> {
     // Cases that cannot run side by side come first, when no other case has to end before.
     let (mut first, mut others) = (Vec::new(), Vec::new());
-    for bench in benches {
-        for case in cases::all().filter(|case| settings.wants(case.id, case.tier)) {
-            let trials = if bench.takes_turns(case) { &mut first } else { &mut others };
-            trials.push(case_trial(bench.clone(), case, report.clone()));
+    for (run, seed) in settings.seeds.iter().enumerate() {
+        for bench in benches {
+            // Mutants are compared with the first run.
+            let bench = if run == 0 { bench.clone() } else { bench.with_seed(*seed) };
+            for case in cases::all().filter(|case| settings.wants(case.id, case.tier)) {
+                let trials = if bench.takes_turns(case) { &mut first } else { &mut others };
+                trials.push(case_trial(bench.clone(), case, settings.seeds.len() > 1, report.clone()));
+            }
         }
     }
     for mutant in mutants::all().filter(|mutant| settings.wants_mutant(mutant)) {
@@ -106,20 +112,24 @@ fn trials(benches: &[Bench], settings: &Settings, report: &Arc<Mutex<Report>>) -
     first
 }
 
-fn case_trial(bench: Bench, case: &'static Case, report: Arc<Mutex<Report>>) -> Trial {
+fn case_trial(bench: Bench, case: &'static Case, is_repeated: bool, report: Arc<Mutex<Report>>) -> Trial {
     let variant = bench.harness.variant().to_owned();
+    let seed = if is_repeated { format!("seed-{}", bench.seed()) } else { String::new() };
     // The name has the broker, since the suites of several brokers write to one log.
-    let parts = [bench.harness.broker(), &variant, case.id];
+    let parts = [bench.harness.broker(), &variant, case.id, &seed];
     let name = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("::");
     Trial::ignorable_test(name, move || {
         let outcome = bench.sound(case, Subject::BROKER);
-        report.lock().unwrap_or_else(PoisonError::into_inner).add_case(CaseReport::new(case, &variant, &outcome));
+        report.lock().unwrap_or_else(PoisonError::into_inner).add_case(CaseReport::new(
+            case,
+            &variant,
+            bench.seed(),
+            &outcome,
+        ));
+        let history = outcome.around();
         match outcome.verdict {
             Verdict::Passed => Ok(Completion::Completed),
-            Verdict::Failed(why) => {
-                let history = outcome.history.tail(TAIL);
-                Err(Failed::from(format!("{}\n{why}\n\n{history}", case.property)))
-            }
+            Verdict::Failed(why) => Err(Failed::from(format!("{}\n{why}\n\n{history}", case.property))),
             lack => Ok(Completion::ignored_with(lack.to_string())),
         }
     })

@@ -33,6 +33,19 @@ impl History {
         text
     }
 
+    /// An entry, marked, with as many entries before it and after it as are asked for. `None`: there is no such entry.
+    pub fn around(&self, entry: &Entry, each: usize) -> Option<String> {
+        let at = self.entries.iter().position(|other| other == entry)?;
+        let (from, to) = (at.saturating_sub(each), (at + each + 1).min(self.entries.len()));
+        let more =
+            |count: usize, what: &str| if count > 0 { format!("… {count} {what} entries\n") } else { String::new() };
+        let mut text = more(from, "earlier");
+        for (number, entry) in self.entries.iter().enumerate().take(to).skip(from) {
+            text += &format!("{} {entry}\n", if number == at { ">" } else { " " });
+        }
+        Some(text + &more(self.entries.len() - to, "later"))
+    }
+
     /// Every delivery, with its entry.
     pub fn deliveries(&self) -> impl Iterator<Item = (&Entry, &Delivered)> {
         self.entries.iter().filter_map(|entry| match &entry.record {
@@ -352,5 +365,34 @@ impl fmt::Display for Sent {
         write!(f, "{} on {}", self.id, self.topic)?;
         self.key.as_ref().map_or(Ok(()), |key| write!(f, " key {:.40}", key))?;
         self.due.map_or(Ok(()), |due| write!(f, " due {due}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn history(count: u64) -> History {
+        let entry = |at| Entry { at, wall: 0, process: 0, record: Record::Note(format!("n{at}")) };
+        History::new((0..count).map(entry).collect())
+    }
+
+    #[test]
+    fn an_entry_is_shown_with_its_neighbours() {
+        let history = history(100);
+        let text = history.around(&history.entries()[50], 20).expect("it is there");
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 43, "{text}");
+        assert_eq!((lines[0], lines[42]), ("… 30 earlier entries", "… 29 later entries"));
+        assert!(lines[21].starts_with("> ") && lines[21].ends_with(" n50"), "{text}");
+        assert!(lines[1].ends_with(" n30") && lines[41].ends_with(" n70"), "{text}");
+    }
+
+    #[test]
+    fn at_an_end_there_are_fewer_neighbours_and_elsewhere_none() {
+        let history = history(3);
+        let text = history.around(&history.entries()[0], 20).expect("it is there");
+        assert_eq!(text.lines().count(), 3, "{text}");
+        assert_eq!(History::default().around(&history.entries()[0], 20), None);
     }
 }

@@ -51,7 +51,7 @@ impl Part {
     /// Starts this binary again, to run `part`.
     async fn start(env: &Env, part: &str, number: u32) -> Result<Self, Stop> {
         let Some(processes) = env.harness.processes() else {
-            return Err(Stop("the case starts a process and does not say that it needs to".into()));
+            return Err("the case starts a process and does not say that it needs to".into());
         };
         let (broker, variant) = (env.harness.broker(), env.harness.variant());
         let role = [

@@ -14,7 +14,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::case::Lack;
 use crate::subject::Subject;
-use crate::{Case, CaseResult, Env, Harness, History, Need, Recorder, Stop, check};
+use crate::{Case, CaseResult, Entry, Env, Harness, History, Need, Recorder, Stop, check};
 
 /// The time to wait with a mutant, where many events never come.
 const MUTANT_TIME_LIMIT: Duration = Duration::from_secs(5);
@@ -55,6 +55,8 @@ pub(crate) struct Outcome {
     pub(crate) took: Duration,
     /// Of a failure.
     pub(crate) history: History,
+    /// The entry of it that shows the failure, if there is one.
+    pub(crate) at: Option<Entry>,
     pub(crate) lateness: Vec<u64>,
 }
 
@@ -74,6 +76,16 @@ impl Bench {
     /// The seed decides the random choices of the cases.
     pub(crate) fn new(harness: Arc<dyn Harness>, seed: u64) -> Self {
         Self { harness, seed, capabilities: Arc::default(), sound: Arc::default() }
+    }
+
+    /// The same broker, for runs with other random choices.
+    pub(crate) fn with_seed(&self, seed: u64) -> Self {
+        Self { seed, sound: Arc::default(), ..self.clone() }
+    }
+
+    /// The seed of the random choices.
+    pub(crate) fn seed(&self) -> u64 {
+        self.seed
     }
 
     /// A bench of a broker that is not asked.
@@ -152,8 +164,13 @@ impl Bench {
     /// Runs the case, and then checks the history against the contract.
     pub(crate) fn run(&self, case: &'static Case, subject: Subject) -> Outcome {
         let began = Instant::now();
-        let skipped =
-            |verdict| Outcome { verdict, took: began.elapsed(), history: History::default(), lateness: vec![] };
+        let skipped = |verdict| Outcome {
+            verdict,
+            took: began.elapsed(),
+            history: History::default(),
+            at: None,
+            lateness: vec![],
+        };
         match self.lacking(case, subject) {
             Err(error) => return skipped(Verdict::Failed(error)),
             Ok(Some(verdict)) => return skipped(verdict),
@@ -194,14 +211,16 @@ impl Bench {
         let result = result.and_then(|()| Ok(thawed?));
         runtime.shutdown_background();
         let history = env.history();
-        let verdict = match result.and_then(|()| Ok(check::contract(&history)?)) {
+        let result = result.and_then(|()| Ok(check::contract(&history)?));
+        let at = result.as_ref().err().and_then(Stop::at).cloned();
+        let verdict = match result {
             Ok(()) => Verdict::Passed,
-            Err(Stop(why)) if is_mutant => Verdict::Failed(why),
-            Err(Stop(why)) => Verdict::Failed(format!("{why}\nwith PARTITURA_CONFORMANCE_SEED={}", env.seed)),
+            Err(stop) if is_mutant => Verdict::Failed(stop.to_string()),
+            Err(stop) => Verdict::Failed(format!("{stop}\nwith PARTITURA_CONFORMANCE_SEED={}", env.seed)),
         };
         let lateness = env.lateness.into_inner().unwrap_or_else(PoisonError::into_inner);
         let history = if verdict == Verdict::Passed { History::default() } else { history };
-        Outcome { verdict, took: began.elapsed(), history, lateness }
+        Outcome { verdict, took: began.elapsed(), history, at, lateness }
     }
 }
 
@@ -209,8 +228,8 @@ async fn play(case: &Case, env: &Env, limit: Duration) -> CaseResult {
     let playing = AssertUnwindSafe((case.run)(env)).catch_unwind();
     match tokio::time::timeout(limit, playing).await {
         Ok(Ok(result)) => result,
-        Ok(Err(panic)) => Err(Stop(format!("panicked: {}", text(&*panic)))),
-        Err(_) => Err(Stop(format!("did not end within {limit:?}"))),
+        Ok(Err(panic)) => Err(Stop::new(format!("panicked: {}", text(&*panic)))),
+        Err(_) => Err(Stop::new(format!("did not end within {limit:?}"))),
     }
 }
 

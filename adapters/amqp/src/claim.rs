@@ -29,7 +29,7 @@ impl QueueClaim {
         Self { topic, partition, reader: Some(reader), doubted }
     }
 
-    fn claimed(&mut self, Fetched { message, failures, info }: Fetched) -> Claimed<DeliveryInfo> {
+    fn claimed(&mut self, Fetched { message, failures, info, .. }: Fetched) -> Claimed<DeliveryInfo> {
         let wire::Received { partition, message, is_repeated } = wire::received(self.topic.clone(), message);
         let redelivered = is_repeated || failures > 0 || self.doubted > 0;
         self.doubted = self.doubted.saturating_sub(1);

@@ -8,8 +8,8 @@
 //! If a busy broker hands several of them out late, the latest come first. So a forwarder waits for a short silence
 //! before it publishes.
 //!
-//! Solace keeps nothing back. There the forwarder holds the messages until they are due. If it has as many as it may
-//! hold, it sends the latest to the end of the queue again, so that others come.
+//! Solace keeps nothing back. There the forwarder holds the messages until they are due. If it has as many, or as many
+//! bytes, as it may hold, it sends the latest to the end of the queue again, so that others come.
 
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -20,7 +20,9 @@ use fe2o3_amqp::link::delivery::DeliveryInfo;
 use futures::FutureExt;
 use futures::future::FusedFuture;
 use partitura_adapter_kit::Backoff;
-use partitura_broker::{Clock, CorrectedClock, ErrorKind, ProducerOptions, Result, Timestamp, TopicName, telemetry};
+use partitura_broker::{
+    Clock, CorrectedClock, Error, ErrorKind, Limits, ProducerOptions, Result, Timestamp, TopicName, telemetry,
+};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -28,14 +30,18 @@ use crate::client::{Connector, uncancelled};
 use crate::core::{Core, SYSTEM};
 use crate::profile::{Due, Source};
 use crate::publisher::{Publication, Publisher};
-use crate::reader::{Attached, Fetched, Reader};
+use crate::reader::{Ahead, Attached, Fetched, Reader};
 use crate::wire;
 
 const FORWARD: &str = "forward";
 /// The largest number of messages here.
 const MAX_MESSAGES: usize = 4_096;
+/// The largest number of their bytes. While they are published, the client has them a second time.
+const MAX_BYTES: usize = 64 << 20;
 /// The largest number of messages that are published at once.
 const MAX_BATCH: usize = 1_024;
+/// The largest number of bytes that go to the end of the queue at once.
+const MAX_ROTATED: usize = MAX_BYTES / 4;
 /// The interval in which messages go to the end of the queue, if there are more than a forwarder may hold.
 const ROTATION: Duration = Duration::from_secs(1);
 /// The silence after which no message is expected that is due before those that are here.
@@ -46,6 +52,8 @@ const NO_SILENCE: Duration = Duration::from_millis(60);
 const RECONNECT_BACKOFF: Backoff = Backoff { first: Duration::from_millis(50), longest: Duration::from_secs(2) };
 /// The waits after an error that only an operator can change.
 const REFUSED_BACKOFF: Backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(60) };
+/// The waits while another forwarder has the queue. If that dies, this is how long due messages wait.
+const STANDBY_BACKOFF: Backoff = Backoff { first: Duration::from_millis(100), longest: Duration::from_secs(4) };
 /// The waits before messages are published again that the broker did not take.
 const PUBLISH_BACKOFF: Backoff = Backoff { first: Duration::from_millis(100), longest: Duration::from_secs(10) };
 
@@ -77,7 +85,7 @@ pub(crate) async fn forward(
         let opened = tokio::select! {
             biased;
             () = &mut stopped => return,
-            opened = open(&connector, &due.source) => opened,
+            opened = open(&core, &connector, &due.source) => opened,
         };
         let error = match opened {
             Ok(reader) => {
@@ -87,6 +95,8 @@ pub(crate) async fn forward(
                     clock: core.clock.clone(),
                     reader,
                     waiting: BTreeMap::new(),
+                    bytes: 0,
+                    largest: largest(&core),
                     arrivals: 0,
                     doubted,
                     burst: None,
@@ -108,18 +118,35 @@ pub(crate) async fn forward(
             return;
         }
         attempt += 1;
-        telemetry::reconnecting(SYSTEM, &error, attempt);
-        let backoff = if error.is_retryable() { RECONNECT_BACKOFF } else { REFUSED_BACKOFF };
+        // That another has the queue is as it should be.
+        if error.kind() != ErrorKind::Busy {
+            telemetry::reconnecting(SYSTEM, &error, attempt);
+        }
         tokio::select! {
             () = &mut stopped => return,
-            () = sleep(backoff.delay(attempt, 0)) => {}
+            () = sleep(backoff_after(&error).delay(attempt, 0)) => {}
         }
     }
 }
 
-async fn open(connector: &Arc<Connector>, source: &Source) -> Result<Reader> {
-    let attaching = Attached::attach(connector.clone(), FORWARD, source.clone(), MAX_MESSAGES);
+fn backoff_after(error: &Error) -> Backoff {
+    match error.kind() {
+        ErrorKind::Busy => STANDBY_BACKOFF,
+        _ if error.is_retryable() => RECONNECT_BACKOFF,
+        _ => REFUSED_BACKOFF,
+    }
+}
+
+async fn open(core: &Core, connector: &Arc<Connector>, source: &Source) -> Result<Reader> {
+    let ahead = Ahead { messages: MAX_MESSAGES, bytes: Some((MAX_BYTES, largest(core))) };
+    let attaching = Attached::attach(connector.clone(), FORWARD, source.clone(), ahead);
     Ok(uncancelled(attaching).await?.read())
+}
+
+/// Bytes of the largest message.
+fn largest(core: &Core) -> usize {
+    let Limits { payload, key, header_bytes, .. } = core.capabilities.limits;
+    payload + key + header_bytes
 }
 
 /// The messages of a topic that may be due, in the memory of its forwarder.
@@ -128,7 +155,11 @@ struct DueMessages<'a> {
     clock: CorrectedClock,
     reader: Reader,
     /// By moment, and of one moment in the order in which they came: that of publishing.
-    waiting: BTreeMap<(Timestamp, u64), Waiting>,
+    waiting: BTreeMap<Place, Waiting>,
+    /// Their bytes.
+    bytes: usize,
+    /// Bytes of the largest message that may come.
+    largest: usize,
     arrivals: u64,
     /// The number of messages to come that may have been forwarded before.
     doubted: usize,
@@ -138,8 +169,12 @@ struct DueMessages<'a> {
     rotated: Instant,
 }
 
+/// The moment of a message, and the number of its arrival.
+type Place = (Timestamp, u64);
+
 struct Waiting {
     info: DeliveryInfo,
+    size: usize,
     publication: Publication,
 }
 
@@ -155,7 +190,7 @@ impl DueMessages<'_> {
         loop {
             let next = self.waiting.first_key_value().map(|((due, _), _)| due.since(self.clock.now()));
             let wake = next.map(|wait| (Instant::now() + wait).max(self.calm()));
-            let rotation = (!keeps_back && self.waiting.len() >= MAX_MESSAGES).then(|| self.rotated + ROTATION);
+            let rotation = (!keeps_back && self.is_full()).then(|| self.rotated + ROTATION);
             let moment = wake.into_iter().chain(rotation).min();
             tokio::select! {
                 biased;
@@ -188,7 +223,17 @@ impl DueMessages<'_> {
         self.burst.map_or_else(Instant::now, |(first, last)| (last + SILENCE).min(first + NO_SILENCE))
     }
 
-    fn add(&mut self, Fetched { message, failures, info }: Fetched) {
+    /// Whether the broker sends nothing more before some are settled.
+    fn is_full(&self) -> bool {
+        self.waiting.len() >= MAX_MESSAGES || self.bytes + self.largest > MAX_BYTES
+    }
+
+    fn insert(&mut self, place: Place, waiting: Waiting) {
+        self.bytes += waiting.size;
+        self.waiting.insert(place, waiting);
+    }
+
+    fn add(&mut self, Fetched { message, failures, info, size }: Fetched) {
         let wire::Received { message, is_repeated, .. } = wire::received(self.topic.clone(), message);
         // A redelivered message may have been forwarded by another forwarder that could not settle it any more.
         let now = Instant::now();
@@ -197,12 +242,12 @@ impl DueMessages<'_> {
         self.doubted = self.doubted.saturating_sub(1);
         let publication = Publication { is_repeated: is_repeated || failures > 0 || is_doubted, message };
         let due = publication.message.not_before.unwrap_or_else(|| self.clock.now());
-        self.waiting.insert((due, self.arrivals), Waiting { info, publication });
+        self.insert((due, self.arrivals), Waiting { info, size, publication });
         self.arrivals += 1;
     }
 
     /// Takes the messages that are due.
-    fn take_due(&mut self) -> Vec<((Timestamp, u64), Waiting)> {
+    fn take_due(&mut self) -> Vec<(Place, Waiting)> {
         let now = self.clock.now();
         let mut due = Vec::new();
         while due.len() < MAX_BATCH
@@ -211,19 +256,22 @@ impl DueMessages<'_> {
         {
             due.push(first.remove_entry());
         }
+        self.bytes -= due.iter().map(|(_, waiting)| waiting.size).sum::<usize>();
         due
     }
 
     /// Sends the messages that are due last to the end of the queue: publishing what is not due does that.
     async fn rotate(&mut self, publisher: &Publisher) -> Result<()> {
         self.rotated = Instant::now();
-        if self.waiting.len() < MAX_MESSAGES {
+        if !self.is_full() {
             return Ok(());
         }
-        let mut latest = Vec::with_capacity(MAX_BATCH);
+        let (mut latest, before) = (Vec::new(), self.bytes);
         while latest.len() < MAX_BATCH
+            && before - self.bytes < MAX_ROTATED
             && let Some(last) = self.waiting.pop_last()
         {
+            self.bytes -= last.1.size;
             latest.push(last);
         }
         latest.reverse();
@@ -231,18 +279,18 @@ impl DueMessages<'_> {
     }
 
     /// Publishes messages, and settles them. Messages that were not published stay.
-    async fn publish(&mut self, publisher: &Publisher, due: Vec<((Timestamp, u64), Waiting)>) -> Result<()> {
+    async fn publish(&mut self, publisher: &Publisher, due: Vec<(Place, Waiting)>) -> Result<()> {
         self.burst = None;
         let copies = due.iter().map(|(_, waiting)| waiting.publication.clone()).collect();
         let results = publisher.publish(copies).await;
         let (mut done, mut failed) = (Vec::with_capacity(due.len()), Ok(()));
-        for ((key, mut waiting), result) in due.into_iter().zip(results) {
+        for ((place, mut waiting), result) in due.into_iter().zip(results) {
             match result {
                 Ok(_) => done.push(waiting.info),
                 Err(error) => {
                     failed = Err(error);
                     waiting.publication.is_repeated = true;
-                    self.waiting.insert(key, waiting);
+                    self.insert(place, waiting);
                 }
             }
         }

@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 
 use fe2o3_amqp::connection::OpenError;
 use fe2o3_amqp::link::{ReceiverAttachError, SenderAttachError};
-use fe2o3_amqp::types::definitions::{self, AmqpError, ErrorCondition};
+use fe2o3_amqp::types::definitions::{self, AmqpError, ErrorCondition, LinkError};
 use fe2o3_amqp::types::primitives::Symbol;
 use fe2o3_amqp::types::sasl::SaslCode;
 use partitura_broker::{Error, ErrorKind};
@@ -88,6 +88,7 @@ fn kind(said: &definitions::Error) -> ErrorKind {
                 "server-busy" => ErrorKind::Throttled,
                 "entity-disabled" => ErrorKind::NotFound,
                 "auth-failed" => ErrorKind::Unauthorized,
+                "argument-error" | "argument-out-of-range" => ErrorKind::InvalidArgument,
                 _ => ErrorKind::Disconnected,
             }
         }
@@ -95,6 +96,11 @@ fn kind(said: &definitions::Error) -> ErrorKind {
         ErrorCondition::AmqpError(AmqpError::UnauthorizedAccess) => ErrorKind::Unauthorized,
         ErrorCondition::AmqpError(AmqpError::ResourceLocked) => ErrorKind::Busy,
         ErrorCondition::AmqpError(AmqpError::ResourceLimitExceeded) => ErrorKind::Throttled,
+        // An entity is of another kind, as one without sessions where partitions are sessions. It stays so.
+        ErrorCondition::AmqpError(AmqpError::NotAllowed | AmqpError::NotImplemented | AmqpError::InvalidField) => {
+            ErrorKind::Incompatible
+        }
+        ErrorCondition::LinkError(LinkError::MessageSizeExceeded) => ErrorKind::PayloadTooLarge,
         _ => ErrorKind::Disconnected,
     }
 }
@@ -123,6 +129,10 @@ mod tests {
             (said(AmqpError::InternalError, "what?"), ErrorKind::Disconnected),
             (said(custom("session-cannot-be-locked"), "locked"), ErrorKind::Busy),
             (said(custom("session-lock-lost"), "lost"), ErrorKind::Disconnected),
+            (said(custom("argument-error"), "no such option"), ErrorKind::InvalidArgument),
+            (said(AmqpError::NotAllowed, "the entity requires sessions"), ErrorKind::Incompatible),
+            (said(AmqpError::NotImplemented, "no such filter"), ErrorKind::Incompatible),
+            (said(LinkError::MessageSizeExceeded, "the message is too large"), ErrorKind::PayloadTooLarge),
         ] {
             let error = refused("test", &said);
             assert_eq!(error.kind(), kind, "{error}");

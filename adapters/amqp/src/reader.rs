@@ -40,6 +40,33 @@ pub(crate) struct Fetched {
     /// The number of earlier deliveries that failed, as far as the broker knows.
     pub(crate) failures: u32,
     pub(crate) info: DeliveryInfo,
+    /// Its bytes.
+    pub(crate) size: usize,
+}
+
+/// How much of a queue may be in this process, unsettled.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ahead {
+    /// The largest number of messages.
+    pub(crate) messages: usize,
+    /// The largest number of bytes, and of one message: `(all, one)`.
+    pub(crate) bytes: Option<(usize, usize)>,
+}
+
+impl From<usize> for Ahead {
+    fn from(messages: usize) -> Self {
+        Self { messages, bytes: None }
+    }
+}
+
+impl Ahead {
+    /// The number of messages that the broker may send, beside those that are here and have `bytes` together.
+    fn room(self, held: usize, bytes: usize) -> usize {
+        let by_number = self.messages.saturating_sub(held);
+        // A message that is under way may have any size.
+        let by_bytes = self.bytes.map_or(usize::MAX, |(all, one)| all.saturating_sub(bytes) / one.max(1));
+        by_number.min(by_bytes)
+    }
 }
 
 #[derive(Debug)]
@@ -56,7 +83,7 @@ pub(crate) struct Attached {
     session: SessionHandle<()>,
     receiver: Receiver,
     source: Source,
-    ahead: usize,
+    ahead: Ahead,
 }
 
 impl Attached {
@@ -68,8 +95,9 @@ impl Attached {
         connector: Arc<Connector>,
         operation: &'static str,
         source: Source,
-        ahead: usize,
+        ahead: impl Into<Ahead>,
     ) -> Result<Self> {
+        let ahead = ahead.into();
         let mut session = connector.session(operation).await?;
         let receiver = receiver(&mut session, operation, source.node.clone()).await;
         let receiver = receiver.map_err(|error| error.of(&source.name))?;
@@ -87,6 +115,7 @@ impl Attached {
             receiver,
             sync: None,
             held: HashMap::new(),
+            held_bytes: 0,
             granted: 0,
             ahead,
             source,
@@ -153,11 +182,12 @@ struct Task {
     /// The way to learn whether everything before was handled.
     sync: Option<Sync>,
     /// The unsettled messages, by their number on the link.
-    held: HashMap<u32, DeliveryInfo>,
+    held: HashMap<u32, (DeliveryInfo, usize)>,
+    /// Their bytes.
+    held_bytes: usize,
     /// The number of messages that the broker may still send.
     granted: usize,
-    /// The largest number of unsettled messages.
-    ahead: usize,
+    ahead: Ahead,
     source: Source,
     fetched: mpsc::UnboundedSender<Result<Fetched>>,
 }
@@ -216,8 +246,8 @@ impl Task {
 
     /// Lets the broker send as many messages as may be unsettled. It is told so for several of them at once.
     async fn grant(&mut self) -> Result<()> {
-        let free = self.ahead.saturating_sub(self.held.len() + self.granted);
-        if free == 0 || (self.granted > 0 && free < self.ahead.div_ceil(4)) {
+        let free = self.ahead.room(self.held.len(), self.held_bytes).saturating_sub(self.granted);
+        if free == 0 || (self.granted > 0 && free < self.ahead.room(0, 0).div_ceil(4)) {
             return Ok(());
         }
         self.granted += free;
@@ -228,15 +258,18 @@ impl Task {
     fn pass_on(&mut self, delivery: Delivery<Body<Value>>) {
         let (info, message) = delivery.into_parts();
         self.granted = self.granted.saturating_sub(1);
-        self.held.insert(info.delivery_id(), info.clone());
+        let size = wire::size(&message);
+        self.held.insert(info.delivery_id(), (info.clone(), size));
+        self.held_bytes += size;
         let failures = message.header.as_ref().map_or(0, |header| header.delivery_count);
         // If nobody waits for it any more, the next command is that there are no more commands.
-        let _ = self.fetched.send(Ok(Fetched { message, failures, info }));
+        let _ = self.fetched.send(Ok(Fetched { message, failures, info, size }));
     }
 
     async fn settle(&mut self, messages: Vec<DeliveryInfo>) -> Result<()> {
         for message in &messages {
-            self.held.remove(&message.delivery_id());
+            let (_, size) = self.held.remove(&message.delivery_id()).unzip();
+            self.held_bytes -= size.unwrap_or(0);
         }
         let settled = self.receiver.dispose_all(messages, Accepted {}).await;
         settled.map_err(|error| self.connector.explain("settle", error).of(&self.source.name))
@@ -308,7 +341,8 @@ impl Task {
             if source.marks && !held.is_empty() {
                 let failed =
                     Modified { delivery_failed: Some(true), undeliverable_here: None, message_annotations: None };
-                let _ = receiver.dispose_all(held.into_values().collect::<Vec<_>>(), failed).await;
+                let _ =
+                    receiver.dispose_all(held.into_values().map(|(info, _)| info).collect::<Vec<_>>(), failed).await;
             }
             let _ = receiver.close().await;
             drop(sync);
@@ -316,5 +350,22 @@ impl Task {
         };
         // A session that does not end goes with the connection.
         let _ = timeout(DETACH_TIMEOUT, detaching).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_broker_may_send_what_fits_by_number_and_by_bytes() {
+        let by_number = Ahead::from(10);
+        assert_eq!([by_number.room(4, 1 << 40), by_number.room(10, 0), by_number.room(11, 0)], [6, 0, 0]);
+        let by_bytes = Ahead { messages: 10, bytes: Some((1_000, 300)) };
+        assert_eq!(
+            [by_bytes.room(0, 0), by_bytes.room(1, 300), by_bytes.room(1, 701), by_bytes.room(1, 2_000)],
+            [3, 2, 0, 0]
+        );
+        assert_eq!(by_bytes.room(9, 0), 1);
     }
 }

@@ -11,6 +11,8 @@
 //!
 //! Application properties have neither an order nor two of the same name, and those of Partitura have both.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use fe2o3_amqp::types::messaging::{
     AmqpValue, ApplicationProperties, Body, Data, Header, Message as AmqpMessage, MessageAnnotations, MessageId,
@@ -45,12 +47,14 @@ pub(crate) struct Route {
     pub(crate) group: Option<String>,
     /// The annotation by which the broker keeps it back.
     pub(crate) annotation: Option<(&'static str, Value)>,
+    /// The time after which the broker may drop it, where nobody may come for it.
+    pub(crate) time_to_live: Option<Duration>,
 }
 
 impl Route {
     /// The way to an address, by a link for all addresses.
     pub(crate) fn to(to: String) -> Self {
-        Self { to, link: None, partition: Partition(0), group: None, annotation: None }
+        Self { to, link: None, partition: Partition(0), group: None, annotation: None, time_to_live: None }
     }
 
     /// The way to an address, by a link for it alone.
@@ -78,7 +82,7 @@ pub(crate) fn outgoing(message: &Message, route: Route, again: bool) -> WireMess
     properties.group_id = route.group;
     let annotations = route.annotation.map(|(name, value)| MessageAnnotations::builder().insert(name, value).build());
     AmqpMessage {
-        header: Some(durable()),
+        header: Some(Header { ttl: route.time_to_live.map(ttl), ..durable() }),
         delivery_annotations: None,
         message_annotations: annotations,
         properties: Some(properties),
@@ -97,7 +101,14 @@ pub(crate) fn durable() -> Header {
 pub(crate) fn brief(route: Route, payload: &[u8]) -> WireMessage {
     let mut properties = Properties::builder().to(route.to).build();
     properties.group_id = route.group;
-    AmqpMessage::builder().properties(properties).data(Binary::from(payload.to_vec())).build()
+    let header = route.time_to_live.map(|time| Header { ttl: Some(ttl(time)), ..Header::default() });
+    let message = AmqpMessage::builder().properties(properties).data(Binary::from(payload.to_vec())).build();
+    AmqpMessage { header, ..message }
+}
+
+/// In milliseconds, as the header has it.
+fn ttl(time: Duration) -> u32 {
+    u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
 }
 
 /// A message that was received.
@@ -147,6 +158,24 @@ pub(crate) fn payload(body: Body<Value>) -> Bytes {
         Body::Value(AmqpValue(Value::String(value))) => Bytes::from(value),
         _ => Bytes::new(),
     }
+}
+
+/// Bytes of a received message: the payload, and everything of variable size beside it.
+pub(crate) fn size(message: &Incoming) -> usize {
+    let of_value = |value: &SimpleValue| match value {
+        SimpleValue::Binary(value) => value.len(),
+        SimpleValue::String(value) => value.len(),
+        _ => size_of::<SimpleValue>(),
+    };
+    let table = message.application_properties.iter().flat_map(|table| table.0.iter());
+    let beside: usize = table.map(|(name, value)| name.len() + of_value(value)).sum();
+    let payload = match &message.body {
+        Body::Data(sections) => sections.iter().map(|Data(part)| part.len()).sum(),
+        Body::Value(AmqpValue(Value::Binary(value))) => value.len(),
+        Body::Value(AmqpValue(Value::String(value))) => value.len(),
+        _ => 0,
+    };
+    beside + payload
 }
 
 /// The index, the name and the value of a header.
@@ -204,6 +233,25 @@ mod tests {
         let expected = Received { partition: Partition(3), message: sent.clone(), is_repeated: false };
         assert_eq!(there_and_back(&sent, 3, false), expected);
         assert!(there_and_back(&sent, 3, true).is_repeated);
+    }
+
+    #[test]
+    fn the_size_of_a_message_is_that_of_its_payload_and_properties() {
+        let table = ApplicationProperties::builder().insert(KEY, binary(b"four")).build();
+        let body = Body::Data(vec![Data(Binary::from(vec![0; 1_000])), Data(Binary::from(vec![0; 10]))].into());
+        let incoming = Incoming { application_properties: Some(table), ..AmqpMessage::builder().body(body).build() };
+        assert_eq!(size(&incoming), 1_010 + KEY.len() + 4);
+    }
+
+    #[test]
+    fn only_a_message_for_which_nobody_may_come_has_a_time_to_live() {
+        let ttl = |message: &WireMessage| message.header.as_ref().and_then(|header| header.ttl);
+        let sent = Message::new(topic(), "id", "");
+        assert_eq!(ttl(&outgoing(&sent, route(0), false)), None);
+        assert_eq!(ttl(&brief(route(0), b"")), None);
+        let soon = || Route { time_to_live: Some(Duration::from_secs(60)), ..route(0) };
+        assert_eq!(ttl(&outgoing(&sent, soon(), false)), Some(60_000));
+        assert_eq!(ttl(&brief(soon(), b"")), Some(60_000));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 use crate::case::case;
 use crate::client::{by_key, ids};
-use crate::stop::ensure;
+use crate::stop::{ensure, ensure_same};
 use crate::{Case, CaseResult, Env, check};
 
 pub(super) const CASES: &[Case] = &[
@@ -75,7 +75,7 @@ async fn one_of_batch(env: &Env) -> CaseResult {
     client.publish(queue.messages("k", [10])).await?;
     let again = member.drain_until(["k-10".to_owned()]).await?;
     let expected: Vec<String> = (0..=10).filter(|n| *n != 4).map(|n| format!("k-{n}")).collect();
-    ensure!(ids(&again) == expected, "{expected:?} were expected, {:?} came", ids(&again));
+    ensure_same(&ids(&again), &expected)?;
     Ok(())
 }
 

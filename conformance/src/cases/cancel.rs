@@ -6,7 +6,7 @@ use partitura_broker::{Message, Producer, Timestamp};
 
 use crate::case::case;
 use crate::client::{A_MOMENT, Client, Queue, by_key, now};
-use crate::stop::ensure;
+use crate::stop::{ensure, ensure_same};
 use crate::{Case, CaseResult, Env, Record, Stop, check};
 
 pub(super) const CASES: &[Case] = &[
@@ -93,7 +93,8 @@ async fn answers(env: &Env, client: &Client) -> CaseResult {
     let mut expected = vec![true; some.len()];
     expected.extend([false, false]);
     let found = client.cancel(asked.iter().copied()).await?;
-    ensure!(found == expected, "of {:?} were cancelled {found:?}, {expected:?} was expected", texts(asked));
+    let of_each = |answers: Vec<bool>| texts(asked.iter().copied()).into_iter().zip(answers).collect::<Vec<_>>();
+    ensure_same(&of_each(found), &of_each(expected))?;
     let again = client.cancel(some.iter().copied()).await?;
     ensure!(!again.contains(&true), "a cancelled message is cancelled again: {again:?}");
     // Published again it is a new message, to be cancelled or to come.

@@ -4,7 +4,7 @@ use partitura_broker::{ErrorKind, Event, ProducerOptions};
 
 use crate::case::case;
 use crate::client::{A_MOMENT, by_key, ids};
-use crate::stop::ensure;
+use crate::stop::{ensure, ensure_same};
 use crate::{Case, CaseResult, Env, check};
 
 pub(super) const CASES: &[Case] = &[
@@ -105,7 +105,7 @@ async fn lost_then_retried(env: &Env) -> CaseResult {
         }
     }
     let expected: Vec<String> = (0..EACH).map(|number| format!("k-{number}")).collect();
-    ensure!(first == expected, "first deliveries are out of order: {first:?}");
+    ensure_same(&first, &expected)?;
     Ok(check::nothing_lost(&env.history())?)
 }
 

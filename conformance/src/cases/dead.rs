@@ -11,7 +11,7 @@ use partitura_lanes::{DeadLetter, DeadLetters, LaneOptions, Outcome, Retry};
 use crate::case::case;
 use crate::client::{ids, now};
 use crate::lanes::LaneQueue;
-use crate::stop::ensure;
+use crate::stop::{ensure, ensure_same};
 use crate::{Case, CaseResult, Env, Record, Stop, check};
 
 pub(super) const CASES: &[Case] = &[
@@ -149,7 +149,7 @@ async fn redrive(env: &Env) -> CaseResult {
             _ => None,
         });
         let (runs, expected) = (runs.collect::<Vec<_>>(), (0..4).map(|n| format!("{key}-{n}")).collect::<Vec<_>>());
-        ensure!(runs == expected, "{expected:?} were expected, {runs:?} ran");
+        ensure_same(&runs, &expected)?;
     }
     ensure!(letters.list(10).await?.is_empty(), "letters are left");
 

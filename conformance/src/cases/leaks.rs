@@ -71,7 +71,9 @@ async fn ends_well(env: &Env, part: &str) -> CaseResult {
     tokio::select! {
         ended = part.ended() => {
             ended?;
-            Err(Stop("the process found more than it should; its error output says what".into()))
+            let found = last_note(&env.history().entries()[before..]);
+            let found = found.unwrap_or_else(|| "its error output says what".to_owned());
+            Err(Stop::new(format!("the process found more than it should: {found}")))
         }
         // As long as the case may take.
         () = async {
@@ -80,6 +82,13 @@ async fn ends_well(env: &Env, part: &str) -> CaseResult {
             }
         } => part.kill().await,
     }
+}
+
+fn last_note(entries: &[crate::Entry]) -> Option<String> {
+    entries.iter().rev().find_map(|entry| match &entry.record {
+        Record::Note(text) => Some(text.clone()),
+        _ => None,
+    })
 }
 
 async fn opens_inboxes(env: &Env) -> CaseResult {
@@ -155,7 +164,11 @@ async fn gives_back(env: &Env, before: Open) -> CaseResult {
         }
     };
     let given = env.within("what was open to be given back", giving).await;
-    given.map_err(|stop| Stop(format!("{stop}: {:?} after {before:?}", Open::now())))
+    given.map_err(|stop| {
+        let found = format!("{stop}: {:?} after {before:?}", Open::now());
+        env.note(found.clone());
+        Stop::new(found)
+    })
 }
 
 async fn memory(env: &Env) -> CaseResult {

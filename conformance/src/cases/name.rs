@@ -70,7 +70,7 @@ async fn derived(env: &Env) -> CaseResult {
 }
 
 fn named<N>(name: Result<N, partitura_broker::InvalidName>) -> Result<N, Stop> {
-    name.map_err(|error| Stop(error.to_string()))
+    name.map_err(|error| Stop::new(error.to_string()))
 }
 
 async fn forged(env: &Env) -> CaseResult {

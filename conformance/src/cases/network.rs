@@ -286,7 +286,7 @@ async fn publish_at_last(env: &Env, producer: &dyn Producer, mut batch: Vec<Mess
         Ok(())
     };
     let answer = tokio::time::timeout(4 * env.time_limit, publishing).await;
-    answer.map_err(|_| Stop(format!("nothing came within {:?}: confirms", 4 * env.time_limit)))?
+    answer.map_err(|_| Stop::new(format!("nothing came within {:?}: confirms", 4 * env.time_limit)))?
 }
 
 /// A consumer that behaves like lanes: it holds messages until it settles them, and forgets those of lost partitions.

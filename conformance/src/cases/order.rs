@@ -4,7 +4,7 @@ use partitura_broker::{Delivery, ErrorKind, Event, Partition};
 
 use crate::case::case;
 use crate::client::{A_MOMENT, by_key, ids};
-use crate::stop::ensure;
+use crate::stop::{ensure, ensure_same};
 use crate::{Case, CaseResult, Env, check};
 
 pub(super) const CASES: &[Case] = &[
@@ -82,7 +82,7 @@ async fn takeover_with_new(env: &Env) -> CaseResult {
     let mut member = client.join(queue.options()).await?;
     let got = member.drain_until(["k-12".to_owned()]).await?;
     let expected: Vec<String> = [1, 2, 4, 5, 6, 8, 9, 10, 11, 12].iter().map(|n| format!("k-{n}")).collect();
-    ensure!(ids(&got) == expected, "{expected:?} were expected, {:?} came", ids(&got));
+    ensure_same(&ids(&got), &expected)?;
     Ok(check::repeats_order(&env.history())?)
 }
 

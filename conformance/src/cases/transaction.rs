@@ -3,7 +3,7 @@ use partitura_broker::{ErrorKind, Expect, Put, ScanRange, Transactions, Unit};
 
 use crate::case::case;
 use crate::client::{Client, by_key, ids, tokens};
-use crate::stop::ensure;
+use crate::stop::{ensure, ensure_same};
 use crate::{Case, CaseResult, Env, Stop, check};
 
 pub(super) const CASES: &[Case] = &[
@@ -105,7 +105,7 @@ async fn atomic(env: &Env) -> CaseResult {
         Some(ErrorKind::Fenced),
     ];
     let found = kinds(&client, units).await?;
-    ensure!(found == expected, "{expected:?} were expected, {found:?} came");
+    ensure_same(&found, &expected)?;
     ensure!(value(&client, "fresh").await?.is_none(), "a unit that failed has written something");
     ensure!(value(&client, "taken").await? == Some((1, "old".into())), "a unit that failed has written over something");
     ensure!(value(&client, "done").await? == Some((1, "y".into())), "a unit that succeeded has not written");

@@ -11,7 +11,7 @@ use partitura_broker::{Delivery, Error, ErrorKind, Event, Message, Partition, Pr
 use partitura_lanes::{Retry, headers};
 
 use super::mutant::{Mutant, mutant};
-use super::mutation::{Mutation, Own, wrap};
+use super::mutation::{Mutation, Own, tokens, wrap};
 use super::publishing::{publish_some, stored, to};
 use crate::own_key::replace_key;
 
@@ -169,7 +169,7 @@ struct SettlesAll;
 #[async_trait]
 impl Mutation for SettlesAll {
     async fn leave(&self, mut own: Own) -> Result<()> {
-        own.inner.settle(&crate::client::tokens(&own.handed_out));
+        own.inner.settle(&tokens(&own.handed_out));
         own.inner.close().await
     }
 }

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
-use partitura_broker::{Broker, ConsumerOptions, Credit, Inbox, Result};
+use partitura_broker::{Broker, ConsumerOptions, Credit, Delivery, Event, Inbox, Result};
 
 use super::mutant::{Mutant, mutant};
 use super::mutation::{Mutation, Own, wrap};
@@ -17,7 +17,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "keeps_messages",
         "flow.memory",
         "keeps each message that it has handed out, settled or not",
-        KeepsMessages
+        KeepsMessages(Mutex::default())
     ),
     mutant!("fetches_all", "flow.memory", "fetches whatever there is, without regard to bytes", FetchesAll),
     mutant!(
@@ -59,11 +59,19 @@ impl Mutation for KeepsConsumers {
     }
 }
 
-/// The wrapper of every mutant remembers what was handed out.
 #[derive(Debug)]
-struct KeepsMessages;
+struct KeepsMessages(Mutex<Vec<Delivery>>);
 
-impl Mutation for KeepsMessages {}
+#[async_trait]
+impl Mutation for KeepsMessages {
+    async fn next(&self, own: &mut Own) -> Result<Event> {
+        let event = own.next().await?;
+        if let Event::Deliveries(deliveries) = &event {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(deliveries.iter().cloned());
+        }
+        Ok(event)
+    }
+}
 
 #[derive(Debug)]
 struct FetchesAll;
@@ -82,7 +90,7 @@ struct KeepsForTheQuickest(Mutex<HashSet<(String, String)>>);
 
 #[async_trait]
 impl Mutation for KeepsForTheQuickest {
-    async fn next(&self, own: &mut Own) -> Result<partitura_broker::Event> {
+    async fn next(&self, own: &mut Own) -> Result<Event> {
         let mut gone = Vec::new();
         let event = own
             .map(|deliveries| {

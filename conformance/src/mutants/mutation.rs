@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use partitura_broker::{
     AckToken, Broker, Capabilities, Consumer, ConsumerOptions, CorrectedClock, Delayed, Delivery, Entry, Event, Inbox,
-    InboxAddress, Message, Partition, Producer, ProducerOptions, Receipt, Result, ScanRange, Space, TopicName,
-    Topology, Transactions, Unit, Version,
+    InboxAddress, Message, MessageId, Partition, Producer, ProducerOptions, Receipt, Result, ScanRange, Space,
+    TopicName, Topology, Transactions, Unit, Version,
 };
 
 /// The change of a mutant to the broker that it wraps. Each method does the right thing unless it is overridden.
@@ -86,12 +86,32 @@ pub(super) struct Own {
     pub(super) clock: CorrectedClock,
     /// Which consumer of this broker it is, from 0.
     pub(super) number: u32,
-    /// The deliveries that were handed out, settled or not.
-    pub(super) handed_out: Vec<Delivery>,
+    /// The deliveries that were handed out, settled or not. Their messages are not kept: a consumer whose wrapper kept
+    /// them would have too much memory, whatever its mutant does.
+    pub(super) handed_out: Vec<HandedOut>,
     /// Events that come before all others.
     pub(super) later: VecDeque<Event>,
     /// Tokens that the mutation remembers.
     pub(super) tokens: Vec<AckToken>,
+}
+
+/// A delivery that was handed out, without its message.
+#[derive(Debug, Clone)]
+pub(super) struct HandedOut {
+    pub(super) token: AckToken,
+    pub(super) partition: Partition,
+    pub(super) id: MessageId,
+}
+
+impl From<&Delivery> for HandedOut {
+    fn from(delivery: &Delivery) -> Self {
+        Self { token: delivery.token, partition: delivery.partition, id: delivery.message.id.clone() }
+    }
+}
+
+/// The tokens of deliveries.
+pub(super) fn tokens(handed_out: &[HandedOut]) -> Vec<AckToken> {
+    handed_out.iter().map(|delivery| delivery.token).collect()
 }
 
 impl Own {
@@ -101,7 +121,7 @@ impl Own {
             None => self.inner.next().await?,
         };
         if let Event::Deliveries(deliveries) = &event {
-            self.handed_out.extend(deliveries.iter().cloned());
+            self.handed_out.extend(deliveries.iter().map(HandedOut::from));
         }
         Ok(event)
     }
@@ -251,5 +271,71 @@ impl Consumer for MutatedConsumer {
     async fn close(self: Box<Self>) -> Result<()> {
         let Self { own, mutation } = *self;
         mutation.leave(own).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use partitura_broker::{ErrorKind, SubscriptionName};
+
+    use super::*;
+
+    /// Gives one delivery.
+    #[derive(Debug)]
+    struct Gives(Option<Delivery>);
+
+    #[async_trait]
+    impl Consumer for Gives {
+        async fn next(&mut self) -> Result<Event> {
+            let delivery = self
+                .0
+                .take()
+                .ok_or_else(|| partitura_broker::Error::new(ErrorKind::Closed, "consume", "there is one delivery"))?;
+            Ok(Event::Deliveries(vec![delivery]))
+        }
+
+        fn settle(&mut self, _: &[AckToken]) {}
+
+        async fn flush(&mut self) -> Result<()> {
+            Ok(())
+        }
+
+        async fn release(&mut self, _: &[Partition]) -> Result<()> {
+            Ok(())
+        }
+
+        async fn close(self: Box<Self>) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    #[derive(Debug)]
+    struct Nothing;
+
+    impl Mutation for Nothing {}
+
+    /// Otherwise a mutant would be caught for the memory of its wrapper.
+    #[tokio::test]
+    async fn a_wrapper_keeps_no_message() {
+        let payload = Bytes::from(vec![7; 1_000]);
+        let topic = TopicName::new("orders").expect("a name");
+        let message = Message::new(topic.clone(), "id", payload.clone());
+        let token = AckToken { consumer: 0, partition: Partition(0), epoch: 0, slot: 0 };
+        let gives = Gives(Some(Delivery { message, partition: Partition(0), redelivered: false, token }));
+        let own = Own {
+            inner: Box::new(gives),
+            options: ConsumerOptions::new(SubscriptionName::new("billing").expect("a name"), [topic]),
+            clock: CorrectedClock::default(),
+            number: 0,
+            handed_out: Vec::new(),
+            later: VecDeque::new(),
+            tokens: Vec::new(),
+        };
+        let mut consumer = MutatedConsumer { own, mutation: Arc::new(Nothing) };
+        let event = consumer.next().await.expect("a delivery");
+        assert!(!payload.is_unique());
+        drop(event);
+        assert!(payload.is_unique());
+        assert_eq!(tokens(&consumer.own.handed_out), [token]);
     }
 }

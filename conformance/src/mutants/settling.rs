@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use partitura_broker::{AckToken, ConsumerOptions, Event, MessageId, Result};
 
 use super::mutant::{Mutant, mutant};
-use super::mutation::{Mutation, Own, wrap};
+use super::mutation::{HandedOut, Mutation, Own, wrap};
 
 pub(super) const MUTANTS: &[Mutant] = &[
     mutant!(
@@ -64,7 +64,7 @@ struct SettlesTheBatch;
 #[async_trait]
 impl Mutation for SettlesTheBatch {
     fn settle(&self, own: &mut Own, _tokens: &[AckToken]) {
-        let all = crate::client::tokens(&own.handed_out);
+        let all = super::mutation::tokens(&own.handed_out);
         own.inner.settle(&all);
     }
 }
@@ -76,7 +76,7 @@ struct SettlesUpTo;
 impl Mutation for SettlesUpTo {
     fn settle(&self, own: &mut Own, tokens: &[AckToken]) {
         let last = own.handed_out.iter().rposition(|delivery| tokens.contains(&delivery.token));
-        let all = crate::client::tokens(&own.handed_out[..last.map_or(0, |last| last + 1)]);
+        let all = super::mutation::tokens(&own.handed_out[..last.map_or(0, |last| last + 1)]);
         own.inner.settle(&all);
     }
 }
@@ -106,7 +106,7 @@ impl Mutation for HonoursStale {
     fn settle(&self, own: &mut Own, tokens: &[AckToken]) {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let named: HashSet<&MessageId> = tokens.iter().filter_map(|token| known.get(token)).collect();
-        let same = own.handed_out.iter().filter(|delivery| named.contains(&delivery.message.id));
+        let same = own.handed_out.iter().filter(|delivery| named.contains(&delivery.id));
         let all: Vec<AckToken> = same.map(|delivery| delivery.token).collect();
         own.inner.settle(&all);
     }
@@ -201,7 +201,7 @@ impl Mutation for Hogs {
                 if !rest.is_empty() {
                     own.later.push_front(Event::Deliveries(rest));
                 }
-                own.handed_out.extend(all.iter().cloned());
+                own.handed_out.extend(all.iter().map(HandedOut::from));
                 return Ok(Event::Deliveries(all));
             }
             match own.inner.next().await? {

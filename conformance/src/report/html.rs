@@ -19,6 +19,7 @@ pub(super) fn write(reports: &[Report]) -> String {
         heading(reports),
         failures(&columns),
         matrix(&columns),
+        not_run(&columns),
         delays(&columns),
         reports.iter().map(mutants).collect::<String>(),
     ];
@@ -69,15 +70,17 @@ fn failures(columns: &[Column<'_>]) -> String {
         let failed = report.cases.iter().filter(|case| case.variant == *variant && case.verdict == Name::Failed);
         for case in failed {
             html += &format!(
-                "<section class=\"failure\" id=\"{}\"><h3><code>{}</code> on {} {}</h3><p>{}</p><pre class=\"why\">{}</pre>\
-                 <details><summary>the history's end</summary><pre>{}</pre></details><p><a href=\"{}\">the whole history</a></p>\
-                 </section>\n",
+                "<section class=\"failure\" id=\"{}\"><h3><code>{}</code> on {} {}</h3><p>{}</p><p>{}</p><pre class=\"why\">{}</pre>\
+                 <pre>{}</pre><details><summary>the history's end</summary><pre>{}</pre></details>\
+                 <p><a href=\"{}\">the whole history</a></p></section>\n",
                 anchor(report, variant, &case.id),
                 escape(&case.id),
                 escape(&report.broker),
                 escape(variant),
                 escape(&case.property),
+                escape(&case.told_of_runs()),
                 escape(case.why.as_deref().unwrap_or_default()),
+                escape(case.around.as_deref().unwrap_or_default()),
                 escape(case.history.as_deref().unwrap_or_default()),
                 escape(&case.history_file(&report.broker)),
             );
@@ -121,7 +124,10 @@ fn matrix(columns: &[Column<'_>]) -> String {
 fn cell(report: &Report, variant: &str, case: &CaseReport) -> String {
     let why = escape(case.why.as_deref().unwrap_or_default());
     match case.verdict {
-        Name::Passed => format!("<td class=\"passed\" title=\"{:.2} s\">passed</td>", case.seconds),
+        Name::Passed => {
+            let told = escape(&case.told_of_runs());
+            format!("<td class=\"passed\" title=\"{:.2} s {told}\">passed</td>", case.seconds)
+        }
         Name::Failed => {
             format!("<td class=\"failed\"><a href=\"#{}\">failed</a></td>", anchor(report, variant, &case.id))
         }
@@ -129,6 +135,40 @@ fn cell(report: &Report, variant: &str, case: &CaseReport) -> String {
         Name::NotVerified => format!("<td class=\"not_verified\" title=\"{why}\">not verified</td>"),
         Name::NotApplicable => format!("<td class=\"unsupported\" title=\"{why}\">not applicable</td>"),
     }
+}
+
+/// The cases that were not run, by the reason.
+fn not_run(columns: &[Column<'_>]) -> String {
+    let mut reasons: BTreeMap<(Name, &str, &str, &str), Vec<String>> = BTreeMap::new();
+    for (report, variant) in columns {
+        for case in report.cases.iter().filter(|case| case.variant == *variant && case.verdict < Name::Passed) {
+            let why = case.why.as_deref().unwrap_or("no reason");
+            let cases = reasons.entry((case.verdict, &report.broker, variant, why)).or_default();
+            cases.push(format!("<code>{}</code>", escape(&case.id)));
+        }
+    }
+    if reasons.is_empty() {
+        return String::new();
+    }
+    let mut html = String::from(
+        "<h2>Not run</h2>\n<table>\n<thead><tr><th>broker</th><th></th><th>why</th><th>cases</th></tr></thead>\n<tbody>\n",
+    );
+    // Cases whose hook is missing come first: they can be had.
+    for ((verdict, broker, variant, why), cases) in reasons.into_iter().rev() {
+        let (class, word) = match verdict {
+            Name::NotVerified => ("not_verified", "not verified"),
+            Name::Unsupported => ("unsupported", "unsupported"),
+            _ => ("unsupported", "not applicable"),
+        };
+        html += &format!(
+            "<tr><td>{} {}</td><td class=\"{class}\">{word}</td><td>{}</td><td class=\"how\">{}</td></tr>\n",
+            escape(broker),
+            escape(variant),
+            escape(why),
+            cases.join(", "),
+        );
+    }
+    html + "</tbody>\n</table>\n"
 }
 
 fn delays(columns: &[Column<'_>]) -> String {
@@ -203,6 +243,23 @@ mod tests {
     use crate::report::results::tests::report;
 
     #[test]
+    fn the_page_says_why_cases_were_not_run() {
+        let idle = [("order.idle", "file", Name::NotVerified), ("order.lazy", "file", Name::NotVerified)];
+        let page = write(&[report(&idle)]);
+        let row = "<td class=\"not_verified\">not verified</td><td>&lt;why&gt;</td>\
+                   <td class=\"how\"><code>order.idle</code>, <code>order.lazy</code></td>";
+        assert!(page.contains(row), "{page}");
+        assert!(!write(&[report(&[("order.good", "file", Name::Passed)])]).contains("Not run"));
+    }
+
+    #[test]
+    fn of_several_runs_the_page_says_how_many_failed() {
+        let mut all = report(&[("order.bad", "file", Name::Failed)]);
+        all.add_case(report(&[("order.bad", "file", Name::Passed)]).cases.remove(0));
+        assert!(write(&[all]).contains("1 of 2 runs failed, with the seeds 17"));
+    }
+
+    #[test]
     fn the_page_shows_every_verdict_and_the_history_of_a_failure() {
         let page = write(&[report(&[
             ("order.good", "file", Name::Passed),
@@ -214,6 +271,7 @@ mod tests {
             ">passed</td>",
             "#b-file-order.bad",
             "publish &lt;x&gt;",
+            "&gt; settle &lt;y&gt;",
             "href=\"b.file.order.bad.history.txt\"",
             ">not verified</td>",
             "title=\"&lt;why&gt;\"",

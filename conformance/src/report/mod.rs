@@ -8,14 +8,15 @@ mod results;
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub(crate) use self::results::{CaseReport, MutantReport, Report};
 
 impl Report {
     /// Writes `<broker>.json`, `<broker>.xml` (JUnit), `<broker>.summary.json`, a [history](CaseReport::history_file)
-    /// of each failure, and `index.html` and `matrix.md` about all brokers whose reports are in the directory.
-    pub(crate) fn write(&self, directory: &Path) -> io::Result<()> {
+    /// of each failure, and `index.html` and `matrix.md` about all brokers whose reports are in the directory. Returns
+    /// the page's place.
+    pub(crate) fn write(&self, directory: &Path) -> io::Result<PathBuf> {
         fs::create_dir_all(directory)?;
         let file = |ending: &str| directory.join(format!("{}.{ending}", self.broker));
         let mut sorted = self.clone();
@@ -33,8 +34,10 @@ impl Report {
             }
         }
         let all = Self::read_all(directory)?;
-        fs::write(directory.join("index.html"), html::write(&all))?;
-        fs::write(directory.join("matrix.md"), matrix::write(&all))
+        let page = directory.join("index.html");
+        fs::write(&page, html::write(&all))?;
+        fs::write(directory.join("matrix.md"), matrix::write(&all))?;
+        fs::canonicalize(page)
     }
 
     fn read_all(directory: &Path) -> io::Result<Vec<Self>> {

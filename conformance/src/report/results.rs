@@ -12,6 +12,8 @@ use crate::{Case, History, Tier};
 
 /// The number of entries of a failure's history on the page.
 const KEPT: usize = 400;
+/// The number of entries on each side of the one that shows the failure.
+pub(crate) const AROUND: usize = 20;
 
 /// A run of the suite on one broker.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -41,9 +43,18 @@ pub(crate) struct CaseReport {
     pub(crate) verdict: Name,
     pub(crate) why: Option<String>,
     pub(crate) seconds: f64,
+    /// The number of runs: each has a seed of its own.
+    #[serde(default = "once")]
+    pub(crate) runs: usize,
+    /// The seeds of the runs that failed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) failed_seeds: Vec<u64>,
     /// Sorted, in milliseconds.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) lateness: Vec<u64>,
+    /// The part of a failure's history around the entry that shows it, or else the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) around: Option<String>,
     /// The end of a failure's history.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) history: Option<String>,
@@ -121,8 +132,13 @@ impl Report {
         self.servers.insert(variant.into(), told.unwrap_or_else(|error| error));
     }
 
+    /// Adds a run of a case. Several runs of it in one way are one entry.
     pub(crate) fn add_case(&mut self, case: CaseReport) {
-        self.cases.push(case);
+        let is_same = |known: &&mut CaseReport| known.id == case.id && known.variant == case.variant;
+        match self.cases.iter_mut().find(is_same) {
+            Some(known) => known.add_run(case),
+            None => self.cases.push(case),
+        }
     }
 
     pub(crate) fn add_mutant(&mut self, mutant: MutantReport) {
@@ -193,7 +209,7 @@ fn date(day: u64) -> String {
 }
 
 impl CaseReport {
-    pub(crate) fn new(case: &Case, variant: &str, outcome: &Outcome) -> Self {
+    pub(crate) fn new(case: &Case, variant: &str, seed: u64, outcome: &Outcome) -> Self {
         let (verdict, why) = match &outcome.verdict {
             Verdict::Passed => (Name::Passed, None),
             Verdict::Failed(why) => (Name::Failed, Some(why.clone())),
@@ -203,6 +219,7 @@ impl CaseReport {
         };
         let mut lateness = outcome.lateness.clone();
         lateness.sort_unstable();
+        let has_failed = verdict == Name::Failed;
         Self {
             id: case.id.into(),
             variant: variant.into(),
@@ -211,9 +228,33 @@ impl CaseReport {
             verdict,
             why,
             seconds: outcome.took.as_secs_f64(),
+            runs: once(),
+            failed_seeds: if has_failed { vec![seed] } else { Vec::new() },
             lateness,
-            history: (verdict == Name::Failed).then(|| outcome.history.tail(KEPT)),
-            whole: (verdict == Name::Failed).then(|| outcome.history.clone()),
+            around: has_failed.then(|| outcome.around()),
+            history: has_failed.then(|| outcome.history.tail(KEPT)),
+            whole: has_failed.then(|| outcome.history.clone()),
+        }
+    }
+
+    /// Adds another run. The gravest verdict counts, and of several failures the first is shown.
+    fn add_run(&mut self, run: Self) {
+        let runs = self.runs + run.runs;
+        let seconds = self.seconds + run.seconds;
+        let failed_seeds = [&self.failed_seeds[..], &run.failed_seeds].concat();
+        let mut lateness = [&self.lateness[..], &run.lateness].concat();
+        lateness.sort_unstable();
+        let shown = if run.verdict > self.verdict { run } else { self.clone() };
+        *self = Self { runs, seconds, failed_seeds, lateness, ..shown };
+    }
+
+    /// How many of several runs failed, and with which seeds. Empty after one run.
+    pub(crate) fn told_of_runs(&self) -> String {
+        let seeds = self.failed_seeds.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        match (self.runs, self.failed_seeds.len()) {
+            (..=1, _) => String::new(),
+            (runs, 0) => format!("{runs} runs, each with another seed"),
+            (runs, failed) => format!("{failed} of {runs} runs failed, with the seeds {seeds}"),
         }
     }
 
@@ -222,6 +263,18 @@ impl CaseReport {
         let variant = if self.variant.is_empty() { String::new() } else { format!("{}.", self.variant) };
         format!("{broker}.{variant}{}.history.txt", self.id)
     }
+}
+
+impl Outcome {
+    /// The part of the history around the entry that shows the failure, or else the end of the history.
+    pub(crate) fn around(&self) -> String {
+        let around = self.at.as_ref().and_then(|entry| self.history.around(entry, AROUND));
+        around.unwrap_or_else(|| self.history.tail(2 * AROUND))
+    }
+}
+
+fn once() -> usize {
+    1
 }
 
 impl MutantReport {
@@ -251,7 +304,10 @@ pub(crate) mod tests {
             verdict: *verdict,
             why: (*verdict != Name::Passed).then(|| "<why>".into()),
             seconds: 0.25,
+            runs: 1,
+            failed_seeds: if *verdict == Name::Failed { vec![17] } else { vec![] },
             lateness: vec![1, 2, 30],
+            around: (*verdict == Name::Failed).then(|| "> settle <y>\n".into()),
             history: (*verdict == Name::Failed).then(|| "publish <x>\n".into()),
             whole: None,
         };
@@ -286,6 +342,26 @@ pub(crate) mod tests {
         // Two cases about one capability that the broker lacks.
         assert_eq!((summary.unsupported, summary.unsupported_cases), (1, 2));
         assert_eq!(summary.lacks, ["<why>"]);
+    }
+
+    #[test]
+    fn several_runs_of_a_case_are_one_entry_with_the_gravest_verdict() {
+        use Name::{Failed, Passed};
+        let mut all = report(&[]);
+        for (verdict, seed) in [(Passed, 1), (Failed, 2), (Passed, 3), (Failed, 4)] {
+            let mut run = report(&[("a.a", "file", verdict)]).cases.remove(0);
+            run.why = run.why.map(|_| format!("seed {seed}"));
+            run.failed_seeds = if verdict == Failed { vec![seed] } else { vec![] };
+            all.add_case(run);
+        }
+        all.add_case(report(&[("a.a", "memory", Passed)]).cases.remove(0));
+        assert_eq!(all.cases.len(), 2);
+        let case = &all.cases[0];
+        assert_eq!((case.verdict, case.runs, case.why.as_deref()), (Failed, 4, Some("seed 2")));
+        assert_eq!(case.told_of_runs(), "2 of 4 runs failed, with the seeds 2, 4");
+        assert_eq!((case.lateness.len(), case.seconds), (12, 1.0));
+        assert_eq!(all.cases[1].told_of_runs(), "");
+        assert_eq!((all.summary().failed, all.summary().passed), (1, 0));
     }
 
     #[test]

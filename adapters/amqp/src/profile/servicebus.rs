@@ -36,6 +36,9 @@ const MAX_SUBSCRIPTION: usize = 50;
 const MAX_PAYLOAD: usize = 192 << 10;
 /// The time for which a message of a shared topic is locked, if the operator sets the longest that is possible.
 const LOCK: Duration = Duration::from_secs(5 * 60);
+/// The time after which the broker drops a reply or a heartbeat that nobody has taken. A session takes messages whether
+/// anybody ever reads it or not, so that replies to an inbox that is gone would stay.
+const TIME_TO_LIVE: Duration = Duration::from_secs(60);
 /// The waits for another process that looks at the same topic.
 const BUSY_BACKOFF: Backoff = Backoff { first: Duration::from_millis(20), longest: Duration::from_millis(500) };
 /// The number of attempts.
@@ -197,7 +200,8 @@ impl Profile for ServiceBus {
 
     /// All heartbeats go to one queue, whose messages expire soon. The members look at them, and nobody takes them.
     fn heartbeat(&self, topic: &TopicName, subscription: &SubscriptionName) -> Route {
-        Route { group: Some(members(topic, subscription)), ..Route::by_link(MEMBERS.to_owned()) }
+        let (group, time_to_live) = (Some(members(topic, subscription)), Some(TIME_TO_LIVE));
+        Route { group, time_to_live, ..Route::by_link(MEMBERS.to_owned()) }
     }
 
     async fn hearing(&self, topic: &TopicName, subscription: &SubscriptionName, _limit: u32) -> Result<Hearing> {
@@ -216,8 +220,8 @@ impl Profile for ServiceBus {
     }
 
     fn reply(&self, inbox: &InboxAddress) -> Option<Route> {
-        let group = Some(secret(inbox)?.to_owned());
-        Some(Route { group, ..Route::by_link(INBOX.to_owned()) })
+        let (group, time_to_live) = (Some(secret(inbox)?.to_owned()), Some(TIME_TO_LIVE));
+        Some(Route { group, time_to_live, ..Route::by_link(INBOX.to_owned()) })
     }
 
     /// The broker's clock may be ahead of ours.

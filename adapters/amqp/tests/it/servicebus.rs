@@ -74,6 +74,42 @@ async fn members_see_each_other_and_share_the_sessions() {
     within(async { tokio::join!(yields(one.as_mut()), assigned(other.as_mut(), 1)) }).await;
 }
 
+/// With some hundred members there is a heartbeat at each look.
+#[tokio::test]
+async fn members_see_each_other_in_a_queue_that_is_never_quiet_and_look_at_intervals() {
+    let peer = servicebus().await;
+    peer.keep_busy("partitura/members");
+    let first = declared(&peer).await;
+    let mut one = consumer(&first).await;
+    assigned(one.as_mut(), 2).await;
+    within(async {
+        while peer.looks().len() < 6 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    let looks = peer.looks();
+    assert!(looks[5] - looks[0] >= Duration::from_millis(1_500), "{looks:?}");
+    let second = connect(&peer).await;
+    let mut other = consumer(&second).await;
+    within(async { tokio::join!(yields(one.as_mut()), assigned(other.as_mut(), 1)) }).await;
+}
+
+#[tokio::test]
+async fn a_subscription_of_another_kind_is_refused_for_good() {
+    let queue = |name: &str, has_sessions| (name.to_owned(), Queue { has_sessions, ..Queue::default() });
+    let queues = [
+        queue("partitura/topics", true),
+        queue("partitura/members", false),
+        queue("partitura/orders/Subscriptions/billing", false),
+    ];
+    let peer = Peer::start(Plays::ServiceBus, queues).await;
+    let broker = declared(&peer).await;
+    let mut consumer = consumer(&broker).await;
+    let refused = within(consumer.next()).await.expect_err("it has no sessions");
+    assert_eq!(refused.kind(), ErrorKind::Incompatible, "{refused}");
+}
+
 #[tokio::test]
 async fn an_owner_that_loses_its_locks_is_told_and_claims_again() {
     let peer = servicebus().await;
@@ -119,6 +155,9 @@ async fn a_reply_goes_to_the_session_of_its_inbox() {
     let reply = Message::new(TopicName::new("inbox").expect("a name"), "id", "answer");
     within(producer(&broker).await.reply(vec![(inbox.address().clone(), reply)])).await.expect("sent");
     assert_eq!(within(inbox.next()).await.expect("a reply").payload, "answer");
+    // Otherwise those to an inbox that is gone would stay.
+    let reply = peer.log().into_iter().find(|line| line.starts_with("publish partitura/inbox")).expect("a reply");
+    assert!(reply.ends_with(" ttl 60000"), "{reply}");
 }
 
 #[tokio::test]

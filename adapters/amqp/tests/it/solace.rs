@@ -110,6 +110,36 @@ async fn a_delayed_message_waits_in_the_queue_of_the_topic_and_is_not_early() {
     peer.happens("settle", before).await;
 }
 
+#[tokio::test]
+async fn a_forwarder_holds_no_more_bytes_than_it_may_and_sends_the_others_back() {
+    const SIZE: usize = 128 << 10;
+    let peer = solace().await;
+    let broker = declared(&peer).await;
+    let due = broker.clock().now() + Duration::from_secs(3_600);
+    peer.fill("partitura/orders/due", 800, SIZE, i64::try_from(due.as_millis()).expect("a moment"));
+    let _consumer = consumer(&broker).await;
+    // It has as many as it may hold.
+    peer.happens("publish queue://partitura/orders/due", 0).await;
+    let most = peer.most_out("partitura/orders/due");
+    assert!((256..=512).contains(&most), "{most} messages of {SIZE} bytes");
+}
+
+/// One that waited for half a minute would let due messages wait as long.
+#[tokio::test]
+async fn a_forwarder_that_waits_for_its_turn_asks_again_soon() {
+    let peer = solace().await;
+    let (first, second) = (declared(&peer).await, connect(&peer).await);
+    let mut one = consumer(&first).await;
+    assigned(one.as_mut(), 2).await;
+    let mut from = peer.happens("read queue://partitura/orders/due: yes", 0).await;
+    let _other = consumer(&second).await;
+    let began = tokio::time::Instant::now();
+    for _ in 0..7 {
+        from = peer.happens("read queue://partitura/orders/due: taken", from).await;
+    }
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+}
+
 /// Otherwise the next forwarder publishes them again, and does not know it.
 #[tokio::test]
 async fn a_consumer_that_goes_settles_the_due_messages_that_it_is_publishing() {

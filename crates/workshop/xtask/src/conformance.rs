@@ -27,6 +27,10 @@ pub(crate) struct Arguments {
     /// The highest tier to run: 1 no faults, 2 a client dies, 3 the broker or the network fails, 4 load.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=4))]
     tier: u8,
+    /// The number of runs of each case, each with another seed. Its name has the seed, by which
+    /// `PARTITURA_CONFORMANCE_SEED` repeats a run.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    repeat: u64,
     /// Writes only the last lines to the standard output.
     #[arg(long)]
     json: bool,
@@ -108,6 +112,7 @@ fn try_on(
         .current_dir(directory(adapter))
         .env("PARTITURA_CONFORMANCE_TIER", arguments.tier.to_string())
         .env("PARTITURA_CONFORMANCE_ONLY", only.join(" "))
+        .env("PARTITURA_CONFORMANCE_REPEAT", arguments.repeat.to_string())
         .env("PARTITURA_CONFORMANCE_REPORT", report);
     if arguments.json {
         command.stdout(Stdio::from(std::io::stderr()));

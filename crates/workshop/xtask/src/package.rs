@@ -19,8 +19,8 @@ const TESTS: &[(&str, &str)] = &[
     ("container.rs", include_str!("../outside/tests/container.rs")),
 ];
 
-/// Packs what is published, builds a crate outside with nothing but the packed files, and runs its conformance suite.
-/// The one over a container is built, and runs where `OUTSIDE_IMAGE` names an image.
+/// Packs what is published, builds a crate outside with nothing but the packed files, and runs its conformance suite. A
+/// harness that the suite's command writes there compiles. The one over a container is built, and runs where `OUTSIDE_IMAGE` names an image.
 pub(crate) fn run() -> Result<(), Failure> {
     let repository = Repository::load()?;
     let (published, others): (Vec<_>, Vec<_>) = repository.members.iter().partition(|member| member.is_published);
@@ -36,6 +36,8 @@ pub(crate) fn run() -> Result<(), Failure> {
     for (name, text) in TESTS {
         fs::write(outside.join("tests").join(name), text)?;
     }
+    write_harness(outside)?;
+    test(outside, &["--test", "conformance", "--no-run"])?;
     test(outside, &["--test", "container", "--no-run"])?;
     test(outside, &["--test", "process"])?;
     if std::env::var_os("OUTSIDE_IMAGE").is_some() {
@@ -78,6 +80,14 @@ fn manifest(published: &[&Member], unpacked: &[PathBuf]) -> String {
         .map(|(member, directory)| format!("{} = {{ path = \"{}\" }}", member.name, directory.display()));
     let lines = |lines: Vec<String>| lines.join("\n");
     MANIFEST.replace("@PUBLISHED@", &lines(needs.collect())).replace("@PATCHES@", &lines(patches.collect()))
+}
+
+/// Writes a harness as an author of an adapter does, by the suite's command.
+fn write_harness(outside: &Path) -> Result<(), Failure> {
+    let mut writing = cargo();
+    writing.args(["run", "--quiet", "--locked", "--offline", "--bin", "cargo-conformance", "--manifest-path"]);
+    writing.arg(fs::canonicalize("conformance/Cargo.toml")?);
+    run_to_end(writing.args(["--", "conformance", "new", "outside"]).current_dir(outside))
 }
 
 /// Runs cargo on the crate outside. It shares the directory of targets, so that what others wrote is not built again.

@@ -230,7 +230,7 @@ impl Connection {
         let has_room = queue.has_room(session.as_deref());
         let shown = session.as_ref().map(|session| format!(" session {session}")).unwrap_or_default();
         if has_room {
-            queue.readers.push(Reader { link, session, credit: 0, out: self.out.clone() });
+            queue.readers.push(Reader { link, session, credit: 0, sent: 0, out: self.out.clone() });
         }
         drop(state);
         self.shared.log(format!("read {address}{shown}: {}", if has_room { "yes" } else { "taken" }));
@@ -282,7 +282,8 @@ impl Connection {
         let mut state = self.shared.state();
         if let Some(queue) = state.nodes.read_by(link) {
             for reader in queue.readers.iter_mut().filter(|reader| reader.link == link) {
-                reader.credit = credit;
+                // The client counts from the messages that it had got then. Others are under way.
+                reader.credit = (flow.delivery_count.unwrap_or(0) + credit).saturating_sub(reader.sent);
             }
             queue.pump();
         }
@@ -305,8 +306,10 @@ impl Connection {
             let annotations =
                 message.message_annotations.as_ref().map(|found| format!(" {:?}", found.0)).unwrap_or_default();
             let shown = group.map(|group| format!(" group {group}")).unwrap_or_default();
+            let ttl = message.header.as_ref().and_then(|header| header.ttl);
+            let ttl = ttl.map(|ttl| format!(" ttl {ttl}")).unwrap_or_default();
             let is_stored = self.shared.state().nodes.store(&address, message);
-            self.shared.log(format!("publish {address}{shown}{annotations}"));
+            self.shared.log(format!("publish {address}{shown}{annotations}{ttl}"));
             let error = definitions::Error::new(AmqpError::NotFound, "no such node".to_owned(), None);
             if is_stored {
                 DeliveryState::Accepted(Accepted {})

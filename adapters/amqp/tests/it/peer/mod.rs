@@ -10,8 +10,10 @@ mod shared;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use fe2o3_amqp::types::messaging::{ApplicationProperties, Body, Data, Message, Properties};
+use fe2o3_amqp::types::primitives::Binary;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 
@@ -82,6 +84,32 @@ impl Peer {
     /// The number of messages in a queue, those with readers included.
     pub(crate) fn backlog(&self, queue: &str) -> usize {
         self.shared.state().nodes.queues[queue].messages.len()
+    }
+
+    /// The largest number of messages of a queue that were with readers at once.
+    pub(crate) fn most_out(&self, queue: &str) -> usize {
+        self.shared.state().nodes.queues[queue].most_out
+    }
+
+    /// Puts delayed messages of this many bytes into a queue.
+    pub(crate) fn fill(&self, queue: &str, count: usize, size: usize, due: i64) {
+        for number in 0..count {
+            let table = ApplicationProperties::builder().insert("partitura_due", due).build();
+            let properties = Properties::builder().message_id(format!("late-{number}")).build();
+            let body = Body::Data(vec![Data(Binary::from(vec![7; size]))].into());
+            let message = Message::builder().properties(properties).application_properties(table).body(body).build();
+            self.shared.state().nodes.put(queue, message);
+        }
+    }
+
+    /// From now on a message of others comes to this queue before each look at it.
+    pub(crate) fn keep_busy(&self, queue: &str) {
+        self.shared.state().busy = Some(queue.to_owned());
+    }
+
+    /// The moments of the looks at the queue that is kept busy.
+    pub(crate) fn looks(&self) -> Vec<Instant> {
+        self.shared.state().looks.clone()
     }
 
     /// Whether messages that are published from now on are confirmed. Those that were not are confirmed later.

@@ -24,6 +24,8 @@ pub(crate) struct Queue {
     /// Whether it goes with its reader.
     pub(crate) is_temporary: bool,
     pub(crate) messages: VecDeque<Entry>,
+    /// The largest number of messages that were with readers at once.
+    pub(crate) most_out: usize,
     pub(crate) readers: Vec<Reader>,
     /// The states of its sessions.
     pub(crate) states: HashMap<String, Vec<u8>>,
@@ -42,6 +44,8 @@ pub(crate) struct Reader {
     pub(crate) link: LinkId,
     pub(crate) session: Option<String>,
     pub(crate) credit: u32,
+    /// The number of messages that were sent by it.
+    pub(crate) sent: u32,
     pub(crate) out: mpsc::UnboundedSender<Out>,
 }
 
@@ -88,9 +92,12 @@ impl Queue {
                 if reader.out.send(delivery).is_ok() {
                     entry.with = Some(reader.link);
                     reader.credit -= 1;
+                    reader.sent += 1;
                 }
             }
         }
+        let out = self.messages.iter().filter(|entry| entry.with.is_some()).count();
+        self.most_out = self.most_out.max(out);
     }
 
     /// Shows the messages from a number on, each with its number.
@@ -152,6 +159,13 @@ impl Nodes {
             }
         }
         found
+    }
+
+    /// Stores a message in a queue.
+    pub(crate) fn put(&mut self, queue: &str, message: Stored) {
+        self.stored += 1;
+        let entry = Entry { id: self.stored, message, with: None };
+        self.queues.get_mut(queue).expect("a queue").messages.push_back(entry);
     }
 
     /// Ends links.

@@ -24,6 +24,9 @@ pub(super) fn answer(shared: &Shared, connection: u64, address: &str, request: &
     let mut fields = OrderedMap::new();
     let node = address.strip_suffix(MANAGEMENT).unwrap_or(address).to_owned();
     let mut code = 404;
+    if operation.ends_with("peek-message") {
+        shared.state().looks_at(&node);
+    }
     if let Some(queue) = shared.state().nodes.queues.get_mut(&node) {
         let holds = |reader: &Reader| reader.link.0 == connection && reader.session.as_deref() == Some(&session);
         let is_locked = queue.readers.iter().any(holds);
