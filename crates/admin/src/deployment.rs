@@ -1,10 +1,12 @@
 //! A description of a deployment: its services and workflows, and their topics.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
-use partitura_engine::{Destination, InstanceFilter, Served, StatusKind, Waiting};
+use partitura_engine::{Destination, InstanceFilter, Served, StatusKind, Summary, Waiting};
 use partitura_workflow::Payload;
 use serde::Serialize;
+use tokio::task::JoinSet;
 
 use crate::admin::{Admin, within};
 use crate::error::AdminError;
@@ -81,16 +83,25 @@ impl Admin {
     /// # Cancel safety
     /// Safe.
     pub async fn workers(&self) -> Result<Vec<Working>, AdminError> {
-        let waited_for = self.unserved().await?;
-        let mut all = Vec::new();
-        for served in self.served().await? {
+        // All are asked at once: each may take until the end of its patience.
+        let (waited_for, served) = tokio::try_join!(self.unserved(), self.served())?;
+        let mut asking = JoinSet::new();
+        for Served { destination, .. } in &served {
+            if let Destination::Workflow(name) = destination.clone() {
+                let admin = self.clone();
+                asking.spawn(async move { admin.answers(&name).await.then_some(name) });
+            }
+        }
+        let answering: HashSet<String> = asking.join_all().await.into_iter().flatten().collect();
+        let working = served.into_iter().map(|served| {
             let has_worker = match &served.destination {
-                Destination::Workflow(name) => Some(self.answers(name).await),
+                Destination::Workflow(name) => Some(answering.contains(name)),
                 Destination::Service(name) if waited_for.contains(name) => Some(false),
                 Destination::Service(_) => None,
             };
-            all.push(Working { served, has_worker });
-        }
+            Working { served, has_worker }
+        });
+        let mut all: Vec<Working> = working.collect();
         let known =
             |name: &String| all.iter().any(|w: &Working| w.served.destination == Destination::Service(name.clone()));
         let strangers: Vec<Working> =
@@ -124,15 +135,18 @@ impl Admin {
         filter.started_before = Some(self.now().saturating_sub(UNHEARD));
         let running = self.partitura.client().instances().matching(filter);
         let page = within("list instances", running.page(ASKED)).await?;
-        let mut services = Vec::new();
-        for summary in page.instances {
-            let Ok(instance) = self.instance(&summary.workflow, &summary.id, Wanted::default()).await else { continue };
-            for waiting in instance.summary.waiting {
-                if let Waiting::Task { service, unclaimed: true, .. } = waiting {
-                    services.push(service);
-                }
-            }
+        let mut asking = JoinSet::new();
+        for Summary { workflow, id, .. } in page.instances {
+            let admin = self.clone();
+            asking.spawn(async move { admin.instance(&workflow, &id, Wanted::default()).await });
         }
+        let instances = asking.join_all().await.into_iter().flatten();
+        let waiting = instances.flat_map(|instance| instance.summary.waiting);
+        let unclaimed = waiting.filter_map(|waiting| match waiting {
+            Waiting::Task { service, unclaimed: true, .. } => Some(service),
+            _ => None,
+        });
+        let mut services: Vec<String> = unclaimed.collect();
         services.sort_unstable();
         services.dedup();
         Ok(services)

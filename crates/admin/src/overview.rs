@@ -101,17 +101,18 @@ impl Admin {
     pub async fn overview(&self) -> Result<Overview, AdminError> {
         within("read the overview", async {
             let all = self.partitura.client().instances();
-            let mut workflows = Vec::new();
-            for workflow in all.workflows().await?.into_iter().take(WORKFLOWS) {
-                workflows.push(counts(&all, workflow).await?);
-            }
             let minute = self.now().saturating_sub(MINUTE);
             let (mut started, mut closed) = (InstanceFilter::default(), InstanceFilter::default());
             (started.started_from, closed.closed_from) = (Some(minute), Some(minute));
             let count = async |filter| all.clone().matching(filter).count(COUNTED).await;
-            let (started, closed) = (count(started).await?, count(closed).await?);
-            let stopped = causes(&all.clone().status(StatusKind::Stopped).first(STOPPED).await?);
-            let latest = all.page(LATEST).await?.instances;
+            let (workflows, started, closed, stopped, latest) = tokio::try_join!(
+                counts(&all),
+                count(started),
+                count(closed),
+                all.clone().status(StatusKind::Stopped).first(STOPPED),
+                all.page(LATEST),
+            )?;
+            let (stopped, latest) = (causes(&stopped), latest.instances);
             let sample = self.sample(&latest).await;
             Ok(Overview { workflows, stopped, started, closed, latest, sample })
         })
@@ -131,13 +132,12 @@ impl Admin {
     }
 }
 
-async fn counts(all: &Instances, workflow: String) -> Result<Counts, ClientError> {
-    let mut counts = Vec::new();
-    for kind in StatusKind::ALL {
-        let of = all.clone().matching(InstanceFilter::default()).workflow(&workflow).status(kind);
-        counts.push((kind, of.count(COUNTED).await?));
-    }
-    Ok(Counts { workflow, counts })
+async fn counts(all: &Instances) -> Result<Vec<Counts>, ClientError> {
+    let mut names = all.workflows().await?;
+    names.truncate(WORKFLOWS);
+    let tally = all.tally(&names, COUNTED).await?;
+    let counts = |counts: Vec<InstanceCount>| StatusKind::ALL.into_iter().zip(counts).collect();
+    Ok(names.into_iter().zip(tally).map(|(workflow, tally)| Counts { workflow, counts: counts(tally) }).collect())
 }
 
 fn causes(stopped: &[Summary]) -> Vec<Cause> {

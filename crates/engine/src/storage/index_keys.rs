@@ -36,18 +36,13 @@ pub(crate) fn newest_first(at: u64) -> [u8; 8] {
     (!at).to_be_bytes()
 }
 
-/// All instances that stand there, of all workflows, each of which has a scope of its own.
-pub(crate) fn of_status(order: Order, status: StatusKind) -> Vec<u8> {
+/// The instances of a workflow that stand there.
+pub(crate) fn of_workflow(order: Order, status: StatusKind, workflow: &str) -> Vec<u8> {
     let order = match order {
         Order::Started => b's',
         Order::Closed => b'c',
     };
-    vec![order, status.code()]
-}
-
-/// The instances of a workflow that stand there.
-pub(crate) fn of_workflow(order: Order, status: StatusKind, workflow: &str) -> Vec<u8> {
-    [&of_status(order, status)[..], workflow.as_bytes(), b"\0"].concat()
+    [&[order, status.code()], workflow.as_bytes(), b"\0"].concat()
 }
 
 pub(crate) fn of_tag(tag: &str) -> Vec<u8> {

@@ -1,16 +1,14 @@
 //! Reads ranges of rows as if they were one, in the order of what follows their prefixes.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use futures::future::try_join_all;
 use partitura_broker::{Entry, Result, ScanRange, Space};
 
 use crate::storage::turn_store::TurnStore;
 
-/// How many rows of a range are read at a time, at most and at least.
+/// How many rows of a range are read at a time, at most.
 const MOST: usize = 1_000;
-const LEAST: usize = 8;
 
 /// A range: rows that begin with `prefix`, and then with something of `from` up to `to`.
 #[derive(Debug, Clone)]
@@ -82,7 +80,8 @@ pub(crate) struct Row {
 impl<'a> Search<'a> {
     /// About `wanted` rows will be read.
     pub(crate) fn new(turn_store: &'a TurnStore, streams: &[Stream], after: Option<&Position>, wanted: usize) -> Self {
-        let next = (wanted / streams.len().max(1)).saturating_add(1).clamp(LEAST, MOST);
+        // Of many ranges most have little to add to a page.
+        let next = (wanted / streams.len().max(1)).saturating_add(2).min(MOST);
         let source = |stream: &Stream| Source {
             prefix: stream.prefix.clone().into(),
             range: stream.range(after),
@@ -98,9 +97,7 @@ impl<'a> Search<'a> {
     /// # Errors
     /// Those of the store.
     pub(crate) async fn next(&mut self) -> Result<Option<Row>> {
-        let turn_store = self.turn_store;
-        let dry = self.sources.iter_mut().filter(|source| source.read.is_empty() && !source.is_over);
-        try_join_all(dry.map(|source| source.refill(turn_store))).await?;
+        self.refill().await?;
         let rest = |source: &Source| Some(source.read.front()?.key.slice(source.prefix.len()..));
         let order = |source: &&mut Source| (rest(source), source.prefix.clone());
         let Some(source) = self.sources.iter_mut().filter(|source| !source.read.is_empty()).min_by_key(order) else {
@@ -114,39 +111,78 @@ impl<'a> Search<'a> {
     pub(crate) fn goes_on(&self) -> bool {
         self.sources.iter().any(|source| !source.read.is_empty() || !source.is_over)
     }
-}
 
-impl Source {
-    async fn refill(&mut self, turn_store: &TurnStore) -> Result<()> {
-        let page = turn_store.scan(self.range.clone(), self.next).await?;
-        self.is_over = page.len() < self.next;
-        self.next = (self.next * 2).min(MOST);
-        if let Some(last) = page.last() {
-            self.range = self.range.clone().after(&last.key);
-        }
-        self.read.extend(page);
+    /// Reads on in all ranges of which nothing is left, in one request.
+    async fn refill(&mut self) -> Result<()> {
+        let is_dry = |source: &&mut Source| source.read.is_empty() && !source.is_over;
+        let mut dry: Vec<&mut Source> = self.sources.iter_mut().filter(is_dry).collect();
+        let Some(most) = dry.iter().map(|source| source.next).max() else { return Ok(()) };
+        let ranges = dry.iter().map(|source| source.range.clone()).collect();
+        let pages = self.turn_store.scan_each(ranges, most).await?;
+        dry.iter_mut().zip(pages).for_each(|(source, page)| source.add(page, most));
         Ok(())
     }
 }
 
-/// The names, each with a NUL behind it, with which keys go on behind a prefix.
+impl Source {
+    /// Adds what was found when `most` rows were asked for.
+    fn add(&mut self, page: Vec<Entry>, most: usize) {
+        self.is_over = page.len() < most;
+        self.next = (most * 2).min(MOST);
+        if let Some(last) = page.last() {
+            self.range = self.range.clone().after(&last.key);
+        }
+        self.read.extend(page);
+    }
+}
+
+/// The names, each with a NUL behind it, with which keys go on behind a prefix. Those that are expected are looked for
+/// in one request; each other one costs a request of its own.
 ///
 /// # Errors
 /// Those of the store.
-pub(crate) async fn names(turn_store: &TurnStore, space: Space, prefix: &[u8]) -> Result<Vec<Vec<u8>>> {
-    let mut range = ScanRange::prefix(space, prefix.to_vec());
+pub(crate) async fn names(
+    turn_store: &TurnStore,
+    space: Space,
+    prefix: &[u8],
+    expected: &BTreeSet<String>,
+) -> Result<Vec<Vec<u8>>> {
+    let ranges = gaps_and_names(space, prefix, expected);
+    let found = turn_store.scan_each(ranges.clone(), 1).await?;
     let mut names = Vec::new();
-    loop {
-        let page = turn_store.scan(range.clone(), 1).await?;
-        let Some(first) = page.first() else { return Ok(names) };
-        let Some(length) = first.key[prefix.len()..].iter().position(|byte| *byte == 0) else {
-            range = range.after(&first.key);
-            continue;
-        };
-        let name = &first.key[..prefix.len() + length];
-        names.push([&name[prefix.len()..], b"\0"].concat());
-        range.from = [name, b"\x01"].concat().into();
+    for (mut range, first) in ranges.into_iter().zip(found) {
+        let mut next = first.into_iter().next();
+        while let Some(Entry { key, .. }) = next {
+            match key[prefix.len()..].iter().position(|byte| *byte == 0) {
+                Some(length) => {
+                    let name = &key[..prefix.len() + length];
+                    names.push([&name[prefix.len()..], b"\0"].concat());
+                    range.from = [name, b"\x01"].concat().into();
+                }
+                None => range = range.after(&key),
+            }
+            let is_over = range.to.as_ref().is_some_and(|to| range.from >= to);
+            next = if is_over { None } else { turn_store.scan(range.clone(), 1).await?.pop() };
+        }
     }
+    Ok(names)
+}
+
+/// The keys behind a prefix, in parts: by turns those before an expected name, and those of the name.
+fn gaps_and_names(space: Space, prefix: &[u8], expected: &BTreeSet<String>) -> Vec<ScanRange> {
+    let ScanRange { mut from, to, .. } = ScanRange::prefix(space, prefix.to_vec());
+    let mut ranges = Vec::with_capacity(2 * expected.len() + 1);
+    for name in expected {
+        for behind in [b"\0", b"\x01"] {
+            let to: Bytes = [prefix, name.as_bytes(), behind].concat().into();
+            ranges.push(ScanRange { space, from, to: Some(to.clone()) });
+            from = to;
+        }
+    }
+    // Names are text, and no text has this byte. A range with an end is read together with others.
+    let to = to.unwrap_or_else(|| Bytes::from_static(b"\xff"));
+    ranges.push(ScanRange { space, from, to: Some(to) });
+    ranges
 }
 
 #[cfg(test)]

@@ -38,6 +38,7 @@ mod pages;
 mod poison;
 mod policies;
 mod put_back;
+mod reads;
 mod recorder;
 mod recovery;
 mod repair;
