@@ -16,6 +16,8 @@ use crate::instance::Wanted;
 const ANSWER: Duration = Duration::from_secs(3);
 /// How many running instances are asked what they wait for, to find services without workers.
 const ASKED: usize = 20;
+/// How many of them at once: each may have a long history.
+const AT_ONCE: usize = 5;
 
 /// After how long, in milliseconds, a worker that runs a task has been heard of.
 const UNHEARD: u64 = 35_000;
@@ -135,14 +137,17 @@ impl Admin {
         filter.started_before = Some(self.now().saturating_sub(UNHEARD));
         let running = self.partitura.client().instances().matching(filter);
         let page = within("list instances", running.page(ASKED)).await?;
-        let mut asking = JoinSet::new();
-        for Summary { workflow, id, .. } in page.instances {
-            let admin = self.clone();
-            asking.spawn(async move { admin.instance(&workflow, &id, Wanted::default()).await });
+        let mut waiting = Vec::new();
+        for some in page.instances.chunks(AT_ONCE) {
+            let mut asking = JoinSet::new();
+            for Summary { workflow, id, .. } in some.iter().cloned() {
+                let admin = self.clone();
+                asking.spawn(async move { admin.instance(&workflow, &id, Wanted::default()).await });
+            }
+            let instances = asking.join_all().await.into_iter().flatten();
+            waiting.extend(instances.flat_map(|instance| instance.summary.waiting));
         }
-        let instances = asking.join_all().await.into_iter().flatten();
-        let waiting = instances.flat_map(|instance| instance.summary.waiting);
-        let unclaimed = waiting.filter_map(|waiting| match waiting {
+        let unclaimed = waiting.into_iter().filter_map(|waiting| match waiting {
             Waiting::Task { service, unclaimed: true, .. } => Some(service),
             _ => None,
         });

@@ -27,7 +27,9 @@ impl Statements {
             scan_each: with_schema(SCAN_EACH),
             count_each: with_schema(COUNT_EACH),
             count_to_the_end: with_schema(
-                "SELECT count(*) FROM (SELECT FROM $schema.entry WHERE space = $1 AND key >= $2 LIMIT $3) AS counted",
+                "SELECT count(*) FROM (
+                     SELECT FROM $schema.entry WHERE space = $1 AND key >= $2 ORDER BY key LIMIT $3
+                 ) AS counted",
             ),
             register: with_schema(REGISTER),
             resolve: with_schema(RESOLVE),
@@ -56,7 +58,8 @@ const SCAN_EACH: &str = "
     ) AS found
     ORDER BY given.place, found.key";
 
-/// Counts up to so many rows of each range, in the index alone where the table is vacuumed.
+/// Counts up to so many rows of each range, in the index alone where the table is vacuumed. In an order, since without
+/// one all rows of a range may be looked up before the first is counted.
 const COUNT_EACH: &str = "
     SELECT (
         SELECT count(*) FROM (

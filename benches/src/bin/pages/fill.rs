@@ -112,7 +112,7 @@ async fn long_history(store: &Arc<dyn Store>, template: &Value) -> Result<(), Fa
     (body["workflow"], body["id"], body["run"]) = (json!(workflow(0)), json!(LONG), json!(LONG_RUN));
     body["status"] = json!("Running");
     if let Some(fields) = body.as_object_mut() {
-        ["closed_at", "end", "expires_at"].map(|field| fields.remove(field));
+        fields.retain(|name, _| !["closed_at", "end", "expires_at"].contains(&&**name));
     }
     puts.push(put_row(INSTANCES, [workflow(0).as_bytes(), b"\0", LONG.as_bytes()].concat(), row.to_string().into()));
     write(store, puts).await

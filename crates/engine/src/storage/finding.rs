@@ -99,7 +99,8 @@ async fn count_rows(turn_store: &TurnStore, mut ranges: Vec<ScanRange>, most: us
         }
         counted += counts.iter().filter(|count| **count < share).sum::<usize>();
         ranges = ranges.into_iter().zip(counts).filter(|(_, count)| *count >= share).map(|(range, _)| range).collect();
-        share = share.saturating_mul(4).min(most.saturating_add(1));
+        let open = (most - counted) / ranges.len().max(1) + 1;
+        share = share.saturating_mul(2).max(open).min(most.saturating_add(1));
     }
     Ok(InstanceCount { counted, is_capped: false })
 }

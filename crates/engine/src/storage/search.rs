@@ -66,6 +66,7 @@ struct Source {
     read: VecDeque<Entry>,
     /// How many rows are read next.
     next: usize,
+    has_given: bool,
     is_over: bool,
 }
 
@@ -87,6 +88,7 @@ impl<'a> Search<'a> {
             range: stream.range(after),
             read: VecDeque::new(),
             next,
+            has_given: false,
             is_over: false,
         };
         Self { turn_store, sources: streams.iter().map(source).collect() }
@@ -103,6 +105,7 @@ impl<'a> Search<'a> {
         let Some(source) = self.sources.iter_mut().filter(|source| !source.read.is_empty()).min_by_key(order) else {
             return Ok(None);
         };
+        source.has_given = true;
         let Some(Entry { key, value, .. }) = source.read.pop_front() else { return Ok(None) };
         Ok(Some(Row { prefix: source.prefix.clone(), rest: key.slice(source.prefix.len()..), value }))
     }
@@ -112,14 +115,20 @@ impl<'a> Search<'a> {
         self.sources.iter().any(|source| !source.read.is_empty() || !source.is_over)
     }
 
-    /// Reads on in all ranges of which nothing is left, in one request.
+    /// Reads on in all ranges of which nothing is left, in one request, and with these in those that come next.
     async fn refill(&mut self) -> Result<()> {
-        let is_dry = |source: &&mut Source| source.read.is_empty() && !source.is_over;
-        let mut dry: Vec<&mut Source> = self.sources.iter_mut().filter(is_dry).collect();
-        let Some(most) = dry.iter().map(|source| source.next).max() else { return Ok(()) };
-        let ranges = dry.iter().map(|source| source.range.clone()).collect();
+        if !self.sources.iter().any(|source| source.read.is_empty() && !source.is_over) {
+            return Ok(());
+        }
+        let is_low = |source: &&mut Source| {
+            let left = source.read.len();
+            !source.is_over && (left == 0 || left == 1 && source.has_given)
+        };
+        let mut low: Vec<&mut Source> = self.sources.iter_mut().filter(is_low).collect();
+        let most = low.iter().map(|source| source.next).max().unwrap_or(MOST);
+        let ranges = low.iter().map(|source| source.range.clone()).collect();
         let pages = self.turn_store.scan_each(ranges, most).await?;
-        dry.iter_mut().zip(pages).for_each(|(source, page)| source.add(page, most));
+        low.iter_mut().zip(pages).for_each(|(source, page)| source.add(page, most));
         Ok(())
     }
 }
@@ -136,8 +145,8 @@ impl Source {
     }
 }
 
-/// The names, each with a NUL behind it, with which keys go on behind a prefix. Those that are expected are looked for
-/// in one request; each other one costs a request of its own.
+/// The names, each with a NUL behind it, with which keys go on behind a prefix. One request counts the keys of those
+/// that are expected, and looks for others between them; each other one costs a request of its own.
 ///
 /// # Errors
 /// Those of the store.
@@ -147,12 +156,15 @@ pub(crate) async fn names(
     prefix: &[u8],
     expected: &BTreeSet<String>,
 ) -> Result<Vec<Vec<u8>>> {
-    let ranges = gaps_and_names(space, prefix, expected);
-    let found = turn_store.scan_each(ranges.clone(), 1).await?;
+    let parts = gaps_and_names(space, prefix, expected);
+    let counts = turn_store.count_each(parts.iter().map(|(_, range)| range.clone()).collect(), 1).await?;
     let mut names = Vec::new();
-    for (mut range, first) in ranges.into_iter().zip(found) {
-        let mut next = first.into_iter().next();
-        while let Some(Entry { key, .. }) = next {
+    for ((expected, mut range), _) in parts.into_iter().zip(counts).filter(|(_, count)| *count > 0) {
+        if let Some(name) = expected {
+            names.push([name.as_bytes(), b"\0"].concat());
+            continue;
+        }
+        while let Some(Entry { key, .. }) = turn_store.scan(range.clone(), 1).await?.pop() {
             match key[prefix.len()..].iter().position(|byte| *byte == 0) {
                 Some(length) => {
                     let name = &key[..prefix.len() + length];
@@ -161,33 +173,49 @@ pub(crate) async fn names(
                 }
                 None => range = range.after(&key),
             }
-            let is_over = range.to.as_ref().is_some_and(|to| range.from >= to);
-            next = if is_over { None } else { turn_store.scan(range.clone(), 1).await?.pop() };
         }
     }
     Ok(names)
 }
 
 /// The keys behind a prefix, in parts: by turns those before an expected name, and those of the name.
-fn gaps_and_names(space: Space, prefix: &[u8], expected: &BTreeSet<String>) -> Vec<ScanRange> {
+fn gaps_and_names<'e>(
+    space: Space,
+    prefix: &[u8],
+    expected: &'e BTreeSet<String>,
+) -> Vec<(Option<&'e String>, ScanRange)> {
     let ScanRange { mut from, to, .. } = ScanRange::prefix(space, prefix.to_vec());
-    let mut ranges = Vec::with_capacity(2 * expected.len() + 1);
+    let mut parts = Vec::with_capacity(2 * expected.len() + 1);
     for name in expected {
-        for behind in [b"\0", b"\x01"] {
+        for (part, behind) in [(None, b"\0"), (Some(name), b"\x01")] {
             let to: Bytes = [prefix, name.as_bytes(), behind].concat().into();
-            ranges.push(ScanRange { space, from, to: Some(to.clone()) });
+            parts.push((part, ScanRange { space, from, to: Some(to.clone()) }));
             from = to;
         }
     }
     // Names are text, and no text has this byte. A range with an end is read together with others.
     let to = to.unwrap_or_else(|| Bytes::from_static(b"\xff"));
-    ranges.push(ScanRange { space, from, to: Some(to) });
-    ranges
+    parts.push((None, ScanRange { space, from, to: Some(to) }));
+    parts
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn gaps_and_names_cover_all_keys_behind_a_prefix_without_a_gap() {
+        let expected = ["B", "A", "AB"].map(str::to_owned).into();
+        let parts = gaps_and_names("s", b"p", &expected);
+        let names: Vec<_> = parts.iter().map(|(name, _)| name.map(String::as_str)).collect();
+        assert_eq!(names, [None, Some("A"), None, Some("AB"), None, Some("B"), None]);
+        for pair in parts.windows(2) {
+            assert_eq!(pair[0].1.to.as_ref(), Some(&pair[1].1.from));
+        }
+        let whole = ScanRange::prefix("s", "p");
+        assert_eq!((&parts[0].1.from, &parts[6].1.to), (&whole.from, &whole.to));
+        assert_eq!(parts[3].1.from, "pAB\0");
+    }
 
     fn range(stream: &Stream, after: Option<(&'static [u8], Option<&'static [u8]>)>) -> (Vec<u8>, Option<Vec<u8>>) {
         let after = after.map(|(rest, prefix)| Position { rest: rest.into(), prefix: prefix.map(Bytes::from) });

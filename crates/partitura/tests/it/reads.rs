@@ -33,7 +33,7 @@ impl Counting {
     /// The cost of what is done: requests, rows that were read, rows that were counted.
     async fn cost<T>(&self, work: impl Future<Output = T>) -> (usize, usize, usize) {
         let counters = [&self.requests, &self.rows, &self.counted];
-        counters.map(|counter| counter.store(0, Ordering::SeqCst));
+        counters.iter().for_each(|counter| counter.store(0, Ordering::SeqCst));
         drop(soon(work).await);
         let [requests, rows, counted] = counters.map(|counter| counter.load(Ordering::SeqCst));
         (requests, rows, counted)
@@ -179,17 +179,18 @@ async fn a_page_reads_the_same_however_many_instances_there_are() {
 }
 
 #[tokio::test]
-async fn a_count_reads_no_row_and_counts_no_more_than_a_few_times_its_limit() {
+async fn a_count_reads_no_row_and_counts_no_more_than_three_times_its_limit() {
     let (partitura, store) = deployment(4_000).await;
     for (name, search) in searches(|| partitura.client().instances()) {
         if name == "with a tag and a status" {
             continue;
         }
         let (requests, rows, counted) = store.cost(search.count(100)).await;
-        assert!(requests <= 6, "{name}: {requests} requests");
-        // The names of the workflows, and the notes of the workers.
-        assert!(rows <= 40, "{name}: {rows} rows");
-        assert!(counted <= 400, "{name}: {counted} were counted");
+        assert!(requests <= 7, "{name}: {requests} requests");
+        // The notes of the workers.
+        assert!(rows <= 20, "{name}: {rows} rows");
+        // With one key for each workflow, to find their names.
+        assert!(counted <= 300 + WORKFLOWS + 1, "{name}: {counted} were counted");
         let count = search.count(100).await.expect("counted");
         assert!(count.counted == 100 && count.is_capped, "{name}: {count}");
         let exact = search.count(10_000).await.expect("counted");
