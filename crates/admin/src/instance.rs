@@ -27,8 +27,8 @@ pub struct Instance {
     pub page: Events,
     /// The last events, as many as were asked for.
     pub recent: Events,
-    /// Whether a worker has said what it waits for. Otherwise that is read off its last 10,000 events, which do not know
-    /// of channels and conditions, nor of what came before them.
+    /// Whether a worker has said what it waits for. Otherwise that is read off its last 10,000 events, which do not
+    /// know of channels and conditions, nor of what came before them.
     pub is_answered: bool,
 }
 

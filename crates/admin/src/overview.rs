@@ -143,7 +143,7 @@ async fn counts(all: &Instances) -> Result<Vec<Counts>, ClientError> {
     Ok(names.into_iter().zip(tally).map(|(workflow, tally)| Counts { workflow, counts: counts(tally) }).collect())
 }
 
-/// Up to how many instances are counted of each of so many workflows and a status: a power of ten, to be read.
+/// The bound of each count for this many workflows: a power of ten, which is easy to read.
 fn counted_each(workflows: usize) -> usize {
     let share = COUNTED_TOGETHER / workflows.max(1);
     10_usize.pow(share.max(1).ilog10()).min(COUNTED)

@@ -4,7 +4,9 @@ use partitura_broker::{Error, ErrorKind, Result, ScanRange};
 
 use crate::messaging::directory::Destination;
 use crate::storage::index::INDEX;
-use crate::storage::index_keys::{newest_first, of_attribute, of_parent, of_tag, of_workflow};
+use crate::storage::index_keys::{
+    is_exact_attribute, is_exact_tag, newest_first, of_attribute, of_parent, of_tag, of_workflow,
+};
 use crate::storage::search::{Position, Row, Search, Stream, names};
 use crate::storage::turn_store::TurnStore;
 use crate::storage::{history, index, served};
@@ -127,10 +129,16 @@ async fn plan(turn_store: &TurnStore, filter: &InstanceFilter) -> Result<Plan> {
     }
     let scope = if let Some(parent) = rest.parent.take() {
         Some(('p', of_parent(&parent.workflow, &parent.id)))
-    } else if let Some((name, value)) = rest.attributes.first_key_value() {
-        Some(('a', of_attribute(name, value)))
+    } else if let Some((name, value)) = rest.attributes.pop_first() {
+        let scope = of_attribute(&name, &value);
+        if !is_exact_attribute(&name, &value) {
+            rest.attributes.insert(name, value);
+        }
+        Some(('a', scope))
     } else {
-        rest.tag.as_ref().map(|tag| ('t', of_tag(tag)))
+        let scope = rest.tag.as_ref().map(|tag| ('t', of_tag(tag)));
+        rest.tag = rest.tag.filter(|tag| !is_exact_tag(tag));
+        scope
     };
     if let Some((by, prefix)) = scope {
         let between = (rest.started_from.take(), rest.started_before.take());

@@ -173,7 +173,7 @@ impl Numbered<'_> {
     }
 }
 
-/// Numbers between two others, evenly apart: all of them, or so many.
+/// Numbers between two others, evenly apart: all of them, or `most`.
 fn between(low: u32, high: u32, most: u32) -> Vec<u32> {
     let gap = high.saturating_sub(low);
     let parts = gap.min(most + 1);
