@@ -266,4 +266,12 @@ impl Transactions for RecordingTransactions {
     async fn scan(&self, range: ScanRange, limit: usize) -> Result<Vec<Entry>> {
         self.inner().scan(range, limit).await
     }
+
+    async fn scan_each(&self, ranges: Vec<ScanRange>, limit: usize) -> Result<Vec<Vec<Entry>>> {
+        self.inner().scan_each(ranges, limit).await
+    }
+
+    async fn count_each(&self, ranges: Vec<ScanRange>, limit: usize) -> Result<Vec<usize>> {
+        self.inner().count_each(ranges, limit).await
+    }
 }

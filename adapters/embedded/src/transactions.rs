@@ -37,6 +37,16 @@ impl Transactions for Embedded {
     async fn scan(&self, range: ScanRange, limit: usize) -> Result<Vec<Entry>> {
         self.client().read(move |connection| storage::scan(connection, &range, limit)).await
     }
+
+    async fn scan_each(&self, ranges: Vec<ScanRange>, limit: usize) -> Result<Vec<Vec<Entry>>> {
+        let scan = move |connection: &_| ranges.iter().map(|range| storage::scan(connection, range, limit)).collect();
+        self.client().read(scan).await
+    }
+
+    async fn count_each(&self, ranges: Vec<ScanRange>, limit: usize) -> Result<Vec<usize>> {
+        let count = move |connection: &_| ranges.iter().map(|range| storage::count(connection, range, limit)).collect();
+        self.client().read(count).await
+    }
 }
 
 fn weight(unit: &Unit) -> usize {

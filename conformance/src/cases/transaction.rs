@@ -256,5 +256,24 @@ async fn scan(env: &Env) -> CaseResult {
     let rest = read(range.after(first[1].as_bytes()), 100).await?;
     ensure!([first, rest].concat() == all, "reading on from the second key gives something else");
     ensure!(read(ScanRange::prefix("another", ""), 100).await?.is_empty(), "spaces mix");
+    several(&client).await?;
     Ok(check::contract(&env.history())?)
+}
+
+/// Several ranges that are read at once are those that are read one by one.
+async fn several(client: &Client) -> Result<(), Stop> {
+    let prefixes = ["c", "", "b/1", "none", "b/"];
+    let ranges = || prefixes.iter().map(|prefix| ScanRange::prefix(SPACE, *prefix)).collect::<Vec<_>>();
+    for limit in [0, 2, 100] {
+        let mut one_by_one = Vec::new();
+        for range in ranges() {
+            one_by_one.push(transactions(client)?.scan(range, limit).await?);
+        }
+        let at_once = transactions(client)?.scan_each(ranges(), limit).await?;
+        ensure!(at_once == one_by_one, "read at once, up to {limit}: {at_once:?}");
+        let counted = transactions(client)?.count_each(ranges(), limit).await?;
+        let lengths: Vec<usize> = one_by_one.iter().map(Vec::len).collect();
+        ensure!(counted == lengths, "counted at once, up to {limit}: {counted:?} of {lengths:?}");
+    }
+    Ok(())
 }

@@ -1,10 +1,12 @@
 //! A description of a deployment: its services and workflows, and their topics.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
-use partitura_engine::{Destination, InstanceFilter, Served, StatusKind, Waiting};
+use partitura_engine::{Destination, InstanceFilter, Served, StatusKind, Summary, Waiting};
 use partitura_workflow::Payload;
 use serde::Serialize;
+use tokio::task::JoinSet;
 
 use crate::admin::{Admin, within};
 use crate::error::AdminError;
@@ -14,6 +16,8 @@ use crate::instance::Wanted;
 const ANSWER: Duration = Duration::from_secs(3);
 /// How many running instances are asked what they wait for, to find services without workers.
 const ASKED: usize = 20;
+/// How many of them at once: each may have a long history.
+const AT_ONCE: usize = 5;
 
 /// After how long, in milliseconds, a worker that runs a task has been heard of.
 const UNHEARD: u64 = 35_000;
@@ -81,16 +85,25 @@ impl Admin {
     /// # Cancel safety
     /// Safe.
     pub async fn workers(&self) -> Result<Vec<Working>, AdminError> {
-        let waited_for = self.unserved().await?;
-        let mut all = Vec::new();
-        for served in self.served().await? {
+        // All are asked at once: each may take until the end of its patience.
+        let (waited_for, served) = tokio::try_join!(self.unserved(), self.served())?;
+        let mut asking = JoinSet::new();
+        for Served { destination, .. } in &served {
+            if let Destination::Workflow(name) = destination.clone() {
+                let admin = self.clone();
+                asking.spawn(async move { admin.answers(&name).await.then_some(name) });
+            }
+        }
+        let answering: HashSet<String> = asking.join_all().await.into_iter().flatten().collect();
+        let working = served.into_iter().map(|served| {
             let has_worker = match &served.destination {
-                Destination::Workflow(name) => Some(self.answers(name).await),
+                Destination::Workflow(name) => Some(answering.contains(name)),
                 Destination::Service(name) if waited_for.contains(name) => Some(false),
                 Destination::Service(_) => None,
             };
-            all.push(Working { served, has_worker });
-        }
+            Working { served, has_worker }
+        });
+        let mut all: Vec<Working> = working.collect();
         let known =
             |name: &String| all.iter().any(|w: &Working| w.served.destination == Destination::Service(name.clone()));
         let strangers: Vec<Working> =
@@ -124,15 +137,21 @@ impl Admin {
         filter.started_before = Some(self.now().saturating_sub(UNHEARD));
         let running = self.partitura.client().instances().matching(filter);
         let page = within("list instances", running.page(ASKED)).await?;
-        let mut services = Vec::new();
-        for summary in page.instances {
-            let Ok(instance) = self.instance(&summary.workflow, &summary.id, Wanted::default()).await else { continue };
-            for waiting in instance.summary.waiting {
-                if let Waiting::Task { service, unclaimed: true, .. } = waiting {
-                    services.push(service);
-                }
+        let mut waiting = Vec::new();
+        for some in page.instances.chunks(AT_ONCE) {
+            let mut asking = JoinSet::new();
+            for Summary { workflow, id, .. } in some.iter().cloned() {
+                let admin = self.clone();
+                asking.spawn(async move { admin.instance(&workflow, &id, Wanted::default()).await });
             }
+            let instances = asking.join_all().await.into_iter().flatten();
+            waiting.extend(instances.flat_map(|instance| instance.summary.waiting));
         }
+        let unclaimed = waiting.into_iter().filter_map(|waiting| match waiting {
+            Waiting::Task { service, unclaimed: true, .. } => Some(service),
+            _ => None,
+        });
+        let mut services: Vec<String> = unclaimed.collect();
         services.sort_unstable();
         services.dedup();
         Ok(services)

@@ -8,8 +8,10 @@ use partitura_workflow::{Event, EventKind, Started};
 use crate::admin::{Admin, within};
 use crate::error::AdminError;
 
-/// How long a worker may take to say what an instance waits for; then its history has to do.
+/// How long a worker may take to say what an instance waits for, unless less is wanted; then its history has to do.
 const ANSWER: Duration = Duration::from_millis(1_500);
+/// By how many of its last events that is told then.
+const LAST: usize = 10_000;
 
 /// A description of an instance.
 #[derive(Debug, Clone)]
@@ -25,8 +27,8 @@ pub struct Instance {
     pub page: Events,
     /// The last events, as many as were asked for.
     pub recent: Events,
-    /// Whether a worker has said what it waits for. Otherwise that is read off its history, which does not know of
-    /// channels and conditions.
+    /// Whether a worker has said what it waits for. Otherwise that is read off its last 10,000 events, which do not
+    /// know of channels and conditions, nor of what came before them.
     pub is_answered: bool,
 }
 
@@ -49,6 +51,9 @@ pub struct Wanted {
     pub page: usize,
     /// The number of the page's first event, counted from 0; without, it is the last page.
     pub from: Option<usize>,
+    /// How long a worker may take to say what the instance waits for, 1.5 s unless set. A page that must not wait says
+    /// less.
+    pub answer_within: Option<Duration>,
 }
 
 impl Admin {
@@ -68,10 +73,13 @@ impl Admin {
         within("read an instance", async {
             let stored = handle.summary().await?;
             let is_closed = stored.status.is_closed();
+            let patience = wanted.answer_within.unwrap_or(ANSWER);
             let answer = async {
                 match is_closed {
                     true => None,
-                    false => tokio::time::timeout(ANSWER, handle.describe_by_worker()).await.ok().and_then(Result::ok),
+                    false => {
+                        tokio::time::timeout(patience, handle.describe_by_worker()).await.ok().and_then(Result::ok)
+                    }
                 }
             };
             let run = &stored.run;
@@ -91,7 +99,7 @@ impl Admin {
             let summary = match answer {
                 Some(answer) if answer.run == stored.run => answer,
                 _ if is_closed => stored,
-                _ => handle.describe().await?,
+                _ => handle.describe_by_last_events(LAST).await?,
             };
             let started = match first.events.pop().map(|event| event.kind) {
                 Some(EventKind::WorkflowStarted(started)) => Some(started),

@@ -12,6 +12,8 @@ use crate::text;
 
 /// Up to how many instances of a kind are counted.
 const COUNTED: usize = 10_000;
+/// Up to how many of a status are counted in all workflows together: a store counts some 1,000 in a millisecond.
+const COUNTED_TOGETHER: usize = 50_000;
 /// How many workflows are counted one by one.
 const WORKFLOWS: usize = 100;
 /// How many stopped instances are looked at.
@@ -101,17 +103,19 @@ impl Admin {
     pub async fn overview(&self) -> Result<Overview, AdminError> {
         within("read the overview", async {
             let all = self.partitura.client().instances();
-            let mut workflows = Vec::new();
-            for workflow in all.workflows().await?.into_iter().take(WORKFLOWS) {
-                workflows.push(counts(&all, workflow).await?);
-            }
             let minute = self.now().saturating_sub(MINUTE);
             let (mut started, mut closed) = (InstanceFilter::default(), InstanceFilter::default());
             (started.started_from, closed.closed_from) = (Some(minute), Some(minute));
             let count = async |filter| all.clone().matching(filter).count(COUNTED).await;
-            let (started, closed) = (count(started).await?, count(closed).await?);
-            let stopped = causes(&all.clone().status(StatusKind::Stopped).first(STOPPED).await?);
-            let latest = all.page(LATEST).await?.instances;
+            let stopped = all.clone().status(StatusKind::Stopped);
+            let (workflows, started, closed, stopped, latest) = tokio::try_join!(
+                counts(&all),
+                count(started),
+                count(closed),
+                stopped.first(STOPPED),
+                all.page(LATEST),
+            )?;
+            let (stopped, latest) = (causes(&stopped), latest.instances);
             let sample = self.sample(&latest).await;
             Ok(Overview { workflows, stopped, started, closed, latest, sample })
         })
@@ -131,13 +135,18 @@ impl Admin {
     }
 }
 
-async fn counts(all: &Instances, workflow: String) -> Result<Counts, ClientError> {
-    let mut counts = Vec::new();
-    for kind in StatusKind::ALL {
-        let of = all.clone().matching(InstanceFilter::default()).workflow(&workflow).status(kind);
-        counts.push((kind, of.count(COUNTED).await?));
-    }
-    Ok(Counts { workflow, counts })
+async fn counts(all: &Instances) -> Result<Vec<Counts>, ClientError> {
+    let mut names = all.workflows().await?;
+    names.truncate(WORKFLOWS);
+    let tally = all.tally(&names, counted_each(names.len())).await?;
+    let counts = |counts: Vec<InstanceCount>| StatusKind::ALL.into_iter().zip(counts).collect();
+    Ok(names.into_iter().zip(tally).map(|(workflow, tally)| Counts { workflow, counts: counts(tally) }).collect())
+}
+
+/// The bound of each count for this many workflows: a power of ten, which is easy to read.
+fn counted_each(workflows: usize) -> usize {
+    let share = COUNTED_TOGETHER / workflows.max(1);
+    10_usize.pow(share.max(1).ilog10()).min(COUNTED)
 }
 
 fn causes(stopped: &[Summary]) -> Vec<Cause> {
@@ -175,6 +184,11 @@ fn alike(reason: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_more_workflows_there_are_the_fewer_instances_of_each_are_counted() {
+        assert_eq!([0, 1, 5, 6, 50, 51, 100].map(counted_each), [10_000, 10_000, 10_000, 1_000, 1_000, 100, 100]);
+    }
 
     #[test]
     fn reasons_that_differ_in_numbers_are_one_cause() {

@@ -49,6 +49,41 @@ pub trait Transactions: Debug + Send + Sync {
     ///
     /// Conformance: `transaction.scan`.
     async fn scan(&self, range: ScanRange, limit: usize) -> Result<Vec<Entry>>;
+
+    /// Reads up to `limit` entries of each of these ranges, as [`scan`](Self::scan) does, one result each in order.
+    /// The ranges may be read at different moments.
+    ///
+    /// A reader of a hundred short ranges must not wait a hundred times. A broker for which each read has a cost of
+    /// its own implements this.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    ///
+    /// # Cancel safety
+    /// Safe.
+    ///
+    /// Conformance: `transaction.scan`.
+    async fn scan_each(&self, ranges: Vec<ScanRange>, limit: usize) -> Result<Vec<Vec<Entry>>> {
+        let mut found = Vec::with_capacity(ranges.len());
+        for range in ranges {
+            found.push(self.scan(range, limit).await?);
+        }
+        Ok(found)
+    }
+
+    /// Counts the entries of each of these ranges, up to `limit` of each, one result each in order. A broker that can
+    /// count without reading the values implements this.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    ///
+    /// # Cancel safety
+    /// Safe.
+    ///
+    /// Conformance: `transaction.scan`.
+    async fn count_each(&self, ranges: Vec<ScanRange>, limit: usize) -> Result<Vec<usize>> {
+        Ok(self.scan_each(ranges, limit).await?.iter().map(Vec::len).collect())
+    }
 }
 
 /// The changes that are committed together.

@@ -7,7 +7,9 @@ pub(crate) struct Statements {
     pub(crate) get: String,
     pub(crate) scan: String,
     pub(crate) scan_to_the_end: String,
-    pub(crate) count: String,
+    pub(crate) scan_each: String,
+    pub(crate) count_each: String,
+    pub(crate) count_to_the_end: String,
     pub(crate) register: String,
     pub(crate) resolve: String,
 }
@@ -22,9 +24,11 @@ impl Statements {
                 "SELECT key, version, value FROM $schema.entry
                  WHERE space = $1 AND key >= $2 AND key < $4 ORDER BY key LIMIT $3",
             ),
-            count: with_schema(
+            scan_each: with_schema(SCAN_EACH),
+            count_each: with_schema(COUNT_EACH),
+            count_to_the_end: with_schema(
                 "SELECT count(*) FROM (
-                     SELECT FROM $schema.entry WHERE space = $1 AND key >= $2 AND ($4::bytea IS NULL OR key < $4) LIMIT $3
+                     SELECT FROM $schema.entry WHERE space = $1 AND key >= $2 ORDER BY key LIMIT $3
                  ) AS counted",
             ),
             register: with_schema(REGISTER),
@@ -39,6 +43,31 @@ impl Statements {
 /// Reads the server's clock, in milliseconds since the Unix epoch. It is the time of the statement, not of its
 /// transaction.
 pub(crate) const NOW: &str = "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::int8";
+
+/// Takes ranges of one space as arrays of their bounds, and reads up to a number of rows of each. The first column says of
+/// which range a row is.
+///
+/// Both bounds are conditions of the index. A bound that may be null (`high IS NULL OR key < high`) is none where the
+/// plan is made before the value is known: the whole rest of the space would be read for a short range.
+const SCAN_EACH: &str = "
+    SELECT given.place, found.key, found.version, found.value
+    FROM unnest($2::bytea[], $4::bytea[]) WITH ORDINALITY AS given (low, high, place)
+    CROSS JOIN LATERAL (
+        SELECT key, version, value FROM $schema.entry
+        WHERE space = $1 AND key >= given.low AND key < given.high ORDER BY key LIMIT $3
+    ) AS found
+    ORDER BY given.place, found.key";
+
+/// Counts up to a number of rows of each range, in the index alone where the table is vacuumed. In an order, since without
+/// one all rows of a range may be looked up before the first is counted.
+const COUNT_EACH: &str = "
+    SELECT (
+        SELECT count(*) FROM (
+            SELECT FROM $schema.entry WHERE space = $1 AND key >= given.low AND key < given.high ORDER BY key LIMIT $3
+        ) AS counted
+    )
+    FROM unnest($2::bytea[], $4::bytea[]) WITH ORDINALITY AS given (low, high, place)
+    ORDER BY given.place";
 
 /// Takes a batch of puts as arrays, in which each key occurs once: the number of the group, space, key, the
 /// expected version (null: any; 0: no value) and the value (null: remove); then the writer and the number of its batch.

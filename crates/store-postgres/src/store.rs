@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::future::join_all;
+use futures::future::{join_all, try_join_all};
 use partitura_broker::{Entry, Error, ErrorKind, Put, Result, ScanRange, Space, Timestamp, Version};
 use partitura_engine::Store;
 use sqlx::postgres::{PgPoolOptions, PgRow};
@@ -132,14 +132,41 @@ impl Store for PostgresStore {
     }
 
     async fn count(&self, range: ScanRange, limit: usize) -> Result<usize> {
-        let ScanRange { space, from, to } = &range;
-        let query = sqlx::query(&self.target.statements.count).bind(space).bind(&from[..]);
-        let query = query.bind(i64::try_from(limit).unwrap_or(i64::MAX)).bind(to.as_deref());
-        self.read("count", async {
-            let row = query.fetch_one(&self.readers).await?;
-            Ok(usize::try_from(row.try_get::<i64, _>(0)?).unwrap_or(0))
+        if range.to.is_some() {
+            return Ok(self.count_each(vec![range], limit).await?.pop().unwrap_or_default());
+        }
+        let query = sqlx::query(&self.target.statements.count_to_the_end).bind(range.space).bind(&range.from[..]);
+        let query = query.bind(i64::try_from(limit).unwrap_or(i64::MAX));
+        self.read("count", async { count(&query.fetch_one(&self.readers).await?) }).await
+    }
+
+    async fn scan_each(&self, ranges: Vec<ScanRange>, limit: usize) -> Result<Vec<Vec<Entry>>> {
+        let Some(Bounds { space, low, high }) = Bounds::of(&ranges) else {
+            return try_join_all(ranges.into_iter().map(|range| self.scan(range, limit))).await;
+        };
+        let query = sqlx::query(&self.target.statements.scan_each).bind(space).bind(low);
+        let query = query.bind(i64::try_from(limit).unwrap_or(i64::MAX)).bind(high);
+        self.read("scan", async {
+            let mut found: Vec<Vec<Entry>> = ranges.iter().map(|_| Vec::new()).collect();
+            for row in query.fetch_all(&self.readers).await? {
+                let place = usize::try_from(row.try_get::<i64, _>(0)?).unwrap_or(0);
+                let entry = Entry { key: bytes(&row, 1)?, version: version(&row, 2)?, value: bytes(&row, 3)? };
+                if let Some(of_range) = place.checked_sub(1).and_then(|place| found.get_mut(place)) {
+                    of_range.push(entry);
+                }
+            }
+            Ok(found)
         })
         .await
+    }
+
+    async fn count_each(&self, ranges: Vec<ScanRange>, limit: usize) -> Result<Vec<usize>> {
+        let Some(Bounds { space, low, high }) = Bounds::of(&ranges) else {
+            return try_join_all(ranges.into_iter().map(|range| self.count(range, limit))).await;
+        };
+        let query = sqlx::query(&self.target.statements.count_each).bind(space).bind(low);
+        let query = query.bind(i64::try_from(limit).unwrap_or(i64::MAX)).bind(high);
+        self.read("count", async { query.fetch_all(&self.readers).await?.iter().map(count).collect() }).await
     }
 
     async fn now(&self) -> Result<Option<Timestamp>> {
@@ -164,6 +191,27 @@ fn version(row: &PgRow, column: usize) -> Result<Version, sqlx::Error> {
 
 fn bytes(row: &PgRow, column: usize) -> Result<Bytes, sqlx::Error> {
     row.try_get::<Vec<u8>, _>(column).map(Bytes::from)
+}
+
+fn count(row: &PgRow) -> Result<usize, sqlx::Error> {
+    Ok(usize::try_from(row.try_get::<i64, _>(0)?).unwrap_or(0))
+}
+
+/// The bounds of ranges that one statement reads.
+struct Bounds<'r> {
+    space: Space,
+    low: Vec<&'r [u8]>,
+    high: Vec<&'r [u8]>,
+}
+
+impl<'r> Bounds<'r> {
+    /// `None`: the ranges are of several spaces, or one of them goes to the end.
+    fn of(ranges: &'r [ScanRange]) -> Option<Self> {
+        let space = ranges.first()?.space;
+        let bounds = ranges.iter().map(|range| Some((&range.from[..], range.to.as_deref()?)));
+        let (low, high) = bounds.collect::<Option<Vec<_>>>()?.into_iter().unzip();
+        ranges.iter().all(|range| range.space == space).then_some(Self { space, low, high })
+    }
 }
 
 /// The task that writes ends only with the runtime.

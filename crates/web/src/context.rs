@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use axum::extract::OriginalUri;
 use axum::http::request::Parts;
-use partitura_admin::Admin;
+use partitura_admin::{Admin, AdminError, Overview, Working};
 use tokio::sync::Semaphore;
 
 use crate::access::{Access, Guard};
-use crate::remembered::Remembered;
+use crate::remembered::{Recent, Remembered};
 
 /// How many pages are renewed by themselves at a time; the others are renewed by hand.
 const LIVE: usize = 32;
@@ -28,14 +28,23 @@ pub(crate) struct Shared {
     pub(crate) letters: Remembered<(usize, bool)>,
     /// Services that instances wait for without a sign of a worker.
     pub(crate) unserved: Remembered<Vec<String>>,
+    /// Which services and workflows have workers.
+    pub(crate) workers: Remembered<Vec<Working>>,
+    overview: Recent<Arc<Overview>>,
 }
 
 impl Shared {
     pub(crate) fn new(admin: Admin, guard: Guard, title: String) -> Arc<Self> {
         let live = Arc::new(Semaphore::new(LIVE));
         let (session, csrf) = (secret(), secret());
-        let (letters, unserved) = (Remembered::default(), Remembered::default());
-        Arc::new(Self { admin, guard, title, session, csrf, live, letters, unserved })
+        let (letters, unserved, workers) = (Remembered::default(), Remembered::default(), Remembered::default());
+        let overview = Recent::default();
+        Arc::new(Self { admin, guard, title, session, csrf, live, letters, unserved, workers, overview })
+    }
+
+    /// The deployment at a glance, which all who look at it share.
+    pub(crate) async fn overview(&self) -> Result<Arc<Overview>, AdminError> {
+        self.overview.read(async { self.admin.overview().await.map(Arc::new) }).await
     }
 }
 

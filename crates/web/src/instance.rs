@@ -1,6 +1,7 @@
 //! One instance: where it stands, what it waits for, what it did.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
@@ -21,6 +22,8 @@ use crate::{actions, download};
 
 /// From how many events the timeline is drawn: the last ones.
 const TIMELINE: usize = 600;
+/// How long the page waits for a worker; it is shown within 200 ms.
+const ANSWER: Duration = Duration::from_millis(100);
 
 /// The part of the instance that is shown, as the address has it.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -49,7 +52,8 @@ pub(crate) async fn show(
         let (workflow, id) = named(path)?;
         let Query(asked) = asked.map_err(|error| Problem::not_found(error.body_text()))?;
         let admin = &shared.admin;
-        let wanted = Wanted { recent: TIMELINE, page: history::PAGE, from: asked.from };
+        let answer_within = Some(ANSWER);
+        let wanted = Wanted { recent: TIMELINE, page: history::PAGE, from: asked.from, answer_within };
         let instance = admin.instance(&workflow, &id, wanted).await?;
         let path = visit.instance(&workflow, &id);
         let now = admin.now();
@@ -180,7 +184,7 @@ fn waits(visit: &Visit, instance: &Instance, now: u64) -> Markup {
             } }
             @if more > 0 { p.note { "and " (more) " more" } }
             @if !instance.is_answered {
-                p.note { "As its history has it: no worker of " (summary.workflow) " answered. Is one running?" }
+                p.note { "As its last events have it: no worker of " (summary.workflow) " answered at once. Is one running?" }
             }
         }
     }

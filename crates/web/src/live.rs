@@ -76,7 +76,10 @@ impl Page {
     async fn state(&self, shared: &Shared) -> Option<u64> {
         let admin = &shared.admin;
         match self {
-            Self::Overview => admin.overview().await.ok().map(|overview| hash(&format!("{overview:?}"))),
+            Self::Overview => {
+                let overview = shared.overview().await.ok()?;
+                Some(hash(&format!("{overview:?} {:?} {:?}", shared.letters.known(), shared.unserved.known())))
+            }
             Self::Instances(filters) => {
                 let listing = admin.list(&filters.search(admin.now()).ok()?).await.ok()?;
                 Some(hash(&format!("{:?}", listing.instances)))

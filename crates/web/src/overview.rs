@@ -28,7 +28,7 @@ const ORDER: [StatusKind; 6] = [
 ];
 
 pub(crate) async fn show(State(shared): State<Arc<Shared>>, visit: Visit) -> Result<Html<String>, Problem> {
-    let overview = shared.admin.overview().await.map_err(|error| Problem::from(error).at(&visit))?;
+    let overview = shared.overview().await.map_err(|error| Problem::from(error).at(&visit))?;
     let (one, other) = (shared.admin.clone(), shared.admin.clone());
     let (letters, unserved) = tokio::join!(
         shared.letters.read(async move { one.all_letters().await.ok().map(|boxes| sum(&boxes)) }),

@@ -11,7 +11,11 @@ use tokio::time::Instant;
 /// For how long an answer is shown before it is read again.
 const SHOWN: Duration = Duration::from_secs(30);
 /// How long the first visitor waits for it.
-const FIRST: Duration = Duration::from_secs(1);
+const FIRST: Duration = Duration::from_millis(100);
+/// For how long an answer is shared: at least and at most, and as many times as long as it took to be read.
+const SHARED: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(30);
+const TIMES: u32 = 10;
 
 /// An answer, as last read. Cheap to clone.
 #[derive(Debug)]
@@ -69,5 +73,79 @@ impl<T: Clone + Send + 'static> Remembered<T> {
     pub(crate) fn forget(&self) {
         let mut state = self.lock();
         (state.answer, state.begun) = (None, None);
+    }
+
+    /// The answer, as far as it is known. Nothing is asked.
+    pub(crate) fn known(&self) -> Option<T> {
+        self.lock().answer.clone()
+    }
+}
+
+/// An answer that all visitors share for a moment: of those who ask at once one has it read, and the others wait for
+/// that. However many look, a store spends a tenth of its time on it at most.
+#[derive(Debug)]
+pub(crate) struct Recent<T>(tokio::sync::Mutex<Option<Read<T>>>);
+
+#[derive(Debug)]
+struct Read<T> {
+    answer: T,
+    shared_until: Instant,
+}
+
+impl<T> Default for Recent<T> {
+    fn default() -> Self {
+        Self(tokio::sync::Mutex::new(None))
+    }
+}
+
+impl<T: Clone> Recent<T> {
+    /// The answer. An error is not shared.
+    pub(crate) async fn read<E>(&self, ask: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+        let mut last = self.0.lock().await;
+        if let Some(read) = last.as_ref().filter(|read| Instant::now() < read.shared_until) {
+            return Ok(read.answer.clone());
+        }
+        let begun = Instant::now();
+        let answer = ask.await?;
+        let shared_for = (begun.elapsed() * TIMES).clamp(SHARED, LONGEST);
+        *last = Some(Read { answer: answer.clone(), shared_until: Instant::now() + shared_for });
+        Ok(answer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn visitors_who_ask_at_once_share_one_answer_and_a_slow_one_for_longer() {
+        let (recent, asked) = (Recent::default(), AtomicU32::new(0));
+        let read = async |takes: Duration| {
+            let ask = async {
+                let number = asked.fetch_add(1, Ordering::SeqCst);
+                tokio::time::sleep(takes).await;
+                Ok::<_, Infallible>(number)
+            };
+            let Ok(answer) = recent.read(ask).await;
+            answer
+        };
+        let at_once = futures::future::join_all((0..50).map(|_| read(Duration::from_millis(5)))).await;
+        assert_eq!(at_once, [0; 50]);
+        tokio::time::advance(SHARED).await;
+        assert_eq!(read(Duration::from_secs(1)).await, 1);
+        tokio::time::advance(Duration::from_secs(9)).await;
+        assert_eq!(read(Duration::from_secs(1)).await, 1);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(read(Duration::from_secs(1)).await, 2);
+    }
+
+    #[tokio::test]
+    async fn an_error_is_not_shared() {
+        let recent = Recent::default();
+        assert_eq!(recent.read(async { Err::<u32, _>("no") }).await, Err("no"));
+        assert_eq!(recent.read(async { Ok::<_, &str>(1) }).await, Ok(1));
     }
 }

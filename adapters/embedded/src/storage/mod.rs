@@ -7,5 +7,5 @@ mod schema;
 
 pub(crate) use batch::Batch;
 pub(crate) use connection::{Checkpoints, Storage};
-pub(crate) use read::{Reader, bodies, get, messages, scan};
+pub(crate) use read::{Reader, bodies, count, get, messages, scan};
 pub(crate) use schema::{APPLICATION_ID, FORMAT, Row};

@@ -8,8 +8,10 @@ use partitura::{Cancelled, Cx, Partitura, Store};
 use partitura_bench_kit::Failure;
 use serde_json::{Value, json};
 
-/// The space of the engine's summaries.
+/// The spaces of the engine's summaries, histories and notes of workers.
 const INSTANCES: &str = "instances";
+const HISTORY: &str = "history";
+const SERVED: &str = "served";
 /// The rows that are written at once.
 const AT_ONCE: u64 = 1_000;
 /// The instances start this far apart.
@@ -28,6 +30,12 @@ impl Template {
     }
 }
 
+/// The turns of the long history, of two events each.
+const TURNS: u32 = 50_000;
+/// The id of its instance, and its run.
+pub(crate) const LONG: &str = "long";
+const LONG_RUN: &str = "0198f7e2-5d0c-7cc3-98c4-000000000000";
+
 /// The name of a workflow.
 pub(crate) fn workflow(number: u64) -> String {
     format!("Workflow{number:02}")
@@ -40,15 +48,15 @@ pub(crate) async fn fill(
     workflows: u64,
 ) -> Result<(), Failure> {
     let template = template(partitura, store).await?;
+    note_workers(store, workflows).await?;
+    long_history(store, &template).await?;
     let now = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?;
     for from in (0..count).step_by(usize::try_from(AT_ONCE)?) {
         let puts = (from..count.min(from + AT_ONCE)).map(|number| {
             let started = now - (count - number) * u64::try_from(APART.as_millis()).unwrap_or(1);
             put(&template, number, workflows, started)
         });
-        for result in store.write(vec![puts.collect()]).await {
-            result?;
-        }
+        write(store, puts.collect()).await?;
     }
     Ok(())
 }
@@ -63,6 +71,67 @@ async fn template(partitura: &Partitura, store: &Arc<dyn Store>) -> Result<Value
     let rows = store.scan(ScanRange::prefix(INSTANCES, &b"Template\0"[..]), 1).await?;
     let row = rows.first().ok_or("the instance has no row")?;
     Ok(serde_json::from_slice(&row.value)?)
+}
+
+/// Notes workers of the workflows, as these do when they start.
+async fn note_workers(store: &Arc<dyn Store>, workflows: u64) -> Result<(), Failure> {
+    let noted = store.scan(ScanRange::prefix(SERVED, &b"w"[..]), 1).await?;
+    let noted = noted.first().ok_or("the worker has left no note")?;
+    let note = |number| put_row(SERVED, format!("w{}", workflow(number)).into(), noted.value.to_vec());
+    write(store, (0..workflows).map(note).collect()).await
+}
+
+/// Writes an instance with a long history, whose timers follow one another.
+async fn long_history(store: &Arc<dyn Store>, template: &Value) -> Result<(), Failure> {
+    let rows = store.scan(ScanRange::prefix(HISTORY, &b"Template\0"[..]), 2).await?;
+    let turns: Vec<Value> =
+        rows.iter().map(|row| serde_json::from_slice(&row.value)).collect::<Result<_, serde_json::Error>>()?;
+    let [first, second] = &turns[..] else { return Err("the instance has not two turns".into()) };
+    let numbered = |event: &Value, seq: u32| {
+        let mut event = event.clone();
+        number(&mut event, seq);
+        event
+    };
+    let (started, timer, fired) = (&first["body"][0], &first["body"][1], &second["body"][0]);
+    let prefix = [workflow(0).as_bytes(), b"\0", LONG.as_bytes(), b"\0", LONG_RUN.as_bytes(), b"\0"].concat();
+    let mut puts = Vec::new();
+    for turn in 0..TURNS {
+        let mut row = if turn == 0 { first.clone() } else { second.clone() };
+        let event = if turn == 0 { started.clone() } else { numbered(fired, turn) };
+        row["body"] = json!([event, numbered(timer, turn + 1)]);
+        if turn > 0 {
+            row["before"] = json!(2 * turn);
+        }
+        puts.push(put_row(HISTORY, [&prefix[..], &turn.to_be_bytes()].concat(), row.to_string().into()));
+        if puts.len() == 1_000 {
+            write(store, std::mem::take(&mut puts)).await?;
+        }
+    }
+    let mut row = template.clone();
+    let body = &mut row["body"];
+    (body["workflow"], body["id"], body["run"]) = (json!(workflow(0)), json!(LONG), json!(LONG_RUN));
+    body["status"] = json!("Running");
+    if let Some(fields) = body.as_object_mut() {
+        fields.retain(|name, _| !["closed_at", "end", "expires_at"].contains(&&**name));
+    }
+    puts.push(put_row(INSTANCES, [workflow(0).as_bytes(), b"\0", LONG.as_bytes()].concat(), row.to_string().into()));
+    write(store, puts).await
+}
+
+/// Gives an event another number, wherever that stands in it.
+fn number(value: &mut Value, seq: u32) {
+    let Some(fields) = value.as_object_mut() else { return };
+    for (name, value) in fields {
+        if name == "seq" { *value = json!(seq) } else { number(value, seq) }
+    }
+}
+
+fn put_row(space: &'static str, key: Vec<u8>, value: Vec<u8>) -> Put {
+    Put { space, key: key.into(), expect: Expect::Any, value: Some(value.into()) }
+}
+
+async fn write(store: &Arc<dyn Store>, puts: Vec<Put>) -> Result<(), Failure> {
+    store.write(vec![puts]).await.into_iter().collect::<Result<(), _>>().map_err(Failure::from)
 }
 
 /// Of a thousand, one is stopped, 300 run, 9 failed, 40 are cancelled; the rest completed.
@@ -92,6 +161,5 @@ fn put(template: &Value, number: u64, workflows: u64, started: u64) -> Put {
         fields.remove("closed_at");
         fields.remove("end");
     }
-    let key = [workflow.as_bytes(), b"\0", id.as_bytes()].concat();
-    Put { space: INSTANCES, key: key.into(), expect: Expect::Any, value: Some(row.to_string().into()) }
+    put_row(INSTANCES, [workflow.as_bytes(), b"\0", id.as_bytes()].concat(), row.to_string().into())
 }

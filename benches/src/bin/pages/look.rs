@@ -1,10 +1,15 @@
 //! The pages that are read.
 
+use std::net::SocketAddr;
 use std::time::Instant;
 
+use axum::body::{Body, to_bytes};
+use axum::extract::ConnectInfo;
+use axum::http::Request;
 use partitura::{Instances, Order, Partitura, StatusKind};
 use partitura_admin::Admin;
 use partitura_bench_kit::Failure;
+use tower::ServiceExt;
 
 use crate::fill;
 
@@ -53,6 +58,40 @@ pub(crate) async fn look(partitura: &Partitura, (count, repeat): (u64, usize)) -
     let admin = Admin::new(partitura);
     let page = async || Ok(admin.overview().await?.workflows.len());
     figures.push(figure("overview".to_owned(), repeat, page).await?);
+    figures.extend(of_the_web(partitura, repeat).await?);
+    Ok(figures)
+}
+
+/// The pages of the web, as its router gives them. No worker runs.
+async fn of_the_web(partitura: &Partitura, repeat: usize) -> Result<Vec<Figure>, Failure> {
+    let router = partitura_web::page(partitura);
+    let long = format!("/instances/{}/{}", fill::workflow(0), fill::LONG);
+    let paths = [
+        "/".to_owned(),
+        "/instances".to_owned(),
+        format!("/instances?workflow={}&status=running", fill::workflow(3)),
+        "/instances?status=stopped&within=30d".to_owned(),
+        "/instances?tag=customer-4711".to_owned(),
+        "/instances?id=order-05".to_owned(),
+        "/instances?build=rare".to_owned(),
+        "/topics".to_owned(),
+        "/dead-letters".to_owned(),
+        format!("{long}?from=50000"),
+        long,
+    ];
+    let mut figures = Vec::new();
+    for path in paths {
+        let page = async || {
+            let peer = ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 5_000)));
+            let request = Request::get(&path).header("host", "localhost:7070").extension(peer).body(Body::empty())?;
+            let response = router.clone().oneshot(request).await?;
+            if !response.status().is_success() {
+                return Err(format!("{path}: {}", response.status()).into());
+            }
+            Ok(to_bytes(response.into_body(), usize::MAX).await?.len())
+        };
+        figures.push(figure(format!("page {path}, bytes"), repeat, page).await?);
+    }
     Ok(figures)
 }
 

@@ -1,10 +1,10 @@
 //! One instance, without its Rust type.
 
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use partitura_broker::ScanRange;
 use partitura_workflow::{Event, Payload};
 use serde::Serialize;
 
@@ -14,7 +14,7 @@ use super::requests::{Demand, Request};
 use super::start::StartReceipt;
 use super::update;
 use crate::error::ClientError;
-use crate::storage::history_part::{Part, part};
+use crate::storage::history_part::{Part, part, turns};
 use crate::storage::turn_store::HISTORY;
 use crate::storage::{heartbeats, history, search};
 use crate::wire::find::InstanceName;
@@ -87,18 +87,40 @@ impl InstanceHandle {
     /// # Cancel safety
     /// Safe.
     pub async fn describe(&self) -> Result<Summary, ClientError> {
-        let (stored, key) = (&self.connection.stored, self.key());
         let mut summary = self.summary().await?;
         if !summary.status.is_closed() {
-            let events = history::load(stored, &key, &summary.run).await?.events;
-            let beats = heartbeats::kept(stored, &key, &summary.run).await?;
-            let known_of = |seq: u32| {
-                let (_, beat) = beats.iter().find(|(of, _)| *of == seq)?;
-                Some((beat.attempt, beat.delegated.is_some()))
-            };
-            (summary.waiting, summary.waits_for) = waiting::list(&events, None, known_of);
+            let mut open = waiting::Open::default();
+            history::events(&self.connection.stored, &self.key(), &summary.run, |event| open.record(event)).await?;
+            self.note_waiting(&mut summary, open).await?;
         }
         Ok(summary)
+    }
+
+    /// As [`describe`](Self::describe), by the last `limit` events of its history: what it began to wait for before
+    /// these is missing. It costs the same however long the history is.
+    ///
+    /// # Errors
+    /// As for [`summary`](Self::summary).
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn describe_by_last_events(&self, limit: usize) -> Result<Summary, ClientError> {
+        let mut summary = self.summary().await?;
+        if !summary.status.is_closed() {
+            let mut open = waiting::Open::default();
+            let last = self.last_events_of_run(&summary.run, limit).await?;
+            last.events.iter().for_each(|event| open.record(event));
+            self.note_waiting(&mut summary, open).await?;
+        }
+        Ok(summary)
+    }
+
+    async fn note_waiting(&self, summary: &mut Summary, open: waiting::Open) -> Result<(), ClientError> {
+        let beats = heartbeats::kept(&self.connection.stored, &self.key(), &summary.run).await?;
+        let known: HashMap<u32, (u32, bool)> =
+            beats.into_iter().map(|(seq, beat)| (seq, (beat.attempt, beat.delegated.is_some()))).collect();
+        (summary.waiting, summary.waits_for) = open.list(None, |seq| known.get(&seq).copied());
+        Ok(())
     }
 
     /// Up to `limit` events of the latest run, from number `first` on, counted from 0.
@@ -160,7 +182,7 @@ impl InstanceHandle {
         Ok(HistoryPage { run: run.to_owned(), first, events, total })
     }
 
-    /// How many turns a run has taken: it grows with its history, and costs less to be asked for.
+    /// How many turns a run has taken: it grows with its history, and is found without reading that.
     ///
     /// # Errors
     /// Those of the store.
@@ -168,8 +190,7 @@ impl InstanceHandle {
     /// # Cancel safety
     /// Safe.
     pub async fn turns(&self, run: &str) -> Result<usize, ClientError> {
-        let range = ScanRange::prefix(HISTORY, history::run_prefix(&self.key(), run));
-        Ok(self.connection.stored.count(range, usize::MAX).await?)
+        Ok(turns(&self.connection.stored, &self.key(), run).await?)
     }
 
     /// The runs of its id whose histories are kept, in the order of their names: as a rule, of their starts.
@@ -181,7 +202,7 @@ impl InstanceHandle {
     /// Safe.
     pub async fn runs(&self) -> Result<Vec<String>, ClientError> {
         let of_all = history::turns_prefix(&self.key(), None);
-        let names = search::names(&self.connection.stored, HISTORY, &of_all).await?;
+        let names = search::names(&self.connection.stored, HISTORY, &of_all, &BTreeSet::new()).await?;
         let name = |mut name: Vec<u8>| {
             name.pop();
             String::from_utf8_lossy(&name).into_owned()

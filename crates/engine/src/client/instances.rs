@@ -8,7 +8,7 @@ use partitura_workflow::Attribute;
 
 use super::connection::Connection;
 use crate::error::ClientError;
-use crate::storage::{finding, history, index, search};
+use crate::storage::{finding, index};
 use crate::wire::find::{Cursor, InstanceCount, InstanceFilter, InstanceName, InstancePage};
 use crate::wire::summary::{Order, StatusKind, Summary};
 
@@ -193,11 +193,19 @@ impl Instances {
     /// # Cancel safety
     /// Safe.
     pub async fn workflows(&self) -> Result<Vec<String>, ClientError> {
-        let names = search::names(&self.connection.stored, history::INSTANCES, b"").await?;
-        Ok(names
-            .into_iter()
-            .map(|name| String::from_utf8_lossy(name.trim_ascii_end()).trim_end_matches('\0').to_owned())
-            .collect())
+        Ok(finding::workflows(&self.connection.stored).await?)
+    }
+
+    /// How many instances of these workflows stand where, whatever the filter is: for each the numbers in the order of
+    /// [`StatusKind::ALL`]. Up to `most` of each are counted, all in one request to the store.
+    ///
+    /// # Errors
+    /// As for [`page`](Self::page).
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn tally(&self, workflows: &[String], most: usize) -> Result<Vec<Vec<InstanceCount>>, ClientError> {
+        Ok(finding::tally(&self.connection.stored, workflows, most).await?)
     }
 
     /// Writes anew the rows by which all instances are found, whatever the filter is, and says of how many.

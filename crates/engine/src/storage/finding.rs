@@ -1,13 +1,15 @@
 //! Which rows a filter is answered from.
 
-use futures::future::try_join_all;
 use partitura_broker::{Error, ErrorKind, Result, ScanRange};
 
+use crate::messaging::directory::Destination;
 use crate::storage::index::INDEX;
-use crate::storage::index_keys::{newest_first, of_attribute, of_parent, of_status, of_tag, of_workflow};
+use crate::storage::index_keys::{
+    is_exact_attribute, is_exact_tag, newest_first, of_attribute, of_parent, of_tag, of_workflow,
+};
 use crate::storage::search::{Position, Row, Search, Stream, names};
 use crate::storage::turn_store::TurnStore;
-use crate::storage::{history, index};
+use crate::storage::{history, index, served};
 use crate::wire::Payloads;
 use crate::wire::find::{Cursor, InstanceCount, InstanceFilter, InstancePage};
 use crate::wire::names::InstanceKey;
@@ -63,22 +65,60 @@ pub(crate) async fn page(
 /// Those of the store.
 pub(crate) async fn count(turn_store: &TurnStore, filter: &InstanceFilter, most: usize) -> Result<InstanceCount> {
     let Plan { streams, rest, .. } = plan(turn_store, filter).await?;
-    let mut counted = 0;
     if rest == InstanceFilter::default() {
-        for stream in &streams {
-            counted += turn_store.count(stream.range(None), most + 1 - counted).await?;
-            if counted > most {
-                return Ok(InstanceCount { counted: most, is_capped: true });
-            }
-        }
-        return Ok(InstanceCount { counted, is_capped: false });
+        return count_rows(turn_store, streams.iter().map(|stream| stream.range(None)).collect(), most).await;
     }
+    let mut counted = 0;
     let mut search = Search::new(turn_store, &streams, None, most);
     for _ in 0..most {
         let Some(row) = search.next().await? else { break };
         counted += usize::from(read(&row).is_some_and(|summary| rest.matches(&summary)));
     }
     Ok(InstanceCount { counted, is_capped: search.goes_on() })
+}
+
+/// How many instances of these workflows stand where: for each the numbers in the order of [`StatusKind::ALL`]. Up to
+/// `most` of each are counted.
+///
+/// # Errors
+/// Those of the store.
+pub(crate) async fn tally(turn_store: &TurnStore, names: &[String], most: usize) -> Result<Vec<Vec<InstanceCount>>> {
+    let scopes = |name: &String| StatusKind::ALL.map(|status| of_workflow(Order::Started, status, name));
+    let ranges = names.iter().flat_map(scopes).map(|scope| ScanRange::prefix(INDEX, scope)).collect();
+    let counted = turn_store.count_each(ranges, most.saturating_add(1)).await?;
+    let count = |counted: &usize| InstanceCount { counted: *counted.min(&most), is_capped: *counted > most };
+    Ok(counted.chunks(StatusKind::ALL.len()).map(|counted| counted.iter().map(count).collect()).collect())
+}
+
+/// Counts the rows of ranges, up to `most` of all. A part of that is counted in each, and more in those that have more:
+/// all of them are asked at once, and yet no more is read than a few times of what is counted.
+async fn count_rows(turn_store: &TurnStore, mut ranges: Vec<ScanRange>, most: usize) -> Result<InstanceCount> {
+    let (mut counted, mut share) = (0, most / ranges.len().max(1) + 1);
+    while !ranges.is_empty() {
+        let counts = turn_store.count_each(ranges.clone(), share).await?;
+        if counted + counts.iter().sum::<usize>() > most {
+            return Ok(InstanceCount { counted: most, is_capped: true });
+        }
+        counted += counts.iter().filter(|count| **count < share).sum::<usize>();
+        ranges = ranges.into_iter().zip(counts).filter(|(_, count)| *count >= share).map(|(range, _)| range).collect();
+        let open = (most - counted) / ranges.len().max(1) + 1;
+        share = share.saturating_mul(2).max(open).min(most.saturating_add(1));
+    }
+    Ok(InstanceCount { counted, is_capped: false })
+}
+
+/// The names of the workflows that have instances, in the order of their bytes.
+///
+/// # Errors
+/// Those of the store.
+pub(crate) async fn workflows(turn_store: &TurnStore) -> Result<Vec<String>> {
+    // Nearly all of them have had a worker, which has noted it.
+    let served = served::all(turn_store).await?.into_iter().filter_map(|served| match served.destination {
+        Destination::Workflow(name) => Some(name),
+        Destination::Service(_) => None,
+    });
+    let names = names(turn_store, history::INSTANCES, b"", &served.collect()).await?;
+    Ok(names.iter().map(|name| String::from_utf8_lossy(&name[..name.len() - 1]).into_owned()).collect())
 }
 
 async fn plan(turn_store: &TurnStore, filter: &InstanceFilter) -> Result<Plan> {
@@ -89,10 +129,16 @@ async fn plan(turn_store: &TurnStore, filter: &InstanceFilter) -> Result<Plan> {
     }
     let scope = if let Some(parent) = rest.parent.take() {
         Some(('p', of_parent(&parent.workflow, &parent.id)))
-    } else if let Some((name, value)) = rest.attributes.first_key_value() {
-        Some(('a', of_attribute(name, value)))
+    } else if let Some((name, value)) = rest.attributes.pop_first() {
+        let scope = of_attribute(&name, &value);
+        if !is_exact_attribute(&name, &value) {
+            rest.attributes.insert(name, value);
+        }
+        Some(('a', scope))
     } else {
-        rest.tag.as_ref().map(|tag| ('t', of_tag(tag)))
+        let scope = rest.tag.as_ref().map(|tag| ('t', of_tag(tag)));
+        rest.tag = rest.tag.filter(|tag| !is_exact_tag(tag));
+        scope
     };
     if let Some((by, prefix)) = scope {
         let between = (rest.started_from.take(), rest.started_before.take());
@@ -112,13 +158,14 @@ async fn plan(turn_store: &TurnStore, filter: &InstanceFilter) -> Result<Plan> {
 /// The instances of a workflow, or of all, by their ids.
 async fn by_id(turn_store: &TurnStore, workflow: Option<String>, id_prefix: &str) -> Result<Vec<Stream>> {
     let workflows = match workflow {
-        Some(workflow) => vec![[workflow.as_bytes(), b"\0"].concat()],
-        None => names(turn_store, history::INSTANCES, b"").await?,
+        Some(workflow) => vec![workflow],
+        None => workflows(turn_store).await?,
     };
+    let workflows = workflows.iter().map(|workflow| [workflow.as_bytes(), b"\0"].concat());
     let ScanRange { to, .. } = ScanRange::prefix(history::INSTANCES, id_prefix.as_bytes().to_vec());
     let (from, to) = (id_prefix.as_bytes().to_vec(), to.map(|to| to.to_vec()));
     let of = |prefix| Stream { from: from.clone(), to: to.clone(), ..Stream::whole(history::INSTANCES, prefix) };
-    Ok(workflows.into_iter().map(of).collect())
+    Ok(workflows.map(of).collect())
 }
 
 /// A scope for each workflow and each of these places where instances stand.
@@ -131,15 +178,12 @@ async fn scopes(
     let mut status = status.to_vec();
     status.sort_unstable_by_key(|status| status.code());
     status.dedup();
-    if let Some(workflow) = workflow {
-        return Ok(status.into_iter().map(|status| of_workflow(order, status, &workflow)).collect());
-    }
-    let of_all = status.into_iter().map(|status| async move {
-        let scope = of_status(order, status);
-        let names = names(turn_store, INDEX, &scope).await?;
-        Ok::<_, Error>(names.into_iter().map(move |name| [&scope[..], &name].concat()))
-    });
-    Ok(try_join_all(of_all).await?.into_iter().flatten().collect())
+    let workflows = match workflow {
+        Some(workflow) => vec![workflow],
+        None => workflows(turn_store).await?,
+    };
+    let of_all = status.iter().flat_map(|status| workflows.iter().map(|name| of_workflow(order, *status, name)));
+    Ok(of_all.collect())
 }
 
 /// The rows of a scope from one time on, before another.

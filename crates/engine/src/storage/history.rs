@@ -149,25 +149,47 @@ pub(crate) struct History {
 
 /// Reads the history of a run.
 pub(crate) async fn load(turn_store: &TurnStore, key: &InstanceKey, run: &str) -> Result<History> {
-    let mut range = ScanRange::prefix(HISTORY, run_prefix(key, run));
     let mut history = History::default();
+    read(turn_store, key, run, |Read { value: mut events, unreadable }, bytes| {
+        history.events.append(&mut events);
+        history.unreadable = history.unreadable.take().or(unreadable);
+        history.turns += 1;
+        history.bytes += bytes;
+    })
+    .await?;
+    Ok(history)
+}
+
+/// Reads the events of a run turn by turn, without having all of them in memory.
+pub(crate) async fn events(
+    turn_store: &TurnStore,
+    key: &InstanceKey,
+    run: &str,
+    mut each: impl FnMut(&Event),
+) -> Result<()> {
+    read(turn_store, key, run, |turn, _| turn.value.iter().for_each(&mut each)).await
+}
+
+/// Reads the turns of a run one after the other, each with the size of its row.
+async fn read(
+    turn_store: &TurnStore,
+    key: &InstanceKey,
+    run: &str,
+    mut each: impl FnMut(Read<Vec<Event>>, usize),
+) -> Result<()> {
+    let mut range = ScanRange::prefix(HISTORY, run_prefix(key, run));
     loop {
         let page = turn_store.scan(range.clone(), PAGE).await?;
-        let Some(last) = page.last() else { break };
+        let Some(last) = page.last() else { return Ok(()) };
         range = range.after(&last.key);
         let full = page.len() == PAGE;
         for row in page {
-            let Read { value: mut events, unreadable } = decode::<Vec<Event>>(turn_store.payloads(), &row.value, key)?;
-            history.events.append(&mut events);
-            history.unreadable = history.unreadable.or(unreadable);
-            history.turns += 1;
-            history.bytes += row.value.len();
+            each(decode::<Vec<Event>>(turn_store.payloads(), &row.value, key)?, row.value.len());
         }
         if !full {
-            break;
+            return Ok(());
         }
     }
-    Ok(history)
 }
 
 /// A turn as it is stored: a long one is not read whole for a few of its events.

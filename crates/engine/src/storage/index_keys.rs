@@ -11,6 +11,8 @@ use crate::wire::summary::{Order, StatusKind, Summary};
 
 /// How much of a tag or of the text of an attribute is part of a key, in bytes.
 const LONGEST: usize = 256;
+/// A text of up to this many bytes is no beginning of a longer one, which is cut before a character.
+const EXACT: usize = LONGEST - 4;
 
 /// The keys of the rows of a summary.
 pub(crate) fn indexed(summary: &Summary) -> Indexed {
@@ -36,18 +38,13 @@ pub(crate) fn newest_first(at: u64) -> [u8; 8] {
     (!at).to_be_bytes()
 }
 
-/// All instances that stand there, of all workflows, each of which has a scope of its own.
-pub(crate) fn of_status(order: Order, status: StatusKind) -> Vec<u8> {
+/// The instances of a workflow that stand there.
+pub(crate) fn of_workflow(order: Order, status: StatusKind, workflow: &str) -> Vec<u8> {
     let order = match order {
         Order::Started => b's',
         Order::Closed => b'c',
     };
-    vec![order, status.code()]
-}
-
-/// The instances of a workflow that stand there.
-pub(crate) fn of_workflow(order: Order, status: StatusKind, workflow: &str) -> Vec<u8> {
-    [&of_status(order, status)[..], workflow.as_bytes(), b"\0"].concat()
+    [&[order, status.code()], workflow.as_bytes(), b"\0"].concat()
 }
 
 pub(crate) fn of_tag(tag: &str) -> Vec<u8> {
@@ -84,9 +81,41 @@ pub(crate) fn of_parent(workflow: &str, id: &str) -> Vec<u8> {
     [b"p", workflow.as_bytes(), b"\0", id.as_bytes(), b"\0"].concat()
 }
 
+/// Whether the rows of a tag are of no other tag: of a long one the beginning counts.
+pub(crate) fn is_exact_tag(tag: &str) -> bool {
+    tag.len() <= EXACT
+}
+
+/// Whether the rows of an attribute are of no other value and no other name.
+pub(crate) fn is_exact_attribute(name: &str, value: &Attribute) -> bool {
+    let is_exact = match value {
+        Attribute::Text(text) => text.len() <= EXACT,
+        Attribute::Bool(_) | Attribute::Moment(_) | Attribute::Integer(_) => true,
+        _ => false,
+    };
+    is_exact && name.len() <= EXACT
+}
+
 /// Adds the beginning of a text, which the length before it tells from all others.
 fn add_text(scope: &mut Vec<u8>, text: &str) {
     let text = &text[..text.floor_char_boundary(LONGEST)];
     scope.extend(u16::try_from(text.len()).unwrap_or(u16::MAX).to_be_bytes());
     scope.extend(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rows_of_a_tag_that_is_exact_are_of_no_other() {
+        for character in ["a", "ü", "€", "😀"] {
+            let long = character.repeat(LONGEST);
+            let beginnings = (0..=LONGEST + 4).filter(|length| long.is_char_boundary(*length));
+            let exact: Vec<&str> = beginnings.map(|length| &long[..length]).filter(|tag| is_exact_tag(tag)).collect();
+            assert!(exact.len() > 60 && exact.iter().all(|tag| of_tag(tag) != of_tag(&long)), "{character}");
+        }
+        assert!(!is_exact_tag(&"a".repeat(LONGEST)));
+        assert_eq!(of_tag(&"a".repeat(LONGEST)), of_tag(&"a".repeat(LONGEST + 1)));
+    }
 }

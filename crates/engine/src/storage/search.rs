@@ -1,16 +1,14 @@
 //! Reads ranges of rows as if they were one, in the order of what follows their prefixes.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use futures::future::try_join_all;
 use partitura_broker::{Entry, Result, ScanRange, Space};
 
 use crate::storage::turn_store::TurnStore;
 
-/// How many rows of a range are read at a time, at most and at least.
+/// How many rows of a range are read at a time, at most.
 const MOST: usize = 1_000;
-const LEAST: usize = 8;
 
 /// A range: rows that begin with `prefix`, and then with something of `from` up to `to`.
 #[derive(Debug, Clone)]
@@ -68,6 +66,7 @@ struct Source {
     read: VecDeque<Entry>,
     /// How many rows are read next.
     next: usize,
+    has_given: bool,
     is_over: bool,
 }
 
@@ -82,12 +81,14 @@ pub(crate) struct Row {
 impl<'a> Search<'a> {
     /// About `wanted` rows will be read.
     pub(crate) fn new(turn_store: &'a TurnStore, streams: &[Stream], after: Option<&Position>, wanted: usize) -> Self {
-        let next = (wanted / streams.len().max(1)).saturating_add(1).clamp(LEAST, MOST);
+        // Of many ranges most have little to add to a page.
+        let next = (wanted / streams.len().max(1)).saturating_add(2).min(MOST);
         let source = |stream: &Stream| Source {
             prefix: stream.prefix.clone().into(),
             range: stream.range(after),
             read: VecDeque::new(),
             next,
+            has_given: false,
             is_over: false,
         };
         Self { turn_store, sources: streams.iter().map(source).collect() }
@@ -98,14 +99,13 @@ impl<'a> Search<'a> {
     /// # Errors
     /// Those of the store.
     pub(crate) async fn next(&mut self) -> Result<Option<Row>> {
-        let turn_store = self.turn_store;
-        let dry = self.sources.iter_mut().filter(|source| source.read.is_empty() && !source.is_over);
-        try_join_all(dry.map(|source| source.refill(turn_store))).await?;
+        self.refill().await?;
         let rest = |source: &Source| Some(source.read.front()?.key.slice(source.prefix.len()..));
         let order = |source: &&mut Source| (rest(source), source.prefix.clone());
         let Some(source) = self.sources.iter_mut().filter(|source| !source.read.is_empty()).min_by_key(order) else {
             return Ok(None);
         };
+        source.has_given = true;
         let Some(Entry { key, value, .. }) = source.read.pop_front() else { return Ok(None) };
         Ok(Some(Row { prefix: source.prefix.clone(), rest: key.slice(source.prefix.len()..), value }))
     }
@@ -114,44 +114,108 @@ impl<'a> Search<'a> {
     pub(crate) fn goes_on(&self) -> bool {
         self.sources.iter().any(|source| !source.read.is_empty() || !source.is_over)
     }
-}
 
-impl Source {
-    async fn refill(&mut self, turn_store: &TurnStore) -> Result<()> {
-        let page = turn_store.scan(self.range.clone(), self.next).await?;
-        self.is_over = page.len() < self.next;
-        self.next = (self.next * 2).min(MOST);
-        if let Some(last) = page.last() {
-            self.range = self.range.clone().after(&last.key);
+    /// Reads on in all ranges of which nothing is left, in one request, and with these in those that come next.
+    async fn refill(&mut self) -> Result<()> {
+        if !self.sources.iter().any(|source| source.read.is_empty() && !source.is_over) {
+            return Ok(());
         }
-        self.read.extend(page);
+        let is_low = |source: &&mut Source| {
+            let left = source.read.len();
+            !source.is_over && (left == 0 || left == 1 && source.has_given)
+        };
+        let mut low: Vec<&mut Source> = self.sources.iter_mut().filter(is_low).collect();
+        let most = low.iter().map(|source| source.next).max().unwrap_or(MOST);
+        let ranges = low.iter().map(|source| source.range.clone()).collect();
+        let pages = self.turn_store.scan_each(ranges, most).await?;
+        low.iter_mut().zip(pages).for_each(|(source, page)| source.add(page, most));
         Ok(())
     }
 }
 
-/// The names, each with a NUL behind it, with which keys go on behind a prefix.
+impl Source {
+    /// Adds what was found when `most` rows were asked for.
+    fn add(&mut self, page: Vec<Entry>, most: usize) {
+        self.is_over = page.len() < most;
+        self.next = (most * 2).min(MOST);
+        if let Some(last) = page.last() {
+            self.range = self.range.clone().after(&last.key);
+        }
+        self.read.extend(page);
+    }
+}
+
+/// The names, each with a NUL behind it, with which keys go on behind a prefix. One request counts the keys of those
+/// that are expected, and looks for others between them; each other one costs a request of its own.
 ///
 /// # Errors
 /// Those of the store.
-pub(crate) async fn names(turn_store: &TurnStore, space: Space, prefix: &[u8]) -> Result<Vec<Vec<u8>>> {
-    let mut range = ScanRange::prefix(space, prefix.to_vec());
+pub(crate) async fn names(
+    turn_store: &TurnStore,
+    space: Space,
+    prefix: &[u8],
+    expected: &BTreeSet<String>,
+) -> Result<Vec<Vec<u8>>> {
+    let parts = gaps_and_names(space, prefix, expected);
+    let counts = turn_store.count_each(parts.iter().map(|(_, range)| range.clone()).collect(), 1).await?;
     let mut names = Vec::new();
-    loop {
-        let page = turn_store.scan(range.clone(), 1).await?;
-        let Some(first) = page.first() else { return Ok(names) };
-        let Some(length) = first.key[prefix.len()..].iter().position(|byte| *byte == 0) else {
-            range = range.after(&first.key);
+    for ((expected, mut range), _) in parts.into_iter().zip(counts).filter(|(_, count)| *count > 0) {
+        if let Some(name) = expected {
+            names.push([name.as_bytes(), b"\0"].concat());
             continue;
-        };
-        let name = &first.key[..prefix.len() + length];
-        names.push([&name[prefix.len()..], b"\0"].concat());
-        range.from = [name, b"\x01"].concat().into();
+        }
+        while let Some(Entry { key, .. }) = turn_store.scan(range.clone(), 1).await?.pop() {
+            match key[prefix.len()..].iter().position(|byte| *byte == 0) {
+                Some(length) => {
+                    let name = &key[..prefix.len() + length];
+                    names.push([&name[prefix.len()..], b"\0"].concat());
+                    range.from = [name, b"\x01"].concat().into();
+                }
+                None => range = range.after(&key),
+            }
+        }
     }
+    Ok(names)
+}
+
+/// The keys behind a prefix, in parts: by turns those before an expected name, and those of the name.
+fn gaps_and_names<'e>(
+    space: Space,
+    prefix: &[u8],
+    expected: &'e BTreeSet<String>,
+) -> Vec<(Option<&'e String>, ScanRange)> {
+    let ScanRange { mut from, to, .. } = ScanRange::prefix(space, prefix.to_vec());
+    let mut parts = Vec::with_capacity(2 * expected.len() + 1);
+    for name in expected {
+        for (part, behind) in [(None, b"\0"), (Some(name), b"\x01")] {
+            let to: Bytes = [prefix, name.as_bytes(), behind].concat().into();
+            parts.push((part, ScanRange { space, from, to: Some(to.clone()) }));
+            from = to;
+        }
+    }
+    // Names are text, and no text has this byte. A range with an end is read together with others.
+    let to = to.unwrap_or_else(|| Bytes::from_static(b"\xff"));
+    parts.push((None, ScanRange { space, from, to: Some(to) }));
+    parts
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn gaps_and_names_cover_all_keys_behind_a_prefix_without_a_gap() {
+        let expected = ["B", "A", "AB"].map(str::to_owned).into();
+        let parts = gaps_and_names("s", b"p", &expected);
+        let names: Vec<_> = parts.iter().map(|(name, _)| name.map(String::as_str)).collect();
+        assert_eq!(names, [None, Some("A"), None, Some("AB"), None, Some("B"), None]);
+        for pair in parts.windows(2) {
+            assert_eq!(pair[0].1.to.as_ref(), Some(&pair[1].1.from));
+        }
+        let whole = ScanRange::prefix("s", "p");
+        assert_eq!((&parts[0].1.from, &parts[6].1.to), (&whole.from, &whole.to));
+        assert_eq!(parts[3].1.from, "pAB\0");
+    }
 
     fn range(stream: &Stream, after: Option<(&'static [u8], Option<&'static [u8]>)>) -> (Vec<u8>, Option<Vec<u8>>) {
         let after = after.map(|(rest, prefix)| Position { rest: rest.into(), prefix: prefix.map(Bytes::from) });

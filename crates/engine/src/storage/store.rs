@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::future::try_join_all;
 use partitura_broker::{Broker, Entry, Error, ErrorKind, Put, Result, ScanRange, Space, Timestamp, Unit, Version};
 
 /// Where the state of workflows is kept when the broker cannot keep it itself: versioned key-values, nothing more.
@@ -50,6 +51,32 @@ pub trait Store: Debug + Send + Sync {
     /// Safe.
     async fn count(&self, range: ScanRange, limit: usize) -> Result<usize> {
         Ok(self.scan(range, limit).await?.len())
+    }
+
+    /// Reads up to `limit` values of each of these ranges, as [`scan`](Self::scan) does, one result each in order. The
+    /// ranges may be read at different moments.
+    ///
+    /// A list of instances is merged from a range for each workflow and each status: a store behind a connection reads
+    /// all of them in one request.
+    ///
+    /// # Errors
+    /// As for [`scan`](Self::scan).
+    ///
+    /// # Cancel safety
+    /// Safe.
+    async fn scan_each(&self, ranges: Vec<ScanRange>, limit: usize) -> Result<Vec<Vec<Entry>>> {
+        try_join_all(ranges.into_iter().map(|range| self.scan(range, limit))).await
+    }
+
+    /// How many values each of these ranges has, as [`count`](Self::count) says it, one result each in order.
+    ///
+    /// # Errors
+    /// As for [`scan`](Self::scan).
+    ///
+    /// # Cancel safety
+    /// Safe.
+    async fn count_each(&self, ranges: Vec<ScanRange>, limit: usize) -> Result<Vec<usize>> {
+        try_join_all(ranges.into_iter().map(|range| self.count(range, limit))).await
     }
 
     /// Reads the clock of the server that keeps the values: the one by which all workers go. `None`: there is no such
@@ -108,5 +135,19 @@ impl Store for BrokerStore {
     async fn scan(&self, range: ScanRange, limit: usize) -> Result<Vec<Entry>> {
         let transactions = self.0.transactions().ok_or_else(|| without_transactions(&*self.0))?;
         transactions.scan(range, limit).await
+    }
+
+    async fn count(&self, range: ScanRange, limit: usize) -> Result<usize> {
+        Ok(self.count_each(vec![range], limit).await?.pop().unwrap_or_default())
+    }
+
+    async fn scan_each(&self, ranges: Vec<ScanRange>, limit: usize) -> Result<Vec<Vec<Entry>>> {
+        let transactions = self.0.transactions().ok_or_else(|| without_transactions(&*self.0))?;
+        transactions.scan_each(ranges, limit).await
+    }
+
+    async fn count_each(&self, ranges: Vec<ScanRange>, limit: usize) -> Result<Vec<usize>> {
+        let transactions = self.0.transactions().ok_or_else(|| without_transactions(&*self.0))?;
+        transactions.count_each(ranges, limit).await
     }
 }

@@ -18,6 +18,9 @@ use crate::wire::namespace::Namespace;
 /// `workflow NUL id NUL run turn` → the turn's events.
 pub(crate) const HISTORY: Space = "history";
 
+/// The number of ranges that are read in one request.
+const RANGES: usize = 1_000;
+
 /// The work that is left for the input after a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Settlement {
@@ -201,20 +204,45 @@ impl TurnStore {
         Ok(self.store()?.write(groups).await)
     }
 
-    pub(crate) async fn count(&self, range: ScanRange, limit: usize) -> Result<usize> {
-        self.store()?.count(self.namespace.range(range), limit).await
-    }
-
     pub(crate) async fn get(&self, space: Space, key: Bytes) -> Result<Option<(Version, Bytes)>> {
         self.store()?.get(space, self.namespace.key(&key)).await
     }
 
     pub(crate) async fn scan(&self, range: ScanRange, limit: usize) -> Result<Vec<Entry>> {
         let mut entries = self.store()?.scan(self.namespace.range(range), limit).await?;
-        for entry in &mut entries {
+        self.strip(&mut entries);
+        Ok(entries)
+    }
+
+    /// Reads several ranges in one request, as long as they are no more than [`RANGES`].
+    pub(crate) async fn scan_each(&self, ranges: Vec<ScanRange>, limit: usize) -> Result<Vec<Vec<Entry>>> {
+        let mut found = Vec::with_capacity(ranges.len());
+        for ranges in self.in_namespace(ranges) {
+            found.extend(self.store()?.scan_each(ranges, limit).await?);
+        }
+        found.iter_mut().for_each(|entries| self.strip(entries));
+        Ok(found)
+    }
+
+    /// Counts several ranges in one request, as long as they are no more than [`RANGES`].
+    pub(crate) async fn count_each(&self, ranges: Vec<ScanRange>, limit: usize) -> Result<Vec<usize>> {
+        let mut counted = Vec::with_capacity(ranges.len());
+        for ranges in self.in_namespace(ranges) {
+            counted.extend(self.store()?.count_each(ranges, limit).await?);
+        }
+        Ok(counted)
+    }
+
+    /// Ranges as the store has them, in parts of what one request takes.
+    fn in_namespace(&self, ranges: Vec<ScanRange>) -> Vec<Vec<ScanRange>> {
+        let ranges: Vec<ScanRange> = ranges.into_iter().map(|range| self.namespace.range(range)).collect();
+        ranges.chunks(RANGES).map(<[_]>::to_vec).collect()
+    }
+
+    fn strip(&self, entries: &mut [Entry]) {
+        for entry in entries {
             entry.key = self.namespace.strip(std::mem::take(&mut entry.key));
         }
-        Ok(entries)
     }
 }
 

@@ -78,24 +78,42 @@ pub(crate) fn list(
     execution: Option<&Execution>,
     known_of: impl Fn(u32) -> Option<(u32, bool)>,
 ) -> (Vec<Waiting>, usize) {
-    let mut open = BTreeMap::new();
-    for Event { at, kind } in history {
-        record(&mut open, *at, kind);
+    let mut open = Open::default();
+    history.iter().for_each(|event| open.record(event));
+    open.list(execution, known_of)
+}
+
+/// Calls and timers of a history that have not ended, read event by event.
+#[derive(Default)]
+pub(crate) struct Open(BTreeMap<u32, Waiting>);
+
+impl Open {
+    pub(crate) fn record(&mut self, Event { at, kind }: &Event) {
+        record(&mut self.0, *at, kind);
     }
-    open.retain(|seq, _| execution.is_none_or(|execution| execution.is_open(*seq)));
-    for (seq, waiting) in &mut open {
-        if let (Waiting::Task { attempt, delegated, .. }, Some(known)) = (waiting, known_of(*seq)) {
-            (*attempt, *delegated) = (Some(known.0).max(*attempt), known.1);
+
+    /// As [`list`] does.
+    pub(crate) fn list(
+        self,
+        execution: Option<&Execution>,
+        known_of: impl Fn(u32) -> Option<(u32, bool)>,
+    ) -> (Vec<Waiting>, usize) {
+        let Self(mut open) = self;
+        open.retain(|seq, _| execution.is_none_or(|execution| execution.is_open(*seq)));
+        for (seq, waiting) in &mut open {
+            if let (Waiting::Task { attempt, delegated, .. }, Some(known)) = (waiting, known_of(*seq)) {
+                (*attempt, *delegated) = (Some(known.0).max(*attempt), known.1);
+            }
         }
+        let mut waiting: Vec<Waiting> = open.into_values().collect();
+        if let Some(execution) = execution {
+            waiting.extend(execution.awaited_channels().into_iter().map(|name| Waiting::Channel { name }));
+            waiting.extend(std::iter::repeat_n(Waiting::Condition, execution.awaited_conditions()));
+        }
+        let all = waiting.len();
+        waiting.truncate(MOST);
+        (waiting, all)
     }
-    let mut waiting: Vec<Waiting> = open.into_values().collect();
-    if let Some(execution) = execution {
-        waiting.extend(execution.awaited_channels().into_iter().map(|name| Waiting::Channel { name }));
-        waiting.extend(std::iter::repeat_n(Waiting::Condition, execution.awaited_conditions()));
-    }
-    let all = waiting.len();
-    waiting.truncate(MOST);
-    (waiting, all)
 }
 
 /// Marks the tasks of which no worker has been heard by `now`.

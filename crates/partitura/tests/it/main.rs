@@ -41,6 +41,7 @@ mod paused;
 mod poison;
 mod policies;
 mod put_back;
+mod reads;
 mod recorder;
 mod recovery;
 mod repair;

@@ -50,6 +50,8 @@ enum Bug {
     OneMore,
     /// A count does not know its limit.
     CountsAll,
+    /// Ranges that are read at once come in the wrong order.
+    Swapped,
     /// All spaces are one.
     OneSpace,
     /// The version does not change when the value does not.
@@ -60,7 +62,7 @@ enum Bug {
     Cut,
 }
 
-const BUGS: [Bug; 16] = [
+const BUGS: [Bug; 17] = [
     Bug::Unconditional,
     Bug::AnyVersion,
     Bug::Halves,
@@ -73,6 +75,7 @@ const BUGS: [Bug; 16] = [
     Bug::EndIncluded,
     Bug::OneMore,
     Bug::CountsAll,
+    Bug::Swapped,
     Bug::OneSpace,
     Bug::Unversioned,
     Bug::Forgets,
@@ -169,6 +172,17 @@ impl Store for Mutant {
     async fn count(&self, range: ScanRange, limit: usize) -> Result<usize> {
         let limit = if matches!(self.bug, Bug::CountsAll) { usize::MAX } else { limit };
         Ok(self.scan(range, limit).await?.len())
+    }
+
+    async fn scan_each(&self, mut ranges: Vec<ScanRange>, limit: usize) -> Result<Vec<Vec<Entry>>> {
+        if matches!(self.bug, Bug::Swapped) {
+            ranges.reverse();
+        }
+        let mut found = Vec::new();
+        for range in ranges {
+            found.push(self.scan(range, limit).await?);
+        }
+        Ok(found)
     }
 }
 

@@ -4,4 +4,5 @@ mod acting;
 mod looking;
 mod probes;
 mod safety;
+mod sharing;
 mod support;

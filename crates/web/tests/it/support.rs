@@ -1,6 +1,7 @@
 //! A deployment to look at, and a browser without a screen.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -8,7 +9,7 @@ use axum::body::{Body, to_bytes};
 use axum::extract::ConnectInfo;
 use axum::http::{HeaderMap, Request, StatusCode};
 use futures::StreamExt;
-use partitura::{Cancelled, Cx, Partitura, RunningWorker, TaskError, days};
+use partitura::{Cancelled, Cx, Partitura, RunningWorker, Store, TaskError, days};
 use partitura_web::Page;
 use serde::{Deserialize, Serialize};
 use tower::ServiceExt;
@@ -134,7 +135,16 @@ impl Long {
 }
 
 pub(crate) async fn deployment() -> (Partitura, RunningWorker) {
-    let partitura = partitura::connect("memory:").await.expect("a broker");
+    deployment_with(None).await
+}
+
+/// With another store than that of the broker.
+pub(crate) async fn deployment_with(store: Option<Arc<dyn Store>>) -> (Partitura, RunningWorker) {
+    let partitura = partitura::connect("memory:").with(|settings| match store {
+        Some(store) => settings.store(store),
+        None => settings,
+    });
+    let partitura = partitura.await.expect("a broker");
     let worker = partitura.worker().build_id("b-7").service(TextService(Dots));
     let worker = worker.workflow::<Hold>().workflow::<Parent>().workflow::<Broken>().workflow::<Refused>();
     let worker = worker.workflow::<Long>().start().await.expect("a worker");

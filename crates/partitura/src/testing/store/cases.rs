@@ -33,6 +33,7 @@ pub(super) const ALL: &[Case] = &[
     Case { name: "scan.prefix", duty: "A prefix covers the keys that begin with it, and no others.", run: prefix },
     Case { name: "scan.pages", duty: "A scan is read on page by page, without gaps.", run: pages },
     Case { name: "scan.count", duty: "A count is that of a scan, up to its limit.", run: count },
+    Case { name: "scan.each", duty: "Ranges that are read at once are those that are read one by one.", run: each },
     Case { name: "space.apart", duty: "The same key in another space is another key.", run: spaces },
     Case { name: "clock.forward", duty: "A clock, if there is one, does not go backwards.", run: clock },
 ];
@@ -333,6 +334,30 @@ fn count(ground: &Ground) -> Checked<'_> {
         for (prefix, limit, expected) in [("", 100, 9), ("", 5, 5), ("a", 100, 4), ("c", 100, 0), ("", 0, 0)] {
             let counted = ground.store.count(ground.range(prefix), limit).await.map_err(|error| error.to_string())?;
             same("how many there are", counted, expected)?;
+        }
+        Ok(())
+    })
+}
+
+fn each(ground: &Ground) -> Checked<'_> {
+    Box::pin(async move {
+        write_ordered(ground).await?;
+        let failed = |error: partitura_broker::Error| error.to_string();
+        let to_the_end = ScanRange { to: None, ..ground.range("") };
+        let elsewhere = ScanRange { space: OTHER, ..ground.range("a") };
+        let plain: Vec<ScanRange> = ["b", "", "a", "c", "ab", "a"].iter().map(|prefix| ground.range(prefix)).collect();
+        for ranges in [plain.clone(), Vec::new(), [plain, vec![to_the_end, elsewhere]].concat()] {
+            for limit in [0, 1, 3] {
+                let (mut scanned, mut counted) = (Vec::new(), Vec::new());
+                for range in &ranges {
+                    scanned.push(ground.scan(range.clone(), limit).await?);
+                    counted.push(ground.store.count(range.clone(), limit).await.map_err(failed)?);
+                }
+                let found = ground.store.scan_each(ranges.clone(), limit).await.map_err(failed)?;
+                same("what is read at once", found, scanned)?;
+                let found = ground.store.count_each(ranges.clone(), limit).await.map_err(failed)?;
+                same("what is counted at once", found, counted)?;
+            }
         }
         Ok(())
     })
