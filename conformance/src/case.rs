@@ -56,6 +56,10 @@ pub enum Need {
     Peers,
     /// A system that shows the memory, files and threads of a process in `/proc`.
     Proc,
+    /// The hook to delete topics as an operator does.
+    Operator,
+    /// A broker whose topics can get more partitions.
+    Growth,
     /// The hook to connect through a proxy.
     Network,
     /// The hook to connect with right and wrong credentials.
@@ -78,7 +82,7 @@ pub(crate) enum Lack {
 impl Need {
     /// Whether a broker that lives in its client's process cannot have it.
     pub(crate) fn is_of_a_server(self) -> bool {
-        matches!(self, Self::Freeze | Self::Peers | Self::Network | Self::Access)
+        matches!(self, Self::Freeze | Self::Peers | Self::Operator | Self::Growth | Self::Network | Self::Access)
     }
 
     /// Returns the missing part, if there is one.
@@ -110,6 +114,13 @@ impl Need {
             Self::Proc => (
                 std::path::Path::new("/proc/self/status").exists(),
                 Lack::NotVerified("this system does not show a process's memory in /proc"),
+            ),
+            Self::Operator => {
+                (harness.operator().is_some(), Lack::NotApplicable("the harness has no operator of the broker"))
+            }
+            Self::Growth => (
+                harness.operator().is_none_or(|operator| operator.adds_partitions()),
+                Lack::NotApplicable("the partitions of a topic are fixed"),
             ),
             Self::Network | Self::Access if contained => (false, no_network),
             Self::Network => {

@@ -76,6 +76,12 @@ pub trait Harness: Send + Sync + 'static {
         None
     }
 
+    /// The hook to change topics as an operator does, by the broker's own tools. Without it the cases about that do not
+    /// apply.
+    fn operator(&self) -> Option<&dyn Operator> {
+        None
+    }
+
     /// The broker's own names for the places where messages of such a topic and its subscription are: queues,
     /// exchanges, subjects, topics, at least of partition 0. The suite sends replies there, which must not arrive. None
     /// is all right where nothing but the adapter can name a place.
@@ -143,6 +149,30 @@ pub trait Freeze: Send + Sync {
     /// # Errors
     /// The reason why it does not go on.
     async fn thaw(&self) -> std::io::Result<()>;
+}
+
+/// The hook to change topics as an operator does, by the broker's own tools, while they are in use.
+#[async_trait]
+pub trait Operator: Send + Sync {
+    /// Deletes a topic with all that is in it, and returns when the broker has accepted that.
+    ///
+    /// # Errors
+    /// The reason why it was not deleted.
+    async fn delete_topic(&self, topic: &TopicName) -> std::io::Result<()>;
+
+    /// Whether a topic can get more partitions than it was declared with.
+    fn adds_partitions(&self) -> bool {
+        false
+    }
+
+    /// Gives a topic more partitions, `count` in all. Called only if [`adds_partitions`](Self::adds_partitions).
+    ///
+    /// # Errors
+    /// The reason why it has not got them.
+    async fn add_partitions(&self, topic: &TopicName, count: u32) -> std::io::Result<()> {
+        let message = format!("{topic} cannot have {count} partitions: they are fixed");
+        Err(std::io::Error::new(std::io::ErrorKind::Unsupported, message))
+    }
 }
 
 /// The hook to connect through a TCP proxy of the suite, which cuts, silences, stalls and slows connections.

@@ -121,7 +121,9 @@ impl Target {
             .set("socket.keepalive.enable", "true")
             .set("socket.nagle.disable", "true")
             .set("reconnect.backoff.ms", "50")
-            .set("reconnect.backoff.max.ms", "1000");
+            .set("reconnect.backoff.max.ms", "1000")
+            // The time in which groups and producers notice partitions that were added.
+            .set("topic.metadata.refresh.interval.ms", "30000");
         let security = options.security.as_deref();
         let default = if options.username.is_some() { "sasl_plaintext" } else { "plaintext" };
         config.set("security.protocol", security.unwrap_or(default));
@@ -160,8 +162,6 @@ impl Target {
             .set("session.timeout.ms", self.session().as_millis().to_string())
             .set("heartbeat.interval.ms", self.heartbeat().as_millis().to_string())
             .set("max.poll.interval.ms", longest.as_millis().to_string())
-            // The time in which the group notices partitions that were added.
-            .set("topic.metadata.refresh.interval.ms", "30000")
             // Of each partition, since each has a queue of its own.
             .set("queued.max.messages.kbytes", "4096");
         self.finish(config)

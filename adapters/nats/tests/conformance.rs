@@ -1,9 +1,11 @@
 //! The conformance suite on NATS JetStream.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use partitura_broker::{Broker, Result, SubscriptionName, TopicName};
+use partitura_conformance::Operator;
 use partitura_nats::{Auth, Nats, Options};
 use partitura_server_harness::{Connect, Credentials, Endpoint, OnServer};
 use partitura_servers::{Kind, Server};
@@ -23,6 +25,10 @@ impl Connect for OnNats {
         vec![format!("partitura.{topic}.0"), format!("_INBOX.>.{topic}"), "$JS.API.STREAM.NAMES".to_owned()]
     }
 
+    fn operator(&self) -> Option<&dyn Operator> {
+        Some(self)
+    }
+
     async fn connect(&self, Endpoint { url, credentials, authority, .. }: Endpoint) -> Result<Arc<dyn Broker>> {
         let mut options = Options::default();
         options.auth = match credentials {
@@ -40,5 +46,17 @@ impl Connect for OnNats {
 
     fn parallelism(&self) -> usize {
         12
+    }
+}
+
+/// The number of partitions is part of what a stream is there, and fixed.
+#[async_trait::async_trait]
+impl Operator for OnNats {
+    async fn delete_topic(&self, topic: &TopicName) -> io::Result<()> {
+        let url = tokio::task::spawn_blocking(|| Server::new(Kind::Nats).url()).await?;
+        let client = async_nats::connect(url).await.map_err(io::Error::other)?;
+        let stream = format!("partitura_{}", topic.as_str().replace('.', "="));
+        async_nats::jetstream::new(client).delete_stream(stream).await.map_err(io::Error::other)?;
+        Ok(())
     }
 }

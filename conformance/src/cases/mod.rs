@@ -17,6 +17,7 @@ mod leaks;
 mod lifecycle;
 mod name;
 mod network;
+mod operator;
 mod order;
 mod poison;
 mod publish;
@@ -45,6 +46,7 @@ const AREAS: &[&[Case]] = &[
     leaks::CASES,
     name::CASES,
     admin::CASES,
+    operator::CASES,
     access::CASES,
     transaction::CASES,
     scale::CASES,

@@ -6,17 +6,18 @@ use super::members::{Id, Members};
 use super::violation::Violation;
 use crate::history::{History, Record, Sent, Token};
 
-/// Checks that a delivered message was published to its topic, byte for byte, and is in the partition of its key.
+/// Checks that a delivered message was published to its topic, byte for byte, and is in the partition of its key, by a
+/// number of partitions that the topic was declared with.
 ///
 /// # Errors
 /// The first other delivery.
 pub fn as_published(history: &History) -> Result<(), Violation> {
     let mut published: HashMap<(&str, &str), &Sent> = HashMap::new();
-    let mut partitions: HashMap<&str, u32> = HashMap::new();
+    let mut partitions: HashMap<&str, Vec<u32>> = HashMap::new();
     for entry in history.entries() {
         match &entry.record {
             Record::Topic { topic, partitions: Some(count) } => {
-                partitions.insert(topic, *count);
+                partitions.entry(topic).or_default().push(*count);
             }
             Record::Publishing { sent, .. } => {
                 published.insert((&sent.topic, &sent.id), sent);
@@ -39,13 +40,14 @@ pub fn as_published(history: &History) -> Result<(), Violation> {
     Ok(())
 }
 
-fn misplaced(got: &Sent, token: Token, partitions: &HashMap<&str, u32>) -> Option<String> {
-    let count = *partitions.get(got.topic.as_str())?;
+fn misplaced(got: &Sent, token: Token, partitions: &HashMap<&str, Vec<u32>>) -> Option<String> {
+    let counts = partitions.get(got.topic.as_str())?;
     let key = got.key.as_ref()?;
     // Checks only keys that were not escaped: their bytes are their text.
     let plain = key.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'\\' | b'"' | b'\''));
-    let Partition(expected) = partition_of(key.as_bytes(), count);
-    let wrong = plain && expected != token.partition;
+    let of = |count: &u32| partition_of(key.as_bytes(), *count);
+    let wrong = plain && !counts.iter().any(|count| of(count) == Partition(token.partition));
+    let expected = counts.last().map(of)?;
     wrong.then(|| format!("came from partition {}, and its key belongs to {expected}", token.partition))
 }
 
@@ -270,6 +272,26 @@ mod tests {
         let delivered = crate::history::Delivered { consumer: 0, message, redelivered: false, token };
         let found = as_published(&term().then(Record::Delivered(delivered)).done()).unwrap_err();
         assert!(found.what.contains("its key belongs to"), "{found}");
+    }
+
+    #[test]
+    fn after_partitions_were_added_a_message_may_be_where_its_key_belonged_before() {
+        let key = |key: &&&str| partition_of(key.as_bytes(), 4) != partition_of(key.as_bytes(), 6);
+        let moved = ["k", "j", "l", "m", "n"].iter().find(key).expect("one of them moves");
+        let id = format!("{moved}-1");
+        let delivered = |partition| {
+            let grown = Record::Topic { topic: "q".into(), partitions: Some(6) };
+            let script = term().then(grown).publish(&[&id]);
+            let token = Token { consumer: 0, partition, epoch: 1, slot: 0 };
+            let message = script.sent(&id);
+            let delivered = crate::history::Delivered { consumer: 0, message, redelivered: false, token };
+            as_published(&script.then(Record::Delivered(delivered)).done())
+        };
+        let (Partition(before), Partition(after)) =
+            (partition_of(moved.as_bytes(), 4), partition_of(moved.as_bytes(), 6));
+        assert_eq!((delivered(before), delivered(after)), (Ok(()), Ok(())));
+        let other = (0..6).find(|other| *other != before && *other != after).expect("there are six");
+        assert!(delivered(other).is_err());
     }
 
     #[test]

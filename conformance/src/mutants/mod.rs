@@ -9,6 +9,7 @@ mod keeping;
 mod mutant;
 mod mutation;
 mod naming;
+mod operating;
 mod owning;
 mod promising;
 mod publishing;
@@ -34,6 +35,7 @@ const KINDS: &[&[Mutant]] = &[
     suspecting::MUTANTS,
     keeping::MUTANTS,
     standing::MUTANTS,
+    operating::MUTANTS,
 ];
 
 /// All of them.

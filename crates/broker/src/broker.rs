@@ -30,7 +30,8 @@ pub trait Broker: Debug + Send + Sync {
     /// **Contract.** Idempotent, also when two processes declare at once. Topics that exist already are compared with
     /// the request. With [`DeclareMode::Verify`](crate::DeclareMode::Verify) nothing is created. Every message
     /// published to a topic after `declare` returned is promised to each durable subscription declared with it; nothing
-    /// is promised of earlier ones.
+    /// is promised of earlier ones. This holds for a topic that an operator has deleted, and that is declared again, as
+    /// well: also while consumers of it run. These may end with [`NotFound`](crate::ErrorKind::NotFound) meanwhile.
     ///
     /// # Errors
     /// [`Incompatible`](crate::ErrorKind::Incompatible) when something exists and differs (the message says what, what
@@ -41,7 +42,8 @@ pub trait Broker: Debug + Send + Sync {
     /// # Cancel safety
     /// Dropping the future may leave a part of the topology declared. Declaring again completes it.
     ///
-    /// Conformance: `admin.idempotent`, `admin.verify_only`, `order.repartition`, `scale.topics`.
+    /// Conformance: `admin.idempotent`, `admin.verify_only`, `order.repartition`, `scale.topics`,
+    /// `operator.topic_deleted`, `operator.partitions_added`.
     async fn declare(&self, topology: &Topology) -> Result<()>;
 
     /// Opens a producer. It serves any number of topics.

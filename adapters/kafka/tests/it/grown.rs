@@ -7,7 +7,7 @@ use partitura_broker::{Broker, ErrorKind, Ordering, ProducerOptions, TopicName, 
 use partitura_kafka::Kafka;
 use rdkafka::admin::{AdminOptions, NewPartitions};
 
-use super::consuming::{Consuming, publish};
+use super::consuming::{Consuming, TIME_LIMIT, publish};
 use super::{Done, connect, fresh, subscription};
 
 async fn grow(broker: &Kafka, topic: &str, count: usize) -> Done {
@@ -80,4 +80,28 @@ async fn a_topic_that_follows_none_is_not_given_partitions() -> Done {
         .collect::<Result<_, _>>()?;
     assert_eq!(kept, (0..4).collect());
     Ok(())
+}
+
+/// Its producer has to learn of them, too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn delayed_messages_of_added_partitions_are_forwarded_by_a_process_that_knew_the_topic_before() -> Done {
+    let (broker, topic, name) = (connect().await?, fresh("grown-due"), subscription("worker"));
+    let topology = |partitions| {
+        let ordering = Ordering::ByKey { partitions };
+        Topology::new().queue(topic.clone(), ordering).subscription(name.clone(), [topic.clone()])
+    };
+    broker.declare(&topology(4)).await?;
+    let only = Consuming::start(&broker, &name, std::slice::from_ref(&topic)).await?;
+    let before = broker.producer(ProducerOptions::default()).await?;
+    Consuming::until(&[&only], &publish(&*before, &topic, "before", 200, None).await?).await?;
+    grow(&broker, topic.as_str(), 6).await?;
+    let later = connect().await?;
+    let began = std::time::Instant::now();
+    // The brokers know of the partitions a moment later.
+    while let Err(error) = later.declare(&topology(6)).await {
+        assert!(error.kind() == ErrorKind::Incompatible && began.elapsed() < TIME_LIMIT, "{error}");
+    }
+    let after = later.producer(ProducerOptions::default()).await?;
+    let due = publish(&*after, &topic, "due", 100, Some(Duration::from_secs(1))).await?;
+    Consuming::until(&[&only], &due).await
 }

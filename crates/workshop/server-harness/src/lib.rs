@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use partitura_broker::{Broker, Error, ErrorKind, Result, SubscriptionName, TopicName};
-use partitura_conformance::{Access, Attempt, Freeze, Harness, Network, Processes, Restart};
+use partitura_conformance::{Access, Attempt, Freeze, Harness, Network, Operator, Processes, Restart};
 use partitura_servers::{Endpoints, Server};
 use tokio::sync::OnceCell;
 
@@ -55,6 +55,11 @@ pub trait Connect: Send + Sync + 'static {
 
     /// As [`Harness::places`].
     fn places(&self, topic: &TopicName, subscription: &SubscriptionName) -> Vec<String>;
+
+    /// As [`Harness::operator`].
+    fn operator(&self) -> Option<&dyn Operator> {
+        None
+    }
 
     /// As [`Harness::time_limit`]: a server that shares the machine with other programs is slow.
     fn time_limit(&self) -> Duration {
@@ -154,6 +159,10 @@ impl<O: Connect> Harness for OnServer<O> {
 
     fn access(&self) -> Option<&dyn Access> {
         Some(self)
+    }
+
+    fn operator(&self) -> Option<&dyn Operator> {
+        self.adapter.operator()
     }
 
     fn places(&self, topic: &TopicName, subscription: &SubscriptionName) -> Vec<String> {
