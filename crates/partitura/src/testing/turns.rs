@@ -9,10 +9,13 @@ use std::time::{Duration, Instant};
 use partitura_engine::{Layer, Next, TurnCall, TurnResult};
 use tokio::sync::watch;
 
-/// An instance that takes more turns than this in a second of real time goes on and on,
+/// How many turns an instance takes at least that goes on and on.
+const TURNS: f64 = 100.0;
+/// How many turns it takes at least in a second of real time.
 const PER_SECOND: f64 = 10.0;
-/// unless virtual time passes so much faster than real time: then the end of the test's patience comes in virtual time.
-const FASTER: u32 = 100;
+/// How much faster than real time virtual time passes at least for a workflow that waits: the patience of its test ends
+/// in virtual time.
+const FASTER: u32 = 10;
 
 type Taken = HashMap<(String, String), u64>;
 
@@ -37,9 +40,8 @@ impl Layer for Turns {
 #[derive(Debug)]
 pub(super) struct Restless {
     turns: Turns,
-    /// How long they may.
-    give_up_after: Duration,
-    /// Changes twice in that time. Real time passes in a thread: virtual time stands still while a blocking task runs.
+    /// Changes twice in the time for which they may. Real time passes in a thread of its own: virtual time would stand
+    /// still for a blocking task.
     ticks: watch::Receiver<()>,
 }
 
@@ -55,7 +57,7 @@ impl Restless {
         };
         // Without a thread nothing is noticed.
         let _ = thread::Builder::new().name("partitura-test".into()).spawn(run);
-        Self { turns, give_up_after, ticks }
+        Self { turns, ticks }
     }
 
     /// Resolves when an instance goes on and on, with the reason and what to write.
@@ -64,18 +66,19 @@ impl Restless {
         ticks.mark_unchanged();
         // One of them may be over.
         pass(&mut ticks, 3).await;
+        let now = || (self.turns.taken().clone(), Instant::now(), tokio::time::Instant::now());
+        let (mut before, mut began, mut virtual_time) = now();
         loop {
-            let before = self.turns.taken().clone();
-            let (began, virtual_time) = (Instant::now(), tokio::time::Instant::now());
             pass(&mut ticks, 2).await;
             if virtual_time.elapsed() >= began.elapsed().saturating_mul(FASTER) {
+                (before, began, virtual_time) = now();
                 continue;
             }
             let turns = |(instance, taken): (&(String, String), &u64)| {
                 (taken.saturating_sub(before.get(instance).copied().unwrap_or(0)), instance.clone())
             };
             let most = self.turns.taken().iter().map(turns).max();
-            let least = PER_SECOND * began.elapsed().as_secs_f64().max(self.give_up_after.as_secs_f64());
+            let least = TURNS.max(PER_SECOND * began.elapsed().as_secs_f64());
             if let Some((turns, (workflow, id))) = most.filter(|(turns, _)| *turns as f64 >= least) {
                 let (real, passed) = (began.elapsed(), virtual_time.elapsed());
                 return format!(

@@ -287,7 +287,13 @@ impl Says {
             "attribute" => cx.set_attribute("text", text),
             "name of an attribute" => cx.set_attribute(text, true),
             "change" => drop(cx.version(&text, 1..=2)),
-            "step" => cx.step(text, async { Ok::<_, Oops>(tokio::time::sleep(seconds(2)).await) }).await?,
+            "step" => {
+                let code = async {
+                    tokio::time::sleep(seconds(2)).await;
+                    Ok::<_, Oops>(())
+                };
+                cx.step(text, code).await?;
+            }
             _ => drop(partitura::select! {
                 number = cx.channel::<u32>(text).recv() => number.is_ok(),
                 slept = cx.sleep(seconds(2)) => slept.is_ok(),
