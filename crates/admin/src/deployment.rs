@@ -140,8 +140,8 @@ impl Admin {
         let mut waiting = Vec::new();
         for some in page.instances.chunks(AT_ONCE) {
             let mut asking = JoinSet::new();
-            for Summary { workflow, id, .. } in some.iter().cloned() {
-                let admin = self.clone();
+            for Summary { workflow, id, .. } in some {
+                let (admin, workflow, id) = (self.clone(), workflow.clone(), id.clone());
                 asking.spawn(async move { admin.instance(&workflow, &id, Wanted::default()).await });
             }
             let instances = asking.join_all().await.into_iter().flatten();

@@ -86,7 +86,7 @@ async fn of_the_web(partitura: &Partitura, repeat: usize) -> Result<Vec<Figure>,
             let request = Request::get(&path).header("host", "localhost:7070").extension(peer).body(Body::empty())?;
             let response = router.clone().oneshot(request).await?;
             if !response.status().is_success() {
-                return Err(format!("{path}: {}", response.status()).into());
+                return Err(Failure::from(format!("{path}: {}", response.status())));
             }
             Ok(to_bytes(response.into_body(), usize::MAX).await?.len())
         };
