@@ -233,6 +233,8 @@ impl Plan {
         if plan.deletes && matches!(plan.broken, Some(Broken::Tasks(_))) {
             // The broker refuses messages of instances that are deleted then.
             plan.operator = plan.operator.or(Some(300));
+            // Where processes crash, it cannot be said what has become of them.
+            plan.crash_after = None;
         }
         plan
     }
