@@ -1,17 +1,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use partitura_broker::{AckToken, Delivery, Message, Partition, Timestamp, TopicName, partition_of};
+use partitura_broker::{AckToken, Delivery, Message, Partition, Timestamp, partition_of};
 
+use super::kind::{ACCUSED, Kind, PARTITIONS, new_core, topic};
 use super::log::{Log, Stored};
 use super::steps::{How, KEYS, Step};
-use crate::core::{Actions, Burial, Core, Marker, Move, Now, Parking, Settings, Start};
+use crate::Outcome;
+use crate::core::{Actions, Burial, Core, Marker, Move, Now, Start};
 use crate::headers::MARKER;
-use crate::{Outcome, Retry, Trials};
-
-const PARTITIONS: u32 = 2;
-/// With this many crashes a message is given up.
-pub(super) const CRASHES: u32 = 5;
 
 /// A message: its key and its number.
 type Numbered = (u8, u32);
@@ -36,24 +33,12 @@ pub(super) struct World {
     killers: BTreeSet<Numbered>,
     begun: BTreeMap<Numbered, u32>,
     given_up: BTreeSet<Numbered>,
+    /// How often each message was running when a process was lost for a reason that nothing could know.
+    lost_by_chance: BTreeMap<Numbered, u32>,
     running: Vec<Start>,
     moves: Vec<Move>,
     burials: Vec<Burial>,
     markers: Vec<Marker>,
-}
-
-/// How a world is.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Kind {
-    pub(super) parking: bool,
-    pub(super) batch: usize,
-    pub(super) credit: usize,
-    /// The broker flags all messages that were there at the take-over as redelivered.
-    pub(super) flags_old: bool,
-}
-
-fn topic(parking: bool) -> TopicName {
-    if parking { "orders.billing.parking" } else { "orders" }.parse().unwrap()
 }
 
 fn identity(message: &Message) -> Numbered {
@@ -79,6 +64,7 @@ impl World {
             killers: BTreeSet::new(),
             begun: BTreeMap::new(),
             given_up: BTreeSet::new(),
+            lost_by_chance: BTreeMap::new(),
             running: Vec::new(),
             moves: Vec::new(),
             burials: Vec::new(),
@@ -203,8 +189,8 @@ impl World {
             for message in &batch {
                 *self.begun.entry(*message).or_default() += 1;
             }
-            if batch.iter().any(|message| self.killers.contains(message)) {
-                return self.crash();
+            if let Some(killer) = batch.iter().find(|message| self.killers.contains(message)) {
+                return self.crash(Some(*killer));
             }
             self.running.push(start);
         }
@@ -308,12 +294,20 @@ impl World {
                 self.core.revoking(Partition(partition.into()));
                 self.collect();
             }
-            Step::Crash => self.crash(),
+            Step::Crash => self.crash(None),
             Step::Lose(_) => {}
         }
     }
 
-    fn crash(&mut self) {
+    /// Loses the process, because of a message or for another reason.
+    fn crash(&mut self, killer: Option<Numbered>) {
+        // A message runs beside others until it is accused.
+        if killer.is_none_or(|killer| self.begun(killer) <= ACCUSED) {
+            let others = self.running.iter().filter(|start| start.given_up.is_none());
+            for delivery in others.flat_map(|start| &start.batch) {
+                *self.lost_by_chance.entry(identity(&delivery.message)).or_default() += 1;
+            }
+        }
         self.seeds += 1;
         self.core = new_core(self.kind, self.seeds);
         self.running.clear();
@@ -362,6 +356,11 @@ impl World {
         (&self.killers, &self.given_up)
     }
 
+    /// How often a message was running when a process was lost for a reason that nothing could know.
+    pub(super) fn lost_by_chance(&self, message: Numbered) -> u32 {
+        self.lost_by_chance.get(&message).copied().unwrap_or_default()
+    }
+
     /// How often a message was run, done or not.
     pub(super) fn begun(&self, message: Numbered) -> u32 {
         self.begun.get(&message).copied().unwrap_or_default()
@@ -371,26 +370,4 @@ impl World {
     pub(super) fn has_no_lane(&self) -> bool {
         self.core.lanes.is_empty() && self.core.lanes.iter().all(|lane| lane.is_free) && self.core.lanes.keys() == 0
     }
-}
-
-fn new_core(Kind { parking, batch, credit, .. }: Kind, seed: u64) -> Core {
-    Core::new(Settings {
-        concurrency: 3,
-        batch,
-        crashes: CRASHES,
-        most_begun: 2 * credit,
-        trials: Trials::default(),
-        retry: Retry::fixed(Duration::from_millis(100)),
-        ordered: true,
-        assigned: true,
-        parking: parking.then(|| Parking {
-            topic: topic(true),
-            hold: Duration::from_millis(400),
-            behind: 2,
-            full_messages: 2,
-            full_bytes: 1 << 20,
-        }),
-        // Mixed, as a random one would be.
-        seed: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15),
-    })
 }
