@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
 use crate::Tier;
+use crate::case::Need;
 use crate::mutants::Mutant;
 
 const PREFIX: &str = "PARTITURA_CONFORMANCE_";
@@ -53,8 +54,11 @@ impl Settings {
 
     pub(crate) fn wants_mutant(&self, mutant: &Mutant) -> bool {
         let case = crate::cases::all().find(|case| case.id == mutant.breaks);
-        // Cases with load use little of it on a mutant.
-        case.is_some_and(|case| self.wants(case.id, if case.tier == Tier::Four { Tier::One } else { case.tier }))
+        case.is_some_and(|case| {
+            // Cases with load use little of it on a mutant.
+            let is_light = case.tier == Tier::Four && !case.needs.contains(&Need::Operator);
+            self.wants(case.id, if is_light { Tier::One } else { case.tier })
+        })
     }
 }
 

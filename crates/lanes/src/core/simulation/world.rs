@@ -6,9 +6,9 @@ use partitura_broker::{AckToken, Delivery, Message, Partition, Timestamp, partit
 use super::kind::{ACCUSED, Kind, PARTITIONS, new_core, topic};
 use super::log::{Log, Stored};
 use super::steps::{How, KEYS, Step};
-use crate::Outcome;
 use crate::core::{Actions, Burial, Core, Marker, Move, Now, Start};
-use crate::headers::MARKER;
+use crate::headers::{MARKER, SUSPECT};
+use crate::{Outcome, Trials};
 
 /// A message: its key and its number.
 type Numbered = (u8, u32);
@@ -29,12 +29,13 @@ pub(super) struct World {
     published: [u32; KEYS as usize],
     done: BTreeSet<Numbered>,
     runs: BTreeMap<Numbered, u32>,
-    /// The messages that end the process that runs them, and how often each message was begun.
+    /// The messages that end the process that runs them.
     killers: BTreeSet<Numbered>,
-    begun: BTreeMap<Numbered, u32>,
+    /// How often each message was begun, and when it was the last time.
+    begun: BTreeMap<Numbered, (u32, u64)>,
     given_up: BTreeSet<Numbered>,
-    /// How often each message was running when a process was lost for a reason that nothing could know.
-    lost_by_chance: BTreeMap<Numbered, u32>,
+    /// How often each message counted as begun when a process was lost.
+    lost: BTreeMap<Numbered, u32>,
     running: Vec<Start>,
     moves: Vec<Move>,
     burials: Vec<Burial>,
@@ -64,7 +65,7 @@ impl World {
             killers: BTreeSet::new(),
             begun: BTreeMap::new(),
             given_up: BTreeSet::new(),
-            lost_by_chance: BTreeMap::new(),
+            lost: BTreeMap::new(),
             running: Vec::new(),
             moves: Vec::new(),
             burials: Vec::new(),
@@ -187,7 +188,8 @@ impl World {
                 continue;
             }
             for message in &batch {
-                *self.begun.entry(*message).or_default() += 1;
+                let (times, last) = self.begun.entry(*message).or_default();
+                (*times, *last) = (*times + 1, self.now);
             }
             if let Some(killer) = batch.iter().find(|message| self.killers.contains(message)) {
                 return self.crash(Some(*killer));
@@ -301,12 +303,18 @@ impl World {
 
     /// Loses the process, because of a message or for another reason.
     fn crash(&mut self, killer: Option<Numbered>) {
-        // A message runs beside others until it is accused.
-        if killer.is_none_or(|killer| self.begun(killer) <= ACCUSED) {
-            let others = self.running.iter().filter(|start| start.given_up.is_none());
-            for delivery in others.flat_map(|start| &start.batch) {
-                *self.lost_by_chance.entry(identity(&delivery.message)).or_default() += 1;
+        let running = self.running.iter().filter(|start| start.given_up.is_none()).flat_map(|start| &start.batch);
+        let running: BTreeSet<Numbered> = running.map(|delivery| identity(&delivery.message)).collect();
+        let noted = self.noted_to_begin();
+        let accused = |message: &Numbered| noted.get(message).copied().filter(|crashes| *crashes >= ACCUSED);
+        if killer.is_some_and(|killer| accused(&killer).is_some()) {
+            for (message, crashes) in running.iter().filter_map(|message| Some((message, accused(message)?))) {
+                let ran = Duration::from_millis(self.now - self.begun[message].1);
+                assert!(ran >= Trials::lasts(crashes), "{message:?} ran beside the trial of {killer:?}");
             }
+        }
+        for message in running.into_iter().chain(noted.into_keys()).collect::<BTreeSet<_>>() {
+            *self.lost.entry(message).or_default() += 1;
         }
         self.seeds += 1;
         self.core = new_core(self.kind, self.seeds);
@@ -316,6 +324,22 @@ impl World {
         self.markers.clear();
         (0..PARTITIONS).for_each(|partition| self.disown(partition));
         (0..PARTITIONS).for_each(|partition| self.assign(partition));
+    }
+
+    /// The messages that count as begun once more if the process is lost, with the crashes that their notes tell.
+    fn noted_to_begin(&self) -> BTreeMap<Numbered, u32> {
+        let copies = self.logs.values().flat_map(|log| &log.messages).filter(|copy| !copy.settled);
+        let seen = copies.filter(|copy| copy.delivered || self.kind.flags_old);
+        let noted = seen.filter_map(|copy| {
+            let note = std::str::from_utf8(copy.message.headers.get(SUSPECT)?).ok()?;
+            Some((identity(&copy.message), note.strip_suffix(" begins")?.parse::<u32>().ok()?))
+        });
+        noted.fold(BTreeMap::new(), |mut all, (message, crashes)| {
+            // Of several copies nobody knows which one runs.
+            let least: &mut u32 = all.entry(message).or_insert(crashes);
+            *least = crashes.min(*least);
+            all
+        })
     }
 
     fn is_over(&self) -> bool {
@@ -356,14 +380,14 @@ impl World {
         (&self.killers, &self.given_up)
     }
 
-    /// How often a message was running when a process was lost for a reason that nothing could know.
-    pub(super) fn lost_by_chance(&self, message: Numbered) -> u32 {
-        self.lost_by_chance.get(&message).copied().unwrap_or_default()
+    /// How often a message counted as begun when a process was lost.
+    pub(super) fn lost(&self, message: Numbered) -> u32 {
+        self.lost.get(&message).copied().unwrap_or_default()
     }
 
     /// How often a message was run, done or not.
     pub(super) fn begun(&self, message: Numbered) -> u32 {
-        self.begun.get(&message).copied().unwrap_or_default()
+        self.begun.get(&message).map_or(0, |(times, _)| *times)
     }
 
     /// Whether no lane is in use.
