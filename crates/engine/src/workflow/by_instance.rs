@@ -1,4 +1,4 @@
-//! What is kept of the instances that were used last.
+//! Maps of the instances that were used last.
 
 use std::num::NonZeroUsize;
 

@@ -223,7 +223,7 @@ impl Porter for Weak {
     async fn haul(&self, load: String, progress: usize, error: usize) -> Result<usize, Oops> {
         let task = TaskContext::current().expect("a task");
         if task.attempt() == 1 {
-            // What is too large is refused to the method, which goes on without.
+            // Progress that is too large is refused to the method, which goes on without it.
             let refused = task.heartbeat(&"p".repeat(progress)).is_err();
             assert!(!refused || progress > LIMIT / 2, "{progress}");
             // Longer than a heartbeat waits.
