@@ -55,9 +55,9 @@ impl Crashes {
         Self { stored, limit: Trials::limit(limit), trials, rows: Arc::default() }
     }
 
-    /// Runs something that may have ended a process before. `name` is its own among all that is counted. `work`
-    /// should be boxed: this keeps it in more than one place.
-    pub(crate) async fn run<T>(&self, name: Bytes, work: impl Future<Output = T>) -> Result<T, NotRun> {
+    /// Runs something that may have ended a process before. `name` is its own among all that is counted. `work` is
+    /// [`Unpin`], boxed if it is large: it is kept in more than one place, and every turn and task would be as large.
+    pub(crate) async fn run<T>(&self, name: Bytes, mut work: impl Future<Output = T> + Unpin) -> Result<T, NotRun> {
         if self.limit == 0 || !self.stored.has_store() {
             return Ok(work.await);
         }
@@ -66,7 +66,6 @@ impl Crashes {
             self.forget(name);
             return Ok(ended);
         }
-        let mut work = std::pin::pin!(work);
         loop {
             let (crashes, expect) = self.count(&name).await.map_err(NotRun::NotNoted)?;
             if crashes >= self.limit {
@@ -74,7 +73,7 @@ impl Crashes {
             }
             let noted = async {
                 match self.note(&name, expect, crashes).await {
-                    Ok(()) => Ok(Some(work.as_mut().await)),
+                    Ok(()) => Ok(Some((&mut work).await)),
                     // Another process has begun a copy since it was counted.
                     Err(error) if error.kind() == ErrorKind::Conflict => Ok(None),
                     Err(error) => Err(NotRun::NotNoted(error)),
@@ -247,10 +246,13 @@ mod tests {
     /// Begins to run in a process, which is lost meanwhile.
     async fn crash(broker: &Arc<dyn Broker>) -> Result<(), NotRun> {
         let (begun, process) = (tokio::sync::Notify::new(), process(broker));
-        let run = process.run(NAME, async {
-            begun.notify_one();
-            std::future::pending::<()>().await;
-        });
+        let run = process.run(
+            NAME,
+            Box::pin(async {
+                begun.notify_one();
+                std::future::pending::<()>().await;
+            }),
+        );
         tokio::select! {
             biased;
             ended = run => ended,
@@ -277,7 +279,7 @@ mod tests {
         for _ in 0..10 {
             assert!(crash(&broker).await.is_ok());
             let process = process(&broker);
-            assert!(process.run(NAME, async {}).await.is_ok());
+            assert!(process.run(NAME, Box::pin(async {})).await.is_ok());
             removed(&process.stored).await;
         }
     }
@@ -287,10 +289,13 @@ mod tests {
         let (broker, dropped) = (broker(), tokio::sync::Notify::new());
         let process = process(&broker);
         for _ in 0..10 {
-            let run = process.run(NAME, async {
-                dropped.notify_one();
-                std::future::pending::<()>().await;
-            });
+            let run = process.run(
+                NAME,
+                Box::pin(async {
+                    dropped.notify_one();
+                    std::future::pending::<()>().await;
+                }),
+            );
             tokio::select! {
                 biased;
                 ended = run => panic!("{ended:?}"),
@@ -308,11 +313,14 @@ mod tests {
             process.stored.write(vec![vec![put(name.clone(), Expect::Any, Some(1))]]).await.expect("written");
         }
         let runs = names.iter().map(|name| {
-            process.run(name.clone(), async {
-                assert_eq!(running.fetch_add(1, Ordering::SeqCst), 0, "another is on trial");
-                sleep(Duration::from_millis(500)).await;
-                running.fetch_sub(1, Ordering::SeqCst);
-            })
+            process.run(
+                name.clone(),
+                Box::pin(async {
+                    assert_eq!(running.fetch_add(1, Ordering::SeqCst), 0, "another is on trial");
+                    sleep(Duration::from_millis(500)).await;
+                    running.fetch_sub(1, Ordering::SeqCst);
+                }),
+            )
         });
         futures::future::try_join_all(runs).await.expect("all ran");
     }
@@ -324,15 +332,18 @@ mod tests {
         for name in [Bytes::from_static(b"another"), NAME] {
             waiting.stored.write(vec![vec![put(name, Expect::Any, Some(1))]]).await.expect("written");
         }
-        let another = waiting.run(Bytes::from_static(b"another"), sleep(Duration::from_millis(500)));
+        let another = waiting.run(Bytes::from_static(b"another"), Box::pin(sleep(Duration::from_millis(500))));
         let copy = async {
             sleep(Duration::from_millis(100)).await;
             assert!(crash(&broker).await.is_ok());
         };
-        let begun = waiting.run(NAME, async {
-            let row = waiting.stored.get(CRASHES, NAME).await.expect("read").expect("a row");
-            assert_eq!(wire::decode::<u32>(&row.1).expect("a number"), 3, "the one before, the copy, and the next");
-        });
+        let begun = waiting.run(
+            NAME,
+            Box::pin(async {
+                let row = waiting.stored.get(CRASHES, NAME).await.expect("read").expect("a row");
+                assert_eq!(wire::decode::<u32>(&row.1).expect("a number"), 3, "the one before, the copy, and the next");
+            }),
+        );
         let (another, (), begun) = tokio::join!(another, copy, begun);
         assert!(another.is_ok() && begun.is_ok());
     }
@@ -372,7 +383,7 @@ mod tests {
                     assert_eq!(requests.load(Ordering::SeqCst), 100, "of a hundred, before the first has ended");
                 }
             };
-            process.run(Bytes::from(vec![n]), work)
+            process.run(Bytes::from(vec![n]), Box::pin(work))
         });
         futures::future::try_join_all(runs).await.expect("all ran");
         removed(&stored).await;

@@ -87,18 +87,10 @@ impl TaskRunner {
         let TaskRequest { run, seq, attempt, workflow, id, .. } = request;
         let (run, reply_to) = (run.clone(), reply_to.clone());
         let by_token = false;
-        let mut beat = Command::Heartbeat { run, seq: *seq, attempt: *attempt, details, alive, by_token, reply_to };
+        let beat = Command::Heartbeat { run, seq: *seq, attempt: *attempt, details, alive, by_token, reply_to };
         let Ok(topics) = self.directory.workflow(workflow) else { return false };
         let (payloads, fresh) = (self.directory.payloads(), self.ids.fresh().to_string());
-        let mut message = wire::command(payloads, &topics.commands, id, fresh.clone(), &beat);
-        if let Command::Heartbeat { details: details @ Some(_), .. } = &mut beat
-            && message.payload.len() > self.directory.payload_limit()
-        {
-            let (task, bytes) = (request.idempotency_key(), message.payload.len());
-            tracing::error!(task, bytes, "the progress of a task is too large for the broker, and is not kept");
-            *details = None;
-            message = wire::command(payloads, &topics.commands, id, fresh, &beat);
-        }
+        let message = wire::command(payloads, &topics.commands, id, fresh, &beat);
         match self.producer.publish(vec![message]).await.pop() {
             Some(Ok(_)) => true,
             Some(Err(error)) => {
