@@ -18,8 +18,8 @@ use crate::{Case, Harness, cases};
 ///
 /// The harnesses are ways to run one broker. Filters, `--list`, `--exact` and so on are those of `cargo test`;
 /// `PARTITURA_CONFORMANCE_TIER` (3 where it is not set), `…_ONLY` (ids of cases), `…_SEED` (of the random choices,
-/// another one in each run where it is not set), `…_REPEAT` (runs of each case, each with the next seed) and `…_REPORT`
-/// (a directory) set the rest.
+/// another one in each run where it is not set), `…_REPEAT` (runs of each case, each with the next seed) and
+/// `…_REPORT` (a directory) set the rest.
 #[macro_export]
 macro_rules! main {
     ($($harness:expr),+ $(,)?) => {

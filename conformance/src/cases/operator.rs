@@ -57,8 +57,8 @@ async fn topic_deleted(env: &Env) -> CaseResult {
     operator(env)?.delete_topic(&queue.topic).await?;
     env.note("the topic is deleted");
     declare_at_last(env, &client, &queue).await?;
-    // More than before: the new topic is soon longer than the old one was. They have no keys, since no order is promised
-    // before the consumers have noticed.
+    // More than before: the new topic is soon longer than the old one was. They have no keys, since no order is
+    // promised before the consumers have noticed.
     publish(env, &client, without_keys(round(&queue, "new", 60))).await?;
     publish(env, &client, without_keys(delayed(&queue))).await
 }

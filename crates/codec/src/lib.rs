@@ -10,8 +10,8 @@
 //! * Bytes (`serialize_bytes`, and sequences of `u8`) of [a certain length](COMPACT_FROM) are one string,
 //!   `"base64:…"`; shorter ones are numbers. Both are read.
 //! * For some values it depends on the type whether JSON carries them: 128-bit numbers, keys that are not text, `Some`
-//!   of nothing, flattened fields, fields that are skipped, two of one name, bytes. For these [`encode`] decodes its own
-//!   output and compares. All other values cost one pass.
+//!   of nothing, flattened fields, fields that are skipped, two of one name, bytes. For these [`encode`] decodes its
+//!   own output and compares. All other values cost one pass.
 //!
 //! An application may encode the text once more, with a [`PayloadCodec`] of its own.
 //!

@@ -44,8 +44,8 @@ impl Statements {
 /// transaction.
 pub(crate) const NOW: &str = "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::int8";
 
-/// Takes ranges of one space as arrays of their bounds, and reads up to a number of rows of each. The first column says of
-/// which range a row is.
+/// Takes ranges of one space as arrays of their bounds, and reads up to a number of rows of each. The first column says
+/// of which range a row is.
 ///
 /// Both bounds are conditions of the index. A bound that may be null (`high IS NULL OR key < high`) is none where the
 /// plan is made before the value is known: the whole rest of the space would be read for a short range.
@@ -58,8 +58,8 @@ const SCAN_EACH: &str = "
     ) AS found
     ORDER BY given.place, found.key";
 
-/// Counts up to a number of rows of each range, in the index alone where the table is vacuumed. In an order, since without
-/// one all rows of a range may be looked up before the first is counted.
+/// Counts up to a number of rows of each range, in the index alone where the table is vacuumed. In an order, since
+/// without one all rows of a range may be looked up before the first is counted.
 const COUNT_EACH: &str = "
     SELECT (
         SELECT count(*) FROM (

@@ -86,7 +86,8 @@ async fn nothing_is_asked_of_the_store_while_nothing_happens_and_little_when_a_w
     let taken = store.taken();
     let histories: Vec<_> = taken.iter().filter(|request| request.contains("history")).collect();
     assert!(histories.is_empty(), "a takeover reads no instance that runs: {histories:?}");
-    // Three ranges of each of the 8 partitions of two workflows, which change their owner once or twice; and who serves.
+    // Three ranges of each of the 8 partitions of two workflows, which change their owner once or twice; and the
+    // workers' notes.
     assert!(taken.len() <= 2 * 8 * 3 * 2 + 10, "{} requests: {taken:#?}", taken.len());
     tokio::time::sleep(minutes(60)).await;
     assert_eq!(store.taken(), [""; 0], "at rest again");

@@ -20,7 +20,8 @@ const TESTS: &[(&str, &str)] = &[
 ];
 
 /// Packs what is published, builds a crate outside with nothing but the packed files, and runs its conformance suite. A
-/// harness that the suite's command writes there compiles. The one over a container is built, and runs where `OUTSIDE_IMAGE` names an image.
+/// harness that the suite's command writes there compiles. The one over a container is built, and runs where
+/// `OUTSIDE_IMAGE` names an image.
 pub(crate) fn run() -> Result<(), Failure> {
     let repository = Repository::load()?;
     let (published, others): (Vec<_>, Vec<_>) = repository.members.iter().partition(|member| member.is_published);

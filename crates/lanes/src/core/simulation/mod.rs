@@ -56,8 +56,8 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, cases: 400, ..ProptestConfig::default() })]
 
-    /// However many processes die besides, no others are given up, and order is kept; but one that counted as begun each
-    /// time: it was on trial when another reason ended the process, or its copy waited for the trial of another.
+    /// However many processes die besides, no others are given up, and order is kept; but one that counted as begun
+    /// each time: it was on trial when another reason ended the process, or its copy waited for the trial of another.
     /// Publishing succeeds: a publish that failed without an answer may leave a copy with the note that it begins.
     #[test]
     fn only_messages_that_end_their_process_are_given_up(steps in steps(), kind in kinds(), killers in killers()) {
