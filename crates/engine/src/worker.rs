@@ -355,6 +355,7 @@ async fn conduct(
         build: build.id.clone(),
         code: build.code.clone(),
         ids: core.ids.clone(),
+        clock: core.clock.clone(),
         topics: topics.clone(),
         turn_store: turn_store.clone(),
         directory: core.directory.clone(),
@@ -370,7 +371,7 @@ async fn conduct(
         layers: build.layers.clone(),
     };
     let (kept, counted) = ((core.settings.cache, build.elsewhere), (core.crashes(), concurrency));
-    let runner = WorkflowRunner::new(context, core.clock.clone(), producer, kept, counted);
+    let runner = WorkflowRunner::new(context, producer, kept, counted);
     let source = topics.source(core.directory.partitions())?;
     let lanes = lanes(core, source, concurrency, BATCH, runner.clone()).await?;
     let (shutdown, drain_within) = (shutdown.clone(), core.settings.drain_within);

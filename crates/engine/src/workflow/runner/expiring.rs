@@ -32,7 +32,7 @@ impl WorkflowRunner {
                 return;
             };
             after = asked.last;
-            let wait = asked.due.map_or(Duration::MAX, |due| due.since(self.0.clock.now()).clamp(PAUSE, LONGEST));
+            let wait = asked.due.map_or(Duration::MAX, |due| due.since(self.0.context.clock.now()).clamp(PAUSE, LONGEST));
             tokio::select! {
                 () = sleep(wait) => {}
                 is_ours = is_earlier(&mut noted, asked.due) => if !is_ours { return },
@@ -43,7 +43,7 @@ impl WorkflowRunner {
     /// Asks the runs that are due to go, of a page behind `after`.
     async fn expire_due(&self, partition: Partition, after: Option<&Expiry>) -> Result<Asked> {
         let context = &self.0.context;
-        let now = self.0.clock.now();
+        let now = self.0.context.clock.now();
         let mut page = expiries::next(&context.turn_store, &self.0.workflow, partition, after, RUNS).await?;
         let behind = page.iter().position(|expiry| expiry.due > now).unwrap_or(page.len());
         let goes_on = behind == RUNS;

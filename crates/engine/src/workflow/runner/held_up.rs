@@ -15,7 +15,7 @@ impl WorkflowRunner {
     pub(super) fn held_up(&self, key: &InstanceKey) -> Option<HeldUp> {
         let (code, runs_for) = code::slow(key)?;
         let runs_for = u64::try_from(runs_for.as_millis()).unwrap_or(u64::MAX);
-        Some(HeldUp { code: code.into_owned(), since: self.0.clock.now().as_millis().saturating_sub(runs_for) })
+        Some(HeldUp { code: code.into_owned(), since: self.0.context.clock.now().as_millis().saturating_sub(runs_for) })
     }
 
     /// Describes an instance by what is stored of it.

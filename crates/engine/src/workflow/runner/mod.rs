@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use partitura_broker::{AckToken, Clock, Delivery, Error, ErrorKind, Partition, Producer, Unit};
+use partitura_broker::{AckToken, Delivery, Error, ErrorKind, Partition, Producer, Unit};
 use partitura_lanes::Outcome;
 use tracing::Instrument;
 
@@ -53,7 +53,6 @@ pub(crate) struct WorkflowRunner(Arc<Inner>);
 struct Inner {
     context: Context,
     workflow: Arc<str>,
-    clock: Arc<dyn Clock>,
     producer: Arc<dyn Producer>,
     live: Mutex<Kept>,
     elsewhere: Elsewhere,
@@ -76,7 +75,6 @@ struct Work<'a> {
 impl WorkflowRunner {
     pub(crate) fn new(
         context: Context,
-        clock: Arc<dyn Clock>,
         producer: Arc<dyn Producer>,
         (cache, elsewhere): (NonZeroUsize, Duration),
         (crashes, concurrency): (Crashes, NonZeroUsize),
@@ -89,7 +87,6 @@ impl WorkflowRunner {
             concurrency,
             context,
             workflow,
-            clock,
             producer,
             live: Mutex::new(Kept::new(cache)),
             waiters: Mutex::new(at_most(WAITED_FOR)),
@@ -120,7 +117,7 @@ impl WorkflowRunner {
         metrics::cache(cached.is_some());
         let held = self.held().await;
         let context = &self.0.context;
-        let mut turn = Turn::new(context, key, self.0.clock.now_rounded_up(), cached.unwrap_or(Instance::Unknown));
+        let mut turn = Turn::new(context, key, cached.unwrap_or(Instance::Unknown));
         for _ in 0..CONFLICTS {
             turn.ours_since = ours_since;
             turn.held.clone_from(&held);
@@ -143,7 +140,7 @@ impl WorkflowRunner {
                 }
                 Err(error) => return failed(key, &error),
             }
-            turn = Turn::new(context, key, self.0.clock.now_rounded_up(), Instance::Unknown).certain();
+            turn = Turn::new(context, key, Instance::Unknown).certain();
         }
         Outcome::retry(format!("{key} is changed by another worker at the same time"))
     }
@@ -170,7 +167,7 @@ impl WorkflowRunner {
                 return Err(self.give_up_unreadable(turn.key(), work, command, problem).await);
             }
             if let (Command::TimerDue { later: None, .. }, Some(due)) = (&command, delivery.message.not_before) {
-                metrics::timer_fires(self.0.clock.now().since(due));
+                metrics::timer_fires(self.0.context.clock.now().since(due));
             }
             if matches!(command, Command::Resume) && turn.held.is_some() {
                 turn.held = self.held_now().await?;

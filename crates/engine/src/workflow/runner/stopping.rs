@@ -171,7 +171,7 @@ impl WorkflowRunner {
             };
             tracing::error!(instance = %key, "{reason}");
             let input = (command, delivery.message.id.as_str());
-            match Turn::stopped(&self.0.context, key, self.0.clock.now_rounded_up(), input, (reason, until)).await {
+            match Turn::stopped(&self.0.context, key, input, (reason, until)).await {
                 Ok(turn) => self.commit(key, work, turn).await.unwrap_or_else(|error| failed(key, &error)),
                 // Its summary is damaged: nothing can be noted there, and the command must not be lost.
                 Err(Abandoned::Failed(error)) if error.kind() == ErrorKind::Corrupt => {

@@ -15,6 +15,7 @@ mod beats;
 mod copies;
 mod ending;
 mod overtaken;
+mod timers;
 
 use super::stopping::PANICS;
 use super::*;
@@ -196,6 +197,7 @@ impl Stage {
             build: "1".into(),
             code: "1".into(),
             ids: Arc::new(SystemIds),
+            clock: Arc::new(SystemClock),
             turn_store: TurnStore::of_workflow(&self.broker, store, Arc::new(SystemClock), names, named)
                 .await
                 .expect("a turn_store"),
@@ -214,7 +216,7 @@ impl Stage {
         };
         let crashes = Crashes::new(context.turn_store.clone(), 5, Trials::default());
         let (kept, counted) = ((one, Duration::ZERO), (crashes, one));
-        Owner { runner: WorkflowRunner::new(context, Arc::new(SystemClock), producer, kept, counted), gate }
+        Owner { runner: WorkflowRunner::new(context, producer, kept, counted), gate }
     }
 
     /// Has an owner take a turn with these commands, each under an id of its own.

@@ -42,6 +42,8 @@ impl Turn<'_> {
             }
         }
         self.end_hold(&command).await?;
+        // The code sees the time at which it runs, not that before the instance was read.
+        self.now = self.context.clock.now_rounded_up();
         self.apply(command, message_id).await?;
         self.continue_as_new()
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use partitura_broker::{Partition, partition_of};
+use partitura_broker::{Clock, Partition, partition_of};
 use partitura_workflow::Definition;
 
 use crate::core::ReplayValues;
@@ -29,6 +29,7 @@ pub(crate) struct Context {
     /// Tells the code of this program from other code: its build, or, where that is not stated, this worker.
     pub(crate) code: Arc<str>,
     pub(crate) ids: Arc<dyn Ids>,
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) topics: WorkflowTopics,
     pub(crate) turn_store: TurnStore,
     pub(crate) directory: Arc<Directory>,

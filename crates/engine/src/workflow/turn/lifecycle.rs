@@ -174,12 +174,11 @@ impl<'a> Turn<'a> {
     pub(crate) async fn stopped(
         context: &'a Context,
         key: &'a InstanceKey,
-        now: Timestamp,
         (command, message_id): (Command, &str),
         (reason, until): (String, Until),
     ) -> Result<Self, Abandoned> {
         let mut status = Status::Stopped { reason };
-        let mut turn = Self::new(context, key, now, Instance::Absent);
+        let mut turn = Self::new(context, key, Instance::Absent);
         turn.inert = Some(status.clone());
         if let Command::GoOn { request, .. } = &command {
             let reason = status.reason().unwrap_or_default().to_owned();
@@ -211,7 +210,7 @@ impl<'a> Turn<'a> {
                     turn.after.stopped += 1;
                     turn.after.stops = status.reason().map(str::to_owned);
                     turn.tell_of_stop(notes.reply_to.clone(), &status);
-                    turn.recorded.extend(stopped_event(now.as_millis().max(notes.latest), &status));
+                    turn.recorded.extend(stopped_event(turn.now.as_millis().max(notes.latest), &status));
                 }
                 let summary = Box::new(Summary { status, paused_with_workflow: false, ..summary });
                 turn.instance = Instance::Stopped { summary, next_turn, notes };

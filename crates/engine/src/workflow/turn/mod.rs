@@ -106,11 +106,11 @@ impl From<partitura_broker::Error> for Abandoned {
 }
 
 impl<'a> Turn<'a> {
-    pub(crate) fn new(context: &'a Context, key: &'a InstanceKey, now: Timestamp, instance: Instance) -> Self {
+    pub(crate) fn new(context: &'a Context, key: &'a InstanceKey, instance: Instance) -> Self {
         Self {
             context,
             key,
-            now,
+            now: context.clock.now_rounded_up(),
             optimistic: true,
             inert: None,
             held: None,
@@ -295,9 +295,14 @@ impl<'a> Turn<'a> {
     }
 
     /// Takes over what the code asked for.
-    fn absorb(&mut self, live: &mut Live, turn: partitura_workflow::Turn) {
-        for event in &turn.events {
-            match &event.kind {
+    fn absorb(&mut self, live: &mut Live, mut turn: partitura_workflow::Turn) {
+        // The code may have taken its time, and its timers count from when it asked for them.
+        let asked = self.context.clock.now_rounded_up().as_millis();
+        for event in &mut turn.events {
+            match &mut event.kind {
+                EventKind::TimerStarted { due_at_ms, after_ms: Some(after), .. } => {
+                    *due_at_ms = asked.saturating_add(*after).max(*due_at_ms);
+                }
                 EventKind::UpdateCompleted { id, result } => {
                     self.after.answered.updates.push((id.clone(), Outcome::Ok(result.clone())));
                 }
