@@ -32,7 +32,8 @@ impl WorkflowRunner {
                 return;
             };
             after = asked.last;
-            let wait = asked.due.map_or(Duration::MAX, |due| due.since(self.0.context.clock.now()).clamp(PAUSE, LONGEST));
+            let wait =
+                asked.due.map_or(Duration::MAX, |due| due.since(self.0.context.clock.now()).clamp(PAUSE, LONGEST));
             tokio::select! {
                 () = sleep(wait) => {}
                 is_ours = is_earlier(&mut noted, asked.due) => if !is_ours { return },

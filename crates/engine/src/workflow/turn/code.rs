@@ -1,12 +1,14 @@
 //! Runs an author's code so that an endless loop in it, or a blocking call, is noticed and freezes nothing else.
 //!
 //! Code of a workflow takes microseconds, so it runs on the thread of its turn. That must never be the last thread that
-//! the runtime has: then the runtime is told beforehand that the thread may be gone for a while.
+//! the runtime has: all but one of them may be held by code. A call beyond that waits a moment for one of the others,
+//! which nearly always come back at once. If none does, the runtime is told that this thread may be gone for a while. It
+//! then needs another, and a process that asked for one at every second call would have a hundred.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
@@ -19,8 +21,11 @@ use crate::wire::names::InstanceKey;
 const STUCK_AFTER: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// How many calls hold a thread of the runtime.
-static ON_THREADS: AtomicUsize = AtomicUsize::new(0);
+/// How long a call waits, on its thread, for another to come back.
+const COMES_BACK_WITHIN: Duration = Duration::from_millis(1);
+
+/// The calls that hold a thread of a runtime.
+static HELD: Held = Held { count: Mutex::new(Count { held: 0, waiting: 0 }), returned: Condvar::new() };
 /// How many calls the last look found that took long.
 static SLOW: AtomicUsize = AtomicUsize::new(0);
 static WATCH: LazyLock<Watch> = LazyLock::new(Watch::start);
@@ -28,10 +33,10 @@ static WATCH: LazyLock<Watch> = LazyLock::new(Watch::start);
 /// Calls code of the instance; `what` names it.
 pub(crate) fn call<T>(key: &InstanceKey, what: impl Into<Cow<'static, str>>, code: impl FnOnce() -> T) -> T {
     let _watched = WATCH.watch(key, what.into());
-    let _held = Held::one_more();
-    match threads() {
-        Some(threads) if ON_THREADS.load(Ordering::Relaxed) >= threads => tokio::task::block_in_place(code),
-        _ => code(),
+    let Some(threads) = threads() else { return code() };
+    match HELD.hold_one_of(threads.saturating_sub(1)) {
+        Some(_holds) => code(),
+        None => tokio::task::block_in_place(code),
     }
 }
 
@@ -53,19 +58,52 @@ fn threads() -> Option<usize> {
     (handle.runtime_flavor() == RuntimeFlavor::MultiThread).then(|| handle.metrics().num_workers())
 }
 
-/// Counts a call for as long as it lasts.
-struct Held;
+/// Counts threads that calls hold.
+struct Held {
+    count: Mutex<Count>,
+    returned: Condvar,
+}
+
+struct Count {
+    held: usize,
+    /// How many calls wait for one of them.
+    waiting: usize,
+}
+
+/// A thread, for as long as a call holds it.
+struct Holds;
 
 impl Held {
-    fn one_more() -> Self {
-        ON_THREADS.fetch_add(1, Ordering::Relaxed);
-        Self
+    /// Holds the thread of the caller, if no more than `most` are held with it: now, or in a moment.
+    fn hold_one_of(&self, most: usize) -> Option<Holds> {
+        let mut count = self.count();
+        // Those that are slow already are not waited for.
+        if count.held >= most && SLOW.load(Ordering::Relaxed) < most {
+            count.waiting += 1;
+            let wait = self.returned.wait_timeout_while(count, COMES_BACK_WITHIN, |count| count.held >= most);
+            count = wait.unwrap_or_else(PoisonError::into_inner).0;
+            count.waiting -= 1;
+        }
+        (count.held < most).then(|| {
+            count.held += 1;
+            Holds
+        })
+    }
+
+    fn count(&self) -> MutexGuard<'_, Count> {
+        self.count.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Held {
+impl Drop for Holds {
     fn drop(&mut self) {
-        ON_THREADS.fetch_sub(1, Ordering::Relaxed);
+        let mut count = HELD.count();
+        count.held -= 1;
+        let is_waited_for = count.waiting > 0;
+        drop(count);
+        if is_waited_for {
+            HELD.returned.notify_one();
+        }
     }
 }
 
@@ -149,5 +187,38 @@ impl Drop for Watched {
         {
             tracing::warn!(instance = %call.instance, took = ?call.since.elapsed(), "its code has come back");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn many_short_calls_take_no_threads_beyond_those_of_the_runtime() {
+        let started = Arc::new(AtomicUsize::new(0));
+        let starting = started.clone();
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        let count = move || {
+            starting.fetch_add(1, Ordering::Relaxed);
+        };
+        let runtime = runtime.worker_threads(2).on_thread_start(count).build().expect("a runtime");
+        let key = InstanceKey::new("Short", "s");
+        let calls = (0..2_000).map(|_| {
+            let key = key.clone();
+            let busy = || (0..10_000_u64).fold(0, |sum, next| std::hint::black_box(sum ^ next));
+            runtime.spawn(async move { call(&key, "run", busy) })
+        });
+        let calls: Vec<_> = calls.collect();
+        runtime.block_on(async {
+            for call in calls {
+                call.await.expect("it comes back");
+            }
+        });
+        // One more for each call during which the system took the processor away: not for each second one of them.
+        let started = started.load(Ordering::Relaxed);
+        assert!(started <= 32, "{started} threads");
     }
 }
