@@ -8,8 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures::StreamExt;
+use futures::channel::mpsc;
 use partitura_broker::{Broker, Clock, InboxAddress, Producer, Result, TopicName};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::wire::{self, Payloads, Reply, ReplyBody, ReplyTo, TimeQuestion};
@@ -97,6 +99,7 @@ impl Mailbox {
     /// An address for any number of messages, until it is dropped.
     pub(crate) fn line(&self) -> Line {
         let request = self.next.fetch_add(1, Ordering::Relaxed);
+        // Each task has one, and hardly any gets a message: this kind takes no memory for messages beforehand.
         let (sender, messages) = mpsc::channel(LINE);
         self.waiting.lock().insert(request, Waiter::Line(sender));
         let address = ReplyTo { inbox: self.address.clone(), request };
@@ -124,7 +127,7 @@ fn deliver(payloads: &Payloads, waiting: &Waiting, time: &Arc<OnceLock<Time>>, p
     match waiting.remove(&request) {
         // A receiver that gave up waiting needs no reply.
         Some(Waiter::Request(sender)) => drop(sender.send(body)),
-        Some(Waiter::Line(sender)) => {
+        Some(Waiter::Line(mut sender)) => {
             if let Err(error) = sender.try_send(body) {
                 tracing::debug!(%error, "a message to a line was dropped");
             }
@@ -189,7 +192,7 @@ impl Line {
 
     /// The next message. Waits for ever once the inbox is closed. Cancel safe.
     pub(crate) async fn next(&mut self) -> ReplyBody {
-        match self.messages.recv().await {
+        match self.messages.next().await {
             Some(body) => body,
             None => std::future::pending().await,
         }

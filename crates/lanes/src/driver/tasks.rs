@@ -31,7 +31,8 @@ impl Tasks {
         report: mpsc::UnboundedSender<Report>,
     ) {
         let meter = self.meter.clone();
-        let task = tokio::spawn(async move {
+        // Handlers are large. Tokio would copy this one several times on its way into its task, and again when it ends.
+        let task = tokio::spawn(Box::pin(async move {
             let begun = meter.begin();
             // The handler is not used again by this task, and is asked to stand on its own feet.
             let run = async {
@@ -45,7 +46,7 @@ impl Tasks {
             meter.ended(begun, &outcome);
             // Without a receiver the lanes are gone, and the message will come again.
             let _ = report.send(Report::Finished { lane, outcome });
-        });
+        }));
         let index = lane.index();
         if self.handles.len() <= index {
             self.handles.resize_with(index + 1, || None);
