@@ -142,6 +142,9 @@ impl Execution {
         let mut kept = Kept::new(events.as_slice());
         execution.run_code(true)?;
         for (index, event) in (1..).zip(events) {
+            if kept.is_unread(index) {
+                execution.hand_on(&event.kind);
+            }
             match kept.id_of_signal(index, &event.kind) {
                 None => execution.replay_event(index, event)?,
                 Some(id) if kept.is_refused(&id) => execution.seen_messages.insert(id, ()),
