@@ -151,6 +151,7 @@ fn record(open: &mut BTreeMap<u32, Waiting>, at: u64, kind: &EventKind) {
         // These await nothing; all else that has a number ends something.
         EventKind::SignalSent { .. }
         | EventKind::EndRequested { .. }
+        | EventKind::SendRefused { .. }
         | EventKind::VersionMarked { .. }
         | EventKind::AttributeSet { .. } => {}
         end if end.is_end() => open.clear(),

@@ -19,7 +19,7 @@ use crate::storage::turn_store::TurnStore;
 use crate::task::limits::Limits;
 use crate::task::{Parts, TaskRunner};
 use crate::wire::events::EventTopic;
-use crate::wire::ids;
+use crate::wire::{ids, sizes};
 use crate::workflow::delay_cancellation::DelayCancellation;
 use crate::workflow::listeners::Listeners;
 use crate::workflow::retention::Retention;
@@ -130,7 +130,7 @@ pub(super) async fn conduct(
     let turn_store = turn_store.payloads_by(core.directory.payloads());
     let producer: Arc<dyn Producer> = core.broker.producer(ProducerOptions::default()).await?.into();
     let context = Context {
-        definition,
+        definition: definition.with_fit_check(sizes::fit_check(core.directory.clone())),
         build: build.id.clone(),
         code: build.code.clone(),
         ids: core.ids.clone(),
