@@ -129,12 +129,17 @@ fn head(text: &str, limit: usize) -> &str {
 /// Says in words for which thing an instance waits: `timer due in 3 d`, `task Payments.charge, attempt 4`.
 pub fn waiting(waiting: &Waiting, now: u64) -> String {
     match waiting {
-        Waiting::Task { service, method, scheduled_at, attempt, unclaimed, delegated, .. } => {
+        Waiting::Task { service, method, scheduled_at, attempt, unclaimed, delegated, held_up, .. } => {
             let mut text = format!("task {service}.{method}, called {}", relative(*scheduled_at, now));
             if let Some(attempt) = attempt {
                 text.push_str(&format!(", attempt {attempt}"));
             }
-            if *delegated {
+            if let Some(since) = held_up {
+                let runs_for = span(now.saturating_sub(*since));
+                text.push_str(&format!(
+                    "; its method has not come back for {runs_for}: it loops, or blocks its thread"
+                ));
+            } else if *delegated {
                 text.push_str(", to be completed from outside");
             } else if *unclaimed {
                 text.push_str(

@@ -6,10 +6,10 @@ use partitura_lanes::{Batch, Handler, Outcome};
 use tokio::sync::oneshot;
 
 use super::WorkflowRunner;
+use crate::code;
 use crate::wire::names::InstanceKey;
 use crate::wire::{self, Command};
 use crate::workflow::by_instance::ByInstance;
-use crate::workflow::turn::code;
 
 impl Handler for WorkflowRunner {
     async fn handle(&self, batch: Batch) -> Outcome {
