@@ -1,6 +1,6 @@
 //! Times and values as people read them.
 
-use partitura_engine::Waiting;
+use partitura_engine::{Pausable, Waiting};
 use partitura_workflow::Payload;
 
 /// How long `millis` are, in the two largest units: `3 d 4 h`, `12 s`, `240 ms`.
@@ -124,6 +124,20 @@ pub fn line(text: &str, limit: usize) -> String {
 
 fn head(text: &str, limit: usize) -> &str {
     text.get(..text.floor_char_boundary(limit)).unwrap_or(text)
+}
+
+/// Says in words that something was paused, and whether its name is known. A worker may be yet to start, so that an
+/// unknown one is no error.
+pub fn paused(what: &Pausable, is_known: bool) -> String {
+    let unknown = match what {
+        _ if is_known => return "it is paused".to_owned(),
+        Pausable::Workflow(name) => format!("no worker has served a workflow {name} yet: is that its name?"),
+        Pausable::Service(service) | Pausable::Method { service, .. } => {
+            format!("no worker has served a service {service} yet: is that its name?")
+        }
+        _ => "nothing of that name is known".to_owned(),
+    };
+    format!("it is paused; {unknown}")
 }
 
 /// Says in words for which thing an instance waits: `timer due in 3 d`, `task Payments.charge, attempt 4`.
