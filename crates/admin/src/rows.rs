@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use partitura_workflow::{Event, EventKind, Payload};
+use partitura_workflow::{Event, EventKind, Payload, TooLarge};
 use serde::Serialize;
 
 /// One thing of an instance's history, from its first event to its last.
@@ -271,6 +271,12 @@ fn begun(number: usize, at: u64, kind: &EventKind) -> Option<Row> {
         EventKind::SignalSent { seq, workflow, id, name, payload } => {
             let row = open(RowKind::Sent, format!("{name} to {workflow}/{id}")).numbered(*seq).momentary(at);
             Row { input: Some(payload.clone()), instance: Some((workflow.clone(), id.clone())), ..row }
+        }
+        EventKind::SendRefused { seq, workflow, id, bytes, limit } => {
+            let row = open(RowKind::Sent, format!("to {workflow}/{id}")).numbered(*seq).momentary(at);
+            let too_large = TooLarge { bytes: *bytes, limit: *limit };
+            let instance = Some((workflow.clone(), id.clone()));
+            Row { error: Some(too_large.to_string()), state: RowState::Failed, instance, ..row }
         }
         EventKind::VersionMarked { seq, change, version } => {
             open(RowKind::Version, format!("{change} = {version}")).numbered(*seq).momentary(at)

@@ -1,6 +1,6 @@
 //! Times and values as people read them.
 
-use partitura_engine::Waiting;
+use partitura_engine::{Pausable, Waiting};
 use partitura_workflow::Payload;
 
 /// How long `millis` are, in the two largest units: `3 d 4 h`, `12 s`, `240 ms`.
@@ -126,15 +126,34 @@ fn head(text: &str, limit: usize) -> &str {
     text.get(..text.floor_char_boundary(limit)).unwrap_or(text)
 }
 
+/// Says in words that something was paused, and whether its name is known. A worker may be yet to start, so that an
+/// unknown one is no error.
+pub fn paused(what: &Pausable, is_known: bool) -> String {
+    let unknown = match what {
+        _ if is_known => return "it is paused".to_owned(),
+        Pausable::Workflow(name) => format!("no worker has served a workflow {name} yet: is that its name?"),
+        Pausable::Service(service) | Pausable::Method { service, .. } => {
+            format!("no worker has served a service {service} yet: is that its name?")
+        }
+        _ => "nothing of that name is known".to_owned(),
+    };
+    format!("it is paused; {unknown}")
+}
+
 /// Says in words for which thing an instance waits: `timer due in 3 d`, `task Payments.charge, attempt 4`.
 pub fn waiting(waiting: &Waiting, now: u64) -> String {
     match waiting {
-        Waiting::Task { service, method, scheduled_at, attempt, unclaimed, delegated, .. } => {
+        Waiting::Task { service, method, scheduled_at, attempt, unclaimed, delegated, held_up, .. } => {
             let mut text = format!("task {service}.{method}, called {}", relative(*scheduled_at, now));
             if let Some(attempt) = attempt {
                 text.push_str(&format!(", attempt {attempt}"));
             }
-            if *delegated {
+            if let Some(since) = held_up {
+                let runs_for = span(now.saturating_sub(*since));
+                text.push_str(&format!(
+                    "; its method has not come back for {runs_for}: it loops, or blocks its thread"
+                ));
+            } else if *delegated {
                 text.push_str(", to be completed from outside");
             } else if *unclaimed {
                 text.push_str(

@@ -1,7 +1,7 @@
 //! Pauses and resumes instances, workflows, services and methods.
 
 use partitura::{InvalidPausable, Pausable};
-use partitura_admin::{Action, Admin};
+use partitura_admin::{Action, Admin, text};
 
 use crate::act::{act, who};
 use crate::args::{Format, Instance, Pause, Resume};
@@ -15,14 +15,7 @@ pub(crate) async fn pause(admin: &Admin, asked: Pause, out: &mut Out<'_>) -> Res
     }
     let what = named(&what)?;
     let receipt = admin.pause(&who(), &what, &reason).await?;
-    match (&what, receipt.is_known) {
-        (_, true) => said(&what, "it is paused", out),
-        (Pausable::Workflow(name), false) => said(&what, &format!("it is paused; {}", unknown("workflow", name)), out),
-        (Pausable::Service(service) | Pausable::Method { service, .. }, false) => {
-            said(&what, &format!("it is paused; {}", unknown("service", service)), out)
-        }
-        (_, false) => said(&what, "it is paused; nothing of that name is known", out),
-    }
+    said(&what, &text::paused(&what, receipt.is_known), out)
 }
 
 pub(crate) async fn resume(admin: &Admin, asked: Resume, out: &mut Out<'_>) -> Result<(), Failure> {
@@ -37,11 +30,6 @@ pub(crate) async fn resume(admin: &Admin, asked: Resume, out: &mut Out<'_>) -> R
         Pausable::Workflow(_) => said(&what, &format!("it goes on; {asked} instances were paused with it"), out),
         _ => said(&what, "it goes on", out),
     }
-}
-
-/// A worker may be yet to start, so that this is no error.
-fn unknown(kind: &str, name: &str) -> String {
-    format!("no worker has served a {kind} {name} yet: is that its name?")
 }
 
 fn named(what: &str) -> Result<Pausable, Failure> {

@@ -19,6 +19,7 @@
 
 mod builder;
 mod client;
+mod code;
 mod core;
 mod error;
 #[cfg(any(test, fuzzing))]

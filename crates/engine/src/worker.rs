@@ -11,33 +11,22 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::{try_join, try_join_all};
-use partitura_broker::{Error, ErrorKind, Producer, ProducerOptions, Result};
+use partitura_broker::{Error, ErrorKind, Result};
 use partitura_workflow::{Definition, Limit, Service, Workflow};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout};
 
 pub use self::check::{CheckReport, Misfit};
-use self::joining::{RETRY_FOR, lanes};
+use self::joining::{Build, RETRY_FOR, check_build, conduct, serve};
 pub use self::running::RunningWorker;
 use crate::core::Core;
 use crate::layer::{Layer, Layers};
 use crate::messaging::directory::Destination;
 use crate::retry_for::retry_for;
-use crate::shutdown::{Shutdown, until};
-use crate::storage::{served, turn_store::TurnStore};
+use crate::storage::served;
 use crate::task::limits::Limits;
-use crate::task::{Parts, TaskRunner};
-use crate::wire::events::EventTopic;
-use crate::workflow::delay_cancellation::DelayCancellation;
-use crate::workflow::listeners::Listeners;
 use crate::workflow::retention::Retention;
-use crate::workflow::runner::WorkflowRunner;
-use crate::workflow::steps::Steps;
-use crate::workflow::turn::context::Context;
 
-/// Commands to one instance that one turn takes together.
-const BATCH: usize = 64;
 /// For how long what this build does not know is left to others, unless set.
 const ELSEWHERE: Duration = Duration::from_secs(300);
 
@@ -64,15 +53,6 @@ pub struct Worker {
     elsewhere: Duration,
     /// Of workflows that have one of their own.
     retentions: BTreeMap<&'static str, Retention>,
-    layers: Layers,
-}
-
-/// The identity of this program among others of its deployment.
-struct Build {
-    id: Arc<str>,
-    /// See [`Context::code`].
-    code: Arc<str>,
-    elsewhere: Duration,
     layers: Layers,
 }
 
@@ -199,9 +179,10 @@ impl Worker {
     /// # Errors
     /// [`Incompatible`](ErrorKind::Incompatible) when topics exist with another number of partitions;
     /// [`Unsupported`](ErrorKind::Unsupported) when the broker cannot keep state and no store was given;
-    /// [`InvalidArgument`](ErrorKind::InvalidArgument) for a service or workflow that is registered twice, and for a
-    /// limit that lets nothing run or is of nothing that this worker runs; those of the broker. Retryable ones are
-    /// waited out for a minute: a worker is often started together with its broker.
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) for a service or workflow that is registered twice, for a limit
+    /// that lets nothing run or is of nothing that this worker runs, and for a build id that is empty, longer than 255
+    /// bytes or contains control characters; those of the broker. Retryable ones are waited out for a minute: a worker
+    /// is often started together with its broker.
     ///
     /// # Cancel safety
     /// Dropped, nothing runs.
@@ -223,6 +204,7 @@ impl Worker {
             let message = "a worker runs at least one task at a time: write .concurrency(1) or more";
             Error::new(ErrorKind::InvalidArgument, "start", message)
         })?;
+        build.as_deref().map_or(Ok(()), check_build)?;
         let limits = Arc::new(Limits::new(limits, &services, concurrency.get())?);
         let standing = core.workers.start();
         let (shutdown, is_shutdown) = oneshot::channel();
@@ -275,127 +257,5 @@ impl std::fmt::Debug for Worker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let services: Vec<_> = self.services.iter().map(|service| service.name()).collect();
         f.debug_struct("Worker").field("workflows", &self.definitions).field("services", &services).finish()
-    }
-}
-
-/// Begins to run the tasks of a service.
-async fn serve(
-    core: &Arc<Core>,
-    (service, limits): (Box<dyn Service>, Arc<Limits>),
-    build: &Build,
-    concurrency: NonZeroUsize,
-    shutdown: &Shutdown,
-) -> Result<JoinHandle<Result<()>>> {
-    let name = service.name();
-    declare(core, Destination::Service(name.to_owned())).await?;
-    let topics = core.directory.service(name)?;
-    let runner = TaskRunner::new(Parts {
-        service,
-        topics: topics.clone(),
-        turn_store: TurnStore::of_services(&core.broker).await?.payloads_by(core.directory.payloads()),
-        producer: core.broker.producer(ProducerOptions::default()).await?,
-        mailbox: core.mailbox.clone(),
-        clock: core.clock.clone(),
-        broker: core.broker.clone(),
-        time: core.time.clone(),
-        ids: core.ids.clone(),
-        directory: core.directory.clone(),
-        events: EventTopic::new(&core.broker, core.directory.payloads(), topics.events.clone(), core.settings.events),
-        propagation: core.propagation.clone(),
-        capabilities: core.broker.capabilities().clone(),
-        build: build.id.clone(),
-        elsewhere: build.elsewhere,
-        concurrency: concurrency.get(),
-        limits,
-        crashes: core.crashes(),
-        pauses: core.pauses.clone(),
-        layers: build.layers.clone(),
-        shutdown: shutdown.clone(),
-    });
-    let lanes = lanes(core, topics.source()?, concurrency, 1, runner.clone()).await?;
-    let (shutdown, drain_within) = (shutdown.clone(), core.settings.drain_within);
-    Ok(tokio::spawn(async move {
-        let _running = runner.until_dropped();
-        let serving = lanes.run_until(until(shutdown.clone()));
-        let draining = async {
-            until(shutdown).await;
-            Instant::now()
-        };
-        let (ended, since) = tokio::join!(serving, draining);
-        // Those that hold no delivery any more, which lanes know nothing of.
-        if timeout(drain_within.saturating_sub(since.elapsed()), runner.idle()).await.is_err() {
-            tracing::warn!(?drain_within, "long tasks were still running and are dropped");
-        }
-        ended
-    }))
-}
-
-async fn declare(core: &Arc<Core>, destination: Destination) -> Result<()> {
-    retry_for(RETRY_FOR, "declare topics", || core.directory.serve(destination.clone())).await
-}
-
-/// Begins to conduct a workflow.
-async fn conduct(
-    core: &Arc<Core>,
-    (definition, retention): (Definition, Retention),
-    build: &Build,
-    concurrency: NonZeroUsize,
-    shutdown: &Shutdown,
-) -> Result<JoinHandle<Result<()>>> {
-    let workflow = definition.name();
-    declare(core, Destination::Workflow(workflow.to_owned())).await?;
-    let topics = core.directory.workflow(workflow)?;
-    let (store, clock, namespace) = (core.store.clone(), core.clock.clone(), core.namespace.clone());
-    let named = (workflow, topics.commands.clone());
-    let turn_store = TurnStore::of_workflow(&core.broker, store, clock, namespace, named).await?;
-    let turn_store = turn_store.payloads_by(core.directory.payloads());
-    let producer: Arc<dyn Producer> = core.broker.producer(ProducerOptions::default()).await?.into();
-    let context = Context {
-        definition,
-        build: build.id.clone(),
-        code: build.code.clone(),
-        ids: core.ids.clone(),
-        clock: core.clock.clone(),
-        topics: topics.clone(),
-        turn_store: turn_store.clone(),
-        directory: core.directory.clone(),
-        events: EventTopic::new(&core.broker, core.directory.payloads(), topics.events.clone(), core.settings.events),
-        steps: Steps::new(concurrency.get()),
-        replay_values: core.settings.replay_values,
-        history_limits: core.settings.history_limits,
-        retention,
-        delay_cancellation: DelayCancellation::new(&*core.broker, &producer),
-        listeners: Listeners::default(),
-        propagation: core.propagation.clone(),
-        pauses: core.pauses.clone(),
-        layers: build.layers.clone(),
-    };
-    let (kept, counted) = ((core.settings.cache, build.elsewhere), (core.crashes(), concurrency));
-    let runner = WorkflowRunner::new(context, producer, kept, counted);
-    let source = topics.source(core.directory.partitions())?;
-    let lanes = lanes(core, source, concurrency, BATCH, runner.clone()).await?;
-    let (shutdown, drain_within) = (shutdown.clone(), core.settings.drain_within);
-    Ok(tokio::spawn(async move {
-        let runner = Abandoned(runner);
-        let mut since = Instant::now();
-        let told = async {
-            until(shutdown).await;
-            since = Instant::now();
-        };
-        lanes.run_until(told).await?;
-        // The last turns may have begun steps.
-        if timeout(drain_within.saturating_sub(since.elapsed()), runner.0.drained()).await.is_err() {
-            tracing::warn!(within = ?drain_within, "steps were still running and are dropped");
-        }
-        Ok(())
-    }))
-}
-
-/// Drops what runs beside the lanes of a workflow together with them.
-struct Abandoned(WorkflowRunner);
-
-impl Drop for Abandoned {
-    fn drop(&mut self) {
-        self.0.abandon();
     }
 }

@@ -39,7 +39,7 @@ impl Trials {
 
     /// Why a message with this many crashes is given up.
     pub fn reason(crashes: u32) -> String {
-        format!("its process was lost {crashes} times while it ran")
+        format!("its worker or process was lost {crashes} times while it ran")
     }
 
     /// The permission that all lanes of this process share, unless their options name another.

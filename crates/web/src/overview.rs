@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
 use axum::response::Html;
 use maud::{Markup, html};
 use partitura_admin::{Cause, Counts, Letterbox, Overview, Sample, text};
 use partitura_engine::StatusKind;
+use serde::Deserialize;
 
 use crate::context::{Shared, Visit, query};
 use crate::error::Problem;
@@ -27,7 +29,20 @@ const ORDER: [StatusKind; 6] = [
     StatusKind::Completed,
 ];
 
-pub(crate) async fn show(State(shared): State<Arc<Shared>>, visit: Visit) -> Result<Html<String>, Problem> {
+/// The query of the address.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Asked {
+    /// Was just paused, and is not known.
+    unknown: String,
+}
+
+pub(crate) async fn show(
+    State(shared): State<Arc<Shared>>,
+    visit: Visit,
+    asked: Result<Query<Asked>, QueryRejection>,
+) -> Result<Html<String>, Problem> {
+    let Query(asked) = asked.unwrap_or_default();
     let overview = shared.overview().await.map_err(|error| Problem::from(error).at(&visit))?;
     let (one, other) = (shared.admin.clone(), shared.admin.clone());
     let (letters, unserved) = tokio::join!(
@@ -35,7 +50,10 @@ pub(crate) async fn show(State(shared): State<Arc<Shared>>, visit: Visit) -> Res
         shared.unserved.read(async move { other.unserved().await.ok() })
     );
     let pauses = shared.admin.pauses().await.map_err(|error| Problem::from(error).at(&visit))?;
-    let paused = pauses::list(&shared, &visit, &pauses, shared.admin.now());
+    let paused = html! {
+        (pauses::unknown(&pauses, &asked.unknown))
+        (pauses::list(&shared, &visit, &pauses, shared.admin.now()))
+    };
     let body = body(&visit, (&overview, letters, &paused), &unserved.unwrap_or_default(), shared.admin.now());
     Ok(shell(&shared, &visit, Place::Overview, "Overview", &body))
 }

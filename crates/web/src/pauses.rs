@@ -12,7 +12,7 @@ use partitura_admin::text;
 use partitura_engine::{InvalidPausable, Pausable, Paused};
 use serde::Deserialize;
 
-use crate::context::{Shared, Visit};
+use crate::context::{Shared, Visit, query};
 use crate::error::Problem;
 use crate::security::admitted;
 use crate::view::moment;
@@ -23,6 +23,12 @@ pub(crate) struct Sent {
     csrf: String,
     what: String,
     reason: String,
+}
+
+/// Says that nothing is known of what was just paused. The address names it, and only a pause counts.
+pub(crate) fn unknown(pauses: &[Paused], named: &str) -> Markup {
+    let paused = pauses.iter().find(|paused| paused.what.to_string() == named);
+    html! { @if let Some(Paused { what, .. }) = paused { p.flash role="status" { (what) ": " (text::paused(what, false)) } } }
 }
 
 /// Lists the pauses, each with a button to resume.
@@ -82,9 +88,12 @@ pub(crate) async fn begin(
 ) -> Result<Response, Problem> {
     let done = async {
         let (who, what, reason) = asked(&shared, &visit, &headers, form)?;
-        Ok(shared.admin.pause(who, &what, &reason).await?)
+        let receipt = shared.admin.pause(who, &what, &reason).await?;
+        Ok((what, receipt.is_known))
     };
-    overview(&visit, done.await)
+    let (what, is_known) = done.await.map_err(|problem: Problem| problem.at(&visit))?;
+    let unknown = if is_known { String::new() } else { what.to_string() };
+    Ok(Redirect::to(&format!("{}{}", visit.link("/"), query(&[("unknown", &unknown)]))).into_response())
 }
 
 /// Resumes something, and shows the overview.
@@ -98,7 +107,8 @@ pub(crate) async fn end(
         let (who, what, reason) = asked(&shared, &visit, &headers, form)?;
         Ok(shared.admin.resume(who, &what, &reason).await?)
     };
-    overview(&visit, done.await)
+    done.await.map_err(|problem: Problem| problem.at(&visit))?;
+    Ok(Redirect::to(&visit.link("/")).into_response())
 }
 
 /// Gives the visitor who acts, the thing, and the reason.
@@ -111,9 +121,4 @@ fn asked<'a>(
     let (who, sent) = admitted(shared, visit, headers, form, |sent: &Sent| &sent.csrf)?;
     let wrong = |error: InvalidPausable| Problem::new(StatusCode::BAD_REQUEST, "Not carried out", error.to_string());
     Ok((who, sent.what.parse().map_err(wrong)?, sent.reason.trim().to_owned()))
-}
-
-fn overview<T>(visit: &Visit, done: Result<T, Problem>) -> Result<Response, Problem> {
-    done.map_err(|problem| problem.at(visit))?;
-    Ok(Redirect::to(&visit.link("/")).into_response())
 }

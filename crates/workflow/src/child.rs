@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::core::{Core, Leaf, Resolution, SlotKind};
-use crate::{ChildError, EventKind, FailureKind, ParentEnd, Payload, Retry, SendError, Workflow};
+use crate::{ChildError, EventKind, FailureKind, ParentEnd, Payload, PayloadError, Retry, SendError, Workflow};
 
 /// A workflow `W` to be run under this one, by its id. See [`Cx::child`](crate::Cx::child).
 ///
@@ -92,14 +92,14 @@ impl<W: Workflow> Child<W> {
     /// Starts it now and lets it go: this workflow neither awaits it nor cancels it.
     ///
     /// # Errors
-    /// [`SendError`] at once, when the id cannot be that of an instance or the input cannot be encoded.
+    /// [`SendError`] at once, when the id cannot be that of an instance, or the input cannot be encoded or is too large
+    /// for a message of the broker.
     pub fn detach(self, input: W::Input) -> Result<(), SendError> {
         let Self { core, id, options, .. } = self;
         let input = encode(&core, &id, &input)?;
-        let mut state = core.enter();
-        let seq = state.claim_done();
-        state.issue(started::<W>(seq, id, input, options, true));
-        Ok(())
+        let what = format!("the input of {}/{id}", W::NAME);
+        let send = |seq| started::<W>(seq, id, input, options, true);
+        Ok(core.send(send).map_err(|too_large| PayloadError::too_large(what, too_large))?)
     }
 }
 

@@ -201,15 +201,15 @@ impl<W> Cx<W> {
     /// Sends a signal to another workflow. It goes out for sure, and nobody waits for it.
     ///
     /// # Errors
-    /// [`SendError`] at once, when the id cannot be that of an instance or the signal's arguments cannot be encoded.
+    /// [`SendError`] at once, when the id cannot be that of an instance, or the signal's arguments cannot be encoded or
+    /// are too large for a message of the broker.
     pub fn signal<V: Workflow>(&self, id: impl fmt::Display, signal: Signal<V>) -> Result<(), SendError> {
         let (name, payload) = signal.into_parts()?;
         let id = id.to_string();
         self.core.check_id(&id)?;
-        let mut state = self.core.enter();
-        let seq = state.claim_done();
-        state.issue(EventKind::SignalSent { seq, workflow: V::NAME.to_owned(), id, name, payload });
-        Ok(())
+        let what = format!("signal {name} to {}/{id}", V::NAME);
+        let send = |seq| EventKind::SignalSent { seq, workflow: V::NAME.to_owned(), id, name, payload };
+        Ok(self.core.send(send).map_err(|too_large| PayloadError::too_large(what, too_large))?)
     }
 
     /// Runs a piece of ordinary code once and records its result: a look at a clock, a file, a socket.

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::future::BoxFuture;
 
-use crate::core::Core;
+use crate::core::{Core, FitCheck};
 use crate::saga::run_open_compensations;
 use crate::{
     Answer, Cancelled, Cx, Failure, FailureKind, HandlerFuture, Payload, PayloadError, QueryError, Retry, Sleep,
@@ -17,6 +17,7 @@ use crate::{
 pub struct Definition {
     name: &'static str,
     versions: BTreeMap<u32, Code>,
+    fit_check: Option<FitCheck>,
 }
 
 /// The code of one version.
@@ -58,7 +59,17 @@ impl Definition {
     /// The definition of `W`.
     pub fn for_workflow<W: Workflow>() -> Self {
         let code = Code { build: build::<W>, retry: W::retry };
-        Self { name: W::NAME, versions: [(W::VERSION, code)].into() }
+        Self { name: W::NAME, versions: [(W::VERSION, code)].into(), fit_check: None }
+    }
+
+    /// Has instances refuse to send what does not fit. Without this everything does.
+    #[must_use]
+    pub fn with_fit_check(self, check: FitCheck) -> Self {
+        Self { fit_check: Some(check), ..self }
+    }
+
+    pub(crate) fn fit_check(&self) -> Option<FitCheck> {
+        self.fit_check.clone()
     }
 
     /// The workflow's name.

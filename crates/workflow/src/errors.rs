@@ -184,13 +184,13 @@ pub enum ReceiveError {
     },
 }
 
-/// Why something was not sent to another workflow. Nothing was recorded.
+/// Why something was not sent to another workflow.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum SendError {
     /// Nobody can have this id.
     #[error(transparent)]
     InvalidId(#[from] InvalidId),
-    /// The value could not be encoded.
+    /// The value could not be encoded, or is too large for a message of the broker.
     #[error(transparent)]
     Payload(#[from] PayloadError),
 }

@@ -282,6 +282,20 @@ pub enum EventKind {
         /// Why, for people.
         reason: String,
     },
+    /// Command, for the record only: a signal to another workflow, or the start of a child that is let go, is too large
+    /// for a message of the broker. The code was told, and nothing was sent.
+    SendRefused {
+        /// The number that the signal or the child would have.
+        seq: u32,
+        /// The name of the other workflow.
+        workflow: String,
+        /// The other instance's id.
+        id: String,
+        /// The size of the payload.
+        bytes: usize,
+        /// The size of the largest that could have been sent.
+        limit: usize,
+    },
     /// Command, for the record only: the code decided for a version of a change.
     VersionMarked {
         /// The marker's number.

@@ -51,6 +51,9 @@ impl fmt::Display for EventKind {
             Self::EndRequested { workflow, id, terminate, .. } => {
                 write!(f, "EndRequested of {workflow}/{id}{}", if *terminate { " at once" } else { "" })
             }
+            Self::SendRefused { workflow, id, bytes, .. } => {
+                write!(f, "SendRefused to {workflow}/{id}: {bytes} bytes")
+            }
             Self::VersionMarked { change, version, .. } => write!(f, "VersionMarked {change} = {version}"),
             Self::AttributeSet { name, value: Some(value), .. } => write!(f, "AttributeSet {name} = {value}"),
             Self::AttributeSet { name, value: None, .. } => write!(f, "AttributeSet {name} to none"),

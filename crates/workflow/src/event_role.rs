@@ -24,6 +24,7 @@ impl EventKind {
                 | Self::UpdateCompleted { .. }
                 | Self::UpdateFailed { .. }
                 | Self::EndRequested { .. }
+                | Self::SendRefused { .. }
                 | Self::VersionMarked { .. }
                 | Self::AttributeSet { .. }
         )
@@ -79,6 +80,7 @@ impl EventKind {
             | Self::StepScheduled { seq, .. }
             | Self::SignalSent { seq, .. }
             | Self::EndRequested { seq, .. }
+            | Self::SendRefused { seq, .. }
             | Self::VersionMarked { seq, .. }
             | Self::AttributeSet { seq, .. } => Some(*seq),
             Self::WorkflowStarted(_)

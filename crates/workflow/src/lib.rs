@@ -56,6 +56,7 @@ mod until;
 mod update;
 mod workflow;
 
+pub use self::core::FitCheck;
 pub use attribute::Attribute;
 pub use batch::{Answers, BatchOptions};
 pub use channel::{Channel, Receive};
@@ -75,7 +76,7 @@ pub use options::{DEFAULT_TIMEOUT, OwnErrors, TaskOptions};
 pub use other::Other;
 pub use parent_end::ParentEnd;
 pub use partitura_retry::Retry;
-pub use payload::{Payload, PayloadError};
+pub use payload::{Payload, PayloadError, TooLarge};
 pub use random::Random;
 pub use saga::Saga;
 pub use service::{MethodInfo, Service};

@@ -145,6 +145,16 @@ impl PartialEq for Payload {
 
 impl Eq for Payload {}
 
+/// A payload does not fit into a message of the broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a payload of {bytes} bytes, {limit} are allowed; keep large data elsewhere and send a reference")]
+pub struct TooLarge {
+    /// Its size.
+    pub bytes: usize,
+    /// The size of the largest that fits.
+    pub limit: usize,
+}
+
 /// A value could not be turned into JSON, or JSON not into the value that the code expects.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{expected} could not be {attempted}: {problem}")]
@@ -163,12 +173,9 @@ impl PayloadError {
         Self { expected: type_name::<T>().to_owned(), attempted: attempted.to_owned(), problem }
     }
 
-    /// A value makes a payload of `bytes` bytes, and no more than `limit` can be sent.
-    pub fn too_large<T: ?Sized>(bytes: usize, limit: usize) -> Self {
-        let problem = format!(
-            "it makes a payload of {bytes} bytes, {limit} are allowed; keep large data elsewhere and send a reference"
-        );
-        Self::because::<T>("sent", problem)
+    /// The value, which this names, does not fit into a message.
+    pub fn too_large(what: impl Into<String>, too_large: TooLarge) -> Self {
+        Self { expected: what.into(), attempted: "sent".to_owned(), problem: too_large.to_string() }
     }
 
     pub(crate) fn in_context(mut self, context: &str) -> Self {

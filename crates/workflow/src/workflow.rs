@@ -11,6 +11,12 @@ use crate::{Answer, Cx, HandlerFuture, Payload, PayloadError, QueryError, Retry,
 /// A business process, written as plain code. Implemented by `#[workflow]`, seldom by hand.
 ///
 /// The value itself is the instance's state: what signals change, conditions wait for and queries read.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a workflow",
+    label = "has no `#[workflow]`",
+    note = "write `#[workflow] impl {Self} {{ #[run] async fn run(cx: Cx<Self>, …) -> Result<…, …> {{ … }} }}`, and derive `Default` \
+            for `{Self}`"
+)]
 pub trait Workflow: Default + Send + 'static {
     /// The name under which instances are started and found. It must not change while instances live.
     const NAME: &'static str;

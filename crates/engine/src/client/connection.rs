@@ -123,7 +123,7 @@ impl Connection {
             message = message.not_before(moment);
         }
         let (bytes, taken) = (message.payload.len(), self.directory.payload_limit());
-        let limit = taken.saturating_sub(sizes::room(workflow, id));
+        let limit = sizes::limit(&self.directory, workflow, id);
         if bytes > limit {
             return Err(ClientError::TooLarge {
                 workflow: workflow.to_owned(),

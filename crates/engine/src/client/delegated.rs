@@ -72,7 +72,7 @@ impl fmt::Debug for Completion<'_> {
 pub(super) async fn heartbeat(connection: &Connection, token: &TaskToken, details: Payload) -> Result<(), ClientError> {
     let (reply_to, reply) = connection.mailbox.request();
     let (run, seq, attempt, details) = (token.run.clone(), token.seq, token.attempt, Some(details));
-    let beat = Command::Heartbeat { run, seq, attempt, details, alive: true, by_token: true, reply_to };
+    let beat = Command::Heartbeat { run, seq, attempt, details, alive: true, by_token: true, held_up: None, reply_to };
     connection.send_to((&token.workflow, &token.id), connection.fresh(), &beat).await?;
     accepted(token, answer_of(&token.workflow, reply).await?)
 }

@@ -20,6 +20,7 @@ use crate::storage::{heartbeats, history, search};
 use crate::wire::find::InstanceName;
 use crate::wire::names::InstanceKey;
 use crate::wire::summary::Summary;
+use crate::wire::waiting::Known;
 use crate::wire::{
     Command, Outcome, ReplyBody, ReplyTo, Request as Terms, Start as StartCommand, StartPolicy, waiting,
 };
@@ -117,8 +118,7 @@ impl InstanceHandle {
 
     async fn note_waiting(&self, summary: &mut Summary, open: waiting::Open) -> Result<(), ClientError> {
         let beats = heartbeats::kept(&self.connection.stored, &self.key(), &summary.run).await?;
-        let known: HashMap<u32, (u32, bool)> =
-            beats.into_iter().map(|(seq, beat)| (seq, (beat.attempt, beat.delegated.is_some()))).collect();
+        let known: HashMap<u32, Known> = beats.into_iter().map(|(seq, beat)| (seq, beat.known())).collect();
         (summary.waiting, summary.waits_for) = open.list(None, |seq| known.get(&seq).copied());
         Ok(())
     }

@@ -1,5 +1,5 @@
 //! How often a process was lost while it ran a task or a turn: one row for each that may be the reason, written before
-//! it begins and removed when it has ended.
+//! it begins and removed when it has ended. One that is dropped in a process that lives is not counted.
 //!
 //! Tasks and commands that are delivered for the first time have no row, and cost nothing. The others cost one request
 //! before they begin: the row of one that comes again for the first time must not exist, so that it need not be read.
@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use partitura_broker::{Error, ErrorKind, Expect, Put, Result, Space};
 use partitura_lanes::Trials;
+use tokio::runtime::Handle;
 use tokio::time::sleep;
 
 use crate::storage::turn_store::TurnStore;
@@ -62,9 +63,7 @@ impl Crashes {
             return Ok(work.await);
         }
         if self.is_first(&name).await.map_err(NotRun::NotNoted)? {
-            let ended = work.await;
-            self.forget(name);
-            return Ok(ended);
+            return Ok(self.noted(&name, 1, work).await);
         }
         loop {
             let (crashes, expect) = self.count(&name).await.map_err(NotRun::NotNoted)?;
@@ -73,7 +72,7 @@ impl Crashes {
             }
             let noted = async {
                 match self.note(&name, expect, crashes).await {
-                    Ok(()) => Ok(Some((&mut work).await)),
+                    Ok(()) => Ok(Some(self.noted(&name, crashes, &mut work).await)),
                     // Another process has begun a copy since it was counted.
                     Err(error) if error.kind() == ErrorKind::Conflict => Ok(None),
                     Err(error) => Err(NotRun::NotNoted(error)),
@@ -81,10 +80,18 @@ impl Crashes {
             };
             let ended = if Trials::is_accused(crashes) { self.try_alone(crashes, noted).await } else { noted.await };
             if let Some(ended) = ended? {
-                self.forget(name);
                 return Ok(ended);
             }
         }
+    }
+
+    /// Runs what was noted to begin with this many crashes, and has the note removed.
+    async fn noted<T>(&self, name: &Bytes, crashes: u32, work: impl Future<Output = T>) -> T {
+        let noted = Noted { counts: self, name, crashes };
+        let ended = work.await;
+        std::mem::forget(noted);
+        self.forget(name.clone());
+        ended
     }
 
     /// Has what was counted removed. If that fails, the row stays, and nothing asks for it any more.
@@ -202,6 +209,41 @@ async fn remove(stored: TurnStore, rows: Arc<Mutex<Rows>>) {
     }
 }
 
+/// Something that is noted and runs. If it is dropped before it has ended, its worker was dropped or has waited long
+/// enough, and the process lives: that is no crash.
+struct Noted<'a> {
+    counts: &'a Crashes,
+    name: &'a Bytes,
+    crashes: u32,
+}
+
+impl Drop for Noted<'_> {
+    fn drop(&mut self) {
+        // Without a runtime the process is about to end.
+        if let Ok(runtime) = Handle::try_current() {
+            let Self { counts: Crashes { stored, rows, .. }, name, crashes } = *self;
+            runtime.spawn(take_back(stored.clone(), rows.clone(), name.clone(), crashes));
+        }
+    }
+}
+
+/// Takes back the note of something that was dropped, unless another process has begun it since.
+async fn take_back(stored: TurnStore, rows: Arc<Mutex<Rows>>, name: Bytes, crashes: u32) {
+    let taken = async {
+        let Some((version, value)) = stored.get(CRASHES, name.clone()).await? else { return Ok(()) };
+        if wire::decode(&value).ok() != Some(crashes) {
+            return Ok(());
+        }
+        let before = Some(crashes.saturating_sub(1)).filter(|before| *before > 0);
+        let row = put(name.clone(), Expect::Version(version), before);
+        stored.write(vec![vec![row]]).await?.into_iter().next().unwrap_or(Ok(()))
+    };
+    match taken.await {
+        Ok(()) => drop(lock(&rows).own.remove(&name)),
+        Err(error) => tracing::debug!(%error, "counting a task or a turn that was dropped as a crash"),
+    }
+}
+
 /// A trial, which ends when this is dropped.
 struct OnTrial<'a>(&'a Trials);
 
@@ -212,182 +254,4 @@ impl Drop for OnTrial<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::time::Duration;
-
-    use async_trait::async_trait;
-    use partitura_broker::{Broker, Entry, ScanRange, Version};
-    use partitura_embedded::Embedded;
-
-    use super::*;
-    use crate::storage::store::{BrokerStore, Store};
-    use crate::wire::namespace::Namespace;
-
-    const NAME: Bytes = Bytes::from_static(b"task\0one");
-
-    fn broker() -> Arc<dyn Broker> {
-        Arc::new(Embedded::memory(Default::default()).expect("a broker"))
-    }
-
-    /// The counts of one process.
-    fn process(broker: &Arc<dyn Broker>) -> Crashes {
-        Crashes::new(TurnStore::of_client(broker, None, Namespace::default()), 5, Trials::default())
-    }
-
-    /// Waits until no row is left.
-    async fn removed(stored: &TurnStore) {
-        while !stored.scan(ScanRange::prefix(CRASHES, Vec::new()), 1).await.expect("read").is_empty() {
-            tokio::task::yield_now().await;
-        }
-    }
-
-    /// Begins to run in a process, which is lost meanwhile.
-    async fn crash(broker: &Arc<dyn Broker>) -> Result<(), NotRun> {
-        let (begun, process) = (tokio::sync::Notify::new(), process(broker));
-        let run = process.run(
-            NAME,
-            Box::pin(async {
-                begun.notify_one();
-                std::future::pending::<()>().await;
-            }),
-        );
-        tokio::select! {
-            biased;
-            ended = run => ended,
-            () = begun.notified() => Ok(()),
-        }
-    }
-
-    #[tokio::test]
-    async fn what_was_running_each_time_when_a_process_was_lost_is_given_up() {
-        let broker = broker();
-        for _ in 1..5 {
-            assert!(crash(&broker).await.is_ok());
-        }
-        assert!(matches!(crash(&broker).await, Err(NotRun::GivenUp(5))));
-        let process = process(&broker);
-        process.forget(NAME);
-        removed(&process.stored).await;
-        assert!(crash(&broker).await.is_ok(), "sent again, it begins anew");
-    }
-
-    #[tokio::test]
-    async fn what_has_ended_is_counted_anew() {
-        let broker = broker();
-        for _ in 0..10 {
-            assert!(crash(&broker).await.is_ok());
-            let process = process(&broker);
-            assert!(process.run(NAME, Box::pin(async {})).await.is_ok());
-            removed(&process.stored).await;
-        }
-    }
-
-    #[tokio::test]
-    async fn what_comes_again_to_a_process_that_lives_is_no_crash() {
-        let (broker, dropped) = (broker(), tokio::sync::Notify::new());
-        let process = process(&broker);
-        for _ in 0..10 {
-            let run = process.run(
-                NAME,
-                Box::pin(async {
-                    dropped.notify_one();
-                    std::future::pending::<()>().await;
-                }),
-            );
-            tokio::select! {
-                biased;
-                ended = run => panic!("{ended:?}"),
-                () = dropped.notified() => {}
-            }
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn accused_ones_run_one_at_a_time() {
-        let broker = broker();
-        let names: Vec<Bytes> = (0..4).map(|n: u8| Bytes::from(vec![n])).collect();
-        let (process, running) = (process(&broker), AtomicUsize::new(0));
-        for name in &names {
-            process.stored.write(vec![vec![put(name.clone(), Expect::Any, Some(1))]]).await.expect("written");
-        }
-        let runs = names.iter().map(|name| {
-            process.run(
-                name.clone(),
-                Box::pin(async {
-                    assert_eq!(running.fetch_add(1, Ordering::SeqCst), 0, "another is on trial");
-                    sleep(Duration::from_millis(500)).await;
-                    running.fetch_sub(1, Ordering::SeqCst);
-                }),
-            )
-        });
-        futures::future::try_join_all(runs).await.expect("all ran");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_copy_that_another_process_begins_while_this_one_waits_is_counted() {
-        let broker = broker();
-        let waiting = process(&broker);
-        for name in [Bytes::from_static(b"another"), NAME] {
-            waiting.stored.write(vec![vec![put(name, Expect::Any, Some(1))]]).await.expect("written");
-        }
-        let another = waiting.run(Bytes::from_static(b"another"), Box::pin(sleep(Duration::from_millis(500))));
-        let copy = async {
-            sleep(Duration::from_millis(100)).await;
-            assert!(crash(&broker).await.is_ok());
-        };
-        let begun = waiting.run(
-            NAME,
-            Box::pin(async {
-                let row = waiting.stored.get(CRASHES, NAME).await.expect("read").expect("a row");
-                assert_eq!(wire::decode::<u32>(&row.1).expect("a number"), 3, "the one before, the copy, and the next");
-            }),
-        );
-        let (another, (), begun) = tokio::join!(another, copy, begun);
-        assert!(another.is_ok() && begun.is_ok());
-    }
-
-    /// A store that counts the requests.
-    #[derive(Debug)]
-    struct Counting(BrokerStore, Arc<AtomicUsize>);
-
-    #[async_trait]
-    impl Store for Counting {
-        async fn write(&self, groups: Vec<Vec<Put>>) -> Vec<Result<()>> {
-            self.1.fetch_add(1, Ordering::SeqCst);
-            self.0.write(groups).await
-        }
-
-        async fn get(&self, space: Space, key: Bytes) -> Result<Option<(Version, Bytes)>> {
-            self.1.fetch_add(1, Ordering::SeqCst);
-            self.0.get(space, key).await
-        }
-
-        async fn scan(&self, range: ScanRange, limit: usize) -> Result<Vec<Entry>> {
-            self.0.scan(range, limit).await
-        }
-    }
-
-    #[tokio::test]
-    async fn each_that_comes_again_costs_one_request_and_what_has_ended_is_removed_together() {
-        let (broker, requests) = (broker(), Arc::new(AtomicUsize::new(0)));
-        let counting = Counting(BrokerStore::new(broker.clone()).expect("a store"), requests.clone());
-        let stored = TurnStore::of_client(&broker, Some(Arc::new(counting)), Namespace::default());
-        let process = Crashes::new(stored.clone(), 5, Trials::default());
-        let (begun, together) = (AtomicUsize::new(0), tokio::sync::Barrier::new(100));
-        let runs = (0..100).map(|n: u8| {
-            let work = async {
-                begun.fetch_add(1, Ordering::SeqCst);
-                if together.wait().await.is_leader() {
-                    assert_eq!(requests.load(Ordering::SeqCst), 100, "of a hundred, before the first has ended");
-                }
-            };
-            process.run(Bytes::from(vec![n]), Box::pin(work))
-        });
-        futures::future::try_join_all(runs).await.expect("all ran");
-        removed(&stored).await;
-        assert_eq!(begun.load(Ordering::SeqCst), 100);
-        assert!(requests.load(Ordering::SeqCst) <= 102, "{requests:?}");
-    }
-}
+mod tests;

@@ -9,6 +9,7 @@ use crate::storage::beside;
 use crate::storage::turn_store::TurnStore;
 use crate::wire::Payloads;
 use crate::wire::names::InstanceKey;
+use crate::wire::waiting::Known;
 
 /// The last sign of life of the task of each number.
 pub(crate) const HEARTBEATS: Space = "heartbeats";
@@ -30,6 +31,9 @@ pub(crate) struct Beat {
     /// The latest attempt that was delegated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) delegated: Option<Delegated>,
+    /// Since when its method has not come back to its worker, in milliseconds since the Unix epoch.
+    #[serde(skip)]
+    pub(crate) held_up: Option<u64>,
     /// How often it was written; 0: it is not stored.
     #[serde(skip)]
     pub(crate) version: u64,
@@ -53,12 +57,18 @@ pub(crate) struct Delegated {
 
 impl Beat {
     pub(crate) fn first(attempt: u32, now: Timestamp) -> Self {
-        Self { attempt, begun: true, cause: None, at: now.as_millis(), progress: None, delegated: None, version: 0 }
+        let at = now.as_millis();
+        Self { attempt, begun: true, cause: None, at, progress: None, delegated: None, held_up: None, version: 0 }
     }
 
     /// How the latest attempt was delegated, if it was.
     pub(crate) fn delegation(&self) -> Option<&Delegated> {
         self.delegated.as_ref().filter(|delegated| delegated.attempt == self.attempt)
+    }
+
+    /// Describes the task for those who ask.
+    pub(crate) fn known(&self) -> Known {
+        Known { attempt: self.attempt, is_delegated: self.delegation().is_some(), held_up: self.held_up }
     }
 
     /// Takes over what an attempt says of its progress. Silence takes nothing back, and neither does an earlier

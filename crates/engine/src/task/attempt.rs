@@ -1,5 +1,6 @@
 //! One run of a method, within its time-outs.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use partitura_broker::Timestamp;
@@ -10,6 +11,8 @@ use tracing::Instrument;
 use super::call::Call;
 use super::pulse::Pulse;
 use super::runner::TaskRunner;
+use super::stuck::Method;
+use crate::code;
 use crate::messaging::mailbox::Line;
 use crate::task::context::{HandedOver, TaskContext};
 use crate::telemetry::metrics::{self, Stopwatch};
@@ -94,7 +97,8 @@ impl TaskRunner {
         let context = TaskContext::new(request.clone(), last, beat, is_cancelled.clone(), shutdown, directory);
         let mut handed_over = context.handed_over();
         let asked = context.clone();
-        let method = self.call_method(request, context);
+        let watched = Arc::new(Method::new(self, request, line.address()));
+        let method = code::beside(watched, self.call_method(request, context));
         let due = request.options.timeout.map(|limit| self.clock.now_rounded_up() + limit);
         let timed_out = |what: &str, limit: Duration| {
             TaskFailure::from(Failure::new(FailureKind::TimedOut, format!("{what} within {limit:?}")))

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt;
-use partitura_workflow::{Payload, PayloadError};
+use partitura_workflow::{Payload, PayloadError, TooLarge};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
@@ -158,10 +158,10 @@ impl TaskContext {
     pub fn heartbeat<T: Serialize>(&self, details: &T) -> Result<(), PayloadError> {
         let Inner { request, directory, beat, .. } = &*self.0;
         let details = Payload::encode_unproven(details)?;
-        let (bytes, taken) = (directory.payloads().encode(&details).len(), directory.payload_limit());
-        let limit = taken.saturating_sub(sizes::room(&request.workflow, &request.id));
+        let (bytes, limit) =
+            (directory.payloads().encode(&details).len(), sizes::limit(directory, &request.workflow, &request.id));
         if bytes > limit {
-            return Err(PayloadError::too_large::<T>(bytes, limit));
+            return Err(PayloadError::too_large("the progress of the task", TooLarge { bytes, limit }));
         }
         beat.send_replace(Some(details));
         Ok(())

@@ -6,6 +6,7 @@
 
 use std::collections::hash_map::Entry;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -18,7 +19,9 @@ use super::batches::{Answer, Batch, Call, Group};
 use super::context::TaskContext;
 use super::limits::value_at;
 use super::runner::TaskRunner;
+use crate::code::{self, Named};
 use crate::wire::TaskRequest;
+use crate::wire::names::InstanceKey;
 
 impl TaskRunner {
     /// Calls the method, alone or with others, and contains its panics.
@@ -91,6 +94,13 @@ impl TaskRunner {
         self.call_batch(&group.method, calls).await;
     }
 
+    /// Names a batch, as code of the first instance that has a call in it.
+    fn batch_named(&self, method: &str, calls: &[Call]) -> Arc<Named> {
+        let first = calls.first().map(|call| InstanceKey::new(call.context.workflow(), call.context.workflow_id()));
+        let name = format!("{}.{method}, a batch of {}", self.service.name(), calls.len());
+        Arc::new(Named(first.unwrap_or_else(|| InstanceKey::new("", "")), name))
+    }
+
     async fn call_batch(&self, method: &str, mut calls: Vec<Call>) {
         calls.retain(|call| !call.answer.is_closed());
         if calls.is_empty() {
@@ -99,7 +109,7 @@ impl TaskRunner {
         let contexts = calls.iter().map(|call| call.context.clone()).collect();
         let args = calls.iter().map(|call| call.args.clone()).collect();
         let called = AssertUnwindSafe(self.service.call_batch(method, args)).catch_unwind();
-        let called = TaskContext::scope_batch(contexts, called);
+        let called = code::beside(self.batch_named(method, &calls), TaskContext::scope_batch(contexts, called));
         let answers = tokio::select! {
             biased;
             // Nobody waits any more: each call had its time-out, or its worker is gone.

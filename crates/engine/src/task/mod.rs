@@ -28,5 +28,6 @@ mod pulse;
 mod report;
 mod runner;
 mod running;
+mod stuck;
 
 pub(crate) use self::runner::{Parts, TaskRunner};

@@ -34,7 +34,7 @@ impl TaskRunner {
     pub(super) async fn ask_if_cancelled(&self, request: &TaskRequest, line: &mut Line) -> Answer {
         let begins = request.is_announced();
         let answer = async {
-            if !self.say(request, None, begins, line.address()).await {
+            if !self.say(request, Word { alive: begins, ..Word::default() }, line.address()).await {
                 return Answer::None;
             }
             loop {
@@ -83,11 +83,11 @@ impl TaskRunner {
     }
 
     /// Sends a sign of life, or only a question, to the instance. Whether it was sent.
-    async fn say(&self, request: &TaskRequest, details: Option<Payload>, alive: bool, reply_to: &ReplyTo) -> bool {
+    pub(super) async fn say(&self, request: &TaskRequest, word: Word, reply_to: &ReplyTo) -> bool {
         let TaskRequest { run, seq, attempt, workflow, id, .. } = request;
-        let (run, reply_to) = (run.clone(), reply_to.clone());
-        let by_token = false;
-        let beat = Command::Heartbeat { run, seq: *seq, attempt: *attempt, details, alive, by_token, reply_to };
+        let (run, reply_to, Word { details, alive, held_up }) = (run.clone(), reply_to.clone(), word);
+        let (seq, attempt, by_token) = (*seq, *attempt, false);
+        let beat = Command::Heartbeat { run, seq, attempt, details, alive, by_token, held_up, reply_to };
         let Ok(topics) = self.directory.workflow(workflow) else { return false };
         let (payloads, fresh) = (self.directory.payloads(), self.ids.fresh().to_string());
         let message = wire::command(payloads, &topics.commands, id, fresh, &beat);
@@ -100,6 +100,16 @@ impl TaskRunner {
             None => false,
         }
     }
+}
+
+/// Tells an instance of an attempt.
+#[derive(Debug, Default)]
+pub(super) struct Word {
+    pub(super) details: Option<Payload>,
+    /// It is a sign of life, and not only a question.
+    pub(super) alive: bool,
+    /// Since when its method has not come back, in milliseconds since the Unix epoch.
+    pub(super) held_up: Option<u64>,
 }
 
 /// Sends what a method says of its progress, and hears whether it is still wanted.
@@ -207,7 +217,8 @@ impl<'a> Pulse<'a> {
     }
 
     async fn word(&mut self, details: Option<Payload>, alive: bool) -> bool {
-        let said = self.runner.say(self.request, details, alive, self.line.address());
+        let word = Word { details, alive, held_up: None };
+        let said = self.runner.say(self.request, word, self.line.address());
         timeout(self.patience, said).await.unwrap_or(false)
     }
 }

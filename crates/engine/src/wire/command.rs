@@ -103,6 +103,9 @@ pub(crate) enum Command {
         /// From outside: the attempt itself may have ended.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         by_token: bool,
+        /// Since when the method has not come back to the worker, in milliseconds since the Unix epoch.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        held_up: Option<u64>,
         reply_to: ReplyTo,
     },
     /// The heartbeat time-out of a task may have passed. An instance sends it to itself.

@@ -178,6 +178,7 @@ fn name_of(kind: &EventKind) -> &'static str {
         EventKind::UpdateCompleted { .. } => "UpdateCompleted",
         EventKind::UpdateFailed { .. } => "UpdateFailed",
         EventKind::EndRequested { .. } => "EndRequested",
+        EventKind::SendRefused { .. } => "SendRefused",
         EventKind::VersionMarked { .. } => "VersionMarked",
         EventKind::AttributeSet { .. } => "AttributeSet",
         EventKind::WorkflowCompleted { .. } => "WorkflowCompleted",

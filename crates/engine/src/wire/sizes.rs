@@ -1,10 +1,12 @@
 //! The sizes that fit into one message, and how an answer that does not is cut into pages.
 
-use partitura_workflow::Event;
+use std::sync::Arc;
+
+use partitura_workflow::{Event, EventKind, FitCheck, TooLarge};
 
 use crate::messaging::directory::Directory;
 use crate::wire::summary::Summary;
-use crate::wire::{Payloads, ReplyBody};
+use crate::wire::{Command, Payloads, ReplyBody, Request};
 
 /// The bytes that the attempts of a task add to its message: a longer number, and the address of the process that runs
 /// it.
@@ -13,21 +15,38 @@ pub(crate) const NEXT_ATTEMPT: usize = 512;
 /// The bytes that the engine may add to an accepted command: run, time, message id, reply address.
 const ENVELOPE: usize = 1_024;
 
-/// How much of a message a client leaves free, so that what it sends can be recorded, published and answered.
-pub(crate) fn room(workflow: &str, id: &str) -> usize {
+/// How large a payload may be that is sent to an instance. The rest of a message is left free, so that it can be
+/// recorded, published and answered.
+pub(crate) fn limit(directory: &Directory, workflow: &str, id: &str) -> usize {
     // A quote or a backslash in a name takes two bytes in JSON.
-    ENVELOPE + 2 * (workflow.len() + id.len())
+    directory.payload_limit().saturating_sub(ENVELOPE + 2 * (workflow.len() + id.len()))
+}
+
+/// Says whether what a workflow sends and does not wait for fits.
+pub(crate) fn fit_check(directory: Arc<Directory>) -> FitCheck {
+    Arc::new(move |command| {
+        let payloads = directory.payloads();
+        let (workflow, id, bytes) = match command {
+            EventKind::SignalSent { workflow, id, name, payload, .. } => {
+                let (name, payload, request) = (name.clone(), payload.clone(), Request::default());
+                (workflow, id, payloads.encode(&Command::Signal { name, payload, request }).len())
+            }
+            EventKind::ChildStarted { workflow, id, input, tags, .. } => {
+                (workflow, id, payloads.encode(&(input, tags)).len())
+            }
+            _ => return Ok(()),
+        };
+        fits(bytes, limit(&directory, workflow, id))
+    })
+}
+
+fn fits(bytes: usize, limit: usize) -> Result<(), TooLarge> {
+    if bytes <= limit { Ok(()) } else { Err(TooLarge { bytes, limit }) }
 }
 
 /// Says why a payload of `bytes` bytes cannot be sent.
 pub(crate) fn check(directory: &Directory, what: &str, bytes: usize) -> Result<(), String> {
-    let limit = directory.payload_limit();
-    if bytes <= limit {
-        return Ok(());
-    }
-    Err(format!(
-        "{what} make a payload of {bytes} bytes, {limit} are allowed; keep large data elsewhere and send a reference"
-    ))
+    fits(bytes, directory.payload_limit()).map_err(|too_large| format!("{what} make {too_large}"))
 }
 
 /// How payloads are written, and how many bytes of a reply pages may fill; the rest is for the envelope.

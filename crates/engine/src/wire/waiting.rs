@@ -34,6 +34,10 @@ pub enum Waiting {
         /// Its method has returned, and its [completion](crate::Client::complete_task) from outside is awaited.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         delegated: bool,
+        /// Since when the method of that attempt has not come back to its worker, where that is 5 seconds or more: it
+        /// loops, or blocks its thread, and neither a time-out nor a cancellation reaches it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        held_up: Option<u64>,
     },
     /// A moment.
     Timer {
@@ -71,12 +75,22 @@ pub enum Waiting {
     Condition,
 }
 
+/// Knowledge of the owner of an instance about a task.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Known {
+    /// Its latest attempt.
+    pub(crate) attempt: u32,
+    pub(crate) is_delegated: bool,
+    /// See [`Waiting::Task`].
+    pub(crate) held_up: Option<u64>,
+}
+
 /// Lists the things that an instance with this history waits for, and counts them; `execution` is its code, unless that
-/// cannot run. `known_of` gives the latest attempt that is known of a task, and whether it is delegated.
+/// cannot run.
 pub(crate) fn list(
     history: &[Event],
     execution: Option<&Execution>,
-    known_of: impl Fn(u32) -> Option<(u32, bool)>,
+    known_of: impl Fn(u32) -> Option<Known>,
 ) -> (Vec<Waiting>, usize) {
     let mut open = Open::default();
     history.iter().for_each(|event| open.record(event));
@@ -96,13 +110,14 @@ impl Open {
     pub(crate) fn list(
         self,
         execution: Option<&Execution>,
-        known_of: impl Fn(u32) -> Option<(u32, bool)>,
+        known_of: impl Fn(u32) -> Option<Known>,
     ) -> (Vec<Waiting>, usize) {
         let Self(mut open) = self;
         open.retain(|seq, _| execution.is_none_or(|execution| execution.is_open(*seq)));
         for (seq, waiting) in &mut open {
-            if let (Waiting::Task { attempt, delegated, .. }, Some(known)) = (waiting, known_of(*seq)) {
-                (*attempt, *delegated) = (Some(known.0).max(*attempt), known.1);
+            if let (Waiting::Task { attempt, delegated, held_up, .. }, Some(known)) = (waiting, known_of(*seq)) {
+                *attempt = (*attempt).max(Some(known.attempt));
+                (*delegated, *held_up) = (known.is_delegated, known.held_up);
             }
         }
         let mut waiting: Vec<Waiting> = open.into_values().collect();
@@ -129,9 +144,9 @@ fn record(open: &mut BTreeMap<u32, Waiting>, at: u64, kind: &EventKind) {
     match kind {
         EventKind::TaskScheduled { seq, service, method, .. } => {
             let (service, method) = (service.clone(), method.clone());
-            let (attempt, unclaimed, delegated) = (None, false, false);
-            let task = Waiting::Task { seq: *seq, service, method, scheduled_at: at, attempt, unclaimed, delegated };
-            open.insert(*seq, task);
+            let (seq, attempt, unclaimed, delegated, held_up) = (*seq, None, false, false, None);
+            let task = Waiting::Task { seq, service, method, scheduled_at: at, attempt, unclaimed, delegated, held_up };
+            open.insert(seq, task);
         }
         EventKind::TaskHeartbeat { seq, attempt: beat, .. } => {
             if let Some(Waiting::Task { attempt, .. }) = open.get_mut(seq) {
@@ -151,6 +166,7 @@ fn record(open: &mut BTreeMap<u32, Waiting>, at: u64, kind: &EventKind) {
         // These await nothing; all else that has a number ends something.
         EventKind::SignalSent { .. }
         | EventKind::EndRequested { .. }
+        | EventKind::SendRefused { .. }
         | EventKind::VersionMarked { .. }
         | EventKind::AttributeSet { .. } => {}
         end if end.is_end() => open.clear(),

@@ -7,12 +7,12 @@ use partitura_workflow::{Definition, Event, Execution, Stop, StopReason};
 use serde::Serialize;
 
 use super::Worker;
+use crate::code;
 use crate::core::ReplayValues;
 use crate::storage::{finding, history};
 use crate::wire::find::InstanceFilter;
 use crate::wire::names::InstanceKey;
 use crate::wire::summary::{StatusKind, Summary};
-use crate::workflow::turn::code;
 
 /// How many instances are read at a time.
 const PAGE: usize = 200;

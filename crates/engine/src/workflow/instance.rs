@@ -11,6 +11,7 @@ use crate::storage::heartbeats::{self, Beat};
 use crate::storage::turn_store::TurnStore;
 use crate::wire::names::InstanceKey;
 use crate::wire::summary::{Status, Summary};
+use crate::wire::waiting::Known;
 use crate::wire::{ReplyTo, TaskRequest};
 use crate::workflow::steps::OVERDUE_AFTER;
 
@@ -284,9 +285,9 @@ impl Notes {
         silent.into_iter().chain(late).min_by_key(|(at, _)| *at)
     }
 
-    /// Describes a task for those who ask: its latest attempt, and whether that is delegated.
-    pub(crate) fn known_of(&self, task: u32) -> Option<(u32, bool)> {
-        self.beats.get(&task).map(|beat| (beat.attempt, beat.delegation().is_some()))
+    /// Describes a task for those who ask.
+    pub(crate) fn known_of(&self, task: u32) -> Option<Known> {
+        self.beats.get(&task).map(Beat::known)
     }
 
     /// When it looks after the heartbeats of a task, where that is known.

@@ -3,10 +3,10 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use partitura::{ClientError, Cx, WorkflowError, millis};
+use partitura::{ClientError, Cx, Waiting, WorkflowError, millis};
 
 use crate::in_memory;
-use crate::support::{Oops, soon};
+use crate::support::{Oops, eventually, soon};
 
 /// Cannot bear one of its signals, and ends by another.
 #[derive(Debug, Default)]
@@ -153,5 +153,119 @@ async fn a_description_names_the_code_that_does_not_come_back() {
     assert!(u128::from(held_up.since) + 1_000 >= since, "{held_up:?} {since}");
     UNCLOGGED.store(true, Ordering::Relaxed);
     soon(clogged.result()).await.expect("a result");
+    worker.stop().await.expect("stopped");
+}
+
+static RETURNED: AtomicBool = AtomicBool::new(false);
+
+#[partitura::service]
+trait Grind {
+    /// Blocks its thread until all may return; no method should.
+    async fn grind(&self) -> u32;
+
+    /// Does not block.
+    async fn wait(&self) -> u32;
+}
+
+struct Mill;
+
+impl Grind for Mill {
+    async fn grind(&self) -> u32 {
+        tokio::task::yield_now().await;
+        while !RETURNED.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        1
+    }
+
+    async fn wait(&self) -> u32 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        2
+    }
+}
+
+/// Has something ground, or waits.
+#[derive(Debug, Default)]
+struct Grinds;
+
+#[partitura::workflow]
+impl Grinds {
+    #[run]
+    async fn run(cx: Cx<Self>, blocks: bool) -> Result<u32, Oops> {
+        let grind = cx.service::<GrindStub>();
+        Ok(if blocks { grind.grind().await? } else { grind.wait().await? })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_method_that_does_not_come_back_freezes_nothing_and_is_named_by_descriptions() {
+    let partitura = in_memory().await;
+    let worker = partitura.worker().service(GrindService(Mill)).workflow::<Grinds>().start().await.expect("a worker");
+    let client = partitura.client();
+    let blocking: Vec<_> = (0..6).map(|i| client.workflow::<Grinds>(format!("b{i}"))).collect();
+    for blocking in &blocking {
+        blocking.start(true).await.expect("started");
+    }
+    for i in 0..20 {
+        let sound = client.workflow::<Grinds>(format!("s{i}"));
+        sound.start(false).await.expect("started");
+        assert_eq!(soon(sound.result()).await.expect("a result"), 2);
+    }
+    for blocking in &blocking {
+        let held_up = eventually(|| async {
+            let described = blocking.describe().await.expect("known");
+            assert_eq!(described.held_up, None, "its turns go on");
+            described.waiting.into_iter().find_map(|waiting| match waiting {
+                Waiting::Task { method, attempt: Some(1), held_up, .. } if method == "grind" => held_up,
+                _ => None,
+            })
+        });
+        held_up.await;
+    }
+    RETURNED.store(true, Ordering::Relaxed);
+    for blocking in &blocking {
+        assert_eq!(soon(blocking.result()).await.expect("a result"), 1);
+    }
+    worker.stop().await.expect("stopped");
+}
+
+static STEPPED: AtomicBool = AtomicBool::new(false);
+
+/// Blocks a thread in a step.
+#[derive(Debug, Default)]
+struct Treads;
+
+#[partitura::workflow]
+impl Treads {
+    #[run]
+    async fn run(cx: Cx<Self>) -> Result<(), Oops> {
+        let tread = async {
+            while !STEPPED.load(Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Ok::<_, Oops>(())
+        };
+        Ok(cx.step("tread", tread).await?)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_step_that_does_not_come_back_freezes_nothing() {
+    let partitura = in_memory().await;
+    let worker = partitura.worker().workflow::<Treads>().workflow::<Sound>().start().await.expect("a worker");
+    let client = partitura.client();
+    let blocking: Vec<_> = (0..6).map(|i| client.workflow::<Treads>(format!("b{i}"))).collect();
+    for blocking in &blocking {
+        blocking.start(()).await.expect("started");
+    }
+    for i in 0..20 {
+        let sound = client.workflow::<Sound>(format!("s{i}"));
+        sound.start(()).await.expect("started");
+        soon(sound.result()).await.expect("a result");
+    }
+    STEPPED.store(true, Ordering::Relaxed);
+    for blocking in &blocking {
+        soon(blocking.result()).await.expect("a result");
+    }
     worker.stop().await.expect("stopped");
 }

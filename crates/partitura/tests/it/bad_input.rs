@@ -117,6 +117,20 @@ async fn plain_numbers_are_taken_as_settings_and_zero_is_refused_with_what_to_wr
 }
 
 #[tokio::test]
+async fn a_build_id_that_is_no_name_is_refused_where_the_worker_starts() {
+    let partitura = in_memory().await;
+    for (build, problem) in
+        [("", "is empty"), ("1.0\n", r"'\n'"), ("1\u{7f}", "control"), (&"b".repeat(256), "256 bytes")]
+    {
+        let error = partitura.worker().workflow::<Waits>().build_id(build).start().await.expect_err("refused");
+        assert!(error.to_string().contains(problem), "{error}");
+        assert!(error.to_string().contains(".build_id("), "{error}");
+    }
+    let worker = partitura.worker().workflow::<Waits>().build_id("v1.0 (β), of Monday").start().await;
+    worker.expect("a worker").stop().await.expect("stopped");
+}
+
+#[tokio::test]
 async fn a_worker_that_has_another_number_of_partitions_is_refused_and_harms_nothing() {
     let broker = std::sync::Arc::new(partitura_embedded::Embedded::memory(Default::default()).expect("a broker"));
     let two = partitura::Partitura::on(broker.clone()).partitions(2).await.expect("an engine");

@@ -86,7 +86,7 @@ async fn play(directory: &Path) {
         }
     });
     let reason = reason.await;
-    assert!(reason.contains("its process was lost 5 times while it ran"), "{reason}");
+    assert!(reason.contains("its worker or process was lost 5 times while it ran"), "{reason}");
     let letters = partitura.dead_letters(&Destination::Service("Risks".into())).expect("letters");
     let letters = letters.list(10).await.expect("a list");
     let [letter] = &letters[..] else { panic!("{letters:?}") };

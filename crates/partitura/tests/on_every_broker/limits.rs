@@ -1,6 +1,6 @@
 //! Messages that a broker does not take.
 
-use partitura::{ClientError, Cx, Signal, WorkflowError};
+use partitura::{ClientError, Cx, Signal, millis};
 
 use crate::stage::Stage;
 use crate::support::{Oops, soon};
@@ -64,16 +64,20 @@ impl Takes {
     }
 }
 
-/// Nobody is there who could tell its code that what it sends is too large.
+/// Sends what it does not wait for.
 #[derive(Debug, Default)]
 struct Shouts;
 
 #[partitura::workflow]
 impl Shouts {
     #[run]
-    async fn run(cx: Cx<Self>, bytes: usize) -> Result<(), Oops> {
-        cx.signal("large", Signal::<Returns>::to_channel("louder", &"x".repeat(bytes))).expect("an id");
-        Ok(())
+    async fn run(cx: Cx<Self>, bytes: usize) -> Result<(String, String), Oops> {
+        let text = "x".repeat(bytes);
+        let signal = cx.signal("large", Signal::<Returns>::to_channel("louder", &text)).expect_err("too large");
+        let child = cx.child::<Takes>("largest").detach(text).expect_err("too large");
+        // Its code goes on.
+        cx.sleep(millis(10)).await?;
+        Ok((signal.to_string(), child.to_string()))
     }
 }
 
@@ -94,20 +98,19 @@ pub(crate) async fn what_is_too_large_for_the_broker_fails_tasks_and_children_wi
     worker.stop().await.expect("stopped");
 }
 
-pub(crate) async fn a_signal_that_is_too_large_stops_the_workflow_that_sends_it_with_the_reason(stage: Stage) {
+pub(crate) async fn what_a_workflow_sends_and_is_too_large_is_refused_to_its_code(stage: Stage) {
     let partitura = stage.application().await;
-    let bytes = partitura.broker().capabilities().limits.payload + 1;
+    // Its JSON has two quotes, and some bytes of a message are for the engine.
+    let limit = partitura.broker().capabilities().limits.payload;
     let worker = partitura.worker().workflow::<Shouts>().start().await.expect("a worker");
-    let shouts = partitura.client().workflow::<Shouts>("s");
-    shouts.start(bytes).await.expect("started");
-    match soon(shouts.result()).await {
-        Err(WorkflowError::Stopped { reason }) => assert!(reason.contains("a payload of"), "{reason}"),
-        other => panic!("{other:?}"),
+    for (id, bytes) in [("s", limit - 2), ("t", limit + 1)] {
+        let shouts = partitura.client().workflow::<Shouts>(id);
+        shouts.start(bytes).await.expect("started");
+        let (signal, child) = soon(shouts.result()).await.expect("a result");
+        assert!(signal.starts_with("signal louder to Returns/large could not be sent: a payload of"), "{signal}");
+        assert!(child.starts_with("the input of Takes/largest could not be sent: a payload of"), "{child}");
+        let history = soon(shouts.history()).await.expect("a history");
+        assert_eq!(history.iter().filter(|event| event.to_string().starts_with("SendRefused")).count(), 2);
     }
-    shouts.terminate("hopeless").confirmed().await.expect("terminated");
-    assert!(matches!(soon(shouts.result()).await, Err(WorkflowError::Terminated(_))));
-    worker.stop().await.expect("stopped");
-    // Nothing of it is left that would keep a worker from starting.
-    let worker = partitura.worker().workflow::<Shouts>().start().await.expect("a worker");
     worker.stop().await.expect("stopped");
 }

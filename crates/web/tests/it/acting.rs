@@ -130,6 +130,14 @@ async fn a_workflow_is_paused_and_resumed_with_a_reason() {
     assert_eq!(paused.status, StatusCode::SEE_OTHER, "{}", paused.text);
     let overview = browser.get("/").await.text;
     assert!(overview.contains("workflow/Hold") && overview.contains("moving"), "{overview}");
+    assert!(!overview.contains("is that its name?"), "{overview}");
+    let (misspelt, reason) = (("what", "service/Holt"), ("reason", "moving"));
+    let paused = browser.post("/pauses/pause", &[("csrf", &csrf), misspelt, reason]).await;
+    let overview = browser.get(paused.headers["location"].to_str().unwrap()).await.text;
+    let told = "service/Holt: it is paused; no worker has served a service Holt yet: is that its name?";
+    assert!(overview.contains(told), "{overview}");
+    browser.post("/pauses/resume", &[("csrf", &csrf), misspelt]).await;
+    assert!(!browser.get("/?unknown=service%2FHolt").await.text.contains("is that its name?"));
     let resumed = browser.post("/pauses/resume", &[("csrf", &csrf), what]).await;
     assert_eq!(resumed.status, StatusCode::SEE_OTHER, "{}", resumed.text);
     assert!(partitura.client().pauses().await.unwrap().is_empty());

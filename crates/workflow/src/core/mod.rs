@@ -7,6 +7,7 @@ mod attributes;
 mod channels;
 mod conditions;
 mod model;
+mod sends;
 mod slots;
 mod versions;
 
@@ -16,6 +17,7 @@ use std::task::Waker;
 
 use futures::future::BoxFuture;
 
+pub use model::FitCheck;
 pub(crate) use model::{Filter, Resolution, SlotKind};
 pub(crate) use slots::Leaf;
 
@@ -32,6 +34,8 @@ pub(crate) type CompensationFuture = BoxFuture<'static, Result<(), Failure>>;
 pub(crate) struct Core {
     pub(crate) started: Box<Started>,
     waker: Arc<RootWaker>,
+    /// `None`: everything fits.
+    fit_check: Option<FitCheck>,
     state: Mutex<State>,
 }
 
@@ -80,6 +84,7 @@ pub(crate) struct State {
     channels: HashMap<String, model::ChannelState>,
     conditions: model::Conditions,
     versions: model::Versions,
+    sends: model::Sends,
     /// The last value of each attribute; `None`: that it has none.
     attributes: BTreeMap<String, Option<Attribute>>,
     tickets: u64,
@@ -91,7 +96,7 @@ pub(crate) struct Compensation {
 }
 
 impl Core {
-    pub(crate) fn new(started: Box<Started>, now: u64, waker: Arc<RootWaker>) -> Self {
+    pub(crate) fn new(started: Box<Started>, now: u64, waker: Arc<RootWaker>, fit_check: Option<FitCheck>) -> Self {
         let state = State {
             now,
             random: Generator::seeded(started.seed),
@@ -119,10 +124,11 @@ impl Core {
             channels: HashMap::new(),
             conditions: model::Conditions::default(),
             versions: model::Versions::default(),
+            sends: model::Sends::default(),
             attributes: BTreeMap::new(),
             tickets: 0,
         };
-        Self { started, waker, state: Mutex::new(state) }
+        Self { started, waker, fit_check, state: Mutex::new(state) }
     }
 
     /// Whether dropping a future cancels what it began.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::task::Waker;
 
-use crate::{Failure, Payload};
+use crate::{EventKind, Failure, Payload, TooLarge};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SlotKind {
@@ -93,4 +93,25 @@ pub(crate) struct Versions {
 /// Notes whom to wake from now on. The one before is handed back, to be dropped without the lock.
 pub(super) fn replace_waker(known: &mut Waker, waker: &Waker) -> Option<Waker> {
     (!known.will_wake(waker)).then(|| std::mem::replace(known, waker.clone()))
+}
+
+/// Says whether the message fits into one of the broker's that a command asks for.
+pub type FitCheck = Arc<dyn Fn(&EventKind) -> Result<(), TooLarge> + Send + Sync>;
+
+/// Knowledge of the history about the messages that the code sends and does not wait for.
+#[derive(Default)]
+pub(crate) struct Sends {
+    pub(super) refused: BTreeMap<u32, TooLarge>,
+    /// The highest number of a command in the history. Of one that is not higher it is known how it went.
+    pub(super) known_until: u32,
+}
+
+impl Sends {
+    /// `None`: the code is beyond the end of the history.
+    pub(super) fn known(&self, seq: u32) -> Option<Result<(), TooLarge>> {
+        match self.refused.get(&seq) {
+            Some(too_large) => Some(Err(*too_large)),
+            None => (seq <= self.known_until).then_some(Ok(())),
+        }
+    }
 }

@@ -9,7 +9,8 @@ use crate::{EventKind, StopReason};
 const BEFORE_ALL_CHANGES: u32 = 1;
 
 impl State {
-    pub(crate) fn record_version(&mut self, change: &str, version: u32) {
+    /// Notes a marker of the history ahead of its place there: an instance without one keeps the oldest version.
+    pub(super) fn record_version(&mut self, change: &str, version: u32) {
         self.versions.recorded.insert(change.to_owned(), version);
     }
 

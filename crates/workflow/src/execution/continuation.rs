@@ -81,6 +81,23 @@ impl Execution {
         is_in_time.then_some(NextRun { failed_before: started.attempt(), begins_at: Some(begins_at) })
     }
 
+    /// Hands on to the next run an input that was kept while the code could not go on, if the code has ended this run by
+    /// an earlier one: nobody else would receive it.
+    pub(super) fn hand_on(&mut self, kept: &EventKind) {
+        let Some(continued) = &mut self.continuation else { return };
+        match kept {
+            EventKind::SignalReceived { name, payload, message_id } if self.seen_messages.get(message_id).is_none() => {
+                self.seen_messages.insert(message_id.clone(), ());
+                continued.seen.push(message_id.clone());
+                continued.signals.entry(name.clone()).or_default().push(payload.clone());
+            }
+            EventKind::CancelRequested { reason } => {
+                continued.cancel.get_or_insert_with(|| CancelRequest { reason: reason.clone() });
+            }
+            _ => {}
+        }
+    }
+
     /// Keeps what the next run takes over. The name of that run is not known yet.
     pub(super) fn hand_over(&mut self, NextRun { failed_before, begins_at }: NextRun) -> String {
         let started = &self.core.started;

@@ -137,11 +137,14 @@ impl Execution {
         };
         let mut execution = Self::build(definition, started)?;
         execution.differences = differences;
-        execution.prepare_replay(events.as_slice());
+        execution.core.lock().begin_replay(events.as_slice());
         execution.take_over()?;
         let mut kept = Kept::new(events.as_slice());
         execution.run_code(true)?;
         for (index, event) in (1..).zip(events) {
+            if kept.is_unread(index) {
+                execution.hand_on(&event.kind);
+            }
             match kept.id_of_signal(index, &event.kind) {
                 None => execution.replay_event(index, event)?,
                 Some(id) if kept.is_refused(&id) => execution.seen_messages.insert(id, ()),
@@ -257,7 +260,7 @@ impl Execution {
             return Err(Stop { workflow, id, reason: StopReason::BadInput { problem } });
         }
         let waker = Arc::new(RootWaker::default());
-        let core = Arc::new(Core::new(started, at, Arc::clone(&waker)));
+        let core = Arc::new(Core::new(started, at, Arc::clone(&waker), definition.fit_check()));
         let built = catch_unwind(AssertUnwindSafe(|| definition.build(&core)));
         let Some((root, instance)) = built.map_err(|panic| stop(&core, panicked(&*panic)))? else {
             let version = core.started.version;
@@ -276,17 +279,6 @@ impl Execution {
             stopped: None,
             differences: None,
         })
-    }
-
-    /// Markers are looked up ahead of their place in the history: an instance without one keeps the oldest version.
-    fn prepare_replay(&mut self, history: &[Event]) {
-        let mut state = self.core.lock();
-        state.replaying = true;
-        for event in history {
-            if let EventKind::VersionMarked { change, version, .. } = &event.kind {
-                state.record_version(change, *version);
-            }
-        }
     }
 
     fn replay_event(&mut self, index: usize, event: Event) -> Result<(), Stop> {

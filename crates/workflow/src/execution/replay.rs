@@ -101,7 +101,8 @@ fn is_same(history: &EventKind, code: &EventKind) -> bool {
             E::UpdateCompleted { id: i1, .. } | E::UpdateFailed { id: i1, .. },
             E::UpdateCompleted { id: i2, .. } | E::UpdateFailed { id: i2, .. },
         ) => i1 == i2,
-        (E::EndRequested { workflow: w1, id: i1, .. }, E::EndRequested { workflow: w2, id: i2, .. }) => {
+        (E::EndRequested { workflow: w1, id: i1, .. }, E::EndRequested { workflow: w2, id: i2, .. })
+        | (E::SendRefused { workflow: w1, id: i1, .. }, E::SendRefused { workflow: w2, id: i2, .. }) => {
             w1 == w2 && i1 == i2
         }
         (E::VersionMarked { change: c1, version: v1, .. }, E::VersionMarked { change: c2, version: v2, .. }) => {

@@ -197,3 +197,35 @@ fn the_next_run_knows_which_run_has_had_an_update() {
     assert_eq!(continued(&event).updates, [partitura::EarlierUpdate { id: "u-1".into(), run: run.clone() }]);
     assert_eq!(execution.had_update("u-1"), Some(&*run));
 }
+
+#[test]
+fn signals_that_were_kept_behind_the_end_of_a_run_go_along_when_its_code_goes_on() {
+    let first = started::<Tally>(&1);
+    let mut at = first.at;
+    let mut event = |kind| {
+        at += 1;
+        Event::new(at, kind)
+    };
+    let signal = |id: &str, value: u32| EventKind::SignalReceived {
+        name: "add".to_owned(),
+        payload: payload(&value),
+        message_id: id.to_owned(),
+    };
+    let mut history = vec![first, event(EventKind::WorkflowPaused { reason: "moving".to_owned() })];
+    for (id, value) in [("a", 1), ("b", 2), ("c", 3), ("d", 4), ("c", 3), ("a", 1)] {
+        history.push(event(signal(id, value)));
+    }
+    history.push(event(EventKind::CancelRequested { reason: Some("it is late".to_owned()) }));
+    let definition = Definition::for_workflow::<Tally>();
+    let (mut execution, turn) = Execution::replay(&definition, history.clone()).unwrap();
+    let lines: Vec<String> = turn.events.iter().map(ToString::to_string).collect();
+    assert_eq!(lines, ["WorkflowResumed", "WorkflowContinued"]);
+    let taken = execution.take_continuation().unwrap();
+    assert_eq!(taken.signals, [("add".to_owned(), vec![payload(&3), payload(&4)])].into());
+    assert_eq!(taken.seen, ["a", "b", "c", "d"]);
+    assert_eq!(taken.cancel.unwrap().reason.as_deref(), Some("it is late"));
+    history.extend(turn.events);
+    let (mut execution, turn) = Execution::replay(&definition, history).unwrap();
+    assert_eq!(turn.events, []);
+    assert!(execution.take_continuation().is_none(), "the next run has begun");
+}

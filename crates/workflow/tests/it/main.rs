@@ -21,6 +21,7 @@ mod replay;
 mod retrying;
 mod sagas;
 mod scale;
+mod sends;
 mod shielded;
 mod side_by_side;
 mod stops;

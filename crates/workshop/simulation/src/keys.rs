@@ -18,7 +18,11 @@ impl State {
             self.note("state", format_args!("conflict at {key}"));
             return Err(Error::new(ErrorKind::Conflict, "write", "it is not what was expected").of(key));
         }
+        let sends_again = group.iter().any(|put| put.space == "outbox");
         for put in group {
+            if put.space == "refused" && put.value.is_none() && sends_again && self.is_mutant(Mutant::AsideKept) {
+                continue;
+            }
             let is_lost = match put.space {
                 "outbox" => self.is_mutant(Mutant::OutboxLost),
                 "heartbeats" => self.is_mutant(Mutant::DelegationsForgotten),

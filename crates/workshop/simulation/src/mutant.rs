@@ -83,6 +83,9 @@ pub enum Mutant {
     DeletedTasksAgain,
     /// A deleted instance is not tried again: what the broker has refused of it stays. The engine once had this bug.
     LastWordsForgotten,
+    /// A message that was set aside stays so when the next owner of its outbox has sent it. The engine once had this
+    /// bug.
+    AsideKept,
     /// Events are refused that are larger than half of what the broker says to take.
     EventsTooLarge,
     /// Tasks are refused that are larger than half of what the broker says to take.
@@ -129,6 +132,7 @@ impl Mutant {
         Self::DeletedHalf,
         Self::DeletedTasksAgain,
         Self::LastWordsForgotten,
+        Self::AsideKept,
         Self::EventsTooLarge,
         Self::TasksTooLarge,
     ];
@@ -173,6 +177,7 @@ impl Mutant {
             Self::DeletedHalf => "deleted-half",
             Self::DeletedTasksAgain => "deleted-tasks-again",
             Self::LastWordsForgotten => "last-words-forgotten",
+            Self::AsideKept => "aside-kept",
             Self::EventsTooLarge => "events-too-large",
             Self::TasksTooLarge => "tasks-too-large",
         }

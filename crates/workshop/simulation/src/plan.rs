@@ -226,15 +226,14 @@ impl Plan {
             mishap_every: mishap_every.or(everyday),
             mishaps,
             session: random.pick(&[200, 2_000, 6_000]),
-            pauses: Some(random.pick(&[1_000, 4_000])).filter(|_| random.chance(250) && !faultless),
+            // Crashes of a turn are counted by its command, and an instance that is paused goes on with another.
+            pauses: Some(random.pick(&[1_000, 4_000])).filter(|_| random.chance(250) && !faultless && !poison),
             deletes: random.coin(),
             payload: Some(LITTLE).filter(|_| random.chance(150) && !poison),
         };
         if plan.deletes && matches!(plan.broken, Some(Broken::Tasks(_))) {
             // The broker refuses messages of instances that are deleted then.
             plan.operator = plan.operator.or(Some(300));
-            // Where processes crash, it cannot be said what has become of them.
-            plan.crash_after = None;
         }
         plan
     }

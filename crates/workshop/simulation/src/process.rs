@@ -214,6 +214,13 @@ impl State {
         self.processes[process].leaves_since.is_some_and(|since| self.now() >= since + limit)
     }
 
+    /// Where processes crash, one may die at its next effect: between two writes few others would.
+    pub(crate) fn may_die_next(&mut self, process: usize) {
+        if self.chaos && self.plan.crash_after.is_some() && self.processes[process].mortal && self.random.coin() {
+            (self.processes[process].counts, self.processes[process].crash) = (true, Some((1, false)));
+        }
+    }
+
     fn fate(&mut self, process: usize) -> Fate {
         let process = &mut self.processes[process];
         match &mut process.crash {

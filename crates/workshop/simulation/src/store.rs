@@ -22,6 +22,9 @@ impl Store for SimStore {
     async fn write(&self, groups: Vec<Vec<Put>>) -> Vec<Result<()>> {
         self.0
             .effect(format!("writes {} groups", groups.len()), |state| {
+                if groups.iter().flatten().any(|put| put.space == "refused" && put.value.is_some()) {
+                    state.may_die_next(self.0.id);
+                }
                 groups.iter().map(|group| state.write_group(group)).collect()
             })
             .await

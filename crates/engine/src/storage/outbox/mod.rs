@@ -137,7 +137,7 @@ impl Outbox {
         }
         let results = self.0.producer.publish(messages).await;
         if results.iter().all(Result::is_ok) {
-            return self.0.removals.remove(row.key).await;
+            return self.0.removals.remove(row.key, None).await;
         }
         let messages = match decode(&row.key, &row.value) {
             Ok(messages) => messages,
@@ -216,12 +216,26 @@ impl Outbox {
             let own = messages.by_ref().take(count).collect();
             let unsent = Unsent::new(own, results.by_ref().take(count).collect());
             if unsent.is_empty() {
-                self.0.removals.remove(key).await;
+                self.sent_again(key).await;
             } else {
                 let sender = self.sender(partition, &self.0.namespace.strip(key.clone()));
                 self.send_later(sender, term, key, unsent);
             }
         }
+    }
+
+    /// Has a row removed all of which was sent after it had to wait, or after its owner was lost. Messages of it that
+    /// were set aside go with it: the owner may have been lost before it told the instance, and they have arrived now.
+    async fn sent_again(&self, key: Bytes) {
+        let aside = self.aside_of(&key);
+        self.0.removals.remove(key, aside).await;
+    }
+
+    /// The key under which is kept what the broker refuses of a row. `None`: the row has the key of no turn.
+    fn aside_of(&self, key: &Bytes) -> Option<Bytes> {
+        let stripped = self.0.namespace.strip(key.clone());
+        let origin = Origin::parse(&self.0.workflow, &stripped)?;
+        Some(self.0.namespace.key(&origin.aside(&self.0.workflow)))
     }
 
     /// The partition goes elsewhere: its next owner reads the rows.

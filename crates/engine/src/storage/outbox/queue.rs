@@ -103,10 +103,13 @@ impl Outbox {
             let results = self.0.producer.publish(again.clone()).await;
             unsent.absorb(Unsent::new(again, results));
         }
-        if let Some(refusal) = unsent.refusal {
-            self.set_aside(sender, term, key, &unsent.refused, &refusal).await?;
+        match unsent.refusal {
+            None => self.sent_again(key.clone()).await,
+            Some(refusal) => {
+                self.set_aside(sender, term, key, &unsent.refused, &refusal).await?;
+                self.0.removals.remove(key.clone(), None).await;
+            }
         }
-        self.0.removals.remove(key.clone()).await;
         drop(under_way);
         Ok(())
     }
@@ -144,7 +147,8 @@ impl Outbox {
         let put = Put { space: REFUSED, key: aside, expect: Expect::Any, value: Some(value) };
         let mut pause = Pause::new();
         loop {
-            // The outbox row goes last: after a crash before that, everything is tried and refused once more.
+            // The outbox row goes last: after a crash before that, everything is tried once more. If it is sent then,
+            // the row of what was set aside goes, too.
             let kept = self.0.store.write(vec![vec![put.clone()]]).await.pop().unwrap_or_else(lost_result);
             let told = match kept {
                 Ok(()) => publish(&*self.0.producer, vec![undelivered.clone()]).await,

@@ -8,7 +8,7 @@ use partitura_broker::{Expect, Put, Result};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::row::{OUTBOX, PAGE};
+use super::row::{OUTBOX, PAGE, REFUSED};
 use crate::pause::Pause;
 use crate::storage::store::Store;
 
@@ -23,8 +23,8 @@ pub(super) struct Removals(mpsc::Sender<Removal>);
 
 /// A request to the task.
 enum Removal {
-    /// Remove this row.
-    Of(Bytes),
+    /// Remove this row, and what may be set aside of it.
+    Of(Bytes, Option<Bytes>),
     /// Tell when all rows so far are removed.
     Flush(oneshot::Sender<()>),
 }
@@ -36,10 +36,10 @@ impl Removals {
         Self(sender)
     }
 
-    /// Has a row removed soon.
-    pub(super) async fn remove(&self, key: Bytes) {
+    /// Has a row removed soon, together with what may be `aside` of it.
+    pub(super) async fn remove(&self, key: Bytes, aside: Option<Bytes>) {
         // The task lives as long as we do.
-        let _ = self.0.send(Removal::Of(key)).await;
+        let _ = self.0.send(Removal::Of(key, aside)).await;
     }
 
     /// Waits until every row is removed that was given before.
@@ -56,14 +56,14 @@ async fn run(store: Arc<dyn Store>, mut asked: mpsc::Receiver<Removal>) {
     while asked.recv_many(&mut batch, PAGE).await > 0 {
         let gathered = async { while !is_urgent(&batch) && asked.recv_many(&mut batch, PAGE).await > 0 {} };
         let _ = timeout(GATHER, gathered).await;
-        let (mut keys, mut flushes) = (Vec::with_capacity(batch.len()), Vec::new());
+        let (mut rows, mut flushes) = (Vec::with_capacity(batch.len()), Vec::new());
         for removal in batch.drain(..) {
             match removal {
-                Removal::Of(key) => keys.push(key),
+                Removal::Of(key, aside) => rows.push((key, aside)),
                 Removal::Flush(done) => flushes.push(done),
             }
         }
-        write(&*store, &keys).await;
+        write(&*store, &rows).await;
         for done in flushes {
             let _ = done.send(());
         }
@@ -75,10 +75,10 @@ fn is_urgent(batch: &[Removal]) -> bool {
 }
 
 /// Removes rows, again and again if need be.
-async fn write(store: &dyn Store, keys: &[Bytes]) {
+async fn write(store: &dyn Store, rows: &[(Bytes, Option<Bytes>)]) {
     let mut pause = Pause::new();
-    while !keys.is_empty() {
-        let groups = keys.chunks(PAGE).map(|keys| keys.iter().cloned().map(removal).collect()).collect();
+    while !rows.is_empty() {
+        let groups = rows.chunks(PAGE).map(|rows| rows.iter().flat_map(removals).collect()).collect();
         match store.write(groups).await.into_iter().find_map(Result::err) {
             Some(error) if error.is_retryable() => {
                 tracing::warn!(%error, ?pause, "removing confirmed messages from the outbox again");
@@ -93,6 +93,9 @@ async fn write(store: &dyn Store, keys: &[Bytes]) {
     }
 }
 
-fn removal(key: Bytes) -> Put {
-    Put { space: OUTBOX, key, expect: Expect::Any, value: None }
+fn removals((key, aside): &(Bytes, Option<Bytes>)) -> impl Iterator<Item = Put> {
+    let removal = |(space, key)| Put { space, key, expect: Expect::Any, value: None };
+    [(OUTBOX, Some(key)), (REFUSED, aside.as_ref())]
+        .into_iter()
+        .filter_map(move |(space, key)| key.cloned().map(|key| removal((space, key))))
 }

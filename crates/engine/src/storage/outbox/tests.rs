@@ -68,6 +68,13 @@ fn topic() -> TopicName {
     TopicName::new("t").expect("a name")
 }
 
+/// Keeps what an earlier owner has set aside of a row, as if it had been lost before it told the instance.
+async fn set_aside(outbox: &Outbox, row: &Row, message: &Message) {
+    let aside = Aside { reason: "not allowed".into(), messages: vec![Kept::from_message(message)] };
+    let (key, value) = (outbox.aside_of(&row.key).expect("a turn"), Some(wire::encode(&aside)));
+    write(outbox, Put { space: REFUSED, key, expect: Expect::Any, value }).await;
+}
+
 /// A turn with one message of the same name.
 fn turn(outbox: &Outbox, number: u32) -> (Row, Put, Message) {
     let run = Bytes::from_static(b"W\0i\0run\0");
@@ -156,6 +163,27 @@ async fn doubts_about_many_attempts_are_one_and_what_was_written_is_sent_once() 
     assert!(!outbox.is_in_doubt(PARTITION, "i"));
     outbox.recover_late(PARTITION, "i", 0).await.expect("read");
     assert_eq!(notes.sent(), ["7 again"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_message_that_the_next_owner_sends_is_not_set_aside_any_more() {
+    let (outbox, notes) = outbox().await;
+    for (number, waits) in [(1, false), (2, true)] {
+        let (row, put, message) = turn(&outbox, number);
+        write(&outbox, put).await;
+        set_aside(&outbox, &row, &message).await;
+        match waits {
+            false => outbox.recover(PARTITION).await.expect("read"),
+            true => outbox.send_later(row.sender, 0, row.key, Unsent { again: vec![message], ..Unsent::default() }),
+        }
+        while !outbox.state().queues.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        outbox.flush().await;
+    }
+    let key = InstanceKey::new("W", "i");
+    assert!(outbox.send_set_aside(&key, |_| true).await.expect("read").is_none());
+    assert_eq!(notes.sent(), ["1 again", "2"]);
 }
 
 #[tokio::test(start_paused = true)]

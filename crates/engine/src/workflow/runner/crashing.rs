@@ -20,14 +20,14 @@ impl WorkflowRunner {
 
     /// Takes a turn that may have been begun before, in a process that was lost. With too many crashes the instance
     /// stops.
-    pub(super) async fn turn_again(&self, key: &InstanceKey, batch: &Batch) -> Outcome {
+    pub(super) async fn turn_again(&self, key: &InstanceKey, batch: &Batch, term: u64) -> Outcome {
         let deliveries = batch.deliveries();
         let [delivery] = deliveries else {
             // One by one, so that the command it is about is known.
             return Outcome::retry("to be taken one by one");
         };
         let name = name(key, delivery);
-        match self.0.crashes.run(name.clone(), Box::pin(self.layered_turn(key, batch))).await {
+        match self.0.crashes.run(name.clone(), Box::pin(self.layered_turn(key, batch, term))).await {
             Ok(outcome) => outcome,
             Err(NotRun::NotNoted(error)) => failed(key, &error),
             Err(NotRun::GivenUp(crashes)) => {

@@ -6,10 +6,10 @@ use partitura_lanes::{Batch, Handler, Outcome};
 use tokio::sync::oneshot;
 
 use super::WorkflowRunner;
+use crate::code;
 use crate::wire::names::InstanceKey;
 use crate::wire::{self, Command};
 use crate::workflow::by_instance::ByInstance;
-use crate::workflow::turn::code;
 
 impl Handler for WorkflowRunner {
     async fn handle(&self, batch: Batch) -> Outcome {
@@ -22,10 +22,11 @@ impl Handler for WorkflowRunner {
             Some(Err(problem)) => return self.refuse(&batch.deliveries()[0], problem).await,
             None => return Outcome::Done,
         };
+        let Some(term) = self.live().owned_in(batch.deliveries()[0].partition) else { return Outcome::Lost };
         if self.may_have_begun(&batch) {
-            return self.turn_again(&key, &batch).await;
+            return self.turn_again(&key, &batch, term).await;
         }
-        self.layered_turn(&key, &batch).await
+        self.layered_turn(&key, &batch, term).await
     }
 
     /// Lets a command wait for an instance whose code does not come back. Questions after it are answered.

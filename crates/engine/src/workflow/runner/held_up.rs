@@ -3,12 +3,12 @@
 use partitura_broker::{Result, Timestamp};
 
 use super::WorkflowRunner;
+use crate::code;
 use crate::storage::history;
 use crate::wire::names::InstanceKey;
 use crate::wire::summary::HeldUp;
 use crate::wire::{ReplyBody, ReplyTo};
 use crate::wire::{sizes, waiting};
-use crate::workflow::turn::code;
 
 impl WorkflowRunner {
     /// The code of an instance that has not come back for a while.

@@ -48,6 +48,12 @@ impl Kept {
         self.ownerships.get(&partition).map(|ownership| ownership.term).unwrap_or_default()
     }
 
+    /// In which term the partition is ours, if it is.
+    pub(super) fn owned_in(&self, partition: Partition) -> Option<u64> {
+        let ownership = self.ownerships.get(&partition)?;
+        ownership.since.is_some().then_some(ownership.term)
+    }
+
     /// Since when the partition is ours, if it is.
     pub(super) fn since(&self, partition: Partition) -> Option<Instant> {
         self.ownerships.get(&partition).and_then(|ownership| ownership.since)

@@ -11,10 +11,10 @@ use crate::wire::names::InstanceKey;
 
 impl WorkflowRunner {
     /// Takes a turn inside of all layers.
-    pub(super) async fn layered_turn(&self, key: &InstanceKey, batch: &Batch) -> Outcome {
+    pub(super) async fn layered_turn(&self, key: &InstanceKey, batch: &Batch, term: u64) -> Outcome {
         let layers = &self.0.context.layers;
         if layers.is_empty() {
-            return self.turn(key, batch.deliveries(), batch.attempt()).await;
+            return self.turn(key, batch.deliveries(), batch.attempt(), term).await;
         }
         let call = TurnCall {
             workflow: &key.workflow,
@@ -22,7 +22,7 @@ impl WorkflowRunner {
             commands: batch.deliveries().len(),
             attempt: batch.attempt(),
         };
-        let turn = Box::pin(self.turn(key, batch.deliveries(), batch.attempt()));
+        let turn = Box::pin(self.turn(key, batch.deliveries(), batch.attempt(), term));
         let mut turn = AssertUnwindSafe(turn).catch_unwind();
         let (mut has_begun, mut ended) = (false, None);
         let taken = async {

@@ -102,16 +102,20 @@ impl WorkflowRunner {
         self.0.waiters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the turn that commands to one instance ask for.
-    async fn turn(&self, key: &InstanceKey, deliveries: &[Delivery], attempt: u32) -> Outcome {
+    /// Takes the turn that commands to one instance ask for, which came in this term of their partition.
+    async fn turn(&self, key: &InstanceKey, deliveries: &[Delivery], attempt: u32, term: u64) -> Outcome {
         let partition = deliveries.first().map(|delivery| delivery.partition).unwrap_or_default();
         if let Err(lost) = self.is_recovered(partition).await {
             return lost;
         }
-        let (cached, term, ours_since) = {
+        let (cached, ours_since) = {
             let mut kept = self.live();
-            let cached = kept.instances.pop(key).map(|(_, instance)| instance);
-            (cached, kept.term(partition), kept.since(partition))
+            // Another worker goes on with it, while it was noted that the turn begins, say. The instance must not be kept
+            // from now on: it would be out of date when the partition comes back.
+            if kept.term(partition) != term {
+                return Outcome::Lost;
+            }
+            (kept.instances.pop(key).map(|(_, instance)| instance), kept.since(partition))
         };
         let work = Work { deliveries, attempt, partition, term };
         metrics::cache(cached.is_some());

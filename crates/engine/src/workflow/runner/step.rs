@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use partitura_broker::ErrorKind;
@@ -9,6 +10,7 @@ use partitura_workflow::{Failure, FailureKind, Step};
 use tokio::time::{Instant, interval_at};
 
 use super::WorkflowRunner;
+use crate::code::{self, Named};
 use crate::storage::turn_store::is_unsendable;
 use crate::wire::names::InstanceKey;
 use crate::wire::{self, Command, Outcome as Ended};
@@ -20,9 +22,10 @@ impl WorkflowRunner {
         let (runner, key, id) = (self.clone(), key.clone(), (run, step.seq));
         self.0.context.steps.begin(id.clone(), || async move {
             // One that waits for its turn is not lost either.
+            let named = Arc::new(Named(key.clone(), format!("step {}", step.name)));
             let in_turn = async {
                 let permit = runner.0.context.steps.permits.clone().acquire_owned().await;
-                (permit, step.future.await)
+                (permit, code::beside(named, step.future).await)
             };
             let (_permit, result) = runner.while_alive(&key, &id, in_turn).await;
             let outcome = match result {

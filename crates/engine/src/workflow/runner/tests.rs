@@ -227,6 +227,7 @@ impl Stage {
     ) -> impl Future<Output = Outcome> + 'a {
         let topic = &owner.runner.0.context.topics.commands;
         let (partition, slot) = (Partition(0), 1);
+        let term = owner.runner.live().term(partition);
         let deliveries: Vec<_> = commands
             .into_iter()
             .map(|(id, command)| Delivery {
@@ -236,7 +237,7 @@ impl Stage {
                 token: AckToken { consumer: 0, partition, epoch: 1, slot },
             })
             .collect();
-        async move { owner.runner.turn(&self.key, &deliveries, PANICS).await }
+        async move { owner.runner.turn(&self.key, &deliveries, PANICS, term).await }
     }
 
     async fn ask(&self, owner: &Owner, question: impl FnOnce(ReplyTo) -> Command) -> ReplyBody {

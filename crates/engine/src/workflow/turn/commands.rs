@@ -7,7 +7,8 @@ use partitura_workflow::{Event, EventKind, Failure, FailureKind, Stop, StopReaso
 use tracing::Span;
 
 use super::signs::Attempt;
-use super::{Abandoned, Reading, Turn, code};
+use super::{Abandoned, Reading, Turn};
+use crate::code;
 use crate::wire::summary::Status;
 use crate::wire::{Command, Later, Outcome, StartPolicy};
 use crate::workflow::effects::{self, Moment};
@@ -90,8 +91,8 @@ impl Turn<'_> {
             Command::Heartbeat { run, seq, attempt, details, by_token: true, reply_to, .. } => {
                 self.heartbeat_by_token(Attempt { run: &run, seq, attempt }, details, reply_to).await
             }
-            Command::Heartbeat { run, seq, attempt, details, alive, by_token: false, reply_to } => {
-                self.heartbeat(Attempt { run: &run, seq, attempt }, details, alive, reply_to)
+            Command::Heartbeat { run, seq, attempt, details, alive, held_up, by_token: false, reply_to } => {
+                self.heartbeat(Attempt { run: &run, seq, attempt }, (details, alive, held_up), reply_to)
             }
             Command::HeartbeatDue { run, seq, due } => self.heartbeat_due((&run, seq), due, message_id),
             Command::AttemptFailed { request, retry_at, details, .. } => {

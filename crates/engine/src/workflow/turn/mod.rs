@@ -1,7 +1,6 @@
 //! One turn of an instance: commands in, one commit out.
 
 pub(crate) mod after_commit;
-pub(crate) mod code;
 mod commands;
 pub(crate) mod context;
 mod continuing;
@@ -28,6 +27,7 @@ use tokio::time::Instant;
 use self::after_commit::{AfterCommit, Finished};
 use self::context::Context;
 use self::trace::TurnTrace;
+use crate::code;
 use crate::core::ReplayValues;
 use crate::messaging::directory::Destination;
 use crate::storage::history;

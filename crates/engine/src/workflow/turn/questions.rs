@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use partitura_workflow::Payload;
 
-use super::{Abandoned, Turn, code};
+use super::{Abandoned, Turn};
+use crate::code;
 use crate::storage::history::{self, History};
 use crate::wire::summary::{Filter, Status, Summary};
 use crate::wire::{Command, ReplyBody};

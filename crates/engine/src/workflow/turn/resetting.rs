@@ -6,7 +6,8 @@ use partitura_broker::{Expect, Message};
 use partitura_workflow::{Event, EventKind, Execution, Started};
 
 use super::seal::{is_found_otherwise, write};
-use super::{Abandoned, Turn, code};
+use super::{Abandoned, Turn};
+use crate::code;
 use crate::storage::history::{self, History, Place};
 use crate::wire::names::InstanceKey;
 use crate::wire::summary::Summary;

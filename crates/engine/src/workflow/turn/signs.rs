@@ -24,8 +24,7 @@ impl Turn<'_> {
     pub(super) fn heartbeat(
         &mut self,
         of: Attempt<'_>,
-        details: Option<Payload>,
-        alive: bool,
+        (details, alive, held_up): (Option<Payload>, bool, Option<u64>),
         reply_to: ReplyTo,
     ) -> Result<(), Abandoned> {
         let beat = self.open_task(of.run, of.seq).and_then(|notes| notes.beats().get(&of.seq).cloned());
@@ -43,12 +42,12 @@ impl Turn<'_> {
             return Ok(());
         }
         self.after.listening.push((of.run.to_owned(), of.seq, reply_to));
-        let is_later = beat.as_ref().is_none_or(|beat| beat.attempt < of.attempt);
+        let says_more = beat.as_ref().is_none_or(|beat| beat.attempt < of.attempt || beat.held_up != held_up);
         let beat = beat.unwrap_or_else(|| Beat::first(of.attempt, self.now));
         if !alive {
-            // Kept in memory alone, so that an earlier attempt that turns up now is told.
-            if is_later && let Some(notes) = self.open_task(of.run, of.seq) {
-                notes.beats().insert(of.seq, Beat { attempt: of.attempt, begun: true, ..beat });
+            // Kept in memory alone, so that an earlier attempt that turns up now is told, and descriptions name it.
+            if says_more && let Some(notes) = self.open_task(of.run, of.seq) {
+                notes.beats().insert(of.seq, Beat { attempt: of.attempt, begun: true, held_up, ..beat });
             }
             return Ok(());
         }
@@ -62,7 +61,7 @@ impl Turn<'_> {
         mut beat: Beat,
         details: Option<Payload>,
     ) -> Result<(), Abandoned> {
-        (beat.attempt, beat.begun, beat.at) = (of.attempt, true, self.now.as_millis());
+        (beat.attempt, beat.begun, beat.at, beat.held_up) = (of.attempt, true, self.now.as_millis(), None);
         beat.progressed(of.attempt, details);
         self.keep(of, beat);
         self.look_later(of.run, of.seq)
@@ -150,7 +149,7 @@ impl Turn<'_> {
         }
         beat.progressed(attempt, details);
         beat.cause = Some(message_id.to_owned());
-        (beat.attempt, beat.begun, beat.at) = (attempt + 1, false, at.as_millis());
+        (beat.attempt, beat.begun, beat.at, beat.held_up) = (attempt + 1, false, at.as_millis(), None);
         let progress = beat.progress.as_ref().map(|progress| progress.details.clone());
         let heartbeat = progress.or_else(|| failed.heartbeat.clone());
         let time_at = self.context.directory.time_at().map(str::to_owned);

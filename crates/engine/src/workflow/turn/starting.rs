@@ -5,7 +5,8 @@ use partitura_workflow::{Event, EventKind, Execution, Failure, FailureKind, Pare
 use uuid::Uuid;
 
 use super::lifecycle::stopped_event;
-use super::{Abandoned, Turn, code};
+use super::{Abandoned, Turn};
+use crate::code;
 use crate::storage::history;
 use crate::storage::turn_store::HISTORY;
 use crate::wire::ids::seed_of;

@@ -2,7 +2,8 @@
 
 use partitura_workflow::{Event, EventKind, Payload, UpdateRefusal};
 
-use super::{Abandoned, Turn, code};
+use super::{Abandoned, Turn};
+use crate::code;
 use crate::storage::history;
 use crate::storage::turn_store::HISTORY;
 use crate::wire::summary::Status;

@@ -37,13 +37,16 @@ enum Errand {
     Make(usize),
     /// A child with an input and a result of these sizes.
     Send(usize, usize),
+    /// A signal of this size, to itself.
+    Tell(usize),
 }
 
 impl Errand {
     fn draw(random: &mut Random, number: usize) -> Self {
-        match random.below(4) {
+        match random.below(5) {
             0 => Self::Make(size(random)),
             1 => Self::Send(size(random), size(random)),
+            2 => Self::Tell(size(random)),
             _ => Self::Haul {
                 number,
                 load: size(random),
@@ -58,7 +61,7 @@ impl Errand {
     fn largest(&self) -> usize {
         match self {
             Self::Haul { load, answer, .. } => *load.max(answer),
-            Self::Make(size) => *size,
+            Self::Make(size) | Self::Tell(size) => *size,
             Self::Send(input, result) => *input.max(result),
         }
     }
@@ -66,7 +69,7 @@ impl Errand {
     fn result(&self) -> usize {
         match self {
             Self::Haul { answer, .. } => *answer,
-            Self::Make(size) | Self::Send(_, size) => *size,
+            Self::Make(size) | Self::Send(_, size) | Self::Tell(size) => *size,
         }
     }
 }
@@ -133,6 +136,10 @@ impl Laden {
                     let child = cx.child::<Echo>(format!("{}-{number}", cx.id()));
                     child.run(("i".repeat(input), size)).await.ok()
                 }
+                Errand::Tell(size) => {
+                    let text = "t".repeat(size);
+                    cx.signal(cx.id(), LadenSignal::keep(text.clone())).ok().map(|()| text)
+                }
             };
             went.push(result.map(|text| text.len()));
         }
@@ -163,19 +170,28 @@ impl Laden {
 
 /// An errand succeeds if it fits, and fails with the reason if it does not. All else is as recorded.
 fn expected((errands, faultless): (&[Errand], bool), history: &[Event]) -> Expected {
-    let asked: Vec<u32> = history
-        .iter()
-        .filter(|event| {
-            matches!(
-                event.kind,
-                EventKind::TaskScheduled { .. } | EventKind::StepScheduled { .. } | EventKind::ChildStarted { .. }
-            )
-        })
-        .filter_map(|event| event.kind.seq())
-        .collect();
+    let asked = history.iter().map(|event| &event.kind).filter(|kind| {
+        matches!(
+            kind,
+            EventKind::TaskScheduled { .. }
+                | EventKind::StepScheduled { .. }
+                | EventKind::ChildStarted { .. }
+                | EventKind::SignalSent { .. }
+                | EventKind::SendRefused { .. }
+        )
+    });
     let mut went = Vec::new();
-    for (errand, seq) in errands.iter().zip(asked) {
-        let result = firsts(history).find(|event| event.kind.is_input() && event.kind.seq() == Some(seq));
+    for (errand, asked) in errands.iter().zip(asked) {
+        if let Errand::Tell(size) = errand {
+            let is_sent = matches!(asked, EventKind::SignalSent { .. });
+            if fits(*size).is_some_and(|fits| fits != is_sent) {
+                return Expected::new(Outcome::Other(format!("{errand:?} should not be {asked}")), Vec::new());
+            }
+            went.push(is_sent.then_some(*size));
+            continue;
+        }
+        let seq = asked.seq();
+        let result = firsts(history).find(|event| event.kind.is_input() && event.kind.seq() == seq);
         let failure = match result.map(|event| &event.kind) {
             // An operator has ended it before.
             None => break,

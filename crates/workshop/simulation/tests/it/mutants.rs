@@ -69,6 +69,7 @@ mutants! {
     a_history_of_a_deleted_instance_is_found: DeletedHalf,
     a_task_of_a_deleted_instance_that_is_called_again_is_found: DeletedTasksAgain,
     last_words_of_a_deleted_instance_that_nobody_sends_are_found: LastWordsForgotten,
+    a_sent_message_that_stays_set_aside_is_found: AsideKept,
     an_event_that_is_too_large_and_blocks_its_turn_is_found: EventsTooLarge,
     a_task_that_is_too_large_and_blocks_its_turn_is_found: TasksTooLarge,
 }

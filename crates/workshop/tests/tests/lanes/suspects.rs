@@ -62,7 +62,7 @@ async fn a_message_that_ends_its_process_becomes_a_dead_letter_and_the_others_go
     assert_eq!(runs, ["1", "1", "2", "3", "4"]);
     let letters = letters(&world).await;
     let [letter] = &letters[..] else { panic!("{letters:?}") };
-    assert_eq!(letter.reason, "its process was lost 5 times while it ran");
+    assert_eq!(letter.reason, "its worker or process was lost 5 times while it ran");
     assert_eq!((&*letter.message.payload, letter.attempts), (&b"poison"[..], 5));
     assert!(letter.message.headers.is_empty(), "{:?}", letter.message.headers);
 }

@@ -38,7 +38,16 @@ impl Workflow for Caring {
 }
 
 fn beat(attempt: u32, reply_to: ReplyTo) -> Command {
-    Command::Heartbeat { run: FIRST.to_owned(), seq: 1, attempt, details: None, alive: true, by_token: false, reply_to }
+    Command::Heartbeat {
+        run: FIRST.to_owned(),
+        seq: 1,
+        attempt,
+        details: None,
+        alive: true,
+        by_token: false,
+        held_up: None,
+        reply_to,
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -100,3 +100,17 @@ async fn an_instance_that_goes_on_between_two_reads_goes_on() {
     tokio::join!(slow, going_on);
     assert_eq!(stage.summary(&stage.owner::<Tally>().await).await.1, Status::Completed);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_turn_that_begins_after_its_partition_went_elsewhere_is_not_taken() {
+    let stage = Stage::new().await;
+    let (first, second) = (stage.owner::<Tally>().await, stage.owner::<Tally>().await);
+    stage.turn(&first, [("s", start(FIRST, 9, StartPolicy::UseExisting))]).await;
+    // It is noted first that the turn begins.
+    let late = stage.turn(&first, [("s", start(FIRST, 9, StartPolicy::UseExisting))]);
+    first.runner.released(&[Partition(0)]);
+    assert_eq!(late.await, Outcome::Lost);
+    assert_eq!(stage.turn(&second, [("a", signal())]).await, Outcome::Done);
+    // The partition is the first owner's again: it sees what the second has done.
+    assert_eq!(stage.count(&first).await, 1);
+}

@@ -1,14 +1,18 @@
 //! Runs an author's code so that an endless loop in it, or a blocking call, is noticed and freezes nothing else.
 //!
-//! Code of a workflow takes microseconds, so it runs on the thread of its turn. That must never be the last thread that
-//! the runtime has: all but one of them may be held by code. A call beyond that waits a moment for one of the others,
-//! which nearly always come back at once. If none does, the runtime is told that this thread may be gone for a while. It
-//! then needs another, and a process that asked for one at every second call would have a hundred.
+//! Code of a workflow takes microseconds, and so does a method of a service between two points where it waits: it runs on
+//! the thread of its turn or task. That must never be the last thread that the runtime has: all but one of them may be
+//! held by code. A call beyond that waits a moment for one of the others, which nearly always come back at once. If none
+//! does, the runtime is told that this thread may be gone for a while. It then needs another, and a process that asked
+//! for one at every second call would have a hundred.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
@@ -20,19 +24,59 @@ use crate::wire::names::InstanceKey;
 /// who ask are told after the first look.
 const STUCK_AFTER: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often the instance is told again that a method of its task does not come back: it may have a new owner.
+const TELL_EVERY: Duration = Duration::from_secs(30);
 
 /// How long a call waits, on its thread, for another to come back.
 const COMES_BACK_WITHIN: Duration = Duration::from_millis(1);
 
 /// The calls that hold a thread of a runtime.
-static HELD: Held = Held { count: Mutex::new(Count { held: 0, waiting: 0 }), returned: Condvar::new() };
+static HELD: Held =
+    Held { count: Mutex::new(Count { held: 0, waiting: 0, are_slow: false }), returned: Condvar::new() };
 /// How many calls the last look found that took long.
 static SLOW: AtomicUsize = AtomicUsize::new(0);
 static WATCH: LazyLock<Watch> = LazyLock::new(Watch::start);
 
-/// Calls code of the instance; `what` names it.
+/// Calls code of the instance in its turn; `what` names it.
 pub(crate) fn call<T>(key: &InstanceKey, what: impl Into<Cow<'static, str>>, code: impl FnOnce() -> T) -> T {
-    let _watched = WATCH.watch(key, what.into());
+    watched(Code::Turn(key.clone(), what.into()), code)
+}
+
+/// Code that runs beside the turns of an instance: a method of a service, or a step. It displays its name.
+pub(crate) trait Beside: fmt::Display + Send + Sync {
+    /// The instance that asked for it.
+    fn instance(&self) -> InstanceKey;
+
+    /// It has not come back for this long. Called again from time to time.
+    fn is_stuck(&self, runs_for: Duration) {
+        let _ = runs_for;
+    }
+}
+
+/// A step, or a method that takes the calls of several tasks, by its name.
+pub(crate) struct Named(pub(crate) InstanceKey, pub(crate) String);
+
+impl fmt::Display for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.1)
+    }
+}
+
+impl Beside for Named {
+    fn instance(&self) -> InstanceKey {
+        self.0.clone()
+    }
+}
+
+/// Awaits code that runs beside the turns of an instance. It may wait for as long as it likes, and is to come back when
+/// it is polled.
+pub(crate) async fn beside<F: Future>(code: Arc<dyn Beside>, future: F) -> F::Output {
+    let mut future = pin!(future);
+    poll_fn(|cx| watched(Code::Beside(code.clone()), || future.as_mut().poll(cx))).await
+}
+
+fn watched<T>(called: Code, code: impl FnOnce() -> T) -> T {
+    let _watched = WATCH.watch(called);
     let Some(threads) = threads() else { return code() };
     match HELD.hold_one_of(threads.saturating_sub(1)) {
         Some(_holds) => code(),
@@ -45,11 +89,13 @@ pub(crate) fn is_any_slow() -> bool {
     SLOW.load(Ordering::Relaxed) > 0
 }
 
-/// Which code of the instance has not come back for a while, and for how long it has run.
+/// Which code of the instance has not come back for a while and keeps its turn, and for how long it has run.
 pub(crate) fn slow(key: &InstanceKey) -> Option<(Cow<'static, str>, Duration)> {
     let calls = WATCH.calls();
-    let slow = calls.values().find(|call| call.instance == *key && call.since.elapsed() >= LOOK_EVERY)?;
-    Some((slow.what.clone(), slow.since.elapsed()))
+    calls.values().filter(|call| call.since.elapsed() >= LOOK_EVERY).find_map(|call| match &call.code {
+        Code::Turn(instance, what) if instance == key => Some((what.clone(), call.since.elapsed())),
+        _ => None,
+    })
 }
 
 /// How many threads the runtime has that can be told of a blocking call.
@@ -68,6 +114,8 @@ struct Count {
     held: usize,
     /// How many calls wait for one of them.
     waiting: usize,
+    /// None came back while a call waited, nor since.
+    are_slow: bool,
 }
 
 /// A thread, for as long as a call holds it.
@@ -77,12 +125,12 @@ impl Held {
     /// Holds the thread of the caller, if no more than `most` are held with it: now, or in a moment.
     fn hold_one_of(&self, most: usize) -> Option<Holds> {
         let mut count = self.count();
-        // Those that are slow already are not waited for.
-        if count.held >= most && SLOW.load(Ordering::Relaxed) < most {
+        if count.held >= most && !count.are_slow {
             count.waiting += 1;
             let wait = self.returned.wait_timeout_while(count, COMES_BACK_WITHIN, |count| count.held >= most);
             count = wait.unwrap_or_else(PoisonError::into_inner).0;
             count.waiting -= 1;
+            count.are_slow = count.held >= most;
         }
         (count.held < most).then(|| {
             count.held += 1;
@@ -99,6 +147,7 @@ impl Drop for Holds {
     fn drop(&mut self) {
         let mut count = HELD.count();
         count.held -= 1;
+        count.are_slow = false;
         let is_waited_for = count.waiting > 0;
         drop(count);
         if is_waited_for {
@@ -117,10 +166,16 @@ struct Watch {
 }
 
 struct Call {
-    instance: InstanceKey,
-    what: Cow<'static, str>,
+    code: Code,
     since: Instant,
-    is_told: bool,
+    told_at: Option<Instant>,
+}
+
+/// Code of an author.
+enum Code {
+    /// Of this instance, and what it is.
+    Turn(InstanceKey, Cow<'static, str>),
+    Beside(Arc<dyn Beside>),
 }
 
 /// A call that is watched until this is dropped.
@@ -143,9 +198,9 @@ impl Watch {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn watch(&self, instance: &InstanceKey, what: Cow<'static, str>) -> Watched {
+    fn watch(&self, code: Code) -> Watched {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let call = Call { instance: instance.clone(), what, since: Instant::now(), is_told: false };
+        let call = Call { code, since: Instant::now(), told_at: None };
         self.calls().insert(number, call);
         if !self.is_awake.swap(true, Ordering::Relaxed)
             && let Some(thread) = &self.thread
@@ -159,17 +214,24 @@ impl Watch {
     fn look(&self) {
         let mut calls = self.calls();
         SLOW.store(calls.values().filter(|call| call.since.elapsed() >= LOOK_EVERY).count(), Ordering::Relaxed);
-        for call in calls.values_mut().filter(|call| !call.is_told && call.since.elapsed() >= STUCK_AFTER) {
-            call.is_told = true;
-            tracing::error!(
-                instance = %call.instance,
-                code = &*call.what,
-                "its code has not come back for {STUCK_AFTER:?}: an endless loop, or a blocking call; what comes for it waits. \
-                 Put blocking work into a task or a step, and wait with cx.sleep, cx.until or cx.channel"
-            );
+        let mut stuck = Vec::new();
+        for call in calls.values_mut().filter(|call| call.since.elapsed() >= STUCK_AFTER) {
+            if call.told_at.is_some_and(|told_at| told_at.elapsed() < TELL_EVERY) {
+                continue;
+            }
+            let is_first = call.told_at.replace(Instant::now()).is_none();
+            if is_first {
+                call.code.log();
+            }
+            if let Code::Beside(code) = &call.code {
+                stuck.push((code.clone(), call.since.elapsed()));
+            }
         }
         let is_idle = calls.is_empty();
         drop(calls);
+        for (code, runs_for) in stuck {
+            code.is_stuck(runs_for);
+        }
         if is_idle {
             self.is_awake.store(false, Ordering::Relaxed);
             // A call that began just now has woken this thread, or is seen here.
@@ -180,12 +242,38 @@ impl Watch {
     }
 }
 
+impl Code {
+    fn instance(&self) -> InstanceKey {
+        match self {
+            Self::Turn(instance, _) => instance.clone(),
+            Self::Beside(code) => code.instance(),
+        }
+    }
+
+    fn log(&self) {
+        let instance = self.instance();
+        match self {
+            Self::Turn(_, code) => tracing::error!(
+                %instance,
+                code = &**code,
+                "its code has not come back for {STUCK_AFTER:?}: an endless loop, or a blocking call; what comes for it waits. \
+                 Put blocking work into a task or a step, and wait with cx.sleep, cx.until or cx.channel"
+            ),
+            Self::Beside(code) => tracing::error!(
+                %instance,
+                %code,
+                "its code has not come back for {STUCK_AFTER:?}: an endless loop, or a blocking call. Have blocking work done by \
+                 tokio::task::spawn_blocking: neither a time-out nor a cancellation reaches it here"
+            ),
+        }
+    }
+}
+
 impl Drop for Watched {
     fn drop(&mut self) {
-        if let Some(call) = WATCH.calls().remove(&self.0)
-            && call.is_told
-        {
-            tracing::warn!(instance = %call.instance, took = ?call.since.elapsed(), "its code has come back");
+        let ended = WATCH.calls().remove(&self.0);
+        if let Some(Call { code, since, told_at: Some(_) }) = ended {
+            tracing::warn!(instance = %code.instance(), took = ?since.elapsed(), "its code has come back");
         }
     }
 }
