@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use partitura::{ClientError, Cx, Payload, StartPolicy, StatusKind, TaskError};
+use partitura::{ClientError, Cx, Payload, StartPolicy, StatusKind, TaskError, Waiting, days};
 
 use crate::stage::Stage;
 use crate::support::{Oops, TextService, TextStub, Texts, Waits, WaitsSignal, eventually, soon};
@@ -124,6 +124,49 @@ pub(crate) async fn a_task_that_hangs_is_given_a_result(stage: Stage) {
     let history = soon(hangs.history(0, usize::MAX)).await.expect("a history");
     let said: Vec<String> = history.events.iter().map(|event| event.kind.to_string()).collect();
     assert!(said.contains(&"Intervened: skip task 1 (it was done by hand)".to_owned()), "{said:?}");
+    worker.stop().await.expect("stopped");
+}
+
+/// Sleeps for a day, and knows then how long it was.
+#[derive(Debug, Default)]
+struct Sleeps;
+
+#[partitura::workflow]
+impl Sleeps {
+    #[run]
+    async fn run(cx: Cx<Self>) -> Result<bool, Oops> {
+        let begun = cx.now();
+        cx.sleep(days(1)).await?;
+        Ok(cx.now() < begun + days(1))
+    }
+}
+
+pub(crate) async fn a_timer_fires_by_hand_also_while_its_instance_is_paused(stage: Stage) {
+    let partitura = stage.application().await;
+    let worker = partitura.worker().workflow::<Sleeps>().start().await.expect("a worker");
+    let client = partitura.client();
+    for is_paused in [false, true] {
+        let (sleeps, typed) =
+            (client.instance("Sleeps", is_paused.to_string()), client.workflow::<Sleeps>(is_paused.to_string()));
+        soon(typed.start(()).confirmed()).await.expect("started");
+        let waiting = soon(sleeps.describe()).await.expect("known").waiting;
+        let [Waiting::Timer { seq, .. }] = waiting[..] else { panic!("{waiting:?}") };
+        let none = soon(sleeps.fire_timer(seq + 1, "a mistake")).await;
+        assert!(matches!(none, Err(ClientError::Refused(_))), "{none:?}");
+        if is_paused {
+            soon(sleeps.pause("a look at it").confirmed().into_future()).await.expect("paused");
+        }
+        soon(sleeps.fire_timer(seq, "it is tomorrow")).await.expect("fired");
+        if is_paused {
+            let again = soon(sleeps.fire_timer(seq, "once more")).await;
+            assert!(matches!(again, Err(ClientError::Refused(_))), "{again:?}");
+            soon(sleeps.resume().confirmed().into_future()).await.expect("resumed");
+        }
+        assert!(soon(typed.result()).await.expect("a result"), "it slept for a day");
+        let history = soon(sleeps.history(0, usize::MAX)).await.expect("a history");
+        let said: Vec<String> = history.events.iter().map(|event| event.kind.to_string()).collect();
+        assert!(said.contains(&format!("Intervened: fire timer {seq} (it is tomorrow)")), "{said:?}");
+    }
     worker.stop().await.expect("stopped");
 }
 

@@ -105,6 +105,7 @@ impl Turn<'_> {
             Command::Pause { reason, request } => self.pause(reason, request),
             Command::Reset { reset, request } => self.reset(*reset, request).await,
             Command::Skip { seq, result, reason, request } => self.skip(seq, result, reason, request),
+            Command::FireTimer { seq, reason, request } => self.fire_timer(seq, reason, request),
             Command::GoOn { reason, request } => self.go_on(reason, request).await,
             Command::Expire { run, due } => self.expire(&run, due).await,
             Command::Delete { request } => self.delete(request).await,
