@@ -1,6 +1,6 @@
 //! Sagas within sagas, compensations that fail, and those of a parent and its child.
 
-use partitura::{ChildError, Cx, Partitura, RunningWorker, WorkflowError};
+use partitura::{ChildError, Cx, Partitura, RunningWorker, Workflow, WorkflowError};
 
 use crate::stage::Stage;
 use crate::support::{Oops, TextService, TextStub, Texts, soon};
@@ -70,10 +70,9 @@ impl Delegates {
     }
 }
 
-async fn worker(partitura: &Partitura) -> (RunningWorker, Texts) {
+async fn worker<W: Workflow>(partitura: &Partitura) -> (RunningWorker, Texts) {
     let texts = Texts::default();
-    let worker = partitura.worker().service(TextService(texts.clone()));
-    let worker = worker.workflow::<Travels>().workflow::<Regrets>().workflow::<Delegates>();
+    let worker = partitura.worker().service(TextService(texts.clone())).workflow::<W>();
     (worker.start().await.expect("a worker"), texts)
 }
 
@@ -83,7 +82,7 @@ fn notes(texts: &Texts) -> Vec<String> {
 
 pub(crate) async fn a_part_that_fails_is_undone_alone_and_the_workflow_goes_on(stage: Stage) {
     let partitura = stage.application().await;
-    let (worker, texts) = worker(&partitura).await;
+    let (worker, texts) = worker::<Travels>(&partitura).await;
     let travels = partitura.client().workflow::<Travels>("t");
     travels.start(()).await.expect("started");
     assert_eq!(soon(travels.result()).await.expect("a result"), "in a tent");
@@ -94,7 +93,7 @@ pub(crate) async fn a_part_that_fails_is_undone_alone_and_the_workflow_goes_on(s
 
 pub(crate) async fn a_compensation_that_fails_keeps_no_other_from_running(stage: Stage) {
     let partitura = stage.application().await;
-    let (worker, texts) = worker(&partitura).await;
+    let (worker, texts) = worker::<Regrets>(&partitura).await;
     let regrets = partitura.client().workflow::<Regrets>("r");
     regrets.start(()).await.expect("started");
     match soon(regrets.result()).await {
@@ -110,7 +109,7 @@ pub(crate) async fn a_compensation_that_fails_keeps_no_other_from_running(stage:
 
 pub(crate) async fn a_child_undoes_its_part_before_its_parent_does(stage: Stage) {
     let partitura = stage.application().await;
-    let (worker, texts) = worker(&partitura).await;
+    let (worker, texts) = worker::<Delegates>(&partitura).await;
     let parent = partitura.client().workflow::<Delegates>("parent");
     parent.start(false).await.expect("started");
     match soon(parent.result()).await {
