@@ -223,7 +223,7 @@ impl Worker {
             let message = "a worker runs at least one task at a time: write .concurrency(1) or more";
             Error::new(ErrorKind::InvalidArgument, "start", message)
         })?;
-        let limits = Arc::new(Limits::new(limits, &services, concurrency.get())?);
+        let limits = Arc::new(Limits::new(limits, &services, concurrency.get())?.kept_by(&core.rates)?);
         let standing = core.workers.start();
         let (shutdown, is_shutdown) = oneshot::channel();
         let is_shutdown = is_shutdown.shared();

@@ -109,7 +109,7 @@ fn trials_on(backend: &Backend) -> Vec<Trial> {
         side_by_side: instances_stay_with_their_version_and_new_ones_take_the_highest;
         schedules: a_schedule_starts_each_time_once_up_to_its_limit, a_paused_schedule_goes_on_in_another_worker;
         delegated: a_delegated_task_is_completed_once_from_another_process, a_completion_waits_for_the_next_worker, an_attempt_that_was_given_up_is_not_completed, a_delegated_task_fails_with_the_error_of_its_method, a_task_that_was_cancelled_is_not_completed, a_delegated_task_that_is_heard_of_no_more_is_tried_again, a_fork_asks_anew_for_a_task_in_flight;
-        busy: no_more_tasks_of_a_key_run_at_a_time_than_its_limit, calls_of_a_batch_each_get_their_own_result, tasks_begin_no_faster_than_the_rate_of_their_method;
+        busy: no_more_tasks_of_a_key_run_at_a_time_than_its_limit, calls_of_a_batch_each_get_their_own_result, tasks_begin_no_faster_than_the_rate_of_their_method, a_rate_across_processes_is_kept_by_all_of_them_together;
         stores: the_store_passes_the_suite_for_stores, a_write_is_not_guessed_about_though_its_connection_is_cut;
         updates: an_update_is_answered_and_counts_once_under_its_id, a_start_with_an_update_gives_its_result, an_update_that_waits_is_answered_by_the_next_worker, a_handler_that_waits_answers_after_its_worker_has_gone;
         limits: what_is_too_large_for_the_broker_fails_tasks_and_children_with_the_reason, a_signal_that_is_too_large_stops_the_workflow_that_sends_it_with_the_reason;
