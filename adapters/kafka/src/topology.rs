@@ -46,8 +46,7 @@ pub(crate) async fn declare(core: &Core, topology: &Topology) -> Result<()> {
                 _ => false,
             };
             if again && began.elapsed() >= limit && error.kind() == ErrorKind::NotFound && !limit.is_zero() {
-                let text = format!("the topic was created, and after {limit:?} the brokers do not know it yet");
-                return Err(Error::new(ErrorKind::Timeout, "declare", text).of(&topic.name).because(error));
+                return Err(not_known_yet(&topic.name, error));
             }
             if !again || began.elapsed() >= limit {
                 return Err(error);
@@ -215,7 +214,14 @@ pub(crate) async fn created(core: &Core, topic: &str) -> Result<u32> {
             Err(error) if error.kind() == ErrorKind::NotFound && began.elapsed() < CREATE_TIMEOUT => {
                 tokio::time::sleep(PAUSE).await;
             }
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(not_known_yet(topic, error)),
             found => return found,
         }
     }
+}
+
+/// The error for a topic that was created, and that the brokers do not know after a long time: it may be tried again.
+fn not_known_yet(topic: impl std::fmt::Display, error: Error) -> Error {
+    let text = format!("the topic was created, and after {CREATE_TIMEOUT:?} the brokers do not know it yet");
+    Error::new(ErrorKind::Timeout, "declare", text).of(topic).because(error)
 }

@@ -21,6 +21,7 @@ use crate::retry_for::retry_for;
 use crate::storage::pauses::Pauses;
 use crate::storage::store::Store;
 use crate::storage::turn_store::TurnStore;
+use crate::task::rates::Rates;
 use crate::telemetry::propagator::{Propagation, Propagator};
 use crate::timekeeper::{Reference, Timekeeper};
 use crate::wire::Payloads;
@@ -292,6 +293,7 @@ impl Builder {
         let clock = clock.unwrap_or_else(|| Arc::new(corrected.clone()));
         let time = Timekeeper::new(corrected, reference);
         let stored = TurnStore::of_client(&broker, store.clone(), namespace.clone()).payloads_by(&payloads);
+        let rates = Arc::new(Rates::new(stored.clone(), clock.clone()));
         let client = Client::new(Connection {
             directory: directory.clone(),
             producer,
@@ -318,6 +320,7 @@ impl Builder {
             propagation,
             workers: Workers::default(),
             pauses: Arc::new(Pauses::new(stored)),
+            rates,
             layers,
         })))
     }

@@ -16,6 +16,7 @@ use crate::storage::crashes::Crashes;
 use crate::storage::pauses::Pauses;
 use crate::storage::store::Store;
 use crate::storage::turn_store::TurnStore;
+use crate::task::rates::Rates;
 use crate::telemetry::propagator::Propagation;
 use crate::timekeeper::Timekeeper;
 use crate::wire::ids::Ids;
@@ -39,6 +40,7 @@ pub(crate) struct Core {
     pub(crate) propagation: Propagation,
     pub(crate) workers: Workers,
     pub(crate) pauses: Arc<Pauses>,
+    pub(crate) rates: Arc<Rates>,
     pub(crate) layers: Layers,
 }
 

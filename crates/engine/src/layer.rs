@@ -228,6 +228,7 @@ impl ClientCall<'_> {
             Command::GoOn { .. } | Command::Resume => "resume",
             Command::Reset { .. } => "reset",
             Command::Skip { .. } => "skip",
+            Command::FireTimer { .. } => "fire timer",
             Command::TaskDone { .. } => "complete task",
             Command::Heartbeat { .. } => "heartbeat task",
             Command::Query { .. } => "query",

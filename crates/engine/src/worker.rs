@@ -205,7 +205,7 @@ impl Worker {
             Error::new(ErrorKind::InvalidArgument, "start", message)
         })?;
         build.as_deref().map_or(Ok(()), check_build)?;
-        let limits = Arc::new(Limits::new(limits, &services, concurrency.get())?);
+        let limits = Arc::new(Limits::new(limits, &services, concurrency.get())?.kept_by(&core.rates)?);
         let standing = core.workers.start();
         let (shutdown, is_shutdown) = oneshot::channel();
         let is_shutdown = is_shutdown.shared();

@@ -1,4 +1,4 @@
-//! `#[limit(per = "tenant", at_most = 5, per_second = 10)]` on a service or a method of one.
+//! `#[limit(per = "tenant", at_most = 5, per_second = 10, across_processes)]` on a service or a method of one.
 
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -13,6 +13,7 @@ pub(crate) struct LimitAttribute {
     per: Option<LitStr>,
     at_most: Option<Expr>,
     per_second: Option<Expr>,
+    across_processes: bool,
 }
 
 impl LimitAttribute {
@@ -39,8 +40,11 @@ impl LimitAttribute {
             self.at_most = Some(above_zero(meta.value()?.parse()?)?);
         } else if meta.path.is_ident("per_second") {
             self.per_second = Some(above_zero(meta.value()?.parse()?)?);
+        } else if meta.path.is_ident("across_processes") {
+            self.across_processes = true;
         } else {
-            return Err(meta.error("`#[limit]` knows these options: `per`, `at_most`, `per_second`"));
+            let options = "`#[limit]` knows these options: `per`, `at_most`, `per_second`, `across_processes`";
+            return Err(meta.error(options));
         }
         Ok(())
     }
@@ -60,6 +64,7 @@ impl LimitAttribute {
         let per = option(self.per.as_ref().map(|per| quote!(#per)));
         let at_most = option(self.at_most.as_ref().map(|most| quote!(#most)));
         let per_second = option(self.per_second.as_ref().map(|rate| quote!((#rate) as f64)));
+        let across_processes = self.across_processes;
         quote! {
             ::partitura::__private::Limit {
                 service: ::core::option::Option::Some(#service),
@@ -67,6 +72,7 @@ impl LimitAttribute {
                 per: #per,
                 at_most: #at_most,
                 per_second: #per_second,
+                across_processes: #across_processes,
             }
         }
     }

@@ -84,6 +84,22 @@ impl InstanceHandle {
         }
     }
 
+    /// Lets an open timer fire now, and not at its moment: what the code sleeps for is not to be waited for any longer.
+    /// `seq` is the number of the timer, as [`Waiting::Timer`](crate::Waiting::Timer) tells it. A paused instance reads
+    /// it when it goes on.
+    ///
+    /// # Errors
+    /// [`Refused`](ClientError::Refused) when there is no open timer of this number; [`NotFound`](ClientError::NotFound),
+    /// [`Ended`](ClientError::Ended); [`NoAnswer`](ClientError::NoAnswer) when no worker runs the workflow; those of the
+    /// broker and of the store.
+    ///
+    /// # Cancel safety
+    /// Dropped, it may or may not take effect. Done again, it is refused: the timer has fired.
+    pub async fn fire_timer(&self, seq: u32, reason: impl Into<String>) -> Result<(), ClientError> {
+        let (run, reason) = (self.summary().await?.run, reason.into());
+        self.demand(|request| Command::FireTimer { seq, reason, request }, Some(run)).await
+    }
+
     /// Runs a task again that has failed for good: that of this number, or the last that has failed. The instance is
     /// [reset](Self::reset) to before the failure, also when it has ended. The effects of its code upon the failure are
     /// not undone: compensations that have run, say.

@@ -9,6 +9,7 @@ use tokio::time::sleep;
 use super::call::Call;
 use super::limits::{LONGEST, Permit, Turn};
 use super::pulse::ASK;
+use super::rates::Moment;
 use super::runner::TaskRunner;
 use crate::messaging::mailbox::Line;
 use crate::shutdown::until;
@@ -30,7 +31,31 @@ impl TaskRunner {
     /// the broker, for so long.
     pub(super) async fn admit(&self, request: &TaskRequest, line: &mut Line) -> Result<Admitted, Duration> {
         let was_paused = self.until_resumed(request, line).await?;
-        Ok(Admitted { permit: self.room(request, line).await?, was_paused })
+        let permit = self.room(request, line).await?;
+        self.moments(request, line).await?;
+        Ok(Admitted { permit, was_paused })
+    }
+
+    /// Waits for its moments under the rates that all processes keep together.
+    async fn moments(&self, request: &TaskRequest, line: &mut Line) -> Result<(), Duration> {
+        let Some((rates, named)) = self.limits.shared(self.service.name(), &request.method) else { return Ok(()) };
+        for (name, per_second) in named {
+            let wait = match rates.take(&name, per_second).await {
+                Ok(Moment::In(wait)) => wait,
+                Ok(Moment::Later(wait)) => return Err(wait.mul_f64(1.0 + 0.5 * random(&*self.ids))),
+                Err(error) => {
+                    tracing::warn!(%error, "asking the store again when a task of a rate across processes may begin");
+                    return Err(ASK);
+                }
+            };
+            tokio::select! {
+                biased;
+                () = until(self.shutdown.clone()) => return Err(Duration::ZERO),
+                () = sleep(wait) => {}
+                never = self.answer_askers(line) => match never {},
+            }
+        }
+        Ok(())
     }
 
     async fn room(&self, request: &TaskRequest, line: &mut Line) -> Result<Option<Permit>, Duration> {

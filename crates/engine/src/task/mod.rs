@@ -25,6 +25,7 @@ pub(crate) mod limits;
 mod pausing;
 pub(crate) mod policy;
 mod pulse;
+pub(crate) mod rates;
 mod report;
 mod runner;
 mod running;

@@ -186,6 +186,14 @@ pub(crate) enum Command {
         #[serde(default, skip_serializing_if = "Request::is_default")]
         request: Request,
     },
+    /// Let an open timer fire now.
+    FireTimer {
+        seq: u32,
+        /// Why, for people.
+        reason: String,
+        #[serde(default, skip_serializing_if = "Request::is_default")]
+        request: Request,
+    },
     /// Let no code of the instance run until it is let go on.
     Pause {
         /// Why, for people.

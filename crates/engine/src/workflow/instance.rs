@@ -245,6 +245,11 @@ impl Notes {
         self.cancelled_delays.extend(look);
     }
 
+    /// Whether a timer of this number is open.
+    pub(crate) fn has_timer(&self, seq: u32) -> bool {
+        self.delays.contains_key(&(seq, Purpose::Timer))
+    }
+
     /// Whether a task may be running.
     pub(crate) fn has_open_tasks(&self) -> bool {
         !(self.tasks.is_empty() && self.detached.is_empty())
@@ -342,10 +347,9 @@ impl Notes {
                 }
             }
             EventKind::StepScheduled { seq, .. } => self.delay(*seq, Purpose::StepOverdue, after(OVERDUE_AFTER)),
-            EventKind::TimerFired { seq } => {
-                self.delays.remove(&(*seq, Purpose::Timer));
-            }
-            EventKind::TimerCancelled { seq }
+            // By hand it is early, and its message is still to come.
+            EventKind::TimerFired { seq }
+            | EventKind::TimerCancelled { seq }
             | EventKind::TaskCompleted { seq, .. }
             | EventKind::TaskFailed { seq, .. }
             | EventKind::TaskCancelRequested { seq }

@@ -137,3 +137,23 @@ pub(crate) async fn tasks_begin_no_faster_than_the_rate_of_their_method(stage: S
     assert!(began.elapsed() >= millis(1_000), "{:?}", began.elapsed());
     worker.stop().await.expect("stopped");
 }
+
+/// The pace of two processes together: each alone would be twice as fast.
+pub(crate) async fn a_rate_across_processes_is_kept_by_all_of_them_together(stage: Stage) {
+    let [first, second] = stage.processes(|settings| settings).await;
+    let clerk = Clerk::default();
+    let limited = |worker: partitura::Worker| {
+        let rate = Limit::method::<BarStub>("serve").per_second(20.0).across_processes();
+        worker.service(BarService(clerk.clone())).concurrency(10).limit(rate)
+    };
+    let working = limited(first.worker()).workflow::<Rush>().start().await.expect("a worker");
+    let helping = limited(second.worker()).start().await.expect("a worker");
+    let rush = first.client().workflow::<Rush>("r");
+    let began = Instant::now();
+    rush.start((0..30).map(|tenant| (format!("t{tenant}"), 1)).collect()).await.expect("started");
+    assert_eq!(soon(rush.result()).await.expect("a result"), 30);
+    // The first may come at once.
+    assert!(began.elapsed() >= millis(1_350), "{:?}", began.elapsed());
+    working.stop().await.expect("stopped");
+    helping.stop().await.expect("stopped");
+}

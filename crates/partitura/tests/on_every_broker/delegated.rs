@@ -198,3 +198,55 @@ pub(crate) async fn a_task_that_was_cancelled_is_not_completed(stage: Stage) {
     assert!(matches!(answer, Err(ClientError::NotFound { .. })), "{answer:?}");
     worker.stop().await.expect("stopped");
 }
+
+/// Its heartbeats come from outside, too, and end.
+pub(crate) async fn a_delegated_task_that_is_heard_of_no_more_is_tried_again(stage: Stage) {
+    let partitura = stage.application().await;
+    let (mail, mut tokens) = mail();
+    let worker = partitura.worker().service(ApprovalsService(mail)).workflow::<Watched>();
+    let worker = worker.start().await.expect("a worker");
+    let (client, watched) = (partitura.client(), partitura.client().workflow::<Watched>("w"));
+    watched.start(()).await.expect("started");
+    let first = soon(tokens.recv()).await.expect("a token");
+    let mut latest = soon(tokens.recv()).await.expect("another token");
+    assert_eq!((first.attempt(), latest.attempt()), (1, 2));
+    assert!(matches!(refusal(soon(client.heartbeat_task(&first, &"late")).await), TokenRefusal::Superseded { .. }));
+    while sent(client.complete_task(&latest, &true).confirmed()).await.is_err() {
+        latest = soon(tokens.recv()).await.expect("another token");
+    }
+    assert!(soon(watched.result()).await.expect("a result"));
+    worker.stop().await.expect("stopped");
+}
+
+/// Asks for a sign of life every second.
+#[derive(Debug, Default)]
+struct Watched;
+
+#[partitura::workflow]
+impl Watched {
+    #[run]
+    async fn run(cx: Cx<Self>) -> Result<bool, Refused> {
+        let approved = cx.service::<ApprovalsStub>().approve("order".to_owned());
+        let approved = approved.heartbeat_timeout(seconds(1)).retry(Retry::fixed(millis(10)));
+        approved.await.map_err(|error| Refused::Task(error.to_string()))
+    }
+}
+
+pub(crate) async fn a_fork_asks_anew_for_a_task_in_flight(stage: Stage) {
+    let partitura = stage.application().await;
+    let (mail, mut tokens) = mail();
+    let worker = serve(&partitura, mail).await;
+    let purchase = begin(&partitura, None).await;
+    let token = soon(tokens.recv()).await.expect("a token");
+    let history = soon(purchase.history()).await.expect("a history");
+    soon(partitura.client().instance("Purchase", "p/1").fork("p/2", history.len(), "ask another"))
+        .await
+        .expect("forked");
+    let forked = soon(tokens.recv()).await.expect("a token of the fork");
+    assert_ne!(forked.idempotency_key(), token.idempotency_key());
+    sent(partitura.client().complete_task(&forked, &false).confirmed()).await.expect("completed");
+    assert!(!soon(partitura.client().workflow::<Purchase>("p/2").result()).await.expect("a result"));
+    sent(partitura.client().complete_task(&token, &true).confirmed()).await.expect("completed");
+    assert!(soon(purchase.result()).await.expect("a result"));
+    worker.stop().await.expect("stopped");
+}

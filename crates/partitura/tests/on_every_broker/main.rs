@@ -6,20 +6,26 @@
 //! take minutes run only with `--ignored`.
 
 mod acting;
+mod answering;
 mod asking;
 #[path = "../it/booths.rs"]
 mod booths;
 #[path = "../it/builds.rs"]
 mod builds;
 mod busy;
+mod calling;
 #[path = "../it/carts.rs"]
 mod carts;
+mod chains;
 mod composing;
 mod continuing;
 mod delegated;
 mod deployments;
 mod extremes;
 mod failing;
+mod families;
+mod finding;
+mod keeping;
 mod layering;
 mod lifecycle;
 mod limits;
@@ -28,7 +34,9 @@ mod once;
 mod operating;
 mod pausing;
 mod repairing;
+mod report;
 mod retrying;
+mod sagas;
 mod scenarios;
 mod schedules;
 mod shop;
@@ -38,6 +46,7 @@ mod starting;
 mod stores;
 #[path = "../it/support.rs"]
 mod support;
+mod times;
 mod updates;
 mod workers;
 
@@ -68,9 +77,9 @@ macro_rules! trials {
     ($backend:expr, $($module:ident: $($test:ident),* ;)*) => { trials!(run, $backend, $($module: $($test),* ;)*) };
     ($run:ident, $backend:expr, $($module:ident: $($test:ident),* ;)*) => {
         vec![$($({
-            let backend = $backend.clone();
-            let name = format!("{}::{}::{}", backend.name(), stringify!($module), stringify!($test));
-            Trial::test(name, move || backend.$run($module::$test))
+            let (backend, name) = ($backend.clone(), concat!(stringify!($module), "::", stringify!($test)));
+            let trial = move || report::reported((backend.name(), name), || backend.$run($module::$test));
+            Trial::test(format!("{}::{name}", $backend.name()), trial)
         }),*),*]
     };
 }
@@ -99,8 +108,8 @@ fn trials_on(backend: &Backend) -> Vec<Trial> {
         lists: the_first_of_a_list_wins_and_what_comes_in_time_counts, the_children_that_lose_are_cancelled, each_signal_of_a_channel_goes_to_one_receiver_that_wants_it;
         side_by_side: instances_stay_with_their_version_and_new_ones_take_the_highest;
         schedules: a_schedule_starts_each_time_once_up_to_its_limit, a_paused_schedule_goes_on_in_another_worker;
-        delegated: a_delegated_task_is_completed_once_from_another_process, a_completion_waits_for_the_next_worker, an_attempt_that_was_given_up_is_not_completed, a_delegated_task_fails_with_the_error_of_its_method, a_task_that_was_cancelled_is_not_completed;
-        busy: no_more_tasks_of_a_key_run_at_a_time_than_its_limit, calls_of_a_batch_each_get_their_own_result, tasks_begin_no_faster_than_the_rate_of_their_method;
+        delegated: a_delegated_task_is_completed_once_from_another_process, a_completion_waits_for_the_next_worker, an_attempt_that_was_given_up_is_not_completed, a_delegated_task_fails_with_the_error_of_its_method, a_task_that_was_cancelled_is_not_completed, a_delegated_task_that_is_heard_of_no_more_is_tried_again, a_fork_asks_anew_for_a_task_in_flight;
+        busy: no_more_tasks_of_a_key_run_at_a_time_than_its_limit, calls_of_a_batch_each_get_their_own_result, tasks_begin_no_faster_than_the_rate_of_their_method, a_rate_across_processes_is_kept_by_all_of_them_together;
         stores: the_store_passes_the_suite_for_stores, a_write_is_not_guessed_about_though_its_connection_is_cut;
         updates: an_update_is_answered_and_counts_once_under_its_id, a_start_with_an_update_gives_its_result, an_update_that_waits_is_answered_by_the_next_worker, a_handler_that_waits_answers_after_its_worker_has_gone;
         limits: what_is_too_large_for_the_broker_fails_tasks_and_children_with_the_reason, what_a_workflow_sends_and_is_too_large_is_refused_to_its_code;
@@ -113,8 +122,16 @@ fn trials_on(backend: &Backend) -> Vec<Trial> {
         operating: an_operator_sees_who_is_served_and_acts_without_types;
         layering: layers_see_and_refuse_requests_turns_and_tasks;
         pausing: tasks_of_a_paused_service_wait_until_it_is_resumed, other_methods_go_on_while_one_is_paused, instances_of_a_paused_workflow_keep_what_arrives_and_go_on_with_it;
-        repairing: a_paused_instance_keeps_what_arrives_until_it_is_resumed, tasks_that_failed_for_good_run_again_by_filter_with_a_dry_run, failed_tasks_are_given_a_result_by_filter;
+        repairing: a_paused_instance_keeps_what_arrives_until_it_is_resumed, tasks_that_failed_for_good_run_again_by_filter_with_a_dry_run, failed_tasks_are_given_a_result_by_filter, a_task_that_hangs_is_given_a_result, a_timer_fires_by_hand_also_while_its_instance_is_paused, all_instances_of_a_filter_are_paused_resumed_and_ended;
         extremes: a_signal_just_below_the_limit_is_refused_or_takes_effect, prices_arrive_to_the_bit, for_ever_and_the_year_9999_are_waited_for, a_timer_is_not_a_microsecond_early, a_long_error_arrives_typed_and_its_dead_letter_is_kept, a_compensation_runs_to_its_end_though_its_workflow_is_cancelled;
+        answering: a_workflow_lets_its_handlers_end_or_cuts_them_short, updates_and_queries_are_told_that_an_instance_is_paused_or_gone, a_cancelled_workflow_may_go_on_and_give_a_result, a_request_for_another_run_has_no_effect, a_signal_that_cannot_be_read_is_refused_or_reported_to_its_receiver, a_result_is_given_to_all_that_await_it;
+        calling: a_method_knows_its_workflow_its_key_and_its_time, the_type_of_an_error_says_which_of_its_values_are_tried_again, all_attempts_together_have_no_more_than_their_overall_time, a_method_that_no_worker_knows_fails_with_the_builds_that_were_asked, a_worker_runs_no_more_tasks_at_a_time_than_it_has_places, a_batch_has_one_key_and_goes_when_its_time_is_up;
+        chains: the_children_of_a_run_end_with_it_unless_they_are_abandoned, updates_are_answered_once_by_all_runs_together, a_chain_of_runs_has_one_time_together, attempts_are_counted_anew_once_a_run_has_continued, tags_and_attributes_go_along_and_each_run_is_read_by_itself;
+        families: a_parent_hears_how_others_ended_its_child, a_reset_starts_open_children_anew, a_hundred_children_report_to_one_parent;
+        finding: instances_are_found_by_what_their_attributes_are_now, instances_are_found_by_the_time_of_their_end, workflows_and_their_instances_are_counted_and_indexed_anew;
+        keeping: an_id_may_be_any_printable_text, namespaces_on_one_broker_do_not_meet, an_instance_is_kept_for_ever_by_name, a_payload_is_read_only_where_its_codec_is, an_instance_whose_history_is_too_long_stops_until_more_is_allowed, an_instance_whose_code_panics_stops_and_goes_on_once_it_is_mended;
+        sagas: a_part_that_fails_is_undone_alone_and_the_workflow_goes_on, a_compensation_that_fails_keeps_no_other_from_running, a_child_undoes_its_part_before_its_parent_does;
+        times: times_are_skipped_or_wait_while_an_instance_runs, a_new_time_ends_what_runs_or_starts_an_instance_beside_it, a_time_that_the_clocks_skip_or_repeat_is_started_once, jitter_is_the_same_in_every_worker, times_without_a_worker_are_made_up_for_within_the_window, a_schedule_is_declared_by_each_program_that_begins;
         workers: two_processes_share_the_work_and_one_may_leave, a_process_that_vanishes_is_replaced, what_fell_out_of_memory_is_read_again, what_was_started_before_any_worker_runs_once_there_is_one;
     ]
 }

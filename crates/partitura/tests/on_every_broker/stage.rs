@@ -122,8 +122,43 @@ impl Stage {
         self.in_namespace(&fresh_namespace(), configure).await
     }
 
+    /// Two applications, in namespaces of their own on one broker and one store.
+    pub(crate) async fn neighbours(&self) -> [Partitura; 2] {
+        let memory = self.memory().await;
+        let [one] = self.on(memory.clone(), &fresh_namespace(), |settings| settings).await;
+        let [other] = self.on(memory, &fresh_namespace(), |settings| settings).await;
+        [one, other]
+    }
+
+    /// An application in processes of two kinds, with different settings.
+    pub(crate) async fn in_two_ways<const N: usize, const M: usize>(
+        &self,
+        one: impl FnOnce(Builder) -> Builder + Clone + Send + 'static,
+        other: impl FnOnce(Builder) -> Builder + Clone + Send + 'static,
+    ) -> ([Partitura; N], [Partitura; M]) {
+        let (memory, namespace) = (self.memory().await, fresh_namespace());
+        (self.on(memory.clone(), &namespace, one).await, self.on(memory, &namespace, other).await)
+    }
+
     async fn in_namespace<const N: usize>(
         &self,
+        namespace: &str,
+        configure: impl FnOnce(Builder) -> Builder + Clone + Send + 'static,
+    ) -> [Partitura; N] {
+        self.on(self.memory().await, namespace, configure).await
+    }
+
+    /// The broker in memory, unless there is a server.
+    async fn memory(&self) -> Option<Arc<dyn Broker>> {
+        match self.servers {
+            Some(_) => None,
+            None => Some(partitura::broker("memory:").await.expect("a broker in memory")),
+        }
+    }
+
+    async fn on<const N: usize>(
+        &self,
+        memory: Option<Arc<dyn Broker>>,
         namespace: &str,
         configure: impl FnOnce(Builder) -> Builder + Clone + Send + 'static,
     ) -> [Partitura; N] {
@@ -134,10 +169,6 @@ impl Stage {
             configure(builder.ask_again(seconds(5)))
         };
         let mut processes = Vec::new();
-        let memory = match self.servers {
-            Some(_) => None,
-            None => Some(partitura::broker("memory:").await.expect("a broker in memory")),
-        };
         for _ in 0..N {
             processes.push(self.connect(memory.clone(), settings.clone()).await);
         }

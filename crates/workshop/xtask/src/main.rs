@@ -26,6 +26,7 @@ mod simulate;
 mod steps;
 mod test;
 mod tidy;
+mod trials;
 
 use std::process::ExitCode;
 
@@ -52,7 +53,7 @@ enum Command {
     Conformance(conformance::Arguments),
     /// Runs real brokers and Postgres on this machine: up|down|status [NAME…] [--wipe] [--json].
     Brokers(brokers::Arguments),
-    /// Runs the engine's tests, and an example whose processes are killed, on each broker: [NAME…] [--orders N].
+    /// Runs the engine's tests, and an example whose processes are killed, on each broker: [NAME…] [--all] [--orders N].
     Scenarios(scenarios::Arguments),
     /// Runs the engine and the lanes in seeded worlds with faults: --seeds N [--from SEED] [--json].
     Simulate(simulate::Arguments),

@@ -9,6 +9,7 @@ use crate::brokers::install_build_tools;
 use crate::cargo::{adapter, cargo};
 use crate::conformance::unversioned;
 use crate::failure::Failure;
+use crate::trials;
 
 /// The names of brokers in the facade's tests. The first one needs no server.
 const BROKERS: [&str; 6] = ["embedded", "artemis", "kafka", "nats", "pulsar", "rabbitmq"];
@@ -18,6 +19,10 @@ pub(crate) struct Arguments {
     /// Brokers to run on, as kafka or kafka@3.7.2; without a name, all.
     #[arg(value_parser = known)]
     names: Vec<String>,
+    /// Every trial of the engine, and no killed process. Without a name on the embedded broker and on those that CI
+    /// tests.
+    #[arg(long, conflicts_with_all = ["orders", "workflows", "release", "calm"])]
+    all: bool,
     /// The number of orders that the example takes while its processes and its broker are killed.
     #[arg(long)]
     orders: Option<usize>,
@@ -31,8 +36,8 @@ pub(crate) struct Arguments {
     /// Only the run without faults, with tasks of 45 s: about five minutes for each broker.
     #[arg(long)]
     calm: bool,
-    /// One line of JSON on stdout for each broker: the calls and the tasks of the run without faults. All other output
-    /// goes to stderr.
+    /// One line of JSON on stdout for each broker: the calls and the tasks of the run without faults. With `--all` one
+    /// for each trial on each broker, and one about all of them. All other output goes to stderr.
     #[arg(long)]
     json: bool,
 }
@@ -45,6 +50,9 @@ const CALM: &str = "tasks_are_called_once_while_workers_join_and_leave";
 /// Runs the engine's tests on the standing servers, then the example on private ones. Both start the servers that they
 /// need.
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    if arguments.all {
+        return trials::run(&arguments.names, arguments.json);
+    }
     if !arguments.json {
         return test(arguments, None);
     }

@@ -21,6 +21,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
 use self::places::{Entered, Places, Slot};
+use super::rates::Rates;
 
 /// The longest that a task waits in memory. After that it goes back to the broker: another worker may have room.
 pub(super) const LONGEST: Duration = Duration::from_secs(30);
@@ -32,6 +33,8 @@ pub(crate) struct Limits {
     /// Up to how many tasks of a service wait here.
     room: HashMap<&'static str, usize>,
     places: Mutex<Places<Permit>>,
+    /// Where those are kept that are of all processes, if there are any.
+    rates: Option<Arc<Rates>>,
 }
 
 /// The state of the limits for a task that is about to run.
@@ -65,12 +68,21 @@ impl Limits {
                 return Err(refused(&format!("a limit of {of}: {problem}")));
             }
         }
-        let limits = Self { limits, room: HashMap::new(), places: Mutex::default() };
+        let limits = Self { limits, room: HashMap::new(), places: Mutex::default(), rates: None };
         let room = services.iter().map(|service| {
             let name = service.name();
             (name, (limits.deliveries(name, concurrency) / 2).max(1))
         });
         Ok(Self { room: room.collect(), ..limits })
+    }
+
+    /// Keeps the rates of all processes here.
+    pub(crate) fn kept_by(self, rates: &Arc<Rates>) -> Result<Self> {
+        let are_shared = self.limits.iter().any(|limit| limit.across_processes);
+        if are_shared && !rates.are_possible() {
+            return Err(refused("a rate across processes is kept in a store, and there is none: connect with one"));
+        }
+        Ok(Self { rates: are_shared.then(|| rates.clone()), ..self })
     }
 
     /// How many deliveries of a service are held at a time: those that run, and a few that wait. The others stay with
@@ -107,11 +119,22 @@ impl Limits {
         }
     }
 
+    /// Where the rates of all processes are kept, and those of this task: of each its name, and how many begin in a
+    /// second.
+    pub(super) fn shared(&self, service: &str, method: &str) -> Option<(&Rates, Vec<(String, f64)>)> {
+        let shared = self.limits.iter().filter(|limit| limit.across_processes && is_of(limit, service, method));
+        let named = shared.filter_map(|limit| {
+            let name = [limit.service.unwrap_or_default(), limit.method.unwrap_or_default()].join("\0");
+            Some((name, limit.per_second?))
+        });
+        self.rates.as_deref().map(|rates| (rates, named.collect()))
+    }
+
     /// Gives the places that the task counts against.
     fn slots(&self, service: &str, method: &str, args: &Payload) -> Vec<Slot> {
         let limits = self.limits.iter().enumerate();
         limits
-            .filter(|(_, limit)| concerns(limit, service) && limit.method.is_none_or(|name| name == method))
+            .filter(|(_, limit)| is_of(limit, service, method))
             .filter_map(|(limit, Limit { per, .. })| {
                 let key = match per {
                     Some(path) => value_at(args, path)?,
@@ -167,6 +190,10 @@ impl Drop for Permit {
 
 fn concerns(limit: &Limit, service: &str) -> bool {
     limit.service.is_none_or(|name| name == service)
+}
+
+fn is_of(limit: &Limit, service: &str, method: &str) -> bool {
+    concerns(limit, service) && limit.method.is_none_or(|name| name == method)
 }
 
 /// The value of an argument, or of a field of one, as it was sent. `None` where there is none.

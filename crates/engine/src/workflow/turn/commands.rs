@@ -75,10 +75,7 @@ impl Turn<'_> {
             Command::TaskDelegated { request, due, details } => self.delegated(*request, due, details),
             Command::ChildDone { run, seq, outcome } => self.input(Some(&run), child_event(seq, outcome)),
             Command::TaskUnstarted { run, seq, later: None } => self.not_started(&run, seq),
-            Command::TaskExpired { run, seq, later: None } => {
-                let failure = Failure::new(FailureKind::TimedOut, "no result within the overall time-out");
-                self.input(Some(&run), EventKind::TaskFailed { seq, failure, attempts: 0 })
-            }
+            Command::TaskExpired { run, seq, later: None } => self.task_expired(&run, seq),
             Command::TimerDue { run, seq, later: None } => self.input(Some(&run), EventKind::TimerFired { seq }),
             Command::TaskUnstarted { run, seq, later: Some(later) } => {
                 self.wait_again(&run, seq, Purpose::TaskStart, later)
@@ -108,6 +105,7 @@ impl Turn<'_> {
             Command::Pause { reason, request } => self.pause(reason, request),
             Command::Reset { reset, request } => self.reset(*reset, request).await,
             Command::Skip { seq, result, reason, request } => self.skip(seq, result, reason, request),
+            Command::FireTimer { seq, reason, request } => self.fire_timer(seq, reason, request),
             Command::GoOn { reason, request } => self.go_on(reason, request).await,
             Command::Expire { run, due } => self.expire(&run, due).await,
             Command::Delete { request } => self.delete(request).await,
@@ -122,6 +120,11 @@ impl Turn<'_> {
 
     pub(super) fn is_paused(&self) -> bool {
         self.summary().is_some_and(|summary| matches!(summary.status, Status::Paused { .. }))
+    }
+
+    fn task_expired(&mut self, run: &str, seq: u32) -> Result<(), Abandoned> {
+        let failure = Failure::new(FailureKind::TimedOut, "no result within the overall time-out");
+        self.input(Some(run), EventKind::TaskFailed { seq, failure, attempts: 0 })
     }
 
     fn undelivered(&mut self, run: &str, reason: String) -> Result<(), Abandoned> {

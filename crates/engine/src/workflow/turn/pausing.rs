@@ -93,6 +93,38 @@ impl Turn<'_> {
         Ok(())
     }
 
+    /// Lets an open timer fire by hand. The message that would have done it ends when it comes.
+    pub(super) fn fire_timer(
+        &mut self,
+        seq: u32,
+        reason: String,
+        Request { run, reply_to, .. }: Request,
+    ) -> Result<(), Abandoned> {
+        let body = match self.receives(run.as_deref()) {
+            Ok(()) if self.is_timer_open(seq) => {
+                self.note_intervention(format!("fire timer {seq}"), reason);
+                self.input(None, EventKind::TimerFired { seq })?;
+                ReplyBody::Accepted
+            }
+            Ok(()) => ReplyBody::Refused(format!("{} has no open timer {seq}", self.key)),
+            Err(body) => body,
+        };
+        self.tell(reply_to, body);
+        Ok(())
+    }
+
+    fn is_timer_open(&self, seq: u32) -> bool {
+        let is_its_start = |event: &Event| matches!(event.kind, EventKind::TimerStarted { seq: of, .. } if of == seq);
+        match &self.instance {
+            // The timers of this turn are not among the notes yet.
+            Instance::Live(live) => {
+                live.execution.is_open(seq) && (live.notes.has_timer(seq) || self.recorded.iter().any(is_its_start))
+            }
+            Instance::Stopped { notes, .. } => notes.has_timer(seq),
+            _ => false,
+        }
+    }
+
     /// Records that somebody has acted on the instance by hand.
     pub(super) fn note_intervention(&mut self, action: impl Into<String>, reason: String) {
         let noted = EventKind::Intervened { action: action.into(), reason };
