@@ -60,10 +60,14 @@ pub enum Need {
     Operator,
     /// A broker whose topics can get more partitions.
     Growth,
+    /// A broker that can tell how many messages it keeps.
+    Count,
     /// The hook to connect through a proxy.
     Network,
     /// The hook to connect with right and wrong credentials.
     Access,
+    /// Users who lack a single right.
+    Rights,
     /// No other case at the same time: it measures time.
     Quiet,
 }
@@ -82,7 +86,8 @@ pub(crate) enum Lack {
 impl Need {
     /// Whether a broker that lives in its client's process cannot have it.
     pub(crate) fn is_of_a_server(self) -> bool {
-        matches!(self, Self::Freeze | Self::Peers | Self::Operator | Self::Growth | Self::Network | Self::Access)
+        use Need::{Access, Count, Freeze, Growth, Network, Operator, Peers, Rights};
+        matches!(self, Freeze | Peers | Operator | Growth | Count | Network | Access | Rights)
     }
 
     /// Returns the missing part, if there is one.
@@ -122,11 +127,19 @@ impl Need {
                 harness.operator().is_none_or(|operator| operator.adds_partitions()),
                 Lack::NotApplicable("the partitions of a topic are fixed"),
             ),
-            Self::Network | Self::Access if contained => (false, no_network),
+            Self::Count => (
+                harness.operator().is_none_or(|operator| operator.counts_messages()),
+                Lack::NotApplicable("the operator cannot tell how many messages the broker keeps"),
+            ),
+            Self::Network | Self::Access | Self::Rights if contained => (false, no_network),
             Self::Network => {
                 (harness.network().is_some(), Lack::NotVerified("the harness does not connect through a proxy"))
             }
             Self::Access => (harness.access().is_some(), Lack::NotVerified("the harness tries no credentials")),
+            Self::Rights => (
+                harness.access().is_none_or(|access| !access.rights().is_empty()),
+                Lack::NotApplicable("the harness has no users who lack a single right"),
+            ),
             Self::Quiet => return None,
         };
         (!there).then_some(lack)

@@ -160,6 +160,21 @@ pub trait Operator: Send + Sync {
     /// The reason why it was not deleted.
     async fn delete_topic(&self, topic: &TopicName) -> std::io::Result<()>;
 
+    /// Whether [`count_messages`](Self::count_messages) can tell.
+    fn counts_messages(&self) -> bool {
+        false
+    }
+
+    /// The number of messages of a topic that the broker keeps, for any subscription: 0 if their storage is free. Called
+    /// only if the operator [can tell](Self::counts_messages).
+    ///
+    /// # Errors
+    /// The reason why it is not known.
+    async fn count_messages(&self, topic: &TopicName) -> std::io::Result<u64> {
+        let message = format!("the messages of {topic} cannot be counted");
+        Err(std::io::Error::new(std::io::ErrorKind::Unsupported, message))
+    }
+
     /// Whether a topic can get more partitions than it was declared with.
     fn adds_partitions(&self) -> bool {
         false
@@ -209,6 +224,11 @@ pub trait Access: Send + Sync {
     /// The refusal of the broker or of the client.
     async fn connect(&self, namespace: &str, attempt: Attempt) -> Result<Arc<dyn Broker>>;
 
+    /// The rights that [`Attempt::Without`] can do without, if there are users who lack a single one.
+    fn rights(&self) -> &[Right] {
+        &[]
+    }
+
     /// The passwords and tokens of the attempts, wrong ones included. No error and no `Debug` may show them.
     fn secrets(&self) -> Vec<String>;
 }
@@ -224,4 +244,17 @@ pub enum Attempt {
     Tls,
     /// By TLS, with another authority.
     TlsWithWrongAuthority,
+    /// As a user who has all rights but this one: one of [`Access::rights`].
+    Without(Right),
+}
+
+/// A right that a broker gives to its users.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Right {
+    /// To create topics and subscriptions.
+    Declare,
+    /// To publish.
+    Publish,
+    /// To consume, and to settle.
+    Consume,
 }

@@ -44,7 +44,7 @@ mod subject;
 pub use case::{Case, Need, Tier};
 pub(crate) use env::Env;
 pub use front::run;
-pub use harness::{Access, Attempt, Freeze, Harness, Network, Operator, Processes, Restart};
+pub use harness::{Access, Attempt, Freeze, Harness, Network, Operator, Processes, Restart, Right};
 pub use history::{Delivered, Entry, History, Record, Sent, Token};
 pub use recorder::{Counts, Recorder};
 pub(crate) use stop::{CaseResult, Stop};

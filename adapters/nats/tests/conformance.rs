@@ -53,10 +53,24 @@ impl Connect for OnNats {
 #[async_trait::async_trait]
 impl Operator for OnNats {
     async fn delete_topic(&self, topic: &TopicName) -> io::Result<()> {
-        let url = tokio::task::spawn_blocking(|| Server::new(Kind::Nats).url()).await?;
-        let client = async_nats::connect(url).await.map_err(io::Error::other)?;
-        let stream = format!("partitura_{}", topic.as_str().replace('.', "="));
-        async_nats::jetstream::new(client).delete_stream(stream).await.map_err(io::Error::other)?;
-        Ok(())
+        jetstream().await?.delete_stream(stream(topic)).await.map(drop).map_err(io::Error::other)
     }
+
+    fn counts_messages(&self) -> bool {
+        true
+    }
+
+    async fn count_messages(&self, topic: &TopicName) -> io::Result<u64> {
+        let stream = jetstream().await?.get_stream(stream(topic)).await.map_err(io::Error::other)?;
+        Ok(stream.cached_info().state.messages)
+    }
+}
+
+fn stream(topic: &TopicName) -> String {
+    format!("partitura_{}", topic.as_str().replace('.', "="))
+}
+
+async fn jetstream() -> io::Result<async_nats::jetstream::Context> {
+    let url = tokio::task::spawn_blocking(|| Server::new(Kind::Nats).url()).await?;
+    Ok(async_nats::jetstream::new(async_nats::connect(url).await.map_err(io::Error::other)?))
 }

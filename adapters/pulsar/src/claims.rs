@@ -29,6 +29,7 @@ const HEARTBEAT_WITHIN: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct PulsarClaims {
     core: Arc<Core>,
+    topics: Vec<TopicName>,
     role: Role,
     /// The bytes of each partition that may be here, given out or not: of all together the credit.
     bytes: usize,
@@ -43,7 +44,7 @@ enum Role {
     /// Single messages, by a shared subscription.
     Shared { subscription: SubscriptionName },
     /// All partitions, by a subscription of its own that ends with its consumer.
-    Broadcast { ordering: Ordering },
+    Broadcast,
 }
 
 /// The topic of the heartbeats of a subscription's members.
@@ -68,7 +69,8 @@ async fn open(core: &Arc<Core>, forwarders: &Forwarders, options: &ConsumerOptio
     core.cluster.check(OPERATION)?;
     let mut topics = Vec::with_capacity(options.topics.len());
     for name in &options.topics {
-        topics.push(core.topics.find(OPERATION, name).await?);
+        // Not from memory: if there are more partitions by now, this member and the others of the process learn it.
+        topics.push(core.topics.look_up(OPERATION, name).await?);
         if let Some(subscription) = &options.subscription {
             core.topics.find_subscription(OPERATION, name, subscription).await?;
         }
@@ -79,7 +81,7 @@ async fn open(core: &Arc<Core>, forwarders: &Forwarders, options: &ConsumerOptio
             if let Some(queue) = topics.iter().find(|topic| topic.kind == TopicKind::Queue) {
                 return Err(invalid("a queue cannot be listened to; declare it as a stream").of(&queue.name));
             }
-            Role::Broadcast { ordering }
+            Role::Broadcast
         }
         Some(subscription) => match ordering {
             Ordering::Shared => Role::Shared { subscription: subscription.clone() },
@@ -92,7 +94,13 @@ async fn open(core: &Arc<Core>, forwarders: &Forwarders, options: &ConsumerOptio
     let forwarders = options.topics.iter().map(|topic| forwarders.forward(core, topic)).collect();
     let bytes = options.credit.bytes.get() / ordering.partitions().max(1) as usize;
     let ordered = matches!(role, Role::Ordered { .. });
-    let claims = Arc::new(PulsarClaims { core: core.clone(), role, bytes, _forwarders: forwarders });
+    let claims = Arc::new(PulsarClaims {
+        core: core.clone(),
+        topics: options.topics.clone(),
+        role,
+        bytes,
+        _forwarders: forwarders,
+    });
     Ok(match (ordered, &options.subscription, ordering) {
         (true, _, _) => Box::new(Member::ordered(claims, options, ordering.partitions(), SYSTEM)),
         (false, Some(_), _) => Box::new(Member::shared(claims, options, SYSTEM)),
@@ -145,8 +153,9 @@ impl Claims for PulsarClaims {
                 (vec![one(partition)], subscription.to_string(), SubType::Exclusive, true)
             }
             Role::Shared { subscription } => (vec![one(partition)], subscription.to_string(), SubType::Shared, true),
-            Role::Broadcast { ordering } => {
-                let all = (0..ordering.partitions()).map(|partition| one(Partition(partition))).collect();
+            Role::Broadcast => {
+                let partitions = self.core.topics.find(OPERATION, topic).await?.ordering.partitions();
+                let all = (0..partitions).map(|partition| one(Partition(partition))).collect();
                 (all, Uuid::now_v7().to_string(), SubType::Exclusive, false)
             }
         };
@@ -156,6 +165,13 @@ impl Claims for PulsarClaims {
             ClaimOptions { topic, partitions, subscription, kind, durable, ahead, bytes: self.bytes },
         )
         .await
+    }
+
+    async fn grown(&self, known: u32) -> u32 {
+        match &self.role {
+            Role::Ordered { .. } | Role::Broadcast => self.core.topics.grown(&self.topics, known).await,
+            Role::Shared { .. } => std::future::pending().await,
+        }
     }
 
     async fn send_heartbeat(&self, heartbeat: Bytes) -> Result<()> {
@@ -172,7 +188,7 @@ impl Claims for PulsarClaims {
         match &self.role {
             Role::Ordered { heartbeats, .. } => heartbeats.listener.next().await.map(|message| message.payload),
             // These have no membership.
-            Role::Shared { .. } | Role::Broadcast { .. } => std::future::pending().await,
+            Role::Shared { .. } | Role::Broadcast => std::future::pending().await,
         }
     }
 }

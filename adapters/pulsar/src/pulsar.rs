@@ -19,7 +19,7 @@ use crate::inbox::PulsarInbox;
 use crate::options::{Batching, Options, Target};
 use crate::producer::PulsarProducer;
 use crate::publisher::Publisher;
-use crate::topics::Topics;
+use crate::topics::{Topics, follow};
 use crate::topology;
 
 /// The broker's setting that decides about batches.
@@ -69,12 +69,14 @@ impl Pulsar {
         if admin.setting(TRACKER).await?.is_some_and(|tracker| tracker.contains("Bucket")) {
             warn_of_faults(SYSTEM, version.trim(), faults::WITH_BUCKETS);
         }
+        let topics = Arc::new(Topics::new(admin, target.namespace.clone()));
+        tokio::spawn(follow(Arc::downgrade(&topics)));
         let clock = CorrectedClock::over(target.options.clock.clone());
         let core = Core {
             capabilities: capabilities(version.trim()),
             clock: clock.clone(),
             publisher: Publisher::new(cluster.clone(), Arc::new(clock)),
-            topics: Arc::new(Topics::new(admin, target.namespace.clone())),
+            topics,
             cluster,
             settles_by_index,
         };

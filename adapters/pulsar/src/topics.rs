@@ -1,9 +1,12 @@
 //! Topics and subscriptions as they were declared, read from the broker.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Weak;
+use std::time::Duration;
 
 use partitura_broker::{Error, ErrorKind, Ordering, Partition, Result, SubscriptionName, Topic, TopicKind, TopicName};
+use tokio::sync::watch;
+use tokio::time::sleep;
 
 use crate::client::{Admin, Partitioned};
 use crate::names::Namespace;
@@ -12,17 +15,20 @@ use crate::names::Namespace;
 const KIND: &str = "partitura-kind";
 const ORDERING: &str = "partitura-ordering";
 
-/// The topics that are known. A topic's properties never change.
+/// The interval at which the known topics are read again: that of Pulsar's own clients.
+const READ_AGAIN: Duration = Duration::from_secs(60);
+
+/// The topics that are known. An operator may give one more partitions, or delete it and make another of its name.
 #[derive(Debug)]
 pub(crate) struct Topics {
     admin: Admin,
     namespace: Namespace,
-    known: Mutex<HashMap<TopicName, Topic>>,
+    known: watch::Sender<HashMap<TopicName, Topic>>,
 }
 
 impl Topics {
     pub(crate) fn new(admin: Admin, namespace: Namespace) -> Self {
-        Self { admin, namespace, known: Mutex::default() }
+        Self { admin, namespace, known: watch::Sender::default() }
     }
 
     pub(crate) fn admin(&self) -> &Admin {
@@ -35,7 +41,7 @@ impl Topics {
 
     /// The declaration of a topic, if it is known already.
     pub(crate) fn known(&self, name: &TopicName) -> Option<Topic> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+        self.known.borrow().get(name).cloned()
     }
 
     /// The declaration of a topic.
@@ -43,9 +49,14 @@ impl Topics {
     /// # Errors
     /// [`NotFound`](ErrorKind::NotFound) if it was not declared.
     pub(crate) async fn find(&self, operation: &'static str, name: &TopicName) -> Result<Topic> {
-        if let Some(known) = self.known(name) {
-            return Ok(known);
+        match self.known(name) {
+            Some(known) => Ok(known),
+            None => self.look_up(operation, name).await,
         }
+    }
+
+    /// The declaration of a topic as it is now. As [`find`](Self::find).
+    pub(crate) async fn look_up(&self, operation: &'static str, name: &TopicName) -> Result<Topic> {
         let found = self.admin.partitioned(operation, &self.namespace.topic(name)).await?;
         let found = found.ok_or_else(|| missing(operation, name))?;
         let topic = read(operation, name, &found)?;
@@ -74,7 +85,40 @@ impl Topics {
     }
 
     pub(crate) fn remember(&self, topic: Topic) {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(topic.name.clone(), topic);
+        self.known.send_if_modified(|known| known.insert(topic.name.clone(), topic.clone()).as_ref() != Some(&topic));
+    }
+
+    /// Waits until each of these topics has more partitions than `count`, and returns the least number.
+    pub(crate) async fn grown(&self, topics: &[TopicName], count: u32) -> u32 {
+        let least = |known: &HashMap<TopicName, Topic>| {
+            let partitions = |topic: &Topic| match topic.ordering {
+                Ordering::ByKey { partitions } => Some(partitions),
+                Ordering::Shared => None,
+            };
+            topics.iter().filter_map(|name| known.get(name).and_then(partitions)).min()
+        };
+        let mut known = self.known.subscribe();
+        // The sender is part of `self`, so it exists.
+        let grown = known.wait_for(|known| least(known) > Some(count)).await;
+        grown.ok().and_then(|known| least(&known)).unwrap_or(count)
+    }
+}
+
+/// Reads the known topics again now and then, for as long as they are used.
+pub(crate) async fn follow(topics: Weak<Topics>) {
+    loop {
+        sleep(READ_AGAIN).await;
+        let names: Vec<_> = match topics.upgrade() {
+            Some(topics) => topics.known.borrow().keys().cloned().collect(),
+            None => return,
+        };
+        for name in names {
+            let Some(topics) = topics.upgrade() else { return };
+            // A topic that is gone is missed by those who use it. Another error passes.
+            if let Err(error) = topics.look_up("look for more partitions", &name).await {
+                tracing::debug!(%error, "looking at the topic again in a while");
+            }
+        }
     }
 }
 

@@ -40,6 +40,9 @@ const HEARTBEATS_PREFETCH: u16 = 256;
 /// The time in milliseconds after which a queue of a consumer is deleted that it has not consumed. Its connection may
 /// live on.
 const UNUSED_MS: i64 = 60_000;
+/// The time after which a member that hears nobody listens anew. It always hears itself, unless an operator has deleted
+/// the exchange of the topic: then its queue is bound to no exchange, also when there is one of that name again.
+const SILENCE: Duration = Duration::from_secs(5);
 /// The limit for writing a heartbeat to the connection.
 const TELL_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -264,8 +267,8 @@ impl Claims for RabbitmqClaims {
                 self.heartbeats.lock().unwrap_or_else(PoisonError::into_inner).insert(consumer).clone()
             }
         };
-        match consumer.next().await {
-            Some(Ok(heartbeat)) => {
+        match timeout(SILENCE, consumer.next()).await {
+            Ok(Some(Ok(heartbeat))) => {
                 // The first poll queues it. Whether it arrives does not matter.
                 let _ = futures::poll!(std::pin::pin!(heartbeat.acker.ack(BasicAckOptions::default())));
                 Ok(heartbeat.data.into())
@@ -273,7 +276,8 @@ impl Claims for RabbitmqClaims {
             ended => {
                 *self.heartbeats.lock().unwrap_or_else(PoisonError::into_inner) = None;
                 Err(match ended {
-                    Some(Err(error)) => self.seat.connector().lost(HEAR, error),
+                    Err(_) => Error::new(ErrorKind::Timeout, HEAR, "not even this member is heard; listening anew"),
+                    Ok(Some(Err(error))) => self.seat.connector().lost(HEAR, error),
                     _ if self.seat.connector().client().is_closed() => closed(HEAR),
                     _ => Error::new(ErrorKind::Disconnected, HEAR, "the broker ended the consumer"),
                 })

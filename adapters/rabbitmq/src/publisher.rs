@@ -56,6 +56,7 @@ impl Publisher {
             window: options.window.get(),
             confirm_within: options.confirm_within,
             session: None,
+            has_confirmed: false,
             in_flight: FuturesUnordered::new(),
             open: OpenCalls::default(),
             partitioner: Partitioner::default(),
@@ -78,6 +79,8 @@ struct Task {
     window: usize,
     confirm_within: Duration,
     session: Option<Session>,
+    /// Whether a message was confirmed in this session.
+    has_confirmed: bool,
     in_flight: FuturesUnordered<Pin<Box<dyn Future<Output = Landed> + Send>>>,
     open: OpenCalls,
     partitioner: Partitioner,
@@ -238,6 +241,7 @@ impl Task {
         let failed = |error| classify("publish", error);
         let (channel, connection) = self.core.publishing.channel_and_connection().await?;
         answer(channel.confirm_select(ConfirmSelectOptions::default())).await.map_err(failed)?;
+        self.has_confirmed = false;
         Ok(self.session.insert(Session { connection, channel }).clone())
     }
 
@@ -279,12 +283,20 @@ impl Task {
         address: &Address,
     ) -> Result<()> {
         let unknown = |message: String| Error::new(ErrorKind::OutcomeUnknown, "publish", message);
+        self.has_confirmed |= matches!(outcome, Ok(Ok(_)));
         match outcome {
             Err(_) => Err(unknown(format!("no confirm within {:?}", self.confirm_within))),
             Ok(Err(error)) => {
                 // The exchange may have been deleted, so the cache of topics may be wrong.
                 self.core.topics.forget_all();
-                Err(unknown("the connection was lost before the confirm".into()).because(error))
+                // If the right was taken away just now, the first messages may have been stored. The next session says
+                // that it is missing.
+                let error = classify("publish", error);
+                let is_refused = error.kind() == ErrorKind::Unauthorized && !self.has_confirmed;
+                match is_refused && error.to_string().contains(&format!("'{}'", address.exchange)) {
+                    true => Err(error),
+                    false => Err(unknown("the connection was lost before the confirm".into()).because(error)),
+                }
             }
             Ok(Ok(Confirmation::Nack(_))) => {
                 let message = "the broker refused it: a queue is full by a policy, or not available";

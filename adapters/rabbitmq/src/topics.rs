@@ -96,7 +96,9 @@ pub(crate) async fn find(connector: Arc<Connector>, name: TopicName, operation: 
     // the existing one.
     let error = declare(false).await.err().map(|error| connector.explain(operation, error));
     match error {
-        Some(error) if error.is_retryable() || error.kind() == ErrorKind::Closed => Err(error.of(name)),
+        Some(error) if error.is_retryable() || matches!(error.kind(), ErrorKind::Closed | ErrorKind::Unauthorized) => {
+            Err(error.of(name))
+        }
         error => error.as_ref().and_then(found_in).and_then(|found| parse(name, &found)).ok_or_else(|| {
             let message = format!("there is an exchange {exchange:?}, and Partitura did not declare it");
             let unknown = Error::new(ErrorKind::Incompatible, operation, message).of(name);

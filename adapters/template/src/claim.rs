@@ -13,7 +13,7 @@ use crate::core::Core;
 use crate::lease::Lease;
 use crate::notices::{NoticeReceiver, Notices};
 use crate::wire::{Amount, Handle};
-use crate::{error, names, wire};
+use crate::{error, names, topics, wire};
 
 /// The largest number of messages that are read at once.
 const MAX_READ: usize = 100;
@@ -34,9 +34,10 @@ pub(crate) struct LineClaim {
     held: Amount,
     /// The messages that are being read. They stay here if the waiting future is dropped, so that nothing is lost.
     reading: Option<Answer>,
-    /// The time of the next read, and that of the last search for dead owners.
+    /// The time of the next read, and that of the last search for dead owners, which may be under way.
     read_at: Instant,
     swept: Instant,
+    sweeping: Option<Answer>,
     /// The settlements that are under way, and those that are sent next, together.
     settling: Option<Answer>,
     settled: Vec<i64>,
@@ -46,9 +47,9 @@ impl LineClaim {
     /// The consumer gets the messages as messages of `topic`.
     pub(crate) fn new(core: Arc<Core>, notices: &Notices, lease: Lease, topic: TopicName, ahead: Amount) -> Self {
         let (notices, now) = (notices.receiver(&names::message_notices(&lease.address)), Instant::now());
-        let (reading, settling, settled) = (None, None, Vec::new());
-        let held = Amount::default();
-        Self { core, lease, topic, notices, ahead, held, reading, read_at: now, swept: now, settling, settled }
+        let (reading, sweeping, settling, settled) = (None, None, None, Vec::new());
+        let (held, read_at, swept) = (Amount::default(), now, now);
+        Self { core, lease, topic, notices, ahead, held, reading, read_at, swept, sweeping, settling, settled }
     }
 
     /// The messages that may be read at once; `None` until some are settled.
@@ -64,7 +65,10 @@ impl LineClaim {
         let Lease { session, line, owner, .. } = &self.lease;
         if self.swept.elapsed() >= POLL_INTERVAL {
             self.swept = Instant::now();
-            session.ask("sweep", sqlx::query("SELECT sweep($1)").bind(*line));
+            // No row is the answer of a line that an operator has deleted, with its topic. There may be another line of
+            // that topic by now, which has the messages.
+            let sweep = sqlx::query("SELECT sweep(id) FROM line WHERE id = $1").bind(*line);
+            self.sweeping = Some(session.ask("sweep", sweep));
         }
         // Notices from here on may be about messages that this read does not see.
         self.notices.clear();
@@ -125,6 +129,9 @@ impl Claim for LineClaim {
                     settled?;
                     self.send_settled();
                 }
+                swept = arrival(&mut self.sweeping) => if swept?.is_empty() {
+                    return Err(topics::deleted("read", &self.topic));
+                },
                 rows = arrival(&mut self.reading) => {
                     let accepted = self.accept(&rows?);
                     let messages = accepted.map_err(|source| error::classify("read", source).of(&self.topic))?;

@@ -54,7 +54,9 @@ impl Lease {
         if is_ordered {
             // Frees the messages that a previous owner had and did not settle.
             let free = "UPDATE message SET owner = NULL WHERE line = $1 AND owner IS NOT NULL";
-            session.ask("claim", sqlx::query(free).bind(line));
+            let freed = session.ask("claim", sqlx::query(free).bind(line)).arrive().await;
+            // The session has ended, and with it the lock. Its reader could not tell that the user may not do this.
+            freed.map_err(|error| error.of(&topic))?;
         }
         Ok(Self { session, address: topic.to_string(), line, owner, is_given_up: false })
     }

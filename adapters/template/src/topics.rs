@@ -53,6 +53,11 @@ pub(crate) fn no_subscription(operation: &'static str, name: &SubscriptionName, 
     Error::new(ErrorKind::NotFound, operation, message).of(name)
 }
 
+pub(crate) fn deleted(operation: &'static str, topic: &TopicName) -> Error {
+    let message = "the topic was deleted; declare it, and join its subscription again";
+    Error::new(ErrorKind::NotFound, operation, message).of(topic)
+}
+
 /// Looks the topics of a consumer up, which have the same ordering. Returns one of them.
 pub(crate) async fn find_all(session: &Session, options: &ConsumerOptions) -> Result<Topic> {
     let mut topics = Vec::new();

@@ -1,14 +1,15 @@
 //! Connections that are allowed, and connections that are refused.
 
+use std::convert::Infallible;
 use std::error::Error as _;
 use std::sync::Arc;
 
 use partitura_broker::{Broker, Error, ErrorKind, ProducerOptions};
 
 use crate::case::case;
-use crate::client::Client;
+use crate::client::{Client, by_key};
 use crate::stop::ensure;
-use crate::{Access, Attempt, Case, CaseResult, Env, Stop};
+use crate::{Access, Attempt, Case, CaseResult, Env, Right, Stop};
 
 pub(super) const CASES: &[Case] = &[
     case!(
@@ -24,6 +25,13 @@ pub(super) const CASES: &[Case] = &[
         [Access],
         "by TLS it works with the right authority; with another it is refused, and the error says why",
         tls
+    ),
+    case!(
+        "auth.rights",
+        Three,
+        [Access, Rights],
+        "without the right to declare, to publish or to consume just that is Unauthorized, and others go on",
+        rights
     ),
 ];
 
@@ -86,4 +94,46 @@ async fn tls(env: &Env) -> CaseResult {
         "the error does not say that it is about the certificate: {text}"
     );
     Ok(())
+}
+
+async fn rights(env: &Env) -> CaseResult {
+    let (queue, client) = (env.orders(), env.connect().await?);
+    client.declare(&queue.topology()).await?;
+    let mut member = client.join(queue.options()).await?;
+    for right in access(env)?.rights() {
+        let what = format!("a refusal of what needs the right to {right:?}");
+        let Err(error) = env.within(&what, use_without(env, *right)).await?;
+        let (kind, name) = (error.kind(), format!("{right:?}"));
+        ensure!(kind == ErrorKind::Unauthorized, "without {name} Unauthorized was expected, {kind:?} came: {error}");
+        client.publish(queue.messages(&name, [0])).await?;
+        member.drain_until([format!("{name}-0")]).await?;
+    }
+    Ok(())
+}
+
+/// Connects without a right, and does what needs it until that is refused.
+async fn use_without(env: &Env, right: Right) -> Result<Infallible, Error> {
+    let access = env.harness.access().ok_or_else(|| Error::new(ErrorKind::Unsupported, "connect", "no access"))?;
+    let broker = env.recorder.wrap(access.connect(&env.namespace, Attempt::Without(right)).await?);
+    let (queue, other) = (env.orders(), env.queue("others", by_key(1)));
+    let publish = async |id| {
+        let producer = broker.producer(ProducerOptions::default()).await?;
+        producer.publish(queue.messages(id, [0])).await.remove(0)
+    };
+    match right {
+        Right::Declare => loop {
+            broker.declare(&other.topology()).await?;
+        },
+        Right::Publish => loop {
+            publish("without-publish").await?;
+        },
+        Right::Consume => {
+            // This it may do.
+            publish("without-consume").await?;
+            let mut consumer = broker.consumer(queue.options()).await?;
+            loop {
+                consumer.next().await?;
+            }
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use partitura_broker::{Event, Message, Ordering};
+use partitura_broker::{ConsumerOptions, Event, Message, Ordering};
 use tokio::task::JoinSet;
 
 use crate::case::case;
@@ -26,6 +26,13 @@ pub(super) const CASES: &[Case] = &[
         [Operator, Growth],
         "a topic that gets more partitions under running consumers delivers everything, from the old ones and from the new ones",
         partitions_added
+    ),
+    case!(
+        "operator.settled_freed",
+        One,
+        [Operator, Count],
+        "the broker keeps a message of a stream until all subscriptions have settled it, and no longer",
+        settled_freed
     ),
 ];
 
@@ -74,16 +81,46 @@ async fn partitions_added(env: &Env) -> CaseResult {
     let _consumers = consumers(&client, &queue);
     all_own(env).await?;
     publish(env, &client, round(&queue, "before", 15)).await?;
+    // From here on, any client may know it.
+    env.recorder.note(Record::Topic { topic: queue.topic.to_string(), partitions: Some(AFTER) });
     operator(env)?.add_partitions(&queue.topic, AFTER).await?;
     env.note(format!("the topic has {AFTER} partitions"));
     // A consumer that joins makes all of them agree again.
     let _another = consumers(&client, &queue);
-    publish(env, &client, round(&queue, "meanwhile", 15)).await?;
+    // No order is promised while a client may learn of them at any time, and keys change their partitions.
+    publish(env, &client, without_keys(round(&queue, "meanwhile", 15))).await?;
     let grown = Queue { ordering: Ordering::ByKey { partitions: AFTER }, ..queue };
     let later = env.connect_for_slow_faults().await?;
     declare_at_last(env, &later, &grown).await?;
     publish(env, &later, round(&grown, "after", 15)).await?;
     publish(env, &later, delayed(&grown)).await
+}
+
+async fn settled_freed(env: &Env) -> CaseResult {
+    const COUNT: usize = 200;
+    let (queue, client) = (env.queue("events", Ordering::ByKey { partitions: BEFORE }), env.connect().await?);
+    let slow = env.queue("slow", queue.ordering).subscription;
+    client.declare(&queue.stream().subscription(slow.clone(), [queue.topic.clone()])).await?;
+    client.publish(queue.spread(KEYS, COUNT / KEYS)).await?;
+    for (subscription, is_last) in [(queue.subscription.clone(), false), (slow, true)] {
+        let mut member = client.join(ConsumerOptions::new(subscription, [queue.topic.clone()])).await?;
+        member.drain(COUNT).await?;
+        member.flush().await?;
+        member.close().await?;
+        let counting = async {
+            loop {
+                let count = operator(env)?.count_messages(&queue.topic).await?;
+                env.note(format!("the broker keeps {count} messages"));
+                // A count may be a few seconds old.
+                if is_last == (count == 0) {
+                    return CaseResult::Ok(());
+                }
+                tokio::time::sleep(A_MOMENT).await;
+            }
+        };
+        env.within("the broker to keep what one subscription has not settled, and nothing else", counting).await??;
+    }
+    Ok(())
 }
 
 /// Consumers that settle whatever comes, and join again where there was nothing to consume for a while. They end when

@@ -21,6 +21,12 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "hands out nothing from partitions that were added later",
         KnowsTheFirst(Mutex::default())
     ),
+    mutant!(
+        "settles_for_itself",
+        "operator.settled_freed",
+        "tells the broker of no settlement, so that it keeps all messages",
+        SettlesForItself
+    ),
 ];
 
 /// Found in a real adapter.
@@ -66,6 +72,13 @@ impl Mutation for SettlesByTheDeleted {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).count += tokens.len();
         own.inner.settle(tokens);
     }
+}
+
+#[derive(Debug)]
+struct SettlesForItself;
+
+impl Mutation for SettlesForItself {
+    fn settle(&self, _own: &mut Own, _tokens: &[AckToken]) {}
 }
 
 /// The number of partitions of the first topology.

@@ -50,6 +50,15 @@ pub trait Claims: Debug + Send + Sync + 'static {
     /// Safe.
     async fn next_heartbeat(&self) -> Result<Bytes>;
 
+    /// Waits until the topics have more partitions than `known`, all of them, and returns how many. Never, where nobody
+    /// can give a topic more partitions.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    async fn grown(&self, _known: u32) -> u32 {
+        std::future::pending().await
+    }
+
     /// The clock by which the consumer holds back messages that come before they are due, and gives them out in the
     /// order in which they fall due. For a broker that passes delayed messages on a little early, or in an order of its
     /// own.

@@ -14,10 +14,11 @@ use crate::{
 ///
 /// Adapters never retry a request, never read payloads, never use the broker's own negative acknowledgement on an
 /// ordered path, and never block the async runtime, dropping included. They answer wrong credentials with
-/// [`Unauthorized`](crate::ErrorKind::Unauthorized) when connecting or at first use, refuse certificates of another
-/// authority, and show secrets nowhere.
+/// [`Unauthorized`](crate::ErrorKind::Unauthorized) when connecting or at first use, and so a request for which the
+/// user lacks the right. They refuse certificates of another authority, and show secrets nowhere.
 ///
-/// Conformance: `reconnect.cut`, `reconnect.half_open`, `reconnect.frozen`, `auth.refused`, `tls.required`.
+/// Conformance: `reconnect.cut`, `reconnect.half_open`, `reconnect.frozen`, `auth.refused`, `auth.rights`,
+/// `tls.required`.
 #[async_trait]
 pub trait Broker: Debug + Send + Sync {
     /// How this broker keeps the promises, and within which limits. Constant for the life of the connection.
@@ -71,7 +72,7 @@ pub trait Broker: Debug + Send + Sync {
     ///
     /// Conformance: `order.rebalance`, `order.rebalance_killed`, `shared.competing`, `group.broadcast`,
     /// `group.one_topic`, `group.balanced`, `group.clocks_differ`, `group.several_topics`, `group.slowest`,
-    /// `order.owner_frozen`, `scale.churn`, `scale.joins`.
+    /// `operator.settled_freed`, `order.owner_frozen`, `scale.churn`, `scale.joins`.
     async fn consumer(&self, options: ConsumerOptions) -> Result<Box<dyn Consumer>>;
 
     /// Opens a private, short-lived address for replies to this process.

@@ -198,7 +198,8 @@ impl Forwarder {
             match claimed.message.not_before {
                 Some(due) if is_far(due, now) => again.push(Timer { place, claimed }),
                 _ => {
-                    let to = partition_for(&self.topic, &claimed.message);
+                    let topic = self.core.topics.known(&self.topic.name);
+                    let to = partition_for(topic.as_ref().unwrap_or(&self.topic), &claimed.message);
                     self.destinations.entry(to).or_default().waiting.insert(place, claimed);
                 }
             }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use lapin::options::{QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::options::{ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
 use partitura_broker::{
     Broker, Clock, Consumer, ConsumerOptions, Event, Message, Ordering, Partition, ProducerOptions, SubscriptionName,
@@ -138,4 +138,48 @@ async fn a_partition_that_takes_no_messages_keeps_no_others_back() {
     channel.queue_bind(queue, exchange, "0".into(), QueueBindOptions::default(), none()).await.expect("bound");
     receive(&mut consumer, STUCK).await;
     broker.close().await.expect("closed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_hear_each_other_again_after_their_exchange_is_deleted_and_declared() {
+    let broker = broker().await;
+    let orders = Orders::declare(&broker, "deleted-exchange").await;
+    let mut first = orders.consumer(&broker).await;
+    owned(&mut first, PARTITIONS as usize).await;
+    let channel = broker.client().await.expect("a connection").create_channel().await.expect("a channel");
+    let exchange = format!("partitura:{}", orders.topic);
+    channel.exchange_delete(exchange.into(), ExchangeDeleteOptions::default()).await.expect("deleted");
+    broker.declare(&orders.topology()).await.expect("declared");
+    // The queues were there all the time, so that the first member has lost nothing. It is to share with the second.
+    let mut second = orders.consumer(&broker).await;
+    let giving = async {
+        loop {
+            if let Event::Revoking { partitions, .. } = first.next().await.expect("an event") {
+                first.release(&partitions).await.expect("released");
+            }
+        }
+    };
+    tokio::select! {
+        () = owned(&mut second, PARTITIONS as usize / 2) => {}
+        () = giving => {}
+    }
+    broker.close().await.expect("closed");
+}
+
+/// Waits until a consumer owns at least this many partitions.
+async fn owned(consumer: &mut Box<dyn Consumer>, count: usize) {
+    let owning = async {
+        let mut owned = 0;
+        while owned < count {
+            match consumer.next().await.expect("an event") {
+                Event::Assigned(partitions) => owned += partitions.len(),
+                Event::Revoking { partitions, .. } => {
+                    owned -= partitions.len();
+                    consumer.release(&partitions).await.expect("released");
+                }
+                _ => {}
+            }
+        }
+    };
+    timeout(2 * TEST_TIMEOUT, owning).await.expect("it owns them");
 }

@@ -1,6 +1,7 @@
 use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -47,11 +48,16 @@ impl<C: Claims> Coordinator<C> {
         Self { state, membership: Membership::new(me), me, leases: HashMap::new(), running: JoinSet::new() }
     }
 
-    /// Serves subscriptions without owners: holds partition 0, which does not exclude other members.
+    /// Serves subscriptions without owners: holds partition 0, which does not exclude other members. For a broadcast
+    /// that is a claim of all partitions, which is renewed when there are more of them.
     pub(super) async fn hold_all(mut self, mut requests: mpsc::UnboundedReceiver<Request>) {
         self.begin(Partition(0));
         loop {
             tokio::select! {
+                partitions = self.state.claims.grown(self.partitions()) => {
+                    self.state.partitions.store(partitions, Ordering::Relaxed);
+                    self.leases.values().for_each(|lease| drop(lease.orders.send(Order::Renew)));
+                }
                 Some(ended) = self.running.join_next() => {
                     if let Some(error) = self.ended(ended) {
                         return self.fail(error);
@@ -83,6 +89,10 @@ impl<C: Claims> Coordinator<C> {
             let (changed, heartbeat) = tokio::select! {
                 () = &mut settled, if !may_claim => {
                     may_claim = true;
+                    (true, None)
+                }
+                partitions = self.state.claims.grown(self.partitions()) => {
+                    self.state.partitions.store(partitions, Ordering::Relaxed);
                     (true, None)
                 }
                 _ = interval.tick() => (self.membership.expire(Instant::now()), Some(Heartbeat::Present)),
@@ -122,9 +132,13 @@ impl<C: Claims> Coordinator<C> {
         }
     }
 
+    fn partitions(&self) -> u32 {
+        self.state.partitions.load(Ordering::Relaxed)
+    }
+
     /// Begins and ends leases so that this member holds its share.
     fn decide(&mut self) {
-        let owners = rendezvous(self.state.partitions, &self.membership.members());
+        let owners = rendezvous(self.partitions(), &self.membership.members());
         for (partition, owner) in (0..).map(Partition).zip(owners) {
             let wanted = owner == Some(self.me);
             match self.leases.get_mut(&partition) {

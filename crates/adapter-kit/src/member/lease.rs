@@ -38,8 +38,11 @@ pub(super) async fn hold<C: Claims>(
     loop {
         let claimed = tokio::select! {
             claimed = claim_all(&state, partition) => claimed,
-            // Nothing is held yet, so there is nothing to hand over.
-            order = orders.recv() => return give_up(order),
+            order = orders.recv() => match order {
+                Some(Order::Renew) => continue,
+                // Nothing is held yet, so there is nothing to hand over.
+                order => return give_up(order),
+            },
         };
         let error = match claimed {
             Ok(claims) => {
@@ -58,7 +61,10 @@ pub(super) async fn hold<C: Claims>(
         telemetry::reconnecting(state.system, &error, attempt);
         tokio::select! {
             () = tokio::time::sleep(FAILED.delay(attempt, random())) => {}
-            order = orders.recv() => return give_up(order),
+            order = orders.recv() => match order {
+                Some(Order::Renew) => {}
+                order => return give_up(order),
+            },
         }
     }
 }
@@ -144,6 +150,8 @@ async fn serve<C: Claims>(
             Some(order) = orders.recv() => {
                 match order {
                     Order::Revoke if deadline.is_some() => continue,
+                    Order::Renew if deadline.is_some() => continue,
+                    Order::Renew => return Err(grown()),
                     Order::Revoke => {
                         phase.send_replace(Phase::Draining);
                         state.report(Report::Revoking { partition, within: state.revoke_within });
@@ -161,6 +169,11 @@ async fn serve<C: Claims>(
             }
         }
     }
+}
+
+/// The error that ends a claim of all partitions of a topic that has more of them by now.
+fn grown() -> Error {
+    Error::new(ErrorKind::Disconnected, "consume", "the topic has more partitions than were claimed")
 }
 
 /// Returns a number that spreads retries.

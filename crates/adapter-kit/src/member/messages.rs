@@ -29,6 +29,8 @@ pub(super) enum Request {
 pub(super) enum Order {
     /// Another member should have the partition.
     Revoke,
+    /// Claim again, since a claim of now would be of more partitions.
+    Renew,
     /// Release the partition: its deliveries are settled, or given up.
     Release(oneshot::Sender<Result<()>>),
 }

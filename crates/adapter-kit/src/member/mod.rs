@@ -83,6 +83,8 @@ enum Kind {
 #[derive(Debug)]
 struct HeldPartition<H> {
     epoch: u32,
+    /// The number of partitions of the topics at that time.
+    partitions: u32,
     /// One for each topic.
     readers: Vec<ReaderHandle<H>>,
 }
@@ -136,7 +138,7 @@ impl<C: Claims> Member<C> {
                 .into_iter()
                 .map(|name| TopicState { name, pool: Arc::new(Pool::new(options.credit)) })
                 .collect(),
-            partitions,
+            partitions: AtomicU32::new(partitions),
             ahead: options.credit.messages.get().min(MOST_AHEAD),
             revoke_within: options.revoke_within,
             epochs: AtomicU32::new(0),
@@ -160,9 +162,11 @@ impl<C: Claims> Member<C> {
             Report::Assigned { partition, epoch, readers } => {
                 let handle = |tasks| ReaderHandle { tasks, settled: Vec::new(), unflushed: false };
                 let readers = readers.into_iter().map(handle).collect();
-                self.held.insert(partition, HeldPartition { epoch, readers });
+                let partitions = self.state.partitions.load(Ordering::Relaxed);
+                self.held.insert(partition, HeldPartition { epoch, partitions, readers });
                 let assignment = |partition| Assignment { partition, epoch };
-                self.partitions_of(partition).map(|partitions| Event::Assigned(partitions.map(assignment).collect()))
+                self.partitions_of(partition, partitions)
+                    .map(|partitions| Event::Assigned(partitions.map(assignment).collect()))
             }
             Report::Deliveries { topic, partition, epoch, messages } => {
                 Some(Event::Deliveries(self.deliver(topic, partition, epoch, messages)))
@@ -172,12 +176,10 @@ impl<C: Claims> Member<C> {
                 Some(Event::Revoking { partitions: vec![partition], within })
             }
             Report::Lost { partition, epoch } => {
-                if self.held.get(&partition).is_none_or(|held| held.epoch != epoch) {
-                    // It was released just before, so no one needs it.
-                    return None;
-                }
+                // If it was released just before, no one needs this.
+                let partitions = self.held.get(&partition).filter(|held| held.epoch == epoch)?.partitions;
                 self.forget(partition);
-                self.partitions_of(partition).map(|partitions| Event::Lost(partitions.collect()))
+                self.partitions_of(partition, partitions).map(|partitions| Event::Lost(partitions.collect()))
             }
             Report::Failed(error) => {
                 self.ended = Some(error);
@@ -186,11 +188,11 @@ impl<C: Claims> Member<C> {
         }
     }
 
-    /// The partitions of a claim for the consumer's caller; `None` if there are none.
-    fn partitions_of(&self, claim: Partition) -> Option<Box<dyn Iterator<Item = Partition>>> {
+    /// The partitions of a claim, of `all` of the topics, for the consumer's caller; `None` if there are none.
+    fn partitions_of(&self, claim: Partition, all: u32) -> Option<Box<dyn Iterator<Item = Partition>>> {
         match self.kind {
             Kind::Ordered => Some(Box::new(std::iter::once(claim))),
-            Kind::Broadcast if self.state.partitions > 0 => Some(Box::new((0..self.state.partitions).map(Partition))),
+            Kind::Broadcast if all > 0 => Some(Box::new((0..all).map(Partition))),
             Kind::Broadcast | Kind::Shared => None,
         }
     }

@@ -18,8 +18,8 @@ pub(super) struct MemberState<C: Claims> {
     pub(super) claims: Arc<C>,
     /// The topics in the order of their names. Members claim several in this order, so that no two wait for each other.
     pub(super) topics: Vec<TopicState>,
-    /// The number of partitions of the subscription.
-    pub(super) partitions: u32,
+    /// The number of partitions of the subscription. Only the coordinator changes it.
+    pub(super) partitions: AtomicU32,
     /// The number of unsettled messages that a claim may hold.
     pub(super) ahead: usize,
     pub(super) revoke_within: Duration,

@@ -11,7 +11,7 @@ use partitura_broker::{
     Consumer, ConsumerOptions, Credit, Delivery, Error, ErrorKind, Event, Message, Partition, Result, SubscriptionName,
     TopicName,
 };
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::{Notify, broadcast, watch};
 use tokio::time::timeout;
 
 use crate::{Claim, Claimed, Claims, Member};
@@ -26,6 +26,7 @@ struct World {
     changed: Notify,
     heartbeats: broadcast::Sender<Bytes>,
     exclusive: bool,
+    grown: watch::Sender<u32>,
 }
 
 #[derive(Debug, Default)]
@@ -40,7 +41,8 @@ struct Log {
 impl World {
     fn new(exclusive: bool) -> Arc<Self> {
         let (heartbeats, _) = broadcast::channel(64);
-        Arc::new(Self { logs: Mutex::default(), changed: Notify::new(), heartbeats, exclusive })
+        let (logs, changed, grown) = (Mutex::default(), Notify::new(), watch::Sender::default());
+        Arc::new(Self { logs, changed, heartbeats, exclusive, grown })
     }
 
     fn logs(&self) -> MutexGuard<'_, BTreeMap<(TopicName, u32), Log>> {
@@ -100,6 +102,10 @@ impl Claims for Fake {
         log.held = true;
         log.claims += u32::from(self.world.exclusive);
         Ok(FakeClaim { world: self.world.clone(), place, number: log.claims, next: 0 })
+    }
+
+    async fn grown(&self, known: u32) -> u32 {
+        *self.world.grown.subscribe().wait_for(|grown| *grown > known).await.expect("the world is there")
     }
 
     async fn send_heartbeat(&self, heartbeat: Bytes) -> Result<()> {
@@ -342,12 +348,7 @@ async fn no_more_than_the_credit_is_out() {
     quiet(&mut member).await;
     world.cut(0);
     // The unsettled deliveries go with the partition, and their credit is free: the large message may come, alone.
-    let mut large = false;
-    while !large {
-        if let Event::Deliveries(got) = next(&mut member).await {
-            large = got.iter().any(|delivery| delivery.message.id.as_str() == "10");
-        }
-    }
+    while !matches!(next(&mut member).await, Event::Deliveries(got) if ids(&got).contains(&"10")) {}
 }
 
 #[tokio::test(start_paused = true)]
@@ -372,6 +373,18 @@ async fn a_broadcast_is_assigned_all_partitions_at_once() {
     assert_eq!(all.len(), 3);
     world.publish(0, [1], 1);
     assert_eq!(ids(&deliveries(&mut member, 1).await), ["1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn partitions_that_are_added_are_assigned() {
+    let (world, stream) = (World::new(true), World::new(false));
+    let (mut member, mut listener) = (join(&world, 2), Member::broadcast(fake(&stream), &options(), 2, "fake"));
+    tokio::join!(assigned(&mut member, 2), assigned(&mut listener, 2));
+    world.grown.send_replace(3);
+    stream.grown.send_replace(3);
+    assert!(assigned(&mut member, 1).await.contains_key(&Partition(2)));
+    assert!(matches!(next(&mut listener).await, Event::Lost(lost) if lost.len() == 2));
+    assigned(&mut listener, 3).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use partitura_broker::{Broker, Error, ErrorKind, Result, SubscriptionName, TopicName};
-use partitura_conformance::{Access, Attempt, Freeze, Harness, Network, Operator, Processes, Restart};
+use partitura_conformance::{Access, Attempt, Freeze, Harness, Network, Operator, Processes, Restart, Right};
 use partitura_servers::{Endpoints, Server};
 use tokio::sync::OnceCell;
 
@@ -59,6 +59,22 @@ pub trait Connect: Send + Sync + 'static {
     /// As [`Harness::operator`].
     fn operator(&self) -> Option<&dyn Operator> {
         None
+    }
+
+    /// As [`Access::rights`].
+    fn rights(&self) -> &[Right] {
+        &[]
+    }
+
+    /// The credentials of a user who lacks a right, one of [`rights`](Self::rights).
+    ///
+    /// # Errors
+    /// The reason why there is no such user.
+    ///
+    /// # Cancel safety
+    /// Safe to call again.
+    async fn user_without(&self, right: Right) -> io::Result<Credentials> {
+        Err(io::Error::other(format!("every user has the right to {right:?}")))
     }
 
     /// As [`Harness::time_limit`]: a server that shares the machine with other programs is slow.
@@ -245,8 +261,17 @@ impl<O: Connect> Access for OnServer<O> {
             Attempt::RightPassword | Attempt::WrongPassword => (plain, None),
             Attempt::Tls => (tls.url, Some(tls.authority)),
             Attempt::TlsWithWrongAuthority => (tls.url, Some(tls.stranger)),
+            Attempt::Without(right) => {
+                let user = self.adapter.user_without(right).await;
+                let user = user.map_err(|error| Error::new(ErrorKind::Unsupported, "connect", error.to_string()))?;
+                return self.connect_to(Endpoint { url: plain, credentials: Some(user), authority: None }).await;
+            }
         };
         self.connect_to(Endpoint { url, credentials, authority }).await
+    }
+
+    fn rights(&self) -> &[Right] {
+        self.adapter.rights()
     }
 
     fn secrets(&self) -> Vec<String> {

@@ -141,6 +141,10 @@ impl Software for Rabbitmq {
         }
     }
 
+    fn operator(&self) -> &'static str {
+        AS_GUEST
+    }
+
     fn version(&self, instance: &Instance) -> Option<String> {
         // While this node does not run, another node may answer on the same port.
         let running =

@@ -1,15 +1,16 @@
 //! A server, from its installation to its end.
 
-use std::fs;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
+use std::{fs, io};
 
 use serde::Serialize;
 
 use crate::deployment::Deployment;
 use crate::endpoints::Endpoints;
 use crate::error::{Error, Result};
+use crate::http;
 use crate::install::last_lines;
 use crate::instance::{self, Instance, Ports};
 use crate::kind::Kind;
@@ -255,6 +256,19 @@ impl Server {
     /// The URL for clients without further credentials: [`Endpoints::url`].
     pub fn url(&self) -> String {
         self.endpoints().url
+    }
+
+    /// Makes a request to its HTTP interface, [`Endpoints::admin`], with the rights of an operator: `DELETE /path`, with
+    /// JSON or nothing in its body. Returns the body of the answer.
+    ///
+    /// # Errors
+    ///
+    /// It has no such interface, or cannot be reached. If it refuses, the error has its answer.
+    pub fn operate(&self, request: &str, body: &str) -> io::Result<String> {
+        if self.endpoints().admin.is_none() {
+            return Err(io::Error::other(format!("{} has no HTTP interface", self.name())));
+        }
+        http::operate(self.instance.ports.http, request, self.software.operator(), body)
     }
 
     /// All its endpoints, known before it runs. The files that they name exist once it was up.

@@ -40,6 +40,11 @@ pub(crate) trait Software: Sync {
 
     fn endpoints(&self, instance: &Instance) -> Endpoints;
 
+    /// The header by which an operator logs in to its HTTP interface; empty if it asks for none.
+    fn operator(&self) -> &'static str {
+        ""
+    }
+
     /// The version that runs, or would run natively. `None` if it is not installed.
     fn version(&self, instance: &Instance) -> Option<String>;
 
