@@ -96,6 +96,12 @@ pub(crate) fn compacted() -> Setting {
     Setting { name: COMPACTED, value: (FOR_EVER + random()).to_string() }
 }
 
+/// The setting with the birth, of all settings of a new topic.
+pub(crate) fn setting(all: &[(&str, &str)]) -> Option<Setting> {
+    let name = if all.contains(&("cleanup.policy", "compact")) { COMPACTED } else { LABEL };
+    all.iter().find(|(other, _)| *other == name).map(|(_, value)| Setting { name, value: (*value).to_owned() })
+}
+
 fn random() -> u64 {
     let number = uuid::Uuid::now_v7().as_u128() as u64;
     number % (1 << RANDOM_BITS)

@@ -13,6 +13,7 @@ use rdkafka::admin::{AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::error::RDKafkaErrorCode;
 
 use crate::core::Core;
+use crate::new_log::{self, NewLog};
 use crate::record::MAX_RECORD;
 use crate::route::{Route, label};
 use crate::topics::PAUSE;
@@ -120,13 +121,16 @@ fn compacted(topic: NewTopic<'_>) -> NewTopic<'_> {
         .set("delete.retention.ms", "3600000")
 }
 
-/// Creates those of the topics that do not exist.
+/// Creates those of the topics that do not exist. When this returns, records for them can no longer get into the logs
+/// of deleted topics of the same names.
 pub(crate) async fn create_all(core: &Core, topics: &[NewTopic<'_>]) -> Result<()> {
     let options = AdminOptions::new().operation_timeout(Some(CREATE_TIMEOUT)).request_timeout(Some(CREATE_TIMEOUT));
     let created = core.client.admin()?.create_topics(topics, &options).await;
+    let mut new = Vec::new();
     for result in created.map_err(|source| error::error("declare", source))? {
         match result {
-            Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Ok(name) => new.extend(topics.iter().find(|topic| topic.name == name)),
+            Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
             Err((name, RDKafkaErrorCode::InvalidTopic)) => {
                 let text = "Kafka refuses the name; names that differ only in . and _ cannot both exist";
                 return Err(Error::new(ErrorKind::InvalidArgument, "declare", text).of(name));
@@ -134,6 +138,12 @@ pub(crate) async fn create_all(core: &Core, topics: &[NewTopic<'_>]) -> Result<(
             Err((name, code)) => return Err(error::refused("declare", code).of(name)),
         }
     }
+    if new.is_empty() {
+        return Ok(());
+    }
+    new_log::wait(core, new.iter().copied().map(NewLog::new).collect()).await?;
+    let producer = core.client.producer()?;
+    new.iter().for_each(|new| producer.created_again(new.name));
     Ok(())
 }
 

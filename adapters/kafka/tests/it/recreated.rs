@@ -51,6 +51,51 @@ async fn is_followed(ordering: Ordering, consumers: usize) -> Done {
     Consuming::until(&all, &new).await
 }
 
+/// The number of partitions of a topic whose logs the broker does not make or replace in a moment.
+const MANY: u32 = 60;
+
+/// The number of records of a topic, once it is the new one, which has fewer than `most`.
+async fn records(broker: &Kafka, topic: &TopicName, most: i64) -> Result<i64, Box<dyn std::error::Error>> {
+    let (admin, topic) = (broker.client().ok_or("the connection is open")?, topic.to_string());
+    let count = move || {
+        let began = std::time::Instant::now();
+        loop {
+            let ends = (0..MANY as i32).map(|partition| admin.inner().fetch_watermarks(&topic, partition, TIME_LIMIT));
+            // There is an error while the topic is not there.
+            let sum = ends.map(|ends| ends.map(|(_, end)| end)).sum::<Result<i64, _>>().unwrap_or(most);
+            if sum < most || began.elapsed() > TIME_LIMIT {
+                return sum;
+            }
+        }
+    };
+    Ok(tokio::task::spawn_blocking(count).await?)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_confirmed_after_a_topic_was_declared_again_is_in_the_new_log() -> Done {
+    const OLD: usize = 1_000;
+    const NEW: usize = 400;
+    let (broker, topic) = (connect().await?, fresh("replaced"));
+    let topology = Topology::new().queue(topic.clone(), Ordering::ByKey { partitions: MANY });
+    let producer = broker.producer(ProducerOptions::default()).await?;
+    broker.declare(&topology).await?;
+    for round in 0..5 {
+        publish(&*producer, &topic, "old", OLD, None).await?;
+        // While the broker makes these logs, it learns at once that the topic is deleted and that it is there again.
+        let other = fresh("busy");
+        let admin = broker.client().ok_or("the connection is open")?;
+        let busy = NewTopic::new(other.as_str(), i32::try_from(MANY)?, TopicReplication::Fixed(-1));
+        admin.create_topics([&busy], &AdminOptions::new()).await?;
+        delete(&broker, &topic).await?;
+        declare(&broker, &topology).await?;
+        publish(&*producer, &topic, "new", NEW, None).await?;
+        let found = records(&broker, &topic, i64::try_from(OLD)?).await?;
+        assert!(found >= i64::try_from(NEW)?, "{found} of {NEW} confirmed messages are there, in round {round}");
+        delete(&broker, &other).await?;
+    }
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_message_of_a_recreated_topic_counts_as_settled() -> Done {
     is_followed(FOUR, 2).await
