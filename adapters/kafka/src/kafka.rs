@@ -72,7 +72,8 @@ impl Kafka {
     }
 
     async fn ordered(&self, options: &ConsumerOptions, subscription: &SubscriptionName) -> Result<Box<dyn Consumer>> {
-        let consumer = KafkaConsumer::start(&self.core, options, subscription).await?;
+        let leases = self.forwarders.leases(&self.core)?;
+        let consumer = KafkaConsumer::start(&self.core, options, subscription, leases).await?;
         self.leave_on_close(consumer.membership());
         consumer.joined().await;
         Ok(Box::new(consumer))
@@ -115,8 +116,10 @@ impl Broker for Kafka {
         let shared = self.core.topics.route(first).await?.shared;
         let mut forwarders = Vec::with_capacity(options.topics.len());
         for topic in &options.topics {
-            self.core.topics.route(topic).await?;
-            forwarders.push(self.forwarders.get(&self.core, topic)?);
+            // The owner of a partition of a queue forwards its delayed messages.
+            if !self.core.topics.route(topic).await?.is_forwarded_by_owners() {
+                forwarders.push(self.forwarders.get(&self.core, topic)?);
+            }
         }
         let consumer = match &options.subscription {
             None => self.broadcast(&options, first).await?,

@@ -30,6 +30,7 @@ use self::takeover::SubscribedTopics;
 use self::worker::Worker;
 use crate::callbacks::Callbacks;
 use crate::core::{Core, SYSTEM};
+use crate::delay::Leases;
 use crate::{error, names, subscription};
 
 /// The time in which joining waits for the partitions that the group assigns. If it takes longer, the consumer is
@@ -48,6 +49,7 @@ impl KafkaConsumer {
         core: &Arc<Core>,
         options: &ConsumerOptions,
         subscription: &SubscriptionName,
+        leases: Arc<Leases>,
     ) -> Result<Self> {
         let mut topics: Vec<TopicName> = options.topics.clone();
         topics.sort();
@@ -58,7 +60,7 @@ impl KafkaConsumer {
         let state = State::new(core.next_consumer(), topics.clone(), options.credit);
         let membership = Arc::new(Membership::new(state));
         let cleanup = Cleanup::new(core, &topics).await?;
-        let topics = SubscribedTopics::new(core, topics);
+        let topics = SubscribedTopics::new(core, topics, leases).await?;
         let (started, within) = (membership.clone(), options.revoke_within);
         let start = move || {
             let consumer = BaseConsumer::from_config_and_context(&config, Callbacks::default())
