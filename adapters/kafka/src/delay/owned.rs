@@ -133,6 +133,8 @@ impl<'o> OwnedForwarding<'o> {
             let mut queue = queue.ok_or_else(|| KafkaError::Subscription(forwarding.timers.clone()))?;
             let (sender, filled) = (self.owner.sender.clone(), owned.clone());
             queue.set_nonempty_callback(move || drop(sender.send(Signal::Filled(filled.clone()))));
+            // Something of an earlier time may be in the queue, so that it does not become filled.
+            let _sent = self.owner.sender.send(Signal::Filled(owned.clone()));
             self.queues.insert(owned.clone(), queue);
         }
         self.consumer.incremental_assign(&start)
