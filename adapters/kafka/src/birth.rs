@@ -74,7 +74,7 @@ impl FromStr for Birth {
 }
 
 /// A setting of a new topic that contains its birth.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Setting {
     pub(crate) name: &'static str,
     pub(crate) value: String,

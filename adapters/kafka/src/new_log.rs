@@ -9,12 +9,16 @@
 //! * the leader of each partition has its log: a request to read names the topic by the id that the brokers show, and is
 //!   refused until the log is that of this id.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use partitura_adapter_kit::Backoff;
 use partitura_broker::telemetry::TARGET;
 use partitura_broker::{Error, ErrorKind, Result};
-use rdkafka::admin::{AdminOptions, ConfigResource, NewTopic, OwnedResourceSpecifier, ResourceSpecifier};
+use rdkafka::admin::{
+    AdminOptions, ConfigResource, ConfigResourceResult, NewTopic, OwnedResourceSpecifier, ResourceSpecifier,
+};
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult};
@@ -23,19 +27,24 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use crate::birth::{self, Setting};
 use crate::callbacks::Callbacks;
-use crate::core::Core;
+use crate::client::Client;
 use crate::error;
-use crate::topics::PAUSE;
 
 /// The longest time in which all brokers know the topics and have their logs.
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// The time in which a broker has to answer. One of several that does not answer is passed over: it confirms no record
 /// either.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// The pause before a broker is asked again. It is busy.
+const PAUSE: Backoff = Backoff { first: Duration::from_millis(50), longest: Duration::from_secs(1) };
 /// The longest wait for a record before the time is looked at.
 const TICK: Duration = Duration::from_millis(100);
 
+/// The topics that this process has created and not [waited](wait) for. Somebody else may have stopped waiting.
+pub(crate) type NewLogs = Mutex<BTreeMap<String, NewLog>>;
+
 /// A topic that this process has created.
+#[derive(Debug, Clone)]
 pub(crate) struct NewLog {
     topic: String,
     partitions: i32,
@@ -61,43 +70,46 @@ impl NewLog {
 ///
 /// # Errors
 /// `Timeout` if one has not within 30 s; those of the connection.
-pub(crate) async fn wait(core: &Core, topics: Vec<NewLog>) -> Result<()> {
+pub(crate) async fn wait(client: &Client, topics: Vec<NewLog>) -> Result<()> {
     let until = Instant::now() + TIMEOUT;
-    for broker in core.client.brokers() {
-        shown(core, *broker, &topics, until).await?;
+    for broker in client.brokers() {
+        shown(client, *broker, &topics, until).await?;
     }
-    let mut config = core.target().reader_config();
+    let mut config = client.target().reader_config();
     config.set("enable.partition.eof", "true").set("fetch.wait.max.ms", "10");
-    core.client.blocking("declare", move || read_all(&config, &topics, until)).await?
+    client.blocking("declare", move || read_all(&config, &topics, until)).await?
 }
 
 /// Waits until a broker shows the new topics.
-async fn shown(core: &Core, broker: i32, topics: &[NewLog], until: Instant) -> Result<()> {
-    let named: Vec<ResourceSpecifier<'_>> = topics.iter().map(|new| ResourceSpecifier::Topic(&new.topic)).collect();
+async fn shown(client: &Client, broker: i32, topics: &[NewLog], until: Instant) -> Result<()> {
     let options = AdminOptions::new().request_timeout(Some(ANSWER_TIMEOUT)).broker_id(broker);
-    let is_the_only_one = core.client.brokers().len() == 1;
-    loop {
-        let described = core.client.admin()?.describe_configs(&named, &options).await;
-        let described = match described {
-            Ok(described) => described,
-            Err(_) if is_the_only_one && Instant::now() < until => continue,
-            Err(source) if is_the_only_one => return Err(error::error("declare", source)),
-            Err(_) => return Ok(()),
-        };
-        let known = described.iter().filter(|described| match described {
-            Ok(config) => topics.iter().any(|topic| topic.is_described_by(config)),
+    let is_the_only_one = client.brokers().len() == 1;
+    let mut hidden: Vec<&NewLog> = topics.iter().collect();
+    for attempt in 1.. {
+        let named: Vec<ResourceSpecifier<'_>> = hidden.iter().map(|new| ResourceSpecifier::Topic(&new.topic)).collect();
+        match client.admin()?.describe_configs(&named, &options).await {
             // Without the right to read settings nothing can be known.
-            Err(code) => error::kind(*code) == ErrorKind::Unauthorized,
-        });
-        if known.count() >= topics.len() {
-            return Ok(());
+            Ok(described) if described.iter().any(is_denied) => return Ok(()),
+            Ok(described) => {
+                let is_shown = |new: &NewLog| described.iter().flatten().any(|config| new.is_described_by(config));
+                hidden.retain(|new| !is_shown(new));
+            }
+            Err(source) if is_the_only_one && Instant::now() >= until => return Err(error::error("declare", source)),
+            Err(_) if is_the_only_one => {}
+            Err(_) => return Ok(()),
         }
+        let Some(first) = hidden.first() else { break };
         if Instant::now() >= until {
-            let text = format!("topics were created, and after {TIMEOUT:?} broker {broker} does not show them yet");
-            return Err(Error::new(ErrorKind::Timeout, "declare", text).of(&topics[0].topic));
+            let text = format!("it was created, and after {TIMEOUT:?} broker {broker} does not show it yet");
+            return Err(Error::new(ErrorKind::Timeout, "declare", text).of(&first.topic));
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(PAUSE.delay(attempt, u64::MAX)).await;
     }
+    Ok(())
+}
+
+fn is_denied(described: &ConfigResourceResult) -> bool {
+    described.as_ref().is_err_and(|code| error::kind(*code) == ErrorKind::Unauthorized)
 }
 
 /// Blocks.
