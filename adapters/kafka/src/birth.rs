@@ -74,7 +74,7 @@ impl FromStr for Birth {
 }
 
 /// A setting of a new topic that contains its birth.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Setting {
     pub(crate) name: &'static str,
     pub(crate) value: String,
@@ -94,6 +94,12 @@ pub(crate) fn label(value: u64) -> u64 {
 /// The setting of a new compacted topic.
 pub(crate) fn compacted() -> Setting {
     Setting { name: COMPACTED, value: (FOR_EVER + random()).to_string() }
+}
+
+/// The setting with the birth, of all settings of a new topic.
+pub(crate) fn setting(all: &[(&str, &str)]) -> Option<Setting> {
+    let name = if all.contains(&("cleanup.policy", "compact")) { COMPACTED } else { LABEL };
+    all.iter().find(|(other, _)| *other == name).map(|(_, value)| Setting { name, value: (*value).to_owned() })
 }
 
 fn random() -> u64 {

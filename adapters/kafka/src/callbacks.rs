@@ -47,6 +47,10 @@ impl Callbacks {
         self.changes.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }
 
+    pub(crate) fn has_change(&self) -> bool {
+        !self.changes.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
     pub(crate) fn close(&self) {
         self.closing.store(true, Ordering::Relaxed);
     }

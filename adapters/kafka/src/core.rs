@@ -8,6 +8,7 @@ use partitura_broker::{Capabilities, Clock, CorrectedClock, Result, Timestamp};
 
 use crate::capabilities;
 use crate::client::Client;
+use crate::new_log::NewLogs;
 use crate::options::{Options, Target};
 use crate::stop::Stop;
 use crate::topics::Topics;
@@ -21,6 +22,7 @@ pub(crate) struct Core {
     pub(crate) topics: Arc<Topics>,
     pub(crate) capabilities: Capabilities,
     pub(crate) clock: CorrectedClock,
+    pub(crate) new_logs: NewLogs,
     /// The threads that read.
     stops: Mutex<Vec<Weak<Stop>>>,
     consumers: AtomicU32,
@@ -35,6 +37,7 @@ impl Core {
             client,
             capabilities,
             clock: CorrectedClock::default(),
+            new_logs: NewLogs::default(),
             stops: Mutex::default(),
             consumers: AtomicU32::new(1),
         })

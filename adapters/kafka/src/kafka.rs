@@ -12,7 +12,7 @@ use rdkafka::producer::Producer as _;
 
 use crate::claims::{BroadcastClaims, SharedClaims};
 use crate::client::REQUEST_TIMEOUT;
-use crate::consumer::{KafkaConsumer, Membership};
+use crate::consumer::{Driver, KafkaConsumer, Membership};
 use crate::core::{Core, SYSTEM};
 use crate::delay::DelayForwarders;
 use crate::forwarding_consumer::ForwardingConsumer;
@@ -26,6 +26,7 @@ use crate::{error, names, subscription, topology};
 pub struct Kafka {
     core: Arc<Core>,
     forwarders: DelayForwarders,
+    driver: Arc<Driver>,
     /// The consumers that are members of a group. They leave it with the close.
     members: Mutex<Vec<Weak<Membership>>>,
 }
@@ -43,7 +44,7 @@ impl Kafka {
     /// Safe.
     pub async fn connect(url: &str, options: Options) -> Result<Self> {
         let core = Arc::new(Core::connect(url, options).await?);
-        Ok(Self { core, forwarders: DelayForwarders::default(), members: Mutex::default() })
+        Ok(Self { core, forwarders: DelayForwarders::default(), driver: Arc::default(), members: Mutex::default() })
     }
 
     /// The admin client of this connection, for requests that the contract does not have. `None` after the close.
@@ -72,7 +73,8 @@ impl Kafka {
     }
 
     async fn ordered(&self, options: &ConsumerOptions, subscription: &SubscriptionName) -> Result<Box<dyn Consumer>> {
-        let consumer = KafkaConsumer::start(&self.core, options, subscription).await?;
+        let leases = self.forwarders.leases(&self.core)?;
+        let consumer = KafkaConsumer::start(&self.core, options, subscription, leases, self.driver.clone()).await?;
         self.leave_on_close(consumer.membership());
         consumer.joined().await;
         Ok(Box::new(consumer))
@@ -115,8 +117,10 @@ impl Broker for Kafka {
         let shared = self.core.topics.route(first).await?.shared;
         let mut forwarders = Vec::with_capacity(options.topics.len());
         for topic in &options.topics {
-            self.core.topics.route(topic).await?;
-            forwarders.push(self.forwarders.get(&self.core, topic)?);
+            // The owner of a partition of a queue forwards its delayed messages.
+            if !self.core.topics.route(topic).await?.is_forwarded_by_owners() {
+                forwarders.push(self.forwarders.get(&self.core, topic)?);
+            }
         }
         let consumer = match &options.subscription {
             None => self.broadcast(&options, first).await?,

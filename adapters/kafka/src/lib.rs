@@ -52,6 +52,7 @@ mod health;
 mod inbox;
 mod kafka;
 mod names;
+mod new_log;
 mod options;
 mod position;
 mod producer;

@@ -30,6 +30,12 @@ impl Route {
         }
     }
 
+    /// Whether each partition has one owner, the member of the queue's only subscription, that can forward its delayed
+    /// messages.
+    pub(crate) fn is_forwarded_by_owners(&self) -> bool {
+        self.kind == Some(TopicKind::Queue) && !self.shared
+    }
+
     /// The route of an existing topic with this number in the setting of the label.
     pub(crate) fn found(topic: &TopicName, partitions: u32, label: Option<u64>) -> Self {
         let (kind, shared) = label.map_or((None, false), read_label);

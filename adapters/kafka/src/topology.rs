@@ -3,6 +3,7 @@
 //! A topic without a [label](crate::route), which another program has created, is taken for the one that is declared.
 
 use std::cmp::Ordering as Order;
+use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use partitura_broker::telemetry::TARGET;
@@ -13,6 +14,7 @@ use rdkafka::admin::{AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::error::RDKafkaErrorCode;
 
 use crate::core::Core;
+use crate::new_log::{self, NewLog};
 use crate::record::MAX_RECORD;
 use crate::route::{Route, label};
 use crate::topics::PAUSE;
@@ -119,18 +121,38 @@ fn compacted(topic: NewTopic<'_>) -> NewTopic<'_> {
         .set("delete.retention.ms", "3600000")
 }
 
-/// Creates those of the topics that do not exist.
+/// Creates those of the topics that do not exist. When this returns, records for them can no longer get into the logs
+/// of deleted topics of the same names.
 pub(crate) async fn create_all(core: &Core, topics: &[NewTopic<'_>]) -> Result<()> {
     let options = AdminOptions::new().operation_timeout(Some(CREATE_TIMEOUT)).request_timeout(Some(CREATE_TIMEOUT));
     let created = core.client.admin()?.create_topics(topics, &options).await;
-    for result in created.map_err(|source| error::error("declare", source))? {
-        match result {
-            Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-            Err((name, RDKafkaErrorCode::InvalidTopic)) => {
+    let created = created.map_err(|source| error::error("declare", source))?;
+    let new_logs = || core.new_logs.lock().unwrap_or_else(PoisonError::into_inner);
+    for new in
+        topics.iter().filter(|new| created.iter().any(|created| matches!(created, Ok(name) if *name == new.name)))
+    {
+        new_logs().insert(new.name.to_owned(), NewLog::new(new));
+    }
+    for (name, code) in created.into_iter().filter_map(Result::err) {
+        match code {
+            RDKafkaErrorCode::TopicAlreadyExists => {}
+            RDKafkaErrorCode::InvalidTopic => {
                 let text = "Kafka refuses the name; names that differ only in . and _ cannot both exist";
                 return Err(Error::new(ErrorKind::InvalidArgument, "declare", text).of(name));
             }
-            Err((name, code)) => return Err(error::refused("declare", code).of(name)),
+            code => return Err(error::refused("declare", code).of(name)),
+        }
+    }
+    // Also those that were created by an earlier call, which did not wait to the end.
+    let new: Vec<NewLog> = topics.iter().filter_map(|topic| new_logs().get(topic.name).cloned()).collect();
+    if new.is_empty() {
+        return Ok(());
+    }
+    new_log::wait(&core.client, new).await?;
+    let producer = core.client.producer()?;
+    for topic in topics {
+        if new_logs().remove(topic.name).is_some() {
+            producer.created_again(topic.name);
         }
     }
     Ok(())

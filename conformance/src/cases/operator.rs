@@ -15,7 +15,7 @@ use crate::{Case, CaseResult, Env, Record, Stop};
 pub(super) const CASES: &[Case] = &[
     case!(
         "operator.topic_deleted",
-        Four,
+        Three,
         [Operator],
         "a topic that is deleted and declared again under running consumers delivers all that is confirmed from then on, delayed messages included",
         topic_deleted

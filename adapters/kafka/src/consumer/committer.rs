@@ -7,6 +7,7 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::runtime::Handle;
 
+use super::membership::Membership;
 use super::progress::PartitionPosition;
 use crate::callbacks::Callbacks;
 use crate::names;
@@ -16,6 +17,7 @@ use crate::names;
 pub(super) struct Committer {
     consumer: Arc<BaseConsumer<Callbacks>>,
     runtime: Handle,
+    membership: Arc<Membership>,
     /// The commit whose outcome is not known yet. There is one at a time.
     under_way: Option<(Commit, mpsc::Receiver<KafkaResult<()>>)>,
 }
@@ -36,8 +38,8 @@ pub(super) struct Outcome {
 }
 
 impl Committer {
-    pub(super) fn new(consumer: Arc<BaseConsumer<Callbacks>>, runtime: Handle) -> Self {
-        Self { consumer, runtime, under_way: None }
+    pub(super) fn new(consumer: Arc<BaseConsumer<Callbacks>>, runtime: Handle, membership: Arc<Membership>) -> Self {
+        Self { consumer, runtime, membership, under_way: None }
     }
 
     /// Whether the outcome of a commit is not known yet.
@@ -56,7 +58,7 @@ impl Committer {
             }
         }
         let (answer, result) = mpsc::channel();
-        let consumer = self.consumer.clone();
+        let (consumer, membership) = (self.consumer.clone(), self.membership.clone());
         self.runtime.spawn_blocking(move || {
             let committed = consumer.commit(&list, CommitMode::Sync);
             // Both are gone when the worker learns of the outcome, and may drop the last reference to the consumer.
@@ -64,6 +66,7 @@ impl Committer {
             drop(consumer);
             // It does not matter whether the worker still waits.
             let _sent = answer.send(committed);
+            membership.wake();
         });
         self.under_way = Some((commit, result));
     }

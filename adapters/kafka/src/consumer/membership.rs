@@ -3,6 +3,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, watch};
 
+use super::driving_thread::DrivingThread;
 use super::state::State;
 use crate::error;
 
@@ -15,6 +16,9 @@ pub(crate) struct Membership {
     pub(super) rounds: watch::Sender<()>,
     /// Whether settlements are to be committed at once.
     pub(super) hurry: AtomicBool,
+    /// Whether there is something to do.
+    pub(super) woken: AtomicBool,
+    thread: Arc<DrivingThread>,
     pub(super) stop: AtomicBool,
     /// Whether the last commit has been made.
     pub(super) left: AtomicBool,
@@ -23,12 +27,14 @@ pub(crate) struct Membership {
 }
 
 impl Membership {
-    pub(super) fn new(state: State) -> Self {
+    pub(super) fn new(state: State, thread: Arc<DrivingThread>) -> Self {
         Self {
             state: Mutex::new(state),
             arrived: Arc::default(),
             rounds: watch::Sender::new(()),
             hurry: AtomicBool::new(false),
+            woken: AtomicBool::new(false),
+            thread,
             stop: AtomicBool::new(false),
             left: AtomicBool::new(false),
             gone: AtomicBool::new(false),
@@ -39,10 +45,22 @@ impl Membership {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Has the next round begin at once.
+    pub(super) fn wake(&self) {
+        self.woken.store(true, Ordering::Release);
+        self.thread.wake();
+    }
+
+    /// Has the consumer leave the group.
+    pub(super) fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.wake();
+    }
+
     /// Ends the consumer with its connection.
     pub(crate) fn close(&self) {
         self.state().end.get_or_insert(error::closed("consume"));
-        self.stop.store(true, Ordering::Relaxed);
+        self.stop();
         self.arrived.notify_one();
     }
 

@@ -2,6 +2,9 @@
 
 mod cleanup;
 mod committer;
+mod driver;
+mod driving_thread;
+mod leave;
 mod membership;
 mod progress;
 mod source;
@@ -12,7 +15,6 @@ mod worker;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::thread;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -24,12 +26,14 @@ use rdkafka::consumer::BaseConsumer;
 use tracing::Span;
 
 use self::cleanup::Cleanup;
+pub(crate) use self::driver::Driver;
 pub(crate) use self::membership::Membership;
 use self::state::State;
 use self::takeover::SubscribedTopics;
 use self::worker::Worker;
 use crate::callbacks::Callbacks;
 use crate::core::{Core, SYSTEM};
+use crate::delay::Leases;
 use crate::{error, names, subscription};
 
 /// The time in which joining waits for the partitions that the group assigns. If it takes longer, the consumer is
@@ -48,6 +52,8 @@ impl KafkaConsumer {
         core: &Arc<Core>,
         options: &ConsumerOptions,
         subscription: &SubscriptionName,
+        leases: Arc<Leases>,
+        driver: Arc<Driver>,
     ) -> Result<Self> {
         let mut topics: Vec<TopicName> = options.topics.clone();
         topics.sort();
@@ -56,16 +62,16 @@ impl KafkaConsumer {
         subscription::verify(core, &group, &topics).await?;
         let config = core.target().consumer_config(&group, options.revoke_within);
         let state = State::new(core.next_consumer(), topics.clone(), options.credit);
-        let membership = Arc::new(Membership::new(state));
+        let membership = Arc::new(Membership::new(state, driver.thread().clone()));
         let cleanup = Cleanup::new(core, &topics).await?;
-        let topics = SubscribedTopics::new(core, topics);
+        let topics = SubscribedTopics::new(core, topics, leases).await?;
         let (started, within) = (membership.clone(), options.revoke_within);
         let start = move || {
             let consumer = BaseConsumer::from_config_and_context(&config, Callbacks::default())
                 .map_err(|source| error::error("subscribe", source))?;
             let worker = Worker::new(consumer, started, topics, cleanup, within);
-            let spawned = thread::Builder::new().name("kafka-consumer".into()).spawn(move || worker.run());
-            spawned.map(drop).map_err(|source| error::thread("subscribe", source))
+            worker.join();
+            driver.start(worker).map_err(|source| error::thread("subscribe", source))
         };
         // From here on, dropping the consumer leaves the group.
         let member = Self { membership, span: telemetry::consumer_span(SYSTEM, &options.topics, Some(subscription)) };
@@ -91,6 +97,7 @@ impl KafkaConsumer {
     async fn committed(&self) -> Result<()> {
         let settled = self.membership.state().settled;
         self.membership.hurry.store(true, Ordering::Relaxed);
+        self.membership.wake();
         let done = |membership: &Membership| {
             let state = membership.state();
             state.committed >= settled || state.end.is_some() || membership.left.load(Ordering::Relaxed)
@@ -139,7 +146,7 @@ impl Consumer for KafkaConsumer {
 
     async fn close(self: Box<Self>) -> Result<()> {
         let settled = self.membership.state().settled;
-        self.membership.stop.store(true, Ordering::Relaxed);
+        self.membership.stop();
         self.membership.gone().await;
         let state = self.membership.state();
         if state.committed < settled {
@@ -152,7 +159,7 @@ impl Consumer for KafkaConsumer {
 
 impl Drop for KafkaConsumer {
     fn drop(&mut self) {
-        self.membership.stop.store(true, Ordering::Relaxed);
+        self.membership.stop();
     }
 }
 

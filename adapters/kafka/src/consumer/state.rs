@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use partitura_adapter_kit::TokenSlab;
@@ -8,6 +9,7 @@ use rdkafka::error::KafkaError;
 use super::progress::{PartitionPosition, Progress};
 use super::source::Source;
 use crate::birth::Birth;
+use crate::delay::Lease;
 use crate::wire::Stored;
 
 /// The largest number of messages in one event.
@@ -71,6 +73,8 @@ struct Owned {
 pub(super) struct Share {
     pub(super) progress: Progress,
     pub(super) source: Source,
+    /// Held for a queue: its delayed messages are forwarded here.
+    pub(super) _lease: Option<Arc<Lease>>,
 }
 
 /// The phases of the ownership of a partition, in order.
@@ -305,7 +309,7 @@ impl State {
     fn deliver(&mut self, partition: u32, deliveries: &mut Vec<Delivery>) {
         let Self { partitions, topics, slab, credit, failures, .. } = self;
         let Some(owned) = partitions.get_mut(&partition).filter(|owned| owned.phase == Phase::Owned) else { return };
-        for (at, (Share { progress, source }, topic)) in owned.shares.iter_mut().zip(topics).enumerate() {
+        for (at, (Share { progress, source, .. }, topic)) in owned.shares.iter_mut().zip(topics).enumerate() {
             if progress.is_crowded() {
                 continue;
             }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use partitura_adapter_kit::Backoff;
 use partitura_broker::telemetry::TARGET;
-use partitura_broker::{Error, ErrorKind, TopicName};
+use partitura_broker::{Error, ErrorKind, Result, TopicName};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
@@ -19,6 +19,7 @@ use super::state::Share;
 use crate::birth::Birth;
 use crate::callbacks::Callbacks;
 use crate::core::Core;
+use crate::delay::{Lease, Leases};
 use crate::names;
 use crate::position::Position;
 use crate::watch::Watched;
@@ -37,13 +38,25 @@ pub(super) struct SubscribedTopics {
     /// The names in order. The group is balanced over the partitions of the first topic; the others follow.
     pub(super) names: Vec<TopicName>,
     watched: Vec<Arc<Watched>>,
+    /// The topics whose delayed messages the owner of a partition forwards.
+    forwarded: Vec<bool>,
+    leases: Arc<Leases>,
 }
 
 impl SubscribedTopics {
     /// Must be called within tokio's runtime.
-    pub(super) fn new(core: &Arc<Core>, names: Vec<TopicName>) -> Self {
+    pub(super) async fn new(core: &Arc<Core>, names: Vec<TopicName>, leases: Arc<Leases>) -> Result<Self> {
         let watched = names.iter().map(|name| core.topics.watch(name.as_str())).collect();
-        Self { core: Arc::downgrade(core), runtime: Handle::current(), names, watched }
+        let mut forwarded = Vec::with_capacity(names.len());
+        for name in &names {
+            forwarded.push(core.topics.route(name).await?.is_forwarded_by_owners());
+        }
+        Ok(Self { core: Arc::downgrade(core), runtime: Handle::current(), names, watched, forwarded, leases })
+    }
+
+    /// Has the delayed messages of a partition forwarded, if that is the task of its owner.
+    fn lease(&self, topic: usize, partition: u32) -> Option<Arc<Lease>> {
+        self.forwarded[topic].then(|| self.leases.hold(&self.names[topic], partition))
     }
 
     /// The births of the topics, as far as they are known.
@@ -179,7 +192,7 @@ impl PendingPartitions {
                     start.add_partition_offset(name, number, Offset::Offset(progress.start()))?;
                     let source = Source::split(consumer, topic, number, &membership.arrived);
                     let source = source.ok_or(KafkaError::Subscription(topic.to_string()))?;
-                    shares.push(Share { progress, source });
+                    shares.push(Share { progress, source, _lease: topics.lease(at, *partition) });
                 }
                 taken.push((*partition, shares));
             }
@@ -261,5 +274,7 @@ fn read_place(
     // Of a topic that was created again, all existing messages are promised.
     let position = position.filter(|position| !position.birth.differs(birth));
     let position = position.unwrap_or_else(|| Position::unknown(birth, 0));
+    // A birth that could not be read now may turn out later to differ from that of the place.
+    let birth = if birth.is_known() { birth } else { position.birth };
     Ok(Progress::new(Position { birth, ..position }, end))
 }

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use partitura_adapter_kit::Backoff;
 use partitura_broker::telemetry::{self, TARGET};
 use partitura_broker::{Error, ErrorKind};
-use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
@@ -19,41 +18,44 @@ use crate::callbacks::{Callbacks, Change, only_assigned};
 use crate::core::SYSTEM;
 use crate::error;
 
-/// The longest wait for an event, and the same after a second without a settlement. Rebalances wake the thread at
-/// once; flushing and releasing wait for it.
-const TICK: Duration = Duration::from_millis(10);
+/// The longest pause between two rounds, and the same after a second without a settlement. Requests of the group, of
+/// the consumer's owner, and outcomes of commits end it.
+pub(super) const TICK: Duration = Duration::from_millis(10);
 const TICK_AT_REST: Duration = Duration::from_millis(50);
 const AT_REST: Duration = Duration::from_secs(1);
+/// The largest number of events that are taken up in a round.
+const EVENTS: usize = 16;
 /// The interval of commits, and of comparing births of topics.
 const COMMIT_EVERY: Duration = Duration::from_millis(150);
 /// The pause before a failed commit is tried again.
 const COMMIT_BACKOFF: Backoff = Backoff { first: Duration::from_millis(50), longest: Duration::from_secs(2) };
 /// The longest time that the last commit of a partition may take.
-const LAST_COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const LAST_COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Drives one librdkafka consumer on a thread of its own: answers the group and commits. Messages take another way:
-/// each partition has its [source](super::source::Source).
+/// Drives one librdkafka consumer: answers the group and commits. Messages take another way: each partition has its
+/// [source](super::source::Source).
 pub(super) struct Worker {
-    consumer: Arc<BaseConsumer<Callbacks>>,
-    committer: Committer,
-    membership: Arc<Membership>,
-    topics: SubscribedTopics,
+    pub(super) consumer: Arc<BaseConsumer<Callbacks>>,
+    pub(super) committer: Committer,
+    pub(super) membership: Arc<Membership>,
+    pub(super) topics: SubscribedTopics,
     cleanup: Cleanup,
     within: Duration,
     pending: PendingPartitions,
-    revoking: Option<Revocation>,
+    pub(super) revoking: Option<Revocation>,
     commit_next: Instant,
     /// The time of the last commit.
     committed: Instant,
     renew_next: Instant,
+    next_round: Instant,
     /// The number of failed commits, and of those since the last successful one.
-    failures: u64,
+    pub(super) failures: u64,
     failures_in_a_row: u32,
 }
 
 /// Partitions that are given back.
-struct Revocation {
-    partitions: Vec<u32>,
+pub(super) struct Revocation {
+    pub(super) partitions: Vec<u32>,
     deadline: Instant,
     /// The time until which the last commit is tried, once the consumer has given the partitions back.
     closing: Option<Instant>,
@@ -63,14 +65,16 @@ struct Revocation {
 
 impl Worker {
     pub(super) fn new(
-        consumer: BaseConsumer<Callbacks>,
+        mut consumer: BaseConsumer<Callbacks>,
         membership: Arc<Membership>,
         topics: SubscribedTopics,
         cleanup: Cleanup,
         within: Duration,
     ) -> Self {
+        let woken = Arc::downgrade(&membership);
+        consumer.set_nonempty_callback(move || woken.upgrade().into_iter().for_each(|membership| membership.wake()));
         let consumer = Arc::new(consumer);
-        let committer = Committer::new(consumer.clone(), topics.runtime.clone());
+        let committer = Committer::new(consumer.clone(), topics.runtime.clone(), membership.clone());
         Self {
             consumer,
             committer,
@@ -83,45 +87,74 @@ impl Worker {
             commit_next: Instant::now(),
             committed: Instant::now(),
             renew_next: Instant::now(),
+            next_round: Instant::now(),
             failures: 0,
             failures_in_a_row: 0,
         }
     }
 
-    /// Works until it is stopped, and then leaves the group.
-    pub(super) fn run(mut self) {
+    /// Begins to join the group.
+    pub(super) fn join(&self) {
         if let Err(source) = self.consumer.subscribe(&[self.topics.names[0].as_str()]) {
             self.end(error::error("subscribe", source));
         }
-        while !self.membership.stop.load(Ordering::Relaxed) {
-            self.poll();
-            self.take_up_changes();
-            self.revoke();
-            self.commit();
-            self.renew();
-            self.cleanup.clean();
-            self.membership.rounds.send_replace(());
-        }
-        self.leave();
     }
 
-    /// Polls: requests of the group come as callbacks, failures as results.
+    /// Whether there is something to do.
+    pub(super) fn is_due(&self) -> bool {
+        self.membership.woken.swap(false, Ordering::AcqRel) || self.is_stopped() || Instant::now() >= self.next_round
+    }
+
+    pub(super) fn next_round(&self) -> Instant {
+        self.next_round
+    }
+
+    /// Whether it is to leave the group.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.membership.stop.load(Ordering::Relaxed)
+    }
+
+    /// Takes up events, and works if that takes no time. Returns whether it did.
+    pub(super) fn poll_and_work(&mut self) -> bool {
+        self.poll();
+        let asked = self.revoking.is_none() && (self.consumer.context().has_change() || self.pending.are_due());
+        let stays = !asked && !self.is_stopped();
+        if stays {
+            self.work();
+        }
+        stays
+    }
+
+    /// A round of work.
+    pub(super) fn work(&mut self) {
+        self.take_up_changes();
+        self.revoke();
+        self.commit();
+        self.renew();
+        self.cleanup.clean();
+        self.membership.rounds.send_replace(());
+        let at_rest = self.revoking.is_none() && self.committed.elapsed() > AT_REST && !self.committer.is_busy();
+        self.next_round = Instant::now() + if at_rest { TICK_AT_REST } else { TICK };
+    }
+
+    /// Ends the consumer after a panic.
+    pub(super) fn panicked(&self) {
+        self.end(Error::new(ErrorKind::Disconnected, "consume", "the consumer panicked; see the log"));
+    }
+
+    /// Takes up requests of the group, which come as callbacks, and failures, which come as results.
     fn poll(&self) {
-        let at_rest = self.revoking.is_none() && self.committed.elapsed() > AT_REST;
-        let wait = match self.committer.is_busy() {
-            true => TICK / 10,
-            false if at_rest => TICK_AT_REST,
-            false => TICK,
-        };
-        match self.consumer.poll(wait) {
-            Some(Ok(record)) => {
-                // Skipping the message would lose it.
-                let place = format!("{}/{}/{}", record.topic(), record.partition(), record.offset());
-                let text = format!("the message {place} did not come by its partition's queue");
-                self.end(Error::new(ErrorKind::Disconnected, "consume", text));
+        for _ in 0..EVENTS {
+            match self.consumer.poll(Duration::ZERO) {
+                Some(Ok(record)) => {
+                    // Skipping the message would lose it.
+                    let place = format!("{}/{}/{}", record.topic(), record.partition(), record.offset());
+                    let text = format!("the message {place} did not come by its partition's queue");
+                    self.end(Error::new(ErrorKind::Disconnected, "consume", text));
+                }
+                Some(Err(error)) => self.failed(error),
+                None => {}
             }
-            Some(Err(error)) => self.failed(error),
-            None => {}
         }
         let failures = self.membership.state().failures();
         failures.into_iter().for_each(|error| self.failed(error));
@@ -147,7 +180,7 @@ impl Worker {
         state.end.get_or_insert(error);
         drop(state);
         self.membership.arrived.notify_one();
-        self.membership.stop.store(true, Ordering::Relaxed);
+        self.membership.stop();
     }
 
     fn take_up_changes(&mut self) {
@@ -246,7 +279,7 @@ impl Worker {
         }
     }
 
-    fn unassign(&self, partitions: &[u32]) {
+    pub(super) fn unassign(&self, partitions: &[u32]) {
         let list = only_assigned(&self.consumer, &self.topics.list(partitions.iter().copied()));
         if let Err(error) = self.consumer.incremental_unassign(&list) {
             tracing::warn!(target: TARGET, %error, "unassigning partitions");
@@ -274,14 +307,14 @@ impl Worker {
         self.send(positions, false);
     }
 
-    fn send(&mut self, positions: Vec<PartitionPosition>, last: bool) {
+    pub(super) fn send(&mut self, positions: Vec<PartitionPosition>, last: bool) {
         let settled = self.membership.state().settled;
         self.committed = Instant::now();
         self.committer.send(&self.topics.names, Commit { settled, positions, last });
     }
 
     /// Takes note of the outcome of the commit, once there is one.
-    fn take_outcome(&mut self) {
+    pub(super) fn take_outcome(&mut self) {
         let Some(Outcome { commit, result }) = self.committer.outcome() else { return };
         let mut state = self.membership.state();
         match result {
@@ -308,80 +341,6 @@ impl Worker {
                 self.failures_in_a_row += 1;
                 self.commit_next = Instant::now() + COMMIT_BACKOFF.delay(self.failures_in_a_row, u64::MAX);
             }
-        }
-    }
-
-    /// Commits all settlements, and leaves the group at once.
-    fn leave(mut self) {
-        let all = self.membership.state().owned();
-        self.commit_all(&all);
-        self.consumer.context().close();
-        while let Some(change) = self.consumer.context().change() {
-            match change {
-                Change::Assign(_) => self.assign_nothing(),
-                Change::Revoke { partitions, .. } => self.unassign(&partitions),
-            }
-        }
-        if let Some(Revocation { partitions, .. }) = self.revoking.take() {
-            self.unassign(&partitions);
-        }
-        self.unassign_followers();
-        self.membership.state().forget(&all);
-        self.membership.left.store(true, Ordering::Relaxed);
-        let Self { consumer, committer, membership, .. } = self;
-        committer.end();
-        // This leaves the group, and waits for the threads of librdkafka.
-        drop(consumer);
-        membership.gone.store(true, Ordering::Relaxed);
-        membership.rounds.send_replace(());
-    }
-
-    /// Commits for the last time. The group gets its answer later, so that no other member begins before.
-    fn commit_all(&mut self, all: &[u32]) {
-        let until = Instant::now() + LAST_COMMIT_TIMEOUT;
-        // The number of failures when the last commit was sent; `None` before.
-        let mut last = None;
-        while Instant::now() < until && !all.is_empty() {
-            if self.consumer.assignment_lost() {
-                // Then no commit is possible: the messages are delivered again, to other members.
-                let mut state = self.membership.state();
-                state.forget(all);
-                state.committed = state.settled;
-                return;
-            }
-            if !self.committer.is_busy() {
-                if last == Some(self.failures) {
-                    return;
-                }
-                last = Some(self.failures);
-                let positions = self.membership.state().closing(all);
-                self.send(positions, false);
-            }
-            // Further results belong to other members.
-            drop(self.consumer.poll(TICK / 10));
-            self.take_outcome();
-        }
-    }
-
-    /// Unassigns the topics of which the group does not know. No list of librdkafka may outlive this call, since
-    /// the consumer could not be dropped.
-    fn unassign_followers(&self) {
-        let rest = self.consumer.assignment().unwrap_or_default();
-        let mut followers = TopicPartitionList::new();
-        for element in rest.elements().iter().filter(|element| element.topic() != self.topics.names[0].as_str()) {
-            followers.add_partition(element.topic(), element.partition());
-        }
-        if followers.count() > 0
-            && let Err(error) = self.consumer.incremental_unassign(&followers)
-        {
-            tracing::debug!(target: TARGET, %error, "leaving the group");
-        }
-    }
-
-    /// Answers an assignment without taking its partitions.
-    fn assign_nothing(&self) {
-        if let Err(error) = self.consumer.incremental_assign(&TopicPartitionList::new()) {
-            tracing::debug!(target: TARGET, %error, "leaving the group");
         }
     }
 }

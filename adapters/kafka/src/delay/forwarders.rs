@@ -3,7 +3,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use partitura_broker::{Result, TopicName};
 
-use super::forwarder::DelayForwarder;
+use super::forwarder::{self, DelayForwarder};
+use super::leases::Leases;
 use super::memory::Memory;
 use crate::core::Core;
 
@@ -12,6 +13,7 @@ use crate::core::Core;
 pub(crate) struct DelayForwarders {
     memory: Memory,
     running: Mutex<HashMap<TopicName, Weak<DelayForwarder>>>,
+    leases: Mutex<Option<Arc<Leases>>>,
 }
 
 impl DelayForwarders {
@@ -24,5 +26,15 @@ impl DelayForwarders {
         let started = DelayForwarder::start(core, topic, self.memory.clone())?;
         running.insert(topic.clone(), Arc::downgrade(&started));
         Ok(started)
+    }
+
+    /// The leases of the partitions of queues, whose delayed messages are forwarded by their owner. Must be called
+    /// within tokio's runtime.
+    pub(crate) fn leases(&self, core: &Arc<Core>) -> Result<Arc<Leases>> {
+        let mut leases = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*leases {
+            Some(leases) => Ok(leases.clone()),
+            None => Ok(leases.insert(forwarder::start_owned(core, self.memory.clone())?).clone()),
+        }
     }
 }

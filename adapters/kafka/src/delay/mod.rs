@@ -1,11 +1,14 @@
 //! Delayed messages.
 //!
-//! Kafka has no delay. So a delayed message waits in a compacted topic with as many partitions as its own. Each
-//! process that consumes the topic also runs the forwarder of its delayed messages. The consumer group
-//! `partitura-timers.TOPIC` gives each partition of the compacted topic to one process. That process reads it into
-//! an index. When a message is due, it publishes the message to its topic, waits for the confirm, and only then
-//! writes a tombstone. After a crash in between, the message is published once more under the same id.
+//! Kafka has no delay. So a delayed message waits in a compacted topic with as many partitions as its own. Each of
+//! these has one owner among the processes that consume the topic. The owner reads it into an index. When a message is
+//! due, it publishes the message to its topic, waits for the confirm, and only then writes a tombstone. After a crash
+//! in between, the message is published once more under the same id.
 //!
+//! * **The owner** of a partition of a queue that is ordered by key is the process that owns this partition in the
+//!   queue's subscription: `leases`, `owned`. Streams have several subscriptions or none, and members of a shared
+//!   subscription own no partition. So a consumer group of its own, `partitura-timers.TOPIC`, gives out the partitions
+//!   of these topics: `group`.
 //! * **Memory.** The index is a due time and an offset for each message. Only the messages that fall due next have
 //!   their contents in memory. Other contents are read again when it is their turn: `index`, `reload`.
 //! * **A successor** reads from the lowest offset that waits, which the owner commits.
@@ -16,9 +19,13 @@
 mod forwarder;
 mod forwarders;
 mod forwarding;
+mod group;
 mod index;
+mod leases;
 mod memory;
+mod owned;
 mod reload;
 
 pub(crate) use self::forwarder::DelayForwarder;
 pub(crate) use self::forwarders::DelayForwarders;
+pub(crate) use self::leases::{Lease, Leases};
