@@ -31,8 +31,7 @@ const TELL_EVERY: Duration = Duration::from_secs(30);
 const COMES_BACK_WITHIN: Duration = Duration::from_millis(1);
 
 /// The calls that hold a thread of a runtime.
-static HELD: Held =
-    Held { count: Mutex::new(Count { held: 0, waiting: 0, are_slow: false }), returned: Condvar::new() };
+static HELD: Held = Held { count: Mutex::new(Count { held: 0, waiting: 0 }), returned: Condvar::new() };
 /// How many calls the last look found that took long.
 static SLOW: AtomicUsize = AtomicUsize::new(0);
 static WATCH: LazyLock<Watch> = LazyLock::new(Watch::start);
@@ -78,7 +77,10 @@ pub(crate) async fn beside<F: Future>(code: Arc<dyn Beside>, future: F) -> F::Ou
 fn watched<T>(called: Code, code: impl FnOnce() -> T) -> T {
     let _watched = WATCH.watch(called);
     let Some(threads) = threads() else { return code() };
-    match HELD.hold_one_of(threads.saturating_sub(1)) {
+    let most = threads.saturating_sub(1);
+    // Those that are known to be slow are not waited for.
+    let within = if SLOW.load(Ordering::Relaxed) < most { COMES_BACK_WITHIN } else { Duration::ZERO };
+    match HELD.hold_one_of(most, within) {
         Some(_holds) => code(),
         None => tokio::task::block_in_place(code),
     }
@@ -114,27 +116,24 @@ struct Count {
     held: usize,
     /// How many calls wait for one of them.
     waiting: usize,
-    /// None came back while a call waited, nor since.
-    are_slow: bool,
 }
 
 /// A thread, for as long as a call holds it.
-struct Holds;
+struct Holds<'a>(&'a Held);
 
 impl Held {
-    /// Holds the thread of the caller, if no more than `most` are held with it: now, or in a moment.
-    fn hold_one_of(&self, most: usize) -> Option<Holds> {
+    /// Holds the thread of the caller, if no more than `most` are held with it: now, or `within` this time.
+    fn hold_one_of(&self, most: usize, within: Duration) -> Option<Holds<'_>> {
         let mut count = self.count();
-        if count.held >= most && !count.are_slow {
+        if count.held >= most {
             count.waiting += 1;
-            let wait = self.returned.wait_timeout_while(count, COMES_BACK_WITHIN, |count| count.held >= most);
+            let wait = self.returned.wait_timeout_while(count, within, |count| count.held >= most);
             count = wait.unwrap_or_else(PoisonError::into_inner).0;
             count.waiting -= 1;
-            count.are_slow = count.held >= most;
         }
         (count.held < most).then(|| {
             count.held += 1;
-            Holds
+            Holds(self)
         })
     }
 
@@ -143,15 +142,14 @@ impl Held {
     }
 }
 
-impl Drop for Holds {
+impl Drop for Holds<'_> {
     fn drop(&mut self) {
-        let mut count = HELD.count();
+        let mut count = self.0.count();
         count.held -= 1;
-        count.are_slow = false;
         let is_waited_for = count.waiting > 0;
         drop(count);
         if is_waited_for {
-            HELD.returned.notify_one();
+            self.0.returned.notify_one();
         }
     }
 }
@@ -280,33 +278,36 @@ impl Drop for Watched {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
+    const FOR_EVER: Duration = Duration::from_secs(600);
+
+    fn held() -> Held {
+        Held { count: Mutex::new(Count { held: 0, waiting: 0 }), returned: Condvar::new() }
+    }
+
     #[test]
-    fn many_short_calls_take_no_threads_beyond_those_of_the_runtime() {
-        let started = Arc::new(AtomicUsize::new(0));
-        let starting = started.clone();
-        let mut runtime = tokio::runtime::Builder::new_multi_thread();
-        let count = move || {
-            starting.fetch_add(1, Ordering::Relaxed);
-        };
-        let runtime = runtime.worker_threads(2).on_thread_start(count).build().expect("a runtime");
-        let key = InstanceKey::new("Short", "s");
-        let calls = (0..2_000).map(|_| {
-            let key = key.clone();
-            let busy = || (0..10_000_u64).fold(0, |sum, next| std::hint::black_box(sum ^ next));
-            runtime.spawn(async move { call(&key, "run", busy) })
-        });
-        let calls: Vec<_> = calls.collect();
-        runtime.block_on(async {
-            for call in calls {
-                call.await.expect("it comes back");
+    fn a_call_takes_the_thread_of_another_that_comes_back_and_no_further_one() {
+        let held = held();
+        let first = held.hold_one_of(1, Duration::ZERO).expect("all are free");
+        thread::scope(|scope| {
+            let second = scope.spawn(|| held.hold_one_of(1, FOR_EVER).is_some());
+            while held.count().waiting == 0 {
+                thread::yield_now();
             }
+            drop(first);
+            assert!(second.join().expect("no panic"));
         });
-        // One more for each call during which the system took the processor away: not for each second one of them.
-        let started = started.load(Ordering::Relaxed);
-        assert!(started <= 32, "{started} threads");
+        assert_eq!(held.count().held, 0);
+    }
+
+    #[test]
+    fn one_thread_is_never_held_whatever_is_slow() {
+        let held = held();
+        let slow: Vec<_> = (0..3).map(|_| held.hold_one_of(3, Duration::ZERO).expect("free")).collect();
+        assert!(held.hold_one_of(3, Duration::from_millis(1)).is_none());
+        assert!(held.hold_one_of(0, Duration::ZERO).is_none());
+        drop(slow);
+        assert!(held.hold_one_of(3, Duration::ZERO).is_some());
     }
 }

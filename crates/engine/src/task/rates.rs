@@ -202,7 +202,8 @@ mod tests {
                 break wait;
             }
         };
-        assert!(wait <= AHEAD && wait > AHEAD / 2, "{wait:?}");
+        // The last one that was taken may be one interval beyond.
+        assert!(wait <= AHEAD + Duration::from_millis(100) && wait > AHEAD / 2, "{wait:?}");
         let moments = futures::future::join_all((0..20).map(|_| other.take("rare", 10.0))).await;
         assert!(moments.iter().all(|moment| matches!(moment, Ok(Moment::In(wait)) if *wait < AHEAD)), "{moments:?}");
     }

@@ -101,12 +101,11 @@ pub(crate) fn build(arguments: &[&str]) -> Result<Vec<Artifact>, Failure> {
     Ok(executables(&arguments)?.into_iter().filter(|artifact| artifact.profile.test).collect())
 }
 
-/// Runs all jobs, at least `least` at a time, and one for each processor. Shows what each has printed once it has ended.
-/// Fails if one of them has failed.
-pub(crate) fn run(jobs: Vec<Job>, least: usize, output: &Path) -> Result<(), Failure> {
+/// Runs all jobs, some at a time, and shows what each has printed once it has ended. Fails if one of them has failed.
+pub(crate) fn run(jobs: Vec<Job>, output: &Path) -> Result<(), Failure> {
     fs::create_dir_all(output)?;
     let count = jobs.len();
-    let at_a_time = thread::available_parallelism().map_or(1, usize::from).max(least);
+    let at_a_time = thread::available_parallelism().map_or(2, usize::from).max(2);
     println!("{count} programs, {at_a_time} at a time; what they print: {}", output.display());
     let waiting = Waiting::new(jobs);
     let failed = Mutex::new(Vec::new());
@@ -212,7 +211,7 @@ mod tests {
         let file = output.join("lines");
         let mut jobs = vec![shell("well", "true"), shell("broken", "echo why; exit 3")];
         jobs.extend((0..8).map(|number| shell(&format!("touch-{number}"), &format!("echo >> {}", file.display()))));
-        let failure = run(jobs, 2, &output).expect_err("one is broken").to_string();
+        let failure = run(jobs, &output).expect_err("one is broken").to_string();
         assert!(failure.starts_with("broken ") && failure.contains('3'), "{failure}");
         assert_eq!(fs::read_to_string(&file).expect("it was written").lines().count(), 8);
         assert_eq!(fs::read_to_string(output.join("broken.log")).expect("it is kept"), "why\n");

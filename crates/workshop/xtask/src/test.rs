@@ -140,14 +140,13 @@ fn tests() -> Result<(), Failure> {
     jobs.sort_by_key(|job| !job.is_suite());
     // Suites wait most of the time, and this needs the processor.
     jobs.insert(jobs.len().min(2), Job::documentation(WORKSPACE)?);
-    jobs::run(jobs, 2, Path::new(jobs::OUTPUT))
+    jobs::run(jobs, Path::new(jobs::OUTPUT))
 }
 
 fn engine_tests() -> Result<(), Failure> {
     let programs = jobs::build(&[WORKSPACE, &["--test", "on_every_broker"]].concat())?;
     let on = |broker| programs.iter().filter_map(Job::program).map(move |job| job.on("PARTITURA_BROKERS", broker));
-    // Each has a broker of its own, and waits for it most of the time.
-    jobs::run(BROKERS.split(' ').flat_map(on).collect(), 3, Path::new(jobs::OUTPUT))
+    jobs::run(BROKERS.split(' ').flat_map(on).collect(), Path::new(jobs::OUTPUT))
 }
 
 fn heading(text: &str) {
