@@ -44,7 +44,7 @@ impl WorkflowRunner {
     /// Asks the runs that are due to go, of a page behind `after`.
     async fn expire_due(&self, partition: Partition, after: Option<&Expiry>) -> Result<Asked> {
         let context = &self.0.context;
-        let now = self.0.context.clock.now();
+        let now = context.clock.now();
         let mut page = expiries::next(&context.turn_store, &self.0.workflow, partition, after, RUNS).await?;
         let behind = page.iter().position(|expiry| expiry.due > now).unwrap_or(page.len());
         let goes_on = behind == RUNS;
