@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use partitura::{ClientError, Cx, Waiting, WorkflowError, millis};
+use partitura::{ClientError, Cx, Waiting, Workflow, WorkflowError, millis};
 
 use crate::in_memory;
 use crate::support::{Oops, eventually, soon};
@@ -85,12 +85,12 @@ impl Sound {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn code_that_does_not_come_back_freezes_no_other_instance() {
+/// Checks that others go on while six instances of `W` keep their threads until they are let go.
+async fn others_go_on_beside<W: Workflow<Input = (), Output = (), Error = Oops>>(let_go: &AtomicBool) {
     let partitura = in_memory().await;
-    let worker = partitura.worker().workflow::<Blocking>().workflow::<Sound>().start().await.expect("a worker");
+    let worker = partitura.worker().workflow::<W>().workflow::<Sound>().start().await.expect("a worker");
     let client = partitura.client();
-    let blocking: Vec<_> = (0..6).map(|i| client.workflow::<Blocking>(format!("b{i}"))).collect();
+    let blocking: Vec<_> = (0..6).map(|i| client.workflow::<W>(format!("b{i}"))).collect();
     for blocking in &blocking {
         blocking.start(()).await.expect("started");
     }
@@ -99,11 +99,16 @@ async fn code_that_does_not_come_back_freezes_no_other_instance() {
         sound.start(()).await.expect("started");
         soon(sound.result()).await.expect("a result");
     }
-    LET_GO.store(true, Ordering::Relaxed);
+    let_go.store(true, Ordering::Relaxed);
     for blocking in &blocking {
         soon(blocking.result()).await.expect("a result");
     }
     worker.stop().await.expect("stopped");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn code_that_does_not_come_back_freezes_no_other_instance() {
+    others_go_on_beside::<Blocking>(&LET_GO).await;
 }
 
 static UNCLOGGED: AtomicBool = AtomicBool::new(false);
@@ -251,21 +256,5 @@ impl Treads {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_step_that_does_not_come_back_freezes_nothing() {
-    let partitura = in_memory().await;
-    let worker = partitura.worker().workflow::<Treads>().workflow::<Sound>().start().await.expect("a worker");
-    let client = partitura.client();
-    let blocking: Vec<_> = (0..6).map(|i| client.workflow::<Treads>(format!("b{i}"))).collect();
-    for blocking in &blocking {
-        blocking.start(()).await.expect("started");
-    }
-    for i in 0..20 {
-        let sound = client.workflow::<Sound>(format!("s{i}"));
-        sound.start(()).await.expect("started");
-        soon(sound.result()).await.expect("a result");
-    }
-    STEPPED.store(true, Ordering::Relaxed);
-    for blocking in &blocking {
-        soon(blocking.result()).await.expect("a result");
-    }
-    worker.stop().await.expect("stopped");
+    others_go_on_beside::<Treads>(&STEPPED).await;
 }
